@@ -1,0 +1,297 @@
+"""What the sidecar needs from the world, as protocols. Each docstring is a promise that a contract suite checks, on the
+memory adapter and on the real server alike."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from sidecar.model import Event, Outgoing, Partition, Position, Record, SchemaRef
+
+# --- broker ---------------------------------------------------------------------------------------------------------
+
+
+class Lease:
+    """The right to read and settle one partition, from its assignment until it is lost. One object per assignment: a
+    partition that goes and comes back has a new lease, and work done under the old one cannot be settled."""
+
+    __slots__ = ("lost", "partition", "start")
+
+    def __init__(self, partition: Partition, start: int) -> None:
+        self.partition = partition
+        self.start = start
+        """The first offset this lease's batches can hold: what the group has settled, or its configured start."""
+        self.lost = False
+        """Set by the broker adapter, never unset."""
+
+
+class Gap(Struct, frozen=True):
+    """Records that are gone before they were read: retention, a trim, a topic made anew."""
+
+    partition: Partition
+    wanted: int
+    """The offset that reading should have gone on from."""
+    resumed: int
+    """The offset that it went on from instead."""
+    reason: str
+    """A sentence for a person."""
+
+
+class Batch(Struct, gc=False):
+    """Records of one partition, in order."""
+
+    lease: Lease
+    records: Sequence[Record]
+    """Empty in the batch that announces a new lease (an idle partition is announced too)."""
+    next_offset: int
+    """What is settled once this batch is: beyond its last record, and beyond what is no record (control records)."""
+    gap: Gap | None = None
+    """What was lost just before this batch."""
+
+
+class PartitionStatus(Struct, frozen=True):
+    """How far a partition is."""
+
+    partition: Partition
+    settled: int | None
+    """The group's settled offset; None before the first settling."""
+    end: int
+    """The offset the next record will get (Redis: beyond the newest entry)."""
+    lag: int | None
+    """How many records are not settled yet; None where the server cannot say. On Kafka an upper bound: control
+    records and compacted ones count."""
+    pending: int | None = None
+    """Redis: delivered and not yet acknowledged, of all consumers of the group."""
+    ours: bool = True
+    """This sidecar holds the lease."""
+
+
+class Finding(Struct, frozen=True):
+    """One line of `tracecar check`: something that was tried, and what came out."""
+
+    what: str
+    """Such as `sources.kafka: write to orders.dlt`."""
+    ok: bool
+    detail: str
+    """What was found; where not ok, what to do about it."""
+
+
+class Broker(Protocol):
+    """One connection to Kafka or Redis Streams. Reading, settling and looking back are one adapter, because settling
+    must read and write in one transaction.
+
+    Every method may raise Outage (wait, try again) or Refused (tell the person); no method lets an error of the client
+    library through."""
+
+    system: str
+    """`kafka`, `redis` or `memory`: the scheme of its positions."""
+
+    async def start(self) -> None:
+        """Connect and join the group. Raises Outage where the server cannot be reached, Refused where it says no."""
+
+    async def close(self) -> None:
+        """Leave the group and let go of everything. What was not settled comes again to whoever reads next."""
+
+    def batches(self) -> AsyncIterator[Batch]:
+        """Batches of all assigned partitions, in order within each, at most `max_records` records each. For every new
+        lease comes one batch without records first. A batch that was not settled comes again after a restart. Never
+        yields a dead-letter, ledger or internal stream. New streams that match a pattern join while it runs. Raises
+        Disconnected where the connection is gone for good: close, start, call again."""
+
+    def hold(self, lease: Lease) -> None:
+        """Deliver no more batches of this partition until `release`. At most one more may come. Survives rebalances of
+        other partitions. Other partitions are not slowed."""
+
+    def release(self, lease: Lease) -> None:
+        """Undo `hold`. Does nothing where the lease is lost or was not held."""
+
+    async def rewind(self, lease: Lease) -> None:
+        """Deliver again from what is settled: the next batch of this lease begins there."""
+
+    async def settle(self, batches: Sequence[Batch], outgoing: Sequence[Outgoing]) -> None:
+        """Make the outcome of these batches, consecutive ones of one lease, durable as one act: their dead letters
+        published and their progress recorded. After return both are safe; after an exception neither is known to be,
+        and the same call may be made again. A record is never lettered twice, whoever settles it and however often it is
+        tried. Missing streams are made first, with the partition count and replication of the origin's.
+        Raises Fenced where the lease is lost: forget the batches; TooLarge (with the index into `outgoing`) and Refused
+        where the server will not take them."""
+
+    async def publish(self, outgoing: Sequence[Outgoing]) -> list[Position]:
+        """Publish in order, and return once all are durable, with where each now lies."""
+
+    async def read(self, position: Position) -> Record | None:
+        """The record at a position; None where retention or a trim has taken it, or it never was."""
+
+    async def partitions(self, stream: str) -> list[Partition]:
+        """The stream's partitions; empty where there is no such stream."""
+
+    async def streams(self) -> list[str]:
+        """Every stream the broker shows us, dead-letter streams too, internal ones not. Sorted."""
+
+    async def bounds(self, partition: Partition) -> tuple[int, int]:
+        """The first offset that is there and the offset after the last; equal where there is nothing."""
+
+    def scan(
+        self, partition: Partition, *, since: int | None = None, start: int | None = None, until: int | None = None
+    ) -> AsyncIterator[Sequence[Record]]:
+        """Committed records in order without settling anything or disturbing `batches`: from timestamp `since`
+        (milliseconds) or offset `start` (else from the beginning) to before offset `until` (else what was the end when
+        the scan began), then ends. Ends early, without error, where the caller stops iterating."""
+
+    async def status(self) -> list[PartitionStatus]:
+        """How far every partition of the watched streams is, ours and other members'."""
+
+    async def inspect(self) -> list[Finding]:
+        """Try every connection and permission that running would need, changing nothing. Does not need `start`, never
+        raises for what it is there to find."""
+
+
+# --- registry -------------------------------------------------------------------------------------------------------
+
+
+class RegisteredSchema(Struct, frozen=True):
+    """A schema as a registry has it."""
+
+    ref: SchemaRef
+    """As far as the way it was asked for tells."""
+    kind: str
+    """`AVRO`, `JSON` or `PROTOBUF`."""
+    text: str
+    references: tuple[RegisteredSchema, ...] = ()
+    """What it refers to, dependencies first."""
+
+
+class Registry(Protocol):
+    """A schema registry. None is an answer (it has no such thing) and may be remembered briefly; trouble raises Outage;
+    a refusal (401, 403) raises Refused."""
+
+    async def by_id(self, id: int) -> RegisteredSchema | None:
+        """The schema with this id (Confluent's; for Apicurio the content id as its Confluent API shows it)."""
+
+    async def by_global_id(self, id: int) -> RegisteredSchema | None:
+        """The schema with this Apicurio global id; None where the registry knows no such ids."""
+
+    async def by_guid(self, guid: str) -> RegisteredSchema | None:
+        """The schema with this GUID."""
+
+    async def by_fingerprint(self, fingerprint: int, subjects: Sequence[str]) -> RegisteredSchema | None:
+        """The Avro schema with this CRC-64-AVRO fingerprint, searched among all versions of these subjects."""
+
+    async def by_version(self, subject: str, version: int | None) -> RegisteredSchema | None:
+        """A version of a subject, the latest for None."""
+
+    async def subjects_of(self, id: int) -> frozenset[tuple[str, int]]:
+        """The (subject, version) pairs under which the schema with this id is registered."""
+
+    async def subjects(self) -> list[str]:
+        """All subjects, sorted."""
+
+    async def versions(self, subject: str) -> list[int]:
+        """The subject's versions, ascending; empty where there is no such subject."""
+
+    async def compatibility(self, subject: str) -> str | None:
+        """The subject's compatibility level (its own, else the registry's); None where there is no such notion."""
+
+    async def close(self) -> None: ...
+
+
+# --- index ----------------------------------------------------------------------------------------------------------
+
+
+class Node(Struct, gc=False):
+    """An event within its flow."""
+
+    event: Event
+    status: str
+    """rejected, else duplicate, else replayed, else unchecked, else ok."""
+    trace_id: int
+    """The event's own, or derived."""
+    parent: Position | None
+    parent_inferred: bool
+    depth: int
+    changed: bool = False
+    """A duplicate whose content differs from the first's."""
+
+
+class Flow(Struct):
+    """All held events of one connected component, in causal then time order: parents before children, siblings and
+    roots by time and position."""
+
+    trace_id: int
+    """Of its earliest event by occurred time (appended where it says none), then position."""
+    nodes: list[Node]
+    broken_keys: list[str] = []
+    """Keys (such as `correlation:session-1`) that would have joined more than `correlation.max_flow` events and
+    therefore do not join."""
+
+
+class Coverage(Struct):
+    """What an answer can know about."""
+
+    events: int
+    evicted: int
+    """Events that the bound has pushed out since start."""
+    since: int | None
+    """Milliseconds: the oldest append time from which everything of the covered partitions is held."""
+    partitions: list[Partition]
+    filling: bool
+    """The look-back window is still being read."""
+    note: str | None = None
+    """A sentence for a person, where something is known to be missing."""
+
+
+class Page(Struct):
+    """Part of an answer."""
+
+    nodes: list[Node]
+    cursor: str | None
+    """Give it back to get the next page; None: that was all."""
+
+
+class Index(Protocol):
+    """Positions and metadata of the events seen lately, and the questions people ask of them. Bounded: the oldest
+    flows are evicted whole. The order in which events arrive never shows in an answer."""
+
+    def add(self, events: Sequence[Event]) -> None:
+        """Take these events in, without waiting. An event at a position that is held replaces it (so a batch seen
+        twice changes nothing). Never raises for what an event holds."""
+
+    async def at(self, position: Position) -> Node | None:
+        """The event at a position."""
+
+    async def lookup(self, id: str) -> list[Node]:
+        """Every event that has `id` as its position, event id, trace id, aggregate id or correlation id, newest first,
+        at most 1,000."""
+
+    async def flow(self, id: str) -> Flow | None:
+        """The flow of a trace id (hex), event id, position, aggregate id or correlation id, in this order. Of several
+        flows (an aggregate's) the latest."""
+
+    async def flows(self, limit: int, cursor: str | None = None) -> tuple[list[Flow], str | None]:
+        """Recent flows, by their latest append time, newest first."""
+
+    async def aggregate(self, id: str, limit: int = 1000) -> list[Node]:
+        """The held events of an aggregate, by occurred time, then position."""
+
+    def coverage(self) -> Coverage:
+        """What this index holds now."""
+
+
+# --- exporter -------------------------------------------------------------------------------------------------------
+
+
+class Exporter(Protocol):
+    """Somewhere telemetry goes. Never in the way."""
+
+    name: str
+
+    def offer(self, events: Sequence[Event]) -> None:
+        """Take what fits into a bounded queue, count what does not. Never waits, never raises."""
+
+    async def close(self) -> None:
+        """Send what is queued, within a few seconds."""
+
+    def counts(self) -> tuple[int, int, int]:
+        """Sent, dropped and failed so far."""

@@ -1,0 +1,1 @@
+"""Fixtures for a real server; see the file of the same name in this folder."""
