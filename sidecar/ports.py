@@ -113,8 +113,8 @@ class Broker(Protocol):
     async def settle(self, batches: Sequence[Batch], outgoing: Sequence[Outgoing]) -> None:
         """Make the outcome of these batches, consecutive ones of one lease, durable as one act: their dead letters
         published and their progress recorded. After return both are safe; after an exception neither is known to be,
-        and the same call may be made again. A record is never lettered twice, whoever settles it and however often it is
-        tried. Missing streams are made first, with the partition count and replication of the origin's.
+        and the same call may be made again. A record is never lettered twice, whoever settles it and however often it
+        is tried. Missing streams are made first, with the partition count and replication of the origin's.
         Raises Fenced where the lease is lost: forget the batches; TooLarge (with the index into `outgoing`) and Refused
         where the server will not take them."""
 

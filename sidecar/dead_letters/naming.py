@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from sidecar.config import Config
 
@@ -52,8 +51,3 @@ class Naming:
         if "{stream}" not in filled:
             return re.compile(re.escape(filled))
         return re.compile(f"{re.escape(before)}(?P<stream>.+){re.escape(after)}", re.DOTALL)
-
-
-def any_dead_letter(streams: Sequence[str], naming: Naming) -> list[str]:
-    """Those of `streams` that are dead-letter streams."""
-    return [stream for stream in streams if naming.is_dead_letter(stream)]
