@@ -209,3 +209,41 @@ class Outgoing(Struct, frozen=True, gc=False):
     origin: Position | None = None
     """For a dead letter: the record it stands for. Where settling finds that record settled already (Redis), the letter
     is not published a second time."""
+
+
+class DeadLetter(Struct, gc=False):
+    """A rejection as it stands in a dead-letter stream, ours or another framework's, as far as its headers tell."""
+
+    id: str
+    """`GROUP@POSITION` of the origin; of a foreign letter without one `@` and its own position."""
+    position: Position
+    origin: Position | None
+    origin_timestamp: int | None
+    """Milliseconds: with `origin` it names one record for ever, also when a topic is made anew."""
+    stream: str
+    """The stream that the record failed on."""
+    group: str | None
+    code: str
+    message: str
+    path: str | None
+    event_id: str | None
+    type: str | None
+    trace_id: str | None
+    """Lower-case hex, as the header says."""
+    aggregate_id: str | None
+    failed_at: int | None
+    """Microseconds."""
+    attempts: int
+    dialect: str
+    schema: SchemaRef | None = None
+    service: str | None = None
+    omitted: tuple[str, ...] = ()
+    """Parts that the broker would not take: `body`, `headers`, `key`. They are still at the origin."""
+    replay_of: str | None = None
+    """The letter of this record's earlier life."""
+    record: Record | None = None
+    """The original record as the letter keeps it; None in lists."""
+
+    @property
+    def stage(self) -> str:
+        return self.code.partition(".")[0]

@@ -1,0 +1,1 @@
+"""Header dialects of dead letters, one file each."""

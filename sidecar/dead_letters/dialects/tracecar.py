@@ -1,0 +1,131 @@
+"""Our own dead-letter headers: written after the record's own, which stay first and as they were."""
+
+from __future__ import annotations
+
+import msgspec
+
+from sidecar.model import DeadLetter, Decoded, Headers, Position, Record, SchemaRef
+from sidecar.times import micros, rfc3339
+
+PREFIX = "tracecar."
+ID = "tracecar.dead-letter-id"
+OMITTED = "tracecar.omitted"
+"""Names the parts (`body`, `headers`, `key`) that the broker would not take; they are still at the origin."""
+
+MAX_TEXT = 2_000
+"""Characters of a message that a header keeps."""
+
+
+def dead_letter_id(group: str, position: Position) -> str:
+    return f"{group}@{position}"
+
+
+def own_headers(headers: Headers) -> Headers:
+    """The headers that are the record's own: all but earlier `tracecar.*` ones, so that rounds do not pile up."""
+    return tuple(header for header in headers if not header[0].startswith(PREFIX))
+
+
+def attempt(headers: Headers) -> int:
+    """Which attempt this is: 1, or one more than the replay it comes from says."""
+    text = _text(dict(headers).get("tracecar.replay-attempt"))
+    return int(text) + 1 if text and text.isascii() and text.isdigit() and len(text) < 7 else 1
+
+
+def write(decoded: Decoded, group: str, service: str, failed_at: int) -> Headers:
+    """The headers that a dead letter of this rejected record carries beyond the record's own. `failed_at` in
+    microseconds. Absent facts have no header."""
+    event, record, rejection = decoded.event, decoded.record, decoded.event.rejection
+    assert rejection is not None, "only a rejected record has a dead letter"
+    fields: list[tuple[str, str | None]] = [
+        (ID, dead_letter_id(group, record.position)),
+        ("tracecar.stage", rejection.stage),
+        ("tracecar.code", rejection.code),
+        ("tracecar.message", rejection.message[:MAX_TEXT]),
+        ("tracecar.path", rejection.path),
+        ("tracecar.failed-at", rfc3339(failed_at)),
+        ("tracecar.service", service),
+        ("tracecar.attempts", str(attempt(record.headers))),
+        ("tracecar.origin", str(record.position)),
+        ("tracecar.origin-timestamp", str(record.timestamp)),
+        ("tracecar.event-id", event.event_id),
+        ("tracecar.event-type", event.type),
+        ("tracecar.trace-id", None if event.trace_id is None else f"{event.trace_id:032x}"),
+        ("tracecar.aggregate-id", event.aggregate_id),
+        ("tracecar.schema", None if event.schema is None else msgspec.json.encode(event.schema).decode()),
+        ("tracecar.replay-of", event.replay_of),
+    ]
+    return tuple((name, value.encode("utf-8", "backslashreplace")) for name, value in fields if value is not None)
+
+
+def read(letter: Record) -> DeadLetter | None:
+    """The dead letter that our headers describe; None where they are not there. Headers that do not parse are taken as
+    absent: whoever can write to the stream can write anything."""
+    facts = {name: _text(value) for name, value in letter.headers if name.startswith(PREFIX)}
+    id = facts.get(ID)
+    if not id:
+        return None
+    origin = _position(facts.get("tracecar.origin"))
+    timestamp = _int(facts.get("tracecar.origin-timestamp"))
+    omitted = tuple(part for part in (facts.get(OMITTED) or "").split(",") if part)
+    return DeadLetter(
+        id=id,
+        position=letter.position,
+        origin=origin,
+        origin_timestamp=timestamp,
+        stream=origin.stream if origin else letter.position.stream,
+        group=id.partition("@")[0] or None,
+        code=facts.get("tracecar.code") or "reported.error",
+        message=facts.get("tracecar.message") or "",
+        path=facts.get("tracecar.path"),
+        event_id=facts.get("tracecar.event-id"),
+        type=facts.get("tracecar.event-type"),
+        trace_id=facts.get("tracecar.trace-id"),
+        aggregate_id=facts.get("tracecar.aggregate-id"),
+        failed_at=_micros(facts.get("tracecar.failed-at")),
+        attempts=_int(facts.get("tracecar.attempts")) or 1,
+        dialect="tracecar",
+        schema=_schema(facts.get("tracecar.schema")),
+        service=facts.get("tracecar.service"),
+        omitted=omitted,
+        replay_of=facts.get("tracecar.replay-of"),
+        record=Record(
+            position=origin or letter.position,
+            key=letter.key,
+            value=letter.value,
+            headers=own_headers(letter.headers),
+            timestamp=letter.timestamp if timestamp is None else timestamp,
+            value_at=letter.value_at,
+        ),
+    )
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("utf-8", "replace")
+
+
+def _int(text: str | None) -> int | None:
+    try:
+        return int(text) if text and len(text) <= 20 else None
+    except ValueError:
+        return None
+
+
+def _micros(text: str | None) -> int | None:
+    try:
+        return micros(text) if text else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _position(text: str | None) -> Position | None:
+    try:
+        return Position.parse(text) if text else None
+    except ValueError:
+        return None
+
+
+def _schema(text: str | None) -> SchemaRef | None:
+    try:
+        return msgspec.json.decode(text, type=SchemaRef) if text else None
+    except msgspec.MsgspecError:
+        return None

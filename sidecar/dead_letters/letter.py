@@ -1,0 +1,58 @@
+"""From a rejected record to the record that stands for it in the dead-letter stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from sidecar.dead_letters.dialects import tracecar
+from sidecar.dead_letters.naming import Naming
+from sidecar.model import Decoded, Outgoing
+
+
+class LetterWriter:
+    """Writes dead letters for one group of one broker."""
+
+    def __init__(self, naming: Naming, group: str, service: str, clock: Callable[[], int]) -> None:
+        self._naming, self._group, self._service = naming, group, service
+        self._clock = clock
+        """Microseconds since 1970."""
+
+    def write(self, decoded: Decoded) -> Outgoing:
+        """The dead letter of a rejected record: its key, its value's bytes and its headers in order, then ours."""
+        record = decoded.record
+        own = tracecar.own_headers(record.headers)
+        return Outgoing(
+            stream=self._naming.dead_letter_stream(record.position.stream),
+            key=record.key,
+            value=record.value,
+            headers=own + tracecar.write(decoded, self._group, self._service, self._clock()),
+            partition=record.position.partition,
+            origin=record.position,
+            value_at=record.value_at,
+        )
+
+
+def lighter(letter: Outgoing) -> Outgoing | None:
+    """The same letter with the next part left out, and marked so: the body first, then the record's own headers, then
+    the key. None where nothing is left to leave out."""
+    omitted = tuple(
+        part
+        for name, value in letter.headers
+        if name == tracecar.OMITTED
+        for part in (value or b"").decode().split(",")
+    )
+    ours = tuple(h for h in letter.headers if h[0].startswith(tracecar.PREFIX) and h[0] != tracecar.OMITTED)
+    own = tracecar.own_headers(letter.headers)
+    if letter.value is not None:
+        return replace(letter, value=None, headers=own + ours + _mark(*omitted, "body"))
+    if own:
+        return replace(letter, headers=ours + _mark(*omitted, "headers"), value_at=0)
+    if letter.key is not None:
+        return replace(letter, key=None, headers=ours + _mark(*omitted, "key"))
+    return None
+
+
+def _mark(*parts: str) -> tuple[tuple[str, bytes], ...]:
+    return ((tracecar.OMITTED, ",".join(parts).encode()),)
