@@ -1,10 +1,15 @@
-"""The configuration file as typed structs. The names are the contract; the loader is in `sidecar.config_file`."""
+"""The configuration file as typed structs. The names are the contract; the loader is in `sidecar.config_file`.
+
+Every key carries its description, and the kind of text that it takes where not any text will do; the loader's checks
+(`sidecar.config_file.kinds`) and the printed JSON Schema both come from here."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
+
+from sidecar.masking import masked
 
 DEAD_LETTER_NAMES = ("{stream}.dlt", "{stream}-dlt", "{stream}.DLT", "{stream}.dlq", "{stream}-dlq", "{stream}.DLQ")
 
@@ -21,154 +26,278 @@ class Start(Struct, frozen=True):
     """For `ago` milliseconds back from now; for `at` milliseconds since 1970."""
 
 
-class Strict(Struct, forbid_unknown_fields=True, kw_only=True):
-    """A mapping of the file: unknown keys are refused."""
+class Strict(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """A mapping of the file: unknown keys are refused. Its `repr` shows no secret."""
+
+    def __repr__(self) -> str:
+        values = {name: getattr(self, name) for name in self.__struct_fields__}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in masked(values).items())})"
+
+
+Text = Annotated[str, Meta(extra={"kind": "text"})]
+Name = Annotated[str, Meta(extra={"kind": "name"})]
+Servers = Annotated[str, Meta(extra={"kind": "servers"})]
+Topic = Annotated[str, Meta(extra={"kind": "topic"})]
+TopicPattern = Annotated[str, Meta(extra={"kind": "topic_pattern"})]
+HttpUrl = Annotated[str, Meta(extra={"kind": "http_url"})]
+RedisUrl = Annotated[str, Meta(extra={"kind": "redis_url"})]
+Template = Annotated[str, Meta(extra={"kind": "template"})]
+Place = Annotated[str, Meta(extra={"kind": "place"})]
+Redacted = Annotated[str, Meta(extra={"kind": "redacted"})]
+Host = Annotated[str, Meta(extra={"kind": "host"})]
+Bearer = Annotated[str, Meta(extra={"kind": "bearer"})]
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+Count = Annotated[int, Meta(ge=1, le=10**9)]
+Word = Literal[
+    "event_id",
+    "type",
+    "version",
+    "occurred_at",
+    "aggregate_id",
+    "aggregate_type",
+    "correlation_id",
+    "causation_id",
+    "producer",
+]
+"""What an event says about itself, and `envelope` can look for."""
 
 
 class Tls(Strict):
-    ca: str | None = None
-    cert: str | None = None
-    key: str | None = None
-    check_hostname: bool = True
+    """TLS to this server. The key alone, with nothing in it, switches it on with the system's certificates."""
+
+    ca: Annotated[Text | None, Meta(description="File of the certificate authorities to trust (PEM).")] = None
+    cert: Annotated[Text | None, Meta(description="File of the client certificate (PEM).")] = None
+    key: Annotated[Text | None, Meta(description="File of the client certificate's key (PEM).")] = None
+    check_hostname: Annotated[bool, Meta(description="Whether the certificate must name the host.")] = True
 
 
 class Sasl(Strict):
-    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
-    username: str | None = None
-    password: str | None = None
-    token_endpoint: str | None = None
-    client_id: str | None = None
-    client_secret: str | None = None
-    scope: str | None = None
+    """How to authenticate to Kafka. `username` and `password`, or for OAUTHBEARER the token endpoint's keys."""
+
+    mechanism: Annotated[
+        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"], Meta(description="The SASL mechanism.")
+    ]
+    username: Text | None = None
+    password: Text | None = None
+    token_endpoint: Annotated[HttpUrl | None, Meta(description="OAUTHBEARER: where tokens are fetched.")] = None
+    client_id: Annotated[Text | None, Meta(description="OAUTHBEARER: the client's id.")] = None
+    client_secret: Annotated[Text | None, Meta(description="OAUTHBEARER: the client's secret.")] = None
+    scope: Annotated[Text | None, Meta(description="OAUTHBEARER: the scope to ask for.")] = None
 
 
 class Kafka(Strict):
-    bootstrap_servers: str
-    topics: list[str] = []
-    group_id: str | None = None
-    start: Start = Start("latest")
-    gate: dict[str, str] = {}
+    """A Kafka cluster to read from."""
+
+    bootstrap_servers: Annotated[Servers, Meta(description="HOST:PORT of some brokers, separated by commas.")]
+    topics: Annotated[
+        list[TopicPattern],
+        Meta(
+            description="Topics to read: names; a leading ^ makes a regular expression, re-evaluated as topics appear."
+        ),
+    ] = []
+    group_id: Annotated[Text | None, Meta(description="The consumer group. Default: tracecar.SERVICE.")] = None
+    start: Annotated[Start, Meta(description="Where a group without offsets begins; committed at once.")] = Start(
+        "latest"
+    )
+    gate: Annotated[
+        dict[Topic, Topic],
+        Meta(description="Stand before the service: read the left topic, let only what passes through to the right."),
+    ] = {}
     tls: Tls | None = None
     sasl: Sasl | None = None
-    client: dict[str, Any] = {}
+    client: Annotated[dict[str, Any], Meta(description="Any further plain option of the aiokafka client.")] = {}
 
 
 class Redis(Strict):
-    url: str
-    streams: list[str] = []
-    group: str | None = None
-    start: Start = Start("latest")
-    gate: dict[str, str] = {}
-    body_field: str = "payload"
-    claim_idle: Duration = Duration(60)
+    """A Redis or Valkey server, Sentinel or Cluster to read streams from."""
+
+    url: Annotated[
+        RedisUrl,
+        Meta(
+            description="redis://HOST:PORT/DB, rediss:// for TLS, redis+sentinel://H1:P1,H2:P2/MASTER/DB, "
+            "redis+cluster://H1:P1,H2:P2."
+        ),
+    ]
+    streams: Annotated[list[Text], Meta(description="Streams to read: names or glob patterns.")] = []
+    group: Annotated[Text | None, Meta(description="The consumer group. Default: tracecar.SERVICE.")] = None
+    start: Annotated[Start, Meta(description="Where a new group begins.")] = Start("latest")
+    gate: Annotated[
+        dict[Text, Text],
+        Meta(description="Stand before the service: read the left stream, let only what passes through to the right."),
+    ] = {}
+    body_field: Annotated[
+        Text, Meta(description="The field with the body; the others are headers. An entry without it is the body.")
+    ] = "payload"
+    claim_idle: Annotated[Duration, Meta(description="Entries of a dead consumer are claimed after this.")] = Duration(
+        60
+    )
     tls: Tls | None = None
 
 
 class Sources(Strict):
+    """Where events are read: Kafka, Redis, or both."""
+
     kafka: Kafka | None = None
     redis: Redis | None = None
 
 
 class BasicAuth(Strict):
-    username: str
-    password: str
+    """A user name and password, sent with every request."""
+
+    username: Text
+    password: Text
 
 
 class Registry(Strict):
-    url: str | list[str] | None = None
-    directory: str | None = None
-    on_outage: Literal["hold", "pass"] = "hold"
-    require: bool = False
+    """Where schemas are: a registry or a directory."""
+
+    url: Annotated[
+        HttpUrl | list[HttpUrl] | None,
+        Meta(description="Any Confluent-compatible registry; several are tried in turn."),
+    ] = None
+    directory: Annotated[
+        Text | None, Meta(description="A directory of SUBJECT.avsc and SUBJECT/VERSION.avsc files instead.")
+    ] = None
+    on_outage: Annotated[
+        Literal["hold", "pass"],
+        Meta(description="While the registry cannot be asked: hold events back, or let them pass unchecked."),
+    ] = "hold"
+    require: Annotated[bool, Meta(description="Whether an event without a registered schema is rejected.")] = False
     basic: BasicAuth | None = None
-    token: str | None = None
+    token: Annotated[Bearer | None, Meta(description="A bearer token, sent with every request.")] = None
     tls: Tls | None = None
 
 
 class Envelope(Strict):
-    event_id: list[str] = []
-    type: list[str] = []
-    version: list[str] = []
-    occurred_at: list[str] = []
-    aggregate_id: list[str] = []
-    aggregate_type: list[str] = []
-    correlation_id: list[str] = []
-    causation_id: list[str] = []
-    producer: list[str] = []
-    required: list[str] = []
+    """Where an event's words are: places of the form body:PATH, header:NAME or key. The first that is found wins,
+    before the built-in places."""
+
+    event_id: list[Place] = []
+    type: list[Place] = []
+    version: list[Place] = []
+    occurred_at: list[Place] = []
+    aggregate_id: list[Place] = []
+    aggregate_type: list[Place] = []
+    correlation_id: list[Place] = []
+    causation_id: list[Place] = []
+    producer: list[Place] = []
+    required: Annotated[list[Word], Meta(description="Words without which an event is rejected.")] = []
 
 
 class Correlation(Strict):
-    join: list[Literal["trace", "correlation", "causation"]] = field(
-        default_factory=lambda: ["trace", "correlation", "causation"]
-    )
-    max_flow: int = 10_000
+    """Which events belong together."""
+
+    join: Annotated[
+        list[Literal["trace", "correlation", "causation"]], Meta(description="Which ids join events into flows.")
+    ] = field(default_factory=lambda: ["trace", "correlation", "causation"])
+    max_flow: Annotated[Count, Meta(description="A key that joins more events than this stops joining.")] = 10_000
 
 
 class Breaker(Strict):
-    ratio: float = 0.5
-    window: Duration = Duration(60)
-    minimum: int = 100
+    """Holds a stream of which too much is rejected."""
+
+    ratio: Annotated[float, Meta(gt=0, le=1, description="The share of rejected events that holds the stream.")] = 0.5
+    window: Annotated[Duration, Meta(description="The time over which the share is taken.")] = Duration(60)
+    minimum: Annotated[Count, Meta(description="Fewer events than this in the window never hold the stream.")] = 100
 
 
 class DeadLetters(Strict):
-    enabled: bool = True
-    stream: str = "{stream}.dlt"
-    read: list[str] = field(default_factory=lambda: list(DEAD_LETTER_NAMES))
-    dialects: list[Literal["spring", "connect", "streams", "share-group"]] = []
+    """What happens to events that are rejected."""
+
+    enabled: Annotated[bool, Meta(description="false: rejections are shown and counted, nothing is written.")] = True
+    stream: Annotated[
+        Template, Meta(description="Where dead letters go; {stream}, {service} and {group} are filled in.")
+    ] = "{stream}.dlt"
+    read: Annotated[list[Template], Meta(description="Streams that hold dead letters of ours, whoever wrote them.")] = (
+        field(default_factory=lambda: list(DEAD_LETTER_NAMES))
+    )
+    dialects: Annotated[
+        list[Literal["spring", "connect", "streams", "share-group"]],
+        Meta(description="Headers of other frameworks to write as well."),
+    ] = []
     breaker: Breaker = Breaker()
 
 
 class MemoryIndex(Strict):
-    max_events: int = 200_000
+    """The index in this process's memory."""
+
+    max_events: Annotated[Count, Meta(description="How many events are held; the oldest flows go first.")] = 200_000
 
 
 class RedisIndex(Strict):
-    url: str
-    ttl: Duration = Duration(86_400)
+    """An index that several sidecars share."""
+
+    url: RedisUrl
+    ttl: Annotated[Duration, Meta(description="How long an event is held.")] = Duration(86_400)
 
 
 class Index(Strict):
+    """The index of recent events, which answers the questions."""
+
     memory: MemoryIndex | None = None
     redis: RedisIndex | None = None
-    lookback: Duration = Duration(900)
+    lookback: Annotated[Duration, Meta(description="How far back a start fills the index.")] = Duration(900)
 
 
 class Otlp(Strict):
-    endpoint: str | None = None
-    protocol: Literal["grpc", "http/protobuf"] = "grpc"
-    headers: dict[str, str] = {}
+    """Spans to an OpenTelemetry collector. OTEL_EXPORTER_OTLP_* fill what is left out."""
+
+    endpoint: Annotated[HttpUrl | None, Meta(description="The collector's base address.")] = None
+    protocol: Annotated[Literal["grpc", "http/protobuf"], Meta(description="The OTLP protocol.")] = "grpc"
+    headers: Annotated[dict[str, str], Meta(description="Sent with every request; never shown.")] = {}
 
 
 class Zipkin(Strict):
-    endpoint: str
+    """Spans to Zipkin."""
+
+    endpoint: Annotated[HttpUrl, Meta(description="Such as http://127.0.0.1:9411/api/v2/spans.")]
 
 
 class Exporters(Strict):
+    """Where traces of the events are sent."""
+
     otlp: Otlp | None = None
     zipkin: Zipkin | None = None
 
 
 class Token(Strict):
-    name: str
-    token: str
-    role: Literal["report", "read", "operate"]
+    """A further token of the API."""
+
+    name: Annotated[Text, Meta(description="Who this is: the audit's `who`.")]
+    token: Bearer
+    role: Annotated[
+        Literal["report", "read", "operate"], Meta(description="Hand over failures; look as well; act as well.")
+    ]
 
 
 class Api(Strict):
-    host: str = "127.0.0.1"
-    port: int = 8425
-    token: str = ""
-    token_file: str = "~/.local/state/tracecar/token"
+    """Where the API listens, and who may use it."""
+
+    host: Annotated[Host, Meta(description="The address to listen on.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="The port to listen on; 0 takes a free one.")] = 8425
+    token: Annotated[
+        Bearer,
+        Meta(description="The operator's token. Empty: one is made and kept in token_file.", extra={"empty": True}),
+    ] = ""
+    token_file: Annotated[Text, Meta(description="Where the token that was made is kept (mode 0600).")] = (
+        "~/.local/state/tracecar/token"
+    )
     tokens: list[Token] = []
 
 
 class Health(Strict):
-    host: str = "127.0.0.1"
-    port: int | None = None
+    """/healthz, /readyz and /metrics on a listener of their own as well, for probes and scrapers."""
+
+    host: Annotated[Host, Meta(description="The address to listen on.")] = "127.0.0.1"
+    port: Annotated[Port | None, Meta(description="The port to listen on; without one there is no such listener.")] = (
+        None
+    )
 
 
 class Config(Strict):
-    service: str
+    """The configuration of one sidecar. In every text ${VAR} and ${VAR:-default} come from the environment."""
+
+    service: Annotated[Name, Meta(description="Whose sidecar this is.")]
     sources: Sources
     registry: Registry = Registry()
     envelope: Envelope = Envelope()
@@ -177,5 +306,7 @@ class Config(Strict):
     index: Index = Index()
     exporters: Exporters = Exporters()
     api: Api = Api()
-    health: Health = field(default_factory=Health)
-    redact: list[str] = []
+    health: Health = Health()
+    redact: Annotated[
+        list[Redacted], Meta(description="What is never shown: body:PATH (with *) or header:NAME, such as body:card.*.")
+    ] = []

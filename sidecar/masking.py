@@ -1,0 +1,44 @@
+"""Secrets stay out of everything that is printed: which keys hold them, and how values are shown instead."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+HIDDEN = "***"
+_SECRET_KEY = re.compile(
+    r"(?:^|[_-])(?:password|passwd|secret|token|credentials?|api[_-]?key|authorization)$", re.IGNORECASE
+)
+_SECRET_MAPPING = re.compile(r"^(?:headers|oauth\w*)$", re.IGNORECASE)
+_SECRET_VARIABLE = re.compile(r"PASS|SECRET|TOKEN|KEY|CREDENTIAL", re.IGNORECASE)
+_USERINFO = re.compile(r"(//)[^/?#\s]*@")
+_URL_PARAMETER = re.compile(r"([?&](?:password|secret|token|api[_-]?key)=)[^&#\s]*", re.IGNORECASE)
+
+
+def is_secret(key: str) -> bool:
+    """Whether the value under this key of the configuration is never shown."""
+    return _SECRET_KEY.search(key) is not None or _SECRET_MAPPING.match(key) is not None
+
+
+def is_secret_variable(name: str) -> bool:
+    """Whether an environment variable's name says that it holds a secret."""
+    return _SECRET_VARIABLE.search(name) is not None
+
+
+def mask_url(text: str) -> str:
+    """The text without what stands before the `@` of its URLs, and without secret query parameters."""
+    return _URL_PARAMETER.sub(rf"\1{HIDDEN}", _USERINFO.sub(rf"\1{HIDDEN}@", text))
+
+
+def masked(value: Any, key: str = "") -> Any:
+    """Plain data as it may be shown: what a secret key holds is hidden, however deep; empty stays empty."""
+    if is_secret(key):
+        return dict.fromkeys(value, HIDDEN) if isinstance(value, Mapping) else HIDDEN if value else value
+    if isinstance(value, str):
+        return mask_url(value)
+    if isinstance(value, Mapping):
+        return {name: masked(item, str(name)) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [masked(item, key) for item in value]
+    return value
