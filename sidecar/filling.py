@@ -1,0 +1,111 @@
+"""Filling the index from a look-back window when a partition is assigned, without settling anything."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+import structlog
+
+from sidecar.decoding.catalog import Catalog, NeedsSchema
+from sidecar.decoding.judge import Judge
+from sidecar.errors import Outage, TracecarError
+from sidecar.model import Decoded, Partition
+from sidecar.ports import Broker, Index, Lease
+
+log = structlog.get_logger()
+
+AT_ONCE = 2
+"""Partitions that are filled at the same time: filling must not crowd out what comes now."""
+
+
+class Coverable(Index, Protocol):
+    """An index that is told what it covers."""
+
+    def covering(self, partition: Partition, since_ms: int) -> None:
+        """From this append time on, all of the partition is (or is about to be) held."""
+
+    def filling(self, partition: Partition, under_way: bool) -> None:
+        """The look-back window of this partition is being read, or no longer."""
+
+    def forget(self, partition: Partition) -> None:
+        """This partition is not ours any more."""
+
+
+class Filler:
+    """Reads the look-back window of newly assigned partitions into the index."""
+
+    def __init__(self, index: Coverable, judge: Judge, catalog: Catalog, *, lookback: float, max_events: int) -> None:
+        self._index, self._judge, self._catalog = index, judge, catalog
+        self._lookback, self._max_events = lookback, max_events
+        self._turn = asyncio.Semaphore(AT_ONCE)
+        self._tasks: dict[Partition, asyncio.Task[None]] = {}
+
+    @property
+    def under_way(self) -> bool:
+        return bool(self._tasks)
+
+    def begin(self, broker: Broker, lease: Lease) -> None:
+        """Start filling what lies before this lease's start."""
+        now = time.time_ns() // 1_000_000
+        since = now - int(self._lookback * 1000)
+        if self._lookback <= 0:
+            self._index.covering(lease.partition, now)
+            return
+        self._index.filling(lease.partition, True)
+        self._index.covering(lease.partition, since)
+        task = asyncio.ensure_future(self._fill(broker, lease, since))
+        self._tasks[lease.partition] = task
+        task.add_done_callback(lambda done: self._done(lease.partition, done))
+
+    def forget(self, partition: Partition) -> None:
+        task = self._tasks.get(partition)
+        if task is not None:
+            task.cancel()
+        self._index.forget(partition)
+
+    async def close(self) -> None:
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _done(self, partition: Partition, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(partition) is task:
+            del self._tasks[partition]
+            self._index.filling(partition, False)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            if not isinstance(error, TracecarError):
+                log.error("filling the index ended by a mistake of ours", partition=str(partition), exc_info=error)
+            else:
+                log.warning("the look-back window could not be read", partition=str(partition), reason=str(error))
+            self._index.covering(partition, time.time_ns() // 1_000_000)
+
+    async def _fill(self, broker: Broker, lease: Lease, since: int) -> None:
+        async with self._turn:
+            start = await self._newest(broker, lease)
+            window = broker.scan(
+                lease.partition, since=None if start is not None else since, start=start, until=lease.start
+            )
+            async for records in window:
+                if lease.lost:
+                    return
+                decoded: list[Decoded] = []
+                while len(decoded) < len(records):
+                    try:
+                        self._judge.verdicts(records, decoded)
+                    except NeedsSchema as missing:
+                        try:
+                            await self._catalog.fetch(missing.key)
+                        except Outage:
+                            self._judge.verdicts(records, decoded, unchecked=True)
+                self._index.add([one.event for one in decoded if one.record.timestamp >= since])
+                await asyncio.sleep(0)
+
+    async def _newest(self, broker: Broker, lease: Lease) -> int | None:
+        """Where to begin instead, if the window may hold more than the index does. Offsets count records on Kafka."""
+        if broker.system == "redis":
+            return None
+        first, _ = await broker.bounds(lease.partition)
+        return lease.start - self._max_events if lease.start - first > self._max_events else None

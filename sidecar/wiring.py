@@ -1,0 +1,76 @@
+"""From configuration to adapters: the only module that names concrete ones. Each is imported when it is asked for, so
+that a Redis sidecar never loads the Kafka client."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sidecar.config import Config
+from sidecar.dead_letters.naming import Naming
+from sidecar.errors import ConfigError, Mistake
+from sidecar.ports import Broker, Registry
+
+
+@dataclass(frozen=True)
+class Source:
+    """A broker and the names that go with it."""
+
+    broker: Broker
+    group: str
+    naming: Naming
+
+
+def sources(config: Config) -> list[Source]:
+    """The brokers that the configuration names."""
+    _refuse_what_is_not_there(config)
+    found: list[Source] = []
+    default = f"tracecar.{config.service}"
+    if config.sources.kafka is not None:
+        from sidecar.brokers.kafka import KafkaBroker
+
+        group = config.sources.kafka.group_id or default
+        naming = Naming(config, group)
+        found.append(Source(KafkaBroker(config.sources.kafka, config.service, naming), group, naming))
+    if config.sources.redis is not None:
+        from sidecar.brokers.redis_streams import RedisBroker
+
+        group = config.sources.redis.group or default
+        naming = Naming(config, group)
+        found.append(Source(RedisBroker(config.sources.redis, config.service, naming), group, naming))
+    return found
+
+
+def brokers(config: Config) -> list[Broker]:
+    return [source.broker for source in sources(config)]
+
+
+def registry(config: Config) -> Registry | None:
+    """The schema registry; None where none is configured: nothing is checked then."""
+    if config.registry.url is not None:
+        from sidecar.registry.confluent import ConfluentRegistry
+
+        return ConfluentRegistry(config.registry)
+    if config.registry.directory is not None:
+        from sidecar.registry.directory import DirectoryRegistry
+
+        return DirectoryRegistry(config.registry.directory)
+    return None
+
+
+def _refuse_what_is_not_there(config: Config) -> None:
+    """Keys of the contract whose function does not exist yet are refused: a silent no-op would be a lie."""
+    missing: list[Mistake] = []
+
+    def refuse(given: bool, path: str, what: str) -> None:
+        if given:
+            missing.append(Mistake(path, f"to be left out: {what} is not available in this version", "a value"))
+
+    kafka, redis = config.sources.kafka, config.sources.redis
+    refuse(kafka is not None and bool(kafka.gate), "sources.kafka.gate", "the gate")
+    refuse(redis is not None and bool(redis.gate), "sources.redis.gate", "the gate")
+    refuse(bool(config.dead_letters.dialects), "dead_letters.dialects", "writing other frameworks' headers")
+    refuse(config.index.redis is not None, "index.redis", "the shared index")
+    refuse(config.exporters.otlp is not None, "exporters.otlp", "the OTLP exporter")
+    refuse(config.exporters.zipkin is not None, "exporters.zipkin", "the Zipkin exporter")
+    if missing:
+        raise ConfigError(missing)
