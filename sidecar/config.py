@@ -62,7 +62,7 @@ Word = Literal[
 """What an event says about itself, and `envelope` can look for."""
 
 
-class Tls(Strict):
+class Tls(Strict, frozen=True):
     """TLS to this server. The key alone, with nothing in it, switches it on with the system's certificates."""
 
     ca: Annotated[Text | None, Meta(description="File of the certificate authorities to trust (PEM).")] = None
@@ -71,7 +71,7 @@ class Tls(Strict):
     check_hostname: Annotated[bool, Meta(description="Whether the certificate must name the host.")] = True
 
 
-class Sasl(Strict):
+class Sasl(Strict, frozen=True):
     """How to authenticate to Kafka. `username` and `password`, or for OAUTHBEARER the token endpoint's keys."""
 
     mechanism: Annotated[
@@ -85,7 +85,7 @@ class Sasl(Strict):
     scope: Annotated[Text | None, Meta(description="OAUTHBEARER: the scope to ask for.")] = None
 
 
-class Kafka(Strict):
+class Kafka(Strict, frozen=True):
     """A Kafka cluster to read from."""
 
     bootstrap_servers: Annotated[Servers, Meta(description="HOST:PORT of some brokers, separated by commas.")]
@@ -108,7 +108,7 @@ class Kafka(Strict):
     client: Annotated[dict[str, Any], Meta(description="Any further plain option of the aiokafka client.")] = {}
 
 
-class Redis(Strict):
+class Redis(Strict, frozen=True):
     """A Redis or Valkey server, Sentinel or Cluster to read streams from."""
 
     url: Annotated[
@@ -134,21 +134,21 @@ class Redis(Strict):
     tls: Tls | None = None
 
 
-class Sources(Strict):
+class Sources(Strict, frozen=True):
     """Where events are read: Kafka, Redis, or both."""
 
     kafka: Kafka | None = None
     redis: Redis | None = None
 
 
-class BasicAuth(Strict):
+class BasicAuth(Strict, frozen=True):
     """A user name and password, sent with every request."""
 
     username: Text
     password: Text
 
 
-class Registry(Strict):
+class Registry(Strict, frozen=True):
     """Where schemas are: a registry or a directory."""
 
     url: Annotated[
@@ -168,7 +168,7 @@ class Registry(Strict):
     tls: Tls | None = None
 
 
-class Envelope(Strict):
+class Envelope(Strict, frozen=True):
     """Where an event's words are: places of the form body:PATH, header:NAME or key. The first that is found wins,
     before the built-in places."""
 
@@ -184,7 +184,7 @@ class Envelope(Strict):
     required: Annotated[list[Word], Meta(description="Words without which an event is rejected.")] = []
 
 
-class Correlation(Strict):
+class Correlation(Strict, frozen=True):
     """Which events belong together."""
 
     join: Annotated[
@@ -193,7 +193,7 @@ class Correlation(Strict):
     max_flow: Annotated[Count, Meta(description="A key that joins more events than this stops joining.")] = 10_000
 
 
-class Breaker(Strict):
+class Breaker(Strict, frozen=True):
     """Holds a stream of which too much is rejected."""
 
     ratio: Annotated[float, Meta(gt=0, le=1, description="The share of rejected events that holds the stream.")] = 0.5
@@ -201,7 +201,7 @@ class Breaker(Strict):
     minimum: Annotated[Count, Meta(description="Fewer events than this in the window never hold the stream.")] = 100
 
 
-class DeadLetters(Strict):
+class DeadLetters(Strict, frozen=True):
     """What happens to events that are rejected."""
 
     enabled: Annotated[bool, Meta(description="false: rejections are shown and counted, nothing is written.")] = True
@@ -218,20 +218,20 @@ class DeadLetters(Strict):
     breaker: Breaker = Breaker()
 
 
-class MemoryIndex(Strict):
+class MemoryIndex(Strict, frozen=True):
     """The index in this process's memory."""
 
     max_events: Annotated[Count, Meta(description="How many events are held; the oldest flows go first.")] = 200_000
 
 
-class RedisIndex(Strict):
+class RedisIndex(Strict, frozen=True):
     """An index that several sidecars share."""
 
     url: RedisUrl
     ttl: Annotated[Duration, Meta(description="How long an event is held.")] = Duration(86_400)
 
 
-class Index(Strict):
+class Index(Strict, frozen=True):
     """The index of recent events, which answers the questions."""
 
     memory: MemoryIndex | None = None
@@ -239,7 +239,7 @@ class Index(Strict):
     lookback: Annotated[Duration, Meta(description="How far back a start fills the index.")] = Duration(900)
 
 
-class Otlp(Strict):
+class Otlp(Strict, frozen=True):
     """Spans to an OpenTelemetry collector. OTEL_EXPORTER_OTLP_* fill what is left out."""
 
     endpoint: Annotated[HttpUrl | None, Meta(description="The collector's base address.")] = None
@@ -247,20 +247,20 @@ class Otlp(Strict):
     headers: Annotated[dict[str, str], Meta(description="Sent with every request; never shown.")] = {}
 
 
-class Zipkin(Strict):
+class Zipkin(Strict, frozen=True):
     """Spans to Zipkin."""
 
     endpoint: Annotated[HttpUrl, Meta(description="Such as http://127.0.0.1:9411/api/v2/spans.")]
 
 
-class Exporters(Strict):
+class Exporters(Strict, frozen=True):
     """Where traces of the events are sent."""
 
     otlp: Otlp | None = None
     zipkin: Zipkin | None = None
 
 
-class Token(Strict):
+class Token(Strict, frozen=True):
     """A further token of the API."""
 
     name: Annotated[Text, Meta(description="Who this is: the audit's `who`.")]
@@ -270,7 +270,7 @@ class Token(Strict):
     ]
 
 
-class Api(Strict):
+class Api(Strict, frozen=True):
     """Where the API listens, and who may use it."""
 
     host: Annotated[Host, Meta(description="The address to listen on.")] = "127.0.0.1"
@@ -285,7 +285,7 @@ class Api(Strict):
     tokens: list[Token] = []
 
 
-class Health(Strict):
+class Health(Strict, frozen=True):
     """/healthz, /readyz and /metrics on a listener of their own as well, for probes and scrapers."""
 
     host: Annotated[Host, Meta(description="The address to listen on.")] = "127.0.0.1"
@@ -294,7 +294,7 @@ class Health(Strict):
     )
 
 
-class Config(Strict):
+class Config(Strict, frozen=True):
     """The configuration of one sidecar. In every text ${VAR} and ${VAR:-default} come from the environment."""
 
     service: Annotated[Name, Meta(description="Whose sidecar this is.")]
