@@ -1,0 +1,339 @@
+"""The contract's JSON as structs: what the API answers and what its clients read. Imports nothing of ours, so that the
+dashboard can use it without loading the sidecar.
+
+Times are RFC 3339 text in UTC, trace and span ids lower-case hex, positions text; absent is null.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from msgspec import UNSET, Struct, UnsetType
+
+Header = tuple[str, Any]
+"""Name and value: text, null, or `{"base64": …}` where the bytes are no text."""
+
+
+class Answer(Struct, kw_only=True):
+    """One object of the API. Fields that a newer sidecar adds are ignored."""
+
+
+class SchemaRef(Answer, kw_only=True):
+    subject: str | None
+    version: int | None
+    id: int | None
+    guid: str | None
+
+
+class Rejection(Answer, kw_only=True):
+    stage: str
+    code: str
+    message: str
+    path: str | None
+
+
+class Event(Answer, kw_only=True):
+    """An event without its payload, unless `headers` and `body` were asked for."""
+
+    position: str
+    stream: str
+    partition: int
+    key: str | None
+    event_id: str | None
+    type: str | None
+    version: str | None
+    occurred_at: str | None
+    appended_at: str | None
+    observed_at: str | None
+    aggregate_id: str | None
+    aggregate_type: str | None
+    trace_id: str | None
+    span_id: str | None
+    parent_span_id: str | None
+    correlation_id: str | None
+    causation_id: str | None
+    producer: str | None
+    schema: SchemaRef | None
+    status: str
+    replay_of: str | None
+    rejection: Rejection | None
+    trace_origin: str | None
+    changed: bool = False
+    """A duplicate whose content differs from the first's."""
+    headers: list[Header] | UnsetType = UNSET
+    body: Any | UnsetType = UNSET
+    """The decoded body; where it could not be decoded its bytes as text or `{"base64": …}`. Null: it has none."""
+    payload_note: str | UnsetType | None = UNSET
+    """Where the payload was asked for: what is to be known about it, such as that retention has taken it."""
+
+
+class FlowEvent(Event, kw_only=True):
+    """An event within its flow."""
+
+    parent: str | None
+    """The position of the event that caused it."""
+    parent_inferred: bool
+    depth: int
+
+
+class Coverage(Answer, kw_only=True):
+    """What an answer can know about."""
+
+    events: int
+    evicted: int
+    since: str | None
+    """From this append time on, all of `partitions` is held."""
+    partitions: list[str]
+    filling: bool
+    note: str | None = None
+
+
+class Flow(Answer, kw_only=True):
+    trace_id: str
+    started_at: str | None
+    ended_at: str | None
+    duration_ms: float | None
+    status: str
+    aggregates: list[str]
+    streams: list[str]
+    producers: list[str]
+    event_count: int
+    events: list[FlowEvent] | UnsetType = UNSET
+    """In causal then time order; left out in lists of flows."""
+    broken_keys: list[str] = []
+    """Keys that would have joined too many events, and therefore do not join."""
+    coverage: Coverage | UnsetType = UNSET
+
+
+class Aggregate(Answer, kw_only=True):
+    aggregate_id: str
+    aggregate_type: str | None
+    events: list[Event]
+    """By occurred time, then position."""
+    coverage: Coverage
+
+
+class DeadLetter(Answer, kw_only=True):
+    id: str
+    position: str
+    origin: str | None
+    stream: str
+    group: str | None
+    stage: str
+    code: str
+    message: str
+    path: str | None
+    event_id: str | None
+    type: str | None
+    trace_id: str | None
+    aggregate_id: str | None
+    failed_at: str | None
+    attempts: int
+    dialect: str
+    state: str
+    cause: str
+    groups: list[str]
+    schema: SchemaRef | None = None
+    service: str | None = None
+    replay_of: str | None = None
+    omitted: list[str] = []
+    """Parts that the broker would not take; they are still at the origin."""
+    key: str | UnsetType | None = UNSET
+    headers: list[Header] | UnsetType = UNSET
+    body: Any | UnsetType = UNSET
+    payload_note: str | UnsetType | None = UNSET
+
+
+class SeenSchema(Answer, kw_only=True):
+    """A schema version that events were seen with."""
+
+    version: int | None
+    id: int | None
+    events: int
+    """Of the held events."""
+
+
+class Subject(Answer, kw_only=True):
+    """What is registered under a subject, and what was seen of it."""
+
+    subject: str
+    versions: list[int]
+    compatibility: str | None
+    kind: str | None
+    """`AVRO`, `JSON` or `PROTOBUF`: of the latest version."""
+    id: int | None
+    seen: list[SeenSchema]
+    text: str | UnsetType | None = UNSET
+    """The latest version's text, where one subject was asked for."""
+
+
+class Held(Answer, kw_only=True):
+    since: str | None
+    reason: str
+    partitions: list[str] = []
+
+
+class StreamStatus(Answer, kw_only=True):
+    stream: str
+    partitions: int
+    settled_here: int
+    """How many of the partitions this sidecar settles."""
+    lag: int | None
+    events: int
+    rejected: int
+    rate: float
+    """Events a second."""
+    held: Held | None
+    system: str = ""
+    group: str | None = None
+    pending: int | None = None
+    gaps: int = 0
+    """How often records were gone before they were read."""
+
+
+class IndexStatus(Answer, kw_only=True):
+    events: int
+    max_events: int
+    evicted: int
+    coverage: Coverage
+
+
+class ExporterStatus(Answer, kw_only=True):
+    name: str
+    sent: int
+    dropped: int
+    failed: int
+
+
+class RegistryStatus(Answer, kw_only=True):
+    reachable: bool | None
+    """Null where it was not asked yet, or where none is configured."""
+    schemas: int
+
+
+class LiveStatus(Answer, kw_only=True):
+    subscribers: int
+    dropped: int
+    """Events that subscribers were too slow for."""
+
+
+class ServiceStatus(Answer, kw_only=True):
+    """How the sidecar is."""
+
+    service: str
+    version: str
+    ready: bool
+    filling: bool
+    streams: list[StreamStatus]
+    index: IndexStatus
+    exporters: list[ExporterStatus]
+    registry: RegistryStatus
+    uptime_s: float
+    live: LiveStatus | None = None
+    trouble: list[str] = []
+    """Sentences: what could not be asked, what is wrong."""
+
+
+class Finding(Answer, kw_only=True):
+    """One line of `tracecar check`."""
+
+    what: str
+    ok: bool
+    detail: str
+
+
+class DemoSummary(Answer, kw_only=True):
+    events: int
+    flows: int
+    rejected: int
+    dead_letters: int
+    duplicates: int
+    replayed: int
+    seconds: float
+    broker: str
+
+
+class Released(Answer, kw_only=True):
+    """The outcome of resuming or skipping a stream."""
+
+    stream: str
+    partitions: int
+    """How many of its partitions were held."""
+
+
+class Problem(Answer, kw_only=True):
+    """RFC 9457, `application/problem+json`."""
+
+    title: str
+    status: int
+    detail: str
+    type: str = "about:blank"
+    query: str | None = None
+    at: int | None = None
+    """Index into `query` of the first character that does not fit."""
+
+
+# --- pages: part of an answer; give `cursor` back to get the next one -----------------------------------------------
+
+
+class EventPage(Answer, kw_only=True):
+    items: list[Event]
+    cursor: str | None
+    coverage: Coverage
+
+
+class FlowPage(Answer, kw_only=True):
+    items: list[Flow]
+    cursor: str | None
+    coverage: Coverage
+
+
+class DeadLetterPage(Answer, kw_only=True):
+    items: list[DeadLetter]
+    cursor: str | None
+    note: str | None = None
+    """What could not be looked at."""
+
+
+class SubjectPage(Answer, kw_only=True):
+    items: list[Subject]
+    cursor: str | None = None
+    coverage: Coverage
+
+
+class StreamPage(Answer, kw_only=True):
+    items: list[StreamStatus]
+    cursor: str | None = None
+
+
+# --- what streams carry: one server-sent event each, named by `event` ----------------------------------------------
+
+
+class Dropped(Answer, kw_only=True):
+    """Events that this subscriber was too slow for."""
+
+    sse: ClassVar[str] = "dropped"
+    count: int
+    """Since the last such notice."""
+    total: int
+
+
+class Progress(Answer, kw_only=True):
+    """How far a scan is."""
+
+    sse: ClassVar[str] = "progress"
+    scanned: int
+    matched: int
+    total: int | None
+    """About how many records there are to look at; null where that is not known."""
+    partition: str | None = None
+
+
+class End(Answer, kw_only=True):
+    """The last event of a stream that ended as it should."""
+
+    sse: ClassVar[str] = "end"
+    reason: str
+    complete: bool = True
+    scanned: int | None = None
+    matched: int | None = None
