@@ -60,3 +60,11 @@ class Counters:
 
     def streams(self) -> list[tuple[str, str]]:
         return sorted(self._streams)
+
+    def total(self) -> int:
+        """Events of all streams."""
+        return sum(counter.events for counter in self._streams.values())
+
+    def rejected(self) -> int:
+        """Rejections of all streams."""
+        return sum(counter.rejected for counter in self._streams.values())

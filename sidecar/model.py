@@ -242,7 +242,9 @@ class DeadLetter(Struct, gc=False):
     replay_of: str | None = None
     """The letter of this record's earlier life."""
     record: Record | None = None
-    """The original record as the letter keeps it; None in lists."""
+    """The original record as the letter keeps it."""
+    appended_at: int = 0
+    """Milliseconds, the letter's own broker timestamp."""
 
     @property
     def stage(self) -> str:

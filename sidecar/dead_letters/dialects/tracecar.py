@@ -96,6 +96,7 @@ def read(letter: Record) -> DeadLetter | None:
             timestamp=letter.timestamp if timestamp is None else timestamp,
             value_at=letter.value_at,
         ),
+        appended_at=letter.timestamp,
     )
 
 

@@ -1,0 +1,187 @@
+"""The desk: dead letters found again, wherever they lie, letters of one origin as one."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from sidecar.dead_letters.causes import cause
+from sidecar.dead_letters.dialects import tracecar, unknown
+from sidecar.dead_letters.naming import LEDGER, Naming
+from sidecar.errors import TracecarError
+from sidecar.model import DeadLetter, Partition, Record
+from sidecar.ports import Broker
+
+_TAG = re.compile(r"\{([^{}]+)\}")
+
+
+class Source(Protocol):
+    """A broker and what its dead-letter streams are called."""
+
+    @property
+    def broker(self) -> Broker: ...
+
+    @property
+    def naming(self) -> Naming: ...
+
+
+class Letters(Struct):
+    """All letters of one origin: one failure, whichever groups met it."""
+
+    letter: DeadLetter
+    """The latest of them."""
+    groups: list[str]
+    """The groups that lettered this origin, in the order of their letters."""
+    cause: str
+    state: str = "open"
+
+
+class Found(Struct):
+    """The answer to a search: newest first."""
+
+    letters: list[Letters]
+    notes: list[str]
+    """Sentences: what could not be looked at."""
+
+
+class Reading(Struct):
+    """How much of the dead-letter streams one search reads."""
+
+    wanted: Callable[[DeadLetter], bool] | None = None
+    since: int | None = None
+    """Milliseconds."""
+    tail: int | None = None
+    """Only so many records at the end of each partition; None: all."""
+    left_out: bool = False
+    """Set while reading, where the tail was not all."""
+
+
+class Desk:
+    """Reads the dead letters of the watched streams from the brokers themselves."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
+
+    async def newest(
+        self, limit: int, *, wanted: Callable[[DeadLetter], bool] | None = None, since: int | None = None
+    ) -> Found:
+        """The newest `limit` dead letters (0: all), of those that are `wanted`, failed at or after `since`
+        (milliseconds). Without a wish only the ends of the streams are read; with one, all of them."""
+        notes: list[str] = []
+        reading = Reading(wanted, since, tail=2 * limit if wanted is None and limit else None)
+        found = await self._search(limit, reading, notes)
+        while reading.tail is not None and len(found) < limit and reading.left_out:
+            reading = Reading(wanted, since, tail=4 * reading.tail)
+            found = await self._search(limit, reading, notes)
+        return Found(found, list(dict.fromkeys(notes)))
+
+    async def show(self, id: str) -> Letters | None:
+        """One dead letter by its id, with all groups of its origin; None where no stream holds it (any more)."""
+        found = await self._search(1, Reading(lambda letter: letter.id == id), [])
+        if not found:
+            return None
+        key = _origin(found[0].letter)
+        same = await self._search(1, Reading(lambda letter: _origin(letter) == key), [])
+        whole = same[0] if same else found[0]
+        return Letters(found[0].letter, whole.groups, whole.cause)
+
+    async def _search(self, limit: int, reading: Reading, notes: list[str]) -> list[Letters]:
+        newest = _Newest(limit)
+        for source in self._sources:
+            try:
+                async for record in self._records(source, reading):
+                    letter = read(record, source.naming)
+                    if reading.wanted is None or reading.wanted(letter):
+                        newest.add(letter)
+            except TracecarError as error:
+                notes.append(f"dead letters on {source.broker.system} could not be read: {error}")
+        return newest.letters()
+
+    async def _records(self, source: Source, reading: Reading) -> AsyncIterator[Record]:
+        since = reading.since
+        for stream in await self._streams(source):
+            for partition in await source.broker.partitions(stream):
+                start = await _start(source.broker, partition, reading)
+                async for records in source.broker.scan(partition, since=since if start is None else None, start=start):
+                    for record in records:
+                        if since is None or record.timestamp >= since:
+                            yield record
+
+    @staticmethod
+    async def _streams(source: Source) -> list[str]:
+        watched = {status.partition.stream for status in await source.broker.status()}
+        return [
+            stream
+            for stream in await source.broker.streams()
+            if stream != LEDGER and source.naming.is_dead_letter(stream) and _belongs(source.naming, stream, watched)
+        ]
+
+
+async def _start(broker: Broker, partition: Partition, reading: Reading) -> int | None:
+    """Where to begin to see the last `tail` records; Redis ids do not count entries, so there it is the start."""
+    if reading.tail is None or broker.system == "redis":
+        return None
+    first, end = await broker.bounds(partition)
+    if end - reading.tail <= first:
+        return None
+    reading.left_out = True
+    return end - reading.tail
+
+
+def _belongs(naming: Naming, stream: str, watched: set[str]) -> bool:
+    origins = naming.origins(stream)
+    return not origins or any(_TAG.sub(r"\1", origin) in watched or origin in watched for origin in origins)
+
+
+def read(record: Record, naming: Naming) -> DeadLetter:
+    """What a record of a dead-letter stream says, in whichever dialect; what none knows is `unknown`."""
+    return tracecar.read(record) or unknown.read(record, naming)
+
+
+def _origin(letter: DeadLetter) -> tuple[object, ...]:
+    if letter.origin is None:
+        return (letter.id,)
+    return (letter.origin, letter.origin_timestamp)
+
+
+def _age(letter: DeadLetter) -> tuple[int, str]:
+    """Newest letters compare highest; the position settles ties so that lists do not flicker."""
+    return (letter.appended_at, str(letter.position))
+
+
+class _Newest:
+    """The newest letters by origin, at most `limit` of them (0: no bound)."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._found: dict[tuple[object, ...], Letters] = {}
+
+    def add(self, letter: DeadLetter) -> None:
+        held = self._found.get(_origin(letter))
+        if held is None:
+            self._found[_origin(letter)] = Letters(letter, _group(letter), cause(letter))
+            if self._limit and len(self._found) > 4 * self._limit + 1_000:
+                self._shrink()
+            return
+        held.groups = list(dict.fromkeys([*held.groups, *_group(letter)]))
+        if _age(letter) >= _age(held.letter):
+            held.letter = letter
+
+    def letters(self) -> list[Letters]:
+        self._shrink()
+        return sorted(self._found.values(), key=lambda one: _age(one.letter), reverse=True)
+
+    def _shrink(self) -> None:
+        if self._limit:
+            kept: Iterable[Letters] = heapq.nlargest(
+                self._limit, self._found.values(), key=lambda one: _age(one.letter)
+            )
+            self._found = {_origin(one.letter): one for one in kept}
+
+
+def _group(letter: DeadLetter) -> list[str]:
+    return [] if letter.group is None else [letter.group]

@@ -1,0 +1,145 @@
+"""`make bench`: Tracecar beside the loop that anyone would write by hand, in turns, on the same real servers.
+
+Machines are noisy, so what counts are ratios within one run. Every measured side is a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.bench import loading, report
+
+Result = dict[str, Any]
+
+
+def side(module: str, **arguments: object) -> Result:
+    """Run one measured side as a process of its own; it prints one JSON object as its last line."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"tests.bench.{module}", json.dumps(arguments)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+    if done.returncode != 0:
+        sys.exit(f"bench: {module} {arguments} ended with {done.returncode}")
+    result: Result = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+def in_turns(rounds: int, bare: Callable[[int], Result], ours: Callable[[int], Result]) -> Result:
+    """Both sides in turns; medians of their rates, and the median of the ratios round by round."""
+    rates: list[tuple[float, float]] = []
+    for number in range(rounds):
+        bare_rate, our_rate = bare(number)["rate"], ours(number)["rate"]
+        rates.append((bare_rate, our_rate))
+        print(f"  round {number + 1}: bare {bare_rate:,.0f}/s, ours {our_rate:,.0f}/s, {our_rate / bare_rate:.2f}")
+    return {
+        "bare": statistics.median(bare for bare, _ in rates),
+        "ours": statistics.median(ours for _, ours in rates),
+        "ratio": statistics.median(ours / bare for bare, ours in rates),
+    }
+
+
+@contextmanager
+def kafka() -> Iterator[str]:
+    from sidecar.demo.embedded_kafka import EmbeddedKafka
+
+    with EmbeddedKafka() as server:
+        yield server.bootstrap_servers
+
+
+@contextmanager
+def valkey() -> Iterator[str]:
+    from sidecar.demo.embedded_valkey import EmbeddedValkey
+
+    with EmbeddedValkey() as server:
+        yield server.url
+
+
+def throughput(system: str, address: str, options: argparse.Namespace) -> Iterator[Result]:
+    """The rows that have a bound: plain, and with 1 % rejected."""
+    for name, broken, bound in (("plain", 0.0, 0.50), ("1 % rejected", 0.01, 0.42)):
+        stream = f"bench.{system}.{'broken' if broken else 'plain'}"
+        print(f"{system}, {name}: loading {options.events:,} events")
+        loading.load(system, address, stream, options.events, broken=broken, partitions=4)
+        run: dict[str, object] = {"system": system, "address": address, "stream": stream, "events": options.events}
+        yield {
+            "what": f"{system}: the full way, {name}",
+            "bound": bound,
+            **in_turns(
+                options.rounds,
+                lambda number, run=run: side("bare", **run, group=f"bare-{number}"),  # type: ignore[misc]
+                lambda number, run=run: side("ours", **run, group=f"ours-{number}"),  # type: ignore[misc]
+            ),
+        }
+
+
+def further(address: str, options: argparse.Namespace) -> Iterator[Result]:
+    """Rows without a bound: more partitions, mixed codecs and framings, two sidecars."""
+    rounds = max(1, options.rounds // 2)
+    for what, stream, load, members in (
+        ("kafka: 12 partitions", "bench.wide", {"partitions": 12}, 1),
+        ("kafka: mixed codecs and framings with JSON", "bench.mixed", {"partitions": 4, "mixed": True}, 1),
+        ("kafka: two sidecars in the group", "bench.wide", None, 2),
+    ):
+        if load is not None:
+            print(f"{what}: loading {options.events:,} events")
+            loading.load("kafka", address, stream, options.events, **load)
+        run = {"system": "kafka", "address": address, "stream": stream, "events": options.events}
+        name = f"{len(what)}-{members}"
+        yield {
+            "what": what,
+            **in_turns(
+                rounds,
+                lambda number, run=run, name=name: side("bare", **run, group=f"bare-{name}-{number}"),  # type: ignore[misc]
+                lambda number, run=run, name=name, members=members: side(  # type: ignore[misc]
+                    "ours", **run, group=f"ours-{name}-{number}", members=members
+                ),
+            ),
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=330_000, help="events a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", choices=["kafka", "redis", "further", "size", "latency"], action="append")
+    parser.add_argument("--readme", action="store_true", help="put the table into README.md")
+    options = parser.parse_args()
+    wanted = set(options.only or ["kafka", "redis", "further", "size", "latency"])
+    began, rows = time.monotonic(), []
+
+    if "size" in wanted:
+        rows += side("size")["rows"]
+    if wanted & {"kafka", "further", "latency"}:
+        with kafka() as address:
+            if "kafka" in wanted:
+                rows += list(throughput("kafka", address, options))
+            if "further" in wanted:
+                rows += list(further(address, options))
+            if "latency" in wanted:
+                rows += side("latency", address=address, events=options.events)["rows"]
+    if "redis" in wanted:
+        with valkey() as address:
+            rows += list(throughput("redis", address, options))
+
+    table = report.table(rows)
+    print(f"\n{table}\n\n{time.monotonic() - began:.0f} s in all")
+    if options.readme:
+        report.put(table, Path("README.md"))
+    if missed := report.missed(rows):
+        sys.exit("bench: below its bound: " + "; ".join(missed))
+
+
+if __name__ == "__main__":
+    main()

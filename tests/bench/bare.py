@@ -1,0 +1,95 @@
+"""The bare loop: what anyone would write by hand. Fetch, decode with fastavro, one dict by trace id; nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from io import BytesIO
+from typing import Any
+
+import fastavro
+import uvloop
+
+from tests.bench.loading import order_schema
+
+WARM_UP = 20_000
+"""Events before the clock starts: first batches are not counted."""
+
+
+class Loop:
+    """Decodes events and keeps them by trace id."""
+
+    def __init__(self, events: int) -> None:
+        self.schema: Any = fastavro.parse_schema(order_schema())
+        self.by_trace: dict[str, list[Any]] = {}
+        self.seen, self.events = 0, events
+        self.started = 0.0
+
+    def take(self, value: bytes, traceparent: bytes) -> None:
+        trace = traceparent[3:35].decode()
+        try:
+            body = fastavro.schemaless_reader(BytesIO(value[5:]), self.schema, None)
+        except Exception:  # noqa: BLE001  # broken on purpose; by hand one would log it and go on
+            body = None
+        self.by_trace.setdefault(trace, []).append(body)
+
+    def batch(self, size: int) -> bool:
+        """Count a batch; True when that was all."""
+        self.seen += size
+        if not self.started and self.seen >= WARM_UP:
+            self.started, self.counted_from = time.perf_counter(), self.seen
+        return self.seen >= self.events
+
+    def rate(self) -> float:
+        return (self.seen - self.counted_from) / (time.perf_counter() - self.started)
+
+
+async def kafka(loop: Loop, address: str, stream: str, group: str) -> None:
+    from aiokafka import AIOKafkaConsumer
+
+    consumer = AIOKafkaConsumer(
+        stream, bootstrap_servers=address, group_id=group, auto_offset_reset="earliest", enable_auto_commit=True
+    )
+    await consumer.start()
+    try:
+        while True:
+            fetched = await consumer.getmany(timeout_ms=1000, max_records=2000)
+            size = 0
+            for records in fetched.values():
+                for record in records:
+                    loop.take(record.value, record.headers[0][1])
+                size += len(records)
+            if loop.batch(size):
+                return
+    finally:
+        await consumer.stop()
+
+
+async def redis(loop: Loop, address: str, stream: str, group: str) -> None:
+    from redis.asyncio import Redis
+
+    client = Redis.from_url(address)
+    await client.xgroup_create(stream, group, id="0")
+    while True:
+        reply = await client.xreadgroup(group, "bare", {stream: ">"}, count=1000, block=1000)
+        entries = reply[0][1] if isinstance(reply, list) else next(iter(reply.values()))[0]
+        for _, fields in entries:
+            loop.take(fields[b"payload"], fields[b"traceparent"])
+        await client.xack(stream, group, *(entry for entry, _ in entries))
+        if loop.batch(len(entries)):
+            break
+    await client.aclose()
+
+
+def main() -> None:
+    given = json.loads(sys.argv[1])
+    loop = Loop(given["events"])
+    run = kafka if given["system"] == "kafka" else redis
+    uvloop.run(run(loop, given["address"], given["stream"], given["group"]))
+    print(json.dumps({"rate": loop.rate(), "flows": len(loop.by_trace)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Filling streams with the bench's events before anything is measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sidecar.demo.load import SCHEMA, Load, bench_events
+
+SUBJECT = "{stream}-value"
+CODECS = ("lz4", "zstd", "gzip", "snappy", "none")
+
+
+def order_schema() -> dict[str, Any]:
+    return SCHEMA
+
+
+def load(
+    system: str,
+    address: str,
+    stream: str,
+    events: int,
+    *,
+    broken: float = 0.0,
+    partitions: int = 1,
+    mixed: bool = False,
+) -> None:
+    """Write `events` events to a new stream. `mixed`: every codec, and a third each of Confluent's prefix, the schema
+    id in a header, and JSON."""
+    made = bench_events(events, broken)
+    if system == "redis":
+        _redis(address, stream, made)
+    else:
+        _kafka(address, stream, list(_mixed(made)) if mixed else made, partitions, CODECS if mixed else ("none",))
+
+
+def _mixed(made: Sequence[Load]) -> Iterator[Load]:
+    from io import BytesIO
+
+    import fastavro
+
+    schema = fastavro.parse_schema(SCHEMA)
+    for number, (key, value, headers) in enumerate(made):
+        if number % 3 == 0:
+            yield key, value, headers
+        elif number % 3 == 1:
+            yield key, value[5:], [*headers, ("__value_schema_id", value[:5])]
+        else:
+            body = fastavro.schemaless_reader(BytesIO(value[5:]), schema, None)
+            yield key, json.dumps(body, default=lambda moment: moment.isoformat()).encode(), headers
+
+
+def _kafka(address: str, stream: str, made: Sequence[Load], partitions: int, codecs: Sequence[str]) -> None:
+    from confluent_kafka import Producer
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    admin = AdminClient({"bootstrap.servers": address})
+    for future in admin.create_topics([NewTopic(stream, num_partitions=partitions, replication_factor=1)]).values():
+        future.result()
+    producers = [
+        Producer({
+            "bootstrap.servers": address,
+            "compression.type": codec,
+            "linger.ms": 20,
+            "queue.buffering.max.messages": 1_000_000,
+            "partitioner": "murmur2",
+        })
+        for codec in codecs
+    ]
+    for number, (key, value, headers) in enumerate(made):
+        producer = producers[number // 1000 % len(producers)]
+        producer.produce(stream, value=value, key=key, headers=headers)
+        if number % 10_000 == 0:
+            producer.poll(0)
+    for producer in producers:
+        producer.flush()
+
+
+def _redis(address: str, stream: str, made: Sequence[Load]) -> None:
+    from redis import Redis
+
+    client = Redis.from_url(address)
+    for start in range(0, len(made), 5000):
+        pipe = client.pipeline(transaction=False)
+        for _, value, headers in made[start : start + 5000]:
+            pipe.xadd(stream, {name: text for name, text in headers} | {"payload": value})
+        pipe.execute()
+    client.close()

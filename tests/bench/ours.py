@@ -1,0 +1,104 @@
+"""Tracecar's own side: the product as `tracecar run` starts it, in this process, timed by its own counters."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import fastavro
+
+from tests.bench.bare import WARM_UP
+from tests.bench.loading import SUBJECT, order_schema
+
+
+def configuration(given: dict[str, Any], directory: Path) -> str:
+    """A configuration file for one round, and the schema that its registry directory holds."""
+    schemas = directory / "schemas"
+    schemas.mkdir(exist_ok=True)
+    (schemas / (SUBJECT.format(stream=given["stream"]) + ".avsc")).write_text(json.dumps(order_schema()))
+    if given["system"] == "kafka":
+        source = {
+            "kafka": {
+                "bootstrap_servers": given["address"],
+                "topics": [given["stream"]],
+                "group_id": given["group"],
+                "start": "earliest",
+            }
+        }
+    else:
+        source = {
+            "redis": {"url": given["address"], "streams": [given["stream"]], "group": given["group"], "start": "earliest"}
+        }
+    file = directory / "tracecar.yaml"
+    file.write_text(
+        json.dumps({
+            "service": "bench",
+            "sources": source,
+            "registry": {"directory": str(schemas)},
+            "api": {"port": 0, "token": "bench", "token_file": str(directory / "token")},
+        })
+    )
+    return str(file)
+
+
+async def measure(file: str, events: int) -> dict[str, Any]:
+    """Run until every event is judged and settled. The clock runs from the first events after the warm-up."""
+    from sidecar.config_file import load
+    from sidecar.service import Service
+
+    service = Service(load(file))
+    running = asyncio.ensure_future(service.run())
+    started = counted_from = seen = 0.0
+    try:
+        while seen < events:
+            await asyncio.sleep(0.005)
+            if running.done():
+                running.result()
+                raise RuntimeError("the sidecar ended")
+            seen = service.counters.total()
+            if not started and seen >= WARM_UP:
+                started, counted_from = time.perf_counter(), seen
+        await service.settled()
+        seconds = time.perf_counter() - started
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    return {"rate": (seen - counted_from) / seconds, "rejected": service.counters.rejected()}
+
+
+def one(given: dict[str, Any]) -> dict[str, Any]:
+    import uvloop
+
+    with tempfile.TemporaryDirectory() as directory:
+        return uvloop.run(measure(configuration(given, Path(directory)), given["events"]))
+
+
+def several(given: dict[str, Any]) -> dict[str, Any]:
+    """Members of one group, each a process; the rate of all together, by the wall clock from the first to the last."""
+    members = given.pop("members")
+    share = given["events"] // members
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.bench.member", json.dumps(given)], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(members)
+    ]
+    results = [json.loads(process.communicate()[0].strip().splitlines()[-1]) for process in processes]
+    first = min(result["first"] for result in results)
+    last = max(result["last"] for result in results)
+    return {"rate": sum(result["seen"] for result in results) / (last - first), "share": share}
+
+
+def main() -> None:
+    given = json.loads(sys.argv[1])
+    print(json.dumps(several(given) if given.get("members", 1) > 1 else one({**given, "members": 1})))
+
+
+if __name__ == "__main__":
+    main()
