@@ -59,13 +59,15 @@ def _kafka(address: str, stream: str, made: Sequence[Load], partitions: int, cod
     for future in admin.create_topics([NewTopic(stream, num_partitions=partitions, replication_factor=1)]).values():
         future.result()
     producers = [
-        Producer({
-            "bootstrap.servers": address,
-            "compression.type": codec,
-            "linger.ms": 20,
-            "queue.buffering.max.messages": 1_000_000,
-            "partitioner": "murmur2",
-        })
+        Producer(
+            {
+                "bootstrap.servers": address,
+                "compression.type": codec,
+                "linger.ms": 20,
+                "queue.buffering.max.messages": 1_000_000,
+                "partitioner": "murmur2",
+            }
+        )
         for codec in codecs
     ]
     for number, (key, value, headers) in enumerate(made):

@@ -33,16 +33,23 @@ def configuration(given: dict[str, Any], directory: Path) -> str:
         }
     else:
         source = {
-            "redis": {"url": given["address"], "streams": [given["stream"]], "group": given["group"], "start": "earliest"}
+            "redis": {
+                "url": given["address"],
+                "streams": [given["stream"]],
+                "group": given["group"],
+                "start": "earliest",
+            }
         }
     file = directory / "tracecar.yaml"
     file.write_text(
-        json.dumps({
-            "service": "bench",
-            "sources": source,
-            "registry": {"directory": str(schemas)},
-            "api": {"port": 0, "token": "bench", "token_file": str(directory / "token")},
-        })
+        json.dumps(
+            {
+                "service": "bench",
+                "sources": source,
+                "registry": {"directory": str(schemas)},
+                "api": {"port": 0, "token": "bench", "token_file": str(directory / "token")},
+            }
+        )
     )
     return str(file)
 

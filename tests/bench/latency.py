@@ -1,0 +1,127 @@
+"""Latencies through the real API: from append to visible at 2,000 events a second, and look-ups while draining."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from sidecar.demo.load import bench_events
+from tests.bench import loading
+from tests.bench.ours import configuration
+from tests.bench.size import _free_port, _is_ready
+
+RATE = 2_000
+SECONDS = 15
+SAMPLE_EVERY = 40
+"""One event in so many is looked for in the API."""
+
+
+@asynccontextmanager
+async def sidecar(given: dict[str, Any], start: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A sidecar as a process of its own, and a client of its API."""
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(configuration(given, Path(directory)))
+        port = _free_port()
+        settings = json.loads(file.read_text())
+        settings["api"]["port"] = port
+        settings["sources"]["kafka"]["start"] = start
+        file.write_text(json.dumps(settings))
+        process = subprocess.Popen(
+            [str(Path(sys.executable).with_name("tracecar")), "run", "-c", str(file)], stderr=subprocess.DEVNULL
+        )
+        try:
+            while not _is_ready(httpx, port):
+                await asyncio.sleep(0.02)
+            headers = {"Authorization": "Bearer bench"}
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers) as client:
+                yield client
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+
+
+async def visible(address: str) -> list[float]:
+    """Milliseconds from the broker's acknowledgement of an event until the API shows it, for a sample of events."""
+    from aiokafka import AIOKafkaProducer
+
+    stream = "bench.latency"
+    loading.load("kafka", address, stream, 1000, partitions=2)
+    producer = AIOKafkaProducer(bootstrap_servers=address, linger_ms=0)
+    await producer.start()
+    found: list[float] = []
+    given = {"system": "kafka", "address": address, "stream": stream, "group": "latency"}
+    async with sidecar(given, "latest") as client:
+        await asyncio.sleep(2)
+        lookups = []
+        began = time.perf_counter()
+        events = bench_events(RATE * SECONDS, seed=2)
+        for number, (key, value, headers) in enumerate(events):
+            if (wait := began + number / RATE - time.perf_counter()) > 0.001:
+                await asyncio.sleep(wait)
+            sent = await producer.send(stream, value=value, key=key, headers=headers)
+            if number % SAMPLE_EVERY == 0 and number > RATE:
+                lookups.append(asyncio.ensure_future(_until_visible(client, sent, stream, found)))
+        await asyncio.gather(*lookups)
+    await producer.stop()
+    return found
+
+
+async def _until_visible(client: httpx.AsyncClient, sent: Any, stream: str, found: list[float]) -> None:
+    where = await sent
+    appended = time.perf_counter()
+    path = f"/v1/events/kafka://{stream}/{where.partition}/{where.offset}"
+    while (await client.get(path)).status_code != 200:
+        await asyncio.sleep(0.001)
+    found.append((time.perf_counter() - appended) * 1000)
+
+
+async def looked_up(address: str, stream: str) -> list[float]:
+    """Milliseconds of an API look-up, again and again while a backlog is drained at full speed."""
+    found: list[float] = []
+    given = {"system": "kafka", "address": address, "stream": stream, "group": f"drain-{time.time_ns()}"}
+    async with sidecar(given, "earliest") as client:
+        while True:
+            began = time.perf_counter()
+            page = (await client.get("/v1/events?limit=5")).json()
+            found.append((time.perf_counter() - began) * 1000)
+            status = (await client.get("/v1/status")).json()
+            if page["items"] and status["streams"] and status["streams"][0]["lag"] == 0:
+                return found[1:]
+            await asyncio.sleep(0.01)
+
+
+def p99(values: Sequence[float]) -> float:
+    return statistics.quantiles(values, n=100)[98]
+
+
+async def measure(given: dict[str, Any]) -> list[dict[str, Any]]:
+    stream = "bench.drain"
+    loading.load("kafka", given["address"], stream, given["events"], partitions=4)
+    draining = await looked_up(given["address"], stream)
+    seen = await visible(given["address"])
+    median = statistics.median(seen)
+    return [
+        {"what": f"append to visible at {RATE:,}/s, median", "value": median, "unit": "ms", "bound": 15},
+        {"what": f"append to visible at {RATE:,}/s, p99", "value": p99(seen), "unit": "ms", "bound": 60},
+        {"what": "API look-up while draining, p99", "value": p99(draining), "unit": "ms", "bound": 60},
+    ]
+
+
+def main() -> None:
+    print(json.dumps({"rows": asyncio.run(measure(json.loads(sys.argv[1])))}))
+
+
+if __name__ == "__main__":
+    main()

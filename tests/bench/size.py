@@ -1,0 +1,91 @@
+"""Memory and start: bytes of the index an event, idle resident memory, time until ready."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+EVENTS = 200_000
+
+
+def resident(pid: int | str = "self") -> int:
+    """Resident bytes of a process."""
+    with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def index_bytes() -> float:
+    """Bytes an event costs in the memory index, in a fresh process: events come in as they do from a judge, and nothing
+    else keeps them."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench.indexing", str(EVENTS)], stdout=subprocess.PIPE, text=True, check=True
+    )
+    return float(json.loads(done.stdout)) / EVENTS
+
+
+def start_and_idle() -> tuple[float, float]:
+    """Seconds from the start of the process to ready, and idle resident MB some seconds later."""
+    import httpx
+
+    from sidecar.demo.embedded_valkey import EmbeddedValkey
+
+    with EmbeddedValkey() as server, tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "tracecar.yaml"
+        port = _free_port()
+        file.write_text(
+            json.dumps(
+                {
+                    "service": "idle",
+                    "sources": {"redis": {"url": server.url, "streams": ["orders"]}},
+                    "api": {"port": port, "token": "bench"},
+                }
+            )
+        )
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            [str(Path(sys.executable).with_name("tracecar")), "run", "-c", str(file)], stderr=subprocess.DEVNULL
+        )
+        try:
+            while not _is_ready(httpx, port):
+                time.sleep(0.01)
+            ready = time.perf_counter() - began
+            time.sleep(3)
+            return ready, resident(process.pid) / 1e6
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def _is_ready(httpx: Any, port: int) -> bool:
+    try:
+        return bool(httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200)
+    except httpx.TransportError:
+        return False
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def main() -> None:
+    ready, idle = start_and_idle()
+    rows = [
+        {"what": "index: memory an event, at 200,000", "value": index_bytes(), "unit": "bytes", "bound": 450},
+        {"what": "ready after start", "value": ready, "unit": "s", "bound": 2},
+        {"what": "idle resident memory", "value": idle, "unit": "MB", "bound": 120},
+    ]
+    print(json.dumps({"rows": rows}))
+
+
+if __name__ == "__main__":
+    main()
