@@ -8,6 +8,7 @@ import sys
 import uuid
 
 from sidecar.index.memory import MemoryIndex
+
 from sidecar.model import Event, Position, SchemaRef, TraceOrigin
 from tests.bench.size import resident
 
@@ -16,7 +17,7 @@ SCHEMA = SchemaRef("orders-value", 1, 1, None)
 
 
 def batch(start: int) -> list[Event]:
-    """A batch of distinct events like the bench's: five to a flow, a UUID as id, the order's id as aggregate and key."""
+    """A batch of distinct events as the bench has them: five to a flow, a UUID as id, the order as aggregate and key."""
     events = []
     for number in range(start, start + BATCH):
         flow = number // 5

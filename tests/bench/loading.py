@@ -86,6 +86,6 @@ def _redis(address: str, stream: str, made: Sequence[Load]) -> None:
     for start in range(0, len(made), 5000):
         pipe = client.pipeline(transaction=False)
         for _, value, headers in made[start : start + 5000]:
-            pipe.xadd(stream, {name: text for name, text in headers} | {"payload": value})
+            pipe.xadd(stream, dict(headers) | {"payload": value})
         pipe.execute()
     client.close()

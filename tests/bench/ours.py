@@ -11,8 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import fastavro
-
 from tests.bench.bare import WARM_UP
 from tests.bench.loading import SUBJECT, order_schema
 

@@ -12,7 +12,7 @@ Row = dict[str, Any]
 
 
 def table(rows: list[Row]) -> str:
-    """Rows of `{what, bare, ours, ratio, bound}` (events a second) or `{what, value, unit, bound, at_most}` as Markdown."""
+    """Rows of `{what, bare, ours, ratio, bound}` (events a second) or `{what, value, unit, bound}` as Markdown."""
     lines = [
         f"Measured on {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}; "
         "rates in events a second, medians.",
