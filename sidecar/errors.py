@@ -7,6 +7,7 @@ Bad data is not here: a record that fails is a value, `sidecar.model.Rejection`.
     ├── QueryError           the query is wrong; says where and what was expected        → tell the person, exit 2
     ├── Outage               a server cannot be reached or asks to wait (retry_after)    → wait, try again
     │   └── Disconnected     the connection is gone                                      → connect again
+    ├── Unknown              there is no such thing; says what was looked for            → tell the person, exit 1
     ├── Fenced               another member owns this now                                → drop the work
     └── Refused              the server said no, and will say it again                   → tell the person
         ├── TooLarge         the record is larger than the server takes                  → send less of it
@@ -65,6 +66,10 @@ class Outage(TracecarError):
 
 class Disconnected(Outage):
     """The connection is gone: connect again."""
+
+
+class Unknown(TracecarError):
+    """There is no such thing here. The message says what was looked for, and where."""
 
 
 class Fenced(TracecarError):
