@@ -1,0 +1,28 @@
+"""What is wrong with a file is said all at once, in exactly these words: `NAME.txt` beside each `NAME.yaml`."""
+
+from pathlib import Path
+
+import pytest
+
+from sidecar.config_file import load
+from sidecar.errors import ConfigError
+
+REFUSED = Path(__file__).parent / "files" / "refused"
+ENVIRON = {"PORT": "seven", "BROKEN": "geheim\n"}
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in REFUSED.glob("*.yaml")))
+def test_every_mistake_is_told_with_path_expectation_and_what_was_found(name: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(REFUSED / f"{name}.yaml", ENVIRON)
+    said = str(refused.value).replace(f"{REFUSED}/", "")
+    assert said + "\n" == (REFUSED / f"{name}.txt").read_text()
+
+
+def test_no_secret_is_in_what_is_said() -> None:
+    for path in REFUSED.glob("*.txt"):
+        assert "geheim" not in path.read_text(), path.name
+
+
+def test_each_file_has_its_words() -> None:
+    assert {path.stem for path in REFUSED.glob("*.yaml")} == {path.stem for path in REFUSED.glob("*.txt")}
