@@ -1,0 +1,269 @@
+"""An Avro schema's text as a tree of types, with every name resolved (Avro 1.12 specification, "Schema Declaration").
+
+The texts come from a registry that anyone may write to, so they are as hostile as records: their size, depth and
+number of types are bounded, and what cannot be understood raises `Unusable` with the place. What a reader does not
+need (docs, orders, a default of the wrong type) never makes a schema unusable: consumers read such schemas every day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import msgspec
+
+MAX_TEXT = 4_000_000
+"""Characters of one schema with its references."""
+MAX_TYPES = 20_000
+"""Types written in one schema with its references."""
+MAX_DEPTH = 100
+"""How deep types may be written inside one another."""
+MAX_DECIMAL_DIGITS = 2_000
+"""Precision of a decimal; beyond it the logical type is ignored, as the specification says of invalid ones."""
+MAX_DECIMAL_BYTES = 1_024
+"""Longest unscaled value of a decimal: its conversion takes time with the square of its length."""
+
+PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
+ABSENT: Any = type("Absent", (), {"__repr__": lambda self: "<no default>"})()
+"""Stands for a default that is not there; None is the default null."""
+
+_LOGICAL_TYPES = {
+    "int": {"date", "time-millis"},
+    "long": {
+        "time-micros",
+        *(f"{local}timestamp-{unit}" for local in ("", "local-") for unit in ("millis", "micros", "nanos")),
+    },
+    "string": {"uuid"},
+}
+
+
+class Unusable(ValueError):
+    """The text is no Avro schema that can be read with. The message says where and what was expected."""
+
+
+@dataclass(eq=False, slots=True)
+class Primitive:
+    """null, boolean, int, long, float, double, bytes or string, maybe with a logical type."""
+
+    name: str
+    logical: str | None = None
+    """A logical type that is known and fits; others are ignored, as the specification asks."""
+    precision: int = 0
+    scale: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class Fixed:
+    name: str
+    size: int
+    logical: str | None = None
+    precision: int = 0
+    scale: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class Enum:
+    name: str
+    symbols: tuple[str, ...]
+    default: str | None
+
+
+@dataclass(eq=False, slots=True)
+class Array:
+    items: Type
+
+
+@dataclass(eq=False, slots=True)
+class Map:
+    values: Type
+
+
+@dataclass(eq=False, slots=True)
+class Union:
+    branches: tuple[Type, ...]
+
+
+@dataclass(eq=False, slots=True)
+class Field:
+    name: str
+    type: Type
+    default: Any
+    """As JSON; ABSENT where there is none."""
+    aliases: tuple[str, ...]
+
+
+@dataclass(eq=False, slots=True)
+class Record:
+    name: str
+    fields: tuple[Field, ...] = ()
+
+
+Type: TypeAlias = Primitive | Fixed | Enum | Array | Map | Union | Record
+
+
+def parse(text: str, references: Sequence[str] = ()) -> Type:
+    """The type that `text` declares. `references` are the texts it may name types of, dependencies first; the same type
+    may be declared in several of them. Raises Unusable."""
+    if len(text) + sum(map(len, references)) > MAX_TEXT:
+        raise Unusable(f"expected at most {MAX_TEXT} characters of schema, with its references")
+    parsing = _Parsing()
+    for reference in references:
+        parsing.type(_json(reference), "", "reference", 0)
+    return parsing.type(_json(text), "", "", 0)
+
+
+def children(type: Type) -> Iterator[Type]:
+    """The types directly inside this one."""
+    match type:
+        case Array(items):
+            yield items
+        case Map(values):
+            yield values
+        case Union(branches):
+            yield from branches
+        case Record():
+            for each in type.fields:
+                yield each.type
+
+
+def _json(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
+        raise Unusable(f"not JSON: {error}") from None
+
+
+@dataclass(slots=True)
+class _Parsing:
+    """One pass over a schema and its references: the names seen so far, and how much has been read."""
+
+    names: dict[str, Type] = field(default_factory=dict)
+    """Full name to declaration. A later declaration of the same name replaces an earlier one from there on, so that a
+    type reached twice, by two references or two branches of a union, is never an error."""
+    heights: dict[int, int] = field(default_factory=dict)
+    """By identity: how deep the types inside a finished one go. Names make chains longer than any one text is deep."""
+    count: int = 0
+
+    def type(self, node: Any, namespace: str, where: str, depth: int) -> Type:
+        read = self._type(node, namespace, where, depth)
+        if id(read) not in self.heights:
+            inside = (self.heights.get(id(child), 0) for child in children(read))
+            self.heights[id(read)] = 1 + max(inside, default=0)
+        return read
+
+    def _type(self, node: Any, namespace: str, where: str, depth: int) -> Type:
+        self.count += 1
+        if self.count > MAX_TYPES:
+            raise Unusable(f"{where}: expected at most {MAX_TYPES} types")
+        if depth > MAX_DEPTH:
+            raise Unusable(f"{where[:200]}: expected types at most {MAX_DEPTH} deep")
+        if isinstance(node, str):
+            named = self._named(node, namespace, where)
+            if depth + self.heights.get(id(named), 0) > MAX_DEPTH:
+                raise Unusable(f"{where[:200]}: expected types at most {MAX_DEPTH} deep")
+            return named
+        if isinstance(node, list):
+            branches = (self.type(each, namespace, f"{where}[{n}]", depth + 1) for n, each in enumerate(node))
+            return Union(tuple(branches))
+        if not isinstance(node, dict):
+            raise Unusable(f"{where or 'the schema'}: expected a name, an object or a list, found {_found(node)}")
+        kind = node.get("type")
+        match kind:
+            case "record" | "error":
+                return self._record(node, namespace, where, depth)
+            case "enum":
+                return self._enum(node, namespace, where)
+            case "fixed":
+                return self._fixed(node, namespace, where)
+            case "array":
+                return Array(self.type(node.get("items"), namespace, f"{where}.items", depth + 1))
+            case "map":
+                return Map(self.type(node.get("values"), namespace, f"{where}.values", depth + 1))
+            case str() if kind in PRIMITIVES:
+                logical = node.get("logicalType")
+                if kind == "bytes" and logical == "decimal" and (decimal := _decimal(node, None)):
+                    return Primitive(kind, "decimal", *decimal)
+                known = isinstance(logical, str) and logical in _LOGICAL_TYPES.get(kind, ())
+                return Primitive(kind, logical if known else None)
+            case str() | dict() | list():
+                return self.type(kind, namespace, where, depth + 1)
+        raise Unusable(f"{where or 'the schema'}: expected a type, found {_found(kind)}")
+
+    def _named(self, name: str, namespace: str, where: str) -> Type:
+        if name in PRIMITIVES:
+            return Primitive(name)
+        if "." not in name and namespace and (found := self.names.get(f"{namespace}.{name}")):
+            return found
+        if found := self.names.get(name.removeprefix(".")):
+            return found
+        raise Unusable(f"{where or 'the schema'}: expected a known type, found the name {_found(name)}")
+
+    def _record(self, node: dict[str, Any], namespace: str, where: str, depth: int) -> Record:
+        name, namespace = _full_name(node, namespace, where)
+        record = self.names[name] = Record(name)
+        fields = node.get("fields", [])
+        if not isinstance(fields, list):
+            raise Unusable(f"{where or name}.fields: expected a list, found {_found(fields)}")
+        read: dict[str, Field] = {}
+        for each in fields:
+            if not isinstance(each, dict) or not isinstance(each.get("name"), str) or "type" not in each:
+                raise Unusable(f"{where or name}.fields: expected fields with name and type, found {_found(each)}")
+            if each["name"] in read:
+                raise Unusable(f"{where or name}: the field {_found(each['name'])} is declared twice")
+            inner = self.type(each["type"], namespace, f"{where}.{each['name'][:80]}", depth + 1)
+            aliases = each.get("aliases")
+            names = (alias for alias in aliases if isinstance(alias, str)) if isinstance(aliases, list) else ()
+            read[each["name"]] = Field(each["name"], inner, each.get("default", ABSENT), tuple(names))
+        record.fields = tuple(read.values())
+        return record
+
+    def _enum(self, node: dict[str, Any], namespace: str, where: str) -> Enum:
+        name, _ = _full_name(node, namespace, where)
+        symbols = node.get("symbols")
+        if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
+            raise Unusable(f"{where or name}.symbols: expected a list of names, found {_found(symbols)}")
+        default = node.get("default")
+        declared = Enum(name, tuple(symbols), default if default in symbols else None)
+        self.names[name] = declared
+        return declared
+
+    def _fixed(self, node: dict[str, Any], namespace: str, where: str) -> Fixed:
+        name, _ = _full_name(node, namespace, where)
+        size = node.get("size")
+        if not isinstance(size, int) or not 0 <= size < 1 << 31:
+            raise Unusable(f"{where or name}.size: expected a number of bytes, found {_found(size)}")
+        declared = Fixed(name, size)
+        match node.get("logicalType"):
+            case "decimal" if decimal := _decimal(node, size):
+                declared = Fixed(name, size, "decimal", *decimal)
+            case "uuid" if size == 16:
+                declared = Fixed(name, size, "uuid")
+            case "duration" if size == 12:
+                declared = Fixed(name, size, "duration")
+        self.names[name] = declared
+        return declared
+
+
+def _full_name(node: dict[str, Any], namespace: str, where: str) -> tuple[str, str]:
+    """The full name of a declaration, and the namespace that holds inside it."""
+    name, own = node.get("name"), node.get("namespace")
+    if not isinstance(name, str) or not name or len(name) > 1_000:
+        raise Unusable(f"{where or 'the schema'}.name: expected a name, found {_found(name)}")
+    if "." in name:
+        return name.removeprefix("."), name.rpartition(".")[0]
+    space = own if isinstance(own, str) else namespace
+    return (f"{space}.{name}" if space else name), space
+
+
+def _decimal(node: dict[str, Any], size: int | None) -> tuple[int, int] | None:
+    precision, scale = node.get("precision"), node.get("scale", 0)
+    if not isinstance(precision, int) or not isinstance(scale, int) or not 0 < precision <= MAX_DECIMAL_DIGITS:
+        return None
+    if not 0 <= scale <= precision or (size is not None and size > MAX_DECIMAL_BYTES):
+        return None
+    return precision, scale
+
+
+def _found(value: Any) -> str:
+    return f"{value!r:.80}"
