@@ -1,1 +1,15 @@
-"""Fixtures for a real server; see the file of the same name in this folder."""
+"""A real Valkey, one for the session: tests keep apart by the names of their streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from sidecar.demo.embedded_valkey import EmbeddedValkey
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[EmbeddedValkey]:
+    with EmbeddedValkey() as server:
+        yield server
