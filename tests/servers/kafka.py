@@ -1,1 +1,152 @@
-"""Fixtures for a real server; see the file of the same name in this folder."""
+"""A real Kafka for the session, with a plain, a SASL and a TLS listener, and what tests do to it with a client that is
+not ours."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.demo.embedded_kafka import EmbeddedKafka
+
+PASSWORD = "s3cret"
+_JAAS = "org.apache.kafka.common.security"
+_names = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def kafka_tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `ca.pem`, the server's `server.pem`, and a client's `client.pem` and `client.key`."""
+    import trustme
+    from cryptography.hazmat.primitives import serialization as keys
+
+    folder = tmp_path_factory.mktemp("kafka-tls")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    server = authority.issue_cert("localhost", "127.0.0.1")
+    # Java reads PKCS #8 only.
+    key = keys.load_pem_private_key(server.private_key_pem.bytes(), None)
+    pem = key.private_bytes(keys.Encoding.PEM, keys.PrivateFormat.PKCS8, keys.NoEncryption())
+    (folder / "server.pem").write_bytes(pem + server.cert_chain_pems[0].bytes())
+    client = authority.issue_cert("tracecar@example.org", common_name="tracecar")
+    client.private_key_pem.write_to_path(folder / "client.key")
+    client.cert_chain_pems[0].write_to_path(folder / "client.pem")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def kafka(kafka_tls: Path) -> Iterator[EmbeddedKafka]:
+    """One node. Everybody may do everything on the plain and TLS listeners and as `admin`; other users by ACL only.
+
+    Listener `SASL`: PLAIN (`admin`, `bob`), OAUTHBEARER (unsecured tokens), SCRAM (for users made by `scram_user`).
+    Listener `TLS`: asks for a client's certificate and does without."""
+    plain = f'{_JAAS}.plain.PlainLoginModule required user_admin="{PASSWORD}" user_bob="{PASSWORD}";'
+    bearer = f'{_JAAS}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="admin";'
+    scram = f"{_JAAS}.scram.ScramLoginModule required;"
+    properties = {
+        "auto.create.topics.enable": "false",
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:ANONYMOUS;User:admin;User:CN=tracecar",
+        "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER",
+        "listener.name.sasl.plain.sasl.jaas.config": plain,
+        "listener.name.sasl.oauthbearer.sasl.jaas.config": bearer,
+        "listener.name.sasl.scram-sha-256.sasl.jaas.config": scram,
+        "listener.name.sasl.scram-sha-512.sasl.jaas.config": scram,
+        "listener.name.tls.ssl.keystore.type": "PEM",
+        "listener.name.tls.ssl.keystore.location": kafka_tls / "server.pem",
+        "listener.name.tls.ssl.truststore.type": "PEM",
+        "listener.name.tls.ssl.truststore.location": kafka_tls / "ca.pem",
+        "listener.name.tls.ssl.client.auth": "requested",
+        "log.retention.check.interval.ms": 1_000,
+        "group.min.session.timeout.ms": 500,
+    }
+    with EmbeddedKafka(listeners={"SASL": "SASL_PLAINTEXT", "TLS": "SSL"}, **properties) as server:
+        yield server
+
+
+def unique(stem: str) -> str:
+    """A name that no other test uses."""
+    return f"{stem}-{os.getpid()}-{next(_names)}"
+
+
+def admin(servers: str) -> Any:
+    from confluent_kafka.admin import AdminClient
+
+    return AdminClient({"bootstrap.servers": servers, "log_level": 0})
+
+
+def create_topic(servers: str, name: str, partitions: int = 1, copies: int = 1, **config: object) -> str:
+    """Make a topic (config names with underscores for dots) and wait until it is there. Returns its name."""
+    from confluent_kafka.admin import NewTopic
+
+    settings = {key.replace("_", "."): str(value) for key, value in config.items()}
+    client = admin(servers)
+    for done in client.create_topics([NewTopic(name, partitions, copies, config=settings)]).values():
+        done.result(30)
+    return name
+
+
+def delete_topic(servers: str, name: str) -> None:
+    client = admin(servers)  # it ends its requests when it is let go of
+    for done in client.delete_topics([name]).values():
+        done.result(30)
+
+
+def delete_records(servers: str, topic: str, partition: int, before: int) -> None:
+    """Trim a partition: offsets below `before` are gone."""
+    from confluent_kafka import TopicPartition
+
+    client = admin(servers)  # it ends its requests when it is let go of
+    for done in client.delete_records([TopicPartition(topic, partition, before)]).values():
+        done.result(30)
+
+
+def scram_user(servers: str, name: str, mechanism: str) -> None:
+    """Give a user `PASSWORD` for SCRAM-SHA-256 or SCRAM-SHA-512."""
+    from confluent_kafka.admin import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
+
+    kind = getattr(ScramMechanism, mechanism.replace("-", "_"))
+    change = UserScramCredentialUpsertion(name, ScramCredentialInfo(kind, 4096), PASSWORD.encode())
+    client = admin(servers)  # it ends its requests when it is let go of
+    for done in client.alter_user_scram_credentials([change]).values():
+        done.result(30)
+
+
+def produce(
+    servers: str,
+    topic: str,
+    values: Sequence[bytes | None],
+    *,
+    partition: int = -1,
+    key: bytes | None = None,
+    headers: Sequence[tuple[str, bytes | None]] = (),
+    timestamp: int = 0,
+    **client: object,
+) -> None:
+    """Publish with librdkafka and wait until all is durable."""
+    from confluent_kafka import Producer
+
+    settings: Mapping[str, Any] = {"bootstrap.servers": servers, "log_level": 0, "linger.ms": 5, **client}
+    producer = Producer(dict(settings))
+    failed: list[object] = []
+    for value in values:
+        while True:
+            try:
+                producer.produce(
+                    topic,
+                    value,
+                    key,
+                    partition,
+                    on_delivery=lambda error, _: failed.append(error) if error else None,
+                    timestamp=timestamp,
+                    headers=list(headers),
+                )
+                break
+            except BufferError:
+                producer.poll(0.1)
+    assert producer.flush(60) == 0
+    assert not failed, failed[0]
