@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 
-from sidecar.errors import Refused
+from sidecar.errors import Outage
 from sidecar.model import Decoded
 
 MOST_EVENTS = 20_000
@@ -113,9 +113,9 @@ class Live:
             subscription._put(decoded, size)
 
     def subscribe(self) -> Subscription:
-        """A listener's queue, to be closed by the listener. Raises Refused where too many listen."""
+        """A listener's queue, to be closed by the listener. Raises Outage where too many listen."""
         if len(self._subscriptions) >= MOST_SUBSCRIBERS:
-            raise Refused(f"{MOST_SUBSCRIBERS} clients listen already: close one first")
+            raise Outage(f"{MOST_SUBSCRIBERS} clients listen already: close one, or try again", retry_after=5)
         subscription = Subscription(self, self._most_events, self._most_bytes)
         self._subscriptions = (*self._subscriptions, subscription)
         return subscription

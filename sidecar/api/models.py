@@ -145,12 +145,11 @@ class DeadLetter(Answer, kw_only=True):
 
 
 class SeenSchema(Answer, kw_only=True):
-    """A schema version that events were seen with."""
+    """A schema version that events were seen with lately."""
 
     version: int | None
     id: int | None
-    events: int
-    """Of the held events."""
+    streams: list[str]
 
 
 class Subject(Answer, kw_only=True):

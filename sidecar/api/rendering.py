@@ -48,6 +48,17 @@ def headers(values: Headers) -> list[models.Header]:
     return [(text(name), octets(value)) for name, value in values]
 
 
+def coverage(held: ports.Coverage) -> models.Coverage:
+    return models.Coverage(
+        events=held.events,
+        evicted=held.evicted,
+        since=_millis(held.since),
+        partitions=[str(partition) for partition in held.partitions],
+        filling=held.filling,
+        note=held.note,
+    )
+
+
 class Rendering:
     """Makes JSON of nodes, flows and dead letters, without what is to be hidden."""
 
@@ -118,7 +129,7 @@ class Rendering:
             return octets(self.redactor.raw(decoded.record.value))
         return plain(self.body_of(decoded))
 
-    def flow(self, flow: ports.Flow, coverage: ports.Coverage | None = None, *, whole: bool = True) -> models.Flow:
+    def flow(self, flow: ports.Flow, held: ports.Coverage | None = None, *, whole: bool = True) -> models.Flow:
         """A flow; without `whole` as it stands in a list, without its events."""
         events = [self.flow_event(node) for node in flow.nodes]
         times = [node.event.occurred_at or node.event.appended_at * 1000 for node in flow.nodes]
@@ -135,17 +146,7 @@ class Rendering:
             event_count=len(events),
             events=events if whole else UNSET,
             broken_keys=[text(key) for key in flow.broken_keys],
-            coverage=UNSET if coverage is None else self.coverage(coverage),
-        )
-
-    def coverage(self, coverage: ports.Coverage) -> models.Coverage:
-        return models.Coverage(
-            events=coverage.events,
-            evicted=coverage.evicted,
-            since=_millis(coverage.since),
-            partitions=[str(partition) for partition in coverage.partitions],
-            filling=coverage.filling,
-            note=coverage.note,
+            coverage=UNSET if held is None else coverage(held),
         )
 
     def dead_letter(self, letters: Letters, payload: Payload | None = None) -> models.DeadLetter:

@@ -1,0 +1,26 @@
+"""Acting: what changes something, and is audited."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from litestar import Request, post
+from litestar.handlers import HTTPRouteHandler
+
+from sidecar.answers import Answers
+from sidecar.api import models
+from sidecar.api.edge import id_of
+from sidecar.api.routes.parameters import caller
+
+
+def routes(answers: Answers) -> Sequence[HTTPRouteHandler]:
+    @post("/v1/streams/{stream:str}/resume", status_code=200, summary="Try again what is held of a stream")
+    async def resume(stream: str, request: Request[Any, Any, Any]) -> models.Released:
+        return await answers.resume(id_of(stream), caller(request).name)
+
+    @post("/v1/streams/{stream:str}/skip", status_code=200, summary="Go on past what holds a stream")
+    async def skip(stream: str, request: Request[Any, Any, Any]) -> models.Released:
+        return await answers.skip(id_of(stream), caller(request).name)
+
+    return resume, skip

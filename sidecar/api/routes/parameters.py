@@ -1,0 +1,41 @@
+"""Parameters that several routes take, and who may call."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from litestar.connection import ASGIConnection
+from litestar.exceptions import PermissionDeniedException
+from litestar.handlers import BaseRouteHandler
+from litestar.params import Parameter
+
+from sidecar.api.auth import Caller
+from sidecar.api.edge import CALLER
+
+LONGEST_QUERY = 4_000
+
+QueryText = Annotated[
+    str,
+    Parameter(
+        query="query", max_length=LONGEST_QUERY, description="Which ones: `type:Order* status:rejected since:15m`"
+    ),
+]
+Limit = Annotated[int, Parameter(ge=0, le=1_000, description="At most so many; 0: as many as one page holds, 1,000")]
+Cursor = Annotated[str | None, Parameter(max_length=2_000, description="Where the page before ended: its `cursor`")]
+Full = Annotated[bool, Parameter(description="With headers and bodies")]
+
+
+def caller(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
+    """Who asks, as the edge found out."""
+    found: Caller = connection.scope[CALLER]  # type: ignore[literal-required]  # a key of our own
+    return found
+
+
+def role_is_enough(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Guard: reading needs the role `read`, everything else the role that the route names, else `operate`."""
+    role = handler.opt.get("role", "read" if connection.scope.get("method") in ("GET", "HEAD") else "operate")
+    asking = caller(connection)
+    if not asking.may(role):
+        raise PermissionDeniedException(
+            f"the token {asking.name!r} has the role {asking.role!r}; this needs a token with the role {role!r}"
+        )

@@ -1,0 +1,61 @@
+"""The HTTP API: routes, limits, errors and its own description."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from litestar import Litestar
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+
+from sidecar.answers import Answers, Facts
+from sidecar.api.auth import Tokens
+from sidecar.api.edge import Edge
+from sidecar.api.problems import HANDLERS
+from sidecar.api.routes import acting, probes, reading, streaming
+from sidecar.api.routes.parameters import role_is_enough
+from sidecar.live import Live
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
+
+LARGEST_BODY = 1 << 20
+"""Bytes of a request's body."""
+
+
+def build(answers: Answers, live: Live, tokens: Tokens, *, loopback: bool) -> ASGI3Application:
+    """The whole API. `loopback`: it listens there, and answers nobody who calls it by another name."""
+    guarded = [*reading.routes(answers), *acting.routes(answers), *streaming.routes(answers, live)]
+    description = OpenAPIConfig(
+        title="Tracecar",
+        version=version("tracecar"),
+        path="/schema",
+        render_plugins=[JsonRenderPlugin(path="/")],
+        components=Components(security_schemes={"token": SecurityScheme(type="http", scheme="bearer")}),
+        security=[{"token": []}],
+    )
+    return Edge(_application(guarded, probes.routes(answers.facts), description), tokens, loopback=loopback)
+
+
+def build_probes(facts: Facts, *, loopback: bool) -> ASGI3Application:
+    """Only what needs no token, for a listener of its own."""
+    return Edge(_application([], probes.routes(facts), None), None, loopback=loopback)
+
+
+def _application(
+    guarded: Sequence[HTTPRouteHandler], unguarded: Sequence[HTTPRouteHandler], description: OpenAPIConfig | None
+) -> ASGI3Application:
+    from litestar import Router
+
+    handlers = [Router("/", route_handlers=list(guarded), guards=[role_is_enough])] if guarded else []
+    return Litestar(  # type: ignore[return-value]  # Litestar's types for ASGI are its own
+        route_handlers=[*handlers, *unguarded],
+        exception_handlers=HANDLERS,
+        openapi_config=description,
+        request_max_body_size=LARGEST_BODY,
+        logging_config=None,
+    )
