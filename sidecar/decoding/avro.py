@@ -42,6 +42,14 @@ class Unusable(ValueError):
     """The text is no Avro schema that can be read with. The message says where and what was expected."""
 
 
+class UnknownName(Unusable):
+    """The text names a type that neither it nor its references declare. `names` are the full names that it may mean."""
+
+    def __init__(self, message: str, names: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.names = names
+
+
 @dataclass(eq=False, slots=True)
 class Primitive:
     """null, boolean, int, long, float, double, bytes or string, maybe with a logical type."""
@@ -193,11 +201,13 @@ class _Parsing:
     def _named(self, name: str, namespace: str, where: str) -> Type:
         if name in PRIMITIVES:
             return Primitive(name)
-        if "." not in name and namespace and (found := self.names.get(f"{namespace}.{name}")):
-            return found
-        if found := self.names.get(name.removeprefix(".")):
-            return found
-        raise Unusable(f"{where or 'the schema'}: expected a known type, found the name {_found(name)}")
+        qualified = f"{namespace}.{name}" if "." not in name and namespace else name.removeprefix(".")
+        # Where the namespace has no such name, the one without namespace is meant, as Java takes it.
+        for each in (qualified, name):
+            if each in self.names:
+                return self.names[each]
+        message = f"{where or 'the schema'}: expected a known type, found the name {_found(name)}"
+        raise UnknownName(message, (qualified, name))
 
     def _record(self, node: dict[str, Any], namespace: str, where: str, depth: int) -> Record:
         name, namespace = _full_name(node, namespace, where)

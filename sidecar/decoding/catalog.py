@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from sidecar.decoding.paths import quoted
 from sidecar.decoding.recent import Recent
-from sidecar.decoding.schema import Compiled, Schema
+from sidecar.decoding.schema import Compiled, Schema, texts
 from sidecar.errors import Outage, Refused
 from sidecar.model import Rejection, SchemaRef
 from sidecar.ports import RegisteredSchema, Registry
@@ -216,7 +216,7 @@ class Catalog:
         return None if found is None else Resolved(Schema(found, None, self._compile(found)))
 
     def _compile(self, schema: RegisteredSchema) -> Compiled:
-        key = (schema.kind, schema.text, schema.references)
+        key = (schema.kind, *texts(schema))
         compiled = self._compiled.find(key)
         if compiled is None:
             compiled = self._compiled[key] = Compiled(schema)
@@ -302,7 +302,7 @@ class Catalog:
             changed, self._subjects = subjects != self._subjects, subjects
             for subject, state in self._in_use.held().items():
                 latest = await self._ask(self._registry.by_version(subject, None))
-                if latest != state.latest:
+                if _identity(latest) != _identity(state.latest):
                     changed = True
                     self._in_use[subject] = _Subject(latest, await self._ask(self._registry.versions(subject)))
         except (Outage, Refused):
@@ -361,6 +361,10 @@ class Catalog:
     async def registered(self, subject: str, version: int | None = None) -> RegisteredSchema | None:
         """A version of a subject as it is registered, the latest for None."""
         return await self._ask(self._registry.by_version(subject, version))
+
+
+def _identity(schema: RegisteredSchema | None) -> tuple[SchemaRef, str] | None:
+    return None if schema is None else (schema.ref, schema.text)
 
 
 def _belongs(subject: str, stream: str, name: str | None) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -14,8 +14,8 @@ from sidecar.decoding.paths import Fault
 from sidecar.model import Rejection, SchemaRef
 from sidecar.ports import RegisteredSchema
 
-MAX_REFERENCES = 1_000
-"""Schemas that one schema may need, directly or not."""
+MAX_REFERENCES = 500
+"""Schemas that one schema may need, directly or not; what lies beyond is not read."""
 
 
 class Compiled:
@@ -97,21 +97,23 @@ class Schema:
 
 def parsed(registered: RegisteredSchema) -> avro.Type:
     """The Avro type that a registered schema declares, its references resolved. Raises avro.Unusable."""
-    texts: list[str] = []
-    for reference in _dependencies(registered.references, set()):
-        if len(texts) >= MAX_REFERENCES:
-            raise avro.Unusable(f"expected at most {MAX_REFERENCES} referenced schemas")
-        texts.append(reference.text)
-    return avro.parse(registered.text, texts)
+    *references, text = texts(registered)
+    return avro.parse(text, references)
 
 
-def _dependencies(references: Sequence[RegisteredSchema], seen: set[str]) -> Iterator[RegisteredSchema]:
-    """All that is referred to, dependencies first, each text once."""
+def texts(registered: RegisteredSchema) -> tuple[str, ...]:
+    """All that a schema consists of: the texts that it refers to, dependencies first and each once, then its own."""
+    found: list[str] = []
+    _gather(registered.references, set(), found)
+    return (*found, registered.text)
+
+
+def _gather(references: Sequence[RegisteredSchema], seen: set[str], into: list[str]) -> None:
     for reference in references:
-        if reference.text not in seen:
+        if reference.text not in seen and len(seen) < MAX_REFERENCES:
             seen.add(reference.text)
-            yield from _dependencies(reference.references, seen)
-            yield reference
+            _gather(reference.references, seen, into)
+            into.append(reference.text)
 
 
 def _decoder(compiled: Compiled, label: str) -> Callable[[bytes, int], Any | Rejection]:

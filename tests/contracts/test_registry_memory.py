@@ -1,0 +1,33 @@
+"""The registry in memory keeps the registry's promises."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from sidecar.ports import Registry
+from sidecar.registry.memory import MemoryRegistry
+from tests.contracts.registry_contract import RegistryContract, Shelf
+
+
+class MemoryShelf:
+    has_levels = True
+
+    def __init__(self) -> None:
+        self.registry: Registry
+        self.registry = self._memory = MemoryRegistry()
+
+    async def put(self, subject: str, text: str, references: Sequence[tuple[str, str, int]] = ()) -> int:
+        ref = self._memory.register(subject, text, references=[(of, version) for _, of, version in references])
+        assert ref.version is not None
+        return ref.version
+
+    async def again(self) -> Registry:
+        return self._memory
+
+
+class TestMemoryRegistry(RegistryContract):
+    @pytest.fixture
+    def shelf(self) -> Shelf:
+        return MemoryShelf()
