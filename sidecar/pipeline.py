@@ -56,8 +56,9 @@ class Pipeline:
         counters: Counters,
         filler: Filler,
         config: Config,
+        group: str,
     ) -> None:
-        self.broker = broker
+        self.broker, self.group = broker, group
         self._counters, self._filler, self._config = counters, filler, config
         self._lanes: dict[Partition, Lane] = {}
         self._breakers: dict[str, Breaker] = {}
@@ -206,6 +207,10 @@ class Pipeline:
             async with asyncio.timeout(DRAIN_SECONDS):
                 await asyncio.gather(*(lane.drain() for lane in self._lanes.values() if not lane.lease.lost))
         await self._forget_lanes()
+
+    async def settled(self) -> None:
+        """Returns once everything judged so far is settled."""
+        await asyncio.gather(*(lane.drain() for lane in self._lanes.values() if not lane.lease.lost))
 
     def leases(self) -> list[Lease]:
         return [lane.lease for lane in self._lanes.values() if not lane.lease.lost]

@@ -1,0 +1,155 @@
+"""The sidecar as a whole: what starts first, what stops last, and how it is.
+
+Downstream starts first (index, exporters, API, then the brokers), so that nothing arrives before there is somewhere for
+it to go. Upstream stops first: no more batches, then what is judged is settled, then the rest is closed. Dying at any
+moment instead is safe: what was not settled comes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from sidecar import wiring
+from sidecar.answers import Answers
+from sidecar.api.serving import Serving
+from sidecar.config import Config, MemoryIndex
+from sidecar.counters import Counters
+from sidecar.dead_letters.desk import Desk
+from sidecar.dead_letters.letter import LetterWriter
+from sidecar.decoding.catalog import Catalog
+from sidecar.decoding.judge import Judge
+from sidecar.filling import Filler
+from sidecar.index.memory import MemoryIndex as Index
+from sidecar.live import Live
+from sidecar.model import Decoded
+from sidecar.pipeline import Pipeline, micros
+from sidecar.ports import Exporter
+from sidecar.status import Status
+
+log = structlog.get_logger()
+
+
+class Showing:
+    """Where judged records are shown (`sidecar.lane.Sink`)."""
+
+    def __init__(self, index: Index, live: Live, exporters: Sequence[Exporter], answers: Answers) -> None:
+        self._index, self._live, self._exporters, self._answers = index, live, exporters, answers
+
+    def show(self, decoded: Sequence[Decoded], *, again: bool) -> None:
+        events = [one.event for one in decoded]
+        self._index.add(events)
+        if again:
+            return
+        self._answers.keep(decoded)
+        self._live.publish(decoded)
+        for exporter in self._exporters:
+            exporter.offer(events)
+
+
+class Service:
+    """One sidecar. Make it within a running event loop."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.counters = Counters()
+        self._sources = wiring.sources(config)
+        bound = (config.index.memory or MemoryIndex()).max_events
+        self.index = Index(bound, join=config.correlation.join, max_flow=config.correlation.max_flow)
+        self.catalog = Catalog(wiring.registry(config), require=config.registry.require)
+        self._judge = Judge(self.catalog, config.envelope)
+        self.live = Live()
+        self._filler = Filler(
+            self.index, self._judge, self.catalog, lookback=float(config.index.lookback), max_events=bound
+        )
+        self.exporters: list[Exporter] = []
+        self.status = Status(self)
+        self.answers = Answers(
+            index=self.index,
+            brokers=[source.broker for source in self._sources],
+            judge=self._judge,
+            catalog=self.catalog,
+            desk=Desk(self._sources),
+            facts=self.status,
+            holds=self,
+            redact=config.redact,
+        )
+        showing = Showing(self.index, self.live, self.exporters, self.answers)
+        self.pipelines = [
+            Pipeline(
+                source.broker,
+                self._judge,
+                self.catalog,
+                showing,
+                LetterWriter(source.naming, source.group, config.service, micros),
+                self.counters,
+                self._filler,
+                config,
+                source.group,
+            )
+            for source in self._sources
+        ]
+        self.serving = Serving(self.answers, self.live, config)
+        self.started = time.monotonic()
+
+    async def run(self) -> None:
+        """Runs until cancelled, then drains and settles. Raises Refused where a server says no for good."""
+        await self.serving.start()
+        reading = [asyncio.ensure_future(pipeline.run()) for pipeline in self.pipelines]
+        try:
+            await asyncio.wait(reading, return_when=asyncio.FIRST_EXCEPTION)
+            for done in reading:
+                if done.done():
+                    done.result()
+        finally:
+            await self._stop(reading)
+
+    async def _stop(self, reading: Sequence[asyncio.Task[None]]) -> None:
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
+        await self._filler.close()
+        await asyncio.gather(*(pipeline.drain() for pipeline in self.pipelines), return_exceptions=True)
+        for pipeline in self.pipelines:
+            await pipeline.broker.close()
+        for exporter in self.exporters:
+            await exporter.close()
+        await self.serving.stop()
+        await self.catalog.close()
+
+    async def settled(self) -> None:
+        """Returns once everything judged so far is settled."""
+        await asyncio.gather(*(pipeline.settled() for pipeline in self.pipelines))
+
+    # --- what the API asks for (`sidecar.answers.Holds`)
+
+    async def resume(self, stream: str) -> int:
+        """Try again what is held of a stream; returns how many partitions were."""
+        return sum([await pipeline.resume(stream) for pipeline in self.pipelines])
+
+    async def skip(self, stream: str) -> int:
+        """Go on past what holds a stream; returns how many partitions were held."""
+        return sum([await pipeline.skip(stream) for pipeline in self.pipelines])
+
+
+def run(config: Config) -> None:
+    """`tracecar run`: until SIGTERM or SIGINT, then drain and settle. Raises Refused, ConfigError."""
+    import uvloop
+
+    uvloop.run(_until_signalled(config))
+
+
+async def _until_signalled(config: Config) -> None:
+    loop = asyncio.get_running_loop()
+    running = asyncio.ensure_future(Service(config).run())
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, running.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+
+

@@ -1,0 +1,138 @@
+"""How the sidecar is: what `tracecar status` and `/readyz` say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Protocol
+
+from sidecar.api import models
+from sidecar.api.rendering import coverage
+from sidecar.config import Config
+from sidecar.counters import Counters
+from sidecar.decoding.catalog import Catalog
+from sidecar.errors import TracecarError
+from sidecar.live import Live
+from sidecar.pipeline import Pipeline
+from sidecar.ports import Exporter, Index, PartitionStatus
+from sidecar.times import rfc3339
+
+FRESH_SECONDS = 1.0
+"""How long the brokers' answers about lag are used again: many may ask for the status, the brokers are asked once."""
+
+
+class Parts(Protocol):
+    """What the status is taken from."""
+
+    config: Config
+    counters: Counters
+    index: Index
+    catalog: Catalog
+    live: Live
+    exporters: Sequence[Exporter]
+    pipelines: Sequence[Pipeline]
+    started: float
+
+
+class Status:
+    """The status of one sidecar (`sidecar.answers.Facts`)."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._asked: dict[str, tuple[float, list[PartitionStatus], str | None]] = {}
+
+    @property
+    def ready(self) -> bool:
+        """The brokers are reached; that the API is up, the asker knows."""
+        return all(pipeline.reached for pipeline in self._parts.pipelines)
+
+    async def status(self) -> models.ServiceStatus:
+        """Everything at once. Never raises for a server that cannot be asked: it is in `trouble` then."""
+        parts = self._parts
+        streams: list[models.StreamStatus] = []
+        trouble: list[str] = []
+        for pipeline in parts.pipelines:
+            partitions, unreachable = await self._partitions(pipeline)
+            streams += self._streams(pipeline, partitions)
+            if unreachable is not None:
+                trouble.append(f"{pipeline.broker.system}: {unreachable}")
+        held = parts.index.coverage()
+        live = parts.live
+        for stream in streams:
+            if stream.held is not None:
+                trouble.append(f"{stream.stream} is held: {stream.held.reason}")
+        bound = parts.config.index.memory
+        return models.ServiceStatus(
+            service=parts.config.service,
+            version=version("tracecar"),
+            ready=self.ready,
+            filling=held.filling,
+            streams=streams,
+            index=models.IndexStatus(
+                events=held.events,
+                max_events=200_000 if bound is None else bound.max_events,
+                evicted=held.evicted,
+                coverage=coverage(held),
+            ),
+            exporters=[
+                models.ExporterStatus(name=exporter.name, sent=sent, dropped=dropped, failed=failed)
+                for exporter in parts.exporters
+                for sent, dropped, failed in [exporter.counts()]
+            ],
+            registry=models.RegistryStatus(reachable=parts.catalog.reachable, schemas=parts.catalog.schemas),
+            uptime_s=round(time.monotonic() - parts.started, 3),
+            live=models.LiveStatus(subscribers=live.subscribers, dropped=live.dropped),
+            trouble=trouble,
+        )
+
+    async def _partitions(self, pipeline: Pipeline) -> tuple[list[PartitionStatus], str | None]:
+        now = time.monotonic()
+        asked = self._asked.get(pipeline.broker.system)
+        if asked is None or now - asked[0] > FRESH_SECONDS:
+            try:
+                asked = (now, await pipeline.broker.status(), None)
+            except TracecarError as error:
+                asked = (now, asked[1] if asked else [], str(error))
+            self._asked[pipeline.broker.system] = asked
+        return asked[1], asked[2]
+
+    def _streams(self, pipeline: Pipeline, partitions: Sequence[PartitionStatus]) -> list[models.StreamStatus]:
+        system = pipeline.broker.system
+        names = {one.partition.stream for one in partitions}
+        names |= {stream for other, stream in self._parts.counters.streams() if other == system}
+        leased = [lease.partition for lease in pipeline.leases()]
+        found = []
+        for name in sorted(names):
+            of_stream = [one for one in partitions if one.partition.stream == name]
+            lags = [one.lag for one in of_stream]
+            pending = [one.pending for one in of_stream if one.pending is not None]
+            counter = self._parts.counters.of(system, name)
+            found.append(
+                models.StreamStatus(
+                    stream=name,
+                    partitions=len(of_stream),
+                    settled_here=sum(partition.stream == name for partition in leased),
+                    lag=None if None in lags or not lags else sum(lag for lag in lags if lag is not None),
+                    events=counter.events,
+                    rejected=counter.rejected,
+                    rate=round(counter.rate, 1),
+                    held=self._held(pipeline, name),
+                    system=system,
+                    group=pipeline.group,
+                    pending=sum(pending) if pending else None,
+                    gaps=len(counter.gaps),
+                )
+            )
+        return found
+
+    @staticmethod
+    def _held(pipeline: Pipeline, stream: str) -> models.Held | None:
+        held = pipeline.held(stream)
+        if held is None:
+            return None
+        return models.Held(
+            since=rfc3339(held.hold.since),
+            reason=held.hold.reason,
+            partitions=[str(partition) for partition in held.partitions],
+        )
