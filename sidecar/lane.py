@@ -173,9 +173,7 @@ class Lane:
         if decoded[0].record.position.offset <= self._again_until:
             seen = sum(one.record.position.offset <= self._again_until for one in decoded)
             self._way.sink.show(decoded[:seen], again=True)
-            late = [
-                one for one in rejected if self._counted_until < one.record.position.offset <= self._again_until
-            ]
+            late = [one for one in rejected if self._counted_until < one.record.position.offset <= self._again_until]
             self._way.sink.show(late, again=False)
         if seen < len(decoded):
             self._way.sink.show(decoded[seen:] if seen else decoded, again=False)
@@ -222,11 +220,11 @@ class Lane:
 
     async def release(self) -> None:
         """Go on from what is settled. Does nothing where the lane flows or its lease is lost. Raises Outage."""
-        if self.hold is None or self.lease.lost:
+        if self._nothing_held():
             return
         # A try under way may still come through: reading goes back only when its outcome is known.
         await self._settler.idle()
-        if self.hold is None or self.lease.lost:
+        if self._nothing_held():
             return
         await self._way.broker.rewind(self.lease)
         self._again_until = max(self._again_until, self._high)
@@ -234,6 +232,9 @@ class Lane:
         self.hold, self.first_held = None, None
         self._backlog.clear()
         log.info("goes on", partition=str(self.lease.partition))
+
+    def _nothing_held(self) -> bool:
+        return self.hold is None or self.lease.lost
 
     async def _await_registry(self) -> None:
         wait = FIRST_RETRY
