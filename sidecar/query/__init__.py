@@ -1,0 +1,125 @@
+"""The query language: the same in the terminal, the command line and the API, for events and for dead letters.
+
+    parse("stream:orders type:Order* status:rejected body.data.total:>100 since:15m").matches(node, headers, body)
+
+The grammar is in `sidecar.query.parser`, the fields are in `sidecar.query.fields`.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import cached_property
+from typing import Any
+
+from sidecar.errors import QueryError
+from sidecar.model import DeadLetter, Headers
+from sidecar.ports import Node
+from sidecar.query.expression import And, Exact, Expression, Not, Or, Term, write
+from sidecar.query.matching import EVENTS, LETTERS, Match, compiled, milliseconds
+from sidecar.query.parser import parse_expression
+from sidecar.query.rendering import render
+
+__all__ = ["Query", "QueryError", "parse", "render"]
+
+
+def parse(text: str, now: int | None = None) -> Query:
+    """The query that a text writes; an empty one is true of everything. `now` (milliseconds since 1970) is what lengths
+    of time count back from. Raises QueryError, which `render` shows with a caret."""
+    return Query(parse_expression(text), time.time_ns() // 1_000_000 if now is None else now)
+
+
+class Query:
+    """What somebody looks for. Immutable."""
+
+    def __init__(self, expression: Expression, now: int) -> None:
+        self.expression = expression
+        self._now = now
+
+    def __str__(self) -> str:
+        return write(self.expression)
+
+    def matches(self, node: Node, headers: Headers | None = None, body: Any = None) -> bool:
+        """Whether an event is what is looked for. `headers` and `body` count where `needs_payload` says so; they must
+        be the redacted ones, or answers would tell what is hidden. What is not there matches no condition."""
+        return self._event(node, headers, body)
+
+    def matches_letter(self, letter: DeadLetter, headers: Headers | None = None, body: Any = None) -> bool:
+        """The same for a dead letter: its fields, and the original record's headers and body."""
+        return self._letter(letter, headers, body)
+
+    @cached_property
+    def needs_payload(self) -> bool:
+        """Whether headers or body are asked about."""
+        return any(term.field in ("header", "body") for term in _terms(self.expression))
+
+    @cached_property
+    def needs_body(self) -> bool:
+        """Whether the body is asked about."""
+        return any(term.field == "body" for term in _terms(self.expression))
+
+    @cached_property
+    def since(self) -> int | None:
+        """Milliseconds: what is older cannot match."""
+        return _bound(self.expression, "since", self._now)
+
+    @cached_property
+    def until(self) -> int | None:
+        """Milliseconds: what is not older cannot match."""
+        return _bound(self.expression, "until", self._now)
+
+    @cached_property
+    def streams(self) -> frozenset[str] | None:
+        """The only streams on which something can match; None where it may be any."""
+        return self.pinned("stream")
+
+    def pinned(self, field: str | None) -> frozenset[str] | None:
+        """The only values of a field (None: of any id) with which something can match; None where it may be any."""
+        return _pinned(self.expression, field)
+
+    @cached_property
+    def _event(self) -> Match[Node]:
+        return compiled(self.expression, EVENTS, self._now)
+
+    @cached_property
+    def _letter(self) -> Match[DeadLetter]:
+        return compiled(self.expression, LETTERS, self._now)
+
+
+def _terms(expression: Expression) -> list[Term]:
+    match expression:
+        case Term():
+            return [expression]
+        case Not(item=item):
+            return _terms(item)
+        case And(items=items) | Or(items=items):
+            return [term for item in items for term in _terms(item)]
+
+
+def _bound(expression: Expression, field: str, now: int) -> int | None:
+    tightest, loosest = (max, min) if field == "since" else (min, max)
+    match expression:
+        case Term(field=name, value=Exact(text=text)) if name == field:
+            return milliseconds(text, now)
+        case And(items=items):
+            return tightest((b for item in items if (b := _bound(item, field, now)) is not None), default=None)
+        case Or(items=items):
+            bounds = [_bound(item, field, now) for item in items]
+            known = [bound for bound in bounds if bound is not None]
+            return loosest(known) if len(known) == len(bounds) else None
+        case _:
+            return None
+
+
+def _pinned(expression: Expression, field: str | None) -> frozenset[str] | None:
+    match expression:
+        case Term(field=name, value=Exact(text=text), comparison="") if name == field:
+            return frozenset([text])
+        case And(items=items):
+            pins = [pin for item in items if (pin := _pinned(item, field)) is not None]
+            return frozenset.intersection(*pins) if pins else None
+        case Or(items=items):
+            some = [_pinned(item, field) for item in items]
+            known = [pin for pin in some if pin is not None]
+            return frozenset.union(*known) if len(known) == len(some) else None
+        case _:
+            return None

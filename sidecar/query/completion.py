@@ -1,0 +1,35 @@
+"""What could be written next, for a terminal or a page that completes queries while they are typed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from sidecar.query.fields import ALIASES, FIELDS, SPECIAL
+
+MAX_OFFERED = 20
+_WORD = re.compile(r'(?:^|[\s(])-?([^\s()"]*)$')
+
+
+def complete(text: str, at: int, seen: Mapping[str, Sequence[str]] | None = None) -> tuple[int, list[str]]:
+    """Where the word before the cursor (index `at`) begins, and what could stand there instead, best first. `seen` has
+    values of fields that were met lately (streams, types, names of headers as `header.`), to be offered as well."""
+    found = _WORD.search(text[:at])
+    if found is None:
+        return at, []
+    word, start = found[1], found.start(1)
+    field, colon, begun = word.partition(":")
+    if not colon:
+        return start, [name for name in _names(seen or {}) if name.startswith(word) and name != word][:MAX_OFFERED]
+    name = ALIASES.get(field, field)
+    known = [*(FIELDS[name].values if name in FIELDS else ()), *_TIMES.get(name, ()), *(seen or {}).get(name, ())]
+    return start + len(field) + 1, [value for value in dict.fromkeys(known) if value.startswith(begun)][:MAX_OFFERED]
+
+
+_TIMES = {"since": ("5m", "15m", "1h", "24h"), "until": ("5m", "15m", "1h")}
+
+
+def _names(seen: Mapping[str, Sequence[str]]) -> list[str]:
+    headers = [f"header.{name}:" for name in seen.get("header.", ())]
+    paths = [f"body.{path}:" for path in seen.get("body.", ())]
+    return [*(f"{name}:" for name in FIELDS), *(s if s.endswith(".") else f"{s}:" for s in SPECIAL), *headers, *paths]

@@ -1,0 +1,125 @@
+"""What a query says, as a tree, and how the tree is written as text again."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Comparison = Literal["", ">", ">=", "<", "<="]
+Step = str | int | None
+"""One step of a path into a body: a name, an index, or None for any element."""
+PLAIN_STEP = re.compile(r'[^\s:.()"\[\]\\]+')
+PLAIN_NAME = re.compile(r'[^\s:()"\\]+')
+_PLAIN_WORD = re.compile(r'[^\s()"\\*/<>=:-][^\s()"\\*:]*')
+_PLAIN_VALUE = re.compile(r'[^\s()"\\*/<>=][^\s()"\\*]*')
+KEYWORDS = ("OR", "AND", "NOT")
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """The text itself."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wildcard:
+    """Texts between which anything may stand: `Order*` is ("Order", ""), `*` is ("", "")."""
+
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Regex:
+    """A regular expression in RE2's syntax that matches somewhere."""
+
+    pattern: str
+    ignore_case: bool = False
+
+
+Value = Exact | Wildcard | Regex
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One condition. Without a field it looks in every id."""
+
+    field: str | None
+    value: Value
+    comparison: Comparison = ""
+    path: tuple[Step, ...] = ()
+    """Of `body` the path, of `header` the name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    item: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """All of them; none at all is true of everything."""
+
+    items: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    items: tuple[Expression, ...]
+
+
+Expression = Term | Not | And | Or
+
+
+def write(expression: Expression) -> str:
+    """The query that parses to this expression."""
+    match expression:
+        case Term():
+            return _term(expression)
+        case Not(item=item):
+            return f"-{write(item)}" if isinstance(item, Term) else f"-({write(item)})"
+        case And(items=items):
+            return " ".join(f"({write(item)})" if isinstance(item, And | Or) else write(item) for item in items)
+        case Or(items=items):
+            return " OR ".join(f"({write(item)})" if isinstance(item, Or) else write(item) for item in items)
+
+
+def _term(term: Term) -> str:
+    value = _value(term.value, bare=term.field is None)
+    if term.field is None:
+        return value
+    path = ""
+    if term.field == "header":
+        name = str(term.path[0])
+        path = f".{name if PLAIN_NAME.fullmatch(name) else quote(name)}"
+    elif term.field == "body":
+        path = "".join(write_step(step) for step in term.path)
+    return f"{term.field}{path}:{term.comparison}{value}"
+
+
+def write_step(step: Step) -> str:
+    """One step of a path: `.name`, `[2]`, `[*]`."""
+    if isinstance(step, str):
+        return f".{step if PLAIN_STEP.fullmatch(step) else quote(step)}"
+    return "[*]" if step is None else f"[{step}]"
+
+
+def _value(value: Value, *, bare: bool) -> str:
+    match value:
+        case Regex(pattern=pattern, ignore_case=ignore_case):
+            return "/" + pattern.replace("/", "\\/") + ("/i" if ignore_case else "/")
+        case Wildcard(parts=parts):
+            return "*".join(_escape(part) for part in parts)
+        case Exact(text=text):
+            plain = (_PLAIN_WORD if bare else _PLAIN_VALUE).fullmatch(text)
+            return text if plain and not (bare and text in KEYWORDS) else quote(text)
+
+
+def quote(text: str) -> str:
+    """The text in quotes."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _escape(part: str) -> str:
+    return re.sub(r'[\s()"\\*/<>=:-]', lambda match: f"\\{match[0]}", part)

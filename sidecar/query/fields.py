@@ -1,0 +1,167 @@
+"""What a query can ask about: the fields, what their values may be, and where an event or a dead letter has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from sidecar.model import DeadLetter, SchemaRef
+from sidecar.ports import Node
+
+STATUSES = ("ok", "unchecked", "replayed", "duplicate", "rejected")
+STAGES = ("decode", "schema", "envelope", "reported", "delivery")
+CODES = (
+    "decode.truncated",
+    "decode.trailing_bytes",
+    "decode.malformed",
+    "decode.limit",
+    "schema.unknown_id",
+    "schema.unknown_subject",
+    "schema.wrong_subject",
+    "schema.unknown_version",
+    "schema.mismatch",
+    "envelope.missing",
+    "envelope.invalid",
+    "reported.error",
+    "delivery.exhausted",
+)
+
+Found = str | tuple[str, ...] | None
+"""A text, several of which one must match, or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of events and dead letters."""
+
+    name: str
+    about: str
+    """For a person who completes a query."""
+    event: Callable[[Node], Found]
+    letter: Callable[[DeadLetter], Found]
+    values: tuple[str, ...] = ()
+    """All values that it can have; empty: any."""
+    ordered: bool = False
+    """Whether `>` and its like make sense."""
+
+
+def _hex(trace_id: int) -> str:
+    return f"{trace_id:032x}"
+
+
+def _number(partition: int | None) -> str | None:
+    return None if partition is None else str(partition)
+
+
+def _schema(ref: SchemaRef | None) -> tuple[str, ...]:
+    if ref is None:
+        return ()
+    names = [ref.subject, ref.guid, None if ref.id is None else str(ref.id)]
+    if ref.subject is not None and ref.version is not None:
+        names += [f"{ref.subject}:v{ref.version}", f"{ref.subject}:{ref.version}"]
+    return tuple(name for name in names if name is not None)
+
+
+def _letter_key(letter: DeadLetter) -> str | None:
+    key = letter.record.key if letter.record else None
+    return None if key is None else key.decode("utf-8", "backslashreplace")
+
+
+def _positions(letter: DeadLetter) -> tuple[str, ...]:
+    return (str(letter.position),) if letter.origin is None else (str(letter.origin), str(letter.position))
+
+
+_ALL = (
+    Field("stream", "the topic or stream", lambda n: n.event.position.stream, lambda d: d.stream),
+    Field("type", "the event's type", lambda n: n.event.type, lambda d: d.type),
+    Field("version", "the event's version", lambda n: n.event.version, lambda d: None, ordered=True),
+    Field("event", "the event's id", lambda n: n.event.event_id, lambda d: d.event_id),
+    Field("trace", "the trace id, in hex", lambda n: _hex(n.trace_id), lambda d: d.trace_id),
+    Field("aggregate", "the aggregate's id", lambda n: n.event.aggregate_id, lambda d: d.aggregate_id, ordered=True),
+    Field("correlation", "the correlation id", lambda n: n.event.correlation_id, lambda d: None),
+    Field("causation", "the id of the event that caused it", lambda n: n.event.causation_id, lambda d: None),
+    Field("producer", "who published it", lambda n: n.event.producer, lambda d: None),
+    Field("status", "how it was judged", lambda n: n.status, lambda d: "rejected", STATUSES),
+    Field(
+        "code",
+        "why it was rejected",
+        lambda n: n.event.rejection.code if n.event.rejection else None,
+        lambda d: d.code,
+        CODES,
+    ),
+    Field(
+        "stage",
+        "where it failed",
+        lambda n: n.event.rejection.stage if n.event.rejection else None,
+        lambda d: d.stage,
+        STAGES,
+    ),
+    Field("group", "the consumer group that a dead letter is of", lambda n: None, lambda d: d.group),
+    Field(
+        "schema",
+        "SUBJECT, SUBJECT:v3, a schema id or GUID",
+        lambda n: _schema(n.event.schema),
+        lambda d: _schema(d.schema),
+    ),
+    Field("key", "the record's key", lambda n: n.event.key, _letter_key, ordered=True),
+    Field("position", "such as kafka://orders/0/4711", lambda n: str(n.event.position), _positions),
+    Field(
+        "partition",
+        "the partition's number",
+        lambda n: str(n.event.position.partition),
+        lambda d: _number(d.origin.partition if d.origin else None),
+        ordered=True,
+    ),
+)
+FIELDS: Mapping[str, Field] = {field.name: field for field in _ALL}
+SPECIAL: Mapping[str, str] = {
+    "header.": "a header, by name",
+    "body.": "a value in the body, by path: body.data.items.qty",
+    "since": "not older than a length of time (15m) or a time",
+    "until": "older than a length of time or a time",
+}
+"""Fields that are no plain values, and what they are about."""
+ALIASES: Mapping[str, str] = {
+    "event_id": "event",
+    "trace_id": "trace",
+    "aggregate_id": "aggregate",
+    "correlation_id": "correlation",
+    "causation_id": "causation",
+}
+"""The names that the JSON gives them are understood as well."""
+
+
+def event_ids(node: Node) -> tuple[str | None, ...]:
+    """What a bare word looks in."""
+    event = node.event
+    return (
+        event.event_id,
+        event.aggregate_id,
+        event.correlation_id,
+        event.causation_id,
+        event.key,
+        _hex(node.trace_id),
+        str(event.position),
+    )
+
+
+def letter_ids(letter: DeadLetter) -> tuple[str | None, ...]:
+    """What a bare word looks in."""
+    return (
+        letter.id,
+        letter.event_id,
+        letter.aggregate_id,
+        letter.trace_id,
+        _letter_key(letter),
+        *_positions(letter),
+    )
+
+
+def event_time(node: Node) -> int | None:
+    """Milliseconds: when the record was appended."""
+    return node.event.appended_at
+
+
+def letter_time(letter: DeadLetter) -> int | None:
+    """Milliseconds: when it failed, else when its origin was appended."""
+    return letter.origin_timestamp if letter.failed_at is None else letter.failed_at // 1000

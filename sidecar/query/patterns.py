@@ -1,0 +1,41 @@
+"""Regular expressions by RE2: linear time whatever the expression and the text, bounded memory. It knows neither
+look-around nor back-references."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import re2
+
+MAX_PATTERN = 500
+"""Characters."""
+_MAX_MEMORY = 1 << 20
+
+
+class BadPattern(Exception):
+    """It is no regular expression of RE2; the text says why."""
+
+
+def searcher(pattern: str, *, ignore_case: bool = False) -> Callable[[str], bool]:
+    """Whether a text has the pattern somewhere in it. Raises BadPattern."""
+    if len(pattern) > MAX_PATTERN:
+        raise BadPattern(f"longer than {MAX_PATTERN} characters")
+    options = re2.Options()
+    options.max_mem = _MAX_MEMORY
+    options.log_errors = False
+    options.case_sensitive = not ignore_case
+    try:
+        compiled = re2.compile(pattern, options)
+    except re2.error as error:
+        said = error.args[0] if error.args else b""
+        raise BadPattern(said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)) from None
+    except UnicodeEncodeError:
+        raise BadPattern("characters that are no Unicode text") from None
+
+    def search(text: str) -> bool:
+        try:
+            return compiled.search(text) is not None
+        except UnicodeEncodeError:  # bytes that are no text stand as surrogates
+            return compiled.search(text.encode("utf-8", "replace").decode()) is not None
+
+    return search
