@@ -12,6 +12,8 @@ Looked for in this order:
 An 8-byte id and a 4-byte id begin alike. Ids are handed out from 1 upward, so an 8-byte id below 2^32 shows as the
 4-byte id 0, which no registry gives; that, and nothing else, is read as 8 bytes. An 8-byte id of 2^32 or more would be
 taken for a 4-byte one: no registry has come that far.
+Bare Avro without any framing can begin with 0x00 too, and is then taken for framed: nothing in its bytes says
+otherwise.
 """
 
 from __future__ import annotations
