@@ -1,0 +1,74 @@
+# Everything a newcomer needs on a machine with Python 3.11 or later and make: `make demo` and `make test`.
+
+UV_VERSION := 0.13.9
+ARGS ?=
+SYNCED := .venv/.synced
+UV := .tools/bin/uv
+UV_READY := .tools/.uv-$(UV_VERSION)
+
+export UV_PYTHON_DOWNLOADS := never
+export UV_NO_PROGRESS := $(if $(CI),1,)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench clean
+
+help: ## Show this
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  ARGS="…" goes to the program behind: make demo ARGS="--broker kafka", make test ARGS="-k query"'
+
+setup: $(SYNCED) ## Install everything into .venv (and uv, which does it, into .tools)
+
+demo: $(SYNCED) ## A shop that publishes real events, with faults on purpose, and Tracecar beside it
+	@.venv/bin/tracecar demo $(ARGS)
+
+test: $(SYNCED) ## All tests, on real servers. NO_SKIP=1 makes a skipped test a failure
+	@.venv/bin/python -m tests.servers.prefetch
+	@.venv/bin/python -m pytest $(if $(NO_SKIP),-p tests.no_skip) $(ARGS)
+
+check: $(SYNCED) ## Lint, format, types, and who may import whom
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+format: $(SYNCED) ## Format the code
+	@.venv/bin/ruff check --fix
+	@.venv/bin/ruff format
+
+bench: $(SYNCED) ## Tracecar beside the loop that anyone would write by hand
+	@.venv/bin/python -m tests.bench $(ARGS)
+
+clean: ## Remove what `make setup` installed, and caches within this folder
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(SYNCED): uv.lock pyproject.toml $(UV_READY)
+	@echo "Installing Tracecar with what its demo and tests need into .venv (about 250 MB from PyPI, unless cached) …"
+	@$(UV) sync --quiet --frozen --extra demo --extra test --python .tools/bin/python
+	@touch $@
+
+# A virtual environment of its own for uv, made with the newest suitable Python there is. Debian splits ensurepip off
+# from Python; there, pip itself (if it is there) puts uv in place.
+$(UV_READY):
+	@set -e; python=; \
+	for name in python3 python3.13 python3.12 python3.11 python; do \
+	  if "$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2])' 2>/dev/null; then python="$$name"; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "Tracecar needs Python 3.11 or later; found: $$(python3 --version 2>&1 || true)" >&2; \
+	  echo "Install it (Debian, Ubuntu: apt install python3 python3-venv; macOS: brew install python) and try again." >&2; \
+	  exit 1; \
+	fi; \
+	echo "Using $$($$python --version) ($$(command -v $$python))."; \
+	echo "Installing uv $(UV_VERSION) into .tools (about 25 MB from PyPI, unless cached) …"; \
+	rm -rf .tools; \
+	if "$$python" -m venv .tools >/dev/null 2>&1; then \
+	  .tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); \
+	elif "$$python" -m venv --without-pip .tools && "$$python" -m pip --version >/dev/null 2>&1; then \
+	  "$$python" -m pip --python .tools/bin/python install --quiet --disable-pip-version-check uv==$(UV_VERSION); \
+	else \
+	  rm -rf .tools; \
+	  echo "This Python can make no virtual environment with pip in it. Debian, Ubuntu: apt install python3-venv" >&2; \
+	  exit 1; \
+	fi; \
+	touch $@

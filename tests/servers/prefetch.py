@@ -1,0 +1,29 @@
+"""`python -m tests.servers.prefetch`: bring the servers that tests start, before the tests, saying what is downloaded.
+
+Nothing is downloaded twice: Maven's cache and the user's cache directory keep everything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from sidecar.demo import embedded_kafka
+from tests.servers import apicurio
+
+SERVERS: tuple[tuple[str, Callable[[], object]], ...] = (
+    (f"Apache Kafka {embedded_kafka.VERSION} (45 MB from Maven Central, unless cached)", embedded_kafka._jars),
+    (f"Apicurio Registry {apicurio.VERSION} (158 MB from Maven Central, unless cached)", apicurio._unpacked),
+)
+
+
+def main() -> None:
+    print("Servers that the tests start, all on 127.0.0.1 and free ports; Valkey came with the packages:", flush=True)
+    for what, bring in SERVERS:
+        print(f"  {what} … ", end="", flush=True)
+        began = time.monotonic()
+        bring()
+        print(f"ready, {time.monotonic() - began:.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
