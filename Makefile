@@ -7,7 +7,6 @@ UV := .tools/bin/uv
 UV_READY := .tools/.uv-$(UV_VERSION)
 
 export UV_PYTHON_DOWNLOADS := never
-export UV_NO_PROGRESS := $(if $(CI),1,)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format bench clean
@@ -43,8 +42,8 @@ clean: ## Remove what `make setup` installed, and caches within this folder
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(SYNCED): uv.lock pyproject.toml $(UV_READY)
-	@echo "Installing Tracecar with what its demo and tests need into .venv (about 250 MB from PyPI, unless cached) …"
-	@$(UV) sync --quiet --frozen --extra demo --extra test --python .tools/bin/python
+	@echo "Installing Tracecar with what its demo and tests need into .venv (about 110 MB from PyPI, unless cached) …"
+	@$(UV) sync --frozen --extra demo --extra test --python .tools/bin/python
 	@touch $@
 
 # A virtual environment of its own for uv, made with the newest suitable Python there is. Debian splits ensurepip off
