@@ -121,6 +121,9 @@ class Court:
     def one(self, record: Record) -> Decoded:
         return self.all([record])[0]
 
+    def opened(self, record: Record) -> Decoded:
+        return self._runner.run(self.judge.opened(record))
+
     def close(self) -> None:
         self._runner.run(self.catalog.close())
         self._runner.close()
