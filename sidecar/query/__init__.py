@@ -47,6 +47,14 @@ class Query:
         """The same for a dead letter: its fields, and the original record's headers and body."""
         return self._letter(letter, headers, body)
 
+    def possible(self, node: Node) -> bool:
+        """Whether an event can be what is looked for, going by all but its headers and body."""
+        return self._possible_event(node, None, None)
+
+    def possible_letter(self, letter: DeadLetter) -> bool:
+        """The same for a dead letter."""
+        return self._possible_letter(letter, None, None)
+
     @cached_property
     def needs_payload(self) -> bool:
         """Whether headers or body are asked about."""
@@ -84,6 +92,14 @@ class Query:
     def _letter(self) -> Match[DeadLetter]:
         return compiled(self.expression, LETTERS, self._now)
 
+    @cached_property
+    def _possible_event(self) -> Match[Node]:
+        return compiled(_possible(self.expression, True), EVENTS, self._now)
+
+    @cached_property
+    def _possible_letter(self) -> Match[DeadLetter]:
+        return compiled(_possible(self.expression, True), LETTERS, self._now)
+
 
 def _terms(expression: Expression) -> list[Term]:
     match expression:
@@ -93,6 +109,21 @@ def _terms(expression: Expression) -> list[Term]:
             return _terms(item)
         case And(items=items) | Or(items=items):
             return [term for item in items for term in _terms(item)]
+
+
+def _possible(expression: Expression, unknown: bool) -> Expression:
+    """The expression with `unknown` for every condition on headers and body."""
+    match expression:
+        case Term(field="header" | "body"):
+            return And(()) if unknown else Or(())
+        case Not(item=item):
+            return Not(_possible(item, not unknown))
+        case And(items=items):
+            return And(tuple(_possible(item, unknown) for item in items))
+        case Or(items=items):
+            return Or(tuple(_possible(item, unknown) for item in items))
+        case Term():
+            return expression
 
 
 def _bound(expression: Expression, field: str, now: int) -> int | None:

@@ -278,13 +278,24 @@ def test_what_a_query_implies_is_known_beforehand() -> None:
 
 @settings(max_examples=500, deadline=None)
 @given(expressions)
-def test_bounds_and_pins_never_lose_an_event(expression: Any) -> None:
+def test_bounds_pins_and_what_is_possible_never_lose_an_event(expression: Any) -> None:
     query = Query(expression, NOON)
     if query.matches(NODE, HEADERS, BODY):
         assert query.streams is None or "orders" in query.streams
         assert query.since is None or query.since <= NOON
         assert query.until is None or query.until > NOON
-    query.matches_letter(LETTER, HEADERS, BODY)
+        assert query.possible(NODE)
+    if query.matches_letter(LETTER, HEADERS, BODY):
+        assert query.possible_letter(LETTER)
+
+
+def test_what_is_possible_goes_by_all_but_headers_and_body() -> None:
+    for text in ("stream:orders body.x:y", "-body.x:y", "-(body.x:y stream:orders)", "stream:x OR -header.x:y"):
+        assert parse(text).possible(NODE), text
+        assert parse(text).possible_letter(LETTER), text
+    for text in ("stream:x body.x:y", "-(body.x:y OR stream:orders)", "-stream:orders -body.x:y"):
+        assert not parse(text).possible(NODE), text
+        assert not parse(text).possible_letter(LETTER), text
 
 
 @pytest.mark.parametrize(
