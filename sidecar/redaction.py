@@ -17,7 +17,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from sidecar.dead_letters.causes import normalised
-from sidecar.model import Event, Headers, Record, Rejection
+from sidecar.model import DeadLetter, Event, Headers, Record, Rejection
 
 HIDDEN = "[redacted]"
 _STEP = re.compile(r"[^.\[\]]+")
@@ -27,6 +27,7 @@ _FOUND = re.compile(r"\bfound\b.*", re.DOTALL)
 
 _Path = tuple[re.Pattern[str], ...]
 KEY = "key"
+_LETTER_WORDS = frozenset({"event_id", "type", "aggregate_id"})
 
 
 class Redactor:
@@ -83,6 +84,18 @@ class Redactor:
         if event.rejection is not None:
             changes["rejection"] = self.rejection(event.rejection)
         return replace(event, **changes) if changes else event
+
+    def letter(self, letter: DeadLetter) -> DeadLetter:
+        """The same for a dead letter; the key of its record too."""
+        if not self.active:
+            return letter
+        changes: dict[str, Any] = {"message": self.message(letter.message, letter.path, letter.code)}
+        for word in self.hidden_words & _LETTER_WORDS:
+            if getattr(letter, word) is not None:
+                changes[word] = HIDDEN
+        if "aggregate_id" in self.hidden_words and letter.record is not None and letter.record.key is not None:
+            changes["record"] = replace(letter.record, key=HIDDEN.encode())
+        return replace(letter, **changes)
 
     def rejection(self, rejection: Rejection) -> Rejection:
         message = self.message(rejection.message, rejection.path, rejection.code)

@@ -11,9 +11,9 @@ from sidecar import ports
 from sidecar.api import models
 from sidecar.api.plain import octets, plain, text
 from sidecar.dead_letters.desk import Letters
-from sidecar.model import DeadLetter, Decoded, Event, Headers, Rejection, SchemaRef
+from sidecar.model import Decoded, Headers, Rejection, SchemaRef
 from sidecar.payloads import Payload
-from sidecar.redaction import HIDDEN, Redactor
+from sidecar.redaction import Redactor
 from sidecar.times import rfc3339
 
 ORDER = ("rejected", "duplicate", "replayed", "unchecked", "ok")
@@ -151,7 +151,7 @@ class Rendering:
 
     def dead_letter(self, letters: Letters, payload: Payload | None = None) -> models.DeadLetter:
         """A dead letter with all groups of its origin; with `payload`, the original record too."""
-        letter = letters.letter
+        letter = self.redactor.letter(letters.letter)
         shown = models.DeadLetter(
             id=text(letter.id),
             position=str(letter.position),
@@ -160,12 +160,12 @@ class Rendering:
             group=_text(letter.group),
             stage=letter.stage,
             code=text(letter.code),
-            message=text(self.redactor.message(letter.message, letter.path, letter.code)),
+            message=text(letter.message),
             path=_text(letter.path),
-            event_id=self._word("event_id", letter.event_id),
-            type=self._word("type", letter.type),
+            event_id=_text(letter.event_id),
+            type=_text(letter.type),
             trace_id=_text(letter.trace_id),
-            aggregate_id=self._word("aggregate_id", letter.aggregate_id),
+            aggregate_id=_text(letter.aggregate_id),
             failed_at=rfc3339(letter.failed_at),
             attempts=letter.attempts,
             dialect=letter.dialect,
@@ -179,36 +179,9 @@ class Rendering:
         )
         if payload is not None:
             shown.headers, shown.body, shown.payload_note = self._payload(payload)
-            key = None if payload.decoded is None else payload.decoded.event.key
-            shown.key = self._word("aggregate_id", key)
+            if payload.decoded is not None:
+                shown.key = _text(self.redactor.event(payload.decoded.event).key)
         return shown
-
-    def _word(self, word: str, value: str | None) -> str | None:
-        if value is None:
-            return None
-        return HIDDEN if word in self.redactor.hidden_words else text(value)
-
-
-def letter_event(letter: DeadLetter) -> Event:
-    """A dead letter as an event, for queries."""
-    trace = letter.trace_id or ""
-    return Event(
-        position=letter.origin or letter.position,
-        key=None,
-        appended_at=(letter.failed_at or 0) // 1000,
-        observed_at=letter.failed_at or 0,
-        event_id=letter.event_id,
-        type=letter.type,
-        trace_id=int(trace, 16) if len(trace) <= 32 and _is_hex(trace) else None,
-        aggregate_id=letter.aggregate_id,
-        schema=letter.schema,
-        rejection=Rejection(letter.code, letter.message, letter.path),
-        replay_of=letter.replay_of,
-    )
-
-
-def _is_hex(value: str) -> bool:
-    return bool(value) and all(char in "0123456789abcdefABCDEF" for char in value)
 
 
 def worst(statuses: Sequence[str]) -> str:

@@ -1,0 +1,350 @@
+"""Everything that the API serves: questions in, the contract's JSON out. Every answer says what it can know about."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Protocol
+
+import structlog
+
+from sidecar import config
+from sidecar.api import models
+from sidecar.api.rendering import Rendering, coverage
+from sidecar.dead_letters.desk import Found, Letters
+from sidecar.decoding.catalog import Catalog
+from sidecar.decoding.envelope import BUILT_IN
+from sidecar.errors import QueryError, Unknown
+from sidecar.model import DeadLetter, Decoded, Position
+from sidecar.payloads import Cache, Opener, Payload, Payloads
+from sidecar.ports import Broker, Node
+from sidecar.query import Query, parse
+from sidecar.redaction import Redactor
+from sidecar.scanning import Reach, Scan, scan
+from sidecar.searching import Search, Searchable, alone, metadata_part
+
+log = structlog.get_logger()
+
+MOST = 1_000
+"""Items of one page."""
+MOST_SCHEMAS = 200
+"""Subjects of one page: each costs the registry three questions."""
+
+
+class Facts(Protocol):
+    """How the sidecar is."""
+
+    @property
+    def ready(self) -> bool: ...
+
+    async def status(self) -> models.ServiceStatus: ...
+
+
+class Holds(Protocol):
+    """What is held, and how to go on. Both return how many partitions of the stream were held, and raise Outage and
+    Refused."""
+
+    async def resume(self, stream: str) -> int: ...
+
+    async def skip(self, stream: str) -> int: ...
+
+
+class Desk(Protocol):
+    """Where dead letters are found."""
+
+    async def newest(
+        self, limit: int, *, wanted: Callable[[DeadLetter], bool] | None = None, since: int | None = None
+    ) -> Found: ...
+
+    async def show(self, id: str) -> Letters | None: ...
+
+
+class Answers:
+    """Answers from the index, the brokers, the dead-letter streams and the registry. Raises QueryError, Unknown, Outage
+    and Refused."""
+
+    def __init__(
+        self,
+        *,
+        index: Searchable,
+        brokers: Sequence[Broker],
+        judge: Opener,
+        catalog: Catalog,
+        desk: Desk,
+        facts: Facts,
+        holds: Holds,
+        redact: Sequence[str] = (),
+        envelope: config.Envelope | None = None,
+    ) -> None:
+        self._index, self._brokers, self._catalog, self._desk = index, list(brokers), catalog, desk
+        self._held, self.facts = holds, facts
+        self._cache = Cache()
+        self._payloads = Payloads({broker.system: broker for broker in brokers}, judge, catalog, self._cache)
+        self._redactor = Redactor(redact, _places(envelope))
+        self._rendering = Rendering(self._redactor)
+        self._search = Search(index, self._payloads, self._rendering)
+
+    def keep(self, decoded: Sequence[Decoded]) -> None:
+        """Remember the payloads of what just passed, for a short while."""
+        self._cache.keep([one.record for one in decoded])
+
+    # --- events
+
+    async def events(
+        self, query: str = "", limit: int = 100, cursor: str | None = None, *, full: bool = False
+    ) -> models.EventPage:
+        """Held events that match, newest first; `full`: with headers and bodies."""
+        page = await self._search.newest(parse(query), _limit(limit), cursor, full=full)
+        held = coverage(self._index.coverage())
+        if page.note is not None:
+            held.note = f"{held.note} {page.note}" if held.note else page.note
+        return models.EventPage(items=page.events, cursor=page.cursor, coverage=held)
+
+    async def event(self, id: str) -> models.Event:
+        """One event with headers and body, by its position; or the latest with this event id."""
+        try:
+            position = Position.parse(id)
+        except ValueError:
+            position = await self._position_of(id)
+        node, payload = await self._index.at(position), await self._payloads.at(position)
+        if node is None:
+            if payload.decoded is None:
+                raise Unknown(f"{position}: {payload.note}")
+            node = alone(payload.decoded.event)
+        return self._rendering.event(node, payload)
+
+    async def _position_of(self, id: str) -> Position:
+        for node in await self._index.lookup(id):
+            if self._redactor.event(node.event).event_id == id:
+                return node.event.position
+        raise self._unknown("no event", id)
+
+    async def flow(self, id: str) -> models.Flow:
+        """The flow of a trace id, event id, position, aggregate id or correlation id."""
+        flow = await self._index.flow(_canonical(id))
+        if flow is None or not any(self._shows(node, id) for node in flow.nodes):
+            raise self._unknown("no flow", id)
+        return self._rendering.flow(flow, self._index.coverage())
+
+    async def flows(self, limit: int = 100, cursor: str | None = None) -> models.FlowPage:
+        """Recent flows without their events, by their latest append time, newest first."""
+        flows, following = await self._index.flows(_limit(limit), cursor)
+        return models.FlowPage(
+            items=[self._rendering.flow(flow, whole=False) for flow in flows],
+            cursor=following,
+            coverage=coverage(self._index.coverage()),
+        )
+
+    async def aggregate(self, id: str, limit: int = MOST) -> models.Aggregate:
+        """The held events of an aggregate, by occurred time, then position."""
+        nodes = [node for node in await self._index.aggregate(id, _limit(limit)) if self._shows(node, id)]
+        if not nodes:
+            raise self._unknown("no aggregate", id)
+        events = [self._rendering.event(node) for node in nodes]
+        kind = next((event.aggregate_type for event in reversed(events) if event.aggregate_type is not None), None)
+        return models.Aggregate(
+            aggregate_id=events[0].aggregate_id or id,
+            aggregate_type=kind,
+            events=events,
+            coverage=coverage(self._index.coverage()),
+        )
+
+    def _shows(self, node: Node, id: str) -> bool:
+        """Whether the id is one that may be seen: finding by a hidden one would reveal it."""
+        if not self._redactor.hidden_words:
+            return True
+        event = self._redactor.event(node.event)
+        seen = (str(event.position), f"{node.trace_id:032x}", event.event_id, event.aggregate_id, event.correlation_id)
+        return _canonical(id) in seen
+
+    def _unknown(self, what: str, id: str) -> Unknown:
+        held = coverage(self._index.coverage())
+        since = f" since {held.since}" if held.since else ""
+        more = ", and the index is still filling" if held.filling else ""
+        return Unknown(
+            f"{what} has the id {id!r} among the {held.events} events held here{since}{more}; "
+            "older ones are found by a scan of the broker (tracecar events --scan)"
+        )
+
+    async def live(self, decoded: Sequence[Decoded], query: Query) -> list[models.Event]:
+        """Those of the events just passed that match, as they stand in the index."""
+        return await self._search.chosen(decoded, query)
+
+    async def scan(
+        self, query: str = "", limit: int = 0, key: str | None = None, *, full: bool = False
+    ) -> AsyncIterator[models.Event | models.Progress | models.End]:
+        """What the brokers hold that matches, partition by partition, oldest first, with progress in between. Ends
+        after `limit` matches (0: all)."""
+        wanted = parse(query)
+        reach, matched = Reach(), 0
+        wish = Scan(
+            streams=wanted.streams,
+            key=None if key is None else key.encode("utf-8", "surrogateescape"),
+            since=wanted.since,
+            until=wanted.until,
+        )
+        async for part in scan(self._brokers, self._payloads, wish, reach):
+            for event in await self._search.chosen(part.decoded, wanted, full=full):
+                yield event
+                matched += 1
+                if matched == limit:
+                    yield models.End(
+                        reason="the limit is reached", complete=False, scanned=reach.scanned, matched=matched
+                    )
+                    return
+            yield models.Progress(
+                scanned=part.scanned, matched=matched, total=part.total, partition=str(part.partition)
+            )
+        reason = "; ".join(reach.notes) or "everything was read"
+        yield models.End(reason=reason, complete=reach.complete, scanned=reach.scanned, matched=matched)
+
+    # --- dead letters
+
+    async def dead_letters(self, query: str = "", limit: int = 100, cursor: str | None = None) -> models.DeadLetterPage:
+        """Dead letters that match, newest first; letters of one origin are one."""
+        wanted, before, limit = parse(query), _letter_cursor(cursor), _limit(limit)
+        all_of_them = wanted.needs_payload or before is not None
+        narrow = self._narrowed(wanted)
+        found = await self._desk.newest(0 if all_of_them else limit + 1, wanted=narrow, since=wanted.since)
+        chosen: list[Letters] = []
+        for letters in found.letters:
+            if before is not None and _age(letters) >= before:
+                continue
+            if wanted.needs_payload and not await self._holds(letters, wanted):
+                continue
+            chosen.append(letters)
+            if len(chosen) > limit:
+                break
+        return models.DeadLetterPage(
+            items=[self._rendering.dead_letter(letters) for letters in chosen[:limit]],
+            cursor=_cursor_after(chosen[limit - 1]) if len(chosen) > limit else None,
+            note=" ".join(found.notes) or None,
+        )
+
+    def _narrowed(self, query: Query) -> Callable[[DeadLetter], bool] | None:
+        narrow = metadata_part(query)
+        if not str(narrow):
+            return None
+        return lambda letter: narrow.matches_letter(self._redactor.letter(letter))
+
+    async def _holds(self, letters: Letters, query: Query) -> bool:
+        payload = await self._letter_payload(letters.letter)
+        if payload.decoded is None:
+            return False
+        headers, body = self._rendering.headers_of(payload.decoded), self._rendering.body_of(payload.decoded)
+        return query.matches_letter(self._redactor.letter(letters.letter), headers, body)
+
+    async def dead_letter(self, id: str) -> models.DeadLetter:
+        """One dead letter, with the record that it stands for."""
+        letters = await self._desk.show(id)
+        if letters is None:
+            raise Unknown(f"no dead letter has the id {id!r}, in any dead-letter stream of the watched streams")
+        return self._rendering.dead_letter(letters, await self._letter_payload(letters.letter))
+
+    async def _letter_payload(self, letter: DeadLetter) -> Payload:
+        if letter.record is not None and not letter.omitted:
+            return Payload((await self._payloads.open([letter.record]))[0])
+        if letter.origin is None:
+            return Payload(note="the letter does not keep the record, and does not say where it came from")
+        payload = await self._payloads.at(letter.origin)
+        if payload.decoded is not None and letter.origin_timestamp not in (None, payload.decoded.record.timestamp):
+            return Payload(note=f"the record at {letter.origin} is not the one that failed: the stream was made anew")
+        return payload
+
+    # --- the rest
+
+    async def schemas(self, subject: str | None = None) -> models.SubjectPage:
+        """What is registered, or one subject with its text; and what was seen of it lately."""
+        subjects = await self._catalog.subjects() if subject is None else [subject]
+        items = [await self._subject(name, whole=subject is not None) for name in subjects[:MOST_SCHEMAS]]
+        if subject is not None and not items[0].versions:
+            raise Unknown(f"no subject is called {subject!r} in the registry")
+        held = coverage(self._index.coverage())
+        if len(subjects) > MOST_SCHEMAS:
+            held.note = (
+                f"{len(subjects)} subjects are registered, the first {MOST_SCHEMAS} are shown: ask for one by name"
+            )
+        return models.SubjectPage(items=items, coverage=held)
+
+    async def _subject(self, subject: str, *, whole: bool) -> models.Subject:
+        versions = await self._catalog.versions(subject)
+        latest = await self._catalog.registered(subject) if versions else None
+        seen: dict[tuple[int | None, int | None], set[str]] = {}
+        for stream, schema in self._catalog.seen():
+            if schema.ref.subject == subject:
+                seen.setdefault((schema.ref.version, schema.ref.id), set()).add(stream)
+        shown = models.Subject(
+            subject=subject,
+            versions=versions,
+            compatibility=await self._catalog.compatibility(subject) if versions else None,
+            kind=None if latest is None else latest.kind,
+            id=None if latest is None else latest.ref.id,
+            seen=[
+                models.SeenSchema(version=version, id=id, streams=sorted(streams))
+                for (version, id), streams in seen.items()
+            ],
+        )
+        if whole:
+            shown.text = None if latest is None else latest.text
+        return shown
+
+    async def status(self) -> models.ServiceStatus:
+        return await self.facts.status()
+
+    async def streams(self) -> models.StreamPage:
+        return models.StreamPage(items=(await self.facts.status()).streams)
+
+    async def resume(self, stream: str, who: str) -> models.Released:
+        """Try again what is held of a stream."""
+        return await self._go_on("resume", self._held.resume, stream, who)
+
+    async def skip(self, stream: str, who: str) -> models.Released:
+        """Go on past what holds a stream."""
+        return await self._go_on("skip", self._held.skip, stream, who)
+
+    async def _go_on(self, act: str, how: Callable[[str], Awaitable[int]], stream: str, who: str) -> models.Released:
+        if stream not in {one.stream for one in (await self.facts.status()).streams}:
+            raise Unknown(f"no watched stream is called {stream!r}")
+        log.info("an operator acts", who=who, act=f"{act} stream", stream=stream)
+        held = await how(stream)
+        return models.Released(stream=stream, partitions=held)
+
+
+def _places(envelope: config.Envelope | None) -> dict[str, list[str]]:
+    return {
+        word: [*(getattr(envelope, word) if envelope is not None else ()), *built_in]
+        for word, built_in in BUILT_IN.items()
+    }
+
+
+def _limit(limit: int) -> int:
+    """0 is as much as one page holds."""
+    return min(limit, MOST) if limit > 0 else MOST
+
+
+def _canonical(id: str) -> str:
+    """A position in the one way of writing it; anything else as it is."""
+    try:
+        return str(Position.parse(id))
+    except ValueError:
+        return id
+
+
+def _age(letters: Letters) -> tuple[int, str]:
+    return letters.letter.appended_at, str(letters.letter.position)
+
+
+def _cursor_after(letters: Letters) -> str:
+    appended, position = _age(letters)
+    return f"{appended}@{position}"
+
+
+def _letter_cursor(cursor: str | None) -> tuple[int, str] | None:
+    if cursor is None:
+        return None
+    appended, _, position = cursor.partition("@")
+    try:
+        return int(appended), str(Position.parse(position))
+    except ValueError:
+        raise QueryError(
+            "not a cursor of this list: give back the one that the page before brought", cursor, 0
+        ) from None

@@ -1,0 +1,76 @@
+"""`tracecar check`: what running would need, tried without changing anything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+
+from sidecar import wiring
+from sidecar.config import Config
+from sidecar.errors import Outage, Refused
+from sidecar.masking import mask_url
+from sidecar.ports import Finding, Registry
+
+SECONDS = 30.0
+"""How long one server may take to answer."""
+
+
+async def check(config: Config) -> AsyncIterator[Finding]:
+    """Findings as they are made. Raises ConfigError where the configuration asks for what there is not."""
+    sources = wiring.sources(config)
+    registry = wiring.registry(config)
+    for finding in _names(config, sources):
+        yield finding
+    for source in sources:
+        what = f"sources.{source.broker.system}"
+        try:
+            async with asyncio.timeout(SECONDS):
+                findings = await source.broker.inspect()
+        except TimeoutError:
+            findings = [Finding(what, False, f"no answer within {SECONDS:.0f} s: is the address right?")]
+        for finding in findings:
+            yield finding
+    yield await _registry(config, registry)
+
+
+def _names(config: Config, sources: Iterable[wiring.Source]) -> Iterable[Finding]:
+    """Streams that are written down as sources, and are dead-letter streams by their names."""
+    for source in sources:
+        kafka, redis = config.sources.kafka, config.sources.redis
+        if source.broker.system == "kafka" and kafka is not None:
+            path, names = "sources.kafka.topics", [name for name in kafka.topics if not name.startswith("^")]
+        elif redis is not None:
+            path, names = "sources.redis.streams", [name for name in redis.streams if not set("*?[") & set(name)]
+        else:
+            continue
+        letters = [name for name in names if source.naming.is_dead_letter(name)]
+        if letters:
+            yield Finding(
+                path,
+                False,
+                f"{', '.join(letters)}: by their names dead-letter streams (dead_letters.stream, dead_letters.read), "
+                "which are never read as ordinary streams: leave them out, or name dead-letter streams otherwise",
+            )
+        for name in names:
+            if name not in letters and config.dead_letters.enabled:
+                yield Finding(
+                    f"{path}: {name}", True, f"its dead letters go to {source.naming.dead_letter_stream(name)}"
+                )
+
+
+async def _registry(config: Config, registry: Registry | None) -> Finding:
+    if registry is None:
+        return Finding("registry", True, "none is configured: events are shown unchecked")
+    urls = config.registry.url
+    where = config.registry.directory or (urls if isinstance(urls, str) else ", ".join(urls or ()))
+    what = f"registry: {mask_url(where)}"
+    try:
+        async with asyncio.timeout(SECONDS):
+            subjects = await registry.subjects()
+    except TimeoutError:
+        return Finding(what, False, f"no answer within {SECONDS:.0f} s: is the address right?")
+    except (Outage, Refused) as error:
+        return Finding(what, False, str(error))
+    finally:
+        await registry.close()
+    return Finding(what, True, f"{len(subjects)} subjects")

@@ -1,0 +1,26 @@
+"""All commands."""
+
+from __future__ import annotations
+
+import typer
+
+from sidecar.cli import configuring, dead_letters, events, flows, lifecycle, streams
+
+app = typer.Typer(
+    name="tracecar",
+    help="Makes event-driven systems visible: flows, schemas and failures of the events on Kafka and Redis Streams.",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for register in (
+    lifecycle.register,
+    events.register,
+    flows.register,
+    dead_letters.register,
+    streams.register,
+    configuring.register,
+):
+    register(app)

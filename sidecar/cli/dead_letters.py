@@ -1,0 +1,92 @@
+"""`tracecar dlq`: dead letters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sidecar.cli.connection import URL, Json, Limit, Token, Url, connect
+from sidecar.cli.output import Column, print_json, print_table, say_note
+from sidecar.cli.queries import QueryCommand, joined
+from sidecar.cli.running import ask
+
+if TYPE_CHECKING:
+    from sidecar.api import models
+
+COLUMNS = (
+    Column("failed_at", whole=True),
+    Column("stream", least=8),
+    Column("code", least=12),
+    Column("type", least=8, rank=2),
+    Column("message", least=16, rank=1),
+    Column("state", whole=True, rank=3),
+    Column("cause", whole=True, rank=5),
+    Column("id", least=24, rank=4),
+)
+dlq = typer.Typer(help="Dead letters: what failed, and why.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(dlq, name="dlq")
+
+
+@dlq.command("list", cls=QueryCommand)
+def list_letters(
+    query: Annotated[list[str] | None, typer.Argument(help="Such as: stream:orders code:schema.* since:1h")] = None,
+    limit: Limit = 100,
+    json: Json = False,
+    url: Url = URL,
+    token: Token = None,
+) -> None:
+    """Dead letters, newest first; those of one origin are one."""
+    text = joined(query)
+
+    async def show() -> tuple[list[models.DeadLetter], str | None]:
+        found: list[models.DeadLetter] = []
+        cursor = None
+        async with connect(url, token) as client:
+            while True:
+                page = await client.dead_letters(
+                    text, limit=min(limit - len(found), 1_000) if limit else 1_000, cursor=cursor
+                )
+                found += page.items
+                cursor = page.cursor
+                if cursor is None or (limit and len(found) >= limit):
+                    return found, page.note
+
+    found, note = ask(show())
+    if json:
+        for one in found:
+            print_json(one)
+    else:
+        print_table(
+            COLUMNS,
+            (
+                (one.failed_at, one.stream, one.code, one.type, one.message, one.state, one.cause, one.id)
+                for one in found
+            ),
+            empty="no dead letter that matches",
+        )
+    say_note(note)
+
+
+@dlq.command("show")
+def show_letter(
+    id: Annotated[str, typer.Argument(help="The dead letter's id.")],
+    json: Json = False,
+    url: Url = URL,
+    token: Token = None,
+) -> None:
+    """One dead letter, with the record that it stands for."""
+    from sidecar.cli.payload import print_dead_letter
+
+    async def show() -> models.DeadLetter:
+        async with connect(url, token) as client:
+            return await client.dead_letter(id)
+
+    found = ask(show())
+    if json:
+        print_json(found)
+    else:
+        print_dead_letter(found)
