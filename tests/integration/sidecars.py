@@ -1,0 +1,119 @@
+"""Real sidecars as processes of their own, to look at through the API and to kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+TOKEN = "test-token"
+TRACECAR = str(Path(sys.executable).with_name("tracecar"))
+
+
+class Sidecar:
+    """`tracecar run` with a configuration of its own in `directory`."""
+
+    def __init__(self, directory: Path, config: Mapping[str, Any], name: str = "tracecar") -> None:
+        self.directory = directory
+        self._file = directory / f"{name}.yaml"
+        self._log = directory / f"{name}.log"
+        self._port_file = directory / f"{name}.port"
+        self.config = {"api": {"port": free_port(), "token": TOKEN}, **config}
+        self._file.write_text(json.dumps(self.config))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.config['api']['port']}"
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")[-6_000:]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For the command line: which sidecar, and its token."""
+        return {**os.environ, "TRACECAR_URL": self.url, "TRACECAR_TOKEN": TOKEN, "NO_COLOR": "1"}
+
+    def __enter__(self) -> Sidecar:
+        self.start()
+        self.wait_ready()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen([TRACECAR, "run", "-c", str(self._file)], stdout=log, stderr=log)
+
+    def wait_ready(self) -> None:
+        self.wait(lambda: self._ready(), "the sidecar to be ready")
+
+    def _ready(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, f"the sidecar ended:\n{self.log}"
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def kill(self) -> None:
+        """As an out-of-memory kill does."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def stop(self) -> int:
+        """As Kubernetes does; the exit code."""
+        if self._process is None:
+            return 0
+        self._process.send_signal(signal.SIGTERM)
+        code = self._process.wait(60)
+        self._process = None
+        return code
+
+    def get(self, path: str, **query: Any) -> Any:
+        answer = httpx.get(f"{self.url}{path}", params=query, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30)
+        assert answer.status_code == 200, f"{answer.status_code} {answer.text}\n{self.log}"
+        return answer.json()
+
+    def cli(self, *arguments: str, code: int = 0) -> str:
+        done = subprocess.run(
+            [TRACECAR, *arguments], env=self.environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == code, f"{done.returncode}: {done.stdout}{done.stderr}\n{self.log}"
+        return done.stdout
+
+    def rows(self, *arguments: str) -> list[dict[str, Any]]:
+        """What a command prints with `--json`, a line each."""
+        return [json.loads(line) for line in self.cli(*arguments, "--json").splitlines()]
+
+    def wait(self, condition: Callable[[], object], what: str, seconds: float = 120) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"waited in vain for {what}\n{self.log}"
+            time.sleep(0.05)
+
+
+def free_port() -> int:
+    import random
+    import socket
+
+    while True:
+        port = random.randrange(15_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
