@@ -15,6 +15,9 @@ from sidecar.decoding.schema import Schema
 from sidecar.decoding.words import text
 from sidecar.model import Headers, Record, Rejection
 
+_MAX_TYPED = 256
+"""Fields of a flat entry whose text is read as JSON; the schema is tried anew after each."""
+
 _json = msgspec.json.Decoder()
 read_json_object: Callable[[bytes], dict[str, Any]] = msgspec.json.Decoder(dict[str, Any]).decode
 """Raises msgspec.DecodeError, RecursionError or ValueError."""
@@ -118,11 +121,11 @@ def typed(body: dict[str, Any], schema: Schema) -> tuple[dict[str, Any], Rejecti
     """A flat map as its schema describes it. All values of a Redis entry are text; where the schema wants something
     else, the text is read as JSON (`3`, `true`, `null`, `[1, 2]`). What still does not fit is the rejection."""
     body = dict(body)
-    for _ in range(len(body) + 1):
+    for _ in range(_MAX_TYPED):
         rejection = schema.check(body)
         field = rejection.path or "" if rejection is not None else ""
         written = body.get(field)
-        if written.__class__ is not str or len(body) > 1_000:
+        if written.__class__ is not str:
             return body, rejection
         value, problem = read_json(written.encode("utf-8", "surrogatepass"))
         if problem is not None or value.__class__ is str:
