@@ -225,7 +225,7 @@ class MemoryIndex(Strict, frozen=True):
 
 
 class RedisIndex(Strict, frozen=True):
-    """An index that several sidecars share."""
+    """An index that several sidecars share. Not available yet."""
 
     url: RedisUrl
     ttl: Annotated[Duration, Meta(description="How long an event is held.")] = Duration(86_400)
