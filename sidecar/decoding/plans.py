@@ -14,7 +14,7 @@ from sys import intern
 from typing import Any
 from zlib import crc32
 
-from sidecar.correlation.propagation import FLAGS, trace_context
+from sidecar.correlation.propagation import DIGITS_TO_ZERO, SHAPE, trace_context
 from sidecar.decoding import cloudevents, debezium
 from sidecar.decoding.envelope import KEY, REPEATED, WORDS, Found, Headings, Sources, find, record_type
 from sidecar.decoding.keys import key_text
@@ -25,6 +25,7 @@ from sidecar.model import Event, Headers, Record, Rejection, TraceOrigin
 _SIMPLE = ("event_id", "type", "version", "occurred_at", "aggregate_id")
 """Words that are read straight from the body where they can stand in one field only."""
 _MICROSECOND = timedelta(microseconds=1)
+_F = ord("f")
 _NUMBERS = {number: str(number) for number in range(1_000)}
 
 Build = Callable[[Record, bytes, Headers, Any, int], Event | None]
@@ -45,7 +46,7 @@ def compile_plan(headings: Headings, fields: Collection[str], schema: Schema | N
     in_event_id, in_type, in_version, in_time, in_aggregate, rest = _places(headings, fields)
     ref, default_type = (schema.ref, record_type(schema.name)) if schema is not None else (None, None)
     traced, traceparent_at = headings.traced, headings.traceparent
-    w3c, flags, from_bytes = TraceOrigin.W3C, FLAGS, int.from_bytes
+    w3c, zero, shape, from_bytes = TraceOrigin.W3C, DIGITS_TO_ZERO, SHAPE, int.from_bytes
     epoch, microsecond, numbers, longest = EPOCH, _MICROSECOND, _NUMBERS, LONGEST
 
     # This runs for every event, and each call or step more shows in the throughput: hence its length.
@@ -94,19 +95,9 @@ def compile_plan(headings: Headings, fields: Collection[str], schema: Schema | N
         if traced:
             # The common traceparent, read here; `propagation` reads all others.
             stated = headers[traceparent_at][1] if traceparent_at >= 0 else None
-            if (
-                stated is not None
-                and len(stated) == 55
-                and stated[:3] == b"00-"
-                and stated[35] == 45
-                and stated[52:] in flags
-                and stated.islower()
-            ):
-                try:
-                    trace_id = from_bytes(unhexlify(stated[3:35]))
-                    span_id = from_bytes(unhexlify(stated[36:52]))
-                except ValueError:
-                    trace_id = 0
+            if stated is not None and len(stated) == 55 and stated.translate(zero) == shape and stated[0] != _F:
+                trace_id = from_bytes(unhexlify(stated[3:35]))
+                span_id = from_bytes(unhexlify(stated[36:52]))
                 origin = w3c
             if not (trace_id and span_id):
                 trace_id = span_id = origin = None
