@@ -51,10 +51,16 @@ def of(error: Exception) -> models.Problem:
     return problem(500, "something went wrong here that should not have: the sidecar's log says more")
 
 
+_NAMES = {"search": "query"}
+"""Parameters that are called otherwise in the code: Litestar keeps `query` for itself."""
+
+
 def _mistakes(error: ValidationException) -> str:
     extra = error.extra if isinstance(error.extra, list) else []
     mistakes = [
-        f"{one.get('key')}: {one.get('message')}" for one in extra if isinstance(one, dict) and one.get("message")
+        f"{_NAMES.get(one.get('key'), one.get('key'))}: {one.get('message')}"
+        for one in extra
+        if isinstance(one, dict) and one.get("message")
     ]
     return "; ".join(mistakes) or error.detail
 

@@ -13,7 +13,8 @@ def log_to_stderr(*, quiet: bool = False) -> None:
     """`quiet`: errors only, for commands whose answer is what counts."""
     terminal = sys.stderr.isatty()
     last: list[Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        # Tracebacks without the values of variables: those are payloads and tokens.
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if terminal
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 
 from sidecar.answers import Answers
 from sidecar.api import models
@@ -16,11 +17,11 @@ from sidecar.api.routes.parameters import caller
 
 def routes(answers: Answers) -> Sequence[HTTPRouteHandler]:
     @post("/v1/streams/{stream:str}/resume", status_code=200, summary="Try again what is held of a stream")
-    async def resume(stream: str, request: Request[Any, Any, Any]) -> models.Released:
+    async def resume(stream: FromPath[str], request: Request[Any, Any, Any]) -> models.Released:
         return await answers.resume(id_of(stream), caller(request).name)
 
     @post("/v1/streams/{stream:str}/skip", status_code=200, summary="Go on past what holds a stream")
-    async def skip(stream: str, request: Request[Any, Any, Any]) -> models.Released:
+    async def skip(stream: FromPath[str], request: Request[Any, Any, Any]) -> models.Released:
         return await answers.skip(id_of(stream), caller(request).name)
 
     return resume, skip

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from litestar.connection import ASGIConnection
 from litestar.exceptions import PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from sidecar.api.auth import Caller
 from sidecar.api.edge import CALLER
@@ -16,13 +16,17 @@ LONGEST_QUERY = 4_000
 
 QueryText = Annotated[
     str,
-    Parameter(
-        query="query", max_length=LONGEST_QUERY, description="Which ones: `type:Order* status:rejected since:15m`"
+    QueryParameter(
+        name="query", max_length=LONGEST_QUERY, description="Which ones: `type:Order* status:rejected since:15m`"
     ),
 ]
-Limit = Annotated[int, Parameter(ge=0, le=1_000, description="At most so many; 0: as many as one page holds, 1,000")]
-Cursor = Annotated[str | None, Parameter(max_length=2_000, description="Where the page before ended: its `cursor`")]
-Full = Annotated[bool, Parameter(description="With headers and bodies")]
+Limit = Annotated[
+    int, QueryParameter(ge=0, le=1_000, description="At most so many; 0: as many as one page holds, 1,000")
+]
+Cursor = Annotated[
+    str | None, QueryParameter(max_length=2_000, description="Where the page before ended: its `cursor`")
+]
+Full = Annotated[bool, QueryParameter(description="With headers and bodies")]
 
 
 def caller(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:

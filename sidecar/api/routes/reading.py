@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 
 from sidecar.answers import Answers
 from sidecar.api import models
@@ -21,7 +22,7 @@ def routes(answers: Answers) -> Sequence[HTTPRouteHandler]:
         return await answers.events(search, limit, cursor, full=full)
 
     @get("/v1/events/{position:str}", summary="One event with headers and body, by position or event id")
-    async def event(position: str) -> models.Event:
+    async def event(position: FromPath[str]) -> models.Event:
         return await answers.event(id_of(position))
 
     @get("/v1/flows", summary="Flows without their events, newest first")
@@ -29,11 +30,11 @@ def routes(answers: Answers) -> Sequence[HTTPRouteHandler]:
         return await answers.flows(limit, cursor)
 
     @get("/v1/flows/{id:str}", summary="The flow of a trace, event, aggregate or correlation id, or of a position")
-    async def flow(id: str) -> models.Flow:
+    async def flow(id: FromPath[str]) -> models.Flow:
         return await answers.flow(id_of(id))
 
     @get("/v1/aggregates/{id:str}", summary="The events of an aggregate, in order")
-    async def aggregate(id: str, limit: Limit = 0) -> models.Aggregate:
+    async def aggregate(id: FromPath[str], limit: Limit = 0) -> models.Aggregate:
         return await answers.aggregate(id_of(id), limit)
 
     @get("/v1/dead-letters", summary="Dead letters, newest first")
@@ -41,7 +42,7 @@ def routes(answers: Answers) -> Sequence[HTTPRouteHandler]:
         return await answers.dead_letters(search, limit, cursor)
 
     @get("/v1/dead-letters/{id:str}", summary="One dead letter, with the record that it stands for")
-    async def dead_letter(id: str) -> models.DeadLetter:
+    async def dead_letter(id: FromPath[str]) -> models.DeadLetter:
         return await answers.dead_letter(id_of(id))
 
     @get("/v1/schemas", summary="What is registered, and what was seen of it")
@@ -49,7 +50,7 @@ def routes(answers: Answers) -> Sequence[HTTPRouteHandler]:
         return await answers.schemas()
 
     @get("/v1/schemas/{subject:str}", summary="One subject, with its latest schema")
-    async def schema(subject: str) -> models.SubjectPage:
+    async def schema(subject: FromPath[str]) -> models.SubjectPage:
         return await answers.schemas(id_of(subject))
 
     @get("/v1/streams", summary="The watched streams")

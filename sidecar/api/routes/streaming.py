@@ -12,7 +12,7 @@ import msgspec
 import structlog
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from litestar.response import Stream
 
 from sidecar.answers import Answers
@@ -54,7 +54,7 @@ def routes(answers: Answers, live: Live) -> Sequence[HTTPRouteHandler]:
     async def scan(
         search: QueryText = "",
         limit: Limit = 0,
-        key: Annotated[str | None, Parameter(max_length=4_000, description="Only records with this key")] = None,
+        key: Annotated[str | None, QueryParameter(max_length=4_000, description="Only records with this key")] = None,
         full: Full = False,
     ) -> Stream:
         parse(search)
