@@ -12,7 +12,8 @@ _SECRET_KEY = re.compile(
 )
 _SECRET_MAPPING = re.compile(r"^(?:headers|oauth\w*)$", re.IGNORECASE)
 _SECRET_VARIABLE = re.compile(r"PASS|SECRET|TOKEN|KEY|CREDENTIAL", re.IGNORECASE)
-_USERINFO = re.compile(r"(//)[^/?#\s]*@")
+_USERINFO = re.compile(r"(//).*@", re.DOTALL)
+"""Up to the last `@`: passwords that were not escaped hold slashes, spaces and `@` themselves."""
 _URL_PARAMETER = re.compile(r"([?&](?:password|secret|token|api[_-]?key)=)[^&#\s]*", re.IGNORECASE)
 
 

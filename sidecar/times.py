@@ -45,9 +45,10 @@ def seconds(text: str) -> float:
 
 
 def length(seconds: float) -> str:
-    """The text of a length of time, in the largest unit that says it exactly: `15m`, `90s`, `250ms`."""
+    """The text of a length of time, in the largest unit that says it to the millisecond: `15m`, `90s`, `250ms`."""
+    milliseconds = round(seconds * 1000)
     for unit, size in reversed(_UNITS.items()):
-        number = seconds / size
-        if number >= 1 and number == int(number):
-            return f"{int(number)}{unit}"
-    return f"{seconds:g}s"
+        number, rest = divmod(milliseconds, round(size * 1000))
+        if number and not rest:
+            return f"{number}{unit}"
+    return f"{seconds * 1000:g}ms" if seconds else "0s"
