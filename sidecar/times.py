@@ -10,7 +10,7 @@ _FIRST = -62_135_596_800_000_000
 _LAST = 253_402_300_799_999_999
 """Microseconds of the first and last moment that RFC 3339 can write (years 1 to 9999)."""
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-DURATION = r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ms|s|m|h|d))+"
+DURATION = r"(?:[0-9]{1,13}(?:\.[0-9]{1,9})?(?:ms|s|m|h|d))+"
 """How a length of time is written: `250ms`, `60s`, `15m`, `24h`, `7d`, `1h30m`."""
 _DURATION = re.compile(DURATION)
 _PART = re.compile(r"([0-9.]+)([a-z]+)")
