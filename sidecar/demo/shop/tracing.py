@@ -1,0 +1,36 @@
+"""Trace context in headers, as each service's library writes it, and read back in any of these forms."""
+
+from __future__ import annotations
+
+import re
+
+from sidecar.demo.shop.messages import Header, Message, Trace, Wire
+from sidecar.demo.shop.saga import Tracing
+
+_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+
+
+def headers(message: Message, tracing: Tracing) -> tuple[Header, ...]:
+    """What the service adds to the record's headers."""
+    trace = message.trace
+    if trace is None or tracing is Tracing.NONE:
+        return ()
+    if tracing is Tracing.B3:
+        parent = (("X-B3-ParentSpanId", trace.parent_id.encode()),) if trace.parent_id else ()
+        return (
+            ("X-B3-TraceId", trace.trace_id.encode()),
+            ("X-B3-SpanId", trace.span_id.encode()),
+            *parent,
+            ("X-B3-Sampled", b"1"),
+        )
+    name = "traceparent" if tracing is Tracing.W3C else "ce_traceparent"
+    return ((name, f"00-{trace.trace_id}-{trace.span_id}-01".encode()),)
+
+
+def found(wire: Wire) -> Trace | None:
+    """The trace that a record carries."""
+    for name in ("traceparent", "ce_traceparent"):
+        if match := _TRACEPARENT.fullmatch(wire.text(name) or ""):
+            return Trace(match[1], match[2])
+    trace_id, span_id = wire.text("X-B3-TraceId"), wire.text("X-B3-SpanId")
+    return Trace(trace_id, span_id, wire.text("X-B3-ParentSpanId")) if trace_id and span_id else None
