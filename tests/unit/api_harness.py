@@ -52,13 +52,13 @@ SCHEMA = json.dumps(
 class Sidecar:
     """What the API is built over, with the status and the holds of a sidecar that a test decides on."""
 
-    def __init__(self, token_file: Path, *, redact: Sequence[str] = (), probes: bool = False) -> None:
+    def __init__(self, token_file: Path, *, redact: Sequence[str] = (), probes: bool = False, port: int = 0) -> None:
         self.config = Config(
             service="shop",
             sources=Sources(redis=Redis(url="redis://127.0.0.1", streams=["orders", "payments"])),
             registry=Registry(directory="unused"),
             api=Api(
-                port=0,
+                port=port,
                 token=OPERATOR,
                 token_file=str(token_file),
                 tokens=[Token(name="ada", token=READER, role="read"), Token(name="svc", token=REPORTER, role="report")],
@@ -169,9 +169,11 @@ class Sidecar:
 
 
 @asynccontextmanager
-async def serving(token_file: Path, *, redact: Sequence[str] = (), probes: bool = False) -> AsyncIterator[Sidecar]:
+async def serving(
+    token_file: Path, *, redact: Sequence[str] = (), probes: bool = False, port: int = 0
+) -> AsyncIterator[Sidecar]:
     """A sidecar's API on a free port of loopback."""
-    sidecar = Sidecar(token_file, redact=redact, probes=probes)
+    sidecar = Sidecar(token_file, redact=redact, probes=probes, port=port)
     await sidecar.broker.start()
     await sidecar.serving.start()
     try:
