@@ -11,7 +11,6 @@ from sidecar.query.expression import Comparison, Exact, Regex, Value, Wildcard
 MAX_CHARACTERS = 2_000
 _COMPARISON = re.compile(r">=|<=|>|<")
 _KEYWORD = re.compile(r"(OR|AND|NOT)(?=[\s()]|$)")
-_END = "the end of the query"
 
 
 class Cursor:
@@ -55,7 +54,12 @@ class Cursor:
 
     def found(self) -> str:
         """What stands here, for a message."""
-        return self.peek() or _END
+        character = self.peek()
+        if not character:
+            return "the end of the query"
+        if character.isprintable() and not character.isspace():
+            return character
+        return "a space" if character.isspace() else f"the character U+{ord(character):04X}"
 
     def fail(self, message: str, at: int | None = None) -> NoReturn:
         """Say what was expected, here or at another place."""

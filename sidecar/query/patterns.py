@@ -28,7 +28,8 @@ def searcher(pattern: str, *, ignore_case: bool = False) -> Callable[[str], bool
         compiled = re2.compile(pattern, options)
     except re2.error as error:
         said = error.args[0] if error.args else b""
-        raise BadPattern(said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)) from None
+        text = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+        raise BadPattern("".join(c if c.isprintable() else "·" for c in text)) from None
     except UnicodeEncodeError:
         raise BadPattern("characters that are no Unicode text") from None
 

@@ -100,7 +100,7 @@ def test_the_example_of_the_documentation() -> None:
         ("()", 1, "expected a condition, found )"),
         ("-", 1, "expected a condition, found the end of the query"),
         ("stream:", 7, "expected a value, found the end of the query"),
-        ("stream: orders", 7, "expected a value, found  "),
+        ("stream: orders", 7, "expected a value, found a space"),
         ('type:"a', 5, 'expected a " to end this text'),
         ('"a"b', 3, "expected a space, found b (in quotes, it is looked for as it is)"),
         ("type:f(x)", 6, "expected a space, found ( (in quotes, it is looked for as it is)"),
@@ -216,6 +216,8 @@ SYNTAX = st.lists(
 @example("\ud800")
 @example("/\ud800/")
 @example("a\x00b")
+@example("since:\n")
+@example("/(\n/")
 @example('body."')
 @example('header."a')
 def test_any_text_parses_or_says_what_is_wrong(text: str) -> None:
@@ -229,3 +231,4 @@ def test_any_text_parses_or_says_what_is_wrong(text: str) -> None:
     else:
         assert 0 <= refused.at <= len(text)
         assert render(refused).count("\n") == 2
+        assert str(refused).isprintable()
