@@ -13,14 +13,14 @@ from sidecar.api.rendering import Rendering, coverage
 from sidecar.dead_letters.desk import Found, Letters
 from sidecar.decoding.catalog import Catalog
 from sidecar.decoding.envelope import BUILT_IN
-from sidecar.errors import QueryError, Unknown
+from sidecar.errors import Unknown
 from sidecar.model import DeadLetter, Decoded, Position
 from sidecar.payloads import Cache, Opener, Payload, Payloads
 from sidecar.ports import Broker, Node
 from sidecar.query import Query, parse
 from sidecar.redaction import Redactor
 from sidecar.scanning import Reach, Scan, scan
-from sidecar.searching import Search, Searchable, alone, metadata_part
+from sidecar.searching import Search, Searchable, alone, metadata_part, moment_of, no_cursor
 
 log = structlog.get_logger()
 
@@ -127,7 +127,10 @@ class Answers:
 
     async def flows(self, limit: int = 100, cursor: str | None = None) -> models.FlowPage:
         """Recent flows without their events, by their latest append time, newest first."""
-        flows, following = await self._index.flows(_limit(limit), cursor)
+        try:
+            flows, following = await self._index.flows(_limit(limit), cursor)
+        except ValueError:
+            raise no_cursor(cursor or "") from None
         return models.FlowPage(
             items=[self._rendering.flow(flow, whole=False) for flow in flows],
             cursor=following,
@@ -341,10 +344,5 @@ def _cursor_after(letters: Letters) -> str:
 def _letter_cursor(cursor: str | None) -> tuple[int, str] | None:
     if cursor is None:
         return None
-    appended, _, position = cursor.partition("@")
-    try:
-        return int(appended), str(Position.parse(position))
-    except ValueError:
-        raise QueryError(
-            "not a cursor of this list: give back the one that the page before brought", cursor, 0
-        ) from None
+    appended, position = moment_of(cursor)
+    return appended, str(position)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -13,19 +13,24 @@ from msgspec.structs import replace
 from sidecar.api import models
 from sidecar.api.rendering import Rendering
 from sidecar.correlation.derived import trace_id_of
-from sidecar.model import Decoded, Event
+from sidecar.errors import QueryError
+from sidecar.model import Decoded, Event, Position
 from sidecar.payloads import Payload, Payloads
 from sidecar.ports import Index, Node, Page
 from sidecar.query import Query, parse
 from sidecar.query.expression import And, Expression, Not, Or, Term, write
 
-STEP = 64
-"""Payloads that are read before it is looked whether there are enough."""
+STEP, PAYLOAD_STEP = 500, 64
+"""Events, and payloads, that are read before it is looked whether there are enough."""
 MOST_PAYLOADS = 5_000
 """Payloads that one answer looks into."""
 MOST_SECONDS = 10.0
 MOST_BYTES = 4 << 20
 """Bytes of payloads on one page; a page that is full ends early."""
+MOST_LOOKED_UP = 1_000
+"""What `Index.lookup` returns at most; fewer are all."""
+LOOKED_UP = ("event", "trace", "correlation", "aggregate")
+"""Fields by which the index finds events at once."""
 
 
 class Searchable(Index, Protocol):
@@ -33,14 +38,15 @@ class Searchable(Index, Protocol):
 
     async def newest(
         self,
-        wanted: Callable[[Node], bool] | None,
-        limit: int,
         cursor: str | None = None,
+        limit: int = 100,
         *,
         since: int | None = None,
         until: int | None = None,
+        streams: Collection[str] | None = None,
     ) -> Page:
-        """Held events that are wanted, newest first."""
+        """Held events by append time, then position, newest first. A cursor is `cursor_after` of the last event seen.
+        Raises ValueError where it is none."""
 
 
 class Matching(Struct):
@@ -63,59 +69,71 @@ class Search:
         self._index, self._payloads, self._rendering = index, payloads, rendering
 
     async def newest(self, query: Query, limit: int, cursor: str | None, *, full: bool) -> Matching:
-        """Held events that match, newest first."""
-        if query.needs_payload or full:
-            return await self._with_payloads(query, limit, cursor, full=full)
-        page = await self._page(query, limit, cursor)
-        return Matching([self._rendering.event(node) for node in page.nodes], page.cursor)
-
-    async def _page(self, query: Query, limit: int, cursor: str | None) -> Page:
-        wanted = None if not str(query) else lambda node: query.matches(self._seen(node))
-        return await self._index.newest(wanted, limit, cursor, since=query.since, until=query.until)
-
-    async def _with_payloads(self, query: Query, limit: int, cursor: str | None, *, full: bool) -> Matching:
+        """Held events that match, newest first. Raises QueryError where the cursor is none."""
         narrow, found, started = metadata_part(query), Matching(cursor=cursor), time.monotonic()
-        while len(found.events) < limit:
-            # From the top, where new events arrive, no more is asked for than can be shown: every later page begins at
-            # a cursor, and can be cut anywhere.
-            step = min(STEP, limit - len(found.events)) if found.cursor is None else STEP
-            page = await self._page(narrow, step, found.cursor)
-            consumed = await self._take(page, query, limit, found, full=full)
-            if consumed < len(page.nodes):
-                page = await self._page(narrow, consumed, found.cursor)
+        while True:
+            page = await self._page(query, found.cursor, limit, full=full)
+            candidates = [node for node in page.nodes if narrow.matches(self._seen(node))]
             found.cursor = page.cursor
-            if page.cursor is None:
-                break
-            if found.size >= MOST_BYTES:
-                break
+            await self._take(candidates, query, limit, found, full=full)
+            if found.cursor is None or len(found.events) >= limit or found.size >= MOST_BYTES:
+                return found
             if found.looked >= MOST_PAYLOADS or time.monotonic() - started > MOST_SECONDS:
                 found.note = (
-                    f"The payloads of {found.looked} events were looked into: the next page goes on from there, and "
-                    "stream:, type: or since: narrow the search."
+                    "The search stopped before its end: the next page goes on from there, and stream:, type: or since: "
+                    "narrow it."
                 )
-                break
-        return found
+                return found
 
-    async def _take(self, page: Page, query: Query, limit: int, found: Matching, *, full: bool) -> int:
-        """Adds what matches. Returns how many of the page's events were used up."""
-        payloads = await self._payloads.all([node.event.position for node in page.nodes])
-        found.looked += len(payloads)
-        for consumed, (node, payload) in enumerate(zip(page.nodes, payloads, strict=True)):
-            if len(found.events) == limit:
-                return consumed
-            if self._matches(query, node, payload):
+    async def _page(self, query: Query, cursor: str | None, limit: int, *, full: bool) -> Page:
+        """The next events that may match."""
+        looked_up = await self._looked_up(query)
+        if looked_up is not None:
+            before = None if cursor is None else moment_of(cursor)
+            return Page([node for node in looked_up if before is None or _moment(node.event) < before], None)
+        step = min(limit, MOST_LOOKED_UP) if not str(query) else STEP
+        if query.needs_payload or full:
+            step = min(step, PAYLOAD_STEP)
+        try:
+            return await self._index.newest(cursor, step, since=query.since, until=query.until, streams=query.streams)
+        except ValueError:
+            raise no_cursor(cursor or "") from None
+
+    async def _looked_up(self, query: Query) -> list[Node] | None:
+        """All held events that can match, where the query names an id of theirs."""
+        for field in LOOKED_UP:
+            ids = query.pinned(field)
+            if ids is not None and len(ids) == 1:
+                nodes = await self._index.lookup(next(iter(ids)))
+                if len(nodes) < MOST_LOOKED_UP:
+                    return sorted(nodes, key=lambda node: _moment(node.event), reverse=True)
+        return None
+
+    async def _take(self, nodes: Sequence[Node], query: Query, limit: int, found: Matching, *, full: bool) -> None:
+        """Adds what matches, as long as there is room."""
+        for start in range(0, len(nodes), PAYLOAD_STEP):
+            part = nodes[start : start + PAYLOAD_STEP]
+            payloads: Sequence[Payload | None] = [None] * len(part)
+            if query.needs_payload or full:
+                payloads = await self._payloads.all([node.event.position for node in part])
+                found.looked += len(part)
+            for node, payload in zip(part, payloads, strict=True):
+                if not self._matches(query, node, payload):
+                    continue
                 found.events.append(self._rendering.event(node, payload if full else None))
                 found.size += _size(payload) if full else 0
-        return len(page.nodes)
+                if len(found.events) == limit or found.size >= MOST_BYTES:
+                    if node is not nodes[-1] or found.cursor is not None:
+                        found.cursor = cursor_after(node.event)
+                    return
+            await asyncio.sleep(0)
 
-    def _matches(self, query: Query, node: Node, payload: Payload) -> bool:
+    def _matches(self, query: Query, node: Node, payload: Payload | None) -> bool:
         if not query.needs_payload:
-            return query.matches(self._seen(node))
-        if payload.decoded is None:
-            return False
-        return self._matches_decoded(query, node, payload.decoded)
+            return True  # the metadata was all there is to ask
+        return payload is not None and payload.decoded is not None and self._fits(query, node, payload.decoded)
 
-    def _matches_decoded(self, query: Query, node: Node, decoded: Decoded) -> bool:
+    def _fits(self, query: Query, node: Node, decoded: Decoded) -> bool:
         rendering = self._rendering
         body = rendering.body_of(decoded) if query.needs_body else None
         return query.matches(self._seen(node), rendering.headers_of(decoded), body)
@@ -126,7 +144,7 @@ class Search:
         events: list[models.Event] = []
         for one in decoded:
             node = await self._index.at(one.event.position) or alone(one.event)
-            if self._matches_decoded(query, node, one):
+            if self._fits(query, node, one):
                 events.append(self._rendering.event(node, Payload(one) if full else None))
         await asyncio.sleep(0)
         return events
@@ -137,8 +155,30 @@ class Search:
         return replace(node, event=redactor.event(node.event)) if redactor.hidden_words else node
 
 
-def _size(payload: Payload) -> int:
-    return 0 if payload.decoded is None else len(payload.decoded.record.value or b"")
+def _size(payload: Payload | None) -> int:
+    return 0 if payload is None or payload.decoded is None else len(payload.decoded.record.value or b"")
+
+
+def _moment(event: Event) -> tuple[int, Position]:
+    return event.appended_at, event.position
+
+
+def cursor_after(event: Event) -> str:
+    """Where to go on below an event: `MILLISECONDS@POSITION`."""
+    return f"{event.appended_at}@{event.position}"
+
+
+def moment_of(cursor: str) -> tuple[int, Position]:
+    """What `cursor_after` wrote. Raises QueryError for any other text."""
+    time, _, position = cursor.partition("@")
+    try:
+        return int(time), Position.parse(position)
+    except ValueError:
+        raise no_cursor(cursor) from None
+
+
+def no_cursor(cursor: str) -> QueryError:
+    return QueryError("not a cursor of this list: give back the one that the page before brought", cursor, 0)
 
 
 def alone(event: Event) -> Node:

@@ -207,7 +207,7 @@ async def test_a_payload_query_says_when_its_bound_is_reached(
     page = await _json(http, "/v1/events", query="body.data.total:0")
     assert page["items"] == []
     assert page["cursor"] is not None
-    assert "payloads" in page["coverage"]["note"]
+    assert "stopped before its end" in page["coverage"]["note"]
 
 
 async def test_a_bad_query_says_where(http: httpx.AsyncClient) -> None:
