@@ -18,9 +18,8 @@ from sidecar.model import Headers, Record, Rejection
 _MAX_TYPED = 256
 """Fields of a flat entry whose text is read as JSON; the schema is tried anew after each."""
 
-_json = msgspec.json.Decoder()
-read_json_object: Callable[[bytes], dict[str, Any]] = msgspec.json.Decoder(dict[str, Any]).decode
-"""Raises msgspec.DecodeError, RecursionError or ValueError."""
+read_json: Callable[[bytes], Any] = msgspec.json.Decoder().decode
+"""Raises msgspec.DecodeError, ValueError, or RecursionError for what is nested too deeply."""
 
 
 class Contents(msgspec.Struct):
@@ -70,7 +69,7 @@ def resolve(catalog: Catalog, stream: str, ids: tuple[SchemaId, ...]) -> Resolve
 
 def _framed(value: bytes, framed: Frame, stream: str, catalog: Catalog, unchecked: bool) -> Contents:
     if framed.form is Form.JSON and not framed.ids:
-        body, problem = read_json(value, framed.start)
+        body, problem = json_or_problem(value, framed.start)
         return Contents(body=body, problem=problem)
     if not framed.ids:
         return Contents(raw=value)
@@ -84,7 +83,7 @@ def _framed(value: bytes, framed: Frame, stream: str, catalog: Catalog, unchecke
     if resolved.schema is None or resolved.schema.unusable is not None:
         found.body = _likely_json(value, framed.start)
     elif framed.form is Form.JSON:
-        found.body, problem = read_json(value, framed.start)
+        found.body, problem = json_or_problem(value, framed.start)
         found.rejection = found.rejection or problem
     else:
         body = resolved.schema.decode(value, framed.start)
@@ -95,10 +94,10 @@ def _framed(value: bytes, framed: Frame, stream: str, catalog: Catalog, unchecke
     return found
 
 
-def read_json(value: bytes, start: int = 0) -> tuple[Any, Rejection | None]:
+def json_or_problem(value: bytes, start: int = 0) -> tuple[Any, Rejection | None]:
     """The JSON from `start` on, or why it is none: `decode.limit` where it is too deep, else `decode.malformed`."""
     try:
-        return _json.decode(value[start:].removeprefix(BOM) if start else value), None
+        return read_json(value[start:].removeprefix(BOM) if start else value), None
     except RecursionError:
         return None, Rejection("decode.limit", "expected JSON of ordinary depth, found it nested too deeply to read")
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
@@ -109,12 +108,18 @@ def _likely_json(value: bytes, start: int) -> Any:
     """The body behind a schema id that nobody knows, or of a kind we do not check, where it happens to be JSON: there
     may be ids in it."""
     at = json_start(value, start)
-    return read_json(value, at)[0] if at is not None else None
+    return json_or_problem(value, at)[0] if at is not None else None
 
 
 def flat_body(headers: Headers) -> dict[str, str | None]:
-    """The body of a Redis entry that has no body field: its fields, as text. Of a repeated name the last counts."""
-    return {name: None if value is None else value.decode("utf-8", "backslashreplace") for name, value in headers}
+    """The body of a Redis entry that has no body field: its fields, as text; bytes that are none are escaped, in names
+    too. Of a repeated name the last counts."""
+    return {
+        name.encode("utf-8", "backslashreplace").decode(): (
+            None if value is None else value.decode("utf-8", "backslashreplace")
+        )
+        for name, value in headers
+    }
 
 
 def typed(body: dict[str, Any], schema: Schema) -> tuple[dict[str, Any], Rejection | None]:
@@ -127,7 +132,7 @@ def typed(body: dict[str, Any], schema: Schema) -> tuple[dict[str, Any], Rejecti
         written = body.get(field)
         if written.__class__ is not str:
             return body, rejection
-        value, problem = read_json(written.encode("utf-8", "surrogatepass"))
+        value, problem = json_or_problem(written.encode("utf-8", "surrogatepass"))
         if problem is not None or value.__class__ is str:
             return body, rejection
         body[field] = value

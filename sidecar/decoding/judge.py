@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from time import time_ns
+from traceback import format_tb
 from typing import Any
 
-import msgspec
 import structlog
 
 from sidecar import config
 from sidecar.decoding.catalog import Catalog, NeedsSchema
-from sidecar.decoding.contents import read_json_object
+from sidecar.decoding.contents import read_json
 from sidecar.decoding.envelope import Envelope, Headings, record_type
 from sidecar.decoding.examination import examine, says_cloudevent
 from sidecar.decoding.plans import Build, compile_plan, is_plain
@@ -57,35 +57,52 @@ class Judge:
         holds raises anything."""
         now = self._clock() // 1_000
         append, required = into.append, self._envelope.required
-        names: tuple[str, ...] | None = None
+        names: tuple[str, ...] = ()
+        only: str | None = None
         stream: str | None = None
         prefix: bytes | None = None
+        fields: tuple[str, ...] | None = None
+        decode: Callable[[bytes, int], Any] = _no_avro
+        build_avro: Build | None = None
+        build_json: Build | None = None
         headings = self._named(())
-        typed = False
-        avro: tuple[Callable[[bytes, int], Any], Build] | None = None
+        content_at, structured = -1, False
+        content_type: bytes | None = None
         for record in records[len(into) :] if into else records:
             headers, value = record.headers, record.value
-            these = (headers[0][0],) if len(headers) == 1 else tuple([name for name, _ in headers])
-            if these != names or record.position.stream != stream:
-                names, stream, prefix = these, record.position.stream, None
-                headings = self._named(these)
-                typed = headings.content_type >= 0
+            if len(headers) != 1 or headers[0][0] != only or record.position.stream != stream:
+                these = tuple([name for name, _ in headers])
+                if these != names or record.position.stream != stream:
+                    names, stream, prefix, fields = these, record.position.stream, None, None
+                    only = these[0] if len(these) == 1 else None
+                    headings = self._named(these)
+                    content_at = headings.content_type
+                    content_type, structured = None, False
             event: Event | None = None
             body: Any = None
             try:
-                if value and not (typed and says_cloudevent(headings, headers)):
+                if content_at >= 0 and headers[content_at][1] != content_type:
+                    content_type, structured = headers[content_at][1], says_cloudevent(headings, headers)
+                if value and not structured:
                     first = value[0]
                     if first == 0:
                         if value[:5] != prefix:
-                            avro = self._avro(record, headings, these, unchecked)
+                            decode, build_avro = self._avro(record, headings, names, unchecked)
                             prefix = value[:5]
-                        if avro is not None:
-                            decode, build = avro
+                        if build_avro is not None:
                             body = decode(value, 5)
                             if body.__class__ is dict:
-                                event = build(record, value, headers, body, now)
+                                event = build_avro(record, value, headers, body, now)
                     elif first == _OPEN_BRACE:
-                        event, body = self._json(record, value, headings, these, now, unchecked)
+                        body = read_json(value)
+                        if body.__class__ is dict and len(body) <= _MAX_NAMES:
+                            if tuple(body) != fields:
+                                fields = tuple(body)
+                                build_json = self._json(headings, names, fields)
+                            if build_json is not None:
+                                event = build_json(record, value, headers, body, now)
+                                if event is not None and not self._check_json(event, body, unchecked):
+                                    event = None
                 if event is None or (required and any(getattr(event, word) is None for word in required)):
                     append(self._examined(record, headings, now, unchecked))
                 else:
@@ -128,50 +145,37 @@ class Judge:
 
     def _avro(
         self, record: Record, headings: Headings, names: tuple[str, ...], unchecked: bool
-    ) -> tuple[Callable[[bytes, int], Any], Build] | None:
-        """How to decode records that begin like this one and to make their events, where their schema id is good."""
+    ) -> tuple[Callable[[bytes, int], Any], Build | None]:
+        """How to decode records that begin like this one and to make their events. No making where the careful way is
+        needed: their schema id is not good, or their events are not plain."""
         value = record.value or b""
         id = int.from_bytes(value[1:5], "big")
         if id == 0 or len(value) < 5:
-            return None
+            return _no_avro, None
         try:
             resolved = self._catalog.by_id(record.position.stream, id)
         except NeedsSchema:
             if not unchecked:
                 raise
-            return None
+            return _no_avro, None
         schema = resolved.schema
         if schema is None or resolved.rejection is not None or schema.unusable is not None:
-            return None
+            return _no_avro, None
         key = (names, schema)
         if key not in self._plans:
             plain = schema.fields and is_plain(headings, schema.fields)
             self._remember(key, compile_plan(headings, schema.fields, schema) if plain else None)
-        build = self._plans[key]
-        return (schema.decode, build) if build is not None else None
+        return schema.decode, self._plans[key]
 
-    def _json(
-        self, record: Record, value: bytes, headings: Headings, names: tuple[str, ...], now: int, unchecked: bool
-    ) -> tuple[Event | None, Any]:
-        """The event and the body of a plain JSON object, checked. No event where the careful way is needed."""
-        try:
-            body = read_json_object(value)
-        except (msgspec.DecodeError, ValueError, RecursionError):
-            return None, None
-        if len(body) > _MAX_NAMES:
-            return None, None
-        fields = tuple(body)
+    def _json(self, headings: Headings, names: tuple[str, ...], fields: tuple[str, ...]) -> Build | None:
+        """How to make the events of JSON objects with these fields; None where the careful way is needed."""
         key = (names, fields)
         if key not in self._plans:
-            plain = is_plain(headings, fields) and headings.data_schema < 0 and not headings.names_version
             if sum(map(len, fields)) > _MAX_NAME_CHARACTERS:
-                return None, None
+                return None
+            plain = is_plain(headings, fields) and headings.data_schema < 0 and not headings.names_version
             self._remember(key, compile_plan(headings, fields, None) if plain else None)
-        build = self._plans[key]
-        event = build(record, value, record.headers, body, now) if build is not None else None
-        if event is None or not self._check_json(event, body, unchecked):
-            return None, None
-        return event, body
+        return self._plans[key]
 
     def _remember(self, key: tuple[tuple[str, ...], Any], plan: Build | None) -> None:
         if len(self._plans) >= _MAX_REMEMBERED:
@@ -209,7 +213,13 @@ class Judge:
             kind = type(error).__name__
             if kind not in self._logged:
                 self._logged.add(kind)
-                _log.exception("a record that the judge cannot judge", position=str(record.position))
+                # Where it happened, and no more: the error's own text, and locals, may hold what is to be redacted.
+                where = "".join(format_tb(error.__traceback__))
+                _log.error("a record that the judge cannot judge", position=str(record.position), kind=kind, at=where)
             rejection = Rejection("decode.malformed", f"expected a record, found one that raises {kind} when read")
             key = None if record.key is None else record.key[:LONGEST].decode("utf-8", "replace")
             return Decoded(record, Event(record.position, key, record.timestamp, now, rejection=rejection))
+
+
+def _no_avro(data: bytes, start: int) -> Any:
+    raise AssertionError("there is no schema to read Avro with")

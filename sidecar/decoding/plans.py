@@ -11,7 +11,7 @@ from binascii import unhexlify
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from sys import intern
-from typing import Any
+from typing import Any, TypeAlias
 from zlib import crc32
 
 from sidecar.correlation.propagation import DIGITS_TO_ZERO, SHAPE, trace_context
@@ -28,6 +28,10 @@ _MICROSECOND = timedelta(microseconds=1)
 _F = ord("f")
 _NUMBERS = {number: str(number) for number in range(1_000)}
 
+_Single: TypeAlias = tuple[str, Callable[[Any], Any], int, str]
+"""A word, what makes it of a value, the index of its header, and its field where that is below 0."""
+_Several: TypeAlias = tuple[str, Sources]
+
 Build = Callable[[Record, bytes, Headers, Any, int], Event | None]
 """The event of a record, its value, headers and decoded body, seen at a time in microseconds. Its checking is the
 caller's part. None where the careful way is needed."""
@@ -43,11 +47,11 @@ def is_plain(headings: Headings, fields: Collection[str]) -> bool:
 
 def compile_plan(headings: Headings, fields: Collection[str], schema: Schema | None) -> Build:
     """The plan for plain events with these fields in their body; `schema` is that of Avro, None for JSON."""
-    in_event_id, in_type, in_version, in_time, in_aggregate, rest = _places(headings, fields)
+    in_event_id, in_type, in_version, in_time, in_aggregate, single, rest = _places(headings, fields)
     ref, default_type = (schema.ref, record_type(schema.name)) if schema is not None else (None, None)
     traced, traceparent_at = headings.traced, headings.traceparent
     w3c, zero, shape, from_bytes = TraceOrigin.W3C, DIGITS_TO_ZERO, SHAPE, int.from_bytes
-    epoch, microsecond, numbers, longest = EPOCH, _MICROSECOND, _NUMBERS, LONGEST
+    epoch, microsecond, numbers, longest, repeated = EPOCH, _MICROSECOND, _NUMBERS, LONGEST, REPEATED
 
     # This runs for every event, and each call or step more shows in the throughput: hence its length.
     def build(record: Record, value: bytes, headers: Headers, body: Any, now: int) -> Event | None:
@@ -130,6 +134,12 @@ def compile_plan(headings: Headings, fields: Collection[str], schema: Schema | N
             None,
             crc32(value),
         )
+        for word, take, at, field in single:
+            found = headers[at][1] if at >= 0 else get(field)
+            if found is not None:
+                found = take(found)
+                if found is not None or word != "type":
+                    setattr(event, word, intern(found) if found is not None and word in repeated else found)
         return event if not rest or _fill(event, rest, headers, body) else None
 
     return build
@@ -137,24 +147,30 @@ def compile_plan(headings: Headings, fields: Collection[str], schema: Schema | N
 
 def _places(
     headings: Headings, fields: Collection[str]
-) -> tuple[str | None, str | None, str | None, str | None, str | None, tuple[tuple[str, Sources], ...]]:
-    """For each of `_SIMPLE` the field that it stands in, None where it stands nowhere or may stand elsewhere too; and
-    the words of the latter sort with all their places."""
+) -> tuple[str | None, str | None, str | None, str | None, str | None, tuple[_Single, ...], tuple[_Several, ...]]:
+    """For each of `_SIMPLE` the field that it stands in, None where it stands nowhere or may stand elsewhere; the words
+    that can only stand in one other place; and those that may stand in several, with all of these."""
     simple: dict[str, str] = {}
-    rest: list[tuple[str, Sources]] = []
+    single: list[_Single] = []
+    several: list[_Several] = []
     for word in WORDS:
         sources = headings.within(word, fields)
-        built_in_key = bool(sources) and sources[-1][0] == KEY and not sources[-1][1].configured
-        others = sources[:-1] if built_in_key else sources
-        if len(others) == 1 and word in _SIMPLE and others[0][1].simple:
-            simple[word] = others[0][1].steps[0]
+        if sources and sources[-1][0] == KEY and not sources[-1][1].configured and word in _SIMPLE:
+            others = sources[:-1]  # the key is what an aggregate falls back upon anyway
+        else:
+            others = sources
+        at, place = others[0] if len(others) == 1 else (KEY, None)
+        if place is not None and place.simple and word in _SIMPLE:
+            simple[word] = place.steps[0]
+        elif place is not None and not place.configured and len(sources) == 1 and (at >= 0 or place.simple):
+            single.append((word, instant if word == "occurred_at" else text, at, "".join(place.steps)))
         elif others:
-            rest.append((word, sources))
+            several.append((word, sources))
     event_id, type, version, occurred_at, aggregate_id = map(simple.get, _SIMPLE)
-    return event_id, type, version, occurred_at, aggregate_id, tuple(rest)
+    return event_id, type, version, occurred_at, aggregate_id, tuple(single), tuple(several)
 
 
-def _fill(event: Event, rest: tuple[tuple[str, Sources], ...], headers: Headers, body: Any) -> bool:
+def _fill(event: Event, rest: tuple[_Several, ...], headers: Headers, body: Any) -> bool:
     """Find the words that may stand in several places. False where a configured place holds nonsense."""
     key = event.key if event.key and len(event.key) < LONGEST else None
     found = Found(headers, body, body, key)
