@@ -1,0 +1,148 @@
+"""One flow out of the store: the events that are joined, and what other events tell about their producers.
+
+The answer is what `sidecar.correlation.flows.flows` gives for everything that is held, found by following keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from sidecar.correlation.derived import derived, stands_alone
+from sidecar.correlation.flows import placed
+from sidecar.correlation.joining import Key, carried, named, spelled
+from sidecar.correlation.moments import appended, moment
+from sidecar.correlation.parents import Stream, facts, forest, inferred
+from sidecar.index.packing import unpack
+from sidecar.index.reading import Reading
+from sidecar.index.segment import DERIVED, IDS, Segment, derived_bits, text_bits
+from sidecar.model import Event, Position
+from sidecar.ports import Flow
+
+Component = tuple[dict[Position, Event], list[str]]
+"""The events of one flow, and the keys that would have joined it to too many."""
+
+
+async def component(reading: Reading, start: Event) -> Component:
+    """Everything that is joined to an event."""
+    found = {start.position: start}
+    broken: list[str] = []
+    seen: set[Key] = set()
+    waiting = [start]
+    while waiting:
+        event = waiting.pop()
+        for key in _keys(reading, event):
+            if key in seen:
+                continue
+            seen.add(key)
+            joined = await _joined(reading, key)
+            if len(joined) > reading.max_flow:
+                broken.append(spelled(key))
+                continue
+            for position, other in joined.items():
+                if position not in found:
+                    found[position] = other
+                    waiting.append(other)
+    return found, sorted(broken)
+
+
+async def draw(reading: Reading, held: Component) -> Flow:
+    """A flow from its events, giving the event loop its turns."""
+    found, broken = held
+    events = sorted(found.values(), key=moment)
+    await reading.turn(len(events))
+    parents = facts(events)
+    await reading.turn(len(events))
+    orphans = {event.producer for event, parent in zip(events, parents, strict=True) if parent is None}
+    orphans.discard(events[0].producer if len(events) == 1 else None)
+    consumed = {producer: await consumption(reading, producer) for producer in orphans if producer is not None}
+    guesses = inferred(events, parents, consumed)
+    await reading.turn(len(events))
+    order, depths = forest([guesses.get(number, parent) for number, parent in enumerate(parents)])
+    nodes = []
+    for number in order:
+        await reading.turn()
+        nodes.append(placed(number, events, parents, guesses, depths, reading.trace_id_of, reading.standing))
+    return Flow(trace_id=reading.trace_id_of(events[0]), nodes=nodes, broken_keys=broken)
+
+
+def latest(found: Iterable[Event]) -> Event:
+    return max(found, key=appended)
+
+
+def _keys(reading: Reading, event: Event) -> Iterator[Key]:
+    yield from carried(event, reading.join)
+    key = named(event, reading.join)
+    if key is not None:
+        yield key
+
+
+async def _joined(reading: Reading, key: Key) -> dict[Position, Event]:
+    """The events that a key joins; where there are more than a flow can have, some of them, but still too many."""
+    found: dict[Position, Event] = {}
+    for event in _carriers(reading, key):
+        found[event.position] = event
+        await reading.turn()
+        if len(found) > reading.max_flow:
+            return found
+    if key[0] == "causation" and found:
+        for event in reading.with_id(str(key[1])):
+            found[event.position] = event
+            await reading.turn()
+            if len(found) > reading.max_flow:
+                break
+    return found
+
+
+def _carriers(reading: Reading, key: Key) -> Iterator[Event]:
+    kind, value = key
+    if isinstance(value, int):
+        yield from reading.of_trace(value)
+        for event in reading.chained(DERIVED, derived_bits(value)):
+            if event.event_id is not None and stands_alone(event) and derived(event.event_id) == value:
+                yield event
+    elif kind == "correlation":
+        yield from reading.of_correlation(value)
+    else:
+        yield from reading.caused_by(value)
+
+
+async def consumption(reading: Reading, producer: str) -> set[Stream]:
+    """The streams that a producer is seen to consume: somewhere it wrote an event that names one there as its cause."""
+    found: set[Stream] = set()
+    for effects in reading.segments:
+        if producer not in effects.causes:
+            continue
+        for causes in reading.segments:
+            found |= _consumed(effects, causes, producer)
+            await reading.turn()
+    return found
+
+
+def _consumed(effects: Segment, causes: Segment, producer: str) -> frozenset[Stream]:
+    """The same for effects in one segment and causes in another, remembered until either changes."""
+    version = (len(effects.packed), len(effects.dead), len(causes.packed), len(causes.dead))
+    known = effects.consumption.get((producer, causes.serial))
+    if known is not None and known[0] == version:
+        return known[1]
+    if producer in effects.doubtful:
+        _recount(effects, producer)
+    places: set[int] = set()
+    for bits in effects.causes[producer] & causes.tables[IDS].keys():
+        places.update(packed.place for _, packed in causes.chain(IDS, bits))
+    logs = causes.logs
+    found = frozenset((logs[place].system, logs[place].stream) for place in places)
+    effects.consumption[producer, causes.serial] = (version, found)
+    return found
+
+
+def _recount(segment: Segment, producer: str) -> None:
+    """Which causes a producer's events name, after some of them are gone."""
+    segment.doubtful.discard(producer)
+    found: set[int] = set()
+    for slot, data in enumerate(segment.packed):
+        if slot not in segment.dead:
+            packed = unpack(data)
+            cause = packed.causation_id
+            if packed.producer == producer and cause is not None and cause != packed.event_id:
+                found.add(text_bits(cause))
+    segment.causes[producer] = found
