@@ -6,12 +6,14 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sidecar.demo.embedded_kafka import EmbeddedKafka
+from sidecar.model import Outgoing, Position
 
 PASSWORD = "s3cret"
 _JAAS = "org.apache.kafka.common.security"
@@ -150,3 +152,29 @@ def produce(
                 producer.poll(0.1)
     assert producer.flush(60) == 0
     assert not failed, failed[0]
+
+
+def published(servers: str, records: Sequence[Outgoing]) -> list[Position]:
+    """Publish these with librdkafka, in order; returns where each lies once all are durable."""
+    from confluent_kafka import Producer
+
+    producer = Producer({"bootstrap.servers": servers, "log_level": 0, "linger.ms": 1, "enable.idempotence": True})
+    where: dict[int, Position] = {}
+
+    def delivered(index: int, error: object, message: Any) -> None:
+        assert error is None, error
+        where[index] = Position("kafka", message.topic(), message.partition(), message.offset())
+
+    for index, one in enumerate(records):
+        producer.produce(
+            one.stream,
+            one.value,
+            one.key,
+            -1 if one.partition is None else one.partition,
+            on_delivery=partial(delivered, index),
+            timestamp=one.timestamp or 0,
+            headers=list(one.headers),
+        )
+        producer.poll(0)
+    assert producer.flush(60) == 0
+    return [where[index] for index in range(len(records))]

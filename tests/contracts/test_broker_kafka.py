@@ -1,0 +1,119 @@
+"""A real Kafka keeps the promises of a broker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from sidecar import config
+from sidecar.brokers.kafka import KafkaBroker
+from sidecar.config import Start
+from sidecar.demo.embedded_kafka import EmbeddedKafka
+from sidecar.model import Outgoing, Partition, Position, Record
+from tests.contracts.broker_contract import EARLIEST, BrokerContract, BrokerHarness
+from tests.servers.kafka import create_topic, delete_records, published
+
+pytestmark = pytest.mark.kafka
+
+QUICK = {"metadata_max_age_ms": 300, "session_timeout_ms": 2_000, "heartbeat_interval_ms": 300}
+
+
+class KafkaHarness(BrokerHarness):
+    system = "kafka"
+
+    def __init__(self, servers: str) -> None:
+        self.servers = servers
+        self._brokers: list[KafkaBroker] = []
+
+    def pattern(self, prefix: str) -> str:
+        return f"^{prefix}.*"
+
+    def broker(self, *streams: str, group: str, start: Start = EARLIEST, max_records: int = 1000) -> KafkaBroker:
+        return self.reaching(self.servers, *streams, group=group, start=start, max_records=max_records)
+
+    def reaching(self, servers: str, *streams: str, group: str, start: Start = EARLIEST, max_records: int = 1000):
+        source = config.Kafka(
+            bootstrap_servers=servers, topics=list(streams), group_id=group, start=start, client=dict(QUICK)
+        )
+        broker = KafkaBroker(source, "contract", self.naming(group), max_records=max_records)
+        self._brokers.append(broker)
+        return broker
+
+    def unreachable(self) -> KafkaBroker:
+        return self.reaching("127.0.0.1:1", "orders", group="group")
+
+    async def create(self, stream: str, partitions: int = 1) -> None:
+        import confluent_kafka
+
+        try:
+            create_topic(self.servers, stream, partitions)
+        except confluent_kafka.KafkaException as error:
+            if error.args[0].code() != confluent_kafka.KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+
+    async def produce(self, records: Sequence[Outgoing]) -> list[Position]:
+        if not any("\x00" in name for one in records for name, _ in one.headers):
+            return await asyncio.to_thread(published, self.servers, records)
+        # librdkafka ends names at a zero byte; aiokafka sends no record without both key and value.
+        where = []
+        async with AIOKafkaProducer(bootstrap_servers=self.servers) as producer:
+            for one in records:
+                if one.key is None and one.value is None:
+                    headers = [header for header in one.headers if "\x00" not in header[0]]
+                    assert headers == list(one.headers), "neither client can send this record"
+                    where += await asyncio.to_thread(published, self.servers, [one])
+                else:
+                    to = await producer.send_and_wait(
+                        one.stream, one.value, one.key, one.partition, one.timestamp, list(one.headers)
+                    )
+                    where.append(Position("kafka", to.topic, to.partition, to.offset))
+        return where
+
+    async def contents(self, stream: str) -> list[Record]:
+        """All committed records, read by aiokafka's own consumer."""
+        found: list[Record] = []
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.servers, isolation_level="read_committed", auto_offset_reset="earliest"
+        )
+        await consumer.start()
+        try:
+            tps = sorted(TopicPartition(stream, n) for n in await self._partitions(consumer, stream))
+            consumer.assign(tps)
+            ends = await consumer.end_offsets(tps) if tps else {}
+            for tp in tps:
+                await consumer.seek_to_beginning(tp)
+                while await consumer.position(tp) < ends[tp]:
+                    for batch in (await consumer.getmany(tp, timeout_ms=100)).values():
+                        for one in batch:
+                            position = Position("kafka", one.topic, one.partition, one.offset)
+                            found.append(Record(position, one.key, one.value, one.headers, one.timestamp))
+        finally:
+            await consumer.stop()
+        return found
+
+    async def _partitions(self, consumer: AIOKafkaConsumer, stream: str) -> set[int]:
+        return (await consumer._client.fetch_all_metadata()).partitions_for_topic(stream) or set()
+
+    async def crash(self, broker: KafkaBroker) -> None:
+        await broker._let_go(tell=False)
+
+    async def trim(self, partition: Partition, before: int) -> None:
+        delete_records(self.servers, partition.stream, partition.number, before)
+
+    async def too_large(self) -> bytes:
+        return b"x" * 2_000_000
+
+    async def close(self) -> None:
+        for broker in self._brokers:
+            await broker.close()
+
+
+class TestKafkaBroker(BrokerContract):
+    @pytest.fixture
+    async def harness(self, kafka: EmbeddedKafka) -> AsyncIterator[KafkaHarness]:
+        harness = KafkaHarness(kafka.bootstrap_servers)
+        yield harness
+        await harness.close()
