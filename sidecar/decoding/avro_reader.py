@@ -35,9 +35,9 @@ def reading_schema(root: Type) -> Any:
     """What to hand to `fastavro.schemaless_reader`. Not a schema to show or to store."""
     written: dict[int, Any] = {}
     schema = _write(root, written)
-    if isinstance(schema, dict):
-        schema["__fastavro_parsed"] = True
-        schema["__named_schemas"] = {}
+    for each in schema if isinstance(schema, list) else [schema]:
+        if isinstance(each, dict):
+            each |= {"__fastavro_parsed": True, "__named_schemas": {}}
     return schema
 
 

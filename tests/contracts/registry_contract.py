@@ -1,4 +1,4 @@
-"""What every `ports.Registry` promises. Each adapter's test gives a `shelf`: a registry, and a way to put schemas on it."""
+"""What every `ports.Registry` promises. Each adapter's test gives a shelf: a registry, and a way to fill it."""
 
 from __future__ import annotations
 
