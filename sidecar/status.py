@@ -27,12 +27,18 @@ class Parts(Protocol):
 
     config: Config
     counters: Counters
-    index: Index
     catalog: Catalog
     live: Live
-    exporters: Sequence[Exporter]
-    pipelines: Sequence[Pipeline]
     started: float
+
+    @property
+    def index(self) -> Index: ...
+
+    @property
+    def exporters(self) -> Sequence[Exporter]: ...
+
+    @property
+    def pipelines(self) -> Sequence[Pipeline]: ...
 
 
 class Status:
