@@ -410,8 +410,9 @@ class BrokerContract:
         done.set()
         tasks[1].cancel()
         await asyncio.wait((tasks[1],))
+        known = len(await members[1].partitions(stream))
         await members[1].close()
-        await self._nothing_comes(harness, stream, group, partitions=len(await members[1].partitions(stream)))
+        await self._nothing_comes(harness, stream, group, partitions=known)
 
     async def _nothing_comes(
         self, harness: BrokerHarness, stream: str, group: str, partitions: int | None = None

@@ -57,19 +57,14 @@ class KafkaHarness(BrokerHarness):
     async def produce(self, records: Sequence[Outgoing]) -> list[Position]:
         if not any("\x00" in name for one in records for name, _ in one.headers):
             return await asyncio.to_thread(published, self.servers, records)
-        # librdkafka ends names at a zero byte; aiokafka sends no record without both key and value.
+        # librdkafka ends names at a zero byte.
         where = []
         async with AIOKafkaProducer(bootstrap_servers=self.servers) as producer:
             for one in records:
-                if one.key is None and one.value is None:
-                    headers = [header for header in one.headers if "\x00" not in header[0]]
-                    assert headers == list(one.headers), "neither client can send this record"
-                    where += await asyncio.to_thread(published, self.servers, [one])
-                else:
-                    to = await producer.send_and_wait(
-                        one.stream, one.value, one.key, one.partition, one.timestamp, list(one.headers)
-                    )
-                    where.append(Position("kafka", to.topic, to.partition, to.offset))
+                batch = producer.create_batch()
+                batch.append(timestamp=one.timestamp, key=one.key, value=one.value, headers=list(one.headers))
+                to = await (await producer.send_batch(batch, one.stream, partition=one.partition or 0))
+                where.append(Position("kafka", to.topic, to.partition, to.offset))
         return where
 
     async def contents(self, stream: str) -> list[Record]:
