@@ -71,11 +71,11 @@ class _Subject(Struct):
 
 
 class Catalog:
-    """The schemas of one registry."""
+    """The schemas of one registry; of none where none is configured: then nothing is checked."""
 
     def __init__(
         self,
-        registry: Registry,
+        registry: Registry | None,
         *,
         require: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -151,6 +151,11 @@ class Catalog:
         key = (way, id) if way != "fingerprint" else (way, id, stream)
         known = self._known.find(key)
         now = self._clock()
+        if self._registry is None:
+            resolved = Resolved(_unasked(way, id))
+            if way == "id":
+                self._resolved[(stream, id)] = resolved
+            return resolved
         if known is None:
             raise NeedsSchema(key)
         if known.schema is None:
@@ -188,6 +193,8 @@ class Catalog:
         return resolved
 
     def _by_subject(self, stream: str, type: str | None, version: str | None) -> Resolved | None:
+        if self._registry is None:
+            return None
         if self._subjects is None:
             raise NeedsSchema(("subjects",))
         candidates = [f"{stream}-value"] if type is None else [f"{stream}-{type}", f"{stream}-value", type]
@@ -241,25 +248,25 @@ class Catalog:
     async def _load(self, key: Key) -> None:
         match key:
             case ("subjects",):
-                self._subjects = frozenset(await self._ask(self._registry.subjects()))
+                self._subjects = frozenset(await self._ask(self._source.subjects()))
                 self._refresh_later()
             case ("subject", str(subject)):
-                latest = await self._ask(self._registry.by_version(subject, None))
-                versions = await self._ask(self._registry.versions(subject)) if latest else []
+                latest = await self._ask(self._source.by_version(subject, None))
+                versions = await self._ask(self._source.versions(subject)) if latest else []
                 self._in_use[subject] = _Subject(latest, versions)
             case ("version", str(subject), int(version)):
-                self._versions[(subject, version)] = await self._ask(self._registry.by_version(subject, version))
+                self._versions[(subject, version)] = await self._ask(self._source.by_version(subject, version))
             case _:
                 self._known[key] = await self._load_known(key)
 
     async def _load_known(self, key: Key) -> _Known:
         match key:
             case ("id", int(id)):
-                schema = await self._ask(self._registry.by_id(id)) if id < 1 << 31 else None
+                schema = await self._ask(self._source.by_id(id)) if id < 1 << 31 else None
             case ("global_id", int(id)):
-                schema = await self._ask(self._registry.by_global_id(id)) if id < 1 << 63 else None
+                schema = await self._ask(self._source.by_global_id(id)) if id < 1 << 63 else None
             case ("guid", str(guid)):
-                schema = await self._ask(self._registry.by_guid(guid))
+                schema = await self._ask(self._source.by_guid(guid))
             case ("fingerprint", int(fingerprint), str(stream)):
                 schema = await self._search(fingerprint, stream)
             case _:
@@ -269,18 +276,23 @@ class Catalog:
         return _Known(schema, await self._registered_under(schema.ref), self._clock() + self._refresh_seconds)
 
     async def _registered_under(self, ref: SchemaRef) -> frozenset[tuple[str, int]]:
-        found = await self._ask(self._registry.subjects_of(ref.id)) if ref.id is not None else frozenset()
+        found = await self._ask(self._source.subjects_of(ref.id)) if ref.id is not None else frozenset()
         if not found and ref.subject is not None and ref.version is not None:
             return frozenset({(ref.subject, ref.version)})
         return found
 
     async def _search(self, fingerprint: int, stream: str) -> RegisteredSchema | None:
         """Among the stream's own subjects first, then among the others."""
-        subjects = await self._ask(self._registry.subjects())
+        subjects = await self._ask(self._source.subjects())
         own = [subject for subject in subjects if _unqualified(subject).startswith(f"{stream}-")]
         others = [subject for subject in subjects if not _unqualified(subject).startswith(f"{stream}-")]
-        found = await self._ask(self._registry.by_fingerprint(fingerprint, own))
-        return found or await self._ask(self._registry.by_fingerprint(fingerprint, others[:_SUBJECTS_SEARCHED]))
+        found = await self._ask(self._source.by_fingerprint(fingerprint, own))
+        return found or await self._ask(self._source.by_fingerprint(fingerprint, others[:_SUBJECTS_SEARCHED]))
+
+    @property
+    def _source(self) -> Registry:
+        assert self._registry is not None, "without a registry no look-up needs one"
+        return self._registry
 
     async def _ask(self, question: Awaitable[T]) -> T:
         try:
@@ -297,14 +309,16 @@ class Catalog:
         """Read subjects and the latest versions of those in use again, now. In an outage what is in memory stays.
         Happens by itself every `refresh_seconds` once subjects were asked for."""
         changed = False
+        if self._registry is None:
+            return
         try:
-            subjects = frozenset(await self._ask(self._registry.subjects()))
+            subjects = frozenset(await self._ask(self._source.subjects()))
             changed, self._subjects = subjects != self._subjects, subjects
             for subject, state in self._in_use.held().items():
-                latest = await self._ask(self._registry.by_version(subject, None))
+                latest = await self._ask(self._source.by_version(subject, None))
                 if _identity(latest) != _identity(state.latest):
                     changed = True
-                    self._in_use[subject] = _Subject(latest, await self._ask(self._registry.versions(subject)))
+                    self._in_use[subject] = _Subject(latest, await self._ask(self._source.versions(subject)))
         except (Outage, Refused):
             return
         finally:
@@ -323,7 +337,7 @@ class Catalog:
         self._refresh_later()
 
     async def close(self) -> None:
-        """Stop reading again, and wait until nothing is under way. The registry is its owner's to close."""
+        """Stop reading again, wait until nothing is under way, and close the registry."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -331,6 +345,8 @@ class Catalog:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._registry is not None:
+            await self._registry.close()
 
     # --- what people look at ---------------------------------------------------------------------------------------
 
@@ -348,19 +364,25 @@ class Catalog:
 
     async def subjects(self) -> list[str]:
         """All subjects of the registry, sorted. Raises Outage or Refused, as the next three do."""
-        return await self._ask(self._registry.subjects())
+        return await self._ask(self._source.subjects()) if self._registry else []
 
     async def versions(self, subject: str) -> list[int]:
         """The subject's versions; empty where there is no such subject."""
-        return await self._ask(self._registry.versions(subject))
+        return await self._ask(self._source.versions(subject)) if self._registry else []
 
     async def compatibility(self, subject: str) -> str | None:
         """The subject's compatibility level, where the registry has such a notion."""
-        return await self._ask(self._registry.compatibility(subject))
+        return await self._ask(self._source.compatibility(subject)) if self._registry else None
 
     async def registered(self, subject: str, version: int | None = None) -> RegisteredSchema | None:
         """A version of a subject as it is registered, the latest for None."""
-        return await self._ask(self._registry.by_version(subject, version))
+        return await self._ask(self._source.by_version(subject, version)) if self._registry else None
+
+
+def _unasked(way: str, id: Any) -> Schema:
+    """What stands for a schema that is named where no registry is configured: its events are unchecked."""
+    ref = SchemaRef(None, None, id if way == "id" else None, id if way == "guid" else None)
+    return Schema(RegisteredSchema(ref, "UNKNOWN", ""))
 
 
 def _identity(schema: RegisteredSchema | None) -> tuple[SchemaRef, str] | None:
