@@ -105,7 +105,7 @@ def test_twenty_lines_show_foreign_events_and_find_each_broken_one_once(
         assert len(listed) == 20
         shown = sidecar.rows("dlq", "show", listed[0]["id"])[0]
         assert shown["origin"] in {row["position"] for row in rejected}
-        assert "order-" in sidecar.cli("aggregate", "order-000000000000")
+        assert "OrderPlaced" in sidecar.cli("aggregate", "order-000000000000")
         assert topic in sidecar.cli("schemas")
         assert sidecar.stop() == 0
 
