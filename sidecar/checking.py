@@ -19,8 +19,9 @@ async def check(config: Config) -> AsyncIterator[Finding]:
     """Findings as they are made. Raises ConfigError where the configuration asks for what there is not."""
     sources = wiring.sources(config)
     registry = wiring.registry(config)
-    for finding in _names(config, sources):
-        yield finding
+    if config.dead_letters.enabled:
+        for finding in _names(config, sources):
+            yield finding
     for source in sources:
         what = f"sources.{source.broker.system}"
         try:
@@ -34,28 +35,17 @@ async def check(config: Config) -> AsyncIterator[Finding]:
 
 
 def _names(config: Config, sources: Iterable[wiring.Source]) -> Iterable[Finding]:
-    """Streams that are written down as sources, and are dead-letter streams by their names."""
+    """Where the dead letters of the streams that are named go."""
+    kafka, redis = config.sources.kafka, config.sources.redis
     for source in sources:
-        kafka, redis = config.sources.kafka, config.sources.redis
-        if source.broker.system == "kafka" and kafka is not None:
-            path, names = "sources.kafka.topics", [name for name in kafka.topics if not name.startswith("^")]
-        elif redis is not None:
-            path, names = "sources.redis.streams", [name for name in redis.streams if not set("*?[") & set(name)]
+        if source.broker.system == "kafka":
+            path, names = "sources.kafka.topics", [] if kafka is None else kafka.topics
         else:
-            continue
-        letters = [name for name in names if source.naming.is_dead_letter(name)]
-        if letters:
-            yield Finding(
-                path,
-                False,
-                f"{', '.join(letters)}: by their names dead-letter streams (dead_letters.stream, dead_letters.read), "
-                "which are never read as ordinary streams: leave them out, or name dead-letter streams otherwise",
-            )
+            path, names = "sources.redis.streams", [] if redis is None else redis.streams
         for name in names:
-            if name not in letters and config.dead_letters.enabled:
-                yield Finding(
-                    f"{path}: {name}", True, f"its dead letters go to {source.naming.dead_letter_stream(name)}"
-                )
+            if name.startswith("^") or set("*?[") & set(name):
+                continue
+            yield Finding(f"{path}: {name}", True, f"its dead letters go to {source.naming.dead_letter_stream(name)}")
 
 
 async def _registry(config: Config, registry: Registry | None) -> Finding:

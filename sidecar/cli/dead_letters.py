@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from sidecar.api import models
 
 COLUMNS = (
-    Column("failed_at", whole=True),
+    Column("failed_at", whole=True, rank=1),
     Column("stream", least=8),
     Column("code", least=12),
-    Column("type", least=8, rank=2),
-    Column("message", least=16, rank=1),
-    Column("state", whole=True, rank=3),
-    Column("cause", whole=True, rank=5),
-    Column("id", least=24, rank=4),
+    Column("type", least=8, rank=3),
+    Column("message", least=16, rank=2),
+    Column("state", whole=True, rank=4),
+    Column("cause", whole=True, rank=6),
+    Column("id", least=24, rank=5),
 )
 dlq = typer.Typer(help="Dead letters: what failed, and why.", no_args_is_help=True, rich_markup_mode=None)
 

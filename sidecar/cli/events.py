@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from sidecar.api.client import Client
 
 COLUMNS = (
-    Column("appended_at", whole=True),
-    Column("stream", least=8),
+    Column("appended_at", whole=True, rank=2),
+    Column("stream", least=8, rank=1),
     Column("type", least=12),
-    Column("aggregate_id", least=8, rank=1),
-    Column("event_id", least=8, rank=3),
-    Column("trace_id", least=8, rank=4),
-    Column("status", least=9, whole=True),
-    Column("position", least=24, rank=2),
+    Column("aggregate_id", least=8, rank=3),
+    Column("event_id", least=8, rank=4),
+    Column("trace_id", least=8, rank=5),
+    Column("status", least=9),
+    Column("position", least=24, rank=6),
 )
 DEFAULT_LIMIT = 100
 
@@ -160,11 +160,11 @@ async def _follow(client: Client, query: str, limit: int, *, json: bool) -> None
     from sidecar.api.client import Connected, Unreachable, Waiting
     from sidecar.cli.lines import Lines
 
-    lines, seen, connected = Lines(COLUMNS), 0, False
+    lines, seen, connected = None if json else Lines(COLUMNS), 0, False
     async with client:
         async for item in client.live(query):
             if isinstance(item, models.Event):
-                if json:
+                if lines is None:
                     print_json(item)
                 else:
                     lines.print(_row(item))
@@ -187,7 +187,7 @@ async def _scan(client: Client, query: str, limit: int, key: str | None, *, full
     from sidecar.api import models
     from sidecar.cli.lines import Lines, Progress
 
-    lines = Lines(COLUMNS)
+    lines = None if json or full else Lines(COLUMNS)
     async with client:
         with Progress() as progress:
             async for item in client.scan(query, limit=limit, key=key, full=full):
@@ -197,9 +197,9 @@ async def _scan(client: Client, query: str, limit: int, key: str | None, *, full
                 progress.clear()
                 if isinstance(item, models.End):
                     say_note(f"{item.scanned} records read, {item.matched} matched: {item.reason}")
+                elif lines is not None:
+                    lines.print(_row(item))
                 elif json:
                     print_json(item)
-                elif full:
-                    payload.print_event(item)
                 else:
-                    lines.print(_row(item))
+                    payload.print_event(item)

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from sidecar.api import models
 
 COLUMNS = (
-    Column("started_at", whole=True),
+    Column("started_at", whole=True, rank=1),
     Column("trace_id", least=8),
     Column("events", right=True, whole=True),
-    Column("duration_ms", right=True, whole=True),
+    Column("duration_ms", right=True, whole=True, rank=2),
     Column("status", whole=True),
-    Column("aggregates", least=8, rank=1),
-    Column("streams", least=8, rank=2),
-    Column("producers", least=8, rank=3),
+    Column("aggregates", least=8, rank=3),
+    Column("streams", least=8, rank=4),
+    Column("producers", least=8, rank=5),
 )
 AGGREGATE_COLUMNS = (
     Column("occurred_at", whole=True),

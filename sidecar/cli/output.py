@@ -26,6 +26,10 @@ STYLES = {
 }
 
 
+GAP = 2
+"""Spaces between two columns."""
+
+
 class Column(msgspec.Struct, frozen=True):
     """A column of a table."""
 
@@ -84,35 +88,48 @@ def _print_tabs(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> Non
 
 
 def _print_fit(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> None:
-    from rich.table import Table
+    from rich.cells import cell_len
+    from rich.text import Text
 
     target = console()
-    shown = _fitting(columns, rows, target.width)
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for at in shown:
-        column = columns[at]
-        table.add_column(
-            column.name.upper(),
-            justify="right" if column.right else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=None if column.whole else column.least,
-        )
-    for row in rows:
-        table.add_row(*(styled(_cell(row[at])) for at in shown))
-    target.print(table)
+    cells = [[_cell(value) for value in row] for row in rows]
+    natural = [max(cell_len(column.name), *(cell_len(row[at]) for row in cells)) for at, column in enumerate(columns)]
+    shown = _fitting(columns, natural, target.width)
+    widths = _widths({at: natural[at] for at in shown}, columns, target.width - GAP * (len(shown) - 1))
+
+    def line(row: Sequence[str], style: str = "") -> Text:
+        parts = []
+        for at in shown:
+            part = Text(row[at], style or STYLES.get(row[at].partition(" ")[0], ""))
+            part.truncate(widths[at], overflow="ellipsis")
+            part.align("right" if columns[at].right else "left", widths[at])
+            parts.append(part)
+        return Text(" " * GAP).join(parts)
+
+    target.print(line([column.name.upper() for column in columns], "bold"), no_wrap=True, crop=True)
+    for row in cells:
+        target.print(line(row), no_wrap=True, crop=True)
 
 
-def _fitting(columns: Sequence[Column], rows: Sequence[Sequence[Any]], width: int) -> list[int]:
+def _fitting(columns: Sequence[Column], natural: Sequence[int], width: int) -> list[int]:
     """Which columns there is room for."""
-    needed = [
-        max(len(column.name), *(len(_cell(row[at])) for row in rows)) if column.whole else column.least
-        for at, column in enumerate(columns)
-    ]
+    needed = [wide if column.whole else min(wide, column.least) for column, wide in zip(columns, natural, strict=True)]
     shown = list(range(len(columns)))
-    while len(shown) > 1 and sum(needed[at] + 2 for at in shown) > width:
+    while len(shown) > 1 and sum(needed[at] for at in shown) + GAP * (len(shown) - 1) > width:
         shown.remove(max(shown, key=lambda at: (columns[at].rank, at)))
     return shown
+
+
+def _widths(natural: dict[int, int], columns: Sequence[Column], width: int) -> dict[int, int]:
+    """How wide each column is. Those that may be cut are cut to one greatest width, at which all of them fit."""
+    may = [at for at in natural if not columns[at].whole]
+    widths = dict(natural)
+    for greatest in range(max((natural[at] for at in may), default=0), 0, -1):
+        if sum(widths.values()) <= width:
+            break
+        for at in may:
+            widths[at] = min(natural[at], max(columns[at].least, greatest))
+    return widths
 
 
 def _cell(value: Any) -> str:
