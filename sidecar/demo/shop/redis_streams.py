@@ -20,8 +20,8 @@ class RedisTransport:
 
     def __init__(self, url: str, service: str) -> None:
         self._service = service
-        # Without a socket timeout: with one, redis-py sends inside `asyncio.wait_for`, which on Python 3.11 may swallow a
-        # cancellation that comes just as it is done.
+        # Without a socket timeout: with one, redis-py sends inside `asyncio.wait_for`, which on Python 3.11 may swallow
+        # a cancellation that comes just as it is done.
         self._redis: Any = Redis.from_url(url, protocol=2, socket_timeout=None)
 
     async def publish(self, stream: str, wire: Wire) -> None:

@@ -1,0 +1,158 @@
+"""One run of the demo, from the sidecar being ready to the summary."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shlex
+import shutil
+import signal
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.live import Live
+
+from sidecar.api.client import Client
+from sidecar.demo.beside import Sidecar
+from sidecar.demo.screen import Facts, screen
+from sidecar.demo.shop import kafka, redis_streams
+from sidecar.demo.shop.formats import Formats
+from sidecar.demo.shop.saga import STREAMS
+from sidecar.demo.shop.schemas import DIRECTORY, Schemas, versions
+from sidecar.demo.shop.shop import Shop
+from sidecar.demo.shop.transport import Connect
+from sidecar.demo.summary import Summary, lines, mismatches, summary
+from sidecar.demo.view import Counts, Watch, counts, settled
+from sidecar.registry.directory import DirectoryRegistry
+
+REFRESH_SECONDS = 0.5
+PATIENCE_SECONDS = 30.0
+"""How long the sidecar may take, once the shop is closed, to have settled everything."""
+_POLL_SECONDS = 0.1
+FAILED = 1
+
+
+class Demo:
+    """The shop and what is shown of it. `rate`: orders a second. `seconds`: None is until Ctrl-C."""
+
+    def __init__(
+        self, broker: str, address: str, sidecar: Sidecar, *, seed: int, rate: float, seconds: float | None
+    ) -> None:
+        self._broker, self._address, self._sidecar = broker, address, sidecar
+        self._seed, self._rate, self._seconds = seed, rate, seconds
+        self._began = time.monotonic()
+        self._stop = asyncio.Event()
+
+    async def run(self, *, headless: bool, json: bool) -> int:
+        """Returns the exit code: 0 where the sidecar and the shop agree."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._interrupt)
+        if self._broker == "kafka":
+            await kafka.create_topics(self._address, STREAMS)
+        schemas = await _schemas()
+        await self._sidecar.ready()
+        shop = Shop(
+            self._connect(), Formats(schemas, flat_entries=self._broker == "redis"), seed=self._seed, rate=self._rate
+        )
+        self._began = time.monotonic()
+        async with Client(self._sidecar.url, self._sidecar.token) as client:
+            if headless:
+                complete = await self._open(shop)
+            else:
+                complete = await self._show(shop, client)
+            found = await self._counted(shop, client)
+        result = summary(shop.ledger, found, time.monotonic() - self._began, self._broker, lost=not complete)
+        _print(result, json=json)
+        return FAILED if result.mismatches else 0
+
+    def _interrupt(self) -> None:
+        """The first Ctrl-C closes the shop and counts; the second does not wait."""
+        if self._stop.is_set():
+            raise KeyboardInterrupt
+        self._stop.set()
+
+    def _connect(self) -> Connect:
+        return partial(kafka.connect if self._broker == "kafka" else redis_streams.connect, self._address)
+
+    async def _open(self, shop: Shop) -> bool:
+        orders = None if self._seconds is None else max(1, round(self._rate * self._seconds))
+        return await shop.run(self._stop, orders)
+
+    async def _show(self, shop: Shop, client: Client) -> bool:
+        """Run the shop with the live screen over it."""
+        watch, console = Watch(client), Console(highlight=False)
+        commands = self._commands()
+        with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+            async with asyncio.TaskGroup() as group:
+                opened = group.create_task(self._open(shop))
+                while not opened.done():
+                    self._sidecar.check()
+                    await watch.look()
+                    live.update(screen(self._facts(shop, commands), watch), refresh=True)
+                    await asyncio.wait({opened}, timeout=REFRESH_SECONDS)
+            await watch.look()
+            live.update(screen(self._facts(shop, commands), watch), refresh=True)
+        return opened.result()
+
+    def _facts(self, shop: Shop, commands: tuple[str, ...]) -> Facts:
+        open_for = time.monotonic() - self._began
+        remaining = None if self._seconds is None else max(0.0, self._seconds - open_for)
+        return Facts(self._broker, self._seed, open_for, shop.ledger.orders, remaining, commands)
+
+    async def _counted(self, shop: Shop, client: Client) -> Counts:
+        """The sidecar's counts once it has settled all and agrees; else what they were when patience ended."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            self._sidecar.check()
+            quiet = await settled(client)
+            found = await counts(client) if quiet or time.monotonic() > deadline else None
+            if found is not None and (time.monotonic() > deadline or not mismatches(shop.ledger, found)):
+                return found
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def _commands(self) -> tuple[str, ...]:
+        program = _program()
+        return (
+            "Look further, in another terminal:",
+            f"export TRACECAR_URL={self._sidecar.url} TRACECAR_TOKEN={self._sidecar.token}",
+            f"{program} flow order-1001",
+            f"{program} dlq list",
+        )
+
+
+async def _schemas() -> Schemas:
+    """The shop's schemas with the ids that the registry gives them: what its serialisers would ask for."""
+    registry = DirectoryRegistry(DIRECTORY)
+    ids: dict[tuple[str, int], int] = {}
+    for subject, version, _ in versions():
+        registered = await registry.by_version(subject, version)
+        assert registered is not None
+        assert registered.ref.id is not None
+        ids[subject, version] = registered.ref.id
+    return Schemas(DIRECTORY, ids)
+
+
+def _program() -> str:
+    """How this person can call `tracecar`."""
+    called = Path(sys.argv[0])
+    if shutil.which("tracecar") or called.name != "tracecar":
+        return "tracecar"
+    with contextlib.suppress(ValueError):
+        called = called.absolute().relative_to(Path.cwd())
+    return shlex.quote(str(called))
+
+
+def _print(result: Summary, *, json: bool) -> None:
+    if json:
+        sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
+    else:
+        sys.stdout.write("\n".join(lines(result)) + "\n")
+    sys.stdout.flush()
+    if json:
+        for sentence in result.mismatches:
+            sys.stderr.write(f"tracecar: {sentence}\n")

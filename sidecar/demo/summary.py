@@ -1,0 +1,71 @@
+"""What came out: the sidecar's counts, held against what the shop knows that it has published."""
+
+from __future__ import annotations
+
+from sidecar.api.models import DemoSummary
+from sidecar.demo.shop.ledger import Ledger
+from sidecar.demo.view import Counts
+
+
+class Summary(DemoSummary, kw_only=True):
+    """The contract's summary and what explains it."""
+
+    orders: int
+    codes: dict[str, int]
+    """Rejections by code."""
+    mismatches: list[str]
+    """Sentences: where the sidecar and the shop do not agree. Empty: they do."""
+
+
+def summary(ledger: Ledger, counts: Counts, seconds: float, broker: str, lost: bool = False) -> Summary:
+    """`lost`: the shop itself did not see all its orders through."""
+    found = mismatches(ledger, counts)
+    if lost:
+        found.append("the shop did not finish: some of its events were never published or never came back to it")
+    return Summary(
+        events=counts.events,
+        flows=counts.flows,
+        rejected=counts.rejections.total(),
+        dead_letters=counts.dead_letters,
+        duplicates=counts.duplicates,
+        replayed=counts.replayed,
+        seconds=round(seconds, 1),
+        broker=broker,
+        orders=ledger.orders,
+        codes=dict(sorted(counts.rejections.items())),
+        mismatches=found,
+    )
+
+
+def mismatches(ledger: Ledger, counts: Counts) -> list[str]:
+    """Where the two do not agree, one sentence each."""
+    expected = ledger.rejections.total()
+    pairs = [
+        ("events", ledger.events, counts.events),
+        ("flows", ledger.flows, counts.flows),
+        ("rejected events", expected, counts.rejections.total()),
+        ("dead letters", expected, counts.dead_letters),
+        ("duplicates", ledger.duplicates, counts.duplicates),
+    ]
+    codes = sorted(ledger.rejections.keys() | counts.rejections.keys())
+    pairs += [(f"rejections {code}", ledger.rejections[code], counts.rejections[code]) for code in codes]
+    return [f"{what}: the shop knows of {due}, the sidecar found {found}" for what, due, found in pairs if due != found]
+
+
+def lines(result: Summary) -> list[str]:
+    """The summary for a person."""
+    name = {"redis": "Valkey (Redis Streams)", "kafka": "Apache Kafka"}[result.broker]
+    codes = ", ".join(f"{code} {count}" for code, count in result.codes.items())
+    rows = [
+        ("events", result.events, "all that the shop published"),
+        ("flows", result.flows, f"{result.orders} orders, and records that nothing connects"),
+        ("rejected", result.rejected, codes),
+        ("dead letters", result.dead_letters, "each rejected record once, untouched"),
+        ("duplicates", result.duplicates, "the same event id again"),
+        ("replayed", result.replayed, ""),
+    ]
+    said = [f"{result.orders} orders in {result.seconds:.0f} s on {name}. Tracecar found:"]
+    said += [f"  {count:>7,}  {what:<13} {note}".rstrip() for what, count, note in rows]
+    if not result.mismatches:
+        return [*said, "This is what the shop itself knows that it has published."]
+    return [*said, "It does NOT agree with what the shop has published:", *(f"  {one}" for one in result.mismatches)]
