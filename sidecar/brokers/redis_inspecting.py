@@ -1,0 +1,164 @@
+"""Trying everything that running would need of a Redis server, without changing anything."""
+
+from __future__ import annotations
+
+from sidecar.brokers import redis_looking as looking
+from sidecar.brokers.redis_connections import Command, Link, Servers
+from sidecar.brokers.redis_entries import pairs, raw, text
+from sidecar.brokers.redis_errors import Said
+from sidecar.brokers.redis_slots import cluster_dead_letter_stream, crosses
+from sidecar.config import Redis
+from sidecar.dead_letters.naming import Naming
+from sidecar.errors import Outage, Refused
+from sidecar.ports import Finding
+
+WHERE = "sources.redis"
+OLDEST = (6, 2)
+SHOWN = 5
+
+
+async def inspect(config: Redis, servers: Servers, naming: Naming, group: str) -> list[Finding]:
+    """See `Broker.inspect`."""
+    try:
+        await servers.start()
+        return await _connected(config, servers, naming, group)
+    except (Outage, Refused) as error:
+        return [Finding(f"{WHERE}: connect", False, f"{error}; see `{WHERE}.url` and `{WHERE}.tls`")]
+
+
+async def _connected(config: Redis, servers: Servers, naming: Naming, group: str) -> list[Finding]:
+    found = []
+    async with servers.borrow(None) as link:
+        found.append(await _version(servers, link))
+        found += await _safety(link)
+    for name in dict.fromkeys((*config.streams, *config.gate)):
+        found += await _name(servers, naming, name)
+        for stream in await _matching(servers, naming, name):
+            async with servers.borrow(raw(stream)) as link:
+                found += await _permissions(servers, link, naming, group, stream)
+    if not config.streams and not config.gate:
+        found.append(Finding(f"{WHERE}.streams", False, "names no stream: nothing would be read"))
+    return found
+
+
+async def _version(servers: Servers, link: Link) -> Finding:
+    what = f"{WHERE}: connect"
+    try:
+        hello = pairs(await link.call("HELLO", 2))
+    except Refused as error:
+        return Finding(what, True, f"{servers.target} answers; its version cannot be asked ({error})")
+    server, version = text(_bytes(hello[b"server"])), text(_bytes(hello[b"version"]))
+    parts = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if parts < OLDEST:
+        return Finding(what, False, f"{server} {version}; at least {OLDEST[0]}.{OLDEST[1]} is needed")
+    nodes = len(servers.nodes())
+    note = f", {nodes} nodes" if servers.cluster else ""
+    lost = "" if parts >= (7, 0) else "; before 7.0 lag and entries trimmed unread cannot be seen"
+    return Finding(what, True, f"{server} {version} at {servers.target}{note}{lost}")
+
+
+async def _safety(link: Link) -> list[Finding]:
+    """What the server's own settings let be lost: told, never an error, for it is the operator's choice."""
+    what = f"{WHERE}: durability"
+    try:
+        policy = pairs(await link.call("CONFIG", "GET", "maxmemory*"))
+        files = pairs(await link.call("CONFIG", "GET", "append*"))
+    except Refused:
+        return [Finding(what, True, "the server does not show its settings to this user")]
+    notes = []
+    if files.get(b"appendonly") != b"yes":
+        notes.append("appendonly is off: a crash loses all since the last snapshot, dead letters too")
+    elif files.get(b"appendfsync") != b"always":
+        notes.append(f"appendfsync is {text(_bytes(files[b'appendfsync']))}: a crash may lose about the last second")
+    evicts = text(_bytes(policy.get(b"maxmemory-policy", b"noeviction")))
+    if evicts.startswith("allkeys") and policy.get(b"maxmemory") != b"0":
+        notes.append(f"maxmemory-policy is {evicts}: whole streams may be evicted; noeviction keeps them")
+    return [Finding(what, True, "; ".join(notes) or "every write is on disk before it is acknowledged")]
+
+
+async def _name(servers: Servers, naming: Naming, name: str) -> list[Finding]:
+    if naming.is_dead_letter(name):
+        return [
+            Finding(
+                f"{WHERE}.streams: {name}", False, "is a dead-letter stream by its name, and never read; leave it out"
+            )
+        ]
+    return []
+
+
+async def _matching(servers: Servers, naming: Naming, name: str) -> list[str]:
+    if not any(mark in name for mark in "*?["):
+        return [] if naming.is_dead_letter(name) else [name]
+    found: set[str] = set()
+    async for stream in looking.names(servers, name):
+        if not naming.is_dead_letter(stream):
+            found.add(stream)
+        if len(found) >= SHOWN:
+            break
+    return sorted(found)
+
+
+async def _permissions(servers: Servers, link: Link, naming: Naming, group: str, stream: str) -> list[Finding]:
+    key = raw(stream)
+    kind = await link.call("TYPE", key)
+    if kind not in (b"stream", b"none"):
+        detail = f"is a {text(kind)}, not a stream; name another one in `{WHERE}.streams`"
+        return [Finding(f"{WHERE}: read {stream}", False, detail)]
+    there = "is there" if kind == b"stream" else "is not there yet, and would be made"
+    letters = naming.dead_letter_stream(stream)
+    found = []
+    if servers.cluster and crosses(stream, letters):
+        letters = cluster_dead_letter_stream(naming, stream)
+        if crosses(stream, letters):
+            detail = (
+                f"{letters} lies in another slot than {stream}, and the two are settled as one; let "
+                "`dead_letters.stream` hold {stream}, and the stream's name a hash tag rather than single braces"
+            )
+            return [Finding(f"{WHERE}: write to {letters}", False, detail)]
+    read: list[Command] = [
+        ("XREADGROUP", "GROUP", group, "tracecar", "STREAMS", key, ">"),
+        ("XGROUP", "CREATE", key, group, "$", "MKSTREAM"),
+        ("XGROUP", "CREATECONSUMER", key, group, "tracecar"),
+        ("XACK", key, group, "0-0"),
+        ("XCLAIM", key, group, "tracecar", 1, "0-0"),
+        ("XPENDING", key, group),
+        ("XINFO", "GROUPS", key),
+        ("XRANGE", key, "-", "+"),
+        ("EVALSHA", "0" * 40, 1, key),
+    ]
+    write: list[Command] = [("XADD", raw(letters), "*", "payload", "x"), ("EVALSHA", "0" * 40, 1, raw(letters))]
+    found.append(await _tried(link, f"{WHERE}: read {stream}", read, there))
+    found.append(await _tried(link, f"{WHERE}: write to {letters}", write, "allowed"))
+    return found
+
+
+async def _tried(link: Link, what: str, commands: list[Command], good: str) -> Finding:
+    """Whether these commands are allowed, by the server's own word and without carrying them out (ACL DRYRUN, since
+    Redis 7.0; it is an administrator's command). Where that cannot be asked, by what can be tried harmlessly."""
+    try:
+        user = await link.call("ACL", "WHOAMI")
+        for command in commands:
+            answer = await link.call("ACL", "DRYRUN", user, *command)
+            if answer != b"OK":
+                return Finding(what, False, f"{text(answer)}; allow it with ACL SETUSER {text(user)}")
+    except Said:
+        return await _tried_harmlessly(link, what, commands, good)
+    return Finding(what, True, good)
+
+
+async def _tried_harmlessly(link: Link, what: str, commands: list[Command], good: str) -> Finding:
+    """Reads, and calls that cannot find what they would change. XADD, XREADGROUP and XGROUP would change something."""
+    for command in commands:
+        if command[0] in ("XADD", "XREADGROUP", "XGROUP"):
+            continue
+        try:
+            await link.call(*(command if command[0] != "XRANGE" else (*command, "COUNT", 1)))
+        except Said as error:
+            if error.code == "NOPERM":
+                return Finding(what, False, f"{error}; allow it with ACL SETUSER")
+    return Finding(what, True, f"{good}, as far as can be tried without writing")
+
+
+def _bytes(value: object) -> bytes:
+    assert isinstance(value, bytes)
+    return value

@@ -1,0 +1,268 @@
+"""Reading the streams of one slot (without a Cluster: all of them) over one connection.
+
+Each step first asks what happened behind our back (`WATCH`), then reads: own pending entries of a stream that is not
+through with them, else new entries of all that are not held. Both go out together, so nothing comes in between.
+
+Dies after a read: the entries are pending for our name, and come first when we read again; if our name never does,
+others claim them once it has been silent for `claim_idle`. Two run: each entry goes to one of them. The answer comes
+late, or not at all: the connection is given up, and the entries are pending as above."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import structlog
+
+from sidecar.brokers import redis_groups as groups
+from sidecar.brokers.redis_connections import Link, Servers
+from sidecar.brokers.redis_entries import Entries, RawEntry, offset
+from sidecar.brokers.redis_errors import Moved, Said
+from sidecar.brokers.redis_feeds import Feed, RedisBatch
+from sidecar.brokers.redis_scripts import WATCH
+from sidecar.ports import Gap
+
+log = structlog.get_logger()
+
+BLOCK, BLOCK_WHILE_HELD = 250, 20
+"""Milliseconds that a read waits for new entries; less while something is held that may be released meanwhile."""
+GRACE = 1.0
+"""Seconds for the other members to move a group forward that one of them has made again."""
+REPLY_BYTES = 4_000_000
+"""About what one read should bring."""
+FIRST_COUNT = 100
+MOVES = 5
+_BEYOND = b"18446744073709551615-18446744073709551615"
+_STREAM_TROUBLE = ("NOGROUP", "WRONGTYPE", "UNBLOCKED", "ERR")
+
+
+class SlotReader:
+    """Reads streams that share a slot."""
+
+    def __init__(
+        self,
+        servers: Servers,
+        entries: Entries,
+        group: str,
+        consumer: str,
+        *,
+        max_records: int,
+        claim_idle: int,
+        deliver: Callable[[Feed, int, RedisBatch], Awaitable[None]],
+        give_up: Callable[[Feed, str], None],
+    ) -> None:
+        self._servers, self._entries = servers, entries
+        self._us = (group, consumer)
+        self._max_records, self._claim_idle = max_records, claim_idle
+        """`claim_idle` in milliseconds."""
+        self._deliver, self._give_up = deliver, give_up
+        self.feeds: dict[bytes, Feed] = {}
+        self._count = min(FIRST_COUNT, max_records)
+        self.wake = asyncio.Event()
+        """Something was added, released or rewound."""
+
+    async def run(self) -> None:
+        """Reads until cancelled. Raises Outage or Refused."""
+        moves = 0
+        while True:
+            link = self._servers.link(next(iter(self.feeds), None))
+            try:
+                while True:
+                    await self._step(link)
+                    moves = 0
+            except Moved:
+                # The slot is at another node. Once it is known where, reading goes on there.
+                moves += 1
+                if moves > MOVES:
+                    raise
+                await self._servers.look_again()
+                await asyncio.sleep(0.1 * moves)
+            finally:
+                await link.close()
+
+    async def _step(self, link: Link) -> None:
+        self.wake.clear()
+        feeds = list(self.feeds.values())
+        await self._look_for_dead(link, feeds)
+        open_ = [feed for feed in feeds if not feed.held]
+        old = next((feed for feed in open_ if feed.cursor is not None), None)
+        if old is not None:
+            await self._own_pending(link, feeds, old)
+        elif open_:
+            await self._new(link, feeds, open_)
+        else:
+            if feeds:
+                await self._tell(link, feeds, await WATCH.call(link, [feed.key for feed in feeds], self._us))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BLOCK / 1000):
+                    await self.wake.wait()
+
+    # --- reading
+
+    async def _read(
+        self, link: Link, feeds: list[Feed], wanted: dict[bytes, bytes], *options: str | int
+    ) -> dict[bytes, list[RawEntry]] | None:
+        """What XREADGROUP gives for these streams behind these ids; None where one of them was in trouble, which was
+        then seen to."""
+        watch = WATCH.command([feed.key for feed in feeds], self._us)
+        read = ("XREADGROUP", "GROUP", *self._us, *options, "STREAMS", *wanted, *wanted.values())
+        seen, reply = await link.calls([watch, read])
+        if isinstance(seen, Said) and seen.code == "NOSCRIPT":
+            # Asked now, what was trimmed before the read no longer shows; all else does.
+            seen = await WATCH.call(link, [feed.key for feed in feeds], self._us)
+        if isinstance(seen, Exception):
+            raise seen
+        if seen:
+            await self._tell(link, feeds, seen)
+        if isinstance(reply, Said) and reply.code in _STREAM_TROUBLE:
+            # One stream in trouble ends the read of all. Which one was told just now, or will be in the next step.
+            return None
+        if isinstance(reply, Exception):
+            raise reply
+        return dict(reply or ())
+
+    async def _new(self, link: Link, feeds: list[Feed], open_: list[Feed]) -> None:
+        count = max(1, min(self._count, self._max_records, 8 * self._max_records // len(open_)))
+        block = BLOCK if len(open_) == len(feeds) else BLOCK_WHILE_HELD
+        for feed in open_:
+            feed.lost = None
+        epochs = {feed.key: feed.epoch for feed in open_}
+        reply = await self._read(link, feeds, dict.fromkeys(epochs, b">"), "COUNT", count, "BLOCK", block)
+        for key, entries in (reply or {}).items():
+            await self._take(self.feeds[key], epochs[key], entries, contiguous=True)
+        if reply:
+            self._adapt(count, list(reply.values()))
+
+    async def _own_pending(self, link: Link, feeds: list[Feed], feed: Feed) -> None:
+        """A page of what was delivered to our name and never settled, in an earlier life or before a rewind."""
+        epoch, cursor = feed.epoch, feed.cursor
+        assert cursor is not None
+        reply = await self._read(link, feeds, {feed.key: cursor}, "COUNT", self._count)
+        if reply is None or feed.epoch != epoch:
+            return
+        entries = reply.get(feed.key, [])
+        if not entries:
+            feed.cursor = None
+            return
+        feed.cursor = entries[-1][0]
+        self._adapt(self._count, [entries])
+        await self._take(feed, epoch, entries)
+
+    async def _take(
+        self,
+        feed: Feed,
+        epoch: int,
+        entries: Sequence[RawEntry],
+        gone: Sequence[bytes] = (),
+        *,
+        contiguous: bool = False,
+    ) -> None:
+        there = [entry for entry in entries if entry[1] is not None]
+        gone = [*gone, *(entry[0] for entry in entries if entry[1] is None)]
+        records = self._entries.records(feed.stream, there)
+        ids = [entry[0] for entry in there]
+        last = max(offset(one) for one in (*ids[-1:], *gone))
+        gap = None
+        if gone:
+            first = min(map(offset, gone))
+            resumed = next((r.position.offset for r in records if r.position.offset > first), last + 1)
+            reason = (
+                f"{len(gone)} entries were deleted or trimmed after they were delivered and before they were settled"
+            )
+            gap = Gap(feed.lease.partition, first, resumed, reason)
+        elif feed.lost is not None and contiguous:
+            count, before = feed.lost
+            reason = f"{count} entries were trimmed before they were read"
+            gap = Gap(feed.lease.partition, before + 1, records[0].position.offset, reason)
+        if contiguous:
+            feed.last = max(feed.last, last)
+            feed.lost = None
+        batch = RedisBatch(feed.lease, records, last + 1, gap, ids=[*ids, *gone], contiguous=contiguous)
+        await self._hand_on(feed, epoch, batch)
+
+    async def _hand_on(self, feed: Feed, epoch: int, batch: RedisBatch) -> None:
+        if feed.epoch == epoch:
+            feed.delivered(batch)
+            await self._deliver(feed, epoch, batch)
+
+    def _adapt(self, count: int, replies: Sequence[Sequence[RawEntry]]) -> None:
+        """Ask for more where replies are small, for less where they are large."""
+        size = sum(map(_estimated, replies))
+        if size > REPLY_BYTES:
+            self._count = max(1, self._count // 2)
+        elif size < REPLY_BYTES // 4 and count == self._count and max(map(len, replies)) >= count:
+            self._count = min(self._count * 2, self._max_records)
+
+    # --- what happened behind our back
+
+    async def _tell(self, link: Link, feeds: list[Feed], seen: Sequence[Sequence[Any]]) -> None:
+        """Deal with what WATCH saw."""
+        mended = False
+        for index, what, *more in seen:
+            feed = feeds[index - 1]
+            match what:
+                case b"LOST":
+                    feed.lost = int(more[0]), offset(more[1])
+                case b"WRONGTYPE":
+                    self._leave(feed, "is not a stream any more")
+                case b"NOKEY":
+                    wanted = self._first_unsettled(feed)
+                    await self._report(feed, wanted, feed.last + 1, "the stream was deleted")
+                    self._leave(feed, "was deleted")
+                case _:
+                    wanted = self._first_unsettled(feed)
+                    reason = await groups.mend(link, feed, *self._us)
+                    mended = True
+                    await self._report(feed, wanted, feed.last + 1, reason)
+        if mended:
+            await asyncio.sleep(GRACE)
+
+    def _first_unsettled(self, feed: Feed) -> int:
+        ranges, single = feed.unsettled()
+        return min((offset(one) for one in (*(first for first, _ in ranges), *single)), default=feed.last + 1)
+
+    async def _report(self, feed: Feed, wanted: int, resumed: int, reason: str) -> None:
+        gap = Gap(feed.lease.partition, wanted, resumed, reason)
+        await self._hand_on(feed, feed.epoch, RedisBatch(feed.lease, (), resumed, gap))
+
+    def _leave(self, feed: Feed, reason: str) -> None:
+        self.feeds.pop(feed.key, None)
+        self._give_up(feed, reason)
+
+    # --- the dead
+
+    async def _look_for_dead(self, link: Link, feeds: Sequence[Feed]) -> None:
+        """Claim what members left that died or closed. A stream that is held shows that we live."""
+        now = asyncio.get_running_loop().time()
+        for feed in feeds:
+            if feed.claim_at > now or (feed.cursor is not None and not feed.held):
+                continue
+            feed.claim_at = now + self._claim_idle / 1000 * random.uniform(0.2, 0.3)
+            try:
+                if feed.held:
+                    await link.call("XREADGROUP", "GROUP", *self._us, "COUNT", 1, "STREAMS", feed.key, _BEYOND)
+                else:
+                    await self._claim(link, feed)
+            except Said as error:
+                if error.code not in _STREAM_TROUBLE:
+                    raise  # what is wrong with the stream is told in the next step
+
+    async def _claim(self, link: Link, feed: Feed) -> None:
+        epoch = feed.epoch
+        for name in await groups.dead(link, feed.key, *self._us, self._claim_idle):
+            more = True
+            while more and not feed.held and feed.epoch == epoch:
+                entries, gone, more = await groups.claim(link, feed.key, *self._us, name, self._claim_idle)
+                if entries or gone:
+                    log.info("claimed", stream=feed.stream, of=name.decode(errors="replace"), entries=len(entries))
+                    for at in range(0, max(len(entries), 1), self._max_records):
+                        await self._take(feed, epoch, entries[at : at + self._max_records], () if at else gone)
+
+
+def _estimated(entries: Sequence[RawEntry]) -> int:
+    """About how many bytes these entries hold, from some of them."""
+    step = len(entries) // 16 + 1
+    return step * sum(sum(map(len, fields)) for _, fields in entries[::step] if fields is not None)

@@ -1,0 +1,128 @@
+"""The Lua functions that make several steps of the server one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from sidecar.brokers.redis_connections import Argument, Command, Link
+from sidecar.brokers.redis_errors import Said
+
+
+class Script:
+    """A Lua function, called by its digest; a server that does not know it (restarted, failed over) gets the text."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    def command(self, keys: Sequence[Argument], arguments: Sequence[Argument]) -> Command:
+        return ("EVALSHA", self._sha, len(keys), *keys, *arguments)
+
+    async def call(self, link: Link, keys: Sequence[Argument], arguments: Sequence[Argument]) -> Any:
+        """The reply. Raises as `Link.call` does."""
+        try:
+            return await link.call(*self.command(keys, arguments))
+        except Said as error:
+            if error.code != "NOSCRIPT":
+                raise
+            return await link.call("EVAL", self._text, len(keys), *keys, *arguments)
+
+    async def load(self, link: Link) -> None:
+        await link.call("SCRIPT", "LOAD", self._text)
+
+
+SETTLE = Script("""
+-- Settle rejected entries: each is acknowledged and its letters are added, or neither, and only by the first who comes.
+-- KEYS: the stream, then the streams letters go to. ARGV: group, consumer, then for each entry its id, the number of
+-- its letters, and for each letter the index of its key, the number of its fields' parts, and these.
+-- Order within an entry: look whether it is pending, add, acknowledge. What can fail is the adding, and then nothing of
+-- this entry is done; that XACK is allowed is tried before anything is written.
+local stream, group, consumer = KEYS[1], ARGV[1], ARGV[2]
+local tried = redis.pcall('XACK', stream, group, '0-0')
+if type(tried) == 'table' then return tried end
+for n = 2, #KEYS do
+  local kind = redis.call('TYPE', KEYS[n]).ok
+  if kind ~= 'none' and kind ~= 'stream' then
+    return redis.error_reply('WRONGTYPE ' .. KEYS[n] .. ' is a ' .. kind .. ', not a stream')
+  end
+end
+local at, lettered = 3, 0
+while at <= #ARGV do
+  local id, letters = ARGV[at], tonumber(ARGV[at + 1])
+  at = at + 2
+  local pending = redis.pcall('XPENDING', stream, group, id, id, 1)
+  if pending.err then return pending end
+  if #pending == 0 then
+    -- Settled already, by an earlier try or by who claimed it; unless the group was made anew and does not know us.
+    local made = redis.pcall('XGROUP', 'CREATECONSUMER', stream, group, consumer)
+    if type(made) == 'table' then return made end
+    if made == 1 then
+      redis.call('XGROUP', 'DELCONSUMER', stream, group, consumer)
+      return redis.error_reply('NOGROUP the group was made anew')
+    end
+  end
+  for n = 1, letters do
+    local last = at + 1 + tonumber(ARGV[at + 1])
+    if #pending > 0 then
+      local added = redis.pcall('XADD', KEYS[tonumber(ARGV[at])], '*', unpack(ARGV, at + 2, last))
+      if added.err then return added end
+      lettered = lettered + 1
+    end
+    at = last + 1
+  end
+  if #pending > 0 then redis.call('XACK', stream, group, id) end
+end
+return lettered
+""")
+LARGEST_ENTRY = 3_900
+"""Fields of an entry that a Lua function can write: its stack holds 8,000 values."""
+
+WATCH = Script("""
+-- What happened to these streams behind our back, before we read on. KEYS: streams. ARGV: group, consumer.
+-- Returns {index, what, …} for each with something to say: NOKEY, WRONGTYPE, NOGROUP, ANEW (the group was made
+-- anew: it did not know our consumer), LOST (with how many
+-- entries were trimmed before the group read them, and the last one it read; since Redis 7.0).
+local function later(a, b)
+  -- Whether entry id a comes after b. Their numbers are longer than Lua's.
+  local am, as = string.match(a, '(%d+)-(%d+)')
+  local bm, bs = string.match(b, '(%d+)-(%d+)')
+  if am ~= bm then return #am > #bm or (#am == #bm and am > bm) end
+  return #as > #bs or (#as == #bs and as > bs)
+end
+local out = {}
+for index, key in ipairs(KEYS) do
+  local kind = redis.call('TYPE', key).ok
+  if kind == 'none' then out[#out + 1] = {index, 'NOKEY'}
+  elseif kind ~= 'stream' then out[#out + 1] = {index, 'WRONGTYPE'}
+  else
+    local made = redis.pcall('XGROUP', 'CREATECONSUMER', key, ARGV[1], ARGV[2])
+    if type(made) == 'table' then out[#out + 1] = {index, string.match(made.err, '^-?(%u+)')}
+    elseif made == 1 then out[#out + 1] = {index, 'ANEW'}
+    else
+      for _, flat in ipairs(redis.call('XINFO', 'GROUPS', key)) do
+        local group = {}
+        for n = 1, #flat, 2 do group[flat[n]] = flat[n + 1] end
+        if group.name == ARGV[1] and group['entries-read'] and group.lag and group.lag > 0 then
+          local flat_stream, stream = redis.call('XINFO', 'STREAM', key), {}
+          for n = 1, #flat_stream, 2 do stream[flat_stream[n]] = flat_stream[n + 1] end
+          local first = stream['recorded-first-entry-id']
+          local lost = stream['entries-added'] - group['entries-read'] - stream.length
+          if lost > 0 and (stream.length == 0 or (first and later(first, group['last-delivered-id']))) then
+            out[#out + 1] = {index, 'LOST', lost, group['last-delivered-id']}
+          end
+        end
+      end
+    end
+  end
+end
+return out
+""")
+
+FORGET = Script("""
+-- Remove a consumer that has nothing pending. KEYS: the stream. ARGV: group, consumer.
+if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then return 0 end
+redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
+return 1
+""")
