@@ -8,7 +8,6 @@ import sys
 import uuid
 
 from sidecar.index.memory import MemoryIndex
-
 from sidecar.model import Event, Position, SchemaRef, TraceOrigin
 from tests.bench.size import resident
 
@@ -17,7 +16,7 @@ SCHEMA = SchemaRef("orders-value", 1, 1, None)
 
 
 def batch(start: int) -> list[Event]:
-    """A batch of distinct events as the bench has them: five to a flow, a UUID as id, the order as aggregate and key."""
+    """A batch of distinct events as the bench has them: five to a flow, a UUID as id, the order as aggregate, key."""
     events = []
     for number in range(start, start + BATCH):
         flow = number // 5

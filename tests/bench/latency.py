@@ -32,15 +32,7 @@ SAMPLE_EVERY = 40
 async def sidecar(given: dict[str, Any], start: str) -> AsyncIterator[httpx.AsyncClient]:
     """A sidecar as a process of its own, and a client of its API."""
     with tempfile.TemporaryDirectory() as directory:
-        file = Path(configuration(given, Path(directory)))
-        port = _free_port()
-        settings = json.loads(file.read_text())
-        settings["api"]["port"] = port
-        settings["sources"]["kafka"]["start"] = start
-        file.write_text(json.dumps(settings))
-        process = subprocess.Popen(
-            [str(Path(sys.executable).with_name("tracecar")), "run", "-c", str(file)], stderr=subprocess.DEVNULL
-        )
+        process, port = _started(given, Path(directory), start)
         try:
             while not _is_ready(httpx, port):
                 await asyncio.sleep(0.02)
@@ -50,6 +42,16 @@ async def sidecar(given: dict[str, Any], start: str) -> AsyncIterator[httpx.Asyn
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(30)
+
+
+def _started(given: dict[str, Any], directory: Path, start: str) -> tuple[subprocess.Popen[bytes], int]:
+    file, port = Path(configuration(given, directory)), _free_port()
+    settings = json.loads(file.read_text())
+    settings["api"]["port"] = port
+    settings["sources"]["kafka"]["start"] = start
+    file.write_text(json.dumps(settings))
+    tracecar = str(Path(sys.executable).with_name("tracecar"))
+    return subprocess.Popen([tracecar, "run", "-c", str(file)], stderr=subprocess.DEVNULL), port
 
 
 async def visible(address: str) -> list[float]:

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.bare import WARM_UP
-from tests.bench.loading import SUBJECT, order_schema
+from tests.bench.loading import write_schema
 
 
 def configuration(given: dict[str, Any], directory: Path) -> str:
     """A configuration file for one round, and the schema that its registry directory holds."""
     schemas = directory / "schemas"
     schemas.mkdir(exist_ok=True)
-    (schemas / (SUBJECT.format(stream=given["stream"]) + ".avsc")).write_text(json.dumps(order_schema()))
+    write_schema(given["stream"], schemas)
     if given["system"] == "kafka":
         source = {
             "kafka": {

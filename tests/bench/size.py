@@ -32,6 +32,7 @@ def index_bytes() -> float:
 def start_and_idle() -> tuple[float, float]:
     """Seconds from the start of the process to ready, and idle resident MB some seconds later."""
     import httpx
+
     from sidecar.demo.embedded_valkey import EmbeddedValkey
 
     with EmbeddedValkey() as server, tempfile.TemporaryDirectory() as directory:
