@@ -52,7 +52,8 @@ def kafka(kafka_tls: Path) -> Iterator[EmbeddedKafka]:
     properties = {
         "auto.create.topics.enable": "false",
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "super.users": "User:ANONYMOUS;User:admin;User:CN=tracecar",
+        "super.users": "User:ANONYMOUS;User:admin;User:tracecar",
+        "ssl.principal.mapping.rules": "RULE:^.*CN=([^,]*).*$/$1/,DEFAULT",
         "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER",
         "listener.name.sasl.plain.sasl.jaas.config": plain,
         "listener.name.sasl.oauthbearer.sasl.jaas.config": bearer,
@@ -178,3 +179,21 @@ def published(servers: str, records: Sequence[Outgoing]) -> list[Position]:
         producer.poll(0)
     assert producer.flush(60) == 0
     return [where[index] for index in range(len(records))]
+
+
+def allow(servers: str, user: str, kind: str, name: str, operation: str, *, prefixed: bool = False) -> None:
+    """Grant a user an operation (`READ`) on a resource (`topic`, `group`, `transactional_id`)."""
+    from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
+
+    binding = AclBinding(
+        ResourceType[kind.upper()],
+        name,
+        ResourcePatternType.PREFIXED if prefixed else ResourcePatternType.LITERAL,
+        f"User:{user}",
+        "*",
+        AclOperation[operation],
+        AclPermissionType.ALLOW,
+    )
+    client = admin(servers)  # it ends its requests when it is let go of
+    for done in client.create_acls([binding]).values():
+        done.result(30)
