@@ -173,7 +173,10 @@ class _Parsing:
             return named
         if isinstance(node, list):
             branches = (self.type(each, namespace, f"{where}[{n}]", depth + 1) for n, each in enumerate(node))
-            return Union(tuple(branches))
+            union = Union(tuple(branches))
+            if any(isinstance(branch, Union) for branch in union.branches):
+                raise Unusable(f"{where or 'the schema'}: expected no union directly in a union")
+            return union
         if not isinstance(node, dict):
             raise Unusable(f"{where or 'the schema'}: expected a name, an object or a list, found {_found(node)}")
         kind = node.get("type")

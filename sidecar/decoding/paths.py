@@ -18,13 +18,23 @@ class Fault(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
-        self.message = message
         self._segments: list[str] = []
+
+    @property
+    def message(self) -> str:
+        """What was expected and what was found."""
+        return str(self.args[0])
 
     def within(self, segment: str) -> Fault:
         """The same fault, seen from the value around: `segment` is `.name` or `[3]`."""
         self._segments.append(segment)
         return self
+
+    def copy(self) -> Fault:
+        """The same fault, whose path can be gathered once more by another way."""
+        copied = Fault(self.code, self.message)
+        copied._segments = self._segments.copy()
+        return copied
 
     @property
     def depth(self) -> int:

@@ -247,3 +247,46 @@ def test_any_value_is_good_or_has_a_rejection(declared: Any, values: list[Any]) 
             assert rejection.code in ("schema.mismatch", "decode.limit")
             assert rejection.message.isprintable()
             assert len(rejection.message) <= 2_000
+
+
+def test_branches_that_share_what_they_hold_are_not_tried_twice_as_often_with_each_level() -> None:
+    """Without remembering, each level would double the work, and this test would not end."""
+    sides: list[dict[str, Any]] = [
+        {"name": "left", "type": ["null", "Sum", "Product"]},
+        {"name": "kind", "type": "int"},
+    ]
+    both = [
+        "null",
+        {
+            "type": "record",
+            "name": "Sum",
+            "fields": [
+                {
+                    "name": "left",
+                    "type": ["null", "Sum", {"type": "record", "name": "Product", "fields": [{**sides[0]}, sides[1]]}],
+                },
+                {"name": "kind", "type": "string"},
+            ],
+        },
+    ]
+    bottom: Any = {"left": None, "kind": []}
+    good: Any = {"left": None, "kind": 1}
+    for _ in range(150):
+        bottom = {"left": bottom, "kind": 1}
+        good = {"left": good, "kind": 1}
+    expression = schema({"type": "record", "name": "Root", "fields": [{"name": "e", "type": both}, sides[0]]})
+    assert rejected(expression.check({"e": None, "left": bottom})).path is not None
+    assert expression.check({"e": None, "left": good}) is None
+    node = {"type": "record", "name": "Node", "fields": [{"name": "Node", "type": ["null", "Node"]}]}
+    chain: Any = {"Node": 5}
+    for _ in range(150):
+        chain = {"Node": chain}
+    assert schema(node).check(chain) is not None
+
+
+def test_a_body_that_would_take_too_many_attempts_is_refused() -> None:
+    branches = [{"type": "record", "name": f"R{n}", "fields": [{"name": f"f{n}", "type": "int"}]} for n in range(500)]
+    many = schema({"type": "array", "items": branches})
+    assert many.check([{"f499": 1}] * 10) is None
+    assert rejected(many.check([{"f499": 1} for _ in range(2_000)])).code == "decode.limit"
+    assert many.check([{"f499": 1} for _ in range(100)]) is None
