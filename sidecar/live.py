@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Sequence
 from sidecar.errors import Outage
 from sidecar.model import Decoded
 
-MOST_EVENTS = 20_000
-"""Events that wait for one subscriber."""
-MOST_BYTES = 16 << 20
+MOST_EVENTS = 5_000
+"""Events that wait for one subscriber; with its body each takes some two kilobytes."""
+MOST_BYTES = 8 << 20
 """Bytes of their values."""
 MOST_SUBSCRIBERS = 64
 

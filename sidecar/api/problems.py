@@ -58,7 +58,7 @@ _NAMES = {"search": "query"}
 def _mistakes(error: ValidationException) -> str:
     extra = error.extra if isinstance(error.extra, list) else []
     mistakes = [
-        f"{_NAMES.get(one.get('key'), one.get('key'))}: {one.get('message')}"
+        f"{_NAMES.get(str(one.get('key')), one.get('key'))}: {one.get('message')}"
         for one in extra
         if isinstance(one, dict) and one.get("message")
     ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -386,3 +388,12 @@ async def test_a_port_that_is_taken_is_said(sidecar: Sidecar) -> None:
 
     with pytest.raises(Refused, match="cannot listen"):
         Listener(None, "127.0.0.1", int(sidecar.url.rpartition(":")[2]), "api")  # type: ignore[arg-type]
+
+
+def test_serving_loads_nothing_that_is_not_used() -> None:
+    code = (
+        "import sys; from sidecar.api.server import build_probes; build_probes(None, loopback=True);"
+        "print([m for m in ('pydantic', 'attrs', 'jinja2', 'httpx', 'websockets') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

@@ -5,6 +5,7 @@ failed."""
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated
 
@@ -82,10 +83,14 @@ async def _follow(answers: Answers, subscription: Subscription, query: Query) ->
             elif decoded is None and not subscription.closed:
                 yield b": still here\n\n"
             for start in range(0, len(decoded or ()), SLICE):
+                began = time.monotonic()
                 events = await answers.live((decoded or ())[start : start + SLICE], query)
-                if events:
-                    yield b"".join([_message("event", event) for event in events])
-                await asyncio.sleep(0)
+                written = b"".join([_message("event", event) for event in events])
+                took = time.monotonic() - began
+                if written:
+                    yield written
+                # Somebody who watches takes a quarter of the time at most; beyond that events are dropped, and told.
+                await asyncio.sleep(min(3 * took, 0.1))
         yield _message("end", models.End(reason="the sidecar stops"))
 
 
