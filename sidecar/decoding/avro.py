@@ -244,7 +244,7 @@ class _Parsing:
     def _fixed(self, node: dict[str, Any], namespace: str, where: str) -> Fixed:
         name, _ = _full_name(node, namespace, where)
         size = node.get("size")
-        if not isinstance(size, int) or not 0 <= size < 1 << 31:
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 31:
             raise Unusable(f"{where or name}.size: expected a number of bytes, found {_found(size)}")
         declared = Fixed(name, size)
         match node.get("logicalType"):

@@ -165,7 +165,7 @@ class Catalog:
                 None, Rejection("schema.unknown_id", f"{what} is not registered (asked for by {_shown(stream)})")
             )
         compiled = self._compile(known.schema)
-        own = [each for each in known.subjects if _belongs(each[0], stream, compiled.name)]
+        own = [each for each in known.subjects if _belongs(each[0], stream, compiled)]
         if own or not known.subjects:
             resolved = Resolved(Schema(known.schema, _ref(known.schema.ref, own), compiled))
             if way == "id":
@@ -389,11 +389,14 @@ def _identity(schema: RegisteredSchema | None) -> tuple[SchemaRef, str] | None:
     return None if schema is None else (schema.ref, schema.text)
 
 
-def _belongs(subject: str, stream: str, name: str | None) -> bool:
+def _belongs(subject: str, stream: str, compiled: Compiled) -> bool:
     """Whether a stream's values may be registered under this subject, by any of the three strategies: TopicName,
-    RecordName, TopicRecordName."""
-    subject = _unqualified(subject)
-    return subject == f"{stream}-value" or (name is not None and subject in (name, f"{stream}-{name}"))
+    RecordName, TopicRecordName. The record's name is not known where the schema is unusable: then any subject that is
+    not another topic's may be its name."""
+    subject, name = _unqualified(subject), compiled.name
+    if subject == f"{stream}-value" or (name is not None and subject in (name, f"{stream}-{name}")):
+        return True
+    return compiled.unusable is not None and not subject.endswith(("-value", "-key"))
 
 
 def _unqualified(subject: str) -> str:
