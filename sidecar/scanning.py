@@ -49,8 +49,8 @@ class Reach(Struct):
 
 
 async def scan(brokers: Sequence[Broker], payloads: Payloads, wish: Scan, reach: Reach) -> AsyncIterator[Slice]:
-    """Read partition by partition, each from its oldest record on. Raises Outage, Refused, and Unknown where a stream is
-    asked for that no broker shows."""
+    """Read partition by partition, each from its oldest record on. Raises Outage, Refused, and Unknown where no
+    broker shows the streams asked for."""
     wanted = [(broker, partition) for broker in brokers for partition in await _partitions(broker, wish, reach)]
     if wish.streams is not None and not wanted:
         raise Unknown(f"no such stream: {', '.join(sorted(wish.streams))}")
