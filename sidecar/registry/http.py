@@ -105,7 +105,7 @@ class Questions:
             raise Refused(f"schema registry {_shown(url)} answered {status}: {_excerpt(body)}")
         try:
             msgspec.json.decode(body, type=_Trouble)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise NotAnAnswer(
                 f"{_shown(url)} answered {status}, and not as a schema registry does: {_excerpt(body)}; "
                 "check the path in registry.url (Apicurio's ends with /apis/ccompat/v7)"
@@ -125,7 +125,7 @@ class Questions:
 def _decoded(url: str, body: bytes, answer: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=answer)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Outage(f"schema registry {_shown(url)} answered something else: {error}; {_excerpt(body)}") from None
 
 
