@@ -25,7 +25,7 @@ READY_SECONDS = 30.0
 STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.05
 # The shell holds the sidecar's life to ours: its standard input is a pipe that ends when we do, however we die.
-_GUARD = 'read -r _ || kill -TERM "$0"'
+_GUARD = 'read -r _ || kill -KILL "$0"'
 
 CONFIGURATION = """\
 service: shop
@@ -36,7 +36,6 @@ registry:
 api:
   port: {port}
   token: "${{TRACECAR_TOKEN}}"
-redact: ["body:data.email", "body:data.card.*"]
 """
 KAFKA_SOURCE = """\
   kafka:

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from sidecar.errors import Outage
+
 RATE = 4.0
 """Orders a second: about fifty events."""
 HEADLESS_SECONDS = 20.0
@@ -58,7 +60,12 @@ def _embedded(broker: str) -> Iterator[str]:
         from sidecar.demo.embedded_valkey import EmbeddedValkey
 
         _say("Starting Valkey …")
-        with EmbeddedValkey() as valkey:
+        valkey = EmbeddedValkey()
+        try:
+            valkey.start()
+        except RuntimeError as error:
+            raise Outage(str(error)) from error
+        with valkey:
             yield valkey.url
 
 

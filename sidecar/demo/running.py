@@ -13,10 +13,12 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
+from aiokafka.errors import KafkaError
+from redis.exceptions import RedisError
 from rich.console import Console
 from rich.live import Live
 
-from sidecar.api.client import Client
+from sidecar.api.client import Client, ClientError, Unreachable
 from sidecar.demo.beside import Sidecar
 from sidecar.demo.screen import Facts, screen
 from sidecar.demo.shop import kafka, redis_streams
@@ -27,6 +29,7 @@ from sidecar.demo.shop.shop import Shop
 from sidecar.demo.shop.transport import Connect
 from sidecar.demo.summary import Summary, lines, mismatches, summary
 from sidecar.demo.view import Counts, Watch, counts, settled
+from sidecar.errors import Outage
 from sidecar.registry.directory import DirectoryRegistry
 
 REFRESH_SECONDS = 0.5
@@ -34,6 +37,7 @@ PATIENCE_SECONDS = 30.0
 """How long the sidecar may take, once the shop is closed, to have settled everything."""
 _POLL_SECONDS = 0.1
 FAILED = 1
+OPEN = "The shop is open"
 
 
 class Demo:
@@ -54,7 +58,7 @@ class Demo:
             loop.add_signal_handler(number, self._interrupt)
         if self._broker == "kafka":
             await kafka.create_topics(self._address, STREAMS)
-        schemas = await _schemas()
+        schemas = await registered_schemas()
         await self._sidecar.ready()
         shop = Shop(
             self._connect(), Formats(schemas, flat_entries=self._broker == "redis"), seed=self._seed, rate=self._rate
@@ -62,6 +66,8 @@ class Demo:
         self._began = time.monotonic()
         async with Client(self._sidecar.url, self._sidecar.token) as client:
             if headless:
+                length = "until it is stopped" if self._seconds is None else f"for {self._seconds:g} s"
+                sys.stderr.write(f"{OPEN} {length}, watched by the sidecar at {self._sidecar.url} …\n")
                 complete = await self._open(shop)
             else:
                 complete = await self._show(shop, client)
@@ -81,51 +87,65 @@ class Demo:
 
     async def _open(self, shop: Shop) -> bool:
         orders = None if self._seconds is None else max(1, round(self._rate * self._seconds))
-        return await shop.run(self._stop, orders)
+        try:
+            return await shop.run(self._stop, orders)
+        except ExceptionGroup as failures:
+            if (lost := failures.subgroup((RedisError, KafkaError, OSError))) is None:
+                raise
+            raise Outage(f"the shop has lost its broker: {_first(lost)}") from failures
 
     async def _show(self, shop: Shop, client: Client) -> bool:
         """Run the shop with the live screen over it."""
-        watch, console = Watch(client), Console(highlight=False)
-        commands = self._commands()
-        with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
-            async with asyncio.TaskGroup() as group:
-                opened = group.create_task(self._open(shop))
-                while not opened.done():
+        watch = Watch(client)
+        opened = asyncio.ensure_future(self._open(shop))
+        try:
+            with Live(console=Console(highlight=False), auto_refresh=False) as live:
+                while True:
+                    finished = opened.done()
+                    with contextlib.suppress(Unreachable):  # slow or gone: `check` says which
+                        await watch.look()
                     self._sidecar.check()
-                    await watch.look()
-                    live.update(screen(self._facts(shop, commands), watch), refresh=True)
+                    live.update(screen(self._facts(shop, watch), watch), refresh=True)
+                    if finished:
+                        return opened.result()
                     await asyncio.wait({opened}, timeout=REFRESH_SECONDS)
-            await watch.look()
-            live.update(screen(self._facts(shop, commands), watch), refresh=True)
-        return opened.result()
+        finally:
+            opened.cancel()
+            await asyncio.wait({opened})
 
-    def _facts(self, shop: Shop, commands: tuple[str, ...]) -> Facts:
+    def _facts(self, shop: Shop, watch: Watch) -> Facts:
         open_for = time.monotonic() - self._began
         remaining = None if self._seconds is None else max(0.0, self._seconds - open_for)
-        return Facts(self._broker, self._seed, open_for, shop.ledger.orders, remaining, commands)
+        return Facts(self._broker, self._seed, open_for, shop.ledger.orders, remaining, self._commands(watch))
 
     async def _counted(self, shop: Shop, client: Client) -> Counts:
         """The sidecar's counts once it has settled all and agrees; else what they were when patience ended."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             self._sidecar.check()
-            quiet = await settled(client)
-            found = await counts(client) if quiet or time.monotonic() > deadline else None
-            if found is not None and (time.monotonic() > deadline or not mismatches(shop.ledger, found)):
-                return found
+            late = time.monotonic() > deadline
+            try:
+                if late or await settled(client):
+                    found = await counts(client)
+                    if late or not mismatches(shop.ledger, found):
+                        return found
+            except ClientError as error:
+                if late:
+                    raise Outage(f"the sidecar could not be asked for its counts: {error}") from error
             await asyncio.sleep(_POLL_SECONDS)
 
-    def _commands(self) -> tuple[str, ...]:
+    def _commands(self, watch: Watch) -> tuple[str, ...]:
+        """`flow` shows the first order of which something was rejected."""
         program = _program()
+        about = (event.aggregate_id or "" for event in watch.rejected.values())
+        order = next((id for id in about if id.startswith("order-")), "order-1001")
         return (
-            "Look further, in another terminal:",
             f"export TRACECAR_URL={self._sidecar.url} TRACECAR_TOKEN={self._sidecar.token}",
-            f"{program} flow order-1001",
-            f"{program} dlq list",
+            f"{program} flow {order}; {program} dlq list",
         )
 
 
-async def _schemas() -> Schemas:
+async def registered_schemas() -> Schemas:
     """The shop's schemas with the ids that the registry gives them: what its serialisers would ask for."""
     registry = DirectoryRegistry(DIRECTORY)
     ids: dict[tuple[str, int], int] = {}
@@ -135,6 +155,12 @@ async def _schemas() -> Schemas:
         assert registered.ref.id is not None
         ids[subject, version] = registered.ref.id
     return Schemas(DIRECTORY, ids)
+
+
+def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first single failure of a group, however deep it stands."""
+    found = failures.exceptions[0]
+    return _first(found) if isinstance(found, BaseExceptionGroup) else found
 
 
 def _program() -> str:

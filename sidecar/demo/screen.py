@@ -12,7 +12,7 @@ from sidecar.api import models
 from sidecar.cli.text import clean
 from sidecar.demo.view import Watch
 
-LAST = 4
+LAST = 3
 """Rejections that are shown in full."""
 _BAR = 9
 """Characters of the longest rate bar."""
@@ -31,7 +31,7 @@ class Facts:
     remaining: float | None
     """Seconds until the demo ends by itself."""
     commands: tuple[str, ...]
-    """To look further, each on a line of its own, so that it can be copied."""
+    """To look further: whole lines, so that they can be copied."""
 
 
 def screen(facts: Facts, watch: Watch) -> RenderableType:
@@ -45,6 +45,8 @@ def screen(facts: Facts, watch: Watch) -> RenderableType:
         Text(),
         Text("Last rejections", "bold"),
         *_rejections(watch),
+        Text(),
+        Text("Look further, in another terminal:", "bold"),
         *(Text(command, "cyan", no_wrap=True, overflow="fold") for command in facts.commands),
     )
 
@@ -57,7 +59,7 @@ def _title(facts: Facts, status: models.ServiceStatus | None) -> Text:
         state = ("holding a stream", "bold red")
     ending = "Ctrl-C ends" if facts.remaining is None else f"{facts.remaining:.0f} s left"
     return Text.assemble(
-        ("Tracecar ", "bold"), state, f" a shop of eight services on {name}  ",
+        ("Tracecar ", "bold"), state, f" a shop on {name}   ",
         (f"{minutes:02d}:{seconds:02d}  seed {facts.seed}  {ending}", "dim"),
         no_wrap=True, overflow="ellipsis",
     )  # fmt: skip
@@ -69,14 +71,15 @@ def _counts(facts: Facts, watch: Watch) -> Table:
     shown = (
         (f"{status.index.events + status.index.evicted if status else 0:,}", "events", "bold"),
         (f"{rate:,.0f}/s", "now", "bold"),
-        (f"{len(watch.flows):,}", f"flows of {facts.orders:,} orders", "bold cyan"),
+        (f"{facts.orders:,}", "orders", "bold"),
+        (f"{len(watch.flows):,}", "flows", "bold cyan"),
         (f"{len(watch.rejected):,}", "rejected", "bold red"),
         (f"{len(watch.dead_letters):,}", "dead letters", "bold magenta"),
         (f"{len(watch.duplicates):,}", "duplicates", "bold yellow"),
     )
     table = Table.grid(padding=(0, 3, 0, 0))
-    table.add_row(*(Text(number, style) for number, _, style in shown))
-    table.add_row(*(Text(label, "dim") for _, label, _ in shown))
+    table.add_row(*(Text(number, style, no_wrap=True) for number, _, style in shown))
+    table.add_row(*(Text(label, "dim", no_wrap=True) for _, label, _ in shown))
     return table
 
 

@@ -38,7 +38,7 @@ class Formats:
         if service.layout is Layout.CLOUDEVENTS:
             return Wire(key, _json(message.data), (*_cloudevents(message), *traced))
         if service.layout is Layout.OUTBOX:
-            own = (("id", message.id.encode()), ("eventType", message.type.encode()))
+            own = (("id", message.id.encode()), ("eventType", message.type.encode()), ("aggregateId", key))
             return Wire(key, _json(message.data), (*own, *_links(message), *traced))
         if service.layout is Layout.FLAT:
             return self._flat(key, message, traced)
@@ -99,10 +99,13 @@ class Formats:
         schema = self.schemas.with_id(int.from_bytes((head or wire.header(SCHEMA_ID_HEADER) or b"")[1:], "big"))
         if schema is None or not schema.subject.startswith(f"{service.stream}-"):
             raise Unreadable(f"not written with a schema of {service.stream}")
+        buffer = BytesIO(data)
         try:
-            body = fastavro.schemaless_reader(BytesIO(data), schema.schema, None)
+            body = fastavro.schemaless_reader(buffer, schema.schema, None)
         except (EOFError, ValueError, IndexError) as error:
             raise Unreadable(f"no Avro of {schema.subject}: {error}") from error
+        if buffer.read(1):
+            raise Unreadable(f"more than one record of {schema.subject}")
         return {"eventType": schema.text["name"].rpartition(".")[2], **body}  # type: ignore[dict-item]  # a record
 
     def _demand(self, body: Mapping[str, Any], service: Service) -> None:

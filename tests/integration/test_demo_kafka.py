@@ -1,0 +1,13 @@
+"""The demo on a real Apache Kafka."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration import demos
+
+pytestmark = pytest.mark.kafka
+
+
+async def test_the_sidecar_finds_what_the_shop_has_published() -> None:
+    demos.check(await demos.summary("--broker", "kafka", "--seconds", "8"), broker="kafka", orders=32)
