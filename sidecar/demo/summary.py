@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 from sidecar.api.models import DemoSummary
 from sidecar.demo.shop.ledger import Ledger
 from sidecar.demo.view import Counts
+
+_WIDTH = 80
+"""Columns of the summary for a person."""
 
 
 class Summary(DemoSummary, kw_only=True):
@@ -65,7 +70,8 @@ def lines(result: Summary) -> list[str]:
         ("replayed", result.replayed, ""),
     ]
     said = [f"{result.orders} orders in {result.seconds:.0f} s on {name}. Tracecar found:"]
-    said += [f"  {count:>7,}  {what:<13} {note}".rstrip() for what, count, note in rows]
+    for what, count, note in rows:
+        said += wrap(f"  {count:>7,}  {what:<13} {note}", _WIDTH, subsequent_indent=" " * 25)
     if not result.mismatches:
         return [*said, "This is what the shop itself knows that it has published."]
     return [*said, "It does NOT agree with what the shop has published:", *(f"  {one}" for one in result.mismatches)]

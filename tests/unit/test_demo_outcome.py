@@ -56,6 +56,14 @@ def test_counts_that_agree_make_the_contracts_summary() -> None:
     assert "what the shop itself knows" in lines(result)[-1]
 
 
+def test_the_summary_for_a_person_fits_80_columns() -> None:
+    made = ledger()
+    codes = Counter({f"schema.code_number_{number}": 1000 + number for number in range(10)})
+    result = summary(made, counted(rejections=codes), 8, "redis")
+    assert all(len(line) <= 80 for line in lines(result) if "the shop knows of" not in line)
+    assert all(any(code in line for line in lines(result)) for code in codes)
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
