@@ -10,6 +10,8 @@ from sidecar.demo.view import Counts
 
 _WIDTH = 80
 """Columns of the summary for a person."""
+_TOGETHER = "\u00a0"
+"""Stands for a space at which no line may end."""
 
 
 class Summary(DemoSummary, kw_only=True):
@@ -60,7 +62,7 @@ def mismatches(ledger: Ledger, counts: Counts) -> list[str]:
 def lines(result: Summary) -> list[str]:
     """The summary for a person."""
     name = {"redis": "Valkey (Redis Streams)", "kafka": "Apache Kafka"}[result.broker]
-    codes = ", ".join(f"{code} {count}" for code, count in result.codes.items())
+    codes = ", ".join(f"{code}{_TOGETHER}{count}" for code, count in result.codes.items())
     rows = [
         ("events", result.events, "all that the shop published"),
         ("flows", result.flows, f"{result.orders} orders, and records that nothing connects"),
@@ -71,7 +73,8 @@ def lines(result: Summary) -> list[str]:
     ]
     said = [f"{result.orders} orders in {result.seconds:.0f} s on {name}. Tracecar found:"]
     for what, count, note in rows:
-        said += wrap(f"  {count:>7,}  {what:<13} {note}", _WIDTH, subsequent_indent=" " * 25)
+        wrapped = wrap(f"  {count:>7,}  {what:<13} {note}", _WIDTH, subsequent_indent=" " * 25)
+        said += [line.replace(_TOGETHER, " ") for line in wrapped]
     if not result.mismatches:
         return [*said, "This is what the shop itself knows that it has published."]
     return [*said, "It does NOT agree with what the shop has published:", *(f"  {one}" for one in result.mismatches)]
