@@ -39,8 +39,8 @@ async def test_sigterm_closes_the_shop_counts_and_leaves_nothing_behind() -> Non
     assert not [pid for pid in children if _alive(pid)]
 
 
-async def test_a_demo_that_is_killed_takes_its_children_along() -> None:
-    process = await demos.start("--headless", "--seconds", "600")
+async def test_a_demo_that_is_killed_takes_its_children_along(tmp_path: Path) -> None:
+    process = await demos.start("--headless", "--seconds", "600", TMPDIR=str(tmp_path))
     await demos.opened(process)
     children = _descendants(process.pid)
     assert any(b"run\0-c" in _command(pid) for pid in children)
