@@ -21,7 +21,8 @@ from sidecar.counters import StreamCounter
 from sidecar.decoding.catalog import Catalog, NeedsSchema
 from sidecar.decoding.judge import Judge
 from sidecar.errors import Outage, Refused
-from sidecar.model import Decoded, Outgoing
+from sidecar.model import Decoded
+from sidecar.outlet import Outlet
 from sidecar.ports import Batch, Broker, Lease
 from sidecar.settling import Settler
 
@@ -62,8 +63,7 @@ class Way:
     judge: Judge
     catalog: Catalog
     sink: Sink
-    letter: Callable[[Decoded], Outgoing] | None
-    """Writes a dead letter; None where dead letters are switched off."""
+    outlet: Outlet
     hold_on_outage: bool
     pace: Callable[[], float]
     """Seconds between two settlings of one lane."""
@@ -92,7 +92,14 @@ class Lane:
         self.first_held: int | None = None
         """The first offset that was judged and not settled because the lane is held."""
         self._way, self._counter, self._breaker = way, counter, breaker
-        self._settler = Settler(way.broker, lease, pace=way.pace, trouble=self._trouble, progress=self._progress)
+        self._settler = Settler(
+            way.broker,
+            lease,
+            lighter=way.outlet.lighter,
+            pace=way.pace,
+            trouble=self._trouble,
+            progress=self._progress,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._backlog: deque[Waiting] = deque()
         self._pauses: set[str] = set()
@@ -160,8 +167,7 @@ class Lane:
             if self.first_held is None and batch.records:
                 self.first_held = batch.records[0].position.offset
             return
-        letter = self._way.letter
-        self._settler.add(batch, [letter(one) for one in rejected] if letter is not None else ())
+        self._settler.add(batch, self._way.outlet.write(self.lease.partition.stream, decoded, rejected))
         if self._settler.waiting > UNSETTLED_RECORDS:
             self._pause("settling")
 

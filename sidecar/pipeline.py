@@ -13,13 +13,13 @@ import structlog
 from sidecar.breaker import Breaker
 from sidecar.config import Config
 from sidecar.counters import Counters
-from sidecar.dead_letters.letter import LetterWriter
 from sidecar.decoding.catalog import Catalog
 from sidecar.decoding.judge import Judge
 from sidecar.errors import Disconnected, Outage, Refused, TracecarError
 from sidecar.filling import Filler
 from sidecar.lane import Hold, Lane, Sink, Way
 from sidecar.model import Partition
+from sidecar.outlet import Outlet
 from sidecar.ports import Broker, Lease
 from sidecar.probing import would_flood
 
@@ -52,7 +52,7 @@ class Pipeline:
         judge: Judge,
         catalog: Catalog,
         sink: Sink,
-        letters: LetterWriter,
+        outlet: Outlet,
         counters: Counters,
         filler: Filler,
         config: Config,
@@ -72,7 +72,7 @@ class Pipeline:
             judge=judge,
             catalog=catalog,
             sink=sink,
-            letter=letters.write if config.dead_letters.enabled else None,
+            outlet=outlet,
             hold_on_outage=config.registry.on_outage == "hold",
             pace=lambda: max(SETTLE_EVERY, SETTLE_EVERY_PER_LANE * len(self._lanes)),
             clock=micros,

@@ -28,6 +28,7 @@ from sidecar.filling import Filler
 from sidecar.index.memory import MemoryIndex as Index
 from sidecar.live import Live
 from sidecar.model import Decoded
+from sidecar.outlet import Outlet
 from sidecar.pipeline import Pipeline, micros
 from sidecar.ports import Exporter
 from sidecar.registry.memory import MemoryRegistry
@@ -90,7 +91,7 @@ class Service:
                 self._judge,
                 self.catalog,
                 showing,
-                LetterWriter(source.naming, source.group, config.service, micros),
+                self._outlet(source),
                 self.counters,
                 self._filler,
                 config,
@@ -100,6 +101,11 @@ class Service:
         ]
         self.serving = Serving(self.answers, self.live, config)
         self.started = time.monotonic()
+
+    def _outlet(self, source: wiring.Source) -> Outlet:
+        letters = LetterWriter(source.naming, source.group, self.config.service, micros)
+        letter = letters.write if self.config.dead_letters.enabled else None
+        return Outlet(letter, source.naming, source.gate)
 
     async def run(self) -> None:
         """Runs until cancelled, then drains and settles. Raises Refused where a server says no for good."""
@@ -157,5 +163,3 @@ async def _until_signalled(config: Config) -> None:
         loop.add_signal_handler(name, running.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await running
-
-

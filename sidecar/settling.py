@@ -16,7 +16,6 @@ import contextlib
 import random
 from collections.abc import Callable, Sequence
 
-from sidecar.dead_letters.letter import lighter
 from sidecar.errors import Fenced, Outage, Refused, TooLarge
 from sidecar.model import Outgoing
 from sidecar.ports import Batch, Broker, Lease
@@ -34,11 +33,12 @@ class Settler:
         broker: Broker,
         lease: Lease,
         *,
+        lighter: Callable[[Outgoing], Outgoing | None],
         pace: Callable[[], float],
         trouble: Callable[[str | None, bool], None],
         progress: Callable[[], None],
     ) -> None:
-        self._broker, self._lease = broker, lease
+        self._broker, self._lease, self._lighter = broker, lease, lighter
         self._pace, self._trouble, self._progress = pace, trouble, progress
         self._batches: list[Batch] = []
         self._outgoing: list[Outgoing] = []
@@ -100,11 +100,11 @@ class Settler:
             except Fenced:
                 return False
             except TooLarge as error:
-                smaller = lighter(outgoing[error.index])
+                smaller = self._lighter(outgoing[error.index])
                 if smaller is not None:
                     outgoing[error.index] = smaller
                     continue
-                self._trouble(f"dead letters cannot be written: {error}", True)
+                self._trouble(f"what is to be written is too large: {error}", True)
                 failed = True
                 await self._rest(REFUSED_WAIT)
             except Refused as error:

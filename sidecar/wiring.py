@@ -3,6 +3,7 @@ that a Redis sidecar never loads the Kafka client."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sidecar.config import Config
@@ -18,6 +19,8 @@ class Source:
     broker: Broker
     group: str
     naming: Naming
+    gate: Mapping[str, str]
+    """For each raw stream the one that what passes goes to."""
 
 
 def sources(config: Config) -> list[Source]:
@@ -30,13 +33,17 @@ def sources(config: Config) -> list[Source]:
 
         group = config.sources.kafka.group_id or default
         naming = Naming(config, group)
-        found.append(Source(KafkaBroker(config.sources.kafka, config.service, naming), group, naming))
+        found.append(
+            Source(KafkaBroker(config.sources.kafka, config.service, naming), group, naming, config.sources.kafka.gate)
+        )
     if config.sources.redis is not None:
         from sidecar.brokers.redis_streams import RedisBroker
 
         group = config.sources.redis.group or default
         naming = Naming(config, group)
-        found.append(Source(RedisBroker(config.sources.redis, config.service, naming), group, naming))
+        found.append(
+            Source(RedisBroker(config.sources.redis, config.service, naming), group, naming, config.sources.redis.gate)
+        )
     return found
 
 
@@ -65,9 +72,6 @@ def _refuse_what_is_not_there(config: Config) -> None:
         if given:
             missing.append(Mistake(path, f"to be left out: {what} is not available in this version", "a value"))
 
-    kafka, redis = config.sources.kafka, config.sources.redis
-    refuse(kafka is not None and bool(kafka.gate), "sources.kafka.gate", "the gate")
-    refuse(redis is not None and bool(redis.gate), "sources.redis.gate", "the gate")
     refuse(bool(config.dead_letters.dialects), "dead_letters.dialects", "writing other frameworks' headers")
     refuse(config.index.redis is not None, "index.redis", "the shared index")
     refuse(config.exporters.otlp is not None, "exporters.otlp", "the OTLP exporter")

@@ -19,6 +19,7 @@ from sidecar.decoding.judge import Judge
 from sidecar.errors import Outage
 from sidecar.filling import Filler
 from sidecar.model import Decoded, Event, Outgoing, Partition, Position, Record
+from sidecar.outlet import Outlet
 from sidecar.pipeline import Pipeline, micros
 from sidecar.registry.memory import MemoryRegistry
 
@@ -67,6 +68,7 @@ class Harness:
     def __init__(self, log: MemoryLog, registry: MemoryRegistry, **settings: object) -> None:
         self.log, self.registry = log, registry
         breaker = settings.pop("breaker", Breaker(ratio=0.5, window=Duration(60), minimum=1_000_000))
+        letters, gate = settings.pop("letters", True), settings.pop("gate", {})
         lookback = float(settings.pop("lookback", 0))  # type: ignore[arg-type]
         self.config = Config(
             service="shop",
@@ -86,7 +88,7 @@ class Harness:
             judge,
             self.catalog,
             self.shown,
-            LetterWriter(naming, GROUP, "shop", micros),
+            Outlet(LetterWriter(naming, GROUP, "shop", micros).write if letters else None, naming, gate),
             self.counters,
             Filler(self.shown, judge, self.catalog, lookback=lookback, max_events=1000),  # type: ignore[arg-type]
             self.config,

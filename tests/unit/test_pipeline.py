@@ -26,9 +26,7 @@ async def test_what_passes_is_settled_and_what_fails_is_lettered_in_order() -> N
 
 
 async def test_dead_letters_switched_off_are_counted_and_not_written() -> None:
-    one = harness()
-    one.pipeline._way = lane.Way(**{**vars(one.pipeline._way), "letter": None})
-    async with one.running():
+    async with harness(letters=False).running() as one:
         one.produce(*one.bad(3))
         await until(lambda: one.settled() == 3, "settling")
         assert one.counters.rejected() == 3
@@ -151,6 +149,32 @@ async def test_a_letter_that_is_too_large_is_written_without_its_body() -> None:
         assert (large.value, large.key) == (None, b"k")
         assert dict(large.headers)["tracecar.omitted"] == b"body"
         assert small.value == b'{"eventId": "e-2", "qty": "two"}'
+
+
+async def test_a_gate_lets_through_what_passes_in_order_and_letters_the_rest() -> None:
+    async with harness(2, gate={"orders": "checked"}).running() as one:
+        one.broker.fail_next("settle", Outage("the answer was lost"), after=True)
+        for number in range(30):
+            one.produce(*(one.bad(1, number) if number % 5 == 0 else one.good(1, number)), partition=number % 2)
+        await until(lambda: one.settled(0) + one.settled(1) == 30, "settling")
+        assert len(one.letters()) == 6
+        assert len(one.log.streams["checked"]) == 2
+        for partition, log in enumerate(one.log.streams["checked"]):
+            source = one.log.streams["orders"][partition].records
+            wanted = [(r.key, r.value, r.headers, r.timestamp) for r in source if b'"two"' not in (r.value or b"")]
+            assert [(r.key, r.value, r.headers, r.timestamp) for r in log.records] == wanted
+
+
+async def test_an_event_that_is_too_large_for_the_stream_behind_a_gate_waits_whole() -> None:
+    async with harness(gate={"orders": "checked"}).running() as one:
+        one.produce({"eventId": "x" * 5000, "qty": 1})
+        one.log.max_bytes = 1000
+        await until(lambda: one.held() == "letters", "the hold")
+        assert "checked" not in one.log.streams or not one.log.streams["checked"][0].records
+        one.log.max_bytes = None
+        await one.pipeline.resume("orders")
+        await until(lambda: one.settled() == 1, "settling")
+        assert len(one.log.streams["checked"][0].records) == 1
 
 
 async def test_letters_that_cannot_be_written_hold_the_stream_until_they_can(monkeypatch: pytest.MonkeyPatch) -> None:
