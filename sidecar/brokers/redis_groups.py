@@ -9,10 +9,10 @@ from typing import Any
 from msgspec import Struct
 
 from sidecar.brokers.redis_connections import Link
-from sidecar.brokers.redis_entries import RawEntry, entry_id, offset, pairs
+from sidecar.brokers.redis_entries import RawEntry, entry_id, offset, pairs, raw
 from sidecar.brokers.redis_errors import Said
 from sidecar.brokers.redis_feeds import Feed
-from sidecar.brokers.redis_member import RELEASED
+from sidecar.brokers.redis_member import MARK, RELEASED
 from sidecar.brokers.redis_scripts import FORGET
 from sidecar.config import Start
 
@@ -52,12 +52,33 @@ async def start_id(link: Link, start: Start) -> str:
 async def create(link: Link, key: bytes, group: str, behind: str) -> bool:
     """Make the group, and the stream where there is none; False where the group is there already."""
     try:
-        await link.call("XGROUP", "CREATE", key, group, behind, "MKSTREAM")
+        try:
+            gone = await _gone(link, key) if behind == "0" else None
+            # What was trimmed before this group came counts as read: only what is trimmed later is a loss.
+            counted = ("ENTRIESREAD", gone) if gone is not None else ()
+            await link.call("XGROUP", "CREATE", key, group, behind, "MKSTREAM", *counted)
+        except Said as error:
+            if error.code != "ERR" or behind != "0":
+                raise
+            await link.call("XGROUP", "CREATE", key, group, behind, "MKSTREAM")  # before Redis 7.0
     except Said as error:
         if error.code == "BUSYGROUP":
             return False
         raise
     return True
+
+
+async def _gone(link: Link, key: bytes) -> int | None:
+    """How many of the entries that a stream ever had are there no more; None where the server does not count (before
+    Redis 7.0)."""
+    try:
+        info = pairs(await link.call("XINFO", "STREAM", key))
+    except Said as error:
+        if error.code == "ERR":
+            return 0  # no such stream yet
+        raise
+    added, length = info.get(b"entries-added"), info[b"length"]
+    return added - length if isinstance(added, int) and isinstance(length, int) else None
 
 
 async def state(link: Link, key: bytes, group: str) -> GroupState | None:
@@ -70,7 +91,7 @@ async def state(link: Link, key: bytes, group: str) -> GroupState | None:
             raise reply
     for flat in groups:
         found = pairs(flat)
-        if found[b"name"] == group.encode("utf-8", "surrogateescape"):
+        if found[b"name"] == raw(group):
             lag = found.get(b"lag")
             return GroupState(
                 delivered=offset(_bytes(found[b"last-delivered-id"])),
@@ -95,6 +116,7 @@ async def mend(link: Link, feed: Feed, group: str, consumer: str) -> str:
     newest = await _newest(link, feed.key)
     if newest is None or newest < feed.last:
         await create(link, feed.key, group, "0")
+        await link.call("XGROUP", "CREATECONSUMER", feed.key, group, consumer + MARK)
         feed.last = 0
         feed.rewind()
         return "the stream was deleted, and is read from its beginning"
@@ -108,6 +130,7 @@ async def mend(link: Link, feed: Feed, group: str, consumer: str) -> str:
             await _force(link, feed.key, group, consumer, page)
     for page in _pages(single):
         await _force(link, feed.key, group, consumer, page)
+    await link.call("XGROUP", "CREATECONSUMER", feed.key, group, consumer + MARK)
     kept = "what this member was given and had not settled was kept"
     return (
         f"the consumer group was deleted; {'some of ' if feed.unsure else ''}{kept}, what other members had may not be"
@@ -145,11 +168,18 @@ async def _force(link: Link, key: bytes, group: str, consumer: str, ids: Sequenc
 async def dead(link: Link, key: bytes, group: str, consumer: str, idle: int) -> list[bytes]:
     """Other consumers with pending entries that have not asked for anything for `idle` milliseconds, and whoever gave
     theirs back. A member that is merely slow goes on asking."""
-    found: list[bytes] = []
+    consumers: dict[bytes, tuple[int, int]] = {}
     for flat in await link.call("XINFO", "CONSUMERS", key, group):
         one = pairs(flat)
-        name, pending, rest = _bytes(one[b"name"]), one[b"pending"], one[b"idle"]
-        if name == consumer.encode("utf-8", "surrogateescape") or not isinstance(rest, int):
+        pending, rest = one[b"pending"], one[b"idle"]
+        assert isinstance(pending, int)
+        assert isinstance(rest, int)
+        consumers[_bytes(one[b"name"])] = pending, rest
+    found: list[bytes] = []
+    for name, (pending, rest) in consumers.items():
+        # A mark is as old as who made it.
+        _, rest = consumers.get(name.removesuffix(MARK.encode()), (0, rest))
+        if name.removesuffix(MARK.encode()) == raw(consumer):
             continue
         if pending and (rest >= idle or name == RELEASED.encode()):
             found.append(name)
@@ -181,15 +211,17 @@ async def claim(
 
 
 async def give_back(link: Link, feed: Feed, group: str, consumer: str, idle: int) -> None:
-    """Give what we have pending to nobody in particular, so that whoever reads next gets it at once."""
+    """Give what we have pending to nobody in particular, so that whoever reads next gets it at once, and leave."""
     after = "-"
     while True:
         rows = await link.call("XPENDING", feed.key, group, after, "+", PAGE, consumer)
         if not rows:
-            return
+            break
         ids = [row[0] for row in rows]
         await link.call("XCLAIM", feed.key, group, RELEASED, 0, *ids, "IDLE", idle + 1000, "JUSTID")
         after = f"({ids[-1].decode()}"
+    for name in (consumer, consumer + MARK):
+        await FORGET.call(link, [feed.key], [group, name])
 
 
 def _pages(ids: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

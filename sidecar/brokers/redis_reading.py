@@ -1,7 +1,9 @@
 """Reading the streams of one slot (without a Cluster: all of them) over one connection.
 
 Each step first asks what happened behind our back (`WATCH`), then reads: own pending entries of a stream that is not
-through with them, else new entries of all that are not held. Both go out together, so nothing comes in between.
+through with them, else new entries of all that are not held. Both go out together, so nothing comes in between. Where
+the last read found nothing, a plain XREAD that waits for something new goes out before them: XREADGROUP itself never
+waits, for what is trimmed while it does could not be told from what never was.
 
 Dies after a read: the entries are pending for our name, and come first when we read again; if our name never does,
 others claim them once it has been silent for `claim_idle`. Two run: each entry goes to one of them. The answer comes
@@ -18,19 +20,21 @@ from typing import Any
 import structlog
 
 from sidecar.brokers import redis_groups as groups
-from sidecar.brokers.redis_connections import Link, Servers
+from sidecar.brokers.redis_connections import Command, Link, Servers
 from sidecar.brokers.redis_entries import Entries, RawEntry, offset
 from sidecar.brokers.redis_errors import Moved, Said
 from sidecar.brokers.redis_feeds import Feed, RedisBatch
+from sidecar.brokers.redis_member import MARK
 from sidecar.brokers.redis_scripts import WATCH
 from sidecar.ports import Gap
 
 log = structlog.get_logger()
 
 BLOCK, BLOCK_WHILE_HELD = 250, 20
-"""Milliseconds that a read waits for new entries; less while something is held that may be released meanwhile."""
+"""Milliseconds to wait for new entries; less while something is held that may be released meanwhile."""
 GRACE = 1.0
-"""Seconds for the other members to move a group forward that one of them has made again."""
+"""Seconds for the other members to move a group forward that one of them has made again; less where that would look
+like death."""
 REPLY_BYTES = 4_000_000
 """About what one read should bring."""
 FIRST_COUNT = 100
@@ -55,12 +59,15 @@ class SlotReader:
         give_up: Callable[[Feed, str], None],
     ) -> None:
         self._servers, self._entries = servers, entries
-        self._us = (group, consumer)
+        self._us, self._mark = (group, consumer), (group, consumer + MARK)
         self._max_records, self._claim_idle = max_records, claim_idle
         """`claim_idle` in milliseconds."""
         self._deliver, self._give_up = deliver, give_up
         self.feeds: dict[bytes, Feed] = {}
         self._count = min(FIRST_COUNT, max_records)
+        self._quiet: dict[bytes, bytes] = {}
+        """The last entry that the group was given of each stream, where the last read found nothing beyond."""
+        self._block = max(1, min(BLOCK, claim_idle // 4))
         self.wake = asyncio.Event()
         """Something was added, released or rewound."""
 
@@ -95,44 +102,47 @@ class SlotReader:
             await self._new(link, feeds, open_)
         else:
             if feeds:
-                await self._tell(link, feeds, await WATCH.call(link, [feed.key for feed in feeds], self._us))
+                await self._tell(link, feeds, await WATCH.call(link, [feed.key for feed in feeds], self._mark))
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(BLOCK / 1000):
+                async with asyncio.timeout(self._block / 1000):
                     await self.wake.wait()
 
     # --- reading
 
     async def _read(
-        self, link: Link, feeds: list[Feed], wanted: dict[bytes, bytes], *options: str | int
+        self, link: Link, feeds: list[Feed], wanted: dict[bytes, bytes], count: int, *first: Command
     ) -> dict[bytes, list[RawEntry]] | None:
         """What XREADGROUP gives for these streams behind these ids; None where one of them was in trouble, which was
         then seen to."""
-        watch = WATCH.command([feed.key for feed in feeds], self._us)
-        read = ("XREADGROUP", "GROUP", *self._us, *options, "STREAMS", *wanted, *wanted.values())
-        seen, reply = await link.calls([watch, read])
+        watch = WATCH.command([feed.key for feed in feeds], self._mark)
+        read: Command = ("XREADGROUP", "GROUP", *self._us, "COUNT", count, "STREAMS", *wanted, *wanted.values())
+        *_, seen, reply = await link.calls([*first, watch, read])
         if isinstance(seen, Said) and seen.code == "NOSCRIPT":
             # Asked now, what was trimmed before the read no longer shows; all else does.
-            seen = await WATCH.call(link, [feed.key for feed in feeds], self._us)
+            seen = await WATCH.call(link, [feed.key for feed in feeds], self._mark)
         if isinstance(seen, Exception):
             raise seen
-        if seen:
-            await self._tell(link, feeds, seen)
+        await self._tell(link, feeds, seen)
         if isinstance(reply, Said) and reply.code in _STREAM_TROUBLE:
             # One stream in trouble ends the read of all. Which one was told just now, or will be in the next step.
             return None
         if isinstance(reply, Exception):
             raise reply
+        self._quiet = {} if reply else {f.key: one[1] for f, one in zip(feeds, seen, strict=True) if one[0] == b"OK"}
         return dict(reply or ())
 
     async def _new(self, link: Link, feeds: list[Feed], open_: list[Feed]) -> None:
         count = max(1, min(self._count, self._max_records, 8 * self._max_records // len(open_)))
-        block = BLOCK if len(open_) == len(feeds) else BLOCK_WHILE_HELD
-        for feed in open_:
-            feed.lost = None
         epochs = {feed.key: feed.epoch for feed in open_}
-        reply = await self._read(link, feeds, dict.fromkeys(epochs, b">"), "COUNT", count, "BLOCK", block)
+        first: list[Command] = []
+        if self._quiet.keys() >= epochs.keys():
+            block = self._block if len(open_) == len(feeds) else BLOCK_WHILE_HELD
+            behind = [self._quiet[key] for key in epochs]
+            first.append(("XREAD", "COUNT", 1, "BLOCK", block, "STREAMS", *epochs, *behind))
+        reply = await self._read(link, feeds, dict.fromkeys(epochs, b">"), count, *first)
         for key, entries in (reply or {}).items():
-            await self._take(self.feeds[key], epochs[key], entries, contiguous=True)
+            if key in self.feeds:
+                await self._take(self.feeds[key], epochs[key], entries, contiguous=True)
         if reply:
             self._adapt(count, list(reply.values()))
 
@@ -140,7 +150,7 @@ class SlotReader:
         """A page of what was delivered to our name and never settled, in an earlier life or before a rewind."""
         epoch, cursor = feed.epoch, feed.cursor
         assert cursor is not None
-        reply = await self._read(link, feeds, {feed.key: cursor}, "COUNT", self._count)
+        reply = await self._read(link, feeds, {feed.key: cursor}, self._count)
         if reply is None or feed.epoch != epoch:
             return
         entries = reply.get(feed.key, [])
@@ -201,11 +211,10 @@ class SlotReader:
     async def _tell(self, link: Link, feeds: list[Feed], seen: Sequence[Sequence[Any]]) -> None:
         """Deal with what WATCH saw."""
         mended = False
-        for index, what, *more in seen:
-            feed = feeds[index - 1]
+        for feed, (what, *more) in zip(feeds, seen, strict=True):
             match what:
-                case b"LOST":
-                    feed.lost = int(more[0]), offset(more[1])
+                case b"OK":
+                    feed.lost = (more[1], offset(more[0])) if more[1] > 0 else None
                 case b"WRONGTYPE":
                     self._leave(feed, "is not a stream any more")
                 case b"NOKEY":
@@ -218,7 +227,7 @@ class SlotReader:
                     mended = True
                     await self._report(feed, wanted, feed.last + 1, reason)
         if mended:
-            await asyncio.sleep(GRACE)
+            await asyncio.sleep(min(GRACE, self._claim_idle / 3000))
 
     def _first_unsettled(self, feed: Feed) -> int:
         ranges, single = feed.unsettled()

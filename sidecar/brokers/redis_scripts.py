@@ -35,13 +35,15 @@ class Script:
 
 SETTLE = Script("""
 -- Settle rejected entries: each is acknowledged and its letters are added, or neither, and only by the first who comes.
--- KEYS: the stream, then the streams letters go to. ARGV: group, consumer, then for each entry its id, the number of
--- its letters, and for each letter the index of its key, the number of its fields' parts, and these.
+-- KEYS: the stream, then the streams letters go to. ARGV: group, our mark in it, then for each entry its id, the number
+-- of its letters, and for each letter the index of its key, the number of its fields' parts, and these.
 -- Order within an entry: look whether it is pending, add, acknowledge. What can fail is the adding, and then nothing of
--- this entry is done; that XACK is allowed is tried before anything is written.
-local stream, group, consumer = KEYS[1], ARGV[1], ARGV[2]
-local tried = redis.pcall('XACK', stream, group, '0-0')
-if type(tried) == 'table' then return tried end
+-- this entry is done. Nothing is written before the first letter: a server that is out of memory refuses a function's
+-- first write only.
+local stream, group, mark = KEYS[1], ARGV[1], ARGV[2]
+if redis.acl_check_cmd and not redis.acl_check_cmd('XACK', stream, group, '0-0') then
+  return redis.error_reply('NOPERM this user may not use XACK on ' .. stream)
+end
 for n = 2, #KEYS do
   local kind = redis.call('TYPE', KEYS[n]).ok
   if kind ~= 'none' and kind ~= 'stream' then
@@ -55,11 +57,11 @@ while at <= #ARGV do
   local pending = redis.pcall('XPENDING', stream, group, id, id, 1)
   if pending.err then return pending end
   if #pending == 0 then
-    -- Settled already, by an earlier try or by who claimed it; unless the group was made anew and does not know us.
-    local made = redis.pcall('XGROUP', 'CREATECONSUMER', stream, group, consumer)
+    -- Settled already, by an earlier try or by who claimed it; unless the group was made anew and lacks our mark.
+    local made = redis.pcall('XGROUP', 'CREATECONSUMER', stream, group, mark)
     if type(made) == 'table' then return made end
     if made == 1 then
-      redis.call('XGROUP', 'DELCONSUMER', stream, group, consumer)
+      redis.call('XGROUP', 'DELCONSUMER', stream, group, mark)
       return redis.error_reply('NOGROUP the group was made anew')
     end
   end
@@ -80,10 +82,9 @@ LARGEST_ENTRY = 3_900
 """Fields of an entry that a Lua function can write: its stack holds 8,000 values."""
 
 WATCH = Script("""
--- What happened to these streams behind our back, before we read on. KEYS: streams. ARGV: group, consumer.
--- Returns {index, what, …} for each with something to say: NOKEY, WRONGTYPE, NOGROUP, ANEW (the group was made
--- anew: it did not know our consumer), LOST (with how many
--- entries were trimmed before the group read them, and the last one it read; since Redis 7.0).
+-- What happened to these streams behind our back, before we read on. KEYS: streams. ARGV: group, our mark in it.
+-- For each stream {what, …}: NOKEY, WRONGTYPE, NOGROUP, ANEW (the group was made anew: it lacks our mark), or OK with
+-- the last entry that the group was given, and how many after it were trimmed before it read them (since Redis 7.0).
 local function later(a, b)
   -- Whether entry id a comes after b. Their numbers are longer than Lua's.
   local am, as = string.match(a, '(%d+)-(%d+)')
@@ -91,33 +92,41 @@ local function later(a, b)
   if am ~= bm then return #am > #bm or (#am == #bm and am > bm) end
   return #as > #bs or (#as == #bs and as > bs)
 end
-local out = {}
-for index, key in ipairs(KEYS) do
+local function named(flat)
+  local found = {}
+  for n = 1, #flat, 2 do found[flat[n]] = flat[n + 1] end
+  return found
+end
+local function look(key)
   local kind = redis.call('TYPE', key).ok
-  if kind == 'none' then out[#out + 1] = {index, 'NOKEY'}
-  elseif kind ~= 'stream' then out[#out + 1] = {index, 'WRONGTYPE'}
-  else
-    local made = redis.pcall('XGROUP', 'CREATECONSUMER', key, ARGV[1], ARGV[2])
-    if type(made) == 'table' then out[#out + 1] = {index, string.match(made.err, '^-?(%u+)')}
-    elseif made == 1 then out[#out + 1] = {index, 'ANEW'}
-    else
-      for _, flat in ipairs(redis.call('XINFO', 'GROUPS', key)) do
-        local group = {}
-        for n = 1, #flat, 2 do group[flat[n]] = flat[n + 1] end
-        if group.name == ARGV[1] and group['entries-read'] and group.lag and group.lag > 0 then
-          local flat_stream, stream = redis.call('XINFO', 'STREAM', key), {}
-          for n = 1, #flat_stream, 2 do stream[flat_stream[n]] = flat_stream[n + 1] end
-          local first = stream['recorded-first-entry-id']
-          local lost = stream['entries-added'] - group['entries-read'] - stream.length
-          if lost > 0 and (stream.length == 0 or (first and later(first, group['last-delivered-id']))) then
-            out[#out + 1] = {index, 'LOST', lost, group['last-delivered-id']}
-          end
+  if kind == 'none' then return {'NOKEY'} end
+  if kind ~= 'stream' then return {'WRONGTYPE'} end
+  local made = redis.pcall('XGROUP', 'CREATECONSUMER', key, ARGV[1], ARGV[2])
+  if type(made) == 'table' then return {string.match(made.err, '^-?(%u+)')} end
+  if made == 1 then
+    -- Our mark comes back when our entries are pending again; until then nothing may take them for settled.
+    redis.call('XGROUP', 'DELCONSUMER', key, ARGV[1], ARGV[2])
+    return {'ANEW'}
+  end
+  for _, flat in ipairs(redis.call('XINFO', 'GROUPS', key)) do
+    local group = named(flat)
+    if group.name == ARGV[1] then
+      local last, lost = group['last-delivered-id'], 0
+      if group['entries-read'] and group.lag and group.lag > 0 then
+        local stream = named(redis.call('XINFO', 'STREAM', key))
+        local first = stream['recorded-first-entry-id']
+        if stream.length == 0 or (first and later(first, last)) then
+          lost = math.max(0, stream['entries-added'] - group['entries-read'] - stream.length)
         end
       end
+      return {'OK', last, lost}
     end
   end
+  return {'NOGROUP'}
 end
-return out
+local found = {}
+for index, key in ipairs(KEYS) do found[index] = look(key) end
+return found
 """)
 
 FORGET = Script("""

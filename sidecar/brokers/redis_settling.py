@@ -36,8 +36,8 @@ ASK_LIMIT_ABOVE = 1024 * 1024
 class Settling:
     """What is settled in one call of `Broker.settle`."""
 
-    def __init__(self, stream: str, key: bytes, group: str, consumer: str) -> None:
-        self._stream, self._key, self._us = stream, key, (group, consumer)
+    def __init__(self, stream: str, key: bytes, group: str, mark: str) -> None:
+        self._stream, self._key, self._us = stream, key, (group, mark)
 
     async def run(
         self,

@@ -18,7 +18,7 @@ from sidecar.brokers.redis_connections import Command, Servers
 from sidecar.brokers.redis_entries import SYSTEM, Entries, offset, raw
 from sidecar.brokers.redis_feeds import Feed, RedisBatch
 from sidecar.brokers.redis_inspecting import inspect
-from sidecar.brokers.redis_member import Seat
+from sidecar.brokers.redis_member import MARK, Seat
 from sidecar.brokers.redis_reading import SlotReader
 from sidecar.brokers.redis_settling import CALL_BYTES, Settling, bulk_limit
 from sidecar.brokers.redis_urls import parse
@@ -147,7 +147,9 @@ class RedisBroker:
         try:
             async with self._servers.borrow(key) as link:
                 await groups.create(link, key, self._group, self._begin)
-                await link.call("XGROUP", "CREATECONSUMER", key, self._group, self._seat.name)
+                await link.call("XGROUP", "CREATECONSUMER", key, self._group, self._seat.name + MARK)
+                # Changes nothing; shows now, rather than after the first letter is written, that it is not allowed.
+                await link.call("XACK", key, self._group, "0-0")
                 state = await groups.state(link, key, self._group)
         except Refused as error:
             self._refuse(stream, str(error))
@@ -254,7 +256,7 @@ class RedisBroker:
         feed = self._feed(batches[0].lease)
         if feed is None or self._seat is None:
             raise Fenced(f"{batches[0].lease.partition}: this lease is over; what was not settled comes again")
-        settling = Settling(feed.stream, feed.key, self._group, self._seat.name)
+        settling = Settling(feed.stream, feed.key, self._group, self._seat.name + MARK)
         await settling.run(self._servers, self._entries, self._naming, batches, outgoing)
         for batch in batches:
             feed.settled(batch)

@@ -36,7 +36,7 @@ class RedisHarness(BrokerHarness):
         start: Start = EARLIEST,
         max_records: int = 1000,
         service: str = "contract",
-        claim_idle: float = 0.3,
+        claim_idle: float = 0.5,
         url: str | None = None,
     ) -> RedisBroker:
         config = Redis(
