@@ -92,7 +92,7 @@ class Questions:
         except TimeoutError:
             raise Outage(f"schema registry {_shown(url)} did not answer within {ANSWER_SECONDS:.0f} s") from None
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
-            raise Outage(f"schema registry {_shown(url)} cannot be asked: {error or type(error).__name__}") from None
+            raise Outage(f"schema registry {_shown(url)} cannot be asked: {str(error) or type(error).__name__}") from None
         if 200 <= status < 300:
             return _decoded(url, body, answer)
         if status in (401, 403):

@@ -71,7 +71,7 @@ class Apicurio:
             "quarkus.management.host": "127.0.0.1",
             "quarkus.management.port": self._management_port,
             "apicurio.storage.sql.kind": "h2",
-            "apicurio.datasource.url": f"jdbc:h2:file:{self._directory}/data",
+            "apicurio.datasource.url": f"jdbc:h2:file:{self._directory}/data;WRITE_DELAY=0",
             "quarkus.banner.enabled": "false",
             "apicurio.rest.deletion.artifact.enabled": "true",
         }
