@@ -101,13 +101,14 @@ class Pipeline:
         try:
             await asyncio.wait((reading, self._crash), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            if not reading.done():
+            while not reading.done():
+                # More than once if need be: a client library may swallow a cancellation that comes at a bad moment.
                 reading.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await reading
+                await asyncio.wait((reading,), timeout=1)
         if self._crash.done():
             self._crash.result()
-        reading.result()
+        if not reading.cancelled():
+            reading.result()
         raise Disconnected("the stream of batches ended")
 
     async def _route(self) -> None:
