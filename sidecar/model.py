@@ -87,6 +87,8 @@ def redis_id(offset: int) -> str:
 
 
 def _unquote(text: str) -> str:
+    if "%" not in text and text.isascii():
+        return text
     return unquote_to_bytes(text).decode("utf-8", "surrogateescape")
 
 
