@@ -103,7 +103,8 @@ class Service:
         self.started = time.monotonic()
 
     def _outlet(self, source: wiring.Source) -> Outlet:
-        letters = LetterWriter(source.naming, source.group, self.config.service, micros)
+        dialects = self.config.dead_letters.dialects
+        letters = LetterWriter(source.naming, source.group, self.config.service, micros, dialects)
         letter = letters.write if self.config.dead_letters.enabled else None
         return Outlet(letter, source.naming, source.gate)
 

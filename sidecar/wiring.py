@@ -72,7 +72,6 @@ def _refuse_what_is_not_there(config: Config) -> None:
         if given:
             missing.append(Mistake(path, f"to be left out: {what} is not available in this version", "a value"))
 
-    refuse(bool(config.dead_letters.dialects), "dead_letters.dialects", "writing other frameworks' headers")
     refuse(config.index.redis is not None, "index.redis", "the shared index")
     refuse(config.exporters.otlp is not None, "exporters.otlp", "the OTLP exporter")
     refuse(config.exporters.zipkin is not None, "exporters.zipkin", "the Zipkin exporter")

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
-import re
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
-from sidecar.dead_letters.causes import cause
-from sidecar.dead_letters.dialects import tracecar, unknown
+from sidecar.dead_letters.causes import Cause, Causes, cause
+from sidecar.dead_letters.dialects import read
 from sidecar.dead_letters.naming import LEDGER, Naming
 from sidecar.errors import TracecarError
 from sidecar.model import DeadLetter, Partition, Record
 from sidecar.ports import Broker
-
-_TAG = re.compile(r"\{([^{}]+)\}")
 
 
 class Source(Protocol):
@@ -46,6 +45,17 @@ class Found(Struct):
     letters: list[Letters]
     notes: list[str]
     """Sentences: what could not be looked at."""
+
+
+class Grouped(Struct):
+    """Dead letters by their cause: the cause with the most letters first."""
+
+    causes: list[Cause]
+    letters: int
+    """How many there are, one for each origin and cause."""
+    folded: int
+    """How many of them are of causes that are not told apart."""
+    notes: list[str]
 
 
 class Reading(Struct):
@@ -89,27 +99,51 @@ class Desk:
         whole = same[0] if same else found[0]
         return Letters(found[0].letter, whole.groups, whole.cause)
 
+    async def groups(
+        self,
+        *,
+        wanted: Callable[[DeadLetter], bool] | None = None,
+        holds: Callable[[DeadLetter], Awaitable[bool]] | None = None,
+        since: int | None = None,
+    ) -> Grouped:
+        """The causes of all dead letters that are `wanted` and, where that is asked for, whose record `holds` what is
+        looked for; failed at or after `since` (milliseconds)."""
+        causes = Causes(time.time_ns() // 1_000)
+        notes: list[str] = []
+        async for letters in self._letters(Reading(wanted, since), notes):
+            for letter in letters:
+                if holds is None or await holds(letter):
+                    causes.add(letter)
+        found = causes.found()
+        return Grouped(found, causes.letters, causes.folded, [*dict.fromkeys(notes), *causes.notes])
+
     async def _search(self, limit: int, reading: Reading, notes: list[str]) -> list[Letters]:
         newest = _Newest(limit)
-        for source in self._sources:
-            try:
-                async for record in self._records(source, reading):
-                    letter = read(record, source.naming)
-                    if reading.wanted is None or reading.wanted(letter):
-                        newest.add(letter)
-            except TracecarError as error:
-                notes.append(f"dead letters on {source.broker.system} could not be read: {error}")
+        async for letters in self._letters(reading, notes):
+            for letter in letters:
+                newest.add(letter)
         return newest.letters()
 
-    async def _records(self, source: Source, reading: Reading) -> AsyncIterator[Record]:
+    async def _letters(self, reading: Reading, notes: list[str]) -> AsyncIterator[list[DeadLetter]]:
+        """The letters that are wanted, fetch by fetch, of all sources; what cannot be read is noted."""
+        wanted = reading.wanted
+        for source in self._sources:
+            naming = source.naming
+            try:
+                async for records in self._records(source, reading):
+                    letters = [read(record, naming) for record in records]
+                    yield letters if wanted is None else list(filter(wanted, letters))
+                    await asyncio.sleep(0)
+            except TracecarError as error:
+                notes.append(f"dead letters on {source.broker.system} could not be read: {error}")
+
+    async def _records(self, source: Source, reading: Reading) -> AsyncIterator[Sequence[Record]]:
         since = reading.since
         for stream in await self._streams(source):
             for partition in await source.broker.partitions(stream):
                 start = await _start(source.broker, partition, reading)
                 async for records in source.broker.scan(partition, since=since if start is None else None, start=start):
-                    for record in records:
-                        if since is None or record.timestamp >= since:
-                            yield record
+                    yield records if since is None else [one for one in records if one.timestamp >= since]
 
     @staticmethod
     async def _streams(source: Source) -> list[str]:
@@ -117,7 +151,7 @@ class Desk:
         return [
             stream
             for stream in await source.broker.streams()
-            if stream != LEDGER and source.naming.is_dead_letter(stream) and _belongs(source.naming, stream, watched)
+            if stream != LEDGER and source.naming.belongs(stream, watched)
         ]
 
 
@@ -130,16 +164,6 @@ async def _start(broker: Broker, partition: Partition, reading: Reading) -> int 
         return None
     reading.left_out = True
     return end - reading.tail
-
-
-def _belongs(naming: Naming, stream: str, watched: set[str]) -> bool:
-    origins = naming.origins(stream)
-    return not origins or any(_TAG.sub(r"\1", origin) in watched or origin in watched for origin in origins)
-
-
-def read(record: Record, naming: Naming) -> DeadLetter:
-    """What a record of a dead-letter stream says, in whichever dialect; what none knows is `unknown`."""
-    return tracecar.read(record) or unknown.read(record, naming)
 
 
 def _origin(letter: DeadLetter) -> tuple[object, ...]:
@@ -169,7 +193,7 @@ class _Newest:
             return
         held.groups = list(dict.fromkeys([*held.groups, *_group(letter)]))
         if _age(letter) >= _age(held.letter):
-            held.letter = letter
+            held.letter, held.cause = letter, cause(letter)
 
     def letters(self) -> list[Letters]:
         self._shrink()

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
-from sidecar.dead_letters.dialects import tracecar
+from sidecar.dead_letters.dialects import beside, tracecar
 from sidecar.dead_letters.naming import Naming
 from sidecar.model import Decoded, Outgoing
 
 
 class LetterWriter:
-    """Writes dead letters for one group of one broker."""
+    """Writes dead letters for one group of one broker, with the headers of further `dialects` beside ours."""
 
-    def __init__(self, naming: Naming, group: str, service: str, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, naming: Naming, group: str, service: str, clock: Callable[[], int], dialects: Sequence[str] = ()
+    ) -> None:
         self._naming, self._group, self._service = naming, group, service
+        self._dialects = tuple(dict.fromkeys(dialects))
         self._clock = clock
         """Microseconds since 1970."""
 
     def write(self, decoded: Decoded) -> Outgoing:
         """The dead letter of a rejected record: its key, its value's bytes and its headers in order, then ours."""
         record = decoded.record
-        own = tracecar.own_headers(record.headers)
+        own = tracecar.own_headers(record.headers, self._dialects)
+        ours = tracecar.write(decoded, self._group, self._service, self._clock())
+        if self._dialects:
+            ours += ((tracecar.BESIDE, ",".join(self._dialects).encode()),)
+            ours += beside.write(decoded, self._group, tracecar.attempt(record.headers), self._dialects)
         return Outgoing(
             stream=self._naming.dead_letter_stream(record.position.stream),
             key=record.key,
             value=record.value,
-            headers=own + tracecar.write(decoded, self._group, self._service, self._clock()),
+            headers=own + ours,
             partition=record.position.partition,
             origin=record.position,
             value_at=record.value_at,
@@ -37,14 +44,12 @@ class LetterWriter:
 def lighter(letter: Outgoing) -> Outgoing | None:
     """The same letter with the next part left out, and marked so: the body first, then the record's own headers, then
     the key. None where nothing is left to leave out."""
-    omitted = tuple(
-        part
-        for name, value in letter.headers
-        if name == tracecar.OMITTED
-        for part in (value or b"").decode().split(",")
-    )
-    ours = tuple(h for h in letter.headers if h[0].startswith(tracecar.PREFIX) and h[0] != tracecar.OMITTED)
-    own = tracecar.own_headers(letter.headers)
+    said = dict(letter.headers)
+    omitted = tracecar.listed(said.get(tracecar.OMITTED))
+    dialects = tracecar.listed(said.get(tracecar.BESIDE))
+    own = tracecar.own_headers(letter.headers, dialects)
+    prefixes = (tracecar.PREFIX, *beside.prefixes(dialects))
+    ours = tuple(h for h in letter.headers if h[0].startswith(prefixes) and h[0] != tracecar.OMITTED)
     if letter.value is not None:
         return replace(letter, value=None, headers=own + ours + _mark(*omitted, "body"))
     if own:

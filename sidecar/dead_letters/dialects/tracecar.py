@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
+from sidecar.dead_letters.dialects.beside import prefixes
 from sidecar.model import DeadLetter, Decoded, Headers, Position, Record, SchemaRef
 from sidecar.times import micros, rfc3339
 
@@ -12,6 +15,12 @@ ID = "tracecar.dead-letter-id"
 OMITTED = "tracecar.omitted"
 """Names the parts (`body`, `headers`, `key`) that the broker would not take; they are still at the origin."""
 
+BESIDE = "tracecar.dialects"
+"""Names the dialects whose headers were written beside ours, and so are not the record's own."""
+
+_SCHEMA = msgspec.json.Decoder(SchemaRef)
+LONGEST = 8_192
+"""Bytes of a header's value that are looked at."""
 MAX_TEXT = 2_000
 """Characters of a message that a header keeps."""
 
@@ -20,9 +29,11 @@ def dead_letter_id(group: str, position: Position) -> str:
     return f"{group}@{position}"
 
 
-def own_headers(headers: Headers) -> Headers:
-    """The headers that are the record's own: all but earlier `tracecar.*` ones, so that rounds do not pile up."""
-    return tuple(header for header in headers if not header[0].startswith(PREFIX))
+def own_headers(headers: Headers, dialects: Sequence[str] = ()) -> Headers:
+    """The headers that are the record's own: all but earlier `tracecar.*` ones and those of the `dialects` that are
+    written beside them, so that rounds do not pile up."""
+    ours = (PREFIX, *prefixes(dialects))
+    return tuple([header for header in headers if not header[0].startswith(ours)])
 
 
 def attempt(headers: Headers) -> int:
@@ -60,13 +71,12 @@ def write(decoded: Decoded, group: str, service: str, failed_at: int) -> Headers
 def read(letter: Record) -> DeadLetter | None:
     """The dead letter that our headers describe; None where they are not there. Headers that do not parse are taken as
     absent: whoever can write to the stream can write anything."""
-    facts = {name: _text(value) for name, value in letter.headers if name.startswith(PREFIX)}
-    id = facts.get(ID)
+    facts = {name: value for name, value in letter.headers if name.startswith(PREFIX)}
+    id = _text(facts.get(ID))
     if not id:
         return None
     origin = _position(facts.get("tracecar.origin"))
     timestamp = _int(facts.get("tracecar.origin-timestamp"))
-    omitted = tuple(part for part in (facts.get(OMITTED) or "").split(",") if part)
     return DeadLetter(
         id=id,
         position=letter.position,
@@ -74,25 +84,25 @@ def read(letter: Record) -> DeadLetter | None:
         origin_timestamp=timestamp,
         stream=origin.stream if origin else letter.position.stream,
         group=id.partition("@")[0] or None,
-        code=facts.get("tracecar.code") or "reported.error",
-        message=facts.get("tracecar.message") or "",
-        path=facts.get("tracecar.path"),
-        event_id=facts.get("tracecar.event-id"),
-        type=facts.get("tracecar.event-type"),
-        trace_id=facts.get("tracecar.trace-id"),
-        aggregate_id=facts.get("tracecar.aggregate-id"),
+        code=_text(facts.get("tracecar.code")) or "reported.error",
+        message=_text(facts.get("tracecar.message")) or "",
+        path=_text(facts.get("tracecar.path")),
+        event_id=_text(facts.get("tracecar.event-id")),
+        type=_text(facts.get("tracecar.event-type")),
+        trace_id=_text(facts.get("tracecar.trace-id")),
+        aggregate_id=_text(facts.get("tracecar.aggregate-id")),
         failed_at=_micros(facts.get("tracecar.failed-at")),
         attempts=_int(facts.get("tracecar.attempts")) or 1,
         dialect="tracecar",
         schema=_schema(facts.get("tracecar.schema")),
-        service=facts.get("tracecar.service"),
-        omitted=omitted,
-        replay_of=facts.get("tracecar.replay-of"),
+        service=_text(facts.get("tracecar.service")),
+        omitted=listed(facts.get(OMITTED)),
+        replay_of=_text(facts.get("tracecar.replay-of")),
         record=Record(
             position=origin or letter.position,
             key=letter.key,
             value=letter.value,
-            headers=own_headers(letter.headers),
+            headers=own_headers(letter.headers, listed(facts.get(BESIDE))),
             timestamp=letter.timestamp if timestamp is None else timestamp,
             value_at=letter.value_at,
         ),
@@ -100,33 +110,38 @@ def read(letter: Record) -> DeadLetter | None:
     )
 
 
+def listed(value: bytes | None) -> tuple[str, ...]:
+    """What a header lists, separated by commas."""
+    return tuple([part for part in (_text(value) or "").split(",", 16) if part]) if value else ()
+
+
 def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("utf-8", "replace")
+    return None if value is None else value[:LONGEST].decode("utf-8", "replace")
 
 
-def _int(text: str | None) -> int | None:
+def _int(value: bytes | None) -> int | None:
     try:
-        return int(text) if text and len(text) <= 20 else None
+        return int(value) if value and len(value) <= 20 else None
     except ValueError:
         return None
 
 
-def _micros(text: str | None) -> int | None:
+def _micros(value: bytes | None) -> int | None:
     try:
-        return micros(text) if text else None
+        return micros(value.decode()) if value and len(value) <= 64 else None
     except (ValueError, OverflowError):
         return None
 
 
-def _position(text: str | None) -> Position | None:
+def _position(value: bytes | None) -> Position | None:
     try:
-        return Position.parse(text) if text else None
+        return Position.parse(value[:LONGEST].decode()) if value else None
     except ValueError:
         return None
 
 
-def _schema(text: str | None) -> SchemaRef | None:
+def _schema(value: bytes | None) -> SchemaRef | None:
     try:
-        return msgspec.json.decode(text, type=SchemaRef) if text else None
-    except msgspec.MsgspecError:
+        return _SCHEMA.decode(value[:LONGEST]) if value else None
+    except (msgspec.MsgspecError, ValueError):
         return None
