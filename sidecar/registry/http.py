@@ -93,7 +93,8 @@ class Questions:
             raise Outage(f"schema registry {_shown(url)} did not answer within {ANSWER_SECONDS:.0f} s") from None
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
             # OSError: httpx lets through what TLS says after its handshake, such as that we need a certificate.
-            raise Outage(f"schema registry {_shown(url)} cannot be asked: {str(error) or type(error).__name__}") from None
+            what = str(error) or type(error).__name__
+            raise Outage(f"schema registry {_shown(url)} cannot be asked: {what}") from None
         if 200 <= status < 300:
             return _decoded(url, body, answer)
         if status in (401, 403):
