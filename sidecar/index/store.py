@@ -35,6 +35,7 @@ class Store:
         """Bytes of all packed events, replaced ones too."""
         self._open: list[Segment | None] = [None, None]
         self._floor = _LONG_AGO
+        """Milliseconds: what is older comes late."""
         self._serial = 0
 
     def add(self, events: Sequence[Event], begin: int) -> int:
@@ -165,7 +166,7 @@ class Store:
         if taken:
             segment.ran(place_number, low, last, start, start + taken)
             segment.high = max(segment.high, high)
-            segment.age = max(segment.age, _age(lead, high))
+            segment.age = max(segment.age, _age(events[begin + taken - 1], high))
             segment.size += size
             place.last = last
             self.count += taken
@@ -233,11 +234,12 @@ class Store:
         segment.age = max(segment.age, _age(event, event.appended_at))
 
     def _segment_for(self, event: Event) -> Segment:
+        recent = self._open[0]
+        if recent is not None and len(recent.packed) >= self.room:
+            self._floor, self._open[0] = max(self._floor, recent.age), None
         lane = 0 if _age(event, event.appended_at) >= self._floor else 1
         segment = self._open[lane]
         if segment is None or len(segment.packed) >= self.room:
-            if segment is not None and lane == 0:
-                self._floor = segment.age
             segment = self._open[lane] = self.fresh(_LONG_AGO)
         return segment
 

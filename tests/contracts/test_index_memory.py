@@ -1,0 +1,14 @@
+"""The memory index keeps the promises of `ports.Index`."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.index.memory import MemoryIndex
+from tests.contracts.index_contract import JOIN, IndexContract
+
+
+class TestMemoryIndex(IndexContract):
+    @pytest.fixture(params=[1_000, 200_000], ids=["in many segments", "in one segment"])
+    def index(self, request: pytest.FixtureRequest) -> MemoryIndex:
+        return MemoryIndex(request.param, JOIN, self.MAX_FLOW)
