@@ -4,7 +4,7 @@ that a Redis sidecar never loads the Kafka client."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sidecar.config import Config
 from sidecar.dead_letters.naming import Naming
@@ -19,7 +19,7 @@ class Source:
     broker: Broker
     group: str
     naming: Naming
-    gate: Mapping[str, str]
+    gate: Mapping[str, str] = field(default_factory=dict)
     """For each raw stream the one that what passes goes to."""
 
 
