@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 from sidecar.brokers import redis_looking as looking
 from sidecar.brokers.redis_connections import Command, Link, Servers
 from sidecar.brokers.redis_entries import pairs, raw, text
 from sidecar.brokers.redis_errors import Said
+from sidecar.brokers.redis_looking import is_pattern
 from sidecar.brokers.redis_slots import cluster_dead_letter_stream, crosses
 from sidecar.config import Redis
 from sidecar.dead_letters.naming import Naming
@@ -33,7 +36,13 @@ async def _connected(config: Redis, servers: Servers, naming: Naming, group: str
         found += await _safety(link)
     for name in dict.fromkeys((*config.streams, *config.gate)):
         found += await _name(servers, naming, name)
-        for stream in await _matching(servers, naming, name):
+        streams = await _matching(servers, naming, name)
+        if is_pattern(name):
+            detail = f"matches {len(streams)} streams" if streams else "matches no stream yet"
+            if len(streams) > SHOWN:
+                detail = f"matches {SHOWN} streams and more; these were tried"
+            found.append(Finding(f"{WHERE}.streams: {name}", True, detail))
+        for stream in streams[:SHOWN]:
             async with servers.borrow(raw(stream)) as link:
                 found += await _permissions(servers, link, naming, group, stream)
     if not config.streams and not config.gate:
@@ -87,13 +96,13 @@ async def _name(servers: Servers, naming: Naming, name: str) -> list[Finding]:
 
 
 async def _matching(servers: Servers, naming: Naming, name: str) -> list[str]:
-    if not any(mark in name for mark in "*?["):
+    if not is_pattern(name):
         return [] if naming.is_dead_letter(name) else [name]
     found: set[str] = set()
     async for stream in looking.names(servers, name):
         if not naming.is_dead_letter(stream):
             found.add(stream)
-        if len(found) >= SHOWN:
+        if len(found) > SHOWN:
             break
     return sorted(found)
 
@@ -115,48 +124,39 @@ async def _permissions(servers: Servers, link: Link, naming: Naming, group: str,
                 "`dead_letters.stream` hold {stream}, and the stream's name a hash tag rather than single braces"
             )
             return [Finding(f"{WHERE}: write to {letters}", False, detail)]
+    nobody = uuid4().hex
     read: list[Command] = [
-        ("XREADGROUP", "GROUP", group, "tracecar", "STREAMS", key, ">"),
-        ("XGROUP", "CREATE", key, group, "$", "MKSTREAM"),
-        ("XGROUP", "CREATECONSUMER", key, group, "tracecar"),
-        ("XACK", key, group, "0-0"),
-        ("XCLAIM", key, group, "tracecar", 1, "0-0"),
-        ("XPENDING", key, group),
+        ("XREADGROUP", "GROUP", nobody, nobody, "STREAMS", key, ">"),
+        ("XREAD", "COUNT", 1, "STREAMS", key, "$"),
+        ("XRANGE", key, "-", "+", "COUNT", 1),
+        ("XGROUP", "CREATE", key, group, "no-id"),
+        ("XGROUP", "CREATECONSUMER", key, nobody, nobody),
+        ("XGROUP", "DELCONSUMER", key, nobody, nobody),
+        ("XGROUP", "SETID", key, nobody, "0"),
+        ("XACK", key, nobody, "0-0"),
+        ("XCLAIM", key, nobody, nobody, 1, "0-0"),
+        ("XPENDING", key, nobody),
         ("XINFO", "GROUPS", key),
-        ("XRANGE", key, "-", "+"),
+        ("XINFO", "CONSUMERS", key, nobody),
+        ("XINFO", "STREAM", key),
         ("EVALSHA", "0" * 40, 1, key),
+        ("EVAL", "return 0", 1, key),
+        ("SCRIPT", "LOAD", "return 0"),
     ]
-    write: list[Command] = [("XADD", raw(letters), "*", "payload", "x"), ("EVALSHA", "0" * 40, 1, raw(letters))]
+    write: list[Command] = [("XADD", raw(letters), "0-0", "payload", "x"), ("EVALSHA", "0" * 40, 1, raw(letters))]
     found.append(await _tried(link, f"{WHERE}: read {stream}", read, there))
-    found.append(await _tried(link, f"{WHERE}: write to {letters}", write, "allowed"))
+    found.append(await _tried(link, f"{WHERE}: write to {letters}", write, "is allowed"))
     return found
 
 
 async def _tried(link: Link, what: str, commands: list[Command], good: str) -> Finding:
-    """Whether these commands are allowed, by the server's own word and without carrying them out (ACL DRYRUN, since
-    Redis 7.0; it is an administrator's command). Where that cannot be asked, by what can be tried harmlessly."""
-    try:
-        user = await link.call("ACL", "WHOAMI")
-        for command in commands:
-            answer = await link.call("ACL", "DRYRUN", user, *command)
-            if answer != b"OK":
-                return Finding(what, False, f"{text(answer)}; allow it with ACL SETUSER {text(user)}")
-    except Said:
-        return await _tried_harmlessly(link, what, commands, good)
+    """Whether these commands are allowed. Each is made so that it cannot do anything (a group that does not exist, an
+    entry id that is none); what it is answered otherwise does not matter."""
+    for command, reply in zip(commands, await link.calls(commands), strict=True):
+        if isinstance(reply, Said) and reply.code == "NOPERM":
+            name = " ".join(str(word) for word in command[: 2 if command[0] in ("XGROUP", "XINFO", "SCRIPT") else 1])
+            return Finding(what, False, f"{name} is refused ({reply}); allow it with ACL SETUSER")
     return Finding(what, True, good)
-
-
-async def _tried_harmlessly(link: Link, what: str, commands: list[Command], good: str) -> Finding:
-    """Reads, and calls that cannot find what they would change. XADD, XREADGROUP and XGROUP would change something."""
-    for command in commands:
-        if command[0] in ("XADD", "XREADGROUP", "XGROUP"):
-            continue
-        try:
-            await link.call(*(command if command[0] != "XRANGE" else (*command, "COUNT", 1)))
-        except Said as error:
-            if error.code == "NOPERM":
-                return Finding(what, False, f"{error}; allow it with ACL SETUSER")
-    return Finding(what, True, f"{good}, as far as can be tried without writing")
 
 
 def _bytes(value: object) -> bytes:

@@ -13,6 +13,11 @@ SCAN_COUNT = 1000
 _HIGHEST = (1 << 128) - 1
 
 
+def is_pattern(name: str) -> bool:
+    """Whether a name in the configuration is a glob pattern."""
+    return any(mark in name for mark in "*?[")
+
+
 async def read(servers: Servers, entries: Entries, position: Position) -> Record | None:
     """The record at a position; None where there is none."""
     if position.system != SYSTEM or position.partition != 0 or not 0 <= position.offset <= _HIGHEST:

@@ -38,10 +38,6 @@ FAREWELL_SECONDS = 3.0
 PUBLISHED_A_CALL = 500
 
 
-def is_pattern(name: str) -> bool:
-    return any(mark in name for mark in "*?[")
-
-
 class RedisBroker:
     """A member of a consumer group on Redis Streams."""
 
@@ -124,7 +120,7 @@ class RedisBroker:
     async def _discover(self) -> None:
         """Join every stream that the configuration means and that was not joined yet."""
         for name in dict.fromkeys((*self._config.streams, *self._config.gate)):
-            if not is_pattern(name):
+            if not looking.is_pattern(name):
                 await self._join(name)
                 continue
             steps = 0
@@ -138,7 +134,7 @@ class RedisBroker:
         if stream in self._feeds:
             return
         if self._naming.is_dead_letter(stream):
-            if not is_pattern(stream) and stream in self._config.streams:
+            if not looking.is_pattern(stream) and stream in self._config.streams:
                 self._refuse(stream, "its name is a dead-letter stream's")
             return
         key = raw(stream)

@@ -90,13 +90,16 @@ class EmbeddedValkey:
         process.wait()
         process.stdout.close()
 
-    def _spawn(self, port: int) -> None:
+    def _command(self, port: int) -> list[str]:
         arguments = {"port": port, "bind": "127.0.0.1", "dir": str(self.directory), "logfile": "valkey.log"}
         command = [server_binary()]
         for name, value in (arguments | self._options).items():
             command += [f"--{name}", str(value)]
+        return command
+
+    def _spawn(self, port: int) -> None:
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", _GUARD, "valkey", *command],
+            ["/bin/sh", "-c", _GUARD, "valkey", *self._command(port)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -1,0 +1,329 @@
+"""Redis as people run it: behind TLS and ACLs, with Sentinels that fail over, as a Cluster."""
+
+from __future__ import annotations
+
+import ssl
+import uuid
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from redis.exceptions import MovedError
+
+from sidecar.brokers.redis_connections import Servers
+from sidecar.brokers.redis_slots import slot
+from sidecar.brokers.redis_streams import RedisBroker
+from sidecar.brokers.redis_urls import parse
+from sidecar.config import Config, Duration, Redis, Sources, Start, Tls
+from sidecar.dead_letters.naming import Naming
+from sidecar.demo.embedded_valkey import EmbeddedValkey
+from sidecar.errors import Outage, Refused
+from sidecar.model import Outgoing, Position
+from tests.contracts.broker_contract import BrokerContract, outgoing
+from tests.contracts.broker_reading import Reader, by_lease, eventually, letter, letter_ids
+from tests.contracts.redis_harness import RedisHarness
+from tests.servers.valkey_topologies import behind_tls, cluster_of_three, watched_by_a_sentinel
+
+pytestmark = pytest.mark.valkey
+
+READS = ["+ping", "+time", "+type", "+scan", "+hello", "+client|setname", "+xread", "+xrange", "+xinfo", "+xpending"]
+SETTLES = ["+xgroup", "+xreadgroup", "+xclaim", "+xack", "+xadd", "+eval", "+evalsha", "+script|load"]
+ALLOWED = [*READS, *SETTLES]
+"""What docs/redis.md says that a user needs."""
+
+
+def broker_of(url: str, *streams: str, group: str, tls: Tls | None = None, claim_idle: float = 60) -> RedisBroker:
+    naming = Naming(Config(service="test", sources=Sources()), group)
+    config = Redis(
+        url=url, streams=list(streams), group=group, start=Start("earliest"), tls=tls, claim_idle=Duration(claim_idle)
+    )
+    return RedisBroker(config, "test", naming)
+
+
+@pytest.fixture
+def stream() -> str:
+    return f"orders-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def group() -> str:
+    return f"group-{uuid.uuid4().hex[:12]}"
+
+
+# --- TLS and ACLs
+
+
+async def test_tls_and_a_user_with_no_more_than_is_needed(
+    valkey: EmbeddedValkey, stream: str, group: str, tmp_path: Path
+) -> None:
+    harness = RedisHarness(valkey.url)
+    user = f"user-{group}"
+    await harness.client.execute_command("ACL", "SETUSER", user, "on", ">p@ss:/word", "~*", *ALLOWED)
+    authority = trustme.CA()
+    (tmp_path / "ca.pem").write_bytes(authority.cert_pem.bytes())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    await harness.produce([outgoing(stream, b"bad")])
+    async with behind_tls(valkey.port, context) as port:
+        url = f"rediss://{user}:p%40ss%3A%2Fword@localhost:{port}/0"
+        broker = broker_of(url, f"{stream}*", group=group, tls=Tls(ca=str(tmp_path / "ca.pem")))
+        findings = await broker.inspect()
+        assert all(finding.ok for finding in findings), findings
+        await broker.start()
+        async with Reader(broker) as reader:
+            (record,) = await reader.read(1)
+            await broker.settle(by_lease(reader.batches)[0], [letter(record, harness.naming(group), group)])
+        await broker.close()
+
+        for tls, wrong in ((Tls(), url), (Tls(ca=str(tmp_path / "ca.pem")), url.replace("localhost", "127.0.0.1"))):
+            stranger = broker_of(wrong, stream, group=group, tls=tls)
+            with pytest.raises(Outage):
+                await stranger.start()
+            (finding,) = await stranger.inspect()
+            assert not finding.ok
+            await stranger.close()
+        missing = broker_of(url, stream, group=group, tls=Tls(ca="/no/such.pem"))
+        with pytest.raises(Refused, match="no file"):
+            await missing.start()
+    assert letter_ids(await harness.contents(f"{stream}.dlt")) == [f"{group}@{record.position}"]
+    await harness.close()
+
+
+async def test_what_a_user_may_not_do_is_found_without_doing_anything(
+    valkey: EmbeddedValkey, stream: str, group: str
+) -> None:
+    harness = RedisHarness(valkey.url)
+    user = f"user-{group}"
+    url = f"redis://{user}:secret@127.0.0.1:{valkey.port}/0"
+    await harness.produce([outgoing(stream, b"one")])
+    for taken in ("xadd", "xgroup", "xreadgroup", "evalsha", "xclaim"):
+        await harness.client.execute_command(
+            "ACL", "SETUSER", user, "reset", "on", ">secret", "~*", *ALLOWED, f"-{taken}"
+        )
+        broker = broker_of(url, stream, group=group)
+        bad = [finding for finding in await broker.inspect() if not finding.ok]
+        assert bad, taken
+        assert taken in bad[0].detail.lower()
+        assert "secret" not in str(bad)
+        await broker.close()
+    assert await harness.client.execute_command("XINFO GROUPS", stream) == []
+    assert await harness.client.exists(f"{stream}.dlt") == 0
+    stranger = broker_of(url.replace("secret", "wrong"), stream, group=group)
+    with pytest.raises(Refused, match="credentials"):
+        await stranger.start()
+    await stranger.close()
+    await harness.close()
+
+
+# --- Sentinel
+
+
+async def test_a_failover_doubles_and_loses_nothing_that_was_replicated(stream: str, group: str) -> None:
+    with watched_by_a_sentinel("shop") as (master, replica, sentinel):
+        harness = RedisHarness(master.url)
+        url = f"redis+sentinel://127.0.0.1:1,127.0.0.1:{sentinel.port}/shop/0"
+        broker = broker_of(url, stream, group=group)
+        await harness.produce([outgoing(stream, b"%d" % n) for n in range(20)])
+        await broker.start()
+        async with Reader(broker) as reader:
+            records = await reader.read(20)
+            letters = [letter(record, harness.naming(group), group) for record in records]
+            await broker.settle(by_lease(reader.batches)[0], letters)
+            await harness.produce([outgoing(stream, b"%d" % n) for n in range(20, 30)])
+            await reader.read(30)
+            await harness.client.execute_command("WAIT", 1, 10_000)
+            await harness.close()
+            master.kill()
+            with pytest.raises(Outage):
+                await reader.until(lambda r: len(r.records) > 30)
+        await broker.close()
+
+        async def starts() -> bool:
+            try:
+                await broker.start()
+            except Outage:
+                await broker.close()
+                return False
+            return True
+
+        await eventually(starts)
+        after = RedisHarness(replica.url)
+        async with Reader(broker) as reader:
+            await reader.read(10)
+            assert [record.value for record in reader.records] == [b"%d" % n for n in range(20, 30)]
+            letters += [letter(record, after.naming(group), group) for record in reader.records]
+            await broker.settle(by_lease(reader.batches)[0], letters[20:])
+        await broker.close()
+        assert letter_ids(await after.contents(f"{stream}.dlt")) == sorted(
+            (one.headers[-1][1] or b"").decode() for one in letters
+        )
+        await after.close()
+
+
+async def test_sentinels_that_do_not_know_are_an_outage(stream: str, group: str) -> None:
+    broker = broker_of("redis+sentinel://127.0.0.1:1,127.0.0.1:2/shop", stream, group=group)
+    with pytest.raises(Outage):
+        await broker.start()
+    await broker.close()
+
+
+# --- Cluster
+
+
+class ClusterClient:
+    """As much of a client as the harness uses, raw."""
+
+    def __init__(self, url: str) -> None:
+        self._servers = Servers(parse(url), None, "test")
+        self.response_callbacks: dict[str, Any] = {}
+
+    async def execute_command(self, *command: Any) -> Any:
+        if " " in str(command[0]):
+            command = (*command[0].split(), *command[1:])
+        key = command[2] if command[0] in ("XGROUP", "XINFO") else command[1]
+        key = key.encode() if isinstance(key, str) else key
+        if not self._servers.nodes():
+            await self._servers.start()
+        return await self._servers.call(key, *command)
+
+    async def xgroup_create(self, key: bytes, group: str, mkstream: bool) -> None:
+        await self.execute_command("XGROUP", "CREATE", key, group, "$", "MKSTREAM")
+
+    async def xgroup_destroy(self, key: bytes, group: str) -> None:
+        await self.execute_command("XGROUP", "DESTROY", key, group)
+
+    async def aclose(self) -> None:
+        await self._servers.close()
+
+
+class ClusterHarness(RedisHarness):
+    def __init__(self, url: str) -> None:
+        super().__init__(url, ClusterClient(url))  # type: ignore[arg-type]
+
+    def unreachable(self) -> RedisBroker:
+        return self.broker("orders", group="group", url="redis+cluster://127.0.0.1:1,127.0.0.1:2")
+
+    async def produce(self, records: Sequence[Outgoing]) -> list[Position]:
+        from sidecar.brokers.redis_entries import offset
+
+        found = []
+        for record in records:
+            command = ("XADD", record.stream, "*", *self._entries.fields(record))
+            entry = await self.client.execute_command(*command)
+            found.append(Position("redis", record.stream, 0, offset(entry)))
+        return found
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[list[EmbeddedValkey]]:
+    with cluster_of_three() as nodes:
+        yield nodes
+
+
+@pytest.fixture
+async def clustered(cluster: list[EmbeddedValkey]) -> AsyncIterator[ClusterHarness]:
+    harness = ClusterHarness("redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in cluster))
+    yield harness
+    await harness.close()
+
+
+class TestRedisCluster(BrokerContract):
+    """The whole contract, with streams whose names carry a hash tag."""
+
+    @pytest.fixture
+    async def harness(self, clustered: ClusterHarness) -> ClusterHarness:
+        return clustered
+
+    @pytest.fixture
+    def stream(self) -> str:
+        return f"{{orders-{uuid.uuid4().hex[:12]}}}"
+
+
+async def test_streams_of_all_slots_are_read_and_letters_stay_in_their_slot(
+    clustered: ClusterHarness, stream: str, group: str
+) -> None:
+    names = [f"{stream}-{n}" for n in range(6)]
+    assert len({slot(name.encode()) for name in names}) > 3
+    for name in names:
+        await clustered.produce([outgoing(name, b"%d" % n) for n in range(5)])
+    broker = clustered.broker(f"{stream}-*", group=group)
+    findings = await broker.inspect()
+    assert all(finding.ok for finding in findings), findings
+    assert sum(finding.what.endswith("}.dlt") for finding in findings) == 5
+    assert any("more" in finding.detail for finding in findings)
+    await broker.start()
+    async with Reader(broker) as reader:
+        records = await reader.read(30)
+        naming = clustered.naming(group)
+        for batches in by_lease(reader.batches):
+            held = [record for batch in batches for record in batch.records]
+            await broker.settle(batches, [letter(record, naming, group) for record in held])
+        for name in names:
+            mine = [record for record in records if record.position.stream == name]
+            letters = await clustered.contents(f"{{{name}}}.dlt")
+            assert letter_ids(letters) == sorted(f"{group}@{record.position}" for record in mine)
+        assert all(status.pending == 0 for status in await broker.status())
+        assert {f"{{{name}}}.dlt" for name in names} <= set(await broker.streams())
+        positions = await broker.publish([outgoing(name, b"new") for name in names])
+        await reader.read(36)
+        assert set(positions) <= set(reader.positions)
+    await broker.close()
+
+
+async def test_names_that_cannot_share_a_slot_are_refused_with_the_reason(
+    clustered: ClusterHarness, stream: str, group: str
+) -> None:
+    hopeless = f"{stream}}}odd{{}}"
+    await clustered.produce([outgoing(hopeless, b"bad")])
+    broker = clustered.broker(hopeless, group=group)
+    (bad,) = [finding for finding in await broker.inspect() if not finding.ok]
+    assert "slot" in bad.detail
+    await broker.start()
+    async with Reader(broker) as reader:
+        (record,) = await reader.read(1)
+        with pytest.raises(Refused, match="slot"):
+            await broker.settle(by_lease(reader.batches)[0], [letter(record, clustered.naming(group), group)])
+    await broker.close()
+
+
+async def test_reading_goes_on_where_a_slot_moves_to(
+    clustered: ClusterHarness, cluster: list[EmbeddedValkey], stream: str, group: str
+) -> None:
+    await clustered.produce([outgoing(stream, b"%d" % n) for n in range(5)])
+    broker = clustered.broker(stream, group=group)
+    await broker.start()
+    async with Reader(broker) as reader:
+        await reader.read(5)
+        number = slot(stream.encode())
+        clients = [RedisHarness(node.url) for node in cluster]
+        ids = [(await one.client.execute_command("CLUSTER", "MYID")).decode() for one in clients]
+        owner = next(n for n in range(3) if n * 16_384 // 3 <= number < (n + 1) * 16_384 // 3)
+        to = (owner + 1) % 3
+        move = ("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", number, number, "NODE", ids[to])
+        await clients[owner].client.execute_command(*move)
+
+        async def moved() -> bool:
+            try:
+                return bool(await clients[to].client.exists(stream))
+            except MovedError:
+                return False
+
+        await eventually(moved)
+        sent = await clustered.produce([outgoing(stream, b"%d" % n) for n in range(5, 10)])
+        await reader.until(lambda r: r.positions[-1] == sent[-1])
+        letters = [letter(record, clustered.naming(group), group) for record in reader.records]
+        await broker.settle(by_lease(reader.batches)[0], letters)
+        for one in clients:
+            await one.close()
+        assert len(set(reader.positions)) == len(reader.positions) == 10
+    assert len(await clustered.contents(f"{{{stream}}}.dlt")) == 10
+    await broker.close()
+
+
+async def test_a_server_that_is_no_cluster_says_so(valkey: EmbeddedValkey, stream: str, group: str) -> None:
+    broker = broker_of(f"redis+cluster://127.0.0.1:{valkey.port}", stream, group=group)
+    with pytest.raises(Refused, match="not a Cluster"):
+        await broker.start()
+    await broker.close()

@@ -1,0 +1,139 @@
+"""Several Valkeys as one: a master with a replica and a Sentinel, a Cluster of three, one behind TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from sidecar.demo.embedded_valkey import EmbeddedValkey, server_binary
+
+SECONDS = 60.0
+
+
+class EmbeddedSentinel(EmbeddedValkey):
+    """A Sentinel that watches one master, alone."""
+
+    def __init__(self, name: str, master_port: int) -> None:
+        super().__init__()
+        self._config = self.directory / "sentinel.conf"
+        self._config.write_text(
+            f"sentinel monitor {name} 127.0.0.1 {master_port} 1\n"
+            f"sentinel down-after-milliseconds {name} 500\n"
+            f"sentinel failover-timeout {name} 5000\n"
+        )
+
+    def _command(self, port: int) -> list[str]:
+        options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(self.directory), "--logfile", "valkey.log"]
+        return [server_binary(), str(self._config), "--sentinel", *options]
+
+
+@contextlib.contextmanager
+def watched_by_a_sentinel(name: str) -> Iterator[tuple[EmbeddedValkey, EmbeddedValkey, EmbeddedSentinel]]:
+    """A master, its replica, in step with it, and a Sentinel that knows both."""
+    with contextlib.ExitStack() as stack:
+        master = stack.enter_context(EmbeddedValkey(repl_diskless_sync_delay=0))
+        replica = stack.enter_context(EmbeddedReplica(master.port))
+        sentinel = stack.enter_context(EmbeddedSentinel(name, master.port))
+        with Redis(port=master.port) as client:
+            wait_for(lambda: _online(client))
+        with Redis(port=sentinel.port) as client:
+            wait_for(lambda: len(client.execute_command("SENTINEL", "REPLICAS", name)) == 1)
+        yield master, replica, sentinel
+
+
+class EmbeddedReplica(EmbeddedValkey):
+    def __init__(self, master_port: int) -> None:
+        super().__init__(repl_diskless_sync_delay=0)
+        self._master_port = master_port
+
+    def _command(self, port: int) -> list[str]:
+        return [*super()._command(port), "--replicaof", "127.0.0.1", str(self._master_port)]
+
+
+def _online(client: Redis) -> bool:
+    replicas = [value for key, value in client.info("replication").items() if key.startswith("slave")]
+    return any(isinstance(one, dict) and one.get("state") == "online" for one in replicas)
+
+
+@contextlib.contextmanager
+def cluster_of_three() -> Iterator[list[EmbeddedValkey]]:
+    """Three masters that share the slots evenly."""
+    with contextlib.ExitStack() as stack:
+        nodes = [
+            stack.enter_context(EmbeddedValkey(cluster_enabled="yes", cluster_node_timeout=2000, cluster_port=bus_port))
+            for bus_port in _free_ports(3)
+        ]
+        clients = [stack.enter_context(Redis(port=node.port)) for node in nodes]
+        for number, client in enumerate(clients):
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", number * 16_384 // 3, (number + 1) * 16_384 // 3 - 1)
+            client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        for node in nodes[1:]:
+            clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, node._options["cluster-port"])
+        wait_for(lambda: all(_whole(client) for client in clients))
+        yield nodes
+
+
+def _whole(client: Redis) -> bool:
+    info = bytes(client.execute_command("CLUSTER", "INFO")).split()
+    return b"cluster_state:ok" in info and b"cluster_known_nodes:3" in info
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for listener in listeners:
+            listener.bind(("127.0.0.1", 0))
+        return [int(listener.getsockname()[1]) for listener in listeners]
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while True:
+        with contextlib.suppress(RedisError):
+            if condition():
+                return
+        if time.monotonic() > deadline:
+            raise TimeoutError("the servers do not get together")
+        time.sleep(0.02)
+
+
+@contextlib.asynccontextmanager
+async def behind_tls(port: int, context: ssl.SSLContext) -> AsyncIterator[int]:
+    """A port that speaks TLS in front of a server that does not."""
+
+    async def passes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, ssl.SSLError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            await asyncio.gather(passes(reader, there_writer), passes(there_reader, writer))
+        finally:
+            for one in (writer, there_writer):
+                one.transport.abort()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in list(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
