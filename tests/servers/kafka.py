@@ -197,3 +197,15 @@ def allow(servers: str, user: str, kind: str, name: str, operation: str, *, pref
     client = admin(servers)  # it ends its requests when it is let go of
     for done in client.create_acls([binding]).values():
         done.result(30)
+
+
+def committed(servers: str, group: str, topic: str, partitions: int) -> dict[int, int]:
+    """The group's committed offsets of a topic, by partition; those without one are left out."""
+    from confluent_kafka import Consumer, TopicPartition
+
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": group, "log_level": 0})
+    try:
+        found = consumer.committed([TopicPartition(topic, number) for number in range(partitions)], timeout=30)
+    finally:
+        consumer.close()
+    return {one.partition: one.offset for one in found if one.offset >= 0}
