@@ -208,12 +208,16 @@ class DeadLetters(Strict, frozen=True):
     stream: Annotated[
         Template, Meta(description="Where dead letters go; {stream}, {service} and {group} are filled in.")
     ] = "{stream}.dlt"
-    read: Annotated[list[Template], Meta(description="Streams that hold dead letters of ours, whoever wrote them.")] = (
-        field(default_factory=lambda: list(DEAD_LETTER_NAMES))
-    )
+    read: Annotated[
+        list[Template],
+        Meta(
+            description="Streams that hold dead letters of ours, whoever wrote them; * stands for anything, and a name "
+            "without {stream} is searched whatever streams its letters are of."
+        ),
+    ] = field(default_factory=lambda: list(DEAD_LETTER_NAMES))
     dialects: Annotated[
         list[Literal["spring", "connect", "streams", "share-group"]],
-        Meta(description="Headers of other frameworks to write as well."),
+        Meta(description="Headers of other frameworks to write beside our own, so that their tools understand them."),
     ] = []
     breaker: Breaker = Breaker()
 

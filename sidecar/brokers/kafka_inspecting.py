@@ -22,6 +22,7 @@ from sidecar.brokers.kafka_cluster import READ_COMMITTED, Cluster
 from sidecar.brokers.kafka_errors import check, translated
 from sidecar.brokers.kafka_options import Connecting
 from sidecar.dead_letters.naming import Naming
+from sidecar.dead_letters.suggesting import suggestions
 from sidecar.errors import Refused, TracecarError
 from sidecar.ports import Finding
 
@@ -63,6 +64,7 @@ async def inspect(
             findings.append(await (trial.writing(name) if name in topics else trial.making(name, topics[origin])))
         if letters:
             findings.append(await trial.transactions())
+        findings += suggestions("sources.kafka", topics, naming)
     finally:
         await cluster.close()
     return findings

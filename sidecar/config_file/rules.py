@@ -3,6 +3,7 @@ them were read without a mistake; a value inside a section that is absent counts
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -248,7 +249,7 @@ for _path in ("dead_letters.breaker.window", "sources.redis.claim_idle"):
 @_rule("dead_letters.read")
 def _some_of_the_name(read: list[str]) -> Iterator[Mistake]:
     for number, template in enumerate(read):
-        if template in ("{service}", "{group}"):
+        if not re.sub(r"\{(?:service|group|stream)\}|\*", "", template) and template != "{stream}":
             yield Mistake(f"dead_letters.read[{number}]", "a name that dead letters have to themselves", repr(template))
 
 

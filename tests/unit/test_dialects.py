@@ -12,6 +12,7 @@ from sidecar.config import Config, DeadLetters, Sources
 from sidecar.dead_letters.dialects import DIALECTS, beside, read, tracecar
 from sidecar.dead_letters.letter import LetterWriter, lighter
 from sidecar.dead_letters.naming import Naming
+from sidecar.dead_letters.suggesting import MOST, suggestions
 from sidecar.model import DeadLetter, Decoded, Event, Headers, Outgoing, Position, Record, Rejection
 
 NAMING = Naming(Config(service="shop", sources=Sources()), "tracecar.shop")
@@ -399,3 +400,25 @@ def test_a_star_where_letters_are_written_is_a_star() -> None:
     names = Naming(Config(service="shop", sources=Sources(), dead_letters=letters), "g")
     assert names.dead_letter_stream("orders") == "orders*dlt"
     assert not names.is_dead_letter("orders-and-dlt")
+
+
+def test_streams_that_look_like_dead_letters_and_are_not_read_are_suggested() -> None:
+    streams = [
+        "orders", "orders.dlt", "dead-letter-topic-payments", "error.orders.billing.eu", "error.log.today",
+        "wolverine-dead-letter-queue", "dlq.shop", "connect-dlq-warehouse", "shop_dead_letters", "errors", "delta",
+    ]  # fmt: skip
+    said = {finding.what: finding for finding in suggestions("sources.kafka", streams, NAMING)}
+    assert all(finding.ok for finding in said.values())
+    names = {what.split()[4].rstrip("?"): finding.detail.split("'")[-2] for what, finding in said.items()}
+    assert names == {
+        "dead-letter-topic-payments": "dead-letter-topic-*",
+        "error.orders.billing.eu": "error.{stream}.*",
+        "wolverine-dead-letter-queue": "wolverine-dead-letter-queue",
+        "dlq.shop": "dlq.*",
+        "connect-dlq-warehouse": "connect-dlq-warehouse",
+        "shop_dead_letters": "shop_dead_letters",
+    }
+    assert suggestions("sources.kafka", streams, naming(*names.values())) == []
+    many = suggestions("sources.kafka", [f"dlq.{number}" for number in range(100)], NAMING)
+    assert len(many) == MOST + 1
+    assert "80 more" in many[-1].detail
