@@ -11,7 +11,7 @@ from sidecar.model import Outgoing, Position, Record
 SYSTEM = "redis"
 RawEntry = tuple[bytes, list[bytes] | None]
 """An entry as the server sends it: its id, and names and values in turn (None: deleted, or trimmed)."""
-_SHAPES = 4096
+_SHAPES = 1024
 _LONGEST_SHAPE = 64
 
 
@@ -54,7 +54,7 @@ class Entries:
         at = names.index(self.body) if self.body in names else -1
         others = names if at < 0 else names[:at] + names[at + 1 :]
         shape = at, tuple(text(name) for name in others)
-        if len(names) <= _LONGEST_SHAPE and sum(map(len, names)) <= 8192:
+        if len(names) <= _LONGEST_SHAPE and sum(map(len, names)) <= 1024:
             if len(self._shapes) >= _SHAPES:
                 self._shapes.clear()
             self._shapes[names] = shape

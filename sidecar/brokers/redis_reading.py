@@ -1,7 +1,7 @@
 """Reading the streams of one slot (without a Cluster: all of them) over one connection.
 
 Each step first asks what happened behind our back (`WATCH`), then reads: own pending entries of a stream that is not
-through with them, else new entries of all that are not held. Both go out together, so nothing comes in between. Where
+through with them, new entries of all others that are not held. Both go out together, so nothing comes in between. Where
 the last read found nothing, a plain XREAD that waits for something new goes out before them: XREADGROUP itself never
 waits, for what is trimmed while it does could not be told from what never was.
 
@@ -95,12 +95,13 @@ class SlotReader:
         feeds = list(self.feeds.values())
         await self._look_for_dead(link, feeds)
         open_ = [feed for feed in feeds if not feed.held]
-        old = next((feed for feed in open_ if feed.cursor is not None), None)
-        if old is not None:
-            await self._own_pending(link, feeds, old)
-        elif open_:
-            await self._new(link, feeds, open_)
-        else:
+        for feed in open_:
+            if feed.cursor is not None and feed.key in self.feeds:
+                await self._own_pending(link, list(self.feeds.values()), feed)
+        fresh = [feed for feed in self.feeds.values() if feed.cursor is None and not feed.held]
+        if fresh:
+            await self._new(link, list(self.feeds.values()), fresh)
+        elif not open_:
             if feeds:
                 await self._tell(link, feeds, await WATCH.call(link, [feed.key for feed in feeds], self._mark))
             with contextlib.suppress(TimeoutError):
@@ -221,11 +222,14 @@ class SlotReader:
                     wanted = self._first_unsettled(feed)
                     await self._report(feed, wanted, feed.last + 1, "the stream was deleted")
                     self._leave(feed, "was deleted")
-                case _:
+                case b"NOGROUP" | b"ANEW":
                     wanted = self._first_unsettled(feed)
                     reason = await groups.mend(link, feed, *self._us)
                     mended = True
                     await self._report(feed, wanted, feed.last + 1, reason)
+                case _:
+                    code = what.decode()
+                    raise Said(f"{feed.stream}: what happened to its group cannot be asked ({code})", code)
         if mended:
             await asyncio.sleep(min(GRACE, self._claim_idle / 3000))
 

@@ -50,21 +50,20 @@ for n = 2, #KEYS do
     return redis.error_reply('WRONGTYPE ' .. KEYS[n] .. ' is a ' .. kind .. ', not a stream')
   end
 end
+local function marked()
+  for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', stream, group)) do
+    if consumer[2] == mark then return true end
+  end
+  return false
+end
 local at, lettered = 3, 0
 while at <= #ARGV do
   local id, letters = ARGV[at], tonumber(ARGV[at + 1])
   at = at + 2
   local pending = redis.pcall('XPENDING', stream, group, id, id, 1)
   if pending.err then return pending end
-  if #pending == 0 then
-    -- Settled already, by an earlier try or by who claimed it; unless the group was made anew and lacks our mark.
-    local made = redis.pcall('XGROUP', 'CREATECONSUMER', stream, group, mark)
-    if type(made) == 'table' then return made end
-    if made == 1 then
-      redis.call('XGROUP', 'DELCONSUMER', stream, group, mark)
-      return redis.error_reply('NOGROUP the group was made anew')
-    end
-  end
+  -- Not pending: settled already, by an earlier try or by who claimed it. Unless the group was made anew.
+  if #pending == 0 and not marked() then return redis.error_reply('NOGROUP the group was made anew') end
   for n = 1, letters do
     local last = at + 1 + tonumber(ARGV[at + 1])
     if #pending > 0 then
@@ -85,6 +84,7 @@ WATCH = Script("""
 -- What happened to these streams behind our back, before we read on. KEYS: streams. ARGV: group, our mark in it.
 -- For each stream {what, …}: NOKEY, WRONGTYPE, NOGROUP, ANEW (the group was made anew: it lacks our mark), or OK with
 -- the last entry that the group was given, and how many after it were trimmed before it read them (since Redis 7.0).
+-- Only looks: a server that is out of memory or disk refuses writes, and reading goes on all the same.
 local function later(a, b)
   -- Whether entry id a comes after b. Their numbers are longer than Lua's.
   local am, as = string.match(a, '(%d+)-(%d+)')
@@ -101,13 +101,11 @@ local function look(key)
   local kind = redis.call('TYPE', key).ok
   if kind == 'none' then return {'NOKEY'} end
   if kind ~= 'stream' then return {'WRONGTYPE'} end
-  local made = redis.pcall('XGROUP', 'CREATECONSUMER', key, ARGV[1], ARGV[2])
-  if type(made) == 'table' then return {string.match(made.err, '^-?(%u+)')} end
-  if made == 1 then
-    -- Our mark comes back when our entries are pending again; until then nothing may take them for settled.
-    redis.call('XGROUP', 'DELCONSUMER', key, ARGV[1], ARGV[2])
-    return {'ANEW'}
-  end
+  local consumers, marked = redis.pcall('XINFO', 'CONSUMERS', key, ARGV[1]), false
+  if consumers.err then return {string.match(consumers.err, '^-?(%u+)')} end
+  for _, consumer in ipairs(consumers) do marked = marked or consumer[2] == ARGV[2] end
+  -- Our mark comes back when our entries are pending again; until then nothing may take them for settled.
+  if not marked then return {'ANEW'} end
   for _, flat in ipairs(redis.call('XINFO', 'GROUPS', key)) do
     local group = named(flat)
     if group.name == ARGV[1] then

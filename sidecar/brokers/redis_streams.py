@@ -19,6 +19,7 @@ from sidecar.brokers.redis_entries import SYSTEM, Entries, offset, raw
 from sidecar.brokers.redis_feeds import Feed, RedisBatch
 from sidecar.brokers.redis_inspecting import inspect
 from sidecar.brokers.redis_member import MARK, Seat
+from sidecar.brokers.redis_progress import progress
 from sidecar.brokers.redis_reading import SlotReader
 from sidecar.brokers.redis_settling import CALL_BYTES, Settling, bulk_limit
 from sidecar.brokers.redis_urls import parse
@@ -26,7 +27,7 @@ from sidecar.config import Redis
 from sidecar.dead_letters.naming import Naming
 from sidecar.errors import Disconnected, Fenced, Outage, Refused, TooLarge
 from sidecar.model import Outgoing, Partition, Position, Record
-from sidecar.ports import Batch, Finding, Lease, PartitionStatus
+from sidecar.ports import Batch, Finding, GroupProgress, Lease, PartitionStatus
 
 log = structlog.get_logger()
 
@@ -321,6 +322,9 @@ class RedisBroker:
             lag = state.lag + state.pending if state.lag is not None else None
             found.append(PartitionStatus(feed.lease.partition, state.settled, end, lag, state.pending))
         return found
+
+    async def groups(self) -> list[GroupProgress]:
+        return await progress(self._servers, sorted(self._feeds), self._group)
 
     async def inspect(self) -> list[Finding]:
         return await inspect(self._config, self._servers, self._naming, self._group)

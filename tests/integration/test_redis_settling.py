@@ -234,17 +234,65 @@ async def test_a_server_out_of_memory_is_an_outage_that_loses_nothing(stream: st
     with EmbeddedValkey() as server:
         harness = RedisHarness(server.url)
         await harness.produce([outgoing(stream, b"x" * 1000) for _ in range(50)])
-        broker = harness.broker(stream, group=group)
+        broker = harness.broker(stream, group=group, max_records=25)
         await broker.start()
         async with Reader(broker) as reader:
-            records = await reader.read(50)
-            (batches,) = by_lease(reader.batches)
+            await reader.until(lambda r: any(batch.records for batch in r.batches))
             await harness.client.config_set("maxmemory", 1)
+            records = await reader.read(50)  # reading goes on
+            (batches,) = by_lease(reader.batches)
             with pytest.raises(Outage):
                 await broker.settle(batches, letters_of(harness, group, records))
             with pytest.raises(Outage):
                 await broker.publish([outgoing(stream, b"x")])
             await harness.client.config_set("maxmemory", 0)
             await broker.settle(batches, letters_of(harness, group, records))
+            assert not any(batch.gap for batch in reader.batches)
         assert letter_ids(await harness.contents(f"{stream}.dlt")) == wanted(group, records)
         await harness.close()
+
+
+async def test_a_full_disk_is_an_outage_that_loses_nothing(stream: str, group: str) -> None:
+    with EmbeddedValkey() as server:
+        harness = RedisHarness(server.url)
+        await harness.produce([outgoing(stream, b"bad")])
+        broker = harness.broker(stream, group=group)
+        await broker.start()
+        async with Reader(broker) as reader:
+            records = await reader.read(1)
+            (batches,) = by_lease(reader.batches)
+            # A snapshot that cannot be written makes the server refuse writes, as a full disk does.
+            obstacle = server.directory / "dump.rdb"
+            obstacle.mkdir()
+            await harness.client.config_set("save", "3600 1")
+            await harness.client.bgsave()
+
+            async def failed() -> bool:
+                return (await harness.client.info("persistence"))["rdb_last_bgsave_status"] == "err"
+
+            await eventually(failed)
+            with pytest.raises(Outage, match="disk"):
+                await broker.settle(batches, letters_of(harness, group, records))
+            await harness.client.config_set("save", "")
+            await broker.settle(batches, letters_of(harness, group, records))
+        assert letter_ids(await harness.contents(f"{stream}.dlt")) == wanted(group, records)
+        await harness.close()
+
+
+async def test_a_stream_with_much_to_deliver_again_does_not_hold_the_others_up(
+    harness: RedisHarness, stream: str, group: str
+) -> None:
+    other = f"{stream}-other"
+    await harness.create(other)
+    for _ in range(5):
+        await harness.produce([outgoing(stream, b"x") for _ in range(400)])
+    broker = harness.broker(stream, other, group=group, max_records=20)
+    await broker.start()
+    async with Reader(broker) as reader:
+        await reader.read(2000)
+        seen = len(reader.batches)
+        await harness.produce([outgoing(other, b"now")])
+        await broker.rewind(reader.batches[0].lease)
+        await reader.until(lambda r: sum(len(b.records) for b in r.batches[seen:]) >= 2001)
+        streams = [record.position.stream for batch in reader.batches[seen:] for record in batch.records]
+        assert streams.index(other) < 500
