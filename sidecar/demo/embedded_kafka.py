@@ -185,7 +185,8 @@ class EmbeddedKafka:
         """One for all nodes of this directory, made once."""
         kept = self.directory / "cluster.id"
         if not kept.exists():
-            kept.write_text(base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="))
+            # It must not begin with a dash, which the storage tool would take for an option.
+            kept.write_text(base64.urlsafe_b64encode(b"T" + uuid.uuid4().bytes[1:]).decode().rstrip("="))
         return kept.read_text()
 
     def _still_coming(self, number: int, deadline: float) -> None:
