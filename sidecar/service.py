@@ -23,7 +23,7 @@ from sidecar.counters import Counters
 from sidecar.dead_letters.desk import Desk
 from sidecar.dead_letters.letter import LetterWriter
 from sidecar.decoding.catalog import Catalog
-from sidecar.decoding.judge import Judge, JudgeWithoutRegistry
+from sidecar.decoding.judge import Judge
 from sidecar.filling import Filler
 from sidecar.index.memory import MemoryIndex as Index
 from sidecar.live import Live
@@ -31,7 +31,6 @@ from sidecar.model import Decoded
 from sidecar.outlet import Outlet
 from sidecar.pipeline import Pipeline, micros
 from sidecar.ports import Exporter
-from sidecar.registry.memory import MemoryRegistry
 from sidecar.status import Status
 
 log = structlog.get_logger()
@@ -63,10 +62,8 @@ class Service:
         self._sources = wiring.sources(config)
         bound = (config.index.memory or MemoryIndex()).max_events
         self.index = Index(bound, join=config.correlation.join, max_flow=config.correlation.max_flow)
-        self._registry = wiring.registry(config)
-        self.catalog = Catalog(self._registry or MemoryRegistry(), require=config.registry.require)
-        judging = Judge if self._registry is not None else JudgeWithoutRegistry
-        self._judge = judging(self.catalog, config.envelope)
+        self.catalog = Catalog(wiring.registry(config), require=config.registry.require)
+        self._judge = Judge(self.catalog, config.envelope)
         self.live = Live()
         self._filler = Filler(
             self.index, self._judge, self.catalog, lookback=float(config.index.lookback), max_events=bound
@@ -132,8 +129,6 @@ class Service:
             await exporter.close()
         await self.serving.stop()
         await self.catalog.close()
-        if self._registry is not None:
-            await self._registry.close()
 
     async def settled(self) -> None:
         """Returns once everything judged so far is settled."""

@@ -223,10 +223,3 @@ class Judge:
 
 def _no_avro(data: bytes, start: int) -> Any:
     raise AssertionError("there is no schema to read Avro with")
-
-
-class JudgeWithoutRegistry(Judge):
-    """For a sidecar without a registry: everything that needs a schema goes by unchecked."""
-
-    def verdicts(self, records: Sequence[Record], into: list[Decoded], *, unchecked: bool = False) -> None:
-        super().verdicts(records, into, unchecked=True)
