@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -10,7 +11,7 @@ import structlog
 from sidecar import config
 from sidecar.api import models
 from sidecar.api.rendering import Rendering, coverage
-from sidecar.dead_letters.desk import Found, Letters
+from sidecar.dead_letters.desk import Found, Grouped, Letters
 from sidecar.decoding.catalog import Catalog
 from sidecar.decoding.envelope import BUILT_IN
 from sidecar.errors import Unknown
@@ -56,6 +57,14 @@ class Desk(Protocol):
     ) -> Found: ...
 
     async def show(self, id: str) -> Letters | None: ...
+
+    async def groups(
+        self,
+        *,
+        wanted: Callable[[DeadLetter], bool] | None = None,
+        holds: Callable[[DeadLetter], Awaitable[bool]] | None = None,
+        since: int | None = None,
+    ) -> Grouped: ...
 
 
 class Answers:
@@ -212,7 +221,7 @@ class Answers:
         for letters in found.letters:
             if before is not None and _age(letters) >= before:
                 continue
-            if wanted.needs_payload and not await self._holds(letters, wanted):
+            if wanted.needs_payload and not await self._holds(letters.letter, wanted):
                 continue
             chosen.append(letters)
             if len(chosen) > limit:
@@ -229,12 +238,30 @@ class Answers:
             return None
         return lambda letter: narrow.matches_letter(self._redactor.letter(letter))
 
-    async def _holds(self, letters: Letters, query: Query) -> bool:
-        payload = await self._letter_payload(letters.letter)
+    async def causes(self, query: str = "", limit: int = 100) -> models.CausePage:
+        """The causes of the dead letters that match, those with the most letters first."""
+        wanted = parse(query)
+
+        async def holds(letter: DeadLetter) -> bool:
+            return await self._holds(letter, wanted)
+
+        found = await self._desk.groups(
+            wanted=self._narrowed(wanted), holds=holds if wanted.needs_payload else None, since=wanted.since
+        )
+        now = time.time_ns() // 1_000
+        return models.CausePage(
+            items=[self._rendering.cause(cause, now) for cause in found.causes[: _limit(limit)]],
+            letters=found.letters,
+            folded=found.folded,
+            note=" ".join(found.notes) or None,
+        )
+
+    async def _holds(self, letter: DeadLetter, query: Query) -> bool:
+        payload = await self._letter_payload(letter)
         if payload.decoded is None:
             return False
         headers, body = self._rendering.headers_of(payload.decoded), self._rendering.body_of(payload.decoded)
-        return query.matches_letter(self._redactor.letter(letters.letter), headers, body)
+        return query.matches_letter(self._redactor.letter(letter), headers, body)
 
     async def dead_letter(self, id: str) -> models.DeadLetter:
         """One dead letter, with the record that it stands for."""
@@ -247,11 +274,22 @@ class Answers:
         if letter.record is not None and not letter.omitted:
             return Payload((await self._payloads.open([letter.record]))[0])
         if letter.origin is None:
-            return Payload(note="the letter does not keep the record, and does not say where it came from")
+            return await self._kept(letter, "the letter does not say where it came from")
         payload = await self._payloads.at(letter.origin)
-        if payload.decoded is not None and letter.origin_timestamp not in (None, payload.decoded.record.timestamp):
-            return Payload(note=f"the record at {letter.origin} is not the one that failed: the stream was made anew")
+        if payload.decoded is None:
+            return await self._kept(letter, payload.note or "the origin does not hold the record")
+        if letter.origin_timestamp not in (None, payload.decoded.record.timestamp):
+            return await self._kept(
+                letter, f"the record at {letter.origin} is not the one that failed: the stream was made anew"
+            )
         return payload
+
+    async def _kept(self, letter: DeadLetter, why: str) -> Payload:
+        """What the letter itself keeps, where the whole record cannot be had."""
+        note = f"the letter does not keep the {', '.join(letter.omitted) or 'record'}, and {why}"
+        if letter.record is None or "body" in letter.omitted:
+            return Payload(note=note)
+        return Payload((await self._payloads.open([letter.record]))[0], note)
 
     # --- the rest
 

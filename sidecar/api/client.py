@@ -138,6 +138,10 @@ class Client:
             "/v1/dead-letters", models.DeadLetterPage, {"query": query, "limit": limit, "cursor": cursor}
         )
 
+    async def causes(self, query: str = "", *, limit: int = 100) -> models.CausePage:
+        """The causes of dead letters, those with the most letters first."""
+        return await self._get("/v1/dead-letters/groups", models.CausePage, {"query": query, "limit": limit})
+
     async def dead_letter(self, id: str) -> models.DeadLetter:
         return await self._get(f"/v1/dead-letters/{_segment(id)}", models.DeadLetter)
 

@@ -144,6 +144,35 @@ class DeadLetter(Answer, kw_only=True):
     payload_note: str | UnsetType | None = UNSET
 
 
+class Cause(Answer, kw_only=True):
+    """Dead letters of one cause; one letter for each origin, whichever groups wrote it."""
+
+    cause: str
+    """The fingerprint that every dead letter of it carries."""
+    stream: str
+    stage: str
+    code: str
+    message: str
+    """Of the latest letter."""
+    path: str | None
+    type: str | None
+    schema: SchemaRef | None
+    count: int
+    first_seen: str | None
+    last_seen: str | None
+    oldest_age_s: float
+    rate: float
+    """Letters a minute, over the last hour."""
+    aggregates: int
+    """How many are affected."""
+    some_aggregates: list[str]
+    """The first few of them."""
+    groups: list[str]
+    dialects: list[str]
+    latest: str
+    """The id of the latest letter."""
+
+
 class SeenSchema(Answer, kw_only=True):
     """A schema version that events were seen with lately."""
 
@@ -292,6 +321,19 @@ class DeadLetterPage(Answer, kw_only=True):
     cursor: str | None
     note: str | None = None
     """What could not be looked at."""
+
+
+class CausePage(Answer, kw_only=True):
+    """The causes with the most letters first."""
+
+    items: list[Cause]
+    letters: int
+    """How many dead letters matched."""
+    folded: int
+    """How many of them are of causes that are not told apart, as there are too many."""
+    note: str | None = None
+    """What could not be looked at, and what the numbers do not tell."""
+    cursor: str | None = None
 
 
 class SubjectPage(Answer, kw_only=True):

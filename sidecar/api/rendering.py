@@ -10,6 +10,7 @@ from msgspec import UNSET
 from sidecar import ports
 from sidecar.api import models
 from sidecar.api.plain import octets, plain, text
+from sidecar.dead_letters.causes import Cause
 from sidecar.dead_letters.desk import Letters
 from sidecar.model import Decoded, Headers, Rejection, SchemaRef
 from sidecar.payloads import Payload
@@ -182,6 +183,31 @@ class Rendering:
             if payload.decoded is not None:
                 shown.key = _text(self.redactor.event(payload.decoded.event).key)
         return shown
+
+    def cause(self, cause: Cause, now: int) -> models.Cause:
+        """A cause of dead letters; `now` in microseconds."""
+        letter = self.redactor.letter(cause.letter)
+        hidden = "aggregate_id" in self.redactor.hidden_words
+        return models.Cause(
+            cause=cause.cause,
+            stream=text(letter.stream),
+            stage=letter.stage,
+            code=text(letter.code),
+            message=text(letter.message),
+            path=_text(letter.path),
+            type=_text(letter.type),
+            schema=schema(letter.schema),
+            count=cause.count,
+            first_seen=rfc3339(cause.first_seen),
+            last_seen=rfc3339(cause.last_seen),
+            oldest_age_s=max(0, now - cause.first_seen) // 1_000 / 1_000,
+            rate=round(cause.recent / 60, 3),
+            aggregates=cause.aggregates,
+            some_aggregates=[] if hidden else [text(aggregate) for aggregate in cause.some_aggregates],
+            groups=[text(group) for group in cause.groups],
+            dialects=cause.dialects,
+            latest=text(letter.id),
+        )
 
 
 def worst(statuses: Sequence[str]) -> str:

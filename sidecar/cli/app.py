@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sidecar.cli import configuring, dead_letters, events, flows, lifecycle, streams
+from sidecar.cli import configuring, dead_letters, dialects, events, flows, lifecycle, streams
 
 app = typer.Typer(
     name="tracecar",
@@ -20,6 +20,7 @@ for register in (
     events.register,
     flows.register,
     dead_letters.register,
+    dialects.register,
     streams.register,
     configuring.register,
 ):

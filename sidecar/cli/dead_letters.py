@@ -24,6 +24,18 @@ COLUMNS = (
     Column("cause", whole=True, rank=6),
     Column("id", least=24, rank=5),
 )
+CAUSE_COLUMNS = (
+    Column("count", right=True, whole=True),
+    Column("stream", least=8, rank=1),
+    Column("code", least=14),
+    Column("message", least=20),
+    Column("last_seen", whole=True, rank=3),
+    Column("first_seen", whole=True, rank=6),
+    Column("rate", right=True, whole=True, rank=5),
+    Column("aggregates", right=True, whole=True, rank=4),
+    Column("groups", least=8, rank=7),
+    Column("cause", whole=True, rank=2),
+)
 dlq = typer.Typer(help="Dead letters: what failed, and why.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -69,6 +81,39 @@ def list_letters(
             empty="no dead letter that matches",
         )
     say_note(note)
+
+
+@dlq.command("groups", cls=QueryCommand)
+def list_causes(
+    query: Annotated[list[str] | None, typer.Argument(help="Such as: stream:orders code:schema.* since:1h")] = None,
+    limit: Limit = 100,
+    json: Json = False,
+    url: Url = URL,
+    token: Token = None,
+) -> None:
+    """The causes of dead letters, those with the most letters first; rates are letters a minute over the last hour."""
+
+    async def show() -> models.CausePage:
+        async with connect(url, token) as client:
+            return await client.causes(joined(query), limit=min(limit, 1_000))
+
+    page = ask(show())
+    if json:
+        for one in page.items:
+            print_json(one)
+    else:
+        print_table(
+            CAUSE_COLUMNS,
+            (
+                (
+                    *(one.count, one.stream, one.code, one.message, one.last_seen, one.first_seen, one.rate),
+                    *(one.aggregates, one.groups, one.cause),
+                )
+                for one in page.items
+            ),
+            empty="no dead letter that matches",
+        )
+    say_note(page.note)
 
 
 @dlq.command("show")

@@ -14,6 +14,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from sidecar.model import Outgoing
 from tests.unit.api_harness import OPERATOR, READER, REPORTER, Sidecar, order, serving
 
 EVENT = {
@@ -28,6 +29,10 @@ FLOW = {
 DEAD_LETTER = {
     "id", "position", "origin", "stream", "group", "stage", "code", "message", "path", "event_id", "type", "trace_id",
     "aggregate_id", "failed_at", "attempts", "dialect", "state", "cause", "groups",
+}  # fmt: skip
+CAUSE = {
+    "cause", "stream", "stage", "code", "message", "path", "type", "schema", "count", "first_seen", "last_seen",
+    "oldest_age_s", "rate", "aggregates", "some_aggregates", "groups", "dialects", "latest",
 }  # fmt: skip
 STATUS = {
     "service", "version", "ready", "filling", "streams", "index", "exporters", "registry", "uptime_s",
@@ -142,6 +147,48 @@ async def test_dead_letters_are_listed_searched_and_shown(sidecar: Sidecar, http
     second = await _json(http, "/v1/dead-letters", limit=1, cursor=first["cursor"])
     assert {first["items"][0]["id"], second["items"][0]["id"]} == {one["id"] for one in listed["items"]}
     assert second["cursor"] is None
+
+
+async def test_dead_letters_read_as_their_causes(sidecar: Sidecar, http: httpx.AsyncClient) -> None:
+    for number in range(7):
+        await sidecar.pass_on(order(number, data={"total": [number]}))
+    await sidecar.pass_on(b"\x00\x00\x00\x00\x63rest")
+    page = await _json(http, "/v1/dead-letters/groups")
+    assert [one["count"] for one in page["items"]] == [7, 1]
+    assert (page["letters"], page["folded"], page["note"]) == (8, 0, None)
+    most = page["items"][0]
+    assert set(most) == CAUSE
+    assert (most["stream"], most["stage"], most["path"]) == ("orders", "schema", "data.total")
+    assert (most["aggregates"], most["some_aggregates"]) == (7, [f"o-{number}" for number in range(5)])
+    assert (most["groups"], most["dialects"]) == (["tracecar.shop"], ["tracecar"])
+    assert most["first_seen"] <= most["last_seen"]
+    assert most["rate"] == round(7 / 60, 3)
+    letters = (await _json(http, "/v1/dead-letters", query="code:schema.mismatch"))["items"]
+    assert {one["cause"] for one in letters} == {most["cause"]}
+    assert most["latest"] in {one["id"] for one in letters}
+    for query, count in (("aggregate:o-3", 1), ("body.data.total:3", 1), ("stream:payments", 0), ("since:1h", 8)):
+        found = await _json(http, "/v1/dead-letters/groups", query=query)
+        assert found["letters"] == count, query
+    assert len((await _json(http, "/v1/dead-letters/groups", limit=1))["items"]) == 1
+    await _problem(await http.get("/v1/dead-letters/groups", params={"query": "code:("}), 400)
+
+
+async def test_a_letter_without_the_record_is_shown_from_its_origin(sidecar: Sidecar, http: httpx.AsyncClient) -> None:
+    passed = await sidecar.pass_on(order(4), headers=(("h", b"1"),), key=b"o-4")
+    at = passed.event.position
+    origin = [("topic", at.stream), ("partition", str(at.partition)), ("offset", str(at.offset))]
+    headers = [(f"__dlq.errors.{name}", value.encode()) for name, value in (*origin, ("group", "billing"))]
+    sidecar.log.create("orders-dlt", 1)
+    sidecar.log.append(Outgoing("orders-dlt", None, None, tuple(headers)))
+    gone = [headers[0], headers[1], ("__dlq.errors.offset", b"99"), headers[3]]
+    sidecar.log.append(Outgoing("orders-dlt", b"k", b"kept", tuple(gone)))
+    letters = (await _json(http, "/v1/dead-letters", query="code:delivery.exhausted"))["items"]
+    assert [one["dialect"] for one in letters] == ["share-group", "share-group"]
+    lost, found = [await _json(http, f"/v1/dead-letters/{quote(one['id'], safe='')}") for one in letters]
+    assert (found["origin"], found["body"], found["headers"]) == (str(at), order(4), [["h", "1"]])
+    assert (found["key"], found["group"], found["omitted"]) == ("o-4", "billing", ["body", "headers", "key"])
+    assert (lost["body"], lost["headers"]) == ("kept", [])
+    assert "headers" in lost["payload_note"]
 
 
 async def test_schemas_tell_what_is_registered_and_seen(sidecar: Sidecar, http: httpx.AsyncClient) -> None:

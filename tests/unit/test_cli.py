@@ -20,7 +20,7 @@ import pytest_asyncio
 
 from sidecar.cli import main
 from tests.unit.api_harness import OPERATOR, READER, Sidecar, order, serving
-from tests.unit.test_api import BAD, DEAD_LETTER, EVENT, FLOW, STATUS, STREAM
+from tests.unit.test_api import BAD, CAUSE, DEAD_LETTER, EVENT, FLOW, STATUS, STREAM
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m[bold]x[/bold]\u202eright\n"
 """Control sequences, markup, a mark that turns the direction of writing, a line end."""
@@ -125,6 +125,9 @@ async def test_json_has_the_contracts_fields(sidecar: Sidecar) -> None:
         (["flows"], FLOW - {"events"}, 2),
         (["aggregate", "o-1"], {"aggregate_id", "events"}, 1),
         (["dlq", "list"], DEAD_LETTER, 1),
+        (["dlq", "groups", "code:schema.*"], CAUSE, 1),
+        (["dlq", "groups", "code:decode.*"], CAUSE, 0),
+        (["dialects"], {"dialect", "framework", "streams", "recognised_by", "read", "written"}, 11),
         (["streams"], STREAM, 2),
         (["schemas"], {"subject", "versions"}, 1),
         (["schemas", "orders-value"], {"subject", "text"}, 1),
@@ -176,7 +179,7 @@ async def test_what_is_not_there_yet_is_not_offered() -> None:
     for arguments in (["--help"], ["dlq", "--help"], ["aggregate", "--help"]):
         outcome = await tracecar(*arguments)
         assert outcome.code == 0
-        for word in ("replay", "discard", "restore", "tui", "dialects", "--at", "--diff", "groups", "import "):
+        for word in ("replay", "discard", "restore", "tui", "--at", "--diff", "import "):
             assert word not in outcome.out, (arguments, word)
 
 
@@ -205,7 +208,7 @@ async def test_in_a_pipe_columns_are_whole_and_plain(sidecar: Sidecar) -> None:
 async def test_on_a_terminal_tables_fit_its_width(sidecar: Sidecar, columns: int) -> None:
     await sidecar.pass_on(order(1, aggregateId="a" * 400))
     await sidecar.pass_on(BAD)
-    for arguments in (["events"], ["dlq", "list"], ["flow", "e-9"]):
+    for arguments in (["events"], ["dlq", "list"], ["dlq", "groups"], ["dialects"], ["flow", "e-9"]):
         shown = await on_a_terminal(*arguments, columns=columns, NO_COLOR="1", **_at(sidecar))
         rows = STYLE.sub("", shown).splitlines()
         assert len(rows) >= 2, arguments
@@ -225,7 +228,7 @@ async def test_nothing_in_an_event_reaches_the_terminal_as_control_or_markup(sid
     for arguments in (
         ["events"], ["events", "--full"], ["events", "--scan"], ["event", str(bad.event.position)], ["flows"],
         ["flow", str(bad.event.position)], ["aggregate", ESCAPES], ["dlq", "list"], ["dlq", "show", letter],
-        ["flow", ESCAPES + "nobody"], ["events", f"type:{ESCAPES}nonsense:("],
+        ["dlq", "groups"], ["flow", ESCAPES + "nobody"], ["events", f"type:{ESCAPES}nonsense:("],
     ):  # fmt: skip
         outcome = await within(*arguments, *(["--json"] if len(arguments) % 2 else []), **at)
         for text in (outcome.out, outcome.err):

@@ -41,6 +41,10 @@ def routes(answers: Answers) -> Sequence[HTTPRouteHandler]:
     async def dead_letters(search: QueryText = "", limit: Limit = 100, cursor: Cursor = None) -> models.DeadLetterPage:
         return await answers.dead_letters(search, limit, cursor)
 
+    @get("/v1/dead-letters/groups", summary="The causes of dead letters, those with the most letters first")
+    async def causes(search: QueryText = "", limit: Limit = 100) -> models.CausePage:
+        return await answers.causes(search, limit)
+
     @get("/v1/dead-letters/{id:str}", summary="One dead letter, with the record that it stands for")
     async def dead_letter(id: FromPath[str]) -> models.DeadLetter:
         return await answers.dead_letter(id_of(id))
@@ -61,4 +65,4 @@ def routes(answers: Answers) -> Sequence[HTTPRouteHandler]:
     async def status() -> models.ServiceStatus:
         return await answers.status()
 
-    return events, event, flows, flow, aggregate, dead_letters, dead_letter, schemas, schema, streams, status
+    return events, event, flows, flow, aggregate, dead_letters, causes, dead_letter, schemas, schema, streams, status
