@@ -68,6 +68,63 @@ class PartitionStatus(Struct, frozen=True):
     """This sidecar holds the lease."""
 
 
+SIDECAR_GROUPS = "tracecar."
+"""What the names of sidecars' own groups begin with, unless configured otherwise."""
+
+
+class Unacknowledged(Struct, frozen=True, gc=False):
+    """Redis: an entry that a group's member was given and has not acknowledged."""
+
+    offset: int
+    idle_ms: int
+    """Since it was last given to somebody."""
+    deliveries: int
+
+
+class GroupPartition(Struct, frozen=True):
+    """How far another consumer group is with one partition."""
+
+    partition: Partition
+    settled: int
+    """Everything below this offset is settled. Redis: the oldest entry that is pending, else behind the newest
+    delivered."""
+    end: int
+    """Behind the last record that the group can read."""
+    lag: int | None
+    """Records not settled yet; None where the server cannot say. On Kafka an upper bound, as in `PartitionStatus`."""
+    delivered: int | None = None
+    """Redis: everything below this offset was given to a member once; None where there are no deliveries."""
+    read: int | None = None
+    """Counts up by one for each record that the group reads; None where the server does not count."""
+    unacknowledged: tuple[Unacknowledged, ...] = ()
+    """Redis: the oldest pending entries."""
+    more_unacknowledged: bool = False
+    """There may be more than `unacknowledged` lists."""
+
+    def passed(self, offset: int) -> bool | None:
+        """Whether the group is done with the record at this offset; None where that is not known."""
+        if offset < self.settled:
+            return True
+        if self.delivered is None or offset >= self.delivered:
+            return False
+        if any(entry.offset == offset for entry in self.unacknowledged):
+            return False
+        if self.more_unacknowledged and (not self.unacknowledged or offset > self.unacknowledged[-1].offset):
+            return None
+        return True
+
+
+class GroupProgress(Struct, frozen=True):
+    """How far another consumer group is."""
+
+    group: str
+    members: int | None
+    """Who is in it now (Redis: consumers it knows, also those long gone); None where the server does not say, as of
+    Kafka's newer groups (KIP-848)."""
+    partitions: tuple[GroupPartition, ...]
+    """Those of the watched streams in which it has settled or was given something. Never empty."""
+
+
 class Finding(Struct, frozen=True):
     """One line of `tracecar check`: something that was tried, and what came out."""
 
@@ -142,6 +199,11 @@ class Broker(Protocol):
 
     async def status(self) -> list[PartitionStatus]:
         """How far every partition of the watched streams is, ours and other members'."""
+
+    async def groups(self) -> list[GroupProgress]:
+        """How far every other consumer group of the watched streams is, by name. Left out are sidecars' own groups
+        (ours, and those named `tracecar.…`), groups that we may not look at, and those beyond the first 1,000. Changes
+        nothing, and waits out no trouble for long."""
 
     async def inspect(self) -> list[Finding]:
         """Try every connection and permission that running would need, changing nothing. Does not need `start`, never

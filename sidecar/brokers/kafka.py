@@ -5,7 +5,7 @@
 - `kafka_membership`, `kafka_taking`, `kafka_tenure`: which partitions are ours, and from where
 - `kafka_fetching`, `kafka_records` (`kafka_inflating`, `kafka_plain`): from the broker's bytes to records
 - `kafka_settling` (read its head first), `kafka_producing`, `kafka_packing`, `kafka_topics`: letters and progress
-- `kafka_history`: looking back. `kafka_inspecting`: `tracecar check`
+- `kafka_history`: looking back. `kafka_groups`: how far others are. `kafka_inspecting`: `tracecar check`
 
 aiokafka gives the connections, the protocol's messages, the codecs and the group's coordination; its consumer and
 producer are not used: they cannot fence a partition before it is read, and cost more for each record."""
@@ -16,13 +16,14 @@ import asyncio
 import contextlib
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
 from aiokafka.structs import TopicPartition
 
 from sidecar import config
 from sidecar.brokers.kafka_cluster import LATEST, READ_UNCOMMITTED, Cluster
 from sidecar.brokers.kafka_fetching import Fetching
+from sidecar.brokers.kafka_groups import Groups
 from sidecar.brokers.kafka_history import History
 from sidecar.brokers.kafka_inspecting import inspect
 from sidecar.brokers.kafka_membership import Membership
@@ -37,7 +38,7 @@ from sidecar.brokers.kafka_topics import Topics
 from sidecar.dead_letters.naming import Naming
 from sidecar.errors import ConfigError, Disconnected, Fenced, Mistake, Outage
 from sidecar.model import Outgoing, Partition, Position, Record
-from sidecar.ports import Batch, Finding, Gap, Lease, PartitionStatus
+from sidecar.ports import Batch, Finding, Gap, GroupProgress, Lease, PartitionStatus
 
 LOOK_AGAIN = 1.0
 """Seconds after which reading looks for trouble where nothing comes."""
@@ -189,6 +190,9 @@ class KafkaBroker:
         ours = tenure is not None and not tenure.lost
         return PartitionStatus(Partition("kafka", tp.topic, tp.partition), settled, end, lag, ours=ours)
 
+    async def groups(self) -> list[GroupProgress]:
+        return await self._now.groups.look()
+
     async def inspect(self) -> list[Finding]:
         return await inspect(self._connecting, self._config, self.group, self._naming, self.wants)
 
@@ -200,7 +204,7 @@ class _Life:
         self,
         cluster: Cluster,
         group: str,
-        wants: object,
+        wants: Callable[[str], bool],
         start: config.Start,
         known: frozenset[TopicPartition],
         max_records: int,
@@ -212,12 +216,13 @@ class _Life:
         """The tenures, whose turn it is first."""
         self._moves: set[asyncio.Task[None]] = set()
         self.fetching = Fetching(cluster, self.news, self._moved)
-        self.membership = Membership(cluster, group, wants, self._assigned)  # type: ignore[arg-type]
+        self.membership = Membership(cluster, group, wants, self._assigned)
         self.topics = Topics(cluster)
         producing = Producing(cluster)
         self.publisher = Publisher(cluster, producing)
         self.settling = Settling(cluster, self.membership, producing, self.topics)
         self.history = History(cluster)
+        self.groups = Groups(cluster, group, wants)
         self._taking = Taking(cluster, self.membership, self.settling, start, known, self._taken)
 
     async def close(self, *, tell: bool) -> None:

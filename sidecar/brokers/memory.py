@@ -12,7 +12,16 @@ from sidecar.config import Start
 from sidecar.dead_letters.naming import Naming
 from sidecar.errors import Disconnected, Fenced, Outage
 from sidecar.model import Outgoing, Partition, Position, Record
-from sidecar.ports import Batch, Finding, Gap, Lease, PartitionStatus
+from sidecar.ports import (
+    SIDECAR_GROUPS,
+    Batch,
+    Finding,
+    Gap,
+    GroupPartition,
+    GroupProgress,
+    Lease,
+    PartitionStatus,
+)
 
 
 class MemoryBroker:
@@ -232,6 +241,22 @@ class MemoryBroker:
                 settled = group.settled.get(partition) if group is not None else None
                 lag = end - settled if settled is not None else None
                 found.append(PartitionStatus(partition, settled, end, lag, ours=partition in self._leases))
+        return found
+
+    async def groups(self) -> list[GroupProgress]:
+        self._fail("groups")
+        found = []
+        for name, group in sorted(self._log.groups.items()):
+            if name == self._group_name or name.startswith(SIDECAR_GROUPS):
+                continue
+            partitions = []
+            for partition, settled in sorted(group.settled.items()):
+                log = self._log.partition(partition)
+                if log is not None and self.wants(partition.stream):
+                    lag = max(0, log.end - settled)
+                    partitions.append(GroupPartition(partition, settled, log.end, lag, read=settled))
+            if partitions:
+                found.append(GroupProgress(name, len(group.members), tuple(partitions)))
         return found
 
     async def inspect(self) -> list[Finding]:

@@ -1,0 +1,155 @@
+"""What every broker promises about other consumer groups (`Broker.groups`), as tests: a foreign group reads some and
+stops."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+
+import pytest
+
+from sidecar.errors import Outage
+from sidecar.model import Outgoing, Partition, Position
+from sidecar.ports import Broker, GroupProgress
+from tests.contracts.broker_contract import BrokerHarness
+from tests.contracts.broker_reading import Reader, eventually
+
+
+class GroupsContract:
+    """An adapter's test module gives a fixture `harness`, as for `BrokerContract`."""
+
+    @pytest.fixture
+    async def harness(self) -> BrokerHarness:
+        raise NotImplementedError("an adapter's test module gives this fixture")
+
+    @pytest.fixture
+    def stream(self) -> str:
+        return f"orders-{uuid.uuid4().hex[:12]}"
+
+    @pytest.fixture
+    def group(self) -> str:
+        return f"tracecar.{uuid.uuid4().hex[:12]}"
+
+    @pytest.fixture
+    def foreign(self) -> str:
+        return f"billing-{uuid.uuid4().hex[:12]}"
+
+    async def _sent(self, harness: BrokerHarness, stream: str, count: int) -> list[Position]:
+        return await harness.produce(
+            [Outgoing(stream=stream, key=None, value=str(n).encode(), headers=(), partition=0) for n in range(count)]
+        )
+
+    async def _reads(
+        self, harness: BrokerHarness, stream: str, group: str, count: int, settle: int, batch: int = 2
+    ) -> tuple[Broker, Reader]:
+        """A member of `group` that is given `count` records, `batch` at a time, and settles the first `settle`."""
+        member = harness.broker(stream, group=group, max_records=batch)
+        await member.start()
+        reader = Reader(member)
+        await reader.__aenter__()
+        await reader.read(count)
+        filled = [one for one in reader.batches if one.records]
+        if settle:
+            await member.settle(filled[: settle // batch], [])
+        return member, reader
+
+    async def test_a_group_that_settled_some_is_seen_so_far(self, harness, stream, group, foreign):
+        await harness.create(stream)
+        positions = await self._sent(harness, stream, 10)
+        broker = harness.broker(stream, group=group)
+        await broker.start()
+        assert await self._of(broker, foreign) is None
+        member, reader = await self._reads(harness, stream, foreign, 10, settle=4)
+        found = await self._of(broker, foreign)
+        assert found is not None
+        assert found.members is None or found.members >= 1
+        (one,) = found.partitions
+        assert one.partition == Partition(harness.system, stream, 0)
+        assert positions[3].offset < one.settled <= positions[4].offset
+        assert one.end > positions[-1].offset
+        assert one.lag in (6, None)
+        assert [one.passed(position.offset) for position in positions] == [True] * 4 + [False] * 6
+        if harness.partitioned:
+            assert one.delivered is None
+            assert one.unacknowledged == ()
+        else:
+            assert one.delivered is not None
+            assert one.delivered > positions[-1].offset
+            assert [entry.offset for entry in one.unacknowledged] == [position.offset for position in positions[4:]]
+            assert all(entry.deliveries >= 1 and entry.idle_ms >= 0 for entry in one.unacknowledged)
+        await reader.__aexit__(None, None, None)
+        await member.close()
+        await broker.close()
+
+    async def test_a_group_that_has_read_all_has_no_lag(self, harness, stream, group, foreign):
+        await harness.create(stream)
+        positions = await self._sent(harness, stream, 4)
+        broker = harness.broker(stream, group=group)
+        await broker.start()
+        member, reader = await self._reads(harness, stream, foreign, 4, settle=4)
+        before = await self._of(broker, foreign)
+        assert before is not None
+        assert before.partitions[0].lag in (0, None)
+        assert before.partitions[0].settled >= before.partitions[0].end
+        (later,) = await self._sent(harness, stream, 1)
+        await reader.read(5)
+        after = await self._of(broker, foreign)
+        assert after is not None
+        (one,) = after.partitions
+        assert one.lag in (1, None)
+        assert one.passed(positions[-1].offset) is True
+        assert one.passed(later.offset) is False
+        await reader.__aexit__(None, None, None)
+        await member.close()
+        await broker.close()
+
+    async def test_sidecars_and_groups_of_other_streams_are_left_out(self, harness, stream, group, foreign):
+        await harness.create(stream)
+        await harness.create(f"{stream}-other")
+        await self._sent(harness, stream, 2)
+        await self._sent(harness, f"{stream}-other", 2)
+        broker, own = await self._reads(harness, stream, group, 2, settle=2)
+        members = [
+            (broker, own),
+            await self._reads(harness, stream, f"{group}-other-sidecar", 2, settle=2),
+            await self._reads(harness, f"{stream}-other", foreign, 2, settle=2),
+            await self._reads(harness, stream, f"{foreign}-both", 2, settle=2),
+        ]
+        mine = [one.group for one in await broker.groups()]
+        assert [name for name in mine if name.startswith((group, foreign))] == [f"{foreign}-both"]
+        assert mine == sorted(mine)
+        for member, reader in members:
+            await reader.__aexit__(None, None, None)
+            await member.close()
+
+    async def test_a_group_stays_where_its_members_left_it(self, harness, stream, group, foreign):
+        await harness.create(stream)
+        positions = await self._sent(harness, stream, 6)
+        broker = harness.broker(stream, group=group)
+        await broker.start()
+        member, reader = await self._reads(harness, stream, foreign, 6, settle=2)
+        await reader.__aexit__(None, None, None)
+        await member.close()
+
+        async def as_left() -> bool:
+            found = await self._of(broker, foreign)
+            return found is not None and [found.partitions[0].passed(p.offset) for p in positions] == [
+                True,
+                True,
+                False,
+                False,
+                False,
+                False,
+            ]
+
+        await eventually(as_left)
+        await broker.close()
+
+    async def test_a_broker_that_is_not_there_is_an_outage_or_knows_nobody(self, harness):
+        broker = harness.unreachable()
+        with contextlib.suppress(Outage):
+            assert await broker.groups() == []
+        await broker.close()
+
+    async def _of(self, broker: Broker, group: str) -> GroupProgress | None:
+        return next((one for one in await broker.groups() if one.group == group), None)

@@ -1,0 +1,54 @@
+"""The Kafka broker tells how far other groups are, on a real Kafka: also librdkafka's, and newer ones (KIP-848)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from sidecar.demo.embedded_kafka import EmbeddedKafka
+from tests.contracts.groups_contract import GroupsContract
+from tests.contracts.test_broker_kafka import KafkaHarness
+
+pytestmark = pytest.mark.kafka
+
+
+def read_and_stop(servers: str, group: str, topic: str, count: int, protocol: str) -> None:
+    """Another program's consumer that commits after `count` records and ends."""
+    from confluent_kafka import Consumer
+
+    settings = {"bootstrap.servers": servers, "group.id": group, "auto.offset.reset": "earliest"}
+    settings |= {"enable.auto.commit": "false", "group.protocol": protocol, "log_level": "0"}
+    consumer = Consumer(settings)
+    consumer.subscribe([topic])
+    seen = 0
+    while seen < count:
+        message = consumer.poll(1.0)
+        if message is not None and message.error() is None:
+            seen += 1
+            consumer.commit(message, asynchronous=False)
+    consumer.close()
+
+
+class TestKafkaGroups(GroupsContract):
+    @pytest.fixture
+    async def harness(self, kafka: EmbeddedKafka) -> AsyncIterator[KafkaHarness]:
+        harness = KafkaHarness(kafka.bootstrap_servers)
+        yield harness
+        await harness.close()
+
+    @pytest.mark.parametrize("protocol", ["classic", "consumer"])
+    async def test_groups_of_other_programs_are_seen(self, harness, stream, group, foreign, protocol):
+        await harness.create(stream)
+        positions = await self._sent(harness, stream, 5)
+        broker = harness.broker(stream, group=group)
+        await broker.start()
+        await asyncio.to_thread(read_and_stop, harness.servers, foreign, stream, 3, protocol)
+        found = await self._of(broker, foreign)
+        assert found is not None
+        (one,) = found.partitions
+        assert (one.settled, one.end, one.lag) == (3, 5, 2)
+        assert [one.passed(position.offset) for position in positions] == [True, True, True, False, False]
+        assert found.members == (0 if protocol == "classic" else None)
+        await broker.close()
