@@ -59,7 +59,7 @@ class Edge:
         if refusal is not None:
             await _refuse(send, refusal)
             return
-        scope["path"] = _one_segment(scope["raw_path"].decode("latin-1"), scope["path"])
+        scope["path"] = _one_segment(scope["raw_path"].decode("utf-8", "surrogateescape"), scope["path"])
 
         async def sending(message: object) -> None:
             if message["type"] == "http.response.start":  # type: ignore[index]
@@ -105,10 +105,14 @@ def _one_segment(raw: str, path: str) -> str:
     """The path with its id, if it has one, as one segment."""
     raw = raw.partition("?")[0]
     if match := _STREAM.fullmatch(raw):
-        return match[1] + quote(_id(match[2]), safe="") + match[3]
+        return match[1] + _quoted(_id(match[2])) + match[3]
     if match := _ID.fullmatch(raw):
-        return match[1] + quote(_id(match[2]), safe="")
+        return match[1] + _quoted(_id(match[2]))
     return path
+
+
+def _quoted(id: str) -> str:
+    return quote(id, safe="", errors="surrogateescape")
 
 
 def _id(written: str) -> str:

@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from sidecar.model import Outgoing
+from sidecar.api.edge import _one_segment
 from tests.unit.api_harness import OPERATOR, READER, REPORTER, Sidecar, order, serving
 
 EVENT = {
@@ -322,6 +323,16 @@ async def test_aggregate_ids_may_hold_anything(sidecar: Sidecar, http: httpx.Asy
         await sidecar.pass_on(order(1, eventId=id, aggregateId=id))
         found = await _json(http, f"/v1/aggregates/{quote(id, safe='')}")
         assert [one["event_id"] for one in found["events"]] == [id]
+
+
+async def test_ids_that_are_not_utf8_are_looked_for_like_others(sidecar: Sidecar, http: httpx.AsyncClient) -> None:
+    for path in ("/v1/flows/%ff%fe", "/v1/aggregates/%ff", "/v1/events/redis%3A%2F%2F%25FF%2F1-1", "/v1/schemas/%80"):
+        await _problem(await http.get(path), 404)
+    await _problem(await http.post("/v1/streams/%ff/resume"), 404)
+
+
+async def test_ids_typed_without_encoding_are_utf8() -> None:
+    assert _one_segment("/v1/aggregates/\u00fc/1", "") == "/v1/aggregates/%C3%BC%2F1"
 
 
 # --- who may ask ----------------------------------------------------------------------------------------------------
