@@ -26,8 +26,8 @@ _INDEX = re.compile(r"\[\d+\]")
 MAX_MESSAGE = 2_000
 MOST_CAUSES = 1_000
 """Causes that are told apart at the same time; beyond it those with the fewest letters are counted together."""
-MOST_REMEMBERED = 200_000
-"""Origins and aggregates that are remembered to count each once, some 100 bytes each."""
+MOST_REMEMBERED = 300_000
+"""Origins and aggregates that are remembered to count each once, some 60 bytes each."""
 FEW = 5
 """Aggregates that are named."""
 MOST_GROUPS = 20
@@ -88,6 +88,7 @@ class Causes:
         self._recently = now - HOUR
         self._found: dict[str, Cause] = {}
         self._seen: set[int] = set()
+        self._full = False
         self.letters = 0
         self.folded = 0
         """Letters of causes that are told apart no more, as there are too many."""
@@ -134,7 +135,7 @@ class Causes:
             notes.append(
                 f"there are more causes than the {MOST_CAUSES} that are told apart: {self.folded} letters are of others"
             )
-        if len(self._seen) >= MOST_REMEMBERED:
+        if self._full:
             notes.append(
                 f"only {MOST_REMEMBERED} origins and aggregates are remembered: beyond these each letter counts, "
                 "and aggregates are at least as many as said"
@@ -147,6 +148,8 @@ class Causes:
             return False
         if len(self._seen) < MOST_REMEMBERED:
             self._seen.add(what)
+        else:
+            self._full = True
         return True
 
     def _shrink(self, latest: Cause | None) -> None:
