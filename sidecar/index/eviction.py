@@ -13,7 +13,7 @@ from itertools import islice
 from sidecar.correlation.derived import derived
 from sidecar.correlation.joining import components
 from sidecar.correlation.moments import appended
-from sidecar.index.packing import Packed, event_of, unpack
+from sidecar.index.packing import Packed, unpack
 from sidecar.index.segment import (
     CAUSED,
     CORRELATIONS,
@@ -154,8 +154,7 @@ class Eviction:
 
 
 def _event(segment: Segment, slot: int) -> Event:
-    packed = unpack(segment.packed[slot])
-    return event_of(packed, segment.logs[packed.place])
+    return segment.event(unpack(segment.packed[slot]))
 
 
 def _shared(one: Segment, other: Segment, join: Collection[str]) -> Iterator[_Seed]:

@@ -34,8 +34,10 @@ async def component(reading: Reading, start: Event) -> Component:
             if key in seen:
                 continue
             seen.add(key)
-            joined = await _joined(reading, key)
+            joined = {} if key in reading.broken else await _joined(reading, key)
             if len(joined) > reading.max_flow:
+                reading.broken.add(key)
+            if key in reading.broken:
                 broken.append(spelled(key))
                 continue
             for position, other in joined.items():
@@ -52,15 +54,17 @@ async def draw(reading: Reading, held: Component) -> Flow:
     await reading.turn(len(events))
     parents = facts(events)
     await reading.turn(len(events))
-    orphans = {event.producer for event, parent in zip(events, parents, strict=True) if parent is None}
-    orphans.discard(events[0].producer if len(events) == 1 else None)
+    # The earliest event can have no inferred parent, and is mostly the only one without any.
+    orphans = {events[number].producer for number in range(1, len(events)) if parents[number] is None}
     consumed = {producer: await consumption(reading, producer) for producer in orphans if producer is not None}
     guesses = inferred(events, parents, consumed)
     await reading.turn(len(events))
     order, depths = forest([guesses.get(number, parent) for number, parent in enumerate(parents)])
     nodes = []
+    await reading.ready(events[0])
     for number in order:
         await reading.turn()
+        await reading.ready(events[number])
         nodes.append(placed(number, events, parents, guesses, depths, reading.trace_id_of, reading.standing))
     return Flow(trace_id=reading.trace_id_of(events[0]), nodes=nodes, broken_keys=broken)
 
@@ -113,26 +117,29 @@ async def consumption(reading: Reading, producer: str) -> set[Stream]:
         if producer not in effects.causes:
             continue
         for causes in reading.segments:
-            found |= _consumed(effects, causes, producer)
-            await reading.turn()
+            version = (len(effects.packed), len(effects.dead), len(causes.packed), len(causes.dead))
+            known = effects.consumption.get((producer, causes.serial))
+            if known is None or known[0] != version:
+                known = version, _consumed(effects, causes, producer)
+                effects.consumption[producer, causes.serial] = known
+                await reading.turn(1 + len(effects.causes[producer]) // 32)
+            found |= known[1]
     return found
 
 
 def _consumed(effects: Segment, causes: Segment, producer: str) -> frozenset[Stream]:
-    """The same for effects in one segment and causes in another, remembered until either changes."""
-    version = (len(effects.packed), len(effects.dead), len(causes.packed), len(causes.dead))
-    known = effects.consumption.get((producer, causes.serial))
-    if known is not None and known[0] == version:
-        return known[1]
+    """The same for effects in one segment and causes in another."""
     if producer in effects.doubtful:
         _recount(effects, producer)
     places: set[int] = set()
-    for bits in effects.causes[producer] & causes.tables[IDS].keys():
-        places.update(packed.place for _, packed in causes.chain(IDS, bits))
+    ids = causes.tables[IDS]
+    for bits in effects.causes[producer] & ids.keys():
+        if bits in causes.firsts or ids[bits] in causes.dead:
+            places.update(packed.place for _, packed in causes.chain(IDS, bits))
+        else:
+            places.add(causes.places[ids[bits]])
     logs = causes.logs
-    found = frozenset((logs[place].system, logs[place].stream) for place in places)
-    effects.consumption[producer, causes.serial] = (version, found)
-    return found
+    return frozenset((logs[place].system, logs[place].stream) for place in places)
 
 
 def _recount(segment: Segment, producer: str) -> None:

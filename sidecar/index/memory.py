@@ -69,7 +69,7 @@ class MemoryIndex:
         """Without its place in its flow: `parent` is None and `depth` 0, as in all answers but flows."""
         reading = self._reading()
         event = reading.at(position)
-        return None if event is None else reading.node(event)
+        return None if event is None else await reading.node(event)
 
     async def lookup(self, id: str) -> list[Node]:
         """Without their places in their flows."""
@@ -80,7 +80,7 @@ class MemoryIndex:
                 found[event.position] = event
                 if len(found) >= 4 * MOST_FOUND:
                     found = _newest_of(found.values())
-        return [reading.node(event) for event in _newest_of(found.values()).values()]
+        return [await reading.node(event) for event in _newest_of(found.values()).values()]
 
     async def flow(self, id: str) -> Flow | None:
         """Of several flows the one of the latest event that has the id."""
@@ -122,7 +122,7 @@ class MemoryIndex:
             await reading.turn()
             found[event.position] = event
         latest = heapq.nlargest(limit, found.values(), key=moment)
-        return [reading.node(event) for event in latest[::-1]]
+        return [await reading.node(event) for event in latest[::-1]]
 
     async def newest(
         self,
@@ -143,7 +143,7 @@ class MemoryIndex:
             await reading.turn()
             if len(nodes) == limit:
                 return Page(nodes, cursor_of(nodes[-1].event) if nodes else cursor)
-            nodes.append(reading.node(event))
+            nodes.append(await reading.node(event))
         return Page(nodes, None)
 
     def _reading(self) -> Reading:

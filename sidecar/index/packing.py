@@ -17,6 +17,7 @@ from sidecar.model import Event, Partition, Rejection, SchemaRef, TraceOrigin
 LONGEST_TEXT = 512
 """Characters of an id or name that are kept whole; a longer one is cut, and told apart from others by its hash."""
 LONGEST_MESSAGE = 2_000
+MOST_SCHEMAS = 4_096
 LONGEST = 4_096
 """Bytes of a packed event beyond which its texts are looked at one by one."""
 
@@ -75,7 +76,8 @@ class Packed(Struct, array_like=True, frozen=True, gc=False):
     correlation_id: str | None
     causation_id: str | None
     producer: str | None
-    schema: SchemaRef | None
+    schema: int | SchemaRef | None
+    """Its number in `Schemas`."""
     unchecked: bool
     rejection: Rejection | None
     replay_of: str | None
@@ -87,7 +89,36 @@ head = msgspec.msgpack.Decoder(Head).decode
 unpack = msgspec.msgpack.Decoder(Packed).decode
 
 
-def event_of(packed: Packed, log: Partition) -> Event:
+class Schemas:
+    """Schemas by number. What is beyond the bound has none, and is packed whole."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, int] = {}
+        """Numbers by identity of the schema: events of one schema share the object."""
+        self._numbers: dict[SchemaRef, int] = {}
+        self._schemas: list[SchemaRef] = []
+        self._alive: list[SchemaRef] = []
+
+    def number(self, schema: SchemaRef | None) -> int | SchemaRef | None:
+        """What to pack of a schema."""
+        if schema is None:
+            return None
+        number = self._numbers.get(schema)
+        if number is None:
+            if len(self._schemas) >= MOST_SCHEMAS:
+                return schema
+            number = self._numbers[schema] = len(self._schemas)
+            self._schemas.append(schema)
+        if len(self._alive) < MOST_SCHEMAS:
+            self.known[id(schema)] = number
+            self._alive.append(schema)
+        return number
+
+    def of(self, packed: int | SchemaRef | None) -> SchemaRef | None:
+        return self._schemas[packed] if isinstance(packed, int) else packed
+
+
+def event_of(packed: Packed, log: Partition, schemas: Schemas) -> Event:
     """The event again."""
     trace = packed.trace
     return Event(
@@ -108,7 +139,7 @@ def event_of(packed: Packed, log: Partition) -> Event:
         correlation_id=packed.correlation_id,
         causation_id=packed.causation_id,
         producer=packed.producer,
-        schema=packed.schema,
+        schema=schemas.of(packed.schema),
         unchecked=packed.unchecked,
         rejection=packed.rejection,
         replay_of=packed.replay_of,

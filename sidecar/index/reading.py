@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Collection, Iterator
 from sidecar.correlation.derived import cause_of, derived, source
 from sidecar.correlation.duplicates import MOST_ALIKE, original_of, status_of
 from sidecar.correlation.flows import Standing
+from sidecar.correlation.joining import Key
 from sidecar.correlation.moments import appended
-from sidecar.index.packing import event_of, unpack
+from sidecar.index.packing import unpack
 from sidecar.index.segment import (
     AGGREGATES,
     CAUSED,
@@ -40,6 +41,9 @@ class Reading:
         self._store = store
         self.segments = [segment for segment in store.segments if len(segment)]
         self.join, self.max_flow = join, max_flow
+        self.broken: set[Key] = set()
+        """Keys that are known to join too many."""
+        self._id_tables = [segment.tables[IDS] for segment in self.segments]
         self._roots: dict[str, str] = {}
         self._firsts: dict[str, Event | None] = {}
         self._alike: dict[str, list[Event]] = {}
@@ -55,8 +59,7 @@ class Reading:
     # --- events under a key
 
     def event(self, segment: Segment, slot: int) -> Event:
-        packed = unpack(segment.packed[slot])
-        return event_of(packed, segment.logs[packed.place])
+        return segment.event(unpack(segment.packed[slot]))
 
     def at(self, position: Position) -> Event | None:
         place = self._store.places.known(position.system, position.stream, position.partition)
@@ -67,7 +70,7 @@ class Reading:
         for segment in reversed(self.segments):
             if bits in segment.tables[table]:
                 for _, packed in segment.chain(table, bits):
-                    yield event_of(packed, segment.logs[packed.place])
+                    yield segment.event(packed)
 
     def with_id(self, event_id: str) -> Iterator[Event]:
         return (event for event in self.chained(IDS, text_bits(event_id)) if event.event_id == event_id)
@@ -93,6 +96,7 @@ class Reading:
         """Events that say nothing, and for which this trace id is derived."""
         for event in self.chained(DERIVED, derived_bits(trace_id)):
             await self.turn()
+            await self.ready(event)
             if event.trace_id is None and self.trace_id_of(event) == trace_id:
                 yield event
         # Others derive it from their root: all that the root's followers caused, one after the other.
@@ -107,6 +111,7 @@ class Reading:
             seen.add(cause)
             for event in self.caused_by(cause):
                 await self.turn()
+                await self.ready(event)
                 if event.event_id is not None and event.event_id not in seen:
                     waiting.add(event.event_id)
                 rooted = event.trace_id is None and event.correlation_id is None and cause_of(event) is not None
@@ -128,7 +133,7 @@ class Reading:
             slot = segment.firsts.get(bits, slot)
             event = self.event(segment, slot)
             if slot in segment.dead or event.event_id != event_id:
-                events = [event_of(packed, segment.logs[packed.place]) for _, packed in segment.chain(IDS, bits)]
+                events = [segment.event(packed) for _, packed in segment.chain(IDS, bits)]
                 same = [other for other in events if other.event_id == event_id]
                 if not same:
                     continue
@@ -147,6 +152,11 @@ class Reading:
         return status_of(event, original), original is not None and original.digest != event.digest
 
     def _original(self, event: Event, event_id: str) -> Event | None:
+        bits, seen = text_bits(event_id), 0
+        for table in self._id_tables:
+            seen += bits in table
+        if seen == 1 and not any(bits in segment.firsts for segment in self.segments):
+            return None  # by far the most: the id was seen once, so here
         first = self.first(event_id)
         if first is None or first.position == event.position:
             return None
@@ -160,8 +170,20 @@ class Reading:
             self._alike[event_id] = alike
         return original_of(event, self._alike[event_id])
 
-    def node(self, event: Event) -> Node:
+    async def ready(self, event: Event) -> None:
+        """Follow the causes of an event whose trace id is derived from its root: the way may be long."""
+        if event.trace_id is not None or event.correlation_id is not None:
+            return
+        cause, walked = cause_of(event), set[str]()
+        while cause is not None and cause not in self._roots and cause not in walked:
+            walked.add(cause)
+            first = self.first(cause)
+            cause = None if first is None else cause_of(first)
+            await self.turn(4)
+
+    async def node(self, event: Event) -> Node:
         """An event by itself: where it stands in its flow is not worked out."""
+        await self.ready(event)
         status, changed = self.standing(event)
         return Node(
             event=event,

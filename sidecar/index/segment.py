@@ -10,13 +10,14 @@ texts, which nobody outside can aim at, and for derived trace ids from their BLA
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 
 from sidecar.correlation.derived import derived, own_name, stands_alone
 from sidecar.correlation.parents import Stream
-from sidecar.index.packing import Packed, head, pack, unpack
-from sidecar.model import Event, Partition
+from sidecar.index.packing import Packed, Schemas, event_of, head, pack, unpack
+from sidecar.model import Event, Partition, SchemaRef
 
 BITS = (1 << 60) - 1
 BEFORE = ("before_id", "before_trace", "before_aggregate", "before_correlation", "before_caused", "before_derived")
@@ -96,18 +97,23 @@ class Segment:
         "logs",
         "order",
         "packed",
+        "places",
         "runs",
+        "schemas",
         "serial",
         "size",
         "tables",
     )
 
-    def __init__(self, serial: int, logs: list[Partition]) -> None:
+    def __init__(self, serial: int, logs: list[Partition], schemas: Schemas) -> None:
         self.logs = logs
         """Partitions by their number in packed events."""
+        self.schemas = schemas
         self.serial = serial
         """Later segments have higher ones."""
         self.packed: list[bytes] = []
+        self.places = array("I")
+        """For each slot the number of its partition."""
         self.dead: set[int] = set()
         """Slots whose events were replaced or moved away."""
         self.tables: tuple[dict[int, int], ...] = ({}, {}, {}, {}, {}, {})
@@ -160,7 +166,7 @@ class Segment:
         )
         before = [None if key is None else table.get(key) for key, table in zip(keys, self.tables, strict=True)]
         offset = event.position.offset
-        data = pack(packable(place, offset, event, before, trace))
+        data = pack(packable(place, offset, event, before, trace, self.schemas.number(event.schema)))
         self.packed.append(data)
         self.size += len(data)
         for key, table in zip(keys, self.tables, strict=True):
@@ -180,6 +186,10 @@ class Segment:
         if runs is None:
             runs = self.runs[place] = Runs()
         runs.add(low, high, start, end)
+        self.places.extend([place] * (end - start))
+
+    def event(self, packed: Packed) -> Event:
+        return event_of(packed, self.logs[packed.place], self.schemas)
 
     def names(self, producer: str | None, bits: int) -> None:
         """Note that an event of this producer names a cause."""
@@ -209,14 +219,20 @@ class Segment:
     def ordered(self) -> list[int]:
         """All slots by append time, then position; dead ones too. Events come nearly in order, so what was sorted
         before is kept but for its end."""
-        order, count = self.order, len(self.packed)
-        if len(order) < count:
-            new = sorted(slots(count)[len(order) : count], key=self.appended)
-            first = self.appended(new[0])
-            keep = bisect_right(order, first, key=self.appended)
-            new += order[keep:]
-            del order[keep:]
-            order += sorted(new, key=self.appended)
+        order, begin = self.order, len(self.order)
+        if begin == len(self.packed):
+            return order
+        logs, numbers = self.logs, slots(len(self.packed))
+        keyed = [
+            (found.appended_at, logs[found.place], found.offset_high << 64 | found.offset, slot)
+            for slot, found in zip(numbers[begin : len(self.packed)], map(head, self.packed[begin:]), strict=True)
+        ]
+        keyed.sort()
+        keep = bisect_right(order, keyed[0][:3], key=self.appended)
+        overlapping = order[keep:]
+        del order[keep:]
+        new = [slot for *_, slot in keyed]
+        order += sorted(overlapping + new, key=self.appended) if overlapping else new
         return order
 
     def chain(self, table: int, bits: int) -> Iterator[tuple[int, Packed]]:
@@ -246,7 +262,12 @@ class Segment:
 
 
 def packable(
-    place: int, offset: int, event: Event, before: list[int | None], trace: bytes | None
+    place: int,
+    offset: int,
+    event: Event,
+    before: list[int | None],
+    trace: bytes | None,
+    schema: int | SchemaRef | None,
 ) -> tuple[object, ...]:
     """What is packed of an event, in the order of `Packed`."""
     return (
@@ -270,7 +291,7 @@ def packable(
         event.correlation_id,
         event.causation_id,
         event.producer,
-        event.schema,
+        schema,
         event.unchecked,
         event.rejection,
         event.replay_of,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 
-from sidecar.index.packing import LONGEST, event_of, kept, pack, unpack
+from sidecar.index.packing import LONGEST, Schemas, kept, pack, unpack
 from sidecar.index.places import Place, Places
 from sidecar.index.segment import BITS, Segment, slots
-from sidecar.model import Event
+from sidecar.model import Event, SchemaRef
 
 SEGMENTS = 20
 """Into how many segments the bound is divided: fewer make eviction coarser, more make look-ups slower."""
@@ -30,6 +30,7 @@ class Store:
         self.segments: list[Segment] = []
         """By serial."""
         self.places = Places()
+        self.schemas = Schemas()
         self.count = 0
         self.size = 0
         """Bytes of all packed events, replaced ones too."""
@@ -55,6 +56,7 @@ class Store:
         numbers = slots(end)[start:end]
         append, place_number, wide = packed.append, place.number, place.wide
         last, limit = place.last, place.limit
+        schemas, known_schemas = self.schemas, self.schemas.known
         ids, traces, aggregates, correlations, caused, derived = segment.tables
         low, high, offset_high, size = position.offset, _LONG_AGO, 0, 0
         odd: Event | None = None
@@ -95,6 +97,10 @@ class Store:
                     caused_bits, derived_bits, named = segment.rare(event)
                     before_caused = None if caused_bits is None else caused.get(caused_bits)
                     before_derived = None if derived_bits is None else derived.get(derived_bits)
+                schema: int | SchemaRef | None = event.schema
+                if schema is not None:
+                    number = known_schemas.get(id(schema))
+                    schema = schemas.number(event.schema) if number is None else number
                 appended_at = event.appended_at
                 low_bits = offset
                 if wide:
@@ -126,7 +132,7 @@ class Store:
                         correlation_id,
                         causation_id,
                         event.producer,
-                        event.schema,
+                        schema,
                         event.unchecked,
                         event.rejection,
                         event.replay_of,
@@ -202,7 +208,7 @@ class Store:
     def fresh(self, age: int) -> Segment:
         """A new segment that takes nothing in but what is moved there."""
         self._serial += 1
-        segment = Segment(self._serial, self.places.logs)
+        segment = Segment(self._serial, self.places.logs, self.schemas)
         segment.age = age
         self.segments.append(segment)
         return segment
@@ -212,7 +218,7 @@ class Store:
         found = self.find(place, event.position.offset)
         if found is not None:
             segment, slot = found
-            held = event_of(unpack(segment.packed[slot]), place.log)
+            held = segment.event(unpack(segment.packed[slot]))
             held.observed_at = event.observed_at
             if held == event:
                 return
