@@ -67,6 +67,8 @@ class Pipeline:
         self._judge, self._catalog = judge, catalog
         self.reached = False
         """Whether the broker answered and its group was joined."""
+        self.unreached: str | None = None
+        """Why it was not, when it was last tried."""
         self._way = Way(
             broker=broker,
             judge=judge,
@@ -85,10 +87,10 @@ class Pipeline:
         while True:
             try:
                 await self.broker.start()
-                self.reached, wait = True, 0.2
+                self.reached, self.unreached, wait = True, None, 0.2
                 await self._read()
             except Outage as error:
-                self.reached = False
+                self.reached, self.unreached = False, str(error)
                 log.warning("the broker cannot be reached", system=self.broker.system, reason=str(error))
                 await self._forget_lanes()
                 with contextlib.suppress(TracecarError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from sidecar.decoding.catalog import Catalog
 from sidecar.errors import TracecarError
 from sidecar.live import Live
 from sidecar.pipeline import Pipeline
-from sidecar.ports import Exporter, Index, PartitionStatus
+from sidecar.ports import Exporter, Gap, Index, PartitionStatus
 from sidecar.times import rfc3339
 
 FRESH_SECONDS = 1.0
@@ -61,13 +61,17 @@ class Status:
         for pipeline in parts.pipelines:
             partitions, unreachable = await self._partitions(pipeline)
             streams += self._streams(pipeline, partitions)
-            if unreachable is not None:
-                trouble.append(f"{pipeline.broker.system}: {unreachable}")
+            if (reason := pipeline.unreached or unreachable) is not None:
+                trouble.append(f"{pipeline.broker.system} is not reached: {reason}")
+            else:
+                trouble += self._unread(pipeline, partitions)
         held = parts.index.coverage()
         live = parts.live
         for stream in streams:
             if stream.held is not None:
                 trouble.append(f"{stream.stream} is held: {stream.held.reason}")
+            if stream.gaps:
+                trouble.append(_lost(parts.counters.of(stream.system, stream.stream).gaps[-1], stream.gaps))
         bound = parts.config.index.memory
         return models.ServiceStatus(
             service=parts.config.service,
@@ -91,6 +95,23 @@ class Status:
             live=models.LiveStatus(subscribers=live.subscribers, dropped=live.dropped),
             trouble=trouble,
         )
+
+    def _unread(self, pipeline: Pipeline, partitions: Sequence[PartitionStatus]) -> list[str]:
+        """What the configuration names and is not read."""
+        if not pipeline.reached:
+            return []
+        kafka, redis = self._parts.config.sources.kafka, self._parts.config.sources.redis
+        named: Iterable[str] = ()
+        if pipeline.broker.system == "kafka" and kafka is not None:
+            named = (name for name in kafka.topics if not name.startswith("^"))
+        elif pipeline.broker.system == "redis" and redis is not None:
+            named = (name for name in redis.streams if not set("*?[") & set(name))
+        there = {one.partition.stream for one in partitions}
+        return [
+            f"{name} is not read: it is not there, or we are not allowed to (tracecar check says which)"
+            for name in dict.fromkeys(named)
+            if name not in there
+        ]
 
     async def _partitions(self, pipeline: Pipeline) -> tuple[list[PartitionStatus], str | None]:
         now = time.monotonic()
@@ -142,3 +163,13 @@ class Status:
             reason=held.hold.reason,
             partitions=[str(partition) for partition in held.partitions],
         )
+
+
+def _lost(latest: Gap, times: int) -> str:
+    """What a gap means to a person. The end of one is the first offset that was read again."""
+    partition = latest.partition
+    more = "" if times == 1 else f" (the latest of {times} times since the start)"
+    return (
+        f"{partition.stream}: records were gone before they were read, from {partition.at(latest.wanted)} "
+        f"to before {partition.at(latest.resumed)}: {latest.reason}{more}"
+    )

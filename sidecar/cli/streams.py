@@ -72,12 +72,17 @@ def _print_streams(found: list[models.StreamStatus]) -> None:
                 one.events,
                 one.rejected,
                 one.rate,
-                "flows" if one.held is None else f"held {one.held.reason}",
+                _state(one),
             )
             for one in found
         ),
         empty="no stream is watched yet",
     )
+
+
+def _state(one: models.StreamStatus) -> str:
+    state = "flows" if one.held is None else f"held {one.held.reason}"
+    return f"{state}, {one.gaps} times records were gone unread" if one.gaps else state
 
 
 @streams.command()

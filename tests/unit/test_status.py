@@ -1,0 +1,85 @@
+"""What `tracecar status` says of a sidecar that is not well."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from sidecar.config import Config, Redis, Sources
+from sidecar.errors import Outage
+from sidecar.index.memory import MemoryIndex
+from sidecar.live import Live
+from sidecar.model import Partition
+from sidecar.ports import PartitionStatus
+from sidecar.status import Status
+from tests.unit.pipeline_harness import Harness, harness, until
+
+
+class Named:
+    """The memory broker under the name of the one that the configuration names."""
+
+    def __init__(self, broker: Any, *streams: str) -> None:
+        self._broker, self._streams, self.system = broker, streams, "redis"
+
+    async def status(self) -> list[PartitionStatus]:
+        return [PartitionStatus(Partition("redis", stream, 0), 0, 0, 0) for stream in self._streams]
+
+
+@dataclass
+class Parts:
+    one: Harness
+    live: Live = field(default_factory=Live)
+    started: float = field(default_factory=time.monotonic)
+    exporters: tuple[()] = ()
+
+    def __post_init__(self) -> None:
+        self.config, self.counters, self.catalog = self.one.config, self.one.counters, self.one.catalog
+        self.pipelines = [self.one.pipeline]
+        self.index = MemoryIndex(1_000, join=self.config.correlation.join, max_flow=1_000)
+
+
+async def test_a_broker_that_is_not_reached_is_told_with_the_reason() -> None:
+    one = harness()
+    one.broker.fail_next("start", Outage("connection refused", retry_after=60))
+    async with one.running():
+        await until(lambda: one.pipeline.unreached, "the first try")
+        status = await Status(Parts(one)).status()
+        assert not status.ready
+        assert status.trouble == ["memory is not reached: connection refused"]
+
+
+async def test_a_broker_that_is_reached_again_is_no_trouble() -> None:
+    one = harness()
+    one.broker.fail_next("start", Outage("connection refused", retry_after=0.01))
+    async with one.running():
+        await until(lambda: one.pipeline.reached, "the second try")
+        status = await Status(Parts(one)).status()
+        assert status.ready
+        assert status.trouble == []
+
+
+async def test_records_that_were_gone_before_they_were_read_are_told() -> None:
+    one = harness()
+    one.produce(*one.good(10))
+    async with one.running():
+        await until(lambda: one.settled() == 10, "settling")
+    one.produce(*one.good(10, 10))
+    one.log.trim(Partition("memory", "orders", 0), 15)
+    two = Harness(one.log, one.registry)
+    async with two.running():
+        await until(lambda: two.settled() == 20, "settling")
+        (sentence,) = (await Status(Parts(two)).status()).trouble
+        assert "from memory://orders/0/10 to before memory://orders/0/15" in sentence
+
+
+async def test_a_stream_that_is_named_and_not_read_is_told() -> None:
+    one = harness()
+    async with one.running():
+        await until(lambda: one.pipeline.reached, "the broker")
+        parts = Parts(one)
+        parts.config = Config(service="shop", sources=Sources(redis=Redis(url="redis://x", streams=["a", "b", "c*"])))
+        one.pipeline.broker = Named(one.broker, "a")
+        (sentence,) = (await Status(parts).status()).trouble
+        assert sentence.startswith("b is not read")
+        one.pipeline.broker = one.broker
