@@ -51,7 +51,9 @@ def normalised(message: str) -> str:
 def cause(letter: DeadLetter) -> str:
     """Twelve hex digits that are equal for letters of the same cause: stream, code, path (without indexes), message
     (normalised) and schema."""
-    path = _INDEX.sub("[]", letter.path[:MAX_MESSAGE]) if letter.path else None
+    path = letter.path
+    if path and "[" in path:
+        path = _INDEX.sub("[]", path[:MAX_MESSAGE])
     subject = letter.schema.subject if letter.schema else None
     return _fingerprint(letter.stream, letter.code, path, normalised(letter.message), subject)
 

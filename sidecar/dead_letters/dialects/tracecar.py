@@ -77,6 +77,9 @@ def read(letter: Record) -> DeadLetter | None:
         return None
     origin = _position(facts.get("tracecar.origin"))
     timestamp = _int(facts.get("tracecar.origin-timestamp"))
+    own: Headers = tuple([header for header in letter.headers if header[0] not in facts])
+    if BESIDE in facts:
+        own = own_headers(own, listed(facts[BESIDE]))
     return DeadLetter(
         id=id,
         position=letter.position,
@@ -102,7 +105,7 @@ def read(letter: Record) -> DeadLetter | None:
             position=origin or letter.position,
             key=letter.key,
             value=letter.value,
-            headers=own_headers(letter.headers, listed(facts.get(BESIDE))),
+            headers=own,
             timestamp=letter.timestamp if timestamp is None else timestamp,
             value_at=letter.value_at,
         ),
