@@ -222,16 +222,16 @@ class Segment:
         order, begin = self.order, len(self.order)
         if begin == len(self.packed):
             return order
-        logs, numbers = self.logs, slots(len(self.packed))
-        keyed = [
-            (found.appended_at, logs[found.place], found.offset_high << 64 | found.offset, slot)
-            for slot, found in zip(numbers[begin : len(self.packed)], map(head, self.packed[begin:]), strict=True)
-        ]
-        keyed.sort()
-        keep = bisect_right(order, keyed[0][:3], key=self.appended)
+        found = list(map(head, self.packed[begin:]))
+        places = sorted({one.place for one in found}, key=self.logs.__getitem__)
+        rank = {place: number for number, place in enumerate(places)}
+        # Numbers rather than tuples: thousands of new tuples make the garbage collector look through everything.
+        keys = [one.appended_at << 192 | rank[one.place] << 128 | one.offset_high << 64 | one.offset for one in found]
+        numbers = slots(len(self.packed))
+        new = [numbers[begin + number] for number in sorted(range(len(keys)), key=keys.__getitem__)]
+        keep = bisect_right(order, self.appended(new[0]), key=self.appended)
         overlapping = order[keep:]
         del order[keep:]
-        new = [slot for *_, slot in keyed]
         order += sorted(overlapping + new, key=self.appended) if overlapping else new
         return order
 
