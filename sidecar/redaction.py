@@ -27,6 +27,8 @@ _FOUND = re.compile(r"\bfound\b.*", re.DOTALL)
 
 _Path = tuple[re.Pattern[str], ...]
 KEY = "key"
+_ABOUT_IDS = frozenset({"schema.unknown_id", "schema.wrong_subject"})
+"""Codes whose messages tell of a schema's id and subjects, and of nothing that the event says."""
 _LETTER_WORDS = frozenset({"event_id", "type", "aggregate_id"})
 
 
@@ -103,6 +105,8 @@ class Redactor:
 
     def message(self, message: str, path: str | None, code: str) -> str:
         """The message, without what it quotes where that may be hidden."""
+        if code in _ABOUT_IDS:
+            return message
         about_body = bool(self._body) and (path is None or self._related(path))
         about_header = bool(self._headers) and not code.startswith(("schema.", "decode."))
         if not (about_body or about_header):

@@ -89,6 +89,12 @@ def test_messages_quote_nothing_hidden(path: str | None) -> None:
     assert redactor.rejection(plain) is plain
 
 
+@pytest.mark.parametrize("code", ["schema.unknown_id", "schema.wrong_subject"])
+def test_messages_about_schemas_keep_the_id_that_one_looks_for(code: str) -> None:
+    rejection = Rejection(code, "schema id 77 is not registered (asked for by orders)")
+    assert Redactor(["body:data.card.*", "header:authorization"]).rejection(rejection) is rejection
+
+
 async def test_nothing_that_leaves_reveals_it(tmp_path: Path) -> None:
     """Whatever is asked, by whatever way, the hidden texts are in no answer."""
     hide = ["body:data.card", "header:authorization", "body:data.total"]
