@@ -263,7 +263,8 @@ class Registry(Protocol):
 
 
 class Node(Struct, gc=False):
-    """An event within its flow."""
+    """An event within its flow. Where it stands in it (`parent`, `depth`) is worked out for flows alone; in other
+    answers `parent` is None and `depth` 0."""
 
     event: Event
     status: str
