@@ -180,6 +180,13 @@ class IndexContract:
         bill = next(node for node in flow.nodes if node.event.position.stream == "bills")
         assert (bill.parent, bill.parent_inferred) == (event(2).position, True)
 
+    async def test_what_is_held_no_more_shows_nothing_of_a_producer(self, index):
+        index.add([event(1, event_id="o", trace_id=1), event(1, "bills", causation_id="o", producer="till")])
+        index.add([event(2, trace_id=2), event(3, "stock", trace_id=2), event(4, "bills", trace_id=2, producer="till")])
+        index.add([event(1, "bills", causation_id=None, producer="till")])
+        flow = await index.flow(f"{2:032x}")
+        assert flow.nodes[-1].parent == event(3, "stock").position
+
     async def test_a_key_of_too_many_events_joins_none_and_is_reported(self, index):
         index.add([event(offset, correlation_id="session", trace_id=offset // 2 + 1) for offset in range(51)])
         flow = await index.flow(str(event(10).position))
