@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from uuid import uuid4
 
 from sidecar.brokers import redis_looking as looking
@@ -12,12 +14,15 @@ from sidecar.brokers.redis_looking import is_pattern
 from sidecar.brokers.redis_slots import cluster_dead_letter_stream, crosses
 from sidecar.config import Redis
 from sidecar.dead_letters.naming import Naming
+from sidecar.dead_letters.suggesting import suggestions
 from sidecar.errors import Outage, Refused
 from sidecar.ports import Finding
 
 WHERE = "sources.redis"
 OLDEST = (6, 2)
 SHOWN = 5
+LOOKING_SECONDS = 3.0
+"""How long all of a server's keys are looked through for dead-letter streams that are not read."""
 
 
 async def inspect(config: Redis, servers: Servers, naming: Naming, group: str) -> list[Finding]:
@@ -47,6 +52,16 @@ async def _connected(config: Redis, servers: Servers, naming: Naming, group: str
                 found += await _permissions(servers, link, naming, group, stream)
     if not config.streams and not config.gate:
         found.append(Finding(f"{WHERE}.streams", False, "names no stream: nothing would be read"))
+    return found + suggestions(WHERE, await _there(servers), naming)
+
+
+async def _there(servers: Servers) -> set[str]:
+    """The streams that are there: as many as can be found within a short while, by one who may look."""
+    found: set[str] = set()
+    with contextlib.suppress(TimeoutError, Refused):
+        async with asyncio.timeout(LOOKING_SECONDS):
+            async for stream in looking.names(servers):
+                found.add(stream)
     return found
 
 

@@ -1,0 +1,64 @@
+"""Dead letters on a real Valkey: other frameworks' among ours, as their causes; and streams that `check` suggests."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from sidecar.brokers.redis_streams import RedisBroker
+from sidecar.config import Config, DeadLetters, Redis, Sources
+from sidecar.dead_letters.desk import Desk
+from sidecar.dead_letters.naming import Naming
+from sidecar.demo.embedded_valkey import EmbeddedValkey
+from sidecar.model import Outgoing
+from sidecar.wiring import Source
+from tests.unit import test_dialects as samples
+
+pytestmark = pytest.mark.valkey
+
+
+async def test_letters_of_any_framework_read_as_their_causes_and_streams_are_suggested(valkey: EmbeddedValkey) -> None:
+    stream, group = f"orders-{uuid.uuid4().hex[:8]}", "tracecar.shop"
+    elsewhere = f"{stream}-dead-letters"
+    config = Redis(url=valkey.url, streams=[stream])
+
+    def broker(*read: str) -> tuple[RedisBroker, Naming]:
+        letters = DeadLetters(read=["{stream}.dlt", "{stream}-dlt", *read])
+        naming = Naming(Config(service="shop", sources=Sources(redis=config), dead_letters=letters), group)
+        return RedisBroker(config, "shop", naming), naming
+
+    adapter, naming = broker()
+    await adapter.start()
+    try:
+        ours = samples.written((), system="redis", offset=1_700_000_000_000 << 64)
+        await adapter.publish(
+            [
+                Outgoing(stream, None, b"{}", ()),
+                Outgoing(f"{stream}.dlt", None, ours.value, ours.headers),
+                *[Outgoing(f"{stream}-dlt", None, b"{}", samples.WOLVERINE[:4]) for _ in range(3)],
+                Outgoing(elsewhere, None, b"{}", samples.CONNECT),
+            ]
+        )
+        grouped = await Desk([Source(adapter, group, naming)]).groups()
+        assert [(one.dialects, one.count, one.letter.stream) for one in grouped.causes] == [
+            (["wolverine"], 3, stream),
+            (["tracecar"], 1, "orders"),
+        ]
+        assert not grouped.notes
+        suggested = [finding for finding in await adapter.inspect() if elsewhere in finding.what]
+        assert [finding.ok for finding in suggested] == [True]
+        assert "dead_letters.read" in suggested[0].detail
+    finally:
+        await adapter.close()
+
+    adapter, naming = broker(f"{stream}-dead-*")
+    await adapter.start()
+    try:
+        grouped = await Desk([Source(adapter, group, naming)]).groups(since=0)
+        assert {name for one in grouped.causes for name in one.dialects} == {"wolverine", "tracecar", "connect"}
+        connect = next(one.letter for one in grouped.causes if one.dialects == ["connect"])
+        assert (connect.stream, connect.origin) == ("orders", None), "Redis has no such positions"
+        assert not [finding for finding in await adapter.inspect() if elsewhere in finding.what]
+    finally:
+        await adapter.close()
