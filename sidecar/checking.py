@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 
 from sidecar import wiring
+from sidecar.api import trying
 from sidecar.config import Config
 from sidecar.errors import Outage, Refused
 from sidecar.masking import mask_url
@@ -32,6 +33,8 @@ async def check(config: Config) -> AsyncIterator[Finding]:
         for finding in findings:
             yield finding
     yield await _registry(config, registry)
+    for finding in await asyncio.to_thread(trying.inspect, config):
+        yield finding
 
 
 def _names(config: Config, sources: Iterable[wiring.Source]) -> Iterable[Finding]:
@@ -59,7 +62,9 @@ async def _registry(config: Config, registry: Registry | None) -> Finding:
             subjects = await registry.subjects()
     except TimeoutError:
         return Finding(what, False, f"no answer within {SECONDS:.0f} s: is the address right?")
-    except (Outage, Refused) as error:
+    except Outage as error:
+        return Finding(what, False, f"{error}; see registry.url and registry.tls, and whether it runs")
+    except Refused as error:
         return Finding(what, False, str(error))
     finally:
         await registry.close()
