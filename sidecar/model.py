@@ -247,6 +247,8 @@ class DeadLetter(Struct, gc=False):
     """The original record as the letter keeps it."""
     appended_at: int = 0
     """Milliseconds, the letter's own broker timestamp."""
+    cause: str | None = None
+    """The fingerprint of its cause, where it can no longer be made of the rest: hidden parts count too."""
 
     @property
     def stage(self) -> str:
