@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sidecar.dead_letters.causes import normalised
+from sidecar.dead_letters.causes import cause, normalised
 from sidecar.model import DeadLetter, Event, Headers, Record, Rejection
 
 HIDDEN = "[redacted]"
@@ -91,7 +91,10 @@ class Redactor:
         """The same for a dead letter; the key of its record too."""
         if not self.active:
             return letter
-        changes: dict[str, Any] = {"message": self.message(letter.message, letter.path, letter.code)}
+        message = self.message(letter.message, letter.path, letter.code)
+        changes: dict[str, Any] = {"message": message}
+        if message != letter.message:
+            changes["cause"] = cause(letter)
         for word in self.hidden_words & _LETTER_WORDS:
             if getattr(letter, word) is not None:
                 changes[word] = HIDDEN

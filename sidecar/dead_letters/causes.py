@@ -51,6 +51,8 @@ def normalised(message: str) -> str:
 def cause(letter: DeadLetter) -> str:
     """Twelve hex digits that are equal for letters of the same cause: stream, code, path (without indexes), message
     (normalised) and schema."""
+    if letter.cause is not None:
+        return letter.cause
     path = letter.path
     if path and "[" in path:
         path = _INDEX.sub("[]", path[:MAX_MESSAGE])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from sidecar.dead_letters.causes import cause
 from sidecar.model import DeadLetter, SchemaRef
 from sidecar.ports import Node
 
@@ -97,6 +98,8 @@ _ALL = (
         STAGES,
     ),
     Field("group", "the consumer group that a dead letter is of", lambda n: None, lambda d: d.group),
+    Field("cause", "the cause that a dead letter has in common with others", lambda n: None, cause),
+    Field("dialect", "in which framework's way a dead letter is written", lambda n: None, lambda d: d.dialect),
     Field(
         "schema",
         "SUBJECT, SUBJECT:v3, a schema id or GUID",

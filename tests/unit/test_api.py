@@ -167,6 +167,8 @@ async def test_dead_letters_read_as_their_causes(sidecar: Sidecar, http: httpx.A
     letters = (await _json(http, "/v1/dead-letters", query="code:schema.mismatch"))["items"]
     assert {one["cause"] for one in letters} == {most["cause"]}
     assert most["latest"] in {one["id"] for one in letters}
+    of_it = (await _json(http, "/v1/dead-letters", query=f"cause:{most['cause']} dialect:tracecar"))["items"]
+    assert len(of_it) == 7
     for query, count in (("aggregate:o-3", 1), ("body.data.total:3", 1), ("stream:payments", 0), ("since:1h", 8)):
         found = await _json(http, "/v1/dead-letters/groups", query=query)
         assert found["letters"] == count, query

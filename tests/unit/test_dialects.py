@@ -206,6 +206,13 @@ def test_each_framework_is_understood(headers: Headers, expected: tuple[object, 
     assert (found.record.key, found.record.value, found.record.position) == (b"o-1", b"{}", found.origin)
 
 
+def test_on_redis_the_body_keeps_its_place_among_the_records_own_fields() -> None:
+    fields = (*WOLVERINE[:2], ("a", b"1"), *WOLVERINE[2:], ("b", b"2"))
+    found = read(Record(Position("redis", "orders-dlt", 0, 5), None, b"{}", fields, NOW, value_at=4), NAMING)
+    assert found.record is not None
+    assert (found.record.headers, found.record.value_at) == ((("a", b"1"), ("b", b"2")), 1)
+
+
 def test_the_table_has_every_dialect_once() -> None:
     names = [dialect.name for dialect in DIALECTS]
     assert names[0] == "tracecar"

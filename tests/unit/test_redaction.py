@@ -105,8 +105,12 @@ async def test_nothing_that_leaves_reveals_it(tmp_path: Path) -> None:
         raw = await sidecar.pass_on(f'{{"card": "{SECRET}"'.encode(), headers=headers)
         assert (bad.event.rejection is not None, raw.event.rejection is not None) == (True, True)
         paths = ["/v1/events?full=true", "/v1/dead-letters", "/v1/scan?full=true", "/v1/flows", "/v1/flows/e-2"]
+        paths += ["/v1/dead-letters/groups"]
         paths += [f"/v1/events/{quote(str(one.event.position), safe='')}" for one in (good, bad, raw)]
         letters = (await http.get("/v1/dead-letters")).json()["items"]
+        for letter in letters:
+            alike = (await http.get("/v1/dead-letters", params={"query": f"cause:{letter['cause']}"})).json()["items"]
+            assert letter["id"] in [one["id"] for one in alike], "what is hidden still tells causes apart"
         paths += [f"/v1/dead-letters/{quote(letter['id'], safe='')}" for letter in letters]
         for path in paths:
             response = await http.get(path)
@@ -120,6 +124,6 @@ async def test_nothing_that_leaves_reveals_it(tmp_path: Path) -> None:
             SECRET,
             "body.data.total:>0",
         ):
-            for path in ("/v1/events", "/v1/dead-letters"):
+            for path in ("/v1/events", "/v1/dead-letters", "/v1/dead-letters/groups"):
                 found = (await http.get(path, params={"query": query})).json()
                 assert found["items"] == [], query

@@ -121,6 +121,7 @@ def letter(record: Record, naming: Naming, dialect: str, told: Told, own: Callab
             position=origin or record.position,
             headers=tuple([header for header in record.headers if not own(header[0])]),
             timestamp=record.timestamp if told.timestamp is None else told.timestamp,
+            value_at=sum(not own(header[0]) for header in record.headers[: record.value_at]),
         ),
         appended_at=record.timestamp,
     )
