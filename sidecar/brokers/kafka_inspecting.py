@@ -37,6 +37,11 @@ _HARMLESS = {
 }
 """What the broker answers to such a request where it would let us (87: INVALID_RECORD)."""
 
+_ADVICE = (
+    "see sources.kafka.bootstrap_servers, and whether that listener wants what sources.kafka.tls and .sasl say "
+    "(where they are missing: neither)"
+)
+
 
 async def inspect(
     connecting: Connecting, source: config.Kafka, group: str, naming: Naming, wants: Callable[[str], bool]
@@ -52,7 +57,7 @@ async def inspect(
         topics = await cluster.steadily("asking for topics", cluster.topics, PATIENCE)
     except TracecarError as error:
         await cluster.close()
-        return [*findings, Finding("sources.kafka: see the cluster", False, str(error))]
+        return [*findings, Finding("sources.kafka: see the cluster", False, f"{error}; {_ADVICE}")]
     try:
         findings += _named(source, topics, wants)
         trial = _Trial(cluster, group)
@@ -75,7 +80,7 @@ async def _server(connecting: Connecting, host: str, port: int) -> Finding:
     try:
         await connecting.probe(host, port)
     except (kafka.KafkaError, OSError, TimeoutError) as error:
-        return Finding(what, False, str(translated(error, f"connecting to {host}:{port}")))
+        return Finding(what, False, f"{translated(error, f'connecting to {host}:{port}')}; {_ADVICE}")
     return Finding(what, True, "connected")
 
 

@@ -27,21 +27,30 @@ LOOKING_SECONDS = 3.0
 
 async def inspect(config: Redis, servers: Servers, naming: Naming, group: str) -> list[Finding]:
     """See `Broker.inspect`."""
+    found: list[Finding] = []
     try:
         await servers.start()
-        return await _connected(config, servers, naming, group)
+        async with servers.borrow(None) as link:
+            found.append(await _version(servers, link))
+            found += await _safety(link)
     except (Outage, Refused) as error:
-        return [Finding(f"{WHERE}: connect", False, f"{error}; see `{WHERE}.url` and `{WHERE}.tls`")]
+        return [*found, Finding(f"{WHERE}: connect", False, f"{error}; see `{WHERE}.url` and `{WHERE}.tls`")]
+    try:
+        await _streams(config, servers, naming, group, found)
+    except (Outage, Refused) as error:
+        found.append(Finding(f"{WHERE}: ask about streams", False, f"{error}; what follows could not be tried"))
+    return found
 
 
-async def _connected(config: Redis, servers: Servers, naming: Naming, group: str) -> list[Finding]:
-    found = []
-    async with servers.borrow(None) as link:
-        found.append(await _version(servers, link))
-        found += await _safety(link)
+async def _streams(config: Redis, servers: Servers, naming: Naming, group: str, found: list[Finding]) -> None:
     for name in dict.fromkeys((*config.streams, *config.gate)):
         found += await _name(servers, naming, name)
-        streams = await _matching(servers, naming, name)
+        try:
+            streams = await _matching(servers, naming, name)
+        except Said as error:
+            detail = f"{error}; allow it with ACL SETUSER, or name each stream"
+            found.append(Finding(f"{WHERE}.streams: {name}", False, detail))
+            continue
         if is_pattern(name):
             detail = f"matches {len(streams)} streams" if streams else "matches no stream yet"
             if len(streams) > SHOWN:
@@ -52,7 +61,7 @@ async def _connected(config: Redis, servers: Servers, naming: Naming, group: str
                 found += await _permissions(servers, link, naming, group, stream)
     if not config.streams and not config.gate:
         found.append(Finding(f"{WHERE}.streams", False, "names no stream: nothing would be read"))
-    return found + suggestions(WHERE, await _there(servers), naming)
+    found += suggestions(WHERE, await _there(servers), naming)
 
 
 async def _there(servers: Servers) -> set[str]:

@@ -87,6 +87,13 @@ async def test_a_wrong_password_is_refused(kafka, brokers, topic):
     assert "wrong" not in finding.detail
 
 
+async def test_a_listener_that_wants_other_manners_is_told_with_what_to_look_at(kafka, brokers, topic):
+    for broker in (brokers(kafka.address("SASL"), topic), brokers(kafka.bootstrap_servers, topic, tls=Tls())):
+        finding = (await broker.inspect())[-1]
+        assert not finding.ok
+        assert "sources.kafka.tls and .sasl" in finding.detail
+
+
 def _unsecured_token() -> str:
     """A token as Kafka's unsecured validator takes it (KIP-255)."""
 

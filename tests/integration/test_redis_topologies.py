@@ -108,6 +108,13 @@ async def test_what_a_user_may_not_do_is_found_without_doing_anything(
         assert taken in bad[0].detail.lower()
         assert "secret" not in str(bad)
         await broker.close()
+    await harness.client.execute_command("ACL", "SETUSER", user, "reset", "on", ">secret", "~*", *ALLOWED, "-scan")
+    broker = broker_of(url, f"{stream}*", stream, group=group)
+    findings = {finding.what: finding for finding in await broker.inspect()}
+    await broker.close()
+    assert findings["sources.redis: connect"].ok
+    assert "scan" in findings[f"sources.redis.streams: {stream}*"].detail.lower()
+    assert findings[f"sources.redis: read {stream}"].ok
     assert await harness.client.execute_command("XINFO GROUPS", stream) == []
     assert await harness.client.exists(f"{stream}.dlt") == 0
     stranger = broker_of(url.replace("secret", "wrong"), stream, group=group)
