@@ -9,11 +9,12 @@ from typing import Protocol
 import structlog
 
 from sidecar import config
-from sidecar.api import models
+from sidecar.api import delivering, models
 from sidecar.api.rendering import Rendering, coverage
 from sidecar.dead_letters.desk import Found, Grouped, Letters
 from sidecar.decoding.catalog import Catalog
 from sidecar.decoding.envelope import BUILT_IN
+from sidecar.delivery import Follower
 from sidecar.errors import Unknown
 from sidecar.model import DeadLetter, Decoded, Position
 from sidecar.payloads import Cache, Opener, Payload, Payloads
@@ -83,9 +84,11 @@ class Answers:
         holds: Holds,
         redact: Sequence[str] = (),
         envelope: config.Envelope | None = None,
+        follower: Follower | None = None,
     ) -> None:
         self._index, self._brokers, self._catalog, self._desk = index, list(brokers), catalog, desk
         self._held, self.facts = holds, facts
+        self._follower = follower or Follower(brokers)
         self._cache = Cache()
         self._payloads = Payloads({broker.system: broker for broker in brokers}, judge, catalog, self._cache)
         self._redactor = Redactor(redact, _places(envelope))
@@ -119,7 +122,9 @@ class Answers:
             if payload.decoded is None:
                 raise Unknown(f"{position}: {payload.note}")
             node = alone(payload.decoded.event)
-        return self._rendering.event(node, payload)
+        shown = self._rendering.event(node, payload)
+        shown.delivery = delivering.delivery(self._follower.of(position))
+        return shown
 
     async def _position_of(self, id: str) -> Position:
         for node in await self._index.lookup(id):
@@ -132,7 +137,11 @@ class Answers:
         flow = await self._index.flow(_canonical(id))
         if flow is None or not any(self._shows(node, id) for node in flow.nodes):
             raise self._unknown("no flow", id)
-        return self._rendering.flow(flow, self._index.coverage())
+        shown = self._rendering.flow(flow, self._index.coverage())
+        delivery = delivering.flow_delivery(flow, self._follower)
+        if delivery is not None:
+            shown.delivery = delivery
+        return shown
 
     async def flows(self, limit: int = 100, cursor: str | None = None) -> models.FlowPage:
         """Recent flows without their events, by their latest append time, newest first."""
@@ -329,7 +338,13 @@ class Answers:
         return shown
 
     async def status(self) -> models.ServiceStatus:
-        return await self.facts.status()
+        found = await self.facts.status()
+        found.trouble += delivering.stopped(self._follower)
+        return found
+
+    async def groups(self) -> models.GroupPage:
+        """The other consumer groups that read watched streams, by name."""
+        return delivering.groups(self._follower)
 
     async def streams(self) -> models.StreamPage:
         return models.StreamPage(items=(await self.facts.status()).streams)

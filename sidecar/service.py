@@ -24,6 +24,7 @@ from sidecar.dead_letters.desk import Desk
 from sidecar.dead_letters.letter import LetterWriter
 from sidecar.decoding.catalog import Catalog
 from sidecar.decoding.judge import Judge
+from sidecar.delivery import Follower
 from sidecar.filling import Filler
 from sidecar.index.memory import MemoryIndex as Index
 from sidecar.live import Live
@@ -70,6 +71,7 @@ class Service:
         )
         self.exporters: list[Exporter] = []
         self.status = Status(self)
+        self._follower = Follower([source.broker for source in self._sources])
         self.answers = Answers(
             index=self.index,
             brokers=[source.broker for source in self._sources],
@@ -80,6 +82,7 @@ class Service:
             holds=self,
             redact=config.redact,
             envelope=config.envelope,
+            follower=self._follower,
         )
         showing = Showing(self.index, self.live, self.exporters, self.answers)
         self.pipelines = [
@@ -109,6 +112,7 @@ class Service:
         """Runs until cancelled, then drains and settles. Raises Refused where a server says no for good."""
         await self.serving.start()
         reading = [asyncio.ensure_future(pipeline.run()) for pipeline in self.pipelines]
+        self._follower.start()
         try:
             await asyncio.wait(reading, return_when=asyncio.FIRST_EXCEPTION)
             for done in reading:
@@ -118,6 +122,7 @@ class Service:
             await self._stop(reading)
 
     async def _stop(self, reading: Sequence[asyncio.Task[None]]) -> None:
+        await self._follower.close()
         for task in reading:
             task.cancel()
         await asyncio.gather(*reading, return_exceptions=True)

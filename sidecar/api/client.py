@@ -152,6 +152,10 @@ class Client:
     async def streams(self) -> models.StreamPage:
         return await self._get("/v1/streams", models.StreamPage)
 
+    async def groups(self) -> models.GroupPage:
+        """The other consumer groups that read watched streams, by name."""
+        return await self._get("/v1/groups", models.GroupPage)
+
     async def status(self) -> models.ServiceStatus:
         return await self._get("/v1/status", models.ServiceStatus)
 

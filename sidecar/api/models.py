@@ -32,6 +32,46 @@ class Rejection(Answer, kw_only=True):
     path: str | None
 
 
+class Stop(Answer, kw_only=True):
+    """Where a consumer group stands still. That the event is to blame is inferred."""
+
+    position: str
+    """The event in front of which it stopped."""
+    since: str | None
+    """When it was first seen there; on Redis since when the entry is pending."""
+    reason: str
+    inferred: bool = True
+
+
+class Delivery(Answer, kw_only=True):
+    """What a consumer group did with an event, as it was a few seconds ago."""
+
+    group: str
+    passed: bool | None
+    """Whether it is done with the event; null where that cannot be told."""
+    passed_after: str | None = None
+    passed_at: str | None = None
+    """It passed the event after `passed_after`, and at this time it had. Null: before it was first looked at, or at a
+    time that its positions do not tell."""
+    behind: int | None = None
+    """Records between it and having passed the event; null where they are not counted."""
+    deliveries: int = 0
+    """Redis: how often the event was given to it, where it has not acknowledged it."""
+    stopped: Stop | None = None
+    """It stands still in front of this very event."""
+
+
+class FlowDelivery(Answer, kw_only=True):
+    """How much of a flow a consumer group has passed."""
+
+    group: str
+    events: int = 0
+    """Of the streams that it reads."""
+    passed: int = 0
+    next: str | None = None
+    """The first of them that it has not passed."""
+
+
 class Event(Answer, kw_only=True):
     """An event without its payload, unless `headers` and `body` were asked for."""
 
@@ -65,6 +105,8 @@ class Event(Answer, kw_only=True):
     """The decoded body; where it could not be decoded its bytes as text or `{"base64": …}`. Null: it has none."""
     payload_note: str | UnsetType | None = UNSET
     """Where the payload was asked for: what is to be known about it, such as that retention has taken it."""
+    delivery: list[Delivery] | UnsetType = UNSET
+    """Where one event was asked for: the other consumer groups that read its stream, by name."""
 
 
 class FlowEvent(Event, kw_only=True):
@@ -103,6 +145,8 @@ class Flow(Answer, kw_only=True):
     broken_keys: list[str] = []
     """Keys that would have joined too many events, and therefore do not join."""
     coverage: Coverage | UnsetType = UNSET
+    delivery: list[FlowDelivery] | UnsetType = UNSET
+    """Where one flow was asked for, unless it is very long: the other consumer groups of its streams, by name."""
 
 
 class Aggregate(Answer, kw_only=True):
@@ -217,6 +261,34 @@ class StreamStatus(Answer, kw_only=True):
     pending: int | None = None
     gaps: int = 0
     """How often records were gone before they were read."""
+
+
+class GroupStream(Answer, kw_only=True):
+    """How far a consumer group is with one stream."""
+
+    stream: str
+    partitions: int
+    """In which it has settled something."""
+    lag: int | None
+    rate: float | None
+
+
+class Group(Answer, kw_only=True):
+    """Another consumer group that reads watched streams."""
+
+    group: str
+    system: str
+    members: int | None
+    """Null where the broker does not say; on Redis also those that are long gone."""
+    streams: list[GroupStream]
+    lag: int | None
+    """Records that it has not settled; null where the broker cannot say."""
+    rate: float | None
+    """Records a second that it reads, lately; null before the second look, or where the broker does not count."""
+    stuck_at: str | None
+    """The event in front of which it has stopped for the longest time: probably poisoned."""
+    stopped: list[Stop] = []
+    """All of them, one a partition."""
 
 
 class IndexStatus(Answer, kw_only=True):
@@ -340,6 +412,14 @@ class SubjectPage(Answer, kw_only=True):
     items: list[Subject]
     cursor: str | None = None
     coverage: Coverage
+
+
+class GroupPage(Answer, kw_only=True):
+    items: list[Group]
+    cursor: str | None = None
+    looked_at: str | None = None
+    note: str | None = None
+    """What could not be looked at."""
 
 
 class StreamPage(Answer, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sidecar.cli import configuring, dead_letters, dialects, events, flows, lifecycle, streams
+from sidecar.cli import configuring, dead_letters, dialects, events, flows, groups, lifecycle, streams
 
 app = typer.Typer(
     name="tracecar",
@@ -22,6 +22,7 @@ for register in (
     dead_letters.register,
     dialects.register,
     streams.register,
+    groups.register,
     configuring.register,
 ):
     register(app)

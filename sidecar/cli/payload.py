@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 
 from sidecar.api import models
+from sidecar.cli.groups import readers
 from sidecar.cli.output import STYLES, console
 from sidecar.cli.text import clean, clean_lines, json_for_terminal
 
 _NAME_WIDTH = 16
-_LATER = frozenset({"headers", "body", "payload_note", "rejection", "schema"})
+_LATER = frozenset({"headers", "body", "payload_note", "rejection", "schema", "delivery"})
 
 
 def print_event(event: models.Event) -> None:
@@ -23,6 +24,8 @@ def print_event(event: models.Event) -> None:
         why = event.rejection
         words["rejection"] = f"{why.code}: {why.message}" + (f" (at {why.path})" if why.path else "")
     words["schema"] = _schema(event.schema)
+    if event.delivery is not msgspec.UNSET and event.delivery:
+        words["read by"] = readers(event.delivery)
     _print(words, event.headers, event.body, event.payload_note)
 
 

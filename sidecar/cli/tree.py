@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
+from sidecar.cli.groups import flow_readers
 from sidecar.cli.output import STYLES, console, say_note
 from sidecar.cli.text import clean
 from sidecar.times import micros
@@ -41,6 +42,8 @@ def print_flow(flow: models.Flow) -> None:
             out.print(
                 Text.assemble((f"{name}: ", "dim"), clean(", ".join(values[:12]) + (" …" if len(values) > 12 else "")))
             )
+    if flow.delivery is not UNSET and flow.delivery:
+        out.print(Text.assemble(("read by: ", "dim"), clean(flow_readers(flow.delivery))))
     for line in _lines(flow):
         if sys.stdout.isatty():
             out.print(line, no_wrap=True, overflow="ellipsis", crop=True)

@@ -61,8 +61,26 @@ def routes(answers: Answers) -> Sequence[HTTPRouteHandler]:
     async def streams() -> models.StreamPage:
         return await answers.streams()
 
+    @get("/v1/groups", summary="The other consumer groups that read watched streams, and where one has stopped")
+    async def groups() -> models.GroupPage:
+        return await answers.groups()
+
     @get("/v1/status", summary="How the sidecar is")
     async def status() -> models.ServiceStatus:
         return await answers.status()
 
-    return events, event, flows, flow, aggregate, dead_letters, causes, dead_letter, schemas, schema, streams, status
+    return (
+        events,
+        event,
+        flows,
+        flow,
+        aggregate,
+        dead_letters,
+        causes,
+        dead_letter,
+        schemas,
+        schema,
+        streams,
+        groups,
+        status,
+    )
