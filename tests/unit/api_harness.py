@@ -24,6 +24,7 @@ from sidecar.dead_letters.letter import LetterWriter
 from sidecar.dead_letters.naming import Naming
 from sidecar.decoding.catalog import Catalog
 from sidecar.decoding.judge import Judge
+from sidecar.delivery import Follower
 from sidecar.errors import Refused
 from sidecar.index.memory import MemoryIndex
 from sidecar.live import Live
@@ -79,6 +80,7 @@ class Sidecar:
         self.ready = True
         self.held: dict[str, int] = {}
         self.asked: list[tuple[str, str]] = []
+        self.follower = Follower([self.broker])
         self.answers = Answers(
             index=self.index,
             brokers=[self.broker],
@@ -89,6 +91,7 @@ class Sidecar:
             holds=self,
             redact=redact,
             envelope=self.config.envelope,
+            follower=self.follower,
         )
         self.serving = Serving(self.answers, self.live, self.config)
         self._letters = LetterWriter(self.naming, GROUP, "shop", lambda: time.time_ns() // 1000)
