@@ -114,6 +114,7 @@ class KafkaBroker:
     def hold(self, lease: Lease) -> None:
         assert isinstance(lease, Tenure)
         lease.held = True
+        lease.drop()  # many that are held must not take the room of those that are not
 
     def release(self, lease: Lease) -> None:
         assert isinstance(lease, Tenure)

@@ -62,10 +62,10 @@ class Cluster:
                 reasons.append(error)
         return min(reasons, key=passes, default=None)
 
-    async def steadily(self, what: str, attempt: Callable[[], Awaitable[T]], patience: float = PATIENCE) -> T:
-        """The result of `attempt`, tried again while what it raises may pass, for `patience` seconds. Raises our
-        exceptions only."""
-        until = time.monotonic() + patience
+    async def steadily(self, what: str, attempt: Callable[[], Awaitable[T]], patience: float | None = None) -> T:
+        """The result of `attempt`, tried again while what it raises may pass, for `patience` seconds (PATIENCE).
+        Raises our exceptions only."""
+        until = time.monotonic() + (PATIENCE if patience is None else patience)
         wait = 0.01
         while True:
             try:

@@ -29,6 +29,10 @@ PACE = 0.003
 work."""
 LITTLE = 32 << 10
 """Bytes."""
+MOST = 32 << 20
+"""Bytes that may wait in all partitions together, about: shared out evenly."""
+LEAST = 64 << 10
+"""Bytes asked for of one partition, however many there are."""
 AGAIN = 0.2
 """Seconds after which a partition that failed is fetched again; doubled up to `AGAIN_AT_MOST` where we lack the
 right."""
@@ -44,17 +48,19 @@ class Fetching:
         """`moved` is told that a tenure's offset is gone from the log, and where reading goes on."""
         self._cluster, self._news, self._moved = cluster, news, moved
         self._options = cluster.options
-        self._room = 2 * self._options.max_partition_fetch_bytes
         self._lanes: dict[int, set[int]] = defaultdict(set)
         self._flights: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._heard = time.monotonic()
         self._tenures: Collection[Tenure] = ()
+        self._size = self._options.max_partition_fetch_bytes
         self._task = asyncio.create_task(self._run(), name="kafka fetching")
 
     def watch(self, tenures: Collection[Tenure]) -> None:
         """Fetch these from now on."""
         self._tenures = tenures
+        share = max(LEAST, MOST // (2 * max(1, len(tenures))))
+        self._size = min(self._options.max_partition_fetch_bytes, share)
         self._wake.set()
 
     def wake(self) -> None:
@@ -78,7 +84,7 @@ class Fetching:
         now = time.monotonic()
         for one in self._tenures:
             free = one.taken and not (one.lost or one.held or one.flying)
-            if free and one.buffered < self._room and one.not_before <= now:
+            if free and one.buffered < 2 * self._size and one.not_before <= now:
                 yield one
 
     async def _run(self) -> None:
@@ -125,7 +131,7 @@ class Fetching:
         sent = {one.tp: (one, one.fetch_at, one.turn) for one in tenures}
         topics: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
         for one in tenures:
-            topics[one.tp.topic].append((one.tp.partition, one.fetch_at, self._options.max_partition_fetch_bytes))
+            topics[one.tp.topic].append((one.tp.partition, one.fetch_at, self._size))
         o = self._options
         request = FetchRequest(
             o.fetch_max_wait_ms, o.fetch_min_bytes, o.fetch_max_bytes, READ_COMMITTED, list(topics.items())

@@ -16,6 +16,8 @@ from sidecar.brokers.kafka_records import Chunk, Unreadable, after
 from sidecar.model import Partition, Position, Record
 
 _WAIT_MS = 100
+_EMPTY_AT_MOST = 20
+"""Fetches that bring nothing, one after the other, after which a scan takes the log to end there."""
 _ONE_BATCH = 1
 """Bytes asked for where one record is wanted: a broker gives a whole batch all the same (KIP-74)."""
 
@@ -32,12 +34,10 @@ class History:
 
     async def read(self, position: Position) -> Record | None:
         """The record there; None where it is gone, never was, or was never committed."""
-        tp = TopicPartition(position.stream, position.partition)
-        low, high = await self.bounds(position.log)
-        if not low <= position.offset < high:
+        if not await self._is_there(TopicPartition(position.stream, position.partition)):
             return None
         try:
-            chunk = await self._fetch(position.log, position.offset, _ONE_BATCH)
+            chunk = await self._fetch(position.log, position.offset, _ONE_BATCH, wait_ms=0)
         except _GoneError:
             return None
         while chunk is not None and not chunk.done:
@@ -48,7 +48,6 @@ class History:
             for record in records:
                 if record.position.offset >= position.offset:
                     return record if record.position.offset == position.offset else None
-        del tp
         return None
 
     async def bounds(self, partition: Partition) -> tuple[int, int]:
@@ -77,7 +76,8 @@ class History:
                 f"finding a time in {partition}", lambda: self._cluster.offsets([tp], max(0, since))
             )
             at = max(at, found[tp]) if found.get(tp, -1) >= 0 else end
-        while at < end:
+        empty = 0
+        while at < end and empty < _EMPTY_AT_MOST:
             try:
                 chunk = await self._fetch(partition, at, self._cluster.options.max_partition_fetch_bytes)
             except _GoneError:
@@ -88,7 +88,9 @@ class History:
                 at = low
                 continue
             if chunk is None:
+                empty += 1
                 continue
+            empty = 0
             while not chunk.done and at < end:
                 try:
                     records = chunk.take(most)
@@ -107,12 +109,10 @@ class History:
         found = await self._cluster.steadily("asking for a topic", lambda: self._cluster.topics([tp.topic]))
         return tp.partition in found.get(tp.topic, ())
 
-    async def _fetch(self, partition: Partition, offset: int, most: int) -> Chunk | None:
+    async def _fetch(self, partition: Partition, offset: int, most: int, wait_ms: int = _WAIT_MS) -> Chunk | None:
         """What is there from an offset on; None where nothing came. Raises _GoneError where there is no such offset."""
         tp = TopicPartition(partition.stream, partition.number)
-        request = FetchRequest(
-            _WAIT_MS, 1, max(most, 1), READ_COMMITTED, [(tp.topic, [(tp.partition, offset, max(most, 1))])]
-        )
+        request = FetchRequest(wait_ms, 1, most, READ_COMMITTED, [(tp.topic, [(tp.partition, offset, most)])])
 
         async def attempt() -> Any:
             answer = await self._cluster.ask(self._cluster.leader(tp), request, lane)

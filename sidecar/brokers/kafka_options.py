@@ -92,7 +92,7 @@ class Connecting:
             "client_id": "tracecar",
             "request_timeout_ms": self.options.request_timeout_ms,
             "retry_backoff_ms": self.options.retry_backoff_ms,
-            "metadata_max_age_ms": 30_000,
+            "metadata_max_age_ms": 10_000,
             **{name: value for name, value in passed.items() if name in _CONNECTION},
             "security_protocol": ("SASL_" if config.sasl else "") + _transport(config),
         }

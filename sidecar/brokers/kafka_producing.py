@@ -16,7 +16,7 @@ from sidecar.brokers.kafka_cluster import Cluster
 from sidecar.brokers.kafka_errors import TOO_LARGE, check
 from sidecar.brokers.kafka_options import CODECS
 from sidecar.brokers.kafka_packing import Numbered, batch
-from sidecar.errors import TooLarge
+from sidecar.errors import Fenced, Outage, TooLarge
 from sidecar.model import Outgoing
 
 Placed = Mapping[TopicPartition, Sequence[Numbered]]
@@ -112,7 +112,10 @@ class Publisher:
             identity, self._identity = self._identity, None
             if identity is None:
                 identity = await self._cluster.steadily("getting a producer id", self._new_identity)
-            lies = await self._producing.send(identity, placed)
+            try:
+                lies = await self._producing.send(identity, placed)
+            except Fenced as error:
+                raise Outage(f"{error}; a new producer id is taken for the next attempt") from error
             self._identity = identity
             return lies
 

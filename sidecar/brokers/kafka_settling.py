@@ -193,6 +193,9 @@ class Settling:
         except Fenced:
             self._give_up(tenure)
             raise
+        except Outage:
+            self._topics.forget()  # one of them may have been deleted
+            raise
         except Refused:
             # Surely not committed: leave nothing open that would hold up readers of the letters.
             with contextlib.suppress(Outage, Refused, Fenced):

@@ -15,12 +15,14 @@ from sidecar.brokers.kafka_membership import Membership
 from sidecar.brokers.kafka_settling import Settling
 from sidecar.brokers.kafka_tenure import Tenure
 from sidecar.config import Start
-from sidecar.errors import Fenced, Outage, TracecarError
+from sidecar.errors import Fenced, Outage, Refused, TracecarError
 
 log = structlog.get_logger(__name__)
 
 AT_ONCE = 16
 """Partitions taken at the same time."""
+REFUSED_AGAIN = 15.0
+"""Seconds until a partition that we were refused is tried again: somebody may have granted the right."""
 
 
 class Taking:
@@ -84,13 +86,17 @@ class Taking:
                 pass  # a rebalance is under way: it decides
             except Outage as error:
                 log.warning("a partition cannot be taken yet", partition=str(tenure.partition), reason=str(error))
+            except Refused as error:
+                self._trouble = error
+                self._taken(tenure)
+                wait = REFUSED_AGAIN
             else:
                 if not tenure.lost:
                     tenure.take(offset)
                     self._taken(tenure)
                 return
             await asyncio.sleep(wait)
-            wait = min(wait * 2, 2.0)
+            wait = min(wait * 2, max(wait, 2.0))
 
     async def _begin(self, tenure: Tenure) -> int:
         tp = tenure.tp

@@ -61,10 +61,15 @@ class Tenure(Lease):
 
     def jump(self, offset: int) -> None:
         """Deliver from this offset next, and forget what was fetched."""
-        self.position = self.fetch_at = offset
+        self.position = offset
+        self.gap = None
+        self.drop()
+
+    def drop(self) -> None:
+        """Forget what was fetched and not delivered: it is fetched again when its time comes."""
+        self.fetch_at = self.position
         self.chunks.clear()
         self.buffered = 0
-        self.gap = None
         self.turn += 1
 
     def lose(self) -> None:

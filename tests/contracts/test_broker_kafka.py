@@ -31,19 +31,29 @@ class KafkaHarness(BrokerHarness):
     def pattern(self, prefix: str) -> str:
         return f"^{prefix}.*"
 
-    def broker(self, *streams: str, group: str, start: Start = EARLIEST, max_records: int = 1000) -> KafkaBroker:
-        return self.reaching(self.servers, *streams, group=group, start=start, max_records=max_records)
-
-    def reaching(self, servers: str, *streams: str, group: str, start: Start = EARLIEST, max_records: int = 1000):
+    def broker(
+        self,
+        *streams: str,
+        group: str,
+        start: Start = EARLIEST,
+        max_records: int = 1000,
+        servers: str | None = None,
+        impatient: bool = False,
+    ) -> KafkaBroker:
+        """`impatient`: requests are given up after half a second."""
         source = config.Kafka(
-            bootstrap_servers=servers, topics=list(streams), group_id=group, start=start, client=dict(QUICK)
+            bootstrap_servers=servers or self.servers,
+            topics=list(streams),
+            group_id=group,
+            start=start,
+            client={**QUICK, **({"request_timeout_ms": 500} if impatient else {})},
         )
         broker = KafkaBroker(source, "contract", self.naming(group), max_records=max_records)
         self._brokers.append(broker)
         return broker
 
     def unreachable(self) -> KafkaBroker:
-        return self.reaching("127.0.0.1:1", "orders", group="group")
+        return self.broker("orders", group="group", servers="127.0.0.1:1")
 
     async def create(self, stream: str, partitions: int = 1) -> None:
         import confluent_kafka

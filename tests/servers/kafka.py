@@ -159,7 +159,7 @@ def published(servers: str, records: Sequence[Outgoing]) -> list[Position]:
     """Publish these with librdkafka, in order; returns where each lies once all are durable."""
     from confluent_kafka import Producer
 
-    producer = Producer({"bootstrap.servers": servers, "log_level": 0, "linger.ms": 1, "enable.idempotence": True})
+    producer = Producer({"bootstrap.servers": servers, "log_level": 0, "linger.ms": 1, "max.in.flight": 1})
     where: dict[int, Position] = {}
 
     def delivered(index: int, error: object, message: Any) -> None:
@@ -209,3 +209,29 @@ def committed(servers: str, group: str, topic: str, partitions: int) -> dict[int
     finally:
         consumer.close()
     return {one.partition: one.offset for one in found if one.offset >= 0}
+
+
+def add_partitions(servers: str, topic: str, count: int) -> None:
+    """Let a topic have this many partitions from now on."""
+    from confluent_kafka.admin import NewPartitions
+
+    client = admin(servers)  # it ends its requests when it is let go of
+    for done in client.create_partitions([NewPartitions(topic, count)]).values():
+        done.result(30)
+
+
+def commit(servers: str, group: str, topic: str, offset: int) -> None:
+    """Set an idle group's offset of partition 0."""
+    from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+
+    client = admin(servers)  # it ends its requests when it is let go of
+    offsets = [ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0, offset)])]
+    for done in client.alter_consumer_group_offsets(offsets).values():
+        done.result(30)
+
+
+def delete_group(servers: str, group: str) -> None:
+    """Delete a group that has no members, with its offsets. Raises confluent_kafka.KafkaException where it has some."""
+    client = admin(servers)  # it ends its requests when it is let go of
+    for done in client.delete_consumer_groups([group]).values():
+        done.result(30)
