@@ -27,6 +27,8 @@ A = TypeVar("A")
 
 DEFAULT_URL = "http://127.0.0.1:8425"
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+READING = httpx.Timeout(600.0, connect=5.0)
+"""For answers that read dead-letter streams from end to end: a million letters take half a minute."""
 SILENCE_SECONDS = 30.0
 """The sidecar sends something on a stream every ten seconds; after so long without, the connection is dead."""
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
@@ -135,12 +137,12 @@ class Client:
         self, query: str = "", *, limit: int = 100, cursor: str | None = None
     ) -> models.DeadLetterPage:
         return await self._get(
-            "/v1/dead-letters", models.DeadLetterPage, {"query": query, "limit": limit, "cursor": cursor}
+            "/v1/dead-letters", models.DeadLetterPage, {"query": query, "limit": limit, "cursor": cursor}, READING
         )
 
     async def causes(self, query: str = "", *, limit: int = 100) -> models.CausePage:
         """The causes of dead letters, those with the most letters first."""
-        return await self._get("/v1/dead-letters/groups", models.CausePage, {"query": query, "limit": limit})
+        return await self._get("/v1/dead-letters/groups", models.CausePage, {"query": query, "limit": limit}, READING)
 
     async def dead_letter(self, id: str) -> models.DeadLetter:
         return await self._get(f"/v1/dead-letters/{_segment(id)}", models.DeadLetter)
@@ -235,12 +237,25 @@ class Client:
 
     # --- asking
 
-    async def _get(self, path: str, kind: type[A], parameters: Mapping[str, Any] | None = None) -> A:
-        return await self._ask("GET", path, kind, parameters)
+    async def _get(
+        self,
+        path: str,
+        kind: type[A],
+        parameters: Mapping[str, Any] | None = None,
+        timeout: httpx.Timeout = TIMEOUT,
+    ) -> A:
+        return await self._ask("GET", path, kind, parameters, timeout)
 
-    async def _ask(self, method: str, path: str, kind: type[A], parameters: Mapping[str, Any] | None = None) -> A:
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        kind: type[A],
+        parameters: Mapping[str, Any] | None = None,
+        timeout: httpx.Timeout = TIMEOUT,
+    ) -> A:
         try:
-            response = await self._http.request(method, path, params=_present(parameters or {}))
+            response = await self._http.request(method, path, params=_present(parameters or {}), timeout=timeout)
         except httpx.HTTPError as error:
             raise Unreachable(self._no_answer(error)) from None
         except httpx.InvalidURL as error:
