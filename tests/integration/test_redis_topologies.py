@@ -247,6 +247,9 @@ class TestRedisCluster(BrokerContract):
     def stream(self) -> str:
         return f"{{orders-{uuid.uuid4().hex[:12]}}}"
 
+    test_what_the_server_will_not_take_is_named = None
+    """The limit is the single server's own, and tried there."""
+
 
 async def test_streams_of_all_slots_are_read_and_letters_stay_in_their_slot(
     clustered: ClusterHarness, stream: str, group: str
