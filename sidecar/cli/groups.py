@@ -74,7 +74,7 @@ def _reader(one: models.Delivery) -> str:
         return f"{one.group} {_moment(one)}"
     details = [f"{one.behind} behind"] if one.behind is not None else []
     if one.deliveries:
-        details.append(f"delivered {one.deliveries} times, not acknowledged")
+        details.append(f"delivered {one.deliveries} time{'s' * (one.deliveries > 1)}, not acknowledged")
     if one.stopped is not None:
         details.append(f"stopped here since {one.stopped.since}, probably poisoned")
     return f"{one.group} not yet" + (f" ({', '.join(details)})" if details else "")
