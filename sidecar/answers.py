@@ -123,7 +123,7 @@ class Answers:
                 raise Unknown(f"{position}: {payload.note}")
             node = alone(payload.decoded.event)
         shown = self._rendering.event(node, payload)
-        shown.delivery = delivering.delivery(self._follower.of(position))
+        delivering.add(shown, position, self._follower)
         return shown
 
     async def _position_of(self, id: str) -> Position:

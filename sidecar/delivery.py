@@ -70,6 +70,11 @@ class Reading:
         found = [one.stop for one in self.partitions.values() if one.stop is not None]
         return sorted(found, key=lambda stop: stop.since)
 
+    def passed(self, position: Position) -> bool | None:
+        """As `Delivered.passed`."""
+        followed = self.partitions.get(position.log)
+        return None if followed is None else followed.seen.passed(position.offset)
+
     def delivered(self, position: Position) -> Delivered:
         """Whether it has passed the event at a position of one of its streams."""
         followed = self.partitions.get(position.log)
@@ -105,14 +110,19 @@ class Follower:
         self._task: asyncio.Task[None] | None = None
         self.troubles: dict[str, str] = {}
         """By broker: why its groups could not be looked at."""
-        self.looked_at: int | None = None
-        """When the last look ended."""
+        self.looked: dict[str, int] = {}
+        """By broker: when the last look that saw its groups ended."""
 
     # --- asking
 
     def groups(self) -> list[Reading]:
         """The groups, by name."""
         return sorted(self._readings.values(), key=lambda one: (one.group, one.system))
+
+    @property
+    def looked_at(self) -> int | None:
+        """Since when nothing is newer: the oldest of the brokers' last looks; None before the first."""
+        return min(self.looked.values(), default=None)
 
     def of(self, position: Position) -> list[Delivered]:
         """What each group that reads this stream did with the event at `position`, by name."""
@@ -170,7 +180,7 @@ class Follower:
     async def _look(self, broker: Broker) -> None:
         start = self._clock()
         found = await broker.groups()
-        now = self.looked_at = self._clock()
+        now = self.looked[broker.system] = self._clock()
         seen = {one.group for one in found}
         for key, reading in list(self._readings.items()):
             if reading.system == broker.system and reading.group not in seen:

@@ -17,6 +17,8 @@ MOST_MOVES = 64
 """Moves that are remembered of one group in one partition. Beyond, the older half becomes half as exact."""
 MANY_DELIVERIES = 5
 """An entry that was delivered so often and never acknowledged is one that its group cannot digest."""
+PAUSES = 8
+"""Pauses of a group that are remembered. One that always stands still between two commits has not stopped."""
 SMOOTHED_SECONDS = 30.0
 """What passed so long ago counts a third in the rate."""
 
@@ -71,7 +73,7 @@ class Stop(Struct, frozen=True):
 class Followed:
     """One group in one partition."""
 
-    __slots__ = ("_empty", "_looked", "has_moved", "passing", "rate", "seen", "stop", "waiting")
+    __slots__ = ("_empty", "_looked", "_pauses", "has_moved", "passing", "rate", "seen", "stop", "waiting")
 
     def __init__(self, seen: GroupPartition, now: int) -> None:
         self.seen = seen
@@ -84,6 +86,7 @@ class Followed:
         """Since when it stands in front of something that it was or could be given."""
         self.stop: Stop | None = None
         self._looked = now
+        self._pauses: list[int] = []
         self._empty = -1
         """Up to this offset there was found to be nothing in front of it (Kafka: the ends of transactions)."""
         self._wait(now)
@@ -94,6 +97,8 @@ class Followed:
         if seen.settled != before.settled:
             self.has_moved = True
             self.passing.moved(seen.settled, self._looked, now)
+            if self.waiting is not None:
+                self._pauses = [*self._pauses[1 - PAUSES :], now - self.waiting]
             self.waiting = self.stop = None
         if seen.read is not None and before.read is not None and start > self._looked:
             elapsed = (start - self._looked) / 1_000_000
@@ -120,11 +125,17 @@ class Followed:
         self.waiting = None
 
     def suspicious(self, now: int, threshold: float, members: int | None) -> bool:
-        """Whether it has stood still for `threshold` seconds, although somebody reads."""
+        """Whether it has stood still for `threshold` seconds, although somebody reads; for longer where it does so
+        again and again, as groups do that commit seldom."""
         if self.waiting is None or self.stop is not None:
             return False
         pending = self.seen.unacknowledged
         if not (self.has_moved or members or pending):
             return False
         often = bool(pending) and pending[0].deliveries >= MANY_DELIVERIES
-        return often or now - self.waiting >= threshold * 1_000_000
+        return often or now - self.waiting >= max(threshold * 1_000_000, 2 * self._usual_pause)
+
+    @property
+    def _usual_pause(self) -> int:
+        """The longest but one: a single stop, now mended, is nothing usual."""
+        return sorted(self._pauses)[-2] if len(self._pauses) > 1 else 0

@@ -3,7 +3,9 @@ memory adapter and on the real server alike."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Sequence
+from operator import attrgetter
 from typing import Protocol
 
 from msgspec import Struct
@@ -97,7 +99,7 @@ class GroupPartition(Struct, frozen=True):
     read: int | None = None
     """Counts up by one for each record that the group reads; None where the server does not count."""
     unacknowledged: tuple[Unacknowledged, ...] = ()
-    """Redis: the oldest pending entries."""
+    """Redis: the oldest pending entries, by offset."""
     more_unacknowledged: bool = False
     """There may be more than `unacknowledged` lists."""
 
@@ -107,11 +109,10 @@ class GroupPartition(Struct, frozen=True):
             return True
         if self.delivered is None or offset >= self.delivered:
             return False
-        if any(entry.offset == offset for entry in self.unacknowledged):
-            return False
-        if self.more_unacknowledged and (not self.unacknowledged or offset > self.unacknowledged[-1].offset):
-            return None
-        return True
+        at = bisect_left(self.unacknowledged, offset, key=attrgetter("offset"))
+        if at < len(self.unacknowledged):
+            return self.unacknowledged[at].offset != offset
+        return None if self.more_unacknowledged else True
 
 
 class GroupProgress(Struct, frozen=True):
@@ -228,6 +229,10 @@ class RegisteredSchema(Struct, frozen=True):
 class Registry(Protocol):
     """A schema registry. None is an answer (it has no such thing) and may be remembered briefly; trouble raises Outage;
     a refusal (401, 403) raises Refused."""
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """Sentences: what of it cannot be used, as far as it was read. Empty where it is somebody else's to tell."""
 
     async def by_id(self, id: int) -> RegisteredSchema | None:
         """The schema with this id (Confluent's; for Apicurio the content id as its Confluent API shows it)."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sidecar.api import models
 from sidecar.api.plain import text
 from sidecar.delivery import Delivered, Follower, Reading
+from sidecar.model import Position
 from sidecar.passing import Followed, Stop
 from sidecar.ports import Flow
 from sidecar.times import rfc3339
@@ -17,8 +18,14 @@ MOST_STOPS = 20
 """Stopped groups that the status names."""
 
 
-def delivery(groups: Sequence[Delivered]) -> list[models.Delivery]:
-    """What each group did with one event."""
+def add(event: models.Event, position: Position, follower: Follower) -> None:
+    """Say in `event`, which lies at `position`, what each group did with it, where that was looked at."""
+    looked = follower.looked.get(position.system)
+    if looked is not None:
+        event.delivery, event.delivery_at = _delivery(follower.of(position)), rfc3339(looked)
+
+
+def _delivery(groups: Sequence[Delivered]) -> list[models.Delivery]:
     return [
         models.Delivery(
             group=text(one.group),
@@ -34,8 +41,9 @@ def delivery(groups: Sequence[Delivered]) -> list[models.Delivery]:
 
 
 def flow_delivery(flow: Flow, follower: Follower) -> list[models.FlowDelivery] | None:
-    """How much of a flow each group has passed, by name; None for a flow that is too long to look through."""
-    if len(flow.nodes) > MOST_EVENTS:
+    """How much of a flow each group has passed, by name; None for a flow that is too long to look through, and
+    before the first look."""
+    if len(flow.nodes) > MOST_EVENTS or not follower.looked:
         return None
     found: dict[str, models.FlowDelivery] = {}
     readers: dict[tuple[str, str], list[Reading]] = {}
@@ -46,7 +54,7 @@ def flow_delivery(flow: Flow, follower: Follower) -> list[models.FlowDelivery] |
             readers[stream] = follower.readers(*stream)
         for reading in readers[stream]:
             one = found.setdefault(reading.group, models.FlowDelivery(group=text(reading.group)))
-            passed = reading.delivered(position).passed
+            passed = reading.passed(position)
             one.events += 1
             one.passed += passed is True
             if passed is False and one.next is None:

@@ -106,7 +106,10 @@ class Event(Answer, kw_only=True):
     payload_note: str | UnsetType | None = UNSET
     """Where the payload was asked for: what is to be known about it, such as that retention has taken it."""
     delivery: list[Delivery] | UnsetType = UNSET
-    """Where one event was asked for: the other consumer groups that read its stream, by name."""
+    """Where one event was asked for: the other consumer groups that read its stream, by name. Absent before they were
+    looked at."""
+    delivery_at: str | UnsetType | None = UNSET
+    """When they were last looked at."""
 
 
 class FlowEvent(Event, kw_only=True):

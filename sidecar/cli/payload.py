@@ -13,7 +13,7 @@ from sidecar.cli.output import STYLES, console
 from sidecar.cli.text import clean, clean_lines, json_for_terminal
 
 _NAME_WIDTH = 16
-_LATER = frozenset({"headers", "body", "payload_note", "rejection", "schema", "delivery"})
+_LATER = frozenset({"headers", "body", "payload_note", "rejection", "schema", "delivery", "delivery_at"})
 
 
 def print_event(event: models.Event) -> None:

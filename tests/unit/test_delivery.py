@@ -127,6 +127,33 @@ async def test_a_group_that_was_long_given_up_is_not_called_poisoned(world: Worl
     assert world.of(2)["old"].passed is False
 
 
+async def test_a_group_that_commits_seldom_has_not_stopped_in_between(world: World) -> None:
+    world.publish(20)
+    world.settle("sink", 1)
+    await world.look()
+    for offset in range(2, 6):
+        await world.look(600)
+        world.settle("sink", offset)
+        await world.look()
+    assert world.stops("sink") == []
+    await world.look(1_200)
+    assert world.stops("sink") == []
+    await world.look(100)
+    assert world.stops("sink") == ["memory://orders/0/5"]
+
+
+async def test_one_stop_that_was_mended_is_not_usual(world: World) -> None:
+    world.publish(20)
+    for offset in range(1, 5):
+        world.settle("billing", offset)
+        await world.look()
+    await world.look(36_000)
+    world.settle("billing", 5)
+    await world.look()
+    await world.look(60)
+    assert world.stops("billing") == ["memory://orders/0/5"]
+
+
 async def test_a_group_with_members_is_also_where_it_never_moved(world: World) -> None:
     world.publish(3)
     naming = Naming(Config(service="shop", sources=Sources()), "billing")

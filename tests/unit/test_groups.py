@@ -86,12 +86,20 @@ async def test_an_event_says_who_has_read_it(foreign: Foreign) -> None:
             "stopped": None,
         },
     ]
+    assert found["delivery_at"] == "2023-11-14T22:14:30.000Z"
     (billing, _) = (await _get(foreign, "/v1/events/e-2"))["delivery"]
     assert (billing["passed"], billing["passed_at"], billing["behind"]) == (False, None, 1)
     assert billing["stopped"]["inferred"] is True
     assert billing["stopped"]["since"] == "2023-11-14T22:13:30.000Z"
     (event, *_) = (await _get(foreign, "/v1/events"))["items"]
     assert "delivery" not in event
+
+
+async def test_before_the_first_look_nothing_is_claimed(foreign: Foreign) -> None:
+    await foreign.sidecar.pass_on(order(1, correlationId="c-1"))
+    assert "delivery" not in await _get(foreign, "/v1/events/e-1")
+    assert "delivery" not in await _get(foreign, "/v1/flows/c-1")
+    assert (await _get(foreign, "/v1/groups"))["note"] == "the groups were not looked at yet"
 
 
 async def test_groups_are_listed_with_what_they_stopped_at(foreign: Foreign) -> None:
