@@ -68,4 +68,7 @@ async def _registry(config: Config, registry: Registry | None) -> Finding:
         return Finding(what, False, str(error))
     finally:
         await registry.close()
+    if problems := registry.problems:
+        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+        return Finding(what, False, f"{'; '.join(problems[:3])}{more}")
     return Finding(what, True, f"{len(subjects)} subjects")

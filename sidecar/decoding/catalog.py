@@ -351,6 +351,12 @@ class Catalog:
     # --- what people look at ---------------------------------------------------------------------------------------
 
     @property
+    def problems(self) -> list[str]:
+        """Sentences: what keeps the registry, or parts of it, from being used."""
+        known = [] if self._registry is None else list(self._registry.problems)
+        return known if self.problem is None else [self.problem, *known]
+
+    @property
     def schemas(self) -> int:
         """How many different schemas are in memory."""
         return len(self._compiled.held())

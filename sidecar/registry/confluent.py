@@ -146,6 +146,10 @@ class ConfluentRegistry:
         level = await self._ask(f"/config/{quote(subject, safe='')}", _Level) or await self._ask("/config", _Level)
         return (level.compatibilityLevel or level.compatibility) if level else None
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return ()
+
     async def close(self) -> None:
         await self._questions.close()
         await self._global_ids.close()

@@ -114,6 +114,10 @@ class MemoryRegistry:
         self._ask()
         return self.levels.get(subject, self.level)
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return ()
+
     async def close(self) -> None:
         return
 
