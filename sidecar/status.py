@@ -72,6 +72,7 @@ class Status:
                 trouble.append(f"{stream.stream} is held: {stream.held.reason}")
             if stream.gaps:
                 trouble.append(_lost(parts.counters.of(stream.system, stream.stream).gaps[-1], stream.gaps))
+        trouble += [f"registry: {problem}" for problem in parts.catalog.problems[:10]]
         bound = parts.config.index.memory
         return models.ServiceStatus(
             service=parts.config.service,
