@@ -147,7 +147,12 @@ class Follower:
     def start(self) -> None:
         """Follow in the background, until `close`."""
         self._task = asyncio.create_task(self._run(), name="following other groups")
-        self._task.add_done_callback(_report)
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("other groups are not followed any more", exc_info=error)
+            self.troubles["groups"] = f"they are not followed any more ({error!r})"
 
     async def close(self) -> None:
         task, self._task = self._task, None
@@ -162,7 +167,9 @@ class Follower:
             begun = loop.time()
             await self.look()
             interval = self._interval if self.looked_at is not None else FIRST_SECONDS
-            await asyncio.sleep(max(interval, 19 * (loop.time() - begun)))
+            # An outage is waited out within a look: that is no work.
+            took = 0.0 if self.troubles else loop.time() - begun
+            await asyncio.sleep(max(interval, 19 * took))
 
     async def look(self) -> None:
         """Look at every broker's groups once. Never raises for a server that cannot be asked."""
@@ -260,8 +267,3 @@ def _reason(reading: Reading, followed: Followed) -> str:
     if reading.members == 0:
         return "the group has no members now: it was ended, or ended at this event"
     return "the group went on until here, has more to read, and does not go on: probably poisoned"
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.error("following other groups ended", exc_info=task.exception())

@@ -264,6 +264,16 @@ async def test_it_follows_by_itself_until_closed(world: World) -> None:
     await follower.close()
 
 
+async def test_what_nobody_foresaw_ends_it_and_is_said(world: World) -> None:
+    world.broker.fail_next("groups", ZeroDivisionError("surprise"))
+    follower = Follower([world.broker], interval=0.01)
+    follower.start()
+    async with asyncio.timeout(30):
+        while follower.note != "groups: they are not followed any more (ZeroDivisionError('surprise'))":
+            await asyncio.sleep(0.01)
+    await follower.close()
+
+
 # --- entries that are pending (Redis)
 
 
