@@ -10,6 +10,7 @@ import structlog
 
 from sidecar import config
 from sidecar.api import delivering, models
+from sidecar.api.plain import text
 from sidecar.api.rendering import Rendering, coverage
 from sidecar.dead_letters.desk import Found, Grouped, Letters
 from sidecar.decoding.catalog import Catalog
@@ -58,6 +59,8 @@ class Desk(Protocol):
     ) -> Found: ...
 
     async def show(self, id: str) -> Letters | None: ...
+
+    async def reads(self, system: str, stream: str) -> bool: ...
 
     async def groups(
         self,
@@ -117,7 +120,10 @@ class Answers:
             position = Position.parse(id)
         except ValueError:
             position = await self._position_of(id)
-        node, payload = await self._index.at(position), await self._payloads.at(position)
+        node = await self._index.at(position)
+        if node is None and not await self._in_sight(position.system, position.stream):
+            raise Unknown(f"{position}: no watched stream, and no dead-letter stream of one, is called so")
+        payload = await self._payloads.at(position)
         if node is None:
             if payload.decoded is None:
                 raise Unknown(f"{position}: {payload.note}")
@@ -125,6 +131,12 @@ class Answers:
         shown = self._rendering.event(node, payload)
         delivering.add(shown, position, self._follower)
         return shown
+
+    async def _in_sight(self, system: str, stream: str) -> bool:
+        """Whether we are here to show this stream: a watched one, or one with its dead letters. What else the broker
+        lets us read is nobody's business here."""
+        watched = {one.stream for one in (await self.facts.status()).streams if one.system == system}
+        return text(stream) in watched or await self._desk.reads(system, stream)
 
     async def _position_of(self, id: str) -> Position:
         for node in await self._index.lookup(id):
@@ -203,7 +215,7 @@ class Answers:
             since=wanted.since,
             until=wanted.until,
         )
-        async for part in scan(self._brokers, self._payloads, wish, reach):
+        async for part in scan(self._brokers, self._payloads, wish, reach, self._in_sight):
             for event in await self._search.chosen(part.decoded, wanted, full=full):
                 yield event
                 matched += 1
@@ -329,7 +341,7 @@ class Answers:
             kind=None if latest is None else latest.kind,
             id=None if latest is None else latest.ref.id,
             seen=[
-                models.SeenSchema(version=version, id=id, streams=sorted(streams))
+                models.SeenSchema(version=version, id=id, streams=sorted(map(text, streams)))
                 for (version, id), streams in seen.items()
             ],
         )
@@ -358,11 +370,11 @@ class Answers:
         return await self._go_on("skip", self._held.skip, stream, who)
 
     async def _go_on(self, act: str, how: Callable[[str], Awaitable[int]], stream: str, who: str) -> models.Released:
-        if stream not in {one.stream for one in (await self.facts.status()).streams}:
+        if text(stream) not in {one.stream for one in (await self.facts.status()).streams}:
             raise Unknown(f"no watched stream is called {stream!r}")
         log.info("an operator acts", who=who, act=f"{act} stream", stream=stream)
         held = await how(stream)
-        return models.Released(stream=stream, partitions=held)
+        return models.Released(stream=text(stream), partitions=held)
 
 
 def _places(envelope: config.Envelope | None) -> dict[str, list[str]]:

@@ -61,6 +61,10 @@ class Counters:
     def streams(self) -> list[tuple[str, str]]:
         return sorted(self._streams)
 
+    def gaps(self) -> list[deque[Gap]]:
+        """The latest gaps of every stream that has any."""
+        return [self._streams[name].gaps for name in self.streams() if self._streams[name].gaps]
+
     def total(self) -> int:
         """Events of all streams."""
         return sum(counter.events for counter in self._streams.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from msgspec import Struct
 
@@ -48,12 +48,20 @@ class Reach(Struct):
     complete: bool = True
 
 
-async def scan(brokers: Sequence[Broker], payloads: Payloads, wish: Scan, reach: Reach) -> AsyncIterator[Slice]:
+InSight = Callable[[str, str], Awaitable[bool]]
+"""Whether a stream (system, name) may be looked at."""
+
+
+async def scan(
+    brokers: Sequence[Broker], payloads: Payloads, wish: Scan, reach: Reach, in_sight: InSight
+) -> AsyncIterator[Slice]:
     """Read partition by partition, each from its oldest record on. Raises Outage, Refused, and Unknown where no
-    broker shows the streams asked for."""
-    wanted = [(broker, partition) for broker in brokers for partition in await _partitions(broker, wish, reach)]
+    broker shows the streams asked for, or they are not in sight."""
+    wanted = [
+        (broker, partition) for broker in brokers for partition in await _partitions(broker, wish, reach, in_sight)
+    ]
     if wish.streams is not None and not wanted:
-        raise Unknown(f"no such stream: {', '.join(sorted(wish.streams))}")
+        raise Unknown(f"no such stream is watched: {', '.join(sorted(wish.streams))}")
     total = await _total(wanted)
     for broker, partition in wanted:
         async for records in broker.scan(partition, since=wish.since):
@@ -85,11 +93,16 @@ def _beyond(records: Sequence[Record], wish: Scan) -> bool:
     return wish.until is not None and bool(records) and records[-1].timestamp >= wish.until
 
 
-async def _partitions(broker: Broker, wish: Scan, reach: Reach) -> list[Partition]:
+async def _partitions(broker: Broker, wish: Scan, reach: Reach, in_sight: InSight) -> list[Partition]:
     if wish.streams is None:
         found = [status.partition for status in await broker.status()]
     else:
-        found = [partition for stream in sorted(wish.streams) for partition in await broker.partitions(stream)]
+        found = [
+            partition
+            for stream in sorted(wish.streams)
+            if await in_sight(broker.system, stream)
+            for partition in await broker.partitions(stream)
+        ]
     if len(found) > MOST_PARTITIONS:
         raise Refused(f"{len(found)} partitions are too many for one scan: name a stream")
     if wish.key is None or broker.system != "kafka":

@@ -17,6 +17,7 @@ import structlog
 
 from sidecar import wiring
 from sidecar.answers import Answers
+from sidecar.api.plain import text
 from sidecar.api.serving import Serving
 from sidecar.config import Config, MemoryIndex
 from sidecar.counters import Counters
@@ -143,11 +144,17 @@ class Service:
 
     async def resume(self, stream: str) -> int:
         """Try again what is held of a stream; returns how many partitions were."""
-        return sum([await pipeline.resume(stream) for pipeline in self.pipelines])
+        return sum([await pipeline.resume(_raw(pipeline, stream)) for pipeline in self.pipelines])
 
     async def skip(self, stream: str) -> int:
         """Go on past what holds a stream; returns how many partitions were held."""
-        return sum([await pipeline.skip(stream) for pipeline in self.pipelines])
+        return sum([await pipeline.skip(_raw(pipeline, stream)) for pipeline in self.pipelines])
+
+
+def _raw(pipeline: Pipeline, shown: str) -> str:
+    """The name of the stream that is shown as this: bytes that are not UTF-8 are shown as escapes."""
+    names = (lease.partition.stream for lease in pipeline.leases())
+    return next((name for name in names if text(name) == text(shown)), shown)
 
 
 def run(config: Config) -> None:

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Protocol
 
 from sidecar.api import models
+from sidecar.api.plain import text
 from sidecar.api.rendering import coverage
 from sidecar.config import Config
 from sidecar.counters import Counters
@@ -70,8 +71,7 @@ class Status:
         for stream in streams:
             if stream.held is not None:
                 trouble.append(f"{stream.stream} is held: {stream.held.reason}")
-            if stream.gaps:
-                trouble.append(_lost(parts.counters.of(stream.system, stream.stream).gaps[-1], stream.gaps))
+        trouble += [_lost(gaps[-1], len(gaps)) for gaps in parts.counters.gaps()]
         trouble += [f"registry: {problem}" for problem in parts.catalog.problems[:10]]
         bound = parts.config.index.memory
         return models.ServiceStatus(
@@ -94,7 +94,7 @@ class Status:
             registry=models.RegistryStatus(reachable=parts.catalog.reachable, schemas=parts.catalog.schemas),
             uptime_s=round(time.monotonic() - parts.started, 3),
             live=models.LiveStatus(subscribers=live.subscribers, dropped=live.dropped),
-            trouble=trouble,
+            trouble=[text(sentence) for sentence in trouble],
         )
 
     def _unread(self, pipeline: Pipeline, partitions: Sequence[PartitionStatus]) -> list[str]:
@@ -109,7 +109,7 @@ class Status:
             named = (name for name in redis.streams if not set("*?[") & set(name))
         there = {one.partition.stream for one in partitions}
         return [
-            f"{name} is not read: it is not there, or we are not allowed to (tracecar check says which)"
+            f"{text(name)} is not read: it is not there, or we are not allowed to (tracecar check says which)"
             for name in dict.fromkeys(named)
             if name not in there
         ]
@@ -138,7 +138,7 @@ class Status:
             counter = self._parts.counters.of(system, name)
             found.append(
                 models.StreamStatus(
-                    stream=name,
+                    stream=text(name),
                     partitions=len(of_stream),
                     settled_here=sum(partition.stream == name for partition in leased),
                     lag=None if None in lags or not lags else sum(lag for lag in lags if lag is not None),
@@ -171,6 +171,6 @@ def _lost(latest: Gap, times: int) -> str:
     partition = latest.partition
     more = "" if times == 1 else f" (the latest of {times} times since the start)"
     return (
-        f"{partition.stream}: records were gone before they were read, from {partition.at(latest.wanted)} "
+        f"{text(partition.stream)}: records were gone before they were read, from {partition.at(latest.wanted)} "
         f"to before {partition.at(latest.resumed)}: {latest.reason}{more}"
     )

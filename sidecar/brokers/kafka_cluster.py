@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
@@ -25,6 +26,8 @@ PATIENCE = 10.0
 READ_UNCOMMITTED, READ_COMMITTED = 0, 1
 EARLIEST, LATEST = -2, -1
 """As timestamps of a ListOffsets request."""
+_LEGAL = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+"""What a topic can be called."""
 
 
 class Cluster:
@@ -117,6 +120,11 @@ class Cluster:
     async def topics(self, names: list[str] | None = None) -> dict[str, dict[int, int]]:
         """These topics (None: all, without internal ones) as the cluster knows them now: for each partition how many
         replicas it has. Missing ones are left out, and never made."""
+        if names is not None:
+            # A name that no topic can have is missing too; an empty list would ask old brokers for all topics.
+            names = [name for name in names if _LEGAL.fullmatch(name)]
+            if not names:
+                return {}
         answer = await self.ask(self.any_node(), MetadataRequest(names, allow_auto_topic_creation=False))
         found: dict[str, dict[int, int]] = {}
         for code, name, internal, partitions in answer.topics:

@@ -99,6 +99,15 @@ class Desk:
         whole = same[0] if same else found[0]
         return Letters(found[0].letter, whole.groups, whole.cause)
 
+    async def reads(self, system: str, stream: str) -> bool:
+        """Whether this is a stream where dead letters of the watched streams are looked for. Raises Outage, Refused."""
+        for source in self._sources:
+            if source.broker.system == system and stream != LEDGER:
+                watched = {status.partition.stream for status in await source.broker.status()}
+                if source.naming.belongs(stream, watched):
+                    return True
+        return False
+
     async def groups(
         self,
         *,

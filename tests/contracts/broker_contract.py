@@ -190,6 +190,16 @@ class BrokerContract:
         assert shown == sorted(shown)
         await broker.close()
 
+    async def test_a_name_that_no_stream_has_or_can_have_is_no_stream(self, harness, stream, group):
+        broker = harness.broker(stream, group=group)
+        await harness.create(stream)
+        await broker.start()
+        for name in (f"{stream}-no", f"{stream}/a b{{c}}", "\udcff", "x" * 300):
+            partition = Partition(harness.system, name, 0)
+            assert await broker.partitions(name) == []
+            assert await broker.read(partition.at(0)) is None
+        await broker.close()
+
     async def test_new_streams_that_match_join(self, harness, stream, group):
         await harness.create(f"{stream}-a")
         broker = harness.broker(harness.pattern(stream), group=group)

@@ -14,8 +14,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from sidecar.model import Outgoing
 from sidecar.api.edge import _one_segment
+from sidecar.model import Outgoing
 from tests.unit.api_harness import OPERATOR, READER, REPORTER, Sidecar, order, serving
 
 EVENT = {
@@ -331,6 +331,20 @@ async def test_ids_that_are_not_utf8_are_looked_for_like_others(sidecar: Sidecar
     for path in ("/v1/flows/%ff%fe", "/v1/aggregates/%ff", "/v1/events/redis%3A%2F%2F%25FF%2F1-1", "/v1/schemas/%80"):
         await _problem(await http.get(path), 404)
     await _problem(await http.post("/v1/streams/%ff/resume"), 404)
+
+
+async def test_only_watched_streams_and_their_dead_letters_are_shown(sidecar: Sidecar, http: httpx.AsyncClient) -> None:
+    sidecar.log.create("salaries", 1)
+    sidecar.publish({"eventId": "secret-1"}, stream="salaries")
+    answer = await http.get("/v1/events/memory://salaries/0/0")
+    assert "watched" in (await _problem(answer, 404))["detail"]
+    scanned = await http.get("/v1/scan", params={"query": "stream:salaries", "full": True})
+    assert "secret-1" not in scanned.text
+    assert "event: problem" in scanned.text
+    bad = await sidecar.pass_on(BAD)
+    assert (await http.get(f"/v1/events/{bad.event.position}")).status_code == 200
+    scanned = await http.get("/v1/scan", params={"query": "stream:orders.dlt"})
+    assert "event: event" in scanned.text
 
 
 async def test_ids_typed_without_encoding_are_utf8() -> None:

@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from sidecar.config import Config, Redis, Sources
 from sidecar.errors import Outage
 from sidecar.index.memory import MemoryIndex
@@ -83,3 +85,13 @@ async def test_a_stream_that_is_named_and_not_read_is_told() -> None:
         (sentence,) = (await Status(parts).status()).trouble
         assert sentence.startswith("b is not read")
         one.pipeline.broker = one.broker
+
+
+async def test_a_stream_whose_name_is_not_utf8_is_shown_escaped() -> None:
+    one = harness()
+    async with one.running():
+        await until(lambda: one.pipeline.reached, "the broker")
+        one.counters.of("memory", "cart\udcff").seen(1)
+        status = await Status(Parts(one)).status()
+        assert "cart\\udcff" in [stream.stream for stream in status.streams]
+        msgspec.json.encode(status)
