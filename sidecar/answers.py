@@ -145,11 +145,16 @@ class Answers:
         raise self._unknown("no event", id)
 
     async def flow(self, id: str) -> models.Flow:
-        """The flow of a trace id, event id, position, aggregate id or correlation id."""
+        """The flow of a trace id, event id, position, aggregate id or correlation id; of several the latest."""
         flow = await self._index.flow(_canonical(id))
         if flow is None or not any(self._shows(node, id) for node in flow.nodes):
             raise self._unknown("no flow", id)
         shown = self._rendering.flow(flow, self._index.coverage())
+        within = {node.event.position for node in flow.nodes}
+        shown.elsewhere = sum(
+            node.event.position not in within and self._shows(node, id)
+            for node in await self._index.lookup(_canonical(id))
+        )
         delivery = delivering.flow_delivery(flow, self._follower)
         if delivery is not None:
             shown.delivery = delivery

@@ -147,6 +147,9 @@ class Flow(Answer, kw_only=True):
     """In causal then time order; left out in lists of flows."""
     broken_keys: list[str] = []
     """Keys that would have joined too many events, and therefore do not join."""
+    elsewhere: int = 0
+    """Where one flow was asked for: held events with the id that was asked for in other flows, at most 1,000; an
+    aggregate has many flows, and this is its latest."""
     coverage: Coverage | UnsetType = UNSET
     delivery: list[FlowDelivery] | UnsetType = UNSET
     """Where one flow was asked for, unless it is very long: the other consumer groups of its streams, by name."""

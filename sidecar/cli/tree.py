@@ -34,7 +34,7 @@ def print_flow(flow: models.Flow) -> None:
             (f"flow {flow.trace_id}", "bold"),
             "  ",
             (flow.status, STYLES.get(flow.status, "")),
-            f"  {flow.event_count} events{duration}, from {flow.started_at or 'an unknown time'}",
+            f"  {_events(flow.event_count)}{duration}, from {flow.started_at or 'an unknown time'}",
         )
     )
     for name, values in (("aggregates", flow.aggregates), ("streams", flow.streams), ("producers", flow.producers)):
@@ -49,10 +49,17 @@ def print_flow(flow: models.Flow) -> None:
             out.print(line, no_wrap=True, overflow="ellipsis", crop=True)
         else:
             sys.stdout.write(line.plain + "\n")
+    if flow.elsewhere:
+        more = "1,000 or more events" if flow.elsewhere >= 1_000 else _events(flow.elsewhere, " more")
+        say_note(f"{more} with this id in earlier flows: tracecar aggregate, or tracecar events ID, lists them")
     for key in flow.broken_keys:
         say_note(f"{key} stands in too many events to join them, and is not counted")
     if flow.coverage is not UNSET and flow.coverage.evicted:
         say_note("older events may have been pushed out of the index: the flow may have begun earlier")
+
+
+def _events(count: int, more: str = "") -> str:
+    return f"{count}{more} event{'' if count == 1 else 's'}"
 
 
 def _lines(flow: models.Flow) -> Iterator[Text]:

@@ -132,6 +132,15 @@ async def test_flows_and_aggregates(sidecar: Sidecar, http: httpx.AsyncClient) -
     assert [one["event_id"] for one in aggregate["events"]] == ["e-2"]
 
 
+async def test_a_flow_of_an_aggregate_tells_that_there_are_others(sidecar: Sidecar, http: httpx.AsyncClient) -> None:
+    for number in range(3):
+        await sidecar.pass_on(order(number, aggregateId="o-7"))
+    flow = await _json(http, "/v1/flows/o-7")
+    assert [event["event_id"] for event in flow["events"]] == ["e-2"]
+    assert flow["elsewhere"] == 2
+    assert (await _json(http, "/v1/flows/e-2"))["elsewhere"] == 0
+
+
 async def test_dead_letters_are_listed_searched_and_shown(sidecar: Sidecar, http: httpx.AsyncClient) -> None:
     broken = await sidecar.pass_on(BAD, headers=(("h", b"1"),))
     await sidecar.pass_on(b"\x00\x00\x00\x00\x63rest")

@@ -276,6 +276,14 @@ async def test_a_flow_is_a_tree(sidecar: Sidecar) -> None:
     assert "schema.mismatch" in tree[2]
 
 
+async def test_a_flow_of_an_aggregate_tells_where_its_other_events_are(sidecar: Sidecar) -> None:
+    for number in range(2):
+        await sidecar.pass_on(order(number, aggregateId="o-7"))
+    outcome = await tracecar("flow", "o-7", **_at(sidecar))
+    assert "1 event in" in outcome.out
+    assert "1 more event with this id" in outcome.err
+
+
 async def test_the_configurations_schema_is_printed() -> None:
     outcome = await tracecar("config", "schema")
     assert outcome.code == 0
