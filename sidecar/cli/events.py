@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sidecar.api.client import Client
 
 COLUMNS = (
-    Column("appended_at", whole=True, rank=2),
+    Column("appended_at", least=24, whole=True, rank=2),
     Column("stream", least=8, rank=1),
     Column("type", least=12),
     Column("aggregate_id", least=8, rank=3),

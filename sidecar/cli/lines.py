@@ -7,36 +7,45 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sidecar.cli.output import Column, _cell, console, styled
+from sidecar.cli.output import GAP, Column, _cell, console, steady, styled
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from sidecar.api import models
 
 EVERY_SECONDS = 0.1
 
 
 class Lines:
-    """A table without an end: on a terminal one line a row, cut at its width; in a pipe as `print_table` does."""
+    """A table without an end: on a terminal fit to its width, whatever will come; in a pipe as `print_table` does."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
-        self._columns = columns
-        self._terminal = sys.stdout.isatty()
-        self._console = console() if self._terminal else None
-        if not self._terminal:
+        self._console = console() if sys.stdout.isatty() else None
+        if self._console is None:
             sys.stdout.write("\t".join(column.name for column in columns) + "\n")
             sys.stdout.flush()
+        else:
+            self._widths = steady(columns, self._console.width)
+            self._line(self._console, [column.name.upper() for column in columns], "bold")
 
     def print(self, row: Sequence[object]) -> None:
         if self._console is None:
             sys.stdout.write("\t".join(_cell(value) for value in row) + "\n")
             sys.stdout.flush()
             return
+        self._line(self._console, [_cell(value) for value in row])
+
+    def _line(self, out: Console, cells: Sequence[str], style: str | None = None) -> None:
         from rich.text import Text
 
-        line = Text("  ").join(
-            [styled(_cell(value).ljust(column.least)) for column, value in zip(self._columns, row, strict=True)]
-        )
-        self._console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
+        parts = []
+        for at, width in self._widths.items():
+            part = styled(cells[at]) if style is None else Text(cells[at], style)
+            part.truncate(width, overflow="ellipsis")
+            part.align("left", width)
+            parts.append(part)
+        out.print(Text(" " * GAP).join(parts), no_wrap=True, crop=True)
 
 
 class Progress:

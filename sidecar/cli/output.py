@@ -35,7 +35,7 @@ class Column(msgspec.Struct, frozen=True):
 
     name: str
     least: int = 4
-    """The narrowest that is still of use, in characters."""
+    """The narrowest that is still of use, in characters; of a column that is never cut, how wide it usually is."""
     rank: int = 0
     """Where the terminal is too narrow for all, those with the highest rank are left out."""
     right: bool = False
@@ -118,6 +118,18 @@ def _fitting(columns: Sequence[Column], natural: Sequence[int], width: int) -> l
     while len(shown) > 1 and sum(needed[at] for at in shown) + GAP * (len(shown) - 1) > width:
         shown.remove(max(shown, key=lambda at: (columns[at].rank, at)))
     return shown
+
+
+def steady(columns: Sequence[Column], width: int) -> dict[int, int]:
+    """For rows that are not known yet: which columns there is room for, and how wide each is. What is left over goes to
+    those that may be cut, in equal parts."""
+    least = [column.least for column in columns]
+    widths = {at: least[at] for at in _fitting(columns, least, width)}
+    may = [at for at in widths if not columns[at].whole]
+    left = max(0, width - sum(widths.values()) - GAP * (len(widths) - 1))
+    for turn, at in enumerate(may):
+        widths[at] += left // len(may) + (turn < left % len(may))
+    return widths
 
 
 def _widths(natural: dict[int, int], columns: Sequence[Column], width: int) -> dict[int, int]:

@@ -219,6 +219,18 @@ async def test_on_a_terminal_tables_fit_its_width(sidecar: Sidecar, columns: int
     assert COLOUR.search(shown)
 
 
+@pytest.mark.parametrize("columns", [40, 80, 160])
+async def test_rows_that_come_one_by_one_fit_a_terminal_and_show_the_status(sidecar: Sidecar, columns: int) -> None:
+    await sidecar.pass_on(order(1, aggregateId="a" * 400))
+    await sidecar.pass_on(BAD)
+    shown = await on_a_terminal("events", "--scan", columns=columns, NO_COLOR="1", **_at(sidecar))
+    head, *rows = STYLE.sub("", shown).splitlines()
+    assert len(rows) == 2
+    assert all(len(row) <= columns for row in (head, *rows))
+    assert "STATUS" in head
+    assert [row[head.index("STATUS") :].split()[0].rstrip("…") for row in rows] == ["ok", "rejected"]
+
+
 async def test_nothing_in_an_event_reaches_the_terminal_as_control_or_markup(sidecar: Sidecar) -> None:
     at = _at(sidecar)
     hostile = order(1, eventId=ESCAPES, eventType=ESCAPES, aggregateId=ESCAPES, data={ESCAPES: ESCAPES})
