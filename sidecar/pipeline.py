@@ -29,6 +29,8 @@ SETTLE_EVERY, SETTLE_EVERY_PER_LANE = 0.05, 0.01
 """Seconds between two settlings of one lane: a floor, and what each further lane adds, so that a hundred partitions
 do not ask a hundred times as much of the broker."""
 DRAIN_SECONDS = 10.0
+TURNS = 4
+"""Turns of the event loop between two batches."""
 
 
 def micros() -> int:
@@ -119,8 +121,10 @@ class Pipeline:
             if lane is None or lane.lease is not batch.lease:
                 lane = await self._new_lane(batch.lease, lane)
             lane.take(batch)
-            # A batch is a few milliseconds of work; then everybody else gets their turn.
-            await asyncio.sleep(0)
+            # A batch is a few milliseconds of work; then everybody else gets their turns. Several, for a question to
+            # the API takes some steps from its first byte to its answer, and must not wait a batch for each.
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
 
     async def _new_lane(self, lease: Lease, old: Lane | None) -> Lane:
         if old is not None:

@@ -11,6 +11,9 @@ from sidecar.dead_letters.naming import Naming
 from sidecar.errors import ConfigError, Mistake
 from sidecar.ports import Broker, Registry
 
+BATCH = 500
+"""Records of a batch: some five milliseconds of work."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -34,7 +37,12 @@ def sources(config: Config) -> list[Source]:
         group = config.sources.kafka.group_id or default
         naming = Naming(config, group)
         found.append(
-            Source(KafkaBroker(config.sources.kafka, config.service, naming), group, naming, config.sources.kafka.gate)
+            Source(
+                KafkaBroker(config.sources.kafka, config.service, naming, max_records=BATCH),
+                group,
+                naming,
+                config.sources.kafka.gate,
+            )
         )
     if config.sources.redis is not None:
         from sidecar.brokers.redis_streams import RedisBroker
@@ -42,7 +50,12 @@ def sources(config: Config) -> list[Source]:
         group = config.sources.redis.group or default
         naming = Naming(config, group)
         found.append(
-            Source(RedisBroker(config.sources.redis, config.service, naming), group, naming, config.sources.redis.gate)
+            Source(
+                RedisBroker(config.sources.redis, config.service, naming, max_records=BATCH),
+                group,
+                naming,
+                config.sources.redis.gate,
+            )
         )
     return found
 

@@ -17,7 +17,8 @@ from typing import Any
 
 import httpx
 
-from sidecar.demo.load import bench_events
+from sidecar.demo.load import SCHEMA, bench_events
+from sidecar.registry.directory import schema_id
 from tests.bench import loading
 from tests.bench.ours import configuration
 from tests.bench.size import _free_port, _is_ready
@@ -68,7 +69,7 @@ async def visible(address: str) -> list[float]:
         await asyncio.sleep(2)
         lookups = []
         began = time.perf_counter()
-        events = bench_events(RATE * SECONDS, seed=2)
+        events = bench_events(RATE * SECONDS, seed=2, schema_id=schema_id(json.dumps(SCHEMA)))
         for number, (key, value, headers) in enumerate(events):
             if (wait := began + number / RATE - time.perf_counter()) > 0.001:
                 await asyncio.sleep(wait)

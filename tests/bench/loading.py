@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from sidecar.demo.load import SCHEMA, Load, bench_events
-from sidecar.registry.directory import DirectoryRegistry
+from sidecar.registry.directory import schema_id
 
 SUBJECT = "{stream}-value"
 CODECS = ("lz4", "zstd", "gzip", "snappy", "none")
@@ -18,16 +16,6 @@ CODECS = ("lz4", "zstd", "gzip", "snappy", "none")
 
 def order_schema() -> dict[str, Any]:
     return SCHEMA
-
-
-async def schema_id(stream: str) -> int:
-    """The id under which the registry directory of a round has the events' schema: the same wherever it lies."""
-    with tempfile.TemporaryDirectory() as directory:
-        write_schema(stream, Path(directory))
-        found = await DirectoryRegistry(directory).by_version(SUBJECT.format(stream=stream), None)
-        assert found is not None
-        assert found.ref.id is not None
-        return found.ref.id
 
 
 def write_schema(stream: str, directory: Path) -> None:
@@ -46,7 +34,7 @@ def load(
 ) -> None:
     """Write `events` events to a new stream. `mixed`: every codec, and a third each of Confluent's prefix, the schema
     id in a header, and JSON."""
-    made = bench_events(events, broken, schema_id=asyncio.run(schema_id(stream)))
+    made = bench_events(events, broken, schema_id=schema_id(json.dumps(SCHEMA)))
     if system == "redis":
         _redis(address, stream, made)
     else:
