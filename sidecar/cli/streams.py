@@ -82,7 +82,7 @@ def _print_streams(found: list[models.StreamStatus]) -> None:
 
 def _state(one: models.StreamStatus) -> str:
     state = "flows" if one.held is None else f"held {one.held.reason}"
-    return f"{state}, {one.gaps} times records were gone unread" if one.gaps else state
+    return f"{state}, {one.gaps} gap{'' if one.gaps == 1 else 's'}" if one.gaps else state
 
 
 @streams.command()
