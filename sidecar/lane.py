@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 import structlog
 
@@ -25,6 +25,7 @@ from sidecar.model import Decoded
 from sidecar.outlet import Outlet
 from sidecar.ports import Batch, Broker, Lease
 from sidecar.settling import Settler
+from sidecar.tally import Sink, Tally
 
 log = structlog.get_logger()
 
@@ -46,13 +47,6 @@ class Hold:
     reason: str
     since: int
     """Microseconds since 1970."""
-
-
-class Sink(Protocol):
-    """Where judged records are shown: the index, the live stream, the exporters."""
-
-    def show(self, decoded: Sequence[Decoded], *, again: bool) -> None:
-        """`again`: only the index needs them; everybody else has heard of them before the rewind."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +86,7 @@ class Lane:
         self.first_held: int | None = None
         """The first offset that was judged and not settled because the lane is held."""
         self._way, self._counter, self._breaker = way, counter, breaker
+        self._tally = Tally(way.sink, counter)
         self._settler = Settler(
             way.broker,
             lease,
@@ -105,8 +100,6 @@ class Lane:
         self._pauses: set[str] = set()
         self._missing: NeedsSchema | None = None
         self._failing_since: int | None = None
-        # Offsets: how far records were judged, and verdicts counted, now and before the last rewind.
-        self._high = self._counted_high = self._again_until = self._counted_until = -1
         # Offsets up to which a person said to go on past the breaker, or without schemas.
         self._past_breaker = self._past_registry = -1
         self._spawn(self._settler.run())
@@ -157,7 +150,7 @@ class Lane:
             self._report_gap(batch)
         if batch.records:
             rejected = [one for one in decoded if one.event.rejection is not None]
-            self._show(decoded, rejected, unchecked=waiting.unchecked and self.hold is not None)
+            self._tally.show(decoded, rejected, unchecked=waiting.unchecked and self.hold is not None)
             self._consult_breaker(batch, len(rejected))
         elif batch.gap is None and batch.next_offset <= self.lease.start:
             return  # it only announced the lease
@@ -170,29 +163,6 @@ class Lane:
         self._settler.add(batch, self._way.outlet.write(self.lease.partition.stream, decoded, rejected))
         if self._settler.waiting > UNSETTLED_RECORDS:
             self._pause("settling")
-
-    def _show(self, decoded: list[Decoded], rejected: list[Decoded], *, unchecked: bool) -> None:
-        """Show and count each record once, whatever was rewound: an event when it is first seen, its rejection when it
-        is first known."""
-        last = decoded[-1].record.position.offset
-        seen = 0
-        if decoded[0].record.position.offset <= self._again_until:
-            seen = sum(one.record.position.offset <= self._again_until for one in decoded)
-            self._way.sink.show(decoded[:seen], again=True)
-            late = [one for one in rejected if self._counted_until < one.record.position.offset <= self._again_until]
-            self._way.sink.show(late, again=False)
-        if seen < len(decoded):
-            self._way.sink.show(decoded[seen:] if seen else decoded, again=False)
-            self._counter.seen(len(decoded) - seen)
-        if rejected and not unchecked:
-            self._counter.reject(
-                one.event.rejection.code
-                for one in rejected
-                if one.event.rejection is not None and one.record.position.offset > self._counted_until
-            )
-        self._high = max(self._high, last)
-        if not unchecked:
-            self._counted_high = max(self._counted_high, last)
 
     def _consult_breaker(self, batch: Batch, rejected: int) -> None:
         if self.hold is not None or batch.records[0].position.offset <= self._past_breaker:
@@ -233,8 +203,7 @@ class Lane:
         if self._nothing_held():
             return
         await self._way.broker.rewind(self.lease)
-        self._again_until = max(self._again_until, self._high)
-        self._counted_until = max(self._counted_until, self._counted_high)
+        self._tally.rewound()
         self.hold, self.first_held = None, None
         self._backlog.clear()
         log.info("goes on", partition=str(self.lease.partition))
@@ -297,9 +266,9 @@ class Lane:
         if hold.by in ("letters", "broker"):
             raise Refused(f"{self.lease.partition}: {hold.reason}. Going on would lose dead letters: mend this first")
         if hold.by == "breaker":
-            self._past_breaker = self._high
+            self._past_breaker = self._tally.high
         else:
-            self._past_registry = self._high
+            self._past_registry = self._tally.high
         await self.release()
 
     # --- pausing, ending

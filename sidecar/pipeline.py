@@ -17,11 +17,12 @@ from sidecar.decoding.catalog import Catalog
 from sidecar.decoding.judge import Judge
 from sidecar.errors import Disconnected, Outage, Refused, TracecarError
 from sidecar.filling import Filler
-from sidecar.lane import Hold, Lane, Sink, Way
+from sidecar.lane import Hold, Lane, Way
 from sidecar.model import Partition
 from sidecar.outlet import Outlet
 from sidecar.ports import Broker, Lease
 from sidecar.probing import would_flood
+from sidecar.tally import Sink
 
 log = structlog.get_logger()
 

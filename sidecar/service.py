@@ -39,7 +39,7 @@ log = structlog.get_logger()
 
 
 class Showing:
-    """Where judged records are shown (`sidecar.lane.Sink`)."""
+    """Where judged records are shown (`sidecar.tally.Sink`)."""
 
     def __init__(self, index: Index, live: Live, exporters: Sequence[Exporter], answers: Answers) -> None:
         self._index, self._live, self._exporters, self._answers = index, live, exporters, answers

@@ -77,13 +77,18 @@ class Settler:
 
     async def run(self) -> None:
         """Settles until the lease is lost (then returns) or the task is cancelled."""
+        try:
+            await self._steps()
+        finally:
+            self._idle.set()
+
+    async def _steps(self) -> None:
         while True:
             await self._work.wait()
             self._work.clear()
             batches, outgoing = self._batches, self._outgoing
             self._batches, self._outgoing = [], []
             if batches and not await self._settle(batches, outgoing):
-                self._idle.set()
                 return
             self.waiting -= sum(len(batch.records) for batch in batches)
             self._progress()
