@@ -8,7 +8,13 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from aiokafka import errors as kafka
-from aiokafka.protocol.admin import DescribeGroupsRequest, ListGroupsRequest
+from aiokafka.protocol.admin import (
+    DescribeGroupsRequest_v0,
+    DescribeGroupsRequest_v1,
+    DescribeGroupsRequest_v2,
+    ListGroupsRequest,
+)
+from aiokafka.protocol.api import Request
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import TopicPartition
 
@@ -24,6 +30,18 @@ MEMBERS_SECONDS = 30.0
 """How long the answer about a group's members is used again: it carries every member's subscription."""
 NOT_CONSUMERS = frozenset({"share", "connect"})
 """Protocol types of groups that commit no offsets."""
+
+
+class DescribeGroups(Request[DescribeGroupsRequest_v0 | DescribeGroupsRequest_v1 | DescribeGroupsRequest_v2]):  # type: ignore[misc]  # aiokafka is untyped
+    """aiokafka's own goes up to version 3, whose answer it reads as one of version 2: several groups break it."""
+
+    API_KEY = 15
+
+    def __init__(self, groups: list[str]) -> None:
+        self._groups = groups
+
+    def build(self, version: Callable[[list[str]], Any]) -> Any:
+        return version(self._groups)
 
 
 class Groups:
@@ -109,7 +127,7 @@ class Groups:
         due = [group for group in groups if now - self._members.get(group, (-MEMBERS_SECONDS, 0))[0] >= MEMBERS_SECONDS]
         if not due:
             return
-        answer = await self._cluster.ask(node, DescribeGroupsRequest(due))
+        answer = await self._cluster.ask(node, DescribeGroups(due))
         for described in answer.groups:
             code, group, state, members = _described(described)
             self._members[group] = now, None if code or state == "Dead" else members

@@ -245,6 +245,8 @@ class MemoryBroker:
 
     async def groups(self) -> list[GroupProgress]:
         self._fail("groups")
+        if self._group is None:
+            raise Disconnected("this memory broker is not started")
         found = []
         for name, group in sorted(self._log.groups.items()):
             if name == self._group_name or name.startswith(SIDECAR_GROUPS):

@@ -324,6 +324,8 @@ class RedisBroker:
         return found
 
     async def groups(self) -> list[GroupProgress]:
+        if self._seat is None:
+            raise Disconnected(f"{self._target}: this broker is not started")
         return await progress(self._servers, sorted(self._feeds), self._group)
 
     async def inspect(self) -> list[Finding]:

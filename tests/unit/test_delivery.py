@@ -41,6 +41,7 @@ class World:
         settled[Partition("memory", "orders", partition)] = offset
 
     async def look(self, after: float = 5.0) -> None:
+        await self.broker.start()
         self.now += int(after * SECOND)
         await self.follower.look()
 
@@ -255,6 +256,7 @@ async def test_the_rate_is_that_of_late(world: World) -> None:
 async def test_it_follows_by_itself_until_closed(world: World) -> None:
     world.publish(2)
     world.settle("billing", 1)
+    await world.broker.start()
     follower = Follower([world.broker], interval=0.01)
     follower.start()
     async with asyncio.timeout(30):
