@@ -78,7 +78,8 @@ class KafkaHarness(BrokerHarness):
         return where
 
     async def contents(self, stream: str) -> list[Record]:
-        """All committed records, read by aiokafka's own consumer."""
+        """All committed records, read by aiokafka's own consumer, once what is written now is decided: the records of a
+        transaction become visible a moment after it was committed."""
         found: list[Record] = []
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.servers, isolation_level="read_committed", auto_offset_reset="earliest"
@@ -87,7 +88,7 @@ class KafkaHarness(BrokerHarness):
         try:
             tps = sorted(TopicPartition(stream, n) for n in await self._partitions(consumer, stream))
             consumer.assign(tps)
-            ends = await consumer.end_offsets(tps) if tps else {}
+            ends = await self._ends(tps)
             for tp in tps:
                 await consumer.seek_to_beginning(tp)
                 while await consumer.position(tp) < ends[tp]:
@@ -98,6 +99,12 @@ class KafkaHarness(BrokerHarness):
         finally:
             await consumer.stop()
         return found
+
+    async def _ends(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
+        if not tps:
+            return {}
+        async with AIOKafkaConsumer(bootstrap_servers=self.servers) as consumer:
+            return await consumer.end_offsets(tps)
 
     async def _partitions(self, consumer: AIOKafkaConsumer, stream: str) -> set[int]:
         return (await consumer._client.fetch_all_metadata()).partitions_for_topic(stream) or set()
