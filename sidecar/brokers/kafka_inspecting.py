@@ -64,7 +64,7 @@ async def inspect(
         findings.append(await trial.membership())
         read = sorted(filter(wants, topics))
         findings += [await trial.reading(topic) for topic in read]
-        letters = {naming.dead_letter_stream(topic): topic for topic in read}
+        letters = {naming.dead_letter_stream(topic): topic for topic in read if naming.written}
         for name, origin in sorted(letters.items()):
             findings.append(await (trial.writing(name) if name in topics else trial.making(name, topics[origin])))
         if letters:

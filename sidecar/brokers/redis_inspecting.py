@@ -140,7 +140,7 @@ async def _permissions(servers: Servers, link: Link, naming: Naming, group: str,
     there = "is there" if kind == b"stream" else "is not there yet, and would be made"
     letters = naming.dead_letter_stream(stream)
     found = []
-    if servers.cluster and crosses(stream, letters):
+    if naming.written and servers.cluster and crosses(stream, letters):
         letters = cluster_dead_letter_stream(naming, stream)
         if crosses(stream, letters):
             detail = (
@@ -169,7 +169,8 @@ async def _permissions(servers: Servers, link: Link, naming: Naming, group: str,
     ]
     write: list[Command] = [("XADD", raw(letters), "0-0", "payload", "x"), ("EVALSHA", "0" * 40, 1, raw(letters))]
     found.append(await _tried(link, f"{WHERE}: read {stream}", read, there))
-    found.append(await _tried(link, f"{WHERE}: write to {letters}", write, "is allowed"))
+    if naming.written:
+        found.append(await _tried(link, f"{WHERE}: write to {letters}", write, "is allowed"))
     return found
 
 

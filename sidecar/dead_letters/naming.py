@@ -22,6 +22,8 @@ class Naming:
         self._template = config.dead_letters.stream
         self._service = config.service
         self._group = group
+        self.written = config.dead_letters.enabled
+        """Whether dead letters are written at all."""
         self.templates: tuple[str, ...] = tuple(dict.fromkeys((self._template, *config.dead_letters.read)))
         self._shapes = [self._shape(template) for template in self.templates]
 

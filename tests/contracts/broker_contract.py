@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import pytest
 
-from sidecar.config import Config, Sources, Start
+from sidecar.config import Config, DeadLetters, Sources, Start
 from sidecar.dead_letters.naming import LEDGER, Naming
 from sidecar.errors import Fenced, Outage, TooLarge
 from sidecar.model import Outgoing, Partition, Position, Record
@@ -634,6 +634,15 @@ class BrokerContract:
         assert all(finding.ok for finding in findings), findings
         assert all(finding.what and finding.detail for finding in findings)
         assert [one.position for one in await harness.contents(harness.naming(group).dead_letter_stream(stream))] == []
+
+    async def test_inspect_asks_for_no_rights_on_letters_that_are_not_written(
+        self, harness, stream, group, monkeypatch
+    ):
+        off = Config(service="contract", sources=Sources(), dead_letters=DeadLetters(enabled=False))
+        monkeypatch.setattr(harness, "naming", lambda group: Naming(off, group))
+        await harness.create(stream)
+        whats = [finding.what for finding in await harness.broker(stream, group=group).inspect()]
+        assert not [what for what in whats if ".dlt" in what or "letters" in what], whats
 
     async def test_inspect_says_what_is_wrong(self, harness):
         broker = harness.unreachable()
