@@ -28,6 +28,8 @@ PATIENCE = 2.0
 """Seconds for which a passing trouble is waited out: somebody looks again soon."""
 MEMBERS_SECONDS = 30.0
 """How long the answer about a group's members is used again: it carries every member's subscription."""
+LANE = "groups"
+"""Connections of their own: a long answer about members holds nobody up."""
 NOT_CONSUMERS = frozenset({"share", "connect"})
 """Protocol types of groups that commit no offsets."""
 
@@ -96,7 +98,7 @@ class Groups:
 
     async def _coordinated(self, node: int) -> list[str]:
         """The consumer groups that this node coordinates."""
-        answer = await self._cluster.ask(node, ListGroupsRequest())
+        answer = await self._cluster.ask(node, ListGroupsRequest(), LANE)
         check(answer.error_code, "listing groups")
         return [
             group
@@ -106,7 +108,7 @@ class Groups:
 
     async def _committed(self, node: int, group: str, watched: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The offsets that a group has committed in watched partitions; none where we may not know."""
-        answer = await self._cluster.ask(node, OffsetFetchRequest(group, None))
+        answer = await self._cluster.ask(node, OffsetFetchRequest(group, None), LANE)
         found: dict[TopicPartition, int] = {}
         try:
             check(answer.error_code, group)
@@ -127,7 +129,7 @@ class Groups:
         due = [group for group in groups if now - self._members.get(group, (-MEMBERS_SECONDS, 0))[0] >= MEMBERS_SECONDS]
         if not due:
             return
-        answer = await self._cluster.ask(node, DescribeGroups(due))
+        answer = await self._cluster.ask(node, DescribeGroups(due), LANE)
         for described in answer.groups:
             code, group, state, members = _described(described)
             self._members[group] = now, None if code or state == "Dead" else members
