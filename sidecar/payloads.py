@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ CACHE_RECORDS = 10_000
 """A record costs some 600 bytes beside its value."""
 SCHEMA_SECONDS = 3.0
 """How long somebody who looks waits for a schema that is not cached."""
+GONE = "the broker does not hold this record any more (retention or a trim has taken it)"
 AT_ONCE = 16
 """Positions read from the brokers at the same time for one answer."""
 
@@ -103,8 +105,12 @@ class Payloads:
         self._brokers, self._judge, self._catalog, self._cache = brokers, judge, catalog, cache
 
     async def at(self, position: Position) -> Payload:
-        """The record at a position, decoded."""
-        return (await self.all([position]))[0]
+        """The record at a position, decoded. Raises nothing, as `all`; where there is none, it looks why."""
+        (payload,) = await self.all([position])
+        if payload.note == GONE:
+            with contextlib.suppress(Outage, Refused):
+                payload.note = await _why_not(self._brokers[position.system], position)
+        return payload
 
     async def all(self, positions: Sequence[Position]) -> list[Payload]:
         """The records at these positions, decoded, in the order asked for. Raises nothing: what could not be had is
@@ -127,10 +133,9 @@ class Payloads:
         if broker is None:
             return f"no {position.system} source is configured here: the payload cannot be read"
         try:
-            record = await broker.read(position)
+            return await broker.read(position) or GONE
         except (Outage, Refused) as error:
             return f"the payload could not be read: {error}"
-        return record or "the broker does not hold this record any more (retention or a trim has taken it)"
 
     async def open(self, records: Sequence[Record]) -> list[Decoded]:
         """Decode records as the pipeline does. Where a schema cannot be had soon they stay undecoded, `unchecked`."""
@@ -146,3 +151,14 @@ class Payloads:
                     self._judge.verdicts(records[: len(decoded) + 1], decoded, unchecked=True)
             await asyncio.sleep(0)
         return decoded
+
+
+async def _why_not(broker: Broker, position: Position) -> str:
+    """Why there is no record at a position. Raises Outage, Refused."""
+    partition = position.log
+    if partition not in await broker.partitions(position.stream):
+        return f"the broker has no {partition} (any more)"
+    _, end = await broker.bounds(partition)
+    if position.offset >= end:
+        return "the broker has no record there yet"
+    return GONE

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from sidecar.api.edge import _one_segment
-from sidecar.model import Outgoing
+from sidecar.model import Outgoing, Partition
 from tests.unit.api_harness import OPERATOR, READER, REPORTER, Sidecar, order, serving
 
 EVENT = {
@@ -340,6 +340,19 @@ async def test_ids_that_are_not_utf8_are_looked_for_like_others(sidecar: Sidecar
     for path in ("/v1/flows/%ff%fe", "/v1/aggregates/%ff", "/v1/events/redis%3A%2F%2F%25FF%2F1-1", "/v1/schemas/%80"):
         await _problem(await http.get(path), 404)
     await _problem(await http.post("/v1/streams/%ff/resume"), 404)
+
+
+async def test_a_record_that_is_not_there_is_told_from_one_that_is_gone(
+    sidecar: Sidecar, http: httpx.AsyncClient
+) -> None:
+    sidecar.publish(order(1), stream="payments")
+    sidecar.log.trim(Partition("memory", "payments", 0), 1)
+    for position, why in (
+        ("memory://orders/9/0", "has no memory://orders/9"),
+        ("memory://payments/0/5", "no record there yet"),
+        ("memory://payments/0/0", "any more (retention"),
+    ):
+        assert why in (await _problem(await http.get(f"/v1/events/{position}"), 404))["detail"], position
 
 
 async def test_only_watched_streams_and_their_dead_letters_are_shown(sidecar: Sidecar, http: httpx.AsyncClient) -> None:
