@@ -7,9 +7,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from sidecar import config
+from sidecar.brokers.kafka import KafkaBroker
+from sidecar.config import Sasl
+from sidecar.dead_letters.naming import Naming
 from sidecar.demo.embedded_kafka import EmbeddedKafka
+from tests.contracts.broker_reading import eventually
 from tests.contracts.groups_contract import GroupsContract
 from tests.contracts.test_broker_kafka import KafkaHarness
+from tests.servers.kafka import PASSWORD, allow, create_topic, produce, unique
 
 pytestmark = pytest.mark.kafka
 
@@ -29,6 +35,33 @@ def read_and_stop(servers: str, group: str, topic: str, count: int, protocol: st
             seen += 1
             consumer.commit(message, asynchronous=False)
     consumer.close()
+
+
+def bob(kafka: EmbeddedKafka, topic: str, group: str) -> KafkaBroker:
+    """A broker of a user who may do nothing but what a test allows."""
+    sasl = Sasl(mechanism="PLAIN", username="bob", password=PASSWORD)
+    source = config.Kafka(bootstrap_servers=kafka.address("SASL"), topics=[topic], group_id=group, sasl=sasl)
+    return KafkaBroker(source, "shop", Naming(config.Config(service="shop", sources=config.Sources()), group))
+
+
+async def test_a_user_sees_the_groups_that_he_may_describe(kafka: EmbeddedKafka) -> None:
+    servers = kafka.bootstrap_servers
+    topic, group, other = create_topic(servers, unique("rights")), unique("tracecar.bob"), unique("seen")
+    produce(servers, topic, [b"1", b"2"])
+    for name in (other, unique("hidden")):
+        await asyncio.to_thread(read_and_stop, servers, name, topic, 1, "classic")
+    allow(servers, "bob", "topic", topic, "READ")
+    allow(servers, "bob", "group", group, "READ")
+    broker = bob(kafka, topic, group)
+    await broker.start()
+    assert await broker.groups() == []
+    allow(servers, "bob", "group", other, "DESCRIBE")
+
+    async def seen() -> bool:
+        return [one.group for one in await broker.groups()] == [other]
+
+    await eventually(seen)
+    await broker.close()
 
 
 class TestKafkaGroups(GroupsContract):
