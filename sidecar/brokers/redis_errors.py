@@ -22,7 +22,7 @@ class Moved(Outage):
 
 
 _WAIT = {
-    "OOM": "it is out of memory (maxmemory): give it more, or let it evict",
+    "OOM": "it is out of memory (maxmemory): give it more, or trim its streams",
     "MISCONF": "it cannot write to its disk: free some space or mend its persistence",
     "LOADING": "it is loading its data",
     "BUSY": "a script keeps it busy",
