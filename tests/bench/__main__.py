@@ -84,29 +84,29 @@ def throughput(system: str, address: str, options: argparse.Namespace) -> Iterat
         }
 
 
+FURTHER: tuple[tuple[str, str, dict[str, Any] | None, dict[str, Any]], ...] = (
+    ("kafka: 12 partitions", "bench.wide", {"partitions": 12}, {}),
+    ("kafka: through a gate", "bench.wide", None, {"gate": True}),
+    ("kafka: two sidecars in the group", "bench.wide", None, {"members": 2}),
+    ("kafka: mixed codecs and framings with JSON", "bench.mixed", {"partitions": 4, "mixed": True}, {}),
+)
+"""Rows without a bound: what they are called, their stream, how it is loaded (None: it is there), and our own."""
+
+
 def further(address: str, options: argparse.Namespace) -> Iterator[Result]:
-    """Rows without a bound: more partitions, mixed codecs and framings, two sidecars."""
-    rounds = max(1, options.rounds // 2)
-    for what, stream, load, members in (
-        ("kafka: 12 partitions", "bench.wide", {"partitions": 12}, 1),
-        ("kafka: mixed codecs and framings with JSON", "bench.mixed", {"partitions": 4, "mixed": True}, 1),
-        ("kafka: two sidecars in the group", "bench.wide", None, 2),
-    ):
+    for number, (what, stream, load, own) in enumerate(FURTHER):
         if load is not None:
             print(f"{what}: loading {options.events:,} events")
             loading.load("kafka", address, stream, options.events, **load)
         run = {"system": "kafka", "address": address, "stream": stream, "events": options.events}
-        name = f"{len(what)}-{members}"
-        yield {
-            "what": what,
-            **in_turns(
-                rounds,
-                lambda number, run=run, name=name: side("bare", **run, group=f"bare-{name}-{number}"),  # type: ignore[misc]
-                lambda number, run=run, name=name, members=members: side(  # type: ignore[misc]
-                    "ours", **run, group=f"ours-{name}-{number}", members=members
-                ),
-            ),
-        }
+
+        def bare(turn: int, run: Result = run, number: int = number) -> Result:
+            return side("bare", **run, group=f"bare-{number}-{turn}")
+
+        def ours(turn: int, run: Result = run, number: int = number, own: Result = own) -> Result:
+            return side("ours", **run, **own, group=f"ours-{number}-{turn}")
+
+        yield {"what": what, **in_turns(max(1, options.rounds // 2), bare, ours)}
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from io import BytesIO
 from typing import Any
 
 import fastavro
+import msgspec
 import uvloop
 
 from tests.bench.loading import order_schema
@@ -29,7 +30,12 @@ class Loop:
     def take(self, value: bytes, traceparent: bytes) -> None:
         trace = traceparent[3:35].decode()
         try:
-            body = fastavro.schemaless_reader(BytesIO(value[5:]), self.schema, None)
+            if value[0] == 0:
+                body = fastavro.schemaless_reader(BytesIO(value[5:]), self.schema, None)
+            elif value[0] == 0x7B:
+                body = msgspec.json.decode(value)
+            else:  # its schema's id is in a header
+                body = fastavro.schemaless_reader(BytesIO(value), self.schema, None)
         except Exception:  # broken on purpose; by hand one would log it and go on
             body = None
         self.by_trace.setdefault(trace, []).append(body)

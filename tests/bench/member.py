@@ -1,4 +1,5 @@
-"""One of several sidecars of a group: runs until the group has nothing left, and says when it began and ended."""
+"""One of several sidecars of a group. It waits, with its first batch in hand, until the partitions are shared out and
+it is told to go; says when its events began and ended."""
 
 from __future__ import annotations
 
@@ -7,30 +8,60 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from sidecar.errors import Outage
+from sidecar.ports import Batch, Broker
 from tests.bench.ours import configuration
 
 QUIET_SECONDS = 3.0
 """Nothing more came for so long: that was all."""
 
 
+def hold_back(broker: Broker, go: asyncio.Event) -> None:
+    """Let no batch through until `go` is set."""
+    batches = broker.batches
+
+    async def waiting() -> AsyncIterator[Batch]:
+        async for batch in batches():
+            if batch.records:
+                await go.wait()
+            yield batch
+
+    broker.batches = waiting  # type: ignore[method-assign]  # only here
+
+
+async def shared(broker: Broker) -> None:
+    """Returns once some partitions are ours and others are not."""
+    while True:
+        await asyncio.sleep(0.1)
+        try:
+            ours = {one.ours for one in await broker.status()}
+        except Outage:
+            continue  # it is not connected yet
+        if len(ours) == 2:
+            return
+
+
 async def measure(file: str, events: int) -> dict[str, Any]:
     from sidecar.config_file import load
     from sidecar.service import Service
 
-    service = Service(load(file))
+    service, go = Service(load(file)), asyncio.Event()
+    broker = service.pipelines[0].broker
+    hold_back(broker, go)
     running = asyncio.ensure_future(service.run())
-    first = last = 0.0
-    seen, deadline = 0, time.time() + 120
-    while time.time() < deadline:
+    await shared(broker)
+    print("shared", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    go.set()
+    first, last, seen = time.time(), 0.0, 0
+    while not last or time.time() - last < QUIET_SECONDS:
         await asyncio.sleep(0.01)
-        now, total = time.time(), service.counters.total()
-        if total > seen:
-            first, last, seen = first or now, now, total
-        if first and (seen >= events or now - last > QUIET_SECONDS):
-            break
+        if (total := service.counters.total()) > seen:
+            seen, last = total, time.time()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     return {"first": first, "last": last, "seen": seen}

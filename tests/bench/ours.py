@@ -21,7 +21,7 @@ def configuration(given: dict[str, Any], directory: Path) -> str:
     schemas.mkdir(exist_ok=True)
     write_schema(given["stream"], schemas)
     if given["system"] == "kafka":
-        source = {
+        source: dict[str, dict[str, Any]] = {
             "kafka": {
                 "bootstrap_servers": given["address"],
                 "topics": [given["stream"]],
@@ -38,6 +38,8 @@ def configuration(given: dict[str, Any], directory: Path) -> str:
                 "start": "earliest",
             }
         }
+    if given.get("gate"):
+        source[given["system"]]["gate"] = {given["stream"]: f"{given['stream']}.{given['group']}"}
     file = directory / "tracecar.yaml"
     file.write_text(
         json.dumps(
@@ -87,17 +89,21 @@ def one(given: dict[str, Any]) -> dict[str, Any]:
 def several(given: dict[str, Any]) -> dict[str, Any]:
     """Members of one group, each a process; the rate of all together, by the wall clock from the first to the last."""
     members = given.pop("members")
-    share = given["events"] // members
+    command = [sys.executable, "-m", "tests.bench.member", json.dumps(given)]
     processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.bench.member", json.dumps(given)], stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(members)
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(members)
     ]
+    for process in processes:
+        assert process.stdout is not None
+        process.stdout.readline()  # the partitions are shared out
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
     results = [json.loads(process.communicate()[0].strip().splitlines()[-1]) for process in processes]
     first = min(result["first"] for result in results)
     last = max(result["last"] for result in results)
-    return {"rate": sum(result["seen"] for result in results) / (last - first), "share": share}
+    return {"rate": sum(result["seen"] for result in results) / (last - first)}
 
 
 def main() -> None:
