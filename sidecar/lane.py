@@ -80,13 +80,22 @@ class Waiting:
 class Lane:
     """The way of one lease's batches."""
 
-    def __init__(self, way: Way, lease: Lease, counter: StreamCounter, breaker: Breaker) -> None:
+    def __init__(
+        self,
+        way: Way,
+        lease: Lease,
+        counter: StreamCounter,
+        breaker: Breaker,
+        tally: Tally | None = None,
+    ) -> None:
+        """`tally`: of the partition's lane before this one. A lease that is had again begins at what is settled."""
         self.lease = lease
         self.hold: Hold | None = None
         self.first_held: int | None = None
         """The first offset that was judged and not settled because the lane is held."""
         self._way, self._counter, self._breaker = way, counter, breaker
-        self._tally = Tally(way.sink, counter)
+        self.tally = tally or Tally(way.sink, counter)
+        self.tally.rewound()
         self._settler = Settler(
             way.broker,
             lease,
@@ -150,7 +159,7 @@ class Lane:
             self._report_gap(batch)
         if batch.records:
             rejected = [one for one in decoded if one.event.rejection is not None]
-            self._tally.show(decoded, rejected, unchecked=waiting.unchecked and self.hold is not None)
+            self.tally.show(decoded, rejected, unchecked=waiting.unchecked and self.hold is not None)
             self._consult_breaker(batch, len(rejected))
         elif batch.gap is None and batch.next_offset <= self.lease.start:
             return  # it only announced the lease
@@ -175,6 +184,8 @@ class Lane:
         gap = batch.gap
         assert gap is not None
         self._counter.gaps.append(gap)
+        if gap.resumed < gap.wanted:  # made anew: what has these offsets now was not judged before
+            self.tally.forget()
         log.warning(
             "records are gone before they were read",
             wanted=str(gap.partition.at(gap.wanted)),
@@ -203,7 +214,7 @@ class Lane:
         if self._nothing_held():
             return
         await self._way.broker.rewind(self.lease)
-        self._tally.rewound()
+        self.tally.rewound()
         self.hold, self.first_held = None, None
         self._backlog.clear()
         log.info("goes on", partition=str(self.lease.partition))
@@ -266,9 +277,9 @@ class Lane:
         if hold.by in ("letters", "broker"):
             raise Refused(f"{self.lease.partition}: {hold.reason}. Going on would lose dead letters: mend this first")
         if hold.by == "breaker":
-            self._past_breaker = self._tally.high
+            self._past_breaker = self.tally.high
         else:
-            self._past_registry = self._tally.high
+            self._past_registry = self.tally.high
         await self.release()
 
     # --- pausing, ending

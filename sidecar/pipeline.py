@@ -22,7 +22,7 @@ from sidecar.model import Partition
 from sidecar.outlet import Outlet
 from sidecar.ports import Broker, Lease
 from sidecar.probing import would_flood
-from sidecar.tally import Sink
+from sidecar.tally import Sink, Tally
 
 log = structlog.get_logger()
 
@@ -64,6 +64,8 @@ class Pipeline:
         self.broker, self.group = broker, group
         self._counters, self._filler, self._config = counters, filler, config
         self._lanes: dict[Partition, Lane] = {}
+        self._tallies: dict[Partition, Tally] = {}
+        """Of the lanes whose leases are over."""
         self._breakers: dict[str, Breaker] = {}
         self._crash: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._probes: dict[str, asyncio.Task[None]] = {}
@@ -129,20 +131,26 @@ class Pipeline:
 
     async def _new_lane(self, lease: Lease, old: Lane | None) -> Lane:
         if old is not None:
-            await old.close()
+            await self._close(old)
         partition = lease.partition
         counter = self._counters.of(partition.system, partition.stream)
-        lane = self._lanes[partition] = Lane(self._way, lease, counter, self._breaker(partition.stream))
+        lane = self._lanes[partition] = Lane(
+            self._way, lease, counter, self._breaker(partition.stream), self._tallies.pop(partition, None)
+        )
         self._filler.begin(self.broker, lease)
         for gone in [p for p, other in self._lanes.items() if other.lease.lost]:
             self._filler.forget(gone)
-            await self._lanes.pop(gone).close()
+            await self._close(self._lanes.pop(gone))
         return lane
+
+    async def _close(self, lane: Lane) -> None:
+        await lane.close()
+        self._tallies[lane.lease.partition] = lane.tally
 
     async def _forget_lanes(self) -> None:
         lanes, self._lanes = self._lanes, {}
         for lane in lanes.values():
-            await lane.close()
+            await self._close(lane)
 
     def _crashed(self, error: BaseException) -> None:
         if not self._crash.done():

@@ -54,3 +54,7 @@ class Tally:
     def rewound(self) -> None:
         """What comes now was here before, up to the highest offset so far."""
         self._again_until, self._known_until = self.high, self._known
+
+    def forget(self) -> None:
+        """The partition was made anew: what has these offsets now was not here before."""
+        self.high = self._known = self._again_until = self._known_until = -1

@@ -289,6 +289,20 @@ async def test_a_disconnected_broker_is_connected_again() -> None:
         assert sorted(one.origins()) == ["memory://orders/0/0", "memory://orders/0/1"]
 
 
+async def test_what_comes_again_after_a_cut_connection_is_counted_and_shown_once() -> None:
+    one = harness()
+    one.broker.fail_next("settle", Outage("cut", retry_after=60))
+    async with one.running():
+        one.produce(*one.good(2), *one.bad(2, 2))
+        await until(lambda: one.counters.total() == 4, "judging")
+        one.broker.fail_next("batches", Outage("connection reset"))
+        one.produce(*one.bad(1, 4))
+        await until(lambda: one.settled() == 5, "settling")
+        assert len(one.origins()) == 3
+        assert (one.counters.total(), one.counters.rejected()) == (5, 3)
+        assert [event.position.offset for event in one.shown.live] == [0, 1, 2, 3, 4]
+
+
 async def test_a_mistake_of_ours_ends_the_run_rather_than_a_lane_in_silence() -> None:
     one = harness()
 
