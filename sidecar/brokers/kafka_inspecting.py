@@ -64,10 +64,11 @@ async def inspect(
         findings.append(await trial.membership())
         read = sorted(filter(wants, topics))
         findings += [await trial.reading(topic) for topic in read]
-        letters = {naming.dead_letter_stream(topic): topic for topic in read if naming.written}
-        for name, origin in sorted(letters.items()):
+        written = {naming.dead_letter_stream(topic): topic for topic in read if naming.written}
+        written |= {target: topic for topic, target in source.gate.items() if topic in topics}
+        for name, origin in sorted(written.items()):
             findings.append(await (trial.writing(name) if name in topics else trial.making(name, topics[origin])))
-        if letters:
+        if written:
             findings.append(await trial.transactions())
         findings += suggestions("sources.kafka", topics, naming)
     finally:
@@ -87,8 +88,9 @@ async def _server(connecting: Connecting, host: str, port: int) -> Finding:
 def _named(source: config.Kafka, topics: Mapping[str, object], wants: Callable[[str], bool]) -> list[Finding]:
     """Whether each configured topic is there, and what each pattern matches."""
     findings = []
-    for n, name in enumerate(source.topics):
-        what = f"sources.kafka.topics[{n}]: {name}"
+    places = [(f"sources.kafka.topics[{n}]", name) for n, name in enumerate(source.topics)]
+    for place, name in (*places, *(("sources.kafka.gate", name) for name in source.gate)):
+        what = f"{place}: {name}"
         if name.startswith("^"):
             matched = [topic for topic in sorted(topics) if wants(topic) and re.fullmatch(name, topic)]
             shown = ", ".join(matched[:5]) + (f" and {len(matched) - 5} more" if len(matched) > 5 else "")

@@ -59,6 +59,8 @@ async def _streams(config: Redis, servers: Servers, naming: Naming, group: str, 
         for stream in streams[:SHOWN]:
             async with servers.borrow(raw(stream)) as link:
                 found += await _permissions(servers, link, naming, group, stream)
+                if name in config.gate:
+                    found.append(await _gate(servers, link, stream, config.gate[name]))
     if not config.streams and not config.gate:
         found.append(Finding(f"{WHERE}.streams", False, "names no stream: nothing would be read"))
     found += suggestions(WHERE, await _there(servers), naming)
@@ -167,11 +169,26 @@ async def _permissions(servers: Servers, link: Link, naming: Naming, group: str,
         ("EVAL", "return 0", 1, key),
         ("SCRIPT", "LOAD", "return 0"),
     ]
-    write: list[Command] = [("XADD", raw(letters), "0-0", "payload", "x"), ("EVALSHA", "0" * 40, 1, raw(letters))]
     found.append(await _tried(link, f"{WHERE}: read {stream}", read, there))
     if naming.written:
-        found.append(await _tried(link, f"{WHERE}: write to {letters}", write, "is allowed"))
+        found.append(await _tried(link, f"{WHERE}: write to {letters}", _writing(letters), "is allowed"))
     return found
+
+
+async def _gate(servers: Servers, link: Link, stream: str, target: str) -> Finding:
+    """Whether what passes `stream` can go to `target`."""
+    what = f"{WHERE}.gate: {stream}: write to {target}"
+    if servers.cluster and crosses(stream, target):
+        detail = (
+            f"{target} lies in another slot than {stream}, and the two are settled as one; give both the same hash "
+            "tag, such as {orders}.in and {orders}"
+        )
+        return Finding(what, False, detail)
+    return await _tried(link, what, _writing(target), "is allowed")
+
+
+def _writing(stream: str) -> list[Command]:
+    return [("XADD", raw(stream), "0-0", "payload", "x"), ("EVALSHA", "0" * 40, 1, raw(stream))]
 
 
 async def _tried(link: Link, what: str, commands: list[Command], good: str) -> Finding:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from redis.asyncio import Redis as Client
 
@@ -38,9 +38,15 @@ class RedisHarness(BrokerHarness):
         service: str = "contract",
         claim_idle: float = 0.5,
         url: str | None = None,
+        gate: Mapping[str, str] | None = None,
     ) -> RedisBroker:
         config = Redis(
-            url=url or self.url, streams=list(streams), group=group, start=start, claim_idle=Duration(claim_idle)
+            url=url or self.url,
+            streams=list(streams),
+            group=group,
+            start=start,
+            claim_idle=Duration(claim_idle),
+            gate=dict(gate or {}),
         )
         broker = RedisBroker(config, service, self.naming(group), max_records=max_records)
         self._brokers.append(broker)

@@ -219,6 +219,23 @@ async def test_without_the_right_to_write_transactions_it_still_reads(kafka, bro
     assert status.lag == 0
 
 
+async def test_check_tries_what_is_behind_a_gate(kafka, topic):
+    group = unique("tracecar.gate")
+    source = config.Kafka(
+        bootstrap_servers=kafka.address("SASL"),
+        gate={topic: f"{topic}.behind", "nowhere-at-all": "x"},
+        group_id=group,
+        sasl=Sasl(mechanism="PLAIN", username="bob", password=PASSWORD),
+    )
+    naming = Naming(config.Config(service="shop", sources=config.Sources(kafka=source)), group)
+    allow(kafka.bootstrap_servers, "bob", "topic", topic, "READ")
+    findings = {finding.what: finding for finding in await KafkaBroker(source, "shop", naming).inspect()}
+    assert "create it" in findings["sources.kafka.gate: nowhere-at-all"].detail
+    (behind,) = [finding for what, finding in findings.items() if f"{topic}.behind" in what]
+    assert not behind.ok
+    assert "CREATE" in behind.detail
+
+
 async def test_check_says_what_is_configured_and_not_there(kafka, brokers, topic):
     broker = brokers(kafka.bootstrap_servers, topic, "nowhere-at-all", f"{topic}.dlt", "^nothing-like-this.*")
     findings = {finding.what: finding for finding in await broker.inspect()}

@@ -282,6 +282,18 @@ async def test_streams_of_all_slots_are_read_and_letters_stay_in_their_slot(
     await broker.close()
 
 
+async def test_a_gate_over_slots_is_refused_with_what_to_do(clustered: ClusterHarness, stream: str, group: str) -> None:
+    stream = f"{{{stream}}}"
+    near, far = f"{stream}.checked", "checked"
+    broker = clustered.broker(group=group, gate={stream: near, f"{stream}.other": far})
+    findings = {finding.what: finding for finding in await broker.inspect()}
+    assert findings[f"sources.redis.gate: {stream}: write to {near}"].ok
+    bad = findings[f"sources.redis.gate: {stream}.other: write to {far}"]
+    assert not bad.ok
+    assert "hash tag" in bad.detail
+    await broker.close()
+
+
 async def test_names_that_cannot_share_a_slot_are_refused_with_the_reason(
     clustered: ClusterHarness, stream: str, group: str
 ) -> None:
