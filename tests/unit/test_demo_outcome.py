@@ -172,7 +172,7 @@ def status() -> models.ServiceStatus:
 
 
 def rejected(number: int) -> models.Event:
-    fields: dict[str, object] = dict.fromkeys(models.Event.__struct_fields__)
+    fields: dict[str, object] = {one.name: None for one in msgspec.structs.fields(models.Event) if one.required}
     fields |= {
         "position": f"kafka://scans/0/{number}",
         "stream": "scans",
@@ -186,6 +186,4 @@ def rejected(number: int) -> models.Event:
             "path": None,
         },
     }
-    return msgspec.convert(
-        {k: v for k, v in fields.items() if k not in ("headers", "body", "payload_note")}, models.Event
-    )
+    return msgspec.convert(fields, models.Event)
