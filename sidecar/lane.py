@@ -178,7 +178,8 @@ class Lane:
             return
         if self._breaker.note(len(batch.records), rejected):
             events, failed = self._breaker.recent
-            self._hold("breaker", f"{failed} of the last {events} events were rejected")
+            commonest = ", ".join(code for code, _ in self._counter.codes.most_common(1))
+            self._hold("breaker", f"{failed} of the last {events} events were rejected, most often by {commonest}")
 
     def _report_gap(self, batch: Batch) -> None:
         gap = batch.gap
