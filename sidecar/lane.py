@@ -109,6 +109,7 @@ class Lane:
         self._pauses: set[str] = set()
         self._missing: NeedsSchema | None = None
         self._failing_since: int | None = None
+        self._releasing = asyncio.Lock()
         # Offsets up to which a person said to go on past the breaker, or without schemas.
         self._past_breaker = self._past_registry = -1
         self._spawn(self._settler.run())
@@ -208,17 +209,20 @@ class Lane:
 
     async def release(self) -> None:
         """Go on from what is settled. Does nothing where the lane flows or its lease is lost. Raises Outage."""
-        if self._nothing_held():
-            return
-        # A try under way may still come through: reading goes back only when its outcome is known.
-        await self._settler.idle()
-        if self._nothing_held():
-            return
-        await self._way.broker.rewind(self.lease)
-        self.tally.rewound()
-        self.hold, self.first_held = None, None
-        self._backlog.clear()
-        log.info("goes on", partition=str(self.lease.partition))
+        # One at a time: a person's and the lane's own may meet, and a second rewind, once records flow again, would
+        # bring some of them twice into one settlement.
+        async with self._releasing:
+            if self._nothing_held():
+                return
+            # A try under way may still come through: reading goes back only when its outcome is known.
+            await self._settler.idle()
+            if self._nothing_held():
+                return
+            await self._way.broker.rewind(self.lease)
+            self.tally.rewound()
+            self.hold, self.first_held = None, None
+            self._backlog.clear()
+            log.info("goes on", partition=str(self.lease.partition))
 
     def _nothing_held(self) -> bool:
         return self.hold is None or self.lease.lost

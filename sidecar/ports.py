@@ -166,7 +166,8 @@ class Broker(Protocol):
         """Undo `hold`. Does nothing where the lease is lost or was not held."""
 
     async def rewind(self, lease: Lease) -> None:
-        """Deliver again from what is settled: the next batch of this lease begins there."""
+        """Deliver again from what is settled: the next batch of this lease begins there. No batch comes between the
+        rewinding and the return."""
 
     async def settle(self, batches: Sequence[Batch], outgoing: Sequence[Outgoing]) -> None:
         """Make the outcome of these batches, consecutive ones of one lease, durable as one act: their dead letters

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from sidecar import lane, settling
 from sidecar.config import Breaker, Duration
 from sidecar.errors import Outage, Refused
 from sidecar.model import Partition
+from sidecar.ports import Lease
 from tests.unit.pipeline_harness import Harness, harness, until
 
 
@@ -111,6 +114,22 @@ async def test_resume_tries_again_and_is_held_again_while_it_is_bad() -> None:
         assert before <= len(one.letters()) <= before + 20
         assert one.counters.total() == 200
         assert one.counters.rejected() == 200
+
+
+async def test_two_releases_at_once_letter_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with flooding().running() as one:
+        one.produce(*one.bad(60))
+        await until(lambda: len(one.shown.events) == 60 and one.held() == "breaker", "the hold")
+        rewind, waits = one.broker.rewind, iter((0.0, 0.004))
+
+        async def slowly(lease: Lease) -> None:
+            await asyncio.sleep(next(waits, 0.0))
+            await rewind(lease)
+
+        monkeypatch.setattr(one.broker, "rewind", slowly)
+        await asyncio.gather(one.pipeline.skip("orders"), one.pipeline.skip("orders"))
+        await until(lambda: one.settled() == 60, "settling")
+        assert one.origins() == [f"memory://orders/0/{n}" for n in range(60)]
 
 
 async def test_skip_letters_what_was_held_however_much_and_loses_nothing() -> None:
