@@ -243,6 +243,10 @@ class DeadLetter(Struct, gc=False):
     """Parts that the broker would not take: `body`, `headers`, `key`. They are still at the origin."""
     replay_of: str | None = None
     """The letter of this record's earlier life."""
+    replay_id: str | None = None
+    """The replay that this record came from."""
+    replays: int = 0
+    """How often this record was replayed before it failed this time."""
     record: Record | None = None
     """The original record as the letter keeps it."""
     appended_at: int = 0

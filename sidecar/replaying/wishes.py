@@ -1,0 +1,186 @@
+"""What is asked for when something is to be published again, and what comes of it, as types."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import UNSET, Struct, UnsetType
+
+from sidecar.dead_letters.entries import Change
+from sidecar.errors import Refused
+from sidecar.model import Position
+
+JobState = Literal["running", "paused", "done", "cancelled", "failed"]
+
+
+class Edit(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """How bodies are changed before they are sent."""
+
+    set: dict[str, Any] = {}
+    """Values by path, such as `data.items[2].qty`: JSON values, read by the schema's types."""
+    remove: tuple[str, ...] = ()
+    """Paths that are taken away."""
+    body: Any | UnsetType = UNSET
+    """A whole new body instead, for one letter."""
+
+    def __bool__(self) -> bool:
+        return bool(self.set or self.remove or self.body is not UNSET)
+
+
+class Range(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Events of an ordinary stream, instead of dead letters."""
+
+    stream: str
+    since: int | None = None
+    """Milliseconds; None: from the beginning."""
+    until: int | None = None
+    """Milliseconds, exclusive; None: to what is the end now."""
+    into_itself: bool = False
+    """That the target is the stream itself is meant."""
+    confirmed: int | None = None
+    """The count that was shown and confirmed, asked for where it is sent into the stream itself."""
+
+
+class Wish(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What is to be published again, where to and how."""
+
+    query: str = ""
+    ids: tuple[str, ...] = ()
+    """Dead letters by id, instead of by query."""
+    range: Range | None = None
+    to: str | None = None
+    """Another stream than the origin."""
+    group: str | None = None
+    """For one group: `tracecar.replay-group`."""
+    rate: float | None = None
+    """Records a second at most."""
+    growth: bool = False
+    """In growing batches, 1, 2, 5, 10, …, stopping when a cause comes back."""
+    force: bool = False
+    """Those that were replayed, discarded or parked as well."""
+    again: bool = False
+    """To the origin although groups that passed the record will receive it again."""
+    edit: Edit = Edit()
+    comment: str | None = None
+
+
+class Receiver(Struct, kw_only=True):
+    """A consumer group that reads a target."""
+
+    group: str
+    stream: str
+    lag: int | None
+    """Of the whole stream."""
+    passed: int = 0
+    """How many of the records it has passed already, at their origin."""
+    not_passed: int = 0
+    unknown: int = 0
+
+
+class Target(Struct, kw_only=True):
+    """Where records would go."""
+
+    stream: str
+    count: int
+    exists: bool = True
+
+
+class Check(Struct, kw_only=True):
+    """What the check says now to one kind of record that would be sent."""
+
+    code: str | None
+    """None: passes (or is unchecked)."""
+    message: str | None
+    path: str | None
+    count: int
+    example: str
+    """A dead letter's id, or a position."""
+
+
+class Plan(Struct, kw_only=True):
+    """A dry run: what would happen now."""
+
+    selected: int
+    sendable: int
+    skipped: dict[str, int]
+    """Why, and how many."""
+    targets: list[Target]
+    receivers: list[Receiver]
+    passes: int
+    """Of those looked at (`looked_at`), how many would pass the check now."""
+    fails: list[Check]
+    looked_at: int
+    warnings: list[str]
+    changes: list[Change] = []
+    """What the edit makes of the first letter, as far as it may be shown."""
+
+
+class Failure(Struct, frozen=True, kw_only=True):
+    """One record that could not be sent."""
+
+    id: str
+    why: str
+
+
+class Job(Struct, kw_only=True, omit_defaults=True):
+    """A replay."""
+
+    id: str
+    wish: Wish
+    by: str
+    address: str | None = None
+    state: JobState = "running"
+    started_at: int = 0
+    """Microseconds."""
+    ended_at: int | None = None
+    changed_at: int = 0
+    changed_by: str | None = None
+    selected: int = 0
+    published: int = 0
+    skipped: int = 0
+    failed: int = 0
+    returned: int = 0
+    reasons: dict[str, int] = {}
+    """Why they were skipped, and how many."""
+    failures: list[Failure] = []
+    """The first that failed."""
+    note: str | None = None
+    """Why it is paused or failed, and what to do."""
+    chunks: int = 0
+    """Parts that the frozen selection is kept in."""
+    at: int = 0
+    """How many of the selection are done with."""
+    batch: int = 0
+    """The size of the current batch, where they grow."""
+    runner: str = ""
+    """The sidecar that carries it out."""
+    beat: int = 0
+    """Counts up while it does."""
+    offsets: dict[str, tuple[int, int]] = {}
+    """Of a range: for each partition the next offset, and the one to end before."""
+    system: str = ""
+
+
+class Outcome(Struct, kw_only=True):
+    """What became of one letter that something was to be done with."""
+
+    id: str
+    done: bool
+    state: str
+    """As it is now."""
+    why: str | None = None
+    """Where it was not done: why, and what to do."""
+
+
+class Reported(Struct, kw_only=True):
+    """A failure that a service handed over, as it now stands."""
+
+    id: str
+    position: Position | None
+    """Of the letter; None where an earlier report wrote it."""
+    created: bool
+    """By this report."""
+
+
+class Unsendable(Refused):
+    """A letter that cannot be sent as it is: the message says why, and what to do."""
