@@ -85,8 +85,8 @@ class Acting(Protocol):
         """Undo `discard`."""
 
     async def report(self, failure: ReportedFailure, who: Who) -> Reported:
-        """Make a dead letter of it, durable when this returns, and one only however often it is reported. Raises Unknown
-        where the position holds nothing."""
+        """Make a dead letter of it, durable when this returns, and one only however often it is reported. Raises
+        Unknown where the position holds nothing."""
 
     def export(self, query: str = "", limit: int = 0) -> AsyncIterator[ExportedLetter]:
         """Dead letters that match, oldest first, with exact bytes; those of one origin are each exported."""
