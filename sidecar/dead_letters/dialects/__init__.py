@@ -79,6 +79,6 @@ def read(record: Record, naming: Naming) -> DeadLetter:
             continue
         found = reader(record, naming)
         if found is not None:
-            return found
+            return tracecar.with_earlier_life(found, record.headers)
         tried.add(reader)
-    return unknown.read(record, naming)
+    return tracecar.with_earlier_life(unknown.read(record, naming), record.headers)

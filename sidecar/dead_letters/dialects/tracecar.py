@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -15,9 +15,16 @@ ID = "tracecar.dead-letter-id"
 OMITTED = "tracecar.omitted"
 """Names the parts (`body`, `headers`, `key`) that the broker would not take; they are still at the origin."""
 
+REPLAY_ID = "tracecar.replay-id"
+REPLAY_OF = "tracecar.replay-of"
+REPLAY_ATTEMPT = "tracecar.replay-attempt"
+REPLAY_GROUP = "tracecar.replay-group"
+"""On a replayed record, and on the letter of one that failed again: what ties it to its earlier life."""
+
 BESIDE = "tracecar.dialects"
 """Names the dialects whose headers were written beside ours, and so are not the record's own."""
 
+_OF_REPLAYS = (REPLAY_ID, REPLAY_OF, REPLAY_ATTEMPT, REPLAY_GROUP)
 _SCHEMA = msgspec.json.Decoder(SchemaRef)
 LONGEST = 8_192
 """Bytes of a header's value that are looked at."""
@@ -38,8 +45,32 @@ def own_headers(headers: Headers, dialects: Sequence[str] = ()) -> Headers:
 
 def attempt(headers: Headers) -> int:
     """Which attempt this is: 1, or one more than the replay it comes from says."""
-    text = _text(dict(headers).get("tracecar.replay-attempt"))
-    return int(text) + 1 if text and text.isascii() and text.isdigit() and len(text) < 7 else 1
+    return replays(dict(headers)) + 1
+
+
+def replays(facts: Mapping[str, bytes | None]) -> int:
+    """How often the record was replayed before, as its headers say."""
+    text = _text(facts.get(REPLAY_ATTEMPT))
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 7 else 0
+
+
+def with_earlier_life(letter: DeadLetter, headers: Headers) -> DeadLetter:
+    """The letter with what its headers say of the replay that it came from, whoever wrote the letter."""
+    facts = {name: value for name, value in headers if name.startswith("tracecar.replay-")}
+    if facts:
+        letter.replay_of = _text(facts.get(REPLAY_OF))
+        letter.replay_id = _text(facts.get(REPLAY_ID))
+        letter.replays = replays(facts)
+    return letter
+
+
+def replay_headers(id: str, letter: str, attempt: int, group: str | None) -> Headers:
+    """What a replayed record carries after its own headers: the replay, the dead letter's id, how many replays there
+    were with this one, and for which group, where it is for one."""
+    found = [(REPLAY_ID, id), (REPLAY_OF, letter), (REPLAY_ATTEMPT, str(attempt))]
+    if group is not None:
+        found.append((REPLAY_GROUP, group))
+    return tuple([(name, value.encode("utf-8", "backslashreplace")) for name, value in found])
 
 
 def write(decoded: Decoded, group: str, service: str, failed_at: int) -> Headers:
@@ -63,9 +94,11 @@ def write(decoded: Decoded, group: str, service: str, failed_at: int) -> Headers
         ("tracecar.trace-id", None if event.trace_id is None else f"{event.trace_id:032x}"),
         ("tracecar.aggregate-id", event.aggregate_id),
         ("tracecar.schema", None if event.schema is None else msgspec.json.encode(event.schema).decode()),
-        ("tracecar.replay-of", event.replay_of),
     ]
-    return tuple((name, value.encode("utf-8", "backslashreplace")) for name, value in fields if value is not None)
+    said = [(name, value.encode("utf-8", "backslashreplace")) for name, value in fields if value is not None]
+    if event.replay_of is not None:
+        said += [(name, value) for name, value in record.headers if name in _OF_REPLAYS and value is not None]
+    return tuple(dict(said).items())
 
 
 def read(letter: Record) -> DeadLetter | None:
@@ -80,7 +113,7 @@ def read(letter: Record) -> DeadLetter | None:
     own: Headers = tuple([header for header in letter.headers if header[0] not in facts])
     if BESIDE in facts:
         own = own_headers(own, listed(facts[BESIDE]))
-    return DeadLetter(
+    found = DeadLetter(
         id=id,
         position=letter.position,
         origin=origin,
@@ -100,7 +133,6 @@ def read(letter: Record) -> DeadLetter | None:
         schema=_schema(facts.get("tracecar.schema")),
         service=_text(facts.get("tracecar.service")),
         omitted=listed(facts.get(OMITTED)),
-        replay_of=_text(facts.get("tracecar.replay-of")),
         record=Record(
             position=origin or letter.position,
             key=letter.key,
@@ -111,6 +143,7 @@ def read(letter: Record) -> DeadLetter | None:
         ),
         appended_at=letter.timestamp,
     )
+    return with_earlier_life(found, letter.headers)
 
 
 def listed(value: bytes | None) -> tuple[str, ...]:
