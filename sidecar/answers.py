@@ -12,7 +12,8 @@ from sidecar import config
 from sidecar.api import delivering, models
 from sidecar.api.plain import text
 from sidecar.api.rendering import Rendering, coverage
-from sidecar.dead_letters.desk import Found, Grouped, Letters
+from sidecar.dead_letters.desk import Found, Grouped, Wish
+from sidecar.dead_letters.merging import Letters
 from sidecar.decoding.catalog import Catalog
 from sidecar.decoding.envelope import BUILT_IN
 from sidecar.delivery import Follower
@@ -54,21 +55,13 @@ class Holds(Protocol):
 class Desk(Protocol):
     """Where dead letters are found."""
 
-    async def newest(
-        self, limit: int, *, wanted: Callable[[DeadLetter], bool] | None = None, since: int | None = None
-    ) -> Found: ...
+    async def newest(self, limit: int, wish: Wish = ...) -> Found: ...
 
     async def show(self, id: str) -> Letters | None: ...
 
     async def reads(self, system: str, stream: str) -> bool: ...
 
-    async def groups(
-        self,
-        *,
-        wanted: Callable[[DeadLetter], bool] | None = None,
-        holds: Callable[[DeadLetter], Awaitable[bool]] | None = None,
-        since: int | None = None,
-    ) -> Grouped: ...
+    async def groups(self, wish: Wish = ...) -> Grouped: ...
 
 
 class Answers:
@@ -239,41 +232,36 @@ class Answers:
 
     async def dead_letters(self, query: str = "", limit: int = 100, cursor: str | None = None) -> models.DeadLetterPage:
         """Dead letters that match, newest first; letters of one origin are one."""
-        wanted, before, limit = parse(query), _letter_cursor(cursor), _limit(limit)
-        all_of_them = wanted.needs_payload or before is not None
-        narrow = self._narrowed(wanted)
-        found = await self._desk.newest(0 if all_of_them else limit + 1, wanted=narrow, since=wanted.since)
-        chosen: list[Letters] = []
-        for letters in found.letters:
-            if before is not None and _age(letters) >= before:
-                continue
-            if wanted.needs_payload and not await self._holds(letters.letter, wanted):
-                continue
-            chosen.append(letters)
-            if len(chosen) > limit:
-                break
+        limit = _limit(limit)
+        found = await self._desk.newest(limit + 1, self._wish(parse(query), _letter_cursor(cursor)))
+        chosen = found.letters
         return models.DeadLetterPage(
             items=[self._rendering.dead_letter(letters) for letters in chosen[:limit]],
             cursor=_cursor_after(chosen[limit - 1]) if len(chosen) > limit else None,
             note=" ".join(found.notes) or None,
         )
 
-    def _narrowed(self, query: Query) -> Callable[[DeadLetter], bool] | None:
+    def _wish(self, query: Query, before: tuple[int, str] | None = None) -> Wish:
+        """What the desk is to look for: it sees what may be seen."""
         narrow = metadata_part(query)
-        if not str(narrow):
-            return None
-        return lambda letter: narrow.matches_letter(self._redactor.letter(letter))
+
+        def wanted(letter: DeadLetter) -> bool:
+            return narrow.matches_letter(self._redactor.letter(letter))
+
+        async def holds(letter: DeadLetter) -> bool:
+            return await self._holds(letter, query)
+
+        return Wish(
+            wanted if str(narrow) else None,
+            holds if query.needs_payload else None,
+            query.asks("state"),
+            query.since,
+            before,
+        )
 
     async def causes(self, query: str = "", limit: int = 100) -> models.CausePage:
         """The causes of the dead letters that match, those with the most letters first."""
-        wanted = parse(query)
-
-        async def holds(letter: DeadLetter) -> bool:
-            return await self._holds(letter, wanted)
-
-        found = await self._desk.groups(
-            wanted=self._narrowed(wanted), holds=holds if wanted.needs_payload else None, since=wanted.since
-        )
+        found = await self._desk.groups(self._wish(parse(query)))
         now = time.time_ns() // 1_000
         return models.CausePage(
             items=[self._rendering.cause(cause, now) for cause in found.causes[: _limit(limit)]],

@@ -201,6 +201,18 @@ class Breaker(Strict, frozen=True):
     minimum: Annotated[Count, Meta(description="Fewer events than this in the window never hold the stream.")] = 100
 
 
+class Replay(Strict, frozen=True):
+    """Bounds of what is replayed."""
+
+    attempts: Annotated[
+        Count,
+        Meta(description="A record that was replayed so often and failed again is parked: only --force sends it."),
+    ] = 5
+    selection: Annotated[Count, Meta(description="How many dead letters one replay takes at most; the oldest.")] = (
+        200_000
+    )
+
+
 class DeadLetters(Strict, frozen=True):
     """What happens to events that are rejected."""
 
@@ -220,6 +232,7 @@ class DeadLetters(Strict, frozen=True):
         Meta(description="Headers of other frameworks to write beside our own, so that their tools understand them."),
     ] = []
     breaker: Breaker = Breaker()
+    replay: Replay = Replay()
 
 
 class MemoryIndex(Strict, frozen=True):

@@ -247,6 +247,8 @@ class DeadLetter(Struct, gc=False):
     """The replay that this record came from."""
     replays: int = 0
     """How often this record was replayed before it failed this time."""
+    state: str = "open"
+    """open | replaying | replayed | returned | parked | discarded, once the ledger was asked."""
     record: Record | None = None
     """The original record as the letter keeps it."""
     appended_at: int = 0

@@ -78,7 +78,7 @@ class Service:
             brokers=[source.broker for source in self._sources],
             judge=self._judge,
             catalog=self.catalog,
-            desk=Desk(self._sources),
+            desk=Desk(self._sources, config.dead_letters.replay.attempts),
             facts=self.status,
             holds=self,
             redact=config.redact,

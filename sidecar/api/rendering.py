@@ -11,7 +11,7 @@ from sidecar import ports
 from sidecar.api import models
 from sidecar.api.plain import octets, plain, text
 from sidecar.dead_letters.causes import Cause
-from sidecar.dead_letters.desk import Letters
+from sidecar.dead_letters.merging import Letters
 from sidecar.model import Decoded, Headers, Rejection, SchemaRef
 from sidecar.payloads import Payload
 from sidecar.redaction import Redactor

@@ -83,6 +83,8 @@ class Cause(Struct):
     """The first few."""
     groups: list[str] = []
     dialects: list[str] = []
+    states: dict[str, int] = {}
+    """What became of its letters, and of how many."""
 
 
 class Causes:
@@ -97,8 +99,9 @@ class Causes:
         self.folded = 0
         """Letters of causes that are told apart no more, as there are too many."""
 
-    def add(self, letter: DeadLetter) -> None:
-        """Takes the letter over: one that is kept is kept without its record."""
+    def add(self, letter: DeadLetter) -> str | None:
+        """Takes the letter over: one that is kept is kept without its record. Returns its cause, None where it is
+        another letter of an origin that was counted already."""
         fingerprint = cause(letter)
         moment = letter.appended_at * 1000 if letter.failed_at is None else letter.failed_at
         found = self._found.get(fingerprint)
@@ -108,9 +111,11 @@ class Causes:
                 self._shrink(found)
         _join(found.groups, letter.group)
         _join(found.dialects, letter.dialect)
-        if self._new(hash((fingerprint, letter.origin or letter.id, letter.origin_timestamp))):
+        new = self._new(hash((fingerprint, letter.origin or letter.id, letter.origin_timestamp)))
+        if new:
             self.letters += 1
             found.count += 1
+            found.states[letter.state] = found.states.get(letter.state, 0) + 1
             found.recent += moment >= self._recently
             self._affected(found, letter)
         if moment < found.first_seen:
@@ -118,6 +123,14 @@ class Causes:
         elif moment >= found.last_seen:
             found.last_seen, found.letter = moment, letter
             letter.record = None
+        return fingerprint if new else None
+
+    def returned(self, fingerprint: str) -> None:
+        """One of the replayed letters of a cause failed again."""
+        found = self._found.get(fingerprint)
+        if found is not None and found.states.get("replayed"):
+            found.states["replayed"] -= 1
+            found.states["returned"] = found.states.get("returned", 0) + 1
 
     def _affected(self, found: Cause, letter: DeadLetter) -> None:
         aggregate = affected(letter)

@@ -1,42 +1,43 @@
-"""The desk: dead letters found again, wherever they lie, letters of one origin as one."""
+"""The desk: dead letters found again, wherever they lie, letters of one origin as one, each with what became of it."""
 
 from __future__ import annotations
 
-import asyncio
-import heapq
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from sidecar.dead_letters.causes import Cause, Causes, cause
-from sidecar.dead_letters.dialects import read
-from sidecar.dead_letters.naming import LEDGER, Naming
+from sidecar.dead_letters.causes import Cause, Causes
+from sidecar.dead_letters.entries import LetterEntry
+from sidecar.dead_letters.merging import Letters, Newest, origin_of
+from sidecar.dead_letters.naming import LEDGER
+from sidecar.dead_letters.reading import Reading, Source, fetches
+from sidecar.dead_letters.states import MOST_LIVES, Lives, States, life_after, remember
 from sidecar.errors import TracecarError
-from sidecar.model import DeadLetter, Partition, Record
-from sidecar.ports import Broker
+from sidecar.model import DeadLetter, Position
+from sidecar.ports import Retention
+
+Wanted = Callable[[DeadLetter], bool]
+Holds = Callable[[DeadLetter], Awaitable[bool]]
 
 
-class Source(Protocol):
-    """A broker and what its dead-letter streams are called."""
+class Wish(Struct, frozen=True):
+    """Which letters are looked for."""
 
-    @property
-    def broker(self) -> Broker: ...
+    wanted: Wanted | None = None
+    """By what the letter itself says."""
+    holds: Holds | None = None
+    """By the record that it stands for."""
+    by_state: bool = False
+    """`wanted` looks at the state: it is worked out for each letter first."""
+    since: int | None = None
+    """Failed at or after this, milliseconds."""
+    before: tuple[int, str] | None = None
+    """Of a list: only letters that are older (`sidecar.dead_letters.merging.age`)."""
 
-    @property
-    def naming(self) -> Naming: ...
 
-
-class Letters(Struct):
-    """All letters of one origin: one failure, whichever groups met it."""
-
-    letter: DeadLetter
-    """The latest of them."""
-    groups: list[str]
-    """The groups that lettered this origin, in the order of their letters."""
-    cause: str
-    state: str = "open"
+ANY = Wish()
 
 
 class Found(Struct):
@@ -58,46 +59,79 @@ class Grouped(Struct):
     notes: list[str]
 
 
-class Reading(Struct):
-    """How much of the dead-letter streams one search reads."""
-
-    wanted: Callable[[DeadLetter], bool] | None = None
-    since: int | None = None
-    """Milliseconds."""
-    tail: int | None = None
-    """Only so many records at the end of each partition; None: all."""
-    left_out: bool = False
-    """Set while reading, where the tail was not all."""
-
-
 class Desk:
-    """Reads the dead letters of the watched streams from the brokers themselves."""
+    """Reads the dead letters of the watched streams from the brokers themselves. `attempts`: replays beyond which a
+    letter is parked (0: none is); `replaying` says whether the letter at a position waits in a running replay."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        attempts: int = 0,
+        replaying: Callable[[Position], bool] = lambda position: False,
+    ) -> None:
         self._sources = sources
+        self._states = States(attempts, replaying)
 
-    async def newest(
-        self, limit: int, *, wanted: Callable[[DeadLetter], bool] | None = None, since: int | None = None
-    ) -> Found:
-        """The newest `limit` dead letters (0: all), of those that are `wanted`, failed at or after `since`
-        (milliseconds). Without a wish only the ends of the streams are read; with one, all of them."""
+    async def newest(self, limit: int, wish: Wish = ANY) -> Found:
+        """The newest `limit` dead letters (0: all) of those that are looked for. Where any will do, only the ends of
+        the streams are read; else all of them."""
         notes: list[str] = []
-        reading = Reading(wanted, since, tail=2 * limit if wanted is None and limit else None)
-        found = await self._search(limit, reading, notes)
-        while reading.tail is not None and len(found) < limit and reading.left_out:
-            reading = Reading(wanted, since, tail=4 * reading.tail)
-            found = await self._search(limit, reading, notes)
+        tail = 2 * limit if limit and wish.wanted is None and wish.holds is None and wish.before is None else None
+        while True:
+            reading, newest = Reading(since=wish.since, tail=tail), Newest(limit, before=wish.before)
+            lives = await self._later_lives(wish, notes)
+            async for letter, _ in self._each(wish, reading, notes, lives):
+                newest.add(letter)
+            found = newest.letters()[: limit or None]
+            if tail is None or len(found) >= limit or not reading.left_out:
+                break
+            tail *= 2
+        await self._annotate(found, lives, notes)
         return Found(found, list(dict.fromkeys(notes)))
 
     async def show(self, id: str) -> Letters | None:
-        """One dead letter by its id, with all groups of its origin; None where no stream holds it (any more)."""
-        found = await self._search(1, Reading(lambda letter: letter.id == id), [])
+        """One dead letter by its id, with its record and all groups of its origin; None where no stream holds it (any
+        more)."""
+        notes: list[str] = []
+        lives: Lives = {}
+        newest = Newest(1, whole=True)
+        async for letter, _ in self._each(Wish(lambda letter: letter.id == id), Reading(), notes, lives):
+            newest.add(letter)
+        found = newest.letters()
         if not found:
             return None
-        key = _origin(found[0].letter)
-        same = await self._search(1, Reading(lambda letter: _origin(letter) == key), [])
-        whole = same[0] if same else found[0]
-        return Letters(found[0].letter, whole.groups, whole.cause)
+        key = origin_of(found[0].letter)
+        same = Newest(1, whole=True)
+        async for letter, _ in self._each(Wish(lambda letter: origin_of(letter) == key), Reading(), notes, lives):
+            same.add(letter)
+        whole = next(iter(same.letters()), found[0])
+        whole.letter = found[0].letter
+        await self._annotate([whole], lives, notes)
+        return whole
+
+    async def groups(self, wish: Wish = ANY) -> Grouped:
+        """The causes of all dead letters that are looked for, each with what became of its letters."""
+        causes = Causes(time.time_ns() // 1_000)
+        notes: list[str] = []
+        lives = await self._later_lives(wish, notes)
+        ended: list[tuple[str, tuple[str, str | None]]] = []
+        async for letter, entry in self._each(replace(wish, by_state=True), Reading(wish.since), notes, lives):
+            life = life_after(letter, entry) if letter.state == "replayed" else None
+            fingerprint = causes.add(letter)
+            if fingerprint is not None and life is not None and len(ended) < MOST_LIVES:
+                ended.append((fingerprint, life))
+        for fingerprint, life in ended:
+            if life in lives:
+                causes.returned(fingerprint)
+        found = causes.found()
+        return Grouped(found, causes.letters, causes.folded, [*dict.fromkeys(notes), *causes.notes])
+
+    async def each(self, wish: Wish, notes: list[str], reading: Reading | None = None) -> AsyncIterator[DeadLetter]:
+        """Every letter that is looked for with its record, stream by stream in order, those of one origin each by
+        itself. What cannot be looked at is noted."""
+        lives = await self._later_lives(wish, notes)
+        async for letter, _ in self._each(wish, reading or Reading(wish.since), notes, lives):
+            yield letter
 
     async def reads(self, system: str, stream: str) -> bool:
         """Whether this is a stream where dead letters of the watched streams are looked for. Raises Outage, Refused."""
@@ -108,113 +142,88 @@ class Desk:
                     return True
         return False
 
-    async def groups(
-        self,
-        *,
-        wanted: Callable[[DeadLetter], bool] | None = None,
-        holds: Callable[[DeadLetter], Awaitable[bool]] | None = None,
-        since: int | None = None,
-    ) -> Grouped:
-        """The causes of all dead letters that are `wanted` and, where that is asked for, whose record `holds` what is
-        looked for; failed at or after `since` (milliseconds)."""
-        causes = Causes(time.time_ns() // 1_000)
+    async def states_of(self, found: Sequence[Letters]) -> list[str]:
+        """Ask the ledger about these again; returns what could not be asked."""
         notes: list[str] = []
-        async for letters in self._letters(Reading(wanted, since), notes):
-            for letter in letters:
-                if holds is None or await holds(letter):
-                    causes.add(letter)
-        found = causes.found()
-        return Grouped(found, causes.letters, causes.folded, [*dict.fromkeys(notes), *causes.notes])
+        await self._annotate(found, {}, notes)
+        return notes
 
-    async def _search(self, limit: int, reading: Reading, notes: list[str]) -> list[Letters]:
-        newest = _Newest(limit)
-        async for letters in self._letters(reading, notes):
-            for letter in letters:
-                newest.add(letter)
-        return newest.letters()
+    # --- reading
 
-    async def _letters(self, reading: Reading, notes: list[str]) -> AsyncIterator[list[DeadLetter]]:
-        """The letters that are wanted, fetch by fetch, of all sources; what cannot be read is noted."""
-        wanted = reading.wanted
+    async def _each(
+        self, wish: Wish, reading: Reading, notes: list[str], lives: Lives
+    ) -> AsyncIterator[tuple[DeadLetter, LetterEntry | None]]:
+        async for fetched in fetches(self._sources, reading, notes):
+            letters = fetched.letters
+            for letter in letters:
+                if letter.replay_of is not None:
+                    remember(lives, letter)
+            if not wish.by_state and wish.wanted is not None:
+                letters = list(filter(wish.wanted, letters))
+            entries: Sequence[LetterEntry | None] = [None] * len(letters)
+            if wish.by_state and letters:
+                entries = await self._entries(fetched.source, letters, notes)
+                for letter, entry in zip(letters, entries, strict=True):
+                    letter.state = self._states.state(letter, entry, lives)
+            for letter, entry in zip(letters, entries, strict=True):
+                if wish.by_state and wish.wanted is not None and not wish.wanted(letter):
+                    continue
+                if wish.holds is None or await wish.holds(letter):
+                    yield letter, entry
+
+    async def _later_lives(self, wish: Wish, notes: list[str]) -> Lives:
+        """The later lives of all letters, where the state is asked about: they may lie behind the letters."""
+        lives: Lives = {}
+        if wish.by_state:
+            async for fetched in fetches(self._sources, Reading(wish.since), notes):
+                for letter in fetched.letters:
+                    remember(lives, letter)
+        return lives
+
+    # --- what became of them
+
+    async def _entries(
+        self, source: Source, letters: Sequence[DeadLetter], notes: list[str]
+    ) -> Sequence[LetterEntry | None]:
+        try:
+            return await self._states.entries(source.broker.ledger, letters)
+        except TracecarError as error:
+            notes.append(_no_states(source, error))
+            return [None] * len(letters)
+
+    async def _annotate(self, found: Sequence[Letters], lives: Lives, notes: list[str]) -> None:
+        """Say of each what became of it, and how long it will be there."""
         for source in self._sources:
-            naming = source.naming
+            here = [one for one in found if one.letter.position.system == source.broker.system]
+            if not here:
+                continue
             try:
-                async for records in self._records(source, reading):
-                    letters = [read(record, naming) for record in records]
-                    yield letters if wanted is None else list(filter(wanted, letters))
-                    await asyncio.sleep(0)
+                letters, ids = [one.letter for one in here], [one.ids for one in here]
+                entries = await self._states.entries(source.broker.ledger, letters, ids)
+                for one, entry in zip(here, entries, strict=True):
+                    one.entry, one.returned_as = entry, _later(one, entry, lives)
+                    one.state = one.letter.state = self._states.state(one.letter, entry, lives, one.ids)
             except TracecarError as error:
-                notes.append(f"dead letters on {source.broker.system} could not be read: {error}")
-
-    async def _records(self, source: Source, reading: Reading) -> AsyncIterator[Sequence[Record]]:
-        since = reading.since
-        for stream in await self._streams(source):
-            for partition in await source.broker.partitions(stream):
-                start = await _start(source.broker, partition, reading)
-                async for records in source.broker.scan(partition, since=since if start is None else None, start=start):
-                    yield records if since is None else [one for one in records if one.timestamp >= since]
-
-    @staticmethod
-    async def _streams(source: Source) -> list[str]:
-        watched = {status.partition.stream for status in await source.broker.status()}
-        return [
-            stream
-            for stream in await source.broker.streams()
-            if stream != LEDGER and source.naming.belongs(stream, watched)
-        ]
+                notes.append(_no_states(source, error))
+            await _say_when_they_go(source, here)
 
 
-async def _start(broker: Broker, partition: Partition, reading: Reading) -> int | None:
-    """Where to begin to see the last `tail` records; Redis ids do not count entries, so there it is the start."""
-    if reading.tail is None or broker.system == "redis":
-        return None
-    first, end = await broker.bounds(partition)
-    if end - reading.tail <= first:
-        return None
-    reading.left_out = True
-    return end - reading.tail
+def _later(one: Letters, entry: LetterEntry | None, lives: Lives) -> str | None:
+    return next((lives[life] for id in one.ids if (life := life_after(one.letter, entry, id)) in lives), None)
 
 
-def _origin(letter: DeadLetter) -> tuple[object, ...]:
-    if letter.origin is None:
-        return (letter.id,)
-    return (letter.origin, letter.origin_timestamp)
+async def _say_when_they_go(source: Source, here: Sequence[Letters]) -> None:
+    retention: dict[str, Retention] = {}
+    for one in here:
+        stream = one.letter.position.stream
+        if stream not in retention:
+            try:
+                retention[stream] = await source.broker.retention(stream)
+            except TracecarError:
+                retention[stream] = Retention(None, False)
+        keeps = retention[stream].keeps_ms
+        one.expires_at = None if keeps is None else one.letter.appended_at + keeps
 
 
-def _age(letter: DeadLetter) -> tuple[int, str]:
-    """Newest letters compare highest; the position settles ties so that lists do not flicker."""
-    return (letter.appended_at, str(letter.position))
-
-
-class _Newest:
-    """The newest letters by origin, at most `limit` of them (0: no bound)."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._found: dict[tuple[object, ...], Letters] = {}
-
-    def add(self, letter: DeadLetter) -> None:
-        held = self._found.get(_origin(letter))
-        if held is None:
-            self._found[_origin(letter)] = Letters(letter, _group(letter), cause(letter))
-            if self._limit and len(self._found) > 4 * self._limit + 1_000:
-                self._shrink()
-            return
-        held.groups = list(dict.fromkeys([*held.groups, *_group(letter)]))
-        if _age(letter) >= _age(held.letter):
-            held.letter, held.cause = letter, cause(letter)
-
-    def letters(self) -> list[Letters]:
-        self._shrink()
-        return sorted(self._found.values(), key=lambda one: _age(one.letter), reverse=True)
-
-    def _shrink(self) -> None:
-        if self._limit:
-            kept: Iterable[Letters] = heapq.nlargest(
-                self._limit, self._found.values(), key=lambda one: _age(one.letter)
-            )
-            self._found = {_origin(one.letter): one for one in kept}
-
-
-def _group(letter: DeadLetter) -> list[str]:
-    return [] if letter.group is None else [letter.group]
+def _no_states(source: Source, error: TracecarError) -> str:
+    return f"what became of dead letters on {source.broker.system} is not known, they are shown as open: {error}"

@@ -65,6 +65,10 @@ class Query:
         """Whether the body is asked about."""
         return any(term.field == "body" for term in _terms(self.expression))
 
+    def asks(self, field: str) -> bool:
+        """Whether a field is asked about."""
+        return any(term.field == field for term in _terms(self.expression))
+
     @cached_property
     def since(self) -> int | None:
         """Milliseconds: what is older cannot match."""

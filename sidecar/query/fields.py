@@ -10,6 +10,7 @@ from sidecar.model import DeadLetter, SchemaRef
 from sidecar.ports import Node
 
 STATUSES = ("ok", "unchecked", "replayed", "duplicate", "rejected")
+STATES = ("open", "replaying", "replayed", "returned", "parked", "discarded")
 STAGES = ("decode", "schema", "envelope", "reported", "delivery")
 CODES = (
     "decode.truncated",
@@ -99,6 +100,7 @@ _ALL = (
     ),
     Field("group", "the consumer group that a dead letter is of", lambda n: None, lambda d: d.group),
     Field("cause", "the cause that a dead letter has in common with others", lambda n: None, cause),
+    Field("state", "what became of a dead letter", lambda n: None, lambda d: d.state, STATES),
     Field("dialect", "in which framework's way a dead letter is written", lambda n: None, lambda d: d.dialect),
     Field(
         "schema",
