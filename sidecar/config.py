@@ -48,6 +48,7 @@ Host = Annotated[str, Meta(extra={"kind": "host"})]
 Bearer = Annotated[str, Meta(extra={"kind": "bearer"})]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Count = Annotated[int, Meta(ge=1, le=10**9)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 Word = Literal[
     "event_id",
     "type",
@@ -257,17 +258,47 @@ class Index(Strict, frozen=True):
 
 
 class Otlp(Strict, frozen=True):
-    """Spans to an OpenTelemetry collector. OTEL_EXPORTER_OTLP_* fill what is left out."""
+    """Traces, metrics and logs to an OpenTelemetry collector. OTEL_EXPORTER_OTLP_* fill what is left out."""
 
     endpoint: Annotated[HttpUrl | None, Meta(description="The collector's base address.")] = None
-    protocol: Annotated[Literal["grpc", "http/protobuf"], Meta(description="The OTLP protocol.")] = "grpc"
+    protocol: Annotated[
+        Literal["grpc", "http/protobuf"] | None,
+        Meta(description="The OTLP protocol; grpc, unless OTEL_EXPORTER_OTLP_PROTOCOL says otherwise."),
+    ] = None
     headers: Annotated[dict[str, str], Meta(description="Sent with every request; never shown.")] = {}
+    compression: Annotated[Literal["none", "gzip"] | None, Meta(description="How requests are compressed.")] = None
+    timeout: Annotated[Duration | None, Meta(description="How long one request may take; 10s by default.")] = None
+    signals: Annotated[
+        list[Literal["traces", "metrics", "logs"]], Meta(description="What is sent; logs are those of rejections.")
+    ] = field(default_factory=lambda: ["traces", "metrics", "logs"])
+    tls: Annotated[Tls | None, Meta(description="Certificates for an https endpoint.")] = None
 
 
 class Zipkin(Strict, frozen=True):
     """Spans to Zipkin."""
 
     endpoint: Annotated[HttpUrl, Meta(description="Such as http://127.0.0.1:9411/api/v2/spans.")]
+    headers: Annotated[dict[str, str], Meta(description="Sent with every request; never shown.")] = {}
+    timeout: Annotated[Duration, Meta(description="How long one request may take.")] = Duration(10)
+    tls: Annotated[Tls | None, Meta(description="Certificates for an https endpoint.")] = None
+
+
+class Sampling(Strict, frozen=True):
+    """Which spans are sent. What is not is counted."""
+
+    keep: Annotated[
+        Literal["always", "ratio", "tail"],
+        Meta(
+            description="always: every span. ratio: those of a share of the traces. tail: whole flows, once they are "
+            "quiet, that failed, were slow or match the query."
+        ),
+    ] = "always"
+    ratio: Annotated[
+        Share | None, Meta(description="The share of traces that is kept; for tail, of all other flows.")
+    ] = None
+    failed: Annotated[bool, Meta(description="tail: keep flows in which something was rejected.")] = True
+    slow: Annotated[Duration | None, Meta(description="tail: keep flows that took at least so long.")] = None
+    query: Annotated[Text | None, Meta(description="tail: keep flows in which an event matches this query.")] = None
 
 
 class Exporters(Strict, frozen=True):
@@ -275,6 +306,18 @@ class Exporters(Strict, frozen=True):
 
     otlp: Otlp | None = None
     zipkin: Zipkin | None = None
+    sampling: Sampling | None = None
+    hold: Annotated[
+        Duration,
+        Meta(
+            description="How long a flow must be quiet before spans are sent that depend on it: those of events "
+            "without trace context, and all with tail sampling."
+        ),
+    ] = Duration(3)
+    max_held: Annotated[
+        Count, Meta(description="How many events wait for their flows; beyond, the oldest go as they stand.")
+    ] = 20_000
+    queue: Annotated[Count, Meta(description="Spans that wait for each backend; beyond, they are dropped.")] = 50_000
 
 
 class Token(Strict, frozen=True):

@@ -15,11 +15,13 @@ from sidecar.config import (
     MemoryIndex,
     Redis,
     RedisIndex,
+    Sampling,
     Sources,
     Token,
 )
 from sidecar.dead_letters.naming import LEDGER, Naming
-from sidecar.errors import Mistake
+from sidecar.errors import Mistake, QueryError
+from sidecar.query import parse
 
 Rule = Callable[..., Iterator[Mistake]]
 _RULES: list[tuple[tuple[str, ...], Rule]] = []
@@ -289,3 +291,25 @@ def _different_ports(host: str, port: int, health_host: str, health_port: int | 
 
 def _item(path: str, key: str) -> str:
     return f"{path}[{key}]" if "." in key else f"{path}.{key}"
+
+
+# --- exporters --------------------------------------------------------------------------------------------------------
+
+
+@_rule("exporters.sampling")
+def _sampling_by_what(sampling: Sampling | None) -> Iterator[Mistake]:
+    if sampling is None:
+        return
+    if sampling.keep == "ratio" and sampling.ratio is None:
+        yield Mistake(
+            "exporters.sampling.ratio", "a share from 0 to 1, as keep is ratio", "nothing: the key is missing"
+        )
+    if sampling.keep != "tail":
+        for name in ("slow", "query"):
+            if getattr(sampling, name) is not None:
+                yield Mistake(f"exporters.sampling.{name}", "to be left out unless keep is tail", "a value")
+    if sampling.query is not None:
+        try:
+            parse(sampling.query)
+        except QueryError as error:
+            yield Mistake("exporters.sampling.query", f"a query ({error})", repr(sampling.query))
