@@ -254,9 +254,10 @@ class Answers:
         return Wish(
             wanted if str(narrow) else None,
             holds if query.needs_payload else None,
-            query.asks("state"),
-            query.since,
-            before,
+            by_state=query.asks("state"),
+            by_later_lives=query.asks("state"),
+            since=query.since,
+            before=before,
         )
 
     async def causes(self, query: str = "", limit: int = 100) -> models.CausePage:

@@ -31,6 +31,8 @@ class Wish(Struct, frozen=True):
     """By the record that it stands for."""
     by_state: bool = False
     """`wanted` looks at the state: it is worked out for each letter first."""
+    by_later_lives: bool = False
+    """It tells the replayed from the returned too: the streams are read twice."""
     since: int | None = None
     """Failed at or after this, milliseconds."""
     before: tuple[int, str] | None = None
@@ -174,7 +176,7 @@ class Desk:
     async def _later_lives(self, wish: Wish, notes: list[str]) -> Lives:
         """The later lives of all letters, where the state is asked about: they may lie behind the letters."""
         lives: Lives = {}
-        if wish.by_state:
+        if wish.by_later_lives:
             async for fetched in fetches(self._sources, Reading(wish.since), notes):
                 for letter in fetched.letters:
                     remember(lives, letter)

@@ -156,9 +156,14 @@ class Job(Struct, kw_only=True, omit_defaults=True):
     """The sidecar that carries it out."""
     beat: int = 0
     """Counts up while it does."""
-    offsets: dict[str, tuple[int, int]] = {}
-    """Of a range: for each partition the next offset, and the one to end before."""
+    spans: list[tuple[str, int]] = []
+    """Of a range: for each partition the position that it begins at, and the offset that it ends before."""
+    marks: list[str] = []
+    """Positions where the dead-letter streams ended when it began: what failed again lies behind them."""
     system: str = ""
+    """The broker that it works in."""
+    group: str = ""
+    """The sidecars' group: its members go on with it when one dies."""
 
 
 class Outcome(Struct, kw_only=True):

@@ -1,0 +1,137 @@
+"""Jobs as the ledger keeps them: what was asked for, how far it is, and the selection that was frozen when it began.
+
+The selection is written first, in parts, then the job. Dying in between leaves parts that no job names; they are swept
+away. A job is changed by compare-and-set only: whoever changed it since is not overruled, but read again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Struct
+
+from sidecar.errors import Refused
+from sidecar.ports import Act, Entry, Ledger
+from sidecar.replaying.wishes import Job
+
+JOB, SELECTION = "job:", "selection:"
+PART = 1_000
+"""Letters of one part of a selection: some hundred kilobytes, well below what a broker takes as one record."""
+MOST_JOBS = 500
+"""Jobs that are remembered once they have ended; the oldest are forgotten."""
+AT_ONCE = 16
+"""Parts that are written in one step."""
+
+
+class Ref(Struct, frozen=True, array_like=True, gc=False):
+    """One dead letter of a selection: all letters of one origin."""
+
+    positions: list[str]
+    """Where they lie, the one to send first."""
+    ids: list[str]
+    """Of all of them."""
+    groups: list[str]
+    """The groups that wrote them."""
+    cause: str
+
+
+class Held(Struct):
+    """A job, and the bytes that stand for it in the ledger."""
+
+    job: Job
+    stands: bytes
+
+
+_jobs = msgspec.json.Decoder(Job)
+_refs = msgspec.json.Decoder(list[Ref])
+_encode = msgspec.json.Encoder().encode
+
+
+class Jobs:
+    """The jobs of one broker. Raises Outage and Refused."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def all(self) -> dict[str, Held]:
+        """By id. What cannot be read is no job: whoever can write to the ledger can write anything."""
+        found: dict[str, Held] = {}
+        for key, value in (await self._ledger.under(JOB)).items():
+            job = _decoded(value)
+            if job is not None and key == JOB + job.id:
+                found[job.id] = Held(job, value)
+        return found
+
+    async def get(self, id: str) -> Held | None:
+        (value,) = await self._ledger.entries(None, [JOB + id])
+        job = None if value is None else _decoded(value)
+        return None if job is None or value is None else Held(job, value)
+
+    async def make(self, job: Job, refs: Sequence[Ref]) -> Held:
+        """Write a new job with its selection."""
+        parts = [refs[at : at + PART] for at in range(0, len(refs), PART)]
+        job.chunks, job.selected = len(parts), len(refs)
+        for at in range(0, len(parts), AT_ONCE):
+            await self._ledger.act(
+                [
+                    Act(None, (Entry(_part(job.id, number), None, _encode(part)),))
+                    for number, part in enumerate(parts[at : at + AT_ONCE], at)
+                ]
+            )
+        stands = _encode(job)
+        await self._ledger.act([Act(None, (Entry(JOB + job.id, None, stands),))])
+        return Held(job, stands)
+
+    async def change(self, held: Held, job: Job) -> Held | None:
+        """Put `job` in the place of what is held; None where somebody changed it since."""
+        stands = _encode(job)
+        if stands == held.stands:
+            return held
+        (done,) = await self._ledger.act([Act(None, (Entry(JOB + job.id, held.stands, stands),))])
+        return Held(job, stands) if done.carried_out else None
+
+    async def refs(self, job: Job, start: int, end: int) -> list[Ref]:
+        """What lies between two indexes of the selection. Raises Refused where the ledger lost it."""
+        if start >= end:
+            return []
+        first, last = start // PART, (end - 1) // PART
+        parts = await self._ledger.entries(None, [_part(job.id, number) for number in range(first, last + 1)])
+        found: list[Ref] = []
+        for part in parts:
+            if part is None:
+                raise Refused(
+                    f"replay {job.id}: its selection is gone from the ledger; what was sent is in the letters' own "
+                    "entries: cancel this one and start another, which leaves out what was sent"
+                )
+            found += _refs.decode(part)
+        return found[start - first * PART : end - first * PART]
+
+    async def sweep(self, known: dict[str, Held], orphans: set[str]) -> set[str]:
+        """Forget selections that are needed no more, and the oldest of the jobs that have ended. `orphans`: parts that
+        had no job the last time. Returns those that have none now."""
+        acts: list[Act] = []
+        ended = sorted((one for one in known.values() if one.job.ended_at), key=lambda one: one.job.ended_at or 0)
+        for one in ended[: max(0, len(ended) - MOST_JOBS)]:
+            acts.append(Act(None, (Entry(JOB + one.job.id, one.stands, None),)))
+        without: set[str] = set()
+        for key, value in (await self._ledger.under(SELECTION)).items():
+            id = key.removeprefix(SELECTION).rpartition(":")[0]
+            held = known.get(id)
+            if held is None:
+                without.add(key)
+            if key in orphans or (held is not None and held.job.state in ("done", "cancelled")):
+                acts.append(Act(None, (Entry(key, value, None),)))
+        if acts:
+            await self._ledger.act(acts[:1_000])
+        return without
+
+
+def _part(id: str, number: int) -> str:
+    return f"{SELECTION}{id}:{number}"
+
+
+def _decoded(value: bytes) -> Job | None:
+    try:
+        return _jobs.decode(value)
+    except (msgspec.MsgspecError, ValueError):
+        return None

@@ -1,0 +1,279 @@
+"""Everything that is done with dead letters, put together (`sidecar.replaying.acting.Acting`)."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from typing import Protocol
+
+import structlog
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from sidecar.dead_letters.desk import Desk
+from sidecar.dead_letters.desk import Wish as Wanted
+from sidecar.dead_letters.entries import Who
+from sidecar.dead_letters.naming import Naming
+from sidecar.delivery import Follower
+from sidecar.errors import Outage, Refused, Unknown
+from sidecar.model import Position
+from sidecar.ports import Broker, Ledger
+from sidecar.replaying.acting import ExportedLetter, ReportedFailure
+from sidecar.replaying.jobs import Held, Jobs
+from sidecar.replaying.planning import History, Verdicts, plan, refuse_target
+from sidecar.replaying.preparing import Editor, Preparing
+from sidecar.replaying.running import Kit, Runner
+from sidecar.replaying.selecting import Selection, select
+from sidecar.replaying.setting_aside import What, set_aside
+from sidecar.replaying.supervising import Supervisor
+from sidecar.replaying.watching import ends
+from sidecar.replaying.wishes import Job, JobState, Outcome, Plan, Reported, Wish
+
+log = structlog.get_logger()
+
+TRIES = 5
+"""How often a change of a job is tried while its runner writes its progress."""
+MAY: dict[str, tuple[JobState, ...]] = {
+    "paused": ("running",),
+    "running": ("paused", "failed"),
+    "cancelled": ("running", "paused", "failed"),
+}
+"""From which states a person may bring a job to this one."""
+
+
+class Source(Protocol):
+    """A broker, the names that go with it, and the sidecars' group on it."""
+
+    @property
+    def broker(self) -> Broker: ...
+
+    @property
+    def naming(self) -> Naming: ...
+
+    @property
+    def group(self) -> str: ...
+
+
+class Reading(Protocol):
+    """Understands queries of dead letters."""
+
+    def wanted(self, query: str) -> Wanted:
+        """What the desk is to look for. Raises QueryError."""
+
+
+class Handing(Protocol):
+    """Exports, imports and reports (`sidecar.replaying.exporting`, `.reporting`)."""
+
+    def export(self, query: str = "", limit: int = 0) -> AsyncIterator[ExportedLetter]: ...
+
+    def take_in(self, letters: AsyncIterable[ExportedLetter], who: Who) -> AsyncIterator[Outcome]: ...
+
+    async def report(self, failure: ReportedFailure, who: Who) -> Reported: ...
+
+
+class _Works:
+    """What works on one broker."""
+
+    def __init__(self, source: Source, kit: Kit) -> None:
+        self.source, self.kit = source, kit
+        self.jobs = kit.jobs
+        self.supervisor = Supervisor(kit.jobs, source.group, kit.me, self._runner)
+
+    def _runner(self, held: Held) -> Runner:
+        return Runner(self.kit, held)
+
+
+class Operations:
+    """Acts on the dead letters of some brokers. `names`: aggregates may be named in warnings; `selection`: letters that
+    one replay takes at most."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        *,
+        desk: Desk,
+        queries: Reading,
+        follower: Follower,
+        index: History,
+        editor: Editor,
+        verdicts: Verdicts,
+        handing: Handing,
+        selection: int,
+        names: bool = True,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1_000,
+    ) -> None:
+        self._desk, self._queries, self._follower, self._index = desk, queries, follower, index
+        self._editor, self._verdicts, self._handing = editor, verdicts, handing
+        self._most, self._names, self._clock = selection, names, clock
+        self.me = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._works = [
+            _Works(source, Kit(source, Jobs(source.broker.ledger), follower, editor, self.me, clock))
+            for source in sources
+        ]
+
+    def start(self) -> None:
+        """Look after jobs in the background, until `close`."""
+        for works in self._works:
+            works.supervisor.start()
+
+    async def close(self) -> None:
+        for works in self._works:
+            await works.supervisor.close()
+
+    def waits(self, position: Position) -> bool:
+        """Whether the letter at a position is selected by a job that has not come to it yet."""
+        return any(works.supervisor.waits(position) for works in self._works)
+
+    # --- replays
+
+    async def plan(self, wish: Wish) -> Plan:
+        works, selection = await self._selected(wish)
+        job = Job(id="dry-run", wish=wish, by="", system=works.source.broker.system, group=works.source.group)
+        preparing = Preparing(works.source, self._follower, self._editor, job)
+        return await plan(
+            works.source,
+            selection,
+            wish,
+            preparing,
+            self._follower,
+            self._verdicts,
+            self._index,
+            names=self._names,
+        )
+
+    async def replay(self, wish: Wish, who: Who) -> Job:
+        works, selection = await self._selected(wish)
+        now = self._clock()
+        job = Job(
+            id=f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now / 1_000_000))}-{secrets.token_hex(3)}",
+            wish=wish,
+            by=who.name,
+            address=who.address,
+            started_at=now,
+            reasons=dict(selection.left_out),
+            skipped=sum(selection.left_out.values()),
+            note=" ".join(selection.notes) or None,
+            runner=self.me,
+            marks=await ends(works.source),
+            system=works.source.broker.system,
+            group=works.source.group,
+        )
+        job.selected = len(selection.candidates)
+        held = await works.jobs.make(job, [one.ref for one in selection.candidates])
+        log.info("replay.started", replay=job.id, by=who.name, address=who.address, selected=job.selected)
+        works.supervisor.run(held)
+        return held.job
+
+    async def _selected(self, wish: Wish) -> tuple[_Works, Selection]:
+        if wish.range is not None:
+            raise Refused("ranges are replayed by replay-range")
+        if wish.rate is not None and wish.rate <= 0:
+            raise Refused(f"rate: expected records a second, more than 0, found {wish.rate:g}")
+        wanted = self._queries.wanted(wish.query)
+        selection = await select(self._desk, wanted, wish.ids, force=wish.force, most=self._most)
+        if wish.ids and len(selection.missing) == len(set(wish.ids)):
+            raise Unknown(f"no dead-letter stream holds a letter with the id {selection.missing[0]!r}, nor the others")
+        if len(selection.systems) > 1:
+            raise Refused(
+                f"these letters lie on {' and '.join(selection.systems)}: replay one after the other, for example with "
+                "stream:NAME or position:kafka*"
+            )
+        works = self._works[0]
+        if selection.systems:
+            works = next(one for one in self._works if one.source.broker.system == selection.systems[0])
+        why = refuse_target(wish.to, works.source.naming)
+        if why is not None:
+            raise Refused(why)
+        self._check_edit(wish, selection)
+        await self._follower.look()
+        return works, selection
+
+    @staticmethod
+    def _check_edit(wish: Wish, selection: Selection) -> None:
+        if wish.edit and not wish.ids and not wish.query:
+            raise Refused("an edit needs a query or ids: it would change every dead letter that is open")
+        if wish.edit.body is not UNSET and len(selection.candidates) > 1:
+            raise Refused(f"a whole new body is for one letter: {len(selection.candidates)} are selected")
+
+    async def jobs(self, limit: int = 100) -> list[Job]:
+        found: list[Job] = []
+        for works in self._works:
+            found += [works.supervisor.current(held.job) for held in (await works.jobs.all()).values()]
+        found.sort(key=lambda job: (job.started_at, job.id), reverse=True)
+        return found[: limit or None]
+
+    async def job(self, id: str) -> Job:
+        works, held = await self._job(id)
+        return works.supervisor.current(held.job)
+
+    async def _job(self, id: str) -> tuple[_Works, Held]:
+        for works in self._works:
+            held = await works.jobs.get(id)
+            if held is not None:
+                return works, held
+        raise Unknown(f"there is no replay {id!r} in the ledger (tracecar replays lists them)")
+
+    async def pause(self, id: str, who: Who) -> Job:
+        return await self._change(id, "paused", who)
+
+    async def resume(self, id: str, who: Who) -> Job:
+        return await self._change(id, "running", who)
+
+    async def cancel(self, id: str, who: Who) -> Job:
+        return await self._change(id, "cancelled", who)
+
+    async def _change(self, id: str, state: JobState, who: Who) -> Job:
+        for _ in range(TRIES):
+            works, held = await self._job(id)
+            before = held.job
+            if before.state == state:
+                return before
+            if before.state not in MAY[state]:
+                raise Refused(f"replay {id} is {before.state}: it cannot be {state} any more")
+            now = self._clock()
+            after = replace(before, state=state, changed_at=now, changed_by=who.name, beat=before.beat + 1)
+            if state == "running":
+                after.runner, after.note, after.ended_at = self.me, None, None
+            elif state == "cancelled":
+                after.ended_at, after.note = now, f"cancelled by {who.name}: what was not sent is open"
+            else:
+                after.note = f"paused by {who.name}"
+            changed = await works.jobs.change(held, after)
+            if changed is None:
+                continue
+            log.info(f"replay.{state}", replay=id, by=who.name, address=who.address)
+            if state == "running":
+                works.supervisor.run(changed)
+            return changed.job
+        raise Outage(f"replay {id}: its runner is writing its progress all the time: try again")
+
+    # --- letters
+
+    async def discard(self, ids: Sequence[str], reason: str, who: Who) -> list[Outcome]:
+        return await self._set_aside(ids, "discarded", reason, who)
+
+    async def restore(self, ids: Sequence[str], who: Who) -> list[Outcome]:
+        return await self._set_aside(ids, "restored", None, who)
+
+    async def _set_aside(self, ids: Sequence[str], what: What, reason: str | None, who: Who) -> list[Outcome]:
+        found = [
+            outcome async for outcome in set_aside(self._desk, self._ledger, ids, what, reason, who, self._clock())
+        ]
+        done = sum(one.done for one in found)
+        log.info(f"dead_letters.{what}", by=who.name, address=who.address, letters=done, asked=len(ids), why=reason)
+        return found
+
+    def _ledger(self, system: str) -> Ledger:
+        return next(works.source.broker.ledger for works in self._works if works.source.broker.system == system)
+
+    async def report(self, failure: ReportedFailure, who: Who) -> Reported:
+        return await self._handing.report(failure, who)
+
+    def export(self, query: str = "", limit: int = 0) -> AsyncIterator[ExportedLetter]:
+        return self._handing.export(query, limit)
+
+    def take_in(self, letters: AsyncIterable[ExportedLetter], who: Who) -> AsyncIterator[Outcome]:
+        return self._handing.take_in(letters, who)

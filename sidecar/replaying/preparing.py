@@ -1,0 +1,208 @@
+"""One step of a replay, before anything is sent: the letters read again, and for each what shall be done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Protocol
+
+from msgspec import Struct
+
+from sidecar.dead_letters.entries import Change, Deed, LetterEntry, decode, encode, home, keys
+from sidecar.dead_letters.reading import Source
+from sidecar.delivery import Follower
+from sidecar.errors import Refused
+from sidecar.model import DeadLetter, Headers, Outgoing, Position, Record
+from sidecar.ports import Act, Entry, Ledger
+from sidecar.replaying.fetching import letters_at
+from sidecar.replaying.jobs import Ref
+from sidecar.replaying.selecting import WHY
+from sidecar.replaying.sending import Sender
+from sidecar.replaying.wishes import Edit, Job, Unsendable
+
+GONE = "the letter is gone: retention or a trim has taken it since it was selected"
+PASSED = "a group has passed it already: --again sends it to all of them once more, --group G to one, --to S elsewhere"
+UNKNOWN = "whether a group has passed it already cannot be asked now: try again, or --again, --group G or --to S"
+CHANGED = "somebody else acted on it meanwhile"
+
+
+class Edited(Protocol):
+    """A record after an edit."""
+
+    @property
+    def value(self) -> bytes | None: ...
+
+    @property
+    def headers(self) -> Headers: ...
+
+    @property
+    def changes(self) -> tuple[Change, ...]: ...
+
+
+class Editor(Protocol):
+    """Changes bodies. Raises Unsendable where the result does not fit the schema, Outage, Refused."""
+
+    async def __call__(self, record: Record, edit: Edit, target: str) -> Edited: ...
+
+
+class Item(Struct):
+    """One letter of a step."""
+
+    ref: Ref
+    letter: DeadLetter | None = None
+    outgoing: Outgoing | None = None
+    changes: tuple[Change, ...] = ()
+    skip: str | None = None
+    """Why it is left out."""
+    fail: str | None = None
+    """Why it cannot be sent."""
+    sent: bool = False
+    """By this job, now or before."""
+    position: Position | None = None
+    """Where it lies now."""
+
+    @property
+    def size(self) -> int:
+        return 0 if self.outgoing is None else len(self.outgoing.value or b"") + len(self.outgoing.key or b"")
+
+
+class Preparing:
+    """Prepares the steps of one job."""
+
+    def __init__(self, source: Source, follower: Follower, editor: Editor, job: Job) -> None:
+        self._source, self._follower, self._editor = source, follower, editor
+        self._job, self._wish = job, job.wish
+        self._sender = Sender(source.broker, job.id, job.wish.to, job.wish.group)
+
+    async def items(self, refs: Sequence[Ref]) -> list[Item]:
+        """Raises Outage and Refused where nothing can be said; what concerns one letter stands in its item."""
+        found = await letters_at(
+            self._source.broker, self._source.naming, [Position.parse(ref.positions[0]) for ref in refs]
+        )
+        return [await self._item(ref, found) for ref in refs]
+
+    async def _item(self, ref: Ref, found: Mapping[Position, DeadLetter]) -> Item:
+        letter = found.get(Position.parse(ref.positions[0]))
+        for position in () if letter is not None else map(Position.parse, ref.positions[1:]):
+            letter = (await letters_at(self._source.broker, self._source.naming, [position])).get(position)
+            if letter is not None:
+                break
+        if letter is None or letter.id not in ref.ids:
+            return Item(ref, fail=GONE)
+        kept = self.kept_back(letter, ref.groups)
+        if kept is not None:
+            return Item(ref, letter, skip=kept)
+        try:
+            record = await self._sender.record(letter)
+            changes: tuple[Change, ...] = ()
+            if self._wish.edit:
+                edited = await self._editor(record, self._wish.edit, self._sender.target(letter))
+                changes = edited.changes
+                record = Record(
+                    record.position, record.key, edited.value, edited.headers, record.timestamp, record.value_at
+                )
+            return Item(ref, letter, await self._sender.outgoing(letter, record), changes)
+        except Unsendable as error:
+            return Item(ref, letter, fail=str(error))
+
+    def kept_back(self, letter: DeadLetter, groups: Sequence[str]) -> str | None:
+        """Why it must not go to its origin: a group that did not write the letter has passed the record there, or may
+        have, and would work on it twice. None where it may."""
+        wish, origin = self._wish, letter.origin
+        if wish.again or wish.group is not None or origin is None or wish.to not in (None, origin.stream):
+            return None
+        if origin.system not in self._follower.looked or origin.system in self._follower.troubles:
+            return UNKNOWN
+        for reading in self._follower.readers(origin.system, origin.stream):
+            if reading.group in groups or origin.log not in reading.partitions:
+                continue
+            if reading.passed(origin) is not False:
+                return PASSED
+        return None
+
+
+class Step:
+    """What the ledger says about the items of a step, and the acts that send them."""
+
+    def __init__(self, items: Sequence[Item], job: Job) -> None:
+        self.items = items
+        self._job = job
+        self.acts: list[Act] = []
+        self._of: list[Item] = []
+        """The item of each act."""
+
+    async def read(self, ledger: Ledger, now: int) -> None:
+        """Ask the ledger, and think of the acts. `now` in microseconds. Raises Outage, Refused."""
+        due = [item for item in self.items if item.outgoing is not None]
+        for stream, group in groupby(due, key=lambda item: home(_letter(item))):
+            items = list(group)
+            each = [keys(_letter(item), item.ref.ids) for item in items]
+            stands = iter(await ledger.entries(stream, [key for some in each for key in some]))
+            for item, some in zip(items, each, strict=True):
+                self._think(item, stream, some, [next(stands) for _ in some], now)
+
+    def _think(self, item: Item, stream: str, keys: Sequence[str], stands: Sequence[bytes | None], now: int) -> None:
+        letter, job = _letter(item), self._job
+        entry = next((found for one in stands if (found := decode(one)) is not None), None)
+        if entry is not None and _last_replay(entry) == job.id:
+            item.sent = True
+            return
+        if entry is not None and entry.state != "open" and not job.wish.force:
+            item.skip = WHY[entry.state]
+            return
+        assert item.outgoing is not None
+        deed = Deed(
+            act="replayed",
+            at=now,
+            by=job.by,
+            address=job.address,
+            why=job.wish.comment,
+            replay=job.id,
+            to=item.outgoing.stream,
+            group=job.wish.group,
+            attempt=letter.replays + 1,
+            edit=item.changes,
+        )
+        before = entry or LetterEntry(
+            id=letter.id,
+            origin=None if letter.origin is None else str(letter.origin),
+            timestamp=letter.origin_timestamp,
+        )
+        after = encode(before.after(deed, "replayed"))
+        entries = tuple([Entry(key, one, after) for key, one in zip(keys, stands, strict=True)])
+        self.acts.append(Act(stream, entries, (item.outgoing,)))
+        self._of.append(item)
+
+    def item(self, index: int) -> Item:
+        """The item of an act."""
+        return self._of[index]
+
+    def leave_out(self, index: int, why: str) -> None:
+        """Do not carry out an act."""
+        self._of[index].fail = why
+        del self.acts[index], self._of[index]
+
+    def of_stream(self, stream: str) -> Step:
+        """A step of those acts alone that publish to a stream."""
+        part = Step((), self._job)
+        for act, item in zip(self.acts, self._of, strict=True):
+            if act.outgoing[0].stream == stream:
+                part.acts.append(act)
+                part._of.append(item)
+        return part
+
+    @property
+    def streams(self) -> list[str]:
+        return list(dict.fromkeys(act.outgoing[0].stream for act in self.acts))
+
+
+def _last_replay(entry: LetterEntry) -> str | None:
+    if entry.state != "replayed":
+        return None
+    return next((deed.replay for deed in reversed(entry.deeds) if deed.act == "replayed"), None)
+
+
+def _letter(item: Item) -> DeadLetter:
+    if item.letter is None:
+        raise Refused("a letter that was not read cannot be sent")
+    return item.letter

@@ -1,0 +1,101 @@
+"""From a dead letter to the record that is sent again: as it was, with what ties it to its earlier life behind its own
+headers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from sidecar.dead_letters.dialects import tracecar
+from sidecar.errors import TracecarError
+from sidecar.model import DeadLetter, Outgoing, Record
+from sidecar.ports import Broker, Retention
+from sidecar.replaying.wishes import Unsendable
+
+
+class Sender:
+    """Makes the records of one replay. `to`: another stream than the origin; `group`: for one group alone."""
+
+    def __init__(self, broker: Broker, replay: str, to: str | None, group: str | None) -> None:
+        self._broker, self._replay, self._to, self._group = broker, replay, to, group
+        self._retention: dict[str, Retention] = {}
+
+    def target(self, letter: DeadLetter) -> str:
+        """The stream that it goes to. Raises Unsendable where nobody knows."""
+        if self._to is not None:
+            return self._to
+        if letter.origin is None and letter.stream == letter.position.stream:
+            raise Unsendable("the letter does not say which stream it is from: say where it shall go (--to STREAM)")
+        return letter.stream
+
+    async def record(self, letter: DeadLetter) -> Record:
+        """The record that failed, whole: what the letter leaves out is read from the origin. Raises Unsendable where it
+        cannot be had, Outage, Refused."""
+        if letter.record is not None and not letter.omitted:
+            return letter.record
+        missing = " and the ".join(letter.omitted) or "record"
+        if letter.origin is None:
+            raise Unsendable(f"the letter does not keep the {missing}, and does not say where it came from")
+        found = await self._broker.read(letter.origin)
+        if found is None:
+            raise Unsendable(f"the letter does not keep the {missing}, and {letter.origin} does not hold it any more")
+        if letter.origin_timestamp not in (None, found.timestamp):
+            raise Unsendable(
+                f"the letter does not keep the {missing}, and {letter.origin} holds another record now: the stream was "
+                "made anew"
+            )
+        return found
+
+    async def outgoing(self, letter: DeadLetter, record: Record) -> Outgoing:
+        """What is sent. Raises Unsendable, Outage, Refused."""
+        target = self.target(letter)
+        own = tracecar.own_headers(record.headers)
+        to_origin = self._to is None
+        keeps_partition = letter.origin is not None and (to_origin or record.key is None)
+        return Outgoing(
+            stream=target,
+            key=record.key,
+            value=record.value,
+            headers=own + tracecar.replay_headers(self._replay, letter.id, letter.replays + 1, self._group),
+            partition=letter.origin.partition if keeps_partition and letter.origin is not None else None,
+            timestamp=await self._timestamp(target, record),
+            value_at=record.value_at,
+        )
+
+    async def _timestamp(self, target: str, record: Record) -> int | None:
+        retention = self._retention.get(target)
+        if retention is None:
+            try:
+                retention = await self._broker.retention(target)
+            except TracecarError:
+                retention = Retention(None, False)
+            self._retention[target] = retention
+        return kept_time(retention, record.timestamp)
+
+
+def kept_time(retention: Retention, timestamp: int, now: int | None = None) -> int | None:
+    """The timestamp that a record is sent with (milliseconds): its own where the stream keeps such and it is younger
+    than half the retention, so that it is not deleted at once; None: the broker's now."""
+    now = time.time_ns() // 1_000_000 if now is None else now
+    if not retention.own_times or timestamp < 0 or timestamp > now:
+        return None
+    if retention.keeps_ms is not None and now - timestamp > retention.keeps_ms // 2:
+        return None
+    return timestamp
+
+
+class Prepared(Struct, frozen=True):
+    """One letter, ready to be sent."""
+
+    letter: DeadLetter
+    outgoing: Outgoing
+
+
+def target_counts(prepared: list[Prepared]) -> Mapping[str, int]:
+    """How many go to each stream."""
+    counts: dict[str, int] = {}
+    for one in prepared:
+        counts[one.outgoing.stream] = counts.get(one.outgoing.stream, 0) + 1
+    return counts
