@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from fnmatch import fnmatchcase
 
+from sidecar.brokers.memory_ledger import MemoryLedger
 from sidecar.brokers.memory_log import SYSTEM, Group, MemoryLog
 from sidecar.config import Start
 from sidecar.dead_letters.naming import Naming
@@ -21,6 +22,7 @@ from sidecar.ports import (
     GroupProgress,
     Lease,
     PartitionStatus,
+    Retention,
 )
 
 
@@ -48,6 +50,7 @@ class MemoryBroker:
         self._held: set[Lease] = set()
         self._changed = asyncio.Event()
         self._failures: dict[str, list[tuple[Exception, bool]]] = {}
+        self._ledger = MemoryLedger(log, naming, self._fail)
 
     def fail_next(self, method: str, error: Exception, *, after: bool = False) -> None:
         """Let the next call of `method` raise `error`; with `after` it is carried out first, as when the answer of a
@@ -242,6 +245,14 @@ class MemoryBroker:
                 lag = end - settled if settled is not None else None
                 found.append(PartitionStatus(partition, settled, end, lag, ours=partition in self._leases))
         return found
+
+    @property
+    def ledger(self) -> MemoryLedger:
+        return self._ledger
+
+    async def retention(self, stream: str) -> Retention:
+        self._fail("retention")
+        return self._log.retention
 
     async def groups(self) -> list[GroupProgress]:
         self._fail("groups")

@@ -9,6 +9,7 @@ from zlib import crc32
 
 from sidecar.errors import Refused, TooLarge
 from sidecar.model import Outgoing, Partition, Position, Record
+from sidecar.ports import Retention
 
 SYSTEM = "memory"
 
@@ -77,6 +78,12 @@ class MemoryLog:
         """Milliseconds since 1970."""
         self.streams: dict[str, list[MemoryPartition]] = {}
         self.groups: dict[str, Group] = {}
+        self.ledger: dict[tuple[str | None, str], bytes] = {}
+        """Entries by stream and key."""
+        self.begun: dict[str | None, int] = {}
+        """Since when the ledger has had entries of a stream, milliseconds."""
+        self.retention = Retention(None, True)
+        """Of every stream."""
 
     def create(self, stream: str, partitions: int = 1) -> None:
         """Make a stream, where there is none of that name."""
