@@ -143,11 +143,12 @@ class Runner:
 
     async def _step(self) -> None:
         job = self.job
-        await self._look_at_the_job()
         if self._verdict_due:
+            await self._look_at_the_job()
             await self._verdict()
             return
         size = await self._paced(self._size())
+        await self._look_at_the_job()
         refs = await self._kit.jobs.refs(job, job.at, min(job.selected, job.at + size))
         items = await self._preparing.items(refs)
         step = Step(items, job)
