@@ -234,6 +234,10 @@ class DeadLetters(Strict, frozen=True):
     ] = []
     breaker: Breaker = Breaker()
     replay: Replay = Replay()
+    ledger_entries: Annotated[
+        Count,
+        Meta(description="How many entries of Kafka's ledger are held in memory at most, 500 bytes each."),
+    ] = 500_000
 
 
 class MemoryIndex(Strict, frozen=True):

@@ -38,7 +38,13 @@ def sources(config: Config) -> list[Source]:
         naming = Naming(config, group)
         found.append(
             Source(
-                KafkaBroker(config.sources.kafka, config.service, naming, max_records=BATCH),
+                KafkaBroker(
+                    config.sources.kafka,
+                    config.service,
+                    naming,
+                    max_records=BATCH,
+                    ledger_entries=config.dead_letters.ledger_entries,
+                ),
                 group,
                 naming,
                 config.sources.kafka.gate,

@@ -5,6 +5,7 @@
 - `kafka_membership`, `kafka_taking`, `kafka_tenure`: which partitions are ours, and from where
 - `kafka_fetching`, `kafka_records` (`kafka_inflating`, `kafka_plain`): from the broker's bytes to records
 - `kafka_settling` (read its head first), `kafka_producing`, `kafka_packing`, `kafka_topics`: letters and progress
+- `kafka_ledger` (read its head), `kafka_ledger_view`, `kafka_transactions`: what was done with dead letters
 - `kafka_history`: looking back. `kafka_groups`: how far others are. `kafka_inspecting`: `tracecar check`
 
 aiokafka gives the connections, the protocol's messages, the codecs and the group's coordination; its consumer and
@@ -26,6 +27,7 @@ from sidecar.brokers.kafka_fetching import Fetching
 from sidecar.brokers.kafka_groups import Groups
 from sidecar.brokers.kafka_history import History
 from sidecar.brokers.kafka_inspecting import inspect
+from sidecar.brokers.kafka_ledger import KafkaLedger, Standing
 from sidecar.brokers.kafka_membership import Membership
 from sidecar.brokers.kafka_options import Connecting
 from sidecar.brokers.kafka_packing import placed
@@ -38,7 +40,7 @@ from sidecar.brokers.kafka_topics import Topics
 from sidecar.dead_letters.naming import Naming
 from sidecar.errors import ConfigError, Disconnected, Fenced, Mistake, Outage
 from sidecar.model import Outgoing, Partition, Position, Record
-from sidecar.ports import Batch, Finding, Gap, GroupProgress, Lease, PartitionStatus
+from sidecar.ports import Batch, Finding, Gap, GroupProgress, Lease, PartitionStatus, Retention
 
 LOOK_AGAIN = 1.0
 """Seconds after which reading looks for trouble where nothing comes."""
@@ -51,8 +53,18 @@ class KafkaBroker:
 
     system = "kafka"
 
-    def __init__(self, config: config.Kafka, service: str, naming: Naming, *, max_records: int = 1000) -> None:
+    def __init__(
+        self,
+        config: config.Kafka,
+        service: str,
+        naming: Naming,
+        *,
+        max_records: int = 1000,
+        ledger_entries: int = 500_000,
+    ) -> None:
         self._config, self._naming, self._max_records = config, naming, max_records
+        self._ledger_entries = ledger_entries
+        self._ledger = Standing(lambda: self._now.ledger)
         self.group = config.group_id or f"tracecar.{service}"
         self._connecting = Connecting(config)
         self._names = frozenset(name for name in (*config.topics, *config.gate) if not name.startswith("^"))
@@ -79,7 +91,16 @@ class KafkaBroker:
             await cluster.close()
             raise
         known = frozenset(TopicPartition(t, n) for t in filter(self.wants, topics) for n in topics[t])
-        self._life = _Life(cluster, self.group, self.wants, self._config.start, known, self._max_records)
+        self._life = _Life(
+            cluster,
+            self.group,
+            self.wants,
+            self._config.start,
+            known,
+            self._max_records,
+            self._naming,
+            self._ledger_entries,
+        )
 
     async def close(self) -> None:
         await self._let_go(tell=True)
@@ -191,6 +212,13 @@ class KafkaBroker:
         ours = tenure is not None and not tenure.lost
         return PartitionStatus(Partition("kafka", tp.topic, tp.partition), settled, end, lag, ours=ours)
 
+    @property
+    def ledger(self) -> Standing:
+        return self._ledger
+
+    async def retention(self, stream: str) -> Retention:
+        return await self._now.topics.retention(stream)
+
     async def groups(self) -> list[GroupProgress]:
         return await self._now.groups.look()
 
@@ -209,6 +237,8 @@ class _Life:
         start: config.Start,
         known: frozenset[TopicPartition],
         max_records: int,
+        naming: Naming,
+        ledger_entries: int,
     ) -> None:
         self.cluster = cluster
         self.news = asyncio.Event()
@@ -223,6 +253,7 @@ class _Life:
         self.publisher = Publisher(cluster, producing)
         self.settling = Settling(cluster, self.membership, producing, self.topics)
         self.history = History(cluster)
+        self.ledger = KafkaLedger(cluster, self.history, self.topics, naming, ledger_entries)
         self.groups = Groups(cluster, group, wants)
         self._taking = Taking(cluster, self.membership, self.settling, start, known, self._taken)
 

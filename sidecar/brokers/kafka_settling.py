@@ -51,12 +51,11 @@ from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.protocol.transaction import (
     AddOffsetsToTxnRequest,
     AddPartitionsToTxnRequest,
-    EndTxnRequest,
-    InitProducerIdRequest,
     TxnOffsetCommitRequest,
 )
 from aiokafka.structs import TopicPartition
 
+from sidecar.brokers import kafka_transactions as transactions
 from sidecar.brokers.kafka_cluster import PATIENCE, Cluster
 from sidecar.brokers.kafka_errors import check, passes, translated
 from sidecar.brokers.kafka_membership import Membership
@@ -119,16 +118,12 @@ class Settling:
         """Refuse every earlier owner from now on, and end what it has open. None where we may not write transactions:
         then neither may the other members, and there is nothing to fence."""
         transactional_id = self.transactional_id(tp)
-        request = InitProducerIdRequest(transactional_id, self._cluster.options.transaction_timeout_ms)
 
         async def attempt() -> Identity | None:
             try:
-                node = await self._cluster.transaction_coordinator(transactional_id)
-                answer = await self._cluster.ask(node, request)
-                check(answer.error_code, transactional_id)
+                return await transactions.claim(self._cluster, transactional_id)
             except kafka.TransactionalIdAuthorizationFailed:
                 return None
-            return Identity(answer.producer_id, answer.producer_epoch, transactional_id)
 
         return await self._cluster.steadily(f"fencing {tp.topic}/{tp.partition}", attempt)
 
@@ -189,7 +184,7 @@ class Settling:
                 self._producing.send(tenure.identity, by_partition),
                 self._pend(tenure, tenure.identity, end),
             )
-            await self._end(tenure.identity, commit=True)
+            await transactions.end(self._cluster, tenure.identity, commit=True)
         except Fenced:
             self._give_up(tenure)
             raise
@@ -199,7 +194,7 @@ class Settling:
         except Refused:
             # Surely not committed: leave nothing open that would hold up readers of the letters.
             with contextlib.suppress(Outage, Refused, Fenced):
-                await self._end(tenure.identity, commit=False)
+                await transactions.end(self._cluster, tenure.identity, commit=False)
             self._topics.forget()
             raise
         tenure.unsure = False
@@ -240,16 +235,6 @@ class Settling:
                     check(code, self._group)
 
         await self._cluster.steadily(f"settling {tenure.partition}", attempt)
-
-    async def _end(self, identity: Identity, *, commit: bool) -> None:
-        who = (identity.transactional_id or "", identity.producer, identity.epoch)
-
-        async def attempt() -> None:
-            # Asked again after an answer that was lost, the coordinator says again what it decided.
-            node = await self._cluster.transaction_coordinator(who[0])
-            check((await self._cluster.ask(node, EndTxnRequest(*who, commit))).error_code, who[0])
-
-        await self._cluster.steadily(f"ending a transaction of {who[0]}", attempt)
 
     # --- without letters
 

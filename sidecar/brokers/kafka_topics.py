@@ -13,6 +13,7 @@ from aiokafka.structs import TopicPartition
 from sidecar.brokers.kafka_cluster import Cluster
 from sidecar.brokers.kafka_errors import check
 from sidecar.errors import Refused
+from sidecar.ports import Retention
 
 ROOM_FOR_HEADERS = 64 << 10
 """A letter is its record and some headers more: a record that just fits its topic must fit its letters' topic too."""
@@ -52,17 +53,26 @@ class Topics:
             await self._cluster.steadily("waiting for new topics", lambda: self._known(names))
         return await self.counts(names)
 
+    async def make_compacted(self, name: str) -> None:
+        """Make a compacted topic of one partition, with as many replicas as the best replicated topic has; nothing
+        where it is there."""
+        there = await self._cluster.steadily("asking for topics", self._cluster.topics)
+        if name not in there:
+            copies = max((count for partitions in there.values() for count in partitions.values()), default=1)
+            await self._create(name, 1, copies, {"cleanup.policy": "compact"})
+        await self._cluster.steadily("waiting for a new topic", lambda: self._known([name]))
+
     async def _make(self, name: str, like: str, partitions: dict[int, int]) -> None:
         # Letters must not replace one another by key, whatever the broker's default is.
         configs = {"cleanup.policy": "delete"}
         largest = await self._largest_message(like)
         if largest is not None:
             configs["max.message.bytes"] = str(largest + ROOM_FOR_HEADERS)
-        copies = max(partitions.values())
+        await self._create(name, len(partitions), max(partitions.values()), configs)
+
+    async def _create(self, name: str, count: int, copies: int, configs: dict[str, str]) -> None:
         request = CreateTopicsRequest(
-            [(name, len(partitions), copies, [], list(configs.items()))],
-            self._cluster.options.request_timeout_ms,
-            False,
+            [(name, count, copies, [], list(configs.items()))], self._cluster.options.request_timeout_ms, False
         )
 
         async def attempt() -> None:
@@ -77,15 +87,26 @@ class Topics:
 
     async def _largest_message(self, topic: str) -> int | None:
         """What the topic takes; None where we may not ask."""
-        request = DescribeConfigsRequest([(ConfigResourceType.TOPIC, topic, ["max.message.bytes"])])
         try:
-            answer: Any = await self._cluster.ask(self._cluster.any_node(), request)
-            for code, _, _, _, entries in answer.resources:
-                if not code and entries:
-                    return int(entries[0][1])
-        except (kafka.KafkaError, OSError, TimeoutError, ValueError):
+            return int((await self._settings(topic, "max.message.bytes"))["max.message.bytes"])
+        except (kafka.KafkaError, OSError, TimeoutError, ValueError, KeyError):
             return None
-        return None
+
+    async def retention(self, topic: str) -> Retention:
+        """What it does with the age of its records; (None, False) where we may not ask."""
+        names = ("retention.ms", "cleanup.policy", "message.timestamp.type")
+        try:
+            found = await self._settings(topic, *names)
+            keeps = int(found["retention.ms"]) if "delete" in found["cleanup.policy"] else -1
+            return Retention(None if keeps < 0 else keeps, found["message.timestamp.type"] == "CreateTime")
+        except (kafka.KafkaError, OSError, TimeoutError, ValueError, KeyError):
+            return Retention(None, False)
+
+    async def _settings(self, topic: str, *names: str) -> dict[str, str]:
+        """Settings of a topic, those that we may see. Raises aiokafka's errors."""
+        request = DescribeConfigsRequest([(ConfigResourceType.TOPIC, topic, list(names))])
+        answer: Any = await self._cluster.ask(self._cluster.any_node(), request)
+        return {str(one[0]): str(one[1]) for code, _, _, _, entries in answer.resources if not code for one in entries}
 
     async def _known(self, names: Iterable[str]) -> None:
         """Raises until every partition of these topics has a leader that we know."""

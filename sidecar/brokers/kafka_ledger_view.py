@@ -1,0 +1,126 @@
+"""What the ledger's topic holds, in memory: caught up with its end whenever somebody asks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+import structlog
+from aiokafka import errors as kafka
+from aiokafka.structs import TopicPartition
+
+from sidecar.brokers.kafka_cluster import LATEST, Cluster
+from sidecar.brokers.kafka_history import History
+from sidecar.dead_letters.naming import LEDGER
+from sidecar.errors import Refused
+from sidecar.model import Partition
+
+log = structlog.get_logger(__name__)
+
+BEGIN = "begin"
+"""The key of the first entry of a ledger: which it is, and since when."""
+TP = TopicPartition(LEDGER, 0)
+_PARTITION = Partition("kafka", LEDGER, 0)
+_PAGE = 2_000
+
+
+class View:
+    """The latest value of each key. `most` entries at most: beyond, it is refused rather than half known."""
+
+    def __init__(self, cluster: Cluster, history: History, most: int) -> None:
+        self._cluster, self._history, self._most = cluster, history, most
+        self.entries: dict[str, bytes] = {}
+        self.next = 0
+        """The offset that reading goes on from."""
+        self.there = False
+        """The topic existed when we last looked."""
+        self.lost: dict[str, bytes] = {}
+        """Entries that we know and the topic does not: it was deleted, or made anew. To be written again."""
+        self._last = b""
+
+    async def catch_up(self, *, thoroughly: bool = False) -> None:
+        """Read everything that is committed. `thoroughly`: also make sure that it is still the same ledger, which costs
+        one more question. Raises Outage, Refused."""
+        end = await self._cluster.steadily(f"asking for the end of {LEDGER}", self._end)
+        if end is None:
+            if self.there:
+                self._start_anew("deleted")
+            self.there = False
+            return
+        if self.there and (end < self.next or (thoroughly and await self._is_another())):
+            self._start_anew("made anew")
+        self.there = True
+        while self.next < end:
+            before = self.next
+            async for page in self._history.scan(_PARTITION, None, self.next, end, _PAGE):
+                for record in page:
+                    self.apply(record.key, record.value)
+                    self.next = record.position.offset + 1
+            # What is left are the ends of transactions, and what was aborted or compacted.
+            self.next = max(self.next, end)
+            if self.next == before:
+                break
+        for key in [key for key in self.lost if key in self.entries]:
+            del self.lost[key]
+
+    def apply(self, key: bytes | None, value: bytes | None) -> None:
+        """Take in one record of the topic."""
+        name = (key or b"").decode("utf-8", "surrogateescape")
+        if value is None:
+            self.entries.pop(name, None)
+            self.lost.pop(name, None)
+            return
+        if value == self._last:
+            value = self._last  # the entries of one letter are the same bytes under several keys
+        self._last = value
+        self.entries[name] = value
+        if len(self.entries) > self._most:
+            raise Refused(
+                f"{LEDGER} has more than {self._most} entries, the bound that dead_letters.ledger_entries sets: raise "
+                "it (about 500 bytes of memory each), then start again"
+            )
+
+    def get(self, key: str) -> bytes | None:
+        found = self.entries.get(key)
+        return self.lost.get(key) if found is None and self.lost else found
+
+    def names(self) -> Iterable[str]:
+        return (*self.entries, *self.lost) if self.lost else tuple(self.entries)
+
+    @property
+    def begun(self) -> int | None:
+        """Since when there is this ledger, milliseconds."""
+        value = self.entries.get(BEGIN)
+        try:
+            return None if value is None else int(json.loads(value)["at"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def _start_anew(self, what: str) -> None:
+        lost = {key: value for key, value in {**self.lost, **self.entries}.items() if key != BEGIN}
+        log.warning("the ledger's topic was lost; what is known of it is written again", what=what, entries=len(lost))
+        self.entries, self.lost, self.next = {}, lost, 0
+
+    async def _end(self) -> int | None:
+        """The committed end; None where there is no such topic."""
+        if not self.there or self._cluster.client.cluster.leader_for_partition(TP) is None:
+            if LEDGER not in await self._cluster.topics([LEDGER]):
+                return None
+            if self._cluster.client.cluster.leader_for_partition(TP) is None:
+                await self._cluster.client.force_metadata_update()
+        try:
+            return (await self._cluster.offsets([TP], LATEST))[TP]
+        except kafka.UnknownTopicOrPartitionError:
+            if LEDGER not in await self._cluster.topics([LEDGER]):
+                return None
+            raise
+
+    async def _is_another(self) -> bool:
+        """Whether the topic begins with another ledger's first entry than ours."""
+        ours = self.entries.get(BEGIN)
+        if ours is None:
+            return False
+        async for page in self._history.scan(_PARTITION, None, None, None, 1):
+            for record in page:
+                return record.key == BEGIN.encode() and record.value != ours
+        return False

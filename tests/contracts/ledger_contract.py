@@ -1,0 +1,162 @@
+"""What every ledger promises (`sidecar.ports.Ledger`), as tests; they run in memory and on the real servers. Gives no
+fixtures of its own: an adapter's test module subclasses `LedgerContract` and gives `harness`, as for the broker."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+import pytest
+
+from sidecar.errors import Refused, TooLarge
+from sidecar.model import Outgoing
+from sidecar.ports import Act, Broker, Entry, Retention
+from tests.contracts.broker_contract import BrokerHarness
+
+
+def outgoing(stream: str, value: bytes | None, **more: object) -> Outgoing:
+    return Outgoing(stream=stream, key=more.pop("key", None), value=value, headers=(("h", b"1"),), **more)  # type: ignore[arg-type]
+
+
+class LedgerContract:
+    """Every promise of `sidecar.ports.Ledger`."""
+
+    @pytest.fixture
+    async def harness(self) -> BrokerHarness:
+        raise NotImplementedError("an adapter's test module gives this fixture")
+
+    @pytest.fixture
+    def stream(self) -> str:
+        return f"orders-{uuid.uuid4().hex[:12]}"
+
+    @pytest.fixture
+    async def broker(self, harness: BrokerHarness, stream: str) -> Broker:
+        await harness.create(stream)
+        broker = harness.broker(stream, group=f"tracecar.{uuid.uuid4().hex[:8]}")
+        await broker.start()
+        return broker
+
+    @pytest.fixture
+    async def other(self, harness: BrokerHarness, stream: str, broker: Broker) -> Broker:
+        """Another sidecar's broker."""
+        other = harness.broker(stream, group=f"tracecar.{uuid.uuid4().hex[:8]}")
+        await other.start()
+        return other
+
+    async def test_an_act_publishes_and_leaves_its_entries(self, harness, broker, other, stream):
+        key = f"job:{uuid.uuid4().hex}"
+        act = Act(stream, (Entry(key, None, b"\x00\xffa"), Entry(key + "2", None, b"b")), (outgoing(stream, b"v"),))
+        (done,) = await broker.ledger.act([act])
+        assert done.carried_out
+        assert done.stands == (b"\x00\xffa", b"b")
+        assert [(r.position, r.value) for r in await harness.contents(stream)] == [(done.positions[0], b"v")]
+        for one in (broker, other):
+            assert await one.ledger.entries(stream, [key, key + "2", key + "3"]) == [b"\x00\xffa", b"b", None]
+
+    async def test_an_act_is_carried_out_once_however_often_it_is_asked_for(self, harness, broker, other, stream):
+        act = Act(stream, (Entry("k" + stream, None, b"a"),), (outgoing(stream, b"v"),))
+        done = [(await one.ledger.act([act]))[0] for one in (broker, other, broker)]
+        assert all(one.carried_out for one in done)
+        assert [len(one.positions) for one in done] == [1, 0, 0]
+        assert len(await harness.contents(stream)) == 1
+
+    async def test_what_does_not_stand_any_more_is_left_and_told(self, harness, broker, other, stream):
+        key = "k" + stream
+        await other.ledger.act([Act(stream, (Entry(key, None, b"theirs"),))])
+        mine = Act(stream, (Entry(key, None, b"mine"), Entry(key + "2", None, b"mine")), (outgoing(stream, b"v"),))
+        free = Act(stream, (Entry(key + "3", None, b"free"),), (outgoing(stream, b"w"),))
+        taken, done = await broker.ledger.act([mine, free])
+        assert (taken.carried_out, taken.stands) == (False, (b"theirs", None))
+        assert done.carried_out
+        assert [r.value for r in await harness.contents(stream)] == [b"w"]
+        assert await other.ledger.entries(stream, [key + "2", key + "3"]) == [None, b"free"]
+
+    async def test_entries_change_and_go(self, broker, other, stream):
+        key = f"job:{stream}"
+        assert (await broker.ledger.act([Act(None, (Entry(key, None, b"1"),))]))[0].carried_out
+        assert (await other.ledger.act([Act(None, (Entry(key, b"1", b"2"),))]))[0].carried_out
+        assert not (await broker.ledger.act([Act(None, (Entry(key, b"1", b"3"),))]))[0].carried_out
+        assert (await broker.ledger.under(key)) == {key: b"2"}
+        assert (await broker.ledger.act([Act(None, (Entry(key, b"2", None),))]))[0].carried_out
+        assert await other.ledger.under(key) == {}
+        assert await other.ledger.entries(None, [key]) == [None]
+
+    async def test_acts_of_one_call_that_concern_the_same_entry_follow_one_another(self, harness, broker, stream):
+        key = "k" + stream
+        twice = [
+            Act(stream, (Entry(key, None, b"1"),), (outgoing(stream, b"first"),)),
+            Act(stream, (Entry(key, None, b"x"),), (outgoing(stream, b"never"),)),
+            Act(stream, (Entry(key, b"1", b"2"),), (outgoing(stream, b"second"),)),
+        ]
+        assert [one.carried_out for one in await broker.ledger.act(twice)] == [True, False, True]
+        assert [r.value for r in await harness.contents(stream)] == [b"first", b"second"]
+
+    async def test_many_acts_keep_their_order(self, harness, broker, stream):
+        acts = [
+            Act(stream, (Entry(f"{stream} {n}", None, b"%d" % n),), (outgoing(stream, b"%d" % n, partition=0),))
+            for n in range(2_500)
+        ]
+        done = await broker.ledger.act(acts)
+        assert all(one.carried_out for one in done)
+        contents = await harness.contents(stream)
+        assert [r.value for r in contents] == [b"%d" % n for n in range(2_500)]
+        assert [one.positions[0] for one in done] == [r.position for r in contents]
+
+    async def test_two_who_act_at_once_do_each_act_once_and_both_get_on(self, harness, broker, other, stream):
+        def acts(who: str) -> list[Act]:
+            return [
+                Act(stream, (Entry(f"{stream} {n}", None, who.encode()),), (outgoing(stream, b"%d" % n),))
+                for n in range(60)
+            ]
+
+        async def one_by_one(one: Broker, who: str) -> int:
+            done = 0
+            mine = acts(who)
+            for at in range(0, 60, 4):
+                done += sum(d.carried_out for d in await one.ledger.act(mine[at : at + 4]))
+            return done
+
+        counts = await asyncio.gather(one_by_one(broker, "a"), one_by_one(other, "b"))
+        assert sum(counts) == 60
+        assert sorted(int(r.value) for r in await harness.contents(stream)) == list(range(60))
+
+    async def test_a_stream_that_is_missing_is_not_made(self, harness, broker, stream):
+        missing = f"missing-{stream}"
+        act = Act(stream, (Entry("m" + stream, None, b"1"),), (outgoing(missing, b"v"),))
+        with pytest.raises(Refused, match=missing):
+            await broker.ledger.act([act])
+        assert await broker.ledger.entries(stream, ["m" + stream]) == [None]
+        assert missing not in await broker.streams()
+        await harness.create(missing)
+        assert (await broker.ledger.act([act]))[0].carried_out
+
+    async def test_a_dead_letter_stream_that_is_missing_is_made(self, harness, broker, stream):
+        letters = harness.naming("g").dead_letter_stream(stream)
+        act = Act(stream, (Entry("d" + stream, None, b"1"),), (outgoing(letters, b"v"),))
+        assert (await broker.ledger.act([act]))[0].carried_out
+        assert [r.value for r in await harness.contents(letters)] == [b"v"]
+
+    async def test_what_is_too_large_is_named_and_nothing_of_its_act_is_done(self, harness, broker, stream):
+        big = await harness.too_large()
+        if big is None:
+            return
+        acts = [
+            Act(stream, (Entry(f"{n}{stream}", None, b"1"),), (outgoing(stream, big if n == 1 else b"v"),))
+            for n in range(3)
+        ]
+        with pytest.raises(TooLarge) as raised:
+            await broker.ledger.act(acts)
+        assert raised.value.index == 1
+        assert await broker.ledger.entries(stream, ["1" + stream]) == [None]
+        del acts[1]
+        assert all(one.carried_out for one in await broker.ledger.act(acts))
+        assert [r.value for r in await harness.contents(stream)] == [b"v", b"v"]
+
+    async def test_it_says_since_when_it_is_there(self, broker, stream):
+        await broker.ledger.act([Act(stream, (Entry("b" + stream, None, b"1"),))])
+        begun = await broker.ledger.begun(stream)
+        assert begun is not None
+        assert 1_600_000_000_000 < begun < 5_000_000_000_000
+
+    async def test_retention_is_told(self, broker, stream):
+        assert isinstance(await broker.retention(stream), Retention)

@@ -1,0 +1,14 @@
+"""The memory broker's ledger keeps the promises of a ledger."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.contracts.ledger_contract import LedgerContract
+from tests.contracts.test_broker_memory import MemoryHarness
+
+
+class TestMemoryLedger(LedgerContract):
+    @pytest.fixture
+    async def harness(self) -> MemoryHarness:
+        return MemoryHarness()
