@@ -1,29 +1,20 @@
-"""Slots of a Redis Cluster, and the names by which what belongs to a stream shares its slot.
-
-A key's slot is the CRC-16 of its hash tag, else of the whole key (Redis Cluster specification, "Hash tags")."""
+"""The names by which what belongs to a stream shares its slot of a Redis Cluster."""
 
 from __future__ import annotations
 
-from binascii import crc_hqx
-
 from sidecar.dead_letters.naming import Naming
+from sidecar.redis_link.slots import SLOTS, hash_tag, slot
 
-SLOTS = 16_384
-
-
-def hash_tag(key: bytes) -> bytes:
-    """What counts of a key: what stands between its first `{` and the next `}` if that is something, else all of it."""
-    start = key.find(b"{")
-    if start >= 0:
-        end = key.find(b"}", start + 1)
-        if end > start + 1:
-            return key[start + 1 : end]
-    return key
-
-
-def slot(key: bytes) -> int:
-    """The Cluster slot of a key, 0 to 16,383."""
-    return crc_hqx(hash_tag(key), 0) % SLOTS
+__all__ = [
+    "SLOTS",
+    "cluster_dead_letter_stream",
+    "cluster_dead_letter_streams",
+    "crosses",
+    "hash_tag",
+    "slot",
+    "tagged",
+    "untagged",
+]
 
 
 def tagged(stream: str) -> str:

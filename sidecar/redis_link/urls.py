@@ -1,0 +1,83 @@
+"""The URLs that name a Redis or Valkey server, a Sentinel or a Cluster, taken apart."""
+
+from __future__ import annotations
+
+from typing import Literal
+from urllib.parse import parse_qs, unquote
+
+from msgspec import Struct
+
+Address = tuple[str, int]
+"""Host and port."""
+
+
+class Target(Struct, frozen=True):
+    """Who to connect to, as a URL says it."""
+
+    kind: Literal["server", "sentinel", "cluster", "unix"]
+    addresses: tuple[Address, ...]
+    """The server; or some Sentinels, or some nodes of the Cluster, tried in turn."""
+    tls: bool = False
+    username: str | None = None
+    password: str | None = None
+    database: int = 0
+    master: str = ""
+    """The name of the master that the Sentinels watch."""
+    path: str = ""
+    """Of a Unix socket."""
+    sentinel_username: str | None = None
+    sentinel_password: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Target({self})"
+
+    def __str__(self) -> str:
+        """Without its secrets."""
+        if self.kind == "unix":
+            return f"unix://{self.path}"
+        servers = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.addresses)
+        scheme = ("rediss" if self.tls else "redis") + ("" if self.kind == "server" else f"+{self.kind}")
+        path = {"sentinel": f"/{self.master}/{self.database}", "cluster": ""}.get(self.kind, f"/{self.database}")
+        return f"{scheme}://{servers}{path}"
+
+
+def parse(url: str) -> Target:
+    """`redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, `rediss://` with TLS, `unix://PATH`,
+    `redis+sentinel://[USER:PASSWORD@]H1:P1,H2:P2/MASTER[/DB]` and `redis+cluster://[USER:PASSWORD@]H1:P1,H2:P2`.
+    Credentials in front are the server's; where the Sentinels have some of their own, the parameters
+    `sentinel_username` and `sentinel_password` say so. Raises ValueError."""
+    scheme, separator, rest = url.partition("://")
+    scheme, _, kind = scheme.partition("+")
+    rest, _, query = rest.partition("?")
+    credentials, _, place = rest.rpartition("@")
+    username, _, password = credentials.partition(":")
+    if not separator or scheme not in ("redis", "rediss", "unix") or kind not in ("", "sentinel", "cluster"):
+        raise ValueError(f"not a Redis URL: its scheme is {url.partition(':')[0]!r}")
+    given = {name: values[-1] for name, values in parse_qs(query).items()}
+    user, secret = unquote(username) or None, unquote(password) or None
+    if scheme == "unix":
+        database = int(given.get("db", "0"))
+        return Target("unix", (), username=user, password=secret, path=unquote(place), database=database)
+    servers, _, path = place.partition("/")
+    master, _, database_text = path.partition("/") if kind == "sentinel" else ("", "", path)
+    if kind == "sentinel" and not master:
+        raise ValueError("a Sentinel URL names its master: redis+sentinel://H1:P1,H2:P2/MASTER")
+    default_port = 26379 if kind == "sentinel" else 6379
+    return Target(
+        kind="sentinel" if kind == "sentinel" else "cluster" if kind == "cluster" else "server",
+        addresses=tuple(_address(server, default_port) for server in servers.split(",")),
+        tls=scheme == "rediss",
+        username=user,
+        password=secret,
+        database=int(database_text or given.get("db", "0")),
+        master=unquote(master),
+        sentinel_username=given.get("sentinel_username"),
+        sentinel_password=given.get("sentinel_password"),
+    )
+
+
+def _address(text: str, default_port: int) -> Address:
+    host, colon, port = text.rpartition(":")
+    if text.endswith("]") or not colon:
+        host, port = text, str(default_port)
+    return host.strip("[]") or "localhost", int(port)
