@@ -70,7 +70,7 @@ class Jobs:
     async def make(self, job: Job, refs: Sequence[Ref]) -> Held:
         """Write a new job with its selection."""
         parts = [refs[at : at + PART] for at in range(0, len(refs), PART)]
-        job.chunks, job.selected = len(parts), len(refs)
+        job.chunks = len(parts)
         for at in range(0, len(parts), AT_ONCE):
             await self._ledger.act(
                 [

@@ -19,18 +19,19 @@ from sidecar.dead_letters.entries import Who
 from sidecar.dead_letters.naming import Naming
 from sidecar.delivery import Follower
 from sidecar.errors import Outage, Refused, Unknown
-from sidecar.model import Position
+from sidecar.model import Position, Record
 from sidecar.ports import Broker, Ledger
 from sidecar.replaying.acting import ExportedLetter, ReportedFailure
-from sidecar.replaying.jobs import Held, Jobs
-from sidecar.replaying.planning import History, Verdicts, plan, refuse_target
+from sidecar.replaying.jobs import Held, Jobs, Ref
+from sidecar.replaying.planning import History, Verdicts, plan, plan_range, refuse_target
 from sidecar.replaying.preparing import Editor, Preparing
+from sidecar.replaying.ranges import Fits, RangeRunner, count, spans
 from sidecar.replaying.running import Kit, Runner
 from sidecar.replaying.selecting import Selection, select
 from sidecar.replaying.setting_aside import What, set_aside
-from sidecar.replaying.supervising import Supervisor
+from sidecar.replaying.supervising import Running, Supervisor
 from sidecar.replaying.watching import ends
-from sidecar.replaying.wishes import Job, JobState, Outcome, Plan, Reported, Wish
+from sidecar.replaying.wishes import Job, JobState, Outcome, Plan, Range, Reported, Wish
 
 log = structlog.get_logger()
 
@@ -63,6 +64,12 @@ class Reading(Protocol):
     def wanted(self, query: str) -> Wanted:
         """What the desk is to look for. Raises QueryError."""
 
+    async def fits(self, records: Sequence[Record], query: str) -> Sequence[bool]:
+        """Which records, as events, match. Raises QueryError."""
+
+    async def in_sight(self, system: str, stream: str) -> bool:
+        """Whether this stream is ours to read. Raises Outage, Refused."""
+
 
 class Handing(Protocol):
     """Exports, imports and reports (`sidecar.replaying.exporting`, `.reporting`)."""
@@ -77,13 +84,13 @@ class Handing(Protocol):
 class _Works:
     """What works on one broker."""
 
-    def __init__(self, source: Source, kit: Kit) -> None:
-        self.source, self.kit = source, kit
+    def __init__(self, source: Source, kit: Kit, fits: Fits) -> None:
+        self.source, self.kit, self._fits = source, kit, fits
         self.jobs = kit.jobs
         self.supervisor = Supervisor(kit.jobs, source.group, kit.me, self._runner)
 
-    def _runner(self, held: Held) -> Runner:
-        return Runner(self.kit, held)
+    def _runner(self, held: Held) -> Running:
+        return Runner(self.kit, held) if held.job.wish.range is None else RangeRunner(self.kit, held, self._fits)
 
 
 class Operations:
@@ -110,7 +117,7 @@ class Operations:
         self._most, self._names, self._clock = selection, names, clock
         self.me = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._works = [
-            _Works(source, Kit(source, Jobs(source.broker.ledger), follower, editor, self.me, clock))
+            _Works(source, Kit(source, Jobs(source.broker.ledger), follower, editor, self.me, clock), queries.fits)
             for source in sources
         ]
 
@@ -130,6 +137,9 @@ class Operations:
     # --- replays
 
     async def plan(self, wish: Wish) -> Plan:
+        if wish.range is not None:
+            works, _, found = await self._ranged(wish, wish.range)
+            return await plan_range(works.source, wish, found, self._follower)
         works, selection = await self._selected(wish)
         job = Job(id="dry-run", wish=wish, by="", system=works.source.broker.system, group=works.source.group)
         preparing = Preparing(works.source, self._follower, self._editor, job)
@@ -145,31 +155,38 @@ class Operations:
         )
 
     async def replay(self, wish: Wish, who: Who) -> Job:
+        if wish.range is not None:
+            works, where, found = await self._ranged(wish, wish.range)
+            if wish.to == wish.range.stream and wish.range.confirmed is None:
+                raise Refused(f"{found} events would go into {wish.to} again: confirm this count first")
+            return await self._begin(works, replace(await self._new(works, wish, who), spans=where, selected=found), ())
         works, selection = await self._selected(wish)
+        job = await self._new(works, wish, who)
+        job.reasons, job.skipped = dict(selection.left_out), sum(selection.left_out.values())
+        job.warnings, job.selected = selection.notes, len(selection.candidates)
+        return await self._begin(works, job, [one.ref for one in selection.candidates])
+
+    async def _new(self, works: _Works, wish: Wish, who: Who) -> Job:
         now = self._clock()
-        job = Job(
+        return Job(
             id=f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now / 1_000_000))}-{secrets.token_hex(3)}",
             wish=wish,
             by=who.name,
             address=who.address,
             started_at=now,
-            reasons=dict(selection.left_out),
-            skipped=sum(selection.left_out.values()),
-            note=" ".join(selection.notes) or None,
             runner=self.me,
             marks=await ends(works.source),
             system=works.source.broker.system,
             group=works.source.group,
         )
-        job.selected = len(selection.candidates)
-        held = await works.jobs.make(job, [one.ref for one in selection.candidates])
-        log.info("replay.started", replay=job.id, by=who.name, address=who.address, selected=job.selected)
+
+    async def _begin(self, works: _Works, job: Job, refs: Sequence[Ref]) -> Job:
+        held = await works.jobs.make(job, refs)
+        log.info("replay.started", replay=job.id, by=job.by, address=job.address, selected=job.selected)
         works.supervisor.run(held)
         return held.job
 
     async def _selected(self, wish: Wish) -> tuple[_Works, Selection]:
-        if wish.range is not None:
-            raise Refused("ranges are replayed by replay-range")
         if wish.rate is not None and wish.rate <= 0:
             raise Refused(f"rate: expected records a second, more than 0, found {wish.rate:g}")
         wanted = self._queries.wanted(wish.query)
@@ -190,6 +207,34 @@ class Operations:
         self._check_edit(wish, selection)
         await self._follower.look()
         return works, selection
+
+    async def _ranged(self, wish: Wish, range: Range) -> tuple[_Works, list[tuple[str, int]], int]:
+        """The broker, where the range lies in it, and how many records that is."""
+        if wish.ids or wish.edit or wish.growth:
+            raise Refused("a range is published as it is: ids, edits and growing batches are for dead letters")
+        if wish.to is None:
+            raise Refused("say which stream the events shall go to (--to-stream)")
+        works = self._works[0]
+        for one in self._works:
+            if await one.source.broker.partitions(range.stream):
+                works = one
+                break
+        system = works.source.broker.system
+        if not await self._queries.in_sight(system, range.stream):
+            raise Unknown(f"no watched stream is called {range.stream}")
+        why = refuse_target(wish.to, works.source.naming) or refuse_target(range.stream, works.source.naming)
+        if why is not None:
+            raise Refused(why)
+        if wish.to == range.stream and not range.into_itself:
+            raise Refused(
+                f"{wish.to} is the stream that is read: every group would receive these events again; if that is "
+                "meant, say --into-itself"
+            )
+        where = await spans(works.source.broker, range)
+        found = await count(works.source.broker, wish, where, self._queries.fits)
+        if wish.to == range.stream and range.confirmed is not None and range.confirmed != found:
+            raise Refused(f"{range.confirmed} events were confirmed, and it would be {found} now: look again")
+        return works, where, found
 
     @staticmethod
     def _check_edit(wish: Wish, selection: Selection) -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 from sidecar.dead_letters.causes import affected
 from sidecar.dead_letters.naming import Naming
 from sidecar.dead_letters.reading import Source
-from sidecar.delivery import Follower
+from sidecar.delivery import Follower, Reading
 from sidecar.errors import TracecarError
 from sidecar.model import Outgoing, Rejection
 from sidecar.ports import Node
@@ -83,6 +83,31 @@ async def plan(
     )
 
 
+async def plan_range(source: Source, wish: Wish, count: int, follower: Follower) -> Plan:
+    """The same for a range of events."""
+    assert wish.to is not None
+    exists = bool(await source.broker.partitions(wish.to))
+    warnings = [] if exists else [f"there is no stream {wish.to}: create it first, or name another"]
+    if exists and not await _watched(source, wish.to):
+        warnings.append(f"{wish.to} is not among the watched streams: who reads it is not known here")
+    if follower.note is not None:
+        warnings.append(f"consumer groups: {follower.note}")
+    return Plan(
+        selected=count,
+        sendable=count,
+        skipped={},
+        targets=[Target(stream=wish.to, count=count, exists=exists)],
+        receivers=[
+            Receiver(group=reading.group, stream=wish.to, lag=_lag(reading, wish.to))
+            for reading in follower.readers(source.broker.system, wish.to)
+        ],
+        passes=0,
+        fails=[],
+        looked_at=0,
+        warnings=warnings,
+    )
+
+
 def target_of(one: Candidate, wish: Wish) -> str:
     return wish.to or one.letter.stream
 
@@ -102,9 +127,7 @@ def _receivers(source: Source, free: Sequence[Candidate], wish: Wish, follower: 
     found: list[Receiver] = []
     for stream in dict.fromkeys(target_of(one, wish) for one in free):
         for reading in follower.readers(source.broker.system, stream):
-            lags = [one.seen.lag for log, one in reading.partitions.items() if log.stream == stream]
-            known = [lag for lag in lags if lag is not None]
-            receiver = Receiver(group=reading.group, stream=stream, lag=sum(known) if len(known) == len(lags) else None)
+            receiver = Receiver(group=reading.group, stream=stream, lag=_lag(reading, stream))
             for one in free:
                 origin = one.letter.origin
                 if origin is None or origin.stream != stream:
@@ -115,6 +138,13 @@ def _receivers(source: Source, free: Sequence[Candidate], wish: Wish, follower: 
                 receiver.unknown += passed is None
             found.append(receiver)
     return found
+
+
+def _lag(reading: Reading, stream: str) -> int | None:
+    """Of a group on one stream; None where the server cannot say."""
+    lags = [one.seen.lag for log, one in reading.partitions.items() if log.stream == stream]
+    known = [lag for lag in lags if lag is not None]
+    return sum(known) if len(known) == len(lags) else None
 
 
 async def _checked(items: Sequence[Item], verdicts: Verdicts) -> tuple[int, list[Check], dict[str, int]]:

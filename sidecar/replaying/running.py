@@ -26,11 +26,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
-from msgspec.structs import replace
 
 from sidecar.dead_letters.entries import decode
 from sidecar.dead_letters.reading import Source
@@ -39,16 +38,16 @@ from sidecar.errors import Outage, Refused, TooLarge
 from sidecar.model import DeadLetter, Position
 from sidecar.ports import Done
 from sidecar.replaying.jobs import Held, Jobs
+from sidecar.replaying.keeping import SAVE_SECONDS, Keeping, Stopped
 from sidecar.replaying.preparing import CHANGED, Editor, Item, Preparing, Step
 from sidecar.replaying.selecting import WHY
 from sidecar.replaying.watching import Watch, passed_by_all
-from sidecar.replaying.wishes import Failure
+from sidecar.replaying.wishes import Failure, Job
 
 log = structlog.get_logger()
 
 FIRST_STEP, LARGEST_STEP, STEP_BYTES = 100, 2_000, 8 << 20
 """Letters of a step, and about how many bytes of them are in memory at the same time."""
-SAVE_SECONDS = 1.0
 GROWTH = (1, 2, 5)
 """Batches grow by these, times ten, times a hundred, and so on."""
 MOST_FAILURES = 20
@@ -76,79 +75,45 @@ class Kit:
     afterwards_seconds: float = AFTERWARDS_SECONDS
 
 
-class Stopped(Exception):  # nothing went wrong
-    """The job is not ours to run any more: paused, cancelled, or taken by another sidecar."""
-
-
 class Runner:
     """Runs one job of dead letters, from wherever it stands."""
 
     def __init__(self, kit: Kit, held: Held) -> None:
-        self._kit, self._held = kit, held
-        self.job = replace(held.job)
+        self._kit = kit
+        self._keeping = Keeping(kit.jobs, held, kit.me, kit.clock)
         self._preparing = Preparing(kit.source, kit.follower, kit.editor, self.job)
         self._watch = Watch(kit.source, self.job.id, self.job.marks)
         self._step_size, self._batch_left = FIRST_STEP, 0
         self._verdict_due = False
         self._batch: list[Position] = []
         """Where what was sent in this batch lies."""
-        self._saved = self._began = time.monotonic()
-        self._sent_here = 0
+
+    @property
+    def job(self) -> Job:
+        return self._keeping.job
 
     async def run(self) -> None:
-        """Returns once the job has ended, was paused, or is another's. Raises what has no class of ours."""
+        """Returns once the job has ended, was paused, or is another's."""
         try:
-            await self._until_ended()
-            await self._afterwards()
+            await self._keeping.until_ended(self._step)
+            await afterwards(self._kit, self._keeping, self._look)
         except Stopped:
             log.info("replay.left", replay=self.job.id, state=self.job.state)
-
-    async def _until_ended(self) -> None:
-        pause = 0.2
-        while self.job.state == "running":
-            try:
-                if self.job.at < self.job.selected:
-                    await self._step()
-                else:
-                    await self._end()
-                pause = 0.2
-            except Outage as outage:
-                self.job.note = f"waiting: {outage}"
-                log.warning("replay.waiting", replay=self.job.id, reason=str(outage))
-                await asyncio.sleep(outage.retry_after or pause)
-                pause = min(5.0, pause * 2)
-            except Refused as refused:
-                await self._fail(str(refused))
-
-    async def _end(self) -> None:
-        if self._verdict_due:
-            await self._verdict()
-        await self._look()
-        if self.job.state == "running":
-            self.job.state, self.job.ended_at, self.job.note = "done", self._kit.clock(), None
-            await self._save()
-            log.info("replay.done", replay=self.job.id, published=self.job.published, failed=self.job.failed)
-
-    async def _fail(self, why: str) -> None:
-        self.job.state, self.job.note = "failed", f"{why}. What was not sent is open; mend it, then resume the replay"
-        log.error("replay.failed", replay=self.job.id, reason=why)
-        while True:
-            try:
-                return await self._save()
-            except (Outage, Refused) as error:
-                log.warning("replay.waiting", replay=self.job.id, reason=str(error))
-                await asyncio.sleep(1)
 
     # --- a step
 
     async def _step(self) -> None:
         job = self.job
         if self._verdict_due:
-            await self._look_at_the_job()
+            await self._keeping.look()
             await self._verdict()
             return
-        size = await self._paced(self._size())
-        await self._look_at_the_job()
+        if job.at >= job.selected:
+            await self._look()
+            await self._keeping.done()
+            return
+        size = await self._keeping.paced(self._size())
+        await self._keeping.look()
         refs = await self._kit.jobs.refs(job, job.at, min(job.selected, job.at + size))
         items = await self._preparing.items(refs)
         step = Step(items, job)
@@ -162,9 +127,9 @@ class Runner:
             self._batch += [item.position for item in items if item.position is not None]
             self._batch_left -= len(refs)
             self._verdict_due = self._batch_left <= 0 or job.at >= job.selected
-        if time.monotonic() - self._saved >= SAVE_SECONDS:
+        if self._keeping.due:
             await self._look()
-            await self._save()
+            await self._keeping.save()
 
     def _size(self) -> int:
         size = self._step_size
@@ -173,19 +138,6 @@ class Runner:
                 self.job.batch = _next_batch(self.job.batch)
                 self._batch_left, self._batch = self.job.batch, []
             size = min(size, self._batch_left)
-        if self.job.wish.rate is not None:
-            size = min(size, max(1, int(self.job.wish.rate / 2)))
-        return size
-
-    async def _paced(self, size: int) -> int:
-        """Wait until so many may be sent."""
-        rate = self.job.wish.rate
-        if rate is None:
-            return size
-        while (wait := self._began + (self._sent_here + size) / rate - time.monotonic()) > 0:
-            await asyncio.sleep(min(wait, SAVE_SECONDS))
-            if wait > SAVE_SECONDS:
-                await self._save()
         return size
 
     def _grow(self, items: list[Item]) -> None:
@@ -225,7 +177,7 @@ class Runner:
         for item in items:
             if item.sent:
                 job.published += 1
-                self._sent_here += 1
+                self._keeping.sent(1)
             elif item.fail is not None:
                 job.failed += 1
                 if len(job.failures) < MOST_FAILURES:
@@ -259,65 +211,22 @@ class Runner:
                 log.warning("replay.paused", replay=job.id, reason=job.note)
             if found or seen or time.monotonic() > deadline:
                 self._verdict_due = False
-                return await self._save()
-            if time.monotonic() - self._saved >= SAVE_SECONDS:
-                await self._save()
+                return await self._keeping.save()
+            if self._keeping.due:
+                await self._keeping.save()
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def _afterwards(self) -> None:
-        """Go on counting what fails again, until everybody has passed what was sent last."""
-        deadline = time.monotonic() + self._kit.afterwards_seconds
-        while self.job.state == "done" and self.job.published and time.monotonic() < deadline:
-            await asyncio.sleep(SAVE_SECONDS)
-            try:
-                if await self._look():
-                    await self._save()
-            except (Outage, Refused) as error:
-                log.debug("replay.not_followed", replay=self.job.id, reason=str(error))
 
-    # --- the job in the ledger
-
-    async def _look_at_the_job(self) -> None:
-        """Take over what others decided. Raises Stopped where it is not ours to run any more."""
-        now = await self._kit.jobs.get(self.job.id)
-        if now is None:
-            raise Refused("the replay is gone from the ledger")
-        if now.stands != self._held.stands:
-            await self._merge(now)
-
-    async def _save(self) -> None:
-        """Write down how far we are. Raises Stopped where somebody else decided otherwise meanwhile."""
-        while True:
-            self.job.beat += 1
-            held = await self._kit.jobs.change(self._held, self.job)
-            if held is not None:
-                self._held, self._saved = held, time.monotonic()
-                return
-            now = await self._kit.jobs.get(self.job.id)
-            if now is None:
-                raise Refused("the replay is gone from the ledger")
-            await self._merge(now)
-
-    async def _merge(self, now: Held) -> None:
-        """Somebody changed the job. Raises Stopped where it is not ours to run any more; what we did until then is
-        written behind the decision, so that whoever resumes does not count it twice."""
-        while True:
-            theirs = now.job
-            if theirs.runner != self._kit.me:
-                self.job = theirs
-                raise Stopped
-            self._held = now
-            self.job.beat = max(self.job.beat, theirs.beat) + 1
-            if theirs.state == "running" or self.job.state == "done":
-                return
-            self.job.state, self.job.note, self.job.ended_at = theirs.state, theirs.note, theirs.ended_at
-            self.job.changed_at, self.job.changed_by = theirs.changed_at, theirs.changed_by
-            if await self._kit.jobs.change(now, self.job) is not None:
-                raise Stopped
-            found = await self._kit.jobs.get(self.job.id)
-            if found is None:
-                raise Stopped
-            now = found
+async def afterwards(kit: Kit, keeping: Keeping, look: Callable[[], Awaitable[Sequence[DeadLetter]]]) -> None:
+    """Go on counting for a while what fails again once the job is done. Raises Stopped."""
+    deadline = time.monotonic() + kit.afterwards_seconds
+    while keeping.job.state == "done" and keeping.job.published and time.monotonic() < deadline:
+        await asyncio.sleep(SAVE_SECONDS)
+        try:
+            if await look():
+                await keeping.save()
+        except (Outage, Refused) as error:
+            log.debug("replay.not_followed", replay=keeping.job.id, reason=str(error))
 
 
 def _outcome(item: Item, done: Done) -> None:

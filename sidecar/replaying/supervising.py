@@ -28,7 +28,8 @@ SWEEP_LOOKS = 150
 class Running(Protocol):
     """A runner of one job."""
 
-    job: Job
+    @property
+    def job(self) -> Job: ...
 
     async def run(self) -> None: ...
 

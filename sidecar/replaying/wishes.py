@@ -146,6 +146,8 @@ class Job(Struct, kw_only=True, omit_defaults=True):
     """The first that failed."""
     note: str | None = None
     """Why it is paused or failed, and what to do."""
+    warnings: list[str] = []
+    """What was to be known when it began."""
     chunks: int = 0
     """Parts that the frozen selection is kept in."""
     at: int = 0

@@ -41,6 +41,13 @@ class Queries:
         parsed = parse(query)
         return Wanted(parsed.matches_letter, by_state=parsed.asks("state"), by_later_lives=parsed.asks("state"))
 
+    async def fits(self, records: Sequence[Record], query: str) -> list[bool]:
+        """The query is a text that the value must hold."""
+        return [query.encode() in (record.value or b"") for record in records]
+
+    async def in_sight(self, system: str, stream: str) -> bool:
+        return stream == "orders"
+
 
 class NoHistory:
     nodes: dict[str, list[Node]] = {}

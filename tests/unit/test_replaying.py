@@ -13,7 +13,7 @@ from sidecar.brokers.memory_log import Group
 from sidecar.errors import Outage, Refused, Unknown
 from sidecar.model import Partition
 from sidecar.ports import Act, Done, Retention
-from sidecar.replaying.wishes import Edit, Wish
+from sidecar.replaying.wishes import Edit, Range, Wish
 from tests.unit.replay_harness import ANN, ended, shop, states, until
 
 LENIENT = '{"type":"record","name":"Order","fields":[{"name":"eventId","type":"string"}]}'
@@ -297,3 +297,61 @@ async def test_ids_that_are_nobodys_are_said() -> None:
         plan = await sidecar.plan(Wish(ids=("tracecar.shop@memory://orders/0/0", "nobody@memory://orders/0/9")))
         assert plan.selected == 1
         assert any("nobody" in warning for warning in plan.warnings)
+
+
+# --- ranges
+
+
+async def test_a_range_is_published_to_another_stream_once() -> None:
+    async with shop(partitions=2) as one:
+        one.harness.produce(*one.harness.good(700))
+        one.harness.produce(*one.harness.good(30, start=1_000), partition=1)
+        one.log.create("orders.copy", 2)
+        sidecar = await one.sidecar()
+        plan = await sidecar.plan(Wish(to="orders.copy", range=Range(stream="orders")))
+        assert (plan.selected, plan.targets[0].count) == (730, 730)
+        job = await ended(sidecar, await sidecar.replay(Wish(to="orders.copy", range=Range(stream="orders")), ANN))
+        assert (job.state, job.selected, job.published) == ("done", 730, 730)
+        copies = one.contents("orders.copy")
+        assert [r.value for r in copies] == [r.value for r in one.contents()]
+        assert dict(copies[0].headers)["tracecar.replay-of"] == b"@memory://orders/0/0"
+        matching = Wish(to="orders.copy", query='"e-1', range=Range(stream="orders"))
+        assert (await ended(sidecar, await sidecar.replay(matching, ANN))).published == 141
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_a_range_survives_outages_and_kills(after: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sidecar.replaying.ranges.STEP", 10)
+    monkeypatch.setattr("sidecar.replaying.supervising.PATIENCE_SECONDS", 0)
+    async with shop() as one:
+        one.harness.produce(*one.harness.good(100))
+        one.log.create("orders.copy")
+        first, second = await one.sidecar(), await one.sidecar()
+        job = await first.replay(Wish(to="orders.copy", rate=200, range=Range(stream="orders")), ANN)
+        first.broker.fail_next("act", Outage("cut", 0.01), after=after)
+        await until(lambda: len(one.contents("orders.copy")) >= 30)
+        for task in list(first._works[0].supervisor._tasks.values()):
+            task.cancel()
+        await asyncio.sleep(0)
+        await second._works[0].supervisor.look()
+        job = await ended(second, job)
+        assert (job.state, job.published) == ("done", 100)
+        assert [r.value for r in one.contents("orders.copy")] == [r.value for r in one.contents()]
+
+
+async def test_a_range_goes_into_its_own_stream_only_when_that_is_meant_and_the_count_confirmed() -> None:
+    async with shop() as one:
+        one.harness.produce(*one.harness.good(5))
+        sidecar = await one.sidecar()
+        wish = Wish(to="orders", range=Range(stream="orders"))
+        with pytest.raises(Refused, match="--into-itself"):
+            await sidecar.replay(wish, ANN)
+        with pytest.raises(Refused, match="5 events would go into orders again"):
+            await sidecar.replay(Wish(to="orders", range=Range(stream="orders", into_itself=True)), ANN)
+        with pytest.raises(Refused, match="4 events were confirmed, and it would be 5"):
+            await sidecar.replay(Wish(to="orders", range=Range(stream="orders", into_itself=True, confirmed=4)), ANN)
+        job = await sidecar.replay(Wish(to="orders", range=Range(stream="orders", into_itself=True, confirmed=5)), ANN)
+        assert (await ended(sidecar, job)).published == 5
+        assert len(one.contents()) == 10
+        with pytest.raises(Unknown, match="no watched stream"):
+            await sidecar.replay(Wish(to="orders", range=Range(stream="secrets")), ANN)

@@ -1,0 +1,130 @@
+"""A job as its runner keeps it: how far it is, written down about once a second, and what others decide about it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+from msgspec.structs import replace
+
+from sidecar.errors import Outage, Refused
+from sidecar.replaying.jobs import Held, Jobs
+from sidecar.replaying.wishes import Job
+
+log = structlog.get_logger()
+
+SAVE_SECONDS = 1.0
+
+
+class Stopped(Exception):  # nothing went wrong
+    """The job is not ours to run any more: paused, cancelled, or taken by another sidecar."""
+
+
+class Keeping:
+    """One job, while we run it. `me` is our name as a runner; `clock` gives microseconds since 1970, for people."""
+
+    def __init__(self, jobs: Jobs, held: Held, me: str, clock: Callable[[], int]) -> None:
+        self._jobs, self._held, self._me, self._clock = jobs, held, me, clock
+        self.job: Job = replace(held.job)
+        self._saved = self._began = time.monotonic()
+        self._sent = 0
+
+    async def until_ended(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Take steps until the job runs no more; outages are waited out. Raises Stopped."""
+        pause = 0.2
+        while self.job.state == "running":
+            try:
+                await step()
+                pause = 0.2
+            except Outage as outage:
+                self.job.note = f"waiting: {outage}"
+                log.warning("replay.waiting", replay=self.job.id, reason=str(outage))
+                await asyncio.sleep(outage.retry_after or pause)
+                pause = min(5.0, pause * 2)
+            except Refused as refused:
+                await self._fail(str(refused))
+
+    async def done(self) -> None:
+        job = self.job
+        job.state, job.ended_at, job.note = "done", self._clock(), None
+        await self.save()
+        log.info("replay.done", replay=job.id, published=job.published, failed=job.failed, skipped=job.skipped)
+
+    async def _fail(self, why: str) -> None:
+        why = why.rstrip(".")
+        self.job.state, self.job.note = "failed", f"{why}. What was not sent is open; mend it, then resume the replay"
+        log.error("replay.failed", replay=self.job.id, reason=why)
+        while True:
+            try:
+                return await self.save()
+            except (Outage, Refused) as error:
+                log.warning("replay.waiting", replay=self.job.id, reason=str(error))
+                await asyncio.sleep(1)
+
+    # --- pace
+
+    def sent(self, count: int) -> None:
+        self._sent += count
+
+    async def paced(self, size: int) -> int:
+        """Wait until so many more may be sent; returns how many that are."""
+        rate = self.job.wish.rate
+        if rate is None:
+            return size
+        size = min(size, max(1, int(rate / 2)))
+        while (wait := self._began + (self._sent + size) / rate - time.monotonic()) > 0:
+            await asyncio.sleep(min(wait, SAVE_SECONDS))
+            if wait > SAVE_SECONDS:
+                await self.save()
+        return size
+
+    # --- in the ledger
+
+    @property
+    def due(self) -> bool:
+        """It is time to save."""
+        return time.monotonic() - self._saved >= SAVE_SECONDS
+
+    async def look(self) -> None:
+        """Take over what others decided. Raises Stopped where it is not ours to run any more."""
+        now = await self._jobs.get(self.job.id)
+        if now is None:
+            raise Refused("the replay is gone from the ledger")
+        if now.stands != self._held.stands:
+            await self._merge(now)
+
+    async def save(self) -> None:
+        """Write down how far we are. Raises Stopped where somebody else decided otherwise meanwhile."""
+        while True:
+            self.job.beat += 1
+            held = await self._jobs.change(self._held, self.job)
+            if held is not None:
+                self._held, self._saved = held, time.monotonic()
+                return
+            now = await self._jobs.get(self.job.id)
+            if now is None:
+                raise Refused("the replay is gone from the ledger")
+            await self._merge(now)
+
+    async def _merge(self, now: Held) -> None:
+        """Somebody changed the job. Raises Stopped where it is not ours to run any more; what we did until then is
+        written behind the decision, so that whoever resumes does not count it twice."""
+        while True:
+            theirs = now.job
+            if theirs.runner != self._me:
+                self.job = theirs
+                raise Stopped
+            self._held = now
+            self.job.beat = max(self.job.beat, theirs.beat) + 1
+            if theirs.state == "running" or self.job.state == "done":
+                return
+            self.job.state, self.job.note, self.job.ended_at = theirs.state, theirs.note, theirs.ended_at
+            self.job.changed_at, self.job.changed_by = theirs.changed_at, theirs.changed_by
+            if await self._jobs.change(now, self.job) is not None:
+                raise Stopped
+            found = await self._jobs.get(self.job.id)
+            if found is None:
+                raise Stopped
+            now = found
