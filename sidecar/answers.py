@@ -18,7 +18,7 @@ from sidecar.decoding.catalog import Catalog
 from sidecar.decoding.envelope import BUILT_IN
 from sidecar.delivery import Follower
 from sidecar.errors import Unknown
-from sidecar.model import DeadLetter, Decoded, Position
+from sidecar.model import DeadLetter, Decoded, Position, Record
 from sidecar.payloads import Cache, Opener, Payload, Payloads
 from sidecar.ports import Broker, Node
 from sidecar.query import Query, parse
@@ -86,10 +86,10 @@ class Answers:
         self._held, self.facts = holds, facts
         self._follower = follower or Follower(brokers)
         self._cache = Cache()
-        self._payloads = Payloads({broker.system: broker for broker in brokers}, judge, catalog, self._cache)
-        self._redactor = Redactor(redact, _places(envelope))
-        self._rendering = Rendering(self._redactor)
-        self._search = Search(index, self._payloads, self._rendering)
+        self.payloads = Payloads({broker.system: broker for broker in brokers}, judge, catalog, self._cache)
+        self.redactor = Redactor(redact, _places(envelope))
+        self._rendering = Rendering(self.redactor)
+        self._search = Search(index, self.payloads, self._rendering)
 
     def keep(self, decoded: Sequence[Decoded]) -> None:
         """Remember the payloads of what just passed, for a short while."""
@@ -114,9 +114,9 @@ class Answers:
         except ValueError:
             position = await self._position_of(id)
         node = await self._index.at(position)
-        if node is None and not await self._in_sight(position.system, position.stream):
+        if node is None and not await self._in_our_sight(position.system, position.stream):
             raise Unknown(f"{position}: no watched stream, and no dead-letter stream of one, is called so")
-        payload = await self._payloads.at(position)
+        payload = await self.payloads.at(position)
         if node is None:
             if payload.decoded is None:
                 raise Unknown(f"{position}: {payload.note}")
@@ -125,7 +125,7 @@ class Answers:
         delivering.add(shown, position, self._follower)
         return shown
 
-    async def _in_sight(self, system: str, stream: str) -> bool:
+    async def _in_our_sight(self, system: str, stream: str) -> bool:
         """Whether we are here to show this stream: a watched one, or one with its dead letters. What else the broker
         lets us read is nobody's business here."""
         watched = {one.stream for one in (await self.facts.status()).streams if one.system == system}
@@ -133,7 +133,7 @@ class Answers:
 
     async def _position_of(self, id: str) -> Position:
         for node in await self._index.lookup(id):
-            if self._redactor.event(node.event).event_id == id:
+            if self.redactor.event(node.event).event_id == id:
                 return node.event.position
         raise self._unknown("no event", id)
 
@@ -181,9 +181,9 @@ class Answers:
 
     def _shows(self, node: Node, id: str) -> bool:
         """Whether the id is one that may be seen: finding by a hidden one would reveal it."""
-        if not self._redactor.hidden_words:
+        if not self.redactor.hidden_words:
             return True
-        event = self._redactor.event(node.event)
+        event = self.redactor.event(node.event)
         seen = (str(event.position), f"{node.trace_id:032x}", event.event_id, event.aggregate_id, event.correlation_id)
         return _canonical(id) in seen
 
@@ -213,7 +213,7 @@ class Answers:
             since=wanted.since,
             until=wanted.until,
         )
-        async for part in scan(self._brokers, self._payloads, wish, reach, self._in_sight):
+        async for part in scan(self._brokers, self.payloads, wish, reach, self._in_our_sight):
             for event in await self._search.chosen(part.decoded, wanted, full=full):
                 yield event
                 matched += 1
@@ -241,12 +241,30 @@ class Answers:
             note=" ".join(found.notes) or None,
         )
 
+    # --- what the way back asks (`sidecar.replaying.operations.Reading`)
+
+    def wanted(self, query: str) -> Wish:
+        """What the desk is to look for. Raises QueryError."""
+        return self._wish(parse(query))
+
+    async def fits(self, records: Sequence[Record], query: str) -> list[bool]:
+        """Which of these records match, as events. Raises QueryError."""
+        wanted = parse(query)
+        return [await self._search.fits(one, wanted) for one in await self.payloads.open(records)]
+
+    async def in_sight(self, system: str, stream: str) -> bool:
+        """Whether this is a watched stream. Raises Outage, Refused."""
+        for broker in self._brokers:
+            if broker.system == system and any(one.partition.stream == stream for one in await broker.status()):
+                return True
+        return False
+
     def _wish(self, query: Query, before: tuple[int, str] | None = None) -> Wish:
         """What the desk is to look for: it sees what may be seen."""
         narrow = metadata_part(query)
 
         def wanted(letter: DeadLetter) -> bool:
-            return narrow.matches_letter(self._redactor.letter(letter))
+            return narrow.matches_letter(self.redactor.letter(letter))
 
         async def holds(letter: DeadLetter) -> bool:
             return await self._holds(letter, query)
@@ -276,7 +294,7 @@ class Answers:
         if payload.decoded is None:
             return False
         headers, body = self._rendering.headers_of(payload.decoded), self._rendering.body_of(payload.decoded)
-        return query.matches_letter(self._redactor.letter(letter), headers, body)
+        return query.matches_letter(self.redactor.letter(letter), headers, body)
 
     async def dead_letter(self, id: str) -> models.DeadLetter:
         """One dead letter, with the record that it stands for."""
@@ -287,10 +305,13 @@ class Answers:
 
     async def _letter_payload(self, letter: DeadLetter) -> Payload:
         if letter.record is not None and not letter.omitted:
-            return Payload((await self._payloads.open([letter.record]))[0])
+            return Payload((await self.payloads.open([letter.record]))[0])
         if letter.origin is None:
             return await self._kept(letter, "the letter does not say where it came from")
-        payload = await self._payloads.at(letter.origin)
+        if not await self.in_sight(letter.origin.system, letter.origin.stream):
+            # Whoever can write to a dead-letter stream can write any origin: what is not watched is not ours to show.
+            return await self._kept(letter, f"{text(letter.origin.stream)} is not a watched stream")
+        payload = await self.payloads.at(letter.origin)
         if payload.decoded is None:
             return await self._kept(letter, payload.note or "the origin does not hold the record")
         if letter.origin_timestamp not in (None, payload.decoded.record.timestamp):
@@ -304,7 +325,7 @@ class Answers:
         note = f"the letter does not keep the {', '.join(letter.omitted) or 'record'}, and {why}"
         if letter.record is None or "body" in letter.omitted:
             return Payload(note=note)
-        return Payload((await self._payloads.open([letter.record]))[0], note)
+        return Payload((await self.payloads.open([letter.record]))[0], note)
 
     # --- the rest
 

@@ -138,6 +138,10 @@ class Search:
         body = rendering.body_of(decoded) if query.needs_body else None
         return query.matches(self._seen(node), rendering.headers_of(decoded), body)
 
+    async def fits(self, decoded: Decoded, query: Query) -> bool:
+        """Whether an event just read matches, as it stands in the index, or alone where it does not hold it."""
+        return self._fits(query, await self._index.at(decoded.event.position) or alone(decoded.event), decoded)
+
     async def chosen(self, decoded: Sequence[Decoded], query: Query, *, full: bool = False) -> list[models.Event]:
         """Those of the events just read that match, as they stand in the index, or alone where it does not hold
         them."""

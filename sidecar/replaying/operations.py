@@ -117,7 +117,11 @@ class Operations:
         self._most, self._names, self._clock = selection, names, clock
         self.me = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._works = [
-            _Works(source, Kit(source, Jobs(source.broker.ledger), follower, editor, self.me, clock), queries.fits)
+            _Works(
+                source,
+                Kit(source, Jobs(source.broker.ledger), follower, editor, queries.in_sight, self.me, clock),
+                queries.fits,
+            )
             for source in sources
         ]
 
@@ -142,7 +146,7 @@ class Operations:
             return await plan_range(works.source, wish, found, self._follower)
         works, selection = await self._selected(wish)
         job = Job(id="dry-run", wish=wish, by="", system=works.source.broker.system, group=works.source.group)
-        preparing = Preparing(works.source, self._follower, self._editor, job)
+        preparing = Preparing(works.source, self._follower, self._editor, self._queries.in_sight, job)
         return await plan(
             works.source,
             selection,

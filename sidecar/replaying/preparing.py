@@ -17,7 +17,7 @@ from sidecar.ports import Act, Entry, Ledger
 from sidecar.replaying.fetching import letters_at
 from sidecar.replaying.jobs import Ref
 from sidecar.replaying.selecting import WHY
-from sidecar.replaying.sending import Sender
+from sidecar.replaying.sending import InSight, Sender
 from sidecar.replaying.wishes import Edit, Job, Unsendable
 
 GONE = "the letter is gone: retention or a trim has taken it since it was selected"
@@ -69,10 +69,10 @@ class Item(Struct):
 class Preparing:
     """Prepares the steps of one job."""
 
-    def __init__(self, source: Source, follower: Follower, editor: Editor, job: Job) -> None:
+    def __init__(self, source: Source, follower: Follower, editor: Editor, in_sight: InSight, job: Job) -> None:
         self._source, self._follower, self._editor = source, follower, editor
         self._job, self._wish = job, job.wish
-        self._sender = Sender(source.broker, job.id, job.wish.to, job.wish.group)
+        self._sender = Sender(source.broker, in_sight, job.id, job.wish.to, job.wish.group)
 
     async def items(self, refs: Sequence[Ref]) -> list[Item]:
         """Raises Outage and Refused where nothing can be said; what concerns one letter stands in its item."""
@@ -96,7 +96,7 @@ class Preparing:
             record = await self._sender.record(letter)
             changes: tuple[Change, ...] = ()
             if self._wish.edit:
-                edited = await self._editor(record, self._wish.edit, self._sender.target(letter))
+                edited = await self._editor(record, self._wish.edit, await self._sender.target(letter))
                 changes = edited.changes
                 record = Record(
                     record.position, record.key, edited.value, edited.headers, record.timestamp, record.value_at

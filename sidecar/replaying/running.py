@@ -41,6 +41,7 @@ from sidecar.replaying.jobs import Held, Jobs
 from sidecar.replaying.keeping import SAVE_SECONDS, Keeping, Stopped
 from sidecar.replaying.preparing import CHANGED, Editor, Item, Preparing, Step
 from sidecar.replaying.selecting import WHY
+from sidecar.replaying.sending import InSight
 from sidecar.replaying.watching import Watch, passed_by_all
 from sidecar.replaying.wishes import Failure, Job
 
@@ -67,6 +68,7 @@ class Kit:
     jobs: Jobs
     follower: Follower
     editor: Editor
+    in_sight: InSight
     me: str
     """The name of this process among all that may run a job."""
     clock: Callable[[], int] = lambda: time.time_ns() // 1_000
@@ -81,7 +83,7 @@ class Runner:
     def __init__(self, kit: Kit, held: Held) -> None:
         self._kit = kit
         self._keeping = Keeping(kit.jobs, held, kit.me, kit.clock)
-        self._preparing = Preparing(kit.source, kit.follower, kit.editor, self.job)
+        self._preparing = Preparing(kit.source, kit.follower, kit.editor, kit.in_sight, self.job)
         self._watch = Watch(kit.source, self.job.id, self.job.marks)
         self._step_size, self._batch_left = FIRST_STEP, 0
         self._verdict_due = False

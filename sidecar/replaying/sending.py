@@ -4,9 +4,7 @@ headers."""
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-
-from msgspec import Struct
+from collections.abc import Awaitable, Callable
 
 from sidecar.dead_letters.dialects import tracecar
 from sidecar.errors import TracecarError
@@ -14,20 +12,38 @@ from sidecar.model import DeadLetter, Outgoing, Record
 from sidecar.ports import Broker, Retention
 from sidecar.replaying.wishes import Unsendable
 
+InSight = Callable[[str, str], Awaitable[bool]]
+"""Whether a stream (system, name) is one that is watched."""
+
 
 class Sender:
     """Makes the records of one replay. `to`: another stream than the origin; `group`: for one group alone."""
 
-    def __init__(self, broker: Broker, replay: str, to: str | None, group: str | None) -> None:
-        self._broker, self._replay, self._to, self._group = broker, replay, to, group
+    def __init__(self, broker: Broker, in_sight: InSight, replay: str, to: str | None, group: str | None) -> None:
+        self._broker, self._ask = broker, in_sight
+        self._sights: dict[tuple[str, str], bool] = {}
+        self._replay, self._to, self._group = replay, to, group
         self._retention: dict[str, Retention] = {}
 
-    def target(self, letter: DeadLetter) -> str:
-        """The stream that it goes to. Raises Unsendable where nobody knows."""
+    async def _in_sight(self, system: str, stream: str) -> bool:
+        """Asked once for each stream: there are many letters of one."""
+        found = self._sights.get((system, stream))
+        if found is None:
+            found = self._sights[system, stream] = await self._ask(system, stream)
+        return found
+
+    async def target(self, letter: DeadLetter) -> str:
+        """The stream that it goes to. Raises Unsendable where nobody knows, or where it is not ours: whoever can write
+        to a dead-letter stream can write any origin. Raises Outage, Refused."""
         if self._to is not None:
             return self._to
         if letter.origin is None and letter.stream == letter.position.stream:
             raise Unsendable("the letter does not say which stream it is from: say where it shall go (--to STREAM)")
+        if not await self._in_sight(letter.position.system, letter.stream):
+            raise Unsendable(
+                f"the letter says that it is from {letter.stream}, which is not a watched stream: if it shall go "
+                "there, say so (--to STREAM)"
+            )
         return letter.stream
 
     async def record(self, letter: DeadLetter) -> Record:
@@ -38,6 +54,8 @@ class Sender:
         missing = " and the ".join(letter.omitted) or "record"
         if letter.origin is None:
             raise Unsendable(f"the letter does not keep the {missing}, and does not say where it came from")
+        if not await self._in_sight(letter.origin.system, letter.origin.stream):
+            raise Unsendable(f"the letter does not keep the {missing}, and {letter.origin} is of no watched stream")
         found = await self._broker.read(letter.origin)
         if found is None:
             raise Unsendable(f"the letter does not keep the {missing}, and {letter.origin} does not hold it any more")
@@ -50,7 +68,7 @@ class Sender:
 
     async def outgoing(self, letter: DeadLetter, record: Record) -> Outgoing:
         """What is sent. Raises Unsendable, Outage, Refused."""
-        target = self.target(letter)
+        target = await self.target(letter)
         own = tracecar.own_headers(record.headers)
         to_origin = self._to is None
         keeps_partition = letter.origin is not None and (to_origin or record.key is None)
@@ -84,18 +102,3 @@ def kept_time(retention: Retention, timestamp: int, now: int | None = None) -> i
     if retention.keeps_ms is not None and now - timestamp > retention.keeps_ms // 2:
         return None
     return timestamp
-
-
-class Prepared(Struct, frozen=True):
-    """One letter, ready to be sent."""
-
-    letter: DeadLetter
-    outgoing: Outgoing
-
-
-def target_counts(prepared: list[Prepared]) -> Mapping[str, int]:
-    """How many go to each stream."""
-    counts: dict[str, int] = {}
-    for one in prepared:
-        counts[one.outgoing.stream] = counts.get(one.outgoing.stream, 0) + 1
-    return counts
