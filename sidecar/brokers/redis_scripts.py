@@ -133,3 +133,83 @@ if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then retu
 redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
 return 1
 """)
+
+ACT = Script("""
+-- Carry out acts of the ledger: each changes entries of a hash and adds entries to streams, all of it or nothing.
+-- KEYS: the hash, then the streams. ARGV: now in milliseconds, then for each act how many entries and how many
+-- additions it has; for each entry its field, whether something stood there (0, 1), what, whether something shall stand,
+-- what; for each addition the index of its key, whether the stream may be made, the number of its parts, and these.
+-- Returns for each act {1, ids of what was added}, or {0, what stands for each of its entries}.
+-- Everything that can fail is looked at before the first write: a server that is out of memory refuses a function's
+-- first write only.
+local hash = KEYS[1]
+if redis.acl_check_cmd and not redis.acl_check_cmd('HSET', hash, 'f', 'v') then
+  return redis.error_reply('NOPERM this user may not use HSET on ' .. hash)
+end
+local kind = redis.call('TYPE', hash).ok
+if kind ~= 'none' and kind ~= 'hash' then
+  return redis.error_reply('WRONGTYPE ' .. hash .. ' is a ' .. kind .. ', not a hash')
+end
+local kinds = {}
+for n = 2, #KEYS do
+  kinds[n] = redis.call('TYPE', KEYS[n]).ok
+  if kinds[n] ~= 'none' and kinds[n] ~= 'stream' then
+    return redis.error_reply('WRONGTYPE ' .. KEYS[n] .. ' is a ' .. kinds[n] .. ', not a stream')
+  end
+  if redis.acl_check_cmd and not redis.acl_check_cmd('XADD', KEYS[n], '*', 'f', 'v') then
+    return redis.error_reply('NOPERM this user may not use XADD on ' .. KEYS[n])
+  end
+end
+local at, results = 2, {}
+while at <= #ARGV do
+  local entries, additions = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+  local first = at + 2
+  local stands, wanted, free = {}, true, true
+  for n = 1, entries do
+    local e = first + (n - 1) * 5
+    local now = redis.call('HGET', hash, ARGV[e])
+    stands[n] = now
+    local before = ARGV[e + 1] == '1' and ARGV[e + 2] or false
+    local after = ARGV[e + 3] == '1' and ARGV[e + 4] or false
+    free = free and now == before
+    wanted = wanted and now == after
+  end
+  at = first + entries * 5
+  local result = {1}
+  if not wanted and not free then
+    result = {0}
+    for n = 1, entries do result[n + 1] = stands[n] end
+  end
+  local look = at
+  for _ = 1, additions do
+    local key = tonumber(ARGV[look])
+    if free and not wanted and kinds[key] == 'none' and ARGV[look + 1] == '0' then
+      return redis.error_reply('NOSTREAM ' .. KEYS[key])
+    end
+    look = look + 3 + tonumber(ARGV[look + 2])
+  end
+  for _ = 1, additions do
+    local key, last = tonumber(ARGV[at]), at + 2 + tonumber(ARGV[at + 2])
+    if free and not wanted then
+      local added = redis.pcall('XADD', KEYS[key], '*', unpack(ARGV, at + 3, last))
+      if added.err then return added end
+      kinds[key] = 'stream'
+      result[#result + 1] = added
+    end
+    at = last + 1
+  end
+  if free and not wanted then
+    for n = 1, entries do
+      local e = first + (n - 1) * 5
+      if ARGV[e + 3] == '1' then
+        redis.call('HSET', hash, ARGV[e], ARGV[e + 4])
+      else
+        redis.call('HDEL', hash, ARGV[e])
+      end
+    end
+    redis.call('HSETNX', hash, 'begin', ARGV[1])
+  end
+  results[#results + 1] = result
+end
+return results
+""")

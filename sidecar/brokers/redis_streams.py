@@ -18,6 +18,7 @@ from sidecar.brokers.redis_connections import Command, Servers
 from sidecar.brokers.redis_entries import SYSTEM, Entries, offset, raw
 from sidecar.brokers.redis_feeds import Feed, RedisBatch
 from sidecar.brokers.redis_inspecting import inspect
+from sidecar.brokers.redis_ledger import RedisLedger
 from sidecar.brokers.redis_member import MARK, Seat
 from sidecar.brokers.redis_progress import progress
 from sidecar.brokers.redis_reading import SlotReader
@@ -27,7 +28,7 @@ from sidecar.config import Redis
 from sidecar.dead_letters.naming import Naming
 from sidecar.errors import Disconnected, Fenced, Outage, Refused, TooLarge
 from sidecar.model import Outgoing, Partition, Position, Record
-from sidecar.ports import Batch, Finding, GroupProgress, Lease, PartitionStatus
+from sidecar.ports import Batch, Finding, GroupProgress, Lease, PartitionStatus, Retention
 
 log = structlog.get_logger()
 
@@ -51,6 +52,7 @@ class RedisBroker:
         self._target = parse(config.url)
         self._servers = Servers(self._target, config.tls, f"tracecar.{service}".replace(" ", "_"))
         self._entries = Entries(config.body_field)
+        self._ledger = RedisLedger(self._servers, self._entries, naming)
         self._seat: Seat | None = None
         self._feeds: dict[str, Feed] = {}
         self._readers: dict[int, SlotReader] = {}
@@ -322,6 +324,14 @@ class RedisBroker:
             lag = state.lag + state.pending if state.lag is not None else None
             found.append(PartitionStatus(feed.lease.partition, state.settled, end, lag, state.pending))
         return found
+
+    @property
+    def ledger(self) -> RedisLedger:
+        return self._ledger
+
+    async def retention(self, stream: str) -> Retention:
+        """Streams are trimmed by length or by hand, not by age; ids are the server's times."""
+        return Retention(None, False)
 
     async def groups(self) -> list[GroupProgress]:
         if self._seat is None:
