@@ -137,7 +137,7 @@ return 1
 ACT = Script("""
 -- Carry out acts of the ledger: each changes entries of a hash and adds entries to streams, all of it or nothing.
 -- KEYS: the hash, then the streams. ARGV: now in milliseconds, then for each act how many entries and how many
--- additions it has; for each entry its field, whether something stood there (0, 1), what, whether something shall stand,
+-- additions it has; for each entry its field, whether something stood there (0, 1), what, whether something shall,
 -- what; for each addition the index of its key, whether the stream may be made, the number of its parts, and these.
 -- Returns for each act {1, ids of what was added}, or {0, what stands for each of its entries}.
 -- Everything that can fail is looked at before the first write: a server that is out of memory refuses a function's
