@@ -174,6 +174,10 @@ class Servers:
         except (Outage, Refused):
             pass  # the next call says so
 
+    def holder(self, key: bytes) -> Address:
+        """Who holds `key` as far as is known. Raises Outage where nobody is known to."""
+        return self._address(key)
+
     # --- who serves
 
     def _address(self, key: bytes | None) -> Address:

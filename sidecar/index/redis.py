@@ -1,0 +1,265 @@
+"""The index that several sidecars share, in Valkey or Redis: a server, a master behind Sentinels, or a Cluster."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+
+from sidecar.correlation.derived import derived
+from sidecar.correlation.flows import draw
+from sidecar.correlation.joining import spelled
+from sidecar.correlation.moments import appended, moment
+from sidecar.correlation.parents import facts
+from sidecar.index.coverage import Covered
+from sidecar.index.packing import bounded
+from sidecar.index.recent import cursor_of, moment_of
+from sidecar.index.redis_layout import Log, id_hash, offset_bytes, trace_hash, word_hash
+from sidecar.index.redis_newest import newest
+from sidecar.index.redis_reading import Closure, Name, Reading, derived_hash
+from sidecar.index.redis_shards import Shards
+from sidecar.index.redis_writing import Writer
+from sidecar.model import Event, Partition, Position
+from sidecar.ports import Coverage, Flow, Node, Page
+from sidecar.redis_link.urls import parse
+
+MOST_FOUND = 1_000
+PATIENCE = 1.0
+"""Seconds that a question waits for what was added before it."""
+CANDIDATES = 100
+"""Events from which flows are followed together."""
+_TRACE_ID = re.compile(r"[0-9a-fA-F]{16}|[0-9a-fA-F]{32}")
+
+
+class RedisIndex:
+    """Positions and metadata of events, those of all sidecars that write to the same place. Keeps `ports.Index`."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        join: Collection[str],
+        max_flow: int,
+        ttl_ms: int = 86_400_000,
+        max_events: int = 1_000_000,
+        prefix: str = "tracecar",
+        patience: float = PATIENCE,
+    ) -> None:
+        self._join, self._max_flow = frozenset(join), max_flow
+        self._ttl_ms, self.max_events = ttl_ms, max_events
+        self.shards = Shards(parse(url), prefix, "tracecar.index")
+        self.writer = Writer(self.shards, ttl_ms)
+        self._covered = Covered()
+        self._logs: dict[bytes, Log] = {}
+        self._patience = patience
+
+    def add(self, events: Sequence[Event]) -> None:
+        self.writer.add(events)
+
+    async def room(self) -> None:
+        """Returns once many more events can be added without being missed."""
+        await self.writer.room()
+
+    async def written(self) -> None:
+        """Returns once everything added so far is written, or the server is known to be away."""
+        await self.writer.written(self._patience)
+
+    async def close(self) -> None:
+        """Write what waits, within some seconds, and let go of the server."""
+        await self.writer.close()
+        await self.shards.close()
+
+    # --- what it covers
+
+    def covering(self, partition: Partition, since_ms: int) -> None:
+        """From this append time on, all of the partition is held, or about to be."""
+        self._covered.covering(partition, since_ms)
+
+    def filling(self, partition: Partition, under_way: bool) -> None:
+        """The look-back window of this partition is being read, or no longer."""
+        self._covered.filling(partition, under_way)
+
+    def forget(self, partition: Partition) -> None:
+        """The partition is another member's now."""
+        self._covered.forget(partition)
+
+    def coverage(self) -> Coverage:
+        return self._covered.answer(self.writer.events, 0, 0, None)
+
+    # --- questions
+
+    async def at(self, position: Position) -> Node | None:
+        """Without its place in its flow: `parent` is None and `depth` 0, as in all answers but flows."""
+        reading = await self._reading()
+        event = await self._at(reading, position)
+        if event is None:
+            return None
+        await reading.know([event])
+        return reading.node(event)
+
+    async def lookup(self, id: str) -> list[Node]:
+        """Without their places in their flows."""
+        reading = await self._reading()
+        found: dict[Position, Event] = {}
+        for kind in KINDS:
+            found |= {event.position: event for event in await self._matches(reading, kind, bounded(id))}
+        latest = heapq.nlargest(MOST_FOUND, found.values(), key=appended)
+        await reading.know(latest)
+        return [reading.node(event) for event in latest]
+
+    async def flow(self, id: str) -> Flow | None:
+        """Of several flows the one of the latest event that has the id."""
+        reading = await self._reading()
+        for kind in KINDS:
+            found = await self._matches(reading, kind, bounded(id))
+            if found:
+                closed = await reading.closure([max(found, key=appended)])
+                (flow,) = await _drawn(reading, closed, closed.flows)
+                return flow
+        return None
+
+    async def flows(self, limit: int, cursor: str | None = None) -> tuple[list[Flow], str | None]:
+        """Raises ValueError where the cursor is none."""
+        before = None if cursor is None else moment_of(cursor)
+        reading = await self._reading()
+        flows: list[Flow] = []
+        seen: set[Position] = set()
+        last: Event | None = None
+        async for some in newest(reading, self.shards, before):
+            for start in range(0, len(some), CANDIDATES):
+                part = [event for event in some[start : start + CANDIDATES] if event.position not in seen]
+                closed = await reading.closure(part)
+                by_latest = {max(flow, key=appended).position: flow for flow in closed.flows}
+                seen.update(event.position for flow in closed.flows for event in flow)
+                # Those whose latest event is not here were shown on an earlier page, under it.
+                fresh = [event for event in part if event.position in by_latest]
+                room = limit - len(flows)
+                flows += await _drawn(reading, closed, [by_latest[event.position] for event in fresh[:room]])
+                if len(fresh) > room:
+                    last = fresh[room - 1] if room else last
+                    return flows, cursor_of(last) if last is not None else cursor
+                last = fresh[-1] if fresh else last
+        return flows, None
+
+    async def aggregate(self, id: str, limit: int = 1000) -> list[Node]:
+        """The latest `limit` of them. Without their places in their flows."""
+        reading = await self._reading()
+        latest = heapq.nlargest(limit, await self._matches(reading, "aggregate", bounded(id)), key=moment)
+        await reading.know(latest)
+        return [reading.node(event) for event in latest[::-1]]
+
+    async def newest(
+        self,
+        cursor: str | None = None,
+        limit: int = 100,
+        *,
+        since: int | None = None,
+        until: int | None = None,
+        streams: Collection[str] | None = None,
+    ) -> Page:
+        """Events by append time, then position, newest first: appended at `since` or later and before `until`
+        (milliseconds), on these streams. Without their places in their flows. Raises ValueError where the cursor is
+        none."""
+        before = None if cursor is None else moment_of(cursor)
+        reading = await self._reading()
+        events: list[Event] = []
+        async for some in newest(reading, self.shards, before, since=since, until=until, streams=streams):
+            events += some
+            if len(events) > limit:
+                break
+        page = events[:limit]
+        await reading.know(page)
+        following = (cursor_of(page[-1]) if page else cursor) if len(events) > limit else None
+        return Page([reading.node(event) for event in page], following)
+
+    async def _reading(self) -> Reading:
+        await self.written()
+        return Reading(self.shards, self._join, self._max_flow, self._logs)
+
+    async def _at(self, reading: Reading, position: Position) -> Event | None:
+        log = self.writer.packer.log(position.system, position.stream, position.partition)
+        self._logs.setdefault(log.name, log)
+        try:
+            place = log.name + offset_bytes(position.offset, redis=position.system == "redis")
+        except OverflowError:
+            return None
+        await reading.events([place])
+        return reading.event(place)
+
+    async def _matches(self, reading: Reading, kind: str, id: str) -> list[Event]:
+        """The events that have `id` as this kind of id."""
+        if kind == "trace":
+            return await _of_trace(reading, int(id, 16)) if _TRACE_ID.fullmatch(id) else []
+        if kind == "position":
+            try:
+                event = await self._at(reading, Position.parse(id))
+            except ValueError:
+                return []
+            return [] if event is None else [event]
+        name: Name = {
+            "event": (b"i", id_hash(id)),
+            "aggregate": (b"a", word_hash(id)),
+            "correlation": (b"k", id_hash(id)),
+        }[kind]
+        await reading.fetch(name)
+        return _once(event for event in reading.under(name) if _has(event, kind) == id)
+
+
+KINDS = ("trace", "event", "position", "aggregate", "correlation")
+"""What an id may be, in the order in which it is tried."""
+
+
+def _has(event: Event, kind: str) -> str | None:
+    if kind == "event":
+        return event.event_id
+    return event.aggregate_id if kind == "aggregate" else event.correlation_id
+
+
+def _once(events: Iterable[Event]) -> list[Event]:
+    return list({event.position: event for event in events}.values())
+
+
+async def _of_trace(reading: Reading, trace_id: int) -> list[Event]:
+    """The events that say that they belong to this trace, and those that say nothing and for which it is derived."""
+    own: Name = (b"t", trace_hash(trace_id.to_bytes(16, "big")))
+    correlated: Name = (b"k", derived_hash(trace_id))
+    named: Name = (b"i", derived_hash(trace_id))
+    for name in (own, correlated, named):
+        await reading.fetch(name)
+    found = [event for event in reading.under(own) if event.trace_id == trace_id]
+    silent = [event for event in (*reading.under(correlated), *reading.under(named)) if event.trace_id is None]
+    async for some in _followers(reading, named, trace_id):
+        silent += some
+    await reading.know(silent)
+    return _once([*found, *(event for event in silent if reading.trace_id_of(event) == trace_id)])
+
+
+async def _followers(reading: Reading, named: Name, trace_id: int) -> AsyncIterator[list[Event]]:
+    """Events without a trace id that were caused, over any number of steps, by what the trace id is derived from."""
+    effects = [event for event in reading.under(named) if event.causation_id is not None]
+    effects = [event for event in effects if derived(event.causation_id or "") == trace_id]
+    seen: set[str] = set()
+    while effects:
+        yield [event for event in effects if event.trace_id is None]
+        ids = {event.event_id for event in effects if event.event_id is not None} - seen
+        seen |= ids
+        await reading.everything((b"i", id_hash(id)) for id in ids)
+        effects = [event for id in ids for event in reading.under((b"i", id_hash(id))) if event.causation_id == id]
+
+
+async def _drawn(reading: Reading, closed: Closure, flows: Sequence[Sequence[Event]]) -> list[Flow]:
+    """These flows of a closure, as people read them."""
+    await reading.know([event for flow in flows for event in flow])
+    producers: set[str] = set()
+    for flow in flows:
+        events = sorted(flow, key=moment)
+        # The earliest event can have no inferred parent, and is mostly the only one without any.
+        for event, parent in zip(events[1:], facts(events)[1:], strict=True):
+            if parent is None and event.producer is not None:
+                producers.add(event.producer)
+    consumed = await reading.consumption(producers)
+    drawn = []
+    for flow in flows:
+        keys = {key for event in flow for key in closed.broken.get(event.position, ())}
+        drawn.append(draw(flow, reading.trace_id_of, reading.standing, consumed, sorted(map(spelled, keys))))
+    return drawn

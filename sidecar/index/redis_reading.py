@@ -1,0 +1,334 @@
+"""One question to the shared index: what was fetched for it so far, and what follows.
+
+Everything is fetched in steps over all events at once, so that an answer takes as many round trips as its flow is deep
+in keys, not as it has events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from sidecar.correlation.derived import cause_of, derived, stands_alone, trace_id_of
+from sidecar.correlation.flows import Standing, standing
+from sidecar.correlation.joining import Key, carried, named
+from sidecar.correlation.moments import appended
+from sidecar.correlation.parents import Stream
+from sidecar.index.redis_layout import (
+    CAUSE,
+    EFFECT,
+    LOG_BYTES,
+    Log,
+    event_of,
+    id_hash,
+    log_from,
+    offset_from,
+    small,
+    trace_hash,
+    word_hash,
+)
+from sidecar.index.redis_shards import Shards
+from sidecar.model import Event, Position
+from sidecar.ports import Node
+from sidecar.redis_link.connections import Command
+
+SECONDS = 5.0
+"""How long the servers may take for one step of a question."""
+MOST_PLACES = 100_000
+"""Places that are looked at under one id; where there are more, some of them."""
+STEP = 2_000
+"""Events that are fetched in one step."""
+Name = tuple[bytes, bytes]
+"""Family and hash of a set."""
+
+
+class Closure(Struct):
+    """Flows, closed over their keys."""
+
+    flows: list[list[Event]]
+    broken: dict[Position, list[Key]]
+    """For each position of theirs the keys that would have joined it to too many."""
+
+
+class Reading:
+    """What is known of the index while one question is answered."""
+
+    def __init__(self, shards: Shards, join: Collection[str], max_flow: int, logs: dict[bytes, Log]) -> None:
+        self._shards, self._keys = shards, shards.keys
+        self._join, self._max_flow = join, max_flow
+        self._logs = logs
+        """Partitions by their hash: shared by all questions, for they do not change."""
+        self._events: dict[bytes, Event | None] = {}
+        self._sets: dict[Name, list[bytes]] = {}
+        self._same: dict[str, list[Event]] = {}
+        self._broken: set[Key] = set()
+        self._roots: dict[str, str] = {}
+        self._firsts: dict[str, Event | None] = {}
+
+    async def ask(self, commands: Sequence[tuple[int, Command]]) -> list[Any]:
+        return await self._shards.ask(commands, SECONDS)
+
+    # --- fetching
+
+    async def places(self, names: Iterable[Name]) -> None:
+        """Fetch what stands under these names, and the events that lie there."""
+        wanted = [name for name in dict.fromkeys(names) if name not in self._sets]
+        commands: list[tuple[int, Command]] = []
+        for family, hash in wanted:
+            shard, key = self._keys.of_id(family, hash)
+            commands.append((shard, ("SRANDMEMBER", key, MOST_PLACES)))
+        for name, members in zip(wanted, await self.ask(commands), strict=True):
+            self._sets[name] = members
+
+    async def events(self, places: Iterable[bytes]) -> None:
+        """Fetch the events at these places."""
+        wanted = [place for place in dict.fromkeys(places) if place not in self._events]
+        for start in range(0, len(wanted), STEP):
+            await self._events_of(wanted[start : start + STEP])
+
+    async def _events_of(self, places: Sequence[bytes]) -> None:
+        await self.know_logs(places)
+        buckets: dict[tuple[int, bytes], list[tuple[bytes, int, Log]]] = {}
+        for place in places:
+            log = self._logs.get(place[:LOG_BYTES])
+            if log is None:
+                self._events[place] = None
+                continue
+            offset = offset_from(place[LOG_BYTES:], redis=log.partition.system == "redis")
+            buckets.setdefault(self._keys.of_bucket(log, offset >> log.bits), []).append((place, offset, log))
+        commands: list[tuple[int, Command]] = [
+            (shard, ("HMGET", key, *(small(offset & ((1 << log.bits) - 1)) for _, offset, log in found)))
+            for (shard, key), found in buckets.items()
+        ]
+        for found, replies in zip(buckets.values(), await self.ask(commands), strict=True):
+            for (place, offset, log), data in zip(found, replies, strict=True):
+                self._events[place] = None if data is None else _event(data, log, offset)
+
+    async def know_logs(self, places: Sequence[bytes]) -> None:
+        """Fetch which partitions these places are on."""
+        unknown = list({place[:LOG_BYTES] for place in places} - self._logs.keys())
+        if unknown:
+            (replies,) = await self.ask([(0, ("HMGET", self._keys.single(b"l"), *unknown))])
+            for name, written in zip(unknown, replies, strict=True):
+                if written is not None:
+                    self._logs[name] = log_from(written)
+
+    def log(self, place: bytes) -> Log | None:
+        """Where a place is, once its partition is known."""
+        return self._logs.get(place[:LOG_BYTES])
+
+    def event(self, place: bytes) -> Event | None:
+        return self._events.get(place)
+
+    async def everything(self, names: Iterable[Name]) -> None:
+        """Fetch these sets and all events in them, but for sets that are too large to join."""
+        wanted = list(names)
+        await self.places(wanted)
+        await self.events(place for name in wanted if not self._hopeless(name) for place in self._places(name))
+
+    async def fetch(self, name: Name) -> None:
+        """Fetch a set and all events in it, however many."""
+        await self.places([name])
+        await self.events(self._places(name))
+
+    def _hopeless(self, name: Name) -> bool:
+        return name[0] != b"i" and len(self._sets[name]) > 2 * self._max_flow + 100
+
+    def under(self, name: Name) -> Iterator[Event]:
+        """The events of a fetched set. Which of them really have the id, the caller looks at."""
+        for place in self._places(name):
+            event = self._events.get(place)
+            if event is not None:
+                yield event
+
+    def _places(self, name: Name) -> Iterator[bytes]:
+        members = self._sets.get(name, ())
+        if name[0] != b"i":
+            yield from members
+            return
+        for member in members:
+            role = member[:1]
+            if role == CAUSE:
+                yield member[1:]
+            elif role == EFFECT:
+                yield member[5:]
+
+    # --- what is joined
+
+    async def closure(self, starts: Sequence[Event]) -> Closure:
+        """The flows of some events, whole."""
+        found = {event.position: event for event in starts}
+        above: dict[Position, Position] = {position: position for position in found}
+        seen: set[Key] = set()
+        frontier = list(found.values())
+        while frontier:
+            fresh = [key for key in dict.fromkeys(k for event in frontier for k in self._own(event)) if key not in seen]
+            seen.update(fresh)
+            await self.everything(name for key in fresh for name in _names(key))
+            frontier = []
+            for key in fresh:
+                joined = self._joined(key)
+                if joined is None:
+                    self._broken.add(key)
+                    continue
+                first: Position | None = None
+                for position, event in joined.items():
+                    if position not in found:
+                        found[position] = event
+                        above[position] = position
+                        frontier.append(event)
+                    if first is None:
+                        first = position
+                    else:
+                        above[_top(above, position)] = _top(above, first)
+            await asyncio.sleep(0)
+        flows: dict[Position, list[Event]] = {}
+        broken: dict[Position, list[Key]] = {}
+        for position, event in found.items():
+            flows.setdefault(_top(above, position), []).append(event)
+            keys = [key for key in self._own(event) if key in self._broken]
+            if keys:
+                broken[position] = keys
+        return Closure(list(flows.values()), broken)
+
+    def _own(self, event: Event) -> Iterator[Key]:
+        yield from carried(event, self._join)
+        key = named(event, self._join)
+        if key is not None:
+            yield key
+
+    def _joined(self, key: Key) -> dict[Position, Event] | None:
+        """What a key joins; None where that is too many."""
+        kind, value = key
+        names = _names(key)
+        if any(self._hopeless(name) for name in names):
+            return None
+        found: dict[Position, Event] = {}
+        if isinstance(value, int):
+            trace, alone = names
+            found = {event.position: event for event in self.under(trace) if event.trace_id == value}
+            for event in self.under(alone):
+                if event.event_id is not None and stands_alone(event) and derived(event.event_id) == value:
+                    found[event.position] = event
+        elif kind == "correlation":
+            found = {event.position: event for event in self.under(names[0]) if event.correlation_id == value}
+        else:
+            members = list(self.under(names[0]))
+            found = {event.position: event for event in members if event.causation_id == value}
+            if found:
+                found |= {event.position: event for event in members if event.event_id == value}
+        return found if len(found) <= self._max_flow else None
+
+    # --- what follows for each
+
+    async def know(self, events: Sequence[Event]) -> None:
+        """Fetch what the status and the trace id of these events depend on."""
+        waiting = {event.event_id for event in events if event.event_id is not None}
+        waiting |= {cause for event in events if (cause := _derives_from(event)) is not None}
+        seen: set[str] = set()
+        chains = {cause for event in events if (cause := _derives_from(event)) is not None}
+        while waiting:
+            seen |= waiting
+            await self.everything((b"i", id_hash(id)) for id in waiting)
+            further: set[str] = set()
+            for id in waiting & chains:
+                first = self.first(id)
+                cause = None if first is None else cause_of(first)
+                if cause is not None:
+                    chains.add(cause)
+                    further.add(cause)
+            waiting = further - seen
+
+    def with_id(self, event_id: str) -> list[Event]:
+        """All events with an id that was fetched."""
+        same = self._same.get(event_id)
+        if same is None:
+            found = {event.position: event for event in self.under((b"i", id_hash(event_id)))}
+            same = self._same[event_id] = [event for event in found.values() if event.event_id == event_id]
+        return same
+
+    def first(self, event_id: str) -> Event | None:
+        if event_id not in self._firsts:
+            self._firsts[event_id] = min(self.with_id(event_id), key=appended, default=None)
+        return self._firsts[event_id]
+
+    def trace_id_of(self, event: Event) -> int:
+        return trace_id_of(event, self.first, self._roots)
+
+    def standing(self, event: Event) -> Standing:
+        return standing(event, () if event.event_id is None else self.with_id(event.event_id))
+
+    def node(self, event: Event) -> Node:
+        """An event by itself, once all of it is known."""
+        status, changed = self.standing(event)
+        return Node(event, status, self.trace_id_of(event), None, False, 0, changed)
+
+    async def consumption(self, producers: Collection[str]) -> dict[str, set[Stream]]:
+        """The streams that each producer is seen to consume: somewhere it wrote an event that names one there as its
+        cause."""
+        if not producers:
+            return {}
+        ordered = list(producers)
+        keys = self._keys
+        commands: list[tuple[int, Command]] = [
+            (shard, ("HGETALL", keys.single(b"y" + word_hash(producer), shard)))
+            for producer in ordered
+            for shard in range(keys.shards)
+        ]
+        replies = await self.ask(commands)
+        witnesses: dict[str, list[bytes]] = {}
+        for number, producer in enumerate(ordered):
+            for reply in replies[number * keys.shards : (number + 1) * keys.shards]:
+                for hashes in reply[1::2]:
+                    witnesses.setdefault(producer, []).extend(hashes[at : at + 4] for at in range(0, len(hashes), 4))
+        await self.everything((b"i", hash) for hashes in witnesses.values() for hash in hashes)
+        found: dict[str, set[Stream]] = {}
+        for producer, hashes in witnesses.items():
+            streams: set[Stream] = set()
+            for hash in dict.fromkeys(hashes):
+                events = list(self.under((b"i", hash)))
+                causes = {
+                    cause for event in events if event.producer == producer and (cause := cause_of(event)) is not None
+                }
+                streams |= {
+                    (event.position.system, event.position.stream) for event in events if event.event_id in causes
+                }
+            found[producer] = streams
+        return found
+
+
+def _event(data: bytes, log: Log, offset: int) -> Event | None:
+    try:
+        return event_of(data, log.partition, offset)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None  # somebody else's bytes under our name
+
+
+def _names(key: Key) -> tuple[Name, ...]:
+    """The sets in which the events of a key are."""
+    kind, value = key
+    if isinstance(value, int):
+        # The second has the events from whose own id this trace id is derived.
+        return (b"t", trace_hash(value.to_bytes(16, "big"))), (b"i", derived_hash(value))
+    return ((b"k" if kind == "correlation" else b"i", id_hash(value)),)
+
+
+def derived_hash(trace_id: int) -> bytes:
+    """What `id_hash` gives for the text that this trace id is derived from."""
+    return (trace_id >> 96).to_bytes(4, "big")
+
+
+def _top(above: dict[Position, Position], position: Position) -> Position:
+    while above[position] != position:
+        above[position] = above[above[position]]
+        position = above[position]
+    return position
+
+
+def _derives_from(event: Event) -> str | None:
+    """The cause whose root the event's trace id is derived from."""
+    return cause_of(event) if event.trace_id is None and event.correlation_id is None else None

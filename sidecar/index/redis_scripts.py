@@ -1,0 +1,156 @@
+"""What the server does with a batch, as Lua functions: each touches the keys of one shard only."""
+
+from __future__ import annotations
+
+import hashlib
+
+
+class Script:
+    """A Lua function, called by its digest; whoever does not know it yet gets the text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+_START = """
+local p, ttl, at = KEYS[1], ARGV[1], 2
+local call, sub, byte = redis.call, string.sub, string.byte
+local touched = {}
+local function number()
+  at = at + 1
+  return tonumber(ARGV[at - 1])
+end
+local function many(command, key, count)
+  local done = 0
+  for first = at, at + count - 1, 1000 do
+    done = done + call(command, key, unpack(ARGV, first, math.min(first + 999, at + count - 1)))
+  end
+  at = at + count
+  return done
+end
+local function live(key)
+  if not touched[key] then
+    touched[key] = true
+    call('PEXPIRE', key, ttl)
+  end
+end
+"""
+
+WRITE = Script(
+    _START
+    + """
+-- KEYS: what the shard's keys begin with. ARGV: time to live; 1 where keys shall live on though nothing is new in them;
+-- a word for the server to keep; then four lists, each after its length. Buckets: key, number of parts, field and event
+-- in turn. Plain sets: key, place. Ids: hash, member. Windows: key, number of places, places.
+-- Returns the word that is kept, and how many events there are.
+local again, word = number() == 1, ARGV[at]
+at = at + 1
+local new, noted = 0, {}
+for _ = 1, number() do
+  local key = p .. ARGV[at]
+  at = at + 1
+  local parts = number()
+  new = new + many('HSET', key, parts)
+  live(key)
+end
+for _ = 1, number() do
+  local key = p .. ARGV[at]
+  if call('SADD', key, ARGV[at + 1]) == 1 or again then live(key) end
+  at = at + 2
+end
+for _ = 1, number() do
+  local id, member = ARGV[at], ARGV[at + 1]
+  local key = p .. 'i' .. id
+  at = at + 2
+  if call('SADD', key, member) == 1 then
+    live(key)
+    local count = call('SCARD', key)
+    if count > 1 then
+      -- Causes and effects meet here: what a producer is seen to consume is noted.
+      local role = byte(member)
+      for _, other in ipairs(count > 128 and call('SRANDMEMBER', key, 128) or call('SMEMBERS', key)) do
+        if byte(other) ~= role then
+          local effect, cause = member, other
+          if role == 0 then effect, cause = other, member end
+          noted[sub(effect, 2, 5) .. sub(cause, 2, 7)] = id
+        end
+      end
+    end
+  elseif again then
+    live(key)
+  end
+end
+for pair, id in pairs(noted) do
+  local producer, log = sub(pair, 1, 4), sub(pair, 5)
+  if producer ~= '\\0\\0\\0\\0' then
+    local key = p .. 'y' .. producer
+    local old = call('HGET', key, log) or ''
+    local known = false
+    for n = 1, #old, 4 do
+      if sub(old, n, n + 3) == id then known = true end
+    end
+    if not known then call('HSET', key, log, id .. sub(old, 1, 12)) end
+    live(key)
+  end
+end
+for _ = 1, number() do
+  local key = p .. ARGV[at]
+  at = at + 1
+  many('SADD', key, number())
+  live(key)
+end
+local kept = call('GET', p .. 'g')
+if not kept then
+  kept = word
+  call('SET', p .. 'g', word)
+end
+live(p .. 'g')
+local count = call('INCRBY', p .. 'n', new)
+live(p .. 'n')
+return {kept, count}
+"""
+)
+
+NOTE = Script(
+    _START
+    + """
+-- In shard 0. ARGV: time to live, then three lists: hash and partition; seconds in which events were appended; seconds
+-- that eviction has to look at.
+for _ = 1, number() do
+  call('HSET', p .. 'l', ARGV[at], ARGV[at + 1])
+  at = at + 2
+end
+live(p .. 'l')
+for _, name in ipairs({'z', 's'}) do
+  for _ = 1, number() do
+    call('ZADD', p .. name, ARGV[at], ARGV[at])
+    at = at + 1
+  end
+  live(p .. name)
+end
+return 1
+"""
+)
+
+DROP = Script(
+    _START
+    + """
+-- ARGV: time to live, then two lists: buckets as key, number of fields, fields; sets as key, number of members,
+-- members.
+-- Returns how many events went.
+local gone = 0
+for _ = 1, number() do
+  local key = p .. ARGV[at]
+  at = at + 1
+  gone = gone + many('HDEL', key, number())
+end
+for _ = 1, number() do
+  local key = p .. ARGV[at]
+  at = at + 1
+  many('SREM', key, number())
+end
+if gone > 0 and call('DECRBY', p .. 'n', gone) < 0 then call('SET', p .. 'n', 0, 'PX', ttl) end
+return gone
+"""
+)

@@ -1,0 +1,218 @@
+"""Writing to the shared index in the background: a bounded queue, written in batches of one round trip. What finds no
+room is counted as not indexed, and remembered, so that it can be read from the broker again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+import structlog
+from msgspec import Struct
+
+from sidecar.errors import Outage, Refused
+from sidecar.index.redis_batches import MOST, Batch, Packer
+from sidecar.index.redis_shards import Shards
+from sidecar.model import Event, Partition
+
+log = structlog.get_logger()
+
+MOST_QUEUED = 40_000
+"""Events that wait for the server, some 1,000 bytes each."""
+AT_ONCE = 4
+"""Batches that are sent together."""
+SECONDS = 5.0
+"""How long the server may take for them."""
+LONGEST_WAIT = 2.0
+_DRAIN_SECONDS = 5.0
+
+
+class Missed(Struct, frozen=True):
+    """Events that may not be in the index although they were read."""
+
+    partition: Partition
+    low: int
+    """The first offset."""
+    high: int
+    """The last one."""
+
+
+class Writer:
+    """The queue of one sidecar, and the task that empties it."""
+
+    def __init__(self, shards: Shards, ttl_ms: int) -> None:
+        self._shards, self._ttl_ms = shards, 2 * ttl_ms
+        self.packer = Packer(shards.keys.shards)
+        self._queue: deque[Batch] = deque()
+        self._open = Batch(shards.keys.shards)
+        self._word = secrets.token_hex(8).encode()
+        self._kept: dict[int, bytes] = {}
+        self._counts: dict[int, int] = {}
+        self._missed: dict[Partition, Missed] = {}
+        self._added = self._written = 0
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+        self.not_indexed = 0
+        """Events that found no room since the start."""
+        self.away: str | None = None
+        """Why the server does not take what waits."""
+        self.on_missed: Callable[[Missed], None] = lambda missed: None
+        """Told what to read again, once the server is back."""
+        self.on_emptied: Callable[[], None] = lambda: None
+        """Told that the server may have lost what it held."""
+
+    @property
+    def events(self) -> int:
+        """How many events the index holds, as of the last writing."""
+        return sum(self._counts.values())
+
+    @property
+    def waiting(self) -> int:
+        return self._added - self._written
+
+    def counted(self, shard: int, count: int) -> None:
+        self._counts[shard] = count
+
+    def add(self, events: Sequence[Event]) -> None:
+        begin, count = 0, len(events)
+        while begin < count:
+            if self._added - self._written >= MOST_QUEUED:
+                self._miss(events[begin:])
+                break
+            begin = self.packer.take(self._batch(), events, begin)
+        self._added += begin
+        self._awake()
+
+    def again(self, events: Sequence[Event], sweeps: Sequence[tuple[int, bytes]]) -> None:
+        """What these events are found by shall live on, and eviction shall look at these places again in these
+        seconds. Waits for nothing: the caller sees to it that there is room."""
+        begin = 0
+        batch = Batch(self._shards.keys.shards)
+        batch.again = True
+        while begin < len(events):
+            begin = self.packer.take(batch, events, begin)
+            if batch.count >= MOST:
+                self._queue.append(batch)
+                batch = Batch(self._shards.keys.shards)
+                batch.again = True
+        for window, place in sweeps:
+            self.packer.sweep(batch, window, place)
+        self._queue.append(batch)
+        self._added += len(events)
+        self._awake()
+
+    async def written(self, seconds: float) -> None:
+        """Returns once all that was added before is written, or after so many seconds."""
+        if self.away is None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._until(self._added), seconds)
+
+    async def room(self) -> None:
+        """Returns once the queue is half empty: for who can wait."""
+        await self._until(self._added - MOST_QUEUED // 2)
+
+    async def _until(self, written: int) -> None:
+        if written > self._written:
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append((written, done))
+            await done
+
+    async def close(self) -> None:
+        """Write what waits, within some seconds."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await asyncio.wait((self._task,), timeout=_DRAIN_SECONDS if self.away is None else 0.0)
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for _, done in self._waiting:
+            done.cancel()
+
+    def _batch(self) -> Batch:
+        if self._open.count >= MOST:
+            self._queue.append(self._open)
+            self._open = Batch(self._shards.keys.shards)
+        return self._open
+
+    def _awake(self) -> None:
+        self._wake.set()
+        if self._task is None and not self._closing:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        wait = 0.05
+        while True:
+            if not self._queue and not self._open.count:
+                if self._closing:
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            if len(self._queue) < AT_ONCE and self._open.count:
+                self._queue.append(self._open)
+                self._open = Batch(self._shards.keys.shards)
+            batches = list(islice(self._queue, AT_ONCE))
+            try:
+                await self._write(batches)
+            except (Outage, Refused) as error:
+                if self.away is None:
+                    log.warning("the shared index does not take events", reason=str(error), waiting=self.waiting)
+                self.away = str(error)
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, LONGEST_WAIT)
+                continue
+            for batch in batches:
+                self._queue.popleft()
+                self._written += batch.count
+            wait = 0.05
+            self._went_well()
+
+    async def _write(self, batches: Sequence[Batch]) -> None:
+        commands = [
+            command for batch in batches for command in batch.commands(self._shards.keys, self._ttl_ms, self._word)
+        ]
+        replies = await self._shards.ask(commands, SECONDS)
+        emptied = False
+        for (shard, _), reply in zip(commands, replies, strict=True):
+            if isinstance(reply, list):
+                word, count = reply
+                emptied |= self._kept.setdefault(shard, word) != word
+                self._kept[shard] = word
+                self._counts[shard] = count
+        if emptied:
+            log.warning("the shared index was emptied; its window is read again")
+            self.on_emptied()
+
+    def _went_well(self) -> None:
+        if self.away is not None:
+            log.info("the shared index takes events again", waiting=self.waiting)
+            self.away = None
+            # A server that went down may have lost what it had confirmed last.
+            self.on_emptied()
+        if self._missed and self.waiting < MOST_QUEUED // 2:
+            missed, self._missed = self._missed, {}
+            for one in missed.values():
+                self.on_missed(one)
+        waiting, self._waiting = self._waiting, []
+        for written, done in waiting:
+            if done.done():
+                continue
+            if written <= self._written:
+                done.set_result(None)
+            else:
+                self._waiting.append((written, done))
+
+    def _miss(self, events: Sequence[Event]) -> None:
+        self.not_indexed += len(events)
+        for event in events:
+            partition, offset = event.position.log, event.position.offset
+            known = self._missed.get(partition)
+            if known is None:
+                self._missed[partition] = Missed(partition, offset, offset)
+            elif not known.low <= offset <= known.high:
+                self._missed[partition] = Missed(partition, min(known.low, offset), max(known.high, offset))

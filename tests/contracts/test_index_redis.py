@@ -1,0 +1,27 @@
+"""The shared index keeps the promises of `ports.Index`, on a real Valkey."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+
+from sidecar.demo.embedded_valkey import EmbeddedValkey
+from sidecar.index.redis import RedisIndex
+from sidecar.ports import Coverage
+from tests.contracts.index_contract import JOIN, IndexContract
+
+pytestmark = pytest.mark.valkey
+
+
+class TestRedisIndex(IndexContract):
+    @pytest.fixture
+    async def index(self, valkey: EmbeddedValkey) -> AsyncIterator[RedisIndex]:
+        index = RedisIndex(valkey.url, join=JOIN, max_flow=self.MAX_FLOW, prefix=uuid.uuid4().hex, patience=30)
+        yield index
+        await index.close()
+
+    async def held(self, index: RedisIndex) -> Coverage:
+        await index.written()
+        return index.coverage()
