@@ -380,6 +380,16 @@ class Catalog:
         """The subject's compatibility level, where the registry has such a notion."""
         return await self._ask(self._source.compatibility(subject)) if self._registry else None
 
+    async def text_of(self, ref: SchemaRef) -> RegisteredSchema | None:
+        """A schema as it is registered, by whichever of its names is known."""
+        if self._registry is None:
+            return None
+        if ref.subject is not None and ref.version is not None:
+            return await self._ask(self._source.by_version(ref.subject, ref.version))
+        if ref.id is not None:
+            return await self._ask(self._source.by_id(ref.id))
+        return await self._ask(self._source.by_guid(ref.guid)) if ref.guid is not None else None
+
     async def registered(self, subject: str, version: int | None = None) -> RegisteredSchema | None:
         """A version of a subject as it is registered, the latest for None."""
         return await self._ask(self._source.by_version(subject, version)) if self._registry else None

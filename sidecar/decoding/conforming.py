@@ -1,0 +1,249 @@
+"""Values as people write them (JSON, or what decoding gave) turned into what fastavro writes by a schema.
+
+The same forms are understood in which bodies are shown: bytes as text or `{"base64": …}`, decimals and UUIDs as text,
+times as ISO 8601 text or Avro's numbers. A union's value is written bare and takes the first branch that it fits, or
+names its branch as Avro's JSON does (`{"string": "x"}`). Fields that a record's schema does not know are refused:
+here somebody means to change something, and a typing error would be lost."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from uuid import UUID
+
+from sidecar.decoding.avro import ABSENT, Array, Enum, Fixed, Map, Primitive, Record, Type, Union
+from sidecar.decoding.json_values import Mismatch, type_name
+from sidecar.decoding.paths import Fault, key_segment
+
+MAX_DEPTH = 100
+_BOUNDS = {"int": 31, "long": 63}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PER_SECOND = {"millis": 1_000, "micros": 1_000_000, "nanos": 1_000_000_000}
+
+
+def conform(value: Any, type: Type, depth: int = 0) -> Any:
+    """The value as fastavro writes it. Raises Fault, with the path, where it does not fit."""
+    if depth > MAX_DEPTH:
+        raise Fault("decode.limit", f"expected values at most {MAX_DEPTH} deep")
+    match type:
+        case Primitive():
+            return _primitive(value, type)
+        case Fixed():
+            return _fixed(value, type)
+        case Enum(_, symbols, default):
+            if value not in symbols and (default is None or not isinstance(value, str)):
+                raise Mismatch(f"one of {', '.join(symbols[:20])}", value)
+            return value if value in symbols else default
+        case Array(items):
+            if not isinstance(value, list | tuple):
+                raise Mismatch("array", value)
+            return [_within(f"[{n}]", one, items, depth) for n, one in enumerate(value)]
+        case Map(values):
+            if not isinstance(value, Mapping):
+                raise Mismatch("map", value)
+            return {name: _within(key_segment(name), one, values, depth) for name, one in value.items()}
+        case Record():
+            return _record(value, type, depth)
+        case Union(branches):
+            return _union(value, branches, depth)
+
+
+def _within(segment: str, value: Any, type: Type, depth: int) -> Any:
+    try:
+        return conform(value, type, depth + 1)
+    except Fault as fault:
+        raise fault.within(segment) from None
+
+
+def _record(value: Any, type: Record, depth: int) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise Mismatch(type_name(type), value)
+    known = {name for each in type.fields for name in (each.name, *each.aliases)}
+    for name in value:
+        if name not in known:
+            fields = ", ".join(each.name for each in type.fields[:20])
+            raise Fault("schema.mismatch", f"the schema has no such field; it has {fields}").within(key_segment(name))
+    made: dict[str, Any] = {}
+    for each in type.fields:
+        name = next((one for one in (each.name, *each.aliases) if one in value), None)
+        if name is not None:
+            made[each.name] = _within(key_segment(each.name), value[name], each.type, depth)
+        elif each.default is not ABSENT:
+            made[each.name] = _within(key_segment(each.name), each.default, _of_default(each.type), depth)
+        elif _nullable(each.type):
+            made[each.name] = None
+        else:
+            raise Fault("schema.mismatch", f"expected {type_name(each.type)}, found nothing").within(
+                key_segment(each.name)
+            )
+    return made
+
+
+def _of_default(type: Type) -> Type:
+    """A default of a union is of its first branch (Avro specification, "Complex Types", Unions)."""
+    return type.branches[0] if isinstance(type, Union) and type.branches else type
+
+
+def _nullable(type: Type) -> bool:
+    return isinstance(type, Union) and any(isinstance(one, Primitive) and one.name == "null" for one in type.branches)
+
+
+def _union(value: Any, branches: tuple[Type, ...], depth: int) -> Any:
+    if isinstance(value, Mapping) and len(value) == 1:
+        ((name, inner),) = value.items()
+        for branch in branches:
+            if name in (_name(branch), _name(branch).rpartition(".")[2]):
+                return _chosen(branch, _within(key_segment(str(name)), inner, branch, depth))
+    nearest: Fault | None = None
+    for branch in branches:
+        try:
+            return _chosen(branch, conform(value, branch, depth + 1))
+        except Fault as fault:
+            if nearest is None or fault.depth > nearest.depth:
+                nearest = fault
+    if nearest is not None and nearest.depth:
+        raise nearest
+    raise Mismatch(type_name(Union(branches)), value)
+
+
+def _chosen(branch: Type, value: Any) -> Any:
+    """For fastavro: the value with its branch's name, where the value alone would not tell."""
+    match branch:
+        case Primitive(name, None) if name != "null":
+            return (name, value)
+        case Record(name) | Enum(name) | Fixed(name):
+            return (name, value)
+        case Array() | Map() | Primitive() | Union():
+            return value
+
+
+def _name(branch: Type) -> str:
+    match branch:
+        case Array():
+            return "array"
+        case Map():
+            return "map"
+        case Union():
+            return ""
+        case Primitive(name) | Record(name) | Enum(name) | Fixed(name):
+            return name
+
+
+def _primitive(value: Any, type: Primitive) -> Any:
+    match type.name:
+        case "null":
+            if value is not None:
+                raise Mismatch("null", value)
+            return None
+        case "boolean":
+            if not isinstance(value, bool):
+                raise Mismatch("boolean", value)
+            return value
+        case "int" | "long":
+            return _whole(value, type)
+        case "float" | "double":
+            return _float(value, type)
+        case "bytes":
+            if type.logical == "decimal":
+                return _decimal(value, type)
+            return _bytes(value, 'bytes (text, or {"base64": …})')
+    if type.logical == "uuid":
+        try:
+            return str(value if isinstance(value, UUID) else UUID(value))
+        except (ValueError, TypeError, AttributeError):
+            raise Mismatch("uuid", value) from None
+    if not isinstance(value, str):
+        raise Mismatch("string", value)
+    return value
+
+
+def _whole(value: Any, type: Primitive) -> int:
+    number = value
+    if type.logical is not None and not isinstance(value, int | float):
+        number = _moment(value, type)
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)
+    bits = _BOUNDS[type.name]
+    if isinstance(number, bool) or not isinstance(number, int) or not -(1 << bits) <= number < 1 << bits:
+        raise Mismatch(type_name(type), value)
+    return number
+
+
+def _moment(value: Any, type: Primitive) -> Any:
+    """A date, a time of day or a timestamp as Avro's number; anything else as it is."""
+    logical = type.logical or ""
+    try:
+        if logical == "date":
+            day = date.fromisoformat(value) if isinstance(value, str) else value
+            return day.toordinal() - _EPOCH.toordinal() if isinstance(day, date) else value
+        unit = _PER_SECOND[logical.rpartition("-")[2]]
+        if logical.startswith("time-"):
+            at = time.fromisoformat(value) if isinstance(value, str) else value
+            if not isinstance(at, time):
+                return value
+            micros = ((at.hour * 60 + at.minute) * 60 + at.second) * 1_000_000 + at.microsecond
+        else:
+            moment = datetime.fromisoformat(value.replace("Z", "+00:00")) if isinstance(value, str) else value
+            if not isinstance(moment, datetime):
+                return value
+            if moment.tzinfo is None:
+                if not logical.startswith("local-") and isinstance(value, str):
+                    raise Mismatch("a timestamp with its offset from UTC, such as 2026-01-31T12:00:00Z", value)
+                moment = moment.replace(tzinfo=UTC)
+            elapsed = moment - _EPOCH
+            micros = (elapsed.days * 86_400 + elapsed.seconds) * 1_000_000 + elapsed.microseconds
+        return micros * unit // 1_000_000
+    except ValueError:
+        return value
+
+
+def _float(value: Any, type: Primitive) -> float:
+    if isinstance(value, str) and value in ("NaN", "Infinity", "-Infinity", "INF", "-INF", "inf", "-inf", "nan"):
+        return float(value.replace("INF", "inf"))
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Mismatch(type_name(type), value)
+    return float(value)
+
+
+def _decimal(value: Any, type: Primitive | Fixed) -> Decimal:
+    try:
+        number = value if isinstance(value, Decimal) else Decimal(str(value)) if type_is_number(value) else None
+    except InvalidOperation:
+        number = None
+    if number is None or not number.is_finite():
+        raise Mismatch(type_name(type), value)
+    _, digits, exponent = number.as_tuple()
+    if not isinstance(exponent, int) or -exponent > type.scale or len(digits) + exponent + type.scale > type.precision:
+        raise Mismatch(type_name(type), value)
+    return number
+
+
+def type_is_number(value: Any) -> bool:
+    """Whether a decimal may be written so."""
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
+
+
+def _bytes(value: Any, expected: str) -> bytes:
+    if isinstance(value, bytes | bytearray):
+        return bytes(value)
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape")
+    if isinstance(value, Mapping) and set(value) == {"base64"} and isinstance(value["base64"], str):
+        try:
+            return base64.b64decode(value["base64"], validate=True)
+        except (binascii.Error, ValueError):
+            pass
+    raise Mismatch(expected, value)
+
+
+def _fixed(value: Any, type: Fixed) -> Any:
+    if type.logical == "decimal":
+        return _decimal(value, type)
+    data = value.bytes if isinstance(value, UUID) else _bytes(value, type_name(type))
+    if len(data) != type.size:
+        raise Mismatch(f"{type.size} bytes", value)
+    return data
