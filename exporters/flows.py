@@ -1,0 +1,166 @@
+"""Events that are held until their flow is quiet, because only then it is known where their spans belong.
+
+An event without trace context takes its flow's trace: the one that the flow's earliest event with a trace carries, else
+the one derived for its earliest event. An event that names no parent hangs from the one that is inferred. Both need the
+flow's other events, which may come later; so it waits until nothing of the flow has come for `hold` seconds, though not
+longer than `LONGEST` times that, nor when more than `most` wait: then the oldest go as they stand, and are counted.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from exporters.recent import Recent
+from sidecar.correlation.derived import cause_of, trace_id_of
+from sidecar.correlation.duplicates import original_of
+from sidecar.correlation.flows import draw, standing
+from sidecar.correlation.moments import moment
+from sidecar.correlation.parents import Stream, stream_of
+from sidecar.model import Event
+from sidecar.ports import Node
+
+LONGEST = 10
+"""How many times the hold an event waits at most, in a flow that is never quiet."""
+MOST_PRODUCERS = 1_000
+"""Producers whose inputs are remembered."""
+
+
+class Seen(Struct):
+    """An event, with what of its record a span needs."""
+
+    event: Event
+    size: int | None
+    """Bytes of the record's value."""
+    headers: Any = None
+    body: Any = None
+    """Both only where a query asks about them."""
+    since: float = 0.0
+    due: float = 0.0
+    waiting: bool = True
+
+
+class Drawn(Struct):
+    """A flow that is quiet: all of it that is known, and those of its events that waited."""
+
+    nodes: list[Node]
+    waited: list[tuple[Seen, Node]]
+    trace_id: int
+    """For those of its events that carry none."""
+    first: dict[int, Event]
+    """By the identity of an event: what it is a duplicate of."""
+
+
+class Flows:
+    """Holds events, and lets them go with their flows. Times are seconds of any clock that does not jump."""
+
+    def __init__(self, recent: Recent, hold: float, most: int) -> None:
+        self._recent, self._hold, self._most = recent, hold, most
+        self._held: dict[int, Seen] = {}
+        self._queue: list[tuple[float, int, Seen]] = []
+        self._number = 0
+        self._latest: dict[int, float] = {}
+        self._consumed: dict[str, set[Stream]] = {}
+        self.early = 0
+        """Events that could not wait until their flow was quiet."""
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def hold(self, seen: Seen, now: float) -> None:
+        seen.since, seen.due = now, now + self._hold
+        self._held[id(seen.event)] = seen
+        self._push(seen)
+
+    def due(self, now: float) -> Iterator[Drawn]:
+        """The flows that are quiet by now, and those that must go for others' sake."""
+        while self._queue:
+            crowded = len(self._held) > self._most
+            if self._queue[0][0] > now and not crowded:
+                return
+            seen = heapq.heappop(self._queue)[2]
+            if not seen.waiting:
+                continue
+            if seen.due > now and not crowded:
+                self._push(seen)
+                continue
+            flow = self._recent.flow(seen.event)
+            members = [self._held[id(event)] for event in flow if id(event) in self._held]
+            quiet_at = max(member.since for member in members) + self._hold
+            if quiet_at > now and not crowded and seen.since + LONGEST * self._hold > now:
+                for member in members:
+                    member.due = quiet_at
+                self._push(seen)
+                continue
+            if quiet_at > now:
+                self.early += len(members)
+            yield self._let_go(flow, members)
+
+    def all(self) -> Iterator[Drawn]:
+        """Every flow as it stands: the end."""
+        while self._queue:
+            seen = heapq.heappop(self._queue)[2]
+            if seen.waiting:
+                flow = self._recent.flow(seen.event)
+                yield self._let_go(flow, [self._held[id(event)] for event in flow if id(event) in self._held])
+
+    @property
+    def next_due(self) -> float | None:
+        return self._queue[0][0] if self._queue else None
+
+    def _push(self, seen: Seen) -> None:
+        self._number += 1
+        heapq.heappush(self._queue, (seen.due, self._number, seen))
+
+    def _let_go(self, flow: Sequence[Event], members: Sequence[Seen]) -> Drawn:
+        for member in members:
+            member.waiting = False
+            del self._held[id(member.event)]
+        same_id: dict[str, list[Event]] = {}
+        for event in flow:
+            if event.event_id is not None:
+                same_id.setdefault(event.event_id, []).append(event)
+        self._learn(flow, same_id)
+        trace_id = self._trace_id(flow)
+        drawn = draw(
+            flow,
+            lambda event: trace_id if event.trace_id is None else event.trace_id,
+            lambda event: standing(event, same_id.get(event.event_id, ()) if event.event_id else ()),
+            self._consumed,
+            (),
+        )
+        by_event = {id(node.event): node for node in drawn.nodes}
+        first: dict[int, Event] = {}
+        for same in same_id.values():
+            if len(same) > 1:
+                for event in same:
+                    original = original_of(event, same)
+                    if original is not None:
+                        first[id(event)] = original
+        return Drawn(drawn.nodes, [(member, by_event[id(member.event)]) for member in members], trace_id, first)
+
+    def _trace_id(self, flow: Sequence[Event]) -> int:
+        """Of the flow's events without a trace. What was sent under one trace is not left alone in it."""
+        for event in flow:
+            if event.trace_id is None and (decision := self._recent.decision(event)) is not None:
+                return decision.trace_id
+        carriers = [event for event in flow if event.trace_id is not None]
+        if carriers:
+            return min(carriers, key=moment).trace_id or 0
+        by_id = {
+            event.event_id: event for event in sorted(flow, key=moment, reverse=True) if event.event_id is not None
+        }
+        return trace_id_of(min(flow, key=moment), by_id.get, {})
+
+    def _learn(self, flow: Sequence[Event], same_id: dict[str, list[Event]]) -> None:
+        """Which streams producers are seen to consume."""
+        for event in flow:
+            cause = cause_of(event)
+            if cause is not None and event.producer is not None and cause in same_id:
+                if len(self._consumed) >= MOST_PRODUCERS:
+                    self._consumed.clear()
+                streams = self._consumed.setdefault(event.producer, set())
+                streams.update(stream_of(other) for other in same_id[cause])

@@ -1,0 +1,70 @@
+"""OTLP over gRPC: the channel of the official exporter, and calls with bytes over it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+from google.rpc.error_details_pb2 import RetryInfo
+from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+
+from exporters.otlp import _METHODS, Raw, certificates
+from sidecar.config import Otlp
+from sidecar.errors import Outage, Refused
+
+
+def grpc_options(otlp: Otlp) -> dict[str, Any]:
+    """What the file says, as arguments of an official exporter; what it leaves out they take from the environment."""
+    options: dict[str, Any] = {"endpoint": otlp.endpoint, "headers": {k.lower(): v for k, v in otlp.headers.items()}}
+    if otlp.compression is not None:
+        options["compression"] = grpc.Compression.Gzip if otlp.compression == "gzip" else grpc.Compression.NoCompression
+    if otlp.timeout is not None:
+        options["timeout"] = float(otlp.timeout)
+    if otlp.tls is not None:
+        ca, key, chain = certificates(otlp)
+        options["credentials"] = grpc.ssl_channel_credentials(ca, key, chain)
+    return options
+
+
+class GrpcSending:
+    """Sends requests over the channel that an official exporter has opened (`exporters.otlp.Sending`)."""
+
+    def __init__(self, otlp: Otlp, signal: Raw) -> None:
+        make: Any = OTLPSpanExporter if signal == "traces" else OTLPLogExporter
+        self._exporter = make(**grpc_options(otlp))
+        self._method = _METHODS[signal]
+        self._open()
+
+    def _open(self) -> None:
+        self._call = self._exporter._channel.unary_unary(self._method)
+
+    def __call__(self, request: bytes) -> bytes:
+        theirs = self._exporter
+        try:
+            answer: bytes = self._call(request, timeout=theirs._timeout, metadata=theirs._headers)
+        except grpc.RpcError as error:
+            raise self._said(error) from error
+        except ValueError as error:  # the channel was closed under us
+            raise Outage(f"the connection to {theirs._endpoint} is closed: {error}") from error
+        return answer
+
+    def _said(self, error: Any) -> Outage | Refused:
+        theirs, code = self._exporter, error.code()
+        sentence = f"{theirs._endpoint} answers {code.name}: {error.details()}"
+        if code not in theirs._retryable_error_codes:
+            return Refused(sentence)
+        wait = None
+        for name, value in error.trailing_metadata() or ():
+            if name == "google.rpc.retryinfo-bin":
+                info = RetryInfo.FromString(value)
+                wait = min(info.retry_delay.seconds + info.retry_delay.nanos / 1e9, 60.0)
+        if code is grpc.StatusCode.UNAVAILABLE:
+            # As the official exporter does: a channel in back-off of its own would not hear that the server is back.
+            theirs._channel.close()
+            theirs._initialize_channel_and_stub()
+            self._open()
+        return Outage(sentence, wait or None)
+
+    def close(self) -> None:
+        self._exporter._channel.close()

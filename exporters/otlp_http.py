@@ -1,0 +1,54 @@
+"""OTLP over HTTP with protobuf: the client of the official exporter, and requests with bytes over it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentelemetry.exporter.otlp.common.http import _extract_retry_after, _is_retryable
+from opentelemetry.exporter.otlp.proto.http import Compression
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+from exporters.otlp import Raw, address, certificates
+from sidecar.config import Otlp
+from sidecar.errors import Outage, Refused
+
+
+def http_options(otlp: Otlp, signal: str) -> dict[str, Any]:
+    """What the file says, as arguments of an official exporter; what it leaves out they take from the environment."""
+    options: dict[str, Any] = {"endpoint": address(otlp, signal), "headers": otlp.headers}
+    if otlp.compression is not None:
+        options["compression"] = Compression.Gzip if otlp.compression == "gzip" else Compression.NoCompression
+    if otlp.timeout is not None:
+        options["timeout"] = float(otlp.timeout)
+    if otlp.tls is not None:
+        certificates(otlp)  # they are read later, by name: say now what cannot be
+        options["certificate_file"] = otlp.tls.ca
+        options["client_key_file"], options["client_certificate_file"] = otlp.tls.key, otlp.tls.cert
+    return options
+
+
+class HttpSending:
+    """Sends requests with the client that an official exporter has made (`exporters.otlp.Sending`)."""
+
+    def __init__(self, otlp: Otlp, signal: Raw) -> None:
+        make: Any = OTLPSpanExporter if signal == "traces" else OTLPLogExporter
+        self._client = make(**http_options(otlp, signal))._client
+
+    def __call__(self, request: bytes) -> bytes:
+        client = self._client
+        result = client._submit(client._compress(request), client._timeout)
+        status = result.status_code
+        if status is None:
+            raise Outage(f"{client._endpoint} cannot be reached: {result.error}")
+        if 200 <= status < 300:
+            answer: bytes = result.content()
+            return answer
+        sentence = f"{client._endpoint} answers {status} {result.reason}: {result.text()[:300]}"
+        if _is_retryable(status):
+            wait = _extract_retry_after(result)
+            raise Outage(sentence, None if not wait else min(wait, 60.0))
+        raise Refused(sentence)
+
+    def close(self) -> None:
+        self._client._transport.close()

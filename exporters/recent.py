@@ -1,0 +1,147 @@
+"""The events of the last while, by what joins them: who caused this one, what is it a duplicate of, what is its flow.
+
+Bounded by two generations: once the younger one is full, the older is forgotten and a new one begun. Only events are
+kept, no payloads. An index answers the same questions better; it is asked by people, this for every event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from sidecar.correlation.derived import cause_of
+from sidecar.model import Event
+
+Key = tuple[str, str | int]
+
+
+class _Generation:
+    __slots__ = ("caused", "correlations", "count", "ids", "settled", "spans", "traces")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.ids: dict[str, Event] = {}
+        """The first with each event id."""
+        self.spans: dict[int, Event] = {}
+        """The first that each span sent."""
+        self.correlations: dict[str, list[Event]] = {}
+        self.caused: dict[str, list[Event]] = {}
+        self.traces: dict[int, list[Event]] = {}
+        self.settled: dict[int, tuple[Event, Decision]] = {}
+        """By the identity of the event, which is kept with it."""
+
+
+class Decision:
+    """What was decided about an event whose flow had to be known."""
+
+    __slots__ = ("kept", "parent", "trace_id")
+
+    def __init__(self, trace_id: int, parent: Event | None, kept: bool) -> None:
+        self.trace_id, self.parent, self.kept = trace_id, parent, kept
+
+
+class Recent:
+    """The latest events, at least `most` and at most twice as many. `by_trace`: a trace id joins them too."""
+
+    def __init__(self, most: int, join: Collection[str], max_flow: int, *, by_trace: bool = False) -> None:
+        self._most, self._max_flow = most, max_flow
+        self._correlation, self._causation = "correlation" in join, "causation" in join
+        self._by_trace = by_trace and "trace" in join
+        self._young, self._old = _Generation(), _Generation()
+
+    def note(self, event: Event) -> Event | None:
+        """Take an event in. Returns the first with its event id, where that is another one."""
+        young = self._young
+        young.count += 1
+        if young.count > self._most:
+            self._old, self._young = young, _Generation()
+            young = self._young
+        first = None
+        id = event.event_id
+        if id is not None:
+            first = young.ids.setdefault(id, event)
+            if first is event:
+                first = self._old.ids.get(id)
+        span = event.span_id
+        if span is not None:
+            young.spans.setdefault(span, event)
+        correlation = event.correlation_id
+        if correlation is not None and self._correlation:
+            young.correlations.setdefault(correlation, []).append(event)
+        causation = event.causation_id
+        if causation is not None and self._causation:
+            young.caused.setdefault(causation, []).append(event)
+        if self._by_trace and event.trace_id is not None:
+            young.traces.setdefault(event.trace_id, []).append(event)
+        return first
+
+    def cause(self, event: Event) -> Event | None:
+        """The event that this one names as its cause: by its causation id, else by the span that its sender's hung
+        from, within one trace."""
+        id = cause_of(event)
+        if id is not None:
+            found = self._young.ids.get(id) or self._old.ids.get(id)
+            if found is not None:
+                return found
+        span = event.parent_span_id
+        if span is not None:
+            found = self._young.spans.get(span) or self._old.spans.get(span)
+            if found is not None and found is not event and found.trace_id == event.trace_id:
+                return found
+        return None
+
+    def flow(self, event: Event) -> list[Event]:
+        """The events that are joined to this one, itself included, at most `max_flow`. A key that joins more than that
+        joins none."""
+        found = {id(event): event}
+        waiting = [event]
+        seen: set[Key] = set()
+        while waiting:
+            for key in self._keys(waiting.pop()):
+                if key in seen:
+                    continue
+                seen.add(key)
+                joined = self._joined(key)
+                if len(joined) > self._max_flow:
+                    continue
+                for other in joined:
+                    if id(other) not in found:
+                        found[id(other)] = other
+                        waiting.append(other)
+            if len(found) > self._max_flow:
+                break
+        return list(found.values())
+
+    def _keys(self, event: Event) -> Iterator[Key]:
+        if self._correlation and event.correlation_id is not None:
+            yield "correlation", event.correlation_id
+        if self._causation:
+            if event.causation_id is not None:
+                yield "causation", event.causation_id
+            if event.event_id is not None:
+                yield "causation", event.event_id
+        if self._by_trace and event.trace_id is not None:
+            yield "trace", event.trace_id
+
+    def _joined(self, key: Key) -> list[Event]:
+        kind, value = key
+        old, young = self._old, self._young
+        if isinstance(value, int):
+            return [*old.traces.get(value, ()), *young.traces.get(value, ())]
+        if kind == "correlation":
+            return [*old.correlations.get(value, ()), *young.correlations.get(value, ())]
+        found = [*old.caused.get(value, ()), *young.caused.get(value, ())]
+        cause = old.ids.get(value) or young.ids.get(value)
+        if found and cause is not None:
+            found.append(cause)
+        return found
+
+    # --- what was decided
+
+    def settle(self, event: Event, decision: Decision) -> None:
+        """Remember what was decided about an event."""
+        self._young.settled[id(event)] = event, decision
+
+    def decision(self, event: Event) -> Decision | None:
+        """What was decided about this very event."""
+        found = self._young.settled.get(id(event)) or self._old.settled.get(id(event))
+        return None if found is None else found[1]

@@ -1,0 +1,270 @@
+"""Traces of the events: from what passes to spans, through sampling and holding, to the backends.
+
+An event that carries its trace and whose place in it can be told at once becomes a span at once. All others wait until
+their flow is quiet (`exporters.flows`); with tail sampling all do. Nothing here waits for anybody, and everything that
+is not sent is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from exporters.flows import Drawn, Flows, Seen
+from exporters.outbox import Outbox
+from exporters.recent import Decision, Recent
+from exporters.sampling import Tail, bound_of, in_sample
+from exporters.spans import Mapper, Parent, Span
+from sidecar.config import Exporters, Sampling
+from sidecar.model import Decoded, Event
+from sidecar.redaction import Redactor
+
+RECENT = 16_384
+"""Events that are remembered at least, to find causes and duplicates among them."""
+MOST_MISSING = 10_000
+"""Causes that had not come yet, remembered to count what their coming would change."""
+LOOK_SECONDS = 0.25
+"""From one look for quiet flows to the next."""
+SLICE = 200
+"""Spans of quiet flows that are made before others get their turn."""
+
+
+class Encoder(Protocol):
+    def encode(self, spans: Sequence[Span]) -> list[bytes]: ...
+
+
+class Backend:
+    """One place that spans go to (`sidecar.ports.Exporter`, but for what it is offered)."""
+
+    def __init__(self, name: str, encoder: Encoder, outbox: Outbox) -> None:
+        self.name, self.outbox, self._encoder = name, outbox, encoder
+
+    def offer(self, spans: Sequence[Span]) -> None:
+        if self.outbox.full:
+            self.outbox.drop(len(spans))
+        else:
+            self.outbox.put(self._encoder.encode(spans))
+
+    def counts(self) -> tuple[int, int, int]:
+        return self.outbox.sent, self.outbox.dropped, self.outbox.failed
+
+    @property
+    def trouble(self) -> str | None:
+        return self.outbox.trouble
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self.outbox.close)
+
+
+class Tracing:
+    """Turns what passes into spans (`sidecar.ports.Exporter`). `edge` hears of every event whose cause is known: how
+    long after it was appended."""
+
+    name = "traces"
+
+    def __init__(
+        self,
+        backends: Sequence[Backend],
+        mapper: Mapper,
+        settings: Exporters,
+        sampling: Sampling,
+        *,
+        join: Sequence[str],
+        max_flow: int,
+        redactor: Redactor | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.backends = list(backends)
+        self._mapper, self._clock = mapper, clock
+        self._tail = Tail(sampling) if sampling.keep == "tail" else None
+        self._bound = bound_of(sampling.ratio or 0.0) if sampling.keep == "ratio" else None
+        self._payloads = self._tail is not None and self._tail.query is not None and self._tail.query.needs_payload
+        self._recent = Recent(max(RECENT, settings.max_held), join, max_flow, by_trace=self._tail is not None)
+        self._flows = Flows(self._recent, float(settings.hold), settings.max_held)
+        self._redactor = redactor if redactor is not None and redactor.active else None
+        self._missing: dict[str, int] = {}
+        self._task: asyncio.Task[None] | None = None
+        self.unsampled = 0
+        """Spans that sampling left out."""
+        self.changed = 0
+        """Spans that would be different if they were sent now: their cause, or more of their flow, came later."""
+
+    # --- what passes
+
+    def offer(self, decoded: Sequence[Decoded]) -> None:
+        """Take a judged batch. Never waits, never raises for what an event holds."""
+        if not decoded:
+            return
+        recent, mapper, redactor, bound = self._recent, self._mapper, self._redactor, self._bound
+        note, span_of, missing = recent.note, mapper.span, self._missing
+        place = mapper.place(decoded[0].event.position)
+        log = place.log
+        spans: list[Span] = []
+        now = self._clock()
+        for one in decoded:
+            event, value = one.event, one.record.value
+            first = note(event)
+            if first is not None:
+                first = _original(event, first)
+            if missing and event.event_id in missing:
+                self.changed += missing.pop(event.event_id)
+            size = None if value is None else len(value)
+            cause = None
+            if event.causation_id is not None or event.parent_span_id is not None:
+                cause = recent.cause(event)
+            trace_id = event.trace_id
+            if self._tail is not None or trace_id is None or (cause is None and event.span_id is None):
+                self._hold(one, size, now)
+                continue
+            if cause is None and event.causation_id is not None:
+                self._miss(event.causation_id)
+            if bound is not None and not in_sample(trace_id, bound):
+                self.unsampled += 1
+                continue
+            position = event.position
+            if position.partition != log.number or position.stream != log.stream or position.system != log.system:
+                place = mapper.place(position)
+                log = place.log
+            parent = (
+                None if cause is None or cause is event else Parent(cause.position, self._trace_of(cause, trace_id))
+            )
+            shown = event if redactor is None else redactor.event(event)
+            spans.append(span_of(shown, size, trace_id, parent=parent, first=first, place=place))
+        if spans:
+            self._send(spans)
+
+    def remember(self, events: Sequence[Event]) -> None:
+        """Events of before the start: nothing is sent of them, but others hang from them."""
+        for event in events:
+            self._recent.note(event)
+
+    def _hold(self, one: Decoded, size: int | None, now: float) -> None:
+        headers: Any = None
+        body: Any = None
+        if self._payloads:
+            redactor = self._redactor
+            headers = one.record.headers if redactor is None else redactor.record(one.record).headers
+            body = one.body if redactor is None else redactor.body(one.body)
+        self._flows.hold(Seen(one.event, size, headers, body), now)
+
+    def _miss(self, causation_id: str) -> None:
+        if len(self._missing) >= MOST_MISSING:
+            self._missing.clear()
+        self._missing[causation_id] = self._missing.get(causation_id, 0) + 1
+
+    def _trace_of(self, cause: Event, otherwise: int) -> int:
+        """The trace that a cause's span is in."""
+        if cause.trace_id is not None:
+            return cause.trace_id
+        decision = self._recent.decision(cause)
+        return otherwise if decision is None else decision.trace_id
+
+    def _send(self, spans: Sequence[Span]) -> None:
+        for backend in self.backends:
+            backend.offer(spans)
+
+    # --- flows that are quiet
+
+    def start(self) -> None:
+        """Look for quiet flows in the background, until `close`."""
+        self._task = asyncio.create_task(self._look(), name="spans of quiet flows")
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            made = 0
+            for drawn in self._flows.due(self._clock()):
+                self._send_flow(drawn)
+                made += len(drawn.nodes)
+                if made >= SLICE:
+                    made = 0
+                    await asyncio.sleep(0)
+
+    def _send_flow(self, drawn: Drawn) -> None:
+        whole = None if self._tail is None else self._keeps(self._tail, drawn)
+        by_position = {node.event.position: node for node in drawn.nodes}
+        spans: list[Span] = []
+        for seen, node in drawn.waited:
+            parent_node = None if node.parent is None else by_position[node.parent]
+            kept = self._bound is None or in_sample(node.trace_id, self._bound) if whole is None else whole
+            self._recent.settle(
+                seen.event, Decision(node.trace_id, None if parent_node is None else parent_node.event, kept)
+            )
+            if not kept:
+                self.unsampled += 1
+                continue
+            parent = None
+            if parent_node is not None:
+                parent = Parent(
+                    parent_node.event.position, self._trace_of(parent_node.event, node.trace_id), node.parent_inferred
+                )
+            # A sender's span that is told is a better parent than a guess.
+            if node.parent_inferred and seen.event.span_id is not None:
+                parent = None
+            shown = seen.event if self._redactor is None else self._redactor.event(seen.event)
+            first = drawn.first.get(id(seen.event))
+            spans.append(self._mapper.span(shown, seen.size, node.trace_id, parent=parent, first=first))
+        self._count_changes(drawn)
+        if spans:
+            self._send(spans)
+
+    def _keeps(self, tail: Tail, drawn: Drawn) -> bool:
+        decisions = [self._recent.decision(node.event) for node in drawn.nodes]
+        # What comes after a flow was kept belongs to what was sent of it.
+        if any(decision is not None and decision.kept for decision in decisions):
+            return True
+        payloads = {id(seen.event): (seen.headers, seen.body) for seen, _ in drawn.waited}
+        kept = tail.keeps(drawn.nodes, payloads)
+        if kept:
+            self.changed += sum(decision is not None for decision in decisions)
+        return kept
+
+    def _count_changes(self, drawn: Drawn) -> None:
+        """What went before with this flow, and would hang elsewhere by now."""
+        waited = {id(seen.event) for seen, _ in drawn.waited}
+        by_position = {node.event.position: node.event for node in drawn.nodes}
+        for node in drawn.nodes:
+            if id(node.event) in waited:
+                continue
+            decision = self._recent.decision(node.event)
+            if decision is None or not decision.kept:
+                continue
+            parent = None if node.parent is None else by_position[node.parent]
+            if decision.trace_id != node.trace_id or decision.parent is not parent:
+                self.changed += 1
+                self._recent.settle(node.event, Decision(decision.trace_id, parent, True))
+
+    # --- how it is
+
+    @property
+    def held(self) -> int:
+        """Events that wait for their flows."""
+        return len(self._flows)
+
+    @property
+    def early(self) -> int:
+        """Events that could not wait until their flow was quiet."""
+        return self._flows.early
+
+    def counts(self) -> tuple[int, int, int]:
+        sent, dropped, failed = zip(*(backend.counts() for backend in self.backends), strict=True)
+        return sum(sent), sum(dropped), sum(failed)
+
+    async def close(self) -> None:
+        """Send what waits, for its flow or for a backend, within a few seconds."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait((task,))
+        for drawn in self._flows.all():
+            self._send_flow(drawn)
+        await asyncio.gather(*(backend.close() for backend in self.backends))
+
+
+def _original(event: Event, first: Event) -> Event | None:
+    """What an event is a duplicate of; a replay and its first life are no duplicates of one another."""
+    if event.replay_of is not None or first.replay_of is not None or first.position == event.position:
+        return None
+    return first
