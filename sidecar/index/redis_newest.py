@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
-from itertools import islice
 
 from sidecar.correlation.moments import Moment
 from sidecar.index.redis_layout import LOG_BYTES, SECOND, offset_from
@@ -12,12 +11,13 @@ from sidecar.index.redis_shards import Shards
 from sidecar.model import Event, Partition
 from sidecar.redis_link.connections import Command
 
-FEWEST, MOST = 4, 256
-"""Windows that are fetched together: more as an answer goes back further."""
+MOST_WINDOWS = 256
+"""Windows that are fetched together: more and more as an answer goes back further and finds little."""
 STEP = 200
 """Events that are fetched together."""
-_Entry = tuple[int, Partition, int, bytes]
-"""Append time, partition, offset: orders like append time and position. Then the place."""
+_Place = tuple[int, Partition, int]
+"""Append time, partition, offset: orders like append time and position."""
+_Entry = tuple[_Place, bytes]
 
 
 async def newest(
@@ -35,25 +35,28 @@ async def newest(
     if until is not None and (below is None or until <= below[0]):
         below = (until, Partition("", "", 0), -1)
     top = None if below is None else below[0] // SECOND
-    count = FEWEST
+    count = 1
     while True:
         windows = await _windows(reading, shards, top, None if since is None else since // SECOND, count)
         if not windows:
             return
-        entries = [
-            entry
-            for entry in await _entries(reading, shards, windows)
-            if (below is None or entry[:3] < below)
-            and (since is None or entry[0] >= since)
-            and (streams is None or entry[1].stream in streams)
-        ]
-        entries.sort(reverse=True)
-        rest = iter(entries)
-        while part := list(islice(rest, STEP)):
-            await reading.events(place for *_, place in part)
-            events = [(entry, reading.event(entry[3])) for entry in part]
-            yield [event for entry, event in events if event is not None and event.appended_at == entry[0]]
-        top, count = windows[-1] - 1, min(2 * count, MOST)
+        found = 0
+        async for part in _entries(reading, shards, windows, below):
+            wanted = [
+                (where, place)
+                for where, place in part
+                if (below is None or where < below)
+                and (since is None or where[0] >= since)
+                and (streams is None or where[1].stream in streams)
+            ]
+            wanted.sort(reverse=True)
+            await reading.events(place for _, place in wanted)
+            events = [(where, reading.event(place)) for where, place in wanted]
+            yield [event for where, event in events if event is not None and event.appended_at == where[0]]
+            found += len(wanted)
+        top = windows[-1] - 1
+        if found < STEP:
+            count = min(2 * count, MOST_WINDOWS)
 
 
 async def _windows(reading: Reading, shards: Shards, top: int | None, bottom: int | None, count: int) -> list[int]:
@@ -64,16 +67,36 @@ async def _windows(reading: Reading, shards: Shards, top: int | None, bottom: in
     return sorted(map(int, members), reverse=True)
 
 
-async def _entries(reading: Reading, shards: Shards, windows: Sequence[int]) -> list[_Entry]:
+async def _entries(
+    reading: Reading, shards: Shards, windows: Sequence[int], below: _Place | None
+) -> AsyncIterator[list[_Entry]]:
+    """What is in these windows, some at a time: nothing in a later part is newer than anything in an earlier one."""
     keys = [shards.keys.of_window(b"w", window) for window in windows]
     replies = await reading.ask([(shard, ("SMEMBERS", key)) for shard, key in keys])
-    await reading.know_logs([member[2:] for members in replies for member in members])
-    found: list[_Entry] = []
+    part: list[tuple[int, bytes]] = []
     for window, members in zip(windows, replies, strict=True):
+        # As bytes they are in the order of their milliseconds, which is all that is needed until they are looked at.
+        members.sort(reverse=True)
+        last = b""
         for member in members:
-            place = member[2:]
-            log = reading.log(place)
-            if log is not None:
-                offset = offset_from(place[LOG_BYTES:], redis=log.partition.system == "redis")
-                found.append((window * SECOND + int.from_bytes(member[:2], "big"), log.partition, offset, place))
+            milliseconds = member[:2]
+            if milliseconds != last:
+                last = milliseconds
+                if len(part) >= STEP:
+                    yield await _located(reading, part)
+                    part = []
+            at = window * SECOND + int.from_bytes(milliseconds, "big")
+            if below is None or at <= below[0]:
+                part.append((at, member[2:]))
+    yield await _located(reading, part)
+
+
+async def _located(reading: Reading, part: Sequence[tuple[int, bytes]]) -> list[_Entry]:
+    await reading.know_logs([place for _, place in part])
+    found: list[_Entry] = []
+    for at, place in part:
+        log = reading.log(place)
+        if log is not None:
+            offset = offset_from(place[LOG_BYTES:], redis=log.partition.system == "redis")
+            found.append(((at, log.partition, offset), place))
     return found
