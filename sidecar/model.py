@@ -251,11 +251,19 @@ class DeadLetter(Struct, gc=False):
     """open | replaying | replayed | returned | parked | discarded, once the ledger was asked."""
     record: Record | None = None
     """The original record as the letter keeps it."""
+    written: Record | None = None
+    """The letter itself, as its stream holds it."""
     appended_at: int = 0
     """Milliseconds, the letter's own broker timestamp."""
     cause: str | None = None
     """The fingerprint of its cause, where it can no longer be made of the rest: hidden parts count too."""
+    stacktrace: str | None = None
+    """Of the error that a service reported, or another framework wrote down."""
 
     @property
     def stage(self) -> str:
         return self.code.partition(".")[0]
+
+    def lighten(self) -> None:
+        """Forget the bytes: of many letters only what they say is kept in memory."""
+        self.record = self.written = None

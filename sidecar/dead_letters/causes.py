@@ -122,7 +122,7 @@ class Causes:
             found.first_seen = moment
         elif moment >= found.last_seen:
             found.last_seen, found.letter = moment, letter
-            letter.record = None
+            letter.lighten()
         return fingerprint if new else None
 
     def returned(self, fingerprint: str) -> None:

@@ -102,3 +102,15 @@ def keys(letter: DeadLetter, ids: Sequence[str] = ()) -> list[str]:
     if letter.origin is not None and letter.origin_timestamp is not None:
         names = dict.fromkeys((f"@{letter.origin}", *names))
     return [f"{name} {stamp}" for name in names]
+
+
+def standing(stands: Sequence[bytes | None]) -> LetterEntry | None:
+    """The entry that stands under a letter's keys; None where there is none yet."""
+    return next((found for one in stands if (found := decode(one)) is not None), None)
+
+
+def begun(letter: DeadLetter) -> LetterEntry:
+    """The entry of a letter with which nothing was done."""
+    return LetterEntry(
+        id=letter.id, origin=None if letter.origin is None else str(letter.origin), timestamp=letter.origin_timestamp
+    )

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from sidecar.dead_letters.dialects import beside, tracecar
 from sidecar.dead_letters.naming import Naming
-from sidecar.model import Decoded, Outgoing
+from sidecar.model import Decoded, Headers, Outgoing
 
 
 class LetterWriter:
@@ -24,9 +24,21 @@ class LetterWriter:
 
     def write(self, decoded: Decoded) -> Outgoing:
         """The dead letter of a rejected record: its key, its value's bytes and its headers in order, then ours."""
+        return self._letter(decoded, tracecar.write(decoded, self._group, self._service, self._clock()))
+
+    def report(
+        self, decoded: Decoded, group: str, attempts: int, nowhere: str | None, stacktrace: str | None
+    ) -> Outgoing:
+        """The dead letter of a record that a service could not process (see `dialects.tracecar.write`)."""
+        ours = tracecar.write(decoded, group, self._service, self._clock(), attempts=attempts, nowhere=nowhere)
+        if stacktrace:
+            ours += ((tracecar.STACKTRACE, stacktrace.encode("utf-8", "backslashreplace")),)
+        letter = self._letter(decoded, ours)
+        return letter if nowhere is None else replace(letter, partition=None, origin=None)
+
+    def _letter(self, decoded: Decoded, ours: Headers) -> Outgoing:
         record = decoded.record
         own = tracecar.own_headers(record.headers, self._dialects)
-        ours = tracecar.write(decoded, self._group, self._service, self._clock())
         if self._dialects:
             ours += ((tracecar.BESIDE, ",".join(self._dialects).encode()),)
             ours += beside.write(decoded, self._group, tracecar.attempt(record.headers), self._dialects)

@@ -65,7 +65,7 @@ class Newest:
     def add(self, letter: DeadLetter) -> None:
         fingerprint = cause(letter)
         if not self._whole:
-            letter.record = None
+            letter.lighten()
         origin = origin_of(letter)
         if self._before is not None:
             if age(letter) >= self._before:

@@ -49,7 +49,12 @@ async def fetches(sources: Sequence[Source], reading: Reading, notes: list[str])
         naming = source.naming
         try:
             async for records in _records(source, reading):
-                yield Fetched(source, [read(record, naming) for record in records])
+                letters = []
+                for record in records:
+                    letter = read(record, naming)
+                    letter.written = record
+                    letters.append(letter)
+                yield Fetched(source, letters)
                 await asyncio.sleep(0)
         except TracecarError as error:
             notes.append(f"dead letters on {source.broker.system} could not be read: {error}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
-from sidecar.dead_letters.entries import LetterEntry, decode, home, keys
+from sidecar.dead_letters.entries import LetterEntry, home, keys, standing
 from sidecar.model import DeadLetter, Position
 from sidecar.ports import Ledger
 
@@ -46,8 +46,7 @@ class States:
             each = [keys(letter, more) for letter, more in group]
             stands = iter(await ledger.entries(stream, [key for some in each for key in some]))
             for some in each:
-                entries = [decode(next(stands)) for _ in some]
-                found.append(next((entry for entry in entries if entry is not None), None))
+                found.append(standing([next(stands) for _ in some]))
         return found
 
     def state(self, letter: DeadLetter, entry: LetterEntry | None, lives: Lives, ids: Sequence[str] = ()) -> str:

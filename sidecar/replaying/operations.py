@@ -22,10 +22,12 @@ from sidecar.errors import Outage, Refused, Unknown
 from sidecar.model import Position, Record
 from sidecar.ports import Broker, Ledger
 from sidecar.replaying.acting import ExportedLetter, ReportedFailure
+from sidecar.replaying.exporting import Exporting
 from sidecar.replaying.jobs import Held, Jobs, Ref
 from sidecar.replaying.planning import History, Verdicts, plan, plan_range, refuse_target
 from sidecar.replaying.preparing import Editor, Preparing
 from sidecar.replaying.ranges import Fits, RangeRunner, count, spans
+from sidecar.replaying.reporting import Reporting
 from sidecar.replaying.running import Kit, Runner
 from sidecar.replaying.selecting import Selection, select
 from sidecar.replaying.setting_aside import What, set_aside
@@ -71,16 +73,6 @@ class Reading(Protocol):
         """Whether this stream is ours to read. Raises Outage, Refused."""
 
 
-class Handing(Protocol):
-    """Exports, imports and reports (`sidecar.replaying.exporting`, `.reporting`)."""
-
-    def export(self, query: str = "", limit: int = 0) -> AsyncIterator[ExportedLetter]: ...
-
-    def take_in(self, letters: AsyncIterable[ExportedLetter], who: Who) -> AsyncIterator[Outcome]: ...
-
-    async def report(self, failure: ReportedFailure, who: Who) -> Reported: ...
-
-
 class _Works:
     """What works on one broker."""
 
@@ -94,8 +86,8 @@ class _Works:
 
 
 class Operations:
-    """Acts on the dead letters of some brokers. `names`: aggregates may be named in warnings; `selection`: letters that
-    one replay takes at most."""
+    """Acts on the dead letters of some brokers. `verdicts` gives the check of a broker's system; `names`: aggregates
+    may be named in warnings; `selection`: letters that one replay takes at most."""
 
     def __init__(
         self,
@@ -106,14 +98,16 @@ class Operations:
         follower: Follower,
         index: History,
         editor: Editor,
-        verdicts: Verdicts,
-        handing: Handing,
+        verdicts: Callable[[str], Verdicts],
+        exporting: Exporting,
+        reporting: Reporting,
         selection: int,
         names: bool = True,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000,
     ) -> None:
         self._desk, self._queries, self._follower, self._index = desk, queries, follower, index
-        self._editor, self._verdicts, self._handing = editor, verdicts, handing
+        self._editor, self._verdicts = editor, verdicts
+        self._exporting, self._reporting = exporting, reporting
         self._most, self._names, self._clock = selection, names, clock
         self.me = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._works = [
@@ -153,7 +147,7 @@ class Operations:
             wish,
             preparing,
             self._follower,
-            self._verdicts,
+            self._verdicts(works.source.broker.system),
             self._index,
             names=self._names,
         )
@@ -319,10 +313,17 @@ class Operations:
         return next(works.source.broker.ledger for works in self._works if works.source.broker.system == system)
 
     async def report(self, failure: ReportedFailure, who: Who) -> Reported:
-        return await self._handing.report(failure, who)
+        reported = await self._reporting.report(failure, who)
+        if reported.created:
+            log.info("dead_letters.reported", by=who.name, address=who.address, letter=reported.id)
+        return reported
 
     def export(self, query: str = "", limit: int = 0) -> AsyncIterator[ExportedLetter]:
-        return self._handing.export(query, limit)
+        return self._exporting.export(self._queries.wanted(query), limit)
 
-    def take_in(self, letters: AsyncIterable[ExportedLetter], who: Who) -> AsyncIterator[Outcome]:
-        return self._handing.take_in(letters, who)
+    async def take_in(self, letters: AsyncIterable[ExportedLetter], who: Who) -> AsyncIterator[Outcome]:
+        taken = asked = 0
+        async for outcome in self._exporting.take_in(letters, who):
+            asked, taken = asked + 1, taken + outcome.done
+            yield outcome
+        log.info("dead_letters.imported", by=who.name, address=who.address, letters=taken, asked=asked)

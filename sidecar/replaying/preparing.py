@@ -8,7 +8,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from sidecar.dead_letters.entries import Change, Deed, LetterEntry, decode, encode, home, keys
+from sidecar.dead_letters.entries import Change, Deed, LetterEntry, begun, encode, home, keys, standing
 from sidecar.dead_letters.reading import Source
 from sidecar.delivery import Follower
 from sidecar.errors import Refused
@@ -143,7 +143,7 @@ class Step:
 
     def _think(self, item: Item, stream: str, keys: Sequence[str], stands: Sequence[bytes | None], now: int) -> None:
         letter, job = _letter(item), self._job
-        entry = next((found for one in stands if (found := decode(one)) is not None), None)
+        entry = standing(stands)
         if entry is not None and _last_replay(entry) == job.id:
             item.sent = True
             return
@@ -163,11 +163,7 @@ class Step:
             attempt=letter.replays + 1,
             edit=item.changes,
         )
-        before = entry or LetterEntry(
-            id=letter.id,
-            origin=None if letter.origin is None else str(letter.origin),
-            timestamp=letter.origin_timestamp,
-        )
+        before = entry or begun(letter)
         after = encode(before.after(deed, "replayed"))
         entries = tuple([Entry(key, one, after) for key, one in zip(keys, stands, strict=True)])
         self.acts.append(Act(stream, entries, (item.outgoing,)))

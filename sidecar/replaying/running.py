@@ -31,7 +31,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from sidecar.dead_letters.entries import decode
+from sidecar.dead_letters.entries import standing
 from sidecar.dead_letters.reading import Source
 from sidecar.delivery import Follower
 from sidecar.errors import Outage, Refused, TooLarge
@@ -236,7 +236,7 @@ def _outcome(item: Item, done: Done) -> None:
         item.sent = True
         item.position = done.positions[0] if done.positions else None
         return
-    entry = next((found for one in done.stands if (found := decode(one)) is not None), None)
+    entry = standing(done.stands)
     item.skip = CHANGED if entry is None else WHY.get(entry.state, CHANGED)
 
 

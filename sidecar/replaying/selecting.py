@@ -78,7 +78,7 @@ async def select(desk: Desk, wanted: Wanted, ids: Collection[str], *, force: boo
             left_out[key] = WHY.get(letter.state, letter.state)
             continue
         fingerprint = cause(letter)
-        letter.record = None
+        letter.lighten()
         held = found.get(key)
         if held is None:
             if len(found) >= most:

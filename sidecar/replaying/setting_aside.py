@@ -10,7 +10,7 @@ from typing import Literal
 
 from sidecar.dead_letters.desk import Desk
 from sidecar.dead_letters.desk import Wish as Wanted
-from sidecar.dead_letters.entries import Deed, LetterEntry, Who, decode, encode, home, keys
+from sidecar.dead_letters.entries import Deed, Who, begun, encode, home, keys, standing
 from sidecar.dead_letters.merging import Letters, Newest
 from sidecar.ports import Act, Entry, Ledger
 from sidecar.replaying.wishes import Outcome
@@ -66,18 +66,14 @@ async def _one(ledger: Ledger, one: Letters, what: What, reason: str | None, who
         if why is not None:
             return Outcome(id=letter.id, done=False, state=state, why=why)
         stands = await ledger.entries(home(letter), names)
-        entry = next((found for one in stands if (found := decode(one)) is not None), None)
-        before = entry or LetterEntry(
-            id=letter.id,
-            origin=None if letter.origin is None else str(letter.origin),
-            timestamp=letter.origin_timestamp,
-        )
+        entry = standing(stands)
+        before = entry or begun(letter)
         deed = Deed(act=what, at=now, by=who.name, address=who.address, why=reason)
         after = encode(before.after(deed, "discarded" if what == "discarded" else "open"))
         entries = tuple([Entry(key, stood, after) for key, stood in zip(names, stands, strict=True)])
         (done,) = await ledger.act([Act(home(letter), entries)])
         if done.carried_out:
             return Outcome(id=letter.id, done=True, state="discarded" if what == "discarded" else "open")
-        changed = next((found for one in done.stands if (found := decode(one)) is not None), None)
+        changed = standing(done.stands)
         state = changed.state if changed is not None else state
     return Outcome(id=letter.id, done=False, state=state, why="others act on it at the same time: try again")

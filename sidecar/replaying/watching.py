@@ -54,7 +54,7 @@ class Watch:
                     for record in page:
                         letter = read(record, naming)
                         if letter.replay_id == self._replay and self._new(letter):
-                            letter.record = None
+                            letter.lighten()
                             found.append(letter)
                 self._next[partition] = end
         return found

@@ -9,16 +9,25 @@ from dataclasses import dataclass
 
 from sidecar.brokers.memory import MemoryBroker
 from sidecar.brokers.memory_log import MemoryLog
+from sidecar.config import Envelope
 from sidecar.dead_letters.desk import ANY, Desk
 from sidecar.dead_letters.desk import Wish as Wanted
 from sidecar.dead_letters.entries import Who
+from sidecar.dead_letters.letter import LetterWriter
 from sidecar.dead_letters.naming import Naming
+from sidecar.decoding.catalog import Catalog
+from sidecar.decoding.judge import Judge
 from sidecar.delivery import Follower
 from sidecar.model import Outgoing, Record, Rejection
+from sidecar.payloads import Cache, Payloads
+from sidecar.pipeline import micros
 from sidecar.ports import Broker, Node
 from sidecar.query import parse
+from sidecar.redaction import Redactor
 from sidecar.registry.memory import MemoryRegistry
+from sidecar.replaying.exporting import Exporting
 from sidecar.replaying.operations import Operations
+from sidecar.replaying.reporting import Reporting
 from sidecar.replaying.wishes import Edit, Job
 from tests.unit.pipeline_harness import GROUP, SCHEMA, Harness
 
@@ -89,7 +98,7 @@ class Shop:
         self.registry = MemoryRegistry()
         self.harness = Harness(self.log, self.registry)
         self._sidecars: list[Sidecar] = []
-        self._tasks: list[Follower] = []
+        self._catalogs: list[Catalog] = []
 
     async def sidecar(self, **settings: object) -> Sidecar:
         harness = Harness(self.log, self.registry)
@@ -97,15 +106,20 @@ class Shop:
         source = Source(harness.broker, harness.broker._naming, GROUP)
         follower = Follower([harness.broker])
         desk = Desk([source], 5, lambda position: operations.waits(position))
+        catalog = Catalog(self.registry)
+        self._catalogs.append(catalog)
+        payloads = Payloads({"memory": harness.broker}, Judge(catalog, Envelope()), catalog, Cache())
+        queries, writer = Queries(), LetterWriter(source.naming, GROUP, "shop", micros)
         operations = Sidecar(
             [source],
             desk=desk,
-            queries=Queries(),
+            queries=queries,
             follower=follower,
             index=NoHistory(),
             editor=replace_body,  # type: ignore[arg-type]
-            verdicts=all_pass,
-            handing=None,  # type: ignore[arg-type]
+            verdicts=lambda system: all_pass,
+            exporting=Exporting([source], desk, payloads, Redactor(()), micros),
+            reporting=Reporting([source], payloads, queries.in_sight, lambda source: writer, micros),
             selection=settings.pop("selection", 1000),  # type: ignore[arg-type]
         )
         operations.desk, operations.follower, operations.broker = desk, follower, harness.broker
@@ -128,6 +142,8 @@ class Shop:
         for one in self._sidecars:
             await one.close()
             await one.broker.close()
+        for catalog in self._catalogs:
+            await catalog.close()
 
 
 @asynccontextmanager

@@ -12,6 +12,9 @@ from sidecar.times import micros, rfc3339
 
 PREFIX = "tracecar."
 ID = "tracecar.dead-letter-id"
+STREAM = "tracecar.stream"
+"""Of a reported record that lies nowhere: the stream that it is of."""
+STACKTRACE = "tracecar.stacktrace"
 OMITTED = "tracecar.omitted"
 """Names the parts (`body`, `headers`, `key`) that the broker would not take; they are still at the origin."""
 
@@ -73,21 +76,31 @@ def replay_headers(id: str, letter: str, attempt: int, group: str | None) -> Hea
     return tuple([(name, value.encode("utf-8", "backslashreplace")) for name, value in found])
 
 
-def write(decoded: Decoded, group: str, service: str, failed_at: int) -> Headers:
+def write(
+    decoded: Decoded,
+    group: str,
+    service: str,
+    failed_at: int,
+    *,
+    attempts: int | None = None,
+    nowhere: str | None = None,
+) -> Headers:
     """The headers that a dead letter of this rejected record carries beyond the record's own. `failed_at` in
-    microseconds. Absent facts have no header."""
+    microseconds; `attempts`: how often it was tried, where somebody counted; `nowhere`: what stands for the position in
+    the letter's id, where the record lies nowhere. Absent facts have no header."""
     event, record, rejection = decoded.event, decoded.record, decoded.event.rejection
     assert rejection is not None, "only a rejected record has a dead letter"
     fields: list[tuple[str, str | None]] = [
-        (ID, dead_letter_id(group, record.position)),
+        (ID, f"{group}@{nowhere or record.position}"),
         ("tracecar.stage", rejection.stage),
         ("tracecar.code", rejection.code),
         ("tracecar.message", rejection.message[:MAX_TEXT]),
         ("tracecar.path", rejection.path),
         ("tracecar.failed-at", rfc3339(failed_at)),
         ("tracecar.service", service),
-        ("tracecar.attempts", str(attempt(record.headers))),
-        ("tracecar.origin", str(record.position)),
+        ("tracecar.attempts", str(attempts or attempt(record.headers))),
+        ("tracecar.origin", None if nowhere else str(record.position)),
+        (STREAM, record.position.stream if nowhere else None),
         ("tracecar.origin-timestamp", str(record.timestamp)),
         ("tracecar.event-id", event.event_id),
         ("tracecar.event-type", event.type),
@@ -118,7 +131,7 @@ def read(letter: Record) -> DeadLetter | None:
         position=letter.position,
         origin=origin,
         origin_timestamp=timestamp,
-        stream=origin.stream if origin else letter.position.stream,
+        stream=origin.stream if origin else _text(facts.get(STREAM)) or letter.position.stream,
         group=id.partition("@")[0] or None,
         code=_text(facts.get("tracecar.code")) or "reported.error",
         message=_text(facts.get("tracecar.message")) or "",
@@ -133,6 +146,7 @@ def read(letter: Record) -> DeadLetter | None:
         schema=_schema(facts.get("tracecar.schema")),
         service=_text(facts.get("tracecar.service")),
         omitted=listed(facts.get(OMITTED)),
+        stacktrace=_text(facts.get(STACKTRACE)),
         record=Record(
             position=origin or letter.position,
             key=letter.key,

@@ -1,0 +1,167 @@
+"""Dead letters out of their streams and back in, with exact bytes.
+
+What may not be shown is left out, and named: such a letter cannot be taken in again. Taking in is one act for each
+letter, with its entry in the ledger: the same file twice, or at two sidecars, writes each once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+
+from msgspec.structs import replace
+
+from sidecar.dead_letters.desk import Desk
+from sidecar.dead_letters.desk import Wish as Wanted
+from sidecar.dead_letters.dialects import read
+from sidecar.dead_letters.entries import Deed, Who, begun, encode, home, keys, standing
+from sidecar.dead_letters.reading import Source
+from sidecar.errors import Refused, TooLarge
+from sidecar.model import DeadLetter, Headers, Outgoing, Record
+from sidecar.ports import Act, Entry
+from sidecar.redaction import Redactor
+from sidecar.replaying.acting import ExportedLetter
+from sidecar.replaying.checking import Opening
+from sidecar.replaying.sending import kept_time
+from sidecar.replaying.wishes import Outcome
+
+TRIES = 3
+
+
+class Exporting:
+    """Exports and takes in. `clock` gives microseconds since 1970."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        desk: Desk,
+        payloads: Opening,
+        redactor: Redactor,
+        clock: Callable[[], int],
+    ) -> None:
+        self._sources, self._desk, self._payloads = sources, desk, payloads
+        self._redactor, self._clock = redactor, clock
+
+    # --- out
+
+    async def export(self, wanted: Wanted, limit: int = 0) -> AsyncIterator[ExportedLetter]:
+        """Letters that match, stream by stream in order. Raises Refused in the end where something was not read."""
+        notes: list[str] = []
+        count = 0
+        async for letter in self._desk.each(replace(wanted, by_state=True), notes):
+            yield await self._exported(letter)
+            count += 1
+            if count == limit:
+                return
+        if notes:
+            raise Refused("; ".join(dict.fromkeys(notes)))
+
+    async def _exported(self, letter: DeadLetter) -> ExportedLetter:
+        written = letter.written
+        if written is None:
+            raise Refused(f"{letter.position}: the letter's own bytes are not at hand")
+        hidden: list[str] = []
+        key, value, headers = written.key, written.value, written.headers
+        if self._redactor.active:
+            if await self._hides_body(letter):
+                hidden, value = [*hidden, "body"], None
+            if self._redactor.hidden_words & {"aggregate_id"} and key is not None:
+                hidden, key = [*hidden, "key"], None
+            headers = self._headers(letter, written, hidden)
+        return ExportedLetter(
+            id=letter.id,
+            position=letter.position,
+            stream=letter.position.stream,
+            partition=letter.position.partition,
+            key=key,
+            value=value,
+            headers=headers,
+            timestamp=written.timestamp,
+            value_at=written.value_at,
+            hidden=tuple(hidden),
+            state=letter.state,
+        )
+
+    async def _hides_body(self, letter: DeadLetter) -> bool:
+        record = letter.record
+        if record is None or record.value is None:
+            return False
+        (decoded,) = await self._payloads.open([record])
+        if decoded.body is None:
+            return self._redactor.raw(record.value) != record.value
+        return bool(self._redactor.body(decoded.body) != decoded.body)
+
+    def _headers(self, letter: DeadLetter, written: Record, hidden: list[str]) -> Headers:
+        """The headers, hidden values left out. What our own headers quote counts too."""
+        shown = self._redactor.letter(letter)
+        ours = {
+            "tracecar.message": shown.message != letter.message,
+            "tracecar.event-id": shown.event_id != letter.event_id,
+            "tracecar.event-type": shown.type != letter.type,
+            "tracecar.aggregate-id": shown.aggregate_id != letter.aggregate_id,
+        }
+        kept: list[tuple[str, bytes | None]] = []
+        masked = self._redactor.headers(written.headers, flat=written.value is None)
+        for (name, value), (_, seen) in zip(written.headers, masked, strict=True):
+            if seen != value or ours.get(name, False):
+                hidden.append(f"header:{name}")
+                kept.append((name, None))
+            else:
+                kept.append((name, value))
+        return tuple(kept)
+
+    # --- in
+
+    async def take_in(self, letters: AsyncIterable[ExportedLetter], who: Who) -> AsyncIterator[Outcome]:
+        """Write them where they were, those that are not there. Raises Outage, Refused."""
+        async for letter in letters:
+            yield await self._take(letter, who)
+
+    async def _take(self, exported: ExportedLetter, who: Who) -> Outcome:
+        system = exported.position.system
+
+        def refused(why: str) -> Outcome:
+            return Outcome(id=exported.id, done=False, state="unknown", why=why)
+
+        source = next((one for one in self._sources if one.broker.system == system), None)
+        if source is None:
+            return refused(f"no {system} source is configured here")
+        if not await self._desk.reads(system, exported.stream):
+            return refused(f"{exported.stream} is no dead-letter stream of a watched stream")
+        if exported.hidden:
+            return refused(f"it was exported without what may not be shown: {', '.join(exported.hidden)}")
+        record = Record(
+            exported.position, exported.key, exported.value, exported.headers, exported.timestamp, exported.value_at
+        )
+        letter = read(record, source.naming)
+        there = await source.broker.read(exported.position)
+        if there is not None and replace(there, timestamp=record.timestamp) == record:
+            return Outcome(id=letter.id, done=True, state="open", why="it is still there")
+        try:
+            return await self._write(source, letter, record, who)
+        except TooLarge as error:
+            return refused(str(error))
+
+    async def _write(self, source: Source, letter: DeadLetter, record: Record, who: Who) -> Outcome:
+        ledger, names = source.broker.ledger, keys(letter)
+        retention = await source.broker.retention(record.position.stream)
+        outgoing = Outgoing(
+            stream=record.position.stream,
+            key=record.key,
+            value=record.value,
+            headers=record.headers,
+            partition=record.position.partition,
+            timestamp=kept_time(retention, record.timestamp),
+            value_at=record.value_at,
+        )
+        for _ in range(TRIES):
+            stands = await ledger.entries(home(letter), names)
+            entry = standing(stands)
+            if entry is not None and any(deed.act == "imported" for deed in entry.deeds):
+                return Outcome(id=letter.id, done=True, state=entry.state, why="it was taken in before")
+            before = entry or begun(letter)
+            deed = Deed(act="imported", at=self._clock(), by=who.name, address=who.address)
+            after = encode(before.after(deed, before.state))
+            entries = tuple([Entry(name, stood, after) for name, stood in zip(names, stands, strict=True)])
+            (done,) = await ledger.act([Act(home(letter), entries, (outgoing,))])
+            if done.carried_out:
+                return Outcome(id=letter.id, done=True, state=before.state)
+        return Outcome(id=letter.id, done=False, state="unknown", why="others act on it at the same time: try again")
