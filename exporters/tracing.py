@@ -18,7 +18,7 @@ from exporters.recent import Decision, Recent
 from exporters.sampling import Tail, bound_of, in_sample
 from exporters.spans import Mapper, Parent, Span
 from sidecar.config import Exporters, Sampling
-from sidecar.model import Decoded, Event
+from sidecar.model import Decoded, Event, Partition
 from sidecar.redaction import Redactor
 
 RECENT = 16_384
@@ -36,7 +36,7 @@ class Encoder(Protocol):
 
 
 class Backend:
-    """One place that spans go to (`sidecar.ports.Exporter`, but for what it is offered)."""
+    """One place that spans go to (`sidecar.ports.Destination`)."""
 
     def __init__(self, name: str, encoder: Encoder, outbox: Outbox) -> None:
         self.name, self.outbox, self._encoder = name, outbox, encoder
@@ -59,8 +59,8 @@ class Backend:
 
 
 class Tracing:
-    """Turns what passes into spans (`sidecar.ports.Exporter`). `edge` hears of every event whose cause is known: how
-    long after it was appended."""
+    """Turns what passes into spans (`sidecar.ports.Exporter`). `edge` hears of every event whose cause is known, and of
+    its span id; `rejected` of every rejection, once it is known to which trace it belongs."""
 
     name = "traces"
 
@@ -74,10 +74,15 @@ class Tracing:
         join: Sequence[str],
         max_flow: int,
         redactor: Redactor | None = None,
+        edge: Callable[[Event, Event, int], None] | None = None,
+        rejected: Callable[[Event, int | None], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.backends = list(backends)
-        self._mapper, self._clock = mapper, clock
+        self._mapper, self._clock, self._edge = mapper, clock, edge
+        self._rejected = rejected
+        self._high: dict[Partition, int] = {}
+        """The highest offset that was offered."""
         self._tail = Tail(sampling) if sampling.keep == "tail" else None
         self._bound = bound_of(sampling.ratio or 0.0) if sampling.keep == "ratio" else None
         self._payloads = self._tail is not None and self._tail.query is not None and self._tail.query.needs_payload
@@ -97,12 +102,18 @@ class Tracing:
         """Take a judged batch. Never waits, never raises for what an event holds."""
         if not decoded:
             return
+        if not self.backends:
+            self._watch(decoded)
+            return
         recent, mapper, redactor, bound = self._recent, self._mapper, self._redactor, self._bound
         note, span_of, missing = recent.note, mapper.span, self._missing
         place = mapper.place(decoded[0].event.position)
         log = place.log
         spans: list[Span] = []
         now = self._clock()
+        if decoded[0].event.position.offset <= self._high.get(log, -1):
+            decoded = self._without_known(decoded)
+        self._high[log] = max([self._high.get(log, -1), *(one.event.position.offset for one in decoded[-1:])])
         for one in decoded:
             event, value = one.event, one.record.value
             first = note(event)
@@ -114,12 +125,16 @@ class Tracing:
             cause = None
             if event.causation_id is not None or event.parent_span_id is not None:
                 cause = recent.cause(event)
+                if cause is not None:
+                    self._tell(cause, event)
             trace_id = event.trace_id
             if self._tail is not None or trace_id is None or (cause is None and event.span_id is None):
                 self._hold(one, size, now)
                 continue
             if cause is None and event.causation_id is not None:
                 self._miss(event.causation_id)
+            if event.rejection is not None and self._rejected is not None:
+                self._rejected(event, trace_id)
             if bound is not None and not in_sample(trace_id, bound):
                 self.unsampled += 1
                 continue
@@ -134,6 +149,38 @@ class Tracing:
             spans.append(span_of(shown, size, trace_id, parent=parent, first=first, place=place))
         if spans:
             self._send(spans)
+
+    def _without_known(self, decoded: Sequence[Decoded]) -> Sequence[Decoded]:
+        """A batch that begins with what was offered before. Only a rejection that was not known then comes again; its
+        span was sent, and is not sent twice. Anything else is of a stream that was made anew."""
+        log = decoded[0].event.position.log
+        high = self._high[log]
+        if decoded[0].event.rejection is None:
+            self._high[log] = -1
+            return decoded
+        again = [one.event for one in decoded if one.event.position.offset <= high]
+        self.changed += len(again)
+        if self._rejected is not None:
+            for event in again:
+                self._rejected(event, self.trace_of(event))
+        return [one for one in decoded if one.event.position.offset > high]
+
+    def _watch(self, decoded: Sequence[Decoded]) -> None:
+        """Nothing is sent anywhere: only what is measured counts."""
+        recent = self._recent
+        for one in decoded:
+            event = one.event
+            recent.note(event)
+            if event.rejection is not None and self._rejected is not None:
+                self._rejected(event, event.trace_id)
+            if event.causation_id is not None or event.parent_span_id is not None:
+                cause = recent.cause(event)
+                if cause is not None:
+                    self._tell(cause, event)
+
+    def _tell(self, cause: Event, event: Event) -> None:
+        if self._edge is not None and cause is not event:
+            self._edge(cause, event, self._mapper.span_id_at(event.position))
 
     def remember(self, events: Sequence[Event]) -> None:
         """Events of before the start: nothing is sent of them, but others hang from them."""
@@ -192,6 +239,8 @@ class Tracing:
             self._recent.settle(
                 seen.event, Decision(node.trace_id, None if parent_node is None else parent_node.event, kept)
             )
+            if seen.event.rejection is not None and self._rejected is not None:
+                self._rejected(seen.event, node.trace_id)
             if not kept:
                 self.unsampled += 1
                 continue
@@ -248,7 +297,17 @@ class Tracing:
         """Events that could not wait until their flow was quiet."""
         return self._flows.early
 
+    @property
+    def trouble(self) -> str | None:
+        return next((backend.trouble for backend in self.backends if backend.trouble is not None), None)
+
+    def trace_of(self, event: Event) -> int | None:
+        """The trace that an event's span is, or would be, in; None where its flow is waited for."""
+        return self._trace_of(event, 0) or None
+
     def counts(self) -> tuple[int, int, int]:
+        if not self.backends:
+            return 0, 0, 0
         sent, dropped, failed = zip(*(backend.counts() for backend in self.backends), strict=True)
         return sum(sent), sum(dropped), sum(failed)
 

@@ -42,6 +42,8 @@ class Facts(Protocol):
 
     async def status(self) -> models.ServiceStatus: ...
 
+    async def exposition(self, *, open_metrics: bool) -> str: ...
+
 
 class Holds(Protocol):
     """What is held, and how to go on. Both return how many partitions of the stream were held, and raise Outage and

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -11,7 +12,7 @@ import structlog
 from sidecar.decoding.catalog import Catalog, NeedsSchema
 from sidecar.decoding.judge import Judge
 from sidecar.errors import Outage, TracecarError
-from sidecar.model import Decoded, Partition
+from sidecar.model import Decoded, Event, Partition
 from sidecar.ports import Broker, Index, Lease
 
 log = structlog.get_logger()
@@ -36,8 +37,18 @@ class Coverable(Index, Protocol):
 class Filler:
     """Reads the look-back window of newly assigned partitions into the index."""
 
-    def __init__(self, index: Coverable, judge: Judge, catalog: Catalog, *, lookback: float, max_events: int) -> None:
-        self._index, self._judge, self._catalog = index, judge, catalog
+    def __init__(
+        self,
+        index: Coverable,
+        judge: Judge,
+        catalog: Catalog,
+        *,
+        lookback: float,
+        max_events: int,
+        remember: Callable[[Sequence[Event]], None] = lambda events: None,
+    ) -> None:
+        """`remember` is told of what is filled in, as events of before the start."""
+        self._index, self._judge, self._catalog, self._remember = index, judge, catalog, remember
         self._lookback, self._max_events = lookback, max_events
         self._turn = asyncio.Semaphore(AT_ONCE)
         self._tasks: dict[Partition, asyncio.Task[None]] = {}
@@ -100,7 +111,9 @@ class Filler:
                             await self._catalog.fetch(missing.key)
                         except Outage:
                             self._judge.verdicts(records, decoded, unchecked=True)
-                self._index.add([one.event for one in decoded if one.record.timestamp >= since])
+                events = [one.event for one in decoded if one.record.timestamp >= since]
+                self._index.add(events)
+                self._remember(events)
                 await asyncio.sleep(0)
 
     async def _newest(self, broker: Broker, lease: Lease) -> int | None:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from sidecar.model import Event, Outgoing, Partition, Position, Record, SchemaRef
+from sidecar.model import Decoded, Event, Outgoing, Partition, Position, Record, SchemaRef
 
 # --- broker ---------------------------------------------------------------------------------------------------------
 
@@ -423,16 +423,24 @@ class Index(Protocol):
 # --- exporter -------------------------------------------------------------------------------------------------------
 
 
-class Exporter(Protocol):
-    """Somewhere telemetry goes. Never in the way."""
+class Destination(Protocol):
+    """Somewhere telemetry goes."""
 
     name: str
 
-    def offer(self, events: Sequence[Event]) -> None:
+    @property
+    def trouble(self) -> str | None:
+        """Why the backend does not take what is sent; None where it does, as far as it was tried."""
+
+    def counts(self) -> tuple[int, int, int]:
+        """Sent, dropped and failed so far."""
+
+
+class Exporter(Destination, Protocol):
+    """Makes telemetry of what passes. Never in the way."""
+
+    def offer(self, decoded: Sequence[Decoded]) -> None:
         """Take what fits into a bounded queue, count what does not. Never waits, never raises."""
 
     async def close(self) -> None:
         """Send what is queued, within a few seconds."""
-
-    def counts(self) -> tuple[int, int, int]:
-        """Sent, dropped and failed so far."""

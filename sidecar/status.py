@@ -16,7 +16,7 @@ from sidecar.decoding.catalog import Catalog
 from sidecar.errors import TracecarError
 from sidecar.live import Live
 from sidecar.pipeline import Pipeline
-from sidecar.ports import Exporter, Gap, Index, PartitionStatus
+from sidecar.ports import Destination, Gap, Index, PartitionStatus
 from sidecar.times import rfc3339
 
 FRESH_SECONDS = 1.0
@@ -36,23 +36,33 @@ class Parts(Protocol):
     def index(self) -> Index: ...
 
     @property
-    def exporters(self) -> Sequence[Exporter]: ...
+    def exporters(self) -> Sequence[Destination]: ...
 
     @property
     def pipelines(self) -> Sequence[Pipeline]: ...
 
 
+class Exposition(Protocol):
+    """Writes what is measured."""
+
+    async def exposition(self, *, open_metrics: bool) -> str: ...
+
+
 class Status:
     """The status of one sidecar (`sidecar.answers.Facts`)."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, parts: Parts, metrics: Exposition | None = None) -> None:
+        self._parts, self._metrics = parts, metrics
         self._asked: dict[str, tuple[float, list[PartitionStatus], str | None]] = {}
 
     @property
     def ready(self) -> bool:
         """The brokers are reached; that the API is up, the asker knows."""
         return all(pipeline.reached for pipeline in self._parts.pipelines)
+
+    async def exposition(self, *, open_metrics: bool) -> str:
+        """Everything that is measured, as Prometheus reads it; empty where nothing is."""
+        return "" if self._metrics is None else await self._metrics.exposition(open_metrics=open_metrics)
 
     async def status(self) -> models.ServiceStatus:
         """Everything at once. Never raises for a server that cannot be asked: it is in `trouble` then."""

@@ -3,13 +3,17 @@ that a Redis sidecar never loads the Kafka client."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from sidecar.config import Config
 from sidecar.dead_letters.naming import Naming
 from sidecar.errors import ConfigError, Mistake
 from sidecar.ports import Broker, Registry
+
+if TYPE_CHECKING:
+    from exporters.telemetry import Telemetry
 
 BATCH = 500
 """Records of a batch: some five milliseconds of work."""
@@ -83,6 +87,39 @@ def registry(config: Config) -> Registry | None:
     return None
 
 
+def telemetry(config: Config, sources: Sequence[Source]) -> Telemetry:
+    """What leaves about the events: traces, metrics and logs, as configured. Raises ConfigError."""
+    from exporters.spans import Letters
+    from exporters.telemetry import Telemetry
+    from sidecar.decoding.envelope import BUILT_IN
+    from sidecar.redaction import Redactor
+
+    places = {word: [*getattr(config.envelope, word), *built_in] for word, built_in in BUILT_IN.items()}
+    letters = {
+        source.broker.system: Letters(
+            source.group, source.naming.dead_letter_stream if config.dead_letters.enabled else None
+        )
+        for source in sources
+    }
+    return Telemetry(config, letters, _servers(config), Redactor(config.redact, places))
+
+
+def _servers(config: Config) -> dict[str, tuple[str, int]]:
+    """The address and port of each broker's server, where it has only one."""
+    from urllib.parse import urlsplit
+
+    kafka, redis = config.sources.kafka, config.sources.redis
+    found: dict[str, tuple[str, int]] = {}
+    for system, address, usual in (
+        ("kafka", f"//{kafka.bootstrap_servers}" if kafka is not None else "", 9092),
+        ("redis", redis.url if redis is not None and redis.url.startswith(("redis://", "rediss://")) else "", 6379),
+    ):
+        parts = urlsplit(address)
+        if address and "," not in parts.netloc and parts.hostname:
+            found[system] = parts.hostname, parts.port or usual
+    return found
+
+
 def _refuse_what_is_not_there(config: Config) -> None:
     """Keys of the contract whose function does not exist yet are refused: a silent no-op would be a lie."""
     missing: list[Mistake] = []
@@ -92,7 +129,5 @@ def _refuse_what_is_not_there(config: Config) -> None:
             missing.append(Mistake(path, f"to be left out: {what} is not available in this version", "a value"))
 
     refuse(config.index.redis is not None, "index.redis", "the shared index")
-    refuse(config.exporters.otlp is not None, "exporters.otlp", "the OTLP exporter")
-    refuse(config.exporters.zipkin is not None, "exporters.zipkin", "the Zipkin exporter")
     if missing:
         raise ConfigError(missing)

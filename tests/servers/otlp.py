@@ -154,7 +154,7 @@ class _Service:
     def __init__(self, receiver: Receiver, kind: str) -> None:
         self._receiver, self._kind = receiver, kind
 
-    def Export(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
+    def Export(self, request: Any, context: Any) -> Any:  # gRPC's name
         headers = {name: value for name, value in context.invocation_metadata() if isinstance(value, str)}
         if not self._receiver.take(self._kind, request, headers):
             busy = (self._receiver.refusing or 0) in (429, 502, 503, 504)

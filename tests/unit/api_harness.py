@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from exporters.metrics import Metrics
 from sidecar.answers import Answers
 from sidecar.api import models
 from sidecar.api.client import Client
@@ -28,6 +29,7 @@ from sidecar.delivery import Follower
 from sidecar.errors import Refused
 from sidecar.index.memory import MemoryIndex
 from sidecar.live import Live
+from sidecar.metering import OfStatus
 from sidecar.model import Decoded, Headers, Outgoing, Position, Record
 from sidecar.registry.memory import MemoryRegistry
 from sidecar.wiring import Source
@@ -93,6 +95,7 @@ class Sidecar:
             envelope=self.config.envelope,
             follower=self.follower,
         )
+        self.metrics = Metrics([OfStatus(self.status)])
         self.serving = Serving(self.answers, self.live, self.config)
         self._letters = LetterWriter(self.naming, GROUP, "shop", lambda: time.time_ns() // 1000)
 
@@ -113,6 +116,9 @@ class Sidecar:
             registry=models.RegistryStatus(reachable=self.catalog.reachable, schemas=self.catalog.schemas),
             uptime_s=1.5,
         )
+
+    async def exposition(self, *, open_metrics: bool) -> str:
+        return await self.metrics.exposition(open_metrics=open_metrics)
 
     def _stream(self, name: str) -> models.StreamStatus:
         held = models.Held(since="2026-01-31T12:00:00Z", reason="9 of 10 were rejected") if name in self.held else None

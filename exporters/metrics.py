@@ -1,0 +1,278 @@
+"""What is measured, through OpenTelemetry's metrics API: one set of instruments, which `/metrics` and OTLP both read.
+
+Counters and gauges are observable: they read, when somebody collects, what is counted anyway. What is measured with
+every event or batch goes into histograms of our own (`exporters.latencies`), for the SDK's take too long; they join the
+rest when collected. The SDK is loaded when first needed. Label sets are bounded: streams beyond the first
+`MOST_STREAMS` count together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from time import time_ns
+from typing import TYPE_CHECKING, Any
+
+from exporters import conventions as names
+from exporters.latencies import BOUNDS, OTHER, Labels, Latencies, Series
+from exporters.prometheus import render
+from sidecar.dead_letters.causes import normalised
+from sidecar.instruments import Instrument, Point, Reading, Source
+from sidecar.model import Decoded, Event
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import Metric, MetricsData
+
+MOST_STREAMS = 300
+MOST_SERIES = 2_000
+"""Data points of one counter or gauge."""
+MOST_CAUSES = 2_000
+"""Causes of rejections that are remembered, to know a new one; then all are forgotten."""
+
+
+@dataclass
+class Passed:
+    """Counts of one stream that nobody else keeps."""
+
+    codes: Counter[str] = field(default_factory=Counter)
+    replays: int = 0
+    new_causes: int = 0
+
+
+class Measures:
+    """What is measured as events pass (`instruments` of it, and histograms)."""
+
+    def __init__(self, clock: Callable[[], int] = lambda: time_ns() // 1000) -> None:
+        """`clock`: microseconds since 1970."""
+        self._clock = clock
+        self._passed: dict[tuple[str, str], Passed] = {}
+        self._causes: set[int] = set()
+        self.process = Latencies(
+            "messaging.process.duration",
+            "How long a batch took, from being judged to being shown, indexed and exported.",
+            (names.SYSTEM, names.DESTINATION, names.OPERATION_NAME),
+        )
+        self.edges = Latencies(
+            "tracecar.edge.duration",
+            "From an event being appended to one that it caused being appended.",
+            ("tracecar.from", "tracecar.to"),
+        )
+        self.delivery = Latencies(
+            "tracecar.delivery.duration",
+            "From an event being appended to a consumer group having passed it (as seen every few seconds).",
+            (names.SYSTEM, names.DESTINATION, names.GROUP),
+        )
+
+    def batch(self, decoded: Sequence[Decoded]) -> None:
+        """A batch has passed: everything else was told of it already."""
+        event = decoded[0].event
+        position = event.position
+        labels = (position.system, position.stream, "process")
+        trace = event.trace_id
+        self.process.add(labels, (self._clock() - event.observed_at) / 1e6, trace, event.span_id or 0)
+        rejected = [one.event for one in decoded if one.event.rejection is not None]
+        replays = [one for one in decoded if one.event.replay_of is not None]
+        if not rejected and not replays:
+            return
+        passed = self._of(position.system, position.stream)
+        passed.replays += len(replays)
+        for one in rejected:
+            assert one.rejection is not None
+            passed.codes[one.rejection.code] += 1
+            if self._is_new_cause(one):
+                passed.new_causes += 1
+
+    def edge(self, cause: Event, event: Event, span_id: int) -> None:
+        """An event passed whose cause is known."""
+        labels = (cause.position.stream, event.position.stream)
+        self.edges.add(labels, (event.appended_at - cause.appended_at) / 1e3, event.trace_id, span_id)
+
+    def _of(self, system: str, stream: str) -> Passed:
+        found = self._passed.get((system, stream))
+        if found is None:
+            if len(self._passed) >= MOST_STREAMS:
+                stream = OTHER
+            found = self._passed.setdefault((system, stream), Passed())
+        return found
+
+    def _is_new_cause(self, event: Event) -> bool:
+        """As dead letters have it: stream, code, path and message without what varies, and schema."""
+        rejection = event.rejection
+        assert rejection is not None
+        subject = event.schema.subject if event.schema is not None else None
+        path = rejection.path and rejection.path.partition("[")[0]
+        mark = hash((event.position.stream, rejection.code, path, normalised(rejection.message), subject))
+        if mark in self._causes:
+            return False
+        if len(self._causes) >= MOST_CAUSES:
+            self._causes.clear()
+        self._causes.add(mark)
+        return True
+
+    def instruments(self) -> Sequence[Instrument]:
+        def each(value: Callable[[Passed], float]) -> Reading:
+            return lambda: [
+                (value(passed), {names.SYSTEM: system, names.DESTINATION: stream})
+                for (system, stream), passed in self._passed.items()
+            ]
+
+        def codes() -> Iterator[Point]:
+            for (system, stream), passed in self._passed.items():
+                for code, count in passed.codes.items():
+                    yield count, {names.SYSTEM: system, names.DESTINATION: stream, names.ERROR_TYPE: code}
+
+        return (
+            Instrument("tracecar.rejections", "counter", "Rejections by code.", codes),
+            Instrument("tracecar.replays", "counter", "Replayed events seen.", each(lambda one: one.replays)),
+            Instrument(
+                "tracecar.rejections.new_causes",
+                "counter",
+                "Rejections of a cause that was not there before.",
+                each(lambda one: one.new_causes),
+            ),
+        )
+
+    async def refresh(self) -> None:
+        """Nothing to ask."""
+
+    @property
+    def histograms(self) -> Sequence[Latencies]:
+        """What Prometheus and OTLP get besides."""
+        return self.process, self.edges, self.delivery
+
+
+class Metrics:
+    """All instruments of a sidecar, and who reads them."""
+
+    def __init__(self, sources: Sequence[Source], histograms: Sequence[Latencies] = ()) -> None:
+        self._sources, self._histograms = list(sources), list(histograms)
+        self._reader: Reader | None = None
+        self._started = time_ns()
+        self._turn = asyncio.Lock()
+
+    def add(self, sources: Sequence[Source]) -> None:
+        """Read these as well. Readers that were made before do not."""
+        self._sources += sources
+
+    async def exposition(self, *, open_metrics: bool) -> str:
+        """Everything, for Prometheus."""
+        async with self._turn:
+            if self._reader is None:
+                self._reader = await self.reader(None)
+            return render(await self.collect(self._reader), open_metrics=open_metrics)
+
+    async def reader(self, temporality: Mapping[type, Any] | None) -> Reader:
+        """A reader of its own for one destination. `temporality`: as its exporter prefers it."""
+        # The SDK takes a tenth of a second to load, which is not the event loop's to give.
+        await asyncio.to_thread(_load)
+        return Reader(self, temporality)
+
+    async def collect(self, reader: Reader) -> list[Metric]:
+        for source in self._sources:
+            await source.refresh()
+        return reader.collect()
+
+    # --- what readers are made of
+
+    def instruments(self) -> Iterator[Instrument]:
+        for source in self._sources:
+            yield from source.instruments()
+
+    @property
+    def histograms(self) -> Sequence[Latencies]:
+        return self._histograms
+
+    @property
+    def started(self) -> int:
+        return self._started
+
+
+def _load() -> None:
+    import opentelemetry.sdk.metrics.export  # noqa: F401
+
+
+class Reader:
+    """Collects for one destination: what the SDK has of our instruments, and our own histograms."""
+
+    def __init__(self, metrics: Metrics, temporality: Mapping[type, Any] | None) -> None:
+        from opentelemetry.sdk.metrics import Histogram, MeterProvider
+        from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
+        from opentelemetry.sdk.resources import Resource
+
+        self._metrics = metrics
+        preferred = dict(temporality) if temporality else None
+        self._sdk = InMemoryMetricReader(preferred_temporality=preferred)
+        self._delta = (temporality or {}).get(Histogram) is AggregationTemporality.DELTA
+        self._before: dict[tuple[str, Labels], tuple[list[int], float]] = {}
+        self._since = metrics.started
+        provider = MeterProvider([self._sdk], resource=Resource.get_empty(), shutdown_on_exit=False)
+        meter = provider.get_meter("tracecar")
+        for one in metrics.instruments():
+            make = meter.create_observable_counter if one.kind == "counter" else meter.create_observable_gauge
+            make(one.name, callbacks=[_callback(one.read)], unit=one.unit, description=one.description)
+        self._provider = provider
+
+    def collect(self) -> list[Metric]:
+        data: MetricsData | None = self._sdk.get_metrics_data()
+        found = [
+            metric
+            for resource in (data.resource_metrics if data else ())
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        ]
+        now = time_ns()
+        found += [self._histogram(one, now) for one in self._metrics.histograms if one.series]
+        if self._delta:
+            self._since = now
+        return found
+
+    def _histogram(self, latencies: Latencies, now: int) -> Metric:
+        from opentelemetry.sdk.metrics.export import AggregationTemporality, Histogram, Metric
+
+        points = [self._point(latencies, labels, series, now) for labels, series in latencies.series.items()]
+        temporality = AggregationTemporality.DELTA if self._delta else AggregationTemporality.CUMULATIVE
+        return Metric(latencies.name, latencies.description, "s", Histogram(points, temporality))
+
+    def _point(self, latencies: Latencies, labels: Labels, series: Series, now: int) -> Any:
+        from opentelemetry.sdk.metrics import Exemplar
+        from opentelemetry.sdk.metrics.export import HistogramDataPoint
+
+        counts, total, count = list(series.counts), series.total, series.count
+        exemplars = [one for one in series.exemplars.values() if not self._delta or one[1] > self._since]
+        if self._delta:
+            key = (latencies.name, labels)
+            before, before_total = self._before.get(key, ([0] * len(counts), 0.0))
+            self._before[key] = (counts, total)
+            counts = [mine - theirs for mine, theirs in zip(counts, before, strict=True)]
+            total, count = total - before_total, sum(counts)
+        return HistogramDataPoint(
+            attributes=dict(zip(latencies.names, labels, strict=True)),
+            start_time_unix_nano=self._since,
+            time_unix_nano=now,
+            count=count,
+            sum=total,
+            bucket_counts=counts,
+            explicit_bounds=BOUNDS,
+            min=series.lowest,
+            max=series.highest,
+            exemplars=[Exemplar({}, value, at, span_id, trace_id) for value, at, trace_id, span_id in exemplars],
+        )
+
+    def close(self) -> None:
+        self._provider.shutdown()
+
+
+def _callback(read: Reading) -> Any:
+    from opentelemetry.metrics import Observation
+
+    def observe(options: object) -> list[Observation]:
+        found = []
+        for number, (value, attributes) in enumerate(read()):
+            if number >= MOST_SERIES:
+                break
+            found.append(Observation(value, dict(attributes)))
+        return found
+
+    return observe

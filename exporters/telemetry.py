@@ -1,0 +1,121 @@
+"""Telemetry as a whole: traces, logs and metrics of one sidecar, from what passes to where it goes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from exporters import conventions
+from exporters.metrics import Measures, Metrics
+from exporters.outbox import Bounds, Outbox
+from exporters.sampling import from_environment
+from exporters.spans import Letters, Mapper
+from exporters.tracing import Backend, Tracing
+from sidecar.config import Config, Otlp
+from sidecar.instruments import Source
+from sidecar.model import Decoded, Event
+from sidecar.ports import Destination
+from sidecar.redaction import Redactor
+
+MOST_LOGS = 10_000
+"""Log records that wait."""
+
+
+class Telemetry:
+    """Everything that leaves a sidecar about what it sees (`sidecar.ports.Exporter`). Raises ConfigError where it
+    cannot be made as configured."""
+
+    name = "telemetry"
+
+    def __init__(
+        self,
+        config: Config,
+        letters: dict[str, Letters],
+        servers: dict[str, tuple[str, int]],
+        redactor: Redactor | None = None,
+    ) -> None:
+        from exporters.otlp import signals, wanted
+
+        settings = config.exporters
+        otlp = wanted(settings.otlp)
+        sent = [] if otlp is None else signals(otlp)
+        spelling = conventions.spelling()
+        mapper = Mapper(letters, servers)
+        bounds = Bounds(items=settings.queue)
+        backends: list[Backend] = []
+        if otlp is not None and "traces" in sent:
+            backends.append(_otlp(otlp, config.service, spelling, bounds))
+        if settings.zipkin is not None:
+            from exporters.zipkin import SpanEncoder, ZipkinTransport
+
+            outbox = Outbox("zipkin", ZipkinTransport(settings.zipkin), bounds)
+            backends.append(Backend("zipkin", SpanEncoder(spelling), outbox))
+        self.destinations: list[Destination] = [*backends]
+        self.logs = None
+        if otlp is not None and "logs" in sent:
+            from exporters.otlp import transport
+            from exporters.otlp_logs import RejectionLogs
+
+            outbox = Outbox("otlp.logs", transport(otlp, "logs", config.service), Bounds(items=MOST_LOGS))
+            self.logs = RejectionLogs(outbox, mapper, spelling, redactor)
+            self.destinations.append(self.logs)
+        self.measures = Measures()
+        self.tracing = Tracing(
+            backends,
+            mapper,
+            settings,
+            settings.sampling or from_environment(),
+            join=config.correlation.join,
+            max_flow=config.correlation.max_flow,
+            redactor=redactor,
+            edge=self.measures.edge,
+            rejected=None if self.logs is None else self.logs.rejected,
+        )
+        self.metrics = Metrics([self.measures], self.measures.histograms)
+        self.pushed = None
+        if otlp is not None and "metrics" in sent:
+            from exporters.otlp_metrics import OtlpMetrics
+
+            self.pushed = OtlpMetrics(otlp, self.metrics, config.service)
+            self.destinations.append(self.pushed)
+
+    def measure(self, sources: Sequence[Source]) -> None:
+        """Have these read as well, whenever somebody collects. Before the first collecting."""
+        self.metrics.add(sources)
+
+    def start(self) -> None:
+        """Begin what goes on in the background."""
+        self.tracing.start()
+        if self.pushed is not None:
+            self.pushed.start()
+
+    def offer(self, decoded: Sequence[Decoded]) -> None:
+        if decoded:
+            self.tracing.offer(decoded)
+            self.measures.batch(decoded)
+
+    def remember(self, events: Sequence[Event]) -> None:
+        """Events of before the start, which others may hang from."""
+        self.tracing.remember(events)
+
+    @property
+    def trouble(self) -> str | None:
+        return next((one.trouble for one in self.destinations if one.trouble is not None), None)
+
+    def counts(self) -> tuple[int, int, int]:
+        counts = [one.counts() for one in self.destinations]
+        return sum(one[0] for one in counts), sum(one[1] for one in counts), sum(one[2] for one in counts)
+
+    async def close(self) -> None:
+        await self.tracing.close()
+        closing = [asyncio.to_thread(self.logs.outbox.close)] if self.logs is not None else []
+        await asyncio.gather(*closing)
+        if self.pushed is not None:
+            await self.pushed.close()
+
+
+def _otlp(otlp: Otlp, service: str, spelling: conventions.Spelling, bounds: Bounds) -> Backend:
+    from exporters.otlp import transport
+    from exporters.otlp_spans import SpanEncoder
+
+    return Backend("otlp", SpanEncoder(spelling), Outbox("otlp", transport(otlp, "traces", service), bounds))
