@@ -29,10 +29,11 @@ from sidecar.delivery import Follower
 from sidecar.filling import Filler
 from sidecar.index.memory import MemoryIndex as Index
 from sidecar.live import Live
+from sidecar.metering import OfExporters, OfGroups, OfStatus
 from sidecar.model import Decoded
 from sidecar.outlet import Outlet
 from sidecar.pipeline import Pipeline, micros
-from sidecar.ports import Exporter
+from sidecar.ports import Destination, Exporter
 from sidecar.status import Status
 
 log = structlog.get_logger()
@@ -52,7 +53,7 @@ class Showing:
         self._answers.keep(decoded)
         self._live.publish(decoded)
         for exporter in self._exporters:
-            exporter.offer(events)
+            exporter.offer(decoded)
 
 
 class Service:
@@ -67,11 +68,17 @@ class Service:
         self.catalog = Catalog(wiring.registry(config), require=config.registry.require)
         self._judge = Judge(self.catalog, config.envelope)
         self.live = Live()
+        self.telemetry = wiring.telemetry(config, self._sources)
+        self.exporters: Sequence[Destination] = self.telemetry.destinations
         self._filler = Filler(
-            self.index, self._judge, self.catalog, lookback=float(config.index.lookback), max_events=bound
+            self.index,
+            self._judge,
+            self.catalog,
+            lookback=float(config.index.lookback),
+            max_events=bound,
+            remember=self.telemetry.remember,
         )
-        self.exporters: list[Exporter] = []
-        self.status = Status(self)
+        self.status = Status(self, self.telemetry.metrics)
         self._follower = Follower([source.broker for source in self._sources])
         self.answers = Answers(
             index=self.index,
@@ -85,7 +92,14 @@ class Service:
             envelope=config.envelope,
             follower=self._follower,
         )
-        showing = Showing(self.index, self.live, self.exporters, self.answers)
+        self.telemetry.measure(
+            [
+                OfStatus(self.status.status),
+                OfExporters(self.exporters, self.telemetry.tracing),
+                OfGroups(self._follower, self.index, self.telemetry.measures.delivery.add),
+            ]
+        )
+        showing = Showing(self.index, self.live, [self.telemetry], self.answers)
         self.pipelines = [
             Pipeline(
                 source.broker,
@@ -112,6 +126,7 @@ class Service:
     async def run(self) -> None:
         """Runs until cancelled, then drains and settles. Raises Refused where a server says no for good."""
         await self.serving.start()
+        self.telemetry.start()
         reading = [asyncio.ensure_future(pipeline.run()) for pipeline in self.pipelines]
         self._follower.start()
         try:
@@ -131,8 +146,7 @@ class Service:
         await asyncio.gather(*(pipeline.drain() for pipeline in self.pipelines), return_exceptions=True)
         for pipeline in self.pipelines:
             await pipeline.broker.close()
-        for exporter in self.exporters:
-            await exporter.close()
+        await self.telemetry.close()
         await self.serving.stop()
         await self.catalog.close()
 
