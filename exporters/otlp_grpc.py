@@ -9,9 +9,14 @@ from google.rpc.error_details_pb2 import RetryInfo
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
-from exporters.otlp import _METHODS, Raw, certificates
+from exporters.otlp import Raw, certificates
 from sidecar.config import Otlp
 from sidecar.errors import Outage, Refused
+
+METHODS: dict[Raw, str] = {
+    "traces": "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+    "logs": "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+}
 
 
 def grpc_options(otlp: Otlp) -> dict[str, Any]:
@@ -33,7 +38,7 @@ class GrpcSending:
     def __init__(self, otlp: Otlp, signal: Raw) -> None:
         make: Any = OTLPSpanExporter if signal == "traces" else OTLPLogExporter
         self._exporter = make(**grpc_options(otlp))
-        self._method = _METHODS[signal]
+        self._method = METHODS[signal]
         self._open()
 
     def _open(self) -> None:

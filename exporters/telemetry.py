@@ -53,8 +53,8 @@ class Telemetry:
         self.destinations: list[Destination] = [*backends]
         self.logs = None
         if otlp is not None and "logs" in sent:
-            from exporters.otlp import transport
             from exporters.otlp_logs import RejectionLogs
+            from exporters.otlp_transport import transport
 
             outbox = Outbox("otlp.logs", transport(otlp, "logs", config.service), Bounds(items=MOST_LOGS))
             self.logs = RejectionLogs(outbox, mapper, spelling, redactor)
@@ -115,7 +115,7 @@ class Telemetry:
 
 
 def _otlp(otlp: Otlp, service: str, spelling: conventions.Spelling, bounds: Bounds) -> Backend:
-    from exporters.otlp import transport
     from exporters.otlp_spans import SpanEncoder
+    from exporters.otlp_transport import transport
 
     return Backend("otlp", SpanEncoder(spelling), Outbox("otlp", transport(otlp, "traces", service), bounds))
