@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import heapq
 import re
+import secrets
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 
 from sidecar.correlation.derived import derived
@@ -11,13 +14,16 @@ from sidecar.correlation.flows import draw
 from sidecar.correlation.joining import spelled
 from sidecar.correlation.moments import appended, moment
 from sidecar.correlation.parents import facts
-from sidecar.index.coverage import Covered
+from sidecar.errors import Outage, Refused
 from sidecar.index.packing import bounded
 from sidecar.index.recent import cursor_of, moment_of
+from sidecar.index.redis_beating import Beating
+from sidecar.index.redis_coverage import SharedCoverage
 from sidecar.index.redis_layout import Log, id_hash, offset_bytes, trace_hash, word_hash
 from sidecar.index.redis_newest import newest
 from sidecar.index.redis_reading import Closure, Name, Reading, derived_hash
 from sidecar.index.redis_shards import Shards
+from sidecar.index.redis_sweeping import Sweeper
 from sidecar.index.redis_writing import Writer
 from sidecar.model import Event, Partition, Position
 from sidecar.ports import Coverage, Flow, Node, Page
@@ -44,14 +50,33 @@ class RedisIndex:
         max_events: int = 1_000_000,
         prefix: str = "tracecar",
         patience: float = PATIENCE,
+        member: str | None = None,
     ) -> None:
         self._join, self._max_flow = frozenset(join), max_flow
         self._ttl_ms, self.max_events = ttl_ms, max_events
         self.shards = Shards(parse(url), prefix, "tracecar.index")
         self.writer = Writer(self.shards, ttl_ms)
-        self._covered = Covered()
         self._logs: dict[bytes, Log] = {}
         self._patience = patience
+        self.member = secrets.token_hex(8) if member is None else member
+        """By what this sidecar is known among those that share the index."""
+        self._covered = SharedCoverage()
+        self.beating = Beating(self.shards, self._covered, self.writer.counted, member=self.member, ttl_ms=ttl_ms)
+        self.sweeper = Sweeper(
+            self.shards,
+            self.writer.packer,
+            self._logs,
+            join=self._join,
+            max_flow=max_flow,
+            ttl_ms=ttl_ms,
+            max_events=max_events,
+            member=self.member,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Tell the others of this member from now on, and let go of old flows in turn with them."""
+        self._tasks = [asyncio.ensure_future(self.beating.run()), asyncio.ensure_future(self.sweeper.run())]
 
     def add(self, events: Sequence[Event]) -> None:
         self.writer.add(events)
@@ -65,8 +90,14 @@ class RedisIndex:
         await self.writer.written(self._patience)
 
     async def close(self) -> None:
-        """Write what waits, within some seconds, and let go of the server."""
+        """Write what waits, within some seconds, leave, and let go of the server."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.writer.close()
+        if self._tasks and self.writer.away is None:
+            with contextlib.suppress(Outage, Refused):
+                await self.beating.leave()
         await self.shards.close()
 
     # --- what it covers
@@ -77,14 +108,22 @@ class RedisIndex:
 
     def filling(self, partition: Partition, under_way: bool) -> None:
         """The look-back window of this partition is being read, or no longer."""
-        self._covered.filling(partition, under_way)
+        if under_way:
+            self._covered.filling.add(partition)
+        else:
+            self._covered.filling.discard(partition)
 
     def forget(self, partition: Partition) -> None:
         """The partition is another member's now."""
         self._covered.forget(partition)
 
     def coverage(self) -> Coverage:
-        return self._covered.answer(self.writer.events, 0, 0, None)
+        writer, notes = self.writer, []
+        if writer.away is not None:
+            notes.append(f"the index's server is away, {writer.waiting} events of this sidecar wait for it")
+        if writer.missing:
+            notes.append("events that were read while it was away are not here yet")
+        return self._covered.answer(writer.events, notes)
 
     # --- questions
 

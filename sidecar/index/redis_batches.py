@@ -17,8 +17,6 @@ from sidecar.redis_link.connections import Argument, Command
 
 MOST = 500
 """Events that one batch takes: some milliseconds of the server's time."""
-PLAUSIBLE = 30 * 86_400_000
-"""Milliseconds. An append time older than this, or in the future, says nothing about which flows are the oldest."""
 FARTHEST = 1 << 62
 """Milliseconds: append times beyond are kept as this one, for the seconds are ordered by numbers of 53 bits."""
 UNPACKABLE = (TypeError, ValueError, OverflowError)
@@ -39,8 +37,8 @@ class Shard:
         self.ids: list[bytes] = []
         self.windows: dict[bytes, list[bytes]] = {}
 
-    def arguments(self, ttl_ms: int, word: bytes, *, again: bool) -> list[Argument]:
-        found: list[Argument] = [ttl_ms, int(again), word, len(self.buckets)]
+    def arguments(self, ttl_ms: int, word: bytes) -> list[Argument]:
+        found: list[Argument] = [ttl_ms, word, len(self.buckets)]
         for key, parts in self.buckets.items():
             found += (key, len(parts))
             found += parts
@@ -58,7 +56,7 @@ class Shard:
 class Batch:
     """Some events, as commands in the making. The same batch may be written any number of times."""
 
-    __slots__ = ("again", "count", "logs", "ranges", "seconds", "shards", "sweeps")
+    __slots__ = ("count", "logs", "ranges", "seconds", "shards", "sweeps")
 
     def __init__(self, shards: int) -> None:
         self.shards = [Shard() for _ in range(shards)]
@@ -68,8 +66,6 @@ class Batch:
         self.seconds: set[int] = set()
         self.sweeps: set[int] = set()
         self.count = 0
-        self.again = False
-        """What is in it already shall live on."""
 
     def commands(self, keys: Keys, ttl_ms: int, word: bytes) -> list[tuple[int, Command]]:
         """What to send, each with its shard: NOTE first, then WRITE for every shard that has something."""
@@ -82,16 +78,17 @@ class Batch:
         found: list[tuple[int, Command]] = [(0, ("EVALSHA", NOTE.sha, 1, keys.heads[0], *noted))]
         for number, shard in enumerate(self.shards):
             if shard.buckets or shard.plain or shard.ids or shard.windows:
-                arguments = shard.arguments(ttl_ms, word, again=self.again)
+                arguments = shard.arguments(ttl_ms, word)
                 found.append((number, ("EVALSHA", WRITE.sha, 1, keys.heads[number], *arguments)))
         return found
 
 
 class Packer:
-    """Turns events into batches."""
+    """Turns events into batches. An append time more than `late_ms` before the reading, or in the future, says nothing
+    about which flows are the oldest: clocks are wrong, and a backlog goes in the order of reading."""
 
-    def __init__(self, shards: int) -> None:
-        self._shards = shards
+    def __init__(self, shards: int, late_ms: int) -> None:
+        self._shards, self._late_ms = shards, late_ms
         self._logs: dict[tuple[str, str, int], Log] = {}
         self._known: dict[str, bytes] = {}
         self._words: dict[str, bytes] = {}
@@ -109,7 +106,7 @@ class Packer:
         was not taken."""
         end = min(len(events), start + MOST - batch.count)
         shards, count = batch.shards, self._shards
-        known, words = self._known, self._words
+        known, words, late_ms = self._known, self._words, self._late_ms
         if len(known) > MOST_KNOWN:
             known.clear()
         if len(words) > MOST_KNOWN:
@@ -216,19 +213,22 @@ class Packer:
                 batch.seconds.add(window)
             members.append((appended_at % SECOND).to_bytes(2, "big") + place)
             observed = event.observed_at // 1000
-            if observed - PLAUSIBLE < appended_at <= observed and event.replay_of is None:
+            if observed - late_ms < appended_at <= observed and event.replay_of is None:
                 batch.sweeps.add(window)
             else:
-                self.sweep(batch, observed // SECOND, place)
+                aged = observed // SECOND
+                shards[aged % count].windows.setdefault(b"o%d" % aged, []).append(place)
+                batch.sweeps.add(aged)
         if log is not None:
             _stretch(batch, log, low, high)
         batch.count += end - start
         return end
 
-    def sweep(self, batch: Batch, window: int, place: bytes) -> None:
-        """Eviction shall look at what is at `place` once this second is the oldest."""
-        batch.shards[window % self._shards].windows.setdefault(b"o%d" % window, []).append(place)
-        batch.sweeps.add(window)
+    def second_of(self, event: Event) -> int:
+        """When an event counts as having been, for what goes first."""
+        observed = event.observed_at // 1000
+        plausible = observed - self._late_ms < event.appended_at <= observed and event.replay_of is None
+        return (event.appended_at if plausible else observed) // SECOND
 
 
 def _packed(event: Event) -> bytes:

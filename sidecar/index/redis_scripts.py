@@ -40,11 +40,11 @@ end
 WRITE = Script(
     _START
     + """
--- KEYS: what the shard's keys begin with. ARGV: time to live; 1 where keys shall live on though nothing is new in them;
--- a word for the server to keep; then four lists, each after its length. Buckets: key, number of parts, field and event
--- in turn. Plain sets: key, place. Ids: hash, member. Windows: key, number of places, places.
+-- KEYS: what the shard's keys begin with. ARGV: time to live, a word for the server to keep, then four lists, each
+-- after its length. Buckets: key, number of parts, field and event in turn. Plain sets: key, place. Ids: hash, member.
+-- Windows: key, number of places, places.
 -- Returns the word that is kept, and how many events there are.
-local again, word = number() == 1, ARGV[at]
+local word = ARGV[at]
 at = at + 1
 local new, noted = 0, {}
 for _ = 1, number() do
@@ -56,7 +56,7 @@ for _ = 1, number() do
 end
 for _ = 1, number() do
   local key = p .. ARGV[at]
-  if call('SADD', key, ARGV[at + 1]) == 1 or again then live(key) end
+  if call('SADD', key, ARGV[at + 1]) == 1 then live(key) end
   at = at + 2
 end
 for _ = 1, number() do
@@ -77,8 +77,6 @@ for _ = 1, number() do
         end
       end
     end
-  elseif again then
-    live(key)
   end
 end
 for pair, id in pairs(noted) do
@@ -152,5 +150,50 @@ for _ = 1, number() do
 end
 if gone > 0 and call('DECRBY', p .. 'n', gone) < 0 then call('SET', p .. 'n', 0, 'PX', ttl) end
 return gone
+"""
+)
+
+BEAT = Script(
+    _START
+    + """
+-- In shard 0. ARGV: time to live, milliseconds after which silent members are forgotten, the member, what it says of
+-- itself (empty: it leaves), then two lists: partitions that it covers, each with the append time since when and 1
+-- while that is being filled; partitions that it covers no more. Returns the server's time in milliseconds, the
+-- members and the coverage, each with the time of its last beat in front of it, and what was evicted.
+local clock = call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local stamp = string.format('%015d', now)
+local forget = number()
+local member, says = ARGV[at], ARGV[at + 1]
+at = at + 2
+local m, c = p .. 'm', p .. 'c'
+if says == '' then call('HDEL', m, member) else call('HSET', m, member, stamp .. says) end
+for _ = 1, number() do
+  local partition, since, filling = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
+  at = at + 3
+  local old = call('HGET', c, partition)
+  if old then
+    -- What others covered until after our beginning, we go on with.
+    local before = tonumber(sub(old, 17, 31))
+    if tonumber(sub(old, 1, 15)) >= since and before < since then since = before end
+  end
+  call('HSET', c, partition, stamp .. filling .. string.format('%015d', since) .. member)
+end
+for _ = 1, number() do
+  local old = call('HGET', c, ARGV[at])
+  if old and sub(old, 32) == member then call('HSET', c, ARGV[at], stamp .. '0' .. sub(old, 17, 31)) end
+  at = at + 1
+end
+local members = call('HGETALL', m)
+for n = 1, #members, 2 do
+  if tonumber(sub(members[n + 1], 1, 15)) < now - forget then call('HDEL', m, members[n]) end
+end
+local covered = call('HGETALL', c)
+for n = 1, #covered, 2 do
+  if tonumber(sub(covered[n + 1], 1, 15)) < now - ttl then call('HDEL', c, covered[n]) end
+end
+live(m)
+live(c)
+return {now, members, covered, call('HGETALL', p .. 'x')}
 """
 )

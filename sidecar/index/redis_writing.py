@@ -45,7 +45,7 @@ class Writer:
 
     def __init__(self, shards: Shards, ttl_ms: int) -> None:
         self._shards, self._ttl_ms = shards, 2 * ttl_ms
-        self.packer = Packer(shards.keys.shards)
+        self.packer = Packer(shards.keys.shards, ttl_ms // 2)
         self._queue: deque[Batch] = deque()
         self._open = Batch(shards.keys.shards)
         self._word = secrets.token_hex(8).encode()
@@ -75,6 +75,11 @@ class Writer:
     def waiting(self) -> int:
         return self._added - self._written
 
+    @property
+    def missing(self) -> bool:
+        """Some events found no room and were not handed over to be read again yet."""
+        return bool(self._missed)
+
     def counted(self, shard: int, count: int) -> None:
         self._counts[shard] = count
 
@@ -86,24 +91,6 @@ class Writer:
                 break
             begin = self.packer.take(self._batch(), events, begin)
         self._added += begin
-        self._awake()
-
-    def again(self, events: Sequence[Event], sweeps: Sequence[tuple[int, bytes]]) -> None:
-        """What these events are found by shall live on, and eviction shall look at these places again in these
-        seconds. Waits for nothing: the caller sees to it that there is room."""
-        begin = 0
-        batch = Batch(self._shards.keys.shards)
-        batch.again = True
-        while begin < len(events):
-            begin = self.packer.take(batch, events, begin)
-            if batch.count >= MOST:
-                self._queue.append(batch)
-                batch = Batch(self._shards.keys.shards)
-                batch.again = True
-        for window, place in sweeps:
-            self.packer.sweep(batch, window, place)
-        self._queue.append(batch)
-        self._added += len(events)
         self._awake()
 
     async def written(self, seconds: float) -> None:

@@ -1,0 +1,96 @@
+"""A sidecar's sign of life in the shared index: who is there, what they cover, and how much is held."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from msgspec import Struct
+
+from sidecar.errors import Outage, Refused
+from sidecar.index.redis_coverage import SharedCoverage, field_of
+from sidecar.index.redis_reading import SECONDS
+from sidecar.index.redis_scripts import BEAT
+from sidecar.index.redis_shards import Shards
+from sidecar.model import Partition
+from sidecar.redis_link.connections import Argument, Command
+
+log = structlog.get_logger()
+
+EVERY = 2.0
+"""Seconds between two beats."""
+FORGET_MS = 600_000
+"""Members that were silent for so long are forgotten."""
+_STAMP = 15
+
+
+class Beat(Struct, frozen=True):
+    """What a member last said of itself."""
+
+    member: str
+    age_ms: int
+    """How long ago, by the server's clock."""
+    says: bytes
+
+
+class Beating:
+    """Tells the others, and hears of them."""
+
+    def __init__(
+        self,
+        shards: Shards,
+        coverage: SharedCoverage,
+        counted: Callable[[int, int], None],
+        *,
+        member: str,
+        ttl_ms: int,
+    ) -> None:
+        self._shards, self._coverage, self._counted = shards, coverage, counted
+        self._member, self._ttl_ms = member, ttl_ms
+        self._told: set[Partition] = set()
+        self.says: Callable[[], bytes] = lambda: b"{}"
+        """What this member says of itself."""
+        self.members: list[Beat] = []
+        """All members, this one too, as of the last beat."""
+
+    async def run(self) -> None:
+        """Runs until cancelled."""
+        while True:
+            try:
+                await self.beat()
+            except (Outage, Refused) as error:
+                log.debug("the shared index hears no beat", reason=str(error))
+            await asyncio.sleep(EVERY)
+
+    async def leave(self) -> None:
+        """Be a member no more. Raises Outage, Refused."""
+        await self._tell(b"", {})
+        self._told = set()
+
+    async def beat(self) -> None:
+        """Tell and hear once. Raises Outage, Refused."""
+        await self._tell(self.says(), dict(self._coverage.own))
+
+    async def _tell(self, says: bytes, covered: dict[Partition, int]) -> None:
+        keys, coverage = self._shards.keys, self._coverage
+        arguments: list[Argument] = [2 * self._ttl_ms, FORGET_MS, self._member, says, len(covered)]
+        for partition, since in covered.items():
+            arguments += (field_of(partition), since, int(partition in coverage.filling))
+        left = self._told - covered.keys()
+        arguments += (len(left), *map(field_of, left))
+        commands: list[tuple[int, Command]] = [(0, ("EVALSHA", BEAT.sha, 1, keys.heads[0], *arguments))]
+        commands += [(shard, ("GET", keys.single(b"n", shard))) for shard in range(keys.shards)]
+        (now, members, entries, evicted), *counts = await self._shards.ask(commands, SECONDS)
+        self._told = set(covered)
+        coverage.heard(now, _pairs(entries), _pairs(evicted))
+        self.members = [
+            Beat(name.decode(errors="replace"), max(0, now - int(value[:_STAMP])), value[_STAMP:])
+            for name, value in _pairs(members).items()
+        ]
+        for shard, count in enumerate(counts):
+            self._counted(shard, int(count or 0))
+
+
+def _pairs(flat: list[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))

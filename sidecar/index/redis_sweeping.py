@@ -1,0 +1,211 @@
+"""Letting the oldest flows of the shared index go, whole: those whose latest event is older than the time to live, and
+the oldest of all while there are too many events.
+
+One member does it at a time. It goes through the seconds from the oldest on. A flow of which nothing is younger goes,
+wherever its events are; of any other the events found here are put down for the second of its youngest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Sequence
+from itertools import islice
+from typing import Any
+
+import structlog
+
+from sidecar.errors import Outage, Refused
+from sidecar.index.redis_batches import Batch, Packer
+from sidecar.index.redis_layout import Log
+from sidecar.index.redis_reading import SECONDS, Reading
+from sidecar.index.redis_scripts import DROP
+from sidecar.index.redis_shards import Shards
+from sidecar.model import Event
+from sidecar.redis_link.connections import Argument, Command
+
+log = structlog.get_logger()
+
+EVERY = 1.0
+"""Seconds between two looks."""
+LEASE_MS = 15_000
+"""After so long without a sign of who sweeps, another one does."""
+STEP = 300
+"""Places that are looked at together."""
+
+
+class Sweeper:
+    """Sweeps the index while it is this member's turn."""
+
+    def __init__(
+        self,
+        shards: Shards,
+        packer: Packer,
+        logs: dict[bytes, Log],
+        *,
+        join: Collection[str],
+        max_flow: int,
+        ttl_ms: int,
+        max_events: int,
+        member: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._shards, self._keys, self._packer, self._logs = shards, shards.keys, packer, logs
+        self._join, self._max_flow = join, max_flow
+        self._ttl_ms, self._max_events = ttl_ms, max_events
+        self._member, self._clock = member, clock
+
+    async def run(self) -> None:
+        """Runs until cancelled."""
+        while True:
+            try:
+                await self.sweep()
+            except (Outage, Refused) as error:
+                log.debug("the shared index is not swept", reason=str(error))
+            await asyncio.sleep(EVERY)
+
+    async def sweep(self) -> int:
+        """Let go of what is too old or too much, if it is this member's turn. Returns how many events went. Raises
+        Outage, Refused."""
+        if not await self._turn():
+            return 0
+        gone = 0
+        while (window := await self._due()) is not None:
+            gone += await self._window(window)
+            if not await self._turn():
+                break
+        return gone
+
+    async def _turn(self) -> bool:
+        key = self._keys.single(b"q")
+        (mine,) = await self._ask([(0, ("SET", key, self._member, "NX", "PX", LEASE_MS))])
+        if mine is None:
+            (holder,) = await self._ask([(0, ("GET", key))])
+            if holder != self._member.encode():
+                return False
+            await self._ask([(0, ("PEXPIRE", key, LEASE_MS))])
+        return True
+
+    async def _due(self) -> int | None:
+        """The oldest second, if something of it has to go."""
+        keys = self._keys
+        commands: list[tuple[int, Command]] = [(0, ("ZRANGE", keys.single(b"s"), 0, 0))]
+        commands += [(shard, ("GET", keys.single(b"n", shard))) for shard in range(keys.shards)]
+        oldest, *counts = await self._ask(commands)
+        if not oldest:
+            return None
+        window = int(oldest[0])
+        too_old = (window + 1) * 1000 <= self._clock() * 1000 - self._ttl_ms
+        too_many = sum(int(count or 0) for count in counts) > self._max_events
+        return window if too_old or too_many else None
+
+    async def _window(self, window: int) -> int:
+        keys = self._keys
+        appended, aged = keys.of_window(b"w", window), keys.of_window(b"o", window)
+        found = await self._ask([(appended[0], ("SMEMBERS", appended[1])), (aged[0], ("SMEMBERS", aged[1]))])
+        rest = iter(dict.fromkeys([*(member[2:] for member in found[0]), *found[1]]))
+        gone = 0
+        while places := list(islice(rest, STEP)):
+            gone += await self._some(window, places)
+            if not await self._turn():
+                return gone
+        commands: list[tuple[int, Command]] = [(0, ("ZREM", keys.single(b"s"), window))]
+        if found[1]:
+            commands.append((aged[0], ("SREM", aged[1], *found[1])))
+        await self._ask(commands)
+        late = await self._ask([(appended[0], ("SMEMBERS", appended[1])), (aged[0], ("SCARD", aged[1]))])
+        if late[1] or not set(late[0]) <= set(found[0]):
+            await self._ask([(0, ("ZADD", keys.single(b"s"), window, window))])
+        await self._forget_empty({window})
+        return gone
+
+    async def _some(self, window: int, places: Sequence[bytes]) -> int:
+        reading = Reading(self._shards, self._join, self._max_flow, self._logs)
+        await reading.events(places)
+        by_position = {event.position: place for place in places if (event := reading.event(place)) is not None}
+        closed = await reading.closure([event for place in places if (event := reading.event(place)) is not None])
+        old: list[Event] = []
+        staying: list[Event] = []
+        later: list[tuple[int, bytes]] = []
+        for flow in closed.flows:
+            youngest = max(map(self._packer.second_of, flow))
+            if youngest <= window:
+                old += flow
+                continue
+            here = [event for event in flow if event.position in by_position]
+            staying += here
+            later += [(youngest, by_position[event.position]) for event in here]
+        await self._put_down(staying, later)
+        return await self._drop(old, window)
+
+    async def _put_down(self, events: Sequence[Event], later: Sequence[tuple[int, bytes]]) -> None:
+        """Look at these again later; till then all that they are found by lives on."""
+        keys = self._keys
+        commands: list[tuple[int, Command]] = []
+        for batch in self._batches(events):
+            for number, shard in enumerate(batch.shards):
+                names = {*shard.buckets, *shard.plain[::2], *(b"i" + hash for hash in shard.ids[::2]), *shard.windows}
+                head = keys.heads[number]
+                commands += [(number, ("PEXPIRE", head + name, 2 * self._ttl_ms)) for name in names]
+        for second, place in later:
+            number, key = keys.of_window(b"o", second)
+            commands += [
+                (0, ("ZADD", keys.single(b"s"), second, second)),
+                (number, ("SADD", key, place)),
+                (number, ("PEXPIRE", key, 2 * self._ttl_ms)),
+            ]
+        await self._ask(commands)
+
+    async def _drop(self, events: Sequence[Event], window: int) -> int:
+        keys, gone, seconds = self._keys, 0, set[int]()
+        for batch in self._batches(events):
+            seconds |= batch.seconds
+            commands: list[tuple[int, Command]] = []
+            for number, shard in enumerate(batch.shards):
+                sets: dict[bytes, list[bytes]] = {name: list(members) for name, members in shard.windows.items()}
+                for name, member in zip(shard.plain[::2], shard.plain[1::2], strict=True):
+                    sets.setdefault(name, []).append(member)
+                for hash, member in zip(shard.ids[::2], shard.ids[1::2], strict=True):
+                    sets.setdefault(b"i" + hash, []).append(member)
+                if not sets and not shard.buckets:
+                    continue
+                arguments: list[Argument] = [2 * self._ttl_ms, len(shard.buckets)]
+                for name, parts in shard.buckets.items():
+                    arguments += (name, len(parts) // 2, *parts[::2])
+                arguments.append(len(sets))
+                for name, members in sets.items():
+                    arguments += (name, len(members), *members)
+                commands.append((number, ("EVALSHA", DROP.sha, 1, keys.heads[number], *arguments)))
+            gone += sum(await self._ask(commands))
+        if gone:
+            key = keys.single(b"x")
+            await self._ask(
+                [
+                    (0, ("HINCRBY", key, "evicted", gone)),
+                    (0, ("HSET", key, "horizon", window * 1000 + 999)),
+                    (0, ("PEXPIRE", key, 2 * self._ttl_ms)),
+                ]
+            )
+            await self._forget_empty(seconds - {window})
+        return gone
+
+    async def _forget_empty(self, seconds: Collection[int]) -> None:
+        ordered = sorted(seconds)
+        at = [self._keys.of_window(b"w", second) for second in ordered]
+        counts = await self._ask([(shard, ("EXISTS", key)) for shard, key in at])
+        empty = [second for second, count in zip(ordered, counts, strict=True) if not count]
+        if empty:
+            await self._ask([(0, ("ZREM", self._keys.single(b"z"), *empty))])
+
+    def _batches(self, events: Sequence[Event]) -> list[Batch]:
+        """What stands for these events in each shard."""
+        found: list[Batch] = []
+        begin = 0
+        while begin < len(events):
+            batch = Batch(self._keys.shards)
+            begin = self._packer.take(batch, events, begin)
+            found.append(batch)
+        return found
+
+    async def _ask(self, commands: Sequence[tuple[int, Command]]) -> list[Any]:
+        return await self._shards.ask(commands, SECONDS)

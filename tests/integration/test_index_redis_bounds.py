@@ -1,0 +1,214 @@
+"""What the shared index lets go: the oldest flows, whole, by age and by number; and what its members tell of it."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from sidecar.correlation.flows import flows
+from sidecar.demo.embedded_valkey import EmbeddedValkey
+from sidecar.index.redis import RedisIndex
+from sidecar.model import Event, Partition
+from tests.contracts.index_contract import JOIN, NOW, event, positions
+
+pytestmark = pytest.mark.valkey
+YEARS = 10 * 365 * 86_400_000
+"""Milliseconds: what is from `NOW` is not too old yet."""
+Making = Callable[..., RedisIndex]
+
+
+@pytest.fixture
+async def making(valkey: EmbeddedValkey) -> AsyncIterator[Making]:
+    """Indexes that share one place."""
+    prefix, made = uuid.uuid4().hex, list[RedisIndex]()
+
+    def make(**options: object) -> RedisIndex:
+        options.setdefault("ttl_ms", YEARS)
+        made.append(RedisIndex(valkey.url, join=JOIN, max_flow=10_000, prefix=prefix, patience=30, **options))
+        return made[-1]
+
+    yield make
+    for index in made:
+        await index.close()
+
+
+async def held(index: RedisIndex) -> list[Event]:
+    found, cursor = await index.flows(1_000)
+    assert cursor is None
+    return [node.event for flow in found for node in flow.nodes]
+
+
+def whole(events: list[Event], remaining: list[Event]) -> bool:
+    """No flow of `events` remains in part."""
+    left = {one.position for one in remaining}
+    flow_positions = [set(positions(flow.nodes)) for flow in flows(events, JOIN, 10_000)]
+    return all(flow <= left or not flow & left for flow in flow_positions)
+
+
+def mixture(count: int, flows: int, seed: int = 1) -> list[Event]:
+    """Events a tenth of a second apart, of so many flows, joined by one kind of key or another."""
+    dice = random.Random(seed)
+    found = []
+    for number in range(count):
+        flow = dice.randrange(flows)
+        words = dice.choice([{"trace_id": flow + 1}, {"trace_id": flow + 1, "correlation_id": f"c{flow}"}])
+        if dice.random() < 0.3:
+            words = {"correlation_id": f"c{flow}", "causation_id": f"e{dice.randrange(number + 1)}"}
+        found.append(event(number, dice.choice("abc"), at=number * 100, event_id=f"e{number}", producer="p", **words))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_the_bound_holds_and_whole_flows_go(making, seed):
+    index = making(max_events=200)
+    events = mixture(600, 150, seed)
+    for begin in range(0, 600, 100):
+        index.add(events[begin : begin + 100])
+        await index.written()
+        await index.sweeper.sweep()
+    await index.beating.beat()
+    remaining = await held(index)
+    assert 0 < len(remaining) <= 200
+    covered = index.coverage()
+    assert (covered.events, covered.events + covered.evicted) == (len(remaining), 600)
+    assert covered.since is not None
+
+
+async def test_flows_go_by_their_latest_event(making):
+    index = making(max_events=10)
+    # Four flows in turn, three events each, one a second, and the second one goes on.
+    events = [event(number, at=number * 1000, trace_id=number % 4 + 1) for number in range(12)]
+    events.append(event(12, at=12_000, trace_id=2))
+    index.add(events)
+    await index.written()
+    assert await index.sweeper.sweep() == 3
+    remaining = await held(index)
+    assert whole(events, remaining)
+    assert {one.trace_id for one in remaining} == {2, 3, 4}
+
+
+async def test_flows_go_when_they_are_old_and_living_ones_stay_whole(making):
+    now = NOW / 1000 + 100
+    index = making(ttl_ms=60_000)
+    index.sweeper._clock = lambda: now
+    # The second flow has its first event as early as the other, and a late one.
+    old = [event(number, at=number * 1000, trace_id=1) for number in range(20)]
+    living = [event(number + 100, at=number * 5000, trace_id=2, event_id=f"l{number}") for number in range(20)]
+    index.add([*old, *living])
+    await index.written()
+    assert await index.sweeper.sweep() == 20
+    assert {one.position for one in await held(index)} == {one.position for one in living}
+    assert await index.sweeper.sweep() == 0
+    now += 50
+    assert await index.sweeper.sweep() == 0
+    now += 10
+    assert await index.sweeper.sweep() == 20
+    assert await held(index) == []
+    assert (await index.newest()).nodes == []
+
+
+async def test_nothing_is_left_behind_of_what_went(making, valkey):
+    index = making(max_events=1)
+    index.add(mixture(300, 60))
+    odd = event(9_999, at=-(1 << 50), event_id="odd", observed_at=NOW * 1000)
+    index.add([odd, event(10_000, replay_of="g@memory://a/0/1", observed_at=(NOW + 31_000) * 1000, event_id="r")])
+    await index.written()
+    index.max_events = 0
+    index.sweeper._max_events = 0
+    await index.sweeper.sweep()
+    assert await held(index) == []
+    left = sorted(key[len(index.shards.keys.heads[0]) :][:1] for key in keys_of(valkey, index))
+    # The partitions, the counter, the word, whose turn it was, what was evicted, and who consumed what.
+    assert set(left) <= {b"l", b"n", b"g", b"q", b"x", b"y", b"m", b"c"}
+
+
+def keys_of(valkey: EmbeddedValkey, index: RedisIndex) -> list[bytes]:
+    from redis import Redis
+
+    with Redis(port=valkey.port) as client:
+        return list(client.scan_iter(match=index.shards.keys.heads[0] + b"*", count=1000))
+
+
+async def test_every_key_expires(making, valkey):
+    from redis import Redis
+
+    index = making(ttl_ms=60_000, max_events=250)
+    index.add(mixture(300, 60))
+    index.covering(Partition("memory", "a", 0), NOW)
+    await index.written()
+    await index.sweeper.sweep()
+    await index.beating.beat()
+    with Redis(port=valkey.port) as client:
+        lives = {key: client.pttl(key) for key in keys_of(valkey, index)}
+    assert lives
+    assert {key for key, life in lives.items() if not 0 < life <= 120_000} == set()
+
+
+async def test_one_member_sweeps_at_a_time_and_another_goes_on(making, valkey):
+    from redis import Redis
+
+    first, second = making(max_events=50), making(max_events=50)
+    first.add(mixture(100, 100))
+    await first.written()
+    assert await first.sweeper.sweep() > 0
+    first.add(mixture(200, 100)[100:])
+    await first.written()
+    assert await second.sweeper.sweep() == 0
+    with Redis(port=valkey.port) as client:
+        client.delete(first.shards.keys.single(b"q"))  # as if the first had been silent for long
+    assert await second.sweeper.sweep() > 0
+    assert await first.sweeper.sweep() == 0
+
+
+async def test_what_one_covers_all_know(making):
+    first, second = making(), making()
+    orders, stock = Partition("kafka", "orders", 0), Partition("kafka", "stock", 3)
+    now = time.time_ns() // 1_000_000
+    first.covering(orders, now - 900)
+    first.filling(orders, True)
+    second.covering(stock, now - 500)
+    first.beating.says = lambda: b'{"a": 1}'
+    await first.beating.beat()
+    await second.beating.beat()
+    await first.beating.beat()
+    for index in (first, second):
+        covered = index.coverage()
+        assert (covered.partitions, covered.since, covered.filling) == ([orders, stock], now - 500, True)
+        assert covered.note is None
+        assert {one.member for one in index.beating.members} == {first.member, second.member}
+    assert {one.says for one in second.beating.members} == {b'{"a": 1}', b"{}"}
+
+
+async def test_who_takes_a_partition_over_goes_on_with_what_was_covered(making):
+    first, second = making(), making()
+    orders = Partition("kafka", "orders", 0)
+    now = time.time_ns() // 1_000_000
+    first.covering(orders, now - 5_000_000)
+    await first.beating.beat()
+    first.forget(orders)
+    assert "orders" in (first.coverage().note or "")
+    second.covering(orders, now - 900_000)
+    await second.beating.beat()
+    await first.beating.beat()
+    for index in (first, second):
+        assert index.coverage().partitions == [orders]
+        assert index.coverage().since == now - 5_000_000
+        assert index.coverage().note is None
+    await second.beating.leave()
+    await first.beating.beat()
+    assert [one.member for one in first.beating.members] == [first.member]
+
+
+async def test_a_backlog_is_held_from_its_reading_on(making):
+    now = NOW / 1000 + 1_000_000
+    index = making(ttl_ms=60_000)
+    index.sweeper._clock = lambda: now
+    index.add([event(number, trace_id=1, observed_at=int(now * 1e6)) for number in range(5)])
+    await index.written()
+    assert await index.sweeper.sweep() == 0
+    now += 62
+    assert await index.sweeper.sweep() == 5
