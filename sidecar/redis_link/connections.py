@@ -146,6 +146,8 @@ class Servers:
         except BaseException:
             await link.close()
             raise
+        # The idle ones may have been closed meanwhile, and the list be another.
+        idle = self._idle.setdefault(address, [])
         if link.connected and len(idle) < IDLE_LINKS:
             idle.append(link)
         else:
