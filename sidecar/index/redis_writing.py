@@ -48,7 +48,6 @@ class Writer:
         self.packer = Packer(shards.keys.shards, ttl_ms // 2)
         self._queue: deque[Batch] = deque()
         self._open = Batch(shards.keys.shards)
-        self._word = secrets.token_hex(8).encode()
         self._kept: dict[int, bytes] = {}
         self._counts: dict[int, int] = {}
         self._missed: dict[Partition, Missed] = {}
@@ -160,9 +159,9 @@ class Writer:
             self._went_well()
 
     async def _write(self, batches: Sequence[Batch]) -> None:
-        commands = [
-            command for batch in batches for command in batch.commands(self._shards.keys, self._ttl_ms, self._word)
-        ]
+        # A new word every time: a server that keeps the one that it had was not emptied.
+        word = secrets.token_bytes(8)
+        commands = [command for batch in batches for command in batch.commands(self._shards.keys, self._ttl_ms, word)]
         replies = await self._shards.ask(commands, SECONDS)
         emptied = False
         for (shard, _), reply in zip(commands, replies, strict=True):
