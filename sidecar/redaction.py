@@ -102,6 +102,10 @@ class Redactor:
             changes["record"] = replace(letter.record, key=HIDDEN.encode())
         return replace(letter, **changes)
 
+    def touches(self, path: str) -> bool:
+        """Whether something hidden lies at, above or below this path of a body."""
+        return bool(self._body) and self._related(path)
+
     def rejection(self, rejection: Rejection) -> Rejection:
         message = self.message(rejection.message, rejection.path, rejection.code)
         return rejection if message == rejection.message else replace(rejection, message=message)

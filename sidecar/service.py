@@ -34,6 +34,8 @@ from sidecar.model import Decoded
 from sidecar.outlet import Outlet
 from sidecar.pipeline import Pipeline, micros
 from sidecar.ports import Destination, Exporter
+from sidecar.replaying.assembling import assembled
+from sidecar.replaying.operations import Operations, Source
 from sidecar.status import Status
 
 log = structlog.get_logger()
@@ -59,6 +61,8 @@ class Showing:
 class Service:
     """One sidecar. Make it within a running event loop."""
 
+    operations: Operations
+
     def __init__(self, config: Config) -> None:
         self.config = config
         self.counters = Counters()
@@ -80,17 +84,30 @@ class Service:
         )
         self.status = Status(self, self.telemetry.metrics)
         self._follower = Follower([source.broker for source in self._sources])
+        self._desk = Desk(
+            self._sources, config.dead_letters.replay.attempts, lambda position: self.operations.waits(position)
+        )
         self.answers = Answers(
             index=self.index,
             brokers=[source.broker for source in self._sources],
             judge=self._judge,
             catalog=self.catalog,
-            desk=Desk(self._sources, config.dead_letters.replay.attempts),
+            desk=self._desk,
             facts=self.status,
             holds=self,
             redact=config.redact,
             envelope=config.envelope,
             follower=self._follower,
+        )
+        self.operations = assembled(
+            self._sources,
+            answers=self.answers,
+            desk=self._desk,
+            catalog=self.catalog,
+            follower=self._follower,
+            index=self.index,
+            writer=self._writer,
+            selection=config.dead_letters.replay.selection,
         )
         self.telemetry.measure(
             [
@@ -114,14 +131,16 @@ class Service:
             )
             for source in self._sources
         ]
-        self.serving = Serving(self.answers, self.live, config)
+        self.serving = Serving(self.answers, self.live, self.operations, config)
         self.started = time.monotonic()
 
     def _outlet(self, source: wiring.Source) -> Outlet:
-        dialects = self.config.dead_letters.dialects
-        letters = LetterWriter(source.naming, source.group, self.config.service, micros, dialects)
-        letter = letters.write if self.config.dead_letters.enabled else None
+        letter = self._writer(source).write if self.config.dead_letters.enabled else None
         return Outlet(letter, source.naming, source.gate)
+
+    def _writer(self, source: Source) -> LetterWriter:
+        dialects = self.config.dead_letters.dialects
+        return LetterWriter(source.naming, source.group, self.config.service, micros, dialects)
 
     async def run(self) -> None:
         """Runs until cancelled, then drains and settles. Raises Refused where a server says no for good."""
@@ -129,6 +148,7 @@ class Service:
         self.telemetry.start()
         reading = [asyncio.ensure_future(pipeline.run()) for pipeline in self.pipelines]
         self._follower.start()
+        self.operations.start()
         try:
             await asyncio.wait(reading, return_when=asyncio.FIRST_EXCEPTION)
             for done in reading:
@@ -138,6 +158,7 @@ class Service:
             await self._stop(reading)
 
     async def _stop(self, reading: Sequence[asyncio.Task[None]]) -> None:
+        await self.operations.close()
         await self._follower.close()
         for task in reading:
             task.cancel()

@@ -22,6 +22,7 @@ import msgspec
 from httpx_sse import EventSource, ServerSentEvent, SSEError
 
 from sidecar.api import models
+from sidecar.api.acting_client import ActingClient, content, split_lines
 
 A = TypeVar("A")
 
@@ -76,11 +77,17 @@ class Waiting(msgspec.Struct, frozen=True):
     seconds: float
 
 
+class _Broken(msgspec.Struct):
+    """The last line of an answer that broke off."""
+
+    problem: models.Problem
+
+
 LiveItem = models.Event | models.Dropped | Connected | Waiting
 ScanItem = models.Event | models.Progress | models.End
 
 
-class Client:
+class Client(ActingClient):
     """Asks one sidecar. An async context manager; every method raises ClientError."""
 
     def __init__(
@@ -235,7 +242,24 @@ class Client:
         except (httpx.HTTPError, SSEError) as error:
             raise Unreachable(self._no_answer(error)) from None
 
+    async def _export(self, path: str, parameters: Mapping[str, Any]) -> AsyncIterator[bytes]:
+        try:
+            async with self._http.stream("GET", path, params=_present(parameters), timeout=READING) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    raise _refusal(response)
+                async for line in split_lines(response):
+                    if line.startswith(b'{"problem":'):
+                        raise _error(_decoded(line, _Broken).problem)
+                    yield line
+        except httpx.HTTPError as error:
+            raise Unreachable(self._no_answer(error)) from None
+
     # --- asking
+
+    async def _send(self, method: str, path: str, kind: type[A], body: object | bytes | None = None) -> A:
+        data, headers = content(body)
+        return await self._ask(method, path, kind, None, READING, data, headers)
 
     async def _get(
         self,
@@ -253,9 +277,14 @@ class Client:
         kind: type[A],
         parameters: Mapping[str, Any] | None = None,
         timeout: httpx.Timeout = TIMEOUT,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> A:
+        parameters = _present(parameters) if parameters else None
         try:
-            response = await self._http.request(method, path, params=_present(parameters or {}), timeout=timeout)
+            response = await self._http.request(
+                method, path, params=parameters, timeout=timeout, content=body, headers=headers
+            )
         except httpx.HTTPError as error:
             raise Unreachable(self._no_answer(error)) from None
         except httpx.InvalidURL as error:

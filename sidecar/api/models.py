@@ -163,6 +163,33 @@ class Aggregate(Answer, kw_only=True):
     coverage: Coverage
 
 
+class Change(Answer, kw_only=True):
+    """One difference that an edit made; what may not be shown is masked."""
+
+    path: str
+    before: Any
+    after: Any
+    what: str
+    """changed, added or removed."""
+
+
+class Deed(Answer, kw_only=True):
+    """One thing that was done with a dead letter."""
+
+    act: str
+    """replayed, discarded, restored, reported or imported."""
+    at: str | None
+    by: str
+    """The name of the token."""
+    address: str | None
+    why: str | None
+    replay: str | None
+    to: str | None
+    group: str | None
+    attempt: int | None
+    edit: list[Change]
+
+
 class DeadLetter(Answer, kw_only=True):
     id: str
     position: str
@@ -187,6 +214,15 @@ class DeadLetter(Answer, kw_only=True):
     service: str | None = None
     replay_of: str | None = None
     omitted: list[str] = []
+    replays: int = 0
+    """How often its record was replayed before it failed this time."""
+    returned_as: str | None = None
+    """The letter of its next life, where it was replayed and failed again."""
+    expires_at: str | None = None
+    """When retention will take it; null: never, or nobody says."""
+    history: list[Deed] | UnsetType = UNSET
+    """What was done with it, the oldest first; where one letter is asked for."""
+    stacktrace: str | UnsetType | None = UNSET
     """Parts that the broker would not take; they are still at the origin."""
     key: str | UnsetType | None = UNSET
     headers: list[Header] | UnsetType = UNSET
@@ -219,6 +255,8 @@ class Cause(Answer, kw_only=True):
     """The first few of them."""
     groups: list[str]
     dialects: list[str]
+    states: dict[str, int]
+    """What became of its letters, and of how many."""
     latest: str
     """The id of the latest letter."""
 

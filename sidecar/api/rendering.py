@@ -11,6 +11,7 @@ from sidecar import ports
 from sidecar.api import models
 from sidecar.api.plain import octets, plain, text
 from sidecar.dead_letters.causes import Cause
+from sidecar.dead_letters.entries import Change, Deed
 from sidecar.dead_letters.merging import Letters
 from sidecar.model import Decoded, Headers, Rejection, SchemaRef
 from sidecar.payloads import Payload
@@ -177,8 +178,13 @@ class Rendering:
             service=_text(letter.service),
             replay_of=_text(letter.replay_of),
             omitted=list(letter.omitted),
+            replays=letter.replays,
+            returned_as=_text(letters.returned_as),
+            expires_at=_millis(letters.expires_at),
         )
         if payload is not None:
+            shown.history = [] if letters.entry is None else [deed(one) for one in letters.entry.deeds]
+            shown.stacktrace = None if self.redactor.active else _text(letter.stacktrace)
             shown.headers, shown.body, shown.payload_note = self._payload(payload)
             if payload.decoded is not None:
                 shown.key = _text(self.redactor.event(payload.decoded.event).key)
@@ -206,8 +212,28 @@ class Rendering:
             some_aggregates=[] if hidden else [text(aggregate) for aggregate in cause.some_aggregates],
             groups=[text(group) for group in cause.groups],
             dialects=cause.dialects,
+            states={state: count for state, count in cause.states.items() if count},
             latest=text(letter.id),
         )
+
+
+def deed(one: Deed) -> models.Deed:
+    return models.Deed(
+        act=one.act,
+        at=rfc3339(one.at),
+        by=text(one.by),
+        address=one.address,
+        why=_text(one.why),
+        replay=one.replay,
+        to=_text(one.to),
+        group=_text(one.group),
+        attempt=one.attempt,
+        edit=[change(each) for each in one.edit],
+    )
+
+
+def change(one: Change) -> models.Change:
+    return models.Change(path=text(one.path), before=plain(one.before), after=plain(one.after), what=one.what)
 
 
 def worst(statuses: Sequence[str]) -> str:

@@ -18,9 +18,10 @@ from sidecar.answers import Answers, Facts
 from sidecar.api.auth import Tokens
 from sidecar.api.edge import Edge
 from sidecar.api.problems import HANDLERS
-from sidecar.api.routes import acting, probes, reading, streaming
+from sidecar.api.routes import acting, probes, reading, replaying, streaming
 from sidecar.api.routes.parameters import role_is_enough
 from sidecar.live import Live
+from sidecar.replaying.acting import Acting
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -29,9 +30,14 @@ LARGEST_BODY = 1 << 20
 """Bytes of a request's body."""
 
 
-def build(answers: Answers, live: Live, tokens: Tokens, *, loopback: bool) -> ASGI3Application:
+def build(answers: Answers, live: Live, operations: Acting, tokens: Tokens, *, loopback: bool) -> ASGI3Application:
     """The whole API. `loopback`: it listens there, and answers nobody who calls it by another name."""
-    guarded = [*reading.routes(answers), *acting.routes(answers), *streaming.routes(answers, live)]
+    guarded = [
+        *reading.routes(answers),
+        *acting.routes(answers),
+        *replaying.routes(operations, answers.redactor),
+        *streaming.routes(answers, live),
+    ]
     description = OpenAPIConfig(
         title="Tracecar",
         version=version("tracecar"),

@@ -17,6 +17,7 @@ from sidecar.api.server import build, build_probes
 from sidecar.config import Config
 from sidecar.errors import Refused
 from sidecar.live import Live
+from sidecar.replaying.acting import Acting
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -108,14 +109,14 @@ def is_loopback(host: str) -> bool:
 class Serving:
     """The API and, where configured, the listener for probes."""
 
-    def __init__(self, answers: Answers, live: Live, config: Config) -> None:
-        self._answers, self._live, self._config = answers, live, config
+    def __init__(self, answers: Answers, live: Live, acting: Acting, config: Config) -> None:
+        self._answers, self._live, self._acting, self._config = answers, live, acting, config
         self._listeners: list[Listener] = []
 
     async def start(self) -> None:
         """Returns once all listen. Raises Refused where an address or the token file cannot be used."""
         api, health = self._config.api, self._config.health
-        app = build(self._answers, self._live, tokens(api), loopback=is_loopback(api.host))
+        app = build(self._answers, self._live, self._acting, tokens(api), loopback=is_loopback(api.host))
         self._listeners.append(Listener(app, api.host, api.port, "api"))
         if health.port is not None:
             probes = build_probes(self._answers.facts, loopback=is_loopback(health.host))

@@ -78,8 +78,8 @@ class Acting(Protocol):
     async def cancel(self, id: str, who: Who) -> Job:
         """What was not sent stays open."""
 
-    async def discard(self, ids: Sequence[str], reason: str, who: Who) -> list[Outcome]:
-        """Set letters aside. Deletes nothing."""
+    async def discard(self, ids: Sequence[str], reason: str, who: Who, query: str = "") -> list[Outcome]:
+        """Set letters aside: these, or all open ones that match. Deletes nothing."""
 
     async def restore(self, ids: Sequence[str], who: Who) -> list[Outcome]:
         """Undo `discard`."""

@@ -13,14 +13,14 @@ import structlog
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from sidecar.dead_letters import reading
 from sidecar.dead_letters.desk import Desk
 from sidecar.dead_letters.desk import Wish as Wanted
 from sidecar.dead_letters.entries import Who
-from sidecar.dead_letters.naming import Naming
 from sidecar.delivery import Follower
 from sidecar.errors import Outage, Refused, Unknown
 from sidecar.model import Position, Record
-from sidecar.ports import Broker, Ledger
+from sidecar.ports import Ledger
 from sidecar.replaying.acting import ExportedLetter, ReportedFailure
 from sidecar.replaying.exporting import Exporting
 from sidecar.replaying.jobs import Held, Jobs, Ref
@@ -47,14 +47,8 @@ MAY: dict[str, tuple[JobState, ...]] = {
 """From which states a person may bring a job to this one."""
 
 
-class Source(Protocol):
+class Source(reading.Source, Protocol):
     """A broker, the names that go with it, and the sidecars' group on it."""
-
-    @property
-    def broker(self) -> Broker: ...
-
-    @property
-    def naming(self) -> Naming: ...
 
     @property
     def group(self) -> str: ...
@@ -295,7 +289,10 @@ class Operations:
 
     # --- letters
 
-    async def discard(self, ids: Sequence[str], reason: str, who: Who) -> list[Outcome]:
+    async def discard(self, ids: Sequence[str], reason: str, who: Who, query: str = "") -> list[Outcome]:
+        if query:
+            found = await select(self._desk, self._queries.wanted(query), (), force=False, most=self._most)
+            ids = [*ids, *(one.letter.id for one in found.candidates)]
         return await self._set_aside(ids, "discarded", reason, who)
 
     async def restore(self, ids: Sequence[str], who: Who) -> list[Outcome]:

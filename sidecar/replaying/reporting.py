@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from sidecar.dead_letters.dialects import tracecar
 from sidecar.dead_letters.entries import Deed, Who, begun, encode, home, keys
 from sidecar.dead_letters.letter import LetterWriter, lighter
-from sidecar.dead_letters.naming import Naming
+from sidecar.dead_letters.reading import Source
 from sidecar.errors import Refused, TooLarge, Unknown
 from sidecar.model import Outgoing, Position, Record, Rejection
-from sidecar.ports import Act, Broker, Entry
+from sidecar.ports import Act, Entry
 from sidecar.replaying.acting import ReportedFailure
 from sidecar.replaying.checking import Opening
 from sidecar.replaying.sending import InSight
@@ -26,16 +25,6 @@ from sidecar.replaying.wishes import Reported
 MAX_STACKTRACE = 8_000
 """Characters of a stack trace that are kept: its beginning and its end."""
 MAX_TEXT = 1_900
-
-
-class Source(Protocol):
-    """A broker and what its dead-letter streams are called."""
-
-    @property
-    def broker(self) -> Broker: ...
-
-    @property
-    def naming(self) -> Naming: ...
 
 
 class Reporting:

@@ -32,6 +32,8 @@ from sidecar.live import Live
 from sidecar.metering import OfStatus
 from sidecar.model import Decoded, Headers, Outgoing, Position, Record
 from sidecar.registry.memory import MemoryRegistry
+from sidecar.replaying.assembling import assembled
+from sidecar.replaying.operations import Operations
 from sidecar.wiring import Source
 
 OPERATOR, READER, REPORTER = "operators-token-0123456789", "readers-token-0123456789", "reporters-token-0123456789"
@@ -54,6 +56,8 @@ SCHEMA = json.dumps(
 
 class Sidecar:
     """What the API is built over, with the status and the holds of a sidecar that a test decides on."""
+
+    operations: Operations
 
     def __init__(self, token_file: Path, *, redact: Sequence[str] = (), probes: bool = False, port: int = 0) -> None:
         self.config = Config(
@@ -83,12 +87,14 @@ class Sidecar:
         self.held: dict[str, int] = {}
         self.asked: list[tuple[str, str]] = []
         self.follower = Follower([self.broker])
+        source = Source(self.broker, GROUP, self.naming)
+        self.desk = Desk([source], 5, lambda position: self.operations.waits(position))
         self.answers = Answers(
             index=self.index,
             brokers=[self.broker],
             judge=self.judge,
             catalog=self.catalog,
-            desk=Desk([Source(self.broker, GROUP, self.naming)]),
+            desk=self.desk,
             facts=self,
             holds=self,
             redact=redact,
@@ -96,8 +102,18 @@ class Sidecar:
             follower=self.follower,
         )
         self.metrics = Metrics([OfStatus(self.status)])
-        self.serving = Serving(self.answers, self.live, self.config)
         self._letters = LetterWriter(self.naming, GROUP, "shop", lambda: time.time_ns() // 1000)
+        self.operations = assembled(
+            [source],
+            answers=self.answers,
+            desk=self.desk,
+            catalog=self.catalog,
+            follower=self.follower,
+            index=self.index,
+            writer=lambda source: self._letters,
+            selection=1_000,
+        )
+        self.serving = Serving(self.answers, self.live, self.operations, self.config)
 
     # --- sidecar.answers.Facts
 
@@ -188,6 +204,7 @@ async def serving(
     try:
         yield sidecar
     finally:
+        await sidecar.operations.close()
         await sidecar.serving.stop()
         await sidecar.broker.close()
         await sidecar.catalog.close()

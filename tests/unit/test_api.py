@@ -33,7 +33,7 @@ DEAD_LETTER = {
 }  # fmt: skip
 CAUSE = {
     "cause", "stream", "stage", "code", "message", "path", "type", "schema", "count", "first_seen", "last_seen",
-    "oldest_age_s", "rate", "aggregates", "some_aggregates", "groups", "dialects", "latest",
+    "oldest_age_s", "rate", "aggregates", "some_aggregates", "groups", "dialects", "states", "latest",
 }  # fmt: skip
 STATUS = {
     "service", "version", "ready", "filling", "streams", "index", "exporters", "registry", "uptime_s",

@@ -29,7 +29,9 @@ async def test_a_scan_keeps_to_times_and_bounds(tmp_path: Path) -> None:
         payloads = sidecar.answers.payloads
 
         async def found(wish: Scan, reach: Reach) -> int:
-            parts = [part async for part in scan([sidecar.broker], payloads, wish, reach, sidecar.answers._in_our_sight)]
+            parts = [
+                part async for part in scan([sidecar.broker], payloads, wish, reach, sidecar.answers._in_our_sight)
+            ]
             return sum(len(part.decoded) for part in parts)
 
         reach = Reach()

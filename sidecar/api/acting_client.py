@@ -1,0 +1,99 @@
+"""The part of the API's client that acts: replays, discarding, exports, imports, reports."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from sidecar.api import replay_models as models
+
+A = TypeVar("A")
+_encode = msgspec.json.Encoder().encode
+
+
+class ActingClient:
+    """What `sidecar.api.client.Client` does beside looking. Every method raises ClientError."""
+
+    async def _send(self, method: str, path: str, kind: type[A], body: object | bytes | None = None) -> A:
+        raise NotImplementedError
+
+    def _export(self, path: str, parameters: Mapping[str, Any]) -> AsyncIterator[bytes]:
+        raise NotImplementedError
+
+    # --- replays
+
+    async def plan(self, request: models.ReplayRequest) -> models.Plan:
+        """A dry run."""
+        return await self._send("POST", "/v1/replays", models.Plan, msgspec.structs.replace(request, dry_run=True))
+
+    async def replay(self, request: models.ReplayRequest) -> models.Replay:
+        """Begin; returns at once."""
+        return await self._send("POST", "/v1/replays", models.Replay, msgspec.structs.replace(request, dry_run=False))
+
+    async def replays(self, limit: int = 100) -> list[models.Replay]:
+        """Newest first."""
+        return (await self._send("GET", f"/v1/replays?limit={limit}", models.ReplayPage)).items
+
+    async def replay_job(self, id: str) -> models.Replay:
+        return await self._send("GET", f"/v1/replays/{_segment(id)}", models.Replay)
+
+    async def pause_replay(self, id: str) -> models.Replay:
+        return await self._send("POST", f"/v1/replays/{_segment(id)}/pause", models.Replay)
+
+    async def resume_replay(self, id: str) -> models.Replay:
+        return await self._send("POST", f"/v1/replays/{_segment(id)}/resume", models.Replay)
+
+    async def cancel_replay(self, id: str) -> models.Replay:
+        return await self._send("POST", f"/v1/replays/{_segment(id)}/cancel", models.Replay)
+
+    # --- letters
+
+    async def discard(self, ids: Sequence[str], reason: str, query: str = "") -> list[models.Outcome]:
+        body = models.DiscardRequest(ids=list(ids), reason=reason, query=query)
+        return (await self._send("POST", "/v1/dead-letters/discard", models.OutcomePage, body)).items
+
+    async def restore(self, ids: Sequence[str]) -> list[models.Outcome]:
+        body = models.RestoreRequest(ids=list(ids))
+        return (await self._send("POST", "/v1/dead-letters/restore", models.OutcomePage, body)).items
+
+    async def export(self, query: str = "", limit: int = 0) -> AsyncIterator[bytes]:
+        """Lines, without their ends: `Exported` as JSON each."""
+        async for line in self._export("/v1/dead-letters/export", {"query": query, "limit": limit}):
+            yield line
+
+    async def take_in(self, lines: Sequence[bytes]) -> list[models.Outcome]:
+        """Exported lines, a few thousand at a time."""
+        return (await self._send("POST", "/v1/dead-letters/import", models.OutcomePage, b"\n".join(lines))).items
+
+    async def report(self, failure: models.FailureRequest) -> models.FailureAnswer:
+        """Hand over an event that could not be processed."""
+        return await self._send("POST", "/v1/failures", models.FailureAnswer, failure)
+
+
+def content(body: object | bytes | None) -> tuple[bytes | None, dict[str, str]]:
+    """A request's body, and the header that says what it is."""
+    if body is None:
+        return None, {}
+    if isinstance(body, bytes):
+        return body, {"Content-Type": "application/x-ndjson"}
+    return _encode(body), {"Content-Type": "application/json"}
+
+
+async def split_lines(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The lines of a response, however it is cut."""
+    rest = b""
+    async for part in response.aiter_bytes():
+        *lines, rest = (rest + part).split(b"\n")
+        for line in lines:
+            if line:
+                yield line
+    if rest:
+        yield rest
+
+
+def _segment(id: str) -> str:
+    return quote(id.encode("utf-8", "surrogateescape"), safe="")

@@ -1,0 +1,221 @@
+"""What is asked for and answered where something is done with dead letters: JSON as the contract has it, and more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import UNSET, Struct, UnsetType, field
+
+from sidecar.api.models import Answer, Change
+
+MOST_IDS = 10_000
+"""Dead letters that one request names."""
+
+
+class Request(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a client sends: a name that nobody knows is refused, for it would be left out silently."""
+
+
+class EditRequest(Request, kw_only=True):
+    """How bodies are changed before they are sent."""
+
+    set: dict[str, Any] = {}
+    """JSON values by path, such as `data.items[2].qty`."""
+    remove: list[str] = []
+    body: Any | UnsetType = UNSET
+    """A whole new body, for one letter."""
+
+
+class RangeRequest(Request, kw_only=True):
+    """Events of a stream, instead of dead letters."""
+
+    stream: str
+    since: str | None = field(default=None, name="from")
+    """A time (RFC 3339), or a length of time back from now (15m)."""
+    until: str | None = field(default=None, name="to")
+    into_itself: bool = False
+    confirmed: int | None = None
+
+
+class ReplayRequest(Request, kw_only=True):
+    """What to publish again. Without query, ids and range: every dead letter that is open."""
+
+    query: str = ""
+    ids: list[str] = []
+    range: RangeRequest | None = None
+    to: str | None = None
+    group: str | None = None
+    rate: float | None = None
+    batch_growth: bool = False
+    force: bool = False
+    again: bool = False
+    edit: EditRequest | None = None
+    comment: str | None = None
+    dry_run: bool = False
+
+
+class DiscardRequest(Request, kw_only=True):
+    ids: list[str] = []
+    query: str = ""
+    """All open ones that match, instead of ids."""
+    reason: str
+
+
+class RestoreRequest(Request, kw_only=True):
+    ids: list[str]
+
+
+class FailureError(Request, kw_only=True):
+    type: str
+    message: str = ""
+    stacktrace: str | None = None
+
+
+class FailureRecord(Request, kw_only=True):
+    """A record that lies nowhere; bytes as base64."""
+
+    stream: str
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: list[tuple[str, bytes | None]] = []
+    timestamp: int | None = None
+    """Milliseconds since 1970."""
+
+
+class FailureRequest(Request, kw_only=True):
+    """An event that a service could not process."""
+
+    group: str
+    position: str | None = None
+    record: FailureRecord | None = None
+    error: FailureError
+    attempts: int = 1
+
+
+class FailureAnswer(Answer, kw_only=True):
+    id: str
+    """The dead letter's."""
+    position: str | None
+    """Where it lies; null where an earlier report wrote it."""
+    created: bool
+
+
+class ReplayFailure(Answer, kw_only=True):
+    id: str
+    why: str
+
+
+class Replay(Answer, kw_only=True):
+    """A replay job."""
+
+    id: str
+    state: str
+    """running, paused, done, cancelled or failed."""
+    query: str | None
+    to: str | None
+    selected: int
+    published: int
+    skipped: int
+    failed: int
+    returned: int
+    """How many failed again so far."""
+    started_at: str | None
+    ended_at: str | None
+    ids: int = 0
+    """How many letters were named."""
+    range: dict[str, Any] | None = None
+    group: str | None = None
+    rate: float | None = None
+    batch_growth: bool = False
+    batch: int = 0
+    """The size of the current batch, where they grow."""
+    force: bool = False
+    again: bool = False
+    edit: dict[str, Any] | None = None
+    comment: str | None = None
+    by: str
+    address: str | None = None
+    changed_at: str | None = None
+    changed_by: str | None = None
+    """Who paused, resumed or cancelled it."""
+    reasons: dict[str, int] = {}
+    """Why letters were skipped, and how many."""
+    failures: list[ReplayFailure] = []
+    """The first that failed."""
+    note: str | None = None
+    """Why it is paused, waiting or failed, and what to do."""
+    warnings: list[str] = []
+    system: str
+
+
+class ReplayPage(Answer, kw_only=True):
+    items: list[Replay]
+    cursor: str | None = None
+
+
+class Receiver(Answer, kw_only=True):
+    group: str
+    stream: str
+    lag: int | None
+    passed: int
+    not_passed: int
+    unknown: int
+
+
+class Target(Answer, kw_only=True):
+    stream: str
+    count: int
+    exists: bool
+
+
+class Check(Answer, kw_only=True):
+    code: str
+    message: str
+    path: str | None
+    count: int
+    example: str
+
+
+class Plan(Answer, kw_only=True):
+    """A dry run: what would happen now."""
+
+    selected: int
+    sendable: int
+    skipped: dict[str, int]
+    targets: list[Target]
+    receivers: list[Receiver]
+    passes: int
+    fails: list[Check]
+    looked_at: int
+    warnings: list[str]
+    changes: list[Change]
+
+
+class Outcome(Answer, kw_only=True):
+    """What became of one letter."""
+
+    id: str
+    done: bool
+    state: str
+    why: str | None = None
+
+
+class OutcomePage(Answer, kw_only=True):
+    items: list[Outcome]
+
+
+class Exported(Answer, kw_only=True):
+    """A dead letter with exact bytes, as base64."""
+
+    id: str
+    position: str
+    stream: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+    timestamp: int
+    value_at: int = 0
+    hidden: list[str] = []
+    """Parts that are left out because they may not be shown; such a letter cannot be imported."""
+    state: str = "open"

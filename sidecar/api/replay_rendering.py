@@ -1,0 +1,246 @@
+"""From what is asked for to what is done, and from what was done to JSON: redacted on the way out."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from litestar.exceptions import ValidationException
+from msgspec import UNSET
+
+from sidecar.api import replay_models as models
+from sidecar.api.plain import plain, text
+from sidecar.api.rendering import change
+from sidecar.errors import Unknown
+from sidecar.model import Position
+from sidecar.query.matching import milliseconds
+from sidecar.redaction import HIDDEN, Redactor
+from sidecar.replaying.acting import ExportedLetter, FailedRecord, ReportedFailure
+from sidecar.replaying.wishes import Edit, Job, Outcome, Plan, Range, Wish
+from sidecar.times import rfc3339
+
+LONGEST = 4_000
+"""Characters of names, comments and reasons."""
+
+
+def wrong(where: str, expected: str, found: object) -> ValidationException:
+    return ValidationException(f"{where}: expected {expected}, found {str(found)[:200]!r}")
+
+
+def wish(request: models.ReplayRequest) -> Wish:
+    """Raises ValidationException, with what was expected."""
+    if len(request.ids) > models.MOST_IDS:
+        raise wrong("ids", f"at most {models.MOST_IDS}", len(request.ids))
+    for name, value in (("to", request.to), ("group", request.group), ("comment", request.comment)):
+        if value is not None and not 0 < len(value) <= LONGEST:
+            raise wrong(name, f"1 to {LONGEST} characters", value)
+    if request.rate is not None and not 0 < request.rate < 1e9:
+        raise wrong("rate", "records a second, more than 0", request.rate)
+    edit = request.edit
+    return Wish(
+        query=request.query,
+        ids=tuple(dict.fromkeys(request.ids)),
+        range=None if request.range is None else _range(request.range),
+        to=request.to,
+        group=request.group,
+        rate=request.rate,
+        growth=request.batch_growth,
+        force=request.force,
+        again=request.again,
+        edit=Edit() if edit is None else Edit(set=edit.set, remove=tuple(edit.remove), body=edit.body),
+        comment=request.comment,
+    )
+
+
+def _range(request: models.RangeRequest) -> Range:
+    now = time.time_ns() // 1_000_000
+
+    def moment(name: str, value: str | None) -> int | None:
+        if value is None:
+            return None
+        try:
+            return milliseconds(value, now)
+        except ValueError:
+            expected = "a time such as 2026-01-31T12:00:00Z, or a length of time such as 15m"
+            raise wrong(f"range.{name}", expected, value) from None
+
+    return Range(
+        stream=request.stream,
+        since=moment("from", request.since),
+        until=moment("to", request.until),
+        into_itself=request.into_itself,
+        confirmed=request.confirmed,
+    )
+
+
+def failure(request: models.FailureRequest) -> ReportedFailure:
+    """Raises ValidationException, Unknown for a position that is none."""
+    if (request.position is None) == (request.record is None):
+        raise ValidationException("expected either `position` or `record`, found both or none")
+    if not 0 < len(request.group) <= 500 or "@" in request.group:
+        raise wrong("group", "1 to 500 characters without @", request.group)
+    if not 0 < len(request.error.type) <= LONGEST:
+        raise wrong("error.type", f"1 to {LONGEST} characters", request.error.type)
+    if not 0 < request.attempts < 1_000_000:
+        raise wrong("attempts", "1 or more", request.attempts)
+    position = None
+    if request.position is not None:
+        try:
+            position = Position.parse(request.position)
+        except ValueError as error:
+            raise Unknown(str(error)) from None
+    record = request.record
+    return ReportedFailure(
+        group=request.group,
+        position=position,
+        record=None
+        if record is None
+        else FailedRecord(
+            stream=record.stream,
+            key=record.key,
+            value=record.value,
+            headers=tuple(record.headers),
+            timestamp=record.timestamp,
+        ),
+        type=request.error.type,
+        message=request.error.message,
+        stacktrace=request.error.stacktrace,
+        attempts=request.attempts,
+    )
+
+
+def replay(job: Job, redactor: Redactor) -> models.Replay:
+    wish = job.wish
+    return models.Replay(
+        id=job.id,
+        state=job.state,
+        query=text(wish.query) or None,
+        to=_text(wish.to),
+        selected=job.selected,
+        published=job.published,
+        skipped=job.skipped,
+        failed=job.failed,
+        returned=job.returned,
+        started_at=rfc3339(job.started_at),
+        ended_at=rfc3339(job.ended_at),
+        ids=len(wish.ids),
+        range=None if wish.range is None else _shown_range(wish.range),
+        group=_text(wish.group),
+        rate=wish.rate,
+        batch_growth=wish.growth,
+        batch=job.batch,
+        force=wish.force,
+        again=wish.again,
+        edit=shown_edit(wish.edit, redactor) or None,
+        comment=_text(wish.comment),
+        by=text(job.by),
+        address=job.address,
+        changed_at=rfc3339(job.changed_at) if job.changed_at else None,
+        changed_by=_text(job.changed_by),
+        reasons=job.reasons,
+        failures=[models.ReplayFailure(id=text(one.id), why=text(one.why)) for one in job.failures],
+        note=_text(job.note),
+        warnings=[text(one) for one in job.warnings],
+        system=job.system,
+    )
+
+
+def _text(value: str | None) -> str | None:
+    return None if value is None else text(value)
+
+
+def _shown_range(range: Range) -> dict[str, Any]:
+    return {
+        "stream": text(range.stream),
+        "from": None if range.since is None else rfc3339(range.since * 1000),
+        "to": None if range.until is None else rfc3339(range.until * 1000),
+    }
+
+
+def shown_edit(edit: Edit, redactor: Redactor) -> dict[str, Any]:
+    """The edit, without values that are to be hidden."""
+    shown: dict[str, Any] = {}
+    if edit.set:
+        shown["set"] = {
+            text(path): HIDDEN if redactor.touches(path) else plain(value) for path, value in edit.set.items()
+        }
+    if edit.remove:
+        shown["remove"] = [text(path) for path in edit.remove]
+    if edit.body is not UNSET:
+        shown["body"] = plain(redactor.body(edit.body))
+    return shown
+
+
+def plan(found: Plan, redactor: Redactor) -> models.Plan:
+    return models.Plan(
+        selected=found.selected,
+        sendable=found.sendable,
+        skipped=found.skipped,
+        targets=[models.Target(stream=text(one.stream), count=one.count, exists=one.exists) for one in found.targets],
+        receivers=[
+            models.Receiver(
+                group=text(one.group),
+                stream=text(one.stream),
+                lag=one.lag,
+                passed=one.passed,
+                not_passed=one.not_passed,
+                unknown=one.unknown,
+            )
+            for one in found.receivers
+        ],
+        passes=found.passes,
+        fails=[
+            models.Check(
+                code=one.code or "",
+                message=text(redactor.message(one.message or "", one.path, one.code or "")),
+                path=_text(one.path),
+                count=one.count,
+                example=text(one.example),
+            )
+            for one in found.fails
+        ],
+        looked_at=found.looked_at,
+        warnings=[text(one) for one in found.warnings],
+        changes=[change(one) for one in found.changes],
+    )
+
+
+def outcome(one: Outcome) -> models.Outcome:
+    return models.Outcome(id=text(one.id), done=one.done, state=one.state, why=_text(one.why))
+
+
+def exported(letter: ExportedLetter) -> models.Exported:
+    return models.Exported(
+        id=text(letter.id),
+        position=str(letter.position),
+        stream=text(letter.stream),
+        partition=letter.partition,
+        key=letter.key,
+        value=letter.value,
+        headers=[(text(name), value) for name, value in letter.headers],
+        timestamp=letter.timestamp,
+        value_at=letter.value_at,
+        hidden=list(letter.hidden),
+        state=letter.state,
+    )
+
+
+def imported(one: models.Exported) -> ExportedLetter:
+    """Raises ValidationException where the position is none."""
+    try:
+        position = Position.parse(one.position)
+    except ValueError as error:
+        raise ValidationException(str(error)) from None
+    return ExportedLetter(
+        id=one.id,
+        position=position,
+        stream=position.stream,
+        partition=one.partition,
+        key=one.key,
+        value=one.value,
+        headers=tuple(one.headers),
+        timestamp=one.timestamp,
+        value_at=one.value_at,
+        hidden=tuple(one.hidden),
+        state=one.state,
+    )

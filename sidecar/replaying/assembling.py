@@ -1,0 +1,52 @@
+"""The parts of the way back, put together over what a sidecar has."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from sidecar.answers import Answers
+from sidecar.dead_letters.desk import Desk
+from sidecar.dead_letters.letter import LetterWriter
+from sidecar.decoding.catalog import Catalog
+from sidecar.delivery import Follower
+from sidecar.replaying.checking import Checking
+from sidecar.replaying.editing import Editor
+from sidecar.replaying.exporting import Exporting
+from sidecar.replaying.operations import Operations, Source
+from sidecar.replaying.planning import History
+from sidecar.replaying.reporting import Reporting
+
+
+def micros() -> int:
+    return time.time_ns() // 1_000
+
+
+def assembled(
+    sources: Sequence[Source],
+    *,
+    answers: Answers,
+    desk: Desk,
+    catalog: Catalog,
+    follower: Follower,
+    index: History,
+    writer: Callable[[Source], LetterWriter],
+    selection: int,
+) -> Operations:
+    """What acts on the dead letters that `answers` shows. `writer` makes the letters of a source; `selection`: letters
+    that one replay takes at most."""
+    payloads, redactor = answers.payloads, answers.redactor
+    writers = {source.broker.system: writer(source) for source in sources}
+    return Operations(
+        sources,
+        desk=desk,
+        queries=answers,
+        follower=follower,
+        index=index,
+        editor=Editor(payloads, catalog, redactor),
+        verdicts=lambda system: Checking(payloads, system),
+        exporting=Exporting(sources, desk, payloads, redactor, micros),
+        reporting=Reporting(sources, payloads, answers.in_sight, lambda one: writers[one.broker.system], micros),
+        selection=selection,
+        names="aggregate_id" not in redactor.hidden_words,
+    )
