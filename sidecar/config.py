@@ -244,13 +244,32 @@ class MemoryIndex(Strict, frozen=True):
     """The index in this process's memory."""
 
     max_events: Annotated[Count, Meta(description="How many events are held; the oldest flows go first.")] = 200_000
+    scope: Annotated[
+        Literal["assigned", "all"],
+        Meta(
+            description="What is read for the index: the partitions that this sidecar settles, or all of the streams', "
+            "for several sidecars with little traffic and no shared index."
+        ),
+    ] = "assigned"
 
 
 class RedisIndex(Strict, frozen=True):
-    """An index that several sidecars share. Not available yet."""
+    """An index that several sidecars share: any one of them answers for all."""
 
-    url: RedisUrl
-    ttl: Annotated[Duration, Meta(description="How long an event is held.")] = Duration(86_400)
+    url: Annotated[RedisUrl, Meta(description="A Redis or Valkey server, Sentinel or Cluster, as in sources.redis.")]
+    ttl: Annotated[
+        Duration,
+        Meta(
+            description="How long a flow is held after its latest event; one that was read late, from its reading on."
+        ),
+    ] = Duration(86_400)
+    max_events: Annotated[
+        Count, Meta(description="How many events are held, of all sidecars; the oldest flows go first.")
+    ] = 1_000_000
+    prefix: Annotated[Text, Meta(description="What all keys begin with. Sidecars with the same one share.")] = (
+        "tracecar"
+    )
+    tls: Tls | None = None
 
 
 class Index(Strict, frozen=True):

@@ -259,8 +259,12 @@ def _some_of_the_name(read: list[str]) -> Iterator[Mistake]:
 def _one_index(memory: MemoryIndex | None, redis: RedisIndex | None) -> Iterator[Mistake]:
     if memory is not None and redis is not None:
         yield Mistake("index", "memory or redis", "both")
-    if redis is not None:
-        yield Mistake("index.redis", "index.memory", "a shared index, which is not available yet")
+
+
+@_rule("index.redis.prefix")
+def _outside_of_hash_tags(prefix: str) -> Iterator[Mistake]:
+    if set("{}") & set(prefix):
+        yield Mistake("index.redis.prefix", "a name without braces, which would be a hash tag", repr(prefix))
 
 
 # --- API --------------------------------------------------------------------------------------------------------------
