@@ -5,21 +5,36 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from msgspec import UNSET
+from msgspec.structs import replace
+
 from sidecar.answers import Answers
 from sidecar.dead_letters.desk import Desk
 from sidecar.dead_letters.letter import LetterWriter
 from sidecar.decoding.catalog import Catalog
 from sidecar.delivery import Follower
+from sidecar.redaction import HIDDEN, Redactor
 from sidecar.replaying.checking import Checking
 from sidecar.replaying.editing import Editor
 from sidecar.replaying.exporting import Exporting
 from sidecar.replaying.operations import Operations, Source
 from sidecar.replaying.planning import History
 from sidecar.replaying.reporting import Reporting
+from sidecar.replaying.wishes import Edit, Wish
 
 
 def micros() -> int:
     return time.time_ns() // 1_000
+
+
+def veiled(wish: Wish, redactor: Redactor) -> Wish:
+    """The wish without values that may not be shown: nobody needs them once they were sent."""
+    edit = wish.edit
+    if not redactor.active or not edit:
+        return wish
+    shown = {path: HIDDEN if redactor.touches(path) else value for path, value in edit.set.items()}
+    body = edit.body if edit.body is UNSET else redactor.body(edit.body)
+    return replace(wish, edit=Edit(set=shown, remove=edit.remove, body=body))
 
 
 def assembled(
@@ -49,4 +64,5 @@ def assembled(
         reporting=Reporting(sources, payloads, answers.in_sight, lambda one: writers[one.broker.system], micros),
         selection=selection,
         names="aggregate_id" not in redactor.hidden_words,
+        veil=lambda wish: veiled(wish, redactor),
     )

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from sidecar.errors import Outage, Refused
 from sidecar.replaying.jobs import Held, Jobs
-from sidecar.replaying.wishes import Job
+from sidecar.replaying.wishes import Job, Wish
 
 log = structlog.get_logger()
 
@@ -23,10 +23,11 @@ class Stopped(Exception):  # nothing went wrong
 
 
 class Keeping:
-    """One job, while we run it. `me` is our name as a runner; `clock` gives microseconds since 1970, for people."""
+    """One job, while we run it. `me` is our name as a runner; `clock` gives microseconds since 1970, for people;
+    `veil` hides in a wish what may not be kept once it is carried out."""
 
-    def __init__(self, jobs: Jobs, held: Held, me: str, clock: Callable[[], int]) -> None:
-        self._jobs, self._held, self._me, self._clock = jobs, held, me, clock
+    def __init__(self, jobs: Jobs, held: Held, me: str, clock: Callable[[], int], veil: Callable[[Wish], Wish]) -> None:
+        self._jobs, self._held, self._me, self._clock, self._veil = jobs, held, me, clock, veil
         self.job: Job = replace(held.job)
         self._saved = self._began = time.monotonic()
         self._sent = 0
@@ -48,7 +49,7 @@ class Keeping:
 
     async def done(self) -> None:
         job = self.job
-        job.state, job.ended_at, job.note = "done", self._clock(), None
+        job.state, job.ended_at, job.note, job.wish = "done", self._clock(), None, self._veil(job.wish)
         await self.save()
         log.info("replay.done", replay=job.id, published=job.published, failed=job.failed, skipped=job.skipped)
 

@@ -97,17 +97,18 @@ class Operations:
         reporting: Reporting,
         selection: int,
         names: bool = True,
+        veil: Callable[[Wish], Wish] = lambda wish: wish,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000,
     ) -> None:
         self._desk, self._queries, self._follower, self._index = desk, queries, follower, index
         self._editor, self._verdicts = editor, verdicts
         self._exporting, self._reporting = exporting, reporting
-        self._most, self._names, self._clock = selection, names, clock
+        self._most, self._names, self._clock, self._veil = selection, names, clock, veil
         self.me = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._works = [
             _Works(
                 source,
-                Kit(source, Jobs(source.broker.ledger), follower, editor, queries.in_sight, self.me, clock),
+                Kit(source, Jobs(source.broker.ledger), follower, editor, queries.in_sight, self.me, clock, veil),
                 queries.fits,
             )
             for source in sources
@@ -275,6 +276,7 @@ class Operations:
             if state == "running":
                 after.runner, after.note, after.ended_at = self.me, None, None
             elif state == "cancelled":
+                after.wish = self._veil(after.wish)
                 after.ended_at, after.note = now, f"cancelled by {who.name}: what was not sent is open"
             else:
                 after.note = f"paused by {who.name}"

@@ -105,7 +105,7 @@ class RangeRunner:
 
     def __init__(self, kit: Kit, held: Held, fits: Fits) -> None:
         self._kit, self._fits = kit, fits
-        self._keeping = Keeping(kit.jobs, held, kit.me, kit.clock)
+        self._keeping = Keeping(kit.jobs, held, kit.me, kit.clock, kit.veil)
         self._broker = kit.source.broker
         self._watch = Watch(kit.source, self.job.id, self.job.marks)
         self._retention: Retention | None = None

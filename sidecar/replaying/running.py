@@ -43,7 +43,7 @@ from sidecar.replaying.preparing import CHANGED, Editor, Item, Preparing, Step
 from sidecar.replaying.selecting import WHY
 from sidecar.replaying.sending import InSight
 from sidecar.replaying.watching import Watch, passed_by_all
-from sidecar.replaying.wishes import Failure, Job
+from sidecar.replaying.wishes import Failure, Job, Wish
 
 log = structlog.get_logger()
 
@@ -73,6 +73,8 @@ class Kit:
     """The name of this process among all that may run a job."""
     clock: Callable[[], int] = lambda: time.time_ns() // 1_000
     """Microseconds since 1970, for people to read."""
+    veil: Callable[[Wish], Wish] = lambda wish: wish
+    """Hides what of a wish may not be kept once it is carried out."""
     verdict_seconds: float = VERDICT_SECONDS
     afterwards_seconds: float = AFTERWARDS_SECONDS
 
@@ -82,7 +84,7 @@ class Runner:
 
     def __init__(self, kit: Kit, held: Held) -> None:
         self._kit = kit
-        self._keeping = Keeping(kit.jobs, held, kit.me, kit.clock)
+        self._keeping = Keeping(kit.jobs, held, kit.me, kit.clock, kit.veil)
         self._preparing = Preparing(kit.source, kit.follower, kit.editor, kit.in_sight, self.job)
         self._watch = Watch(kit.source, self.job.id, self.job.marks)
         self._step_size, self._batch_left = FIRST_STEP, 0

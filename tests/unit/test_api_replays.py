@@ -212,8 +212,8 @@ async def test_letters_go_out_and_come_back_with_exact_bytes(sidecar: Sidecar) -
         before = {r.key: r for part in sidecar.log.streams["orders.dlt"] for r in part.records}
         (there, _) = await client.take_in(lines)
         assert (there.done, there.why) == (True, "it is still there")
-        for number in range(4):
-            sidecar.log.streams["orders.dlt"][number].trim(10)
+        for part in sidecar.log.streams["orders.dlt"]:
+            part.trim(10)
         assert (await client.dead_letters()).items == []
         for why in (None, "it was taken in before"):
             assert [(one.done, one.why) for one in await client.take_in(lines)] == [(True, why)] * 2
