@@ -1,9 +1,10 @@
 """Values as people write them (JSON, or what decoding gave) turned into what fastavro writes by a schema.
 
 The same forms are understood in which bodies are shown: bytes as text or `{"base64": …}`, decimals and UUIDs as text,
-times as ISO 8601 text or Avro's numbers. A union's value is written bare and takes the first branch that it fits, or
-names its branch as Avro's JSON does (`{"string": "x"}`). Fields that a record's schema does not know are refused:
-here somebody means to change something, and a typing error would be lost."""
+times as ISO 8601 text or Avro's numbers. A union's value is written bare and takes the first branch that it fits, those
+first that give such values when they are read, or names its branch as Avro's JSON does (`{"string": "x"}`). Fields that
+a record's schema does not know are refused: here somebody means to change something, and a typing error would be
+lost."""
 
 from __future__ import annotations
 
@@ -22,6 +23,17 @@ from sidecar.decoding.paths import Fault, key_segment
 MAX_DEPTH = 100
 _BOUNDS = {"int": 31, "long": 63}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LOGICAL: dict[str, type] = {"decimal": Decimal, "uuid": UUID, "date": date}
+_PLAIN: dict[str, type] = {
+    "null": type(None),
+    "boolean": bool,
+    "int": int,
+    "long": int,
+    "float": float,
+    "double": float,
+    "bytes": bytes,
+    "string": str,
+}
 _PER_SECOND = {"millis": 1_000, "micros": 1_000_000, "nanos": 1_000_000_000}
 
 
@@ -93,15 +105,16 @@ def _nullable(type: Type) -> bool:
 
 
 def _union(value: Any, branches: tuple[Type, ...], depth: int) -> Any:
+    """The value with its branch's name: fastavro would choose again, and otherwise."""
     if isinstance(value, Mapping) and len(value) == 1:
         ((name, inner),) = value.items()
         for branch in branches:
             if name in (_name(branch), _name(branch).rpartition(".")[2]):
-                return _chosen(branch, _within(key_segment(str(name)), inner, branch, depth))
+                return _name(branch), _within(key_segment(str(name)), inner, branch, depth)
     nearest: Fault | None = None
-    for branch in branches:
+    for branch in sorted(branches, key=lambda one: not _natural(value, one)):
         try:
-            return _chosen(branch, conform(value, branch, depth + 1))
+            return _name(branch), conform(value, branch, depth + 1)
         except Fault as fault:
             if nearest is None or fault.depth > nearest.depth:
                 nearest = fault
@@ -110,15 +123,35 @@ def _union(value: Any, branches: tuple[Type, ...], depth: int) -> Any:
     raise Mismatch(type_name(Union(branches)), value)
 
 
-def _chosen(branch: Type, value: Any) -> Any:
-    """For fastavro: the value with its branch's name, where the value alone would not tell."""
+def _natural(value: Any, branch: Type) -> bool:
+    """Whether a value that was read by this branch looks like this: such branches are tried before those that only
+    take it too. (Text is taken for bytes, for a time or a number, where nothing is there that is text.)"""
     match branch:
-        case Primitive(name, None) if name != "null":
-            return (name, value)
-        case Record(name) | Enum(name) | Fixed(name):
-            return (name, value)
-        case Array() | Map() | Primitive() | Union():
-            return value
+        case Array():
+            return isinstance(value, list | tuple)
+        case Map():
+            return isinstance(value, Mapping)
+        case Record(fields=fields):
+            return isinstance(value, Mapping) and value.keys() == {each.name for each in fields}
+        case Enum(symbols=symbols):
+            return value in symbols if isinstance(value, str) else False
+        case Union():
+            return False
+        case Primitive() | Fixed():
+            return isinstance(value, _natural_type(branch)) and (
+                isinstance(value, bool) == (_name(branch) == "boolean")
+            )
+
+
+def _natural_type(branch: Primitive | Fixed) -> type | tuple[type, ...]:
+    logical = branch.logical or ""
+    if logical in _LOGICAL:
+        return _LOGICAL[logical]
+    if logical.startswith("time-"):
+        return time
+    if "timestamp-" in logical:
+        return datetime
+    return bytes if isinstance(branch, Fixed) else _PLAIN[branch.name]
 
 
 def _name(branch: Type) -> str:

@@ -31,7 +31,7 @@ def differences(before: Any, after: Any, shown_before: Any, shown_after: Any) ->
 
 def _between(path: str, before: Any, after: Any, old: Any, new: Any) -> Iterator[Change]:
     """`old` and `new` are what may be seen of `before` and `after`."""
-    if before == after and type(before) is type(after):
+    if before == after and msgspec.json.encode(before) == msgspec.json.encode(after):  # 1 == True, for Python
         return
     if HIDDEN in (old, new):
         yield Change(path, HIDDEN, HIDDEN)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from typing import Any
 
 import msgspec
 
+from sidecar.decoding.paths import quoted
 from sidecar.replaying.wishes import Unsendable
 
 Path = tuple[str | int, ...]
@@ -24,33 +24,48 @@ def parse(text: str) -> Path:
         if match is None:
             break
         name, index, quoted = match.groups()
-        steps.append(int(index) if index is not None else msgspec.json.decode(quoted) if quoted is not None else name)
+        try:
+            steps.append(int(index) if index is not None else msgspec.json.decode(quoted) if quoted else name)
+        except msgspec.DecodeError:
+            break
         at = match.end()
     if not steps or at < len(text):
         raise Unsendable(f"{text[:100]!r}: expected a path such as data.items[2].qty, found something else at {at}")
     return tuple(steps)
 
 
-def with_value(body: Any, text: str, value: Any) -> Any:
-    """The body with a value at a path; objects take new names, lists no new places. Raises Unsendable."""
-    body = copy.deepcopy(body)
-    *before, last = parse(text)
-    parent = _at(body, tuple(before), text)
+def with_value(body: Any, path: Path, value: Any) -> Any:
+    """The body with a value at a path; objects take new names, lists no new places. What is not on the way is shared
+    with the body before, which stays as it was. Raises Unsendable."""
+    body, parent, last = _opened(body, path)
     if not (isinstance(parent, dict) and isinstance(last, str)) and not _has(parent, last):
-        raise Unsendable(f"{text}: {_missing(parent, last)}")
+        raise Unsendable(missing(parent, last))
     parent[last] = value
     return body
 
 
-def without(body: Any, text: str) -> Any:
+def without(body: Any, path: Path) -> Any:
     """The body without what is at a path. Raises Unsendable where nothing is."""
-    body = copy.deepcopy(body)
-    *before, last = parse(text)
-    parent = _at(body, tuple(before), text)
+    body, parent, last = _opened(body, path)
     if not _has(parent, last):
-        raise Unsendable(f"{text}: {_missing(parent, last)}")
+        raise Unsendable(missing(parent, last))
     del parent[last]
     return body
+
+
+def _opened(body: Any, path: Path) -> tuple[Any, Any, str | int]:
+    """The body with everything on the way to a path copied, what holds the path's end, and the last step."""
+    root = parent = _copied(body)
+    for step in path[:-1]:
+        if not _has(parent, step):
+            raise Unsendable(missing(parent, step))
+        parent[step] = _copied(parent[step])
+        parent = parent[step]
+    return root, parent, path[-1]
+
+
+def _copied(body: Any) -> Any:
+    return dict(body) if isinstance(body, dict) else list(body) if isinstance(body, list) else body
 
 
 def _has(parent: Any, step: str | int) -> bool:
@@ -59,18 +74,11 @@ def _has(parent: Any, step: str | int) -> bool:
     return isinstance(parent, dict) and step in parent
 
 
-def _at(body: Any, path: Path, text: str) -> Any:
-    for step in path:
-        try:
-            body = body[step]
-        except (KeyError, IndexError, TypeError):
-            raise Unsendable(f"{text}: {_missing(body, step)}") from None
-    return body
-
-
-def _missing(parent: Any, step: str | int) -> str:
+def missing(parent: Any, step: str | int) -> str:
+    """Why there is no such step."""
     if isinstance(parent, dict):
-        return f"the body has no {step!r} there; it has {', '.join(map(str, list(parent)[:10])) or 'nothing'}"
+        names = ", ".join(quoted(str(name))[1:-1] for name in list(parent)[:10])
+        return f"the body has no {step!r} there; it has {names or 'nothing'}"
     if isinstance(parent, list):
         return f"the list has {len(parent)} items, so there is no {step}"
     return f"there is no object or list that could have {step!r}"

@@ -173,7 +173,7 @@ async def test_json_stays_json_and_is_checked_too(desk: Desk) -> None:
     desk.registry.register("orders-value", '{"type":"record","name":"O","fields":[{"name":"qty","type":"int"}]}')
     value = b' {"z": 1.50, "qty": "two", "a": [1, {"b": null}]}'
     edited = await desk.edit(value, Edit(set={"qty": 2}))
-    assert edited.value == b' {"z":1.5,"qty":2,"a":[1,{"b":null}]}'
+    assert edited.value == b' {"z": 1.50, "qty": 2, "a": [1, {"b": null}]}'
     assert edited.changes == (Change("qty", "two", 2),)
     with pytest.raises(Unsendable, match=r"would be rejected: schema.mismatch: qty: expected int"):
         await desk.edit(value, Edit(set={"qty": 2.5}))
@@ -226,3 +226,115 @@ def test_what_was_read_by_any_schema_is_written_as_the_same_value(declared: Any,
     made = conform(value, avro.parse(json.dumps(declared)))
     schemaless_writer(out, parse_schema(json.loads(json.dumps(declared))), made)
     assert repr(read.decode(out.getvalue(), 0)) == repr(value)
+
+
+async def test_json_that_nothing_checks_keeps_how_it_is_written(desk: Desk) -> None:
+    deep = b"[" * 400 + b"]" * 400
+    value = b'{"a": 1.50, "big": 1180591620717411303424, "deep": ' + deep + b', "b": 1}'
+    edited = await desk.edit(value, Edit(set={"b": True}, remove=("a",)))
+    assert edited.value == b'{"big": 1180591620717411303424, "deep": ' + deep + b', "b": true}'
+    assert edited.changes == (Change("a", 1.5, None, "removed"), Change("b", 1, True))
+
+
+async def test_nothing_is_nested_so_deeply_that_it_stops_the_replay(desk: Desk) -> None:
+    deep: Any = []
+    for _ in range(5_000):
+        deep = [deep]
+    with pytest.raises(Unsendable, match="nested too deeply"):
+        await desk.edit(b'{"a": 1}', Edit(set={"a": deep}))
+
+
+async def test_bare_avro_is_written_by_the_version_that_it_was_read_by(desk: Desk) -> None:
+    one = {"type": "record", "name": "O", "fields": [{"name": "qty", "type": "int"}]}
+    two = {**one, "fields": [*one["fields"], {"name": "sku", "type": "string", "default": ""}]}
+    desk.registry.register("orders-value", json.dumps(one))
+    desk.registry.register("orders-value", json.dumps(two))
+    editor = Editor(
+        Payloads({}, Judge(desk.catalog, Envelope(version=["header:v"])), desk.catalog, Cache()),
+        desk.catalog,
+        Redactor(()),
+    )
+    record = Record(Position("kafka", "orders", 0, 7), None, encoded(one, {"qty": 1}), (("v", b"1"),), 1)
+    edited = await editor(record, Edit(set={"qty": 2}), "orders")
+    assert (edited.value, edited.headers) == (encoded(one, {"qty": 2}), record.headers)
+
+
+async def test_a_record_with_another_streams_schema_gets_its_own(desk: Desk) -> None:
+    other = desk.registry.register("payments-value", json.dumps({**ORDER, "name": "Payment"})).id or 0
+    id = desk.registry.register("orders-value", json.dumps(ORDER)).id or 0
+    edited = await desk.edit(framed(other), Edit(set={"qty": 1}))
+    assert edited.value == framed(id)
+    stated = (("__value_schema_id", b"\x00" + other.to_bytes(4, "big")), ("h", b"1"))
+    edited = await desk.edit(encoded(ORDER, VALUE), Edit(set={"qty": 2}), stated)
+    assert edited.value == encoded(ORDER, {**VALUE, "qty": 2})
+    assert edited.headers == (("__value_schema_id", b"\x00" + id.to_bytes(4, "big")), ("h", b"1"))
+    assert edited.changes == (
+        Change("qty", 1, 2),
+        Change("header:__value_schema_id", f"0x00{other:08x}", f"0x00{id:08x}"),
+    )
+
+
+async def test_json_whose_headers_name_an_unknown_schema_names_the_streams_own(desk: Desk) -> None:
+    id = desk.registry.register(
+        "orders-value", '{"type":"record","name":"O","fields":[{"name":"qty","type":"int"}]}'
+    ).id
+    headers = (
+        ("apicurio.value.globalId", (99).to_bytes(8, "big")),
+        ("apicurio.value.encoding", b"JSON"),
+        ("h", b"1"),
+    )
+    edited = await desk.edit(b'{"qty": 1}', Edit(set={"qty": 2}), headers)
+    assert edited.value == b'{"qty": 2}'
+    assert edited.headers == (headers[1], headers[2], ("apicurio.value.contentId", (id or 0).to_bytes(8, "big")))
+
+
+async def test_a_schema_header_that_nobody_can_read_is_taken_away(desk: Desk) -> None:
+    id = desk.registry.register("orders-value", json.dumps(ORDER)).id or 0
+    edited = await desk.edit(framed(id), Edit(set={"qty": 2}), (("__value_schema_id", b"7"), ("h", b"1")))
+    assert (edited.value, edited.headers) == (framed(id, value={**VALUE, "qty": 2}), (("h", b"1"),))
+
+
+async def test_fields_of_a_flat_entry_that_are_not_meant_keep_their_bytes(desk: Desk) -> None:
+    headers: Headers = (("\udcff", b"\xfe"), ("a", b"1"), ("b", b"x"), ("a", b"2"), ("", b""))
+    edited = await desk.edit(None, Edit(set={"b": "y"}), headers, "redis")
+    assert edited.headers == (("\udcff", b"\xfe"), ("a", b"1"), ("b", b"y"), ("a", b"2"), ("", b""))
+    assert (await desk.edit(None, Edit(set={"b": "x"}), headers, "redis")).changes == ()
+    assert (await desk.edit(None, Edit(remove=("a",)), headers, "redis")).headers == (
+        *headers[:1],
+        headers[2],
+        headers[4],
+    )
+
+
+@pytest.mark.parametrize(
+    ("branches", "value"),
+    [
+        (["null", "bytes", "string"], "text"),
+        (["null", "bytes", "string"], b"octets"),
+        (["double", "int"], ("int", 3)),
+        (["int", "double"], 3.0),
+        (["long", "boolean"], True),
+        ([{"type": "long", "logicalType": "timestamp-millis"}, "string"], "2026-01-31T12:00:00Z"),
+        ([{"type": "string", "logicalType": "uuid"}, "string"], "00000000-0000-0000-0000-000000000001"),
+        (
+            [
+                {
+                    "type": "record",
+                    "name": "A",
+                    "fields": [{"name": "x", "type": "int"}, {"name": "y", "type": "int", "default": 0}],
+                },
+                {"type": "record", "name": "B", "fields": [{"name": "x", "type": "int"}]},
+            ],
+            ("B", {"x": 1}),
+        ),
+    ],
+)
+def test_a_value_of_a_union_keeps_the_branch_that_it_was_read_by(branches: list[Any], value: Any) -> None:
+    declared = {"type": "record", "name": "U", "fields": [{"name": "u", "type": branches}]}
+    data = encoded(declared, {"u": value})
+    read = schema(declared).decode(data, 0)
+    out = BytesIO()
+    schemaless_writer(
+        out, parse_schema(json.loads(json.dumps(declared))), conform(read, avro.parse(json.dumps(declared)))
+    )
+    assert out.getvalue() == data
