@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Protocol
 
 import structlog
@@ -12,7 +12,7 @@ import structlog
 from sidecar.decoding.catalog import Catalog, NeedsSchema
 from sidecar.decoding.judge import Judge
 from sidecar.errors import Outage, TracecarError
-from sidecar.model import Decoded, Event, Partition
+from sidecar.model import Decoded, Event, Partition, Record
 from sidecar.ports import Broker, Index, Lease
 
 log = structlog.get_logger()
@@ -33,9 +33,12 @@ class Coverable(Index, Protocol):
     def forget(self, partition: Partition) -> None:
         """This partition is not ours any more."""
 
+    async def room(self) -> None:
+        """Returns once many more events can be added: for who can wait."""
+
 
 class Filler:
-    """Reads the look-back window of newly assigned partitions into the index."""
+    """Reads the look-back window of newly assigned partitions into the index, and again what it lost or missed."""
 
     def __init__(
         self,
@@ -52,6 +55,9 @@ class Filler:
         self._lookback, self._max_events = lookback, max_events
         self._turn = asyncio.Semaphore(AT_ONCE)
         self._tasks: dict[Partition, asyncio.Task[None]] = {}
+        self._leases: dict[Partition, tuple[Broker, Lease]] = {}
+        self._brokers: dict[str, Broker] = {}
+        self._gaps: set[asyncio.Task[None]] = set()
 
     @property
     def under_way(self) -> bool:
@@ -59,6 +65,8 @@ class Filler:
 
     def begin(self, broker: Broker, lease: Lease) -> None:
         """Start filling what lies before this lease's start."""
+        self._leases[lease.partition] = broker, lease
+        self._brokers[broker.system] = broker
         now = time.time_ns() // 1_000_000
         since = now - int(self._lookback * 1000)
         if self._lookback <= 0:
@@ -66,18 +74,44 @@ class Filler:
             return
         self._index.filling(lease.partition, True)
         self._index.covering(lease.partition, since)
-        task = asyncio.ensure_future(self._fill(broker, lease, since))
-        self._tasks[lease.partition] = task
-        task.add_done_callback(lambda done: self._done(lease.partition, done))
+        self._start(lease.partition, self._fill(broker, lease, since))
+
+    def afresh(self) -> None:
+        """The index may have lost what it held: read the window of every partition of ours again."""
+        now = time.time_ns() // 1_000_000
+        since = now - int(self._lookback * 1000)
+        for partition, (broker, lease) in self._leases.items():
+            if lease.lost or self._lookback <= 0:
+                continue
+            old = self._tasks.pop(partition, None)
+            if old is not None:
+                old.cancel()
+            self._index.filling(partition, True)
+            self._index.covering(partition, since)
+            self._start(partition, self._fill(broker, lease, since, again=True))
+
+    def gap(self, partition: Partition, low: int, high: int) -> None:
+        """The index missed these offsets: read them again."""
+        broker = self._brokers.get(partition.system)
+        if broker is not None:
+            task = asyncio.ensure_future(self._read_gap(broker, partition, low, high))
+            self._gaps.add(task)
+            task.add_done_callback(self._gaps.discard)
+
+    def _start(self, partition: Partition, filling: Coroutine[None, None, None]) -> None:
+        task = asyncio.ensure_future(filling)
+        self._tasks[partition] = task
+        task.add_done_callback(lambda done: self._done(partition, done))
 
     def forget(self, partition: Partition) -> None:
         task = self._tasks.get(partition)
         if task is not None:
             task.cancel()
+        self._leases.pop(partition, None)
         self._index.forget(partition)
 
     async def close(self) -> None:
-        tasks = list(self._tasks.values())
+        tasks = [*self._tasks.values(), *self._gaps]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -93,28 +127,54 @@ class Filler:
                 log.warning("the look-back window could not be read", partition=str(partition), reason=str(error))
             self._index.covering(partition, time.time_ns() // 1_000_000)
 
-    async def _fill(self, broker: Broker, lease: Lease, since: int) -> None:
+    async def _fill(self, broker: Broker, lease: Lease, since: int, *, again: bool = False) -> None:
         async with self._turn:
-            start = await self._newest(broker, lease)
+            start = None if again else await self._newest(broker, lease)
             window = broker.scan(
-                lease.partition, since=None if start is not None else since, start=start, until=lease.start
+                lease.partition,
+                since=None if start is not None else since,
+                start=start,
+                until=None if again else lease.start,
             )
             async for records in window:
                 if lease.lost:
                     return
-                decoded: list[Decoded] = []
-                while len(decoded) < len(records):
-                    try:
-                        self._judge.verdicts(records, decoded)
-                    except NeedsSchema as missing:
-                        try:
-                            await self._catalog.fetch(missing.key)
-                        except Outage:
-                            self._judge.verdicts(records, decoded, unchecked=True)
-                events = [one.event for one in decoded if one.record.timestamp >= since]
+                events = await self._judged([record for record in records if record.timestamp >= since])
                 self._index.add(events)
-                self._remember(events)
+                if not again:
+                    self._remember(events)
+                await self._index.room()
                 await asyncio.sleep(0)
+
+    async def _read_gap(self, broker: Broker, partition: Partition, low: int, high: int) -> None:
+        wait = 0.5
+        while True:
+            try:
+                async with self._turn:
+                    async for records in broker.scan(partition, start=low, until=high + 1):
+                        await self._index.room()
+                        self._index.add(await self._judged(records))
+                        if records:
+                            low = records[-1].position.offset + 1
+                return
+            except Outage as error:
+                await asyncio.sleep(error.retry_after or wait)
+                wait = min(2 * wait, 10.0)
+            except TracecarError as error:
+                log.warning("what the index missed could not be read", partition=str(partition), reason=str(error))
+                return
+
+    async def _judged(self, records: Sequence[Record]) -> list[Event]:
+        decoded: list[Decoded] = []
+        while len(decoded) < len(records):
+            try:
+                self._judge.verdicts(records, decoded)
+            except NeedsSchema as missing:
+                try:
+                    await self._catalog.fetch(missing.key)
+                except Outage:
+                    self._judge.verdicts(records, decoded, unchecked=True)
+        return [one.event for one in decoded]
 
     async def _newest(self, broker: Broker, lease: Lease) -> int | None:
         """Where to begin instead, if the window may hold more than the index does. Offsets count records on Kafka."""

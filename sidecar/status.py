@@ -48,11 +48,23 @@ class Exposition(Protocol):
     async def exposition(self, *, open_metrics: bool) -> str: ...
 
 
+class Membership(Protocol):
+    """Who shares the index."""
+
+    def rows(self) -> list[models.Member]:
+        """All members, this one too."""
+
+    def trouble(self) -> list[str]:
+        """Sentences: what is wrong with the shared index."""
+
+
 class Status:
     """The status of one sidecar (`sidecar.answers.Facts`)."""
 
     def __init__(self, parts: Parts, metrics: Exposition | None = None) -> None:
         self._parts, self._metrics = parts, metrics
+        self.members: Membership | None = None
+        """Who shares the index; None where it is not shared."""
         self._asked: dict[str, tuple[float, list[PartitionStatus], str | None]] = {}
 
     @property
@@ -83,7 +95,8 @@ class Status:
                 trouble.append(f"{stream.stream} is held: {stream.held.reason}")
         trouble += [_lost(gaps[-1], len(gaps)) for gaps in parts.counters.gaps()]
         trouble += [f"registry: {problem}" for problem in parts.catalog.problems[:10]]
-        bound = parts.config.index.memory
+        if self.members is not None:
+            trouble += self.members.trouble()
         return models.ServiceStatus(
             service=parts.config.service,
             version=version("tracecar"),
@@ -92,7 +105,7 @@ class Status:
             streams=streams,
             index=models.IndexStatus(
                 events=held.events,
-                max_events=200_000 if bound is None else bound.max_events,
+                max_events=_bound(parts.config),
                 evicted=held.evicted,
                 coverage=coverage(held),
             ),
@@ -105,7 +118,17 @@ class Status:
             uptime_s=round(time.monotonic() - parts.started, 3),
             live=models.LiveStatus(subscribers=live.subscribers, dropped=live.dropped),
             trouble=[text(sentence) for sentence in trouble],
+            members=[] if self.members is None else self.members.rows(),
         )
+
+    async def ours(self) -> list[tuple[str, PartitionStatus]]:
+        """The partitions that this sidecar settles, with their groups. Empty where the broker cannot say."""
+        found = []
+        for pipeline in self._parts.pipelines:
+            leased = {lease.partition for lease in pipeline.leases()}
+            partitions, _ = await self._partitions(pipeline)
+            found += [(pipeline.group, one) for one in partitions if one.partition in leased]
+        return found
 
     def _unread(self, pipeline: Pipeline, partitions: Sequence[PartitionStatus]) -> list[str]:
         """What the configuration names and is not read."""
@@ -174,6 +197,14 @@ class Status:
             reason=held.hold.reason,
             partitions=[str(partition) for partition in held.partitions],
         )
+
+
+def _bound(config: Config) -> int:
+    """How many events the index holds at most."""
+    memory, shared = config.index.memory, config.index.redis
+    if shared is not None:
+        return shared.max_events
+    return 200_000 if memory is None else memory.max_events
 
 
 def _lost(latest: Gap, times: int) -> str:

@@ -361,6 +361,40 @@ class LiveStatus(Answer, kw_only=True):
     """Events that subscribers were too slow for."""
 
 
+class MemberShare(Answer, kw_only=True):
+    """What a member has of one stream."""
+
+    stream: str
+    partitions: list[int]
+    lag: int | None
+    rate: float
+    """Events a second."""
+    rejected: int
+
+
+class Member(Answer, kw_only=True):
+    """A sidecar of the same group, as it told of itself through the shared index."""
+
+    member: str
+    here: bool
+    """The one that answers."""
+    alive: bool
+    """It was heard of lately."""
+    last_heartbeat: str | None
+    host: str
+    service: str
+    version: str
+    groups: list[str]
+    started_at: str | None
+    streams: list[MemberShare]
+    lag: int | None
+    rate: float
+    waiting: int
+    """Events that wait to be indexed."""
+    not_indexed: int
+    """Events that found no room since its start; they are read again from the broker."""
+
+
 class ServiceStatus(Answer, kw_only=True):
     """How the sidecar is."""
 
@@ -376,6 +410,8 @@ class ServiceStatus(Answer, kw_only=True):
     live: LiveStatus | None = None
     trouble: list[str] = []
     """Sentences: what could not be asked, what is wrong."""
+    members: list[Member] = []
+    """All sidecars of the group, this one too; empty where they share no index."""
 
 
 class Finding(Answer, kw_only=True):

@@ -59,6 +59,18 @@ def list_streams(context: typer.Context, json: Json = False, url: Url = URL, tok
         _print_streams(found)
 
 
+def _member(member: models.Member) -> str:
+    """A sidecar of the group in one line."""
+    partitions = sum(len(share.partitions) for share in member.streams)
+    state = "" if member.alive else f", last heard of at {member.last_heartbeat}"
+    here = " (this one)" if member.here else ""
+    lag = "unknown" if member.lag is None else member.lag
+    return (
+        f"member {member.member} on {member.host}{here}: {partitions} partitions, "
+        f"{member.rate:.0f} events/s, lag {lag}, version {member.version}{state}"
+    )
+
+
 def _print_streams(found: list[models.StreamStatus]) -> None:
     print_table(
         COLUMNS,
@@ -190,4 +202,6 @@ def status(json: Json = False, url: Url = URL, token: Token = None) -> None:
         print_line(f"{exporter.name}: {exporter.sent} sent, {exporter.dropped} dropped, {exporter.failed} failed")
     for sentence in found.trouble:
         print_line(f"trouble: {sentence}")
+    for member in found.members:
+        print_line(_member(member))
     _print_streams(found.streams)

@@ -28,6 +28,7 @@ class MemoryIndex:
     Keeps `ports.Index`; further methods say what of it goes beyond."""
 
     def __init__(self, max_events: int, join: Collection[str], max_flow: int) -> None:
+        self.max_events = max_events
         self._join, self._max_flow = frozenset(join), max_flow
         self._store = Store(max_events)
         self._eviction = Eviction(self._store, max_events, max_events * BYTES_AN_EVENT, self._join, max_flow)
@@ -40,6 +41,9 @@ class MemoryIndex:
             begin = store.add(events, begin)
             if eviction.due:
                 eviction.run()
+
+    async def room(self) -> None:
+        """There always is."""
 
     # --- what it covers
 

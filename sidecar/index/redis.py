@@ -7,8 +7,9 @@ import contextlib
 import heapq
 import re
 import secrets
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 
+from sidecar.config import Tls
 from sidecar.correlation.derived import derived
 from sidecar.correlation.flows import draw
 from sidecar.correlation.joining import spelled
@@ -17,8 +18,9 @@ from sidecar.correlation.parents import facts
 from sidecar.errors import Outage, Refused
 from sidecar.index.packing import bounded
 from sidecar.index.recent import cursor_of, moment_of
-from sidecar.index.redis_beating import Beating
+from sidecar.index.redis_beating import Beat, Beating
 from sidecar.index.redis_coverage import SharedCoverage
+from sidecar.index.redis_inspecting import inspect
 from sidecar.index.redis_layout import Log, id_hash, offset_bytes, trace_hash, word_hash
 from sidecar.index.redis_newest import newest
 from sidecar.index.redis_reading import Closure, Name, Reading, derived_hash
@@ -26,7 +28,7 @@ from sidecar.index.redis_shards import Shards
 from sidecar.index.redis_sweeping import Sweeper
 from sidecar.index.redis_writing import Writer
 from sidecar.model import Event, Partition, Position
-from sidecar.ports import Coverage, Flow, Node, Page
+from sidecar.ports import Coverage, Finding, Flow, Node, Page
 from sidecar.redis_link.urls import parse
 
 MOST_FOUND = 1_000
@@ -51,10 +53,11 @@ class RedisIndex:
         prefix: str = "tracecar",
         patience: float = PATIENCE,
         member: str | None = None,
+        tls: Tls | None = None,
     ) -> None:
         self._join, self._max_flow = frozenset(join), max_flow
         self._ttl_ms, self.max_events = ttl_ms, max_events
-        self.shards = Shards(parse(url), prefix, "tracecar.index")
+        self.shards = Shards(parse(url), tls, prefix, "tracecar.index")
         self.writer = Writer(self.shards, ttl_ms)
         self._logs: dict[bytes, Log] = {}
         self._patience = patience
@@ -73,10 +76,19 @@ class RedisIndex:
             member=self.member,
         )
         self._tasks: list[asyncio.Task[None]] = []
+        self._started = False
 
     def start(self) -> None:
         """Tell the others of this member from now on, and let go of old flows in turn with them."""
+        self._started = True
         self._tasks = [asyncio.ensure_future(self.beating.run()), asyncio.ensure_future(self.sweeper.run())]
+
+    async def stop(self) -> None:
+        """Tell nothing more, and leave the old flows to others. What is added is still written."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
 
     def add(self, events: Sequence[Event]) -> None:
         self.writer.add(events)
@@ -91,14 +103,48 @@ class RedisIndex:
 
     async def close(self) -> None:
         """Write what waits, within some seconds, leave, and let go of the server."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.stop()
         await self.writer.close()
-        if self._tasks and self.writer.away is None:
+        if self._started and self.writer.away is None:
             with contextlib.suppress(Outage, Refused):
                 await self.beating.leave()
         await self.shards.close()
+
+    # --- what there is to tell of it, and of those that share it (`sidecar.members.Shared`)
+
+    @property
+    def beats(self) -> Sequence[Beat]:
+        """What all members said last, this one too."""
+        return self.beating.members
+
+    def tell(self, says: Callable[[], Awaitable[bytes]]) -> None:
+        """From now on tell the others this of ourselves."""
+        self.beating.says = says
+
+    @property
+    def waiting(self) -> int:
+        """Events that wait to be written."""
+        return self.writer.waiting
+
+    @property
+    def not_indexed(self) -> int:
+        """Events that found no room since the start; they are read again from the broker."""
+        return self.writer.not_indexed
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the server takes nothing, where it does not."""
+        return self.writer.away
+
+    async def inspect(self) -> list[Finding]:
+        """What `tracecar check` says of it. Changes nothing, and never raises for what it is there to find."""
+        return await inspect(self.shards)
+
+    def losing(self, emptied: Callable[[], None], missed: Callable[[Partition, int, int], None]) -> None:
+        """Who is to be told when the server may have lost what it held, and of partitions and offsets, from the first
+        to the last, that found no room."""
+        self.writer.on_emptied = emptied
+        self.writer.on_missed = lambda one: missed(one.partition, one.low, one.high)
 
     # --- what it covers
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 from msgspec import Struct
@@ -49,7 +49,7 @@ class Beating:
         self._shards, self._coverage, self._counted = shards, coverage, counted
         self._member, self._ttl_ms = member, ttl_ms
         self._told: set[Partition] = set()
-        self.says: Callable[[], bytes] = lambda: b"{}"
+        self.says: Callable[[], Awaitable[bytes]] = _nothing
         """What this member says of itself."""
         self.members: list[Beat] = []
         """All members, this one too, as of the last beat."""
@@ -70,7 +70,7 @@ class Beating:
 
     async def beat(self) -> None:
         """Tell and hear once. Raises Outage, Refused."""
-        await self._tell(self.says(), dict(self._coverage.own))
+        await self._tell(await self.says(), dict(self._coverage.own))
 
     async def _tell(self, says: bytes, covered: dict[Partition, int]) -> None:
         keys, coverage = self._shards.keys, self._coverage
@@ -90,6 +90,10 @@ class Beating:
         ]
         for shard, count in enumerate(counts):
             self._counted(shard, int(count or 0))
+
+
+async def _nothing() -> bytes:
+    return b"{}"
 
 
 def _pairs(flat: list[bytes]) -> dict[bytes, bytes]:

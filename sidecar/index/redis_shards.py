@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from sidecar.config import Tls
 from sidecar.errors import Disconnected, Outage
 from sidecar.index.redis_layout import CLUSTER_SHARDS, Keys
 from sidecar.index.redis_scripts import BEAT, DROP, NOTE, WRITE
@@ -20,8 +21,8 @@ _TRIES = 3
 class Shards:
     """The servers of one index."""
 
-    def __init__(self, target: Target, prefix: str, name: str) -> None:
-        self.servers = Servers(target, None, name, "index.redis")
+    def __init__(self, target: Target, tls: Tls | None, prefix: str, name: str) -> None:
+        self.servers = Servers(target, tls, name, "index.redis")
         self.keys = Keys(prefix, CLUSTER_SHARDS if target.kind == "cluster" else 1)
         self._started = False
         self._starting = asyncio.Lock()

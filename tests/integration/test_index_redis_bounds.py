@@ -171,7 +171,11 @@ async def test_what_one_covers_all_know(making):
     first.covering(orders, now - 900)
     first.filling(orders, True)
     second.covering(stock, now - 500)
-    first.beating.says = lambda: b'{"a": 1}'
+
+    async def says() -> bytes:
+        return b'{"a": 1}'
+
+    first.tell(says)
     await first.beating.beat()
     await second.beating.beat()
     await first.beating.beat()
@@ -212,3 +216,24 @@ async def test_a_backlog_is_held_from_its_reading_on(making):
     assert await index.sweeper.sweep() == 0
     now += 62
     assert await index.sweeper.sweep() == 5
+
+
+async def test_check_says_what_its_user_may_not(making, valkey):
+    from redis import Redis
+
+    assert [finding.ok for finding in await making().inspect()] == [True, True]
+    user = f"u{uuid.uuid4().hex}"
+    with Redis(port=valkey.port) as client:
+        client.execute_command(
+            "ACL", "SETUSER", user, "on", ">secret", "~p:*", "+@all", "-pexpire", "-zadd", "-@dangerous"
+        )
+    index = RedisIndex(f"redis://{user}:secret@127.0.0.1:{valkey.port}", join=JOIN, max_flow=10, prefix="p")
+    found = await index.inspect()
+    await index.close()
+    assert [finding.ok for finding in found] == [True, False]
+    assert "may not ZADD PEXPIRE on p:*" in found[1].detail
+    index = RedisIndex(f"redis://{user}:secret@127.0.0.1:{valkey.port}", join=JOIN, max_flow=10, prefix="q")
+    (finding,) = await index.inspect()
+    await index.close()
+    assert not finding.ok
+    assert "q:*" in finding.detail

@@ -61,6 +61,9 @@ class Shown:
     def forget(self, partition: Partition) -> None:
         self.lost.append(partition)
 
+    async def room(self) -> None:
+        pass
+
 
 class Harness:
     """One sidecar's way of a batch, on a memory log."""
