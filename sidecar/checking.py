@@ -33,6 +33,11 @@ async def check(config: Config) -> AsyncIterator[Finding]:
         for finding in findings:
             yield finding
     yield await _registry(config, registry)
+    shared = wiring.shared_index(config)
+    if shared is not None:
+        for finding in await shared.inspect():
+            yield finding
+        await shared.close()
     for finding in await asyncio.to_thread(trying.inspect, config):
         yield finding
 

@@ -19,7 +19,7 @@ from sidecar import wiring
 from sidecar.answers import Answers
 from sidecar.api.plain import text
 from sidecar.api.serving import Serving
-from sidecar.config import Config, MemoryIndex
+from sidecar.config import Config
 from sidecar.counters import Counters
 from sidecar.dead_letters.desk import Desk
 from sidecar.dead_letters.letter import LetterWriter
@@ -27,13 +27,14 @@ from sidecar.decoding.catalog import Catalog
 from sidecar.decoding.judge import Judge
 from sidecar.delivery import Follower
 from sidecar.filling import Filler
-from sidecar.index.memory import MemoryIndex as Index
+from sidecar.index.memory import MemoryIndex
 from sidecar.live import Live
+from sidecar.members import Members
 from sidecar.metering import OfExporters, OfGroups, OfStatus
 from sidecar.model import Decoded
 from sidecar.outlet import Outlet
 from sidecar.pipeline import Pipeline, micros
-from sidecar.ports import Destination, Exporter
+from sidecar.ports import Destination, Exporter, Index
 from sidecar.replaying.assembling import assembled
 from sidecar.replaying.operations import Operations, Source
 from sidecar.status import Status
@@ -67,8 +68,7 @@ class Service:
         self.config = config
         self.counters = Counters()
         self._sources = wiring.sources(config)
-        bound = (config.index.memory or MemoryIndex()).max_events
-        self.index = Index(bound, join=config.correlation.join, max_flow=config.correlation.max_flow)
+        self.index = wiring.index(config)
         self.catalog = Catalog(wiring.registry(config), require=config.registry.require)
         self._judge = Judge(self.catalog, config.envelope)
         self.live = Live()
@@ -79,10 +79,17 @@ class Service:
             self._judge,
             self.catalog,
             lookback=float(config.index.lookback),
-            max_events=bound,
+            max_events=self.index.max_events,
             remember=self.telemetry.remember,
         )
         self.status = Status(self, self.telemetry.metrics)
+        self._shared = None if isinstance(self.index, MemoryIndex) else self.index
+        if self._shared is not None:
+            self._shared.losing(self._filler.afresh, self._filler.gap)
+            groups = [source.group for source in self._sources]
+            self.status.members = Members(
+                self._shared, self.counters, self.status.ours, service=config.service, groups=groups
+            )
         self._follower = Follower([source.broker for source in self._sources])
         self._desk = Desk(
             self._sources, config.dead_letters.replay.attempts, lambda position: self.operations.waits(position)
@@ -146,6 +153,8 @@ class Service:
         """Runs until cancelled, then drains and settles. Raises Refused where a server says no for good."""
         await self.serving.start()
         self.telemetry.start()
+        if self._shared is not None:
+            self._shared.start()
         reading = [asyncio.ensure_future(pipeline.run()) for pipeline in self.pipelines]
         self._follower.start()
         self.operations.start()
@@ -165,10 +174,14 @@ class Service:
         await asyncio.gather(*reading, return_exceptions=True)
         await self._filler.close()
         await asyncio.gather(*(pipeline.drain() for pipeline in self.pipelines), return_exceptions=True)
+        if self._shared is not None:
+            await self._shared.stop()
         for pipeline in self.pipelines:
             await pipeline.broker.close()
         await self.telemetry.close()
         await self.serving.stop()
+        if self._shared is not None:
+            await self._shared.close()
         await self.catalog.close()
 
     async def settled(self) -> None:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from sidecar.config import Config
 from sidecar.dead_letters.naming import Naming
-from sidecar.errors import ConfigError, Mistake
 from sidecar.ports import Broker, Registry
 
 if TYPE_CHECKING:
     from exporters.telemetry import Telemetry
+    from sidecar.index.memory import MemoryIndex
+    from sidecar.index.redis import RedisIndex
 
 BATCH = 500
 """Records of a batch: some five milliseconds of work."""
@@ -32,7 +33,6 @@ class Source:
 
 def sources(config: Config) -> list[Source]:
     """The brokers that the configuration names."""
-    _refuse_what_is_not_there(config)
     found: list[Source] = []
     default = f"tracecar.{config.service}"
     if config.sources.kafka is not None:
@@ -87,6 +87,36 @@ def registry(config: Config) -> Registry | None:
     return None
 
 
+def index(config: Config) -> MemoryIndex | RedisIndex:
+    """The index: in memory, unless a shared one is configured."""
+    shared = shared_index(config)
+    if shared is not None:
+        return shared
+    from sidecar.config import MemoryIndex as InMemory
+    from sidecar.index.memory import MemoryIndex
+
+    bound = (config.index.memory or InMemory()).max_events
+    return MemoryIndex(bound, join=config.correlation.join, max_flow=config.correlation.max_flow)
+
+
+def shared_index(config: Config) -> RedisIndex | None:
+    """The index that several sidecars share, where one is configured."""
+    shared = config.index.redis
+    if shared is None:
+        return None
+    from sidecar.index.redis import RedisIndex
+
+    return RedisIndex(
+        shared.url,
+        join=config.correlation.join,
+        max_flow=config.correlation.max_flow,
+        ttl_ms=int(float(shared.ttl) * 1000),
+        max_events=shared.max_events,
+        prefix=shared.prefix,
+        tls=shared.tls,
+    )
+
+
 def telemetry(config: Config, sources: Sequence[Source]) -> Telemetry:
     """What leaves about the events: traces, metrics and logs, as configured. Raises ConfigError."""
     from exporters.spans import Letters
@@ -118,16 +148,3 @@ def _servers(config: Config) -> dict[str, tuple[str, int]]:
         if address and "," not in parts.netloc and parts.hostname:
             found[system] = parts.hostname, parts.port or usual
     return found
-
-
-def _refuse_what_is_not_there(config: Config) -> None:
-    """Keys of the contract whose function does not exist yet are refused: a silent no-op would be a lie."""
-    missing: list[Mistake] = []
-
-    def refuse(given: bool, path: str, what: str) -> None:
-        if given:
-            missing.append(Mistake(path, f"to be left out: {what} is not available in this version", "a value"))
-
-    refuse(config.index.redis is not None, "index.redis", "the shared index")
-    if missing:
-        raise ConfigError(missing)
