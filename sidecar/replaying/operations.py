@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import socket
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from typing import Protocol
@@ -31,7 +29,7 @@ from sidecar.replaying.reporting import Reporting
 from sidecar.replaying.running import Kit, Runner
 from sidecar.replaying.selecting import Selection, select
 from sidecar.replaying.setting_aside import What, set_aside
-from sidecar.replaying.supervising import Running, Supervisor
+from sidecar.replaying.supervising import Running, Supervisor, runner_name
 from sidecar.replaying.watching import ends
 from sidecar.replaying.wishes import Job, JobState, Outcome, Plan, Range, Reported, Wish
 
@@ -104,7 +102,7 @@ class Operations:
         self._editor, self._verdicts = editor, verdicts
         self._exporting, self._reporting = exporting, reporting
         self._most, self._names, self._clock, self._veil = selection, names, clock, veil
-        self.me = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.me = runner_name()
         self._works = [
             _Works(
                 source,

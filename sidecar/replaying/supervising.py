@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import secrets
+import socket
 import time
 from collections.abc import Mapping
 from typing import Protocol
@@ -23,6 +26,29 @@ PATIENCE_SECONDS = 6.0
 """A running job whose beat stands still so long has lost its runner."""
 SWEEP_LOOKS = 150
 """Looks between two sweeps."""
+
+
+def runner_name() -> str:
+    """A name for this process among all that may run a job."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+def has_died(runner: str, me: str) -> bool:
+    """Whether a runner is known to be gone: a process of this very host that runs no more. Of others nothing is known.
+    Where it is wrong (another container with our host's name), a job is taken over too early, which does no harm."""
+    host, _, rest = runner.rpartition(":")[0].rpartition(":")
+    ours, _, mine = me.rpartition(":")[0].rpartition(":")
+    if host != ours or not rest.isdigit():
+        return False
+    if rest == mine:
+        return True
+    try:
+        os.kill(int(rest), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 class Running(Protocol):
@@ -179,7 +205,7 @@ class Supervisor:
         seen = self._seen.get(job.id)
         if seen is None or seen.beat != job.beat:
             seen = self._seen[job.id] = _Seen(job.beat, now)
-        if job.runner and now - seen.since < PATIENCE_SECONDS:
+        if job.runner and now - seen.since < PATIENCE_SECONDS and not has_died(job.runner, self._me):
             return
         mine = await self._jobs.change(held, replace(job, runner=self._me, beat=job.beat + 1))
         if mine is not None:
