@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import requests
 from opentelemetry.exporter.otlp.common.http import _extract_retry_after, _is_retryable
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
@@ -14,9 +15,18 @@ from sidecar.config import Otlp
 from sidecar.errors import Outage, Refused
 
 
+class _Session(requests.Session):
+    """A session that trusts the authorities it was told to: with REQUESTS_CA_BUNDLE (or CURL_CA_BUNDLE) set, requests
+    takes those in place of the session's own."""
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        merged = super().merge_environment_settings(url, proxies, stream, verify, cert)
+        return merged if self.verify is True else merged | {"verify": self.verify}
+
+
 def http_options(otlp: Otlp, signal: str) -> dict[str, Any]:
     """What the file says, as arguments of an official exporter; what it leaves out they take from the environment."""
-    options: dict[str, Any] = {"endpoint": address(otlp, signal), "headers": otlp.headers}
+    options: dict[str, Any] = {"endpoint": address(otlp, signal), "headers": otlp.headers, "session": _Session()}
     if otlp.compression is not None:
         options["compression"] = Compression.Gzip if otlp.compression == "gzip" else Compression.NoCompression
     if otlp.timeout is not None:

@@ -1,0 +1,126 @@
+"""What every way out of spans promises, whatever is behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from exporters.outbox import Bounds
+from exporters.spans import Letters, Mapper
+from exporters.tracing import Backend, Tracing
+from sidecar.config import Exporters, Sampling
+from sidecar.model import Decoded, Event, Position, Record
+
+_streams = itertools.count(1)
+
+
+class Rig(ABC):
+    """A backend to send to, and what became of what was sent."""
+
+    @abstractmethod
+    def backend(self, bounds: Bounds) -> Backend: ...
+
+    @abstractmethod
+    def arrived(self, trace_ids: Sequence[int]) -> list[tuple[int, int]]:
+        """Trace id and span id of all spans of these traces that the backend has."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Where it is stopped."""
+
+    @abstractmethod
+    def stop(self) -> None: ...
+
+
+def events(count: int) -> list[Decoded]:
+    """Events of a new stream, each with its trace."""
+    stream = f"orders-{os.getpid()}-{next(_streams)}"
+    base = time.time_ns() // 1_000_000
+    found = []
+    for offset in range(count):
+        position = Position("kafka", stream, 0, offset)
+        trace = int.from_bytes(os.urandom(16))
+        event = Event(
+            position, f"k{offset}", base, base * 1000, event_id=f"e{offset}", trace_id=trace, span_id=offset + 1
+        )
+        found.append(Decoded(Record(position, b"k", b"{}", (), base), event))
+    return found
+
+
+def to(backend: Backend) -> Tracing:
+    """Everything to this backend."""
+    mapper = Mapper({"kafka": Letters("tracecar.shop", None)})
+    return Tracing([backend], mapper, Exporters(), Sampling(), join=["trace"], max_flow=1000)
+
+
+def tracing(rig: Rig, **bounds: Any) -> Tracing:
+    return to(rig.backend(Bounds(**({"linger": 0.05} | bounds))))
+
+
+async def until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"waited in vain for {what}") from None
+
+
+def ids(decoded: Sequence[Decoded]) -> list[int]:
+    return [one.event.trace_id or 0 for one in decoded]
+
+
+class ExporterContract:
+    """Subclasses give a fixture `rig`, started, whose server is their own where it is stopped."""
+
+    async def test_every_span_arrives_once_and_is_counted(self, rig: Rig) -> None:
+        exporter, offered = tracing(rig), events(500)
+        for start in range(0, 500, 100):
+            exporter.offer(offered[start : start + 100])
+        await exporter.close()
+        assert exporter.counts() == (500, 0, 0)
+        await until(lambda: len(rig.arrived(ids(offered))) >= 500, "all spans")
+        found = rig.arrived(ids(offered))
+        assert len(found) == len(set(found)) == 500
+        assert {trace for trace, _ in found} == set(ids(offered))
+        assert exporter.trouble is None
+
+    async def test_the_same_events_make_the_same_spans(self, rig: Rig) -> None:
+        offered = events(20)
+        for _ in range(2):
+            exporter = tracing(rig)
+            exporter.offer(offered)
+            await exporter.close()
+        await until(lambda: len(rig.arrived(ids(offered))) >= 20, "the spans")
+        assert len(set(rig.arrived(ids(offered)))) == 20
+
+    async def test_without_a_backend_what_does_not_fit_is_counted_and_the_rest_arrives_later(self, rig: Rig) -> None:
+        rig.stop()
+        exporter, offered = tracing(rig, items=300, batch_items=100), events(1000)
+        for start in range(0, 1000, 50):
+            exporter.offer(offered[start : start + 50])
+        await until(lambda: exporter.trouble is not None, "the trouble to be told")
+        sent, dropped, failed = exporter.counts()
+        assert (sent, failed) == (0, 0)
+        assert 600 <= dropped <= 700
+        rig.start()
+        await until(lambda: exporter.counts()[0] + exporter.counts()[1] == 1000, "what waited to be sent")
+        assert exporter.trouble is None
+        await until(lambda: len(rig.arrived(ids(offered))) == exporter.counts()[0], "what was sent to arrive")
+        await exporter.close()
+        assert sum(exporter.counts()) == 1000
+
+    async def test_closing_without_a_backend_ends_and_counts_what_is_lost(self, rig: Rig) -> None:
+        rig.stop()
+        exporter, offered = tracing(rig), events(50)
+        exporter.offer(offered)
+        async with asyncio.timeout(30):
+            await exporter.close()
+        assert exporter.counts() == (0, 50, 0)
+        exporter.offer(events(3))
+        assert exporter.counts() == (0, 53, 0)

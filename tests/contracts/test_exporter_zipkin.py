@@ -1,0 +1,51 @@
+"""The exporter's promises on a real Zipkin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from exporters.outbox import Bounds, Outbox
+from exporters.tracing import Backend
+from exporters.zipkin import SpanEncoder, ZipkinTransport
+from sidecar.config import Zipkin as Settings
+from tests.contracts.exporter_contract import ExporterContract, Rig
+from tests.servers.zipkin import Zipkin
+
+
+class ZipkinRig(Rig):
+    """Stopped, it is another server that is started when asked: the session's goes on for the others."""
+
+    def __init__(self, server: Zipkin) -> None:
+        self._server = server
+
+    def backend(self, bounds: Bounds) -> Backend:
+        settings = Settings(endpoint=self._server.endpoint)
+        return Backend("zipkin", SpanEncoder({}), Outbox("zipkin", ZipkinTransport(settings), bounds))
+
+    def arrived(self, trace_ids: Sequence[int]) -> list[tuple[int, int]]:
+        wanted = {f"{trace:032x}" for trace in trace_ids}
+        spans = [span for trace in self._server.traces() for span in trace if span["traceId"] in wanted]
+        return [(int(span["traceId"], 16), int(span["id"], 16)) for span in spans]
+
+    def start(self) -> None:
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server = Zipkin()
+
+    def close(self, shared: Zipkin) -> None:
+        if self._server is not shared:
+            self._server.__exit__()
+
+
+@pytest.fixture
+def rig(zipkin: Zipkin) -> Iterator[ZipkinRig]:
+    rig = ZipkinRig(zipkin)
+    yield rig
+    rig.close(zipkin)
+
+
+class TestZipkin(ExporterContract):
+    """All of it."""
