@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from sidecar.dead_letters.dialects import tracecar
+from sidecar.dead_letters.dialects.tracecar import NO_TIMESTAMP
 from sidecar.dead_letters.entries import Deed, Who, begun, encode, home, keys
 from sidecar.dead_letters.letter import LetterWriter, lighter
 from sidecar.dead_letters.reading import Source
@@ -22,8 +23,10 @@ from sidecar.replaying.checking import Opening
 from sidecar.replaying.sending import InSight
 from sidecar.replaying.wishes import Reported
 
-MAX_STACKTRACE = 8_000
-"""Characters of a stack trace that are kept: its beginning and its end."""
+MAX_STACKTRACE = tracecar.LONGEST
+"""Bytes of a stack trace that are kept: its beginning and its end."""
+MAX_GROUP = 500
+MOST_ATTEMPTS = 1_000_000
 MAX_TEXT = 1_900
 
 
@@ -43,6 +46,8 @@ class Reporting:
 
     async def report(self, failure: ReportedFailure, who: Who) -> Reported:
         """Raises Unknown where the position holds nothing that is ours to see, Refused, Outage."""
+        if not failure.group.strip() or len(failure.group) > MAX_GROUP or not failure.group.isprintable():
+            raise Refused(f"group: expected the name of a consumer group, at most {MAX_GROUP} printable characters")
         source, record = await self._record(failure)
         if not source.naming.written:
             raise Refused("dead letters are not written here: dead_letters.enabled is false")
@@ -51,12 +56,14 @@ class Reporting:
         decoded.event.rejection = Rejection("reported.error", message[:MAX_TEXT])
         nowhere = None if failure.position is not None else f"sha256:{digest(record)}"
         letter: Outgoing | None = self._writer(source).report(
-            decoded, failure.group, failure.attempts, nowhere, _bounded(failure.stacktrace)
+            decoded, failure.group, min(max(failure.attempts, 1), MOST_ATTEMPTS), nowhere, _bounded(failure.stacktrace)
         )
         while letter is not None:
             try:
                 return await self._write(source, letter, who)
-            except TooLarge:
+            except TooLarge as error:
+                if nowhere is not None:
+                    raise Refused(f"the record lies nowhere else, and is too large for the broker: {error}") from error
                 letter = lighter(letter)
         raise Refused("the broker takes no letter of this record, not even one without its body and headers")
 
@@ -81,13 +88,9 @@ class Reporting:
             system = source.broker.system
             if await self._in_sight(system, given.stream):
                 position = Position(system, given.stream, 0, 0)
-                return source, Record(
-                    position,
-                    given.key,
-                    given.value,
-                    given.headers,
-                    self._clock() // 1_000 if given.timestamp is None else given.timestamp,
-                )
+                # Without a timestamp none is made up: the same report twice must be the same letter.
+                timestamp = NO_TIMESTAMP if given.timestamp is None else given.timestamp
+                return source, Record(position, given.key, given.value, given.headers, timestamp)
         raise Unknown(f"no watched stream is called {given.stream!r}")
 
     async def _at(self, position: Position) -> tuple[Source, Record]:
@@ -104,7 +107,8 @@ class Reporting:
 
 def digest(record: Record) -> str:
     """What stands for the position of a record that lies nowhere: SHA-256 over stream, key, value, headers and
-    timestamp, each with its length before it (8 bytes, big-endian; a null has the length 2^64-1)."""
+    timestamp (its decimal digits), each with its length before it (8 bytes, big-endian; what is null or not told has
+    the length 2^64-1), the headers with their number (8 bytes) before them, each its name, then its value."""
     found = hashlib.sha256()
 
     def add(part: bytes | None) -> None:
@@ -118,16 +122,19 @@ def digest(record: Record) -> str:
     for name, value in record.headers:
         add(name.encode("utf-8", "surrogateescape"))
         add(value)
-    add(str(record.timestamp).encode())
+    add(None if record.timestamp == NO_TIMESTAMP else str(record.timestamp).encode())
     return found.hexdigest()
 
 
 def _bounded(stacktrace: str | None) -> str | None:
-    if stacktrace is None or len(stacktrace) <= MAX_STACKTRACE:
-        return stacktrace
-    half = MAX_STACKTRACE // 2
-    left_out = len(stacktrace) - 2 * half
-    return f"{stacktrace[:half]}\n… {left_out} characters left out …\n{stacktrace[-half:]}"
+    if stacktrace is None:
+        return None
+    whole = stacktrace.encode("utf-8", "backslashreplace")
+    if len(whole) <= MAX_STACKTRACE:
+        return whole.decode()
+    half = MAX_STACKTRACE // 2 - 30
+    middle = f"\n… {len(whole) - 2 * half} bytes left out …\n"
+    return whole[:half].decode("utf-8", "ignore") + middle + whole[-half:].decode("utf-8", "ignore")
 
 
 def _nowhere(source: Source, letter: Outgoing) -> Position:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -15,6 +16,8 @@ ID = "tracecar.dead-letter-id"
 STREAM = "tracecar.stream"
 """Of a reported record that lies nowhere: the stream that it is of."""
 STACKTRACE = "tracecar.stacktrace"
+NO_TIMESTAMP = -1
+"""Of a reported record that lies nowhere, and whose time was not told."""
 OMITTED = "tracecar.omitted"
 """Names the parts (`body`, `headers`, `key`) that the broker would not take; they are still at the origin."""
 
@@ -29,6 +32,7 @@ BESIDE = "tracecar.dialects"
 
 _OF_REPLAYS = (REPLAY_ID, REPLAY_OF, REPLAY_ATTEMPT, REPLAY_GROUP)
 _SCHEMA = msgspec.json.Decoder(SchemaRef)
+_ORIGIN = re.compile(r"@(?:kafka|redis|memory)://|@sha256:")
 LONGEST = 8_192
 """Bytes of a header's value that are looked at."""
 MAX_TEXT = 2_000
@@ -101,7 +105,7 @@ def write(
         ("tracecar.attempts", str(attempts or attempt(record.headers))),
         ("tracecar.origin", None if nowhere else str(record.position)),
         (STREAM, record.position.stream if nowhere else None),
-        ("tracecar.origin-timestamp", str(record.timestamp)),
+        ("tracecar.origin-timestamp", None if nowhere and record.timestamp == NO_TIMESTAMP else str(record.timestamp)),
         ("tracecar.event-id", event.event_id),
         ("tracecar.event-type", event.type),
         ("tracecar.trace-id", None if event.trace_id is None else f"{event.trace_id:032x}"),
@@ -132,7 +136,7 @@ def read(letter: Record) -> DeadLetter | None:
         origin=origin,
         origin_timestamp=timestamp,
         stream=origin.stream if origin else _text(facts.get(STREAM)) or letter.position.stream,
-        group=id.partition("@")[0] or None,
+        group=(id.partition("@")[0] if id.count("@") == 1 else _group(id)) or None,
         code=_text(facts.get("tracecar.code")) or "reported.error",
         message=_text(facts.get("tracecar.message")) or "",
         path=_text(facts.get("tracecar.path")),
@@ -158,6 +162,12 @@ def read(letter: Record) -> DeadLetter | None:
         appended_at=letter.timestamp,
     )
     return with_earlier_life(found, letter.headers)
+
+
+def _group(id: str) -> str:
+    """The group of an id in which more than the group's end is written `@`."""
+    match = _ORIGIN.search(id)
+    return id.partition("@")[0] if match is None else id[: match.start()]
 
 
 def listed(value: bytes | None) -> tuple[str, ...]:
