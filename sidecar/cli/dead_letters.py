@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sidecar.cli import letters, replaying
 from sidecar.cli.connection import URL, Json, Limit, Token, Url, connect
 from sidecar.cli.output import Column, print_json, print_table, say_note
 from sidecar.cli.queries import QueryCommand, joined
@@ -36,11 +37,13 @@ CAUSE_COLUMNS = (
     Column("groups", least=8, rank=7),
     Column("cause", whole=True, rank=2),
 )
-dlq = typer.Typer(help="Dead letters: what failed, and why.", no_args_is_help=True, rich_markup_mode=None)
+dlq = typer.Typer(help="Dead letters: what failed, why, and the way back.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def register(app: typer.Typer) -> None:
     app.add_typer(dlq, name="dlq")
+    letters.register(dlq)
+    replaying.register(app, dlq)
 
 
 @dlq.command("list", cls=QueryCommand)

@@ -13,7 +13,14 @@ from sidecar.cli.output import STYLES, console
 from sidecar.cli.text import clean, clean_lines, json_for_terminal
 
 _NAME_WIDTH = 16
-_LATER = frozenset({"headers", "body", "payload_note", "rejection", "schema", "delivery", "delivery_at"})
+_LATER = frozenset(
+    {
+        *("headers", "body", "payload_note", "rejection", "schema", "delivery", "delivery_at"),
+        *("history", "stacktrace"),
+    }
+)
+_LINES = frozenset({"history", "stacktrace"})
+"""Words that take lines of their own."""
 
 
 def print_event(event: models.Event) -> None:
@@ -32,7 +39,36 @@ def print_event(event: models.Event) -> None:
 def print_dead_letter(letter: models.DeadLetter) -> None:
     words = {name: value for name, value in _fields(letter).items() if name not in _LATER}
     words["schema"] = _schema(letter.schema)
+    if not letter.replays:
+        words.pop("replays", None)
+    if letter.history is not msgspec.UNSET:
+        words["history"] = [_deed(one) for one in letter.history]
+    if letter.stacktrace is not msgspec.UNSET and letter.stacktrace:
+        words["stacktrace"] = letter.stacktrace
     _print(words, letter.headers, letter.body, letter.payload_note)
+
+
+def _deed(deed: models.Deed) -> str:
+    """One thing that was done with a letter, with what an edit changed behind it."""
+    of = (f"by {deed.by}", f"from {deed.address}" if deed.address else "", f"to {deed.to}" if deed.to else "")
+    more = (
+        f"for {deed.group}" if deed.group else "",
+        f"(replay {deed.replay}, attempt {deed.attempt or 1})" if deed.replay else "",
+        f": {deed.why}" if deed.why else "",
+    )
+    said = " ".join(part for part in (f"{deed.at or '-'} {deed.act}", *of, *more) if part).replace(" : ", ": ")
+    return "\n".join([clean(said), *(f"  {clean(change(one))}" for one in deed.edit)])
+
+
+def change(one: models.Change) -> str:
+    """A difference that an edit made, on one line."""
+    before, after = (json_for_terminal(msgspec.json.encode(value)) for value in (one.before, one.after))
+    match one.what:
+        case "added":
+            return f"+ {one.path}: {after}"
+        case "removed":
+            return f"- {one.path}: {before}"
+    return f"  {one.path}: {before} -> {after}"
 
 
 def _fields(value: msgspec.Struct) -> dict[str, Any]:
@@ -54,6 +90,10 @@ def _print(words: dict[str, Any], headers: Any, body: Any, note: Any) -> None:
     for name, value in words.items():
         if value is None or value == []:
             continue
+        if name in _LINES:
+            out.print(Text(name, "bold"))
+            out.print(Text(_each(value)))
+            continue
         shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
         style = STYLES.get(shown.partition(" ")[0], "") if name in ("status", "state") else ""
         out.print(Text.assemble((f"{name:<{_NAME_WIDTH}}", "bold"), (clean(shown), style)))
@@ -67,6 +107,11 @@ def _print(words: dict[str, Any], headers: Any, body: Any, note: Any) -> None:
     if note is not msgspec.UNSET and note:
         out.print(Text(clean(str(note)), "yellow"))
     sys.stdout.write("\n")
+
+
+def _each(value: str | list[str]) -> str:
+    text = value if isinstance(value, str) else "\n".join(value)
+    return clean_lines("\n".join(f"  {line}" for line in text.split("\n")))
 
 
 def _inline(value: Any) -> str:

@@ -1,0 +1,91 @@
+"""A dry run for people: what would be sent, where to, who would receive it, what would pass."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+from sidecar.cli.output import Column, print_line, print_table
+from sidecar.cli.running import WRONG_USAGE, say
+
+if TYPE_CHECKING:
+    from sidecar.api.replay_models import Check, Plan
+
+RECEIVERS = (
+    Column("group", least=12),
+    Column("stream", least=8),
+    Column("lag", right=True, whole=True),
+    Column("passed already", right=True, whole=True),
+    Column("not passed", right=True, whole=True),
+    Column("not known", right=True, whole=True, rank=1),
+)
+
+
+def letters(count: int, what: str = "dead letter") -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def print_plan(plan: Plan, what: str = "dead letter") -> None:
+    """The whole plan on stdout."""
+    for line in _sent(plan, what):
+        print_line(line)
+    if plan.receivers:
+        print_line("Received again by:")
+        print_table(
+            RECEIVERS,
+            [(one.group, one.stream, one.lag, one.passed, one.not_passed, one.unknown) for one in plan.receivers],
+        )
+    elif plan.sendable:
+        print_line("No consumer group is known that would receive it.")
+    for line in _said(plan):
+        print_line(line)
+
+
+def _sent(plan: Plan, what: str) -> Iterator[str]:
+    if not plan.sendable:
+        yield "Nothing is left to send."
+    for target in plan.targets if plan.sendable else ():
+        yield f"{letters(target.count, what)} to {target.stream}{'' if target.exists else ', which does not exist'}"
+    for why, count in plan.skipped.items():
+        yield f"{count} left out: {why}"
+
+
+def _said(plan: Plan) -> Iterator[str]:
+    from sidecar.cli import payload
+
+    if plan.looked_at:
+        yield f"Passes the check now: {plan.passes} of {plan.looked_at} looked at"
+    for check in plan.fails:
+        yield _fails(check)
+    if plan.changes:
+        yield "The edit changes of the first one:"
+        for change in plan.changes:
+            yield f"  {payload.change(change)}"
+    for warning in plan.warnings:
+        yield f"Warning: {warning}"
+
+
+def _fails(check: Check) -> str:
+    at = f" at {check.path}" if check.path else ""
+    return f"  {check.count} would fail: {check.code}{at}: {check.message} (such as {check.example})"
+
+
+def can_ask() -> bool:
+    """Whether there is a person at a terminal."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def confirm(question: str) -> None:
+    """Exits where the answer is no."""
+    if not typer.confirm(question, default=False, err=True):
+        say("nothing was done")
+        raise typer.Exit(1)
+
+
+def refuse_unasked() -> NoReturn:
+    """There is nobody to ask. Exits."""
+    say("there is no terminal to ask on: add --yes to go ahead, or --dry-run to see what would happen")
+    raise typer.Exit(WRONG_USAGE)
