@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sidecar.cli import configuring, dead_letters, dialects, events, flows, groups, lifecycle, streams
+from sidecar.cli import configuring, dashboard, dead_letters, dialects, events, flows, groups, lifecycle, streams
 
 app = typer.Typer(
     name="tracecar",
@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 for register in (
     lifecycle.register,
+    dashboard.register,
     events.register,
     flows.register,
     dead_letters.register,

@@ -1,0 +1,251 @@
+"""The dashboard: which screen is shown, which sidecar is asked, and how it stands with it. Knows the API's client and
+nothing else of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding
+from textual.reactive import reactive
+from textual.screen import Screen
+
+from sidecar.api import models
+from sidecar.api.client import Client, ClientError, Unauthorised
+from tui.looks import DARK, THEMES
+from tui.screens.flow import FlowPage
+from tui.screens.flows import Flows
+from tui.screens.letters import Letters
+from tui.screens.live import Live
+from tui.screens.map import Map
+from tui.screens.page import Page
+from tui.screens.schemas import Schemas
+from tui.screens.status import Status
+from tui.widgets.top import PLACES, Link
+
+Connect = Callable[[str | None], Client]
+"""A client with this token; None: with the one that is known already."""
+MOST_SEEN = 60
+"""Values of a field that are kept for completion."""
+
+
+class Dashboard(App[None]):
+    """`connect` makes the client. `ask_token`: nobody is served who does not present one. `trace_url`: where a trace is
+    shown elsewhere, with `{trace_id}` in it."""
+
+    TITLE = "Tracecar"
+    CSS_PATH = Path(__file__).with_name("app.tcss")
+    ENABLE_COMMAND_PALETTE = True
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]
+    BINDINGS = [
+        *(Binding(str(n), f"go('{place}')", name, show=False) for n, (place, name) in enumerate(PLACES, 1)),
+        Binding("question_mark", "help", "Help", key_display="?"),
+        Binding("ctrl+p", "command_palette", "Commands", show=False, priority=True),
+        Binding("ctrl+t", "next_theme", "Theme", show=False),
+        Binding("q", "quit", "Quit"),
+    ]
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+
+    link: reactive[Link] = reactive(Link(), init=False)
+
+    def __init__(self, connect: Connect, *, ask_token: bool = False, trace_url: str | None = None) -> None:
+        super().__init__()
+        self._connect, self._ask_token, self.trace_url = connect, ask_token, trace_url
+        self.client: Client = connect(None)
+        self.history: list[str] = []
+        self.seen: dict[str, list[str]] = {}
+        self._pages: dict[str, Page] = {}
+        self._here: Page | None = None
+        self._trail: list[tuple[str, object]] = []
+        self._asking = False
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = DARK
+
+    # --- screens
+
+    def on_mount(self) -> None:
+        self._pages = {
+            page.PLACE: page for page in (Live(), Flows(), FlowPage(), Letters(), Map(), Schemas(), Status())
+        }
+        for place, page in self._pages.items():
+            self.install_screen(page, place)
+        self._here = self._pages["live"]
+        self.push_screen("live")
+        if self._ask_token:
+            self.ask_token("Tracecar is served here to those who know its token.")
+
+    def page(self, place: str) -> Page:
+        return self._pages[place]
+
+    @property
+    def came_from(self) -> bool:
+        """Whether there is somewhere to go back to."""
+        return bool(self._trail)
+
+    def go(self, place: str, *, remember: bool = True) -> None:
+        """Show a screen; `back` returns from it."""
+        assert self._here is not None
+        if len(self.screen_stack) > 2:  # a dialog waits for its answer
+            return
+        if place == self._here.PLACE:
+            return
+        if remember:
+            self._trail.append((self._here.PLACE, self._here.memento()))
+            del self._trail[:-50]
+        self._here = self._pages[place]
+        self.switch_screen(place)
+
+    def action_go(self, place: str) -> None:
+        self.go(place)
+
+    def back(self) -> None:
+        """Where we were before."""
+        if not self._trail or self._here is None:
+            return
+        place, memento = self._trail.pop()
+        page = self._pages[place]
+        if place != self._here.PLACE:
+            self.go(place, remember=False)
+        page.when_ready(lambda: page.recall(memento))
+
+    def open_flow(self, id: str, *, at: str | None = None) -> None:
+        """Show the flow of any id, with the cursor on the event at the position `at`."""
+        page = self._pages["flow"]
+        assert isinstance(page, FlowPage)
+        if self._here is page:
+            self._trail.append(("flow", page.memento()))
+        else:
+            self.go("flow")
+        page.when_ready(lambda: page.open(id, at))
+
+    def open_letters(self, query: str) -> None:
+        """Show the dead letters that match."""
+        page = self._pages["letters"]
+        self.go("letters")
+        page.when_ready(lambda: page.ask(query))
+
+    def open_schema(self, subject: str) -> None:
+        """Show a subject."""
+        page = self._pages["schemas"]
+        assert isinstance(page, Schemas)
+        self.go("schemas")
+        page.when_ready(lambda: page.open(subject))
+
+    async def schema_text(self, subject: str, version: int | None) -> str | None:
+        """The text of a version of a subject; None where the sidecar does not say. Raises ClientError."""
+        page = await self.client.schemas(subject)
+        for one in page.items:
+            if version is None or version == max(one.versions, default=None):
+                return one.text if isinstance(one.text, str) else None
+        return None
+
+    def open_live(self, query: str) -> None:
+        """Show the events that match."""
+        self.go("live")
+        self._pages["live"].ask(query)
+
+    # --- the sidecar
+
+    def reached(self) -> None:
+        """It answered."""
+        if self.link.state != "connected":
+            if self.link.state == "lost":
+                self.notify("The sidecar answers again.", timeout=3)
+            self.link = Link("connected", service=self.link.service, alert=self.link.alert)
+
+    def lost(self, reason: str) -> None:
+        """It did not answer; whoever asked will ask again."""
+        if self.link.state != "refused":
+            self.link = Link("lost", reason, self.link.service)
+
+    def trouble(self, error: ClientError) -> None:
+        """A question failed."""
+        if isinstance(error, Unauthorised):
+            self.link = Link("refused", str(error), self.link.service)
+            self.ask_token(str(error))
+        else:
+            self.lost(str(error))
+
+    def know(self, status: models.ServiceStatus) -> None:
+        """What the sidecar says of itself."""
+        held = sum(1 for stream in status.streams if stream.held)
+        alert = f"holds {held} stream{'s' if held > 1 else ''}" if held else "needs a look" if status.trouble else ""
+        self.link = Link("connected", service=status.service, alert=alert)
+        for stream in status.streams:
+            self._met("stream", stream.stream)
+
+    def meet(self, event: models.Event) -> None:
+        """Remember what an event has for completing queries."""
+        self._met("type", event.type)
+        self._met("producer", event.producer)
+        self._met("stream", event.stream)
+        if event.schema is not None:
+            self._met("schema", event.schema.subject)
+
+    def _met(self, field: str, value: str | None) -> None:
+        if value:
+            known = self.seen.setdefault(field, [])
+            if value not in known and len(known) < MOST_SEEN:
+                known.append(value)
+
+    def ask_token(self, why: str) -> None:
+        from tui.dialogs.token import TokenDialog
+
+        if self._asking:
+            return
+        self._asking = True
+        self.push_screen(TokenDialog(why, self.client.url), self._token_given)
+
+    async def _token_given(self, token: str | None) -> None:
+        self._asking = False
+        if not token:
+            self.exit(message="No token, nothing to show.")
+            return
+        old, self.client = self.client, self._connect(token)
+        await old.close()
+        self.link = Link()
+        live = self._pages["live"]
+        assert isinstance(live, Live)
+        live.listen()
+        if self._here is not None:
+            self._here.look_now()
+
+    async def on_unmount(self) -> None:
+        await self.client.close()
+
+    # --- everything by name
+
+    def action_help(self) -> None:
+        from tui.dialogs.help import HelpDialog
+
+        if isinstance(self.screen, Page):
+            self.push_screen(HelpDialog(self.screen))
+
+    def action_next_theme(self) -> None:
+        names = [theme.name for theme in THEMES]
+        at = names.index(self.theme) if self.theme in names else -1
+        self.theme = names[(at + 1) % len(names)]
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        for number, (place, name) in enumerate(PLACES, 1):
+            yield SystemCommand(f"Go to {name}", f"key {number}", lambda place=place: self.go(place))
+        if isinstance(screen, Page):
+            for binding in screen.active_bindings.values():
+                about = binding.binding
+                if binding.node is screen and about.description:
+                    action = about.action
+                    yield SystemCommand(
+                        about.description,
+                        f"key {about.key_display or about.key}",
+                        lambda action=action: self.call_later(screen.run_action, action),
+                    )
+        for theme in THEMES:
+            name = theme.name.removeprefix("tracecar-")
+            yield SystemCommand(f"Theme: {name}", "ctrl+t for the next", lambda n=theme.name: self._use(n))
+        yield SystemCommand("Help for this screen", "key ?", self.action_help)
+        yield SystemCommand("Quit", "key q", self.exit)
+
+    def _use(self, theme: str) -> None:
+        self.theme = theme

@@ -1,0 +1,63 @@
+"""What can be done on a screen, and what its marks mean."""
+
+from __future__ import annotations
+
+from rich.table import Table
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from tui.looks import MARKS, palette, tone
+from tui.screens.page import Page
+
+_GENERAL = (
+    ("1 … 7", "the screens"),
+    ("↑ ↓ j k", "move; g and G to the ends; ctrl+u and ctrl+d by pages"),
+    ("enter l", "deeper into what is under the cursor"),
+    ("esc", "back to where you were"),
+    ("tab", "to the other part of the screen"),
+    ("/", "a query; field:value, -not, OR, ( ), type:Order*, body.data.total:>100, since:15m"),
+    ("ctrl+p", "everything by name"),
+    ("ctrl+t", "dark, light, high contrast"),
+)
+_NAMES = {"slash": "/", "question_mark": "?", "left_square_bracket": "[", "right_square_bracket": "]"}
+
+
+class HelpDialog(ModalScreen[None]):
+    BINDINGS = [Binding("escape,question_mark,q,enter", "dismiss", "Close")]
+
+    def __init__(self, page: Page) -> None:
+        super().__init__()
+        self._page = page
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(classes="dialog"):
+            yield Static(self._text())
+
+    def _text(self) -> Table:
+        colours = palette(self.app.theme)
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True, style=colours.accent)
+        table.add_column()
+        table.add_row(Text("here", f"bold {colours.info}"), Text(self._page.ABOUT))
+        for binding in self._page.active_bindings.values():
+            if binding.node is self._page and binding.binding.description and binding.binding.key not in _SHARED:
+                key = binding.binding.key_display or _NAMES.get(binding.binding.key, binding.binding.key)
+                table.add_row(key, Text(binding.binding.description))
+        table.add_row()
+        table.add_row(Text("everywhere", f"bold {colours.info}"), "")
+        for key, about in _GENERAL:
+            table.add_row(key, Text(about))
+        table.add_row()
+        marks = Text()
+        for name, mark in MARKS.items():
+            marks.append(f"{mark} ", tone(name, colours))
+            marks.append(f"{name}   ".replace(" ", "\u00a0").replace("\u00a0\u00a0\u00a0", "   "))
+        table.add_row(Text("marks", f"bold {colours.info}"), marks)
+        return table
+
+
+_SHARED = frozenset({"slash", "escape", "backspace"})

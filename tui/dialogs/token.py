@@ -1,0 +1,38 @@
+"""Asks for the sidecar's token."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from tui.safe import clean
+
+
+class TokenDialog(ModalScreen[str | None]):
+    """Returns the token as typed; None where it is not given."""
+
+    BINDINGS = [Binding("escape", "leave", "Leave")]
+
+    def __init__(self, why: str, url: str) -> None:
+        super().__init__()
+        self._why, self._url = why, url
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static("The token, please", classes="title")
+            yield Static(Text(clean(self._why, 600)))
+            yield Input(placeholder=f"token of {clean(self._url, 200)}", password=True, max_length=4_096)
+            yield Static(Text("\nIts owner finds it in the sidecar's configuration (api.token) or token file.", "dim"))
+
+    @on(Input.Submitted)
+    def _given(self, event: Input.Submitted) -> None:
+        if token := event.value.strip():
+            self.dismiss(token)
+
+    def action_leave(self) -> None:
+        self.dismiss(None)

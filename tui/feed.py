@@ -1,0 +1,95 @@
+"""What comes in live, kept within bounds: the newest events that match a query, and how many went by."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from sidecar.api import models
+
+KEPT = 2_000
+"""Events that are kept for looking back."""
+RATE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An event as it came; `number` counts them."""
+
+    number: int
+    event: models.Event
+
+
+class Feed:
+    """A window on what comes. Frozen, it stands still while what arrives is kept aside."""
+
+    def __init__(self, kept: int = KEPT, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._seen: deque[Seen] = deque(maxlen=kept)
+        self._frozen: list[Seen] | None = None
+        self._arrived_frozen = 0
+        self._ticks: deque[tuple[float, int]] = deque(maxlen=64)
+        self.arrived = 0
+        """How many matched since the query was asked."""
+        self.dropped = 0
+        """How many we were too slow for."""
+        self.skipped = 0
+        """How many were not asked for, because more came than anyone can read."""
+        self.changed = False
+        self._positions: set[str] = set()
+
+    def clear(self) -> None:
+        self._seen.clear()
+        self._positions.clear()
+        self._ticks.clear()
+        self._frozen, self.arrived, self.dropped, self.skipped, self.changed = None, 0, 0, 0, True
+
+    def fill(self, events: Iterable[models.Event]) -> None:
+        """Events that were there before, oldest first; those that are here already are left out."""
+        for event in events:
+            if event.position not in self._positions:
+                self._append(event)
+
+    def add(self, event: models.Event) -> None:
+        """An event that just came. What was filled in a moment ago comes again, and is left out."""
+        self.arrived += 1
+        if event.position not in self._positions:
+            self._append(event)
+
+    def _append(self, event: models.Event) -> None:
+        seen = self._seen
+        if len(seen) == seen.maxlen:
+            self._positions.discard(seen[0].event.position)
+        self._positions.add(event.position)
+        last = seen[-1].number if seen else 0
+        seen.append(Seen(last + 1, event))
+        self.changed = True
+
+    @property
+    def frozen(self) -> bool:
+        return self._frozen is not None
+
+    def freeze(self, on: bool) -> None:
+        self._frozen = list(self._seen) if on else None
+        self._arrived_frozen = self.arrived
+        self.changed = True
+
+    @property
+    def waiting(self) -> int:
+        """How many came since it was frozen."""
+        return self.arrived - self._arrived_frozen if self.frozen else 0
+
+    def rows(self) -> list[Seen]:
+        self.changed = False
+        return list(self._seen) if self._frozen is None else self._frozen
+
+    def tick(self) -> float:
+        """Events a second, over the last seconds."""
+        now = self._now()
+        self._ticks.append((now, self.arrived + self.skipped))
+        while len(self._ticks) > 2 and now - self._ticks[0][0] > RATE_SECONDS:
+            self._ticks.popleft()
+        (begun, before), (end, after) = self._ticks[0], self._ticks[-1]
+        return (after - before) / (end - begun) if end > begun else 0.0

@@ -1,0 +1,82 @@
+"""The query language's words, for completion while a query is typed. The sidecar judges; this helps to write."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "stream": ("the topic or stream", ()),
+    "type": ("the event's type", ()),
+    "version": ("the event's version", ()),
+    "event": ("the event's id", ()),
+    "trace": ("the trace id, in hex", ()),
+    "aggregate": ("the aggregate's id", ()),
+    "correlation": ("the correlation id", ()),
+    "causation": ("the id of the event that caused it", ()),
+    "producer": ("who published it", ()),
+    "status": ("how it was judged", ("ok", "unchecked", "replayed", "duplicate", "rejected")),
+    "code": (
+        "why it was rejected",
+        (
+            "decode.truncated", "decode.trailing_bytes", "decode.malformed", "decode.limit", "schema.unknown_id",
+            "schema.unknown_subject", "schema.wrong_subject", "schema.unknown_version", "schema.mismatch",
+            "envelope.missing", "envelope.invalid", "reported.error", "delivery.exhausted",
+        ),
+    ),
+    "stage": ("where it failed", ("decode", "schema", "envelope", "reported", "delivery")),
+    "group": ("the consumer group of a dead letter", ()),
+    "cause": ("the cause that dead letters have in common", ()),
+    "state": (
+        "what became of a dead letter",
+        ("open", "replaying", "replayed", "returned", "parked", "discarded"),
+    ),
+    "dialect": ("how a dead letter is written", ()),
+    "schema": ("SUBJECT, SUBJECT:v3, an id or GUID", ()),
+    "key": ("the record's key", ()),
+    "position": ("such as kafka://orders/0/4711", ()),
+    "partition": ("the partition's number", ()),
+    "header.": ("a header by name", ()),
+    "body.": ("a path within the body", ()),
+    "since": ("from then on", ("5m", "15m", "1h", "24h")),
+    "until": ("until then", ("5m", "15m", "1h")),
+}  # fmt: skip
+
+_WORD = re.compile(r'(?:^|[\s(])-?([^\s()"]*)$')
+MOST = 12
+Seen = Mapping[str, Sequence[str]]
+
+
+def complete(text: str, at: int, seen: Seen) -> tuple[int, list[str]]:
+    """Where the word before the cursor begins, and what could stand there. `seen` has values met lately, by field."""
+    found = _WORD.search(text[:at])
+    if found is None:
+        return at, []
+    word, start = found[1], found.start(1)
+    field, colon, begun = word.partition(":")
+    if not colon:
+        names = [name if name.endswith(".") else f"{name}:" for name in FIELDS]
+        names += [f"{name}:" for name in seen if name.startswith(("body.", "header."))]
+        return start, [name for name in names if name.startswith(word) and name != word][:MOST]
+    values = dict.fromkeys((*FIELDS.get(field, ("", ()))[1], *seen.get(field, ())))
+    fitting = [_quoted(value) for value in values if value.startswith(begun) and value != begun]
+    return start + len(field) + 1, fitting[:MOST]
+
+
+def about(text: str, at: int) -> str:
+    """What the field before the cursor is about."""
+    found = _WORD.search(text[:at])
+    name = found[1].partition(":")[0] if found else ""
+    return FIELDS[name][0] if name in FIELDS else ""
+
+
+def term(field: str, value: str) -> str:
+    """A query for exactly this value."""
+    return f"{field}:{_quoted(value)}"
+
+
+def _quoted(value: str) -> str:
+    if value and re.fullmatch(r"[\w.\-@#+,;=~|/:]+", value) and value[0] not in "/-<>=":
+        return value
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

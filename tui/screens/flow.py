@@ -1,0 +1,403 @@
+"""Flow: the heart. Who caused whom and when on the left, the event under the cursor on the right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import quote
+
+from rich.text import Text
+from textual import on
+from textual.binding import Binding
+from textual.containers import Container
+from textual.widget import Widget
+
+from sidecar.api import models
+from sidecar.api.client import ClientError, NotFound
+from tui.facts import event_facts
+from tui.looks import Palette, hue, mark, tone
+from tui.safe import clean
+from tui.screens.page import Page
+from tui.times import clock, span
+from tui.waterfall import Line, Waterfall, bar, ticks, waterfall
+from tui.widgets.columns import cut, sized
+from tui.widgets.fact_list import FactList
+from tui.widgets.rows import Rows
+
+_GAP = 9
+_CACHED = 64
+
+
+class Layout:
+    """The widths of the waterfall's parts, for a width."""
+
+    def __init__(self, width: int) -> None:
+        self.stream = 13 if width >= 66 else 9 if width >= 52 else 0
+        self.producer = 12 if width >= 96 else 0
+        rest = width - _GAP - 3 - self.stream - self.producer - 2 * bool(self.stream) - 2 * bool(self.producer)
+        self.tree = max(16, min(44, round(rest * 0.52)))
+        self.axis = max(4, rest - self.tree - 1)
+
+
+class FlowPage(Page):
+    PLACE = "flow"
+    PERIOD = 2.0
+    QUERYING = None
+    ABOUT = (
+        "One flow. A bar runs from an event's cause to the event, on one axis of time; broken bars are links that are "
+        "inferred. Tab changes between the tree and the event; in the event, space folds and enter follows."
+    )
+    BINDINGS = [
+        Binding("c", "cause", "Cause"),
+        Binding("e", "effect", "Effect"),
+        Binding("left_square_bracket", "aggregate(-1)", "Aggregate's previous", key_display="["),
+        Binding("right_square_bracket", "aggregate(1)", "next", key_display="]"),
+        Binding("n", "failure", "Next failure"),
+        Binding("d", "letter", "Dead letter"),
+        Binding("space", "unfold", "Duplicates", show=False),
+        Binding("y", "copy", "Copy"),
+        Binding("o", "elsewhere", "Open in tracing UI", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.id_asked: str | None = None
+        self.flow: models.Flow | None = None
+        self._fall = Waterfall([], 0)
+        self._unfolded: set[str] = set()
+        self._events: dict[str, models.Event] = {}
+        self._at: str | None = None
+        self._gone = ""
+        self._layout = Layout(80)
+
+    def body(self) -> Iterable[Widget]:
+        tree: Rows[Line] = Rows(
+            self._draw,
+            lambda line: line.key,
+            title=self._title,
+            empty="No flow is open\nPress enter on an event (1), a flow (2) or a dead letter (4).",
+            id="tree",
+        )
+        tree.add_class("first")
+        facts = FactList(empty="The event under the cursor stands here", id="facts")
+        facts.add_class("second")
+        yield Container(tree, facts, classes="split")
+
+    @property
+    def lines(self) -> Rows[Line]:
+        return self.query_one("#tree", Rows)
+
+    @property
+    def facts(self) -> FactList:
+        return self.query_one("#facts", FactList)
+
+    # --- which flow
+
+    def open(self, id: str, at: str | None = None) -> None:
+        """Show the flow that has this id, with the cursor on the event at a position."""
+        self.id_asked, self._at, self._gone = id, at, ""
+        self.flow, self._fall = None, Waterfall([], 0)
+        self._unfolded.clear()
+        self._events.clear()
+        self.lines.empty = "Looking for the flow …\n"
+        self.lines.chosen_key = None
+        self.lines.show([])
+        self.facts.fill("", None)
+        self.lines.focus()
+        self.say()
+        self.look_now()
+
+    def memento(self) -> object:
+        item = self.lines.item
+        return (self.id_asked, item.event.position if item else None)
+
+    def recall(self, memento: object) -> None:
+        if isinstance(memento, tuple) and memento[0] is not None and memento[0] != self.id_asked:
+            self.open(memento[0], memento[1])
+
+    async def look(self) -> None:
+        asked = self.id_asked
+        if asked is None:
+            return
+        try:
+            flow = await self.client.flow(asked)
+        except NotFound as error:
+            self._gone = str(error)
+            if self.flow is None:
+                self.lines.empty = (
+                    f"There is no flow of {clean(asked, 60)}\nIt may be older than what the index holds: "
+                    "tracecar events --scan reads further back.\nesc goes back."
+                )
+                self.lines.refresh()
+            return
+        if asked != self.id_asked:
+            self.look_again()
+            return
+        self._gone = ""
+        self._take(flow)
+
+    def look_again(self) -> None:
+        self.call_later(self.look_now)
+
+    def _take(self, flow: models.Flow) -> None:
+        self.flow = flow
+        self._fall = waterfall(flow, self._unfolded)
+        at, self._at = self._at, None
+        self.lines.show(self._fall.lines, at=at)
+        if at is None or self.lines.chosen_key != at:
+            self._show_event()
+        self.say()
+
+    # --- drawing
+
+    def _title(self, width: int, colours: Palette) -> Text:
+        self._layout = Layout(width)
+        layout = self._layout
+        text = Text(" ")
+        text.append_text(sized(Text("what caused what"), layout.tree + 1))
+        if layout.stream:
+            text.append_text(sized(Text("stream"), layout.stream + 2))
+        if layout.producer:
+            text.append_text(sized(Text("producer"), layout.producer + 2))
+        axis = [" "] * layout.axis
+        for at, time in ticks(self._fall.length, layout.axis):
+            label = "0" if time == 0 else span(time)
+            if at + len(label) <= layout.axis:
+                axis[at : at + len(label)] = label
+        text.append("".join(axis), colours.dim)
+        text.append_text(sized(Text("after"), _GAP, right=True))
+        return text
+
+    def _draw(self, line: Line, width: int, colours: Palette) -> Text:
+        self._layout = layout = Layout(width)
+        text = Text(" ")
+        text.append(cut(line.guide, layout.tree - 6), colours.line)
+        if line.why:
+            text.append("└ ", colours.line)
+            text.append(f"{line.event.rejection.code if line.event.rejection else ''} ", f"bold {colours.bad}")
+            text.append(clean(line.why, 400), colours.bad)
+            return sized(text, width - 1)
+        event = line.event
+        style = tone(event.status, colours)
+        name = clean(event.type or "(no type)", 80)
+        text.append(f"{mark(event.status)} ", style)
+        text.append(name, f"{hue(name, colours.hues)} bold" if event.type else colours.dim)
+        if line.copies:
+            text.append(f" {'≡' if line.folded else '▾'}{line.copies}", colours.warn)
+        if line.missing:
+            text.append(" ◂?", colours.dim)
+        text = sized(text, layout.tree + 1)
+        text.append(" ")
+        if layout.stream:
+            text.append_text(sized(Text(clean(event.stream, 60), colours.text), layout.stream))
+            text.append("  ")
+        if layout.producer:
+            text.append_text(sized(Text(clean(event.producer or "·", 60), colours.dim), layout.producer))
+            text.append("  ")
+        text.append_text(self._bar(line, layout.axis, colours))
+        gap = line.gap
+        label = "" if gap is None else f"{'+' if gap >= 0 else '-'}{span(abs(gap))}"
+        text.append_text(
+            sized(Text(label, colours.warn if (gap or 0) >= 1_000 or (gap or 0) < 0 else colours.dim), _GAP, right=True)
+        )
+        return text
+
+    def _bar(self, line: Line, width: int, colours: Palette) -> Text:
+        begins, stretch, at = bar(line, self._fall.length, width)
+        colour = hue(line.event.type or "", colours.hues)
+        text = Text("")
+        if at < 0:
+            return Text(" " * width)
+        text.append(" " * begins)
+        text.append(stretch, colours.dim if line.inferred else colour)
+        text.append(" " * (at - text.cell_len))
+        text.append(mark(line.event.status), f"bold {tone(line.event.status, colours)}")
+        text.append(" " * (width - text.cell_len))
+        return text
+
+    def summary(self) -> Text:
+        colours, flow = self.colours, self.flow
+        text = Text(" ", no_wrap=True, overflow="ellipsis")
+        if flow is None:
+            return text
+        text.append(f"{mark(flow.status)} {flow.status}", f"bold {tone(flow.status, colours)}")
+        text.append(
+            f"  {flow.event_count} event{'' if flow.event_count == 1 else 's'} in {span(flow.duration_ms)}",
+            colours.strong,
+        )
+        text.append(f"  {clock(flow.started_at)}  ", colours.dim)
+        for number, stream in enumerate(flow.streams[:8]):
+            text.append(" → " if number else "", colours.line)
+            text.append(clean(stream, 30), hue(stream, colours.hues))
+        text.append(f"  {clean(', '.join(flow.aggregates[:4]), 120)}", colours.text)
+        if flow.elsewhere:
+            text.append(f"  +{flow.elsewhere} events of this id in other flows", colours.dim)
+        if flow.broken_keys:
+            text.append(f"  ! {clean(flow.broken_keys[0], 40)} joins too many events to count", colours.warn)
+        if self._gone:
+            text.append("  ! it is no longer in the index", colours.warn)
+        text.append(f"  {flow.trace_id}", colours.dim)
+        return text
+
+    # --- the event under the cursor
+
+    @on(Rows.Moved, "#tree")
+    def _moved(self) -> None:
+        self._show_event()
+
+    def _show_event(self) -> None:
+        line = self.lines.item
+        if line is None:
+            self.facts.fill("", None)
+            return
+        event = line.event
+        full = self._events.get(event.position)
+        if full is None:
+            self.facts.fill(event.position, lambda folds, width: event_facts(event, folds, width))
+        else:
+            self._fill(event, full)
+        self.run_worker(self._fetch(event), group="event", exclusive=True)
+
+    async def _fetch(self, event: models.FlowEvent) -> None:
+        """The payload, and who has read it by now."""
+        try:
+            full = await self.client.event(event.position)
+        except ClientError as error:
+            full = event
+            if not isinstance(error, NotFound):
+                self.dashboard.trouble(error)
+        if len(self._events) >= _CACHED:
+            self._events.clear()
+        self._events[event.position] = full
+        line = self.lines.item
+        if line is not None and line.event.position == event.position:
+            self._fill(event, full)
+
+    def _fill(self, event: models.FlowEvent, full: models.Event) -> None:
+        self.facts.fill(event.position, lambda folds, width: event_facts(full, folds, width))
+
+    # --- what people do
+
+    @on(Rows.Chosen, "#tree")
+    def _chosen(self, event: Rows.Chosen) -> None:
+        line: Line = event.item
+        if line.why:
+            self.action_letter()
+        else:
+            self.facts.focus()
+
+    @on(FactList.Led)
+    def _led(self, event: FactList.Led) -> None:
+        kind, _, id = event.to.partition(":")
+        if kind == "aggregate":
+            self.run_worker(self._step(0), group="step", exclusive=True)
+        elif kind == "schema":
+            self.dashboard.open_schema(id)
+        elif kind == "flow":
+            self.dashboard.open_flow(id)
+
+    def action_back(self) -> None:
+        if self.facts.has_focus:
+            self.lines.focus()
+        else:
+            self.dashboard.back()
+
+    def action_cause(self) -> None:
+        line = self.lines.item
+        if line is None:
+            return
+        if line.event.parent is None or not self.lines.select(line.event.parent):
+            why = "Its cause is not in the index" if line.missing else "Nothing caused it, as far as is known"
+            self.app.notify(why, timeout=2)
+
+    def action_effect(self) -> None:
+        line = self.lines.item
+        if line is None:
+            return
+        for other in self._fall.lines:
+            if other.event.parent == line.event.position and not other.why:
+                self.lines.select(other.key)
+                return
+        self.app.notify("It caused nothing, as far as is known", timeout=2)
+
+    def action_failure(self) -> None:
+        bad = [n for n, line in enumerate(self._fall.lines) if line.event.status == "rejected" and not line.why]
+        if not bad:
+            self.app.notify("Nothing failed in this flow", timeout=2)
+            return
+        after = next((n for n in bad if n > self.lines.cursor), bad[0])
+        self.lines.select(self._fall.lines[after].key)
+
+    def action_aggregate(self, by: int) -> None:
+        self.run_worker(self._step(by), group="step", exclusive=True)
+
+    async def _step(self, by: int) -> None:
+        """Go to the aggregate's previous or next event, in whichever flow it is."""
+        line = self.lines.item
+        if line is None or line.event.aggregate_id is None:
+            self.app.notify("This event names no aggregate", timeout=2)
+            return
+        id = line.event.aggregate_id
+        try:
+            aggregate = await self.client.aggregate(id)
+        except ClientError as error:
+            self.app.notify(str(error), severity="warning", markup=False)
+            return
+        positions = [event.position for event in aggregate.events]
+        if line.event.position not in positions:
+            return
+        at = positions.index(line.event.position)
+        if by == 0:
+            self.dashboard.open_live(_exactly("aggregate", id))
+            return
+        if not 0 <= at + by < len(positions):
+            end = "first" if by < 0 else "last"
+            self.app.notify(f"This is the {end} event of {clean(id, 60)} that is held", timeout=2, markup=False)
+            return
+        target = positions[at + by]
+        if not self.lines.select(target):
+            self.dashboard.open_flow(target, at=target)
+        self.app.notify(f"{clean(id, 60)}: event {at + by + 1} of {len(positions)}", timeout=2, markup=False)
+
+    def action_letter(self) -> None:
+        line = self.lines.item
+        if line is None:
+            return
+        if line.event.rejection is None:
+            self.app.notify("This event was not rejected. n goes to the next failure", timeout=2)
+        else:
+            self.dashboard.open_letters(_exactly("position", line.event.position))
+
+    def action_unfold(self) -> None:
+        line = self.lines.item
+        if line is None or not line.copies or self.flow is None:
+            return
+        self._unfolded ^= {line.key}
+        self._take(self.flow)
+
+    def action_copy(self) -> None:
+        from tui.dialogs.copying import CopyDialog
+
+        line = self.lines.item
+        if line is not None:
+            self.app.push_screen(CopyDialog(self._events.get(line.event.position, line.event)))
+
+    def action_elsewhere(self) -> None:
+        template = self.dashboard.trace_url
+        if self.flow is None:
+            return
+        if template is None:
+            self.app.notify(
+                "Say where: tracecar tui --trace-url 'http://jaeger:16686/trace/{trace_id}'",
+                title="No address",
+                markup=False,
+            )
+            return
+        url = template.replace("{trace_id}", quote(self.flow.trace_id, safe=""))
+        self.app.open_url(url)
+        self.app.notify(clean(url, 200), title="Opened", timeout=3, markup=False)
+
+
+def _exactly(field: str, value: str) -> str:
+    from tui.query_words import term
+
+    return term(field, value)

@@ -1,0 +1,231 @@
+"""Live: events as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.text import Text
+from textual import on
+from textual.binding import Binding
+from textual.widget import Widget
+
+from sidecar.api import models
+from sidecar.api.client import BadRequest, ClientError, Connected, Waiting
+from tui.feed import Feed, Seen
+from tui.looks import Palette, hue, mark, tone
+from tui.safe import clean
+from tui.screens.page import Page
+from tui.times import clock, count, rate
+from tui.widgets.columns import Column, cut, fit, line, titles
+from tui.widgets.rows import Rows
+
+BEFORE = 300
+"""Events that are shown from before."""
+DRAWN_SECONDS = 0.12
+
+COLUMNS = (
+    Column("time", "time", 12, 12),
+    Column("mark", " ", 1, 1),
+    Column("type", "type", 17, 28),
+    Column("stream", "stream", 10, 20),
+    Column("aggregate", "aggregate", 13, 24),
+    Column("producer", "producer", 9, 18, rank=2),
+    Column("note", "what happened", 14, 400, rank=1),
+)
+
+
+def draw(seen: Seen, width: int, colours: Palette) -> Text:
+    """One event on one line."""
+    event, widths = seen.event, fit(COLUMNS, width - 2)
+    style = tone(event.status, colours)
+    name = clean(event.type or "(no type)", 80)
+    cells = {
+        "time": Text(clock(event.occurred_at or event.appended_at), colours.dim),
+        "mark": Text(mark(event.status), style),
+        "type": Text(name, hue(name, colours.hues) if event.type else colours.dim),
+        "stream": Text(clean(event.stream, 80), colours.text),
+        "aggregate": Text(clean(event.aggregate_id or "·", 80), colours.text if event.aggregate_id else colours.dim),
+        "producer": Text(clean(event.producer or "·", 80), colours.dim),
+        "note": Text(cut(note(event), max(1, widths.get("note", 0))), style if event.status != "ok" else colours.dim),
+    }
+    return line(COLUMNS, cells, widths)
+
+
+def note(event: models.Event) -> str:
+    """What there is to say of an event beyond its columns."""
+    if event.rejection is not None:
+        where = f"{event.rejection.path}: " if event.rejection.path else ""
+        message = event.rejection.message
+        if where and message.startswith(where):
+            where = ""
+        return clean(f"rejected {event.rejection.code}  {where}{message}", 600)
+    if event.status == "duplicate":
+        return "duplicate, with other content" if event.changed else "duplicate"
+    if event.status == "replayed":
+        return clean(f"replayed from {event.replay_of or 'a dead letter'}", 300)
+    if event.status == "unchecked":
+        return "unchecked: no schema"
+    return ""
+
+
+class Live(Page):
+    PLACE = "live"
+    QUERYING = "type:Order* status:rejected body.data.total:>100 since:15m"
+    ABOUT = (
+        "Events as they come, the newest at the bottom. While the cursor stands on the last row it follows; move it up "
+        "and it stays on its event. Freeze holds the picture still; what arrives meanwhile is kept."
+    )
+    PERIOD = 1.0
+    BINDINGS = [
+        Binding("space", "freeze", "Freeze"),
+        Binding("f", "failing", "Only failures"),
+        Binding("G,end", "newest", "Newest", show=False),
+        Binding("t", "like_type", "Same type", show=False),
+        Binding("s", "like_stream", "Same stream", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.feed = Feed()
+        self._rate = 0.0
+        self._status: models.ServiceStatus | None = None
+        self._waiting = ""
+
+    def body(self) -> Iterable[Widget]:
+        rows: Rows[Seen] = Rows(
+            draw,
+            lambda seen: str(seen.number),
+            title=lambda width, colours: titles(COLUMNS, width, colours),
+            empty="Nothing has come yet\nEvents appear here as services publish them.\n"
+            "Press 7 to see which streams are watched, or / to change the query.",
+            id="live",
+        )
+        rows.follow = True
+        yield rows
+
+    @property
+    def rows(self) -> Rows[Seen]:
+        return self.query_one("#live", Rows)
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.set_interval(DRAWN_SECONDS, self._draw)
+        self.listen()
+
+    # --- listening
+
+    def listen(self) -> None:
+        """Hear what comes, for the query that is asked now."""
+        self.feed.clear()
+        self.run_worker(self._listen(self.asked), group="listen", exclusive=True)
+
+    async def _listen(self, query: str) -> None:
+        try:
+            async for item in self.client.live(query):
+                if isinstance(item, models.Event):
+                    self.feed.add(item)
+                    self.dashboard.meet(item)
+                elif isinstance(item, models.Dropped):
+                    self.feed.dropped += item.count
+                elif isinstance(item, Connected):
+                    self._waiting = ""
+                    await self._before(query)
+                    self.dashboard.reached()
+                elif isinstance(item, Waiting):
+                    self._waiting = item.reason
+                    self.dashboard.lost(item.reason)
+        except BadRequest as error:
+            self.dashboard.notify(str(error), title="This cannot be asked", severity="warning", markup=False)
+        except ClientError as error:
+            self.dashboard.trouble(error)
+
+    async def _before(self, query: str) -> None:
+        """What came before we listened, or while we could not."""
+        page = await self.client.events(query, limit=BEFORE)
+        events = page.items[::-1]
+        for event in events:
+            self.dashboard.meet(event)
+        self.feed.fill(events)
+
+    def _draw(self) -> None:
+        if self.feed.changed and self.app.screen is self:
+            self.rows.show(self.feed.rows())
+
+    async def look(self) -> None:
+        self._rate = self.feed.tick()
+        self._status = await self.client.status()
+        self.dashboard.know(self._status)
+
+    def summary(self) -> Text:
+        colours, status, feed = self.colours, self._status, self.feed
+        text = Text(" ", no_wrap=True, overflow="ellipsis")
+        if feed.frozen:
+            text.append(f"‖ frozen, {count(feed.waiting)} came since", f"bold {colours.warn}")
+        elif self._ready and not self.rows.follow:
+            text.append("■ standing", colours.info)
+            text.append(" (G follows)", colours.dim)
+        else:
+            text.append("▶ following", colours.good)
+        if status is not None:
+            events = sum(stream.events for stream in status.streams)
+            rejected = sum(stream.rejected for stream in status.streams)
+            text.append(f"   {rate(sum(stream.rate for stream in status.streams))}", colours.strong)
+            text.append(f"   {count(events)} seen", colours.text)
+            text.append(f"   ✗ {count(rejected)} rejected", colours.bad if rejected else colours.dim)
+            if lag := sum(stream.lag or 0 for stream in status.streams):
+                text.append(f"   {count(lag)} behind", colours.warn)
+            if status.filling:
+                text.append("   still filling", colours.warn)
+        if self.asked:
+            text.append(f"   {rate(self._rate)} match", colours.text)
+        if left_out := feed.dropped + feed.skipped:
+            text.append(f"   {count(left_out)} not drawn, too many to read", colours.warn)
+        text.append_text(self.asked_text())
+        return text
+
+    # --- what people do
+
+    def ask(self, query: str) -> None:
+        self.asked = query
+        self.rows.follow = True
+        self.rows.chosen_key = None
+        self.listen()
+        self.say()
+
+    @on(Rows.Moved)
+    def _moved(self) -> None:
+        rows = self.rows
+        follow = rows.cursor >= len(rows.items) - 1 and not self.feed.frozen
+        if follow != rows.follow:
+            rows.follow = follow
+            self.say()
+
+    @on(Rows.Chosen)
+    def _chosen(self, event: Rows.Chosen) -> None:
+        self.dashboard.open_flow(event.item.event.position, at=event.item.event.position)
+
+    def action_freeze(self) -> None:
+        self.feed.freeze(not self.feed.frozen)
+        self.rows.follow = not self.feed.frozen and self.rows.cursor >= len(self.rows.items) - 1
+        self.rows.show(self.feed.rows())
+        self.say()
+
+    def action_newest(self) -> None:
+        self.rows.action_last()
+        self.rows.follow = not self.feed.frozen
+        self.say()
+
+    def action_failing(self) -> None:
+        self.ask("" if self.asked == "status:rejected" else "status:rejected")
+
+    def action_like_type(self) -> None:
+        self._like("type")
+
+    def action_like_stream(self) -> None:
+        self._like("stream")
+
+    def _like(self, field: str) -> None:
+        from tui.query_words import term
+
+        if (seen := self.rows.item) is not None and (value := getattr(seen.event, field)):
+            self.ask(term(field, value))

@@ -1,0 +1,216 @@
+"""What all screens have in common: the line at the top, the query, looking again and again while it is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Footer, Static
+
+from sidecar.api.client import BadRequest, Client, ClientError
+from tui.looks import Palette, palette
+from tui.widgets.query_bar import QueryBar
+from tui.widgets.top import Top
+
+if TYPE_CHECKING:
+    from tui.app import Dashboard
+
+
+class Page(Screen[None]):
+    """One of the numbered screens. It keeps its state while others are looked at."""
+
+    PLACE: ClassVar[str]
+    PERIOD: ClassVar[float] = 1.0
+    """Seconds between looks."""
+    QUERYING: ClassVar[str | None] = None
+    """An example of a query, where the screen takes one."""
+    ABOUT: ClassVar[str] = ""
+    """For its help."""
+    AUTO_FOCUS = "Rows"
+    BINDINGS = [
+        Binding("slash", "query", "Query", key_display="/"),
+        Binding("escape,backspace", "back", "Back", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = ""
+        """The query that the screen shows the answer to."""
+        self._looking = False
+        self._ready = False
+        self._waiting_acts: list[Callable[[], None]] = []
+
+    def when_ready(self, act: Callable[[], None]) -> None:
+        """Do this now, or as soon as the screen has its widgets."""
+        if self._ready:
+            act()
+        else:
+            self._waiting_acts.append(act)
+
+    @property
+    def dashboard(self) -> Dashboard:
+
+        return cast("Dashboard", self.app)
+
+    @property
+    def client(self) -> Client:
+        return self.dashboard.client
+
+    @property
+    def colours(self) -> Palette:
+        return palette(self.app.theme)
+
+    # --- what a screen is
+
+    def body(self) -> Iterable[Widget]:
+        """Its widgets."""
+        return ()
+
+    async def look(self) -> None:
+        """Ask the sidecar and show what it says. Raises ClientError."""
+
+    def summary(self) -> Text:
+        """The line below the top."""
+        return Text()
+
+    async def judge(self, query: str) -> None:
+        """Raises BadRequest where the query is wrong."""
+        await self.client.events(query, limit=1)
+
+    def ask(self, query: str) -> None:
+        """Show what matches this query from now on."""
+        self.asked = query
+        self.say()
+        self.look_now()
+
+    def memento(self) -> object:
+        """What it takes to come back to how it is now; the query by default."""
+        return self.asked
+
+    def recall(self, memento: object) -> None:
+        """Be as it was."""
+        if isinstance(memento, str) and memento != self.asked:
+            self.ask(memento)
+
+    # --- how it goes
+
+    def compose(self) -> ComposeResult:
+        yield Top(self.PLACE)
+        yield Static(id="summary")
+        with Vertical(id="body"):
+            yield from self.body()
+        if self.QUERYING is not None:
+            yield QueryBar(lambda: self.dashboard.seen, self.dashboard.history, example=self.QUERYING, id="query")
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.set_interval(self.PERIOD, self._tick)
+        self.watch(self.app, "link", self._link_changed)
+        self.watch(self.app, "theme", self._theme_changed, init=False)
+        self._ready = True
+        acts, self._waiting_acts = self._waiting_acts, []
+        for act in acts:
+            act()
+
+    def _link_changed(self) -> None:
+        self.query_one(Top).show(self.dashboard.link)
+
+    def _theme_changed(self) -> None:
+        self.say()
+        self.query_one(Top).refresh()
+
+    def on_screen_resume(self) -> None:
+        self.query_one(Top).show(self.dashboard.link)
+        self.look_now()
+
+    def on_resize(self) -> None:
+        self.say()
+
+    def _tick(self) -> None:
+        if self.app.screen is self:
+            self.look_now()
+
+    def look_now(self) -> None:
+        if self._ready and not self._looking:
+            self._looking = True
+            self.run_worker(self._look(), group="look", exit_on_error=True)
+
+    async def _look(self) -> None:
+        try:
+            await self.look()
+        except BadRequest as error:
+            self.dashboard.notify(str(error), title="This cannot be asked", severity="warning", markup=False)
+        except ClientError as error:
+            self.dashboard.trouble(error)
+        else:
+            self.dashboard.reached()
+            self.say()
+        finally:
+            self._looking = False
+
+    def say(self) -> None:
+        """Write the summary line anew."""
+        if self._ready:
+            self.query_one("#summary", Static).update(self.summary())
+
+    def asked_text(self) -> Text:
+        """The query, as it stands in summaries."""
+        if not self.asked:
+            return Text()
+        from tui.safe import clean
+
+        return Text.assemble(("  ⌕ ", self.colours.accent), (clean(self.asked, 200), self.colours.accent))
+
+    # --- queries
+
+    def action_query(self) -> None:
+        if self.QUERYING is None:
+            self.dashboard.go("live")
+            self.dashboard.page("live").action_query()
+        else:
+            self.query_one(QueryBar).open(self.asked)
+
+    @on(QueryBar.Asked)
+    def _query_asked(self, event: QueryBar.Asked) -> None:
+        self.run_worker(self._ask(event.query), group="ask", exclusive=True)
+
+    async def _ask(self, query: str) -> None:
+        bar = self.query_one(QueryBar)
+        try:
+            if query:
+                await self.judge(query)
+        except BadRequest as error:
+            bar.wrong(str(error), error.at)
+        except ClientError as error:
+            bar.wrong(str(error), None)
+        else:
+            bar.close()
+            self.ask(query)
+
+    @on(QueryBar.Closed)
+    def _query_closed(self) -> None:
+        self.refocus()
+
+    def refocus(self) -> None:
+        """Give the keys to the list."""
+        for rows in self.query("Rows"):
+            if rows.display:
+                rows.focus()
+                return
+
+    def action_back(self) -> None:
+        if self.QUERYING is not None and self.asked and not self.dashboard.came_from:
+            self.ask("")
+        else:
+            self.dashboard.back()
+
+    @on(Top.Wanted)
+    def _place_wanted(self, event: Top.Wanted) -> None:
+        self.dashboard.go(event.place)

@@ -1,0 +1,269 @@
+"""Schemas: what is registered, and what is really being seen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rich.text import Text
+from textual import on
+from textual.binding import Binding
+from textual.containers import Container
+from textual.widget import Widget
+
+from sidecar.api import models
+from sidecar.api.client import ClientError, NotFound
+from tui.looks import Palette
+from tui.query_words import term
+from tui.safe import clean
+from tui.schema_text import differences, outline
+from tui.screens.page import Page
+from tui.times import age
+from tui.widgets.columns import Column, cut, fit, line, titles
+from tui.widgets.rows import Rows
+
+SAMPLE = 400
+"""Events of a subject that are looked at for who publishes with which version."""
+
+COLUMNS = (
+    Column("mark", " ", 1, 1),
+    Column("subject", "subject", 20, 44),
+    Column("latest", "latest", 6, 6, right=True),
+    Column("used", "in use", 8, 12),
+    Column("streams", "streams", 10, 30, rank=1),
+    Column("kind", "kind", 8, 8, rank=3),
+    Column("mode", "compatibility", 13, 20, rank=2),
+)
+
+
+def draw(subject: models.Subject, width: int, colours: Palette) -> Text:
+    widths = fit(COLUMNS, width - 2)
+    seen = sorted({one.version for one in subject.seen if one.version is not None})
+    latest = max(subject.versions, default=None)
+    several = len(seen) > 1 or (bool(seen) and latest is not None and seen[-1] != latest)
+    streams = dict.fromkeys(stream for one in subject.seen for stream in one.streams)
+    cells = {
+        "mark": Text(
+            "▲" if several else "●" if seen else "○", colours.warn if several else colours.good if seen else colours.dim
+        ),
+        "subject": Text(clean(subject.subject, 200), colours.text),
+        "latest": Text("·" if latest is None else f"v{latest}", colours.text),
+        "used": Text(" ".join(f"v{version}" for version in seen) or "unseen", colours.warn if several else colours.dim),
+        "streams": Text(clean(", ".join(streams), 200), colours.dim),
+        "kind": Text(clean(subject.kind or "·", 20), colours.dim),
+        "mode": Text(clean((subject.compatibility or "not said").lower().replace("_", " "), 40), colours.dim),
+    }
+    return line(COLUMNS, cells, widths)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A line about one subject."""
+
+    key: str
+    kind: str
+    depth: int
+    name: str
+    rest: str = ""
+
+
+def draw_piece(piece: Piece, width: int, colours: Palette) -> Text:
+    if piece.kind == "head":
+        text = Text(f" {clean(piece.name, 200)} ", f"bold {colours.info}")
+        text.append("─" * max(0, width - text.cell_len - 1), colours.line)
+        return text
+    styles = {"+": colours.good, "-": colours.bad, "warn": colours.warn, "dim": colours.dim}
+    style = styles.get(piece.kind, colours.text)
+    text = Text(f" {piece.kind if piece.kind in '+-' else ' '} ", style)
+    text.append("  " * piece.depth)
+    text.append(clean(piece.name, 200), style if piece.kind in styles else colours.text)
+    if piece.rest:
+        room = max(1, width - text.cell_len - 3)
+        text.append(f"  {cut(clean(piece.rest), room)}", style if piece.kind in "+-" else colours.dim)
+    return text
+
+
+class Schemas(Page):
+    PLACE = "schemas"
+    PERIOD = 3.0
+    ABOUT = (
+        "What is registered, and which versions events are really seen with. ▲ marks a subject of which several "
+        "versions, or not the latest one, are in use. Enter shows its events; [ and ] choose versions to compare."
+    )
+    BINDINGS = [
+        Binding("left_square_bracket", "version(-1)", "Older version", key_display="["),
+        Binding("right_square_bracket", "version(1)", "Newer version", key_display="]"),
+        Binding("v", "events", "Its events"),
+        Binding("y", "copy", "Copy schema"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._subjects: list[models.Subject] = []
+        self._at: str | None = None
+        self._shown: str | None = None
+        self._version: int | None = None
+        self._texts: dict[tuple[str, int | None], str] = {}
+        self._users: list[Piece] = []
+
+    def body(self) -> Iterable[Widget]:
+        left: Rows[models.Subject] = Rows(
+            draw,
+            lambda subject: subject.subject,
+            title=lambda width, colours: titles(COLUMNS, width, colours),
+            empty="No schemas\nNo registry is configured, or nothing is registered in it.\n"
+            "registry.url or registry.directory in the configuration names one.",
+            id="subjects",
+        )
+        left.add_class("first")
+        right: Rows[Piece] = Rows(
+            draw_piece, lambda piece: piece.key, empty="The subject under the cursor", id="schema"
+        )
+        right.add_class("second")
+        yield Container(left, right, classes="split")
+
+    @property
+    def rows(self) -> Rows[models.Subject]:
+        return self.query_one("#subjects", Rows)
+
+    async def look(self) -> None:
+        page = await self.client.schemas()
+        self._subjects = page.items
+        wanted, self._at = self._at, None
+        self.rows.show(self._subjects, at=wanted)
+        self._show_subject()
+
+    def open(self, subject: str) -> None:
+        """Put the cursor on a subject."""
+        self._at = subject
+        if not self.rows.select(subject):
+            self.look_now()
+
+    def summary(self) -> Text:
+        colours = self.colours
+        seen = sum(1 for subject in self._subjects if subject.seen)
+        text = Text(" ", no_wrap=True, overflow="ellipsis")
+        text.append(f"{len(self._subjects)} subjects", colours.strong)
+        text.append(f"   ● {seen} in use", colours.good)
+        text.append(f"   ○ {len(self._subjects) - seen} not seen lately", colours.dim)
+        return text
+
+    @on(Rows.Moved, "#subjects")
+    def _moved(self) -> None:
+        self._show_subject()
+
+    def _show_subject(self) -> None:
+        subject = self.rows.item
+        if subject is None:
+            return
+        if subject.subject != self._shown:
+            self._shown, self._version, self._users = subject.subject, None, []
+            self._draw(subject)
+        self.run_worker(self._fetch(subject), group="subject", exclusive=True)
+
+    async def _fetch(self, subject: models.Subject) -> None:
+        try:
+            events = await self.client.events(term("schema", subject.subject), limit=SAMPLE)
+            self._users = _users(events.items, int(time.time() * 1e6))
+            await self._text(subject.subject, max(subject.versions, default=None))
+            for version in self._compared(subject):
+                await self._text(subject.subject, version)
+        except NotFound:
+            return
+        except ClientError as error:
+            self.dashboard.trouble(error)
+            return
+        if self._shown == subject.subject:
+            self._draw(subject)
+
+    async def _text(self, subject: str, version: int | None) -> None:
+        if (subject, version) not in self._texts:
+            text = await self.dashboard.schema_text(subject, version)
+            if text is not None:
+                if len(self._texts) > 200:
+                    self._texts.clear()
+                self._texts[subject, version] = text
+
+    def _compared(self, subject: models.Subject) -> list[int]:
+        """The version that is looked at and the one before it."""
+        versions = sorted(subject.versions)
+        if not versions:
+            return []
+        version = self._version if self._version in versions else versions[-1]
+        at = versions.index(version)
+        return [version] if at == 0 else [versions[at - 1], version]
+
+    def _draw(self, subject: models.Subject) -> None:
+        pieces = [Piece("seen", "head", 0, "what is being seen")]
+        if self._users:
+            pieces += self._users
+        else:
+            pieces.append(Piece("unseen", "dim", 0, "no event of it is in the index"))
+        compared = self._compared(subject)
+        texts = [self._texts.get((subject.subject, version)) for version in compared]
+        if len(compared) == 2 and texts[0] and texts[1]:
+            head = f"version {compared[1]}, beside version {compared[0]}"
+            pieces.append(Piece("schema", "head", 0, head))
+            for number, (kind, depth, name, rest) in enumerate(differences(texts[0], texts[1])):
+                pieces.append(Piece(f"line {number}", kind, depth, name, rest))
+        elif compared and texts[-1]:
+            pieces.append(Piece("schema", "head", 0, f"version {compared[-1]}"))
+            pieces += [
+                Piece(f"line {number}", " ", depth, name, rest)
+                for number, (depth, name, rest) in enumerate(outline(texts[-1]))
+            ]
+        others = [f"v{version}" for version in sorted(subject.versions) if version not in compared]
+        if others:
+            pieces.append(Piece("others", "dim", 0, f"also registered: {' '.join(others)}  ([ and ])"))
+        self.query_one("#schema", Rows).show(pieces)
+
+    def action_version(self, by: int) -> None:
+        subject = self.rows.item
+        if subject is None or not subject.versions:
+            return
+        versions = sorted(subject.versions)
+        current = self._version if self._version in versions else versions[-1]
+        at = max(0, min(len(versions) - 1, versions.index(current) + by))
+        self._version = versions[at]
+        self._draw(subject)
+        self.run_worker(self._fetch(subject), group="subject", exclusive=True)
+
+    @on(Rows.Chosen, "#subjects")
+    def _chosen(self) -> None:
+        self.query_one("#schema", Rows).focus()
+
+    def action_back(self) -> None:
+        if self.query_one("#schema", Rows).has_focus:
+            self.rows.focus()
+        else:
+            self.dashboard.back()
+
+    def action_events(self) -> None:
+        if (subject := self.rows.item) is not None:
+            self.dashboard.open_live(term("schema", subject.subject))
+
+    def action_copy(self) -> None:
+        subject = self.rows.item
+        compared = self._compared(subject) if subject is not None else []
+        text = self._texts.get((subject.subject, compared[-1])) if subject is not None and compared else None
+        if text:
+            self.app.copy_to_clipboard(text)
+            self.app.notify(f"Copied the schema: {len(text):,} characters", timeout=2)
+
+
+def _users(events: list[models.Event], now: int) -> list[Piece]:
+    """Who publishes with which version, and when last."""
+    found: dict[tuple[int | None, str, str], list[models.Event]] = {}
+    for event in events:
+        version = event.schema.version if event.schema is not None else None
+        found.setdefault((version, event.producer or "an unknown producer", event.stream), []).append(event)
+    pieces = []
+    for (version, producer, stream), some in sorted(found.items(), key=lambda item: (-(item[0][0] or 0), item[0][1])):
+        bad = sum(1 for event in some if event.status == "rejected")
+        words = f"{producer} → {stream}, {age(some[0].appended_at, now)} ago"
+        if bad:
+            words += f", {bad} of the last {len(some)} rejected"
+        name = "v?" if version is None else f"v{version}"
+        pieces.append(Piece(f"user {version} {producer} {stream}", "warn" if bad else " ", 0, name, words))
+    return pieces

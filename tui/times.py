@@ -1,0 +1,79 @@
+"""Times and amounts as people read them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def micros(written: str | None) -> int | None:
+    """Microseconds since 1970 of an RFC 3339 time; None where there is none, or it is none."""
+    if not written:
+        return None
+    try:
+        moment = datetime.fromisoformat(written)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    delta = moment - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def clock(written: str | None) -> str:
+    """`10:14:48.465`, in UTC, as the API says it."""
+    if not written or "T" not in written:
+        return "·"
+    time = written.partition("T")[2].rstrip("Z")
+    whole, _, part = time.partition(".")
+    return f"{whole}.{part[:3]:0<3}"
+
+
+def span(milliseconds: float | None) -> str:
+    """A duration in at most seven characters: `7 ms`, `1.24 s`, `3.1 min`."""
+    if milliseconds is None:
+        return "·"
+    size = abs(milliseconds)
+    if size < 1:
+        return f"{milliseconds * 1000:.0f} µs" if size else "0 ms"
+    if size < 999.5:
+        return f"{milliseconds:.0f} ms"
+    seconds = milliseconds / 1000
+    if abs(seconds) < 119.5:
+        return f"{seconds:.2f} s" if abs(seconds) < 9.995 else f"{seconds:.1f} s"
+    if abs(seconds) < 7_200:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h" if abs(seconds) < 172_800 else f"{seconds / 86_400:.1f} d"
+
+
+def age(written: str | None, now: int) -> str:
+    """How long ago, such as `4 s`; `now` in microseconds."""
+    at = micros(written)
+    return "·" if at is None else coarse(max(0, now - at) / 1e6)
+
+
+def coarse(seconds: float) -> str:
+    """A duration in one unit: `4 s`, `12 min`, `3 h`, `2 d`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5_400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} d"
+
+
+def count(number: int | None) -> str:
+    """`1,204`; from a million on `1.2 M`; unknown is `?`."""
+    if number is None:
+        return "?"
+    return f"{number:,}" if abs(number) < 1_000_000 else f"{number / 1e6:.1f} M"
+
+
+def rate(per_second: float | None) -> str:
+    """`48/s`, `0.4/s`."""
+    if per_second is None:
+        return "?/s"
+    if per_second == 0:
+        return "0/s"
+    return f"{per_second:,.0f}/s" if per_second >= 10 else f"{per_second:.1f}/s"

@@ -1,0 +1,174 @@
+"""The line where a query is typed: completion, history, and what is wrong with it right below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rich.text import Text
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.message import Message
+from textual.reactive import reactive
+from textual.widgets import Input, Static
+
+from tui import query_words
+from tui.looks import palette
+from tui.safe import clean
+
+LONGEST = 2_000
+HISTORY = 100
+
+
+class _Line(Input):
+    """The input itself; up, down and tab belong to the bar around it."""
+
+    BINDINGS = [
+        Binding("up", "bar('older')", "Older query", show=False),
+        Binding("down", "bar('newer')", "Newer query", show=False),
+        Binding("tab", "bar('complete')", "Complete", show=False),
+        Binding("ctrl+n", "bar('other')", "Another completion", show=False),
+        Binding("escape", "bar('close')", "Close", show=False),
+    ]
+
+    def action_bar(self, what: str) -> None:
+        bar = self.parent
+        assert isinstance(bar, QueryBar)
+        getattr(bar, what)()
+
+
+class QueryBar(Vertical):
+    """Hidden until it is opened. `seen` gives values that were met lately, by field."""
+
+    DEFAULT_CSS = """
+    QueryBar { height: auto; display: none; background: $surface; padding: 0 1; }
+    QueryBar.open { display: block; }
+    QueryBar _Line { border: none; height: 1; padding: 0; background: $surface; }
+    QueryBar _Line:focus { border: none; background-tint: transparent; }
+    QueryBar Static { height: auto; }
+    """
+
+    error: reactive[str] = reactive("")
+
+    class Asked(Message):
+        """This query is wanted."""
+
+        def __init__(self, query: str) -> None:
+            self.query = query
+            super().__init__()
+
+    class Closed(Message):
+        """Typing has ended; what was asked last still stands."""
+
+    def __init__(self, seen: Callable[[], query_words.Seen], history: list[str], *, example: str, id: str) -> None:
+        super().__init__(id=id)
+        self._seen, self._history, self._example = seen, history, example
+        self._back = 0
+        self._offered: tuple[int, list[str]] = (0, [])
+        self._at = 0
+        self._asked = ""
+
+    def compose(self) -> ComposeResult:
+        yield _Line(placeholder=f"a query, such as  {self._example}", max_length=LONGEST, select_on_focus=False)
+        yield Static(id="under-query")
+
+    @property
+    def line(self) -> Input:
+        return self.query_one(_Line)
+
+    def open(self, query: str) -> None:
+        self.add_class("open")
+        self.line.value = query
+        self.line.cursor_position = len(query)
+        self._back, self.error = 0, ""
+        self.line.focus()
+        self._show()
+
+    def close(self) -> None:
+        self.remove_class("open")
+        self.post_message(self.Closed())
+
+    @property
+    def is_open(self) -> bool:
+        return self.has_class("open")
+
+    def wrong(self, message: str, at: int | None) -> None:
+        """Say what does not fit, and where."""
+        caret = "" if at is None else " " * Text(self.line.value[:at]).cell_len + "▲ "
+        self.error = f"{caret}{clean(message)}"
+
+    def watch_error(self) -> None:
+        if self.is_mounted:
+            self._show()
+
+    @on(Input.Changed)
+    def _changed(self, event: Input.Changed) -> None:
+        event.stop()
+        self.error, self._at = "", 0
+        self._offered = query_words.complete(self.line.value, self.line.cursor_position, self._seen())
+        self._show()
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        query = event.value.strip()
+        if query and (not self._history or self._history[-1] != query):
+            self._history.append(query)
+            del self._history[:-HISTORY]
+        self.post_message(self.Asked(query))
+
+    def _show(self) -> None:
+        colours = palette(self.app.theme)
+        if self.error:
+            self.query_one("#under-query", Static).update(Text(self.error, colours.bad))
+            return
+        offered = self._offered[1]
+        text = Text(no_wrap=True, overflow="ellipsis")
+        if offered:
+            for index, word in enumerate(offered):
+                text.append(f" {clean(word, 40)} ", "reverse" if index == self._at else colours.info)
+                text.append(" ")
+            text.append("tab takes it", colours.dim)
+        else:
+            hint = query_words.about(self.line.value, self.line.cursor_position)
+            text.append(f"{hint}   " if hint else "", colours.info)
+            text.append("enter asks · tab completes · ↑ earlier queries · esc closes", colours.dim)
+        self.query_one("#under-query", Static).update(text)
+
+    def complete(self) -> None:
+        start, words = self._offered
+        if not words:
+            start, words = query_words.complete(self.line.value, self.line.cursor_position, self._seen())
+            if not words:
+                return
+        word, at = words[self._at % len(words)], self.line.cursor_position
+        value = self.line.value
+        space = "" if word.endswith((":", ".")) or value[at:].startswith(" ") else " "
+        self.line.value = value[:start] + word + space + value[at:]
+        self.line.cursor_position = start + len(word) + len(space)
+
+    def other(self) -> None:
+        if self._offered[1]:
+            self._at = (self._at + 1) % len(self._offered[1])
+            self._show()
+
+    def older(self) -> None:
+        self._recall(self._back + 1)
+
+    def newer(self) -> None:
+        self._recall(self._back - 1)
+
+    def _recall(self, back: int) -> None:
+        if 0 <= back <= len(self._history):
+            self._back = back
+            self.line.value = self._history[-back] if back else ""
+            self.line.cursor_position = len(self.line.value)
+
+    def on_descendant_blur(self, event: events.DescendantBlur) -> None:
+        if self.is_open and not self.error:
+            self.call_after_refresh(self._close_if_left)
+
+    def _close_if_left(self) -> None:
+        if self.is_open and not self.line.has_focus and self.app.screen is self.screen:
+            self.close()
