@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from sidecar.cli import configuring, dashboard, dead_letters, dialects, events, flows, groups, lifecycle, streams
+from sidecar.cli import (
+    configuring,
+    dashboard,
+    dead_letters,
+    dialects,
+    events,
+    flows,
+    groups,
+    lifecycle,
+    replays,
+    streams,
+)
 
 app = typer.Typer(
     name="tracecar",
@@ -21,6 +32,7 @@ for register in (
     events.register,
     flows.register,
     dead_letters.register,
+    replays.register,
     dialects.register,
     streams.register,
     groups.register,
