@@ -51,7 +51,7 @@ class ExportedLetter(Struct, frozen=True, kw_only=True):
     """Milliseconds, of the letter."""
     value_at: int = 0
     hidden: tuple[str, ...] = ()
-    """Parts that are left out because something in them may not be shown: `body`, `headers`, `key`."""
+    """Parts that are left out because something in them may not be shown: `body`, `key`, `header:NAME`."""
     state: str = "open"
 
 

@@ -1,10 +1,12 @@
 """Dead letters out of their streams and back in, with exact bytes.
 
-What may not be shown is left out, and named: such a letter cannot be taken in again. Taking in is one act for each
-letter, with its entry in the ledger: the same file twice, or at two sidecars, writes each once."""
+What may not be shown is left out, and named: such a letter can be taken in again only while its origin still holds the
+record. Taking in is one act for each letter, with its entry in the ledger: the same file twice, or at two sidecars,
+writes each once."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 
 from msgspec.structs import replace
@@ -12,9 +14,9 @@ from msgspec.structs import replace
 from sidecar.dead_letters.desk import Desk
 from sidecar.dead_letters.desk import Wish as Wanted
 from sidecar.dead_letters.dialects import read
-from sidecar.dead_letters.entries import Deed, Who, begun, encode, home, keys, standing
+from sidecar.dead_letters.entries import Deed, Who, begun, decode, encode, home, keys, standing
 from sidecar.dead_letters.reading import Source
-from sidecar.errors import Refused, TooLarge
+from sidecar.errors import Refused
 from sidecar.model import DeadLetter, Headers, Outgoing, Record
 from sidecar.ports import Act, Entry
 from sidecar.redaction import Redactor
@@ -24,6 +26,12 @@ from sidecar.replaying.sending import kept_time
 from sidecar.replaying.wishes import Outcome
 
 TRIES = 3
+LEFT_OUT = "it was exported without what may not be shown"
+MESSAGE = "tracecar.message"
+_TRACE = re.compile(r"stack", re.IGNORECASE)
+"""Names of headers with stack traces, in any dialect: those may quote anything."""
+_TELLS = re.compile(r"(message|reason|cause)(?!.*(fqcn|class))", re.IGNORECASE)
+"""Names of headers that tell of an error in words."""
 
 
 class Exporting:
@@ -61,7 +69,7 @@ class Exporting:
         hidden: list[str] = []
         key, value, headers = written.key, written.value, written.headers
         if self._redactor.active:
-            if await self._hides_body(letter):
+            if value and await self._hides_body(letter):
                 hidden, value = [*hidden, "body"], None
             if self._redactor.hidden_words & {"aggregate_id"} and key is not None:
                 hidden, key = [*hidden, "key"], None
@@ -90,22 +98,26 @@ class Exporting:
         return bool(self._redactor.body(decoded.body) != decoded.body)
 
     def _headers(self, letter: DeadLetter, written: Record, hidden: list[str]) -> Headers:
-        """The headers, hidden values left out. What our own headers quote counts too."""
+        """The headers, hidden values left out. What is written there of the failure may quote them."""
         shown = self._redactor.letter(letter)
         ours = {
-            "tracecar.message": shown.message != letter.message,
+            MESSAGE: shown.message != letter.message,
             "tracecar.event-id": shown.event_id != letter.event_id,
             "tracecar.event-type": shown.type != letter.type,
             "tracecar.aggregate-id": shown.aggregate_id != letter.aggregate_id,
         }
-        kept: list[tuple[str, bytes | None]] = []
+        own = frozenset(letter.record.headers) if letter.record is not None else frozenset()
         masked = self._redactor.headers(written.headers, flat=written.value is None)
-        for (name, value), (_, seen) in zip(written.headers, masked, strict=True):
-            if seen != value or ours.get(name, False):
-                hidden.append(f"header:{name}")
-                kept.append((name, None))
-            else:
-                kept.append((name, value))
+        kept: list[tuple[str, bytes | None]] = []
+        for header, (_, seen) in zip(written.headers, masked, strict=True):
+            name, value = header
+            told = header not in own and bool(_TRACE.search(name) or (ours[MESSAGE] and _TELLS.search(name)))
+            if value is None or not (seen != value or ours.get(name, False) or told):
+                kept.append(header)
+                continue
+            hidden.append(f"header:{name}")
+            # Of our own message what may be shown is kept, so that the letter still says why it is one.
+            kept.append((name, shown.message.encode("utf-8", "backslashreplace") if name == MESSAGE else None))
         return tuple(kept)
 
     # --- in
@@ -124,24 +136,30 @@ class Exporting:
         source = next((one for one in self._sources if one.broker.system == system), None)
         if source is None:
             return refused(f"no {system} source is configured here")
-        if not await self._desk.reads(system, exported.stream):
+        if exported.position.stream != exported.stream or not await self._desk.reads(system, exported.stream):
             return refused(f"{exported.stream} is no dead-letter stream of a watched stream")
-        if exported.hidden:
-            return refused(f"it was exported without what may not be shown: {', '.join(exported.hidden)}")
         record = Record(
             exported.position, exported.key, exported.value, exported.headers, exported.timestamp, exported.value_at
         )
         letter = read(record, source.naming)
-        there = await source.broker.read(exported.position)
-        if there is not None and replace(there, timestamp=record.timestamp) == record:
-            return Outcome(id=letter.id, done=True, state="open", why="it is still there")
         try:
+            there = await source.broker.read(exported.position)
+            if there is not None and read(there, source.naming).id == letter.id and there.timestamp == record.timestamp:
+                entry = standing(await source.broker.ledger.entries(home(letter), keys(letter)))
+                state = "open" if entry is None else entry.state
+                return Outcome(id=letter.id, done=True, state=state, why="it is still there")
+            if exported.hidden:
+                whole = await _whole(source, letter, record, exported.hidden)
+                if isinstance(whole, str):
+                    return refused(f"{LEFT_OUT} ({', '.join(exported.hidden)}), and {whole}")
+                record = whole
             return await self._write(source, letter, record, who)
-        except TooLarge as error:
+        except Refused as error:
             return refused(str(error))
 
     async def _write(self, source: Source, letter: DeadLetter, record: Record, who: Who) -> Outcome:
         ledger, names = source.broker.ledger, keys(letter)
+        own = next(n for n, name in enumerate(names) if name.startswith(f"{letter.id} "))
         retention = await source.broker.retention(record.position.stream)
         outgoing = Outgoing(
             stream=record.position.stream,
@@ -154,10 +172,11 @@ class Exporting:
         )
         for _ in range(TRIES):
             stands = await ledger.entries(home(letter), names)
-            entry = standing(stands)
+            # By the letter's own id: another letter of its origin that was taken in does not stand for this one.
+            entry = decode(stands[own])
             if entry is not None and any(deed.act == "imported" for deed in entry.deeds):
                 return Outcome(id=letter.id, done=True, state=entry.state, why="it was taken in before")
-            before = entry or begun(letter)
+            before = standing(stands) or begun(letter)
             deed = Deed(act="imported", at=self._clock(), by=who.name, address=who.address)
             after = encode(before.after(deed, before.state))
             entries = tuple([Entry(name, stood, after) for name, stood in zip(names, stands, strict=True)])
@@ -165,3 +184,34 @@ class Exporting:
             if done.carried_out:
                 return Outcome(id=letter.id, done=True, state=before.state)
         return Outcome(id=letter.id, done=False, state="unknown", why="others act on it at the same time: try again")
+
+
+async def _whole(source: Source, letter: DeadLetter, record: Record, hidden: Sequence[str]) -> Record | str:
+    """The letter with what was left out of it taken from its origin, or why it cannot be had. What a failure's headers
+    quoted stays left out. Raises Outage, Refused."""
+    origin = letter.origin
+    if origin is None:
+        return "it does not say where its record came from"
+    if origin.stream not in {status.partition.stream for status in await source.broker.status()}:
+        return f"{origin} is of no watched stream"
+    found = await source.broker.read(origin) if origin.system == source.broker.system else None
+    if found is None or found.timestamp != letter.origin_timestamp:
+        return f"{origin} does not hold its record any more"
+    own = frozenset(letter.record.headers) if letter.record is not None else frozenset()
+    values: dict[str, list[bytes | None]] = {}
+    for name, value in found.headers:
+        values.setdefault(name, []).append(value)
+    headers: list[tuple[str, bytes | None]] = []
+    for name, value in record.headers:
+        at_origin = values.get(name)
+        if (name, value) in own and at_origin:
+            headers.append((name, at_origin.pop(0)))
+        elif value is not None or f"header:{name}" not in hidden:
+            headers.append((name, value))
+    return replace(
+        record,
+        key=found.key if "key" in hidden else record.key,
+        value=found.value if "body" in hidden else record.value,
+        headers=tuple(headers),
+        value_at=found.value_at,
+    )

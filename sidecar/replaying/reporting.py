@@ -71,7 +71,7 @@ class Reporting:
         read = tracecar.read(Record(_nowhere(source, letter), letter.key, letter.value, letter.headers, 0))
         assert read is not None
         # By the letter's own id alone: another letter of this origin, and what became of it, does not swallow this one.
-        key = next(key for key in keys(read) if key.startswith(read.id))
+        key = next(key for key in keys(read) if key.startswith(f"{read.id} "))
         entry = begun(read).after(Deed(act="reported", at=self._clock(), by=who.name, address=who.address), "open")
         act = Act(home(read) if read.origin is not None else read.stream, (Entry(key, None, encode(entry)),), (letter,))
         (done,) = await source.broker.ledger.act([act])
