@@ -123,7 +123,9 @@ def export(
             part.unlink(missing_ok=True)
     say_note(f"{count} dead letters exported")
     if partly:
-        say_note(f"{partly} of them without what may not be shown (redact): these cannot be imported again")
+        say_note(
+            f"{partly} of them without what may not be shown (redact): imported only where the origin holds the record"
+        )
 
 
 async def _exported(query: str, limit: int, file: BinaryIO, url: str, token: str | None) -> tuple[int, int]:
