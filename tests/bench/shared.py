@@ -1,0 +1,143 @@
+"""The shared index: the full way with it, two sidecars beside one, its memory, and how soon it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Result = dict[str, Any]
+FLOW = 50
+"""Events of a flow."""
+BATCH = 500
+
+
+def rows(
+    kafka: str,
+    valkey: str,
+    events: int,
+    rounds: int,
+    side: Callable[..., Result],
+    in_turns: Callable[[int, Callable[[int], Result], Callable[[int], Result]], Result],
+) -> Iterator[Result]:
+    """The rows of the table."""
+    from tests.bench import loading
+
+    found = side("shared", url=valkey, events=1_000_000)
+    what = "shared index of a million events"
+    yield {"what": f"{what}: Valkey's memory an event", "value": found["bytes"], "unit": "B", "bound": 700}
+    yield {"what": f"{what}: a flow of {FLOW} events, p99", "value": found["flow_p99_ms"], "unit": "ms", "bound": 20}
+    stream = "bench.shared"
+    print(f"shared index: loading {events:,} events")
+    loading.load("kafka", kafka, stream, events, broken=0.0, partitions=4)
+    run = {"system": "kafka", "address": kafka, "stream": stream, "events": events}
+
+    def ours(number: int, members: int = 1) -> Result:
+        _empty(valkey)
+        return side(
+            "ours", **run, group=f"shared-{members}-{number}", members=members, index={"redis": {"url": valkey}}
+        )
+
+    def bare(number: int) -> Result:
+        return side("bare", **run, group=f"bare-shared-{number}")
+
+    yield {"what": "kafka: the full way, shared index", "bound": 0.30, **in_turns(rounds, bare, ours)}
+    two = in_turns(max(1, rounds // 2), lambda number: ours(1000 + number), lambda number: ours(number, 2))
+    yield {"what": "kafka: two sidecars with a shared index beside one", "bound": 1.6, **two}
+
+
+def _empty(url: str) -> None:
+    from redis import Redis
+
+    with Redis.from_url(url) as client:
+        client.flushall()
+
+
+def batch(start: int, dice: random.Random, before: list[str]) -> list[Any]:
+    """Events as services write them: a UUID each, trace, correlation and causation, the order as aggregate and key.
+    They come as twenty flows at a time."""
+    from sidecar.model import Event, Position, SchemaRef, TraceOrigin
+
+    schema = SchemaRef("orders-value", 1, 1, None)
+    found = []
+    for number in range(start, start + BATCH):
+        flow = number // (20 * FLOW) * 20 + number % 20
+        id = str(uuid.UUID(int=dice.getrandbits(128)))
+        cause, before[number % 20] = before[number % 20], id
+        order = f"order-{flow:012d}"
+        found.append(
+            Event(
+                position=Position("kafka", "orders", number % 4, number // 4),
+                key=order,
+                appended_at=1_767_225_600_000 + number // 20,
+                observed_at=1_767_225_600_000_000 + number * 50 + 1_000,
+                event_id=id,
+                type="OrderPlaced",
+                version="1",
+                occurred_at=1_767_225_600_000_000 + number * 50,
+                aggregate_id=order,
+                trace_id=trace(flow),
+                span_id=dice.getrandbits(64),
+                trace_origin=TraceOrigin.W3C,
+                correlation_id=f"c-{flow}",
+                causation_id=cause if number % (20 * FLOW) >= 20 else None,
+                producer="shop",
+                schema=schema,
+                digest=dice.getrandbits(32),
+            )
+        )
+    return found
+
+
+def trace(flow: int) -> int:
+    return uuid.uuid5(uuid.NAMESPACE_OID, f"flow {flow}").int
+
+
+async def measure(url: str, events: int) -> Result:
+    from redis.asyncio import Redis
+
+    from sidecar.index.redis import RedisIndex
+
+    index = RedisIndex(
+        url, join=["trace", "correlation", "causation"], max_flow=10_000, ttl_ms=10**12, max_events=2 * events
+    )
+    dice, before = random.Random(1), [""] * 20
+    client = Redis.from_url(url)
+    index.add(batch(0, dice, before))
+    await index.written()
+    memory = (await client.info("memory"))["used_memory"]
+    for start in range(BATCH, events, BATCH):
+        index.add(batch(start, dice, before))
+        await index.room()
+    while index.waiting:
+        await index.written()
+    grown = (await client.info("memory"))["used_memory"] - memory
+    took = []
+    for _ in range(2_000):
+        flow = dice.randrange(events // FLOW)
+        began = time.perf_counter()
+        found = await index.flow(f"{trace(flow):032x}")
+        took.append(time.perf_counter() - began)
+        if found is None or len(found.nodes) != FLOW:
+            raise RuntimeError("a flow is not whole")
+    await client.flushall()
+    await client.aclose()
+    await index.close()
+    took.sort()
+    return {"bytes": grown / (events - BATCH), "flow_p99_ms": took[int(len(took) * 0.99)] * 1000}
+
+
+def main() -> None:
+    import uvloop
+
+    given = json.loads(sys.argv[1])
+    print(json.dumps(uvloop.run(measure(given["url"], given["events"]))))
+
+
+if __name__ == "__main__":
+    main()
