@@ -18,6 +18,8 @@ from sidecar.model import Partition, Position, Record
 _WAIT_MS = 100
 _EMPTY_AT_MOST = 20
 """Fetches that bring nothing, one after the other, after which a scan takes the log to end there."""
+_HIGHEST = (1 << 63) - 1
+"""Positions are also read from headers that anyone may have written."""
 _ONE_BATCH = 1
 """Bytes asked for where one record is wanted: a broker gives a whole batch all the same (KIP-74)."""
 
@@ -34,7 +36,7 @@ class History:
 
     async def read(self, position: Position) -> Record | None:
         """The record there; None where it is gone, never was, or was never committed."""
-        if not await self._is_there(TopicPartition(position.stream, position.partition)):
+        if position.offset > _HIGHEST or not await self._is_there(TopicPartition(position.stream, position.partition)):
             return None
         try:
             chunk = await self._fetch(position.log, position.offset, _ONE_BATCH, wait_ms=0)
