@@ -16,6 +16,7 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from exporters import conventions as names
+from exporters.identity import span_id_at
 from exporters.latencies import BOUNDS, OTHER, Labels, Latencies, Series
 from exporters.prometheus import render
 from sidecar.dead_letters.causes import normalised
@@ -71,14 +72,11 @@ class Measures:
         position = event.position
         labels = (position.system, position.stream, "process")
         trace = event.trace_id
-        self.process.add(labels, (self._clock() - event.observed_at) / 1e6, trace, event.span_id or 0)
-        rejected = [one.event for one in decoded if one.event.rejection is not None]
-        replays = [one for one in decoded if one.event.replay_of is not None]
-        if not rejected and not replays:
-            return
+        self.process.add(labels, (self._clock() - event.observed_at) / 1e6, trace, span_id_at(position))
+        # There from the first batch on: in Prometheus' eyes a counter that begins with a rejection has not grown.
         passed = self._of(position.system, position.stream)
-        passed.replays += len(replays)
-        for one in rejected:
+        passed.replays += len([one for one in decoded if one.event.replay_of is not None])
+        for one in [one.event for one in decoded if one.event.rejection is not None]:
             assert one.rejection is not None
             passed.codes[one.rejection.code] += 1
             if self._is_new_cause(one):

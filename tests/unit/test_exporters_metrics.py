@@ -1,0 +1,219 @@
+"""What is measured, as Prometheus and a collector get it, and that dashboard and alerts ask for nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from opentelemetry.sdk.metrics import Counter, Histogram
+from opentelemetry.sdk.metrics.export import AggregationTemporality
+
+from exporters.latencies import MOST_SERIES, OTHER, Latencies
+from exporters.metrics import MOST_STREAMS, Measures, Metrics
+from exporters.otlp_metrics import OtlpMetrics, interval
+from exporters.prometheus import family
+from sidecar.config import Config, Otlp, Redis, Sources
+from sidecar.instruments import Instrument
+from sidecar.model import Decoded, Event, Position, Record, Rejection
+from tests.servers.otlp import Receiver, attributes
+
+NOW = 1_767_225_600_000
+CHART = Path(__file__).parents[2] / "helm" / "tracecar"
+
+
+def batch(count: int, stream: str = "orders", **words: Any) -> list[Decoded]:
+    position = Position("kafka", stream, 0, 0)
+    words = {"key": None, "appended_at": NOW, "observed_at": NOW * 1000} | words
+    return [Decoded(Record(position, None, b"{}", (), NOW), Event(position, **words)) for _ in range(count)]
+
+
+def measures() -> Measures:
+    return Measures(clock=lambda: NOW * 1000 + 4_000)
+
+
+async def test_rejections_are_counted_by_code_and_causes_once() -> None:
+    found = measures()
+    found.batch(batch(3))
+    for number in range(5):
+        found.batch(batch(2, rejection=Rejection("schema.mismatch", f"qty: expected int, found {number}", "qty")))
+    found.batch(batch(1, rejection=Rejection("decode.truncated", "no more"), replay_of="g@x"))
+    text = await Metrics([found], found.histograms).exposition(open_metrics=False)
+    labels = 'messaging_system="kafka",messaging_destination_name="orders"'
+    assert f'tracecar_rejections_total{{{labels},error_type="schema.mismatch"}} 10\n' in text
+    assert f'tracecar_rejections_total{{{labels},error_type="decode.truncated"}} 1\n' in text
+    assert f"tracecar_rejections_new_causes_total{{{labels}}} 2\n" in text
+    assert f"tracecar_dead_letters_total{{{labels}}} 11\n" in text
+    assert f"tracecar_replays_total{{{labels}}} 1\n" in text
+    assert "# TYPE tracecar_rejections_total counter\n" in text
+
+
+async def test_latencies_are_histograms_with_exemplars_where_openmetrics_is_spoken() -> None:
+    found = measures()
+    cause, effect = batch(1)[0].event, batch(1, "mail", trace_id=0xABC, appended_at=NOW + 300)[0].event
+    found.edge(cause, effect, 0xDEF)
+    found.batch(batch(1))
+    plain = await Metrics([found], found.histograms).exposition(open_metrics=False)
+    labels = 'tracecar_from="orders",tracecar_to="mail"'
+    assert f'tracecar_edge_duration_seconds_bucket{{{labels},le="0.25"}} 0\n' in plain
+    assert f'tracecar_edge_duration_seconds_bucket{{{labels},le="0.5"}} 1\n' in plain
+    assert f'tracecar_edge_duration_seconds_bucket{{{labels},le="+Inf"}} 1\n' in plain
+    assert f"tracecar_edge_duration_seconds_sum{{{labels}}} 0.3\n" in plain
+    assert "messaging_process_duration_seconds_count" in plain
+    assert " # {" not in plain
+    rich = await Metrics([found], found.histograms).exposition(open_metrics=True)
+    line = next(one for one in rich.splitlines() if f'{labels},le="0.5"' in one)
+    assert f'1 # {{trace_id="{0xABC:032x}",span_id="{0xDEF:016x}"}} 0.3 ' in line
+    assert "# TYPE tracecar_replays counter\n" in rich
+    assert rich.endswith("# EOF\n")
+
+
+async def test_label_sets_are_bounded() -> None:
+    found = measures()
+    for number in range(MOST_STREAMS + 50):
+        found.batch(batch(1, f"s{number}", rejection=Rejection("decode.malformed", "no")))
+    text = await Metrics([found]).exposition(open_metrics=False)
+    assert f'tracecar_replays_total{{messaging_system="kafka",messaging_destination_name="{OTHER}"}} 0' in text
+    assert text.count("tracecar_dead_letters_total{") == MOST_STREAMS + 1
+    latencies = Latencies("x", "", ("a", "b"))
+    for number in range(MOST_SERIES + 50):
+        latencies.add((str(number), "b"), 1.0)
+    assert len(latencies.series) == MOST_SERIES + 1
+    assert latencies.series[OTHER, OTHER].count == 50
+
+
+async def test_labels_cannot_break_the_text() -> None:
+    odd = [Instrument("tracecar.odd", "gauge", 'say "x"\nnow', lambda: [(1.5, {"a.b": 'x"\\\n\ud800'})])]
+
+    class Odd:
+        def instruments(self) -> Sequence[Instrument]:
+            return odd
+
+        async def refresh(self) -> None: ...
+
+    text = await Metrics([Odd()]).exposition(open_metrics=False)
+    assert 'tracecar_odd{a_b="x\\"\\\\\\n?"} 1.5\n' in text
+    text.encode()
+
+
+async def test_many_scrapes_at_once_are_answered() -> None:
+    found = measures()
+    found.batch(batch(3))
+    metrics = Metrics([found], found.histograms)
+    texts = await asyncio.gather(*(metrics.exposition(open_metrics=False) for _ in range(5)))
+    assert len(set(texts)) == 1
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+async def test_a_collector_gets_the_same(protocol: Any) -> None:
+    found = measures()
+    found.batch(batch(3))
+    found.edge(batch(1)[0].event, batch(1, "mail", trace_id=7)[0].event, 9)
+    with Receiver() as receiver:
+        otlp = Otlp(endpoint=receiver.endpoint(protocol), protocol=protocol)
+        pushed = OtlpMetrics(otlp, Metrics([found], found.histograms), "shop")
+        pushed.start()
+        await pushed.close()
+        got = receiver.metrics
+        resource = receiver.requests["metrics"][0].resource_metrics[0].resource
+    assert got["tracecar.replays"].sum.is_monotonic
+    (point,) = got["tracecar.edge.duration"].histogram.data_points
+    assert attributes(point.attributes) == {"tracecar.from": "orders", "tracecar.to": "mail"}
+    assert (point.count, len(point.exemplars)) == (1, 1)
+    assert int.from_bytes(point.exemplars[0].trace_id) == 7
+    assert attributes(resource.attributes)["service.name"] == "tracecar"
+    assert pushed.counts()[0] == len(got)
+    assert pushed.trouble is None
+
+
+async def test_a_collector_that_prefers_deltas_gets_them() -> None:
+    found = measures()
+    delta = {Histogram: AggregationTemporality.DELTA, Counter: AggregationTemporality.DELTA}
+    metrics = Metrics([found], found.histograms)
+    reader = await metrics.reader(delta)
+    counts = []
+    for _ in range(3):
+        found.process.add(("kafka", "orders", "process"), 0.2)
+        (metric,) = [one for one in await metrics.collect(reader) if one.name == "messaging.process.duration"]
+        assert metric.data.aggregation_temporality is AggregationTemporality.DELTA
+        counts.append((metric.data.data_points[0].count, round(metric.data.data_points[0].sum, 3)))
+    assert counts == [(1, 0.2)] * 3
+    reader.close()
+
+
+async def test_a_collector_that_does_not_answer_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "50")
+    assert interval() == 0.05
+    with Receiver() as receiver:
+        endpoint = receiver.endpoint("http/protobuf")
+        receiver.refusing = 400
+        found = measures()
+        found.batch(batch(1))
+        pushed = OtlpMetrics(Otlp(endpoint=endpoint, protocol="http/protobuf"), Metrics([found]), "shop")
+        pushed.start()
+        while pushed.trouble is None:
+            await asyncio.sleep(0.01)
+        receiver.refusing = None
+        while pushed.trouble is not None:
+            await asyncio.sleep(0.01)
+        await pushed.close()
+        assert pushed.counts()[0] > 0 < pushed.counts()[2]
+
+
+# --- dashboard and alerts
+
+_NAME = re.compile(r"\b(?:tracecar|messaging)_[a-z_]+")
+_LABELS = re.compile(r"\b(?:by|without|on|ignoring) ?\(([^)]*)\)|\{([^}]*)\}")
+_PARTS = re.compile(r"_(?:bucket|sum|count)$")
+
+
+def asked(expression: str) -> set[str]:
+    """The metrics that an expression reads."""
+    assert expression.count("(") == expression.count(")")
+    assert expression.count("{") == expression.count("}")
+    return set(_NAME.findall(_LABELS.sub("", expression)))
+
+
+def expressions() -> Iterator[tuple[str, str]]:
+    dashboard = json.loads((CHART / "dashboards" / "tracecar.json").read_text())
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", ()):
+            yield panel["title"], target["expr"]
+    for group in yaml.safe_load((CHART / "rules" / "tracecar.yaml").read_text())["groups"]:
+        for rule in group["rules"]:
+            yield rule["alert"], rule["expr"]
+
+
+async def test_dashboard_and_alerts_ask_for_metrics_and_labels_that_exist() -> None:
+    from sidecar.service import Service
+
+    config = Config(service="shop", sources=Sources(redis=Redis(url="redis://127.0.0.1:1", streams=["orders"])))
+    service = Service(config)
+    instruments = list(service.telemetry.metrics.instruments())
+    histograms = service.telemetry.metrics.histograms
+    known = {family(one.name, one.unit) + ("_total" if one.kind == "counter" else "") for one in instruments}
+    known |= {f"{family(one.name, 's')}{part}" for one in histograms for part in ("_bucket", "_sum", "_count")}
+    labels = {name.replace(".", "_") for one in histograms for name in one.names}
+    labels |= {"job", "instance", "system", "stream", "exporter", "error_type", "le"}
+    for where, expression in expressions():
+        assert asked(expression), where
+        assert asked(expression) <= known, f"{where}: {asked(expression) - known}"
+        for first, _ in _LABELS.findall(expression):
+            assert {name.strip() for name in first.split(",") if name.strip()} <= labels, where
+    # And nothing is measured that nobody can see.
+    seen = {_PARTS.sub("", name) for _, expression in expressions() for name in asked(expression)}
+    unseen = {_PARTS.sub("", name) for name in known} - seen
+    assert unseen <= {"tracecar_uptime_seconds"}
+
+
+def test_alerts_say_what_is_wrong() -> None:
+    rules = yaml.safe_load((CHART / "rules" / "tracecar.yaml").read_text())["groups"][0]["rules"]
+    assert len({rule["alert"] for rule in rules}) == len(rules)
+    for rule in rules:
+        assert set(rule["annotations"]) == {"summary", "description"}
+        assert rule["labels"]["severity"] in ("warning", "critical")
