@@ -47,6 +47,7 @@ def configuration(given: dict[str, Any], directory: Path) -> str:
                 "service": "bench",
                 "sources": source,
                 "registry": {"directory": str(schemas)},
+                "exporters": given.get("exporters", {}),
                 "index": given.get("index", {}),
                 "api": {"port": 0, "token": "bench", "token_file": str(directory / "token")},
             }
