@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.bench import loading, report
+from tests.bench import loading, receiving, report
 
 Result = dict[str, Any]
 
@@ -109,24 +109,49 @@ def further(address: str, options: argparse.Namespace) -> Iterator[Result]:
         yield {"what": what, **in_turns(max(1, options.rounds // 2), bare, ours)}
 
 
+def exported(address: str, options: argparse.Namespace) -> Iterator[Result]:
+    """The full way with every event's span sent to a collector, none of them lost."""
+    stream = "bench.kafka.exported"
+    print(f"kafka, with OTLP export: loading {options.events:,} events")
+    loading.load("kafka", address, stream, options.events, partitions=4)
+    run: dict[str, object] = {"system": "kafka", "address": address, "stream": stream, "events": options.events}
+    with receiving.collector() as collector:
+        otlp = {"endpoint": collector.endpoint, "protocol": "grpc"}
+
+        def ours(number: int) -> Result:
+            result = side("ours", **run, group=f"ours-exported-{number}", exporters={"otlp": otlp})
+            if (arrived := collector.spans()) != options.events:
+                sys.exit(f"bench: of {options.events:,} spans {arrived:,} arrived")
+            return result
+
+        yield {
+            "what": "kafka: the full way, with OTLP export",
+            "bound": 0.38,
+            **in_turns(options.rounds, lambda number: side("bare", **run, group=f"bare-exported-{number}"), ours),
+        }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=330_000, help="events a round")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", choices=["kafka", "redis", "further", "size", "latency"], action="append")
+    parser.add_argument("--only", choices=["kafka", "redis", "further", "size", "latency", "export"], action="append")
     parser.add_argument("--readme", action="store_true", help="put the table into README.md")
     options = parser.parse_args()
-    wanted = set(options.only or ["kafka", "redis", "further", "size", "latency"])
+    wanted = set(options.only or ["kafka", "redis", "further", "size", "latency", "export"])
     began, rows = time.monotonic(), []
 
     if "size" in wanted:
         rows += side("size")["rows"]
-    if wanted & {"kafka", "further", "latency"}:
+    if wanted & {"kafka", "further", "latency", "export"}:
         with kafka() as address:
             if "kafka" in wanted:
                 rows += list(throughput("kafka", address, options))
             if "further" in wanted:
                 rows += list(further(address, options))
+            if "export" in wanted:
+                rows += side("exporting")["rows"]
+                rows += exported(address, options)
             if "latency" in wanted:
                 rows += side("latency", address=address, events=options.events)["rows"]
     if "redis" in wanted:
