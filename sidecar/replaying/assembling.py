@@ -14,7 +14,7 @@ from sidecar.dead_letters.letter import LetterWriter
 from sidecar.decoding.catalog import Catalog
 from sidecar.delivery import Follower
 from sidecar.redaction import HIDDEN, Redactor
-from sidecar.replaying.checking import Checking
+from sidecar.replaying.checking import Checking, registry_trouble
 from sidecar.replaying.editing import Editor
 from sidecar.replaying.exporting import Exporting
 from sidecar.replaying.operations import Operations, Source
@@ -59,7 +59,7 @@ def assembled(
         follower=follower,
         index=index,
         editor=Editor(payloads, catalog, redactor),
-        verdicts=lambda system: Checking(payloads, system),
+        verdicts=lambda system: Checking(payloads, system, lambda: registry_trouble(catalog)),
         exporting=Exporting(sources, desk, payloads, redactor, micros),
         reporting=Reporting(sources, payloads, answers.in_sight, lambda one: writers[one.broker.system], micros),
         selection=selection,

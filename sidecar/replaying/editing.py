@@ -17,9 +17,10 @@ from sidecar.dead_letters.entries import Change
 from sidecar.decoding.catalog import Catalog
 from sidecar.decoding.contents import flat_body
 from sidecar.decoding.framing import BOM, HEADERS, Form, Frame, bare_frame, frame
+from sidecar.errors import Outage
 from sidecar.model import Headers, Position, Record, Rejection
 from sidecar.redaction import Redactor
-from sidecar.replaying.checking import Opening
+from sidecar.replaying.checking import Opening, registry_trouble
 from sidecar.replaying.differences import differences
 from sidecar.replaying.json_text import with_value_in, without_in
 from sidecar.replaying.paths import parse, with_value, without
@@ -53,7 +54,7 @@ class Editor:
     """Changes bodies (`sidecar.replaying.preparing.Editor`)."""
 
     def __init__(self, payloads: Opening, catalog: Catalog, redactor: Redactor) -> None:
-        self._payloads, self._redactor = payloads, redactor
+        self._payloads, self._catalog, self._redactor = payloads, catalog, redactor
         self._rewriting = Rewriting(catalog, redactor)
 
     async def __call__(self, record: Record, edit: Edit, target: str) -> Edited:
@@ -68,6 +69,9 @@ class Editor:
         (judged,) = await self._payloads.open([replace(there, value=changed.value, headers=changed.headers)])
         if judged.event.rejection is not None:
             raise Unsendable(f"the edited event would be rejected: {self._said(judged.event.rejection)}")
+        trouble = registry_trouble(self._catalog) if judged.event.unchecked else None
+        if trouble is not None:
+            raise Outage(f"the edited event cannot be checked now, so it is not sent: {trouble}")
         hidden = self._redactor.body
         bodies = differences(changed.before, changed.after, hidden(changed.before), hidden(changed.after))
         return Edited(changed.value, changed.headers, (*bodies, *self._of_headers(record, changed)))
