@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
@@ -35,7 +36,7 @@ class Partition(Struct, frozen=True, order=True, gc=False):
         return Position(self.system, self.stream, self.number, offset)
 
     def __str__(self) -> str:
-        stream = quote(self.stream.encode("utf-8", "surrogateescape"), safe=_SAFE_IN_STREAM)
+        stream = _quoted(self.stream)
         return f"{self.system}://{stream}" if self.system == "redis" else f"{self.system}://{stream}/{self.number}"
 
 
@@ -53,8 +54,9 @@ class Position(Struct, frozen=True, order=True, gc=False):
         return Partition(self.system, self.stream, self.partition)
 
     def __str__(self) -> str:
-        last = redis_id(self.offset) if self.system == "redis" else str(self.offset)
-        return f"{self.log}/{last}"
+        if self.system == "redis":
+            return f"redis://{_quoted(self.stream)}/{redis_id(self.offset)}"
+        return f"{self.system}://{_quoted(self.stream)}/{self.partition}/{self.offset}"
 
     @staticmethod
     def parse(text: str) -> Position:
@@ -84,6 +86,11 @@ def redis_offset(entry_id: str) -> int:
 def redis_id(offset: int) -> str:
     """The entry id that `redis_offset` packed."""
     return f"{offset >> SEQUENCE_BITS}-{offset & ((1 << SEQUENCE_BITS) - 1)}"
+
+
+@lru_cache(maxsize=1_024)
+def _quoted(stream: str) -> str:
+    return quote(stream.encode("utf-8", "surrogateescape"), safe=_SAFE_IN_STREAM)
 
 
 def _unquote(text: str) -> str:

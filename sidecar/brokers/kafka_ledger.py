@@ -193,6 +193,9 @@ class KafkaLedger:
             if error.index >= len(outgoing):
                 raise Refused(f"{LEDGER} does not take an entry: {error}") from error
             raise TooLarge(str(error), published + _index(error.index, acts, numbers)) from error
+        # Nobody else wrote since the claim, so what we wrote needs no reading.
+        written = [lies[n][1] for n in range(len(outgoing), len(records))]
+        self._view.next = max(self._view.next, max(written, default=-1) + 1)
         found, at = [], 0
         for act in due:
             mine = [lies[n] for n in range(at, at + len(act.outgoing))]

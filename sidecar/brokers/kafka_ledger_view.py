@@ -9,7 +9,7 @@ import structlog
 from aiokafka import errors as kafka
 from aiokafka.structs import TopicPartition
 
-from sidecar.brokers.kafka_cluster import LATEST, Cluster
+from sidecar.brokers.kafka_cluster import LATEST, READ_UNCOMMITTED, Cluster
 from sidecar.brokers.kafka_history import History
 from sidecar.dead_letters.naming import LEDGER
 from sidecar.errors import Refused
@@ -47,7 +47,7 @@ class View:
                 self._start_anew("deleted")
             self.there = False
             return
-        if self.there and (end < self.next or (thoroughly and await self._is_another())):
+        if self.there and (await self._is_shorter(end) or (thoroughly and await self._is_another())):
             self._start_anew("made anew")
         self.there = True
         while self.next < end:
@@ -114,6 +114,17 @@ class View:
             if LEDGER not in await self._cluster.topics([LEDGER]):
                 return None
             raise
+
+    async def _is_shorter(self, end: int) -> bool:
+        """Whether the topic ends before what we know of it. What is committed may end there for a moment, while the
+        marks of a transaction are being written."""
+        if end >= self.next:
+            return False
+
+        async def attempt() -> int:
+            return (await self._cluster.offsets([TP], LATEST, READ_UNCOMMITTED))[TP]
+
+        return await self._cluster.steadily(f"asking for the end of {LEDGER}", attempt) < self.next
 
     async def _is_another(self) -> bool:
         """Whether the topic begins with another ledger's first entry than ours."""

@@ -26,7 +26,9 @@ def placed(outgoing: Sequence[Outgoing], counts: Mapping[str, int]) -> dict[Topi
     else any. `counts` are the topics' partition counts. Raises TooLarge."""
     found: dict[TopicPartition, list[Numbered]] = {}
     for index, one in enumerate(outgoing):
-        size = len(one.key or b"") + len(one.value or b"") + sum(len(n) + len(v or b"") for n, v in one.headers)
+        size = len(one.key or b"") + len(one.value or b"")
+        if one.headers:
+            size += sum([len(n) + len(v or b"") for n, v in one.headers])
         if size > MOST:
             raise TooLarge(f"{one.stream}: a record of {size} bytes; no broker takes more than {MOST}", index)
         count = counts[one.stream]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Protocol
 
@@ -76,13 +76,11 @@ class Preparing:
 
     async def items(self, refs: Sequence[Ref]) -> list[Item]:
         """Raises Outage and Refused where nothing can be said; what concerns one letter stands in its item."""
-        found = await letters_at(
-            self._source.broker, self._source.naming, [Position.parse(ref.positions[0]) for ref in refs]
-        )
-        return [await self._item(ref, found) for ref in refs]
+        positions = [Position.parse(ref.positions[0]) for ref in refs]
+        found = await letters_at(self._source.broker, self._source.naming, positions)
+        return [await self._item(ref, found.get(position)) for ref, position in zip(refs, positions, strict=True)]
 
-    async def _item(self, ref: Ref, found: Mapping[Position, DeadLetter]) -> Item:
-        letter = found.get(Position.parse(ref.positions[0]))
+    async def _item(self, ref: Ref, letter: DeadLetter | None) -> Item:
         for position in () if letter is not None else map(Position.parse, ref.positions[1:]):
             letter = (await letters_at(self._source.broker, self._source.naming, [position])).get(position)
             if letter is not None:

@@ -16,9 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.bench import loading, receiving, report
+from tests.bench import loading, receiving, report, shared
 
 Result = dict[str, Any]
+
+
+KINDS = ("kafka", "redis", "further", "letters", "size", "latency", "export", "shared")
 
 
 def side(module: str, **arguments: object) -> Result:
@@ -109,6 +112,44 @@ def further(address: str, options: argparse.Namespace) -> Iterator[Result]:
         yield {"what": what, **in_turns(max(1, options.rounds // 2), bare, ours)}
 
 
+def dead_letters(address: str, options: argparse.Namespace) -> Iterator[Result]:
+    listing: list[float] = []
+    rounds = max(2, options.rounds // 2)
+
+    def work(what: str, stream: str, **more: object) -> Result:
+        return side("letters", work=what, address=address, stream=stream, **more)
+
+    def reading(number: int) -> Result:
+        found = work("read_ours", "bench.letters")
+        listing.append(found["listing_s"])
+        return found
+
+    print("dead letters: loading")
+    work("load", "bench.letters", count=100_000)
+    for number in range(rounds):
+        work("load", f"bench.replay.{number}", count=50_000)
+    yield {
+        "what": "kafka: dead letters read as causes",
+        "bound": 0.40,
+        **in_turns(rounds, lambda _: work("read_bare", "bench.letters"), reading),
+    }
+    yield {
+        "what": "causes of 100,000 letters once read",
+        "value": statistics.median(listing),
+        "unit": "s",
+        "bound": 2,
+    }
+    yield {
+        "what": "kafka: replay of 50,000 letters beside a bare transactional copy",
+        "bound": 0.30,
+        **in_turns(
+            rounds,
+            lambda number: work("copy_bare", f"bench.replay.{number}"),
+            lambda number: work("replay_ours", f"bench.replay.{number}"),
+        ),
+    }
+
+
 def exported(address: str, options: argparse.Namespace) -> Iterator[Result]:
     """The full way with every event's span sent to a collector, none of them lost."""
     stream = "bench.kafka.exported"
@@ -135,25 +176,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=330_000, help="events a round")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", choices=["kafka", "redis", "further", "size", "latency", "export"], action="append")
+    parser.add_argument("--only", choices=KINDS, action="append")
     parser.add_argument("--readme", action="store_true", help="put the table into README.md")
     options = parser.parse_args()
-    wanted = set(options.only or ["kafka", "redis", "further", "size", "latency", "export"])
+    wanted = set(options.only or KINDS)
     began, rows = time.monotonic(), []
 
     if "size" in wanted:
         rows += side("size")["rows"]
-    if wanted & {"kafka", "further", "latency", "export"}:
+    if wanted & {"kafka", "further", "latency", "letters", "export"}:
         with kafka() as address:
             if "kafka" in wanted:
                 rows += list(throughput("kafka", address, options))
             if "further" in wanted:
                 rows += list(further(address, options))
+            if "letters" in wanted:
+                rows += list(dead_letters(address, options))
             if "export" in wanted:
                 rows += side("exporting")["rows"]
                 rows += exported(address, options)
             if "latency" in wanted:
                 rows += side("latency", address=address, events=options.events)["rows"]
+    if "shared" in wanted:
+        with kafka() as address, valkey() as index:
+            rows += list(shared.rows(address, index, options.events, options.rounds, side, in_turns))
     if "redis" in wanted:
         with valkey() as address:
             rows += list(throughput("redis", address, options))
