@@ -1,0 +1,214 @@
+"""Dead letters in numbers: reading them beside the bare loop, their causes once read, and a replay beside a bare
+transactional copy of the same records."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sidecar import config
+from sidecar.demo.load import bench_events
+
+READ, REPLAYED = 100_000, 50_000
+COPY = 2_000
+"""Records of one transaction of the bare copy."""
+MESSAGES = (
+    'data.items[{n}].qty: expected int, found string "{n}"',
+    "no such customer: {n}",
+    "the event ends after {n} bytes",
+    "timed out after {n} ms",
+)
+
+
+def load(address: str, stream: str, count: int) -> None:
+    """`count` letters of a stream, as our sidecar writes them, of a dozen causes."""
+    from confluent_kafka import Producer
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    admin = AdminClient({"bootstrap.servers": address})
+    topics = [
+        NewTopic(name, num_partitions=4, replication_factor=1) for name in (stream, f"{stream}.dlt", f"{stream}.retry")
+    ]
+    for future in admin.create_topics(topics).values():
+        future.result()
+    producer = Producer(
+        {
+            "bootstrap.servers": address,
+            "compression.type": "lz4",
+            "linger.ms": 20,
+            "queue.buffering.max.messages": 1_000_000,
+        }
+    )
+    for number, (key, value, headers) in enumerate(bench_events(count)):
+        facts = {
+            "dead-letter-id": f"billing@kafka://{stream}/{number % 4}/{number // 4}",
+            "stage": "reported",
+            "code": f"reported.error{number % 3}",
+            "message": MESSAGES[number % 4].format(n=number),
+            "failed-at": "2026-01-31T12:00:00.000001Z",
+            "service": "billing",
+            "attempts": "1",
+            "origin": f"kafka://{stream}/{number % 4}/{number // 4}",
+            "origin-timestamp": str(1_700_000_000_000 + number),
+            "event-id": f"e-{number}",
+            "event-type": "OrderPlaced",
+            "aggregate-id": key.decode(),
+        }
+        ours = [(f"tracecar.{name}", text.encode()) for name, text in facts.items()]
+        producer.produce(f"{stream}.dlt", value=value, key=key, partition=number % 4, headers=[*headers, *ours])
+        if number % 10_000 == 0:
+            producer.poll(0)
+    producer.flush()
+
+
+# --- reading
+
+
+async def read_bare(address: str, stream: str) -> dict[str, Any]:
+    """Fetch, decode with fastavro, one dict."""
+    from tests.bench import bare
+
+    loop = bare.Loop(READ)
+    await bare.kafka(loop, address, f"{stream}.dlt", f"bare-{time.time_ns()}")
+    return {"rate": loop.rate()}
+
+
+@asynccontextmanager
+async def _broker(address: str, stream: str) -> AsyncIterator[tuple[Any, Any]]:
+    from sidecar.brokers.kafka import KafkaBroker
+    from sidecar.dead_letters.naming import Naming
+    from sidecar.wiring import Source
+
+    source = config.Kafka(bootstrap_servers=address, topics=[stream], group_id=f"tracecar.bench-{time.time_ns()}")
+    naming = Naming(config.Config(service="bench", sources=config.Sources(kafka=source)), source.group_id or "")
+    broker = KafkaBroker(source, "bench", naming, max_records=500)
+    await broker.start()
+    try:
+        yield broker, Source(broker, source.group_id or "", naming)
+    finally:
+        await broker.close()
+
+
+async def read_ours(address: str, stream: str) -> dict[str, Any]:
+    """`tracecar dlq groups`: every letter read, its dialect and its state told, grouped by its cause."""
+    from sidecar.dead_letters.causes import Causes
+    from sidecar.dead_letters.desk import Desk, Wish
+
+    async with _broker(address, stream) as (_, source):
+        desk = Desk([source], 5)
+        began = time.perf_counter()
+        grouped = await desk.groups()
+        seconds = time.perf_counter() - began
+        assert grouped.letters == READ, grouped.notes
+        letters = [letter async for letter in desk.each(Wish(), [])]
+        causes, began = Causes(time.time_ns() // 1_000), time.perf_counter()
+        for letter in letters:
+            causes.add(letter)
+        found = causes.found()
+        return {"rate": READ / seconds, "causes": len(found), "listing_s": time.perf_counter() - began}
+
+
+# --- replaying
+
+
+async def copy_bare(address: str, stream: str) -> dict[str, Any]:
+    """Consume and produce REPLAYED records in transactions, as one would by hand with aiokafka."""
+    from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+    consumer = AIOKafkaConsumer(
+        f"{stream}.dlt",
+        bootstrap_servers=address,
+        group_id=f"copy-{time.time_ns()}",
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+    )
+    producer = AIOKafkaProducer(
+        bootstrap_servers=address, transactional_id=f"copy-{time.time_ns()}", linger_ms=5, max_batch_size=512 << 10
+    )
+    await consumer.start()
+    await producer.start()
+    began, sent = time.perf_counter(), 0
+    try:
+        while sent < REPLAYED:
+            fetched = await consumer.getmany(timeout_ms=1000, max_records=COPY)
+            async with producer.transaction():
+                offsets, acks = {}, []
+                for partition, records in fetched.items():
+                    for record in records:
+                        acks.append(
+                            await producer.send(
+                                f"{stream}.retry", record.value, key=record.key, headers=list(record.headers)
+                            )
+                        )
+                    offsets[partition] = records[-1].offset + 1
+                await asyncio.gather(*acks)
+                await producer.send_offsets_to_transaction(offsets, consumer._group_id)
+            sent += len(acks)
+    finally:
+        await consumer.stop()
+        await producer.stop()
+    return {"rate": sent / (time.perf_counter() - began)}
+
+
+async def replay_ours(address: str, stream: str) -> dict[str, Any]:
+    """A whole replay job, from the request to its end: selection, ledger, sending."""
+    from sidecar.dead_letters.desk import Desk
+    from sidecar.dead_letters.desk import Wish as Wanted
+    from sidecar.dead_letters.entries import Who
+    from sidecar.delivery import Follower
+    from sidecar.replaying.operations import Operations
+    from sidecar.replaying.wishes import Wish
+
+    class Queries:
+        def wanted(self, query: str) -> Wanted:
+            return Wanted()
+
+        async def fits(self, records: Sequence[Any], query: str) -> Sequence[bool]:
+            return [True] * len(records)
+
+        async def in_sight(self, system: str, stream: str) -> bool:
+            return True
+
+    async with _broker(address, stream) as (broker, source):
+        operations = Operations(
+            [source],
+            desk=Desk([source], 5),
+            queries=Queries(),
+            follower=Follower([broker]),
+            index=None,  # type: ignore[arg-type]  # only dry runs ask it
+            editor=None,  # type: ignore[arg-type]  # nothing is edited
+            verdicts=None,  # type: ignore[arg-type]
+            exporting=None,  # type: ignore[arg-type]
+            reporting=None,  # type: ignore[arg-type]
+            selection=REPLAYED,
+        )
+        began = time.perf_counter()
+        job = await operations.replay(Wish(to=f"{stream}.retry"), Who("bench"))
+        while (job := await operations.job(job.id)).state == "running":
+            await asyncio.sleep(0.01)
+        seconds = time.perf_counter() - began
+        await operations.close()
+        assert (job.state, job.published) == ("done", REPLAYED), job
+        return {"rate": job.published / seconds}
+
+
+def main() -> None:
+    import uvloop
+
+    given = json.loads(sys.argv[1])
+    if given["work"] == "load":
+        load(given["address"], given["stream"], given["count"])
+        print("{}")
+        return
+    work = {"read_bare": read_bare, "read_ours": read_ours, "copy_bare": copy_bare, "replay_ours": replay_ours}
+    print(json.dumps(uvloop.run(work[given["work"]](given["address"], given["stream"]))))
+
+
+if __name__ == "__main__":
+    main()
