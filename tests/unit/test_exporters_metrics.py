@@ -189,16 +189,21 @@ def expressions() -> Iterator[tuple[str, str]]:
             yield rule["alert"], rule["expr"]
 
 
-async def test_dashboard_and_alerts_ask_for_metrics_and_labels_that_exist() -> None:
+async def measured() -> tuple[set[str], set[str]]:
+    """The names that `/metrics` of a whole sidecar can have, and its labels."""
     from sidecar.service import Service
 
     config = Config(service="shop", sources=Sources(redis=Redis(url="redis://127.0.0.1:1", streams=["orders"])))
     service = Service(config)
-    instruments = list(service.telemetry.metrics.instruments())
     histograms = service.telemetry.metrics.histograms
+    instruments = service.telemetry.metrics.instruments()
     known = {family(one.name, one.unit) + ("_total" if one.kind == "counter" else "") for one in instruments}
     known |= {f"{family(one.name, 's')}{part}" for one in histograms for part in ("_bucket", "_sum", "_count")}
-    labels = {name.replace(".", "_") for one in histograms for name in one.names}
+    return known, {name.replace(".", "_") for one in histograms for name in one.names}
+
+
+async def test_dashboard_and_alerts_ask_for_metrics_and_labels_that_exist() -> None:
+    known, labels = await measured()
     labels |= {"job", "instance", "system", "stream", "exporter", "error_type", "le"}
     for where, expression in expressions():
         assert asked(expression), where
@@ -207,8 +212,16 @@ async def test_dashboard_and_alerts_ask_for_metrics_and_labels_that_exist() -> N
             assert {name.strip() for name in first.split(",") if name.strip()} <= labels, where
     # And nothing is measured that nobody can see.
     seen = {_PARTS.sub("", name) for _, expression in expressions() for name in asked(expression)}
-    unseen = {_PARTS.sub("", name) for name in known} - seen
-    assert unseen <= {"tracecar_uptime_seconds"}
+    assert {_PARTS.sub("", name) for name in known} - seen <= {"tracecar_uptime_seconds"}
+
+
+async def test_the_documentation_names_every_metric_and_no_other() -> None:
+    known = {_PARTS.sub("", name) for name in (await measured())[0]}
+    page = (CHART.parents[1] / "docs" / "telemetry.md").read_text()
+    table = page[page.index("| metric |") : page.index("(system, destination, group")]
+    rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert named == known
 
 
 def test_alerts_say_what_is_wrong() -> None:
