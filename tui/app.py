@@ -123,8 +123,9 @@ class Dashboard(App[None]):
     def open_letters(self, query: str) -> None:
         """Show the dead letters that match."""
         page = self._pages["letters"]
+        assert isinstance(page, Letters)
         self.go("letters")
-        page.when_ready(lambda: page.ask(query))
+        page.when_ready(lambda: page.open(query))
 
     def open_schema(self, subject: str) -> None:
         """Show a subject."""

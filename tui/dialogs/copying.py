@@ -35,7 +35,6 @@ def _draw(choice: _Choice, width: int, colours: Palette) -> Text:
 
 class CopyDialog(ModalScreen[None]):
     BINDINGS = [Binding("escape,q,y", "dismiss", "Close")]
-    DEFAULT_CSS = "CopyDialog Rows { height: 14; }"
 
     def __init__(self, event: models.Event) -> None:
         super().__init__()

@@ -1,10 +1,541 @@
-"""Dead letters: causes first, then letters, then one letter in full."""
+"""Dead letters: causes first, then letters, then one letter in full beside its schema; and the way back."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from msgspec import UNSET
+from rich.text import Text
+from textual import on
+from textual.binding import Binding
+from textual.containers import Container
+from textual.widget import Widget
+from textual.widgets import ContentSwitcher
+
+from sidecar.api import models
+from sidecar.api.client import ClientError, NotFound
+from sidecar.api.replay_models import EditRequest, ReplayRequest
+from tui.dialogs.discard import DiscardDialog
+from tui.dialogs.edit import EditDialog
+from tui.dialogs.progress import ProgressDialog
+from tui.dialogs.replay import ReplayDialog
+from tui.facts import letter_facts
+from tui.looks import Palette, hue, mark, tone
+from tui.query_words import term
+from tui.safe import clean
+from tui.schema_text import outline
 from tui.screens.page import Page
+from tui.times import age, clock, count
+from tui.widgets.columns import Column, cut, fit, line, titles
+from tui.widgets.fact_list import FactList
+from tui.widgets.rows import Rows
+
+LETTERS = 500
+"""Letters of a list."""
+CAUSES = 200
+NAMED = 10_000
+"""Letters that one request names at most."""
+
+CAUSE_COLUMNS = (
+    Column("mark", " ", 1, 1),
+    Column("count", "letters", 7, 9, right=True),
+    Column("open", "open", 6, 8, right=True),
+    Column("code", "why", 18, 24),
+    Column("stream", "stream", 10, 18),
+    Column("last", "last", 7, 8, right=True, rank=1),
+    Column("aggregates", "affects", 7, 8, right=True, rank=3),
+    Column("message", "what is wrong", 16, 400, rank=2),
+)
+LETTER_COLUMNS = (
+    Column("mark", " ", 1, 1),
+    Column("time", "failed at", 8, 12),
+    Column("state", "state", 9, 9),
+    Column("type", "type", 12, 24),
+    Column("aggregate", "aggregate", 11, 20),
+    Column("message", "what is wrong", 10, 400, rank=1),
+)
+
+
+def _open(cause: models.Cause) -> int:
+    return cause.states.get("open", 0)
+
+
+def draw_cause(cause: models.Cause, width: int, colours: Palette) -> Text:
+    widths = fit(CAUSE_COLUMNS, width - 2)
+    waiting = _open(cause)
+    style = colours.bad if waiting else colours.dim
+    where = f"{cause.path}: " if cause.path and cause.path not in cause.message else ""
+    cells = {
+        "mark": Text(mark("open") if waiting else "✓", style if waiting else colours.good),
+        "count": Text(count(cause.count), colours.text),
+        "open": Text(count(waiting), f"bold {style}" if waiting else style),
+        "code": Text(clean(cause.code, 60), style),
+        "stream": Text(clean(cause.stream, 60), hue(cause.stream, colours.hues)),
+        "last": Text(age(cause.last_seen, _now()), colours.dim),
+        "aggregates": Text(count(cause.aggregates), colours.text),
+        "message": Text(cut(clean(where + cause.message, 400), max(1, widths.get("message", 1))), colours.text),
+    }
+    return line(CAUSE_COLUMNS, cells, widths)
+
+
+def draw_letter(letter: models.DeadLetter, width: int, colours: Palette) -> Text:
+    widths = fit(LETTER_COLUMNS, width - 2)
+    style = tone(letter.state, colours)
+    where = f"{letter.path}: " if letter.path and letter.path not in letter.message else ""
+    name = clean(letter.type or "(no type)", 60)
+    cells = {
+        "mark": Text(mark(letter.state), style),
+        "time": Text(clock(letter.failed_at)[: widths.get("time", 12)], colours.dim),
+        "state": Text(letter.state, style),
+        "type": Text(name, hue(name, colours.hues) if letter.type else colours.dim),
+        "aggregate": Text(clean(letter.aggregate_id or "·", 60), colours.text),
+        "message": Text(cut(clean(where + letter.message, 400), max(1, widths.get("message", 1))), colours.dim),
+    }
+    return line(LETTER_COLUMNS, cells, widths)
+
+
+def _now() -> int:
+    return int(time.time() * 1e6)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A line of a schema beside a letter."""
+
+    number: int
+    depth: int
+    name: str
+    kind: str
+    here: bool
+
+
+def draw_field(field: Field, width: int, colours: Palette) -> Text:
+    style = colours.marked if field.here else colours.text
+    text = Text(" " + "  " * field.depth)
+    text.append(clean(field.name, 120), style)
+    text.append(f"  {cut(clean(field.kind), max(1, width - text.cell_len - 14))}", style if field.here else colours.dim)
+    if field.here:
+        text.append("  ◀ expected", f"bold {colours.bad}")
+    return text
 
 
 class Letters(Page):
     PLACE = "letters"
+    PERIOD = 2.0
     QUERYING = "state:open code:schema.mismatch stream:shipping"
+    ABOUT = (
+        "Why events failed, and the way back. Causes first; enter shows a cause's letters, enter again one letter "
+        "beside its schema. r replays what is marked, or what is under the cursor, after a dry run and a question. "
+        "e repairs a letter's body before it is sent. Nothing is ever deleted here."
+    )
+    BINDINGS = [
+        Binding("r", "replay", "Replay"),
+        Binding("e", "edit", "Edit and replay"),
+        Binding("space", "mark", "Mark"),
+        Binding("a", "mark_all", "Mark all"),
+        Binding("x", "discard", "Discard"),
+        Binding("u", "restore", "Restore", show=False),
+        Binding("f", "only_open", "Only open"),
+        Binding("w", "flow", "Flow"),
+        Binding("p", "replays", "Replays"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._causes: models.CausePage | None = None
+        self._letters: list[models.DeadLetter] = []
+        self._more = False
+        self._cause: models.Cause | None = None
+        self._level = "causes"
+        self._direct = False
+        """The letters were asked for by a query; there are no causes above them."""
+        self._full: dict[str, models.DeadLetter] = {}
+        self._schemas: dict[tuple[str, int | None], str | None] = {}
+        self._jobs = ""
+
+    def body(self) -> Iterable[Widget]:
+        causes: Rows[models.Cause] = Rows(
+            draw_cause,
+            lambda cause: cause.cause,
+            title=lambda width, colours: titles(CAUSE_COLUMNS, width, colours),
+            empty="No dead letters\nEvents that break their contract are kept here, grouped by why.\n"
+            "/ changes the query, f shows those that are done with too.",
+            id="causes",
+        )
+        letters: Rows[models.DeadLetter] = Rows(
+            draw_letter,
+            lambda letter: letter.id,
+            title=lambda width, colours: titles(LETTER_COLUMNS, width, colours),
+            empty="No letters match\nesc goes back to the causes, / changes the query.",
+            id="list",
+        )
+        letters.add_class("first")
+        facts = FactList(empty="The letter under the cursor", id="letter")
+        facts.add_class("second")
+        one = FactList(empty="", id="one")
+        one.add_class("first")
+        schema: Rows[Field] = Rows(
+            draw_field, lambda field: str(field.number), empty="No schema\nThe letter names none.", id="schema"
+        )
+        schema.add_class("second")
+        with ContentSwitcher(initial="causes", id="levels"):
+            yield causes
+            yield Container(letters, facts, classes="split", id="letters")
+            yield Container(one, schema, classes="split even", id="full")
+
+    @property
+    def causes(self) -> Rows[models.Cause]:
+        return self.query_one("#causes", Rows)
+
+    @property
+    def letters(self) -> Rows[models.DeadLetter]:
+        return self.query_one("#list", Rows)
+
+    @property
+    def letter(self) -> models.DeadLetter | None:
+        """The letter under the cursor."""
+        return None if self._level == "causes" else self.letters.item
+
+    # --- looking
+
+    def _query(self) -> str:
+        """What the letters of the list have in common."""
+        if self._direct or self._cause is None:
+            return self.asked
+        return f"{self.asked} {term('cause', self._cause.cause)}".strip()
+
+    async def look(self) -> None:
+        if self._level == "causes":
+            page = await self.client.causes(self.asked, limit=CAUSES)
+            page.items.sort(key=lambda cause: (not _open(cause), -_open(cause), -cause.count, cause.cause))
+            self._causes = page
+            self.causes.show(page.items)
+        else:
+            letters = await self.client.dead_letters(self._query(), limit=LETTERS)
+            self._letters, self._more = letters.items, letters.cursor is not None
+            self.letters.marked &= {letter.id for letter in letters.items}
+            self.letters.show(self._letters)
+            self._show_letter()
+        jobs = await self.client.replays(limit=5)
+        running = [job for job in jobs if job.state in ("running", "paused")]
+        self._jobs = ", ".join(f"{job.state} {job.published}/{job.selected}" for job in running)
+
+    async def judge(self, query: str) -> None:
+        await self.client.dead_letters(query, limit=1)
+
+    def ask(self, query: str) -> None:
+        self._direct = False
+        self._to("causes")
+        super().ask(query)
+
+    def open(self, query: str) -> None:
+        """Show the letters that match, without their causes."""
+        self.asked, self._direct, self._cause = query, True, None
+        self.letters.marked.clear()
+        self.letters.chosen_key = None
+        self.letters.show([])
+        self._to("letters")
+        self.say()
+        self.look_now()
+
+    def memento(self) -> object:
+        return (self._level, self.asked, self._direct, self._cause, self.letters.chosen_key)
+
+    def recall(self, memento: object) -> None:
+        if isinstance(memento, tuple):
+            level, self.asked, self._direct, self._cause, key = memento
+            self.letters.chosen_key = key
+            self._to(level)
+            self.look_now()
+
+    def _to(self, level: str) -> None:
+        self._level = level
+        self.query_one("#levels", ContentSwitcher).current = level
+        self.query_one({"causes": "#causes", "letters": "#list", "full": "#one"}[level]).focus()
+        self.say()
+
+    def summary(self) -> Text:
+        colours = self.colours
+        text = Text(" ", no_wrap=True, overflow="ellipsis")
+        if self._level == "causes":
+            page = self._causes
+            if page is None:
+                return text.append("reading the dead letters …", colours.dim)
+            waiting = sum(map(_open, page.items))
+            text.append(f"{len(page.items)} causes", colours.strong)
+            text.append(f"   {count(page.letters)} letters", colours.text)
+            text.append(f"   ✗ {count(waiting)} open", colours.bad if waiting else colours.good)
+            if page.folded:
+                text.append(f"   {count(page.folded)} more of causes that are not told apart", colours.warn)
+            if page.note:
+                text.append(f"   {clean(page.note, 200)}", colours.warn)
+        else:
+            text.append("causes", colours.dim)
+            if self._cause is not None and not self._direct:
+                text.append(" » ", colours.line)
+                text.append(clean(f"{self._cause.code} on {self._cause.stream}", 100), colours.info)
+            text.append(" » ", colours.line)
+            more = " or more" if self._more else ""
+            text.append(f"{count(len(self._letters))}{more} letters", colours.strong)
+            if self._level == "full" and (letter := self.letter) is not None:
+                text.append(" » ", colours.line)
+                text.append(clean(letter.type or letter.id, 60), colours.info)
+            if marked := len(self.letters.marked):
+                text.append(f"   ▌ {count(marked)} marked", f"bold {colours.accent}")
+        if self._jobs:
+            text.append(f"   » replay {self._jobs} (p)", colours.info)
+        text.append_text(self.asked_text())
+        return text
+
+    # --- one letter
+
+    @on(Rows.Moved, "#list")
+    def _moved(self) -> None:
+        self._show_letter()
+
+    def _show_letter(self) -> None:
+        letter = self.letters.item
+        if letter is None:
+            self.query_one("#letter", FactList).fill("", None)
+            return
+        known = self._full.get(letter.id)
+        self._fill(letter if known is None else known)
+        if known is None or known.state != letter.state:
+            self.run_worker(self._fetch(letter), group="letter", exclusive=True)
+
+    async def _fetch(self, letter: models.DeadLetter) -> None:
+        try:
+            full = await self.client.dead_letter(letter.id)
+        except NotFound:
+            return
+        except ClientError as error:
+            self.dashboard.trouble(error)
+            return
+        if len(self._full) > 64:
+            self._full.clear()
+        self._full[letter.id] = full
+        await self._fetch_schema(full)
+        here = self.letters.item
+        if here is not None and here.id == letter.id:
+            self._fill(full)
+
+    async def _fetch_schema(self, letter: models.DeadLetter) -> None:
+        ref = letter.schema
+        subject = ref.subject if ref is not None and ref.subject else f"{letter.stream}-value"
+        version = ref.version if ref is not None else None
+        if (subject, version) not in self._schemas:
+            try:
+                self._schemas[subject, version] = await self.dashboard.schema_text(subject, version)
+            except NotFound:
+                self._schemas[subject, version] = None
+
+    def _fill(self, letter: models.DeadLetter) -> None:
+        for name in ("#letter", "#one"):
+            self.query_one(name, FactList).fill(letter.id, lambda folds, width: letter_facts(letter, folds, width))
+        ref = letter.schema
+        subject = ref.subject if ref is not None and ref.subject else f"{letter.stream}-value"
+        text = self._schemas.get((subject, ref.version if ref is not None else None))
+        fields = _fields(text, letter.path) if text else []
+        at = next((str(field.number) for field in fields if field.here), None)
+        self.query_one("#schema", Rows).show(fields, at=at)
+
+    # --- deeper and back
+
+    @on(Rows.Chosen, "#causes")
+    def _cause_chosen(self, event: Rows.Chosen) -> None:
+        self._cause, self._direct = event.item, False
+        self.letters.marked.clear()
+        self.letters.chosen_key = None
+        self.letters.show([])
+        self._to("letters")
+        self.look_now()
+
+    @on(Rows.Chosen, "#list")
+    def _letter_chosen(self) -> None:
+        self._to("full")
+
+    @on(FactList.Led)
+    def _led(self, event: FactList.Led) -> None:
+        kind, _, id = event.to.partition(":")
+        match kind:
+            case "flow":
+                self.dashboard.open_flow(id)
+            case "letters":
+                self.open(id)
+            case "schema":
+                self.dashboard.open_schema(id)
+
+    def action_back(self) -> None:
+        if self._level == "full":
+            self._to("letters")
+        elif self._level == "letters" and self.query_one("#letter", FactList).has_focus:
+            self.letters.focus()
+        elif self._level == "letters" and not self._direct:
+            self._to("causes")
+            self.look_now()
+        elif self.dashboard.came_from:
+            self.dashboard.back()
+        elif self._direct or self.asked:
+            self.ask("")
+
+    def action_flow(self) -> None:
+        letter = self.letter
+        id = letter.origin or letter.trace_id or letter.aggregate_id if letter is not None else None
+        if id is None:
+            self.app.notify("Choose a letter first: enter shows those of a cause", timeout=2)
+        else:
+            self.dashboard.open_flow(id, at=letter.origin if letter is not None else None)
+
+    def action_only_open(self) -> None:
+        self.ask("" if self.asked == "state:open" else "state:open")
+
+    # --- the way back
+
+    def action_mark(self) -> None:
+        rows = self.letters
+        if self._level != "letters" or (letter := rows.item) is None:
+            return
+        rows.marked ^= {letter.id}
+        rows.redraw()
+        rows.action_move(1)
+        self.say()
+
+    def action_mark_all(self) -> None:
+        if self._level == "letters":
+            every = {letter.id for letter in self._letters}
+            self.letters.marked = set() if self.letters.marked == every else every
+            self.letters.redraw()
+            self.say()
+
+    def _wanted(self) -> tuple[ReplayRequest, str] | None:
+        """What is marked, else what is under the cursor; and what to call it."""
+        marked = [letter.id for letter in self._letters if letter.id in self.letters.marked]
+        if self._level == "causes":
+            cause = self.causes.item
+            if cause is None:
+                return None
+            query = f"{self.asked} {term('cause', cause.cause)}".strip()
+            return ReplayRequest(query=query), f"all letters of {cause.code} on {cause.stream}"
+        if marked and self._level == "letters":
+            return ReplayRequest(ids=marked[:NAMED]), f"{len(marked)} marked letters"
+        letter = self.letter
+        if letter is None:
+            return None
+        return ReplayRequest(ids=[letter.id]), f"the letter of {letter.type or letter.id}"
+
+    def action_replay(self) -> None:
+        if (wanted := self._wanted()) is None:
+            self.app.notify("There is nothing to replay", timeout=2)
+            return
+        self._replay(*wanted)
+
+    def _replay(self, request: ReplayRequest, what: str) -> None:
+        def answered(confirmed: ReplayRequest | None) -> None:
+            if confirmed is not None:
+                self.run_worker(self._begin(confirmed), group="act")
+
+        self.app.push_screen(ReplayDialog(self.client, request, what), answered)
+
+    async def _begin(self, request: ReplayRequest) -> None:
+        try:
+            job = await self.client.replay(request)
+        except ClientError as error:
+            self.app.notify(str(error), title="Not replayed", severity="error", markup=False, timeout=10)
+            return
+        self.letters.marked.clear()
+        self._watch(job.id, request.ids)
+
+    def _watch(self, job: str, ids: list[str]) -> None:
+        def closed(to: str | None) -> None:
+            self._full.clear()
+            self.look_now()
+            if to:
+                self.dashboard.open_flow(to)
+
+        self.app.push_screen(ProgressDialog(self.client, job, ids), closed)
+
+    def action_edit(self) -> None:
+        letter = self.letter
+        if letter is None:
+            self.app.notify("Choose a letter first: enter shows those of a cause", timeout=2)
+            return
+        full = self._full.get(letter.id)
+        if full is None:
+            self.app.notify("The letter is still being read", timeout=2)
+            return
+        if full.body is UNSET or full.body is None:
+            self.app.notify("It has no body that could be edited", timeout=3)
+            return
+
+        def answered(edit: EditRequest | None) -> None:
+            if edit is not None:
+                request = ReplayRequest(ids=[full.id], edit=edit)
+                self._replay(request, f"the repaired letter of {full.type or full.id}")
+
+        self.app.push_screen(EditDialog(self.client, full), answered)
+
+    def action_discard(self) -> None:
+        if (wanted := self._wanted()) is None:
+            return
+        request, what = wanted
+
+        def answered(reason: str | None) -> None:
+            if reason:
+                self.run_worker(self._discard(request, reason), group="act")
+
+        self.app.push_screen(DiscardDialog(what), answered)
+
+    async def _discard(self, request: ReplayRequest, reason: str) -> None:
+        try:
+            done = await self.client.discard(request.ids, reason, request.query)
+        except ClientError as error:
+            self.app.notify(str(error), title="Not discarded", severity="error", markup=False, timeout=10)
+            return
+        self._told(done, "discarded")
+
+    def action_restore(self) -> None:
+        marked = [letter.id for letter in self._letters if letter.id in self.letters.marked]
+        ids = marked or ([self.letter.id] if self.letter is not None else [])
+        if ids:
+            self.run_worker(self._restore(ids), group="act")
+
+    async def _restore(self, ids: list[str]) -> None:
+        try:
+            done = await self.client.restore(ids)
+        except ClientError as error:
+            self.app.notify(str(error), title="Not restored", severity="error", markup=False, timeout=10)
+            return
+        self._told(done, "restored")
+
+    def _told(self, outcomes: list, word: str) -> None:  # type: ignore[type-arg]
+        good = sum(1 for outcome in outcomes if outcome.done)
+        first = next((outcome.why for outcome in outcomes if not outcome.done and outcome.why), None)
+        message = f"{count(good)} {word}" + (f", {len(outcomes) - good} not: {first}" if first else "")
+        self.app.notify(message, severity="warning" if first else "information", markup=False, timeout=5)
+        self.letters.marked.clear()
+        self._full.clear()
+        self.look_now()
+
+    def action_replays(self) -> None:
+        from tui.dialogs.replays import ReplaysDialog
+
+        def chosen(job: str | None) -> None:
+            if job:
+                self._watch(job, [])
+
+        self.app.push_screen(ReplaysDialog(self.client), chosen)
+
+
+def _fields(text: str, path: str | None) -> list[Field]:
+    """The schema's lines; the one that the error's path leads to is marked."""
+    names = [part.partition("[")[0] for part in (path or "").split(".") if part]
+    stack: list[str] = []
+    found: list[Field] = []
+    for number, (depth, name, kind) in enumerate(outline(text)):
+        del stack[depth:]
+        stack.append(name)
+        here = bool(names) and stack[1:] == names
+        found.append(Field(number, depth, name, kind, here))
+    return found

@@ -75,7 +75,7 @@ def lanes(status: models.ServiceStatus, groups: models.GroupPage, events: list[m
         sending = sorted(edges[stream.stream].values(), key=lambda edge: -edge.events)
         reading_here = readers[stream.stream]
         total = sum(edge.events for edge in sending) or 1
-        rows = max(3, len(sending), len(reading_here))
+        rows = max(4, len(sending), len(reading_here))
         top, under = (rows - len(sending)) // 2, (rows - len(reading_here)) // 2
         for row in range(rows):
             sender = sending[row - top] if 0 <= row - top < len(sending) else None
@@ -97,9 +97,9 @@ class Map(Page):
     PERIOD = 2.0
     ABOUT = (
         "Who publishes to which stream, and which groups read it. Left of a stream: events a second, the time from "
-        "happening to lying in the stream (median), ✗ rejected of the newest thousand events. Right: how far a group is "
-        "behind. Enter shows the events of the line under the cursor, or the event that a stopped group stands "
-        "in front of."
+        "happening to lying in the stream (median), ✗ rejected of the newest thousand events. Right: how far a group "
+        "is behind. Enter shows the events of the line under the cursor, or the event that a stopped group "
+        "stands in front of."
     )
     BINDINGS = [
         Binding("f", "failing", "Its failures"),

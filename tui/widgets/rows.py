@@ -258,6 +258,8 @@ class Rows(ScrollView, Generic[T], can_focus=True):
 
     def _strip(self, text: Text, width: int, under: str, over: str = "") -> Strip:
         below = self.rich_style + Style.parse(under)
+        if not text.spans and text.style:  # Rich leaves a text's own style to who prints it
+            below += text.style if isinstance(text.style, Style) else Style.parse(text.style)
         segments = [Segment(piece.text, piece.style) for piece in text.render(self.app.console)]
         strip = Strip(segments).adjust_cell_length(width).apply_style(below)
         if over:

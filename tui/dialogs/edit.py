@@ -1,0 +1,174 @@
+"""A letter's body, changed in place; checked while it is typed."""
+
+from __future__ import annotations
+
+import msgspec
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical
+from textual.screen import ModalScreen
+from textual.timer import Timer
+from textual.widgets import Button, Static, TextArea
+
+from sidecar.api import models
+from sidecar.api.client import Client, ClientError
+from sidecar.api.replay_models import EditRequest, ReplayRequest
+from tui.dialogs.replay import _change
+from tui.facts import as_text
+from tui.looks import palette
+from tui.safe import clean
+
+QUIET_SECONDS = 0.35
+"""After the last key, before it is checked."""
+LARGEST = 300_000
+"""Characters that are edited here; larger bodies by `tracecar dlq replay --edit`."""
+
+
+class EditDialog(ModalScreen[EditRequest | None]):
+    """Returns the whole new body; None where it is left as it is."""
+
+    BINDINGS = [
+        Binding("escape", "leave", "Leave it"),
+        Binding("ctrl+s", "done", "Go on to replay", priority=True),
+    ]
+
+    def __init__(self, client: Client, letter: models.DeadLetter) -> None:
+        super().__init__()
+        self._client, self._letter = client, letter
+        self._text = as_text(letter.body)
+        self._timer: Timer | None = None
+        self.verdict = ""
+        """`same`, `wrong`, `checking`, `passes` or `fails`."""
+
+    def compose(self) -> ComposeResult:
+        letter = self._letter
+        why = f"{letter.path}: " if letter.path and letter.path not in letter.message else ""
+        with Vertical(classes="dialog"):
+            yield Static(
+                Text(f"Edit {clean(letter.type or letter.id, 80)} of {clean(letter.stream, 60)}"), classes="title"
+            )
+            yield Static(
+                Text(f"✗ {clean(letter.code, 60)}  {clean(why + letter.message, 400)}", palette(self.app.theme).bad)
+            )
+            area = TextArea.code_editor(
+                self._text[:LARGEST], language=None, theme="css", tab_behavior="indent", id="body"
+            )
+            area.read_only = len(self._text) > LARGEST
+            yield area
+            yield Static(id="verdict")
+            with Horizontal(classes="buttons"):
+                yield Button("Leave it (esc)", id="leave")
+                yield Button("Go on to replay (ctrl+s)", id="done", variant="primary", disabled=True)
+
+    def on_mount(self) -> None:
+        area = self.query_one(TextArea)
+        area.focus()
+        if (row := _line_of(self._text, self._letter.path)) is not None:
+            area.move_cursor((row, len(area.document.get_line(row))))
+            area.scroll_cursor_visible(center=True, animate=False)
+        self._judged("same", Text("Change what is wrong; it is checked as you type.", palette(self.app.theme).dim))
+
+    @on(TextArea.Changed)
+    def _changed(self) -> None:
+        if self._timer is not None:
+            self._timer.stop()
+        self._timer = self.set_timer(QUIET_SECONDS, self._check)
+
+    def _body(self) -> object:
+        """Raises msgspec.DecodeError."""
+        text = self.query_one(TextArea).text
+        if isinstance(self._letter.body, str):
+            try:
+                return msgspec.json.decode(text.encode())
+            except msgspec.DecodeError:
+                return text
+        return msgspec.json.decode(text.encode())
+
+    def _check(self) -> None:
+        colours = palette(self.app.theme)
+        if self.query_one(TextArea).text == self._text:
+            self._judged("same", Text("Nothing is changed yet.", colours.dim))
+            return
+        try:
+            body = self._body()
+        except msgspec.DecodeError as error:
+            self._judged("wrong", Text(f"✗ this is no JSON yet: {clean(error, 200)}", colours.warn))
+            return
+        self._judged("checking", Text("… checking", colours.dim))
+        self.run_worker(self._ask(body), exclusive=True, group="check")
+
+    async def _ask(self, body: object) -> None:
+        colours = palette(self.app.theme)
+        request = ReplayRequest(ids=[self._letter.id], edit=EditRequest(body=body), force=True, again=True)
+        try:
+            plan = await self._client.plan(request)
+        except ClientError as error:
+            self._judged("fails", Text(f"✗ {clean(error, 600)}", colours.bad))
+            return
+        text = Text()
+        good = not plan.fails and plan.looked_at > 0 and plan.passes == plan.looked_at
+        if good:
+            text.append("✓ it would pass the check now\n", f"bold {colours.good}")
+        for check in plan.fails[:2]:
+            where = f"{check.path}: " if check.path and check.path not in check.message else ""
+            text.append(f"✗ {clean(check.code, 60)}  {clean(where + check.message, 400)}\n", colours.bad)
+        for why in list(plan.skipped)[:2]:
+            text.append(f"✗ {clean(why, 300)}\n", colours.warn)
+        for change in plan.changes[:4]:
+            text.append(f"  {_change(change.path, change.before, change.after, change.what)}\n", colours.info)
+        if len(plan.changes) > 4:
+            text.append(f"  and {len(plan.changes) - 4} changes more\n", colours.dim)
+        text.rstrip()
+        self._judged("passes" if good else "fails", text)
+
+    def _judged(self, verdict: str, text: Text) -> None:
+        self.verdict = verdict
+        self.query_one("#verdict", Static).update(text)
+        self.query_one("#done", Button).disabled = verdict != "passes"
+
+    @on(Button.Pressed)
+    def _pressed(self, event: Button.Pressed) -> None:
+        if event.button.id == "done":
+            self.action_done()
+        else:
+            self.action_leave()
+
+    def action_done(self) -> None:
+        """Only what passes goes on; what was typed since the last check is checked first."""
+        if self.verdict == "passes":
+            try:
+                self.dismiss(EditRequest(body=self._body()))
+            except msgspec.DecodeError:
+                self._check()
+        else:
+            self._check()
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
+
+
+def _line_of(text: str, path: str | None) -> int | None:
+    """The line of the indented JSON that the path's last name stands in; a guess that only places the cursor."""
+    if not path:
+        return None
+    row, lines = 0, text.split("\n")
+    found = None
+    for part in path.split("."):
+        name, _, index = part.partition("[")
+        at = next((n for n in range(row, len(lines)) if f'"{name}":' in lines[n]), None) if name else row
+        if at is None:
+            return found
+        found = row = at
+        if index[:-1].isdigit():
+            opened, indent = 0, len(lines[at]) - len(lines[at].lstrip()) + 2
+            for n in range(at + 1, len(lines)):
+                inner = lines[n].startswith(" " * indent) and not lines[n].startswith(" " * (indent + 1))
+                if not inner or lines[n].lstrip()[:1] in ("]", "}"):
+                    continue
+                if opened == int(index[:-1]):
+                    found = row = n
+                    break
+                opened += 1
+    return found

@@ -1,0 +1,182 @@
+"""A replay before it is begun: what the dry run says, and the question."""
+
+from __future__ import annotations
+
+import msgspec
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Button, Static
+
+from sidecar.api.client import Client, ClientError
+from sidecar.api.replay_models import Plan, ReplayRequest
+from tui.looks import palette
+from tui.safe import clean
+from tui.times import count
+
+SHOWN = 6
+
+
+class ReplayDialog(ModalScreen[ReplayRequest | None]):
+    """Returns the request as it was confirmed; None where it was not."""
+
+    BINDINGS = [
+        Binding("escape,n", "leave", "Leave"),
+        Binding("y", "begin", "Replay"),
+        Binding("g", "growth", "Growing batches"),
+        Binding("a", "again", "Again"),
+        Binding("f", "force", "Force"),
+        Binding("o", "group", "For one group"),
+    ]
+    AUTO_FOCUS = "#leave"
+
+    def __init__(self, client: Client, request: ReplayRequest, what: str) -> None:
+        super().__init__()
+        self._client, self._request, self._what = client, request, what
+        self.plan: Plan | None = None
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(Text(f"Replay {clean(self._what, 200)}"), classes="title")
+            with VerticalScroll(id="plan-scroll"):
+                yield Static("Trying it out, nothing is sent …", id="plan")
+            yield Static(id="options")
+            with Horizontal(classes="buttons"):
+                yield Button("Leave it (esc)", id="leave")
+                yield Button("Replay (y)", id="begin", variant="primary", disabled=True)
+
+    def on_mount(self) -> None:
+        self._try()
+
+    def _try(self) -> None:
+        self.plan = None
+        self.query_one("#begin", Button).disabled = True
+        self._show_options()
+        self.run_worker(self._plan(), exclusive=True, group="plan")
+
+    async def _plan(self) -> None:
+        try:
+            self.plan = await self._client.plan(self._request)
+        except ClientError as error:
+            self.query_one("#plan", Static).update(Text(clean(error, 1_000), palette(self.app.theme).bad))
+            return
+        self.query_one("#plan", Static).update(self._text(self.plan))
+        self.query_one("#begin", Button).disabled = self.plan.sendable == 0
+        self._show_options()
+
+    def _text(self, plan: Plan) -> Text:
+        colours = palette(self.app.theme)
+        text = Text()
+
+        def row(label: str, value: str, style: str = colours.text) -> None:
+            text.append(f"{label:<12}", colours.dim)
+            text.append(f"{value}\n", style)
+
+        row("letters", f"{count(plan.sendable)} of {count(plan.selected)} would be sent", colours.strong)
+        for why, number in list(plan.skipped.items())[:SHOWN]:
+            row("", f"{count(number)} not: {_keys(clean(why, 240))}", colours.warn)
+        for target in plan.targets[:SHOWN]:
+            missing = "" if target.exists else "  ✗ does not exist"
+            row(
+                "to",
+                f"{clean(target.stream, 100)}  ({count(target.count)}){missing}",
+                colours.bad if missing else colours.text,
+            )
+        if not plan.receivers:
+            row("received by", "no other group reads there")
+        for at, one in enumerate(plan.receivers[:SHOWN]):
+            again = f", {count(one.passed)} of them again" if one.passed else ""
+            lag = f"  lag {count(one.lag)}" if one.lag else ""
+            row("received by" if at == 0 else "", f"{clean(one.group, 60)} on {clean(one.stream, 60)}{again}{lag}",
+                colours.warn if one.passed else colours.text)  # fmt: skip
+        if len(plan.receivers) > SHOWN:
+            row("", f"and {len(plan.receivers) - SHOWN} groups more", colours.dim)
+        good = plan.passes == plan.looked_at
+        row("check now", f"{'✓' if good else '✗'} {count(plan.passes)} of {count(plan.looked_at)} looked at would pass",
+            colours.good if good else colours.bad)  # fmt: skip
+        for check in plan.fails[:SHOWN]:
+            where = f"{check.path}: " if check.path and check.path not in check.message else ""
+            row("", f"✗ {count(check.count)} {clean(check.code, 60)}  {clean(where + check.message, 240)}", colours.bad)
+        for change in plan.changes[:SHOWN]:
+            row("change", _change(change.path, change.before, change.after, change.what), colours.info)
+        for warning in plan.warnings[:SHOWN]:
+            row("! note", _keys(clean(warning, 400)), colours.warn)
+        text.rstrip()
+        return text
+
+    def _show_options(self) -> None:
+        colours, request = palette(self.app.theme), self._request
+        text = Text("\n")
+        options = (
+            ("g", request.batch_growth, "in growing batches, stops when a cause comes back"),
+            ("a", request.again, "also where groups that passed it receive it again"),
+            ("f", request.force, "also those that were replayed, discarded or parked"),
+        )
+        for key, is_on, about in options:
+            text.append(f" {key} ", f"bold {colours.accent}")
+            text.append(f"[{'x' if is_on else ' '}] {about}\n", colours.text if is_on else colours.dim)
+        if self.plan is not None and self.plan.receivers:
+            text.append(" o ", f"bold {colours.accent}")
+            group = request.group
+            about = f"only for {clean(group, 60)} (others are asked to skip it)" if group else "only for one group"
+            text.append(f"[{'x' if group else ' '}] {about}\n", colours.text if group else colours.dim)
+        if self.plan is not None and not self.plan.sendable:
+            text.append("\n Nothing would be sent as it is. Change what is asked by the keys above.\n", colours.warn)
+        text.rstrip()
+        self.query_one("#options", Static).update(text)
+
+    def action_growth(self) -> None:
+        self._with(batch_growth=not self._request.batch_growth)
+
+    def action_again(self) -> None:
+        self._with(again=not self._request.again)
+
+    def action_force(self) -> None:
+        self._with(force=not self._request.force)
+
+    def action_group(self) -> None:
+        """The next of the groups that would receive it; after the last, all."""
+        if self.plan is not None:
+            names: list[str | None] = [None, *dict.fromkeys(one.group for one in self.plan.receivers)]
+            at = names.index(self._request.group) if self._request.group in names else 0
+            self._with(group=names[(at + 1) % len(names)])
+
+    def _with(self, **changes: bool | str | None) -> None:
+        self._request = msgspec.structs.replace(self._request, **changes)
+        self._try()
+
+    @on(Button.Pressed)
+    def _pressed(self, event: Button.Pressed) -> None:
+        if event.button.id == "begin":
+            self.action_begin()
+        else:
+            self.action_leave()
+
+    def action_begin(self) -> None:
+        if self.plan is not None and self.plan.sendable:
+            self.dismiss(self._request)
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
+
+
+def _keys(sentence: str) -> str:
+    """The sidecar names the command line's options; here they are keys."""
+    for option, key in (("--again", "a"), ("--force", "f"), ("--group G", "o"), ("--batch-growth", "g")):
+        sentence = sentence.replace(option, f"key {key}")
+    return sentence
+
+
+def _change(path: str, before: object, after: object, what: str) -> str:
+    def shown(value: object) -> str:
+        return clean(msgspec.json.encode(value).decode("utf-8", "replace"), 80)
+
+    match what:
+        case "added":
+            return f"{clean(path, 80)}: added {shown(after)}"
+        case "removed":
+            return f"{clean(path, 80)}: removed, was {shown(before)}"
+    return f"{clean(path, 80)}: {shown(before)} → {shown(after)}"

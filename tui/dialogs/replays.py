@@ -1,0 +1,66 @@
+"""The replays of all sidecars, newest first."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from sidecar.api.client import Client, ClientError
+from sidecar.api.replay_models import Replay
+from tui.looks import Palette, mark, tone
+from tui.safe import clean
+from tui.times import clock, count
+from tui.widgets.columns import cut
+from tui.widgets.rows import Rows
+
+
+def _draw(job: Replay, width: int, colours: Palette) -> Text:
+    what = job.query or (f"{job.ids} named letters" if job.ids else "a range" if job.range else "all open")
+    text = Text.assemble(
+        (f" {mark(job.state)} {job.state:<9} ", tone(job.state, colours)),
+        (f"{clock(job.started_at)[:8]}  ", colours.dim),
+        (f"{count(job.published):>7} of {count(job.selected):<7}", colours.text),
+        (f"{'✗ ' + count(job.returned) + ' came back' if job.returned else '':<16}", colours.bad),
+    )
+    text.append(cut(clean(f"{what}  by {job.by}", 200), max(1, width - text.cell_len - 1)), colours.dim)
+    return text
+
+
+class ReplaysDialog(ModalScreen[str | None]):
+    """Returns the id of the replay to be watched."""
+
+    BINDINGS = [Binding("escape,q,p", "leave", "Close")]
+
+    def __init__(self, client: Client) -> None:
+        super().__init__()
+        self._client = client
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static("Replays", classes="title")
+            yield Rows(_draw, lambda job: job.id, empty="No replay yet\nr replays letters.", id="jobs")
+
+    def on_mount(self) -> None:
+        self.set_interval(1.0, self._tick)
+        self._tick()
+
+    def _tick(self) -> None:
+        self.run_worker(self._look(), group="jobs", exclusive=True)
+
+    async def _look(self) -> None:
+        try:
+            self.query_one("#jobs", Rows).show(await self._client.replays(limit=100))
+        except ClientError as error:
+            self.app.notify(str(error), severity="warning", markup=False)
+
+    @on(Rows.Chosen)
+    def _chosen(self, event: Rows.Chosen) -> None:
+        self.dismiss(event.item.id)
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
