@@ -50,6 +50,10 @@ class ActingClient:
     async def cancel_replay(self, id: str) -> models.Replay:
         return await self._send("POST", f"/v1/replays/{_segment(id)}/cancel", models.Replay)
 
+    async def audit(self, limit: int = 100) -> models.AuditPage:
+        """Who did what, the latest first."""
+        return await self._send("GET", f"/v1/audit?limit={limit}", models.AuditPage)
+
     # --- letters
 
     async def discard(self, ids: Sequence[str], reason: str, query: str = "") -> list[models.Outcome]:

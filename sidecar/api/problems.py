@@ -13,7 +13,7 @@ from litestar.types import ExceptionHandlersMap
 
 from sidecar.api import models
 from sidecar.api.plain import text
-from sidecar.errors import Outage, QueryError, Refused, TracecarError, Unknown
+from sidecar.errors import Outage, QueryError, Refused, TooLarge, TracecarError, Unknown
 
 log = structlog.get_logger()
 
@@ -42,6 +42,8 @@ def of(error: Exception) -> models.Problem:
             return problem(404, str(error))
         case Outage():
             return problem(503, str(error))
+        case TooLarge():
+            return problem(413, str(error))
         case Refused():
             return problem(409, str(error))
         case ValidationException():

@@ -191,6 +191,36 @@ class Plan(Answer, kw_only=True):
     changes: list[Change]
 
 
+class AuditLine(Answer, kw_only=True):
+    """One act of somebody."""
+
+    act: str
+    """`replay.started`, `.paused`, `.resumed`, `.cancelled`; `dead_letters.discarded`, `.restored`, `.reported`,
+    `.imported`."""
+    at: str | None
+    by: str
+    """The name of the token."""
+    address: str | None
+    letters: int
+    """How many it was about."""
+    ids: list[str] = []
+    """The first of them, where it was no replay."""
+    why: str | None = None
+    replay: str | None = None
+    query: str | None = None
+    to: str | None = None
+    edit: dict[str, Any] | None = None
+    """What a replay changed; what may not be shown is masked."""
+
+
+class AuditPage(Answer, kw_only=True):
+    items: list[AuditLine]
+    """The latest first."""
+    note: str | None = None
+    """What could not be looked at."""
+    cursor: str | None = None
+
+
 class Outcome(Answer, kw_only=True):
     """What became of one letter."""
 

@@ -16,6 +16,7 @@ from sidecar.model import Position
 from sidecar.query.matching import milliseconds
 from sidecar.redaction import HIDDEN, Redactor
 from sidecar.replaying.acting import ExportedLetter, FailedRecord, ReportedFailure
+from sidecar.replaying.auditing import AuditLine
 from sidecar.replaying.wishes import Edit, Job, Outcome, Plan, Range, Wish
 from sidecar.times import rfc3339
 
@@ -203,6 +204,23 @@ def plan(found: Plan, redactor: Redactor) -> models.Plan:
         warnings=[text(one) for one in found.warnings],
         changes=[change(one) for one in found.changes],
     )
+
+
+def audit_line(line: AuditLine, redactor: Redactor) -> models.AuditLine:
+    shown = models.AuditLine(
+        act=line.act,
+        at=rfc3339(line.at),
+        by=text(line.by),
+        address=line.address,
+        letters=line.letters,
+        ids=[text(id) for id in line.ids],
+        why=_text(line.why),
+    )
+    if line.job is not None:
+        wish = line.job.wish
+        shown.replay, shown.query, shown.to = line.job.id, text(wish.query) or None, _text(wish.to)
+        shown.edit, shown.why = shown_edit(wish.edit, redactor) or None, _text(wish.comment)
+    return shown
 
 
 def outcome(one: Outcome) -> models.Outcome:

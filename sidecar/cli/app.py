@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from sidecar.cli import (
+    audit,
     configuring,
     dashboard,
     dead_letters,
@@ -33,6 +34,7 @@ for register in (
     flows.register,
     dead_letters.register,
     replays.register,
+    audit.register,
     dialects.register,
     streams.register,
     groups.register,

@@ -135,6 +135,12 @@ class Desk:
         async for letter, _ in self._each(wish, reading or Reading(wish.since), notes, lives):
             yield letter
 
+    async def entries(self, notes: list[str]) -> AsyncIterator[tuple[DeadLetter, LetterEntry]]:
+        """Every letter that something was done with, and what. What cannot be looked at is noted."""
+        async for letter, entry in self._each(replace(ANY, by_state=True), Reading(), notes, {}):
+            if entry is not None and entry.deeds:
+                yield letter, entry
+
     async def reads(self, system: str, stream: str) -> bool:
         """Whether this is a stream where dead letters of the watched streams are looked for. Raises Outage, Refused."""
         for source in self._sources:

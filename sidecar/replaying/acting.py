@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from sidecar.dead_letters.entries import Who
 from sidecar.model import Headers, Position
+from sidecar.replaying.auditing import Audit
 from sidecar.replaying.wishes import Job, Outcome, Plan, Reported, Wish
 
 
@@ -87,6 +88,9 @@ class Acting(Protocol):
     async def report(self, failure: ReportedFailure, who: Who) -> Reported:
         """Make a dead letter of it, durable when this returns, and one only however often it is reported. Raises
         Unknown where the position holds nothing."""
+
+    async def audit(self, limit: int = 100) -> Audit:
+        """Who did what, the latest first."""
 
     def export(self, query: str = "", limit: int = 0) -> AsyncIterator[ExportedLetter]:
         """Dead letters that match, oldest first, with exact bytes; those of one origin are each exported."""

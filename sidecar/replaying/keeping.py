@@ -118,6 +118,7 @@ class Keeping:
                 self.job = theirs
                 raise Stopped
             self._held = now
+            self.job.decisions = theirs.decisions
             self.job.beat = max(self.job.beat, theirs.beat) + 1
             if theirs.state == "running" or self.job.state == "done":
                 return

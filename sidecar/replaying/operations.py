@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import structlog
 from msgspec import UNSET
@@ -20,6 +20,7 @@ from sidecar.errors import Outage, Refused, Unknown
 from sidecar.model import Position, Record
 from sidecar.ports import Ledger
 from sidecar.replaying.acting import ExportedLetter, ReportedFailure
+from sidecar.replaying.auditing import Audit, audit
 from sidecar.replaying.exporting import Exporting
 from sidecar.replaying.jobs import Held, Jobs, Ref
 from sidecar.replaying.planning import History, Verdicts, plan, plan_range, refuse_target
@@ -31,7 +32,7 @@ from sidecar.replaying.selecting import Selection, select
 from sidecar.replaying.setting_aside import What, set_aside
 from sidecar.replaying.supervising import Running, Supervisor, runner_name
 from sidecar.replaying.watching import ends
-from sidecar.replaying.wishes import Job, JobState, Outcome, Plan, Range, Reported, Wish
+from sidecar.replaying.wishes import Decision, Job, JobState, Outcome, Plan, Range, Reported, Wish
 
 log = structlog.get_logger()
 
@@ -43,6 +44,13 @@ MAY: dict[str, tuple[JobState, ...]] = {
     "cancelled": ("running", "paused", "failed"),
 }
 """From which states a person may bring a job to this one."""
+DECIDED: dict[str, Literal["paused", "resumed", "cancelled"]] = {
+    "paused": "paused",
+    "running": "resumed",
+    "cancelled": "cancelled",
+}
+MOST_DECISIONS = 20
+"""Decisions that a job remembers."""
 
 
 class Source(reading.Source, Protocol):
@@ -271,6 +279,8 @@ class Operations:
                 raise Refused(f"replay {id} is {before.state}: it cannot be {state} any more")
             now = self._clock()
             after = replace(before, state=state, changed_at=now, changed_by=who.name, beat=before.beat + 1)
+            decision = Decision(act=DECIDED[state], at=now, by=who.name, address=who.address)
+            after.decisions = [*before.decisions, decision][-MOST_DECISIONS:]
             if state == "running":
                 after.runner, after.note, after.ended_at = self.me, None, None
             elif state == "cancelled":
@@ -314,6 +324,9 @@ class Operations:
         if reported.created:
             log.info("dead_letters.reported", by=who.name, address=who.address, letter=reported.id)
         return reported
+
+    async def audit(self, limit: int = 100) -> Audit:
+        return await audit(self._desk, await self.jobs(0), limit)
 
     def export(self, query: str = "", limit: int = 0) -> AsyncIterator[ExportedLetter]:
         return self._exporting.export(self._queries.wanted(query), limit)

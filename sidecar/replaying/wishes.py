@@ -122,6 +122,16 @@ class Failure(Struct, frozen=True, kw_only=True):
     why: str
 
 
+class Decision(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What somebody decided about a replay that had begun."""
+
+    act: Literal["paused", "resumed", "cancelled"]
+    at: int
+    """Microseconds."""
+    by: str
+    address: str | None = None
+
+
 class Job(Struct, kw_only=True, omit_defaults=True):
     """A replay."""
 
@@ -135,6 +145,8 @@ class Job(Struct, kw_only=True, omit_defaults=True):
     ended_at: int | None = None
     changed_at: int = 0
     changed_by: str | None = None
+    decisions: list[Decision] = []
+    """The latest, the oldest of them first."""
     selected: int = 0
     published: int = 0
     skipped: int = 0

@@ -40,7 +40,7 @@ def who(request: AnyRequest) -> Who:
 
 
 def routes(acting: Acting, redactor: Redactor) -> Sequence[HTTPRouteHandler]:
-    return (*_replays(acting, redactor), *_letters(acting), *_reports(acting))
+    return (*_replays(acting, redactor), *_letters(acting), *_audit(acting, redactor), *_reports(acting))
 
 
 def _replays(acting: Acting, redactor: Redactor) -> Sequence[HTTPRouteHandler]:
@@ -119,6 +119,17 @@ def _letters(acting: Acting) -> Sequence[HTTPRouteHandler]:
         return models.OutcomePage(items=found)
 
     return discard, restore, export, take_in
+
+
+def _audit(acting: Acting, redactor: Redactor) -> Sequence[HTTPRouteHandler]:
+    @get("/v1/audit", summary="Who replayed, discarded, restored, reported and imported what, the latest first")
+    async def audit(limit: Limit = 100) -> models.AuditPage:
+        found = await acting.audit(limit or 1_000)
+        return models.AuditPage(
+            items=[rendering.audit_line(one, redactor) for one in found.lines], note=" ".join(found.notes) or None
+        )
+
+    return (audit,)
 
 
 def _reports(acting: Acting) -> Sequence[HTTPRouteHandler]:
