@@ -1,0 +1,76 @@
+"""The demo as a newcomer runs it, with nothing but the standard variable set: each order is one connected trace, and
+the dashboard has data."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.integration import demos
+from tests.servers.otlp import Receiver, attributes
+from tests.unit.test_exporters_metrics import asked, expressions
+
+pytestmark = pytest.mark.valkey
+
+
+@pytest.fixture
+def otlp() -> Iterator[Receiver]:
+    with Receiver() as receiver:
+        yield receiver
+
+
+async def test_each_order_is_one_connected_trace_and_every_panel_has_data(otlp: Receiver) -> None:
+    process = await demos.start(
+        *("--headless", "--json", "--seconds", "14"),
+        OTEL_EXPORTER_OTLP_ENDPOINT=otlp.endpoint("http/protobuf"),
+        OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
+        OTEL_METRIC_EXPORT_INTERVAL="2000",
+    )
+    assert process.stderr is not None
+    said = ""
+    while (url := re.search(r"sidecar at (http://\S+)", said)) is None:
+        line = await process.stderr.readline()
+        assert line, said
+        said += line.decode()
+    wanted = {
+        name for where, expression in expressions() if not where.startswith("Tracecar") for name in asked(expression)
+    }
+    async with httpx.AsyncClient(base_url=url[1]) as http:
+        missing = wanted
+        while missing and process.returncode is None:
+            try:
+                text = (await http.get("/metrics")).text
+            except httpx.TransportError:
+                break
+            missing = wanted - {re.split(r"[ {]", line)[0] for line in text.splitlines()}
+    out, rest = await process.communicate()
+    assert not missing
+    assert process.returncode == 0, rest.decode()
+    found = json.loads(out)
+
+    spans = otlp.spans
+    assert len(spans) == len({(span.trace_id, span.span_id) for span in spans}) == found["events"]
+    traces: dict[bytes, list[object]] = {}
+    for span in spans:
+        traces.setdefault(span.trace_id, []).append(span)
+    assert len(traces) == found["flows"]
+    ids = {(span.trace_id, span.span_id) for span in spans}
+    tops = Counter(span.trace_id for span in spans if (span.trace_id, span.parent_span_id) not in ids)
+    # Every span but the first of its trace hangs from another one of it.
+    assert set(tops.values()) == {1}
+    services = {attributes(span.attributes).get("messaging.destination.name") for span in spans}
+    assert services == {
+        "orders", "payments", "stock", "scans", "shipping", "invoices", "notifications", "loyalty",
+    }  # fmt: skip
+    errors = Counter(attributes(span.attributes)["error.type"] for span in spans if span.status.code == 2)
+    assert errors == found["codes"]
+    assert len(otlp.log_records) == found["rejected"]
+    assert all(len(record.trace_id) == 16 for record in otlp.log_records)
+    assert {"tracecar.events", "tracecar.edge.duration", "messaging.process.duration"} <= set(otlp.metrics)
+    duplicates = sum("tracecar.duplicate" in attributes(span.attributes) for span in spans)
+    assert duplicates == found["duplicates"]
