@@ -1,0 +1,69 @@
+{{/* The configuration as it is run, and what is refused. Each takes a chart's context. */}}
+
+{{- define "tracecar.config" -}}
+{{- $config := .Values.config }}
+{{- $health := dict "host" "0.0.0.0" "port" 8426 }}
+{{- $api := dict "token" "${TRACECAR_TOKEN:-}" }}
+{{- mergeOverwrite (dict "health" $health "api" $api) (deepCopy $config) | toYaml }}
+{{- end }}
+
+{{- define "tracecar.healthPort" -}}{{ (include "tracecar.config" . | fromYaml).health.port | int }}{{- end }}
+
+{{- /* Where the token that was made is kept: in the pod's own volume. */}}
+{{- define "tracecar.tokenFile" -}}
+{{- ((.Values.config | default dict).api | default dict).token_file | default "/var/lib/tracecar/.local/state/tracecar/token" }}
+{{- end }}
+
+{{- define "tracecar.apiPort" -}}{{ (include "tracecar.config" . | fromYaml).api.port | default 8425 | int }}{{- end }}
+
+{{- /* "true" where the API listens on more than loopback. */}}
+{{- define "tracecar.apiOpen" -}}
+{{- $host := (include "tracecar.config" . | fromYaml).api.host | default "127.0.0.1" }}
+{{- if not (or (hasPrefix "127." $host) (has $host (list "localhost" "::1"))) }}true{{ end }}
+{{- end }}
+
+{{- /* Refuses what would not run, with what to do. */}}
+{{- define "tracecar.check" -}}
+{{- $config := .Values.config }}
+{{- if not $config.service }}
+{{- fail "config.service: expected whose sidecar this is, such as shop, found nothing. See docs/configuration.md for all of `config`." }}
+{{- end }}
+{{- if not (or ($config.sources | default dict).kafka ($config.sources | default dict).redis) }}
+{{- fail "config.sources: expected kafka, redis or both, found nothing, such as config.sources.redis={url: redis://redis:6379/0, streams: [orders]}" }}
+{{- end }}
+{{- range list (list "api" "token") (list "registry" "token") }}
+{{- $value := index (index $config (index . 0) | default dict) (index . 1) | default "" }}
+{{- if and $value (not (contains "${" ($value | toString))) }}
+{{- fail (printf "config.%s.%s: expected a reference such as \"${NAME}\", found the secret itself: put it into a Secret and name that by existingSecret" (index . 0) (index . 1)) }}
+{{- end }}
+{{- end }}
+{{- $sasl := ((($config.sources | default dict).kafka | default dict).sasl | default dict) }}
+{{- range list "password" "client_secret" }}
+{{- $value := index $sasl . | default "" }}
+{{- if and $value (not (contains "${" ($value | toString))) }}
+{{- fail (printf "config.sources.kafka.sasl.%s: expected a reference such as \"${KAFKA_PASSWORD}\", found the secret itself: put it into a Secret and name that by existingSecret" .) }}
+{{- end }}
+{{- end }}
+{{- if and (include "tracecar.apiOpen" .) (not .Values.existingSecret) (not .Values.extraEnvFrom) (not .Values.extraEnv) }}
+{{- fail "config.api.host: the API is opened to the network, which needs a token that you know: put TRACECAR_TOKEN into a Secret and name it by existingSecret, or leave config.api.host out (kubectl port-forward reaches loopback)" }}
+{{- end }}
+{{- end }}
+
+{{- /* Several pods answer for all only with a shared index. */}}
+{{- define "tracecar.checkReplicas" -}}
+{{- $index := .Values.config.index | default dict }}
+{{- $shared := or $index.redis (eq (($index.memory | default dict).scope | default "assigned") "all") }}
+{{- if not $shared }}
+{{- $several := "" }}
+{{- if .Values.autoscaling.enabled }}{{ $several = "autoscaling.enabled" }}
+{{- else if .Values.keda.enabled }}{{ $several = "keda.enabled" }}
+{{- else if gt (int .Values.replicaCount) 1 }}{{ $several = "replicaCount" }}
+{{- end }}
+{{- if $several }}
+{{- fail (printf "%s: several pods share the partitions, so each would answer for its own only. Give them a shared index: config.index.redis.url=redis://HOST:6379/0 (or, for little traffic, config.index.memory.scope=all)" $several) }}
+{{- end }}
+{{- end }}
+{{- if and .Values.autoscaling.enabled .Values.keda.enabled }}
+{{- fail "autoscaling.enabled, keda.enabled: expected one of them: both would set the number of pods" }}
+{{- end }}
+{{- end }}
