@@ -13,7 +13,7 @@ import binascii
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from sidecar.decoding.avro import ABSENT, Array, Enum, Fixed, Map, Primitive, Record, Type, Union
@@ -37,8 +37,17 @@ _PLAIN: dict[str, type] = {
 _PER_SECOND = {"millis": 1_000, "micros": 1_000_000, "nanos": 1_000_000_000}
 
 
-def conform(value: Any, type: Type, depth: int = 0) -> Any:
+Tried: TypeAlias = dict[tuple[int, int], Any]
+"""By the identities of a value and a union's branch: what came of it. Without it, branches that are alike would be
+tried anew at each level below: 2^depth times."""
+
+
+def conform(value: Any, type: Type) -> Any:
     """The value as fastavro writes it. Raises Fault, with the path, where it does not fit."""
+    return _conform(value, type, 0, {})
+
+
+def _conform(value: Any, type: Type, depth: int, tried: Tried) -> Any:
     if depth > MAX_DEPTH:
         raise Fault("decode.limit", f"expected values at most {MAX_DEPTH} deep")
     match type:
@@ -53,25 +62,25 @@ def conform(value: Any, type: Type, depth: int = 0) -> Any:
         case Array(items):
             if not isinstance(value, list | tuple):
                 raise Mismatch("array", value)
-            return [_within(f"[{n}]", one, items, depth) for n, one in enumerate(value)]
+            return [_within(f"[{n}]", one, items, depth, tried) for n, one in enumerate(value)]
         case Map(values):
             if not isinstance(value, Mapping):
                 raise Mismatch("map", value)
-            return {name: _within(key_segment(name), one, values, depth) for name, one in value.items()}
+            return {name: _within(key_segment(name), one, values, depth, tried) for name, one in value.items()}
         case Record():
-            return _record(value, type, depth)
+            return _record(value, type, depth, tried)
         case Union(branches):
-            return _union(value, branches, depth)
+            return _union(value, branches, depth, tried)
 
 
-def _within(segment: str, value: Any, type: Type, depth: int) -> Any:
+def _within(segment: str, value: Any, type: Type, depth: int, tried: Tried) -> Any:
     try:
-        return conform(value, type, depth + 1)
+        return _conform(value, type, depth + 1, tried)
     except Fault as fault:
         raise fault.within(segment) from None
 
 
-def _record(value: Any, type: Record, depth: int) -> dict[str, Any]:
+def _record(value: Any, type: Record, depth: int, tried: Tried) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise Mismatch(type_name(type), value)
     known = {name for each in type.fields for name in (each.name, *each.aliases)}
@@ -83,9 +92,9 @@ def _record(value: Any, type: Record, depth: int) -> dict[str, Any]:
     for each in type.fields:
         name = next((one for one in (each.name, *each.aliases) if one in value), None)
         if name is not None:
-            made[each.name] = _within(key_segment(each.name), value[name], each.type, depth)
+            made[each.name] = _within(key_segment(each.name), value[name], each.type, depth, tried)
         elif each.default is not ABSENT:
-            made[each.name] = _within(key_segment(each.name), each.default, _of_default(each.type), depth)
+            made[each.name] = _within(key_segment(each.name), each.default, _of_default(each.type), depth, tried)
         elif _nullable(each.type):
             made[each.name] = None
         else:
@@ -104,23 +113,38 @@ def _nullable(type: Type) -> bool:
     return isinstance(type, Union) and any(isinstance(one, Primitive) and one.name == "null" for one in type.branches)
 
 
-def _union(value: Any, branches: tuple[Type, ...], depth: int) -> Any:
+def _union(value: Any, branches: tuple[Type, ...], depth: int, tried: Tried) -> Any:
     """The value with its branch's name: fastavro would choose again, and otherwise."""
     if isinstance(value, Mapping) and len(value) == 1:
         ((name, inner),) = value.items()
         for branch in branches:
             if name in (_name(branch), _name(branch).rpartition(".")[2]):
-                return _name(branch), _within(key_segment(str(name)), inner, branch, depth)
+                return _name(branch), _within(key_segment(str(name)), inner, branch, depth, tried)
     nearest: Fault | None = None
     for branch in sorted(branches, key=lambda one: not _natural(value, one)):
         try:
-            return _name(branch), conform(value, branch, depth + 1)
+            return _name(branch), _once(value, branch, depth + 1, tried)
         except Fault as fault:
             if nearest is None or fault.depth > nearest.depth:
                 nearest = fault
     if nearest is not None and nearest.depth:
         raise nearest
     raise Mismatch(type_name(Union(branches)), value)
+
+
+def _once(value: Any, branch: Type, depth: int, tried: Tried) -> Any:
+    if not isinstance(value, Mapping | list | tuple):
+        return _conform(value, branch, depth, tried)
+    key = id(value), id(branch)
+    if key not in tried:
+        try:
+            tried[key] = _conform(value, branch, depth, tried)
+        except Fault as fault:
+            tried[key] = fault.copy()
+    found = tried[key]
+    if isinstance(found, Fault):
+        raise found.copy()
+    return found
 
 
 def _natural(value: Any, branch: Type) -> bool:

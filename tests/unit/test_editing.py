@@ -21,6 +21,7 @@ from sidecar.decoding.catalog import Catalog
 from sidecar.decoding.conforming import conform
 from sidecar.decoding.fingerprint import fingerprint
 from sidecar.decoding.judge import Judge
+from sidecar.decoding.paths import Fault
 from sidecar.decoding.schema import parsed
 from sidecar.model import Headers, Position, Record, Rejection
 from sidecar.payloads import Cache, Payloads
@@ -338,3 +339,25 @@ def test_a_value_of_a_union_keeps_the_branch_that_it_was_read_by(branches: list[
         out, parse_schema(json.loads(json.dumps(declared))), conform(read, avro.parse(json.dumps(declared)))
     )
     assert out.getvalue() == data
+
+
+def test_branches_that_are_alike_are_not_tried_over_and_over() -> None:
+    def node(name: str, type: str) -> Any:
+        branches = ["null", "A", "B"] if name == "B" else ["null", "A", node("B", "string")]
+        return {
+            "type": "record",
+            "name": name,
+            "fields": [{"name": "next", "type": branches, "default": None}, {"name": "v", "type": type}],
+        }
+
+    value: Any = None
+    for _ in range(45):
+        value = {"next": value, "v": "x"}
+    branches = ["null", node("A", "int"), "B"]
+    root = avro.parse(json.dumps({"type": "record", "name": "Root", "fields": [{"name": "r", "type": branches}]}))
+    assert conform({"r": value}, root)["r"][0] == "B"
+    while value["next"] is not None:
+        value = value["next"]
+    value["v"] = 1.5
+    with pytest.raises(Fault, match=r"found number 1\.5"):
+        conform({"r": value}, root)
