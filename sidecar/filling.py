@@ -165,6 +165,10 @@ class Filler:
                 return
 
     async def _judged(self, records: Sequence[Record]) -> list[Event]:
+        return [one.event for one in await self.judged(records)]
+
+    async def judged(self, records: Sequence[Record]) -> list[Decoded]:
+        """What these records are, unchecked where the registry cannot be asked."""
         decoded: list[Decoded] = []
         while len(decoded) < len(records):
             try:
@@ -174,7 +178,7 @@ class Filler:
                     await self._catalog.fetch(missing.key)
                 except Outage:
                     self._judge.verdicts(records, decoded, unchecked=True)
-        return [one.event for one in decoded]
+        return decoded
 
     async def _newest(self, broker: Broker, lease: Lease) -> int | None:
         """Where to begin instead, if the window may hold more than the index does. Offsets count records on Kafka."""

@@ -38,6 +38,7 @@ from sidecar.ports import Destination, Exporter, Index
 from sidecar.replaying.assembling import assembled
 from sidecar.replaying.operations import Operations, Source
 from sidecar.status import Status
+from sidecar.watching import Watcher
 
 log = structlog.get_logger()
 
@@ -124,6 +125,11 @@ class Service:
             ]
         )
         showing = Showing(self.index, self.live, [self.telemetry], self.answers)
+        self._watcher: Watcher | None = None
+        if config.index.memory is not None and config.index.memory.scope == "all":
+            brokers = [source.broker for source in self._sources]
+            lookback = float(config.index.lookback)
+            self._watcher = Watcher(brokers, self.index, self._filler.judged, self._show_others, lookback=lookback)
         self.pipelines = [
             Pipeline(
                 source.broker,
@@ -157,6 +163,8 @@ class Service:
             self._shared.start()
         reading = [asyncio.ensure_future(pipeline.run()) for pipeline in self.pipelines]
         self._follower.start()
+        if self._watcher is not None:
+            self._watcher.start()
         self.operations.start()
         try:
             await asyncio.wait(reading, return_when=asyncio.FIRST_EXCEPTION)
@@ -169,6 +177,8 @@ class Service:
     async def _stop(self, reading: Sequence[asyncio.Task[None]]) -> None:
         await self.operations.close()
         await self._follower.close()
+        if self._watcher is not None:
+            await self._watcher.close()
         for task in reading:
             task.cancel()
         await asyncio.gather(*reading, return_exceptions=True)
@@ -183,6 +193,13 @@ class Service:
         if self._shared is not None:
             await self._shared.close()
         await self.catalog.close()
+
+    def _show_others(self, decoded: Sequence[Decoded], of_before: bool) -> None:
+        """Show events that another member settles: its telemetry is the other's."""
+        self.index.add([one.event for one in decoded])
+        if not of_before:
+            self.answers.keep(decoded)
+            self.live.publish(decoded)
 
     async def settled(self) -> None:
         """Returns once everything judged so far is settled."""

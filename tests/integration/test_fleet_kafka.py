@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from redis import Redis
 
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from tests.integration.sidecars import Sidecar
-from tests.integration.test_whole_kafka import dead_letters, header, make_topic
+from tests.integration.test_whole_kafka import header, make_topic
 
 pytestmark = [pytest.mark.kafka, pytest.mark.valkey]
 
@@ -36,7 +36,7 @@ MEMBERS = 4
 
 
 class Load:
-    """Flows of five events over two topics, one after the other, until stopped. Every fiftieth event is broken."""
+    """Flows of five events over two topics, one after the other, until stopped. Now and then an event is broken."""
 
     def __init__(self, kafka: EmbeddedKafka, topics: list[str]) -> None:
         self._producer = Producer({"bootstrap.servers": kafka.bootstrap_servers})
@@ -64,7 +64,7 @@ class Load:
         trace, before = uuid.uuid4().hex, None
         for step in range(STEPS):
             id = f"{trace}-{step}"
-            broken = (len(self.flows) * STEPS + step) % 50 == 7
+            broken = (len(self.flows) * STEPS + step) % 51 == 7
             headers = [("traceparent", f"00-{trace}-{step + 1:016x}-01".encode())]
             if before is not None:
                 headers.append(("causation-id", before.encode()))
@@ -106,6 +106,31 @@ def fleet(
         for one in found:
             one.wait_ready()
         yield found
+
+
+def dead_letters(kafka: EmbeddedKafka, topics: list[str], partitions: int) -> list[Any]:
+    """Every dead letter that a reader at `read_committed` finds."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": kafka.bootstrap_servers,
+            "group.id": f"look-{uuid.uuid4()}",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+        }
+    )
+    consumer.assign([TopicPartition(f"{topic}.dlt", number, 0) for topic in topics for number in range(partitions)])
+    found, ended = [], 0
+    while ended < len(topics) * partitions:
+        message = consumer.poll(30)
+        assert message is not None, "the dead letters cannot be read"
+        if message.error() is None:
+            found.append(message)
+        else:
+            assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
+            ended += 1
+    consumer.close()
+    return found
 
 
 def lag(member: Sidecar) -> int:
@@ -160,7 +185,7 @@ def test_each_of_four_gives_the_same_whole_answers_while_all_are_killed_in_turn(
             ),
             f"all {count} events to be indexed",
         )
-        some = load.flows[:: max(1, len(load.flows) // 40)]
+        some = load.flows[:: max(1, len(load.flows) // 10)]
         for member in members:
             assert whole(member, some)
         flows = [member.get(f"/v1/flows/{some[0]}") for member in members]
@@ -178,7 +203,32 @@ def test_each_of_four_gives_the_same_whole_answers_while_all_are_killed_in_turn(
         assert set(owned.values()) == {1}
         assert len(owned) == 8
     # No rejected event is lettered twice, and none is forgotten.
-    letters = [
-        header(letter, "tracecar.event-id") for topic in topics for letter in dead_letters(kafka, f"{topic}.dlt")
-    ]
+    letters = [header(letter, "tracecar.event-id") for letter in dead_letters(kafka, topics, 4)]
     assert Counter(letters) == Counter(load.broken)
+
+
+def test_without_a_shared_index_everyone_may_see_all_and_one_settles(kafka: EmbeddedKafka, tmp_path: Path) -> None:
+    topics = [f"orders-{uuid.uuid4().hex[:8]}", f"stock-{uuid.uuid4().hex[:8]}"]
+    for topic in topics:
+        make_topic(kafka, topic, 2)
+    with fleet(kafka, topics, tmp_path, {"memory": {"scope": "all"}}, members=2) as members:
+        first, second = members
+        with Load(kafka, topics) as load:
+            first.wait(lambda: len(load.flows) > 30, "some load")
+        count = len(load.flows) * STEPS
+
+        def all_of(member: Sidecar) -> bool:
+            index = member.get("/v1/status")["index"]
+            coverage = index["coverage"]
+            return index["events"] == count and len(coverage["partitions"]) == 4 and not coverage["filling"]
+
+        for member in members:
+            member.wait(lambda member=member: all_of(member), f"all {count} events to be seen")
+            assert whole(member, load.flows[::10])
+        settled = [sum(s["settled_here"] for s in member.get("/v1/status")["streams"]) for member in members]
+        assert settled == [2, 2]
+        # The one that is left settles all, and its coverage stays what it was.
+        second.stop()
+        first.wait(lambda: sum(s["settled_here"] for s in first.get("/v1/status")["streams"]) == 4, "all partitions")
+        first.wait(lambda: all_of(first), "the same coverage")
+        assert first.get("/v1/status")["index"]["coverage"]["note"] is None
