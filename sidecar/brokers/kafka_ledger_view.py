@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import Iterable
 
 import structlog
@@ -22,6 +24,9 @@ BEGIN = "begin"
 TP = TopicPartition(LEDGER, 0)
 _PARTITION = Partition("kafka", LEDGER, 0)
 _PAGE = 2_000
+MARKS_SECONDS = 1.0
+"""How long a reader waits for a transaction of another writer: one takes some ten milliseconds, and one whose writer
+has died holds readers up until it times out, though nothing in it was committed."""
 
 
 class View:
@@ -37,17 +42,20 @@ class View:
         self.lost: dict[str, bytes] = {}
         """Entries that we know and the topic does not: it was deleted, or made anew. To be written again."""
         self._last = b""
+        self._left_open = -1
+        """The end behind a transaction that was waited for in vain: its writer has died."""
 
     async def catch_up(self, *, thoroughly: bool = False) -> None:
         """Read everything that is committed. `thoroughly`: also make sure that it is still the same ledger, which costs
         one more question. Raises Outage, Refused."""
-        end = await self._cluster.steadily(f"asking for the end of {LEDGER}", self._end)
-        if end is None:
+        ends = await self._settled_ends()
+        if ends is None:
             if self.there:
                 self._start_anew("deleted")
             self.there = False
             return
-        if self.there and (await self._is_shorter(end) or (thoroughly and await self._is_another())):
+        end, written = ends
+        if self.there and (written < self.next or (thoroughly and await self._is_another())):
             self._start_anew("made anew")
         self.there = True
         while self.next < end:
@@ -101,30 +109,33 @@ class View:
         log.warning("the ledger's topic was lost; what is known of it is written again", what=what, entries=len(lost))
         self.entries, self.lost, self.next = {}, lost, 0
 
-    async def _end(self) -> int | None:
-        """The committed end; None where there is no such topic."""
+    async def _settled_ends(self) -> tuple[int, int] | None:
+        """The committed end and the end of all that is written. Where they differ, a transaction is under way, or was
+        committed and its marks are being written: it is waited for, for a moment."""
+        until = time.monotonic() + MARKS_SECONDS
+        while True:
+            ends = await self._cluster.steadily(f"asking for the end of {LEDGER}", self._ends)
+            if ends is None or ends[0] >= ends[1] or ends[1] == self._left_open:
+                return ends
+            if time.monotonic() > until:
+                self._left_open = ends[1]
+                return ends
+            await asyncio.sleep(0.005)
+
+    async def _ends(self) -> tuple[int, int] | None:
+        """The committed end, and the end of all; None where there is no such topic."""
         if not self.there or self._cluster.client.cluster.leader_for_partition(TP) is None:
             if LEDGER not in await self._cluster.topics([LEDGER]):
                 return None
             if self._cluster.client.cluster.leader_for_partition(TP) is None:
                 await self._cluster.client.force_metadata_update()
         try:
-            return (await self._cluster.offsets([TP], LATEST))[TP]
+            written = (await self._cluster.offsets([TP], LATEST, READ_UNCOMMITTED))[TP]
+            return (await self._cluster.offsets([TP], LATEST))[TP], written
         except kafka.UnknownTopicOrPartitionError:
             if LEDGER not in await self._cluster.topics([LEDGER]):
                 return None
             raise
-
-    async def _is_shorter(self, end: int) -> bool:
-        """Whether the topic ends before what we know of it. What is committed may end there for a moment, while the
-        marks of a transaction are being written."""
-        if end >= self.next:
-            return False
-
-        async def attempt() -> int:
-            return (await self._cluster.offsets([TP], LATEST, READ_UNCOMMITTED))[TP]
-
-        return await self._cluster.steadily(f"asking for the end of {LEDGER}", attempt) < self.next
 
     async def _is_another(self) -> bool:
         """Whether the topic begins with another ledger's first entry than ours."""
