@@ -25,6 +25,8 @@ from sidecar.ports import Node
 
 LONGEST = 10
 """How many times the hold an event waits at most, in a flow that is never quiet."""
+MOST_BYTES = 32 << 20
+"""Bytes of records whose decoded bodies wait, some ten times that in memory."""
 MOST_PRODUCERS = 1_000
 """Producers whose inputs are remembered."""
 
@@ -64,6 +66,7 @@ class Flows:
         self._number = 0
         self._latest: dict[int, float] = {}
         self._consumed: dict[str, set[Stream]] = {}
+        self._bytes = 0
         self.early = 0
         """Events that could not wait until their flow was quiet."""
 
@@ -73,12 +76,13 @@ class Flows:
     def hold(self, seen: Seen, now: float) -> None:
         seen.since, seen.due = now, now + self._hold
         self._held[id(seen.event)] = seen
+        self._bytes += _weight(seen)
         self._push(seen)
 
     def due(self, now: float) -> Iterator[Drawn]:
         """The flows that are quiet by now, and those that must go for others' sake."""
         while self._queue:
-            crowded = len(self._held) > self._most
+            crowded = len(self._held) > self._most or self._bytes > MOST_BYTES
             if self._queue[0][0] > now and not crowded:
                 return
             seen = heapq.heappop(self._queue)[2]
@@ -121,6 +125,7 @@ class Flows:
         for member in members:
             member.waiting = False
             del self._held[id(member.event)]
+            self._bytes -= _weight(member)
         same_id: dict[str, list[Event]] = {}
         for event in flow:
             if event.event_id is not None:
@@ -166,3 +171,7 @@ class Flows:
                     self._consumed.clear()
                 streams = self._consumed.setdefault(event.producer, set())
                 streams.update(stream_of(other) for other in same_id[cause])
+
+
+def _weight(seen: Seen) -> int:
+    return 0 if seen.body is None or seen.size is None else seen.size

@@ -12,6 +12,8 @@ from sidecar.correlation.derived import cause_of
 from sidecar.model import Event
 
 Key = tuple[str, str | int]
+USUAL = 64
+"""Characters of an id; a longer one counts as several events, so that memory is bounded whatever comes."""
 
 
 class _Generation:
@@ -40,7 +42,8 @@ class Decision:
 
 
 class Recent:
-    """The latest events, at least `most` and at most twice as many. `by_trace`: a trace id joins them too."""
+    """The latest events, at least `most` and at most twice as many; fewer where their ids are long. `by_trace`: a trace
+    id joins them too."""
 
     def __init__(self, most: int, join: Collection[str], max_flow: int, *, by_trace: bool = False) -> None:
         self._most, self._max_flow = most, max_flow
@@ -58,6 +61,8 @@ class Recent:
         first = None
         id = event.event_id
         if id is not None:
+            if len(id) > USUAL:
+                young.count += len(id) // USUAL
             first = young.ids.setdefault(id, event)
             if first is event:
                 first = self._old.ids.get(id)
@@ -66,9 +71,13 @@ class Recent:
             young.spans.setdefault(span, event)
         correlation = event.correlation_id
         if correlation is not None and self._correlation:
+            if len(correlation) > USUAL:
+                young.count += len(correlation) // USUAL
             young.correlations.setdefault(correlation, []).append(event)
         causation = event.causation_id
         if causation is not None and self._causation:
+            if len(causation) > USUAL:
+                young.count += len(causation) // USUAL
             young.caused.setdefault(causation, []).append(event)
         if self._by_trace and event.trace_id is not None:
             young.traces.setdefault(event.trace_id, []).append(event)

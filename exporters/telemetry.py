@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 
 from exporters import conventions
@@ -49,7 +50,9 @@ class Telemetry:
             from exporters.zipkin import SpanEncoder, ZipkinTransport
 
             outbox = Outbox("zipkin", ZipkinTransport(settings.zipkin), bounds)
-            backends.append(Backend("zipkin", SpanEncoder(spelling), outbox))
+            backends.append(
+                Backend("zipkin", SpanEncoder(spelling, os.environ.get("OTEL_SERVICE_NAME") or "tracecar"), outbox)
+            )
         self.destinations: list[Destination] = [*backends]
         self.logs = None
         if otlp is not None and "logs" in sent:

