@@ -120,6 +120,11 @@ def hue(name: str, colours: tuple[str, ...]) -> str:
     return colours[crc32(name.encode("utf-8", "surrogatepass")) % len(colours)]
 
 
+def short(name: str | None) -> str:
+    """A type without the namespace that all of them share."""
+    return (name or "(no type)").rpartition(".")[2] or "(no type)"
+
+
 MARKS = {
     "ok": "●", "unchecked": "○", "replayed": "↻", "duplicate": "≡", "rejected": "✗",
     "open": "✗", "replaying": "»", "returned": "⟲", "parked": "‖", "discarded": "-",

@@ -122,7 +122,8 @@ def _firsts(events: list[models.FlowEvent]) -> dict[str, str]:
 
 
 def _time(event: models.FlowEvent) -> int | None:
-    return micros(event.occurred_at or event.appended_at)
+    """When it came to be; what was replayed came when it was sent again."""
+    return micros(event.appended_at if event.replay_of else event.occurred_at or event.appended_at)
 
 
 def bar(line: Line, length: float, width: int) -> tuple[int, str, int]:
@@ -148,14 +149,15 @@ _STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_00
 
 
 def ticks(length: float, width: int, label: int = 9) -> list[tuple[int, float]]:
-    """Where the axis has its marks, and of which time; labels have `label` cells each."""
+    """Where the axis has its marks, and of which time, from 0 on; labels have `label` cells each. The end is marked by
+    who draws them."""
     if length <= 0 or width < 2:
         return [(0, 0.0)]
-    room = max(1, width // label)
+    room = max(1, (width - label) // label)
     step = next((step for step in _STEPS if length / step <= room), length)
     found: list[tuple[int, float]] = []
     time = 0.0
-    while time <= length and len(found) <= room:
+    while time < length and len(found) <= room:
         found.append((_cell(time, length, width), time))
         time += step
     return found

@@ -14,7 +14,7 @@ from textual.widget import Widget
 from sidecar.api import models
 from sidecar.api.client import ClientError, NotFound
 from tui.facts import event_facts
-from tui.looks import Palette, hue, mark, tone
+from tui.looks import Palette, hue, mark, short, tone
 from tui.safe import clean
 from tui.screens.page import Page
 from tui.times import clock, span
@@ -28,14 +28,14 @@ _CACHED = 64
 
 
 class Layout:
-    """The widths of the waterfall's parts, for a width."""
+    """The widths of the waterfall's parts, for a width and what the tree would like to have."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, wished: int) -> None:
         self.stream = 13 if width >= 66 else 9 if width >= 52 else 0
-        self.producer = 12 if width >= 96 else 0
-        rest = width - _GAP - 3 - self.stream - self.producer - 2 * bool(self.stream) - 2 * bool(self.producer)
-        self.tree = max(16, min(44, round(rest * 0.52)))
-        self.axis = max(4, rest - self.tree - 1)
+        self.producer = 12 if width >= 100 else 0
+        rest = width - _GAP - 4 - self.stream - self.producer - 2 * bool(self.stream) - 2 * bool(self.producer)
+        self.tree = max(14, min(wished, 48, round(rest * 0.66)))
+        self.axis = max(4, rest - self.tree)
 
 
 class FlowPage(Page):
@@ -49,13 +49,13 @@ class FlowPage(Page):
     BINDINGS = [
         Binding("c", "cause", "Cause"),
         Binding("e", "effect", "Effect"),
-        Binding("left_square_bracket", "aggregate(-1)", "Aggregate's previous", key_display="["),
-        Binding("right_square_bracket", "aggregate(1)", "next", key_display="]"),
-        Binding("n", "failure", "Next failure"),
+        Binding("left_square_bracket", "aggregate(-1)", "Aggregate", key_display="[ ]"),
+        Binding("right_square_bracket", "aggregate(1)", "Aggregate's next event", key_display="]", show=False),
+        Binding("n", "failure", "Failure"),
         Binding("d", "letter", "Dead letter"),
         Binding("space", "unfold", "Duplicates", show=False),
         Binding("y", "copy", "Copy"),
-        Binding("o", "elsewhere", "Open in tracing UI", show=False),
+        Binding("o", "elsewhere", "Open in Jaeger or Zipkin", show=False),
     ]
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class FlowPage(Page):
         self._events: dict[str, models.Event] = {}
         self._at: str | None = None
         self._gone = ""
-        self._layout = Layout(80)
+        self._wished = 30
 
     def body(self) -> Iterable[Widget]:
         tree: Rows[Line] = Rows(
@@ -141,6 +141,8 @@ class FlowPage(Page):
     def _take(self, flow: models.Flow) -> None:
         self.flow = flow
         self._fall = waterfall(flow, self._unfolded)
+        names = (len(line.guide) + 2 + len(short(line.event.type)) + 3 * bool(line.copies) for line in self._fall.lines)
+        self._wished = max(names, default=30) + 1
         at, self._at = self._at, None
         self.lines.show(self._fall.lines, at=at)
         if at is None or self.lines.chosen_key != at:
@@ -150,8 +152,7 @@ class FlowPage(Page):
     # --- drawing
 
     def _title(self, width: int, colours: Palette) -> Text:
-        self._layout = Layout(width)
-        layout = self._layout
+        layout = Layout(width, self._wished)
         text = Text(" ")
         text.append_text(sized(Text("what caused what"), layout.tree + 1))
         if layout.stream:
@@ -159,18 +160,20 @@ class FlowPage(Page):
         if layout.producer:
             text.append_text(sized(Text("producer"), layout.producer + 2))
         axis = [" "] * layout.axis
+        end = span(self._fall.length) if self._fall.length else ""
         for at, time in ticks(self._fall.length, layout.axis):
             label = "0" if time == 0 else span(time)
-            if at + len(label) <= layout.axis:
+            if at + len(label) + 2 <= layout.axis - len(end):
                 axis[at : at + len(label)] = label
+        axis[layout.axis - len(end) :] = end
         text.append("".join(axis), colours.dim)
         text.append_text(sized(Text("after"), _GAP, right=True))
         return text
 
     def _draw(self, line: Line, width: int, colours: Palette) -> Text:
-        self._layout = layout = Layout(width)
+        layout = Layout(width, self._wished)
         text = Text(" ")
-        text.append(cut(line.guide, layout.tree - 6), colours.line)
+        text.append(cut(line.guide, layout.tree - 8), colours.line)
         if line.why:
             text.append("└ ", colours.line)
             text.append(f"{line.event.rejection.code if line.event.rejection else ''} ", f"bold {colours.bad}")
@@ -178,9 +181,9 @@ class FlowPage(Page):
             return sized(text, width - 1)
         event = line.event
         style = tone(event.status, colours)
-        name = clean(event.type or "(no type)", 80)
+        name = clean(short(event.type), 80)
         text.append(f"{mark(event.status)} ", style)
-        text.append(name, f"{hue(name, colours.hues)} bold" if event.type else colours.dim)
+        text.append(name, f"{hue(event.type, colours.hues)} bold" if event.type else colours.dim)
         if line.copies:
             text.append(f" {'≡' if line.folded else '▾'}{line.copies}", colours.warn)
         if line.missing:

@@ -16,7 +16,7 @@ from textual.widget import Widget
 from sidecar.api import models
 from sidecar.api.client import ClientError, NotFound
 from tui import waterfall
-from tui.looks import Palette, hue, mark, tone
+from tui.looks import Palette, hue, mark, short, tone
 from tui.safe import clean
 from tui.screens.page import Page
 from tui.times import age, clock, span
@@ -80,7 +80,7 @@ def draw(shown: Shown, width: int, colours: Palette) -> Text:
 def _root(flow: models.Flow | None) -> str:
     if flow is None or not isinstance(flow.events, list) or not flow.events:
         return "…"
-    return flow.events[0].type or "(no type)"
+    return short(flow.events[0].type)
 
 
 def _shape(flow: models.Flow | None, colours: Palette) -> Text:

@@ -22,7 +22,7 @@ from tui.dialogs.edit import EditDialog
 from tui.dialogs.progress import ProgressDialog
 from tui.dialogs.replay import ReplayDialog
 from tui.facts import letter_facts
-from tui.looks import Palette, hue, mark, tone
+from tui.looks import Palette, hue, mark, short, tone
 from tui.query_words import term
 from tui.safe import clean
 from tui.schema_text import outline
@@ -84,12 +84,12 @@ def draw_letter(letter: models.DeadLetter, width: int, colours: Palette) -> Text
     widths = fit(LETTER_COLUMNS, width - 2)
     style = tone(letter.state, colours)
     where = f"{letter.path}: " if letter.path and letter.path not in letter.message else ""
-    name = clean(letter.type or "(no type)", 60)
+    name = clean(short(letter.type), 60)
     cells = {
         "mark": Text(mark(letter.state), style),
         "time": Text(clock(letter.failed_at)[: widths.get("time", 12)], colours.dim),
         "state": Text(letter.state, style),
-        "type": Text(name, hue(name, colours.hues) if letter.type else colours.dim),
+        "type": Text(name, hue(letter.type, colours.hues) if letter.type else colours.dim),
         "aggregate": Text(clean(letter.aggregate_id or "·", 60), colours.text),
         "message": Text(cut(clean(where + letter.message, 400), max(1, widths.get("message", 1))), colours.dim),
     }
@@ -132,14 +132,14 @@ class Letters(Page):
     )
     BINDINGS = [
         Binding("r", "replay", "Replay"),
-        Binding("e", "edit", "Edit and replay"),
+        Binding("e", "edit", "Edit"),
         Binding("space", "mark", "Mark"),
         Binding("a", "mark_all", "Mark all"),
         Binding("x", "discard", "Discard"),
         Binding("u", "restore", "Restore", show=False),
         Binding("f", "only_open", "Only open"),
         Binding("w", "flow", "Flow"),
-        Binding("p", "replays", "Replays"),
+        Binding("p", "replays", "Jobs"),
     ]
 
     def __init__(self) -> None:
@@ -452,7 +452,7 @@ class Letters(Page):
             self._full.clear()
             self.look_now()
             if to:
-                self.dashboard.open_flow(to)
+                self.dashboard.open_flow(to, at=to)
 
         self.app.push_screen(ProgressDialog(self.client, job, ids), closed)
 

@@ -12,7 +12,7 @@ from textual.widget import Widget
 from sidecar.api import models
 from sidecar.api.client import BadRequest, ClientError, Connected, Waiting
 from tui.feed import Feed, Seen
-from tui.looks import Palette, hue, mark, tone
+from tui.looks import Palette, hue, mark, short, tone
 from tui.safe import clean
 from tui.screens.page import Page
 from tui.times import clock, count, rate
@@ -24,13 +24,13 @@ BEFORE = 300
 DRAWN_SECONDS = 0.12
 
 COLUMNS = (
-    Column("time", "time", 12, 12),
+    Column("time", "time", 8, 12),
     Column("mark", " ", 1, 1),
-    Column("type", "type", 17, 28),
+    Column("type", "type", 16, 28),
     Column("stream", "stream", 10, 20),
-    Column("aggregate", "aggregate", 13, 24),
+    Column("aggregate", "aggregate", 12, 24),
     Column("producer", "producer", 9, 18, rank=2),
-    Column("note", "what happened", 14, 400, rank=1),
+    Column("note", "what happened", 20, 400, rank=1),
 )
 
 
@@ -38,11 +38,11 @@ def draw(seen: Seen, width: int, colours: Palette) -> Text:
     """One event on one line."""
     event, widths = seen.event, fit(COLUMNS, width - 2)
     style = tone(event.status, colours)
-    name = clean(event.type or "(no type)", 80)
+    name = clean(short(event.type), 80)
     cells = {
-        "time": Text(clock(event.occurred_at or event.appended_at), colours.dim),
+        "time": Text(clock(event.occurred_at or event.appended_at)[: widths["time"]], colours.dim),
         "mark": Text(mark(event.status), style),
-        "type": Text(name, hue(name, colours.hues) if event.type else colours.dim),
+        "type": Text(name, hue(event.type, colours.hues) if event.type else colours.dim),
         "stream": Text(clean(event.stream, 80), colours.text),
         "aggregate": Text(clean(event.aggregate_id or "·", 80), colours.text if event.aggregate_id else colours.dim),
         "producer": Text(clean(event.producer or "·", 80), colours.dim),
@@ -58,7 +58,7 @@ def note(event: models.Event) -> str:
         message = event.rejection.message
         if where and message.startswith(where):
             where = ""
-        return clean(f"rejected {event.rejection.code}  {where}{message}", 600)
+        return clean(f"{event.rejection.code}  {where}{message}", 600)
     if event.status == "duplicate":
         return "duplicate, with other content" if event.changed else "duplicate"
     if event.status == "replayed":

@@ -103,8 +103,8 @@ class Map(Page):
     )
     BINDINGS = [
         Binding("f", "failing", "Its failures"),
-        Binding("left_square_bracket", "stream(-1)", "Previous stream", key_display="["),
-        Binding("right_square_bracket", "stream(1)", "next", key_display="]"),
+        Binding("left_square_bracket", "stream(-1)", "Stream", key_display="[ ]"),
+        Binding("right_square_bracket", "stream(1)", "Next stream", key_display="]", show=False),
     ]
 
     def __init__(self) -> None:

@@ -92,8 +92,8 @@ class Schemas(Page):
         "versions, or not the latest one, are in use. Enter shows its events; [ and ] choose versions to compare."
     )
     BINDINGS = [
-        Binding("left_square_bracket", "version(-1)", "Older version", key_display="["),
-        Binding("right_square_bracket", "version(1)", "Newer version", key_display="]"),
+        Binding("left_square_bracket", "version(-1)", "Version", key_display="[ ]"),
+        Binding("right_square_bracket", "version(1)", "Newer version", key_display="]", show=False),
         Binding("v", "events", "Its events"),
         Binding("y", "copy", "Copy schema"),
     ]

@@ -77,21 +77,24 @@ class FactList(Rows[Fact]):
         self.folds = Folds()
         self._build: Build | None = None
         self._subject = ""
+        self._touched = False
+        """Whether a person has moved in it; until then the cursor stands where it failed, else at the beginning."""
 
     def fill(self, subject: str, build: Build | None) -> None:
         """The lines of `subject`; another one is shown from its beginning."""
         self._build = build
-        at = None
         if subject != self._subject:
-            self._subject, self.folds = subject, Folds()
-            self.chosen_key = None
+            self._subject, self.folds, self._touched = subject, Folds(), False
             self.scroll_to(y=0, animate=False, immediate=True)
-            self.cursor = 0
         lines = self._lines()
-        if at is None and self.chosen_key is None:
-            marked = next((line.key for line in lines if line.marked), None)
-            at = marked
+        at = None
+        if not self._touched and lines:
+            at = next((line.key for line in lines if line.marked), lines[0].key)
         self.show(lines, at=at)
+
+    def _go(self, index: int) -> None:
+        self._touched = True
+        super()._go(index)
 
     def _lines(self) -> list[Fact]:
         return [] if self._build is None else self._build(self.folds, max(20, self.size.width or 60))
