@@ -112,6 +112,11 @@ class Live:
         for subscription in self._subscriptions:
             subscription._put(decoded, size)
 
+    def lost(self, count: int) -> None:
+        """Events passed that nobody here will hear of."""
+        for subscription in self._subscriptions:
+            subscription.drop(count)
+
     def subscribe(self) -> Subscription:
         """A listener's queue, to be closed by the listener. Raises Outage where too many listen."""
         if len(self._subscriptions) >= MOST_SUBSCRIBERS:

@@ -45,6 +45,8 @@ class Says(Struct, kw_only=True):
     shares: list[Share] = []
     waiting: int = 0
     not_indexed: int = 0
+    listening: bool = False
+    """Somebody listens to its live stream."""
 
 
 class Heard(Protocol):
@@ -96,11 +98,15 @@ class Members:
         *,
         service: str,
         groups: Sequence[str],
+        listening: Callable[[], bool] = lambda: False,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000,
     ) -> None:
         """`ours` gives the partitions that this sidecar settles, with their groups."""
         self._index, self._counters, self._ours, self._clock = index, counters, ours, clock
         self._service, self._groups, self._started = service, list(groups), clock()
+        self._listening = listening
+        self._heard: Sequence[Heard] = ()
+        self._others_listen = False
         index.tell(self.says)
 
     async def says(self) -> bytes:
@@ -118,20 +124,37 @@ class Members:
                 shares=[self._share(*stream, partitions) for stream, partitions in sorted(streams.items())],
                 waiting=self._index.waiting,
                 not_indexed=self._index.not_indexed,
+                listening=self._listening(),
             )
         )
 
     def rows(self) -> list[models.Member]:
         """All members of our group, this one too, by host and name. Empty before the first beat."""
+        found = [self._row(heard, says) for heard, says in self._ours_of(self._index.beats)]
+        return sorted(found, key=lambda row: (row.host, row.member))
+
+    def others_listen(self) -> bool:
+        """Somebody listens at another member, as of the last beat. Cheap between two beats."""
+        beats = self._index.beats
+        if beats is not self._heard:
+            self._heard = beats
+            self._others_listen = any(
+                says.listening and heard.member != self._index.member and heard.age_ms < ALIVE_MS
+                for heard, says in self._ours_of(beats)
+            )
+        return self._others_listen
+
+    def _ours_of(self, beats: Sequence[Heard]) -> list[tuple[Heard, Says]]:
+        """Those of our group, as far as they can be understood."""
         found = []
-        for heard in self._index.beats:
+        for heard in beats:
             try:
                 says = _decode(heard.says)
             except msgspec.MsgspecError:
                 continue
             if set(says.groups) & set(self._groups):
-                found.append(self._row(heard, says))
-        return sorted(found, key=lambda row: (row.host, row.member))
+                found.append((heard, says))
+        return found
 
     def trouble(self) -> list[str]:
         """Sentences: what is wrong with the shared index and its members."""

@@ -12,6 +12,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -35,10 +36,14 @@ from sidecar.model import Decoded
 from sidecar.outlet import Outlet
 from sidecar.pipeline import Pipeline, micros
 from sidecar.ports import Destination, Exporter, Index
+from sidecar.relaying import Relaying
 from sidecar.replaying.assembling import assembled
 from sidecar.replaying.operations import Operations, Source
 from sidecar.status import Status
 from sidecar.watching import Watcher
+
+if TYPE_CHECKING:
+    from sidecar.index.redis import RedisIndex
 
 log = structlog.get_logger()
 
@@ -46,8 +51,11 @@ log = structlog.get_logger()
 class Showing:
     """Where judged records are shown (`sidecar.tally.Sink`)."""
 
-    def __init__(self, index: Index, live: Live, exporters: Sequence[Exporter], answers: Answers) -> None:
+    def __init__(
+        self, index: Index, live: Live, exporters: Sequence[Exporter], answers: Answers, relaying: Relaying | None
+    ) -> None:
         self._index, self._live, self._exporters, self._answers = index, live, exporters, answers
+        self._relaying = relaying
 
     def show(self, decoded: Sequence[Decoded], *, again: bool) -> None:
         events = [one.event for one in decoded]
@@ -56,6 +64,8 @@ class Showing:
             return
         self._answers.keep(decoded)
         self._live.publish(decoded)
+        if self._relaying is not None:
+            self._relaying.offer(decoded)
         for exporter in self._exporters:
             exporter.offer(decoded)
 
@@ -85,12 +95,9 @@ class Service:
         )
         self.status = Status(self, self.telemetry.metrics)
         self._shared = None if isinstance(self.index, MemoryIndex) else self.index
+        self._relaying: Relaying | None = None
         if self._shared is not None:
-            self._shared.losing(self._filler.afresh, self._filler.gap)
-            groups = [source.group for source in self._sources]
-            self.status.members = Members(
-                self._shared, self.counters, self.status.ours, service=config.service, groups=groups
-            )
+            self._relaying = self._joined(self._shared)
         self._follower = Follower([source.broker for source in self._sources])
         self._desk = Desk(
             self._sources, config.dead_letters.replay.attempts, lambda position: self.operations.waits(position)
@@ -124,7 +131,7 @@ class Service:
                 OfGroups(self._follower, self.index, self.telemetry.measures.delivery.add),
             ]
         )
-        showing = Showing(self.index, self.live, [self.telemetry], self.answers)
+        showing = Showing(self.index, self.live, [self.telemetry], self.answers, self._relaying)
         self._watcher: Watcher | None = None
         if config.index.memory is not None and config.index.memory.scope == "all":
             brokers = [source.broker for source in self._sources]
@@ -147,6 +154,20 @@ class Service:
         self.serving = Serving(self.answers, self.live, self.operations, config)
         self.started = time.monotonic()
 
+    def _joined(self, index: RedisIndex) -> Relaying:
+        """Be a member of those who share this index."""
+        index.losing(self._filler.afresh, self._filler.gap)
+        members = Members(
+            index,
+            self.counters,
+            self.status.ours,
+            service=self.config.service,
+            groups=[source.group for source in self._sources],
+            listening=lambda: self.live.subscribers > 0,
+        )
+        self.status.members = members
+        return Relaying(index.relay, self.live, members.others_listen, self._filler.judged, self._pass_others)
+
     def _outlet(self, source: wiring.Source) -> Outlet:
         letter = self._writer(source).write if self.config.dead_letters.enabled else None
         return Outlet(letter, source.naming, source.gate)
@@ -159,8 +180,9 @@ class Service:
         """Runs until cancelled, then drains and settles. Raises Refused where a server says no for good."""
         await self.serving.start()
         self.telemetry.start()
-        if self._shared is not None:
+        if self._shared is not None and self._relaying is not None:
             self._shared.start()
+            self._relaying.start()
         reading = [asyncio.ensure_future(pipeline.run()) for pipeline in self.pipelines]
         self._follower.start()
         if self._watcher is not None:
@@ -184,7 +206,8 @@ class Service:
         await asyncio.gather(*reading, return_exceptions=True)
         await self._filler.close()
         await asyncio.gather(*(pipeline.drain() for pipeline in self.pipelines), return_exceptions=True)
-        if self._shared is not None:
+        if self._shared is not None and self._relaying is not None:
+            await self._relaying.close()
             await self._shared.stop()
         for pipeline in self.pipelines:
             await pipeline.broker.close()
@@ -198,8 +221,12 @@ class Service:
         """Show events that another member settles: its telemetry is the other's."""
         self.index.add([one.event for one in decoded])
         if not of_before:
-            self.answers.keep(decoded)
-            self.live.publish(decoded)
+            self._pass_others(decoded)
+
+    def _pass_others(self, decoded: Sequence[Decoded]) -> None:
+        """Events that just passed at another member."""
+        self.answers.keep(decoded)
+        self.live.publish(decoded)
 
     async def settled(self) -> None:
         """Returns once everything judged so far is settled."""

@@ -24,6 +24,7 @@ from sidecar.index.redis_inspecting import inspect
 from sidecar.index.redis_layout import Log, id_hash, offset_bytes, trace_hash, word_hash
 from sidecar.index.redis_newest import newest
 from sidecar.index.redis_reading import Closure, Name, Reading, derived_hash
+from sidecar.index.redis_relay import RedisRelay
 from sidecar.index.redis_shards import Shards
 from sidecar.index.redis_sweeping import Sweeper
 from sidecar.index.redis_writing import Writer
@@ -75,6 +76,7 @@ class RedisIndex:
             max_events=max_events,
             member=self.member,
         )
+        self.relay = RedisRelay(self.shards, self.member)
         self._tasks: list[asyncio.Task[None]] = []
         self._started = False
 

@@ -10,14 +10,14 @@ WHAT = "index.redis"
 SECONDS = 5.0
 NEEDED = (
     "HSET HGET HMGET HDEL HGETALL HINCRBY SADD SREM SCARD SMEMBERS SRANDMEMBER ZADD ZREM ZRANGE ZREVRANGEBYSCORE "
-    "GET SET INCRBY DECRBY PEXPIRE EXISTS"
+    "GET SET INCRBY DECRBY PEXPIRE EXISTS XADD XREVRANGE"
 )
-"""The commands on keys of ours; and EVAL, EVALSHA and TIME, and what connecting needs."""
+"""The commands on keys of ours; and XREAD, EVAL, EVALSHA and TIME, and what connecting needs."""
 _ALLOWED = """
 if not redis.acl_check_cmd then return {} end
 local few = {HGETALL = 1, SCARD = 1, SMEMBERS = 1, GET = 1, HGET = 2, HMGET = 2, HDEL = 2, SADD = 2, SREM = 2, ZREM = 2,
   SRANDMEMBER = 2, INCRBY = 2, DECRBY = 2, PEXPIRE = 2, EXISTS = 1, SET = 2, HSET = 3, HINCRBY = 3, ZADD = 3,
-  ZRANGE = 3, ZREVRANGEBYSCORE = 3}
+  ZRANGE = 3, ZREVRANGEBYSCORE = 3, XADD = 4, XREVRANGE = 3}
 local refused = {}
 for _, name in ipairs(ARGV) do
   local arguments = {}

@@ -15,6 +15,7 @@ of a shard is in one slot. A server has one shard, a Cluster 32. A letter and ra
     n, g           the number of events held, and a random word by which an emptied server is known
     x              hash    (shard 0) what was evicted, how often, and up to which append time
     c, m           hashes  (shard 0) what is covered, and the members
+    q, v           (shard 0) whose turn it is to let old flows go; events that pass, while somebody listens elsewhere
 
 A place is LOG and the offset. Ids are hashes of four bytes, and sets only ever grow while their events live: what they
 say is a hint, and the packed event, of which there is one for each position, is what counts. So writes may be repeated

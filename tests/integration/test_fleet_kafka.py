@@ -232,3 +232,32 @@ def test_without_a_shared_index_everyone_may_see_all_and_one_settles(kafka: Embe
         first.wait(lambda: sum(s["settled_here"] for s in first.get("/v1/status")["streams"]) == 4, "all partitions")
         first.wait(lambda: all_of(first), "the same coverage")
         assert first.get("/v1/status")["index"]["coverage"]["note"] is None
+
+
+def test_who_listens_at_one_member_hears_of_all(kafka: EmbeddedKafka, tmp_path: Path, valkey: EmbeddedValkey) -> None:
+    import httpx
+
+    from tests.integration.sidecars import TOKEN
+
+    topics = [f"orders-{uuid.uuid4().hex[:8]}", f"stock-{uuid.uuid4().hex[:8]}"]
+    for topic in topics:
+        make_topic(kafka, topic, 2)
+    index = {"redis": {"url": valkey.url, "prefix": uuid.uuid4().hex}}
+    with fleet(kafka, topics, tmp_path, index, members=2) as members:
+        first, second = members
+        first.wait(
+            lambda: all(sum(s["settled_here"] for s in m.get("/v1/status")["streams"]) == 2 for m in members), "2"
+        )
+        heard: set[tuple[str, int]] = set()
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        with (
+            httpx.stream("GET", f"{first.url}/v1/live", headers=headers, timeout=60) as stream,
+            Load(kafka, topics),
+        ):
+            for line in stream.iter_lines():
+                if line.startswith("data:") and '"position"' in line:
+                    event = json.loads(line[5:])
+                    heard.add((event["stream"], event["partition"]))
+                if len(heard) == 4:
+                    break
+        assert len(heard) == 4

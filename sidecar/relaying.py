@@ -1,0 +1,169 @@
+"""The live stream of all members: while somebody listens at another member, what passes here is handed on, as the
+broker's records; who receives them judges them again, which needs no second way of writing an event down."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from sidecar.errors import Outage, Refused
+from sidecar.live import Live
+from sidecar.model import Decoded, Position, Record
+
+log = structlog.get_logger()
+
+MOST_A_SECOND, MOST_BYTES_A_SECOND = 2_000, 4 << 20
+"""Events, and bytes of theirs, that are handed on; of the rest the listeners learn how many there were."""
+PARCEL = 200
+"""Events that are sent together."""
+EVERY = 0.1
+"""Seconds between two sendings."""
+
+
+class Relay(Protocol):
+    """The way to the other members."""
+
+    async def send(self, parcel: bytes) -> None: ...
+
+    def begin(self) -> None: ...
+
+    async def receive(self) -> list[bytes]: ...
+
+
+class _Written(Struct, array_like=True, gc=False):
+    """A record under way. Offsets may have more than 64 bits, streams bytes that are no UTF-8."""
+
+    system: str
+    stream: bytes
+    partition: int
+    offset: str
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[bytes, bytes | None]]
+    timestamp: int
+    value_at: int
+
+
+class _Parcel(Struct, array_like=True, gc=False):
+    records: list[_Written]
+    skipped: int
+    """Events that were too many to be handed on, since the last parcel."""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Parcel).decode
+
+
+class Relaying:
+    """Hands on what passes here, and shows here what passes elsewhere."""
+
+    def __init__(
+        self,
+        relay: Relay,
+        live: Live,
+        others_listen: Callable[[], bool],
+        judged: Callable[[Sequence[Record]], Awaitable[list[Decoded]]],
+        show: Callable[[Sequence[Decoded]], None],
+    ) -> None:
+        self._relay, self._live, self._others_listen = relay, live, others_listen
+        self._judged, self._show = judged, show
+        self._records: list[Record] = []
+        self._skipped = 0
+        self._second, self._count, self._bytes = 0, 0, 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._tasks = [asyncio.ensure_future(self._sending()), asyncio.ensure_future(self._receiving())]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def offer(self, decoded: Sequence[Decoded]) -> None:
+        """Hand these on, if somebody listens. Never waits, never raises."""
+        if not self._others_listen():
+            return
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._count, self._bytes = second, 0, 0
+        for one in decoded:
+            self._count += 1
+            self._bytes += len(one.record.value or b"")
+            if self._count > MOST_A_SECOND or self._bytes > MOST_BYTES_A_SECOND:
+                self._skipped += 1
+            else:
+                self._records.append(one.record)
+
+    async def _sending(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY)
+            records, self._records = self._records, []
+            skipped, self._skipped = self._skipped, 0
+            for start in range(0, len(records) or bool(skipped), PARCEL):
+                part = [_written(record) for record in records[start : start + PARCEL]]
+                try:
+                    await self._relay.send(_encode(_Parcel(part, skipped if start == 0 else 0)))
+                except (Outage, Refused) as error:
+                    log.debug("events are not handed on to who listens elsewhere", reason=str(error))
+                    break
+
+    async def _receiving(self) -> None:
+        listening = False
+        while True:
+            if not self._live.subscribers:
+                listening = False
+                await asyncio.sleep(EVERY)
+                continue
+            if not listening:
+                listening = True
+                self._relay.begin()
+            try:
+                for parcel in await self._relay.receive():
+                    await self._take(parcel)
+            except (Outage, Refused) as error:
+                log.debug("what passes elsewhere is not heard of", reason=str(error))
+                await asyncio.sleep(1)
+
+    async def _take(self, data: bytes) -> None:
+        try:
+            parcel = _decode(data)
+            records = [_record(one) for one in parcel.records]
+        except (msgspec.MsgspecError, ValueError):
+            return  # of another version
+        if records:
+            self._show(await self._judged(records))
+        if parcel.skipped:
+            self._live.lost(parcel.skipped)
+
+
+def _written(record: Record) -> _Written:
+    position = record.position
+    return _Written(
+        position.system,
+        position.stream.encode("utf-8", "surrogateescape"),
+        position.partition,
+        str(position.offset),
+        record.key,
+        record.value,
+        [(name.encode("utf-8", "surrogateescape"), value) for name, value in record.headers],
+        record.timestamp,
+        record.value_at,
+    )
+
+
+def _record(one: _Written) -> Record:
+    return Record(
+        Position(one.system, one.stream.decode("utf-8", "surrogateescape"), one.partition, int(one.offset)),
+        one.key,
+        one.value,
+        tuple((name.decode("utf-8", "surrogateescape"), value) for name, value in one.headers),
+        one.timestamp,
+        one.value_at,
+    )
