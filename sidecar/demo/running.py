@@ -20,6 +20,7 @@ from rich.live import Live
 
 from sidecar.api.client import Client, ClientError, Unreachable
 from sidecar.demo.beside import Sidecar
+from sidecar.demo.mending import mend
 from sidecar.demo.screen import Facts, screen
 from sidecar.demo.shop import kafka, redis_streams
 from sidecar.demo.shop.formats import Formats
@@ -28,7 +29,7 @@ from sidecar.demo.shop.schemas import DIRECTORY, Schemas, versions
 from sidecar.demo.shop.shop import Shop
 from sidecar.demo.shop.transport import Connect
 from sidecar.demo.summary import Summary, lines, mismatches, summary
-from sidecar.demo.view import Counts, Watch, counts, settled
+from sidecar.demo.view import Counts, Watch, counts, replayed, settled
 from sidecar.errors import Outage
 from sidecar.registry.directory import DirectoryRegistry
 
@@ -72,7 +73,8 @@ class Demo:
             else:
                 complete = await self._show(shop, client)
             found = await self._counted(shop, client)
-        result = summary(shop.ledger, found, time.monotonic() - self._began, self._broker, lost=not complete)
+            sent = await self._mended(client, found)
+        result = summary(shop.ledger, found, time.monotonic() - self._began, self._broker, lost=not complete, sent=sent)
         _print(result, json=json)
         return FAILED if result.mismatches else 0
 
@@ -133,6 +135,18 @@ class Demo:
                 if late:
                     raise Outage(f"the sidecar could not be asked for its counts: {error}") from error
             await asyncio.sleep(_POLL_SECONDS)
+
+    async def _mended(self, client: Client, found: Counts) -> int:
+        """Mend and replay what can be; puts into `found` how many replayed records the sidecar sees."""
+        try:
+            sent = await mend(client)
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while found.replayed < sent and time.monotonic() < deadline:
+                found.replayed = await replayed(client)
+                await asyncio.sleep(_POLL_SECONDS)
+        except ClientError as error:
+            raise Outage(f"the dead letters could not be replayed: {error}") from error
+        return sent
 
     def _commands(self, watch: Watch) -> tuple[str, ...]:
         """`flow` shows the first order of which something was rejected."""

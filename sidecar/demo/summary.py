@@ -24,9 +24,12 @@ class Summary(DemoSummary, kw_only=True):
     """Sentences: where the sidecar and the shop do not agree. Empty: they do."""
 
 
-def summary(ledger: Ledger, counts: Counts, seconds: float, broker: str, lost: bool = False) -> Summary:
-    """`lost`: the shop itself did not see all its orders through."""
+def summary(ledger: Ledger, counts: Counts, seconds: float, broker: str, lost: bool = False, sent: int = 0) -> Summary:
+    """`lost`: the shop itself did not see all its orders through. `sent`: dead letters that were mended and replayed
+    when it was closed; `counts` but for `replayed` are from before."""
     found = mismatches(ledger, counts)
+    if counts.replayed != sent:
+        found.append(f"replayed: {sent} dead letters were sent again, the sidecar found {counts.replayed}")
     if lost:
         found.append("the shop did not finish: some of its events were never published or never came back to it")
     return Summary(
@@ -69,7 +72,7 @@ def lines(result: Summary) -> list[str]:
         ("rejected", result.rejected, codes),
         ("dead letters", result.dead_letters, "each rejected record once, untouched"),
         ("duplicates", result.duplicates, "the same event id again"),
-        ("replayed", result.replayed, ""),
+        ("replayed", result.replayed, "dead letters mended and sent again, once each"),
     ]
     said = [f"{result.orders} orders in {result.seconds:.0f} s on {name}. Tracecar found:"]
     for what, count, note in rows:

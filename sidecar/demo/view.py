@@ -42,7 +42,6 @@ async def counts(client: Client) -> Counts:
     status = await client.status()
     rejected = await _all(lambda cursor: client.events("status:rejected", limit=PAGE, cursor=cursor))
     duplicates = await _all(lambda cursor: client.events("status:duplicate", limit=PAGE, cursor=cursor))
-    replayed = await _all(lambda cursor: client.events("status:replayed", limit=PAGE, cursor=cursor))
     flows = await _all(lambda cursor: client.flows(limit=PAGE, cursor=cursor))
     letters = await _all(lambda cursor: client.dead_letters(limit=PAGE, cursor=cursor))
     return Counts(
@@ -51,8 +50,14 @@ async def counts(client: Client) -> Counts:
         rejections=Counter(event.rejection.code for event in rejected if event.rejection is not None),
         dead_letters=len({letter.id for letter in letters}),
         duplicates=len({event.position for event in duplicates}),
-        replayed=len({event.position for event in replayed}),
+        replayed=await replayed(client),
     )
+
+
+async def replayed(client: Client) -> int:
+    """How many events are replays."""
+    found = await _all(lambda cursor: client.events("status:replayed", limit=PAGE, cursor=cursor))
+    return len({event.position for event in found})
 
 
 async def settled(client: Client) -> bool:
