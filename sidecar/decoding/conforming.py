@@ -119,17 +119,30 @@ def _union(value: Any, branches: tuple[Type, ...], depth: int, tried: Tried) -> 
         ((name, inner),) = value.items()
         for branch in branches:
             if name in (_name(branch), _name(branch).rpartition(".")[2]):
-                return _name(branch), _within(key_segment(str(name)), inner, branch, depth, tried)
+                return _told(branch, branches), _within(key_segment(str(name)), inner, branch, depth, tried)
     nearest: Fault | None = None
     for branch in sorted(branches, key=lambda one: not _natural(value, one)):
         try:
-            return _name(branch), _once(value, branch, depth + 1, tried)
+            made = _once(value, branch, depth + 1, tried)
         except Fault as fault:
             if nearest is None or fault.depth > nearest.depth:
                 nearest = fault
+            continue
+        return _told(branch, branches), made
     if nearest is not None and nearest.depth:
         raise nearest
     raise Mismatch(type_name(Union(branches)), value)
+
+
+def _told(branch: Type, branches: tuple[Type, ...]) -> str:
+    """The name by which the writer finds the branch. Some readers let pass a union with two branches of one name, which
+    the specification forbids; only the first can be written."""
+    name = _name(branch)
+    if next(one for one in branches if _name(one) == name) is not branch:
+        raise Fault(
+            "schema.mismatch", f"the schema has a union with several branches {name}: only the first is writable"
+        )
+    return name
 
 
 def _once(value: Any, branch: Type, depth: int, tried: Tried) -> Any:

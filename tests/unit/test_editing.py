@@ -214,6 +214,17 @@ def test_paths_are_those_of_rejections() -> None:
             parse(wrong)
 
 
+def forbidden(declared: Any) -> bool:
+    """Whether it has a union with two branches of one kind, which the specification forbids."""
+    if isinstance(declared, list):
+        kinds = [one if isinstance(one, str) else one.get("name", one["type"]) for one in declared]
+        return len(set(kinds)) < len(kinds) or any(map(forbidden, declared))
+    if not isinstance(declared, dict):
+        return False
+    inner = [one["type"] for one in declared.get("fields", ())]
+    return any(map(forbidden, (*inner, declared.get("items"), declared.get("values"), declared["type"])))
+
+
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(schemas().map(plain), st.randoms(use_true_random=False))
 def test_what_was_read_by_any_schema_is_written_as_the_same_value(declared: Any, random: Random) -> None:
@@ -224,6 +235,8 @@ def test_what_was_read_by_any_schema_is_written_as_the_same_value(declared: Any,
         return  # it has no value, or fastavro's writer finds no branch for it
     assert not isinstance(value, Rejection)
     out = BytesIO()
+    if forbidden(declared):
+        return
     made = conform(value, avro.parse(json.dumps(declared)))
     schemaless_writer(out, parse_schema(json.loads(json.dumps(declared))), made)
     assert repr(read.decode(out.getvalue(), 0)) == repr(value)
@@ -316,7 +329,6 @@ async def test_fields_of_a_flat_entry_that_are_not_meant_keep_their_bytes(desk: 
         (["int", "double"], 3.0),
         (["long", "boolean"], True),
         ([{"type": "long", "logicalType": "timestamp-millis"}, "string"], "2026-01-31T12:00:00Z"),
-        ([{"type": "string", "logicalType": "uuid"}, "string"], "00000000-0000-0000-0000-000000000001"),
         (
             [
                 {
@@ -361,3 +373,11 @@ def test_branches_that_are_alike_are_not_tried_over_and_over() -> None:
     value["v"] = 1.5
     with pytest.raises(Fault, match=r"found number 1\.5"):
         conform({"r": value}, root)
+
+
+def test_a_union_that_avro_forbids_is_written_by_its_first_branches_alone() -> None:
+    arrays = [{"type": "array", "items": "int"}, {"type": "array", "items": "string"}]
+    union = avro.parse(json.dumps(["null", *arrays]))
+    assert conform([1], union) == ("array", [1])
+    with pytest.raises(Fault, match="several branches array"):
+        conform(["x"], union)
