@@ -13,6 +13,7 @@ from sidecar.api import delivering, models
 from sidecar.api.plain import text
 from sidecar.api.rendering import Rendering, coverage
 from sidecar.dead_letters.desk import Found, Grouped, Wish
+from sidecar.dead_letters.entries import Who
 from sidecar.dead_letters.merging import Letters
 from sidecar.decoding.catalog import Catalog
 from sidecar.decoding.envelope import BUILT_IN
@@ -378,19 +379,20 @@ class Answers:
     async def streams(self) -> models.StreamPage:
         return models.StreamPage(items=(await self.facts.status()).streams)
 
-    async def resume(self, stream: str, who: str) -> models.Released:
+    async def resume(self, stream: str, who: Who) -> models.Released:
         """Try again what is held of a stream."""
-        return await self._go_on("resume", self._held.resume, stream, who)
+        return await self._go_on("stream.resumed", self._held.resume, stream, who)
 
-    async def skip(self, stream: str, who: str) -> models.Released:
+    async def skip(self, stream: str, who: Who) -> models.Released:
         """Go on past what holds a stream."""
-        return await self._go_on("skip", self._held.skip, stream, who)
+        return await self._go_on("stream.skipped", self._held.skip, stream, who)
 
-    async def _go_on(self, act: str, how: Callable[[str], Awaitable[int]], stream: str, who: str) -> models.Released:
+    async def _go_on(self, act: str, how: Callable[[str], Awaitable[int]], stream: str, who: Who) -> models.Released:
         if text(stream) not in {one.stream for one in (await self.facts.status()).streams}:
             raise Unknown(f"no watched stream is called {stream!r}")
-        log.info("an operator acts", who=who, act=f"{act} stream", stream=stream)
+        log.info(f"{act}.asked", by=who.name, address=who.address, stream=text(stream))
         held = await how(stream)
+        log.info(act, by=who.name, address=who.address, stream=text(stream), partitions=held)
         return models.Released(stream=text(stream), partitions=held)
 
 

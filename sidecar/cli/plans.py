@@ -69,7 +69,7 @@ def _said(plan: Plan) -> Iterator[str]:
 
 
 def _fails(check: Check) -> str:
-    at = f" at {check.path}" if check.path else ""
+    at = f" at {check.path}" if check.path and not check.message.startswith(check.path) else ""
     return f"  {check.count} would fail: {check.code}{at}: {check.message} (such as {check.example})"
 
 

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from sidecar.cli.connection import URL, Json, Limit, Token, Url, connect
 from sidecar.cli.output import Column, print_json, print_line, print_table
+from sidecar.cli.plans import letters
 from sidecar.cli.running import INTERRUPTED, ask, say
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def list_replays(
 
 
 def _row(one: Replay) -> tuple[object, ...]:
-    what = one.range.get("stream") if one.range is not None else one.query or (f"{one.ids} ids" if one.ids else "all")
+    what = one.range.get("stream") if one.range is not None else one.query or (letters(one.ids) if one.ids else "all")
     return (
         *(one.id, one.state, one.started_at, one.by, one.selected, one.published, one.skipped, one.failed),
         *(one.returned, one.to, what),

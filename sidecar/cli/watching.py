@@ -56,7 +56,7 @@ class Progress:
     def __init__(self, began: Replay) -> None:
         self._before = began.skipped
         self._terminal = sys.stderr.isatty()
-        self._shown, self._said_at, self._said = False, 0.0, ""
+        self._shown, self._said_at, self._said = False, time.monotonic(), ""
 
     def done(self, job: Replay) -> int:
         """How many of the selection are done with. What was left out before we looked is none of it."""
@@ -149,5 +149,7 @@ def print_replay(job: Replay) -> None:
         print_line(f"  and {job.failed - len(job.failures)} more")
     for warning in job.warnings:
         print_line(f"  Warning: {warning}")
+    if job.state == "paused":
+        print_line(f"  go on with tracecar replays resume {job.id}, end it with tracecar replays cancel {job.id}")
     if job.returned:
         print_line(f"  what failed again: tracecar dlq list since:{job.started_at or '1h'} state:open")

@@ -12,16 +12,16 @@ from litestar.params import FromPath
 from sidecar.answers import Answers
 from sidecar.api import models
 from sidecar.api.edge import id_of
-from sidecar.api.routes.parameters import caller
+from sidecar.api.routes.parameters import who
 
 
 def routes(answers: Answers) -> Sequence[HTTPRouteHandler]:
     @post("/v1/streams/{stream:str}/resume", status_code=200, summary="Try again what is held of a stream")
     async def resume(stream: FromPath[str], request: Request[Any, Any, Any]) -> models.Released:
-        return await answers.resume(id_of(stream), caller(request).name)
+        return await answers.resume(id_of(stream), who(request))
 
     @post("/v1/streams/{stream:str}/skip", status_code=200, summary="Go on past what holds a stream")
     async def skip(stream: FromPath[str], request: Request[Any, Any, Any]) -> models.Released:
-        return await answers.skip(id_of(stream), caller(request).name)
+        return await answers.skip(id_of(stream), who(request))
 
     return resume, skip

@@ -11,6 +11,7 @@ from litestar.params import QueryParameter
 
 from sidecar.api.auth import Caller
 from sidecar.api.edge import CALLER
+from sidecar.dead_letters.entries import Who
 
 LONGEST_QUERY = 4_000
 
@@ -33,6 +34,11 @@ def caller(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
     """Who asks, as the edge found out."""
     found: Caller = connection.scope[CALLER]  # type: ignore[literal-required]  # a key of our own
     return found
+
+
+def who(connection: ASGIConnection[Any, Any, Any, Any]) -> Who:
+    """Who acts, and from where: behind a proxy that is the proxy's address."""
+    return Who(caller(connection).name, connection.client.host if connection.client is not None else None)
 
 
 def role_is_enough(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:

@@ -17,8 +17,7 @@ from sidecar.api import replay_models as models
 from sidecar.api import replay_rendering as rendering
 from sidecar.api.edge import id_of
 from sidecar.api.problems import of
-from sidecar.api.routes.parameters import Limit, QueryText, caller
-from sidecar.dead_letters.entries import Who
+from sidecar.api.routes.parameters import Limit, QueryText, who
 from sidecar.errors import TracecarError
 from sidecar.redaction import Redactor
 from sidecar.replaying.acting import Acting, ExportedLetter
@@ -32,11 +31,6 @@ NDJSON = "application/x-ndjson"
 AnyRequest = Request[Any, Any, Any]
 _line = msgspec.json.Encoder().encode
 _exported = msgspec.json.Decoder(models.Exported)
-
-
-def who(request: AnyRequest) -> Who:
-    """Who acts, and from where."""
-    return Who(caller(request).name, request.client.host if request.client is not None else None)
 
 
 def routes(acting: Acting, redactor: Redactor) -> Sequence[HTTPRouteHandler]:
