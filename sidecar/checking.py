@@ -38,6 +38,8 @@ async def check(config: Config) -> AsyncIterator[Finding]:
         for finding in await shared.inspect():
             yield finding
         await shared.close()
+    for finding in await asyncio.to_thread(wiring.try_exporters, config):
+        yield finding
     for finding in await asyncio.to_thread(trying.inspect, config):
         yield finding
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.config import Config
 from sidecar.dead_letters.naming import Naming
-from sidecar.ports import Broker, Registry
+from sidecar.ports import Broker, Finding, Registry
 
 if TYPE_CHECKING:
     from exporters.telemetry import Telemetry
@@ -132,6 +132,13 @@ def telemetry(config: Config, sources: Sequence[Source]) -> Telemetry:
         for source in sources
     }
     return Telemetry(config, letters, _servers(config), Redactor(config.redact, places))
+
+
+def try_exporters(config: Config) -> list[Finding]:
+    """Whether telemetry gets to where it goes. Blocks. Raises ConfigError."""
+    from exporters.trying import findings
+
+    return list(findings(config))
 
 
 def _servers(config: Config) -> dict[str, tuple[str, int]]:

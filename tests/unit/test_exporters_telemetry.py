@@ -1,0 +1,86 @@
+"""Telemetry as it is configured: by the file, by the environment, or not at all."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from exporters.otlp import protocol, signals, wanted
+from exporters.telemetry import Telemetry
+from exporters.trying import findings
+from sidecar.config import Config, Exporters, Otlp, Redis, Sources, Tls, Zipkin
+from sidecar.errors import ConfigError
+from tests.servers.otlp import Receiver
+
+
+def config(**exporters: Any) -> Config:
+    source = Sources(redis=Redis(url="redis://127.0.0.1:1", streams=["orders"]))
+    return Config(service="shop", sources=source, exporters=Exporters(**exporters))
+
+
+def names(made: Config) -> list[str]:
+    return [one.name for one in Telemetry(made, {}, {}).destinations]
+
+
+def test_nothing_is_sent_unless_asked_for() -> None:
+    assert names(config()) == []
+
+
+def test_the_environment_alone_switches_it_on_and_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    assert names(config()) == ["otlp", "otlp.logs", "otlp.metrics"]
+    monkeypatch.setenv("OTEL_LOGS_EXPORTER", "none")
+    assert names(config()) == ["otlp", "otlp.metrics"]
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    assert names(config(otlp=Otlp())) == []
+
+
+def test_backends_stand_beside_each_other() -> None:
+    zipkin = Zipkin(endpoint="http://127.0.0.1:1/api/v2/spans")
+    assert names(config(otlp=Otlp(signals=["traces"]), zipkin=zipkin)) == ["otlp", "zipkin"]
+
+
+def test_signals_and_protocol() -> None:
+    assert wanted(None, {}) is None
+    assert signals(Otlp(signals=["logs"]), {}) == ["logs"]
+    assert protocol(Otlp(), "traces", {}) == "grpc"
+    assert protocol(Otlp(), "traces", {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}) == "http/protobuf"
+    assert protocol(Otlp(protocol="grpc"), "traces", {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}) == "grpc"
+    with pytest.raises(ConfigError, match="OTEL_EXPORTER_OTLP_LOGS_PROTOCOL: expected grpc or http/protobuf"):
+        protocol(Otlp(), "logs", {"OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "http/json"})
+
+
+def test_certificates_that_cannot_be_read_are_told() -> None:
+    for protocol_name in ("grpc", "http/protobuf"):
+        otlp = Otlp(endpoint="https://127.0.0.1:1", protocol=protocol_name, tls=Tls(ca="/not/there.pem"))  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match=r"exporters\.otlp\.tls\.ca: expected a file that can be read"):
+            Telemetry(config(otlp=otlp), {}, {})
+    zipkin = Zipkin(endpoint="https://127.0.0.1:1", tls=Tls(ca="/not/there.pem"))
+    with pytest.raises(ConfigError, match=r"exporters\.zipkin\.tls"):
+        Telemetry(config(zipkin=zipkin), {}, {})
+
+
+def test_check_tries_every_backend() -> None:
+    with Receiver() as receiver:
+        good = Otlp(endpoint=receiver.endpoint("grpc"), protocol="grpc")
+        found = list(findings(config(otlp=good, zipkin=Zipkin(endpoint="http://127.0.0.1:1/api/v2/spans"))))
+        assert [one.ok for one in found] == [True, True, False]
+        assert found[0].what.startswith("exporters.otlp: traces by grpc to http://127.0.0.1:")
+        assert "cannot be reached" in found[2].detail
+        receiver.refusing = 400
+        assert [one.ok for one in findings(config(otlp=good))] == [False, False]
+    assert list(findings(config())) == []
+
+
+def test_a_sidecar_without_exporters_loads_none_of_their_libraries() -> None:
+    text = (
+        "import sys; from exporters.telemetry import Telemetry; from sidecar.config import Config, Redis, Sources;"
+        "source = Sources(redis=Redis(url='redis://127.0.0.1:1', streams=['orders']));"
+        "Telemetry(Config(service='shop', sources=source), {}, {});"
+        "print(sorted({'grpc', 'opentelemetry', 'requests', 'google'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
