@@ -161,7 +161,7 @@ def read(letter: Record) -> DeadLetter | None:
         ),
         appended_at=letter.timestamp,
     )
-    return with_earlier_life(found, letter.headers)
+    return with_earlier_life(found, letter.headers) if REPLAY_OF in facts or REPLAY_ATTEMPT in facts else found
 
 
 def _group(id: str) -> str:
