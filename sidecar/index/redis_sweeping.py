@@ -30,7 +30,7 @@ EVERY = 1.0
 """Seconds between two looks."""
 LEASE_MS = 15_000
 """After so long without a sign of who sweeps, another one does."""
-STEP = 300
+STEP = 150
 """Places that are looked at together."""
 
 
@@ -70,8 +70,8 @@ class Sweeper:
         if not await self._turn():
             return 0
         gone = 0
-        while (window := await self._due()) is not None:
-            gone += await self._window(window)
+        while (due := await self._due()) is not None:
+            gone += await self._window(*due)
             if not await self._turn():
                 break
         return gone
@@ -86,8 +86,8 @@ class Sweeper:
             await self._ask([(0, ("PEXPIRE", key, LEASE_MS))])
         return True
 
-    async def _due(self) -> int | None:
-        """The oldest second, if something of it has to go."""
+    async def _due(self) -> tuple[int, int | None] | None:
+        """The oldest second, if something of it has to go, and how many events: None for all that is old."""
         keys = self._keys
         commands: list[tuple[int, Command]] = [(0, ("ZRANGE", keys.single(b"s"), 0, 0))]
         commands += [(shard, ("GET", keys.single(b"n", shard))) for shard in range(keys.shards)]
@@ -95,24 +95,27 @@ class Sweeper:
         if not oldest:
             return None
         window = int(oldest[0])
-        too_old = (window + 1) * 1000 <= self._clock() * 1000 - self._ttl_ms
-        too_many = sum(int(count or 0) for count in counts) > self._max_events
-        return window if too_old or too_many else None
+        if (window + 1) * 1000 <= self._clock() * 1000 - self._ttl_ms:
+            return window, None
+        excess = sum(int(count or 0) for count in counts) - self._max_events
+        return (window, excess) if excess > 0 else None
 
-    async def _window(self, window: int) -> int:
+    async def _window(self, window: int, excess: int | None) -> int:
         keys = self._keys
         appended, aged = keys.of_window(b"w", window), keys.of_window(b"o", window)
         found = await self._ask([(appended[0], ("SMEMBERS", appended[1])), (aged[0], ("SMEMBERS", aged[1]))])
-        rest = iter(dict.fromkeys([*(member[2:] for member in found[0]), *found[1]]))
+        # As bytes they are in the order of their milliseconds.
+        rest = iter(dict.fromkeys([*(member[2:] for member in sorted(found[0])), *found[1]]))
         gone = 0
         while places := list(islice(rest, STEP)):
             gone += await self._some(window, places)
-            if not await self._turn():
+            if (excess is not None and gone >= excess) or not await self._turn():
                 return gone
         commands: list[tuple[int, Command]] = [(0, ("ZREM", keys.single(b"s"), window))]
         if found[1]:
             commands.append((aged[0], ("SREM", aged[1], *found[1])))
         await self._ask(commands)
+        # What came meanwhile is looked at next time.
         late = await self._ask([(appended[0], ("SMEMBERS", appended[1])), (aged[0], ("SCARD", aged[1]))])
         if late[1] or not set(late[0]) <= set(found[0]):
             await self._ask([(0, ("ZADD", keys.single(b"s"), window, window))])

@@ -237,3 +237,14 @@ async def test_check_says_what_its_user_may_not(making, valkey):
     await index.close()
     assert not finding.ok
     assert "q:*" in finding.detail
+
+
+async def test_no_more_goes_than_has_to(making):
+    index = making(max_events=150)
+    # All within one second, of flows with one event each.
+    index.add([event(number, at=number % 900, trace_id=number + 1) for number in range(400)])
+    await index.written()
+    assert await index.sweeper.sweep() >= 250
+    await index.beating.beat()
+    assert 0 < index.coverage().events <= 150
+    assert len(await held(index)) == index.coverage().events
