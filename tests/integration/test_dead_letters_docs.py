@@ -91,7 +91,7 @@ def test_the_examples_hand_over_failures(valkey: EmbeddedValkey, tmp_path: Path)
             position = f"redis://{stream}/{entry.decode()}"
             file = tmp_path / f"Example.{language}"
             file.write_text(program(language))
-            for created in (True, False):
+            for created in (True, False) if language in ("sh", "python") else (True,):
                 done = subprocess.run(
                     RUN[language](file),
                     env={**os.environ, "TRACECAR_URL": sidecar.url, "TRACECAR_TOKEN": REPORTER, "POSITION": position},
