@@ -44,6 +44,7 @@ class Dashboard(App[None]):
         Binding("ctrl+p", "command_palette", "Commands", show=False, priority=True),
         Binding("ctrl+t", "next_theme", "Theme", show=False),
         Binding("q", "quit", "Quit"),
+        Binding("ctrl+c", "quit", "Quit", show=False),
     ]
     COMMAND_PALETTE_BINDING = "ctrl+p"
 

@@ -1,5 +1,108 @@
-"""Placeholder until written."""
+"""The dashboard in a browser, by textual-serve: on loopback only, each page a dashboard of its own that asks for the
+token.
+
+The program that serves knows no token, so there is none that a page could use without bringing it. Pages of other
+origins may neither open the socket (`Origin`) nor reach it by another name (`Host`)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import shlex
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from textual_serve.server import Server
+
+HOST = "127.0.0.1"
+MOST_PAGES = 8
+"""Each is a process of its own."""
+SECRETS = ("TRACECAR_TOKEN", "TRACECAR_TOKEN_FILE")
+_FONTS = re.compile(r"<link[^>]*fonts\.googleapis\.com[^>]*>", re.DOTALL)
+_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self' ws://{host}; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Pages(Server):
+    """Serves the dashboard of the sidecar at `url`."""
+
+    def __init__(self, url: str, trace_url: str | None, listener: socket.socket) -> None:
+        self._listener = listener
+        port = listener.getsockname()[1]
+        self._hosts = (f"{HOST}:{port}", f"localhost:{port}")
+        command = [sys.executable, "-m", "sidecar", "tui", "--ask-token", "--url", url]
+        if trace_url:
+            command += ["--trace-url", trace_url]
+        self._open = 0
+        super().__init__(shlex.join(command), host=HOST, port=port, title="Tracecar")
+
+    def initialize_logging(self) -> None:
+        logging.basicConfig(level="WARNING", format="%(message)s")
+
+    async def on_startup(self, app: web.Application) -> None:
+        """Says where it is."""
+        sys.stderr.write(f"The dashboard is at {self.public_url}/ and asks for the sidecar's token. Ctrl-C ends.\n")
+        sys.stderr.flush()
+
+    async def _make_app(self) -> web.Application:
+        app = await super()._make_app()
+        app.middlewares.append(self._guard)
+        return app
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.host not in self._hosts:
+            raise web.HTTPForbidden(text=f"This is {self.public_url}/ and no other name.\n")
+        origin = request.headers.get("Origin")
+        if origin is not None and origin not in [f"http://{host}" for host in self._hosts]:
+            raise web.HTTPForbidden(text="Not from another page.\n")
+        if request.path == "/ws" and origin is None:
+            raise web.HTTPForbidden(text="Only from this page.\n")
+        return await handler(request)
+
+    async def handle_index(self, request: web.Request) -> web.Response:
+        """The page, which asks nobody else for anything."""
+        self.public_url = f"http://{request.host}"
+        response = await super().handle_index(request)
+        assert isinstance(response, web.Response)
+        response.text = _FONTS.sub("", response.text or "")
+        response.headers["Content-Security-Policy"] = _POLICY.format(host=request.host)
+        response.headers["Referrer-Policy"] = "no-referrer"
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
+        if self._open >= MOST_PAGES:
+            raise web.HTTPServiceUnavailable(text=f"{MOST_PAGES} pages are open already: close one.\n")
+        self._open += 1
+        try:
+            return await super().handle_websocket(request)
+        finally:
+            self._open -= 1
+
+    def serve(self, debug: bool = False) -> None:
+        """Until Ctrl-C or SIGTERM."""
+        self.initialize_logging()
+        web.run_app(self._make_app(), sock=self._listener, print=None, loop=asyncio.new_event_loop())
 
 
 def serve(url: str, trace_url: str | None, port: int) -> int:
-    return 1
+    """Serve until stopped; returns the exit code."""
+    for name in SECRETS:
+        os.environ.pop(name, None)
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+    except OSError as error:
+        sys.stderr.write(f"tracecar: port {port} on {HOST} cannot be used: {error.strerror}. --port names another.\n")
+        return 1
+    Pages(url, trace_url, listener).serve()
+    return 0
