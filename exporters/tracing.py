@@ -18,13 +18,15 @@ from exporters.recent import Decision, Recent
 from exporters.sampling import Tail, bound_of, in_sample
 from exporters.spans import Mapper, Parent, Span
 from sidecar.config import Exporters, Sampling
-from sidecar.model import Decoded, Event, Partition
+from sidecar.model import Decoded, Event, Position
 from sidecar.redaction import Redactor
 
 RECENT = 16_384
 """Events that are remembered at least, to find causes and duplicates among them."""
 MOST_MISSING = 10_000
 """Causes that had not come yet, remembered to count what their coming would change."""
+MOST_UNCHECKED = 20_000
+"""Unchecked events that are remembered, in case their rejection becomes known."""
 UNCAUSED = 50_000
 """So many events without one that names its cause, and none is looked for any more until one does."""
 LOOK_SECONDS = 0.25
@@ -85,8 +87,11 @@ class Tracing:
         self._rejected = rejected
         self._uncaused = 0
         """Events since one named its cause."""
-        self._high: dict[Partition, int] = {}
-        """The highest offset that was offered."""
+        self._unchecked: set[Position] = set()
+        self._unchecked_before: set[Position] = set()
+        """Where unchecked events lay, the latest in two generations."""
+        self._uncaused = 0
+        """Events since one named its cause."""
         self._tail = Tail(sampling) if sampling.keep == "tail" else None
         self._bound = bound_of(sampling.ratio or 0.0) if sampling.keep == "ratio" else None
         self._payloads = self._tail is not None and self._tail.query is not None and self._tail.query.needs_payload
@@ -115,11 +120,10 @@ class Tracing:
         log = place.log
         spans: list[Span] = []
         now = self._clock()
-        if decoded[0].event.position.offset <= self._high.get(log, -1):
-            decoded = self._without_known(decoded)
-        self._high[log] = max([self._high.get(log, -1), *(one.event.position.offset for one in decoded[-1:])])
         for one in decoded:
             event, value = one.event, one.record.value
+            if (event.unchecked or event.rejection is not None) and self._was_sent(event):
+                continue
             first = note(event)
             if first is not None:
                 first = _original(event, first)
@@ -154,20 +158,20 @@ class Tracing:
         if spans:
             self._send(spans)
 
-    def _without_known(self, decoded: Sequence[Decoded]) -> Sequence[Decoded]:
-        """A batch that begins with what was offered before. Only a rejection that was not known then comes again; its
-        span was sent, and is not sent twice. Anything else is of a stream that was made anew."""
-        log = decoded[0].event.position.log
-        high = self._high[log]
-        if decoded[0].event.rejection is None:
-            self._high[log] = -1
-            return decoded
-        again = [one.event for one in decoded if one.event.position.offset <= high]
-        self.changed += len(again)
+    def _was_sent(self, event: Event) -> bool:
+        """Whether this rejected event passed before, unchecked: while the registry could not be asked. Its rejection is
+        news; its span was sent, and is not sent twice."""
+        if event.rejection is None:
+            if len(self._unchecked) >= MOST_UNCHECKED:
+                self._unchecked_before, self._unchecked = self._unchecked, set()
+            self._unchecked.add(event.position)
+            return False
+        if event.position not in self._unchecked and event.position not in self._unchecked_before:
+            return False
+        self.changed += 1
         if self._rejected is not None:
-            for event in again:
-                self._rejected(event, self.trace_of(event))
-        return [one for one in decoded if one.event.position.offset > high]
+            self._rejected(event, self.trace_of(event))
+        return True
 
     def _watch(self, decoded: Sequence[Decoded]) -> None:
         """Nothing is sent anywhere: only what is measured counts."""
