@@ -15,13 +15,11 @@ from pathlib import Path
 import msgspec
 from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
-from rich.console import Console
-from rich.live import Live
 
-from sidecar.api.client import Client, ClientError, Unreachable
+from sidecar.api.client import Client, ClientError
+from sidecar.api.replay_models import Replay
 from sidecar.demo.beside import Sidecar
 from sidecar.demo.mending import mend
-from sidecar.demo.screen import Facts, screen
 from sidecar.demo.shop import kafka, redis_streams
 from sidecar.demo.shop.formats import Formats
 from sidecar.demo.shop.saga import STREAMS
@@ -29,11 +27,10 @@ from sidecar.demo.shop.schemas import DIRECTORY, Schemas, versions
 from sidecar.demo.shop.shop import Shop
 from sidecar.demo.shop.transport import Connect
 from sidecar.demo.summary import Summary, lines, mismatches, summary
-from sidecar.demo.view import Counts, Watch, counts, replayed, settled
+from sidecar.demo.view import Counts, counts, replayed, settled
 from sidecar.errors import Outage
 from sidecar.registry.directory import DirectoryRegistry
 
-REFRESH_SECONDS = 0.5
 PATIENCE_SECONDS = 30.0
 """How long the sidecar may take, once the shop is closed, to have settled everything."""
 _POLL_SECONDS = 0.1
@@ -71,7 +68,10 @@ class Demo:
                 sys.stderr.write(f"{OPEN} {length}, watched by the sidecar at {self._sidecar.url} …\n")
                 complete = await self._open(shop)
             else:
-                complete = await self._show(shop, client)
+                complete = await self._show(shop)
+            if not headless and (acted := await client.replays()):
+                _say_goodbye(acted)
+                return 0
             found = await self._counted(shop, client)
             sent = await self._mended(client, found)
         result = summary(shop.ledger, found, time.monotonic() - self._began, self._broker, lost=not complete, sent=sent)
@@ -96,29 +96,20 @@ class Demo:
                 raise
             raise Outage(f"the shop has lost its broker: {_first(lost)}") from failures
 
-    async def _show(self, shop: Shop, client: Client) -> bool:
-        """Run the shop with the live screen over it."""
-        watch = Watch(client)
+    async def _show(self, shop: Shop) -> bool:
+        """Run the shop with the dashboard over it."""
+        from sidecar.demo.looking import look
+
+        sys.stderr.write(f"From another terminal: {self._command()}\n")
         opened = asyncio.ensure_future(self._open(shop))
         try:
-            with Live(console=Console(highlight=False), auto_refresh=False) as live:
-                while True:
-                    finished = opened.done()
-                    with contextlib.suppress(Unreachable):  # slow or gone: `check` says which
-                        await watch.look()
-                    self._sidecar.check()
-                    live.update(screen(self._facts(shop, watch), watch), refresh=True)
-                    if finished:
-                        return opened.result()
-                    await asyncio.wait({opened}, timeout=REFRESH_SECONDS)
+            await look(self._sidecar, opened, self._stop)
+            sys.stderr.write("The shop closes …\n")
+            self._stop.set()
+            return await opened
         finally:
             opened.cancel()
             await asyncio.wait({opened})
-
-    def _facts(self, shop: Shop, watch: Watch) -> Facts:
-        open_for = time.monotonic() - self._began
-        remaining = None if self._seconds is None else max(0.0, self._seconds - open_for)
-        return Facts(self._broker, self._seed, open_for, shop.ledger.orders, remaining, self._commands(watch))
 
     async def _counted(self, shop: Shop, client: Client) -> Counts:
         """The sidecar's counts once it has settled all and agrees; else what they were when patience ended."""
@@ -148,15 +139,9 @@ class Demo:
             raise Outage(f"the dead letters could not be replayed: {error}") from error
         return sent
 
-    def _commands(self, watch: Watch) -> tuple[str, ...]:
-        """`flow` shows the first order of which something was rejected."""
-        program = _program()
-        about = (event.aggregate_id or "" for event in watch.rejected.values())
-        order = next((id for id in about if id.startswith("order-")), "order-1001")
-        return (
-            f"export TRACECAR_URL={self._sidecar.url} TRACECAR_TOKEN={self._sidecar.token}",
-            f"{program} flow {order}; {program} dlq list",
-        )
+    def _command(self) -> str:
+        """A whole line, so that it can be copied."""
+        return f"export TRACECAR_URL={self._sidecar.url} TRACECAR_TOKEN={self._sidecar.token}; {_program()} --help"
 
 
 async def registered_schemas() -> Schemas:
@@ -185,6 +170,12 @@ def _program() -> str:
     with contextlib.suppress(ValueError):
         called = called.absolute().relative_to(Path.cwd())
     return shlex.quote(str(called))
+
+
+def _say_goodbye(replays: list[Replay]) -> None:
+    """Who has replayed something has made events that the shop does not know of; there is nothing to compare."""
+    sent = sum(one.published for one in replays)
+    sys.stdout.write(f"{sent} dead letters were replayed here. The shop is closed.\n")
 
 
 def _print(result: Summary, *, json: bool) -> None:

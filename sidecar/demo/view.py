@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from sidecar.api import models
 from sidecar.api.client import Client
 
 PAGE = 1000
-NEWEST = 200
-"""Of each list, how much one look asks for: more than can come between two looks."""
 
 T = TypeVar("T")
 
@@ -75,30 +72,3 @@ async def _all(page: Callable[[str | None], Awaitable[_Page[T]]]) -> list[T]:
         cursor = answer.cursor
         if cursor is None:
             return found
-
-
-@dataclass(slots=True)
-class Watch:
-    """What is gathered by looking again and again at the newest of everything."""
-
-    client: Client
-    status: models.ServiceStatus | None = None
-    rejected: dict[str, models.Event] = field(default_factory=dict)
-    """By position, in the order of their discovery."""
-    duplicates: set[str] = field(default_factory=set)
-    flows: set[str] = field(default_factory=set)
-    dead_letters: set[str] = field(default_factory=set)
-
-    async def look(self) -> None:
-        """Raises ClientError where the sidecar does not answer."""
-        self.status = await self.client.status()
-        rejected = await self.client.events("status:rejected", limit=NEWEST)
-        self.rejected |= {one.position: one for one in reversed(rejected.items) if one.position not in self.rejected}
-        self.duplicates |= {one.position for one in (await self.client.events("status:duplicate", limit=NEWEST)).items}
-        self.flows |= {flow.trace_id for flow in (await self.client.flows(limit=NEWEST)).items}
-        self.dead_letters |= {letter.id for letter in (await self.client.dead_letters(limit=NEWEST)).items}
-
-    @property
-    def codes(self) -> Counter[str]:
-        """Rejections by code."""
-        return Counter(event.rejection.code for event in self.rejected.values() if event.rejection is not None)

@@ -78,7 +78,7 @@ def _alive(pid: int) -> bool:
         return False
 
 
-async def test_on_a_terminal_it_shows_the_shop_and_how_to_look_further_until_ctrl_c() -> None:
+async def test_on_a_terminal_it_opens_the_dashboard_and_says_how_to_look_further() -> None:
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
     process = await asyncio.create_subprocess_exec(
@@ -89,9 +89,10 @@ async def test_on_a_terminal_it_shows_the_shop_and_how_to_look_further_until_ctr
         env=os.environ | {"TERM": "xterm-256color"},
     )
     os.close(theirs)
-    screen = await asyncio.to_thread(_read_until, ours, b"decode.")
-    found = re.search(rb"export TRACECAR_URL=(\S+) TRACECAR_TOKEN=([\w-]+)", screen)
+    before = await asyncio.to_thread(_read_until, ours, b"--help")
+    found = re.search(rb"export TRACECAR_URL=(\S+) TRACECAR_TOKEN=([\w-]+);", before)
     assert found is not None
+    await asyncio.to_thread(_read_until, ours, b"OrderConfirmed")
     async with Client(found[1].decode(), found[2].decode()) as client:
         assert (await client.status()).service == "shop"
     process.send_signal(signal.SIGINT)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from pathlib import Path
 
 import msgspec
 import pytest
-from rich.console import Console
 
-from sidecar.api import models
-from sidecar.api.client import Client
 from sidecar.config_file import load
 from sidecar.demo import main as demo
 from sidecar.demo.beside import configuration
-from sidecar.demo.screen import Facts, screen
 from sidecar.demo.shop.ledger import Ledger
 from sidecar.demo.shop.saga import STREAMS
 from sidecar.demo.summary import lines, summary
-from sidecar.demo.view import Counts, Watch
+from sidecar.demo.view import Counts
 
 
 def ledger() -> Ledger:
@@ -107,83 +102,3 @@ def test_what_is_missing_is_said_with_how_to_install_it(
     monkeypatch.setattr(demo, "find_spec", lambda name: None)
     assert demo.main(broker="kafka", headless=True, seconds=1, seed=1, json=False) == 2
     assert "pip install 'tracecar[demo]'" in capsys.readouterr().err
-
-
-async def test_the_screen_fits_80_columns_and_24_lines_however_much_there_is_to_say() -> None:
-    async with Client("http://127.0.0.1:1", "token") as client:
-        watch = Watch(client)
-        assert len(rendered(watch)) <= 24
-        watch.status = status()
-        for number in range(40):
-            event = rejected(number)
-            watch.rejected[event.position] = event
-        said = rendered(watch)
-    assert len(said) <= 23
-    assert all(len(line) <= 80 for line in said)
-    assert "export TRACECAR_URL=http://127.0.0.1:8425 TRACECAR_TOKEN=0123456789abcdef" in said
-    assert not any("\x1b" in line for line in said)
-    assert sum("code." in line for line in said) == 8
-
-
-def rendered(watch: Watch) -> list[str]:
-    facts = Facts(
-        broker="kafka",
-        seed=123456,
-        seconds=3599,
-        orders=123_456,
-        remaining=None,
-        commands=(
-            "export TRACECAR_URL=http://127.0.0.1:8425 TRACECAR_TOKEN=0123456789abcdef",
-            ".venv/bin/tracecar flow order-123456; .venv/bin/tracecar dlq list",
-        ),
-    )
-    console = Console(file=io.StringIO(), width=80, height=24, force_terminal=True, color_system=None)
-    with console.capture() as captured:
-        console.print(screen(facts, watch))
-    return [line.rstrip() for line in captured.get().rstrip("\n").split("\n")]
-
-
-def status() -> models.ServiceStatus:
-    streams = [
-        models.StreamStatus(
-            stream=name,
-            partitions=3,
-            settled_here=3,
-            lag=None if name == "stock" else 12_345,
-            events=1_234_567,
-            rejected=12_345,
-            rate=float(10 * number),
-            held=models.Held(since=None, reason="too much is rejected") if name == "scans" else None,
-        )
-        for number, name in enumerate(STREAMS)
-    ]
-    coverage = models.Coverage(events=200_000, evicted=1_000_000, since=None, partitions=[], filling=False)
-    return models.ServiceStatus(
-        service="shop",
-        version="1",
-        ready=True,
-        filling=False,
-        streams=streams,
-        index=models.IndexStatus(events=200_000, max_events=200_000, evicted=1_000_000, coverage=coverage),
-        exporters=[],
-        registry=models.RegistryStatus(reachable=True, schemas=9),
-        uptime_s=1.0,
-    )
-
-
-def rejected(number: int) -> models.Event:
-    fields: dict[str, object] = {one.name: None for one in msgspec.structs.fields(models.Event) if one.required}
-    fields |= {
-        "position": f"kafka://scans/0/{number}",
-        "stream": "scans",
-        "partition": 0,
-        "status": "rejected",
-        "changed": False,
-        "rejection": {
-            "stage": "decode",
-            "code": f"code.{number % 12}",
-            "message": "a\x1b[31mlong\nmessage " * 20,
-            "path": None,
-        },
-    }
-    return msgspec.convert(fields, models.Event)
