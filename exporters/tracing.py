@@ -85,8 +85,6 @@ class Tracing:
         self.backends = list(backends)
         self._mapper, self._clock, self._edge = mapper, clock, edge
         self._rejected = rejected
-        self._uncaused = 0
-        """Events since one named its cause."""
         self._unchecked: set[Position] = set()
         self._unchecked_before: set[Position] = set()
         """Where unchecked events lay, the latest in two generations."""
@@ -95,7 +93,9 @@ class Tracing:
         self._tail = Tail(sampling) if sampling.keep == "tail" else None
         self._bound = bound_of(sampling.ratio or 0.0) if sampling.keep == "ratio" else None
         self._payloads = self._tail is not None and self._tail.query is not None and self._tail.query.needs_payload
-        self._recent = Recent(max(RECENT, settings.max_held), join, max_flow, by_trace=self._tail is not None)
+        # Where nothing is sent, only edges are measured.
+        most = max(RECENT, settings.max_held) if self.backends else RECENT // 2
+        self._recent = Recent(most, join, max_flow, by_trace=self._tail is not None)
         self._flows = Flows(self._recent, float(settings.hold), settings.max_held)
         self._redactor = redactor if redactor is not None and redactor.active else None
         self._missing: dict[str, int] = {}
