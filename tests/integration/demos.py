@@ -54,5 +54,5 @@ def check(found: dict[str, Any], *, broker: str, orders: int) -> None:
     assert len(found["codes"]) >= 4
     assert found["rejected"] < found["events"] / 10
     assert found["duplicates"] > 0
-    assert found["replayed"] == 0
+    assert found["replayed"] > 0
     assert found["seconds"] >= orders / 4 - 1
