@@ -109,12 +109,15 @@ class Sweeper:
         gone = 0
         while places := list(islice(rest, STEP)):
             gone += await self._some(window, places)
+            if found[1]:
+                await self._ask([(aged[0], ("SREM", aged[1], *places))])
             if (excess is not None and gone >= excess) or not await self._turn():
+                left = await self._ask([(appended[0], ("EXISTS", appended[1])), (aged[0], ("EXISTS", aged[1]))])
+                if not any(left):
+                    await self._ask([(0, ("ZREM", keys.single(b"s"), window))])
+                await self._forget_empty({window})
                 return gone
-        commands: list[tuple[int, Command]] = [(0, ("ZREM", keys.single(b"s"), window))]
-        if found[1]:
-            commands.append((aged[0], ("SREM", aged[1], *found[1])))
-        await self._ask(commands)
+        await self._ask([(0, ("ZREM", keys.single(b"s"), window))])
         # What came meanwhile is looked at next time.
         late = await self._ask([(appended[0], ("SMEMBERS", appended[1])), (aged[0], ("SCARD", aged[1]))])
         if late[1] or not set(late[0]) <= set(found[0]):
