@@ -248,3 +248,39 @@ async def test_no_more_goes_than_has_to(making):
     await index.beating.beat()
     assert 0 < index.coverage().events <= 150
     assert len(await held(index)) == index.coverage().events
+
+
+async def test_the_rights_in_the_docs_are_all_that_it_needs(valkey):
+    from pathlib import Path
+
+    from redis import Redis
+
+    page = (Path(__file__).parents[2] / "docs" / "planning.md").read_text()
+    begin = page.index("ACL SETUSER tracecar")
+    words = page[begin : page.index("\n\n", begin)].split()
+    user, prefix = f"u{uuid.uuid4().hex}", uuid.uuid4().hex
+    rules = [word.replace("PASSWORD", "secret").replace("~tracecar:", f"~{prefix}:") for word in words[3:]]
+    with Redis(port=valkey.port) as client:
+        client.execute_command("ACL", "SETUSER", user, *rules)
+        client.script_flush()
+    index = RedisIndex(
+        f"redis://{user}:secret@127.0.0.1:{valkey.port}/0", join=JOIN, max_flow=10_000, prefix=prefix, max_events=50
+    )
+    try:
+        assert [finding.ok for finding in await index.inspect()] == [True, True]
+        index.add(mixture(300, 60))
+        index.covering(Partition("memory", "a", 0), NOW)
+        await index.written()
+        assert index.trouble is None
+        await index.flows(10)
+        await index.newest()
+        await index.lookup("e1")
+        index.beating._told = {Partition("memory", "b", 0)}
+        await index.beating.beat()
+        assert await index.sweeper.sweep() >= 250
+        assert await index.sweeper.sweep() == 0
+        await index.relay.send(b"x")
+        await index.relay.receive()
+        await index.beating.leave()
+    finally:
+        await index.close()
