@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import msgspec
 from litestar.exceptions import ValidationException
 from msgspec import UNSET
 
@@ -22,14 +23,17 @@ from sidecar.times import rfc3339
 
 LONGEST = 4_000
 """Characters of names, comments and reasons."""
+_MASK = msgspec.json.encode(HIDDEN)
 
 
 def wrong(where: str, expected: str, found: object) -> ValidationException:
     return ValidationException(f"{where}: expected {expected}, found {str(found)[:200]!r}")
 
 
-def wish(request: models.ReplayRequest) -> Wish:
+def wish(request: models.ReplayRequest, redactor: Redactor) -> Wish:
     """Raises ValidationException, with what was expected."""
+    if request.edit is not None and redactor.active:
+        _refuse_masks(request.edit)
     if len(request.ids) > models.MOST_IDS:
         raise wrong("ids", f"at most {models.MOST_IDS}", len(request.ids))
     for name, value in (("to", request.to), ("group", request.group), ("comment", request.comment)):
@@ -51,6 +55,17 @@ def wish(request: models.ReplayRequest) -> Wish:
         edit=Edit() if edit is None else Edit(set=edit.set, remove=tuple(edit.remove), body=edit.body),
         comment=request.comment,
     )
+
+
+def _refuse_masks(edit: models.EditRequest) -> None:
+    """Who edits what was shown must not write the mask in the place of what it hides."""
+    values = dict(edit.set) if edit.body is UNSET else {**edit.set, "the body": edit.body}
+    for path, value in values.items():
+        if _MASK in msgspec.json.encode(value):
+            raise ValidationException(
+                f"edit: {path} holds {HIDDEN}, which would be written instead of what is hidden: `set` and `remove` "
+                "what differs, and leave the rest"
+            )
 
 
 def _range(request: models.RangeRequest) -> Range:

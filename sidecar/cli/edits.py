@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from sidecar.api import models
     from sidecar.api.replay_models import EditRequest
 
-HIDDEN = "[redacted]"
-"""What stands for a value that may not be shown."""
-_PLAIN_KEY = re.compile(r"[A-Za-z_$@][A-Za-z0-9_$@-]*")
 _SETTING = re.compile(r'((?:[^="]|"(?:[^"\\]|\\.)*")+)=(.*)', re.DOTALL)
 """An = within a quoted key does not part them."""
 
@@ -57,6 +54,8 @@ def editor() -> list[str]:
 
 def edited(letter: models.DeadLetter, command: Sequence[str]) -> EditRequest | None:
     """What the person changed in the letter's body; None: nothing. Exits where the editor fails."""
+    from sidecar.api.differing import difference
+
     body = letter.body
     before = body if isinstance(body, str) else json.dumps(body, indent=2, ensure_ascii=False)
     with tempfile.TemporaryDirectory(prefix="tracecar-") as directory:  # only its owner can look into it
@@ -85,61 +84,6 @@ def _open(command: Sequence[str], file: Path) -> None:
         _refuse(f"--edit: {command[0]} cannot be run ({error.strerror}): set VISUAL or EDITOR to an editor")
     if code != 0:
         _refuse(f"--edit: {command[0]} ended with {code}: nothing was sent")
-
-
-def difference(before: Any, after: Any) -> EditRequest | None:
-    """The edit that makes one body of the other, naming what differs only: what was shown masked stays as it is. None:
-    nothing differs. Raises ValueError where a mask would be written."""
-    from sidecar.api.replay_models import EditRequest
-
-    if before == after and type(before) is type(after):
-        return None
-    whole = not (isinstance(before, Mapping) and isinstance(after, Mapping)) or set(before) == {"base64"}
-    if whole:
-        _no_mask("the body", after)
-        return EditRequest(body=after)
-    found = EditRequest()
-    for path, value in _between("", before, after):
-        if value is _REMOVED:
-            found.remove.append(path)
-        else:
-            _no_mask(path, value)
-            found.set[path] = value
-    return found
-
-
-_REMOVED = object()
-
-
-def _between(path: str, before: Any, after: Any) -> Iterator[tuple[str, Any]]:
-    if before == after and type(before) is type(after):
-        return
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        for name in dict.fromkeys((*before, *after)):
-            place = f"{path}{_segment(name)}".removeprefix(".")
-            if name not in after:
-                yield place, _REMOVED
-            elif name not in before:
-                yield place, after[name]
-            else:
-                yield from _between(place, before[name], after[name])
-    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        for at, (one, other) in enumerate(zip(before, after, strict=True)):
-            yield from _between(f"{path}[{at}]", one, other)
-    else:
-        yield path, after
-
-
-def _segment(name: str) -> str:
-    return f".{name}" if _PLAIN_KEY.fullmatch(name) else f"[{json.dumps(name)}]"
-
-
-def _no_mask(path: str, value: Any) -> None:
-    if HIDDEN in json.dumps(value, ensure_ascii=False):
-        raise ValueError(
-            f"{path}: {HIDDEN} would be written instead of what is hidden there. Leave what is masked where it is "
-            "(and lists with it as long as they are), or write what shall stand there"
-        )
 
 
 def _refuse(why: str) -> NoReturn:

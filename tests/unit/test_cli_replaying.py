@@ -16,6 +16,7 @@ import pytest_asyncio
 import typer
 from structlog.testing import capture_logs
 
+from sidecar.api.differing import difference
 from sidecar.cli import edits
 from tests.unit.api_harness import OPERATOR, READER, Sidecar, order, serving
 from tests.unit.test_cli import Outcome, tracecar, within
@@ -234,16 +235,16 @@ async def test_an_editor_changes_what_differs_and_leaves_what_is_masked(sidecar:
 def test_only_differences_are_sent() -> None:
     before = {"a": 1, "b": {"c": [1, {"d": "[redacted]"}], "e f": None}, "g": [1, 2]}
     after = {"a": 1.0, "b": {"c": [1, {"d": "[redacted]"}], "e f": 2}, "g": [1], "h": {}}
-    found = edits.difference(before, after)
+    found = difference(before, after)
     assert found is not None
     assert (found.set, found.remove) == ({"a": 1.0, 'b["e f"]': 2, "g": [1], "h": {}}, [])
-    assert edits.difference(before, before) is None
-    gone = edits.difference(before, {"b": {"c": [1, {}], "e f": None}, "g": [1, 2]})
+    assert difference(before, before) is None
+    gone = difference(before, {"b": {"c": [1, {}], "e f": None}, "g": [1, 2]})
     assert gone is not None
     assert (gone.set, gone.remove) == ({}, ["a", "b.c[1].d"])
     with pytest.raises(ValueError, match=r"b\.c"):
-        edits.difference(before, {**before, "b": {"c": [1, {"d": "[redacted]"}, 3], "e f": None}})
-    whole = edits.difference({"base64": "AA=="}, {"x": 1})
+        difference(before, {**before, "b": {"c": [1, {"d": "[redacted]"}, 3], "e f": None}})
+    whole = difference({"base64": "AA=="}, {"x": 1})
     assert whole is not None
     assert whole.body == {"x": 1}
     assert edits.settings(['a["b=c"].d={"e": "="}', "f=null"]) == {'a["b=c"].d': {"e": "="}, "f": None}
@@ -408,6 +409,16 @@ async def test_an_export_without_what_is_hidden_says_so(sidecar: Sidecar, tmp_pa
     nowhere = await within("dlq", "export", "-o", str(tmp_path / "no" / "x"), **at(sidecar))
     assert nowhere.code == 1
     assert "can be written" in nowhere.err
+
+
+async def test_no_client_writes_the_mask_in_the_place_of_what_it_hides(sidecar: Sidecar) -> None:
+    id = await letter(sidecar)
+    async with sidecar.http() as http:
+        for edit in ({"body": order(9, data={"total": 1, "secret": "[redacted]"})}, {"set": {"data": ["[redacted]"]}}):
+            refused = await http.post("/v1/replays", json={"ids": [id], "again": True, "edit": edit})
+            assert refused.status_code == 400
+            assert "[redacted]" in refused.json()["detail"]
+    assert not replayed(sidecar)
 
 
 async def test_history_is_masked(sidecar: Sidecar) -> None:

@@ -46,7 +46,7 @@ def _replays(acting: Acting, redactor: Redactor) -> Sequence[HTTPRouteHandler]:
     async def start(
         data: JSONBody[models.ReplayRequest], request: AnyRequest
     ) -> Response[models.Replay] | Response[models.Plan]:
-        wish = rendering.wish(data)
+        wish = rendering.wish(data, redactor)
         if data.dry_run:
             return Response(rendering.plan(await acting.plan(wish), redactor), status_code=200)
         return Response(rendering.replay(await acting.replay(wish, who(request)), redactor), status_code=201)
