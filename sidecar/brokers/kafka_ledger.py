@@ -126,7 +126,12 @@ class KafkaLedger:
                 due = [number for number, act in enumerate(acts) if self._stands(act)]
                 if not due:
                     return [self._done(act) for act in acts]
+                self._check_room([acts[number] for number in due])
+                # Whatever ends this early, a cancellation too, leaves a transaction of which we do not know what
+                # becomes: only its success keeps the identity.
+                self._identity = None
                 lies = await self._write(identity, [acts[number] for number in due], published, acts, due)
+                self._identity = identity
             except Fenced:
                 self._identity = None
                 await asyncio.sleep(random.uniform(0.01, 0.05) * min(2**attempt, 20))
@@ -159,6 +164,14 @@ class KafkaLedger:
                     f"transactional id {LEDGER}, and for READ, WRITE, DESCRIBE and CREATE on the topic {LEDGER}"
                 ) from refused
             raise
+
+    def _check_room(self, due: Sequence[Act]) -> None:
+        """Refused while nothing is written, so that the view never lags behind what we wrote."""
+        entries = self._view.entries
+        fresh = {
+            entry.key for act in due for entry in act.entries if entry.after is not None and entry.key not in entries
+        }
+        self._view.check_room(len(fresh))
 
     def _stands(self, act: Act) -> bool:
         """Whether it is to be carried out: everything stands as it expects, and not yet as it wants."""
@@ -226,16 +239,14 @@ class KafkaLedger:
         if BEGIN not in view.entries:
             at = int(time.time() * 1000)
             lost = {BEGIN: json.dumps({"id": uuid.uuid4().hex, "at": at}).encode(), **lost}
-        try:
-            for part in _split(list(lost.items())):
-                records = [_record(key, value) for key, value in part]
-                await write(self._cluster, self._producing, self._identity, placed(records, {LEDGER: 1}))
-                for key, value in part:
-                    view.apply(key.encode("utf-8", "surrogateescape"), value)
-                    view.lost.pop(key, None)
-        except (Fenced, Outage, Refused):
-            self._identity = None
-            raise
+        identity, self._identity = self._identity, None  # only success keeps it, as in `_act`
+        for part in _split(list(lost.items())):
+            records = [_record(key, value) for key, value in part]
+            await write(self._cluster, self._producing, identity, placed(records, {LEDGER: 1}))
+            for key, value in part:
+                view.apply(key.encode("utf-8", "surrogateescape"), value)
+                view.lost.pop(key, None)
+        self._identity = identity
 
 
 def _record(key: str, value: bytes | None) -> Outgoing:

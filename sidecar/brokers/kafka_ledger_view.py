@@ -82,10 +82,14 @@ class View:
             value = self._last  # the entries of one letter are the same bytes under several keys
         self._last = value
         self.entries[name] = value
-        if len(self.entries) > self._most:
+        self.check_room(0)
+
+    def check_room(self, more: int) -> None:
+        """Raises Refused where so many more entries would be too many."""
+        if len(self.entries) + more > self._most:
             raise Refused(
-                f"{LEDGER} has more than {self._most} entries, the bound that dead_letters.ledger_entries sets: raise "
-                "it (about 500 bytes of memory each), then start again"
+                f"{LEDGER} needs more than {self._most} entries, the bound that dead_letters.ledger_entries sets: "
+                "raise it (about 500 bytes of memory each), then start again"
             )
 
     def get(self, key: str) -> bytes | None:
