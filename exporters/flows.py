@@ -17,9 +17,9 @@ from msgspec import Struct
 from exporters.recent import Recent
 from sidecar.correlation.derived import cause_of, trace_id_of
 from sidecar.correlation.duplicates import original_of
-from sidecar.correlation.flows import draw, standing
+from sidecar.correlation.flows import Standing, draw, standing
 from sidecar.correlation.moments import moment
-from sidecar.correlation.parents import Stream, stream_of
+from sidecar.correlation.parents import Stream, facts, inferred, stream_of
 from sidecar.model import Event
 from sidecar.ports import Node
 
@@ -48,12 +48,32 @@ class Seen(Struct):
 class Drawn(Struct):
     """A flow that is quiet: all of it that is known, and those of its events that waited."""
 
-    nodes: list[Node]
-    waited: list[tuple[Seen, Node]]
+    events: list[Event]
+    """By moment."""
+    parents: list[int | None]
+    """Of each, as an index into `events`."""
+    inferred: dict[int, int]
+    """Those of the parents that no event names."""
+    waited: list[tuple[Seen, int]]
+    """With the index of each in `events`."""
     trace_id: int
     """For those of its events that carry none."""
-    first: dict[int, Event]
-    """By the identity of an event: what it is a duplicate of."""
+    same_id: dict[str, list[Event]]
+
+    def trace_of(self, event: Event) -> int:
+        return self.trace_id if event.trace_id is None else event.trace_id
+
+    def first(self, event: Event) -> Event | None:
+        """What an event is a duplicate of."""
+        same = self.same_id.get(event.event_id, ()) if event.event_id is not None else ()
+        return original_of(event, same) if len(same) > 1 else None
+
+    def nodes(self) -> list[Node]:
+        """The flow as an index would give it."""
+        return draw(self.events, self.trace_of, self._standing, {}, ()).nodes
+
+    def _standing(self, event: Event) -> Standing:
+        return standing(event, self.same_id.get(event.event_id, ()) if event.event_id is not None else ())
 
 
 class Flows:
@@ -131,36 +151,29 @@ class Flows:
             if event.event_id is not None:
                 same_id.setdefault(event.event_id, []).append(event)
         self._learn(flow, same_id)
-        trace_id = self._trace_id(flow)
-        drawn = draw(
-            flow,
-            lambda event: trace_id if event.trace_id is None else event.trace_id,
-            lambda event: standing(event, same_id.get(event.event_id, ()) if event.event_id else ()),
-            self._consumed,
-            (),
-        )
-        by_event = {id(node.event): node for node in drawn.nodes}
-        first: dict[int, Event] = {}
-        for same in same_id.values():
-            if len(same) > 1:
-                for event in same:
-                    original = original_of(event, same)
-                    if original is not None:
-                        first[id(event)] = original
-        return Drawn(drawn.nodes, [(member, by_event[id(member.event)]) for member in members], trace_id, first)
+        events = sorted(flow, key=moment) if len(flow) > 1 else list(flow)
+        parents = facts(events)
+        guesses = inferred(events, parents, self._consumed)
+        for number, parent in guesses.items():
+            parents[number] = parent
+        at = {id(event): number for number, event in enumerate(events)}
+        waited = [(member, at[id(member.event)]) for member in members]
+        return Drawn(events, parents, guesses, waited, self._trace_id(events), same_id)
 
-    def _trace_id(self, flow: Sequence[Event]) -> int:
+    def _trace_id(self, events: Sequence[Event]) -> int:
         """Of the flow's events without a trace. What was sent under one trace is not left alone in it."""
-        for event in flow:
-            if event.trace_id is None and (decision := self._recent.decision(event)) is not None:
-                return decision.trace_id
-        carriers = [event for event in flow if event.trace_id is not None]
-        if carriers:
-            return min(carriers, key=moment).trace_id or 0
-        by_id = {
-            event.event_id: event for event in sorted(flow, key=moment, reverse=True) if event.event_id is not None
-        }
-        return trace_id_of(min(flow, key=moment), by_id.get, {})
+        carried: int | None = None
+        for event in events:
+            if event.trace_id is None:
+                decision = self._recent.decision(event)
+                if decision is not None:
+                    return decision.trace_id
+            elif carried is None:
+                carried = event.trace_id
+        if carried is not None:
+            return carried
+        by_id = {event.event_id: event for event in reversed(events) if event.event_id is not None}
+        return trace_id_of(events[0], by_id.get, {})
 
     def _learn(self, flow: Sequence[Event], same_id: dict[str, list[Event]]) -> None:
         """Which streams producers are seen to consume."""
@@ -169,8 +182,7 @@ class Flows:
             if cause is not None and event.producer is not None and cause in same_id:
                 if len(self._consumed) >= MOST_PRODUCERS:
                     self._consumed.clear()
-                streams = self._consumed.setdefault(event.producer, set())
-                streams.update(stream_of(other) for other in same_id[cause])
+                self._consumed.setdefault(event.producer, set()).add(stream_of(same_id[cause][0]))
 
 
 def _weight(seen: Seen) -> int:

@@ -237,66 +237,60 @@ class Tracing:
             made = 0
             for drawn in self._flows.due(self._clock()):
                 self._send_flow(drawn)
-                made += len(drawn.nodes)
+                made += len(drawn.events)
                 if made >= SLICE:
                     made = 0
                     await asyncio.sleep(0)
 
     def _send_flow(self, drawn: Drawn) -> None:
         whole = None if self._tail is None else self._keeps(self._tail, drawn)
-        by_position = {node.event.position: node for node in drawn.nodes}
+        events, parents = drawn.events, drawn.parents
         spans: list[Span] = []
-        for seen, node in drawn.waited:
-            parent_node = None if node.parent is None else by_position[node.parent]
-            kept = self._bound is None or in_sample(node.trace_id, self._bound) if whole is None else whole
-            self._recent.settle(
-                seen.event, Decision(node.trace_id, None if parent_node is None else parent_node.event, kept)
-            )
-            if seen.event.rejection is not None and self._rejected is not None:
-                self._rejected(seen.event, node.trace_id)
+        for seen, number in drawn.waited:
+            event, above = seen.event, parents[number]
+            trace_id = drawn.trace_of(event)
+            cause = None if above is None else events[above]
+            kept = self._bound is None or in_sample(trace_id, self._bound) if whole is None else whole
+            self._recent.settle(event, Decision(trace_id, cause, kept))
+            if event.rejection is not None and self._rejected is not None:
+                self._rejected(event, trace_id)
             if not kept:
                 self.unsampled += 1
                 continue
+            guessed = number in drawn.inferred
             parent = None
-            if parent_node is not None:
-                parent = Parent(
-                    parent_node.event.position, self._trace_of(parent_node.event, node.trace_id), node.parent_inferred
-                )
             # A sender's span that is told is a better parent than a guess.
-            if node.parent_inferred and seen.event.span_id is not None:
-                parent = None
-            shown = seen.event if self._redactor is None else self._redactor.event(seen.event)
-            first = drawn.first.get(id(seen.event))
-            spans.append(self._mapper.span(shown, seen.size, node.trace_id, parent=parent, first=first))
-        self._count_changes(drawn)
+            if cause is not None and not (guessed and event.span_id is not None):
+                parent = Parent(cause.position, self._trace_of(cause, trace_id), guessed)
+            shown = event if self._redactor is None else self._redactor.event(event)
+            spans.append(self._mapper.span(shown, seen.size, trace_id, parent=parent, first=drawn.first(event)))
+        if len(drawn.waited) < len(events):
+            self._count_changes(drawn)
         if spans:
             self._send(spans)
 
     def _keeps(self, tail: Tail, drawn: Drawn) -> bool:
-        decisions = [self._recent.decision(node.event) for node in drawn.nodes]
+        decisions = [self._recent.decision(event) for event in drawn.events]
         # What comes after a flow was kept belongs to what was sent of it.
         if any(decision is not None and decision.kept for decision in decisions):
             return True
         payloads = {id(seen.event): (seen.headers, seen.body) for seen, _ in drawn.waited}
-        kept = tail.keeps(drawn.nodes, payloads)
+        kept = tail.keeps(drawn.nodes(), payloads)
         if kept:
             self.changed += sum(decision is not None for decision in decisions)
         return kept
 
     def _count_changes(self, drawn: Drawn) -> None:
         """What went before with this flow, and would hang elsewhere by now."""
-        waited = {id(seen.event) for seen, _ in drawn.waited}
-        by_position = {node.event.position: node.event for node in drawn.nodes}
-        for node in drawn.nodes:
-            if id(node.event) in waited:
-                continue
-            decision = self._recent.decision(node.event)
+        waited = {number for _, number in drawn.waited}
+        for number, (event, above) in enumerate(zip(drawn.events, drawn.parents, strict=True)):
+            decision = None if number in waited else self._recent.decision(event)
             if decision is None or not decision.kept:
                 continue
-            parent = None if node.parent is None else by_position[node.parent]
-            if decision.trace_id != node.trace_id or decision.parent is not parent:
+            cause = None if above is None else drawn.events[above]
+            if decision.trace_id != drawn.trace_of(event) or decision.parent is not cause:
                 self.changed += 1
-                self._recent.settle(node.event, Decision(decision.trace_id, parent, True))
+                self._recent.settle(event, Decision(decision.trace_id, cause, True))
 
     # --- how it is
 
