@@ -64,6 +64,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
             cluster.client,
             subscription,
             group_id=group,
+            group_instance_id=options.group_instance_id,
             session_timeout_ms=options.session_timeout_ms,
             heartbeat_interval_ms=min(options.heartbeat_interval_ms, options.session_timeout_ms // 3),
             rebalance_timeout_ms=options.rebalance_timeout_ms or options.session_timeout_ms,

@@ -32,6 +32,7 @@ _READING = {
     "session_timeout_ms": int,
     "heartbeat_interval_ms": int,
     "rebalance_timeout_ms": int,
+    "group_instance_id": str,
 }
 _WRITING = {"transaction_timeout_ms": int, "max_batch_size": int, "compression_type": str}
 PASSED: Mapping[str, type] = {**_CONNECTION, **_READING, **_WRITING}
@@ -70,6 +71,9 @@ class Options(Struct, frozen=True):
     session_timeout_ms: int = 10_000
     heartbeat_interval_ms: int = 3_000
     rebalance_timeout_ms: int | None = None
+    group_instance_id: str | None = None
+    """A name that outlives restarts (KIP-345): whoever comes back with it within the session gets its partitions back,
+    and nobody else's move."""
     transaction_timeout_ms: int = 30_000
     max_batch_size: int = 512 << 10
     compression_type: str | None = None

@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,27 +79,30 @@ class Load:
 
 @contextlib.contextmanager
 def fleet(
-    kafka: EmbeddedKafka, topics: list[str], directory: Path, index: dict[str, Any], members: int = MEMBERS
+    kafka: EmbeddedKafka,
+    topics: list[str],
+    directory: Path,
+    index: dict[str, Any],
+    members: int = MEMBERS,
+    client: Callable[[int], dict[str, Any]] = lambda number: {},
 ) -> Iterator[list[Sidecar]]:
     schemas = directory / "schemas"
     schemas.mkdir()
     for topic in topics:
         (schemas / f"{topic}-value.avsc").write_text(json.dumps(SCHEMA))
-    config = {
-        "service": topics[0],
-        "sources": {
-            "kafka": {
-                "bootstrap_servers": kafka.bootstrap_servers,
-                "topics": topics,
-                "start": "earliest",
-                "client": {"session_timeout_ms": 6000, "heartbeat_interval_ms": 500},
-            }
-        },
-        "registry": {"directory": str(schemas)},
-        "index": index,
-    }
+
+    def config(number: int) -> dict[str, Any]:
+        own = {"session_timeout_ms": 6000, "heartbeat_interval_ms": 500, **client(number)}
+        source = {"bootstrap_servers": kafka.bootstrap_servers, "topics": topics, "start": "earliest", "client": own}
+        return {
+            "service": topics[0],
+            "sources": {"kafka": source},
+            "registry": {"directory": str(schemas)},
+            "index": index,
+        }
+
     with contextlib.ExitStack() as stack:
-        found = [Sidecar(directory, config, f"member{number}") for number in range(members)]
+        found = [Sidecar(directory, config(number), f"member{number}") for number in range(members)]
         for one in found:
             one.start()
             stack.callback(one.stop)
@@ -261,3 +264,32 @@ def test_who_listens_at_one_member_hears_of_all(kafka: EmbeddedKafka, tmp_path: 
                 if len(heard) == 4:
                     break
         assert len(heard) == 4
+
+
+def settled_here(member: Sidecar) -> int:
+    return sum(stream["settled_here"] for stream in member.get("/v1/status")["streams"])
+
+
+def test_members_with_names_that_stay_keep_their_partitions_over_restarts(kafka: EmbeddedKafka, tmp_path: Path) -> None:
+    topics = [f"orders-{uuid.uuid4().hex[:8]}", f"stock-{uuid.uuid4().hex[:8]}"]
+    for topic in topics:
+        make_topic(kafka, topic, 2)
+
+    def client(number: int) -> dict[str, Any]:
+        return {"group_instance_id": f"pod-{number}", "session_timeout_ms": 45_000}
+
+    with fleet(kafka, topics, tmp_path, {}, members=2, client=client) as (first, second):
+        first.wait(lambda: [settled_here(member) for member in (first, second)] == [2, 2], "equal shares")
+        with Load(kafka, topics) as load:
+            second.stop()
+            # Without a name, its leaving would have given all partitions to the other at once.
+            first.wait(lambda: len(load.flows) > 20, "some load")
+            assert settled_here(first) == 2
+            second.start()
+            second.wait_ready()
+            second.wait(lambda: settled_here(second) == 2, "its partitions")
+            assert settled_here(first) == 2
+        for member in (first, second):
+            member.wait(lambda member=member: lag(member) == 0, "everything to be settled")
+    letters = [header(letter, "tracecar.event-id") for letter in dead_letters(kafka, topics, 2)]
+    assert Counter(letters) == Counter(load.broken)
