@@ -60,7 +60,7 @@ async def plan(
     passes, fails, unsendable = await _checked(items, verdicts)
     for why, count in unsendable.items():
         skipped[why] = skipped.get(why, 0) + count
-    warnings = [*selection.notes, *_missing(selection), *await _warnings(source, free, wish, index, names)]
+    warnings = [*selection.notes, *not_there(selection), *await _warnings(source, free, wish, index, names)]
     if follower.note is not None:
         warnings.append(f"consumer groups: {follower.note}")
     targets = await _targets(source, free, wish)
@@ -175,7 +175,8 @@ async def _checked(items: Sequence[Item], verdicts: Verdicts) -> tuple[int, list
     return passes, sorted(kinds.values(), key=lambda one: -one.count), unsendable
 
 
-def _missing(selection: Selection) -> list[str]:
+def not_there(selection: Selection) -> list[str]:
+    """A sentence about ids that no stream holds; nothing where all are there."""
     if not selection.missing:
         return []
     some = ", ".join(selection.missing[:3]) + (" …" if len(selection.missing) > 3 else "")
