@@ -25,6 +25,8 @@ from tests.bench.size import _free_port, _is_ready
 
 RATE = 2_000
 SECONDS = 15
+GATED, GATED_RATE = 2_000, 400
+"""Events through a gate, and how many a second."""
 SAMPLE_EVERY = 40
 """One event in so many is looked for in the API."""
 
@@ -105,6 +107,43 @@ async def looked_up(address: str, stream: str) -> list[float]:
             await asyncio.sleep(0.01)
 
 
+async def gated(address: str) -> float:
+    """Milliseconds that a gate adds: from a reader of the raw stream having an event until a reader of what is behind
+    it has it, at `read_committed`; the median."""
+    from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+    stream = "bench.gated"
+    given = {"system": "kafka", "address": address, "stream": stream, "group": "gated", "gate": True}
+    loading.load("kafka", address, stream, 100, partitions=2)
+    loading.load("kafka", address, f"{stream}.gated", 0, partitions=2)
+    producer = AIOKafkaProducer(bootstrap_servers=address, linger_ms=0)
+    consumer = AIOKafkaConsumer(
+        stream, f"{stream}.gated", bootstrap_servers=address, isolation_level="read_committed", fetch_max_wait_ms=10
+    )
+    seen: dict[str, dict[bytes, float]] = {stream: {}, f"{stream}.gated": {}}
+    await producer.start()
+    await consumer.start()
+    async with sidecar(given, "latest"):
+        await asyncio.sleep(2)
+        await consumer.seek_to_end()
+        events = bench_events(GATED, seed=3, schema_id=schema_id(json.dumps(SCHEMA)))
+
+        async def produce() -> None:
+            for key, value, headers in events:
+                await producer.send(stream, value=value, key=key, headers=headers)
+                await asyncio.sleep(1 / GATED_RATE)
+
+        producing = asyncio.ensure_future(produce())
+        while any(len(found) < GATED for found in seen.values()):
+            record = await asyncio.wait_for(consumer.getone(), 60)
+            seen[record.topic].setdefault(record.value, time.perf_counter())
+        await producing
+    await consumer.stop()
+    await producer.stop()
+    direct, through = seen.values()
+    return statistics.median((through[value] - direct[value]) * 1000 for value in direct)
+
+
 def p99(values: Sequence[float]) -> float:
     return statistics.quantiles(values, n=100)[98]
 
@@ -114,11 +153,13 @@ async def measure(given: dict[str, Any]) -> list[dict[str, Any]]:
     loading.load("kafka", given["address"], stream, given["events"], partitions=4)
     draining = await looked_up(given["address"], stream)
     seen = await visible(given["address"])
+    added = await gated(given["address"])
     median = statistics.median(seen)
     return [
         {"what": f"append to visible at {RATE:,}/s, median", "value": median, "unit": "ms", "bound": 15},
         {"what": f"append to visible at {RATE:,}/s, p99", "value": p99(seen), "unit": "ms", "bound": 60},
         {"what": "API look-up while draining, p99", "value": p99(draining), "unit": "ms", "bound": 60},
+        {"what": f"added by a gate at {GATED_RATE:,}/s, median", "value": added, "unit": "ms"},
     ]
 
 
