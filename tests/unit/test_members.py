@@ -1,0 +1,188 @@
+"""What the members of a group tell one another, and what passes at one and is heard at another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from sidecar import relaying
+from sidecar.counters import Counters
+from sidecar.errors import Outage
+from sidecar.live import Live
+from sidecar.members import Members
+from sidecar.model import Decoded, Event, Partition, Position, Record
+from sidecar.ports import PartitionStatus
+from sidecar.relaying import Relaying
+from sidecar.times import rfc3339
+
+NOW = 1_790_000_000_000_000
+"""Microseconds."""
+
+
+class Heard:
+    def __init__(self, member: str, age_ms: int, says: bytes) -> None:
+        self.member, self.age_ms, self.says = member, age_ms, says
+
+
+class Shared:
+    """An index of which only its members are of interest."""
+
+    def __init__(self, member: str) -> None:
+        self.member = member
+        self.beats: list[Heard] = []
+        self.waiting, self.not_indexed = 7, 3
+        self.trouble: str | None = None
+
+    def tell(self, says) -> None:
+        self.says = says
+
+
+def member(name: str, *partitions: int, group: str = "g", listening: bool = False) -> tuple[Shared, Members]:
+    async def ours() -> Sequence[tuple[str, PartitionStatus]]:
+        return [(group, PartitionStatus(Partition("kafka", "orders", one), 0, 9, 4)) for one in partitions]
+
+    index = Shared(name)
+    members = Members(
+        index,
+        Counters(),
+        ours,
+        service="shop",
+        groups=[group],
+        listening=lambda: listening,
+        clock=lambda: NOW,
+    )
+    return index, members
+
+
+async def test_each_lists_all_of_its_group():
+    first, members = member("a", 0, 2)
+    second, _ = member("b", 1)
+    stranger, _ = member("c", 5, group="other")
+    first.beats = [
+        Heard("a", 0, await first.says()),
+        Heard("b", 30_000, await second.says()),
+        Heard("c", 0, await stranger.says()),
+        Heard("d", 0, b"\xff of another version"),
+    ]
+    here, other = members.rows()
+    assert (here.member, here.here, here.alive, here.lag, here.waiting, here.not_indexed) == ("a", True, True, 8, 7, 3)
+    assert [(share.stream, share.partitions) for share in here.streams] == [("orders", [0, 2])]
+    assert (other.member, other.here, other.alive) == ("b", False, False)
+    assert other.last_heartbeat == rfc3339(NOW - 30_000_000)
+    (sentence,) = members.trouble()
+    assert "member b" in sentence
+    first.trouble = "it is stopped"
+    assert "7 wait" in members.trouble()[0]
+
+
+async def test_it_is_known_whether_others_listen():
+    first, members = member("a", listening=True)
+    second, _ = member("b", listening=True)
+    assert not members.others_listen()
+    first.beats = [Heard("a", 0, await first.says())]
+    assert not members.others_listen()
+    first.beats = [Heard("a", 0, await first.says()), Heard("b", 0, await second.says())]
+    assert members.others_listen()
+    first.beats = [Heard("b", 60_000, await second.says())]
+    assert not members.others_listen()
+
+
+class Wire:
+    """A relay in memory, between two."""
+
+    def __init__(self) -> None:
+        self.parcels: list[bytes] = []
+        self.arrived = asyncio.Event()
+        self.broken = False
+
+    async def send(self, parcel: bytes) -> None:
+        if self.broken:
+            raise Outage("away")
+        self.parcels.append(parcel)
+        self.arrived.set()
+
+    def begin(self) -> None:
+        pass
+
+    async def receive(self) -> list[bytes]:
+        await self.arrived.wait()
+        self.arrived.clear()
+        found, self.parcels = self.parcels, []
+        return found
+
+
+def decoded(number: int) -> Decoded:
+    position = Position("redis", "orders\udcff", 0, 5 << 64 | number)
+    record = Record(position, b"k", b"\x00\xff", (("a", None), ("a", b"1"), ("\udcfe", b"")), -1, 2)
+    return Decoded(record, Event(position, "k", -1, 0))
+
+
+def relaying_on(wire: Wire, live: Live, *, others_listen: bool) -> Relaying:
+    async def judged(records: Sequence[Record]) -> list[Decoded]:
+        return [Decoded(record, Event(record.position, None, record.timestamp, 0)) for record in records]
+
+    return Relaying(wire, live, lambda: others_listen, judged, live.publish)
+
+
+async def test_what_passes_at_one_is_heard_at_another_as_it_was():
+    wire, here, there = Wire(), Live(), Live()
+    sender, receiver = relaying_on(wire, here, others_listen=True), relaying_on(wire, there, others_listen=False)
+    sender.start()
+    receiver.start()
+    with there.subscribe() as listener:
+        sender.offer([decoded(number) for number in range(500)])
+        heard: list[Record] = []
+        while len(heard) < 500:
+            heard += [one.record for one in await listener.next(30) or ()]
+        assert heard == [decoded(number).record for number in range(500)]
+    await sender.close()
+    await receiver.close()
+
+
+async def test_nothing_is_handed_on_where_nobody_listens():
+    wire, live = Wire(), Live()
+    sender = relaying_on(wire, live, others_listen=False)
+    sender.offer([decoded(1)])
+    assert sender._records == []
+
+
+@pytest.mark.parametrize("limit", ["MOST_A_SECOND", "MOST_BYTES_A_SECOND"])
+async def test_what_is_too_much_is_counted(limit, monkeypatch):
+    monkeypatch.setattr(relaying, limit, 10)
+    monkeypatch.setattr(relaying.time, "monotonic", lambda: 5.0)
+    wire, there = Wire(), Live()
+    sender, receiver = relaying_on(wire, Live(), others_listen=True), relaying_on(wire, there, others_listen=False)
+    sender.offer([decoded(number) for number in range(30)])
+    monkeypatch.undo()
+    sender.start()
+    receiver.start()
+    with there.subscribe() as listener:
+        heard, missed = 0, 0
+        while heard + missed < 30:
+            heard += len(await listener.next(1) or ())
+            missed += listener.missed()
+        assert missed >= 20
+    await sender.close()
+    await receiver.close()
+
+
+async def test_parcels_of_other_versions_and_outages_harm_nobody():
+    wire, there = Wire(), Live()
+    sender, receiver = relaying_on(wire, Live(), others_listen=True), relaying_on(wire, there, others_listen=False)
+    wire.parcels = [b"\xc1", b"\x92\x91\x01\x00"]
+    wire.arrived.set()
+    wire.broken = True
+    sender.offer([decoded(1)])
+    sender.start()
+    with there.subscribe() as listener:
+        receiver.start()
+        while wire.parcels or sender._records:
+            await asyncio.sleep(0.01)
+        wire.broken = False
+        sender.offer([decoded(2)])
+        (one,) = await listener.next(30) or ()
+        assert one.record == decoded(2).record
+    await sender.close()
+    await receiver.close()
