@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Annotated
 
 import typer
 
 from sidecar.cli.connection import URL, Token, Url, connect
-from sidecar.cli.running import FAILED, say
+from sidecar.cli.running import FAILED, NO_SIDECAR, say
 
 TraceUrl = Annotated[
     str | None,
@@ -33,13 +34,39 @@ def tui(
     ask_token: Annotated[
         bool, typer.Option("--ask-token", help="Use no token of this machine: whoever looks must type it.")
     ] = False,
+    kube: Annotated[
+        str | None,
+        typer.Option("--kube", help="Of a workload in Kubernetes, such as deploy/shop: found and reached by kubectl."),
+    ] = None,
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", help="With --kube: its namespace; else the context's.")
+    ] = None,
 ) -> None:
     """Look at what happens: events, flows, dead letters, the map, schemas, status."""
+    with contextlib.ExitStack() as held:
+        if kube is not None:
+            url, token = _reached(held, kube, namespace, token)
+        sys.exit(_show(url, token, trace_url, web=web, port=port, ask_token=ask_token))
+
+
+def _reached(held: contextlib.ExitStack, kube: str, namespace: str | None, token: str | None) -> tuple[str, str]:
+    """The address and the token, for as long as `held` is."""
+    from sidecar.cli.kube import reached
+    from sidecar.errors import Refused
+
+    try:
+        return held.enter_context(reached(kube, namespace, token))
+    except Refused as error:
+        say(str(error))
+        sys.exit(NO_SIDECAR)
+
+
+def _show(url: str, token: str | None, trace_url: str | None, *, web: bool, port: int, ask_token: bool) -> int:
     if web:
-        sys.exit(_serve(url, trace_url, port))
+        return _serve(url, trace_url, port)
     if not sys.stdout.isatty() and "TEXTUAL_DRIVER" not in _environment():
         say("the dashboard needs a terminal; tracecar events, flow and status print, --web serves a browser")
-        sys.exit(FAILED)
+        return FAILED
     from sidecar.api.client import Client
     from tui.app import Dashboard
 
@@ -50,7 +77,7 @@ def tui(
 
     dashboard = Dashboard(client, ask_token=ask_token, trace_url=trace_url)
     dashboard.run()
-    sys.exit(dashboard.return_code or 0)
+    return dashboard.return_code or 0
 
 
 def _environment() -> dict[str, str]:
