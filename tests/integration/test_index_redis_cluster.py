@@ -1,0 +1,74 @@
+"""The shared index on a Valkey Cluster of six: three masters with a replica each, one of which takes over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+
+from sidecar.demo.embedded_valkey import EmbeddedValkey
+from sidecar.index import redis_writing
+from tests.integration.test_index_redis_trouble import all_of, at, some, until
+from tests.servers.valkey_topologies import _free_ports, wait_for
+
+pytestmark = pytest.mark.valkey
+
+
+@contextlib.contextmanager
+def cluster_of_six() -> Iterator[list[EmbeddedValkey]]:
+    """Three masters, then their replicas, in step with them."""
+    with contextlib.ExitStack() as stack:
+        nodes = [
+            stack.enter_context(
+                EmbeddedValkey(
+                    cluster_enabled="yes", cluster_node_timeout=1500, cluster_port=bus_port, repl_diskless_sync_delay=0
+                )
+            )
+            for bus_port in _free_ports(6)
+        ]
+        clients = [stack.enter_context(Redis(port=node.port)) for node in nodes]
+        for number, client in enumerate(clients):
+            if number < 3:
+                client.execute_command("CLUSTER", "ADDSLOTSRANGE", number * 16_384 // 3, (number + 1) * 16_384 // 3 - 1)
+            client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        for node in nodes[1:]:
+            clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, node._options["cluster-port"])
+        wait_for(lambda: all(b"cluster_known_nodes:6" in info(client) for client in clients))
+        ids = [client.execute_command("CLUSTER", "MYID") for client in clients[:3]]
+        for id, client in zip(ids, clients[3:], strict=True):
+            wait_for(lambda client=client, id=id: client.execute_command("CLUSTER", "REPLICATE", id))
+        wait_for(lambda: all(b"cluster_state:ok" in info(client) for client in clients))
+        wait_for(lambda: all(client.info("replication").get("master_link_status") == "up" for client in clients[3:]))
+        yield nodes
+
+
+def info(client: Redis) -> bytes:
+    return bytes(client.execute_command("CLUSTER", "INFO"))
+
+
+async def test_the_index_goes_on_where_a_replica_takes_over(monkeypatch):
+    monkeypatch.setattr(redis_writing, "SECONDS", 2.0)
+    with cluster_of_six() as nodes:
+        index = at("redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes[:3]))
+        again: list[str] = []
+        index.writer.on_emptied = lambda: again.append("again")
+        try:
+            index.add(some(0, 500))
+            await index.written()
+            await all_of(index, some(0, 500))
+            nodes[1].kill()
+            for start in range(500, 1_000, 50):
+                index.add(some(start, 50))
+                await asyncio.sleep(0)
+            await until(lambda: index.trouble is not None)
+            await until(lambda: index.trouble is None)
+            assert again
+            index.add(some(0, 500))
+            await all_of(index, some(0, 1_000))
+            await index.beating.beat()
+            assert index.coverage().events == 1_000
+        finally:
+            await index.close()
