@@ -54,7 +54,11 @@ async def test_each_order_is_one_connected_trace_and_every_panel_has_data(otlp: 
     found = json.loads(out)
 
     spans = otlp.spans
-    assert len(spans) == len({(span.trace_id, span.span_id) for span in spans}) == found["events"]
+    positions = Counter(attributes(span.attributes)["tracecar.position"] for span in spans)
+    assert [position for position, times in positions.items() if times > 1] == []
+    assert (
+        len({(span.trace_id, span.span_id) for span in spans}) == len(positions) == found["events"] + found["replayed"]
+    )
     traces: dict[bytes, list[object]] = {}
     for span in spans:
         traces.setdefault(span.trace_id, []).append(span)
@@ -67,6 +71,14 @@ async def test_each_order_is_one_connected_trace_and_every_panel_has_data(otlp: 
     assert services == {
         "orders", "payments", "stock", "scans", "shipping", "invoices", "notifications", "loyalty",
     }  # fmt: skip
+    # What failed, was mended and sent again is in its order's trace too, and leads to its first life.
+    again = [span for span in spans if any(note.name == "tracecar.replay" for note in span.events)]
+    assert len(again) == found["replayed"] > 0
+    by_id = {span.span_id: span for span in spans}
+    for span in again:
+        (first,) = [link.span_id for link in span.links if attributes(link.attributes)["tracecar.link"] == "replay_of"]
+        assert by_id[first].status.code == 2
+        assert by_id[first].trace_id == span.trace_id
     errors = Counter(attributes(span.attributes)["error.type"] for span in spans if span.status.code == 2)
     assert errors == found["codes"]
     assert len(otlp.log_records) == found["rejected"]
