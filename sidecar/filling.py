@@ -76,12 +76,17 @@ class Filler:
         self._index.covering(lease.partition, since)
         self._start(lease.partition, self._fill(broker, lease, since))
 
-    def afresh(self) -> None:
-        """The index may have lost what it held: read the window of every partition of ours again."""
-        now = time.time_ns() // 1_000_000
-        since = now - int(self._lookback * 1000)
+    def afresh(self, since_ms: int | None) -> None:
+        """The index may have lost what was appended from this time on (None: all that it held): read it again, of every
+        partition of ours, as far as the window goes back."""
+        since = time.time_ns() // 1_000_000 - int(self._lookback * 1000)
         for partition, (broker, lease) in self._leases.items():
             if lease.lost or self._lookback <= 0:
+                continue
+            if since_ms is not None:
+                task = asyncio.ensure_future(self._fill(broker, lease, max(since, since_ms), again=True))
+                self._gaps.add(task)
+                task.add_done_callback(self._patched)
                 continue
             old = self._tasks.pop(partition, None)
             if old is not None:
@@ -96,7 +101,12 @@ class Filler:
         if broker is not None:
             task = asyncio.ensure_future(self._read_gap(broker, partition, low, high))
             self._gaps.add(task)
-            task.add_done_callback(self._gaps.discard)
+            task.add_done_callback(self._patched)
+
+    def _patched(self, task: asyncio.Task[None]) -> None:
+        self._gaps.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("what the index lost could not be read again", reason=str(error))
 
     def _start(self, partition: Partition, filling: Coroutine[None, None, None]) -> None:
         task = asyncio.ensure_future(filling)

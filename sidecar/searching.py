@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Collection, Sequence
 from typing import Protocol
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 from sidecar.api import models
 from sidecar.api.rendering import Rendering
 from sidecar.correlation.derived import trace_id_of
-from sidecar.errors import QueryError
+from sidecar.errors import Outage, QueryError
 from sidecar.model import Decoded, Event, Position
 from sidecar.payloads import Payload, Payloads
 from sidecar.ports import Index, Node, Page
@@ -47,6 +48,9 @@ class Searchable(Index, Protocol):
     ) -> Page:
         """Held events by append time, then position, newest first. A cursor is `cursor_after` of the last event seen.
         Raises ValueError where it is none."""
+
+    async def all_at(self, positions: Sequence[Position]) -> list[Node | None]:
+        """What `at` says of some positions."""
 
 
 class Matching(Struct):
@@ -146,8 +150,11 @@ class Search:
         """Those of the events just read that match, as they stand in the index, or alone where it does not hold
         them."""
         events: list[models.Event] = []
-        for one in decoded:
-            node = await self._index.at(one.event.position) or alone(one.event)
+        held: Sequence[Node | None] = [None] * len(decoded)
+        with contextlib.suppress(Outage):  # what passes can be shown without an index
+            held = await self._index.all_at([one.event.position for one in decoded])
+        for one, found in zip(decoded, held, strict=True):
+            node = found or alone(one.event)
             if self._fits(query, node, one):
                 events.append(self._rendering.event(node, Payload(one) if full else None))
         await asyncio.sleep(0)

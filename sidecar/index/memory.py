@@ -75,6 +75,10 @@ class MemoryIndex:
         event = reading.at(position)
         return None if event is None else await reading.node(event)
 
+    async def all_at(self, positions: Sequence[Position]) -> list[Node | None]:
+        """The events at some positions."""
+        return [await self.at(position) for position in positions]
+
     async def lookup(self, id: str) -> list[Node]:
         """Without their places in their flows."""
         reading = self._reading()

@@ -142,10 +142,10 @@ class RedisIndex:
         """What `tracecar check` says of it. Changes nothing, and never raises for what it is there to find."""
         return await inspect(self.shards)
 
-    def losing(self, emptied: Callable[[], None], missed: Callable[[Partition, int, int], None]) -> None:
-        """Who is to be told when the server may have lost what it held, and of partitions and offsets, from the first
-        to the last, that found no room."""
-        self.writer.on_emptied = emptied
+    def losing(self, lost: Callable[[int | None], None], missed: Callable[[Partition, int, int], None]) -> None:
+        """Who is to be told from which append time on (milliseconds; None: all) the server may have lost what it held;
+        and of partitions and offsets, from the first to the last, that found no room."""
+        self.writer.on_lost = lost
         self.writer.on_missed = lambda one: missed(one.partition, one.low, one.high)
 
     # --- what it covers
@@ -183,6 +183,15 @@ class RedisIndex:
             return None
         await reading.know([event])
         return reading.node(event)
+
+    async def all_at(self, positions: Sequence[Position]) -> list[Node | None]:
+        """The events at some positions, looked up together."""
+        reading = await self._reading()
+        places = [self._place(position) for position in positions]
+        await reading.events(place for place in places if place is not None)
+        events = [None if place is None else reading.event(place) for place in places]
+        await reading.know([event for event in events if event is not None])
+        return [None if event is None else reading.node(event) for event in events]
 
     async def lookup(self, id: str) -> list[Node]:
         """Without their places in their flows."""
@@ -264,14 +273,20 @@ class RedisIndex:
         return Reading(self.shards, self._join, self._max_flow, self._logs)
 
     async def _at(self, reading: Reading, position: Position) -> Event | None:
-        log = self.writer.packer.log(position.system, position.stream, position.partition)
-        self._logs.setdefault(log.name, log)
-        try:
-            place = log.name + offset_bytes(position.offset, redis=position.system == "redis")
-        except OverflowError:
+        place = self._place(position)
+        if place is None:
             return None
         await reading.events([place])
         return reading.event(place)
+
+    def _place(self, position: Position) -> bytes | None:
+        """Where an event would lie; None for offsets that there cannot be."""
+        log = self.writer.packer.log(position.system, position.stream, position.partition)
+        self._logs.setdefault(log.name, log)
+        try:
+            return log.name + offset_bytes(position.offset, redis=position.system == "redis")
+        except OverflowError:
+            return None
 
     async def _matches(self, reading: Reading, kind: str, id: str) -> list[Event]:
         """The events that have `id` as this kind of id."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -27,6 +28,8 @@ AT_ONCE = 4
 SECONDS = 5.0
 """How long the server may take for them."""
 LONGEST_WAIT = 2.0
+UNSAFE_SECONDS = 60.0
+"""What a server confirmed so shortly before it went away may be lost: not yet on its disk, or at its replica."""
 _DRAIN_SECONDS = 5.0
 
 
@@ -62,8 +65,9 @@ class Writer:
         """Why the server does not take what waits."""
         self.on_missed: Callable[[Missed], None] = lambda missed: None
         """Told what to read again, once the server is back."""
-        self.on_emptied: Callable[[], None] = lambda: None
-        """Told that the server may have lost what it held."""
+        self.on_lost: Callable[[int | None], None] = lambda since: None
+        """Told from which append time on (milliseconds) the server may have lost what it held; None: all of it."""
+        self._away_since = 0.0
 
     @property
     def events(self) -> int:
@@ -148,6 +152,7 @@ class Writer:
             except (Outage, Refused) as error:
                 if self.away is None:
                     log.warning("the shared index does not take events", reason=str(error), waiting=self.waiting)
+                    self._away_since = time.time()
                 self.away = str(error)
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, LONGEST_WAIT)
@@ -172,14 +177,14 @@ class Writer:
                 self._counts[shard] = count
         if emptied:
             log.warning("the shared index was emptied; its window is read again")
-            self.on_emptied()
+            self.on_lost(None)
 
     def _went_well(self) -> None:
         if self.away is not None:
             log.info("the shared index takes events again", waiting=self.waiting)
             self.away = None
-            # A server that went down may have lost what it had confirmed last.
-            self.on_emptied()
+            # A server that went down, or was replaced, may have lost what it had confirmed last.
+            self.on_lost(int((self._away_since - UNSAFE_SECONDS) * 1000))
         if self._missed and self.waiting < MOST_QUEUED // 2:
             missed, self._missed = self._missed, {}
             for one in missed.values():

@@ -54,7 +54,7 @@ async def test_the_index_goes_on_where_a_replica_takes_over(monkeypatch):
     with cluster_of_six() as nodes:
         index = at("redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes[:3]))
         again: list[str] = []
-        index.writer.on_emptied = lambda: again.append("again")
+        index.writer.on_lost = lambda since: again.append("again")
         try:
             index.add(some(0, 500))
             await index.written()
