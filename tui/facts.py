@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -273,6 +273,8 @@ def _with_missing(lines: list[Fact], marked: list[str]) -> list[Fact]:
     """Where the error's path is not in the body: a line below the deepest part of it that is."""
     for length in range(len(marked) - 1, -1, -1):
         parent = "body:" + "\x00".join(marked[:length])
+        if any(line.key == parent and line.fold == "closed" for line in lines):
+            return [replace(line, marked=line.key == parent) for line in lines]  # it lies in there
         at = -1 if length == 0 else next((n for n, line in enumerate(lines) if line.key == parent), None)
         if at is not None:
             rest = ".".join(marked[length:])

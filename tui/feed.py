@@ -35,8 +35,6 @@ class Feed:
         """How many matched since the query was asked."""
         self.dropped = 0
         """How many we were too slow for."""
-        self.skipped = 0
-        """How many were not asked for, because more came than anyone can read."""
         self.changed = False
         self._positions: set[str] = set()
 
@@ -44,7 +42,7 @@ class Feed:
         self._seen.clear()
         self._positions.clear()
         self._ticks.clear()
-        self._frozen, self.arrived, self.dropped, self.skipped, self.changed = None, 0, 0, 0, True
+        self._frozen, self.arrived, self.dropped, self.changed = None, 0, 0, True
 
     def fill(self, events: Iterable[models.Event]) -> None:
         """Events that were there before, oldest first; those that are here already are left out."""
@@ -88,7 +86,7 @@ class Feed:
     def tick(self) -> float:
         """Events a second, over the last seconds."""
         now = self._now()
-        self._ticks.append((now, self.arrived + self.skipped))
+        self._ticks.append((now, self.arrived))
         while len(self._ticks) > 2 and now - self._ticks[0][0] > RATE_SECONDS:
             self._ticks.popleft()
         (begun, before), (end, after) = self._ticks[0], self._ticks[-1]

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
+
+
+def now() -> int:
+    """Microseconds since 1970."""
+    return int(time.time() * 1e6)
 
 
 def micros(written: str | None) -> int | None:

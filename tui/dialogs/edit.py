@@ -19,6 +19,7 @@ from tui.dialogs.replay import _change
 from tui.facts import as_text
 from tui.looks import palette
 from tui.safe import clean
+from tui.working import begin
 
 QUIET_SECONDS = 0.35
 """After the last key, before it is checked."""
@@ -53,7 +54,7 @@ class EditDialog(ModalScreen[EditRequest | None]):
                 Text(f"✗ {clean(letter.code, 60)}  {clean(why + letter.message, 400)}", palette(self.app.theme).bad)
             )
             area = TextArea.code_editor(
-                self._text[:LARGEST], language=None, theme="css", tab_behavior="indent", id="body"
+                self._text[:LARGEST], language=None, theme="css", tab_behavior="focus", id="body"
             )
             area.read_only = len(self._text) > LARGEST
             yield area
@@ -97,7 +98,7 @@ class EditDialog(ModalScreen[EditRequest | None]):
             self._judged("wrong", Text(f"✗ this is no JSON yet: {clean(error, 200)}", colours.warn))
             return
         self._judged("checking", Text("… checking", colours.dim))
-        self.run_worker(self._ask(body), exclusive=True, group="check")
+        begin(self, self._ask, body, exclusive=True, group="check")
 
     async def _ask(self, body: object) -> None:
         colours = palette(self.app.theme)

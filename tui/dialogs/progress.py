@@ -16,6 +16,7 @@ from sidecar.api.replay_models import Replay
 from tui.looks import mark, palette, tone
 from tui.safe import clean
 from tui.times import clock, count
+from tui.working import begin
 
 PERIOD = 0.3
 ENDED = ("done", "cancelled", "failed")
@@ -57,7 +58,7 @@ class ProgressDialog(ModalScreen[str | None]):
     def _tick(self) -> None:
         if not self._busy:
             self._busy = True
-            self.run_worker(self._look(), group="progress")
+            begin(self, self._look, group="progress")
 
     async def _look(self) -> None:
         try:
@@ -152,11 +153,11 @@ class ProgressDialog(ModalScreen[str | None]):
 
     def action_pause(self) -> None:
         if self.job is not None and self.job.state in ("running", "paused"):
-            self.run_worker(self._act("resume" if self.job.state == "paused" else "pause"), group="act")
+            begin(self, self._act, "resume" if self.job.state == "paused" else "pause", group="act")
 
     def action_cancel(self) -> None:
         if self.job is not None and self.job.state in ("running", "paused"):
-            self.run_worker(self._act("cancel"), group="act")
+            begin(self, self._act, "cancel", group="act")
 
     async def _act(self, what: str) -> None:
         acts = {

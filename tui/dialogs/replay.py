@@ -16,6 +16,7 @@ from sidecar.api.replay_models import Plan, ReplayRequest
 from tui.looks import palette
 from tui.safe import clean
 from tui.times import count
+from tui.working import begin
 
 SHOWN = 6
 
@@ -55,7 +56,7 @@ class ReplayDialog(ModalScreen[ReplayRequest | None]):
         self.plan = None
         self.query_one("#begin", Button).disabled = True
         self._show_options()
-        self.run_worker(self._plan(), exclusive=True, group="plan")
+        begin(self, self._plan, exclusive=True, group="plan")
 
     async def _plan(self) -> None:
         try:

@@ -17,6 +17,7 @@ from tui.safe import clean
 from tui.times import clock, count
 from tui.widgets.columns import cut
 from tui.widgets.rows import Rows
+from tui.working import begin
 
 
 def _draw(job: Replay, width: int, colours: Palette) -> Text:
@@ -50,7 +51,7 @@ class ReplaysDialog(ModalScreen[str | None]):
         self._tick()
 
     def _tick(self) -> None:
-        self.run_worker(self._look(), group="jobs", exclusive=True)
+        begin(self, self._look, group="jobs", exclusive=True)
 
     async def _look(self) -> None:
         try:

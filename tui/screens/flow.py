@@ -22,6 +22,7 @@ from tui.waterfall import Line, Waterfall, bar, ticks, waterfall
 from tui.widgets.columns import cut, sized
 from tui.widgets.fact_list import FactList
 from tui.widgets.rows import Rows
+from tui.working import begin
 
 _GAP = 9
 _CACHED = 64
@@ -258,7 +259,7 @@ class FlowPage(Page):
             self.facts.fill(event.position, lambda folds, width: event_facts(event, folds, width))
         else:
             self._fill(event, full)
-        self.run_worker(self._fetch(event), group="event", exclusive=True)
+        begin(self, self._fetch, event, group="event", exclusive=True)
 
     async def _fetch(self, event: models.FlowEvent) -> None:
         """The payload, and who has read it by now."""
@@ -292,7 +293,7 @@ class FlowPage(Page):
     def _led(self, event: FactList.Led) -> None:
         kind, _, id = event.to.partition(":")
         if kind == "aggregate":
-            self.run_worker(self._step(0), group="step", exclusive=True)
+            begin(self, self._step, 0, group="step", exclusive=True)
         elif kind == "schema":
             self.dashboard.open_schema(id)
         elif kind == "flow":
@@ -331,7 +332,7 @@ class FlowPage(Page):
         self.lines.select(self._fall.lines[after].key)
 
     def action_aggregate(self, by: int) -> None:
-        self.run_worker(self._step(by), group="step", exclusive=True)
+        begin(self, self._step, by, group="step", exclusive=True)
 
     async def _step(self, by: int) -> None:
         """Go to the aggregate's previous or next event, in whichever flow it is."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from textual.widget import Widget
 
 from sidecar.api import models
 from sidecar.api.client import ClientError, NotFound
-from tui import waterfall
+from tui import times, waterfall
 from tui.looks import Palette, hue, mark, short, tone
 from tui.safe import clean
 from tui.screens.page import Page
@@ -71,7 +70,7 @@ def draw(shown: Shown, width: int, colours: Palette) -> Text:
         "duration": Text(span(flow.duration_ms), colours.warn if slow else colours.text),
         "events": Text(str(flow.event_count), colours.text),
         "shape": _shape(shown.whole, colours),
-        "status": Text(flow.status, style),
+        "status": Text(clean(flow.status, 20), style),
         "streams": streams,
     }
     return line(COLUMNS, cells, widths)
@@ -214,7 +213,7 @@ class Flows(Page):
         if self._hold:
             text.append("   ‖ held still", f"bold {colours.warn}")
         if self._coverage is not None and self._coverage.since:
-            text.append(f"   of the last {age(self._coverage.since, int(time.time() * 1e6))}", colours.dim)
+            text.append(f"   of the last {age(self._coverage.since, times.now())}", colours.dim)
         text.append_text(self.asked_text())
         return text
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from textual.widgets import ContentSwitcher
 from sidecar.api import models
 from sidecar.api.client import ClientError, NotFound
 from sidecar.api.replay_models import EditRequest, ReplayRequest
+from tui import times
 from tui.dialogs.discard import DiscardDialog
 from tui.dialogs.edit import EditDialog
 from tui.dialogs.progress import ProgressDialog
@@ -31,6 +31,7 @@ from tui.times import age, clock, count
 from tui.widgets.columns import Column, cut, fit, line, titles
 from tui.widgets.fact_list import FactList
 from tui.widgets.rows import Rows
+from tui.working import begin
 
 LETTERS = 500
 """Letters of a list."""
@@ -73,7 +74,7 @@ def draw_cause(cause: models.Cause, width: int, colours: Palette) -> Text:
         "open": Text(count(waiting), f"bold {style}" if waiting else style),
         "code": Text(clean(cause.code, 60), style),
         "stream": Text(clean(cause.stream, 60), hue(cause.stream, colours.hues)),
-        "last": Text(age(cause.last_seen, _now()), colours.dim),
+        "last": Text(age(cause.last_seen, times.now()), colours.dim),
         "aggregates": Text(count(cause.aggregates), colours.text),
         "message": Text(cut(clean(where + cause.message, 400), max(1, widths.get("message", 1))), colours.text),
     }
@@ -88,16 +89,12 @@ def draw_letter(letter: models.DeadLetter, width: int, colours: Palette) -> Text
     cells = {
         "mark": Text(mark(letter.state), style),
         "time": Text(clock(letter.failed_at)[: widths.get("time", 12)], colours.dim),
-        "state": Text(letter.state, style),
+        "state": Text(clean(letter.state, 20), style),
         "type": Text(name, hue(letter.type, colours.hues) if letter.type else colours.dim),
         "aggregate": Text(clean(letter.aggregate_id or "·", 60), colours.text),
         "message": Text(cut(clean(where + letter.message, 400), max(1, widths.get("message", 1))), colours.dim),
     }
     return line(LETTER_COLUMNS, cells, widths)
-
-
-def _now() -> int:
-    return int(time.time() * 1e6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +300,7 @@ class Letters(Page):
         known = self._full.get(letter.id)
         self._fill(letter if known is None else known)
         if known is None or known.state != letter.state:
-            self.run_worker(self._fetch(letter), group="letter", exclusive=True)
+            begin(self, self._fetch, letter, group="letter", exclusive=True)
 
     async def _fetch(self, letter: models.DeadLetter) -> None:
         try:
@@ -434,7 +431,7 @@ class Letters(Page):
     def _replay(self, request: ReplayRequest, what: str) -> None:
         def answered(confirmed: ReplayRequest | None) -> None:
             if confirmed is not None:
-                self.run_worker(self._begin(confirmed), group="act")
+                begin(self, self._begin, confirmed, group="act")
 
         self.app.push_screen(ReplayDialog(self.client, request, what), answered)
 
@@ -483,7 +480,7 @@ class Letters(Page):
 
         def answered(reason: str | None) -> None:
             if reason:
-                self.run_worker(self._discard(request, reason), group="act")
+                begin(self, self._discard, request, reason, group="act")
 
         self.app.push_screen(DiscardDialog(what), answered)
 
@@ -499,7 +496,7 @@ class Letters(Page):
         marked = [letter.id for letter in self._letters if letter.id in self.letters.marked]
         ids = marked or ([self.letter.id] if self.letter is not None else [])
         if ids:
-            self.run_worker(self._restore(ids), group="act")
+            begin(self, self._restore, ids, group="act")
 
     async def _restore(self, ids: list[str]) -> None:
         try:

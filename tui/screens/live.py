@@ -18,10 +18,13 @@ from tui.screens.page import Page
 from tui.times import clock, count, rate
 from tui.widgets.columns import Column, cut, fit, line, titles
 from tui.widgets.rows import Rows
+from tui.working import begin
 
 BEFORE = 300
 """Events that are shown from before."""
 DRAWN_SECONDS = 0.12
+READABLE = 300
+"""Events a second; of more, a picture shows only some."""
 
 COLUMNS = (
     Column("time", "time", 8, 12),
@@ -117,7 +120,7 @@ class Live(Page):
     def listen(self) -> None:
         """Hear what comes, for the query that is asked now."""
         self.feed.clear()
-        self.run_worker(self._listen(self.asked), group="listen", exclusive=True)
+        begin(self, self._listen, self.asked, group="listen", exclusive=True)
 
     async def _listen(self, query: str) -> None:
         try:
@@ -178,8 +181,10 @@ class Live(Page):
                 text.append("   still filling", colours.warn)
         if self.asked:
             text.append(f"   {rate(self._rate)} match", colours.text)
-        if left_out := feed.dropped + feed.skipped:
-            text.append(f"   {count(left_out)} not drawn, too many to read", colours.warn)
+        if self._rate > READABLE:
+            text.append("   faster than it can be read: the newest of each moment, / narrows", colours.warn)
+        if feed.dropped:
+            text.append(f"   {count(feed.dropped)} not sent, too many", colours.warn)
         text.append_text(self.asked_text())
         return text
 

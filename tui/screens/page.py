@@ -18,6 +18,7 @@ from sidecar.api.client import BadRequest, Client, ClientError
 from tui.looks import Palette, palette
 from tui.widgets.query_bar import QueryBar
 from tui.widgets.top import Top
+from tui.working import begin
 
 if TYPE_CHECKING:
     from tui.app import Dashboard
@@ -140,7 +141,7 @@ class Page(Screen[None]):
     def look_now(self) -> None:
         if self._ready and not self._looking:
             self._looking = True
-            self.run_worker(self._look(), group="look", exit_on_error=True)
+            begin(self, self._look, group="look")
 
     async def _look(self) -> None:
         try:
@@ -179,7 +180,7 @@ class Page(Screen[None]):
 
     @on(QueryBar.Asked)
     def _query_asked(self, event: QueryBar.Asked) -> None:
-        self.run_worker(self._ask(event.query), group="ask", exclusive=True)
+        begin(self, self._ask, event.query, group="ask", exclusive=True)
 
     async def _ask(self, query: str) -> None:
         bar = self.query_one(QueryBar)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from textual.widget import Widget
 
 from sidecar.api import models
 from sidecar.api.client import ClientError, NotFound
+from tui import times
 from tui.looks import Palette
 from tui.query_words import term
 from tui.safe import clean
@@ -22,6 +22,7 @@ from tui.screens.page import Page
 from tui.times import age
 from tui.widgets.columns import Column, cut, fit, line, titles
 from tui.widgets.rows import Rows
+from tui.working import begin
 
 SAMPLE = 400
 """Events of a subject that are looked at for who publishes with which version."""
@@ -160,12 +161,12 @@ class Schemas(Page):
         if subject.subject != self._shown:
             self._shown, self._version, self._users = subject.subject, None, []
             self._draw(subject)
-        self.run_worker(self._fetch(subject), group="subject", exclusive=True)
+        begin(self, self._fetch, subject, group="subject", exclusive=True)
 
     async def _fetch(self, subject: models.Subject) -> None:
         try:
             events = await self.client.events(term("schema", subject.subject), limit=SAMPLE)
-            self._users = _users(events.items, int(time.time() * 1e6))
+            self._users = _users(events.items, times.now())
             await self._text(subject.subject, max(subject.versions, default=None))
             for version in self._compared(subject):
                 await self._text(subject.subject, version)
@@ -227,7 +228,7 @@ class Schemas(Page):
         at = max(0, min(len(versions) - 1, versions.index(current) + by))
         self._version = versions[at]
         self._draw(subject)
-        self.run_worker(self._fetch(subject), group="subject", exclusive=True)
+        begin(self, self._fetch, subject, group="subject", exclusive=True)
 
     @on(Rows.Chosen, "#subjects")
     def _chosen(self) -> None:

@@ -18,6 +18,7 @@ from tui.screens.page import Page
 from tui.times import coarse, count, rate
 from tui.widgets.columns import cut, sized, wrapped
 from tui.widgets.rows import Rows
+from tui.working import begin
 
 BEHIND = 1_000
 """Records of lag from which on it is a matter to look at."""
@@ -284,7 +285,7 @@ class Status(Page):
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self.run_worker(self._release(what, stream), group="act")
+                begin(self, self._release, what, stream, group="act")
 
         self.app.push_screen(Confirm(words, yes="Do it"), answered)
 

@@ -1,0 +1,587 @@
+"""The dashboard as a person uses it: keys and what they lead to, over answers that the test decides on."""
+
+from __future__ import annotations
+
+import pytest
+from textual.widgets import Input, TextArea
+
+from sidecar.api import models
+from sidecar.api import replay_models as replays
+from sidecar.api.client import Failed, Unauthorised, Unreachable, Waiting
+from tests.tui.driving import driven, on, rows, shown, until
+from tests.tui.shop import (
+    HOSTILE,
+    TRACE,
+    Shop,
+    cause,
+    event,
+    flow,
+    job,
+    letter,
+    service_status,
+    stream_status,
+)
+from tui.dialogs.confirm import Confirm
+from tui.dialogs.copying import CopyDialog
+from tui.dialogs.edit import EditDialog
+from tui.dialogs.help import HelpDialog
+from tui.dialogs.progress import ProgressDialog
+from tui.dialogs.replay import ReplayDialog
+from tui.dialogs.token import TokenDialog
+from tui.looks import THEMES
+from tui.screens.live import Live
+from tui.widgets.fact_list import FactList
+from tui.widgets.query_bar import QueryBar
+from tui.widgets.top import PLACES
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 60)])
+async def test_each_number_key_shows_its_screen_and_escape_goes_back(size: tuple[int, int]) -> None:
+    async with driven(Shop(), size) as (app, pilot):
+        for number, (place, name) in enumerate(PLACES[1:], 2):
+            await on(pilot, app, str(number), place)
+            assert name in shown(app)
+        for place, _ in PLACES[-2::-1]:
+            await pilot.press("escape")
+            await until(pilot, lambda place=place: app.screen is app.page(place), place)
+
+
+async def test_what_comes_is_followed_until_the_cursor_leaves_the_end() -> None:
+    shop = Shop()
+    async with driven(shop) as (app, pilot):
+        await until(pilot, lambda: len(rows(app, "live").items) == 6)
+        live = rows(app, "live")
+        assert live.cursor == 5
+        shop.coming.put_nowait(event(20, "orders", "OrderPlaced", 3_000))
+        await until(pilot, lambda: live.cursor == 6)
+        await pilot.press("k", "k")
+        held = live.chosen_key
+        shop.coming.put_nowait(event(21, "orders", "OrderPlaced", 3_100))
+        await until(pilot, lambda: len(live.items) == 8)
+        assert (live.cursor, live.chosen_key) == (4, held)
+        await pilot.press("G")
+        await until(pilot, lambda: live.cursor == 7 and live.follow)
+
+
+async def test_frozen_nothing_moves_and_nothing_is_lost() -> None:
+    shop = Shop()
+    async with driven(shop) as (app, pilot):
+        live = rows(app, "live")
+        await until(pilot, lambda: len(live.items) == 6)
+        await pilot.press("space")
+        for number in range(30, 33):
+            shop.coming.put_nowait(event(number, "orders", "OrderPlaced", 3_000))
+        page = app.page("live")
+        assert isinstance(page, Live)
+        await until(pilot, lambda: page.feed.waiting == 3)
+        assert len(live.items) == 6
+        await until(pilot, lambda: "frozen, 3 came since" in shown(app))
+        await pilot.press("space")
+        await until(pilot, lambda: len(live.items) == 9)
+
+
+async def test_memory_is_bounded_however_much_comes() -> None:
+    shop = Shop()
+    async with driven(shop) as (app, pilot):
+        page = app.page("live")
+        assert isinstance(page, Live)
+        for number in range(5_000):
+            shop.coming.put_nowait(event(number + 100, "orders", "OrderPlaced", 3_000))
+        await until(pilot, lambda: page.feed.arrived == 5_000)
+        await until(pilot, lambda: len(rows(app, "live").items) == 2_000)
+        assert rows(app, "live").items[-1].event.position == "kafka://orders/0/5099"
+        assert len(page.feed._positions) == 2_000
+
+
+async def test_a_key_is_answered_while_a_flood_comes() -> None:
+    shop = Shop()
+    async with driven(shop) as (app, pilot):
+        live = rows(app, "live")
+        await until(pilot, lambda: len(live.items) == 6)
+        for number in range(20_000):
+            shop.coming.put_nowait(event(number + 100, "orders", "OrderPlaced", 3_000))
+        await pilot.press("2")
+        await until(pilot, lambda: app.screen is app.page("flows"))
+
+
+async def test_a_query_is_completed_asked_and_remembered() -> None:
+    shop = Shop()
+    async with driven(shop) as (app, pilot):
+        await until(pilot, lambda: len(rows(app, "live").items) == 6)
+        await pilot.press("slash", *"sta", "tab", *"rej", "tab", "enter")
+        await until(pilot, lambda: shop.asked[-1] != ("live", "") and ("status:rejected",) in shop.of("live"))
+        await until(pilot, lambda: [seen.event.status for seen in rows(app, "live").items] == ["rejected"])
+        assert "status:rejected" in shown(app)
+        assert rows(app, "live").has_focus
+        await pilot.press("slash", *[["backspace"] * 40][0], "up")
+        assert app.screen.query_one(QueryBar).line.value == "status:rejected"
+        await pilot.press("escape")
+        assert not app.screen.query_one(QueryBar).is_open
+
+
+async def test_values_that_were_seen_are_offered() -> None:
+    async with driven(Shop()) as (app, pilot):
+        await until(pilot, lambda: len(rows(app, "live").items) == 6)
+        await pilot.press("slash", *"type", "colon", *"Order", "tab")
+        assert app.screen.query_one(QueryBar).line.value == "type:OrderPlaced "
+
+
+async def test_a_wrong_query_says_what_and_where_and_stays_open() -> None:
+    async with driven(Shop()) as (app, pilot):
+        await until(pilot, lambda: len(rows(app, "live").items) == 6)
+        await pilot.press("slash", *"type", "colon", "left_parenthesis", "enter")
+        bar = app.screen.query_one(QueryBar)
+        await until(pilot, lambda: bar.error)
+        assert bar.is_open
+        assert bar.error == "     ▲ expected a value, found an open bracket"
+        await pilot.press("backspace")
+        assert bar.error == ""
+
+
+async def test_enter_on_an_event_shows_its_flow_with_the_cursor_on_it() -> None:
+    async with driven(Shop()) as (app, pilot):
+        live = rows(app, "live")
+        await until(pilot, lambda: len(live.items) == 6)
+        live.select(live.key_of(live.items[2]))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is app.page("flow"))
+        tree = rows(app, "tree")
+        await until(pilot, lambda: tree.chosen_key == "kafka://shipping/0/3")
+        await until(pilot, lambda: "◀ ✗ here" in shown(app))
+        here = live.chosen_key
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is app.page("live"))
+        assert live.chosen_key == here
+
+
+async def test_a_flow_says_what_caused_what_and_what_is_wrong() -> None:
+    async with driven(Shop(), (160, 45)) as (app, pilot):
+        app.open_flow(TRACE)
+        await until(pilot, lambda: "schema.mismatch items[1].qty" in shown(app))
+        said = shown(app)
+        assert "╌" in said  # an inferred link is drawn otherwise
+        assert "PaymentAuthorized ≡1" in said
+        assert "6 events in 1.10 s" in said
+        tree = rows(app, "tree")
+        assert [line.event.type for line in tree.items if not line.why].count("PaymentAuthorized") == 1
+        tree.select("kafka://payments/0/2")
+        await pilot.press("space")
+        await until(pilot, lambda: len([line for line in tree.items if line.event.stream == "payments"]) == 2)
+
+
+async def test_cause_effect_failure_and_the_aggregates_neighbours_are_a_key_away() -> None:
+    async with driven(Shop()) as (app, pilot):
+        app.open_flow(TRACE, at="kafka://orders/0/1")
+        await until(pilot, lambda: app.screen is app.page("flow") and rows(app, "tree").items)
+        tree = rows(app, "tree")
+        await pilot.press("n")
+        assert tree.chosen_key == "kafka://shipping/0/3"
+        await pilot.press("c")
+        assert tree.chosen_key == "kafka://payments/0/2"
+        await pilot.press("e")
+        assert tree.chosen_key == "kafka://shipping/0/3"
+        await pilot.press("g", "right_square_bracket")
+        await until(pilot, lambda: tree.chosen_key == "kafka://payments/0/2")
+        await pilot.press("left_square_bracket")
+        await until(pilot, lambda: tree.chosen_key == "kafka://orders/0/1")
+
+
+async def test_ids_and_bodies_are_copied_as_they_are() -> None:
+    async with driven(Shop()) as (app, pilot):
+        app.open_flow(TRACE, at="kafka://shipping/0/3")
+        await until(pilot, lambda: app.screen is app.page("flow") and "◀ ✗ here" in shown(app))
+        await pilot.press("y")
+        await until(pilot, lambda: isinstance(app.screen, CopyDialog))
+        await pilot.press("enter")
+        assert '"qty": "two"' in app.clipboard
+        await pilot.press("enter", "y")
+        await until(pilot, lambda: app.screen is app.page("flow"))
+
+
+async def test_the_trace_is_opened_elsewhere_where_that_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with driven(Shop(), trace_url="http://jaeger/trace/{trace_id}") as (app, pilot):
+        opened: list[str] = []
+        monkeypatch.setattr(app, "open_url", lambda url, **_: opened.append(url))
+        app.open_flow(TRACE)
+        await until(pilot, lambda: app.screen is app.page("flow") and rows(app, "tree").items)
+        await pilot.press("o")
+        assert opened == [f"http://jaeger/trace/{TRACE}"]
+
+
+async def test_what_folds_is_opened_and_closed_by_keys() -> None:
+    async with driven(Shop()) as (app, pilot):
+        app.open_flow(TRACE, at="kafka://shipping/0/3")
+        await until(pilot, lambda: app.screen is app.page("flow") and "◀ ✗ here" in shown(app))
+        await pilot.press("tab")
+        facts = app.screen.query_one("#facts", FactList)
+        assert facts.has_focus
+        assert facts.item is not None
+        assert facts.item.label == "qty"  # the cursor stands where it failed
+        await pilot.press("h")
+        assert facts.item.label == "[1]"
+        await pilot.press("h", "h")
+        assert facts.item.label == "items"
+        await pilot.press("space")
+        await until(pilot, lambda: "[0] {2}" not in shown(app) and "is not there" not in shown(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: "▸ [1] {2}" in shown(app))
+        await pilot.press("escape")
+        assert rows(app, "tree").has_focus
+
+
+async def test_a_flow_that_is_not_there_says_what_to_do() -> None:
+    async with driven(Shop()) as (app, pilot):
+        app.open_flow("nothing")
+        await until(pilot, lambda: "There is no flow of nothing" in shown(app))
+        assert "--scan" in shown(app)
+
+
+async def test_failing_and_slow_flows_come_first_on_one_key() -> None:
+    async with driven(Shop()) as (app, pilot):
+        await on(pilot, app, "2", "flows")
+        flows = rows(app, "flows")
+        await until(pilot, lambda: len(flows.items) == 2)
+        assert flows.items[0].flow.status == "ok"
+        await pilot.press("f")
+        await until(pilot, lambda: flows.items[0].flow.status == "rejected")
+        await until(pilot, lambda: "OrderPlaced" in shown(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is app.page("flow") and rows(app, "tree").items)
+        assert rows(app, "tree").chosen_key == "kafka://shipping/0/3"  # where it failed
+
+
+async def test_from_the_failure_to_the_repaired_letter_that_passes() -> None:
+    """The whole way back: flow, letter, edit, dry run, question, outcome."""
+    shop = Shop()
+    shop.the_letters = [letter(3)]
+    async with driven(shop) as (app, pilot):
+        app.open_flow(TRACE, at="kafka://shipping/0/3")
+        await until(pilot, lambda: app.screen is app.page("flow") and rows(app, "tree").items)
+        await pilot.press("d")
+        await until(pilot, lambda: app.screen is app.page("letters") and "◀ ✗ here" in shown(app))
+        assert ("position:kafka://shipping/0/3",) in shop.of("dead_letters")
+        await pilot.press("e")
+        await until(pilot, lambda: isinstance(app.screen, EditDialog))
+        dialog = app.screen
+        assert isinstance(dialog, EditDialog)
+        area = dialog.query_one(TextArea)
+        assert '"two"' in area.document.get_line(area.cursor_location[0])  # the cursor stands where it failed
+        area.text = area.text.replace('"two"', "2")
+        await until(pilot, lambda: dialog.verdict == "passes")
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: isinstance(app.screen, ReplayDialog) and "1 of 1 would be sent" in shown(app))
+        assert "warehouse on shipping, 1 of them again" in shown(app)
+        assert "1 group will receive it again" in shown(app)
+        assert shop.of("replay") == []
+        shop.the_events.append(
+            event(9, "shipping", "shop.ParcelDispatched", 31_000, status="replayed", replay_of=letter(3).id)
+        )
+        await pilot.press("y")
+        await until(pilot, lambda: isinstance(app.screen, ProgressDialog) and "ParcelDispatched at" in shown(app))
+        (request,) = shop.of("replay")[0]
+        assert request.ids == [letter(3).id]
+        assert request.edit.body["items"][1]["qty"] == 2
+        assert "✓ Replay done" in shown(app)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is app.page("flow"))
+        assert ("kafka://shipping/0/9",) in shop.of("flow")
+
+
+async def test_an_edit_that_does_not_pass_goes_nowhere() -> None:
+    shop = Shop()
+    shop.the_plan.passes = 0
+    shop.the_plan.fails = [
+        replays.Check(code="schema.mismatch", message="items[1].qty: expected int", path=None, count=1, example="x")
+    ]
+    async with driven(shop) as (app, pilot):
+        app.open_letters("state:open")
+        await until(pilot, lambda: app.screen is app.page("letters") and "◀ ✗ here" in shown(app))
+        await pilot.press("e")
+        await until(pilot, lambda: isinstance(app.screen, EditDialog))
+        dialog = app.screen
+        assert isinstance(dialog, EditDialog)
+        dialog.query_one(TextArea).text = "{"
+        await until(pilot, lambda: dialog.verdict == "wrong")
+        dialog.query_one(TextArea).text = '{"items": []}'
+        await until(pilot, lambda: dialog.verdict == "fails")
+        await pilot.press("ctrl+s", "escape")
+        await until(pilot, lambda: app.screen is app.page("letters"))
+        assert shop.of("replay") == []
+
+
+async def test_letters_are_marked_and_replayed_together_after_a_question() -> None:
+    shop = Shop()
+    async with driven(shop) as (app, pilot):
+        await on(pilot, app, "4", "letters")
+        await until(pilot, lambda: rows(app, "causes").items)
+        await pilot.press("enter")
+        await until(pilot, lambda: len(rows(app, "list").items) == 3)
+        await pilot.press("space", "space")
+        assert "2 marked" in shown(app)
+        await pilot.press("r")
+        await until(pilot, lambda: isinstance(app.screen, ReplayDialog) and "would be sent" in shown(app))
+        await pilot.press("enter")  # the button that leaves it has the focus
+        await until(pilot, lambda: app.screen is app.page("letters"))
+        assert shop.of("replay") == []
+        await pilot.press("r")
+        await until(pilot, lambda: isinstance(app.screen, ReplayDialog) and "would be sent" in shown(app))
+        await pilot.press("g")
+        await until(pilot, lambda: shop.of("plan")[-1][0].batch_growth and "would be sent" in shown(app))
+        await pilot.press("y")
+        await until(pilot, lambda: isinstance(app.screen, ProgressDialog))
+        (request,) = shop.of("replay")[0]
+        assert (request.ids, request.batch_growth) == ([letter(1).id, letter(2).id], True)
+
+
+async def test_a_replay_is_paused_and_cancelled_while_it_runs() -> None:
+    shop = Shop()
+    shop.the_jobs = [job(state="running", selected=10, published=4)]
+    async with driven(shop) as (app, pilot):
+        await on(pilot, app, "4", "letters")
+        await until(pilot, lambda: "replay running 4/10" in shown(app))
+        await pilot.press("p")
+        await until(pilot, lambda: "4 of 10" in shown(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, ProgressDialog) and "40%" in shown(app))
+        await pilot.press("p")
+        await until(pilot, lambda: "Replay paused" in shown(app))
+        await pilot.press("c")
+        await until(pilot, lambda: "Replay cancelled" in shown(app))
+
+
+async def test_discarding_wants_a_reason() -> None:
+    shop = Shop()
+    async with driven(shop) as (app, pilot):
+        app.open_letters("state:open")
+        await until(pilot, lambda: app.screen is app.page("letters") and rows(app, "list").items)
+        await pilot.press("x")
+        await until(pilot, lambda: "Discard the letter" in shown(app))
+        await pilot.press("enter")
+        assert "Discard the letter" in shown(app)
+        await pilot.press(*"tests", "enter")
+        await until(pilot, lambda: shop.of("discard"))
+        assert shop.of("discard") == [([letter(1).id], "tests", "")]
+
+
+async def test_a_letter_stands_beside_its_schema_with_the_path_marked_in_both() -> None:
+    async with driven(Shop(), (140, 40)) as (app, pilot):
+        app.open_letters("state:open")
+        await until(pilot, lambda: app.screen is app.page("letters") and rows(app, "list").items)
+        await pilot.press("enter")
+        await until(pilot, lambda: "◀ expected" in shown(app))
+        line = next(line for line in shown(app).split("\n") if "◀ expected" in line)
+        assert "qty" in line
+
+
+async def test_the_map_draws_who_publishes_and_who_reads_and_leads_to_the_events() -> None:
+    async with driven(Shop()) as (app, pilot):
+        await on(pilot, app, "5", "map")
+        await until(pilot, lambda: "12 behind" in shown(app))
+        lanes = rows(app, "lanes")
+        lane = next(lane for lane in lanes.items if lane.group and lane.stream == "shipping")
+        assert lane.group.group == "warehouse"
+        lanes.select(next(lane.key for lane in lanes.items if lane.producer and lane.stream == "orders"))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is app.page("live"))
+        assert app.page("live").asked == "stream:orders producer:orders"
+
+
+async def test_a_stopped_group_is_the_first_thing_and_leads_to_the_event() -> None:
+    shop = Shop()
+    stop = models.Stop(position="kafka://shipping/0/3", since=None, reason="it does not move")
+    shop.the_groups[0].stopped, shop.the_groups[0].stuck_at = [stop], stop.position
+    async with driven(shop) as (app, pilot):
+        await on(pilot, app, "7", "status")
+        await until(pilot, lambda: "The group warehouse has stopped" in shown(app))
+        await pilot.press("j", "enter")
+        await until(pilot, lambda: app.screen is app.page("flow"))
+        assert ("kafka://shipping/0/3",) in shop.of("flow")
+
+
+async def test_a_held_stream_is_tried_again_after_a_question() -> None:
+    shop = Shop()
+    held = models.Held(since=None, reason="too much is rejected")
+    shop.the_status = service_status(streams=[stream_status("orders", held=held)])
+    async with driven(shop) as (app, pilot):
+        await on(pilot, app, "7", "status")
+        await until(pilot, lambda: "orders is held: too much is rejected" in shown(app))
+        await until(pilot, lambda: "holds 1 stream" in shown(app).split("\n")[0])
+        await pilot.press("r")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("y")
+        await until(pilot, lambda: shop.of("resume") == [("orders",)])
+
+
+async def test_schemas_show_what_is_really_seen() -> None:
+    async with driven(Shop(), (140, 40)) as (app, pilot):
+        await on(pilot, app, "6", "schemas")
+        await until(pilot, lambda: "what is being seen" in shown(app) and "weightGrams" in shown(app))
+        assert "▲" in shown(app)  # of orders-value v2 is registered, v1 is in use
+        await pilot.press("v")
+        await until(pilot, lambda: app.page("live").asked == "schema:orders-value")
+
+
+async def test_a_lost_connection_is_shown_and_mended_by_itself() -> None:
+    shop = Shop()
+    async with driven(shop) as (app, pilot):
+        await until(pilot, lambda: app.link.state == "connected")
+        await on(pilot, app, "7", "status")
+        await until(pilot, lambda: rows(app, "entries").items)
+        shop.failing = Unreachable("nobody answers")
+        shop.coming.put_nowait(Waiting("nobody answers", 0.2))
+        await until(pilot, lambda: "✗ connection lost" in shown(app).split("\n")[0])
+        assert rows(app, "entries").items  # what was known stays
+        shop.failing = None
+        await until(pilot, lambda: app.link.state == "connected")
+        assert "● shop" in shown(app).split("\n")[0]
+
+
+async def test_a_refused_token_is_asked_for() -> None:
+    shop = Shop()
+    shop.failing = Unauthorised("the token is unknown")
+    async with driven(shop) as (app, pilot):
+        await until(pilot, lambda: isinstance(app.screen, TokenDialog))
+        assert "the token is unknown" in shown(app)
+        shop.failing = None
+        app.screen.query_one(Input).value = "another"
+        await pilot.press("enter")
+        await until(pilot, lambda: app.link.state == "connected" and rows(app, "live").items)
+
+
+async def test_who_is_asked_for_the_token_and_gives_none_sees_nothing() -> None:
+    async with driven(Shop(), ask_token=True) as (app, pilot):
+        await until(pilot, lambda: isinstance(app.screen, TokenDialog))
+        await pilot.press("escape")
+        await until(pilot, lambda: app._exit)
+
+
+async def test_a_failed_question_is_no_crash() -> None:
+    shop = Shop()
+    async with driven(shop) as (app, pilot):
+        shop.failing = Failed("the index is gone")
+        for number in "2345671":
+            await pilot.press(number)
+            await pilot.pause()
+        assert app.is_running
+
+
+async def test_help_says_what_can_be_done_here() -> None:
+    async with driven(Shop(), (80, 24)) as (app, pilot):
+        await on(pilot, app, "4", "letters")
+        await pilot.press("question_mark")
+        await until(pilot, lambda: isinstance(app.screen, HelpDialog))
+        assert "Why events failed" in shown(app)
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is app.page("letters"))
+
+
+async def test_the_palette_reaches_everything_by_name() -> None:
+    async with driven(Shop()) as (app, pilot):
+        names = [command.title for command in app.get_system_commands(app.screen)]
+        assert {"Go to Dead letters", "Theme: light", "Freeze", "Query", "Quit"} <= set(names)
+        await pilot.press("ctrl+p", *"map", "enter")
+        await until(pilot, lambda: app.screen is app.page("map"), "the map")
+
+
+async def test_themes_change_by_a_key_and_every_screen_draws_in_each() -> None:
+    async with driven(Shop()) as (app, pilot):
+        for theme in THEMES:
+            app.theme = theme.name
+            for number, (place, _) in enumerate(PLACES, 1):
+                await on(pilot, app, str(number), place)
+        before = app.theme
+        await pilot.press("ctrl+t")
+        assert app.theme != before
+
+
+async def test_the_mouse_chooses_and_opens() -> None:
+    async with driven(Shop()) as (app, pilot):
+        live = rows(app, "live")
+        await until(pilot, lambda: len(live.items) == 6)
+        await pilot.click("#live", offset=(5, 3))
+        assert live.cursor == 2
+        await pilot.click("#live", offset=(5, 3))
+        await until(pilot, lambda: app.screen is app.page("flow"))
+        await pilot.click("Top", offset=(19, 0))
+        await until(pilot, lambda: app.screen is not app.page("flow"))
+
+
+@pytest.mark.parametrize("number", "1234567")
+async def test_payloads_are_text_whatever_they_contain(number: str) -> None:
+    shop = Shop()
+    events = [
+        event(
+            one, HOSTILE, HOSTILE, 1_000, status="rejected", aggregate_id=HOSTILE, producer=HOSTILE, key=HOSTILE,
+            schema=models.SchemaRef(subject=HOSTILE, version=1, id=1, guid=None),
+            rejection=models.Rejection(stage="schema", code="schema.mismatch", message=HOSTILE, path=HOSTILE),
+        )
+        for one in range(1, 4)
+    ]  # fmt: skip
+    shop.the_events, shop.the_flow = list(events), flow(events, aggregates=[HOSTILE], streams=[HOSTILE])
+    shop.the_body = {HOSTILE: [HOSTILE, {HOSTILE: HOSTILE}]}
+    shop.the_letters = [letter(1, message=HOSTILE, type=HOSTILE, stream=HOSTILE, aggregate_id=HOSTILE, state=HOSTILE)]
+    shop.the_causes = [cause(HOSTILE, HOSTILE, message=HOSTILE)]
+    shop.the_groups[0].group = HOSTILE
+    shop.the_status = service_status(service=HOSTILE, streams=[stream_status(HOSTILE)], trouble=[HOSTILE])
+    async with driven(shop) as (app, pilot):
+        app.open_flow(TRACE)
+        await until(pilot, lambda: app.screen is app.page("flow") and rows(app, "tree").items)
+        for key in (number, "enter", "enter", "y"):
+            await pilot.press(key)
+            for _ in range(5):
+                await pilot.pause()
+            said = shown(app)
+            assert said.replace("\n", "").isprintable(), [c for c in said if not c.isprintable() and c != "\n"]
+            assert all(len(line) >= 1 for line in said.split("\n"))
+        assert app.is_running
+
+
+async def test_what_is_redacted_stays_so() -> None:
+    async with driven(Shop()) as (app, pilot):
+        app.open_flow(TRACE, at="kafka://shipping/0/3")
+        await until(pilot, lambda: 'card: "***"' in shown(app))
+
+
+async def test_large_flows_and_bodies_are_shown() -> None:
+    shop = Shop()
+    first = "kafka://orders/0/0"
+    events = [event(0, "orders", "OrderPlaced", 0)]
+    events += [event(n, "orders", "OrderPlaced", n, parent=f"kafka://orders/0/{n - 1}" if n % 3 else first, depth=1)
+               for n in range(1, 500)]  # fmt: skip
+    shop.the_flow, shop.the_events = flow(events), list(events)
+    shop.the_body = {"rows": [{"number": n, "text": "x" * 60, "more": [n] * 3} for n in range(10_000)]}
+    async with driven(shop) as (app, pilot):
+        app.open_flow(TRACE)
+        await until(pilot, lambda: app.screen is app.page("flow") and len(rows(app, "tree").items) == 500)
+        await until(pilot, lambda: "rows [10000]" in shown(app))  # folded: nobody reads ten thousand
+        await pilot.press("G")
+        assert rows(app, "tree").cursor == 499
+
+
+async def test_where_nothing_is_it_says_what_to_do() -> None:
+    shop = Shop()
+    shop.the_events, shop.the_letters, shop.the_causes, shop.the_groups = [], [], [], []
+    shop.the_status = service_status(streams=[])
+    async with driven(shop) as (app, pilot):
+        for number, words in {
+            "1": "Nothing has come yet", "3": "No flow is open", "4": "No dead letters", "5": "Nothing to draw yet",
+            "7": "None of the streams",
+        }.items():  # fmt: skip
+            await pilot.press(number)
+            await until(pilot, lambda words=words: words in shown(app), words)
+
+
+async def test_the_selection_stays_on_its_row_while_rows_come_and_go() -> None:
+    shop = Shop()
+    async with driven(shop) as (app, pilot):
+        app.open_letters("state:open")
+        await until(pilot, lambda: app.screen is app.page("letters") and len(rows(app, "list").items) == 3)
+        listed = rows(app, "list")
+        await pilot.press("j")
+        assert listed.chosen_key == letter(2).id
+        shop.the_letters = [letter(9), letter(8), *shop.the_letters]
+        await until(pilot, lambda: len(listed.items) == 5)
+        assert (listed.cursor, listed.chosen_key) == (3, letter(2).id)
+        shop.the_letters = [one for one in shop.the_letters if one.id != letter(2).id]
+        await until(pilot, lambda: len(listed.items) == 4)
+        assert listed.cursor == 3
