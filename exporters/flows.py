@@ -40,6 +40,8 @@ class Seen(Struct):
     headers: Any = None
     body: Any = None
     """Both only where a query asks about them."""
+    told: bool = False
+    """Its cause was known when it came."""
     since: float = 0.0
     due: float = 0.0
     waiting: bool = True

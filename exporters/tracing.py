@@ -1,8 +1,8 @@
 """Traces of the events: from what passes to spans, through sampling and holding, to the backends.
 
-An event that carries its trace and whose place in it can be told at once becomes a span at once. All others wait until
-their flow is quiet (`exporters.flows`); with tail sampling all do. Nothing here waits for anybody, and everything that
-is not sent is counted.
+An event that carries its trace and whose place in it can be told at once becomes a span at once. All others, and those
+that name a cause which has not come yet, wait until their flow is quiet (`exporters.flows`); with tail sampling all do.
+Nothing here waits for anybody, and everything that is not sent is counted.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ MOST_UNCHECKED = 20_000
 """Unchecked events that are remembered, in case their rejection becomes known."""
 UNCAUSED = 50_000
 """So many events without one that names its cause, and none is looked for any more until one does."""
+FRUITLESS = 1_000
+"""So many events in a row that wait in vain for their cause, and no more wait until a cause does come: theirs are on
+streams that are not watched."""
 LOOK_SECONDS = 0.25
 """From one look for quiet flows to the next."""
 SLICE = 200
@@ -99,6 +102,8 @@ class Tracing:
         self._flows = Flows(self._recent, float(settings.hold), settings.max_held)
         self._redactor = redactor if redactor is not None and redactor.active else None
         self._missing: dict[str, int] = {}
+        self._fruitless = 0
+        """Events in a row that waited in vain for the cause that they name."""
         self._task: asyncio.Task[None] | None = None
         self.unsampled = 0
         """Spans that sampling left out."""
@@ -129,6 +134,7 @@ class Tracing:
                 first = _original(event, first)
             if missing and event.event_id in missing:
                 self.changed += missing.pop(event.event_id)
+                self._fruitless = 0
             size = None if value is None else len(value)
             cause = None
             if event.causation_id is not None or event.parent_span_id is not None:
@@ -137,9 +143,13 @@ class Tracing:
                     self._tell(cause, event)
             trace_id = event.trace_id
             if self._tail is not None or trace_id is None or (cause is None and event.span_id is None):
-                self._hold(one, size, now)
+                self._hold(one, size, now, cause)
                 continue
             if cause is None and event.causation_id is not None:
+                # Streams are read side by side: its cause may be only a moment away.
+                if self._fruitless < FRUITLESS:
+                    self._hold(one, size, now, cause)
+                    continue
                 self._miss(event.causation_id)
             if event.rejection is not None and self._rejected is not None:
                 self._rejected(event, trace_id)
@@ -200,14 +210,14 @@ class Tracing:
         for event in events:
             self._recent.note(event)
 
-    def _hold(self, one: Decoded, size: int | None, now: float) -> None:
+    def _hold(self, one: Decoded, size: int | None, now: float, cause: Event | None) -> None:
         headers: Any = None
         body: Any = None
         if self._payloads:
             redactor = self._redactor
             headers = one.record.headers if redactor is None else redactor.record(one.record).headers
             body = one.body if redactor is None else redactor.body(one.body)
-        self._flows.hold(Seen(one.event, size, headers, body), now)
+        self._flows.hold(Seen(one.event, size, headers, body, cause is not None), now)
 
     def _miss(self, causation_id: str) -> None:
         if len(self._missing) >= MOST_MISSING:
@@ -258,6 +268,10 @@ class Tracing:
                 self.unsampled += 1
                 continue
             guessed = number in drawn.inferred
+            if cause is not None and not guessed and not seen.told:
+                self._tell(cause, event)
+            if event.causation_id is not None:
+                self._fruitless = self._fruitless + 1 if above is None or guessed else 0
             parent = None
             # A sender's span that is told is a better parent than a guess.
             if cause is not None and not (guessed and event.span_id is not None):

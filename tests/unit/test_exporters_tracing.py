@@ -34,14 +34,37 @@ def test_an_event_whose_cause_was_seen_hangs_from_it_and_tells_the_latency_of_th
     assert bench.edges == [("orders", "payments"), ("payments", "stock")]
 
 
-def test_a_cause_that_comes_later_changes_nothing_and_is_counted() -> None:
+def test_an_event_waits_for_the_cause_that_it_names() -> None:
     bench = Bench()
-    effect, _ = bench.pass_by(
+    effect, cause = bench.pass_by(
         bench.event("payments", trace_id=5, span_id=7, event_id="b", causation_id="a"),
         bench.event(trace_id=5, span_id=6, event_id="a"),
     )
-    assert bench.span(effect).parent_id == 7
-    assert (len(bench.spans), bench.tracing.changed) == (2, 1)
+    bench.wait(3)
+    assert bench.span(effect).parent_id == bench.id(cause)
+    assert bench.tracing.changed == 0
+    assert bench.edges == [("orders", "payments")]
+
+
+def test_where_causes_are_never_seen_nobody_waits_for_them_until_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporters.tracing.FRUITLESS", 20)
+    bench = Bench()
+
+    def effect(number: int) -> None:
+        words = {"event_id": f"b{number}", "causation_id": f"a{number}", "span_id": 7}
+        bench.pass_by(bench.event("payments", trace_id=number, **words))
+
+    for number in range(1, 21):
+        effect(number)
+    assert not bench.spans
+    bench.wait(3)
+    effect(21)
+    assert [span.parent_id for span in bench.spans] == [7] * 21
+    # It does come, too late: what was sent stays, and is counted; from now on they are waited for again.
+    bench.pass_by(bench.event(trace_id=21, span_id=6, event_id="a21"))
+    assert bench.tracing.changed == 1
+    effect(22)
+    assert (len(bench.spans), bench.tracing.held) == (22, 1)
 
 
 def test_an_event_without_a_trace_takes_its_flows_once_that_is_quiet() -> None:
