@@ -284,3 +284,25 @@ async def test_the_rights_in_the_docs_are_all_that_it_needs(valkey):
         await index.beating.leave()
     finally:
         await index.close()
+
+
+async def test_what_expired_while_nobody_was_there_is_not_counted(making, valkey):
+    from redis import Redis
+
+    now = NOW / 1000 + 100
+    index = making(ttl_ms=3_600_000)
+    index.sweeper._clock = lambda: now
+    index.add(mixture(200, 50))
+    await index.written()
+    assert await index.sweeper.sweep() == 0
+    await index.beating.beat()
+    assert index.coverage().events == 200
+    with Redis(port=valkey.port) as client:
+        # As if every other second had been written long before the rest.
+        gone = [key for key in keys_of(valkey, index) if key[len(index.shards.keys.heads[0]) :][:1] == b"w"]
+        lost = sum(client.scard(key) for key in gone[::2])
+        client.delete(*gone[::2])
+    now += 2_000
+    assert await index.sweeper.sweep() == 0
+    await index.beating.beat()
+    assert index.coverage().events == 200 - lost
