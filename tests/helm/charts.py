@@ -1,0 +1,91 @@
+"""Rendering the chart with the real Helm."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.servers import kubernetes, kubernetes_tools
+
+HELM = Path(__file__).parents[2] / "helm"
+CHART = HELM / "tracecar"
+POLICIES = "admissionregistration.k8s.io/v1beta1/MutatingAdmissionPolicy"
+REDIS = {"service": "shop", "sources": {"redis": {"url": "redis://valkey:6379/0", "streams": ["orders"]}}}
+SHARED = {**REDIS, "index": {"redis": {"url": "redis://valkey:6379/1"}}}
+KAFKA = {
+    "service": "shop",
+    "sources": {
+        "kafka": {
+            "bootstrap_servers": "kafka:9092",
+            "topics": ["orders", "^payments\\..*"],
+            "sasl": {"mechanism": "SCRAM-SHA-512", "username": "tracecar", "password": "${KAFKA_PASSWORD}"},
+        }
+    },
+    "registry": {"directory": "/etc/tracecar/schemas"},
+    "index": {"redis": {"url": "rediss://valkey:6379/1"}, "lookback": "15m"},
+}
+
+Manifest = dict[str, Any]
+
+
+def helm(*arguments: str | Path, stdin: str = "", ok: bool = True) -> str:
+    """What Helm prints; with `ok=False` what it complains of, for it must fail."""
+    done = subprocess.run(
+        [kubernetes_tools.program("helm"), *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode == 0) == ok, f"{done.returncode}: {done.stdout}{done.stderr}"
+    return done.stdout if ok else done.stderr
+
+
+def template(values: Mapping[str, Any], *arguments: str, chart: Path = CHART, ok: bool = True) -> str:
+    """The chart as text, for the release `r` in the namespace `events`."""
+    versions = ("--kube-version", kubernetes.VERSION) if "--kube-version" not in arguments else ()
+    where = ("template", "r", chart, "-n", "events", "-f", "-")
+    return helm(*where, *versions, *arguments, stdin=json.dumps(values), ok=ok)
+
+
+def rendered(values: Mapping[str, Any], *arguments: str, chart: Path = CHART) -> list[Manifest]:
+    """The manifests of the chart."""
+    return [one for one in yaml.safe_load_all(template(values, *arguments, chart=chart)) if one]
+
+
+def of_kind(manifests: list[Manifest], kind: str) -> Manifest:
+    """The only one of a kind."""
+    (found,) = [one for one in manifests if one["kind"] == kind and "helm.sh/hook" not in _annotations(one)]
+    return found
+
+
+def _annotations(manifest: Manifest) -> Mapping[str, str]:
+    return manifest["metadata"].get("annotations") or {}
+
+
+def workload(manifests: list[Manifest]) -> Manifest:
+    (found,) = [one for one in manifests if one["kind"] in ("Deployment", "StatefulSet")]
+    return found
+
+
+def container(pod: Manifest) -> Manifest:
+    """Tracecar's, wherever in the pod it is."""
+    (found,) = [one for one in (*pod["containers"], *pod.get("initContainers", ())) if one["name"] == "tracecar"]
+    return found
+
+
+def example(directory: Path) -> Path:
+    """A copy of the example with its dependencies in place."""
+    shutil.copytree(HELM, directory, ignore=shutil.ignore_patterns("*.tgz", "Chart.lock"))
+    umbrella = directory / "example"
+    for service in ("orders", "payments"):
+        helm("dependency", "update", umbrella / "charts" / service)
+    helm("dependency", "update", umbrella)
+    return umbrella

@@ -1,0 +1,238 @@
+"""The chart as the real Helm renders it: what it makes of many values, what it refuses, what a release before gave."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from helm import generate
+from tests.helm.charts import (
+    CHART,
+    KAFKA,
+    POLICIES,
+    REDIS,
+    SHARED,
+    container,
+    example,
+    helm,
+    of_kind,
+    rendered,
+    template,
+    workload,
+)
+from tests.helm.matrix import MATRIX, NEEDS_DEFINITIONS
+from tests.servers import kubernetes_tools
+
+VALIDATED = [f"1.{minor}" for minor in range(23, 31)]
+RELEASES = sorted((Path(__file__).parent / "releases").glob("*/values.yaml"))
+
+
+def test_what_is_generated_is_current():
+    for file, text in generate.files().items():
+        assert file.read_text("utf-8") == text, f"{file.name} is stale: run python -m helm.generate"
+
+
+def test_every_value_is_documented():
+    documented = {value.path for value in generate.values()}
+
+    def leaves(path: str, value: Any) -> Any:
+        if path in documented or not isinstance(value, dict):
+            yield path
+        else:
+            for name, inner in value.items():
+                yield from leaves(f"{path}.{name}" if path else name, inner)
+
+    assert set(leaves("", yaml.safe_load((CHART / "values.yaml").read_text()))) == documented
+
+
+def test_the_images_tag_is_the_charts_own_version():
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    image = container(workload(rendered({"config": REDIS}))["spec"]["template"]["spec"])["image"]
+    assert image == f"tracecar:{chart['appVersion']}"
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_it_passes_the_strict_linter(name, tmp_path):
+    values = tmp_path / "values.yaml"
+    values.write_text(json.dumps(MATRIX[name]))
+    assert "0 chart(s) failed" in helm("lint", "--strict", CHART, "-f", values, "--kube-version", "1.34")
+
+
+def test_the_bare_chart_passes_it_too():
+    assert "0 chart(s) failed" in helm("lint", "--strict", CHART)
+
+
+@pytest.fixture(scope="module")
+def umbrella(tmp_path_factory) -> Path:
+    return example(tmp_path_factory.mktemp("example") / "helm")
+
+
+def _write(file: Path, manifests: list[dict[str, Any]]) -> None:
+    """All that a cluster without operators knows, and whose schema the validator carries."""
+    later = ("MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding", *NEEDS_DEFINITIONS)
+    file.write_text(yaml.safe_dump_all([one for one in manifests if one["kind"] not in later]))
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory) -> Path:
+    """All that the chart renders of the matrix."""
+    folder = tmp_path_factory.mktemp("rendered")
+    for name, values in MATRIX.items():
+        _write(folder / f"{name}.yaml", rendered(values, "--api-versions", POLICIES))
+    return folder
+
+
+@pytest.mark.parametrize("version", VALIDATED)
+def test_it_is_valid_for_each_version_of_kubernetes(version, everything, umbrella, tmp_path):
+    _write(tmp_path / "example.yaml", rendered({}, "--kube-version", version, chart=umbrella))
+    validate = kubernetes_tools.program("kubectl-validate")
+    done = subprocess.run(
+        [validate, str(everything), str(tmp_path), "--version", version],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3_000:] + done.stderr[-3_000:]
+
+
+def test_the_validator_refuses_what_is_wrong(everything, tmp_path):
+    text = (everything / "redis.yaml").read_text()
+    (tmp_path / "wrong.yaml").write_text(text.replace("automountServiceAccountToken", "automountServiceAccountTokens"))
+    validate = kubernetes_tools.program("kubectl-validate")
+    done = subprocess.run([validate, str(tmp_path), "--version", "1.30"], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "automountServiceAccountTokens" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"config": {}}, "config.service: expected whose sidecar this is"),
+        ({"config": {"service": "shop"}}, "config.sources: expected kafka, redis or both"),
+        ({"config": {**REDIS, "servic": "x"}}, "additional properties 'servic' not allowed"),
+        ({"config": {**REDIS, "dead_letters": {"breaker": {"ratio": 50}}}}, "maximum: got 50, want 1"),
+        ({"config": REDIS, "replicas": 3}, "additional properties 'replicas' not allowed"),
+        ({"config": REDIS, "replicaCount": "two"}, "at '/replicaCount': got string, want integer"),
+        ({"config": REDIS, "mode": "beside"}, "value must be one of 'standalone', 'sidecar'"),
+        ({"config": REDIS, "image": {"digest": "latest"}}, "at '/image/digest'"),
+        ({"config": REDIS, "replicaCount": 2}, "replicaCount: several pods share the partitions"),
+        ({"config": REDIS, "autoscaling": {"enabled": True}}, "Give them a shared index: config.index.redis.url="),
+        ({"config": KAFKA, "autoscaling": {"enabled": True}, "keda": {"enabled": True}}, "expected one of them"),
+        ({"config": {**REDIS, "api": {"token": "hush"}}}, "put it into a Secret and name that by existingSecret"),
+        ({"config": {**REDIS, "api": {"host": "0.0.0.0"}}}, "needs a token that you know"),
+        (
+            {"config": {**KAFKA, "sources": {"kafka": {**KAFKA["sources"]["kafka"], "topics": ["^a.*"]}}}}
+            | {"keda": {"enabled": True}},
+            "names only patterns",
+        ),
+        ({"config": REDIS, "injection": {"enabled": True}}, "has no MutatingAdmissionPolicy. It needs 1.34"),
+    ],
+)
+def test_wrong_values_are_refused_in_words(values, words):
+    assert words in template(values, ok=False)
+
+
+def test_no_secret_itself_is_ever_taken():
+    sasl = {**KAFKA["sources"]["kafka"]["sasl"], "password": "hush"}
+    values = {"config": {**KAFKA, "sources": {"kafka": {**KAFKA["sources"]["kafka"], "sasl": sasl}}}}
+    complaint = template(values, ok=False)
+    assert "config.sources.kafka.sasl.password: expected a reference" in complaint
+    assert "hush" not in complaint
+
+
+def test_large_numbers_stay_numbers():
+    config = {**REDIS, "index": {"memory": {"max_events": 1_000_000}}}
+    written = of_kind(rendered({"config": config}), "ConfigMap")["data"]["tracecar.yaml"]
+    assert yaml.safe_load(written)["index"]["memory"]["max_events"] == 1_000_000
+    assert "1000000" in written
+
+
+def test_pods_roll_when_the_configuration_changes():
+    def checksum(config: dict[str, Any]) -> str:
+        pod = workload(rendered({"config": config}))["spec"]["template"]
+        return pod["metadata"]["annotations"]["checksum/tracecar-config"]
+
+    assert checksum(REDIS) == checksum(dict(REDIS))
+    assert checksum(REDIS) != checksum(SHARED)
+
+
+def test_nothing_is_open_unless_it_is_opened():
+    manifests = rendered({"config": REDIS})
+    pod = workload(manifests)["spec"]["template"]["spec"]
+    assert [port["name"] for port in container(pod)["ports"]] == ["tracecar-health"]
+    assert pod["automountServiceAccountToken"] is False
+    assert of_kind(manifests, "ServiceAccount")["automountServiceAccountToken"] is False
+    config = yaml.safe_load(of_kind(manifests, "ConfigMap")["data"]["tracecar.yaml"])
+    assert config["api"] == {"token": "${TRACECAR_TOKEN:-}"}
+    assert config["health"] == {"host": "0.0.0.0", "port": 8426}
+    (rule,) = of_kind(manifests, "NetworkPolicy")["spec"]["ingress"]
+    assert rule["ports"] == [{"port": "tracecar-health", "protocol": "TCP"}]
+    opened = rendered(MATRIX["opened"])
+    assert {port["port"] for port in of_kind(opened, "Service")["spec"]["ports"]} == {8426, 9000}
+
+
+def test_the_alerts_and_the_dashboard_that_come_with_it():
+    manifests = rendered(MATRIX["monitored"])
+    groups = of_kind(manifests, "PrometheusRule")["spec"]["groups"]
+    shipped = yaml.safe_load((CHART / "rules" / "tracecar.yaml").read_text())["groups"]
+    assert groups == [*shipped, {"name": "own", "rules": [{"alert": "A", "expr": "vector(1)"}]}]
+    (dashboards,) = [one for one in manifests if "grafana_dashboard" in one["metadata"]["labels"]]
+    for file in (CHART / "dashboards").glob("*.json"):
+        assert dashboards["data"][file.name] == file.read_text()
+    (endpoint,) = of_kind(manifests, "ServiceMonitor")["spec"]["endpoints"]
+    assert (endpoint["port"], endpoint["path"]) == ("http-health", "/metrics")
+
+
+def test_keda_scales_on_the_lag_of_the_group_that_is_configured():
+    (trigger,) = of_kind(rendered(MATRIX["keda"]), "ScaledObject")["spec"]["triggers"]
+    assert trigger == {
+        "type": "kafka",
+        "authenticationRef": {"name": "kafka"},
+        "metadata": {
+            "bootstrapServers": "kafka:9092",
+            "consumerGroup": "tracecar.shop",
+            "topic": "orders",
+            "lagThreshold": "5000",
+        },
+    }
+    (trigger,) = of_kind(rendered({"config": SHARED, "keda": {"enabled": True}}), "ScaledObject")["spec"]["triggers"]
+    assert trigger["metadata"]["address"] == "valkey:6379"
+
+
+def test_beside_a_service_it_neither_holds_up_nor_unreadies_the_pod(umbrella):
+    for version, native in (("1.34", True), ("1.28", False)):
+        manifests = rendered({}, "--kube-version", version, chart=umbrella)
+        (deployment,) = [one for one in manifests if one["metadata"]["name"] == "r-orders"]
+        pod = deployment["spec"]["template"]["spec"]
+        beside = container(pod)
+        assert (beside in pod.get("initContainers", ())) is native
+        assert beside.get("restartPolicy") == ("Always" if native else None)
+        assert "readinessProbe" not in beside
+        assert "startupProbe" not in beside
+        names = {one["metadata"]["name"] for one in manifests if one["kind"] == "ConfigMap"}
+        assert names == {"r-orders-tracecar", "r-payments-tracecar"}
+        (volume,) = [one for one in pod["volumes"] if one["name"] == "tracecar-config"]
+        assert volume["configMap"]["name"] == "r-orders-tracecar"
+
+
+def test_a_chart_that_includes_it_without_depending_on_it_is_told(tmp_path):
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "Chart.yaml").write_text("{apiVersion: v2, name: alone, version: 0.1.0}")
+    for name in ("_sidecar.tpl", "_config.tpl", "_container.tpl", "_names.tpl"):
+        (tmp_path / "templates" / name).write_text((CHART / "templates" / name).read_text())
+    (tmp_path / "templates" / "pod.yaml").write_text('{{ include "tracecar.sidecar" . }}')
+    assert "expected Tracecar's values under the key `tracecar`" in template({}, chart=tmp_path, ok=False)
+
+
+@pytest.mark.parametrize("values", RELEASES, ids=[file.parent.name for file in RELEASES])
+def test_the_values_of_each_release_still_render(values):
+    """An upgrade with `--reuse-values` gives all values of the release before."""
+    old = yaml.safe_load(values.read_text())
+    for name in ("redis", "kafka", "everything"):
+        assert workload(rendered({**old, **MATRIX[name]}))["kind"] == "Deployment"

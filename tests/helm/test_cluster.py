@@ -1,0 +1,168 @@
+"""The chart on a real API server, in namespaces that enforce the restricted Pod Security Standard."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.helm.charts import CHART, REDIS, SHARED, container, example, of_kind, rendered, template, workload
+from tests.helm.matrix import MATRIX, NEEDS_DEFINITIONS
+from tests.servers.kafka import unique
+from tests.servers.kubernetes import Kubernetes
+
+POLICY = "mutatingadmissionpolicy"
+
+
+@pytest.fixture
+def namespace(kubernetes: Kubernetes) -> str:
+    return kubernetes.namespace(unique("events"))
+
+
+def _values(directory: Path, values: Any) -> str:
+    file = directory / f"{unique('values')}.yaml"
+    file.write_text(json.dumps(values))
+    return str(file)
+
+
+def test_install_upgrade_rollback_uninstall(kubernetes, namespace, tmp_path):
+    def helm(*arguments: str) -> str:
+        return kubernetes.run("helm", *arguments, "-n", namespace)
+
+    def deployment() -> Any:
+        return kubernetes.get("deployment", "eyes-tracecar", namespace=namespace)
+
+    notes = helm("install", "eyes", str(CHART), "-f", _values(tmp_path, {"config": REDIS}))
+    assert f"tracecar tui --kube deployment/eyes-tracecar -n {namespace}" in notes
+    first = deployment()
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hidden", "namespace": namespace}}
+    kubernetes.apply({**secret, "stringData": {"TRACECAR_TOKEN": "one"}})
+    more = _values(tmp_path, {"config": SHARED, "replicaCount": 3, "existingSecret": "hidden"})
+    assert "kubectl get secret hidden" in helm("upgrade", "eyes", str(CHART), "-f", more)
+    second = deployment()
+    assert second["spec"]["replicas"] == 3
+
+    def sums(one: Any) -> dict[str, str]:
+        annotations = one["spec"]["template"]["metadata"]["annotations"]
+        return {name: value for name, value in annotations.items() if name.startswith("checksum/")}
+
+    assert sums(first)["checksum/tracecar-config"] != sums(second)["checksum/tracecar-config"]
+    patch = json.dumps({"stringData": {"TRACECAR_TOKEN": "two"}})
+    kubernetes.run("kubectl", "patch", "secret", "hidden", "-n", namespace, "-p", patch)
+    helm("upgrade", "eyes", str(CHART), "-f", more)
+    assert sums(deployment())["checksum/tracecar-secret"] != sums(second)["checksum/tracecar-secret"]
+    helm("rollback", "eyes", "1")
+    assert deployment()["spec"]["template"] == first["spec"]["template"]
+    helm("uninstall", "eyes")
+    left = kubernetes.get("all,configmap,networkpolicy,pdb", namespace=namespace)["items"]
+    assert [one["metadata"]["name"] for one in left if one["metadata"]["name"].startswith("eyes")] == []
+
+
+def _pod(name: str, namespace: str, spec: Any, **labels: str) -> dict[str, Any]:
+    about = {"name": name, "namespace": namespace, "labels": labels}
+    # Nothing makes the accounts here, and no priority or runtime class.
+    spec = {key: value for key, value in spec.items() if key not in ("priorityClassName", "runtimeClassName")}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": {**spec, "serviceAccountName": "default"}}
+
+
+def test_each_pod_passes_the_restricted_standard(kubernetes, namespace, tmp_path):
+    umbrella = example(tmp_path / "helm")
+    all_of_it = {name: rendered(values) for name, values in MATRIX.items() if name != "injection-only"}
+    for version in ("1.34", "1.27"):
+        all_of_it[f"example-{version}"] = rendered({}, "--kube-version", version, chart=umbrella)
+    pods = []
+    for name, manifests in all_of_it.items():
+        for number, one in enumerate(manifests):
+            if one["kind"] in ("Deployment", "StatefulSet", "Pod"):
+                spec = one["spec"] if one["kind"] == "Pod" else one["spec"]["template"]["spec"]
+                # What users add is theirs to make safe.
+                spec = {**spec, "containers": [c for c in spec["containers"] if c["name"] != "more"]}
+                spec.pop("initContainers" if name == "everything" else "", None)
+                pods.append(_pod(f"{name.replace('.', '-')}-{number}", namespace, spec))
+    kubernetes.apply(*pods)
+    assert len(kubernetes.get("pods", namespace=namespace)["items"]) == len(pods) > len(MATRIX)
+
+
+def test_the_server_takes_all_of_it(kubernetes, namespace):
+    for values in MATRIX.values():
+        if values.get("injection"):
+            continue
+        text = template(values, "--namespace", namespace)
+        known = [
+            one
+            for one in yaml.safe_load_all(text)
+            if one and one["kind"] not in NEEDS_DEFINITIONS and one["metadata"]["name"] != "text"
+        ]
+        for one in known:
+            one["metadata"]["namespace"] = namespace
+        stdin = "\n---\n".join(map(json.dumps, known))
+        kubernetes.run("kubectl", "apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=stdin)
+
+
+@pytest.fixture
+def injecting(kubernetes, namespace, tmp_path):
+    """A namespace in which labelled pods are given a sidecar."""
+    only = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    values = {**MATRIX["injection-only"], "podMonitor": {"enabled": False}}
+    values["injection"] = {**values["injection"], "namespaceSelector": only}
+    kubernetes.run("helm", "install", "inject", str(CHART), "-n", namespace, "-f", _values(tmp_path, values))
+    yield namespace
+    kubernetes.run("helm", "uninstall", "inject", "-n", namespace)
+
+
+SAFE = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+SERVICE = {
+    "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+    "containers": [{"name": "shop", "image": "example.org/shop:1", "securityContext": SAFE}],
+}
+
+
+def test_a_labelled_pod_is_given_a_sidecar_once(kubernetes, injecting):
+    def created(name: str, spec: Any = SERVICE, **labels: str) -> Any:
+        kubernetes.apply(_pod(name, injecting, spec, **labels))
+        return kubernetes.get("pod", name, namespace=injecting)
+
+    marked = {"tracecar.io/inject": "shop"}
+    # A policy is in force a moment after it was made.
+    for number in range(600):
+        pod = created(f"shop-{number}", **marked)
+        if "initContainers" in pod["spec"]:
+            break
+    beside = container(pod["spec"])
+    assert beside["restartPolicy"] == "Always"
+    assert beside["securityContext"]["readOnlyRootFilesystem"] is True
+    assert beside["resources"]["limits"] == {"memory": "512Mi"}
+    assert beside["envFrom"] == [{"secretRef": {"name": "shop", "optional": True}}]
+    assert pod["metadata"]["labels"]["tracecar.io/sidecar"] == "true"
+    (volume,) = [one for one in pod["spec"]["volumes"] if one["name"] == "tracecar-config"]
+    assert volume["configMap"]["name"] == "shop"
+    config = kubernetes.get("configmap", "shop", namespace=injecting)["data"]["tracecar.yaml"]
+    assert yaml.safe_load(config)["service"] == "shop"
+
+    spec = {key: pod["spec"][key] for key in ("containers", "initContainers", "volumes", "securityContext")}
+    again = created("again", spec, **marked)
+    assert again["spec"]["initContainers"] == pod["spec"]["initContainers"]
+    first = {"name": "first", "image": "example.org/first:1", "securityContext": SAFE}
+    later = created("later", {**SERVICE, "initContainers": [first]}, **marked)
+    assert [one["name"] for one in later["spec"]["initContainers"]] == ["first", "tracecar"]
+    assert "initContainers" not in created("plain")["spec"]
+    assert "initContainers" not in created("nameless", **{"tracecar.io/inject": "No_Name"})["spec"]
+
+
+def test_where_the_cluster_lacks_policies_injection_is_refused_in_words():
+    words = template(MATRIX["injection-only"], "--kube-version", "1.30", ok=False)
+    assert "this cluster (Kubernetes v1.30" in words
+    assert "include the template tracecar.sidecar in your charts" in words
+
+
+def test_the_probes_ask_a_port_that_there_is():
+    for name in ("redis", "opened", "stateful-set"):
+        manifests = rendered(MATRIX[name])
+        beside = container(workload(manifests)["spec"]["template"]["spec"])
+        ports = {port["name"]: port["containerPort"] for port in beside["ports"]}
+        config = yaml.safe_load(of_kind(manifests, "ConfigMap")["data"]["tracecar.yaml"])
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            assert ports[beside[probe]["httpGet"]["port"]] == config["health"]["port"]

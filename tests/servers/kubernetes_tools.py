@@ -1,0 +1,63 @@
+"""Helm, kubectl, kubectl-validate, and a real API server with its etcd: built by Go from the modules that
+`kubernetes_tools/go.mod` and `go.sum` pin, once, into the user's cache directory (some minutes, then never again)."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+MODULE = Path(__file__).parent / "kubernetes_tools"
+PROGRAMS = {
+    "helm": (MODULE, "helm.sh/helm/v3/cmd/helm"),
+    "kubectl": (MODULE, "k8s.io/kubernetes/cmd/kubectl"),
+    "etcd": (MODULE, "go.etcd.io/etcd/server/v3"),
+    "kube-apiserver": (MODULE, "k8s.io/kubernetes/cmd/kube-apiserver"),
+    "kubectl-validate": (MODULE / "validate", "sigs.k8s.io/kubectl-validate"),
+}
+RELEASE = "v1.34.2"
+_VERSION = "k8s.io/component-base/version"
+FLAGS = f"-s -w -X {_VERSION}.gitVersion={RELEASE} -X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor=34"
+"""Kubernetes says which release it is by what its build puts in; Helm asks for it."""
+OLDEST_GO = "1.21"
+"""It fetches a newer toolchain by itself where go.mod asks for one."""
+
+
+def directory() -> Path:
+    """Where the programs are; built first where they are not there yet. Raises RuntimeError where Go cannot do that."""
+    pins = [MODULE / part / name for part in (".", "validate") for name in ("go.mod", "go.sum")]
+    pinned = hashlib.sha256(b"".join([FLAGS.encode(), *(pin.read_bytes() for pin in pins)])).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tracecar"
+    home = cache / f"kubernetes-tools-{pinned}"
+    if not home.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with (cache / "kubernetes-tools.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not home.exists():
+                _build(home)
+    return home
+
+
+def program(name: str) -> str:
+    """The path of one of `PROGRAMS`."""
+    return str(directory() / name)
+
+
+def _build(home: Path) -> None:
+    go = shutil.which("go") or "/usr/local/go/bin/go"
+    making = home.with_suffix(".making")
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir()
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false"}
+    for name, (module, package) in PROGRAMS.items():
+        command = [go, "build", "-trimpath", f"-ldflags={FLAGS}", "-o", str(making / name), package]
+        try:
+            built = subprocess.run(command, cwd=module, env=environment, capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            raise RuntimeError(f"the chart's tests need Go {OLDEST_GO} or later to build {name}") from None
+        if built.returncode != 0:
+            raise RuntimeError(f"go could not build {name}: {built.stderr[-4_000:]}")
+    making.rename(home)
