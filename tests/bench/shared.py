@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 import time
@@ -47,7 +48,9 @@ def rows(
 
     yield {"what": "kafka: the full way, shared index", "bound": 0.30, **in_turns(rounds, bare, ours)}
     two = in_turns(max(1, rounds // 2), lambda number: ours(1000 + number), lambda number: ours(number, 2))
-    yield {"what": "kafka: two sidecars with a shared index beside one", "bound": 1.6, **two}
+    # On two cores one sidecar, Kafka and Valkey are busy on both already: a second one has nowhere to run.
+    bound = 1.6 if (os.cpu_count() or 1) >= 4 else None
+    yield {"what": "kafka: two sidecars with a shared index beside one", "bound": bound, **two}
 
 
 def _empty(url: str) -> None:
