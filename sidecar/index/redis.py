@@ -9,6 +9,8 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 
+import structlog
+
 from sidecar.config import Tls
 from sidecar.correlation.derived import derived
 from sidecar.correlation.flows import draw
@@ -31,6 +33,8 @@ from sidecar.index.redis_writing import Writer
 from sidecar.model import Event, Partition, Position
 from sidecar.ports import Coverage, Finding, Flow, Node, Page
 from sidecar.redis_link.urls import parse
+
+log = structlog.get_logger()
 
 MOST_FOUND = 1_000
 PATIENCE = 1.0
@@ -84,6 +88,8 @@ class RedisIndex:
         """Tell the others of this member from now on, and let go of old flows in turn with them."""
         self._started = True
         self._tasks = [asyncio.ensure_future(self.beating.run()), asyncio.ensure_future(self.sweeper.run())]
+        for task in self._tasks:
+            task.add_done_callback(_told)
 
     async def stop(self) -> None:
         """Tell nothing more, and leave the old flows to others. What is added is still written."""
@@ -309,6 +315,12 @@ class RedisIndex:
 
 KINDS = ("trace", "event", "position", "aggregate", "correlation")
 """What an id may be, in the order in which it is tried."""
+
+
+def _told(task: asyncio.Task[None]) -> None:
+    """Let nobody be puzzled by a task that ended by a mistake of ours."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a task of the shared index ended by a mistake of ours", exc_info=error)
 
 
 def _has(event: Event, kind: str) -> str | None:

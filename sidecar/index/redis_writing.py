@@ -133,6 +133,13 @@ class Writer:
         self._wake.set()
         if self._task is None and not self._closing:
             self._task = asyncio.get_running_loop().create_task(self._run())
+            self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("writing to the shared index ended by a mistake of ours", exc_info=error)
+            self.away = repr(error)
+            self._task = None  # the next event tries again
 
     async def _run(self) -> None:
         wait = 0.05
