@@ -54,9 +54,10 @@ class Outbox:
     def __init__(self, name: str, transport: Transport, bounds: Bounds = Bounds()) -> None:  # noqa: B008  # frozen
         self._name, self._transport, self._bounds = name, transport, bounds
         self._queue: deque[bytes] = deque()
-        self._bytes = 0
+        self._bytes = self._in_flight = 0
         self._changed = threading.Condition()
         self._closing = threading.Event()
+        self._left = False
         self._thread: threading.Thread | None = None
         self.sent = self.dropped = self.failed = 0
         self.trouble: str | None = None
@@ -110,9 +111,11 @@ class Outbox:
         if thread is not None and thread.is_alive():
             thread.join(1.0)
         with self._changed:
-            self.dropped += len(self._queue)
+            # A request that does not end even now is not waited for.
+            self.dropped += len(self._queue) + self._in_flight
             self._queue.clear()
-            self._bytes = 0
+            self._bytes = self._in_flight = 0
+            self._left = True
 
     # --- the thread
 
@@ -142,6 +145,7 @@ class Outbox:
                 batch.append(item)
                 size += len(item)
             self._bytes -= size
+            self._in_flight = len(batch)
             return batch
 
     def _deliver(self, batch: list[bytes]) -> bool:
@@ -151,24 +155,33 @@ class Outbox:
             try:
                 unwanted = self._transport.send(batch)
             except Refused as error:
-                self.failed += len(batch)
+                self._count(failed=len(batch))
                 self._say(str(error))
                 return True
             except Outage as error:
                 self._say(str(error))
                 if self._closing.wait(error.retry_after or wait * random.uniform(0.8, 1.2)):
-                    self.dropped += len(batch)
+                    self._count(dropped=len(batch))
                     return False
                 wait = min(wait * 2, LONGEST_WAIT)
             except Exception as error:  # a mistake, ours or the library's, must not end the thread in silence
-                self.failed += len(batch)
+                self._count(failed=len(batch))
                 log.error("telemetry could not be sent", exporter=self._name, exc_info=error)
                 return True
             else:
-                self.sent += len(batch) - unwanted
-                self.failed += unwanted
+                self._count(sent=len(batch) - unwanted, failed=unwanted)
                 self._say(None)
                 return True
+
+    def _count(self, *, sent: int = 0, dropped: int = 0, failed: int = 0) -> None:
+        """What became of the batch under way; nothing where it was given up already."""
+        with self._changed:
+            if self._left:
+                return
+            self._in_flight = 0
+            self.sent += sent
+            self.dropped += dropped
+            self.failed += failed
 
     def _say(self, trouble: str | None) -> None:
         """Once when it begins, once when it is over."""
