@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from textual.widgets import Input, TextArea
 
@@ -85,8 +86,9 @@ async def test_memory_is_bounded_however_much_comes() -> None:
     async with driven(shop) as (app, pilot):
         page = app.page("live")
         assert isinstance(page, Live)
+        one = event(1, "orders", "OrderPlaced", 3_000)
         for number in range(5_000):
-            shop.coming.put_nowait(event(number + 100, "orders", "OrderPlaced", 3_000))
+            shop.coming.put_nowait(msgspec.structs.replace(one, position=f"kafka://orders/0/{number + 100}"))
         await until(pilot, lambda: page.feed.arrived == 5_000)
         await until(pilot, lambda: len(rows(app, "live").items) == 2_000)
         assert rows(app, "live").items[-1].event.position == "kafka://orders/0/5099"
@@ -98,8 +100,9 @@ async def test_a_key_is_answered_while_a_flood_comes() -> None:
     async with driven(shop) as (app, pilot):
         live = rows(app, "live")
         await until(pilot, lambda: len(live.items) == 6)
+        one = event(1, "orders", "OrderPlaced", 3_000)
         for number in range(20_000):
-            shop.coming.put_nowait(event(number + 100, "orders", "OrderPlaced", 3_000))
+            shop.coming.put_nowait(msgspec.structs.replace(one, position=f"kafka://orders/0/{number + 100}"))
         await pilot.press("2")
         await until(pilot, lambda: app.screen is app.page("flows"))
 

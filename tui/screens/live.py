@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 from rich.text import Text
@@ -23,6 +24,8 @@ from tui.working import begin
 BEFORE = 300
 """Events that are shown from before."""
 DRAWN_SECONDS = 0.12
+TURN = 100
+"""Events that are taken in one go; then keys have their turn."""
 READABLE = 300
 """Events a second; of more, a picture shows only some."""
 
@@ -123,8 +126,12 @@ class Live(Page):
         begin(self, self._listen, self.asked, group="listen", exclusive=True)
 
     async def _listen(self, query: str) -> None:
+        heard = 0
         try:
             async for item in self.client.live(query):
+                heard += 1
+                if heard % TURN == 0:
+                    await asyncio.sleep(0)
                 if isinstance(item, models.Event):
                     self.feed.add(item)
                     self.dashboard.meet(item)

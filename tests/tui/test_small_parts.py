@@ -1,0 +1,106 @@
+"""Times, columns, the feed, schemas as outlines, and what importing the dashboard loads."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.text import Text
+
+from tests.tui.shop import AVRO, event
+from tui.feed import Feed
+from tui.schema_text import differences, outline
+from tui.times import clock, coarse, micros, rate, span
+from tui.widgets.columns import Column, fit, sized, wrapped
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "said"),
+    [(None, "·"), (0, "0 ms"), (0.25, "250 µs"), (7, "7 ms"), (1_240, "1.24 s"), (61_000, "61.0 s"),
+     (186_000, "3.1 min"), (1e8, "27.8 h"), (1e9, "11.6 d")],
+)  # fmt: skip
+def test_durations_are_short(milliseconds: float | None, said: str) -> None:
+    assert span(milliseconds) == said
+
+
+def test_times_of_the_api_are_read() -> None:
+    assert micros("1970-01-01T00:00:01.5Z") == 1_500_000
+    assert micros("nonsense") is None
+    assert clock("2026-11-24T10:39:01Z") == "10:39:01.000"
+    assert clock(None) == "·"
+    assert (coarse(30), coarse(600), rate(0.4), rate(1200)) == ("30 s", "10 min", "0.4/s", "1,200/s")
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 30), st.integers(0, 50), st.integers(0, 3)), min_size=1, max_size=8),
+    st.integers(31, 250),
+)
+def test_columns_never_are_wider_than_the_screen(columns: list[tuple[int, int, int]], width: int) -> None:
+    made = [Column(str(n), "x", least, least + more, rank) for n, (least, more, rank) in enumerate(columns)]
+    widths = fit(made, width)
+    assert widths
+    assert sum(widths.values()) + 2 * (len(widths) - 1) <= width
+
+
+@given(st.text("ab漢字é ", max_size=40), st.integers(1, 30))
+def test_a_cell_has_exactly_its_width_also_with_wide_characters(text: str, width: int) -> None:
+    assert sized(Text(text), width).cell_len == width
+
+
+@given(st.text("ab漢 ", max_size=200), st.integers(4, 30))
+def test_wrapped_lines_fit(text: str, width: int) -> None:
+    assert all(Text(line).cell_len <= width for line in wrapped(text, width))
+
+
+def test_the_feed_leaves_out_what_it_has_and_forgets_the_oldest() -> None:
+    feed = Feed(kept=3)
+    feed.fill([event(1, "orders", "A", 0), event(2, "orders", "A", 0)])
+    for number in (2, 3, 4):
+        feed.add(event(number, "orders", "A", 0))
+    assert [seen.event.position[-1] for seen in feed.rows()] == ["2", "3", "4"]
+    feed.add(event(1, "orders", "A", 0))  # it was forgotten, and comes as new
+    assert [seen.number for seen in feed.rows()] == [3, 4, 5]
+
+
+def test_its_rate_is_of_the_last_seconds() -> None:
+    now = [0.0]
+    feed = Feed(now=lambda: now[0])
+    feed.tick()
+    for number in range(50):
+        feed.add(event(number, "orders", "A", 0))
+    now[0] = 2.0
+    assert feed.tick() == 25.0
+
+
+def test_a_schema_is_an_outline_and_differs_by_lines() -> None:
+    assert outline(AVRO)[:4] == [
+        (0, "shop.Parcel", "record"), (1, "parcelId", "string"), (1, "items", "array of record Item"),
+        (2, "sku", "string"),
+    ]  # fmt: skip
+    schema = json.loads(AVRO)
+    schema["fields"][0]["type"] = "int"
+    changed = [one for one in differences(AVRO, json.dumps(schema)) if one[0] != " "]
+    assert changed == [("-", 1, "parcelId", "string"), ("+", 1, "parcelId", "int")]
+
+
+@pytest.mark.parametrize("text", ["", "no json", "[" * 5_000, '{"type": 3}', '["null", {"type": "record"}]', "3"])
+def test_what_is_no_avro_schema_is_no_crash(text: str) -> None:
+    outline(text)
+
+
+def test_a_schema_without_end_is_bounded() -> None:
+    deep = '{"type":"array","items":' * 300 + '"int"' + "}" * 300
+    assert len(outline(deep)) <= 4_000
+
+
+def test_the_dashboard_loads_no_broker_client_and_no_schema_library() -> None:
+    code = (
+        "import tui.app, sys; print([m for m in ('aiokafka', 'redis', 'fastavro', 'opentelemetry', 'litestar', "
+        "'aiohttp', 'sidecar.model', 'sidecar.config') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,90 @@
+"""A flow as lines: the tree, what is folded, where bars begin and end."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.tui.shop import at, event, flow
+from tui.waterfall import bar, shape, ticks, waterfall
+
+
+def test_lines_stand_below_their_cause_and_say_how_long_after_it_they_came() -> None:
+    fall = waterfall(flow())
+    said = [(line.guide, line.event.type, line.gap) for line in fall.lines if not line.why]
+    assert said == [
+        ("", "OrderPlaced", None),
+        ("├╴", "PaymentAuthorized", 120.0),
+        ("│ └╴", "shop.ParcelDispatched", 280.0),
+        ("│   └┄", "CustomerNotified", 100.0),
+        ("└╴", "PointsGranted", 1100.0),
+    ]
+    assert fall.length == 1100.0
+
+
+def test_a_duplicate_is_folded_into_the_first_until_it_is_opened() -> None:
+    (first,) = [line for line in waterfall(flow()).lines if line.copies]
+    assert (first.key, first.copies, first.folded) == ("kafka://payments/0/2", 1, True)
+    opened = waterfall(flow(), {first.key}).lines
+    assert "kafka://payments/0/5" in [line.key for line in opened]
+
+
+def test_what_a_folded_duplicate_caused_is_still_there() -> None:
+    events = [
+        event(1, "orders", "A", 0),
+        event(2, "orders", "A", 10, event_id="e-1", status="duplicate"),
+        event(3, "payments", "B", 20, parent="kafka://orders/0/2", depth=1),
+    ]
+    assert [line.event.type for line in waterfall(flow(events)).lines] == ["A", "B"]
+
+
+def test_what_was_rejected_says_why_below() -> None:
+    (why,) = [line for line in waterfall(flow()).lines if line.why]
+    assert why.why.startswith("items[1].qty: expected int")
+    assert why.key == "kafka://shipping/0/3 why"
+
+
+def test_a_cause_that_is_not_to_be_seen_is_said() -> None:
+    lines = waterfall(flow([event(2, "payments", "B", 0, causation_id="gone")])).lines
+    assert lines[0].missing
+
+
+def test_a_chain_of_ten_thousand_is_no_recursion() -> None:
+    events = [event(0, "orders", "A", 0)]
+    events += [event(n, "orders", "A", n % 60_000, parent=f"kafka://orders/0/{n - 1}") for n in range(1, 10_000)]
+    lines = waterfall(flow(events)).lines
+    assert len(lines) == 10_000
+    assert max(len(line.guide) for line in lines) < 40
+
+
+def test_a_replayed_event_stands_where_it_was_sent_again() -> None:
+    events = [event(1, "orders", "A", 0), event(2, "orders", "A", 5, appended_at=at(900), replay_of="x")]
+    assert [line.at for line in waterfall(flow(events)).lines] == [0.0, 900.0]
+
+
+def test_times_that_are_missing_or_run_backwards_draw_nothing_wrong() -> None:
+    events = [
+        event(1, "orders", "A", 500),
+        event(2, "orders", "B", 100, parent="kafka://orders/0/1"),
+        event(3, "orders", "C", 0, occurred_at=None, appended_at=None, parent="kafka://orders/0/1"),
+    ]
+    lines = {line.event.type: line for line in waterfall(flow(events)).lines}
+    assert lines["B"].gap == -400.0
+    assert bar(lines["B"], 400.0, 20) == (0, "", 0)
+    assert bar(lines["C"], 400.0, 20) == (0, "", -1)
+
+
+@given(st.integers(0, 10**10), st.integers(1, 200))
+def test_bars_and_ticks_stay_on_the_axis(micros: int, width: int) -> None:
+    length = micros / 1000
+    for line in waterfall(flow()).lines:
+        begins, stretch, mark = bar(line, length, width)
+        assert 0 <= begins <= max(mark, begins)
+        assert mark < width
+        assert begins + len(stretch) <= max(mark, begins)
+    assert all(0 <= cell < width or width < 2 for cell, _ in ticks(length, width))
+
+
+def test_the_shape_counts_events_over_time_and_marks_failures() -> None:
+    assert shape(flow(), 4) == [(3, False), (2, True), (0, False), (1, False)]
+    assert shape(flow([]), 3) == [(0, False)] * 3
