@@ -7,25 +7,23 @@ import contextlib
 import heapq
 import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import structlog
 
 from sidecar.config import Tls
-from sidecar.correlation.derived import derived
-from sidecar.correlation.flows import draw
-from sidecar.correlation.joining import spelled
 from sidecar.correlation.moments import appended, moment
-from sidecar.correlation.parents import facts
 from sidecar.errors import Outage, Refused
 from sidecar.index.packing import bounded
 from sidecar.index.recent import cursor_of, moment_of
 from sidecar.index.redis_beating import Beat, Beating
 from sidecar.index.redis_coverage import SharedCoverage
+from sidecar.index.redis_drawing import drawn
+from sidecar.index.redis_finding import of_trace, once
 from sidecar.index.redis_inspecting import inspect
-from sidecar.index.redis_layout import Log, id_hash, offset_bytes, trace_hash, word_hash
+from sidecar.index.redis_layout import Log, id_hash, offset_bytes, word_hash
 from sidecar.index.redis_newest import newest
-from sidecar.index.redis_reading import Closure, Name, Reading, derived_hash
+from sidecar.index.redis_reading import Name, Reading
 from sidecar.index.redis_relay import RedisRelay
 from sidecar.index.redis_shards import Shards
 from sidecar.index.redis_sweeping import Sweeper
@@ -216,7 +214,7 @@ class RedisIndex:
             found = await self._matches(reading, kind, bounded(id))
             if found:
                 closed = await reading.closure([max(found, key=appended)])
-                (flow,) = await _drawn(reading, closed, closed.flows)
+                (flow,) = await drawn(reading, closed, closed.flows)
                 return flow
         return None
 
@@ -236,7 +234,7 @@ class RedisIndex:
                 # Those whose latest event is not here were shown on an earlier page, under it.
                 fresh = [event for event in part if event.position in by_latest]
                 room = limit - len(flows)
-                flows += await _drawn(reading, closed, [by_latest[event.position] for event in fresh[:room]])
+                flows += await drawn(reading, closed, [by_latest[event.position] for event in fresh[:room]])
                 if len(fresh) > room:
                     last = fresh[room - 1] if room else last
                     return flows, cursor_of(last) if last is not None else cursor
@@ -297,7 +295,7 @@ class RedisIndex:
     async def _matches(self, reading: Reading, kind: str, id: str) -> list[Event]:
         """The events that have `id` as this kind of id."""
         if kind == "trace":
-            return await _of_trace(reading, int(id, 16)) if _TRACE_ID.fullmatch(id) else []
+            return await of_trace(reading, int(id, 16)) if _TRACE_ID.fullmatch(id) else []
         if kind == "position":
             try:
                 event = await self._at(reading, Position.parse(id))
@@ -310,7 +308,7 @@ class RedisIndex:
             "correlation": (b"k", id_hash(id)),
         }[kind]
         await reading.fetch(name)
-        return _once(event for event in reading.under(name) if _has(event, kind) == id)
+        return once(event for event in reading.under(name) if _has(event, kind) == id)
 
 
 KINDS = ("trace", "event", "position", "aggregate", "correlation")
@@ -327,53 +325,3 @@ def _has(event: Event, kind: str) -> str | None:
     if kind == "event":
         return event.event_id
     return event.aggregate_id if kind == "aggregate" else event.correlation_id
-
-
-def _once(events: Iterable[Event]) -> list[Event]:
-    return list({event.position: event for event in events}.values())
-
-
-async def _of_trace(reading: Reading, trace_id: int) -> list[Event]:
-    """The events that say that they belong to this trace, and those that say nothing and for which it is derived."""
-    own: Name = (b"t", trace_hash(trace_id.to_bytes(16, "big")))
-    correlated: Name = (b"k", derived_hash(trace_id))
-    named: Name = (b"i", derived_hash(trace_id))
-    for name in (own, correlated, named):
-        await reading.fetch(name)
-    found = [event for event in reading.under(own) if event.trace_id == trace_id]
-    silent = [event for event in (*reading.under(correlated), *reading.under(named)) if event.trace_id is None]
-    async for some in _followers(reading, named, trace_id):
-        silent += some
-    await reading.know(silent)
-    return _once([*found, *(event for event in silent if reading.trace_id_of(event) == trace_id)])
-
-
-async def _followers(reading: Reading, named: Name, trace_id: int) -> AsyncIterator[list[Event]]:
-    """Events without a trace id that were caused, over any number of steps, by what the trace id is derived from."""
-    effects = [event for event in reading.under(named) if event.causation_id is not None]
-    effects = [event for event in effects if derived(event.causation_id or "") == trace_id]
-    seen: set[str] = set()
-    while effects:
-        yield [event for event in effects if event.trace_id is None]
-        ids = {event.event_id for event in effects if event.event_id is not None} - seen
-        seen |= ids
-        await reading.everything((b"i", id_hash(id)) for id in ids)
-        effects = [event for id in ids for event in reading.under((b"i", id_hash(id))) if event.causation_id == id]
-
-
-async def _drawn(reading: Reading, closed: Closure, flows: Sequence[Sequence[Event]]) -> list[Flow]:
-    """These flows of a closure, as people read them."""
-    await reading.know([event for flow in flows for event in flow])
-    producers: set[str] = set()
-    for flow in flows:
-        events = sorted(flow, key=moment)
-        # The earliest event can have no inferred parent, and is mostly the only one without any.
-        for event, parent in zip(events[1:], facts(events)[1:], strict=True):
-            if parent is None and event.producer is not None:
-                producers.add(event.producer)
-    consumed = await reading.consumption(producers)
-    drawn = []
-    for flow in flows:
-        keys = {key for event in flow for key in closed.broken.get(event.position, ())}
-        drawn.append(draw(flow, reading.trace_id_of, reading.standing, consumed, sorted(map(spelled, keys))))
-    return drawn
