@@ -7,11 +7,12 @@ import os
 from collections.abc import Sequence
 
 from exporters import conventions
+from exporters.backend import Backend
 from exporters.metrics import Measures, Metrics
 from exporters.outbox import Bounds, Outbox
 from exporters.sampling import from_environment
 from exporters.spans import Letters, Mapper
-from exporters.tracing import Backend, Tracing
+from exporters.tracing import Tracing
 from sidecar.config import Config, Otlp
 from sidecar.instruments import Source
 from sidecar.model import Decoded, Event

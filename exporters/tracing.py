@@ -10,16 +10,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
+import structlog
+
+from exporters.backend import Backend
 from exporters.flows import Drawn, Flows, Seen
-from exporters.outbox import Outbox
 from exporters.recent import Decision, Recent
 from exporters.sampling import Tail, bound_of, in_sample
 from exporters.spans import Mapper, Parent, Span
 from sidecar.config import Exporters, Sampling
 from sidecar.model import Decoded, Event, Position
 from sidecar.redaction import Redactor
+
+log = structlog.get_logger()
 
 RECENT = 16_384
 """Events that are remembered at least, to find causes and duplicates among them."""
@@ -36,33 +40,6 @@ LOOK_SECONDS = 0.25
 """From one look for quiet flows to the next."""
 SLICE = 200
 """Spans of quiet flows that are made before others get their turn."""
-
-
-class Encoder(Protocol):
-    def encode(self, spans: Sequence[Span]) -> list[bytes]: ...
-
-
-class Backend:
-    """One place that spans go to (`sidecar.ports.Destination`)."""
-
-    def __init__(self, name: str, encoder: Encoder, outbox: Outbox) -> None:
-        self.name, self.outbox, self._encoder = name, outbox, encoder
-
-    def offer(self, spans: Sequence[Span]) -> None:
-        if self.outbox.full:
-            self.outbox.drop(len(spans))
-        else:
-            self.outbox.put(self._encoder.encode(spans))
-
-    def counts(self) -> tuple[int, int, int]:
-        return self.outbox.sent, self.outbox.dropped, self.outbox.failed
-
-    @property
-    def trouble(self) -> str | None:
-        return self.outbox.trouble
-
-    async def close(self) -> None:
-        await asyncio.to_thread(self.outbox.close)
 
 
 class Tracing:
@@ -99,6 +76,7 @@ class Tracing:
         # Where nothing is sent, only edges are measured.
         most = max(RECENT, settings.max_held) if self.backends else RECENT // 2
         self._recent = Recent(most, join, max_flow, by_trace=self._tail is not None)
+        self._max_held = settings.max_held
         self._flows = Flows(self._recent, float(settings.hold), settings.max_held)
         self._redactor = redactor if redactor is not None and redactor.active else None
         self._missing: dict[str, int] = {}
@@ -211,6 +189,10 @@ class Tracing:
             self._recent.note(event)
 
     def _hold(self, one: Decoded, size: int | None, now: float, cause: Event | None) -> None:
+        if len(self._flows) >= 2 * self._max_held:  # they come faster than anything else gets its turn
+            for backend in self.backends:
+                backend.outbox.drop(1)
+            return
         headers: Any = None
         body: Any = None
         if self._payloads:
@@ -240,6 +222,7 @@ class Tracing:
     def start(self) -> None:
         """Look for quiet flows in the background, until `close`."""
         self._task = asyncio.create_task(self._look(), name="spans of quiet flows")
+        self._task.add_done_callback(_ended)
 
     async def _look(self) -> None:
         while True:
@@ -341,6 +324,11 @@ class Tracing:
         for drawn in self._flows.all():
             self._send_flow(drawn)
         await asyncio.gather(*(backend.close() for backend in self.backends))
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("quiet flows are not looked for any more: a mistake of ours", exc_info=error)
 
 
 def _original(event: Event, first: Event) -> Event | None:

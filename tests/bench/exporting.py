@@ -17,12 +17,13 @@ EVENTS = 200_000
 
 async def cost(endpoint: str) -> dict[str, Any]:
     """Microseconds an event, and what became of the spans."""
+    from exporters.backend import Backend
     from exporters.conventions import spelling
     from exporters.otlp_spans import SpanEncoder
     from exporters.otlp_transport import transport
     from exporters.outbox import Bounds, Outbox
     from exporters.spans import Letters, Mapper
-    from exporters.tracing import Backend, Tracing
+    from exporters.tracing import Tracing
     from sidecar.config import Exporters, Otlp, Sampling
 
     sending = transport(Otlp(endpoint=endpoint, protocol="grpc", signals=["traces"]), "traces", "bench")

@@ -10,9 +10,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from exporters.backend import Backend
 from exporters.outbox import Bounds
 from exporters.spans import Letters, Mapper
-from exporters.tracing import Backend, Tracing
+from exporters.tracing import Tracing
 from sidecar.config import Exporters, Sampling
 from sidecar.model import Decoded, Event, Position, Record
 

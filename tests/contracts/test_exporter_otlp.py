@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from exporters.backend import Backend
 from exporters.conventions import spelling
 from exporters.otlp_spans import SpanEncoder
 from exporters.otlp_transport import transport
 from exporters.outbox import Bounds, Outbox
-from exporters.tracing import Backend
 from sidecar.config import Otlp, Tls
 from tests.contracts.exporter_contract import ExporterContract, Rig, events, ids, to, tracing, until
 from tests.servers.otlp import Receiver

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from exporters.backend import Backend
 from exporters.outbox import Bounds, Outbox
-from exporters.tracing import Backend
 from exporters.zipkin import SpanEncoder, ZipkinTransport
 from sidecar.config import Zipkin as Settings
 from tests.contracts.exporter_contract import ExporterContract, Rig

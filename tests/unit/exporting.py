@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from exporters.backend import Backend
 from exporters.outbox import Bounds, Outbox
 from exporters.spans import Letters, Mapper, Span
-from exporters.tracing import Backend, Tracing
+from exporters.tracing import Tracing
 from sidecar.config import Duration, Exporters, Sampling
 from sidecar.model import Decoded, Event, Position, Record
 from sidecar.redaction import Redactor

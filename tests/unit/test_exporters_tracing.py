@@ -136,9 +136,15 @@ def test_a_flow_that_is_never_quiet_does_not_wait_for_ever() -> None:
 
 def test_more_than_may_wait_go_as_they_stand_and_are_counted() -> None:
     bench = Bench(max_held=10)
-    bench.pass_by(*(bench.event(event_id=f"e{number}") for number in range(30)))
+    bench.pass_by(*(bench.event(event_id=f"e{number}") for number in range(18)))
     bench.wait(0)
-    assert (bench.tracing.held, len(bench.spans), bench.tracing.early) == (10, 20, 20)
+    assert (bench.tracing.held, len(bench.spans), bench.tracing.early) == (10, 8, 8)
+
+
+def test_what_comes_faster_than_anything_else_gets_its_turn_is_dropped_and_counted() -> None:
+    bench = Bench(max_held=10)
+    bench.pass_by(*(bench.event(event_id=f"e{number}") for number in range(50)))
+    assert (bench.tracing.held, bench.tracing.counts()) == (20, (0, 30, 0))
 
 
 def test_a_key_of_too_many_joins_none() -> None:

@@ -1,0 +1,37 @@
+"""One place that spans go to: how they are written for it, and the queue before it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from exporters.outbox import Outbox
+from exporters.spans import Span
+
+
+class Encoder(Protocol):
+    def encode(self, spans: Sequence[Span]) -> list[bytes]: ...
+
+
+class Backend:
+    """One place that spans go to (`sidecar.ports.Destination`)."""
+
+    def __init__(self, name: str, encoder: Encoder, outbox: Outbox) -> None:
+        self.name, self.outbox, self._encoder = name, outbox, encoder
+
+    def offer(self, spans: Sequence[Span]) -> None:
+        if self.outbox.full:
+            self.outbox.drop(len(spans))
+        else:
+            self.outbox.put(self._encoder.encode(spans))
+
+    def counts(self) -> tuple[int, int, int]:
+        return self.outbox.sent, self.outbox.dropped, self.outbox.failed
+
+    @property
+    def trouble(self) -> str | None:
+        return self.outbox.trouble
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self.outbox.close)
