@@ -109,6 +109,23 @@ class Kafka(Strict, frozen=True):
     client: Annotated[dict[str, Any], Meta(description="Any further plain option of the aiokafka client.")] = {}
 
 
+class Exhausted(Strict, frozen=True):
+    """When an entry that another group cannot process is taken from it: it becomes a dead letter and is acknowledged
+    for that group."""
+
+    deliveries: Annotated[
+        Count, Meta(description="Given to the group so often, and not acknowledged since the last time for `idle`.")
+    ] = 5
+    idle: Annotated[
+        Duration,
+        Meta(description="How long it must have been left alone since the last time: longer than work takes."),
+    ] = Duration(60)
+    pending: Annotated[
+        Duration | None,
+        Meta(description="Taken as well once it was left alone so long, however often it was given; by default never."),
+    ] = None
+
+
 class Redis(Strict, frozen=True):
     """A Redis or Valkey server, Sentinel or Cluster to read streams from."""
 
@@ -132,6 +149,10 @@ class Redis(Strict, frozen=True):
     claim_idle: Annotated[Duration, Meta(description="Entries of a dead consumer are claimed after this.")] = Duration(
         60
     )
+    exhausted: Annotated[
+        dict[Text, Exhausted],
+        Meta(description="Other groups by name: when an entry that they cannot process becomes a dead letter."),
+    ] = {}
     tls: Tls | None = None
 
 

@@ -12,7 +12,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import structlog
 
@@ -27,6 +27,7 @@ from sidecar.dead_letters.letter import LetterWriter
 from sidecar.decoding.catalog import Catalog
 from sidecar.decoding.judge import Judge
 from sidecar.delivery import Follower
+from sidecar.exhausting import Exhausting, Groups
 from sidecar.filling import Filler
 from sidecar.index.memory import MemoryIndex
 from sidecar.live import Live
@@ -114,6 +115,11 @@ class Service:
             envelope=config.envelope,
             follower=self._follower,
         )
+        self._exhausting = [
+            Exhausting(cast("Groups", source.broker), source.exhausted, self.answers.payloads, self._writer(source))
+            for source in self._sources
+            if source.exhausted and config.dead_letters.enabled
+        ]
         self.operations = assembled(
             self._sources,
             answers=self.answers,
@@ -188,6 +194,8 @@ class Service:
         if self._watcher is not None:
             self._watcher.start()
         self.operations.start()
+        for exhausting in self._exhausting:
+            exhausting.start()
         try:
             await asyncio.wait(reading, return_when=asyncio.FIRST_EXCEPTION)
             for done in reading:
@@ -197,6 +205,8 @@ class Service:
             await self._stop(reading)
 
     async def _stop(self, reading: Sequence[asyncio.Task[None]]) -> None:
+        for exhausting in self._exhausting:
+            await exhausting.close()
         await self.operations.close()
         await self._follower.close()
         if self._watcher is not None:

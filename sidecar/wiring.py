@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sidecar.config import Config
+from sidecar.config import Config, Exhausted
 from sidecar.dead_letters.naming import Naming
 from sidecar.ports import Broker, Finding, Registry
 
@@ -29,6 +29,8 @@ class Source:
     naming: Naming
     gate: Mapping[str, str] = field(default_factory=dict)
     """For each raw stream the one that what passes goes to."""
+    exhausted: Mapping[str, Exhausted] = field(default_factory=dict)
+    """By group: when entries that it cannot process are taken from it."""
 
 
 def sources(config: Config) -> list[Source]:
@@ -65,6 +67,7 @@ def sources(config: Config) -> list[Source]:
                 group,
                 naming,
                 config.sources.redis.gate,
+                config.sources.redis.exhausted,
             )
         )
     return found

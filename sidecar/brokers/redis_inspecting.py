@@ -59,6 +59,8 @@ async def _streams(config: Redis, servers: Servers, naming: Naming, group: str, 
         for stream in streams[:SHOWN]:
             async with servers.borrow(raw(stream)) as link:
                 found += await _permissions(servers, link, naming, group, stream)
+                for other in config.exhausted:
+                    found.append(await _exhausted(link, stream, other))
                 if name in config.gate:
                     found.append(await _gate(servers, link, stream, config.gate[name]))
     if not config.streams and not config.gate:
@@ -173,6 +175,17 @@ async def _permissions(servers: Servers, link: Link, naming: Naming, group: str,
     if naming.written:
         found.append(await _tried(link, f"{WHERE}: write to {letters}", _writing(letters), "is allowed"))
     return found
+
+
+async def _exhausted(link: Link, stream: str, group: str) -> Finding:
+    """Whether entries can be taken from another group."""
+    what, key = f"{WHERE}.exhausted: {group}: {stream}", raw(stream)
+    (listed,) = await link.calls([("XINFO", "GROUPS", key)])
+    names = [] if isinstance(listed, Exception) else [pairs(flat)[b"name"] for flat in listed]
+    if raw(group) not in names:
+        # A warning would be one at each stream that another group reads: it may have none here.
+        return Finding(what, True, f"there is no group {group} on this stream (yet): nothing would be taken here")
+    return await _tried(link, what, [("XPENDING", key, raw(group)), ("XACK", key, raw(group), "0-0")], "is allowed")
 
 
 async def _gate(servers: Servers, link: Link, stream: str, target: str) -> Finding:

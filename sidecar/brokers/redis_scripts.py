@@ -134,6 +134,26 @@ redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
 return 1
 """)
 
+GIVE_UP = Script("""
+-- Take an entry from a group that cannot process it: its letter is added and it is acknowledged, or neither; and only
+-- if the group still is where it was seen. KEYS: the stream, the letters' stream. ARGV: group, entry id, consumer, how
+-- often it was given, then the letter's fields. Returns 1 where it was taken, 0 where it was not pending so any more.
+local pending = redis.pcall('XPENDING', KEYS[1], ARGV[1], ARGV[2], ARGV[2], 1)
+if pending.err then return pending end
+if #pending == 0 or pending[1][2] ~= ARGV[3] or pending[1][4] ~= tonumber(ARGV[4]) then return 0 end
+local kind = redis.call('TYPE', KEYS[2]).ok
+if kind ~= 'none' and kind ~= 'stream' then
+  return redis.error_reply('WRONGTYPE ' .. KEYS[2] .. ' is a ' .. kind .. ', not a stream')
+end
+if redis.acl_check_cmd and not redis.acl_check_cmd('XACK', KEYS[1], ARGV[1], '0-0') then
+  return redis.error_reply('NOPERM this user may not use XACK on ' .. KEYS[1])
+end
+local added = redis.pcall('XADD', KEYS[2], '*', unpack(ARGV, 5))
+if added.err then return added end
+redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
+return 1
+""")
+
 ACT = Script("""
 -- Carry out acts of the ledger: each changes entries of a hash and adds entries to streams, all of it or nothing.
 -- KEYS: the hash, then the streams. ARGV: now in milliseconds, then for each act how many entries and how many

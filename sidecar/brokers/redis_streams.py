@@ -16,6 +16,7 @@ from sidecar.brokers import redis_groups as groups
 from sidecar.brokers import redis_looking as looking
 from sidecar.brokers.redis_connections import Command, Servers
 from sidecar.brokers.redis_entries import SYSTEM, Entries, offset, raw
+from sidecar.brokers.redis_exhausted import Stuck, give_up, stuck
 from sidecar.brokers.redis_feeds import Feed, RedisBatch
 from sidecar.brokers.redis_inspecting import inspect
 from sidecar.brokers.redis_ledger import RedisLedger
@@ -332,6 +333,14 @@ class RedisBroker:
     async def retention(self, stream: str) -> Retention:
         """Streams are trimmed by length or by hand, not by age; ids are the server's times."""
         return Retention(None, False)
+
+    # --- entries that other groups cannot process (`sidecar.exhausting.Groups`)
+
+    async def stuck(self, group: str, idle_ms: int) -> list[Stuck]:
+        return await stuck(self._servers, sorted(self._feeds), group, idle_ms)
+
+    async def give_up(self, one: Stuck, letter: Outgoing) -> bool:
+        return await give_up(self._servers, self._entries, self._naming, one, letter)
 
     async def groups(self) -> list[GroupProgress]:
         if self._seat is None:

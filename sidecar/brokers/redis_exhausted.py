@@ -1,0 +1,79 @@
+"""Entries that other groups were given and cannot process: found in their pending lists, and taken from them.
+
+Taking one is one Lua function: its letter is added and it is acknowledged for that group, or neither.
+
+- Dies before or after it: the entry is still pending, or it is settled and lettered.
+- Two of it run, or the group's own consumer acknowledges meanwhile, or is given it again: whoever comes second finds it
+  not pending, or given once more, and does nothing.
+- The answer is lost: the next look does not find it pending any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+from sidecar.brokers.redis_connections import Servers
+from sidecar.brokers.redis_entries import SYSTEM, Entries, entry_id, offset, raw, text
+from sidecar.brokers.redis_errors import Said
+from sidecar.brokers.redis_scripts import GIVE_UP, LARGEST_ENTRY
+from sidecar.brokers.redis_settling import letter_stream
+from sidecar.dead_letters.naming import Naming
+from sidecar.errors import TooLarge
+from sidecar.model import Outgoing, Position
+
+PAGE, PAGES = 100, 10
+"""Pending entries that one look asks for, and how many times, for each stream and group."""
+
+
+class Stuck(Struct, frozen=True):
+    """An entry that a group was given and has not acknowledged."""
+
+    group: str
+    position: Position
+    consumer: str
+    deliveries: int
+    idle_ms: int
+    """Since it was given last."""
+
+
+async def stuck(servers: Servers, streams: Iterable[str], group: str, idle_ms: int) -> list[Stuck]:
+    """The oldest entries of a group that were left alone for so long, in the streams where there is such a group.
+    Raises Outage, Refused."""
+    found: list[Stuck] = []
+    for stream in streams:
+        key, start = raw(stream), b"-"
+        for _ in range(PAGES):
+            try:
+                reply = await servers.call(key, "XPENDING", key, raw(group), "IDLE", idle_ms, start, "+", PAGE)
+            except Said as error:
+                if error.code in ("NOGROUP", "WRONGTYPE"):
+                    break
+                raise
+            found += [
+                Stuck(group, Position(SYSTEM, stream, 0, offset(id)), text(consumer), int(times), int(idle))
+                for id, consumer, idle, times in reply
+            ]
+            if len(reply) < PAGE:
+                break
+            start = b"(" + reply[-1][0]
+    return found
+
+
+async def give_up(servers: Servers, entries: Entries, naming: Naming, one: Stuck, letter: Outgoing) -> bool:
+    """Letter and acknowledge it; False where the group has moved on since. Raises Outage, Refused, TooLarge."""
+    key, target = raw(one.position.stream), raw(letter_stream(letter, servers, naming))
+    fields = entries.fields(letter)
+    if len(fields) > 2 * LARGEST_ENTRY:
+        raise TooLarge(
+            f"{one.position}: a letter of {len(fields) // 2} fields; at most {LARGEST_ENTRY} can be added", 0
+        )
+    arguments: Sequence[bytes | int] = [
+        raw(one.group),
+        entry_id(one.position.offset),
+        raw(one.consumer),
+        one.deliveries,
+        *fields,
+    ]
+    async with servers.borrow(key) as link:
+        return bool(await GIVE_UP.call(link, [key, target], arguments))
