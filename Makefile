@@ -9,7 +9,7 @@ UV_READY := .tools/.uv-$(UV_VERSION)
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench clean
+.PHONY: help setup demo test check format chart bench clean
 
 help: ## Show this
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ check: $(SYNCED) ## Lint, format, types, and who may import whom
 format: $(SYNCED) ## Format the code
 	@.venv/bin/ruff check --fix
 	@.venv/bin/ruff format
+
+chart: $(SYNCED) ## Write what is generated of the Helm chart: its values' schema and the table in its README
+	@.venv/bin/python -m helm.generate
 
 bench: $(SYNCED) ## Tracecar beside the loop that anyone would write by hand
 	@.venv/bin/python -m tests.bench $(ARGS)

@@ -127,7 +127,7 @@ def test_a_labelled_pod_is_given_a_sidecar_once(kubernetes, injecting):
 
     marked = {"tracecar.io/inject": "shop"}
     # A policy is in force a moment after it was made.
-    for number in range(600):
+    for number in range(150):
         pod = created(f"shop-{number}", **marked)
         if "initContainers" in pod["spec"]:
             break

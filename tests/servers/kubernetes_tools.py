@@ -28,10 +28,8 @@ OLDEST_GO = "1.21"
 
 def directory() -> Path:
     """Where the programs are; built first where they are not there yet. Raises RuntimeError where Go cannot do that."""
-    pins = [MODULE / part / name for part in (".", "validate") for name in ("go.mod", "go.sum")]
-    pinned = hashlib.sha256(b"".join([FLAGS.encode(), *(pin.read_bytes() for pin in pins)])).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tracecar"
-    home = cache / f"kubernetes-tools-{pinned}"
+    home = _home()
+    cache = home.parent
     if not home.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with (cache / "kubernetes-tools.lock").open("w") as lock:
@@ -41,23 +39,40 @@ def directory() -> Path:
     return home
 
 
+def _home() -> Path:
+    pins = [MODULE / part / name for part in (".", "validate") for name in ("go.mod", "go.sum")]
+    pinned = hashlib.sha256(b"".join([FLAGS.encode(), *(pin.read_bytes() for pin in pins)])).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tracecar"
+    return cache / f"kubernetes-tools-{pinned}"
+
+
+def _go() -> str | None:
+    return shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
+
+
+def missing() -> str | None:
+    """Why the programs cannot be had here; None where they are there or can be built."""
+    if _home().exists() or _go() is not None:
+        return None
+    return f"Go {OLDEST_GO} or later is not there, which builds Helm and the API server"
+
+
 def program(name: str) -> str:
     """The path of one of `PROGRAMS`."""
     return str(directory() / name)
 
 
 def _build(home: Path) -> None:
-    go = shutil.which("go") or "/usr/local/go/bin/go"
+    go = _go()
+    if go is None:
+        raise RuntimeError(missing())
     making = home.with_suffix(".making")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir()
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false"}
     for name, (module, package) in PROGRAMS.items():
         command = [go, "build", "-trimpath", f"-ldflags={FLAGS}", "-o", str(making / name), package]
-        try:
-            built = subprocess.run(command, cwd=module, env=environment, capture_output=True, text=True, check=False)
-        except FileNotFoundError:
-            raise RuntimeError(f"the chart's tests need Go {OLDEST_GO} or later to build {name}") from None
+        built = subprocess.run(command, cwd=module, env=environment, capture_output=True, text=True, check=False)
         if built.returncode != 0:
             raise RuntimeError(f"go could not build {name}: {built.stderr[-4_000:]}")
     making.rename(home)

@@ -8,22 +8,41 @@ import time
 from collections.abc import Callable
 
 from sidecar.demo import embedded_kafka
-from tests.servers import apicurio, zipkin
+from tests.servers import apicurio, images, kubernetes_tools, zipkin
 
 SERVERS: tuple[tuple[str, Callable[[], object]], ...] = (
     (f"Apache Kafka {embedded_kafka.VERSION} (45 MB from Maven Central, unless cached)", embedded_kafka._jars),
     (f"Apicurio Registry {apicurio.VERSION} (158 MB from Maven Central, unless cached)", apicurio._unpacked),
     (f"Zipkin {zipkin.VERSION} (131 MB from Maven Central, unless cached)", zipkin.jar),
 )
+BUILT: tuple[tuple[str, Callable[[], object], Callable[[], str | None]], ...] = (
+    (
+        f"Helm and a Kubernetes {kubernetes_tools.RELEASE} API server (minutes of building with Go, unless cached)",
+        kubernetes_tools.directory,
+        kubernetes_tools.missing,
+    ),
+    ("a Debian to build the image on (30 MB of packages, unless cached)", images.rootfs, images.missing),
+)
+"""These need more of the machine than Python; without it the tests of the chart, or of the image, are skipped."""
 
 
 def main() -> None:
     print("Servers that the tests start, all on 127.0.0.1 and free ports; Valkey came with the packages:", flush=True)
     for what, bring in SERVERS:
-        print(f"  {what} … ", end="", flush=True)
-        began = time.monotonic()
-        bring()
-        print(f"ready, {time.monotonic() - began:.1f} s", flush=True)
+        _bring(what, bring)
+    for what, bring, missing in BUILT:
+        reason = missing()
+        if reason is None:
+            _bring(what, bring)
+        else:
+            print(f"  {what}: left out, {reason}", flush=True)
+
+
+def _bring(what: str, bring: Callable[[], object]) -> None:
+    print(f"  {what} … ", end="", flush=True)
+    began = time.monotonic()
+    bring()
+    print(f"ready, {time.monotonic() - began:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

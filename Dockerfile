@@ -1,0 +1,51 @@
+# syntax=docker/dockerfile:1
+# Tracecar's image, for amd64 and arm64. BASE needs Python 3.11 or later with venv; build and result stand on the same one,
+# for the virtual environment refers to its interpreter. Pin BASE by digest where you build for production.
+ARG BASE=docker.io/library/python:3.13.9-slim-bookworm
+
+FROM ${BASE} AS build
+ARG UV_VERSION=0.13.9
+ENV UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_PROJECT_ENVIRONMENT=/opt/tracecar PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN --mount=type=cache,target=/root/.cache \
+    python3 -m venv /opt/uv && /opt/uv/bin/pip install --quiet uv==${UV_VERSION}
+WORKDIR /build
+# What it depends on changes seldom: a layer of its own. faker (25 MB) is only for examples in API documents, which are
+# not made.
+COPY pyproject.toml uv.lock README.md LICENSE ./
+RUN --mount=type=cache,target=/root/.cache \
+    /opt/uv/bin/uv sync --frozen --no-dev --no-install-project --no-install-package faker --python python3
+COPY sidecar sidecar
+COPY exporters exporters
+COPY tui tui
+RUN --mount=type=cache,target=/root/.cache \
+    /opt/uv/bin/uv sync --frozen --no-dev --no-editable --no-install-package faker --python python3 \
+    && mkdir -p /opt/tracecar/share \
+    && /opt/uv/bin/uv export --frozen --no-dev --quiet --preview-features sbom-export --format cyclonedx1.5 \
+       --output-file /opt/tracecar/share/sbom.cdx.json \
+    && cp LICENSE /opt/tracecar/share/
+
+FROM ${BASE}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Tracecar" \
+      org.opencontainers.image.description="Makes event-driven systems visible, on Kafka and Redis Streams" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      io.tracecar.sbom="/opt/tracecar/share/sbom.cdx.json" \
+      io.tracecar.sbom.format="CycloneDX 1.5"
+COPY --from=build /opt/tracecar /opt/tracecar
+ENV PATH=/opt/tracecar/bin:/usr/local/bin:/usr/bin:/bin \
+    HOME=/var/lib/tracecar \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+# Its state (a token that it makes) is in /var/lib/tracecar: give it a volume; all else may be read-only.
+RUN mkdir -p /var/lib/tracecar && chown 65532:65532 /var/lib/tracecar
+USER 65532:65532
+VOLUME /var/lib/tracecar
+EXPOSE 8425 8426
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=6 \
+  CMD ["python3", "-c", "import os, urllib.request as u; u.urlopen(os.environ.get('TRACECAR_URL', 'http://127.0.0.1:8425') + '/healthz', timeout=4)"]
+ENTRYPOINT ["tracecar"]
+CMD ["run", "-c", "/etc/tracecar/config/tracecar.yaml"]

