@@ -118,7 +118,7 @@ class Desk:
         lives = await self._later_lives(wish, notes)
         ended: list[tuple[str, tuple[str, str | None]]] = []
         async for letter, entry in self._each(replace(wish, by_state=True), Reading(wish.since), notes, lives):
-            life = life_after(letter, entry) if letter.state == "replayed" else None
+            life = life_after(entry) if letter.state == "replayed" else None
             fingerprint = causes.add(letter)
             if fingerprint is not None and life is not None and len(ended) < MOST_LIVES:
                 ended.append((fingerprint, life))
@@ -209,15 +209,16 @@ class Desk:
                 letters, ids = [one.letter for one in here], [one.ids for one in here]
                 entries = await self._states.entries(source.broker.ledger, letters, ids)
                 for one, entry in zip(here, entries, strict=True):
-                    one.entry, one.returned_as = entry, _later(one, entry, lives)
-                    one.state = one.letter.state = self._states.state(one.letter, entry, lives, one.ids)
+                    one.entry, one.returned_as = entry, _later(entry, lives)
+                    one.state = one.letter.state = self._states.state(one.letter, entry, lives)
             except TracecarError as error:
                 notes.append(_no_states(source, error))
             await _say_when_they_go(source, here)
 
 
-def _later(one: Letters, entry: LetterEntry | None, lives: Lives) -> str | None:
-    return next((lives[life] for id in one.ids if (life := life_after(one.letter, entry, id)) in lives), None)
+def _later(entry: LetterEntry | None, lives: Lives) -> str | None:
+    life = life_after(entry)
+    return None if life is None else lives.get(life)
 
 
 async def _say_when_they_go(source: Source, here: Sequence[Letters]) -> None:

@@ -51,6 +51,8 @@ class Deed(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """For which group, where a replay was for one."""
     attempt: int | None = None
     edit: tuple[Change, ...] = ()
+    letter: str | None = None
+    """The id of the letter that was sent, of all that its origin has, where it is not the entry's."""
 
 
 class LetterEntry(Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -86,7 +88,7 @@ def decode(entry: bytes | None) -> LetterEntry | None:
         return None
     try:
         return _decoder.decode(entry)
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
 
 

@@ -21,12 +21,12 @@ def remember(lives: Lives, letter: DeadLetter) -> None:
         lives[letter.replay_of, letter.replay_id] = letter.id
 
 
-def life_after(letter: DeadLetter, entry: LetterEntry | None, id: str | None = None) -> tuple[str, str | None] | None:
-    """The life that a letter's latest replay began; None where there was none. `id`: another letter of its origin."""
+def life_after(entry: LetterEntry | None) -> tuple[str, str | None] | None:
+    """The life that the latest replay of a letter began; None where there was none."""
     if entry is None or entry.state != "replayed":
         return None
     last = next((deed for deed in reversed(entry.deeds) if deed.act == "replayed"), None)
-    return None if last is None else (id or letter.id, last.replay)
+    return None if last is None else (last.letter or entry.id, last.replay)
 
 
 class States:
@@ -49,13 +49,12 @@ class States:
                 found.append(standing([next(stands) for _ in some]))
         return found
 
-    def state(self, letter: DeadLetter, entry: LetterEntry | None, lives: Lives, ids: Sequence[str] = ()) -> str:
+    def state(self, letter: DeadLetter, entry: LetterEntry | None, lives: Lives) -> str:
         """What became of a letter, as far as its entry and the letters of later lives tell."""
         if entry is not None and entry.state == "discarded":
             return "discarded"
         if entry is not None and entry.state == "replayed":
-            again = any(life_after(letter, entry, id) in lives for id in (letter.id, *ids))
-            return "returned" if again else "replayed"
+            return "returned" if life_after(entry) in lives else "replayed"
         if self._replaying(letter.position):
             return "replaying"
         return "parked" if self._attempts and letter.replays >= self._attempts else "open"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sidecar.dead_letters.dialects import read
 from sidecar.dead_letters.naming import Naming
-from sidecar.model import DeadLetter, Partition, Position, Record
+from sidecar.model import DeadLetter, Outgoing, Partition, Position, Record
 from sidecar.ports import Broker
 
 CROWDED = 8
@@ -15,32 +15,69 @@ CROWDED = 8
 AT_ONCE = 16
 
 
-async def letters_at(broker: Broker, naming: Naming, positions: Sequence[Position]) -> dict[Position, DeadLetter]:
-    """The letters at these positions, those that are there. Raises Outage, Refused."""
+async def letters_at(
+    broker: Broker, naming: Naming, positions: Sequence[Position], most: int
+) -> tuple[dict[Position, DeadLetter], set[Position]]:
+    """The letters at these positions, those that are there; and the positions that were not looked at any more, once
+    the letters were more than `most` bytes together. At least the first is looked at. Raises Outage, Refused."""
     by_partition: dict[Partition, list[int]] = {}
     for position in positions:
         by_partition.setdefault(position.log, []).append(position.offset)
     found: dict[Position, DeadLetter] = {}
+    left: set[Position] = set()
     for partition, offsets in by_partition.items():
-        for record in await _records(broker, partition, sorted(set(offsets))):
+        records, unread = await _records(broker, partition, sorted(set(offsets)), most)
+        for record in records:
             found[record.position] = read(record, naming)
-    return found
+        most -= sum(map(weight, records))
+        left.update(map(partition.at, unread))
+    if positions and positions[0] in left:  # others of its partition, which come later, were larger
+        left.discard(positions[0])
+        first = await broker.read(positions[0])
+        if first is not None:
+            found[positions[0]] = read(first, naming)
+    return found, left
 
 
-async def _records(broker: Broker, partition: Partition, offsets: list[int]) -> list[Record]:
+def weight(record: Record | Outgoing) -> int:
+    """About how many bytes of memory it takes."""
+    return (
+        200
+        + len(record.value or b"")
+        + len(record.key or b"")
+        + sum(100 + len(name) + len(value or b"") for name, value in record.headers)
+    )
+
+
+async def _records(
+    broker: Broker, partition: Partition, offsets: list[int], most: int
+) -> tuple[list[Record], list[int]]:
+    """The records at these offsets, and the offsets that were not looked at."""
     found: list[Record] = []
-    wanted, seen = set(offsets), 0
-    if len(offsets) > 1:
+    size, seen = 0, 0
+    wanted = set(offsets)
+    if len(offsets) > 1 and most > 0:
+        last = -1
         async for page in broker.scan(partition, start=offsets[0], until=offsets[-1] + 1):
-            found += [record for record in page if record.position.offset in wanted]
+            for record in page:
+                if record.position.offset in wanted:
+                    found.append(record)
+                    size += weight(record)
+                last = record.position.offset
+                if size >= most:
+                    break
             seen += len(page)
-            last = page[-1].position.offset if page else -1
-            if seen > 1_000 + CROWDED * len(found):
-                wanted = {offset for offset in offsets if offset > last}
+            if size >= most or seen > 1_000 + CROWDED * len(found):
                 break
         else:
-            return found
-    for at in range(0, len(some := sorted(wanted)), AT_ONCE):
+            return found, []
+        wanted = {offset for offset in offsets if offset > last}
+    some = sorted(wanted)
+    for at in range(0, len(some), AT_ONCE):
+        if size >= most:
+            return found, some[at:]
         records = await asyncio.gather(*(broker.read(partition.at(one)) for one in some[at : at + AT_ONCE]))
-        found += [record for record in records if record is not None]
-    return found
+        there = [record for record in records if record is not None]
+        size += sum(map(weight, there))
+        found += there
+    return found, []

@@ -5,7 +5,8 @@ away. A job is changed by compare-and-set only: whoever changed it since is not 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -15,10 +16,10 @@ from sidecar.ports import Act, Entry, Ledger
 from sidecar.replaying.wishes import Job
 
 JOB, SELECTION = "job:", "selection:"
-PART = 1_000
-"""Letters of one part of a selection: some hundred kilobytes, well below what a broker takes as one record."""
+PART, PART_BYTES = 1_000, 400_000
+"""Letters of one part of a selection at most, and about how many bytes: well below what a broker takes as a record."""
 MOST_JOBS = 500
-"""Jobs that are remembered once they have ended; the oldest are forgotten."""
+"""Jobs that are remembered once they have ended or failed; the oldest are forgotten."""
 AT_ONCE = 16
 """Parts that are written in one step."""
 
@@ -69,13 +70,13 @@ class Jobs:
 
     async def make(self, job: Job, refs: Sequence[Ref]) -> Held:
         """Write a new job with its selection."""
-        parts = [refs[at : at + PART] for at in range(0, len(refs), PART)]
-        job.chunks = len(parts)
+        parts = list(_parts(refs))
+        job.chunks, job.parts = len(parts), [start for start, _ in parts]
         for at in range(0, len(parts), AT_ONCE):
             await self._ledger.act(
                 [
-                    Act(None, (Entry(_part(job.id, number), None, _encode(part)),))
-                    for number, part in enumerate(parts[at : at + AT_ONCE], at)
+                    Act(None, (Entry(_part(job.id, number), None, value),))
+                    for number, (_, value) in enumerate(parts[at : at + AT_ONCE], at)
                 ]
             )
         stands = _encode(job)
@@ -90,40 +91,83 @@ class Jobs:
         (done,) = await self._ledger.act([Act(None, (Entry(JOB + job.id, held.stands, stands),))])
         return Held(job, stands) if done.carried_out else None
 
+    async def put_back(self, job: Job) -> Held | None:
+        """Write a job that is gone from the ledger; None where it is there."""
+        stands = _encode(job)
+        (done,) = await self._ledger.act([Act(None, (Entry(JOB + job.id, None, stands),))])
+        return Held(job, stands) if done.carried_out else None
+
     async def refs(self, job: Job, start: int, end: int) -> list[Ref]:
         """What lies between two indexes of the selection. Raises Refused where the ledger lost it."""
         if start >= end:
             return []
-        first, last = start // PART, (end - 1) // PART
-        parts = await self._ledger.entries(None, [_part(job.id, number) for number in range(first, last + 1)])
+        starts = job.parts
+        first, last = bisect_right(starts, start) - 1, bisect_right(starts, end - 1) - 1
         found: list[Ref] = []
-        for part in parts:
-            if part is None:
-                raise Refused(
-                    f"replay {job.id}: its selection is gone from the ledger; what was sent is in the letters' own "
-                    "entries: cancel this one and start another, which leaves out what was sent"
-                )
-            found += _refs.decode(part)
-        return found[start - first * PART : end - first * PART]
+        if first >= 0:
+            keys = [_part(job.id, number) for number in range(first, last + 1)]
+            for part in await self._ledger.entries(None, keys):
+                found += self._decoded(job, part)
+            found = found[start - starts[first] : end - starts[first]]
+        if len(found) != end - start:
+            raise self._lost(job)
+        return found
+
+    def _decoded(self, job: Job, part: bytes | None) -> list[Ref]:
+        try:
+            if part is not None:
+                return _refs.decode(part)
+        except (msgspec.MsgspecError, ValueError):  # whoever can write to the ledger can write anything
+            pass
+        raise self._lost(job)
+
+    @staticmethod
+    def _lost(job: Job) -> Refused:
+        return Refused(
+            f"replay {job.id}: its selection is gone from the ledger; what was sent is in the letters' own "
+            "entries: cancel this one and start another, which leaves out what was sent"
+        )
 
     async def sweep(self, known: dict[str, Held], orphans: set[str]) -> set[str]:
         """Forget selections that are needed no more, and the oldest of the jobs that have ended. `orphans`: parts that
         had no job the last time. Returns those that have none now."""
         acts: list[Act] = []
-        ended = sorted((one for one in known.values() if one.job.ended_at), key=lambda one: one.job.ended_at or 0)
+        ended = sorted((one for one in known.values() if _over(one.job)), key=lambda one: _over(one.job))
         for one in ended[: max(0, len(ended) - MOST_JOBS)]:
             acts.append(Act(None, (Entry(JOB + one.job.id, one.stands, None),)))
         without: set[str] = set()
         for key, value in (await self._ledger.under(SELECTION)).items():
             id = key.removeprefix(SELECTION).rpartition(":")[0]
             held = known.get(id)
+            # One whose job is written just now has none yet: only what had none at two looks is nobody's.
             if held is None:
                 without.add(key)
-            if key in orphans or (held is not None and held.job.state in ("done", "cancelled")):
+            if (held is None and key in orphans) or (held is not None and held.job.state in ("done", "cancelled")):
                 acts.append(Act(None, (Entry(key, value, None),)))
         if acts:
             await self._ledger.act(acts[:1_000])
         return without
+
+
+def _over(job: Job) -> int:
+    """Since when (microseconds) nobody works at a job; 0 while somebody does, or will."""
+    if job.state == "failed":
+        return job.changed_at or job.started_at
+    return job.ended_at or 0
+
+
+def _parts(refs: Sequence[Ref]) -> Iterator[tuple[int, bytes]]:
+    """The parts of a selection, each with the index that it begins at."""
+    start, part, size = 0, list[bytes](), 0
+    for at, ref in enumerate(refs):
+        one = _encode(ref)
+        if part and (len(part) >= PART or size + len(one) > PART_BYTES):
+            yield start, b"[" + b",".join(part) + b"]"
+            start, part, size = at, [], 0
+        part.append(one)
+        size += len(one)
+    if part:
+        yield start, b"[" + b",".join(part) + b"]"
 
 
 def _part(id: str, number: int) -> str:
@@ -133,5 +177,5 @@ def _part(id: str, number: int) -> str:
 def _decoded(value: bytes) -> Job | None:
     try:
         return _jobs.decode(value)
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None

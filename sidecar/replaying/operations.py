@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
@@ -136,6 +137,7 @@ class Operations:
     # --- replays
 
     async def plan(self, wish: Wish) -> Plan:
+        _check_rate(wish)
         if wish.range is not None:
             works, _, found = await self._ranged(wish, wish.range)
             return await plan_range(works.source, wish, found, self._follower)
@@ -154,6 +156,7 @@ class Operations:
         )
 
     async def replay(self, wish: Wish, who: Who) -> Job:
+        _check_rate(wish)
         if wish.range is not None:
             works, where, found = await self._ranged(wish, wish.range)
             if wish.to == wish.range.stream and wish.range.confirmed is None:
@@ -186,8 +189,6 @@ class Operations:
         return held.job
 
     async def _selected(self, wish: Wish) -> tuple[_Works, Selection]:
-        if wish.rate is not None and wish.rate <= 0:
-            raise Refused(f"rate: expected records a second, more than 0, found {wish.rate:g}")
         wanted = self._queries.wanted(wish.query)
         selection = await select(self._desk, wanted, wish.ids, force=wish.force, most=self._most)
         if wish.ids and len(selection.missing) == len(set(wish.ids)):
@@ -281,8 +282,11 @@ class Operations:
             after = replace(before, state=state, changed_at=now, changed_by=who.name, beat=before.beat + 1)
             decision = Decision(act=DECIDED[state], at=now, by=who.name, address=who.address)
             after.decisions = [*before.decisions, decision][-MOST_DECISIONS:]
+            ours = before.group == works.source.group
             if state == "running":
-                after.runner, after.note, after.ended_at = self.me, None, None
+                after.runner, after.note, after.ended_at = self.me if ours else "", None, None
+                if not ours:
+                    after.note = f"waiting for a sidecar of the group {before.group}, whose letters these are"
             elif state == "cancelled":
                 after.wish = self._veil(after.wish)
                 after.ended_at, after.note = now, f"cancelled by {who.name}: what was not sent is open"
@@ -292,7 +296,7 @@ class Operations:
             if changed is None:
                 continue
             log.info(f"replay.{state}", replay=id, by=who.name, address=who.address)
-            if state == "running":
+            if state == "running" and ours:
                 works.supervisor.run(changed)
             return changed.job
         raise Outage(f"replay {id}: its runner is writing its progress all the time: try again")
@@ -337,3 +341,8 @@ class Operations:
             asked, taken = asked + 1, taken + outcome.done
             yield outcome
         log.info("dead_letters.imported", by=who.name, address=who.address, letters=taken, asked=asked)
+
+
+def _check_rate(wish: Wish) -> None:
+    if wish.rate is not None and not 0 < wish.rate < math.inf:
+        raise Refused(f"rate: expected records a second, more than 0, found {wish.rate:g}")

@@ -194,6 +194,7 @@ async def _warnings(source: Source, free: Sequence[Candidate], wish: Wish, index
         )
     if wish.to is not None and not await _watched(source, wish.to):
         warnings.append(f"{wish.to} is not among the watched streams: who reads it is not known here")
+    warnings += await fewer_partitions(source, free, wish)
     begun = await _began(source, free)
     before = sum(1 for one in free if begun is not None and one.letter.replays and one.letter.appended_at < begun)
     if before and begun is not None:
@@ -201,6 +202,24 @@ async def _warnings(source: Source, free: Sequence[Candidate], wish: Wish, index
             f"{before} of these letters come from replays before the ledger began ({rfc3339(begun * 1000)}): an "
             "earlier ledger was deleted, and what was replayed by it reads as open again"
         )
+    return warnings
+
+
+async def fewer_partitions(source: Source, free: Sequence[Candidate], wish: Wish) -> list[str]:
+    """Of targets that cannot keep their letters in the partitions that they come from. Raises Outage, Refused."""
+    most: dict[str, int] = {}
+    for one in free:
+        if one.letter.origin is not None:
+            target = target_of(one, wish)
+            most[target] = max(most.get(target, 0), one.letter.origin.partition + 1)
+    warnings: list[str] = []
+    for target, needed in list(most.items())[:MOST_KINDS]:
+        there = len(await source.broker.partitions(target))
+        if 0 < there < needed:
+            warnings.append(
+                f"{target} has {there} partition{'s' if there > 1 else ''}, and these letters come from {needed} or "
+                "more: those with the same key stay in order, others do not"
+            )
     return warnings
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Protocol
@@ -11,18 +12,24 @@ from msgspec import Struct
 from sidecar.dead_letters.entries import Change, Deed, LetterEntry, begun, encode, home, keys, standing
 from sidecar.dead_letters.reading import Source
 from sidecar.delivery import Follower
-from sidecar.errors import Refused
+from sidecar.errors import Outage, Refused
 from sidecar.model import DeadLetter, Headers, Outgoing, Position, Record
 from sidecar.ports import Act, Entry, Ledger
-from sidecar.replaying.fetching import letters_at
+from sidecar.replaying.fetching import letters_at, weight
 from sidecar.replaying.jobs import Ref
 from sidecar.replaying.selecting import WHY
 from sidecar.replaying.sending import InSight, Sender
 from sidecar.replaying.wishes import Edit, Job, Unsendable
 
+STEP_BYTES = 8 << 20
+"""About how many bytes of letters a step has in memory at the same time."""
 GONE = "the letter is gone: retention or a trim has taken it since it was selected"
 PASSED = "a group has passed it already: --again sends it to all of them once more, --group G to one, --to S elsewhere"
 UNKNOWN = "whether a group has passed it already cannot be asked now: try again, or --again, --group G or --to S"
+UNKNOWN_YET = (
+    "whether a group has passed a letter's record already cannot be asked now (tracecar groups says why). Cancel and "
+    "start again with --again, --group G or --to S to send it without asking"
+)
 CHANGED = "somebody else acted on it meanwhile"
 
 
@@ -61,33 +68,52 @@ class Item(Struct):
     position: Position | None = None
     """Where it lies now."""
 
-    @property
-    def size(self) -> int:
-        return 0 if self.outgoing is None else len(self.outgoing.value or b"") + len(self.outgoing.key or b"")
-
 
 class Preparing:
-    """Prepares the steps of one job."""
+    """Prepares the steps of one job. `waits`: what is not known now is waited for; else the letter is left out."""
 
-    def __init__(self, source: Source, follower: Follower, editor: Editor, in_sight: InSight, job: Job) -> None:
+    def __init__(
+        self, source: Source, follower: Follower, editor: Editor, in_sight: InSight, job: Job, *, waits: bool = False
+    ) -> None:
+        self._waits = waits
         self._source, self._follower, self._editor = source, follower, editor
         self._job, self._wish = job, job.wish
         self._sender = Sender(source.broker, in_sight, job.id, job.wish.to, job.wish.group)
 
-    async def items(self, refs: Sequence[Ref]) -> list[Item]:
-        """Raises Outage and Refused where nothing can be said; what concerns one letter stands in its item."""
-        positions = [Position.parse(ref.positions[0]) for ref in refs]
-        found = await letters_at(self._source.broker, self._source.naming, positions)
-        return [await self._item(ref, found.get(position)) for ref, position in zip(refs, positions, strict=True)]
+    async def items(self, refs: Sequence[Ref], most: int = STEP_BYTES) -> list[Item]:
+        """The first of these, as many as come to about `most` bytes together: one at least. Raises Outage and Refused
+        where nothing can be said; what concerns one letter stands in its item."""
+        positions = [_position(ref, 0) for ref in refs]
+        broker, naming = self._source.broker, self._source.naming
+        found, left = await letters_at(broker, naming, [one for one in positions if one is not None], most)
+        items: list[Item] = []
+        size = 0
+        for ref, position in zip(refs, positions, strict=True):
+            if position in left or size >= most:
+                break
+            item = await self._item(ref, None if position is None else found.pop(position, None))
+            size += 0 if item.outgoing is None else weight(item.outgoing)
+            items.append(item)
+            if len(items) % 100 == 0:
+                await asyncio.sleep(0)
+        return items
 
     async def _item(self, ref: Ref, letter: DeadLetter | None) -> Item:
-        for position in () if letter is not None else map(Position.parse, ref.positions[1:]):
-            letter = (await letters_at(self._source.broker, self._source.naming, [position])).get(position)
-            if letter is not None:
+        for number in range(1, len(ref.positions)):
+            if letter is not None and letter.id in ref.ids:
                 break
+            position = _position(ref, number)
+            if position is not None:
+                found, _ = await letters_at(self._source.broker, self._source.naming, [position], 1)
+                letter = found.get(position)
         if letter is None or letter.id not in ref.ids:
             return Item(ref, fail=GONE)
         kept = self.kept_back(letter, ref.groups)
+        if kept == UNKNOWN and self._waits:
+            await self._follower.look()
+            kept = self.kept_back(letter, ref.groups)
+            if kept == UNKNOWN:
+                raise Outage(UNKNOWN_YET)
         if kept is not None:
             return Item(ref, letter, skip=kept)
         try:
@@ -109,7 +135,8 @@ class Preparing:
         wish, origin = self._wish, letter.origin
         if wish.again or wish.group is not None or origin is None or wish.to not in (None, origin.stream):
             return None
-        if origin.system not in self._follower.looked or origin.system in self._follower.troubles:
+        follower = self._follower
+        if origin.system not in follower.looked or not follower.troubles.keys().isdisjoint((origin.system, "groups")):
             return UNKNOWN
         for reading in self._follower.readers(origin.system, origin.stream):
             if reading.group in groups or origin.log not in reading.partitions:
@@ -142,7 +169,7 @@ class Step:
     def _think(self, item: Item, stream: str, keys: Sequence[str], stands: Sequence[bytes | None], now: int) -> None:
         letter, job = _letter(item), self._job
         entry = standing(stands)
-        if entry is not None and _last_replay(entry) == job.id:
+        if sent_by(job.id, entry):
             item.sent = True
             return
         if entry is not None and entry.state != "open" and not job.wish.force:
@@ -160,6 +187,7 @@ class Step:
             group=job.wish.group,
             attempt=letter.replays + 1,
             edit=item.changes,
+            letter=None if entry is None or entry.id == letter.id else letter.id,
         )
         before = entry or begun(letter)
         after = encode(before.after(deed, "replayed"))
@@ -190,10 +218,17 @@ class Step:
         return list(dict.fromkeys(act.outgoing[0].stream for act in self.acts))
 
 
-def _last_replay(entry: LetterEntry) -> str | None:
-    if entry.state != "replayed":
+def sent_by(replay: str, entry: LetterEntry | None) -> bool:
+    """Whether this replay has sent the letter. Not always the last to do so: another that was forced may have been."""
+    return entry is not None and any(deed.replay == replay for deed in entry.deeds if deed.act == "replayed")
+
+
+def _position(ref: Ref, number: int) -> Position | None:
+    """None where it is none: whoever can write to the ledger can write anything."""
+    try:
+        return Position.parse(ref.positions[number])
+    except (ValueError, IndexError):
         return None
-    return next((deed.replay for deed in reversed(entry.deeds) if deed.act == "replayed"), None)
 
 
 def _letter(item: Item) -> DeadLetter:

@@ -35,11 +35,11 @@ from sidecar.dead_letters.entries import standing
 from sidecar.dead_letters.reading import Source
 from sidecar.delivery import Follower
 from sidecar.errors import Outage, Refused, TooLarge
-from sidecar.model import DeadLetter, Position
+from sidecar.model import DeadLetter, Partition, Position
 from sidecar.ports import Done
 from sidecar.replaying.jobs import Held, Jobs
 from sidecar.replaying.keeping import SAVE_SECONDS, Keeping, Stopped
-from sidecar.replaying.preparing import CHANGED, Editor, Item, Preparing, Step
+from sidecar.replaying.preparing import CHANGED, Editor, Item, Preparing, Step, sent_by
 from sidecar.replaying.selecting import WHY
 from sidecar.replaying.sending import InSight
 from sidecar.replaying.watching import Watch, passed_by_all
@@ -47,12 +47,14 @@ from sidecar.replaying.wishes import Failure, Job, Wish
 
 log = structlog.get_logger()
 
-FIRST_STEP, LARGEST_STEP, STEP_BYTES = 100, 2_000, 8 << 20
-"""Letters of a step, and about how many bytes of them are in memory at the same time."""
+FIRST_STEP, LARGEST_STEP = 50, 2_000
+"""Letters of a step."""
 GROWTH = (1, 2, 5)
 """Batches grow by these, times ten, times a hundred, and so on."""
 MOST_FAILURES = 20
 """Failures that a job names."""
+MOST_CAME_BACK = 1_000
+"""Letters that came back of one batch, beyond which they are not counted for its verdict."""
 LOOK_SECONDS = 0.3
 VERDICT_SECONDS = 30.0
 """How long a batch waits for its readers, before the next one is sent."""
@@ -85,12 +87,14 @@ class Runner:
     def __init__(self, kit: Kit, held: Held) -> None:
         self._kit = kit
         self._keeping = Keeping(kit.jobs, held, kit.me, kit.clock, kit.veil)
-        self._preparing = Preparing(kit.source, kit.follower, kit.editor, kit.in_sight, self.job)
+        self._preparing = Preparing(kit.source, kit.follower, kit.editor, kit.in_sight, self.job, waits=True)
         self._watch = Watch(kit.source, self.job.id, self.job.marks)
-        self._step_size, self._batch_left = FIRST_STEP, 0
-        self._verdict_due = False
-        self._batch: list[Position] = []
-        """Where what was sent in this batch lies."""
+        self._step_size = FIRST_STEP
+        self._batch: dict[Partition, Position] | None = None
+        """The last positions of what was sent in this batch; None where that is not known, because another runner, or
+        an act whose answer was lost, sent some of it."""
+        self._came_back: list[DeadLetter] | None = None
+        """What failed again since the last verdict; None before the first look."""
 
     @property
     def job(self) -> Job:
@@ -108,7 +112,9 @@ class Runner:
 
     async def _step(self) -> None:
         job = self.job
-        if self._verdict_due:
+        if job.wish.growth and self._came_back is None:
+            await self._look_back()
+        if job.wish.growth and self._batch_ended:
             await self._keeping.look()
             await self._verdict()
             return
@@ -117,6 +123,7 @@ class Runner:
             await self._keeping.done()
             return
         size = await self._keeping.paced(self._size())
+        began = time.monotonic()
         await self._keeping.look()
         refs = await self._kit.jobs.refs(job, job.at, min(job.selected, job.at + size))
         items = await self._preparing.items(refs)
@@ -124,30 +131,47 @@ class Runner:
         await step.read(self._kit.source.broker.ledger, self._kit.clock())
         await self._carry_out(step)
         self._count(items)
-        job.at += len(refs)
+        job.at += len(items)
         job.note = None
-        self._grow(items)
-        if job.wish.growth:
-            self._batch += [item.position for item in items if item.position is not None]
-            self._batch_left -= len(refs)
-            self._verdict_due = self._batch_left <= 0 or job.at >= job.selected
+        self._remember(items)
+        self._grow(len(items), len(refs), time.monotonic() - began)
         if self._keeping.due:
             await self._look()
             await self._keeping.save()
 
-    def _size(self) -> int:
-        size = self._step_size
-        if self.job.wish.growth:
-            if self._batch_left <= 0:
-                self.job.batch = _next_batch(self.job.batch)
-                self._batch_left, self._batch = self.job.batch, []
-            size = min(size, self._batch_left)
-        return size
+    @property
+    def _batch_ended(self) -> bool:
+        """The current batch is sent, and nothing was decided about it."""
+        job = self.job
+        return job.at > job.judged and job.at >= min(job.selected, job.judged + job.batch)
 
-    def _grow(self, items: list[Item]) -> None:
-        bytes_ = sum(item.size for item in items) / max(1, len(items))
-        fits = int(STEP_BYTES / max(1.0, bytes_))
-        self._step_size = max(1, min(LARGEST_STEP, 2 * self._step_size, fits))
+    def _size(self) -> int:
+        job = self.job
+        if not job.wish.growth:
+            return self._step_size
+        if job.at == job.judged:
+            job.batch, self._batch = job.batch or _next_batch(0), {}
+        return min(self._step_size, job.judged + job.batch - job.at)
+
+    def _grow(self, done: int, asked: int, took: float) -> None:
+        """Steps are so long that others see us at work, and that a pause or a cancellation is noticed soon."""
+        if took > SAVE_SECONDS or done < asked:
+            self._step_size = max(1, min(self._step_size, done) // 2)
+        else:
+            self._step_size = min(LARGEST_STEP, 2 * self._step_size)
+
+    def _remember(self, items: list[Item]) -> None:
+        """Where the batch lies."""
+        if not self.job.wish.growth or self._batch is None:
+            return
+        for item in items:
+            if item.position is not None:
+                last = self._batch.get(item.position.log)
+                if last is None or last.offset < item.position.offset:
+                    self._batch[item.position.log] = item.position
+            elif item.sent:
+                self._batch = None
+                return
 
     async def _carry_out(self, step: Step) -> None:
         """Send. A letter that is too large, or goes to a stream that cannot be written while others can, fails alone.
@@ -164,17 +188,22 @@ class Runner:
                 await self._one_by_one(step)
                 return
             for index, one in enumerate(done):
-                _outcome(step.item(index), one)
+                _outcome(step.item(index), one, self.job.id)
             return
 
     async def _one_by_one(self, step: Step) -> None:
+        refusals: list[tuple[Step, Refused]] = []
         for stream in step.streams:
             part = step.of_stream(stream)
             try:
                 await self._carry_out(part)
             except Refused as refused:
-                while part.acts:
-                    part.leave_out(0, str(refused))
+                refusals.append((part, refused))
+        if len(refusals) == len(step.streams):
+            raise refusals[0][1]
+        for part, why in refusals:
+            while part.acts:
+                part.leave_out(0, str(why))
 
     def _count(self, items: list[Item]) -> None:
         job = self.job
@@ -196,29 +225,50 @@ class Runner:
     async def _look(self) -> list[DeadLetter]:
         found = await self._watch.look()
         self.job.returned = max(self.job.returned, self._watch.returned)
+        if self._came_back is not None:
+            self._came_back += found[: MOST_CAME_BACK - len(self._came_back)]
         return found
+
+    async def _look_back(self) -> None:
+        """What came back before we began to run the job counts where it is of the current batch: somebody saw the rest,
+        and resumed all the same."""
+        job = self.job
+        end = job.judged + (job.batch or _next_batch(0))
+        batch: set[str] = set()
+        for at in range(job.judged, min(job.selected, end), LARGEST_STEP):
+            for ref in await self._kit.jobs.refs(job, at, min(job.selected, end, at + LARGEST_STEP)):
+                batch.update(ref.ids)
+        found = await self._look()
+        self._came_back = [one for one in found if one.replay_of in batch][:MOST_CAME_BACK]
 
     async def _verdict(self) -> None:
         """Wait until everybody has passed this batch; pause where something of it came back."""
         deadline = time.monotonic() + self._kit.verdict_seconds
         while True:
-            seen = await passed_by_all(self._kit.source, self._batch)
-            found = await self._look()
-            if found:
-                causes = ", ".join(sorted({f"{one.code} ({one.message[:200]})" for one in found})[:3])
-                job = self.job
-                job.state = "paused"
-                job.note = (
-                    f"{len(found)} of the last batch of {job.batch} failed again: {causes}. Resume to go on all the "
-                    "same, or cancel"
-                )
-                log.warning("replay.paused", replay=job.id, reason=job.note)
-            if found or seen or time.monotonic() > deadline:
-                self._verdict_due = False
-                return await self._keeping.save()
+            seen = self._batch is not None and await passed_by_all(self._kit.source, list(self._batch.values()))
+            await self._look()
+            if self._came_back:
+                self._pause(self._came_back)
+            if self._came_back or seen or time.monotonic() > deadline:
+                self._came_back = []
+                self.job.judged = self.job.at
+                if self.job.at < self.job.selected:
+                    self.job.batch = _next_batch(self.job.batch)
+                await self._keeping.save()
+                return
             if self._keeping.due:
                 await self._keeping.save()
             await asyncio.sleep(LOOK_SECONDS)
+
+    def _pause(self, came_back: Sequence[DeadLetter]) -> None:
+        job = self.job
+        causes = ", ".join(sorted({f"{one.code} ({one.message[:200]})" for one in came_back})[:3])
+        count = f"{len(came_back)}{' or more' if len(came_back) == MOST_CAME_BACK else ''}"
+        job.state = "paused"
+        job.note = (
+            f"{count} of the last batch of {job.batch} failed again: {causes}. Resume to go on all the same, or cancel"
+        )
+        log.warning("replay.paused", replay=job.id, reason=job.note)
 
 
 async def afterwards(kit: Kit, keeping: Keeping, look: Callable[[], Awaitable[Sequence[DeadLetter]]]) -> None:
@@ -233,17 +283,17 @@ async def afterwards(kit: Kit, keeping: Keeping, look: Callable[[], Awaitable[Se
             log.debug("replay.not_followed", replay=keeping.job.id, reason=str(error))
 
 
-def _outcome(item: Item, done: Done) -> None:
-    if done.carried_out:
+def _outcome(item: Item, done: Done, replay: str) -> None:
+    entry = standing(done.stands)
+    if done.carried_out or sent_by(replay, entry):  # by us, or by another runner of the same job
         item.sent = True
         item.position = done.positions[0] if done.positions else None
         return
-    entry = standing(done.stands)
     item.skip = CHANGED if entry is None else WHY.get(entry.state, CHANGED)
 
 
 def _next_batch(size: int) -> int:
-    """1, 2, 5, 10, 20, 50, 100 and so on, up to what a step holds."""
+    """1, 2, 5, 10, 20, 50, 100 and so on."""
     scale = 1
     while True:
         for one in GROWTH:

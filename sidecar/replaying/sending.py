@@ -12,6 +12,8 @@ from sidecar.model import DeadLetter, Outgoing, Record
 from sidecar.ports import Broker, Retention
 from sidecar.replaying.wishes import Unsendable
 
+MOST_SIGHTS = 1_000
+"""Streams that are remembered: letters may name any."""
 InSight = Callable[[str, str], Awaitable[bool]]
 """Whether a stream (system, name) is one that is watched."""
 
@@ -29,6 +31,8 @@ class Sender:
         """Asked once for each stream: there are many letters of one."""
         found = self._sights.get((system, stream))
         if found is None:
+            if len(self._sights) >= MOST_SIGHTS:
+                self._sights.clear()
             found = self._sights[system, stream] = await self._ask(system, stream)
         return found
 

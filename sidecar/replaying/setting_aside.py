@@ -18,7 +18,7 @@ from sidecar.replaying.wishes import Outcome
 What = Literal["discarded", "restored"]
 WHY_NOT = {
     ("discarded", "replayed"): "it was replayed: nothing is open",
-    ("discarded", "replaying"): "a replay has it: pause or cancel that first (tracecar replays)",
+    ("discarded", "replaying"): "a replay has it: cancel that first (tracecar replays)",
     ("restored", "open"): "it is open: nothing to undo",
     ("restored", "parked"): "it was not discarded: it is parked (dlq replay --force sends it)",
     ("restored", "replayed"): "it was not discarded: it was replayed (dlq replay --force sends it again)",

@@ -14,7 +14,7 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sidecar.errors import TracecarError
+from sidecar.errors import Refused, TracecarError
 from sidecar.model import Position
 from sidecar.replaying.jobs import PART, Held, Jobs
 from sidecar.replaying.wishes import Job
@@ -24,21 +24,32 @@ log = structlog.get_logger()
 LOOK_SECONDS = 2.0
 PATIENCE_SECONDS = 6.0
 """A running job whose beat stands still so long has lost its runner."""
+MOST_WAITING = 500_000
+"""Positions of letters that wait in running and paused jobs, some hundred bytes each. Letters of jobs beyond that are
+shown as open."""
 SWEEP_LOOKS = 150
 """Looks between two sweeps."""
 
 
 def runner_name() -> str:
-    """A name for this process among all that may run a job."""
-    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    """A name for this process among all that may run a job: where it runs, its id there, and what no other has."""
+    return f"{socket.gethostname()}{_namespace()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+def _namespace() -> str:
+    """Process ids mean nothing outside the namespace that they are of: containers may share the name of their host."""
+    try:
+        return "/" + os.readlink("/proc/self/ns/pid").strip("pid:[]")
+    except OSError:
+        return ""
 
 
 def has_died(runner: str, me: str) -> bool:
     """Whether a runner is known to be gone: a process of this very host that runs no more. Of others nothing is known.
-    Where it is wrong (another container with our host's name), a job is taken over too early, which does no harm."""
+    Where it is wrong, a job is taken over too early, which does no harm."""
     host, _, rest = runner.rpartition(":")[0].rpartition(":")
     ours, _, mine = me.rpartition(":")[0].rpartition(":")
-    if host != ours or not rest.isdigit():
+    if host != ours or not (rest.isascii() and rest.isdigit() and len(rest) < 10):
         return False
     if rest == mine:
         return True
@@ -97,11 +108,12 @@ class Supervisor:
 
     async def close(self) -> None:
         """Stop, and let others go on with what runs here."""
+        running = list(self._runners)
         tasks = [*self._tasks.values(), *([self._task] if self._task is not None else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for id in list(self._runners):
+        for id in running:
             try:
                 held = await self._jobs.get(id)
                 if held is not None and held.job.state == "running" and held.job.runner == self._me:
@@ -116,6 +128,7 @@ class Supervisor:
         task = self._tasks.get(held.job.id)
         if task is not None and not task.done():
             return
+        self._broken.pop(held.job.id, None)
         runner = self._runners[held.job.id] = self._runner(held)
         task = self._tasks[held.job.id] = asyncio.create_task(runner.run(), name=f"replay {held.job.id}")
         task.add_done_callback(lambda done: self._ended(held.job.id, done))
@@ -157,14 +170,22 @@ class Supervisor:
                 del self._waiting[id]
         for id, held in active.items():
             if id not in self._waiting and held.job.wish.range is None:
-                self._waiting[id] = await self._indexes(held.job)
+                room = MOST_WAITING - sum(map(len, self._waiting.values()))
+                self._waiting[id] = await self._indexes(held.job, room)
 
-    async def _indexes(self, job: Job) -> dict[int, int]:
+    async def _indexes(self, job: Job, room: int) -> dict[int, int]:
+        """Empty where the selection is gone or makes no sense: its runner says so."""
         found: dict[int, int] = {}
-        for at in range(0, job.selected, PART):
-            for index, ref in enumerate(await self._jobs.refs(job, at, min(job.selected, at + PART)), at):
-                found.update((hash(Position.parse(position)), index) for position in ref.positions)
-            await asyncio.sleep(0)
+        try:
+            for at in range(job.at, job.selected, PART):
+                for index, ref in enumerate(await self._jobs.refs(job, at, min(job.selected, at + PART)), at):
+                    found.update((hash(Position.parse(position)), index) for position in ref.positions)
+                if len(found) > room:
+                    log.warning("replay.not_shown_as_replaying", replay=job.id, letters=job.selected)
+                    return {}
+                await asyncio.sleep(0)
+        except (Refused, ValueError):
+            return {}
         return found
 
     # --- looking
@@ -178,6 +199,9 @@ class Supervisor:
                 if self.trouble is None:
                     log.debug("replays.not_looked_at", reason=str(error))
                 self.trouble = str(error)
+            except Exception as error:  # without it, no replay of a dead sidecar would ever go on
+                log.exception("replays.not_looked_at")
+                self.trouble = repr(error)
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> None:
@@ -193,12 +217,20 @@ class Supervisor:
         if self._looks % SWEEP_LOOKS == 1:
             self._orphans = await self._jobs.sweep(dict(known), self._orphans)
 
+    async def _begin(self, held: Held) -> None:
+        """Run it, or say what is wrong with it: whoever can write to the ledger can write any job."""
+        try:
+            self.run(held)
+        except ValueError as error:
+            note = f"it makes no sense: {error}"
+            await self._jobs.change(held, replace(held.job, state="failed", note=note))
+
     async def _look_at(self, held: Held, now: float) -> None:
         job = held.job
         if job.runner == self._me:
             broken = self._broken.pop(job.id, None)
             if broken is None:
-                self.run(held)
+                await self._begin(held)
             else:
                 await self._jobs.change(held, replace(job, state="failed", note=f"it broke off: {broken}"))
             return
@@ -210,4 +242,4 @@ class Supervisor:
         mine = await self._jobs.change(held, replace(job, runner=self._me, beat=job.beat + 1))
         if mine is not None:
             log.info("replay.taken_over", replay=job.id, runner_before=job.runner)
-            self.run(mine)
+            await self._begin(mine)

@@ -162,10 +162,15 @@ class Job(Struct, kw_only=True, omit_defaults=True):
     """What was to be known when it began."""
     chunks: int = 0
     """Parts that the frozen selection is kept in."""
+    parts: list[int] = []
+    """The index within the selection that each of them begins at."""
     at: int = 0
     """How many of the selection are done with."""
     batch: int = 0
     """The size of the current batch, where they grow."""
+    judged: int = 0
+    """The index within the selection that the current batch begins at: what became of the others is known, or somebody
+    went on all the same."""
     runner: str = ""
     """The sidecar that carries it out."""
     beat: int = 0

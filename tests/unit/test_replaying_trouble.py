@@ -1,0 +1,491 @@
+"""Replays in trouble: runners that die or are robbed, answers that are lost, ledgers that are deleted or written by
+strangers, and what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from sidecar.brokers.memory import MemoryBroker
+from sidecar.brokers.memory_ledger import MemoryLedger
+from sidecar.brokers.memory_log import Group
+from sidecar.dead_letters.desk import Wish as Wanted
+from sidecar.errors import Outage, Refused
+from sidecar.model import Outgoing, Partition, Record
+from sidecar.ports import Act, Done, Entry
+from sidecar.replaying.jobs import Jobs, Ref
+from sidecar.replaying.supervising import has_died, runner_name
+from sidecar.replaying.wishes import Edit, Job, Wish
+from tests.unit.pipeline_harness import GROUP
+from tests.unit.replay_harness import ANN, Edited, Shop, Sidecar, ended, shop, states, until
+
+
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sidecar.replaying.keeping.SAVE_SECONDS", 0.02)
+    monkeypatch.setattr("sidecar.replaying.running.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("sidecar.replaying.supervising.LOOK_SECONDS", 0.02)
+
+
+def supervisor(sidecar: Sidecar) -> Any:
+    return sidecar._works[0].supervisor
+
+
+def kill(sidecar: Sidecar) -> None:
+    """Nothing is handed over."""
+    for task in list(supervisor(sidecar)._tasks.values()):
+        task.cancel()
+
+
+def entry(one: Shop, id: str) -> Job:
+    return msgspec.json.decode(one.log.ledger[None, f"job:{id}"], type=Job)
+
+
+def write(one: Shop, job: Job) -> None:
+    one.log.ledger[None, f"job:{job.id}"] = msgspec.json.encode(job)
+
+
+def ref(number: int, *, id: str = "") -> Ref:
+    return Ref([f"memory://orders.dlt/0/{number}"], [id or f"shop@memory://orders/0/{number}"], [], "cause")
+
+
+# --- the ledger's jobs
+
+
+async def test_the_selection_of_a_job_that_was_just_being_written_is_not_swept_away() -> None:
+    async with shop() as one:
+        sidecar = await one.sidecar()
+        jobs = Jobs(sidecar.broker.ledger)
+        held = await jobs.make(Job(id="j", wish=Wish(), by="ann", selected=3), [ref(n) for n in range(3)])
+        # What a sweep saw that looked between the selection and the job.
+        orphans = await jobs.sweep({}, set())
+        assert orphans == {"selection:j:0"}
+        assert await jobs.sweep({"j": held}, orphans) == set()
+        assert len(await jobs.refs(held.job, 0, 3)) == 3
+        assert await jobs.sweep({}, orphans) == orphans
+        with pytest.raises(Refused, match="start another"):
+            await jobs.refs(held.job, 0, 3)
+
+
+async def test_a_selection_is_kept_in_parts_that_a_broker_takes() -> None:
+    async with shop() as one:
+        sidecar = await one.sidecar()
+        jobs = Jobs(sidecar.broker.ledger)
+        refs = [ref(n, id="x" * (2_000 if n < 1_500 else 10)) for n in range(5_000)]
+        held = await jobs.make(Job(id="j", wish=Wish(), by="ann", selected=5_000), refs)
+        parts = [value for (_, key), value in one.log.ledger.items() if key.startswith("selection:")]
+        assert max(map(len, parts)) < 500_000
+        for start, end in ((0, 5_000), (0, 1), (199, 1_700), (1_499, 1_501), (4_999, 5_000), (7, 7)):
+            assert await jobs.refs(held.job, start, end) == refs[start:end]
+
+
+async def test_failed_jobs_are_forgotten_too_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sidecar.replaying.jobs.MOST_JOBS", 2)
+    async with shop() as one:
+        jobs = Jobs((await one.sidecar()).broker.ledger)
+        for number in range(5):
+            await jobs.make(Job(id=f"j{number}", wish=Wish(), by="ann", state="failed", started_at=number + 1), [])
+        await jobs.sweep(await jobs.all(), set())
+        assert set(await jobs.all()) == {"j3", "j4"}
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+STRANGE = {
+    "job:deep": f'{{"id":"deep","by":"b","wish":{{"edit":{{"body":{DEEP}}}}}}}',
+    "job:marks": '{"id":"marks","by":"b","wish":{},"group":"tracecar.shop","marks":["nowhere"],"selected":1}',
+    "job:huge": f'{{"id":"huge","by":"b","wish":{{}},"group":"tracecar.shop","selected":{10**15},"parts":[0]}}',
+    "job:host": '{"id":"host","by":"b","wish":{},"group":"tracecar.shop","runner":"HOST:\u00b2:x","selected":0}',
+    "job:garbled": '{"id":"garbled","by":"b","wish":{},"group":"tracecar.shop","selected":1,"parts":[0]}',
+    "selection:garbled:0": "garbled",
+    "job:places": '{"id":"places","by":"b","wish":{},"group":"tracecar.shop","selected":1,"parts":[0]}',
+    "selection:places:0": '[[["nowhere"],["x"],[],"c"]]',
+    "job:": "",
+}
+
+
+async def test_what_strangers_write_into_the_ledger_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sidecar.replaying.supervising.PATIENCE_SECONDS", 0)
+    async with shop() as one:
+        await one.letters(*one.harness.bad(3))
+        sidecar = await one.sidecar()
+        assert GROUP == "tracecar.shop"
+        for key, value in STRANGE.items():
+            text = value.replace("HOST", sidecar.me.rpartition(":")[0].rpartition(":")[0])
+            one.log.ledger[None, key] = text.encode()
+        sidecar.start()
+        job = await ended(sidecar, await sidecar.replay(Wish(again=True), ANN))
+        assert (job.state, job.published) == ("done", 3)
+        for id, state in {"marks": "failed", "huge": "failed", "garbled": "failed", "places": "done"}.items():
+            await until(lambda: entry(one, id).state == state)  # noqa: B023
+        assert supervisor(sidecar).trouble is None
+        assert not supervisor(sidecar)._task.done()
+        assert "makes no sense" in (entry(one, "marks").note or "")
+        assert "cancel this one and start another" in (entry(one, "garbled").note or "")
+
+
+async def test_an_entry_of_a_letter_that_a_stranger_wrote_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with shop() as one:
+        await one.letters(*one.harness.bad(1))
+        sidecar = await one.sidecar()
+        (letter,) = (await sidecar.desk.newest(0)).letters
+        deep = f'{{"id":"x","deeds":[{{"act":"replayed","at":1,"by":"a","edit":[{{"path":"a","before":{DEEP}}}]}}]}}'
+        for key in (f"@{letter.letter.origin} {letter.letter.origin_timestamp}", "other"):
+            one.log.ledger["orders", key] = deep.encode()
+        assert (await states(sidecar)) == {"0": "open"}
+        assert (await ended(sidecar, await sidecar.replay(Wish(again=True), ANN))).published == 1
+
+
+# --- lost answers, and decisions
+
+
+async def test_a_job_ends_although_that_could_not_be_written_down_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_when(monkeypatch, "done")
+    async with shop() as one:
+        await one.letters(*one.harness.bad(3))
+        sidecar = await one.sidecar()
+        job = await sidecar.replay(Wish(again=True), ANN)
+        await until(lambda: entry(one, job.id).state == "done")
+        found = entry(one, job.id)
+        assert (found.published, found.note) == (3, None)
+
+
+def cut_when(monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+    """The ledger cannot be reached the first three times that a job of this state is written."""
+    change, cut = Jobs.change, [3]
+
+    async def failing(self: Jobs, held: Any, job: Job) -> Any:
+        if job.state == state and cut[0]:
+            cut[0] -= 1
+            raise Outage("cut", 0.01)
+        return await change(self, held, job)
+
+    monkeypatch.setattr(Jobs, "change", failing)
+
+
+async def test_a_cancelled_job_keeps_nothing_hidden() -> None:
+    async with shop() as one:
+        await one.letters(*one.harness.bad(30))
+        sidecar = await one.sidecar()
+        sidecar._works[0].kit = replace_kit(sidecar, veil=lambda wish: replace(wish, edit=Edit(set={"body": "***"})))
+        sidecar._veil = sidecar._works[0].kit.veil
+        job = await sidecar.replay(Wish(query="code:*", again=True, rate=20, edit=Edit(set={"body": "pin 1234"})), ANN)
+        await until(lambda: one.replayed())
+        await sidecar.cancel(job.id, ANN)
+        await until(lambda: not supervisor(sidecar)._tasks)
+        assert entry(one, job.id).state == "cancelled"
+        assert b"1234" not in one.log.ledger[None, f"job:{job.id}"]
+
+
+def replace_kit(sidecar: Sidecar, **changes: Any) -> Any:
+    return dataclasses.replace(sidecar._works[0].kit, **changes)
+
+
+async def test_a_job_that_is_deleted_while_it_runs_fails_and_says_so() -> None:
+    async with shop() as one:
+        await one.letters(*one.harness.bad(30))
+        sidecar = await one.sidecar()
+        job = await sidecar.replay(Wish(again=True, rate=20), ANN)
+        await until(lambda: one.replayed())
+        one.log.ledger.clear()
+        await until(lambda: one.log.ledger)
+        job = await ended(sidecar, job)
+        assert job.state == "failed"
+        assert "gone from the ledger" in (job.note or "")
+        await until(lambda: not supervisor(sidecar)._tasks)
+        resumed = await ended(sidecar, await sidecar.resume(job.id, ANN))
+        assert "cancel this one and start another" in (resumed.note or "")
+        assert (await sidecar.cancel(job.id, ANN)).state == "cancelled"
+
+
+async def test_a_replay_that_another_group_resumes_is_run_by_its_own() -> None:
+    async with shop() as one:
+        await one.letters(*one.harness.bad(12))
+        sidecar, other = await one.sidecar(), await one.sidecar()
+        job = await sidecar.replay(Wish(again=True, rate=10), ANN)
+        await sidecar.pause(job.id, ANN)
+        await until(lambda: not supervisor(sidecar)._tasks)
+        object.__setattr__(other._works[0].source, "group", "tracecar.billing")
+        supervisor(other)._group = "tracecar.billing"
+        resumed = await other.resume(job.id, ANN)
+        assert (resumed.state, resumed.runner) == ("running", "")
+        assert GROUP in (resumed.note or "")
+        await supervisor(other).look()
+        assert not supervisor(other)._tasks
+        await supervisor(sidecar).look()
+        assert (await ended(sidecar, job)).published == 12
+
+
+# --- runners
+
+
+async def test_who_stops_hands_over() -> None:
+    async with shop() as one:
+        await one.letters(*one.harness.bad(30))
+        sidecar, other = await one.sidecar(), await one.sidecar()
+        job = await sidecar.replay(Wish(again=True, rate=20), ANN)
+        await until(lambda: one.replayed())
+        await sidecar.close()
+        assert entry(one, job.id).runner == ""
+        await supervisor(other).look()
+        await other.cancel(job.id, ANN)
+
+
+async def test_a_letter_that_another_runner_of_the_job_sent_meanwhile_counts_as_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The other one was taken for dead, and its act arrives just before ours."""
+    act, raced = MemoryLedger.act, list[int]()
+
+    async def race(self: MemoryLedger, acts: Sequence[Act]) -> list[Done]:
+        if acts[0].outgoing and not raced:
+            raced.append(1)
+            theirs = []
+            for one in acts:
+                stamped = (one.entries[0].after or b"").replace(b'"at":', b'"at":1')
+                entries = tuple(Entry(entry.key, entry.before, stamped) for entry in one.entries)
+                theirs.append(Act(one.stream, entries, one.outgoing))
+            await act(self, theirs)
+        return await act(self, acts)
+
+    monkeypatch.setattr(MemoryLedger, "act", race)
+    async with shop() as one:
+        await one.letters(*one.harness.bad(5))
+        sidecar = await one.sidecar()
+        job = await ended(sidecar, await sidecar.replay(Wish(again=True), ANN))
+        assert len({r.value for r in one.replayed()}) == len(one.replayed()) == 5
+        assert (job.published, job.skipped) == (5, 0)
+
+
+async def test_a_forced_replay_that_dies_does_not_send_again_what_another_forced_one_sent_since() -> None:
+    async with shop() as one:
+        await one.letters(*one.harness.bad(1))
+        one.log.create("elsewhere")
+        sidecar, wish = await one.sidecar(), Wish(to="elsewhere", force=True)
+        first = await ended(sidecar, await sidecar.replay(wish, ANN))
+        await ended(sidecar, await sidecar.replay(wish, ANN))
+        assert len(one.replayed("elsewhere")) == 2
+        # It died before it wrote down that it had sent the letter.
+        write(one, replace(first, state="running", at=0, published=0, runner="", ended_at=None))
+        other = await one.sidecar()
+        await supervisor(other).look()
+        again = await ended(other, first)
+        assert (again.published, len(one.replayed("elsewhere"))) == (1, 2)
+
+
+async def test_while_nobody_can_say_who_passed_a_record_it_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with shop() as one:
+        await one.letters(*one.harness.bad(4))
+        group = one.log.groups["billing"] = Group()
+        group.settled[Partition("memory", "orders", 0)] = 0
+        sidecar = await one.sidecar()
+        job = await sidecar.replay(Wish(rate=2), ANN)
+        await sidecar.close()
+        groups = MemoryBroker.groups
+
+        async def cut(self: MemoryBroker) -> Any:
+            raise Outage("cut", 0.01)
+
+        monkeypatch.setattr(MemoryBroker, "groups", cut)
+        other = await one.sidecar()  # which has not looked at the groups
+        await supervisor(other).look()
+        await until(lambda: "whether a group has passed" in (supervisor(other).current(entry(one, job.id)).note or ""))
+        monkeypatch.setattr(MemoryBroker, "groups", groups)
+        job = await ended(other, job)
+        assert (job.published, job.skipped, job.note) == (4, 0, None)
+
+
+async def test_a_rate_is_held_after_an_outage_too() -> None:
+    async with shop() as one:
+        await one.letters(*one.harness.bad(60))
+        sidecar = await one.sidecar()
+        job = await sidecar.replay(Wish(again=True, rate=20), ANN)
+        await until(lambda: one.replayed())
+        keeping = supervisor(sidecar)._runners[job.id]._keeping
+        keeping._paid -= 60  # a minute in which nothing could be sent
+        began, before = asyncio.get_running_loop().time(), len(one.replayed())
+        await until(lambda: len(one.replayed()) >= before + 35)
+        assert asyncio.get_running_loop().time() - began > 0.2
+        await sidecar.cancel(job.id, ANN)
+
+
+def test_who_has_died() -> None:
+    me = runner_name()
+    host = me.rpartition(":")[0].rpartition(":")[0]
+    assert has_died(f"{host}:{os.getpid()}:before", me)
+    assert not has_died(f"{host}:{os.getppid()}:x", me)
+    for strange in (f"{host}:\u00b2:x", f"{host}:{10**30}:x", "", ":", f"elsewhere:{os.getpid()}:x"):
+        assert not has_died(strange, me)
+
+
+def test_containers_that_share_the_name_of_their_host_are_not_taken_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.readlink", lambda path: "pid:[1]")
+    one = runner_name()
+    monkeypatch.setattr("os.readlink", lambda path: "pid:[2]")
+    assert not has_died(one, runner_name())
+
+
+# --- much, and large
+
+
+async def test_however_large_the_letters_are_a_step_has_few_bytes_of_them_in_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    act, most = MemoryLedger.act, [0]
+
+    async def weighed(self: MemoryLedger, acts: Sequence[Act]) -> list[Done]:
+        most[0] = max(most[0], sum(len(one.value or b"") for each in acts for one in each.outgoing))
+        return await act(self, acts)
+
+    monkeypatch.setattr(MemoryLedger, "act", weighed)
+    async with shop() as one:
+        bodies = [{"eventId": f"e-{n}", "qty": "x" * (300_000 if n >= 100 else 3)} for n in range(180)]
+        await one.letters(*bodies)
+        sidecar = await one.sidecar()
+        job = await ended(sidecar, await sidecar.replay(Wish(again=True), ANN))
+        assert (job.published, job.failed) == (180, 0)
+        assert [r.value for r in one.replayed()] == [r.value for r in one.contents()[:180]]
+        assert most[0] < 9 << 20
+
+
+async def test_one_stream_that_cannot_be_written_fails_its_letters_and_all_of_them_the_job() -> None:
+    async with shop() as one:
+        await one.letters(*one.harness.bad(2))
+        sidecar = await one.sidecar()
+        for stream in ("gone", "missing"):
+            headers = (
+                ("tracecar.dead-letter-id", f"shop@memory://{stream}/0/1".encode()),
+                ("tracecar.origin", f"memory://{stream}/0/1".encode()),
+                ("tracecar.code", b"reported.error"),
+            )
+            one.log.append(Outgoing("orders.dlt", None, b"v", headers))
+
+        async def all_in_sight(system: str, stream: str) -> bool:
+            return True
+
+        sidecar._works[0].kit = replace_kit(sidecar, in_sight=all_in_sight)
+        job = await ended(sidecar, await sidecar.replay(Wish(again=True), ANN))
+        assert (job.state, job.published, job.failed) == ("done", 2, 2)
+        assert "there is no stream gone" in job.failures[0].why
+        job = await ended(sidecar, await sidecar.replay(Wish(again=True), ANN))
+        assert (job.state, job.published, job.failed) == ("failed", 0, 0)
+        assert "there is no stream gone" in (job.note or "")
+
+
+# --- growing batches
+
+
+GOOD = b'{"eventId": "good", "qty": 1}'
+
+
+class Mending:
+    """An editor that leaves bodies as they are until `works`: what is sent until then fails again."""
+
+    works = False
+    never = -1
+    """The offset of a record that always fails."""
+
+    async def __call__(self, record: Record, edit: Edit, target: str) -> Edited:
+        works = self.works and record.position.offset != self.never
+        return Edited(GOOD if works else record.value, record.headers)
+
+
+async def growing(one: Shop, letters: int = 10) -> tuple[Sidecar, Mending, Wish]:
+    await one.letters(*one.harness.bad(letters))
+    sidecar, editor = await one.sidecar(), Mending()
+    sidecar._works[0].kit = replace_kit(sidecar, editor=editor)
+    return sidecar, editor, Wish(query="code:*", again=True, growth=True, edit=Edit(set={"body": "x"}))
+
+
+async def test_what_came_back_of_earlier_batches_does_not_stop_one_that_was_resumed() -> None:
+    async with shop() as one:
+        sidecar, editor, wish = await growing(one)
+        job = await ended(sidecar, await sidecar.replay(wish, ANN))
+        assert (job.state, job.published) == ("paused", 1)
+        editor.works = True
+        job = await ended(sidecar, await sidecar.resume(job.id, ANN))
+        assert (job.state, job.published, job.returned) == ("done", 10, 1)
+
+
+async def test_what_comes_back_while_a_batch_is_being_sent_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sidecar.replaying.running.FIRST_STEP", 1)
+    monkeypatch.setattr("sidecar.replaying.running.LARGEST_STEP", 1)
+    async with shop() as one:
+        sidecar, editor, wish = await growing(one, 20)
+        editor.works = True
+        editor.never = 3  # the first of the batch of five
+        job = await ended(sidecar, await sidecar.replay(replace(wish, rate=40), ANN))
+        assert (job.state, job.published) == ("paused", 8)
+
+
+async def test_a_runner_that_takes_over_does_not_go_on_where_something_came_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with shop() as one:
+        sidecar, _, wish = await growing(one)
+
+        async def never(*_: object) -> bool:
+            return False
+
+        monkeypatch.setattr("sidecar.replaying.running.passed_by_all", never)
+        monkeypatch.setattr("sidecar.replaying.watching.Watch.look", nothing)
+        job = await sidecar.replay(wish, ANN)
+        await until(lambda: entry(one, job.id).at == 1)
+        kill(sidecar)
+        monkeypatch.undo()
+        monkeypatch.setattr("sidecar.replaying.supervising.PATIENCE_SECONDS", 0)
+        await until(lambda: len(one.harness.letters()) == 11)
+        other = await one.sidecar()
+        await supervisor(other).look()
+        job = await ended(other, job)
+        assert (job.state, job.published) == ("paused", 1)
+
+
+async def nothing(self: object) -> list[object]:
+    return []
+
+
+async def test_a_batch_of_which_an_answer_was_lost_waits_for_its_readers() -> None:
+    async with shop() as one:
+        sidecar, _, wish = await growing(one)
+        job = await sidecar.replay(wish, ANN)
+        # The job is written; the next act is the first batch.
+        sidecar.broker.fail_next("act", Outage("cut", 0.01), after=True)
+        job = await ended(sidecar, job)
+        assert (job.state, job.published, job.returned) == ("paused", 1, 1)
+
+
+async def test_a_pause_that_could_not_be_written_down_at_once_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_when(monkeypatch, "paused")
+    async with shop() as one:
+        sidecar, _, wish = await growing(one)
+        sidecar.start()
+        job = await sidecar.replay(wish, ANN)
+        await until(lambda: entry(one, job.id).state == "paused")
+        assert len(one.replayed()) == 1
+
+
+# --- several letters of one origin
+
+
+async def test_letters_of_one_origin_have_one_state_whichever_of_them_was_sent() -> None:
+    async with shop() as one:
+        await one.letters(*one.harness.bad(1))
+        first = one.harness.letters()[0]
+        headers = {**dict(first.headers), "tracecar.dead-letter-id": b"tracecar.billing@memory://orders/0/0"}
+        one.log.append(Outgoing("orders.dlt", first.key, first.value, tuple(headers.items())))
+        sidecar = await one.sidecar()
+        job = await ended(sidecar, await sidecar.replay(Wish(again=True), ANN))
+        assert job.published == 1
+        await until(lambda: len(one.harness.letters()) == 3)
+        assert await states(sidecar) == {"0": "returned", "1": "open"}
+        found = await sidecar.desk.groups(Wanted(by_later_lives=True))
+        assert sum(cause.states.get("returned", 0) for cause in found.causes) == 1
+        forced = await ended(sidecar, await sidecar.replay(Wish(again=True, force=True), ANN))
+        assert forced.published == 1, "what returned is not sent again: its later letter stands for it"
