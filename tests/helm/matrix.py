@@ -48,7 +48,7 @@ MATRIX: dict[str, dict[str, Any]] = {
     "monitored": {
         "config": REDIS,
         "serviceMonitor": {**ON, "labels": {"release": "prometheus"}},
-        "podMonitor": ON,
+        "podMonitor": {**ON, "namespaceSelector": {"any": True}},
         "prometheusRule": {**ON, "groups": [{"name": "own", "rules": [{"alert": "A", "expr": "vector(1)"}]}]},
         "grafanaDashboard": {**ON, "annotations": {"grafana_folder": "Events"}},
     },

@@ -124,7 +124,6 @@ def test_the_validator_refuses_what_is_wrong(everything, tmp_path):
         ({"config": REDIS, "replicaCount": 2}, "replicaCount: several pods share the partitions"),
         ({"config": REDIS, "autoscaling": {"enabled": True}}, "Give them a shared index: config.index.redis.url="),
         ({"config": KAFKA, "autoscaling": {"enabled": True}, "keda": {"enabled": True}}, "expected one of them"),
-        ({"config": {**REDIS, "api": {"token": "hush"}}}, "put it into a Secret and name that by existingSecret"),
         ({"config": {**REDIS, "api": {"host": "0.0.0.0"}}}, "needs a token that you know"),
         (
             {"config": {**KAFKA, "sources": {"kafka": {**KAFKA["sources"]["kafka"], "topics": ["^a.*"]}}}}
@@ -138,12 +137,29 @@ def test_wrong_values_are_refused_in_words(values, words):
     assert words in template(values, ok=False)
 
 
-def test_no_secret_itself_is_ever_taken():
-    sasl = {**KAFKA["sources"]["kafka"]["sasl"], "password": "hush"}
-    values = {"config": {**KAFKA, "sources": {"kafka": {**KAFKA["sources"]["kafka"], "sasl": sasl}}}}
-    complaint = template(values, ok=False)
-    assert "config.sources.kafka.sasl.password: expected a reference" in complaint
+def _with(config: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    name, _, rest = path.partition(".")
+    return {**config, name: _with(config.get(name, {}), rest, value) if rest else value}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    [
+        ("api.token", "hush", ""),
+        ("api.tokens", [{"name": "ci", "token": "hush", "role": "read"}], "[0].token"),
+        ("registry.token", "hush", ""),
+        ("registry.basic", {"username": "shop", "password": "hush"}, ".password"),
+        ("sources.kafka.sasl.password", "hush", ""),
+        ("sources.redis", {"url": "redis://:hush@valkey:6379/0", "streams": ["orders"]}, ".url"),
+        ("index.redis.url", "rediss://shop:hush@valkey:6379/0", ""),
+    ],
+)
+def test_no_secret_itself_is_ever_taken(path, value, named):
+    complaint = template({"config": _with(KAFKA, path, value)}, ok=False)
+    assert f"config.{path}{named}: expected a reference" in complaint
     assert "hush" not in complaint
+    referred = json.loads(json.dumps(value).replace("hush", "${HUSH}"))
+    assert "${HUSH}" in template({"config": _with(KAFKA, path, referred)})
 
 
 def test_large_numbers_stay_numbers():

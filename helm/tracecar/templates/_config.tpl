@@ -31,17 +31,24 @@
 {{- if not (or ($config.sources | default dict).kafka ($config.sources | default dict).redis) }}
 {{- fail "config.sources: expected kafka, redis or both, found nothing, such as config.sources.redis={url: redis://redis:6379/0, streams: [orders]}" }}
 {{- end }}
-{{- range list (list "api" "token") (list "registry" "token") }}
-{{- $value := index (index $config (index . 0) | default dict) (index . 1) | default "" }}
-{{- if and $value (not (contains "${" ($value | toString))) }}
-{{- fail (printf "config.%s.%s: expected a reference such as \"${NAME}\", found the secret itself: put it into a Secret and name that by existingSecret" (index . 0) (index . 1)) }}
+{{- $sources := $config.sources | default dict }}
+{{- $sasl := (($sources.kafka | default dict).sasl | default dict) }}
+{{- $registry := $config.registry | default dict }}
+{{- $secrets := dict
+  "config.api.token" ($config.api | default dict).token
+  "config.registry.token" $registry.token
+  "config.registry.basic.password" ($registry.basic | default dict).password
+  "config.sources.kafka.sasl.password" $sasl.password
+  "config.sources.kafka.sasl.client_secret" $sasl.client_secret }}
+{{- range $number, $token := ($config.api | default dict).tokens }}
+{{- $_ := set $secrets (printf "config.api.tokens[%d].token" $number) $token.token }}
 {{- end }}
+{{- range $path, $url := dict "config.sources.redis.url" ($sources.redis | default dict).url "config.index.redis.url" (($config.index | default dict).redis | default dict).url }}
+{{- $_ := set $secrets $path (regexFind "://[^/]*:[^/]+@" ($url | default "")) }}
 {{- end }}
-{{- $sasl := ((($config.sources | default dict).kafka | default dict).sasl | default dict) }}
-{{- range list "password" "client_secret" }}
-{{- $value := index $sasl . | default "" }}
+{{- range $path, $value := $secrets }}
 {{- if and $value (not (contains "${" ($value | toString))) }}
-{{- fail (printf "config.sources.kafka.sasl.%s: expected a reference such as \"${KAFKA_PASSWORD}\", found the secret itself: put it into a Secret and name that by existingSecret" .) }}
+{{- fail (printf "%s: expected a reference such as \"${NAME}\", found the secret itself: put it into a Secret and name that by existingSecret" $path) }}
 {{- end }}
 {{- end }}
 {{- if and (include "tracecar.apiOpen" .) (not .Values.existingSecret) (not .Values.extraEnvFrom) (not .Values.extraEnv) }}
