@@ -1,5 +1,5 @@
-"""A replay whose sidecar is killed again and again sends each letter once, in order; two sidecars asked for one replay at
-once send each once. On a real Kafka and a real Valkey."""
+"""A replay whose sidecar is killed again and again sends each letter once, in order; two sidecars asked for the same
+one send each once. On a real Kafka and a real Valkey."""
 
 from __future__ import annotations
 

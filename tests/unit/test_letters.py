@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from sidecar.config import Config, DeadLetters, Redis, Sources
 from sidecar.dead_letters.causes import cause, normalised
-from sidecar.dead_letters.dialects import read
-from sidecar.dead_letters.dialects import tracecar
+from sidecar.dead_letters.dialects import read, tracecar
 from sidecar.dead_letters.letter import LetterWriter, lighter
 from sidecar.dead_letters.naming import Naming
 from sidecar.model import DeadLetter, Decoded, Event, Headers, Outgoing, Position, Record, Rejection, SchemaRef
