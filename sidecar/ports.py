@@ -143,6 +143,8 @@ class Retention(Struct, frozen=True):
     """Records older than this are deleted; None where age deletes nothing, or the server does not say."""
     own_times: bool
     """A record keeps the timestamp that it is published with; else the broker gives it its own."""
+    takes_ms: int | None = None
+    """Records that are older than this are not taken; None where all are, or the server does not say."""
 
 
 class Entry(Struct, frozen=True, gc=False):
