@@ -15,6 +15,9 @@ from sidecar.brokers.kafka_errors import check
 from sidecar.errors import Refused
 from sidecar.ports import Retention
 
+_OLDEST = ("message.timestamp.before.max.ms", "message.timestamp.difference.max.ms")
+"""How old a record's time may be (KIP-937; before Kafka 3.6 the second)."""
+_ALL = (1 << 63) - 1
 ROOM_FOR_HEADERS = 64 << 10
 """A letter is its record and some headers more: a record that just fits its topic must fit its letters' topic too."""
 
@@ -94,11 +97,13 @@ class Topics:
 
     async def retention(self, topic: str) -> Retention:
         """What it does with the age of its records; (None, False) where we may not ask."""
-        names = ("retention.ms", "cleanup.policy", "message.timestamp.type")
+        names = ("retention.ms", "cleanup.policy", "message.timestamp.type", *_OLDEST)
         try:
             found = await self._settings(topic, *names)
             keeps = int(found["retention.ms"]) if "delete" in found["cleanup.policy"] else -1
-            return Retention(None if keeps < 0 else keeps, found["message.timestamp.type"] == "CreateTime")
+            own = found["message.timestamp.type"] == "CreateTime"
+            takes = min(int(found.get(name, _ALL)) for name in _OLDEST)
+            return Retention(None if keeps < 0 else keeps, own, takes if takes < _ALL else None)
         except (kafka.KafkaError, OSError, TimeoutError, ValueError, KeyError):
             return Retention(None, False)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
+from aiokafka import errors as kafka
 from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnRequest, InitProducerIdRequest
 from aiokafka.structs import TopicPartition
 
@@ -50,6 +51,12 @@ async def add(cluster: Cluster, identity: Identity, tps: Iterable[TopicPartition
         # A partition that is refused makes the others "not attempted": the reason is what counts.
         codes = [(code, f"{topic}/{number}") for topic, errors in answer.errors for number, code in errors if code]
         for code, where in sorted(codes, key=lambda one: one[0] == _NOT_ATTEMPTED):
+            if code == kafka.TopicAuthorizationFailedError.errno:
+                topic = where.rpartition("/")[0]
+                raise Refused(
+                    f"Kafka: this principal may not write to {topic}: it needs an ACL for WRITE and DESCRIBE on the "
+                    f"topic {topic}"
+                )
             check(code, where)
 
     await cluster.steadily(f"beginning a transaction of {who[0]}", attempt)
@@ -58,18 +65,30 @@ async def add(cluster: Cluster, identity: Identity, tps: Iterable[TopicPartition
 _NOT_ATTEMPTED = 55
 
 
+Lies = dict[int, tuple[TopicPartition, int]]
+"""Where each record lies, by index."""
+
+
 async def write(
-    cluster: Cluster, producing: Producing, identity: Identity, placed: Placed
-) -> dict[int, tuple[TopicPartition, int]]:
-    """Write records in one transaction; returns where each lies, by index. Raises Fenced (the id is another's now:
-    nothing was committed), Outage (it may be committed or not: claim the id anew, then look), TooLarge and Refused
-    (nothing was committed). After any of them the identity must not be used again."""
+    cluster: Cluster,
+    producing: Producing,
+    identity: Identity,
+    placed: Placed,
+    right: Callable[[Lies], Awaitable[bool]] | None = None,
+) -> Lies:
+    """Write records in one transaction; returns where each lies. `right` is asked before it is committed whether they
+    lie where they should. Raises Fenced (the id is another's now, or it was not right: nothing was committed), Outage
+    (it may be committed or not: claim the id anew, then look), TooLarge and Refused (nothing was committed). After any
+    of them the identity must not be used again."""
     try:
         await add(cluster, identity, placed)
         lies = await producing.send(identity, placed)
+        commit = right is None or await right(lies)
     except Refused:
         with contextlib.suppress(Outage, Refused, Fenced):
             await end(cluster, identity, commit=False)
         raise
-    await end(cluster, identity, commit=True)
+    await end(cluster, identity, commit=commit)
+    if not commit:
+        raise Fenced("what was written does not lie where it should: it was not committed")
     return lies

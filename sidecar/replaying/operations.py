@@ -24,7 +24,7 @@ from sidecar.replaying.acting import ExportedLetter, ReportedFailure
 from sidecar.replaying.auditing import Audit, audit
 from sidecar.replaying.exporting import Exporting
 from sidecar.replaying.jobs import Held, Jobs, Ref
-from sidecar.replaying.planning import History, Verdicts, not_there, plan, plan_range, refuse_target
+from sidecar.replaying.planning import History, Verdicts, fewer_partitions, not_there, plan, plan_range, refuse_target
 from sidecar.replaying.preparing import Editor, Preparing
 from sidecar.replaying.ranges import Fits, RangeRunner, count, spans
 from sidecar.replaying.reporting import Reporting
@@ -166,6 +166,7 @@ class Operations:
         job = await self._new(works, wish, who)
         job.reasons, job.skipped = dict(selection.left_out), sum(selection.left_out.values())
         job.warnings, job.selected = [*selection.notes, *not_there(selection)], len(selection.candidates)
+        job.warnings += await fewer_partitions(works.source, selection.candidates, wish)
         return await self._begin(works, job, [one.ref for one in selection.candidates])
 
     async def _new(self, works: _Works, wish: Wish, who: Who) -> Job:

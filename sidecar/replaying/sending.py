@@ -99,10 +99,12 @@ class Sender:
 
 def kept_time(retention: Retention, timestamp: int, now: int | None = None) -> int | None:
     """The timestamp that a record is sent with (milliseconds): its own where the stream keeps such and it is younger
-    than half the retention, so that it is not deleted at once; None: the broker's now."""
+    than half the retention, so that it is not deleted at once, and than half of what the stream takes, because clocks
+    differ; None: the present."""
     now = time.time_ns() // 1_000_000 if now is None else now
     if not retention.own_times or timestamp < 0 or timestamp > now:
         return None
-    if retention.keeps_ms is not None and now - timestamp > retention.keeps_ms // 2:
-        return None
+    for most in (retention.keeps_ms, retention.takes_ms):
+        if most is not None and now - timestamp > most // 2:
+            return None
     return timestamp
