@@ -101,6 +101,7 @@ def serve(url: str, trace_url: str | None, port: int) -> int:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((HOST, port))
+        listener.listen()
     except OSError as error:
         sys.stderr.write(f"tracecar: port {port} on {HOST} cannot be used: {error.strerror}. --port names another.\n")
         return 1
