@@ -16,8 +16,16 @@ catches up, and compares with what the other did. So both get on, and no act is 
 one way or the other and waits until its marks are written (CONCURRENT_TRANSACTIONS until then), catches up, and finds
 the entries as the act wanted them, or not. A late request of the old epoch is refused.
 
-**The topic is deleted, or made anew**: a sidecar that still knows the entries writes them again (the newer ones win).
-Where no sidecar runs, they are lost with it; `begun` says since when there is this ledger."""
+**The topic is deleted, or made anew**: the ledger is known by its first entry, `begin` (a random id), and where it
+lies. Before anything new is read, at every claim, and every second besides, the record there is read again; if it is
+not ours, the view starts from the new topic's beginning, so that it never holds half of one ledger and half of
+another. What we knew is kept aside, still answers and is still compared with, and is written again: by whoever notices
+first, under a claim; what stands in the new topic wins. Made anew between two acts of one claim: nobody of us can have
+written there without a claim, so what an act writes would lie at the end that we know. It lies elsewhere: `begin` is
+read before the transaction is committed, which is aborted if this is another ledger. So whoever saw an entry never acts
+against it. Lost are those that no running sidecar saw; a sidecar that started since does not know what the others did
+until one of them looked again (`begun` says since when there is this ledger); and of two that knew different values of
+one entry, the first to write it again decides."""
 
 from __future__ import annotations
 
@@ -38,7 +46,7 @@ from sidecar.brokers.kafka_ledger_view import BEGIN, View
 from sidecar.brokers.kafka_packing import placed
 from sidecar.brokers.kafka_producing import Identity, Producing
 from sidecar.brokers.kafka_topics import Topics
-from sidecar.brokers.kafka_transactions import claim, write
+from sidecar.brokers.kafka_transactions import Lies, claim, write
 from sidecar.dead_letters.naming import LEDGER, Naming
 from sidecar.errors import Fenced, Outage, Refused, TooLarge
 from sidecar.model import Outgoing, Position
@@ -104,7 +112,8 @@ class KafkaLedger:
     async def _look(self) -> None:
         await self._view.catch_up()
         if self._view.lost:
-            with contextlib.suppress(Fenced):  # another sidecar is at it
+            # Another sidecar is at it, or we may not write: what we know is known until we end.
+            with contextlib.suppress(Fenced, Refused):
                 await self._put_back()
 
     # --- acting
@@ -150,8 +159,10 @@ class KafkaLedger:
             identity = await self._claim()
             await self._view.catch_up(thoroughly=True)
             self._identity = identity
-            if self._view.lost or not self._view.there:
-                await self._put_back()
+        elif not self._view.sure:
+            await self._view.catch_up()
+        if not self._view.whole:
+            await self._put_back()
         return self._identity
 
     async def _claim(self) -> Identity:
@@ -189,8 +200,6 @@ class KafkaLedger:
         return Done(all(one == entry.after for one, entry in zip(stands, act.entries, strict=True)), stands)
 
     def _carried_out(self, act: Act, positions: tuple[Position, ...]) -> Done:
-        for entry in act.entries:
-            self._view.apply(entry.key.encode("utf-8", "surrogateescape"), entry.after)
         return Done(True, tuple([entry.after for entry in act.entries]), positions)
 
     async def _write(
@@ -201,20 +210,30 @@ class KafkaLedger:
         records = [*outgoing, *[_record(entry.key, entry.after) for entry in changes]]
         counts = await self._counts(due, outgoing)
         try:
-            lies = await write(self._cluster, self._producing, identity, placed(records, counts))
+            lies = await self._commit(identity, records, counts)
         except TooLarge as error:
             if error.index >= len(outgoing):
                 raise Refused(f"{LEDGER} does not take an entry: {error}") from error
             raise TooLarge(str(error), published + _index(error.index, acts, numbers)) from error
         # Nobody else wrote since the claim, so what we wrote needs no reading.
-        written = [lies[n][1] for n in range(len(outgoing), len(records))]
-        self._view.next = max(self._view.next, max(written, default=-1) + 1)
+        for n, entry in enumerate(changes, len(outgoing)):
+            self._view.wrote(entry.key, entry.after, lies[n][1])
         found, at = [], 0
         for act in due:
             mine = [lies[n] for n in range(at, at + len(act.outgoing))]
             found.append(tuple([Position("kafka", tp.topic, tp.partition, offset) for tp, offset in mine]))
             at += len(act.outgoing)
         return found
+
+    async def _commit(self, identity: Identity, records: Sequence[Outgoing], counts: dict[str, int]) -> Lies:
+        """One transaction, committed only if what it writes of the ledger lies in the ledger that we know."""
+        mine = [number for number, one in enumerate(records) if one.stream == LEDGER]
+
+        async def right(lies: Lies) -> bool:
+            first = min(lies[number][1] for number in mine)
+            return self._view.follows(first) or (first >= self._view.next and not await self._view.is_another())
+
+        return await write(self._cluster, self._producing, identity, placed(records, counts), right)
 
     async def _counts(self, due: Sequence[Act], outgoing: Sequence[Outgoing]) -> dict[str, int]:
         """Partition counts of all that is written to; dead-letter streams are made where they are missing."""
@@ -241,11 +260,9 @@ class KafkaLedger:
             lost = {BEGIN: json.dumps({"id": uuid.uuid4().hex, "at": at}).encode(), **lost}
         identity, self._identity = self._identity, None  # only success keeps it, as in `_act`
         for part in _split(list(lost.items())):
-            records = [_record(key, value) for key, value in part]
-            await write(self._cluster, self._producing, identity, placed(records, {LEDGER: 1}))
-            for key, value in part:
-                view.apply(key.encode("utf-8", "surrogateescape"), value)
-                view.lost.pop(key, None)
+            lies = await self._commit(identity, [_record(key, value) for key, value in part], {LEDGER: 1})
+            for n, (key, value) in enumerate(part):
+                view.wrote(key, value, lies[n][1])
         self._identity = identity
 
 
@@ -284,5 +301,9 @@ def _parts(acts: Sequence[Act]) -> Iterator[Sequence[Act]]:
 
 
 def _split(items: list[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
+    """The first entry alone, for its batch is read again and again."""
+    if items and items[0][0] == BEGIN:
+        yield items[:1]
+        items = items[1:]
     for at in range(0, len(items), 5_000):
         yield items[at : at + 5_000]

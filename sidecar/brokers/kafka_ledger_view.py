@@ -15,7 +15,7 @@ from sidecar.brokers.kafka_cluster import LATEST, READ_UNCOMMITTED, Cluster
 from sidecar.brokers.kafka_history import History
 from sidecar.dead_letters.naming import LEDGER
 from sidecar.errors import Refused
-from sidecar.model import Partition
+from sidecar.model import Partition, Position
 
 log = structlog.get_logger(__name__)
 
@@ -27,6 +27,8 @@ _PAGE = 2_000
 MARKS_SECONDS = 1.0
 """How long a reader waits for a transaction of another writer: one takes some ten milliseconds, and one whose writer
 has died holds readers up until it times out, though nothing in it was committed."""
+SURE_SECONDS = 1.0
+"""How long it goes unasked whether this is still the same ledger, while nothing new comes."""
 
 
 class View:
@@ -41,13 +43,27 @@ class View:
         """The topic existed when we last looked."""
         self.lost: dict[str, bytes] = {}
         """Entries that we know and the topic does not: it was deleted, or made anew. To be written again."""
+        self._begin_at = -1
+        """Where the first entry lies."""
+        self._sure_until = 0.0
         self._last = b""
         self._left_open = -1
         """The end behind a transaction that was waited for in vain: its writer has died."""
 
+    @property
+    def whole(self) -> bool:
+        """The topic is there, with a first entry and all that we know."""
+        return self.there and not self.lost and BEGIN in self.entries
+
+    @property
+    def sure(self) -> bool:
+        """It was asked a moment ago whether this is the same ledger."""
+        return time.monotonic() < self._sure_until
+
     async def catch_up(self, *, thoroughly: bool = False) -> None:
-        """Read everything that is committed. `thoroughly`: also make sure that it is still the same ledger, which costs
-        one more question. Raises Outage, Refused."""
+        """Read everything that is committed. Whenever something new is read, and once in a while (`thoroughly`: now),
+        it is made sure first that it is still the same ledger, which costs one more question. Raises Outage,
+        Refused."""
         ends = await self._settled_ends()
         if ends is None:
             if self.there:
@@ -55,14 +71,18 @@ class View:
             self.there = False
             return
         end, written = ends
-        if self.there and (written < self.next or (thoroughly and await self._is_another())):
-            self._start_anew("made anew")
+        if self.there and (thoroughly or end > self.next or written < self.next or not self.sure):
+            if written < self.next or await self.is_another():
+                self._start_anew("made anew")
+            elif BEGIN not in self.entries:
+                self.next = 0  # by nothing could we tell that it is another
+            self._sure_until = time.monotonic() + SURE_SECONDS
         self.there = True
         while self.next < end:
             before = self.next
             async for page in self._history.scan(_PARTITION, None, self.next, end, _PAGE):
                 for record in page:
-                    self.apply(record.key, record.value)
+                    self.apply(record.key, record.value, record.position.offset)
                     self.next = record.position.offset + 1
             # What is left are the ends of transactions, and what was aborted or compacted.
             self.next = max(self.next, end)
@@ -71,9 +91,30 @@ class View:
         for key in [key for key in self.lost if key in self.entries]:
             del self.lost[key]
 
-    def apply(self, key: bytes | None, value: bytes | None) -> None:
+    async def is_another(self) -> bool:
+        """Whether there is no longer, where our ledger's first entry lies, this entry."""
+        ours = self.entries.get(BEGIN)
+        if ours is None:
+            return False
+        found = await self._history.read(Position("kafka", LEDGER, 0, self._begin_at))
+        return found is None or found.key != BEGIN.encode() or found.value != ours
+
+    def follows(self, offset: int) -> bool:
+        """Whether a record that we wrote while nobody else could lies where the next one would: at the end that we
+        know, or behind the mark that ended our last transaction."""
+        return self.next <= offset <= self.next + 1
+
+    def wrote(self, key: str, value: bytes | None, offset: int) -> None:
+        """Take in what we wrote ourselves, while nobody else could."""
+        self.apply(key.encode("utf-8", "surrogateescape"), value, offset)
+        self.lost.pop(key, None)
+        self.next = max(self.next, offset + 1)
+
+    def apply(self, key: bytes | None, value: bytes | None, offset: int) -> None:
         """Take in one record of the topic."""
         name = (key or b"").decode("utf-8", "surrogateescape")
+        if name == BEGIN:
+            self._begin_at = offset
         if value is None:
             self.entries.pop(name, None)
             self.lost.pop(name, None)
@@ -140,13 +181,3 @@ class View:
             if LEDGER not in await self._cluster.topics([LEDGER]):
                 return None
             raise
-
-    async def _is_another(self) -> bool:
-        """Whether the topic begins with another ledger's first entry than ours."""
-        ours = self.entries.get(BEGIN)
-        if ours is None:
-            return False
-        async for page in self._history.scan(_PARTITION, None, None, None, 1):
-            for record in page:
-                return record.key == BEGIN.encode() and record.value != ours
-        return False

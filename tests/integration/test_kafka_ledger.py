@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from sidecar.brokers import kafka_cluster
 from sidecar.brokers.kafka import KafkaBroker
 from sidecar.brokers.kafka_cluster import Cluster
+from sidecar.dead_letters.naming import LEDGER
 from sidecar.demo.embedded_kafka import EmbeddedKafka
-from sidecar.errors import Refused
+from sidecar.errors import Outage, Refused
 from sidecar.model import Outgoing
-from sidecar.ports import Act, Entry
+from sidecar.ports import Act, Entry, Ledger
+from tests.contracts.broker_reading import eventually
 from tests.contracts.test_broker_kafka import KafkaHarness
-from tests.servers.kafka import unique
+from tests.servers.kafka import create_topic, delete_topic, unique
 
 pytestmark = pytest.mark.kafka
 
@@ -84,3 +88,93 @@ async def test_a_ledger_that_is_full_refuses_before_anything_is_published(harnes
     view._most = enough
     assert all(done.carried_out for done in await broker.ledger.act(acts(stream, 3)))
     assert [record.value for record in await harness.contents(stream)] == [b"0", b"1", b"2"]
+
+
+def deleted(servers: str) -> None:
+    delete_topic(servers, LEDGER)
+
+
+def made_anew(servers: str) -> None:
+    delete_topic(servers, LEDGER)
+    create_topic(servers, LEDGER, cleanup_policy="compact")
+
+
+async def values(harness: KafkaHarness, stream: str) -> list[bytes | None]:
+    return [record.value for record in await harness.contents(stream)]
+
+
+async def all_known(ledger: Ledger, stream: str, count: int) -> bool:
+    found = await ledger.entries(stream, [f"{stream} {n}" for n in range(count)])
+    return found == [b"1"] * count
+
+
+@pytest.mark.parametrize("sure", [True, False], ids=["within a second", "later"])
+@pytest.mark.parametrize("lose", [made_anew, deleted])
+async def test_what_is_lost_under_a_claim_is_put_back_and_nothing_is_done_twice(harness, monkeypatch, lose, sure):
+    monkeypatch.setattr(kafka_cluster, "PATIENCE", 1.0)
+    broker, stream = await started(harness)
+    assert all(done.carried_out for done in await broker.ledger.act(acts(stream, 3)))
+    lose(harness.servers)
+    view = broker._now.ledger._view
+    view._sure_until = math.inf if sure else 0.0
+    try:
+        done = await broker.ledger.act(acts(stream, 5))
+    except Outage:  # the topic was not there any more when it began
+        done = await broker.ledger.act(acts(stream, 5))
+    assert [len(one.positions) for one in done] == [0, 0, 0, 1, 1]
+    assert await values(harness, stream) == [b"0", b"1", b"2", b"3", b"4"]
+    fresh, _ = await started(harness)
+    assert await all_known(fresh.ledger, stream, 5)
+    assert await fresh.ledger.begun(stream) == await broker.ledger.begun(stream) is not None
+
+
+@pytest.mark.parametrize("looks_first", [True, False])
+async def test_a_ledger_that_was_made_anew_and_grew_is_not_mixed_with_the_old_one(harness, looks_first):
+    made_anew(harness.servers)  # short
+    broker, stream = await started(harness)
+    await broker.ledger.act(acts(stream, 3))
+    made_anew(harness.servers)
+    other, theirs = await started(harness)
+    assert await other.ledger.entries(stream, [f"{stream} 0"]) == [None], "it cannot know"
+    for _ in range(4):  # far beyond where the first one had read to
+        await other.ledger.act([Act(None, (Entry(unique(theirs), None, b"x" * 10),))])
+    await other.ledger.act(acts(theirs, 3))
+    if looks_first:
+        assert await all_known(broker.ledger, theirs, 3)
+        assert await all_known(broker.ledger, stream, 3)
+        assert await all_known(other.ledger, stream, 3), "looking put them back"
+    done = await broker.ledger.act([*acts(stream, 4), *acts(theirs, 4)])
+    assert [len(one.positions) for one in done] == [0, 0, 0, 1, 0, 0, 0, 1]
+    assert await values(harness, stream) == await values(harness, theirs) == [b"0", b"1", b"2", b"3"]
+    assert await all_known(other.ledger, stream, 4)
+    assert await all_known(other.ledger, theirs, 4)
+
+
+async def test_a_new_ledger_of_the_same_length_is_noticed(harness):
+    """As long, and nothing comes any more: a reader's view is wrong for a second at most."""
+    broker, stream = await started(harness)
+    made_anew(harness.servers)
+    await broker.ledger.act(acts(stream, 1))
+    before = await broker.ledger.begun(stream)
+    await eventually(lambda: _at(broker, 4))
+    made_anew(harness.servers)
+    other, theirs = await started(harness)
+    await other.ledger.act(acts(theirs, 1))
+    await eventually(lambda: _at(other, 4))
+    await eventually(lambda: all_known(broker.ledger, theirs, 1))
+    assert await broker.ledger.begun(stream) == await other.ledger.begun(stream) != before
+    assert await all_known(other.ledger, stream, 1)
+
+
+async def _at(broker: KafkaBroker, end: int) -> bool:
+    """Everything is known up to here: an entry, and behind it the mark that ends its transaction, and so on."""
+    await broker.ledger.entries(None, [])
+    return broker._now.ledger._view.next == end
+
+
+async def test_a_topic_that_somebody_made_gets_its_first_entry(harness):
+    made_anew(harness.servers)
+    broker, stream = await started(harness)
+    assert await broker.ledger.begun(stream) is None
+    await broker.ledger.act(acts(stream, 1))
+    assert await broker.ledger.begun(stream) is not None
