@@ -26,6 +26,8 @@ from tui.widgets.top import PLACES, Link
 
 Connect = Callable[[str | None], Client]
 """A client with this token; None: with the one that is known already."""
+_TEXTUALS = frozenset({"escape", "backspace", "tab", "shift+tab", "ctrl+c", "super+c"})
+"""Keys of screens that need no name in the palette."""
 MOST_SEEN = 60
 """Values of a field that are kept for completion."""
 
@@ -236,7 +238,7 @@ class Dashboard(App[None]):
         if isinstance(screen, Page):
             for binding in screen.active_bindings.values():
                 about = binding.binding
-                if binding.node is screen and about.description:
+                if binding.node is screen and about.description and about.key not in _TEXTUALS:
                     action = about.action
                     yield SystemCommand(
                         about.description,

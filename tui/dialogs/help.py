@@ -60,4 +60,4 @@ class HelpDialog(ModalScreen[None]):
         return table
 
 
-_SHARED = frozenset({"slash", "escape", "backspace"})
+_SHARED = frozenset({"slash", "escape", "backspace", "tab", "shift+tab", "ctrl+c", "super+c"})

@@ -42,8 +42,7 @@ class QueryBar(Vertical):
     """Hidden until it is opened. `seen` gives values that were met lately, by field."""
 
     DEFAULT_CSS = """
-    QueryBar { height: auto; display: none; background: $surface; padding: 0 1; }
-    QueryBar.open { display: block; }
+    QueryBar { height: auto; background: $surface; padding: 0 1; }
     QueryBar _Line { border: none; height: 1; padding: 0; background: $surface; }
     QueryBar _Line:focus { border: none; background-tint: transparent; }
     QueryBar Static { height: auto; }
@@ -63,6 +62,7 @@ class QueryBar(Vertical):
 
     def __init__(self, seen: Callable[[], query_words.Seen], history: list[str], *, example: str, id: str) -> None:
         super().__init__(id=id)
+        self.display = False
         self._seen, self._history, self._example = seen, history, example
         self._back = 0
         self._offered: tuple[int, list[str]] = (0, [])
@@ -78,20 +78,20 @@ class QueryBar(Vertical):
         return self.query_one(_Line)
 
     def open(self, query: str) -> None:
-        self.add_class("open")
+        self.display = True
         self.line.value = query
         self.line.cursor_position = len(query)
         self._back, self.error = 0, ""
-        self.line.focus()
+        self.screen.set_focus(self.line)  # at once: the next key belongs to the query already
         self._show()
 
     def close(self) -> None:
-        self.remove_class("open")
+        self.display = False
         self.post_message(self.Closed())
 
     @property
     def is_open(self) -> bool:
-        return self.has_class("open")
+        return self.display
 
     def wrong(self, message: str, at: int | None) -> None:
         """Say what does not fit, and where."""

@@ -1,0 +1,95 @@
+"""`tracecar demo` as somebody sees it who has never seen it: a real terminal (tmux), shop and sidecar."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+TMUX = shutil.which("tmux")
+PATIENCE = 60.0
+
+
+class Terminal:
+    """A window of a tmux server of its own."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    async def tmux(self, *arguments: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            *("tmux", "-L", self._name, "-f", "/dev/null", *arguments),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        out, _ = await process.communicate()
+        return out.decode()
+
+    async def press(self, *keys: str) -> None:
+        await self.tmux("send-keys", "-t", "demo", *keys)
+
+    async def shows(self, *words: str) -> str:
+        """Returns the screen once it has all of the words."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            screen = await self.tmux("capture-pane", "-p", "-t", "demo")
+            if all(word in screen for word in words):
+                return screen
+            assert time.monotonic() < deadline, f"waited for {words}:\n{screen}"
+            await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def terminal(command: str, size: tuple[int, int]) -> AsyncIterator[Terminal]:
+    made = Terminal(f"tracecar-{uuid.uuid4().hex[:8]}")
+    width, height = map(str, size)
+    await made.tmux(
+        "new-session", "-d", "-s", "demo", "-x", width, "-y", height, f"env -u COLUMNS -u LINES {command}; exec cat"
+    )
+    try:
+        yield made
+    finally:
+        await made.tmux("kill-server")
+
+
+@pytest.mark.system
+@pytest.mark.valkey
+@pytest.mark.skipif(TMUX is None, reason="needs tmux")
+async def test_the_failing_order_is_found_repaired_and_passes_by_what_the_screen_says() -> None:
+    async with terminal(f"{shlex.quote(sys.executable)} -m sidecar demo", (120, 36)) as screen:
+        await screen.shows("1 Live", "● shop", "OrderPlaced", "following")
+        await screen.press("/")
+        await screen.shows("a query, such as")
+        await screen.press("status:rejected stream:shipping", "Enter")
+        await screen.shows("schema.mismatch", "match")
+        await screen.press("Enter")
+        await screen.shows("◀ ✗ here", "what caused what", "expected int")
+        await screen.press("d")
+        await screen.shows("1 letters", "state", "◀ ✗ here")
+        await screen.press("e")
+        said = await screen.shows("checked as you type")
+        # The cursor stands at the end of the line that is wrong, such as `"qty": "two"`.
+        wrong = re.search(r'found string "(\w+)"', said)
+        assert wrong is not None
+        await screen.press("-N", str(len(wrong[1]) + 2), "BSpace")
+        await screen.shows("this is no JSON yet")
+        await screen.press("2")
+        await screen.shows("✓ it would pass the check now", "→ 2")
+        await screen.press("C-s")
+        await screen.shows("would be sent", "received by")
+        await screen.press("a")
+        await screen.shows("[x] also where groups", "1 of 1 would be sent")
+        await screen.press("y")
+        await screen.shows("Replay done", "ParcelDispatched at", "replayed")
+        await screen.press("Enter")
+        await screen.shows("↻", "what caused what")
+        await screen.press("q")
+        await screen.shows("1 dead letters were replayed here")
