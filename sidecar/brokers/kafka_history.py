@@ -13,11 +13,12 @@ from aiokafka.structs import TopicPartition
 from sidecar.brokers.kafka_cluster import EARLIEST, LATEST, READ_COMMITTED, Cluster
 from sidecar.brokers.kafka_errors import check
 from sidecar.brokers.kafka_records import Chunk, Unreadable, after
+from sidecar.errors import Outage
 from sidecar.model import Partition, Position, Record
 
 _WAIT_MS = 100
 _EMPTY_AT_MOST = 20
-"""Fetches that bring nothing, one after the other, after which a scan takes the log to end there."""
+"""Fetches that bring nothing, one after the other, after which a scan gives up: a broker that throttles us does so."""
 _HIGHEST = (1 << 63) - 1
 """Positions are also read from headers that anyone may have written."""
 _ONE_BATCH = 1
@@ -104,6 +105,9 @@ class History:
                     records = [record for record in records if record.position.offset < end]
                 if records:
                     yield records
+        if at < end and empty >= _EMPTY_AT_MOST:
+            # Taking it for the end would lose what lies behind: letters, or entries of the ledger.
+            raise Outage(f"Kafka: {partition} gives nothing at {at}, although it goes on to {end}: try again", 1.0)
 
     async def _is_there(self, tp: TopicPartition) -> bool:
         if self._cluster.client.cluster.leader_for_partition(tp) is not None:

@@ -5,6 +5,7 @@ away. A job is changed by compare-and-set only: whoever changed it since is not 
 
 from __future__ import annotations
 
+import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
@@ -17,7 +18,10 @@ from sidecar.replaying.wishes import Job
 
 JOB, SELECTION = "job:", "selection:"
 PART, PART_BYTES = 1_000, 400_000
-"""Letters of one part of a selection at most, and about how many bytes: well below what a broker takes as a record."""
+"""Letters of one part of a selection at most, and about how many bytes before they are compressed: the ledger is held
+in memory, and a broker takes no large records."""
+MOST_PART_BYTES = 16 << 20
+"""What a part may become when it is read: whoever can write to the ledger can write anything."""
 MOST_JOBS = 500
 """Jobs that are remembered once they have ended or failed; the oldest are forgotten."""
 AT_ONCE = 16
@@ -116,8 +120,8 @@ class Jobs:
     def _decoded(self, job: Job, part: bytes | None) -> list[Ref]:
         try:
             if part is not None:
-                return _refs.decode(part)
-        except (msgspec.MsgspecError, ValueError):  # whoever can write to the ledger can write anything
+                return _refs.decode(zlib.decompressobj().decompress(part, MOST_PART_BYTES))
+        except (msgspec.MsgspecError, ValueError, zlib.error):
             pass
         raise self._lost(job)
 
@@ -162,12 +166,16 @@ def _parts(refs: Sequence[Ref]) -> Iterator[tuple[int, bytes]]:
     for at, ref in enumerate(refs):
         one = _encode(ref)
         if part and (len(part) >= PART or size + len(one) > PART_BYTES):
-            yield start, b"[" + b",".join(part) + b"]"
+            yield start, _joined(part)
             start, part, size = at, [], 0
         part.append(one)
         size += len(one)
     if part:
-        yield start, b"[" + b",".join(part) + b"]"
+        yield start, _joined(part)
+
+
+def _joined(part: Sequence[bytes]) -> bytes:
+    return zlib.compress(b"[" + b",".join(part) + b"]", 1)
 
 
 def _part(id: str, number: int) -> str:

@@ -58,6 +58,8 @@ MOST_CAME_BACK = 1_000
 LOOK_SECONDS = 0.3
 VERDICT_SECONDS = 30.0
 """How long a batch waits for its readers, before the next one is sent."""
+UNSEEN_SECONDS = 5.0
+"""The same where nobody is known to read the stream: somebody may."""
 AFTERWARDS_SECONDS = 60.0
 """How long a job looks for what failed again once it is done."""
 
@@ -78,6 +80,7 @@ class Kit:
     veil: Callable[[Wish], Wish] = lambda wish: wish
     """Hides what of a wish may not be kept once it is carried out."""
     verdict_seconds: float = VERDICT_SECONDS
+    unseen_seconds: float = UNSEEN_SECONDS
     afterwards_seconds: float = AFTERWARDS_SECONDS
 
 
@@ -243,13 +246,14 @@ class Runner:
 
     async def _verdict(self) -> None:
         """Wait until everybody has passed this batch; pause where something of it came back."""
-        deadline = time.monotonic() + self._kit.verdict_seconds
+        began = time.monotonic()
         while True:
             seen = self._batch is not None and await passed_by_all(self._kit.source, list(self._batch.values()))
+            patience = self._kit.verdict_seconds if seen is not None else self._kit.unseen_seconds
             await self._look()
             if self._came_back:
                 self._pause(self._came_back)
-            if self._came_back or seen or time.monotonic() > deadline:
+            if self._came_back or seen or time.monotonic() - began > patience:
                 self._came_back = []
                 self.job.judged = self.job.at
                 if self.job.at < self.job.selected:

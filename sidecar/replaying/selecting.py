@@ -4,17 +4,20 @@ their records lie at the origin."""
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from sys import intern
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sidecar.dead_letters.causes import cause
+from sidecar.dead_letters.causes import affected, cause
 from sidecar.dead_letters.desk import Desk
 from sidecar.dead_letters.desk import Wish as Wanted
 from sidecar.dead_letters.merging import MOST_COPIES, age, group_of, origin_of
 from sidecar.model import DeadLetter, Position
 from sidecar.replaying.jobs import Ref
 
+MOST_LEFT_OUT = 300_000
+"""Origins that are left out and told apart, some hundred bytes each; of those beyond that each letter counts."""
 FORCED = ("replayed", "discarded", "parked")
 """What `--force` takes as well. Not what returned: its later life stands for it. Not what another replay has."""
 WHY = {
@@ -66,7 +69,8 @@ async def select(desk: Desk, wanted: Wanted, ids: Collection[str], *, force: boo
     takes = {"open", *(FORCED if force else ())}
     notes: list[str] = []
     found: dict[tuple[object, ...], Candidate] = {}
-    left_out: dict[tuple[object, ...], str] = {}
+    left_out: dict[int, str] = {}
+    uncounted: dict[str, int] = {}
     unseen = set(ids)
     if ids:
         wanted = replace(wanted, wanted=_both(wanted, frozenset(ids)))
@@ -75,10 +79,14 @@ async def select(desk: Desk, wanted: Wanted, ids: Collection[str], *, force: boo
         unseen.discard(letter.id)
         key = origin_of(letter)
         if letter.state not in takes:
-            left_out[key] = WHY.get(letter.state, letter.state)
+            why = WHY.get(letter.state, letter.state)
+            if len(left_out) < MOST_LEFT_OUT or hash(key) in left_out:
+                left_out[hash(key)] = why
+            else:
+                uncounted[why] = uncounted.get(why, 0) + 1
             continue
         fingerprint = cause(letter)
-        letter.lighten()
+        _strip(letter)
         held = found.get(key)
         if held is None:
             if len(found) >= most:
@@ -88,12 +96,23 @@ async def select(desk: Desk, wanted: Wanted, ids: Collection[str], *, force: boo
         elif len(held.positions) < MOST_COPIES:
             _join(held, letter, fingerprint)
     candidates = sorted(found.values(), key=lambda one: one.order)
-    reasons: dict[str, int] = {}
-    for key, why in left_out.items():
-        if key not in found:
+    reasons, taken = uncounted, {hash(key) for key in found}
+    for number, why in left_out.items():
+        if number not in taken:
             reasons[why] = reasons.get(why, 0) + 1
     systems = sorted({one.letter.position.system for one in candidates})
     return Selection(candidates, reasons, list(dict.fromkeys(notes)), systems, sorted(unseen))
+
+
+def _strip(letter: DeadLetter) -> None:
+    """Forget what is not asked about: there may be some hundred thousand of them."""
+    letter.aggregate_id = affected(letter)  # by its key too, which goes with the record
+    letter.lighten()
+    letter.message, letter.code = "", intern(letter.code)
+    letter.path = letter.event_id = letter.type = letter.trace_id = letter.service = letter.stacktrace = None
+    letter.schema = letter.failed_at = None
+    letter.stream = intern(letter.stream)
+    letter.group = None if letter.group is None else intern(letter.group)
 
 
 def _both(wanted: Wanted, ids: frozenset[str]) -> Callable[[DeadLetter], bool]:

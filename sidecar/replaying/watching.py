@@ -67,21 +67,28 @@ class Watch:
         return True
 
 
-async def passed_by_all(source: Source, positions: Sequence[Position]) -> bool:
+async def passed_by_all(source: Source, positions: Sequence[Position]) -> bool | None:
     """Whether everybody who reads these records has passed them: this sidecar's group, and all other groups that have
-    members (or do not say). Raises Outage, Refused."""
+    members (or do not say). None where nobody is known to read any of them. Raises Outage, Refused."""
+    readers = not positions
     last: dict[Partition, int] = {}
     for position in positions:
         last[position.log] = max(position.offset, last.get(position.log, -1))
     for status in await source.broker.status():
         offset = last.get(status.partition)
-        if offset is not None and (status.settled is None or status.settled <= offset):
+        if offset is None:
+            continue
+        readers = True
+        if status.settled is None or status.settled <= offset:
             return False
     for group in await source.broker.groups():
         if group.members == 0:
             continue
         for one in group.partitions:
             offset = last.get(one.partition)
-            if offset is not None and one.passed(offset) is False:
+            if offset is None:
+                continue
+            readers = True
+            if one.passed(offset) is False:
                 return False
-    return True
+    return True if readers else None

@@ -13,6 +13,7 @@ import pytest
 
 from sidecar import config
 from sidecar.brokers.kafka import KafkaBroker
+from sidecar.brokers.kafka_history import History
 from sidecar.config import Sasl, Start
 from sidecar.dead_letters.desk import Desk
 from sidecar.dead_letters.naming import LEDGER
@@ -324,3 +325,29 @@ async def test_times_that_the_target_does_not_take_are_left_behind(on_kafka: Pla
     job = await ended(sidecar, await sidecar.replay(Wish(to=place.target), ANN))
     assert (job.state, job.published) == ("done", 5)
     assert all(record.timestamp > THEN + 1_000_000 for record in await place.sent())
+
+
+@pytest.mark.kafka
+async def test_a_broker_that_gives_nothing_for_a_while_is_not_taken_for_the_end(
+    on_kafka: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does that throttles us: what lies behind would be said to be gone."""
+    place = on_kafka
+    await place.letters(20)
+    await place.harness.create(place.target)
+    sidecar = await place.sidecar()
+    fetch, empty = History._fetch, [30]
+
+    async def throttled(self: History, partition: Partition, *more: Any, **also: Any) -> Any:
+        if partition.stream == place.letters_in and empty[0] and sidecar.begun:
+            empty[0] -= 1
+            return None
+        return await fetch(self, partition, *more, **also)
+
+    sidecar.begun = False
+    monkeypatch.setattr(History, "_fetch", throttled)
+    job = await sidecar.replay(Wish(to=place.target, rate=20), ANN)
+    sidecar.begun = True
+    job = await ended(sidecar, job)
+    assert (empty[0], job.published, job.failed) == (0, 20, 0)
+    assert numbers(await place.sent()) == list(range(20))

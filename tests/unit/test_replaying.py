@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -239,6 +240,7 @@ async def test_growing_batches_go_on_while_nothing_comes_back() -> None:
         await one.letters(*one.harness.bad(30))
         sidecar = await one.sidecar()
         one.log.create("elsewhere")
+        sidecar._works[0].kit = replace(sidecar._works[0].kit, unseen_seconds=0)
         job = await ended(sidecar, await sidecar.replay(Wish(to="elsewhere", growth=True), ANN))
         assert (job.state, job.published, job.batch) == ("done", 30, 20)
 

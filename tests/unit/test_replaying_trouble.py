@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,11 +17,13 @@ from msgspec.structs import replace
 from sidecar.brokers.memory import MemoryBroker
 from sidecar.brokers.memory_ledger import MemoryLedger
 from sidecar.brokers.memory_log import Group
+from sidecar.dead_letters.causes import affected
 from sidecar.dead_letters.desk import Wish as Wanted
 from sidecar.errors import Outage, Refused
 from sidecar.model import Outgoing, Partition, Record
 from sidecar.ports import Act, Done, Entry
 from sidecar.replaying.jobs import Jobs, Ref
+from sidecar.replaying.selecting import select
 from sidecar.replaying.supervising import has_died, runner_name
 from sidecar.replaying.wishes import Edit, Job, Wish
 from tests.unit.pipeline_harness import GROUP
@@ -118,7 +121,8 @@ async def test_what_strangers_write_into_the_ledger_stops_nobody(monkeypatch: py
         assert GROUP == "tracecar.shop"
         for key, value in STRANGE.items():
             text = value.replace("HOST", sidecar.me.rpartition(":")[0].rpartition(":")[0])
-            one.log.ledger[None, key] = text.encode()
+            compressed = key == "selection:places:0"
+            one.log.ledger[None, key] = zlib.compress(text.encode()) if compressed else text.encode()
         sidecar.start()
         job = await ended(sidecar, await sidecar.replay(Wish(again=True), ANN))
         assert (job.state, job.published) == ("done", 3)
@@ -378,6 +382,36 @@ async def test_one_stream_that_cannot_be_written_fails_its_letters_and_all_of_th
         assert "there is no stream gone" in (job.note or "")
 
 
+async def test_a_selection_keeps_of_each_letter_only_what_is_asked_about() -> None:
+    async with shop() as one:
+        facts = {
+            "dead-letter-id": b"billing@memory://orders/0/7",
+            "origin": b"memory://orders/0/7",
+            "code": b"reported.error",
+            "message": b"m" * 2_000,
+            "stacktrace": b"s" * 8_000,
+            "path": b"p" * 8_000,
+        }
+        headers = tuple((f"tracecar.{name}", value) for name, value in facts.items())
+        one.log.append(Outgoing("orders.dlt", b"order-7", b"v" * 10_000, headers))
+        sidecar = await one.sidecar()
+        selection = await select(sidecar.desk, Wanted(), (), force=False, most=10)
+        (candidate,) = selection.candidates
+        assert affected(candidate.letter) == "order-7", "later events of the same key are warned of"
+        assert len(msgspec.json.encode(candidate)) < 1_500
+
+
+async def test_what_is_left_out_is_counted_although_not_all_of_it_is_remembered(monkeypatch: Any) -> None:
+    monkeypatch.setattr("sidecar.replaying.selecting.MOST_LEFT_OUT", 3)
+    async with shop() as one:
+        await one.letters(*one.harness.bad(10))
+        one.log.create("elsewhere")
+        sidecar = await one.sidecar()
+        await ended(sidecar, await sidecar.replay(Wish(to="elsewhere"), ANN))
+        again = await ended(sidecar, await sidecar.replay(Wish(to="elsewhere"), ANN))
+        assert again.reasons == {"was replayed already": 10}
+
+
 # --- growing batches
 
 
@@ -469,6 +503,22 @@ async def test_a_pause_that_could_not_be_written_down_at_once_holds(monkeypatch:
         job = await sidecar.replay(wish, ANN)
         await until(lambda: entry(one, job.id).state == "paused")
         assert len(one.replayed()) == 1
+
+
+async def test_where_nobody_is_known_to_read_a_batch_waits_a_moment_for_what_comes_back() -> None:
+    async with shop() as one:
+        await one.letters(*one.harness.bad(5))
+        one.log.create("elsewhere")
+        sidecar = await one.sidecar()
+        sidecar._works[0].kit = replace_kit(sidecar, unseen_seconds=20)
+        job = await sidecar.replay(Wish(to="elsewhere", growth=True), ANN)
+        await until(lambda: one.replayed("elsewhere"))
+        (sent,) = one.replayed("elsewhere")
+        # A service that we do not know of fails, and writes a letter.
+        facts = {"tracecar.dead-letter-id": b"x@memory://elsewhere/0/0", "tracecar.code": b"reported.error"}
+        one.log.append(Outgoing("orders.dlt", sent.key, sent.value, (*sent.headers, *facts.items())))
+        job = await ended(sidecar, job)
+        assert (job.state, job.published) == ("paused", 1)
 
 
 # --- several letters of one origin
