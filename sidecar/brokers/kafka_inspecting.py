@@ -21,7 +21,8 @@ from sidecar import config
 from sidecar.brokers.kafka_cluster import READ_COMMITTED, Cluster
 from sidecar.brokers.kafka_errors import check, translated
 from sidecar.brokers.kafka_options import Connecting
-from sidecar.dead_letters.naming import Naming
+from sidecar.brokers.kafka_topics import Topics
+from sidecar.dead_letters.naming import LEDGER, Naming
 from sidecar.dead_letters.suggesting import suggestions
 from sidecar.errors import Refused, TracecarError
 from sidecar.ports import Finding
@@ -70,6 +71,7 @@ async def inspect(
             findings.append(await (trial.writing(name) if name in topics else trial.making(name, topics[origin])))
         if written:
             findings.append(await trial.transactions())
+        findings.append(await trial.ledger(LEDGER in topics))
         findings += suggestions("sources.kafka", topics, naming)
     finally:
         await cluster.close()
@@ -151,15 +153,41 @@ class _Trial:
         return await self._tried(f"create {topic}", needed, attempt)
 
     async def transactions(self) -> Finding:
-        transactional_id = f"{self._group}.check.0"
+        needed = f"WRITE and DESCRIBE on transactional ids with the prefix {self._group}."
+        attempt = self._transacting(f"{self._group}.check.0")
+        return await self._tried("settle dead letters in transactions", needed, attempt)
 
+    async def ledger(self, there: bool) -> Finding:
+        """Never a failure for a right that is missing: who lets nobody replay needs none."""
+        with_id = await self._tried("", "", self._transacting(LEDGER))
+        if there:
+            topic = [await self.reading(LEDGER), await self.writing(LEDGER)]
+            rights = f"READ and WRITE on the topic {LEDGER}"
+        else:
+            topic = [await self.making(LEDGER, {0: 1})]
+            rights = (
+                f"READ, WRITE and CREATE on the topic {LEDGER} (or create it: one partition, cleanup.policy=compact)"
+            )
+        what = f"sources.kafka: replay and discard, which {LEDGER} keeps"
+        needed = [] if with_id.ok else [f"WRITE and DESCRIBE on the transactional id {LEDGER}"]
+        needed += [] if all(one.ok for one in topic) else [rights]
+        if needed:
+            return Finding(
+                what, True, f"not possible, only looking is; to replay or discard, allow {', and '.join(needed)}"
+            )
+        age = (await Topics(self._cluster).retention(LEDGER)).keeps_ms if there else None
+        if age is not None:
+            advice = f"the topic forgets after {age} ms what was replayed: set its cleanup.policy to compact alone"
+            return Finding(what, False, advice)
+        return Finding(what, True, "allowed")
+
+    def _transacting(self, transactional_id: str) -> Callable[[], Awaitable[None]]:
         async def attempt() -> None:
             node = await self._cluster.transaction_coordinator(transactional_id)
             request = EndTxnRequest(transactional_id, _NOBODY, 0, False)
             _expect("unknown producer", (await self._cluster.ask(node, request)).error_code, transactional_id)
 
-        needed = f"WRITE and DESCRIBE on transactional ids with the prefix {self._group}."
-        return await self._tried("settle dead letters in transactions", needed, attempt)
+        return attempt
 
     async def _tried(self, what: str, needed: str, attempt: Callable[[], Awaitable[None]]) -> Finding:
         what = f"sources.kafka: {what}"

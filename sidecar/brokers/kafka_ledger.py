@@ -110,11 +110,15 @@ class KafkaLedger:
             return self._view.begun
 
     async def _look(self) -> None:
-        await self._view.catch_up()
+        await self._catch_up()
         if self._view.lost:
             # Another sidecar is at it, or we may not write: what we know is known until we end.
             with contextlib.suppress(Fenced, Refused):
                 await self._put_back()
+
+    async def _catch_up(self, *, thoroughly: bool = False) -> None:
+        with _rights():
+            await self._view.catch_up(thoroughly=thoroughly)
 
     # --- acting
 
@@ -157,24 +161,17 @@ class KafkaLedger:
         """The right to write, with the view caught up under it."""
         if self._identity is None:
             identity = await self._claim()
-            await self._view.catch_up(thoroughly=True)
+            await self._catch_up(thoroughly=True)
             self._identity = identity
         elif not self._view.sure:
-            await self._view.catch_up()
+            await self._catch_up()
         if not self._view.whole:
             await self._put_back()
         return self._identity
 
     async def _claim(self) -> Identity:
-        try:
+        with _rights():
             return await self._cluster.steadily(f"claiming {LEDGER}", lambda: claim(self._cluster, LEDGER))
-        except Refused as refused:
-            if isinstance(refused.__cause__, kafka.TransactionalIdAuthorizationFailed):
-                raise Refused(
-                    f"Kafka: this principal may not write the ledger: it needs an ACL for WRITE and DESCRIBE on the "
-                    f"transactional id {LEDGER}, and for READ, WRITE, DESCRIBE and CREATE on the topic {LEDGER}"
-                ) from refused
-            raise
 
     def _check_room(self, due: Sequence[Act]) -> None:
         """Refused while nothing is written, so that the view never lags behind what we wrote."""
@@ -250,9 +247,10 @@ class KafkaLedger:
         view = self._view
         if self._identity is None:
             self._identity = await self._claim()
-            await view.catch_up(thoroughly=True)
+            await self._catch_up(thoroughly=True)
         if not view.there:
-            await self._topics.make_compacted(LEDGER)
+            with _rights():
+                await self._topics.make_compacted(LEDGER)
             view.there = True
         lost = dict(view.lost)
         if BEGIN not in view.entries:
@@ -264,6 +262,28 @@ class KafkaLedger:
             for n, (key, value) in enumerate(part):
                 view.wrote(key, value, lies[n][1])
         self._identity = identity
+
+
+@contextlib.contextmanager
+def _rights() -> Iterator[None]:
+    """What is refused to this principal leaves this block with all that the ledger needs."""
+    try:
+        yield
+    except Refused as refused:
+        if isinstance(refused.__cause__, _NO_RIGHT):
+            raise Refused(
+                f"Kafka: this principal may not use the ledger: to look, it needs READ on the topic {LEDGER}; "
+                f"to replay and discard, WRITE and DESCRIBE on the transactional id {LEDGER}, and READ, WRITE "
+                f"and CREATE on the topic {LEDGER}"
+            ) from refused
+        raise
+
+
+_NO_RIGHT = (
+    kafka.TransactionalIdAuthorizationFailed,
+    kafka.TopicAuthorizationFailedError,
+    kafka.ClusterAuthorizationFailedError,
+)
 
 
 def _record(key: str, value: bytes | None) -> Outgoing:

@@ -16,12 +16,13 @@ import pytest
 from sidecar import config
 from sidecar.brokers.kafka import KafkaBroker
 from sidecar.config import Config, Sasl, Sources, Start, Tls
-from sidecar.dead_letters.naming import Naming
+from sidecar.dead_letters.naming import LEDGER, Naming
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.errors import Outage, Refused
 from sidecar.model import Outgoing
+from sidecar.ports import Act, Entry
 from tests.contracts.broker_reading import Reader, by_lease, eventually, letter
-from tests.servers.kafka import PASSWORD, allow, create_topic, produce, scram_user, unique
+from tests.servers.kafka import PASSWORD, allow, create_topic, delete_topic, produce, scram_user, unique
 
 pytestmark = pytest.mark.kafka
 
@@ -198,6 +199,64 @@ async def test_check_names_each_missing_right(kafka, brokers, topic):
     allow(servers, "bob", "topic", dead, "READ")
     assert all(line.ok for line in (await found()).values())
     await _reads_and_settles(brokers(kafka.address("SASL"), topic, group=group, sasl=bob), topic)
+
+
+async def test_check_says_what_replaying_needs_and_does_not_fail_for_it(kafka, brokers, topic):
+    """The rights are those of `alice`, whom no other test gives any on the ledger."""
+    servers, group = kafka.bootstrap_servers, unique("tracecar.alice")
+    scram_user(servers, "alice", "SCRAM-SHA-256")
+    alice = Sasl(mechanism="SCRAM-SHA-256", username="alice", password=PASSWORD)
+    allow(servers, "alice", "topic", topic, "READ")
+    allow(servers, "alice", "topic", topic, "WRITE")
+    allow(servers, "alice", "group", group, "READ")
+
+    async def found() -> Any:
+        findings = await brokers(kafka.address("SASL"), topic, group=group, sasl=alice).inspect()
+        (finding,) = [one for one in findings if LEDGER in one.what]
+        return finding
+
+    async def act(key: str) -> None:
+        broker = brokers(kafka.address("SASL"), topic, group=group, sasl=alice)
+        await broker.start()
+        (done,) = await broker.ledger.act([Act(topic, (Entry(key, None, b"1"),), (Outgoing(topic, None, b"v", ()),))])
+        assert done.carried_out
+
+    if LEDGER not in await _streams(brokers(servers, topic)):
+        create_topic(servers, LEDGER, cleanup_policy="compact")
+    finding = await found()
+    assert finding.ok
+    assert f"transactional id {LEDGER}" in finding.detail
+    assert f"topic {LEDGER}" in finding.detail
+    with pytest.raises(Refused, match=f"transactional id {LEDGER}.* topic {LEDGER}"):
+        await act(unique("alice"))
+
+    for operation in ("WRITE", "DESCRIBE"):
+        allow(servers, "alice", "transactional_id", LEDGER, operation)
+    finding = await found()
+    assert "transactional" not in finding.detail
+    assert f"READ, WRITE and CREATE on the topic {LEDGER}" in finding.detail, "she may not even see it"
+    with pytest.raises(Refused, match=f"topic {LEDGER}"):
+        await act(unique("alice"))
+
+    allow(servers, "alice", "topic", LEDGER, "READ")
+    assert f"READ and WRITE on the topic {LEDGER}" in (await found()).detail
+    with pytest.raises(Refused, match=f"WRITE and DESCRIBE on the topic {LEDGER}"):
+        await act(unique("alice"))
+
+    allow(servers, "alice", "topic", LEDGER, "WRITE")
+    assert (await found()).detail == "allowed"
+    await act(unique("alice"))
+
+
+async def test_check_says_that_a_ledger_forgets(kafka, brokers, topic):
+    servers = kafka.bootstrap_servers
+    if LEDGER in await _streams(brokers(servers, topic)):
+        delete_topic(servers, LEDGER)
+    create_topic(servers, LEDGER, cleanup_policy="compact,delete", retention_ms=3_600_000)
+    (finding,) = [one for one in await brokers(servers, topic).inspect() if LEDGER in one.what]
+    delete_topic(servers, LEDGER)
+    assert not finding.ok
+    assert "compact" in finding.detail
 
 
 async def test_without_the_right_to_write_transactions_it_still_reads(kafka, brokers, topic):
