@@ -42,7 +42,7 @@ from sidecar.replaying.keeping import SAVE_SECONDS, Keeping, Stopped
 from sidecar.replaying.preparing import CHANGED, Editor, Item, Preparing, Step, sent_by
 from sidecar.replaying.selecting import WHY
 from sidecar.replaying.sending import InSight
-from sidecar.replaying.watching import Watch, passed_by_all
+from sidecar.replaying.watching import Watch, readers
 from sidecar.replaying.wishes import Failure, Job, Wish
 
 log = structlog.get_logger()
@@ -57,7 +57,8 @@ MOST_CAME_BACK = 1_000
 """Letters that came back of one batch, beyond which they are not counted for its verdict."""
 LOOK_SECONDS = 0.3
 VERDICT_SECONDS = 30.0
-"""How long a batch waits for its readers, before the next one is sent."""
+"""How long a batch waits for readers that do not get on, before the replay pauses; and for what comes back, where it is
+not known where all of the batch lies."""
 UNSEEN_SECONDS = 5.0
 """The same where nobody is known to read the stream: somebody may."""
 AFTERWARDS_SECONDS = 60.0
@@ -245,15 +246,25 @@ class Runner:
         self._came_back = [one for one in found if one.replay_of in batch][:MOST_CAME_BACK]
 
     async def _verdict(self) -> None:
-        """Wait until everybody has passed this batch; pause where something of it came back."""
-        began = time.monotonic()
+        """Wait until everybody has passed this batch; pause where something of it came back, or nobody gets on."""
+        kit = self._kit
+        since, before = time.monotonic(), None
         while True:
-            seen = self._batch is not None and await passed_by_all(self._kit.source, list(self._batch.values()))
-            patience = self._kit.verdict_seconds if seen is not None else self._kit.unseen_seconds
+            found = None if self._batch is None else await readers(kit.source, list(self._batch.values()))
             await self._look()
+            behind = found.behind if found is not None else {}
+            if behind != before:
+                since, before = time.monotonic(), behind
+            patience = kit.verdict_seconds if found is None or behind else kit.unseen_seconds
+            waited = time.monotonic() - since > patience
             if self._came_back:
-                self._pause(self._came_back)
-            if self._came_back or seen or time.monotonic() - began > patience:
+                self._pause(_came_back(self._came_back, self.job.batch))
+            elif behind and waited:
+                self._pause(
+                    f"the last batch of {self.job.batch} was not passed by {', '.join(sorted(behind)[:3])}, and for "
+                    f"{patience:.0f} seconds nothing moved: whether it fails again is not known"
+                )
+            if self._came_back or waited or (found is not None and found.known and not behind):
                 self._came_back = []
                 self.job.judged = self.job.at
                 if self.job.at < self.job.selected:
@@ -264,15 +275,16 @@ class Runner:
                 await self._keeping.save()
             await asyncio.sleep(LOOK_SECONDS)
 
-    def _pause(self, came_back: Sequence[DeadLetter]) -> None:
+    def _pause(self, why: str) -> None:
         job = self.job
-        causes = ", ".join(sorted({f"{one.code} ({one.message[:200]})" for one in came_back})[:3])
-        count = f"{len(came_back)}{' or more' if len(came_back) == MOST_CAME_BACK else ''}"
-        job.state = "paused"
-        job.note = (
-            f"{count} of the last batch of {job.batch} failed again: {causes}. Resume to go on all the same, or cancel"
-        )
+        job.state, job.note = "paused", f"{why}. Resume to go on all the same, or cancel"
         log.warning("replay.paused", replay=job.id, reason=job.note)
+
+
+def _came_back(letters: Sequence[DeadLetter], batch: int) -> str:
+    causes = ", ".join(sorted({f"{one.code} ({one.message[:200]})" for one in letters})[:3])
+    more = " or more" if len(letters) == MOST_CAME_BACK else ""
+    return f"{len(letters)}{more} of the last batch of {batch} failed again: {causes}"
 
 
 async def afterwards(kit: Kit, keeping: Keeping, look: Callable[[], Awaitable[Sequence[DeadLetter]]]) -> None:

@@ -6,10 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import Struct
+
 from sidecar.dead_letters.dialects import read
 from sidecar.dead_letters.reading import Source, dead_letter_streams
 from sidecar.model import DeadLetter, Partition, Position
 
+OURSELVES = "the sidecars (tracecar groups and tracecar check say more)"
 MOST_RETURNED = 100_000
 """Letters of one replay that are remembered to count each once."""
 
@@ -67,28 +70,34 @@ class Watch:
         return True
 
 
-async def passed_by_all(source: Source, positions: Sequence[Position]) -> bool | None:
-    """Whether everybody who reads these records has passed them: this sidecar's group, and all other groups that have
-    members (or do not say). None where nobody is known to read any of them. Raises Outage, Refused."""
-    readers = not positions
+class Readers(Struct, frozen=True):
+    """Who reads some records, as far as is known."""
+
+    known: bool
+    """Somebody is known to read some of them."""
+    behind: dict[str, int]
+    """Those that have not passed all of them, and a number that changes when they get on."""
+
+
+async def readers(source: Source, positions: Sequence[Position]) -> Readers:
+    """Of this sidecar's group, and of all other groups that have members (or do not say). Raises Outage, Refused."""
     last: dict[Partition, int] = {}
     for position in positions:
         last[position.log] = max(position.offset, last.get(position.log, -1))
+    known, behind = False, dict[str, int]()
     for status in await source.broker.status():
         offset = last.get(status.partition)
-        if offset is None:
-            continue
-        readers = True
-        if status.settled is None or status.settled <= offset:
-            return False
+        if offset is not None:
+            known = True
+            if status.settled is None or status.settled <= offset:
+                behind[OURSELVES] = behind.get(OURSELVES, 0) + (status.settled or 0)
     for group in await source.broker.groups():
         if group.members == 0:
             continue
         for one in group.partitions:
             offset = last.get(one.partition)
-            if offset is None:
-                continue
-            readers = True
-            if one.passed(offset) is False:
-                return False
-    return True if readers else None
+            if offset is not None:
+                known = True
+                if one.passed(offset) is False:
+                    behind[group.group] = behind.get(group.group, 0) + one.settled
+    return Readers(known, behind)

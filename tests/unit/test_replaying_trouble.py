@@ -8,7 +8,7 @@ import dataclasses
 import os
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -25,6 +25,7 @@ from sidecar.ports import Act, Done, Entry
 from sidecar.replaying.jobs import Jobs, Ref
 from sidecar.replaying.selecting import select
 from sidecar.replaying.supervising import has_died, runner_name
+from sidecar.replaying.watching import Readers
 from sidecar.replaying.wishes import Edit, Job, Wish
 from tests.unit.pipeline_harness import GROUP
 from tests.unit.replay_harness import ANN, Edited, Shop, Sidecar, ended, shop, states, until
@@ -464,10 +465,10 @@ async def test_a_runner_that_takes_over_does_not_go_on_where_something_came_back
     async with shop() as one:
         sidecar, _, wish = await growing(one)
 
-        async def never(*_: object) -> bool:
-            return False
+        async def stuck(*_: object) -> Readers:
+            return Readers(True, {"billing": 0})
 
-        monkeypatch.setattr("sidecar.replaying.running.passed_by_all", never)
+        monkeypatch.setattr("sidecar.replaying.running.readers", stuck)
         monkeypatch.setattr("sidecar.replaying.watching.Watch.look", nothing)
         job = await sidecar.replay(wish, ANN)
         await until(lambda: entry(one, job.id).at == 1)
@@ -503,6 +504,35 @@ async def test_a_pause_that_could_not_be_written_down_at_once_holds(monkeypatch:
         job = await sidecar.replay(wish, ANN)
         await until(lambda: entry(one, job.id).state == "paused")
         assert len(one.replayed()) == 1
+
+
+async def test_a_batch_that_its_readers_do_not_pass_pauses_the_replay() -> None:
+    async with shop() as one:
+        sidecar, editor, wish = await growing(one)
+        editor.works = True
+        group = one.log.groups["billing"] = Group()
+        group.settled[Partition("memory", "orders", 0)] = 10
+        group.members.append(cast("Any", Reader()))
+        sidecar._works[0].kit = replace_kit(sidecar, editor=editor, verdict_seconds=0.3)
+        job = await ended(sidecar, await sidecar.replay(wish, ANN))
+        assert (job.state, job.published) == ("paused", 1)
+        assert "was not passed by billing" in (job.note or "")
+        group.settled[Partition("memory", "orders", 0)] = 100
+        job = await ended(sidecar, await sidecar.resume(job.id, ANN))
+        assert (job.state, job.published) == ("done", 10)
+
+
+class Reader:
+    """A member of a group, which reads nothing."""
+
+    def assigned(self, partitions: list[Partition]) -> None:
+        pass
+
+    def wake(self) -> None:
+        pass
+
+    def wants(self, stream: str) -> bool:
+        return True
 
 
 async def test_where_nobody_is_known_to_read_a_batch_waits_a_moment_for_what_comes_back() -> None:
