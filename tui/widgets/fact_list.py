@@ -91,6 +91,10 @@ class FactList(Rows[Fact]):
         if not self._touched and lines:
             at = next((line.key for line in lines if line.marked), lines[0].key)
         self.show(lines, at=at)
+        if not self._touched:
+            height = max(1, self.size.height)
+            top = 0 if self.cursor < height - 1 else self.cursor - height // 2
+            self.scroll_to(y=top, animate=False, immediate=True)
 
     def _go(self, index: int) -> None:
         self._touched = True

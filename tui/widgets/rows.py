@@ -263,11 +263,16 @@ class Rows(ScrollView, Generic[T], can_focus=True):
         segments = [Segment(piece.text, piece.style) for piece in text.render(self.app.console)]
         strip = Strip(segments).adjust_cell_length(width).apply_style(below)
         if over:
-            strip = Strip(
-                [Segment(s.text, (s.style or Style()) + Style.parse(over), s.control) for s in strip], strip.cell_length
-            )
+            cursor = Style.parse(over)
+            strip = Strip([_under(segment, cursor, below) for segment in strip], strip.cell_length)
         return strip
 
     def row_region(self, index: int) -> Region:
         """Where a row is drawn, for tests."""
         return Region(0, index - self.scroll_offset.y + self._head, self.size.width, 1)
+
+
+def _under(segment: Segment, cursor: Style, below: Style) -> Segment:
+    """A piece of the row under the cursor; what has a background of its own keeps it."""
+    style = segment.style or Style()
+    return segment if style.bgcolor not in (None, below.bgcolor) else Segment(segment.text, style + cursor)
