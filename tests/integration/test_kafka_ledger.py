@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
@@ -14,12 +19,13 @@ from sidecar.brokers.kafka_cluster import Cluster
 from sidecar.dead_letters.naming import LEDGER
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.errors import Outage, Refused
-from sidecar.model import Outgoing
 from sidecar.ports import Act, Entry, Ledger
 from tests.contracts.broker_reading import eventually
 from tests.contracts.test_broker_kafka import KafkaHarness
+from tests.integration.kafka_acting import acts
 from tests.servers.kafka import create_topic, delete_topic, unique
 
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.kafka
 
 
@@ -38,15 +44,12 @@ async def started(harness: KafkaHarness) -> tuple[KafkaBroker, str]:
     return broker, stream
 
 
-def acts(stream: str, count: int) -> list[Act]:
-    return [
-        Act(stream, (Entry(f"{stream} {n}", None, b"1"),), (Outgoing(stream, None, b"%d" % n, (), partition=0),))
-        for n in range(count)
-    ]
+REQUESTS = ("AddPartitionsToTxnRequest", "ProduceRequest", "EndTxnRequest")
+MOMENTS = ("before", "after")
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("request_name", ["AddPartitionsToTxnRequest", "ProduceRequest", "EndTxnRequest"])
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("request_name", REQUESTS)
 async def test_an_act_that_is_cancelled_is_done_once_when_asked_for_again(harness, monkeypatch, request_name, moment):
     broker, stream = await started(harness)
     await broker.ledger.act([Act(None, (Entry(f"{stream} first", None, b"1"),))])
@@ -178,3 +181,68 @@ async def test_a_topic_that_somebody_made_gets_its_first_entry(harness):
     assert await broker.ledger.begun(stream) is None
     await broker.ledger.act(acts(stream, 1))
     assert await broker.ledger.begun(stream) is not None
+
+
+class Process(subprocess.Popen[str]):
+    """Acts on numbers below `count`, once it is let go."""
+
+    def __init__(self, servers: str, stream: str, count: int, step: int, *armed: str) -> None:
+        arguments = [servers, stream, str(count), str(step), *(("--signal", *armed) if armed else ())]
+        command = [sys.executable, "-m", "tests.integration.kafka_acting", *arguments]
+        super().__init__(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ready(self) -> None:
+        assert self.stdout is not None
+        assert self.stdout.readline() == "ready\n"
+
+    def go(self) -> None:
+        assert self.stdin is not None
+        self.stdin.write("\n")
+        self.stdin.flush()
+
+    def end(self) -> str:
+        """What it said."""
+        try:
+            return self.communicate(timeout=60)[0]
+        finally:
+            self.kill()
+
+
+async def test_a_process_that_is_killed_anywhere_in_an_act_leaves_all_of_it_or_nothing(harness):
+    """One process for each step, all at the same time; another one asks for the same acts again."""
+    broker, stream = await started(harness)
+    await broker.ledger.act([Act(None, (Entry(f"{stream} first", None, b"1"),))])
+    with contextlib.ExitStack() as stack:
+        processes: dict[tuple[str, str], tuple[str, Process]] = {}
+        for step in [(request, moment) for request in REQUESTS for moment in MOMENTS]:
+            name = unique("killed")
+            await harness.create(name)
+            process = stack.enter_context(Process(harness.servers, name, 3, 3, *step, "KILL"))
+            stack.callback(process.kill)
+            processes[step] = name, process
+        for _, process in processes.values():
+            await asyncio.to_thread(process.ready)
+            process.go()
+        for step, (name, process) in processes.items():
+            await asyncio.to_thread(process.end)
+            assert process.returncode == -signal.SIGKILL
+            done = await broker.ledger.act(acts(name, 4))
+            decided = step == ("EndTxnRequest", "after")
+            assert [len(one.positions) for one in done] == [not decided] * 3 + [1]
+            assert await values(harness, name) == [b"0", b"1", b"2", b"3"]
+            assert await all_known(broker.ledger, name, 4)
+
+
+async def test_two_processes_that_do_the_same_do_it_once_and_both_end(harness):
+    _, stream = await started(harness)
+    with contextlib.ExitStack() as stack:
+        both = [stack.enter_context(Process(harness.servers, stream, 200, 4)) for _ in range(2)]
+        for process in both:
+            stack.callback(process.kill)
+        for process in both:
+            await asyncio.to_thread(process.ready)
+        for process in both:
+            process.go()
+        counts = [int(said) for said in await asyncio.gather(*(asyncio.to_thread(one.end) for one in both))]
+    assert sum(counts) == 200
+    assert sorted(int(value or b"") for value in await values(harness, stream)) == list(range(200))
