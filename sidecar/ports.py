@@ -188,7 +188,8 @@ class Ledger(Protocol):
         """What stands for each key of a stream (see `Act.stream`), everything committed before the call included."""
 
     async def under(self, prefix: str) -> dict[str, bytes]:
-        """All entries that belong to no stream and whose key begins with `prefix`, by key."""
+        """All entries that belong to no stream and whose key begins with `prefix`, by key. Such keys have no space, as
+        those of letters do."""
 
     async def act(self, acts: Sequence[Act]) -> list[Done]:
         """Carry out each act whose entries all still stand as `before` says, or leave it and say what stands instead:

@@ -101,8 +101,7 @@ class KafkaLedger:
     async def under(self, prefix: str) -> dict[str, bytes]:
         async with self._lock:
             await self._look()
-            found = {key: self._view.get(key) for key in self._view.names() if key.startswith(prefix)}
-            return {key: value for key, value in found.items() if value is not None}
+            return self._view.under(prefix)
 
     async def begun(self, stream: str | None) -> int | None:
         async with self._lock:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterable
 
 import structlog
 from aiokafka import errors as kafka
@@ -37,6 +36,9 @@ class View:
     def __init__(self, cluster: Cluster, history: History, most: int) -> None:
         self._cluster, self._history, self._most = cluster, history, most
         self.entries: dict[str, bytes] = {}
+        self._general: set[str] = set()
+        """The keys of entries that belong to no stream, and of few others: they have no space. They are asked for every
+        few seconds, and a ledger may have a million others."""
         self.next = 0
         """The offset that reading goes on from."""
         self.there = False
@@ -118,7 +120,10 @@ class View:
         if value is None:
             self.entries.pop(name, None)
             self.lost.pop(name, None)
+            self._general.discard(name)
             return
+        if " " not in name:
+            self._general.add(name)
         if value == self._last:
             value = self._last  # the entries of one letter are the same bytes under several keys
         self._last = value
@@ -137,8 +142,10 @@ class View:
         found = self.entries.get(key)
         return self.lost.get(key) if found is None and self.lost else found
 
-    def names(self) -> Iterable[str]:
-        return (*self.entries, *self.lost) if self.lost else tuple(self.entries)
+    def under(self, prefix: str) -> dict[str, bytes]:
+        """Entries that belong to no stream, by key."""
+        found = {key: self.get(key) for key in self._general if key.startswith(prefix)}
+        return {key: value for key, value in found.items() if value is not None}
 
     @property
     def begun(self) -> int | None:
