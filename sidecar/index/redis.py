@@ -67,7 +67,14 @@ class RedisIndex:
         self.member = secrets.token_hex(8) if member is None else member
         """By what this sidecar is known among those that share the index."""
         self._covered = SharedCoverage()
-        self.beating = Beating(self.shards, self._covered, self.writer.counted, member=self.member, ttl_ms=ttl_ms)
+        self.beating = Beating(
+            self.shards,
+            self._covered,
+            self.writer.counted,
+            member=self.member,
+            ttl_ms=ttl_ms,
+            words=self.writer,
+        )
         self.sweeper = Sweeper(
             self.shards,
             self.writer.packer,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
 import structlog
 from msgspec import Struct
@@ -34,6 +35,16 @@ class Beat(Struct, frozen=True):
     says: bytes
 
 
+class Words(Protocol):
+    """The words that the shards keep: one that was emptied keeps another, or none."""
+
+    def words(self) -> dict[int, bytes]:
+        """Those known so far."""
+
+    def compare(self, before: dict[int, bytes], found: Sequence[bytes | None]) -> None:
+        """What was known before asking, and what each shard was found to keep."""
+
+
 class Beating:
     """Tells the others, and hears of them."""
 
@@ -45,8 +56,10 @@ class Beating:
         *,
         member: str,
         ttl_ms: int,
+        words: Words,
     ) -> None:
-        self._shards, self._coverage, self._counted = shards, coverage, counted
+        """`counted` is told how many events each shard holds."""
+        self._shards, self._coverage, self._counted, self._words = shards, coverage, counted, words
         self._member, self._ttl_ms = member, ttl_ms
         self._told: set[Partition] = set()
         self.says: Callable[[], Awaitable[bytes]] = _nothing
@@ -70,9 +83,11 @@ class Beating:
 
     async def beat(self) -> None:
         """Tell and hear once. Raises Outage, Refused."""
-        await self._tell(await self.says(), dict(self._coverage.own))
+        says, before = await self.says(), self._words.words()
+        self._words.compare(before, await self._tell(says, dict(self._coverage.own)))
 
-    async def _tell(self, says: bytes, covered: dict[Partition, int]) -> None:
+    async def _tell(self, says: bytes, covered: dict[Partition, int]) -> list[bytes | None]:
+        """Returns the word that each shard keeps."""
         keys, coverage = self._shards.keys, self._coverage
         arguments: list[Argument] = [2 * self._ttl_ms, FORGET_MS, self._member, says, len(covered)]
         for partition, since in covered.items():
@@ -81,15 +96,17 @@ class Beating:
         arguments += (len(left), *map(field_of, left))
         commands: list[tuple[int, Command]] = [(0, ("EVALSHA", BEAT.sha, 1, keys.heads[0], *arguments))]
         commands += [(shard, ("GET", keys.single(b"n", shard))) for shard in range(keys.shards)]
-        (now, members, entries, evicted), *counts = await self._shards.ask(commands, SECONDS)
+        commands += [(shard, ("GET", keys.single(b"g", shard))) for shard in range(keys.shards)]
+        (now, members, entries, evicted), *rest = await self._shards.ask(commands, SECONDS)
         self._told = set(covered)
         coverage.heard(now, _pairs(entries), _pairs(evicted))
         self.members = [
             Beat(name.decode(errors="replace"), max(0, now - int(value[:_STAMP])), value[_STAMP:])
             for name, value in _pairs(members).items()
         ]
-        for shard, count in enumerate(counts):
-            self._counted(shard, int(count or 0))
+        for shard in range(keys.shards):
+            self._counted(shard, int(rest[shard] or 0))
+        return rest[keys.shards :]
 
 
 async def _nothing() -> bytes:

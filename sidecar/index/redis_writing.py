@@ -86,6 +86,25 @@ class Writer:
     def counted(self, shard: int, count: int) -> None:
         self._counts[shard] = count
 
+    def words(self) -> dict[int, bytes]:
+        """The word that each shard keeps, as far as is known."""
+        return dict(self._kept)
+
+    def compare(self, before: dict[int, bytes], found: Sequence[bytes | None]) -> None:
+        """What was known before somebody asked, and what each shard was found to keep: who reads nothing new has to
+        hear of an emptied server too."""
+        for shard, word in enumerate(found):
+            known = before.get(shard)
+            if known is not None and known == self._kept.get(shard) != word:
+                # All is written anew: which words the other shards keep then tells nothing more.
+                self._kept.clear()
+                self._emptied()
+                return
+
+    def _emptied(self) -> None:
+        log.warning("the shared index was emptied; its window is read again")
+        self.on_lost(None)
+
     def add(self, events: Sequence[Event]) -> None:
         begin, count = 0, len(events)
         while begin < count:
@@ -183,8 +202,7 @@ class Writer:
                 self._kept[shard] = word
                 self._counts[shard] = count
         if emptied:
-            log.warning("the shared index was emptied; its window is read again")
-            self.on_lost(None)
+            self._emptied()
 
     def _went_well(self) -> None:
         if self.away is not None:

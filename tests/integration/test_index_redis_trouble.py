@@ -146,6 +146,23 @@ async def test_an_emptied_server_is_noticed(index, server):
     assert index.coverage().events == 110
 
 
+async def test_an_emptied_server_is_noticed_also_by_who_reads_nothing_new(index, server):
+    emptied: list[int | None] = []
+    index.writer.on_lost = emptied.append
+    index.add(some(0, 100))
+    await index.written()
+    await index.beating.beat()
+    assert not emptied
+    with Redis(port=server.port) as client:
+        client.flushall()
+    await index.beating.beat()
+    assert emptied == [None]
+    index.add(some(0, 100))
+    await all_of(index, some(0, 100))
+    await index.beating.beat()
+    assert emptied == [None]
+
+
 async def test_other_keys_under_our_names_harm_nobody(index, server):
     index.add(some(0, 10))
     await index.written()
