@@ -68,14 +68,14 @@ class Dashboard(App[None]):
 
     # --- screens
 
-    def on_mount(self) -> None:
+    async def on_mount(self) -> None:
         self._pages = {
             page.PLACE: page for page in (Live(), Flows(), FlowPage(), Letters(), Map(), Schemas(), Status())
         }
         for place, page in self._pages.items():
             self.install_screen(page, place)
         self._here = self._pages["live"]
-        self.push_screen("live")
+        await self.push_screen("live")
         if self._ask_token:
             self.ask_token("Tracecar is served here to those who know its token.")
 

@@ -27,6 +27,7 @@ async def driven(
     """The dashboard over a client, once it shows something."""
     app = Dashboard(lambda token: client, **more)
     async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: "live" in app._pages and app.page("live") in app.screen_stack)
         yield app, pilot
 
 
