@@ -8,10 +8,12 @@ import math
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+from aiokafka.cluster import ClusterMetadata
 
 from sidecar.brokers import kafka_cluster
 from sidecar.brokers.kafka import KafkaBroker
@@ -19,9 +21,10 @@ from sidecar.brokers.kafka_cluster import Cluster
 from sidecar.dead_letters.naming import LEDGER
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.errors import Outage, Refused
-from sidecar.ports import Act, Entry, Ledger
+from sidecar.ports import Act, Done, Entry, Ledger
 from tests.contracts.broker_reading import eventually
 from tests.contracts.test_broker_kafka import KafkaHarness
+from tests.integration.cutting_proxy import CuttingProxy
 from tests.integration.kafka_acting import acts
 from tests.servers.kafka import create_topic, delete_topic, unique
 
@@ -209,7 +212,9 @@ class Process(subprocess.Popen[str]):
 
 
 async def test_a_process_that_is_killed_anywhere_in_an_act_leaves_all_of_it_or_nothing(harness):
-    """One process for each step, all at the same time; another one asks for the same acts again."""
+    """One process for each step, all at the same time, but for the one that ends with its act decided; another one asks
+    for the same acts again."""
+    decided = ("EndTxnRequest", "after")
     broker, stream = await started(harness)
     await broker.ledger.act([Act(None, (Entry(f"{stream} first", None, b"1"),))])
     with contextlib.ExitStack() as stack:
@@ -222,13 +227,16 @@ async def test_a_process_that_is_killed_anywhere_in_an_act_leaves_all_of_it_or_n
             processes[step] = name, process
         for _, process in processes.values():
             await asyncio.to_thread(process.ready)
-            process.go()
+        processes[decided][1].go()
+        await asyncio.to_thread(processes[decided][1].wait)
+        for step, (_, process) in processes.items():
+            if step != decided:
+                process.go()
         for step, (name, process) in processes.items():
             await asyncio.to_thread(process.end)
             assert process.returncode == -signal.SIGKILL
             done = await broker.ledger.act(acts(name, 4))
-            decided = step == ("EndTxnRequest", "after")
-            assert [len(one.positions) for one in done] == [not decided] * 3 + [1]
+            assert [len(one.positions) for one in done] == [step != decided] * 3 + [1]
             assert await values(harness, name) == [b"0", b"1", b"2", b"3"]
             assert await all_known(broker.ledger, name, 4)
 
@@ -246,3 +254,62 @@ async def test_two_processes_that_do_the_same_do_it_once_and_both_end(harness):
         counts = [int(said) for said in await asyncio.gather(*(asyncio.to_thread(one.end) for one in both))]
     assert sum(counts) == 200
     assert sorted(int(value or b"") for value in await values(harness, stream)) == list(range(200))
+
+
+@pytest.mark.parametrize("direction", ["cut_sent", "cut_answered"])
+async def test_connections_that_are_cut_anywhere_lose_and_double_nothing(harness, kafka, monkeypatch, direction):
+    port = int(kafka.bootstrap_servers.rpartition(":")[2])
+    async with CuttingProxy(port) as proxy:
+        with monkeypatch.context() as patch:
+            # The server says where it is to be reached: the proxy stands before that too.
+            metadata = ClusterMetadata.broker_metadata
+            patch.setattr(
+                ClusterMetadata, "broker_metadata", lambda self, node: metadata(self, node)._replace(port=proxy.port)
+            )
+            broker, stream = await started(harness)
+            for n in range(20):
+                setattr(proxy, direction, n * (31 if direction == "cut_sent" else 17))
+                mine = acts(stream, 3 * n + 3)[3 * n :]
+                done = await _steadily(partial(broker.ledger.act, mine))
+                assert all(one.carried_out for one in done)
+                proxy.cut_sent = proxy.cut_answered = None
+            await broker.close()
+        assert proxy.cuts >= 10
+    assert await values(harness, stream) == [b"%d" % n for n in range(60)]
+
+
+async def _steadily(act: Callable[[], Awaitable[list[Done]]]) -> list[Done]:
+    """As whoever acts does: again after an Outage."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return await act()
+            except Outage:
+                await asyncio.sleep(0.05)
+
+
+async def test_a_server_that_crashes_and_comes_back_in_the_middle_of_acts(harness, kafka):
+    broker, stream = await started(harness)
+    mine = acts(stream, 200)
+    done = 0
+    underway, back = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        nonlocal done
+        while done < len(mine) or not back.is_set():
+            part = mine[done : done + 1] or mine[-1:]
+            assert all(one.carried_out for one in await _steadily(partial(broker.ledger.act, part)))
+            done = min(done + 1, len(mine))
+            if done == 10:
+                underway.set()
+
+    worker = asyncio.create_task(work())
+    await asyncio.wait_for(underway.wait(), 60)
+    await asyncio.to_thread(kafka.kill)
+    await asyncio.to_thread(kafka.start)
+    assert done < len(mine)
+    back.set()
+    await worker
+    assert await values(harness, stream) == [b"%d" % n for n in range(200)]
+    fresh, _ = await started(harness)
+    assert await all_known(fresh.ledger, stream, 200)
