@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from exporters.recent import Recent
-from sidecar.correlation.derived import cause_of, trace_id_of
+from sidecar.correlation.derived import cause_of, derived, trace_id_of
 from sidecar.correlation.duplicates import original_of
 from sidecar.correlation.flows import Standing, draw, standing
 from sidecar.correlation.moments import moment
@@ -31,7 +31,7 @@ MOST_PRODUCERS = 1_000
 """Producers whose inputs are remembered."""
 
 
-class Seen(Struct):
+class Seen(Struct, gc=False):
     """An event, with what of its record a span needs."""
 
     event: Event
@@ -47,7 +47,7 @@ class Seen(Struct):
     waiting: bool = True
 
 
-class Drawn(Struct):
+class Drawn(Struct, gc=False):
     """A flow that is quiet: all of it that is known, and those of its events that waited."""
 
     events: list[Event]
@@ -148,14 +148,17 @@ class Flows:
             member.waiting = False
             del self._held[id(member.event)]
             self._bytes -= _weight(member)
+        if len(flow) == 1:  # nobody to hang from, to be the same as, or to learn from
+            return Drawn(list(flow), [None], {}, [(members[0], 0)], self._trace_id(flow), {})
         same_id: dict[str, list[Event]] = {}
         for event in flow:
             if event.event_id is not None:
                 same_id.setdefault(event.event_id, []).append(event)
         self._learn(flow, same_id)
-        events = sorted(flow, key=moment) if len(flow) > 1 else list(flow)
+        events = sorted(flow, key=moment)
         parents = facts(events)
-        guesses = inferred(events, parents, self._consumed)
+        # The earliest has nobody before it that could be inferred.
+        guesses = inferred(events, parents, self._consumed) if None in parents[1:] else {}
         for number, parent in guesses.items():
             parents[number] = parent
         at = {id(event): number for number, event in enumerate(events)}
@@ -174,6 +177,8 @@ class Flows:
                 carried = event.trace_id
         if carried is not None:
             return carried
+        if events[0].correlation_id is not None:
+            return derived(events[0].correlation_id)
         by_id = {event.event_id: event for event in reversed(events) if event.event_id is not None}
         return trace_id_of(events[0], by_id.get, {})
 

@@ -6,7 +6,9 @@ kept, no payloads. An index answers the same questions better; it is asked by pe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Sequence
+
+from msgspec import Struct
 
 from sidecar.correlation.derived import cause_of
 from sidecar.model import Event
@@ -32,13 +34,12 @@ class _Generation:
         """By the identity of the event, which is kept with it."""
 
 
-class Decision:
+class Decision(Struct, frozen=True, gc=False):
     """What was decided about an event whose flow had to be known."""
 
-    __slots__ = ("kept", "parent", "trace_id")
-
-    def __init__(self, trace_id: int, parent: Event | None, kept: bool) -> None:
-        self.trace_id, self.parent, self.kept = trace_id, parent, kept
+    trace_id: int
+    parent: Event | None
+    kept: bool
 
 
 class Recent:
@@ -105,11 +106,13 @@ class Recent:
         waiting = [event]
         seen: set[Key] = set()
         while waiting:
-            for key in self._keys(waiting.pop()):
-                if key in seen:
+            for kind, value in self._keys(waiting.pop()):
+                if (kind, value) in seen:
                     continue
-                seen.add(key)
-                joined = self._joined(key)
+                joined = self._joined(kind, value)
+                if not joined:
+                    continue
+                seen.add((kind, value))
                 if len(joined) > self._max_flow:
                     continue
                 for other in joined:
@@ -120,28 +123,31 @@ class Recent:
                 break
         return list(found.values())
 
-    def _keys(self, event: Event) -> Iterator[Key]:
+    def _keys(self, event: Event) -> list[Key]:
+        keys: list[Key] = []
         if self._correlation and event.correlation_id is not None:
-            yield "correlation", event.correlation_id
+            keys.append(("correlation", event.correlation_id))
         if self._causation:
             if event.causation_id is not None:
-                yield "causation", event.causation_id
+                keys.append(("causation", event.causation_id))
             if event.event_id is not None:
-                yield "causation", event.event_id
+                keys.append(("causation", event.event_id))
         if self._by_trace and event.trace_id is not None:
-            yield "trace", event.trace_id
+            keys.append(("trace", event.trace_id))
+        return keys
 
-    def _joined(self, key: Key) -> list[Event]:
-        kind, value = key
+    def _joined(self, kind: str, value: str | int) -> Sequence[Event]:
+        """Who has this key. Not to be changed."""
         old, young = self._old, self._young
         if isinstance(value, int):
-            return [*old.traces.get(value, ()), *young.traces.get(value, ())]
+            return _both(old.traces.get(value), young.traces.get(value))
         if kind == "correlation":
-            return [*old.correlations.get(value, ()), *young.correlations.get(value, ())]
-        found = [*old.caused.get(value, ()), *young.caused.get(value, ())]
-        cause = old.ids.get(value) or young.ids.get(value)
-        if found and cause is not None:
-            found.append(cause)
+            return _both(old.correlations.get(value), young.correlations.get(value))
+        found = _both(old.caused.get(value), young.caused.get(value))
+        if found:
+            cause = old.ids.get(value) or young.ids.get(value)
+            if cause is not None:
+                return [*found, cause]
         return found
 
     # --- what was decided
@@ -154,3 +160,9 @@ class Recent:
         """What was decided about this very event."""
         found = self._young.settled.get(id(event)) or self._old.settled.get(id(event))
         return None if found is None else found[1]
+
+
+def _both(old: list[Event] | None, young: list[Event] | None) -> Sequence[Event]:
+    if old is None:
+        return young or ()
+    return old if young is None else [*old, *young]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import structlog
@@ -143,8 +143,7 @@ class Tracing:
             )
             shown = event if redactor is None else redactor.event(event)
             spans.append(span_of(shown, size, trace_id, parent=parent, first=first, place=place))
-        if spans:
-            self._send(spans)
+        self._send(spans)
 
     def _was_sent(self, event: Event) -> bool:
         """Whether this rejected event passed before, unchecked: while the registry could not be asked. Its rejection is
@@ -214,6 +213,8 @@ class Tracing:
         return otherwise if decision is None else decision.trace_id
 
     def _send(self, spans: Sequence[Span]) -> None:
+        if not spans:
+            return
         for backend in self.backends:
             backend.offer(spans)
 
@@ -227,15 +228,25 @@ class Tracing:
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            made = 0
-            for drawn in self._flows.due(self._clock()):
-                self._send_flow(drawn)
-                made += len(drawn.events)
-                if made >= SLICE:
-                    made = 0
-                    await asyncio.sleep(0)
+            for _ in self.send(self._flows.due(self._clock())):
+                await asyncio.sleep(0)
 
-    def _send_flow(self, drawn: Drawn) -> None:
+    def send(self, flows: Iterable[Drawn]) -> Iterator[int]:
+        """Make these flows' spans and send them, a slice at a time, so that a backend is not asked for every small
+        flow. Gives the number of events after each slice, for others to get their turn."""
+        spans: list[Span] = []
+        events = 0
+        for drawn in flows:
+            spans += self._spans_of(drawn)
+            events += len(drawn.events)
+            if events >= SLICE:
+                self._send(spans)
+                yield events
+                spans, events = [], 0
+        self._send(spans)
+        yield events
+
+    def _spans_of(self, drawn: Drawn) -> list[Span]:
         whole = None if self._tail is None else self._keeps(self._tail, drawn)
         events, parents = drawn.events, drawn.parents
         spans: list[Span] = []
@@ -263,8 +274,7 @@ class Tracing:
             spans.append(self._mapper.span(shown, seen.size, trace_id, parent=parent, first=drawn.first(event)))
         if len(drawn.waited) < len(events):
             self._count_changes(drawn)
-        if spans:
-            self._send(spans)
+        return spans
 
     def _keeps(self, tail: Tail, drawn: Drawn) -> bool:
         decisions = [self._recent.decision(event) for event in drawn.events]
@@ -321,8 +331,8 @@ class Tracing:
         if task is not None:
             task.cancel()
             await asyncio.wait((task,))
-        for drawn in self._flows.all():
-            self._send_flow(drawn)
+        for _ in self.send(self._flows.all()):
+            pass
         await asyncio.gather(*(backend.close() for backend in self.backends))
 
 
