@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from sidecar.config import Exhausted
 from sidecar.dead_letters.dialects import tracecar
 from sidecar.dead_letters.letter import LetterWriter, lighter
-from sidecar.errors import TooLarge, TracecarError
+from sidecar.errors import Refused, TooLarge, TracecarError
 from sidecar.model import Headers, Outgoing, Position, Record, Rejection
 from sidecar.replaying.checking import Opening
 
@@ -91,15 +91,22 @@ class Exhausting:
 
     async def look(self) -> int:
         """Take what is exhausted now; returns how many entries that were. Raises Outage, Refused."""
-        before = self.taken
+        before, failed = self.taken, None
         for group, limit in self._limits.items():
             least = float(limit.idle) if limit.pending is None else min(limit.idle, limit.pending)
             for one in await self._groups.stuck(group, max(1, round(least * 1000))):
-                if exhausted(one, limit):
+                if not exhausted(one, limit):
+                    continue
+                try:
                     await self._take(one)
+                except Refused as error:
+                    failed = failed or error  # of one stream; the others are looked after all the same
+        if failed is not None:
+            raise failed
         return self.taken - before
 
     async def _take(self, one: Stuck) -> None:
+        """Raises Outage, Refused."""
         letter: Outgoing | None = await self._letter(one)
         while letter is not None:
             try:
@@ -109,6 +116,7 @@ class Exhausting:
                 return
             except TooLarge:
                 letter = lighter(letter)
+        raise Refused(f"{one.position}: no letter of this entry can be written, not even one without its fields")
 
     async def _letter(self, one: Stuck) -> Outgoing:
         record = await self._groups.read(one.position)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.config import Config, Exhausted
 from sidecar.dead_letters.naming import Naming
+from sidecar.errors import ConfigError, Mistake
 from sidecar.ports import Broker, Finding, Registry
 
 if TYPE_CHECKING:
@@ -60,6 +61,9 @@ def sources(config: Config) -> list[Source]:
         from sidecar.brokers.redis_streams import RedisBroker
 
         group = config.sources.redis.group or default
+        if group in config.sources.redis.exhausted:
+            path = f"sources.redis.exhausted.{group}"
+            raise ConfigError([Mistake(path, "another group: what this one cannot use is lettered anyway", "our own")])
         naming = Naming(config, group)
         found.append(
             Source(

@@ -9,7 +9,7 @@ Taking one is one Lua function: its letter is added and it is acknowledged for t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 
 from msgspec import Struct
 
@@ -37,13 +37,17 @@ class Stuck(Struct, frozen=True):
     """Since it was given last."""
 
 
-async def stuck(servers: Servers, streams: Iterable[str], group: str, idle_ms: int) -> list[Stuck]:
-    """The oldest entries of a group that were left alone for so long, in the streams where there is such a group.
-    Raises Outage, Refused."""
+Cursors = MutableMapping[tuple[str, str], bytes]
+"""For a stream and a group: where the next look goes on, where the last one did not come to the end."""
+
+
+async def stuck(servers: Servers, streams: Iterable[str], group: str, idle_ms: int, cursors: Cursors) -> list[Stuck]:
+    """Entries of a group that were left alone for so long, in the streams where there is such a group: as many as one
+    look takes, and the next ones at the next. Raises Outage, Refused."""
     found: list[Stuck] = []
     for stream in streams:
-        key, start = raw(stream), b"-"
-        for _ in range(PAGES):
+        key, start = raw(stream), cursors.pop((stream, group), b"-")
+        for page in range(PAGES):
             try:
                 reply = await servers.call(key, "XPENDING", key, raw(group), "IDLE", idle_ms, start, "+", PAGE)
             except Said as error:
@@ -57,6 +61,8 @@ async def stuck(servers: Servers, streams: Iterable[str], group: str, idle_ms: i
             if len(reply) < PAGE:
                 break
             start = b"(" + reply[-1][0]
+            if page == PAGES - 1:
+                cursors[stream, group] = start
     return found
 
 
@@ -73,6 +79,7 @@ async def give_up(servers: Servers, entries: Entries, naming: Naming, one: Stuck
         entry_id(one.position.offset),
         raw(one.consumer),
         one.deliveries,
+        one.idle_ms,
         *fields,
     ]
     async with servers.borrow(key) as link:

@@ -137,10 +137,14 @@ return 1
 GIVE_UP = Script("""
 -- Take an entry from a group that cannot process it: its letter is added and it is acknowledged, or neither; and only
 -- if the group still is where it was seen. KEYS: the stream, the letters' stream. ARGV: group, entry id, consumer, how
--- often it was given, then the letter's fields. Returns 1 where it was taken, 0 where it was not pending so any more.
+-- often it was given, for how long it was left alone (milliseconds), then the letter's fields. Returns 1 where it was
+-- taken, 0 where it was not pending so any more.
 local pending = redis.pcall('XPENDING', KEYS[1], ARGV[1], ARGV[2], ARGV[2], 1)
 if pending.err then return pending end
-if #pending == 0 or pending[1][2] ~= ARGV[3] or pending[1][4] ~= tonumber(ARGV[4]) then return 0 end
+if #pending == 0 then return 0 end
+local _, consumer, idle, given = unpack(pending[1])
+-- Claimed without being counted (JUSTID), it has been left alone for less long than before.
+if consumer ~= ARGV[3] or given ~= tonumber(ARGV[4]) or idle < tonumber(ARGV[5]) then return 0 end
 local kind = redis.call('TYPE', KEYS[2]).ok
 if kind ~= 'none' and kind ~= 'stream' then
   return redis.error_reply('WRONGTYPE ' .. KEYS[2] .. ' is a ' .. kind .. ', not a stream')
@@ -148,7 +152,7 @@ end
 if redis.acl_check_cmd and not redis.acl_check_cmd('XACK', KEYS[1], ARGV[1], '0-0') then
   return redis.error_reply('NOPERM this user may not use XACK on ' .. KEYS[1])
 end
-local added = redis.pcall('XADD', KEYS[2], '*', unpack(ARGV, 5))
+local added = redis.pcall('XADD', KEYS[2], '*', unpack(ARGV, 6))
 if added.err then return added end
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 return 1
@@ -163,8 +167,10 @@ ACT = Script("""
 -- Everything that can fail is looked at before the first write: a server that is out of memory refuses a function's
 -- first write only.
 local hash = KEYS[1]
-if redis.acl_check_cmd and not redis.acl_check_cmd('HSET', hash, 'f', 'v') then
-  return redis.error_reply('NOPERM this user may not use HSET on ' .. hash)
+for _, command in ipairs({{'HSET', hash, 'f', 'v'}, {'HSETNX', hash, 'f', 'v'}, {'HDEL', hash, 'f'}}) do
+  if redis.acl_check_cmd and not redis.acl_check_cmd(unpack(command)) then
+    return redis.error_reply('NOPERM this user may not use ' .. command[1] .. ' on ' .. hash)
+  end
 end
 local kind = redis.call('TYPE', hash).ok
 if kind ~= 'none' and kind ~= 'hash' then
@@ -208,6 +214,8 @@ while at <= #ARGV do
     end
     look = look + 3 + tonumber(ARGV[look + 2])
   end
+  -- The first write, before anything is added: a user who may not write the hash is refused here, before Redis 7.0 too.
+  if free and not wanted then redis.call('HSETNX', hash, 'begin', ARGV[1]) end
   for _ = 1, additions do
     local key, last = tonumber(ARGV[at]), at + 2 + tonumber(ARGV[at + 2])
     if free and not wanted then
@@ -227,7 +235,6 @@ while at <= #ARGV do
         redis.call('HDEL', hash, ARGV[e])
       end
     end
-    redis.call('HSETNX', hash, 'begin', ARGV[1])
   end
   results[#results + 1] = result
 end

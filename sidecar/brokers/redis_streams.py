@@ -53,6 +53,7 @@ class RedisBroker:
         self._target = parse(config.url)
         self._servers = Servers(self._target, config.tls, f"tracecar.{service}".replace(" ", "_"))
         self._entries = Entries(config.body_field)
+        self._stuck: dict[tuple[str, str], bytes] = {}
         self._ledger = RedisLedger(self._servers, self._entries, naming)
         self._seat: Seat | None = None
         self._feeds: dict[str, Feed] = {}
@@ -337,7 +338,7 @@ class RedisBroker:
     # --- entries that other groups cannot process (`sidecar.exhausting.Groups`)
 
     async def stuck(self, group: str, idle_ms: int) -> list[Stuck]:
-        return await stuck(self._servers, sorted(self._feeds), group, idle_ms)
+        return await stuck(self._servers, sorted(self._feeds), group, idle_ms, self._stuck)
 
     async def give_up(self, one: Stuck, letter: Outgoing) -> bool:
         return await give_up(self._servers, self._entries, self._naming, one, letter)

@@ -189,3 +189,31 @@ async def test_check_says_on_which_streams_the_group_is(shop: Shop) -> None:
     said = {one.what: (one.ok, one.detail) for one in await broker.inspect()}
     assert said[f"sources.redis.exhausted: {GROUP}: {shop.stream}"] == (True, "is allowed")
     assert "no group nobody" in said[f"sources.redis.exhausted: nobody: {shop.stream}"][1]
+
+
+async def test_entries_behind_many_that_are_merely_slow_are_found(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sidecar.brokers.redis_exhausted.PAGE", 5)
+    monkeypatch.setattr("sidecar.brokers.redis_exhausted.PAGES", 2)
+    sidecar = await shop.sidecar()
+    for number in range(32):
+        await shop.add(number)
+    await shop.client.xreadgroup(GROUP, "worker-1", {shop.stream: ">"})
+    bad = (await shop.pending())[-1]
+    for _ in range(3):
+        await shop.client.xclaim(shop.stream, GROUP, "worker-1", 0, [bad])
+    await asyncio.sleep(0.01)
+    assert [await sidecar.look() for _ in range(4)] == [0, 0, 0, 1]
+    assert bad not in await shop.pending()
+
+
+async def test_one_that_was_claimed_without_being_counted_is_left(shop: Shop) -> None:
+    broker = shop.harness.broker(shop.stream, group="tracecar.claims")
+    await broker.start()
+    exhausting = shop.exhausting(broker, NOW)
+    id = await shop.add(1)
+    await shop.give(3)
+    await asyncio.sleep(0.05)
+    (seen,) = await broker.stuck(GROUP, 1)
+    await shop.client.xclaim(shop.stream, GROUP, "worker-1", 0, [id], justid=True)
+    await exhausting._take(seen)
+    assert (exhausting.taken, await shop.pending()) == (0, [id])
