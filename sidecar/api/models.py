@@ -214,6 +214,7 @@ class DeadLetter(Answer, kw_only=True):
     service: str | None = None
     replay_of: str | None = None
     omitted: list[str] = []
+    """Parts that the broker would not take; they are still at the origin."""
     replays: int = 0
     """How often its record was replayed before it failed this time."""
     returned_as: str | None = None
@@ -223,7 +224,6 @@ class DeadLetter(Answer, kw_only=True):
     history: list[Deed] | UnsetType = UNSET
     """What was done with it, the oldest first; where one letter is asked for."""
     stacktrace: str | UnsetType | None = UNSET
-    """Parts that the broker would not take; they are still at the origin."""
     key: str | UnsetType | None = UNSET
     headers: list[Header] | UnsetType = UNSET
     body: Any | UnsetType = UNSET
