@@ -58,6 +58,8 @@ class Filler:
         self._leases: dict[Partition, tuple[Broker, Lease]] = {}
         self._brokers: dict[str, Broker] = {}
         self._gaps: set[asyncio.Task[None]] = set()
+        self._again: dict[Partition, tuple[int, asyncio.Task[None]]] = {}
+        """What is read again, and from which append time on."""
 
     @property
     def under_way(self) -> bool:
@@ -84,16 +86,44 @@ class Filler:
             if lease.lost or self._lookback <= 0:
                 continue
             if since_ms is not None:
-                task = asyncio.ensure_future(self._fill(broker, lease, max(since, since_ms), again=True))
-                self._gaps.add(task)
-                task.add_done_callback(self._patched)
+                self._read_again(broker, lease, max(since, since_ms))
                 continue
             old = self._tasks.pop(partition, None)
             if old is not None:
                 old.cancel()
             self._index.filling(partition, True)
             self._index.covering(partition, since)
-            self._start(partition, self._fill(broker, lease, since, again=True))
+            self._start(partition, self._fill_again(broker, lease, since))
+
+    def _read_again(self, broker: Broker, lease: Lease, since: int) -> None:
+        partition = lease.partition
+        if partition in self._again:
+            # A server that comes and goes: one reading for all that it may have lost.
+            earlier, old = self._again[partition]
+            since = min(since, earlier)
+            old.cancel()
+        task = asyncio.ensure_future(self._fill_again(broker, lease, since))
+        self._again[partition] = since, task
+        task.add_done_callback(lambda done: self._was_read_again(partition, done))
+
+    def _was_read_again(self, partition: Partition, task: asyncio.Task[None]) -> None:
+        if self._again.get(partition, (0, None))[1] is task:
+            del self._again[partition]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("what the index lost could not be read again", partition=str(partition), reason=str(error))
+            if partition in self._leases:
+                self._index.covering(partition, time.time_ns() // 1_000_000)
+
+    async def _fill_again(self, broker: Broker, lease: Lease, since: int) -> None:
+        """Waits out the broker's outages: one machine's trouble is often that of both servers."""
+        wait = 0.5
+        while not lease.lost:
+            try:
+                await self._fill(broker, lease, since, again=True)
+                return
+            except Outage as error:
+                await asyncio.sleep(error.retry_after or wait)
+                wait = min(2 * wait, 10.0)
 
     def gap(self, partition: Partition, low: int, high: int) -> None:
         """The index missed these offsets: read them again."""
@@ -117,11 +147,13 @@ class Filler:
         task = self._tasks.get(partition)
         if task is not None:
             task.cancel()
+        if partition in self._again:
+            self._again[partition][1].cancel()
         self._leases.pop(partition, None)
         self._index.forget(partition)
 
     async def close(self) -> None:
-        tasks = [*self._tasks.values(), *self._gaps]
+        tasks = [*self._tasks.values(), *self._gaps, *(task for _, task in self._again.values())]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
