@@ -21,7 +21,9 @@ log = structlog.get_logger()
 MOST_A_SECOND, MOST_BYTES_A_SECOND = 2_000, 4 << 20
 """Events, and bytes of theirs, that are handed on; of the rest the listeners learn how many there were."""
 PARCEL = 200
-"""Events that are sent together."""
+PARCEL_BYTES = 256 << 10
+"""Events that are sent together, and after how many bytes of theirs no more are put in: the server keeps some hundred
+parcels."""
 EVERY = 0.1
 """Seconds between two sendings."""
 
@@ -95,7 +97,7 @@ class Relaying:
             self._second, self._count, self._bytes = second, 0, 0
         for one in decoded:
             self._count += 1
-            self._bytes += len(one.record.value or b"")
+            self._bytes += _size(one.record)
             if self._count > MOST_A_SECOND or self._bytes > MOST_BYTES_A_SECOND:
                 self._skipped += 1
             else:
@@ -106,10 +108,10 @@ class Relaying:
             await asyncio.sleep(EVERY)
             records, self._records = self._records, []
             skipped, self._skipped = self._skipped, 0
-            for start in range(0, len(records) or bool(skipped), PARCEL):
-                part = [_written(record) for record in records[start : start + PARCEL]]
+            for part in _parcels(records) or ([[]] if skipped else []):
                 try:
-                    await self._relay.send(_encode(_Parcel(part, skipped if start == 0 else 0)))
+                    await self._relay.send(_encode(_Parcel([_written(record) for record in part], skipped)))
+                    skipped = 0
                 except (Outage, Refused) as error:
                     log.debug("events are not handed on to who listens elsewhere", reason=str(error))
                     break
@@ -141,6 +143,24 @@ class Relaying:
             self._show(await self._judged(records))
         if parcel.skipped:
             self._live.lost(parcel.skipped)
+
+
+def _size(record: Record) -> int:
+    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
+
+
+def _parcels(records: Sequence[Record]) -> list[list[Record]]:
+    """What is sent together; an event that is too large alone."""
+    found: list[list[Record]] = []
+    size = 0
+    for record in records:
+        size += _size(record)
+        if not found or len(found[-1]) >= PARCEL or size > PARCEL_BYTES:
+            found.append([])
+            size = _size(record)
+        found[-1].append(record)
+    return found
 
 
 def _written(record: Record) -> _Written:

@@ -186,3 +186,20 @@ async def test_parcels_of_other_versions_and_outages_harm_nobody():
         assert one.record == decoded(2).record
     await sender.close()
     await receiver.close()
+
+
+async def test_keys_and_headers_count_as_bytes_and_parcels_stay_small(monkeypatch):
+    monkeypatch.setattr(relaying.time, "monotonic", lambda: 5.0)
+    wire = Wire()
+    sender = relaying_on(wire, Live(), others_listen=True)
+    position = Position("kafka", "orders", 0, 1)
+    large = Record(position, b"k" * 50_000, None, (("a", b"h" * 50_000),), 1, 0)
+    sender.offer([Decoded(large, Event(position, None, 1, 0))] * 1_000)
+    assert sum(100_000 for _ in sender._records) <= relaying.MOST_BYTES_A_SECOND
+    assert sender._skipped > 900
+    monkeypatch.undo()
+    sender.start()
+    while sender._records or not wire.parcels:
+        await asyncio.sleep(0.01)
+    await sender.close()
+    assert max(map(len, wire.parcels)) < 2 * relaying.PARCEL_BYTES
