@@ -50,6 +50,7 @@ DECIDED: dict[str, Literal["paused", "resumed", "cancelled"]] = {
     "running": "resumed",
     "cancelled": "cancelled",
 }
+LONGEST_COMMENT, MOST_IDS = 4_000, 2_000
 MOST_DECISIONS = 20
 """Decisions that a job remembers."""
 
@@ -137,7 +138,7 @@ class Operations:
     # --- replays
 
     async def plan(self, wish: Wish) -> Plan:
-        _check_rate(wish)
+        _check(wish)
         if wish.range is not None:
             works, _, found = await self._ranged(wish, wish.range)
             return await plan_range(works.source, wish, found, self._follower)
@@ -156,7 +157,7 @@ class Operations:
         )
 
     async def replay(self, wish: Wish, who: Who) -> Job:
-        _check_rate(wish)
+        _check(wish)
         if wish.range is not None:
             works, where, found = await self._ranged(wish, wish.range)
             if wish.to == wish.range.stream and wish.range.confirmed is None:
@@ -215,11 +216,7 @@ class Operations:
             raise Refused("a range is published as it is: ids, edits and growing batches are for dead letters")
         if wish.to is None:
             raise Refused("say which stream the events shall go to (--to-stream)")
-        works = self._works[0]
-        for one in self._works:
-            if await one.source.broker.partitions(range.stream):
-                works = one
-                break
+        works = await self._having(range.stream)
         system = works.source.broker.system
         if not await self._queries.in_sight(system, range.stream):
             raise Unknown(f"no watched stream is called {range.stream}")
@@ -237,6 +234,19 @@ class Operations:
             raise Refused(f"{range.confirmed} events were confirmed, and it would be {found} now: look again")
         return works, where, found
 
+    async def _having(self, stream: str) -> _Works:
+        """The broker that has a stream; the first where none has."""
+        outage: Outage | None = None
+        for works in self._works:
+            try:
+                if await works.source.broker.partitions(stream):
+                    return works
+            except Outage as error:
+                outage = outage or error
+        if outage is not None:
+            raise outage
+        return self._works[0]
+
     @staticmethod
     def _check_edit(wish: Wish, selection: Selection) -> None:
         if wish.edit and not wish.ids and not wish.query:
@@ -245,9 +255,17 @@ class Operations:
             raise Refused(f"a whole new body is for one letter: {len(selection.candidates)} are selected")
 
     async def jobs(self, limit: int = 100) -> list[Job]:
+        """The newest; those of a broker that cannot be asked are left out while another can."""
         found: list[Job] = []
+        outages: list[Outage] = []
         for works in self._works:
-            found += [works.supervisor.current(held.job) for held in (await works.jobs.all()).values()]
+            try:
+                found += [works.supervisor.current(held.job) for held in (await works.jobs.all()).values()]
+            except Outage as error:
+                log.warning("replays.not_listed", system=works.source.broker.system, reason=str(error))
+                outages.append(error)
+        if len(outages) == len(self._works) > 0:
+            raise outages[0]
         found.sort(key=lambda job: (job.started_at, job.id), reverse=True)
         return found[: limit or None]
 
@@ -256,10 +274,17 @@ class Operations:
         return works.supervisor.current(held.job)
 
     async def _job(self, id: str) -> tuple[_Works, Held]:
+        outage: Outage | None = None
         for works in self._works:
-            held = await works.jobs.get(id)
+            try:
+                held = await works.jobs.get(id)
+            except Outage as error:
+                outage = outage or error
+                continue
             if held is not None:
                 return works, held
+        if outage is not None:
+            raise outage
         raise Unknown(f"there is no replay {id!r} in the ledger (tracecar replays lists them)")
 
     async def pause(self, id: str, who: Who) -> Job:
@@ -344,6 +369,13 @@ class Operations:
         log.info("dead_letters.imported", by=who.name, address=who.address, letters=taken, asked=asked)
 
 
-def _check_rate(wish: Wish) -> None:
+def _check(wish: Wish) -> None:
+    """What every job and every letter's entry would carry on is bounded."""
+    if wish.comment is not None and len(wish.comment) > LONGEST_COMMENT:
+        raise Refused(
+            f"comment: {len(wish.comment)} characters, and at most {LONGEST_COMMENT} are kept: say it shorter"
+        )
+    if len(wish.ids) > MOST_IDS:
+        raise Refused(f"{len(wish.ids)} ids, and at most {MOST_IDS} are taken: name the letters by a query")
     if wish.rate is not None and not 0 < wish.rate < math.inf:
         raise Refused(f"rate: expected records a second, more than 0, found {wish.rate:g}")

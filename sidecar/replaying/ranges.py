@@ -218,8 +218,9 @@ class RangeRunner:
         job.at = progress.published + progress.failed
 
     def _failed(self, record: Record, why: str) -> None:
-        if len(self.job.failures) < MOST_FAILURES:
-            self.job.failures = [*self.job.failures, Failure(id=str(record.position), why=why)]
+        id = str(record.position)
+        if len(self.job.failures) < MOST_FAILURES and all(one.id != id for one in self.job.failures):
+            self.job.failures = [*self.job.failures, Failure(id=id, why=why)]
 
     def _outgoing(self, record: Record) -> Outgoing:
         assert self._partitions is not None

@@ -413,6 +413,31 @@ async def test_what_is_left_out_is_counted_although_not_all_of_it_is_remembered(
         assert again.reasons == {"was replayed already": 10}
 
 
+async def test_a_broker_that_is_down_is_not_in_the_way_of_the_jobs_of_another() -> None:
+    async with shop() as up, shop() as down:
+        await up.letters(*up.harness.bad(12))
+        sidecar, other = await up.sidecar(), await down.sidecar()
+        sidecar._works.insert(0, other._works[0])
+        held = await Jobs(sidecar.broker.ledger).make(Job(id="j", wish=Wish(), by="ann", group=GROUP), [])
+        other.broker.fail_next("entries", Outage("down"))
+        assert [one.id for one in await sidecar.jobs()] == ["j"]
+        other.broker.fail_next("entries", Outage("down"))
+        assert (await sidecar.cancel("j", ANN)).id == held.job.id
+        other.broker.fail_next("entries", Outage("down"))
+        with pytest.raises(Outage, match="down"):  # it may be there
+            await sidecar.job("another")
+
+
+async def test_what_every_entry_would_carry_on_is_bounded() -> None:
+    async with shop() as one:
+        sidecar = await one.sidecar()
+        for wish in (Wish(comment="x" * 5_000), Wish(ids=tuple(map(str, range(10_000)))), Wish(rate=float("nan"))):
+            with pytest.raises(Refused, match=r"at most|more than 0"):
+                await sidecar.replay(wish, ANN)
+            with pytest.raises(Refused, match=r"at most|more than 0"):
+                await sidecar.plan(wish)
+
+
 # --- growing batches
 
 
