@@ -45,9 +45,9 @@ class Passed:
 class Measures:
     """What is measured as events pass (`instruments` of it, and histograms)."""
 
-    def __init__(self, *, lettered: bool = True, clock: Callable[[], int] = lambda: time_ns() // 1000) -> None:
-        """`lettered`: dead letters are written. `clock`: microseconds since 1970."""
-        self._lettered, self._clock = lettered, clock
+    def __init__(self, *, clock: Callable[[], int] = lambda: time_ns() // 1000) -> None:
+        """`clock`: microseconds since 1970."""
+        self._clock = clock
         self._passed: dict[tuple[str, str], Passed] = {}
         self._causes: set[int] = set()
         self.process = Latencies(
@@ -123,12 +123,6 @@ class Measures:
 
         return (
             Instrument("tracecar.rejections", "counter", "Rejections by code.", codes),
-            Instrument(
-                "tracecar.dead_letters",
-                "counter",
-                "Rejections of which a dead letter is written when they are settled.",
-                each(lambda one: one.codes.total() if self._lettered else 0),
-            ),
             Instrument("tracecar.replays", "counter", "Replayed events seen.", each(lambda one: one.replays)),
             Instrument(
                 "tracecar.rejections.new_causes",

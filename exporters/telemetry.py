@@ -63,7 +63,7 @@ class Telemetry:
             outbox = Outbox("otlp.logs", transport(otlp, "logs", config.service), Bounds(items=MOST_LOGS))
             self.logs = RejectionLogs(outbox, mapper, spelling, redactor)
             self.destinations.append(self.logs)
-        self.measures = Measures(lettered=config.dead_letters.enabled)
+        self.measures = Measures()
         self.tracing = Tracing(
             backends,
             mapper,

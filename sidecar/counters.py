@@ -21,6 +21,8 @@ class StreamCounter:
         self._clock = clock
         self.events = 0
         self.rejected = 0
+        self.lettered = 0
+        """Dead letters that are known to be durable."""
         self.codes: Counter[str] = Counter()
         self.gaps: deque[Gap] = deque(maxlen=KEPT_GAPS)
         self._seconds: deque[list[int]] = deque(maxlen=RATE_SECONDS + 1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,7 +21,7 @@ from sidecar.counters import StreamCounter
 from sidecar.decoding.catalog import Catalog, NeedsSchema
 from sidecar.decoding.judge import Judge
 from sidecar.errors import Outage, Refused
-from sidecar.model import Decoded
+from sidecar.model import Decoded, Outgoing
 from sidecar.outlet import Outlet
 from sidecar.ports import Batch, Broker, Lease
 from sidecar.settling import Settler
@@ -289,7 +289,8 @@ class Lane:
 
     # --- pausing, ending
 
-    def _progress(self) -> None:
+    def _progress(self, published: Sequence[Outgoing]) -> None:
+        self._counter.lettered += self._way.outlet.letters(self.lease.partition.stream, published)
         if self._settler.waiting < UNSETTLED_RECORDS // 2:
             self._unpause("settling")
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Literal, Protocol
 
 from sidecar.api import models
+from sidecar.counters import Counters
 from sidecar.delivery import Follower, Reading
 from sidecar.errors import TracecarError
 from sidecar.instruments import Instrument, Point
@@ -90,6 +91,26 @@ class OfStatus:
 
     def _alone(self, value: Callable[[models.ServiceStatus], float]) -> Callable[[], Iterable[Point]]:
         return lambda: [] if self._status is None else [(value(self._status), {})]
+
+
+class OfLetters:
+    """The dead letters that settling made durable."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+
+    async def refresh(self) -> None:
+        """Nothing to ask."""
+
+    def instruments(self) -> Sequence[Instrument]:
+        return (
+            Instrument("tracecar.dead_letters", "counter", "Dead letters that are known to be durable.", self._read),
+        )
+
+    def _read(self) -> Iterable[Point]:
+        for system, stream in self._counters.streams():
+            lettered = self._counters.of(system, stream).lettered
+            yield lettered, {SYSTEM: system, DESTINATION: stream}
 
 
 class Sent(Protocol):

@@ -29,6 +29,11 @@ class Outlet:
                 outgoing.append(self._letter(one))
         return outgoing
 
+    def letters(self, stream: str, outgoing: Sequence[Outgoing]) -> int:
+        """How many dead letters are in what was written for records of this stream."""
+        target = self._gate.get(stream)
+        return len(outgoing) if target is None else sum(one.stream != target for one in outgoing)
+
     def lighter(self, outgoing: Outgoing) -> Outgoing | None:
         """A letter with its next part left out. None for what can get no lighter: an event that passes a gate goes
         whole or not at all."""

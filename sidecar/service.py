@@ -32,7 +32,7 @@ from sidecar.filling import Filler
 from sidecar.index.memory import MemoryIndex
 from sidecar.live import Live
 from sidecar.members import Members
-from sidecar.metering import OfExporters, OfGroups, OfStatus
+from sidecar.metering import OfExporters, OfGroups, OfLetters, OfStatus
 from sidecar.model import Decoded
 from sidecar.outlet import Outlet
 from sidecar.pipeline import Pipeline, micros
@@ -133,6 +133,7 @@ class Service:
         self.telemetry.measure(
             [
                 OfStatus(self.status.status),
+                OfLetters(self.counters),
                 OfExporters(self.exporters, self.telemetry.tracing),
                 OfGroups(self._follower, self.index, self.telemetry.measures.delivery.add),
             ]

@@ -26,7 +26,7 @@ FIRST_WAIT, LONGEST_WAIT, REFUSED_WAIT = 0.1, 10.0, 30.0
 
 class Settler:
     """Settles the batches of one lease. `trouble` hears the sentence of every try that failed, and None once it goes
-    well again."""
+    well again; `progress` what was published by each step that is safe."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Settler:
         lighter: Callable[[Outgoing], Outgoing | None],
         pace: Callable[[], float],
         trouble: Callable[[str | None, bool], None],
-        progress: Callable[[], None],
+        progress: Callable[[Sequence[Outgoing]], None],
     ) -> None:
         self._broker, self._lease, self._lighter = broker, lease, lighter
         self._pace, self._trouble, self._progress = pace, trouble, progress
@@ -91,7 +91,7 @@ class Settler:
             if batches and not await self._settle(batches, outgoing):
                 return
             self.waiting -= sum(len(batch.records) for batch in batches)
-            self._progress()
+            self._progress(outgoing)
             if not self._batches:
                 self._idle.set()
             await self._rest(self._pace())
