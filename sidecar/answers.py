@@ -332,12 +332,16 @@ class Answers:
 
     # --- the rest
 
-    async def schemas(self, subject: str | None = None) -> models.SubjectPage:
-        """What is registered, or one subject with its text; and what was seen of it lately."""
+    async def schemas(self, subject: str | None = None, version: int | None = None) -> models.SubjectPage:
+        """What is registered, or one subject with the text of a version (the latest for None); and what was seen of it
+        lately."""
         subjects = await self._catalog.subjects() if subject is None else [subject]
-        items = [await self._subject(name, whole=subject is not None) for name in subjects[:MOST_SCHEMAS]]
+        items = [await self._subject(name, version, whole=subject is not None) for name in subjects[:MOST_SCHEMAS]]
         if subject is not None and not items[0].versions:
             raise Unknown(f"no subject is called {subject!r} in the registry")
+        if version is not None and version not in items[0].versions:
+            known = ", ".join(map(str, items[0].versions[-10:]))
+            raise Unknown(f"{subject!r} has no version {version}; it has {known}")
         held = coverage(self._index.coverage())
         if len(subjects) > MOST_SCHEMAS:
             held.note = (
@@ -345,9 +349,10 @@ class Answers:
             )
         return models.SubjectPage(items=items, coverage=held)
 
-    async def _subject(self, subject: str, *, whole: bool) -> models.Subject:
+    async def _subject(self, subject: str, version: int | None, *, whole: bool) -> models.Subject:
         versions = await self._catalog.versions(subject)
-        latest = await self._catalog.registered(subject) if versions else None
+        asked = version if version in versions else None
+        found = await self._catalog.registered(subject, asked) if versions else None
         seen: dict[tuple[int | None, int | None], set[str]] = {}
         for stream, schema in self._catalog.seen():
             if schema.ref.subject == subject:
@@ -356,15 +361,15 @@ class Answers:
             subject=subject,
             versions=versions,
             compatibility=await self._catalog.compatibility(subject) if versions else None,
-            kind=None if latest is None else latest.kind,
-            id=None if latest is None else latest.ref.id,
+            kind=None if found is None else found.kind,
+            id=None if found is None else found.ref.id,
             seen=[
                 models.SeenSchema(version=version, id=id, streams=sorted(map(text, streams)))
                 for (version, id), streams in seen.items()
             ],
         )
         if whole:
-            shown.text = None if latest is None else latest.text
+            shown.text = None if found is None else found.text
         return shown
 
     async def status(self) -> models.ServiceStatus:

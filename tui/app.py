@@ -12,7 +12,7 @@ from textual.reactive import reactive
 from textual.screen import Screen
 
 from sidecar.api import models
-from sidecar.api.client import Client, ClientError, Unauthorised
+from sidecar.api.client import Client, ClientError, NotFound, Unauthorised
 from tui.looks import DARK, THEMES
 from tui.screens.flow import FlowPage
 from tui.screens.flows import Flows
@@ -139,11 +139,12 @@ class Dashboard(App[None]):
 
     async def schema_text(self, subject: str, version: int | None) -> str | None:
         """The text of a version of a subject; None where the sidecar does not say. Raises ClientError."""
-        page = await self.client.schemas(subject)
-        for one in page.items:
-            if version is None or version == max(one.versions, default=None):
-                return one.text if isinstance(one.text, str) else None
-        return None
+        try:
+            page = await self.client.schemas(subject, version)
+        except NotFound:
+            return None
+        texts = (one.text for one in page.items)
+        return next((text for text in texts if isinstance(text, str)), None)
 
     def open_live(self, query: str) -> None:
         """Show the events that match."""

@@ -154,9 +154,9 @@ class Client(ActingClient):
     async def dead_letter(self, id: str) -> models.DeadLetter:
         return await self._get(f"/v1/dead-letters/{_segment(id)}", models.DeadLetter)
 
-    async def schemas(self, subject: str | None = None) -> models.SubjectPage:
+    async def schemas(self, subject: str | None = None, version: int | None = None) -> models.SubjectPage:
         path = "/v1/schemas" if subject is None else f"/v1/schemas/{_segment(subject)}"
-        return await self._get(path, models.SubjectPage)
+        return await self._get(path, models.SubjectPage, {"version": version})
 
     async def streams(self) -> models.StreamPage:
         return await self._get("/v1/streams", models.StreamPage)

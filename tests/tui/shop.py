@@ -157,6 +157,7 @@ AVRO = (
     '{"name":"sku","type":"string"},{"name":"qty","type":"int"}]}}},'
     '{"name":"weightGrams","type":["null","int"],"default":null}]}'
 )
+OLDER_AVRO = AVRO.replace(',{"name":"weightGrams","type":["null","int"],"default":null}', "")
 
 
 def stream_status(name: str, **more: Any) -> models.StreamStatus:
@@ -309,13 +310,14 @@ class Shop(Client):
                 return msgspec.structs.replace(one, headers=[("x", "y")], body=self.the_body, payload_note=None)
         raise NotFound(id)
 
-    async def schemas(self, subject: str | None = None) -> models.SubjectPage:
+    async def schemas(self, subject: str | None = None, version: int | None = None) -> models.SubjectPage:
         self._note("schemas", subject)
         names = ["orders-value", "shipping-value"] if subject is None else [subject]
         items = [
             models.Subject(
                 subject=name, versions=[1, 2] if name == "orders-value" else [1], compatibility="BACKWARD",
-                kind="AVRO", id=7, text=UNSET if subject is None else AVRO,
+                kind="AVRO", id=7,
+                text=UNSET if subject is None else OLDER_AVRO if name == "orders-value" and version == 1 else AVRO,
                 seen=[models.SeenSchema(version=1, id=7, streams=[name.removesuffix("-value")])],
             )
             for name in names

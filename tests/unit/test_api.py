@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from sidecar.api.edge import _one_segment
 from sidecar.model import Outgoing, Partition
-from tests.unit.api_harness import OPERATOR, READER, REPORTER, Sidecar, order, serving
+from tests.unit.api_harness import OPERATOR, READER, REPORTER, SCHEMA, Sidecar, order, serving
 
 EVENT = {
     "position", "stream", "partition", "key", "event_id", "type", "version", "occurred_at", "appended_at",
@@ -493,3 +493,16 @@ def test_serving_loads_nothing_that_is_not_used() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+async def test_a_version_of_a_schema_is_shown(sidecar: Sidecar) -> None:
+    newer = SCHEMA.replace('"name": "Order"', '"name": "Order", "doc": "newer"')
+    sidecar.registry.register("orders-value", newer)
+    async with sidecar.http() as http:
+        texts = [
+            (await http.get(f"/v1/schemas/orders-value?version={one}")).json()["items"][0]["text"] for one in (1, 2)
+        ]
+        assert texts == [SCHEMA, newer]
+        assert (await http.get("/v1/schemas/orders-value")).json()["items"][0]["text"] == newer
+        answer = await http.get("/v1/schemas/orders-value?version=7")
+        assert (answer.status_code, answer.json()["detail"]) == (404, "'orders-value' has no version 7; it has 1, 2")

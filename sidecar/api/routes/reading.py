@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath
+from litestar.params import FromPath, QueryParameter
 
 from sidecar.answers import Answers
 from sidecar.api import models
@@ -53,9 +54,12 @@ def routes(answers: Answers) -> Sequence[HTTPRouteHandler]:
     async def schemas() -> models.SubjectPage:
         return await answers.schemas()
 
-    @get("/v1/schemas/{subject:str}", summary="One subject, with its latest schema")
-    async def schema(subject: FromPath[str]) -> models.SubjectPage:
-        return await answers.schemas(id_of(subject))
+    @get("/v1/schemas/{subject:str}", summary="One subject, with its latest schema or that of a version")
+    async def schema(
+        subject: FromPath[str],
+        version: Annotated[int | None, QueryParameter(ge=1, le=1 << 31, description="Else the latest")] = None,
+    ) -> models.SubjectPage:
+        return await answers.schemas(id_of(subject), version)
 
     @get("/v1/streams", summary="The watched streams")
     async def streams() -> models.StreamPage:
