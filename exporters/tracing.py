@@ -228,8 +228,12 @@ class Tracing:
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            for _ in self.send(self._flows.due(self._clock())):
+            for _ in self.quiet():
                 await asyncio.sleep(0)
+
+    def quiet(self) -> Iterator[int]:
+        """Send the flows that are quiet by now (`send`)."""
+        return self.send(self._flows.due(self._clock()))
 
     def send(self, flows: Iterable[Drawn]) -> Iterator[int]:
         """Make these flows' spans and send them, a slice at a time, so that a backend is not asked for every small
