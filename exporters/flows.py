@@ -149,7 +149,7 @@ class Flows:
             del self._held[id(member.event)]
             self._bytes -= _weight(member)
         if len(flow) == 1:  # nobody to hang from, to be the same as, or to learn from
-            return Drawn(list(flow), [None], {}, [(members[0], 0)], self._trace_id(flow), {})
+            return Drawn(list(flow), [None], {}, [(members[0], 0)], self._trace_id(flow, len(members)), {})
         same_id: dict[str, list[Event]] = {}
         for event in flow:
             if event.event_id is not None:
@@ -163,14 +163,15 @@ class Flows:
             parents[number] = parent
         at = {id(event): number for number, event in enumerate(events)}
         waited = [(member, at[id(member.event)]) for member in members]
-        return Drawn(events, parents, guesses, waited, self._trace_id(events), same_id)
+        return Drawn(events, parents, guesses, waited, self._trace_id(events, len(members)), same_id)
 
-    def _trace_id(self, events: Sequence[Event]) -> int:
+    def _trace_id(self, events: Sequence[Event], waited: int) -> int:
         """Of the flow's events without a trace. What was sent under one trace is not left alone in it."""
         carried: int | None = None
         for event in events:
             if event.trace_id is None:
-                decision = self._recent.decision(event)
+                # Of those that waited until now nothing was decided.
+                decision = self._recent.decision(event) if waited < len(events) else None
                 if decision is not None:
                     return decision.trace_id
             elif carried is None:

@@ -13,7 +13,6 @@ from msgspec import Struct
 from sidecar.correlation.derived import cause_of
 from sidecar.model import Event
 
-Key = tuple[str, str | int]
 USUAL = 64
 """Characters of an id; a longer one counts as several events, so that memory is bounded whatever comes."""
 
@@ -104,51 +103,39 @@ class Recent:
         joins none."""
         found = {id(event): event}
         waiting = [event]
-        seen: set[Key] = set()
-        while waiting:
-            for kind, value in self._keys(waiting.pop()):
-                if (kind, value) in seen:
-                    continue
-                joined = self._joined(kind, value)
-                if not joined:
-                    continue
-                seen.add((kind, value))
-                if len(joined) > self._max_flow:
-                    continue
-                for other in joined:
-                    if id(other) not in found:
-                        found[id(other)] = other
-                        waiting.append(other)
+        correlations: set[str] = set()
+        causes: set[str] = set()
+        traces: set[int] = set()
+        old, young = self._old, self._young
+        for event in waiting:  # which grows meanwhile
+            correlation = event.correlation_id
+            if self._correlation and correlation is not None and correlation not in correlations:
+                correlations.add(correlation)
+                joined = _both(old.correlations.get(correlation), young.correlations.get(correlation))
+                self._take(joined, found, waiting)
+            if self._causation:
+                for cause in (event.causation_id, event.event_id):
+                    if cause is None or cause in causes:
+                        continue
+                    causes.add(cause)
+                    joined = _both(old.caused.get(cause), young.caused.get(cause))
+                    if joined:
+                        named = old.ids.get(cause) or young.ids.get(cause)
+                        self._take(joined if named is None else [*joined, named], found, waiting)
+            trace = event.trace_id
+            if self._by_trace and trace is not None and trace not in traces:
+                traces.add(trace)
+                self._take(_both(old.traces.get(trace), young.traces.get(trace)), found, waiting)
             if len(found) > self._max_flow:
                 break
         return list(found.values())
 
-    def _keys(self, event: Event) -> list[Key]:
-        keys: list[Key] = []
-        if self._correlation and event.correlation_id is not None:
-            keys.append(("correlation", event.correlation_id))
-        if self._causation:
-            if event.causation_id is not None:
-                keys.append(("causation", event.causation_id))
-            if event.event_id is not None:
-                keys.append(("causation", event.event_id))
-        if self._by_trace and event.trace_id is not None:
-            keys.append(("trace", event.trace_id))
-        return keys
-
-    def _joined(self, kind: str, value: str | int) -> Sequence[Event]:
-        """Who has this key. Not to be changed."""
-        old, young = self._old, self._young
-        if isinstance(value, int):
-            return _both(old.traces.get(value), young.traces.get(value))
-        if kind == "correlation":
-            return _both(old.correlations.get(value), young.correlations.get(value))
-        found = _both(old.caused.get(value), young.caused.get(value))
-        if found:
-            cause = old.ids.get(value) or young.ids.get(value)
-            if cause is not None:
-                return [*found, cause]
-        return found
+    def _take(self, joined: Sequence[Event], found: dict[int, Event], waiting: list[Event]) -> None:
+        if len(joined) <= self._max_flow:
+            for event in joined:
+                if id(event) not in found:
+                    found[id(event)] = event
+                    waiting.append(event)
 
     # --- what was decided
 

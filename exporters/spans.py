@@ -111,12 +111,19 @@ class Mapper:
     def __init__(self, letters: dict[str, Letters], servers: dict[str, tuple[str, int]] | None = None) -> None:
         self._letters, self._servers = letters, servers or {}
         self._places: dict[tuple[str, str, int], Place] = {}
+        self._latest: Place | None = None
 
     def place(self, position: Position) -> Place:
+        latest = self._latest
+        if latest is not None:
+            log = latest.log
+            if position.partition == log.number and position.stream == log.stream and position.system == log.system:
+                return latest
         key = (position.system, position.stream, position.partition)
         found = self._places.get(key)
         if found is None:
             found = self._places[key] = self._new_place(position.log)
+        self._latest = found
         return found
 
     def span_id_at(self, position: Position) -> int:
