@@ -71,7 +71,7 @@ async def test_a_rolling_restart_of_ten_members_leaves_no_hole(
                         "topics": topics,
                         "start": "earliest",
                         # All share one process here, which the whole machine may keep waiting.
-                        "client": {"session_timeout_ms": 30_000, "heartbeat_interval_ms": 300},
+                        "client": {"session_timeout_ms": 30_000, "heartbeat_interval_ms": 100},
                     }
                 },
                 "registry": {"directory": str(tmp_path / "schemas")},
