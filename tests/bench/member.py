@@ -33,19 +33,19 @@ def hold_back(broker: Broker, go: asyncio.Event) -> None:
     broker.batches = waiting  # type: ignore[method-assign]  # only here
 
 
-async def shared(broker: Broker) -> None:
-    """Returns once some partitions are ours and others are not."""
+async def shared(broker: Broker, members: int) -> None:
+    """Returns once some partitions are ours and others are not, or all are where there is one member."""
     while True:
         await asyncio.sleep(0.1)
         try:
             ours = {one.ours for one in await broker.status()}
         except Outage:
             continue  # it is not connected yet
-        if len(ours) == 2:
+        if True in ours and len(ours) == min(2, members):
             return
 
 
-async def measure(file: str, events: int) -> dict[str, Any]:
+async def measure(file: str, members: int) -> dict[str, Any]:
     from sidecar.config_file import load
     from sidecar.service import Service
 
@@ -53,18 +53,26 @@ async def measure(file: str, events: int) -> dict[str, Any]:
     broker = service.pipelines[0].broker
     hold_back(broker, go)
     running = asyncio.ensure_future(service.run())
-    await shared(broker)
+    await shared(broker, members)
     print("shared", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
     go.set()
     first, last, seen = time.time(), 0.0, 0
+    cpu = used = time.process_time()
     while not last or time.time() - last < QUIET_SECONDS:
         await asyncio.sleep(0.01)
-        if (total := service.counters.total()) > seen:
-            seen, last = total, time.time()
+        # What waits for the shared index is not done yet.
+        if (total := service.counters.total() - getattr(service.index, "waiting", 0)) > seen:
+            seen, last, used = total, time.time(), time.process_time()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    return {"first": first, "last": last, "seen": seen}
+    return {
+        "first": first,
+        "last": last,
+        "seen": seen,
+        "cpu": used - cpu,
+        "not_indexed": getattr(service.index, "not_indexed", 0),
+    }
 
 
 def main() -> None:
@@ -72,7 +80,7 @@ def main() -> None:
 
     given = json.loads(sys.argv[1])
     with tempfile.TemporaryDirectory() as directory:
-        print(json.dumps(uvloop.run(measure(configuration(given, Path(directory)), given["events"]))))
+        print(json.dumps(uvloop.run(measure(configuration(given, Path(directory)), given["members"]))))
 
 
 if __name__ == "__main__":
