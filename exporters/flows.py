@@ -9,6 +9,7 @@ longer than `LONGEST` times that, nor when more than `most` wait: then the oldes
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -84,7 +85,10 @@ class Flows:
     def __init__(self, recent: Recent, hold: float, most: int) -> None:
         self._recent, self._hold, self._most = recent, hold, most
         self._held: dict[int, Seen] = {}
+        self._fresh: deque[Seen] = deque()
+        """As they came, which is as they are due: most are looked at once only."""
         self._queue: list[tuple[float, int, Seen]] = []
+        """Those that must wait for longer."""
         self._number = 0
         self._latest: dict[int, float] = {}
         self._consumed: dict[str, set[Stream]] = {}
@@ -98,16 +102,17 @@ class Flows:
     def hold(self, seen: Seen, now: float) -> None:
         seen.since, seen.due = now, now + self._hold
         self._held[id(seen.event)] = seen
-        self._bytes += _weight(seen)
-        self._push(seen)
+        if seen.body is not None:
+            self._bytes += _weight(seen)
+        self._fresh.append(seen)
 
     def due(self, now: float) -> Iterator[Drawn]:
         """The flows that are quiet by now, and those that must go for others' sake."""
-        while self._queue:
+        while (next_due := self.next_due) is not None:
             crowded = len(self._held) > self._most or self._bytes > MOST_BYTES
-            if self._queue[0][0] > now and not crowded:
+            if next_due > now and not crowded:
                 return
-            seen = heapq.heappop(self._queue)[2]
+            seen = self._pop()
             if not seen.waiting:
                 continue
             if seen.due > now and not crowded:
@@ -129,15 +134,26 @@ class Flows:
 
     def all(self) -> Iterator[Drawn]:
         """Every flow as it stands: the end."""
-        while self._queue:
-            seen = heapq.heappop(self._queue)[2]
+        while self._fresh or self._queue:
+            seen = self._pop()
             if seen.waiting:
                 flow = self._recent.flow(seen.event)
                 yield self._let_go(flow, [self._held[id(event)] for event in flow if id(event) in self._held])
 
     @property
     def next_due(self) -> float | None:
-        return self._queue[0][0] if self._queue else None
+        fresh = self._fresh[0].since + self._hold if self._fresh else None
+        if not self._queue:
+            return fresh
+        queued = self._queue[0][0]
+        return queued if fresh is None else min(fresh, queued)
+
+    def _pop(self) -> Seen:
+        """The one that is due next."""
+        fresh, queue = self._fresh, self._queue
+        if fresh and (not queue or fresh[0].since + self._hold <= queue[0][0]):
+            return fresh.popleft()
+        return heapq.heappop(queue)[2]
 
     def _push(self, seen: Seen) -> None:
         self._number += 1
