@@ -1,5 +1,9 @@
 {{/* Tracecar beside a service: for other charts, which have this one as the dependency `tracecar` and its values under
-that key. Each takes the including chart's context:
+that key. In one line, where the chart's template `shop.deployment` makes the workload:
+
+{{ include "tracecar.beside" (list . "shop.deployment") }}
+
+Or part by part, each of which takes the including chart's context:
 
   initContainers:                                       # with `containers:`, where tracecar.sidecar.native is empty
     {{- include "tracecar.sidecar" . | nindent 4 }}
@@ -13,6 +17,36 @@ In the pod's annotations, so that pods roll: {{- include "tracecar.sidecar.annot
 {{- $context := include "tracecar.sidecar.context" . | fromJson }}
 {{- include "tracecar.check" $context }}
 - {{ include "tracecar.container" (dict "context" $context "sidecar" true) | nindent 2 | trim }}
+{{- end }}
+
+{{- /* The workload that a template makes, with the sidecar, its volumes, labels and annotations, and the ConfigMap:
+(list . "TEMPLATE"). One that has a container of that name stays as it is. */}}
+{{- define "tracecar.beside" -}}
+{{- $context := index . 0 }}
+{{- $workload := include (index . 1) $context | fromYaml }}
+{{- $template := (($workload.spec | default dict).template | default dict) }}
+{{- if not $template.spec }}
+{{- fail (printf "tracecar.beside: expected the template %s to make one workload with spec.template.spec, found %s" (index . 1) ($workload.Error | default $workload.kind | default "nothing")) }}
+{{- end }}
+{{- $pod := $template.spec }}
+{{- $names := list }}
+{{- range concat ($pod.containers | default list) ($pod.initContainers | default list) }}{{ $names = append $names .name }}{{ end }}
+{{- if not (has "tracecar" $names) }}
+{{- $sidecar := include "tracecar.sidecar" $context | fromYamlArray }}
+{{- if include "tracecar.sidecar.native" $context }}
+{{- $_ := set $pod "initContainers" (concat $sidecar ($pod.initContainers | default list)) }}
+{{- else }}
+{{- $_ := set $pod "containers" (concat $pod.containers $sidecar) }}
+{{- end }}
+{{- $_ := set $pod "volumes" (concat ($pod.volumes | default list) (include "tracecar.sidecar.volumes" $context | fromYamlArray)) }}
+{{- $about := $template.metadata | default dict }}
+{{- $_ := set $about "labels" (merge (include "tracecar.sidecar.labels" $context | fromYaml) ($about.labels | default dict)) }}
+{{- $_ := set $about "annotations" (merge (include "tracecar.sidecar.annotations" $context | fromYaml) ($about.annotations | default dict)) }}
+{{- $_ := set $template "metadata" $about }}
+{{- end }}
+{{- toYaml $workload }}
+---
+{{ include "tracecar.sidecar.config" $context }}
 {{- end }}
 
 {{- define "tracecar.sidecar.volumes" -}}
