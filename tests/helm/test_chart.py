@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,35 @@ def test_it_is_valid_for_each_version_of_kubernetes(version, everything, umbrell
     assert done.returncode == 0, done.stdout[-3_000:] + done.stderr[-3_000:]
 
 
+@pytest.fixture(scope="module")
+def operators(tmp_path_factory) -> Path:
+    """The definitions of the kinds that operators bring."""
+    folder = tmp_path_factory.mktemp("definitions")
+    for file in kubernetes_tools.definitions():
+        shutil.copy(file, folder)
+    return folder
+
+
+def _validated(operators: Path, folder: Path, manifests: list[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
+    (folder / "all.yaml").write_text(yaml.safe_dump_all(manifests))
+    command = [kubernetes_tools.program("kubectl-validate"), str(folder), "--local-crds", str(operators)]
+    return subprocess.run([*command, "--version", "1.30"], capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_what_operators_define_is_valid_by_their_definitions(operators, tmp_path):
+    relabelled = {"relabelings": [{"sourceLabels": ["__address__"], "targetLabel": "at"}], "enabled": True}
+    cases = [*MATRIX.items(), ("relabelled", {"config": REDIS, "serviceMonitor": relabelled})]
+    made = [one for _, values in cases for one in rendered(values, "--api-versions", POLICIES)]
+    made = [one for one in made if one["kind"] in NEEDS_DEFINITIONS]
+    assert {one["kind"] for one in made} == set(NEEDS_DEFINITIONS)
+    done = _validated(operators, tmp_path, made)
+    assert done.returncode == 0, done.stdout[-3_000:] + done.stderr[-3_000:]
+    made[0]["spec"]["selectors"] = {}
+    done = _validated(operators, tmp_path, made)
+    assert done.returncode != 0
+    assert "selectors" in done.stdout + done.stderr
+
+
 def test_the_validator_refuses_what_is_wrong(everything, tmp_path):
     text = (everything / "redis.yaml").read_text()
     (tmp_path / "wrong.yaml").write_text(text.replace("automountServiceAccountToken", "automountServiceAccountTokens"))
@@ -129,6 +159,20 @@ def test_the_validator_refuses_what_is_wrong(everything, tmp_path):
             {"config": {**KAFKA, "sources": {"kafka": {**KAFKA["sources"]["kafka"], "topics": ["^a.*"]}}}}
             | {"keda": {"enabled": True}},
             "names only patterns",
+        ),
+        ({"config": {**REDIS, "health": {"port": 8425}}}, "config.health.port, config.api.port: expected two ports"),
+        ({"config": SHARED, "autoscaling": {"enabled": True, "minReplicas": 5}}, "at most autoscaling.maxReplicas"),
+        (
+            {"config": SHARED, "autoscaling": {"enabled": True, "targetCPUUtilizationPercentage": 0}},
+            "autoscaling.metrics: expected what to scale on",
+        ),
+        ({"config": SHARED, "keda": {"enabled": True, "minReplicas": 5}}, "at most keda.maxReplicas"),
+        (
+            {
+                "config": {**SHARED, "sources": {"redis": {"url": "${URL}", "streams": ["orders"]}}},
+                "keda": {"enabled": True},
+            },
+            "config.sources.redis.url: refers to ${URL}, which KEDA cannot read",
         ),
         ({"config": REDIS, "injection": {"enabled": True}}, "has no MutatingAdmissionPolicy. It needs 1.34"),
     ],
@@ -160,6 +204,52 @@ def test_no_secret_itself_is_ever_taken(path, value, named):
     assert "hush" not in complaint
     referred = json.loads(json.dumps(value).replace("hush", "${HUSH}"))
     assert "${HUSH}" in template({"config": _with(KAFKA, path, referred)})
+
+
+def test_nor_in_what_is_injected():
+    values = {"mode": "sidecar", "injection": {"enabled": True, "configs": {"shop": _with(REDIS, "api.token", "hush")}}}
+    complaint = template(values, "--api-versions", POLICIES, ok=False)
+    assert "injection.configs.shop.api.token: expected a reference" in complaint
+    assert "hush" not in complaint
+
+
+def _nulls() -> list[str]:
+    """The values that may be null."""
+    fields = generate.schema()["properties"]
+
+    def paths(fields: dict[str, Any], before: str = "") -> Any:
+        for name, field in fields.items():
+            if "null" in field.get("type", ()):
+                yield before + name
+            if before + name not in ("config", "injection"):
+                yield from paths(field.get("properties", {}), f"{before}{name}.")
+
+    return list(paths(fields))
+
+
+def test_what_may_be_null_is_as_if_it_were_empty():
+    switched = ("podMonitor", "serviceMonitor", "prometheusRule", "grafanaDashboard", "autoscaling")
+    on = {"config": SHARED, "injection": MATRIX["injection-only"]["injection"]} | {
+        name: {"enabled": True} for name in switched
+    }
+    nothing: dict[str, Any] = on
+    for path in _nulls():
+        nothing = _with(nothing, path, None)
+    assert workload(rendered(nothing, "--api-versions", POLICIES))["kind"] == "Deployment"
+
+
+def test_annotations_of_ones_own_win_and_stand_there_once():
+    name = "kubectl.kubernetes.io/default-container"
+    text = template({"config": REDIS, "podAnnotations": {name: "more"}})
+    assert text.count(name) == 1
+
+
+def test_helm_test_reaches_what_the_network_policy_closes():
+    manifests = rendered(MATRIX["closed"])
+    (test,) = [one for one in manifests if one["kind"] == "Pod"]
+    peers = [peer for rule in of_kind(manifests, "NetworkPolicy")["spec"]["ingress"] for peer in rule["from"]]
+    (own,) = [peer["podSelector"]["matchLabels"] for peer in peers if "podSelector" in peer]
+    assert own.items() <= test["metadata"]["labels"].items()
 
 
 def test_large_numbers_stay_numbers():
@@ -219,6 +309,54 @@ def test_keda_scales_on_the_lag_of_the_group_that_is_configured():
     }
     (trigger,) = of_kind(rendered({"config": SHARED, "keda": {"enabled": True}}), "ScaledObject")["spec"]["triggers"]
     assert trigger["metadata"]["address"] == "valkey:6379"
+
+
+def test_keda_is_told_of_tls_and_of_the_database():
+    source = {"url": "rediss://shop:${REDIS_PASSWORD}@valkey/3", "streams": ["orders"]}
+    config = {**SHARED, "sources": {"redis": source}}
+    (trigger,) = of_kind(rendered({"config": config, "keda": {"enabled": True}}), "ScaledObject")["spec"]["triggers"]
+    assert trigger["metadata"] == {
+        "address": "valkey:6379",
+        "databaseIndex": "3",
+        "enableTLS": "true",
+        "consumerGroup": "tracecar.shop",
+        "stream": "orders",
+        "lagCount": "5000",
+    }
+
+
+def test_in_one_line_it_is_what_it_is_part_by_part(umbrella):
+    for version in ("1.34", "1.28"):
+        manifests = rendered({}, "--kube-version", version, chart=umbrella)
+        parts, line = (
+            next(one["spec"]["template"] for one in manifests if one["metadata"]["name"] == f"r-{service}")
+            for service in ("orders", "payments")
+        )
+        assert container(parts["spec"]) == container(line["spec"])
+        assert [one["name"] for one in parts["spec"]["volumes"]] == [one["name"] for one in line["spec"]["volumes"]]
+        for name in ("labels", "annotations"):
+            assert parts["metadata"][name].keys() == line["metadata"][name].keys()
+
+
+@pytest.mark.parametrize(
+    ("body", "found"), [("kind: ConfigMap", "found ConfigMap"), ("", "found nothing"), ("a: [", "found error")]
+)
+def test_the_one_line_wants_a_workload(umbrella, tmp_path, body, found):
+    chart = shutil.copytree(umbrella / "charts" / "payments", tmp_path / "payments")
+    (chart / "templates" / "_deployment.tpl").write_text(f'{{{{ define "payments.deployment" }}}}{body}{{{{ end }}}}')
+    complaint = template({}, chart=chart, ok=False)
+    assert "expected the template payments.deployment to make one workload" in complaint
+    assert found in complaint
+
+
+def test_the_one_line_adds_it_once(umbrella, tmp_path):
+    chart = shutil.copytree(umbrella / "charts" / "payments", tmp_path / "payments")
+    file = chart / "templates" / "_deployment.tpl"
+    file.write_text(
+        file.read_text().replace("name: {{ .Chart.Name }}\n          image", "name: tracecar\n          image")
+    )
+    pod = workload(rendered({}, chart=chart))["spec"]["template"]["spec"]
+    assert "initContainers" not in pod
 
 
 def test_beside_a_service_it_neither_holds_up_nor_unreadies_the_pod(umbrella):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -60,6 +61,29 @@ def missing() -> str | None:
 def program(name: str) -> str:
     """The path of one of `PROGRAMS`."""
     return str(directory() / name)
+
+
+def definitions() -> list[Path]:
+    """The CustomResourceDefinitions of the Prometheus operator and of KEDA, out of the modules that
+    `kubernetes_tools/definitions` pins."""
+    go = _go()
+    if go is None:
+        raise RuntimeError(f"Go {OLDEST_GO} or later is not there, which fetches the definitions")
+    module = MODULE / "definitions"
+    wanted = [line.split() for line in (module / "go.mod").read_text().splitlines() if line.startswith("\tgithub.com/")]
+    command = [go, "mod", "download", "-json", *(f"{path}@{version}" for path, version in wanted)]
+    fetched = subprocess.run(command, cwd=module, capture_output=True, text=True, check=False)
+    if fetched.returncode != 0:
+        raise RuntimeError(f"go could not fetch the definitions: {fetched.stdout[-2_000:]}{fetched.stderr[-2_000:]}")
+    folders = [Path(json.loads(one + "}")["Dir"]) for one in fetched.stdout.split("\n}") if one.strip()]
+    places = ("config/crd/bases/keda.sh_*.yaml", "example/prometheus-operator-crd/*.yaml")
+    return [file for folder in folders for place in places for file in sorted(folder.glob(place))]
+
+
+def bring() -> None:
+    """All that the tests want of Go."""
+    directory()
+    definitions()
 
 
 def _build(home: Path) -> None:

@@ -18,7 +18,7 @@ SERVERS: tuple[tuple[str, Callable[[], object]], ...] = (
 BUILT: tuple[tuple[str, Callable[[], object], Callable[[], str | None]], ...] = (
     (
         f"Helm and a Kubernetes {kubernetes_tools.RELEASE} API server (minutes of building with Go, unless cached)",
-        kubernetes_tools.directory,
+        kubernetes_tools.bring,
         kubernetes_tools.missing,
     ),
     ("a Debian to build the image on (30 MB of packages, unless cached)", images.rootfs, images.missing),

@@ -25,6 +25,7 @@
 {{- /* Refuses what would not run, with what to do. */}}
 {{- define "tracecar.check" -}}
 {{- $config := .Values.config }}
+{{- $at := .Values.at | default "config" }}
 {{- if not $config.service }}
 {{- fail "config.service: expected whose sidecar this is, such as shop, found nothing. See docs/configuration.md for all of `config`." }}
 {{- end }}
@@ -48,11 +49,14 @@
 {{- end }}
 {{- range $path, $value := $secrets }}
 {{- if and $value (not (contains "${" ($value | toString))) }}
-{{- fail (printf "%s: expected a reference such as \"${NAME}\", found the secret itself: put it into a Secret and name that by existingSecret" $path) }}
+{{- fail (printf "%s%s: expected a reference such as \"${NAME}\", found the secret itself: put it into a Secret and name that by existingSecret" $at (trimPrefix "config" $path)) }}
 {{- end }}
 {{- end }}
 {{- if and (include "tracecar.apiOpen" .) (not .Values.existingSecret) (not .Values.extraEnvFrom) (not .Values.extraEnv) }}
 {{- fail "config.api.host: the API is opened to the network, which needs a token that you know: put TRACECAR_TOKEN into a Secret and name it by existingSecret, or leave config.api.host out (kubectl port-forward reaches loopback)" }}
+{{- end }}
+{{- if eq (include "tracecar.healthPort" .) (include "tracecar.apiPort" .) }}
+{{- fail (printf "%s.health.port, %s.api.port: expected two ports, found %s for both" $at $at (include "tracecar.apiPort" .)) }}
 {{- end }}
 {{- end }}
 

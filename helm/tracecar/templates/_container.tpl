@@ -3,6 +3,7 @@
 
 {{- define "tracecar.container" -}}
 {{- $values := .context.Values }}
+{{- $probes := $values.probes | default dict }}
 {{- $health := include "tracecar.healthPort" .context | int }}
 name: tracecar
 image: {{ include "tracecar.image" .context | quote }}
@@ -34,12 +35,12 @@ ports:
   {{- end }}
 {{- if not .sidecar }}
 startupProbe:
-  {{- mergeOverwrite (dict "httpGet" (dict "path" "/healthz" "port" "tracecar-health") "periodSeconds" 2 "failureThreshold" 60) $values.probes.startup | toYaml | nindent 2 }}
+  {{- mergeOverwrite (dict "httpGet" (dict "path" "/healthz" "port" "tracecar-health") "periodSeconds" 2 "failureThreshold" 60) (deepCopy ($probes.startup | default dict)) | toYaml | nindent 2 }}
 readinessProbe:
-  {{- mergeOverwrite (dict "httpGet" (dict "path" "/readyz" "port" "tracecar-health") "periodSeconds" 5 "timeoutSeconds" 3) $values.probes.readiness | toYaml | nindent 2 }}
+  {{- mergeOverwrite (dict "httpGet" (dict "path" "/readyz" "port" "tracecar-health") "periodSeconds" 5 "timeoutSeconds" 3) (deepCopy ($probes.readiness | default dict)) | toYaml | nindent 2 }}
 {{- end }}
 livenessProbe:
-  {{- mergeOverwrite (dict "httpGet" (dict "path" "/healthz" "port" "tracecar-health") "periodSeconds" 10 "timeoutSeconds" 5 "failureThreshold" 6) (ternary (dict "initialDelaySeconds" 10) dict .sidecar) $values.probes.liveness | toYaml | nindent 2 }}
+  {{- mergeOverwrite (dict "httpGet" (dict "path" "/healthz" "port" "tracecar-health") "periodSeconds" 10 "timeoutSeconds" 5 "failureThreshold" 6) (ternary (dict "initialDelaySeconds" 10) dict .sidecar) (deepCopy ($probes.liveness | default dict)) | toYaml | nindent 2 }}
 {{- with $values.resources }}
 resources:
   {{- toYaml . | nindent 2 }}

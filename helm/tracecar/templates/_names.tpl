@@ -33,7 +33,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- $_ := set $own "app.kubernetes.io/managed-by" .Release.Service }}
 {{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63) }}
 {{- $_ := set $own "app.kubernetes.io/part-of" "tracecar" }}
-{{- mergeOverwrite (deepCopy .Values.commonLabels) $own | toYaml }}
+{{- mergeOverwrite (deepCopy (.Values.commonLabels | default dict)) $own | toYaml }}
 {{- end }}
 
 {{- /* metadata of an object: (dict "root" $ "name" "…" "labels" {…} "annotations" {…}) */}}
@@ -43,7 +43,7 @@ name: {{ .name | default (include "tracecar.fullname" $root) }}
 namespace: {{ $root.Release.Namespace }}
 labels:
   {{- mergeOverwrite (deepCopy (.labels | default dict)) (include "tracecar.labels" $root | fromYaml) | toYaml | nindent 2 }}
-{{- with mergeOverwrite (deepCopy $root.Values.commonAnnotations) (.annotations | default dict) }}
+{{- with mergeOverwrite (deepCopy ($root.Values.commonAnnotations | default dict)) (.annotations | default dict) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
