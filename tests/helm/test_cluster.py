@@ -56,6 +56,10 @@ def test_install_upgrade_rollback_uninstall(kubernetes, namespace, tmp_path):
     kubernetes.run("kubectl", "patch", "secret", "hidden", "-n", namespace, "-p", patch)
     helm("upgrade", "eyes", str(CHART), "-f", more)
     assert sums(deployment())["checksum/tracecar-secret"] != sums(second)["checksum/tracecar-secret"]
+    # A Secret without that key leaves each pod the token that it makes.
+    kubernetes.apply({**secret, "metadata": {"name": "other", "namespace": namespace}, "stringData": {"P": "1"}})
+    other = _values(tmp_path, {"config": SHARED, "replicaCount": 3, "existingSecret": "other"})
+    assert "-- cat /var/lib/tracecar/.local/state/tracecar/token" in helm("upgrade", "eyes", str(CHART), "-f", other)
     helm("rollback", "eyes", "1")
     assert deployment()["spec"]["template"] == first["spec"]["template"]
     helm("uninstall", "eyes")

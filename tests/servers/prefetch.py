@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from sidecar.demo import embedded_kafka
 from tests.servers import apicurio, images, kubernetes_tools, zipkin
@@ -28,8 +29,19 @@ BUILT: tuple[tuple[str, Callable[[], object], Callable[[], str | None]], ...] = 
 
 def main() -> None:
     print("Servers that the tests start, all on 127.0.0.1 and free ports; Valkey came with the packages:", flush=True)
+    # Downloads wait for the network while what is built wants the processors.
+    with ThreadPoolExecutor(1) as beside:
+        downloaded = beside.submit(_download)
+        _make()
+        downloaded.result()
+
+
+def _download() -> None:
     for what, bring in SERVERS:
         _bring(what, bring)
+
+
+def _make() -> None:
     for what, bring, missing in BUILT:
         reason = missing()
         if reason is None:
@@ -39,10 +51,10 @@ def main() -> None:
 
 
 def _bring(what: str, bring: Callable[[], object]) -> None:
-    print(f"  {what} … ", end="", flush=True)
+    print(f"  {what} …", flush=True)
     began = time.monotonic()
     bring()
-    print(f"ready, {time.monotonic() - began:.1f} s", flush=True)
+    print(f"  {what.partition(' (')[0]}: ready, {time.monotonic() - began:.1f} s", flush=True)
 
 
 if __name__ == "__main__":
