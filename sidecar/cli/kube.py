@@ -122,8 +122,13 @@ def find(get: Any, target: str) -> Place:
     if not running:
         pod, one = places[0]
         raise Refused(f"{target}: {CONTAINER} in {_name(pod)} does not run ({_why(pod, one)}); see {_logs(pod)}")
-    pod, one = max(running, key=lambda place: bool(_status(*place).get("ready")))
+    pod, one = max(running, key=_fitness)
     return Place(_name(pod), str(one["name"]), _port(one))
+
+
+def _fitness(place: tuple[Mapping[str, Any], Mapping[str, Any]]) -> tuple[bool, bool]:
+    """A pod that a roll is taking down may still say that it is ready."""
+    return "deletionTimestamp" not in place[0]["metadata"], bool(_status(*place).get("ready"))
 
 
 def _named(target: str) -> tuple[str, str]:

@@ -113,6 +113,17 @@ def test_the_pod_that_is_ready_is_taken(scene, native):
         assert found.url.endswith(":41234")
 
 
+def test_a_pod_that_is_being_deleted_is_the_last_choice():
+    going, stays = pod("going"), pod("stays", ready=False)
+    going["metadata"]["deletionTimestamp"] = "2026-01-31T12:00:00Z"
+    deployment = {"spec": {"selector": {"matchLabels": {"app": "shop"}}}}
+
+    def get(*what: str) -> Any:
+        return {"items": [going, stays]} if what[0] == "pods" else deployment
+
+    assert kube.find(get, "deploy/shop").pod == "stays"
+
+
 def test_the_token_is_what_the_container_would_use_itself(tmp_path):
     """The line that runs in the container, in a real shell."""
     import subprocess
