@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.brokers.redis_streams import RedisBroker
 from sidecar.config import Config, DeadLetters, Redis, Sources
-from sidecar.dead_letters.desk import Desk
+from sidecar.dead_letters.desk import Desk, Wish
 from sidecar.dead_letters.naming import Naming
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.model import Outgoing
@@ -55,7 +55,7 @@ async def test_letters_of_any_framework_read_as_their_causes_and_streams_are_sug
     adapter, naming = broker(f"{stream}-dead-*")
     await adapter.start()
     try:
-        grouped = await Desk([Source(adapter, group, naming)]).groups(since=0)
+        grouped = await Desk([Source(adapter, group, naming)]).groups(Wish(since=0))
         assert {name for one in grouped.causes for name in one.dialects} == {"wolverine", "tracecar", "connect"}
         connect = next(one.letter for one in grouped.causes if one.dialects == ["connect"])
         assert (connect.stream, connect.origin) == ("orders", None), "Redis has no such positions"
