@@ -58,6 +58,8 @@ MOST_ACTS, MOST_BYTES = 2_000, 8 << 20
 """What one transaction carries at most."""
 FENCED_TRIES = 30
 """How often one call claims the ledger anew while others do the same."""
+REFUSED_SECONDS = 60.0
+"""How long it is not tried again to put back what was lost, after that was refused."""
 
 
 class Standing:
@@ -89,6 +91,7 @@ class KafkaLedger:
         self._producing = Producing(cluster)
         self._identity: Identity | None = None
         self._lock = asyncio.Lock()
+        self._put_back_after = 0.0
 
     # --- looking
 
@@ -110,10 +113,15 @@ class KafkaLedger:
 
     async def _look(self) -> None:
         await self._catch_up()
-        if self._view.lost:
-            # Another sidecar is at it, or we may not write: what we know is known until we end.
-            with contextlib.suppress(Fenced, Refused):
+        if self._view.lost and time.monotonic() >= self._put_back_after:
+            try:
                 await self._put_back()
+            except Fenced:  # another sidecar is at it
+                pass
+            except Refused as refused:
+                # What we know answers all the same. Each try claims the ledger, which disturbs those who may write.
+                log.warning("what the ledger's topic lost cannot be written again", reason=str(refused))
+                self._put_back_after = time.monotonic() + REFUSED_SECONDS
 
     async def _catch_up(self, *, thoroughly: bool = False) -> None:
         with _rights():
@@ -209,7 +217,7 @@ class KafkaLedger:
             lies = await self._commit(identity, records, counts)
         except TooLarge as error:
             if error.index >= len(outgoing):
-                raise Refused(f"{LEDGER} does not take an entry: {error}") from error
+                raise Refused(f"Kafka: {error}: raise max.message.bytes of the topic {LEDGER}") from error
             raise TooLarge(str(error), published + _index(error.index, acts, numbers)) from error
         # Nobody else wrote since the claim, so what we wrote needs no reading.
         for n, entry in enumerate(changes, len(outgoing)):

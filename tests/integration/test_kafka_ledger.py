@@ -178,6 +178,41 @@ async def _at(broker: KafkaBroker, end: int) -> bool:
     return broker._now.ledger._view.next == end
 
 
+async def test_who_may_not_put_back_what_is_lost_still_knows_it_and_leaves_others_alone(harness, monkeypatch):
+    broker, stream = await started(harness)
+    await broker.ledger.act(acts(stream, 3))
+    ledger = broker._now.ledger
+    tries = 0
+
+    async def refused() -> None:
+        nonlocal tries
+        tries += 1
+        raise Refused("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "_identity", None)
+        patch.setattr(ledger, "_claim", refused)
+        made_anew(harness.servers)
+        await eventually(lambda: _knows_of_a_loss(broker))
+        for _ in range(3):
+            assert await all_known(broker.ledger, stream, 3)
+    assert tries == 1
+    ledger._identity = None
+    assert [len(one.positions) for one in await broker.ledger.act(acts(stream, 4))] == [0, 0, 0, 1]
+
+
+async def _knows_of_a_loss(broker: KafkaBroker) -> bool:
+    await broker.ledger.entries(None, [])
+    return bool(broker._now.ledger._view.lost)
+
+
+async def test_an_entry_that_is_too_large_is_refused_with_what_to_do(harness):
+    broker, stream = await started(harness)
+    with pytest.raises(Refused, match=f"{LEDGER} does not take a record of .* max.message.bytes"):
+        await broker.ledger.act([Act(None, (Entry(stream, None, b"x" * 2_000_000),))])
+    assert await broker.ledger.entries(None, [stream]) == [None]
+
+
 async def test_a_topic_that_somebody_made_gets_its_first_entry(harness):
     made_anew(harness.servers)
     broker, stream = await started(harness)
