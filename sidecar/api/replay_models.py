@@ -57,7 +57,7 @@ class ReplayRequest(Request, kw_only=True):
 class DiscardRequest(Request, kw_only=True):
     ids: list[str] = []
     query: str = ""
-    """All open ones that match, instead of ids."""
+    """All open and parked ones that match, instead of ids."""
     reason: str
 
 

@@ -32,7 +32,7 @@ def register(dlq: typer.Typer) -> None:
 
 
 def discard(
-    what: Annotated[list[str], typer.Argument(help="Ids, or a query: all open ones that match.")],
+    what: Annotated[list[str], typer.Argument(help="Ids, or a query: all open and parked ones that match.")],
     reason: Annotated[str, typer.Option("--reason", "-r", help="Why; kept with each of them.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, where a query says which.")] = False,
     json: Json = False,
@@ -54,7 +54,7 @@ def discard(
 
         found = ask(count())
         if not found:
-            print_line("no open dead letter matches: nothing to discard")
+            print_line("no open or parked dead letter matches: nothing to discard")
             return
         confirm(f"Discard {letters(found)}?")
 

@@ -29,7 +29,7 @@ from sidecar.replaying.preparing import Editor, Preparing
 from sidecar.replaying.ranges import Fits, RangeRunner, count, spans
 from sidecar.replaying.reporting import Reporting
 from sidecar.replaying.running import Kit, Runner
-from sidecar.replaying.selecting import Selection, select
+from sidecar.replaying.selecting import FORCED, OPEN, UNDECIDED, Selection, select
 from sidecar.replaying.setting_aside import What, set_aside
 from sidecar.replaying.supervising import Running, Supervisor, runner_name
 from sidecar.replaying.watching import ends
@@ -192,7 +192,7 @@ class Operations:
 
     async def _selected(self, wish: Wish) -> tuple[_Works, Selection]:
         wanted = self._queries.wanted(wish.query)
-        selection = await select(self._desk, wanted, wish.ids, force=wish.force, most=self._most)
+        selection = await select(self._desk, wanted, wish.ids, takes=FORCED if wish.force else OPEN, most=self._most)
         if wish.ids and len(selection.missing) == len(set(wish.ids)):
             raise Unknown(f"no dead-letter stream holds a letter with the id {selection.missing[0]!r}, nor the others")
         if len(selection.systems) > 1:
@@ -331,7 +331,7 @@ class Operations:
 
     async def discard(self, ids: Sequence[str], reason: str, who: Who, query: str = "") -> list[Outcome]:
         if query:
-            found = await select(self._desk, self._queries.wanted(query), (), force=False, most=self._most)
+            found = await select(self._desk, self._queries.wanted(query), (), takes=UNDECIDED, most=self._most)
             ids = [*ids, *(one.letter.id for one in found.candidates)]
         return await self._set_aside(ids, "discarded", reason, who)
 

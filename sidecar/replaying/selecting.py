@@ -1,5 +1,5 @@
-"""Which dead letters a replay takes: those that are open and match, letters of one origin as one, in the order in which
-their records lie at the origin."""
+"""Which dead letters an act takes: those that match, in the states that it may take, letters of one origin as one, in
+the order in which their records lie at the origin."""
 
 from __future__ import annotations
 
@@ -18,8 +18,12 @@ from sidecar.replaying.jobs import Ref
 
 MOST_LEFT_OUT = 300_000
 """Origins that are left out and told apart, some hundred bytes each; of those beyond that each letter counts."""
-FORCED = ("replayed", "discarded", "parked")
-"""What `--force` takes as well. Not what returned: its later life stands for it. Not what another replay has."""
+OPEN = ("open",)
+"""The states of letters that a replay takes."""
+FORCED = ("open", "replayed", "discarded", "parked")
+"""Those with `--force`. Not what returned: its later life stands for it. Not what another replay has."""
+UNDECIDED = ("open", "parked")
+"""Those that wait for a person, and may be discarded."""
 WHY = {
     "replayed": "was replayed already",
     "returned": "was replayed and failed again: its later letter stands for it",
@@ -64,9 +68,11 @@ class Selection(Struct):
     """Ids that were asked for and that no stream holds."""
 
 
-async def select(desk: Desk, wanted: Wanted, ids: Collection[str], *, force: bool, most: int) -> Selection:
-    """Select. `ids`: only these letters; `most`: origins that one replay takes. What cannot be read is noted."""
-    takes = {"open", *(FORCED if force else ())}
+async def select(
+    desk: Desk, wanted: Wanted, ids: Collection[str], *, takes: Collection[str] = OPEN, most: int
+) -> Selection:
+    """Select. `ids`: only these letters; `takes`: in these states; `most`: origins that one replay takes. What cannot
+    be read is noted."""
     notes: list[str] = []
     found: dict[tuple[object, ...], Candidate] = {}
     left_out: dict[int, str] = {}
@@ -74,7 +80,7 @@ async def select(desk: Desk, wanted: Wanted, ids: Collection[str], *, force: boo
     unseen = set(ids)
     if ids:
         wanted = replace(wanted, wanted=_both(wanted, frozenset(ids)))
-    stated = replace(wanted, by_state=True, by_later_lives=wanted.by_later_lives or force)
+    stated = replace(wanted, by_state=True, by_later_lives=wanted.by_later_lives or "replayed" in takes)
     async for letter in desk.each(stated, notes):
         unseen.discard(letter.id)
         key = origin_of(letter)

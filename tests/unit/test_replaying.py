@@ -69,6 +69,11 @@ async def test_what_fails_again_is_linked_and_the_attempts_count_up_until_it_is_
         assert (last.selected, last.reasons["is parked: it was replayed as often as is allowed"]) == (0, 1)
         # The headers of the record did not grow from round to round.
         assert len({len(record.headers) for record in one.replayed()}) == 1
+        # A parked letter waits for a person too: a query that discards takes it, and what returned is left alone.
+        outcomes = await sidecar.discard([], "nobody can mend it", ANN, query="code:schema.mismatch")
+        assert [(one.id, one.done, one.state) for one in outcomes] == [(found.letters[0].letter.id, True, "discarded")]
+        (restored,) = await sidecar.restore([found.letters[0].letter.id], ANN)
+        assert restored.done
 
 
 async def test_the_selection_is_frozen_at_the_start() -> None:

@@ -396,7 +396,7 @@ async def test_a_selection_keeps_of_each_letter_only_what_is_asked_about() -> No
         headers = tuple((f"tracecar.{name}", value) for name, value in facts.items())
         one.log.append(Outgoing("orders.dlt", b"order-7", b"v" * 10_000, headers))
         sidecar = await one.sidecar()
-        selection = await select(sidecar.desk, Wanted(), (), force=False, most=10)
+        selection = await select(sidecar.desk, Wanted(), (), most=10)
         (candidate,) = selection.candidates
         assert affected(candidate.letter) == "order-7", "later events of the same key are warned of"
         assert len(msgspec.json.encode(candidate)) < 1_500
