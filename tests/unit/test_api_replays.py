@@ -127,8 +127,14 @@ async def test_roles(sidecar: Sidecar) -> None:
         ):
             answer = await reader.post(path, json=body)
             assert answer.status_code == 403
-            assert "'ada' has the role 'read'" in answer.json()["detail"]
+            role = "report" if path == "/v1/failures" else "operate"
+            assert answer.json()["detail"] == (
+                f"the token 'ada' has the role 'read'; this needs a token with the role '{role}'"
+            )
         assert (await reader.get("/v1/replays")).status_code == 200
+        looked = await reader.post("/v1/replays", json={"dry_run": True})
+        assert (looked.status_code, looked.json()["selected"]) == (200, 0)
+        assert (await reporter.post("/v1/replays", json={"dry_run": True})).status_code == 403
         assert (await reporter.get("/v1/replays")).status_code == 403
         assert (await reporter.post("/v1/replays", json={})).status_code == 403
         assert (await reporter.post("/v1/failures", json=failure)).status_code == 404

@@ -9,7 +9,7 @@ from litestar.exceptions import PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
 from litestar.params import QueryParameter
 
-from sidecar.api.auth import Caller
+from sidecar.api.auth import Caller, Role
 from sidecar.api.edge import CALLER
 from sidecar.dead_letters.entries import Who
 
@@ -43,7 +43,13 @@ def who(connection: ASGIConnection[Any, Any, Any, Any]) -> Who:
 
 def role_is_enough(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Guard: reading needs the role `read`, everything else the role that the route names, else `operate`."""
-    role = handler.opt.get("role", "read" if connection.scope.get("method") in ("GET", "HEAD") else "operate")
+    needs(
+        connection, handler.opt.get("role", "read" if connection.scope.get("method") in ("GET", "HEAD") else "operate")
+    )
+
+
+def needs(connection: ASGIConnection[Any, Any, Any, Any], role: Role) -> None:
+    """Raises PermissionDeniedException where the caller's token has another role."""
     asking = caller(connection)
     if not asking.may(role):
         raise PermissionDeniedException(

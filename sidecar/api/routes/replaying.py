@@ -17,7 +17,7 @@ from sidecar.api import replay_models as models
 from sidecar.api import replay_rendering as rendering
 from sidecar.api.edge import id_of
 from sidecar.api.problems import of
-from sidecar.api.routes.parameters import Limit, QueryText, who
+from sidecar.api.routes.parameters import Limit, QueryText, needs, who
 from sidecar.errors import TracecarError
 from sidecar.redaction import Redactor
 from sidecar.replaying.acting import Acting, ExportedLetter
@@ -40,12 +40,15 @@ def routes(acting: Acting, redactor: Redactor) -> Sequence[HTTPRouteHandler]:
 def _replays(acting: Acting, redactor: Redactor) -> Sequence[HTTPRouteHandler]:
     @post(
         "/v1/replays",
+        role="read",
         request_max_body_size=LARGEST,
-        summary="Publish dead letters, or a range of events, again; with dry_run: say what would happen",
+        summary="Publish dead letters, or a range of events, again; with dry_run: what would happen (readers may)",
     )
     async def start(
         data: JSONBody[models.ReplayRequest], request: AnyRequest
     ) -> Response[models.Replay] | Response[models.Plan]:
+        if not data.dry_run:
+            needs(request, "operate")
         wish = rendering.wish(data, redactor)
         if data.dry_run:
             return Response(rendering.plan(await acting.plan(wish), redactor), status_code=200)
