@@ -65,11 +65,12 @@ class Demo:
         async with Client(self._sidecar.url, self._sidecar.token) as client:
             if headless:
                 length = "until it is stopped" if self._seconds is None else f"for {self._seconds:g} s"
-                sys.stderr.write(f"{OPEN} {length}, watched by the sidecar at {self._sidecar.url} …\n")
+                sys.stderr.write(f"{OPEN} {length}. From another terminal:\n{self._variables()}\n")
+                sys.stderr.flush()
                 complete = await self._open(shop)
             else:
                 complete = await self._show(shop)
-            if not headless and (acted := await client.replays()):
+            if not json and (acted := await client.replays()):
                 _say_goodbye(acted)
                 return 0
             found = await self._counted(shop, client)
@@ -139,6 +140,10 @@ class Demo:
             raise Outage(f"the dead letters could not be replayed: {error}") from error
         return sent
 
+    def _variables(self) -> str:
+        """Two lines to copy, after which every command finds this sidecar."""
+        return f"export TRACECAR_URL={self._sidecar.url}\nexport TRACECAR_TOKEN={self._sidecar.token}"
+
     def _command(self) -> str:
         """A whole line, so that it can be copied."""
         return f"export TRACECAR_URL={self._sidecar.url} TRACECAR_TOKEN={self._sidecar.token}; {_program()} --help"
@@ -175,7 +180,7 @@ def _program() -> str:
 def _say_goodbye(replays: list[Replay]) -> None:
     """Who has replayed something has made events that the shop does not know of; there is nothing to compare."""
     sent = sum(one.published for one in replays)
-    sys.stdout.write(f"{sent} dead letters were replayed here. The shop is closed.\n")
+    sys.stdout.write(f"{sent} dead letter{' was' if sent == 1 else 's were'} replayed here. The shop is closed.\n")
 
 
 def _print(result: Summary, *, json: bool) -> None:
