@@ -140,6 +140,8 @@ class Replay(Answer, kw_only=True):
     """Who paused, resumed or cancelled it."""
     reasons: dict[str, int] = {}
     """Why letters were skipped, and how many."""
+    kept_back: int = 0
+    """How many of the skipped are open and stay so: a group has passed the record already, or nobody can tell."""
     failures: list[ReplayFailure] = []
     """The first that failed."""
     note: str | None = None
@@ -160,6 +162,8 @@ class Receiver(Answer, kw_only=True):
     passed: int
     not_passed: int
     unknown: int
+    kept_back: int = 0
+    """How many are left out because it has passed them, or may have: none of the numbers before counts them."""
 
 
 class Target(Answer, kw_only=True):
@@ -189,6 +193,8 @@ class Plan(Answer, kw_only=True):
     looked_at: int
     warnings: list[str]
     changes: list[Change]
+    kept_back: int = 0
+    """How many of the skipped are open and stay so: a group has passed the record already, or nobody can tell."""
 
 
 class AuditLine(Answer, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from sidecar.query.matching import milliseconds
 from sidecar.redaction import HIDDEN, Redactor
 from sidecar.replaying.acting import ExportedLetter, FailedRecord, ReportedFailure
 from sidecar.replaying.auditing import AuditLine
+from sidecar.replaying.preparing import KEPT_BACK
 from sidecar.replaying.wishes import Edit, Job, Outcome, Plan, Range, Wish
 from sidecar.times import rfc3339
 
@@ -154,11 +156,16 @@ def replay(job: Job, redactor: Redactor) -> models.Replay:
         changed_at=rfc3339(job.changed_at) if job.changed_at else None,
         changed_by=_text(job.changed_by),
         reasons=job.reasons,
+        kept_back=_kept_back(job.reasons),
         failures=[models.ReplayFailure(id=text(one.id), why=text(one.why)) for one in job.failures],
         note=_text(job.note),
         warnings=[text(one) for one in job.warnings],
         system=job.system,
     )
+
+
+def _kept_back(reasons: Mapping[str, int]) -> int:
+    return sum(reasons.get(why, 0) for why in KEPT_BACK)
 
 
 def _text(value: str | None) -> str | None:
@@ -192,6 +199,7 @@ def plan(found: Plan, redactor: Redactor) -> models.Plan:
         selected=found.selected,
         sendable=found.sendable,
         skipped=found.skipped,
+        kept_back=_kept_back(found.skipped),
         targets=[models.Target(stream=text(one.stream), count=one.count, exists=one.exists) for one in found.targets],
         receivers=[
             models.Receiver(
@@ -201,6 +209,7 @@ def plan(found: Plan, redactor: Redactor) -> models.Plan:
                 passed=one.passed,
                 not_passed=one.not_passed,
                 unknown=one.unknown,
+                kept_back=one.kept_back,
             )
             for one in found.receivers
         ],

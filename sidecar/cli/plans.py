@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from sidecar.cli.output import Column, print_line, print_table
-from sidecar.cli.running import WRONG_USAGE, say
+from sidecar.cli.running import FAILED, WRONG_USAGE, say
 
 if TYPE_CHECKING:
     from sidecar.api.replay_models import Check, Plan
@@ -21,6 +21,7 @@ RECEIVERS = (
     Column("passed already", right=True, whole=True),
     Column("not passed", right=True, whole=True),
     Column("not known", right=True, whole=True, rank=1),
+    Column("left out for it", right=True, whole=True),
 )
 
 
@@ -33,10 +34,13 @@ def print_plan(plan: Plan, what: str = "dead letter") -> None:
     for line in _sent(plan, what):
         print_line(line)
     if plan.receivers:
-        print_line("Received again by:")
+        print_line("Received again by:" if plan.sendable else "Read by:")
         print_table(
             RECEIVERS,
-            [(one.group, one.stream, one.lag, one.passed, one.not_passed, one.unknown) for one in plan.receivers],
+            [
+                (one.group, one.stream, one.lag, one.passed, one.not_passed, one.unknown, one.kept_back)
+                for one in plan.receivers
+            ],
         )
     elif plan.sendable:
         print_line("No consumer group is known that would receive it.")
@@ -46,7 +50,7 @@ def print_plan(plan: Plan, what: str = "dead letter") -> None:
 
 def _sent(plan: Plan, what: str) -> Iterator[str]:
     if not plan.sendable:
-        yield "Nothing is left to send."
+        yield "Nothing would be sent." if plan.kept_back else "Nothing is left to send."
     for target in plan.targets if plan.sendable else ():
         yield f"{letters(target.count, what)} to {target.stream}{'' if target.exists else ', which does not exist'}"
     for why, count in plan.skipped.items():
@@ -71,6 +75,18 @@ def _said(plan: Plan) -> Iterator[str]:
 def _fails(check: Check) -> str:
     at = f" at {check.path}" if check.path and not check.message.startswith(check.path) else ""
     return f"  {check.count} would fail: {check.code}{at}: {check.message} (such as {check.example})"
+
+
+def refused_to_groups(kept_back: int) -> None:
+    """Exits where nothing was sent, as groups have these records already: that is for the person to decide."""
+    if kept_back:
+        what = f"{letters(kept_back)} {'is' if kept_back == 1 else 'are'} still open"
+        say(
+            f"nothing was sent, and {what}: consumer groups have passed these records, or may have, and would work on "
+            "them twice. Add --again to send them to every group all the same, --group NAME for one group, or "
+            "--to STREAM for another stream; --dry-run shows who has passed them"
+        )
+        raise typer.Exit(FAILED)
 
 
 def can_ask() -> bool:

@@ -224,10 +224,11 @@ class _Sending:
 
     def _agreed(self, plan: Plan) -> bool:
         """Whether there is something to send, and the person wants it."""
-        from sidecar.cli.plans import confirm, letters, print_plan
+        from sidecar.cli.plans import confirm, letters, print_plan, refused_to_groups
 
         print_plan(plan, self._what)
         if not plan.sendable:
+            refused_to_groups(plan.kept_back)
             return False
         where = ", ".join(target.stream for target in plan.targets)
         confirm(f"Send {letters(plan.sendable, self._what)} to {where}?")

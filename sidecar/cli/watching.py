@@ -108,13 +108,18 @@ class Progress:
 
 
 def report(job: Replay, *, json: bool) -> None:
-    """What came of it, on stdout. Exits with 1 where something of it failed or is not done."""
+    """What came of it, on stdout. Exits with 1 where something of it failed or is not done, or where all of it was kept
+    back from groups that have it already."""
+    from sidecar.cli.plans import refused_to_groups
+
     if json:
         print_json(job)
     else:
         print_replay(job)
     if job.failed or job.returned or job.state not in ("done", "running"):
         raise SystemExit(FAILED)
+    if job.state == "done" and not job.published:
+        refused_to_groups(job.kept_back)
 
 
 def print_replay(job: Replay) -> None:

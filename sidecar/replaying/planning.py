@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from sidecar.dead_letters.causes import affected
@@ -50,12 +50,16 @@ async def plan(
     candidates = selection.candidates
     skipped = dict(selection.left_out)
     free: list[Candidate] = []
+    passed_by: dict[tuple[str, str], int] = {}
     for one in candidates:
         why = preparing.kept_back(one.letter, one.groups)
         if why is None:
             free.append(one)
-        else:
-            skipped[why] = skipped.get(why, 0) + 1
+            continue
+        skipped[why] = skipped.get(why, 0) + 1
+        for group in preparing.passed_by(one.letter, one.groups):
+            reader = group, target_of(one, wish)
+            passed_by[reader] = passed_by.get(reader, 0) + 1
     items = await preparing.items([one.ref for one in free[:LOOKED_AT]])
     passes, fails, unsendable = await _checked(items, verdicts)
     for why, count in unsendable.items():
@@ -74,7 +78,7 @@ async def plan(
         sendable=len(free) - sum(unsendable.values()),
         skipped=skipped,
         targets=targets,
-        receivers=_receivers(source, free, wish, follower),
+        receivers=_receivers(source, free, passed_by, wish, follower),
         passes=passes,
         fails=fails,
         looked_at=len(items),
@@ -123,11 +127,20 @@ async def _targets(source: Source, free: Sequence[Candidate], wish: Wish) -> lis
     ]
 
 
-def _receivers(source: Source, free: Sequence[Candidate], wish: Wish, follower: Follower) -> list[Receiver]:
+def _receivers(
+    source: Source,
+    free: Sequence[Candidate],
+    passed_by: Mapping[tuple[str, str], int],
+    wish: Wish,
+    follower: Follower,
+) -> list[Receiver]:
+    """Those who read where something goes, or where nothing goes because of them. `passed_by`: of which group and
+    stream how many are left out."""
     found: list[Receiver] = []
-    for stream in dict.fromkeys(target_of(one, wish) for one in free):
+    for stream in dict.fromkeys([*(target_of(one, wish) for one in free), *(stream for _, stream in passed_by)]):
         for reading in follower.readers(source.broker.system, stream):
             receiver = Receiver(group=reading.group, stream=stream, lag=_lag(reading, stream))
+            receiver.kept_back = passed_by.get((reading.group, stream), 0)
             for one in free:
                 origin = one.letter.origin
                 if origin is None or origin.stream != stream:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Protocol
 
@@ -26,6 +26,8 @@ STEP_BYTES = 8 << 20
 GONE = "the letter is gone: retention or a trim has taken it since it was selected"
 PASSED = "a group has passed it already: --again sends it to all of them once more, --group G to one, --to S elsewhere"
 UNKNOWN = "whether a group has passed it already cannot be asked now: try again, or --again, --group G or --to S"
+KEPT_BACK = (PASSED, UNKNOWN)
+"""Why letters are skipped that would be sent with `--again`, for one group or elsewhere."""
 UNKNOWN_YET = (
     "whether a group has passed a letter's record already cannot be asked now (tracecar groups says why). Cancel and "
     "start again with --again, --group G or --to S to send it without asking"
@@ -138,12 +140,18 @@ class Preparing:
         follower = self._follower
         if origin.system not in follower.looked or not follower.troubles.keys().isdisjoint((origin.system, "groups")):
             return UNKNOWN
+        return PASSED if next(self.passed_by(letter, groups), None) is not None else None
+
+    def passed_by(self, letter: DeadLetter, groups: Sequence[str]) -> Iterator[str]:
+        """The groups that did not write the letter and have passed its record at the origin, or may have."""
+        origin = letter.origin
+        if origin is None:
+            return
         for reading in self._follower.readers(origin.system, origin.stream):
             if reading.group in groups or origin.log not in reading.partitions:
                 continue
             if reading.passed(origin) is not False:
-                return PASSED
-        return None
+                yield reading.group
 
 
 class Step:

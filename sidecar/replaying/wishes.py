@@ -75,6 +75,8 @@ class Receiver(Struct, kw_only=True):
     """How many of the records it has passed already, at their origin."""
     not_passed: int = 0
     unknown: int = 0
+    kept_back: int = 0
+    """How many are left out because it has passed them, or may have: none of the numbers before counts them."""
 
 
 class Target(Struct, kw_only=True):

@@ -17,6 +17,7 @@ import typer
 from structlog.testing import capture_logs
 
 from sidecar.api.differing import difference
+from sidecar.brokers.memory_log import Group
 from sidecar.cli import edits
 from tests.unit.api_harness import OPERATOR, READER, Sidecar, order, serving
 from tests.unit.test_cli import Outcome, tracecar, within
@@ -438,3 +439,27 @@ async def test_history_is_masked(sidecar: Sidecar) -> None:
             assert "n3w" not in shown.out
             assert "s3cret" not in shown.out
     assert "n3w" not in sent.out
+
+
+async def test_what_groups_have_passed_already_says_what_to_add(sidecar: Sidecar) -> None:
+    id = await letter(sidecar)
+    passed = sidecar.log.groups["billing"] = Group()
+    for partition in sidecar.log.partitions("orders"):
+        passed.settled[partition] = 1_000
+    said = "--again to send them to every group all the same, --group NAME for one group, or --to STREAM"
+    sent = await tracecar("dlq", "replay", id, "--yes", "--json", **at(sidecar))
+    assert sent.code == 1
+    assert (sent.rows()[0]["state"], sent.rows()[0]["published"], sent.rows()[0]["kept_back"]) == ("done", 0, 1)
+    assert "nothing was sent, and 1 dead letter is still open" in sent.err
+    assert said in sent.err
+    code, shown = await at_a_terminal("dlq", "replay", id, **at(sidecar))
+    assert code == 1
+    assert said in shown
+    looked = await within("dlq", "replay", id, "--dry-run", "--json", **at(sidecar))
+    assert (looked.code, looked.rows()[0]["kept_back"]) == (0, 1)
+    assert [(one["group"], one["kept_back"]) for one in looked.rows()[0]["receivers"]] == [("billing", 1)]
+    assert (await tracecar("dlq", "replay", id, "--yes", "--group", "billing", **at(sidecar))).code == 0
+    # What nobody kept back, but was sent before, is done.
+    assert (await tracecar("dlq", "replay", id, "--yes", **at(sidecar))).code == 0
+    states = (await within("dlq", "groups", **at(sidecar))).out.splitlines()
+    assert (states[0].split("\t")[-1], states[1].split("\t")[-1]) == ("states", "replayed 1")

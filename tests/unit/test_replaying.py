@@ -181,7 +181,9 @@ async def test_what_others_pass_is_kept_from_the_origin() -> None:
         sidecar = await one.sidecar()
         plan = await sidecar.plan(Wish())
         assert (plan.selected, plan.sendable) == (4, 2)
-        assert [(r.group, r.passed, r.not_passed, r.lag) for r in plan.receivers] == [("billing", 0, 2, 2)]
+        assert [(r.group, r.passed, r.not_passed, r.kept_back, r.lag) for r in plan.receivers] == [
+            ("billing", 0, 2, 2, 2)
+        ]
         job = await ended(sidecar, await sidecar.replay(Wish(), ANN))
         assert (job.published, job.skipped) == (2, 2)
         assert "passed it already" in next(iter(job.reasons))
