@@ -30,12 +30,13 @@ CAUSE_COLUMNS = (
     Column("stream", least=8, rank=1),
     Column("code", least=14),
     Column("message", least=20),
-    Column("last_seen", whole=True, rank=3),
-    Column("first_seen", whole=True, rank=6),
-    Column("rate", right=True, whole=True, rank=5),
-    Column("aggregates", right=True, whole=True, rank=4),
-    Column("groups", least=8, rank=7),
+    Column("last_seen", whole=True, rank=4),
+    Column("first_seen", whole=True, rank=7),
+    Column("rate", right=True, whole=True, rank=6),
+    Column("aggregates", right=True, whole=True, rank=5),
+    Column("groups", least=8, rank=8),
     Column("cause", whole=True, rank=2),
+    Column("states", least=22, rank=3),
 )
 dlq = typer.Typer(help="Dead letters: what failed, why, and the way back.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -110,13 +111,18 @@ def list_causes(
             (
                 (
                     *(one.count, one.stream, one.code, one.message, one.last_seen, one.first_seen, one.rate),
-                    *(one.aggregates, one.groups, one.cause),
+                    *(one.aggregates, one.groups, one.cause, _states(one.states)),
                 )
                 for one in page.items
             ),
             empty="no dead letter that matches",
         )
     say_note(page.note)
+
+
+def _states(states: dict[str, int]) -> str:
+    """Such as `open 3, replayed 1`: what became of most of them comes first."""
+    return ", ".join(f"{state} {count}" for state, count in sorted(states.items(), key=lambda one: -one[1]) if count)
 
 
 @dlq.command("show")
