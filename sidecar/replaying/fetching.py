@@ -41,12 +41,8 @@ async def letters_at(
 
 def weight(record: Record | Outgoing) -> int:
     """About how many bytes of memory it takes."""
-    return (
-        200
-        + len(record.value or b"")
-        + len(record.key or b"")
-        + sum(100 + len(name) + len(value or b"") for name, value in record.headers)
-    )
+    headers = sum([len(value) for _, value in record.headers if value]) + 150 * len(record.headers)
+    return 200 + len(record.value or b"") + len(record.key or b"") + headers
 
 
 async def _records(

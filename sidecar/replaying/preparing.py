@@ -54,7 +54,7 @@ class Editor(Protocol):
     async def __call__(self, record: Record, edit: Edit, target: str) -> Edited: ...
 
 
-class Item(Struct):
+class Item(Struct, gc=False):
     """One letter of a step."""
 
     ref: Ref

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -85,6 +85,19 @@ class Kit:
     afterwards_seconds: float = AFTERWARDS_SECONDS
 
 
+class Ahead:
+    """The next step's items, read while the step before is being sent: the ledger is asked about them only then."""
+
+    def __init__(self, items: Coroutine[None, None, tuple[list[Item], int]], at: int) -> None:
+        self.at = at
+        self.task = asyncio.create_task(items)
+
+    def drop(self) -> None:
+        """They are not wanted any more."""
+        self.task.cancel()
+        self.task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+
 class Runner:
     """Runs one job of dead letters, from wherever it stands."""
 
@@ -94,6 +107,7 @@ class Runner:
         self._preparing = Preparing(kit.source, kit.follower, kit.editor, kit.in_sight, self.job, waits=True)
         self._watch = Watch(kit.source, self.job.id, self.job.marks)
         self._step_size = FIRST_STEP
+        self._ahead: Ahead | None = None
         self._batch: dict[Partition, Position] | None = None
         """The last positions of what was sent in this batch; None where that is not known, because another runner, or
         an act whose answer was lost, sent some of it."""
@@ -111,6 +125,9 @@ class Runner:
             await afterwards(self._kit, self._keeping, self._look)
         except Stopped:
             log.info("replay.left", replay=self.job.id, state=self.job.state)
+        finally:
+            if self._ahead is not None:
+                self._ahead.drop()
 
     # --- a step
 
@@ -129,19 +146,34 @@ class Runner:
         size = await self._keeping.paced(self._size())
         began = time.monotonic()
         await self._keeping.look()
-        refs = await self._kit.jobs.refs(job, job.at, min(job.selected, job.at + size))
-        items = await self._preparing.items(refs)
+        items, asked = await self._prepared(job.at, size)
         step = Step(items, job)
         await step.read(self._kit.source.broker.ledger, self._kit.clock())
+        if not job.wish.growth and job.wish.rate is None:
+            self._ahead = Ahead(self._items(job.at + len(items), self._size()), job.at + len(items))
         await self._carry_out(step)
         self._count(items)
         job.at += len(items)
         job.note = None
         self._remember(items)
-        self._grow(len(items), len(refs), time.monotonic() - began)
+        self._grow(len(items), asked, time.monotonic() - began)
         if self._keeping.due:
             await self._look()
             await self._keeping.save()
+
+    async def _prepared(self, at: int, size: int) -> tuple[list[Item], int]:
+        """The items from an index of the selection on, and how many were asked for: those that were prepared while the
+        last step was sent, if they are these."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead.at == at:
+            return await ahead.task
+        if ahead is not None:
+            ahead.drop()
+        return await self._items(at, size)
+
+    async def _items(self, at: int, size: int) -> tuple[list[Item], int]:
+        refs = await self._kit.jobs.refs(self.job, at, min(self.job.selected, at + size))
+        return await self._preparing.items(refs), len(refs)
 
     @property
     def _batch_ended(self) -> bool:

@@ -33,7 +33,7 @@ WHY = {
 }
 
 
-class Candidate(Struct):
+class Candidate(Struct, gc=False):
     """All selected letters of one origin."""
 
     letter: DeadLetter
