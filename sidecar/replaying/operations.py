@@ -6,6 +6,7 @@ import math
 import secrets
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from typing import Literal, Protocol
 
 import structlog
@@ -17,7 +18,7 @@ from sidecar.dead_letters.desk import Desk
 from sidecar.dead_letters.desk import Wish as Wanted
 from sidecar.dead_letters.entries import Who
 from sidecar.delivery import Follower
-from sidecar.errors import Outage, Refused, Unknown
+from sidecar.errors import Outage, Refused, TracecarError, Unknown
 from sidecar.model import Position, Record
 from sidecar.ports import Ledger
 from sidecar.replaying.acting import ExportedLetter, ReportedFailure
@@ -324,6 +325,9 @@ class Operations:
             log.info(f"replay.{state}", replay=id, by=who.name, address=who.address)
             if state == "running" and ours:
                 works.supervisor.run(changed)
+            elif state == "cancelled":
+                with suppress(TracecarError):  # it looks again by itself
+                    await works.supervisor.look()  # its letters are open for whoever asks next
             return changed.job
         raise Outage(f"replay {id}: its runner is writing its progress all the time: try again")
 

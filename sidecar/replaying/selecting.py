@@ -29,7 +29,7 @@ WHY = {
     "returned": "was replayed and failed again: its later letter stands for it",
     "discarded": "was discarded",
     "parked": "is parked: it was replayed as often as is allowed",
-    "replaying": "another replay has it",
+    "replaying": "another replay has it: let it end, or cancel it first (tracecar replays)",
 }
 
 

@@ -14,6 +14,7 @@ from sidecar.brokers.memory_log import Group
 from sidecar.errors import Outage, Refused, Unknown
 from sidecar.model import Partition
 from sidecar.ports import Act, Done, Retention
+from sidecar.replaying.selecting import WHY
 from sidecar.replaying.wishes import Edit, Range, Wish
 from tests.unit.replay_harness import ANN, ended, shop, states, until
 
@@ -171,6 +172,23 @@ async def test_pausing_cancelling_and_resuming_at_another_sidecar() -> None:
         lives = [dict(r.headers)["tracecar.replay-of"] for r in one.replayed()]
         assert len(set(lives)) == len(lives)
         assert {r.value for r in one.replayed()} == {r.value for r in one.contents()[:12]}
+
+
+async def test_the_letters_of_a_cancelled_replay_are_open_at_once() -> None:
+    async with shop() as one:
+        await one.letters(*one.harness.bad(12))
+        sidecar = await one.sidecar()
+        job = await sidecar.replay(Wish(again=True, rate=10), ANN)
+        await until(lambda: one.replayed())
+        await sidecar.pause(job.id, ANN)
+        await until(lambda: not sidecar._works[0].supervisor._tasks)
+        await sidecar._works[0].supervisor.look()
+        left = 12 - len(one.replayed())
+        assert (await sidecar.plan(Wish(again=True))).skipped[WHY["replaying"]] == left > 0
+        await sidecar.cancel(job.id, ANN)
+        after = await sidecar.plan(Wish(again=True))
+        assert WHY["replaying"] not in after.skipped
+        assert after.selected >= left
 
 
 async def test_what_others_pass_is_kept_from_the_origin() -> None:
