@@ -20,6 +20,7 @@ from sidecar import wiring
 from sidecar.answers import Answers
 from sidecar.api.plain import text
 from sidecar.api.serving import Serving
+from sidecar.collecting import look_seldom
 from sidecar.config import Config
 from sidecar.counters import Counters
 from sidecar.dead_letters.desk import Desk
@@ -264,6 +265,7 @@ def run(config: Config) -> None:
     """`tracecar run`: until SIGTERM or SIGINT, then drain and settle. Raises Refused, ConfigError."""
     import uvloop
 
+    look_seldom()
     uvloop.run(_until_signalled(config))
 
 

@@ -26,10 +26,10 @@ async def letters_at(
     found: dict[Position, DeadLetter] = {}
     left: set[Position] = set()
     for partition, offsets in by_partition.items():
-        records, unread = await _records(broker, partition, sorted(set(offsets)), most)
+        records, unread, size = await _records(broker, partition, sorted(set(offsets)), most)
         for record in records:
             found[record.position] = read(record, naming)
-        most -= sum(map(weight, records))
+        most -= size
         left.update(map(partition.at, unread))
     if positions and positions[0] in left:  # others of its partition, which come later, were larger
         left.discard(positions[0])
@@ -47,8 +47,8 @@ def weight(record: Record | Outgoing) -> int:
 
 async def _records(
     broker: Broker, partition: Partition, offsets: list[int], most: int
-) -> tuple[list[Record], list[int]]:
-    """The records at these offsets, and the offsets that were not looked at."""
+) -> tuple[list[Record], list[int], int]:
+    """The records at these offsets, the offsets that were not looked at, and about how many bytes the records take."""
     found: list[Record] = []
     size, seen = 0, 0
     wanted = set(offsets)
@@ -66,14 +66,14 @@ async def _records(
             if size >= most or seen > 1_000 + CROWDED * len(found):
                 break
         else:
-            return found, []
+            return found, [], size
         wanted = {offset for offset in offsets if offset > last}
     some = sorted(wanted)
     for at in range(0, len(some), AT_ONCE):
         if size >= most:
-            return found, some[at:]
+            return found, some[at:], size
         records = await asyncio.gather(*(broker.read(partition.at(one)) for one in some[at : at + AT_ONCE]))
         there = [record for record in records if record is not None]
         size += sum(map(weight, there))
         found += there
-    return found, []
+    return found, [], size

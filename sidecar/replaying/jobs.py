@@ -37,7 +37,6 @@ class Ref(Struct, frozen=True, array_like=True, gc=False):
     """Of all of them."""
     groups: list[str]
     """The groups that wrote them."""
-    cause: str
 
 
 class Held(Struct):

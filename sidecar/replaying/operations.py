@@ -195,7 +195,10 @@ class Operations:
         wanted = self._queries.wanted(wish.query)
         selection = await select(self._desk, wanted, wish.ids, takes=FORCED if wish.force else OPEN, most=self._most)
         if wish.ids and len(selection.missing) == len(set(wish.ids)):
-            raise Unknown(f"no dead-letter stream holds a letter with the id {selection.missing[0]!r}, nor the others")
+            others = ", nor the others" if len(selection.missing) > 1 else ""
+            raise Unknown(
+                f"no dead-letter stream holds a letter with the id {selection.missing[0]!r}{others} (tracecar dlq list)"
+            )
         if len(selection.systems) > 1:
             raise Refused(
                 f"these letters lie on {' and '.join(selection.systems)}: replay one after the other, for example with "

@@ -202,8 +202,8 @@ async def _warnings(source: Source, free: Sequence[Candidate], wish: Wish, index
     if since:
         some = f" ({', '.join(since[:3])}{' …' if len(since) > 3 else ''})" if names else ""
         warnings.append(
-            f"{len(since)} aggregates have later events on the same stream, processed since: what is sent now comes "
-            f"after them{some}"
+            f"{len(since)} aggregate{' has' if len(since) == 1 else 's have'} later events on the same stream, processed "
+            f"since: what is sent now comes after them{some}"
         )
     if wish.to is not None and not await _watched(source, wish.to):
         warnings.append(f"{wish.to} is not among the watched streams: who reads it is not known here")

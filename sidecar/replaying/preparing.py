@@ -94,7 +94,8 @@ class Preparing:
             if position in left or size >= most:
                 break
             item = await self._item(ref, None if position is None else found.pop(position, None))
-            size += 0 if item.outgoing is None else weight(item.outgoing)
+            if item.outgoing is not None and (self._wish.edit or _letter(item).omitted):
+                size += weight(item.outgoing)  # what was not weighed when it was read
             items.append(item)
             if len(items) % 100 == 0:
                 await asyncio.sleep(0)

@@ -9,7 +9,7 @@ from sys import intern
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sidecar.dead_letters.causes import affected, cause
+from sidecar.dead_letters.causes import affected
 from sidecar.dead_letters.desk import Desk
 from sidecar.dead_letters.desk import Wish as Wanted
 from sidecar.dead_letters.merging import MOST_COPIES, age, group_of, origin_of
@@ -41,13 +41,12 @@ class Candidate(Struct, gc=False):
     positions: list[Position]
     ids: list[str]
     groups: list[str]
-    cause: str
 
     @property
     def ref(self) -> Ref:
         latest = self.letter.position
         others = [str(one) for one in reversed(self.positions) if one != latest]
-        return Ref([str(latest), *others], self.ids, self.groups, self.cause)
+        return Ref([str(latest), *others], self.ids, self.groups)
 
     @property
     def order(self) -> tuple[str, int, int]:
@@ -91,16 +90,15 @@ async def select(
             else:
                 uncounted[why] = uncounted.get(why, 0) + 1
             continue
-        fingerprint = cause(letter)
         _strip(letter)
         held = found.get(key)
         if held is None:
             if len(found) >= most:
                 notes.append(f"the first {most} are taken (dead_letters.replay.selection); run it again for the others")
                 break
-            found[key] = Candidate(letter, [letter.position], [letter.id], group_of(letter), fingerprint)
+            found[key] = Candidate(letter, [letter.position], [letter.id], group_of(letter))
         elif len(held.positions) < MOST_COPIES:
-            _join(held, letter, fingerprint)
+            _join(held, letter)
     candidates = sorted(found.values(), key=lambda one: one.order)
     reasons, taken = uncounted, {hash(key) for key in found}
     for number, why in left_out.items():
@@ -126,11 +124,11 @@ def _both(wanted: Wanted, ids: frozenset[str]) -> Callable[[DeadLetter], bool]:
     return lambda letter: letter.id in ids and (before is None or before(letter))
 
 
-def _join(held: Candidate, letter: DeadLetter, fingerprint: str) -> None:
+def _join(held: Candidate, letter: DeadLetter) -> None:
     if letter.position in held.positions:
         return
     held.positions.append(letter.position)
     held.ids = list(dict.fromkeys([*held.ids, letter.id]))
     held.groups = list(dict.fromkeys([*held.groups, *group_of(letter)]))
     if age(letter) >= age(held.letter):
-        held.letter, held.cause = letter, fingerprint
+        held.letter = letter

@@ -206,6 +206,10 @@ def main() -> None:
         load(given["address"], given["stream"], given["count"])
         print("{}")
         return
+    if given["work"] in ("read_ours", "replay_ours"):
+        from sidecar.collecting import look_seldom
+
+        look_seldom()  # as `tracecar run` does
     work = {"read_bare": read_bare, "read_ours": read_ours, "copy_bare": copy_bare, "replay_ours": replay_ours}
     print(json.dumps(uvloop.run(work[given["work"]](given["address"], given["stream"]))))
 

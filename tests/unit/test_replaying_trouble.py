@@ -57,7 +57,7 @@ def write(one: Shop, job: Job) -> None:
 
 
 def ref(number: int, *, id: str = "") -> Ref:
-    return Ref([f"memory://orders.dlt/0/{number}"], [id or f"shop@memory://orders/0/{number}"], [], "cause")
+    return Ref([f"memory://orders.dlt/0/{number}"], [id or f"shop@memory://orders/0/{number}"], [])
 
 
 # --- the ledger's jobs

@@ -176,7 +176,9 @@ def listed(value: bytes | None) -> tuple[str, ...]:
 
 
 def _text(value: bytes | None) -> str | None:
-    return None if value is None else value[:LONGEST].decode("utf-8", "replace")
+    if value is None:
+        return None
+    return (value if len(value) <= LONGEST else value[:LONGEST]).decode("utf-8", "replace")
 
 
 def _int(value: bytes | None) -> int | None:
