@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from sidecar.api import models
 
 COLUMNS = (
-    Column("failed_at", whole=True, rank=1),
+    Column("failed_at", whole=True, rank=3),
     Column("stream", least=8),
     Column("code", least=12),
-    Column("type", least=8, rank=3),
+    Column("type", least=8, rank=5),
     Column("message", least=16, rank=2),
     Column("state", whole=True, rank=4),
     Column("cause", whole=True, rank=6),
-    Column("id", least=24, rank=5),
+    Column("id", least=56, rank=1),  # half an id is of no use
 )
 CAUSE_COLUMNS = (
     Column("count", right=True, whole=True),

@@ -50,11 +50,17 @@ def print_plan(plan: Plan, what: str = "dead letter") -> None:
 
 def _sent(plan: Plan, what: str) -> Iterator[str]:
     if not plan.sendable:
-        yield "Nothing would be sent." if plan.kept_back else "Nothing is left to send."
+        yield _nothing(plan, what)
     for target in plan.targets if plan.sendable else ():
         yield f"{letters(target.count, what)} to {target.stream}{'' if target.exists else ', which does not exist'}"
     for why, count in plan.skipped.items():
         yield f"{count} left out: {why}"
+
+
+def _nothing(plan: Plan, what: str) -> str:
+    if plan.selected:
+        return "Nothing would be sent."
+    return "Nothing is left to send." if plan.skipped else f"No {what} matches."
 
 
 def _said(plan: Plan) -> Iterator[str]:
