@@ -134,7 +134,10 @@ async def test_roles(sidecar: Sidecar) -> None:
         assert (await reader.get("/v1/replays")).status_code == 200
         looked = await reader.post("/v1/replays", json={"dry_run": True})
         assert (looked.status_code, looked.json()["selected"]) == (200, 0)
-        assert (await reporter.post("/v1/replays", json={"dry_run": True})).status_code == 403
+        for body, role in (({"dry_run": True}, "read"), ({}, "operate")):
+            answer = await reporter.post("/v1/replays", json=body)
+            assert answer.status_code == 403
+            assert f"this needs a token with the role '{role}'" in answer.json()["detail"]
         assert (await reporter.get("/v1/replays")).status_code == 403
         assert (await reporter.post("/v1/replays", json={})).status_code == 403
         assert (await reporter.post("/v1/failures", json=failure)).status_code == 404

@@ -42,10 +42,11 @@ def who(connection: ASGIConnection[Any, Any, Any, Any]) -> Who:
 
 
 def role_is_enough(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Guard: reading needs the role `read`, everything else the role that the route names, else `operate`."""
-    needs(
-        connection, handler.opt.get("role", "read" if connection.scope.get("method") in ("GET", "HEAD") else "operate")
-    )
+    """Guard: reading needs the role `read`, everything else the role that the route names, else `operate`. A route that
+    names None decides itself."""
+    role = handler.opt.get("role", "read" if connection.scope.get("method") in ("GET", "HEAD") else "operate")
+    if role is not None:
+        needs(connection, role)
 
 
 def needs(connection: ASGIConnection[Any, Any, Any, Any], role: Role) -> None:

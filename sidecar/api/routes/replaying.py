@@ -40,15 +40,14 @@ def routes(acting: Acting, redactor: Redactor) -> Sequence[HTTPRouteHandler]:
 def _replays(acting: Acting, redactor: Redactor) -> Sequence[HTTPRouteHandler]:
     @post(
         "/v1/replays",
-        role="read",
+        role=None,
         request_max_body_size=LARGEST,
         summary="Publish dead letters, or a range of events, again; with dry_run: what would happen (readers may)",
     )
     async def start(
         data: JSONBody[models.ReplayRequest], request: AnyRequest
     ) -> Response[models.Replay] | Response[models.Plan]:
-        if not data.dry_run:
-            needs(request, "operate")
+        needs(request, "read" if data.dry_run else "operate")
         wish = rendering.wish(data, redactor)
         if data.dry_run:
             return Response(rendering.plan(await acting.plan(wish), redactor), status_code=200)
