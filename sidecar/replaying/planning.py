@@ -201,9 +201,10 @@ async def _warnings(source: Source, free: Sequence[Candidate], wish: Wish, index
     since = await _overtaken(free, index)
     if since:
         some = f" ({', '.join(since[:3])}{' …' if len(since) > 3 else ''})" if names else ""
+        have = "aggregate has" if len(since) == 1 else "aggregates have"
         warnings.append(
-            f"{len(since)} aggregate{' has' if len(since) == 1 else 's have'} later events on the same stream, processed "
-            f"since: what is sent now comes after them{some}"
+            f"{len(since)} {have} later events on the same stream, processed since: what is sent now comes after "
+            f"them{some}"
         )
     if wish.to is not None and not await _watched(source, wish.to):
         warnings.append(f"{wish.to} is not among the watched streams: who reads it is not known here")
