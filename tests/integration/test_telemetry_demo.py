@@ -33,7 +33,7 @@ async def test_each_order_is_one_connected_trace_and_every_panel_has_data(otlp: 
     )
     assert process.stderr is not None
     said = ""
-    while (url := re.search(r"sidecar at (http://\S+)", said)) is None:
+    while (url := re.search(r"TRACECAR_URL=(http://\S+)", said)) is None:
         line = await process.stderr.readline()
         assert line, said
         said += line.decode()

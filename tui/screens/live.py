@@ -158,7 +158,7 @@ class Live(Page):
         self.feed.fill(events)
 
     def _draw(self) -> None:
-        if self.feed.changed and self.app.screen is self:
+        if self.feed.changed and self.app.screen_stack[-1:] == [self]:  # there is none while the app ends
             self.rows.show(self.feed.rows())
 
     async def look(self) -> None:

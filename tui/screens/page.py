@@ -121,14 +121,15 @@ class Page(Screen[None]):
             act()
 
     def _link_changed(self) -> None:
-        self.query_one(Top).show(self.dashboard.link)
+        for top in self.query(Top):  # none while the screen is being taken down
+            top.show(self.dashboard.link)
 
     def _theme_changed(self) -> None:
         self.say()
-        self.query_one(Top).refresh()
+        self.query(Top).refresh()
 
     def on_screen_resume(self) -> None:
-        self.query_one(Top).show(self.dashboard.link)
+        self._link_changed()
         self.look_now()
 
     def on_resize(self) -> None:
