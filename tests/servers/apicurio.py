@@ -89,6 +89,7 @@ class Apicurio:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"Apicurio did not start:\n{self.log}")
             time.sleep(0.05)
+        self._warm()
 
     def kill(self) -> None:
         """End it at once, as a crash would."""
@@ -108,6 +109,18 @@ class Apicurio:
     def resume(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
+
+    def _warm(self) -> None:
+        """Ask each kind of question once: a busy machine may take longer to load the code for the first answer than a
+        client waits for any."""
+        unknown = (
+            "schemas/ids/1/versions",
+            "schemas/guids/00000000-0000-4000-8000-000000000000",
+            "subjects/_/versions",
+        )
+        for path in (*unknown, "schemas/ids/1", "subjects/_/versions/latest", "config/_", "config"):
+            with contextlib.suppress(urllib.error.HTTPError):
+                urllib.request.urlopen(f"{self.url}/{path}", timeout=60).close()
 
     def _answers(self) -> bool:
         try:
