@@ -53,11 +53,21 @@ def cause(letter: DeadLetter) -> str:
     (normalised) and schema."""
     if letter.cause is not None:
         return letter.cause
-    path = letter.path
-    if path and "[" in path:
-        path = _INDEX.sub("[]", path[:MAX_MESSAGE])
+    code, path, message = fault(letter)
     subject = letter.schema.subject if letter.schema else None
-    return _fingerprint(letter.stream, letter.code, path, normalised(letter.message), subject)
+    return _fingerprint(letter.stream, code, path, message, subject)
+
+
+Fault = tuple[str, str | None, str]
+
+
+def fault(letter: DeadLetter) -> Fault:
+    """What a cause is, but for where: equal also for letters of the same fault on another stream."""
+    return letter.code, _unindexed(letter.path), normalised(letter.message)
+
+
+def _unindexed(path: str | None) -> str | None:
+    return _INDEX.sub("[]", path[:MAX_MESSAGE]) if path and "[" in path else path
 
 
 @lru_cache(maxsize=1_024)

@@ -40,6 +40,7 @@ from sidecar.ports import Done
 from sidecar.replaying.jobs import Held, Jobs
 from sidecar.replaying.keeping import SAVE_SECONDS, Keeping, Stopped
 from sidecar.replaying.preparing import CHANGED, Editor, Item, Preparing, Step, sent_by
+from sidecar.replaying.recurring import MOST_LETTERS, Recurring
 from sidecar.replaying.selecting import WHY
 from sidecar.replaying.sending import InSight
 from sidecar.replaying.watching import Watch, readers
@@ -53,8 +54,8 @@ GROWTH = (1, 2, 5)
 """Batches grow by these, times ten, times a hundred, and so on."""
 MOST_FAILURES = 20
 """Failures that a job names."""
-MOST_CAME_BACK = 1_000
-"""Letters that came back of one batch, beyond which they are not counted for its verdict."""
+MOST_WARNINGS = 20
+"""Warnings of a job, beyond which nothing is added to them."""
 LOOK_SECONDS = 0.3
 VERDICT_SECONDS = 30.0
 """How long a batch waits for readers that do not get on, before the replay pauses; and for what comes back, where it is
@@ -111,8 +112,8 @@ class Runner:
         self._batch: dict[Partition, Position] | None = None
         """The last positions of what was sent in this batch; None where that is not known, because another runner, or
         an act whose answer was lost, sent some of it."""
-        self._came_back: list[DeadLetter] | None = None
-        """What failed again since the last verdict; None before the first look."""
+        self._recurring: Recurring | None = None
+        """What failed again, where batches grow; None before the first look."""
 
     @property
     def job(self) -> Job:
@@ -133,7 +134,7 @@ class Runner:
 
     async def _step(self) -> None:
         job = self.job
-        if job.wish.growth and self._came_back is None:
+        if job.wish.growth and self._recurring is None:
             await self._look_back()
         if job.wish.growth and self._batch_ended:
             await self._keeping.look()
@@ -261,8 +262,8 @@ class Runner:
     async def _look(self) -> list[DeadLetter]:
         found = await self._watch.look()
         self.job.returned = max(self.job.returned, self._watch.returned)
-        if self._came_back is not None:
-            self._came_back += found[: MOST_CAME_BACK - len(self._came_back)]
+        if self._recurring is not None:
+            self._recurring.take(found)
         return found
 
     async def _look_back(self) -> None:
@@ -275,11 +276,14 @@ class Runner:
             for ref in await self._kit.jobs.refs(job, at, min(job.selected, end, at + LARGEST_STEP)):
                 batch.update(ref.ids)
         found = await self._look()
-        self._came_back = [one for one in found if one.replay_of in batch][:MOST_CAME_BACK]
+        self._recurring = Recurring(self._kit.source, self._kit.jobs)
+        self._recurring.knows(one for one in found if one.replay_of not in batch)
+        self._recurring.take([one for one in found if one.replay_of in batch])
 
     async def _verdict(self) -> None:
-        """Wait until everybody has passed this batch; pause where something of it came back, or nobody gets on."""
-        kit = self._kit
+        """Wait until everybody has passed this batch; pause where a cause came back with it, or nobody gets on."""
+        kit, recurring = self._kit, self._recurring
+        assert recurring is not None
         since, before = time.monotonic(), None
         while True:
             found = None if self._batch is None else await readers(kit.source, list(self._batch.values()))
@@ -289,15 +293,16 @@ class Runner:
                 since, before = time.monotonic(), behind
             patience = kit.verdict_seconds if found is None or behind else kit.unseen_seconds
             waited = time.monotonic() - since > patience
-            if self._came_back:
-                self._pause(_came_back(self._came_back, self.job.batch))
+            came_back = await recurring.found(self.job)
+            if came_back:
+                self._pause(_came_back(came_back, self.job.batch))
             elif behind and waited:
                 self._pause(
                     f"the last batch of {self.job.batch} was not passed by {', '.join(sorted(behind)[:3])}, and for "
                     f"{patience:.0f} seconds nothing moved: whether it fails again is not known"
                 )
-            if self._came_back or waited or (found is not None and found.known and not behind):
-                self._came_back = []
+            if came_back or waited or (found is not None and found.known and not behind):
+                self._warn(recurring.settle())
                 self.job.judged = self.job.at
                 if self.job.at < self.job.selected:
                     self.job.batch = _next_batch(self.job.batch)
@@ -307,6 +312,13 @@ class Runner:
                 await self._keeping.save()
             await asyncio.sleep(LOOK_SECONDS)
 
+    def _warn(self, others: Sequence[DeadLetter]) -> None:
+        """Of what failed again, and did not stop the replay."""
+        for one in others:
+            if len(self.job.warnings) < MOST_WARNINGS:
+                said = f"{one.replay_of} failed again, otherwise than before: {_why(one)}"
+                self.job.warnings = [*self.job.warnings, said]
+
     def _pause(self, why: str) -> None:
         job = self.job
         job.state, job.note = "paused", f"{why}. Resume to go on all the same, or cancel"
@@ -314,9 +326,13 @@ class Runner:
 
 
 def _came_back(letters: Sequence[DeadLetter], batch: int) -> str:
-    causes = ", ".join(sorted({f"{one.code} ({one.message[:200]})" for one in letters})[:3])
-    more = " or more" if len(letters) == MOST_CAME_BACK else ""
+    causes = ", ".join(sorted({_why(one) for one in letters})[:3])
+    more = " or more" if len(letters) == MOST_LETTERS else ""
     return f"{len(letters)}{more} of the last batch of {batch} failed again: {causes}"
+
+
+def _why(letter: DeadLetter) -> str:
+    return f"{letter.code} ({letter.message[:200]})"
 
 
 async def afterwards(kit: Kit, keeping: Keeping, look: Callable[[], Awaitable[Sequence[DeadLetter]]]) -> None:

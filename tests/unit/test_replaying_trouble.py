@@ -473,6 +473,52 @@ async def test_what_came_back_of_earlier_batches_does_not_stop_one_that_was_resu
         assert (job.state, job.published, job.returned) == ("done", 10, 1)
 
 
+class Halfway(Mending):
+    """Some records fail otherwise once they are mended."""
+
+    def __init__(self, *others: int) -> None:
+        self.others = others
+
+    async def __call__(self, record: Record, edit: Edit, target: str) -> Edited:
+        return Edited(b'{"qty": 1}' if record.position.offset in self.others else GOOD, record.headers)
+
+
+async def test_one_that_fails_otherwise_than_before_does_not_stop_the_others() -> None:
+    async with shop() as one:
+        sidecar, _, wish = await growing(one)
+        sidecar._works[0].kit = replace_kit(sidecar, editor=Halfway(1))
+        job = await ended(sidecar, await sidecar.replay(wish, ANN))
+        assert (job.state, job.published, job.returned) == ("done", 10, 1)
+        (said,) = job.warnings
+        assert said.startswith("tracecar.shop@memory://orders/0/1 failed again, otherwise than before: schema.mismatch")
+
+
+@pytest.mark.parametrize("others", [(0, 2), (1, 2)])
+async def test_a_new_cause_that_comes_back_stops_the_replay(others: tuple[int, int]) -> None:
+    async with shop() as one:
+        sidecar, _, wish = await growing(one)
+        sidecar._works[0].kit = replace_kit(sidecar, editor=Halfway(*others))
+        job = await ended(sidecar, await sidecar.replay(wish, ANN))
+        assert (job.state, job.published, job.returned) == ("paused", 3, 2)
+        assert "eventId" in (job.note or "")
+
+
+async def test_a_cause_that_comes_back_on_another_stream_is_the_same() -> None:
+    async with shop() as one:
+        sidecar, _, wish = await growing(one)
+        one.log.create("orders.retry")
+        sidecar._works[0].kit = replace_kit(sidecar, unseen_seconds=20)
+        job = await sidecar.replay(replace(wish, to="orders.retry", edit=Edit()), ANN)
+        await until(lambda: one.replayed("orders.retry"))
+        (sent,) = one.replayed("orders.retry")
+        facts = {name: value for name, value in one.harness.letters()[0].headers if name.startswith("tracecar.")}
+        facts |= {"tracecar.dead-letter-id": b"x@memory://orders.retry/0/0"}
+        facts |= {"tracecar.origin": b"memory://orders.retry/0/0"}
+        one.log.append(Outgoing("orders.dlt", sent.key, sent.value, (*sent.headers, *facts.items())))
+        job = await ended(sidecar, job)
+        assert (job.state, job.published) == ("paused", 1)
+
+
 async def test_what_comes_back_while_a_batch_is_being_sent_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sidecar.replaying.running.FIRST_STEP", 1)
     monkeypatch.setattr("sidecar.replaying.running.LARGEST_STEP", 1)
@@ -570,7 +616,8 @@ async def test_where_nobody_is_known_to_read_a_batch_waits_a_moment_for_what_com
         await until(lambda: one.replayed("elsewhere"))
         (sent,) = one.replayed("elsewhere")
         # A service that we do not know of fails, and writes a letter.
-        facts = {"tracecar.dead-letter-id": b"x@memory://elsewhere/0/0", "tracecar.code": b"reported.error"}
+        facts = {name: value for name, value in one.harness.letters()[0].headers if name.startswith("tracecar.")}
+        facts |= {"tracecar.dead-letter-id": b"x@memory://elsewhere/0/0", "tracecar.origin": b"memory://elsewhere/0/0"}
         one.log.append(Outgoing("orders.dlt", sent.key, sent.value, (*sent.headers, *facts.items())))
         job = await ended(sidecar, job)
         assert (job.state, job.published) == ("paused", 1)
