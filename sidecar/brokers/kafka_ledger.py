@@ -241,9 +241,10 @@ class KafkaLedger:
 
     async def _counts(self, due: Sequence[Act], outgoing: Sequence[Outgoing]) -> dict[str, int]:
         """Partition counts of all that is written to; dead-letter streams are made where they are missing."""
-        names = dict.fromkeys(one.stream for one in outgoing)
-        for act in due:
-            letters = [one.stream for one in act.outgoing if self._naming.is_dead_letter(one.stream)]
+        names = dict.fromkeys([one.stream for one in outgoing])
+        of_letters = {name for name in names if self._naming.is_dead_letter(name)}
+        for act in due if of_letters else ():
+            letters = [one.stream for one in act.outgoing if one.stream in of_letters]
             if letters and act.stream is not None:
                 await self._topics.counts_or_make(letters, like=act.stream)
         return {**await self._topics.counts(names), LEDGER: 1}

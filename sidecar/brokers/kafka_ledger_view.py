@@ -108,13 +108,16 @@ class View:
 
     def wrote(self, key: str, value: bytes | None, offset: int) -> None:
         """Take in what we wrote ourselves, while nobody else could."""
-        self.apply(key.encode("utf-8", "surrogateescape"), value, offset)
+        self._take(key, value, offset)
         self.lost.pop(key, None)
         self.next = max(self.next, offset + 1)
 
     def apply(self, key: bytes | None, value: bytes | None, offset: int) -> None:
         """Take in one record of the topic."""
-        name = (key or b"").decode("utf-8", "surrogateescape")
+        self._take((key or b"").decode("utf-8", "surrogateescape"), value, offset)
+        self.check_room(0)
+
+    def _take(self, name: str, value: bytes | None, offset: int) -> None:
         if name == BEGIN:
             self._begin_at = offset
         if value is None:
@@ -128,7 +131,6 @@ class View:
             value = self._last  # the entries of one letter are the same bytes under several keys
         self._last = value
         self.entries[name] = value
-        self.check_room(0)
 
     def check_room(self, more: int) -> None:
         """Raises Refused where so many more entries would be too many."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from aiokafka.partitioner import murmur2
 from aiokafka.record.default_records import DefaultRecordBatchBuilder, _DefaultRecordBatchBuilderPy
@@ -17,6 +18,8 @@ from sidecar.model import Outgoing
 MOST = 64 << 20
 """Bytes of a record that we do not even try: above a broker's `socket.request.max.bytes` (100 MiB by default) it cuts
 the connection without saying why."""
+hashed = lru_cache(maxsize=4_096)(murmur2)
+"""Keys come again and again, and the hash is plain Python."""
 Numbered = tuple[int, Outgoing]
 """A record with its index among those handed over."""
 
@@ -35,10 +38,13 @@ def placed(outgoing: Sequence[Outgoing], counts: Mapping[str, int]) -> dict[Topi
         if one.partition is not None and 0 <= one.partition < count:
             number = one.partition
         elif one.key is not None:
-            number = (murmur2(one.key) & 0x7FFFFFFF) % count
+            number = (hashed(one.key) & 0x7FFFFFFF) % count
         else:
             number = random.randrange(count)
-        found.setdefault(TopicPartition(one.stream, number), []).append((index, one))
+        records = found.get((one.stream, number))  # a TopicPartition is such a tuple
+        if records is None:
+            records = found[TopicPartition(one.stream, number)] = []
+        records.append((index, one))
     return found
 
 

@@ -57,8 +57,8 @@ def lighter(letter: Outgoing) -> Outgoing | None:
     """The same letter with the next part left out, and marked so: the body first, then the record's own headers, then
     the key. None where nothing is left to leave out."""
     said = dict(letter.headers)
-    omitted = tracecar.listed(said.get(tracecar.OMITTED))
-    dialects = tracecar.listed(said.get(tracecar.BESIDE))
+    omitted = tracecar.listed(tracecar.text(said.get(tracecar.OMITTED)))
+    dialects = tracecar.listed(tracecar.text(said.get(tracecar.BESIDE)))
     own = tracecar.own_headers(letter.headers, dialects)
     prefixes = (tracecar.PREFIX, *beside.prefixes(dialects))
     ours = tuple(h for h in letter.headers if h[0].startswith(prefixes) and h[0] != tracecar.OMITTED)

@@ -57,16 +57,16 @@ def attempt(headers: Headers) -> int:
 
 def replays(facts: Mapping[str, bytes | None]) -> int:
     """How often the record was replayed before, as its headers say."""
-    text = _text(facts.get(REPLAY_ATTEMPT))
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 7 else 0
+    said = text(facts.get(REPLAY_ATTEMPT))
+    return int(said) if said and said.isascii() and said.isdigit() and len(said) < 7 else 0
 
 
 def with_earlier_life(letter: DeadLetter, headers: Headers) -> DeadLetter:
     """The letter with what its headers say of the replay that it came from, whoever wrote the letter."""
     facts = {name: value for name, value in headers if name.startswith("tracecar.replay-")}
     if facts:
-        letter.replay_of = _text(facts.get(REPLAY_OF))
-        letter.replay_id = _text(facts.get(REPLAY_ID))
+        letter.replay_of = text(facts.get(REPLAY_OF))
+        letter.replay_id = text(facts.get(REPLAY_ID))
         letter.replays = replays(facts)
     return letter
 
@@ -121,13 +121,17 @@ def write(
 def read(letter: Record) -> DeadLetter | None:
     """The dead letter that our headers describe; None where they are not there. Headers that do not parse are taken as
     absent: whoever can write to the stream can write anything."""
-    facts = {name: value for name, value in letter.headers if name.startswith(PREFIX)}
-    id = _text(facts.get(ID))
+    facts = {
+        name: value[:LONGEST].decode("utf-8", "replace")
+        for name, value in letter.headers
+        if value is not None and name.startswith(PREFIX)
+    }
+    get = facts.get
+    id = get(ID)
     if not id:
         return None
-    origin = _position(facts.get("tracecar.origin"))
-    timestamp = _int(facts.get("tracecar.origin-timestamp"))
-    own: Headers = tuple([header for header in letter.headers if header[0] not in facts])
+    origin, timestamp = _position(get("tracecar.origin")), _int(get("tracecar.origin-timestamp"))
+    own: Headers = tuple([header for header in letter.headers if not header[0].startswith(PREFIX)])
     if BESIDE in facts:
         own = own_headers(own, listed(facts[BESIDE]))
     found = DeadLetter(
@@ -135,22 +139,22 @@ def read(letter: Record) -> DeadLetter | None:
         position=letter.position,
         origin=origin,
         origin_timestamp=timestamp,
-        stream=origin.stream if origin else _text(facts.get(STREAM)) or letter.position.stream,
+        stream=origin.stream if origin else get(STREAM) or letter.position.stream,
         group=(id.partition("@")[0] if id.count("@") == 1 else _group(id)) or None,
-        code=_text(facts.get("tracecar.code")) or "reported.error",
-        message=_text(facts.get("tracecar.message")) or "",
-        path=_text(facts.get("tracecar.path")),
-        event_id=_text(facts.get("tracecar.event-id")),
-        type=_text(facts.get("tracecar.event-type")),
-        trace_id=_text(facts.get("tracecar.trace-id")),
-        aggregate_id=_text(facts.get("tracecar.aggregate-id")),
-        failed_at=_micros(facts.get("tracecar.failed-at")),
-        attempts=_int(facts.get("tracecar.attempts")) or 1,
+        code=get("tracecar.code") or "reported.error",
+        message=get("tracecar.message") or "",
+        path=get("tracecar.path"),
+        event_id=get("tracecar.event-id"),
+        type=get("tracecar.event-type"),
+        trace_id=get("tracecar.trace-id"),
+        aggregate_id=get("tracecar.aggregate-id"),
+        failed_at=_micros(get("tracecar.failed-at")),
+        attempts=_int(get("tracecar.attempts")) or 1,
         dialect="tracecar",
-        schema=_schema(facts.get("tracecar.schema")),
-        service=_text(facts.get("tracecar.service")),
-        omitted=listed(facts.get(OMITTED)),
-        stacktrace=_text(facts.get(STACKTRACE)),
+        schema=_schema(get("tracecar.schema")),
+        service=get("tracecar.service"),
+        omitted=listed(get(OMITTED)),
+        stacktrace=get(STACKTRACE),
         record=Record(
             position=origin or letter.position,
             key=letter.key,
@@ -170,40 +174,39 @@ def _group(id: str) -> str:
     return id.partition("@")[0] if match is None else id[: match.start()]
 
 
-def listed(value: bytes | None) -> tuple[str, ...]:
+def listed(text: str | None) -> tuple[str, ...]:
     """What a header lists, separated by commas."""
-    return tuple([part for part in (_text(value) or "").split(",", 16) if part]) if value else ()
+    return tuple([part for part in text.split(",", 16) if part]) if text else ()
 
 
-def _text(value: bytes | None) -> str | None:
-    if value is None:
-        return None
-    return (value if len(value) <= LONGEST else value[:LONGEST]).decode("utf-8", "replace")
+def text(value: bytes | None) -> str | None:
+    """What a header says, as far as it is looked at."""
+    return None if value is None else value[:LONGEST].decode("utf-8", "replace")
 
 
-def _int(value: bytes | None) -> int | None:
+def _int(text: str | None) -> int | None:
     try:
-        return int(value) if value and len(value) <= 20 else None
+        return int(text) if text and len(text) <= 20 else None
     except ValueError:
         return None
 
 
-def _micros(value: bytes | None) -> int | None:
+def _micros(text: str | None) -> int | None:
     try:
-        return micros(value.decode()) if value and len(value) <= 64 else None
+        return micros(text) if text and len(text) <= 64 else None
     except (ValueError, OverflowError):
         return None
 
 
-def _position(value: bytes | None) -> Position | None:
+def _position(text: str | None) -> Position | None:
     try:
-        return Position.parse(value[:LONGEST].decode()) if value else None
+        return Position.parse(text) if text else None
     except ValueError:
         return None
 
 
-def _schema(value: bytes | None) -> SchemaRef | None:
+def _schema(text: str | None) -> SchemaRef | None:
     try:
-        return _SCHEMA.decode(value[:LONGEST]) if value else None
+        return _SCHEMA.decode(text) if text else None
     except (msgspec.MsgspecError, ValueError):
         return None
