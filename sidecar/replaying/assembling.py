@@ -65,4 +65,5 @@ def assembled(
         selection=selection,
         names="aggregate_id" not in redactor.hidden_words,
         veil=lambda wish: veiled(wish, redactor),
+        shown=lambda letter: redactor.message(letter.message, letter.path, letter.code),
     )

@@ -19,7 +19,7 @@ from sidecar.dead_letters.desk import Wish as Wanted
 from sidecar.dead_letters.entries import Who
 from sidecar.delivery import Follower
 from sidecar.errors import Outage, Refused, TracecarError, Unknown
-from sidecar.model import Position, Record
+from sidecar.model import DeadLetter, Position, Record
 from sidecar.ports import Ledger
 from sidecar.replaying.acting import ExportedLetter, ReportedFailure
 from sidecar.replaying.auditing import Audit, audit
@@ -107,6 +107,7 @@ class Operations:
         selection: int,
         names: bool = True,
         veil: Callable[[Wish], Wish] = lambda wish: wish,
+        shown: Callable[[DeadLetter], str] = lambda letter: letter.message,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000,
     ) -> None:
         self._desk, self._queries, self._follower, self._index = desk, queries, follower, index
@@ -117,7 +118,7 @@ class Operations:
         self._works = [
             _Works(
                 source,
-                Kit(source, Jobs(source.broker.ledger), follower, editor, queries.in_sight, self.me, clock, veil),
+                Kit(source, Jobs(source.broker.ledger), follower, editor, queries.in_sight, self.me, clock, veil, shown),
                 queries.fits,
             )
             for source in sources

@@ -81,6 +81,8 @@ class Kit:
     """Microseconds since 1970, for people to read."""
     veil: Callable[[Wish], Wish] = lambda wish: wish
     """Hides what of a wish may not be kept once it is carried out."""
+    shown: Callable[[DeadLetter], str] = lambda letter: letter.message
+    """A letter's message as it may be shown."""
     verdict_seconds: float = VERDICT_SECONDS
     unseen_seconds: float = UNSEEN_SECONDS
     afterwards_seconds: float = AFTERWARDS_SECONDS
@@ -295,7 +297,7 @@ class Runner:
             waited = time.monotonic() - since > patience
             came_back = await recurring.found(self.job)
             if came_back:
-                self._pause(_came_back(came_back, self.job.batch))
+                self._pause(self._told(came_back))
             elif behind and waited:
                 self._pause(
                     f"the last batch of {self.job.batch} was not passed by {', '.join(sorted(behind)[:3])}, and for "
@@ -316,23 +318,21 @@ class Runner:
         """Of what failed again, and did not stop the replay."""
         for one in others:
             if len(self.job.warnings) < MOST_WARNINGS:
-                said = f"{one.replay_of} failed again, otherwise than before: {_why(one)}"
+                said = f"{one.replay_of} failed again, otherwise than before: {self._why(one)}"
                 self.job.warnings = [*self.job.warnings, said]
+
+    def _told(self, came_back: Sequence[DeadLetter]) -> str:
+        causes = ", ".join(sorted({self._why(one) for one in came_back})[:3])
+        more = " or more" if len(came_back) == MOST_LETTERS else ""
+        return f"{len(came_back)}{more} of the last batch of {self.job.batch} failed again: {causes}"
+
+    def _why(self, letter: DeadLetter) -> str:
+        return f"{letter.code} ({self._kit.shown(letter)[:200]})"
 
     def _pause(self, why: str) -> None:
         job = self.job
         job.state, job.note = "paused", f"{why}. Resume to go on all the same, or cancel"
         log.warning("replay.paused", replay=job.id, reason=job.note)
-
-
-def _came_back(letters: Sequence[DeadLetter], batch: int) -> str:
-    causes = ", ".join(sorted({_why(one) for one in letters})[:3])
-    more = " or more" if len(letters) == MOST_LETTERS else ""
-    return f"{len(letters)}{more} of the last batch of {batch} failed again: {causes}"
-
-
-def _why(letter: DeadLetter) -> str:
-    return f"{letter.code} ({letter.message[:200]})"
 
 
 async def afterwards(kit: Kit, keeping: Keeping, look: Callable[[], Awaitable[Sequence[DeadLetter]]]) -> None:

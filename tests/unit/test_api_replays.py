@@ -261,6 +261,22 @@ async def test_redaction_holds_in_edits_histories_and_exports(tmp_path: Path) ->
         assert "0815" not in str(sidecar.log.ledger)
 
 
+async def test_what_comes_back_is_told_without_what_is_hidden(tmp_path: Path) -> None:
+    async with serving(tmp_path / "token", redact=["body:data.card"]) as sidecar:
+        bad = order(9, data={"card": ["4711"]})
+        await sidecar.pass_on(bad)
+        async with sidecar.client() as client:
+            (letter,) = (await client.dead_letters()).items
+            request = models.ReplayRequest(ids=[letter.id], batch_growth=True)
+            id = (await client.replay(request)).id
+            replayed = ("tracecar.replay-id", id.encode()), ("tracecar.replay-of", letter.id.encode())
+            await sidecar.pass_on(bad, headers=replayed)
+            job = await ended(sidecar, id)
+            assert job.state == "paused"
+            assert "failed again: schema.mismatch (data.card: expected" in (job.note or "")
+            assert f"found {HIDDEN}" in (job.note or "")
+
+
 async def test_a_range_over_http(sidecar: Sidecar) -> None:
     for number in range(5):
         await sidecar.pass_on(order(number))
