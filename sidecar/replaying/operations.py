@@ -118,7 +118,9 @@ class Operations:
         self._works = [
             _Works(
                 source,
-                Kit(source, Jobs(source.broker.ledger), follower, editor, queries.in_sight, self.me, clock, veil, shown),
+                Kit(
+                    source, Jobs(source.broker.ledger), follower, editor, queries.in_sight, self.me, clock, veil, shown
+                ),
                 queries.fits,
             )
             for source in sources
