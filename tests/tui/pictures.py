@@ -1,33 +1,149 @@
-"""Makes the README's pictures from a running demo: `python -m tests.tui.pictures`, with the TRACECAR_URL and
-TRACECAR_TOKEN that the demo prints. Look at each one before it is kept."""
+"""`make pictures`: the README's pictures of the dashboard. Starts the demo, drives the dashboard over it, writes what
+is shown, and ends the demo. Look at each one before it is kept."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
+
+from textual.pilot import Pilot
 
 from sidecar.api.client import Client
-from tests.tui.driving import driven, rows, until
+from tests.tui.driving import driven, on, rows, shown, until
+from tui.app import Dashboard
+from tui.dialogs.edit import EditDialog
+from tui.dialogs.replay import ReplayDialog
 
 FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
+SIZE = (132, 34)
+SEED = 7
+"""Of the shop: the same orders fail the same way in each run."""
+SECONDS = 600
+"""The demo ends by itself after so long, whatever becomes of us."""
+FAILED = "status:rejected stream:shipping code:schema.mismatch"
+FAILURES = 3
+"""Failing parcels to wait for: the order with the most events is shown."""
+_VARIABLE = re.compile(r"export (TRACECAR_\w+)=(\S+)")
 _FETCHED = re.compile(r"@font-face\s*\{[^}]*\}")
 """Fonts that a picture would ask another server for; the reader's own will do."""
-QUERY = "status:rejected stream:shipping code:schema.mismatch"
+_NUMBERED = re.compile(r"terminal-\d+")
+"""Names within a picture, of its contents: another number in each line would make every difference look large."""
+
+
+@asynccontextmanager
+async def demo() -> AsyncIterator[Client]:
+    """A client of the demo's sidecar, for as long as the demo runs."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sidecar", "demo", "--headless", "--seconds", str(SECONDS), "--seed", str(SEED)),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    try:
+        found: dict[str, str] = {}
+        while len(found) < 2:
+            line = (await process.stderr.readline()).decode()
+            if not line:
+                sys.exit(f"pictures: the demo ended with {await process.wait()} before it was ready")
+            found.update(_VARIABLE.findall(line))
+        async with Client(found["TRACECAR_URL"], found["TRACECAR_TOKEN"]) as client:
+            yield client
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.communicate()
+
+
+async def failed(client: Client) -> str:
+    """The position of a rejected parcel, of the order with the most events."""
+    while len(items := (await client.events(FAILED, limit=20)).items) < FAILURES:
+        await asyncio.sleep(0.5)
+    flows = [(await client.flow(event.position), event.position) for event in items]
+    return max(flows, key=lambda one: (one[0].event_count, one[1]))[1]
+
+
+def keep(app: Dashboard, name: str) -> None:
+    """Write what is seen now."""
+    picture = _NUMBERED.sub(f"tracecar-{name}", _FETCHED.sub("", app.export_screenshot(title="tracecar")))
+    FOLDER.mkdir(exist_ok=True)
+    (FOLDER / f"{name}.svg").write_text(picture)
+    print(f"docs/pictures/{name}.svg")
+
+
+async def live(app: Dashboard, pilot: Pilot[None], position: str) -> None:
+    await until(pilot, lambda: "following" in shown(app) and len(rows(app, "live").items) > SIZE[1])
+
+
+async def flow(app: Dashboard, pilot: Pilot[None], position: str) -> None:
+    app.open_flow(position, at=position)
+    await until(pilot, lambda: any(fact.marked for fact in rows(app, "facts").items))
+    await until(pilot, lambda: any(fact.key.startswith("readers.") for fact in rows(app, "facts").items))
+
+
+async def causes(app: Dashboard, pilot: Pilot[None], position: str) -> None:
+    await on(pilot, app, "4", "letters")
+    await until(pilot, lambda: rows(app, "causes").items)
+
+
+async def letter(app: Dashboard, pilot: Pilot[None], position: str) -> None:
+    app.open_letters(f"position:{position}")
+    await until(pilot, lambda: app.screen is app.page("letters") and rows(app, "list").items)
+    await pilot.press("enter")
+    await until(pilot, lambda: any(fact.marked for fact in rows(app, "one").items))
+    await until(pilot, lambda: any(field.here for field in rows(app, "schema").items))
+
+
+async def edit(app: Dashboard, pilot: Pilot[None], position: str) -> None:
+    """From the letter on: the wrong quantity is a number now."""
+    await pilot.press("e")
+    await until(pilot, lambda: isinstance(app.screen, EditDialog))
+    dialog: Any = app.screen
+    area = dialog.query_one("#body")
+    row, _ = area.cursor_location
+    text = area.document.get_line(row)
+    area.replace(re.sub(r'"[^"]*"(,?)$', r"2\1", text), (row, 0), (row, len(text)))
+    await until(pilot, lambda: dialog.verdict == "passes")
+
+
+async def replay(app: Dashboard, pilot: Pilot[None], position: str) -> None:
+    """From the edit on."""
+    await pilot.press("ctrl+s")
+    await until(pilot, lambda: isinstance(app.screen, ReplayDialog) and "would be sent" in shown(app))
+    await pilot.press("a")
+    await until(pilot, lambda: "[x] also where" in shown(app) and "1 of 1 would be sent" in shown(app))
+
+
+async def leave(app: Dashboard, pilot: Pilot[None], position: str) -> None:
+    await pilot.press("escape")
+    await until(pilot, lambda: app.screen is app.page("letters"))
+
+
+async def map(app: Dashboard, pilot: Pilot[None], position: str) -> None:
+    await on(pilot, app, "5", "map")
+    await until(pilot, lambda: any(lane.group for lane in rows(app, "lanes").items))
+
+
+Show = Callable[[Dashboard, Pilot[None], str], Awaitable[None]]
+STEPS: tuple[tuple[Show, bool], ...] = (
+    *((live, True), (flow, True), (causes, True), (letter, True), (edit, True), (replay, True)),
+    *((leave, False), (map, True)),
+)
+"""In this order; which of them are pictures."""
 
 
 async def main() -> None:
-    async with Client(os.environ["TRACECAR_URL"], os.environ["TRACECAR_TOKEN"]) as client:
-        page = await client.events(QUERY, limit=20)
-        flows = [(await client.flow(event.position), event.position) for event in page.items]
-        _, failed = max(flows, key=lambda one: (one[0].event_count, one[1]))
-        async with driven(client, (132, 34)) as (app, pilot):
-            app.open_flow(failed, at=failed)
-            await until(pilot, lambda: any(fact.marked for fact in rows(app, "facts").items))
-            await until(pilot, lambda: any(fact.key.startswith("readers.") for fact in rows(app, "facts").items))
-            picture = _FETCHED.sub("", app.export_screenshot(title="tracecar"))
-            (FOLDER / "flow.svg").write_text(picture)
+    async with demo() as client:
+        position = await failed(client)
+        async with driven(client, SIZE) as (app, pilot):
+            for step, is_picture in STEPS:
+                await step(app, pilot, position)
+                if is_picture:
+                    keep(app, step.__name__)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ async def test_the_failing_order_is_found_repaired_and_passes_by_what_the_screen
         await screen.press("Enter")
         await screen.shows("◀ ✗ here", "what caused what", "expected int")
         await screen.press("d")
-        await screen.shows("1 letters", "state", "◀ ✗ here")
+        await screen.shows("1 letter", "state", "◀ ✗ here")
         await screen.press("e")
         said = await screen.shows("checked as you type")
         # The cursor stands at the end of the line that is wrong, such as `"qty": "two"`.
@@ -84,7 +84,7 @@ async def test_the_failing_order_is_found_repaired_and_passes_by_what_the_screen
         await screen.press("2")
         await screen.shows("✓ it would pass the check now", "→ 2")
         await screen.press("C-s")
-        await screen.shows("would be sent", "received by")
+        await screen.shows("0 of 1 would be sent, 1 kept back", "has it already")
         await screen.press("a")
         await screen.shows("[x] also where groups", "1 of 1 would be sent")
         await screen.press("y")

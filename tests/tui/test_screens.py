@@ -64,6 +64,15 @@ async def test_what_comes_is_followed_until_the_cursor_leaves_the_end() -> None:
         await until(pilot, lambda: live.cursor == 7 and live.follow)
 
 
+async def test_what_was_there_before_is_shown_from_its_end() -> None:
+    shop = Shop()
+    shop.the_events = [event(number, "orders", "OrderPlaced", 1_000) for number in range(200)]
+    async with driven(shop, (80, 24)) as (app, pilot):
+        await until(pilot, lambda: len(rows(app, "live").items) == 200)
+        live = rows(app, "live")
+        await until(pilot, lambda: live.visible_items[-1] is live.items[-1])
+
+
 async def test_frozen_nothing_moves_and_nothing_is_lost() -> None:
     shop = Shop()
     async with driven(shop) as (app, pilot):
@@ -276,7 +285,7 @@ async def test_from_the_failure_to_the_repaired_letter_that_passes() -> None:
         await until(pilot, lambda: dialog.verdict == "passes")
         await pilot.press("ctrl+s")
         await until(pilot, lambda: isinstance(app.screen, ReplayDialog) and "1 of 1 would be sent" in shown(app))
-        assert "warehouse on shipping, 1 of them again" in shown(app)
+        assert "warehouse on shipping, again" in shown(app)
         assert "1 group will receive it again" in shown(app)
         assert shop.of("replay") == []
         shop.the_events.append(
@@ -286,7 +295,7 @@ async def test_from_the_failure_to_the_repaired_letter_that_passes() -> None:
         await until(pilot, lambda: isinstance(app.screen, ProgressDialog) and "ParcelDispatched at" in shown(app))
         (request,) = shop.of("replay")[0]
         assert request.ids == [letter(3).id]
-        assert request.edit.body["items"][1]["qty"] == 2
+        assert request.edit == replays.EditRequest(set={"items[1].qty": 2})  # and nothing of what is masked
         assert "✓ Replay done" in shown(app)
         await pilot.press("enter")
         await until(pilot, lambda: app.screen is app.page("flow"))
@@ -312,6 +321,52 @@ async def test_an_edit_that_does_not_pass_goes_nowhere() -> None:
         await until(pilot, lambda: dialog.verdict == "fails")
         await pilot.press("ctrl+s", "escape")
         await until(pilot, lambda: app.screen is app.page("letters"))
+        assert shop.of("replay") == []
+
+
+async def test_what_is_masked_is_not_written_over() -> None:
+    shop = Shop()
+    shop.the_body = {"items": [1], "card": "[redacted]", "cards": ["[redacted]"]}
+    async with driven(shop) as (app, pilot):
+        app.open_letters("state:open")
+        await until(pilot, lambda: app.screen is app.page("letters") and '[0]: "[redacted]"' in shown(app))
+        await pilot.press("e")
+        await until(pilot, lambda: isinstance(app.screen, EditDialog))
+        dialog = app.screen
+        assert isinstance(dialog, EditDialog)
+        dialog.query_one(TextArea).text = '{"items": [1], "card": "[redacted]", "cards": ["[redacted]", 2]}'
+        await until(pilot, lambda: dialog.verdict == "wrong")
+        assert "cards: [redacted] would be written" in shown(app)
+        dialog.query_one(TextArea).text = '{"items": [2], "card": "[redacted]", "cards": ["[redacted]"]}'
+        await until(pilot, lambda: dialog.verdict == "passes")
+        assert dialog.edit == replays.EditRequest(set={"items[0]": 2})
+
+
+async def test_letters_that_groups_have_already_are_kept_back_and_the_keys_say_what_to_do() -> None:
+    shop = Shop()
+    why = "a group has passed it already: --again sends it to all of them once more, --group G to one, --to S elsewhere"
+    shop.the_plan = msgspec.structs.replace(
+        shop.the_plan, selected=3, sendable=0, kept_back=3, skipped={why: 3}, targets=[], passes=0, looked_at=0,
+        receivers=[
+            replays.Receiver(group="warehouse", stream="shipping", lag=0, passed=0, not_passed=0, unknown=0,
+                             kept_back=3)
+        ],
+    )  # fmt: skip
+    async with driven(shop, (80, 24)) as (app, pilot):
+        await on(pilot, app, "4", "letters")
+        await until(pilot, lambda: rows(app, "causes").items)
+        await pilot.press("r")
+        await until(pilot, lambda: isinstance(app.screen, ReplayDialog) and "3 kept back" in shown(app))
+        said = shown(app)
+        assert "0 of 3 would be sent, 3 kept back" in said
+        assert "warehouse on shipping, has 3 of those kept back" in said
+        assert "key a sends it to" in said
+        assert "--" not in said
+        assert "a [ ] also the 3 kept back, to all groups once more" in said
+        assert "o [ ] only for one group, those kept back too" in said
+        assert "Leave it (esc)" in said  # all of it, on a small screen too
+        await pilot.press("y", "o")
+        await until(pilot, lambda: shop.of("plan")[-1][0].group == "warehouse")
         assert shop.of("replay") == []
 
 

@@ -14,6 +14,7 @@ from textual.widgets import Button, Static, TextArea
 
 from sidecar.api import models
 from sidecar.api.client import Client, ClientError
+from sidecar.api.differing import difference
 from sidecar.api.replay_models import EditRequest, ReplayRequest
 from tui.dialogs.replay import _change
 from tui.facts import as_text
@@ -28,7 +29,7 @@ LARGEST = 300_000
 
 
 class EditDialog(ModalScreen[EditRequest | None]):
-    """Returns the whole new body; None where it is left as it is."""
+    """Returns what was changed, and that alone: what is masked stays as it is. None where it is left as it is."""
 
     BINDINGS = [
         Binding("escape", "leave", "Leave it"),
@@ -42,6 +43,8 @@ class EditDialog(ModalScreen[EditRequest | None]):
         self._timer: Timer | None = None
         self.verdict = ""
         """`same`, `wrong`, `checking`, `passes` or `fails`."""
+        self.edit: EditRequest | None = None
+        """What is changed, as it was checked last."""
 
     def compose(self) -> ComposeResult:
         letter = self._letter
@@ -75,34 +78,40 @@ class EditDialog(ModalScreen[EditRequest | None]):
     def _changed(self) -> None:
         if self._timer is not None:
             self._timer.stop()
+        self.verdict, self.query_one("#done", Button).disabled = "checking", True
         self._timer = self.set_timer(QUIET_SECONDS, self._check)
 
-    def _body(self) -> object:
-        """Raises msgspec.DecodeError."""
+    def _edit(self) -> EditRequest | None:
+        """What differs from the body that was shown; None: nothing. Raises msgspec.DecodeError where it is no JSON, and
+        ValueError where a mask would be written instead of what it hides."""
         text = self.query_one(TextArea).text
-        if isinstance(self._letter.body, str):
-            try:
-                return msgspec.json.decode(text.encode())
-            except msgspec.DecodeError:
-                return text
-        return msgspec.json.decode(text.encode())
+        try:
+            body: object = msgspec.json.decode(text.encode())
+        except msgspec.DecodeError:
+            if not isinstance(self._letter.body, str):
+                raise
+            body = text
+        return difference(self._letter.body, body)
 
     def _check(self) -> None:
         colours = palette(self.app.theme)
-        if self.query_one(TextArea).text == self._text:
-            self._judged("same", Text("Nothing is changed yet.", colours.dim))
-            return
         try:
-            body = self._body()
+            self.edit = None if self.query_one(TextArea).text == self._text else self._edit()
         except msgspec.DecodeError as error:
             self._judged("wrong", Text(f"✗ this is no JSON yet: {clean(error, 200)}", colours.warn))
             return
+        except ValueError as error:
+            self._judged("wrong", Text(f"✗ {clean(error, 400)}", colours.warn))
+            return
+        if self.edit is None:
+            self._judged("same", Text("Nothing is changed yet.", colours.dim))
+            return
         self._judged("checking", Text("… checking", colours.dim))
-        begin(self, self._ask, body, exclusive=True, group="check")
+        begin(self, self._ask, self.edit, exclusive=True, group="check")
 
-    async def _ask(self, body: object) -> None:
+    async def _ask(self, edit: EditRequest) -> None:
         colours = palette(self.app.theme)
-        request = ReplayRequest(ids=[self._letter.id], edit=EditRequest(body=body), force=True, again=True)
+        request = ReplayRequest(ids=[self._letter.id], edit=edit, force=True, again=True)
         try:
             plan = await self._client.plan(request)
         except ClientError as error:
@@ -139,10 +148,7 @@ class EditDialog(ModalScreen[EditRequest | None]):
     def action_done(self) -> None:
         """Only what passes goes on; what was typed since the last check is checked first."""
         if self.verdict == "passes":
-            try:
-                self.dismiss(EditRequest(body=self._body()))
-            except msgspec.DecodeError:
-                self._check()
+            self.dismiss(self.edit)
         else:
             self._check()
 

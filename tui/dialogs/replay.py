@@ -16,9 +16,12 @@ from sidecar.api.replay_models import Plan, ReplayRequest
 from tui.looks import palette
 from tui.safe import clean
 from tui.times import count
+from tui.widgets.columns import wrapped
 from tui.working import begin
 
 SHOWN = 6
+LABEL = 12
+"""Cells before what a line says."""
 
 
 class ReplayDialog(ModalScreen[ReplayRequest | None]):
@@ -52,6 +55,10 @@ class ReplayDialog(ModalScreen[ReplayRequest | None]):
     def on_mount(self) -> None:
         self._try()
 
+    def on_resize(self) -> None:
+        if self.plan is not None:
+            self.query_one("#plan", Static).update(self._text(self.plan))
+
     def _try(self) -> None:
         self.plan = None
         self.query_one("#begin", Button).disabled = True
@@ -71,12 +78,16 @@ class ReplayDialog(ModalScreen[ReplayRequest | None]):
     def _text(self, plan: Plan) -> Text:
         colours = palette(self.app.theme)
         text = Text()
+        width = max(20, self.query_one("#plan", Static).size.width - LABEL)
 
         def row(label: str, value: str, style: str = colours.text) -> None:
-            text.append(f"{label:<12}", colours.dim)
-            text.append(f"{value}\n", style)
+            for piece in wrapped(value, width):
+                text.append(f"{label:<{LABEL}}", colours.dim)
+                text.append(f"{piece}\n", style)
+                label = ""
 
-        row("letters", f"{count(plan.sendable)} of {count(plan.selected)} would be sent", colours.strong)
+        kept = f", {count(plan.kept_back)} kept back" if plan.kept_back else ""
+        row("letters", f"{count(plan.sendable)} of {count(plan.selected)} would be sent{kept}", colours.strong)
         for why, number in list(plan.skipped.items())[:SHOWN]:
             row("", f"{count(number)} not: {_keys(clean(why, 240))}", colours.warn)
         for target in plan.targets[:SHOWN]:
@@ -88,16 +99,22 @@ class ReplayDialog(ModalScreen[ReplayRequest | None]):
             )
         if not plan.receivers:
             row("received by", "no other group reads there")
+        reading = "received by" if plan.sendable else "read by"
         for at, one in enumerate(plan.receivers[:SHOWN]):
-            again = f", {count(one.passed)} of them again" if one.passed else ""
+            again = (
+                "" if not one.passed else ", again" if plan.sendable == 1 else f", {count(one.passed)} of them again"
+            )
             lag = f"  lag {count(one.lag)}" if one.lag else ""
-            row("received by" if at == 0 else "", f"{clean(one.group, 60)} on {clean(one.stream, 60)}{again}{lag}",
-                colours.warn if one.passed else colours.text)  # fmt: skip
+            has = _has(one.kept_back, plan.selected)
+            row(reading if at == 0 else "", f"{clean(one.group, 60)} on {clean(one.stream, 60)}{again}{has}{lag}",
+                colours.warn if one.passed or one.kept_back else colours.text)  # fmt: skip
         if len(plan.receivers) > SHOWN:
             row("", f"and {len(plan.receivers) - SHOWN} groups more", colours.dim)
         good = plan.passes == plan.looked_at
-        row("check now", f"{'✓' if good else '✗'} {count(plan.passes)} of {count(plan.looked_at)} looked at would pass",
-            colours.good if good else colours.bad)  # fmt: skip
+        if plan.looked_at:
+            row("check now",
+                f"{'✓' if good else '✗'} {count(plan.passes)} of {count(plan.looked_at)} looked at would pass",
+                colours.good if good else colours.bad)  # fmt: skip
         for check in plan.fails[:SHOWN]:
             where = f"{check.path}: " if check.path and check.path not in check.message else ""
             row("", f"✗ {count(check.count)} {clean(check.code, 60)}  {clean(where + check.message, 240)}", colours.bad)
@@ -111,9 +128,15 @@ class ReplayDialog(ModalScreen[ReplayRequest | None]):
     def _show_options(self) -> None:
         colours, request = palette(self.app.theme), self._request
         text = Text("\n")
+        kept = self.plan.kept_back if self.plan is not None else 0
+        them = (
+            f"the {count(kept)} kept back, to all groups once more"
+            if kept
+            else "where groups that passed it receive it again"
+        )
         options = (
             ("g", request.batch_growth, "in growing batches, stops when a cause comes back"),
-            ("a", request.again, "also where groups that passed it receive it again"),
+            ("a", request.again, f"also {them}"),
             ("f", request.force, "also those that were replayed, discarded or parked"),
         )
         for key, is_on, about in options:
@@ -123,6 +146,7 @@ class ReplayDialog(ModalScreen[ReplayRequest | None]):
             text.append(" o ", f"bold {colours.accent}")
             group = request.group
             about = f"only for {clean(group, 60)} (others are asked to skip it)" if group else "only for one group"
+            about += ", those kept back too" if kept else ""
             text.append(f"[{'x' if group else ' '}] {about}\n", colours.text if group else colours.dim)
         if self.plan is not None and not self.plan.sendable:
             text.append("\n Nothing would be sent as it is. Change what is asked by the keys above.\n", colours.warn)
@@ -164,11 +188,17 @@ class ReplayDialog(ModalScreen[ReplayRequest | None]):
         self.dismiss(None)
 
 
+def _has(kept_back: int, selected: int) -> str:
+    if not kept_back:
+        return ""
+    return ", has it already" if selected == 1 else f", has {count(kept_back)} of those kept back"
+
+
 def _keys(sentence: str) -> str:
-    """The sidecar names the command line's options; here they are keys."""
+    """The sidecar names the command line's options; here they are keys, and what has no key is not offered."""
     for option, key in (("--again", "a"), ("--force", "f"), ("--group G", "o"), ("--batch-growth", "g")):
         sentence = sentence.replace(option, f"key {key}")
-    return sentence
+    return sentence.replace(", --to S elsewhere", "").replace(", key o or --to S", " or key o")
 
 
 def _change(path: str, before: object, after: object, what: str) -> str:

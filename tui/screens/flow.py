@@ -48,15 +48,15 @@ class FlowPage(Page):
         "inferred. Tab changes between the tree and the event; in the event, space folds and enter follows."
     )
     BINDINGS = [
+        Binding("d", "letter", "Dead letter"),
+        Binding("n", "failure", "Next failure"),
         Binding("c", "cause", "Cause"),
         Binding("e", "effect", "Effect"),
-        Binding("left_square_bracket", "aggregate(-1)", "Aggregate", key_display="[ ]"),
+        Binding("left_square_bracket", "aggregate(-1)", "Aggregate's events", key_display="[ ]"),
         Binding("right_square_bracket", "aggregate(1)", "Aggregate's next event", key_display="]", show=False),
-        Binding("n", "failure", "Failure"),
-        Binding("d", "letter", "Dead letter"),
-        Binding("space", "unfold", "Duplicates", show=False),
+        Binding("space", "unfold", "Duplicates"),
         Binding("y", "copy", "Copy"),
-        Binding("o", "elsewhere", "Open in Jaeger or Zipkin", show=False),
+        Binding("o", "elsewhere", "Jaeger or Zipkin"),
     ]
 
     def __init__(self) -> None:
@@ -82,6 +82,30 @@ class FlowPage(Page):
         facts = FactList(empty="The event under the cursor stands here", id="facts")
         facts.add_class("second")
         yield Container(tree, facts, classes="split")
+
+    @property
+    def deeper(self) -> str:
+        if self.facts.has_focus:
+            return self.facts.deeper
+        line = self.lines.item
+        return "" if line is None else "Dead letter" if line.why else "Into the event"
+
+    @property
+    def backwards(self) -> str:
+        return "The tree" if self.facts.has_focus else super().backwards
+
+    def offers(self, action: str) -> bool:
+        line = self.lines.item
+        match action:
+            case "letter":
+                return line is not None and line.event.rejection is not None
+            case "failure":
+                return self.flow is not None and self.flow.status == "rejected"
+            case "unfold":
+                return line is not None and bool(line.copies) and not self.facts.has_focus
+            case "elsewhere":
+                return self.dashboard.trace_url is not None
+        return line is not None or action == "query"
 
     @property
     def lines(self) -> Rows[Line]:

@@ -132,6 +132,14 @@ class Flows(Page):
         )
 
     @property
+    def deeper(self) -> str:
+        return "The flow" if self.rows.item is not None else ""
+
+    @property
+    def backwards(self) -> str:
+        return super().backwards or ("All flows" if self.asked else "")
+
+    @property
     def rows(self) -> Rows[Shown]:
         return self.query_one("#flows", Rows)
 

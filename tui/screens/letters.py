@@ -41,12 +41,12 @@ NAMED = 10_000
 
 CAUSE_COLUMNS = (
     Column("mark", " ", 1, 1),
-    Column("count", "letters", 7, 9, right=True),
-    Column("open", "open", 6, 8, right=True),
-    Column("code", "why", 18, 24),
-    Column("stream", "stream", 10, 18),
-    Column("last", "last", 7, 8, right=True, rank=1),
-    Column("aggregates", "affects", 7, 8, right=True, rank=3),
+    Column("count", "letters", 7, 7, right=True),
+    Column("open", "open", 6, 6, right=True),
+    Column("code", "why", 18, 22),
+    Column("stream", "stream", 10, 16),
+    Column("last", "last", 6, 6, right=True, rank=1),
+    Column("aggregates", "affects", 7, 7, right=True, rank=3),
     Column("message", "what is wrong", 16, 400, rank=2),
 )
 LETTER_COLUMNS = (
@@ -75,7 +75,7 @@ def draw_cause(cause: models.Cause, width: int, colours: Palette) -> Text:
         "code": Text(clean(cause.code, 60), style),
         "stream": Text(clean(cause.stream, 60), hue(cause.stream, colours.hues)),
         "last": Text(age(cause.last_seen, times.now()), colours.dim),
-        "aggregates": Text(count(cause.aggregates), colours.text),
+        "aggregates": Text(count(cause.aggregates) if cause.aggregates else "·", colours.text),
         "message": Text(cut(clean(where + cause.message, 400), max(1, widths.get("message", 1))), colours.text),
     }
     return line(CAUSE_COLUMNS, cells, widths)
@@ -128,15 +128,15 @@ class Letters(Page):
         "e repairs a letter's body before it is sent. Nothing is ever deleted here."
     )
     BINDINGS = [
-        Binding("r", "replay", "Replay"),
         Binding("e", "edit", "Edit"),
+        Binding("r", "replay", "Replay"),
         Binding("space", "mark", "Mark"),
-        Binding("a", "mark_all", "Mark all"),
+        Binding("u", "restore", "Restore"),
         Binding("x", "discard", "Discard"),
-        Binding("u", "restore", "Restore", show=False),
-        Binding("f", "only_open", "Only open"),
         Binding("w", "flow", "Flow"),
-        Binding("p", "replays", "Jobs"),
+        Binding("f", "only_open", "Only open"),
+        Binding("p", "replays", "Replays"),
+        Binding("a", "mark_all", "Mark all"),
     ]
 
     def __init__(self) -> None:
@@ -181,6 +181,38 @@ class Letters(Page):
             yield causes
             yield Container(letters, facts, classes="split", id="letters")
             yield Container(one, schema, classes="split even", id="full")
+
+    @property
+    def deeper(self) -> str:
+        match self._level:
+            case "causes":
+                return "Its letters" if self.causes.item is not None else ""
+            case "letters" if self.letters.has_focus:
+                return "Whole letter" if self.letter is not None else ""
+        focused = self.focused
+        return focused.deeper if isinstance(focused, FactList) else ""
+
+    @property
+    def backwards(self) -> str:
+        if self._level == "causes":
+            return super().backwards or ("All causes" if self.asked else "")
+        if self._level == "full" or not self.letters.has_focus:
+            return "The letters"
+        return "Causes" if not self._direct else super().backwards or "Causes"
+
+    def offers(self, action: str) -> bool:
+        match action:
+            case "edit" | "flow":
+                return self.letter is not None
+            case "mark" | "mark_all":
+                return self._level == "letters" and self.letter is not None
+            case "replay" | "discard":
+                return self._wanted() is not None
+            case "restore":
+                return self.letter is not None and self.letter.state in ("discarded", "parked")
+            case "only_open":
+                return self._level == "causes"
+        return True
 
     @property
     def causes(self) -> Rows[models.Cause]:
@@ -261,8 +293,8 @@ class Letters(Page):
             if page is None:
                 return text.append("reading the dead letters …", colours.dim)
             waiting = sum(map(_open, page.items))
-            text.append(f"{len(page.items)} causes", colours.strong)
-            text.append(f"   {count(page.letters)} letters", colours.text)
+            text.append(f"{len(page.items)} cause{_s(len(page.items))}", colours.strong)
+            text.append(f"   {count(page.letters)} letter{_s(page.letters)}", colours.text)
             text.append(f"   ✗ {count(waiting)} open", colours.bad if waiting else colours.good)
             if page.folded:
                 text.append(f"   {count(page.folded)} more of causes that are not told apart", colours.warn)
@@ -275,7 +307,7 @@ class Letters(Page):
                 text.append(clean(f"{self._cause.code} on {self._cause.stream}", 100), colours.info)
             text.append(" » ", colours.line)
             more = " or more" if self._more else ""
-            text.append(f"{count(len(self._letters))}{more} letters", colours.strong)
+            text.append(f"{count(len(self._letters))}{more} letter{_s(len(self._letters))}", colours.strong)
             if self._level == "full" and (letter := self.letter) is not None:
                 text.append(" » ", colours.line)
                 text.append(clean(letter.type or letter.id, 60), colours.info)
@@ -523,6 +555,11 @@ class Letters(Page):
                 self._watch(job, [])
 
         self.app.push_screen(ReplaysDialog(self.client), chosen)
+
+
+def _s(number: int) -> str:
+    """One letter, two letters."""
+    return "" if number == 1 else "s"
 
 
 def _fields(text: str, path: str | None) -> list[Field]:

@@ -110,6 +110,14 @@ class Live(Page):
         yield rows
 
     @property
+    def deeper(self) -> str:
+        return "Its flow" if self.rows.item is not None else ""
+
+    @property
+    def backwards(self) -> str:
+        return super().backwards or ("All events" if self.asked else "")
+
+    @property
     def rows(self) -> Rows[Seen]:
         return self.query_one("#live", Rows)
 

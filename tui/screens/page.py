@@ -12,10 +12,11 @@ from textual.binding import Binding
 from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from sidecar.api.client import BadRequest, Client, ClientError
 from tui.looks import Palette, palette
+from tui.widgets.keys import Keys
 from tui.widgets.query_bar import QueryBar
 from tui.widgets.top import Top
 from tui.working import begin
@@ -91,6 +92,20 @@ class Page(Screen[None]):
         self.say()
         self.look_now()
 
+    @property
+    def deeper(self) -> str:
+        """What enter does where the focus is; empty where nothing."""
+        return ""
+
+    @property
+    def backwards(self) -> str:
+        """What escape does; empty where nothing."""
+        return "Back" if self.dashboard.came_from else ""
+
+    def offers(self, action: str) -> bool:
+        """Whether the line of keys names what this action's key does: it has something to act on here."""
+        return True
+
     def memento(self) -> object:
         """What it takes to come back to how it is now; the query by default."""
         return self.asked
@@ -109,7 +124,7 @@ class Page(Screen[None]):
             yield from self.body()
         if self.QUERYING is not None:
             yield QueryBar(lambda: self.dashboard.seen, self.dashboard.history, example=self.QUERYING, id="query")
-        yield Footer(compact=True, show_command_palette=False)
+        yield Keys()
 
     def on_mount(self) -> None:
         self.set_interval(self.PERIOD, self._tick)
@@ -161,6 +176,7 @@ class Page(Screen[None]):
         """Write the summary line anew."""
         if self._ready:
             self.query_one("#summary", Static).update(self.summary())
+            self.query_one(Keys).refresh()
 
     def asked_text(self) -> Text:
         """The query, as it stands in summaries."""

@@ -90,7 +90,7 @@ class Schemas(Page):
     PERIOD = 3.0
     ABOUT = (
         "What is registered, and which versions events are really seen with. ▲ marks a subject of which several "
-        "versions, or not the latest one, are in use. Enter shows its events; [ and ] choose versions to compare."
+        "versions, or not the latest one, are in use. Enter leads into its versions, v shows its events; [ and ] choose versions to compare."
     )
     BINDINGS = [
         Binding("left_square_bracket", "version(-1)", "Version", key_display="[ ]"),
@@ -123,6 +123,14 @@ class Schemas(Page):
         )
         right.add_class("second")
         yield Container(left, right, classes="split")
+
+    @property
+    def deeper(self) -> str:
+        return "Its versions" if self.rows.has_focus and self.rows.item is not None else ""
+
+    @property
+    def backwards(self) -> str:
+        return super().backwards if self.rows.has_focus else "The subjects"
 
     @property
     def rows(self) -> Rows[models.Subject]:

@@ -15,7 +15,7 @@ from tui.safe import clean
 from tui.widgets.columns import cut
 from tui.widgets.rows import Rows
 
-_LABEL = 12
+_LABEL = 14
 Build = Callable[[Folds, int], list[Fact]]
 """The lines, for the folds and a width."""
 
@@ -85,20 +85,27 @@ class FactList(Rows[Fact]):
         self._build = build
         if subject != self._subject:
             self._subject, self.folds, self._touched = subject, Folds(), False
-            self.scroll_to(y=0, animate=False, immediate=True)
+            self.scroll(0)
+        self._show_lines()
+
+    def _show_lines(self) -> None:
         lines = self._lines()
-        at = None
-        if not self._touched and lines:
-            at = next((line.key for line in lines if line.marked), lines[0].key)
-        self.show(lines, at=at)
-        if not self._touched:
-            height = max(1, self.size.height)
-            top = 0 if self.cursor < height - 1 else self.cursor - height // 2
-            self.scroll_to(y=top, animate=False, immediate=True)
+        if self._touched or not lines:
+            self.show(lines)
+            return
+        self.show(lines, at=next((line.key for line in lines if line.marked), lines[0].key))
+        height = max(1, self.size.height)
+        self.scroll(0 if self.cursor < height - 1 else self.cursor - height // 2)
 
     def _go(self, index: int) -> None:
         self._touched = True
         super()._go(index)
+
+    def on_mouse_scroll_down(self) -> None:
+        self._touched = True
+
+    def on_mouse_scroll_up(self) -> None:
+        self._touched = True
 
     def _lines(self) -> list[Fact]:
         return [] if self._build is None else self._build(self.folds, max(20, self.size.width or 60))
@@ -106,7 +113,15 @@ class FactList(Rows[Fact]):
     def on_resize(self) -> None:
         super().on_resize()
         if self._build is not None:
-            self.show(self._lines())
+            self._show_lines()
+
+    @property
+    def deeper(self) -> str:
+        """What enter does on the line under the cursor; empty where nothing."""
+        fact = self.item
+        if fact is None:
+            return ""
+        return "Follow" if fact.go else {"open": "Fold", "closed": "Unfold"}.get(fact.fold, "")
 
     def action_choose(self) -> None:
         fact = self.item

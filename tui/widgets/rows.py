@@ -109,7 +109,7 @@ class Rows(ScrollView, Generic[T], can_focus=True):
         if self.follow or at is not None:
             self._reveal()
         elif moved and before:
-            self.scroll_to(y=max(0, self.scroll_offset.y + moved), animate=False, immediate=True)
+            self.scroll(max(0, self.scroll_offset.y + moved))
         self.refresh()
         if (self.chosen_key != wanted) or before == 0:
             self.post_message(self.Moved(self, self.item))
@@ -192,7 +192,11 @@ class Rows(ScrollView, Generic[T], can_focus=True):
             top = self.cursor
         elif self.cursor >= top + height:
             top = self.cursor - height + 1
-        self.scroll_to(y=top, animate=False, immediate=True)
+        self.scroll(top)
+
+    def scroll(self, y: int) -> None:
+        """Show the row `y` first. At once, also before the scrollbar is there that goes with rows that just came."""
+        self.scroll_to(y=y, animate=False, immediate=True, force=True)
 
     def on_click(self, event: events.Click) -> None:
         index = event.y - self._head + self.scroll_offset.y

@@ -1,0 +1,100 @@
+"""The line at the bottom: the keys that do something here and now, as many as fit, and always the way to all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from rich.text import Text
+from textual import events
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Input
+
+from tui.looks import palette
+
+if TYPE_CHECKING:
+    from tui.screens.page import Page
+
+NAMES = {
+    "slash": "/", "question_mark": "?", "left_square_bracket": "[", "right_square_bracket": "]", "escape": "esc",
+}  # fmt: skip
+LAST = ("query", "quit", "help")
+"""Actions that every screen has, in the order in which they stand at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key, what it does, and what is pressed where it is clicked."""
+
+    name: str
+    about: str
+    press: str
+
+
+class Keys(Widget):
+    """Enter and escape are named by the screen, all others by their bindings."""
+
+    DEFAULT_CSS = "Keys { dock: bottom; height: 1; background: $panel; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._spans: list[tuple[int, int, str]] = []
+
+    def on_mount(self) -> None:
+        self.screen.bindings_updated_signal.subscribe(self, self._changed)
+
+    def _changed(self, screen: Screen[object]) -> None:
+        self.refresh()
+
+    def _here(self) -> Iterator[Key]:
+        """The keys in the order of their weight."""
+        page = cast("Page", self.screen)
+        if isinstance(page.focused, Input):
+            yield Key("enter", "Ask", "enter")
+            yield Key("tab", "Complete", "tab")
+            yield Key("esc", "Leave it", "escape")
+            return
+        if page.deeper:
+            yield Key("enter", page.deeper, "enter")
+        found = {
+            active.binding.action: active.binding
+            for active in page.active_bindings.values()
+            if active.binding.show and active.enabled and page.offers(active.binding.action)
+        }
+        own = [binding for action, binding in found.items() if action not in LAST]
+        yield from (Key(one.key_display or NAMES.get(one.key, one.key), one.description, one.key) for one in own)
+        if page.backwards:
+            yield Key("esc", page.backwards, "escape")
+        for action in LAST[:-1]:
+            if (one := found.get(action)) is not None:
+                yield Key(one.key_display or one.key, one.description, one.key)
+
+    def render(self) -> Text:
+        colours, width = palette(self.app.theme), self.size.width
+        text = Text(no_wrap=True, overflow="crop")
+        self._spans = []
+        end = Key("?", "Help", "question_mark")
+        room = width - len(end.name) - len(end.about) - 3
+        for key in self._here():
+            begin, long = text.cell_len, len(key.name) + len(key.about) + 3
+            if begin + long > room:
+                text.append("…"[: max(0, room - begin)], colours.dim)
+                break
+            self._put(text, key, begin)
+        text.append(" " * max(0, room - text.cell_len))
+        self._put(text, end, text.cell_len)
+        return text
+
+    def _put(self, text: Text, key: Key, begin: int) -> None:
+        colours = palette(self.app.theme)
+        text.append(f" {key.name}", f"bold {colours.accent}")
+        text.append(f" {key.about} ", colours.dim)
+        self._spans.append((begin, text.cell_len, key.press))
+
+    def on_click(self, event: events.Click) -> None:
+        for begin, end, key in self._spans:
+            if begin <= event.x < end:
+                self.app.simulate_key(key)
+                return
