@@ -10,13 +10,17 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
 import msgspec
+import structlog
 from msgspec import Struct
 
 from sidecar.errors import Refused
 from sidecar.ports import Act, Entry, Ledger
 from sidecar.replaying.wishes import Job
 
-JOB, SELECTION = "job:", "selection:"
+log = structlog.get_logger()
+
+JOB, SELECTION, RANGE = "job:", "selection:", "range:"
+"""How far a range is stands beside its target, the others with what belongs to no stream."""
 PART, PART_BYTES = 1_000, 400_000
 """Letters of one part of a selection at most, and about how many bytes before they are compressed: the ledger is held
 in memory, and a broker takes no large records."""
@@ -56,6 +60,8 @@ class Jobs:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self._swept: set[str] = set()
+        """Ranges that have nothing in the ledger any more but their jobs."""
 
     async def all(self) -> dict[str, Held]:
         """By id. What cannot be read is no job: whoever can write to the ledger can write anything."""
@@ -131,14 +137,38 @@ class Jobs:
             "entries: cancel this one and start another, which leaves out what was sent"
         )
 
+    async def _without_range(self, job: Job) -> list[Act]:
+        """What takes away how far a range is; nothing where that is gone."""
+        try:
+            (stands,) = await self._ledger.entries(job.wish.to, [RANGE + job.id])
+        except Refused as refused:  # whoever can write to the ledger can write any target
+            log.debug("replay.not_swept", replay=job.id, reason=str(refused))
+            stands = None
+        if stands is None:
+            self._swept.add(job.id)
+            return []
+        return [Act(job.wish.to, (Entry(RANGE + job.id, stands, None),))]
+
     async def sweep(self, known: dict[str, Held], orphans: set[str]) -> set[str]:
-        """Forget selections that are needed no more, and the oldest of the jobs that have ended. `orphans`: parts that
-        had no job the last time. Returns those that have none now."""
+        """Forget selections that are needed no more, how far ranges are that have ended, and the oldest of the jobs
+        that have. `orphans`: what nobody needed the last time. Returns what nobody needs now."""
         acts: list[Act] = []
         ended = sorted((one for one in known.values() if _over(one.job)), key=lambda one: _over(one.job))
         for one in ended[: max(0, len(ended) - MOST_JOBS)]:
-            acts.append(Act(None, (Entry(JOB + one.job.id, one.stands, None),)))
+            forgotten = Act(None, (Entry(JOB + one.job.id, one.stands, None),))
+            if one.job.wish.range is None or one.job.id in self._swept:
+                acts.append(forgotten)
+            elif (await self._ledger.act([forgotten]))[0].carried_out:  # nobody resumes it any more
+                acts += await self._without_range(one.job)
         without: set[str] = set()
+        for id, one in known.items():
+            # A runner that was taken for dead may be about to send what stands there as not sent. It looks at its job
+            # first: only where that had ended at two looks, what stands there is of no use to anybody.
+            if one.job.wish.range is not None and one.job.state in ("done", "cancelled"):
+                without.add(RANGE + id)
+                if RANGE + id in orphans and id not in self._swept:
+                    acts += await self._without_range(one.job)
+        self._swept &= known.keys()
         for key, value in (await self._ledger.under(SELECTION)).items():
             id = key.removeprefix(SELECTION).rpartition(":")[0]
             held = known.get(id)

@@ -36,6 +36,8 @@ class Keeping:
         self._saved = self._paid = time.monotonic()
         self._ended = False
         """That it runs no more is in the ledger."""
+        self.left: Callable[[], str] = lambda: "What was not sent is open; mend it, then resume the replay"
+        """Where the job stands when it fails, and how to go on."""
 
     async def until_ended(self, step: Callable[[], Awaitable[None]]) -> None:
         """Take steps until the job runs no more; outages are waited out. Raises Stopped."""
@@ -73,7 +75,7 @@ class Keeping:
     def _fail(self, why: str) -> None:
         why = why.rstrip(".")
         log.error("replay.failed", replay=self.job.id, reason=why)
-        self.job.state, self.job.note = "failed", f"{why}. What was not sent is open; mend it, then resume the replay"
+        self.job.state, self.job.note = "failed", f"{why}. {self.left()}"
 
     # --- pace
 

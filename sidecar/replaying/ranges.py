@@ -18,9 +18,10 @@ from sidecar.dead_letters.dialects import tracecar
 from sidecar.errors import Refused, TooLarge
 from sidecar.model import DeadLetter, Outgoing, Partition, Position, Record
 from sidecar.ports import Act, Broker, Entry, Retention
-from sidecar.replaying.jobs import Held
+from sidecar.replaying.jobs import RANGE, Held
 from sidecar.replaying.keeping import Keeping, Stopped
-from sidecar.replaying.running import MOST_FAILURES, Kit, afterwards
+from sidecar.replaying.kit import Kit
+from sidecar.replaying.running import MOST_FAILURES, afterwards
 from sidecar.replaying.sending import kept_time
 from sidecar.replaying.watching import Watch
 from sidecar.replaying.wishes import Failure, Job, Range, Wish
@@ -29,7 +30,7 @@ log = structlog.get_logger()
 
 STEP, STEP_BYTES = 500, 4 << 20
 """Records that one act sends at most, and about how many bytes."""
-PREFIX = "range:"
+GONE = "retention or a trim has taken them since, or they match no more"
 Fits = Callable[[Sequence[Record], str], Awaitable[Sequence[bool]]]
 """Which of these records match a query."""
 
@@ -111,6 +112,8 @@ class RangeRunner:
         self._retention: Retention | None = None
         self._partitions: tuple[int, int] | None = None
         """How many the stream and the target have."""
+        self._progress = Progress()
+        self._keeping.left = self._left
 
     @property
     def job(self) -> Job:
@@ -135,10 +138,10 @@ class RangeRunner:
 
     async def _through(self) -> None:
         """Go on from where the ledger says, to the end. Raises Outage: to be called again."""
-        await self._prepare()
         stands = await self._stands()
         progress = Progress() if stands is None else _decode(stands)
         self._tell(progress)
+        await self._prepare()
         while progress.at < len(self.job.spans):
             start, end = self.job.spans[progress.at]
             at = Position.parse(start)
@@ -147,7 +150,17 @@ class RangeRunner:
                 progress, stands = await self._send(page, progress, stands)
             progress = Progress(progress.at + 1, None, progress.published, progress.skipped, progress.failed)
         await self._look()
+        self._miss(progress)
         await self._keeping.done()
+
+    def _miss(self, progress: Progress) -> None:
+        """Say what was counted when the job began, and did not come by."""
+        job = self.job
+        missing = job.selected - progress.published - progress.failed
+        if missing > 0:
+            job.failed = progress.failed + missing
+            why = f"{missing} of the {job.selected} events that were counted at the start were not found again: {GONE}"
+            job.failures = [*job.failures[: MOST_FAILURES - 1], Failure(id=_range(job).stream, why=why)]
 
     async def _prepare(self) -> None:
         source = len(await self._broker.partitions(_range(self.job).stream))
@@ -193,7 +206,7 @@ class RangeRunner:
                 progress.skipped + len(page) - len(chosen) - failed,
                 progress.failed + failed,
             )
-            entry = Entry(PREFIX + self.job.id, stands, _encode(after))
+            entry = Entry(RANGE + self.job.id, stands, _encode(after))
             act = Act(self.target, (entry,), tuple([self._outgoing(record) for record in chosen]))
             try:
                 (done,) = await self._broker.ledger.act([act])
@@ -213,9 +226,21 @@ class RangeRunner:
         return after, entry.after
 
     def _tell(self, progress: Progress) -> None:
-        job = self.job
+        job, self._progress = self.job, progress
         job.published, job.failed = progress.published, progress.failed
         job.at = progress.published + progress.failed
+
+    def _left(self) -> str:
+        job, progress = self.job, self._progress
+        failed = f", {progress.failed} could not be" if progress.failed else ""
+        at = "the end"
+        if progress.at < len(job.spans):
+            start = Position.parse(job.spans[progress.at][0])
+            at = str(start if progress.next is None else start.log.at(progress.next))
+        return (
+            f"{progress.published} of {job.selected} events were sent to {self.target}{failed}; mend it, then "
+            f"tracecar replays resume {job.id} goes on at {at}, and sends none of them twice"
+        )
 
     def _failed(self, record: Record, why: str) -> None:
         id = str(record.position)
@@ -239,7 +264,7 @@ class RangeRunner:
         )
 
     async def _stands(self) -> bytes | None:
-        return (await self._broker.ledger.entries(self.target, [PREFIX + self.job.id]))[0]
+        return (await self._broker.ledger.entries(self.target, [RANGE + self.job.id]))[0]
 
 
 def _range(job: Job) -> Range:
