@@ -57,8 +57,18 @@ class ActingClient:
     # --- letters
 
     async def discard(self, ids: Sequence[str], reason: str, query: str = "") -> list[models.Outcome]:
+        """These, or all that match."""
+        found: list[models.Outcome] = []
+        while True:
+            page = await self.discard_page(ids, reason, query)
+            found += page.items
+            if not page.more:
+                return found
+
+    async def discard_page(self, ids: Sequence[str], reason: str, query: str = "") -> models.OutcomePage:
+        """These, or some thousands of those that match: `more` says that there are others."""
         body = models.DiscardRequest(ids=list(ids), reason=reason, query=query)
-        return (await self._send("POST", "/v1/dead-letters/discard", models.OutcomePage, body)).items
+        return await self._send("POST", "/v1/dead-letters/discard", models.OutcomePage, body)
 
     async def restore(self, ids: Sequence[str]) -> list[models.Outcome]:
         body = models.RestoreRequest(ids=list(ids))

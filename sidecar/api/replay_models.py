@@ -238,6 +238,10 @@ class Outcome(Answer, kw_only=True):
 
 class OutcomePage(Answer, kw_only=True):
     items: list[Outcome]
+    more: bool = False
+    """Of discarding by a query: others match as well; ask again."""
+    note: str | None = None
+    """What could not be looked at."""
 
 
 class Exported(Answer, kw_only=True):

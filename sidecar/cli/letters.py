@@ -58,11 +58,20 @@ def discard(
             return
         confirm(f"Discard {letters(found)}?")
 
-    async def act() -> list[Outcome]:
-        async with connect(url, token) as client:
-            return await client.discard(ids, reason, query)
+    telling = _Telling("discarded", json=json)
 
-    _report(ask(act()), "discarded", json=json)
+    async def act() -> None:
+        async with connect(url, token) as client:
+            more = True
+            while more:
+                page = await client.discard_page(ids, reason, query)
+                more = page.more
+                telling.tell(page.items, page.note)
+                if more:
+                    say_note(f"{telling.done} discarded so far")
+
+    ask(act())
+    telling.end()
 
 
 def restore(
@@ -77,20 +86,38 @@ def restore(
         async with connect(url, token) as client:
             return await client.restore(ids)
 
-    _report(ask(act()), "restored", json=json)
+    telling = _Telling("restored", json=json)
+    telling.tell(ask(act()))
+    telling.end()
 
 
-def _report(outcomes: list[Outcome], word: str, *, json: bool) -> None:
-    done = sum(one.done for one in outcomes)
-    for one in outcomes:
-        if json:
-            print_json(one)
-        elif not one.done:
-            print_line(f"not {word}: {one.id}: {one.why}")
-    if not json:
-        print_line(f"{done} {word}{'' if done == len(outcomes) else f', {len(outcomes) - done} not'}")
-    if done < len(outcomes):
-        sys.exit(FAILED)
+class _Telling:
+    """What came of each letter, as it comes, and of all at the end. `word`: what was done with them."""
+
+    def __init__(self, word: str, *, json: bool) -> None:
+        self._word, self._json = word, json
+        self.done = self._failed = 0
+        self._notes: dict[str, None] = {}
+
+    def tell(self, outcomes: Iterable[Outcome], note: str | None = None) -> None:
+        for one in outcomes:
+            self.done += one.done
+            self._failed += not one.done
+            if self._json:
+                print_json(one)
+            elif not one.done:
+                print_line(f"not {self._word}: {one.id}: {one.why}")
+        if note:
+            self._notes[note] = None
+
+    def end(self) -> None:
+        """Exits with 1 where something was not done, or could not be looked at."""
+        if not self._json:
+            print_line(f"{self.done} {self._word}{f', {self._failed} not' if self._failed else ''}")
+        for note in self._notes:
+            say_note(note)
+        if self._failed or self._notes:
+            sys.exit(FAILED)
 
 
 def export(

@@ -10,7 +10,7 @@ from msgspec import Struct
 from sidecar.dead_letters.entries import Who
 from sidecar.model import Headers, Position
 from sidecar.replaying.auditing import Audit
-from sidecar.replaying.wishes import Job, Outcome, Plan, Reported, Wish
+from sidecar.replaying.wishes import Discarded, Job, Outcome, Plan, Reported, Wish
 
 
 class FailedRecord(Struct, frozen=True, kw_only=True):
@@ -64,7 +64,8 @@ class Acting(Protocol):
         """A dry run: what `replay` would do now. Changes nothing."""
 
     async def replay(self, wish: Wish, who: Who) -> Job:
-        """Freeze the selection and begin to publish it; returns at once."""
+        """Freeze the selection and begin to publish it; returns at once. Where nothing is selected, the job is done,
+        and the ledger is not told of it."""
 
     async def jobs(self, limit: int = 100) -> list[Job]:
         """The replays of all sidecars, newest first."""
@@ -79,8 +80,11 @@ class Acting(Protocol):
     async def cancel(self, id: str, who: Who) -> Job:
         """What was not sent stays open."""
 
-    async def discard(self, ids: Sequence[str], reason: str, who: Who, query: str = "") -> list[Outcome]:
-        """Set letters aside: these, or all open ones that match. Deletes nothing."""
+    async def discard(self, ids: Sequence[str], reason: str, who: Who) -> list[Outcome]:
+        """Set these letters aside. Deletes nothing."""
+
+    async def discard_found(self, query: str, reason: str, who: Who) -> Discarded:
+        """Set those aside that match and wait for a person, some thousands at once."""
 
     async def restore(self, ids: Sequence[str], who: Who) -> list[Outcome]:
         """Undo `discard`."""

@@ -25,16 +25,17 @@ from sidecar.replaying.acting import ExportedLetter, ReportedFailure
 from sidecar.replaying.auditing import Audit, audit
 from sidecar.replaying.exporting import Exporting
 from sidecar.replaying.jobs import Held, Jobs, Ref
+from sidecar.replaying.kit import Kit
 from sidecar.replaying.planning import History, Verdicts, fewer_partitions, not_there, plan, plan_range, refuse_target
 from sidecar.replaying.preparing import Editor, Preparing
 from sidecar.replaying.ranges import Fits, RangeRunner, count, spans
 from sidecar.replaying.reporting import Reporting
-from sidecar.replaying.running import Kit, Runner
+from sidecar.replaying.running import Runner
 from sidecar.replaying.selecting import FORCED, OPEN, UNDECIDED, Selection, select
 from sidecar.replaying.setting_aside import What, set_aside
 from sidecar.replaying.supervising import Running, Supervisor, runner_name
 from sidecar.replaying.watching import ends
-from sidecar.replaying.wishes import Decision, Job, JobState, Outcome, Plan, Range, Reported, Wish
+from sidecar.replaying.wishes import Decision, Discarded, Job, JobState, Outcome, Plan, Range, Reported, Wish
 
 log = structlog.get_logger()
 
@@ -51,7 +52,10 @@ DECIDED: dict[str, Literal["paused", "resumed", "cancelled"]] = {
     "running": "resumed",
     "cancelled": "cancelled",
 }
+DISCARDED_AT_ONCE = 10_000
+"""Letters that one call discards at most."""
 LONGEST_COMMENT, MOST_IDS = 4_000, 2_000
+MOST_EMPTY = 100
 MOST_DECISIONS = 20
 """Decisions that a job remembers."""
 
@@ -115,6 +119,8 @@ class Operations:
         self._exporting, self._reporting = exporting, reporting
         self._most, self._names, self._clock, self._veil = selection, names, clock, veil
         self.me = runner_name()
+        self._empty: dict[str, Job] = {}
+        """Replays that had nothing to send, the latest: whoever asked for one may ask how far it is."""
         self._works = [
             _Works(
                 source,
@@ -170,7 +176,7 @@ class Operations:
         works, selection = await self._selected(wish)
         job = await self._new(works, wish, who)
         job.reasons, job.skipped = dict(selection.left_out), sum(selection.left_out.values())
-        job.warnings, job.selected = [*selection.notes, *not_there(selection)], len(selection.candidates)
+        job.warnings, job.selected = [*selection.noted(), *not_there(selection)], len(selection.candidates)
         job.warnings += await fewer_partitions(works.source, selection.candidates, wish)
         return await self._begin(works, job, [one.ref for one in selection.candidates])
 
@@ -189,6 +195,12 @@ class Operations:
         )
 
     async def _begin(self, works: _Works, job: Job, refs: Sequence[Ref]) -> Job:
+        if not job.selected:
+            job.state, job.ended_at, job.wish = "done", job.started_at, self._veil(job.wish)
+            self._empty[job.id] = job
+            if len(self._empty) > MOST_EMPTY:
+                del self._empty[next(iter(self._empty))]
+            return job
         held = await works.jobs.make(job, refs)
         log.info("replay.started", replay=job.id, by=job.by, address=job.address, selected=job.selected)
         works.supervisor.run(held)
@@ -277,6 +289,8 @@ class Operations:
         return found[: limit or None]
 
     async def job(self, id: str) -> Job:
+        if id in self._empty:
+            return self._empty[id]
         works, held = await self._job(id)
         return works.supervisor.current(held.job)
 
@@ -304,6 +318,8 @@ class Operations:
         return await self._change(id, "cancelled", who)
 
     async def _change(self, id: str, state: JobState, who: Who) -> Job:
+        if id in self._empty:
+            raise Refused(f"replay {id} is done: there was nothing to send")
         for _ in range(TRIES):
             works, held = await self._job(id)
             before = held.job
@@ -339,11 +355,15 @@ class Operations:
 
     # --- letters
 
-    async def discard(self, ids: Sequence[str], reason: str, who: Who, query: str = "") -> list[Outcome]:
-        if query:
-            found = await select(self._desk, self._queries.wanted(query), (), takes=UNDECIDED, most=self._most)
-            ids = [*ids, *(one.letter.id for one in found.candidates)]
+    async def discard(self, ids: Sequence[str], reason: str, who: Who) -> list[Outcome]:
         return await self._set_aside(ids, "discarded", reason, who)
+
+    async def discard_found(self, query: str, reason: str, who: Who) -> Discarded:
+        most = min(DISCARDED_AT_ONCE, self._most)
+        found = await select(self._desk, self._queries.wanted(query), (), takes=UNDECIDED, most=most)
+        ids = [one.letter.id for one in found.candidates]
+        outcomes = await self._set_aside(ids, "discarded", reason, who) if ids else []
+        return Discarded(outcomes=outcomes, more=found.more and any(one.done for one in outcomes), notes=found.notes)
 
     async def restore(self, ids: Sequence[str], who: Who) -> list[Outcome]:
         return await self._set_aside(ids, "restored", None, who)

@@ -65,6 +65,15 @@ class Selection(Struct):
     systems: list[str]
     missing: list[str]
     """Ids that were asked for and that no stream holds."""
+    more: bool = False
+    """Others would be taken as well, and are not."""
+
+    def noted(self) -> list[str]:
+        """What is to be known about what is taken."""
+        if not self.more:
+            return self.notes
+        first = f"the first {len(self.candidates)} are taken (dead_letters.replay.selection)"
+        return [*self.notes, f"{first}; run it again for the others"]
 
 
 async def select(
@@ -76,7 +85,7 @@ async def select(
     found: dict[tuple[object, ...], Candidate] = {}
     left_out: dict[int, str] = {}
     uncounted: dict[str, int] = {}
-    unseen = set(ids)
+    unseen, more = set(ids), False
     if ids:
         wanted = replace(wanted, wanted=_both(wanted, frozenset(ids)))
     stated = replace(wanted, by_state=True, by_later_lives=wanted.by_later_lives or "replayed" in takes)
@@ -94,7 +103,7 @@ async def select(
         held = found.get(key)
         if held is None:
             if len(found) >= most:
-                notes.append(f"the first {most} are taken (dead_letters.replay.selection); run it again for the others")
+                more = True
                 break
             found[key] = Candidate(letter, [letter.position], [letter.id], group_of(letter))
         elif len(held.positions) < MOST_COPIES:
@@ -105,7 +114,7 @@ async def select(
         if number not in taken:
             reasons[why] = reasons.get(why, 0) + 1
     systems = sorted({one.letter.position.system for one in candidates})
-    return Selection(candidates, reasons, list(dict.fromkeys(notes)), systems, sorted(unseen))
+    return Selection(candidates, reasons, list(dict.fromkeys(notes)), systems, sorted(unseen), more)
 
 
 def _strip(letter: DeadLetter) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from sidecar.dead_letters.desk import Desk
 from sidecar.dead_letters.desk import Wish as Wanted
-from sidecar.dead_letters.entries import Deed, Who, begun, encode, home, keys, standing
+from sidecar.dead_letters.entries import Deed, State, Who, begun, encode, home, keys, standing
 from sidecar.dead_letters.merging import Letters, Newest
 from sidecar.ports import Act, Entry, Ledger
 from sidecar.replaying.wishes import Outcome
@@ -25,8 +25,12 @@ WHY_NOT = {
     ("restored", "returned"): "it was not discarded: it was replayed, and failed again as a letter of its own",
     ("restored", "replaying"): "it was not discarded: a replay has it",
 }
+AFTER: dict[What, State] = {"discarded": "discarded", "restored": "open"}
+"""The state that a letter has then."""
 TRIES = 3
 """How often one letter is tried while others change it."""
+AT_ONCE = 500
+"""Letters that one call of the ledger is about."""
 
 
 async def set_aside(
@@ -47,8 +51,9 @@ async def set_aside(
         newest.add(letter)
     letters = newest.letters()
     notes += await desk.states_of(letters)
-    for one in letters:
-        yield await _one(ledger_of(one.letter.position.system), one, what, reason, who, now)
+    for at in range(0, len(letters), AT_ONCE):
+        for outcome in await _some(ledger_of, letters[at : at + AT_ONCE], what, reason, who, now):
+            yield outcome
     unread = f" ({'; '.join(dict.fromkeys(notes))})" if notes else ""
     for id in unseen:
         yield Outcome(
@@ -56,24 +61,59 @@ async def set_aside(
         )
 
 
-async def _one(ledger: Ledger, one: Letters, what: What, reason: str | None, who: Who, now: int) -> Outcome:
-    letter, state = one.letter, one.state
-    names = keys(letter, one.ids)
+async def _some(
+    ledger_of: Callable[[str], Ledger], letters: Sequence[Letters], what: What, reason: str | None, who: Who, now: int
+) -> list[Outcome]:
+    """Each by an act of its own, all of one broker in one call."""
+    found: dict[int, Outcome] = {}
+    states = [one.state for one in letters]
     for _ in range(TRIES):
-        if (what, state) == ("discarded", "discarded"):
-            return Outcome(id=letter.id, done=True, state=state)
-        why = WHY_NOT.get((what, state))
-        if why is not None:
-            return Outcome(id=letter.id, done=False, state=state, why=why)
-        stands = await ledger.entries(home(letter), names)
-        entry = standing(stands)
-        before = entry or begun(letter)
-        deed = Deed(act=what, at=now, by=who.name, address=who.address, why=reason)
-        after = encode(before.after(deed, "discarded" if what == "discarded" else "open"))
-        entries = tuple([Entry(key, stood, after) for key, stood in zip(names, stands, strict=True)])
-        (done,) = await ledger.act([Act(home(letter), entries)])
-        if done.carried_out:
-            return Outcome(id=letter.id, done=True, state="discarded" if what == "discarded" else "open")
-        changed = standing(done.stands)
-        state = changed.state if changed is not None else state
-    return Outcome(id=letter.id, done=False, state=state, why="others act on it at the same time: try again")
+        for number, one in enumerate(letters):
+            if number not in found and (known := _known(one.letter.id, what, states[number])) is not None:
+                found[number] = known
+        due: dict[str, list[int]] = {}
+        for number, one in enumerate(letters):
+            if number not in found:
+                due.setdefault(one.letter.position.system, []).append(number)
+        for system, numbers in due.items():
+            ledger = ledger_of(system)
+            acts = await _acts(ledger, [letters[number] for number in numbers], what, reason, who, now)
+            for number, done in zip(numbers, await ledger.act(acts), strict=True):
+                if done.carried_out:
+                    found[number] = Outcome(id=letters[number].letter.id, done=True, state=AFTER[what])
+                else:
+                    changed = standing(done.stands)
+                    states[number] = changed.state if changed is not None else states[number]
+    why = "others act on it at the same time: try again"
+    return [
+        found.get(number) or Outcome(id=one.letter.id, done=False, state=states[number], why=why)
+        for number, one in enumerate(letters)
+    ]
+
+
+def _known(id: str, what: What, state: str) -> Outcome | None:
+    """What came of a letter with which nothing is to be done; None where something is."""
+    if (what, state) == ("discarded", "discarded"):
+        return Outcome(id=id, done=True, state=state)
+    why = WHY_NOT.get((what, state))
+    return None if why is None else Outcome(id=id, done=False, state=state, why=why)
+
+
+async def _acts(
+    ledger: Ledger, letters: Sequence[Letters], what: What, reason: str | None, who: Who, now: int
+) -> list[Act]:
+    """What is to be changed, for each letter."""
+    by_home: dict[str, list[int]] = {}
+    for number, one in enumerate(letters):
+        by_home.setdefault(home(one.letter), []).append(number)
+    acts: dict[int, Act] = {}
+    deed = Deed(act=what, at=now, by=who.name, address=who.address, why=reason)
+    for stream, numbers in by_home.items():
+        names = [keys(letters[number].letter, letters[number].ids) for number in numbers]
+        stands = iter(await ledger.entries(stream, [name for some in names for name in some]))
+        for number, some in zip(numbers, names, strict=True):
+            stood = [next(stands) for _ in some]
+            before = standing(stood) or begun(letters[number].letter)
+            after = encode(before.after(deed, AFTER[what]))
+            acts[number] = Act(stream, tuple([Entry(key, one, after) for key, one in zip(some, stood, strict=True)]))
+    return [acts[number] for number in range(len(letters))]

@@ -198,6 +198,16 @@ class Outcome(Struct, kw_only=True):
     """Where it was not done: why, and what to do."""
 
 
+class Discarded(Struct, kw_only=True):
+    """What came of discarding by a query."""
+
+    outcomes: list[Outcome]
+    more: bool
+    """Others match as well: ask again."""
+    notes: list[str]
+    """Sentences: what could not be looked at."""
+
+
 class Reported(Struct, kw_only=True):
     """A failure that a service handed over, as it now stands."""
 

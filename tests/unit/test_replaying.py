@@ -13,9 +13,9 @@ from sidecar.brokers.memory_ledger import MemoryLedger
 from sidecar.brokers.memory_log import Group
 from sidecar.errors import Outage, Refused, Unknown
 from sidecar.model import Partition
-from sidecar.ports import Act, Done, Retention
+from sidecar.ports import Act, Done, Entry, Retention
 from sidecar.replaying.selecting import WHY
-from sidecar.replaying.wishes import Edit, Range, Wish
+from sidecar.replaying.wishes import Edit, Job, Range, Wish
 from tests.unit.replay_harness import ANN, ended, shop, states, until
 
 LENIENT = '{"type":"record","name":"Order","fields":[{"name":"eventId","type":"string"}]}'
@@ -71,7 +71,7 @@ async def test_what_fails_again_is_linked_and_the_attempts_count_up_until_it_is_
         # The headers of the record did not grow from round to round.
         assert len({len(record.headers) for record in one.replayed()}) == 1
         # A parked letter waits for a person too: a query that discards takes it, and what returned is left alone.
-        outcomes = await sidecar.discard([], "nobody can mend it", ANN, query="code:schema.mismatch")
+        outcomes = (await sidecar.discard_found("code:schema.mismatch", "nobody can mend it", ANN)).outcomes
         assert [(one.id, one.done, one.state) for one in outcomes] == [(found.letters[0].letter.id, True, "discarded")]
         (restored,) = await sidecar.restore([found.letters[0].letter.id], ANN)
         assert restored.done
@@ -301,6 +301,50 @@ async def test_discarding_and_restoring() -> None:
         assert (await ended(sidecar, await sidecar.replay(Wish(again=True), ANN))).published >= 1
 
 
+async def test_all_that_match_are_discarded_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sidecar.replaying.setting_aside.AT_ONCE", 3)
+    async with shop() as one:
+        await one.letters(*one.harness.bad(10))
+        sidecar = await one.sidecar(selection=4)
+        taken = [await sidecar.discard_found("code:schema.*", "a load test", ANN) for _ in range(3)]
+        assert [len(page.outcomes) for page in taken] == [4, 4, 2]
+        assert [page.more for page in taken] == [True, True, False]
+        assert set((await states(sidecar)).values()) == {"discarded"}
+        nothing = await sidecar.discard_found("code:schema.*", "again", ANN)
+        assert (nothing.outcomes, nothing.more) == ([], False)
+
+
+async def test_discarding_ends_where_nothing_of_it_can_be_done() -> None:
+    async with shop() as one:
+        await one.letters(*one.harness.bad(5))
+        sidecar, other = await one.sidecar(selection=2), await one.sidecar()
+
+        async def taken(acts: Sequence[Act]) -> list[Done]:
+            return [Done(False, tuple([None] * len(one.entries))) for one in acts]
+
+        sidecar.broker.ledger.act = taken  # type: ignore[method-assign]
+        page = await sidecar.discard_found("code:schema.*", "x", ANN)
+        assert [one.done for one in page.outcomes] == [False, False]
+        assert not page.more
+        assert "others act on it at the same time" in (page.outcomes[0].why or "")
+        assert set((await states(other)).values()) == {"open"}
+
+
+async def test_where_there_is_nothing_to_send_no_job_is_left() -> None:
+    async with shop() as one:
+        one.harness.produce(*one.harness.good(3))
+        sidecar = await one.sidecar()
+        for wish in (
+            Wish(query="code:schema.*"),
+            Wish(query="nothing", to="orders", range=Range(stream="orders", into_itself=True, confirmed=0)),
+        ):
+            job = await sidecar.replay(wish, ANN)
+            assert (job.state, job.selected, job.published) == ("done", 0, 0)
+            assert job.ended_at is not None
+        assert await sidecar.jobs() == []
+        assert one.log.ledger == {}
+
+
 async def test_an_edit_is_sent_and_recorded() -> None:
     async with shop() as one:
         await one.letters(*one.harness.bad(1))
@@ -382,3 +426,68 @@ async def test_a_range_goes_into_its_own_stream_only_when_that_is_meant_and_the_
         assert len(one.contents()) == 10
         with pytest.raises(Unknown, match="no watched stream"):
             await sidecar.replay(Wish(to="orders", range=Range(stream="secrets")), ANN)
+
+
+async def test_how_far_a_range_is_goes_once_nobody_can_need_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def left() -> set[str]:
+        return {key for _, key in one.log.ledger if key.startswith("range:")}
+
+    async with shop() as one:
+        one.harness.produce(*one.harness.good(5))
+        one.log.create("orders.copy")
+        sidecar = await one.sidecar()
+        jobs = sidecar._works[0].jobs
+        wish = Wish(to="orders.copy", range=Range(stream="orders"))
+        first = await ended(sidecar, await sidecar.replay(wish, ANN))
+        orphans = await jobs.sweep(await jobs.all(), set())
+        assert left() == {f"range:{first.id}"}, "who was taken for dead may still look there"
+        await jobs.sweep(await jobs.all(), orphans)
+        assert left() == set()
+
+        # One that failed may be resumed, and needs it, until its job is forgotten.
+        failed = Job(id="failed", wish=wish, by="ann", state="failed", started_at=1)
+        await jobs.make(failed, [])
+        await sidecar.broker.ledger.act([Act("orders.copy", (Entry("range:failed", None, b"{}"),))])
+        for most in (2, 2, 2, 1):
+            assert left() == {"range:failed"}
+            monkeypatch.setattr("sidecar.replaying.jobs.MOST_JOBS", most)
+            orphans = await jobs.sweep(await jobs.all(), orphans)
+        assert "failed" not in await jobs.all()
+        assert left() == set()
+
+
+async def test_a_range_that_failed_says_what_was_sent_and_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sidecar.replaying.ranges.STEP", 10)
+    act, calls = MemoryLedger.act, itertools.count()
+
+    async def refuses(self: MemoryLedger, acts: Sequence[Act]) -> list[Done]:
+        if acts[0].outgoing and next(calls) == 3:
+            raise Refused("not authorised to write orders.copy")
+        return await act(self, acts)
+
+    monkeypatch.setattr(MemoryLedger, "act", refuses)
+    async with shop() as one:
+        one.harness.produce(*one.harness.good(45))
+        one.log.create("orders.copy")
+        sidecar = await one.sidecar()
+        job = await ended(sidecar, await sidecar.replay(Wish(to="orders.copy", range=Range(stream="orders")), ANN))
+        assert (job.state, job.published) == ("failed", 30)
+        assert job.note == (
+            "not authorised to write orders.copy. 30 of 45 events were sent to orders.copy; mend it, then tracecar "
+            f"replays resume {job.id} goes on at memory://orders/0/30, and sends none of them twice"
+        )
+        job = await ended(sidecar, await sidecar.resume(job.id, ANN))
+        assert (job.state, job.published) == ("done", 45)
+        assert [r.value for r in one.contents("orders.copy")] == [r.value for r in one.contents()]
+
+
+async def test_events_of_a_range_that_are_gone_when_they_should_be_sent_are_told() -> None:
+    async with shop() as one:
+        one.harness.produce(*one.harness.good(20))
+        one.log.create("orders.copy")
+        sidecar = await one.sidecar()
+        job = await sidecar.replay(Wish(to="orders.copy", rate=1000, range=Range(stream="orders")), ANN)
+        one.log.trim(Partition("memory", "orders", 0), 15)
+        job = await ended(sidecar, job)
+        assert (job.state, job.published, job.failed) == ("done", 5, 15)
+        assert job.failures[0].why.startswith("15 of the 20 events that were counted at the start were not found again")

@@ -51,7 +51,8 @@ def _replays(acting: Acting, redactor: Redactor) -> Sequence[HTTPRouteHandler]:
         wish = rendering.wish(data, redactor)
         if data.dry_run:
             return Response(rendering.plan(await acting.plan(wish), redactor), status_code=200)
-        return Response(rendering.replay(await acting.replay(wish, who(request)), redactor), status_code=201)
+        job = await acting.replay(wish, who(request))
+        return Response(rendering.replay(job, redactor), status_code=201 if job.selected else 200)
 
     @get("/v1/replays", summary="Replays, newest first")
     async def replays(limit: Limit = 100) -> models.ReplayPage:
@@ -77,13 +78,24 @@ def _replays(acting: Acting, redactor: Redactor) -> Sequence[HTTPRouteHandler]:
 
 
 def _letters(acting: Acting) -> Sequence[HTTPRouteHandler]:
-    @post("/v1/dead-letters/discard", status_code=200, summary="Set dead letters aside; nothing is deleted")
+    @post(
+        "/v1/dead-letters/discard",
+        status_code=200,
+        summary="Set dead letters aside, of a query some thousands at once (`more`: ask again); nothing is deleted",
+    )
     async def discard(data: JSONBody[models.DiscardRequest], request: AnyRequest) -> models.OutcomePage:
         if not 0 < len(data.reason.strip()) <= rendering.LONGEST:
             raise rendering.wrong("reason", "why, in a few words", data.reason)
         if bool(data.ids) == bool(data.query) or len(data.ids) > models.MOST_IDS:
             raise ValidationException(f"expected either `ids` (at most {models.MOST_IDS}) or `query`")
-        found = await acting.discard(data.ids, data.reason, who(request), query=data.query)
+        if data.query:
+            done = await acting.discard_found(data.query, data.reason, who(request))
+            return models.OutcomePage(
+                items=[rendering.outcome(one) for one in done.outcomes],
+                more=done.more,
+                note=" ".join(done.notes) or None,
+            )
+        found = await acting.discard(data.ids, data.reason, who(request))
         return models.OutcomePage(items=[rendering.outcome(one) for one in found])
 
     @post("/v1/dead-letters/restore", status_code=200, summary="Undo discarding")
