@@ -84,6 +84,7 @@ class RedisIndex:
             ttl_ms=ttl_ms,
             max_events=max_events,
             member=self.member,
+            full=lambda: self.writer.full,
         )
         self.relay = RedisRelay(self.shards, self.member)
         self._tasks: list[asyncio.Task[None]] = []

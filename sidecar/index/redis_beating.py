@@ -9,9 +9,9 @@ from typing import Protocol
 import structlog
 from msgspec import Struct
 
-from sidecar.errors import Outage, Refused
 from sidecar.index.redis_coverage import SharedCoverage, field_of
 from sidecar.index.redis_reading import SECONDS
+from sidecar.index.redis_repeating import over_and_over
 from sidecar.index.redis_scripts import BEAT
 from sidecar.index.redis_shards import Shards
 from sidecar.model import Partition
@@ -21,6 +21,8 @@ log = structlog.get_logger()
 
 EVERY = 2.0
 """Seconds between two beats."""
+SAYING_SECONDS = 2.0
+"""How long finding out what to say may take: the broker is asked for it, and may be away."""
 FORGET_MS = 600_000
 """Members that were silent for so long are forgotten."""
 _STAMP = 15
@@ -62,6 +64,7 @@ class Beating:
         self._shards, self._coverage, self._counted, self._words = shards, coverage, counted, words
         self._member, self._ttl_ms = member, ttl_ms
         self._told: set[Partition] = set()
+        self._said = b"{}"
         self.says: Callable[[], Awaitable[bytes]] = _nothing
         """What this member says of itself."""
         self.members: list[Beat] = []
@@ -69,12 +72,7 @@ class Beating:
 
     async def run(self) -> None:
         """Runs until cancelled."""
-        while True:
-            try:
-                await self.beat()
-            except (Outage, Refused) as error:
-                log.debug("the shared index hears no beat", reason=str(error))
-            await asyncio.sleep(EVERY)
+        await over_and_over("telling the other members of this one", self.beat, EVERY)
 
     async def leave(self) -> None:
         """Be a member no more. Raises Outage, Refused."""
@@ -83,8 +81,17 @@ class Beating:
 
     async def beat(self) -> None:
         """Tell and hear once. Raises Outage, Refused."""
-        says, before = await self.says(), self._words.words()
-        self._words.compare(before, await self._tell(says, dict(self._coverage.own)))
+        await self._say()
+        before = self._words.words()
+        self._words.compare(before, await self._tell(self._said, dict(self._coverage.own)))
+
+    async def _say(self) -> None:
+        """What cannot be found out now is left as it was said last: better an old word than no sign of life."""
+        try:
+            async with asyncio.timeout(SAYING_SECONDS):
+                self._said = await self.says()
+        except Exception as error:
+            log.warning("what this member says of itself is what it said before", reason=repr(error))
 
     async def _tell(self, says: bytes, covered: dict[Partition, int]) -> list[bytes | None]:
         """Returns the word that each shard keeps."""
@@ -95,18 +102,25 @@ class Beating:
         left = self._told - covered.keys()
         arguments += (len(left), *map(field_of, left))
         commands: list[tuple[int, Command]] = [(0, ("EVALSHA", BEAT.sha, 1, keys.heads[0], *arguments))]
-        commands += [(shard, ("GET", keys.single(b"n", shard))) for shard in range(keys.shards)]
-        commands += [(shard, ("GET", keys.single(b"g", shard))) for shard in range(keys.shards)]
-        (now, members, entries, evicted), *rest = await self._shards.ask(commands, SECONDS)
-        self._told = set(covered)
-        coverage.heard(now, _pairs(entries), _pairs(evicted))
-        self.members = [
-            Beat(name.decode(errors="replace"), max(0, now - int(value[:_STAMP])), value[_STAMP:])
-            for name, value in _pairs(members).items()
+        commands += [
+            (shard, ("MGET", *(keys.single(name, shard) for name in (b"n", b"d", b"g"))))
+            for shard in range(keys.shards)
         ]
-        for shard in range(keys.shards):
-            self._counted(shard, int(rest[shard] or 0))
-        return rest[keys.shards :]
+        (now, members, entries, swept), *shards = await self._shards.ask(commands, SECONDS)
+        self._told = set(covered)
+        coverage.heard(now, _pairs(entries), sum(int(gone or 0) for _, gone, _ in shards), _pairs(swept))
+        self.members = [one for name, value in _pairs(members).items() if (one := _beat(now, name, value)) is not None]
+        for shard, (count, _, _) in enumerate(shards):
+            self._counted(shard, int(count or 0))
+        return [word for _, _, word in shards]
+
+
+def _beat(now: int, name: bytes, value: bytes) -> Beat | None:
+    """What a member said, as it lies there; None where somebody else wrote that."""
+    stamp = value[:_STAMP]
+    if not stamp.isdigit():
+        return None
+    return Beat(name.decode(errors="replace"), max(0, now - int(stamp)), value[_STAMP:])
 
 
 async def _nothing() -> bytes:

@@ -64,13 +64,13 @@ class SharedCoverage:
             self.left.add(partition)
         self.filling.discard(partition)
 
-    def heard(self, now: int, entries: dict[bytes, bytes], evicted: dict[bytes, bytes]) -> None:
+    def heard(self, now: int, entries: dict[bytes, bytes], evicted: int, swept: dict[bytes, bytes]) -> None:
         """What a beat brought."""
         found = [one for field, value in entries.items() if (one := covered_from(field, value)) is not None]
         self._all = {one.partition: one for one in found}
         self._now = now
-        self.evicted = int(evicted.get(b"evicted", 0))
-        self.horizon = int(evicted[b"horizon"]) if b"horizon" in evicted else None
+        self.evicted = evicted
+        self.horizon = int(swept[b"horizon"]) if b"horizon" in swept else None
         self.left -= self._all.keys()
 
     def answer(self, events: int, notes: list[str]) -> Coverage:

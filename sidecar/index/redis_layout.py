@@ -12,8 +12,9 @@ of a shard is in one slot. A server has one shard, a Cluster 32. A letter and ra
     o SECOND       set     places to look at again once this second is the oldest
     z, s           sorted sets (shard 0) of the seconds of `w`, and of those that eviction has yet to look at
     l              hash    (shard 0) partitions by LOG
-    n, g           the number of events held, and a random word by which an emptied server is known
-    x              hash    (shard 0) how many were evicted, up to which append time, and when that was last looked at
+    n, d, g        the number of events held and of those that were let go, in this shard, and a random word by which an
+                   emptied server is known
+    x              hash    (shard 0) up to which append time events were let go, and when that was last looked at
     c, m           hashes  (shard 0) what is covered, and the members
     q, v           (shard 0) whose turn it is to let old flows go; events that pass, while somebody listens elsewhere
 

@@ -136,7 +136,7 @@ DROP = Script(
     + """
 -- ARGV: time to live, then two lists: buckets as key, number of fields, fields; sets as key, number of members,
 -- members.
--- Returns how many events went.
+-- Returns how many events went now: none where this is asked for again.
 local gone = 0
 for _ = 1, number() do
   local key = p .. ARGV[at]
@@ -148,8 +148,39 @@ for _ = 1, number() do
   at = at + 1
   many('SREM', key, number())
 end
-if gone > 0 and call('DECRBY', p .. 'n', gone) < 0 then call('SET', p .. 'n', 0, 'PX', ttl) end
+if gone > 0 then
+  if call('EXISTS', p .. 'n') == 1 then call('DECRBY', p .. 'n', gone) end
+  call('INCRBY', p .. 'd', gone)
+  live(p .. 'd')
+end
 return gone
+"""
+)
+
+RECOUNT = Script(
+    _START
+    + """
+-- ARGV: time to live, how many events were counted, how many there are. Returns 1 where nothing was written meanwhile.
+if (call('GET', p .. 'n') or '0') ~= ARGV[2] then return 0 end
+call('PEXPIRE', p .. 'n', ttl)  -- the script has written: so a full server does not refuse the next command
+call('SET', p .. 'n', ARGV[3], 'PX', ttl)
+return 1
+"""
+)
+
+LETTING = Script(
+    _START
+    + """
+-- What letting go has to note, each a command after the number of its words. A full server refuses what takes memory
+-- unless the script has written something before: that is what the first command is for.
+call('PEXPIRE', p .. 'n', ttl)
+local replies = {}
+while ARGV[at] do
+  local words = number()
+  replies[#replies + 1] = call(unpack(ARGV, at, at + words - 1))
+  at = at + words
+end
+return replies
 """
 )
 
@@ -159,7 +190,7 @@ BEAT = Script(
 -- In shard 0. ARGV: time to live, milliseconds after which silent members are forgotten, the member, what it says of
 -- itself (empty: it leaves), then two lists: partitions that it covers, each with the append time since when and 1
 -- while that is being filled; partitions that it covers no more. Returns the server's time in milliseconds, the
--- members and the coverage, each with the time of its last beat in front of it, and what was evicted.
+-- members and the coverage, each with the time of its last beat in front of it, and what the sweeper noted.
 local clock = call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local stamp = string.format('%015d', now)
@@ -167,6 +198,7 @@ local forget = number()
 local member, says = ARGV[at], ARGV[at + 1]
 at = at + 2
 local m, c = p .. 'm', p .. 'c'
+call('PEXPIRE', m, ttl)  -- the script has written: so a full server does not silence the members
 if says == '' then call('HDEL', m, member) else call('HSET', m, member, stamp .. says) end
 for _ = 1, number() do
   local partition, since, filling = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
@@ -174,8 +206,8 @@ for _ = 1, number() do
   local old = call('HGET', c, partition)
   if old then
     -- What others covered until after our beginning, we go on with.
-    local before = tonumber(sub(old, 17, 31))
-    if tonumber(sub(old, 1, 15)) >= since and before < since then since = before end
+    local beat, before = tonumber(sub(old, 1, 15)), tonumber(sub(old, 17, 31))
+    if beat and before and beat >= since and before < since then since = before end
   end
   call('HSET', c, partition, stamp .. filling .. string.format('%015d', since) .. member)
 end
@@ -186,11 +218,11 @@ for _ = 1, number() do
 end
 local members = call('HGETALL', m)
 for n = 1, #members, 2 do
-  if tonumber(sub(members[n + 1], 1, 15)) < now - forget then call('HDEL', m, members[n]) end
+  if (tonumber(sub(members[n + 1], 1, 15)) or 0) < now - forget then call('HDEL', m, members[n]) end
 end
 local covered = call('HGETALL', c)
 for n = 1, #covered, 2 do
-  if tonumber(sub(covered[n + 1], 1, 15)) < now - ttl then call('HDEL', c, covered[n]) end
+  if (tonumber(sub(covered[n + 1], 1, 15)) or 0) < now - ttl then call('HDEL', c, covered[n]) end
 end
 live(m)
 live(c)

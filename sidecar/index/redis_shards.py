@@ -9,12 +9,12 @@ from typing import Any
 from sidecar.config import Tls
 from sidecar.errors import Disconnected, Outage
 from sidecar.index.redis_layout import CLUSTER_SHARDS, Keys
-from sidecar.index.redis_scripts import BEAT, DROP, NOTE, WRITE
+from sidecar.index.redis_scripts import BEAT, DROP, LETTING, NOTE, RECOUNT, WRITE
 from sidecar.redis_link.connections import Argument, Command, Servers
 from sidecar.redis_link.errors import Moved, Said
 from sidecar.redis_link.urls import Address, Target
 
-_SCRIPTS = {script.sha: script for script in (WRITE, NOTE, DROP, BEAT)}
+_SCRIPTS = {script.sha: script for script in (WRITE, NOTE, DROP, BEAT, RECOUNT, LETTING)}
 _TRIES = 3
 
 

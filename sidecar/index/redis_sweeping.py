@@ -7,7 +7,6 @@ wherever its events are; of any other the events found here are put down for the
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
 from itertools import islice
@@ -15,14 +14,15 @@ from typing import Any
 
 import structlog
 
-from sidecar.errors import Outage, Refused
 from sidecar.index.redis_batches import Batch, Packer
 from sidecar.index.redis_layout import Log
 from sidecar.index.redis_reading import SECONDS, Reading
-from sidecar.index.redis_scripts import DROP
+from sidecar.index.redis_repeating import over_and_over
+from sidecar.index.redis_scripts import DROP, LETTING, RECOUNT
 from sidecar.index.redis_shards import Shards
 from sidecar.model import Event
 from sidecar.redis_link.connections import Argument, Command
+from sidecar.redis_link.errors import Full
 
 log = structlog.get_logger()
 
@@ -30,6 +30,8 @@ EVERY = 1.0
 """Seconds between two looks."""
 LEASE_MS = 15_000
 """After so long without a sign of who sweeps, another one does."""
+WHERE_FULL = 20
+"""Where the server is full, one event of so many goes with every look, until there is room again."""
 STEP = 150
 """Places that are looked at together."""
 
@@ -48,21 +50,19 @@ class Sweeper:
         ttl_ms: int,
         max_events: int,
         member: str,
+        full: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """`full` says whether what is to be written finds no memory."""
         self._shards, self._keys, self._packer, self._logs = shards, shards.keys, packer, logs
         self._join, self._max_flow = join, max_flow
         self._ttl_ms, self._max_events = ttl_ms, max_events
         self._member, self._clock = member, clock
+        self._writing_is_refused, self._full = full, False
 
     async def run(self) -> None:
         """Runs until cancelled."""
-        while True:
-            try:
-                await self.sweep()
-            except (Outage, Refused) as error:
-                log.debug("the shared index is not swept", reason=str(error))
-            await asyncio.sleep(EVERY)
+        await over_and_over("letting old flows of the shared index go", self.sweep, EVERY)
 
     async def sweep(self) -> int:
         """Let go of what is too old or too much, if it is this member's turn. Returns how many events went. Raises
@@ -70,8 +70,8 @@ class Sweeper:
         if not await self._turn():
             return 0
         await self._take_over()
-        gone = 0
-        while (due := await self._due()) is not None:
+        early, gone = await self._early(), 0
+        while (due := await self._due(early - gone)) is not None:
             gone += await self._window(*due)
             if not await self._turn():
                 break
@@ -79,7 +79,7 @@ class Sweeper:
 
     async def _turn(self) -> bool:
         key = self._keys.single(b"q")
-        (mine,) = await self._ask([(0, ("SET", key, self._member, "NX", "PX", LEASE_MS))])
+        (mine,) = await self._note([(0, ("SET", key, self._member, "NX", "PX", LEASE_MS))])
         if mine is None:
             (holder,) = await self._ask([(0, ("GET", key))])
             if holder != self._member.encode():
@@ -94,27 +94,60 @@ class Sweeper:
         key = keys.single(b"x")
         (swept,) = await self._ask([(0, ("HGET", key, "swept"))])
         if swept is not None and now - int(swept) > self._ttl_ms // 2:
-            (windows,) = await self._ask([(0, ("ZRANGE", keys.single(b"z"), 0, -1))])
-            sets = [keys.of_window(b"w", int(window)) for window in windows]
-            there = sum(await self._ask([(shard, ("SCARD", name)) for shard, name in sets]))
-            counts = await self._ask([(shard, ("GET", keys.single(b"n", shard))) for shard in range(keys.shards)])
-            counted = sum(int(count or 0) for count in counts)
-            await self._ask([(0, ("INCRBY", keys.single(b"n"), there - counted))])
-            await self._forget_empty({int(window) for window in windows})
-        await self._ask([(0, ("HSET", key, "swept", now)), (0, ("PEXPIRE", key, 2 * self._ttl_ms))])
+            await self._count_again()
+        await self._note([(0, ("HSET", key, "swept", now)), (0, ("PEXPIRE", key, 2 * self._ttl_ms))])
 
-    async def _due(self) -> tuple[int, int | None] | None:
-        """The oldest second, if something of it has to go, and how many events: None for all that is old."""
+    async def _count_again(self) -> None:
+        """Each shard gets its part of what is there, in proportion to what it had: what counts is the sum. A shard that
+        is written to meanwhile keeps what it had."""
         keys = self._keys
-        commands: list[tuple[int, Command]] = [(0, ("ZRANGE", keys.single(b"s"), 0, 0))]
-        commands += [(shard, ("GET", keys.single(b"n", shard))) for shard in range(keys.shards)]
-        oldest, *counts = await self._ask(commands)
+        (windows,) = await self._ask([(0, ("ZRANGE", keys.single(b"z"), 0, -1))])
+        sets = [keys.of_window(b"w", int(window)) for window in windows]
+        there = sum(await self._ask([(shard, ("SCARD", name)) for shard, name in sets]))
+        replies = await self._ask([(shard, ("GET", keys.single(b"n", shard))) for shard in range(keys.shards)])
+        before = [int(count or 0) for count in replies]
+        commands: list[tuple[int, Command]] = []
+        for shard, (count, part) in enumerate(zip(before, parts(there, before), strict=True)):
+            if part != count:
+                head = keys.heads[shard]
+                commands.append((shard, ("EVALSHA", RECOUNT.sha, 1, head, 2 * self._ttl_ms, count, part)))
+        await self._ask(commands)
+        await self._forget_empty({int(window) for window in windows})
+
+    async def _early(self) -> int:
+        """How many events have to go although they are neither old nor too many: where a server takes nothing new."""
+        keys = self._keys
+        try:
+            # Takes memory where there is no counter yet, and changes nothing where there is.
+            await self._ask(
+                [
+                    (shard, ("SET", keys.single(b"n", shard), 0, "NX", "PX", 2 * self._ttl_ms))
+                    for shard in range(keys.shards)
+                ]
+            )
+        except Full as error:
+            reason: str | None = str(error)
+        else:
+            reason = "what is to be written finds no memory" if self._writing_is_refused() else None
+        if reason is not None and not self._full:
+            log.warning("the shared index's server is full: its oldest flows go early", reason=reason)
+        self._full = reason is not None
+        return await self._held() // WHERE_FULL + 1 if self._full else 0
+
+    async def _held(self) -> int:
+        keys = self._keys
+        counts = await self._ask([(shard, ("GET", keys.single(b"n", shard))) for shard in range(keys.shards)])
+        return sum(int(count or 0) for count in counts)
+
+    async def _due(self, early: int) -> tuple[int, int | None] | None:
+        """The oldest second, if something of it has to go, and how many events: None for all that is old."""
+        (oldest,) = await self._ask([(0, ("ZRANGE", self._keys.single(b"s"), 0, 0))])
         if not oldest:
             return None
         window = int(oldest[0])
         if (window + 1) * 1000 <= self._clock() * 1000 - self._ttl_ms:
             return window, None
-        excess = sum(int(count or 0) for count in counts) - self._max_events
+        excess = max(await self._held() - self._max_events, early)
         return (window, excess) if excess > 0 else None
 
     async def _window(self, window: int, excess: int | None) -> int:
@@ -138,7 +171,7 @@ class Sweeper:
         # What came meanwhile is looked at next time.
         late = await self._ask([(appended[0], ("SMEMBERS", appended[1])), (aged[0], ("SCARD", aged[1]))])
         if late[1] or not set(late[0]) <= set(found[0]):
-            await self._ask([(0, ("ZADD", keys.single(b"s"), window, window))])
+            await self._note([(0, ("ZADD", keys.single(b"s"), window, window))])
         await self._forget_empty({window})
         return gone
 
@@ -169,6 +202,8 @@ class Sweeper:
             for number, shard in enumerate(batch.shards):
                 names = {*shard.buckets, *shard.plain[::2], *(b"i" + hash for hash in shard.ids[::2]), *shard.windows}
                 head = keys.heads[number]
+                if names:
+                    names.add(b"n")
                 commands += [(number, ("PEXPIRE", head + name, 2 * self._ttl_ms)) for name in names]
         for second, place in later:
             number, key = keys.of_window(b"o", second)
@@ -177,10 +212,10 @@ class Sweeper:
                 (number, ("SADD", key, place)),
                 (number, ("PEXPIRE", key, 2 * self._ttl_ms)),
             ]
-        await self._ask(commands)
+        await self._note(commands)
 
     async def _drop(self, events: Sequence[Event], window: int) -> int:
-        keys, gone, seconds = self._keys, 0, set[int]()
+        keys, seconds = self._keys, set[int]()
         for batch in self._batches(events):
             seconds |= batch.seconds
             commands: list[tuple[int, Command]] = []
@@ -199,18 +234,17 @@ class Sweeper:
                 for name, members in sets.items():
                     arguments += (name, len(members), *members)
                 commands.append((number, ("EVALSHA", DROP.sha, 1, keys.heads[number], *arguments)))
-            gone += sum(await self._ask(commands))
-        if gone:
+            await self._ask(commands)
+        if events:
             key = keys.single(b"x")
-            await self._ask(
+            await self._note(
                 [
-                    (0, ("HINCRBY", key, "evicted", gone)),
                     (0, ("HSET", key, "horizon", window * 1000 + 999)),
                     (0, ("PEXPIRE", key, 2 * self._ttl_ms)),
                 ]
             )
             await self._forget_empty(seconds - {window})
-        return gone
+        return len(events)
 
     async def _forget_empty(self, seconds: Collection[int]) -> None:
         ordered = sorted(seconds)
@@ -232,3 +266,35 @@ class Sweeper:
 
     async def _ask(self, commands: Sequence[tuple[int, Command]]) -> list[Any]:
         return await self._shards.ask(commands, SECONDS)
+
+    async def _note(self, commands: Sequence[tuple[int, Command]]) -> list[Any]:
+        """The same for what takes memory, be the server full or not: letting go needs a little first."""
+        if not commands:
+            return []
+        keys = self._keys
+        together: dict[int, list[int]] = {}
+        for number, (shard, _) in enumerate(commands):
+            together.setdefault(shard, []).append(number)
+        asked: list[tuple[int, Command]] = []
+        for shard, numbers in together.items():
+            words: list[Argument] = [2 * self._ttl_ms]
+            for number in numbers:
+                words += (len(commands[number][1]), *commands[number][1])
+            asked.append((shard, ("EVALSHA", LETTING.sha, 1, keys.heads[shard], *words)))
+        replies: list[Any] = [None] * len(commands)
+        for numbers, found in zip(together.values(), await self._ask(asked), strict=True):
+            for number, reply in zip(numbers, found, strict=True):
+                replies[number] = reply
+        return replies
+
+
+def parts(whole: int, shares: Sequence[int]) -> list[int]:
+    """`whole`, divided in proportion to these shares: integers that come to it."""
+    total, given, passed = sum(shares), 0, 0
+    found: list[int] = []
+    for share in shares:
+        passed += share
+        part = (whole * passed // total if total > 0 else whole) - given
+        found.append(part)
+        given += part
+    return found

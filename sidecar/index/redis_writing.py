@@ -18,6 +18,7 @@ from sidecar.errors import Outage, Refused
 from sidecar.index.redis_batches import MOST, Batch, Packer
 from sidecar.index.redis_shards import Shards
 from sidecar.model import Event, Partition
+from sidecar.redis_link.errors import Full
 
 log = structlog.get_logger()
 
@@ -63,16 +64,20 @@ class Writer:
         """Events that found no room since the start."""
         self.away: str | None = None
         """Why the server does not take what waits."""
+        self.full = False
+        """That is so because its memory is full."""
         self.on_missed: Callable[[Missed], None] = lambda missed: None
         """Told what to read again, once the server is back."""
         self.on_lost: Callable[[int | None], None] = lambda since: None
         """Told from which append time on (milliseconds) the server may have lost what it held; None: all of it."""
         self._away_since = 0.0
+        self._unsafe = False
+        """It was away, and did not only say no."""
 
     @property
     def events(self) -> int:
         """How many events the index holds, as of the last writing."""
-        return sum(self._counts.values())
+        return max(0, sum(self._counts.values()))
 
     @property
     def waiting(self) -> int:
@@ -172,7 +177,8 @@ class Writer:
             if len(self._queue) < AT_ONCE and self._open.count:
                 self._queue.append(self._open)
                 self._open = Batch(self._shards.keys.shards)
-            batches = list(islice(self._queue, AT_ONCE))
+            # What is being sent takes the server's memory too.
+            batches = list(islice(self._queue, 1 if self.full else AT_ONCE))
             try:
                 await self._write(batches)
             except (Outage, Refused) as error:
@@ -180,6 +186,8 @@ class Writer:
                     log.warning("the shared index does not take events", reason=str(error), waiting=self.waiting)
                     self._away_since = time.time()
                 self.away = str(error)
+                self.full = isinstance(error, Full)
+                self._unsafe |= isinstance(error, Outage) and not self.full
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, LONGEST_WAIT)
                 continue
@@ -205,11 +213,14 @@ class Writer:
             self._emptied()
 
     def _went_well(self) -> None:
+        self.full = False
         if self.away is not None:
             log.info("the shared index takes events again", waiting=self.waiting)
             self.away = None
-            # A server that went down, or was replaced, may have lost what it had confirmed last.
-            self.on_lost(int((self._away_since - UNSAFE_SECONDS) * 1000))
+            if self._unsafe:
+                # A server that went down, or was replaced, may have lost what it had confirmed last.
+                self._unsafe = False
+                self.on_lost(int((self._away_since - UNSAFE_SECONDS) * 1000))
         if self._missed and self.waiting < MOST_QUEUED // 2:
             missed, self._missed = self._missed, {}
             for one in missed.values():

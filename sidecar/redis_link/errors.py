@@ -17,12 +17,15 @@ class Said(Refused):
         super().__init__(message)
 
 
+class Full(Outage):
+    """The server's memory is full (OOM): it takes nothing new until something goes."""
+
+
 class Moved(Outage):
     """The slot is at another node of the Cluster (MOVED, ASK): look again."""
 
 
 _WAIT = {
-    "OOM": "it is out of memory (maxmemory): give it more, or trim its streams",
     "MISCONF": "it cannot write to its disk: free some space or mend its persistence",
     "LOADING": "it is loading its data",
     "BUSY": "a script keeps it busy",
@@ -53,6 +56,8 @@ def translated(error: Exception, server: str, what: str) -> TracecarError:
         code = code_of(error)
         if code in ("MOVED", "ASK"):
             return Moved(f"{where}: the slot has moved", retry_after=0.1)
+        if code == "OOM":
+            return Full(f"{where}: it is out of memory (maxmemory): give it more, or trim its streams (OOM)")
         if code in _WAIT:
             return Outage(f"{where}: {_WAIT[code]} ({code})")
         if code in _RECONNECT:

@@ -1,0 +1,123 @@
+"""How many events the shared index holds and let go: right also where a reply is lost and the same is asked again,
+where keys expired by themselves, and on a Cluster."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from sidecar.demo.embedded_valkey import EmbeddedValkey
+from sidecar.index.redis import RedisIndex
+from sidecar.index.redis_shards import Shards
+from sidecar.index.redis_sweeping import parts
+from sidecar.redis_link.connections import Command
+from tests.contracts.index_contract import JOIN, NOW, event
+from tests.integration.test_index_redis_bounds import YEARS, held, mixture
+from tests.servers.valkey_topologies import cluster_of_three
+
+pytestmark = pytest.mark.valkey
+
+
+class Repeated(Shards):
+    """Every first reply is lost: all is carried out twice."""
+
+    async def _once(self, commands: Sequence[tuple[int, Command]]) -> list[Any]:
+        await super()._once(commands)
+        return await super()._once(commands)
+
+
+@pytest.fixture
+async def index(valkey: EmbeddedValkey):
+    index = RedisIndex(
+        valkey.url, join=JOIN, max_flow=10_000, prefix=uuid.uuid4().hex, patience=30, ttl_ms=YEARS, max_events=200
+    )
+    index.shards.__class__ = Repeated
+    yield index
+    await index.close()
+
+
+async def test_what_is_asked_twice_counts_once(index):
+    events = mixture(600, 150)
+    for begin in range(0, 600, 100):
+        index.add(events[begin : begin + 100])
+        await index.written()
+        await index.sweeper.sweep()
+    await index.beating.beat()
+    remaining, covered = await held(index), index.coverage()
+    assert 0 < len(remaining) <= 200
+    assert (covered.events, covered.evicted) == (len(remaining), 600 - len(remaining))
+
+
+async def test_no_more_goes_than_has_to_where_it_is_asked_twice(index):
+    index.add([event(number, at=number % 900, trace_id=number + 1) for number in range(400)])
+    await index.written()
+    went = await index.sweeper.sweep()
+    await index.beating.beat()
+    assert index.coverage().evicted == went
+    assert 0 < index.coverage().events == 400 - went
+
+
+async def counted_after_half_expired(index: RedisIndex, ports: Sequence[int]) -> None:
+    now = NOW / 1000 + 100
+    index.sweeper._clock = lambda: now
+    # Each a flow of its own, ten to a second, over all shards.
+    events = [event(number * 40, at=number * 100, trace_id=number + 1) for number in range(800)]
+    for begin in range(0, 800, 100):
+        index.add(events[begin : begin + 100])
+    await index.written()
+    assert await index.sweeper.sweep() == 0
+    left = 800
+    for port in ports:
+        with Redis(port=port) as client:
+            windows = [key for key in client.scan_iter(count=1000) if key.partition(b"}")[2][:1] == b"w"]
+            # As if every other second had been written long before the rest.
+            for key in sorted(windows)[::2]:
+                left -= client.scard(key)
+                client.delete(key)
+    now += YEARS / 1000 * 0.6
+    index.sweeper._ttl_ms = YEARS  # nothing is old yet
+    assert await index.sweeper.sweep() == 0
+    await index.beating.beat()
+    assert index.coverage().events == left
+    # What goes one after the other is no longer counted, whichever shard it was in.
+    while left > 100:
+        left -= 100
+        index.sweeper._max_events = left
+        await index.sweeper.sweep()
+        await index.beating.beat()
+        assert index.coverage().events == len(await held(index)) <= left
+    index.sweeper._max_events = 0
+    await index.sweeper.sweep()
+    await index.beating.beat()
+    assert index.coverage().events == 0
+
+
+async def test_what_expired_is_counted_once_where_it_is_asked_twice():
+    with EmbeddedValkey() as server:
+        index = RedisIndex(server.url, join=JOIN, max_flow=10_000, patience=30, ttl_ms=YEARS)
+        index.shards.__class__ = Repeated
+        try:
+            await counted_after_half_expired(index, [server.port])
+        finally:
+            await index.close()
+
+
+async def test_what_expired_is_counted_on_a_cluster():
+    with cluster_of_three() as nodes:
+        url = "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes)
+        index = RedisIndex(url, join=JOIN, max_flow=10_000, patience=30, ttl_ms=YEARS)
+        try:
+            await counted_after_half_expired(index, [node.port for node in nodes])
+        finally:
+            await index.close()
+
+
+def test_a_number_is_shared_out_to_the_last_one():
+    assert parts(10, [1, 1, 1]) == [3, 3, 4]
+    assert parts(100, [0, 30, 10]) == [0, 75, 25]
+    assert parts(7, [0, 0]) == [7, 0]
+    assert parts(0, [5, 5]) == [0, 0]
