@@ -58,9 +58,12 @@ def _sent(plan: Plan, what: str) -> Iterator[str]:
 
 
 def _nothing(plan: Plan, what: str) -> str:
-    if plan.selected:
-        return "Nothing would be sent."
-    return "Nothing is left to send." if plan.skipped else f"No {what} matches."
+    return "Nothing would be sent." if plan.selected else nothing_left(plan.skipped, what)
+
+
+def nothing_left(skipped: object, what: str) -> str:
+    """What is said where nothing was selected. `skipped`: something matched, and is left out."""
+    return "Nothing is left to send." if skipped else f"No {what} matches."
 
 
 def _said(plan: Plan) -> Iterator[str]:
@@ -83,12 +86,13 @@ def _fails(check: Check) -> str:
     return f"  {check.count} would fail: {check.code}{at}: {check.message} (such as {check.example})"
 
 
-def refused_to_groups(kept_back: int) -> None:
-    """Exits where nothing was sent, as groups have these records already: that is for the person to decide."""
+def refused_to_groups(kept_back: int, sent: int = 0) -> None:
+    """Exits where some was not sent, as groups have these records already: that is for the person to decide."""
     if kept_back:
         what = f"{letters(kept_back)} {'is' if kept_back == 1 else 'are'} still open"
+        done = f"{letters(sent)} {'was' if sent == 1 else 'were'} sent" if sent else "nothing was sent"
         say(
-            f"nothing was sent, and {what}: consumer groups have passed these records, or may have, and would work on "
+            f"{done}, and {what}: consumer groups have passed these records, or may have, and would work on "
             "them twice. Add --again to send them to every group all the same, --group NAME for one group, or "
             "--to STREAM for another stream; --dry-run shows who has passed them"
         )

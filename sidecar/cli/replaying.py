@@ -214,6 +214,9 @@ class _Sending:
             if not self._agreed(ask(self._plan())):
                 return
         job = self._sent()
+        if not job.selected and not self._json:
+            watching.print_empty(job, self._what)
+            return
         if self._detach:
             if self._json:
                 print_json(job)
@@ -257,7 +260,7 @@ class _Sending:
 
         async with connect(self._url, self._token) as client:
             self._job = await client.replay(self._request)
-            if self._detach:
+            if self._detach or not self._job.selected:
                 return self._job
             say_note(f"replay {self._job.id}: {self._job.selected} selected")
             return await until_ended(client, self._job)

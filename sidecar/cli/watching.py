@@ -108,7 +108,7 @@ class Progress:
 
 
 def report(job: Replay, *, json: bool) -> None:
-    """What came of it, on stdout. Exits with 1 where something of it failed or is not done, or where all of it was kept
+    """What came of it, on stdout. Exits with 1 where something of it failed or is not done, or where some was kept
     back from groups that have it already."""
     from sidecar.cli.plans import refused_to_groups
 
@@ -118,8 +118,19 @@ def report(job: Replay, *, json: bool) -> None:
         print_replay(job)
     if job.failed or job.returned or job.state not in ("done", "running"):
         raise SystemExit(FAILED)
-    if job.state == "done" and not job.published:
-        refused_to_groups(job.kept_back)
+    if job.state == "done":
+        refused_to_groups(job.kept_back, job.published)
+
+
+def print_empty(job: Replay, what: str) -> None:
+    """A replay that had nothing to send."""
+    from sidecar.cli.plans import nothing_left
+
+    print_line(nothing_left(job.skipped, what))
+    for why, count in job.reasons.items():
+        print_line(f"{count} left out: {why}")
+    for warning in job.warnings:
+        print_line(f"Warning: {warning}")
 
 
 def print_replay(job: Replay) -> None:

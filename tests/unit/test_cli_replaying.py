@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 from sidecar.api.differing import difference
 from sidecar.brokers.memory_log import Group
 from sidecar.cli import edits
+from sidecar.model import Position
 from tests.unit.api_harness import OPERATOR, READER, Sidecar, order, serving
 from tests.unit.test_cli import Outcome, tracecar, within
 
@@ -439,6 +440,35 @@ async def test_history_is_masked(sidecar: Sidecar) -> None:
             assert "n3w" not in shown.out
             assert "s3cret" not in shown.out
     assert "n3w" not in sent.out
+
+
+async def test_what_is_kept_back_in_part_is_no_success(sidecar: Sidecar) -> None:
+    kept, _ = await letter(sidecar), await letter(sidecar, 1)
+    passed = sidecar.log.groups["billing"] = Group()
+    position = Position.parse(kept.partition("@")[2])
+    passed.settled[position.log] = position.offset + 1
+    out = await tracecar("dlq", "replay", "--yes", **at(sidecar))
+    assert out.code == 1
+    assert "1 dead letter was sent, and 1 dead letter is still open: consumer groups have passed" in out.err
+    assert "--again to send them to every group" in out.err
+    (job,) = (await within("replays", "--json", **at(sidecar))).rows()
+    assert (job["published"], job["kept_back"]) == (1, 1)
+
+
+async def test_a_replay_that_has_nothing_to_send_says_so_and_leaves_nothing(sidecar: Sidecar) -> None:
+    id = await letter(sidecar)
+    for arguments in (["dlq", "replay", "type:None", "--yes"], ["dlq", "replay", "type:None", "--yes", "--detach"]):
+        none = await within(*arguments, **at(sidecar))
+        assert (none.code, none.out) == (0, "No dead letter matches.\n")
+    await within("dlq", "discard", id, "--reason", "a test", **at(sidecar))
+    left = await within("dlq", "replay", id, "--yes", **at(sidecar))
+    assert (left.code, left.out) == (0, "Nothing is left to send.\n1 left out: was discarded\n")
+    shown = await within("dlq", "replay", id, "--yes", "--json", **at(sidecar))
+    (job,) = shown.rows()
+    assert (job["state"], job["selected"]) == ("done", 0)
+    assert (await within("replays", job["id"], "--json", **at(sidecar))).rows() == [job]
+    assert (await within("replays", "pause", job["id"], **at(sidecar))).code == 1
+    assert (await within("replays", "--json", **at(sidecar))).rows() == []
 
 
 async def test_what_groups_have_passed_already_says_what_to_add(sidecar: Sidecar) -> None:
