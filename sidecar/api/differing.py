@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sidecar.api.models import Change
 from sidecar.api.replay_models import EditRequest
 
 HIDDEN = "[redacted]"
@@ -25,35 +26,34 @@ def difference(before: Any, after: Any) -> EditRequest | None:
         _no_mask("the body", after)
         return EditRequest(body=after)
     found = EditRequest()
-    for path, value in _between("", before, after):
-        if value is _REMOVED:
-            found.remove.append(path)
+    for change in changes(before, after):
+        if change.what == "removed":
+            found.remove.append(change.path)
         else:
-            _no_mask(path, value)
-            found.set[path] = value
+            _no_mask(change.path, change.after)
+            found.set[change.path] = change.after
     return found
 
 
-_REMOVED = object()
-
-
-def _between(path: str, before: Any, after: Any) -> Iterator[tuple[str, Any]]:
+def changes(before: Any, after: Any, path: str = "") -> Iterator[Change]:
+    """What differs between two bodies as they are shown, place by place, in the order of the first. What is masked in
+    both differs in nothing that may be seen. Lists of other lengths differ as wholes."""
     if before == after and type(before) is type(after):
         return
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for name in dict.fromkeys((*before, *after)):
             place = f"{path}{_segment(name)}".removeprefix(".")
             if name not in after:
-                yield place, _REMOVED
+                yield Change(path=place, before=before[name], after=None, what="removed")
             elif name not in before:
-                yield place, after[name]
+                yield Change(path=place, before=None, after=after[name], what="added")
             else:
-                yield from _between(place, before[name], after[name])
+                yield from changes(before[name], after[name], place)
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for at, (one, other) in enumerate(zip(before, after, strict=True)):
-            yield from _between(f"{path}[{at}]", one, other)
+            yield from changes(one, other, f"{path}[{at}]")
     else:
-        yield path, after
+        yield Change(path=path, before=before, after=after, what="changed")
 
 
 def _segment(name: str) -> str:
