@@ -12,6 +12,7 @@ from textual.widgets import Static
 
 from tui.looks import MARKS, palette, tone
 from tui.screens.page import Page
+from tui.widgets.keys import NAMES
 
 _GENERAL = (
     ("1 … 7", "the screens"),
@@ -23,7 +24,6 @@ _GENERAL = (
     ("ctrl+p", "everything by name"),
     ("ctrl+t", "dark, light, high contrast"),
 )
-_NAMES = {"slash": "/", "question_mark": "?", "left_square_bracket": "[", "right_square_bracket": "]"}
 
 
 class HelpDialog(ModalScreen[None]):
@@ -45,7 +45,7 @@ class HelpDialog(ModalScreen[None]):
         table.add_row(Text("here", f"bold {colours.info}"), Text(self._page.ABOUT))
         for binding in self._page.active_bindings.values():
             if binding.node is self._page and binding.binding.description and binding.binding.key not in _SHARED:
-                key = binding.binding.key_display or _NAMES.get(binding.binding.key, binding.binding.key)
+                key = binding.binding.key_display or NAMES.get(binding.binding.key, binding.binding.key)
                 table.add_row(key, Text(binding.binding.description))
         table.add_row()
         table.add_row(Text("everywhere", f"bold {colours.info}"), "")

@@ -123,6 +123,10 @@ class Map(Page):
         )
 
     @property
+    def deeper(self) -> str:
+        return "Its events" if self.rows.item is not None else ""
+
+    @property
     def rows(self) -> Rows[Lane]:
         return self.query_one("#lanes", Rows)
 

@@ -90,7 +90,8 @@ class Schemas(Page):
     PERIOD = 3.0
     ABOUT = (
         "What is registered, and which versions events are really seen with. ▲ marks a subject of which several "
-        "versions, or not the latest one, are in use. Enter leads into its versions, v shows its events; [ and ] choose versions to compare."
+        "versions, or not the latest one, are in use. Enter leads into its versions, [ and ] choose which are "
+        "compared, v shows its events."
     )
     BINDINGS = [
         Binding("left_square_bracket", "version(-1)", "Version", key_display="[ ]"),

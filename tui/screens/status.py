@@ -226,6 +226,17 @@ class Status(Page):
         yield Rows(draw, lambda entry: entry.key, empty="Asking the sidecar …", id="entries")
 
     @property
+    def deeper(self) -> str:
+        entry = self.rows.item
+        if entry is None:
+            return ""
+        return "The event" if entry.go.startswith("flow:") else "Its events" if entry.stream is not None else ""
+
+    def offers(self, action: str) -> bool:
+        held = self._status is not None and any(stream.held for stream in self._status.streams)
+        return held or action not in ("resume", "skip")
+
+    @property
     def rows(self) -> Rows[Entry]:
         return self.query_one("#entries", Rows)
 

@@ -1,4 +1,4 @@
-"""The line at the bottom: the keys that do something here and now, as many as fit, and always the way to all of them."""
+"""The line at the bottom: the keys that do something here and now, as many as fit, and always the way to the others."""
 
 from __future__ import annotations
 
@@ -54,7 +54,6 @@ class Keys(Widget):
         if isinstance(page.focused, Input):
             yield Key("enter", "Ask", "enter")
             yield Key("tab", "Complete", "tab")
-            yield Key("esc", "Leave it", "escape")
             return
         if page.deeper:
             yield Key("enter", page.deeper, "enter")
@@ -65,30 +64,34 @@ class Keys(Widget):
         }
         own = [binding for action, binding in found.items() if action not in LAST]
         yield from (Key(one.key_display or NAMES.get(one.key, one.key), one.description, one.key) for one in own)
-        if page.backwards:
-            yield Key("esc", page.backwards, "escape")
         for action in LAST[:-1]:
             if (one := found.get(action)) is not None:
                 yield Key(one.key_display or one.key, one.description, one.key)
+
+    def _always(self) -> list[Key]:
+        """The keys at the right end, for which the others make room."""
+        page = cast("Page", self.screen)
+        back = "Leave it" if isinstance(page.focused, Input) else page.backwards
+        return [*([Key("esc", back, "escape")] if back else []), Key("?", "Help", "question_mark")]
 
     def render(self) -> Text:
         colours, width = palette(self.app.theme), self.size.width
         text = Text(no_wrap=True, overflow="crop")
         self._spans = []
-        end = Key("?", "Help", "question_mark")
-        room = width - len(end.name) - len(end.about) - 3
+        always = self._always()
+        room = width - sum(map(_cells, always))
         for key in self._here():
-            begin, long = text.cell_len, len(key.name) + len(key.about) + 3
-            if begin + long > room:
-                text.append("…"[: max(0, room - begin)], colours.dim)
+            if text.cell_len + _cells(key) > room:
+                text.append("…"[: max(0, room - text.cell_len)], colours.dim)
                 break
-            self._put(text, key, begin)
+            self._put(text, key)
         text.append(" " * max(0, room - text.cell_len))
-        self._put(text, end, text.cell_len)
+        for key in always:
+            self._put(text, key)
         return text
 
-    def _put(self, text: Text, key: Key, begin: int) -> None:
-        colours = palette(self.app.theme)
+    def _put(self, text: Text, key: Key) -> None:
+        colours, begin = palette(self.app.theme), text.cell_len
         text.append(f" {key.name}", f"bold {colours.accent}")
         text.append(f" {key.about} ", colours.dim)
         self._spans.append((begin, text.cell_len, key.press))
@@ -98,3 +101,7 @@ class Keys(Widget):
             if begin <= event.x < end:
                 self.app.simulate_key(key)
                 return
+
+
+def _cells(key: Key) -> int:
+    return len(key.name) + len(key.about) + 3
