@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from tests.tui.driving import driven, on, rows, shown, until
@@ -10,6 +12,10 @@ from tests.tui.shop import Shop
 
 def bottom(app: object) -> str:
     return shown(app).split("\n")[-1]
+
+
+def says(app: object, words: str) -> bool:
+    return words in bottom(app)
 
 
 @pytest.mark.parametrize("width", [80, 200])
@@ -23,7 +29,7 @@ async def test_each_screen_says_what_enter_does_and_where_help_is(width: int) ->
             ("6", "schemas", "enter Its versions"),
         ):
             await on(pilot, app, key, place)
-            await until(pilot, lambda words=words: words in bottom(app), words)
+            await until(pilot, partial(says, app, words), words)
             assert bottom(app).rstrip().endswith("? Help")
             assert len(bottom(app)) == width
 
