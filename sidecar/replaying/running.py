@@ -27,65 +27,28 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
 
 import structlog
 
 from sidecar.dead_letters.entries import standing
-from sidecar.dead_letters.reading import Source
-from sidecar.delivery import Follower
 from sidecar.errors import Outage, Refused, TooLarge
-from sidecar.model import DeadLetter, Partition, Position
+from sidecar.model import DeadLetter
 from sidecar.ports import Done
-from sidecar.replaying.jobs import Held, Jobs
+from sidecar.replaying.growing import Growing
+from sidecar.replaying.jobs import Held
 from sidecar.replaying.keeping import SAVE_SECONDS, Keeping, Stopped
-from sidecar.replaying.preparing import CHANGED, Editor, Item, Preparing, Step, sent_by
-from sidecar.replaying.recurring import MOST_LETTERS, Recurring
+from sidecar.replaying.kit import Kit
+from sidecar.replaying.preparing import CHANGED, Item, Preparing, Step, sent_by
 from sidecar.replaying.selecting import WHY
-from sidecar.replaying.sending import InSight
-from sidecar.replaying.watching import Watch, readers
-from sidecar.replaying.wishes import Failure, Job, Wish
+from sidecar.replaying.watching import Watch
+from sidecar.replaying.wishes import Failure, Job
 
 log = structlog.get_logger()
 
 FIRST_STEP, LARGEST_STEP = 50, 2_000
 """Letters of a step."""
-GROWTH = (1, 2, 5)
-"""Batches grow by these, times ten, times a hundred, and so on."""
 MOST_FAILURES = 20
 """Failures that a job names."""
-MOST_WARNINGS = 20
-"""Warnings of a job, beyond which nothing is added to them."""
-LOOK_SECONDS = 0.3
-VERDICT_SECONDS = 30.0
-"""How long a batch waits for readers that do not get on, before the replay pauses; and for what comes back, where it is
-not known where all of the batch lies."""
-UNSEEN_SECONDS = 5.0
-"""The same where nobody is known to read the stream: somebody may."""
-AFTERWARDS_SECONDS = 60.0
-"""How long a job looks for what failed again once it is done."""
-
-
-@dataclass(frozen=True)
-class Kit:
-    """What runners work with."""
-
-    source: Source
-    jobs: Jobs
-    follower: Follower
-    editor: Editor
-    in_sight: InSight
-    me: str
-    """The name of this process among all that may run a job."""
-    clock: Callable[[], int] = lambda: time.time_ns() // 1_000
-    """Microseconds since 1970, for people to read."""
-    veil: Callable[[Wish], Wish] = lambda wish: wish
-    """Hides what of a wish may not be kept once it is carried out."""
-    shown: Callable[[DeadLetter], str] = lambda letter: letter.message
-    """A letter's message as it may be shown."""
-    verdict_seconds: float = VERDICT_SECONDS
-    unseen_seconds: float = UNSEEN_SECONDS
-    afterwards_seconds: float = AFTERWARDS_SECONDS
 
 
 class Ahead:
@@ -111,11 +74,7 @@ class Runner:
         self._watch = Watch(kit.source, self.job.id, self.job.marks)
         self._step_size = FIRST_STEP
         self._ahead: Ahead | None = None
-        self._batch: dict[Partition, Position] | None = None
-        """The last positions of what was sent in this batch; None where that is not known, because another runner, or
-        an act whose answer was lost, sent some of it."""
-        self._recurring: Recurring | None = None
-        """What failed again, where batches grow; None before the first look."""
+        self._growing = Growing(kit, self._keeping, self._look) if self.job.wish.growth else None
 
     @property
     def job(self) -> Job:
@@ -135,13 +94,13 @@ class Runner:
     # --- a step
 
     async def _step(self) -> None:
-        job = self.job
-        if job.wish.growth and self._recurring is None:
-            await self._look_back()
-        if job.wish.growth and self._batch_ended:
-            await self._keeping.look()
-            await self._verdict()
-            return
+        job, growing = self.job, self._growing
+        if growing is not None:
+            await growing.look_back()
+            if growing.ended:
+                await self._keeping.look()
+                await growing.verdict()
+                return
         if job.at >= job.selected:
             await self._look()
             await self._keeping.done()
@@ -152,13 +111,14 @@ class Runner:
         items, asked = await self._prepared(job.at, size)
         step = Step(items, job)
         await step.read(self._kit.source.broker.ledger, self._kit.clock())
-        if not job.wish.growth and job.wish.rate is None:
+        if growing is None and job.wish.rate is None:
             self._ahead = Ahead(self._items(job.at + len(items), self._size()), job.at + len(items))
         await self._carry_out(step)
         self._count(items)
         job.at += len(items)
         job.note = None
-        self._remember(items)
+        if growing is not None:
+            growing.sent(items)
         self._grow(len(items), asked, time.monotonic() - began)
         if self._keeping.due:
             await self._look()
@@ -178,19 +138,8 @@ class Runner:
         refs = await self._kit.jobs.refs(self.job, at, min(self.job.selected, at + size))
         return await self._preparing.items(refs), len(refs)
 
-    @property
-    def _batch_ended(self) -> bool:
-        """The current batch is sent, and nothing was decided about it."""
-        job = self.job
-        return job.at > job.judged and job.at >= min(job.selected, job.judged + job.batch)
-
     def _size(self) -> int:
-        job = self.job
-        if not job.wish.growth:
-            return self._step_size
-        if job.at == job.judged:
-            job.batch, self._batch = job.batch or _next_batch(0), {}
-        return min(self._step_size, job.judged + job.batch - job.at)
+        return self._step_size if self._growing is None else min(self._step_size, self._growing.room())
 
     def _grow(self, done: int, asked: int, took: float) -> None:
         """Steps are so long that others see us at work, and that a pause or a cancellation is noticed soon."""
@@ -198,19 +147,6 @@ class Runner:
             self._step_size = max(1, min(self._step_size, done) // 2)
         else:
             self._step_size = min(LARGEST_STEP, 2 * self._step_size)
-
-    def _remember(self, items: list[Item]) -> None:
-        """Where the batch lies."""
-        if not self.job.wish.growth or self._batch is None:
-            return
-        for item in items:
-            if item.position is not None:
-                last = self._batch.get(item.position.log)
-                if last is None or last.offset < item.position.offset:
-                    self._batch[item.position.log] = item.position
-            elif item.sent:
-                self._batch = None
-                return
 
     async def _carry_out(self, step: Step) -> None:
         """Send. A letter that is too large, or goes to a stream that cannot be written while others can, fails alone.
@@ -259,80 +195,13 @@ class Runner:
                 job.skipped += 1
                 job.reasons = {**job.reasons, why: job.reasons.get(why, 0) + 1}
 
-    # --- what comes back
-
     async def _look(self) -> list[DeadLetter]:
+        """What failed again since the last look."""
         found = await self._watch.look()
         self.job.returned = max(self.job.returned, self._watch.returned)
-        if self._recurring is not None:
-            self._recurring.take(found)
+        if self._growing is not None:
+            self._growing.take(found)
         return found
-
-    async def _look_back(self) -> None:
-        """What came back before we began to run the job counts where it is of the current batch: somebody saw the rest,
-        and resumed all the same."""
-        job = self.job
-        end = job.judged + (job.batch or _next_batch(0))
-        batch: set[str] = set()
-        for at in range(job.judged, min(job.selected, end), LARGEST_STEP):
-            for ref in await self._kit.jobs.refs(job, at, min(job.selected, end, at + LARGEST_STEP)):
-                batch.update(ref.ids)
-        found = await self._look()
-        self._recurring = Recurring(self._kit.source, self._kit.jobs)
-        self._recurring.knows(one for one in found if one.replay_of not in batch)
-        self._recurring.take([one for one in found if one.replay_of in batch])
-
-    async def _verdict(self) -> None:
-        """Wait until everybody has passed this batch; pause where a cause came back with it, or nobody gets on."""
-        kit, recurring = self._kit, self._recurring
-        assert recurring is not None
-        since, before = time.monotonic(), None
-        while True:
-            found = None if self._batch is None else await readers(kit.source, list(self._batch.values()))
-            await self._look()
-            behind = found.behind if found is not None else {}
-            if behind != before:
-                since, before = time.monotonic(), behind
-            patience = kit.verdict_seconds if found is None or behind else kit.unseen_seconds
-            waited = time.monotonic() - since > patience
-            came_back = await recurring.found(self.job)
-            if came_back:
-                self._pause(self._told(came_back))
-            elif behind and waited:
-                self._pause(
-                    f"the last batch of {self.job.batch} was not passed by {', '.join(sorted(behind)[:3])}, and for "
-                    f"{patience:.0f} seconds nothing moved: whether it fails again is not known"
-                )
-            if came_back or waited or (found is not None and found.known and not behind):
-                self._warn(recurring.settle())
-                self.job.judged = self.job.at
-                if self.job.at < self.job.selected:
-                    self.job.batch = _next_batch(self.job.batch)
-                await self._keeping.save()
-                return
-            if self._keeping.due:
-                await self._keeping.save()
-            await asyncio.sleep(LOOK_SECONDS)
-
-    def _warn(self, others: Sequence[DeadLetter]) -> None:
-        """Of what failed again, and did not stop the replay."""
-        for one in others:
-            if len(self.job.warnings) < MOST_WARNINGS:
-                said = f"{one.replay_of} failed again, otherwise than before: {self._why(one)}"
-                self.job.warnings = [*self.job.warnings, said]
-
-    def _told(self, came_back: Sequence[DeadLetter]) -> str:
-        causes = ", ".join(sorted({self._why(one) for one in came_back})[:3])
-        more = " or more" if len(came_back) == MOST_LETTERS else ""
-        return f"{len(came_back)}{more} of the last batch of {self.job.batch} failed again: {causes}"
-
-    def _why(self, letter: DeadLetter) -> str:
-        return f"{letter.code} ({self._kit.shown(letter)[:200]})"
-
-    def _pause(self, why: str) -> None:
-        job = self.job
-        job.state, job.note = "paused", f"{why}. Resume to go on all the same, or cancel"
-        log.warning("replay.paused", replay=job.id, reason=job.note)
 
 
 async def afterwards(kit: Kit, keeping: Keeping, look: Callable[[], Awaitable[Sequence[DeadLetter]]]) -> None:
@@ -354,13 +223,3 @@ def _outcome(item: Item, done: Done, replay: str) -> None:
         item.position = done.positions[0] if done.positions else None
         return
     item.skip = CHANGED if entry is None else WHY.get(entry.state, CHANGED)
-
-
-def _next_batch(size: int) -> int:
-    """1, 2, 5, 10, 20, 50, 100 and so on."""
-    scale = 1
-    while True:
-        for one in GROWTH:
-            if one * scale > size:
-                return one * scale
-        scale *= 10

@@ -34,7 +34,7 @@ from tests.unit.replay_harness import ANN, Edited, Shop, Sidecar, ended, shop, s
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sidecar.replaying.keeping.SAVE_SECONDS", 0.02)
-    monkeypatch.setattr("sidecar.replaying.running.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("sidecar.replaying.growing.LOOK_SECONDS", 0.01)
     monkeypatch.setattr("sidecar.replaying.supervising.LOOK_SECONDS", 0.02)
 
 
