@@ -539,7 +539,7 @@ async def test_a_runner_that_takes_over_does_not_go_on_where_something_came_back
         async def stuck(*_: object) -> Readers:
             return Readers(True, {"billing": 0})
 
-        monkeypatch.setattr("sidecar.replaying.running.readers", stuck)
+        monkeypatch.setattr("sidecar.replaying.growing.readers", stuck)
         monkeypatch.setattr("sidecar.replaying.watching.Watch.look", nothing)
         job = await sidecar.replay(wish, ANN)
         await until(lambda: entry(one, job.id).at == 1)
