@@ -11,11 +11,11 @@ from msgspec import Struct
 
 from sidecar.index.redis_coverage import SharedCoverage, field_of
 from sidecar.index.redis_reading import SECONDS
-from sidecar.index.redis_repeating import over_and_over
 from sidecar.index.redis_scripts import BEAT
 from sidecar.index.redis_shards import Shards
 from sidecar.model import Partition
 from sidecar.redis_link.connections import Argument, Command
+from sidecar.repeating import over_and_over
 
 log = structlog.get_logger()
 

@@ -17,12 +17,12 @@ import structlog
 from sidecar.index.redis_batches import Batch, Packer
 from sidecar.index.redis_layout import Log
 from sidecar.index.redis_reading import SECONDS, Reading
-from sidecar.index.redis_repeating import over_and_over
 from sidecar.index.redis_scripts import DROP, LETTING, RECOUNT
 from sidecar.index.redis_shards import Shards
 from sidecar.model import Event
 from sidecar.redis_link.connections import Argument, Command
 from sidecar.redis_link.errors import Full
+from sidecar.repeating import over_and_over
 
 log = structlog.get_logger()
 

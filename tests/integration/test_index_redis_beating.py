@@ -14,8 +14,8 @@ from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.errors import Fenced, TracecarError, Unknown
 from sidecar.index import redis_beating
 from sidecar.index.redis import RedisIndex
-from sidecar.index.redis_repeating import over_and_over
 from sidecar.model import Partition
+from sidecar.repeating import over_and_over
 from tests.contracts.index_contract import JOIN
 
 pytestmark = pytest.mark.valkey

@@ -1,4 +1,4 @@
-"""What a member of the shared index does for as long as it runs."""
+"""What a sidecar does over and over, for as long as it runs."""
 
 from __future__ import annotations
 
