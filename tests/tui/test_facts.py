@@ -13,7 +13,9 @@ from msgspec import UNSET
 
 from sidecar.api import models
 from tests.tui.shop import BODY, HOSTILE, WHY, event, letter
-from tui.facts import Fact, Folds, as_text, body_facts, event_facts, letter_facts
+from tui.bodies import as_text, body_facts
+from tui.fact import Fact, Folds
+from tui.facts import event_facts, letter_facts
 from tui.looks import CONTRAST, DARK, palette
 from tui.safe import clean
 from tui.widgets.fact_list import draw

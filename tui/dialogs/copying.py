@@ -14,7 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from sidecar.api import models
-from tui.facts import as_text
+from tui.bodies import as_text
 from tui.looks import Palette
 from tui.safe import clean
 from tui.widgets.columns import cut

@@ -17,7 +17,7 @@ from sidecar.api.client import Client, ClientError
 from sidecar.api.differing import difference
 from sidecar.api.replay_models import EditRequest, ReplayRequest
 from tui.dialogs.replay import _change
-from tui.facts import as_text
+from tui.bodies import as_text
 from tui.looks import palette
 from tui.safe import clean
 from tui.working import begin

@@ -9,7 +9,8 @@ from rich.text import Text
 from textual.binding import Binding
 from textual.message import Message
 
-from tui.facts import Fact, Folds, as_text
+from tui.bodies import as_text
+from tui.fact import Fact, Folds
 from tui.looks import Palette
 from tui.safe import clean
 from tui.widgets.columns import cut
@@ -48,7 +49,7 @@ def draw(fact: Fact, width: int, colours: Palette) -> Text:
     value = cut(clean(fact.value), room)
     style = {
         "string": colours.good, "number": colours.accent, "word": colours.info, "key": colours.dim, "bad": colours.bad,
-        "good": colours.good, "warn": colours.warn, "dim": colours.dim, "hex": colours.text,
+        "good": colours.good, "warn": colours.warn, "do": colours.info, "dim": colours.dim, "hex": colours.text,
     }.get(fact.kind, colours.text)  # fmt: skip
     text.append(value, colours.marked if fact.marked else f"underline {style}" if fact.go else style)
     if fact.marked:
