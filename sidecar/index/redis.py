@@ -23,7 +23,7 @@ from sidecar.index.redis_finding import of_trace, once
 from sidecar.index.redis_inspecting import inspect
 from sidecar.index.redis_layout import Log, id_hash, offset_bytes, word_hash
 from sidecar.index.redis_newest import newest
-from sidecar.index.redis_reading import Name, Reading
+from sidecar.index.redis_reading import MOST_PLACES, Name, Reading
 from sidecar.index.redis_relay import RedisRelay
 from sidecar.index.redis_shards import Shards
 from sidecar.index.redis_sweeping import Sweeper
@@ -63,6 +63,8 @@ class RedisIndex:
         self.shards = Shards(parse(url), tls, prefix, "tracecar.index")
         self.writer = Writer(self.shards, ttl_ms)
         self._logs: dict[bytes, Log] = {}
+        self._crowded: dict[Name, None] = {}
+        """Under these lies more than is looked at."""
         self._patience = patience
         self.member = secrets.token_hex(8) if member is None else member
         """By what this sidecar is known among those that share the index."""
@@ -183,6 +185,11 @@ class RedisIndex:
             notes.append(f"the index's server is away, {writer.waiting} events of this sidecar wait for it")
         if writer.missing:
             notes.append("events that were read while it was away are not here yet")
+        if self._crowded:
+            notes.append(
+                f"{len(self._crowded)} of the ids that were asked for lately have more than {MOST_PLACES:,} entries: "
+                "what is said of them is an estimate, made from so many of them"
+            )
         return self._covered.answer(writer.events, notes)
 
     # --- questions
@@ -282,7 +289,7 @@ class RedisIndex:
 
     async def _reading(self) -> Reading:
         await self.written()
-        return Reading(self.shards, self._join, self._max_flow, self._logs)
+        return Reading(self.shards, self._join, self._max_flow, self._logs, self._crowded)
 
     async def _at(self, reading: Reading, position: Position) -> Event | None:
         place = self._place(position)

@@ -40,6 +40,8 @@ SECONDS = 5.0
 """How long the servers may take for one step of a question."""
 MOST_PLACES = 100_000
 """Places that are looked at under one id; where there are more, some of them."""
+MOST_CROWDED = 1_000
+"""Sets that are remembered for having more."""
 STEP = 2_000
 """Events that are fetched in one step."""
 Name = tuple[bytes, bytes]
@@ -57,11 +59,20 @@ class Closure(Struct):
 class Reading:
     """What is known of the index while one question is answered."""
 
-    def __init__(self, shards: Shards, join: Collection[str], max_flow: int, logs: dict[bytes, Log]) -> None:
+    def __init__(
+        self,
+        shards: Shards,
+        join: Collection[str],
+        max_flow: int,
+        logs: dict[bytes, Log],
+        crowded: dict[Name, None] | None = None,
+    ) -> None:
+        """`crowded` is told of sets that were not looked at whole."""
         self._shards, self._keys = shards, shards.keys
         self._join, self._max_flow = join, max_flow
         self._logs = logs
         """Partitions by their hash: shared by all questions, for they do not change."""
+        self._crowded: dict[Name, None] = {} if crowded is None else crowded
         self._events: dict[bytes, Event | None] = {}
         self._sets: dict[Name, list[bytes]] = {}
         self._same: dict[str, list[Event]] = {}
@@ -83,6 +94,11 @@ class Reading:
             commands.append((shard, ("SRANDMEMBER", key, MOST_PLACES)))
         for name, members in zip(wanted, await self.ask(commands), strict=True):
             self._sets[name] = members
+            self._crowded.pop(name, None)
+            if len(members) >= MOST_PLACES:
+                self._crowded[name] = None
+                if len(self._crowded) > MOST_CROWDED:
+                    del self._crowded[next(iter(self._crowded))]
 
     async def events(self, places: Iterable[bytes]) -> None:
         """Fetch the events at these places."""
