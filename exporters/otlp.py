@@ -6,43 +6,47 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from sidecar.config import Otlp
+from exporters.otlp_environment import disabled, exporters, mistakes, protocol, said, service_name
+from sidecar.config import CHECKED, Otlp
 from sidecar.errors import ConfigError, Mistake
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
 
 SIGNALS = ("traces", "metrics", "logs")
-_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 Raw = Literal["traces", "logs"]
 """The signals that are encoded here."""
 
 
 def wanted(otlp: Otlp | None, environ: Mapping[str, str] = os.environ) -> Otlp | None:
     """What is configured, by the file or by the environment alone; None where nothing is."""
-    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+    if disabled(environ):
         return None
-    if otlp is None and not any(environ.get(name) for name in _ENDPOINTS):
+    if otlp is None and not any(said(signal, "ENDPOINT", environ) for signal in SIGNALS):
         return None
     return otlp or Otlp()
 
 
 def signals(otlp: Otlp, environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Which signals are sent: those of the file, but for the ones that `OTEL_TRACES_EXPORTER` and its like turn off."""
-    off = {name for name in SIGNALS if environ.get(f"OTEL_{name.upper()}_EXPORTER", "").strip().lower() == "none"}
-    return [name for name in SIGNALS if name in otlp.signals and name not in off]
+    """Which signals are sent: those of the file, but for the ones that `OTEL_TRACES_EXPORTER` and its like send
+    elsewhere or turn off. Where the environment has endpoints of single signals only, none but those."""
+    named = {name: exporters(name, environ) for name in SIGNALS}
+    found = [name for name in SIGNALS if name in otlp.signals]
+    found = [name for name in found if not named[name] or any(word.startswith("otlp") for word in named[name])]
+    addressed = [name for name in SIGNALS if said(name, "ENDPOINT", environ) is not None]
+    return [name for name in found if otlp.endpoint is not None or not addressed or name in addressed]
 
 
-def protocol(otlp: Otlp, signal: str, environ: Mapping[str, str] = os.environ) -> str:
-    """`grpc` or `http/protobuf`. Raises ConfigError where the environment asks for another one."""
-    if otlp.protocol is not None:
-        return otlp.protocol
-    for name in (f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
-        if found := environ.get(name, "").strip():
-            if found not in ("grpc", "http/protobuf"):
-                raise ConfigError([Mistake(name, "grpc or http/protobuf", repr(found))], "the environment")
-            return found
-    return "grpc"
+def check(otlp: Otlp, environ: Mapping[str, str] = os.environ) -> None:
+    """Raises ConfigError, with every mistake, where something cannot be sent as the file and the environment say."""
+    sent = signals(otlp, environ)
+    found = dict.fromkeys(mistake for signal in sent for mistake in mistakes(otlp, signal, environ))
+    if found:
+        raise ConfigError(list(found), "the environment")
+    if otlp.tls is not None:
+        certificates(otlp)
+        if not otlp.tls.check_hostname and any(protocol(otlp, signal, environ) == "grpc" for signal in sent):
+            raise ConfigError([Mistake("exporters.otlp.tls.check_hostname", CHECKED, "false")])
 
 
 def resource(service: str, environ: Mapping[str, str] = os.environ, *, instance: bool = True) -> Resource:
@@ -53,7 +57,7 @@ def resource(service: str, environ: Mapping[str, str] = os.environ, *, instance:
     from opentelemetry.sdk.resources import Resource
 
     own = {
-        "service.name": environ.get("OTEL_SERVICE_NAME") or "tracecar",
+        "service.name": service_name(environ),
         "service.version": version("tracecar"),
         "tracecar.service": service,
     }

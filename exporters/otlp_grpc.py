@@ -10,6 +10,7 @@ from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
 from exporters.otlp import Raw, certificates
+from exporters.otlp_environment import compression, timeout
 from sidecar.config import Otlp
 from sidecar.errors import Outage, Refused
 
@@ -19,13 +20,16 @@ METHODS: dict[Raw, str] = {
 }
 
 
-def grpc_options(otlp: Otlp) -> dict[str, Any]:
-    """What the file says, as arguments of an official exporter; what it leaves out they take from the environment."""
-    options: dict[str, Any] = {"endpoint": otlp.endpoint, "headers": {k.lower(): v for k, v in otlp.headers.items()}}
-    if otlp.compression is not None:
-        options["compression"] = grpc.Compression.Gzip if otlp.compression == "gzip" else grpc.Compression.NoCompression
-    if otlp.timeout is not None:
-        options["timeout"] = float(otlp.timeout)
+def grpc_options(otlp: Otlp, signal: str) -> dict[str, Any]:
+    """What the file says, as arguments of an official exporter; what it leaves out they take from the environment.
+    Raises ConfigError."""
+    gzip = compression(otlp, signal) == "gzip"
+    options: dict[str, Any] = {
+        "endpoint": otlp.endpoint,
+        "headers": {name.lower(): value for name, value in otlp.headers.items()},
+        "compression": grpc.Compression.Gzip if gzip else grpc.Compression.NoCompression,
+        "timeout": timeout(otlp, signal),
+    }
     if otlp.tls is not None:
         ca, key, chain = certificates(otlp)
         options["credentials"] = grpc.ssl_channel_credentials(ca, key, chain)
@@ -37,7 +41,7 @@ class GrpcSending:
 
     def __init__(self, otlp: Otlp, signal: Raw) -> None:
         make: Any = OTLPSpanExporter if signal == "traces" else OTLPLogExporter
-        self._exporter = make(**grpc_options(otlp))
+        self._exporter = make(**grpc_options(otlp, signal))
         self._method = METHODS[signal]
         self._open()
 

@@ -10,7 +10,8 @@ from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-from exporters.otlp import Raw, address, certificates
+from exporters.otlp import Raw, address
+from exporters.otlp_environment import compression, timeout
 from sidecar.config import Otlp
 from sidecar.errors import Outage, Refused
 
@@ -24,17 +25,30 @@ class _Session(requests.Session):
         return merged if self.verify is True else merged | {"verify": self.verify}
 
 
+class _AnyName(requests.adapters.HTTPAdapter):
+    """Connections whose certificate must be good, but need not name the host."""
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options, assert_hostname=False)
+
+
 def http_options(otlp: Otlp, signal: str) -> dict[str, Any]:
-    """What the file says, as arguments of an official exporter; what it leaves out they take from the environment."""
-    options: dict[str, Any] = {"endpoint": address(otlp, signal), "headers": otlp.headers, "session": _Session()}
-    if otlp.compression is not None:
-        options["compression"] = Compression.Gzip if otlp.compression == "gzip" else Compression.NoCompression
-    if otlp.timeout is not None:
-        options["timeout"] = float(otlp.timeout)
+    """What the file says, as arguments of an official exporter; what it leaves out they take from the environment.
+    Raises ConfigError."""
+    session = _Session()
+    gzip = compression(otlp, signal) == "gzip"
+    options: dict[str, Any] = {
+        "endpoint": address(otlp, signal),
+        "headers": otlp.headers,
+        "session": session,
+        "compression": Compression.Gzip if gzip else Compression.NoCompression,
+        "timeout": timeout(otlp, signal),
+    }
     if otlp.tls is not None:
-        certificates(otlp)  # they are read later, by name: say now what cannot be
         options["certificate_file"] = otlp.tls.ca
         options["client_key_file"], options["client_certificate_file"] = otlp.tls.key, otlp.tls.cert
+        if not otlp.tls.check_hostname:
+            session.mount("https://", _AnyName())
     return options
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from exporters.metrics import Metrics, Reader
-from exporters.otlp import protocol, resource
+from exporters.otlp import resource
+from exporters.otlp_environment import protocol
 from sidecar.config import Otlp
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class OtlpMetrics:
 
             from exporters.otlp_grpc import grpc_options
 
-            return Grpc(**grpc_options(otlp))
+            return Grpc(**grpc_options(otlp, "metrics"))
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as Http
 
         from exporters.otlp_http import http_options

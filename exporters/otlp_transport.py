@@ -13,7 +13,8 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from exporters.otlp import Raw, protocol, resource
+from exporters.otlp import Raw, resource
+from exporters.otlp_environment import protocol
 from exporters.otlp_wire import delimited, varint
 from sidecar.config import Otlp
 

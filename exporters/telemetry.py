@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 
 from exporters import conventions
@@ -36,24 +35,25 @@ class Telemetry:
         servers: dict[str, tuple[str, int]],
         redactor: Redactor | None = None,
     ) -> None:
-        from exporters.otlp import signals, wanted
+        from exporters.otlp import check, signals, wanted
+        from exporters.otlp_environment import disabled, exporters, service_name
 
         settings = config.exporters
         otlp = wanted(settings.otlp)
         sent = [] if otlp is None else signals(otlp)
+        if otlp is not None:
+            check(otlp)
         spelling = conventions.spelling()
         mapper = Mapper(letters, servers)
         bounds = Bounds(items=settings.queue)
         backends: list[Backend] = []
         if otlp is not None and "traces" in sent:
             backends.append(_otlp(otlp, config.service, spelling, bounds))
-        if settings.zipkin is not None:
+        if settings.zipkin is not None and not disabled() and "none" not in exporters("traces"):
             from exporters.zipkin import SpanEncoder, ZipkinTransport
 
             outbox = Outbox("zipkin", ZipkinTransport(settings.zipkin), bounds)
-            backends.append(
-                Backend("zipkin", SpanEncoder(spelling, os.environ.get("OTEL_SERVICE_NAME") or "tracecar"), outbox)
-            )
+            backends.append(Backend("zipkin", SpanEncoder(spelling, service_name()), outbox))
         self.destinations: list[Destination] = [*backends]
         self.logs = None
         if otlp is not None and "logs" in sent:

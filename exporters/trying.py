@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Literal
 
-from exporters.otlp import protocol, signals, wanted
+from exporters.otlp import check, signals, wanted
+from exporters.otlp_environment import disabled, exporters, protocol
 from exporters.outbox import Transport
 from sidecar.config import Config
 from sidecar.errors import Outage, Refused
@@ -22,13 +23,14 @@ def findings(config: Config) -> Iterator[Finding]:
     if otlp is not None:
         from exporters.otlp_transport import transport
 
+        check(otlp)
         where = mask_url(otlp.endpoint) if otlp.endpoint else "the endpoint of OTEL_EXPORTER_OTLP_ENDPOINT"
         for signal in _RAW:
             if signal in signals(otlp):
                 what = f"exporters.otlp: {signal} by {protocol(otlp, signal)} to {where}"
                 yield _tried(what, partial(transport, otlp, signal, config.service))
     zipkin = config.exporters.zipkin
-    if zipkin is not None:
+    if zipkin is not None and not disabled() and "none" not in exporters("traces"):
         from exporters.zipkin import ZipkinTransport
 
         yield _tried(f"exporters.zipkin: {mask_url(zipkin.endpoint)}", partial(ZipkinTransport, zipkin))

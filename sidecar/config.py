@@ -11,6 +11,8 @@ from msgspec import Meta, Struct, field
 
 from sidecar.masking import masked
 
+CHECKED = "true: gRPC always checks it; it may be false with protocol: http/protobuf"
+"""What `exporters.otlp.tls.check_hostname` must be over gRPC."""
 DEAD_LETTER_NAMES = ("{stream}.dlt", "{stream}-dlt", "{stream}.DLT", "{stream}.dlq", "{stream}-dlq", "{stream}.DLQ")
 
 
@@ -315,7 +317,10 @@ class Otlp(Strict, frozen=True):
     signals: Annotated[
         list[Literal["traces", "metrics", "logs"]], Meta(description="What is sent; logs are those of rejections.")
     ] = field(default_factory=lambda: ["traces", "metrics", "logs"])
-    tls: Annotated[Tls | None, Meta(description="Certificates for an https endpoint.")] = None
+    tls: Annotated[
+        Tls | None,
+        Meta(description="Certificates for an https endpoint; check_hostname: false over http/protobuf only."),
+    ] = None
 
 
 class Zipkin(Strict, frozen=True):

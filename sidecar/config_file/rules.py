@@ -8,17 +8,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sidecar.config import (
+    CHECKED,
     Config,
     DeadLetters,
     Duration,
     Kafka,
     MemoryIndex,
+    Otlp,
     Redis,
     RedisIndex,
     Sampling,
     Sources,
     Tls,
     Token,
+    Zipkin,
 )
 from sidecar.dead_letters.naming import LEDGER, Naming
 from sidecar.errors import Mistake, QueryError
@@ -320,8 +323,25 @@ def _sampling_by_what(sampling: Sampling | None) -> Iterator[Mistake]:
             yield Mistake("exporters.sampling.query", f"a query ({error})", repr(sampling.query))
 
 
-@_rule("exporters.otlp.tls")
-def _otlp_checks_names(tls: Tls | None) -> Iterator[Mistake]:
-    if tls is not None and not tls.check_hostname:
-        expected = "true: neither gRPC nor the HTTP client does without"
-        yield Mistake("exporters.otlp.tls.check_hostname", expected, "false")
+@_rule("exporters.otlp")
+def _otlp_checks_names(otlp: Otlp | None) -> Iterator[Mistake]:
+    if otlp is not None and otlp.protocol == "grpc" and otlp.tls is not None and not otlp.tls.check_hostname:
+        yield Mistake("exporters.otlp.tls.check_hostname", CHECKED, "false")
+
+
+@_rule("exporters.otlp")
+def _otlp_is_encrypted(otlp: Otlp | None) -> Iterator[Mistake]:
+    if otlp is not None and otlp.endpoint is not None:
+        yield from _encrypted("exporters.otlp.endpoint", otlp.endpoint, otlp.tls)
+
+
+@_rule("exporters.zipkin")
+def _zipkin_is_encrypted(zipkin: Zipkin | None) -> Iterator[Mistake]:
+    if zipkin is not None:
+        yield from _encrypted("exporters.zipkin.endpoint", zipkin.endpoint, zipkin.tls)
+
+
+def _encrypted(path: str, endpoint: str, tls: Tls | None) -> Iterator[Mistake]:
+    """What is to go over TLS must not go in the clear without a word."""
+    if tls is not None and endpoint.startswith("http:"):
+        yield Mistake(path, "an https address, as tls is configured", "an http address")

@@ -19,8 +19,8 @@ from tests.servers.otlp import Receiver
 
 
 class OtlpRig(Rig):
-    def __init__(self, protocol: Any, certificates: Path | None = None, **options: Any) -> None:
-        self.receiver = Receiver(certificates)
+    def __init__(self, protocol: Any, receiver: Receiver | None = None, **options: Any) -> None:
+        self.receiver = receiver or Receiver()
         self._protocol, self._options = protocol, options
 
     def backend(self, bounds: Bounds) -> Backend:
@@ -80,20 +80,73 @@ class TestOtlp(ExporterContract):
         assert resource.scope_spans[0].scope.name == "tracecar"
 
 
+async def arrive(rig: OtlpRig) -> None:
+    """Spans are taken, all of them."""
+    exporter, offered = tracing(rig), events(20)
+    exporter.offer(offered)
+    await until(lambda: exporter.counts()[0] == 20, f"spans to be taken ({exporter.trouble})")
+    await exporter.close()
+    assert len(rig.arrived(ids(offered))) == 20
+
+
+async def fail(rig: OtlpRig) -> str:
+    """No span is taken; why."""
+    exporter = tracing(rig)
+    exporter.offer(events(3))
+    await until(lambda: exporter.trouble is not None, "the trouble")
+    trouble = exporter.trouble
+    await exporter.close()
+    assert exporter.counts() == (0, 3, 0)
+    assert rig.receiver.spans == []
+    return trouble or ""
+
+
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 async def test_tls_headers_and_compression(protocol: str, kafka_tls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # What requests would take in place of the authorities that are configured.
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(kafka_tls / "client.pem"))
-    rig = OtlpRig(
-        protocol, kafka_tls, tls=Tls(ca=str(kafka_tls / "ca.pem")), headers={"X-Team": "shop"}, compression="gzip"
-    )
+    tls = Tls(ca=str(kafka_tls / "ca.pem"))
+    rig = OtlpRig(protocol, Receiver(kafka_tls), tls=tls, headers={"X-Team": "shop"}, compression="gzip")
     with rig.receiver:
-        exporter, offered = tracing(rig), events(20)
-        exporter.offer(offered)
-        await until(lambda: exporter.counts()[0] == 20, f"spans over TLS ({exporter.trouble})")
-        await exporter.close()
-        assert len(rig.arrived(ids(offered))) == 20
+        await arrive(rig)
         assert rig.receiver.headers[0]["x-team"] == "shop"
+        assert "gzip" in rig.receiver.headers[0].get("content-encoding", "gzip")
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+async def test_a_collector_that_asks_for_certificates_gets_ours(protocol: str, kafka_tls: Path) -> None:
+    authority = str(kafka_tls / "ca.pem")
+    ours = Tls(ca=authority, cert=str(kafka_tls / "client.pem"), key=str(kafka_tls / "client.key"))
+    with Receiver(kafka_tls, mutual=True) as receiver:
+        assert await fail(OtlpRig(protocol, receiver, tls=Tls(ca=authority)))
+        await arrive(OtlpRig(protocol, receiver, tls=ours))
+
+
+@pytest.fixture
+def elsewhere_tls(tmp_path: Path) -> Path:
+    """`ca.pem` and a `server.pem` that names another host than ours."""
+    import trustme
+
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    authority.issue_cert("collector.example").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    return tmp_path
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+async def test_a_certificate_must_name_the_host(protocol: str, elsewhere_tls: Path) -> None:
+    with Receiver(elsewhere_tls) as receiver:
+        trouble = await fail(OtlpRig(protocol, receiver, tls=Tls(ca=str(elsewhere_tls / "ca.pem"))))
+    assert "ostname" in trouble
+
+
+async def test_it_need_not_where_that_is_not_asked(elsewhere_tls: Path, kafka_tls: Path) -> None:
+    with Receiver(elsewhere_tls) as receiver:
+        # Whose it is counts all the same.
+        stranger = Tls(ca=str(kafka_tls / "ca.pem"), check_hostname=False)
+        assert "certificate verify failed" in await fail(OtlpRig("http/protobuf", receiver, tls=stranger))
+        tls = Tls(ca=str(elsewhere_tls / "ca.pem"), check_hostname=False)
+        await arrive(OtlpRig("http/protobuf", receiver, tls=tls))
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])

@@ -32,10 +32,11 @@ _KINDS: dict[str, tuple[Any, Any]] = {
 
 
 class Receiver:
-    """Keeps every request it took. `tls`: a folder with `server.pem` and `ca.pem`."""
+    """Keeps every request it took. `tls`: a folder with `server.pem` and `ca.pem`; `mutual`: who comes must have a
+    certificate of that authority."""
 
-    def __init__(self, tls: Path | None = None) -> None:
-        self._tls = tls
+    def __init__(self, tls: Path | None = None, *, mutual: bool = False) -> None:
+        self._tls, self._mutual = tls, mutual
         self.requests: dict[str, list[Any]] = {kind: [] for kind in _KINDS}
         self.headers: list[dict[str, str]] = []
         """Of every request, names in lower case."""
@@ -71,7 +72,7 @@ class Receiver:
             self.grpc_port = self._grpc.add_insecure_port(address)
         else:
             pem = (self._tls / "server.pem").read_bytes()
-            self.grpc_port = self._grpc.add_secure_port(address, grpc.ssl_server_credentials([(pem, pem)]))
+            self.grpc_port = self._grpc.add_secure_port(address, self._credentials(pem))
         self._grpc.start()
         self._http = _HttpServer(("127.0.0.1", self.http_port), _handler(self))
         if self._tls is not None:
@@ -79,10 +80,18 @@ class Receiver:
 
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             context.load_cert_chain(self._tls / "server.pem")
+            if self._mutual:
+                context.load_verify_locations(self._tls / "ca.pem")
+                context.verify_mode = ssl.CERT_REQUIRED
             self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
         self.http_port = self._http.server_port
         self._serving = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
         self._serving.start()
+
+    def _credentials(self, pem: bytes) -> Any:
+        assert self._tls is not None
+        authority = (self._tls / "ca.pem").read_bytes() if self._mutual else None
+        return grpc.ssl_server_credentials([(pem, pem)], authority, self._mutual)
 
     def stop(self) -> None:
         if self._grpc is not None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from exporters.otlp import protocol, signals, wanted
 from exporters.telemetry import Telemetry
 from exporters.trying import findings
 from sidecar.config import Config, Exporters, Otlp, Redis, Sources, Tls, Zipkin
@@ -34,23 +33,26 @@ def test_the_environment_alone_switches_it_on_and_off(monkeypatch: pytest.Monkey
     assert names(config()) == ["otlp", "otlp.logs", "otlp.metrics"]
     monkeypatch.setenv("OTEL_LOGS_EXPORTER", "none")
     assert names(config()) == ["otlp", "otlp.metrics"]
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+    zipkin = Zipkin(endpoint="http://127.0.0.1:1/api/v2/spans")
+    assert names(config(zipkin=zipkin)) == ["otlp.metrics"]
+    monkeypatch.delenv("OTEL_TRACES_EXPORTER")
+    assert names(config(zipkin=zipkin)) == ["otlp", "zipkin", "otlp.metrics"]
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
-    assert names(config(otlp=Otlp())) == []
+    assert names(config(otlp=Otlp(), zipkin=zipkin)) == []
+
+
+def test_what_cannot_be_sent_is_told_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/json")
+    made = config(otlp=Otlp(signals=["metrics"]))
+    for run in (lambda: Telemetry(made, {}, {}), lambda: list(findings(made))):
+        with pytest.raises(ConfigError, match="OTEL_EXPORTER_OTLP_METRICS_PROTOCOL: expected grpc or http/protobuf"):
+            run()
 
 
 def test_backends_stand_beside_each_other() -> None:
     zipkin = Zipkin(endpoint="http://127.0.0.1:1/api/v2/spans")
     assert names(config(otlp=Otlp(signals=["traces"]), zipkin=zipkin)) == ["otlp", "zipkin"]
-
-
-def test_signals_and_protocol() -> None:
-    assert wanted(None, {}) is None
-    assert signals(Otlp(signals=["logs"]), {}) == ["logs"]
-    assert protocol(Otlp(), "traces", {}) == "grpc"
-    assert protocol(Otlp(), "traces", {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}) == "http/protobuf"
-    assert protocol(Otlp(protocol="grpc"), "traces", {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}) == "grpc"
-    with pytest.raises(ConfigError, match="OTEL_EXPORTER_OTLP_LOGS_PROTOCOL: expected grpc or http/protobuf"):
-        protocol(Otlp(), "logs", {"OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "http/json"})
 
 
 def test_certificates_that_cannot_be_read_are_told() -> None:
