@@ -34,6 +34,8 @@ def varint(number: int) -> bytes:
         return SMALL[number]
     if number < 1 << 28:
         return _LOW[number & 0x3FFF] + SMALL[number >> 14]
+    if number < 1 << 42:
+        return _LOW[number & 0x3FFF] + _LOW[number >> 14 & 0x3FFF] + SMALL[number >> 28]
     return _slow_varint(number)
 
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 from exporters import conventions as names
 from exporters.identity import base_of, span_id
 from sidecar.correlation.duplicates import origin_of
-from sidecar.model import Event, Partition, Position
+from sidecar.model import Event, Partition, Position, redis_id
 
 OPERATION = "receive"
 BELIEVABLE = 3_600_000
@@ -39,6 +39,8 @@ VARYING = (
 )
 """The attributes that differ from span to span, in the order of `Span.values`."""
 
+_INFERRED: Attributes = ((names.PARENT_INFERRED, True),)
+
 
 class Place(Struct, frozen=True):
     """What the spans of one partition have in common."""
@@ -51,6 +53,12 @@ class Place(Struct, frozen=True):
     """Of its positions, up to the last slash."""
     base: int
     """Of its span ids."""
+    keyed: bool
+    """Its records have keys and count up from zero: all but Redis' do."""
+
+    def entry(self, offset: int) -> str:
+        """How positions write an offset, after the last slash."""
+        return str(offset) if self.keyed else redis_id(offset)
 
 
 class Link(Struct, frozen=True, gc=False):
@@ -74,26 +82,54 @@ class Span(Struct, gc=False):
     """One event, as the backends are told of it."""
 
     place: Place
+    event: Event
+    """As it may be shown."""
+    size: int | None
+    """Bytes of the record's value."""
     trace_id: int
     span_id: int
     parent_id: int | None
     start: int
     """Nanoseconds since 1970."""
     end: int
-    values: tuple[str | int | None, ...]
-    """Of the attributes in `VARYING`."""
-    links: list[Link]
+    further_links: Sequence[Link] = ()
+    """Besides that to the sender's span."""
     further: Attributes = ()
     notes: tuple[Note, ...] = ()
     error: str | None = None
     """What failed, a sentence; None where nothing did."""
 
+    @property
+    def links(self) -> Sequence[Link]:
+        trace_id, sender = self.event.trace_id, self.event.span_id
+        if trace_id is None or sender is None:
+            return self.further_links
+        return [Link(trace_id, sender, "creation"), *self.further_links]
+
+    @property
+    def values(self) -> tuple[str | int | None, ...]:
+        """Of the attributes in `VARYING`."""
+        event, keyed = self.event, self.place.keyed
+        offset = event.position.offset
+        entry = self.place.entry(offset)
+        return (
+            self.place.prefix + entry,
+            event.event_id if event.event_id is not None or keyed else entry,
+            event.correlation_id,
+            event.key if keyed else None,
+            offset if keyed else None,
+            self.size,
+            event.type,
+            event.aggregate_id,
+            event.producer,
+        )
+
 
 class Parent(Struct, frozen=True, gc=False):
     """Whom an event's span hangs from, as far as its flow tells."""
 
-    position: Position
     trace_id: int
+    span_id: int
     inferred: bool = False
 
 
@@ -143,7 +179,8 @@ class Mapper:
         if log.system in self._servers:
             address, port = self._servers[log.system]
             attributes += [(names.SERVER_ADDRESS, address), (names.SERVER_PORT, port)]
-        return Place(log, f"{OPERATION} {log.stream}", tuple(attributes), f"{log}/", base_of(log))
+        name, keyed = f"{OPERATION} {log.stream}", log.system != "redis"
+        return Place(log, name, tuple(attributes), f"{log}/", base_of(log), keyed)
 
     def span(
         self,
@@ -157,52 +194,29 @@ class Mapper:
     ) -> Span:
         """The span of an event. `size`: bytes of the record's value, None where it has none. `parent`: the event that
         caused it; without one its span hangs from the sender's. `first`: the event that this one is a duplicate of."""
-        position = event.position
         if place is None:
-            place = self.place(position)
-        offset, key, kafka = position.offset, event.key, position.system != "redis"
+            place = self.place(event.position)
         sender = event.span_id
-        links = [Link(event.trace_id, sender, "creation")] if sender is not None and event.trace_id is not None else []
-        parent_id = sender if links and event.trace_id == trace_id else None
-        further: list[tuple[str, Value]] = []
+        # No parent where the sender's span is in another trace: it is linked.
+        parent_id = None if sender is None or event.trace_id != trace_id else sender
+        links: tuple[Link, ...] = ()
+        further: tuple[tuple[str, Value], ...] = ()
         if parent is not None:
-            its_id = self.span_id_at(parent.position)
             if parent.trace_id == trace_id:
-                parent_id = its_id
+                parent_id = parent.span_id
                 if parent.inferred:
-                    further.append((names.PARENT_INFERRED, True))
+                    further = _INFERRED
             else:
-                links.append(Link(parent.trace_id, its_id, "cause"))
+                links = (Link(parent.trace_id, parent.span_id, "cause"),)
         start, end = times(event)
-        entry = str(offset) if kafka else f"{offset >> 64}-{offset & 0xFFFF_FFFF_FFFF_FFFF}"
-        span = Span(
-            place,
-            trace_id,
-            span_id(place.base, offset),
-            parent_id,
-            start,
-            end,
-            (
-                place.prefix + entry,
-                event.event_id if event.event_id is not None or kafka else entry,
-                event.correlation_id,
-                key if kafka else None,
-                offset if kafka else None,
-                size,
-                event.type,
-                event.aggregate_id,
-                event.producer,
-            ),
-            links,
-        )
-        if event.rejection is not None or event.replay_of is not None or first is not None or further or size is None:
-            self._add_rare(span, event, size, first, further)
+        id = span_id(place.base, event.position.offset)
+        span = Span(place, event, size, trace_id, id, parent_id, start, end, links, further)
+        if event.rejection is not None or event.replay_of is not None or first is not None or size is None:
+            self._add_rare(span, event, size, first)
         return span
 
-    def _add_rare(
-        self, span: Span, event: Event, size: int | None, first: Event | None, further: list[tuple[str, Value]]
-    ) -> None:
-        notes = []
+    def _add_rare(self, span: Span, event: Event, size: int | None, first: Event | None) -> None:
+        notes, links, further = [], list(span.further_links), list(span.further)
         if size is None and event.position.system != "redis":
             further.append((names.KAFKA_TOMBSTONE, True))
         if event.rejection is not None:
@@ -216,12 +230,12 @@ class Mapper:
             origin = origin_of(event.replay_of)
             if origin is not None and origin != event.position:
                 # Its headers are the first life's, so it is of the same flow and trace.
-                span.links.append(Link(span.trace_id, self.span_id_at(origin), "replay_of"))
+                links.append(Link(span.trace_id, self.span_id_at(origin), "replay_of"))
         elif first is not None:
             further.append((names.DUPLICATE, True))
             trace_id = span.trace_id if first.trace_id is None else first.trace_id
-            span.links.append(Link(trace_id, self.span_id_at(first.position), "duplicate_of"))
-        span.further, span.notes = tuple(further), tuple(notes)
+            links.append(Link(trace_id, self.span_id_at(first.position), "duplicate_of"))
+        span.further_links, span.further, span.notes = links, tuple(further), tuple(notes)
 
     def dead_letter(self, event: Event) -> Attributes | None:
         """Where a rejected event's dead letter goes; None where none is written."""

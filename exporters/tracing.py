@@ -138,9 +138,7 @@ class Tracing:
             if position.partition != log.number or position.stream != log.stream or position.system != log.system:
                 place = mapper.place(position)
                 log = place.log
-            parent = (
-                None if cause is None or cause is event else Parent(cause.position, self._trace_of(cause, trace_id))
-            )
+            parent = None if cause is None or cause is event else self._above(cause, trace_id)
             shown = event if redactor is None else redactor.event(event)
             spans.append(span_of(shown, size, trace_id, parent=parent, first=first, place=place))
         self._send(spans)
@@ -212,6 +210,9 @@ class Tracing:
         decision = self._recent.decision(cause)
         return otherwise if decision is None else decision.trace_id
 
+    def _above(self, cause: Event, otherwise: int, inferred: bool = False) -> Parent:
+        return Parent(self._trace_of(cause, otherwise), self._mapper.span_id_at(cause.position), inferred)
+
     def _send(self, spans: Sequence[Span]) -> None:
         if not spans:
             return
@@ -273,7 +274,7 @@ class Tracing:
             parent = None
             # A sender's span that is told is a better parent than a guess.
             if cause is not None and not (guessed and event.span_id is not None):
-                parent = Parent(cause.position, self._trace_of(cause, trace_id), guessed)
+                parent = self._above(cause, trace_id, guessed)
             shown = event if self._redactor is None else self._redactor.event(event)
             spans.append(self._mapper.span(shown, seen.size, trace_id, parent=parent, first=drawn.first(event)))
         if len(drawn.waited) < len(events):

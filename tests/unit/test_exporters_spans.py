@@ -101,14 +101,15 @@ def test_names_are_those_that_the_environment_opts_in_to(environ: dict[str, str]
 
 def test_the_cause_is_the_parent_and_the_sender_stays_linked() -> None:
     one = event(trace_id=TRACE, span_id=SENDER)
-    span = read(mapper().span(one, 1, TRACE, parent=Parent(event(3, "payments").position, TRACE, inferred=True)))
-    assert int(span.parent_span_id.hex(), 16) == span_id_at(Position("kafka", "payments", 0, 3))
+    above = span_id_at(Position("kafka", "payments", 0, 3))
+    span = read(mapper().span(one, 1, TRACE, parent=Parent(TRACE, above, inferred=True)))
+    assert int(span.parent_span_id.hex(), 16) == above
     assert [attributes(link.attributes)["tracecar.link"] for link in span.links] == ["creation"]
     assert attributes(span.attributes)["tracecar.parent.inferred"] is True
 
 
 def test_a_cause_in_another_trace_is_linked_and_no_parent() -> None:
-    span = read(mapper().span(event(), 1, TRACE, parent=Parent(event(3, "payments").position, 99)))
+    span = read(mapper().span(event(), 1, TRACE, parent=Parent(99, span_id_at(event(3, "payments").position))))
     assert span.parent_span_id == b""
     (link,) = span.links
     assert (int(link.trace_id.hex(), 16), attributes(link.attributes)["tracecar.link"]) == (99, "cause")
