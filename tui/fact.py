@@ -17,7 +17,7 @@ class Fact:
     label: str
     value: str
     kind: str = "text"
-    """What is said: `head`, `key`, `string`, `number`, `word`, `text`, `bad`, `good`, `warn`, `dim`, `hex`."""
+    """What is said: `head`, `key`, `string`, `number`, `word`, `text`, `bad`, `good`, `warn`, `do`, `dim`, `hex`."""
     fold: str = ""
     """`open` or `closed` where it can be folded."""
     copy: Any = UNSET

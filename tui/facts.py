@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET
 
 from sidecar.api import models
+from tui.advice import advice
 from tui.bodies import body_facts
 from tui.fact import Fact, Folds, section, word
 from tui.times import clock, count, micros, span
@@ -33,6 +34,8 @@ def letter_facts(letter: models.DeadLetter, folds: Folds, width: int) -> list[Fa
     """Everything that is known of one dead letter."""
     why = models.Rejection(stage=letter.stage, code=letter.code, message=letter.message, path=letter.path)
     lines = why_facts(why, False, width)
+    for number, piece in enumerate(wrapped(advice(letter.code, letter.state), max(20, width - 6))):
+        lines.append(Fact(f"do.{number}", 1, "", f"{' →'[number == 0]} {piece}", "do"))
     lines += body_facts(letter.body, letter.payload_note, why, folds, width)
     words = [
         word("state", letter.state), word("id", letter.id), word("stream", letter.stream),

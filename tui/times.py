@@ -37,6 +37,12 @@ def clock(written: str | None) -> str:
     return f"{whole}.{part[:3]:0<3}"
 
 
+def clock_in(written: str | None, cells: int) -> str:
+    """`10:14:48.465` where there is room for it, else `10:14:48`."""
+    whole = clock(written)
+    return whole if len(whole) <= cells else whole[:8]
+
+
 def span(milliseconds: float | None) -> str:
     """A duration in at most seven characters: `7 ms`, `1.24 s`, `3.1 min`."""
     if milliseconds is None:

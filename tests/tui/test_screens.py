@@ -132,6 +132,10 @@ async def test_a_query_is_completed_asked_and_remembered() -> None:
         assert app.screen.query_one(QueryBar).line.value == "status:rejected"
         await pilot.press("escape")
         assert not app.screen.query_one(QueryBar).is_open
+        await pilot.press("slash", *"type", "colon", "x", "enter")  # typing asks anew
+        await until(pilot, lambda: ("type:x",) in shop.of("live"))
+        await pilot.press("slash", "end", "y", "enter")  # and after an arrow key it goes on
+        await until(pilot, lambda: ("type:xy",) in shop.of("live"))
 
 
 async def test_values_that_were_seen_are_offered() -> None:
@@ -280,8 +284,8 @@ async def test_from_the_failure_to_the_repaired_letter_that_passes() -> None:
         dialog = app.screen
         assert isinstance(dialog, EditDialog)
         area = dialog.query_one(TextArea)
-        assert '"two"' in area.document.get_line(area.cursor_location[0])  # the cursor stands where it failed
-        area.text = area.text.replace('"two"', "2")
+        assert area.selected_text == '"two"'  # what failed; what is typed takes its place
+        await pilot.press("2")
         await until(pilot, lambda: dialog.verdict == "passes")
         await pilot.press("ctrl+s")
         await until(pilot, lambda: isinstance(app.screen, ReplayDialog) and "1 of 1 would be sent" in shown(app))
@@ -316,7 +320,9 @@ async def test_an_edit_that_does_not_pass_goes_nowhere() -> None:
         dialog = app.screen
         assert isinstance(dialog, EditDialog)
         dialog.query_one(TextArea).text = "{"
-        await until(pilot, lambda: dialog.verdict == "wrong")
+        await until(pilot, lambda: dialog.verdict == "wrong" and "no JSON yet: line 1" in shown(app))
+        dialog.query_one(TextArea).text = "[" * 50_000
+        await until(pilot, lambda: "nested too deeply" in shown(app))
         dialog.query_one(TextArea).text = '{"items": []}'
         await until(pilot, lambda: dialog.verdict == "fails")
         await pilot.press("ctrl+s", "escape")
@@ -408,6 +414,28 @@ async def test_a_replay_is_paused_and_cancelled_while_it_runs() -> None:
         await until(pilot, lambda: "Replay paused" in shown(app))
         await pilot.press("c")
         await until(pilot, lambda: "Replay cancelled" in shown(app))
+
+
+async def test_a_letter_and_its_cause_say_what_can_be_done() -> None:
+    shop = Shop()
+    async with driven(shop, (140, 45)) as (app, pilot):
+        await on(pilot, app, "4", "letters")
+        await until(pilot, lambda: "→ e repairs the body" in shown(app))
+        shop.the_letters = [letter(3, state="discarded")]
+        await pilot.press("enter")
+        await until(pilot, lambda: "→ It is set aside: u restores it." in shown(app))
+
+
+async def test_letters_of_another_question_are_not_those_of_the_last() -> None:
+    shop = Shop()
+    async with driven(shop) as (app, pilot):
+        app.open_letters("state:open")
+        await until(pilot, lambda: app.screen is app.page("letters") and "◀ ✗ here" in shown(app))
+        shop.the_letters = []
+        app.open_letters("state:parked")
+        assert rows(app, "letter").items == []
+        await until(pilot, lambda: "No letters match" in shown(app) and "0 letters" in shown(app))
+        assert rows(app, "schema").items == []
 
 
 async def test_discarding_wants_a_reason() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import msgspec
 from rich.text import Text
 from textual import on
@@ -11,13 +14,14 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.timer import Timer
 from textual.widgets import Button, Static, TextArea
+from textual.widgets.text_area import Selection
 
 from sidecar.api import models
 from sidecar.api.client import Client, ClientError
 from sidecar.api.differing import difference
 from sidecar.api.replay_models import EditRequest, ReplayRequest
-from tui.dialogs.replay import _change
 from tui.bodies import as_text
+from tui.dialogs.replay import _change
 from tui.looks import palette
 from tui.safe import clean
 from tui.working import begin
@@ -70,9 +74,11 @@ class EditDialog(ModalScreen[EditRequest | None]):
         area = self.query_one(TextArea)
         area.focus()
         if (row := _line_of(self._text, self._letter.path)) is not None:
-            area.move_cursor((row, len(area.document.get_line(row))))
+            line = area.document.get_line(row)
+            begin, end = _value_of(line)
+            area.selection = Selection((row, begin), (row, end))  # what is typed takes its place
             area.scroll_cursor_visible(center=True, animate=False)
-        self._judged("same", Text("Change what is wrong; it is checked as you type.", palette(self.app.theme).dim))
+        self._judged("same", Text("Type what it should be; it is checked as you type.", palette(self.app.theme).dim))
 
     @on(TextArea.Changed)
     def _changed(self) -> None:
@@ -97,8 +103,9 @@ class EditDialog(ModalScreen[EditRequest | None]):
         colours = palette(self.app.theme)
         try:
             self.edit = None if self.query_one(TextArea).text == self._text else self._edit()
-        except msgspec.DecodeError as error:
-            self._judged("wrong", Text(f"✗ this is no JSON yet: {clean(error, 200)}", colours.warn))
+        except (msgspec.DecodeError, RecursionError) as error:
+            fault = _fault(self.query_one(TextArea).text) or str(error)
+            self._judged("wrong", Text(f"✗ this is no JSON yet: {clean(fault, 200)}", colours.warn))
             return
         except ValueError as error:
             self._judged("wrong", Text(f"✗ {clean(error, 400)}", colours.warn))
@@ -154,6 +161,28 @@ class EditDialog(ModalScreen[EditRequest | None]):
 
     def action_leave(self) -> None:
         self.dismiss(None)
+
+
+_VALUE = re.compile(r'\s*(?:"(?:[^"\\]|\\.)*":\s*)?(.*?),?')
+
+
+def _value_of(line: str) -> tuple[int, int]:
+    """Where the value of a line of indented JSON begins and ends; of a list or an object that opens there, its end."""
+    found = _VALUE.fullmatch(line)
+    if found is None or found[1][:1] in ("", "{", "[", "}", "]"):
+        return len(line), len(line)
+    return found.span(1)
+
+
+def _fault(text: str) -> str:
+    """What is wrong with a JSON text, and in which line; empty where the standard library sees nothing."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return f"line {error.lineno}: {error.msg}"
+    except RecursionError:
+        return "it is nested too deeply"
+    return ""
 
 
 def _line_of(text: str, path: str | None) -> int | None:

@@ -18,7 +18,7 @@ from tui import times, waterfall
 from tui.looks import Palette, hue, mark, short, tone
 from tui.safe import clean
 from tui.screens.page import Page
-from tui.times import age, clock, span
+from tui.times import age, clock_in, span
 from tui.widgets.columns import Column, fit, line, titles
 from tui.widgets.rows import Rows
 
@@ -64,7 +64,7 @@ def draw(shown: Shown, width: int, colours: Palette) -> Text:
     slow = (flow.duration_ms or 0) >= 1_000
     cells = {
         "mark": Text(mark(flow.status), style),
-        "started": Text(clock(flow.started_at)[: widths.get("started", 12)], colours.dim),
+        "started": Text(clock_in(flow.started_at, widths.get("started", 12)), colours.dim),
         "root": Text(clean(root, 80), hue(root, colours.hues) if shown.whole else colours.dim),
         "aggregate": Text(clean(flow.aggregates[0] if flow.aggregates else "·", 80), colours.text),
         "duration": Text(span(flow.duration_ms), colours.warn if slow else colours.text),

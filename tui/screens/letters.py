@@ -9,7 +9,7 @@ from msgspec import UNSET
 from rich.text import Text
 from textual import on
 from textual.binding import Binding
-from textual.containers import Container
+from textual.containers import Container, Vertical
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher
 
@@ -27,7 +27,8 @@ from tui.query_words import term
 from tui.safe import clean
 from tui.schema_text import outline
 from tui.screens.page import Page
-from tui.times import age, clock, count
+from tui.times import age, clock_in, count
+from tui.widgets.cause_note import CauseNote
 from tui.widgets.columns import Column, cut, fit, line, titles
 from tui.widgets.fact_list import FactList
 from tui.widgets.rows import Rows
@@ -39,6 +40,9 @@ CAUSES = 200
 NAMED = 10_000
 """Letters that one request names at most."""
 
+NO_CAUSES = "No dead letters\nEvents that break their contract are kept here, grouped by why. Nothing did."
+NO_MATCH = "No dead letter matches the query\n/ changes it; / and enter on an empty line shows all."
+NO_LETTERS = "No letters match\nesc goes back, / changes the query."
 CAUSE_COLUMNS = (
     Column("mark", " ", 1, 1),
     Column("count", "letters", 7, 7, right=True),
@@ -88,7 +92,7 @@ def draw_letter(letter: models.DeadLetter, width: int, colours: Palette) -> Text
     name = clean(short(letter.type), 60)
     cells = {
         "mark": Text(mark(letter.state), style),
-        "time": Text(clock(letter.failed_at)[: widths.get("time", 12)], colours.dim),
+        "time": Text(clock_in(letter.failed_at, widths.get("time", 12)), colours.dim),
         "state": Text(clean(letter.state, 20), style),
         "type": Text(name, hue(letter.type, colours.hues) if letter.type else colours.dim),
         "aggregate": Text(clean(letter.aggregate_id or "·", 60), colours.text),
@@ -157,15 +161,14 @@ class Letters(Page):
             draw_cause,
             lambda cause: cause.cause,
             title=lambda width, colours: titles(CAUSE_COLUMNS, width, colours),
-            empty="No dead letters\nEvents that break their contract are kept here, grouped by why.\n"
-            "/ changes the query, f shows those that are done with too.",
+            empty="Reading the dead letters …\n",
             id="causes",
         )
         letters: Rows[models.DeadLetter] = Rows(
             draw_letter,
             lambda letter: letter.id,
             title=lambda width, colours: titles(LETTER_COLUMNS, width, colours),
-            empty="No letters match\nesc goes back to the causes, / changes the query.",
+            empty=NO_LETTERS,
             id="list",
         )
         letters.add_class("first")
@@ -177,8 +180,8 @@ class Letters(Page):
             draw_field, lambda field: str(field.number), empty="No schema\nThe letter names none.", id="schema"
         )
         schema.add_class("second")
-        with ContentSwitcher(initial="causes", id="levels"):
-            yield causes
+        with ContentSwitcher(initial="by-cause", id="levels"):
+            yield Vertical(causes, CauseNote(), id="by-cause")
             yield Container(letters, facts, classes="split", id="letters")
             yield Container(one, schema, classes="split even", id="full")
 
@@ -209,7 +212,7 @@ class Letters(Page):
             case "replay" | "discard":
                 return self._wanted() is not None
             case "restore":
-                return self.letter is not None and self.letter.state in ("discarded", "parked")
+                return self.letter is not None and self.letter.state == "discarded"
             case "only_open":
                 return self._level == "causes"
         return True
@@ -240,11 +243,14 @@ class Letters(Page):
             page = await self.client.causes(self.asked, limit=CAUSES)
             page.items.sort(key=lambda cause: (not _open(cause), -_open(cause), -cause.count, cause.cause))
             self._causes = page
+            self.causes.empty = NO_MATCH if self.asked else NO_CAUSES
             self.causes.show(page.items)
+            self.query_one(CauseNote).show(self.causes.item)
         else:
             letters = await self.client.dead_letters(self._query(), limit=LETTERS)
             self._letters, self._more = letters.items, letters.cursor is not None
             self.letters.marked &= {letter.id for letter in letters.items}
+            self.letters.empty = NO_LETTERS
             self.letters.show(self._letters)
             self._show_letter()
         jobs = await self.client.replays(limit=5)
@@ -262,12 +268,18 @@ class Letters(Page):
     def open(self, query: str) -> None:
         """Show the letters that match, without their causes."""
         self.asked, self._direct, self._cause = query, True, None
+        self._read_anew()
+        self._to("letters")
+        self.look_now()
+
+    def _read_anew(self) -> None:
+        """Another list of letters is wanted: nothing of the one before may be taken for it."""
+        self._letters, self._more = [], False
         self.letters.marked.clear()
         self.letters.chosen_key = None
+        self.letters.empty = "Reading the letters …\n"
         self.letters.show([])
-        self._to("letters")
-        self.say()
-        self.look_now()
+        self._show_letter()
 
     def memento(self) -> object:
         return (self._level, self.asked, self._direct, self._cause, self.letters.chosen_key)
@@ -281,7 +293,7 @@ class Letters(Page):
 
     def _to(self, level: str) -> None:
         self._level = level
-        self.query_one("#levels", ContentSwitcher).current = level
+        self.query_one("#levels", ContentSwitcher).current = "by-cause" if level == "causes" else level
         self.query_one({"causes": "#causes", "letters": "#list", "full": "#one"}[level]).focus()
         self.say()
 
@@ -318,6 +330,10 @@ class Letters(Page):
         text.append_text(self.asked_text())
         return text
 
+    @on(Rows.Moved, "#causes")
+    def _cause_moved(self) -> None:
+        self.query_one(CauseNote).show(self.causes.item)
+
     # --- one letter
 
     @on(Rows.Moved, "#list")
@@ -327,7 +343,9 @@ class Letters(Page):
     def _show_letter(self) -> None:
         letter = self.letters.item
         if letter is None:
-            self.query_one("#letter", FactList).fill("", None)
+            for name in ("#letter", "#one"):
+                self.query_one(name, FactList).fill("", None)
+            self.query_one("#schema", Rows).show([])
             return
         known = self._full.get(letter.id)
         self._fill(letter if known is None else known)
@@ -375,9 +393,7 @@ class Letters(Page):
     @on(Rows.Chosen, "#causes")
     def _cause_chosen(self, event: Rows.Chosen) -> None:
         self._cause, self._direct = event.item, False
-        self.letters.marked.clear()
-        self.letters.chosen_key = None
-        self.letters.show([])
+        self._read_anew()
         self._to("letters")
         self.look_now()
 

@@ -16,7 +16,7 @@ from tui.feed import Feed, Seen
 from tui.looks import Palette, hue, mark, short, tone
 from tui.safe import clean
 from tui.screens.page import Page
-from tui.times import clock, count, rate
+from tui.times import clock_in, count, rate
 from tui.widgets.columns import Column, cut, fit, line, titles
 from tui.widgets.rows import Rows
 from tui.working import begin
@@ -46,7 +46,7 @@ def draw(seen: Seen, width: int, colours: Palette) -> Text:
     style = tone(event.status, colours)
     name = clean(short(event.type), 80)
     cells = {
-        "time": Text(clock(event.occurred_at or event.appended_at)[: widths["time"]], colours.dim),
+        "time": Text(clock_in(event.occurred_at or event.appended_at, widths["time"]), colours.dim),
         "mark": Text(mark(event.status), style),
         "type": Text(name, hue(event.type, colours.hues) if event.type else colours.dim),
         "stream": Text(clean(event.stream, 80), colours.text),
@@ -85,6 +85,7 @@ class Live(Page):
     BINDINGS = [
         Binding("space", "freeze", "Freeze"),
         Binding("f", "failing", "Only failures"),
+        Binding("v", "aggregate", "Its aggregate"),
         Binding("G,end", "newest", "Newest", show=False),
         Binding("t", "like_type", "Same type", show=False),
         Binding("s", "like_stream", "Same stream", show=False),
@@ -237,6 +238,13 @@ class Live(Page):
 
     def action_failing(self) -> None:
         self.ask("" if self.asked == "status:rejected" else "status:rejected")
+
+    def action_aggregate(self) -> None:
+        seen = self.rows.item
+        if seen is None or seen.event.aggregate_id is None:
+            self.app.notify("This event names no aggregate", timeout=2)
+        else:
+            self.dashboard.open_aggregate(seen.event.aggregate_id, at=seen.event.position)
 
     def action_like_type(self) -> None:
         self._like("type")

@@ -12,6 +12,7 @@ from textual.containers import Vertical
 from textual.message import Message
 from textual.reactive import reactive
 from textual.widgets import Input, Static
+from textual.widgets.input import Selection
 
 from tui import query_words
 from tui.looks import palette
@@ -80,7 +81,7 @@ class QueryBar(Vertical):
     def open(self, query: str) -> None:
         self.display = True
         self.line.value = query
-        self.line.cursor_position = len(query)
+        self.line.selection = Selection(0, len(query))  # typing asks anew, an arrow key changes what was asked
         self._back, self.error = 0, ""
         self.screen.set_focus(self.line)  # at once: the next key belongs to the query already
         self._show()
@@ -129,7 +130,7 @@ class QueryBar(Vertical):
             for index, word in enumerate(offered):
                 text.append(f" {clean(word, 40)} ", "reverse" if index == self._at else colours.info)
                 text.append(" ")
-            text.append("tab takes it", colours.dim)
+            text.append("tab takes it, ctrl+n the next" if len(offered) > 1 else "tab takes it", colours.dim)
         else:
             hint = query_words.about(self.line.value, self.line.cursor_position)
             text.append(f"{hint}   " if hint else "", colours.info)

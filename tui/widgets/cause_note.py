@@ -1,0 +1,66 @@
+"""What there is to say of the cause under the cursor that does not fit on its line, and what to do about it."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual.widgets import Static
+
+from sidecar.api import models
+from tui import times
+from tui.advice import advice
+from tui.looks import palette
+from tui.safe import clean
+from tui.times import age, count
+from tui.widgets.columns import wrapped
+
+SAID = 3
+"""Lines of the message."""
+
+
+class CauseNote(Static):
+    """Below the causes; hidden where there is none."""
+
+    DEFAULT_CSS = "CauseNote { height: auto; max-height: 8; border-top: solid $panel; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cause: models.Cause | None = None
+
+    def show(self, cause: models.Cause | None) -> None:
+        self._cause = cause
+        self.display = cause is not None
+        if cause is not None:
+            self.update(self._text(cause))
+
+    def on_resize(self) -> None:
+        if self._cause is not None:
+            self.update(self._text(self._cause))
+
+    def _text(self, cause: models.Cause) -> Text:
+        colours, width, now = (
+            palette(self.app.theme),
+            max(20, (self.size.width or self.app.size.width) - 4),
+            times.now(),
+        )
+        text = Text()
+
+        def line(piece: str, style: str) -> None:
+            text.append(f" {piece}\n", style)
+
+        where = f"{cause.path}: " if cause.path and cause.path not in cause.message else ""
+        for piece in wrapped(clean(f"{cause.code}  {where}{cause.message}", 600), width, SAID):
+            line(piece, colours.bad if cause.states.get("open") else colours.text)
+        some = ", ".join(cause.some_aggregates[:3]) + (" …" if cause.aggregates > 3 else "")
+        parts = [
+            f"first {age(cause.first_seen, now)} ago, last {age(cause.last_seen, now)} ago",
+            f"affects {some}" if some else "",
+            f"of {', '.join(cause.groups)}" if cause.groups else "",
+            ", ".join(f"{count(number)} {state}" for state, number in cause.states.items()),
+        ]
+        for piece in wrapped(clean("  ·  ".join(part for part in parts if part), 600), width, 2):
+            line(piece, colours.dim)
+        waiting = "open" if cause.states.get("open") else next(iter(cause.states), "open")
+        for piece in wrapped(f"→ {advice(cause.code, waiting)}", width, 2):
+            line(piece, colours.info)
+        text.rstrip()
+        return text
