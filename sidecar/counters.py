@@ -25,6 +25,8 @@ class StreamCounter:
         """Dead letters that are known to be durable."""
         self.codes: Counter[str] = Counter()
         self.gaps: deque[Gap] = deque(maxlen=KEPT_GAPS)
+        self.times_lost = 0
+        """How often records were gone before they were read."""
         self._seconds: deque[list[int]] = deque(maxlen=RATE_SECONDS + 1)
 
     def seen(self, events: int) -> None:
@@ -39,6 +41,10 @@ class StreamCounter:
         before = self.codes.total()
         self.codes.update(codes)
         self.rejected += self.codes.total() - before
+
+    def lost(self, gap: Gap) -> None:
+        self.gaps.append(gap)
+        self.times_lost += 1
 
     @property
     def rate(self) -> float:
@@ -63,9 +69,14 @@ class Counters:
     def streams(self) -> list[tuple[str, str]]:
         return sorted(self._streams)
 
-    def gaps(self) -> list[deque[Gap]]:
-        """The latest gaps of every stream that has any."""
-        return [self._streams[name].gaps for name in self.streams() if self._streams[name].gaps]
+    def letter(self, system: str, stream: str) -> None:
+        """A dead letter of this stream is durable that no settling wrote: of a report, or of what a group gave up."""
+        self.of(system, stream).lettered += 1
+
+    def gaps(self) -> list[tuple[Gap, int]]:
+        """Of every stream that has gaps the latest, and how many there were."""
+        found = [self._streams[name] for name in self.streams()]
+        return [(one.gaps[-1], one.times_lost) for one in found if one.gaps]
 
     def total(self) -> int:
         """Events of all streams."""

@@ -7,7 +7,7 @@ So "too often" also waits until the entry was left alone for a while, for somebo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import structlog
@@ -57,11 +57,18 @@ class Groups(Protocol):
 
 
 class Exhausting:
-    """Watches the pending lists of some groups. `writer` makes letters."""
+    """Watches the pending lists of some groups. `writer` makes letters; `lettered` hears of each that is durable, by
+    system and stream."""
 
     def __init__(
-        self, groups: Groups, limits: Mapping[str, Exhausted], payloads: Opening, writer: LetterWriter
+        self,
+        groups: Groups,
+        limits: Mapping[str, Exhausted],
+        payloads: Opening,
+        writer: LetterWriter,
+        lettered: Callable[[str, str], None] = lambda system, stream: None,
     ) -> None:
+        self._lettered = lettered
         self._groups, self._limits, self._payloads, self._writer = groups, dict(limits), payloads, writer
         self._task: asyncio.Task[None] | None = None
         self.trouble: str | None = None
@@ -112,6 +119,7 @@ class Exhausting:
             try:
                 if await self._groups.give_up(one, letter):
                     self.taken += 1
+                    self._lettered(one.position.system, one.position.stream)
                     log.info("entry.exhausted", position=str(one.position), group=one.group, deliveries=one.deliveries)
                 return
             except TooLarge:

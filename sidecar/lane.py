@@ -185,7 +185,7 @@ class Lane:
     def _report_gap(self, batch: Batch) -> None:
         gap = batch.gap
         assert gap is not None
-        self._counter.gaps.append(gap)
+        self._counter.lost(gap)
         if gap.resumed < gap.wanted:  # made anew: what has these offsets now was not judged before
             self.tally.forget()
         log.warning(

@@ -94,7 +94,7 @@ class OfStatus:
 
 
 class OfLetters:
-    """The dead letters that settling made durable."""
+    """The dead letters that were written: of rejections, of reports, of what groups gave up."""
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters

@@ -117,7 +117,13 @@ class Service:
             follower=self._follower,
         )
         self._exhausting = [
-            Exhausting(cast("Groups", source.broker), source.exhausted, self.answers.payloads, self._writer(source))
+            Exhausting(
+                cast("Groups", source.broker),
+                source.exhausted,
+                self.answers.payloads,
+                self._writer(source),
+                self.counters.letter,
+            )
             for source in self._sources
             if source.exhausted and config.dead_letters.enabled
         ]
@@ -130,6 +136,7 @@ class Service:
             index=self.index,
             writer=self._writer,
             selection=config.dead_letters.replay.selection,
+            lettered=self.counters.letter,
         )
         self.telemetry.measure(
             [

@@ -93,7 +93,7 @@ class Status:
         for stream in streams:
             if stream.held is not None:
                 trouble.append(f"{stream.stream} is held: {stream.held.reason}")
-        trouble += [_lost(gaps[-1], len(gaps)) for gaps in parts.counters.gaps()]
+        trouble += [_lost(latest, times) for latest, times in parts.counters.gaps()]
         trouble += [f"registry: {problem}" for problem in parts.catalog.problems[:10]]
         if self.members is not None:
             trouble += self.members.trouble()
@@ -182,7 +182,7 @@ class Status:
                     system=system,
                     group=pipeline.group,
                     pending=sum(pending) if pending else None,
-                    gaps=len(counter.gaps),
+                    gaps=counter.times_lost,
                 )
             )
         return found

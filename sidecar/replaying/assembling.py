@@ -47,9 +47,10 @@ def assembled(
     index: History,
     writer: Callable[[Source], LetterWriter],
     selection: int,
+    lettered: Callable[[str, str], None] = lambda system, stream: None,
 ) -> Operations:
     """What acts on the dead letters that `answers` shows. `writer` makes the letters of a source; `selection`: letters
-    that one replay takes at most."""
+    that one replay takes at most; `lettered` hears of the letters of reports."""
     payloads, redactor = answers.payloads, answers.redactor
     writers = {source.broker.system: writer(source) for source in sources}
     return Operations(
@@ -61,7 +62,9 @@ def assembled(
         editor=Editor(payloads, catalog, redactor),
         verdicts=lambda system: Checking(payloads, system, lambda: registry_trouble(catalog)),
         exporting=Exporting(sources, desk, payloads, redactor, micros),
-        reporting=Reporting(sources, payloads, answers.in_sight, lambda one: writers[one.broker.system], micros),
+        reporting=Reporting(
+            sources, payloads, answers.in_sight, lambda one: writers[one.broker.system], micros, lettered
+        ),
         selection=selection,
         names="aggregate_id" not in redactor.hidden_words,
         veil=lambda wish: veiled(wish, redactor),

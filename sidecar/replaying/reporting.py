@@ -31,7 +31,8 @@ MAX_TEXT = 1_900
 
 
 class Reporting:
-    """Takes reports. `writer` makes the letters of a source; `clock` gives microseconds since 1970."""
+    """Takes reports. `writer` makes the letters of a source; `clock` gives microseconds since 1970; `lettered` hears of
+    every letter that is durable, by the system and stream that its record failed on."""
 
     def __init__(
         self,
@@ -40,7 +41,9 @@ class Reporting:
         in_sight: InSight,
         writer: Callable[[Source], LetterWriter],
         clock: Callable[[], int],
+        lettered: Callable[[str, str], None] = lambda system, stream: None,
     ) -> None:
+        self._lettered = lettered
         self._sources, self._payloads, self._in_sight = sources, payloads, in_sight
         self._writer, self._clock = writer, clock
 
@@ -75,6 +78,8 @@ class Reporting:
         entry = begun(read).after(Deed(act="reported", at=self._clock(), by=who.name, address=who.address), "open")
         act = Act(home(read) if read.origin is not None else read.stream, (Entry(key, None, encode(entry)),), (letter,))
         (done,) = await source.broker.ledger.act([act])
+        if done.carried_out:
+            self._lettered(source.broker.system, read.stream)
         position = done.positions[0] if done.positions else None
         return Reported(id=read.id, position=position, created=done.carried_out)
 

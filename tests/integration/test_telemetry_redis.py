@@ -21,7 +21,7 @@ from redis import Redis
 from exporters.identity import span_id_at
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.model import Position, redis_offset
-from tests.integration.sidecars import Sidecar
+from tests.integration.sidecars import TOKEN, Sidecar
 from tests.servers.otlp import Receiver, attributes
 from tests.servers.zipkin import Zipkin
 
@@ -195,6 +195,35 @@ def test_a_backend_that_is_down_harms_nothing_and_gets_what_fits_once_it_is_back
         otlp.wait(lambda: len(otlp.spans) == _sent(shop), "what was sent to arrive")
         otlp.wait(lambda: len(otlp.log_records) == 30, "the log records")
     assert len({span.span_id for span in otlp.spans}) == len(otlp.spans) <= 2_000
+
+
+def test_every_dead_letter_counts_whoever_asked_for_it(valkey: EmbeddedValkey, tmp_path: Path) -> None:
+    """Of a rejection, of a report (made twice), and of an entry that a group gave up."""
+    shop = Shop(valkey, tmp_path, {})
+    source = shop.sidecar.config["sources"]["redis"] | {"exhausted": {"billing": {"deliveries": 1, "idle": "100ms"}}}
+    sidecar = Sidecar(tmp_path, shop.sidecar.config | {"sources": {"redis": source}})
+    shop.publish("orders", "bad", qty="two")
+    reported = shop.publish("orders", "reported")
+    stuck = shop.publish("payments", "stuck")
+    shop.client.xgroup_create(shop.stream("payments"), "billing", "0")
+    shop.client.xreadgroup("billing", "b-1", {shop.stream("payments"): ">"})
+    with sidecar:
+        report = {"position": str(reported), "group": "billing", "error": {"type": "KeyError", "message": "no"}}
+        for status in (True, False):
+            answer = httpx.post(
+                f"{sidecar.url}/v1/failures", json=report, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30
+            )
+            assert answer.is_success
+            assert answer.json()["created"] is status
+        sidecar.wait(lambda: shop.client.xlen(f"{shop.stream('payments')}.dlt") == 1, f"{stuck} to be given up")
+
+        def counted(stem: str) -> str:
+            labels = f'messaging_system="redis",messaging_destination_name="{shop.stream(stem)}"'
+            text = httpx.get(f"{sidecar.url}/metrics").text
+            return text.partition(f"tracecar_dead_letters_total{{{labels}}} ")[2].partition("\n")[0]
+
+        sidecar.wait(lambda: (counted("orders"), counted("payments")) == ("2", "1"), "all letters to be counted")
+        assert shop.client.xlen(f"{shop.stream('orders')}.dlt") == 2
 
 
 def _status(shop: Shop) -> dict[str, Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from sidecar.counters import Counters
 from sidecar.errors import Outage, Refused
 from sidecar.metering import DESTINATION, SYSTEM, OfLetters
+from sidecar.model import Partition
+from sidecar.ports import Gap
 from tests.unit.pipeline_harness import Harness, harness, until
 
 
@@ -52,3 +55,13 @@ async def test_without_letters_none_are_counted() -> None:
         one.produce(*one.bad(3))
         await until(lambda: one.settled() == 3, "settling")
         assert counted(one) == 0
+
+
+def test_records_that_are_gone_count_each_time_though_few_are_remembered() -> None:
+    counters = Counters()
+    partition = Partition("memory", "orders", 0)
+    for number in range(25):
+        counters.of("memory", "orders").lost(Gap(partition, number, number + 1, "retention"))
+    ((latest, times),) = counters.gaps()
+    assert (latest.wanted, times) == (24, 25)
+    assert counters.of("memory", "orders").times_lost == 25
