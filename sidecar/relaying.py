@@ -1,20 +1,24 @@
 """The live stream of all members: while somebody listens at another member, what passes here is handed on, as the
-broker's records; who receives them judges them again, which needs no second way of writing an event down."""
+broker's records; who receives them judges them again, which needs no second way of writing an event down.
+
+Where anything is to be hidden (`redact`), no record leaves us this way: what is handed on is where each lies, and who
+receives that reads it from the broker."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 import structlog
 from msgspec import Struct
 
-from sidecar.errors import Outage, Refused
+from sidecar.errors import Outage, Refused, TracecarError
 from sidecar.live import Live
-from sidecar.model import Decoded, Position, Record
+from sidecar.model import Decoded, Partition, Position, Record
+from sidecar.ports import Broker
 
 log = structlog.get_logger()
 
@@ -24,6 +28,8 @@ PARCEL = 200
 PARCEL_BYTES = 256 << 10
 """Events that are sent together, and after how many bytes of theirs no more are put in: the server keeps some hundred
 parcels."""
+MOST_BETWEEN = 100
+"""Records that are read for each one that is looked for: those between are other members'."""
 EVERY = 0.1
 """Seconds between two sendings."""
 
@@ -52,10 +58,21 @@ class _Written(Struct, array_like=True, gc=False):
     value_at: int
 
 
+class _Places(Struct, array_like=True, gc=False):
+    """Where some records of one partition lie."""
+
+    system: str
+    stream: bytes
+    partition: int
+    offsets: list[str]
+
+
 class _Parcel(Struct, array_like=True, gc=False):
     records: list[_Written]
     skipped: int
     """Events that were too many to be handed on, since the last parcel."""
+    places: list[_Places] = []
+    """Of events whose records stay where they are."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -72,7 +89,13 @@ class Relaying:
         others_listen: Callable[[], bool],
         judged: Callable[[Sequence[Record]], Awaitable[list[Decoded]]],
         show: Callable[[Sequence[Decoded]], None],
+        read: Callable[[Partition, Collection[int]], AsyncIterator[Sequence[Record]]],
+        *,
+        secret: bool,
     ) -> None:
+        """`read` gives the records at some offsets of a partition, and raises what a broker does. `secret`: no record
+        is handed on, only where it lies."""
+        self._read, self._secret = read, secret
         self._relay, self._live, self._others_listen = relay, live, others_listen
         self._judged, self._show = judged, show
         self._records: list[Record] = []
@@ -110,11 +133,16 @@ class Relaying:
             skipped, self._skipped = self._skipped, 0
             for part in _parcels(records) or ([[]] if skipped else []):
                 try:
-                    await self._relay.send(_encode(_Parcel([_written(record) for record in part], skipped)))
+                    await self._relay.send(_encode(self._parcel(part, skipped)))
                     skipped = 0
                 except (Outage, Refused) as error:
                     log.debug("events are not handed on to who listens elsewhere", reason=str(error))
                     break
+
+    def _parcel(self, records: Sequence[Record], skipped: int) -> _Parcel:
+        if self._secret:
+            return _Parcel([], skipped, _places(records))
+        return _Parcel([_written(record) for record in records], skipped)
 
     async def _receiving(self) -> None:
         listening = False
@@ -137,12 +165,27 @@ class Relaying:
         try:
             parcel = _decode(data)
             records = [_record(one) for one in parcel.records]
+            places = [(_partition(one), [int(offset) for offset in one.offsets]) for one in parcel.places]
         except (msgspec.MsgspecError, ValueError):
             return  # of another version
         if records:
             self._show(await self._judged(records))
+        for partition, offsets in places:
+            await self._fetch(partition, offsets)
         if parcel.skipped:
             self._live.lost(parcel.skipped)
+
+    async def _fetch(self, partition: Partition, offsets: Sequence[int]) -> None:
+        """Show what lies there; of what cannot be had the listeners learn how much it is."""
+        missing = len(offsets)
+        try:
+            async for records in self._read(partition, offsets):
+                missing -= len(records)
+                self._show(await self._judged(records))
+        except TracecarError as error:
+            log.debug("what passes elsewhere cannot be read", partition=str(partition), reason=str(error))
+        if missing > 0:
+            self._live.lost(missing)
 
 
 def _size(record: Record) -> int:
@@ -161,6 +204,39 @@ def _parcels(records: Sequence[Record]) -> list[list[Record]]:
             size = _size(record)
         found[-1].append(record)
     return found
+
+
+def _places(records: Sequence[Record]) -> list[_Places]:
+    found: dict[Partition, _Places] = {}
+    for record in records:
+        log, offset = record.position.log, str(record.position.offset)
+        known = found.get(log)
+        if known is None:
+            stream = log.stream.encode("utf-8", "surrogateescape")
+            found[log] = _Places(log.system, stream, log.number, [offset])
+        else:
+            known.offsets.append(offset)
+    return list(found.values())
+
+
+def _partition(one: _Places) -> Partition:
+    return Partition(one.system, one.stream.decode("utf-8", "surrogateescape"), one.partition)
+
+
+async def read_at(
+    brokers: Mapping[str, Broker], partition: Partition, offsets: Collection[int]
+) -> AsyncIterator[Sequence[Record]]:
+    """The records at some offsets that are close together: what lies too far on is left out. Raises what the broker
+    does."""
+    wanted, broker = frozenset(offsets), brokers.get(partition.system)
+    if broker is None or not wanted:
+        return
+    passed = 0
+    async for records in broker.scan(partition, start=min(wanted), until=max(wanted) + 1):
+        yield [record for record in records if record.position.offset in wanted]
+        passed += len(records)
+        if passed > MOST_BETWEEN * len(wanted):
+            return
 
 
 def _written(record: Record) -> _Written:

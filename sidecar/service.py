@@ -12,6 +12,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import structlog
@@ -38,7 +39,7 @@ from sidecar.model import Decoded
 from sidecar.outlet import Outlet
 from sidecar.pipeline import Pipeline, micros
 from sidecar.ports import Destination, Exporter, Index
-from sidecar.relaying import Relaying
+from sidecar.relaying import Relaying, read_at
 from sidecar.replaying.assembling import assembled
 from sidecar.replaying.operations import Operations, Source
 from sidecar.status import Status
@@ -116,6 +117,8 @@ class Service:
             envelope=config.envelope,
             follower=self._follower,
         )
+        if self._shared is not None and config.redact:
+            self._shared.hide = self.answers.redactor.rejection
         self._exhausting = [
             Exhausting(
                 cast("Groups", source.broker),
@@ -181,7 +184,16 @@ class Service:
             listening=lambda: self.live.subscribers > 0,
         )
         self.status.members = members
-        return Relaying(index.relay, self.live, members.others_listen, self._filler.judged, self._pass_others)
+        brokers = {source.broker.system: source.broker for source in self._sources}
+        return Relaying(
+            index.relay,
+            self.live,
+            members.others_listen,
+            self._filler.judged,
+            self._pass_others,
+            partial(read_at, brokers),
+            secret=bool(self.config.redact),
+        )
 
     def _outlet(self, source: wiring.Source) -> Outlet:
         letter = self._writer(source).write if self.config.dead_letters.enabled else None

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import structlog
+from msgspec.structs import replace
 
 from sidecar.config import Tls
 from sidecar.correlation.moments import appended, moment
@@ -28,7 +29,7 @@ from sidecar.index.redis_relay import RedisRelay
 from sidecar.index.redis_shards import Shards
 from sidecar.index.redis_sweeping import Sweeper
 from sidecar.index.redis_writing import Writer
-from sidecar.model import Event, Partition, Position
+from sidecar.model import Event, Partition, Position, Rejection
 from sidecar.ports import Coverage, Finding, Flow, Node, Page
 from sidecar.redis_link.urls import parse
 
@@ -89,6 +90,8 @@ class RedisIndex:
             full=lambda: self.writer.full,
         )
         self.relay = RedisRelay(self.shards, self.member)
+        self.hide: Callable[[Rejection], Rejection] | None = None
+        """Takes out of a rejection what must not leave us: its message quotes what was found."""
         self._tasks: list[asyncio.Task[None]] = []
         self._started = False
 
@@ -107,6 +110,11 @@ class RedisIndex:
         self._tasks = []
 
     def add(self, events: Sequence[Event]) -> None:
+        if (hide := self.hide) is not None:
+            events = [
+                event if event.rejection is None else replace(event, rejection=hide(event.rejection))
+                for event in events
+            ]
         self.writer.add(events)
 
     async def room(self) -> None:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
 from sidecar import relaying
+from sidecar.brokers.memory import MemoryBroker
+from sidecar.brokers.memory_log import MemoryLog
+from sidecar.config import Config, Sources
 from sidecar.counters import Counters
+from sidecar.dead_letters.naming import Naming
 from sidecar.errors import Outage
 from sidecar.live import Live
 from sidecar.members import Members
-from sidecar.model import Decoded, Event, Partition, Position, Record
+from sidecar.model import Decoded, Event, Outgoing, Partition, Position, Record
 from sidecar.ports import PartitionStatus
-from sidecar.relaying import Relaying
+from sidecar.relaying import Relaying, read_at
 from sidecar.times import rfc3339
 
 NOW = 1_790_000_000_000_000
@@ -119,11 +124,43 @@ def decoded(number: int) -> Decoded:
     return Decoded(record, Event(position, "k", -1, 0))
 
 
-def relaying_on(wire: Wire, live: Live, *, others_listen: bool) -> Relaying:
+def relaying_on(
+    wire: Wire, live: Live, *, others_listen: bool, secret: bool = False, broker: MemoryBroker | None = None
+) -> Relaying:
     async def judged(records: Sequence[Record]) -> list[Decoded]:
         return [Decoded(record, Event(record.position, None, record.timestamp, 0)) for record in records]
 
-    return Relaying(wire, live, lambda: others_listen, judged, live.publish)
+    brokers = {} if broker is None else {broker.system: broker}
+    return Relaying(wire, live, lambda: others_listen, judged, live.publish, partial(read_at, brokers), secret=secret)
+
+
+async def test_where_anything_is_hidden_no_record_is_handed_on_and_it_is_read_where_it_lies():
+    wire, there, log = Wire(), Live(), MemoryLog()
+    for _ in range(9):
+        log.append(Outgoing("orders", b"k", b"card 4711", (("authorization", b"4711"),)))
+    naming = Naming(Config(service="shop", sources=Sources()), "g")
+    broker = MemoryBroker(log, ["orders"], "g", naming)
+    records = [record async for page in broker.scan(Partition("memory", "orders", 0)) for record in page]
+    sender = relaying_on(wire, Live(), others_listen=True, secret=True)
+    # Whoever receives it may hide nothing by itself.
+    receiver = relaying_on(wire, there, others_listen=False, broker=broker)
+    sender.start()
+    # Every second one is another member's, and the last one is gone.
+    passed = [Decoded(record, Event(record.position, None, 1, 0)) for record in records[::2]]
+    gone = Position("memory", "orders", 0, 99)
+    sender.offer([*passed, Decoded(Record(gone, None, b"4711", (), 1, 0), Event(gone, None, 1, 0))])
+    while not wire.parcels:
+        await asyncio.sleep(0.01)
+    assert all(b"4711" not in parcel for parcel in wire.parcels)
+    with there.subscribe() as listener:
+        receiver.start()
+        heard, missed = list[Record](), 0
+        while len(heard) + missed < 6:
+            heard += [one.record for one in await listener.next(1) or ()]
+            missed += listener.missed()
+        assert (heard, missed) == ([one.record for one in passed], 1)
+    await sender.close()
+    await receiver.close()
 
 
 async def test_what_passes_at_one_is_heard_at_another_as_it_was():
