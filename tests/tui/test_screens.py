@@ -487,6 +487,31 @@ async def test_a_stopped_group_is_the_first_thing_and_leads_to_the_event() -> No
         assert ("kafka://shipping/0/3",) in shop.of("flow")
 
 
+async def test_open_dead_letters_are_a_finding_that_leads_to_them() -> None:
+    shop = Shop()
+    async with driven(shop, (80, 24)) as (app, pilot):
+        await on(pilot, app, "7", "status")
+        await until(pilot, lambda: "open, of one cause" in shown(app) and "schema.mismatch on shipping" in shown(app))
+        await pilot.press("j", "enter")
+        await until(pilot, lambda: app.screen is app.page("letters"))
+
+
+async def test_the_sidecars_of_a_fleet_are_told_apart_by_words() -> None:
+    shop = Shop()
+    shop.the_status.members = [
+        models.Member(
+            member=name, here=name == "a", alive=name != "b", last_heartbeat="2026-05-03T10:00:00.000Z",
+            host=f"host-{name}", service="shop", version="1.2.3", groups=[], started_at=None, lag=0, rate=2.0, waiting=0,
+            not_indexed=0, streams=[models.MemberShare(stream="orders", partitions=[0, 2], lag=0, rate=2.0, rejected=0)],
+        )
+        for name in "ab"
+    ]  # fmt: skip
+    async with driven(shop, (140, 60)) as (app, pilot):
+        await on(pilot, app, "7", "status")
+        await until(pilot, lambda: "answers here; version 1.2.3; partitions of orders 2" in shown(app))
+        assert "✗ silent, last heard of at 10:00:00" in shown(app)
+
+
 async def test_a_held_stream_is_tried_again_after_a_question() -> None:
     shop = Shop()
     held = models.Held(since=None, reason="too much is rejected")

@@ -40,7 +40,7 @@ COLUMNS = (
     Column("duration", "takes", 8, 8, right=True),
     Column("events", "events", 6, 6, right=True),
     Column("shape", "shape", SHAPE, SHAPE, rank=1),
-    Column("status", "status", 9, 9, rank=2),
+    Column("status", "status", 9, 22, rank=2),
     Column("streams", "streams that it crosses", 20, 400, rank=3),
 )
 
@@ -70,7 +70,7 @@ def draw(shown: Shown, width: int, colours: Palette) -> Text:
         "duration": Text(span(flow.duration_ms), colours.warn if slow else colours.text),
         "events": Text(str(flow.event_count), colours.text),
         "shape": _shape(shown.whole, colours),
-        "status": Text(clean(flow.status, 20), style),
+        "status": Text(clean(_why(shown.whole) or flow.status, 40), style),
         "streams": streams,
     }
     return line(COLUMNS, cells, widths)
@@ -80,6 +80,12 @@ def _root(flow: models.Flow | None) -> str:
     if flow is None or not isinstance(flow.events, list) or not flow.events:
         return "…"
     return short(flow.events[0].type)
+
+
+def _why(flow: models.Flow | None) -> str:
+    """The code of its first rejection; empty where nothing was rejected, or it is not known."""
+    events = flow.events if flow is not None and isinstance(flow.events, list) else []
+    return next((event.rejection.code for event in events if event.rejection is not None), "")
 
 
 def _shape(flow: models.Flow | None, colours: Palette) -> Text:

@@ -185,12 +185,15 @@ class Live(Page):
             text.append(" (G follows)", colours.dim)
         else:
             text.append("▶ following", colours.good)
+        text.append_text(self.asked_text())
         if status is not None:
             events = sum(stream.events for stream in status.streams)
             rejected = sum(stream.rejected for stream in status.streams)
             text.append(f"   {rate(sum(stream.rate for stream in status.streams))}", colours.strong)
             text.append(f"   {count(events)} seen", colours.text)
             text.append(f"   ✗ {count(rejected)} rejected", colours.bad if rejected else colours.dim)
+            if rejected and not self.asked:
+                text.append(" (4 shows why)", colours.dim)
             if lag := sum(stream.lag or 0 for stream in status.streams):
                 text.append(f"   {count(lag)} behind", colours.warn)
             if status.filling:
@@ -201,7 +204,6 @@ class Live(Page):
             text.append("   faster than it can be read: the newest of each moment, / narrows", colours.warn)
         if feed.dropped:
             text.append(f"   {count(feed.dropped)} not sent, too many", colours.warn)
-        text.append_text(self.asked_text())
         return text
 
     # --- what people do
