@@ -501,8 +501,9 @@ async def test_the_sidecars_of_a_fleet_are_told_apart_by_words() -> None:
     shop.the_status.members = [
         models.Member(
             member=name, here=name == "a", alive=name != "b", last_heartbeat="2026-05-03T10:00:00.000Z",
-            host=f"host-{name}", service="shop", version="1.2.3", groups=[], started_at=None, lag=0, rate=2.0, waiting=0,
-            not_indexed=0, streams=[models.MemberShare(stream="orders", partitions=[0, 2], lag=0, rate=2.0, rejected=0)],
+            host=f"host-{name}", service="shop", version="1.2.3", groups=[], started_at=None, lag=0, rate=2.0,
+            waiting=0, not_indexed=0,
+            streams=[models.MemberShare(stream="orders", partitions=[0, 2], lag=0, rate=2.0, rejected=0)],
         )
         for name in "ab"
     ]  # fmt: skip
