@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
@@ -14,11 +15,12 @@ from sidecar.api.plain import text
 from sidecar.api.rendering import Rendering, coverage
 from sidecar.dead_letters.desk import Found, Grouped, Wish
 from sidecar.dead_letters.entries import Who
+from sidecar.dead_letters.ids import unknown
 from sidecar.dead_letters.merging import Letters
 from sidecar.decoding.catalog import Catalog
 from sidecar.decoding.envelope import BUILT_IN
 from sidecar.delivery import Follower
-from sidecar.errors import Unknown
+from sidecar.errors import QueryError, Unknown
 from sidecar.model import DeadLetter, Decoded, Position, Record
 from sidecar.payloads import Cache, Opener, Payload, Payloads
 from sidecar.ports import Broker, Node
@@ -138,13 +140,13 @@ class Answers:
         for node in await self._index.lookup(id):
             if self.redactor.event(node.event).event_id == id:
                 return node.event.position
-        raise self._unknown("no event", id)
+        raise _malformed(id) or self._unknown("no event", id)
 
     async def flow(self, id: str) -> models.Flow:
         """The flow of a trace id, event id, position, aggregate id or correlation id; of several the latest."""
         flow = await self._index.flow(_canonical(id))
         if flow is None or not any(self._shows(node, id) for node in flow.nodes):
-            raise self._unknown("no flow", id)
+            raise _malformed(id) or self._unknown("no flow", id)
         shown = self._rendering.flow(flow, self._index.coverage())
         within = {node.event.position for node in flow.nodes}
         shown.elsewhere = sum(
@@ -303,7 +305,7 @@ class Answers:
         """One dead letter, with the record that it stands for."""
         letters = await self._desk.show(id)
         if letters is None:
-            raise Unknown(f"no dead letter has the id {id!r}, in any dead-letter stream of the watched streams")
+            raise unknown(id, f"no dead letter has the id {id!r}, in any dead-letter stream of the watched streams")
         return self._rendering.dead_letter(letters, await self._letter_payload(letters.letter))
 
     async def _letter_payload(self, letter: DeadLetter) -> Payload:
@@ -411,6 +413,17 @@ def _places(envelope: config.Envelope | None) -> dict[str, list[str]]:
 def _limit(limit: int) -> int:
     """0 is as much as one page holds."""
     return min(limit, MOST) if limit > 0 else MOST
+
+
+def _malformed(id: str) -> QueryError | None:
+    """What to raise for an id that nothing has, where it looks like a position and is none."""
+    if re.match(r"(?:kafka|redis|memory):/", id) is None:
+        return None
+    try:
+        Position.parse(id)
+    except ValueError as error:
+        return QueryError(str(error), id, 0)
+    return None
 
 
 def _canonical(id: str) -> str:

@@ -17,6 +17,8 @@ from msgspec import Struct
 SEQUENCE_BITS = 64
 """A Redis entry id `ms-seq` is kept as one integer, `ms << 64 | seq`, so that offsets of every broker just compare."""
 
+POSITION_FORMS = "kafka://TOPIC/PARTITION/OFFSET or redis://STREAM/MILLISECONDS-SEQUENCE"
+
 _SAFE_IN_STREAM = "-._~:{}@!$'()*+,;=^|"
 _REDIS_ID = re.compile(r"([0-9]{1,20})(?:-([0-9]{1,20}))?")
 Headers = tuple[tuple[str, bytes | None], ...]
@@ -67,12 +69,10 @@ class Position(Struct, frozen=True, order=True, gc=False):
             if system == "redis" and len(parts) == 2:
                 return Position(system, _unquote(parts[0]), 0, redis_offset(parts[1]))
             if system in ("kafka", "memory") and len(parts) == 3:
-                return Position(system, _unquote(parts[0]), _digits(parts[1]), _digits(parts[2]))
+                return Position(system, _unquote(parts[0]), _digits(parts[1], 31), _digits(parts[2], 63))
         except ValueError:
             pass
-        raise ValueError(
-            f"not a position: {text!r}; expected kafka://TOPIC/PARTITION/OFFSET or redis://STREAM/MILLISECONDS-SEQUENCE"
-        )
+        raise ValueError(f"not a position: {text[:200]!r}; expected {POSITION_FORMS}")
 
 
 def redis_offset(entry_id: str) -> int:
@@ -99,8 +99,8 @@ def _unquote(text: str) -> str:
     return unquote_to_bytes(text).decode("utf-8", "surrogateescape")
 
 
-def _digits(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
+def _digits(text: str, bits: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 20) or int(text) >> bits:
         raise ValueError(text)
     return int(text)
 

@@ -13,8 +13,7 @@ from msgspec import UNSET
 from sidecar.api import replay_models as models
 from sidecar.api.plain import plain, text
 from sidecar.api.rendering import change
-from sidecar.errors import Unknown
-from sidecar.model import Position
+from sidecar.model import POSITION_FORMS, Position
 from sidecar.query.matching import milliseconds
 from sidecar.redaction import HIDDEN, Redactor
 from sidecar.replaying.acting import ExportedLetter, FailedRecord, ReportedFailure
@@ -92,7 +91,7 @@ def _range(request: models.RangeRequest) -> Range:
 
 
 def failure(request: models.FailureRequest) -> ReportedFailure:
-    """Raises ValidationException, Unknown for a position that is none."""
+    """Raises ValidationException."""
     if (request.position is None) == (request.record is None):
         raise ValidationException("expected either `position` or `record`, found both or none")
     if not 0 < len(request.group) <= 500 or "@" in request.group:
@@ -105,8 +104,8 @@ def failure(request: models.FailureRequest) -> ReportedFailure:
     if request.position is not None:
         try:
             position = Position.parse(request.position)
-        except ValueError as error:
-            raise Unknown(str(error)) from None
+        except ValueError:
+            raise wrong("position", POSITION_FORMS, request.position) from None
     record = request.record
     return ReportedFailure(
         group=request.group,

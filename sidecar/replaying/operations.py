@@ -17,6 +17,7 @@ from sidecar.dead_letters import reading
 from sidecar.dead_letters.desk import Desk
 from sidecar.dead_letters.desk import Wish as Wanted
 from sidecar.dead_letters.entries import Who
+from sidecar.dead_letters.ids import unknown
 from sidecar.delivery import Follower
 from sidecar.errors import Outage, Refused, TracecarError, Unknown
 from sidecar.model import DeadLetter, Position, Record
@@ -211,8 +212,10 @@ class Operations:
         selection = await select(self._desk, wanted, wish.ids, takes=FORCED if wish.force else OPEN, most=self._most)
         if wish.ids and len(selection.missing) == len(set(wish.ids)):
             others = ", nor the others" if len(selection.missing) > 1 else ""
-            raise Unknown(
-                f"no dead-letter stream holds a letter with the id {selection.missing[0]!r}{others} (tracecar dlq list)"
+            raise unknown(
+                selection.missing[0],
+                f"no dead-letter stream holds a letter with the id {selection.missing[0]!r}{others} "
+                "(tracecar dlq list)",
             )
         if len(selection.systems) > 1:
             raise Refused(

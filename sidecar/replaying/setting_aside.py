@@ -11,6 +11,7 @@ from typing import Literal
 from sidecar.dead_letters.desk import Desk
 from sidecar.dead_letters.desk import Wish as Wanted
 from sidecar.dead_letters.entries import Deed, State, Who, begun, encode, home, keys, standing
+from sidecar.dead_letters.ids import malformed
 from sidecar.dead_letters.merging import Letters, Newest
 from sidecar.ports import Act, Entry, Ledger
 from sidecar.replaying.wishes import Outcome
@@ -56,9 +57,8 @@ async def set_aside(
             yield outcome
     unread = f" ({'; '.join(dict.fromkeys(notes))})" if notes else ""
     for id in unseen:
-        yield Outcome(
-            id=id, done=False, state="unknown", why=f"no dead-letter stream holds a letter with this id{unread}"
-        )
+        why = malformed(id) or f"no dead-letter stream holds a letter with this id{unread}"
+        yield Outcome(id=id, done=False, state="unknown", why=why)
 
 
 async def _some(

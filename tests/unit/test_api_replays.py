@@ -116,6 +116,33 @@ async def test_mistakes_say_what_was_expected(sidecar: Sidecar) -> None:
         assert "reason: expected why" in answer.json()["detail"]
 
 
+async def test_a_position_that_is_none_is_a_mistake_and_not_unknown(sidecar: Sidecar) -> None:
+    expected = "expected kafka://TOPIC/PARTITION/OFFSET or redis://STREAM/MILLISECONDS-SEQUENCE"
+    malformed = ("orders/0/1", "kafka://orders/0", "kafka://orders/0/-1", "kafka://orders/x/1", "redis://orders/x", "")
+    malformed += (f"kafka://orders/0/{10**19}", f"kafka://orders/{2**31}/0", f"redis://orders/{2**64}-0")
+    async with sidecar.http() as http:
+        for position in malformed:
+            failure = {"group": "billing", "position": position, "error": {"type": "E"}}
+            answer = await http.post("/v1/failures", json=failure)
+            assert answer.status_code == 400, position
+            assert answer.json()["detail"] == f"position: {expected}, found {position!r}"
+        for position in ("kafka://orders/0", "kafka://orders/0/x", f"kafka://orders/0/{10**19}", "redis://orders/x"):
+            for path in ("events", "flows"):
+                answer = await http.get(f"/v1/{path}/{position}")
+                assert (answer.status_code, expected in answer.json()["detail"]) == (400, True), (path, position)
+            answer = await http.get(f"/v1/dead-letters/billing@{position}")
+            assert (answer.status_code, expected in answer.json()["detail"]) == (400, True), position
+            answer = await http.post("/v1/replays", json={"ids": [f"billing@{position}"]})
+            assert (answer.status_code, expected in answer.json()["detail"]) == (400, True), position
+        for id, status, said in (("4711", 404, "GROUP@POSITION"), ("billing@sha256:7", 400, "64 hex digits")):
+            answer = await http.get(f"/v1/dead-letters/{id}")
+            assert (answer.status_code, said in answer.json()["detail"]) == (status, True)
+        for path in ("events/e-9", "flows/e-9", "events/memory://orders/0/77", "dead-letters/@memory://orders/0/77"):
+            assert (await http.get(f"/v1/{path}")).status_code == 404, path
+        discarded = await http.post("/v1/dead-letters/discard", json={"ids": ["billing@kafka://x"], "reason": "x"})
+        assert expected in discarded.json()["items"][0]["why"]
+
+
 async def test_roles(sidecar: Sidecar) -> None:
     failure = {"group": "g", "position": "memory://orders/0/0", "error": {"type": "E"}}
     async with sidecar.http(READER) as reader, sidecar.http(REPORTER) as reporter:
