@@ -14,6 +14,7 @@ from textual.screen import Screen
 from sidecar.api import models
 from sidecar.api.client import Client, ClientError, NotFound, Unauthorised
 from tui.looks import DARK, THEMES
+from tui.screens.aggregate import AggregatePage
 from tui.screens.flow import FlowPage
 from tui.screens.flows import Flows
 from tui.screens.letters import Letters
@@ -70,9 +71,8 @@ class Dashboard(App[None]):
     # --- screens
 
     async def on_mount(self) -> None:
-        self._pages = {
-            page.PLACE: page for page in (Live(), Flows(), FlowPage(), Letters(), Map(), Schemas(), Status())
-        }
+        pages = (Live(), Flows(), FlowPage(), Letters(), Map(), Schemas(), Status(), AggregatePage())
+        self._pages = {page.PLACE: page for page in pages}
         for place, page in self._pages.items():
             self.install_screen(page, place)
         self._here = self._pages["live"]
@@ -123,6 +123,19 @@ class Dashboard(App[None]):
         else:
             self.go("flow")
         page.when_ready(lambda: page.open(id, at))
+
+    def open_aggregate(self, id: str, *, at: str | None = None) -> None:
+        """Show an aggregate through time, with the cursor on the event at the position `at`."""
+        page = self._pages["aggregate"]
+        assert isinstance(page, AggregatePage)
+        self.go("aggregate")
+        page.when_ready(lambda: page.open(id, at))
+
+    def look_up_aggregate(self) -> None:
+        """Ask for an aggregate's id."""
+        page = self._pages["aggregate"]
+        self.go("aggregate")
+        page.when_ready(page.action_query)
 
     def open_letters(self, query: str) -> None:
         """Show the dead letters that match."""
@@ -247,6 +260,7 @@ class Dashboard(App[None]):
                         f"key {about.key_display or about.key}",
                         lambda action=action: self.call_later(screen.run_action, action),
                     )
+        yield SystemCommand("Go to an aggregate", "by its id", self.look_up_aggregate)
         for theme in THEMES:
             name = theme.name.removeprefix("tracecar-")
             yield SystemCommand(f"Theme: {name}", "ctrl+t for the next", lambda n=theme.name: self._use(n))

@@ -226,6 +226,8 @@ class Shop(Client):
         ]  # fmt: skip
         self.the_status = service_status()
         self.the_body: Any = BODY
+        self.bodies: dict[str, Any] = {}
+        """Of events with bodies of their own, by position."""
         self.the_jobs: list[replays.Replay] = []
         self.the_plan = replays.Plan(
             selected=1, sendable=1, skipped={}, targets=[replays.Target(stream="shipping", count=1, exists=True)],
@@ -258,6 +260,8 @@ class Shop(Client):
         if query == "type:(":
             raise BadRequest("expected a value, found an open bracket", query, 5)
         held = [one for one in self.the_events if "status:rejected" not in query or one.status == "rejected"]
+        if full:
+            held = [msgspec.structs.replace(one, body=self.bodies.get(one.position, self.the_body)) for one in held]
         return models.EventPage(items=held[::-1][:limit], cursor=None, coverage=coverage())
 
     async def event(self, id: str) -> models.Event:
@@ -266,9 +270,8 @@ class Shop(Client):
             if one.position == id:
                 headers: list[models.Header] = [("traceparent", f"00-{TRACE}-00f067aa0ba902b7-01"), ("x", None)]
                 delivery = [models.Delivery(group="warehouse", passed=True, passed_at=at(1_900))]
-                return msgspec.structs.replace(
-                    one, headers=headers, body=self.the_body, payload_note=None, delivery=delivery
-                )
+                body = self.bodies.get(id, self.the_body)
+                return msgspec.structs.replace(one, headers=headers, body=body, payload_note=None, delivery=delivery)
         raise NotFound(f"nothing has the id {id}")
 
     async def flows(self, *, limit: int = 100, cursor: str | None = None) -> models.FlowPage:
@@ -287,7 +290,9 @@ class Shop(Client):
 
     async def aggregate(self, id: str, *, limit: int = 0) -> models.Aggregate:
         self._note("aggregate", id)
-        events = [one for one in self.the_events if one.aggregate_id == id]
+        events = [one for one in self.the_events if one.aggregate_id == id][-limit or None :]
+        if not events:
+            raise NotFound(f"no aggregate has the id {id}")
         return models.Aggregate(aggregate_id=id, aggregate_type=None, events=events, coverage=coverage())
 
     async def dead_letters(

@@ -11,6 +11,7 @@ from textual.pilot import Pilot
 
 from tests.tui.driving import until
 from tests.tui.shop import NOW, TRACE, Shop, cause
+from tests.tui.test_history import story
 from tui import times
 from tui.app import Dashboard
 from tui.looks import CONTRAST, DARK, LIGHT
@@ -76,3 +77,14 @@ def test_a_flow_looks_as_it_did(snap_compare: Any, size: tuple[int, int], theme:
         await _calm(pilot, lambda app: any(fact.marked for fact in app.screen.query_one("#facts").items))
 
     assert snap_compare(over(Shop(), theme), terminal_size=size, run_before=before)
+
+
+@pytest.mark.parametrize(("size", "theme"), [(SMALL, DARK), (LARGE, LIGHT)], ids=["small-dark", "large-light"])
+def test_an_aggregate_looks_as_it_did(snap_compare: Any, size: tuple[int, int], theme: str) -> None:
+    async def before(pilot: Pilot[None]) -> None:
+        app: Any = pilot.app
+        await until(pilot, lambda: len(app.screen.query_one("#live").items) == 3)
+        app.open_aggregate("order-1010")
+        await _calm(pilot, lambda app: any(fact.key == "change.0" for fact in app.screen.query_one("#step").items))
+
+    assert snap_compare(over(story(), theme), terminal_size=size, run_before=before)

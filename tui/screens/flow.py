@@ -52,6 +52,7 @@ class FlowPage(Page):
         Binding("n", "failure", "Next failure"),
         Binding("c", "cause", "Cause"),
         Binding("e", "effect", "Effect"),
+        Binding("v", "its_aggregate", "Its aggregate"),
         Binding("left_square_bracket", "aggregate(-1)", "Aggregate's events", key_display="[ ]"),
         Binding("right_square_bracket", "aggregate(1)", "Aggregate's next event", key_display="]", show=False),
         Binding("space", "unfold", "Duplicates"),
@@ -317,7 +318,7 @@ class FlowPage(Page):
     def _led(self, event: FactList.Led) -> None:
         kind, _, id = event.to.partition(":")
         if kind == "aggregate":
-            begin(self, self._step, 0, group="step", exclusive=True)
+            self.action_its_aggregate()
         elif kind == "schema":
             self.dashboard.open_schema(id)
         elif kind == "flow":
@@ -355,6 +356,13 @@ class FlowPage(Page):
         after = next((n for n in bad if n > self.lines.cursor), bad[0])
         self.lines.select(self._fall.lines[after].key)
 
+    def action_its_aggregate(self) -> None:
+        line = self.lines.item
+        if line is None or line.event.aggregate_id is None:
+            self.app.notify("This event names no aggregate", timeout=2)
+        else:
+            self.dashboard.open_aggregate(line.event.aggregate_id, at=line.event.position)
+
     def action_aggregate(self, by: int) -> None:
         begin(self, self._step, by, group="step", exclusive=True)
 
@@ -374,9 +382,6 @@ class FlowPage(Page):
         if line.event.position not in positions:
             return
         at = positions.index(line.event.position)
-        if by == 0:
-            self.dashboard.open_live(_exactly("aggregate", id))
-            return
         if not 0 <= at + by < len(positions):
             end = "first" if by < 0 else "last"
             self.app.notify(f"This is the {end} event of {clean(id, 60)} that is held", timeout=2, markup=False)

@@ -138,6 +138,7 @@ class Letters(Page):
         Binding("u", "restore", "Restore"),
         Binding("x", "discard", "Discard"),
         Binding("w", "flow", "Flow"),
+        Binding("v", "aggregate", "Its aggregate"),
         Binding("f", "only_open", "Only open"),
         Binding("p", "replays", "Replays"),
         Binding("a", "mark_all", "Mark all"),
@@ -407,6 +408,8 @@ class Letters(Page):
         match kind:
             case "flow":
                 self.dashboard.open_flow(id)
+            case "aggregate":
+                self.action_aggregate()
             case "letters":
                 self.open(id)
             case "schema":
@@ -432,6 +435,14 @@ class Letters(Page):
             self.app.notify("Choose a letter first: enter shows those of a cause", timeout=2)
         else:
             self.dashboard.open_flow(id, at=letter.origin if letter is not None else None)
+
+    def action_aggregate(self) -> None:
+        letter = self.letter
+        if letter is None or letter.aggregate_id is None:
+            self.app.notify("Choose a letter first: enter shows those of a cause" if letter is None else
+                            "This letter names no aggregate", timeout=2)  # fmt: skip
+        else:
+            self.dashboard.open_aggregate(letter.aggregate_id, at=letter.origin)
 
     def action_only_open(self) -> None:
         self.ask("" if self.asked == "state:open" else "state:open")

@@ -22,6 +22,8 @@ PLACES = (
     ("status", "Status"),
 )
 """The screens in the order of their number keys."""
+UNNUMBERED = {"aggregate": "Aggregate"}
+"""Screens that something leads to; named where there is room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,8 @@ class Top(Widget):
                 text.append(f" {number} ", colours.accent)
                 text.append(f"{name} ", colours.text)
             self._spans.append((begin, text.cell_len, place))
+        if self._here in UNNUMBERED and width >= 100:
+            text.append(f" {UNNUMBERED[self._here]} ", "reverse bold")
         state = self._state(width - text.cell_len - 1)
         text.append(" " * max(0, width - text.cell_len - state.cell_len - 1))
         text.append_text(state)

@@ -1,0 +1,318 @@
+"""Aggregate: one entity through time. Its events in order on the left; on the right what the one under the cursor
+changed, and what is known of the entity after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.text import Text
+from textual import on
+from textual.binding import Binding
+from textual.containers import Container
+from textual.widget import Widget
+
+from sidecar.api import models
+from sidecar.api.client import NotFound
+from tui.history import Step, steps
+from tui.looks import Palette, hue, mark, short, tone
+from tui.query_words import term
+from tui.safe import clean
+from tui.screens.page import Page
+from tui.step_facts import step_facts
+from tui.times import clock, count, micros, span
+from tui.widgets.columns import Column, cut, fit, line, titles
+from tui.widgets.fact_list import FactList
+from tui.widgets.rows import Rows
+
+HELD = 300
+"""Events of an aggregate that are shown: the latest."""
+ONE_BY_ONE = 8
+"""Bodies that are read each by itself; more are read together."""
+PAGE = 100
+
+COLUMNS = (
+    Column("time", "time", 12, 12),
+    Column("mark", " ", 1, 1),
+    Column("type", "type", 14, 18),
+    Column("stream", "stream", 8, 12, rank=2),
+    Column("after", "after", 8, 8, rank=3, right=True),
+    Column("what", "what it changed", 16, 400, rank=1),
+)
+
+
+def draw(step: Step, width: int, colours: Palette) -> Text:
+    event, widths = step.event, fit(COLUMNS, width - 2)
+    style = tone(event.status, colours)
+    cells = {
+        "time": Text(clock(event.occurred_at or event.appended_at), colours.dim),
+        "mark": Text(mark(event.status), style),
+        "type": Text(clean(short(event.type), 80), hue(event.type, colours.hues) if event.type else colours.dim),
+        "stream": Text(clean(event.stream, 60), colours.text),
+        "after": Text("" if step.gap is None else f"+{span(step.gap)}", colours.dim),
+        "what": Text(cut(what(step), max(1, widths.get("what", 1))), _style(step, colours)),
+    }
+    return line(COLUMNS, cells, widths)
+
+
+def what(step: Step) -> str:
+    """What a step did, in a line."""
+    if step.event.rejection is not None:
+        return clean(f"not counted: {step.event.rejection.code}", 200)
+    if step.note:
+        return clean(step.note, 200)
+    if step.first:
+        return "the first held"
+    if not step.changes:
+        return "nothing"
+    names = [one.path or "everything" for one in step.changes]
+    return clean(", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else ""), 400)
+
+
+def _style(step: Step, colours: Palette) -> str:
+    if step.event.rejection is not None:
+        return colours.bad
+    return colours.dim if step.note or step.first or not step.changes else colours.text
+
+
+class AggregatePage(Page):
+    PLACE = "aggregate"
+    PERIOD = 2.0
+    QUERYING = "order-4711"
+    ABOUT = (
+        "One aggregate through time. Each event says what it changed; what is known after it is put together from all "
+        "of them so far, the latest word on each field. Rejected events are shown and not counted. Enter shows the "
+        "event in its flow; / looks up another aggregate by its id."
+    )
+    BINDINGS = [
+        Binding("w", "flow", "Flow", show=False),
+        Binding("n", "failure", "Failure"),
+        Binding("s", "live", "In the list", show=False),
+        Binding("y", "copy", "Copy"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aggregate: models.Aggregate | None = None
+        self._events: dict[str, models.Event] = {}
+        self._at: str | None = None
+        self._gone = ""
+
+    def body(self) -> Iterable[Widget]:
+        rows: Rows[Step] = Rows(
+            draw,
+            lambda step: step.event.position,
+            title=lambda width, colours: titles(COLUMNS, width, colours),
+            empty="No aggregate is open\nPress v on an event (1), in a flow (3) or on a dead letter (4),\n"
+            "or / and type an aggregate's id.",
+            id="steps",
+        )
+        rows.add_class("first")
+        facts = FactList(empty="What the event under the cursor changed", id="step")
+        facts.add_class("second")
+        yield Container(rows, facts, classes="split")
+
+    @property
+    def rows(self) -> Rows[Step]:
+        return self.query_one("#steps", Rows)
+
+    @property
+    def facts(self) -> FactList:
+        return self.query_one("#step", FactList)
+
+    @property
+    def deeper(self) -> str:
+        if self.facts.has_focus:
+            return self.facts.deeper
+        return "Its flow" if self.rows.item is not None else ""
+
+    @property
+    def backwards(self) -> str:
+        return "The events" if self.facts.has_focus else super().backwards
+
+    def offers(self, action: str) -> bool:
+        if action == "failure":
+            return any(step.event.status == "rejected" for step in self.rows.items)
+        return self.rows.item is not None or action == "query"
+
+    # --- which aggregate
+
+    def open(self, id: str, at: str | None = None) -> None:
+        """Show the aggregate, with the cursor on the event at a position; else on the latest."""
+        self.asked, self._at, self._gone = id, at, ""
+        self.aggregate = None
+        self._events.clear()
+        self.rows.empty = "Looking for the aggregate …\n"
+        self.rows.chosen_key = None
+        self.rows.follow = at is None
+        self.rows.show([])
+        self.facts.fill("", None)
+        self.rows.focus()
+        self.say()
+        self.look_now()
+
+    def ask(self, query: str) -> None:
+        if query:
+            self.open(query)
+
+    async def judge(self, query: str) -> None:
+        await self.client.aggregate(query, limit=1)
+
+    def memento(self) -> object:
+        step = self.rows.item
+        return (self.asked, step.event.position if step is not None else None)
+
+    def recall(self, memento: object) -> None:
+        if isinstance(memento, tuple) and memento[0] and memento[0] != self.asked:
+            self.open(*memento)
+
+    # --- looking
+
+    async def look(self) -> None:
+        asked = self.asked
+        if not asked:
+            return
+        try:
+            found = await self.client.aggregate(asked, limit=HELD)
+        except NotFound as error:
+            self._gone = str(error)
+            if self.aggregate is None:
+                self.rows.empty = (
+                    f"There is no aggregate {clean(asked, 60)}\nIts events may be older than what the index holds: "
+                    "tracecar events --scan reads further back.\nesc goes back."
+                )
+                self.rows.refresh()
+            return
+        if asked != self.asked:
+            self.call_later(self.look_now)
+            return
+        self.aggregate, self._gone = found, ""
+        self._show()
+        await self._read(asked, found)
+
+    async def _read(self, asked: str, found: models.Aggregate) -> None:
+        """The bodies that were not read yet."""
+        missing = {event.position for event in found.events} - self._events.keys()
+        if not missing:
+            return
+        if len(missing) <= ONE_BY_ONE:
+            for event in found.events:
+                if event.position in missing:
+                    self._keep(asked, await self._one(event))
+        else:
+            cursor = None
+            while missing:
+                page = await self.client.events(term("aggregate", asked), limit=PAGE, cursor=cursor, full=True)
+                for event in page.items:
+                    self._keep(asked, event)
+                    missing.discard(event.position)
+                if (cursor := page.cursor) is None:
+                    break
+        held = {event.position for event in found.events}
+        if asked == self.asked:
+            for gone in self._events.keys() - held:
+                del self._events[gone]
+            self._show()
+
+    async def _one(self, event: models.Event) -> models.Event:
+        try:
+            return await self.client.event(event.position)
+        except NotFound:
+            event.body, event.payload_note = None, "the broker has it no longer"
+            return event
+
+    def _keep(self, asked: str, event: models.Event) -> None:
+        if asked == self.asked:
+            self._events[event.position] = event
+
+    def _show(self) -> None:
+        if self.aggregate is None:
+            return
+        made = steps([self._with_body(event) for event in self.aggregate.events])
+        at, self._at = self._at, None
+        self.rows.show(made, at=at)
+        self._show_step()
+        self.say()
+
+    def _with_body(self, event: models.Event) -> models.Event:
+        """How it is judged may have changed since its body was read."""
+        full = self._events.get(event.position)
+        if full is not None:
+            event.body, event.headers, event.payload_note = full.body, full.headers, full.payload_note
+        return event
+
+    def summary(self) -> Text:
+        colours, found = self.colours, self.aggregate
+        text = Text(" ", no_wrap=True, overflow="ellipsis")
+        if found is None:
+            return text.append(clean(self.asked, 100), colours.dim)
+        text.append("aggregate ", colours.dim)
+        text.append(clean(found.aggregate_id, 80), colours.strong)
+        if found.aggregate_type:
+            text.append(f"  {clean(found.aggregate_type, 40)}", colours.info)
+        events = found.events
+        number = len(events)
+        more = " or more" if number >= HELD else ""
+        text.append(f"  {count(number)}{more} event{'' if number == 1 else 's'}", colours.text)
+        begun, ended = micros(events[0].occurred_at), micros(events[-1].occurred_at)
+        if begun and ended and number > 1:
+            text.append(f" in {span((ended - begun) / 1000)}", colours.text)
+        if bad := sum(event.status == "rejected" for event in events):
+            text.append(f"  ✗ {count(bad)} rejected", colours.bad)
+        flows = len({event.trace_id for event in events})
+        text.append(f"  in {count(flows)} flow{'' if flows == 1 else 's'}", colours.dim)
+        if found.coverage.evicted:
+            text.append("  older events may have left the index", colours.warn)
+        if self._gone:
+            text.append("  ! it is no longer in the index", colours.warn)
+        return text
+
+    # --- what people do
+
+    @on(Rows.Moved, "#steps")
+    def _moved(self) -> None:
+        self.rows.follow = self.rows.cursor >= len(self.rows.items) - 1
+        self._show_step()
+
+    def _show_step(self) -> None:
+        step = self.rows.item
+        if step is None:
+            self.facts.fill("", None)
+        else:
+            self.facts.fill(step.event.position, lambda folds, width: step_facts(step, folds, width))
+
+    @on(Rows.Chosen, "#steps")
+    def _chosen(self, event: Rows.Chosen) -> None:
+        position = event.item.event.position
+        self.dashboard.open_flow(position, at=position)
+
+    @on(FactList.Led)
+    def _led(self, event: FactList.Led) -> None:
+        kind, _, id = event.to.partition(":")
+        if kind == "flow":
+            self.dashboard.open_flow(id, at=id)
+        elif kind == "schema":
+            self.dashboard.open_schema(id)
+
+    def action_back(self) -> None:
+        if self.facts.has_focus:
+            self.rows.focus()
+        else:
+            self.dashboard.back()
+
+    def action_failure(self) -> None:
+        bad = [n for n, step in enumerate(self.rows.items) if step.event.status == "rejected"]
+        if not bad:
+            self.app.notify("None of its events was rejected", timeout=2)
+            return
+        after = next((n for n in bad if n > self.rows.cursor), bad[0])
+        self.rows.select(self.rows.items[after].event.position)
+
+    def action_live(self) -> None:
+        if self.asked:
+            self.dashboard.open_live(term("aggregate", self.asked))
+
+    def action_copy(self) -> None:
+        from tui.dialogs.copying import CopyDialog
+
+        if (step := self.rows.item) is not None:
+            self.app.push_screen(CopyDialog(step.event))
