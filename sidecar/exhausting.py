@@ -94,6 +94,9 @@ class Exhausting:
                 if self.trouble is None:
                     log.warning("exhausted entries cannot be looked for", reason=str(error))
                 self.trouble = str(error)
+            except Exception as error:  # one that nobody thought of must not end the looking
+                log.exception("exhausted entries cannot be looked for")
+                self.trouble = repr(error)
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> int:

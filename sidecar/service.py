@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -141,6 +141,7 @@ class Service:
             selection=config.dead_letters.replay.selection,
             lettered=self.counters.letter,
         )
+        self.status.besides = self._besides
         self.telemetry.measure(
             [
                 OfStatus(self.status.status),
@@ -258,6 +259,12 @@ class Service:
         """Events that just passed at another member."""
         self.answers.keep(decoded)
         self.live.publish(decoded)
+
+    def _besides(self) -> Iterable[str]:
+        for exhausting in self._exhausting:
+            if exhausting.trouble is not None:
+                yield f"entries that groups cannot process (sources.redis.exhausted) stay: {exhausting.trouble}"
+        yield from self.operations.trouble()
 
     async def settled(self) -> None:
         """Returns once everything judged so far is settled."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from typing import Protocol
 
@@ -63,6 +63,8 @@ class Status:
 
     def __init__(self, parts: Parts, metrics: Exposition | None = None) -> None:
         self._parts, self._metrics = parts, metrics
+        self.besides: Callable[[], Iterable[str]] = lambda: ()
+        """Sentences: what else the sidecar looks after, and cannot."""
         self.members: Membership | None = None
         """Who shares the index; None where it is not shared."""
         self._asked: dict[str, tuple[float, list[PartitionStatus], str | None]] = {}
@@ -95,6 +97,7 @@ class Status:
                 trouble.append(f"{stream.stream} is held: {stream.held.reason}")
         trouble += [_lost(latest, times) for latest, times in parts.counters.gaps()]
         trouble += [f"registry: {problem}" for problem in parts.catalog.problems[:10]]
+        trouble += self.besides()
         if self.members is not None:
             trouble += self.members.trouble()
         return models.ServiceStatus(

@@ -142,6 +142,14 @@ class Operations:
         for works in self._works:
             await works.supervisor.close()
 
+    def trouble(self) -> list[str]:
+        """Sentences: why replays are not looked after."""
+        return [
+            f"replays on {works.source.broker.system} are not looked after: {trouble}"
+            for works in self._works
+            if (trouble := works.supervisor.trouble) is not None
+        ]
+
     def waits(self, position: Position) -> bool:
         """Whether the letter at a position is selected by a job that has not come to it yet."""
         return any(works.supervisor.waits(position) for works in self._works)

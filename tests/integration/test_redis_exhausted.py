@@ -6,13 +6,14 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from sidecar.brokers.redis_streams import RedisBroker
-from sidecar.config import Duration, Envelope, Exhausted
+from sidecar.config import Api, Config, Duration, Envelope, Exhausted, Redis, Sources
 from sidecar.dead_letters.dialects import read
 from sidecar.dead_letters.letter import LetterWriter
 from sidecar.decoding.catalog import Catalog
@@ -24,6 +25,8 @@ from sidecar.model import DeadLetter
 from sidecar.payloads import Cache, Payloads
 from sidecar.pipeline import micros
 from sidecar.registry.memory import MemoryRegistry
+from sidecar.service import Service
+from tests.contracts.broker_reading import eventually
 from tests.contracts.redis_harness import RedisHarness
 
 pytestmark = pytest.mark.valkey
@@ -217,3 +220,35 @@ async def test_one_that_was_claimed_without_being_counted_is_left(shop: Shop) ->
     await shop.client.xclaim(shop.stream, GROUP, "worker-1", 0, [id], justid=True)
     await exhausting._take(seen)
     assert (exhausting.taken, await shop.pending()) == (0, [id])
+
+
+async def test_what_keeps_entries_from_being_taken_stands_in_the_status(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sidecar.exhausting.LOOK_SECONDS", 0.05)
+    await shop.add(1)
+    await shop.give(3)
+    await shop.client.set(f"{shop.stream}.dlt", "no stream")
+    source = Redis(url=shop.harness.url, streams=[shop.stream], exhausted={GROUP: NOW})
+    api = Api(port=0, token_file=str(tmp_path / "token"))
+    service = Service(Config(service="exhausted", sources=Sources(redis=source), api=api))
+    running = asyncio.create_task(service.run())
+
+    async def trouble() -> str:
+        return " ".join((await service.status.status()).trouble)
+
+    async def told() -> bool:
+        return "entries that groups cannot process (sources.redis.exhausted) stay" in await trouble()
+
+    try:
+        await eventually(told)
+        assert f"{shop.stream}.dlt is a string, not a stream" in await trouble()
+        await shop.client.delete(f"{shop.stream}.dlt")
+
+        async def over() -> bool:
+            return not await told() and await shop.client.xlen(f"{shop.stream}.dlt") == 1
+
+        await eventually(over)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
