@@ -551,6 +551,19 @@ async def test_a_lost_connection_is_shown_and_mended_by_itself() -> None:
         assert "● shop" in shown(app).split("\n")[0]
 
 
+@pytest.mark.parametrize(("key", "place"), [("2", "flows"), ("3", "flow"), ("4", "letters"), ("6", "schemas")])
+async def test_no_answer_is_not_taken_for_an_empty_one(key: str, place: str) -> None:
+    shop = Shop()
+    shop.failing = Unreachable("http://127.0.0.1:9 cannot be reached: refused")
+    async with driven(shop, (100, 24)) as (app, pilot):
+        await on(pilot, app, key, place)
+        await until(pilot, lambda: "No answer, asked again" in shown(app) and "does not answer" in shown(app))
+        for words in ("No flows here", "No dead letters", "No schemas", "0 subjects"):
+            assert words not in shown(app)
+        shop.failing = None
+        await until(pilot, lambda: "No answer" not in shown(app) and "does not answer" not in shown(app))
+
+
 async def test_a_refused_token_is_asked_for() -> None:
     shop = Shop()
     shop.failing = Unauthorised("the token is unknown")

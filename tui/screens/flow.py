@@ -143,6 +143,7 @@ class FlowPage(Page):
     async def look(self) -> None:
         asked = self.id_asked
         if asked is None:
+            self.dashboard.know(await self.client.status())  # whether it still answers
             return
         try:
             flow = await self.client.flow(asked)

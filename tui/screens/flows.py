@@ -151,6 +151,7 @@ class Flows(Page):
 
     async def look(self) -> None:
         if self._hold:
+            self.dashboard.know(await self.client.status())  # whether it still answers
             return
         page = await self.client.flows(limit=PAGE)
         flows = page.items

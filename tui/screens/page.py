@@ -16,13 +16,18 @@ from textual.widgets import Static
 
 from sidecar.api.client import BadRequest, Client, ClientError
 from tui.looks import Palette, palette
+from tui.safe import clean
 from tui.widgets.keys import Keys
 from tui.widgets.query_bar import QueryBar
+from tui.widgets.rows import Rows
 from tui.widgets.top import Top
 from tui.working import begin
 
 if TYPE_CHECKING:
     from tui.app import Dashboard
+
+ASKING = "Asking the sidecar …\n"
+SILENT = "The sidecar does not answer\nIt is asked again until it does. Is it running, and is this its address?"
 
 
 class Page(Screen[None]):
@@ -46,6 +51,7 @@ class Page(Screen[None]):
         self.asked = ""
         """The query that the screen shows the answer to."""
         self._looking = False
+        self._answered = False
         self._ready = False
         self._waiting_acts: list[Callable[[], None]] = []
 
@@ -138,6 +144,7 @@ class Page(Screen[None]):
     def _link_changed(self) -> None:
         for top in self.query(Top):  # none while the screen is being taken down
             top.show(self.dashboard.link)
+            self.say()
 
     def _theme_changed(self) -> None:
         self.say()
@@ -167,6 +174,7 @@ class Page(Screen[None]):
         except ClientError as error:
             self.dashboard.trouble(error)
         else:
+            self._answered = True
             self.dashboard.reached()
             self.say()
         finally:
@@ -175,15 +183,22 @@ class Page(Screen[None]):
     def say(self) -> None:
         """Write the summary line anew."""
         if self._ready:
-            self.query_one("#summary", Static).update(self.summary())
+            lost = self.dashboard.link.state == "lost"
+            self.query_one("#summary", Static).update(self._lost() if lost else self.summary())
+            for rows in self.query(Rows):
+                rows.wait("" if self._answered else SILENT if lost else ASKING)
             self.query_one(Keys).refresh()
+
+    def _lost(self) -> Text:
+        """In place of the summary: whatever stands on the screen is from before."""
+        text = Text(" ", no_wrap=True, overflow="ellipsis")
+        text.append("✗ No answer, asked again by itself; this is from before. ", f"bold {self.colours.bad}")
+        return text.append(clean(self.dashboard.link.reason, 300), self.colours.dim)
 
     def asked_text(self) -> Text:
         """The query, as it stands in summaries."""
         if not self.asked:
             return Text()
-        from tui.safe import clean
-
         return Text.assemble(("  ⌕ ", self.colours.accent), (clean(self.asked, 200), self.colours.accent))
 
     # --- queries

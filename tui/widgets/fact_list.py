@@ -89,6 +89,9 @@ class FactList(Rows[Fact]):
             self.scroll(0)
         self._show_lines()
 
+    def wait(self, words: str) -> None:
+        """The list beside it says so."""
+
     def _show_lines(self) -> None:
         lines = self._lines()
         if self._touched or not lines:

@@ -80,6 +80,7 @@ class Rows(ScrollView, Generic[T], can_focus=True):
         self._draw, self._key, self._title = draw, key, title
         self.empty = empty
         """What stands there while there are no rows: what to do about it."""
+        self._waiting = ""
         self.items: Sequence[T] = ()
         self.chosen_key: str | None = None
         self.marked: set[str] = set()
@@ -133,6 +134,12 @@ class Rows(ScrollView, Generic[T], can_focus=True):
 
     def key_of(self, item: T) -> str:
         return self._key(item)
+
+    def wait(self, words: str) -> None:
+        """Say this where there are no rows, instead of what an answer without any would mean; empty: no longer."""
+        if words != self._waiting:
+            self._waiting = words
+            self.refresh()
 
     def redraw(self) -> None:
         """The same rows, which look different now."""
@@ -251,7 +258,7 @@ class Rows(ScrollView, Generic[T], can_focus=True):
         return strip
 
     def _nothing(self, y: int, width: int, colours: Palette) -> Strip:
-        lines = self.empty.split("\n")
+        lines = (self._waiting or self.empty).split("\n")
         at = y - max(self._head, (self.size.height - len(lines)) // 2)
         if not 0 <= at < len(lines):
             return Strip.blank(width, self.rich_style)
