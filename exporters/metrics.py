@@ -16,19 +16,22 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from exporters import conventions as names
+from exporters.conventions import Spelling, spelled
 from exporters.identity import span_id_at
 from exporters.latencies import BOUNDS, OTHER, Labels, Latencies, Series
 from exporters.prometheus import render
 from sidecar.dead_letters.causes import normalised
 from sidecar.instruments import Instrument, Point, Reading, Source
 from sidecar.model import Decoded, Event
+from sidecar.ports import Node
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import Metric, MetricsData
 
 MOST_STREAMS = 300
-MOST_SERIES = 2_000
-"""Data points of one counter or gauge."""
+MOST_SERIES = 1_900
+"""Data points of one counter or gauge. What a counter has beyond counts together; a gauge's are left out. The SDK's own
+bound, which drops labels as well, is 2,000."""
 MOST_CAUSES = 2_000
 """Causes of rejections that are remembered, to know a new one; then all are forgotten."""
 
@@ -87,6 +90,10 @@ class Measures:
         labels = (cause.position.stream, event.position.stream)
         self.edges.add(labels, (event.appended_at - cause.appended_at) / 1e3, event.trace_id, span_id)
 
+    def delivered(self, labels: Labels, seconds: float, node: Node, trace_id: int | None) -> None:
+        """A consumer group has passed an event, which was appended so long before."""
+        self.delivery.add(labels, seconds, trace_id or node.trace_id, span_id_at(node.event.position))
+
     def _of(self, system: str, stream: str) -> Passed:
         found = self._passed.get((system, stream))
         if found is None:
@@ -144,8 +151,11 @@ class Measures:
 class Metrics:
     """All instruments of a sidecar, and who reads them."""
 
-    def __init__(self, sources: Sequence[Source], histograms: Sequence[Latencies] = ()) -> None:
-        self._sources, self._histograms = list(sources), list(histograms)
+    def __init__(
+        self, sources: Sequence[Source], histograms: Sequence[Latencies] = (), spelling: Spelling | None = None
+    ) -> None:
+        """`spelling`: the names of attributes that are asked for."""
+        self._sources, self._histograms, self.spelling = list(sources), list(histograms), spelling or {}
         self._reader: Reader | None = None
         self._started = time_ns()
         self._turn = asyncio.Lock()
@@ -159,7 +169,7 @@ class Metrics:
         async with self._turn:
             if self._reader is None:
                 self._reader = await self.reader(None)
-            return render(await self.collect(self._reader), open_metrics=open_metrics)
+            return render(await self._collect(self._reader), open_metrics=open_metrics)
 
     async def reader(self, temporality: Mapping[type, Any] | None) -> Reader:
         """A reader of its own for one destination. `temporality`: as its exporter prefers it."""
@@ -168,6 +178,11 @@ class Metrics:
         return Reader(self, temporality)
 
     async def collect(self, reader: Reader) -> list[Metric]:
+        """What is measured now. One at a time: sources are asked once for each."""
+        async with self._turn:
+            return await self._collect(reader)
+
+    async def _collect(self, reader: Reader) -> list[Metric]:
         for source in self._sources:
             await source.refresh()
         return reader.collect()
@@ -195,7 +210,7 @@ class Reader:
     """Collects for one destination: what the SDK has of our instruments, and our own histograms."""
 
     def __init__(self, metrics: Metrics, temporality: Mapping[type, Any] | None) -> None:
-        from opentelemetry.sdk.metrics import Histogram, MeterProvider
+        from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, Histogram, MeterProvider
         from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
         from opentelemetry.sdk.resources import Resource
 
@@ -205,11 +220,19 @@ class Reader:
         self._delta = (temporality or {}).get(Histogram) is AggregationTemporality.DELTA
         self._before: dict[tuple[str, Labels], tuple[list[int], float]] = {}
         self._since = metrics.started
-        provider = MeterProvider([self._sdk], resource=Resource.get_empty(), shutdown_on_exit=False)
+        provider = MeterProvider(
+            [self._sdk],
+            resource=Resource.get_empty(),
+            exemplar_filter=AlwaysOffExemplarFilter(),
+            shutdown_on_exit=False,
+        )
+        # OTEL_SDK_DISABLED is about what is sent, which `exporters.otlp` sees to; `/metrics` sends nothing.
+        provider._disabled = False
         meter = provider.get_meter("tracecar")
         for one in metrics.instruments():
             make = meter.create_observable_counter if one.kind == "counter" else meter.create_observable_gauge
-            make(one.name, callbacks=[_callback(one.read)], unit=one.unit, description=one.description)
+            callback = _callback(one, metrics.spelling)
+            make(one.name, callbacks=[callback], unit=one.unit, description=one.description)
         self._provider = provider
 
     def collect(self) -> list[Metric]:
@@ -246,7 +269,7 @@ class Reader:
             counts = [mine - theirs for mine, theirs in zip(counts, before, strict=True)]
             total, count = total - before_total, sum(counts)
         return HistogramDataPoint(
-            attributes=dict(zip(latencies.names, labels, strict=True)),
+            attributes=_spelled(dict(zip(latencies.names, labels, strict=True)), self._metrics.spelling),
             start_time_unix_nano=self._since,
             time_unix_nano=now,
             count=count,
@@ -262,15 +285,26 @@ class Reader:
         self._provider.shutdown()
 
 
-def _callback(read: Reading) -> Any:
+def _callback(instrument: Instrument, spelling: Spelling) -> Any:
     from opentelemetry.metrics import Observation
 
     def observe(options: object) -> list[Observation]:
-        found = []
-        for number, (value, attributes) in enumerate(read()):
-            if number >= MOST_SERIES:
-                break
-            found.append(Observation(value, dict(attributes)))
+        found: list[Observation] = []
+        rest, labels = 0.0, None
+        for value, attributes in instrument.read():
+            if len(found) < MOST_SERIES:
+                found.append(Observation(value, _spelled(attributes, spelling)))
+            else:
+                rest, labels = rest + value, attributes
+        if labels is not None and instrument.kind == "counter":
+            found.append(Observation(rest, _spelled(dict.fromkeys(labels, OTHER), spelling)))
         return found
 
     return observe
+
+
+def _spelled(attributes: Mapping[str, str], spelling: Spelling) -> dict[str, str]:
+    """These attributes under the names that are asked for."""
+    if not spelling:
+        return dict(attributes)
+    return {each: value for name, value in attributes.items() for each in spelled(spelling, name)}

@@ -55,7 +55,11 @@ class OtlpMetrics:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._interval)
-            await self.export()
+            try:
+                await self.export()
+            except Exception as error:  # a mistake, ours or the library's, must not end the task in silence
+                self.trouble = str(error) or type(error).__name__
+                log.error("metrics could not be sent", exporter=self.name, exc_info=error)
 
     async def export(self) -> None:
         """Collect and send once. Never raises for a collector that does not answer."""

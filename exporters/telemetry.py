@@ -15,7 +15,7 @@ from exporters.tracing import Tracing
 from sidecar.config import Config, Otlp
 from sidecar.instruments import Source
 from sidecar.model import Decoded, Event
-from sidecar.ports import Destination
+from sidecar.ports import Destination, Node
 from sidecar.redaction import Redactor
 
 MOST_LOGS = 10_000
@@ -75,7 +75,7 @@ class Telemetry:
             edge=self.measures.edge,
             rejected=None if self.logs is None else self.logs.rejected,
         )
-        self.metrics = Metrics([self.measures], self.measures.histograms)
+        self.metrics = Metrics([self.measures], self.measures.histograms, spelling)
         self.pushed = None
         if otlp is not None and "metrics" in sent:
             from exporters.otlp_metrics import OtlpMetrics
@@ -86,6 +86,10 @@ class Telemetry:
     def measure(self, sources: Sequence[Source]) -> None:
         """Have these read as well, whenever somebody collects. Before the first collecting."""
         self.metrics.add(sources)
+
+    def delivered(self, labels: tuple[str, str, str], seconds: float, node: Node) -> None:
+        """A consumer group has passed an event: system, stream and group, and how long after it was appended."""
+        self.measures.delivered(labels, seconds, node, self.tracing.trace_of(node.event))
 
     def start(self) -> None:
         """Begin what goes on in the background."""

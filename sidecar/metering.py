@@ -13,7 +13,7 @@ from sidecar.errors import TracecarError
 from sidecar.instruments import Instrument, Point
 from sidecar.model import Position
 from sidecar.passing import Followed
-from sidecar.ports import Destination, Index
+from sidecar.ports import Destination, Index, Node
 
 SYSTEM, DESTINATION, GROUP = "messaging.system", "messaging.destination.name", "messaging.consumer.group.name"
 Kind = Literal["counter", "gauge"]
@@ -113,6 +113,57 @@ class OfLetters:
             yield lettered, {SYSTEM: system, DESTINATION: stream}
 
 
+class Shared(Protocol):
+    """An index that several sidecars share."""
+
+    @property
+    def waiting(self) -> int: ...
+
+    @property
+    def not_indexed(self) -> int: ...
+
+
+class OfFleet:
+    """Who shares the work, and how the index that they share keeps up. A sidecar by itself is one that is alive, and
+    nothing of it waits."""
+
+    def __init__(self, shared: Shared | None, members: Callable[[], Sequence[models.Member]]) -> None:
+        self._shared, self._members = shared, members
+
+    async def refresh(self) -> None:
+        """Nothing to ask."""
+
+    def instruments(self) -> Sequence[Instrument]:
+        shared = self._shared
+        return (
+            Instrument(
+                "tracecar.index.waiting",
+                "gauge",
+                "Events of this sidecar that wait to be written to the shared index.",
+                lambda: [(0 if shared is None else shared.waiting, {})],
+            ),
+            Instrument(
+                "tracecar.index.not_indexed",
+                "counter",
+                "Events that found no room on the way to the shared index, and are read again from the broker.",
+                lambda: [(0 if shared is None else shared.not_indexed, {})],
+            ),
+            Instrument(
+                "tracecar.members",
+                "gauge",
+                "Sidecars of the group that share the index, this one too: alive, or silent for longer than usual.",
+                self._read,
+            ),
+        )
+
+    def _read(self) -> Iterable[Point]:
+        if self._shared is None:
+            return [(1, {"state": "alive"}), (0, {"state": "silent"})]
+        rows = self._members()
+        alive = sum(row.alive for row in rows)
+        return [(alive, {"state": "alive"}), (len(rows) - alive, {"state": "silent"})]
+
+
 class Sent(Protocol):
     """What exporters of traces tell beside their counts."""
 
@@ -174,8 +225,8 @@ class OfExporters:
         )
 
 
-Passed = Callable[[tuple[str, str, str], float], None]
-"""Hears of an event that a group has passed: system, stream and group, and how long after it was appended."""
+Passed = Callable[[tuple[str, str, str], float, Node], None]
+"""Hears of an event that a group has passed: system, stream and group, how long after it was appended, which event."""
 
 
 class OfGroups:
@@ -207,7 +258,7 @@ class OfGroups:
             node = None if times is None else await self._index.at(partition.at(offset))
             if node is not None and times is not None:
                 took = times[1] / 1e6 - node.event.appended_at / 1e3
-                self._passed((reading.system, partition.stream, reading.group), took)
+                self._passed((reading.system, partition.stream, reading.group), took, node)
 
     def instruments(self) -> Sequence[Instrument]:
         return (

@@ -34,7 +34,7 @@ from sidecar.filling import Filler
 from sidecar.index.memory import MemoryIndex
 from sidecar.live import Live
 from sidecar.members import Members
-from sidecar.metering import OfExporters, OfGroups, OfLetters, OfStatus
+from sidecar.metering import OfExporters, OfFleet, OfGroups, OfLetters, OfStatus
 from sidecar.model import Decoded
 from sidecar.outlet import Outlet
 from sidecar.pipeline import Pipeline, micros
@@ -147,7 +147,8 @@ class Service:
                 OfStatus(self.status.status),
                 OfLetters(self.counters),
                 OfExporters(self.exporters, self.telemetry.tracing),
-                OfGroups(self._follower, self.index, self.telemetry.measures.delivery.add),
+                OfGroups(self._follower, self.index, self.telemetry.delivered),
+                OfFleet(self._shared, lambda: self.status.members.rows() if self.status.members is not None else []),
             ]
         )
         showing = Showing(self.index, self.live, [self.telemetry], self.answers, self._relaying)

@@ -14,13 +14,19 @@ import yaml
 from opentelemetry.sdk.metrics import Counter, Histogram
 from opentelemetry.sdk.metrics.export import AggregationTemporality
 
+from exporters.conventions import spelling
+from exporters.identity import span_id_at
 from exporters.latencies import MOST_SERIES, OTHER, Latencies
+from exporters.metrics import MOST_SERIES as MOST_POINTS
 from exporters.metrics import MOST_STREAMS, Measures, Metrics
 from exporters.otlp_metrics import OtlpMetrics, interval
 from exporters.prometheus import family
+from sidecar.api import models
 from sidecar.config import Config, Otlp, Redis, Sources
 from sidecar.instruments import Instrument
+from sidecar.metering import OfFleet
 from sidecar.model import Decoded, Event, Position, Record, Rejection
+from sidecar.ports import Node
 from tests.servers.otlp import Receiver, attributes
 
 NOW = 1_767_225_600_000
@@ -86,18 +92,126 @@ async def test_label_sets_are_bounded() -> None:
     assert latencies.series[OTHER, OTHER].count == 50
 
 
+class Given:
+    """A source of these instruments."""
+
+    def __init__(self, *instruments: Instrument) -> None:
+        self._instruments = instruments
+
+    def instruments(self) -> Sequence[Instrument]:
+        return self._instruments
+
+    async def refresh(self) -> None: ...
+
+
+async def test_what_is_beyond_the_bound_counts_together_and_gauges_of_it_are_left_out() -> None:
+    points = [(1.0, {"stream": f"s{number}", "system": "kafka"}) for number in range(MOST_POINTS + 40)]
+    given = Given(
+        Instrument("tracecar.many", "counter", "", lambda: points),
+        Instrument("tracecar.much", "gauge", "", lambda: points),
+    )
+    text = await Metrics([given]).exposition(open_metrics=False)
+    assert f'tracecar_many_total{{stream="{OTHER}",system="{OTHER}"}} 40\n' in text
+    assert text.count("tracecar_many_total{") == MOST_POINTS + 1
+    assert text.count("tracecar_much{") == MOST_POINTS
+    assert OTHER not in text.partition("tracecar_much")[2]
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "named"),
+    [("messaging", {"messaging_system_name"}), ("messaging/dup", {"messaging_system_name", "messaging_system"})],
+)
+async def test_labels_have_the_names_of_the_conventions_that_are_asked_for(asked_for: str, named: set[str]) -> None:
+    found = measures()
+    found.batch(batch(1))
+    metrics = Metrics([found], found.histograms, spelling({"OTEL_SEMCONV_STABILITY_OPT_IN": asked_for}))
+    text = await metrics.exposition(open_metrics=False)
+    for line in text.splitlines():
+        if line.startswith(("tracecar_replays_total", "messaging_process_duration_seconds_count")):
+            assert {name for name in re.findall(r"(\w+)=", line) if "system" in name} == named
+
+
+async def test_metrics_are_there_whatever_the_environment_says_of_sending(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = measures()
+    found.batch(batch(1))
+    metrics = Metrics([found], found.histograms)
+    plain = await metrics.exposition(open_metrics=False)
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    monkeypatch.setenv("OTEL_METRICS_EXEMPLAR_FILTER", "nonsense")
+    assert await Metrics([found], found.histograms).exposition(open_metrics=False) == plain
+    assert "tracecar_replays_total{" in plain
+
+
+async def test_a_group_that_has_passed_an_event_is_measured_with_its_trace() -> None:
+    found = measures()
+    event = batch(1)[0].event
+    node = Node(event, "ok", 0xABC, None, False, 0)
+    found.delivered(("kafka", "orders", "billing"), 2.0, node, None)
+    found.delivered(("kafka", "orders", "billing"), 20.0, node, 0xDEF)
+    text = await Metrics([], found.histograms).exposition(open_metrics=True)
+    exemplars = re.findall(r'delivery_duration\S+ \d+ # {trace_id="(\w+)",span_id="(\w+)"} (\S+)', text)
+    span_id = f"{span_id_at(event.position):016x}"
+    assert exemplars == [(f"{0xABC:032x}", span_id, "2"), (f"{0xDEF:032x}", span_id, "20")]
+
+
+def test_the_fleet() -> None:
+    class Shared:
+        waiting, not_indexed = 7, 3
+
+    def row(alive: bool) -> models.Member:
+        words = dict.fromkeys(("member", "host", "service", "version"), "x")
+        return models.Member(
+            **words, here=False, alive=alive, last_heartbeat=None, groups=[], started_at=None, streams=[], lag=None,
+            rate=0.0, waiting=0, not_indexed=0,
+        )  # fmt: skip
+
+    def points(one: OfFleet) -> dict[str, list[Any]]:
+        return {instrument.name: list(instrument.read()) for instrument in one.instruments()}
+
+    assert points(OfFleet(None, list)) == {
+        "tracecar.index.waiting": [(0, {})],
+        "tracecar.index.not_indexed": [(0, {})],
+        "tracecar.members": [(1, {"state": "alive"}), (0, {"state": "silent"})],
+    }
+    assert points(OfFleet(Shared(), lambda: [row(True), row(False), row(True)])) == {
+        "tracecar.index.waiting": [(7, {})],
+        "tracecar.index.not_indexed": [(3, {})],
+        "tracecar.members": [(2, {"state": "alive"}), (1, {"state": "silent"})],
+    }
+
+
 async def test_labels_cannot_break_the_text() -> None:
-    odd = [Instrument("tracecar.odd", "gauge", 'say "x"\nnow', lambda: [(1.5, {"a.b": 'x"\\\n\ud800'})])]
-
-    class Odd:
-        def instruments(self) -> Sequence[Instrument]:
-            return odd
-
-        async def refresh(self) -> None: ...
-
-    text = await Metrics([Odd()]).exposition(open_metrics=False)
+    odd = Instrument("tracecar.odd", "gauge", 'say "x"\nnow', lambda: [(1.5, {"a.b": 'x"\\\n\ud800'})])
+    text = await Metrics([Given(odd)]).exposition(open_metrics=False)
     assert 'tracecar_odd{a_b="x\\"\\\\\\n?"} 1.5\n' in text
     text.encode()
+
+
+async def test_a_mistake_does_not_end_the_sending(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "20")
+    broken = True
+
+    def read() -> list[Any]:
+        return [(1.0, {})]
+
+    class Failing(Given):
+        async def refresh(self) -> None:
+            if broken:
+                raise ZeroDivisionError("a mistake")
+
+    with Receiver() as receiver:
+        otlp = Otlp(endpoint=receiver.endpoint("http/protobuf"), protocol="http/protobuf")
+        failing = Failing(Instrument("tracecar.one", "gauge", "", read))
+        pushed = OtlpMetrics(otlp, Metrics([failing]), "shop")
+        pushed.start()
+        while pushed.trouble is None:
+            await asyncio.sleep(0.01)
+        assert pushed.trouble == "a mistake"
+        broken = False
+        while pushed.trouble is not None:
+            await asyncio.sleep(0.01)
+        await pushed.close()
+        assert "tracecar.one" in receiver.metrics
 
 
 async def test_many_scrapes_at_once_are_answered() -> None:
@@ -203,7 +317,7 @@ async def measured() -> tuple[set[str], set[str]]:
 
 async def test_dashboard_and_alerts_ask_for_metrics_and_labels_that_exist() -> None:
     known, labels = await measured()
-    labels |= {"job", "instance", "system", "stream", "exporter", "error_type", "le"}
+    labels |= {"job", "instance", "system", "stream", "exporter", "error_type", "le", "state"}
     for where, expression in expressions():
         assert asked(expression), where
         assert asked(expression) <= known, f"{where}: {asked(expression) - known}"
