@@ -64,6 +64,18 @@ async def test_what_comes_is_followed_until_the_cursor_leaves_the_end() -> None:
         await until(pilot, lambda: live.cursor == 7 and live.follow)
 
 
+async def test_who_moves_stands_also_where_more_comes_at_the_same_moment() -> None:
+    shop = Shop()
+    async with driven(shop) as (app, pilot):
+        await until(pilot, lambda: len(rows(app, "live").items) == 6)
+        live = rows(app, "live")
+        live.action_move(-1)
+        stood = live.chosen_key
+        live.show([*live.items, *live.items])  # before anything else is done
+        assert (live.cursor, live.chosen_key) == (4, stood)
+        await until(pilot, lambda: "standing" in shown(app))
+
+
 async def test_what_was_there_before_is_shown_from_its_end() -> None:
     shop = Shop()
     shop.the_events = [event(number, "orders", "OrderPlaced", 1_000) for number in range(200)]

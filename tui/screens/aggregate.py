@@ -107,6 +107,7 @@ class AggregatePage(Page):
             id="steps",
         )
         rows.add_class("first")
+        rows.keeps_up = True
         facts = FactList(empty="What the event under the cursor changed", id="step")
         facts.add_class("second")
         yield Container(rows, facts, classes="split")
@@ -270,7 +271,6 @@ class AggregatePage(Page):
 
     @on(Rows.Moved, "#steps")
     def _moved(self) -> None:
-        self.rows.follow = self.rows.cursor >= len(self.rows.items) - 1
         self._show_step()
 
     def _show_step(self) -> None:

@@ -97,6 +97,7 @@ class Live(Page):
         self._rate = 0.0
         self._status: models.ServiceStatus | None = None
         self._waiting = ""
+        self._said_follow = True
 
     def body(self) -> Iterable[Widget]:
         rows: Rows[Seen] = Rows(
@@ -107,7 +108,7 @@ class Live(Page):
             "Press 7 to see which streams are watched, or / to change the query.",
             id="live",
         )
-        rows.follow = True
+        rows.follow = rows.keeps_up = True
         yield rows
 
     @property
@@ -178,9 +179,10 @@ class Live(Page):
     def summary(self) -> Text:
         colours, status, feed = self.colours, self._status, self.feed
         text = Text(" ", no_wrap=True, overflow="ellipsis")
+        self._said_follow = not self._ready or self.rows.follow
         if feed.frozen:
             text.append(f"‖ frozen, {count(feed.waiting)} came since", f"bold {colours.warn}")
-        elif self._ready and not self.rows.follow:
+        elif not self._said_follow:
             text.append("■ standing", colours.info)
             text.append(" (G follows)", colours.dim)
         else:
@@ -217,10 +219,7 @@ class Live(Page):
 
     @on(Rows.Moved)
     def _moved(self) -> None:
-        rows = self.rows
-        follow = rows.cursor >= len(rows.items) - 1 and not self.feed.frozen
-        if follow != rows.follow:
-            rows.follow = follow
+        if self.rows.follow != self._said_follow:
             self.say()
 
     @on(Rows.Chosen)
@@ -229,6 +228,7 @@ class Live(Page):
 
     def action_freeze(self) -> None:
         self.feed.freeze(not self.feed.frozen)
+        self.rows.keeps_up = not self.feed.frozen
         self.rows.follow = not self.feed.frozen and self.rows.cursor >= len(self.rows.items) - 1
         self.rows.show(self.feed.rows())
         self.say()

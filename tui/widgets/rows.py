@@ -86,7 +86,8 @@ class Rows(ScrollView, Generic[T], can_focus=True):
         self.marked: set[str] = set()
         """Keys of rows that are marked (in lists where rows can be)."""
         self._drawn: dict[tuple[str, int, bool, bool], Strip] = {}
-        self._follows = False
+        self.keeps_up = False
+        """Whether it follows the newest row from when the cursor is put on it until it is put on another."""
 
     # --- data
 
@@ -183,6 +184,8 @@ class Rows(ScrollView, Generic[T], can_focus=True):
         if not self.items or index == self.cursor:
             return
         self.cursor = index
+        if self.keeps_up:
+            self.follow = index == len(self.items) - 1
         self._remember()
         self._reveal()
         self.refresh()
