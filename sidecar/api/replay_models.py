@@ -33,6 +33,9 @@ class RangeRequest(Request, kw_only=True):
     since: str | None = field(default=None, name="from")
     """A time (RFC 3339), or a length of time back from now (15m)."""
     until: str | None = field(default=None, name="to")
+    ends: list[str] = []
+    """Positions before which the range ends in each partition, as a dry run's `range` has them: what came since is none
+    of it."""
     into_itself: bool = False
     confirmed: int | None = None
 
@@ -195,6 +198,9 @@ class Plan(Answer, kw_only=True):
     changes: list[Change]
     kept_back: int = 0
     """How many of the skipped are open and stay so: a group has passed the record already, or nobody can tell."""
+    range: dict[str, Any] | None = None
+    """Of a range: where it begins and ends now (`stream`, `from`, `to`, `ends`). Sent with a request, these are the
+    events that are published, whatever comes meanwhile."""
 
 
 class AuditLine(Answer, kw_only=True):

@@ -22,6 +22,7 @@ from sidecar.replaying.preparing import KEPT_BACK
 from sidecar.replaying.wishes import Edit, Job, Outcome, Plan, Range, Wish
 from sidecar.times import rfc3339
 
+MOST_ENDS = 10_000
 LONGEST = 4_000
 """Characters of names, comments and reasons."""
 _MASK = msgspec.json.encode(HIDDEN)
@@ -81,13 +82,30 @@ def _range(request: models.RangeRequest) -> Range:
             expected = "a time such as 2026-01-31T12:00:00Z, or a length of time such as 15m"
             raise wrong(f"range.{name}", expected, value) from None
 
+    since, until = moment("from", request.since), moment("to", request.until)
+    if since is not None and until is not None and since >= until:
+        raise wrong("range.to", "a time after range.from", request.until)
     return Range(
         stream=request.stream,
-        since=moment("from", request.since),
-        until=moment("to", request.until),
+        since=since,
+        until=until,
+        ends=_ends(request),
         into_itself=request.into_itself,
         confirmed=request.confirmed,
     )
+
+
+def _ends(request: models.RangeRequest) -> tuple[str, ...]:
+    if len(request.ends) > MOST_ENDS:
+        raise wrong("range.ends", f"at most {MOST_ENDS}", len(request.ends))
+    for end in request.ends:
+        try:
+            stream = Position.parse(end).stream
+        except ValueError:
+            raise wrong("range.ends", POSITION_FORMS, end) from None
+        if stream != request.stream:
+            raise wrong("range.ends", f"positions of {request.stream}", end)
+    return tuple(request.ends)
 
 
 def failure(request: models.FailureRequest) -> ReportedFailure:
@@ -226,6 +244,7 @@ def plan(found: Plan, redactor: Redactor) -> models.Plan:
         looked_at=found.looked_at,
         warnings=[text(one) for one in found.warnings],
         changes=[change(one) for one in found.changes],
+        range=None if found.range is None else {**_shown_range(found.range), "ends": list(found.range.ends)},
     )
 
 

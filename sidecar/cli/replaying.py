@@ -235,8 +235,10 @@ class _Sending:
             return False
         where = ", ".join(target.stream for target in plan.targets)
         confirm(f"Send {letters(plan.sendable, self._what)} to {where}?")
-        if self._request.range is not None and self._request.range.into_itself:
-            self._request.range.confirmed = plan.selected
+        asked, planned = self._request.range, plan.range
+        if asked is not None and planned is not None:  # what comes meanwhile was not agreed to
+            asked.since, asked.until, asked.ends = planned["from"], planned["to"], planned["ends"]
+            asked.confirmed = plan.selected if asked.into_itself else None
         return True
 
     def _sent(self) -> Replay:

@@ -30,6 +30,7 @@ from sidecar.replaying.kit import Kit
 from sidecar.replaying.planning import History, Verdicts, fewer_partitions, not_there, plan, plan_range, refuse_target
 from sidecar.replaying.preparing import Editor, Preparing
 from sidecar.replaying.ranges import Fits, RangeRunner, count, spans
+from sidecar.replaying.ranges import ends as ends_of
 from sidecar.replaying.reporting import Reporting
 from sidecar.replaying.running import Runner
 from sidecar.replaying.selecting import FORCED, OPEN, UNDECIDED, Selection, select
@@ -159,8 +160,10 @@ class Operations:
     async def plan(self, wish: Wish) -> Plan:
         _check(wish)
         if wish.range is not None:
-            works, _, found = await self._ranged(wish, wish.range)
-            return await plan_range(works.source, wish, found, self._follower)
+            works, where, found = await self._ranged(wish, wish.range)
+            planned = await plan_range(works.source, wish, found, self._follower)
+            planned.range = replace(wish.range, ends=ends_of(where))
+            return planned
         works, selection = await self._selected(wish)
         job = Job(id="dry-run", wish=wish, by="", system=works.source.broker.system, group=works.source.group)
         preparing = Preparing(works.source, self._follower, self._editor, self._queries.in_sight, job)
@@ -181,6 +184,7 @@ class Operations:
             works, where, found = await self._ranged(wish, wish.range)
             if wish.to == wish.range.stream and wish.range.confirmed is None:
                 raise Refused(f"{found} events would go into {wish.to} again: confirm this count first")
+            wish = replace(wish, range=replace(wish.range, ends=()))  # its spans say so
             return await self._begin(works, replace(await self._new(works, wish, who), spans=where, selected=found), ())
         works, selection = await self._selected(wish)
         job = await self._new(works, wish, who)
@@ -261,7 +265,10 @@ class Operations:
         where = await spans(works.source.broker, range)
         found = await count(works.source.broker, wish, where, self._queries.fits)
         if wish.to == range.stream and range.confirmed is not None and range.confirmed != found:
-            raise Refused(f"{range.confirmed} events were confirmed, and it would be {found} now: look again")
+            raise Refused(
+                f"{range.confirmed} events were confirmed, and it would be {found} now: look again, and where events "
+                "go on coming, name a beginning and an end that are past (--from, --to)"
+            )
         return works, where, found
 
     async def _having(self, stream: str) -> _Works:
@@ -361,7 +368,7 @@ class Operations:
             elif state == "cancelled":
                 with suppress(TracecarError):  # it looks again by itself
                     await works.supervisor.look()  # its letters are open for whoever asks next
-            return changed.job
+            return works.supervisor.current(changed.job)
         raise Outage(f"replay {id}: its runner is writing its progress all the time: try again")
 
     # --- letters

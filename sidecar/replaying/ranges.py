@@ -58,14 +58,22 @@ async def spans(broker: Broker, range: Range) -> list[tuple[str, int]]:
     partitions = await broker.partitions(range.stream)
     if not partitions:
         raise Refused(f"there is no stream {range.stream}")
+    ends = {at.log: at.offset for at in map(Position.parse, range.ends)}
     for partition in partitions:
         first, end = await broker.bounds(partition)
+        if ends:
+            end = min(end, ends.get(partition, first))
         if range.since is not None:
             first = await _first(broker, partition, range.since, end)
         # Records that come later have later offsets, whatever their timestamps say: what is there now is the range.
         if first < end:
             found.append((str(partition.at(first)), end))
     return found
+
+
+def ends(where: Sequence[tuple[str, int]]) -> tuple[str, ...]:
+    """Where the partitions of a range end, as `Range.ends`. Of one in which nothing lies there is none."""
+    return tuple([str(Position.parse(start).log.at(end)) for start, end in where])
 
 
 async def _first(broker: Broker, partition: Partition, since: int, end: int) -> int:

@@ -35,6 +35,9 @@ class Range(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Milliseconds; None: from the beginning."""
     until: int | None = None
     """Milliseconds, exclusive; None: to what is the end now."""
+    ends: tuple[str, ...] = ()
+    """Positions, one of a partition, before which the range ends, as a dry run gave them: what came since is none of
+    it. Empty: the end now."""
     into_itself: bool = False
     """That the target is the stream itself is meant."""
     confirmed: int | None = None
@@ -115,6 +118,8 @@ class Plan(Struct, kw_only=True):
     warnings: list[str]
     changes: list[Change] = []
     """What the edit makes of the first letter, as far as it may be shown."""
+    range: Range | None = None
+    """The range with the ends that it has now: asked for so, it is these events and no others."""
 
 
 class Failure(Struct, frozen=True, kw_only=True):

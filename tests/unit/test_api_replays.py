@@ -105,6 +105,9 @@ async def test_mistakes_say_what_was_expected(sidecar: Sidecar) -> None:
             ({"rate": -1}, "rate: expected records a second"),
             ({"query": "stauts:x"}, "perhaps status"),
             ({"range": {"stream": "orders", "from": "soon"}, "to": "x"}, "range.from: expected a time"),
+            ({"range": {"stream": "orders", "from": "5m", "to": "6m"}, "to": "x"}, "range.to: expected a time after"),
+            ({"range": {"stream": "orders", "ends": ["x"]}, "to": "x"}, "range.ends: expected kafka://TOPIC"),
+            ({"range": {"stream": "orders", "ends": ["kafka://o/0/1"]}, "to": "x"}, "range.ends: expected positions"),
             ({"to": ""}, "to: expected 1 to"),
         ):
             answer = await http.post("/v1/replays", json=body)
@@ -310,7 +313,10 @@ async def test_a_range_over_http(sidecar: Sidecar) -> None:
     sidecar.log.create("copies", 4)
     async with sidecar.http() as http:
         body = {"range": {"stream": "orders", "from": "1h"}, "to": "copies", "query": "event:e-3"}
-        assert (await http.post("/v1/replays", json={**body, "dry_run": True})).json()["selected"] == 1
+        plan = (await http.post("/v1/replays", json={**body, "dry_run": True})).json()
+        assert plan["selected"] == 1
+        await sidecar.pass_on(order(3))
+        body["range"] = plan["range"]
         job = await ended(sidecar, (await http.post("/v1/replays", json=body)).json()["id"])
         assert job.published == 1
         assert job.range is not None

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace as changed
 
 from sidecar.brokers.memory_ledger import MemoryLedger
 from sidecar.brokers.memory_log import Group
@@ -142,6 +143,18 @@ async def test_a_killed_replay_goes_on_at_another_sidecar(monkeypatch: pytest.Mo
         job = await ended(sidecar, job)
         assert (job.state, job.published, job.selected) == ("done", 30, 30)
         assert [r.value for r in one.replayed()] == [r.value for r in one.contents()[:30]]
+
+
+@pytest.mark.parametrize("act", ["pause", "cancel"])
+async def test_who_pauses_or_cancels_is_told_what_was_sent_until_then(act: str) -> None:
+    async with shop() as one:
+        await one.letters(*one.harness.bad(12))
+        sidecar = await one.sidecar()
+        job = await sidecar.replay(Wish(again=True, rate=20), ANN)
+        await until(lambda: len(one.replayed()) >= 2)
+        told = await getattr(sidecar, act)(job.id, ANN)
+        assert told.state in ("paused", "cancelled")
+        assert told.published == len(one.replayed()) == (await sidecar.job(job.id)).published
 
 
 async def test_pausing_cancelling_and_resuming_at_another_sidecar() -> None:
@@ -426,6 +439,23 @@ async def test_a_range_goes_into_its_own_stream_only_when_that_is_meant_and_the_
         assert len(one.contents()) == 10
         with pytest.raises(Unknown, match="no watched stream"):
             await sidecar.replay(Wish(to="orders", range=Range(stream="secrets")), ANN)
+
+
+async def test_a_range_is_what_the_dry_run_counted_whatever_comes_meanwhile() -> None:
+    async with shop(partitions=3) as one:
+        one.harness.produce(*one.harness.good(5))
+        one.harness.produce(*one.harness.good(2, start=10), partition=1)
+        sidecar = await one.sidecar()
+        wish = Wish(to="orders", range=Range(stream="orders", into_itself=True))
+        plan = await sidecar.plan(wish)
+        assert plan.range is not None
+        for partition in range(3):
+            one.harness.produce(*one.harness.good(4, start=20), partition=partition)
+        confirmed = changed(wish, range=changed(plan.range, confirmed=plan.selected))
+        job = await ended(sidecar, await sidecar.replay(confirmed, ANN))
+        assert (job.state, job.selected, job.published) == ("done", 7, 7)
+        sent = [dict(r.headers)["tracecar.replay-of"] for r in one.replayed()]
+        assert sorted(sent) == [b"@memory://orders/%d/%d" % at for at in [(0, n) for n in range(5)] + [(1, 0), (1, 1)]]
 
 
 async def test_how_far_a_range_is_goes_once_nobody_can_need_it(monkeypatch: pytest.MonkeyPatch) -> None:
