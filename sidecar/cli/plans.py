@@ -74,7 +74,7 @@ def _said(plan: Plan) -> Iterator[str]:
     for check in plan.fails:
         yield _fails(check)
     if plan.changes:
-        yield "The edit changes of the first one:"
+        yield "What the edit changes in the first one:"
         for change in plan.changes:
             yield f"  {payload.change(change)}"
     for warning in plan.warnings:

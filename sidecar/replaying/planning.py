@@ -208,6 +208,11 @@ async def _warnings(source: Source, free: Sequence[Candidate], wish: Wish, index
         )
     if wish.to is not None and not await _watched(source, wish.to):
         warnings.append(f"{wish.to} is not among the watched streams: who reads it is not known here")
+    if wish.group is not None:
+        warnings.append(
+            f"meant for {wish.group}: the other groups receive it as well, and skip it only where they heed the header "
+            "tracecar.replay-group"
+        )
     warnings += await fewer_partitions(source, free, wish)
     begun = await _began(source, free)
     before = sum(1 for one in free if begun is not None and one.letter.replays and one.letter.appended_at < begun)

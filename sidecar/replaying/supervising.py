@@ -144,9 +144,22 @@ class Supervisor:
     def current(self, job: Job) -> Job:
         """The job as its runner here knows it, newer than what the ledger says; else as it is."""
         runner = self._runners.get(job.id)
-        if runner is None or runner.job.state != job.state or runner.job.at < job.at:
+        if runner is None or runner.job.at < job.at:
             return job
-        return runner.job
+        now = runner.job
+        if now.state == job.state:
+            return now
+        # Somebody decided otherwise, and the runner has not seen it yet: what it sent since counts all the same.
+        return replace(
+            job,
+            at=now.at,
+            published=now.published,
+            skipped=now.skipped,
+            failed=now.failed,
+            returned=now.returned,
+            reasons=now.reasons,
+            failures=now.failures,
+        )
 
     # --- which letters wait
 
