@@ -19,6 +19,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from redis import Redis
 
 from exporters.identity import span_id_at
+from sidecar.correlation.derived import derived
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.model import Position, redis_offset
 from tests.integration.sidecars import TOKEN, Sidecar
@@ -139,6 +140,49 @@ def test_flows_are_connected_with_and_without_headers_across_a_kill_and_nothing_
     assert told[str(replay)]["tags"]["tracecar.link.replay_of"].endswith(f"-{span_id_at(payment):016x}")
 
 
+def test_a_kill_loses_what_waited_for_its_flow_and_the_rest_of_the_flow_is_connected_all_the_same(
+    valkey: EmbeddedValkey, otlp: Receiver, tmp_path: Path
+) -> None:
+    """Settling does not wait for telemetry: what was settled is not read again, and its span is gone with who held it.
+    Stopping, on the other hand, sends what waits."""
+    exporters = {"otlp": {"endpoint": otlp.endpoint("grpc"), "protocol": "grpc", "signals": ["traces"]}, "hold": "1h"}
+    shop = Shop(valkey, tmp_path, exporters)
+    plain = uuid.uuid4().hex
+    bare = shop.publish("orders", "bare", {"correlation-id": plain})
+    with shop.sidecar:
+        shop.sidecar.wait(lambda: _lag(shop) == 0 and _held(shop) == 1, "the event to be settled, and its span to wait")
+        shop.sidecar.kill()
+        shop.sidecar.start()
+        shop.sidecar.wait_ready()
+        shop.sidecar.wait(lambda: _status(shop)["index"]["events"] == 1, "what was before to be read again")
+        later = shop.publish("mail", "later", {"correlation-id": plain, "causation-id": "bare"})
+        shop.sidecar.wait(lambda: _held(shop) == 1, "the second span to wait")
+        assert otlp.spans == []
+    otlp.wait(lambda: otlp.spans, "what waited when the sidecar was stopped")
+    (span,) = otlp.spans
+    assert attributes(span.attributes)["tracecar.position"] == str(later)
+    assert int.from_bytes(span.parent_span_id) == span_id_at(bare)
+    assert int.from_bytes(span.trace_id) == derived(plain)
+
+
+def test_a_kill_before_settling_sends_the_same_spans_again(
+    valkey: EmbeddedValkey, otlp: Receiver, tmp_path: Path
+) -> None:
+    """What is held (here: the registry cannot be asked) is shown, and told of, but not settled."""
+    exporters = {"otlp": {"endpoint": otlp.endpoint("grpc"), "protocol": "grpc", "signals": ["traces"]}}
+    shop = Shop(valkey, tmp_path, exporters, registry={"url": "http://127.0.0.1:1"})
+    one, two = (shop.publish("orders", id, traceparent(uuid.uuid4().int, 7)) for id in ("a", "b"))
+    with shop.sidecar:
+        otlp.wait(lambda: len(otlp.spans) == 2, "the spans")
+        shop.sidecar.kill()
+        shop.sidecar.start()
+        shop.sidecar.wait_ready()
+        otlp.wait(lambda: len(otlp.spans) == 4, "the spans again")
+    first, again = otlp.spans[:2], otlp.spans[2:]
+    assert [span.SerializeToString() for span in again] == [span.SerializeToString() for span in first]
+    assert [int.from_bytes(span.span_id) for span in first] == [span_id_at(one), span_id_at(two)]
+
+
 def test_spans_hang_among_those_of_instrumented_services(
     valkey: EmbeddedValkey, otlp: Receiver, tmp_path: Path
 ) -> None:
@@ -233,6 +277,11 @@ def _status(shop: Shop) -> dict[str, Any]:
 
 def _lag(shop: Shop) -> int:
     return sum((one["lag"] or 0) + (one["pending"] or 0) for one in _status(shop)["streams"])
+
+
+def _held(shop: Shop) -> int:
+    text = httpx.get(f"{shop.sidecar.url}/metrics", timeout=30).text
+    return int(text.partition("\ntracecar_spans_held ")[2].partition("\n")[0])
 
 
 def _sent(shop: Shop) -> int:
