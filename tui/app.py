@@ -8,12 +8,14 @@ from pathlib import Path
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding
+from textual.notifications import SeverityLevel
 from textual.reactive import reactive
 from textual.screen import Screen
 
 from sidecar.api import models
 from sidecar.api.client import Client, ClientError, NotFound, Unauthorised
 from tui.looks import DARK, THEMES
+from tui.safe import clean
 from tui.screens.aggregate import AggregatePage
 from tui.screens.flow import FlowPage
 from tui.screens.flows import Flows
@@ -164,6 +166,19 @@ class Dashboard(App[None]):
         """Show the events that match."""
         self.go("live")
         self._pages["live"].ask(query)
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """What is told may quote what came from outside: it is text, whoever tells it."""
+        lines = "\n".join(clean(line, 1_000) for line in message.split("\n")[:12])
+        super().notify(lines, title=clean(title, 200), severity=severity, timeout=timeout, markup=False)
 
     # --- the sidecar
 

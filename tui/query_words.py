@@ -44,6 +44,8 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 _WORD = re.compile(r'(?:^|[\s(])-?([^\s()"]*)$')
 MOST = 12
+LONGEST = 200
+"""Characters of a value that a query names."""
 Seen = Mapping[str, Sequence[str]]
 
 
@@ -76,7 +78,19 @@ def term(field: str, value: str) -> str:
 
 
 def _quoted(value: str) -> str:
+    if len(value) > LONGEST or not value.isprintable():
+        return _begins(value[:LONGEST], whole=len(value) <= LONGEST)
     if value and re.fullmatch(r"[\w.\-@#+,;=~|/:]+", value) and value[0] not in "/-<>=":
         return value
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
+
+
+def _begins(value: str, *, whole: bool) -> str:
+    """A regular expression (RE2's) for values that begin so: what is not seen is written by its number, so that a
+    query never carries control sequences."""
+    text = "".join(
+        f"\\x{{{ord(c):x}}}" if not c.isprintable() else c if c.isalnum() or not c.isascii() else f"\\{c}"
+        for c in value
+    )
+    return f"/^{text}{'$' if whole else ''}/"

@@ -676,6 +676,47 @@ async def test_payloads_are_text_whatever_they_contain(number: str) -> None:
         assert app.is_running
 
 
+@pytest.mark.parametrize("body", [{HOSTILE: [HOSTILE]}, HOSTILE], ids=["tree", "text"])
+async def test_hostile_text_is_edited_as_text_and_stays_what_it_is(body: object) -> None:
+    shop = Shop()
+    shop.the_body = body
+    async with driven(shop) as (app, pilot):
+        app.open_letters("state:open")
+        await until(pilot, lambda: app.screen is app.page("letters"))
+        await pilot.press("e")  # before the letter is read
+        await until(pilot, lambda: isinstance(app.screen, EditDialog))
+        area = app.screen.query_one(TextArea)
+        assert msgspec.json.decode(area.text.encode()) == body
+        area.insert(HOSTILE.replace("\r", "").replace("\n", ""))  # pasted
+        for key in ("home", "end", "down", "home", "end"):
+            await pilot.press(key)
+            assert shown(app).replace("\n", "").isprintable()
+
+
+async def test_a_query_for_a_hostile_value_carries_no_control_sequences() -> None:
+    shop = Shop()
+    shop.the_events = [event(1, "orders", HOSTILE, 1_000)]
+    async with driven(shop) as (app, pilot):
+        await until(pilot, lambda: rows(app, "live").items)
+        await pilot.press("t", "slash")
+        bar = app.screen.query_one(QueryBar)
+        assert bar.line.value.startswith("type:/^")
+        bar.line.value = HOSTILE  # pasted
+        for key in ("home", "end"):
+            await pilot.press(key)
+            assert shown(app).replace("\n", "").isprintable()
+
+
+async def test_what_is_told_is_text() -> None:
+    async with driven(Shop()) as (app, pilot):
+        app.screen.notify(HOSTILE, title=HOSTILE)
+        await until(pilot, lambda: len(app._notifications) == 1)
+        (told,) = app._notifications
+        assert not told.markup
+        assert told.message.replace("\n", "").isprintable()
+        assert told.title.isprintable()
+
+
 async def test_what_is_redacted_stays_so() -> None:
     async with driven(Shop()) as (app, pilot):
         app.open_flow(TRACE, at="kafka://shipping/0/3")

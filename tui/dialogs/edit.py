@@ -23,13 +23,20 @@ from sidecar.api.replay_models import EditRequest, ReplayRequest
 from tui.bodies import as_text
 from tui.dialogs.replay import _change
 from tui.looks import palette
-from tui.safe import clean
+from tui.safe import clean, covered, in_json
 from tui.working import begin
 
 QUIET_SECONDS = 0.35
 """After the last key, before it is checked."""
 LARGEST = 300_000
 """Characters that are edited here; larger bodies by `tracecar dlq replay --edit`."""
+
+
+class _Area(TextArea):
+    """What is pasted into it, too, is drawn as text."""
+
+    def get_line(self, line_index: int) -> Text:
+        return Text(covered(self.document.get_line(line_index)), end="", no_wrap=True)
 
 
 class EditDialog(ModalScreen[EditRequest | None]):
@@ -43,7 +50,7 @@ class EditDialog(ModalScreen[EditRequest | None]):
     def __init__(self, client: Client, letter: models.DeadLetter) -> None:
         super().__init__()
         self._client, self._letter = client, letter
-        self._text = as_text(letter.body)
+        self._text = _editable(letter.body)
         self._timer: Timer | None = None
         self.verdict = ""
         """`same`, `wrong`, `checking`, `passes` or `fails`."""
@@ -60,9 +67,7 @@ class EditDialog(ModalScreen[EditRequest | None]):
             yield Static(
                 Text(f"✗ {clean(letter.code, 60)}  {clean(why + letter.message, 400)}", palette(self.app.theme).bad)
             )
-            area = TextArea.code_editor(
-                self._text[:LARGEST], language=None, theme="css", tab_behavior="focus", id="body"
-            )
+            area = _Area.code_editor(self._text[:LARGEST], language=None, theme="css", tab_behavior="focus", id="body")
             area.read_only = len(self._text) > LARGEST
             yield area
             yield Static(id="verdict")
@@ -161,6 +166,14 @@ class EditDialog(ModalScreen[EditRequest | None]):
 
     def action_leave(self) -> None:
         self.dismiss(None)
+
+
+def _editable(body: object) -> str:
+    """The body as text to be edited. Text with what is not seen in it is written as a JSON string."""
+    text = as_text(body)
+    if isinstance(body, str) and not text.replace("\n", "").isprintable():
+        text = msgspec.json.encode(body).decode()
+    return in_json(text)
 
 
 _VALUE = re.compile(r'\s*(?:"(?:[^"\\]|\\.)*":\s*)?(.*?),?')

@@ -156,6 +156,7 @@ class Letters(Page):
         self._full: dict[str, models.DeadLetter] = {}
         self._schemas: dict[tuple[str, int | None], str | None] = {}
         self._jobs = ""
+        self._edit_next = False
 
     def body(self) -> Iterable[Widget]:
         causes: Rows[models.Cause] = Rows(
@@ -252,6 +253,7 @@ class Letters(Page):
             self._letters, self._more = letters.items, letters.cursor is not None
             self.letters.marked &= {letter.id for letter in letters.items}
             self.letters.empty = NO_LETTERS
+            self._edit_next &= bool(letters.items)
             self.letters.show(self._letters)
             self._show_letter()
         jobs = await self.client.replays(limit=5)
@@ -293,7 +295,7 @@ class Letters(Page):
             self.look_now()
 
     def _to(self, level: str) -> None:
-        self._level = level
+        self._level, self._edit_next = level, False
         self.query_one("#levels", ContentSwitcher).current = "by-cause" if level == "causes" else level
         self.query_one({"causes": "#causes", "letters": "#list", "full": "#one"}[level]).focus()
         self.say()
@@ -357,8 +359,10 @@ class Letters(Page):
         try:
             full = await self.client.dead_letter(letter.id)
         except NotFound:
+            self._edit_next = False
             return
         except ClientError as error:
+            self._edit_next = False
             self.dashboard.trouble(error)
             return
         if len(self._full) > 64:
@@ -368,6 +372,9 @@ class Letters(Page):
         here = self.letters.item
         if here is not None and here.id == letter.id:
             self._fill(full)
+            if self._edit_next and self.app.screen is self:
+                self._edit_next = False
+                self.action_edit()
 
     async def _fetch_schema(self, letter: models.DeadLetter) -> None:
         ref = letter.schema
@@ -514,12 +521,12 @@ class Letters(Page):
 
     def action_edit(self) -> None:
         letter = self.letter
-        if letter is None:
+        if self._level == "causes":
             self.app.notify("Choose a letter first: enter shows those of a cause", timeout=2)
             return
-        full = self._full.get(letter.id)
+        full = self._full.get(letter.id) if letter is not None else None
         if full is None:
-            self.app.notify("The letter is still being read", timeout=2)
+            self._edit_next = True  # as soon as it is read
             return
         if full.body is UNSET or full.body is None:
             self.app.notify("It has no body that could be edited", timeout=3)

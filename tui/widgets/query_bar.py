@@ -33,6 +33,10 @@ class _Line(Input):
         Binding("escape", "bar('close')", "Close", show=False),
     ]
 
+    def validate_value(self, value: str) -> str:
+        """What is pasted may carry what a terminal would obey."""
+        return value if value.isprintable() else "".join(c for c in value if c.isprintable())
+
     def action_bar(self, what: str) -> None:
         bar = self.parent
         assert isinstance(bar, QueryBar)
