@@ -15,7 +15,7 @@ from sidecar.api.client import BadRequest, ClientError, Connected, Waiting
 from tui.feed import Feed, Seen
 from tui.looks import Palette, hue, mark, short, tone
 from tui.safe import clean
-from tui.screens.page import Page
+from tui.screens.page import ASKING, Page
 from tui.times import clock_in, count, rate
 from tui.widgets.columns import Column, cut, fit, line, titles
 from tui.widgets.rows import Rows
@@ -28,6 +28,11 @@ TURN = 100
 """Events that are taken in one go; then keys have their turn."""
 READABLE = 300
 """Events a second; of more, a picture shows only some."""
+NOTHING = (
+    "Nothing has come yet\nEvents appear here as services publish them.\n"
+    "Press 7 to see which streams are watched, or / to change the query."
+)
+NO_MATCH = "No event matches\nThose that come will stand here. / changes the query, esc goes back."
 
 COLUMNS = (
     Column("time", "time", 8, 12),
@@ -104,8 +109,7 @@ class Live(Page):
             draw,
             lambda seen: str(seen.number),
             title=lambda width, colours: titles(COLUMNS, width, colours),
-            empty="Nothing has come yet\nEvents appear here as services publish them.\n"
-            "Press 7 to see which streams are watched, or / to change the query.",
+            empty=ASKING,
             id="live",
         )
         rows.follow = rows.keeps_up = True
@@ -133,6 +137,7 @@ class Live(Page):
     def listen(self) -> None:
         """Hear what comes, for the query that is asked now."""
         self.feed.clear()
+        self.rows.empty = ASKING
         begin(self, self._listen, self.asked, group="listen", exclusive=True)
 
     async def _listen(self, query: str) -> None:
@@ -166,6 +171,8 @@ class Live(Page):
         for event in events:
             self.dashboard.meet(event)
         self.feed.fill(events)
+        self.rows.empty = NO_MATCH if query else NOTHING
+        self.feed.changed = True
 
     def _draw(self) -> None:
         if self.feed.changed and self.app.screen_stack[-1:] == [self]:  # there is none while the app ends
