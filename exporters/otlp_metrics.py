@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -47,6 +50,8 @@ class OtlpMetrics:
         self._resource: Any = None
         self._task: asyncio.Task[None] | None = None
         self._sent = self._failed = 0
+        self._under_way = False
+        """A collector was asked and has not answered."""
         self.trouble: str | None = None
 
     def start(self) -> None:
@@ -69,7 +74,9 @@ class OtlpMetrics:
             self._reader = await self._metrics.reader(self._exporter._preferred_temporality)
         assert self._reader is not None
         found = await self._metrics.collect(self._reader)
-        ok = await asyncio.to_thread(self._send, found)
+        self._under_way = True
+        ok = await _apart(partial(self._send, found))
+        self._under_way = False
         if ok:
             self._sent += len(found)
         else:
@@ -111,7 +118,7 @@ class OtlpMetrics:
         return self._sent, 0, self._failed
 
     async def close(self) -> None:
-        """Send once more, within a few seconds."""
+        """Send once more, within a few seconds; not to a collector that has not even answered the last time."""
         task, self._task = self._task, None
         if task is None:
             return
@@ -119,10 +126,38 @@ class OtlpMetrics:
         await asyncio.wait((task,))
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
-                await self.export()
+                if not self._under_way:
+                    await self.export()
         except TimeoutError:
+            pass
+        if self._under_way:
             log.warning("the last metrics could not be sent", exporter=self.name)
         if self._exporter is not None:
             await asyncio.to_thread(self._exporter.shutdown)
         if self._reader is not None:
             self._reader.close()
+
+
+def _apart(work: Callable[[], bool]) -> asyncio.Future[bool]:
+    """Do this in a thread that nobody waits for at the end of the process, as they do for those of the event loop."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[bool] = loop.create_future()
+
+    def tell(outcome: bool | Exception) -> None:
+        if done.done():
+            return
+        if isinstance(outcome, Exception):
+            done.set_exception(outcome)
+        else:
+            done.set_result(outcome)
+
+    def run() -> None:
+        try:
+            outcome: bool | Exception = work()
+        except Exception as error:
+            outcome = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(tell, outcome)
+
+    threading.Thread(target=run, name="sending otlp.metrics", daemon=True).start()
+    return done

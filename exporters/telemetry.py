@@ -115,9 +115,9 @@ class Telemetry:
         return sum(one[0] for one in counts), sum(one[1] for one in counts), sum(one[2] for one in counts)
 
     async def close(self) -> None:
-        await self.tracing.close()
-        closing = [asyncio.to_thread(self.logs.outbox.close)] if self.logs is not None else []
-        await asyncio.gather(*closing)
+        await self.tracing.flush()  # which may tell of rejections
+        logs = [asyncio.to_thread(self.logs.outbox.close)] if self.logs is not None else []
+        await asyncio.gather(self.tracing.close(), *logs)
         if self.pushed is not None:
             await self.pushed.close()
 

@@ -330,14 +330,18 @@ class Tracing:
         sent, dropped, failed = zip(*(backend.counts() for backend in self.backends), strict=True)
         return sum(sent), sum(dropped), sum(failed)
 
-    async def close(self) -> None:
-        """Send what waits, for its flow or for a backend, within a few seconds."""
+    async def flush(self) -> None:
+        """Send what waits for its flow. No more is looked for then."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.wait((task,))
         for _ in self.send(self._flows.all()):
             pass
+
+    async def close(self) -> None:
+        """Send what waits, for its flow or for a backend, within a few seconds."""
+        await self.flush()
         await asyncio.gather(*(backend.close() for backend in self.backends))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import subprocess
 import sys
 from typing import Any
@@ -10,8 +12,10 @@ import pytest
 
 from exporters.telemetry import Telemetry
 from exporters.trying import findings
-from sidecar.config import Config, Exporters, Otlp, Redis, Sources, Tls, Zipkin
+from sidecar.config import Config, Duration, Exporters, Otlp, Redis, Sources, Tls, Zipkin
 from sidecar.errors import ConfigError
+from sidecar.model import Decoded, Event, Position, Record, Rejection
+from tests.contracts.exporter_contract import events
 from tests.servers.otlp import Receiver
 
 
@@ -86,3 +90,36 @@ def test_a_sidecar_without_exporters_loads_none_of_their_libraries() -> None:
     )
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("protocol_name", ["grpc", "http/protobuf"])
+async def test_a_backend_that_never_answers_does_not_keep_the_process(
+    protocol_name: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes connections, and requests may take an hour: stopping does not wait for it, nor does the event loop."""
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "20")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        where = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        otlp = Otlp(endpoint=where, protocol=protocol_name, timeout=Duration(3600))
+        made = config(otlp=otlp, zipkin=Zipkin(endpoint=f"{where}/api/v2/spans", timeout=Duration(3600)))
+        telemetry = Telemetry(made, {}, {})
+        telemetry.start()
+        telemetry.offer(events(10))
+        assert telemetry.pushed is not None
+        while not telemetry.pushed._under_way:
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(120):
+            await telemetry.close()
+        assert telemetry.counts()[:2] == (0, 20)
+
+
+async def test_a_rejection_whose_flow_was_still_waited_for_is_told_at_the_end() -> None:
+    with Receiver() as receiver:
+        endpoint = receiver.endpoint("grpc")
+        telemetry = Telemetry(config(otlp=Otlp(endpoint=endpoint, protocol="grpc", signals=["traces", "logs"])), {}, {})
+        telemetry.start()
+        position = Position("redis", "orders", 0, 1 << 64)
+        event = Event(position, None, 1, 1_000, event_id="a", rejection=Rejection("decode.malformed", "no"))
+        telemetry.offer([Decoded(Record(position, None, b"{}", (), 1), event)])
+        await telemetry.close()
+        assert (len(receiver.spans), len(receiver.log_records)) == (1, 1)
