@@ -11,7 +11,13 @@ from exporters.spans import Span
 
 
 class Encoder(Protocol):
-    def encode(self, spans: Sequence[Span]) -> list[bytes]: ...
+    """How spans are written for a backend."""
+
+    def begin(self, span: Span) -> None:
+        """Do already what can be done before its trace is known, or nothing."""
+
+    def encode(self, spans: Sequence[Span]) -> list[bytes]:
+        """Each span as the backend takes it, but for what surrounds them all."""
 
 
 class Backend:
@@ -19,6 +25,11 @@ class Backend:
 
     def __init__(self, name: str, encoder: Encoder, outbox: Outbox) -> None:
         self.name, self.outbox, self._encoder = name, outbox, encoder
+
+    def begin(self, span: Span) -> None:
+        """This span will be offered later, once its flow is known."""
+        if not self.outbox.full:
+            self._encoder.begin(span)
 
     def offer(self, spans: Sequence[Span]) -> None:
         if self.outbox.full:

@@ -16,12 +16,13 @@ from typing import Any
 from msgspec import Struct
 
 from exporters.recent import Recent
+from exporters.spans import Span
 from sidecar.correlation.derived import cause_of, derived, trace_id_of
 from sidecar.correlation.duplicates import original_of
 from sidecar.correlation.flows import Standing, draw, standing
 from sidecar.correlation.moments import moment
 from sidecar.correlation.parents import Stream, facts, inferred, stream_of
-from sidecar.model import Event
+from sidecar.model import Event, Headers
 from sidecar.ports import Node
 
 LONGEST = 10
@@ -36,15 +37,15 @@ class Seen(Struct, gc=False):
     """An event, with what of its record a span needs."""
 
     event: Event
-    size: int | None
-    """Bytes of the record's value."""
+    span: Span
+    """What is known of it already."""
+    told: bool
+    """Its cause was known when it came."""
+    since: float
+    due: float
     headers: Any = None
     body: Any = None
     """Both only where a query asks about them."""
-    told: bool = False
-    """Its cause was known when it came."""
-    since: float = 0.0
-    due: float = 0.0
     waiting: bool = True
 
 
@@ -57,19 +58,20 @@ class Drawn(Struct, gc=False):
     """Of each, as an index into `events`."""
     inferred: dict[int, int]
     """Those of the parents that no event names."""
-    waited: list[tuple[Seen, int]]
-    """With the index of each in `events`."""
+    waited: list[Seen | None]
+    """Of each event, where it waited."""
     trace_id: int
     """For those of its events that carry none."""
     same_id: dict[str, list[Event]]
+    """Where several have one id."""
 
     def trace_of(self, event: Event) -> int:
         return self.trace_id if event.trace_id is None else event.trace_id
 
     def first(self, event: Event) -> Event | None:
         """What an event is a duplicate of."""
-        same = self.same_id.get(event.event_id, ()) if event.event_id is not None else ()
-        return original_of(event, same) if len(same) > 1 else None
+        same = self.same_id.get(event.event_id) if event.event_id is not None else None
+        return None if same is None else original_of(event, same)
 
     def nodes(self) -> list[Node]:
         """The flow as an index would give it."""
@@ -99,10 +101,12 @@ class Flows:
     def __len__(self) -> int:
         return len(self._held)
 
-    def hold(self, seen: Seen, now: float) -> None:
-        seen.since, seen.due = now, now + self._hold
-        self._held[id(seen.event)] = seen
-        if seen.body is not None:
+    def hold(
+        self, event: Event, span: Span, now: float, told: bool, headers: Headers | None = None, body: Any = None
+    ) -> None:
+        seen = Seen(event, span, told, now, now + self._hold, headers, body)
+        self._held[id(event)] = seen
+        if body is not None:
             self._bytes += _weight(seen)
         self._fresh.append(seen)
 
@@ -119,7 +123,7 @@ class Flows:
                 self._push(seen)
                 continue
             flow = self._recent.flow(seen.event)
-            members = [self._held[id(event)] for event in flow if id(event) in self._held]
+            members = [seen] if len(flow) == 1 else self._waiting(flow)
             since = [member.since for member in members]
             quiet_at = max(since) + self._hold
             due = min(quiet_at, min(since) + LONGEST * self._hold)
@@ -138,7 +142,7 @@ class Flows:
             seen = self._pop()
             if seen.waiting:
                 flow = self._recent.flow(seen.event)
-                yield self._let_go(flow, [self._held[id(event)] for event in flow if id(event) in self._held])
+                yield self._let_go(flow, self._waiting(flow))
 
     @property
     def next_due(self) -> float | None:
@@ -159,55 +163,90 @@ class Flows:
         self._number += 1
         heapq.heappush(self._queue, (seen.due, self._number, seen))
 
-    def _let_go(self, flow: Sequence[Event], members: Sequence[Seen]) -> Drawn:
+    def _waiting(self, flow: Sequence[Event]) -> list[Seen]:
+        held = self._held
+        return [seen for event in flow if (seen := held.get(id(event))) is not None]
+
+    def _let_go(self, flow: list[Event], members: list[Seen]) -> Drawn:
         for member in members:
             member.waiting = False
             del self._held[id(member.event)]
-            self._bytes -= _weight(member)
+            if member.body is not None:
+                self._bytes -= _weight(member)
         if len(flow) == 1:  # nobody to hang from, to be the same as, or to learn from
-            return Drawn(list(flow), [None], {}, [(members[0], 0)], self._trace_id(flow, len(members)), {})
-        same_id: dict[str, list[Event]] = {}
-        for event in flow:
-            if event.event_id is not None:
-                same_id.setdefault(event.event_id, []).append(event)
-        self._learn(flow, same_id)
-        events = sorted(flow, key=moment)
+            return Drawn(flow, [None], {}, [members[0]], self._trace_id(flow, members), {})
+        self._learn(flow)
+        events = flow if _in_order(flow) else sorted(flow, key=moment)
         parents = facts(events)
         # The earliest has nobody before it that could be inferred.
         guesses = inferred(events, parents, self._consumed) if None in parents[1:] else {}
         for number, parent in guesses.items():
             parents[number] = parent
-        at = {id(event): number for number, event in enumerate(events)}
-        waited = [(member, at[id(member.event)]) for member in members]
-        return Drawn(events, parents, guesses, waited, self._trace_id(events, len(members)), same_id)
+        if len(members) == len(flow) and events is flow:
+            waited: list[Seen | None] = [*members]
+        else:
+            by_event = {id(member.event): member for member in members}
+            waited = [by_event.get(id(event)) for event in events]
+        return Drawn(events, parents, guesses, waited, self._trace_id(events, members), _alike(flow))
 
-    def _trace_id(self, events: Sequence[Event], waited: int) -> int:
+    def _trace_id(self, events: Sequence[Event], members: Sequence[Seen]) -> int:
         """Of the flow's events without a trace. What was sent under one trace is not left alone in it."""
-        carried: int | None = None
-        for event in events:
-            if event.trace_id is None:
-                # Of those that waited until now nothing was decided.
-                decision = self._recent.decision(event) if waited < len(events) else None
-                if decision is not None:
+        if len(members) < len(events):
+            # Of those that waited until now nothing was decided.
+            for event in events:
+                if event.trace_id is None and (decision := self._recent.decision(event)) is not None:
                     return decision.trace_id
-            elif carried is None:
-                carried = event.trace_id
-        if carried is not None:
-            return carried
+        for event in events:
+            if event.trace_id is not None:
+                return event.trace_id
+        if len(events) == 1:
+            return trace_id_of(events[0], _nobody, {})
         if events[0].correlation_id is not None:
             return derived(events[0].correlation_id)
         by_id = {event.event_id: event for event in reversed(events) if event.event_id is not None}
         return trace_id_of(events[0], by_id.get, {})
 
-    def _learn(self, flow: Sequence[Event], same_id: dict[str, list[Event]]) -> None:
+    def _learn(self, flow: Sequence[Event]) -> None:
         """Which streams producers are seen to consume."""
-        for event in flow:
-            cause = cause_of(event)
-            if cause is not None and event.producer is not None and cause in same_id:
+        effects = [event for event in flow if event.producer is not None and cause_of(event) is not None]
+        if not effects:
+            return
+        by_id = {event.event_id: event for event in reversed(flow)}
+        for event in effects:
+            cause = by_id.get(cause_of(event))
+            if cause is not None and event.producer is not None:
                 if len(self._consumed) >= MOST_PRODUCERS:
                     self._consumed.clear()
-                self._consumed.setdefault(event.producer, set()).add(stream_of(same_id[cause][0]))
+                self._consumed.setdefault(event.producer, set()).add(stream_of(cause))
 
 
 def _weight(seen: Seen) -> int:
-    return 0 if seen.body is None or seen.size is None else seen.size
+    return 0 if seen.body is None or seen.span.size is None else seen.span.size
+
+
+def _nobody(event_id: str) -> None:
+    return None
+
+
+def _in_order(flow: Sequence[Event]) -> bool:
+    """Whether these are by moment already, as they mostly come."""
+    latest = -1
+    for event in flow:
+        occurred = event.occurred_at
+        if occurred is None:
+            occurred = event.appended_at * 1000
+        if occurred <= latest:
+            return False
+        latest = occurred
+    return True
+
+
+def _alike(flow: Sequence[Event]) -> dict[str, list[Event]]:
+    """The events of each id that several have."""
+    if len({event.event_id for event in flow}) == len(flow):
+        return {}
+    same_id: dict[str, list[Event]] = {}
+    for event in flow:
+        if event.event_id is not None:
+            same_id.setdefault(event.event_id, []).append(event)
+    return {event_id: same for event_id, same in same_id.items() if len(same) > 1}

@@ -30,25 +30,24 @@ _WORDS = (
 )
 LONGEST_ENTRY = 41
 """Characters after a position's last slash: two numbers of 64 bits and a dash."""
-_WITH_PARENT = Packing("<2s16s2s8s2s8sBQBQ").pack
-_WITHOUT_PARENT = Packing("<2s16s2s8sBQBQ").pack
+_ID_AND_TIMES = Packing("<2s8sBQBQ").pack
 
 
 class _Written(Struct, gc=False):
-    """What the spans of one place begin with, after their ids."""
+    """What the spans of one place have in common."""
 
     head: bytes
     """Name, kind and attributes."""
     positions: list[str]
-    """The same and the position up to its last slash, by the length of what follows."""
+    """What stands before the end of a position, and the position up to there, by the length of that end."""
 
 
 class SpanEncoder:
     """Writes spans under the names that are asked for.
 
-    Nearly all spans hold short texts of ASCII, each under one name. Those are made as one text, with what stands before
-    each, and become bytes at once; lengths above 127 are no ASCII, so one look at the whole text tells. All others are
-    written value by value, which takes twice as long.
+    Nearly all events hold short texts of ASCII, each sent under one name. Those are made as one text, with what stands
+    before each, and become bytes at once; lengths above 127 are no ASCII, so one look at the whole text tells. All
+    others are written value by value, which takes twice as long.
     """
 
     def __init__(self, spelling: Spelling) -> None:
@@ -64,52 +63,62 @@ class SpanEncoder:
         self._position = _as_text(heads[names.POSITION])
         self._places: dict[int, _Written] = {}
 
+    def begin(self, span: Span) -> None:
+        """Write what is known before the span's place in its trace is."""
+        span.written = b"".join(self._own(span, self._places.get(span.place.base) or self._write(span.place)))
+
     def encode(self, spans: Sequence[Span]) -> list[bytes]:
         """Each span as field 2 of a `ScopeSpans`."""
         return [self._encode(span) for span in spans]
 
     def _encode(self, span: Span) -> bytes:
-        trace, id = span.trace_id.to_bytes(16, "big"), span.span_id.to_bytes(8, "big")
-        parent, start, end = span.parent_id, span.start, span.end
-        if parent is None:
-            ids = _WITHOUT_PARENT(b"\x0a\x10", trace, b"\x12\x08", id, 0x39, start, 0x41, end)
+        event, parent, trace = span.event, span.parent_id, span.trace_id.to_bytes(16, "big")
+        place = self._places.get(span.place.base) or self._write(span.place)
+        parts = [b"\x0a\x10", trace, place.head]
+        if span.written is None:
+            parts += self._own(span, place)
         else:
-            above = parent.to_bytes(8, "big")
-            ids = _WITH_PARENT(b"\x0a\x10", trace, b"\x12\x08", id, b"\x22\x08", above, 0x39, start, 0x41, end)
-        text = self._text(span) if self._once else None
-        if text is None:
-            parts = [ids, *self._each(span)]
-        else:
-            parts = [ids, text.encode()]
-            if span.place.keyed:
-                number = varint(span.event.position.offset)
-                parts += self._offset[len(number)], number
-            if span.size is not None:
-                number = varint(span.size)
-                parts += self._size[len(number)], number
-        sender, its_trace = span.event.span_id, span.event.trace_id
+            parts.append(span.written)
+        if parent is not None:
+            parts += b"\x22\x08", parent.to_bytes(8, "big")
+        sender, its_trace = event.span_id, event.trace_id
         if sender is not None and its_trace is not None:
             if its_trace != span.trace_id:
                 trace = its_trace.to_bytes(16, "big")
             parts += _LINK_HEADS["creation"], trace, b"\x12\x08", sender.to_bytes(8, "big"), _KINDS["creation"]
-        if span.further_links or span.further or span.notes or span.error is not None:
+        if span.further or span.further_links or span.notes or span.error is not None:
             parts.append(self._rare(span))
         data = b"".join(parts)
         return b"\x12" + varint(len(data)) + data
 
-    def _text(self, span: Span) -> str | None:
-        """Name, kind, and all attributes but numbers and rare ones; None where that is no text of ASCII."""
-        place, event = span.place, span.event
+    def _own(self, span: Span, place: _Written) -> list[bytes]:
+        """The span's id, its times, and the attributes in `VARYING`."""
+        parts = [_ID_AND_TIMES(b"\x12\x08", span.span_id.to_bytes(8, "big"), 0x39, span.start, 0x41, span.end)]
+        text = self._text(span, place) if self._once else None
+        if text is None:
+            parts += self._each(span)
+            return parts
+        parts.append(text.encode())
+        if span.place.keyed:
+            number = varint(span.event.position.offset)
+            parts += self._offset[len(number)], number
+        if span.size is not None:
+            number = varint(span.size)
+            parts += self._size[len(number)], number
+        return parts
+
+    def _text(self, span: Span, place: _Written) -> str | None:
+        """Those attributes, but the numbers; None where they are no text of ASCII."""
+        event, keyed = span.event, span.place.keyed
         ids, conversations, keys, types, aggregates, producers = self._words
-        entry = place.entry(event.position.offset)
+        entry = span.place.entry(event.position.offset)
         id, conversation, type = event.event_id, event.correlation_id, event.type
-        key, aggregate, producer = event.key if place.keyed else None, event.aggregate_id, event.producer
-        if id is None and not place.keyed:
+        key, aggregate, producer = event.key if keyed else None, event.aggregate_id, event.producer
+        if id is None and not keyed:
             id = entry
         try:
-            written = self._places.get(place.base) or self._write(place)
             text = (
-                f"{written.positions[len(entry)]}{entry}"
+                f"{place.positions[len(entry)]}{entry}"
                 f"{'' if id is None else ids[len(id)]}{id or ''}"
                 f"{'' if conversation is None else conversations[len(conversation)]}{conversation or ''}"
                 f"{'' if key is None else keys[len(key)]}{key or ''}"
@@ -122,8 +131,7 @@ class SpanEncoder:
         return text if text.isascii() else None
 
     def _each(self, span: Span) -> Iterator[bytes]:
-        """The same, and the numbers, whatever they are."""
-        yield (self._places.get(span.place.base) or self._write(span.place)).head
+        """The same with the numbers, whatever they are."""
         values = span.values
         for number, heads in self._varying:
             value = values[number]
@@ -135,8 +143,8 @@ class SpanEncoder:
     def _write(self, place: Place) -> _Written:
         head = delimited(5, utf8(place.name)) + CLIENT + self._attributes(place.attributes, 9)
         lengths = range(len(place.prefix), min(len(place.prefix) + LONGEST_ENTRY + 1, HEADS))
-        positions = [head.decode("latin-1") + self._position[length] + place.prefix for length in lengths]
-        written = self._places[place.base] = _Written(head, positions)
+        written = _Written(head, [self._position[length] + place.prefix for length in lengths])
+        self._places[place.base] = written
         return written
 
     def _rare(self, span: Span) -> bytes:

@@ -29,13 +29,14 @@ class _Generation:
         self.correlations: dict[str, list[Event]] = {}
         self.caused: dict[str, list[Event]] = {}
         self.traces: dict[int, list[Event]] = {}
-        self.settled: dict[int, tuple[Event, Decision]] = {}
-        """By the identity of the event, which is kept with it."""
+        self.settled: dict[int, Decision] = {}
+        """By the identity of the event."""
 
 
 class Decision(Struct, frozen=True, gc=False):
     """What was decided about an event whose flow had to be known."""
 
+    event: Event
     trace_id: int
     parent: Event | None
     kept: bool
@@ -73,12 +74,20 @@ class Recent:
         if correlation is not None and self._correlation:
             if len(correlation) > USUAL:
                 young.count += len(correlation) // USUAL
-            young.correlations.setdefault(correlation, []).append(event)
+            joined = young.correlations.get(correlation)
+            if joined is None:
+                young.correlations[correlation] = [event]
+            else:
+                joined.append(event)
         causation = event.causation_id
         if causation is not None and self._causation:
             if len(causation) > USUAL:
                 young.count += len(causation) // USUAL
-            young.caused.setdefault(causation, []).append(event)
+            joined = young.caused.get(causation)
+            if joined is None:
+                young.caused[causation] = [event]
+            else:
+                joined.append(event)
         if self._by_trace and event.trace_id is not None:
             young.traces.setdefault(event.trace_id, []).append(event)
         return first
@@ -101,52 +110,58 @@ class Recent:
     def flow(self, event: Event) -> list[Event]:
         """The events that are joined to this one, itself included, at most `max_flow`. A key that joins more than that
         joins none."""
-        found = {id(event): event}
-        waiting = [event]
+        old, young = self._old, self._young
+        flow = [event]
+        found = {id(event)}
         correlations: set[str] = set()
         causes: set[str] = set()
         traces: set[int] = set()
-        old, young = self._old, self._young
-        for event in waiting:  # which grows meanwhile
-            correlation = event.correlation_id
-            if self._correlation and correlation is not None and correlation not in correlations:
+        for event in flow:  # which grows meanwhile
+            correlation, own, cause = event.correlation_id, event.event_id, event.causation_id
+            if correlation is not None and self._correlation and correlation not in correlations:
                 correlations.add(correlation)
-                joined = _both(old.correlations.get(correlation), young.correlations.get(correlation))
-                self._take(joined, found, waiting)
+                self._take(_both(old.correlations.get(correlation), young.correlations.get(correlation)), found, flow)
             if self._causation:
-                for cause in (event.causation_id, event.event_id):
-                    if cause is None or cause in causes:
-                        continue
-                    causes.add(cause)
-                    joined = _both(old.caused.get(cause), young.caused.get(cause))
-                    if joined:
-                        named = old.ids.get(cause) or young.ids.get(cause)
-                        self._take(joined if named is None else [*joined, named], found, waiting)
+                for named in (own, cause):
+                    if named is not None and named not in causes:
+                        causes.add(named)
+                        if named in young.caused or named in old.caused:
+                            self._take_caused(named, found, flow)
             trace = event.trace_id
             if self._by_trace and trace is not None and trace not in traces:
                 traces.add(trace)
-                self._take(_both(old.traces.get(trace), young.traces.get(trace)), found, waiting)
-            if len(found) > self._max_flow:
+                self._take(_both(old.traces.get(trace), young.traces.get(trace)), found, flow)
+            if len(flow) > self._max_flow:
                 break
-        return list(found.values())
+        return flow
 
-    def _take(self, joined: Sequence[Event], found: dict[int, Event], waiting: list[Event]) -> None:
+    def _take_caused(self, cause: str, found: set[int], flow: list[Event]) -> None:
+        """Those that name this event as their cause, and it."""
+        old, young = self._old, self._young
+        joined = _both(old.caused.get(cause), young.caused.get(cause))
+        named = old.ids.get(cause) or young.ids.get(cause)
+        if len(joined) + (named is not None) <= self._max_flow:
+            self._take(joined, found, flow)
+            if named is not None and id(named) not in found:
+                found.add(id(named))
+                flow.append(named)
+
+    def _take(self, joined: Sequence[Event], found: set[int], flow: list[Event]) -> None:
         if len(joined) <= self._max_flow:
             for event in joined:
                 if id(event) not in found:
-                    found[id(event)] = event
-                    waiting.append(event)
+                    found.add(id(event))
+                    flow.append(event)
 
     # --- what was decided
 
-    def settle(self, event: Event, decision: Decision) -> None:
+    def settle(self, decision: Decision) -> None:
         """Remember what was decided about an event."""
-        self._young.settled[id(event)] = event, decision
+        self._young.settled[id(decision.event)] = decision
 
     def decision(self, event: Event) -> Decision | None:
         """What was decided about this very event."""
-        found = self._young.settled.get(id(event)) or self._old.settled.get(id(event))
-        return None if found is None else found[1]
+        return self._young.settled.get(id(event)) or self._old.settled.get(id(event))
 
 
 def _both(old: list[Event] | None, young: list[Event] | None) -> Sequence[Event]:

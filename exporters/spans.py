@@ -86,12 +86,16 @@ class Span(Struct, gc=False):
     """As it may be shown."""
     size: int | None
     """Bytes of the record's value."""
-    trace_id: int
     span_id: int
-    parent_id: int | None
     start: int
     """Nanoseconds since 1970."""
     end: int
+    trace_id: int = 0
+    """0 until its place in its flow is known."""
+    parent_id: int | None = None
+    written: bytes | None = None
+    """The above without trace and parent as OTLP has it, where it was written when the event came. By the time that its
+    flow is quiet, its words have left the processor's caches, and to gather them takes longer than all else."""
     further_links: Sequence[Link] = ()
     """Besides that to the sender's span."""
     further: Attributes = ()
@@ -183,41 +187,38 @@ class Mapper:
         return Place(log, name, tuple(attributes), f"{log}/", base_of(log), keyed)
 
     def span(
-        self,
-        event: Event,
-        size: int | None,
-        trace_id: int,
-        *,
-        parent: Parent | None = None,
-        first: Event | None = None,
-        place: Place | None = None,
+        self, event: Event, size: int | None, trace_id: int, *, parent: Parent | None = None, first: Event | None = None
     ) -> Span:
-        """The span of an event. `size`: bytes of the record's value, None where it has none. `parent`: the event that
-        caused it; without one its span hangs from the sender's. `first`: the event that this one is a duplicate of."""
-        if place is None:
-            place = self.place(event.position)
-        sender = event.span_id
-        # No parent where the sender's span is in another trace: it is linked.
-        parent_id = None if sender is None or event.trace_id != trace_id else sender
-        links: tuple[Link, ...] = ()
-        further: tuple[tuple[str, Value], ...] = ()
-        if parent is not None:
-            if parent.trace_id == trace_id:
-                parent_id = parent.span_id
-                if parent.inferred:
-                    further = _INFERRED
-            else:
-                links = (Link(parent.trace_id, parent.span_id, "cause"),)
-        start, end = times(event)
-        id = span_id(place.base, event.position.offset)
-        span = Span(place, event, size, trace_id, id, parent_id, start, end, links, further)
-        if event.rejection is not None or event.replay_of is not None or first is not None or size is None:
-            self._add_rare(span, event, size, first)
+        """The span of an event (`begin`, `finish`)."""
+        span = self.begin(event, size, self.place(event.position))
+        self.finish(span, trace_id, parent, first)
         return span
 
-    def _add_rare(self, span: Span, event: Event, size: int | None, first: Event | None) -> None:
+    def begin(self, event: Event, size: int | None, place: Place) -> Span:
+        """What is known of a span from its event alone. `size`: bytes of the record's value, None where it has none."""
+        start, end = times(event)
+        return Span(place, event, size, span_id(place.base, event.position.offset), start, end)
+
+    def finish(self, span: Span, trace_id: int, parent: Parent | None, first: Event | None) -> None:
+        """Give a span its place. `parent`: the event that caused it; without one it hangs from the sender's span, where
+        that is in the same trace. `first`: the event that this one is a duplicate of."""
+        event = span.event
+        span.trace_id = trace_id
+        if event.trace_id == trace_id:
+            span.parent_id = event.span_id
+        if parent is not None:
+            if parent.trace_id == trace_id:
+                span.parent_id = parent.span_id
+                if parent.inferred:
+                    span.further = _INFERRED
+            else:
+                span.further_links = (Link(parent.trace_id, parent.span_id, "cause"),)
+        if first is not None or event.rejection is not None or event.replay_of is not None or span.size is None:
+            self._add_rare(span, event, first)
+
+    def _add_rare(self, span: Span, event: Event, first: Event | None) -> None:
         notes, links, further = [], list(span.further_links), list(span.further)
-        if size is None and event.position.system != "redis":
+        if span.size is None and span.place.keyed:
             further.append((names.KAFKA_TOMBSTONE, True))
         if event.rejection is not None:
             further.append((names.ERROR_TYPE, event.rejection.code))

@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 import structlog
 
 from exporters.backend import Backend
-from exporters.flows import Drawn, Flows, Seen
+from exporters.flows import Drawn, Flows
 from exporters.recent import Decision, Recent
 from exporters.sampling import Tail, bound_of, in_sample
 from exporters.spans import Mapper, Parent, Span
@@ -72,6 +71,7 @@ class Tracing:
         """Events since one named its cause."""
         self._tail = Tail(sampling) if sampling.keep == "tail" else None
         self._bound = bound_of(sampling.ratio or 0.0) if sampling.keep == "ratio" else None
+        self._all = sampling.keep == "always"
         self._payloads = self._tail is not None and self._tail.query is not None and self._tail.query.needs_payload
         # Where nothing is sent, only edges are measured.
         most = max(RECENT, settings.max_held) if self.backends else RECENT // 2
@@ -97,8 +97,8 @@ class Tracing:
         if not self.backends:
             self._watch(decoded)
             return
-        recent, mapper, redactor, bound = self._recent, self._mapper, self._redactor, self._bound
-        note, span_of, missing = recent.note, mapper.span, self._missing
+        recent, mapper, redactor, bound, tail = self._recent, self._mapper, self._redactor, self._bound, self._tail
+        note, missing = recent.note, self._missing
         place = mapper.place(decoded[0].event.position)
         log = place.log
         spans: list[Span] = []
@@ -108,25 +108,27 @@ class Tracing:
             if (event.unchecked or event.rejection is not None) and self._was_sent(event):
                 continue
             first = note(event)
-            if first is not None:
-                first = _original(event, first)
             if missing and event.event_id in missing:
                 self.changed += missing.pop(event.event_id)
                 self._fruitless = 0
-            size = None if value is None else len(value)
             cause = None
             if event.causation_id is not None or event.parent_span_id is not None:
                 cause = recent.cause(event)
                 if cause is not None:
                     self._tell(cause, event)
-            trace_id = event.trace_id
-            if self._tail is not None or trace_id is None or (cause is None and event.span_id is None):
-                self._hold(one, size, now, cause)
+            position = event.position
+            if position.partition != log.number or position.stream != log.stream or position.system != log.system:
+                place = mapper.place(position)
+                log = place.log
+            trace_id, size = event.trace_id, None if value is None else len(value)
+            shown = event if redactor is None else redactor.event(event)
+            if tail is not None or trace_id is None or (cause is None and event.span_id is None):
+                self._hold(one, mapper.begin(shown, size, place), now, cause)
                 continue
             if cause is None and event.causation_id is not None:
                 # Streams are read side by side: its cause may be only a moment away.
                 if self._fruitless < FRUITLESS:
-                    self._hold(one, size, now, cause)
+                    self._hold(one, mapper.begin(shown, size, place), now, cause)
                     continue
                 self._miss(event.causation_id)
             if event.rejection is not None and self._rejected is not None:
@@ -134,13 +136,10 @@ class Tracing:
             if bound is not None and not in_sample(trace_id, bound):
                 self.unsampled += 1
                 continue
-            position = event.position
-            if position.partition != log.number or position.stream != log.stream or position.system != log.system:
-                place = mapper.place(position)
-                log = place.log
+            span = mapper.begin(shown, size, place)
             parent = None if cause is None or cause is event else self._above(cause, trace_id)
-            shown = event if redactor is None else redactor.event(event)
-            spans.append(span_of(shown, size, trace_id, parent=parent, first=first, place=place))
+            mapper.finish(span, trace_id, parent, None if first is None else _original(event, first))
+            spans.append(span)
         self._send(spans)
 
     def _was_sent(self, event: Event) -> bool:
@@ -185,18 +184,21 @@ class Tracing:
         for event in events:
             self._recent.note(event)
 
-    def _hold(self, one: Decoded, size: int | None, now: float, cause: Event | None) -> None:
+    def _hold(self, one: Decoded, span: Span, now: float, cause: Event | None) -> None:
         if len(self._flows) >= 2 * self._max_held:  # they come faster than anything else gets its turn
             for backend in self.backends:
                 backend.outbox.drop(1)
             return
-        headers: Any = None
-        body: Any = None
-        if self._payloads:
-            redactor = self._redactor
-            headers = one.record.headers if redactor is None else redactor.record(one.record).headers
-            body = one.body if redactor is None else redactor.body(one.body)
-        self._flows.hold(Seen(one.event, size, headers, body, cause is not None), now)
+        if self._all:
+            for backend in self.backends:
+                backend.begin(span)
+        if not self._payloads:
+            self._flows.hold(one.event, span, now, cause is not None)
+            return
+        redactor = self._redactor
+        headers = one.record.headers if redactor is None else redactor.record(one.record).headers
+        body = one.body if redactor is None else redactor.body(one.body)
+        self._flows.hold(one.event, span, now, cause is not None, headers, body)
 
     def _miss(self, causation_id: str) -> None:
         if len(self._missing) >= MOST_MISSING:
@@ -253,31 +255,39 @@ class Tracing:
 
     def _spans_of(self, drawn: Drawn) -> list[Span]:
         whole = None if self._tail is None else self._keeps(self._tail, drawn)
-        events, parents = drawn.events, drawn.parents
+        settle, finish, bound = self._recent.settle, self._mapper.finish, self._bound
+        events, waited, inferred = drawn.events, drawn.waited, drawn.inferred
         spans: list[Span] = []
-        for seen, number in drawn.waited:
-            event, above = seen.event, parents[number]
-            trace_id = drawn.trace_of(event)
+        for number, (seen, above) in enumerate(zip(waited, drawn.parents, strict=True)):
+            if seen is None:
+                continue
+            event = seen.event
+            trace_id = drawn.trace_id if event.trace_id is None else event.trace_id
             cause = None if above is None else events[above]
-            kept = self._bound is None or in_sample(trace_id, self._bound) if whole is None else whole
-            self._recent.settle(event, Decision(trace_id, cause, kept))
+            kept = (bound is None or in_sample(trace_id, bound)) if whole is None else whole
+            settle(Decision(event, trace_id, cause, kept))
             if event.rejection is not None and self._rejected is not None:
                 self._rejected(event, trace_id)
             if not kept:
                 self.unsampled += 1
                 continue
-            guessed = number in drawn.inferred
-            if cause is not None and not guessed and not seen.told:
-                self._tell(cause, event)
+            guessed = number in inferred
             if event.causation_id is not None:
                 self._fruitless = self._fruitless + 1 if above is None or guessed else 0
             parent = None
-            # A sender's span that is told is a better parent than a guess.
-            if cause is not None and not (guessed and event.span_id is not None):
-                parent = self._above(cause, trace_id, guessed)
-            shown = event if self._redactor is None else self._redactor.event(event)
-            spans.append(self._mapper.span(shown, seen.size, trace_id, parent=parent, first=drawn.first(event)))
-        if len(drawn.waited) < len(events):
+            if above is not None and cause is not None:
+                if not guessed and not seen.told:
+                    self._tell(cause, event)
+                # A sender's span that is told is a better parent than a guess.
+                if not guessed or event.span_id is None:
+                    beside = waited[above]
+                    if beside is None:
+                        parent = self._above(cause, trace_id, guessed)
+                    else:
+                        parent = Parent(drawn.trace_of(cause), beside.span.span_id, guessed)
+            finish(seen.span, trace_id, parent, drawn.first(event) if drawn.same_id else None)
+            spans.append(seen.span)
+        if None in waited:
             self._count_changes(drawn)
         return spans
 
@@ -286,7 +296,7 @@ class Tracing:
         # What comes after a flow was kept belongs to what was sent of it.
         if any(decision is not None and decision.kept for decision in decisions):
             return True
-        payloads = {id(seen.event): (seen.headers, seen.body) for seen, _ in drawn.waited}
+        payloads = {id(seen.event): (seen.headers, seen.body) for seen in drawn.waited if seen is not None}
         kept = tail.keeps(drawn.nodes(), payloads)
         if kept:
             self.changed += sum(decision is not None for decision in decisions)
@@ -294,15 +304,14 @@ class Tracing:
 
     def _count_changes(self, drawn: Drawn) -> None:
         """What went before with this flow, and would hang elsewhere by now."""
-        waited = {number for _, number in drawn.waited}
-        for number, (event, above) in enumerate(zip(drawn.events, drawn.parents, strict=True)):
-            decision = None if number in waited else self._recent.decision(event)
+        for event, above, waited in zip(drawn.events, drawn.parents, drawn.waited, strict=True):
+            decision = None if waited is not None else self._recent.decision(event)
             if decision is None or not decision.kept:
                 continue
             cause = None if above is None else drawn.events[above]
             if decision.trace_id != drawn.trace_of(event) or decision.parent is not cause:
                 self.changed += 1
-                self._recent.settle(event, Decision(decision.trace_id, cause, True))
+                self._recent.settle(Decision(event, decision.trace_id, cause, True))
 
     # --- how it is
 

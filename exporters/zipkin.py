@@ -25,6 +25,9 @@ class SpanEncoder:
         self._spelling, self._service = spelling, service
         self._encode = msgspec.json.Encoder().encode
 
+    def begin(self, span: Span) -> None:
+        """JSON is written at once."""
+
     def encode(self, spans: Sequence[Span]) -> list[bytes]:
         return [self._encode(self.plain(span)) for span in spans]
 
