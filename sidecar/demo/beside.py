@@ -16,9 +16,11 @@ from types import TracebackType
 
 import httpx
 
+from sidecar.api.auth import kept_token
+from sidecar.config import Api
 from sidecar.demo.shop.saga import STREAMS
 from sidecar.demo.shop.schemas import DIRECTORY
-from sidecar.errors import Outage
+from sidecar.errors import Outage, Refused
 
 USUAL_PORT = 8425
 READY_SECONDS = 30.0
@@ -61,8 +63,15 @@ class Sidecar:
 
     def __init__(self, directory: Path, broker: str, address: str, *, usual_port: bool) -> None:
         """`usual_port`: listen where the command line looks by default, if that port is free."""
-        self.port = USUAL_PORT if usual_port and _is_free(USUAL_PORT) else _free_port()
+        self.found = usual_port and _is_free(USUAL_PORT)
+        """The command line finds it without being told where it is, and with which token."""
+        self.port = USUAL_PORT if self.found else _free_port()
         self.token = secrets.token_urlsafe(12)
+        if self.found:
+            try:
+                self.token = kept_token(Path(os.environ.get("TRACECAR_TOKEN_FILE", Api().token_file)).expanduser())
+            except Refused:
+                self.found = False
         self.configuration = directory / "tracecar.yaml"
         self.log = directory / "tracecar.log"
         self.configuration.write_text(configuration(broker, address, self.port))

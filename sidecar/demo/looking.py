@@ -9,12 +9,17 @@ from sidecar.demo.beside import Sidecar
 from tui.app import Dashboard
 
 CHECK_SECONDS = 0.5
+HINT_SECONDS = 60.0
+"""How long it says how another terminal finds this sidecar, where that is not as usual."""
 
 
 async def look(sidecar: Sidecar, shop: asyncio.Future[bool], stop: asyncio.Event) -> None:
     """Shows the sidecar until somebody quits, `stop` is set or the shop is closed. Raises Outage where the sidecar ends
     before."""
     dashboard = Dashboard(lambda token: Client(sidecar.url, token or sidecar.token))
+    if not sidecar.found:
+        where = f"export TRACECAR_URL={sidecar.url} TRACECAR_TOKEN={sidecar.token}"
+        dashboard.call_later(dashboard.notify, where, title="From another terminal", markup=False, timeout=HINT_SECONDS)
     shown = asyncio.ensure_future(dashboard.run_async())
     watched = asyncio.ensure_future(_watch(sidecar, shop, stop))
     try:

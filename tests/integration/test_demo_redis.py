@@ -78,7 +78,7 @@ def _alive(pid: int) -> bool:
         return False
 
 
-async def test_on_a_terminal_it_opens_the_dashboard_and_says_how_to_look_further() -> None:
+async def test_on_a_terminal_it_opens_the_dashboard_and_says_how_to_look_further(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
     process = await asyncio.create_subprocess_exec(
@@ -86,7 +86,7 @@ async def test_on_a_terminal_it_opens_the_dashboard_and_says_how_to_look_further
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-        env=os.environ | {"TERM": "xterm-256color"},
+        env=os.environ | {"TERM": "xterm-256color", "TRACECAR_TOKEN_FILE": str(tmp_path / "token")},
     )
     os.close(theirs)
     before = await asyncio.to_thread(_read_until, ours, b"--help")

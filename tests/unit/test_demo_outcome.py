@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from sidecar.config_file import load
 from sidecar.demo import main as demo
-from sidecar.demo.beside import configuration
+from sidecar.demo.beside import Sidecar, configuration
 from sidecar.demo.shop.ledger import Ledger
 from sidecar.demo.shop.saga import STREAMS
 from sidecar.demo.summary import lines, summary
@@ -94,6 +95,25 @@ def test_the_sidecars_configuration_is_one_that_it_takes(broker: str, address: s
     assert source.start.kind == "earliest"
     assert tuple(getattr(source, "topics", ()) or getattr(source, "streams", ())) == STREAMS
     assert (loaded.api.port, loaded.api.token) == (4711, "a-token")
+
+
+def test_the_command_line_finds_the_sidecar_of_a_dashboard_by_itself(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TRACECAR_TOKEN_FILE", str(tmp_path / "token"))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        monkeypatch.setattr("sidecar.demo.beside.USUAL_PORT", port)
+        elsewhere = Sidecar(tmp_path, "redis", "redis://127.0.0.1:1/0", usual_port=True)
+        assert (elsewhere.found, elsewhere.port == port) == (False, False)
+        assert not (tmp_path / "token").exists()
+    found = Sidecar(tmp_path, "redis", "redis://127.0.0.1:1/0", usual_port=True)
+    assert (found.found, found.port) == (True, port)
+    assert found.token == (tmp_path / "token").read_text().strip()
+    (tmp_path / "token").chmod(0o644)  # others may know it
+    strange = Sidecar(tmp_path, "redis", "redis://127.0.0.1:1/0", usual_port=True)
+    assert (strange.found, strange.token == found.token) == (False, False)
 
 
 def test_what_is_missing_is_said_with_how_to_install_it(
