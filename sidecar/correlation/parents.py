@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from sidecar.correlation.derived import cause_of
 from sidecar.correlation.moments import appended
 from sidecar.model import Event
 
@@ -24,26 +23,41 @@ def facts(events: Sequence[Event]) -> list[int | None]:
     """The parents that the events themselves name, as indices into `events` (one flow, by moment): the event with the
     causation id, else the one whose span id is this one's parent span id within the same trace. Of several the first; a
     duplicate is nobody's parent. In a loop of causes the earliest event has no parent."""
-    first = originals(events)
-    by_id = {events[number].event_id: number for number in first if events[number].event_id is not None}
-    by_span: dict[tuple[int | None, int], int] = {}
-    for number in sorted(first):
-        event = events[number]
-        if event.span_id is not None and event.trace_id is not None:
-            by_span.setdefault((event.trace_id, event.span_id), number)
+    by_id = {event.event_id: number for number, event in enumerate(events)}
+    first: Collection[int] = range(len(events))
+    if len(by_id) < len(events):  # there are duplicates, or events without an id
+        first = sorted(originals(events))
+        by_id = {events[number].event_id: number for number in first}
+    by_span: dict[tuple[int | None, int], int] | None = None
     parents: list[int | None] = []
+    later = False
     for number, event in enumerate(events):
         parent = None
-        cause = cause_of(event)
-        if cause is not None:
+        cause = event.causation_id
+        if cause is not None and cause != event.event_id:
             parent = by_id.get(cause)
         if parent is None and event.parent_span_id is not None and event.trace_id is not None:
+            if by_span is None:
+                by_span = _senders(events, first)
             parent = by_span.get((event.trace_id, event.parent_span_id))
             if parent is not None and (parent == number or _same_id(event, events[parent])):
                 parent = None
+        if parent is not None and parent > number:
+            later = True
         parents.append(parent)
-    _open_loops(parents)
+    if later:  # in every loop one hangs from a later one
+        _open_loops(parents)
     return parents
+
+
+def _senders(events: Sequence[Event], numbers: Collection[int]) -> dict[tuple[int | None, int], int]:
+    """By trace and span the first of these events that the span sent."""
+    found: dict[tuple[int | None, int], int] = {}
+    for number in numbers:
+        event = events[number]
+        if event.span_id is not None and event.trace_id is not None:
+            found.setdefault((event.trace_id, event.span_id), number)
+    return found
 
 
 def originals(events: Sequence[Event]) -> set[int]:
