@@ -388,6 +388,21 @@ async def test_letters_that_groups_have_already_are_kept_back_and_the_keys_say_w
         assert shop.of("replay") == []
 
 
+async def test_a_small_terminal_shows_the_whole_question_whoever_reads_there() -> None:
+    shop = Shop()
+    first = shop.the_plan.receivers[0]
+    shop.the_plan.receivers = [msgspec.structs.replace(first, group=f"group-{number}") for number in range(8)]
+    async with driven(shop, (80, 24)) as (app, pilot):
+        app.open_letters("state:open")
+        await until(pilot, lambda: app.screen is app.page("letters") and rows(app, "list").items)
+        await pilot.press("r")
+        await until(pilot, lambda: "check now" in shown(app))
+        said = " ".join(shown(app).replace("│", " ").split())
+        assert all(f"group-{number}" in said for number in range(8))
+        assert "group-7 on shipping" in said
+        assert "Replay (y)" in said
+
+
 async def test_letters_are_marked_and_replayed_together_after_a_question() -> None:
     shop = Shop()
     async with driven(shop) as (app, pilot):

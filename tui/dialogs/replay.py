@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
 from sidecar.api.client import Client, ClientError
-from sidecar.api.replay_models import Plan, ReplayRequest
+from sidecar.api.replay_models import Plan, Receiver, ReplayRequest
 from tui.looks import palette
 from tui.safe import clean
 from tui.times import count
@@ -99,17 +99,11 @@ class ReplayDialog(ModalScreen[ReplayRequest | None]):
             )
         if not plan.receivers:
             row("received by", "no other group reads there")
-        reading = "received by" if plan.sendable else "read by"
-        for at, one in enumerate(plan.receivers[:SHOWN]):
-            again = (
-                "" if not one.passed else ", again" if plan.sendable == 1 else f", {count(one.passed)} of them again"
-            )
-            lag = f"  lag {count(one.lag)}" if one.lag else ""
-            has = _has(one.kept_back, plan.selected)
-            row(reading if at == 0 else "", f"{clean(one.group, 60)} on {clean(one.stream, 60)}{again}{has}{lag}",
+        label = "received by" if plan.sendable else "read by"
+        for names, how, one in _alike(plan):
+            row(label, f"{names} on {clean(one.stream, 60)}{how}",
                 colours.warn if one.passed or one.kept_back else colours.text)  # fmt: skip
-        if len(plan.receivers) > SHOWN:
-            row("", f"and {len(plan.receivers) - SHOWN} groups more", colours.dim)
+            label = ""
         good = plan.passes == plan.looked_at
         if plan.looked_at:
             row("check now",
@@ -186,6 +180,21 @@ class ReplayDialog(ModalScreen[ReplayRequest | None]):
 
     def action_leave(self) -> None:
         self.dismiss(None)
+
+
+def _alike(plan: Plan) -> list[tuple[str, str, Receiver]]:
+    """The groups that would receive it, those that stand alike together: their names, how they stand, one of them."""
+    found: dict[tuple[str, str], list[Receiver]] = {}
+    for one in plan.receivers:
+        again = "" if not one.passed else ", again" if plan.sendable == 1 else f", {count(one.passed)} of them again"
+        lag = f"  lag {count(one.lag)}" if one.lag else ""
+        found.setdefault((one.stream, f"{again}{_has(one.kept_back, plan.selected)}{lag}"), []).append(one)
+    lines = []
+    for (_, how), alike in list(found.items())[: 2 * SHOWN]:
+        names = ", ".join(clean(one.group, 60) for one in alike[: 2 * SHOWN])
+        more = f" and {len(alike) - 2 * SHOWN} groups more" if len(alike) > 2 * SHOWN else ""
+        lines.append((names + more, how, alike[0]))
+    return lines
 
 
 def _has(kept_back: int, selected: int) -> str:

@@ -207,7 +207,7 @@ class Letters(Page):
 
     def offers(self, action: str) -> bool:
         match action:
-            case "edit" | "flow":
+            case "edit" | "flow" | "aggregate":
                 return self.letter is not None
             case "mark" | "mark_all":
                 return self._level == "letters" and self.letter is not None
