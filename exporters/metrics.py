@@ -34,6 +34,8 @@ MOST_SERIES = 1_900
 bound, which drops labels as well, is 2,000."""
 MOST_CAUSES = 2_000
 """Causes of rejections that are remembered, to know a new one; then all are forgotten."""
+SETTLING_IN = 60.0
+"""Seconds after the start in which a cause may still turn out to be an old one, once the look-back was read."""
 
 
 @dataclass
@@ -48,9 +50,13 @@ class Passed:
 class Measures:
     """What is measured as events pass (`instruments` of it, and histograms)."""
 
-    def __init__(self, *, clock: Callable[[], int] = lambda: time_ns() // 1000) -> None:
-        """`clock`: microseconds since 1970."""
-        self._clock = clock
+    def __init__(
+        self, *, clock: Callable[[], int] = lambda: time_ns() // 1000, settling_in: float = SETTLING_IN
+    ) -> None:
+        """`clock`: microseconds since 1970; `settling_in`: seconds."""
+        self._clock, self._settled_in = clock, clock() + int(settling_in * 1e6)
+        self._early: dict[int, Passed] = {}
+        """Causes that were found since the start, which nobody calls new yet."""
         self._passed: dict[tuple[str, str], Passed] = {}
         self._causes: set[int] = set()
         self.process = Latencies(
@@ -82,8 +88,7 @@ class Measures:
         for one in [one.event for one in decoded if one.event.rejection is not None]:
             assert one.rejection is not None
             passed.codes[one.rejection.code] += 1
-            if self._is_new_cause(one):
-                passed.new_causes += 1
+            self._note_cause(one, passed)
 
     def edge(self, cause: Event, event: Event, span_id: int) -> None:
         """An event passed whose cause is known."""
@@ -102,19 +107,33 @@ class Measures:
             found = self._passed.setdefault((system, stream), Passed())
         return found
 
-    def _is_new_cause(self, event: Event) -> bool:
-        """As dead letters have it: stream, code, path and message without what varies, and schema."""
-        rejection = event.rejection
-        assert rejection is not None
-        subject = event.schema.subject if event.schema is not None else None
-        path = rejection.path and rejection.path.partition("[")[0]
-        mark = hash((event.position.stream, rejection.code, path, normalised(rejection.message), subject))
+    def _note_cause(self, event: Event, passed: Passed) -> None:
+        mark = _cause(event)
         if mark in self._causes:
-            return False
+            return
         if len(self._causes) >= MOST_CAUSES:
             self._causes.clear()
+            self._early.clear()
         self._causes.add(mark)
-        return True
+        if self._clock() < self._settled_in:
+            self._early[mark] = passed
+        else:
+            passed.new_causes += 1
+
+    def remember(self, events: Sequence[Event]) -> None:
+        """Events of before the start: what failed then is nothing new."""
+        for event in events:
+            if event.rejection is not None and len(self._causes) < MOST_CAUSES:
+                mark = _cause(event)
+                self._causes.add(mark)
+                self._early.pop(mark, None)
+
+    def _new_causes(self, passed: Passed) -> int:
+        if self._early and self._clock() >= self._settled_in:
+            for one in self._early.values():
+                one.new_causes += 1
+            self._early.clear()
+        return passed.new_causes
 
     def instruments(self) -> Sequence[Instrument]:
         def each(value: Callable[[Passed], float]) -> Reading:
@@ -135,7 +154,7 @@ class Measures:
                 "tracecar.rejections.new_causes",
                 "counter",
                 "Rejections of a cause that was not there before.",
-                each(lambda one: one.new_causes),
+                each(self._new_causes),
             ),
         )
 
@@ -146,6 +165,15 @@ class Measures:
     def histograms(self) -> Sequence[Latencies]:
         """What Prometheus and OTLP get besides."""
         return self.process, self.edges, self.delivery
+
+
+def _cause(event: Event) -> int:
+    """As dead letters have it: stream, code, path and message without what varies, and schema."""
+    rejection = event.rejection
+    assert rejection is not None
+    subject = event.schema.subject if event.schema is not None else None
+    path = rejection.path and rejection.path.partition("[")[0]
+    return hash((event.position.stream, rejection.code, path, normalised(rejection.message), subject))
 
 
 class Metrics:

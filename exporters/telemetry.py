@@ -105,6 +105,7 @@ class Telemetry:
     def remember(self, events: Sequence[Event]) -> None:
         """Events of before the start, which others may hang from."""
         self.tracing.remember(events)
+        self.measures.remember(events)
 
     @property
     def trouble(self) -> str | None:

@@ -40,7 +40,7 @@ def batch(count: int, stream: str = "orders", **words: Any) -> list[Decoded]:
 
 
 def measures() -> Measures:
-    return Measures(clock=lambda: NOW * 1000 + 4_000)
+    return Measures(clock=lambda: NOW * 1000 + 4_000, settling_in=0)
 
 
 async def test_rejections_are_counted_by_code_and_causes_once() -> None:
@@ -56,6 +56,29 @@ async def test_rejections_are_counted_by_code_and_causes_once() -> None:
     assert f"tracecar_rejections_new_causes_total{{{labels}}} 2\n" in text
     assert f"tracecar_replays_total{{{labels}}} 1\n" in text
     assert "# TYPE tracecar_rejections_total counter\n" in text
+
+
+async def test_after_a_start_what_failed_before_it_is_no_new_cause() -> None:
+    now = NOW * 1000
+    found = Measures(clock=lambda: now)
+    metrics = Metrics([found])
+
+    async def new() -> str:
+        text = await metrics.exposition(open_metrics=False)
+        return text.partition("\ntracecar_rejections_new_causes_total{")[2].partition("} ")[2].partition("\n")[0]
+
+    def failed(path: str) -> list[Decoded]:
+        return batch(1, rejection=Rejection("schema.mismatch", f"{path}: expected int, found text", path))
+
+    found.batch(failed("qty") + failed("price"))
+    assert await new() == "0"
+    # The look-back is read side by side with what comes.
+    found.remember([one.event for one in (*failed("qty"), *failed("name"), *batch(1))])
+    found.batch(failed("name"))
+    now += 61_000_000
+    assert await new() == "1"
+    found.batch(failed("name") + failed("qty") + failed("price") + failed("total"))
+    assert await new() == "2"
 
 
 async def test_latencies_are_histograms_with_exemplars_where_openmetrics_is_spoken() -> None:
