@@ -21,7 +21,7 @@ from tests.bench import loading, receiving, report, shared
 Result = dict[str, Any]
 
 
-KINDS = ("kafka", "redis", "further", "letters", "size", "latency", "export", "shared")
+KINDS = ("kafka", "redis", "further", "letters", "size", "latency", "export", "shared", "dashboard")
 
 
 def side(module: str, **arguments: object) -> Result:
@@ -176,6 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=330_000, help="events a round")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--minutes", type=float, default=2, help="how long the dashboard stands in a flood")
     parser.add_argument("--only", choices=KINDS, action="append")
     parser.add_argument("--readme", action="store_true", help="put the table into README.md")
     options = parser.parse_args()
@@ -203,6 +204,9 @@ def main() -> None:
     if "redis" in wanted:
         with valkey() as address:
             rows += list(throughput("redis", address, options))
+    if "dashboard" in wanted:
+        with valkey() as address:
+            rows += side("dashboard", address=address, minutes=options.minutes)["rows"]
 
     table = report.table(rows)
     print(f"\n{table}\n\n{time.monotonic() - began:.0f} s in all")
