@@ -189,7 +189,10 @@ class Operations:
         works, selection = await self._selected(wish)
         job = await self._new(works, wish, who)
         job.reasons, job.skipped = dict(selection.left_out), sum(selection.left_out.values())
-        job.warnings, job.selected = [*selection.noted(), *not_there(selection)], len(selection.candidates)
+        job.warnings, job.selected = (
+            [*selection.noted(force=wish.force), *not_there(selection)],
+            len(selection.candidates),
+        )
         job.warnings += await fewer_partitions(works.source, selection.candidates, wish)
         return await self._begin(works, job, [one.ref for one in selection.candidates])
 

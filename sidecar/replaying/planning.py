@@ -64,7 +64,11 @@ async def plan(
     passes, fails, unsendable = await _checked(items, verdicts)
     for why, count in unsendable.items():
         skipped[why] = skipped.get(why, 0) + count
-    warnings = [*selection.noted(), *not_there(selection), *await _warnings(source, free, wish, index, names)]
+    warnings = [
+        *selection.noted(force=wish.force),
+        *not_there(selection),
+        *await _warnings(source, free, wish, index, names),
+    ]
     if follower.note is not None:
         warnings.append(f"consumer groups: {follower.note}")
     targets = await _targets(source, free, wish)

@@ -68,12 +68,13 @@ class Selection(Struct):
     more: bool = False
     """Others would be taken as well, and are not."""
 
-    def noted(self) -> list[str]:
-        """What is to be known about what is taken."""
+    def noted(self, *, force: bool) -> list[str]:
+        """What is to be known about what is taken. `force`: those that were sent are taken too."""
         if not self.more:
             return self.notes
-        first = f"the first {len(self.candidates)} are taken (dead_letters.replay.selection)"
-        return [*self.notes, f"{first}; run it again for the others"]
+        again = "run it again for the others"
+        how = "name the others by a query: the same one would take these again" if force else again
+        return [*self.notes, f"the first {len(self.candidates)} are taken (dead_letters.replay.selection); {how}"]
 
 
 async def select(

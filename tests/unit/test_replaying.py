@@ -343,6 +343,16 @@ async def test_discarding_ends_where_nothing_of_it_can_be_done() -> None:
         assert set((await states(other)).values()) == {"open"}
 
 
+async def test_what_is_not_taken_any_more_is_said_with_how_to_take_it() -> None:
+    async with shop() as one:
+        await one.letters(*one.harness.bad(5))
+        sidecar = await one.sidecar(selection=2)
+        for force, how in ((False, "run it again for the others"), (True, "the same one would take these again")):
+            (said,) = (await sidecar.plan(Wish(again=True, force=force))).warnings
+            assert said.startswith("the first 2 are taken (dead_letters.replay.selection); ")
+            assert said.endswith(how)
+
+
 async def test_where_there_is_nothing_to_send_no_job_is_left() -> None:
     async with shop() as one:
         one.harness.produce(*one.harness.good(3))
