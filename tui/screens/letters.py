@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from msgspec import UNSET
 from rich.text import Text
@@ -15,21 +14,24 @@ from textual.widgets import ContentSwitcher
 
 from sidecar.api import models
 from sidecar.api.client import ClientError, NotFound
-from sidecar.api.replay_models import EditRequest, ReplayRequest
-from tui import times
-from tui.dialogs.discard import DiscardDialog
-from tui.dialogs.edit import EditDialog
-from tui.dialogs.progress import ProgressDialog
-from tui.dialogs.replay import ReplayDialog
+from sidecar.api.replay_models import ReplayRequest
 from tui.facts import letter_facts
-from tui.looks import Palette, hue, mark, short, tone
+from tui.letter_lines import (
+    CAUSE_COLUMNS,
+    LETTER_COLUMNS,
+    Field,
+    draw_cause,
+    draw_field,
+    draw_letter,
+    fields,
+    open_letters,
+)
 from tui.query_words import term
 from tui.safe import clean
-from tui.schema_text import outline
-from tui.screens.page import Page
-from tui.times import age, clock_in, count
+from tui.screens.acting import Acting
+from tui.times import count
 from tui.widgets.cause_note import CauseNote
-from tui.widgets.columns import Column, cut, fit, line, titles
+from tui.widgets.columns import titles
 from tui.widgets.fact_list import FactList
 from tui.widgets.rows import Rows
 from tui.working import begin
@@ -43,86 +45,14 @@ NAMED = 10_000
 NO_CAUSES = "No dead letters\nEvents that break their contract are kept here, grouped by why. Nothing did."
 NO_MATCH = "No dead letter matches the query\n/ changes it; / and enter on an empty line shows all."
 NO_LETTERS = "No letters match\nesc goes back, / changes the query."
-CAUSE_COLUMNS = (
-    Column("mark", " ", 1, 1),
-    Column("count", "letters", 7, 7, right=True),
-    Column("open", "open", 6, 6, right=True),
-    Column("code", "why", 18, 22),
-    Column("stream", "stream", 10, 16),
-    Column("last", "last", 6, 6, right=True, rank=1),
-    Column("aggregates", "affects", 7, 7, right=True, rank=3),
-    Column("message", "what is wrong", 16, 400, rank=2),
-)
-LETTER_COLUMNS = (
-    Column("mark", " ", 1, 1),
-    Column("time", "failed at", 8, 12),
-    Column("state", "state", 9, 9),
-    Column("type", "type", 12, 24),
-    Column("aggregate", "aggregate", 11, 20),
-    Column("message", "what is wrong", 10, 400, rank=1),
-)
 
 
-def _open(cause: models.Cause) -> int:
-    return cause.states.get("open", 0)
+def _s(number: int) -> str:
+    """One letter, two letters."""
+    return "" if number == 1 else "s"
 
 
-def draw_cause(cause: models.Cause, width: int, colours: Palette) -> Text:
-    widths = fit(CAUSE_COLUMNS, width - 2)
-    waiting = _open(cause)
-    style = colours.bad if waiting else colours.dim
-    where = f"{cause.path}: " if cause.path and cause.path not in cause.message else ""
-    cells = {
-        "mark": Text(mark("open") if waiting else "✓", style if waiting else colours.good),
-        "count": Text(count(cause.count), colours.text),
-        "open": Text(count(waiting), f"bold {style}" if waiting else style),
-        "code": Text(clean(cause.code, 60), style),
-        "stream": Text(clean(cause.stream, 60), hue(cause.stream, colours.hues)),
-        "last": Text(age(cause.last_seen, times.now()), colours.dim),
-        "aggregates": Text(count(cause.aggregates) if cause.aggregates else "·", colours.text),
-        "message": Text(cut(clean(where + cause.message, 400), max(1, widths.get("message", 1))), colours.text),
-    }
-    return line(CAUSE_COLUMNS, cells, widths)
-
-
-def draw_letter(letter: models.DeadLetter, width: int, colours: Palette) -> Text:
-    widths = fit(LETTER_COLUMNS, width - 2)
-    style = tone(letter.state, colours)
-    where = f"{letter.path}: " if letter.path and letter.path not in letter.message else ""
-    name = clean(short(letter.type), 60)
-    cells = {
-        "mark": Text(mark(letter.state), style),
-        "time": Text(clock_in(letter.failed_at, widths.get("time", 12)), colours.dim),
-        "state": Text(clean(letter.state, 20), style),
-        "type": Text(name, hue(letter.type, colours.hues) if letter.type else colours.dim),
-        "aggregate": Text(clean(letter.aggregate_id or "·", 60), colours.text),
-        "message": Text(cut(clean(where + letter.message, 400), max(1, widths.get("message", 1))), colours.dim),
-    }
-    return line(LETTER_COLUMNS, cells, widths)
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A line of a schema beside a letter."""
-
-    number: int
-    depth: int
-    name: str
-    kind: str
-    here: bool
-
-
-def draw_field(field: Field, width: int, colours: Palette) -> Text:
-    style = colours.marked if field.here else colours.text
-    text = Text(" " + "  " * field.depth)
-    text.append(clean(field.name, 120), style)
-    text.append(f"  {cut(clean(field.kind), max(1, width - text.cell_len - 14))}", style if field.here else colours.dim)
-    if field.here:
-        text.append("  ◀ expected", f"bold {colours.bad}")
-    return text
-
-
-class Letters(Page):
+class Letters(Acting):
     PLACE = "letters"
     PERIOD = 2.0
     QUERYING = "state:open code:schema.mismatch stream:shipping"
@@ -212,7 +142,7 @@ class Letters(Page):
             case "mark" | "mark_all":
                 return self._level == "letters" and self.letter is not None
             case "replay" | "discard":
-                return self._wanted() is not None
+                return self.wanted() is not None
             case "restore":
                 return self.letter is not None and self.letter.state == "discarded"
             case "only_open":
@@ -243,7 +173,9 @@ class Letters(Page):
     async def look(self) -> None:
         if self._level == "causes":
             page = await self.client.causes(self.asked, limit=CAUSES)
-            page.items.sort(key=lambda cause: (not _open(cause), -_open(cause), -cause.count, cause.cause))
+            page.items.sort(
+                key=lambda cause: (not open_letters(cause), -open_letters(cause), -cause.count, cause.cause)
+            )
             self._causes = page
             self.causes.empty = NO_MATCH if self.asked else NO_CAUSES
             self.causes.show(page.items)
@@ -307,7 +239,7 @@ class Letters(Page):
             page = self._causes
             if page is None:
                 return text.append("reading the dead letters …", colours.dim)
-            waiting = sum(map(_open, page.items))
+            waiting = sum(map(open_letters, page.items))
             text.append(f"{len(page.items)} cause{_s(len(page.items))}", colours.strong)
             text.append(f"   {count(page.letters)} letter{_s(page.letters)}", colours.text)
             text.append(f"   ✗ {count(waiting)} open", colours.bad if waiting else colours.good)
@@ -392,9 +324,9 @@ class Letters(Page):
         ref = letter.schema
         subject = ref.subject if ref is not None and ref.subject else f"{letter.stream}-value"
         text = self._schemas.get((subject, ref.version if ref is not None else None))
-        fields = _fields(text, letter.path) if text else []
-        at = next((str(field.number) for field in fields if field.here), None)
-        self.query_one("#schema", Rows).show(fields, at=at)
+        outlined = fields(text, letter.path) if text else []
+        at = next((str(field.number) for field in outlined if field.here), None)
+        self.query_one("#schema", Rows).show(outlined, at=at)
 
     # --- deeper and back
 
@@ -472,9 +404,8 @@ class Letters(Page):
             self.letters.redraw()
             self.say()
 
-    def _wanted(self) -> tuple[ReplayRequest, str] | None:
-        """What is marked, else what is under the cursor; and what to call it."""
-        marked = [letter.id for letter in self._letters if letter.id in self.letters.marked]
+    def wanted(self) -> tuple[ReplayRequest, str] | None:
+        marked = self._marked()
         if self._level == "causes":
             cause = self.causes.item
             if cause is None:
@@ -488,36 +419,16 @@ class Letters(Page):
             return None
         return ReplayRequest(ids=[letter.id]), f"the letter of {letter.type or letter.id}"
 
-    def action_replay(self) -> None:
-        if (wanted := self._wanted()) is None:
-            self.app.notify("There is nothing to replay", timeout=2)
-            return
-        self._replay(*wanted)
+    def _marked(self) -> list[str]:
+        return [letter.id for letter in self._letters if letter.id in self.letters.marked]
 
-    def _replay(self, request: ReplayRequest, what: str) -> None:
-        def answered(confirmed: ReplayRequest | None) -> None:
-            if confirmed is not None:
-                begin(self, self._begin, confirmed, group="act")
+    def chosen(self) -> list[str]:
+        return self._marked() or ([self.letter.id] if self.letter is not None else [])
 
-        self.app.push_screen(ReplayDialog(self.client, request, what), answered)
-
-    async def _begin(self, request: ReplayRequest) -> None:
-        try:
-            job = await self.client.replay(request)
-        except ClientError as error:
-            self.app.notify(str(error), title="Not replayed", severity="error", markup=False, timeout=10)
-            return
+    def acted(self) -> None:
         self.letters.marked.clear()
-        self._watch(job.id, request.ids)
-
-    def _watch(self, job: str, ids: list[str]) -> None:
-        def closed(to: str | None) -> None:
-            self._full.clear()
-            self.look_now()
-            if to:
-                self.dashboard.open_flow(to, at=to)
-
-        self.app.push_screen(ProgressDialog(self.client, job, ids), closed)
+        self._full.clear()
+        self.look_now()
 
     def action_edit(self) -> None:
         letter = self.letter
@@ -531,79 +442,4 @@ class Letters(Page):
         if full.body is UNSET or full.body is None:
             self.app.notify("It has no body that could be edited", timeout=3)
             return
-
-        def answered(edit: EditRequest | None) -> None:
-            if edit is not None:
-                request = ReplayRequest(ids=[full.id], edit=edit)
-                self._replay(request, f"the repaired letter of {full.type or full.id}")
-
-        self.app.push_screen(EditDialog(self.client, full), answered)
-
-    def action_discard(self) -> None:
-        if (wanted := self._wanted()) is None:
-            return
-        request, what = wanted
-
-        def answered(reason: str | None) -> None:
-            if reason:
-                begin(self, self._discard, request, reason, group="act")
-
-        self.app.push_screen(DiscardDialog(what), answered)
-
-    async def _discard(self, request: ReplayRequest, reason: str) -> None:
-        try:
-            done = await self.client.discard(request.ids, reason, request.query)
-        except ClientError as error:
-            self.app.notify(str(error), title="Not discarded", severity="error", markup=False, timeout=10)
-            return
-        self._told(done, "discarded")
-
-    def action_restore(self) -> None:
-        marked = [letter.id for letter in self._letters if letter.id in self.letters.marked]
-        ids = marked or ([self.letter.id] if self.letter is not None else [])
-        if ids:
-            begin(self, self._restore, ids, group="act")
-
-    async def _restore(self, ids: list[str]) -> None:
-        try:
-            done = await self.client.restore(ids)
-        except ClientError as error:
-            self.app.notify(str(error), title="Not restored", severity="error", markup=False, timeout=10)
-            return
-        self._told(done, "restored")
-
-    def _told(self, outcomes: list, word: str) -> None:  # type: ignore[type-arg]
-        good = sum(1 for outcome in outcomes if outcome.done)
-        first = next((outcome.why for outcome in outcomes if not outcome.done and outcome.why), None)
-        message = f"{count(good)} {word}" + (f", {len(outcomes) - good} not: {first}" if first else "")
-        self.app.notify(message, severity="warning" if first else "information", markup=False, timeout=5)
-        self.letters.marked.clear()
-        self._full.clear()
-        self.look_now()
-
-    def action_replays(self) -> None:
-        from tui.dialogs.replays import ReplaysDialog
-
-        def chosen(job: str | None) -> None:
-            if job:
-                self._watch(job, [])
-
-        self.app.push_screen(ReplaysDialog(self.client), chosen)
-
-
-def _s(number: int) -> str:
-    """One letter, two letters."""
-    return "" if number == 1 else "s"
-
-
-def _fields(text: str, path: str | None) -> list[Field]:
-    """The schema's lines; the one that the error's path leads to is marked."""
-    names = [part.partition("[")[0] for part in (path or "").split(".") if part]
-    stack: list[str] = []
-    found: list[Field] = []
-    for number, (depth, name, kind) in enumerate(outline(text)):
-        del stack[depth:]
-        stack.append(name)
-        here = bool(names) and stack[1:] == names
-        found.append(Field(number, depth, name, kind, here))
-    return found
+        self.edit(full)
