@@ -35,6 +35,7 @@ async def until_ended(client: Client, job: Replay) -> Replay:
             try:
                 job = await client.replay_job(job.id)
                 missing = 0.0
+                progress.told = ""
             except Unreachable as error:
                 missing = missing or time.monotonic()
                 if time.monotonic() - missing > PATIENCE_SECONDS:
@@ -57,6 +58,8 @@ class Progress:
         self._before = began.skipped
         self._terminal = sys.stderr.isatty()
         self._shown, self._said_at, self._said = False, time.monotonic(), ""
+        self.told = ""
+        """The note that stands, and is not said again."""
 
     def done(self, job: Replay) -> int:
         """How many of the selection are done with. What was left out before we looked is none of it."""
@@ -92,13 +95,10 @@ class Progress:
         return text
 
     def say(self, note: str) -> None:
-        if not self._terminal:
-            if note != self._said:
-                self._said = note
-                say_note(note)
-            return
-        self.clear()
-        say_note(note)
+        if note != self.told:
+            self.told = note
+            self.clear()
+            say_note(note)
 
     def clear(self) -> None:
         if self._shown:

@@ -9,16 +9,19 @@ import pty
 import sys
 from collections.abc import AsyncIterator, Iterator, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
 import typer
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
+from sidecar.api.client import Client, Unreachable
 from sidecar.api.differing import difference
+from sidecar.api.replay_models import Replay, ReplayRequest
 from sidecar.brokers.memory_log import Group
-from sidecar.cli import edits
+from sidecar.cli import edits, watching
 from sidecar.model import Position
 from tests.unit.api_harness import OPERATOR, READER, Sidecar, order, serving
 from tests.unit.test_cli import Outcome, tracecar, within
@@ -440,6 +443,28 @@ async def test_history_is_masked(sidecar: Sidecar) -> None:
             assert "n3w" not in shown.out
             assert "s3cret" not in shown.out
     assert "n3w" not in sent.out
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+async def test_a_sidecar_that_is_away_for_a_while_is_told_of_once(
+    sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], terminal: bool
+) -> None:
+    monkeypatch.setattr("sidecar.cli.watching.EVERY_SECONDS", 0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    async with sidecar.client() as client:
+        done = await client.replay(ReplayRequest(query="type:None"))
+    running = replace(done, state="running", selected=3)
+    answers: list[Any] = [*[Unreachable("no sidecar answers")] * 3, running, *[Unreachable("no sidecar answers")] * 2]
+
+    class Away:
+        async def replay_job(self, id: str) -> Replay:
+            answer = answers.pop(0) if answers else done
+            if isinstance(answer, Exception):
+                raise answer
+            return cast("Replay", answer)
+
+    assert await watching.until_ended(cast("Client", Away()), running) is done
+    assert capsys.readouterr().err.count("no sidecar answers; trying again\n") == 2
 
 
 async def test_what_is_kept_back_in_part_is_no_success(sidecar: Sidecar) -> None:
