@@ -85,10 +85,16 @@ class Measures:
         # There from the first batch on: in Prometheus' eyes a counter that begins with a rejection has not grown.
         passed = self._of(position.system, position.stream)
         passed.replays += len([one for one in decoded if one.event.replay_of is not None])
-        for one in [one.event for one in decoded if one.event.rejection is not None]:
-            assert one.rejection is not None
-            passed.codes[one.rejection.code] += 1
-            self._note_cause(one, passed)
+        for one in decoded:
+            if one.event.rejection is not None:
+                self.rejected(one.event)
+
+    def rejected(self, event: Event) -> None:
+        """An event was rejected, here or by a group that uses it."""
+        passed = self._of(event.position.system, event.position.stream)
+        assert event.rejection is not None
+        passed.codes[event.rejection.code] += 1
+        self._note_cause(event, passed)
 
     def edge(self, cause: Event, event: Event, span_id: int) -> None:
         """An event passed whose cause is known."""

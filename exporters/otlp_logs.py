@@ -34,29 +34,44 @@ class RejectionLogs:
         else:
             self.outbox.put([self._record(event, trace_id)])
 
-    def _record(self, event: Event, trace_id: int | None) -> bytes:
-        """As field 2 of a `ScopeLogs`."""
+    def lettered(self, event: Event, trace_id: int | None, group: str, id: str) -> None:
+        """Take an event that failed later, at a group that uses it, and whose dead letter has this id."""
+        if self.outbox.full:
+            self.outbox.drop(1)
+        else:
+            self.outbox.put([self._record(event, trace_id, (group, id))])
+
+    def _record(self, event: Event, trace_id: int | None, later: tuple[str, str] | None = None) -> bytes:
+        """As field 2 of a `ScopeLogs`. `later`: the group that it failed at, and its dead letter's id."""
         shown = event if self._redactor is None else self._redactor.event(event)
         rejection = shown.rejection
         assert rejection is not None
-        place = self._mapper.place(event.position)
-        found: list[tuple[str, Value]] = [(names.POSITION, str(event.position)), *place.attributes]
-        found += rejection_attributes(shown)
-        found += self._mapper.dead_letter(shown) or ()
+        at, when = str(event.position), times(event)[1]
+        found: dict[str, Value] = {names.POSITION: at, **dict(self._mapper.place(event.position).attributes)}
+        found |= dict(rejection_attributes(shown)) | dict(self._mapper.dead_letter(shown) or ())
+        lies = True
+        if later is not None:
+            found[names.GROUP], found[names.DEAD_LETTER_ID] = later
+            when = max(0, event.observed_at) * 1000
+            lies = later[1].endswith(f"@{at}")
+            if not lies:  # the service handed over the record itself
+                at = event.position.stream
+                found = {name: value for name, value in found.items() if name not in (names.POSITION, names.PARTITION)}
         for name, value in ((names.MESSAGE_ID, shown.event_id), (names.EVENT_TYPE, shown.type)):
             if value is not None:
-                found.append((name, value))
+                found[name] = value
         parts = [
-            b"\x09" + times(event)[1].to_bytes(8, "little"),
+            b"\x09" + when.to_bytes(8, "little"),
             b"\x59" + (max(0, event.observed_at) * 1000).to_bytes(8, "little"),
             ERROR,
-            delimited(5, delimited(1, utf8(f"{event.position} rejected: {rejection.code}: {rejection.message}"))),
-            attributes([(each, value) for name, value in found for each in spelled(self._spelling, name)], 6),
+            delimited(5, delimited(1, utf8(f"{at} rejected: {rejection.code}: {rejection.message}"))),
+            attributes([(each, value) for name, value in found.items() for each in spelled(self._spelling, name)], 6),
             EVENT_NAME,
         ]
         if trace_id is not None:
-            span_id = self._mapper.span_id_at(event.position)
-            parts += [delimited(9, trace_id.to_bytes(16, "big")), delimited(10, span_id.to_bytes(8, "big"))]
+            parts.append(delimited(9, trace_id.to_bytes(16, "big")))
+            if lies:
+                parts.append(delimited(10, self._mapper.span_id_at(event.position).to_bytes(8, "big")))
         return delimited(2, b"".join(parts))
 
     @property

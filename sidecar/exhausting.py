@@ -7,7 +7,7 @@ So "too often" also waits until the entry was left alone for a while, for somebo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 import structlog
@@ -15,9 +15,9 @@ from msgspec.structs import replace
 
 from sidecar.config import Exhausted
 from sidecar.dead_letters.dialects import tracecar
-from sidecar.dead_letters.letter import LetterWriter, lighter
+from sidecar.dead_letters.letter import Lettered, LetterWriter, lighter, unheard
 from sidecar.errors import Refused, TooLarge, TracecarError
-from sidecar.model import Headers, Outgoing, Position, Record, Rejection
+from sidecar.model import Event, Headers, Outgoing, Position, Record, Rejection
 from sidecar.replaying.checking import Opening
 
 log = structlog.get_logger()
@@ -57,8 +57,8 @@ class Groups(Protocol):
 
 
 class Exhausting:
-    """Watches the pending lists of some groups. `writer` makes letters; `lettered` hears of each that is durable, by
-    system and stream."""
+    """Watches the pending lists of some groups. `writer` makes letters; `lettered` hears of each that is
+    durable."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Exhausting:
         limits: Mapping[str, Exhausted],
         payloads: Opening,
         writer: LetterWriter,
-        lettered: Callable[[str, str], None] = lambda system, stream: None,
+        lettered: Lettered = unheard,
     ) -> None:
         self._lettered = lettered
         self._groups, self._limits, self._payloads, self._writer = groups, dict(limits), payloads, writer
@@ -117,19 +117,20 @@ class Exhausting:
 
     async def _take(self, one: Stuck) -> None:
         """Raises Outage, Refused."""
-        letter: Outgoing | None = await self._letter(one)
+        letter: Outgoing | None
+        event, letter = await self._letter(one)
         while letter is not None:
             try:
                 if await self._groups.give_up(one, letter):
                     self.taken += 1
-                    self._lettered(one.position.system, one.position.stream)
+                    self._lettered(event, one.group, f"{one.group}@{one.position}")
                     log.info("entry.exhausted", position=str(one.position), group=one.group, deliveries=one.deliveries)
                 return
             except TooLarge:
                 letter = lighter(letter)
         raise Refused(f"{one.position}: no letter of this entry can be written, not even one without its fields")
 
-    async def _letter(self, one: Stuck) -> Outgoing:
+    async def _letter(self, one: Stuck) -> tuple[Event, Outgoing]:
         record = await self._groups.read(one.position)
         gone: Headers = ()
         if record is None:
@@ -138,7 +139,7 @@ class Exhausting:
         (decoded,) = await self._payloads.open([record])
         decoded.event.rejection = Rejection("delivery.exhausted", told(one, there=not gone))
         letter = self._writer.report(decoded, one.group, one.deliveries, None, None)
-        return replace(letter, headers=letter.headers + gone)
+        return decoded.event, replace(letter, headers=letter.headers + gone)
 
 
 def exhausted(one: Stuck, limit: Exhausted) -> bool:

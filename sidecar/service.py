@@ -35,7 +35,7 @@ from sidecar.index.memory import MemoryIndex
 from sidecar.live import Live
 from sidecar.members import Members
 from sidecar.metering import OfExporters, OfFleet, OfGroups, OfLetters, OfStatus
-from sidecar.model import Decoded
+from sidecar.model import Decoded, Event
 from sidecar.outlet import Outlet
 from sidecar.pipeline import Pipeline, micros
 from sidecar.ports import Destination, Exporter, Index
@@ -125,7 +125,7 @@ class Service:
                 source.exhausted,
                 self.answers.payloads,
                 self._writer(source),
-                self.counters.letter,
+                self._lettered,
             )
             for source in self._sources
             if source.exhausted and config.dead_letters.enabled
@@ -139,7 +139,7 @@ class Service:
             index=self.index,
             writer=self._writer,
             selection=config.dead_letters.replay.selection,
-            lettered=self.counters.letter,
+            lettered=self._lettered,
         )
         self.status.besides = self._besides
         self.telemetry.measure(
@@ -204,6 +204,11 @@ class Service:
     def _writer(self, source: Source) -> LetterWriter:
         dialects = self.config.dead_letters.dialects
         return LetterWriter(source.naming, source.group, self.config.service, micros, dialects)
+
+    def _lettered(self, event: Event, group: str, id: str) -> None:
+        """A dead letter is durable that no settling wrote: of a report, or of what a group gave up."""
+        self.counters.letter(event.position.system, event.position.stream)
+        self.telemetry.lettered(event, group, id)
 
     async def run(self) -> None:
         """Runs until cancelled, then drains and settles. Raises Refused where a server says no for good."""

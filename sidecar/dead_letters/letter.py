@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from sidecar.dead_letters.dialects import beside, tracecar
 from sidecar.dead_letters.naming import Naming
-from sidecar.model import Decoded, Headers, Outgoing
+from sidecar.model import Decoded, Event, Headers, Outgoing
 
 
 class LetterWriter:
@@ -51,6 +51,14 @@ class LetterWriter:
             origin=record.position,
             value_at=record.value_at,
         )
+
+
+Lettered = Callable[[Event, str, str], None]
+"""Hears of an event, with its rejection, whose dead letter is durable now: for which group, and the letter's id."""
+
+
+def unheard(event: Event, group: str, id: str) -> None:
+    """Where nobody listens."""
 
 
 def lighter(letter: Outgoing) -> Outgoing | None:

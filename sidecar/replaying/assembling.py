@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from sidecar.answers import Answers
 from sidecar.dead_letters.desk import Desk
-from sidecar.dead_letters.letter import LetterWriter
+from sidecar.dead_letters.letter import Lettered, LetterWriter, unheard
 from sidecar.decoding.catalog import Catalog
 from sidecar.delivery import Follower
 from sidecar.redaction import HIDDEN, Redactor
@@ -47,7 +47,7 @@ def assembled(
     index: History,
     writer: Callable[[Source], LetterWriter],
     selection: int,
-    lettered: Callable[[str, str], None] = lambda system, stream: None,
+    lettered: Lettered = unheard,
 ) -> Operations:
     """What acts on the dead letters that `answers` shows. `writer` makes the letters of a source; `selection`: letters
     that one replay takes at most; `lettered` hears of the letters of reports."""

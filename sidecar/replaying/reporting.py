@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from sidecar.dead_letters.dialects import tracecar
 from sidecar.dead_letters.dialects.tracecar import NO_TIMESTAMP
 from sidecar.dead_letters.entries import Deed, Who, begun, encode, home, keys
-from sidecar.dead_letters.letter import LetterWriter, lighter
+from sidecar.dead_letters.letter import Lettered, LetterWriter, lighter, unheard
 from sidecar.dead_letters.reading import Source
 from sidecar.errors import Refused, TooLarge, Unknown
 from sidecar.model import Outgoing, Position, Record, Rejection
@@ -32,7 +32,7 @@ MAX_TEXT = 1_900
 
 class Reporting:
     """Takes reports. `writer` makes the letters of a source; `clock` gives microseconds since 1970; `lettered` hears of
-    every letter that is durable, by the system and stream that its record failed on."""
+    every letter that is durable."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Reporting:
         in_sight: InSight,
         writer: Callable[[Source], LetterWriter],
         clock: Callable[[], int],
-        lettered: Callable[[str, str], None] = lambda system, stream: None,
+        lettered: Lettered = unheard,
     ) -> None:
         self._lettered = lettered
         self._sources, self._payloads, self._in_sight = sources, payloads, in_sight
@@ -63,11 +63,15 @@ class Reporting:
         )
         while letter is not None:
             try:
-                return await self._write(source, letter, who)
+                reported = await self._write(source, letter, who)
             except TooLarge as error:
                 if nowhere is not None:
                     raise Refused(f"the record lies nowhere else, and is too large for the broker: {error}") from error
                 letter = lighter(letter)
+            else:
+                if reported.created:
+                    self._lettered(decoded.event, failure.group, reported.id)
+                return reported
         raise Refused("the broker takes no letter of this record, not even one without its body and headers")
 
     async def _write(self, source: Source, letter: Outgoing, who: Who) -> Reported:
@@ -78,8 +82,6 @@ class Reporting:
         entry = begun(read).after(Deed(act="reported", at=self._clock(), by=who.name, address=who.address), "open")
         act = Act(home(read) if read.origin is not None else read.stream, (Entry(key, None, encode(entry)),), (letter,))
         (done,) = await source.broker.ledger.act([act])
-        if done.carried_out:
-            self._lettered(source.broker.system, read.stream)
         position = done.positions[0] if done.positions else None
         return Reported(id=read.id, position=position, created=done.carried_out)
 

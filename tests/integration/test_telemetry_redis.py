@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -241,13 +242,15 @@ def test_a_backend_that_is_down_harms_nothing_and_gets_what_fits_once_it_is_back
     assert len({span.span_id for span in otlp.spans}) == len(otlp.spans) <= 2_000
 
 
-def test_every_dead_letter_counts_whoever_asked_for_it(valkey: EmbeddedValkey, tmp_path: Path) -> None:
-    """Of a rejection, of a report (made twice), and of an entry that a group gave up."""
-    shop = Shop(valkey, tmp_path, {})
+def test_every_dead_letter_counts_whoever_asked_for_it(valkey: EmbeddedValkey, otlp: Receiver, tmp_path: Path) -> None:
+    """Of a rejection, of a report (made twice), and of an entry that a group gave up. Each is a rejection by its
+    code and a log record too."""
+    shop = Shop(valkey, tmp_path, {"otlp": {"endpoint": otlp.endpoint("grpc"), "protocol": "grpc"}})
     source = shop.sidecar.config["sources"]["redis"] | {"exhausted": {"billing": {"deliveries": 1, "idle": "100ms"}}}
     sidecar = Sidecar(tmp_path, shop.sidecar.config | {"sources": {"redis": source}})
     shop.publish("orders", "bad", qty="two")
-    reported = shop.publish("orders", "reported")
+    trace = uuid.uuid4().int
+    reported = shop.publish("orders", "reported", traceparent(trace, 5))
     stuck = shop.publish("payments", "stuck")
     shop.client.xgroup_create(shop.stream("payments"), "billing", "0")
     shop.client.xreadgroup("billing", "b-1", {shop.stream("payments"): ">"})
@@ -268,6 +271,20 @@ def test_every_dead_letter_counts_whoever_asked_for_it(valkey: EmbeddedValkey, t
 
         sidecar.wait(lambda: (counted("orders"), counted("payments")) == ("2", "1"), "all letters to be counted")
         assert shop.client.xlen(f"{shop.stream('orders')}.dlt") == 2
+        text = httpx.get(f"{sidecar.url}/metrics").text
+        codes = {
+            code: int(count) for code, count in re.findall(r'tracecar_rejections_total{.*error_type="(.*)"} (.*)', text)
+        }
+        assert codes == {"schema.mismatch": 1, "reported.error": 1, "delivery.exhausted": 1}
+        otlp.wait(lambda: len(otlp.log_records) == 3, "the log records")
+    records = {attributes(record.attributes)["tracecar.code"]: record for record in otlp.log_records}
+    words = attributes(records["reported.error"].attributes)
+    assert (words["tracecar.position"], words["messaging.consumer.group.name"]) == (str(reported), "billing")
+    assert words["tracecar.dead_letter.id"] == f"billing@{reported}"
+    assert words["tracecar.dead_letter.stream"] == f"{shop.stream('orders')}.dlt"
+    ids = records["reported.error"].trace_id, records["reported.error"].span_id
+    assert tuple(map(int.from_bytes, ids)) == (trace, span_id_at(reported))
+    assert attributes(records["delivery.exhausted"].attributes)["tracecar.dead_letter.id"] == f"billing@{stuck}"
 
 
 def _status(shop: Shop) -> dict[str, Any]:

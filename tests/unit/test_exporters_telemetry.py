@@ -16,7 +16,7 @@ from sidecar.config import Config, Duration, Exporters, Otlp, Redis, Sources, Tl
 from sidecar.errors import ConfigError
 from sidecar.model import Decoded, Event, Position, Record, Rejection
 from tests.contracts.exporter_contract import events
-from tests.servers.otlp import Receiver
+from tests.servers.otlp import Receiver, attributes
 
 
 def config(**exporters: Any) -> Config:
@@ -123,3 +123,23 @@ async def test_a_rejection_whose_flow_was_still_waited_for_is_told_at_the_end() 
         telemetry.offer([Decoded(Record(position, None, b"{}", (), 1), event)])
         await telemetry.close()
         assert (len(receiver.spans), len(receiver.log_records)) == (1, 1)
+
+
+async def test_a_reported_record_that_lies_nowhere_is_told_without_a_position() -> None:
+    with Receiver() as receiver:
+        endpoint = receiver.endpoint("grpc")
+        telemetry = Telemetry(config(otlp=Otlp(endpoint=endpoint, protocol="grpc", signals=["logs"])), {}, {})
+        no = Rejection("reported.error", "KeyError: no such customer")
+        event = Event(Position("redis", "orders", 0, 0), None, -1, 5_000_000, event_id="a", trace_id=7, rejection=no)
+        telemetry.lettered(event, "billing", "billing@sha256:0123")
+        await telemetry.close()
+        (record,) = receiver.log_records
+    words = attributes(record.attributes)
+    assert (words["tracecar.dead_letter.id"], words["messaging.consumer.group.name"]) == (
+        "billing@sha256:0123",
+        "billing",
+    )
+    assert "tracecar.position" not in words
+    assert record.body.string_value == "orders rejected: reported.error: KeyError: no such customer"
+    assert (int.from_bytes(record.trace_id), record.span_id) == (7, b"")
+    assert record.time_unix_nano == record.observed_time_unix_nano == 5_000_000_000
