@@ -29,27 +29,27 @@ _SEQUENCE = (1 << 64) - 1
 class Shard:
     """What one shard is to be told."""
 
-    __slots__ = ("buckets", "ids", "plain", "windows")
+    __slots__ = ("buckets", "ids", "sets")
 
     def __init__(self) -> None:
         self.buckets: dict[bytes, list[bytes]] = {}
-        self.plain: list[bytes] = []
+        """Fields and packed events in turn, by key."""
+        self.sets: dict[bytes, list[bytes]] = {}
+        """What is to stand in each set: events of one flow come together, and need its keys named once."""
         self.ids: list[bytes] = []
-        self.windows: dict[bytes, list[bytes]] = {}
+        """Hashes and members in turn."""
 
     def arguments(self, ttl_ms: int, word: bytes) -> list[Argument]:
         found: list[Argument] = [ttl_ms, word, len(self.buckets)]
         for key, parts in self.buckets.items():
             found += (key, len(parts))
             found += parts
-        found.append(len(self.plain) // 2)
-        found += self.plain
-        found.append(len(self.ids) // 2)
-        found += self.ids
-        found.append(len(self.windows))
-        for key, members in self.windows.items():
+        found.append(len(self.sets))
+        for key, members in self.sets.items():
             found += (key, len(members))
             found += members
+        found.append(len(self.ids) // 2)
+        found += self.ids
         return found
 
 
@@ -77,7 +77,7 @@ class Batch:
             noted += seconds
         found: list[tuple[int, Command]] = [(0, ("EVALSHA", NOTE.sha, 1, keys.heads[0], *noted))]
         for number, shard in enumerate(self.shards):
-            if shard.buckets or shard.plain or shard.ids or shard.windows:
+            if shard.buckets or shard.sets or shard.ids:
                 arguments = shard.arguments(ttl_ms, word)
                 found.append((number, ("EVALSHA", WRITE.sha, 1, keys.heads[number], *arguments)))
         return found
@@ -191,25 +191,31 @@ class Packer:
                 hashed = known.get(correlation)
                 if hashed is None:
                     hashed = known[correlation] = blake2b(correlation.encode(), digest_size=16).digest()[:4]
-                plain = shards[hashed[3] % count].plain
-                plain.append(b"k" + hashed)
-                plain.append(place)
+                sets, key = shards[hashed[3] % count].sets, b"k" + hashed
+                if key in sets:
+                    sets[key].append(place)
+                else:
+                    sets[key] = [place]
             if trace_id is not None:
                 hashed = crc32(trace_id.to_bytes(16, "big")).to_bytes(4, "big")
-                plain = shards[hashed[3] % count].plain
-                plain.append(b"t" + hashed)
-                plain.append(place)
+                sets, key = shards[hashed[3] % count].sets, b"t" + hashed
+                if key in sets:
+                    sets[key].append(place)
+                else:
+                    sets[key] = [place]
             if aggregate is not None:
                 hashed = crc32(aggregate.encode()).to_bytes(4, "big")
-                plain = shards[hashed[3] % count].plain
-                plain.append(b"a" + hashed)
-                plain.append(place)
+                sets, key = shards[hashed[3] % count].sets, b"a" + hashed
+                if key in sets:
+                    sets[key].append(place)
+                else:
+                    sets[key] = [place]
             # --- when it was
             appended_at = event.appended_at
             window = appended_at // SECOND
             if window != last_window:
                 last_window = window
-                members = shards[window % count].windows.setdefault(b"w%d" % window, [])
+                members = shards[window % count].sets.setdefault(b"w%d" % window, [])
                 batch.seconds.add(window)
             members.append((appended_at % SECOND).to_bytes(2, "big") + place)
             observed = event.observed_at // 1000
@@ -217,7 +223,7 @@ class Packer:
                 batch.sweeps.add(window)
             else:
                 aged = observed // SECOND
-                shards[aged % count].windows.setdefault(b"o%d" % aged, []).append(place)
+                shards[aged % count].sets.setdefault(b"o%d" % aged, []).append(place)
                 batch.sweeps.add(aged)
         if log is not None:
             _stretch(batch, log, low, high)

@@ -40,9 +40,9 @@ end
 WRITE = Script(
     _START
     + """
--- KEYS: what the shard's keys begin with. ARGV: time to live, a word for the server to keep, then four lists, each
--- after its length. Buckets: key, number of parts, field and event in turn. Plain sets: key, place. Ids: hash, member.
--- Windows: key, number of places, places.
+-- KEYS: what the shard's keys begin with. ARGV: time to live, a word for the server to keep, then three lists, each
+-- after its length. Buckets: key, number of parts, field and event in turn. Sets: key, number of places, places. Ids:
+-- hash, member.
 -- Returns the word that is kept, and how many events there are.
 local word = ARGV[at]
 at = at + 1
@@ -56,8 +56,8 @@ for _ = 1, number() do
 end
 for _ = 1, number() do
   local key = p .. ARGV[at]
-  if call('SADD', key, ARGV[at + 1]) == 1 then live(key) end
-  at = at + 2
+  at = at + 1
+  if many('SADD', key, number()) > 0 then live(key) end
 end
 for _ = 1, number() do
   local id, member = ARGV[at], ARGV[at + 1]
@@ -91,12 +91,6 @@ for pair, id in pairs(noted) do
     if not known then call('HSET', key, log, id .. sub(old, 1, 12)) end
     live(key)
   end
-end
-for _ = 1, number() do
-  local key = p .. ARGV[at]
-  at = at + 1
-  many('SADD', key, number())
-  live(key)
 end
 local kept = call('GET', p .. 'g')
 if not kept then

@@ -200,7 +200,7 @@ class Sweeper:
         commands: list[tuple[int, Command]] = []
         for batch in self._batches(events):
             for number, shard in enumerate(batch.shards):
-                names = {*shard.buckets, *shard.plain[::2], *(b"i" + hash for hash in shard.ids[::2]), *shard.windows}
+                names = {*shard.buckets, *shard.sets, *(b"i" + hash for hash in shard.ids[::2])}
                 head = keys.heads[number]
                 if names:
                     names.add(b"n")
@@ -220,9 +220,7 @@ class Sweeper:
             seconds |= batch.seconds
             commands: list[tuple[int, Command]] = []
             for number, shard in enumerate(batch.shards):
-                sets: dict[bytes, list[bytes]] = {name: list(members) for name, members in shard.windows.items()}
-                for name, member in zip(shard.plain[::2], shard.plain[1::2], strict=True):
-                    sets.setdefault(name, []).append(member)
+                sets: dict[bytes, list[bytes]] = {name: list(members) for name, members in shard.sets.items()}
                 for hash, member in zip(shard.ids[::2], shard.ids[1::2], strict=True):
                     sets.setdefault(b"i" + hash, []).append(member)
                 if not sets and not shard.buckets:
