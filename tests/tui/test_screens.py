@@ -509,7 +509,7 @@ async def test_a_stopped_group_is_the_first_thing_and_leads_to_the_event() -> No
     async with driven(shop) as (app, pilot):
         await on(pilot, app, "7", "status")
         await until(pilot, lambda: "The group warehouse has stopped" in shown(app))
-        await pilot.press("j", "enter")
+        await pilot.press("enter")  # the cursor stands on what is wrong, not on its heading
         await until(pilot, lambda: app.screen is app.page("flow"))
         assert ("kafka://shipping/0/3",) in shop.of("flow")
 
@@ -519,8 +519,24 @@ async def test_open_dead_letters_are_a_finding_that_leads_to_them() -> None:
     async with driven(shop, (80, 24)) as (app, pilot):
         await on(pilot, app, "7", "status")
         await until(pilot, lambda: "open, of one cause" in shown(app) and "schema.mismatch on shipping" in shown(app))
-        await pilot.press("j", "enter")
+        await pilot.press("enter")
         await until(pilot, lambda: app.screen is app.page("letters"))
+
+
+async def test_the_cursor_stands_on_what_can_be_chosen_and_all_else_can_be_seen() -> None:
+    shop = Shop()
+    async with driven(shop, (80, 24)) as (app, pilot):
+        await on(pilot, app, "7", "status")
+        entries = rows(app, "entries")
+        await until(pilot, lambda: "open, of one cause" in shown(app))
+        kinds = set()
+        for _ in range(30):
+            kinds.add(entries.item.kind)
+            await pilot.press("j")
+        assert not {"head", "names", "do"} & kinds
+        await until(pilot, lambda: "version 0.1.0" in shown(app))
+        await pilot.press("g")
+        await until(pilot, lambda: "What is wrong" in shown(app))
 
 
 async def test_the_sidecars_of_a_fleet_are_told_apart_by_words() -> None:

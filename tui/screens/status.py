@@ -77,7 +77,13 @@ class Status(Page):
         self._looks = 0
 
     def body(self) -> Iterable[Widget]:
-        yield Rows(draw, lambda entry: entry.key, empty="Asking the sidecar …", id="entries")
+        yield Rows(
+            draw,
+            lambda entry: entry.key,
+            stops=lambda entry: entry.kind not in ("head", "names", "do"),
+            empty="Asking the sidecar …",
+            id="entries",
+        )
 
     @property
     def deeper(self) -> str:

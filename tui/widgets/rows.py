@@ -26,8 +26,8 @@ Draw = Callable[[T, int, Palette], Text]
 
 
 class Rows(ScrollView, Generic[T], can_focus=True):
-    """`key` tells rows apart, `draw` draws one, `title` the line above them. While `follow` is on, the cursor stays on
-    the newest row, which is the last."""
+    """`key` tells rows apart, `draw` draws one, `title` the line above them, `stops` says whether the cursor may
+    stand on a row. While `follow` is on, the cursor stays on the newest row, which is the last."""
 
     BINDINGS = [
         Binding("up,k", "move(-1)", "Up", show=False),
@@ -73,11 +73,12 @@ class Rows(ScrollView, Generic[T], can_focus=True):
         key: Callable[[T], str],
         *,
         title: Callable[[int, Palette], Text] | None = None,
+        stops: Callable[[T], bool] | None = None,
         empty: str = "",
         id: str | None = None,
     ) -> None:
         super().__init__(id=id)
-        self._draw, self._key, self._title = draw, key, title
+        self._draw, self._key, self._title, self._stops = draw, key, title, stops
         self.empty = empty
         """What stands there while there are no rows: what to do about it."""
         self._waiting = ""
@@ -104,7 +105,7 @@ class Rows(ScrollView, Generic[T], can_focus=True):
             index = len(items) - 1
         else:
             index = self._index(wanted, stood)
-        index = max(0, min(index, len(items) - 1))
+        index = self._standing(max(0, min(index, len(items) - 1)))
         moved = index - stood
         self.set_reactive(Rows.cursor, index)
         self._remember()
@@ -156,7 +157,29 @@ class Rows(ScrollView, Generic[T], can_focus=True):
     # --- moving
 
     def action_move(self, by: int) -> None:
-        self._go(self.cursor + by)
+        index = self.cursor + by
+        if self._stops is not None and self._stop(index, by) is None:  # what is beyond can be seen, not chosen
+            self.scroll(max(0, min(self.scroll_offset.y + by, self.max_scroll_y)))
+            return
+        self._go(index)
+
+    def _stop(self, index: int, by: int) -> int | None:
+        """The first row from `index` on, in the direction of `by`, that the cursor may stand on."""
+        stops, step = self._stops, 1 if by > 0 else -1
+        while 0 <= index < len(self.items):
+            if stops is None or stops(self.items[index]):
+                return index
+            index += step
+        return None
+
+    def _standing(self, index: int) -> int:
+        """Where the cursor stands instead of a row that it may not stand on."""
+        if self._stops is None:
+            return index
+        way = 1 if index >= self.cursor else -1
+        found = self._stop(index, way)
+        found = self._stop(index, -way) if found is None else found
+        return index if found is None else found
 
     def action_page(self, by: int) -> None:
         self._go(self.cursor + by * max(1, self.size.height - self._head - 1))
@@ -181,7 +204,7 @@ class Rows(ScrollView, Generic[T], can_focus=True):
 
     def _go(self, index: int) -> None:
         index = max(0, min(index, len(self.items) - 1))
-        if not self.items or index == self.cursor:
+        if not self.items or index == self.cursor or (index := self._standing(index)) == self.cursor:
             return
         self.cursor = index
         if self.keeps_up:
@@ -199,7 +222,7 @@ class Rows(ScrollView, Generic[T], can_focus=True):
         height = max(1, self.size.height - self._head)
         top = self.scroll_offset.y
         if self.cursor < top:
-            top = self.cursor
+            top = 0 if self._stops is not None and self._stop(self.cursor - 1, -1) is None else self.cursor
         elif self.cursor >= top + height:
             top = self.cursor - height + 1
         self.scroll(top)
