@@ -11,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.text import Text
 
-from tests.tui.shop import AVRO, event
+from sidecar.api import models
+from tests.tui.shop import AVRO, NOW, event, service_status
+from tui import times
 from tui.feed import Feed
+from tui.lanes import lanes
 from tui.schema_text import differences, outline
 from tui.times import clock, coarse, micros, rate, span
 from tui.widgets.columns import Column, fit, sized, wrapped
@@ -104,3 +107,15 @@ def test_the_dashboard_loads_no_broker_client_and_no_schema_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_how_far_a_group_is_behind_in_time_is_told_as_far_as_the_sample_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(times, "now", lambda: NOW)
+    came = [event(number, "orders", "A", 1_000 * number) for number in range(50, 0, -1)]  # newest first, a second apart
+    groups = models.GroupPage(items=[
+        models.Group(group=f"g{lag}", system="kafka", members=1, lag=lag, rate=1, stuck_at=None,
+                     streams=[models.GroupStream(stream="orders", partitions=1, lag=lag, rate=1)])
+        for lag in (0, 1, 11, 51)
+    ])  # fmt: skip
+    found = {lane.group.group: lane.behind for lane in lanes(service_status(), groups, list(came)) if lane.group}
+    assert found == {"g0": "", "g1": "~10 s", "g11": "~20 s", "g51": ">59 s"}

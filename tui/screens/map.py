@@ -3,93 +3,25 @@
 from __future__ import annotations
 
 import statistics
-from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from rich.text import Text
 from textual import on
 from textual.binding import Binding
 from textual.widget import Widget
 
-from sidecar.api import models
+from tui import times
+from tui.lanes import Lane, lanes, stream_of
 from tui.looks import Palette, hue
 from tui.query_words import term
 from tui.safe import clean
 from tui.screens.page import Page
-from tui.times import count, micros, rate, span
+from tui.times import age, count, rate, span
 from tui.widgets.columns import cut, sized
 from tui.widgets.rows import Rows
 
 SAMPLE = 1_000
 """Events, newest first, that the lines are measured on."""
-
-
-@dataclass(slots=True)
-class Edge:
-    """What a producer sends to a stream, in the sample."""
-
-    producer: str
-    events: int = 0
-    rejected: int = 0
-    delays: list[float] = field(default_factory=list)
-    """Milliseconds from occurring to lying in the stream."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """One line of the drawing: part of a producer's line, of a stream's box, of a group's line."""
-
-    key: str
-    stream: str
-    row: int
-    rows: int
-    """Of how many lines the stream's drawing is."""
-    producer: Edge | None
-    share: float
-    """Events a second of the producer's line."""
-    group: models.Group | None
-    reading: models.GroupStream | None
-    status: models.StreamStatus
-    producers: int
-    groups: int
-
-
-def lanes(status: models.ServiceStatus, groups: models.GroupPage, events: list[models.Event]) -> list[Lane]:
-    """The drawing, stream by stream: the busiest first."""
-    edges: dict[str, dict[str, Edge]] = defaultdict(dict)
-    for event in events:
-        name = event.producer or "?"
-        edge = edges[event.stream].setdefault(name, Edge(name))
-        edge.events += 1
-        edge.rejected += event.status == "rejected"
-        occurred, appended = micros(event.occurred_at), micros(event.appended_at)
-        if occurred and appended:
-            edge.delays.append((appended - occurred) / 1000)
-    readers: dict[str, list[tuple[models.Group, models.GroupStream]]] = defaultdict(list)
-    for group in groups.items:
-        for reading in group.streams:
-            readers[reading.stream].append((group, reading))
-    found: list[Lane] = []
-    for stream in sorted(status.streams, key=lambda one: (-one.events, one.stream)):
-        sending = sorted(edges[stream.stream].values(), key=lambda edge: -edge.events)
-        reading_here = readers[stream.stream]
-        total = sum(edge.events for edge in sending) or 1
-        rows = max(4, len(sending), len(reading_here))
-        top, under = (rows - len(sending)) // 2, (rows - len(reading_here)) // 2
-        for row in range(rows):
-            sender = sending[row - top] if 0 <= row - top < len(sending) else None
-            reader = reading_here[row - under] if 0 <= row - under < len(reading_here) else None
-            found.append(
-                Lane(
-                    f"{stream.stream} {row}", stream.stream, row, rows, sender,
-                    stream.rate * sender.events / total if sender else 0.0,
-                    reader[0] if reader else None, reader[1] if reader else None, stream,
-                    len(sending), len(reading_here),
-                )
-            )  # fmt: skip
-        found.append(Lane(f"{stream.stream} end", stream.stream, -1, rows, None, 0, None, None, stream, 0, 0))
-    return found
 
 
 class Map(Page):
@@ -98,8 +30,8 @@ class Map(Page):
     ABOUT = (
         "Who publishes to which stream, and which groups read it. Left of a stream: events a second, the time from "
         "happening to lying in the stream (median), ✗ rejected of the newest thousand events. Right: how far a group "
-        "is behind. Enter shows the events of the line under the cursor, or the event that a stopped group "
-        "stands in front of."
+        "is behind, in events and, about (~), in time. Enter shows the events of the line under the cursor, or the "
+        "event that a stopped group stands in front of."
     )
     BINDINGS = [
         Binding("f", "failing", "Its failures"),
@@ -238,14 +170,16 @@ class Map(Page):
         group, reading = lane.group, lane.reading
         if group is None or reading is None:
             return sized(text, width)
-        stuck = group.stuck_at is not None and any(_stream_of(stop.position) == lane.stream for stop in group.stopped)
+        stuck = group.stuck_at is not None and any(stream_of(stop.position) == lane.stream for stop in group.stopped)
         facts = Text()
         if stuck:
-            facts.append("✗ stopped ", f"bold {colours.bad}")
+            since = min((stop.since for stop in group.stopped if stop.since), default=None)
+            facts.append(f"✗ stopped {age(since, times.now())} " if since else "✗ stopped ", f"bold {colours.bad}")
         elif reading.lag is None:
             facts.append("lag ? ", colours.dim)
         elif reading.lag:
             facts.append(f"{count(reading.lag)} behind ", colours.warn)
+            facts.append(f"{lane.behind} " if lane.behind else "", colours.warn)
         else:
             facts.append("✓ up to date " if width >= 40 else "✓ ", colours.good)
         if reading.rate is not None:
@@ -265,7 +199,7 @@ class Map(Page):
     def _chosen(self, event: Rows.Chosen) -> None:
         lane: Lane = event.item
         for stop in lane.group.stopped if lane.group is not None else ():
-            if _stream_of(stop.position) == lane.stream:
+            if stream_of(stop.position) == lane.stream:
                 self.dashboard.open_flow(stop.position, at=stop.position)
                 return
         self.dashboard.open_live(self._query(lane))
@@ -316,10 +250,3 @@ _CROSS = {
     (True, True, True, False): "┤", (True, True, False, True): "├", (True, True, True, True): "┼",
     (True, True, False, False): "│", (False, True, False, False): "╷", (True, False, False, False): "╵",
 }  # fmt: skip
-
-
-def _stream_of(position: str) -> str:
-    """The stream in a position such as `kafka://orders/0/4711`."""
-    kind, _, rest = position.partition("://")
-    parts = rest.split("/")
-    return "/".join(parts[:-2] if kind == "kafka" else parts[:-1])
