@@ -110,12 +110,15 @@ class Growing:
                     f"{patience:.0f} seconds nothing moved: whether it fails again is not known"
                 )
             if came_back or waited or (found is not None and found.known and not behind):
+                if self._job.state == "running":
+                    self._job.note = None
                 self._warn(recurring.settle())
                 self._job.judged = self._job.at
                 if self._job.at < self._job.selected:
                     self._job.batch = next_batch(self._job.batch)
                 await self._keeping.save()
                 return
+            self._job.note = f"waiting for {', '.join(sorted(behind)[:3]) or 'whoever reads it'} to pass this batch"
             if self._keeping.due:
                 await self._keeping.save()
             await asyncio.sleep(LOOK_SECONDS)

@@ -584,8 +584,13 @@ async def test_a_batch_that_its_readers_do_not_pass_pauses_the_replay() -> None:
         group = one.log.groups["billing"] = Group()
         group.settled[Partition("memory", "orders", 0)] = 10
         group.members.append(cast("Any", Reader()))
-        sidecar._works[0].kit = replace_kit(sidecar, editor=editor, verdict_seconds=0.3)
-        job = await ended(sidecar, await sidecar.replay(wish, ANN))
+        sidecar._works[0].kit = replace_kit(sidecar, editor=editor, verdict_seconds=1)
+        job = await sidecar.replay(wish, ANN)
+        while (now := await sidecar.job(job.id)).note is None:
+            await asyncio.sleep(0.01)
+        assert now.state == "running"
+        assert (now.note or "").startswith("waiting for billing")
+        job = await ended(sidecar, job)
         assert (job.state, job.published) == ("paused", 1)
         assert "was not passed by billing" in (job.note or "")
         group.settled[Partition("memory", "orders", 0)] = 100
