@@ -158,15 +158,14 @@ class Members:
 
     def trouble(self) -> list[str]:
         """Sentences: what is wrong with the shared index and its members."""
-        found = []
         if (reason := self._index.trouble) is not None:
-            found.append(f"the shared index takes no events ({self._index.waiting} wait): {reason}")
-        found += [
+            # Who hears of nobody cannot say who is gone.
+            return [f"the shared index takes no events ({self._index.waiting} wait): {reason}"]
+        return [
             f"member {row.member} on {row.host} was last heard of at {row.last_heartbeat}"
             for row in self.rows()
             if not row.alive
         ]
-        return found
 
     def _share(self, system: str, stream: str, partitions: Sequence[PartitionStatus]) -> Share:
         counter = self._counters.of(system, stream)
@@ -179,10 +178,11 @@ class Members:
         )
 
     def _row(self, heard: Heard, says: Says) -> models.Member:
+        here = heard.member == self._index.member
         return models.Member(
             member=heard.member,
-            here=heard.member == self._index.member,
-            alive=heard.age_ms < ALIVE_MS,
+            here=here,
+            alive=here or heard.age_ms < ALIVE_MS,
             last_heartbeat=rfc3339(self._clock() - heard.age_ms * 1000),
             host=text(says.host),
             service=text(says.service),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -32,9 +33,16 @@ class Beat(Struct, frozen=True):
     """What a member last said of itself."""
 
     member: str
-    age_ms: int
-    """How long ago, by the server's clock."""
+    old_ms: int
+    """How long ago that was when we heard of it, by the server's clock."""
     says: bytes
+    heard: float
+    """When we did (`time.monotonic`)."""
+
+    @property
+    def age_ms(self) -> int:
+        """How long ago it was said. Who hears nothing new finds everybody growing old."""
+        return self.old_ms + int((time.monotonic() - self.heard) * 1000)
 
 
 class Words(Protocol):
@@ -120,7 +128,7 @@ def _beat(now: int, name: bytes, value: bytes) -> Beat | None:
     stamp = value[:_STAMP]
     if not stamp.isdigit():
         return None
-    return Beat(name.decode(errors="replace"), max(0, now - int(stamp)), value[_STAMP:])
+    return Beat(name.decode(errors="replace"), max(0, now - int(stamp)), value[_STAMP:], time.monotonic())
 
 
 async def _nothing() -> bytes:

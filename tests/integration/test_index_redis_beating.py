@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec.structs import replace
 from redis import Redis
 
 from sidecar.demo.embedded_valkey import EmbeddedValkey
@@ -43,7 +44,7 @@ async def test_who_cannot_say_anything_new_is_heard_of_all_the_same(index, error
     await index.beating.beat()
     (beat,) = index.beats
     assert (beat.member, beat.says) == (index.member, b'{"first": 1}')
-    assert beat.age_ms == 0
+    assert beat.old_ms == 0
 
 
 async def test_a_broker_that_does_not_answer_does_not_silence_the_member(index, monkeypatch):
@@ -51,6 +52,12 @@ async def test_a_broker_that_does_not_answer_does_not_silence_the_member(index, 
     index.tell(asyncio.Event().wait)
     await index.beating.beat()
     assert [beat.member for beat in index.beats] == [index.member]
+
+
+async def test_who_hears_nothing_new_finds_everybody_growing_old(index):
+    await index.beating.beat()
+    (beat,) = index.beats
+    assert replace(beat, heard=beat.heard - 60).age_ms >= 60_000
 
 
 async def test_what_others_wrote_where_the_members_stand_silences_nobody(index, valkey):

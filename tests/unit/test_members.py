@@ -79,7 +79,11 @@ async def test_each_lists_all_of_its_group():
     (sentence,) = members.trouble()
     assert "member b" in sentence
     first.trouble = "it is stopped"
-    assert "7 wait" in members.trouble()[0]
+    # Who hears of nobody says nothing of who may be gone, and knows that it is there itself.
+    (sentence,) = members.trouble()
+    assert "7 wait" in sentence
+    first.beats = [Heard(one.member, 60_000, one.says) for one in first.beats]
+    assert {row.member: row.alive for row in members.rows()} == {"a": True, "b": False}
 
 
 async def test_it_is_known_whether_others_listen():
