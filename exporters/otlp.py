@@ -13,9 +13,8 @@ from sidecar.errors import ConfigError, Mistake
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
 
-SIGNALS = ("traces", "metrics", "logs")
-Raw = Literal["traces", "logs"]
-"""The signals that are encoded here."""
+Signal = Literal["traces", "metrics", "logs"]
+SIGNALS: tuple[Signal, ...] = ("traces", "metrics", "logs")
 
 
 def wanted(otlp: Otlp | None, environ: Mapping[str, str] = os.environ) -> Otlp | None:
@@ -27,7 +26,7 @@ def wanted(otlp: Otlp | None, environ: Mapping[str, str] = os.environ) -> Otlp |
     return otlp or Otlp()
 
 
-def signals(otlp: Otlp, environ: Mapping[str, str] = os.environ) -> list[str]:
+def signals(otlp: Otlp, environ: Mapping[str, str] = os.environ) -> list[Signal]:
     """Which signals are sent: those of the file, but for the ones that `OTEL_TRACES_EXPORTER` and its like send
     elsewhere or turn off. Where the environment has endpoints of single signals only, none but those."""
     named = {name: exporters(name, environ) for name in SIGNALS}

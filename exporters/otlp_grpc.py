@@ -9,13 +9,14 @@ from google.rpc.error_details_pb2 import RetryInfo
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
-from exporters.otlp import Raw, certificates
+from exporters.otlp import Signal, certificates
 from exporters.otlp_environment import compression, timeout
 from sidecar.config import Otlp
 from sidecar.errors import Outage, Refused
 
-METHODS: dict[Raw, str] = {
+METHODS: dict[Signal, str] = {
     "traces": "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+    "metrics": "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
     "logs": "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
 }
 
@@ -39,9 +40,8 @@ def grpc_options(otlp: Otlp, signal: str) -> dict[str, Any]:
 class GrpcSending:
     """Sends requests over the channel that an official exporter has opened (`exporters.otlp.Sending`)."""
 
-    def __init__(self, otlp: Otlp, signal: Raw) -> None:
-        make: Any = OTLPSpanExporter if signal == "traces" else OTLPLogExporter
-        self._exporter = make(**grpc_options(otlp, signal))
+    def __init__(self, otlp: Otlp, signal: Signal) -> None:
+        self._exporter = _exporter(signal)(**grpc_options(otlp, signal))
         self._method = METHODS[signal]
         self._open()
 
@@ -77,3 +77,12 @@ class GrpcSending:
 
     def close(self) -> None:
         self._exporter._channel.close()
+
+
+def _exporter(signal: Signal) -> Any:
+    """The official exporter of a signal. That of metrics is loaded where it is wanted only."""
+    if signal == "metrics":
+        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+
+        return OTLPMetricExporter
+    return OTLPSpanExporter if signal == "traces" else OTLPLogExporter

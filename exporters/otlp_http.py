@@ -10,7 +10,7 @@ from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-from exporters.otlp import Raw, address
+from exporters.otlp import Signal, address
 from exporters.otlp_environment import compression, timeout
 from sidecar.config import Otlp
 from sidecar.errors import Outage, Refused
@@ -55,9 +55,8 @@ def http_options(otlp: Otlp, signal: str) -> dict[str, Any]:
 class HttpSending:
     """Sends requests with the client that an official exporter has made (`exporters.otlp.Sending`)."""
 
-    def __init__(self, otlp: Otlp, signal: Raw) -> None:
-        make: Any = OTLPSpanExporter if signal == "traces" else OTLPLogExporter
-        self._client = make(**http_options(otlp, signal))._client
+    def __init__(self, otlp: Otlp, signal: Signal) -> None:
+        self._client = _exporter(signal)(**http_options(otlp, signal))._client
 
     def __call__(self, request: bytes) -> bytes:
         client = self._client
@@ -76,3 +75,12 @@ class HttpSending:
 
     def close(self) -> None:
         self._client._transport.close()
+
+
+def _exporter(signal: Signal) -> Any:
+    """The official exporter of a signal. That of metrics is loaded where it is wanted only."""
+    if signal == "metrics":
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+
+        return OTLPMetricExporter
+    return OTLPSpanExporter if signal == "traces" else OTLPLogExporter

@@ -30,11 +30,15 @@ CLOSE_SECONDS = 5.0
 
 def interval(environ: Mapping[str, str] = os.environ) -> float:
     """Seconds from one export to the next."""
+    said = environ.get(INTERVAL, "").strip()
     try:
-        found = float(environ.get(INTERVAL, "")) / 1000
+        found = float(said) / 1000 if said else SECONDS
     except ValueError:
-        return SECONDS
-    return found if found > 0 else SECONDS
+        found = 0.0
+    if 0 < found < 1e6:
+        return found
+    log.warning("metrics are sent every minute", reason=f"{INTERVAL}: expected milliseconds, found {said!r}")
+    return SECONDS
 
 
 class OtlpMetrics:

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from exporters.otlp import Raw, resource
+from exporters.otlp import Signal, resource
 from exporters.otlp_environment import protocol
 from exporters.otlp_wire import delimited, varint
 from sidecar.config import Otlp
@@ -60,29 +60,35 @@ class Sending(Protocol):
 
 
 class OtlpTransport:
-    """Spans or log records to a collector (`exporters.outbox.Transport`)."""
+    """Spans or log records to a collector (`exporters.outbox.Transport`); of metrics only a request without any, to try
+    whether it is taken."""
 
-    def __init__(self, sending: Sending, resource: Resource, signal: Raw) -> None:
+    def __init__(self, sending: Sending, resource: Resource, signal: Signal) -> None:
         from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+        from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-        self._sending, self._signal, self._request = sending, signal, Request(resource)
-        self._response: Any = ExportTraceServiceResponse if signal == "traces" else ExportLogsServiceResponse
+        self._sending, self._request = sending, Request(resource)
+        responses: dict[Signal, tuple[Any, str]] = {
+            "traces": (ExportTraceServiceResponse, "rejected_spans"),
+            "metrics": (ExportMetricsServiceResponse, "rejected_data_points"),
+            "logs": (ExportLogsServiceResponse, "rejected_log_records"),
+        }
+        self._response, self._rejected = responses[signal]
 
     def send(self, items: Sequence[bytes]) -> int:
         answer = self._sending(self._request.of(items))
         if not answer:
             return 0
         said = self._response.FromString(answer).partial_success
-        unwanted = said.rejected_spans if self._signal == "traces" else said.rejected_log_records
-        return min(int(unwanted), len(items))
+        return min(int(getattr(said, self._rejected)), len(items))
 
     def close(self) -> None:
         self._sending.close()
 
 
-def transport(otlp: Otlp, signal: Raw, service: str) -> OtlpTransport:
-    """How spans or log records get to the collector. Raises ConfigError where files of `tls` cannot be read."""
+def transport(otlp: Otlp, signal: Signal, service: str) -> OtlpTransport:
+    """How a signal gets to the collector. Raises ConfigError where files of `tls` cannot be read."""
     # Their own words about every try would flood the log; the outbox says when trouble begins and ends.
     logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
     sending: Sending

@@ -6,11 +6,15 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import structlog
+
 from exporters.identity import MASK
 from sidecar.config import Sampling
 from sidecar.model import Headers
 from sidecar.ports import Node
 from sidecar.query import Query, parse
+
+log = structlog.get_logger()
 
 SAMPLER, ARGUMENT = "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"
 
@@ -31,10 +35,17 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Sampling:
     if name == "always_off":
         return Sampling(keep="ratio", ratio=0.0)
     if name == "traceidratio":
+        said = environ.get(ARGUMENT, "").strip() or "1"
         try:
-            return Sampling(keep="ratio", ratio=max(0.0, min(1.0, float(environ.get(ARGUMENT, "1")))))
+            ratio = float(said)
         except ValueError:
-            pass
+            ratio = -1.0
+        if 0 <= ratio <= 1:
+            return Sampling(keep="ratio", ratio=ratio)
+        log.warning("every span is sent", reason=f"{ARGUMENT}: expected a share from 0 to 1, found {said!r}")
+    elif name not in ("", "always_on"):
+        known = "always_on, always_off, traceidratio, or one of these after parentbased_"
+        log.warning("every span is sent", reason=f"{SAMPLER}: expected {known}, found {environ[SAMPLER]!r}")
     return Sampling()
 
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Literal
 
 from exporters.otlp import check, signals, wanted
-from exporters.otlp_environment import disabled, exporters, protocol
+from exporters.otlp_environment import disabled, exporters, protocol, said
 from exporters.outbox import Transport
-from sidecar.config import Config
+from sidecar.config import Config, Otlp
 from sidecar.errors import Outage, Refused
 from sidecar.masking import mask_url
 from sidecar.ports import Finding
-
-_RAW: tuple[Literal["traces"], Literal["logs"]] = ("traces", "logs")
 
 
 def findings(config: Config) -> Iterator[Finding]:
@@ -24,16 +21,21 @@ def findings(config: Config) -> Iterator[Finding]:
         from exporters.otlp_transport import transport
 
         check(otlp)
-        where = mask_url(otlp.endpoint) if otlp.endpoint else "the endpoint of OTEL_EXPORTER_OTLP_ENDPOINT"
-        for signal in _RAW:
-            if signal in signals(otlp):
-                what = f"exporters.otlp: {signal} by {protocol(otlp, signal)} to {where}"
-                yield _tried(what, partial(transport, otlp, signal, config.service))
+        for signal in signals(otlp):
+            what = f"exporters.otlp: {signal} by {protocol(otlp, signal)} to {_where(otlp, signal)}"
+            yield _tried(what, partial(transport, otlp, signal, config.service))
     zipkin = config.exporters.zipkin
     if zipkin is not None and not disabled() and "none" not in exporters("traces"):
         from exporters.zipkin import ZipkinTransport
 
         yield _tried(f"exporters.zipkin: {mask_url(zipkin.endpoint)}", partial(ZipkinTransport, zipkin))
+
+
+def _where(otlp: Otlp, signal: str) -> str:
+    if otlp.endpoint is not None:
+        return mask_url(otlp.endpoint)
+    address = said(signal, "ENDPOINT")
+    return "localhost" if address is None else f"{mask_url(address[1])} ({address[0]})"
 
 
 def _tried(what: str, make: Callable[[], Transport]) -> Finding:

@@ -285,6 +285,7 @@ async def test_a_collector_that_prefers_deltas_gets_them() -> None:
 async def test_a_collector_that_does_not_answer_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "50")
     assert interval() == 0.05
+    assert [interval({"OTEL_METRIC_EXPORT_INTERVAL": said}) for said in ("", "soon", "-1", "nan", "1e12")] == [60.0] * 5
     with Receiver() as receiver:
         endpoint = receiver.endpoint("http/protobuf")
         receiver.refusing = 400

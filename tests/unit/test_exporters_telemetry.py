@@ -69,15 +69,22 @@ def test_certificates_that_cannot_be_read_are_told() -> None:
         Telemetry(config(zipkin=zipkin), {}, {})
 
 
-def test_check_tries_every_backend() -> None:
+def test_check_tries_every_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     with Receiver() as receiver:
         good = Otlp(endpoint=receiver.endpoint("grpc"), protocol="grpc")
         found = list(findings(config(otlp=good, zipkin=Zipkin(endpoint="http://127.0.0.1:1/api/v2/spans"))))
-        assert [one.ok for one in found] == [True, True, False]
+        assert [one.ok for one in found] == [True, True, True, False]
         assert found[0].what.startswith("exporters.otlp: traces by grpc to http://127.0.0.1:")
-        assert "cannot be reached" in found[2].detail
+        assert found[1].what.startswith("exporters.otlp: metrics by grpc to ")
+        assert "cannot be reached" in found[3].detail
+        plain = Otlp(endpoint=receiver.endpoint("http/protobuf"), protocol="http/protobuf")
+        assert [one.ok for one in findings(config(otlp=plain))] == [True, True, True]
         receiver.refusing = 400
-        assert [one.ok for one in findings(config(otlp=good))] == [False, False]
+        assert [one.ok for one in findings(config(otlp=good))] == [False, False, False]
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://127.0.0.1:1/v1/logs")
+    (logs,) = findings(config())
+    assert logs.what == "exporters.otlp: logs by grpc to http://127.0.0.1:1/v1/logs (OTEL_EXPORTER_OTLP_LOGS_ENDPOINT)"
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT")
     assert list(findings(config())) == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from structlog.testing import capture_logs
 
 from exporters.sampling import bound_of, from_environment, in_sample
 from sidecar.config import Duration, Sampling
@@ -287,8 +288,28 @@ def test_the_environment_says_which_share() -> None:
         Sampling(keep="ratio", ratio=0.5)
     )
     assert from_environment({"OTEL_TRACES_SAMPLER": "always_off"}).ratio == 0.0
+    assert from_environment({"OTEL_TRACES_SAMPLER": "traceidratio"}).ratio == 1.0
     assert not in_sample(0, bound_of(0.0))
     assert in_sample((1 << 128) - 1, bound_of(1.0))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "argument", "told"),
+    [
+        ("traceidratio", "lots", "OTEL_TRACES_SAMPLER_ARG: expected a share from 0 to 1, found 'lots'"),
+        ("traceidratio", "10", "OTEL_TRACES_SAMPLER_ARG: expected a share from 0 to 1, found '10'"),
+        ("traceidratio", "nan", "OTEL_TRACES_SAMPLER_ARG: expected a share from 0 to 1, found 'nan'"),
+        ("jaeger_remote", "", "OTEL_TRACES_SAMPLER: expected always_on, "),
+        ("parentbased_always_on", "", ""),
+    ],
+)
+def test_what_cannot_be_understood_of_the_environment_keeps_all_and_is_told(
+    sampler: str, argument: str, told: str
+) -> None:
+    with capture_logs() as logs:
+        found = from_environment({"OTEL_TRACES_SAMPLER": sampler, "OTEL_TRACES_SAMPLER_ARG": argument})
+    assert found == Sampling()
+    assert [told in one["reason"] for one in logs] == ([True] if told else [])
 
 
 async def test_what_waits_is_sent_at_the_end() -> None:
