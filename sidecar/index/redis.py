@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import heapq
-import re
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
@@ -13,37 +11,27 @@ import structlog
 from msgspec.structs import replace
 
 from sidecar.config import Tls
-from sidecar.correlation.moments import appended, moment
 from sidecar.errors import Outage, Refused
-from sidecar.index.packing import bounded
-from sidecar.index.recent import cursor_of, moment_of
 from sidecar.index.redis_beating import Beat, Beating
 from sidecar.index.redis_coverage import SharedCoverage
-from sidecar.index.redis_drawing import drawn
-from sidecar.index.redis_finding import of_trace, once
+from sidecar.index.redis_fetching import MOST_PLACES
 from sidecar.index.redis_inspecting import inspect
-from sidecar.index.redis_layout import Log, id_hash, offset_bytes, word_hash
-from sidecar.index.redis_newest import newest
-from sidecar.index.redis_reading import MOST_PLACES, Name, Reading
+from sidecar.index.redis_questions import Questions
 from sidecar.index.redis_relay import RedisRelay
 from sidecar.index.redis_shards import Shards
 from sidecar.index.redis_sweeping import Sweeper
 from sidecar.index.redis_writing import Writer
-from sidecar.model import Event, Partition, Position, Rejection
-from sidecar.ports import Coverage, Finding, Flow, Node, Page
+from sidecar.model import Event, Partition, Rejection
+from sidecar.ports import Coverage, Finding
 from sidecar.redis_link.urls import parse
 
 log = structlog.get_logger()
 
-MOST_FOUND = 1_000
 PATIENCE = 1.0
 """Seconds that a question waits for what was added before it."""
-CANDIDATES = 100
-"""Events from which flows are followed together."""
-_TRACE_ID = re.compile(r"[0-9a-fA-F]{16}|[0-9a-fA-F]{32}")
 
 
-class RedisIndex:
+class RedisIndex(Questions):
     """Positions and metadata of events, those of all sidecars that write to the same place. Keeps `ports.Index`."""
 
     def __init__(
@@ -59,14 +47,9 @@ class RedisIndex:
         member: str | None = None,
         tls: Tls | None = None,
     ) -> None:
-        self._join, self._max_flow = frozenset(join), max_flow
-        self._ttl_ms, self.max_events = ttl_ms, max_events
-        self.shards = Shards(parse(url), tls, prefix, "tracecar.index")
-        self.writer = Writer(self.shards, ttl_ms)
-        self._logs: dict[bytes, Log] = {}
-        self._crowded: dict[Name, None] = {}
-        """Under these lies more than is looked at."""
-        self._patience = patience
+        shards = Shards(parse(url), tls, prefix, "tracecar.index")
+        super().__init__(shards, Writer(shards, ttl_ms), join=join, max_flow=max_flow, patience=patience)
+        self.max_events = max_events
         self.member = secrets.token_hex(8) if member is None else member
         """By what this sidecar is known among those that share the index."""
         self._covered = SharedCoverage()
@@ -120,10 +103,6 @@ class RedisIndex:
     async def room(self) -> None:
         """Returns once many more events can be added without being missed."""
         await self.writer.room()
-
-    async def written(self) -> None:
-        """Returns once everything added so far is written, or the server is known to be away."""
-        await self.writer.written(self._patience)
 
     async def close(self) -> None:
         """Write what waits, within some seconds, leave, and let go of the server."""
@@ -200,151 +179,8 @@ class RedisIndex:
             )
         return self._covered.answer(writer.events, notes)
 
-    # --- questions
-
-    async def at(self, position: Position) -> Node | None:
-        """Without its place in its flow: `parent` is None and `depth` 0, as in all answers but flows."""
-        reading = await self._reading()
-        event = await self._at(reading, position)
-        if event is None:
-            return None
-        await reading.know([event])
-        return reading.node(event)
-
-    async def all_at(self, positions: Sequence[Position]) -> list[Node | None]:
-        """The events at some positions, looked up together."""
-        reading = await self._reading()
-        places = [self._place(position) for position in positions]
-        await reading.events(place for place in places if place is not None)
-        events = [None if place is None else reading.event(place) for place in places]
-        await reading.know([event for event in events if event is not None])
-        return [None if event is None else reading.node(event) for event in events]
-
-    async def lookup(self, id: str) -> list[Node]:
-        """Without their places in their flows."""
-        reading = await self._reading()
-        found: dict[Position, Event] = {}
-        for kind in KINDS:
-            found |= {event.position: event for event in await self._matches(reading, kind, bounded(id))}
-        latest = heapq.nlargest(MOST_FOUND, found.values(), key=appended)
-        await reading.know(latest)
-        return [reading.node(event) for event in latest]
-
-    async def flow(self, id: str) -> Flow | None:
-        """Of several flows the one of the latest event that has the id."""
-        reading = await self._reading()
-        for kind in KINDS:
-            found = await self._matches(reading, kind, bounded(id))
-            if found:
-                closed = await reading.closure([max(found, key=appended)])
-                (flow,) = await drawn(reading, closed, closed.flows)
-                return flow
-        return None
-
-    async def flows(self, limit: int, cursor: str | None = None) -> tuple[list[Flow], str | None]:
-        """Raises ValueError where the cursor is none."""
-        before = None if cursor is None else moment_of(cursor)
-        reading = await self._reading()
-        flows: list[Flow] = []
-        seen: set[Position] = set()
-        last: Event | None = None
-        async for some in newest(reading, self.shards, before):
-            for start in range(0, len(some), CANDIDATES):
-                part = [event for event in some[start : start + CANDIDATES] if event.position not in seen]
-                closed = await reading.closure(part)
-                by_latest = {max(flow, key=appended).position: flow for flow in closed.flows}
-                seen.update(event.position for flow in closed.flows for event in flow)
-                # Those whose latest event is not here were shown on an earlier page, under it.
-                fresh = [event for event in part if event.position in by_latest]
-                room = limit - len(flows)
-                flows += await drawn(reading, closed, [by_latest[event.position] for event in fresh[:room]])
-                if len(fresh) > room:
-                    last = fresh[room - 1] if room else last
-                    return flows, cursor_of(last) if last is not None else cursor
-                last = fresh[-1] if fresh else last
-        return flows, None
-
-    async def aggregate(self, id: str, limit: int = 1000) -> list[Node]:
-        """The latest `limit` of them. Without their places in their flows."""
-        reading = await self._reading()
-        latest = heapq.nlargest(limit, await self._matches(reading, "aggregate", bounded(id)), key=moment)
-        await reading.know(latest)
-        return [reading.node(event) for event in latest[::-1]]
-
-    async def newest(
-        self,
-        cursor: str | None = None,
-        limit: int = 100,
-        *,
-        since: int | None = None,
-        until: int | None = None,
-        streams: Collection[str] | None = None,
-    ) -> Page:
-        """Events by append time, then position, newest first: appended at `since` or later and before `until`
-        (milliseconds), on these streams. Without their places in their flows. Raises ValueError where the cursor is
-        none."""
-        before = None if cursor is None else moment_of(cursor)
-        reading = await self._reading()
-        events: list[Event] = []
-        async for some in newest(reading, self.shards, before, since=since, until=until, streams=streams):
-            events += some
-            if len(events) > limit:
-                break
-        page = events[:limit]
-        await reading.know(page)
-        following = (cursor_of(page[-1]) if page else cursor) if len(events) > limit else None
-        return Page([reading.node(event) for event in page], following)
-
-    async def _reading(self) -> Reading:
-        await self.written()
-        return Reading(self.shards, self._join, self._max_flow, self._logs, self._crowded)
-
-    async def _at(self, reading: Reading, position: Position) -> Event | None:
-        place = self._place(position)
-        if place is None:
-            return None
-        await reading.events([place])
-        return reading.event(place)
-
-    def _place(self, position: Position) -> bytes | None:
-        """Where an event would lie; None for offsets that there cannot be."""
-        log = self.writer.packer.log(position.system, position.stream, position.partition)
-        self._logs.setdefault(log.name, log)
-        try:
-            return log.name + offset_bytes(position.offset, redis=position.system == "redis")
-        except OverflowError:
-            return None
-
-    async def _matches(self, reading: Reading, kind: str, id: str) -> list[Event]:
-        """The events that have `id` as this kind of id."""
-        if kind == "trace":
-            return await of_trace(reading, int(id, 16)) if _TRACE_ID.fullmatch(id) else []
-        if kind == "position":
-            try:
-                event = await self._at(reading, Position.parse(id))
-            except ValueError:
-                return []
-            return [] if event is None else [event]
-        name: Name = {
-            "event": (b"i", id_hash(id)),
-            "aggregate": (b"a", word_hash(id)),
-            "correlation": (b"k", id_hash(id)),
-        }[kind]
-        await reading.fetch(name)
-        return once(event for event in reading.under(name) if _has(event, kind) == id)
-
-
-KINDS = ("trace", "event", "position", "aggregate", "correlation")
-"""What an id may be, in the order in which it is tried."""
-
 
 def _told(task: asyncio.Task[None]) -> None:
     """Let nobody be puzzled by a task that ended by a mistake of ours."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("a task of the shared index ended by a mistake of ours", exc_info=error)
-
-
-def _has(event: Event, kind: str) -> str | None:
-    if kind == "event":
-        return event.event_id
-    return event.aggregate_id if kind == "aggregate" else event.correlation_id

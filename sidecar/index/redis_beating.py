@@ -11,7 +11,7 @@ import structlog
 from msgspec import Struct
 
 from sidecar.index.redis_coverage import SharedCoverage, field_of
-from sidecar.index.redis_reading import SECONDS
+from sidecar.index.redis_fetching import SECONDS
 from sidecar.index.redis_scripts import BEAT
 from sidecar.index.redis_shards import Shards
 from sidecar.model import Partition

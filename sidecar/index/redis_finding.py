@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 
 from sidecar.correlation.derived import derived
+from sidecar.index.redis_fetching import Name
 from sidecar.index.redis_layout import id_hash, trace_hash
-from sidecar.index.redis_reading import Name, Reading, derived_hash
+from sidecar.index.redis_reading import Reading, derived_hash
 from sidecar.model import Event
 
 

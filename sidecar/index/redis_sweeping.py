@@ -15,9 +15,11 @@ from typing import Any
 import structlog
 
 from sidecar.index.redis_batches import Batch, Packer
+from sidecar.index.redis_counting import count_again, held
+from sidecar.index.redis_fetching import SECONDS
 from sidecar.index.redis_layout import Log
-from sidecar.index.redis_reading import SECONDS, Reading
-from sidecar.index.redis_scripts import DROP, LETTING, RECOUNT
+from sidecar.index.redis_reading import Reading
+from sidecar.index.redis_scripts import DROP, LETTING
 from sidecar.index.redis_shards import Shards
 from sidecar.model import Event
 from sidecar.redis_link.connections import Argument, Command
@@ -94,25 +96,8 @@ class Sweeper:
         key = keys.single(b"x")
         (swept,) = await self._ask([(0, ("HGET", key, "swept"))])
         if swept is not None and now - int(swept) > self._ttl_ms // 2:
-            await self._count_again()
+            await self._forget_empty(await count_again(self._shards, 2 * self._ttl_ms))
         await self._note([(0, ("HSET", key, "swept", now)), (0, ("PEXPIRE", key, 2 * self._ttl_ms))])
-
-    async def _count_again(self) -> None:
-        """Each shard gets its part of what is there, in proportion to what it had: what counts is the sum. A shard that
-        is written to meanwhile keeps what it had."""
-        keys = self._keys
-        (windows,) = await self._ask([(0, ("ZRANGE", keys.single(b"z"), 0, -1))])
-        sets = [keys.of_window(b"w", int(window)) for window in windows]
-        there = sum(await self._ask([(shard, ("SCARD", name)) for shard, name in sets]))
-        replies = await self._ask([(shard, ("GET", keys.single(b"n", shard))) for shard in range(keys.shards)])
-        before = [int(count or 0) for count in replies]
-        commands: list[tuple[int, Command]] = []
-        for shard, (count, part) in enumerate(zip(before, parts(there, before), strict=True)):
-            if part != count:
-                head = keys.heads[shard]
-                commands.append((shard, ("EVALSHA", RECOUNT.sha, 1, head, 2 * self._ttl_ms, count, part)))
-        await self._ask(commands)
-        await self._forget_empty({int(window) for window in windows})
 
     async def _early(self) -> int:
         """How many events have to go although they are neither old nor too many: where a server takes nothing new."""
@@ -132,12 +117,7 @@ class Sweeper:
         if reason is not None and not self._full:
             log.warning("the shared index's server is full: its oldest flows go early", reason=reason)
         self._full = reason is not None
-        return await self._held() // WHERE_FULL + 1 if self._full else 0
-
-    async def _held(self) -> int:
-        keys = self._keys
-        counts = await self._ask([(shard, ("GET", keys.single(b"n", shard))) for shard in range(keys.shards)])
-        return sum(int(count or 0) for count in counts)
+        return await held(self._shards) // WHERE_FULL + 1 if self._full else 0
 
     async def _due(self, early: int) -> tuple[int, int | None] | None:
         """The oldest second, if something of it has to go, and how many events: None for all that is old."""
@@ -147,7 +127,7 @@ class Sweeper:
         window = int(oldest[0])
         if (window + 1) * 1000 <= self._clock() * 1000 - self._ttl_ms:
             return window, None
-        excess = max(await self._held() - self._max_events, early)
+        excess = max(await held(self._shards) - self._max_events, early)
         return (window, excess) if excess > 0 else None
 
     async def _window(self, window: int, excess: int | None) -> int:
@@ -284,15 +264,3 @@ class Sweeper:
             for number, reply in zip(numbers, found, strict=True):
                 replies[number] = reply
         return replies
-
-
-def parts(whole: int, shares: Sequence[int]) -> list[int]:
-    """`whole`, divided in proportion to these shares: integers that come to it."""
-    total, given, passed = sum(shares), 0, 0
-    found: list[int] = []
-    for share in shares:
-        passed += share
-        part = (whole * passed // total if total > 0 else whole) - given
-        found.append(part)
-        given += part
-    return found

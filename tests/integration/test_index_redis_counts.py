@@ -12,8 +12,8 @@ from redis import Redis
 
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.index.redis import RedisIndex
+from sidecar.index.redis_counting import parts
 from sidecar.index.redis_shards import Shards
-from sidecar.index.redis_sweeping import parts
 from sidecar.redis_link.connections import Command
 from tests.contracts.index_contract import JOIN, NOW, event
 from tests.integration.test_index_redis_bounds import YEARS, held, mixture

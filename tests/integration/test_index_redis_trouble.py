@@ -15,7 +15,7 @@ from redis import Redis
 from sidecar.correlation.flows import flows
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.errors import Outage
-from sidecar.index import redis_reading, redis_writing
+from sidecar.index import redis_fetching, redis_writing
 from sidecar.index.redis import RedisIndex
 from sidecar.index.redis_writing import Missed
 from sidecar.model import Partition
@@ -112,7 +112,7 @@ async def test_what_finds_no_room_is_counted_and_handed_over(index, server, monk
 
 async def test_a_server_that_is_stopped_holds_up_nothing(index, server, monkeypatch):
     monkeypatch.setattr(redis_writing, "SECONDS", 0.3)
-    monkeypatch.setattr(redis_reading, "SECONDS", 0.3)
+    monkeypatch.setattr(redis_fetching, "SECONDS", 0.3)
     index.add(some(0, 100))
     await index.written()
     assert server.pid is not None
