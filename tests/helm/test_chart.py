@@ -196,6 +196,11 @@ def _with(config: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("sources.kafka.sasl.password", "hush", ""),
         ("sources.redis", {"url": "redis://:hush@valkey:6379/0", "streams": ["orders"]}, ".url"),
         ("index.redis.url", "rediss://shop:hush@valkey:6379/0", ""),
+        ("registry", {"url": "https://shop:hush@registry"}, ".url"),
+        ("exporters.zipkin.endpoint", "https://shop:hush@zipkin/api/v2/spans", ""),
+        ("exporters.otlp", {"headers": {"Authorization": "Bearer hush"}}, ".headers.Authorization"),
+        ("exporters.zipkin", {"endpoint": "http://z:9411", "headers": {"x-api-key": "hush"}}, ".headers.x-api-key"),
+        ("sources.kafka.client", {"sasl_plain_password": "hush"}, ".sasl_plain_password"),
     ],
 )
 def test_no_secret_itself_is_ever_taken(path, value, named):
@@ -204,6 +209,11 @@ def test_no_secret_itself_is_ever_taken(path, value, named):
     assert "hush" not in complaint
     referred = json.loads(json.dumps(value).replace("hush", "${HUSH}"))
     assert "${HUSH}" in template({"config": _with(KAFKA, path, referred)})
+
+
+def test_headers_that_are_no_secret_are_taken_as_they_are():
+    headers = {"x-scope-orgid": "shop", "x-keyspace": "events"}
+    assert "x-scope-orgid: shop" in template({"config": {**KAFKA, "exporters": {"otlp": {"headers": headers}}}})
 
 
 def test_nor_in_what_is_injected():
@@ -250,6 +260,14 @@ def test_helm_test_reaches_what_the_network_policy_closes():
     peers = [peer for rule in of_kind(manifests, "NetworkPolicy")["spec"]["ingress"] for peer in rule["from"]]
     (own,) = [peer["podSelector"]["matchLabels"] for peer in peers if "podSelector" in peer]
     assert own.items() <= test["metadata"]["labels"].items()
+
+
+def test_helm_test_runs_where_the_pods_may():
+    manifests = rendered(MATRIX["everything"])
+    (test,) = [one for one in manifests if one["kind"] == "Pod"]
+    spec = workload(manifests)["spec"]["template"]["spec"]
+    for name in ("nodeSelector", "tolerations", "imagePullSecrets"):
+        assert test["spec"][name] == spec[name]
 
 
 def test_large_numbers_stay_numbers():

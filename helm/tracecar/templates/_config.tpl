@@ -44,8 +44,24 @@
 {{- range $number, $token := ($config.api | default dict).tokens }}
 {{- $_ := set $secrets (printf "config.api.tokens[%d].token" $number) $token.token }}
 {{- end }}
-{{- range $path, $url := dict "config.sources.redis.url" ($sources.redis | default dict).url "config.index.redis.url" (($config.index | default dict).redis | default dict).url }}
+{{- $exporters := $config.exporters | default dict }}
+{{- range $path, $url := dict
+  "config.sources.redis.url" ($sources.redis | default dict).url
+  "config.index.redis.url" (($config.index | default dict).redis | default dict).url
+  "config.registry.url" $registry.url
+  "config.sources.kafka.sasl.token_endpoint" $sasl.token_endpoint
+  "config.exporters.otlp.endpoint" ($exporters.otlp | default dict).endpoint
+  "config.exporters.zipkin.endpoint" ($exporters.zipkin | default dict).endpoint }}
 {{- $_ := set $secrets $path (regexFind "://[^/]*:[^/]+@" ($url | default "")) }}
+{{- end }}
+{{- $named := dict "config.sources.kafka.client" ($sources.kafka | default dict).client }}
+{{- range $exporter := list "otlp" "zipkin" }}
+{{- $_ := set $named (printf "config.exporters.%s.headers" $exporter) (index $exporters $exporter | default dict).headers }}
+{{- end }}
+{{- range $path, $values := $named }}
+{{- range $name, $value := $values }}
+{{- if regexMatch "(?i)auth|token|secret|passw|cookie|(^|[-_])key$" $name }}{{ $_ := set $secrets (printf "%s.%s" $path $name) $value }}{{ end }}
+{{- end }}
 {{- end }}
 {{- range $path, $value := $secrets }}
 {{- if and $value (not (contains "${" ($value | toString))) }}
