@@ -13,6 +13,7 @@ from msgspec import UNSET
 from sidecar.api import models
 from tui.advice import advice
 from tui.bodies import body_facts
+from tui.deeds import deed_facts, stack_facts
 from tui.fact import Fact, Folds, section, word
 from tui.times import clock, count, micros, span
 from tui.widgets.columns import wrapped
@@ -36,6 +37,8 @@ def letter_facts(letter: models.DeadLetter, folds: Folds, width: int) -> list[Fa
     lines = why_facts(why, False, width)
     for number, piece in enumerate(wrapped(advice(letter.code, letter.state), max(20, width - 6))):
         lines.append(Fact(f"do.{number}", 1, "", f"{' →'[number == 0]} {piece}", "do"))
+    lines += deed_facts(letter.history, folds, width)
+    lines += stack_facts(letter.stacktrace, folds, width)
     lines += body_facts(letter.body, letter.payload_note, why, folds, width)
     words = [
         word("state", letter.state), word("id", letter.id), word("stream", letter.stream),
@@ -48,7 +51,9 @@ def letter_facts(letter: models.DeadLetter, folds: Folds, width: int) -> list[Fa
         word("trace", letter.trace_id, go=f"flow:{letter.trace_id}" if letter.trace_id else ""),
         word("schema", schema_name(letter.schema), go=schema_go(letter.schema)),
         word("written as", letter.dialect), word("by", letter.service), word("replay of", letter.replay_of),
-        word("left out", ", ".join(letter.omitted)),
+        word("failed before", f"{letter.replays} times, and was replayed" if letter.replays else None),
+        word("came back as", letter.returned_as, go=f"letter:{letter.returned_as}" if letter.returned_as else ""),
+        word("kept until", letter.expires_at), word("left out", ", ".join(letter.omitted)),
     ]  # fmt: skip
     lines += section("about", "about", [one for one in words if one is not None], folds)
     lines += headers_facts(letter.headers, folds)

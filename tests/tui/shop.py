@@ -237,6 +237,7 @@ class Shop(Client):
             passes=1, fails=[], looked_at=1, warnings=["1 group will receive it again"], changes=[],
         )  # fmt: skip
         self.coming: asyncio.Queue[LiveItem | Exception] = asyncio.Queue()
+        self.the_acts: list[replays.AuditLine] = []
         self.failing: Exception | None = None
 
     def _note(self, *what: Any) -> None:
@@ -353,6 +354,10 @@ class Shop(Client):
     async def replays(self, limit: int = 100) -> list[replays.Replay]:
         self._note("replays")
         return list(self.the_jobs)
+
+    async def audit(self, limit: int = 100) -> replays.AuditPage:
+        self._note("audit")
+        return replays.AuditPage(items=list(self.the_acts), note=None)
 
     async def replay_job(self, id: str) -> replays.Replay:
         self._note("replay_job", id)

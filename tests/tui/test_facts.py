@@ -104,9 +104,34 @@ def test_who_has_read_it_is_said_by_group() -> None:
     assert said["d"] == "✗ has stopped in front of it: it does not move (inferred)"
 
 
+DEEDS = [
+    models.Deed(
+        act="discarded", at="2026-05-03T10:00:00Z", by="ann", address=None, why="test data " * 30, replay=None, to=None,
+        group=None, attempt=None, edit=[],
+    ),
+    models.Deed(
+        act="replayed", at="2026-05-03T11:00:00Z", by="bob", address=None, why=None, replay="r-1", to="shipping",
+        group="warehouse", attempt=2, edit=[models.Change(path="items[1].qty", before="two", after=2, what="changed")],
+    ),
+]  # fmt: skip
+
+
+def test_a_letter_says_what_was_done_with_it_and_what_its_consumer_threw() -> None:
+    one = letter(
+        1, history=DEEDS, stacktrace="java.lang.X: no\n\tat a.B.c(B.java:1)", returned_as="g@kafka://orders/0/9"
+    )
+    said = [(fact.label, fact.value) for fact in letter_facts(one, Folds(), 100)]
+    assert ("10:00:00.000", "discarded by ann") in said
+    assert any(label == "because" and value.startswith("test data") for label, value in said)
+    assert ("11:00:00.000", "replayed by bob to shipping, for warehouse alone, attempt 2") in said
+    assert ("changed", 'items[1].qty: "two" → 2') in said
+    assert ("", "at a.B.c(B.java:1)") in said
+    assert ("came back as", "g@kafka://orders/0/9") in said
+
+
 def test_keys_of_lines_are_unique() -> None:
     one = msgspec.structs.replace(event(1, "orders", "A", 0), body=BODY, headers=[("a", "b"), ("a", "b")])
-    for facts in (event_facts(one, Folds(), 60), letter_facts(letter(), Folds(), 60)):
+    for facts in (event_facts(one, Folds(), 60), letter_facts(letter(history=DEEDS, stacktrace="a\nb"), Folds(), 60)):
         assert len({fact.key for fact in facts}) == len(facts)
 
 

@@ -443,6 +443,23 @@ async def test_a_replay_is_paused_and_cancelled_while_it_runs() -> None:
         await until(pilot, lambda: "Replay cancelled" in shown(app))
 
 
+async def test_the_history_says_who_did_what_and_why() -> None:
+    shop = Shop()
+    shop.the_acts = [
+        replays.AuditLine(
+            act="dead_letters.discarded", at="2026-05-03T10:00:00Z", by="ann", address=None, letters=3, ids=["x"],
+            why=f"test data {HOSTILE}",
+        )
+    ]  # fmt: skip
+    async with driven(shop, (140, 45)) as (app, pilot):
+        await on(pilot, app, "4", "letters")
+        await pilot.press("H")
+        await until(pilot, lambda: "2026-05-03 10:00:00  discarded" in shown(app))
+        assert "test data \\x1b" in shown(app)
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is app.page("letters"))
+
+
 async def test_a_letter_and_its_cause_say_what_can_be_done() -> None:
     shop = Shop()
     async with driven(shop, (140, 45)) as (app, pilot):

@@ -21,7 +21,7 @@ from sidecar.api.client import Client, ClientError
 from sidecar.api.differing import difference
 from sidecar.api.replay_models import EditRequest, ReplayRequest
 from tui.bodies import as_text
-from tui.dialogs.replay import _change
+from tui.deeds import changed
 from tui.looks import palette
 from tui.safe import clean, covered, in_json
 from tui.working import begin
@@ -139,7 +139,7 @@ class EditDialog(ModalScreen[EditRequest | None]):
         for why in list(plan.skipped)[:2]:
             text.append(f"✗ {clean(why, 300)}\n", colours.warn)
         for change in plan.changes[:4]:
-            text.append(f"  {_change(change.path, change.before, change.after, change.what)}\n", colours.info)
+            text.append(f"  {changed(change)}\n", colours.info)
         if len(plan.changes) > 4:
             text.append(f"  and {len(plan.changes) - 4} changes more\n", colours.dim)
         text.rstrip()

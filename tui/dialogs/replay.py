@@ -13,6 +13,7 @@ from textual.widgets import Button, Static
 
 from sidecar.api.client import Client, ClientError
 from sidecar.api.replay_models import Plan, Receiver, ReplayRequest
+from tui.deeds import changed
 from tui.looks import palette
 from tui.safe import clean
 from tui.times import count
@@ -113,7 +114,7 @@ class ReplayDialog(ModalScreen[ReplayRequest | None]):
             where = f"{check.path}: " if check.path and check.path not in check.message else ""
             row("", f"✗ {count(check.count)} {clean(check.code, 60)}  {clean(where + check.message, 240)}", colours.bad)
         for change in plan.changes[:SHOWN]:
-            row("change", _change(change.path, change.before, change.after, change.what), colours.info)
+            row("change", changed(change), colours.info)
         for warning in plan.warnings[:SHOWN]:
             row("! note", _keys(clean(warning, 400)), colours.warn)
         text.rstrip()
@@ -208,15 +209,3 @@ def _keys(sentence: str) -> str:
     for option, key in (("--again", "a"), ("--force", "f"), ("--group G", "o"), ("--batch-growth", "g")):
         sentence = sentence.replace(option, f"key {key}")
     return sentence.replace(", --to S elsewhere", "").replace(", key o or --to S", " or key o")
-
-
-def _change(path: str, before: object, after: object, what: str) -> str:
-    def shown(value: object) -> str:
-        return clean(msgspec.json.encode(value).decode("utf-8", "replace"), 80)
-
-    match what:
-        case "added":
-            return f"{clean(path, 80)}: added {shown(after)}"
-        case "removed":
-            return f"{clean(path, 80)}: removed, was {shown(before)}"
-    return f"{clean(path, 80)}: {shown(before)} → {shown(after)}"

@@ -108,6 +108,11 @@ class Acting(Page):
         self.app.notify(message, severity="warning" if first else "information", markup=False, timeout=5)
         self.acted()
 
+    def action_history(self) -> None:
+        from tui.dialogs.acts import ActsDialog
+
+        self.app.push_screen(ActsDialog(self.client))
+
     def action_replays(self) -> None:
         from tui.dialogs.replays import ReplaysDialog
 

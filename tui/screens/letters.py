@@ -71,6 +71,7 @@ class Letters(Acting):
         Binding("v", "aggregate", "Its aggregate"),
         Binding("f", "only_open", "Only open"),
         Binding("p", "replays", "Replays"),
+        Binding("H", "history", "History"),
         Binding("a", "mark_all", "Mark all"),
     ]
 
@@ -304,7 +305,7 @@ class Letters(Acting):
         here = self.letters.item
         if here is not None and here.id == letter.id:
             self._fill(full)
-            if self._edit_next and self.app.screen is self:
+            if self._edit_next and self.is_active:
                 self._edit_next = False
                 self.action_edit()
 
@@ -351,6 +352,8 @@ class Letters(Acting):
                 self.action_aggregate()
             case "letters":
                 self.open(id)
+            case "letter":
+                self.open(term("position", id.partition("@")[2]))
             case "schema":
                 self.dashboard.open_schema(id)
 

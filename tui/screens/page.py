@@ -158,7 +158,7 @@ class Page(Screen[None]):
         self.say()
 
     def _tick(self) -> None:
-        if self.app.screen is self:
+        if self.is_active:
             self.look_now()
 
     def look_now(self) -> None:
