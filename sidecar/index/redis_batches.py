@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from sidecar.correlation.derived import own_name, stands_alone
 from sidecar.index.packing import LONGEST, kept
-from sidecar.index.redis_layout import CAUSE, EFFECT, NOBODY, SECOND, Keys, Log, id_hash, log_of, pack
+from sidecar.index.redis_layout import CAUSE, EFFECT, NOBODY, SECOND, Keys, Log, id_hash, log_of, pack, small
 from sidecar.index.redis_scripts import NOTE, WRITE
 from sidecar.model import Event
 from sidecar.redis_link.connections import Argument, Command
@@ -23,6 +23,8 @@ UNPACKABLE = (TypeError, ValueError, OverflowError)
 MOST_KNOWN = 30_000
 """Hashes of ids that are remembered: flows name the same ones again and again."""
 MOST_LOGS = 20_000
+FEW = [small(number) for number in range(SECOND)]
+MILLISECONDS = [number.to_bytes(2, "big") for number in range(SECOND)]
 _SEQUENCE = (1 << 64) - 1
 
 
@@ -118,6 +120,10 @@ class Packer:
         last_bucket, parts = -1, list[bytes]()
         last_window, members = None, list[bytes]()
         low = high = 0
+        # Where the events of this call that have the same key are entered.
+        traces: dict[int, list[bytes]] = {}
+        aggregates: dict[str, list[bytes]] = {}
+        correlations: dict[str, list[bytes]] = {}
         for event in events[start:end]:
             position = event.position
             if position.partition != number or position.stream != stream or position.system != system:
@@ -159,7 +165,7 @@ class Packer:
                 key = b"e" + log_name + bucket.to_bytes((bucket.bit_length() + 7) >> 3, "big")
                 parts = shards[(log_number + bucket) % count].buckets.setdefault(key, [])
             rest = offset & low_mask
-            parts.append(rest.to_bytes((rest.bit_length() + 7) >> 3, "big"))
+            parts.append(FEW[rest] if rest < SECOND else rest.to_bytes((rest.bit_length() + 7) >> 3, "big"))
             parts.append(packed)
             # --- what it is found by
             event_id, cause, correlation = event.event_id, event.causation_id, event.correlation_id
@@ -188,28 +194,25 @@ class Packer:
                 ids.append(hashed)
                 ids.append(EFFECT + producer + place)
             if correlation is not None:
-                hashed = known.get(correlation)
-                if hashed is None:
-                    hashed = known[correlation] = blake2b(correlation.encode(), digest_size=16).digest()[:4]
-                sets, key = shards[hashed[3] % count].sets, b"k" + hashed
-                if key in sets:
-                    sets[key].append(place)
-                else:
-                    sets[key] = [place]
+                places = correlations.get(correlation)
+                if places is None:
+                    hashed = known.get(correlation)
+                    if hashed is None:
+                        hashed = known[correlation] = blake2b(correlation.encode(), digest_size=16).digest()[:4]
+                    places = correlations[correlation] = shards[hashed[3] % count].sets.setdefault(b"k" + hashed, [])
+                places.append(place)
             if trace_id is not None:
-                hashed = crc32(trace_id.to_bytes(16, "big")).to_bytes(4, "big")
-                sets, key = shards[hashed[3] % count].sets, b"t" + hashed
-                if key in sets:
-                    sets[key].append(place)
-                else:
-                    sets[key] = [place]
+                places = traces.get(trace_id)
+                if places is None:
+                    hashed = crc32(trace_id.to_bytes(16, "big")).to_bytes(4, "big")
+                    places = traces[trace_id] = shards[hashed[3] % count].sets.setdefault(b"t" + hashed, [])
+                places.append(place)
             if aggregate is not None:
-                hashed = crc32(aggregate.encode()).to_bytes(4, "big")
-                sets, key = shards[hashed[3] % count].sets, b"a" + hashed
-                if key in sets:
-                    sets[key].append(place)
-                else:
-                    sets[key] = [place]
+                places = aggregates.get(aggregate)
+                if places is None:
+                    hashed = crc32(aggregate.encode()).to_bytes(4, "big")
+                    places = aggregates[aggregate] = shards[hashed[3] % count].sets.setdefault(b"a" + hashed, [])
+                places.append(place)
             # --- when it was
             appended_at = event.appended_at
             window = appended_at // SECOND
@@ -217,7 +220,7 @@ class Packer:
                 last_window = window
                 members = shards[window % count].sets.setdefault(b"w%d" % window, [])
                 batch.seconds.add(window)
-            members.append((appended_at % SECOND).to_bytes(2, "big") + place)
+            members.append(MILLISECONDS[appended_at % SECOND] + place)
             observed = event.observed_at // 1000
             if observed - late_ms < appended_at <= observed and event.replay_of is None:
                 batch.sweeps.add(window)
