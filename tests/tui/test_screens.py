@@ -229,14 +229,20 @@ async def test_ids_and_bodies_are_copied_as_they_are() -> None:
         await until(pilot, lambda: app.screen is app.page("flow"))
 
 
-async def test_the_trace_is_opened_elsewhere_where_that_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("browser", [True, False])
+async def test_the_trace_is_opened_elsewhere_where_that_is_configured(
+    monkeypatch: pytest.MonkeyPatch, browser: bool
+) -> None:
+    monkeypatch.setattr("tui.screens.flow.has_browser", lambda: browser)
     async with driven(Shop(), trace_url="http://jaeger/trace/{trace_id}") as (app, pilot):
         opened: list[str] = []
         monkeypatch.setattr(app, "open_url", lambda url, **_: opened.append(url))
         app.open_flow(TRACE)
         await until(pilot, lambda: app.screen is app.page("flow") and rows(app, "tree").items)
         await pilot.press("o")
-        assert opened == [f"http://jaeger/trace/{TRACE}"]
+        address = f"http://jaeger/trace/{TRACE}"
+        assert opened == ([address] if browser else [])
+        assert app.clipboard == ("" if browser else address)
 
 
 async def test_what_folds_is_opened_and_closed_by_keys() -> None:

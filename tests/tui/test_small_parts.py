@@ -14,6 +14,7 @@ from rich.text import Text
 from sidecar.api import models
 from tests.tui.shop import AVRO, NOW, event, service_status
 from tui import times
+from tui.elsewhere import has_browser
 from tui.feed import Feed
 from tui.lanes import lanes
 from tui.schema_text import differences, outline
@@ -119,3 +120,17 @@ def test_how_far_a_group_is_behind_in_time_is_told_as_far_as_the_sample_goes(mon
     ])  # fmt: skip
     found = {lane.group.group: lane.behind for lane in lanes(service_status(), groups, list(came)) if lane.group}
     assert found == {"g0": "", "g1": "~10 s", "g11": "~20 s", "g51": ">59 s"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "platform", "has"),
+    [
+        ({}, "linux", False),
+        ({"DISPLAY": ":0"}, "linux", True),
+        ({}, "darwin", True),
+        ({"SSH_TTY": "/dev/pts/1"}, "darwin", False),
+        ({"SSH_CONNECTION": "x", "BROWSER": "my-opener"}, "linux", True),
+    ],
+)
+def test_no_browser_is_opened_in_the_terminal_itself(environment: dict[str, str], platform: str, has: bool) -> None:
+    assert has_browser(environment, platform) is has

@@ -13,6 +13,7 @@ from textual.widget import Widget
 
 from sidecar.api import models
 from sidecar.api.client import ClientError, NotFound
+from tui.elsewhere import has_browser
 from tui.facts import event_facts
 from tui.looks import hue, mark, tone
 from tui.safe import clean
@@ -348,8 +349,12 @@ class FlowPage(Page):
             )
             return
         url = template.replace("{trace_id}", quote(self.flow.trace_id, safe=""))
-        self.app.open_url(url)
-        self.app.notify(clean(url, 200), title="Opened", timeout=3, markup=False)
+        opens = self.app.is_web or has_browser()
+        if opens:
+            self.app.open_url(url)
+        else:
+            self.app.copy_to_clipboard(url)
+        self.app.notify(clean(url, 300), title="Opened" if opens else "Copied: there is no browser here", timeout=5)
 
 
 def _exactly(field: str, value: str) -> str:
