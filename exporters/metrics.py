@@ -338,7 +338,14 @@ def _callback(instrument: Instrument, spelling: Spelling) -> Any:
 
 
 def _spelled(attributes: Mapping[str, str], spelling: Spelling) -> dict[str, str]:
-    """These attributes under the names that are asked for."""
-    if not spelling:
-        return dict(attributes)
-    return {each: value for name, value in attributes.items() for each in spelled(spelling, name)}
+    """These attributes under the names that are asked for. Bytes that are not UTF-8, as names of Redis streams may
+    have, are escapes, as everywhere they are shown: neither Prometheus nor OTLP could hold them."""
+    return {each: _encodable(value) for name, value in attributes.items() for each in spelled(spelling, name)}
+
+
+def _encodable(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value

@@ -50,7 +50,7 @@ def delimited(field: int, data: bytes) -> bytes:
 
 def utf8(text: str) -> bytes:
     """Text as UTF-8, whatever is in it, cut where it is too long."""
-    data = text.encode("utf-8", "replace")
+    data = text.encode("utf-8", "backslashreplace")
     return data if len(data) <= LONGEST else data[:LONGEST].decode("utf-8", "ignore").encode()
 
 

@@ -90,7 +90,7 @@ def _braces(labels: list[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    text = text.encode("utf-8", "replace").decode()
+    text = text.encode("utf-8", "backslashreplace").decode()
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 

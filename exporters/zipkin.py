@@ -68,7 +68,7 @@ def _tag(value: Value) -> str:
 
 def _clean(text: str) -> str:
     """Without surrogates, which JSON in UTF-8 cannot hold, and not too long."""
-    return text[:1_024].encode("utf-8", "replace").decode()
+    return text[:1_024].encode("utf-8", "backslashreplace").decode()
 
 
 def _context(link: Link) -> str:

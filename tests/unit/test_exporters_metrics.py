@@ -206,7 +206,7 @@ def test_the_fleet() -> None:
 async def test_labels_cannot_break_the_text() -> None:
     odd = Instrument("tracecar.odd", "gauge", 'say "x"\nnow', lambda: [(1.5, {"a.b": 'x"\\\n\ud800'})])
     text = await Metrics([Given(odd)]).exposition(open_metrics=False)
-    assert 'tracecar_odd{a_b="x\\"\\\\\\n?"} 1.5\n' in text
+    assert 'tracecar_odd{a_b="x\\"\\\\\\n\\\\ud800"} 1.5\n' in text
     text.encode()
 
 
@@ -235,6 +235,23 @@ async def test_a_mistake_does_not_end_the_sending(monkeypatch: pytest.MonkeyPatc
             await asyncio.sleep(0.01)
         await pushed.close()
         assert "tracecar.one" in receiver.metrics
+
+
+async def test_streams_whose_names_are_not_utf_8_stay_apart() -> None:
+    found = measures()
+    for name in ("a\udcff", "a\udcfe"):
+        found.batch(batch(1, name))
+        found.edge(batch(1)[0].event, batch(1, name)[0].event, 9)
+    metrics = Metrics([found], found.histograms)
+    text = await metrics.exposition(open_metrics=False)
+    for name in ("a\\\\udcff", "a\\\\udcfe"):
+        assert f'tracecar_replays_total{{messaging_system="kafka",messaging_destination_name="{name}"}} 0\n' in text
+    with Receiver() as receiver:
+        pushed = OtlpMetrics(Otlp(endpoint=receiver.endpoint("grpc"), protocol="grpc"), metrics, "shop")
+        pushed.start()
+        await pushed.close()
+        points = receiver.metrics["tracecar.edge.duration"].histogram.data_points
+    assert [attributes(point.attributes)["tracecar.to"] for point in points] == ["a\\udcff", "a\\udcfe"]
 
 
 async def test_many_scrapes_at_once_are_answered() -> None:
