@@ -122,7 +122,7 @@ class Flows:
             if seen.due > now and not crowded:
                 self._push(seen)
                 continue
-            flow = self._recent.flow(seen.event)
+            flow, differing = self._recent.flow(seen.event)
             members = [seen] if len(flow) == 1 else self._waiting(flow)
             since = [member.since for member in members]
             quiet_at = max(since) + self._hold
@@ -134,15 +134,15 @@ class Flows:
                 continue
             if quiet_at > now:
                 self.early += len(members)
-            yield self._let_go(flow, members)
+            yield self._let_go(flow, members, differing)
 
     def all(self) -> Iterator[Drawn]:
         """Every flow as it stands: the end."""
         while self._fresh or self._queue:
             seen = self._pop()
             if seen.waiting:
-                flow = self._recent.flow(seen.event)
-                yield self._let_go(flow, self._waiting(flow))
+                flow, differing = self._recent.flow(seen.event)
+                yield self._let_go(flow, self._waiting(flow), differing)
 
     @property
     def next_due(self) -> float | None:
@@ -167,7 +167,8 @@ class Flows:
         held = self._held
         return [seen for event in flow if (seen := held.get(id(event))) is not None]
 
-    def _let_go(self, flow: list[Event], members: list[Seen]) -> Drawn:
+    def _let_go(self, flow: list[Event], members: list[Seen], differing: bool) -> Drawn:
+        """`differing`: no two of the flow have one id."""
         for member in members:
             member.waiting = False
             del self._held[id(member.event)]
@@ -182,12 +183,13 @@ class Flows:
         guesses = inferred(events, parents, self._consumed) if None in parents[1:] else {}
         for number, parent in guesses.items():
             parents[number] = parent
+        same_id = {} if differing else _alike(flow)
         if len(members) == len(flow) and events is flow:
             waited: list[Seen | None] = [*members]
         else:
             by_event = {id(member.event): member for member in members}
             waited = [by_event.get(id(event)) for event in events]
-        return Drawn(events, parents, guesses, waited, self._trace_id(events, members), _alike(flow))
+        return Drawn(events, parents, guesses, waited, self._trace_id(events, members), same_id)
 
     def _trace_id(self, events: Sequence[Event], members: Sequence[Seen]) -> int:
         """Of the flow's events without a trace. What was sent under one trace is not left alone in it."""

@@ -18,7 +18,7 @@ USUAL = 64
 
 
 class _Generation:
-    __slots__ = ("caused", "correlations", "count", "ids", "settled", "spans", "traces")
+    __slots__ = ("caused", "correlations", "count", "ids", "mixed", "settled", "spans", "traces")
 
     def __init__(self) -> None:
         self.count = 0
@@ -29,6 +29,8 @@ class _Generation:
         self.correlations: dict[str, list[Event]] = {}
         self.caused: dict[str, list[Event]] = {}
         self.traces: dict[int, list[Event]] = {}
+        self.mixed: set[str] = set()
+        """Correlation ids whose events may be joined to others, or be the same event twice."""
         self.settled: dict[int, Decision] = {}
         """By the identity of the event."""
 
@@ -52,8 +54,9 @@ class Recent:
         self._by_trace = by_trace and "trace" in join
         self._young, self._old = _Generation(), _Generation()
 
-    def note(self, event: Event) -> Event | None:
-        """Take an event in. Returns the first with its event id, where that is another one."""
+    def note(self, event: Event, cause: Event | None) -> Event | None:
+        """Take an event in, and what `cause` said of it before. Returns the first with its event id, where that is
+        another one."""
         young = self._young
         young.count += 1
         if young.count > self._most:
@@ -72,6 +75,8 @@ class Recent:
             young.spans.setdefault(span, event)
         correlation = event.correlation_id
         if correlation is not None and self._correlation:
+            if id in young.caused or id in self._old.caused:  # its effects came before it
+                self._mix(event)
             if len(correlation) > USUAL:
                 young.count += len(correlation) // USUAL
             joined = young.correlations.get(correlation)
@@ -88,9 +93,18 @@ class Recent:
                 young.caused[causation] = [event]
             else:
                 joined.append(event)
+            if cause is None or cause.event_id != causation:
+                self._mix(event)
+            elif cause.correlation_id != correlation:
+                self._mix(event, cause)
+        if first is not None:
+            self._mix(event, first)
         if self._by_trace and event.trace_id is not None:
             young.traces.setdefault(event.trace_id, []).append(event)
         return first
+
+    def _mix(self, *events: Event) -> None:
+        self._young.mixed.update([event.correlation_id for event in events if event.correlation_id is not None])
 
     def cause(self, event: Event) -> Event | None:
         """The event that this one names as its cause: by its causation id, else by the span that its sender's hung
@@ -107,9 +121,29 @@ class Recent:
                 return found
         return None
 
-    def flow(self, event: Event) -> list[Event]:
-        """The events that are joined to this one, itself included, at most `max_flow`. A key that joins more than that
-        joins none."""
+    def flow(self, event: Event) -> tuple[list[Event], bool]:
+        """The events that are joined to this one, itself included, at most `max_flow`; a key that joins more than that
+        joins none. And whether it is known that no two of them have one id."""
+        flow = None if self._by_trace else self._plain_flow(event)
+        return (self._closure(event), False) if flow is None else (flow, True)
+
+    def _plain_flow(self, event: Event) -> list[Event] | None:
+        """The same where it can be told at once: nothing joins this event, or its correlation id alone does."""
+        old, young, correlation = self._old, self._young, event.correlation_id
+        if correlation is None:
+            own = event.event_id
+            joined = event.causation_id is not None or own in young.caused or own in old.caused
+            return None if joined else [event]
+        if not self._correlation or correlation in young.mixed or correlation in old.mixed:
+            return None
+        later, earlier = young.correlations.get(correlation), old.correlations.get(correlation)
+        flow = later if earlier is None else earlier if later is None else None
+        # The event itself is not in it where it waits for longer than is remembered.
+        if flow is None or len(flow) > self._max_flow or not (flow[0] is event or any(one is event for one in flow)):
+            return None
+        return flow.copy()
+
+    def _closure(self, event: Event) -> list[Event]:
         old, young = self._old, self._young
         flow = [event]
         found = {id(event)}
@@ -122,7 +156,7 @@ class Recent:
                 correlations.add(correlation)
                 self._take(_both(old.correlations.get(correlation), young.correlations.get(correlation)), found, flow)
             if self._causation:
-                for named in (own, cause):
+                for named in (cause, own):
                     if named is not None and named not in causes:
                         causes.add(named)
                         if named in young.caused or named in old.caused:

@@ -107,15 +107,15 @@ class Tracing:
             event, value = one.event, one.record.value
             if (event.unchecked or event.rejection is not None) and self._was_sent(event):
                 continue
-            first = note(event)
-            if missing and event.event_id in missing:
-                self.changed += missing.pop(event.event_id)
-                self._fruitless = 0
             cause = None
             if event.causation_id is not None or event.parent_span_id is not None:
                 cause = recent.cause(event)
                 if cause is not None:
                     self._tell(cause, event)
+            first = note(event, cause)
+            if missing and event.event_id in missing:
+                self.changed += missing.pop(event.event_id)
+                self._fruitless = 0
             position = event.position
             if position.partition != log.number or position.stream != log.stream or position.system != log.system:
                 place = mapper.place(position)
@@ -167,13 +167,14 @@ class Tracing:
         recent = self._recent
         for one in decoded:
             event = one.event
-            recent.note(event)
             if event.rejection is not None and self._rejected is not None:
                 self._rejected(event, event.trace_id)
+            cause = None
             if event.causation_id is not None or event.parent_span_id is not None:
                 cause = recent.cause(event)
                 if cause is not None:
                     self._tell(cause, event)
+            recent.note(event, cause)
 
     def _tell(self, cause: Event, event: Event) -> None:
         if self._edge is not None and cause is not event:
@@ -182,7 +183,7 @@ class Tracing:
     def remember(self, events: Sequence[Event]) -> None:
         """Events of before the start: nothing is sent of them, but others hang from them."""
         for event in events:
-            self._recent.note(event)
+            self._recent.note(event, self._recent.cause(event))
 
     def _hold(self, one: Decoded, span: Span, now: float, cause: Event | None) -> None:
         if len(self._flows) >= 2 * self._max_held:  # they come faster than anything else gets its turn
