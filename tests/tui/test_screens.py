@@ -525,6 +525,19 @@ async def test_the_map_draws_who_publishes_and_who_reads_and_leads_to_the_events
         assert app.page("live").asked == "stream:orders producer:orders"
 
 
+async def test_a_small_map_has_latency_too_and_its_cursor_stands_on_names() -> None:
+    async with driven(Shop(), (80, 24)) as (app, pilot):
+        await on(pilot, app, "5", "map")
+        await until(pilot, lambda: "12 behind" in shown(app))
+        assert "2 ms 12/s" in shown(app)
+        lanes = rows(app, "lanes")
+        for _ in range(len(lanes.items)):
+            lane = lanes.item
+            assert lane.producer or lane.group or lane.row == (lane.rows - 1) // 2
+            await pilot.press("j")
+        assert lanes.item.stream == lanes.items[-1].stream
+
+
 async def test_a_stopped_group_is_the_first_thing_and_leads_to_the_event() -> None:
     shop = Shop()
     stop = models.Stop(position="kafka://shipping/0/3", since=None, reason="it does not move")

@@ -49,6 +49,7 @@ class Map(Page):
             self._draw,
             lambda lane: lane.key,
             title=self._title,
+            stops=_says,
             empty="Nothing to draw yet\nThe map is made of the events that were seen and the groups that read them.\n"
             "Press 7 to see which streams are watched.",
             id="lanes",
@@ -56,7 +57,10 @@ class Map(Page):
 
     @property
     def deeper(self) -> str:
-        return "Its events" if self.rows.item is not None else ""
+        lane = self.rows.item
+        if lane is None:
+            return ""
+        return "Where it stopped" if self._stop(lane) is not None else "Its events"
 
     @property
     def rows(self) -> Rows[Lane]:
@@ -90,7 +94,7 @@ class Map(Page):
     @staticmethod
     def _parts(width: int) -> tuple[int, int, int]:
         """The cells of the left side, the box and the right side."""
-        box = max(16, min(30, width // 4))
+        box = max(21, min(30, width // 4))
         left = (width - box - 2) // 2
         return left, box, width - box - 2 - left
 
@@ -119,14 +123,15 @@ class Map(Page):
         edge = lane.producer
         if edge is None:
             return Text.assemble(" " * (width - 3), (joint + " ", colours.line))
-        wide = width >= 40
-        name = Text(f" {cut(clean(edge.producer, 60), max(8, width // 2 - 4))} ", hue(edge.producer, colours.hues))
         facts = Text()
         if edge.rejected:
             facts.append(f"✗{edge.rejected} ", f"bold {colours.bad}")
-        if wide and edge.delays:
+        if edge.delays:
             facts.append(f"{span(statistics.median(edge.delays))} ", colours.dim)
         facts.append(f"{rate(lane.share)} ", colours.text)
+        room = max(4, min(width // 2 - 2, width - 8 - facts.cell_len))
+        producer = "unknown" if edge.producer == "?" else clean(edge.producer, 60)
+        name = Text(f" {cut(producer, room)} ", hue(edge.producer, colours.hues))
         line = max(1, width - 3 - name.cell_len - facts.cell_len - 1)
         style = colours.bad if edge.rejected else colours.line
         name.append("─" * line, style)
@@ -142,13 +147,15 @@ class Map(Page):
             name = Text(clean(lane.stream, 100), f"bold {hue(lane.stream, colours.hues)}")
             inner = sized(Text.assemble(" ", name), width - 2)
         elif lane.row == middle + 1 and lane.rows > 2:
-            words = Text(f" {rate(status.rate)}", colours.text)
+            parts = [Text(rate(status.rate), colours.text)]
             if status.rejected:
-                words.append(f"  ✗{count(status.rejected)}", colours.bad)
+                parts.append(Text(f"✗{count(status.rejected)}", colours.bad))
             if status.lag:
-                words.append(f"  {count(status.lag)} behind", colours.warn)
+                parts.append(Text(f"{count(status.lag)} behind", colours.warn))
             if status.held:
-                words = Text(" ‖ held", f"bold {colours.bad}")
+                parts = [Text("‖ held", f"bold {colours.bad}")]
+            wide = sum(part.cell_len + 2 for part in parts) < width - 2
+            words = Text(" ").append_text(Text("  " if wide else " ").join(parts))
             inner = sized(words, width - 2)
         else:
             inner = Text(" " * (width - 2))
@@ -198,11 +205,16 @@ class Map(Page):
     @on(Rows.Chosen)
     def _chosen(self, event: Rows.Chosen) -> None:
         lane: Lane = event.item
-        for stop in lane.group.stopped if lane.group is not None else ():
-            if stream_of(stop.position) == lane.stream:
-                self.dashboard.open_flow(stop.position, at=stop.position)
-                return
-        self.dashboard.open_live(self._query(lane))
+        if (position := self._stop(lane)) is not None:
+            self.dashboard.open_flow(position, at=position)
+        else:
+            self.dashboard.open_live(self._query(lane))
+
+    @staticmethod
+    def _stop(lane: Lane) -> str | None:
+        """The position in this stream that the line's group has stopped in front of."""
+        stops = lane.group.stopped if lane.group is not None else ()
+        return next((stop.position for stop in stops if stream_of(stop.position) == lane.stream), None)
 
     @staticmethod
     def _query(lane: Lane) -> str:
@@ -221,7 +233,17 @@ class Map(Page):
             return
         streams = list(dict.fromkeys(one.stream for one in self._lanes))
         at = max(0, min(len(streams) - 1, streams.index(lane.stream) + by))
-        self.rows.select(f"{streams[at]} 0")
+        self.rows.select(f"{streams[at]} {_middle(self._lanes, streams[at])}")
+
+
+def _says(lane: Lane) -> bool:
+    """Whether the line names somebody: a producer, a group, the stream itself."""
+    return lane.producer is not None or lane.group is not None or lane.row == (lane.rows - 1) // 2
+
+
+def _middle(lanes: list[Lane], stream: str) -> int:
+    """The row that has the stream's name."""
+    return next(((lane.rows - 1) // 2 for lane in lanes if lane.stream == stream), 0)
 
 
 def _joint(row: int, top: int, last: int, middle: int, *, opens_left: bool) -> str:
