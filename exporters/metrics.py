@@ -20,6 +20,7 @@ from exporters.conventions import Spelling, spelled
 from exporters.identity import span_id_at
 from exporters.latencies import BOUNDS, OTHER, Labels, Latencies, Series
 from exporters.prometheus import render
+from exporters.sampling import in_sample
 from sidecar.dead_letters.causes import normalised
 from sidecar.instruments import Instrument, Point, Reading, Source
 from sidecar.model import Decoded, Event
@@ -51,9 +52,15 @@ class Measures:
     """What is measured as events pass (`instruments` of it, and histograms)."""
 
     def __init__(
-        self, *, clock: Callable[[], int] = lambda: time_ns() // 1000, settling_in: float = SETTLING_IN
+        self,
+        *,
+        clock: Callable[[], int] = lambda: time_ns() // 1000,
+        settling_in: float = SETTLING_IN,
+        bound: int | None = None,
     ) -> None:
-        """`clock`: microseconds since 1970; `settling_in`: seconds."""
+        """`clock`: microseconds since 1970; `settling_in`: seconds; `bound`: of the traces that are sent
+        (`exporters.sampling`), for exemplars lead to no others."""
+        self._bound = bound
         self._clock, self._settled_in = clock, clock() + int(settling_in * 1e6)
         self._early: dict[int, Passed] = {}
         """Causes that were found since the start, which nobody calls new yet."""
@@ -80,8 +87,8 @@ class Measures:
         event = decoded[0].event
         position = event.position
         labels = (position.system, position.stream, "process")
-        trace = event.trace_id
-        self.process.add(labels, (self._clock() - event.observed_at) / 1e6, trace, span_id_at(position))
+        took = (self._clock() - event.observed_at) / 1e6
+        self.process.add(labels, took, self._sent(event.trace_id), span_id_at(position))
         # There from the first batch on: in Prometheus' eyes a counter that begins with a rejection has not grown.
         passed = self._of(position.system, position.stream)
         passed.replays += len([one for one in decoded if one.event.replay_of is not None])
@@ -99,11 +106,16 @@ class Measures:
     def edge(self, cause: Event, event: Event, span_id: int) -> None:
         """An event passed whose cause is known."""
         labels = (cause.position.stream, event.position.stream)
-        self.edges.add(labels, (event.appended_at - cause.appended_at) / 1e3, event.trace_id, span_id)
+        self.edges.add(labels, (event.appended_at - cause.appended_at) / 1e3, self._sent(event.trace_id), span_id)
 
     def delivered(self, labels: Labels, seconds: float, node: Node, trace_id: int | None) -> None:
         """A consumer group has passed an event, which was appended so long before."""
-        self.delivery.add(labels, seconds, trace_id or node.trace_id, span_id_at(node.event.position))
+        self.delivery.add(labels, seconds, self._sent(trace_id or node.trace_id), span_id_at(node.event.position))
+
+    def _sent(self, trace_id: int | None) -> int | None:
+        """The trace, unless sampling leaves it out."""
+        bound = self._bound
+        return trace_id if bound is None or trace_id is None or in_sample(trace_id, bound) else None
 
     def _of(self, system: str, stream: str) -> Passed:
         found = self._passed.get((system, stream))

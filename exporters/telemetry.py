@@ -9,7 +9,7 @@ from exporters import conventions
 from exporters.backend import Backend
 from exporters.metrics import Measures, Metrics
 from exporters.outbox import Bounds, Outbox
-from exporters.sampling import from_environment
+from exporters.sampling import bound_of, from_environment
 from exporters.spans import Letters, Mapper
 from exporters.tracing import Tracing
 from sidecar.config import Config, Otlp
@@ -63,12 +63,14 @@ class Telemetry:
             outbox = Outbox("otlp.logs", transport(otlp, "logs", config.service), Bounds(items=MOST_LOGS))
             self.logs = RejectionLogs(outbox, mapper, spelling, redactor)
             self.destinations.append(self.logs)
-        self.measures = Measures()
+        sampling = settings.sampling or from_environment()
+        bound = bound_of(sampling.ratio or 0.0) if sampling.keep == "ratio" else None
+        self.measures = Measures(bound=bound)
         self.tracing = Tracing(
             backends,
             mapper,
             settings,
-            settings.sampling or from_environment(),
+            sampling,
             join=config.correlation.join,
             max_flow=config.correlation.max_flow,
             redactor=redactor,

@@ -21,6 +21,7 @@ from exporters.metrics import MOST_SERIES as MOST_POINTS
 from exporters.metrics import MOST_STREAMS, Measures, Metrics
 from exporters.otlp_metrics import OtlpMetrics, interval
 from exporters.prometheus import family
+from exporters.sampling import bound_of
 from sidecar.api import models
 from sidecar.config import Config, Otlp, Redis, Sources
 from sidecar.instruments import Instrument
@@ -163,6 +164,17 @@ async def test_metrics_are_there_whatever_the_environment_says_of_sending(monkey
     monkeypatch.setenv("OTEL_METRICS_EXEMPLAR_FILTER", "nonsense")
     assert await Metrics([found], found.histograms).exposition(open_metrics=False) == plain
     assert "tracecar_replays_total{" in plain
+
+
+async def test_exemplars_lead_to_traces_that_are_sent_only() -> None:
+    found = Measures(clock=lambda: NOW * 1000 + 4_000, bound=bound_of(0.5))
+    for trace_id in (1, (1 << 64) - 1):
+        found.batch(batch(1, trace_id=trace_id))
+        found.edge(batch(1)[0].event, batch(1, "mail", trace_id=trace_id)[0].event, 9)
+        found.delivered(("kafka", "orders", "g"), 2.0, Node(batch(1)[0].event, "ok", trace_id, None, False, 0), None)
+    text = await Metrics([], found.histograms).exposition(open_metrics=True)
+    assert re.findall(r'trace_id="(\w+)"', text) == [f"{1:032x}"] * 3
+    assert re.findall(r"_count\S+ (\d+)", text) == ["2"] * 3
 
 
 async def test_a_group_that_has_passed_an_event_is_measured_with_its_trace() -> None:
