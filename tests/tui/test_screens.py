@@ -150,6 +150,21 @@ async def test_a_query_is_completed_asked_and_remembered() -> None:
         await until(pilot, lambda: ("type:xy",) in shop.of("live"))
 
 
+@pytest.mark.parametrize(("key", "place"), [("3", "flow"), ("5", "map"), ("6", "schemas"), ("7", "status")])
+async def test_a_query_from_any_screen_leads_to_events_and_leaving_it_back(key: str, place: str) -> None:
+    shop = Shop()
+    async with driven(shop) as (app, pilot):
+        await on(pilot, app, key, place)
+        await pilot.press("slash")
+        await until(pilot, lambda: app.screen is app.page("live") and app.screen.query_one(QueryBar).is_open)
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is app.page(place))
+        await pilot.press("slash", *"type", "colon", "x", "enter")
+        await until(pilot, lambda: app.screen is app.page("live") and ("type:x",) in shop.of("live"))
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is app.page(place))
+
+
 async def test_values_that_were_seen_are_offered() -> None:
     async with driven(Shop()) as (app, pilot):
         await until(pilot, lambda: len(rows(app, "live").items) == 6)

@@ -52,6 +52,8 @@ class Page(Screen[None]):
         """The query that the screen shows the answer to."""
         self._looking = False
         self._answered = False
+        self._lent = False
+        """The query was opened from a screen that has none."""
         self._ready = False
         self._waiting_acts: list[Callable[[], None]] = []
 
@@ -206,7 +208,9 @@ class Page(Screen[None]):
     def action_query(self) -> None:
         if self.QUERYING is None:
             self.dashboard.go("live")
-            self.dashboard.page("live").action_query()
+            live = self.dashboard.page("live")
+            live.action_query()
+            live._lent = True
         else:
             self.query_one(QueryBar).open(self.asked)
 
@@ -224,12 +228,16 @@ class Page(Screen[None]):
         except ClientError as error:
             bar.wrong(str(error), None)
         else:
+            self._lent = False
             bar.close()
             self.ask(query)
 
     @on(QueryBar.Closed)
     def _query_closed(self) -> None:
         self.refocus()
+        if self._lent:  # nothing was asked: whoever came here for the query is back where they were
+            self._lent = False
+            self.dashboard.back()
 
     def refocus(self) -> None:
         """Give the keys to the list."""
