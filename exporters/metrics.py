@@ -103,10 +103,10 @@ class Measures:
         passed.codes[event.rejection.code] += 1
         self._note_cause(event, passed)
 
-    def edge(self, cause: Event, event: Event, span_id: int) -> None:
+    def edge(self, cause: Event, event: Event, trace_id: int | None, span_id: int) -> None:
         """An event passed whose cause is known."""
         labels = (cause.position.stream, event.position.stream)
-        self.edges.add(labels, (event.appended_at - cause.appended_at) / 1e3, self._sent(event.trace_id), span_id)
+        self.edges.add(labels, (event.appended_at - cause.appended_at) / 1e3, self._sent(trace_id), span_id)
 
     def delivered(self, labels: Labels, seconds: float, node: Node, trace_id: int | None) -> None:
         """A consumer group has passed an event, which was appended so long before."""

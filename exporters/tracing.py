@@ -43,7 +43,7 @@ SLICE = 200
 
 class Tracing:
     """Turns what passes into spans (`sidecar.ports.Exporter`). `edge` hears of every event whose cause is known, and of
-    its span id; `rejected` of every rejection, once it is known to which trace it belongs."""
+    its trace and span id; `rejected` of every rejection, once it is known to which trace it belongs."""
 
     name = "traces"
 
@@ -57,7 +57,7 @@ class Tracing:
         join: Sequence[str],
         max_flow: int,
         redactor: Redactor | None = None,
-        edge: Callable[[Event, Event, int], None] | None = None,
+        edge: Callable[[Event, Event, int | None, int], None] | None = None,
         rejected: Callable[[Event, int | None], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -107,11 +107,11 @@ class Tracing:
             event, value = one.event, one.record.value
             if (event.unchecked or event.rejection is not None) and self._was_sent(event):
                 continue
-            cause = None
+            cause, trace_id = None, event.trace_id
             if event.causation_id is not None or event.parent_span_id is not None:
                 cause = recent.cause(event)
-                if cause is not None:
-                    self._tell(cause, event)
+                if cause is not None and trace_id is not None:
+                    self._tell(cause, event, trace_id)
             first = note(event, cause)
             if missing and event.event_id in missing:
                 self.changed += missing.pop(event.event_id)
@@ -120,7 +120,7 @@ class Tracing:
             if position.partition != log.number or position.stream != log.stream or position.system != log.system:
                 place = mapper.place(position)
                 log = place.log
-            trace_id, size = event.trace_id, None if value is None else len(value)
+            size = None if value is None else len(value)
             shown = event if redactor is None else redactor.event(event)
             if tail is not None or trace_id is None or (cause is None and event.span_id is None):
                 self._hold(one, mapper.begin(shown, size, place), now, cause)
@@ -173,12 +173,12 @@ class Tracing:
             if event.causation_id is not None or event.parent_span_id is not None:
                 cause = recent.cause(event)
                 if cause is not None:
-                    self._tell(cause, event)
+                    self._tell(cause, event, event.trace_id)
             recent.note(event, cause)
 
-    def _tell(self, cause: Event, event: Event) -> None:
+    def _tell(self, cause: Event, event: Event, trace_id: int | None) -> None:
         if self._edge is not None and cause is not event:
-            self._edge(cause, event, self._mapper.span_id_at(event.position))
+            self._edge(cause, event, trace_id, self._mapper.span_id_at(event.position))
 
     def remember(self, events: Sequence[Event]) -> None:
         """Events of before the start: nothing is sent of them, but others hang from them."""
@@ -186,7 +186,10 @@ class Tracing:
             self._recent.note(event, self._recent.cause(event))
 
     def _hold(self, one: Decoded, span: Span, now: float, cause: Event | None) -> None:
+        told = cause is not None and one.event.trace_id is not None
         if len(self._flows) >= 2 * self._max_held:  # they come faster than anything else gets its turn
+            if cause is not None and not told:
+                self._tell(cause, one.event, None)
             for backend in self.backends:
                 backend.outbox.drop(1)
             return
@@ -194,12 +197,12 @@ class Tracing:
             for backend in self.backends:
                 backend.begin(span)
         if not self._payloads:
-            self._flows.hold(one.event, span, now, cause is not None)
+            self._flows.hold(one.event, span, now, told)
             return
         redactor = self._redactor
         headers = one.record.headers if redactor is None else redactor.record(one.record).headers
         body = one.body if redactor is None else redactor.body(one.body)
-        self._flows.hold(one.event, span, now, cause is not None, headers, body)
+        self._flows.hold(one.event, span, now, told, headers, body)
 
     def _miss(self, causation_id: str) -> None:
         if len(self._missing) >= MOST_MISSING:
@@ -269,23 +272,22 @@ class Tracing:
             settle(Decision(event, trace_id, cause, kept))
             if event.rejection is not None and self._rejected is not None:
                 self._rejected(event, trace_id)
-            if not kept:
-                self.unsampled += 1
-                continue
             guessed = number in inferred
             if event.causation_id is not None:
                 self._fruitless = self._fruitless + 1 if above is None or guessed else 0
+            if cause is not None and not guessed and not seen.told:
+                self._tell(cause, event, trace_id)
+            if not kept:
+                self.unsampled += 1
+                continue
             parent = None
-            if above is not None and cause is not None:
-                if not guessed and not seen.told:
-                    self._tell(cause, event)
-                # A sender's span that is told is a better parent than a guess.
-                if not guessed or event.span_id is None:
-                    beside = waited[above]
-                    if beside is None:
-                        parent = self._above(cause, trace_id, guessed)
-                    else:
-                        parent = Parent(drawn.trace_of(cause), beside.span.span_id, guessed)
+            # A sender's span that is told is a better parent than a guess.
+            if above is not None and cause is not None and (not guessed or event.span_id is None):
+                beside = waited[above]
+                if beside is None:
+                    parent = self._above(cause, trace_id, guessed)
+                else:
+                    parent = Parent(drawn.trace_of(cause), beside.span.span_id, guessed)
             finish(seen.span, trace_id, parent, drawn.first(event) if drawn.same_id else None)
             spans.append(seen.span)
         if None in waited:

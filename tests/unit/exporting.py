@@ -58,6 +58,7 @@ class Bench:
         self.now = 0.0
         self.backend = Recorded()
         self.edges: list[tuple[str, str]] = []
+        self.edge_traces: list[int | None] = []
         self.rejected: list[tuple[Position, int | None]] = []
         self.tracing = Tracing(
             [self.backend],
@@ -67,11 +68,15 @@ class Bench:
             join=JOIN,
             max_flow=max_flow,
             redactor=Redactor(redact, places or {}),
-            edge=lambda cause, event, id: self.edges.append((cause.position.stream, event.position.stream)),
+            edge=self._edge,
             rejected=lambda event, trace_id: self.rejected.append((event.position, trace_id)),
             clock=lambda: self.now,
         )
         self._offsets: dict[str, int] = {}
+
+    def _edge(self, cause: Event, event: Event, trace_id: int | None, span_id: int) -> None:
+        self.edges.append((cause.position.stream, event.position.stream))
+        self.edge_traces.append(trace_id)
 
     def event(self, stream: str = "orders", *, at: int | None = None, offset: int | None = None, **words: Any) -> Event:
         number = self._offsets.get(stream, 0) if offset is None else offset

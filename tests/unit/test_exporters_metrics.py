@@ -85,7 +85,7 @@ async def test_after_a_start_what_failed_before_it_is_no_new_cause() -> None:
 async def test_latencies_are_histograms_with_exemplars_where_openmetrics_is_spoken() -> None:
     found = measures()
     cause, effect = batch(1)[0].event, batch(1, "mail", trace_id=0xABC, appended_at=NOW + 300)[0].event
-    found.edge(cause, effect, 0xDEF)
+    found.edge(cause, effect, effect.trace_id, 0xDEF)
     found.batch(batch(1))
     plain = await Metrics([found], found.histograms).exposition(open_metrics=False)
     labels = 'tracecar_from="orders",tracecar_to="mail"'
@@ -170,7 +170,7 @@ async def test_exemplars_lead_to_traces_that_are_sent_only() -> None:
     found = Measures(clock=lambda: NOW * 1000 + 4_000, bound=bound_of(0.5))
     for trace_id in (1, (1 << 64) - 1):
         found.batch(batch(1, trace_id=trace_id))
-        found.edge(batch(1)[0].event, batch(1, "mail", trace_id=trace_id)[0].event, 9)
+        found.edge(batch(1)[0].event, batch(1, "mail")[0].event, trace_id, 9)
         found.delivered(("kafka", "orders", "g"), 2.0, Node(batch(1)[0].event, "ok", trace_id, None, False, 0), None)
     text = await Metrics([], found.histograms).exposition(open_metrics=True)
     assert re.findall(r'trace_id="(\w+)"', text) == [f"{1:032x}"] * 3
@@ -253,7 +253,7 @@ async def test_streams_whose_names_are_not_utf_8_stay_apart() -> None:
     found = measures()
     for name in ("a\udcff", "a\udcfe"):
         found.batch(batch(1, name))
-        found.edge(batch(1)[0].event, batch(1, name)[0].event, 9)
+        found.edge(batch(1)[0].event, batch(1, name)[0].event, 7, 9)
     metrics = Metrics([found], found.histograms)
     text = await metrics.exposition(open_metrics=False)
     for name in ("a\\\\udcff", "a\\\\udcfe"):
@@ -278,7 +278,7 @@ async def test_many_scrapes_at_once_are_answered() -> None:
 async def test_a_collector_gets_the_same(protocol: Any) -> None:
     found = measures()
     found.batch(batch(3))
-    found.edge(batch(1)[0].event, batch(1, "mail", trace_id=7)[0].event, 9)
+    found.edge(batch(1)[0].event, batch(1, "mail")[0].event, 7, 9)
     with Receiver() as receiver:
         otlp = Otlp(endpoint=receiver.endpoint(protocol), protocol=protocol)
         pushed = OtlpMetrics(otlp, Metrics([found], found.histograms), "shop")

@@ -47,6 +47,40 @@ def test_an_event_waits_for_the_cause_that_it_names() -> None:
     assert bench.edges == [("orders", "payments")]
 
 
+def test_a_latency_names_its_trace_also_where_the_event_carries_none() -> None:
+    bench = Bench()
+    bench.pass_by(
+        bench.event(trace_id=5, span_id=6, event_id="a", correlation_id="c"),
+        bench.event("payments", event_id="b", causation_id="a", correlation_id="c"),
+    )
+    assert bench.edges == []
+    bench.wait(3)
+    assert (bench.edges, bench.edge_traces) == ([("orders", "payments")], [5])
+
+
+@pytest.mark.parametrize("sampling", [Sampling(keep="tail"), Sampling(keep="ratio", ratio=0.0)])
+def test_latencies_are_measured_of_what_sampling_leaves_out_too(sampling: Sampling) -> None:
+    bench = Bench(sampling)
+    bench.pass_by(
+        bench.event("payments", trace_id=5, span_id=7, event_id="b", causation_id="a"),
+        bench.event(trace_id=5, span_id=6, event_id="a"),
+        bench.event("mail", event_id="c", causation_id="b"),
+    )
+    bench.wait(3)
+    assert (bench.spans, bench.tracing.unsampled) == ([], 3)
+    assert sorted(bench.edges) == [("orders", "payments"), ("payments", "mail")]
+
+
+def test_latencies_are_measured_of_what_finds_no_room_too() -> None:
+    bench = Bench(max_held=2)
+    bench.pass_by(bench.event(trace_id=5, span_id=6, event_id="a"))
+    for number in range(6):
+        bench.pass_by(bench.event("payments", event_id=f"b{number}", causation_id="a"))
+    assert bench.backend.outbox.dropped == 2
+    bench.wait(3)
+    assert bench.edges == [("orders", "payments")] * 6
+
+
 def test_where_causes_are_never_seen_nobody_waits_for_them_until_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("exporters.tracing.FRUITLESS", 20)
     bench = Bench()
