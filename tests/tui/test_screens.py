@@ -697,6 +697,17 @@ async def test_help_says_what_can_be_done_here() -> None:
         await until(pilot, lambda: app.screen is app.page("letters"))
 
 
+async def test_help_scrolls_by_the_keys_of_lists() -> None:
+    async with driven(Shop(), (80, 24)) as (app, pilot):
+        await pilot.press("question_mark")
+        await until(pilot, lambda: isinstance(app.screen, HelpDialog) and "Its flow" not in shown(app))
+        assert "cancelled" not in shown(app)
+        await pilot.press("G")
+        await until(pilot, lambda: "cancelled" in shown(app))
+        await pilot.press("g")
+        await until(pilot, lambda: "Events as they come" in shown(app))
+
+
 async def test_the_palette_reaches_everything_by_name() -> None:
     async with driven(Shop()) as (app, pilot):
         names = [command.title for command in app.get_system_commands(app.screen)]

@@ -27,15 +27,27 @@ _GENERAL = (
 
 
 class HelpDialog(ModalScreen[None]):
-    BINDINGS = [Binding("escape,question_mark,q,enter", "dismiss", "Close")]
+    BINDINGS = [
+        Binding("escape,question_mark,q,enter", "dismiss", "Close"),
+        Binding("j", "scroll(1)", "Down"),
+        Binding("k", "scroll(-1)", "Up"),
+        Binding("g", "scroll(-1000)", "First"),
+        Binding("G", "scroll(1000)", "Last"),
+        Binding("space,ctrl+d,ctrl+f", "scroll(12)", "Page down"),
+        Binding("ctrl+u,ctrl+b", "scroll(-12)", "Page up"),
+    ]
 
     def __init__(self, page: Page) -> None:
         super().__init__()
         self._page = page
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll(classes="dialog"):
+        with VerticalScroll(classes="dialog") as dialog:
+            dialog.border_subtitle = "j k scroll · esc closes"
             yield Static(self._text())
+
+    def action_scroll(self, by: int) -> None:
+        self.query_one(VerticalScroll).scroll_relative(y=by, animate=False)
 
     def _text(self) -> Table:
         colours = palette(self.app.theme)
@@ -54,7 +66,7 @@ class HelpDialog(ModalScreen[None]):
         table.add_row()
         marks = Text()
         for name, mark in MARKS.items():
-            marks.append(f"{mark} ", tone(name, colours))
+            marks.append(f"{mark}\u00a0", tone(name, colours))
             marks.append(f"{name}   ".replace(" ", "\u00a0").replace("\u00a0\u00a0\u00a0", "   "))
         table.add_row(Text("marks", f"bold {colours.info}"), marks)
         return table
