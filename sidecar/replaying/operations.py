@@ -148,7 +148,7 @@ class Operations:
         return [
             f"replays on {works.source.broker.system} are not looked after: {trouble}"
             for works in self._works
-            if (trouble := works.supervisor.trouble) is not None
+            if (trouble := works.supervisor.trouble) is not None and works.supervisor.looked
         ]
 
     def waits(self, position: Position) -> bool:

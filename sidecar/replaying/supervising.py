@@ -100,6 +100,8 @@ class Supervisor:
         self._task: asyncio.Task[None] | None = None
         self.trouble: str | None = None
         """Why the jobs could not be looked at."""
+        self.looked = False
+        """They could be, at least once: who may not look at all is here to do something else."""
 
     # --- life
 
@@ -207,7 +209,7 @@ class Supervisor:
         while True:
             try:
                 await self.look()
-                self.trouble = None
+                self.trouble, self.looked = None, True
             except TracecarError as error:
                 if self.trouble is None:
                     log.debug("replays.not_looked_at", reason=str(error))
