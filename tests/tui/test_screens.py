@@ -626,6 +626,9 @@ async def test_schemas_show_what_is_really_seen() -> None:
         await on(pilot, app, "6", "schemas")
         await until(pilot, lambda: "what is being seen" in shown(app) and "weightGrams" in shown(app))
         assert "▲" in shown(app)  # of orders-value v2 is registered, v1 is in use
+        await until(pilot, lambda: "what version 2 changed of version 1" in shown(app))
+        said = shown(app)
+        assert said.index("what version 2 changed") < said.index("+ ") < said.index("version 2, beside version 1")
         await pilot.press("v")
         await until(pilot, lambda: app.page("live").asked == "schema:orders-value")
 

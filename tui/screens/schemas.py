@@ -29,7 +29,7 @@ SAMPLE = 400
 
 COLUMNS = (
     Column("mark", " ", 1, 1),
-    Column("subject", "subject", 20, 44),
+    Column("subject", "subject", 26, 44),
     Column("latest", "latest", 6, 6, right=True),
     Column("used", "in use", 8, 12),
     Column("streams", "streams", 10, 30, rank=1),
@@ -213,9 +213,14 @@ class Schemas(Page):
         compared = self._compared(subject)
         texts = [self._texts.get((subject.subject, version)) for version in compared]
         if len(compared) == 2 and texts[0] and texts[1]:
-            head = f"version {compared[1]}, beside version {compared[0]}"
-            pieces.append(Piece("schema", "head", 0, head))
-            for number, (kind, depth, name, rest) in enumerate(differences(texts[0], texts[1])):
+            lines = differences(texts[0], texts[1])
+            changed = [line for line in lines if line[0] != " "]
+            pieces.append(Piece("differs", "head", 0, f"what version {compared[1]} changed of version {compared[0]}"))
+            pieces += [Piece(f"change {n}", kind, 0, name, rest) for n, (kind, _, name, rest) in enumerate(changed)]
+            if not changed:
+                pieces.append(Piece("same", "dim", 0, "nothing that is read: only documentation, order or names"))
+            pieces.append(Piece("schema", "head", 0, f"version {compared[1]}, beside version {compared[0]}"))
+            for number, (kind, depth, name, rest) in enumerate(lines):
                 pieces.append(Piece(f"line {number}", kind, depth, name, rest))
         elif compared and texts[-1]:
             pieces.append(Piece("schema", "head", 0, f"version {compared[-1]}"))
