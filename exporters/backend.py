@@ -13,8 +13,8 @@ from exporters.spans import Span
 class Encoder(Protocol):
     """How spans are written for a backend."""
 
-    def begin(self, span: Span) -> None:
-        """Do already what can be done before its trace is known, or nothing."""
+    def begin(self, spans: Sequence[Span]) -> None:
+        """Do already what can be done before their traces are known, or nothing."""
 
     def encode(self, spans: Sequence[Span]) -> list[bytes]:
         """Each span as the backend takes it, but for what surrounds them all."""
@@ -26,10 +26,10 @@ class Backend:
     def __init__(self, name: str, encoder: Encoder, outbox: Outbox) -> None:
         self.name, self.outbox, self._encoder = name, outbox, encoder
 
-    def begin(self, span: Span) -> None:
-        """This span will be offered later, once its flow is known."""
+    def begin(self, spans: Sequence[Span]) -> None:
+        """These spans will be offered later, once their flows are known."""
         if not self.outbox.full:
-            self._encoder.begin(span)
+            self._encoder.begin(spans)
 
     def offer(self, spans: Sequence[Span]) -> None:
         if self.outbox.full:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -31,6 +31,10 @@ MOST_BYTES = 32 << 20
 """Bytes of records whose decoded bodies wait, some ten times that in memory."""
 MOST_PRODUCERS = 1_000
 """Producers whose inputs are remembered."""
+LATER = float("inf")
+_NO_PARENT: Sequence[int | None] = (None,)
+_NO_GUESS: Mapping[int, int] = {}
+_NONE_ALIKE: Mapping[str, Sequence[Event]] = {}
 
 
 class Seen(Struct, gc=False):
@@ -54,15 +58,15 @@ class Drawn(Struct, gc=False):
 
     events: list[Event]
     """By moment."""
-    parents: list[int | None]
+    parents: Sequence[int | None]
     """Of each, as an index into `events`."""
-    inferred: dict[int, int]
+    inferred: Mapping[int, int]
     """Those of the parents that no event names."""
     waited: list[Seen | None]
     """Of each event, where it waited."""
     trace_id: int
     """For those of its events that carry none."""
-    same_id: dict[str, list[Event]]
+    same_id: Mapping[str, Sequence[Event]]
     """Where several have one id."""
 
     def trace_of(self, event: Event) -> int:
@@ -112,18 +116,22 @@ class Flows:
 
     def due(self, now: float) -> Iterator[Drawn]:
         """The flows that are quiet by now, and those that must go for others' sake."""
-        while (next_due := self.next_due) is not None:
+        while self._fresh or self._queue:
             crowded = len(self._held) > self._most or self._bytes > MOST_BYTES
-            if next_due > now and not crowded:
+            seen = self._pop(LATER if crowded else now)
+            if seen is None:
                 return
-            seen = self._pop()
             if not seen.waiting:
                 continue
             if seen.due > now and not crowded:
                 self._push(seen)
                 continue
             flow, differing = self._recent.flow(seen.event)
-            members = [seen] if len(flow) == 1 else self._waiting(flow)
+            if len(flow) == 1:
+                self.early += seen.since + self._hold > now
+                yield self._let_alone(seen)
+                continue
+            members = self._waiting(flow)
             since = [member.since for member in members]
             quiet_at = max(since) + self._hold
             due = min(quiet_at, min(since) + LONGEST * self._hold)
@@ -138,26 +146,17 @@ class Flows:
 
     def all(self) -> Iterator[Drawn]:
         """Every flow as it stands: the end."""
-        while self._fresh or self._queue:
-            seen = self._pop()
+        while (seen := self._pop(LATER)) is not None:
             if seen.waiting:
                 flow, differing = self._recent.flow(seen.event)
-                yield self._let_go(flow, self._waiting(flow), differing)
+                yield self._let_alone(seen) if len(flow) == 1 else self._let_go(flow, self._waiting(flow), differing)
 
-    @property
-    def next_due(self) -> float | None:
-        fresh = self._fresh[0].since + self._hold if self._fresh else None
-        if not self._queue:
-            return fresh
-        queued = self._queue[0][0]
-        return queued if fresh is None else min(fresh, queued)
-
-    def _pop(self) -> Seen:
-        """The one that is due next."""
+    def _pop(self, until: float) -> Seen | None:
+        """The one that is due next, where that is not after `until`."""
         fresh, queue = self._fresh, self._queue
         if fresh and (not queue or fresh[0].since + self._hold <= queue[0][0]):
-            return fresh.popleft()
-        return heapq.heappop(queue)[2]
+            return fresh.popleft() if fresh[0].since + self._hold <= until else None
+        return heapq.heappop(queue)[2] if queue and queue[0][0] <= until else None
 
     def _push(self, seen: Seen) -> None:
         self._number += 1
@@ -167,15 +166,22 @@ class Flows:
         held = self._held
         return [seen for event in flow if (seen := held.get(id(event))) is not None]
 
+    def _let_alone(self, seen: Seen) -> Drawn:
+        """It has nobody to hang from, to be the same as, or to learn from."""
+        self._forget(seen)
+        event = seen.event
+        return Drawn([event], _NO_PARENT, _NO_GUESS, [seen], trace_id_of(event, _nobody, {}), _NONE_ALIKE)
+
+    def _forget(self, seen: Seen) -> None:
+        seen.waiting = False
+        del self._held[id(seen.event)]
+        if seen.body is not None:
+            self._bytes -= _weight(seen)
+
     def _let_go(self, flow: list[Event], members: list[Seen], differing: bool) -> Drawn:
         """`differing`: no two of the flow have one id."""
         for member in members:
-            member.waiting = False
-            del self._held[id(member.event)]
-            if member.body is not None:
-                self._bytes -= _weight(member)
-        if len(flow) == 1:  # nobody to hang from, to be the same as, or to learn from
-            return Drawn(flow, [None], {}, [members[0]], self._trace_id(flow, members), {})
+            self._forget(member)
         self._learn(flow)
         events = flow if _in_order(flow) else sorted(flow, key=moment)
         parents = facts(events)
@@ -201,8 +207,6 @@ class Flows:
         for event in events:
             if event.trace_id is not None:
                 return event.trace_id
-        if len(events) == 1:
-            return trace_id_of(events[0], _nobody, {})
         if events[0].correlation_id is not None:
             return derived(events[0].correlation_id)
         by_id = {event.event_id: event for event in reversed(events) if event.event_id is not None}

@@ -63,9 +63,10 @@ class SpanEncoder:
         self._position = _as_text(heads[names.POSITION])
         self._places: dict[int, _Written] = {}
 
-    def begin(self, span: Span) -> None:
-        """Write what is known before the span's place in its trace is."""
-        span.written = b"".join(self._own(span, self._places.get(span.place.base) or self._write(span.place)))
+    def begin(self, spans: Sequence[Span]) -> None:
+        """Write what is known before a span's place in its trace is."""
+        for span in spans:
+            span.written = b"".join(self._own(span, self._places.get(span.place.base) or self._write(span.place)))
 
     def encode(self, spans: Sequence[Span]) -> list[bytes]:
         """Each span as field 2 of a `ScopeSpans`."""

@@ -102,6 +102,7 @@ class Tracing:
         place = mapper.place(decoded[0].event.position)
         log = place.log
         spans: list[Span] = []
+        held: list[Span] = []
         now = self._clock()
         for one in decoded:
             event, value = one.event, one.record.value
@@ -122,15 +123,17 @@ class Tracing:
                 log = place.log
             size = None if value is None else len(value)
             shown = event if redactor is None else redactor.event(event)
-            if tail is not None or trace_id is None or (cause is None and event.span_id is None):
-                self._hold(one, mapper.begin(shown, size, place), now, cause)
-                continue
-            if cause is None and event.causation_id is not None:
+            waits = tail is not None or trace_id is None or (cause is None and event.span_id is None)
+            if not waits and cause is None and event.causation_id is not None:
                 # Streams are read side by side: its cause may be only a moment away.
-                if self._fruitless < FRUITLESS:
-                    self._hold(one, mapper.begin(shown, size, place), now, cause)
-                    continue
-                self._miss(event.causation_id)
+                waits = self._fruitless < FRUITLESS
+                if not waits:
+                    self._miss(event.causation_id)
+            if waits or trace_id is None:
+                span = mapper.begin(shown, size, place)
+                if self._hold(one, span, now, cause):
+                    held.append(span)
+                continue
             if event.rejection is not None and self._rejected is not None:
                 self._rejected(event, trace_id)
             if bound is not None and not in_sample(trace_id, bound):
@@ -141,6 +144,9 @@ class Tracing:
             mapper.finish(span, trace_id, parent, None if first is None else _original(event, first))
             spans.append(span)
         self._send(spans)
+        if held and self._all:
+            for backend in self.backends:
+                backend.begin(held)
 
     def _was_sent(self, event: Event) -> bool:
         """Whether this rejected event passed before, unchecked: while the registry could not be asked. Its rejection is
@@ -185,24 +191,23 @@ class Tracing:
         for event in events:
             self._recent.note(event, self._recent.cause(event))
 
-    def _hold(self, one: Decoded, span: Span, now: float, cause: Event | None) -> None:
+    def _hold(self, one: Decoded, span: Span, now: float, cause: Event | None) -> bool:
+        """False where there is no room for it."""
         told = cause is not None and one.event.trace_id is not None
         if len(self._flows) >= 2 * self._max_held:  # they come faster than anything else gets its turn
             if cause is not None and not told:
                 self._tell(cause, one.event, None)
             for backend in self.backends:
                 backend.outbox.drop(1)
-            return
-        if self._all:
-            for backend in self.backends:
-                backend.begin(span)
+            return False
         if not self._payloads:
             self._flows.hold(one.event, span, now, told)
-            return
+            return True
         redactor = self._redactor
         headers = one.record.headers if redactor is None else redactor.record(one.record).headers
         body = one.body if redactor is None else redactor.body(one.body)
         self._flows.hold(one.event, span, now, told, headers, body)
+        return True
 
     def _miss(self, causation_id: str) -> None:
         if len(self._missing) >= MOST_MISSING:

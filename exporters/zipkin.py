@@ -25,7 +25,7 @@ class SpanEncoder:
         self._spelling, self._service = spelling, service
         self._encode = msgspec.json.Encoder().encode
 
-    def begin(self, span: Span) -> None:
+    def begin(self, spans: Sequence[Span]) -> None:
         """JSON is written at once."""
 
     def encode(self, spans: Sequence[Span]) -> list[bytes]:

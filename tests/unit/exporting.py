@@ -36,7 +36,7 @@ class Recorded(Backend):
     def encode(self, spans: Sequence[Span]) -> list[bytes]:
         return []
 
-    def begin(self, span: Span) -> None: ...
+    def begin(self, spans: Sequence[Span]) -> None: ...
 
     def offer(self, spans: Sequence[Span]) -> None:
         self.spans += spans
