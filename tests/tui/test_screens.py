@@ -200,6 +200,24 @@ async def test_enter_on_an_event_shows_its_flow_with_the_cursor_on_it() -> None:
         assert live.chosen_key == here
 
 
+async def test_who_comes_back_from_a_flow_stands_on_its_event_though_more_came() -> None:
+    shop = Shop()
+    async with driven(shop) as (app, pilot):
+        live = rows(app, "live")
+        await until(pilot, lambda: len(live.items) == 6)
+        looked_at = live.chosen_key
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is app.page("flow"))
+        shop.coming.put_nowait(event(40, "orders", "OrderPlaced", 3_000))
+        page = app.page("live")
+        assert isinstance(page, Live)
+        await until(pilot, lambda: page.feed.arrived == 1)
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is page and len(live.items) == 7)
+        assert live.chosen_key == looked_at
+        assert "standing" in shown(app)
+
+
 async def test_a_flow_says_what_caused_what_and_what_is_wrong() -> None:
     async with driven(Shop(), (160, 45)) as (app, pilot):
         app.open_flow(TRACE)
@@ -501,6 +519,16 @@ async def test_letters_of_another_question_are_not_those_of_the_last() -> None:
         assert rows(app, "letter").items == []
         await until(pilot, lambda: "No letters match" in shown(app) and "0 letters" in shown(app))
         assert rows(app, "schema").items == []
+
+
+async def test_who_discards_a_cause_is_told_how_many_letters_that_is() -> None:
+    shop = Shop()
+    shop.the_causes = [cause(states={"open": 4, "parked": 2, "replayed": 9})]
+    async with driven(shop) as (app, pilot):
+        await on(pilot, app, "4", "letters")
+        await until(pilot, lambda: rows(app, "causes").items)
+        await pilot.press("x")
+        await until(pilot, lambda: "schema.mismatch on shipping (4 open, 2 parked)?" in shown(app))
 
 
 async def test_discarding_wants_a_reason() -> None:

@@ -414,9 +414,11 @@ class Letters(Acting):
             if cause is None:
                 return None
             query = f"{self.asked} {term('cause', cause.cause)}".strip()
-            return ReplayRequest(query=query), f"all letters of {cause.code} on {cause.stream}"
+            named = ((state, cause.states.get(state, 0)) for state in ("open", "parked"))
+            waiting = ", ".join(f"{count(number)} {state}" for state, number in named if number) or "none open"
+            return ReplayRequest(query=query), f"all letters of {cause.code} on {cause.stream} ({waiting})"
         if marked and self._level == "letters":
-            return ReplayRequest(ids=marked[:NAMED]), f"{len(marked)} marked letters"
+            return ReplayRequest(ids=marked[:NAMED]), f"{len(marked)} marked letter{_s(len(marked))}"
         letter = self.letter
         if letter is None:
             return None

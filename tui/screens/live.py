@@ -231,6 +231,7 @@ class Live(Page):
 
     @on(Rows.Chosen)
     def _chosen(self, event: Rows.Chosen) -> None:
+        self.rows.follow = False  # whoever comes back is where they were
         self.dashboard.open_flow(event.item.event.position, at=event.item.event.position)
 
     def action_freeze(self) -> None:
