@@ -49,9 +49,9 @@ class Shards:
             try:
                 await self._start()
                 replies = await self._once(commands)
-            except Disconnected:
+            except Disconnected as error:
                 if not left:
-                    raise
+                    raise Disconnected(f"the shared index is not reached: {error}") from error
                 await self.servers.look_again()
                 continue
             missing = [
