@@ -223,6 +223,14 @@ def test_nor_in_what_is_injected():
     assert "hush" not in complaint
 
 
+@pytest.mark.parametrize(("listener", "port"), [("api", 8425), ("health", 8426)])
+def test_what_is_injected_listens_where_its_container_says(listener, port):
+    configs = {"shop": _with(REDIS, f"{listener}.port", 9000)}
+    values = {"mode": "sidecar", "injection": {"enabled": True, "configs": configs}}
+    complaint = template(values, "--api-versions", POLICIES, ok=False)
+    assert f"injection.configs.shop.{listener}.port: expected {port}, found 9000" in complaint
+
+
 def _nulls() -> list[str]:
     """The values that may be null."""
     fields = generate.schema()["properties"]

@@ -11,7 +11,8 @@ Or part by part, each of which takes the including chart's context:
     {{- include "tracecar.sidecar.volumes" . | nindent 4 }}
 
 and in a file of its own: {{ include "tracecar.sidecar.config" . }}
-In the pod's annotations, so that pods roll: {{- include "tracecar.sidecar.annotations" . | nindent 4 }} */}}
+In the pod's annotations, so that pods roll: {{- include "tracecar.sidecar.annotations" . | nindent 4 }}
+In NOTES.txt: {{ include "tracecar.sidecar.notes" (list . "deploy/NAME") }} */}}
 
 {{- define "tracecar.sidecar" -}}
 {{- $context := include "tracecar.sidecar.context" . | fromJson }}
@@ -78,6 +79,29 @@ metadata:
 data:
   tracecar.yaml: |
     {{- include "tracecar.config" $context | nindent 4 }}
+{{- end }}
+
+{{- /* For the including chart's NOTES.txt: how to look at what a workload's sidecar sees: (list . "deploy/NAME"). */}}
+{{- define "tracecar.sidecar.notes" -}}
+{{- $target := index . 1 }}
+{{- $context := include "tracecar.sidecar.context" (index . 0) | fromJson }}
+{{- $at := printf "%s -n %s" $target $context.Release.Namespace }}
+{{- $inside := printf "kubectl exec %s -c tracecar --" $at -}}
+Tracecar watches the streams of {{ $context.Values.config.service }} beside {{ $target }}. The dashboard, over kubectl:
+
+  tracecar tui --kube {{ $at }}
+
+The token, for `--token`, and dead letters by cause:
+{{ if $context.Values.existingSecret }}
+  kubectl get secret {{ $context.Values.existingSecret }} -n {{ $context.Release.Namespace }} -o jsonpath='{.data.TRACECAR_TOKEN}' | base64 -d
+{{- else }}
+  {{ $inside }} cat {{ include "tracecar.tokenFile" $context }}
+{{- end }}
+  {{ $inside }} tracecar dlq groups
+
+Where it shows nothing, this tries every connection and permission:
+
+  {{ $inside }} tracecar check -c /etc/tracecar/config/tracecar.yaml
 {{- end }}
 
 {{- define "tracecar.sidecar.configMap" -}}
