@@ -1,7 +1,7 @@
-# syntax=docker/dockerfile:1
 # Tracecar's image, for amd64 and arm64. BASE needs Python 3.11 or later with venv; build and result stand on the same one,
-# for the virtual environment refers to its interpreter. Pin BASE by digest where you build for production.
-ARG BASE=docker.io/library/python:3.13.9-slim-bookworm
+# for the virtual environment refers to its interpreter. The digest is that of the index of all platforms; another base is
+# given by --build-arg BASE=REPOSITORY:TAG@sha256:…, whose digest `docker buildx imagetools inspect REPOSITORY:TAG` shows.
+ARG BASE=docker.io/library/python:3.13.9-slim-bookworm@sha256:b685a4fa58bb19d1814d78a1ec0f0208f351452724f78b20212c984d6e124a34
 
 FROM ${BASE} AS build
 ARG UV_VERSION=0.13.9

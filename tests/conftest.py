@@ -6,4 +6,5 @@ pytest_plugins = [
     "tests.servers.apicurio",
     "tests.servers.zipkin",
     "tests.servers.kubernetes",
+    "tests.servers.images",
 ]

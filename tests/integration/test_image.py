@@ -4,51 +4,32 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 import redis
 
 from tests.integration.sidecars import free_port
-from tests.servers.images import ROOT, Images, missing
+from tests.servers.images import ROOT, Built, sources
 from tests.servers.kafka import unique
 
 pytestmark = [pytest.mark.system, pytest.mark.valkey]
-IMAGE = "localhost/tracecar"
-PACKAGES = ("sidecar", "exporters", "tui")
-SOURCES: set[Path] = set()
-"""What there was when the image was built."""
 LARGEST = 150_000_000
 """Bytes above the base: what it is made of, as `du` counts them."""
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory) -> Iterator[Images]:
-    reason = missing()
-    if reason is not None:
-        pytest.skip(reason)
-    store = Images(tmp_path_factory.mktemp("images"))
-    SOURCES.update(_sources(ROOT))
-    store.build(IMAGE, store.base(), "--build-arg", "REVISION=abc")
-    yield store
-    store.buildah("rm", "--all")
-    store.buildah("rmi", "--all", "--force")
-
-
-@pytest.fixture(scope="module")
-def root(images: Images) -> Path:
+@pytest.fixture
+def root(tracecar_image: Built) -> Path:
     """The image's files."""
-    working = images.buildah("from", "--pull-never", "--name", "looked-at", IMAGE)
-    return Path(images.buildah("mount", working))
+    return tracecar_image.root
 
 
-def test_what_it_is_made_of(images, root):
-    about = _about(images)
+def test_what_it_is_made_of(tracecar_image, root):
+    about = tracecar_image.about
     assert about["User"] == "65532:65532"
     assert about["Entrypoint"] == ["tracecar"]
     assert about["Healthcheck"]["Test"][0] == "CMD"
@@ -66,6 +47,14 @@ def test_what_it_is_made_of(images, root):
     assert writable == []
 
 
+def test_each_stage_stands_on_the_one_base_which_is_pinned_by_its_digest():
+    """The image under test stands on another, given by the argument."""
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    (base,) = [line.removeprefix("ARG BASE=") for line in lines if line.startswith("ARG BASE=")]
+    assert re.fullmatch(r"docker\.io/library/python:[\w.-]+@sha256:[0-9a-f]{64}", base)
+    assert [line.split()[1] for line in lines if line.startswith("FROM ")] == ["${BASE}", "${BASE}"]
+
+
 def test_how_big_it_is(root, record_property):
     """Above its base."""
     files = [one for one in (root / "opt/tracecar").rglob("*") if one.is_file() and not one.is_symlink()]
@@ -75,7 +64,7 @@ def test_how_big_it_is(root, record_property):
     assert size < LARGEST
 
 
-def test_it_runs_as_its_user_with_a_read_only_root(images, root, valkey, tmp_path):
+def test_it_runs_as_its_user_with_a_read_only_root(tracecar_image, root, valkey, tmp_path):
     stream = unique("orders")
     config = {
         "service": "shop",
@@ -132,7 +121,7 @@ def test_it_runs_as_its_user_with_a_read_only_root(images, root, valkey, tmp_pat
             if "OrderPlaced" in seen.stdout:
                 break
         assert json.loads(seen.stdout.splitlines()[0])["event_id"] == "e-1"
-        assert inside(*_about(images)["Healthcheck"]["Test"][1:]).returncode == 0
+        assert inside(*tracecar_image.about["Healthcheck"]["Test"][1:]).returncode == 0
         bearer = {"Authorization": f"Bearer {_token(state)}"}
         assert httpx.get(f"{url}/schema", headers=bearer, timeout=30).status_code == 200
         assert _user(running.pid) == 65_532
@@ -140,10 +129,6 @@ def test_it_runs_as_its_user_with_a_read_only_root(images, root, valkey, tmp_pat
         running.send_signal(signal.SIGTERM)
         code = running.wait(60)
     assert code == 0, log.read_text()
-
-
-def _about(images: Images) -> Any:
-    return json.loads(images.buildah("inspect", "--type", "image", IMAGE))["Docker"]["config"]
 
 
 def _token(state: Path) -> str:
@@ -155,12 +140,7 @@ def _user(pid: int) -> int:
     return int(line.split()[1])
 
 
-def _sources(root: Path) -> set[Path]:
-    files = (file for name in PACKAGES for file in (root / name).rglob("*") if file.is_file())
-    return {file.relative_to(root) for file in files if "__pycache__" not in file.parts}
-
-
-def test_all_of_the_product_is_in_it_and_nothing_else_of_the_repository(root):
+def test_all_of_the_product_is_in_it_and_nothing_else_of_the_repository(tracecar_image, root):
     site = next((root / "opt/tracecar/lib").glob("python3*/site-packages"))
-    assert _sources(site) >= SOURCES
+    assert sources(site) >= tracecar_image.sources
     assert not (site / "tests").exists()

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import ssl
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
 
 SUITE = "bookworm"
 BASE = "localhost/tracecar-base"
+IMAGE = "localhost/tracecar"
+PACKAGES = ("sidecar", "exporters", "tui")
 ROOT = Path(__file__).parents[2]
 TRUSTED = "/etc/ssl/certs/ca-certificates.crt"
 
@@ -38,6 +45,10 @@ class Images:
     def command(self, *arguments: str | Path) -> list[str]:
         store = ["--root", f"{self._store}/root", "--runroot", f"{self._store}/run", "--storage-driver", "vfs"]
         return ["buildah", *store, *map(str, arguments)]
+
+    def mounted(self, image: str) -> Path:
+        """A container's files, which are the image's and may be changed."""
+        return Path(self.buildah("mount", self.buildah("from", "--pull-never", image)))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -83,3 +94,33 @@ def missing() -> str | None:
     if lacking:
         return f"the system packages {' and '.join(lacking)} are not there"
     return None if os.geteuid() == 0 else "it takes root"
+
+
+class Built(NamedTuple):
+    """Tracecar's image: its files, what it says of itself, and the sources that there were when it was built."""
+
+    images: Images
+    root: Path
+    about: Any
+    sources: set[Path]
+
+
+@pytest.fixture(scope="session")
+def tracecar_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
+    """The real Dockerfile's image on the base made here, once for the session."""
+    reason = missing()
+    if reason is not None:
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("images")
+    store = Images(folder)
+    before = sources(ROOT)
+    store.build(IMAGE, store.base(), "--build-arg", "REVISION=abc")
+    about = json.loads(store.buildah("inspect", "--type", "image", IMAGE))["Docker"]["config"]
+    yield Built(store, store.mounted(IMAGE), about, before)
+    shutil.rmtree(folder)  # plain folders are all that this driver makes: the same as to remove each layer, and quicker
+
+
+def sources(root: Path) -> set[Path]:
+    """The files of the product's packages under a folder."""
+    files = (file for name in PACKAGES for file in (root / name).rglob("*") if file.is_file())
+    return {file.relative_to(root) for file in files if "__pycache__" not in file.parts}
