@@ -158,6 +158,30 @@ def test_a_labelled_pod_is_given_a_sidecar_once(kubernetes, injecting):
     assert "initContainers" not in created("nameless", **{"tracecar.io/inject": "No_Name"})["spec"]
 
 
+def test_where_the_policy_cannot_be_applied_pods_are_made_without_a_sidecar(kubernetes, injecting):
+    name = f"{injecting}-inject-tracecar"
+    rendered_so = json.loads(kubernetes.run("kubectl", "get", POLICY, name, "-o", "json"))["spec"]["failurePolicy"]
+    impossible = '[JSONPatch{op: "add", path: "/spec/nowhere/-", value: "x"}]'
+    broken = [{"op": "replace", "path": "/spec/mutations/0/jsonPatch/expression", "value": impossible}]
+
+    def failing(policy: str) -> None:
+        patch = [*broken, {"op": "replace", "path": "/spec/failurePolicy", "value": policy}]
+        kubernetes.run("kubectl", "patch", POLICY, name, "--type=json", "-p", json.dumps(patch))
+
+    def refused(pod: str) -> bool:
+        manifest = json.dumps(_pod(pod, injecting, SERVICE, **{"tracecar.io/inject": "shop"}))
+        done = kubernetes.tried("kubectl", "create", "-f", "-", stdin=manifest)
+        assert done.returncode == 0 or name in done.stderr, done.stderr
+        return done.returncode != 0
+
+    # A policy is in force a moment after it was changed.
+    failing("Fail")
+    assert any(refused(f"closed-{number}") for number in range(150)), "it was never in force"
+    failing(rendered_so)
+    opened = next(pod for number in range(150) if not refused(pod := f"open-{number}"))
+    assert "initContainers" not in kubernetes.get("pod", opened, namespace=injecting)["spec"]
+
+
 def test_where_the_cluster_lacks_policies_injection_is_refused_in_words():
     words = template(MATRIX["injection-only"], "--kube-version", "1.30", ok=False)
     assert "this cluster (Kubernetes v1.30" in words

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.integration.sidecars import free_port
@@ -43,7 +44,7 @@ class Kubernetes:
         etcd, peer = free_port(), free_port()
         self._service_account_key()
         (self._directory / "tokens.csv").write_text(f"{self._token},admin,admin,system:masters\n")
-        self._start(
+        self.start(
             "etcd",
             f"--data-dir={self._directory}/etcd",
             f"--listen-client-urls=http://127.0.0.1:{etcd}",
@@ -51,7 +52,7 @@ class Kubernetes:
             f"--listen-peer-urls=http://127.0.0.1:{peer}",
             "--unsafe-no-fsync",
         )
-        self._start(
+        self.start(
             "kube-apiserver",
             f"--etcd-servers=http://127.0.0.1:{etcd}",
             "--bind-address=127.0.0.1",
@@ -95,17 +96,16 @@ class Kubernetes:
 
     def run(self, program: str, *arguments: str, stdin: str = "", ok: bool = True) -> str:
         """What helm or kubectl prints; with `ok=False` what it complains of, for it must fail."""
-        done = subprocess.run(
-            [kubernetes_tools.program(program), *arguments],
-            env=self.environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = self.tried(program, *arguments, stdin=stdin)
         assert (done.returncode == 0) == ok, f"{done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout if ok else done.stderr
+
+    def tried(self, program: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """helm or kubectl, whether it does it or not."""
+        command = [kubernetes_tools.program(program), *arguments]
+        return subprocess.run(
+            command, env=self.environment, input=stdin, capture_output=True, text=True, timeout=120, check=False
+        )
 
     def namespace(self, name: str, **labels: str) -> str:
         """Make a namespace, with the account that a controller would make, that enforces the restricted standard."""
@@ -121,7 +121,13 @@ class Kubernetes:
     def get(self, *what: str, namespace: str) -> Any:
         return json.loads(self.run("kubectl", "get", *what, "-n", namespace, "-o", "json"))
 
-    def _start(self, program: str, *arguments: str) -> None:
+    def client(self) -> httpx.AsyncClient:
+        """As an administrator."""
+        bearer = {"Authorization": f"Bearer {self._token}"}
+        return httpx.AsyncClient(base_url=f"https://127.0.0.1:{self.port}", headers=bearer, verify=False, timeout=60)
+
+    def start(self, program: str, *arguments: str) -> None:
+        """Run one more program beside it, for as long as it runs."""
         with (self._directory / f"{program}.log").open("ab") as log:
             process = subprocess.Popen(
                 [kubernetes_tools.program(program), *arguments],

@@ -1,5 +1,6 @@
-"""Helm, kubectl, kubectl-validate, and a real API server with its etcd: built by Go from the modules that
-`kubernetes_tools/go.mod` and `go.sum` pin, once, into the user's cache directory (some minutes, then never again)."""
+"""Helm, kubectl, kubectl-validate, a real API server with its etcd, and a node for it: built by Go from the modules
+that `kubernetes_tools/go.mod` and `go.sum` pin, once, into the user's cache directory (some minutes,
+then never again)."""
 
 from __future__ import annotations
 
@@ -17,12 +18,15 @@ PROGRAMS = {
     "kubectl": (MODULE, "k8s.io/kubernetes/cmd/kubectl"),
     "etcd": (MODULE, "go.etcd.io/etcd/server/v3"),
     "kube-apiserver": (MODULE, "k8s.io/kubernetes/cmd/kube-apiserver"),
+    "node": (MODULE, "./node"),
     "kubectl-validate": (MODULE / "validate", "sigs.k8s.io/kubectl-validate"),
 }
 RELEASE = "v1.34.2"
 _VERSION = "k8s.io/component-base/version"
 FLAGS = f"-s -w -X {_VERSION}.gitVersion={RELEASE} -X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor=34"
 """Kubernetes says which release it is by what its build puts in; Helm asks for it."""
+FASTER = "-gcflags=all=-dwarf=false"
+"""What a debugger reads is stripped from the programs anyway: not writing it takes a sixth off the building."""
 OLDEST_GO = "1.21"
 """It fetches a newer toolchain by itself where go.mod asks for one."""
 
@@ -42,6 +46,7 @@ def directory() -> Path:
 
 def _home() -> Path:
     pins = [MODULE / part / name for part in (".", "validate") for name in ("go.mod", "go.sum")]
+    pins += sorted((MODULE / "node").glob("*.go"))
     pinned = hashlib.sha256(b"".join([FLAGS.encode(), *(pin.read_bytes() for pin in pins)])).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tracecar"
     return cache / f"kubernetes-tools-{pinned}"
@@ -94,9 +99,12 @@ def _build(home: Path) -> None:
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir()
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false"}
-    for name, (module, package) in PROGRAMS.items():
-        command = [go, "build", "-trimpath", f"-ldflags={FLAGS}", "-o", str(making / name), package]
+    # All of a module at once: one is linked, on one processor, while the next is compiled.
+    for module in dict.fromkeys(module for module, _ in PROGRAMS.values()):
+        packages = [package for where, package in PROGRAMS.values() if where == module]
+        command = [go, "build", "-trimpath", FASTER, f"-ldflags={FLAGS}", "-o", f"{making}/", *packages]
         built = subprocess.run(command, cwd=module, env=environment, capture_output=True, text=True, check=False)
         if built.returncode != 0:
-            raise RuntimeError(f"go could not build {name}: {built.stderr[-4_000:]}")
+            raise RuntimeError(f"go could not build {' '.join(packages)}: {built.stderr[-4_000:]}")
+    (making / "server").rename(making / "etcd")  # go names a program by its package
     making.rename(home)
