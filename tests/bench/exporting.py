@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from sidecar.collecting import look_seldom
 from sidecar.model import Decoded, Event, Record
 from tests.bench.indexing import BATCH, batch
 from tests.bench.receiving import collector
@@ -79,6 +80,7 @@ async def cost(endpoint: str, kind: str) -> dict[str, Any]:
 
 
 def main() -> None:
+    look_seldom()  # as `tracecar run` does
     rows = []
     with collector() as other:
         for kind, what in KINDS.items():
