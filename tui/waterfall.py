@@ -76,7 +76,7 @@ def waterfall(flow: models.Flow, unfolded: Collection[str] = ()) -> Waterfall:
         joint = "" if depth == 0 else ("└╴" if last else "├╴")
         if event.parent_inferred and depth:
             joint = "└┄" if last else "├┄"
-        inner = "" if depth == 0 else before + ("  " if last else "│ ")
+        inner = "" if depth == 0 else (before + ("  " if last else "│ "))[: 2 * DEEPEST]
         guide = before + joint
         if depth > DEEPEST:
             guide = f"{before[: 2 * DEEPEST]}{depth}╴"

@@ -17,7 +17,8 @@ from sidecar.api.client import Client
 from tui.app import Dashboard
 from tui.widgets.rows import Rows
 
-PATIENCE = 20.0
+PATIENCE = 60.0
+"""Seconds until a test fails; on a busy machine a key takes its time."""
 
 
 @asynccontextmanager
