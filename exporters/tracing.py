@@ -15,9 +15,10 @@ import structlog
 
 from exporters.backend import Backend
 from exporters.flows import Drawn, Flows
-from exporters.recent import Decision, Recent
+from exporters.placing import Edge, Placing, Rejected
+from exporters.recent import Recent
 from exporters.sampling import Tail, bound_of, in_sample
-from exporters.spans import Mapper, Parent, Span
+from exporters.spans import Mapper, Span
 from sidecar.config import Exporters, Sampling
 from sidecar.model import Decoded, Event, Position
 from sidecar.redaction import Redactor
@@ -57,13 +58,12 @@ class Tracing:
         join: Sequence[str],
         max_flow: int,
         redactor: Redactor | None = None,
-        edge: Callable[[Event, Event, int | None, int], None] | None = None,
-        rejected: Callable[[Event, int | None], None] | None = None,
+        edge: Edge | None = None,
+        rejected: Rejected | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.backends = list(backends)
-        self._mapper, self._clock, self._edge = mapper, clock, edge
-        self._rejected = rejected
+        self._mapper, self._clock, self._rejected = mapper, clock, rejected
         self._unchecked: set[Position] = set()
         self._unchecked_before: set[Position] = set()
         """Where unchecked events lay, the latest in two generations."""
@@ -76,17 +76,12 @@ class Tracing:
         # Where nothing is sent, only edges are measured.
         most = max(RECENT, settings.max_held) if self.backends else RECENT // 2
         self._recent = Recent(most, join, max_flow, by_trace=self._tail is not None)
+        self._placing = Placing(self._recent, mapper, tail=self._tail, bound=self._bound, edge=edge, rejected=rejected)
         self._max_held = settings.max_held
         self._flows = Flows(self._recent, float(settings.hold), settings.max_held)
         self._redactor = redactor if redactor is not None and redactor.active else None
         self._missing: dict[str, int] = {}
-        self._fruitless = 0
-        """Events in a row that waited in vain for the cause that they name."""
         self._task: asyncio.Task[None] | None = None
-        self.unsampled = 0
-        """Spans that sampling left out."""
-        self.changed = 0
-        """Spans that would be different if they were sent now: their cause, or more of their flow, came later."""
 
     # --- what passes
 
@@ -112,11 +107,11 @@ class Tracing:
             if event.causation_id is not None or event.parent_span_id is not None:
                 cause = recent.cause(event)
                 if cause is not None and trace_id is not None:
-                    self._tell(cause, event, trace_id)
+                    self._placing.tell(cause, event, trace_id)
             first = note(event, cause)
             if missing and event.event_id in missing:
-                self.changed += missing.pop(event.event_id)
-                self._fruitless = 0
+                self._placing.changed += missing.pop(event.event_id)
+                self._placing.fruitless = 0
             position = event.position
             if position.partition != log.number or position.stream != log.stream or position.system != log.system:
                 place = mapper.place(position)
@@ -126,7 +121,7 @@ class Tracing:
             waits = tail is not None or trace_id is None or (cause is None and event.span_id is None)
             if not waits and cause is None and event.causation_id is not None:
                 # Streams are read side by side: its cause may be only a moment away.
-                waits = self._fruitless < FRUITLESS
+                waits = self._placing.fruitless < FRUITLESS
                 if not waits:
                     self._miss(event.causation_id)
             if waits or trace_id is None:
@@ -137,10 +132,10 @@ class Tracing:
             if event.rejection is not None and self._rejected is not None:
                 self._rejected(event, trace_id)
             if bound is not None and not in_sample(trace_id, bound):
-                self.unsampled += 1
+                self._placing.unsampled += 1
                 continue
             span = mapper.begin(shown, size, place)
-            parent = None if cause is None or cause is event else self._above(cause, trace_id)
+            parent = None if cause is None or cause is event else self._placing.above(cause, trace_id)
             mapper.finish(span, trace_id, parent, None if first is None else _original(event, first))
             spans.append(span)
         self._send(spans)
@@ -158,7 +153,7 @@ class Tracing:
             return False
         if event.position not in self._unchecked and event.position not in self._unchecked_before:
             return False
-        self.changed += 1
+        self._placing.changed += 1
         if self._rejected is not None:
             self._rejected(event, self.trace_of(event))
         return True
@@ -179,12 +174,8 @@ class Tracing:
             if event.causation_id is not None or event.parent_span_id is not None:
                 cause = recent.cause(event)
                 if cause is not None:
-                    self._tell(cause, event, event.trace_id)
+                    self._placing.tell(cause, event, event.trace_id)
             recent.note(event, cause)
-
-    def _tell(self, cause: Event, event: Event, trace_id: int | None) -> None:
-        if self._edge is not None and cause is not event:
-            self._edge(cause, event, trace_id, self._mapper.span_id_at(event.position))
 
     def remember(self, events: Sequence[Event]) -> None:
         """Events of before the start: nothing is sent of them, but others hang from them."""
@@ -196,7 +187,7 @@ class Tracing:
         told = cause is not None and one.event.trace_id is not None
         if len(self._flows) >= 2 * self._max_held:  # they come faster than anything else gets its turn
             if cause is not None and not told:
-                self._tell(cause, one.event, None)
+                self._placing.tell(cause, one.event, None)
             for backend in self.backends:
                 backend.outbox.drop(1)
             return False
@@ -213,16 +204,6 @@ class Tracing:
         if len(self._missing) >= MOST_MISSING:
             self._missing.clear()
         self._missing[causation_id] = self._missing.get(causation_id, 0) + 1
-
-    def _trace_of(self, cause: Event, otherwise: int) -> int:
-        """The trace that a cause's span is in."""
-        if cause.trace_id is not None:
-            return cause.trace_id
-        decision = self._recent.decision(cause)
-        return otherwise if decision is None else decision.trace_id
-
-    def _above(self, cause: Event, otherwise: int, inferred: bool = False) -> Parent:
-        return Parent(self._trace_of(cause, otherwise), self._mapper.span_id_at(cause.position), inferred)
 
     def _send(self, spans: Sequence[Span]) -> None:
         if not spans:
@@ -253,7 +234,7 @@ class Tracing:
         spans: list[Span] = []
         events = 0
         for drawn in flows:
-            spans += self._spans_of(drawn)
+            spans += self._placing.spans_of(drawn)
             events += len(drawn.events)
             if events >= SLICE:
                 self._send(spans)
@@ -261,65 +242,6 @@ class Tracing:
                 spans, events = [], 0
         self._send(spans)
         yield events
-
-    def _spans_of(self, drawn: Drawn) -> list[Span]:
-        whole = None if self._tail is None else self._keeps(self._tail, drawn)
-        settle, finish, bound = self._recent.settle, self._mapper.finish, self._bound
-        events, waited, inferred = drawn.events, drawn.waited, drawn.inferred
-        spans: list[Span] = []
-        for number, (seen, above) in enumerate(zip(waited, drawn.parents, strict=True)):
-            if seen is None:
-                continue
-            event = seen.event
-            trace_id = drawn.trace_id if event.trace_id is None else event.trace_id
-            cause = None if above is None else events[above]
-            kept = (bound is None or in_sample(trace_id, bound)) if whole is None else whole
-            settle(Decision(event, trace_id, cause, kept))
-            if event.rejection is not None and self._rejected is not None:
-                self._rejected(event, trace_id)
-            guessed = number in inferred
-            if event.causation_id is not None:
-                self._fruitless = self._fruitless + 1 if above is None or guessed else 0
-            if cause is not None and not guessed and not seen.told:
-                self._tell(cause, event, trace_id)
-            if not kept:
-                self.unsampled += 1
-                continue
-            parent = None
-            # A sender's span that is told is a better parent than a guess.
-            if above is not None and cause is not None and (not guessed or event.span_id is None):
-                beside = waited[above]
-                if beside is None:
-                    parent = self._above(cause, trace_id, guessed)
-                else:
-                    parent = Parent(drawn.trace_of(cause), beside.span.span_id, guessed)
-            finish(seen.span, trace_id, parent, drawn.first(event) if drawn.same_id else None)
-            spans.append(seen.span)
-        if None in waited:
-            self._count_changes(drawn)
-        return spans
-
-    def _keeps(self, tail: Tail, drawn: Drawn) -> bool:
-        decisions = [self._recent.decision(event) for event in drawn.events]
-        # What comes after a flow was kept belongs to what was sent of it.
-        if any(decision is not None and decision.kept for decision in decisions):
-            return True
-        payloads = {id(seen.event): (seen.headers, seen.body) for seen in drawn.waited if seen is not None}
-        kept = tail.keeps(drawn.nodes(), payloads)
-        if kept:
-            self.changed += sum(decision is not None for decision in decisions)
-        return kept
-
-    def _count_changes(self, drawn: Drawn) -> None:
-        """What went before with this flow, and would hang elsewhere by now."""
-        for event, above, waited in zip(drawn.events, drawn.parents, drawn.waited, strict=True):
-            decision = None if waited is not None else self._recent.decision(event)
-            if decision is None or not decision.kept:
-                continue
-            cause = None if above is None else drawn.events[above]
-            if decision.trace_id != drawn.trace_of(event) or decision.parent is not cause:
-                self.changed += 1
-                self._recent.settle(Decision(event, decision.trace_id, cause, True))
 
     # --- how it is
 
@@ -334,12 +256,26 @@ class Tracing:
         return self._flows.early
 
     @property
+    def unsampled(self) -> int:
+        """Spans that sampling left out."""
+        return self._placing.unsampled
+
+    @property
+    def changed(self) -> int:
+        """Spans that would be different if they were sent now."""
+        return self._placing.changed
+
+    @changed.setter
+    def changed(self, count: int) -> None:
+        self._placing.changed = count
+
+    @property
     def trouble(self) -> str | None:
         return next((backend.trouble for backend in self.backends if backend.trouble is not None), None)
 
     def trace_of(self, event: Event) -> int | None:
         """The trace that an event's span is, or would be, in; None where its flow is waited for."""
-        return self._trace_of(event, 0) or None
+        return self._placing.trace_of(event, 0) or None
 
     def counts(self) -> tuple[int, int, int]:
         if not self.backends:
