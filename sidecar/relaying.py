@@ -15,10 +15,11 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from sidecar.errors import Outage, Refused, TracecarError
+from sidecar.errors import TracecarError
 from sidecar.live import Live
 from sidecar.model import Decoded, Partition, Position, Record
 from sidecar.ports import Broker
+from sidecar.repeating import over_and_over
 
 log = structlog.get_logger()
 
@@ -100,11 +101,15 @@ class Relaying:
         self._judged, self._show = judged, show
         self._records: list[Record] = []
         self._skipped = 0
+        self._listening = False
         self._second, self._count, self._bytes = 0, 0, 0
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        self._tasks = [asyncio.ensure_future(self._sending()), asyncio.ensure_future(self._receiving())]
+        self._tasks = [
+            asyncio.ensure_future(over_and_over("handing on what passes here", self._send, EVERY)),
+            asyncio.ensure_future(over_and_over("hearing of what passes elsewhere", self._receive, EVERY)),
+        ]
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -126,40 +131,34 @@ class Relaying:
             else:
                 self._records.append(one.record)
 
-    async def _sending(self) -> None:
-        while True:
-            await asyncio.sleep(EVERY)
-            records, self._records = self._records, []
-            skipped, self._skipped = self._skipped, 0
+    async def _send(self) -> None:
+        records, self._records = self._records, []
+        skipped, self._skipped = self._skipped, 0
+        unsent = len(records)
+        try:
             for part in _parcels(records) or ([[]] if skipped else []):
-                try:
-                    await self._relay.send(_encode(self._parcel(part, skipped)))
-                    skipped = 0
-                except (Outage, Refused) as error:
-                    log.debug("events are not handed on to who listens elsewhere", reason=str(error))
-                    break
+                await self._relay.send(_encode(self._parcel(part, skipped)))
+                unsent, skipped = unsent - len(part), 0
+        finally:
+            # What the index does not take is missed by who listens, and told to them with the next parcel.
+            self._skipped += unsent + skipped
 
     def _parcel(self, records: Sequence[Record], skipped: int) -> _Parcel:
         if self._secret:
             return _Parcel([], skipped, _places(records))
         return _Parcel([_written(record) for record in records], skipped)
 
-    async def _receiving(self) -> None:
-        listening = False
-        while True:
-            if not self._live.subscribers:
-                listening = False
-                await asyncio.sleep(EVERY)
-                continue
-            if not listening:
-                listening = True
-                self._relay.begin()
-            try:
-                for parcel in await self._relay.receive():
-                    await self._take(parcel)
-            except (Outage, Refused) as error:
-                log.debug("what passes elsewhere is not heard of", reason=str(error))
-                await asyncio.sleep(1)
+    async def _receive(self) -> None:
+        """Hear what passes elsewhere, for as long as somebody listens here."""
+        if not self._live.subscribers:
+            self._listening = False
+            return
+        if not self._listening:
+            self._listening = True
+            self._relay.begin()
+        while self._live.subscribers:
+            for parcel in await self._relay.receive():
+                await self._take(parcel)
 
     async def _take(self, data: bytes) -> None:
         try:

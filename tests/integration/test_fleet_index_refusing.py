@@ -58,8 +58,6 @@ async def test_an_index_that_takes_nothing_holds_up_no_settling(
                         }
                     },
                     "registry": {"directory": str(tmp_path / "schemas")},
-                    # A quarter of all letters is rejected: that is no outage here.
-                    "dead_letters": {"breaker": {"ratio": 1.0}},
                     "index": {"redis": {"url": server.url}},
                     "api": {"port": 0, "token": "x"},
                 }

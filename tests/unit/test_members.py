@@ -14,7 +14,7 @@ from sidecar.brokers.memory_log import MemoryLog
 from sidecar.config import Config, Sources
 from sidecar.counters import Counters
 from sidecar.dead_letters.naming import Naming
-from sidecar.errors import Outage
+from sidecar.errors import Outage, Unknown
 from sidecar.live import Live
 from sidecar.members import Members
 from sidecar.model import Decoded, Event, Outgoing, Partition, Position, Record
@@ -222,9 +222,44 @@ async def test_parcels_of_other_versions_and_outages_harm_nobody():
         while wire.parcels or sender._records:
             await asyncio.sleep(0.01)
         wire.broken = False
+        # What was not taken is told to who listens, with what is.
+        while not (missed := listener.missed()):
+            await asyncio.sleep(0.01)
+        assert missed == 1
         sender.offer([decoded(2)])
         (one,) = await listener.next(30) or ()
         assert one.record == decoded(2).record
+
+
+@pytest.mark.parametrize("error", [Unknown("gone"), ValueError("a mistake")])
+async def test_one_error_ends_neither_sending_nor_hearing(error, monkeypatch):
+    wire, there = Wire(), Live()
+    sender, receiver = relaying_on(wire, Live(), others_listen=True), relaying_on(wire, there, others_listen=False)
+    errors = {"send": [error], "receive": [error]}
+
+    def once(name: str):
+        real = getattr(wire, name)
+
+        async def failing(*arguments):
+            if errors[name]:
+                raise errors[name].pop()
+            return await real(*arguments)
+
+        return failing
+
+    monkeypatch.setattr(wire, "send", once("send"))
+    monkeypatch.setattr(wire, "receive", once("receive"))
+    sender.offer([decoded(1)])
+    with there.subscribe() as listener:
+        sender.start()
+        receiver.start()
+        while sender._records or errors["send"] or errors["receive"]:
+            await asyncio.sleep(0.01)
+        sender.offer([decoded(2)])
+        heard: list[Record] = []
+        while not heard:
+            heard = [one.record for one in await listener.next(1) or ()]
+        assert heard == [decoded(2).record]
     await sender.close()
     await receiver.close()
 
