@@ -19,8 +19,9 @@ from exporters.placing import Edge, Placing, Rejected
 from exporters.recent import Recent
 from exporters.sampling import Tail, bound_of, in_sample
 from exporters.spans import Mapper, Span
+from exporters.unchecked import Unchecked
 from sidecar.config import Exporters, Sampling
-from sidecar.model import Decoded, Event, Position
+from sidecar.model import Decoded, Event
 from sidecar.redaction import Redactor
 
 log = structlog.get_logger()
@@ -29,8 +30,6 @@ RECENT = 16_384
 """Events that are remembered at least, to find causes and duplicates among them."""
 MOST_MISSING = 10_000
 """Causes that had not come yet, remembered to count what their coming would change."""
-MOST_UNCHECKED = 20_000
-"""Unchecked events that are remembered, in case their rejection becomes known."""
 UNCAUSED = 50_000
 """So many events without one that names its cause, and none is looked for any more until one does."""
 FRUITLESS = 1_000
@@ -64,9 +63,7 @@ class Tracing:
     ) -> None:
         self.backends = list(backends)
         self._mapper, self._clock, self._rejected = mapper, clock, rejected
-        self._unchecked: set[Position] = set()
-        self._unchecked_before: set[Position] = set()
-        """Where unchecked events lay, the latest in two generations."""
+        self._unchecked = Unchecked()
         self._uncaused = 0
         """Events since one named its cause."""
         self._tail = Tail(sampling) if sampling.keep == "tail" else None
@@ -144,14 +141,9 @@ class Tracing:
                 backend.begin(held)
 
     def _was_sent(self, event: Event) -> bool:
-        """Whether this rejected event passed before, unchecked: while the registry could not be asked. Its rejection is
-        news; its span was sent, and is not sent twice."""
-        if event.rejection is None:
-            if len(self._unchecked) >= MOST_UNCHECKED:
-                self._unchecked_before, self._unchecked = self._unchecked, set()
-            self._unchecked.add(event.position)
-            return False
-        if event.position not in self._unchecked and event.position not in self._unchecked_before:
+        """Whether the span of this event was sent before, while it was unchecked. That it is rejected is news; its span
+        is not sent twice."""
+        if not self._unchecked.became_rejected(event):
             return False
         self._placing.changed += 1
         if self._rejected is not None:
