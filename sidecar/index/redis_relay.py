@@ -3,6 +3,9 @@ index, which forgets what nobody took soon."""
 
 from __future__ import annotations
 
+import secrets
+from collections import deque
+
 from sidecar.index.redis_shards import Shards
 from sidecar.redis_link.connections import Command
 
@@ -11,6 +14,8 @@ MOST_ENTRIES = 200
 EXPIRES_MS = 60_000
 BLOCK_MS = 1_000
 SECONDS = 5.0
+_REMEMBERED = 50
+_FIELDS = 6
 
 
 class RedisRelay:
@@ -20,10 +25,13 @@ class RedisRelay:
         self._shards, self._member = shards, member.encode()
         self._key = shards.keys.single(b"v")
         self._last: bytes | None = None
+        self._taken: deque[bytes] = deque(maxlen=_REMEMBERED)
 
     async def send(self, parcel: bytes) -> None:
         """Hand something to whoever listens. Raises Outage, Refused."""
-        add: Command = ("XADD", self._key, "MAXLEN", "~", MOST_ENTRIES, "*", "m", self._member, "p", parcel)
+        # Where the answer is lost it is sent again: by the word in it whoever listens takes it once.
+        word = secrets.token_bytes(8)
+        add: Command = ("XADD", self._key, "MAXLEN", "~", MOST_ENTRIES, "*", "m", self._member, "p", parcel, "n", word)
         await self._shards.ask([(0, add), (0, ("PEXPIRE", self._key, EXPIRES_MS))], SECONDS)
 
     def begin(self) -> None:
@@ -41,6 +49,7 @@ class RedisRelay:
         for _, entries in reply or ():
             for id, fields in entries:
                 self._last = id
-                if fields and fields[1] != self._member:
+                if len(fields) == _FIELDS and fields[1] != self._member and fields[5] not in self._taken:
+                    self._taken.append(fields[5])
                     found.append(fields[3])
         return found

@@ -13,6 +13,7 @@ from redis import Redis
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.index.redis import RedisIndex
 from sidecar.index.redis_counting import parts
+from sidecar.index.redis_relay import RedisRelay
 from sidecar.index.redis_shards import Shards
 from sidecar.redis_link.connections import Command
 from tests.contracts.index_contract import JOIN, NOW, event
@@ -59,6 +60,20 @@ async def test_no_more_goes_than_has_to_where_it_is_asked_twice(index):
     await index.beating.beat()
     assert index.coverage().evicted == went
     assert 0 < index.coverage().events == 400 - went
+
+
+async def test_what_is_handed_on_twice_is_heard_once(index, valkey):
+    listener = RedisRelay(index.shards, "another member")
+    listener.begin()
+    await index.relay.send(b"before")
+    assert await listener.receive() == []
+    await index.relay.send(b"first")
+    await index.relay.send(b"second")
+    with Redis(port=valkey.port) as client:
+        assert client.xlen(index.shards.keys.single(b"v")) == 6
+        # Of another version, or somebody else's.
+        client.xadd(index.shards.keys.single(b"v"), {"m": "x", "p": "y"})
+    assert await listener.receive() == [b"first", b"second"]
 
 
 async def counted_after_half_expired(index: RedisIndex, ports: Sequence[int]) -> None:
