@@ -335,6 +335,14 @@ def _otlp_is_encrypted(otlp: Otlp | None) -> Iterator[Mistake]:
         yield from _encrypted("exporters.otlp.endpoint", otlp.endpoint, otlp.tls)
 
 
+@_rule("exporters.otlp.endpoint")
+def _otlp_address_is_a_base(endpoint: str | None) -> Iterator[Mistake]:
+    for signal in ("traces", "metrics", "logs"):
+        path = f"/v1/{signal}"
+        if endpoint is not None and endpoint.rstrip("/").endswith(path):
+            yield Mistake("exporters.otlp.endpoint", f"the base address: {path} is added to it", "an address with it")
+
+
 @_rule("exporters.zipkin")
 def _zipkin_is_encrypted(zipkin: Zipkin | None) -> Iterator[Mistake]:
     if zipkin is not None:
