@@ -15,7 +15,7 @@ from exporters import conventions, zipkin
 from exporters.identity import span_id, span_id_at
 from exporters.otlp_spans import SpanEncoder
 from exporters.otlp_wire import varint
-from exporters.spans import Letters, Mapper, Parent, times
+from exporters.spans import VARYING, Letters, Mapper, Parent, times
 from sidecar.model import Event, Position, Rejection, SchemaRef, redis_offset
 from tests.servers.otlp import attributes
 
@@ -229,3 +229,37 @@ def test_whatever_an_event_holds_its_span_can_be_read_and_is_bounded(
 
     plain = json.loads(zipkin.SpanEncoder({}).encode([span])[0])
     assert plain["id"] == found.span_id.hex()
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    words=st.fixed_dictionaries(
+        dict.fromkeys(
+            ("key", "event_id", "type", "correlation_id", "aggregate_id", "producer"),
+            st.one_of(st.none(), st.text("aZ-7", max_size=130), st.just("ü"), st.just("x" * 1_100)),
+        )
+    ),
+    place=st.sampled_from([("orders", "kafka", 7), ("orders", "redis", 5 << 64 | 3), ("s" * 200, "kafka", 1 << 40)]),
+    size=st.one_of(st.none(), st.integers(0, 1 << 31)),
+)
+def test_a_span_says_the_same_whichever_way_and_whenever_it_is_written(
+    words: dict[str, Any], place: tuple[str, str, int], size: int | None
+) -> None:
+    stream, system, offset = place
+    one = event(offset, stream, system, trace_id=TRACE, span_id=SENDER, **words)
+    parent = Parent(TRACE, 5, inferred=True)
+    span = mapper().span(one, size, TRACE, parent=parent)
+    said = read(span)
+    begun = mapper().begin(one, size, mapper().place(one.position))
+    encoder = SpanEncoder({})
+    encoder.begin([begun])
+    mapper().finish(begun, TRACE, parent, None)
+    (later,) = ScopeSpans.FromString(encoder.encode([begun])[0]).spans
+    assert later == said
+    expected = {name: value for name, value in zip(VARYING, span.values, strict=True) if value is not None}
+    found = attributes(said.attributes)
+    assert {name: found[name] for name in expected} == {
+        name: value[:1_024].encode()[:1_024].decode() if isinstance(value, str) else value
+        for name, value in expected.items()
+    }
+    assert not set(VARYING) & (set(found) - set(expected))
