@@ -52,12 +52,14 @@ class SpanEncoder:
 
     def __init__(self, spelling: Spelling) -> None:
         self._spelling = spelling
-        self._varying = [
-            (number, _heads(name, each)) for number, name in enumerate(VARYING) for each in spelled(spelling, name)
-        ]
+        self._varying: list[tuple[int, list[bytes]]] = []
         """Which of a span's values, and what stands before it: some are written twice, under two names."""
+        heads: dict[str, list[bytes]] = {}
+        for number, name in enumerate(VARYING):
+            for each in spelled(spelling, name):
+                self._varying.append((number, _heads(name, each)))
+                heads[name] = self._varying[-1][1]
         self._once = len(self._varying) == len(VARYING)
-        heads = {name: _heads(name, spelled(spelling, name)[0]) for name in VARYING}
         self._words = tuple(_as_text(heads[name]) for name in _WORDS)
         self._offset, self._size = heads[names.KAFKA_OFFSET], heads[names.BODY_SIZE]
         self._position = _as_text(heads[names.POSITION])

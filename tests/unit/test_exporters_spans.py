@@ -216,7 +216,7 @@ def test_whatever_an_event_holds_its_span_can_be_read_and_is_bounded(
     one = event(offset, stream, rejection=Rejection("decode.malformed", message, message[:50]), **words)
     dice = random.Random(offset)
     span = mapper().span(one, size, dice.getrandbits(128) or 1)
-    data = SpanEncoder({}).encode([span])[0]
+    data = ENCODER.encode([span])[0]
     (found,) = ScopeSpans.FromString(data).spans
     assert len(data) < 30_000
     kept = attributes(found.attributes)
@@ -229,6 +229,9 @@ def test_whatever_an_event_holds_its_span_can_be_read_and_is_bounded(
 
     plain = json.loads(zipkin.SpanEncoder({}).encode([span])[0])
     assert plain["id"] == found.span_id.hex()
+
+
+ENCODER = SpanEncoder({})
 
 
 @settings(deadline=None, max_examples=150)
@@ -249,12 +252,11 @@ def test_a_span_says_the_same_whichever_way_and_whenever_it_is_written(
     one = event(offset, stream, system, trace_id=TRACE, span_id=SENDER, **words)
     parent = Parent(TRACE, 5, inferred=True)
     span = mapper().span(one, size, TRACE, parent=parent)
-    said = read(span)
+    (said,) = ScopeSpans.FromString(ENCODER.encode([span])[0]).spans
     begun = mapper().begin(one, size, mapper().place(one.position))
-    encoder = SpanEncoder({})
-    encoder.begin([begun])
+    ENCODER.begin([begun])
     mapper().finish(begun, TRACE, parent, None)
-    (later,) = ScopeSpans.FromString(encoder.encode([begun])[0]).spans
+    (later,) = ScopeSpans.FromString(ENCODER.encode([begun])[0]).spans
     assert later == said
     expected = {name: value for name, value in zip(VARYING, span.values, strict=True) if value is not None}
     found = attributes(said.attributes)
