@@ -167,8 +167,11 @@ class OfFleet:
 class Sent(Protocol):
     """What exporters of traces tell beside their counts."""
 
-    unsampled: int
-    changed: int
+    @property
+    def unsampled(self) -> int: ...
+
+    @property
+    def changed(self) -> int: ...
 
     @property
     def early(self) -> int: ...
