@@ -9,7 +9,7 @@ UV_READY := .tools/.uv-$(UV_VERSION)
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format chart bench clean
+.PHONY: help setup demo test check format chart bench pictures clean
 
 help: ## Show this
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ chart: $(SYNCED) ## Write what is generated of the Helm chart: its values' schem
 
 bench: $(SYNCED) ## Tracecar beside the loop that anyone would write by hand
 	@.venv/bin/python -m tests.bench $(ARGS)
+
+pictures: $(SYNCED) ## Make the README's pictures of the dashboard anew, from the demo
+	@.venv/bin/python -m tests.tui.pictures
 
 clean: ## Remove what `make setup` installed, and caches within this folder
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

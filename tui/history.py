@@ -68,14 +68,30 @@ def steps(events: Iterable[models.Event]) -> list[Step]:
 
 
 def put_together(known: Any, last: Any, body: Any, depth: int = 0) -> Any:
-    """What is known once `body` is; `last`: what its type said before."""
-    if not (isinstance(known, Mapping) and isinstance(body, Mapping)) or depth > DEEPEST:
+    """What is known once `body` is; `last`: what its type said before. A list is the one that was said last, unless it
+    only says less of the same things, such as an order's items without their names."""
+    if depth > DEEPEST:
+        return body
+    if isinstance(known, list) and isinstance(body, list):
+        if not (last is None and body and _is_part(known, body)):
+            return body
+        return [put_together(one, None, other, depth + 1) for one, other in zip(known, body, strict=True)]
+    if not (isinstance(known, Mapping) and isinstance(body, Mapping)):
         return body
     last = last if isinstance(last, Mapping) else {}
     found = {name: value for name, value in known.items() if name in body or name not in last}
     for name, value in body.items():
         found[name] = put_together(known[name], last.get(name), value, depth + 1) if name in known else value
     return found
+
+
+def _is_part(known: Any, body: Any) -> bool:
+    """Whether the body says nothing but what is known."""
+    if isinstance(known, Mapping) and isinstance(body, Mapping):
+        return all(name in known and _is_part(known[name], value) for name, value in body.items())
+    if isinstance(known, list) and isinstance(body, list):
+        return len(known) == len(body) and all(map(_is_part, known, body))
+    return bool(known == body and type(known) is type(body))
 
 
 def _unread(event: models.Event) -> str:

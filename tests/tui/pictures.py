@@ -75,10 +75,6 @@ def keep(app: Dashboard, name: str) -> None:
     print(f"docs/pictures/{name}.svg")
 
 
-async def live(app: Dashboard, pilot: Pilot[None], position: str) -> None:
-    await until(pilot, lambda: "following" in shown(app) and len(rows(app, "live").items) > SIZE[1])
-
-
 async def flow(app: Dashboard, pilot: Pilot[None], position: str) -> None:
     app.open_flow(position, at=position)
     await until(pilot, lambda: any(fact.marked for fact in rows(app, "facts").items))
@@ -103,10 +99,7 @@ async def edit(app: Dashboard, pilot: Pilot[None], position: str) -> None:
     await pilot.press("e")
     await until(pilot, lambda: isinstance(app.screen, EditDialog))
     dialog: Any = app.screen
-    area = dialog.query_one("#body")
-    row, _ = area.cursor_location
-    text = area.document.get_line(row)
-    area.replace(re.sub(r'"[^"]*"(,?)$', r"2\1", text), (row, 0), (row, len(text)))
+    await pilot.press("2")  # what is wrong is selected
     await until(pilot, lambda: dialog.verdict == "passes")
 
 
@@ -128,10 +121,21 @@ async def map(app: Dashboard, pilot: Pilot[None], position: str) -> None:
     await until(pilot, lambda: any(lane.group for lane in rows(app, "lanes").items))
 
 
+async def aggregate(app: Dashboard, pilot: Pilot[None], position: str) -> None:
+    """Of an order that went well."""
+    done = (await app.client.events("type:OrderCompleted", limit=1)).items[0]
+    assert done.aggregate_id is not None
+    app.open_aggregate(done.aggregate_id)
+    await until(pilot, lambda: app.screen is app.page("aggregate") and len(rows(app, "steps").items) > 2)
+    await until(pilot, lambda: not any(step.note for step in rows(app, "steps").items))
+    await pilot.press("g", "j")
+    await until(pilot, lambda: any(fact.key.startswith("change.") for fact in rows(app, "step").items))
+
+
 Show = Callable[[Dashboard, Pilot[None], str], Awaitable[None]]
 STEPS: tuple[tuple[Show, bool], ...] = (
-    *((live, True), (flow, True), (causes, True), (letter, True), (edit, True), (replay, True)),
-    *((leave, False), (map, True)),
+    *((flow, True), (causes, True), (letter, False), (edit, True), (replay, False)),
+    *((leave, False), (map, True), (aggregate, True)),
 )
 """In this order; which of them are pictures."""
 

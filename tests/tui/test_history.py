@@ -46,6 +46,18 @@ def test_what_a_type_said_before_and_says_no_longer_is_gone() -> None:
     assert changed(made[1]) == [("removed", "b.d", 2)]
 
 
+def test_a_list_that_says_less_of_the_same_things_takes_nothing_away() -> None:
+    made = steps([
+        said(1, "Placed", {"items": [{"sku": "A", "name": "Lamp"}, {"sku": "B", "name": "Desk"}]}),
+        said(2, "Confirmed", {"items": [{"sku": "A"}, {"sku": "B"}]}),
+        said(3, "Shortened", {"items": [{"sku": "A"}]}),
+        said(4, "Confirmed", {"items": [{"sku": "B"}]}),
+    ])  # fmt: skip
+    assert made[1].changes == []
+    assert made[2].known == {"items": [{"sku": "A"}]}
+    assert changed(made[3]) == [("changed", "items[0].sku", "B")]
+
+
 def test_what_broke_its_contract_came_twice_or_is_not_there_is_shown_and_not_counted() -> None:
     made = steps([
         said(1, "Placed", {"a": 1}),
