@@ -27,7 +27,8 @@ class _Generation:
         self.spans: dict[int, Event] = {}
         """The first that each span sent."""
         self.correlations: dict[str, list[Event]] = {}
-        self.caused: dict[str, list[Event]] = {}
+        self.caused: dict[str, Event | list[Event]] = {}
+        """By the event that they name as their cause; mostly it is one."""
         self.traces: dict[int, list[Event]] = {}
         self.mixed: set[str] = set()
         """Correlation ids whose events may be joined to others, or be the same event twice."""
@@ -88,11 +89,11 @@ class Recent:
         if causation is not None and self._causation:
             if len(causation) > USUAL:
                 young.count += len(causation) // USUAL
-            joined = young.caused.get(causation)
-            if joined is None:
-                young.caused[causation] = [event]
-            else:
-                joined.append(event)
+            other = young.caused.setdefault(causation, event)
+            if isinstance(other, list):
+                other.append(event)
+            elif other is not event:
+                young.caused[causation] = [other, event]
             if cause is None or cause.event_id != causation:
                 self._mix(event)
             elif cause.correlation_id != correlation:
@@ -172,7 +173,7 @@ class Recent:
     def _take_caused(self, cause: str, found: set[int], flow: list[Event]) -> None:
         """Those that name this event as their cause, and it."""
         old, young = self._old, self._young
-        joined = _both(old.caused.get(cause), young.caused.get(cause))
+        joined = _both(_listed(old.caused.get(cause)), _listed(young.caused.get(cause)))
         named = old.ids.get(cause) or young.ids.get(cause)
         if len(joined) + (named is not None) <= self._max_flow:
             self._take(joined, found, flow)
@@ -202,3 +203,7 @@ def _both(old: list[Event] | None, young: list[Event] | None) -> Sequence[Event]
     if old is None:
         return young or ()
     return old if young is None else [*old, *young]
+
+
+def _listed(found: Event | list[Event] | None) -> list[Event] | None:
+    return found if found is None or isinstance(found, list) else [found]
