@@ -30,6 +30,8 @@ _EXACT: dict[str, dict[str, Any]] = {
     "sidecar.native": {"enum": ["auto", True, False, "true", "false"]},
     "sidecar.configMap": _NAME,
     "existingSecret": _NAME,
+    "nameOverride": _NAME,
+    "fullnameOverride": _NAME,
     "schemasConfigMap": _NAME,
     "podDisruptionBudget.maxUnavailable": _AMOUNT,
     "podDisruptionBudget.minAvailable": _AMOUNT,

@@ -161,6 +161,18 @@ def test_the_validator_refuses_what_is_wrong(everything, tmp_path):
             "names only patterns",
         ),
         ({"config": {**REDIS, "health": {"port": 8425}}}, "config.health.port, config.api.port: expected two ports"),
+        (
+            {"config": {"service": "shop", "sources": {"redis": {"url": "redis://valkey", "streams": []}}}},
+            "config.sources.redis.streams: expected at least one, or a gate, found none",
+        ),
+        ({"config": {**REDIS, "health": {"host": "127.0.0.1"}}}, "config.health.host: expected 0.0.0.0 or ::"),
+        ({"config": REDIS, "fullnameOverride": "Eyes"}, "at '/fullnameOverride': 'Eyes' does not match pattern"),
+        (
+            {"config": REDIS, "podDisruptionBudget": {"minAvailable": 1}},
+            "fewer than the fewest pods there are, 1, found 1",
+        ),
+        ({"config": REDIS, "podDisruptionBudget": {"minAvailable": "100%"}}, "no node that runs one could be drained"),
+        ({"config": REDIS, "podDisruptionBudget": {"maxUnavailable": 0}}, "expected at least 1, found 0"),
         ({"config": SHARED, "autoscaling": {"enabled": True, "minReplicas": 5}}, "at most autoscaling.maxReplicas"),
         (
             {"config": SHARED, "autoscaling": {"enabled": True, "targetCPUUtilizationPercentage": 0}},

@@ -77,7 +77,7 @@ def _files(manifests: list[Any], pod: Any) -> dict[str, str]:
     maps = {one["metadata"]["name"]: one["data"] for one in manifests if one["kind"] == "ConfigMap"}
     volumes = {one["name"]: one for one in pod["volumes"]}
     return {
-        f"{mount['mountPath']}/{name}": text
+        f"{mount['mountPath']}/{name}": text.replace("host: 0.0.0.0", "host: 127.0.0.1")  # here is no pod's network
         for mount in container(pod)["volumeMounts"]
         if "configMap" in volumes[mount["name"]]
         for name, text in maps[volumes[mount["name"]]["configMap"]["name"]].items()
@@ -90,7 +90,7 @@ def _config(**sources: Any) -> dict[str, Any]:
         "service": unique("shop"),
         "sources": sources,
         "api": {"port": free_port()},
-        "health": {"host": "127.0.0.1", "port": free_port()},
+        "health": {"port": free_port()},
     }
 
 

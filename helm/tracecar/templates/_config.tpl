@@ -33,6 +33,12 @@
 {{- fail "config.sources: expected kafka, redis or both, found nothing, such as config.sources.redis={url: redis://redis:6379/0, streams: [orders]}" }}
 {{- end }}
 {{- $sources := $config.sources | default dict }}
+{{- range $source, $what := dict "kafka" "topics" "redis" "streams" }}
+{{- $found := index $sources $source | default dict }}
+{{- if and $found (not (index $found $what)) (not $found.gate) }}
+{{- fail (printf "%s.sources.%s.%s: expected at least one, or a gate, found none" $at $source $what) }}
+{{- end }}
+{{- end }}
 {{- $sasl := (($sources.kafka | default dict).sasl | default dict) }}
 {{- $registry := $config.registry | default dict }}
 {{- $secrets := dict
@@ -70,6 +76,10 @@
 {{- end }}
 {{- if and (include "tracecar.apiOpen" .) (not .Values.existingSecret) (not .Values.extraEnvFrom) (not .Values.extraEnv) }}
 {{- fail "config.api.host: the API is opened to the network, which needs a token that you know: put TRACECAR_TOKEN into a Secret and name it by existingSecret, or leave config.api.host out (kubectl port-forward reaches loopback)" }}
+{{- end }}
+{{- $health := (include "tracecar.config" . | fromYaml).health.host }}
+{{- if and (eq $at "config") (or (hasPrefix "127." $health) (has $health (list "localhost" "::1"))) }}
+{{- fail (printf "config.health.host: expected 0.0.0.0 or ::, for probes and scrapers come from outside of the pod, found %s: leave it out (it shows nothing of events)" $health) }}
 {{- end }}
 {{- if eq (include "tracecar.healthPort" .) (include "tracecar.apiPort" .) }}
 {{- fail (printf "%s.health.port, %s.api.port: expected two ports, found %s for both" $at $at (include "tracecar.apiPort" .)) }}
