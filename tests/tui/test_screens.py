@@ -47,6 +47,17 @@ async def test_each_number_key_shows_its_screen_and_escape_goes_back(size: tuple
             await until(pilot, lambda place=place: app.screen is app.page(place), place)
 
 
+async def test_a_tiny_terminal_breaks_no_screen() -> None:
+    async with driven(Shop(), (24, 8)) as (app, pilot):
+        for number, (place, _) in enumerate(PLACES, 1):
+            await on(pilot, app, str(number), place)
+            await pilot.press("j", "tab")
+            assert len(shown(app).split("\n")) == 8
+        app.open_flow(TRACE)
+        await until(pilot, lambda: app.screen is app.page("flow") and rows(app, "tree").items)
+        assert app.is_running
+
+
 async def test_what_comes_is_followed_until_the_cursor_leaves_the_end() -> None:
     shop = Shop()
     async with driven(shop) as (app, pilot):

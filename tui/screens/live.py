@@ -51,7 +51,7 @@ def draw(seen: Seen, width: int, colours: Palette) -> Text:
     style = tone(event.status, colours)
     name = clean(short(event.type), 80)
     cells = {
-        "time": Text(clock_in(event.occurred_at or event.appended_at, widths["time"]), colours.dim),
+        "time": Text(clock_in(event.occurred_at or event.appended_at, widths.get("time", 0)), colours.dim),
         "mark": Text(mark(event.status), style),
         "type": Text(name, hue(event.type, colours.hues) if event.type else colours.dim),
         "stream": Text(clean(event.stream, 80), colours.text),
