@@ -78,8 +78,7 @@ class Reading(Fetching):
         broken: dict[Position, list[Key]] = {}
         for position, event in found.items():
             flows.setdefault(_top(above, position), []).append(event)
-            keys = [key for key in self._own(event) if key in self._broken]
-            if keys:
+            if self._broken and (keys := [key for key in self._own(event) if key in self._broken]):
                 broken[position] = keys
         return Closure(list(flows.values()), broken)
 

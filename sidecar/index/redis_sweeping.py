@@ -34,7 +34,7 @@ LEASE_MS = 15_000
 """After so long without a sign of who sweeps, another one does."""
 WHERE_FULL = 20
 """Where the server is full, one event of so many goes with every look, until there is room again."""
-STEP = 150
+STEP = 400
 """Places that are looked at together."""
 
 
