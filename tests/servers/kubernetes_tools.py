@@ -98,7 +98,9 @@ def _build(home: Path) -> None:
     making = home.with_suffix(".making")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir()
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false"}
+    # The compiler's own collector is a fifth of the work, unless it may let garbage lie.
+    quicker = {"GOGC": "400", "GOMEMLIMIT": "2GiB"}
+    environment = {**os.environ, **quicker, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false"}
     # All of a module at once: one is linked, on one processor, while the next is compiled.
     for module in dict.fromkeys(module for module, _ in PROGRAMS.values()):
         packages = [package for where, package in PROGRAMS.values() if where == module]
