@@ -137,7 +137,7 @@ class Sweeper:
         # As bytes they are in the order of their milliseconds.
         rest = iter(dict.fromkeys([*(member[2:] for member in sorted(found[0])), *found[1]]))
         gone = 0
-        while places := list(islice(rest, STEP)):
+        while places := list(islice(rest, STEP if excess is None else max(1, min(STEP, excess - gone)))):
             gone += await self._some(window, places)
             if found[1]:
                 await self._ask([(aged[0], ("SREM", aged[1], *places))])
