@@ -34,8 +34,8 @@ LEASE_MS = 15_000
 """After so long without a sign of who sweeps, another one does."""
 WHERE_FULL = 20
 """Where the server is full, one event of so many goes with every look, until there is room again."""
-STEP = 400
-"""Places that are looked at together."""
+STEP, FEWEST = 400, 50
+"""Places that are looked at together, and how few at least where hardly anything has to go: what is found may stay."""
 
 
 class Sweeper:
@@ -137,7 +137,7 @@ class Sweeper:
         # As bytes they are in the order of their milliseconds.
         rest = iter(dict.fromkeys([*(member[2:] for member in sorted(found[0])), *found[1]]))
         gone = 0
-        while places := list(islice(rest, STEP if excess is None else max(1, min(STEP, excess - gone)))):
+        while places := list(islice(rest, STEP if excess is None else max(FEWEST, min(STEP, excess - gone)))):
             gone += await self._some(window, places)
             if found[1]:
                 await self._ask([(aged[0], ("SREM", aged[1], *places))])
