@@ -186,10 +186,10 @@ class Map(Page):
             facts.append("lag ? ", colours.dim)
         elif reading.lag:
             facts.append(f"{count(reading.lag)} behind ", colours.warn)
-            facts.append(f"{lane.behind} " if lane.behind else "", colours.warn)
+            facts.append(f"{lane.behind} " if lane.behind and width >= 40 else "", colours.warn)
         else:
             facts.append("✓ up to date " if width >= 40 else "✓ ", colours.good)
-        if reading.rate is not None:
+        if reading.rate is not None and width >= 40:
             facts.append(f"{rate(reading.rate)} ", colours.dim)
         style = colours.bad if stuck else colours.line
         text.append("─▶ ", style)
