@@ -96,9 +96,9 @@ def _is_part(known: Any, body: Any) -> bool:
 
 def _unread(event: models.Event) -> str:
     if event.body is UNSET:
-        return "its body is not read yet"
+        return (event.payload_note is not UNSET and event.payload_note) or "its body is not read yet"
     if event.body is None:
-        return event.payload_note or "it has no body"
+        return (event.payload_note is not UNSET and event.payload_note) or "it has no body"
     if isinstance(event.body, str) or (isinstance(event.body, dict) and set(event.body) == {"base64"}):
         return "its body could not be decoded"
     return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -189,6 +190,17 @@ async def test_many_events_are_read_together() -> None:
         app.open_aggregate("order-1010")
         await until(pilot, lambda: app.screen is app.page("aggregate") and "48 → 49" in shown(app))
         assert len(shop.of("event")) == 0
+
+
+async def test_of_large_bodies_only_the_latest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.screens.aggregate.MOST_BYTES", 3_000)
+    shop = Shop()
+    shop.the_events = [event(number, "orders", "Counted", number) for number in range(20)]
+    shop.bodies = {one.position: {"n": number, "text": "x" * 1_000} for number, one in enumerate(shop.the_events)}
+    async with driven(shop, (120, 30)) as (app, pilot):
+        app.open_aggregate("order-1010")
+        await until(pilot, lambda: app.screen is app.page("aggregate") and "18 → 19" in shown(app))
+        assert [bool(step.note) for step in rows(app, "steps").items] == [True] * 18 + [False] * 2
 
 
 async def test_hostile_contents_stay_text() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+from msgspec import UNSET
 from rich.text import Text
 from textual import on
 from textual.binding import Binding
@@ -28,7 +30,9 @@ HELD = 300
 """Events of an aggregate that are shown: the latest."""
 ONE_BY_ONE = 8
 """Bodies that are read each by itself; more are read together."""
-PAGE = 100
+PAGE = 50
+MOST_BYTES = 16 << 20
+"""Of bodies that are kept; the latest come first."""
 
 COLUMNS = (
     Column("time", "time", 12, 12),
@@ -94,6 +98,7 @@ class AggregatePage(Page):
         super().__init__()
         self.aggregate: models.Aggregate | None = None
         self._events: dict[str, models.Event] = {}
+        self._bytes: dict[str, int] = {}
         self._at: str | None = None
         self._gone = ""
 
@@ -142,6 +147,7 @@ class AggregatePage(Page):
         self.asked, self._at, self._gone = id, at, ""
         self.aggregate = None
         self._events.clear()
+        self._bytes.clear()
         self.rows.empty = "Looking for the aggregate …\n"
         self.rows.chosen_key = None
         self.rows.follow = at is None
@@ -212,6 +218,7 @@ class AggregatePage(Page):
         if asked == self.asked:
             for gone in self._events.keys() - held:
                 del self._events[gone]
+                self._bytes.pop(gone, None)
             self._show()
 
     async def _one(self, event: models.Event) -> models.Event:
@@ -222,8 +229,14 @@ class AggregatePage(Page):
             return event
 
     def _keep(self, asked: str, event: models.Event) -> None:
-        if asked == self.asked:
-            self._events[event.position] = event
+        if asked != self.asked:
+            return
+        size = 0 if event.body is UNSET else len(msgspec.json.encode(event.body))
+        if size + sum(self._bytes.values()) <= MOST_BYTES:
+            self._bytes[event.position] = size
+        else:
+            event.body, event.payload_note = UNSET, "its body is left out: those of later events are large"
+        self._events[event.position] = event
 
     def _show(self) -> None:
         if self.aggregate is None:
