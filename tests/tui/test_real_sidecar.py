@@ -62,3 +62,18 @@ async def test_every_screen_shows_a_real_sidecar(tmp_path: Path) -> None:
                 await until(pilot, lambda list_id=list_id: rows(app, list_id).items, place)
             await sidecar.serving.stop()
             await until(pilot, lambda: app.link.state == "lost")
+
+
+async def test_an_aggregate_is_shown_through_time_and_what_is_hidden_stays_so(tmp_path: Path) -> None:
+    async with serving(tmp_path / "token", redact=["body:data.card"]) as sidecar:
+        await sidecar.pass_on(order(1, aggregateId="o-7", data={"total": 10, "card": "4711-4711"}))
+        await sidecar.pass_on(order(2, aggregateId="o-7", data={"total": 12, "card": "4712-4712"}))
+        async with sidecar.client() as client, driven(client, (140, 45)) as (app, pilot):
+            await until(pilot, lambda: len(rows(app, "live").items) == 2)
+            await pilot.press("v")
+            await until(pilot, lambda: app.screen is app.page("aggregate") and "10 → 12" in shown(app))
+            assert [change.path for change in rows(app, "steps").items[1].changes] == ["data.total"]
+            assert "[redacted]" in shown(app)
+            assert "4711-4711" not in shown(app)
+            await pilot.press("enter")
+            await until(pilot, lambda: app.screen is app.page("flow") and rows(app, "tree").items)
