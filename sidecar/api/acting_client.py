@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -21,7 +22,7 @@ class ActingClient:
     async def _send(self, method: str, path: str, kind: type[A], body: object | bytes | None = None) -> A:
         raise NotImplementedError
 
-    def _export(self, path: str, parameters: Mapping[str, Any]) -> AsyncIterator[bytes]:
+    def _export(self, path: str, parameters: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
         raise NotImplementedError
 
     # --- replays
@@ -74,10 +75,11 @@ class ActingClient:
         body = models.RestoreRequest(ids=list(ids))
         return (await self._send("POST", "/v1/dead-letters/restore", models.OutcomePage, body)).items
 
-    async def export(self, query: str = "", limit: int = 0) -> AsyncIterator[bytes]:
+    async def export(self, query: str = "", limit: int = 0) -> AsyncGenerator[bytes, None]:
         """Lines, without their ends: `Exported` as JSON each."""
-        async for line in self._export("/v1/dead-letters/export", {"query": query, "limit": limit}):
-            yield line
+        async with aclosing(self._export("/v1/dead-letters/export", {"query": query, "limit": limit})) as lines:
+            async for line in lines:
+                yield line
 
     async def take_in(self, lines: Sequence[bytes]) -> list[models.Outcome]:
         """Exported lines, a few thousand at a time."""

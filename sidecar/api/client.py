@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -180,20 +181,21 @@ class Client(ActingClient):
 
     # --- streams
 
-    async def live(self, query: str = "") -> AsyncIterator[LiveItem]:
+    async def live(self, query: str = "") -> AsyncGenerator[LiveItem, None]:
         """Events as they pass, for ever: where the connection is cut it is made again, and the caller is told. Raises
         only for what trying again cannot mend (a wrong query, a token that is not known)."""
         again, wait = False, FIRST_WAIT
         while True:
             try:
-                async for message in self._stream("/v1/live", {"query": query}):
-                    if message is None:
-                        yield Connected(again)
-                        again, wait = True, FIRST_WAIT
-                    elif message.event == "event":
-                        yield _decoded(message.data, models.Event)
-                    elif message.event == "dropped":
-                        yield _decoded(message.data, models.Dropped)
+                async with aclosing(self._stream("/v1/live", {"query": query})) as messages:
+                    async for message in messages:
+                        if message is None:
+                            yield Connected(again)
+                            again, wait = True, FIRST_WAIT
+                        elif message.event == "event":
+                            yield _decoded(message.data, models.Event)
+                        elif message.event == "dropped":
+                            yield _decoded(message.data, models.Dropped)
                 reason = "the sidecar ended the stream"
             except (Unreachable, Failed) as error:
                 reason = str(error)
@@ -203,29 +205,30 @@ class Client(ActingClient):
 
     async def scan(
         self, query: str = "", *, limit: int = 0, key: str | None = None, full: bool = False
-    ) -> AsyncIterator[ScanItem]:
+    ) -> AsyncGenerator[ScanItem, None]:
         """What the brokers hold that matches. The last item is an `End`. Stop iterating to cancel."""
         parameters = {"query": query, "limit": limit, "key": key, "full": full or None}
-        async for message in self._stream("/v1/scan", parameters):
-            if message is None:
-                continue
-            if message.event == "problem":
-                raise _error(_decoded(message.data, models.Problem))
-            item: ScanItem
-            if message.event == "event":
-                item = _decoded(message.data, models.Event)
-            elif message.event == "progress":
-                item = _decoded(message.data, models.Progress)
-            elif message.event == "end":
-                item = _decoded(message.data, models.End)
-            else:
-                continue
-            yield item
-            if isinstance(item, models.End):
-                return
+        async with aclosing(self._stream("/v1/scan", parameters)) as messages:
+            async for message in messages:
+                if message is None:
+                    continue
+                if message.event == "problem":
+                    raise _error(_decoded(message.data, models.Problem))
+                item: ScanItem
+                if message.event == "event":
+                    item = _decoded(message.data, models.Event)
+                elif message.event == "progress":
+                    item = _decoded(message.data, models.Progress)
+                elif message.event == "end":
+                    item = _decoded(message.data, models.End)
+                else:
+                    continue
+                yield item
+                if isinstance(item, models.End):
+                    return
         raise Unreachable("the connection was cut in the middle of the scan")
 
-    async def _stream(self, path: str, parameters: Mapping[str, Any]) -> AsyncIterator[ServerSentEvent | None]:
+    async def _stream(self, path: str, parameters: Mapping[str, Any]) -> AsyncGenerator[ServerSentEvent | None, None]:
         """The messages of a stream of server-sent events; first None, once it is open."""
         headers = {"Accept": "text/event-stream"}
         timeout = httpx.Timeout(SILENCE_SECONDS, connect=5.0)
@@ -242,7 +245,7 @@ class Client(ActingClient):
         except (httpx.HTTPError, SSEError) as error:
             raise Unreachable(self._no_answer(error)) from None
 
-    async def _export(self, path: str, parameters: Mapping[str, Any]) -> AsyncIterator[bytes]:
+    async def _export(self, path: str, parameters: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
         try:
             async with self._http.stream("GET", path, params=_present(parameters), timeout=READING) as response:
                 if response.status_code != 200:

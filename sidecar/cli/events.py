@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -161,8 +162,8 @@ async def _follow(client: Client, query: str, limit: int, *, json: bool) -> None
     from sidecar.cli.lines import Lines
 
     lines, seen, connected = None if json else Lines(COLUMNS), 0, False
-    async with client:
-        async for item in client.live(query):
+    async with client, aclosing(client.live(query)) as items:
+        async for item in items:
             if isinstance(item, models.Event):
                 if lines is None:
                     print_json(item)
@@ -190,16 +191,17 @@ async def _scan(client: Client, query: str, limit: int, key: str | None, *, full
     lines = None if json or full else Lines(COLUMNS)
     async with client:
         with Progress() as progress:
-            async for item in client.scan(query, limit=limit, key=key, full=full):
-                if isinstance(item, models.Progress):
-                    progress.show(item)
-                    continue
-                progress.clear()
-                if isinstance(item, models.End):
-                    say_note(f"{item.scanned} records read, {item.matched} matched: {item.reason}")
-                elif lines is not None:
-                    lines.print(_row(item))
-                elif json:
-                    print_json(item)
-                else:
-                    payload.print_event(item)
+            async with aclosing(client.scan(query, limit=limit, key=key, full=full)) as items:
+                async for item in items:
+                    if isinstance(item, models.Progress):
+                        progress.show(item)
+                        continue
+                    progress.clear()
+                    if isinstance(item, models.End):
+                        say_note(f"{item.scanned} records read, {item.matched} matched: {item.reason}")
+                    elif lines is not None:
+                        lines.print(_row(item))
+                    elif json:
+                        print_json(item)
+                    else:
+                        payload.print_event(item)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
@@ -161,8 +162,8 @@ async def _exported(query: str, limit: int, file: BinaryIO, url: str, token: str
 
     decoder = msgspec.json.Decoder(Exported)
     count = partly = 0
-    async with connect(url, token) as client:
-        async for line in client.export(query, limit):
+    async with connect(url, token) as client, aclosing(client.export(query, limit)) as lines:
+        async for line in lines:
             file.write(line + b"\n")
             count += 1
             partly += bool(b'"hidden":[]' not in line and decoder.decode(line).hidden)

@@ -22,9 +22,7 @@ def run_command_line() -> None:
     try:
         app()
     except BrokenPipeError:
-        # Who read us has seen enough. Python would complain at exit when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        _end_unread()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except ConfigError as error:
@@ -46,6 +44,8 @@ def ask(work: Coroutine[Any, Any, T]) -> T:
 
     try:
         return asyncio.run(work)
+    except BrokenPipeError:  # before Typer calls it a failure
+        _end_unread()
     except (Unreachable, Unauthorised) as error:
         say(str(error))
         sys.exit(NO_SIDECAR)
@@ -62,6 +62,12 @@ def say(message: str) -> None:
 
     for line in message.splitlines() or [""]:
         sys.stderr.write(f"tracecar: {clean(line)}\n")
+
+
+def _end_unread() -> NoReturn:
+    """Who read us has seen enough. Python would complain at exit when it flushes."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)
 
 
 def _fail_on_query(message: str, query: str | None, at: int | None) -> NoReturn:

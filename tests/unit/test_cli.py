@@ -257,6 +257,31 @@ async def test_nothing_in_an_event_reaches_the_terminal_as_control_or_markup(sid
         assert not [c for c in shown if not c.isprintable() and c not in "\r\n"], arguments
 
 
+async def test_whoever_reads_may_stop_while_events_go_on(sidecar: Sidecar) -> None:
+    reading, writing = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sidecar", "events", "--follow", "--json"),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=writing,
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ | _at(sidecar),
+    )
+    os.close(writing)
+    while not sidecar.live.subscribers:
+        await asyncio.sleep(0.01)
+    await sidecar.pass_on(order(1))
+    assert await asyncio.to_thread(os.read, reading, 100)
+    os.close(reading)  # as `| head -n 1` does
+    waiting = asyncio.ensure_future(process.wait())
+    number = 2
+    while not waiting.done():  # it finds out when it writes
+        await sidecar.pass_on(order(number))
+        number += 1
+        await asyncio.sleep(0.01)
+    assert process.stderr is not None
+    assert (process.returncode, await process.stderr.read()) == (0, b"")
+
+
 async def test_following_prints_events_as_they_pass(sidecar: Sidecar) -> None:
     following = asyncio.ensure_future(tracecar("events", "-f", "--limit", "2", "--json", "type:Order*", **_at(sidecar)))
     while not sidecar.live.subscribers:
