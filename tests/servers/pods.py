@@ -237,6 +237,7 @@ class Pod:
         self.folder, self.network, self.images = folder, network, images
         self._get, self._patch, self._since = get, patch, _time()
         self._phase = "Pending"
+        self._reporting = asyncio.Lock()
         self._tasks: list[asyncio.Task[int]] = []
         folder.mkdir(parents=True)
         (folder / "network").write_text(network.path)
@@ -325,6 +326,11 @@ class Pod:
         raise ConnectionRefusedError(f"no container of {self.name} has a port {target}")
 
     async def report(self) -> None:
+        # One after the other, for what is sent last must be what arrives last.
+        async with self._reporting:
+            await self._patch({"status": self._status()})
+
+    def _status(self) -> Manifest:
         ready = self.ready
         conditions = [
             {"type": name, "status": str(holds), "lastTransitionTime": _time()}
@@ -335,7 +341,7 @@ class Pod:
                 ("Ready", ready),
             )
         ]
-        status = {
+        return {
             "phase": self._phase,
             "conditions": conditions,
             "startTime": self._since,
@@ -345,7 +351,6 @@ class Pod:
             "containerStatuses": [one.status for one in self.main],
             "initContainerStatuses": [one.status for one in self.init],
         }
-        await self._patch({"status": status})
 
     async def close(self) -> None:
         await self.network.close()
