@@ -21,6 +21,8 @@ from sidecar.times import rfc3339
 
 FRESH_SECONDS = 1.0
 """How long the brokers' answers about lag are used again: many may ask for the status, the brokers are asked once."""
+MOST_BEHIND = 100
+"""Partitions of a stream that are told by their lag."""
 
 
 class Parts(Protocol):
@@ -186,6 +188,7 @@ class Status:
                     group=pipeline.group,
                     pending=sum(pending) if pending else None,
                     gaps=counter.times_lost,
+                    behind=_behind(of_stream),
                 )
             )
         return found
@@ -200,6 +203,16 @@ class Status:
             reason=held.hold.reason,
             partitions=[str(partition) for partition in held.partitions],
         )
+
+
+def _behind(partitions: Sequence[PartitionStatus]) -> list[models.PartitionLag]:
+    """Those with a lag, the one with most first."""
+    behind = [(one.lag, one) for one in partitions if one.lag]
+    behind.sort(key=lambda one: (-one[0], one[1].partition.number))
+    return [
+        models.PartitionLag(partition=one.partition.number, lag=lag, settled_here=one.ours)
+        for lag, one in behind[:MOST_BEHIND]
+    ]
 
 
 def _bound(config: Config) -> int:

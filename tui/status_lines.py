@@ -123,6 +123,8 @@ def _streams(status: models.ServiceStatus) -> Iterable[Entry]:
         state = "held: " + one.held.reason if one.held else "reading"
         if one.pending:
             state += f", {one.pending} pending"
+        if one.partitions > 1 and one.behind:
+            state += f"; behind: {_behind(one.behind)}"
         yield Entry(
             f"stream {one.stream}", "row",
             (one.stream, count(one.lag), rate(one.rate), count(one.events), count(one.rejected),
@@ -131,6 +133,12 @@ def _streams(status: models.ServiceStatus) -> Iterable[Entry]:
         )  # fmt: skip
     if not status.streams:
         yield Entry("streams none", "do", ("None of the streams in the configuration exists yet.",))
+
+
+def _behind(partitions: list[models.PartitionLag]) -> str:
+    """`partition 3 by 1,203, 0 by 12, 2 by 4 and 1 more`."""
+    first = ", ".join(f"{one.partition} by {count(one.lag)}" for one in partitions[:3])
+    return f"partition {first}" + (f" and {len(partitions) - 3} more" if len(partitions) > 3 else "")
 
 
 def _groups(groups: models.GroupPage) -> Iterable[Entry]:

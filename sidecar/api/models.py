@@ -289,6 +289,12 @@ class Held(Answer, kw_only=True):
     partitions: list[str] = []
 
 
+class PartitionLag(Answer, kw_only=True):
+    partition: int
+    lag: int
+    settled_here: bool
+
+
 class StreamStatus(Answer, kw_only=True):
     stream: str
     partitions: int
@@ -305,6 +311,8 @@ class StreamStatus(Answer, kw_only=True):
     pending: int | None = None
     gaps: int = 0
     """How often records were gone before they were read."""
+    behind: list[PartitionLag] = []
+    """The partitions that have a lag, the one with most first, 100 of them at most."""
 
 
 class GroupStream(Answer, kw_only=True):

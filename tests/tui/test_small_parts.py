@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from rich.text import Text
 
 from sidecar.api import models
-from tests.tui.shop import AVRO, NOW, event, service_status
+from tests.tui.shop import AVRO, NOW, event, service_status, stream_status
 from tui import times
 from tui.elsewhere import has_browser
 from tui.feed import Feed
 from tui.lanes import lanes
 from tui.schema_text import differences, outline
+from tui.status_lines import entries
 from tui.times import clock, coarse, micros, rate, span
 from tui.widgets.columns import Column, fit, sized, wrapped
 
@@ -134,3 +135,12 @@ def test_how_far_a_group_is_behind_in_time_is_told_as_far_as_the_sample_goes(mon
 )
 def test_no_browser_is_opened_in_the_terminal_itself(environment: dict[str, str], platform: str, has: bool) -> None:
     assert has_browser(environment, platform) is has
+
+
+def test_a_stream_says_which_partitions_are_behind() -> None:
+    behind = [
+        models.PartitionLag(partition=n, lag=lag, settled_here=True) for n, lag in ((3, 1_203), (0, 12), (2, 4), (9, 1))
+    ]
+    status = service_status(streams=[stream_status("orders", partitions=12, lag=1_220, behind=behind)])
+    (row,) = [entry for entry in entries(status, None, None, 120) if entry.key == "stream orders"]
+    assert row.cells[-1] == "reading; behind: partition 3 by 1,203, 0 by 12, 2 by 4 and 1 more"

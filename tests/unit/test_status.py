@@ -87,6 +87,27 @@ async def test_a_stream_that_is_named_and_not_read_is_told() -> None:
         one.pipeline.broker = one.broker
 
 
+async def test_the_partitions_that_are_behind_are_told_the_furthest_first() -> None:
+    one = harness()
+    async with one.running():
+        await until(lambda: one.pipeline.reached, "the broker")
+
+        async def behind() -> list[PartitionStatus]:
+            lags = {0: 3, 1: 0, 2: 900, 3: None, 4: 3}
+            return [
+                PartitionStatus(Partition("memory", "orders", number), 0, 0, lag, ours=number != 2)
+                for number, lag in lags.items()
+            ]
+
+        one.broker.status = behind  # type: ignore[method-assign]
+        (stream,) = (await Status(Parts(one)).status()).streams
+        assert [(at.partition, at.lag, at.settled_here) for at in stream.behind] == [
+            (2, 900, False),
+            (0, 3, True),
+            (4, 3, True),
+        ]
+
+
 async def test_a_stream_whose_name_is_not_utf8_is_shown_escaped() -> None:
     one = harness()
     async with one.running():
