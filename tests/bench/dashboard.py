@@ -155,6 +155,9 @@ def feed(address: str) -> None:
         for number in range(sent, sent + RATE // 50):
             _, value, headers = events[number % len(events)]
             fields: dict[Any, Any] = dict(headers) | {"payload": value, "event-id": f"flood-{number}"}
+            if cycle := number // len(events):  # flows of their own, also when the events come again
+                version, trace, rest = fields["traceparent"].split(b"-", 2)
+                fields["traceparent"] = b"%b-%08x%b-%b" % (version, cycle, trace[8:], rest)
             pipe.xadd(FLOOD, fields, maxlen=KEPT, approximate=True)
         pipe.execute()
         sent += RATE // 50

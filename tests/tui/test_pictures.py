@@ -39,7 +39,7 @@ async def _calm(pilot: Pilot[None], holds: Callable[[Any], Any]) -> None:
 
 PLACES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "live": ("1", lambda app: len(app.screen.query_one("#live").items) == 6 and app.page("live")._status),
-    "flows": ("2", lambda app: all(shown.whole for shown in app.screen.query_one("#flows").items)),
+    "flows": ("2", lambda app: all(shown.gist for shown in app.screen.query_one("#flows").items)),
     "letters": ("4", lambda app: app.screen.query_one("#causes").items),
     "map": ("5", lambda app: app.screen.query_one("#lanes").items),
     "schemas": ("6", lambda app: len(app.screen.query_one("#schema").items) > 4),

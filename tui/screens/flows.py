@@ -46,17 +46,41 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Gist:
+    """What the list shows of a flow's events; the events themselves are not kept, as they may be thousands."""
+
+    root: str
+    """The type of the first one."""
+    why: str
+    """The code of the first rejection; empty where nothing was rejected."""
+    failed: str | None
+    """The position of the first that was rejected."""
+    shape: tuple[tuple[int, bool], ...]
+
+    @classmethod
+    def of(cls, flow: models.Flow) -> Gist:
+        events = flow.events if isinstance(flow.events, list) else []
+        return cls(
+            root=short(events[0].type) if events else "…",
+            why=next((event.rejection.code for event in events if event.rejection is not None), ""),
+            failed=next((event.position for event in events if event.status == "rejected"), None),
+            shape=tuple(waterfall.shape(flow, SHAPE)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Shown:
-    """A flow of the list, with its events once they were asked for."""
+    """A flow of the list, with the gist of its events once they were asked for."""
 
     flow: models.Flow
-    whole: models.Flow | None
+    gist: Gist | None
 
 
 def draw(shown: Shown, width: int, colours: Palette) -> Text:
     flow, widths = shown.flow, fit(COLUMNS, width - 2)
     style = tone(flow.status, colours)
-    root = _root(shown.whole)
+    gist = shown.gist
+    root = gist.root if gist is not None else "…"
     streams = Text()
     for number, stream in enumerate(flow.streams):
         streams.append(" → " if number else "", colours.line)
@@ -65,36 +89,23 @@ def draw(shown: Shown, width: int, colours: Palette) -> Text:
     cells = {
         "mark": Text(mark(flow.status), style),
         "started": Text(clock_in(flow.started_at, widths.get("started", 12)), colours.dim),
-        "root": Text(clean(root, 80), hue(root, colours.hues) if shown.whole else colours.dim),
+        "root": Text(clean(root, 80), hue(root, colours.hues) if gist else colours.dim),
         "aggregate": Text(clean(flow.aggregates[0] if flow.aggregates else "·", 80), colours.text),
         "duration": Text(span(flow.duration_ms), colours.warn if slow else colours.text),
         "events": Text(str(flow.event_count), colours.text),
-        "shape": _shape(shown.whole, colours),
-        "status": Text(clean(_why(shown.whole) or flow.status, 40), style),
+        "shape": _shape(gist, colours),
+        "status": Text(clean((gist.why if gist is not None else "") or flow.status, 40), style),
         "streams": streams,
     }
     return line(COLUMNS, cells, widths)
 
 
-def _root(flow: models.Flow | None) -> str:
-    if flow is None or not isinstance(flow.events, list) or not flow.events:
-        return "…"
-    return short(flow.events[0].type)
-
-
-def _why(flow: models.Flow | None) -> str:
-    """The code of its first rejection; empty where nothing was rejected, or it is not known."""
-    events = flow.events if flow is not None and isinstance(flow.events, list) else []
-    return next((event.rejection.code for event in events if event.rejection is not None), "")
-
-
-def _shape(flow: models.Flow | None, colours: Palette) -> Text:
+def _shape(gist: Gist | None, colours: Palette) -> Text:
     text = Text()
-    if flow is None:
+    if gist is None:
         return text
-    cells = waterfall.shape(flow, SHAPE)
-    most = max((number for number, _ in cells), default=0) or 1
-    for number, bad in cells:
+    most = max((number for number, _ in gist.shape), default=0) or 1
+    for number, bad in gist.shape:
         if number == 0:
             text.append("·", colours.line)
         elif bad:
@@ -123,7 +134,7 @@ class Flows(Page):
         self._order = 0
         self._hold = False
         self._flows: list[models.Flow] = []
-        self._whole: OrderedDict[str, tuple[int, models.Flow]] = OrderedDict()
+        self._gists: OrderedDict[str, tuple[int, Gist]] = OrderedDict()
         self._note = ""
         self._coverage: models.Coverage | None = None
 
@@ -189,7 +200,7 @@ class Flows(Page):
     def _show(self) -> None:
         shown = []
         for flow in self._flows:
-            known = self._whole.get(flow.trace_id)
+            known = self._gists.get(flow.trace_id)
             shown.append(Shown(flow, known[1] if known else None))
         self.rows.show(shown)
 
@@ -198,7 +209,7 @@ class Flows(Page):
         wanted = [
             shown.flow
             for shown in self.rows.visible_items
-            if shown.flow.trace_id not in self._whole or self._whole[shown.flow.trace_id][0] != shown.flow.event_count
+            if shown.flow.trace_id not in self._gists or self._gists[shown.flow.trace_id][0] != shown.flow.event_count
         ]
         if not wanted:
             return
@@ -210,9 +221,9 @@ class Flows(Page):
                     whole = await self.client.flow(flow.trace_id)
                 except (NotFound, ClientError):
                     return
-            self._whole[flow.trace_id] = (flow.event_count, whole)
-            while len(self._whole) > _KEPT:
-                self._whole.popitem(last=False)
+            self._gists[flow.trace_id] = (flow.event_count, Gist.of(whole))
+            while len(self._gists) > _KEPT:
+                self._gists.popitem(last=False)
 
         await asyncio.gather(*(one(flow) for flow in wanted))
         self._show()
@@ -235,10 +246,7 @@ class Flows(Page):
     @on(Rows.Chosen)
     def _chosen(self, event: Rows.Chosen) -> None:
         shown: Shown = event.item
-        bad = None
-        if shown.whole is not None and isinstance(shown.whole.events, list):
-            bad = next((one.position for one in shown.whole.events if one.status == "rejected"), None)
-        self.dashboard.open_flow(shown.flow.trace_id, at=bad)
+        self.dashboard.open_flow(shown.flow.trace_id, at=shown.gist.failed if shown.gist is not None else None)
 
     def action_failing(self) -> None:
         self._set_order(0 if self._order == 1 else 1)
