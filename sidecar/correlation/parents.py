@@ -22,12 +22,15 @@ def stream_of(event: Event) -> Stream:
 def facts(events: Sequence[Event]) -> list[int | None]:
     """The parents that the events themselves name, as indices into `events` (one flow, by moment): the event with the
     causation id, else the one whose span id is this one's parent span id within the same trace. Of several the first; a
-    duplicate is nobody's parent. In a loop of causes the earliest event has no parent."""
+    duplicate is nobody's parent, but for a replay whose first life was rejected: what follows it hangs from it. In a
+    loop of causes the earliest event has no parent."""
     by_id = {event.event_id: number for number, event in enumerate(events)}
     first: Collection[int] = range(len(events))
+    replays: dict[str | None, list[int]] = {}
     if len(by_id) < len(events):  # there are duplicates, or events without an id
         first = sorted(originals(events))
         by_id = {events[number].event_id: number for number in first}
+        replays = _replays(events, by_id)
     by_span: dict[tuple[int | None, int], int] | None = None
     parents: list[int | None] = []
     later = False
@@ -36,6 +39,8 @@ def facts(events: Sequence[Event]) -> list[int | None]:
         cause = event.causation_id
         if cause is not None and cause != event.event_id:
             parent = by_id.get(cause)
+            if cause in replays:
+                parent = next((one for one in replays[cause] if appended(events[one]) <= appended(event)), parent)
         if parent is None and event.parent_span_id is not None and event.trace_id is not None:
             if by_span is None:
                 by_span = _senders(events, first)
@@ -48,6 +53,19 @@ def facts(events: Sequence[Event]) -> list[int | None]:
     if later:  # in every loop one hangs from a later one
         _open_loops(parents)
     return parents
+
+
+def _replays(events: Sequence[Event], by_id: Mapping[str | None, int]) -> dict[str | None, list[int]]:
+    """By event id the replays that passed of an event that was rejected, the latest first."""
+    found: dict[str | None, list[int]] = {}
+    for number, event in enumerate(events):
+        if event.replay_of is None or event.rejection is not None or event.event_id is None:
+            continue
+        if events[by_id[event.event_id]].rejection is not None:
+            found.setdefault(event.event_id, []).append(number)
+    for numbers in found.values():
+        numbers.sort(key=lambda number: appended(events[number]), reverse=True)
+    return found
 
 
 def _senders(events: Sequence[Event], numbers: Collection[int]) -> dict[tuple[int | None, int], int]:

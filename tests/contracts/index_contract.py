@@ -156,6 +156,25 @@ class IndexContract:
             ("rejected", False),
         ]
 
+    async def test_what_follows_a_replay_hangs_from_it_where_its_first_life_was_rejected(self, index):
+        no, replay = Rejection("schema.mismatch", "no"), "group@memory://orders/0/1"
+        index.add(
+            [
+                event(1, event_id="o", rejection=no),
+                event(2, "payments", event_id="early", causation_id="o"),
+                event(3, event_id="o", rejection=no, replay_of=replay),
+                event(4, event_id="o", replay_of=replay),
+                event(5, "payments", event_id="late", causation_id="o"),
+                event(6, event_id="o", replay_of=replay),
+                event(7, "stock", event_id="ok", causation_id="early"),
+                event(8, event_id="early", replay_of="group@memory://payments/0/2"),
+                event(9, "stock", event_id="still", causation_id="early"),
+            ]
+        )
+        flow = await index.flow("o")
+        parents = {node.event.position.offset: node.parent and node.parent.offset for node in flow.nodes}
+        assert {offset: parents[offset] for offset in (2, 5, 7, 9)} == {2: 1, 5: 4, 7: 2, 9: 2}
+
     async def test_a_flow_is_a_forest_of_causes(self, index):
         index.add(
             [

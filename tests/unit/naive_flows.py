@@ -154,6 +154,16 @@ class Naive:
         parents: dict[Position, Event] = {}
         for event in flow:
             named = [one for one in firsts if cause(event) is not None and one.event_id == cause(event)]
+            if named and named[0].rejection is not None:
+                again = [
+                    one
+                    for one in flow
+                    if one.event_id == cause(event)
+                    and one.replay_of is not None
+                    and one.rejection is None
+                    and came(one) <= came(event)
+                ]
+                named = sorted(again, key=came, reverse=True) or named
             spans = [
                 one
                 for one in firsts
