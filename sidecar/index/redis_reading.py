@@ -114,21 +114,17 @@ class Reading(Fetching):
 
     async def know(self, events: Sequence[Event]) -> None:
         """Fetch what the status and the trace id of these events depend on."""
-        waiting = {event.event_id for event in events if event.event_id is not None}
-        waiting |= {cause for event in events if (cause := _derives_from(event)) is not None}
-        seen: set[str] = set()
-        chains = {cause for event in events if (cause := _derives_from(event)) is not None}
-        while waiting:
-            seen |= waiting
+        chain = {cause for event in events if (cause := _derives_from(event)) is not None}
+        waiting = chain | {event.event_id for event in events if event.event_id is not None}
+        fetched: set[str] = set()
+        followed: set[str] = set()
+        while chain or waiting:
+            fetched |= waiting
             await self.everything((b"i", id_hash(id)) for id in waiting)
-            further: set[str] = set()
-            for id in waiting & chains:
-                first = self.first(id)
-                cause = None if first is None else cause_of(first)
-                if cause is not None:
-                    chains.add(cause)
-                    further.add(cause)
-            waiting = further - seen
+            followed |= chain
+            firsts = [first for id in chain if (first := self.first(id)) is not None]
+            chain = {cause for first in firsts if (cause := cause_of(first)) is not None} - followed
+            waiting = chain - fetched
 
     def with_id(self, event_id: str) -> list[Event]:
         """All events with an id that was fetched."""
