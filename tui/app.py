@@ -8,6 +8,7 @@ from pathlib import Path
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding
+from textual.driver import Driver
 from textual.notifications import SeverityLevel
 from textual.reactive import reactive
 from textual.screen import Screen
@@ -55,6 +56,15 @@ class Dashboard(App[None]):
     COMMAND_PALETTE_BINDING = "ctrl+p"
 
     link: reactive[Link] = reactive(Link(), init=False)
+
+    def get_driver_class(self) -> type[Driver]:
+        """Ours in place of the one for terminals; browsers and tests have others."""
+        found = super().get_driver_class()
+        if found.__module__ != "textual.drivers.linux_driver":
+            return found
+        from tui.driver import PromptDriver  # there is no such terminal on Windows
+
+        return PromptDriver
 
     def __init__(self, connect: Connect, *, ask_token: bool = False, trace_url: str | None = None) -> None:
         super().__init__()
