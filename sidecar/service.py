@@ -41,7 +41,8 @@ from sidecar.pipeline import Pipeline, micros
 from sidecar.ports import Destination, Exporter, Index
 from sidecar.relaying import Relaying, read_at
 from sidecar.replaying.assembling import assembled
-from sidecar.replaying.operations import Operations, Source
+from sidecar.replaying.deciding import Source
+from sidecar.replaying.operations import Operations
 from sidecar.status import Status
 from sidecar.watching import Watcher
 

@@ -15,9 +15,10 @@ from sidecar.decoding.catalog import Catalog
 from sidecar.delivery import Follower
 from sidecar.redaction import HIDDEN, Redactor
 from sidecar.replaying.checking import Checking, registry_trouble
+from sidecar.replaying.deciding import Source
 from sidecar.replaying.editing import Editor
 from sidecar.replaying.exporting import Exporting
-from sidecar.replaying.operations import Operations, Source
+from sidecar.replaying.operations import Operations
 from sidecar.replaying.planning import History
 from sidecar.replaying.reporting import Reporting
 from sidecar.replaying.wishes import Edit, Wish

@@ -6,67 +6,42 @@ import math
 import secrets
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
-from contextlib import suppress
-from typing import Literal, Protocol
+from typing import Protocol
 
 import structlog
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from sidecar.dead_letters import reading
 from sidecar.dead_letters.desk import Desk
 from sidecar.dead_letters.desk import Wish as Wanted
 from sidecar.dead_letters.entries import Who
 from sidecar.dead_letters.ids import unknown
 from sidecar.delivery import Follower
-from sidecar.errors import Outage, Refused, TracecarError, Unknown
+from sidecar.errors import Outage, Refused, Unknown
 from sidecar.model import DeadLetter, Position, Record
 from sidecar.ports import Ledger
 from sidecar.replaying.acting import ExportedLetter, ReportedFailure
 from sidecar.replaying.auditing import Audit, audit
+from sidecar.replaying.deciding import Decisions, Source, Works
 from sidecar.replaying.exporting import Exporting
-from sidecar.replaying.jobs import Held, Jobs, Ref
+from sidecar.replaying.jobs import Jobs, Ref
 from sidecar.replaying.kit import Kit
 from sidecar.replaying.planning import History, Verdicts, fewer_partitions, not_there, plan, plan_range, refuse_target
 from sidecar.replaying.preparing import Editor, Preparing
-from sidecar.replaying.ranges import Fits, RangeRunner, count, spans
+from sidecar.replaying.ranges import count, spans
 from sidecar.replaying.ranges import ends as ends_of
 from sidecar.replaying.reporting import Reporting
-from sidecar.replaying.running import Runner
 from sidecar.replaying.selecting import FORCED, OPEN, UNDECIDED, Selection, select
 from sidecar.replaying.setting_aside import What, set_aside
-from sidecar.replaying.supervising import Running, Supervisor, runner_name
+from sidecar.replaying.supervising import runner_name
 from sidecar.replaying.watching import ends
-from sidecar.replaying.wishes import Decision, Discarded, Job, JobState, Outcome, Plan, Range, Reported, Wish
+from sidecar.replaying.wishes import Discarded, Job, Outcome, Plan, Range, Reported, Wish
 
 log = structlog.get_logger()
 
-TRIES = 5
-"""How often a change of a job is tried while its runner writes its progress."""
-MAY: dict[str, tuple[JobState, ...]] = {
-    "paused": ("running",),
-    "running": ("paused", "failed"),
-    "cancelled": ("running", "paused", "failed"),
-}
-"""From which states a person may bring a job to this one."""
-DECIDED: dict[str, Literal["paused", "resumed", "cancelled"]] = {
-    "paused": "paused",
-    "running": "resumed",
-    "cancelled": "cancelled",
-}
 DISCARDED_AT_ONCE = 10_000
 """Letters that one call discards at most."""
 LONGEST_COMMENT, MOST_IDS = 4_000, 2_000
-MOST_EMPTY = 100
-MOST_DECISIONS = 20
-"""Decisions that a job remembers."""
-
-
-class Source(reading.Source, Protocol):
-    """A broker, the names that go with it, and the sidecars' group on it."""
-
-    @property
-    def group(self) -> str: ...
 
 
 class Reading(Protocol):
@@ -80,18 +55,6 @@ class Reading(Protocol):
 
     async def in_sight(self, system: str, stream: str) -> bool:
         """Whether this stream is ours to read. Raises Outage, Refused."""
-
-
-class _Works:
-    """What works on one broker."""
-
-    def __init__(self, source: Source, kit: Kit, fits: Fits) -> None:
-        self.source, self.kit, self._fits = source, kit, fits
-        self.jobs = kit.jobs
-        self.supervisor = Supervisor(kit.jobs, source.group, kit.me, self._runner)
-
-    def _runner(self, held: Held) -> Running:
-        return Runner(self.kit, held) if held.job.wish.range is None else RangeRunner(self.kit, held, self._fits)
 
 
 class Operations:
@@ -119,12 +82,10 @@ class Operations:
         self._desk, self._queries, self._follower, self._index = desk, queries, follower, index
         self._editor, self._verdicts = editor, verdicts
         self._exporting, self._reporting = exporting, reporting
-        self._most, self._names, self._clock, self._veil = selection, names, clock, veil
+        self._most, self._names, self._clock = selection, names, clock
         self.me = runner_name()
-        self._empty: dict[str, Job] = {}
-        """Replays that had nothing to send, the latest: whoever asked for one may ask how far it is."""
         self._works = [
-            _Works(
+            Works(
                 source,
                 Kit(
                     source, Jobs(source.broker.ledger), follower, editor, queries.in_sight, self.me, clock, veil, shown
@@ -133,6 +94,7 @@ class Operations:
             )
             for source in sources
         ]
+        self._decisions = Decisions(self._works)
 
     def start(self) -> None:
         """Look after jobs in the background, until `close`."""
@@ -196,7 +158,7 @@ class Operations:
         job.warnings += await fewer_partitions(works.source, selection.candidates, wish)
         return await self._begin(works, job, [one.ref for one in selection.candidates])
 
-    async def _new(self, works: _Works, wish: Wish, who: Who) -> Job:
+    async def _new(self, works: Works, wish: Wish, who: Who) -> Job:
         now = self._clock()
         return Job(
             id=f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now / 1_000_000))}-{secrets.token_hex(3)}",
@@ -210,19 +172,17 @@ class Operations:
             group=works.source.group,
         )
 
-    async def _begin(self, works: _Works, job: Job, refs: Sequence[Ref]) -> Job:
+    async def _begin(self, works: Works, job: Job, refs: Sequence[Ref]) -> Job:
         if not job.selected:
-            job.state, job.ended_at, job.wish = "done", job.started_at, self._veil(job.wish)
-            self._empty[job.id] = job
-            if len(self._empty) > MOST_EMPTY:
-                del self._empty[next(iter(self._empty))]
+            job.state, job.ended_at, job.wish = "done", job.started_at, works.kit.veil(job.wish)
+            self._decisions.keep_empty(job)
             return job
         held = await works.jobs.make(job, refs)
         log.info("replay.started", replay=job.id, by=job.by, address=job.address, selected=job.selected)
         works.supervisor.run(held)
         return held.job
 
-    async def _selected(self, wish: Wish) -> tuple[_Works, Selection]:
+    async def _selected(self, wish: Wish) -> tuple[Works, Selection]:
         wanted = self._queries.wanted(wish.query)
         selection = await select(self._desk, wanted, wish.ids, takes=FORCED if wish.force else OPEN, most=self._most)
         if wish.ids and len(selection.missing) == len(set(wish.ids)):
@@ -247,7 +207,7 @@ class Operations:
         await self._follower.look()
         return works, selection
 
-    async def _ranged(self, wish: Wish, range: Range) -> tuple[_Works, list[tuple[str, int]], int]:
+    async def _ranged(self, wish: Wish, range: Range) -> tuple[Works, list[tuple[str, int]], int]:
         """The broker, where the range lies in it, and how many records that is."""
         if wish.ids or wish.edit or wish.growth:
             raise Refused("a range is published as it is: ids, edits and growing batches are for dead letters")
@@ -274,7 +234,7 @@ class Operations:
             )
         return works, where, found
 
-    async def _having(self, stream: str) -> _Works:
+    async def _having(self, stream: str) -> Works:
         """The broker that has a stream; the first where none has."""
         outage: Outage | None = None
         for works in self._works:
@@ -295,84 +255,19 @@ class Operations:
             raise Refused(f"a whole new body is for one letter: {len(selection.candidates)} are selected")
 
     async def jobs(self, limit: int = 100) -> list[Job]:
-        """The newest; those of a broker that cannot be asked are left out while another can."""
-        found: list[Job] = []
-        outages: list[Outage] = []
-        for works in self._works:
-            try:
-                found += [works.supervisor.current(held.job) for held in (await works.jobs.all()).values()]
-            except Outage as error:
-                log.warning("replays.not_listed", system=works.source.broker.system, reason=str(error))
-                outages.append(error)
-        if len(outages) == len(self._works) > 0:
-            raise outages[0]
-        found.sort(key=lambda job: (job.started_at, job.id), reverse=True)
-        return found[: limit or None]
+        return await self._decisions.jobs(limit)
 
     async def job(self, id: str) -> Job:
-        if id in self._empty:
-            return self._empty[id]
-        works, held = await self._job(id)
-        return works.supervisor.current(held.job)
-
-    async def _job(self, id: str) -> tuple[_Works, Held]:
-        outage: Outage | None = None
-        for works in self._works:
-            try:
-                held = await works.jobs.get(id)
-            except Outage as error:
-                outage = outage or error
-                continue
-            if held is not None:
-                return works, held
-        if outage is not None:
-            raise outage
-        raise Unknown(f"there is no replay {id!r} in the ledger (tracecar replays lists them)")
+        return await self._decisions.job(id)
 
     async def pause(self, id: str, who: Who) -> Job:
-        return await self._change(id, "paused", who)
+        return await self._decisions.change(id, "paused", who)
 
     async def resume(self, id: str, who: Who) -> Job:
-        return await self._change(id, "running", who)
+        return await self._decisions.change(id, "running", who)
 
     async def cancel(self, id: str, who: Who) -> Job:
-        return await self._change(id, "cancelled", who)
-
-    async def _change(self, id: str, state: JobState, who: Who) -> Job:
-        if id in self._empty:
-            raise Refused(f"replay {id} is done: there was nothing to send")
-        for _ in range(TRIES):
-            works, held = await self._job(id)
-            before = held.job
-            if before.state == state:
-                return before
-            if before.state not in MAY[state]:
-                raise Refused(f"replay {id} is {before.state}: it cannot be {state} any more")
-            now = self._clock()
-            after = replace(before, state=state, changed_at=now, changed_by=who.name, beat=before.beat + 1)
-            decision = Decision(act=DECIDED[state], at=now, by=who.name, address=who.address)
-            after.decisions = [*before.decisions, decision][-MOST_DECISIONS:]
-            ours = before.group == works.source.group
-            if state == "running":
-                after.runner, after.note, after.ended_at = self.me if ours else "", None, None
-                if not ours:
-                    after.note = f"waiting for a sidecar of the group {before.group}, whose letters these are"
-            elif state == "cancelled":
-                after.wish = self._veil(after.wish)
-                after.ended_at, after.note = now, f"cancelled by {who.name}: what was not sent is open"
-            else:
-                after.note = f"paused by {who.name}"
-            changed = await works.jobs.change(held, after)
-            if changed is None:
-                continue
-            log.info(f"replay.{state}", replay=id, by=who.name, address=who.address)
-            if state == "running" and ours:
-                works.supervisor.run(changed)
-            elif state == "cancelled":
-                with suppress(TracecarError):  # it looks again by itself
-                    await works.supervisor.look()  # its letters are open for whoever asks next
-            return works.supervisor.current(changed.job)
-        raise Outage(f"replay {id}: its runner is writing its progress all the time: try again")
+        return await self._decisions.change(id, "cancelled", who)
 
     # --- letters
 
