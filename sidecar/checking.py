@@ -23,6 +23,8 @@ async def check(config: Config) -> AsyncIterator[Finding]:
     if config.dead_letters.enabled:
         for finding in _names(config, sources):
             yield finding
+    for finding in gates(config):
+        yield finding
     for source in sources:
         what = f"sources.{source.broker.system}"
         try:
@@ -56,6 +58,19 @@ def _names(config: Config, sources: Iterable[wiring.Source]) -> Iterable[Finding
             if name.startswith("^") or set("*?[") & set(name):
                 continue
             yield Finding(f"{path}: {name}", True, f"its dead letters go to {source.naming.dead_letter_stream(name)}")
+
+
+def gates(config: Config) -> Iterable[Finding]:
+    """Where a gate that is new begins: what lies before that never goes on."""
+    for name, source in (("kafka", config.sources.kafka), ("redis", config.sources.redis)):
+        if source is not None and source.gate and source.start.kind != "earliest":
+            streams = ", ".join(source.gate)
+            yield Finding(
+                f"sources.{name}.gate: start",
+                True,
+                f"a group that is new begins later than the first record: what lies in {streams} before that does not "
+                "go on; start: earliest lets it pass",
+            )
 
 
 async def _registry(config: Config, registry: Registry | None) -> Finding:
