@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from textual._styles_cache import StylesCache
 from textual.app import App, SystemCommand
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding
 from textual.driver import Driver
 from textual.notifications import SeverityLevel
@@ -56,6 +58,13 @@ class Dashboard(App[None]):
     COMMAND_PALETTE_BINDING = "ctrl+p"
 
     link: reactive[Link] = reactive(Link(), init=False)
+
+    def pop_screen(self) -> AwaitComplete:
+        """Let go of the dialog altogether: Textual remembers the colours of the last thousand widgets that it painted,
+        and with them all their lines, some hundred kilobytes for each dialog that was ever open."""
+        popping = super().pop_screen()
+        StylesCache.get_inner_outer.cache_clear()
+        return popping
 
     def get_driver_class(self) -> type[Driver]:
         """Ours in place of the one for terminals; browsers and tests have others."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+
 import msgspec
 import pytest
+from textual._styles_cache import StylesCache
 from textual.widgets import Input, TextArea
 
 from sidecar.api import models
@@ -128,6 +131,22 @@ async def test_memory_is_bounded_however_much_comes() -> None:
         )
         assert len(rows(app, "live").items) == 2_000
         assert len(page.feed._positions) == 2_000
+
+
+async def test_a_dialog_that_was_open_leaves_nothing_behind() -> None:
+    async with driven(Shop()) as (app, pilot):
+
+        async def painted() -> int:
+            """Widgets whose lines are kept, after one more dialog."""
+            await pilot.press("question_mark")
+            await until(pilot, lambda: isinstance(app.screen, HelpDialog))
+            await pilot.press("escape")
+            await until(pilot, lambda: app.screen is app.page("live"))
+            gc.collect()
+            return sum(type(one) is StylesCache for one in gc.get_objects())
+
+        first = [await painted() for _ in range(3)][-1]
+        assert [await painted() for _ in range(5)][-1] <= first + 3
 
 
 async def test_a_key_is_answered_while_a_flood_comes() -> None:
