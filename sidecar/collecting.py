@@ -12,8 +12,13 @@ YOUNG, MIDDLE, OLD = 20_000, 20, 50
 """Objects that came to stay before the young are looked through, and how often that is before the older ones are."""
 
 
-def look_seldom() -> None:
-    """Leave out what is there now (modules, code), and look through the rest less often."""
+def leave_out_what_is_loaded() -> None:
+    """Never look through what is there now (modules, code) again."""
     gc.collect()
     gc.freeze()
+
+
+def look_seldom() -> None:
+    """Leave out what is loaded, and look through the rest less often."""
+    leave_out_what_is_loaded()
     gc.set_threshold(YOUNG, MIDDLE, OLD)
