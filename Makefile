@@ -23,7 +23,7 @@ demo: $(SYNCED) ## A shop that publishes real events, with faults on purpose, an
 
 test: $(SYNCED) ## All tests, on real servers. NO_SKIP=1 makes a skipped test a failure
 	@.venv/bin/python -m tests.servers.prefetch
-	@.venv/bin/python -m pytest $(if $(NO_SKIP),-p tests.no_skip) $(ARGS)
+	@.venv/bin/python -m pytest $(if $(NO_SKIP),-p tests.support.no_skip) $(ARGS)
 
 check: $(SYNCED) ## Lint, format, types, and who may import whom
 	.venv/bin/ruff check

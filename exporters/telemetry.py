@@ -5,25 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from exporters import conventions
-from exporters.backend import Backend
-from exporters.metrics import Measures, Metrics
-from exporters.outbox import Bounds, Outbox
-from exporters.sampling import bound_of, from_environment
-from exporters.spans import Letters, Mapper
-from exporters.tracing import Tracing
-from sidecar.config import Config, Otlp
-from sidecar.instruments import Source
-from sidecar.model import Decoded, Event
-from sidecar.ports import Destination, Node
-from sidecar.redaction import Redactor
+from exporters import semantic_conventions
+from exporters.batch_queue import Bounds, Outbox
+from exporters.metrics.instruments import Measures, Metrics
+from exporters.tracing.exporter import Tracing
+from exporters.tracing.sampling import bound_of, from_environment
+from exporters.tracing.span_mapper import Letters, Mapper
+from exporters.tracing.span_sink import Backend
+from sidecar.config.schema import Config, Otlp
+from sidecar.domain.model import Decoded, Event
+from sidecar.domain.ports.exporter import Destination
+from sidecar.domain.ports.index import Node
+from sidecar.domain.ports.metrics import Source
+from sidecar.domain.redaction import Redactor
 
 MOST_LOGS = 10_000
 """Log records that wait."""
 
 
 class Telemetry:
-    """Everything that leaves a sidecar about what it sees (`sidecar.ports.Exporter`). Raises ConfigError where it
+    """Everything that leaves a sidecar about what it sees (`sidecar.domain.ports.exporter.Exporter`). Raises
+    ConfigError where it
     cannot be made as configured."""
 
     name = "telemetry"
@@ -35,15 +37,15 @@ class Telemetry:
         servers: dict[str, tuple[str, int]],
         redactor: Redactor | None = None,
     ) -> None:
-        from exporters.otlp import check, signals, wanted
-        from exporters.otlp_environment import disabled, exporters, service_name
+        from exporters.otlp.environment import disabled, exporters, service_name
+        from exporters.otlp.settings import check, signals, wanted
 
         settings = config.exporters
         otlp = wanted(settings.otlp)
         sent = [] if otlp is None else signals(otlp)
         if otlp is not None:
             check(otlp)
-        spelling = conventions.spelling()
+        spelling = semantic_conventions.spelling()
         mapper = Mapper(letters, servers)
         bounds = Bounds(items=settings.queue)
         backends: list[Backend] = []
@@ -57,8 +59,8 @@ class Telemetry:
         self.destinations: list[Destination] = [*backends]
         self.logs = None
         if otlp is not None and "logs" in sent:
-            from exporters.otlp_logs import RejectionLogs
-            from exporters.otlp_transport import transport
+            from exporters.otlp.log_encoder import RejectionLogs
+            from exporters.otlp.transport import transport
 
             outbox = Outbox("otlp.logs", transport(otlp, "logs", config.service), Bounds(items=MOST_LOGS))
             self.logs = RejectionLogs(outbox, mapper, spelling, redactor)
@@ -80,7 +82,7 @@ class Telemetry:
         self.metrics = Metrics([self.measures], self.measures.histograms, spelling)
         self.pushed = None
         if otlp is not None and "metrics" in sent:
-            from exporters.otlp_metrics import OtlpMetrics
+            from exporters.otlp.metric_exporter import OtlpMetrics
 
             self.pushed = OtlpMetrics(otlp, self.metrics, config.service)
             self.destinations.append(self.pushed)
@@ -133,8 +135,8 @@ class Telemetry:
             await self.pushed.close()
 
 
-def _otlp(otlp: Otlp, service: str, spelling: conventions.Spelling, bounds: Bounds) -> Backend:
-    from exporters.otlp_spans import SpanEncoder
-    from exporters.otlp_transport import transport
+def _otlp(otlp: Otlp, service: str, spelling: semantic_conventions.Spelling, bounds: Bounds) -> Backend:
+    from exporters.otlp.span_encoder import SpanEncoder
+    from exporters.otlp.transport import transport
 
     return Backend("otlp", SpanEncoder(spelling), Outbox("otlp", transport(otlp, "traces", service), bounds))

@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import msgspec
 
-from exporters.conventions import Spelling, spelled
-from exporters.spans import Link, Span, Value, all_attributes
-from sidecar.config import Tls, Zipkin
-from sidecar.errors import ConfigError, Mistake, Outage, Refused
+from exporters.semantic_conventions import Spelling, spelled
+from exporters.tracing.span_mapper import Link, Span, Value, all_attributes
+from sidecar.config.schema import Tls, Zipkin
+from sidecar.domain.errors import ConfigError, Mistake, Outage, Refused
 
 SERVICE = "tracecar"
 _RETRYABLE = frozenset((408, 429, 500, 502, 503, 504))
@@ -76,7 +76,7 @@ def _context(link: Link) -> str:
 
 
 class ZipkinTransport:
-    """Spans to Zipkin (`exporters.outbox.Transport`)."""
+    """Spans to Zipkin (`exporters.batch_queue.Transport`)."""
 
     def __init__(self, zipkin: Zipkin) -> None:
         self._endpoint = zipkin.endpoint

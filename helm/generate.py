@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from sidecar.config_file import json_schema
+from sidecar.config.loader import json_schema
 
 CHART = Path(__file__).parent / "tracecar"
 SCHEMA, README = CHART / "values.schema.json", CHART / "README.md"

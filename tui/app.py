@@ -16,19 +16,19 @@ from textual.reactive import reactive
 from textual.screen import Screen
 
 from sidecar.api import models
-from sidecar.api.client import Client, ClientError, NotFound, Unauthorised
-from tui.looks import DARK, THEMES
-from tui.safe import clean
+from sidecar.api.client.client import Client, ClientError, NotFound, Unauthorised
 from tui.screens.aggregate import AggregatePage
+from tui.screens.base_screen import Page
+from tui.screens.dead_letters import Letters
 from tui.screens.flow import FlowPage
 from tui.screens.flows import Flows
-from tui.screens.letters import Letters
 from tui.screens.live import Live
-from tui.screens.map import Map
-from tui.screens.page import Page
 from tui.screens.schemas import Schemas
 from tui.screens.status import Status
-from tui.widgets.top import PLACES, Link
+from tui.screens.topology import Map
+from tui.text.sanitize import clean
+from tui.theme import DARK, THEMES
+from tui.widgets.header import PLACES, Link
 
 Connect = Callable[[str | None], Client]
 """A client with this token; None: with the one that is known already."""
@@ -71,7 +71,7 @@ class Dashboard(App[None]):
         found = super().get_driver_class()
         if found.__module__ != "textual.drivers.linux_driver":
             return found
-        from tui.driver import PromptDriver  # there is no such terminal on Windows
+        from tui.terminal_driver import PromptDriver  # there is no such terminal on Windows
 
         return PromptDriver
 
@@ -181,6 +181,11 @@ class Dashboard(App[None]):
         texts = (one.text for one in page.items)
         return next((text for text in texts if isinstance(text, str)), None)
 
+    def enter_query(self) -> None:
+        """Open the query bar of the live screen, and come back if nothing is entered."""
+        self.go("live")
+        self._pages["live"].lend_query()
+
     def open_live(self, query: str) -> None:
         """Show the events that match."""
         self.go("live")
@@ -274,7 +279,7 @@ class Dashboard(App[None]):
         from tui.dialogs.help import HelpDialog
 
         if isinstance(self.screen, Page):
-            self.push_screen(HelpDialog(self.screen))
+            self.push_screen(HelpDialog(self.screen, self.screen.ABOUT))
 
     def action_next_theme(self) -> None:
         names = [theme.name for theme in THEMES]

@@ -9,6 +9,6 @@ from __future__ import annotations
 
 def main() -> None:
     """The console script `tracecar`."""
-    from sidecar.cli.running import run_command_line
+    from sidecar.cli.main import run_command_line
 
     run_command_line()

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from sidecar.cli import (
+from sidecar.cli.commands import (
     audit,
-    configuring,
-    dashboard,
-    dead_letters,
+    config,
     dialects,
+    dlq,
     events,
     flows,
     groups,
-    lifecycle,
     replays,
+    run,
     streams,
+    tui,
 )
 
 app = typer.Typer(
@@ -28,16 +28,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for register in (
-    lifecycle.register,
-    dashboard.register,
+    run.register,
+    tui.register,
     events.register,
     flows.register,
-    dead_letters.register,
+    dlq.register,
     replays.register,
     audit.register,
     dialects.register,
     streams.register,
     groups.register,
-    configuring.register,
+    config.register,
 ):
     register(app)

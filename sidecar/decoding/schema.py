@@ -8,11 +8,11 @@ from typing import Any
 
 from fastavro import schemaless_reader
 
-from sidecar.decoding import avro, avro_limits, json_check
-from sidecar.decoding.avro_reader import DecimalTooLong, reading_schema
-from sidecar.decoding.paths import Fault
-from sidecar.model import Rejection, SchemaRef
-from sidecar.ports import RegisteredSchema
+from sidecar.decoding.formats.avro import json_validator, payload_limits, schema_parser
+from sidecar.decoding.formats.avro.fastavro_schema import DecimalTooLong, reading_schema
+from sidecar.domain.json_path import Fault
+from sidecar.domain.model import Rejection, SchemaRef
+from sidecar.domain.ports.registry import RegisteredSchema
 
 MAX_REFERENCES = 500
 """Schemas that one schema may need, directly or not; what lies beyond is not read."""
@@ -38,15 +38,15 @@ class Compiled:
             return
         try:
             root = parsed(registered)
-        except avro.Unusable as error:
+        except schema_parser.Unusable as error:
             self.unusable = f"it is no usable Avro schema: {error}"[:1_000]
             return
         self.schema = reading_schema(root)
-        self.walk = avro_limits.compile_walk(root)
-        survey = avro_limits.survey(root)
+        self.walk = payload_limits.compile_walk(root)
+        survey = payload_limits.survey(root)
         self.safe = survey.safe
-        self.check = json_check.compile_check(root, survey.recursive)
-        if isinstance(root, avro.Record):
+        self.check = json_validator.compile_check(root, survey.recursive)
+        if isinstance(root, schema_parser.Record):
             self.name = root.name
             self.fields = frozenset(each.name for each in root.fields)
 
@@ -95,10 +95,10 @@ class Schema:
         return f"schema {ref.guid}" if ref.guid else f"schema {self.name or 'without name'}"
 
 
-def parsed(registered: RegisteredSchema) -> avro.Type:
+def parsed(registered: RegisteredSchema) -> schema_parser.Type:
     """The Avro type that a registered schema declares, its references resolved. Raises avro.Unusable."""
     *references, text = texts(registered)
-    return avro.parse(text, references)
+    return schema_parser.parse(text, references)
 
 
 def texts(registered: RegisteredSchema) -> tuple[str, ...]:
@@ -117,11 +117,11 @@ def _gather(references: Sequence[RegisteredSchema], seen: set[str], into: list[s
 
 
 def _decoder(compiled: Compiled, label: str) -> Callable[[bytes, int], Any | Rejection]:
-    schema, walk, safe, limit = compiled.schema, compiled.walk, compiled.safe, avro_limits.WALK_ABOVE
+    schema, walk, safe, limit = compiled.schema, compiled.walk, compiled.safe, payload_limits.WALK_ABOVE
 
     def decode(data: bytes, start: int) -> Any | Rejection:
         if len(data) > limit:
-            fault = avro_limits.find_fault(walk, data, start)
+            fault = payload_limits.find_fault(walk, data, start)
             if fault is not None:
                 return _rejection(fault, label)
         stream = BytesIO(data)
@@ -133,15 +133,15 @@ def _decoder(compiled: Compiled, label: str) -> Callable[[bytes, int], Any | Rej
         return value if stream.tell() == len(data) else _explained(walk, data, start, None, label)
 
     def decode_walked(data: bytes, start: int) -> Any | Rejection:
-        fault = avro_limits.find_fault(walk, data, start)
+        fault = payload_limits.find_fault(walk, data, start)
         return _rejection(fault, label) if fault is not None else decode(data, start)
 
     return decode if safe else decode_walked
 
 
-def _explained(walk: avro_limits.Walk, data: bytes, start: int, error: Exception | None, label: str) -> Rejection:
+def _explained(walk: payload_limits.Walk, data: bytes, start: int, error: Exception | None, label: str) -> Rejection:
     """The rejection for bytes that the reader would not take: the walk knows where and why."""
-    fault = avro_limits.find_fault(walk, data, start)
+    fault = payload_limits.find_fault(walk, data, start)
     if fault is None and isinstance(error, DecimalTooLong):
         fault = Fault("decode.limit", "expected shorter decimals")
     if fault is None:

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from sidecar.errors import Outage, Refused
+from sidecar.domain.errors import Outage, Refused
 
 VERSION = "4.1.1"
 _JARS = f"org.apache.kafka:kafka_2.13:{VERSION}+org.slf4j:slf4j-simple:1.7.36"

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from sidecar.errors import Outage
+from sidecar.domain.errors import Outage
 
 RATE = 4.0
 """Orders a second: about fifty events."""
@@ -35,8 +35,8 @@ def main(*, broker: str, headless: bool, seconds: float | None, seed: int, json:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it says while groups form is no news here
     signal.signal(signal.SIGTERM, _end)
 
-    from sidecar.demo.beside import Sidecar
-    from sidecar.demo.running import Demo
+    from sidecar.demo.runner import Demo
+    from sidecar.demo.sidecar_process import Sidecar
 
     with (
         tempfile.TemporaryDirectory(prefix="tracecar-demo-") as directory,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from textwrap import wrap
 
 from sidecar.api.models import DemoSummary
-from sidecar.demo.shop.ledger import Ledger
-from sidecar.demo.view import Counts
+from sidecar.demo.api_view import Counts
+from sidecar.demo.shop.expected_counts import Ledger
 
 _WIDTH = 80
 """Columns of the summary for a person."""

@@ -11,13 +11,13 @@ import time
 from functools import cached_property
 from typing import Any
 
-from sidecar.errors import QueryError
-from sidecar.model import DeadLetter, Headers
-from sidecar.ports import Node
-from sidecar.query.expression import And, Exact, Expression, Not, Or, Term, write
-from sidecar.query.matching import EVENTS, LETTERS, Match, compiled, milliseconds
+from sidecar.domain.errors import QueryError
+from sidecar.domain.model import DeadLetter, Headers
+from sidecar.domain.ports.index import Node
+from sidecar.query.ast import And, Exact, Expression, Not, Or, Term, write
+from sidecar.query.compiler import EVENTS, LETTERS, Match, compiled, milliseconds
+from sidecar.query.error_formatter import render
 from sidecar.query.parser import parse_expression
-from sidecar.query.rendering import render
 
 __all__ = ["Query", "QueryError", "parse", "render"]
 

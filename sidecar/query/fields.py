@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from sidecar.dead_letters.causes import cause
-from sidecar.model import DeadLetter, SchemaRef
-from sidecar.ports import Node
+from sidecar.domain.failure_fingerprint import cause
+from sidecar.domain.model import DeadLetter, SchemaRef
+from sidecar.domain.ports.index import Node
 
 STATUSES = ("ok", "unchecked", "replayed", "duplicate", "rejected")
 STATES = ("open", "replaying", "replayed", "returned", "parked", "discarded")

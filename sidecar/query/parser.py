@@ -15,9 +15,8 @@ import re
 from difflib import get_close_matches
 from typing import NoReturn
 
-from sidecar import times
-from sidecar.query.cursor import Cursor
-from sidecar.query.expression import (
+from sidecar.domain import timestamps
+from sidecar.query.ast import (
     PLAIN_NAME,
     PLAIN_STEP,
     And,
@@ -32,8 +31,9 @@ from sidecar.query.expression import (
     Value,
     Wildcard,
 )
+from sidecar.query.comparison import moment, number
 from sidecar.query.fields import ALIASES, FIELDS, SPECIAL
-from sidecar.query.values import moment, number
+from sidecar.query.tokenizer import Cursor
 
 MAX_DEPTH = 30
 """Parentheses and negations within one another."""
@@ -202,7 +202,7 @@ class _Parser:
         if comparison or not isinstance(value, Exact):
             self._cursor.fail(expected, at)
         try:
-            times.seconds(value.text)
+            timestamps.seconds(value.text)
         except ValueError:
             if moment(value.text) is None:
                 self._cursor.fail(f"{expected}, found {value.text[:60]!r}", at)

@@ -144,8 +144,8 @@ def feed(address: str) -> None:
     """5,000 events a second, until we are ended."""
     from redis import Redis
 
-    from sidecar.demo.load import SCHEMA, bench_events
-    from sidecar.registry.directory import schema_id
+    from sidecar.adapters.registry.directory import schema_id
+    from tests.support.bench_events import SCHEMA, bench_events
 
     client = Redis.from_url(address)
     events = bench_events(50_000, broken_ratio=0.01, schema_id=schema_id(json.dumps(SCHEMA)))

@@ -11,8 +11,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sidecar.collecting import look_seldom
-from sidecar.model import Decoded, Event, Record
+from sidecar.domain.model import Decoded, Event, Record
+from sidecar.runtime.gc_tuning import look_seldom
 from tests.bench.indexing import BATCH, batch
 from tests.bench.receiving import collector
 
@@ -41,14 +41,14 @@ def bare(event: Event, number: int, *, linked: bool) -> Event:
 
 async def cost(endpoint: str, kind: str) -> dict[str, Any]:
     """Microseconds an event, and what became of the spans."""
-    from exporters.backend import Backend
-    from exporters.conventions import spelling
-    from exporters.otlp_spans import SpanEncoder
-    from exporters.otlp_transport import transport
-    from exporters.outbox import Bounds, Outbox
-    from exporters.spans import Letters, Mapper
-    from exporters.tracing import Tracing
-    from sidecar.config import Exporters, Otlp, Sampling
+    from exporters.batch_queue import Bounds, Outbox
+    from exporters.otlp.span_encoder import SpanEncoder
+    from exporters.otlp.transport import transport
+    from exporters.semantic_conventions import spelling
+    from exporters.tracing.exporter import Tracing
+    from exporters.tracing.span_mapper import Letters, Mapper
+    from exporters.tracing.span_sink import Backend
+    from sidecar.config.schema import Exporters, Otlp, Sampling
 
     sending = transport(Otlp(endpoint=endpoint, protocol="grpc", signals=["traces"]), "traces", "bench")
     backend = Backend("otlp", SpanEncoder(spelling({})), Outbox("otlp", sending, Bounds()))

@@ -7,8 +7,8 @@ import json
 import sys
 import uuid
 
-from sidecar.index.memory import MemoryIndex
-from sidecar.model import Event, Position, SchemaRef, TraceOrigin
+from sidecar.adapters.index.memory.index import MemoryIndex
+from sidecar.domain.model import Event, Position, SchemaRef, TraceOrigin
 from tests.bench.size import resident
 
 BATCH = 1000

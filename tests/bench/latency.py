@@ -17,11 +17,11 @@ from typing import Any
 
 import httpx
 
-from sidecar.demo.load import SCHEMA, bench_events
-from sidecar.registry.directory import schema_id
+from sidecar.adapters.registry.directory import schema_id
 from tests.bench import loading
 from tests.bench.ours import configuration
 from tests.bench.size import _free_port, _is_ready
+from tests.support.bench_events import SCHEMA, bench_events
 
 RATE = 2_000
 SECONDS = 15

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sidecar import config
-from sidecar.demo.load import bench_events
+from sidecar.config import schema as config
+from tests.support.bench_events import bench_events
 
 READ, REPLAYED = 100_000, 50_000
 COPY = 2_000
@@ -80,12 +80,11 @@ async def read_bare(address: str, stream: str) -> dict[str, Any]:
 
 @asynccontextmanager
 async def _broker(address: str, stream: str) -> AsyncIterator[tuple[Any, Any]]:
-    from sidecar.brokers.kafka import KafkaBroker
-    from sidecar.dead_letters.naming import Naming
-    from sidecar.wiring import Source
+    from sidecar.adapters.brokers.kafka.broker import KafkaBroker
+    from sidecar.runtime.wiring import Source
 
     source = config.Kafka(bootstrap_servers=address, topics=[stream], group_id=f"tracecar.bench-{time.time_ns()}")
-    naming = Naming(config.Config(service="bench", sources=config.Sources(kafka=source)), source.group_id or "")
+    naming = config.Config(service="bench", sources=config.Sources(kafka=source)).stream_names(source.group_id or "")
     broker = KafkaBroker(source, "bench", naming, max_records=500)
     await broker.start()
     try:
@@ -96,8 +95,8 @@ async def _broker(address: str, stream: str) -> AsyncIterator[tuple[Any, Any]]:
 
 async def read_ours(address: str, stream: str) -> dict[str, Any]:
     """`tracecar dlq groups`: every letter read, its dialect and its state told, grouped by its cause."""
-    from sidecar.dead_letters.causes import Causes
-    from sidecar.dead_letters.desk import Desk, Wish
+    from sidecar.dead_letters.store import Desk, Wish
+    from sidecar.domain.failure_fingerprint import Causes
 
     async with _broker(address, stream) as (_, source):
         desk = Desk([source], 5)
@@ -158,12 +157,12 @@ async def copy_bare(address: str, stream: str) -> dict[str, Any]:
 
 async def replay_ours(address: str, stream: str) -> dict[str, Any]:
     """A whole replay job, from the request to its end: selection, ledger, sending."""
-    from sidecar.dead_letters.desk import Desk
-    from sidecar.dead_letters.desk import Wish as Wanted
-    from sidecar.dead_letters.entries import Who
-    from sidecar.delivery import Follower
-    from sidecar.replaying.operations import Operations
-    from sidecar.replaying.wishes import Wish
+    from sidecar.dead_letters.ledger_entries import Who
+    from sidecar.dead_letters.store import Desk
+    from sidecar.dead_letters.store import Wish as Wanted
+    from sidecar.pipeline.consumer_groups.tracker import Follower
+    from sidecar.replay.models import Wish
+    from sidecar.replay.service import Operations
 
     class Queries:
         def wanted(self, query: str) -> Wanted:
@@ -207,7 +206,7 @@ def main() -> None:
         print("{}")
         return
     if given["work"] in ("read_ours", "replay_ours"):
-        from sidecar.collecting import look_seldom
+        from sidecar.runtime.gc_tuning import look_seldom
 
         look_seldom()  # as `tracecar run` does
     work = {"read_bare": read_bare, "read_ours": read_ours, "copy_bare": copy_bare, "replay_ours": replay_ours}

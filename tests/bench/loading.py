@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sidecar.demo.load import SCHEMA, Load, bench_events
-from sidecar.registry.directory import schema_id
+from sidecar.adapters.registry.directory import schema_id
+from tests.support.bench_events import SCHEMA, Load, bench_events
 
 SUBJECT = "{stream}-value"
 CODECS = ("lz4", "zstd", "gzip", "snappy", "none")

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from sidecar.errors import Outage
-from sidecar.ports import Batch, Broker
+from sidecar.domain.errors import Outage
+from sidecar.domain.ports.broker import Batch, Broker
 from tests.bench.bare import WARM_UP
 from tests.bench.ours import configuration
 
@@ -47,8 +47,8 @@ async def shared(broker: Broker, members: int) -> None:
 
 
 async def measure(file: str, members: int) -> dict[str, Any]:
-    from sidecar.config_file import load
-    from sidecar.service import Service
+    from sidecar.config.loader import load
+    from sidecar.runtime.service import Service
 
     service, go = Service(load(file)), asyncio.Event()
     broker = service.pipelines[0].broker

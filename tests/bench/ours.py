@@ -58,8 +58,8 @@ def configuration(given: dict[str, Any], directory: Path) -> str:
 
 async def measure(file: str, events: int) -> dict[str, Any]:
     """Run until every event is judged and settled. The clock runs from the first events after the warm-up."""
-    from sidecar.config_file import load
-    from sidecar.service import Service
+    from sidecar.config.loader import load
+    from sidecar.runtime.service import Service
 
     service = Service(load(file))
     running = asyncio.ensure_future(service.run())

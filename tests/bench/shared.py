@@ -109,7 +109,7 @@ def _empty(url: str) -> None:
 def batch(start: int, dice: random.Random, before: list[str]) -> list[Any]:
     """Events as services write them: a UUID each, trace, correlation and causation, the order as aggregate and key.
     They come as twenty flows at a time."""
-    from sidecar.model import Event, Position, SchemaRef, TraceOrigin
+    from sidecar.domain.model import Event, Position, SchemaRef, TraceOrigin
 
     schema = SchemaRef("orders-value", 1, 1, None)
     found = []
@@ -149,7 +149,7 @@ def trace(flow: int) -> int:
 async def measure(url: str, events: int) -> Result:
     from redis.asyncio import Redis
 
-    from sidecar.index.redis import RedisIndex
+    from sidecar.adapters.index.redis.index import RedisIndex
 
     index = RedisIndex(
         url, join=["trace", "correlation", "causation"], max_flow=10_000, ttl_ms=10**12, max_events=2 * events

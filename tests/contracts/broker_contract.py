@@ -1,4 +1,5 @@
-"""What every broker promises (`sidecar.ports.Broker`), as tests. An adapter's test module subclasses `BrokerContract`
+"""What every broker promises (`sidecar.domain.ports.broker.Broker`), as tests. An adapter's test module subclasses
+`BrokerContract`
 and gives a fixture `harness`; the same tests then run on the memory broker and on the real servers."""
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from itertools import pairwise
 
 import pytest
 
-from sidecar.config import Config, DeadLetters, Sources, Start
-from sidecar.dead_letters.naming import LEDGER, Naming
-from sidecar.errors import Fenced, Outage, TooLarge
-from sidecar.model import Outgoing, Partition, Position, Record
-from sidecar.ports import Broker
+from sidecar.config.schema import Config, DeadLetters, Sources, Start
+from sidecar.domain.errors import Fenced, Outage, TooLarge
+from sidecar.domain.model import Outgoing, Partition, Position, Record
+from sidecar.domain.ports.broker import Broker
+from sidecar.domain.stream_names import LEDGER, StreamNames
 from tests.contracts.broker_reading import Reader, by_lease, eventually, letter, letter_ids
 
 EARLIEST, LATEST = Start("earliest"), Start("latest")
@@ -32,8 +33,8 @@ class BrokerHarness(ABC):
     trims = True
     """`trim` works, and what is trimmed before it was read is reported."""
 
-    def naming(self, group: str) -> Naming:
-        return Naming(Config(service="contract", sources=Sources()), group)
+    def naming(self, group: str) -> StreamNames:
+        return Config(service="contract", sources=Sources()).stream_names(group)
 
     def pattern(self, prefix: str) -> str:
         """A pattern that matches every stream whose name begins with `prefix`."""
@@ -76,7 +77,7 @@ def outgoing(stream: str, value: bytes | None, *headers: tuple[str, bytes | None
 
 
 class BrokerContract:
-    """Every promise of `sidecar.ports.Broker`."""
+    """Every promise of `sidecar.domain.ports.broker.Broker`."""
 
     @pytest.fixture
     async def harness(self) -> BrokerHarness:
@@ -639,7 +640,7 @@ class BrokerContract:
         self, harness, stream, group, monkeypatch
     ):
         off = Config(service="contract", sources=Sources(), dead_letters=DeadLetters(enabled=False))
-        monkeypatch.setattr(harness, "naming", lambda group: Naming(off, group))
+        monkeypatch.setattr(harness, "naming", lambda group: off.stream_names(group))
         await harness.create(stream)
         whats = [finding.what for finding in await harness.broker(stream, group=group).inspect()]
         assert not [what for what in whats if ".dlt" in what or "letters" in what], whats

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
-from sidecar.dead_letters.naming import Naming
-from sidecar.model import Outgoing, Partition, Position, Record
-from sidecar.ports import Batch, Broker, Lease
+from sidecar.domain.model import Outgoing, Partition, Position, Record
+from sidecar.domain.ports.broker import Batch, Broker, Lease
+from sidecar.domain.stream_names import StreamNames
 
 PATIENCE = 60.0
 """Seconds after which a condition that does not come true fails the test."""
@@ -90,7 +90,7 @@ async def eventually(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.02)
 
 
-def letter(record: Record, naming: Naming, group: str) -> Outgoing:
+def letter(record: Record, naming: StreamNames, group: str) -> Outgoing:
     """A dead letter of a record, as the pipeline writes them."""
     return Outgoing(
         stream=naming.dead_letter_stream(record.position.stream),

@@ -10,12 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from exporters.backend import Backend
-from exporters.outbox import Bounds
-from exporters.spans import Letters, Mapper
-from exporters.tracing import Tracing
-from sidecar.config import Exporters, Sampling
-from sidecar.model import Decoded, Event, Position, Record
+from exporters.batch_queue import Bounds
+from exporters.tracing.exporter import Tracing
+from exporters.tracing.span_mapper import Letters, Mapper
+from exporters.tracing.span_sink import Backend
+from sidecar.config.schema import Exporters, Sampling
+from sidecar.domain.model import Decoded, Event, Position, Record
 
 _streams = itertools.count(1)
 

@@ -7,9 +7,10 @@ import uuid
 
 import pytest
 
-from sidecar.errors import Outage
-from sidecar.model import Outgoing, Partition, Position
-from sidecar.ports import Broker, GroupProgress
+from sidecar.domain.errors import Outage
+from sidecar.domain.model import Outgoing, Partition, Position
+from sidecar.domain.ports.broker import Broker
+from sidecar.domain.ports.consumer_groups import GroupProgress
 from tests.contracts.broker_contract import BrokerHarness
 from tests.contracts.broker_reading import Reader, eventually
 

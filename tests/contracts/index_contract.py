@@ -7,10 +7,10 @@ import random
 
 import pytest
 
-from sidecar.correlation.derived import derived
-from sidecar.correlation.flows import flows
-from sidecar.model import Event, Partition, Position, Rejection, SchemaRef, TraceOrigin
-from sidecar.ports import Coverage, Index
+from sidecar.domain.correlation.derived_trace_id import derived
+from sidecar.domain.correlation.flows import flows
+from sidecar.domain.model import Event, Partition, Position, Rejection, SchemaRef, TraceOrigin
+from sidecar.domain.ports.index import Coverage, Index
 
 JOIN = frozenset({"trace", "correlation", "causation"})
 NOW = 1_790_000_000_000

@@ -1,4 +1,5 @@
-"""What every ledger promises (`sidecar.ports.Ledger`), as tests; they run in memory and on the real servers. Gives no
+"""What every ledger promises (`sidecar.domain.ports.ledger.Ledger`), as tests; they run in memory and on the real
+servers. Gives no
 fixtures of its own: an adapter's test module subclasses `LedgerContract` and gives `harness`, as for the broker."""
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ import uuid
 
 import pytest
 
-from sidecar.errors import Refused, TooLarge
-from sidecar.model import Outgoing
-from sidecar.ports import Act, Broker, Entry, Retention
+from sidecar.domain.errors import Refused, TooLarge
+from sidecar.domain.model import Outgoing
+from sidecar.domain.ports.broker import Broker, Retention
+from sidecar.domain.ports.ledger import Act, Entry
 from tests.contracts.broker_contract import BrokerHarness
 
 
@@ -19,7 +21,7 @@ def outgoing(stream: str, value: bytes | None, **more: object) -> Outgoing:
 
 
 class LedgerContract:
-    """Every promise of `sidecar.ports.Ledger`."""
+    """Every promise of `sidecar.domain.ports.ledger.Ledger`."""
 
     @pytest.fixture
     async def harness(self) -> BrokerHarness:

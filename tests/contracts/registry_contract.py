@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import pytest
 
+from sidecar.adapters.registry.fingerprints import fingerprint_of
 from sidecar.decoding import schema as ready
-from sidecar.ports import Registry
-from sidecar.registry.fingerprints import fingerprint_of
+from sidecar.domain.ports.registry import Registry
 
 
 class Shelf(Protocol):

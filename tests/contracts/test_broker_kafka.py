@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from sidecar import config
-from sidecar.brokers.kafka import KafkaBroker
-from sidecar.config import Start
+from sidecar.adapters.brokers.kafka.broker import KafkaBroker
+from sidecar.config import schema as config
+from sidecar.config.schema import Start
 from sidecar.demo.embedded_kafka import EmbeddedKafka
-from sidecar.model import Outgoing, Partition, Position, Record
+from sidecar.domain.model import Outgoing, Partition, Position, Record
 from tests.contracts.broker_contract import EARLIEST, BrokerContract, BrokerHarness
 from tests.servers.kafka import create_topic, delete_records, published
 

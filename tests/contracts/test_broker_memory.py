@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from sidecar.brokers.memory import MemoryBroker
-from sidecar.brokers.memory_log import MemoryLog
-from sidecar.config import Start
-from sidecar.errors import Outage
-from sidecar.model import Outgoing, Partition, Position, Record
+from sidecar.adapters.brokers.memory.broker import MemoryBroker
+from sidecar.adapters.brokers.memory.log import MemoryLog
+from sidecar.config.schema import Start
+from sidecar.domain.errors import Outage
+from sidecar.domain.model import Outgoing, Partition, Position, Record
 from tests.contracts.broker_contract import EARLIEST, BrokerContract, BrokerHarness, outgoing
 from tests.contracts.broker_reading import Reader, by_lease, letter, letter_ids
 

@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from tests.contracts.broker_contract import BrokerContract
-from tests.contracts.redis_harness import RedisHarness
+from tests.support.redis import RedisHarness
 
 pytestmark = pytest.mark.valkey
 

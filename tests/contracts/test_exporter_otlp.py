@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from exporters.backend import Backend
-from exporters.conventions import spelling
-from exporters.otlp_spans import SpanEncoder
-from exporters.otlp_transport import transport
-from exporters.outbox import Bounds, Outbox
-from sidecar.config import Otlp, Tls
+from exporters.batch_queue import Bounds, Outbox
+from exporters.otlp.span_encoder import SpanEncoder
+from exporters.otlp.transport import transport
+from exporters.semantic_conventions import spelling
+from exporters.tracing.span_sink import Backend
+from sidecar.config.schema import Otlp, Tls
 from tests.contracts.exporter_contract import ExporterContract, Rig, events, ids, to, tracing, until
 from tests.servers.otlp import Receiver
 

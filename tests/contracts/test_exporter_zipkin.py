@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from exporters.backend import Backend
-from exporters.outbox import Bounds, Outbox
+from exporters.batch_queue import Bounds, Outbox
+from exporters.tracing.span_sink import Backend
 from exporters.zipkin import SpanEncoder, ZipkinTransport
-from sidecar.config import Zipkin as Settings
+from sidecar.config.schema import Zipkin as Settings
 from tests.contracts.exporter_contract import ExporterContract, Rig
 from tests.servers.zipkin import Zipkin
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.index.memory import MemoryIndex
+from sidecar.adapters.index.memory.index import MemoryIndex
 from tests.contracts.index_contract import JOIN, IndexContract
 
 

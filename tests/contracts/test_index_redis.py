@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from sidecar.adapters.index.redis.index import RedisIndex
 from sidecar.demo.embedded_valkey import EmbeddedValkey
-from sidecar.index.redis import RedisIndex
-from sidecar.ports import Coverage
+from sidecar.domain.ports.index import Coverage
 from tests.contracts.index_contract import JOIN, IndexContract
 
 pytestmark = pytest.mark.valkey

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sidecar.correlation.flows import flows
+from sidecar.adapters.index.memory.index import MemoryIndex
+from sidecar.adapters.index.redis.index import RedisIndex
 from sidecar.demo.embedded_valkey import EmbeddedValkey
-from sidecar.index.memory import MemoryIndex
-from sidecar.index.redis import RedisIndex
-from sidecar.model import Event, Position
-from tests.unit.event_sets import EVENTS, JOINS
+from sidecar.domain.correlation.flows import flows
+from sidecar.domain.model import Event, Position
+from tests.support.event_sets import EVENTS, JOINS
 
 pytestmark = pytest.mark.valkey
 

@@ -8,8 +8,8 @@ import pytest
 
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from tests.contracts.ledger_contract import LedgerContract
-from tests.contracts.redis_harness import RedisHarness
 from tests.contracts.test_broker_redis import ValkeyHarness
+from tests.support.redis import RedisHarness
 
 pytestmark = pytest.mark.valkey
 

@@ -8,9 +8,9 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from sidecar.config import Registry as Settings
-from sidecar.ports import Registry
-from sidecar.registry.confluent import ConfluentRegistry
+from sidecar.adapters.registry.confluent import ConfluentRegistry
+from sidecar.config.schema import Registry as Settings
+from sidecar.domain.ports.registry import Registry
 from tests.contracts.registry_contract import RegistryContract, Shelf
 from tests.servers.apicurio import Apicurio
 

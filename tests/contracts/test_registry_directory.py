@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
-from sidecar.ports import Registry
-from sidecar.registry.directory import DirectoryRegistry
+from sidecar.adapters.registry.directory import DirectoryRegistry
+from sidecar.domain.ports.registry import Registry
 from tests.contracts.registry_contract import RegistryContract, Shelf
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from sidecar.ports import Registry
-from sidecar.registry.memory import MemoryRegistry
+from sidecar.adapters.registry.memory import MemoryRegistry
+from sidecar.domain.ports.registry import Registry
 from tests.contracts.registry_contract import RegistryContract, Shelf
 
 

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from sidecar.demo.embedded_valkey import EmbeddedValkey
-from tests.integration.sidecars import Sidecar
 from tests.servers.otlp import Receiver
-from tests.unit.test_exporters_metrics import expressions
+from tests.support.sidecar_process import Sidecar
+from tests.unit.exporters.test_metrics import expressions
 
 ROOT = Path(__file__).parents[2]
 RULES, CASES = ROOT / "helm" / "tracecar" / "rules" / "tracecar.yaml", Path(__file__).with_name("alerts.yaml")

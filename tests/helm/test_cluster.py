@@ -9,9 +9,19 @@ from typing import Any
 import pytest
 import yaml
 
-from sidecar.cli import kube
-from sidecar.errors import Refused
-from tests.helm.charts import CHART, REDIS, SHARED, container, example, of_kind, rendered, template, workload
+from sidecar.cli import kubectl
+from sidecar.domain.errors import Refused
+from tests.helm.charts import (
+    CHART,
+    REDIS,
+    SHARED,
+    container,
+    example,
+    of_kind,
+    rendered,
+    template,
+    workload,
+)
 from tests.helm.matrix import MATRIX, NEEDS_DEFINITIONS
 from tests.servers.kafka import unique
 from tests.servers.kubernetes import Kubernetes
@@ -202,21 +212,21 @@ def test_kube_finds_the_pod_of_a_workload_through_the_real_kubectl(kubernetes, n
     kubernetes.run("helm", "install", "eyes", str(CHART), "-n", namespace, "-f", _values(tmp_path, {"config": REDIS}))
     for name in ("PATH", "KUBECONFIG"):
         monkeypatch.setenv(name, kubernetes.environment[name])
-    get = kube._Kubectl(namespace).get
+    get = kubectl._Kubectl(namespace).get
     with pytest.raises(Refused, match="has no pods: is it scaled to zero"):
-        kube.find(get, "deploy/eyes-tracecar")
+        kubectl.find(get, "deploy/eyes-tracecar")
     template = kubernetes.get("deployment", "eyes-tracecar", namespace=namespace)["spec"]["template"]
     for name in ("first", "second"):
         kubernetes.apply(_pod(name, namespace, template["spec"], **template["metadata"]["labels"]))
     with pytest.raises(Refused, match="does not run \\(the pod is Pending\\)"):
-        kube.find(get, "deploy/eyes-tracecar")
+        kubectl.find(get, "deploy/eyes-tracecar")
     running = {"name": "tracecar", "image": "i", "imageID": "i", "restartCount": 0, "ready": True}
     running["state"] = {"running": {"startedAt": "2026-01-31T12:00:00Z"}}
     status = json.dumps({"status": {"phase": "Running", "containerStatuses": [running]}})
     kubernetes.run("kubectl", "patch", "pod", "second", "-n", namespace, "--subresource=status", "-p", status)
-    assert kube.find(get, "deploy/eyes-tracecar") == ("second", "tracecar", 8425)
+    assert kubectl.find(get, "deploy/eyes-tracecar") == ("second", "tracecar", 8425)
     # Nothing listens where the node would be: the forwarding fails, in words.
-    with pytest.raises(Refused, match="forwarding a port to second"), kube.reached("pod/second", namespace):
+    with pytest.raises(Refused, match="forwarding a port to second"), kubectl.reached("pod/second", namespace):
         pass
     with pytest.raises(Refused, match="NotFound"):
-        kube.find(get, "sts/eyes-tracecar")
+        kubectl.find(get, "sts/eyes-tracecar")

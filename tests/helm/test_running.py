@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from tests.helm.charts import container, example, rendered, workload
-from tests.integration.sidecars import TRACECAR, free_port
 from tests.servers.kafka import create_topic, unique
+from tests.support.sidecar_process import TRACECAR, free_port
 
 pytestmark = pytest.mark.valkey
 SECONDS = 120

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
-from sidecar import config
-from sidecar.decoding.catalog import Catalog, NeedsSchema
-from sidecar.errors import Outage
-from sidecar.registry import http
-from sidecar.registry.confluent import ConfluentRegistry
+from sidecar.adapters.registry import http_client
+from sidecar.adapters.registry.confluent import ConfluentRegistry
+from sidecar.config import schema as config
+from sidecar.decoding.schema_cache import Catalog, NeedsSchema
+from sidecar.domain.errors import Outage
 from tests.servers.apicurio import Apicurio
 
 pytestmark = pytest.mark.registry
@@ -183,7 +183,7 @@ async def test_a_url_without_the_apis_path_is_an_outage_not_a_lost_schema(apicur
 
 
 async def test_a_server_that_dies_is_an_outage_until_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(http_client, "ANSWER_SECONDS", 1.0)
     with Apicurio() as server:
         producer = Producer(server.url)
         text = record("shop.Order", {"name": "a", "type": "int"})

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration import demos
+from tests.support import demo_process
 
 pytestmark = pytest.mark.kafka
 
 
 async def test_the_sidecar_finds_what_the_shop_has_published() -> None:
-    demos.check(await demos.summary("--broker", "kafka", "--seconds", "8"), broker="kafka", orders=32)
+    demo_process.check(await demo_process.summary("--broker", "kafka", "--seconds", "8"), broker="kafka", orders=32)

@@ -13,23 +13,23 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.api.client import Client
-from tests.integration import demos
+from sidecar.api.client.client import Client
+from tests.support import demo_process
 
 pytestmark = pytest.mark.valkey
 
 
 async def test_the_sidecar_finds_what_the_shop_has_published_and_the_same_seed_has_the_same_outcome() -> None:
-    first, second = await asyncio.gather(demos.summary("--seconds", "8"), demos.summary("--seconds", "8"))
+    first, second = await asyncio.gather(demo_process.summary("--seconds", "8"), demo_process.summary("--seconds", "8"))
     for found in (first, second):
-        demos.check(found, broker="redis", orders=32)
+        demo_process.check(found, broker="redis", orders=32)
         found.pop("seconds")
     assert first == second
 
 
 async def test_sigterm_closes_the_shop_counts_and_leaves_nothing_behind() -> None:
-    process = await demos.start("--headless", "--seconds", "600")
-    await demos.opened(process)
+    process = await demo_process.start("--headless", "--seconds", "600")
+    await demo_process.opened(process)
     children = _descendants(process.pid)
     assert any(b"run\0-c" in _command(pid) for pid in children)
     process.send_signal(signal.SIGTERM)
@@ -40,8 +40,8 @@ async def test_sigterm_closes_the_shop_counts_and_leaves_nothing_behind() -> Non
 
 
 async def test_a_demo_that_is_killed_takes_its_children_along(tmp_path: Path) -> None:
-    process = await demos.start("--headless", "--seconds", "600", TMPDIR=str(tmp_path))
-    await demos.opened(process)
+    process = await demo_process.start("--headless", "--seconds", "600", TMPDIR=str(tmp_path))
+    await demo_process.opened(process)
     children = _descendants(process.pid)
     assert any(b"run\0-c" in _command(pid) for pid in children)
     process.kill()

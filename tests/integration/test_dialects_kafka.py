@@ -9,15 +9,14 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from sidecar.brokers.kafka import KafkaBroker
-from sidecar.config import Config, Kafka, Sources
+from sidecar.adapters.brokers.kafka.broker import KafkaBroker
+from sidecar.config.schema import Config, Kafka, Sources
 from sidecar.dead_letters.dialects import read
-from sidecar.dead_letters.naming import Naming
 from sidecar.demo.embedded_kafka import EmbeddedKafka
-from sidecar.model import Headers, Outgoing, Partition
-from tests.integration.sidecars import Sidecar
+from sidecar.domain.model import Headers, Outgoing, Partition
 from tests.servers.kafka import create_topic, produce, published, unique
-from tests.unit import test_dialects as samples
+from tests.support.sidecar_process import Sidecar
+from tests.unit.dead_letters import test_dialects as samples
 
 pytestmark = pytest.mark.kafka
 
@@ -121,7 +120,7 @@ async def test_our_letter_is_theirs_too(kafka: EmbeddedKafka) -> None:
     servers = kafka.bootstrap_servers
     topic = create_topic(servers, unique("orders"))
     letters = create_topic(servers, f"{topic}.dlt")
-    naming = Naming(Config(service="shop", sources=Sources()), "g")
+    naming = Config(service="shop", sources=Sources()).stream_names("g")
     out = samples.written()
     published(servers, [Outgoing(letters, out.key, out.value, out.headers)])
     broker = KafkaBroker(Kafka(bootstrap_servers=servers, topics=[topic], group_id=unique("g")), "shop", naming)

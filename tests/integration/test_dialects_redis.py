@@ -6,14 +6,14 @@ import uuid
 
 import pytest
 
-from sidecar.brokers.redis_streams import RedisBroker
-from sidecar.config import Config, DeadLetters, Redis, Sources
-from sidecar.dead_letters.desk import Desk, Wish
-from sidecar.dead_letters.naming import Naming
+from sidecar.adapters.brokers.redis.broker import RedisBroker
+from sidecar.config.schema import Config, DeadLetters, Redis, Sources
+from sidecar.dead_letters.store import Desk, Wish
 from sidecar.demo.embedded_valkey import EmbeddedValkey
-from sidecar.model import Outgoing
-from sidecar.wiring import Source
-from tests.unit import test_dialects as samples
+from sidecar.domain.model import Outgoing
+from sidecar.domain.stream_names import StreamNames
+from sidecar.runtime.wiring import Source
+from tests.unit.dead_letters import test_dialects as samples
 
 pytestmark = pytest.mark.valkey
 
@@ -23,9 +23,9 @@ async def test_letters_of_any_framework_read_as_their_causes_and_streams_are_sug
     elsewhere = f"{stream}-dead-letters"
     config = Redis(url=valkey.url, streams=[stream])
 
-    def broker(*read: str) -> tuple[RedisBroker, Naming]:
+    def broker(*read: str) -> tuple[RedisBroker, StreamNames]:
         letters = DeadLetters(read=["{stream}.dlt", "{stream}-dlt", *read])
-        naming = Naming(Config(service="shop", sources=Sources(redis=config), dead_letters=letters), group)
+        naming = Config(service="shop", sources=Sources(redis=config), dead_letters=letters).stream_names(group)
         return RedisBroker(config, "shop", naming), naming
 
     adapter, naming = broker()

@@ -13,9 +13,9 @@ import httpx
 import pytest
 import redis
 
-from tests.integration.sidecars import free_port
 from tests.servers.images import ROOT, Built, sources
 from tests.servers.kafka import unique
+from tests.support.sidecar_process import free_port
 
 pytestmark = [pytest.mark.system, pytest.mark.valkey]
 LARGEST = 150_000_000

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
+from sidecar.adapters.index.redis import writer
 from sidecar.demo.embedded_valkey import EmbeddedValkey
-from sidecar.index import redis_writing
-from tests.integration.test_index_redis_trouble import all_of, at, some, until
+from tests.integration.test_index_redis_outages import all_of, at, some, until
 from tests.servers.valkey_topologies import _free_ports, wait_for
 
 pytestmark = pytest.mark.valkey
@@ -50,7 +50,7 @@ def info(client: Redis) -> bytes:
 
 
 async def test_the_index_goes_on_where_a_replica_takes_over(monkeypatch):
-    monkeypatch.setattr(redis_writing, "SECONDS", 2.0)
+    monkeypatch.setattr(writer, "SECONDS", 2.0)
     with cluster_of_six() as nodes:
         index = at("redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes[:3]))
         again: list[str] = []

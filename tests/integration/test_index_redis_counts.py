@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from sidecar.adapters.index.redis.event_counts import parts
+from sidecar.adapters.index.redis.index import RedisIndex
+from sidecar.adapters.index.redis.live_relay import RedisRelay
+from sidecar.adapters.index.redis.shards import Shards
+from sidecar.adapters.redis_client.connection_pool import Command
 from sidecar.demo.embedded_valkey import EmbeddedValkey
-from sidecar.index.redis import RedisIndex
-from sidecar.index.redis_counting import parts
-from sidecar.index.redis_relay import RedisRelay
-from sidecar.index.redis_shards import Shards
-from sidecar.redis_link.connections import Command
 from tests.contracts.index_contract import JOIN, NOW, event
 from tests.integration.test_index_redis_bounds import YEARS, held, mixture
 from tests.servers.valkey_topologies import cluster_of_three

@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from redis import Redis
 
+from sidecar.adapters.index.redis import writer
+from sidecar.adapters.index.redis.index import RedisIndex
+from sidecar.adapters.index.redis.writer import Missed
+from sidecar.adapters.redis_client.errors import Full
 from sidecar.demo.embedded_valkey import EmbeddedValkey
-from sidecar.index import redis_writing
-from sidecar.index.redis import RedisIndex
-from sidecar.index.redis_writing import Missed
-from sidecar.redis_link.errors import Full
 from tests.contracts.index_contract import JOIN, event
-from tests.integration.test_index_redis_trouble import all_of, some, until
+from tests.integration.test_index_redis_outages import all_of, some, until
 
 pytestmark = pytest.mark.valkey
 
@@ -53,7 +53,7 @@ def refuse(client: Redis, how: str, refusing: bool) -> None:
 
 @pytest.mark.parametrize("how", ["full", "too few replicas", "a replica"])
 async def test_events_wait_and_what_finds_no_room_is_read_again(index, client, monkeypatch, how):
-    monkeypatch.setattr(redis_writing, "MOST_QUEUED", 1_000)
+    monkeypatch.setattr(writer, "MOST_QUEUED", 1_000)
     missed: list[Missed] = []
     lost: list[int | None] = []
     index.writer.on_missed, index.writer.on_lost = missed.append, lost.append

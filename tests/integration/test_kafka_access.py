@@ -13,16 +13,24 @@ from typing import Any
 
 import pytest
 
-from sidecar import config
-from sidecar.brokers.kafka import KafkaBroker
-from sidecar.config import Config, Sasl, Sources, Start, Tls
-from sidecar.dead_letters.naming import LEDGER, Naming
+from sidecar.adapters.brokers.kafka.broker import KafkaBroker
+from sidecar.config import schema as config
+from sidecar.config.schema import Config, Sasl, Sources, Start, Tls
 from sidecar.demo.embedded_kafka import EmbeddedKafka
-from sidecar.errors import Outage, Refused
-from sidecar.model import Outgoing
-from sidecar.ports import Act, Entry
+from sidecar.domain.errors import Outage, Refused
+from sidecar.domain.model import Outgoing
+from sidecar.domain.ports.ledger import Act, Entry
+from sidecar.domain.stream_names import LEDGER
 from tests.contracts.broker_reading import Reader, by_lease, eventually, letter
-from tests.servers.kafka import PASSWORD, allow, create_topic, delete_topic, produce, scram_user, unique
+from tests.servers.kafka import (
+    PASSWORD,
+    allow,
+    create_topic,
+    delete_topic,
+    produce,
+    scram_user,
+    unique,
+)
 
 pytestmark = pytest.mark.kafka
 
@@ -37,7 +45,7 @@ async def brokers() -> AsyncIterator[Any]:
         source = config.Kafka(
             bootstrap_servers=servers, topics=list(topics), group_id=group, start=Start("earliest"), **more
         )
-        broker = KafkaBroker(source, "access", Naming(Config(service="access", sources=Sources()), group))
+        broker = KafkaBroker(source, "access", Config(service="access", sources=Sources()).stream_names(group))
         made.append(broker)
         return broker
 
@@ -286,7 +294,7 @@ async def test_check_tries_what_is_behind_a_gate(kafka, topic):
         group_id=group,
         sasl=Sasl(mechanism="PLAIN", username="bob", password=PASSWORD),
     )
-    naming = Naming(config.Config(service="shop", sources=config.Sources(kafka=source)), group)
+    naming = config.Config(service="shop", sources=config.Sources(kafka=source)).stream_names(group)
     allow(kafka.bootstrap_servers, "bob", "topic", topic, "READ")
     findings = {finding.what: finding for finding in await KafkaBroker(source, "shop", naming).inspect()}
     assert "create it" in findings["sources.kafka.gate: nowhere-at-all"].detail

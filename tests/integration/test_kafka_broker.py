@@ -10,12 +10,12 @@ import pytest
 from aiokafka.protocol.group import LeaveGroupRequest
 from confluent_kafka import KafkaException
 
-from sidecar.brokers import kafka_cluster
-from sidecar.brokers.kafka import KafkaBroker
-from sidecar.config import Start
+from sidecar.adapters.brokers.kafka import cluster_client
+from sidecar.adapters.brokers.kafka.broker import KafkaBroker
+from sidecar.config.schema import Start
 from sidecar.demo.embedded_kafka import EmbeddedKafka
-from sidecar.errors import Fenced, Outage, Refused
-from sidecar.model import Outgoing, Partition, Position
+from sidecar.domain.errors import Fenced, Outage, Refused
+from sidecar.domain.model import Outgoing, Partition, Position
 from tests.contracts.broker_reading import Reader, by_lease, eventually, letter, letter_ids
 from tests.contracts.test_broker_kafka import KafkaHarness
 from tests.servers import kafka as server
@@ -197,7 +197,7 @@ async def _scanned(broker: KafkaBroker, partition: Partition) -> list[bytes | No
 
 
 async def test_a_letters_topic_that_was_deleted_is_made_again(harness, topic, group, monkeypatch):
-    monkeypatch.setattr(kafka_cluster, "PATIENCE", 1.0)
+    monkeypatch.setattr(cluster_client, "PATIENCE", 1.0)
     await harness.produce(_records(topic, [b"1", b"2"]))
     broker = harness.broker(topic, group=group, max_records=1)
     await broker.start()
@@ -366,7 +366,7 @@ async def _group_deleted(broker: KafkaBroker, harness: KafkaHarness) -> bool:
 @pytest.fixture
 def paused(kafka: EmbeddedKafka, monkeypatch: pytest.MonkeyPatch):
     """Pauses the server; it goes on at the end in any case."""
-    monkeypatch.setattr(kafka_cluster, "PATIENCE", 0.5)
+    monkeypatch.setattr(cluster_client, "PATIENCE", 0.5)
     yield kafka
     kafka.resume()
 

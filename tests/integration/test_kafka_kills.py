@@ -16,7 +16,7 @@ from threading import Thread
 import pytest
 
 from sidecar.demo.embedded_kafka import EmbeddedKafka
-from sidecar.model import Outgoing
+from sidecar.domain.model import Outgoing
 from tests.contracts.broker_reading import PATIENCE, eventually, letter_ids
 from tests.contracts.test_broker_kafka import KafkaHarness
 from tests.servers.kafka import committed, create_topic, published, unique
@@ -37,7 +37,7 @@ class Worker(subprocess.Popen[str]):
     """The process, and what it has said so far."""
 
     def __init__(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "tests.integration.kafka_worker", *arguments]
+        command = [sys.executable, "-m", "tests.support.kafka_worker", *arguments]
         super().__init__(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         self.lines: list[str] = []
         self._listener = Thread(target=self._listen)

@@ -15,18 +15,18 @@ from pathlib import Path
 import pytest
 from aiokafka.cluster import ClusterMetadata
 
-from sidecar.brokers import kafka_cluster
-from sidecar.brokers.kafka import KafkaBroker
-from sidecar.brokers.kafka_cluster import Cluster
-from sidecar.dead_letters.naming import LEDGER
+from sidecar.adapters.brokers.kafka import cluster_client
+from sidecar.adapters.brokers.kafka.broker import KafkaBroker
+from sidecar.adapters.brokers.kafka.cluster_client import Cluster
 from sidecar.demo.embedded_kafka import EmbeddedKafka
-from sidecar.errors import Outage, Refused
-from sidecar.ports import Act, Done, Entry, Ledger
+from sidecar.domain.errors import Outage, Refused
+from sidecar.domain.ports.ledger import Act, Done, Entry, Ledger
+from sidecar.domain.stream_names import LEDGER
 from tests.contracts.broker_reading import eventually
 from tests.contracts.test_broker_kafka import KafkaHarness
-from tests.integration.cutting_proxy import CuttingProxy
-from tests.integration.kafka_acting import acts
 from tests.servers.kafka import create_topic, delete_topic, unique
+from tests.support.cutting_proxy import CuttingProxy
+from tests.support.kafka_ledger_worker import acts
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.kafka
@@ -117,7 +117,7 @@ async def all_known(ledger: Ledger, stream: str, count: int) -> bool:
 @pytest.mark.parametrize("sure", [True, False], ids=["within a second", "later"])
 @pytest.mark.parametrize("lose", [made_anew, deleted])
 async def test_what_is_lost_under_a_claim_is_put_back_and_nothing_is_done_twice(harness, monkeypatch, lose, sure):
-    monkeypatch.setattr(kafka_cluster, "PATIENCE", 1.0)
+    monkeypatch.setattr(cluster_client, "PATIENCE", 1.0)
     broker, stream = await started(harness)
     assert all(done.carried_out for done in await broker.ledger.act(acts(stream, 3)))
     lose(harness.servers)
@@ -226,7 +226,7 @@ class Process(subprocess.Popen[str]):
 
     def __init__(self, servers: str, stream: str, count: int, step: int, *armed: str) -> None:
         arguments = [servers, stream, str(count), str(step), *(("--signal", *armed) if armed else ())]
-        command = [sys.executable, "-m", "tests.integration.kafka_acting", *arguments]
+        command = [sys.executable, "-m", "tests.support.kafka_ledger_worker", *arguments]
         super().__init__(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ready(self) -> None:

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import redis
 
-from tests.integration.sidecars import Sidecar
 from tests.servers.kafka import PASSWORD, allow, create_topic, produce, scram_user, unique
 from tests.servers.valkey_topologies import cluster_of_three
+from tests.support.sidecar_process import Sidecar
 
 PAGE = (Path(__file__).parents[2] / "docs" / "permissions.md").read_text("utf-8")
 GOOD = {"eventId": "e-1", "eventType": "OrderPlaced"}

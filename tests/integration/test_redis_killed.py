@@ -13,10 +13,10 @@ from contextlib import contextmanager
 import pytest
 
 from sidecar.demo.embedded_valkey import EmbeddedValkey
-from sidecar.model import Position
+from sidecar.domain.model import Position
 from tests.contracts.broker_contract import outgoing
 from tests.contracts.broker_reading import eventually, letter_ids
-from tests.contracts.redis_harness import RedisHarness
+from tests.support.redis import RedisHarness
 
 pytestmark = pytest.mark.valkey
 KILLS = 10
@@ -30,10 +30,10 @@ async def harness(valkey: EmbeddedValkey) -> AsyncIterator[RedisHarness]:
 
 
 class Member:
-    """A process of `tests.integration.redis_member` that comes back whenever it is killed."""
+    """A process of `tests.support.redis_worker` that comes back whenever it is killed."""
 
     def __init__(self, *arguments: str) -> None:
-        self._command = [sys.executable, "-m", "tests.integration.redis_member", *arguments]
+        self._command = [sys.executable, "-m", "tests.support.redis_worker", *arguments]
         self._process = self._spawn()
 
     def _spawn(self) -> subprocess.Popen[bytes]:

@@ -14,18 +14,19 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.brokers.redis_slots import crosses
+from sidecar.adapters.brokers.redis.cluster_key_names import crosses
 from sidecar.demo.embedded_valkey import EmbeddedValkey
-from sidecar.errors import Outage, Refused
-from sidecar.ports import Act, Broker, Done, Entry
+from sidecar.domain.errors import Outage, Refused
+from sidecar.domain.ports.broker import Broker
+from sidecar.domain.ports.ledger import Act, Done, Entry
 from tests.contracts.broker_contract import outgoing
 from tests.contracts.ledger_contract import LedgerContract
-from tests.contracts.redis_harness import RedisHarness
-from tests.integration.cutting_proxy import CuttingProxy
-from tests.integration.redis_acting import acts
-from tests.integration.test_redis_exhausted import GROUP, NOW, Shop
+from tests.integration.test_redis_poison_entries import GROUP, NOW, Shop
 from tests.integration.test_redis_topologies import ClusterHarness
 from tests.servers.valkey_topologies import cluster_of_three, watched_by_a_sentinel
+from tests.support.cutting_proxy import CuttingProxy
+from tests.support.redis import RedisHarness
+from tests.support.redis_ledger_worker import acts
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.valkey
@@ -80,7 +81,7 @@ async def test_a_process_that_is_killed_at_any_step_of_an_act_leaves_all_of_it_o
 
 def killed(url: str, stream: str, moment: str) -> int:
     """The exit code of a process that kills itself at its third act."""
-    command = [sys.executable, "-m", "tests.integration.redis_acting", url, stream, "5", "--kill", "3", moment]
+    command = [sys.executable, "-m", "tests.support.redis_ledger_worker", url, stream, "5", "--kill", "3", moment]
     return subprocess.run(command, cwd=ROOT, check=False, timeout=60).returncode
 
 

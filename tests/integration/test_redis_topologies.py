@@ -12,19 +12,18 @@ import pytest
 import trustme
 from redis.exceptions import MovedError
 
-from sidecar.brokers.redis_connections import Servers
-from sidecar.brokers.redis_slots import slot
-from sidecar.brokers.redis_streams import RedisBroker
-from sidecar.brokers.redis_urls import parse
-from sidecar.config import Config, Duration, Redis, Sources, Start, Tls
-from sidecar.dead_letters.naming import Naming
+from sidecar.adapters.brokers.redis.broker import RedisBroker
+from sidecar.adapters.brokers.redis.cluster_key_names import slot
+from sidecar.adapters.redis_client.connection_pool import Servers
+from sidecar.adapters.redis_client.urls import parse
+from sidecar.config.schema import Config, Duration, Redis, Sources, Start, Tls
 from sidecar.demo.embedded_valkey import EmbeddedValkey
-from sidecar.errors import Outage, Refused
-from sidecar.model import Outgoing, Position
+from sidecar.domain.errors import Outage, Refused
+from sidecar.domain.model import Outgoing, Position
 from tests.contracts.broker_contract import BrokerContract, outgoing
 from tests.contracts.broker_reading import Reader, by_lease, eventually, letter, letter_ids
-from tests.contracts.redis_harness import RedisHarness
 from tests.servers.valkey_topologies import behind_tls, cluster_of_three, watched_by_a_sentinel
+from tests.support.redis import RedisHarness
 
 pytestmark = pytest.mark.valkey
 
@@ -35,7 +34,7 @@ ALLOWED = [*READS, *SETTLES]
 
 
 def broker_of(url: str, *streams: str, group: str, tls: Tls | None = None, claim_idle: float = 60) -> RedisBroker:
-    naming = Naming(Config(service="test", sources=Sources()), group)
+    naming = Config(service="test", sources=Sources()).stream_names(group)
     config = Redis(
         url=url, streams=list(streams), group=group, start=Start("earliest"), tls=tls, claim_idle=Duration(claim_idle)
     )
@@ -213,7 +212,7 @@ class ClusterHarness(RedisHarness):
         return self.broker("orders", group="group", url="redis+cluster://127.0.0.1:1,127.0.0.1:2")
 
     async def produce(self, records: Sequence[Outgoing]) -> list[Position]:
-        from sidecar.brokers.redis_entries import offset
+        from sidecar.adapters.brokers.redis.entry_codec import offset
 
         found = []
         for record in records:

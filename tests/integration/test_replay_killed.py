@@ -15,8 +15,8 @@ from confluent_kafka import Producer
 
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.demo.embedded_valkey import EmbeddedValkey
-from tests.integration.sidecars import TOKEN, Sidecar
-from tests.integration.test_whole_kafka import dead_letters, make_topic
+from tests.integration.test_end_to_end_kafka import dead_letters, make_topic
+from tests.support.sidecar_process import TOKEN, Sidecar
 
 LETTERS = 1_500
 Sent = list[tuple[int, str]]

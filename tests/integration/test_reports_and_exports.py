@@ -15,30 +15,31 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from sidecar import config
-from sidecar.config import Envelope
-from sidecar.dead_letters.desk import ANY, Desk
-from sidecar.dead_letters.entries import Who
-from sidecar.dead_letters.letter import LetterWriter
-from sidecar.dead_letters.naming import Naming
-from sidecar.decoding.catalog import Catalog
-from sidecar.decoding.judge import Judge
+from sidecar.adapters.registry.confluent import ConfluentRegistry
+from sidecar.adapters.registry.memory import MemoryRegistry
+from sidecar.api.services.payloads import Cache, Payloads
+from sidecar.config import schema as config
+from sidecar.config.schema import Envelope
+from sidecar.dead_letters.ledger_entries import Who
+from sidecar.dead_letters.store import ANY, Desk
+from sidecar.dead_letters.writer import LetterWriter
+from sidecar.decoding.decoder import Judge
+from sidecar.decoding.schema_cache import Catalog
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.demo.embedded_valkey import EmbeddedValkey
-from sidecar.errors import Unknown
-from sidecar.model import Headers, Outgoing, Position, Record
-from sidecar.payloads import Cache, Payloads
-from sidecar.pipeline import micros
-from sidecar.ports import Broker, Registry
-from sidecar.redaction import Redactor
-from sidecar.registry.confluent import ConfluentRegistry
-from sidecar.registry.memory import MemoryRegistry
-from sidecar.replaying.acting import ExportedLetter, FailedRecord, ReportedFailure
-from sidecar.replaying.checking import Checking
-from sidecar.replaying.editing import Editor
-from sidecar.replaying.exporting import Exporting
-from sidecar.replaying.reporting import Reporting
-from sidecar.replaying.wishes import Edit, Outcome, Unsendable
+from sidecar.domain.errors import Unknown
+from sidecar.domain.model import Headers, Outgoing, Position, Record
+from sidecar.domain.ports.broker import Broker
+from sidecar.domain.ports.registry import Registry
+from sidecar.domain.redaction import Redactor
+from sidecar.domain.stream_names import StreamNames
+from sidecar.pipeline.pipeline import micros
+from sidecar.replay.edit.editor import Editor
+from sidecar.replay.export_import import Exporting
+from sidecar.replay.failure_reports import Reporting
+from sidecar.replay.models import Edit, Outcome, Unsendable
+from sidecar.replay.ports import ExportedLetter, FailedRecord, ReportedFailure
+from sidecar.replay.validation import Checking
 from tests.contracts.broker_contract import BrokerHarness
 from tests.contracts.test_broker_kafka import KafkaHarness
 from tests.contracts.test_broker_redis import ValkeyHarness
@@ -51,13 +52,13 @@ HEADERS: Headers = (("h", b"1"), ("bytes", b"\xff\x00"), ("h", b"2"), ("", b""))
 @dataclass(frozen=True)
 class Source:
     broker: Broker
-    naming: Naming
+    naming: StreamNames
 
 
 class Sidecar:
     """What a sidecar does all this with."""
 
-    def __init__(self, broker: Broker, naming: Naming, stream: str, registry: Registry) -> None:
+    def __init__(self, broker: Broker, naming: StreamNames, stream: str, registry: Registry) -> None:
         self.broker, self.catalog = broker, Catalog(registry)
         source = Source(broker, naming)
         self.payloads = Payloads({broker.system: broker}, Judge(self.catalog, Envelope()), self.catalog, Cache())
@@ -241,7 +242,7 @@ async def test_an_edit_is_written_by_the_registrys_own_schema_and_passes_the_che
     edit = Edit(set={"price.cents": 250, "placed": "2026-01-31T12:00:00Z", "note": {"string": "mended"}})
     expected = avro({**EVENT, "price": {"cents": 250}, "placed": 1_769_860_800_000, "note": "mended"})
     confluent, stated = b"\x00" + id.to_bytes(4, "big"), (("apicurio.value.contentId", id.to_bytes(8, "big")),)
-    check = Checking(sidecar.payloads, sidecar.broker.system)
+    check = Checking(sidecar.api.services.payloads, sidecar.broker.system)
     for start, headers in ((confluent, ()), (b"", stated)):
         (at,) = await shop.harness.produce([Outgoing(shop.stream, None, start + avro(EVENT), headers)])
         record = await sidecar.broker.read(at)

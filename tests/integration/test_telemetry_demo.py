@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.integration import demos
 from tests.servers.otlp import Receiver, attributes
-from tests.unit.test_exporters_metrics import asked, expressions
+from tests.support import demo_process
+from tests.unit.exporters.test_metrics import asked, expressions
 
 pytestmark = pytest.mark.valkey
 
@@ -25,7 +25,7 @@ def otlp() -> Iterator[Receiver]:
 
 
 async def test_each_order_is_one_connected_trace_and_every_panel_has_data(otlp: Receiver) -> None:
-    process = await demos.start(
+    process = await demo_process.start(
         *("--headless", "--json", "--seconds", "14"),
         OTEL_EXPORTER_OTLP_ENDPOINT=otlp.endpoint("http/protobuf"),
         OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from exporters.identity import span_id_at
+from exporters.tracing.span_ids import span_id_at
 from sidecar.demo.embedded_kafka import EmbeddedKafka
-from sidecar.model import Position
-from tests.integration.sidecars import Sidecar
+from sidecar.domain.model import Position
 from tests.servers.kafka import unique
 from tests.servers.otlp import Receiver, attributes
+from tests.support.sidecar_process import Sidecar
 
 pytestmark = pytest.mark.kafka
 EVENTS = 400

@@ -19,13 +19,13 @@ from opentelemetry.trace import SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from redis import Redis
 
-from exporters.identity import span_id_at
-from sidecar.correlation.derived import derived
+from exporters.tracing.span_ids import span_id_at
 from sidecar.demo.embedded_valkey import EmbeddedValkey
-from sidecar.model import Position, redis_offset
-from tests.integration.sidecars import TOKEN, Sidecar
+from sidecar.domain.correlation.derived_trace_id import derived
+from sidecar.domain.model import Position, redis_offset
 from tests.servers.otlp import Receiver, attributes
 from tests.servers.zipkin import Zipkin
+from tests.support.sidecar_process import TOKEN, Sidecar
 
 pytestmark = pytest.mark.valkey
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sidecar.demo.embedded_kafka import EmbeddedKafka
-from sidecar.model import Outgoing, Position
+from sidecar.domain.model import Outgoing, Position
 
 PASSWORD = "s3cret"
 _JAAS = "org.apache.kafka.common.security"

@@ -21,8 +21,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.sidecars import free_port
 from tests.servers import kubernetes_tools
+from tests.support.sidecar_process import free_port
 
 VERSION = "1.34"
 _START_SECONDS = 180.0

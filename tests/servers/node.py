@@ -15,10 +15,10 @@ from typing import Any
 
 import httpx
 
-from tests.integration.sidecars import free_port
 from tests.servers.kubernetes import Kubernetes
 from tests.servers.pod_network import Address, Network
 from tests.servers.pods import Image, Manifest, Pod, containers
+from tests.support.sidecar_process import free_port
 
 NAME = "node"
 _PATCH = "application/merge-patch+json"

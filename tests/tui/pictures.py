@@ -13,8 +13,8 @@ from typing import Any
 
 from textual.pilot import Pilot
 
-from sidecar.api.client import Client
-from tests.tui.driving import driven, on, rows, shown, until
+from sidecar.api.client.client import Client
+from tests.support.dashboard import driven, on, rows, shown, until
 from tui.app import Dashboard
 from tui.dialogs.edit import EditDialog
 from tui.dialogs.replay import ReplayDialog

@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from tests.tui.driving import until
-from tests.tui.shop import NOW, TRACE, Shop, cause
-from tests.tui.test_history import story
-from tui import times
+from tests.support.dashboard import until
+from tests.support.dashboard_data import NOW, TRACE, Shop, cause
+from tests.tui.test_aggregate_history import story
 from tui.app import Dashboard
-from tui.looks import CONTRAST, DARK, LIGHT
+from tui.text import time_format
+from tui.theme import CONTRAST, DARK, LIGHT
 
 SMALL, LARGE = (80, 24), (140, 45)
 
 
 @pytest.fixture(autouse=True)
 def _fixed_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(times, "now", lambda: NOW)
+    monkeypatch.setattr(time_format, "now", lambda: NOW)
 
 
 def over(shop: Shop, theme: str) -> Dashboard:

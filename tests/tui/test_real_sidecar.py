@@ -6,11 +6,11 @@ from pathlib import Path
 
 from textual.widgets import TextArea
 
-from tests.tui.driving import driven, on, rows, shown, until
-from tests.unit.api_harness import order, serving
+from tests.support.api import order, serving
+from tests.support.dashboard import driven, on, rows, shown, until
 from tui.dialogs.edit import EditDialog
-from tui.dialogs.progress import ProgressDialog
 from tui.dialogs.replay import ReplayDialog
+from tui.dialogs.replay_progress import ProgressDialog
 
 
 async def test_what_happens_is_seen_and_what_failed_is_repaired_and_sent_again(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from textual._styles_cache import StylesCache
 from textual.widgets import Input, TextArea
 
 from sidecar.api import models
-from sidecar.api import replay_models as replays
-from sidecar.api.client import Failed, Unauthorised, Unreachable, Waiting
-from tests.tui.driving import driven, on, rows, shown, until
-from tests.tui.shop import (
+from sidecar.api.client.client import Failed, Unauthorised, Unreachable, Waiting
+from sidecar.api.models import replays
+from tests.support.dashboard import driven, on, rows, shown, until
+from tests.support.dashboard_data import (
     HOSTILE,
     TRACE,
     Shop,
@@ -26,17 +26,17 @@ from tests.tui.shop import (
     stream_status,
 )
 from tui.dialogs.confirm import Confirm
-from tui.dialogs.copying import CopyDialog
+from tui.dialogs.copy_text import CopyDialog
 from tui.dialogs.edit import EditDialog
 from tui.dialogs.help import HelpDialog
-from tui.dialogs.progress import ProgressDialog
 from tui.dialogs.replay import ReplayDialog
+from tui.dialogs.replay_progress import ProgressDialog
 from tui.dialogs.token import TokenDialog
-from tui.looks import THEMES
 from tui.screens.live import Live
-from tui.widgets.fact_list import FactList
+from tui.theme import THEMES
+from tui.widgets.detail_list import FactList
+from tui.widgets.header import PLACES
 from tui.widgets.query_bar import QueryBar
-from tui.widgets.top import PLACES
 
 
 @pytest.mark.parametrize("size", [(80, 24), (200, 60)])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.tui.shop import at, event, flow
-from tui.waterfall import bar, shape, ticks, waterfall
+from tests.support.dashboard_data import at, event, flow
+from tui.text.waterfall_layout import bar, shape, ticks, waterfall
 
 
 def test_lines_stand_below_their_cause_and_say_how_long_after_it_they_came() -> None:

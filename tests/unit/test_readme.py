@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config_file import loads
-from sidecar.errors import ConfigError
+from sidecar.config.loader import loads
+from sidecar.domain.errors import ConfigError
 from sidecar.query import parse
 
 README = (Path(__file__).parents[2] / "README.md").read_text()

@@ -17,14 +17,14 @@ from textual.widgets import Button, Static, TextArea
 from textual.widgets.text_area import Selection
 
 from sidecar.api import models
-from sidecar.api.client import Client, ClientError
-from sidecar.api.differing import difference
-from sidecar.api.replay_models import EditRequest, ReplayRequest
-from tui.bodies import as_text
-from tui.deeds import changed
-from tui.looks import palette
-from tui.safe import clean, covered, in_json
-from tui.working import begin
+from sidecar.api.client.body_diff import difference
+from sidecar.api.client.client import Client, ClientError
+from sidecar.api.models.replays import EditRequest, ReplayRequest
+from tui.background import begin
+from tui.text.body_lines import as_text
+from tui.text.history_lines import changed
+from tui.text.sanitize import clean, covered, in_json
+from tui.theme import palette
 
 QUIET_SECONDS = 0.35
 """After the last key, before it is checked."""

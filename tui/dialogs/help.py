@@ -7,12 +7,11 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
+from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
-from tui.looks import MARKS, palette, tone
-from tui.screens.page import Page
-from tui.widgets.keys import NAMES
+from tui.theme import MARKS, palette, tone
+from tui.widgets.key_hints import NAMES
 
 _GENERAL = (
     ("1 … 7", "the screens"),
@@ -37,9 +36,9 @@ class HelpDialog(ModalScreen[None]):
         Binding("ctrl+u,ctrl+b", "scroll(-12)", "Page up"),
     ]
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Screen[None], about: str) -> None:
         super().__init__()
-        self._page = page
+        self._page, self._about = page, about
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog") as dialog:
@@ -54,7 +53,7 @@ class HelpDialog(ModalScreen[None]):
         table = Table.grid(padding=(0, 2, 0, 0))
         table.add_column(no_wrap=True, style=colours.accent)
         table.add_column()
-        table.add_row(Text("here", f"bold {colours.info}"), Text(self._page.ABOUT))
+        table.add_row(Text("here", f"bold {colours.info}"), Text(self._about))
         for binding in self._page.active_bindings.values():
             if binding.node is self._page and binding.binding.description and binding.binding.key not in _SHARED:
                 key = binding.binding.key_display or NAMES.get(binding.binding.key, binding.binding.key)

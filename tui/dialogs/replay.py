@@ -11,14 +11,14 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
-from sidecar.api.client import Client, ClientError
-from sidecar.api.replay_models import Plan, Receiver, ReplayRequest
-from tui.deeds import changed
-from tui.looks import palette
-from tui.safe import clean
-from tui.times import count
-from tui.widgets.columns import wrapped
-from tui.working import begin
+from sidecar.api.client.client import Client, ClientError
+from sidecar.api.models.replays import Plan, Receiver, ReplayRequest
+from tui.background import begin
+from tui.text.columns import wrapped
+from tui.text.history_lines import changed
+from tui.text.sanitize import clean
+from tui.text.time_format import count
+from tui.theme import palette
 
 SHOWN = 6
 LABEL = 12

@@ -10,14 +10,14 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from sidecar.api.client import Client, ClientError
-from sidecar.api.replay_models import Replay
-from tui.looks import Palette, mark, tone
-from tui.safe import clean
-from tui.times import clock, count
-from tui.widgets.columns import cut
-from tui.widgets.rows import Rows
-from tui.working import begin
+from sidecar.api.client.client import Client, ClientError
+from sidecar.api.models.replays import Replay
+from tui.background import begin
+from tui.text.columns import cut
+from tui.text.sanitize import clean
+from tui.text.time_format import clock, count
+from tui.theme import Palette, mark, tone
+from tui.widgets.virtual_list import Rows
 
 
 def _draw(job: Replay, width: int, colours: Palette) -> Text:

@@ -10,7 +10,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from tui.safe import clean
+from tui.text.sanitize import clean
 
 
 class TokenDialog(ModalScreen[str | None]):

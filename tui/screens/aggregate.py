@@ -14,17 +14,17 @@ from textual.containers import Container
 from textual.widget import Widget
 
 from sidecar.api import models
-from sidecar.api.client import NotFound
-from tui.history import Step, steps
-from tui.looks import Palette, hue, mark, short, tone
-from tui.query_words import term
-from tui.safe import clean
-from tui.screens.page import Page
-from tui.step_facts import step_facts
-from tui.times import clock, count, micros, span
-from tui.widgets.columns import Column, cut, fit, line, titles
-from tui.widgets.fact_list import FactList
-from tui.widgets.rows import Rows
+from sidecar.api.client.client import NotFound
+from tui.query_completion import term
+from tui.screens.base_screen import Page
+from tui.text.aggregate_history import Step, steps
+from tui.text.aggregate_step_lines import step_facts
+from tui.text.columns import Column, cut, fit, line, titles
+from tui.text.sanitize import clean
+from tui.text.time_format import clock, count, micros, span
+from tui.theme import Palette, hue, mark, short, tone
+from tui.widgets.detail_list import FactList
+from tui.widgets.virtual_list import Rows
 
 HELD = 300
 """Events of an aggregate that are shown: the latest."""
@@ -325,7 +325,7 @@ class AggregatePage(Page):
             self.dashboard.open_live(term("aggregate", self.asked))
 
     def action_copy(self) -> None:
-        from tui.dialogs.copying import CopyDialog
+        from tui.dialogs.copy_text import CopyDialog
 
         if (step := self.rows.item) is not None:
             self.app.push_screen(CopyDialog(step.event))

@@ -12,18 +12,18 @@ from textual.containers import Container
 from textual.widget import Widget
 
 from sidecar.api import models
-from sidecar.api.client import ClientError, NotFound
-from tui.elsewhere import has_browser
-from tui.facts import event_facts
-from tui.looks import hue, mark, tone
-from tui.safe import clean
-from tui.screens.page import Page
-from tui.times import clock, span
-from tui.waterfall import Line, Waterfall, waterfall
-from tui.waterfall_lines import draw, title, wish
-from tui.widgets.fact_list import FactList
-from tui.widgets.rows import Rows
-from tui.working import begin
+from sidecar.api.client.client import ClientError, NotFound
+from tui.background import begin
+from tui.open_browser import has_browser
+from tui.screens.base_screen import Page
+from tui.text.event_details import event_facts
+from tui.text.sanitize import clean
+from tui.text.time_format import clock, span
+from tui.text.waterfall_layout import Line, Waterfall, waterfall
+from tui.text.waterfall_lines import draw, title, wish
+from tui.theme import hue, mark, tone
+from tui.widgets.detail_list import FactList
+from tui.widgets.virtual_list import Rows
 
 _CACHED = 64
 
@@ -331,7 +331,7 @@ class FlowPage(Page):
         self._take(self.flow)
 
     def action_copy(self) -> None:
-        from tui.dialogs.copying import CopyDialog
+        from tui.dialogs.copy_text import CopyDialog
 
         line = self.lines.item
         if line is not None:
@@ -358,6 +358,6 @@ class FlowPage(Page):
 
 
 def _exactly(field: str, value: str) -> str:
-    from tui.query_words import term
+    from tui.query_completion import term
 
     return term(field, value)

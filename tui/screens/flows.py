@@ -13,14 +13,14 @@ from textual.binding import Binding
 from textual.widget import Widget
 
 from sidecar.api import models
-from sidecar.api.client import ClientError, NotFound
-from tui import times, waterfall
-from tui.looks import Palette, hue, mark, short, tone
-from tui.safe import clean
-from tui.screens.page import Page
-from tui.times import age, clock_in, span
-from tui.widgets.columns import Column, fit, line, titles
-from tui.widgets.rows import Rows
+from sidecar.api.client.client import ClientError, NotFound
+from tui.screens.base_screen import Page
+from tui.text import time_format, waterfall_layout
+from tui.text.columns import Column, fit, line, titles
+from tui.text.sanitize import clean
+from tui.text.time_format import age, clock_in, span
+from tui.theme import Palette, hue, mark, short, tone
+from tui.widgets.virtual_list import Rows
 
 PAGE = 200
 """Flows that are looked at."""
@@ -64,7 +64,7 @@ class Gist:
             root=short(events[0].type) if events else "…",
             why=next((event.rejection.code for event in events if event.rejection is not None), ""),
             failed=next((event.position for event in events if event.status == "rejected"), None),
-            shape=tuple(waterfall.shape(flow, SHAPE)),
+            shape=tuple(waterfall_layout.shape(flow, SHAPE)),
         )
 
 
@@ -239,7 +239,7 @@ class Flows(Page):
         if self._hold:
             text.append("   ‖ held still", f"bold {colours.warn}")
         if self._coverage is not None and self._coverage.since:
-            text.append(f"   of the last {age(self._coverage.since, times.now())}", colours.dim)
+            text.append(f"   of the last {age(self._coverage.since, time_format.now())}", colours.dim)
         text.append_text(self.asked_text())
         return text
 

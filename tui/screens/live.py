@@ -11,15 +11,15 @@ from textual.binding import Binding
 from textual.widget import Widget
 
 from sidecar.api import models
-from sidecar.api.client import BadRequest, ClientError, Connected, Waiting
-from tui.feed import Feed, Seen
-from tui.looks import Palette, hue, mark, short, tone
-from tui.safe import clean
-from tui.screens.page import ASKING, Page
-from tui.times import clock_in, count, rate
-from tui.widgets.columns import Column, cut, fit, line, titles
-from tui.widgets.rows import Rows
-from tui.working import begin
+from sidecar.api.client.client import BadRequest, ClientError, Connected, Waiting
+from tui.background import begin
+from tui.live_buffer import Feed, Seen
+from tui.screens.base_screen import ASKING, Page
+from tui.text.columns import Column, cut, fit, line, titles
+from tui.text.sanitize import clean
+from tui.text.time_format import clock_in, count, rate
+from tui.theme import Palette, hue, mark, short, tone
+from tui.widgets.virtual_list import Rows
 
 BEFORE = 300
 """Events that are shown from before."""
@@ -263,7 +263,7 @@ class Live(Page):
         self._like("stream")
 
     def _like(self, field: str) -> None:
-        from tui.query_words import term
+        from tui.query_completion import term
 
         if (seen := self.rows.item) is not None and (value := getattr(seen.event, field)):
             self.ask(term(field, value))

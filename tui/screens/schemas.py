@@ -12,17 +12,17 @@ from textual.containers import Container
 from textual.widget import Widget
 
 from sidecar.api import models
-from sidecar.api.client import ClientError, NotFound
-from tui import times
-from tui.looks import Palette
-from tui.query_words import term
-from tui.safe import clean
-from tui.schema_text import differences, outline
-from tui.screens.page import Page
-from tui.times import age
-from tui.widgets.columns import Column, cut, fit, line, titles
-from tui.widgets.rows import Rows
-from tui.working import begin
+from sidecar.api.client.client import ClientError, NotFound
+from tui.background import begin
+from tui.query_completion import term
+from tui.screens.base_screen import Page
+from tui.text import time_format
+from tui.text.columns import Column, cut, fit, line, titles
+from tui.text.sanitize import clean
+from tui.text.schema_outline import differences, outline
+from tui.text.time_format import age
+from tui.theme import Palette
+from tui.widgets.virtual_list import Rows
 
 SAMPLE = 400
 """Events of a subject that are looked at for who publishes with which version."""
@@ -175,7 +175,7 @@ class Schemas(Page):
     async def _fetch(self, subject: models.Subject) -> None:
         try:
             events = await self.client.events(term("schema", subject.subject), limit=SAMPLE)
-            self._users = _users(events.items, times.now())
+            self._users = _users(events.items, time_format.now())
             await self._text(subject.subject, max(subject.versions, default=None))
             for version in self._compared(subject):
                 await self._text(subject.subject, version)

@@ -10,15 +10,15 @@ from textual.binding import Binding
 from textual.widget import Widget
 
 from sidecar.api import models
-from sidecar.api.client import ClientError
-from tui.looks import Palette
-from tui.safe import clean
-from tui.screens.page import Page
-from tui.status_lines import Entry, entries
-from tui.times import coarse, rate
-from tui.widgets.columns import cut, sized
-from tui.widgets.rows import Rows
-from tui.working import begin
+from sidecar.api.client.client import ClientError
+from tui.background import begin
+from tui.screens.base_screen import Page
+from tui.text.columns import cut, sized
+from tui.text.sanitize import clean
+from tui.text.status_lines import Entry, entries
+from tui.text.time_format import coarse, rate
+from tui.theme import Palette
+from tui.widgets.virtual_list import Rows
 
 LETTERS_EVERY = 5
 """Looks from one count of the open dead letters to the next."""
@@ -134,7 +134,7 @@ class Status(Page):
         elif kind == "letters":
             self.dashboard.go("letters")
         elif entry.stream is not None:
-            from tui.query_words import term
+            from tui.query_completion import term
 
             self.dashboard.open_live(term("stream", entry.stream))
 

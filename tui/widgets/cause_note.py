@@ -6,12 +6,12 @@ from rich.text import Text
 from textual.widgets import Static
 
 from sidecar.api import models
-from tui import times
-from tui.advice import advice
-from tui.looks import palette
-from tui.safe import clean
-from tui.times import age, count
-from tui.widgets.columns import wrapped
+from tui.text import time_format
+from tui.text.advice import advice
+from tui.text.columns import wrapped
+from tui.text.sanitize import clean
+from tui.text.time_format import age, count
+from tui.theme import palette
 
 SAID = 3
 """Lines of the message."""
@@ -40,7 +40,7 @@ class CauseNote(Static):
         colours, width, now = (
             palette(self.app.theme),
             max(20, (self.size.width or self.app.size.width) - 4),
-            times.now(),
+            time_format.now(),
         )
         text = Text()
 

@@ -14,9 +14,9 @@ from textual.reactive import reactive
 from textual.widgets import Input, Static
 from textual.widgets.input import Selection
 
-from tui import query_words
-from tui.looks import palette
-from tui.safe import clean
+from tui import query_completion
+from tui.text.sanitize import clean
+from tui.theme import palette
 
 LONGEST = 2_000
 HISTORY = 100
@@ -65,7 +65,7 @@ class QueryBar(Vertical):
     class Closed(Message):
         """Typing has ended; what was asked last still stands."""
 
-    def __init__(self, seen: Callable[[], query_words.Seen], history: list[str], *, example: str, id: str) -> None:
+    def __init__(self, seen: Callable[[], query_completion.Seen], history: list[str], *, example: str, id: str) -> None:
         super().__init__(id=id)
         self.display = False
         self._seen, self._history, self._example = seen, history, example
@@ -111,7 +111,7 @@ class QueryBar(Vertical):
     def _changed(self, event: Input.Changed) -> None:
         event.stop()
         self.error, self._at = "", 0
-        self._offered = query_words.complete(self.line.value, self.line.cursor_position, self._seen())
+        self._offered = query_completion.complete(self.line.value, self.line.cursor_position, self._seen())
         self._show()
 
     @on(Input.Submitted)
@@ -136,7 +136,7 @@ class QueryBar(Vertical):
                 text.append(" ")
             text.append("tab takes it, ctrl+n the next" if len(offered) > 1 else "tab takes it", colours.dim)
         else:
-            hint = query_words.about(self.line.value, self.line.cursor_position)
+            hint = query_completion.about(self.line.value, self.line.cursor_position)
             text.append(f"{hint}   " if hint else "", colours.info)
             text.append("enter asks · tab completes · ↑ earlier queries · esc closes", colours.dim)
         self.query_one("#under-query", Static).update(text)
@@ -144,7 +144,7 @@ class QueryBar(Vertical):
     def complete(self) -> None:
         start, words = self._offered
         if not words:
-            start, words = query_words.complete(self.line.value, self.line.cursor_position, self._seen())
+            start, words = query_completion.complete(self.line.value, self.line.cursor_position, self._seen())
             if not words:
                 return
         word, at = words[self._at % len(words)], self.line.cursor_position

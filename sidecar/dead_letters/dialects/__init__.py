@@ -11,21 +11,21 @@ from msgspec import Struct
 
 from sidecar.dead_letters.dialects import (
     connect,
+    kafka_streams,
     karafka,
     share_group,
     smallrye,
     spring,
     spring_cloud_stream,
     spring_retry,
-    streams,
     tracecar,
     unknown,
     wolverine,
 )
-from sidecar.dead_letters.naming import Naming
-from sidecar.model import DeadLetter, Record
+from sidecar.domain.model import DeadLetter, Record
+from sidecar.domain.stream_names import StreamNames
 
-Read = Callable[[Record, Naming], DeadLetter | None]
+Read = Callable[[Record, StreamNames], DeadLetter | None]
 
 
 class Dialect(Struct, frozen=True):
@@ -48,7 +48,7 @@ DIALECTS: tuple[Dialect, ...] = (
     Dialect("spring", "Spring Kafka", ("{stream}-dlt", "{stream}.DLT"), spring.MARKS, spring.read, True),
     Dialect("spring-retry", "Spring @RetryableTopic", ("{stream}-dlt",), spring_retry.MARKS, spring_retry.read),
     Dialect("connect", "Kafka Connect", (), connect.MARKS, connect.read, True),
-    Dialect("streams", "Kafka Streams", (), streams.MARKS, streams.read, True),
+    Dialect("streams", "Kafka Streams", (), kafka_streams.MARKS, kafka_streams.read, True),
     Dialect("share-group", "Kafka share groups", ("dlq.*",), share_group.MARKS, share_group.read, True),
     Dialect("smallrye", "SmallRye, Quarkus", ("dead-letter-topic-*",), smallrye.MARKS, smallrye.read),
     Dialect(
@@ -66,7 +66,7 @@ DIALECTS: tuple[Dialect, ...] = (
 _BY_MARK: dict[str, Read] = {mark: dialect.read for dialect in DIALECTS[1:] for mark in dialect.marks}
 
 
-def read(record: Record, naming: Naming) -> DeadLetter:
+def read(record: Record, naming: StreamNames) -> DeadLetter:
     """What a record of a dead-letter stream says, in whichever dialect; what none knows is `unknown`. Never raises for
     what the headers hold."""
     ours = tracecar.read(record)

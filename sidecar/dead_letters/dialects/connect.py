@@ -4,15 +4,15 @@ no name is added twice."""
 
 from __future__ import annotations
 
-from sidecar.dead_letters.dialects.foreign import Told, Values, letter
-from sidecar.dead_letters.naming import Naming
-from sidecar.model import DeadLetter, Record
+from sidecar.dead_letters.dialects.foreign_reader import Told, Values, letter
+from sidecar.domain.model import DeadLetter, Record
+from sidecar.domain.stream_names import StreamNames
 
 PREFIX = "__connect.errors."
 MARKS = ("__connect.errors.topic",)
 
 
-def read(record: Record, naming: Naming) -> DeadLetter | None:
+def read(record: Record, naming: StreamNames) -> DeadLetter | None:
     values = Values(record.headers)
     if not any(values.all(mark) for mark in MARKS):
         return None

@@ -3,15 +3,15 @@ besides. The free edition tells nothing, and no edition tells the error."""
 
 from __future__ import annotations
 
-from sidecar.dead_letters.dialects.foreign import Told, Values, letter
-from sidecar.dead_letters.naming import Naming
-from sidecar.model import DeadLetter, Record
+from sidecar.dead_letters.dialects.foreign_reader import Told, Values, letter
+from sidecar.domain.model import DeadLetter, Record
+from sidecar.domain.stream_names import StreamNames
 
 MARKS = ("source_topic", "original_topic")
 _NAMES = ("topic", "partition", "offset", "consumer_group", "attempts", "trace_id")
 
 
-def read(record: Record, naming: Naming) -> DeadLetter | None:
+def read(record: Record, naming: StreamNames) -> DeadLetter | None:
     values = Values(record.headers)
     for kind in ("source", "original"):
         topic, partition = values.text(f"{kind}_topic"), values.number(f"{kind}_partition", 4)

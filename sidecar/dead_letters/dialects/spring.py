@@ -5,9 +5,16 @@ first failure, the last of the latest (`KafkaHeaders`, `DeadLetterPublishingReco
 
 from __future__ import annotations
 
-from sidecar.dead_letters.dialects.foreign import Told, Values, latest_at_the_first, letter, number, text
-from sidecar.dead_letters.naming import Naming
-from sidecar.model import DeadLetter, Record
+from sidecar.dead_letters.dialects.foreign_reader import (
+    Told,
+    Values,
+    latest_at_the_first,
+    letter,
+    number,
+    text,
+)
+from sidecar.domain.model import DeadLetter, Record
+from sidecar.domain.stream_names import StreamNames
 
 PREFIX = "kafka_dlt-"
 MARKS = ("kafka_dlt-original-topic", "kafka_dlt-exception-fqcn", "kafka_dlt-key-exception-fqcn")
@@ -17,7 +24,7 @@ _IN_PASSING = (ATTEMPT, "springDeserializerExceptionKey", "springDeserializerExc
 """What the listener container hangs on a record on its way."""
 
 
-def read(record: Record, naming: Naming) -> DeadLetter | None:
+def read(record: Record, naming: StreamNames) -> DeadLetter | None:
     values = Values(record.headers)
     if not any(values.all(mark) for mark in MARKS):
         return None

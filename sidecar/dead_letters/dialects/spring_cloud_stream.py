@@ -3,9 +3,16 @@ record's own headers (`KafkaMessageChannelBinder`). Many home-made ones use thes
 
 from __future__ import annotations
 
-from sidecar.dead_letters.dialects.foreign import Told, Values, latest_at_the_first, letter, number, text
-from sidecar.dead_letters.naming import Naming
-from sidecar.model import DeadLetter, Record
+from sidecar.dead_letters.dialects.foreign_reader import (
+    Told,
+    Values,
+    latest_at_the_first,
+    letter,
+    number,
+    text,
+)
+from sidecar.domain.model import DeadLetter, Record
+from sidecar.domain.stream_names import StreamNames
 
 MARKS = ("x-original-topic", "x-exception-fqcn", "x-exception-message")
 _OWN = frozenset(
@@ -14,7 +21,7 @@ _OWN = frozenset(
 )
 
 
-def read(record: Record, naming: Naming) -> DeadLetter | None:
+def read(record: Record, naming: StreamNames) -> DeadLetter | None:
     values = Values(record.headers)
     if not any(values.all(mark) for mark in MARKS):
         return None

@@ -4,15 +4,15 @@ it, and `retry_topic-*` (`RetryTopicHeaders`). The origin stays that of the firs
 from __future__ import annotations
 
 from sidecar.dead_letters.dialects import spring
-from sidecar.dead_letters.dialects.foreign import Values, letter
-from sidecar.dead_letters.naming import Naming
-from sidecar.model import DeadLetter, Record
+from sidecar.dead_letters.dialects.foreign_reader import Values, letter
+from sidecar.domain.model import DeadLetter, Record
+from sidecar.domain.stream_names import StreamNames
 
 MARKS = ("kafka_original-topic", "kafka_exception-fqcn", "retry_topic-attempts")
 _OWN = ("kafka_original-", "kafka_exception-", "kafka_key-exception-", "retry_topic-")
 
 
-def read(record: Record, naming: Naming) -> DeadLetter | None:
+def read(record: Record, naming: StreamNames) -> DeadLetter | None:
     values = Values(record.headers)
     if not any(values.all(mark) for mark in MARKS):
         return None

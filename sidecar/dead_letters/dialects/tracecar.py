@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from sidecar.dead_letters.dialects.beside import prefixes
-from sidecar.model import DeadLetter, Decoded, Headers, Position, Record, SchemaRef
-from sidecar.times import micros, rfc3339
+from sidecar.dead_letters.dialects.foreign_writers import prefixes
+from sidecar.domain.model import DeadLetter, Decoded, Headers, Position, Record, SchemaRef
+from sidecar.domain.timestamps import micros, rfc3339
 
 PREFIX = "tracecar."
 ID = "tracecar.dead-letter-id"

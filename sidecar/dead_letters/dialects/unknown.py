@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sidecar.dead_letters.naming import Naming
-from sidecar.model import DeadLetter, Record
+from sidecar.domain.model import DeadLetter, Record
+from sidecar.domain.stream_names import StreamNames
 
 
-def read(letter: Record, naming: Naming) -> DeadLetter:
+def read(letter: Record, naming: StreamNames) -> DeadLetter:
     """The record itself is the best there is: it failed, somewhere, on the stream that the name tells."""
     origins = naming.origins(letter.position.stream)
     return DeadLetter(

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import re
 
-from sidecar.dead_letters.dialects.foreign import Told, Values, letter
-from sidecar.dead_letters.naming import Naming
-from sidecar.model import DeadLetter, Record
+from sidecar.dead_letters.dialects.foreign_reader import Told, Values, letter
+from sidecar.domain.model import DeadLetter, Record
+from sidecar.domain.stream_names import StreamNames
 
 MARKS = ("exception-type",)
 _OWN = frozenset(
@@ -18,7 +18,7 @@ _OWN = frozenset(
 _TOPIC = re.compile(r"[^:/]+://topic/([^/]+)")
 
 
-def read(record: Record, naming: Naming) -> DeadLetter | None:
+def read(record: Record, naming: StreamNames) -> DeadLetter | None:
     values = Values(record.headers)
     if not values.all("exception-type") or not (values.all("failed-at") or values.all("exception-stack")):
         return None

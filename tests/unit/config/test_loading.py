@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from sidecar.config import Config, Duration, Redis, Sources, Start, Tls
-from sidecar.config_file import describe, load, loads
-from sidecar.config_file.rules import CLIENT_OPTIONS, OUR_OPTIONS
-from sidecar.errors import ConfigError
+from sidecar.config.loader import describe, load, loads
+from sidecar.config.schema import Config, Duration, Redis, Sources, Start, Tls
+from sidecar.config.validation import CLIENT_OPTIONS, OUR_OPTIONS
+from sidecar.domain.errors import ConfigError
 
 EVERYTHING = Path(__file__).parent / "files" / "everything.yaml"
 SMALL = "service: shop\nsources: {kafka: {bootstrap_servers: 'kafka:9092', topics: [orders]%s}}\n%s"

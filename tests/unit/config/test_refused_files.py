@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config_file import load
-from sidecar.errors import ConfigError
+from sidecar.config.loader import load
+from sidecar.domain.errors import ConfigError
 
 REFUSED = Path(__file__).parent / "files" / "refused"
 ENVIRON = {"PORT": "seven", "BROKEN": "geheim\n"}

@@ -1,0 +1,1 @@
+"""Metrics of the sidecar and of the events."""

@@ -1,0 +1,1 @@
+"""Spans made from events."""

@@ -1,0 +1,366 @@
+"""The Kafka adapter: reading, settling and looking back, put together. Which idea lives where:
+
+- `kafka_options`: TLS, SASL and options of the client. `kafka_cluster`: asking the right node. `kafka_errors`: what its
+  errors mean for us
+- `kafka_membership`, `kafka_taking`, `kafka_tenure`: which partitions are ours, and from where
+- `kafka_fetching`, `kafka_records` (`kafka_inflating`, `kafka_plain`): from the broker's bytes to records
+- `kafka_settling` (read its head first), `kafka_producing`, `kafka_packing`, `kafka_topics`: letters and progress
+- `kafka_ledger` (read its head), `kafka_ledger_view`, `kafka_transactions`: what was done with dead letters
+- `kafka_history`: looking back. `kafka_groups`: how far others are. `kafka_inspecting`: `tracecar check`
+
+aiokafka gives the connections, the protocol's messages, the codecs and the group's coordination; its consumer and
+producer are not used: they cannot fence a partition before it is read, and cost more for each record."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+
+from aiokafka.structs import TopicPartition
+
+from sidecar.adapters.brokers.kafka.client_options import Connecting
+from sidecar.adapters.brokers.kafka.cluster_client import LATEST, READ_UNCOMMITTED, Cluster
+from sidecar.adapters.brokers.kafka.committer import Settling
+from sidecar.adapters.brokers.kafka.consumer_group_offsets import Groups
+from sidecar.adapters.brokers.kafka.fetcher import Fetching
+from sidecar.adapters.brokers.kafka.group_membership import Membership
+from sidecar.adapters.brokers.kafka.idempotent_producer import Producing, Publisher
+from sidecar.adapters.brokers.kafka.ledger import KafkaLedger, Standing
+from sidecar.adapters.brokers.kafka.log_reader import History
+from sidecar.adapters.brokers.kafka.partition_acquirer import Taking
+from sidecar.adapters.brokers.kafka.partition_lease import Tenure
+from sidecar.adapters.brokers.kafka.preflight import inspect
+from sidecar.adapters.brokers.kafka.record_batch import placed
+from sidecar.adapters.brokers.kafka.record_decoder import Unreadable
+from sidecar.adapters.brokers.kafka.topic_admin import Topics
+from sidecar.config import schema as config
+from sidecar.domain.errors import ConfigError, Disconnected, Fenced, Mistake, Outage
+from sidecar.domain.model import Outgoing, Partition, Position, Record
+from sidecar.domain.ports.broker import Batch, Finding, Gap, Lease, PartitionStatus, Retention
+from sidecar.domain.ports.consumer_groups import GroupProgress
+from sidecar.domain.stream_names import StreamNames
+
+LOOK_AGAIN = 1.0
+"""Seconds after which reading looks for trouble where nothing comes."""
+
+
+class KafkaBroker:
+    """`sidecar.domain.ports.broker.Broker` on Apache Kafka 0.11 or later, and what speaks its protocol.
+
+    Raises ConfigError where the configuration cannot work."""
+
+    system = "kafka"
+
+    def __init__(
+        self,
+        config: config.Kafka,
+        service: str,
+        naming: StreamNames,
+        *,
+        max_records: int = 1000,
+        ledger_entries: int = 500_000,
+    ) -> None:
+        self._config, self._naming, self._max_records = config, naming, max_records
+        self._ledger_entries = ledger_entries
+        self._ledger = Standing(lambda: self._now.ledger)
+        self.group = config.group_id or f"tracecar.{service}"
+        self._connecting = Connecting(config)
+        self._names = frozenset(name for name in (*config.topics, *config.gate) if not name.startswith("^"))
+        self._patterns = _patterns(config.topics)
+        self._life: _Life | None = None
+
+    def wants(self, topic: str) -> bool:
+        """Whether a topic is read: named or matched, and neither dead letters nor the ledger."""
+        if self._naming.is_dead_letter(topic):
+            return False
+        return topic in self._names or any(pattern.fullmatch(topic) for pattern in self._patterns)
+
+    # --- life
+
+    async def start(self) -> None:
+        if self._life is not None:
+            return
+        cluster = Cluster(self._connecting)
+        try:
+            await cluster.start()
+            await cluster.steadily(f"looking for the group {self.group}", lambda: cluster.group_coordinator(self.group))
+            topics = await cluster.steadily("asking for topics", cluster.topics)
+        except BaseException:
+            await cluster.close()
+            raise
+        known = frozenset(TopicPartition(t, n) for t in filter(self.wants, topics) for n in topics[t])
+        self._life = _Life(
+            cluster,
+            self.group,
+            self.wants,
+            self._config.start,
+            known,
+            self._max_records,
+            self._naming,
+            self._ledger_entries,
+        )
+
+    async def close(self) -> None:
+        await self._let_go(tell=True)
+
+    async def _let_go(self, *, tell: bool) -> None:
+        life, self._life = self._life, None
+        if life is not None:
+            await life.close(tell=tell)
+
+    @property
+    def _now(self) -> _Life:
+        if self._life is None:
+            raise Disconnected("Kafka: this broker is not started")
+        return self._life
+
+    # --- reading
+
+    async def batches(self) -> AsyncIterator[Batch]:
+        life = self._now
+        while self._life is life:
+            batch = life.next_batch()
+            if batch is not None:
+                yield batch
+                await asyncio.sleep(0)
+                continue
+            life.check()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_AGAIN):
+                    await life.news.wait()
+        raise Disconnected("Kafka: this broker was closed")
+
+    def hold(self, lease: Lease) -> None:
+        assert isinstance(lease, Tenure)
+        lease.held = True
+        lease.drop()  # many that are held must not take the room of those that are not
+
+    def release(self, lease: Lease) -> None:
+        assert isinstance(lease, Tenure)
+        lease.held = False
+        if self._life is not None:
+            self._life.nudge()
+
+    async def rewind(self, lease: Lease) -> None:
+        assert isinstance(lease, Tenure)
+        if not lease.lost:
+            offset = await self._now.settling.settled(lease)
+            lease.jump(offset)
+            self._now.nudge()
+
+    # --- writing
+
+    async def settle(self, batches: Sequence[Batch], outgoing: Sequence[Outgoing]) -> None:
+        if not batches:
+            return
+        tenure = batches[0].lease
+        assert isinstance(tenure, Tenure)
+        if tenure.lost or self._life is None:
+            raise Fenced(f"{tenure.partition}: this lease is lost")
+        await self._life.settling.settle(tenure, batches[-1].next_offset, outgoing)
+
+    async def publish(self, outgoing: Sequence[Outgoing]) -> list[Position]:
+        if not outgoing:
+            return []
+        life = self._now
+        counts = await life.topics.counts(one.stream for one in outgoing)
+        lies = await life.publisher.publish(placed(outgoing, counts))
+        return [Position("kafka", lies[n][0].topic, lies[n][0].partition, lies[n][1]) for n in range(len(outgoing))]
+
+    # --- looking
+
+    async def read(self, position: Position) -> Record | None:
+        return await self._now.history.read(position)
+
+    async def partitions(self, stream: str) -> list[Partition]:
+        cluster = self._now.cluster
+        found = await cluster.steadily("asking for a topic", lambda: cluster.topics([stream]))
+        return [Partition("kafka", stream, number) for number in sorted(found.get(stream, ()))]
+
+    async def streams(self) -> list[str]:
+        cluster = self._now.cluster
+        return sorted(await cluster.steadily("asking for topics", cluster.topics))
+
+    async def bounds(self, partition: Partition) -> tuple[int, int]:
+        return await self._now.history.bounds(partition)
+
+    def scan(
+        self, partition: Partition, *, since: int | None = None, start: int | None = None, until: int | None = None
+    ) -> AsyncIterator[Sequence[Record]]:
+        return self._now.history.scan(partition, since, start, until, self._max_records)
+
+    async def status(self) -> list[PartitionStatus]:
+        life = self._now
+        cluster = life.cluster
+
+        async def attempt() -> list[PartitionStatus]:
+            topics = await cluster.topics()
+            tps = [TopicPartition(t, n) for t in sorted(filter(self.wants, topics)) for n in sorted(topics[t])]
+            if not tps:
+                return []
+            ends = await cluster.offsets(tps, LATEST, READ_UNCOMMITTED)
+            settled = await cluster.committed(self.group, tps)
+            return [self._status(tp, ends[tp], settled.get(tp)) for tp in tps]
+
+        return await cluster.steadily("asking how far everything is", attempt)
+
+    def _status(self, tp: TopicPartition, end: int, settled: int | None) -> PartitionStatus:
+        lag = max(0, end - settled) if settled is not None else None
+        tenure = self._now.membership.tenures.get(tp)
+        ours = tenure is not None and not tenure.lost
+        return PartitionStatus(Partition("kafka", tp.topic, tp.partition), settled, end, lag, ours=ours)
+
+    @property
+    def ledger(self) -> Standing:
+        return self._ledger
+
+    async def retention(self, stream: str) -> Retention:
+        return await self._now.topics.retention(stream)
+
+    async def groups(self) -> list[GroupProgress]:
+        return await self._now.groups.look()
+
+    async def inspect(self) -> list[Finding]:
+        return await inspect(self._connecting, self._config, self.group, self._naming, self.wants)
+
+
+class _Life:
+    """What a started broker consists of."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        group: str,
+        wants: Callable[[str], bool],
+        start: config.Start,
+        known: frozenset[TopicPartition],
+        max_records: int,
+        naming: StreamNames,
+        ledger_entries: int,
+    ) -> None:
+        self.cluster = cluster
+        self.news = asyncio.Event()
+        self._max_records = max_records
+        self._turns: deque[Tenure] = deque()
+        """The tenures, whose turn it is first."""
+        self._moves: set[asyncio.Task[None]] = set()
+        self.fetching = Fetching(cluster, self.news, self._moved)
+        self.membership = Membership(cluster, group, wants, self._assigned)
+        self.topics = Topics(cluster)
+        producing = Producing(cluster)
+        self.publisher = Publisher(cluster, producing)
+        self.settling = Settling(cluster, self.membership, producing, self.topics)
+        self.history = History(cluster)
+        self.ledger = KafkaLedger(cluster, self.history, self.topics, naming, ledger_entries)
+        self.groups = Groups(cluster, group, wants)
+        self._taking = Taking(cluster, self.membership, self.settling, start, known, self._taken)
+
+    async def close(self, *, tell: bool) -> None:
+        await self._taking.close()
+        await self.membership.leave(tell=tell)
+        await self.fetching.close()
+        for move in self._moves:
+            move.cancel()
+        if self._moves:
+            await asyncio.wait(self._moves)
+        await self.cluster.close()
+        self.news.set()
+
+    def check(self) -> None:
+        """Raises what keeps batches from coming."""
+        self.membership.check()
+        self._taking.check()
+        self.fetching.check()
+
+    def nudge(self) -> None:
+        self.fetching.wake()
+        self.news.set()
+
+    def next_batch(self) -> Batch | None:
+        """The next batch of the partition whose turn it is, if any has one."""
+        if self.membership.rebalancing:
+            self.news.clear()
+            return None
+        for _ in range(len(self._turns)):
+            tenure = self._turns[0]
+            self._turns.rotate(-1)
+            if tenure.lost or not tenure.taken:
+                continue
+            if not tenure.announced:
+                tenure.announced = True
+                return Batch(tenure, (), tenure.start)
+            if not tenure.held and (tenure.chunks or tenure.gap is not None):
+                batch = self._batch(tenure)
+                if batch is not None:
+                    return batch
+        self.news.clear()
+        return None
+
+    def _batch(self, tenure: Tenure) -> Batch | None:
+        gap, tenure.gap = tenure.gap, None
+        records: list[Record] = []
+        before = tenure.position
+        while tenure.chunks and not records:
+            chunk = tenure.chunks[0]
+            try:
+                records = chunk.take(self._max_records)
+            except Unreadable as unreadable:
+                tenure.position = unreadable.past
+                lost = Gap(tenure.partition, before, unreadable.past, str(unreadable))
+                return Batch(tenure, (), unreadable.past, gap or lost)
+            tenure.position = chunk.next_offset
+            if chunk.done:
+                tenure.chunks.popleft()
+                tenure.buffered -= chunk.size
+                self.fetching.wake()
+        if not records and gap is None and tenure.position == before:
+            return None
+        # Also where no record is left of it: what was aborted or compacted is to be settled past.
+        return Batch(tenure, records, tenure.position, gap)
+
+    # --- what the parts tell
+
+    def _assigned(self, tenures: Collection[Tenure]) -> None:
+        self._turns = deque(tenures)
+        self.fetching.watch(list(tenures))
+        self._taking.take(tenures)
+        self.news.set()
+
+    def _taken(self, tenure: Tenure) -> None:
+        self.nudge()
+
+    def _moved(self, tenure: Tenure, gap: Gap) -> None:
+        if gap.resumed > gap.wanted:
+            tenure.jump(gap.resumed)
+            tenure.gap = gap
+            self.nudge()
+            return
+        task = asyncio.create_task(self._move_back(tenure, gap), name=f"moving back {tenure.partition}")
+        self._moves.add(task)
+        task.add_done_callback(self._moves.discard)
+
+    async def _move_back(self, tenure: Tenure, gap: Gap) -> None:
+        """A topic that was made anew: its offsets begin again, and so must what is settled."""
+        with contextlib.suppress(Outage, Fenced):  # it is fetched again, and found again
+            turn = tenure.turn
+            await self.settling.move(tenure, gap.resumed)
+            if not tenure.lost and tenure.turn == turn:
+                tenure.jump(gap.resumed)
+                tenure.gap = gap
+                self.nudge()
+
+
+def _patterns(topics: Sequence[str]) -> list[re.Pattern[str]]:
+    patterns, mistakes = [], []
+    for n, topic in enumerate(topics):
+        if topic.startswith("^"):
+            try:
+                patterns.append(re.compile(topic))
+            except re.error as error:
+                mistakes.append(Mistake(f"sources.kafka.topics[{n}]", "a regular expression", f"{topic!r}: {error}"))
+    if mistakes:
+        raise ConfigError(mistakes)
+    return patterns

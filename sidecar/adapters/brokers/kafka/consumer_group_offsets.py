@@ -1,0 +1,140 @@
+"""How far other consumer groups are: ListGroups of every node (each lists the groups that it coordinates), OffsetFetch
+of each group, and now and then DescribeGroups for who is in them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from typing import Any
+
+from aiokafka import errors as kafka
+from aiokafka.protocol.admin import (
+    DescribeGroupsRequest_v0,
+    DescribeGroupsRequest_v1,
+    DescribeGroupsRequest_v2,
+    ListGroupsRequest,
+)
+from aiokafka.protocol.api import Request
+from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.structs import TopicPartition
+
+from sidecar.adapters.brokers.kafka.cluster_client import LATEST, READ_COMMITTED, Cluster
+from sidecar.adapters.brokers.kafka.errors import check
+from sidecar.domain.model import Partition
+from sidecar.domain.ports.consumer_groups import SIDECAR_GROUPS, GroupPartition, GroupProgress
+
+MOST_GROUPS = 1_000
+PATIENCE = 2.0
+"""Seconds for which a passing trouble is waited out: somebody looks again soon."""
+MEMBERS_SECONDS = 30.0
+"""How long the answer about a group's members is used again: it carries every member's subscription."""
+LANE = "groups"
+"""Connections of their own: a long answer about members holds nobody up."""
+NOT_CONSUMERS = frozenset({"share", "connect"})
+"""Protocol types of groups that commit no offsets."""
+
+
+class DescribeGroups(Request[DescribeGroupsRequest_v0 | DescribeGroupsRequest_v1 | DescribeGroupsRequest_v2]):  # type: ignore[misc]  # aiokafka is untyped
+    """aiokafka's own goes up to version 3, whose answer it reads as one of version 2: several groups break it."""
+
+    API_KEY = 15
+
+    def __init__(self, groups: list[str]) -> None:
+        self._groups = groups
+
+    def build(self, version: Callable[[list[str]], Any]) -> Any:
+        return version(self._groups)
+
+
+class Groups:
+    """Looks at the groups of one cluster, without those of sidecars."""
+
+    def __init__(self, cluster: Cluster, own: str, wants: Callable[[str], bool]) -> None:
+        self._cluster, self._own, self._wants = cluster, own, wants
+        self._members: dict[str, tuple[float, int | None]] = {}
+
+    async def look(self) -> list[GroupProgress]:
+        """See `Broker.groups`. Raises our exceptions only."""
+        return await self._cluster.steadily("asking how far other groups are", self._look, PATIENCE)
+
+    async def _look(self) -> list[GroupProgress]:
+        topics = await self._cluster.topics()
+        watched = {TopicPartition(topic, number) for topic in filter(self._wants, topics) for number in topics[topic]}
+        committed: dict[str, dict[TopicPartition, int]] = {}
+        found: list[tuple[int, str]] = []
+        for node in sorted(broker.nodeId for broker in self._cluster.client.cluster.brokers()):
+            found += [(node, group) for group in await self._coordinated(node)]
+        nodes: dict[int, list[str]] = {}
+        for node, group in sorted(found, key=lambda one: one[1])[:MOST_GROUPS]:
+            offsets = await self._committed(node, group, watched)
+            if offsets:
+                committed[group] = offsets
+                nodes.setdefault(node, []).append(group)
+        if not committed:
+            return []
+        for node, groups in nodes.items():
+            await self._count_members(node, groups)
+        self._members = {group: self._members[group] for group in committed if group in self._members}
+        tps = {tp for offsets in committed.values() for tp in offsets}
+        # A transaction that hangs keeps everybody back, not this group: beyond the last stable offset nobody waits.
+        ends = await self._cluster.offsets(tps, LATEST, READ_COMMITTED)
+        return [self._progress(group, committed[group], ends) for group in sorted(committed)]
+
+    def _progress(
+        self, group: str, offsets: dict[TopicPartition, int], ends: dict[TopicPartition, int]
+    ) -> GroupProgress:
+        _, members = self._members.get(group, (0.0, None))
+        partitions = tuple(
+            GroupPartition(
+                Partition("kafka", tp.topic, tp.partition),
+                offset,
+                max(ends[tp], offset),
+                max(0, ends[tp] - offset),
+                read=offset,
+            )
+            for tp, offset in sorted(offsets.items())
+        )
+        return GroupProgress(group, members, partitions)
+
+    async def _coordinated(self, node: int) -> list[str]:
+        """The consumer groups that this node coordinates."""
+        answer = await self._cluster.ask(node, ListGroupsRequest(), LANE)
+        check(answer.error_code, "listing groups")
+        return [
+            group
+            for group, kind in answer.groups
+            if kind not in NOT_CONSUMERS and group != self._own and not group.startswith(SIDECAR_GROUPS)
+        ]
+
+    async def _committed(self, node: int, group: str, watched: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The offsets that a group has committed in watched partitions; none where we may not know."""
+        answer = await self._cluster.ask(node, OffsetFetchRequest(group, None), LANE)
+        found: dict[TopicPartition, int] = {}
+        try:
+            check(answer.error_code, group)
+            for topic, partitions in answer.topics:
+                for number, offset, _, code in partitions:
+                    tp = TopicPartition(topic, number)
+                    if offset >= 0 and tp in watched:
+                        check(code, f"{topic}/{number}")
+                        found[tp] = int(offset)
+        except (kafka.GroupAuthorizationFailedError, kafka.TopicAuthorizationFailedError, kafka.GroupIdNotFound):
+            return {}
+        return found
+
+    async def _count_members(self, node: int, groups: list[str]) -> None:
+        """Who is in these groups, where that was not asked lately. A group of the newer kind (KIP-848) is described as
+        dead: nothing is known of its members then."""
+        now = time.monotonic()
+        due = [group for group in groups if now - self._members.get(group, (-MEMBERS_SECONDS, 0))[0] >= MEMBERS_SECONDS]
+        if not due:
+            return
+        answer = await self._cluster.ask(node, DescribeGroups(due), LANE)
+        for described in answer.groups:
+            code, group, state, members = _described(described)
+            self._members[group] = now, None if code or state == "Dead" else members
+
+
+def _described(group: Any) -> tuple[int, str, str, int]:
+    code, name, state, _, _, members, *_ = group
+    return code, name, state, len(members)

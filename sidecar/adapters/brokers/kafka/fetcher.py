@@ -1,0 +1,206 @@
+"""Fetching ahead of the work: what is leased and not held is kept fetched, in bounds, each partition by itself.
+
+A node has up to `LANES` requests under way, each on a connection of its own. A partition whose records were all taken
+is fetched at once by a free lane, and need not wait for the long poll in which the quiet ones wait."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
+
+import structlog
+from aiokafka import errors as kafka
+from aiokafka.protocol.fetch import FetchRequest
+
+from sidecar.adapters.brokers.kafka.cluster_client import EARLIEST, READ_COMMITTED, Cluster
+from sidecar.adapters.brokers.kafka.errors import for_code, translated
+from sidecar.adapters.brokers.kafka.partition_lease import Tenure
+from sidecar.adapters.brokers.kafka.record_decoder import Chunk, after
+from sidecar.domain.errors import Disconnected
+from sidecar.domain.ports.broker import Gap
+
+log = structlog.get_logger(__name__)
+
+LANES = 3
+PACE = 0.003
+"""Seconds between fetches that bring little: at a slow stream a fetch for every record would cost more than the
+work."""
+LITTLE = 32 << 10
+"""Bytes."""
+MOST = 32 << 20
+"""Bytes that may wait in all partitions together, about: shared out evenly."""
+LEAST = 64 << 10
+"""Bytes asked for of one partition, however many there are."""
+AGAIN = 0.2
+"""Seconds after which a partition that failed is fetched again; doubled up to `AGAIN_AT_MOST` where we lack the
+right."""
+UNAUTHORISED_AGAIN = 15.0
+GONE_AFTER = 30.0
+"""Seconds without any answer after which the connection counts as gone: addresses may have changed."""
+
+
+class Fetching:
+    """Runs until closed. `news` is set when a tenure has something to deliver."""
+
+    def __init__(self, cluster: Cluster, news: asyncio.Event, moved: Callable[[Tenure, Gap], None]) -> None:
+        """`moved` is told that a tenure's offset is gone from the log, and where reading goes on."""
+        self._cluster, self._news, self._moved = cluster, news, moved
+        self._options = cluster.options
+        self._lanes: dict[int, set[int]] = defaultdict(set)
+        self._flights: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._heard = time.monotonic()
+        self._tenures: Collection[Tenure] = ()
+        self._size = self._options.max_partition_fetch_bytes
+        self._task = asyncio.create_task(self._run(), name="kafka fetching")
+
+    def watch(self, tenures: Collection[Tenure]) -> None:
+        """Fetch these from now on."""
+        self._tenures = tenures
+        share = max(LEAST, MOST // (2 * max(1, len(tenures))))
+        self._size = min(self._options.max_partition_fetch_bytes, share)
+        self._wake.set()
+
+    def wake(self) -> None:
+        """A tenure may want fetching now: it has room, was released, or jumped."""
+        self._wake.set()
+
+    def check(self) -> None:
+        """Raises Disconnected where nothing has answered for too long, or fetching has failed."""
+        if self._task.done():
+            raise Disconnected("Kafka: fetching has ended") from self._task.exception()
+        if self._tenures and time.monotonic() - self._heard > GONE_AFTER and any(self._wanting()):
+            raise Disconnected(f"Kafka: no broker has answered a fetch for {GONE_AFTER:.0f} s")
+
+    async def close(self) -> None:
+        tasks = [self._task, *self._flights]
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+    def _wanting(self) -> Iterable[Tenure]:
+        now = time.monotonic()
+        for one in self._tenures:
+            free = one.taken and not (one.lost or one.held or one.flying)
+            if free and one.buffered < 2 * self._size and one.not_before <= now:
+                yield one
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            nodes: dict[int, list[Tenure]] = defaultdict(list)
+            for one in self._wanting():
+                try:
+                    nodes[self._cluster.leader(one.tp)].append(one)
+                except kafka.KafkaError:
+                    one.not_before = time.monotonic() + AGAIN
+                    self._cluster.client.force_metadata_update()
+            for node, tenures in nodes.items():
+                free = next((lane for lane in range(LANES) if lane not in self._lanes[node]), None)
+                if free is not None:
+                    self._send(node, free, tenures)
+            failed = any(one.not_before > time.monotonic() for one in self._tenures)
+            try:
+                async with asyncio.timeout(AGAIN if failed else 1):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    def _send(self, node: int, lane: int, tenures: list[Tenure]) -> None:
+        self._lanes[node].add(lane)
+        for one in tenures:
+            one.flying = True
+
+        def landed(task: asyncio.Task[None]) -> None:
+            self._flights.discard(task)
+            self._lanes[node].discard(lane)
+            for one in tenures:
+                one.flying = False
+            self._wake.set()
+            if not task.cancelled() and (error := task.exception()) is not None:
+                log.error("a fetch failed in an unexpected way", node=node, exc_info=error)
+                self._rest(tenures, AGAIN)
+
+        flight = asyncio.create_task(self._fetch(node, lane, tenures), name=f"kafka fetch from {node}")
+        self._flights.add(flight)
+        flight.add_done_callback(landed)
+
+    async def _fetch(self, node: int, lane: int, tenures: list[Tenure]) -> None:
+        sent = {one.tp: (one, one.fetch_at, one.turn) for one in tenures}
+        topics: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
+        for one in tenures:
+            topics[one.tp.topic].append((one.tp.partition, one.fetch_at, self._size))
+        o = self._options
+        request = FetchRequest(
+            o.fetch_max_wait_ms, o.fetch_min_bytes, o.fetch_max_bytes, READ_COMMITTED, list(topics.items())
+        )
+        try:
+            answer = await self._cluster.ask(node, request, f"fetch {lane}")
+        except (kafka.KafkaError, OSError, TimeoutError) as error:
+            log.warning("a fetch failed", node=node, reason=repr(error))
+            self._rest(tenures, AGAIN)
+            return
+        self._heard = time.monotonic()
+        size = 0
+        for topic, partitions in answer.topics:
+            for number, code, _, _, *more in partitions:
+                found = sent.get((topic, number))  # a TopicPartition is a tuple
+                if found is None or found[0].lost or found[0].turn != found[2]:
+                    continue
+                raw = more[-1]
+                if code:
+                    await self._failed(found[0], code)
+                elif raw:
+                    size += len(raw)
+                    self._keep(found[0], raw, more[-3] if answer.API_VERSION >= 11 else more[-2])
+        if 0 < size < LITTLE:
+            await asyncio.sleep(PACE)
+
+    def _keep(self, one: Tenure, raw: bytes, aborted: list[tuple[int, int]] | None) -> None:
+        past = after(raw, one.fetch_at)
+        if past == one.fetch_at:
+            return
+        one.chunks.append(Chunk(one.partition, raw, one.fetch_at, aborted, self._options.check_crcs))
+        one.buffered += len(raw)
+        one.fetch_at = past
+        self._news.set()
+
+    async def _failed(self, one: Tenure, code: int) -> None:
+        kind = for_code(code)
+        self._rest([one], AGAIN)
+        if kind is kafka.OffsetOutOfRangeError:
+            await self._find(one)
+        elif kind is kafka.TopicAuthorizationFailedError:
+            log.error("not allowed to read", error=str(translated(kind(one.tp.topic), f"reading {one.partition}")))
+            self._rest([one], UNAUTHORISED_AGAIN)
+        else:
+            log.info("a partition cannot be read now", partition=str(one.partition), reason=kind.__name__)
+            self._cluster.client.force_metadata_update()
+
+    async def _find(self, one: Tenure) -> None:
+        """The offset is not in the log. Before its beginning: retention or a trim. Beyond its end: the topic was made
+        anew (or a replica without the newest records was elected, which no setting allows unless asked)."""
+        wanted, turn = one.fetch_at, one.turn
+        try:
+            first = (await self._cluster.offsets([one.tp], EARLIEST))[one.tp]
+        except (kafka.KafkaError, OSError, TimeoutError) as error:
+            log.warning("where a partition begins is not known", partition=str(one.partition), reason=repr(error))
+            return
+        if one.lost or one.turn != turn or one.chunks or first == wanted:
+            return
+        if first > wanted:
+            reason = (
+                f"{first - wanted} offsets of {one.partition} were deleted (retention or a trim) before they were read"
+            )
+        else:
+            reason = (
+                f"{one.partition} ends before offset {wanted}: the topic was made anew, and is read from its beginning"
+            )
+        self._moved(one, Gap(one.partition, wanted, first, reason))
+
+    def _rest(self, tenures: list[Tenure], seconds: float) -> None:
+        until = time.monotonic() + seconds
+        for one in tenures:
+            one.not_before = until

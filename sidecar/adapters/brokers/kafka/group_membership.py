@@ -1,0 +1,169 @@
+"""The group: which partitions are ours, and for how long.
+
+aiokafka's coordinator joins, heartbeats and rebalances by Kafka's eager protocol, in which every rebalance revokes
+everything. A partition that comes back in the very next generation to the same member was nobody else's in between, so
+its tenure goes on, with what is held, buffered and under way; any other is lost and taken anew."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.consumer.subscription_state import SubscriptionState
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import KafkaError, RebalanceInProgressError
+from aiokafka.structs import TopicPartition
+
+from sidecar.adapters.brokers.kafka.cluster_client import Cluster
+from sidecar.adapters.brokers.kafka.errors import translated
+from sidecar.adapters.brokers.kafka.partition_lease import Tenure
+from sidecar.domain.errors import Disconnected, Fenced
+
+LEAVE_WITHIN = 3.0
+"""Seconds for leaving the group in good order."""
+
+
+class _Wanted:
+    """What aiokafka takes for a compiled pattern."""
+
+    def __init__(self, wants: Callable[[str], bool]) -> None:
+        self.match = wants
+
+
+class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
+    """Our place in the group from `join` to `leave`."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        group: str,
+        wants: Callable[[str], bool],
+        assigned: Callable[[Collection[Tenure]], None],
+    ) -> None:
+        """`wants` says which topics are read; `assigned` is told all tenures after each rebalance, some of them new."""
+        self._cluster, self.group, self._assigned = cluster, group, assigned
+        self.tenures: dict[TopicPartition, Tenure] = {}
+        self.settled_here: dict[TopicPartition, int] = {}
+        """What this process has settled, for when the group forgets it."""
+        self._was: tuple[str, int] = ("", -1)
+        self._rebalanced = asyncio.Event()
+        """Set while the assignment stands; not set during a rebalance."""
+        subscription = SubscriptionState()
+        subscription.register_fetch_waiters(set())
+        subscription.subscribe_pattern(_Wanted(wants), listener=self)
+        self._reading = subscription.fetch_context()
+        self._reading.__enter__()  # never idle: that a partition waits is no reason to leave the group
+        options = cluster.options
+        # A class of our own: aiokafka keeps a member's last assignment on the class.
+        sticky = type("Sticky", (StickyPartitionAssignor,), {})
+        self._coordinator: Any = GroupCoordinator(
+            cluster.client,
+            subscription,
+            group_id=group,
+            group_instance_id=options.group_instance_id,
+            session_timeout_ms=options.session_timeout_ms,
+            heartbeat_interval_ms=min(options.heartbeat_interval_ms, options.session_timeout_ms // 3),
+            rebalance_timeout_ms=options.rebalance_timeout_ms or options.session_timeout_ms,
+            retry_backoff_ms=options.retry_backoff_ms,
+            enable_auto_commit=False,
+            assignors=(sticky,),
+            exclude_internal_topics=True,
+        )
+
+    @property
+    def identity(self) -> tuple[str, int]:
+        """Member id and generation as of now."""
+        return self._coordinator.member_id, self._coordinator.generation
+
+    @property
+    def rebalancing(self) -> bool:
+        return not self._rebalanced.is_set()
+
+    def check(self) -> None:
+        """Raises our exception for what keeps us out of the group."""
+        try:
+            self._coordinator.check_errors()
+        except KafkaError as error:
+            ours = translated(error, f"being a member of the group {self.group}")
+            if self._coordinator._coordination_task.done():
+                raise Disconnected(str(ours)) from error
+            raise ours from error
+
+    async def standing(self, tenure: Tenure, within: float) -> None:
+        """Wait until no rebalance is under way. Raises Fenced where the tenure is lost then, TimeoutError after
+        `within` seconds."""
+        async with asyncio.timeout(within):
+            await self._rebalanced.wait()
+        if tenure.lost:
+            raise Fenced(f"{tenure.partition}: another member owns this partition now")
+
+    def distrust(self, code: int) -> None:
+        """The group answered with this error that our generation is over: join again, and wait for what comes of it."""
+        self._unsettle()
+        if code == RebalanceInProgressError.errno:
+            self._coordinator.request_rejoin()
+        else:
+            self._coordinator.reset_generation()
+
+    def renew(self) -> None:
+        """Become another member: all tenures are lost, and nothing that was sent as this member counts any more."""
+        self._unsettle()
+        for tenure in self.tenures.values():
+            tenure.lose()
+        self._coordinator.maybe_leave_group()
+
+    def again(self, tenure: Tenure) -> Tenure | None:
+        """A new tenure for a partition that is assigned to us and whose tenure is lost."""
+        if self.tenures.get(tenure.tp) is not tenure:
+            return None
+        self.tenures[tenure.tp] = new = Tenure(tenure.tp)
+        self._assigned(self.tenures.values())
+        return new
+
+    async def leave(self, *, tell: bool = True) -> None:
+        """Give everything up. Without `tell` the group notices when the session ends, as after a crash."""
+        self._cluster.client.cluster.remove_listener(self._coordinator._handle_metadata_update)
+        for tenure in self.tenures.values():
+            tenure.lose()
+        self.tenures.clear()
+        if not tell:
+            self._coordinator._closing.set_result(None)
+            self._coordinator.generation = -1
+            self._coordinator._coordination_task.cancel()
+        with contextlib.suppress(TimeoutError, KafkaError):
+            async with asyncio.timeout(LEAVE_WITHIN):
+                await self._coordinator.close()
+        tasks = [self._coordinator._coordination_task, self._coordinator._heartbeat_task]
+        tasks = [task for task in (*tasks, self._coordinator._commit_refresh_task) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.exception()  # it was told by `check`, or is too late
+
+    # --- as aiokafka's listener
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        self._unsettle()
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        member, generation = self.identity
+        same = self._was in ((member, generation - 1), (member, generation))
+        self._was = (member, generation)
+        before, self.tenures = self.tenures, {}
+        for tp in sorted(assigned):
+            old = before.get(tp)
+            self.tenures[tp] = old if old is not None and same and not old.lost else Tenure(tp)
+        for tp, old in before.items():
+            if self.tenures.get(tp) is not old:
+                old.lose()
+        self._rebalanced.set()
+        self._assigned(self.tenures.values())
+
+    def _unsettle(self) -> None:
+        self._rebalanced.clear()

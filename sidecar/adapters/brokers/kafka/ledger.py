@@ -1,0 +1,338 @@
+"""The ledger on Kafka: the compacted topic `tracecar.ledger`, one partition, read into memory; acts are transactions.
+
+**Who may write.** One transactional id for the whole ledger, `tracecar.ledger`. Whoever wants to act claims it
+(InitProducerId): the coordinator ends what the last writer had open and refuses that writer from then on. Then the view
+is caught up, and after that nobody else can have written while our identity holds: the view is the ledger, and what an
+act expects is compared in memory. The transaction that carries acts out writes what they publish and their entries
+together (KIP-98); readers at read_committed see all of it or nothing.
+
+**The process dies** at any moment: the open transaction is aborted by the next claim, or by its timeout; the entries
+and what would have been published with them were never visible. Committed: both are.
+
+**Two act at once**: each claim refuses the other. The one that is refused claims again after a random, growing pause,
+catches up, and compares with what the other did. So both get on, and no act is carried out on an entry that changed.
+
+**The answer comes late or never**: the identity is given up. The next call claims, which decides the old transaction
+one way or the other and waits until its marks are written (CONCURRENT_TRANSACTIONS until then), catches up, and finds
+the entries as the act wanted them, or not. A late request of the old epoch is refused.
+
+**The topic is deleted, or made anew**: the ledger is known by its first entry, `begin` (a random id), and where it
+lies. Before anything new is read, at every claim, and every second besides, the record there is read again; if it is
+not ours, the view starts from the new topic's beginning, so that it never holds half of one ledger and half of
+another. What we knew is kept aside, still answers and is still compared with, and is written again: by whoever notices
+first, under a claim; what stands in the new topic wins. Made anew between two acts of one claim: nobody of us can have
+written there without a claim, so what an act writes would lie at the end that we know. It lies elsewhere: `begin` is
+read before the transaction is committed, which is aborted if this is another ledger. So whoever saw an entry never acts
+against it. Lost are those that no running sidecar saw; a sidecar that started since does not know what the others did
+until one of them looked again (`begun` says since when there is this ledger); and of two that knew different values of
+one entry, the first to write it again decides."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+
+import structlog
+from aiokafka import errors as kafka
+
+from sidecar.adapters.brokers.kafka.cluster_client import Cluster
+from sidecar.adapters.brokers.kafka.idempotent_producer import Identity, Producing
+from sidecar.adapters.brokers.kafka.ledger_cache import BEGIN, View
+from sidecar.adapters.brokers.kafka.log_reader import History
+from sidecar.adapters.brokers.kafka.record_batch import placed
+from sidecar.adapters.brokers.kafka.topic_admin import Topics
+from sidecar.adapters.brokers.kafka.transactions import Lies, claim, write
+from sidecar.domain.errors import Fenced, Outage, Refused, TooLarge
+from sidecar.domain.model import Outgoing, Position
+from sidecar.domain.ports.ledger import Act, Done
+from sidecar.domain.stream_names import LEDGER, StreamNames
+
+log = structlog.get_logger(__name__)
+
+MOST_ACTS, MOST_BYTES = 2_000, 8 << 20
+"""What one transaction carries at most."""
+FENCED_TRIES = 30
+"""How often one call claims the ledger anew while others do the same."""
+REFUSED_SECONDS = 60.0
+"""How long it is not tried again to put back what was lost, after that was refused."""
+
+
+class Standing:
+    """`sidecar.domain.ports.ledger.Ledger` of a broker that can be closed and started again. `current` raises
+    Disconnected while it
+    is not started."""
+
+    def __init__(self, current: Callable[[], KafkaLedger]) -> None:
+        self._current = current
+
+    async def entries(self, stream: str | None, keys: Sequence[str]) -> list[bytes | None]:
+        return await self._current().entries(stream, keys)
+
+    async def under(self, prefix: str) -> dict[str, bytes]:
+        return await self._current().under(prefix)
+
+    async def act(self, acts: Sequence[Act]) -> list[Done]:
+        return await self._current().act(acts)
+
+    async def begun(self, stream: str | None) -> int | None:
+        return await self._current().begun(stream)
+
+
+class KafkaLedger:
+    """The ledger during one life of a broker. `most`: entries that are held in memory."""
+
+    def __init__(self, cluster: Cluster, history: History, topics: Topics, naming: StreamNames, most: int) -> None:
+        self._cluster, self._topics, self._naming = cluster, topics, naming
+        self._view = View(cluster, history, most)
+        self._producing = Producing(cluster)
+        self._identity: Identity | None = None
+        self._lock = asyncio.Lock()
+        self._put_back_after = 0.0
+
+    # --- looking
+
+    async def entries(self, stream: str | None, keys: Sequence[str]) -> list[bytes | None]:
+        async with self._lock:
+            await self._look()
+            get = self._view.get
+            return [get(key) for key in keys]
+
+    async def under(self, prefix: str) -> dict[str, bytes]:
+        async with self._lock:
+            await self._look()
+            return self._view.under(prefix)
+
+    async def begun(self, stream: str | None) -> int | None:
+        async with self._lock:
+            await self._look()
+            return self._view.begun
+
+    async def _look(self) -> None:
+        await self._catch_up()
+        if self._view.lost and time.monotonic() >= self._put_back_after:
+            try:
+                await self._put_back()
+            except Fenced:  # another sidecar is at it
+                pass
+            except Refused as refused:
+                # What we know answers all the same. Each try claims the ledger, which disturbs those who may write.
+                log.warning("what the ledger's topic lost cannot be written again", reason=str(refused))
+                self._put_back_after = time.monotonic() + REFUSED_SECONDS
+
+    async def _catch_up(self, *, thoroughly: bool = False) -> None:
+        with _rights():
+            await self._view.catch_up(thoroughly=thoroughly)
+
+    # --- acting
+
+    async def act(self, acts: Sequence[Act]) -> list[Done]:
+        async with self._lock:
+            found: list[Done] = []
+            published = 0
+            for part in _parts(acts):
+                found += await self._act(part, published)
+                published += sum(len(act.outgoing) for act in part)
+            return found
+
+    async def _act(self, acts: Sequence[Act], published: int) -> list[Done]:
+        """One transaction. `published`: records of acts before these, for TooLarge's index."""
+        for attempt in range(FENCED_TRIES):
+            try:
+                identity = await self._claimed()
+                due = [number for number, act in enumerate(acts) if self._stands(act)]
+                if not due:
+                    return [self._done(act) for act in acts]
+                self._check_room([acts[number] for number in due])
+                # Whatever ends this early, a cancellation too, leaves a transaction of which we do not know what
+                # becomes: only its success keeps the identity.
+                self._identity = None
+                lies = await self._write(identity, [acts[number] for number in due], published, acts, due)
+                self._identity = identity
+            except Fenced:
+                self._identity = None
+                await asyncio.sleep(random.uniform(0.01, 0.05) * min(2**attempt, 20))
+                continue
+            except (Outage, Refused):
+                self._identity = None
+                self._topics.forget()
+                raise
+            done = {number: self._carried_out(acts[number], lies[n]) for n, number in enumerate(due)}
+            return [done.get(number) or self._done(act) for number, act in enumerate(acts)]
+        raise Outage(f"Kafka: other sidecars write {LEDGER} all the time: try again", 1.0)
+
+    async def _claimed(self) -> Identity:
+        """The right to write, with the view caught up under it."""
+        if self._identity is None:
+            identity = await self._claim()
+            await self._catch_up(thoroughly=True)
+            self._identity = identity
+        elif not self._view.sure:
+            await self._catch_up()
+        if not self._view.whole:
+            await self._put_back()
+        return self._identity
+
+    async def _claim(self) -> Identity:
+        with _rights():
+            return await self._cluster.steadily(f"claiming {LEDGER}", lambda: claim(self._cluster, LEDGER))
+
+    def _check_room(self, due: Sequence[Act]) -> None:
+        """Refused while nothing is written, so that the view never lags behind what we wrote."""
+        entries = self._view.entries
+        fresh = {
+            entry.key for act in due for entry in act.entries if entry.after is not None and entry.key not in entries
+        }
+        self._view.check_room(len(fresh))
+
+    def _stands(self, act: Act) -> bool:
+        """Whether it is to be carried out: everything stands as it expects, and not yet as it wants."""
+        get = self._view.get
+        changed = False
+        for entry in act.entries:
+            if get(entry.key) != entry.before:
+                return False
+            changed = changed or entry.before != entry.after
+        return changed
+
+    def _done(self, act: Act) -> Done:
+        """What became of an act that is not carried out now."""
+        stands = tuple([self._view.get(entry.key) for entry in act.entries])
+        return Done(all(one == entry.after for one, entry in zip(stands, act.entries, strict=True)), stands)
+
+    def _carried_out(self, act: Act, positions: tuple[Position, ...]) -> Done:
+        return Done(True, tuple([entry.after for entry in act.entries]), positions)
+
+    async def _write(
+        self, identity: Identity, due: Sequence[Act], published: int, acts: Sequence[Act], numbers: Sequence[int]
+    ) -> list[tuple[Position, ...]]:
+        outgoing = [one for act in due for one in act.outgoing]
+        changes = [entry for act in due for entry in act.entries if entry.before != entry.after]
+        records = [*outgoing, *[_record(entry.key, entry.after) for entry in changes]]
+        counts = await self._counts(due, outgoing)
+        try:
+            lies = await self._commit(identity, records, counts)
+        except TooLarge as error:
+            if error.index >= len(outgoing):
+                raise Refused(f"Kafka: {error}: raise max.message.bytes of the topic {LEDGER}") from error
+            raise TooLarge(str(error), published + _index(error.index, acts, numbers)) from error
+        # Nobody else wrote since the claim, so what we wrote needs no reading.
+        for n, entry in enumerate(changes, len(outgoing)):
+            self._view.wrote(entry.key, entry.after, lies[n][1])
+        found, at = [], 0
+        for act in due:
+            mine = [lies[n] for n in range(at, at + len(act.outgoing))]
+            found.append(tuple([Position("kafka", tp.topic, tp.partition, offset) for tp, offset in mine]))
+            at += len(act.outgoing)
+        return found
+
+    async def _commit(self, identity: Identity, records: Sequence[Outgoing], counts: dict[str, int]) -> Lies:
+        """One transaction, committed only if what it writes of the ledger lies in the ledger that we know."""
+        mine = [number for number, one in enumerate(records) if one.stream == LEDGER]
+
+        async def right(lies: Lies) -> bool:
+            first = min(lies[number][1] for number in mine)
+            return self._view.follows(first) or (first >= self._view.next and not await self._view.is_another())
+
+        return await write(self._cluster, self._producing, identity, placed(records, counts), right)
+
+    async def _counts(self, due: Sequence[Act], outgoing: Sequence[Outgoing]) -> dict[str, int]:
+        """Partition counts of all that is written to; dead-letter streams are made where they are missing."""
+        names = dict.fromkeys([one.stream for one in outgoing])
+        of_letters = {name for name in names if self._naming.is_dead_letter(name)}
+        for act in due if of_letters else ():
+            letters = [one.stream for one in act.outgoing if one.stream in of_letters]
+            if letters and act.stream is not None:
+                await self._topics.counts_or_make(letters, like=act.stream)
+        return {**await self._topics.counts(names), LEDGER: 1}
+
+    async def _put_back(self) -> None:
+        """Write what the topic does not have: the first entry of a new ledger, and what was lost. In a transaction of
+        its own, under a claim."""
+        view = self._view
+        if self._identity is None:
+            self._identity = await self._claim()
+            await self._catch_up(thoroughly=True)
+        if not view.there:
+            with _rights():
+                await self._topics.make_compacted(LEDGER)
+            view.there = True
+        lost = dict(view.lost)
+        if BEGIN not in view.entries:
+            at = int(time.time() * 1000)
+            lost = {BEGIN: json.dumps({"id": uuid.uuid4().hex, "at": at}).encode(), **lost}
+        identity, self._identity = self._identity, None  # only success keeps it, as in `_act`
+        for part in _split(list(lost.items())):
+            lies = await self._commit(identity, [_record(key, value) for key, value in part], {LEDGER: 1})
+            for n, (key, value) in enumerate(part):
+                view.wrote(key, value, lies[n][1])
+        self._identity = identity
+
+
+@contextlib.contextmanager
+def _rights() -> Iterator[None]:
+    """What is refused to this principal leaves this block with all that the ledger needs."""
+    try:
+        yield
+    except Refused as refused:
+        if isinstance(refused.__cause__, _NO_RIGHT):
+            raise Refused(
+                f"Kafka: this principal may not use the ledger: to look, it needs READ on the topic {LEDGER}; "
+                f"to replay and discard, WRITE and DESCRIBE on the transactional id {LEDGER}, and READ, WRITE "
+                f"and CREATE on the topic {LEDGER}"
+            ) from refused
+        raise
+
+
+_NO_RIGHT = (
+    kafka.TransactionalIdAuthorizationFailed,
+    kafka.TopicAuthorizationFailedError,
+    kafka.ClusterAuthorizationFailedError,
+)
+
+
+def _record(key: str, value: bytes | None) -> Outgoing:
+    return Outgoing(LEDGER, key.encode("utf-8", "surrogateescape"), value, (), partition=0)
+
+
+def _index(index: int, acts: Sequence[Act], numbers: Sequence[int]) -> int:
+    """The index among all that the acts publish, of a record of those that are due."""
+    before = [sum(len(act.outgoing) for act in acts[:number]) for number in numbers]
+    for at, number in zip(before, numbers, strict=True):
+        if index < len(acts[number].outgoing):
+            return at + index
+        index -= len(acts[number].outgoing)
+    return index
+
+
+def _parts(acts: Sequence[Act]) -> Iterator[Sequence[Act]]:
+    """In order. What one transaction does is compared with what stood before it, so that no two of its acts may be
+    about the same entry."""
+    part: list[Act] = []
+    keys: set[str] = set()
+    size = 0
+    for act in acts:
+        mine = sum(len(entry.after or b"") + len(entry.key) for entry in act.entries)
+        mine += sum(len(one.value or b"") + len(one.key or b"") for one in act.outgoing)
+        names = [entry.key for entry in act.entries]
+        if part and (len(part) >= MOST_ACTS or size + mine > MOST_BYTES or not keys.isdisjoint(names)):
+            yield part
+            part, size, keys = [], 0, set()
+        part.append(act)
+        keys.update(names)
+        size += mine
+    if part:
+        yield part
+
+
+def _split(items: list[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
+    """The first entry alone, for its batch is read again and again."""
+    if items and items[0][0] == BEGIN:
+        yield items[:1]
+        items = items[1:]
+    for at in range(0, len(items), 5_000):
+        yield items[at : at + 5_000]

@@ -1,0 +1,192 @@
+"""What the ledger's topic holds, in memory: caught up with its end whenever somebody asks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+import structlog
+from aiokafka import errors as kafka
+from aiokafka.structs import TopicPartition
+
+from sidecar.adapters.brokers.kafka.cluster_client import LATEST, READ_UNCOMMITTED, Cluster
+from sidecar.adapters.brokers.kafka.log_reader import History
+from sidecar.domain.errors import Refused
+from sidecar.domain.model import Partition, Position
+from sidecar.domain.stream_names import LEDGER
+
+log = structlog.get_logger(__name__)
+
+BEGIN = "begin"
+"""The key of the first entry of a ledger: which it is, and since when."""
+TP = TopicPartition(LEDGER, 0)
+_PARTITION = Partition("kafka", LEDGER, 0)
+_PAGE = 2_000
+MARKS_SECONDS = 1.0
+"""How long a reader waits for a transaction of another writer: one takes some ten milliseconds, and one whose writer
+has died holds readers up until it times out, though nothing in it was committed."""
+SURE_SECONDS = 1.0
+"""How long it goes unasked whether this is still the same ledger, while nothing new comes."""
+
+
+class View:
+    """The latest value of each key. `most` entries at most: beyond, it is refused rather than half known."""
+
+    def __init__(self, cluster: Cluster, history: History, most: int) -> None:
+        self._cluster, self._history, self._most = cluster, history, most
+        self.entries: dict[str, bytes] = {}
+        self._general: set[str] = set()
+        """The keys of entries that belong to no stream, and of few others: they have no space. They are asked for every
+        few seconds, and a ledger may have a million others."""
+        self.next = 0
+        """The offset that reading goes on from."""
+        self.there = False
+        """The topic existed when we last looked."""
+        self.lost: dict[str, bytes] = {}
+        """Entries that we know and the topic does not: it was deleted, or made anew. To be written again."""
+        self._begin_at = -1
+        """Where the first entry lies."""
+        self._sure_until = 0.0
+        self._last = b""
+        self._left_open = -1
+        """The end behind a transaction that was waited for in vain: its writer has died."""
+
+    @property
+    def whole(self) -> bool:
+        """The topic is there, with a first entry and all that we know."""
+        return self.there and not self.lost and BEGIN in self.entries
+
+    @property
+    def sure(self) -> bool:
+        """It was asked a moment ago whether this is the same ledger."""
+        return time.monotonic() < self._sure_until
+
+    async def catch_up(self, *, thoroughly: bool = False) -> None:
+        """Read everything that is committed. Whenever something new is read, and once in a while (`thoroughly`: now),
+        it is made sure first that it is still the same ledger, which costs one more question. Raises Outage,
+        Refused."""
+        ends = await self._settled_ends()
+        if ends is None:
+            if self.there:
+                self._start_anew("deleted")
+            self.there = False
+            return
+        end, written = ends
+        if self.there and (thoroughly or end > self.next or written < self.next or not self.sure):
+            if written < self.next or await self.is_another():
+                self._start_anew("made anew")
+            elif BEGIN not in self.entries:
+                self.next = 0  # by nothing could we tell that it is another
+            self._sure_until = time.monotonic() + SURE_SECONDS
+        self.there = True
+        while self.next < end:
+            before = self.next
+            async for page in self._history.scan(_PARTITION, None, self.next, end, _PAGE):
+                for record in page:
+                    self.apply(record.key, record.value, record.position.offset)
+                    self.next = record.position.offset + 1
+            # What is left are the ends of transactions, and what was aborted or compacted.
+            self.next = max(self.next, end)
+            if self.next == before:
+                break
+        for key in [key for key in self.lost if key in self.entries]:
+            del self.lost[key]
+
+    async def is_another(self) -> bool:
+        """Whether there is no longer, where our ledger's first entry lies, this entry."""
+        ours = self.entries.get(BEGIN)
+        if ours is None:
+            return False
+        found = await self._history.read(Position("kafka", LEDGER, 0, self._begin_at))
+        return found is None or found.key != BEGIN.encode() or found.value != ours
+
+    def follows(self, offset: int) -> bool:
+        """Whether a record that we wrote while nobody else could lies where the next one would: at the end that we
+        know, or behind the mark that ended our last transaction."""
+        return self.next <= offset <= self.next + 1
+
+    def wrote(self, key: str, value: bytes | None, offset: int) -> None:
+        """Take in what we wrote ourselves, while nobody else could."""
+        self._take(key, value, offset)
+        self.lost.pop(key, None)
+        self.next = max(self.next, offset + 1)
+
+    def apply(self, key: bytes | None, value: bytes | None, offset: int) -> None:
+        """Take in one record of the topic."""
+        self._take((key or b"").decode("utf-8", "surrogateescape"), value, offset)
+        self.check_room(0)
+
+    def _take(self, name: str, value: bytes | None, offset: int) -> None:
+        if name == BEGIN:
+            self._begin_at = offset
+        if value is None:
+            self.entries.pop(name, None)
+            self.lost.pop(name, None)
+            self._general.discard(name)
+            return
+        if " " not in name:
+            self._general.add(name)
+        if value == self._last:
+            value = self._last  # the entries of one letter are the same bytes under several keys
+        self._last = value
+        self.entries[name] = value
+
+    def check_room(self, more: int) -> None:
+        """Raises Refused where so many more entries would be too many."""
+        if len(self.entries) + more > self._most:
+            raise Refused(
+                f"{LEDGER} needs more than {self._most} entries, the bound that dead_letters.ledger_entries sets: "
+                "raise it (about 500 bytes of memory each), then start again"
+            )
+
+    def get(self, key: str) -> bytes | None:
+        found = self.entries.get(key)
+        return self.lost.get(key) if found is None and self.lost else found
+
+    def under(self, prefix: str) -> dict[str, bytes]:
+        """Entries that belong to no stream, by key."""
+        found = {key: self.get(key) for key in self._general if key.startswith(prefix)}
+        return {key: value for key, value in found.items() if value is not None}
+
+    @property
+    def begun(self) -> int | None:
+        """Since when there is this ledger, milliseconds."""
+        value = self.entries.get(BEGIN)
+        try:
+            return None if value is None else int(json.loads(value)["at"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def _start_anew(self, what: str) -> None:
+        lost = {key: value for key, value in {**self.lost, **self.entries}.items() if key != BEGIN}
+        log.warning("the ledger's topic was lost; what is known of it is written again", what=what, entries=len(lost))
+        self.entries, self.lost, self.next = {}, lost, 0
+
+    async def _settled_ends(self) -> tuple[int, int] | None:
+        """The committed end and the end of all that is written. Where they differ, a transaction is under way, or was
+        committed and its marks are being written: it is waited for, for a moment."""
+        until = time.monotonic() + MARKS_SECONDS
+        while True:
+            ends = await self._cluster.steadily(f"asking for the end of {LEDGER}", self._ends)
+            if ends is None or ends[0] >= ends[1] or ends[1] == self._left_open:
+                return ends
+            if time.monotonic() > until:
+                self._left_open = ends[1]
+                return ends
+            await asyncio.sleep(0.005)
+
+    async def _ends(self) -> tuple[int, int] | None:
+        """The committed end, and the end of all; None where there is no such topic."""
+        if not self.there or self._cluster.client.cluster.leader_for_partition(TP) is None:
+            if LEDGER not in await self._cluster.topics([LEDGER]):
+                return None
+            if self._cluster.client.cluster.leader_for_partition(TP) is None:
+                await self._cluster.client.force_metadata_update()
+        try:
+            written = (await self._cluster.offsets([TP], LATEST, READ_UNCOMMITTED))[TP]
+            return (await self._cluster.offsets([TP], LATEST))[TP], written
+        except kafka.UnknownTopicOrPartitionError:
+            if LEDGER not in await self._cluster.topics([LEDGER]):
+                return None
+            raise

@@ -1,0 +1,146 @@
+"""Looking back: one record, or a range, without a group and without disturbing the reading of the present."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from aiokafka import errors as kafka
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.structs import TopicPartition
+
+from sidecar.adapters.brokers.kafka.cluster_client import EARLIEST, LATEST, READ_COMMITTED, Cluster
+from sidecar.adapters.brokers.kafka.errors import check
+from sidecar.adapters.brokers.kafka.record_decoder import Chunk, Unreadable, after
+from sidecar.domain.errors import Outage
+from sidecar.domain.model import Partition, Position, Record
+
+_WAIT_MS = 100
+_EMPTY_AT_MOST = 20
+"""Fetches that bring nothing, one after the other, after which a scan gives up: a broker that throttles us does so."""
+_HIGHEST = (1 << 63) - 1
+"""Positions are also read from headers that anyone may have written."""
+_ONE_BATCH = 1
+"""Bytes asked for where one record is wanted: a broker gives a whole batch all the same (KIP-74)."""
+
+
+class History:
+    """Reads on connections of its own, `AT_ONCE` at a time."""
+
+    AT_ONCE = 4
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._lanes = [f"history {n}" for n in range(self.AT_ONCE)]
+        self._free = asyncio.Semaphore(self.AT_ONCE)
+
+    async def read(self, position: Position) -> Record | None:
+        """The record there; None where it is gone, never was, or was never committed."""
+        if position.offset > _HIGHEST or not await self._is_there(TopicPartition(position.stream, position.partition)):
+            return None
+        try:
+            chunk = await self._fetch(position.log, position.offset, _ONE_BATCH, wait_ms=0)
+        except _GoneError:
+            return None
+        while chunk is not None and not chunk.done:
+            try:
+                records = chunk.take(1000)
+            except Unreadable:
+                return None
+            for record in records:
+                if record.position.offset >= position.offset:
+                    return record if record.position.offset == position.offset else None
+        return None
+
+    async def bounds(self, partition: Partition) -> tuple[int, int]:
+        """The first offset that is there, and the offset after the last that is committed."""
+        tp = TopicPartition(partition.stream, partition.number)
+
+        async def attempt() -> tuple[int, int]:
+            low = await self._cluster.offsets([tp], EARLIEST)
+            high = await self._cluster.offsets([tp], LATEST)
+            return low[tp], max(low[tp], high[tp])
+
+        if not await self._is_there(tp):
+            return 0, 0
+        return await self._cluster.steadily(f"asking for the bounds of {partition}", attempt)
+
+    async def scan(
+        self, partition: Partition, since: int | None, start: int | None, until: int | None, most: int
+    ) -> AsyncIterator[Sequence[Record]]:
+        """Pages of at most `most` records, as `ports.Broker.scan` promises."""
+        tp = TopicPartition(partition.stream, partition.number)
+        low, high = await self.bounds(partition)
+        end = high if until is None else min(until, high)
+        at = low if start is None else max(low, start)
+        if since is not None:
+            found = await self._cluster.steadily(
+                f"finding a time in {partition}", lambda: self._cluster.offsets([tp], max(0, since))
+            )
+            at = max(at, found[tp]) if found.get(tp, -1) >= 0 else end
+        empty = 0
+        while at < end and empty < _EMPTY_AT_MOST:
+            try:
+                chunk = await self._fetch(partition, at, self._cluster.options.max_partition_fetch_bytes)
+            except _GoneError:
+                # Trimmed while we look: go on with what is there.
+                low, _ = await self.bounds(partition)
+                if low <= at:
+                    return
+                at = low
+                continue
+            if chunk is None:
+                empty += 1
+                continue
+            empty = 0
+            while not chunk.done and at < end:
+                try:
+                    records = chunk.take(most)
+                except Unreadable as unreadable:
+                    at = unreadable.past
+                    continue
+                at = max(at, chunk.next_offset)
+                if records and records[-1].position.offset >= end:
+                    records = [record for record in records if record.position.offset < end]
+                if records:
+                    yield records
+        if at < end and empty >= _EMPTY_AT_MOST:
+            # Taking it for the end would lose what lies behind: letters, or entries of the ledger.
+            raise Outage(f"Kafka: {partition} gives nothing at {at}, although it goes on to {end}: try again", 1.0)
+
+    async def _is_there(self, tp: TopicPartition) -> bool:
+        if self._cluster.client.cluster.leader_for_partition(tp) is not None:
+            return True
+        found = await self._cluster.steadily("asking for a topic", lambda: self._cluster.topics([tp.topic]))
+        return tp.partition in found.get(tp.topic, ())
+
+    async def _fetch(self, partition: Partition, offset: int, most: int, wait_ms: int = _WAIT_MS) -> Chunk | None:
+        """What is there from an offset on; None where nothing came. Raises _GoneError where there is no such offset."""
+        tp = TopicPartition(partition.stream, partition.number)
+        request = FetchRequest(wait_ms, 1, most, READ_COMMITTED, [(tp.topic, [(tp.partition, offset, most)])])
+
+        async def attempt() -> Any:
+            answer = await self._cluster.ask(self._cluster.leader(tp), request, lane)
+            ((_, ((_, code, _, _, *more),)),) = answer.topics
+            if code == kafka.OffsetOutOfRangeError.errno:
+                return None
+            check(code, f"{tp.topic}/{tp.partition}")
+            return more[-1], more[-3] if answer.API_VERSION >= 11 else more[-2]
+
+        async with self._free:
+            lane = self._lanes.pop()
+            try:
+                found = await self._cluster.steadily(f"reading {partition} at {offset}", attempt)
+            finally:
+                self._lanes.append(lane)
+        if found is None:
+            raise _GoneError
+        raw, aborted = found
+        if not raw or after(raw, offset) == offset:
+            return None
+        return Chunk(partition, raw, offset, aborted, self._cluster.options.check_crcs)
+
+
+class _GoneError(Exception):
+    """There is no such offset any more."""

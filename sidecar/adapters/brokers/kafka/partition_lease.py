@@ -1,0 +1,78 @@
+"""What we know and hold of one partition while its lease is ours."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from aiokafka.structs import TopicPartition
+
+from sidecar.adapters.brokers.kafka.idempotent_producer import Identity
+from sidecar.adapters.brokers.kafka.record_decoder import Chunk
+from sidecar.domain.model import Partition
+from sidecar.domain.ports.broker import Gap, Lease
+
+
+class Tenure(Lease):
+    """A lease with its reading and its settling. It is `taken` once the partition was fenced and its settled offset
+    read; before that nothing of it is delivered."""
+
+    __slots__ = (
+        *("announced", "chunks", "buffered", "fetch_at", "flying", "gap", "held", "not_before", "position", "taken"),
+        *("identity", "lock", "settled", "tp", "turn", "unsure"),
+    )
+
+    def __init__(self, tp: TopicPartition) -> None:
+        super().__init__(Partition("kafka", tp.topic, tp.partition), -1)
+        self.tp = tp
+        self.taken = False
+        self.announced = False
+        self.held = False
+        # reading
+        self.position = -1
+        """The next offset to deliver."""
+        self.fetch_at = -1
+        """The next offset to fetch: `position`, and beyond what waits in `chunks`."""
+        self.chunks: deque[Chunk] = deque()
+        self.buffered = 0
+        """Bytes in `chunks`."""
+        self.flying = False
+        """A fetch of it is under way."""
+        self.turn = 0
+        """Counts jumps, so that what was fetched before one is recognised and dropped."""
+        self.not_before = 0.0
+        """Monotonic time before which it is not fetched: it failed."""
+        self.gap: Gap | None = None
+        """To be delivered with the next batch."""
+        # settling
+        self.lock = asyncio.Lock()
+        self.settled = -1
+        """The committed offset, as far as this tenure knows."""
+        self.unsure = False
+        """A transaction's outcome is not known: fence and read the committed offset before anything else."""
+        self.identity: Identity | None = None
+        """What fenced the partition; None where we may not write transactions."""
+
+    def take(self, offset: int) -> None:
+        """Fenced and read: deliver from here."""
+        self.start = self.settled = offset
+        self.jump(offset)
+        self.taken = True
+
+    def jump(self, offset: int) -> None:
+        """Deliver from this offset next, and forget what was fetched."""
+        self.position = offset
+        self.gap = None
+        self.drop()
+
+    def drop(self) -> None:
+        """Forget what was fetched and not delivered: it is fetched again when its time comes."""
+        self.fetch_at = self.position
+        self.chunks.clear()
+        self.buffered = 0
+        self.turn += 1
+
+    def lose(self) -> None:
+        self.lost = True
+        self.chunks.clear()
+        self.buffered = 0

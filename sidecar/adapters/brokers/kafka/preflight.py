@@ -1,0 +1,205 @@
+"""`tracecar check` for Kafka: every connection and permission that running needs, each in a line, with what to grant.
+
+Nothing is changed: what would change something is asked in a form that the broker authorises first and then refuses (an
+empty batch, a producer id that nobody has, a topic that is only validated)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+
+from aiokafka import errors as kafka
+from aiokafka.conn import collect_hosts
+from aiokafka.protocol.admin import CreateTopicsRequest
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.group import HeartbeatRequest
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.transaction import EndTxnRequest
+from aiokafka.structs import TopicPartition
+
+from sidecar.adapters.brokers.kafka.client_options import Connecting
+from sidecar.adapters.brokers.kafka.cluster_client import READ_COMMITTED, Cluster
+from sidecar.adapters.brokers.kafka.errors import check, translated
+from sidecar.adapters.brokers.kafka.topic_admin import Topics
+from sidecar.config import schema as config
+from sidecar.dead_letters.discovery import suggestions
+from sidecar.domain.errors import Refused, TracecarError
+from sidecar.domain.ports.broker import Finding
+from sidecar.domain.stream_names import LEDGER, StreamNames
+
+PATIENCE = 5.0
+_NOBODY = 1 << 62
+"""A producer id that no broker has given out."""
+_HARMLESS = {
+    "fetch": (kafka.OffsetOutOfRangeError.errno,),
+    "heartbeat": (kafka.UnknownMemberIdError.errno, kafka.IllegalGenerationError.errno),
+    "empty batch": (87, kafka.CorruptRecordException.errno),
+    "unknown producer": (kafka.InvalidProducerIdMapping.errno, kafka.InvalidProducerEpoch.errno),
+}
+"""What the broker answers to such a request where it would let us (87: INVALID_RECORD)."""
+
+_ADVICE = (
+    "see sources.kafka.bootstrap_servers, and whether that listener wants what sources.kafka.tls and .sasl say "
+    "(where they are missing: neither)"
+)
+
+
+async def inspect(
+    connecting: Connecting, source: config.Kafka, group: str, naming: StreamNames, wants: Callable[[str], bool]
+) -> list[Finding]:
+    """Findings about the servers, the group, the topics and their dead letters. Never raises what it is there to
+    find."""
+    findings = [await _server(connecting, host, port) for host, port, _ in collect_hosts(connecting.servers)]
+    if not any(finding.ok for finding in findings):
+        return findings
+    cluster = Cluster(connecting)
+    try:
+        await cluster.start()
+        topics = await cluster.steadily("asking for topics", cluster.topics, PATIENCE)
+    except TracecarError as error:
+        await cluster.close()
+        return [*findings, Finding("sources.kafka: see the cluster", False, f"{error}; {_ADVICE}")]
+    try:
+        findings += _named(source, topics, wants)
+        trial = _Trial(cluster, group)
+        findings.append(await trial.membership())
+        read = sorted(filter(wants, topics))
+        findings += [await trial.reading(topic) for topic in read]
+        written = {naming.dead_letter_stream(topic): topic for topic in read if naming.written}
+        written |= {target: topic for topic, target in source.gate.items() if topic in topics}
+        for name, origin in sorted(written.items()):
+            findings.append(await (trial.writing(name) if name in topics else trial.making(name, topics[origin])))
+        if written:
+            findings.append(await trial.transactions())
+        findings.append(await trial.ledger(LEDGER in topics))
+        findings += suggestions("sources.kafka", topics, naming)
+    finally:
+        await cluster.close()
+    return findings
+
+
+async def _server(connecting: Connecting, host: str, port: int) -> Finding:
+    what = f"sources.kafka: connect to {host}:{port}"
+    try:
+        await connecting.probe(host, port)
+    except (kafka.KafkaError, OSError, TimeoutError) as error:
+        return Finding(what, False, f"{translated(error, f'connecting to {host}:{port}')}; {_ADVICE}")
+    return Finding(what, True, "connected")
+
+
+def _named(source: config.Kafka, topics: Mapping[str, object], wants: Callable[[str], bool]) -> list[Finding]:
+    """Whether each configured topic is there, and what each pattern matches."""
+    findings = []
+    places = [(f"sources.kafka.topics[{n}]", name) for n, name in enumerate(source.topics)]
+    for place, name in (*places, *(("sources.kafka.gate", name) for name in source.gate)):
+        what = f"{place}: {name}"
+        if name.startswith("^"):
+            matched = [topic for topic in sorted(topics) if wants(topic) and re.fullmatch(name, topic)]
+            shown = ", ".join(matched[:5]) + (f" and {len(matched) - 5} more" if len(matched) > 5 else "")
+            nothing = "matches no topic yet; those that appear later join by themselves"
+            findings.append(Finding(what, True, f"matches {shown}" if matched else nothing))
+        elif not wants(name):
+            advice = "is a dead-letter stream by its name, and never read: take it out, or change dead_letters.read"
+            findings.append(Finding(what, False, advice))
+        elif name in topics:
+            findings.append(Finding(what, True, "is there"))
+        else:
+            advice = "there is no such topic, or the principal may not see it: create it, or allow DESCRIBE on it"
+            findings.append(Finding(what, False, advice))
+    return findings
+
+
+class _Trial:
+    """Requests that are authorised and then come to nothing."""
+
+    def __init__(self, cluster: Cluster, group: str) -> None:
+        self._cluster, self._group = cluster, group
+
+    async def membership(self) -> Finding:
+        async def attempt() -> None:
+            node = await self._cluster.group_coordinator(self._group)
+            answer = await self._cluster.ask(node, HeartbeatRequest(self._group, -1, "nobody"))
+            _expect("heartbeat", answer.error_code, self._group)
+
+        return await self._tried(f"join the group {self._group}", f"READ on the group {self._group}", attempt)
+
+    async def reading(self, topic: str) -> Finding:
+        async def attempt() -> None:
+            request = FetchRequest(0, 0, 1, READ_COMMITTED, [(topic, [(0, 0, 1)])])
+            answer = await self._cluster.ask(self._cluster.leader(TopicPartition(topic, 0)), request)
+            ((_, ((_, code, *_),)),) = answer.topics
+            _expect("fetch", code, topic)
+
+        return await self._tried(f"read {topic}", f"READ on the topic {topic}", attempt)
+
+    async def writing(self, topic: str) -> Finding:
+        async def attempt() -> None:
+            request = ProduceRequest(None, -1, 5_000, [(topic, [(0, b"")])])
+            answer = await self._cluster.ask(self._cluster.leader(TopicPartition(topic, 0)), request)
+            ((_, ((_, code, *_),)),) = answer.topics
+            _expect("empty batch", code, topic)
+
+        return await self._tried(f"write to {topic}", f"WRITE on the topic {topic}", attempt)
+
+    async def making(self, topic: str, like: Mapping[int, int]) -> Finding:
+        async def attempt() -> None:
+            controller = self._cluster.client.cluster.controller
+            node = controller.nodeId if controller is not None else self._cluster.any_node()
+            request = CreateTopicsRequest([(topic, len(like), max(like.values()), [], [])], 5_000, True)
+            for name, code, *_ in (await self._cluster.ask(node, request)).topic_errors:
+                check(code, name)
+
+        needed = f"CREATE and WRITE on the topic {topic} (or create it, with {len(like)} partitions)"
+        return await self._tried(f"create {topic}", needed, attempt)
+
+    async def transactions(self) -> Finding:
+        needed = f"WRITE and DESCRIBE on transactional ids with the prefix {self._group}."
+        attempt = self._transacting(f"{self._group}.check.0")
+        return await self._tried("settle dead letters in transactions", needed, attempt)
+
+    async def ledger(self, there: bool) -> Finding:
+        """Never a failure for a right that is missing: who lets nobody replay needs none."""
+        with_id = await self._tried("", "", self._transacting(LEDGER))
+        if there:
+            topic = [await self.reading(LEDGER), await self.writing(LEDGER)]
+            rights = f"READ and WRITE on the topic {LEDGER}"
+        else:
+            topic = [await self.making(LEDGER, {0: 1})]
+            rights = (
+                f"READ, WRITE and CREATE on the topic {LEDGER} (or create it: one partition, cleanup.policy=compact)"
+            )
+        what = f"sources.kafka: replay and discard, which {LEDGER} keeps"
+        needed = [] if with_id.ok else [f"WRITE and DESCRIBE on the transactional id {LEDGER}"]
+        needed += [] if all(one.ok for one in topic) else [rights]
+        if needed:
+            return Finding(
+                what, True, f"not possible, only looking is; to replay or discard, allow {', and '.join(needed)}"
+            )
+        age = (await Topics(self._cluster).retention(LEDGER)).keeps_ms if there else None
+        if age is not None:
+            advice = f"the topic forgets after {age} ms what was replayed: set its cleanup.policy to compact alone"
+            return Finding(what, False, advice)
+        return Finding(what, True, "allowed")
+
+    def _transacting(self, transactional_id: str) -> Callable[[], Awaitable[None]]:
+        async def attempt() -> None:
+            node = await self._cluster.transaction_coordinator(transactional_id)
+            request = EndTxnRequest(transactional_id, _NOBODY, 0, False)
+            _expect("unknown producer", (await self._cluster.ask(node, request)).error_code, transactional_id)
+
+        return attempt
+
+    async def _tried(self, what: str, needed: str, attempt: Callable[[], Awaitable[None]]) -> Finding:
+        what = f"sources.kafka: {what}"
+        try:
+            await self._cluster.steadily(what, attempt, PATIENCE)
+        except Refused as error:
+            return Finding(what, False, f"{error}; allow {needed}")
+        except TracecarError as error:
+            return Finding(what, False, str(error))
+        return Finding(what, True, "allowed")
+
+
+def _expect(kind: str, code: int, what: str) -> None:
+    if code not in _HARMLESS[kind]:
+        check(code, what)

@@ -1,0 +1,94 @@
+"""Transactions without consumer offsets (KIP-98): taking a transactional id, and writing records as one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable
+
+from aiokafka import errors as kafka
+from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnRequest, InitProducerIdRequest
+from aiokafka.structs import TopicPartition
+
+from sidecar.adapters.brokers.kafka.cluster_client import Cluster
+from sidecar.adapters.brokers.kafka.errors import check
+from sidecar.adapters.brokers.kafka.idempotent_producer import Identity, Placed, Producing
+from sidecar.domain.errors import Fenced, Outage, Refused
+
+
+async def claim(cluster: Cluster, transactional_id: str) -> Identity:
+    """Take a transactional id: whoever had it is refused from now on, and what they had open is ended, before this
+    returns. Raises aiokafka's errors: to be called by `Cluster.steadily`."""
+    node = await cluster.transaction_coordinator(transactional_id)
+    request = InitProducerIdRequest(transactional_id, cluster.options.transaction_timeout_ms)
+    answer = await cluster.ask(node, request)
+    check(answer.error_code, transactional_id)
+    return Identity(answer.producer_id, answer.producer_epoch, transactional_id)
+
+
+async def end(cluster: Cluster, identity: Identity, *, commit: bool) -> None:
+    """End the transaction. Asked again after an answer that was lost, the coordinator says again what it decided.
+    Raises our exceptions."""
+    who = (identity.transactional_id or "", identity.producer, identity.epoch)
+
+    async def attempt() -> None:
+        node = await cluster.transaction_coordinator(who[0])
+        check((await cluster.ask(node, EndTxnRequest(*who, commit))).error_code, who[0])
+
+    await cluster.steadily(f"ending a transaction of {who[0]}", attempt)
+
+
+async def add(cluster: Cluster, identity: Identity, tps: Iterable[TopicPartition]) -> None:
+    """Make these partitions part of the transaction. Raises our exceptions."""
+    topics: dict[str, list[int]] = {}
+    for tp in tps:
+        topics.setdefault(tp.topic, []).append(tp.partition)
+    who = (identity.transactional_id or "", identity.producer, identity.epoch)
+    request = AddPartitionsToTxnRequest(*who, list(topics.items()))
+
+    async def attempt() -> None:
+        node = await cluster.transaction_coordinator(who[0])
+        answer = await cluster.ask(node, request)
+        # A partition that is refused makes the others "not attempted": the reason is what counts.
+        codes = [(code, f"{topic}/{number}") for topic, errors in answer.errors for number, code in errors if code]
+        for code, where in sorted(codes, key=lambda one: one[0] == _NOT_ATTEMPTED):
+            if code == kafka.TopicAuthorizationFailedError.errno:
+                topic = where.rpartition("/")[0]
+                raise Refused(
+                    f"Kafka: this principal may not write to {topic}: it needs an ACL for WRITE and DESCRIBE on the "
+                    f"topic {topic}"
+                )
+            check(code, where)
+
+    await cluster.steadily(f"beginning a transaction of {who[0]}", attempt)
+
+
+_NOT_ATTEMPTED = 55
+
+
+Lies = dict[int, tuple[TopicPartition, int]]
+"""Where each record lies, by index."""
+
+
+async def write(
+    cluster: Cluster,
+    producing: Producing,
+    identity: Identity,
+    placed: Placed,
+    right: Callable[[Lies], Awaitable[bool]] | None = None,
+) -> Lies:
+    """Write records in one transaction; returns where each lies. `right` is asked before it is committed whether they
+    lie where they should. Raises Fenced (the id is another's now, or it was not right: nothing was committed), Outage
+    (it may be committed or not: claim the id anew, then look), TooLarge and Refused (nothing was committed). After any
+    of them the identity must not be used again."""
+    try:
+        await add(cluster, identity, placed)
+        lies = await producing.send(identity, placed)
+        commit = right is None or await right(lies)
+    except Refused:
+        with contextlib.suppress(Outage, Refused, Fenced):
+            await end(cluster, identity, commit=False)
+        raise
+    await end(cluster, identity, commit=commit)
+    if not commit:
+        raise Fenced("what was written does not lie where it should: it was not committed")
+    return lies

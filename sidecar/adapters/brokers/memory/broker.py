@@ -1,0 +1,284 @@
+"""The broker in memory: the official fake, with the promises of the real ones. For tests of everything that needs a
+broker; nothing of it outlives the process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from fnmatch import fnmatchcase
+
+from sidecar.adapters.brokers.memory.ledger import MemoryLedger
+from sidecar.adapters.brokers.memory.log import SYSTEM, Group, MemoryLog
+from sidecar.config.schema import Start
+from sidecar.domain.errors import Disconnected, Fenced, Outage
+from sidecar.domain.model import Outgoing, Partition, Position, Record
+from sidecar.domain.ports.broker import Batch, Finding, Gap, Lease, PartitionStatus, Retention
+from sidecar.domain.ports.consumer_groups import SIDECAR_GROUPS, GroupPartition, GroupProgress
+from sidecar.domain.stream_names import StreamNames
+
+
+class MemoryBroker:
+    """A member of a group on a `MemoryLog`. `streams` are names or glob patterns."""
+
+    system = SYSTEM
+
+    def __init__(
+        self,
+        log: MemoryLog,
+        streams: Sequence[str],
+        group: str,
+        naming: StreamNames,
+        *,
+        start: Start = Start("latest"),  # noqa: B008  # a frozen value
+        max_records: int = 1000,
+    ) -> None:
+        self._log, self._patterns, self._group_name, self._naming = log, tuple(streams), group, naming
+        self._start, self._max_records = start, max_records
+        self._group: Group | None = None
+        self._leases: dict[Partition, Lease] = {}
+        self._next: dict[Partition, int] = {}
+        self._new: list[Lease] = []
+        self._held: set[Lease] = set()
+        self._changed = asyncio.Event()
+        self._failures: dict[str, list[tuple[Exception, bool]]] = {}
+        self._ledger = MemoryLedger(log, naming, self._fail)
+
+    def fail_next(self, method: str, error: Exception, *, after: bool = False) -> None:
+        """Let the next call of `method` raise `error`; with `after` it is carried out first, as when the answer of a
+        server is lost. Several calls queue up."""
+        self._failures.setdefault(method, []).append((error, after))
+
+    # --- life
+
+    async def start(self) -> None:
+        self._fail("start")
+        if self._group is not None:
+            return
+        group = self._log.groups.setdefault(self._group_name, Group())
+        # Partitions that are there now begin where the configuration says; what appears later is read from its start.
+        for stream in filter(self.wants, self._log.streams):
+            for partition in self._of(stream):
+                group.settled.setdefault(partition, self._begin(partition))
+        self._group = group
+        self._log.join(self._group_name, self)
+
+    async def close(self) -> None:
+        if self._group is None:
+            return
+        self._group = None
+        self._log.leave(self._group_name, self)
+        for lease in self._leases.values():
+            lease.lost = True
+        self._leases.clear()
+        self._next.clear()
+        self._new.clear()
+        self._held.clear()
+        self._changed.set()
+
+    # --- as a member of the group
+
+    def wants(self, stream: str) -> bool:
+        return not self._naming.is_dead_letter(stream) and any(fnmatchcase(stream, p) for p in self._patterns)
+
+    def wake(self) -> None:
+        self._changed.set()
+
+    def assigned(self, partitions: list[Partition]) -> None:
+        assert self._group is not None
+        for partition in [p for p in self._leases if p not in partitions]:
+            lease = self._leases.pop(partition)
+            lease.lost = True
+            self._held.discard(lease)
+            del self._next[partition]
+        for partition in partitions:
+            if partition not in self._leases:
+                start = self._group.settled.setdefault(partition, 0)
+                lease = self._leases[partition] = Lease(partition, start)
+                self._next[partition] = start
+                self._new.append(lease)
+        self._changed.set()
+
+    def _begin(self, partition: Partition) -> int:
+        log = self._log.partition(partition)
+        assert log is not None
+        if self._start.kind in ("latest", "earliest"):
+            return log.end if self._start.kind == "latest" else log.first
+        since = self._start.value if self._start.kind == "at" else self._log.clock() - self._start.value
+        return next((r.position.offset for r in log.records if r.timestamp >= since), log.end)
+
+    # --- reading
+
+    async def batches(self) -> AsyncIterator[Batch]:
+        while self._group is not None:
+            self._fail("batches")
+            self._changed.clear()
+            while self._new:
+                lease = self._new.pop(0)
+                if not lease.lost:
+                    yield Batch(lease, (), lease.start)
+            idle = True
+            for lease in list(self._leases.values()):
+                if not lease.lost and lease not in self._held and (batch := self._batch(lease)) is not None:
+                    idle = False
+                    yield batch
+            if idle:
+                await self._changed.wait()
+            else:
+                await asyncio.sleep(0)
+        raise Disconnected("this memory broker was closed")
+
+    def _batch(self, lease: Lease) -> Batch | None:
+        partition = lease.partition
+        log = self._log.partition(partition)
+        assert log is not None
+        wanted, gap = self._next[partition], None
+        if wanted < log.first:
+            gap = Gap(partition, wanted, log.first, f"{log.first - wanted} records were trimmed before they were read")
+        records = log.slice(wanted, self._max_records)
+        if not records and gap is None:
+            return None
+        self._next[partition] = records[-1].position.offset + 1 if records else log.first
+        return Batch(lease, records, self._next[partition], gap)
+
+    def hold(self, lease: Lease) -> None:
+        if not lease.lost:
+            self._held.add(lease)
+
+    def release(self, lease: Lease) -> None:
+        self._held.discard(lease)
+        self._changed.set()
+
+    async def rewind(self, lease: Lease) -> None:
+        self._fail("rewind")
+        if self._group is not None and self._leases.get(lease.partition) is lease:
+            self._next[lease.partition] = self._group.settled[lease.partition]
+            self._changed.set()
+
+    # --- writing
+
+    async def settle(self, batches: Sequence[Batch], outgoing: Sequence[Outgoing]) -> None:
+        after = self._fail("settle")
+        if not batches:
+            return
+        lease = batches[0].lease
+        if self._group is None or self._leases.get(lease.partition) is not lease:
+            raise Fenced(f"{lease.partition}: another member owns this partition now")
+        settled = self._group.settled[lease.partition]
+        # What an earlier call settled, although its answer was lost, is not written again.
+        due = [(i, out) for i, out in enumerate(outgoing) if out.origin is None or out.origin.offset >= settled]
+        for index, out in due:
+            self._log.check(out, index)
+        for _, out in due:
+            self._log.create(out.stream, len(self._log.streams[lease.partition.stream]))
+        self._group.settled[lease.partition] = max(settled, batches[-1].next_offset)
+        for _, out in due:
+            self._log.append(out)
+        if after is not None:
+            raise after
+
+    async def publish(self, outgoing: Sequence[Outgoing]) -> list[Position]:
+        after = self._fail("publish")
+        for index, out in enumerate(outgoing):
+            self._log.check(out, index)
+        positions = [self._log.append(out) for out in outgoing]
+        if after is not None:
+            raise after
+        return positions
+
+    # --- looking
+
+    async def read(self, position: Position) -> Record | None:
+        self._fail("read")
+        log = self._log.partition(position.log)
+        if log is None or position.offset < log.first:
+            return None
+        return next(iter(log.slice(position.offset, 1)), None)
+
+    async def partitions(self, stream: str) -> list[Partition]:
+        self._fail("partitions")
+        return self._of(stream)
+
+    async def streams(self) -> list[str]:
+        self._fail("streams")
+        return sorted(self._log.streams)
+
+    async def bounds(self, partition: Partition) -> tuple[int, int]:
+        self._fail("bounds")
+        log = self._log.partition(partition)
+        return (log.first, log.end) if log is not None else (0, 0)
+
+    async def scan(
+        self, partition: Partition, *, since: int | None = None, start: int | None = None, until: int | None = None
+    ) -> AsyncIterator[Sequence[Record]]:
+        self._fail("scan")
+        log = self._log.partition(partition)
+        if log is None:
+            return
+        end = log.end if until is None else min(until, log.end)
+        at = log.first if start is None else start
+        if since is not None:
+            at = max(at, next((r.position.offset for r in log.records if r.timestamp >= since), end))
+        while at < end:
+            records = log.slice(at, min(self._max_records, end - max(at, log.first)))
+            if not records:
+                return
+            yield records
+            at = records[-1].position.offset + 1
+
+    async def status(self) -> list[PartitionStatus]:
+        self._fail("status")
+        group = self._log.groups.get(self._group_name)
+        found = []
+        for stream in sorted(filter(self.wants, self._log.streams)):
+            for partition in self._of(stream):
+                _, end = await self.bounds(partition)
+                settled = group.settled.get(partition) if group is not None else None
+                lag = end - settled if settled is not None else None
+                found.append(PartitionStatus(partition, settled, end, lag, ours=partition in self._leases))
+        return found
+
+    @property
+    def ledger(self) -> MemoryLedger:
+        return self._ledger
+
+    async def retention(self, stream: str) -> Retention:
+        self._fail("retention")
+        return self._log.retention
+
+    async def groups(self) -> list[GroupProgress]:
+        self._fail("groups")
+        if self._group is None:
+            raise Disconnected("this memory broker is not started")
+        found = []
+        for name, group in sorted(self._log.groups.items()):
+            if name == self._group_name or name.startswith(SIDECAR_GROUPS):
+                continue
+            partitions = []
+            for partition, settled in sorted(group.settled.items()):
+                log = self._log.partition(partition)
+                if log is not None and self.wants(partition.stream):
+                    lag = max(0, log.end - settled)
+                    partitions.append(GroupPartition(partition, settled, log.end, lag, read=settled))
+            if partitions:
+                found.append(GroupProgress(name, len(group.members), tuple(partitions)))
+        return found
+
+    async def inspect(self) -> list[Finding]:
+        try:
+            self._fail("inspect")
+        except Outage as error:
+            return [Finding("sources.memory: connect", False, str(error))]
+        return [Finding("sources.memory: connect", True, f"{len(self._log.streams)} streams")]
+
+    def _of(self, stream: str) -> list[Partition]:
+        return self._log.partitions(stream)
+
+    def _fail(self, method: str) -> Exception | None:
+        """Raise what `fail_next` asked for; returns what is to be raised once the work is done."""
+        waiting = self._failures.get(method)
+        if not waiting:
+            return None
+        error, after = waiting.pop(0)
+        if not after:
+            raise error
+        return error

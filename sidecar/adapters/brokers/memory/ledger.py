@@ -1,0 +1,64 @@
+"""The ledger in memory: compare-and-set of entries together with publishing, in one step of the event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sidecar.adapters.brokers.memory.log import MemoryLog
+from sidecar.domain.errors import Refused
+from sidecar.domain.ports.ledger import Act, Done
+from sidecar.domain.stream_names import StreamNames
+
+
+class MemoryLedger:
+    """`sidecar.domain.ports.ledger.Ledger` on a `MemoryLog`, which every broker of it shares. `fail` raises what a
+    test asked for
+    before a call, and returns what it asked for after it."""
+
+    def __init__(self, log: MemoryLog, naming: StreamNames, fail: Callable[[str], Exception | None]) -> None:
+        self._log, self._naming, self._fail = log, naming, fail
+
+    async def entries(self, stream: str | None, keys: Sequence[str]) -> list[bytes | None]:
+        self._fail("entries")
+        return [self._log.ledger.get((stream, key)) for key in keys]
+
+    async def under(self, prefix: str) -> dict[str, bytes]:
+        self._fail("entries")
+        mine = {key: value for (stream, key), value in self._log.ledger.items() if stream is None}
+        return {key: value for key, value in mine.items() if key.startswith(prefix)}
+
+    async def act(self, acts: Sequence[Act]) -> list[Done]:
+        after = self._fail("act")
+        index = 0
+        for act in acts:
+            for outgoing in act.outgoing:
+                self._log.check(outgoing, index)
+                if outgoing.stream not in self._log.streams and not self._naming.is_dead_letter(outgoing.stream):
+                    raise Refused(f"there is no stream {outgoing.stream}: create it, then try again")
+                index += 1
+        found = [self._carry_out(act) for act in acts]
+        if after is not None:
+            raise after
+        return found
+
+    def _carry_out(self, act: Act) -> Done:
+        ledger = self._log.ledger
+        stands = [ledger.get((act.stream, entry.key)) for entry in act.entries]
+        if stands == [entry.after for entry in act.entries]:
+            return Done(True, tuple(stands))
+        if stands != [entry.before for entry in act.entries]:
+            return Done(False, tuple(stands))
+        for entry in act.entries:
+            if entry.after is None:
+                ledger.pop((act.stream, entry.key), None)
+            else:
+                ledger[act.stream, entry.key] = entry.after
+        self._log.begun.setdefault(act.stream, self._log.clock())
+        like = len(self._log.streams.get(act.stream or "", ())) or 1
+        for outgoing in act.outgoing:
+            self._log.create(outgoing.stream, like)
+        positions = tuple([self._log.append(outgoing) for outgoing in act.outgoing])
+        return Done(True, tuple([entry.after for entry in act.entries]), positions)
+
+    async def begun(self, stream: str | None) -> int | None:
+        return self._log.begun.get(stream)

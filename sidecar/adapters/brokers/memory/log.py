@@ -1,0 +1,175 @@
+"""What several memory brokers share: streams with partitions, and consumer groups with their members and progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+from zlib import crc32
+
+from sidecar.domain.errors import Refused, TooLarge
+from sidecar.domain.model import Outgoing, Partition, Position, Record
+from sidecar.domain.ports.broker import Retention
+
+SYSTEM = "memory"
+
+
+class Member(Protocol):
+    """A broker in a group, as the log sees it."""
+
+    def assigned(self, partitions: list[Partition]) -> None:
+        """These partitions, and no others, are this member's now."""
+
+    def wake(self) -> None:
+        """Something has changed."""
+
+    def wants(self, stream: str) -> bool: ...
+
+
+class MemoryPartition:
+    """One ordered log with retention."""
+
+    __slots__ = ("first", "records")
+
+    def __init__(self) -> None:
+        self.first = 0
+        """The offset of the first record that is still there."""
+        self.records: list[Record] = []
+
+    @property
+    def end(self) -> int:
+        return self.first + len(self.records)
+
+    def trim(self, before: int) -> None:
+        """Forget what lies before this offset."""
+        gone = min(max(before - self.first, 0), len(self.records))
+        del self.records[:gone]
+        self.first += gone
+
+    def slice(self, start: int, count: int) -> list[Record]:
+        at = max(start - self.first, 0)
+        return self.records[at : at + count]
+
+
+class Group:
+    """A consumer group: who is in it, and what it has settled."""
+
+    __slots__ = ("members", "owners", "settled")
+
+    def __init__(self) -> None:
+        self.members: list[Member] = []
+        self.settled: dict[Partition, int] = {}
+        self.owners: dict[Partition, Member] = {}
+
+
+class MemoryLog:
+    """Streams and groups within one event loop. `retain` is how many records a partition keeps, `max_bytes` the largest
+    value that is taken."""
+
+    def __init__(
+        self,
+        *,
+        retain: int = 1_000_000,
+        max_bytes: int | None = None,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self.retain, self.max_bytes = retain, max_bytes
+        self.clock = clock
+        """Milliseconds since 1970."""
+        self.streams: dict[str, list[MemoryPartition]] = {}
+        self.groups: dict[str, Group] = {}
+        self.ledger: dict[tuple[str | None, str], bytes] = {}
+        """Entries by stream and key."""
+        self.begun: dict[str | None, int] = {}
+        """Since when the ledger has had entries of a stream, milliseconds."""
+        self.retention = Retention(None, True)
+        """Of every stream."""
+
+    def create(self, stream: str, partitions: int = 1) -> None:
+        """Make a stream, where there is none of that name."""
+        if stream not in self.streams:
+            self.streams[stream] = [MemoryPartition() for _ in range(partitions)]
+            self._rebalance_all()
+
+    def partition(self, partition: Partition) -> MemoryPartition | None:
+        logs = self.streams.get(partition.stream, [])
+        return logs[partition.number] if partition.system == SYSTEM and 0 <= partition.number < len(logs) else None
+
+    def partitions(self, stream: str) -> list[Partition]:
+        return [Partition(SYSTEM, stream, number) for number in range(len(self.streams.get(stream, [])))]
+
+    def check(self, outgoing: Outgoing, index: int) -> None:
+        """Raises TooLarge where the record would not be taken."""
+        if self.max_bytes is not None and outgoing.value is not None and len(outgoing.value) > self.max_bytes:
+            raise TooLarge(
+                f"{outgoing.stream}: a value of {len(outgoing.value)} bytes; at most {self.max_bytes} are taken", index
+            )
+
+    def append(self, outgoing: Outgoing) -> Position:
+        """Write one record; a stream that is missing is made with one partition."""
+        self.create(outgoing.stream)
+        logs = self.streams[outgoing.stream]
+        number = outgoing.partition
+        if number is None or not 0 <= number < len(logs):
+            number = crc32(outgoing.key) % len(logs) if outgoing.key is not None else 0
+        log = logs[number]
+        position = Position(SYSTEM, outgoing.stream, number, log.end)
+        timestamp = outgoing.timestamp if outgoing.timestamp is not None else self.clock()
+        log.records.append(Record(position, outgoing.key, outgoing.value, outgoing.headers, timestamp))
+        if len(log.records) > self.retain:
+            log.trim(log.end - self.retain)
+        self._wake()
+        return position
+
+    def trim(self, partition: Partition, before: int) -> None:
+        """Forget what lies before this offset, as retention does."""
+        log = self.partition(partition)
+        if log is None:
+            raise Refused(f"{partition}: there is no such partition")
+        log.trim(before)
+
+    # --- groups
+
+    def join(self, name: str, member: Member) -> Group:
+        group = self.groups.setdefault(name, Group())
+        group.members.append(member)
+        self._rebalance(group)
+        return group
+
+    def leave(self, name: str, member: Member) -> None:
+        group = self.groups.get(name)
+        if group is not None and member in group.members:
+            group.members.remove(member)
+            self._rebalance(group)
+
+    def _rebalance_all(self) -> None:
+        for group in self.groups.values():
+            self._rebalance(group)
+
+    def _rebalance(self, group: Group) -> None:
+        """Share the partitions out evenly; who has one keeps it unless that were unfair."""
+        shares: dict[int, list[Partition]] = {id(member): [] for member in group.members}
+        wanted = [
+            (partition, [member for member in group.members if member.wants(stream)])
+            for stream in sorted(self.streams)
+            for partition in self.partitions(stream)
+        ]
+        fair = -(-sum(bool(takers) for _, takers in wanted) // max(len(group.members), 1))
+        owners: dict[Partition, Member] = {}
+        for keep in (True, False):
+            for partition, takers in wanted:
+                if not takers or partition in owners:
+                    continue
+                owner = group.owners.get(partition) if keep else min(takers, key=lambda member: len(shares[id(member)]))
+                if owner is None or owner not in takers or (keep and len(shares[id(owner)]) >= fair):
+                    continue
+                owners[partition] = owner
+                shares[id(owner)].append(partition)
+        group.owners = owners
+        for member in list(group.members):
+            member.assigned(shares[id(member)])
+
+    def _wake(self) -> None:
+        for group in self.groups.values():
+            for member in group.members:
+                member.wake()

@@ -1,0 +1,86 @@
+"""Entries that other groups were given and cannot process: found in their pending lists, and taken from them.
+
+Taking one is one Lua function: its letter is added and it is acknowledged for that group, or neither.
+
+- Dies before or after it: the entry is still pending, or it is settled and lettered.
+- Two of it run, or the group's own consumer acknowledges meanwhile, or is given it again: whoever comes second finds it
+  not pending, or given once more, and does nothing.
+- The answer is lost: the next look does not find it pending any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, MutableMapping, Sequence
+
+from msgspec import Struct
+
+from sidecar.adapters.brokers.redis.committer import letter_stream
+from sidecar.adapters.brokers.redis.entry_codec import SYSTEM, Entries, entry_id, offset, raw, text
+from sidecar.adapters.brokers.redis.lua_scripts import GIVE_UP, LARGEST_ENTRY
+from sidecar.adapters.redis_client.connection_pool import Servers
+from sidecar.adapters.redis_client.errors import Said
+from sidecar.domain.errors import TooLarge
+from sidecar.domain.model import Outgoing, Position
+from sidecar.domain.stream_names import StreamNames
+
+PAGE, PAGES = 100, 10
+"""Pending entries that one look asks for, and how many times, for each stream and group."""
+
+
+class Stuck(Struct, frozen=True):
+    """An entry that a group was given and has not acknowledged."""
+
+    group: str
+    position: Position
+    consumer: str
+    deliveries: int
+    idle_ms: int
+    """Since it was given last."""
+
+
+Cursors = MutableMapping[tuple[str, str], bytes]
+"""For a stream and a group: where the next look goes on, where the last one did not come to the end."""
+
+
+async def stuck(servers: Servers, streams: Iterable[str], group: str, idle_ms: int, cursors: Cursors) -> list[Stuck]:
+    """Entries of a group that were left alone for so long, in the streams where there is such a group: as many as one
+    look takes, and the next ones at the next. Raises Outage, Refused."""
+    found: list[Stuck] = []
+    for stream in streams:
+        key, start = raw(stream), cursors.pop((stream, group), b"-")
+        for page in range(PAGES):
+            try:
+                reply = await servers.call(key, "XPENDING", key, raw(group), "IDLE", idle_ms, start, "+", PAGE)
+            except Said as error:
+                if error.code in ("NOGROUP", "WRONGTYPE"):
+                    break
+                raise
+            found += [
+                Stuck(group, Position(SYSTEM, stream, 0, offset(id)), text(consumer), int(times), int(idle))
+                for id, consumer, idle, times in reply
+            ]
+            if len(reply) < PAGE:
+                break
+            start = b"(" + reply[-1][0]
+            if page == PAGES - 1:
+                cursors[stream, group] = start
+    return found
+
+
+async def give_up(servers: Servers, entries: Entries, naming: StreamNames, one: Stuck, letter: Outgoing) -> bool:
+    """Letter and acknowledge it; False where the group has moved on since. Raises Outage, Refused, TooLarge."""
+    key, target = raw(one.position.stream), raw(letter_stream(letter, servers, naming))
+    fields = entries.fields(letter)
+    if len(fields) > 2 * LARGEST_ENTRY:
+        raise TooLarge(
+            f"{one.position}: a letter of {len(fields) // 2} fields; at most {LARGEST_ENTRY} can be added", 0
+        )
+    arguments: Sequence[bytes | int] = [
+        raw(one.group),
+        entry_id(one.position.offset),
+        raw(one.consumer),
+        one.deliveries,
+        one.idle_ms,
+        *fields,
+    ]
+    async with servers.borrow(key) as link:
+        return bool(await GIVE_UP.call(link, [key, target], arguments))

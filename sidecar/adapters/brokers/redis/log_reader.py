@@ -1,0 +1,98 @@
+"""Looking at streams without reading from the group: positions, ranges, ends, names."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from sidecar.adapters.brokers.redis.entry_codec import (
+    SYSTEM,
+    Entries,
+    entry_id,
+    offset,
+    pairs,
+    raw,
+    text,
+)
+from sidecar.adapters.redis_client.connection_pool import Servers
+from sidecar.adapters.redis_client.errors import Said
+from sidecar.domain.model import Partition, Position, Record
+
+SCAN_COUNT = 1000
+_HIGHEST = (1 << 128) - 1
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name in the configuration is a glob pattern."""
+    return any(mark in name for mark in "*?[")
+
+
+async def read(servers: Servers, entries: Entries, position: Position) -> Record | None:
+    """The record at a position; None where there is none."""
+    if position.system != SYSTEM or position.partition != 0 or not 0 <= position.offset <= _HIGHEST:
+        return None
+    key, wanted = raw(position.stream), entry_id(position.offset)
+    try:
+        found = await servers.call(key, "XRANGE", key, wanted, wanted)
+    except Said as error:
+        if error.code == "WRONGTYPE":
+            return None
+        raise
+    return entries.records(position.stream, found)[0] if found else None
+
+
+async def exists(servers: Servers, stream: str) -> bool:
+    """Whether there is a stream of this name."""
+    key = raw(stream)
+    return bool(await servers.call(key, "TYPE", key) == b"stream")
+
+
+async def bounds(servers: Servers, partition: Partition) -> tuple[int, int]:
+    """The first offset that is there, and the one behind the newest that ever was."""
+    key = raw(partition.stream)
+    try:
+        info = pairs(await servers.call(key, "XINFO", "STREAM", key))
+    except Said as error:
+        if error.code in ("ERR", "WRONGTYPE"):
+            return 0, 0
+        raise
+    last, first = info[b"last-generated-id"], info[b"first-entry"]
+    assert isinstance(last, bytes)
+    end = offset(last) + 1
+    return (offset(first[0]), end) if isinstance(first, list) else (end, end)
+
+
+async def scan(
+    servers: Servers,
+    entries: Entries,
+    partition: Partition,
+    since: int | None,
+    start: int | None,
+    until: int | None,
+    page: int,
+) -> AsyncIterator[Sequence[Record]]:
+    """The records of a range, by pages. See `Broker.scan`."""
+    first, end = await bounds(servers, partition)
+    at = max(first, start or 0, (since or 0) << 64)
+    end = min(end, until if until is not None else end)
+    key = raw(partition.stream)
+    while at < end:
+        found = await servers.call(key, "XRANGE", key, entry_id(at), entry_id(end - 1), "COUNT", page)
+        if not found:
+            return
+        yield entries.records(partition.stream, found)
+        at = offset(found[-1][0]) + 1
+
+
+async def names(servers: Servers, pattern: str | None = None) -> AsyncIterator[str]:
+    """The names of all streams, or of those that match a glob pattern, in steps that do not hold the server up. A name
+    may come twice."""
+    match = ("MATCH", raw(pattern)) if pattern is not None else ()
+    for node in servers.nodes():
+        cursor: bytes | None = b"0"
+        while cursor is not None:
+            async with servers.borrow(None, node) as link:
+                cursor, keys = await link.call("SCAN", cursor, *match, "COUNT", SCAN_COUNT, "TYPE", "stream")
+            for key in keys:
+                yield text(key)
+            if cursor == b"0":
+                cursor = None

@@ -1,0 +1,155 @@
+"""One flow out of the store: the events that are joined, and what other events tell about their producers.
+
+The answer is what `sidecar.domain.correlation.flows.flows` gives for everything that is held, found by following keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from sidecar.adapters.index.memory.event_codec import unpack
+from sidecar.adapters.index.memory.segment import DERIVED, IDS, Segment, derived_bits, text_bits
+from sidecar.adapters.index.memory.store_reader import Reading
+from sidecar.domain.correlation.causality import Stream, facts, forest, inferred
+from sidecar.domain.correlation.connected_components import Key, carried, named, spelled
+from sidecar.domain.correlation.derived_trace_id import derived, stands_alone
+from sidecar.domain.correlation.flows import placed
+from sidecar.domain.correlation.ordering import appended, moment
+from sidecar.domain.model import Event, Position
+from sidecar.domain.ports.index import Flow
+
+Component = tuple[dict[Position, Event], list[str]]
+"""The events of one flow, and the keys that would have joined it to too many."""
+
+
+async def component(reading: Reading, start: Event) -> Component:
+    """Everything that is joined to an event."""
+    found = {start.position: start}
+    broken: list[str] = []
+    seen: set[Key] = set()
+    waiting = [start]
+    while waiting:
+        event = waiting.pop()
+        for key in _keys(reading, event):
+            if key in seen:
+                continue
+            seen.add(key)
+            joined = {} if key in reading.broken else await _joined(reading, key)
+            if len(joined) > reading.max_flow:
+                reading.broken.add(key)
+            if key in reading.broken:
+                broken.append(spelled(key))
+                continue
+            for position, other in joined.items():
+                if position not in found:
+                    found[position] = other
+                    waiting.append(other)
+    return found, sorted(broken)
+
+
+async def draw(reading: Reading, held: Component) -> Flow:
+    """A flow from its events, giving the event loop its turns."""
+    found, broken = held
+    events = sorted(found.values(), key=moment)
+    await reading.turn(len(events))
+    parents = facts(events)
+    await reading.turn(len(events))
+    # The earliest event can have no inferred parent, and is mostly the only one without any.
+    orphans = {events[number].producer for number in range(1, len(events)) if parents[number] is None}
+    consumed = {producer: await consumption(reading, producer) for producer in orphans if producer is not None}
+    guesses = inferred(events, parents, consumed)
+    await reading.turn(len(events))
+    order, depths = forest([guesses.get(number, parent) for number, parent in enumerate(parents)])
+    nodes = []
+    await reading.ready(events[0])
+    for number in order:
+        await reading.turn()
+        await reading.ready(events[number])
+        nodes.append(placed(number, events, parents, guesses, depths, reading.trace_id_of, reading.standing))
+    return Flow(trace_id=reading.trace_id_of(events[0]), nodes=nodes, broken_keys=broken)
+
+
+def latest(found: Iterable[Event]) -> Event:
+    return max(found, key=appended)
+
+
+def _keys(reading: Reading, event: Event) -> Iterator[Key]:
+    yield from carried(event, reading.join)
+    key = named(event, reading.join)
+    if key is not None:
+        yield key
+
+
+async def _joined(reading: Reading, key: Key) -> dict[Position, Event]:
+    """The events that a key joins; where there are more than a flow can have, some of them, but still too many."""
+    found: dict[Position, Event] = {}
+    for event in _carriers(reading, key):
+        found[event.position] = event
+        await reading.turn()
+        if len(found) > reading.max_flow:
+            return found
+    if key[0] == "causation" and found:
+        for event in reading.with_id(str(key[1])):
+            found[event.position] = event
+            await reading.turn()
+            if len(found) > reading.max_flow:
+                break
+    return found
+
+
+def _carriers(reading: Reading, key: Key) -> Iterator[Event]:
+    kind, value = key
+    if isinstance(value, int):
+        yield from reading.of_trace(value)
+        for event in reading.chained(DERIVED, derived_bits(value)):
+            if event.event_id is not None and stands_alone(event) and derived(event.event_id) == value:
+                yield event
+    elif kind == "correlation":
+        yield from reading.of_correlation(value)
+    else:
+        yield from reading.caused_by(value)
+
+
+async def consumption(reading: Reading, producer: str) -> set[Stream]:
+    """The streams that a producer is seen to consume: somewhere it wrote an event that names one there as its cause."""
+    found: set[Stream] = set()
+    for effects in reading.segments:
+        if producer not in effects.causes:
+            continue
+        for causes in reading.segments:
+            version = (len(effects.packed), len(effects.dead), len(causes.packed), len(causes.dead))
+            known = effects.consumption.get((producer, causes.serial))
+            if known is None or known[0] != version:
+                known = version, _consumed(effects, causes, producer)
+                effects.consumption[producer, causes.serial] = known
+                await reading.turn(1 + len(effects.causes[producer]) // 32)
+            found |= known[1]
+    return found
+
+
+def _consumed(effects: Segment, causes: Segment, producer: str) -> frozenset[Stream]:
+    """The same for effects in one segment and causes in another."""
+    if producer in effects.doubtful:
+        _recount(effects, producer)
+    places: set[int] = set()
+    ids = causes.tables[IDS]
+    for bits in effects.causes[producer] & ids.keys():
+        if bits in causes.firsts or ids[bits] in causes.dead:
+            places.update(packed.place for _, packed in causes.chain(IDS, bits))
+        else:
+            places.add(causes.places[ids[bits]])
+    logs = causes.logs
+    return frozenset((logs[place].system, logs[place].stream) for place in places)
+
+
+def _recount(segment: Segment, producer: str) -> None:
+    """Which causes a producer's events name, after some of them are gone."""
+    segment.doubtful.discard(producer)
+    found: set[int] = set()
+    for slot, data in enumerate(segment.packed):
+        if slot not in segment.dead:
+            packed = unpack(data)
+            cause = packed.causation_id
+            if packed.producer == producer and cause is not None and cause != packed.event_id:
+                found.add(text_bits(cause))
+    segment.causes[producer] = found

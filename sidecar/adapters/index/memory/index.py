@@ -1,0 +1,198 @@
+"""The index in this process's memory: questions about the events seen lately."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+
+from sidecar.adapters.index.coverage import Covered
+from sidecar.adapters.index.memory.event_codec import bounded
+from sidecar.adapters.index.memory.eviction import Eviction
+from sidecar.adapters.index.memory.flow_query import component, draw
+from sidecar.adapters.index.memory.newest_first import cursor_of, moment_of, newest
+from sidecar.adapters.index.memory.store import Store
+from sidecar.adapters.index.memory.store_reader import Reading
+from sidecar.domain.correlation.ordering import appended, moment
+from sidecar.domain.model import Event, Partition, Position
+from sidecar.domain.ports.index import Coverage, Flow, Node, Page
+
+BYTES_AN_EVENT = 1_024
+"""Packed events may take this much on average; beyond, the oldest flows go although there are fewer than the bound."""
+MOST_FOUND = 1_000
+_TRACE_ID = re.compile(r"[0-9a-fA-F]{16}|[0-9a-fA-F]{32}")
+
+
+class MemoryIndex:
+    """Positions and metadata of recent events: at most `max_events`, and at most `BYTES_AN_EVENT` times as many bytes.
+    Keeps `ports.Index`; further methods say what of it goes beyond."""
+
+    def __init__(self, max_events: int, join: Collection[str], max_flow: int) -> None:
+        self.max_events = max_events
+        self._join, self._max_flow = frozenset(join), max_flow
+        self._store = Store(max_events)
+        self._eviction = Eviction(self._store, max_events, max_events * BYTES_AN_EVENT, self._join, max_flow)
+        self._covered = Covered()
+
+    def add(self, events: Sequence[Event]) -> None:
+        begin, count = 0, len(events)
+        store, eviction = self._store, self._eviction
+        while begin < count:
+            begin = store.add(events, begin)
+            if eviction.due:
+                eviction.run()
+
+    async def room(self) -> None:
+        """There always is."""
+
+    # --- what it covers
+
+    def covering(self, partition: Partition, since_ms: int) -> None:
+        """From this append time on, all of the partition is held, or about to be."""
+        self._covered.covering(partition, since_ms)
+
+    def filling(self, partition: Partition, under_way: bool) -> None:
+        """The look-back window of this partition is being read, or no longer."""
+        self._covered.filling(partition, under_way)
+
+    def forget(self, partition: Partition) -> None:
+        """The partition is another member's now. Its events stay, since they did happen, but it is covered no more and
+        the coverage's note says so, until it is covered again."""
+        self._covered.forget(partition)
+        place = self._store.places.known(partition.system, partition.stream, partition.number)
+        if place is not None:
+            place.part()
+
+    def coverage(self) -> Coverage:
+        eviction = self._eviction
+        return self._covered.answer(self._store.count, eviction.evicted, eviction.cut, eviction.horizon)
+
+    # --- questions
+
+    async def at(self, position: Position) -> Node | None:
+        """Without its place in its flow: `parent` is None and `depth` 0, as in all answers but flows."""
+        reading = self._reading()
+        event = reading.at(position)
+        return None if event is None else await reading.node(event)
+
+    async def all_at(self, positions: Sequence[Position]) -> list[Node | None]:
+        """The events at some positions."""
+        return [await self.at(position) for position in positions]
+
+    async def lookup(self, id: str) -> list[Node]:
+        """Without their places in their flows."""
+        reading = self._reading()
+        found: dict[Position, Event] = {}
+        for kind in KINDS:
+            async for event in _matches(reading, kind, bounded(id)):
+                found[event.position] = event
+                if len(found) >= 4 * MOST_FOUND:
+                    found = _newest_of(found.values())
+        return [await reading.node(event) for event in _newest_of(found.values()).values()]
+
+    async def flow(self, id: str) -> Flow | None:
+        """Of several flows the one of the latest event that has the id."""
+        reading = self._reading()
+        for kind in KINDS:
+            latest: Event | None = None
+            async for event in _matches(reading, kind, bounded(id)):
+                if latest is None or appended(event) > appended(latest):
+                    latest = event
+            if latest is not None:
+                return await draw(reading, await component(reading, latest))
+        return None
+
+    async def flows(self, limit: int, cursor: str | None = None) -> tuple[list[Flow], str | None]:
+        """Raises ValueError where the cursor is none."""
+        reading = self._reading()
+        flows: list[Flow] = []
+        seen: set[Position] = set()
+        last: Event | None = None
+        for event in newest(reading, None if cursor is None else moment_of(cursor)):
+            await reading.turn()
+            if event.position in seen:
+                continue
+            held = await component(reading, event)
+            seen.update(held[0])
+            if max(map(appended, held[0].values())) != appended(event):
+                continue  # shown on an earlier page, under its latest event
+            if len(flows) == limit:
+                return flows, cursor_of(last) if last is not None else cursor
+            flows.append(await draw(reading, held))
+            last = event
+        return flows, None
+
+    async def aggregate(self, id: str, limit: int = 1000) -> list[Node]:
+        """The latest `limit` of them. Without their places in their flows."""
+        reading = self._reading()
+        found: dict[Position, Event] = {}
+        for event in reading.of_aggregate(bounded(id)):
+            await reading.turn()
+            found[event.position] = event
+        latest = heapq.nlargest(limit, found.values(), key=moment)
+        return [await reading.node(event) for event in latest[::-1]]
+
+    async def newest(
+        self,
+        cursor: str | None = None,
+        limit: int = 100,
+        *,
+        since: int | None = None,
+        until: int | None = None,
+        streams: Collection[str] | None = None,
+    ) -> Page:
+        """Events by append time, then position, newest first: appended at `since` or later and before `until`
+        (milliseconds), on these streams. Without their places in their flows. Raises ValueError where the cursor is
+        none."""
+        reading = self._reading()
+        nodes: list[Node] = []
+        before = None if cursor is None else moment_of(cursor)
+        for event in newest(reading, before, since=since, until=until, streams=streams):
+            await reading.turn()
+            if len(nodes) == limit:
+                return Page(nodes, cursor_of(nodes[-1].event) if nodes else cursor)
+            nodes.append(await reading.node(event))
+        return Page(nodes, None)
+
+    def _reading(self) -> Reading:
+        return Reading(self._store, self._join, self._max_flow)
+
+
+KINDS = ("trace", "event", "position", "aggregate", "correlation")
+"""What an id may be, in the order in which it is tried."""
+
+
+async def _matches(reading: Reading, kind: str, id: str) -> AsyncIterator[Event]:
+    """The events that have `id` as this kind of id."""
+    if kind == "trace":
+        if _TRACE_ID.fullmatch(id):
+            async for event in _of_trace(reading, int(id, 16)):
+                yield event
+    elif kind == "position":
+        found = _at(reading, id)
+        if found is not None:
+            yield found
+    else:
+        find = {"event": reading.with_id, "aggregate": reading.of_aggregate, "correlation": reading.of_correlation}
+        for event in find[kind](id):
+            await reading.turn()
+            yield event
+
+
+async def _of_trace(reading: Reading, trace_id: int) -> AsyncIterator[Event]:
+    for event in reading.of_trace(trace_id):
+        await reading.turn()
+        yield event
+    async for event in reading.of_derived_trace(trace_id):
+        yield event
+
+
+def _at(reading: Reading, text: str) -> Event | None:
+    try:
+        return reading.at(Position.parse(text))
+    except ValueError:
+        return None
+
+
+def _newest_of(events: Iterable[Event]) -> dict[Position, Event]:
+    return {event.position: event for event in heapq.nlargest(MOST_FOUND, events, key=appended)}

@@ -1,0 +1,92 @@
+"""Events newest first, from any point on, without sorting more segments than an answer needs."""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_left
+from collections.abc import Collection, Iterator
+
+from sidecar.adapters.index.memory.segment import Segment
+from sidecar.adapters.index.memory.store_reader import Reading
+from sidecar.domain.correlation.ordering import Moment
+from sidecar.domain.model import Event, Partition, Position
+
+_Place = tuple[int, Partition, int]
+"""Append time, partition, offset: orders like append time and position."""
+
+
+def newest(
+    reading: Reading,
+    before: Moment | None = None,
+    *,
+    since: int | None = None,
+    until: int | None = None,
+    streams: Collection[str] | None = None,
+) -> Iterator[Event]:
+    """Events by append time, then position, newest first: those below `before`, appended at `since` or later and before
+    `until` (milliseconds), on these streams."""
+    below = None if before is None else (before[0], before[1].log, before[1].offset)
+    if until is not None and (below is None or until <= below[0]):
+        below = (until, Partition("", "", 0), -1)
+    segments = sorted(reading.segments, key=lambda segment: segment.high)
+    open_ones: list[tuple[_Reversed, Segment, Iterator[int]]] = []
+    last: Position | None = None
+    while open_ones or segments:
+        # A segment is looked into only once it may hold the next event.
+        while segments and (not open_ones or segments[-1].high >= open_ones[0][0].place[0]):
+            segment = segments.pop()
+            _push(open_ones, segment, _from(segment, below), since)
+        if not open_ones:
+            continue
+        at, segment, slots = heapq.heappop(open_ones)
+        slot = at.slot
+        _push(open_ones, segment, slots, since)
+        log = at.place[1]
+        if slot in segment.dead or (streams is not None and log.stream not in streams):
+            continue
+        event = reading.event(segment, slot)
+        if event.position != last:
+            last = event.position
+            yield event
+
+
+class _Reversed:
+    """Orders the latest place first."""
+
+    __slots__ = ("place", "slot")
+
+    def __init__(self, place: _Place, slot: int) -> None:
+        self.place, self.slot = place, slot
+
+    def __lt__(self, other: _Reversed) -> bool:
+        return self.place > other.place
+
+
+def _from(segment: Segment, below: _Place | None) -> Iterator[int]:
+    order = segment.ordered()
+    end = len(order) if below is None else bisect_left(order, below, key=segment.appended)
+    return iter(order[:end][::-1])
+
+
+def _push(
+    heap: list[tuple[_Reversed, Segment, Iterator[int]]], segment: Segment, slots: Iterator[int], since: int | None
+) -> None:
+    slot = next(slots, None)
+    if slot is not None:
+        place = segment.appended(slot)
+        if since is None or place[0] >= since:
+            heapq.heappush(heap, (_Reversed(place, slot), segment, slots))
+
+
+def cursor_of(event: Event) -> str:
+    """Where to go on below an event."""
+    return f"{event.appended_at}@{event.position}"
+
+
+def moment_of(cursor: str) -> Moment:
+    """What `cursor_of` wrote. Raises ValueError for any other text."""
+    time, _, position = cursor.partition("@")
+    try:
+        return int(time), Position.parse(position)
+    except ValueError:
+        raise ValueError(f"not a cursor: {cursor[:100]!r}; expected one that an answer gave") from None

@@ -1,0 +1,299 @@
+"""A segment: some thousands of events that arrived after one another, with tables to find them by.
+
+The index is a few dozen segments. Adding touches one, asking looks into all, and what is old goes segment by segment:
+dropping one costs a fraction of unlinking its events from tables of everything.
+
+A table maps 60 bits of a key to the slot of the newest event under it; each packed event tells the slot before it.
+Two keys with the same bits share a chain, so readers compare the real key. The bits come from Python's keyed hash of
+texts, which nobody outside can aim at, and for derived trace ids from their BLAKE2b hash.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator
+
+from sidecar.adapters.index.memory.event_codec import Packed, Schemas, event_of, head, pack, unpack
+from sidecar.domain.correlation.causality import Stream
+from sidecar.domain.correlation.derived_trace_id import derived, own_name, stands_alone
+from sidecar.domain.model import Event, Partition, SchemaRef
+
+BITS = (1 << 60) - 1
+BEFORE = ("before_id", "before_trace", "before_aggregate", "before_correlation", "before_caused", "before_derived")
+IDS, TRACES, AGGREGATES, CORRELATIONS, CAUSED, DERIVED = range(6)
+"""The tables. CAUSED has the events that a causation id caused, by the trace id that would be derived from that id;
+DERIVED those without a trace id of their own, by the one derived from correlation id, own id or position."""
+
+SLOTS: list[int] = []
+"""Numbers of slots, shared by all tables: an int object for every entry would cost more than the entry."""
+
+
+def slots(count: int) -> list[int]:
+    """The numbers from 0 to at least `count`, always the same objects."""
+    if len(SLOTS) < count:
+        SLOTS.extend(range(len(SLOTS), count))
+    return SLOTS
+
+
+def text_bits(text: str) -> int:
+    return hash(text) & BITS
+
+
+def trace_bits(trace_id: int) -> int:
+    return hash(trace_id.to_bytes(16, "big")) & BITS
+
+
+def derived_bits(trace_id: int) -> int:
+    return trace_id >> 68
+
+
+class Runs:
+    """Where a partition's events are in a segment: runs of slots after one another with rising offsets."""
+
+    __slots__ = ("_ends", "_highs", "_lows", "_ordered", "_starts")
+
+    def __init__(self) -> None:
+        self._lows: list[int] = []
+        self._highs: list[int] = []
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        self._ordered = True
+        """Every run begins above the end of the one before it."""
+
+    def add(self, low: int, high: int, start: int, end: int) -> None:
+        rises = not self._highs or low > self._highs[-1]
+        if rises and self._ends and self._ends[-1] == start:
+            self._highs[-1], self._ends[-1] = high, end
+            return
+        self._ordered = self._ordered and rises
+        self._lows.append(low)
+        self._highs.append(high)
+        self._starts.append(start)
+        self._ends.append(end)
+
+    def around(self, offset: int) -> list[range]:
+        """The runs of slots that may hold an offset."""
+        if self._ordered:
+            last = bisect_right(self._lows, offset) - 1
+            numbers = [last] if last >= 0 and offset <= self._highs[last] else []
+        else:
+            ends = zip(self._lows, self._highs, strict=True)
+            numbers = [number for number, (low, high) in enumerate(ends) if low <= offset <= high]
+        return [range(self._starts[number], self._ends[number]) for number in numbers]
+
+
+class Segment:
+    """Events by slot, and tables over them."""
+
+    __slots__ = (
+        "age",
+        "causes",
+        "consumption",
+        "dead",
+        "doubtful",
+        "firsts",
+        "high",
+        "logs",
+        "order",
+        "packed",
+        "places",
+        "runs",
+        "schemas",
+        "serial",
+        "size",
+        "tables",
+    )
+
+    def __init__(self, serial: int, logs: list[Partition], schemas: Schemas) -> None:
+        self.logs = logs
+        """Partitions by their number in packed events."""
+        self.schemas = schemas
+        self.serial = serial
+        """Later segments have higher ones."""
+        self.packed: list[bytes] = []
+        self.places = array("I")
+        """For each slot the number of its partition."""
+        self.dead: set[int] = set()
+        """Slots whose events were replaced or moved away."""
+        self.tables: tuple[dict[int, int], ...] = ({}, {}, {}, {}, {}, {})
+        self.firsts: dict[int, int] = {}
+        """Of event ids seen more than once here: the slot of the first by append time, then position."""
+        self.causes: dict[str | None, set[int]] = {}
+        """For each producer the bits of the causation ids that its events name."""
+        self.doubtful: set[str] = set()
+        """Producers of whose `causes` some may be gone."""
+        self.runs: dict[int, Runs] = {}
+        self.age = -(1 << 63)
+        """Milliseconds: how recent its most recent event is, by which segments are evicted."""
+        self.high = -(1 << 63)
+        """Milliseconds: the latest append time in it, however absurd."""
+        self.size = 0
+        """Bytes of its packed events."""
+        self.order: list[int] = []
+        """The slots below its length, by append time and position."""
+        self.consumption: dict[tuple[str, int], tuple[tuple[int, ...], frozenset[Stream]]] = {}
+        """For a producer and the serial of a segment with causes: what it consumes, and for which state that was
+        found."""
+
+    def __len__(self) -> int:
+        return len(self.packed) - len(self.dead)
+
+    def rare(self, event: Event) -> tuple[int | None, int | None, int | None]:
+        """Bits for CAUSED and DERIVED, and those of the causation id: what most events do without."""
+        cause, derived_from = event.causation_id, None
+        caused = None if cause is None else derived_bits(derived(cause))
+        if event.trace_id is None:
+            if event.correlation_id is not None:
+                derived_from = event.correlation_id
+            elif stands_alone(event):
+                derived_from = own_name(event)
+        named = None if cause is None or cause == event.event_id else text_bits(cause)
+        return caused, None if derived_from is None else derived_bits(derived(derived_from)), named
+
+    def insert(self, place: int, event: Event) -> None:
+        """Take one event in; `MemoryIndex.add` does the same for many, faster. Raises what `pack` raises."""
+        slot = slots(len(self.packed) + 1)[len(self.packed)]
+        trace = None if event.trace_id is None else event.trace_id.to_bytes(16, "big")
+        caused, derived_from, named = self.rare(event)
+        keys = (
+            None if event.event_id is None else text_bits(event.event_id),
+            None if trace is None else hash(trace) & BITS,
+            None if event.aggregate_id is None else text_bits(event.aggregate_id),
+            None if event.correlation_id is None else text_bits(event.correlation_id),
+            caused,
+            derived_from,
+        )
+        before = [None if key is None else table.get(key) for key, table in zip(keys, self.tables, strict=True)]
+        offset = event.position.offset
+        data = pack(packable(place, offset, event, before, trace, self.schemas.number(event.schema)))
+        self.packed.append(data)
+        self.size += len(data)
+        for key, table in zip(keys, self.tables, strict=True):
+            if key is not None:
+                table[key] = slot
+        if keys[0] is not None and before[0] is not None:
+            self.repeated(keys[0], slot, before[0])
+        if named is not None:
+            self.names(event.producer, named)
+        self.ran(place, offset, offset, slot, slot + 1)
+        if event.appended_at > self.high:
+            self.high = event.appended_at
+
+    def ran(self, place: int, low: int, high: int, start: int, end: int) -> None:
+        """Note that these slots hold rising offsets of a partition, from `low` to `high`."""
+        runs = self.runs.get(place)
+        if runs is None:
+            runs = self.runs[place] = Runs()
+        runs.add(low, high, start, end)
+        self.places.extend([place] * (end - start))
+
+    def event(self, packed: Packed) -> Event:
+        return event_of(packed, self.logs[packed.place], self.schemas)
+
+    def names(self, producer: str | None, bits: int) -> None:
+        """Note that an event of this producer names a cause."""
+        self.causes.setdefault(producer, set()).add(bits)
+
+    def kill(self, slot: int, event: Event) -> None:
+        """The event in this slot is held no more. Its place in chains stays, so that they go on."""
+        self.dead.add(slot)
+        if event.causation_id is not None and event.producer is not None:
+            self.doubtful.add(event.producer)
+
+    def forget(self, serial: int) -> None:
+        """What was remembered about a segment that is gone."""
+        gone = [cell for cell in self.consumption if cell[1] == serial]
+        for cell in gone:
+            del self.consumption[cell]
+
+    def repeated(self, bits: int, slot: int, before: int) -> None:
+        """Note which of the events with one id is the first."""
+        self.firsts[bits] = min(self.firsts.get(bits, before), slot, key=self.appended)
+
+    def appended(self, slot: int) -> tuple[int, Partition, int]:
+        """Orders slots by append time, then position."""
+        found = head(self.packed[slot])
+        return found.appended_at, self.logs[found.place], found.offset_high << 64 | found.offset
+
+    def ordered(self) -> list[int]:
+        """All slots by append time, then position; dead ones too. Events come nearly in order, so what was sorted
+        before is kept but for its end."""
+        order, begin = self.order, len(self.order)
+        if begin == len(self.packed):
+            return order
+        found = list(map(head, self.packed[begin:]))
+        places = sorted({one.place for one in found}, key=self.logs.__getitem__)
+        rank = {place: number for number, place in enumerate(places)}
+        # Numbers rather than tuples: thousands of new tuples make the garbage collector look through everything.
+        keys = [one.appended_at << 192 | rank[one.place] << 128 | one.offset_high << 64 | one.offset for one in found]
+        numbers = slots(len(self.packed))
+        new = [numbers[begin + number] for number in sorted(range(len(keys)), key=keys.__getitem__)]
+        keep = bisect_right(order, self.appended(new[0]), key=self.appended)
+        overlapping = order[keep:]
+        del order[keep:]
+        order += sorted(overlapping + new, key=self.appended) if overlapping else new
+        return order
+
+    def chain(self, table: int, bits: int) -> Iterator[tuple[int, Packed]]:
+        """Slots and events under these bits, newest first."""
+        slot = self.tables[table].get(bits)
+        link = BEFORE[table]
+        while slot is not None:
+            packed = unpack(self.packed[slot])
+            if slot not in self.dead:
+                yield slot, packed
+            slot = getattr(packed, link)
+
+    def find(self, place: int, offset: int) -> int | None:
+        """The slot of the event at an offset of a partition."""
+        runs = self.runs.get(place)
+        if runs is None:
+            return None
+        for run in runs.around(offset):
+            at = bisect_right(run, offset, key=self._offset) - 1
+            if at >= 0 and run[at] not in self.dead and self._offset(run[at]) == offset:
+                return run[at]
+        return None
+
+    def _offset(self, slot: int) -> int:
+        found = head(self.packed[slot])
+        return found.offset_high << 64 | found.offset
+
+
+def packable(
+    place: int,
+    offset: int,
+    event: Event,
+    before: list[int | None],
+    trace: bytes | None,
+    schema: int | SchemaRef | None,
+) -> tuple[object, ...]:
+    """What is packed of an event, in the order of `Packed`."""
+    return (
+        place,
+        offset & 0xFFFF_FFFF_FFFF_FFFF,
+        offset >> 64,
+        event.appended_at,
+        *before,
+        event.observed_at,
+        event.occurred_at,
+        event.event_id,
+        event.type,
+        event.version,
+        event.key,
+        event.aggregate_id,
+        event.aggregate_type,
+        trace,
+        event.span_id,
+        event.parent_span_id,
+        event.trace_origin,
+        event.correlation_id,
+        event.causation_id,
+        event.producer,
+        schema,
+        event.unchecked,
+        event.rejection,
+        event.replay_of,
+        event.digest,
+    )

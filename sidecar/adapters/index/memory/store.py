@@ -1,0 +1,258 @@
+"""Where the memory index keeps its events: taking them in, fast, and letting the oldest flows go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+
+from sidecar.adapters.index.memory.event_codec import LONGEST, Schemas, kept, pack, unpack
+from sidecar.adapters.index.memory.offset_ranges import Place, Places
+from sidecar.adapters.index.memory.segment import BITS, Segment, slots
+from sidecar.domain.model import Event, SchemaRef
+
+SEGMENTS = 20
+"""Into how many segments the bound is divided: fewer make eviction coarser, more make look-ups slower."""
+PLAUSIBLE = 30 * 86_400_000
+"""Milliseconds. An append time older than this, or in the future, says nothing about which flows are the oldest: clocks
+are wrong, and a backlog that is read from its beginning goes in the order of reading."""
+UNPACKABLE = (TypeError, ValueError, OverflowError)
+"""What packing raises for texts that UTF-8 cannot write and for numbers beyond their field."""
+_LONG_AGO = -(1 << 63)
+
+
+class Store:
+    """Segments of events. Segments fill in two lanes, one for what is recent and one for what comes late (a look-back
+    window, a partition that lags), so that each holds events of about one age."""
+
+    def __init__(self, max_events: int) -> None:
+        self.room = max(1, max_events // SEGMENTS)
+        """How many events a segment takes in."""
+        self.segments: list[Segment] = []
+        """By serial."""
+        self.places = Places()
+        self.schemas = Schemas()
+        self.count = 0
+        self.size = 0
+        """Bytes of all packed events, replaced ones too."""
+        self._open: list[Segment | None] = [None, None]
+        self._floor = _LONG_AGO
+        """Milliseconds: what is older comes late."""
+        self._serial = 0
+
+    def add(self, events: Sequence[Event], begin: int) -> int:
+        """Take in events from `begin` on, as far as they are of one partition and one segment has room. Returns the
+        index of the first that was not taken."""
+        lead = events[begin]
+        position = lead.position
+        system, stream, partition = position.system, position.stream, position.partition
+        place = self.places.of(system, stream, partition)
+        if not place.last < position.offset < place.limit and not place.opens(position.offset):
+            self._add_again(place, lead)
+            return begin + 1
+        segment = self._segment_for(lead)
+        packed = segment.packed
+        start = len(packed)
+        end = start + min(max(self.room - start, 1), len(events) - begin)
+        numbers = slots(end)[start:end]
+        append, place_number, wide = packed.append, place.number, place.wide
+        last, limit = place.last, place.limit
+        schemas, known_schemas = self.schemas, self.schemas.known
+        ids, traces, aggregates, correlations, caused, derived = segment.tables
+        low, high, offset_high, size = position.offset, _LONG_AGO, 0, 0
+        odd: Event | None = None
+        event = lead
+        try:
+            for slot, event in zip(numbers, islice(events, begin, None), strict=False):
+                position = event.position
+                offset = position.offset
+                if (
+                    not last < offset < limit
+                    or position.partition != partition
+                    or position.stream != stream
+                    or position.system != system
+                ):
+                    break
+                id_bits = trace = trace_key = aggregate_bits = correlation_bits = None
+                before_id = before_trace = before_aggregate = before_correlation = before_caused = before_derived = None
+                event_id = event.event_id
+                if event_id is not None:
+                    id_bits = hash(event_id) & BITS
+                    before_id = ids.get(id_bits)
+                trace_id = event.trace_id
+                if trace_id is not None:
+                    trace = trace_id.to_bytes(16, "big")
+                    trace_key = hash(trace) & BITS
+                    before_trace = traces.get(trace_key)
+                aggregate_id = event.aggregate_id
+                if aggregate_id is not None:
+                    aggregate_bits = hash(aggregate_id) & BITS
+                    before_aggregate = aggregates.get(aggregate_bits)
+                correlation_id = event.correlation_id
+                if correlation_id is not None:
+                    correlation_bits = hash(correlation_id) & BITS
+                    before_correlation = correlations.get(correlation_bits)
+                causation_id = event.causation_id
+                rare = causation_id is not None or trace_id is None
+                if rare:
+                    caused_bits, derived_bits, named = segment.rare(event)
+                    before_caused = None if caused_bits is None else caused.get(caused_bits)
+                    before_derived = None if derived_bits is None else derived.get(derived_bits)
+                schema: int | SchemaRef | None = event.schema
+                if schema is not None:
+                    number = known_schemas.get(id(schema))
+                    schema = schemas.number(event.schema) if number is None else number
+                appended_at = event.appended_at
+                low_bits = offset
+                if wide:
+                    low_bits, offset_high = offset & 0xFFFF_FFFF_FFFF_FFFF, offset >> 64
+                data = pack(
+                    (
+                        place_number,
+                        low_bits,
+                        offset_high,
+                        appended_at,
+                        before_id,
+                        before_trace,
+                        before_aggregate,
+                        before_correlation,
+                        before_caused,
+                        before_derived,
+                        event.observed_at,
+                        event.occurred_at,
+                        event_id,
+                        event.type,
+                        event.version,
+                        event.key,
+                        aggregate_id,
+                        event.aggregate_type,
+                        trace,
+                        event.span_id,
+                        event.parent_span_id,
+                        event.trace_origin,
+                        correlation_id,
+                        causation_id,
+                        event.producer,
+                        schema,
+                        event.unchecked,
+                        event.rejection,
+                        event.replay_of,
+                        event.digest,
+                    )
+                )
+                length = len(data)
+                if length > LONGEST:
+                    odd = event
+                    break
+                # From here on nothing raises: an event is in all its tables or in none.
+                append(data)
+                size += length
+                last = offset
+                if appended_at > high:
+                    high = appended_at
+                if id_bits is not None:
+                    ids[id_bits] = slot
+                    if before_id is not None:
+                        segment.repeated(id_bits, slot, before_id)
+                if trace_key is not None:
+                    traces[trace_key] = slot
+                if aggregate_bits is not None:
+                    aggregates[aggregate_bits] = slot
+                if correlation_bits is not None:
+                    correlations[correlation_bits] = slot
+                if rare:
+                    if caused_bits is not None:
+                        caused[caused_bits] = slot
+                    if derived_bits is not None:
+                        derived[derived_bits] = slot
+                    if named is not None:
+                        segment.names(event.producer, named)
+        except UNPACKABLE:
+            odd = event
+        taken = len(packed) - start
+        if taken:
+            segment.ran(place_number, low, last, start, start + taken)
+            segment.high = max(segment.high, high)
+            segment.age = max(segment.age, _age(events[begin + taken - 1], high))
+            segment.size += size
+            place.last = last
+            self.count += taken
+            self.size += size
+        if odd is not None:
+            place.last = odd.position.offset
+            self._insert(segment, place, kept(odd))
+            taken += 1
+        return begin + taken
+
+    def find(self, place: Place, offset: int) -> tuple[Segment, int] | None:
+        """Where the event at an offset of a partition is held."""
+        for segment in reversed(self.segments):
+            slot = segment.find(place.number, offset)
+            if slot is not None:
+                return segment, slot
+        return None
+
+    def drop(self, segment: Segment) -> None:
+        """Forget all of a segment."""
+        self.segments.remove(segment)
+        for other in self.segments:
+            other.forget(segment.serial)
+        self._open = [None if one is segment else one for one in self._open]
+        self.count -= len(segment)
+        self.size -= segment.size
+
+    def move(self, event: Event, segment: Segment) -> None:
+        """Take an event that was held before into this segment."""
+        position = event.position
+        self._insert(segment, self.places.of(position.system, position.stream, position.partition), event)
+
+    def fresh(self, age: int) -> Segment:
+        """A new segment that takes nothing in but what is moved there."""
+        self._serial += 1
+        segment = Segment(self._serial, self.places.logs, self.schemas)
+        segment.age = age
+        self.segments.append(segment)
+        return segment
+
+    def _add_again(self, place: Place, event: Event) -> None:
+        """Take in an event at a position that may be held: what is there is replaced, unless it is the same."""
+        found = self.find(place, event.position.offset)
+        if found is not None:
+            segment, slot = found
+            held = segment.event(unpack(segment.packed[slot]))
+            held.observed_at = event.observed_at
+            if held == event:
+                return
+            event = kept(event)
+            if held == event:
+                return
+            segment.kill(slot, held)
+            self.count -= 1
+            if not len(segment):
+                self.drop(segment)
+        segment = self._segment_for(event)
+        self._insert(segment, place, kept(event))
+
+    def _insert(self, segment: Segment, place: Place, event: Event) -> None:
+        size = segment.size
+        segment.insert(place.number, event)
+        self.count += 1
+        self.size += segment.size - size
+        segment.age = max(segment.age, _age(event, event.appended_at))
+
+    def _segment_for(self, event: Event) -> Segment:
+        recent = self._open[0]
+        if recent is not None and len(recent.packed) >= self.room:
+            self._floor, self._open[0] = max(self._floor, recent.age), None
+        lane = 0 if _age(event, event.appended_at) >= self._floor else 1
+        segment = self._open[lane]
+        if segment is None or len(segment.packed) >= self.room:
+            segment = self._open[lane] = self.fresh(_LONG_AGO)
+        return segment
+
+
+def _age(event: Event, appended_at: int) -> int:
+    """Milliseconds: when an append time like this one counts as having been, for what is evicted first. A replay is as
+    recent as its reading, whatever time it was given back."""
+    observed = event.observed_at // 1000
+    plausible = observed - PLAUSIBLE < appended_at <= observed and event.replay_of is None
+    return appended_at if plausible else observed

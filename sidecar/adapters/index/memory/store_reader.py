@@ -1,0 +1,196 @@
+"""Reading the store for one question: what its segments hold under a key, compared by the real key.
+
+A question sees the segments as they were when it began; what is dropped meanwhile stays readable to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterator
+
+from sidecar.adapters.index.memory.event_codec import unpack
+from sidecar.adapters.index.memory.segment import (
+    AGGREGATES,
+    CAUSED,
+    CORRELATIONS,
+    DERIVED,
+    IDS,
+    TRACES,
+    Segment,
+    derived_bits,
+    text_bits,
+    trace_bits,
+)
+from sidecar.adapters.index.memory.store import Store
+from sidecar.domain.correlation.connected_components import Key
+from sidecar.domain.correlation.derived_trace_id import cause_of, derived, source
+from sidecar.domain.correlation.duplicates import MOST_ALIKE, original_of, status_of
+from sidecar.domain.correlation.flows import Standing
+from sidecar.domain.correlation.ordering import appended
+from sidecar.domain.model import Event, Position
+from sidecar.domain.ports.index import Node
+
+TURN = 256
+"""Events read before the event loop gets its turn: about half a millisecond."""
+
+
+class Reading:
+    """One question's view of the store, and what it has found out so far."""
+
+    def __init__(self, store: Store, join: Collection[str], max_flow: int) -> None:
+        self._store = store
+        self.segments = [segment for segment in store.segments if len(segment)]
+        self.join, self.max_flow = join, max_flow
+        self.broken: set[Key] = set()
+        """Keys that are known to join too many."""
+        self._id_tables = [segment.tables[IDS] for segment in self.segments]
+        self._roots: dict[str, str] = {}
+        self._firsts: dict[str, Event | None] = {}
+        self._alike: dict[str, list[Event]] = {}
+        self._left = TURN
+
+    async def turn(self, events: int = 1) -> None:
+        """Give the event loop its turn now and then: call it for the events that were worked on."""
+        self._left -= events
+        if self._left <= 0:
+            self._left = TURN
+            await asyncio.sleep(0)
+
+    # --- events under a key
+
+    def event(self, segment: Segment, slot: int) -> Event:
+        return segment.event(unpack(segment.packed[slot]))
+
+    def at(self, position: Position) -> Event | None:
+        place = self._store.places.known(position.system, position.stream, position.partition)
+        found = None if place is None else self._store.find(place, position.offset)
+        return None if found is None else self.event(*found)
+
+    def chained(self, table: int, bits: int) -> Iterator[Event]:
+        for segment in reversed(self.segments):
+            if bits in segment.tables[table]:
+                for _, packed in segment.chain(table, bits):
+                    yield segment.event(packed)
+
+    def with_id(self, event_id: str) -> Iterator[Event]:
+        return (event for event in self.chained(IDS, text_bits(event_id)) if event.event_id == event_id)
+
+    def of_aggregate(self, aggregate_id: str) -> Iterator[Event]:
+        found = self.chained(AGGREGATES, text_bits(aggregate_id))
+        return (event for event in found if event.aggregate_id == aggregate_id)
+
+    def of_correlation(self, correlation_id: str) -> Iterator[Event]:
+        found = self.chained(CORRELATIONS, text_bits(correlation_id))
+        return (event for event in found if event.correlation_id == correlation_id)
+
+    def caused_by(self, event_id: str) -> Iterator[Event]:
+        found = self.chained(CAUSED, derived_bits(derived(event_id)))
+        return (event for event in found if event.causation_id == event_id)
+
+    def of_trace(self, trace_id: int) -> Iterator[Event]:
+        """Events that say themselves that they belong to this trace."""
+        found = self.chained(TRACES, trace_bits(trace_id))
+        return (event for event in found if event.trace_id == trace_id)
+
+    async def of_derived_trace(self, trace_id: int) -> AsyncIterator[Event]:
+        """Events that say nothing, and for which this trace id is derived."""
+        for event in self.chained(DERIVED, derived_bits(trace_id)):
+            await self.turn()
+            await self.ready(event)
+            if event.trace_id is None and self.trace_id_of(event) == trace_id:
+                yield event
+        # Others derive it from their root: all that the root's followers caused, one after the other.
+        waiting = {
+            event.causation_id
+            for event in self.chained(CAUSED, derived_bits(trace_id))
+            if event.causation_id is not None and derived(event.causation_id) == trace_id
+        }
+        seen: set[str] = set()
+        while waiting:
+            cause = waiting.pop()
+            seen.add(cause)
+            for event in self.caused_by(cause):
+                await self.turn()
+                await self.ready(event)
+                if event.event_id is not None and event.event_id not in seen:
+                    waiting.add(event.event_id)
+                rooted = event.trace_id is None and event.correlation_id is None and cause_of(event) is not None
+                if rooted and self.trace_id_of(event) == trace_id:
+                    yield event
+
+    # --- what follows from them
+
+    def first(self, event_id: str) -> Event | None:
+        """The first of all held events with an id, by append time, then position."""
+        if event_id in self._firsts:
+            return self._firsts[event_id]
+        bits = text_bits(event_id)
+        found: Event | None = None
+        for segment in self.segments:
+            slot = segment.tables[IDS].get(bits)
+            if slot is None:
+                continue
+            slot = segment.firsts.get(bits, slot)
+            event = self.event(segment, slot)
+            if slot in segment.dead or event.event_id != event_id:
+                events = [segment.event(packed) for _, packed in segment.chain(IDS, bits)]
+                same = [other for other in events if other.event_id == event_id]
+                if not same:
+                    continue
+                event = min(same, key=appended)
+            if found is None or appended(event) < appended(found):
+                found = event
+        self._firsts[event_id] = found
+        return found
+
+    def trace_id_of(self, event: Event) -> int:
+        return event.trace_id if event.trace_id is not None else derived(source(event, self.first, self._roots))
+
+    def standing(self, event: Event) -> Standing:
+        """Its status, and whether it is a duplicate that changed."""
+        original = None if event.event_id is None else self._original(event, event.event_id)
+        return status_of(event, original), original is not None and original.digest != event.digest
+
+    def _original(self, event: Event, event_id: str) -> Event | None:
+        bits, seen = text_bits(event_id), 0
+        for table in self._id_tables:
+            seen += bits in table
+        if seen == 1 and not any(bits in segment.firsts for segment in self.segments):
+            return None  # by far the most: the id was seen once, so here
+        first = self.first(event_id)
+        if first is None or first.position == event.position:
+            return None
+        if event_id not in self._alike:
+            alike: list[Event] = []
+            for other in self.with_id(event_id):
+                alike.append(other)
+                if len(alike) > MOST_ALIKE:
+                    alike = [first]
+                    break
+            self._alike[event_id] = alike
+        return original_of(event, self._alike[event_id])
+
+    async def ready(self, event: Event) -> None:
+        """Follow the causes of an event whose trace id is derived from its root: the way may be long."""
+        if event.trace_id is not None or event.correlation_id is not None:
+            return
+        cause, walked = cause_of(event), set[str]()
+        while cause is not None and cause not in self._roots and cause not in walked:
+            walked.add(cause)
+            first = self.first(cause)
+            cause = None if first is None else cause_of(first)
+            await self.turn(4)
+
+    async def node(self, event: Event) -> Node:
+        """An event by itself: where it stands in its flow is not worked out."""
+        await self.ready(event)
+        status, changed = self.standing(event)
+        return Node(
+            event=event,
+            status=status,
+            trace_id=self.trace_id_of(event),
+            parent=None,
+            parent_inferred=False,
+            depth=0,
+            changed=changed,
+        )

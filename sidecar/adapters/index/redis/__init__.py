@@ -1,0 +1,1 @@
+"""The index of recent events that several sidecars share in Valkey or Redis."""

@@ -1,0 +1,102 @@
+"""What the shared index can know about: what every member says that it reads, taken together."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from sidecar.adapters.index.redis.key_layout import log_from, log_of
+from sidecar.domain.model import Partition
+from sidecar.domain.ports.index import Coverage
+
+FRESH_MS = 15_000
+"""After so long without a beat a partition counts as read by nobody."""
+_STAMP, _SINCE = 15, 31
+"""Where, in what stands for a partition, the time of the last beat ends, and the append time since when."""
+
+
+class Covered(Struct, frozen=True):
+    """A partition as some member covers it."""
+
+    partition: Partition
+    since: int
+    filling: bool
+    beat: int
+    """Milliseconds of the server's clock."""
+
+
+def field_of(partition: Partition) -> bytes:
+    return log_of(partition.system, partition.stream, partition.number).written
+
+
+def covered_from(field: bytes, value: bytes) -> Covered | None:
+    try:
+        return Covered(
+            partition=log_from(field).partition,
+            beat=int(value[:_STAMP]),
+            filling=value[_STAMP : _STAMP + 1] == b"1",
+            since=int(value[_STAMP + 1 : _SINCE]),
+        )
+    except (ValueError, msgspec.MsgspecError):
+        return None
+
+
+class SharedCoverage:
+    """What this sidecar covers, and what the others do, as of the last beat."""
+
+    def __init__(self) -> None:
+        self.own: dict[Partition, int] = {}
+        """Since when, in milliseconds."""
+        self.filling: set[Partition] = set()
+        self.left: set[Partition] = set()
+        """Partitions that were ours; until the others' coverage tells more."""
+        self._all: dict[Partition, Covered] = {}
+        self._now = 0
+        self.evicted = 0
+        self.horizon: int | None = None
+
+    def covering(self, partition: Partition, since_ms: int) -> None:
+        self.own[partition] = since_ms
+        self.left.discard(partition)
+
+    def forget(self, partition: Partition) -> None:
+        if self.own.pop(partition, None) is not None:
+            self.left.add(partition)
+        self.filling.discard(partition)
+
+    def heard(self, now: int, entries: dict[bytes, bytes], evicted: int, swept: dict[bytes, bytes]) -> None:
+        """What a beat brought."""
+        found = [one for field, value in entries.items() if (one := covered_from(field, value)) is not None]
+        self._all = {one.partition: one for one in found}
+        self._now = now
+        self.evicted = evicted
+        self.horizon = int(swept[b"horizon"]) if b"horizon" in swept else None
+        self.left -= self._all.keys()
+
+    def answer(self, events: int, notes: list[str]) -> Coverage:
+        """What all that comes to."""
+        since = dict(self.own)
+        filling = bool(self.filling)
+        unread: set[Partition] = set(self.left)
+        for one in self._all.values():
+            if one.partition in self.own:
+                since[one.partition] = min(one.since, since[one.partition])
+            elif one.beat < self._now - FRESH_MS:
+                unread.add(one.partition)
+            else:
+                since[one.partition] = one.since
+                filling |= one.filling
+        oldest = max(since.values(), default=None)
+        if self.horizon is not None:
+            oldest = self.horizon + 1 if oldest is None else max(oldest, self.horizon + 1)
+        if unread:
+            streams = ", ".join(sorted({partition.stream for partition in unread})[:5])
+            notes = [f"{len(unread)} partitions are read by no member now ({streams})", *notes]
+        return Coverage(
+            events=events,
+            evicted=self.evicted,
+            since=oldest,
+            partitions=sorted(since),
+            filling=filling,
+            note="; ".join(notes) or None,
+        )

@@ -1,0 +1,266 @@
+"""Letting the oldest flows of the shared index go, whole: those whose latest event is older than the time to live, and
+the oldest of all while there are too many events.
+
+One member does it at a time. It goes through the seconds from the oldest on. A flow of which nothing is younger goes,
+wherever its events are; of any other the events found here are put down for the second of its youngest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from itertools import islice
+from typing import Any
+
+import structlog
+
+from sidecar.adapters.index.redis.event_counts import count_again, held
+from sidecar.adapters.index.redis.fetcher import SECONDS
+from sidecar.adapters.index.redis.flow_closure import Reading
+from sidecar.adapters.index.redis.key_layout import Log
+from sidecar.adapters.index.redis.lua_scripts import DROP, LETTING
+from sidecar.adapters.index.redis.shards import Shards
+from sidecar.adapters.index.redis.write_batch import Batch, Packer
+from sidecar.adapters.redis_client.connection_pool import Argument, Command
+from sidecar.adapters.redis_client.errors import Full
+from sidecar.domain.model import Event
+from sidecar.domain.periodic_task import over_and_over
+
+log = structlog.get_logger()
+
+EVERY = 1.0
+"""Seconds between two looks."""
+LEASE_MS = 15_000
+"""After so long without a sign of who sweeps, another one does."""
+WHERE_FULL = 20
+"""Where the server is full, one event of so many goes with every look, until there is room again."""
+STEP, FEWEST = 400, 50
+"""Places that are looked at together, and how few at least where hardly anything has to go: what is found may stay."""
+
+
+class Sweeper:
+    """Sweeps the index while it is this member's turn."""
+
+    def __init__(
+        self,
+        shards: Shards,
+        packer: Packer,
+        logs: dict[bytes, Log],
+        *,
+        join: Collection[str],
+        max_flow: int,
+        ttl_ms: int,
+        max_events: int,
+        member: str,
+        full: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`full` says whether what is to be written finds no memory."""
+        self._shards, self._keys, self._packer, self._logs = shards, shards.keys, packer, logs
+        self._join, self._max_flow = join, max_flow
+        self._ttl_ms, self._max_events = ttl_ms, max_events
+        self._member, self._clock = member, clock
+        self._writing_is_refused, self._full = full, False
+
+    async def run(self) -> None:
+        """Runs until cancelled."""
+        await over_and_over("letting old flows of the shared index go", self.sweep, EVERY)
+
+    async def sweep(self) -> int:
+        """Let go of what is too old or too much, if it is this member's turn. Returns how many events went. Raises
+        Outage, Refused."""
+        if not await self._turn():
+            return 0
+        await self._take_over()
+        early, gone = await self._early(), 0
+        while (due := await self._due(early - gone)) is not None:
+            gone += await self._window(*due)
+            if not await self._turn():
+                break
+        return gone
+
+    async def _turn(self) -> bool:
+        key = self._keys.single(b"q")
+        (mine,) = await self._note([(0, ("SET", key, self._member, "NX", "PX", LEASE_MS))])
+        if mine is None:
+            (holder,) = await self._ask([(0, ("GET", key))])
+            if holder != self._member.encode():
+                return False
+            await self._ask([(0, ("PEXPIRE", key, LEASE_MS))])
+        return True
+
+    async def _take_over(self) -> None:
+        """Say that somebody sweeps. Where nobody did for long, keys may have expired by themselves with what they held:
+        count again."""
+        keys, now = self._keys, int(self._clock() * 1000)
+        key = keys.single(b"x")
+        (swept,) = await self._ask([(0, ("HGET", key, "swept"))])
+        if swept is not None and now - int(swept) > self._ttl_ms // 2:
+            await self._forget_empty(await count_again(self._shards, 2 * self._ttl_ms))
+        await self._note([(0, ("HSET", key, "swept", now)), (0, ("PEXPIRE", key, 2 * self._ttl_ms))])
+
+    async def _early(self) -> int:
+        """How many events have to go although they are neither old nor too many: where a server takes nothing new."""
+        keys = self._keys
+        try:
+            # Takes memory where there is no counter yet, and changes nothing where there is.
+            await self._ask(
+                [
+                    (shard, ("SET", keys.single(b"n", shard), 0, "NX", "PX", 2 * self._ttl_ms))
+                    for shard in range(keys.shards)
+                ]
+            )
+        except Full as error:
+            reason: str | None = str(error)
+        else:
+            reason = "what is to be written finds no memory" if self._writing_is_refused() else None
+        if reason is not None and not self._full:
+            log.warning("the shared index's server is full: its oldest flows go early", reason=reason)
+        self._full = reason is not None
+        return await held(self._shards) // WHERE_FULL + 1 if self._full else 0
+
+    async def _due(self, early: int) -> tuple[int, int | None] | None:
+        """The oldest second, if something of it has to go, and how many events: None for all that is old."""
+        (oldest,) = await self._ask([(0, ("ZRANGE", self._keys.single(b"s"), 0, 0))])
+        if not oldest:
+            return None
+        window = int(oldest[0])
+        if (window + 1) * 1000 <= self._clock() * 1000 - self._ttl_ms:
+            return window, None
+        excess = max(await held(self._shards) - self._max_events, early)
+        return (window, excess) if excess > 0 else None
+
+    async def _window(self, window: int, excess: int | None) -> int:
+        keys = self._keys
+        appended, aged = keys.of_window(b"w", window), keys.of_window(b"o", window)
+        found = await self._ask([(appended[0], ("SMEMBERS", appended[1])), (aged[0], ("SMEMBERS", aged[1]))])
+        # As bytes they are in the order of their milliseconds.
+        rest = iter(dict.fromkeys([*(member[2:] for member in sorted(found[0])), *found[1]]))
+        gone = 0
+        while places := list(islice(rest, STEP if excess is None else max(FEWEST, min(STEP, excess - gone)))):
+            gone += await self._some(window, places)
+            if found[1]:
+                await self._ask([(aged[0], ("SREM", aged[1], *places))])
+            if (excess is not None and gone >= excess) or not await self._turn():
+                left = await self._ask([(appended[0], ("EXISTS", appended[1])), (aged[0], ("EXISTS", aged[1]))])
+                if not any(left):
+                    await self._ask([(0, ("ZREM", keys.single(b"s"), window))])
+                await self._forget_empty({window})
+                return gone
+        await self._ask([(0, ("ZREM", keys.single(b"s"), window))])
+        # What came meanwhile is looked at next time.
+        late = await self._ask([(appended[0], ("SMEMBERS", appended[1])), (aged[0], ("SCARD", aged[1]))])
+        if late[1] or not set(late[0]) <= set(found[0]):
+            await self._note([(0, ("ZADD", keys.single(b"s"), window, window))])
+        await self._forget_empty({window})
+        return gone
+
+    async def _some(self, window: int, places: Sequence[bytes]) -> int:
+        reading = Reading(self._shards, self._join, self._max_flow, self._logs)
+        await reading.events(places)
+        by_position = {event.position: place for place in places if (event := reading.event(place)) is not None}
+        closed = await reading.closure([event for place in places if (event := reading.event(place)) is not None])
+        old: list[Event] = []
+        staying: list[Event] = []
+        later: list[tuple[int, bytes]] = []
+        for flow in closed.flows:
+            youngest = max(map(self._packer.second_of, flow))
+            if youngest <= window:
+                old += flow
+                continue
+            here = [event for event in flow if event.position in by_position]
+            staying += here
+            later += [(youngest, by_position[event.position]) for event in here]
+        await self._put_down(staying, later)
+        return await self._drop(old, window)
+
+    async def _put_down(self, events: Sequence[Event], later: Sequence[tuple[int, bytes]]) -> None:
+        """Look at these again later; till then all that they are found by lives on."""
+        keys = self._keys
+        commands: list[tuple[int, Command]] = []
+        for batch in self._batches(events):
+            for number, shard in enumerate(batch.shards):
+                names = {*shard.buckets, *shard.sets, *(b"i" + hash for hash in shard.ids[::2])}
+                head = keys.heads[number]
+                if names:
+                    names.add(b"n")
+                commands += [(number, ("PEXPIRE", head + name, 2 * self._ttl_ms)) for name in names]
+        for second, place in later:
+            number, key = keys.of_window(b"o", second)
+            commands += [
+                (0, ("ZADD", keys.single(b"s"), second, second)),
+                (number, ("SADD", key, place)),
+                (number, ("PEXPIRE", key, 2 * self._ttl_ms)),
+            ]
+        await self._note(commands)
+
+    async def _drop(self, events: Sequence[Event], window: int) -> int:
+        keys, seconds = self._keys, set[int]()
+        for batch in self._batches(events):
+            seconds |= batch.seconds
+            commands: list[tuple[int, Command]] = []
+            for number, shard in enumerate(batch.shards):
+                sets: dict[bytes, list[bytes]] = {name: list(members) for name, members in shard.sets.items()}
+                for hash, member in zip(shard.ids[::2], shard.ids[1::2], strict=True):
+                    sets.setdefault(b"i" + hash, []).append(member)
+                if not sets and not shard.buckets:
+                    continue
+                arguments: list[Argument] = [2 * self._ttl_ms, len(shard.buckets)]
+                for name, parts in shard.buckets.items():
+                    arguments += (name, len(parts) // 2, *parts[::2])
+                arguments.append(len(sets))
+                for name, members in sets.items():
+                    arguments += (name, len(members), *members)
+                commands.append((number, ("EVALSHA", DROP.sha, 1, keys.heads[number], *arguments)))
+            await self._ask(commands)
+        if events:
+            key = keys.single(b"x")
+            await self._note(
+                [
+                    (0, ("HSET", key, "horizon", window * 1000 + 999)),
+                    (0, ("PEXPIRE", key, 2 * self._ttl_ms)),
+                ]
+            )
+            await self._forget_empty(seconds - {window})
+        return len(events)
+
+    async def _forget_empty(self, seconds: Collection[int]) -> None:
+        ordered = sorted(seconds)
+        at = [self._keys.of_window(b"w", second) for second in ordered]
+        counts = await self._ask([(shard, ("EXISTS", key)) for shard, key in at])
+        empty = [second for second, count in zip(ordered, counts, strict=True) if not count]
+        if empty:
+            await self._ask([(0, ("ZREM", self._keys.single(b"z"), *empty))])
+
+    def _batches(self, events: Sequence[Event]) -> list[Batch]:
+        """What stands for these events in each shard."""
+        found: list[Batch] = []
+        begin = 0
+        while begin < len(events):
+            batch = Batch(self._keys.shards)
+            begin = self._packer.take(batch, events, begin)
+            found.append(batch)
+        return found
+
+    async def _ask(self, commands: Sequence[tuple[int, Command]]) -> list[Any]:
+        return await self._shards.ask(commands, SECONDS)
+
+    async def _note(self, commands: Sequence[tuple[int, Command]]) -> list[Any]:
+        """The same for what takes memory, be the server full or not: letting go needs a little first."""
+        if not commands:
+            return []
+        keys = self._keys
+        together: dict[int, list[int]] = {}
+        for number, (shard, _) in enumerate(commands):
+            together.setdefault(shard, []).append(number)
+        asked: list[tuple[int, Command]] = []
+        for shard, numbers in together.items():
+            words: list[Argument] = [2 * self._ttl_ms]
+            for number in numbers:
+                words += (len(commands[number][1]), *commands[number][1])
+            asked.append((shard, ("EVALSHA", LETTING.sha, 1, keys.heads[shard], *words)))
+        replies: list[Any] = [None] * len(commands)
+        for numbers, found in zip(together.values(), await self._ask(asked), strict=True):
+            for number, reply in zip(numbers, found, strict=True):
+                replies[number] = reply
+        return replies

@@ -1,0 +1,57 @@
+"""Flows of the shared index as people read them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+
+from sidecar.adapters.index.redis.flow_closure import Closure, Reading
+from sidecar.domain.correlation.causality import Stream, facts, forest, inferred
+from sidecar.domain.correlation.connected_components import spelled
+from sidecar.domain.correlation.flows import placed
+from sidecar.domain.correlation.ordering import moment
+from sidecar.domain.model import Event
+from sidecar.domain.ports.index import Flow
+
+TURN = 200
+"""Events of a flow that are placed before others get their turn."""
+
+
+async def drawn(reading: Reading, closed: Closure, flows: Sequence[Sequence[Event]]) -> list[Flow]:
+    """These flows of a closure, as people read them: what `correlation.flows.draw` does, giving the event loop its
+    turns."""
+    await reading.know([event for flow in flows for event in flow])
+    ordered = [sorted(flow, key=moment) for flow in flows]
+    parents: list[list[int | None]] = []
+    producers: set[str] = set()
+    for events in ordered:
+        named = facts(events)
+        parents.append(named)
+        # The earliest event can have no inferred parent, and is mostly the only one without any.
+        for event, parent in zip(events[1:], named[1:], strict=True):
+            if parent is None and event.producer is not None:
+                producers.add(event.producer)
+        await asyncio.sleep(0)
+    consumed = await reading.consumption(producers)
+    return [
+        await _draw(reading, closed, events, named, consumed) for events, named in zip(ordered, parents, strict=True)
+    ]
+
+
+async def _draw(
+    reading: Reading,
+    closed: Closure,
+    events: Sequence[Event],
+    parents: Sequence[int | None],
+    consumed: Mapping[str, Collection[Stream]],
+) -> Flow:
+    guesses = inferred(events, parents, consumed)
+    await asyncio.sleep(0)
+    order, depths = forest([guesses.get(number, parent) for number, parent in enumerate(parents)])
+    nodes = []
+    for count, number in enumerate(order, 1):
+        nodes.append(placed(number, events, parents, guesses, depths, reading.trace_id_of, reading.standing))
+        if not count % TURN:
+            await asyncio.sleep(0)
+    broken = {key for event in events for key in closed.broken.get(event.position, ())}
+    return Flow(trace_id=reading.trace_id_of(events[0]), nodes=nodes, broken_keys=sorted(map(spelled, broken)))

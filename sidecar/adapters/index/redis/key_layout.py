@@ -1,0 +1,196 @@
+"""How events lie in Valkey or Redis.
+
+Every key begins with `PREFIX:1{N}`: the version of this layout, and the shard as a hash tag, so that on a Cluster all
+of a shard is in one slot. A server has one shard, a Cluster 32. A letter and raw bytes follow:
+
+    e LOG BUCKET   hash    packed events of a stretch of one partition, by the rest of their offsets: what is held
+    i ID           set     events that have this id (`0`, place), and those that name it as their cause (`1`, producer,
+                           place)
+    t, k, a ID     sets    places of events with this trace, correlation and aggregate id
+    y PRODUCER     hash    for a log that holds causes of this producer's events, ids by which that was seen
+    w SECOND       set     two bytes of milliseconds, and the place, of events appended in this second
+    o SECOND       set     places to look at again once this second is the oldest
+    z, s           sorted sets (shard 0) of the seconds of `w`, and of those that eviction has yet to look at
+    l              hash    (shard 0) partitions by LOG
+    n, d, g        the number of events held and of those that were let go, in this shard, and a random word by which an
+                   emptied server is known
+    x              hash    (shard 0) up to which append time events were let go, and when that was last looked at
+    c, m           hashes  (shard 0) what is covered, and the members
+    q, v           (shard 0) whose turn it is to let old flows go; events that pass, while somebody listens elsewhere
+
+A place is LOG and the offset. Ids are hashes of four bytes, and sets only ever grow while their events live: what they
+say is a hint, and the packed event, of which there is one for each position, is what counts. So writes may be repeated
+and come in any order, from anybody, without a transaction over shards. All keys expire after twice the time to live.
+"""
+
+from __future__ import annotations
+
+from binascii import crc32
+from hashlib import blake2b
+
+import msgspec
+from msgspec import Struct
+
+from sidecar.domain.model import Event, Partition, Rejection, SchemaRef, TraceOrigin
+
+VERSION = 1
+CLUSTER_SHARDS = 32
+SECOND = 1_000
+"""Milliseconds of a window."""
+LOG_BYTES = 6
+CAUSE, EFFECT = b"\x00", b"\x01"
+"""The roles in which an event stands under an id."""
+NOBODY = b"\x00\x00\x00\x00"
+"""Stands for a producer that is not known."""
+_SEQUENCE = (1 << 64) - 1
+_BITS, _REDIS_BITS = 10, 64 + 10
+"""How many low bits of an offset tell apart the events of one bucket: 1,024 records on Kafka, a second on Redis."""
+
+
+class Body(Struct, array_like=True, frozen=True, gc=False):
+    """A packed event: all but where it lies."""
+
+    appended_at: int
+    observed_at: int
+    occurred_at: int | None
+    event_id: str | None
+    type: str | None
+    version: str | None
+    key: str | None
+    aggregate_id: str | None
+    aggregate_type: str | None
+    trace: bytes | None
+    """Big-endian."""
+    span_id: int | None
+    parent_span_id: int | None
+    trace_origin: TraceOrigin | None
+    correlation_id: str | None
+    causation_id: str | None
+    producer: str | None
+    schema: tuple[str | None, int | None, int | None, str | None] | None
+    unchecked: bool
+    rejection: Rejection | None
+    replay_of: str | None
+    digest: int
+
+
+pack = msgspec.msgpack.Encoder().encode
+unpack = msgspec.msgpack.Decoder(Body).decode
+unpack_log = msgspec.msgpack.Decoder(tuple[str, bytes, int]).decode
+
+
+def event_of(data: bytes, log: Partition, offset: int) -> Event:
+    """The event again. Raises msgspec.DecodeError for bytes that are none."""
+    body = unpack(data)
+    trace, schema = body.trace, body.schema
+    return Event(
+        position=log.at(offset),
+        key=body.key,
+        appended_at=body.appended_at,
+        observed_at=body.observed_at,
+        event_id=body.event_id,
+        type=body.type,
+        version=body.version,
+        occurred_at=body.occurred_at,
+        aggregate_id=body.aggregate_id,
+        aggregate_type=body.aggregate_type,
+        trace_id=None if trace is None else int.from_bytes(trace, "big"),
+        span_id=body.span_id,
+        parent_span_id=body.parent_span_id,
+        trace_origin=body.trace_origin,
+        correlation_id=body.correlation_id,
+        causation_id=body.causation_id,
+        producer=body.producer,
+        schema=None if schema is None else SchemaRef(*schema),
+        unchecked=body.unchecked,
+        rejection=body.rejection,
+        replay_of=body.replay_of,
+        digest=body.digest,
+    )
+
+
+class Log(Struct, frozen=True, gc=False):
+    """A partition as the index knows it."""
+
+    name: bytes
+    """Its hash."""
+    number: int
+    """The same as a number: spreads its buckets over shards."""
+    partition: Partition
+    bits: int
+    written: bytes
+    """What stands for it under `l`."""
+
+
+def log_of(system: str, stream: str, number: int) -> Log:
+    whole = pack((system, stream.encode("utf-8", "surrogateescape"), number))
+    name = blake2b(whole, digest_size=LOG_BYTES).digest()
+    bits = _REDIS_BITS if system == "redis" else _BITS
+    return Log(name, int.from_bytes(name, "big"), Partition(system, stream, number), bits, whole)
+
+
+def log_from(written: bytes) -> Log:
+    """What `Log.written` says. Raises msgspec.DecodeError."""
+    system, stream, number = unpack_log(written)
+    return log_of(system, stream.decode("utf-8", "surrogateescape"), number)
+
+
+def offset_bytes(offset: int, *, redis: bool) -> bytes:
+    """An offset in few bytes: five for Kafka's up to a trillion; a Redis id's milliseconds in eight, then its
+    sequence."""
+    if redis:
+        sequence = offset & _SEQUENCE
+        return (offset >> 64).to_bytes(8, "big") + sequence.to_bytes((sequence.bit_length() + 7) >> 3, "big")
+    return offset.to_bytes(5 if offset < 1 << 40 else (offset.bit_length() + 7) >> 3, "big")
+
+
+def offset_from(data: bytes, *, redis: bool) -> int:
+    if redis:
+        return int.from_bytes(data[:8], "big") << 64 | int.from_bytes(data[8:], "big")
+    return int.from_bytes(data, "big")
+
+
+def small(number: int) -> bytes:
+    """A number that is not negative, in as few bytes as it takes."""
+    return number.to_bytes((number.bit_length() + 7) >> 3, "big")
+
+
+def id_hash(text: str) -> bytes:
+    """Of an event id, causation id or correlation id: the first four bytes of the trace id that is derived from it, so
+    that a derived trace id finds its events too."""
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()[:4]
+
+
+def word_hash(text: str) -> bytes:
+    """Of an aggregate id or a producer."""
+    return crc32(text.encode("utf-8", "surrogatepass")).to_bytes(4, "big")
+
+
+def trace_hash(trace: bytes) -> bytes:
+    """Of a trace id's sixteen bytes."""
+    return crc32(trace).to_bytes(4, "big")
+
+
+class Keys:
+    """The names of keys, and which shard they are in."""
+
+    def __init__(self, prefix: str, shards: int) -> None:
+        self.shards = shards
+        self.heads = [f"{prefix}:{VERSION}{{{shard}}}".encode() for shard in range(shards)]
+        """What the keys of each shard begin with."""
+
+    def of_id(self, family: bytes, hash: bytes) -> tuple[int, bytes]:
+        """Shard and key of a set of `i`, `t`, `k` or `a`."""
+        shard = hash[3] % self.shards
+        return shard, self.heads[shard] + family + hash
+
+    def of_bucket(self, log: Log, bucket: int) -> tuple[int, bytes]:
+        shard = (log.number + bucket) % self.shards
+        return shard, self.heads[shard] + b"e" + log.name + small(bucket)
+
+    def of_window(self, family: bytes, window: int) -> tuple[int, bytes]:
+        shard = window % self.shards
+        return shard, self.heads[shard] + family + str(window).encode()
+
+    def single(self, name: bytes, shard: int = 0) -> bytes:
+        return self.heads[shard] + name

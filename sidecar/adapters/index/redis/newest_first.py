@@ -1,0 +1,102 @@
+"""Events newest first, from any point on, out of the windows of the shared index."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Sequence
+
+from sidecar.adapters.index.redis.flow_closure import Reading
+from sidecar.adapters.index.redis.key_layout import LOG_BYTES, SECOND, offset_from
+from sidecar.adapters.index.redis.shards import Shards
+from sidecar.adapters.redis_client.connection_pool import Command
+from sidecar.domain.correlation.ordering import Moment
+from sidecar.domain.model import Event, Partition
+
+MOST_WINDOWS = 256
+"""Windows that are fetched together: more and more as an answer goes back further and finds little."""
+STEP = 200
+"""Events that are fetched together."""
+_Place = tuple[int, Partition, int]
+"""Append time, partition, offset: orders like append time and position."""
+_Entry = tuple[_Place, bytes]
+
+
+async def newest(
+    reading: Reading,
+    shards: Shards,
+    before: Moment | None = None,
+    *,
+    since: int | None = None,
+    until: int | None = None,
+    streams: Collection[str] | None = None,
+) -> AsyncIterator[Sequence[Event]]:
+    """Some events at a time by append time, then position, newest first: those below `before`, appended at `since` or
+    later and before `until` (milliseconds), on these streams."""
+    below = None if before is None else (before[0], before[1].log, before[1].offset)
+    if until is not None and (below is None or until <= below[0]):
+        below = (until, Partition("", "", 0), -1)
+    top = None if below is None else below[0] // SECOND
+    count = 1
+    while True:
+        windows = await _windows(reading, shards, top, None if since is None else since // SECOND, count)
+        if not windows:
+            return
+        found = 0
+        async for part in _entries(reading, shards, windows, below):
+            wanted = [
+                (where, place)
+                for where, place in part
+                if (below is None or where < below)
+                and (since is None or where[0] >= since)
+                and (streams is None or where[1].stream in streams)
+            ]
+            wanted.sort(reverse=True)
+            await reading.events(place for _, place in wanted)
+            events = [(where, reading.event(place)) for where, place in wanted]
+            yield [event for where, event in events if event is not None and event.appended_at == where[0]]
+            found += len(wanted)
+        top = windows[-1] - 1
+        if found < STEP:
+            count = min(2 * count, MOST_WINDOWS)
+
+
+async def _windows(reading: Reading, shards: Shards, top: int | None, bottom: int | None, count: int) -> list[int]:
+    """The latest windows that hold something, from `top` down to `bottom`."""
+    high, low = "+inf" if top is None else str(top), "-inf" if bottom is None else str(bottom)
+    command: Command = ("ZREVRANGEBYSCORE", shards.keys.single(b"z"), high, low, "LIMIT", 0, count)
+    (members,) = await reading.ask([(0, command)])
+    return sorted(map(int, members), reverse=True)
+
+
+async def _entries(
+    reading: Reading, shards: Shards, windows: Sequence[int], below: _Place | None
+) -> AsyncIterator[list[_Entry]]:
+    """What is in these windows, some at a time: nothing in a later part is newer than anything in an earlier one."""
+    keys = [shards.keys.of_window(b"w", window) for window in windows]
+    replies = await reading.ask([(shard, ("SMEMBERS", key)) for shard, key in keys])
+    part: list[tuple[int, bytes]] = []
+    for window, members in zip(windows, replies, strict=True):
+        # As bytes they are in the order of their milliseconds, which is all that is needed until they are looked at.
+        members.sort(reverse=True)
+        last = b""
+        for member in members:
+            milliseconds = member[:2]
+            if milliseconds != last:
+                last = milliseconds
+                if len(part) >= STEP:
+                    yield await _located(reading, part)
+                    part = []
+            at = window * SECOND + int.from_bytes(milliseconds, "big")
+            if below is None or at <= below[0]:
+                part.append((at, member[2:]))
+    yield await _located(reading, part)
+
+
+async def _located(reading: Reading, part: Sequence[tuple[int, bytes]]) -> list[_Entry]:
+    await reading.know_logs([place for _, place in part])
+    found: list[_Entry] = []
+    for at, place in part:
+        log = reading.log(place)
+        if log is not None:
+            offset = offset_from(place[LOG_BYTES:], redis=log.partition.system == "redis")
+            found.append(((at, log.partition, offset), place))
+    return found

@@ -1,0 +1,52 @@
+"""What `tracecar check` says of the shared index: whether it is reached, and whether all that is needed is allowed."""
+
+from __future__ import annotations
+
+from sidecar.adapters.index.redis.shards import Shards
+from sidecar.domain.errors import TracecarError
+from sidecar.domain.ports.broker import Finding
+
+WHAT = "index.redis"
+SECONDS = 5.0
+NEEDED = (
+    "HSET HGET HMGET HDEL HGETALL SADD SREM SCARD SMEMBERS SRANDMEMBER ZADD ZREM ZRANGE ZREVRANGEBYSCORE "
+    "GET MGET SET INCRBY DECRBY PEXPIRE EXISTS XADD XREVRANGE"
+)
+"""The commands on keys of ours; and XREAD, EVAL, EVALSHA and TIME, and what connecting needs."""
+_ALLOWED = """
+if not redis.acl_check_cmd then return {} end
+local few = {HGETALL = 1, SCARD = 1, SMEMBERS = 1, GET = 1, MGET = 1, EXISTS = 1, HGET = 2, HMGET = 2, HDEL = 2,
+  SADD = 2, SREM = 2, ZREM = 2, SRANDMEMBER = 2, INCRBY = 2, DECRBY = 2, PEXPIRE = 2, SET = 2, HSET = 3, ZADD = 3,
+  ZRANGE = 3, ZREVRANGEBYSCORE = 3, XADD = 4, XREVRANGE = 3}
+local refused = {}
+for _, name in ipairs(ARGV) do
+  local arguments = {}
+  for _ = 2, few[name] or 1 do arguments[#arguments + 1] = '1' end
+  if few[name] and not redis.acl_check_cmd(name, KEYS[1], unpack(arguments)) then refused[#refused + 1] = name end
+end
+return refused
+"""
+
+
+async def inspect(shards: Shards) -> list[Finding]:
+    """Try everything that changes nothing."""
+    key = shards.keys.single(b"l")
+    try:
+        await shards.ask(
+            [(shard, ("GET", shards.keys.single(b"n", shard))) for shard in range(shards.keys.shards)], SECONDS
+        )
+    except TracecarError as error:
+        return [Finding(WHAT, False, f"{error}. Its user needs the keys {_pattern(shards)}")]
+    found = [Finding(WHAT, True, f"reached at {shards.servers.target}")]
+    try:
+        (refused,) = await shards.ask([(0, ("EVAL", _ALLOWED, 1, key, *NEEDED.split()))], SECONDS)
+    except TracecarError as error:
+        return [*found, Finding(f"{WHAT}: scripts", False, f"{error}. Its user needs EVAL and EVALSHA")]
+    names = " ".join(name.decode() for name in refused)
+    detail = f"allowed on {_pattern(shards)}" if not refused else f"its user may not {names} on {_pattern(shards)}"
+    found.append(Finding(f"{WHAT}: commands", not refused, detail))
+    return found
+
+
+def _pattern(shards: Shards) -> str:
+    return shards.keys.heads[0].decode().partition(":1{")[0] + ":*"

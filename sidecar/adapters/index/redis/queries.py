@@ -1,0 +1,183 @@
+"""The questions that people ask, answered from the shared index."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Collection, Sequence
+
+from sidecar.adapters.index.memory.event_codec import bounded
+from sidecar.adapters.index.memory.newest_first import cursor_of, moment_of
+from sidecar.adapters.index.redis.fetcher import Name
+from sidecar.adapters.index.redis.flow_assembly import drawn
+from sidecar.adapters.index.redis.flow_closure import Reading
+from sidecar.adapters.index.redis.key_layout import Log, id_hash, offset_bytes, word_hash
+from sidecar.adapters.index.redis.newest_first import newest
+from sidecar.adapters.index.redis.shards import Shards
+from sidecar.adapters.index.redis.trace_lookup import of_trace, once
+from sidecar.adapters.index.redis.writer import Writer
+from sidecar.domain.correlation.ordering import appended, moment
+from sidecar.domain.model import Event, Position
+from sidecar.domain.ports.index import Flow, Node, Page
+
+MOST_FOUND = 1_000
+CANDIDATES = 100
+"""Events from which flows are followed together."""
+KINDS = ("trace", "event", "position", "aggregate", "correlation")
+"""What an id may be, in the order in which it is tried."""
+_TRACE_ID = re.compile(r"[0-9a-fA-F]{16}|[0-9a-fA-F]{32}")
+
+
+class Questions:
+    """Answers `ports.Index`. What was added here before a question is waited for first."""
+
+    def __init__(
+        self, shards: Shards, writer: Writer, *, join: Collection[str], max_flow: int, patience: float
+    ) -> None:
+        """`patience`: seconds that a question waits for what was added before it."""
+        self.shards, self.writer = shards, writer
+        self._join, self._max_flow, self._patience = frozenset(join), max_flow, patience
+        self._logs: dict[bytes, Log] = {}
+        self._crowded: dict[Name, None] = {}
+        """Under these lies more than is looked at."""
+
+    async def written(self) -> None:
+        """Returns once everything added so far is written, or the server is known to be away."""
+        await self.writer.written(self._patience)
+
+    async def at(self, position: Position) -> Node | None:
+        """Without its place in its flow: `parent` is None and `depth` 0, as in all answers but flows."""
+        reading = await self._reading()
+        event = await self._at(reading, position)
+        if event is None:
+            return None
+        await reading.know([event])
+        return reading.node(event)
+
+    async def all_at(self, positions: Sequence[Position]) -> list[Node | None]:
+        """The events at some positions, looked up together."""
+        reading = await self._reading()
+        places = [self._place(position) for position in positions]
+        await reading.events(place for place in places if place is not None)
+        events = [None if place is None else reading.event(place) for place in places]
+        await reading.know([event for event in events if event is not None])
+        return [None if event is None else reading.node(event) for event in events]
+
+    async def lookup(self, id: str) -> list[Node]:
+        """Without their places in their flows."""
+        reading = await self._reading()
+        found: dict[Position, Event] = {}
+        for kind in KINDS:
+            found |= {event.position: event for event in await self._matches(reading, kind, bounded(id))}
+        latest = heapq.nlargest(MOST_FOUND, found.values(), key=appended)
+        await reading.know(latest)
+        return [reading.node(event) for event in latest]
+
+    async def flow(self, id: str) -> Flow | None:
+        """Of several flows the one of the latest event that has the id."""
+        reading = await self._reading()
+        for kind in KINDS:
+            found = await self._matches(reading, kind, bounded(id))
+            if found:
+                closed = await reading.closure([max(found, key=appended)])
+                (flow,) = await drawn(reading, closed, closed.flows)
+                return flow
+        return None
+
+    async def flows(self, limit: int, cursor: str | None = None) -> tuple[list[Flow], str | None]:
+        """Raises ValueError where the cursor is none."""
+        before = None if cursor is None else moment_of(cursor)
+        reading = await self._reading()
+        flows: list[Flow] = []
+        seen: set[Position] = set()
+        last: Event | None = None
+        async for some in newest(reading, self.shards, before):
+            for start in range(0, len(some), CANDIDATES):
+                part = [event for event in some[start : start + CANDIDATES] if event.position not in seen]
+                closed = await reading.closure(part)
+                by_latest = {max(flow, key=appended).position: flow for flow in closed.flows}
+                seen.update(event.position for flow in closed.flows for event in flow)
+                # Those whose latest event is not here were shown on an earlier page, under it.
+                fresh = [event for event in part if event.position in by_latest]
+                room = limit - len(flows)
+                flows += await drawn(reading, closed, [by_latest[event.position] for event in fresh[:room]])
+                if len(fresh) > room:
+                    last = fresh[room - 1] if room else last
+                    return flows, cursor_of(last) if last is not None else cursor
+                last = fresh[-1] if fresh else last
+        return flows, None
+
+    async def aggregate(self, id: str, limit: int = 1000) -> list[Node]:
+        """The latest `limit` of them. Without their places in their flows."""
+        reading = await self._reading()
+        latest = heapq.nlargest(limit, await self._matches(reading, "aggregate", bounded(id)), key=moment)
+        await reading.know(latest)
+        return [reading.node(event) for event in latest[::-1]]
+
+    async def newest(
+        self,
+        cursor: str | None = None,
+        limit: int = 100,
+        *,
+        since: int | None = None,
+        until: int | None = None,
+        streams: Collection[str] | None = None,
+    ) -> Page:
+        """Events by append time, then position, newest first: appended at `since` or later and before `until`
+        (milliseconds), on these streams. Without their places in their flows. Raises ValueError where the cursor is
+        none."""
+        before = None if cursor is None else moment_of(cursor)
+        reading = await self._reading()
+        events: list[Event] = []
+        async for some in newest(reading, self.shards, before, since=since, until=until, streams=streams):
+            events += some
+            if len(events) > limit:
+                break
+        page = events[:limit]
+        await reading.know(page)
+        following = (cursor_of(page[-1]) if page else cursor) if len(events) > limit else None
+        return Page([reading.node(event) for event in page], following)
+
+    async def _reading(self) -> Reading:
+        await self.written()
+        return Reading(self.shards, self._join, self._max_flow, self._logs, self._crowded)
+
+    async def _at(self, reading: Reading, position: Position) -> Event | None:
+        place = self._place(position)
+        if place is None:
+            return None
+        await reading.events([place])
+        return reading.event(place)
+
+    def _place(self, position: Position) -> bytes | None:
+        """Where an event would lie; None for offsets that there cannot be."""
+        log = self.writer.packer.log(position.system, position.stream, position.partition)
+        self._logs.setdefault(log.name, log)
+        try:
+            return log.name + offset_bytes(position.offset, redis=position.system == "redis")
+        except OverflowError:
+            return None
+
+    async def _matches(self, reading: Reading, kind: str, id: str) -> list[Event]:
+        """The events that have `id` as this kind of id."""
+        if kind == "trace":
+            return await of_trace(reading, int(id, 16)) if _TRACE_ID.fullmatch(id) else []
+        if kind == "position":
+            try:
+                event = await self._at(reading, Position.parse(id))
+            except ValueError:
+                return []
+            return [] if event is None else [event]
+        name: Name = {
+            "event": (b"i", id_hash(id)),
+            "aggregate": (b"a", word_hash(id)),
+            "correlation": (b"k", id_hash(id)),
+        }[kind]
+        await reading.fetch(name)
+        return once(event for event in reading.under(name) if _has(event, kind) == id)
+
+
+def _has(event: Event, kind: str) -> str | None:
+    if kind == "event":
+        return event.event_id
+    return event.aggregate_id if kind == "aggregate" else event.correlation_id

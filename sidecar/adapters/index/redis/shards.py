@@ -1,0 +1,111 @@
+"""Asking the servers of the shared index: many commands at once, each to who has its shard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from sidecar.adapters.index.redis.key_layout import CLUSTER_SHARDS, Keys
+from sidecar.adapters.index.redis.lua_scripts import BEAT, DROP, LETTING, NOTE, RECOUNT, WRITE
+from sidecar.adapters.redis_client.connection_pool import Argument, Command, Servers
+from sidecar.adapters.redis_client.errors import Moved, Said
+from sidecar.adapters.redis_client.urls import Address, Target
+from sidecar.config.schema import Tls
+from sidecar.domain.errors import Disconnected, Outage
+
+_SCRIPTS = {script.sha: script for script in (WRITE, NOTE, DROP, BEAT, RECOUNT, LETTING)}
+_TRIES = 3
+
+
+class Shards:
+    """The servers of one index."""
+
+    def __init__(self, target: Target, tls: Tls | None, prefix: str, name: str) -> None:
+        self.servers = Servers(target, tls, name, "index.redis")
+        self.keys = Keys(prefix, CLUSTER_SHARDS if target.kind == "cluster" else 1)
+        self._started = False
+        self._starting = asyncio.Lock()
+
+    async def ask(self, commands: Sequence[tuple[int, Command]], seconds: float) -> list[Any]:
+        """The replies, in order, after one round trip in all. Commands are such as may be repeated. Raises Outage where
+        they do not come within so many seconds, Refused."""
+        if not commands:
+            return []
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._tried(commands)
+        except TimeoutError:
+            await self.servers.close()
+            raise Outage(
+                f"the index at {self.servers.target}: no answer within {seconds:g} seconds; is it slow, or stopped?"
+            ) from None
+
+    async def close(self) -> None:
+        await self.servers.close()
+
+    async def _tried(self, commands: Sequence[tuple[int, Command]]) -> list[Any]:
+        for left in range(_TRIES - 1, -1, -1):
+            try:
+                await self._start()
+                replies = await self._once(commands)
+            except Disconnected as error:
+                if not left:
+                    raise Disconnected(f"the shared index is not reached: {error}") from error
+                await self.servers.look_again()
+                continue
+            missing = [
+                number for number, reply in enumerate(replies) if isinstance(reply, Said) and reply.code == "NOSCRIPT"
+            ]
+            if missing:
+                commands = [(shard, _in_full(command)) for shard, command in commands]
+                continue
+            moved = next((reply for reply in replies if isinstance(reply, Moved)), None)
+            if moved is not None and left:
+                await self.servers.look_again()
+                continue
+            for reply in replies:
+                if isinstance(reply, Exception):
+                    raise reply
+            return replies
+        raise Outage(f"the index at {self.servers.target}: its scripts are forgotten as soon as they are loaded")
+
+    async def _start(self) -> None:
+        if not self._started:
+            async with self._starting:
+                if not self._started:
+                    await self.servers.start()
+                    self._started = True
+
+    async def _once(self, commands: Sequence[tuple[int, Command]]) -> list[Any]:
+        """Raises Disconnected, Outage; what a server said no to stands among the replies."""
+        groups: dict[Address, tuple[bytes, list[int]]] = {}
+        for number, (shard, _) in enumerate(commands):
+            head = self.keys.heads[shard]
+            groups.setdefault(self.servers.holder(head), (head, []))[1].append(number)
+        replies: list[Any] = [None] * len(commands)
+
+        async def one(head: bytes, numbers: Sequence[int]) -> None:
+            async with self.servers.borrow(head) as link:
+                found = await link.calls([commands[number][1] for number in numbers])
+            for number, reply in zip(numbers, found, strict=True):
+                replies[number] = reply
+
+        if len(groups) == 1:
+            ((head, numbers),) = groups.values()
+            await one(head, numbers)
+        else:
+            outcomes = await asyncio.gather(
+                *(one(head, numbers) for head, numbers in groups.values()), return_exceptions=True
+            )
+            for outcome in outcomes:
+                if isinstance(outcome, BaseException):
+                    raise outcome
+        return replies
+
+
+def _in_full(command: Command) -> Command:
+    """The same with the script's text instead of its digest."""
+    script = _SCRIPTS.get(str(command[1])) if command[0] == "EVALSHA" else None
+    rest: Sequence[Argument] = command[2:]
+    return command if script is None else ("EVAL", script.text, *rest)

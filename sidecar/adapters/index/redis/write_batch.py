@@ -1,0 +1,287 @@
+"""Events on their way into the shared index: what each shard is to be told of them."""
+
+from __future__ import annotations
+
+from binascii import crc32
+from collections.abc import Sequence
+from hashlib import blake2b
+
+from msgspec.structs import replace
+
+from sidecar.adapters.index.memory.event_codec import LONGEST, kept
+from sidecar.adapters.index.redis.key_layout import (
+    CAUSE,
+    EFFECT,
+    NOBODY,
+    SECOND,
+    Keys,
+    Log,
+    id_hash,
+    log_of,
+    pack,
+    small,
+)
+from sidecar.adapters.index.redis.lua_scripts import NOTE, WRITE
+from sidecar.adapters.redis_client.connection_pool import Argument, Command
+from sidecar.domain.correlation.derived_trace_id import own_name, stands_alone
+from sidecar.domain.model import Event
+
+MOST = 500
+"""Events that one batch takes: some milliseconds of the server's time."""
+FARTHEST = 1 << 62
+"""Milliseconds: append times beyond are kept as this one, for the seconds are ordered by numbers of 53 bits."""
+UNPACKABLE = (TypeError, ValueError, OverflowError)
+MOST_KNOWN = 30_000
+"""Hashes of ids that are remembered: flows name the same ones again and again."""
+MOST_LOGS = 20_000
+FEW = [small(number) for number in range(SECOND)]
+MILLISECONDS = [number.to_bytes(2, "big") for number in range(SECOND)]
+_SEQUENCE = (1 << 64) - 1
+
+
+class Shard:
+    """What one shard is to be told."""
+
+    __slots__ = ("buckets", "ids", "sets")
+
+    def __init__(self) -> None:
+        self.buckets: dict[bytes, list[bytes]] = {}
+        """Fields and packed events in turn, by key."""
+        self.sets: dict[bytes, list[bytes]] = {}
+        """What is to stand in each set: events of one flow come together, and need its keys named once."""
+        self.ids: list[bytes] = []
+        """Hashes and members in turn."""
+
+    def arguments(self, ttl_ms: int, word: bytes) -> list[Argument]:
+        found: list[Argument] = [ttl_ms, word, len(self.buckets)]
+        for key, parts in self.buckets.items():
+            found += (key, len(parts))
+            found += parts
+        found.append(len(self.sets))
+        for key, members in self.sets.items():
+            found += (key, len(members))
+            found += members
+        found.append(len(self.ids) // 2)
+        found += self.ids
+        return found
+
+
+class Batch:
+    """Some events, as commands in the making. The same batch may be written any number of times."""
+
+    __slots__ = ("count", "logs", "ranges", "seconds", "shards", "sweeps")
+
+    def __init__(self, shards: int) -> None:
+        self.shards = [Shard() for _ in range(shards)]
+        self.logs: dict[bytes, Log] = {}
+        self.ranges: dict[bytes, tuple[int, int]] = {}
+        """For each log the lowest and the highest offset in it."""
+        self.seconds: set[int] = set()
+        self.sweeps: set[int] = set()
+        self.count = 0
+
+    def commands(self, keys: Keys, ttl_ms: int, word: bytes) -> list[tuple[int, Command]]:
+        """What to send, each with its shard: NOTE first, then WRITE for every shard that has something."""
+        noted: list[Argument] = [ttl_ms, len(self.logs)]
+        for log in self.logs.values():
+            noted += (log.name, log.written)
+        for seconds in (self.seconds, self.sweeps):
+            noted.append(len(seconds))
+            noted += seconds
+        found: list[tuple[int, Command]] = [(0, ("EVALSHA", NOTE.sha, 1, keys.heads[0], *noted))]
+        for number, shard in enumerate(self.shards):
+            if shard.buckets or shard.sets or shard.ids:
+                arguments = shard.arguments(ttl_ms, word)
+                found.append((number, ("EVALSHA", WRITE.sha, 1, keys.heads[number], *arguments)))
+        return found
+
+
+class Packer:
+    """Turns events into batches. An append time more than `late_ms` before the reading, or in the future, says nothing
+    about which flows are the oldest: clocks are wrong, and a backlog goes in the order of reading."""
+
+    def __init__(self, shards: int, late_ms: int) -> None:
+        self._shards, self._late_ms = shards, late_ms
+        self._logs: dict[tuple[str, str, int], Log] = {}
+        self._known: dict[str, bytes] = {}
+        self._words: dict[str, bytes] = {}
+
+    def log(self, system: str, stream: str, number: int) -> Log:
+        log = self._logs.get((system, stream, number))
+        if log is None:
+            if len(self._logs) >= MOST_LOGS:
+                self._logs.clear()
+            log = self._logs[system, stream, number] = log_of(system, stream, number)
+        return log
+
+    def take(self, batch: Batch, events: Sequence[Event], start: int) -> int:
+        """Take events from `start` on into the batch, as many as it has room for. Returns the index of the first that
+        was not taken."""
+        end = min(len(events), start + MOST - batch.count)
+        shards, count = batch.shards, self._shards
+        known, words, late_ms = self._known, self._words, self._late_ms
+        if len(known) > MOST_KNOWN:
+            known.clear()
+        if len(words) > MOST_KNOWN:
+            words.clear()
+        system = stream = ""
+        number, bits, low_mask, redis = -1, 0, 0, False
+        log: Log | None = None
+        log_name, log_number = b"", 0
+        last_bucket, parts = -1, list[bytes]()
+        last_window, members = None, list[bytes]()
+        low = high = 0
+        # Where the events of this call that have the same key are entered.
+        traces: dict[int, list[bytes]] = {}
+        aggregates: dict[str, list[bytes]] = {}
+        correlations: dict[str, list[bytes]] = {}
+        for event in events[start:end]:
+            position = event.position
+            if position.partition != number or position.stream != stream or position.system != system:
+                if log is not None:
+                    _stretch(batch, log, low, high)
+                system, stream, number = position.system, position.stream, position.partition
+                log = self.log(system, stream, number)
+                log_name, log_number, bits = log.name, log.number, log.bits
+                low_mask, redis = (1 << bits) - 1, system == "redis"
+                low = high = position.offset
+                last_bucket = -1
+            offset = position.offset
+            try:
+                packed = _packed(event)
+            except UNPACKABLE:
+                packed = b""
+            if not packed or len(packed) > LONGEST or not -FARTHEST < event.appended_at < FARTHEST:
+                event = kept(event)
+                event = replace(event, appended_at=min(max(event.appended_at, -FARTHEST), FARTHEST))
+                packed = _packed(event)
+            if redis:
+                sequence = offset & _SEQUENCE
+                place = (
+                    log_name
+                    + (offset >> 64).to_bytes(8, "big")
+                    + sequence.to_bytes((sequence.bit_length() + 7) >> 3, "big")
+                )
+            elif offset < 1 << 40:
+                place = log_name + offset.to_bytes(5, "big")
+            else:
+                place = log_name + offset.to_bytes((offset.bit_length() + 7) >> 3, "big")
+            if offset > high:
+                high = offset
+            elif offset < low:
+                low = offset
+            bucket = offset >> bits
+            if bucket != last_bucket:
+                last_bucket = bucket
+                key = b"e" + log_name + bucket.to_bytes((bucket.bit_length() + 7) >> 3, "big")
+                parts = shards[(log_number + bucket) % count].buckets.setdefault(key, [])
+            rest = offset & low_mask
+            parts.append(FEW[rest] if rest < SECOND else rest.to_bytes((rest.bit_length() + 7) >> 3, "big"))
+            parts.append(packed)
+            # --- what it is found by
+            event_id, cause, correlation = event.event_id, event.causation_id, event.correlation_id
+            trace_id, aggregate = event.trace_id, event.aggregate_id
+            if event_id is not None:
+                hashed = known.get(event_id)
+                if hashed is None:
+                    hashed = known[event_id] = blake2b(event_id.encode(), digest_size=16).digest()[:4]
+                ids = shards[hashed[3] % count].ids
+                ids.append(hashed)
+                ids.append(CAUSE + place)
+            elif trace_id is None and stands_alone(event):
+                hashed = id_hash(own_name(event))
+                shards[hashed[3] % count].ids += (hashed, CAUSE + place)
+            if cause is not None:
+                hashed = known.get(cause)
+                if hashed is None:
+                    hashed = known[cause] = blake2b(cause.encode(), digest_size=16).digest()[:4]
+                producer = NOBODY
+                if event.producer is not None and cause != event_id:
+                    found = words.get(event.producer)
+                    if found is None:
+                        found = words[event.producer] = crc32(event.producer.encode()).to_bytes(4, "big")
+                    producer = found
+                ids = shards[hashed[3] % count].ids
+                ids.append(hashed)
+                ids.append(EFFECT + producer + place)
+            if correlation is not None:
+                places = correlations.get(correlation)
+                if places is None:
+                    hashed = known.get(correlation)
+                    if hashed is None:
+                        hashed = known[correlation] = blake2b(correlation.encode(), digest_size=16).digest()[:4]
+                    places = correlations[correlation] = shards[hashed[3] % count].sets.setdefault(b"k" + hashed, [])
+                places.append(place)
+            if trace_id is not None:
+                places = traces.get(trace_id)
+                if places is None:
+                    hashed = crc32(trace_id.to_bytes(16, "big")).to_bytes(4, "big")
+                    places = traces[trace_id] = shards[hashed[3] % count].sets.setdefault(b"t" + hashed, [])
+                places.append(place)
+            if aggregate is not None:
+                places = aggregates.get(aggregate)
+                if places is None:
+                    hashed = crc32(aggregate.encode()).to_bytes(4, "big")
+                    places = aggregates[aggregate] = shards[hashed[3] % count].sets.setdefault(b"a" + hashed, [])
+                places.append(place)
+            # --- when it was
+            appended_at = event.appended_at
+            window = appended_at // SECOND
+            if window != last_window:
+                last_window = window
+                members = shards[window % count].sets.setdefault(b"w%d" % window, [])
+                batch.seconds.add(window)
+            members.append(MILLISECONDS[appended_at % SECOND] + place)
+            observed = event.observed_at // 1000
+            if observed - late_ms < appended_at <= observed and event.replay_of is None:
+                batch.sweeps.add(window)
+            else:
+                aged = observed // SECOND
+                shards[aged % count].sets.setdefault(b"o%d" % aged, []).append(place)
+                batch.sweeps.add(aged)
+        if log is not None:
+            _stretch(batch, log, low, high)
+        batch.count += end - start
+        return end
+
+    def second_of(self, event: Event) -> int:
+        """When an event counts as having been, for what goes first."""
+        observed = event.observed_at // 1000
+        plausible = observed - self._late_ms < event.appended_at <= observed and event.replay_of is None
+        return (event.appended_at if plausible else observed) // SECOND
+
+
+def _packed(event: Event) -> bytes:
+    trace, schema = event.trace_id, event.schema
+    return pack(
+        (
+            event.appended_at,
+            event.observed_at,
+            event.occurred_at,
+            event.event_id,
+            event.type,
+            event.version,
+            event.key,
+            event.aggregate_id,
+            event.aggregate_type,
+            None if trace is None else trace.to_bytes(16, "big"),
+            event.span_id,
+            event.parent_span_id,
+            event.trace_origin,
+            event.correlation_id,
+            event.causation_id,
+            event.producer,
+            None if schema is None else (schema.subject, schema.version, schema.id, schema.guid),
+            event.unchecked,
+            event.rejection,
+            event.replay_of,
+            event.digest,
+        )
+    )
+
+
+def _stretch(batch: Batch, log: Log, low: int, high: int) -> None:
+    name = log.name
+    before = batch.ranges.get(name)
+    batch.ranges[name] = (low, high) if before is None else (min(low, before[0]), max(high, before[1]))
+    batch.logs[name] = log

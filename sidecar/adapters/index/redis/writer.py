@@ -1,0 +1,245 @@
+"""Writing to the shared index in the background: a bounded queue, written in batches of one round trip. What finds no
+room is counted as not indexed, and remembered, so that it can be read from the broker again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+import structlog
+from msgspec import Struct
+
+from sidecar.adapters.index.redis.shards import Shards
+from sidecar.adapters.index.redis.write_batch import MOST, Batch, Packer
+from sidecar.adapters.redis_client.errors import Full
+from sidecar.domain.errors import Outage, Refused
+from sidecar.domain.model import Event, Partition
+
+log = structlog.get_logger()
+
+MOST_QUEUED = 40_000
+"""Events that wait for the server, some 1,000 bytes each."""
+AT_ONCE = 4
+"""Batches that are sent together."""
+SECONDS = 5.0
+"""How long the server may take for them."""
+LONGEST_WAIT = 2.0
+UNSAFE_SECONDS = 60.0
+"""What a server confirmed so shortly before it went away may be lost: not yet on its disk, or at its replica."""
+_DRAIN_SECONDS = 5.0
+
+
+class Missed(Struct, frozen=True):
+    """Events that may not be in the index although they were read."""
+
+    partition: Partition
+    low: int
+    """The first offset."""
+    high: int
+    """The last one."""
+
+
+class Writer:
+    """The queue of one sidecar, and the task that empties it."""
+
+    def __init__(self, shards: Shards, ttl_ms: int) -> None:
+        self._shards, self._ttl_ms = shards, 2 * ttl_ms
+        self.packer = Packer(shards.keys.shards, ttl_ms // 2)
+        self._queue: deque[Batch] = deque()
+        self._open = Batch(shards.keys.shards)
+        self._kept: dict[int, bytes] = {}
+        self._counts: dict[int, int] = {}
+        self._missed: dict[Partition, Missed] = {}
+        self._added = self._written = 0
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+        self.not_indexed = 0
+        """Events that found no room since the start."""
+        self.away: str | None = None
+        """Why the server does not take what waits."""
+        self.full = False
+        """That is so because its memory is full."""
+        self.on_missed: Callable[[Missed], None] = lambda missed: None
+        """Told what to read again, once the server is back."""
+        self.on_lost: Callable[[int | None], None] = lambda since: None
+        """Told from which append time on (milliseconds) the server may have lost what it held; None: all of it."""
+        self._away_since = 0.0
+        self._unsafe = False
+        """It was away, and did not only say no."""
+
+    @property
+    def events(self) -> int:
+        """How many events the index holds, as of the last writing."""
+        return max(0, sum(self._counts.values()))
+
+    @property
+    def waiting(self) -> int:
+        return self._added - self._written
+
+    @property
+    def missing(self) -> bool:
+        """Some events found no room and were not handed over to be read again yet."""
+        return bool(self._missed)
+
+    def counted(self, shard: int, count: int) -> None:
+        self._counts[shard] = count
+
+    def words(self) -> dict[int, bytes]:
+        """The word that each shard keeps, as far as is known."""
+        return dict(self._kept)
+
+    def compare(self, before: dict[int, bytes], found: Sequence[bytes | None]) -> None:
+        """What was known before somebody asked, and what each shard was found to keep: who reads nothing new has to
+        hear of an emptied server too."""
+        for shard, word in enumerate(found):
+            known = before.get(shard)
+            if known is not None and known == self._kept.get(shard) != word:
+                # All is written anew: which words the other shards keep then tells nothing more.
+                self._kept.clear()
+                self._emptied()
+                return
+
+    def _emptied(self) -> None:
+        log.warning("the shared index was emptied; its window is read again")
+        self.on_lost(None)
+
+    def add(self, events: Sequence[Event]) -> None:
+        begin, count = 0, len(events)
+        while begin < count:
+            if self._added - self._written >= MOST_QUEUED:
+                self._miss(events[begin:])
+                break
+            begin = self.packer.take(self._batch(), events, begin)
+        self._added += begin
+        self._awake()
+
+    async def written(self, seconds: float) -> None:
+        """Returns once all that was added before is written, or after so many seconds."""
+        if self.away is None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._until(self._added), seconds)
+
+    async def room(self) -> None:
+        """Returns once the queue is half empty: for who can wait."""
+        await self._until(self._added - MOST_QUEUED // 2)
+
+    async def _until(self, written: int) -> None:
+        if written > self._written:
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append((written, done))
+            await done
+
+    async def close(self) -> None:
+        """Write what waits, within some seconds."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await asyncio.wait((self._task,), timeout=_DRAIN_SECONDS if self.away is None else 0.0)
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for _, done in self._waiting:
+            done.cancel()
+
+    def _batch(self) -> Batch:
+        if self._open.count >= MOST:
+            self._queue.append(self._open)
+            self._open = Batch(self._shards.keys.shards)
+        return self._open
+
+    def _awake(self) -> None:
+        self._wake.set()
+        if self._task is None and not self._closing:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+            self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("writing to the shared index ended by a mistake of ours", exc_info=error)
+            self.away = repr(error)
+            self._task = None  # the next event tries again
+
+    async def _run(self) -> None:
+        wait = 0.05
+        while True:
+            if not self._queue and not self._open.count:
+                if self._closing:
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            if len(self._queue) < AT_ONCE and self._open.count:
+                self._queue.append(self._open)
+                self._open = Batch(self._shards.keys.shards)
+            # What is being sent takes the server's memory too.
+            batches = list(islice(self._queue, 1 if self.full else AT_ONCE))
+            try:
+                await self._write(batches)
+            except (Outage, Refused) as error:
+                if self.away is None:
+                    log.warning("the shared index does not take events", reason=str(error), waiting=self.waiting)
+                    self._away_since = time.time()
+                self.away = str(error)
+                self.full = isinstance(error, Full)
+                self._unsafe |= isinstance(error, Outage) and not self.full
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, LONGEST_WAIT)
+                continue
+            for batch in batches:
+                self._queue.popleft()
+                self._written += batch.count
+            wait = 0.05
+            self._went_well()
+
+    async def _write(self, batches: Sequence[Batch]) -> None:
+        # A new word every time: a server that keeps the one that it had was not emptied.
+        word = secrets.token_bytes(8)
+        commands = [command for batch in batches for command in batch.commands(self._shards.keys, self._ttl_ms, word)]
+        replies = await self._shards.ask(commands, SECONDS)
+        emptied = False
+        for (shard, _), reply in zip(commands, replies, strict=True):
+            if isinstance(reply, list):
+                word, count = reply
+                emptied |= self._kept.setdefault(shard, word) != word
+                self._kept[shard] = word
+                self._counts[shard] = count
+        if emptied:
+            self._emptied()
+
+    def _went_well(self) -> None:
+        self.full = False
+        if self.away is not None:
+            log.info("the shared index takes events again", waiting=self.waiting)
+            self.away = None
+            if self._unsafe:
+                # A server that went down, or was replaced, may have lost what it had confirmed last.
+                self._unsafe = False
+                self.on_lost(int((self._away_since - UNSAFE_SECONDS) * 1000))
+        if self._missed and self.waiting < MOST_QUEUED // 2:
+            missed, self._missed = self._missed, {}
+            for one in missed.values():
+                self.on_missed(one)
+        waiting, self._waiting = self._waiting, []
+        for written, done in waiting:
+            if done.done():
+                continue
+            if written <= self._written:
+                done.set_result(None)
+            else:
+                self._waiting.append((written, done))
+
+    def _miss(self, events: Sequence[Event]) -> None:
+        self.not_indexed += len(events)
+        for event in events:
+            partition, offset = event.position.log, event.position.offset
+            known = self._missed.get(partition)
+            if known is None:
+                self._missed[partition] = Missed(partition, offset, offset)
+            elif not known.low <= offset <= known.high:
+                self._missed[partition] = Missed(partition, min(known.low, offset), max(known.high, offset))

@@ -1,0 +1,207 @@
+"""Any registry that speaks Confluent's REST API: Confluent's own, Apicurio (`/apis/ccompat/v7`), Karapace, Redpanda."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+from urllib.parse import quote
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from sidecar.adapters.registry.apicurio import GlobalIds
+from sidecar.adapters.registry.fingerprints import fingerprint_of
+from sidecar.adapters.registry.http_client import NotAnAnswer, Questions
+from sidecar.config.schema import Registry as Settings
+from sidecar.domain.bounded_cache import Recent
+from sidecar.domain.errors import Outage
+from sidecar.domain.model import SchemaRef
+from sidecar.domain.ports.registry import RegisteredSchema
+
+T = TypeVar("T")
+
+MAX_REFERENCE_DEPTH = 20
+MAX_REFERENCES = 200
+"""Of one schema, direct and indirect. What lies beyond is left out; the schema is then unusable, as its names are not
+known."""
+INDEX_SECONDS = 10.0
+"""How long the fingerprints of a subject's versions are believed to be all."""
+
+
+class _Reference(Struct):
+    name: str
+    subject: str
+    version: int
+
+
+class _Schema(Struct):
+    schema: str
+    schemaType: str | None = None
+    references: list[_Reference] | None = None
+    subject: str | None = None
+    version: int | None = None
+    id: int | None = None
+    guid: str | None = None
+
+
+class _Place(Struct):
+    subject: str
+    version: int
+
+
+class _Level(Struct):
+    compatibilityLevel: str | None = None
+    compatibility: str | None = None
+
+
+class _ContextId(Struct):
+    id: int
+
+
+@dataclass(slots=True)
+class _Following:
+    """References being followed from one schema."""
+
+    around: list[tuple[str, int]] = field(default_factory=list)
+    """The versions whose references lead here, so that a circle ends."""
+    read: int = 0
+    cut: bool = False
+    """Something was left out: a circle, or what lies too far."""
+
+    @property
+    def is_far(self) -> bool:
+        return len(self.around) > MAX_REFERENCE_DEPTH or self.read > MAX_REFERENCES
+
+
+class ConfluentRegistry:
+    """A `ports.Registry`. Versions, once read, never change, and are kept for the references of others."""
+
+    def __init__(self, config: Settings) -> None:
+        """Connects to nothing yet. Raises ConfigError where a certificate cannot be read."""
+        addresses = [config.url] if isinstance(config.url, str) else list(config.url or [])
+        if not addresses:
+            raise ValueError("registry.url is needed")
+        self._questions = Questions(addresses, config)
+        self._global_ids = GlobalIds(addresses, config)
+        self._versions: Recent[tuple[str, int], RegisteredSchema] = Recent(2_000)
+        self._indexes: Recent[str, tuple[float, dict[int, RegisteredSchema]]] = Recent(2_000)
+
+    async def by_id(self, id: int) -> RegisteredSchema | None:
+        found = await self._ask(f"/schemas/ids/{id}", _Schema)
+        return await self._registered(found, SchemaRef(None, None, id, found.guid)) if found else None
+
+    async def by_global_id(self, id: int) -> RegisteredSchema | None:
+        place = await self._global_ids.place(id)
+        if place is None:
+            return None
+        found = await self.by_id(place.contentId)
+        if found is None:
+            return None
+        return replace(found, ref=SchemaRef(place.artifactId, place.number, place.contentId, found.ref.guid))
+
+    async def by_guid(self, guid: str) -> RegisteredSchema | None:
+        try:
+            guid = str(UUID(guid))
+        except ValueError:
+            return None
+        try:
+            found = await self._questions.ask(f"/schemas/guids/{guid}", _Schema)
+            if found is None:
+                return None
+            ids = (
+                await self._questions.ask(f"/schemas/guids/{guid}/ids", list[_ContextId]) if found.id is None else None
+            )
+        except NotAnAnswer:
+            # A registry without GUIDs knows no such path; one that is not there at all fails here as well.
+            await self.subjects()
+            return None
+        id = found.id if found.id is not None else ids[0].id if ids else None
+        return await self._registered(found, SchemaRef(found.subject, found.version, id, guid))
+
+    async def by_fingerprint(self, fingerprint: int, subjects: Sequence[str]) -> RegisteredSchema | None:
+        for subject in subjects:
+            found = (await self._index(subject)).get(fingerprint)
+            if found is not None:
+                return found
+        return None
+
+    async def by_version(self, subject: str, version: int | None) -> RegisteredSchema | None:
+        return await self._version(subject, version, _Following())
+
+    async def subjects_of(self, id: int) -> frozenset[tuple[str, int]]:
+        # A deleted subject counts: what was written before it was deleted was written rightly.
+        found = await self._ask(f"/schemas/ids/{id}/versions?deleted=true", list[_Place])
+        return frozenset((place.subject, place.version) for place in found or ())
+
+    async def subjects(self) -> list[str]:
+        return sorted(await self._ask("/subjects", list[str]) or [])
+
+    async def versions(self, subject: str) -> list[int]:
+        return sorted(await self._ask(f"/subjects/{quote(subject, safe='')}/versions", list[int]) or [])
+
+    async def compatibility(self, subject: str) -> str | None:
+        level = await self._ask(f"/config/{quote(subject, safe='')}", _Level) or await self._ask("/config", _Level)
+        return (level.compatibilityLevel or level.compatibility) if level else None
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return ()
+
+    async def close(self) -> None:
+        await self._questions.close()
+        await self._global_ids.close()
+
+    async def _ask(self, path: str, answer: type[T]) -> T | None:
+        try:
+            return await self._questions.ask(path, answer)
+        except NotAnAnswer as error:
+            raise Outage(str(error)) from None
+
+    async def _version(self, subject: str, version: int | None, following: _Following) -> RegisteredSchema | None:
+        if version is not None and (known := self._versions.find((subject, version))):
+            return known
+        which = "latest" if version is None else str(version)
+        found = await self._ask(f"/subjects/{quote(subject, safe='')}/versions/{which}", _Schema)
+        if found is None:
+            return None
+        place = subject, found.version or version or 0
+        following.around.append(place)
+        registered = await self._registered(found, SchemaRef(*place, found.id, found.guid), following)
+        following.around.pop()
+        if not following.cut:
+            self._versions[place] = registered
+        return registered
+
+    async def _registered(
+        self, found: _Schema, ref: SchemaRef, following: _Following | None = None
+    ) -> RegisteredSchema:
+        following = following or _Following()
+        references: list[RegisteredSchema] = []
+        for reference in found.references or ():
+            place = reference.subject, reference.version
+            following.read += 1
+            if place in following.around or following.is_far:
+                following.cut = True
+                continue
+            referred = await self._version(*place, following)
+            if referred is not None:
+                references.append(referred)
+        return RegisteredSchema(ref, found.schemaType or "AVRO", found.schema, tuple(references))
+
+    async def _index(self, subject: str) -> dict[int, RegisteredSchema]:
+        """Fingerprint to version of one subject. An unknown fingerprint asks nothing again while this is fresh, so
+        garbage cannot make us read the whole registry for each event."""
+        held = self._indexes.find(subject)
+        if held is not None and held[0] > time.monotonic():
+            return held[1]
+        index: dict[int, RegisteredSchema] = {}
+        for version in await self.versions(subject):
+            schema = await self.by_version(subject, version)
+            fingerprint = fingerprint_of(schema) if schema else None
+            if schema is not None and fingerprint is not None:
+                index[fingerprint] = schema
+        self._indexes[subject] = time.monotonic() + INDEX_SECONDS, index
+        return index

@@ -1,0 +1,1 @@
+"""The HTTP client of the API, for the command line and the dashboard."""

@@ -1,0 +1,351 @@
+"""The API's client: what the command line and the dashboard know of a sidecar. Light: no broker client, no schema
+library, nothing of the sidecar but the models.
+
+    ClientError
+    ├── Unreachable      no answer: not running, another address, connection cut       → exit 3
+    ├── Unauthorised     no token, an unknown one, or one that may not do this          → exit 3
+    ├── BadRequest       the request is wrong; for a query, `at` says where             → exit 2
+    ├── NotFound         there is no such thing                                         → exit 1
+    └── Failed           the sidecar could not do it, and says why                      → exit 1
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+import msgspec
+from httpx_sse import EventSource, ServerSentEvent, SSEError
+
+from sidecar.api import models
+from sidecar.api.client.dead_letters import ActingClient, content, split_lines
+
+A = TypeVar("A")
+
+DEFAULT_URL = "http://127.0.0.1:8425"
+TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+READING = httpx.Timeout(600.0, connect=5.0)
+"""For answers that read dead-letter streams from end to end: a million letters take half a minute."""
+SILENCE_SECONDS = 30.0
+"""The sidecar sends something on a stream every ten seconds; after so long without, the connection is dead."""
+FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
+"""Seconds between tries to connect again."""
+
+
+class ClientError(Exception):
+    """The sidecar did not answer as asked."""
+
+
+class Unreachable(ClientError):
+    """No answer."""
+
+
+class Unauthorised(ClientError):
+    """The token is missing, unknown or not enough."""
+
+
+class BadRequest(ClientError):
+    """The request is wrong. `at` is the index into `query` of the first character that does not fit."""
+
+    def __init__(self, message: str, query: str | None = None, at: int | None = None) -> None:
+        self.query, self.at = query, at
+        super().__init__(message)
+
+
+class NotFound(ClientError):
+    """There is no such thing."""
+
+
+class Failed(ClientError):
+    """The sidecar could not do it."""
+
+
+class Connected(msgspec.Struct, frozen=True):
+    """The live stream is open. `again`: it was cut before, and what passed in between was not heard."""
+
+    again: bool
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """The live stream is cut, and is tried again after so many seconds."""
+
+    reason: str
+    seconds: float
+
+
+class _Broken(msgspec.Struct):
+    """The last line of an answer that broke off."""
+
+    problem: models.Problem
+
+
+LiveItem = models.Event | models.Dropped | Connected | Waiting
+ScanItem = models.Event | models.Progress | models.End
+
+
+class Client(ActingClient):
+    """Asks one sidecar. An async context manager; every method raises ClientError."""
+
+    def __init__(
+        self, url: str = DEFAULT_URL, token: str | None = None, *, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self.url = url.rstrip("/")
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        try:
+            self._http = httpx.AsyncClient(
+                base_url=self.url,
+                headers=headers,
+                timeout=TIMEOUT,
+                transport=transport,
+                verify=_tls(self.url),
+                trust_env=not is_local(self.url),
+            )
+        except (httpx.InvalidURL, ValueError) as error:
+            raise Unreachable(f"{url!r} is no address of a sidecar: {error}") from None
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    # --- looking
+
+    async def events(
+        self, query: str = "", *, limit: int = 100, cursor: str | None = None, full: bool = False
+    ) -> models.EventPage:
+        """Events that match, newest first."""
+        return await self._get(
+            "/v1/events", models.EventPage, {"query": query, "limit": limit, "cursor": cursor, "full": full or None}
+        )
+
+    async def event(self, id: str) -> models.Event:
+        """One event with headers and body, by position or event id."""
+        return await self._get(f"/v1/events/{_segment(id)}", models.Event)
+
+    async def flows(self, *, limit: int = 100, cursor: str | None = None) -> models.FlowPage:
+        return await self._get("/v1/flows", models.FlowPage, {"limit": limit, "cursor": cursor})
+
+    async def flow(self, id: str) -> models.Flow:
+        """The flow of a trace, event, aggregate or correlation id, or of a position."""
+        return await self._get(f"/v1/flows/{_segment(id)}", models.Flow)
+
+    async def aggregate(self, id: str, *, limit: int = 0) -> models.Aggregate:
+        return await self._get(f"/v1/aggregates/{_segment(id)}", models.Aggregate, {"limit": limit})
+
+    async def dead_letters(
+        self, query: str = "", *, limit: int = 100, cursor: str | None = None
+    ) -> models.DeadLetterPage:
+        return await self._get(
+            "/v1/dead-letters", models.DeadLetterPage, {"query": query, "limit": limit, "cursor": cursor}, READING
+        )
+
+    async def causes(self, query: str = "", *, limit: int = 100) -> models.CausePage:
+        """The causes of dead letters, those with the most letters first."""
+        return await self._get("/v1/dead-letters/groups", models.CausePage, {"query": query, "limit": limit}, READING)
+
+    async def dead_letter(self, id: str) -> models.DeadLetter:
+        return await self._get(f"/v1/dead-letters/{_segment(id)}", models.DeadLetter)
+
+    async def schemas(self, subject: str | None = None, version: int | None = None) -> models.SubjectPage:
+        path = "/v1/schemas" if subject is None else f"/v1/schemas/{_segment(subject)}"
+        return await self._get(path, models.SubjectPage, {"version": version})
+
+    async def streams(self) -> models.StreamPage:
+        return await self._get("/v1/streams", models.StreamPage)
+
+    async def groups(self) -> models.GroupPage:
+        """The other consumer groups that read watched streams, by name."""
+        return await self._get("/v1/groups", models.GroupPage)
+
+    async def status(self) -> models.ServiceStatus:
+        return await self._get("/v1/status", models.ServiceStatus)
+
+    # --- acting
+
+    async def resume(self, stream: str) -> models.Released:
+        """Try again what is held of a stream."""
+        return await self._ask("POST", f"/v1/streams/{_segment(stream)}/resume", models.Released)
+
+    async def skip(self, stream: str) -> models.Released:
+        """Go on past what holds a stream."""
+        return await self._ask("POST", f"/v1/streams/{_segment(stream)}/skip", models.Released)
+
+    # --- streams
+
+    async def live(self, query: str = "") -> AsyncGenerator[LiveItem, None]:
+        """Events as they pass, for ever: where the connection is cut it is made again, and the caller is told. Raises
+        only for what trying again cannot mend (a wrong query, a token that is not known)."""
+        again, wait = False, FIRST_WAIT
+        while True:
+            try:
+                async with aclosing(self._stream("/v1/live", {"query": query})) as messages:
+                    async for message in messages:
+                        if message is None:
+                            yield Connected(again)
+                            again, wait = True, FIRST_WAIT
+                        elif message.event == "event":
+                            yield _decoded(message.data, models.Event)
+                        elif message.event == "dropped":
+                            yield _decoded(message.data, models.Dropped)
+                reason = "the sidecar ended the stream"
+            except (Unreachable, Failed) as error:
+                reason = str(error)
+            yield Waiting(reason, wait)
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, LONGEST_WAIT)
+
+    async def scan(
+        self, query: str = "", *, limit: int = 0, key: str | None = None, full: bool = False
+    ) -> AsyncGenerator[ScanItem, None]:
+        """What the brokers hold that matches. The last item is an `End`. Stop iterating to cancel."""
+        parameters = {"query": query, "limit": limit, "key": key, "full": full or None}
+        async with aclosing(self._stream("/v1/scan", parameters)) as messages:
+            async for message in messages:
+                if message is None:
+                    continue
+                if message.event == "problem":
+                    raise _error(_decoded(message.data, models.Problem))
+                item: ScanItem
+                if message.event == "event":
+                    item = _decoded(message.data, models.Event)
+                elif message.event == "progress":
+                    item = _decoded(message.data, models.Progress)
+                elif message.event == "end":
+                    item = _decoded(message.data, models.End)
+                else:
+                    continue
+                yield item
+                if isinstance(item, models.End):
+                    return
+        raise Unreachable("the connection was cut in the middle of the scan")
+
+    async def _stream(self, path: str, parameters: Mapping[str, Any]) -> AsyncGenerator[ServerSentEvent | None, None]:
+        """The messages of a stream of server-sent events; first None, once it is open."""
+        headers = {"Accept": "text/event-stream"}
+        timeout = httpx.Timeout(SILENCE_SECONDS, connect=5.0)
+        try:
+            async with self._http.stream(
+                "GET", path, params=_present(parameters), headers=headers, timeout=timeout
+            ) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    raise _refusal(response)
+                yield None
+                async for message in EventSource(response).aiter_sse():
+                    yield message
+        except (httpx.HTTPError, SSEError) as error:
+            raise Unreachable(self._no_answer(error)) from None
+
+    async def _export(self, path: str, parameters: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
+        try:
+            async with self._http.stream("GET", path, params=_present(parameters), timeout=READING) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    raise _refusal(response)
+                async for line in split_lines(response):
+                    if line.startswith(b'{"problem":'):
+                        raise _error(_decoded(line, _Broken).problem)
+                    yield line
+        except httpx.HTTPError as error:
+            raise Unreachable(self._no_answer(error)) from None
+
+    # --- asking
+
+    async def _send(self, method: str, path: str, kind: type[A], body: object | bytes | None = None) -> A:
+        data, headers = content(body)
+        return await self._ask(method, path, kind, None, READING, data, headers)
+
+    async def _get(
+        self,
+        path: str,
+        kind: type[A],
+        parameters: Mapping[str, Any] | None = None,
+        timeout: httpx.Timeout = TIMEOUT,
+    ) -> A:
+        return await self._ask("GET", path, kind, parameters, timeout)
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        kind: type[A],
+        parameters: Mapping[str, Any] | None = None,
+        timeout: httpx.Timeout = TIMEOUT,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> A:
+        parameters = _present(parameters) if parameters else None
+        try:
+            response = await self._http.request(
+                method, path, params=parameters, timeout=timeout, content=body, headers=headers
+            )
+        except httpx.HTTPError as error:
+            raise Unreachable(self._no_answer(error)) from None
+        except httpx.InvalidURL as error:
+            raise BadRequest(f"this cannot be asked for: {error}") from None
+        if not response.is_success:
+            raise _refusal(response)
+        return _decoded(response.content, kind)
+
+    def _no_answer(self, error: Exception) -> str:
+        match error:
+            case httpx.ConnectError():
+                return f"no sidecar answers at {self.url}: is it running there? (--url or TRACECAR_URL names another)"
+            case httpx.TimeoutException():
+                return f"the sidecar at {self.url} does not answer in time"
+        return f"the connection to the sidecar at {self.url} failed: {str(error) or type(error).__name__}"
+
+
+def is_local(url: str) -> bool:
+    """Whether the address is this machine's own: no proxy leads there."""
+    return httpx.URL(url).host in ("127.0.0.1", "localhost", "::1")
+
+
+def _tls(url: str) -> ssl.SSLContext | bool:
+    """Loading the system's certificates takes a while: only where they are needed."""
+    return ssl.create_default_context() if url.startswith("https:") else False
+
+
+def _segment(id: str) -> str:
+    """The id as one segment of a path."""
+    return quote(id.encode("utf-8", "surrogateescape"), safe="")
+
+
+def _present(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in parameters.items() if value is not None and value != ""}
+
+
+def _decoded(data: str | bytes, kind: type[A]) -> A:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.DecodeError as error:
+        raise Failed(f"what answers is no sidecar, or one of another version: {error}") from None
+
+
+def _refusal(response: httpx.Response) -> ClientError:
+    try:
+        problem = msgspec.json.decode(response.content, type=models.Problem)
+    except msgspec.DecodeError:
+        status, reason = response.status_code, response.reason_phrase
+        problem = models.Problem(title=reason, status=status, detail=f"the answer was {status} {reason}")
+    return _error(problem)
+
+
+def _error(problem: models.Problem) -> ClientError:
+    match problem.status:
+        case 401 | 403:
+            return Unauthorised(problem.detail)
+        case 404:
+            return NotFound(problem.detail)
+        case 400 | 414 | 422:
+            return BadRequest(problem.detail, problem.query, problem.at)
+    return Failed(problem.detail)

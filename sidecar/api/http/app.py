@@ -1,0 +1,79 @@
+"""The HTTP API: routes, limits, errors and its own description."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from litestar import Litestar, Router
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
+
+from sidecar.api.http.auth import Tokens
+from sidecar.api.http.middleware import Edge
+from sidecar.api.http.problem_details import HANDLERS
+from sidecar.api.http.routes import health, live, reading, replays, streams
+from sidecar.api.http.routes.parameters import role_is_enough
+from sidecar.api.services.answers import Answers, Facts
+from sidecar.pipeline.live_stream import Live
+from sidecar.replay.ports import Acting
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
+
+LARGEST_BODY = 1 << 20
+"""Bytes of a request's body."""
+
+
+def build(
+    answers: Answers, live_stream: Live, operations: Acting, tokens: Tokens, *, loopback: bool
+) -> ASGI3Application:
+    """The whole API. `loopback`: it listens there, and answers nobody who calls it by another name."""
+    guarded = [
+        *reading.routes(answers),
+        *streams.routes(answers),
+        *replays.routes(operations, answers.redactor),
+        *live.routes(answers, live_stream),
+    ]
+    description = OpenAPIConfig(
+        title="Tracecar",
+        version=version("tracecar"),
+        path="/schema",
+        render_plugins=[JsonRenderPlugin(path="/")],
+        components=Components(security_schemes={"token": SecurityScheme(type="http", scheme="bearer")}),
+        security=[{"token": []}],
+    )
+    return Edge(_application(guarded, health.routes(answers.facts), description), tokens, loopback=loopback)
+
+
+def build_probes(facts: Facts, *, loopback: bool) -> ASGI3Application:
+    """Only what needs no token, for a listener of its own."""
+    return Edge(_application([], health.routes(facts), None), None, loopback=loopback)
+
+
+class _Light(Litestar):
+    """Litestar without its plugins for pydantic and attrs, which it loads wherever they are installed (Typer brings
+    pydantic): a third of a second and ten megabytes for models that are not ours. Should Litestar no longer ask this
+    method, they are loaded again and nothing else changes."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return [*plugins, MsgspecDIPlugin()]
+
+
+def _application(
+    guarded: Sequence[HTTPRouteHandler], unguarded: Sequence[HTTPRouteHandler], description: OpenAPIConfig | None
+) -> ASGI3Application:
+    handlers = [Router("/", route_handlers=list(guarded), guards=[role_is_enough])] if guarded else []
+    return _Light(  # type: ignore[return-value]  # Litestar's types for ASGI are its own
+        route_handlers=[*handlers, *unguarded],
+        exception_handlers=HANDLERS,
+        openapi_config=description,
+        request_max_body_size=LARGEST_BODY,
+        logging_config=None,
+    )

@@ -1,0 +1,1 @@
+"""Conversion of domain objects to the models of the API."""

@@ -1,0 +1,117 @@
+"""Who has read what, as the contract's JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sidecar.api import models
+from sidecar.domain.json_safe import text
+from sidecar.domain.model import Position
+from sidecar.domain.ports.index import Flow
+from sidecar.domain.timestamps import rfc3339
+from sidecar.pipeline.consumer_groups.progress import Followed, Stop
+from sidecar.pipeline.consumer_groups.tracker import Delivered, Follower, Reading
+
+MOST_EVENTS = 2_000
+"""Events of a flow that are looked at one by one."""
+MOST_STOPS = 20
+"""Stopped groups that the status names."""
+
+
+def add(event: models.Event, position: Position, follower: Follower) -> None:
+    """Say in `event`, which lies at `position`, what each group did with it, where that was looked at."""
+    looked = follower.looked.get(position.system)
+    if looked is not None:
+        event.delivery, event.delivery_at = _delivery(follower.of(position)), rfc3339(looked)
+
+
+def _delivery(groups: Sequence[Delivered]) -> list[models.Delivery]:
+    return [
+        models.Delivery(
+            group=text(one.group),
+            passed=one.passed,
+            passed_after=rfc3339(one.after),
+            passed_at=rfc3339(one.by),
+            behind=one.behind,
+            deliveries=one.deliveries,
+            stopped=None if one.stop is None else _stop(one.stop),
+        )
+        for one in groups
+    ]
+
+
+def flow_delivery(flow: Flow, follower: Follower) -> list[models.FlowDelivery] | None:
+    """How much of a flow each group has passed, by name; None for a flow that is too long to look through, and
+    before the first look."""
+    if len(flow.nodes) > MOST_EVENTS or not follower.looked:
+        return None
+    found: dict[str, models.FlowDelivery] = {}
+    readers: dict[tuple[str, str], list[Reading]] = {}
+    for node in flow.nodes:
+        position = node.event.position
+        stream = position.system, position.stream
+        if stream not in readers:
+            readers[stream] = follower.readers(*stream)
+        for reading in readers[stream]:
+            one = found.setdefault(reading.group, models.FlowDelivery(group=text(reading.group)))
+            passed = reading.passed(position)
+            one.events += 1
+            one.passed += passed is True
+            if passed is False and one.next is None:
+                one.next = str(position)
+    return [found[group] for group in sorted(found)]
+
+
+def groups(follower: Follower) -> models.GroupPage:
+    """Every group that is followed."""
+    return models.GroupPage(
+        items=[_group(reading) for reading in follower.groups()],
+        looked_at=rfc3339(follower.looked_at),
+        note=follower.note,
+    )
+
+
+def stopped(follower: Follower) -> list[str]:
+    """A sentence for each group that stands still."""
+    return [
+        f"{text(reading.group)} stopped in front of {stop.position}: {stop.reason}"
+        for reading in follower.groups()
+        for stop in reading.stops
+    ][:MOST_STOPS]
+
+
+def _group(reading: Reading) -> models.Group:
+    streams = []
+    for stream in sorted(reading.streams):
+        of_stream = [one for partition, one in reading.partitions.items() if partition.stream == stream]
+        streams.append(
+            models.GroupStream(
+                stream=text(stream), partitions=len(of_stream), lag=_lag(of_stream), rate=_rate(of_stream)
+            )
+        )
+    everything = list(reading.partitions.values())
+    stops = reading.stops
+    return models.Group(
+        group=text(reading.group),
+        system=reading.system,
+        members=reading.members,
+        streams=streams,
+        lag=_lag(everything),
+        rate=_rate(everything),
+        stuck_at=str(stops[0].position) if stops else None,
+        stopped=[_stop(stop) for stop in stops],
+    )
+
+
+def _stop(stop: Stop) -> models.Stop:
+    return models.Stop(position=str(stop.position), since=rfc3339(stop.since), reason=stop.reason)
+
+
+def _lag(partitions: Sequence[Followed]) -> int | None:
+    known = [one.seen.lag for one in partitions if one.seen.lag is not None]
+    return sum(known) if len(known) == len(partitions) else None
+
+
+def _rate(partitions: Sequence[Followed]) -> float | None:
+    known = [one.rate for one in partitions if one.rate is not None]
+    return round(sum(known), 1) if known else None

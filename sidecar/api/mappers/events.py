@@ -1,0 +1,247 @@
+"""From our words to the contract's JSON, redacted on the way: the one gate through which events leave the process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import UNSET
+
+from sidecar.api import models
+from sidecar.api.mappers.payload import Payload
+from sidecar.dead_letters.deduplication import Letters
+from sidecar.dead_letters.ledger_entries import Change, Deed
+from sidecar.domain.failure_fingerprint import Cause
+from sidecar.domain.json_safe import octets, plain, text
+from sidecar.domain.model import Decoded, Headers, Rejection, SchemaRef
+from sidecar.domain.ports import index as index_port
+from sidecar.domain.redaction import Redactor
+from sidecar.domain.timestamps import rfc3339
+
+ORDER = ("rejected", "duplicate", "replayed", "unchecked", "ok")
+"""Statuses, the one that counts first."""
+
+
+def _text(value: str | None) -> str | None:
+    return None if value is None else text(value)
+
+
+def _millis(value: int | None) -> str | None:
+    return None if value is None else rfc3339(value * 1000)
+
+
+def _hex(value: int | None, digits: int) -> str | None:
+    return None if value is None else f"{value:0{digits}x}"
+
+
+def schema(ref: SchemaRef | None) -> models.SchemaRef | None:
+    if ref is None:
+        return None
+    return models.SchemaRef(subject=_text(ref.subject), version=ref.version, id=ref.id, guid=_text(ref.guid))
+
+
+def rejection(value: Rejection | None) -> models.Rejection | None:
+    if value is None:
+        return None
+    return models.Rejection(stage=value.stage, code=value.code, message=text(value.message), path=_text(value.path))
+
+
+def headers(values: Headers) -> list[models.Header]:
+    return [(text(name), octets(value)) for name, value in values]
+
+
+def coverage(held: index_port.Coverage) -> models.Coverage:
+    return models.Coverage(
+        events=held.events,
+        evicted=held.evicted,
+        since=_millis(held.since),
+        partitions=[str(partition) for partition in held.partitions],
+        filling=held.filling,
+        note=held.note,
+    )
+
+
+class Rendering:
+    """Makes JSON of nodes, flows and dead letters, without what is to be hidden."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self.redactor = redactor
+
+    def event(self, node: index_port.Node, payload: Payload | None = None) -> models.Event:
+        """An event; with `payload`, its headers and body too."""
+        event = models.Event(**self._fields(node))
+        if payload is not None:
+            event.headers, event.body, event.payload_note = self._payload(payload)
+        return event
+
+    def flow_event(self, node: index_port.Node) -> models.FlowEvent:
+        return models.FlowEvent(
+            **self._fields(node),
+            parent=None if node.parent is None else str(node.parent),
+            parent_inferred=node.parent_inferred,
+            depth=node.depth,
+        )
+
+    def _fields(self, node: index_port.Node) -> dict[str, Any]:
+        event = self.redactor.event(node.event)
+        return {
+            "position": str(event.position),
+            "stream": text(event.position.stream),
+            "partition": event.position.partition,
+            "key": _text(event.key),
+            "event_id": _text(event.event_id),
+            "type": _text(event.type),
+            "version": _text(event.version),
+            "occurred_at": rfc3339(event.occurred_at),
+            "appended_at": _millis(event.appended_at),
+            "observed_at": rfc3339(event.observed_at),
+            "aggregate_id": _text(event.aggregate_id),
+            "aggregate_type": _text(event.aggregate_type),
+            "trace_id": _hex(node.trace_id, 32),
+            "span_id": _hex(event.span_id, 16),
+            "parent_span_id": _hex(event.parent_span_id, 16),
+            "correlation_id": _text(event.correlation_id),
+            "causation_id": _text(event.causation_id),
+            "producer": _text(event.producer),
+            "schema": schema(event.schema),
+            "status": node.status,
+            "replay_of": _text(event.replay_of),
+            "rejection": rejection(event.rejection),
+            "trace_origin": "derived" if event.trace_origin is None else str(event.trace_origin),
+            "changed": node.changed,
+        }
+
+    def _payload(self, payload: Payload) -> tuple[list[models.Header], object, str | None]:
+        if payload.decoded is None:
+            return [], None, payload.note
+        decoded = payload.decoded
+        return headers(self.headers_of(decoded)), self._body(decoded), payload.note
+
+    def headers_of(self, decoded: Decoded) -> Headers:
+        """The record's headers as they may be seen and searched."""
+        record = decoded.record
+        return self.redactor.headers(record.headers, flat=record.value is None)
+
+    def body_of(self, decoded: Decoded) -> object:
+        """The decoded body as it may be seen and searched; None where it could not be decoded."""
+        return None if decoded.body is None else self.redactor.body(decoded.body)
+
+    def _body(self, decoded: Decoded) -> object:
+        if decoded.body is None:
+            return octets(self.redactor.raw(decoded.record.value))
+        return plain(self.body_of(decoded))
+
+    def flow(
+        self, flow: index_port.Flow, held: index_port.Coverage | None = None, *, whole: bool = True
+    ) -> models.Flow:
+        """A flow; without `whole` as it stands in a list, without its events."""
+        events = [self.flow_event(node) for node in flow.nodes]
+        times = [node.event.occurred_at or node.event.appended_at * 1000 for node in flow.nodes]
+        started, ended = min(times, default=None), max(times, default=None)
+        return models.Flow(
+            trace_id=f"{flow.trace_id:032x}",
+            started_at=rfc3339(started),
+            ended_at=rfc3339(ended),
+            duration_ms=None if started is None or ended is None else (ended - started) / 1000,
+            status=worst([node.status for node in flow.nodes]),
+            aggregates=_distinct([event.aggregate_id for event in events]),
+            streams=_distinct([event.stream for event in events]),
+            producers=_distinct([event.producer for event in events]),
+            event_count=len(events),
+            events=events if whole else UNSET,
+            broken_keys=[text(key) for key in flow.broken_keys],
+            coverage=UNSET if held is None else coverage(held),
+        )
+
+    def dead_letter(self, letters: Letters, payload: Payload | None = None) -> models.DeadLetter:
+        """A dead letter with all groups of its origin; with `payload`, the original record too."""
+        letter = self.redactor.letter(letters.letter)
+        shown = models.DeadLetter(
+            id=text(letter.id),
+            position=str(letter.position),
+            origin=None if letter.origin is None else str(letter.origin),
+            stream=text(letter.stream),
+            group=_text(letter.group),
+            stage=letter.stage,
+            code=text(letter.code),
+            message=text(letter.message),
+            path=_text(letter.path),
+            event_id=_text(letter.event_id),
+            type=_text(letter.type),
+            trace_id=_text(letter.trace_id),
+            aggregate_id=_text(letter.aggregate_id),
+            failed_at=rfc3339(letter.failed_at),
+            attempts=letter.attempts,
+            dialect=letter.dialect,
+            state=letters.state,
+            cause=letters.cause,
+            groups=[text(group) for group in letters.groups],
+            schema=schema(letter.schema),
+            service=_text(letter.service),
+            replay_of=_text(letter.replay_of),
+            omitted=list(letter.omitted),
+            replays=letter.replays,
+            returned_as=_text(letters.returned_as),
+            expires_at=_millis(letters.expires_at),
+        )
+        if payload is not None:
+            shown.history = [] if letters.entry is None else [deed(one) for one in letters.entry.deeds]
+            shown.stacktrace = None if self.redactor.active else _text(letter.stacktrace)
+            shown.headers, shown.body, shown.payload_note = self._payload(payload)
+            if payload.decoded is not None:
+                shown.key = _text(self.redactor.event(payload.decoded.event).key)
+        return shown
+
+    def cause(self, cause: Cause, now: int) -> models.Cause:
+        """A cause of dead letters; `now` in microseconds."""
+        letter = self.redactor.letter(cause.letter)
+        hidden = "aggregate_id" in self.redactor.hidden_words
+        return models.Cause(
+            cause=cause.cause,
+            stream=text(letter.stream),
+            stage=letter.stage,
+            code=text(letter.code),
+            message=text(letter.message),
+            path=_text(letter.path),
+            type=_text(letter.type),
+            schema=schema(letter.schema),
+            count=cause.count,
+            first_seen=rfc3339(cause.first_seen),
+            last_seen=rfc3339(cause.last_seen),
+            oldest_age_s=max(0, now - cause.first_seen) // 1_000 / 1_000,
+            rate=round(cause.recent / 60, 3),
+            aggregates=cause.aggregates,
+            some_aggregates=[] if hidden else [text(aggregate) for aggregate in cause.some_aggregates],
+            groups=[text(group) for group in cause.groups],
+            dialects=cause.dialects,
+            states={state: count for state, count in cause.states.items() if count},
+            latest=text(letter.id),
+        )
+
+
+def deed(one: Deed) -> models.Deed:
+    return models.Deed(
+        act=one.act,
+        at=rfc3339(one.at),
+        by=text(one.by),
+        address=one.address,
+        why=_text(one.why),
+        replay=one.replay,
+        to=_text(one.to),
+        group=_text(one.group),
+        attempt=one.attempt,
+        edit=[change(each) for each in one.edit],
+    )
+
+
+def change(one: Change) -> models.Change:
+    return models.Change(path=text(one.path), before=plain(one.before), after=plain(one.after), what=one.what)
+
+
+def worst(statuses: Sequence[str]) -> str:
+    """The status that counts, of many."""
+    return min(statuses, key=ORDER.index, default="ok")
+
+
+def _distinct(values: Sequence[str | None]) -> list[str]:
+    return list(dict.fromkeys(value for value in values if value is not None))

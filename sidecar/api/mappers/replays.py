@@ -1,0 +1,306 @@
+"""From what is asked for to what is done, and from what was done to JSON: redacted on the way out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from litestar.exceptions import ValidationException
+from msgspec import UNSET
+
+from sidecar.api.mappers.events import change
+from sidecar.api.models import replays as models
+from sidecar.domain.json_safe import plain, text
+from sidecar.domain.model import POSITION_FORMS, Position
+from sidecar.domain.redaction import HIDDEN, Redactor
+from sidecar.domain.timestamps import rfc3339
+from sidecar.query.compiler import milliseconds
+from sidecar.replay.audit import AuditLine
+from sidecar.replay.models import Edit, Job, Outcome, Plan, Range, Wish
+from sidecar.replay.ports import ExportedLetter, FailedRecord, ReportedFailure
+from sidecar.replay.step_planner import KEPT_BACK
+
+MOST_ENDS = 10_000
+LONGEST = 4_000
+"""Characters of names, comments and reasons."""
+_MASK = msgspec.json.encode(HIDDEN)
+
+
+def wrong(where: str, expected: str, found: object) -> ValidationException:
+    return ValidationException(f"{where}: expected {expected}, found {str(found)[:200]!r}")
+
+
+def wish(request: models.ReplayRequest, redactor: Redactor) -> Wish:
+    """Raises ValidationException, with what was expected."""
+    if request.edit is not None and redactor.active:
+        _refuse_masks(request.edit)
+    if len(request.ids) > models.MOST_IDS:
+        raise wrong("ids", f"at most {models.MOST_IDS}", len(request.ids))
+    for name, value in (("to", request.to), ("group", request.group), ("comment", request.comment)):
+        if value is not None and not 0 < len(value) <= LONGEST:
+            raise wrong(name, f"1 to {LONGEST} characters", value)
+    if request.rate is not None and not 0 < request.rate < 1e9:
+        raise wrong("rate", "records a second, more than 0", request.rate)
+    edit = request.edit
+    return Wish(
+        query=request.query,
+        ids=tuple(dict.fromkeys(request.ids)),
+        range=None if request.range is None else _range(request.range),
+        to=request.to,
+        group=request.group,
+        rate=request.rate,
+        growth=request.batch_growth,
+        force=request.force,
+        again=request.again,
+        edit=Edit() if edit is None else Edit(set=edit.set, remove=tuple(edit.remove), body=edit.body),
+        comment=request.comment,
+    )
+
+
+def _refuse_masks(edit: models.EditRequest) -> None:
+    """Who edits what was shown must not write the mask in the place of what it hides."""
+    values = dict(edit.set) if edit.body is UNSET else {**edit.set, "the body": edit.body}
+    for path, value in values.items():
+        if _MASK in msgspec.json.encode(value):
+            raise ValidationException(
+                f"edit: {path} holds {HIDDEN}, which would be written instead of what is hidden: `set` and `remove` "
+                "what differs, and leave the rest"
+            )
+
+
+def _range(request: models.RangeRequest) -> Range:
+    now = time.time_ns() // 1_000_000
+
+    def moment(name: str, value: str | None) -> int | None:
+        if value is None:
+            return None
+        try:
+            return milliseconds(value, now)
+        except ValueError:
+            expected = "a time such as 2026-01-31T12:00:00Z, or a length of time such as 15m"
+            raise wrong(f"range.{name}", expected, value) from None
+
+    since, until = moment("from", request.since), moment("to", request.until)
+    if since is not None and until is not None and since >= until:
+        raise wrong("range.to", "a time after range.from", request.until)
+    return Range(
+        stream=request.stream,
+        since=since,
+        until=until,
+        ends=_ends(request),
+        into_itself=request.into_itself,
+        confirmed=request.confirmed,
+    )
+
+
+def _ends(request: models.RangeRequest) -> tuple[str, ...]:
+    if len(request.ends) > MOST_ENDS:
+        raise wrong("range.ends", f"at most {MOST_ENDS}", len(request.ends))
+    for end in request.ends:
+        try:
+            stream = Position.parse(end).stream
+        except ValueError:
+            raise wrong("range.ends", POSITION_FORMS, end) from None
+        if stream != request.stream:
+            raise wrong("range.ends", f"positions of {request.stream}", end)
+    return tuple(request.ends)
+
+
+def failure(request: models.FailureRequest) -> ReportedFailure:
+    """Raises ValidationException."""
+    if (request.position is None) == (request.record is None):
+        raise ValidationException("expected either `position` or `record`, found both or none")
+    if not 0 < len(request.group) <= 500 or "@" in request.group:
+        raise wrong("group", "1 to 500 characters without @", request.group)
+    if not 0 < len(request.error.type) <= LONGEST:
+        raise wrong("error.type", f"1 to {LONGEST} characters", request.error.type)
+    if not 0 < request.attempts < 1_000_000:
+        raise wrong("attempts", "1 or more", request.attempts)
+    position = None
+    if request.position is not None:
+        try:
+            position = Position.parse(request.position)
+        except ValueError:
+            raise wrong("position", POSITION_FORMS, request.position) from None
+    record = request.record
+    return ReportedFailure(
+        group=request.group,
+        position=position,
+        record=None
+        if record is None
+        else FailedRecord(
+            stream=record.stream,
+            key=record.key,
+            value=record.value,
+            headers=tuple(record.headers),
+            timestamp=record.timestamp,
+        ),
+        type=request.error.type,
+        message=request.error.message,
+        stacktrace=request.error.stacktrace,
+        attempts=request.attempts,
+    )
+
+
+def replay(job: Job, redactor: Redactor) -> models.Replay:
+    wish = job.wish
+    return models.Replay(
+        id=job.id,
+        state=job.state,
+        query=text(wish.query) or None,
+        to=_text(wish.to),
+        selected=job.selected,
+        published=job.published,
+        skipped=job.skipped,
+        failed=job.failed,
+        returned=job.returned,
+        started_at=rfc3339(job.started_at),
+        ended_at=rfc3339(job.ended_at),
+        ids=len(wish.ids),
+        range=None if wish.range is None else _shown_range(wish.range),
+        group=_text(wish.group),
+        rate=wish.rate,
+        batch_growth=wish.growth,
+        batch=job.batch,
+        force=wish.force,
+        again=wish.again,
+        edit=shown_edit(wish.edit, redactor) or None,
+        comment=_text(wish.comment),
+        by=text(job.by),
+        address=job.address,
+        changed_at=rfc3339(job.changed_at) if job.changed_at else None,
+        changed_by=_text(job.changed_by),
+        reasons=job.reasons,
+        kept_back=_kept_back(job.reasons),
+        failures=[models.ReplayFailure(id=text(one.id), why=text(one.why)) for one in job.failures],
+        note=_text(job.note),
+        warnings=[text(one) for one in job.warnings],
+        system=job.system,
+    )
+
+
+def _kept_back(reasons: Mapping[str, int]) -> int:
+    return sum(reasons.get(why, 0) for why in KEPT_BACK)
+
+
+def _text(value: str | None) -> str | None:
+    return None if value is None else text(value)
+
+
+def _shown_range(range: Range) -> dict[str, Any]:
+    return {
+        "stream": text(range.stream),
+        "from": None if range.since is None else rfc3339(range.since * 1000),
+        "to": None if range.until is None else rfc3339(range.until * 1000),
+    }
+
+
+def shown_edit(edit: Edit, redactor: Redactor) -> dict[str, Any]:
+    """The edit, without values that are to be hidden."""
+    shown: dict[str, Any] = {}
+    if edit.set:
+        shown["set"] = {
+            text(path): HIDDEN if redactor.touches(path) else plain(value) for path, value in edit.set.items()
+        }
+    if edit.remove:
+        shown["remove"] = [text(path) for path in edit.remove]
+    if edit.body is not UNSET:
+        shown["body"] = plain(redactor.body(edit.body))
+    return shown
+
+
+def plan(found: Plan, redactor: Redactor) -> models.Plan:
+    return models.Plan(
+        selected=found.selected,
+        sendable=found.sendable,
+        skipped=found.skipped,
+        kept_back=_kept_back(found.skipped),
+        targets=[models.Target(stream=text(one.stream), count=one.count, exists=one.exists) for one in found.targets],
+        receivers=[
+            models.Receiver(
+                group=text(one.group),
+                stream=text(one.stream),
+                lag=one.lag,
+                passed=one.passed,
+                not_passed=one.not_passed,
+                unknown=one.unknown,
+                kept_back=one.kept_back,
+            )
+            for one in found.receivers
+        ],
+        passes=found.passes,
+        fails=[
+            models.Check(
+                code=one.code or "",
+                message=text(redactor.message(one.message or "", one.path, one.code or "")),
+                path=_text(one.path),
+                count=one.count,
+                example=text(one.example),
+            )
+            for one in found.fails
+        ],
+        looked_at=found.looked_at,
+        warnings=[text(one) for one in found.warnings],
+        changes=[change(one) for one in found.changes],
+        range=None if found.range is None else {**_shown_range(found.range), "ends": list(found.range.ends)},
+    )
+
+
+def audit_line(line: AuditLine, redactor: Redactor) -> models.AuditLine:
+    shown = models.AuditLine(
+        act=line.act,
+        at=rfc3339(line.at),
+        by=text(line.by),
+        address=line.address,
+        letters=line.letters,
+        ids=[text(id) for id in line.ids],
+        why=_text(line.why),
+    )
+    if line.job is not None:
+        wish = line.job.wish
+        shown.replay, shown.query, shown.to = line.job.id, text(wish.query) or None, _text(wish.to)
+        shown.edit, shown.why = shown_edit(wish.edit, redactor) or None, _text(wish.comment)
+    return shown
+
+
+def outcome(one: Outcome) -> models.Outcome:
+    return models.Outcome(id=text(one.id), done=one.done, state=one.state, why=_text(one.why))
+
+
+def exported(letter: ExportedLetter) -> models.Exported:
+    return models.Exported(
+        id=text(letter.id),
+        position=str(letter.position),
+        stream=text(letter.stream),
+        partition=letter.partition,
+        key=letter.key,
+        value=letter.value,
+        headers=[(text(name), value) for name, value in letter.headers],
+        timestamp=letter.timestamp,
+        value_at=letter.value_at,
+        hidden=list(letter.hidden),
+        state=letter.state,
+    )
+
+
+def imported(one: models.Exported) -> ExportedLetter:
+    """Raises ValidationException where the position is none."""
+    try:
+        position = Position.parse(one.position)
+    except ValueError as error:
+        raise ValidationException(str(error)) from None
+    return ExportedLetter(
+        id=one.id,
+        position=position,
+        stream=position.stream,
+        partition=one.partition,
+        key=one.key,
+        value=one.value,
+        headers=tuple(one.headers),
+        timestamp=one.timestamp,
+        value_at=one.value_at,
+        hidden=tuple(one.hidden),
+        state=one.state,
+    )

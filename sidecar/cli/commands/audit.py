@@ -1,0 +1,49 @@
+"""`tracecar audit`: who did what with dead letters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from sidecar.cli.errors import ask
+from sidecar.cli.options import URL, Json, Limit, Token, Url, connect
+from sidecar.cli.output.tables import Column, print_json, print_table, say_note
+
+if TYPE_CHECKING:
+    from sidecar.api.models.replays import AuditLine, AuditPage
+
+COLUMNS = (
+    Column("at", whole=True, rank=1),
+    Column("by", least=6),
+    Column("from", least=9, rank=4),
+    Column("act", whole=True),
+    Column("letters", right=True, whole=True),
+    Column("what", least=16, rank=2),
+    Column("why", least=8, rank=3),
+)
+
+
+def register(app: typer.Typer) -> None:
+    app.command("audit")(audit)
+
+
+def audit(limit: Limit = 100, json: Json = False, url: Url = URL, token: Token = None) -> None:
+    """Who replayed, discarded, restored, reported and imported dead letters, the latest first."""
+
+    async def show() -> AuditPage:
+        async with connect(url, token) as client:
+            return await client.audit(min(limit, 1_000))
+
+    page = ask(show())
+    if json:
+        for one in page.items:
+            print_json(one)
+    else:
+        print_table(COLUMNS, (_row(one) for one in page.items), empty="nothing was done with dead letters yet")
+    say_note(page.note)
+
+
+def _row(one: AuditLine) -> tuple[object, ...]:
+    what = one.replay or ", ".join(one.ids[:3]) + (" …" if one.letters > 3 else "")
+    return one.at, one.by, one.address, one.act, one.letters, what, one.why

@@ -1,0 +1,146 @@
+"""`tracecar dlq`: dead letters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sidecar.cli.commands import dlq_actions, replay
+from sidecar.cli.errors import ask
+from sidecar.cli.options import URL, Json, Limit, Token, Url, connect
+from sidecar.cli.output.tables import Column, print_json, print_table, say_note
+from sidecar.cli.query_argument import QueryCommand, joined
+
+if TYPE_CHECKING:
+    from sidecar.api import models
+
+COLUMNS = (
+    Column("failed_at", whole=True, rank=3),
+    Column("stream", least=8),
+    Column("code", least=12),
+    Column("type", least=8, rank=5),
+    Column("message", least=16, rank=2),
+    Column("state", whole=True, rank=4),
+    Column("cause", whole=True, rank=6),
+    Column("id", least=56, rank=1),  # half an id is of no use
+)
+CAUSE_COLUMNS = (
+    Column("count", right=True, whole=True),
+    Column("stream", least=8, rank=1),
+    Column("code", least=14),
+    Column("message", least=20),
+    Column("last_seen", whole=True, rank=4),
+    Column("first_seen", whole=True, rank=7),
+    Column("rate", right=True, whole=True, rank=6),
+    Column("aggregates", right=True, whole=True, rank=5),
+    Column("groups", least=8, rank=8),
+    Column("cause", whole=True, rank=2),
+    Column("states", least=22, rank=3),
+)
+dlq = typer.Typer(help="Dead letters: what failed, why, and the way back.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(dlq, name="dlq")
+    dlq_actions.register(dlq)
+    replay.register(app, dlq)
+
+
+@dlq.command("list", cls=QueryCommand)
+def list_letters(
+    query: Annotated[list[str] | None, typer.Argument(help="Such as: stream:orders code:schema.* since:1h")] = None,
+    limit: Limit = 100,
+    json: Json = False,
+    url: Url = URL,
+    token: Token = None,
+) -> None:
+    """Dead letters, newest first; those of one origin are one."""
+    text = joined(query)
+
+    async def show() -> tuple[list[models.DeadLetter], str | None]:
+        found: list[models.DeadLetter] = []
+        cursor = None
+        async with connect(url, token) as client:
+            while True:
+                page = await client.dead_letters(
+                    text, limit=min(limit - len(found), 1_000) if limit else 1_000, cursor=cursor
+                )
+                found += page.items
+                cursor = page.cursor
+                if cursor is None or (limit and len(found) >= limit):
+                    return found, page.note
+
+    found, note = ask(show())
+    if json:
+        for one in found:
+            print_json(one)
+    else:
+        print_table(
+            COLUMNS,
+            (
+                (one.failed_at, one.stream, one.code, one.type, one.message, one.state, one.cause, one.id)
+                for one in found
+            ),
+            empty="no dead letter that matches",
+        )
+    say_note(note)
+
+
+@dlq.command("groups", cls=QueryCommand)
+def list_causes(
+    query: Annotated[list[str] | None, typer.Argument(help="Such as: stream:orders code:schema.* since:1h")] = None,
+    limit: Limit = 100,
+    json: Json = False,
+    url: Url = URL,
+    token: Token = None,
+) -> None:
+    """The causes of dead letters, those with the most letters first; rates are letters a minute over the last hour."""
+
+    async def show() -> models.CausePage:
+        async with connect(url, token) as client:
+            return await client.causes(joined(query), limit=min(limit, 1_000))
+
+    page = ask(show())
+    if json:
+        for one in page.items:
+            print_json(one)
+    else:
+        print_table(
+            CAUSE_COLUMNS,
+            (
+                (
+                    *(one.count, one.stream, one.code, one.message, one.last_seen, one.first_seen, one.rate),
+                    *(one.aggregates, one.groups, one.cause, _states(one.states)),
+                )
+                for one in page.items
+            ),
+            empty="no dead letter that matches",
+        )
+    say_note(page.note)
+
+
+def _states(states: dict[str, int]) -> str:
+    """Such as `open 3, replayed 1`: what became of most of them comes first."""
+    return ", ".join(f"{state} {count}" for state, count in sorted(states.items(), key=lambda one: -one[1]) if count)
+
+
+@dlq.command("show")
+def show_letter(
+    id: Annotated[str, typer.Argument(help="The dead letter's id.")],
+    json: Json = False,
+    url: Url = URL,
+    token: Token = None,
+) -> None:
+    """One dead letter, with the record that it stands for."""
+    from sidecar.cli.output.event_details import print_dead_letter
+
+    async def show() -> models.DeadLetter:
+        async with connect(url, token) as client:
+            return await client.dead_letter(id)
+
+    found = ask(show())
+    if json:
+        print_json(found)
+    else:
+        print_dead_letter(found)

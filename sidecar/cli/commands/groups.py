@@ -1,0 +1,59 @@
+"""`tracecar groups`, and who has read an event or a flow, in one line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from sidecar.cli.errors import ask
+from sidecar.cli.options import URL, Json, Token, Url, connect
+from sidecar.cli.output.tables import Column, print_json, print_table, say_note
+
+if TYPE_CHECKING:
+    from sidecar.api import models
+
+
+COLUMNS = (
+    Column("group", least=8),
+    Column("system", rank=4),
+    Column("streams", least=8, rank=2),
+    Column("members", right=True, whole=True, rank=3),
+    Column("lag", right=True, whole=True),
+    Column("rate", right=True, whole=True, rank=1),
+    Column("stuck_at", least=24),
+    Column("why", least=12, rank=5),
+)
+
+
+def register(app: typer.Typer) -> None:
+    app.command("groups")(groups)
+
+
+def groups(json: Json = False, url: Url = URL, token: Token = None) -> None:
+    """The other consumer groups: how far they are, and where one has stopped (inferred: probably poisoned)."""
+
+    async def show() -> models.GroupPage:
+        async with connect(url, token) as client:
+            return await client.groups()
+
+    page = ask(show())
+    if json:
+        for one in page.items:
+            print_json(one)
+    else:
+        print_table(COLUMNS, (_row(one) for one in page.items), empty="no other group reads the watched streams")
+    say_note(page.note)
+
+
+def _row(one: models.Group) -> tuple[object, ...]:
+    return (
+        one.group,
+        one.system,
+        [stream.stream for stream in one.streams],
+        one.members,
+        one.lag,
+        one.rate,
+        one.stuck_at,
+        one.stopped[0].reason if one.stopped else None,
+    )

@@ -1,0 +1,54 @@
+"""One line about which consumer groups have consumed an event or a flow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sidecar.api import models
+
+
+NAMED = 8
+"""Groups that a line names."""
+
+
+def readers(delivery: Sequence[models.Delivery]) -> str:
+    """Such as `billing at 12:00:05.120, mail not yet (12 behind)`; those that have not passed it come first."""
+    order = {False: 0, None: 1, True: 2}
+    return _joined([_reader(one) for one in sorted(delivery, key=lambda one: order[one.passed])])
+
+
+def _reader(one: models.Delivery) -> str:
+    if one.passed is None:
+        return f"{one.group} unknown"
+    if one.passed:
+        return f"{one.group} {_moment(one)}"
+    details = [f"{one.behind} behind"] if one.behind is not None else []
+    if one.deliveries:
+        details.append(f"delivered {one.deliveries} time{'s' * (one.deliveries > 1)}, not acknowledged")
+    if one.stopped is not None:
+        details.append(f"stopped here since {one.stopped.since}, probably poisoned")
+    return f"{one.group} not yet" + (f" ({', '.join(details)})" if details else "")
+
+
+def _moment(one: models.Delivery) -> str:
+    """When it passed: known within the time between two looks."""
+    if one.passed_at is None:
+        return "has (time unknown)"
+    by = one.passed_at.rstrip("Z")
+    after = (one.passed_after or "").rstrip("Z")
+    day = by.partition("T")[0]
+    since = after.partition("T")[2][:8] if after.startswith(day) else after
+    return f"between {since} and {by.partition('T')[2][:8]}" if since else f"at {by}"
+
+
+def flow_readers(delivery: Sequence[models.FlowDelivery]) -> str:
+    """Such as `billing 4 of 5 (next kafka://orders/0/17), mail 5 of 5`."""
+    return _joined(
+        [f"{one.group} {one.passed} of {one.events}{f' (next {one.next})' if one.next else ''}" for one in delivery]
+    )
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return ", ".join(parts[:NAMED]) + (f", and {len(parts) - NAMED} more" if len(parts) > NAMED else "")

@@ -1,0 +1,111 @@
+"""`${NAME}` and `${NAME:-default}` in texts, from the environment. It happens after YAML is parsed, so that no value
+can bring YAML of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from sidecar.domain.errors import Mistake
+from sidecar.domain.secrets import is_secret_variable
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SYNTAX = "${NAME} or ${NAME:-default} ($${ for a plain ${)"
+MAX_DEPTH = 5
+"""Defaults within defaults."""
+
+
+class FromEnvironment(str):
+    """A text that the environment had a part in. It may stand where a number or a truth value is wanted."""
+
+    names: tuple[str, ...]
+
+    def __new__(cls, text: str, names: tuple[str, ...]) -> FromEnvironment:
+        made = super().__new__(cls, text)
+        made.names = names
+        return made
+
+    @property
+    def secret(self) -> bool:
+        return any(is_secret_variable(name) for name in self.names)
+
+    @property
+    def origin(self) -> str:
+        return ", ".join(f"${{{name}}}" for name in self.names)
+
+
+def interpolate(value: Any, environ: Mapping[str, str], mistakes: list[Mistake], path: str = "") -> Any:
+    """The plain data with every text filled in; what is missing or malformed goes to `mistakes`, with its path."""
+    if isinstance(value, dict):
+        return {
+            key: interpolate(item, environ, mistakes, f"{path}.{key}" if path else key) for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [interpolate(item, environ, mistakes, f"{path}[{number}]") for number, item in enumerate(value)]
+    if isinstance(value, str) and "${" in value:
+        return _Text(environ, mistakes, path).fill(value)
+    return value
+
+
+class _Text:
+    """One text being filled in."""
+
+    def __init__(self, environ: Mapping[str, str], mistakes: list[Mistake], path: str) -> None:
+        self._environ, self._mistakes, self._path = environ, mistakes, path
+        self._names: list[str] = []
+
+    def fill(self, text: str) -> str:
+        before = len(self._mistakes)
+        filled = self._filled(text, 0)
+        if len(self._mistakes) > before:
+            return Unfilled(text)
+        return FromEnvironment(filled, tuple(dict.fromkeys(self._names))) if self._names else filled
+
+    def _filled(self, text: str, depth: int) -> str:
+        parts: list[str] = []
+        at = 0
+        while (opening := text.find("${", at)) >= 0:
+            if opening > at and text[opening - 1] == "$":
+                parts.append(text[at : opening - 1] + "${")
+                at = opening + 2
+                continue
+            parts.append(text[at:opening])
+            closing = _closing(text, opening + 2)
+            if closing is None or depth == MAX_DEPTH:
+                self._wrong(_SYNTAX, "a ${ without its }" if closing is None else "defaults nested too deep")
+                return ""
+            parts.append(self._variable(text[opening + 2 : closing], depth))
+            at = closing + 1
+        return "".join(parts) + text[at:]
+
+    def _variable(self, inside: str, depth: int) -> str:
+        name, default, fallback = inside.partition(":-")
+        if not _NAME.fullmatch(name):
+            self._wrong(_SYNTAX, "something else between the braces" if default else f"${{{name[:60]}}}")
+            return ""
+        self._names.append(name)
+        value = self._environ.get(name, "")
+        if value or (not default and name in self._environ):
+            return value
+        if default:
+            return self._filled(fallback, depth + 1)
+        self._wrong(f"the environment variable {name} (or a default: ${{{name}:-…}})", "it is not set")
+        return ""
+
+    def _wrong(self, expected: str, found: str) -> None:
+        self._mistakes.append(Mistake(self._path, expected, found))
+
+
+class Unfilled(str):
+    """A value that could not be made. The mistake is noted already, so nothing more is said about it."""
+
+
+def _closing(text: str, at: int) -> int | None:
+    """The index of the brace that closes the one before `at`."""
+    level = 1
+    for index in range(at, len(text)):
+        level += {"{": 1, "}": -1}.get(text[index], 0)
+        if level == 0:
+            return index
+    return None

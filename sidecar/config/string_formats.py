@@ -1,0 +1,175 @@
+"""What texts of the configuration may hold: for each kind what is expected, the check, and a pattern for the JSON
+Schema (never stricter than the check)."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from sidecar.config.schema import Start
+from sidecar.domain import timestamps
+
+TEMPLATE_WORDS = ("stream", "service", "group")
+
+_TOPIC = r"[A-Za-z0-9._-]{1,249}"
+_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})|\[[0-9A-Fa-f:.%]+\]"
+_STEP = r"[^.\[\]\s]+"
+_PATH = rf"{_STEP}(?:\[[0-9]+\])*(?:\.{_STEP}(?:\[[0-9]+\])*)*"
+_HIDDEN_PATH = rf"{_STEP}(?:\[(?:[0-9]+|\*)\])*(?:\.{_STEP}(?:\[(?:[0-9]+|\*)\])*)*"
+_HEADER = r"[^\s:][^\r\n]*"
+_HTTP_URL = re.compile(r"https?://[^\s]+")
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of text."""
+
+    expected: str
+    fits: Callable[[str], bool]
+    pattern: str | None = None
+    """For the JSON Schema: every text that fits matches it somewhere."""
+    why_not: Callable[[str], str | None] = lambda text: None
+    """What is wrong with a text that does not fit, where more can be said than that it is not what was expected."""
+
+
+def _matching(expected: str, pattern: str) -> Kind:
+    compiled = re.compile(pattern)
+    return Kind(expected, lambda text: compiled.fullmatch(text) is not None, f"^(?:{pattern})$")
+
+
+def parse_start(text: str) -> Start:
+    """`latest`, `earliest`, a length of time back, or an RFC 3339 time. Raises ValueError."""
+    if text in ("latest", "earliest"):
+        return Start("latest" if text == "latest" else "earliest")
+    try:
+        return Start("ago", round(timestamps.seconds(text) * 1000))
+    except ValueError:
+        return Start("at", timestamps.micros(text) // 1000)
+
+
+def start_text(start: Start) -> str:
+    """The text that `parse_start` reads."""
+    if start.kind == "ago":
+        return timestamps.length(start.value / 1000)
+    return timestamps.rfc3339(start.value * 1000) or "latest" if start.kind == "at" else start.kind
+
+
+def _is_topic_or_pattern(text: str) -> bool:
+    return _pattern_problem(text) is None if text.startswith("^") else _is_topic(text)
+
+
+def _is_topic(text: str) -> bool:
+    return re.fullmatch(_TOPIC, text) is not None and text not in (".", "..")
+
+
+def _pattern_problem(text: str) -> str | None:
+    if not text.startswith("^"):
+        return None
+    try:
+        re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        return f"{text!r}, which is none: {error}"
+    return None
+
+
+def _is_server_list(text: str) -> bool:
+    return all(_is_server(server.strip()) for server in text.split(","))
+
+
+def _is_server(text: str) -> bool:
+    host, colon, port = text.rpartition(":")
+    return bool(colon) and _is_host(host) and _is_port(port)
+
+
+def _is_host(text: str) -> bool:
+    if re.fullmatch(_HOST, text):
+        return True
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) <= 65_535
+
+
+def _is_http_url(text: str) -> bool:
+    if not _HTTP_URL.fullmatch(text):
+        return False
+    try:
+        parts = urlsplit(text)
+        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
+
+
+def _is_redis_url(text: str) -> bool:
+    scheme, separator, rest = text.partition("://")
+    if scheme not in _REDIS_SCHEMES or not separator or re.search(r"\s", rest):
+        return False
+    if scheme == "unix":
+        return bool(rest)
+    servers, _, path = rest.partition("?")[0].rpartition("@")[2].partition("/")
+    name, _, database = path.partition("/") if scheme.endswith("sentinel") else ("", "", path)
+    if scheme.endswith("sentinel") and not name:
+        return False
+    one = "," not in servers or "+" in scheme
+    return one and all(map(_is_redis_server, servers.split(","))) and (not database or database.isdecimal())
+
+
+def _is_redis_server(text: str) -> bool:
+    host, colon, port = text.rpartition(":")
+    if text.endswith("]") or not colon:
+        return _is_host(text)
+    return _is_host(host) and _is_port(port)
+
+
+def _template_problem(text: str) -> str | None:
+    words = _BRACES.findall(text)
+    unknown = [word for word in words if word not in TEMPLATE_WORDS]
+    if unknown:
+        return f"{{{unknown[0]}}} in {text!r}"
+    if "{" in _BRACES.sub("", text) or "}" in _BRACES.sub("", text):
+        return f"a brace without its other in {text!r}"
+    if words.count("stream") > 1:
+        return f"{{stream}} twice in {text!r}"
+    if text == "{stream}":
+        return "the stream itself"
+    return "empty text" if not text else None
+
+
+KINDS: dict[str, Kind] = {
+    "text": Kind("some text", bool, "."),
+    "name": _matching("a name of letters, digits, dots, dashes and underscores", r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"),
+    "servers": Kind("HOST:PORT of some brokers, separated by commas", _is_server_list, ":[0-9]{1,5} *$"),
+    "topic": Kind("the name of a Kafka topic (letters, digits, dots, dashes, underscores)", _is_topic, f"^{_TOPIC}$"),
+    "topic_pattern": Kind(
+        "the name of a Kafka topic, or a regular expression after a ^",
+        _is_topic_or_pattern,
+        rf"^(?:{_TOPIC}|\^[\s\S]*)$",
+        _pattern_problem,
+    ),
+    "http_url": Kind("a URL such as https://HOST:PORT", _is_http_url, "^https?://"),
+    "redis_url": Kind(
+        "a URL such as redis://HOST:PORT/DB, rediss://…, redis+sentinel://H1:P1,H2:P2/MASTER/DB or redis+cluster://H1:P1,H2:P2",
+        _is_redis_url,
+        rf"^(?:{'|'.join(re.escape(scheme) for scheme in _REDIS_SCHEMES)})://",
+    ),
+    "template": Kind(
+        "the name of a stream, with {stream}, {service} and {group} for what differs",
+        lambda text: _template_problem(text) is None,
+        r"^(?:[^{}]|\{(?:stream|service|group)\})+$",
+        _template_problem,
+    ),
+    "place": _matching("a place: body:PATH, header:NAME or key", rf"body:{_PATH}|header:{_HEADER}|key"),
+    "redacted": _matching("body:PATH (* for any name) or header:NAME", rf"body:{_HIDDEN_PATH}|header:{_HEADER}"),
+    "host": Kind("an address or host name to listen on", _is_host, "."),
+    "bearer": _matching("a token of visible ASCII characters, without spaces", r"[!-~]+"),
+}

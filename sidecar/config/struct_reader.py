@@ -1,0 +1,292 @@
+"""Plain data to the structs of `sidecar.config.schema`, collecting every mistake instead of stopping at the first.
+
+The types are those that msgspec sees; msgspec itself stops at the first mistake."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any, Final
+
+from msgspec import NODEFAULT, inspect
+
+from sidecar.config.env_interpolation import FromEnvironment, Unfilled
+from sidecar.config.schema import Duration, Start, Strict
+from sidecar.config.string_formats import KINDS, parse_start
+from sidecar.domain import timestamps
+from sidecar.domain.errors import Mistake
+from sidecar.domain.secrets import is_secret, mask_url
+
+WRONG: Final = object()
+"""Stands for a value that cannot be used; its mistake is noted."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_SHOWN = 60
+
+
+class Reader:
+    """One reading of a file. `read` holds every value that was read without a mistake, defaults too, by its path."""
+
+    def __init__(self, mistakes: list[Mistake]) -> None:
+        self._mistakes = mistakes
+        self.read: dict[str, Any] = {}
+
+    def value(self, type_: inspect.Type, value: Any, path: str, *, secret: bool = False) -> Any:
+        """The value as this type, or WRONG."""
+        read = WRONG if isinstance(value, Unfilled) else self._value(type_, value, _At(path, secret))
+        if read is not WRONG:
+            self.read[path] = read
+        return read
+
+    def _value(self, type_: inspect.Type, value: Any, at: _At) -> Any:
+        extra = said(type_)
+        type_ = unwrapped(type_)
+        if isinstance(type_, inspect.UnionType):
+            return self._union(type_, value, at)
+        if isinstance(type_, inspect.StrType):
+            return self._text(value, at, extra)
+        return _READERS[type(type_)](self, type_, value, at)
+
+    def _wrong(self, at: _At, expected: str, value: Any) -> Any:
+        self._mistakes.append(Mistake(at.path, expected, shown(value, secret=at.secret)))
+        return WRONG
+
+    def _union(self, type_: inspect.UnionType, value: Any, at: _At) -> Any:
+        options = [option for option in map(unwrapped, type_.types) if not isinstance(option, inspect.NoneType)]
+        chosen = next((o for o in type_.types if isinstance(unwrapped(o), _kind_of(value))), None)
+        if value is None and not isinstance(options[0], inspect.StructType):
+            return None
+        if chosen is None and len(options) > 1:
+            return self._wrong(at, "text, or a list of texts", value)
+        return self._value(chosen or next(o for o in type_.types if unwrapped(o) is options[0]), value, at)
+
+    def _struct(self, type_: inspect.StructType, value: Any, at: _At) -> Any:
+        if type_.cls is Start:
+            return self._start(value, at)
+        mapping = {} if value is None else value
+        if not isinstance(mapping, dict):
+            return self._wrong(at, "a mapping", value)
+        fields = {field.encode_name: field for field in type_.fields}
+        read: dict[str, Any] = {}
+        for key, item in mapping.items():
+            if key in fields:
+                read[key] = self.value(fields[key].type, item, at.key(key), secret=at.secret or is_secret(key))
+            else:
+                self._unknown(at.key(key), key, fields)
+                read[key] = WRONG
+        for name, field in fields.items():
+            if name not in mapping:
+                read[name] = self._absent(field, at.key(name))
+        return WRONG if any(item is WRONG for item in read.values()) else type_.cls(**read)
+
+    def _absent(self, field: inspect.Field, path: str) -> Any:
+        if field.required:
+            self._mistakes.append(Mistake(path, expectation(field.type), "nothing: the key is missing"))
+            return WRONG
+        if isinstance(field.default, Strict):
+            return self.value(field.type, {}, path)
+        default = field.default if field.default is not NODEFAULT else field.default_factory()
+        self.read[path] = default
+        return default
+
+    def _unknown(self, path: str, key: str, fields: Mapping[str, Any]) -> None:
+        near = get_close_matches(key, fields, n=1)
+        expected = f"a known key, perhaps {near[0]}" if near else f"a known key ({', '.join(sorted(fields))})"
+        self._mistakes.append(Mistake(path, expected, "an unknown key"))
+
+    def _list(self, type_: inspect.ListType, value: Any, at: _At) -> Any:
+        items = [] if value is None else value
+        if not isinstance(items, list):
+            return self._wrong(at, "a list", value)
+        read = [self.value(type_.item_type, item, f"{at.path}[{n}]", secret=at.secret) for n, item in enumerate(items)]
+        return WRONG if any(item is WRONG for item in read) else read
+
+    def _dict(self, type_: inspect.DictType, value: Any, at: _At) -> Any:
+        mapping = {} if value is None else value
+        if not isinstance(mapping, dict):
+            return self._wrong(at, "a mapping", value)
+        read = {}
+        for key, item in mapping.items():
+            path = f"{at.path}[{key}]" if "." in key else at.key(key)
+            wrong = self._value(type_.key_type, key, _At(path, secret=False)) is WRONG
+            read[key] = self.value(type_.value_type, item, path, secret=at.secret or is_secret(key))
+            read[key] = WRONG if wrong else read[key]
+        return WRONG if any(item is WRONG for item in read.values()) else read
+
+    def _text(self, value: Any, at: _At, extra: Mapping[str, Any]) -> Any:
+        kind = KINDS[extra["kind"]] if "kind" in extra else None
+        expected = kind.expected if kind else "text"
+        if not isinstance(value, str):
+            hint = " (in quotes, if it is meant as text)" if isinstance(value, bool | int | float) else ""
+            return self._wrong(at, expected + hint, value)
+        if extra.get("empty") and not value:
+            return ""
+        if _CONTROL.search(value):
+            return self._wrong(at, "text without line breaks and other control characters", value)
+        if kind is not None and not kind.fits(value):
+            why = None if hides(value, secret=at.secret) else kind.why_not(value)
+            if why is None:
+                return self._wrong(at, expected, value)
+            self._mistakes.append(Mistake(at.path, expected, mask_url(why)))
+            return WRONG
+        return str(value)
+
+    def _literal(self, type_: inspect.LiteralType, value: Any, at: _At) -> Any:
+        if isinstance(value, str) and value in type_.values:
+            return str(value)
+        return self._wrong(at, expectation(type_), value)
+
+    def _integer(self, type_: inspect.IntType, value: Any, at: _At) -> Any:
+        if isinstance(value, FromEnvironment) and re.fullmatch(r"-?[0-9]{1,18}", value):
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or not _within(type_, value):
+            return self._wrong(at, expectation(type_), value)
+        return value
+
+    def _float(self, type_: inspect.FloatType, value: Any, at: _At) -> Any:
+        if isinstance(value, FromEnvironment) and re.fullmatch(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?", value):
+            value = float(value)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return self._wrong(at, expectation(type_), value)
+        if not math.isfinite(value) or not _within(type_, value):
+            return self._wrong(at, expectation(type_), value)
+        return float(value)
+
+    def _truth(self, type_: inspect.BoolType, value: Any, at: _At) -> Any:
+        if isinstance(value, FromEnvironment) and value in ("true", "false"):
+            return value == "true"
+        return value if isinstance(value, bool) else self._wrong(at, expectation(type_), value)
+
+    def _duration(self, type_: inspect.CustomType, value: Any, at: _At) -> Any:
+        if isinstance(value, str):
+            try:
+                return Duration(timestamps.seconds(value))
+            except ValueError:
+                pass
+        return self._wrong(at, expectation(type_), value)
+
+    def _start(self, value: Any, at: _At) -> Any:
+        if isinstance(value, str):
+            try:
+                return parse_start(value)
+            except (ValueError, OverflowError):
+                pass
+        return self._wrong(at, START, value)
+
+    def _anything(self, type_: inspect.AnyType, value: Any, at: _At) -> Any:
+        if value is None or isinstance(value, bool | int | float | str):
+            return str(value) if isinstance(value, str) else value
+        return self._wrong(at, "a plain value (text, number, true or false)", value)
+
+
+class _At:
+    """Where reading is, and whether what is there is secret."""
+
+    __slots__ = ("path", "secret")
+
+    def __init__(self, path: str, secret: bool) -> None:
+        self.path, self.secret = path, secret
+
+    def key(self, key: str) -> str:
+        return f"{self.path}.{key}" if self.path else key
+
+
+_READERS: dict[type, Callable[[Reader, Any, Any, _At], Any]] = {
+    inspect.StructType: Reader._struct,
+    inspect.ListType: Reader._list,
+    inspect.DictType: Reader._dict,
+    inspect.LiteralType: Reader._literal,
+    inspect.IntType: Reader._integer,
+    inspect.FloatType: Reader._float,
+    inspect.BoolType: Reader._truth,
+    inspect.CustomType: Reader._duration,
+    inspect.AnyType: Reader._anything,
+}
+START = "latest, earliest, a length of time such as 1h, or a time such as 2026-01-31T12:00:00Z"
+
+
+def unwrapped(type_: inspect.Type) -> inspect.Type:
+    """The type without what is said about it."""
+    return type_.type if isinstance(type_, inspect.Metadata) else type_
+
+
+def said(type_: inspect.Type) -> Mapping[str, Any]:
+    """What `sidecar.config.schema` says about the type: its kind, and whether it may be empty."""
+    return (type_.extra or {}) if isinstance(type_, inspect.Metadata) else {}
+
+
+def expectation(type_: inspect.Type) -> str:
+    """What a value of this type should be, in words."""
+    extra = said(type_)
+    match unwrapped(type_):
+        case inspect.StrType() if "kind" in extra:
+            return KINDS[extra["kind"]].expected
+        case inspect.UnionType(types=types):
+            return expectation(types[0])
+        case inspect.LiteralType(values=values):
+            return "one of " + ", ".join(str(value) for value in values)
+        case inspect.IntType() as number:
+            return "a whole number" + _bounds(number)
+        case inspect.FloatType() as number:
+            return "a number" + _bounds(number)
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.CustomType():
+            return "a length of time such as 250ms, 60s, 15m, 24h or 7d"
+        case inspect.ListType():
+            return "a list"
+        case inspect.StructType() | inspect.DictType():
+            return "a mapping"
+        case _:
+            return "text"
+
+
+def _bounds(type_: inspect.IntType | inspect.FloatType) -> str:
+    lowest = (
+        f"more than {type_.gt:g}" if type_.gt is not None else f"at least {type_.ge}" if type_.ge is not None else ""
+    )
+    highest = f"at most {type_.le}" if type_.le is not None else ""
+    return "".join(f", {bound}" for bound in (lowest, highest) if bound)
+
+
+def _within(type_: inspect.IntType | inspect.FloatType, value: float) -> bool:
+    return (
+        (type_.gt is None or value > type_.gt)
+        and (type_.ge is None or value >= type_.ge)
+        and (type_.le is None or value <= type_.le)
+    )
+
+
+def _kind_of(value: Any) -> tuple[type, ...]:
+    if isinstance(value, list):
+        return (inspect.ListType,)
+    return (inspect.StrType,) if isinstance(value, str) else ()
+
+
+def hides(value: Any, *, secret: bool) -> bool:
+    """Whether this value must not be shown."""
+    return secret or (isinstance(value, FromEnvironment) and value.secret)
+
+
+def shown(value: Any, *, secret: bool = False) -> str:
+    """A value as a mistake shows it: short, on one line, without secrets."""
+    match value:
+        case None:
+            return "nothing"
+        case dict():
+            return "a mapping"
+        case list():
+            return "a list"
+        case bool():
+            plain, kind = str(value).lower(), "true or false"
+        case str():
+            text = mask_url(value)
+            plain, kind = json.dumps(text[:_SHOWN] + ("…" if len(text) > _SHOWN else ""), ensure_ascii=False), "text"
+            plain = _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", plain)
+        case _:
+            plain, kind = f"{value}", "a number"
+    if hides(value, secret=secret):
+        plain = "empty text" if value == "" else f"{kind} that is not shown here"
+    return f"{plain} (from {value.origin})" if isinstance(value, FromEnvironment) else plain

@@ -1,0 +1,192 @@
+"""The short way from a decoded body to its event: worked out once for each schema and sequence of header names.
+
+A plan is a function made for events of one schema (or of JSON with one set of fields) under one sequence of header
+names. It knows which field each word stands in, so that an event costs a few look-ups by name and no search. What it
+cannot do, it leaves to `examination`, and what it does, `examination` would do alike.
+"""
+
+from __future__ import annotations
+
+from binascii import unhexlify
+from collections.abc import Callable, Collection
+from datetime import datetime, timedelta
+from sys import intern
+from typing import Any, TypeAlias
+from zlib import crc32
+
+from sidecar.decoding.envelope import cloudevents, debezium
+from sidecar.decoding.envelope.coercion import EARLIEST, EPOCH, LATEST, LONGEST, instant, text
+from sidecar.decoding.envelope.extractor import (
+    KEY,
+    REPEATED,
+    WORDS,
+    Found,
+    Headings,
+    Sources,
+    find,
+    record_type,
+)
+from sidecar.decoding.record_key import key_text
+from sidecar.decoding.schema import Schema
+from sidecar.decoding.trace_context import DIGITS_TO_ZERO, SHAPE, trace_context
+from sidecar.domain.model import Event, Headers, Record, Rejection, TraceOrigin
+
+_SIMPLE = ("event_id", "type", "version", "occurred_at", "aggregate_id")
+"""Words that are read straight from the body where they can stand in one field only."""
+_MICROSECOND = timedelta(microseconds=1)
+_F = ord("f")
+_NUMBERS = {number: str(number) for number in range(1_000)}
+
+_Single: TypeAlias = tuple[str, Callable[[Any], Any], int, str]
+"""A word, what makes it of a value, the index of its header, and its field where that is below 0."""
+_Several: TypeAlias = tuple[str, Sources]
+
+Build = Callable[[Record, bytes, Headers, Any, int], Event | None]
+"""The event of a record, its value, headers and decoded body, seen at a time in microseconds. Its checking is the
+caller's part. None where the careful way is needed."""
+
+
+def is_plain(headings: Headings, fields: Collection[str]) -> bool:
+    """Nothing in these headers and fields asks for the careful way: no schema or replay header, no CloudEvent in
+    structured mode, nothing of Debezium's or wrapped by Connect."""
+    found = set(fields)
+    shaped = found >= cloudevents.FIELDS or found >= debezium.FIELDS or found == debezium.CONVERTED
+    return not (shaped or headings.schema or headings.key_framed or headings.replay_of >= 0)
+
+
+def compile_plan(headings: Headings, fields: Collection[str], schema: Schema | None) -> Build:
+    """The plan for plain events with these fields in their body; `schema` is that of Avro, None for JSON."""
+    in_event_id, in_type, in_version, in_time, in_aggregate, single, rest = _places(headings, fields)
+    ref, default_type = (schema.ref, record_type(schema.name)) if schema is not None else (None, None)
+    traced, traceparent_at = headings.traced, headings.traceparent
+    w3c, zero, shape, from_bytes = TraceOrigin.W3C, DIGITS_TO_ZERO, SHAPE, int.from_bytes
+    epoch, microsecond, numbers, longest, repeated = EPOCH, _MICROSECOND, _NUMBERS, LONGEST, REPEATED
+
+    # This runs for every event, and each call or step more shows in the throughput: hence its length.
+    def build(record: Record, value: bytes, headers: Headers, body: Any, now: int) -> Event | None:
+        raw_key = record.key
+        if raw_key is None:
+            key = None
+        elif raw_key and raw_key[0] and len(raw_key) < longest:
+            try:
+                key = raw_key.decode()
+            except UnicodeDecodeError:
+                key = key_text(raw_key)
+        else:
+            key = key_text(raw_key)
+
+        get = body.get
+        event_id = get(in_event_id)
+        if event_id.__class__ is not str or not 0 < len(event_id) <= longest:
+            event_id = text(event_id)
+        type = get(in_type)
+        if type.__class__ is not str or not 0 < len(type) <= longest:
+            type = text(type)
+        type = default_type if type is None else intern(type)
+        version = get(in_version)
+        if version is not None:
+            version = (numbers.get(version) if version.__class__ is int else None) or text(version)
+        aggregate_id = get(in_aggregate)
+        if aggregate_id.__class__ is not str or not 0 < len(aggregate_id) <= longest:
+            aggregate_id = text(aggregate_id)
+            if aggregate_id is None and key and len(key) < longest:
+                aggregate_id = key
+        if aggregate_id == key:
+            aggregate_id = key  # one copy of what is most often the same
+        occurred_at = get(in_time)
+        if occurred_at.__class__ is datetime and occurred_at.tzinfo is not None:
+            occurred_at = (occurred_at - epoch) // microsecond
+            if not EARLIEST <= occurred_at < LATEST:
+                occurred_at = None
+        elif occurred_at is not None:
+            occurred_at = instant(occurred_at)
+
+        trace_id: int | None = None
+        span_id: int | None = None
+        parent_span_id: int | None = None
+        origin: TraceOrigin | None = None
+        if traced:
+            # The common traceparent, read here; `propagation` reads all others.
+            stated = headers[traceparent_at][1] if traceparent_at >= 0 else None
+            if stated is not None and len(stated) == 55 and stated.translate(zero) == shape and stated[0] != _F:
+                trace_id = from_bytes(unhexlify(stated[3:35]))
+                span_id = from_bytes(unhexlify(stated[36:52]))
+                origin = w3c
+            if not (trace_id and span_id):
+                trace_id = span_id = origin = None
+                context = trace_context(headers)
+                if context is not None:
+                    trace_id, origin = context.trace_id, context.origin
+                    span_id, parent_span_id = context.span_id, context.parent_span_id
+
+        event = Event(
+            record.position,
+            key,
+            record.timestamp,
+            now,
+            event_id,
+            type,
+            version,
+            occurred_at,
+            aggregate_id,
+            None,
+            trace_id,
+            span_id,
+            parent_span_id,
+            origin,
+            None,
+            None,
+            None,
+            ref,
+            False,
+            None,
+            None,
+            crc32(value),
+        )
+        for word, take, at, field in single:
+            found = headers[at][1] if at >= 0 else get(field)
+            if found is not None:
+                found = take(found)
+                if found is not None or word != "type":
+                    setattr(event, word, intern(found) if found is not None and word in repeated else found)
+        return event if not rest or _fill(event, rest, headers, body) else None
+
+    return build
+
+
+def _places(
+    headings: Headings, fields: Collection[str]
+) -> tuple[str | None, str | None, str | None, str | None, str | None, tuple[_Single, ...], tuple[_Several, ...]]:
+    """For each of `_SIMPLE` the field that it stands in, None where it stands nowhere or may stand elsewhere; the words
+    that can only stand in one other place; and those that may stand in several, with all of these."""
+    simple: dict[str, str] = {}
+    single: list[_Single] = []
+    several: list[_Several] = []
+    for word in WORDS:
+        sources = headings.within(word, fields)
+        if sources and sources[-1][0] == KEY and not sources[-1][1].configured and word in _SIMPLE:
+            others = sources[:-1]  # the key is what an aggregate falls back upon anyway
+        else:
+            others = sources
+        at, place = others[0] if len(others) == 1 else (KEY, None)
+        if place is not None and place.simple and word in _SIMPLE:
+            simple[word] = place.steps[0]
+        elif place is not None and not place.configured and len(sources) == 1 and (at >= 0 or place.simple):
+            single.append((word, instant if word == "occurred_at" else text, at, "".join(place.steps)))
+        elif others:
+            several.append((word, sources))
+    event_id, type, version, occurred_at, aggregate_id = map(simple.get, _SIMPLE)
+    return event_id, type, version, occurred_at, aggregate_id, tuple(single), tuple(several)
+
+
+def _fill(event: Event, rest: tuple[_Several, ...], headers: Headers, body: Any) -> bool:
+    """Find the words that may stand in several places. False where a configured place holds nonsense."""
+    key = event.key if event.key and len(event.key) < LONGEST else None
+    found = Found(headers, body, body, key)
+    for word, sources in rest:
+        value = find(word, sources, found)
+        if value.__class__ is Rejection:
+            return False
+        if value is not None or word != "type":
+            setattr(event, word, intern(value) if word in REPEATED and value is not None else value)
+    return True

@@ -1,0 +1,1 @@
+"""Schema formats. Each one compiles schemas, then decodes and checks payloads."""

@@ -1,0 +1,56 @@
+"""The fingerprint by which Avro's single-object encoding names a schema: CRC-64-AVRO of its Parsing Canonical Form
+(Avro 1.12 specification, "Schema Fingerprints")."""
+
+from __future__ import annotations
+
+import json
+
+from fastavro.schema import fingerprint as fastavro_fingerprint
+
+from sidecar.decoding.formats.avro.schema_parser import (
+    Array,
+    Enum,
+    Fixed,
+    Map,
+    Primitive,
+    Record,
+    Type,
+    Union,
+)
+
+
+def fingerprint(root: Type) -> int:
+    """The 64 bits as the specification's number; on the wire they stand as 8 bytes, little-endian."""
+    return int.from_bytes(bytes.fromhex(fastavro_fingerprint(canonical_form(root), "CRC-64-AVRO")), "little")
+
+
+def canonical_form(root: Type) -> str:
+    """The Parsing Canonical Form: what a reader needs and nothing else, always written the same."""
+    return _write(root, set())
+
+
+def _write(type: Type, written: set[str]) -> str:
+    match type:
+        case Primitive(name):
+            return _text(name)
+        case Array(items):
+            return f'{{"type":"array","items":{_write(items, written)}}}'
+        case Map(values):
+            return f'{{"type":"map","values":{_write(values, written)}}}'
+        case Union(branches):
+            return f"[{','.join(_write(branch, written) for branch in branches)}]"
+    if type.name in written:
+        return _text(type.name)
+    written.add(type.name)
+    match type:
+        case Enum(name, symbols):
+            return f'{{"name":{_text(name)},"type":"enum","symbols":[{",".join(map(_text, symbols))}]}}'
+        case Fixed(name, size):
+            return f'{{"name":{_text(name)},"type":"fixed","size":{size}}}'
+        case Record(name, fields):
+            inner = ",".join(f'{{"name":{_text(each.name)},"type":{_write(each.type, written)}}}' for each in fields)
+            return f'{{"name":{_text(name)},"type":"record","fields":[{inner}]}}'
+
+
+def _text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

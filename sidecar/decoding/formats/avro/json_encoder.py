@@ -1,0 +1,329 @@
+"""Values as people write them (JSON, or what decoding gave) turned into what fastavro writes by a schema.
+
+The same forms are understood in which bodies are shown: bytes as text or `{"base64": …}`, decimals and UUIDs as text,
+times as ISO 8601 text or Avro's numbers. A union's value is written bare and takes the first branch that it fits, those
+first that give such values when they are read, or names its branch as Avro's JSON does (`{"string": "x"}`). Fields that
+a record's schema does not know are refused: here somebody means to change something, and a typing error would be
+lost."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
+from decimal import Decimal, InvalidOperation
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from sidecar.decoding.formats.avro.json_scalars import Mismatch, type_name
+from sidecar.decoding.formats.avro.schema_parser import (
+    ABSENT,
+    Array,
+    Enum,
+    Fixed,
+    Map,
+    Primitive,
+    Record,
+    Type,
+    Union,
+)
+from sidecar.domain.json_path import Fault, key_segment
+
+MAX_DEPTH = 100
+_BOUNDS = {"int": 31, "long": 63}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LOGICAL: dict[str, type] = {"decimal": Decimal, "uuid": UUID, "date": date}
+_PLAIN: dict[str, type] = {
+    "null": type(None),
+    "boolean": bool,
+    "int": int,
+    "long": int,
+    "float": float,
+    "double": float,
+    "bytes": bytes,
+    "string": str,
+}
+_PER_SECOND = {"millis": 1_000, "micros": 1_000_000, "nanos": 1_000_000_000}
+
+
+Tried: TypeAlias = dict[tuple[int, int], Any]
+"""By the identities of a value and a union's branch: what came of it. Without it, branches that are alike would be
+tried anew at each level below: 2^depth times."""
+
+
+def conform(value: Any, type: Type) -> Any:
+    """The value as fastavro writes it. Raises Fault, with the path, where it does not fit."""
+    return _conform(value, type, 0, {})
+
+
+def _conform(value: Any, type: Type, depth: int, tried: Tried) -> Any:
+    if depth > MAX_DEPTH:
+        raise Fault("decode.limit", f"expected values at most {MAX_DEPTH} deep")
+    match type:
+        case Primitive():
+            return _primitive(value, type)
+        case Fixed():
+            return _fixed(value, type)
+        case Enum(_, symbols, default):
+            if value not in symbols and (default is None or not isinstance(value, str)):
+                raise Mismatch(f"one of {', '.join(symbols[:20])}", value)
+            return value if value in symbols else default
+        case Array(items):
+            if not isinstance(value, list | tuple):
+                raise Mismatch("array", value)
+            return [_within(f"[{n}]", one, items, depth, tried) for n, one in enumerate(value)]
+        case Map(values):
+            if not isinstance(value, Mapping):
+                raise Mismatch("map", value)
+            return {name: _within(key_segment(name), one, values, depth, tried) for name, one in value.items()}
+        case Record():
+            return _record(value, type, depth, tried)
+        case Union(branches):
+            return _union(value, branches, depth, tried)
+
+
+def _within(segment: str, value: Any, type: Type, depth: int, tried: Tried) -> Any:
+    try:
+        return _conform(value, type, depth + 1, tried)
+    except Fault as fault:
+        raise fault.within(segment) from None
+
+
+def _record(value: Any, type: Record, depth: int, tried: Tried) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise Mismatch(type_name(type), value)
+    known = {name for each in type.fields for name in (each.name, *each.aliases)}
+    for name in value:
+        if name not in known:
+            fields = ", ".join(each.name for each in type.fields[:20])
+            raise Fault("schema.mismatch", f"the schema has no such field; it has {fields}").within(key_segment(name))
+    made: dict[str, Any] = {}
+    for each in type.fields:
+        name = next((one for one in (each.name, *each.aliases) if one in value), None)
+        if name is not None:
+            made[each.name] = _within(key_segment(each.name), value[name], each.type, depth, tried)
+        elif each.default is not ABSENT:
+            made[each.name] = _within(key_segment(each.name), each.default, _of_default(each.type), depth, tried)
+        elif _nullable(each.type):
+            made[each.name] = None
+        else:
+            raise Fault("schema.mismatch", f"expected {type_name(each.type)}, found nothing").within(
+                key_segment(each.name)
+            )
+    return made
+
+
+def _of_default(type: Type) -> Type:
+    """A default of a union is of its first branch (Avro specification, "Complex Types", Unions)."""
+    return type.branches[0] if isinstance(type, Union) and type.branches else type
+
+
+def _nullable(type: Type) -> bool:
+    return isinstance(type, Union) and any(isinstance(one, Primitive) and one.name == "null" for one in type.branches)
+
+
+def _union(value: Any, branches: tuple[Type, ...], depth: int, tried: Tried) -> Any:
+    """The value with its branch's name: fastavro would choose again, and otherwise."""
+    if isinstance(value, Mapping) and len(value) == 1:
+        ((name, inner),) = value.items()
+        for branch in branches:
+            if name in (_name(branch), _name(branch).rpartition(".")[2]):
+                return _told(branch, branches), _within(key_segment(str(name)), inner, branch, depth, tried)
+    nearest: Fault | None = None
+    for branch in sorted(branches, key=lambda one: not _natural(value, one)):
+        try:
+            made = _once(value, branch, depth + 1, tried)
+        except Fault as fault:
+            if nearest is None or fault.depth > nearest.depth:
+                nearest = fault
+            continue
+        return _told(branch, branches), made
+    if nearest is not None and nearest.depth:
+        raise nearest
+    raise Mismatch(type_name(Union(branches)), value)
+
+
+def _told(branch: Type, branches: tuple[Type, ...]) -> str:
+    """The name by which the writer finds the branch. Some readers let pass a union with two branches of one name, which
+    the specification forbids; only the first can be written."""
+    name = _name(branch)
+    if next(one for one in branches if _name(one) == name) is not branch:
+        raise Fault(
+            "schema.mismatch", f"the schema has a union with several branches {name}: only the first is writable"
+        )
+    return name
+
+
+def _once(value: Any, branch: Type, depth: int, tried: Tried) -> Any:
+    if not isinstance(value, Mapping | list | tuple):
+        return _conform(value, branch, depth, tried)
+    key = id(value), id(branch)
+    if key not in tried:
+        try:
+            tried[key] = _conform(value, branch, depth, tried)
+        except Fault as fault:
+            tried[key] = fault.copy()
+    found = tried[key]
+    if isinstance(found, Fault):
+        raise found.copy()
+    return found
+
+
+def _natural(value: Any, branch: Type) -> bool:
+    """Whether a value that was read by this branch looks like this: such branches are tried before those that only
+    take it too. (Text is taken for bytes, for a time or a number, where nothing is there that is text.)"""
+    match branch:
+        case Array():
+            return isinstance(value, list | tuple)
+        case Map():
+            return isinstance(value, Mapping)
+        case Record(fields=fields):
+            return isinstance(value, Mapping) and value.keys() == {each.name for each in fields}
+        case Enum(symbols=symbols):
+            return value in symbols if isinstance(value, str) else False
+        case Union():
+            return False
+        case Primitive() | Fixed():
+            return isinstance(value, _natural_type(branch)) and (
+                isinstance(value, bool) == (_name(branch) == "boolean")
+            )
+
+
+def _natural_type(branch: Primitive | Fixed) -> type | tuple[type, ...]:
+    logical = branch.logical or ""
+    if logical in _LOGICAL:
+        return _LOGICAL[logical]
+    if logical.startswith("time-"):
+        return time
+    if "timestamp-" in logical:
+        return datetime
+    return bytes if isinstance(branch, Fixed) else _PLAIN[branch.name]
+
+
+def _name(branch: Type) -> str:
+    match branch:
+        case Array():
+            return "array"
+        case Map():
+            return "map"
+        case Union():
+            return ""
+        case Primitive(name) | Record(name) | Enum(name) | Fixed(name):
+            return name
+
+
+def _primitive(value: Any, type: Primitive) -> Any:
+    match type.name:
+        case "null":
+            if value is not None:
+                raise Mismatch("null", value)
+            return None
+        case "boolean":
+            if not isinstance(value, bool):
+                raise Mismatch("boolean", value)
+            return value
+        case "int" | "long":
+            return _whole(value, type)
+        case "float" | "double":
+            return _float(value, type)
+        case "bytes":
+            if type.logical == "decimal":
+                return _decimal(value, type)
+            return _bytes(value, 'bytes (text, or {"base64": …})')
+    if type.logical == "uuid":
+        try:
+            return str(value if isinstance(value, UUID) else UUID(value))
+        except (ValueError, TypeError, AttributeError):
+            raise Mismatch("uuid", value) from None
+    if not isinstance(value, str):
+        raise Mismatch("string", value)
+    return value
+
+
+def _whole(value: Any, type: Primitive) -> int:
+    number = value
+    if type.logical is not None and not isinstance(value, int | float):
+        number = _moment(value, type)
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)
+    bits = _BOUNDS[type.name]
+    if isinstance(number, bool) or not isinstance(number, int) or not -(1 << bits) <= number < 1 << bits:
+        raise Mismatch(type_name(type), value)
+    return number
+
+
+def _moment(value: Any, type: Primitive) -> Any:
+    """A date, a time of day or a timestamp as Avro's number; anything else as it is."""
+    logical = type.logical or ""
+    try:
+        if logical == "date":
+            day = date.fromisoformat(value) if isinstance(value, str) else value
+            return day.toordinal() - _EPOCH.toordinal() if isinstance(day, date) else value
+        unit = _PER_SECOND[logical.rpartition("-")[2]]
+        if logical.startswith("time-"):
+            at = time.fromisoformat(value) if isinstance(value, str) else value
+            if not isinstance(at, time):
+                return value
+            micros = ((at.hour * 60 + at.minute) * 60 + at.second) * 1_000_000 + at.microsecond
+        else:
+            moment = datetime.fromisoformat(value.replace("Z", "+00:00")) if isinstance(value, str) else value
+            if not isinstance(moment, datetime):
+                return value
+            if moment.tzinfo is None:
+                if not logical.startswith("local-") and isinstance(value, str):
+                    raise Mismatch("a timestamp with its offset from UTC, such as 2026-01-31T12:00:00Z", value)
+                moment = moment.replace(tzinfo=UTC)
+            elapsed = moment - _EPOCH
+            micros = (elapsed.days * 86_400 + elapsed.seconds) * 1_000_000 + elapsed.microseconds
+        return micros * unit // 1_000_000
+    except ValueError:
+        return value
+
+
+def _float(value: Any, type: Primitive) -> float:
+    if isinstance(value, str) and value in ("NaN", "Infinity", "-Infinity", "INF", "-INF", "inf", "-inf", "nan"):
+        return float(value.replace("INF", "inf"))
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Mismatch(type_name(type), value)
+    return float(value)
+
+
+def _decimal(value: Any, type: Primitive | Fixed) -> Decimal:
+    try:
+        number = value if isinstance(value, Decimal) else Decimal(str(value)) if type_is_number(value) else None
+    except InvalidOperation:
+        number = None
+    if number is None or not number.is_finite():
+        raise Mismatch(type_name(type), value)
+    _, digits, exponent = number.as_tuple()
+    if not isinstance(exponent, int) or -exponent > type.scale or len(digits) + exponent + type.scale > type.precision:
+        raise Mismatch(type_name(type), value)
+    return number
+
+
+def type_is_number(value: Any) -> bool:
+    """Whether a decimal may be written so."""
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
+
+
+def _bytes(value: Any, expected: str) -> bytes:
+    if isinstance(value, bytes | bytearray):
+        return bytes(value)
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape")
+    if isinstance(value, Mapping) and set(value) == {"base64"} and isinstance(value["base64"], str):
+        try:
+            return base64.b64decode(value["base64"], validate=True)
+        except (binascii.Error, ValueError):
+            pass
+    raise Mismatch(expected, value)
+
+
+def _fixed(value: Any, type: Fixed) -> Any:
+    if type.logical == "decimal":
+        return _decimal(value, type)
+    data = value.bytes if isinstance(value, UUID) else _bytes(value, type_name(type))
+    if len(data) != type.size:
+        raise Mismatch(f"{type.size} bytes", value)
+    return data

@@ -1,0 +1,344 @@
+"""Whether a JSON value is what an Avro schema describes, as people write JSON, and if not, where and why.
+
+JSON events are not Avro JSON. Accepted, because it is sent every day and a reader knows what is meant:
+
+- a union's value bare (`"x"`), or in Avro's own JSON encoding (`{"string": "x"}`);
+- a whole number with a fraction of zero (`3.0`) as int or long; any number as float or double, and `"NaN"`,
+  `"Infinity"`;
+- bytes as any text (base64 or characters), fixed as text of that many characters, or as base64 or hex of that many
+  bytes;
+- decimals as numbers, as text of a number, or as bytes;
+- dates, times and timestamps as ISO 8601 text or as Avro's numbers; durations as text, or as an object of numbers;
+- an enum's unknown symbol where the enum has a default, as Avro readers take it;
+- a missing field where it has a default or may be null (writers of JSON leave nulls out), or stands under an alias;
+- fields that the schema does not know: a newer producer adds them before its schema is registered everywhere, and
+  every Avro reader would skip them. What is *checked* is what consumers rely on: the fields that the schema promises.
+
+A schema is compiled to one function for each type. A function returns None for a good value, else a Fault whose path
+grows on the way back. A record asks for the exact Python type first (`quick`), so most fields cost no call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sidecar.decoding.formats.avro.json_scalars import (
+    Check,
+    Mismatch,
+    accepts_fixed,
+    enumeration,
+    one_of,
+    primitive,
+    type_name,
+)
+from sidecar.decoding.formats.avro.payload_limits import MAX_DEPTH
+from sidecar.decoding.formats.avro.schema_parser import (
+    ABSENT,
+    Array,
+    Enum,
+    Fixed,
+    Map,
+    Primitive,
+    Record,
+    Type,
+    Union,
+)
+from sidecar.domain.json_path import Fault, key_segment
+
+MAX_ATTEMPTS = 500_000
+"""Branches of unions that are tried on one body's objects and arrays."""
+
+
+def compile_check(root: Type, recursive: bool) -> Check:
+    """The check for values of this schema. A recursive one looks at the value's depth first, so that no body can
+    exhaust the stack."""
+    making = _Checks()
+    check = making.of(root)
+    attempts = making.attempts
+
+    def remembering(value: Any) -> Fault | None:
+        try:
+            return check(value)
+        except _TooMany:
+            return Fault("decode.limit", f"expected a body that fits its unions within {MAX_ATTEMPTS} attempts")
+        finally:
+            attempts.forget()
+
+    def bounded(value: Any) -> Fault | None:
+        if _deeper_than(value, MAX_DEPTH):
+            return Fault("decode.limit", f"expected values at most {MAX_DEPTH} deep")
+        return remembering(value)
+
+    if recursive:
+        return bounded
+    return remembering if making.has_structured_unions else check
+
+
+class _TooMany(Exception):
+    pass
+
+
+class _Attempts:
+    """What unions said of the objects and arrays of the body being checked. Each union looks at each of them once:
+    branches that share branches would otherwise look again and again, twice as often with each level."""
+
+    __slots__ = ("known", "left")
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[int, int], Fault | None] = {}
+        self.left = MAX_ATTEMPTS
+
+    def forget(self) -> None:
+        self.known.clear()
+        self.left = MAX_ATTEMPTS
+
+
+def _deeper_than(value: Any, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit + 1):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return False
+    return True
+
+
+class _Checks:
+    """One function for each type, made once; a recursive type finds its own by the time it is called."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, Check] = {}
+        self._open: set[int] = set()
+        self.attempts = _Attempts()
+        self.has_structured_unions = False
+
+    def of(self, type: Type) -> Check:
+        key = id(type)
+        if key in self._open:
+            return lambda value: self._made[key](value)
+        if key not in self._made:
+            self._open.add(key)
+            self._made[key] = self._make(type)
+            self._open.remove(key)
+        return self._made[key]
+
+    def _make(self, type: Type) -> Check:
+        match type:
+            case Primitive():
+                return primitive(type)
+            case Fixed():
+                return one_of(type_name(type), accepts_fixed(type))
+            case Enum():
+                return enumeration(type)
+            case Array(items):
+                return _array(self.of(items), _quick(items))
+            case Map(values):
+                return _map(self.of(values), _quick(values))
+            case Union(branches):
+                structured = any(map(_is_structured, branches))
+                self.has_structured_unions |= structured
+                made = [(branch, self.of(branch)) for branch in branches]
+                return _union(type, made, self.attempts if structured else None)
+            case Record():
+                return _record(type, [self.of(each.type) for each in type.fields])
+
+
+def _quick(type: Type) -> frozenset[Any]:
+    """The Python types whose every value is right, so that no look at the value is needed."""
+    match type:
+        case Primitive("null"):
+            return frozenset({_NoneType})
+        case Primitive("boolean"):
+            return frozenset({bool})
+        case Primitive("float" | "double"):
+            return frozenset({int, float})
+        case Primitive("string", None):
+            return frozenset({str})
+        case Primitive("bytes", None):
+            return frozenset({str, bytes})
+        case Union(branches):
+            return frozenset().union(*map(_quick, branches))
+    return frozenset()
+
+
+_NoneType = type(None)
+
+
+# --- records, arrays, maps, unions -----------------------------------------------------------------------------------
+
+
+def _record(record: Record, checks: list[Check]) -> Check:
+    expected = type_name(record)
+    fields = [(each.name, _quick(each.type), check) for each, check in zip(record.fields, checks, strict=True)]
+    absent = {
+        each.name: _absent(each.type, each.default, each.aliases, check)
+        for each, check in zip(record.fields, checks, strict=True)
+    }
+
+    def check(value: Any) -> Fault | None:
+        if type(value) is not dict:
+            return Mismatch(expected, value)
+        for name, quick, step in fields:
+            found = value.get(name, ABSENT)
+            if type(found) in quick:
+                continue
+            fault = step(found) if found is not ABSENT else absent[name](value)
+            if fault is not None:
+                return fault.within(key_segment(name))
+        return None
+
+    return check
+
+
+def _absent(
+    type: Type, default: Any, aliases: tuple[str, ...], check: Check
+) -> Callable[[Mapping[str, Any]], Fault | None]:
+    """What to say of a record in which a field is missing."""
+    optional = default is not ABSENT or _nullable(type)
+    expected = type_name(type)
+
+    def look(value: Mapping[str, Any]) -> Fault | None:
+        for alias in aliases:
+            if alias in value:
+                return check(value[alias])
+        return (
+            None if optional else Fault("schema.mismatch", f"expected {expected}, found nothing: the field is missing")
+        )
+
+    return look
+
+
+def _nullable(type: Type) -> bool:
+    match type:
+        case Primitive("null"):
+            return True
+        case Union(branches):
+            return any(map(_nullable, branches))
+    return False
+
+
+def _array(item: Check, quick: frozenset[Any]) -> Check:
+    def check(value: Any) -> Fault | None:
+        if type(value) is not list:
+            return Mismatch("array", value)
+        for index, each in enumerate(value):
+            if type(each) not in quick:
+                fault = item(each)
+                if fault is not None:
+                    return fault.within(f"[{index}]")
+        return None
+
+    return check
+
+
+def _map(entry: Check, quick: frozenset[Any]) -> Check:
+    def check(value: Any) -> Fault | None:
+        if type(value) is not dict:
+            return Mismatch("map", value)
+        for key, each in value.items():
+            if type(each) not in quick:
+                fault = entry(each)
+                if fault is not None:
+                    return fault.within(key_segment(key))
+        return None
+
+    return check
+
+
+def _union(union: Union, branches: list[tuple[Type, Check]], attempts: _Attempts | None) -> Check:
+    quick, expected = _quick(union), type_name(union)
+    objects = [check for branch, check in branches if _is_object(branch)]
+    arrays = [check for branch, check in branches if isinstance(branch, Array)]
+    singles = [(branch, check) for branch, check in branches if not isinstance(branch, Record | Map | Array)]
+    tagged = {tag: check for branch, check in branches for tag in _tags(branch)}
+
+    def check(value: Any) -> Fault | None:
+        kind = type(value)
+        if kind in quick:
+            return None
+        if kind is not dict and kind is not list:
+            return single(value)
+        if attempts is None:
+            return structured(value)
+        key = id(union), id(value)
+        if key not in attempts.known:
+            attempts.left -= len(branches)
+            if attempts.left < 0:
+                raise _TooMany
+            fault = structured(value)
+            attempts.known[key] = fault and fault.copy()
+            return fault
+        fault = attempts.known[key]
+        return fault and fault.copy()
+
+    def single(value: Any) -> Fault | None:
+        meant: list[Fault] = []
+        for branch, step in singles:
+            fault = step(value)
+            if fault is None:
+                return None
+            if _same_kind(branch, value):
+                meant.append(fault)
+        return meant[0] if len(meant) == 1 else Mismatch(expected, value)
+
+    def structured(value: Any) -> Fault | None:
+        """Of several branches that do not take the value, the one that got deepest into it is what was meant."""
+        faults: list[Fault] = []
+        for step in objects if type(value) is dict else arrays:
+            fault = step(value)
+            if fault is None:
+                return None
+            faults.append(fault)
+        if type(value) is dict and len(value) == 1:
+            ((tag, inner),) = value.items()
+            if tag in tagged:
+                fault = tagged[tag](inner)
+                return fault and fault.within(key_segment(tag))
+        deepest = max(faults, key=_deep, default=None)
+        if deepest is None or (len(faults) > 1 and not deepest.depth):
+            return Mismatch(expected, value)
+        return deepest
+
+    return check
+
+
+def _tags(branch: Type) -> tuple[str, ...]:
+    """What Avro's JSON encoding names a branch: a named type's full name, else the type's (here the short name too)."""
+    match branch:
+        case Record(name) | Enum(name) | Fixed(name):
+            return name, name.rpartition(".")[2]
+        case Primitive(name):
+            return (name,)
+        case Array():
+            return ("array",)
+        case Map():
+            return ("map",)
+    return ()
+
+
+def _is_structured(branch: Type) -> bool:
+    return isinstance(branch, Record | Map | Array)
+
+
+def _is_object(branch: Type) -> bool:
+    """Whether the values of a branch may be JSON objects."""
+    return isinstance(branch, Record | Map) or (isinstance(branch, Fixed) and branch.logical == "duration")
+
+
+def _deep(fault: Fault) -> int:
+    return fault.depth
+
+
+def _same_kind(branch: Type, value: Any) -> bool:
+    """Whether a single value looks as if it were meant for this branch."""
+    match value:
+        case str():
+            return isinstance(branch, Enum | Fixed) or (isinstance(branch, Primitive) and branch.logical is not None)
+        case bool() | None:
+            return False
+    return isinstance(branch, Primitive) and branch.name in ("int", "long", "bytes")

@@ -1,0 +1,374 @@
+"""What hostile bytes may cost: which schemas let a few bytes demand much, and a walk over the bytes that finds it out
+before a decoder runs, and says afterwards what is wrong and where.
+
+fastavro reads in C and cannot be interrupted: items that take no bytes let five bytes claim 2^60 of them, a recursive
+schema overflows the C stack, a record of a thousand nulls makes a thousand values out of nothing. `survey` recognises
+such schemas once; their payloads, and large ones of any schema, are walked first. (Avro 1.12 specification, "Binary
+Encoding".)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+from sidecar.decoding.formats.avro.schema_parser import (
+    MAX_DECIMAL_BYTES,
+    Array,
+    Enum,
+    Fixed,
+    Map,
+    Primitive,
+    Record,
+    Type,
+    Union,
+    children,
+)
+from sidecar.domain.json_path import Fault, key_segment
+
+MAX_VALUES = 1_000_000
+"""Values (items, map entries, fields) in one payload."""
+MAX_DEPTH = 200
+"""Records, arrays and maps inside one another in one payload. Everything that later walks a body relies on it."""
+WALK_ABOVE = MAX_VALUES // 4
+"""Bytes: larger payloads are walked whatever their schema, so that MAX_VALUES holds for all."""
+_VALUES_PER_BYTE = 4
+_MAX_FIXED_VALUES = 20_000
+
+Walk: TypeAlias = Callable[[bytes, int, "Budget"], int]
+"""Takes the bytes, the index of a value's first byte and what is left to spend; gives the index after it, or raises
+Fault."""
+
+
+class Survey(NamedTuple):
+    """What a schema lets a payload do."""
+
+    recursive: bool
+    safe: bool
+    """No payload of at most WALK_ABOVE bytes can make a decoder build more than about MAX_VALUES values, or nest deeper
+    than the schema is written."""
+
+
+class Budget:
+    """What one walk may still spend."""
+
+    __slots__ = ("depth", "values")
+
+    def __init__(self) -> None:
+        self.values = MAX_VALUES
+        self.depth = MAX_DEPTH
+
+    def spend(self, values: int) -> None:
+        self.values -= values
+        if self.values < 0:
+            raise Fault("decode.limit", f"expected at most {MAX_VALUES} values in one event")
+
+    def enter(self) -> None:
+        self.depth -= 1
+        if self.depth < 0:
+            raise Fault("decode.limit", f"expected values at most {MAX_DEPTH} deep")
+
+
+def survey(root: Type) -> Survey:
+    """Look at a schema once, when it is loaded."""
+    found = _Sizes()
+    _, values = found.of(root)
+    return Survey(found.recursive, found.safe and values <= _MAX_FIXED_VALUES)
+
+
+def find_fault(walk: Walk, data: bytes, start: int) -> Fault | None:
+    """What is wrong with the payload from `start` on, of which all must be used; None where nothing is."""
+    try:
+        end = walk(data, start, Budget())
+    except Fault as fault:
+        return fault
+    if end > len(data):
+        return Fault("decode.truncated", f"expected {end - len(data)} more bytes at the end")
+    if end < len(data):
+        return Fault(
+            "decode.trailing_bytes", f"expected the end after {end - start} bytes, found {len(data) - end} more"
+        )
+    return None
+
+
+class _Sizes:
+    """The fewest bytes and the most values of each type, what its arrays and maps hold not counted."""
+
+    def __init__(self) -> None:
+        self.recursive = False
+        self.safe = True
+        self._known: dict[int, tuple[int, int]] = {}
+        self._open: set[int] = set()
+
+    def of(self, type: Type) -> tuple[int, int]:
+        if id(type) in self._open:
+            self.recursive, self.safe = True, False
+            return 0, 1
+        if id(type) not in self._known:
+            self._open.add(id(type))
+            least, most = self._measure(type)
+            self._known[id(type)] = least, min(most, 1 << 62)
+            self._open.remove(id(type))
+        return self._known[id(type)]
+
+    def _measure(self, type: Type) -> tuple[int, int]:
+        inner = [self.of(child) for child in children(type)]
+        match type:
+            case Primitive(name):
+                return _FIXED_WIDTH.get(name, 1), 1
+            case Fixed(_, size):
+                return size, 1
+            case Array() | Map():
+                entry = 0 if isinstance(type, Array) else 1
+                least, most = inner[0]
+                if most > (least + entry) * _VALUES_PER_BYTE:
+                    self.safe = False
+                return 1, 1
+            case Union():
+                return 1 + min((least for least, _ in inner), default=0), max((most for _, most in inner), default=1)
+            case Record():
+                return sum(least for least, _ in inner), 1 + sum(most for _, most in inner)
+        return 1, 1
+
+
+_FIXED_WIDTH = {"null": 0, "float": 4, "double": 8}
+
+
+def compile_walk(root: Type) -> Walk:
+    """The walk over payloads of this schema."""
+    return _Walks().of(root)
+
+
+class _Walks:
+    """One function for each type, made once; a recursive type finds its own by the time it is called."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, Walk] = {}
+        self._open: set[int] = set()
+
+    def of(self, type: Type) -> Walk:
+        key = id(type)
+        if key in self._open:
+            return lambda data, at, budget: self._made[key](data, at, budget)
+        if key not in self._made:
+            self._open.add(key)
+            self._made[key] = self._make(type)
+            self._open.remove(key)
+        return self._made[key]
+
+    def _make(self, type: Type) -> Walk:
+        match type:
+            case Primitive("bytes", "decimal"):
+                return _decimal
+            case Primitive(name):
+                return _PRIMITIVES[name]
+            case Fixed(_, size):
+                return _fixed(size)
+            case Enum(_, symbols):
+                return _enum(len(symbols))
+            case Array(items):
+                return _array(self.of(items), _width(items))
+            case Map(values):
+                return _map(self.of(values))
+            case Union(branches):
+                return _union([self.of(branch) for branch in branches])
+            case Record():
+                return _record([(each.name, self.of(each.type)) for each in type.fields])
+
+
+def _width(type: Type) -> int | None:
+    """Bytes of every value of this type, where they are always the same and need no look."""
+    match type:
+        case Primitive("null" | "float" | "double" as name):
+            return _FIXED_WIDTH[name]
+        case Fixed(_, size):
+            return size
+    return None
+
+
+def _number(data: bytes, at: int) -> tuple[int, int]:
+    """A zig-zag variable-length long, and the index after it."""
+    number = shift = 0
+    while True:
+        if at >= len(data):
+            raise Fault("decode.truncated", "expected a number, found the end of the bytes")
+        byte = data[at]
+        at += 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if number >> 64:
+                raise Fault("decode.malformed", "expected a number of 64 bits, found a longer one")
+            return (number >> 1) ^ -(number & 1), at
+        shift += 7
+        if shift > 63:
+            raise Fault("decode.malformed", "expected a number of at most 10 bytes, found a longer one")
+
+
+def _null(data: bytes, at: int, budget: Budget) -> int:
+    return at
+
+
+def _boolean(data: bytes, at: int, budget: Budget) -> int:
+    return at + 1
+
+
+def _int(data: bytes, at: int, budget: Budget) -> int:
+    number, at = _number(data, at)
+    if not -0x8000_0000 <= number <= 0x7FFF_FFFF:
+        raise Fault("decode.malformed", f"expected an int of 32 bits, found {number}")
+    return at
+
+
+def _long(data: bytes, at: int, budget: Budget) -> int:
+    return _number(data, at)[1]
+
+
+def _float(data: bytes, at: int, budget: Budget) -> int:
+    return at + 4
+
+
+def _double(data: bytes, at: int, budget: Budget) -> int:
+    return at + 8
+
+
+def _length(data: bytes, at: int) -> tuple[int, int]:
+    length, at = _number(data, at)
+    if length < 0:
+        raise Fault("decode.malformed", f"expected a length, found {length}")
+    if length > len(data) - at:
+        raise Fault("decode.truncated", f"expected {length} bytes, found {max(0, len(data) - at)}")
+    return length, at
+
+
+def _bytes(data: bytes, at: int, budget: Budget) -> int:
+    length, at = _length(data, at)
+    return at + length
+
+
+def _decimal(data: bytes, at: int, budget: Budget) -> int:
+    length, at = _length(data, at)
+    if length > MAX_DECIMAL_BYTES:
+        raise Fault("decode.limit", f"expected a decimal of at most {MAX_DECIMAL_BYTES} bytes, found {length}")
+    return at + length
+
+
+def _string(data: bytes, at: int, budget: Budget) -> int:
+    length, at = _length(data, at)
+    try:
+        data[at : at + length].decode()
+    except UnicodeDecodeError as error:
+        raise Fault("decode.malformed", f"expected UTF-8, found the byte 0x{error.object[error.start]:02x}") from None
+    return at + length
+
+
+_PRIMITIVES: dict[str, Walk] = {
+    "null": _null,
+    "boolean": _boolean,
+    "int": _int,
+    "long": _long,
+    "float": _float,
+    "double": _double,
+    "bytes": _bytes,
+    "string": _string,
+}
+
+
+def _fixed(size: int) -> Walk:
+    def walk(data: bytes, at: int, budget: Budget) -> int:
+        if at + size > len(data):
+            raise Fault("decode.truncated", f"expected {size} bytes, found {max(0, len(data) - at)}")
+        return at + size
+
+    return walk
+
+
+def _enum(symbols: int) -> Walk:
+    def walk(data: bytes, at: int, budget: Budget) -> int:
+        index, at = _number(data, at)
+        if not 0 <= index < symbols:
+            raise Fault("decode.malformed", f"expected one of {symbols} symbols, found number {index}")
+        return at
+
+    return walk
+
+
+def _union(branches: list[Walk]) -> Walk:
+    def walk(data: bytes, at: int, budget: Budget) -> int:
+        index, at = _number(data, at)
+        if not 0 <= index < len(branches):
+            raise Fault("decode.malformed", f"expected one of {len(branches)} union branches, found number {index}")
+        return branches[index](data, at, budget)
+
+    return walk
+
+
+def _record(fields: list[tuple[str, Walk]]) -> Walk:
+    steps = [step for _, step in fields]
+
+    def walk(data: bytes, at: int, budget: Budget) -> int:
+        budget.enter()
+        budget.spend(len(fields))
+        done = 0
+        try:
+            for step in steps:
+                at = step(data, at, budget)
+                done += 1
+        except Fault as fault:
+            raise fault.within(key_segment(fields[done][0])) from None
+        budget.depth += 1
+        return at
+
+    return walk
+
+
+def _block(data: bytes, at: int, budget: Budget) -> tuple[int, int]:
+    """How many entries the block that begins at `at` claims, and where the first one lies."""
+    count, at = _number(data, at)
+    if count < 0:
+        count, at = -count, _number(data, at)[1]
+    budget.spend(count)
+    return count, at
+
+
+def _array(item: Walk, width: int | None) -> Walk:
+    def walk(data: bytes, at: int, budget: Budget) -> int:
+        budget.enter()
+        index = 0
+        while True:
+            count, at = _block(data, at, budget)
+            if not count:
+                break
+            if width is not None:
+                at += width * count
+                continue
+            try:
+                for _ in range(count):
+                    at = item(data, at, budget)
+                    index += 1
+            except Fault as fault:
+                raise fault.within(f"[{index}]") from None
+        budget.depth += 1
+        return at
+
+    return walk
+
+
+def _map(value: Walk) -> Walk:
+    def walk(data: bytes, at: int, budget: Budget) -> int:
+        budget.enter()
+        while True:
+            count, at = _block(data, at, budget)
+            if not count:
+                break
+            for _ in range(count):
+                start = at
+                at = _string(data, at, budget)
+                try:
+                    at = value(data, at, budget)
+                except Fault as fault:
+                    key = data[_number(data, start)[1] : at].decode()
+                    raise fault.within(key_segment(key)) from None
+        budget.depth += 1
+        return at
+
+    return walk

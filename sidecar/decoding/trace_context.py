@@ -1,0 +1,211 @@
+"""Trace context as producers write it into headers, read back: which trace a record belongs to, and whose span sent it.
+
+Formats are looked for in this order, and the first that holds a valid trace id wins; a malformed one is passed over:
+
+1. W3C Trace Context (level 1 and 2): `traceparent`. `tracestate` is neither needed nor looked at.
+2. B3 single header: `b3`
+3. B3 multiple headers: `X-B3-TraceId`, `X-B3-SpanId`, `X-B3-ParentSpanId`, `X-B3-Sampled`, `X-B3-Flags`
+4. Jaeger: `uber-trace-id`
+5. Datadog: `x-datadog-trace-id`, `x-datadog-parent-id`, and the upper half of the id from `x-datadog-tags`
+6. AWS X-Ray: `X-Amzn-Trace-Id`
+7. CloudEvents' distributed tracing extension: `ce_traceparent`
+
+Names compare without case. Of a name that stands several times the last one counts, as Kafka's own `lastHeader` does: a
+hop that adds its header appends it.
+
+What the ids mean on an event
+-----------------------------
+`span_id` is the span that sent the record: the id which W3C calls parent-id, B3 SpanId, X-Ray Parent and Datadog
+parent-id. `parent_span_id` is that span's own parent, which only B3 and Jaeger tell. So the cause of an event is the
+event whose `span_id` equals this one's `parent_span_id`; two events with the same `span_id` were sent by one span and
+are siblings. CloudEvents' extension holds the trace where a chain of hops *started*, so it names the trace and
+nobody's span.
+"""
+
+from __future__ import annotations
+
+from binascii import unhexlify
+from collections.abc import Callable, Mapping
+from re import IGNORECASE
+from re import compile as pattern
+from urllib.parse import unquote_to_bytes
+
+from msgspec import Struct
+
+from sidecar.domain.model import Headers, TraceOrigin
+
+LONGEST = 1024
+"""Bytes of a header that are looked at; none of these formats needs more, and a longer one is malformed."""
+
+DIGITS_TO_ZERO = bytes(ord("0") if byte in b"0123456789abcdef" else byte for byte in range(256))
+"""A table for `bytes.translate`: every lower-case hex digit becomes 0."""
+SHAPE = b"00-" + b"0" * 32 + b"-" + b"0" * 16 + b"-00"
+"""What every `traceparent` of 55 bytes becomes by that table: one comparison tells its digits, dashes and length."""
+
+_MASK = (1 << 64) - 1
+_B3 = pattern(rb"([0-9a-f]{32}|[0-9a-f]{16})-([0-9a-f]{16})(?:-([01d]))?(?:-([0-9a-f]{16}))?")
+_B3_TRACE = pattern(rb"[0-9a-f]{32}|[0-9a-f]{16}")
+_B3_SPAN = pattern(rb"[0-9a-f]{16}")
+_JAEGER = pattern(rb"([0-9a-f]{1,32}):([0-9a-f]{1,16}):([0-9a-f]{1,16}):([0-9a-f]{1,2})", IGNORECASE)
+_DECIMAL = pattern(rb"[0-9]{1,20}")
+_TID = pattern(rb"(?:^|,)\s*_dd\.p\.tid=([0-9a-f]{16})\s*(?:,|$)")
+_XRAY_ROOT = pattern(rb"1-([0-9a-f]{8})-([0-9a-f]{24})", IGNORECASE)
+_XRAY_PARENT = pattern(rb"[0-9a-f]{16}", IGNORECASE)
+
+
+class TraceContext(Struct, frozen=True, gc=False):
+    """Which trace a record belongs to, and what it says of spans."""
+
+    trace_id: int
+    """128 bits; the formats that know 64 bits only leave the upper half zero. Never 0."""
+    span_id: int | None
+    """64 bits: the span that sent the record."""
+    parent_span_id: int | None
+    """64 bits: that span's parent, where the format tells it."""
+    origin: TraceOrigin
+    sampled: bool | None
+    """The sender's decision; None where it left it open."""
+
+
+def trace_context(headers: Headers) -> TraceContext | None:
+    """The trace context that these headers carry; None where they carry none that is valid."""
+    found: dict[str, bytes] = {}
+    for name, value in headers:
+        lower = name.lower()
+        if lower in NAMES and value is not None and len(value) <= LONGEST:
+            found[lower] = value.strip(b" \t")
+    if found:
+        for read in _READERS:
+            context = read(found)
+            if context is not None:
+                return context
+    return None
+
+
+def traceparent(value: bytes) -> tuple[int, int] | None:
+    """The trace id and the sender's span id of a W3C `traceparent`; None where it is invalid (W3C Trace Context,
+    section 3.2). Version ff and ids of zeros are invalid; a version above 00 may go on after a further dash."""
+    if len(value) == 55 and value.translate(DIGITS_TO_ZERO) == SHAPE and value[:2] != b"ff":
+        trace_id, span_id = int.from_bytes(unhexlify(value[3:35])), int.from_bytes(unhexlify(value[36:52]))
+        return (trace_id, span_id) if trace_id and span_id else None
+    if 55 < len(value) <= LONGEST and value[55:56] == b"-" and value[:2] != b"00":
+        return traceparent(value[:55])
+    return None
+
+
+def _w3c(found: Mapping[str, bytes]) -> TraceContext | None:
+    value = found.get("traceparent")
+    ids = traceparent(value) if value else None
+    if not value or ids is None:
+        return None
+    return TraceContext(ids[0], ids[1], None, TraceOrigin.W3C, bool(int(value[53:55], 16) & 1))
+
+
+def _b3_single(found: Mapping[str, bytes]) -> TraceContext | None:
+    """`{TraceId}-{SpanId}[-{SamplingState}[-{ParentSpanId}]]`; a sampling state alone carries no trace."""
+    match = _B3.fullmatch(found.get("b3", b""))
+    if match is None:
+        return None
+    sampled = None if match[3] is None else match[3] != b"0"
+    return _context(int(match[1], 16), int(match[2], 16), _hex(match[4]), TraceOrigin.B3, sampled)
+
+
+def _b3_multi(found: Mapping[str, bytes]) -> TraceContext | None:
+    trace, span, parent = (found.get(f"x-b3-{name}", b"") for name in ("traceid", "spanid", "parentspanid"))
+    if not _B3_TRACE.fullmatch(trace) or (span and not _B3_SPAN.fullmatch(span)):
+        return None
+    parent_id = _hex(parent) if _B3_SPAN.fullmatch(parent) else None
+    sampled = {b"1": True, b"true": True, b"0": False, b"false": False}.get(found.get("x-b3-sampled", b"").lower())
+    if found.get("x-b3-flags") == b"1":
+        sampled = True
+    return _context(int(trace, 16), _hex(span), parent_id, TraceOrigin.B3, sampled)
+
+
+def _jaeger(found: Mapping[str, bytes]) -> TraceContext | None:
+    """`{trace-id}:{span-id}:{parent-span-id}:{flags}`, its colons often URL-encoded; leading zeros may be missing."""
+    match = _JAEGER.fullmatch(unquote_to_bytes(found.get("uber-trace-id", b"")))
+    if match is None:
+        return None
+    sampled = bool(int(match[4], 16) & 1)
+    return _context(int(match[1], 16), int(match[2], 16), int(match[3], 16), TraceOrigin.JAEGER, sampled)
+
+
+def _datadog(found: Mapping[str, bytes]) -> TraceContext | None:
+    """Decimal 64-bit ids; the trace id's upper half, where there is one, is the tag `_dd.p.tid`."""
+    low = _decimal(found.get("x-datadog-trace-id", b""))
+    if not low:
+        return None
+    high = _TID.search(found.get("x-datadog-tags", b""))
+    trace_id = (int(high[1], 16) << 64 if high else 0) | low
+    priority = found.get("x-datadog-sampling-priority")
+    sampled = None if priority is None else priority in (b"1", b"2")
+    return _context(trace_id, _decimal(found.get("x-datadog-parent-id", b"")), None, TraceOrigin.DATADOG, sampled)
+
+
+def _xray(found: Mapping[str, bytes]) -> TraceContext | None:
+    """`Root=1-{8 hex}-{24 hex};Parent={16 hex};Sampled={0|1|?}`, in any order, other parts ignored."""
+    parts = dict(part.strip().partition(b"=")[::2] for part in found.get("x-amzn-trace-id", b"").split(b";"))
+    root = _XRAY_ROOT.fullmatch(parts.get(b"Root", b""))
+    parent = parts.get(b"Parent", b"")
+    if root is None or (parent and not _XRAY_PARENT.fullmatch(parent)):
+        return None
+    sampled = {b"1": True, b"0": False}.get(parts.get(b"Sampled", b""))
+    return _context(int(root[1] + root[2], 16), _hex(parent), None, TraceOrigin.XRAY, sampled)
+
+
+def _cloudevents(found: Mapping[str, bytes]) -> TraceContext | None:
+    value = found.get("ce_traceparent")
+    return starting_trace(value) if value else None
+
+
+def starting_trace(value: bytes) -> TraceContext | None:
+    """The trace that CloudEvents' `traceparent` extension names: where the chain started, so nobody's span here."""
+    ids = traceparent(value)
+    return TraceContext(ids[0], None, None, TraceOrigin.CLOUDEVENTS, None) if ids else None
+
+
+def _context(
+    trace_id: int, span_id: int | None, parent_id: int | None, origin: TraceOrigin, sampled: bool | None
+) -> TraceContext | None:
+    """Zero is no id: without a trace id there is no context, without a span id the trace alone."""
+    return TraceContext(trace_id, span_id or None, parent_id or None, origin, sampled) if trace_id else None
+
+
+def _hex(digits: bytes | None) -> int | None:
+    return int(digits, 16) if digits else None
+
+
+def _decimal(digits: bytes) -> int | None:
+    number = int(digits) if _DECIMAL.fullmatch(digits) else 0
+    return number if 0 < number <= _MASK else None
+
+
+_READERS: tuple[Callable[[Mapping[str, bytes]], TraceContext | None], ...] = (
+    _w3c,
+    _b3_single,
+    _b3_multi,
+    _jaeger,
+    _datadog,
+    _xray,
+    _cloudevents,
+)
+
+NAMES = frozenset(
+    (
+        "traceparent",
+        "b3",
+        "x-b3-traceid",
+        "x-b3-spanid",
+        "x-b3-parentspanid",
+        "x-b3-sampled",
+        "x-b3-flags",
+        "uber-trace-id",
+        "x-datadog-trace-id",
+        "x-datadog-parent-id",
+        "x-datadog-tags",
+        "x-datadog-sampling-priority",
+        "x-amzn-trace-id",
+        "ce_traceparent",
+    )
+)
+"""Headers that carry trace context, in lower case."""

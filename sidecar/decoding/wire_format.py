@@ -1,0 +1,137 @@
+"""How a record's value says which schema it was written with, and where its body begins.
+
+Looked for in this order:
+
+1. header `__value_schema_id`: 0x00 and a 4-byte id, or 0x01 and a 16-byte GUID (Confluent's header serialiser)
+2. headers `apicurio.value.globalId` and `apicurio.value.contentId`: 8 bytes (Apicurio's headers mode)
+3. value prefix 0x00 and a 4-byte id (Confluent), all big-endian
+4. value prefix 0x00 and an 8-byte id (Apicurio's older default)
+5. value prefix 0xC3 0x01 and the 8-byte little-endian CRC-64-AVRO of the schema (Avro 1.11, single-object encoding)
+6. none: JSON where it begins like JSON, else opaque bytes
+
+An 8-byte id and a 4-byte id begin alike. Ids are handed out from 1 upward, so an 8-byte id below 2^32 shows as the
+4-byte id 0, which no registry gives; that, and nothing else, is read as 8 bytes. An 8-byte id of 2^32 or more would be
+taken for a 4-byte one: no registry has come that far.
+Bare Avro without any framing can begin with 0x00 too, and is then taken for framed: nothing in its bytes says
+otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import Literal
+from uuid import UUID
+
+from msgspec import Struct
+
+from sidecar.domain.model import Rejection
+
+VALUE_SCHEMA_ID = "__value_schema_id"
+APICURIO_GLOBAL_ID = "apicurio.value.globalid"
+APICURIO_CONTENT_ID = "apicurio.value.contentid"
+APICURIO_ENCODING = "apicurio.value.encoding"
+
+HEADERS = frozenset((VALUE_SCHEMA_ID, APICURIO_GLOBAL_ID, APICURIO_CONTENT_ID, APICURIO_ENCODING))
+"""Headers that speak of the value's schema or encoding, in lower case."""
+
+BOM = b"\xef\xbb\xbf"
+_JSON_STARTS = frozenset(b"{[")
+_WHITESPACE = b" \t\r\n"
+
+
+class Form(Enum):
+    """What the bytes from `Frame.start` on are, as far as the frame tells."""
+
+    SCHEMA = auto()
+    """In the encoding that the named schema is for: binary Avro, for an Avro schema."""
+    JSON = auto()
+    OPAQUE = auto()
+    """Nothing says what."""
+
+
+IdKind = Literal["id", "guid", "global_id", "content_id", "fingerprint"]
+
+
+class SchemaId(Struct, frozen=True, gc=False):
+    """One name that a schema goes by."""
+
+    kind: IdKind
+    value: int | str
+
+    def __str__(self) -> str:
+        shown = f"{self.value:016x}" if self.kind == "fingerprint" else self.value
+        return f"{self.kind.replace('_', ' ')} {shown}"
+
+
+class Frame(Struct, frozen=True, gc=False):
+    """Which schema a value names, and where its body begins."""
+
+    form: Form
+    start: int = 0
+    ids: tuple[SchemaId, ...] = ()
+    """Empty where the value names none. Of several, the first that the registry knows counts."""
+
+
+def frame(value: bytes, headers: Mapping[str, bytes]) -> Frame | Rejection:
+    """The frame of a value. `headers` are those in `HEADERS`, by lower-case name, null ones left out. A schema header
+    that is there and cannot be read is a rejection: the sender says that there is a schema, and we cannot know
+    which."""
+    if headers:
+        named = _header_ids(headers)
+        if isinstance(named, Rejection):
+            return named
+        if named:
+            is_json = headers.get(APICURIO_ENCODING, b"").strip().upper() == b"JSON"
+            return Frame(Form.JSON if is_json else Form.SCHEMA, 0, named)
+    return bare_frame(value)
+
+
+def bare_frame(value: bytes) -> Frame:
+    """The frame of a value by its own bytes alone."""
+    first = value[:1]
+    if first == b"\x00" and len(value) >= 5:
+        id = int.from_bytes(value[1:5], "big")
+        if id == 0 and len(value) >= 9:
+            long_id = int.from_bytes(value[1:9], "big")
+            return Frame(Form.SCHEMA, 9, (SchemaId("global_id", long_id), SchemaId("content_id", long_id)))
+        return Frame(Form.SCHEMA, 5, (SchemaId("id", id),))
+    if first == b"\xc3" and value[1:2] == b"\x01" and len(value) >= 10:
+        return Frame(Form.SCHEMA, 10, (SchemaId("fingerprint", int.from_bytes(value[2:10], "little")),))
+    start = json_start(value)
+    return Frame(Form.JSON, start) if start is not None else Frame(Form.OPAQUE)
+
+
+def json_start(value: bytes, start: int = 0) -> int | None:
+    """Where an object or array begins behind a byte-order mark and white space; None where there is none. Only the
+    first 64 bytes are looked at."""
+    head = value[start : start + 64]
+    rest = head.removeprefix(BOM).lstrip(_WHITESPACE)
+    return start + len(head) - len(rest) if rest and rest[0] in _JSON_STARTS else None
+
+
+def _header_ids(headers: Mapping[str, bytes]) -> tuple[SchemaId, ...] | Rejection:
+    stated = headers.get(VALUE_SCHEMA_ID)
+    if stated is not None:
+        if len(stated) == 5 and stated[0] == 0:
+            return (SchemaId("id", int.from_bytes(stated[1:], "big")),)
+        if len(stated) == 17 and stated[0] == 1:
+            return (SchemaId("guid", str(UUID(bytes=stated[1:]))),)
+        return _malformed(VALUE_SCHEMA_ID, "0x00 and a 4-byte id, or 0x01 and a 16-byte GUID", stated)
+    ids: list[SchemaId] = []
+    kinds: tuple[tuple[str, IdKind], ...] = ((APICURIO_GLOBAL_ID, "global_id"), (APICURIO_CONTENT_ID, "content_id"))
+    for name, kind in kinds:
+        stated = headers.get(name)
+        if stated is None:
+            continue
+        if len(stated) not in (4, 8):
+            return _malformed(name, "an id of 8 bytes", stated)
+        ids.append(SchemaId(kind, int.from_bytes(stated, "big")))
+    return tuple(ids)
+
+
+def _malformed(name: str, expected: str, found: bytes) -> Rejection:
+    shown = f"0x{found[:20].hex()}{'…' if len(found) > 20 else ''}" if found else "nothing"
+    return Rejection(
+        "decode.malformed", f"header {name}: expected {expected}, found {shown} ({len(found)} bytes)", f"header:{name}"
+    )

@@ -1,0 +1,198 @@
+"""Events as bytes and headers, in each service's own shape, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from io import BytesIO
+from typing import Any
+
+import fastavro
+from fastavro.validation import validate
+
+from sidecar.demo.shop import trace_context
+from sidecar.demo.shop.messages import Header, Message, Unreadable, Wire
+from sidecar.demo.shop.orders import number_of
+from sidecar.demo.shop.saga import SERVICES, Layout, Service
+from sidecar.demo.shop.schemas import Registered, Schemas
+
+SCHEMA_ID_HEADER = "__value_schema_id"
+_AVRO = (Layout.AVRO_BY_TYPE, Layout.AVRO_BY_STREAM, Layout.AVRO_ID_IN_HEADER)
+
+
+class Formats:
+    """How the shop writes and reads. `flat_entries`: the broker's records are maps (Redis), so a flat event needs no
+    JSON."""
+
+    def __init__(self, schemas: Schemas, flat_entries: bool) -> None:
+        self.schemas = schemas
+        self._flat_entries = flat_entries
+
+    def write(self, message: Message, service: Service) -> Wire:
+        """The record that `service` publishes for this event."""
+        key = message.aggregate.encode()
+        traced = trace_context.headers(message, service.tracing)
+        if service.layout in _AVRO:
+            return self.avro(message, self._schema_for(message, service), service.layout is Layout.AVRO_ID_IN_HEADER)
+        if service.layout is Layout.CLOUDEVENTS:
+            return Wire(key, _json(message.data), (*_cloudevents(message), *traced))
+        if service.layout is Layout.OUTBOX:
+            own = (("id", message.id.encode()), ("eventType", message.type.encode()), ("aggregateId", key))
+            return Wire(key, _json(message.data), (*own, *_links(message), *traced))
+        if service.layout is Layout.FLAT:
+            return self._flat(key, message, traced)
+        envelope = _envelope(message, _iso(message.at)) | {"producer": message.producer}
+        if not traced:
+            return Wire(key, _json({"correlationId": message.correlation, **envelope}), ())
+        return Wire(key, _json(envelope), (*_links(message, "x-"), *traced))
+
+    def avro(self, message: Message, schema: Registered, id_in_header: bool) -> Wire:
+        """The event written with this very schema."""
+        buffer, head = BytesIO(), b"\x00" + schema.id.to_bytes(4, "big")
+        if not id_in_header:
+            buffer.write(head)
+        record = _envelope(message, message.at) | message.data
+        fastavro.schemaless_writer(buffer, schema.schema, record)
+        headers: tuple[Header, ...] = ((SCHEMA_ID_HEADER, head),) if id_in_header else ()
+        headers += (("producer", message.producer.encode()), *_links(message))
+        traced = trace_context.headers(message, SERVICES[message.producer].tracing)
+        return Wire(message.aggregate.encode(), buffer.getvalue(), headers + traced)
+
+    def read(self, wire: Wire, service: Service) -> Message:
+        """The event in a record that `service` has published. Raises Unreadable where the record is not as it should
+        be: consumers are strict about what they need."""
+        if service.layout in _AVRO:
+            body = self._read_avro(wire, service)
+        elif service.layout is Layout.FLAT:
+            body = {name: value.decode() for name, value in wire.headers} if wire.value is None else _object(wire.value)
+        else:
+            body = _object(wire.value)
+            self._demand(body, service)
+        return _message(wire, body, service)
+
+    def _schema_for(self, message: Message, service: Service) -> Registered:
+        if service.layout is not Layout.AVRO_BY_TYPE:
+            return self.schemas.of(f"{service.stream}-value")
+        # Every fifth order is taken by an instance that was not updated yet and writes with the first version.
+        version = 1 if number_of(message.order) % 5 == 0 else None
+        return self.schemas.of(f"{service.stream}-shop.{message.type}", version)
+
+    def _flat(self, key: bytes, message: Message, traced: tuple[Header, ...]) -> Wire:
+        fields = {
+            "eventId": message.id,
+            "eventType": message.type,
+            "occurredAt": _iso(message.at),
+            "aggregateId": message.aggregate,
+            "correlationId": message.correlation,
+            "causationId": message.cause,
+            "producer": message.producer,
+            **message.data,
+        }
+        if self._flat_entries:
+            return Wire(key, None, (*((name, str(value).encode()) for name, value in fields.items()), *traced))
+        return Wire(key, _json(fields), traced)
+
+    def _read_avro(self, wire: Wire, service: Service) -> dict[str, Any]:
+        value = wire.value or b""
+        head, data = (value[:5], value[5:]) if service.layout is not Layout.AVRO_ID_IN_HEADER else (b"", value)
+        schema = self.schemas.with_id(int.from_bytes((head or wire.header(SCHEMA_ID_HEADER) or b"")[1:], "big"))
+        if schema is None or not schema.subject.startswith(f"{service.stream}-"):
+            raise Unreadable(f"not written with a schema of {service.stream}")
+        buffer = BytesIO(data)
+        try:
+            body = fastavro.schemaless_reader(buffer, schema.schema, None)
+        except (EOFError, ValueError, IndexError) as error:
+            raise Unreadable(f"no Avro of {schema.subject}: {error}") from error
+        if buffer.read(1):
+            raise Unreadable(f"more than one record of {schema.subject}")
+        return {"eventType": schema.text["name"].rpartition(".")[2], **body}  # type: ignore[dict-item]  # a record
+
+    def _demand(self, body: Mapping[str, Any], service: Service) -> None:
+        schema = self.schemas.of(f"{service.stream}-value").text
+        data = body
+        if service.layout is Layout.JSON:
+            schema = next(field["type"] for field in schema["fields"] if field["name"] == "data")
+            data = body.get("data", {})
+        if not validate(data, schema, raise_errors=False):
+            raise Unreadable(f"not as {service.stream}-value says")
+
+
+def _message(wire: Wire, body: dict[str, Any], service: Service) -> Message:
+    """The event, from wherever its format keeps each part."""
+    data = body.get("data", body)
+    kind = wire.text("ce_type") or wire.text("eventType") or body.get("eventType") or ""
+    identity = wire.text("ce_id") or wire.text("id") or body.get("eventId")
+    correlation = (
+        wire.text("ce_correlationid")
+        or wire.text("correlation-id")
+        or wire.text("x-correlation-id")
+        or body.get("correlationId")
+    )
+    order = data.get("orderId")
+    if not (kind and identity and correlation and order):
+        raise Unreadable("not an event of the shop: its type, id, correlation id or order is missing")
+    return Message(
+        type=kind.removeprefix("shop."),
+        id=identity,
+        order=order,
+        aggregate=(wire.key or b"").decode(),
+        aggregate_type=service.aggregate,
+        correlation=correlation,
+        cause=None,
+        trace=trace_context.found(wire),
+        at=0,
+        producer=service.name,
+        data=data,
+    )
+
+
+def _envelope(message: Message, at: int | str) -> dict[str, Any]:
+    return {
+        "eventId": message.id,
+        "eventType": message.type,
+        "timestamp": at,
+        "aggregateId": message.aggregate,
+        "eventVersion": 1,
+        "data": message.data,
+    }
+
+
+def _links(message: Message, prefix: str = "") -> tuple[Header, ...]:
+    """Correlation and causation id as headers."""
+    cause = ((f"{prefix}causation-id", message.cause.encode()),) if message.cause else ()
+    return ((f"{prefix}correlation-id", message.correlation.encode()), *cause)
+
+
+def _cloudevents(message: Message) -> tuple[Header, ...]:
+    """Binary mode of the Kafka protocol binding 1.0.2, section 3.2, with the usual extensions for the links."""
+    attributes = {
+        "ce_specversion": "1.0",
+        "ce_id": message.id,
+        "ce_source": f"/shop/{message.producer}",
+        "ce_type": f"shop.{message.type}",
+        "ce_time": _iso(message.at),
+        "ce_subject": message.aggregate,
+        "ce_correlationid": message.correlation,
+        "ce_causationid": message.cause or "",
+        "content-type": "application/json",
+    }
+    return tuple((name, value.encode()) for name, value in attributes.items() if value)
+
+
+def _iso(at: int) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _object(value: bytes | None) -> dict[str, Any]:
+    try:
+        body = json.loads(value or b"")
+    except ValueError as error:
+        raise Unreadable(f"no JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise Unreadable("no JSON object")
+    return body

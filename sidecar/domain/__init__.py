@@ -1,0 +1,1 @@
+"""The vocabulary of Tracecar as types and pure functions. Imports nothing else of the project."""

@@ -1,0 +1,105 @@
+"""Flows worked out from the events that are held: pure functions of a set, so the order of arrival cannot show.
+
+An index does the same piece by piece over its own structures, and must answer as `flows` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from sidecar.domain.correlation.causality import Stream, facts, forest, inferred, stream_of
+from sidecar.domain.correlation.connected_components import components, spelled
+from sidecar.domain.correlation.derived_trace_id import cause_of, trace_id_of
+from sidecar.domain.correlation.duplicates import original_of, status_of
+from sidecar.domain.correlation.ordering import appended, moment
+from sidecar.domain.model import Event
+from sidecar.domain.ports.index import Flow, Node
+
+Standing = tuple[str, bool]
+"""An event's status, and whether it is a duplicate that changed."""
+
+
+def flows(events: Sequence[Event], join: Collection[str], max_flow: int) -> list[Flow]:
+    """All flows of a held set, newest first by their latest append time. Of events with one position the last
+    counts."""
+    held = list({event.position: event for event in events}.values())
+    same_id: dict[str, list[Event]] = {}
+    for event in held:
+        if event.event_id is not None:
+            same_id.setdefault(event.event_id, []).append(event)
+    first = {event_id: min(same, key=appended) for event_id, same in same_id.items()}
+    roots: dict[str, str] = {}
+    consumed = consumption(held, same_id)
+    found, broken = components(held, join, max_flow)
+    drawn = []
+    for component in sorted(found, key=lambda flow: max(map(appended, flow)), reverse=True):
+        keys = {key for event in component for key in broken.get(event.position, ())}
+        drawn.append(
+            draw(
+                component,
+                lambda event: trace_id_of(event, first.get, roots),
+                lambda event: standing(event, same_id.get(event.event_id or "", ()) if event.event_id else ()),
+                consumed,
+                sorted(map(spelled, keys)),
+            )
+        )
+    return drawn
+
+
+def standing(event: Event, same_id: Sequence[Event]) -> Standing:
+    """What an event is among all held events with its id."""
+    original = original_of(event, same_id)
+    return status_of(event, original), original is not None and original.digest != event.digest
+
+
+def consumption(events: Sequence[Event], same_id: Mapping[str, Sequence[Event]]) -> dict[str, set[Stream]]:
+    """The streams that each producer is seen to consume: it wrote an event that names, as its cause, one that lies
+    there."""
+    consumed: dict[str, set[Stream]] = {}
+    for event in events:
+        cause = cause_of(event)
+        if cause is not None and event.producer is not None:
+            streams = {stream_of(other) for other in same_id.get(cause, ())}
+            if streams:
+                consumed.setdefault(event.producer, set()).update(streams)
+    return consumed
+
+
+def draw(
+    component: Sequence[Event],
+    trace_of: Callable[[Event], int],
+    standing_of: Callable[[Event], Standing],
+    consumed: Mapping[str, Collection[Stream]],
+    broken: Sequence[str],
+) -> Flow:
+    """One flow from its events: parents, depths and order."""
+    events = sorted(component, key=moment)
+    parents = facts(events)
+    guesses = inferred(events, parents, consumed)
+    order, depths = forest([guesses.get(number, parent) for number, parent in enumerate(parents)])
+    nodes = [placed(number, events, parents, guesses, depths, trace_of, standing_of) for number in order]
+    return Flow(trace_id=trace_of(events[0]), nodes=nodes, broken_keys=list(broken))
+
+
+def placed(
+    number: int,
+    events: Sequence[Event],
+    parents: Sequence[int | None],
+    guesses: Mapping[int, int],
+    depths: Sequence[int],
+    trace_of: Callable[[Event], int],
+    standing_of: Callable[[Event], Standing],
+) -> Node:
+    """An event where it stands in its flow."""
+    event = events[number]
+    parent = guesses.get(number, parents[number])
+    status, changed = standing_of(event)
+    return Node(
+        event=event,
+        status=status,
+        trace_id=trace_of(event),
+        parent=None if parent is None else events[parent].position,
+        parent_inferred=number in guesses,
+        depth=depths[number],
+        changed=changed,
+    )

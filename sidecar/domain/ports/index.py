@@ -1,0 +1,90 @@
+"""What the sidecar needs from an index of recent events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from sidecar.domain.model import Event, Partition, Position
+
+
+class Node(Struct, gc=False):
+    """An event within its flow. Where it stands in it (`parent`, `depth`) is worked out for flows alone; in other
+    answers `parent` is None and `depth` 0."""
+
+    event: Event
+    status: str
+    """rejected, else duplicate, else replayed, else unchecked, else ok."""
+    trace_id: int
+    """The event's own, or derived."""
+    parent: Position | None
+    parent_inferred: bool
+    depth: int
+    changed: bool = False
+    """A duplicate whose content differs from the first's."""
+
+
+class Flow(Struct):
+    """All held events of one connected component, in causal then time order: parents before children, siblings and
+    roots by time and position."""
+
+    trace_id: int
+    """Of its earliest event by occurred time (appended where it says none), then position."""
+    nodes: list[Node]
+    broken_keys: list[str] = []
+    """Keys (such as `correlation:session-1`) that would have joined more than `correlation.max_flow` events and
+    therefore do not join."""
+
+
+class Coverage(Struct):
+    """What an answer can know about."""
+
+    events: int
+    evicted: int
+    """Events that the bound has pushed out since start."""
+    since: int | None
+    """Milliseconds: the oldest append time from which everything of the covered partitions is held."""
+    partitions: list[Partition]
+    filling: bool
+    """The look-back window is still being read."""
+    note: str | None = None
+    """A sentence for a person, where something is known to be missing."""
+
+
+class Page(Struct):
+    """Part of an answer."""
+
+    nodes: list[Node]
+    cursor: str | None
+    """Give it back to get the next page; None: that was all."""
+
+
+class Index(Protocol):
+    """Positions and metadata of the events seen lately, and the questions people ask of them. Bounded: the oldest
+    flows are evicted whole. The order in which events arrive never shows in an answer."""
+
+    def add(self, events: Sequence[Event]) -> None:
+        """Take these events in, without waiting. An event at a position that is held replaces it (so a batch seen
+        twice changes nothing). Never raises for what an event holds."""
+
+    async def at(self, position: Position) -> Node | None:
+        """The event at a position."""
+
+    async def lookup(self, id: str) -> list[Node]:
+        """Every event that has `id` as its position, event id, trace id, aggregate id or correlation id, newest first,
+        at most 1,000."""
+
+    async def flow(self, id: str) -> Flow | None:
+        """The flow of a trace id (hex), event id, position, aggregate id or correlation id, in this order. Of several
+        flows (an aggregate's) the latest."""
+
+    async def flows(self, limit: int, cursor: str | None = None) -> tuple[list[Flow], str | None]:
+        """Recent flows, by their latest append time, newest first."""
+
+    async def aggregate(self, id: str, limit: int = 1000) -> list[Node]:
+        """The held events of an aggregate, by occurred time, then position."""
+
+    def coverage(self) -> Coverage:
+        """What this index holds now."""

@@ -1,0 +1,1 @@
+"""Progress of other consumer groups on the watched streams."""

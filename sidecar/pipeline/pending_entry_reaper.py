@@ -1,0 +1,158 @@
+"""The dead-letter queue that Redis Streams never had: what a configured group was given too often, or has left pending
+for too long, becomes a dead letter (`delivery.exhausted`) and is acknowledged for that group.
+
+When an entry was given first, Redis does not know: it tells how often it was given, and how long ago the last time was.
+So "too often" also waits until the entry was left alone for a while, for somebody may be at work on it right now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Protocol
+
+import structlog
+from msgspec.structs import replace
+
+from sidecar.config.schema import Exhausted
+from sidecar.dead_letters.dialects import tracecar
+from sidecar.dead_letters.writer import Lettered, LetterWriter, lighter, unheard
+from sidecar.domain.errors import Refused, TooLarge, TracecarError
+from sidecar.domain.model import Event, Headers, Outgoing, Position, Record, Rejection
+from sidecar.domain.ports.record_decoder import Opening
+
+log = structlog.get_logger()
+
+LOOK_SECONDS = 5.0
+
+
+class Stuck(Protocol):
+    """An entry that a group was given and has not acknowledged."""
+
+    @property
+    def group(self) -> str: ...
+
+    @property
+    def position(self) -> Position: ...
+
+    @property
+    def consumer(self) -> str: ...
+
+    @property
+    def deliveries(self) -> int: ...
+
+    @property
+    def idle_ms(self) -> int: ...
+
+
+class Groups(Protocol):
+    """A broker whose groups have pending lists. Raises Outage, Refused."""
+
+    async def read(self, position: Position) -> Record | None: ...
+
+    async def stuck(self, group: str, idle_ms: int) -> list[Stuck]:
+        """The oldest entries that a group has left alone for so long."""
+
+    async def give_up(self, one: Stuck, letter: Outgoing) -> bool:
+        """Letter it and acknowledge it for its group, as one act; False where the group has moved on since."""
+
+
+class Exhausting:
+    """Watches the pending lists of some groups. `writer` makes letters; `lettered` hears of each that is
+    durable."""
+
+    def __init__(
+        self,
+        groups: Groups,
+        limits: Mapping[str, Exhausted],
+        payloads: Opening,
+        writer: LetterWriter,
+        lettered: Lettered = unheard,
+    ) -> None:
+        self._lettered = lettered
+        self._groups, self._limits, self._payloads, self._writer = groups, dict(limits), payloads, writer
+        self._task: asyncio.Task[None] | None = None
+        self.trouble: str | None = None
+        """Why the lists could not be looked at."""
+        self.taken = 0
+
+    def start(self) -> None:
+        if self._limits:
+            self._task = asyncio.create_task(self._keep_looking(), name="exhausted entries")
+
+    async def close(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _keep_looking(self) -> None:
+        while True:
+            try:
+                await self.look()
+                self.trouble = None
+            except TracecarError as error:
+                if self.trouble is None:
+                    log.warning("exhausted entries cannot be looked for", reason=str(error))
+                self.trouble = str(error)
+            except Exception as error:  # one that nobody thought of must not end the looking
+                log.exception("exhausted entries cannot be looked for")
+                self.trouble = repr(error)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def look(self) -> int:
+        """Take what is exhausted now; returns how many entries that were. Raises Outage, Refused."""
+        before, failed = self.taken, None
+        for group, limit in self._limits.items():
+            least = float(limit.idle) if limit.pending is None else min(limit.idle, limit.pending)
+            for one in await self._groups.stuck(group, max(1, round(least * 1000))):
+                if not exhausted(one, limit):
+                    continue
+                try:
+                    await self._take(one)
+                except Refused as error:
+                    failed = failed or error  # of one stream; the others are looked after all the same
+        if failed is not None:
+            raise failed
+        return self.taken - before
+
+    async def _take(self, one: Stuck) -> None:
+        """Raises Outage, Refused."""
+        letter: Outgoing | None
+        event, letter = await self._letter(one)
+        while letter is not None:
+            try:
+                if await self._groups.give_up(one, letter):
+                    self.taken += 1
+                    self._lettered(event, one.group, f"{one.group}@{one.position}")
+                    log.info("entry.exhausted", position=str(one.position), group=one.group, deliveries=one.deliveries)
+                return
+            except TooLarge:
+                letter = lighter(letter)
+        raise Refused(f"{one.position}: no letter of this entry can be written, not even one without its fields")
+
+    async def _letter(self, one: Stuck) -> tuple[Event, Outgoing]:
+        record = await self._groups.read(one.position)
+        gone: Headers = ()
+        if record is None:
+            gone = ((tracecar.OMITTED, b"body,headers"),)
+            record = Record(one.position, None, None, (), one.position.offset >> 64)
+        (decoded,) = await self._payloads.open([record])
+        decoded.event.rejection = Rejection("delivery.exhausted", told(one, there=not gone))
+        letter = self._writer.report(decoded, one.group, one.deliveries, None, None)
+        return decoded.event, replace(letter, headers=letter.headers + gone)
+
+
+def exhausted(one: Stuck, limit: Exhausted) -> bool:
+    """Whether a group is done with an entry that it has not acknowledged."""
+    if limit.pending is not None and one.idle_ms >= limit.pending * 1000:
+        return True
+    return one.deliveries >= limit.deliveries and one.idle_ms >= limit.idle * 1000
+
+
+def told(one: Stuck, *, there: bool) -> str:
+    times = "once" if one.deliveries == 1 else f"{one.deliveries} times"
+    message = (
+        f"given {times} to the group {one.group} and not acknowledged: the last time {one.idle_ms // 1000} s ago to "
+        f"its consumer {one.consumer}"
+    )
+    return message if there else f"{message}; the entry itself was trimmed before"

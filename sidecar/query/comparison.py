@@ -1,0 +1,151 @@
+"""How a value that was found is compared with what the query says: numbers as numbers, times as times, else as text."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from uuid import UUID
+
+from sidecar.domain import timestamps
+from sidecar.query.ast import Comparison, Exact, Regex, Value, Wildcard
+
+Test = Callable[[str], bool]
+"""Whether a text is what the query asks for."""
+_NUMBER = re.compile(r"[-+]?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][-+]?[0-9]{1,3})?")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9:.,]{2,20}(?:Z|[-+][0-9:]{2,8})?)?")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ORDERS: dict[Comparison, Callable[[Any, Any], bool]] = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+}
+MAX_SEARCHED = 65_536
+"""Characters of a text that a regular expression looks at."""
+
+
+def number(text: str) -> Decimal | None:
+    """The number that the text writes; None where it writes none."""
+    return Decimal(text) if len(text) <= 90 and _NUMBER.fullmatch(text) else None
+
+
+def moment(text: str) -> int | None:
+    """Microseconds of the date or RFC 3339 time that the text writes; None where it writes none."""
+    if len(text) > 40 or not _TIME.fullmatch(text):
+        return None
+    try:
+        return timestamps.micros(text)
+    except (ValueError, OverflowError):
+        return None
+
+
+def text_test(value: Value) -> Test:
+    """Whether a text is this value."""
+    match value:
+        case Exact(text=text):
+            return text.__eq__
+        case Wildcard(parts=parts):
+            return _wildcard_test(parts)
+        case Regex(pattern=pattern, ignore_case=ignore_case):
+            from sidecar.query.regex import searcher  # only who asks for it pays for RE2
+
+            search = searcher(pattern, ignore_case=ignore_case)
+            return lambda text: search(text[:MAX_SEARCHED])
+
+
+def _wildcard_test(parts: tuple[str, ...]) -> Test:
+    first, *between, last = parts
+    if not between and not last:
+        return lambda text: text.startswith(first)
+    if not between and not first:
+        return lambda text: text.endswith(last)
+    middle = [part for part in between if part]
+
+    def test(text: str) -> bool:
+        if len(text) < len(first) + len(last) or not (text.startswith(first) and text.endswith(last)):
+            return False
+        at, end = len(first), len(text) - len(last)
+        for part in middle:
+            at = text.find(part, at, end)
+            if at < 0:
+                return False
+            at += len(part)
+        return True
+
+    return test
+
+
+def order_test(comparison: Comparison, text: str) -> Test:
+    """Whether a text is a number or a time on this side of the one given, which must be one."""
+    compare = _ORDERS[comparison]
+    if (limit := number(text)) is not None:
+        return lambda found: (n := number(found)) is not None and compare(n, limit)
+    bound = moment(text)
+    assert bound is not None
+    return lambda found: (m := moment(found)) is not None and compare(m, bound)
+
+
+def value_test(comparison: Comparison, value: Value) -> Callable[[Any], bool]:
+    """Whether a value of a body is what the query asks for; whatever its type."""
+    text_matches = order_test(comparison, value.text) if comparison and isinstance(value, Exact) else text_test(value)
+    exact = value.text if isinstance(value, Exact) else None
+    limit = number(exact) if exact is not None else None
+    bound = moment(exact) if exact is not None else None
+    compare = _ORDERS[comparison] if comparison else operator.eq
+
+    def test(found: Any) -> bool:
+        if limit is not None and isinstance(found, int | float | Decimal) and not isinstance(found, bool):
+            return _compare_number(compare, found, limit)
+        if bound is not None and isinstance(found, date):
+            return compare(_micros(found), bound)
+        return text_matches(as_text(found))
+
+    return test
+
+
+def _compare_number(compare: Callable[[Any, Any], bool], found: float | Decimal, limit: Decimal) -> bool:
+    try:
+        if isinstance(found, float):
+            return found == found and compare(Decimal(repr(found)), limit)
+        return compare(found, limit)
+    except InvalidOperation:  # a signalling NaN
+        return False
+
+
+def _micros(found: date) -> int:
+    if not isinstance(found, datetime):
+        return (found - _EPOCH.date()) // timedelta(microseconds=1)
+    aware = found if found.tzinfo else found.replace(tzinfo=UTC)
+    return (aware - _EPOCH) // timedelta(microseconds=1)
+
+
+def as_text(found: Any) -> str:
+    """A value of a body as a query writes it; a huge number is cut short rather than written out."""
+    match found:
+        case str():
+            return found
+        case None:
+            return "null"
+        case bool():
+            return str(found).lower()
+        case int() if found.bit_length() > 4_000:
+            return hex(found)[:100]
+        case bytes():
+            return found[:MAX_SEARCHED].decode("utf-8", "backslashreplace")
+        case datetime():
+            return timestamps.rfc3339(_micros(found)) or ""
+        case date() | time():
+            return found.isoformat()
+        case Decimal():
+            return str(found)[:200]
+        case int() | float() | UUID():
+            return str(found)
+        case dict():
+            return "{}"
+        case list() | tuple():
+            return "[]"
+    return str(found)[:MAX_SEARCHED]

@@ -1,0 +1,217 @@
+"""An expression compiled to closures, so that matching an event costs a few attribute look-ups and comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sidecar.domain import timestamps
+from sidecar.domain.model import DeadLetter, Headers, Position
+from sidecar.domain.ports.index import Node
+from sidecar.query.ast import And, Exact, Expression, Not, Or, Regex, Step, Term, Value
+from sidecar.query.comparison import moment, order_test, text_test, value_test
+from sidecar.query.fields import FIELDS, Found, event_ids, event_time, letter_ids, letter_time
+
+T = TypeVar("T")
+Match = Callable[[T, Headers | None, Any], bool]
+MAX_ELEMENTS = 10_000
+"""Values of one body that one condition looks at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side(Generic[T]):
+    """How a kind of thing answers a query."""
+
+    fields: Mapping[str, Callable[[T], Found]]
+    ids: Callable[[T], tuple[str | None, ...]]
+    time: Callable[[T], int | None]
+    """Milliseconds."""
+    id_match: Callable[[str], Match[T] | None]
+    """A quicker way to look for a text in every id, where there is one."""
+
+
+def compiled(expression: Expression, side: Side[T], now: int) -> Match[T]:
+    """Whether something on this side, with its headers and body, is what the expression says; `now` in milliseconds."""
+    match expression:
+        case Not(item=item):
+            inner = compiled(item, side, now)
+            return lambda subject, headers, body: not inner(subject, headers, body)
+        case And(items=items):
+            return _all([compiled(item, side, now) for item in sorted(items, key=_cost)])
+        case Or(items=items):
+            return _any([compiled(item, side, now) for item in sorted(items, key=_cost)])
+        case Term(field=None, value=value):
+            return _anywhere(value, side)
+        case Term(field="since" | "until", value=Exact(text=text)):
+            return _within(expression.field == "since", milliseconds(text, now), side.time)
+        case Term(field="header"):
+            return _header(expression)
+        case Term(field="body"):
+            return _body(expression)
+        case Term(field=field) if field is not None:
+            return _plain(expression, side.fields[field])
+    raise AssertionError(expression)
+
+
+def milliseconds(text: str, now: int) -> int:
+    """The moment that `since` or `until` names, in milliseconds since 1970."""
+    exact = moment(text)
+    return exact // 1000 if exact is not None else now - round(timestamps.seconds(text) * 1000)
+
+
+def _all(matches: list[Match[T]]) -> Match[T]:
+    if len(matches) == 2:
+        first, second = matches
+        return lambda subject, headers, body: first(subject, headers, body) and second(subject, headers, body)
+    return lambda subject, headers, body: all(match(subject, headers, body) for match in matches)
+
+
+def _any(matches: list[Match[T]]) -> Match[T]:
+    return lambda subject, headers, body: any(match(subject, headers, body) for match in matches)
+
+
+def _plain(term: Term, get: Callable[[T], Found]) -> Match[T]:
+    if isinstance(term.value, Exact) and not term.comparison:
+        wanted = term.value.text
+
+        def equal(subject: T, headers: Headers | None, body: Any) -> bool:
+            found = get(subject)
+            return found == wanted or (isinstance(found, tuple) and wanted in found)
+
+        return equal
+    test = (
+        order_test(term.comparison, term.value.text)
+        if term.comparison and isinstance(term.value, Exact)
+        else text_test(term.value)
+    )
+
+    def passes(subject: T, headers: Headers | None, body: Any) -> bool:
+        found = get(subject)
+        if isinstance(found, str):
+            return test(found)
+        return found is not None and any(map(test, found))
+
+    return passes
+
+
+def _anywhere(value: Value, side: Side[T]) -> Match[T]:
+    if isinstance(value, Exact) and (quick := side.id_match(value.text)) is not None:
+        return quick
+    test = text_test(value)
+    ids = side.ids
+    return lambda subject, headers, body: any(found is not None and test(found) for found in ids(subject))
+
+
+def _within(since: bool, bound: int, time: Callable[[T], int | None]) -> Match[T]:
+    def passes(subject: T, headers: Headers | None, body: Any) -> bool:
+        at = time(subject)
+        return at is not None and (at >= bound) is since
+
+    return passes
+
+
+def _header(term: Term) -> Match[Any]:
+    wanted = str(term.path[0]).lower()
+    test = value_test(term.comparison, term.value)
+
+    def passes(subject: Any, headers: Headers | None, body: Any) -> bool:
+        return headers is not None and any(name.lower() == wanted and test(value) for name, value in headers)
+
+    return passes
+
+
+def _body(term: Term) -> Match[Any]:
+    path = term.path
+    test = value_test(term.comparison, term.value)
+
+    def passes(subject: Any, headers: Headers | None, body: Any) -> bool:
+        return body is not None and any(map(test, found_at(body, path)))
+
+    return passes
+
+
+def found_at(body: Any, path: tuple[Step, ...]) -> list[Any]:
+    """Everything in a body to which the path leads. A name, or the end of the path, looks into every element of a list;
+    at most MAX_ELEMENTS are looked at."""
+    found = [body]
+    for step in path:
+        found = _stepped(found, step)
+    return _elements(found)
+
+
+def _stepped(values: list[Any], step: Step) -> list[Any]:
+    if step is None:
+        return [item for value in values if isinstance(value, list | tuple) for item in value[:MAX_ELEMENTS]][
+            :MAX_ELEMENTS
+        ]
+    if isinstance(step, int):
+        return [value[step] for value in values if isinstance(value, list | tuple) and step < len(value)]
+    return [value[step] for value in _elements(values) if isinstance(value, dict) and step in value]
+
+
+def _elements(values: list[Any]) -> list[Any]:
+    """The values, lists (and lists of lists, four deep) replaced by what is in them."""
+    for _ in range(4):
+        if not any(isinstance(value, list | tuple) for value in values):
+            break
+        spread: list[Any] = []
+        for value in values:
+            spread.extend(value[:MAX_ELEMENTS] if isinstance(value, list | tuple) else (value,))
+        values = spread[:MAX_ELEMENTS]
+    return values
+
+
+def _cost(expression: Expression) -> int:
+    """What is cheap and selective is asked first."""
+    match expression:
+        case Term(field="body"):
+            return 50
+        case Term(field="header"):
+            return 20
+        case Term(value=Regex()):
+            return 10
+        case Term(field=None):
+            return 5
+        case Term():
+            return 1
+        case Not(item=item):
+            return _cost(item)
+        case And(items=items) | Or(items=items):
+            return sum(map(_cost, items))
+
+
+def _event_id_match(text: str) -> Match[Node] | None:
+    trace = int(text, 16) if 0 < len(text) <= 32 and text.isalnum() and _is_hex(text) else None
+    position = _position(text)
+
+    def passes(node: Node, headers: Headers | None, body: Any) -> bool:
+        event = node.event
+        return (
+            event.event_id == text
+            or event.aggregate_id == text
+            or event.correlation_id == text
+            or event.causation_id == text
+            or event.key == text
+            or node.trace_id == trace
+            or event.position == position
+        )
+
+    return passes
+
+
+def _is_hex(text: str) -> bool:
+    return not text.strip("0123456789abcdefABCDEF")
+
+
+def _position(text: str) -> Position | None:
+    try:
+        return Position.parse(text)
+    except ValueError:
+        return None
+
+
+EVENTS: Side[Node] = Side({name: field.event for name, field in FIELDS.items()}, event_ids, event_time, _event_id_match)
+LETTERS: Side[DeadLetter] = Side(
+    {name: field.letter for name, field in FIELDS.items()}, letter_ids, letter_time, lambda text: None
+)

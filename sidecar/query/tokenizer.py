@@ -1,0 +1,156 @@
+"""The text of a query being read, from left to right: characters, words and values."""
+
+from __future__ import annotations
+
+import re
+from typing import NoReturn
+
+from sidecar.domain.errors import QueryError
+from sidecar.query.ast import Comparison, Exact, Regex, Value, Wildcard
+
+MAX_CHARACTERS = 2_000
+_COMPARISON = re.compile(r">=|<=|>|<")
+_KEYWORD = re.compile(r"(OR|AND|NOT)(?=[\s()]|$)")
+
+
+class Cursor:
+    """Where reading is. What does not fit raises QueryError."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+        if len(text) > MAX_CHARACTERS:
+            self.fail(f"expected at most {MAX_CHARACTERS} characters, found {len(text)}", MAX_CHARACTERS)
+
+    def peek(self) -> str:
+        """The next character; empty at the end."""
+        return self.text[self.at : self.at + 1]
+
+    def skip_space(self) -> None:
+        """Go to the next character that is no space."""
+        while self.peek().isspace():
+            self.at += 1
+
+    def match(self, pattern: re.Pattern[str]) -> str:
+        """Take what matches here; empty where nothing does."""
+        found = pattern.match(self.text, self.at)
+        if found is None:
+            return ""
+        self.at = found.end()
+        return found[0]
+
+    def keyword(self) -> str | None:
+        """The keyword that stands here, without taking it."""
+        found = _KEYWORD.match(self.text, self.at)
+        return found[1] if found else None
+
+    def take_keyword(self, word: str) -> bool:
+        """Take this keyword and the space after it, if it stands here."""
+        if self.keyword() != word:
+            return False
+        self.at += len(word)
+        self.skip_space()
+        return True
+
+    def found(self) -> str:
+        """What stands here, for a message."""
+        character = self.peek()
+        if not character:
+            return "the end of the query"
+        if character.isprintable() and not character.isspace():
+            return character
+        return "a space" if character.isspace() else f"the character U+{ord(character):04X}"
+
+    def fail(self, message: str, at: int | None = None) -> NoReturn:
+        """Say what was expected, here or at another place."""
+        raise QueryError(message, self.text, min(self.at if at is None else at, len(self.text)))
+
+    # --- values
+
+    def comparison(self) -> Comparison:
+        """Take `>` or its like, if one stands here."""
+        match self.match(_COMPARISON):
+            case ">" | ">=" | "<" | "<=" as comparison:
+                return comparison
+            case _:
+                return ""
+
+    def value(self) -> Value:
+        """Take a value and the space after it."""
+        if self.peek() == '"':
+            value: Value = Exact(self.quoted())
+        elif self.peek() == "/":
+            value = self._regex()
+        else:
+            value = self._word()
+        if self.at < len(self.text) and self.peek() not in ")" and not self.peek().isspace():
+            self.fail(f"expected a space, found {self.found()} (in quotes, it is looked for as it is)")
+        self.skip_space()
+        return value
+
+    def quoted(self) -> str:
+        """Take a text in quotes."""
+        opening = self.at
+        parts: list[str] = []
+        self.at += 1
+        while self.peek() != '"':
+            if self.peek() == "\\":
+                self.at += 1
+            if self.at >= len(self.text):
+                self.fail('expected a " to end this text', opening)
+            parts.append(self.peek())
+            self.at += 1
+        self.at += 1
+        return "".join(parts)
+
+    def _regex(self) -> Value:
+        opening = self.at
+        parts: list[str] = []
+        self.at += 1
+        while self.peek() != "/":
+            if self.at >= len(self.text):
+                self.fail("expected a / to end this regular expression (in quotes, / is looked for as it is)", opening)
+            if self.peek() == "\\":
+                escaped = self.text[self.at + 1 : self.at + 2]
+                parts.append("/" if escaped == "/" else f"\\{escaped}")
+                self.at += 2
+                continue
+            parts.append(self.peek())
+            self.at += 1
+        self.at += 1
+        ignore_case = self.peek() == "i"
+        self.at += ignore_case
+        return self._checked(Regex("".join(parts), ignore_case), opening)
+
+    def _checked(self, regex: Regex, at: int) -> Regex:
+        from sidecar.query.regex import BadPattern, searcher  # only who asks for it pays for RE2
+
+        try:
+            searcher(regex.pattern, ignore_case=regex.ignore_case)
+        except BadPattern as bad:
+            self.fail(f"expected a regular expression (of RE2), found {bad}", at)
+        return regex
+
+    def _word(self) -> Value:
+        start = self.at
+        parts = [""]
+        while (character := self.peek()) and not character.isspace() and character not in '()"':
+            self.at += 1
+            if character == "*":
+                parts.append("")
+                continue
+            if character == "\\":
+                character = self.peek()
+                if not character:
+                    self.fail("expected a character after this \\", self.at - 1)
+                self.at += 1
+            parts[-1] += character
+        if self.at == start:
+            self.fail(f"expected a value, found {self.found()}")
+        return Exact(parts[0]) if len(parts) == 1 else Wildcard(_squeezed(parts))
+
+
+def _squeezed(parts: list[str]) -> tuple[str, ...]:
+    """`a**b` is `a*b`: empty texts in between say nothing."""
+    first, *between, last = parts
+    return (first, *(part for part in between if part), last)

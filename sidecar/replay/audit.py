@@ -1,0 +1,104 @@
+"""Who did what: from the jobs, and from what the ledger keeps of each letter that is still there.
+
+What was done to letters that retention has taken since is in the sidecars' logs alone, and so are jobs that the ledger
+has forgotten (`sidecar.replay.job_store.MOST_JOBS`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from sidecar.dead_letters.ledger_entries import Deed
+from sidecar.dead_letters.store import Desk
+from sidecar.replay.models import Job
+
+MOST_IDS = 20
+"""Letters that one line names."""
+
+
+class AuditLine(Struct, kw_only=True):
+    """One act of somebody."""
+
+    act: str
+    """`replay.started`, `replay.paused`, `replay.resumed`, `replay.cancelled`; `dead_letters.discarded`, `.restored`,
+    `.reported`, `.imported`."""
+    at: int
+    """Microseconds."""
+    by: str
+    address: str | None = None
+    letters: int = 0
+    """How many it was about."""
+    ids: list[str] = []
+    """The first of them."""
+    why: str | None = None
+    job: Job | None = None
+    """Of a replay."""
+
+
+class Audit(Struct):
+    lines: list[AuditLine]
+    """The newest first."""
+    notes: list[str]
+    """Sentences: what could not be looked at."""
+
+
+async def audit(desk: Desk, jobs: Iterable[Job], limit: int) -> Audit:
+    """The latest acts, at most `limit`. Reads the dead-letter streams from end to end."""
+    notes: list[str] = []
+    found = _Acts(limit)
+    async for letter, entry in desk.entries(notes):
+        for deed in entry.deeds:
+            if deed.act != "replayed":  # its job tells that
+                found.add(deed, letter.id, entry.id)
+    lines = [*found.lines(), *(line for job in jobs for line in _of(job))]
+    lines.sort(key=lambda line: line.at, reverse=True)
+    return Audit(lines[:limit], list(dict.fromkeys(notes)))
+
+
+def _of(job: Job) -> Iterable[AuditLine]:
+    yield AuditLine(
+        act="replay.started", at=job.started_at, by=job.by, address=job.address, letters=job.selected, job=job
+    )
+    for one in job.decisions:
+        yield AuditLine(
+            act=f"replay.{one.act}", at=one.at, by=one.by, address=one.address, letters=job.selected, job=job
+        )
+
+
+class _Acts:
+    """Deeds that were one act, of many letters, as one line. At most some thousand more than `limit` are held."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._oldest = limit, 0
+        self._lines: dict[tuple[object, ...], AuditLine] = {}
+        self._seen: dict[tuple[object, ...], set[int]] = {}
+        """The entries that were counted: the letters of one origin share theirs."""
+
+    def add(self, deed: Deed, id: str, entry: str) -> None:
+        if deed.at < self._oldest:
+            return
+        key = (deed.at, deed.act, deed.by, deed.address, deed.why)
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = AuditLine(
+                act=f"dead_letters.{deed.act}", at=deed.at, by=deed.by, address=deed.address, why=deed.why
+            )
+            self._seen[key] = set()
+            if len(self._lines) > 2 * self._limit + 1_000:
+                self._shrink()
+        if hash(entry) in self._seen.get(key, ()):
+            return
+        self._seen.setdefault(key, set()).add(hash(entry))
+        line.letters += 1
+        if len(line.ids) < MOST_IDS:
+            line.ids.append(id)
+
+    def lines(self) -> Iterable[AuditLine]:
+        return self._lines.values()
+
+    def _shrink(self) -> None:
+        kept = sorted(self._lines, key=lambda key: self._lines[key].at, reverse=True)[: self._limit]
+        self._oldest = self._lines[kept[-1]].at if kept else 0
+        self._lines = {key: self._lines[key] for key in kept}
+        self._seen = {key: self._seen[key] for key in kept}

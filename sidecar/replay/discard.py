@@ -1,0 +1,119 @@
+"""Setting letters aside, and taking them back: entries of the ledger alone. Nothing is deleted, nothing is sent.
+
+Each letter is one compare-and-set act. Dying in between leaves some done and some not, and the same call does the rest;
+a replay that sends a letter meanwhile changes its entry, and the second of the two finds it changed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Literal
+
+from sidecar.dead_letters.deduplication import Letters, Newest
+from sidecar.dead_letters.ledger_entries import Deed, State, Who, begun, encode, home, keys, standing
+from sidecar.dead_letters.store import Desk
+from sidecar.dead_letters.store import Wish as Wanted
+from sidecar.domain.dead_letter_id import malformed
+from sidecar.domain.ports.ledger import Act, Entry, Ledger
+from sidecar.replay.models import Outcome
+
+What = Literal["discarded", "restored"]
+WHY_NOT = {
+    ("discarded", "replayed"): "it was replayed: nothing is open",
+    ("discarded", "replaying"): "a replay has it: cancel that first (tracecar replays)",
+    ("restored", "open"): "it is open: nothing to undo",
+    ("restored", "parked"): "it was not discarded: it is parked (dlq replay --force sends it)",
+    ("restored", "replayed"): "it was not discarded: it was replayed (dlq replay --force sends it again)",
+    ("restored", "returned"): "it was not discarded: it was replayed, and failed again as a letter of its own",
+    ("restored", "replaying"): "it was not discarded: a replay has it",
+}
+AFTER: dict[What, State] = {"discarded": "discarded", "restored": "open"}
+"""The state that a letter has then."""
+TRIES = 3
+"""How often one letter is tried while others change it."""
+AT_ONCE = 500
+"""Letters that one call of the ledger is about."""
+
+
+async def set_aside(
+    desk: Desk,
+    ledger_of: Callable[[str], Ledger],
+    ids: Sequence[str],
+    what: What,
+    reason: str | None,
+    who: Who,
+    now: int,
+) -> AsyncIterator[Outcome]:
+    """Discard or restore the letters with these ids; what came of each, in the order in which they are found, then
+    those that are not there. `ledger_of` a broker's system; `now` in microseconds. Raises Outage, Refused."""
+    notes: list[str] = []
+    wanted, unseen, newest = frozenset(ids), dict.fromkeys(ids), Newest(0)
+    async for letter in desk.each(Wanted(lambda letter: letter.id in wanted), notes):
+        unseen.pop(letter.id, None)
+        newest.add(letter)
+    letters = newest.letters()
+    notes += await desk.states_of(letters)
+    for at in range(0, len(letters), AT_ONCE):
+        for outcome in await _some(ledger_of, letters[at : at + AT_ONCE], what, reason, who, now):
+            yield outcome
+    unread = f" ({'; '.join(dict.fromkeys(notes))})" if notes else ""
+    for id in unseen:
+        why = malformed(id) or f"no dead-letter stream holds a letter with this id{unread}"
+        yield Outcome(id=id, done=False, state="unknown", why=why)
+
+
+async def _some(
+    ledger_of: Callable[[str], Ledger], letters: Sequence[Letters], what: What, reason: str | None, who: Who, now: int
+) -> list[Outcome]:
+    """Each by an act of its own, all of one broker in one call."""
+    found: dict[int, Outcome] = {}
+    states = [one.state for one in letters]
+    for _ in range(TRIES):
+        for number, one in enumerate(letters):
+            if number not in found and (known := _known(one.letter.id, what, states[number])) is not None:
+                found[number] = known
+        due: dict[str, list[int]] = {}
+        for number, one in enumerate(letters):
+            if number not in found:
+                due.setdefault(one.letter.position.system, []).append(number)
+        for system, numbers in due.items():
+            ledger = ledger_of(system)
+            acts = await _acts(ledger, [letters[number] for number in numbers], what, reason, who, now)
+            for number, done in zip(numbers, await ledger.act(acts), strict=True):
+                if done.carried_out:
+                    found[number] = Outcome(id=letters[number].letter.id, done=True, state=AFTER[what])
+                else:
+                    changed = standing(done.stands)
+                    states[number] = changed.state if changed is not None else states[number]
+    why = "others act on it at the same time: try again"
+    return [
+        found.get(number) or Outcome(id=one.letter.id, done=False, state=states[number], why=why)
+        for number, one in enumerate(letters)
+    ]
+
+
+def _known(id: str, what: What, state: str) -> Outcome | None:
+    """What came of a letter with which nothing is to be done; None where something is."""
+    if (what, state) == ("discarded", "discarded"):
+        return Outcome(id=id, done=True, state=state)
+    why = WHY_NOT.get((what, state))
+    return None if why is None else Outcome(id=id, done=False, state=state, why=why)
+
+
+async def _acts(
+    ledger: Ledger, letters: Sequence[Letters], what: What, reason: str | None, who: Who, now: int
+) -> list[Act]:
+    """What is to be changed, for each letter."""
+    by_home: dict[str, list[int]] = {}
+    for number, one in enumerate(letters):
+        by_home.setdefault(home(one.letter), []).append(number)
+    acts: dict[int, Act] = {}
+    deed = Deed(act=what, at=now, by=who.name, address=who.address, why=reason)
+    for stream, numbers in by_home.items():
+        names = [keys(letters[number].letter, letters[number].ids) for number in numbers]
+        stands = iter(await ledger.entries(stream, [name for some in names for name in some]))
+        for number, some in zip(numbers, names, strict=True):
+            stood = [next(stands) for _ in some]
+            before = standing(stood) or begun(letters[number].letter)
+            after = encode(before.after(deed, AFTER[what]))
+            acts[number] = Act(stream, tuple([Entry(key, one, after) for key, one in zip(some, stood, strict=True)]))
+    return [acts[number] for number in range(len(letters))]

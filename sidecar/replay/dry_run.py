@@ -1,0 +1,289 @@
+"""A dry run: what a replay would send, where to, who would receive it, and what would pass the check now."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+from sidecar.dead_letters.reader import Source
+from sidecar.domain.errors import TracecarError
+from sidecar.domain.failure_fingerprint import affected
+from sidecar.domain.model import Outgoing, Rejection
+from sidecar.domain.ports.index import Node
+from sidecar.domain.stream_names import StreamNames
+from sidecar.domain.timestamps import rfc3339
+from sidecar.pipeline.consumer_groups.tracker import Follower, Reading
+from sidecar.replay.models import Check, Plan, Receiver, Target, Wish
+from sidecar.replay.selection import Candidate, Selection
+from sidecar.replay.step_planner import Item, Preparing
+
+LOOKED_AT = 500
+"""Letters that are read and checked; the others are taken to be like them."""
+MOST_KINDS = 50
+"""Kinds of failures that are told apart."""
+AGGREGATES = 300
+"""Aggregates that are asked for events since."""
+
+
+class History(Protocol):
+    """The index, as far as events since are asked for."""
+
+    async def aggregate(self, id: str, limit: int = 1000) -> list[Node]: ...
+
+
+Verdicts = Callable[[Sequence[Outgoing]], Awaitable[Sequence[Rejection | None]]]
+"""What the check says now about records that would be sent."""
+
+
+async def plan(
+    source: Source,
+    selection: Selection,
+    wish: Wish,
+    preparing: Preparing,
+    follower: Follower,
+    verdicts: Verdicts,
+    index: History,
+    *,
+    names: bool = True,
+) -> Plan:
+    """Changes nothing. `names`: aggregates may be named. Raises Outage, Refused."""
+    candidates = selection.candidates
+    skipped = dict(selection.left_out)
+    free: list[Candidate] = []
+    passed_by: dict[tuple[str, str], int] = {}
+    for one in candidates:
+        why = preparing.kept_back(one.letter, one.groups)
+        if why is None:
+            free.append(one)
+            continue
+        skipped[why] = skipped.get(why, 0) + 1
+        for group in preparing.passed_by(one.letter, one.groups):
+            reader = group, target_of(one, wish)
+            passed_by[reader] = passed_by.get(reader, 0) + 1
+    items = await preparing.items([one.ref for one in free[:LOOKED_AT]])
+    passes, fails, unsendable = await _checked(items, verdicts)
+    for why, count in unsendable.items():
+        skipped[why] = skipped.get(why, 0) + count
+    warnings = [
+        *selection.noted(force=wish.force),
+        *not_there(selection),
+        *await _warnings(source, free, wish, index, names),
+    ]
+    if follower.note is not None:
+        warnings.append(f"consumer groups: {follower.note}")
+    targets = await _targets(source, free, wish)
+    warnings += [
+        f"there is no stream {one.stream}: create it first, or say another with --to"
+        for one in targets
+        if not one.exists
+    ]
+    return Plan(
+        selected=len(candidates),
+        sendable=len(free) - sum(unsendable.values()),
+        skipped=skipped,
+        targets=targets,
+        receivers=_receivers(source, free, passed_by, wish, follower),
+        passes=passes,
+        fails=fails,
+        looked_at=len(items),
+        warnings=list(dict.fromkeys(warnings)),
+        changes=list(next((item.changes for item in items if item.changes), ())),
+    )
+
+
+async def plan_range(source: Source, wish: Wish, count: int, follower: Follower) -> Plan:
+    """The same for a range of events."""
+    assert wish.to is not None
+    exists = bool(await source.broker.partitions(wish.to))
+    warnings = [] if exists else [f"there is no stream {wish.to}: create it first, or name another"]
+    if exists and not await _watched(source, wish.to):
+        warnings.append(f"{wish.to} is not among the watched streams: who reads it is not known here")
+    if follower.note is not None:
+        warnings.append(f"consumer groups: {follower.note}")
+    return Plan(
+        selected=count,
+        sendable=count,
+        skipped={},
+        targets=[Target(stream=wish.to, count=count, exists=exists)],
+        receivers=[
+            Receiver(group=reading.group, stream=wish.to, lag=_lag(reading, wish.to))
+            for reading in follower.readers(source.broker.system, wish.to)
+        ],
+        passes=0,
+        fails=[],
+        looked_at=0,
+        warnings=warnings,
+    )
+
+
+def target_of(one: Candidate, wish: Wish) -> str:
+    return wish.to or one.letter.stream
+
+
+async def _targets(source: Source, free: Sequence[Candidate], wish: Wish) -> list[Target]:
+    counts: dict[str, int] = {}
+    for one in free:
+        stream = target_of(one, wish)
+        counts[stream] = counts.get(stream, 0) + 1
+    return [
+        Target(stream=stream, count=count, exists=bool(await source.broker.partitions(stream)))
+        for stream, count in sorted(counts.items(), key=lambda one: -one[1])
+    ]
+
+
+def _receivers(
+    source: Source,
+    free: Sequence[Candidate],
+    passed_by: Mapping[tuple[str, str], int],
+    wish: Wish,
+    follower: Follower,
+) -> list[Receiver]:
+    """Those who read where something goes, or where nothing goes because of them. `passed_by`: of which group and
+    stream how many are left out."""
+    found: list[Receiver] = []
+    for stream in dict.fromkeys([*(target_of(one, wish) for one in free), *(stream for _, stream in passed_by)]):
+        for reading in follower.readers(source.broker.system, stream):
+            receiver = Receiver(group=reading.group, stream=stream, lag=_lag(reading, stream))
+            receiver.kept_back = passed_by.get((reading.group, stream), 0)
+            for one in free:
+                origin = one.letter.origin
+                if origin is None or origin.stream != stream:
+                    continue
+                passed = reading.passed(origin)
+                receiver.passed += passed is True
+                receiver.not_passed += passed is False
+                receiver.unknown += passed is None
+            found.append(receiver)
+    return found
+
+
+def _lag(reading: Reading, stream: str) -> int | None:
+    """Of a group on one stream; None where the server cannot say."""
+    lags = [one.seen.lag for log, one in reading.partitions.items() if log.stream == stream]
+    known = [lag for lag in lags if lag is not None]
+    return sum(known) if len(known) == len(lags) else None
+
+
+async def _checked(items: Sequence[Item], verdicts: Verdicts) -> tuple[int, list[Check], dict[str, int]]:
+    """How many pass, what fails and how, and why others cannot be sent at all."""
+    unsendable: dict[str, int] = {}
+    ready = [item for item in items if item.outgoing is not None]
+    for item in items:
+        if item.fail is not None:
+            unsendable[item.fail] = unsendable.get(item.fail, 0) + 1
+    passes, kinds = 0, dict[tuple[str, str | None], Check]()
+    said = await verdicts([item.outgoing for item in ready if item.outgoing is not None])
+    for item, rejection in zip(ready, said, strict=True):
+        if rejection is None:
+            passes += 1
+            continue
+        kind = rejection.code, rejection.path
+        check = kinds.get(kind)
+        if check is not None:
+            check.count += 1
+        elif len(kinds) < MOST_KINDS:
+            kinds[kind] = Check(
+                code=rejection.code,
+                message=rejection.message,
+                path=rejection.path,
+                count=1,
+                example=item.ref.ids[-1],
+            )
+    return passes, sorted(kinds.values(), key=lambda one: -one.count), unsendable
+
+
+def not_there(selection: Selection) -> list[str]:
+    """A sentence about ids that no stream holds; nothing where all are there."""
+    if not selection.missing:
+        return []
+    some = ", ".join(selection.missing[:3]) + (" …" if len(selection.missing) > 3 else "")
+    return [f"{len(selection.missing)} of the ids are of no dead letter that is there: {some}"]
+
+
+async def _warnings(source: Source, free: Sequence[Candidate], wish: Wish, index: History, names: bool) -> list[str]:
+    warnings: list[str] = []
+    since = await _overtaken(free, index)
+    if since:
+        some = f" ({', '.join(since[:3])}{' …' if len(since) > 3 else ''})" if names else ""
+        have = "aggregate has" if len(since) == 1 else "aggregates have"
+        warnings.append(
+            f"{len(since)} {have} later events on the same stream, processed since: what is sent now comes after "
+            f"them{some}"
+        )
+    if wish.to is not None and not await _watched(source, wish.to):
+        warnings.append(f"{wish.to} is not among the watched streams: who reads it is not known here")
+    if wish.group is not None:
+        warnings.append(
+            f"meant for {wish.group}: the other groups receive it as well, and skip it only where they heed the header "
+            "tracecar.replay-group"
+        )
+    warnings += await fewer_partitions(source, free, wish)
+    begun = await _began(source, free)
+    before = sum(1 for one in free if begun is not None and one.letter.replays and one.letter.appended_at < begun)
+    if before and begun is not None:
+        warnings.append(
+            f"{before} of these letters come from replays before the ledger began ({rfc3339(begun * 1000)}): an "
+            "earlier ledger was deleted, and what was replayed by it reads as open again"
+        )
+    return warnings
+
+
+async def fewer_partitions(source: Source, free: Sequence[Candidate], wish: Wish) -> list[str]:
+    """Of targets that cannot keep their letters in the partitions that they come from. Raises Outage, Refused."""
+    most: dict[str, int] = {}
+    for one in free:
+        if one.letter.origin is not None:
+            target = target_of(one, wish)
+            most[target] = max(most.get(target, 0), one.letter.origin.partition + 1)
+    warnings: list[str] = []
+    for target, needed in list(most.items())[:MOST_KINDS]:
+        there = len(await source.broker.partitions(target))
+        if 0 < there < needed:
+            warnings.append(
+                f"{target} has {there} partition{'s' if there > 1 else ''}, and these letters come from {needed} or "
+                "more: those with the same key stay in order, others do not"
+            )
+    return warnings
+
+
+async def _overtaken(free: Sequence[Candidate], index: History) -> list[str]:
+    """Aggregates with events later on the same stream that passed the check."""
+    found: list[str] = []
+    first: dict[str, Candidate] = {}
+    for one in free:
+        aggregate = affected(one.letter)
+        if aggregate is not None and one.letter.origin is not None and len(first) < AGGREGATES:
+            first.setdefault(aggregate, one)
+    for aggregate, one in first.items():
+        origin = one.letter.origin
+        assert origin is not None
+        for node in await index.aggregate(aggregate):
+            at = node.event.position
+            if node.event.rejection is None and at.log == origin.log and at.offset > origin.offset:
+                found.append(aggregate)
+                break
+    return found
+
+
+async def _watched(source: Source, stream: str) -> bool:
+    return any(status.partition.stream == stream for status in await source.broker.status())
+
+
+async def _began(source: Source, free: Sequence[Candidate]) -> int | None:
+    streams = dict.fromkeys((one.letter.origin or one.letter.position).stream for one in free if one.letter.replays)
+    moments: list[int] = []
+    for stream in list(streams)[:20]:
+        try:
+            begun = await source.broker.ledger.begun(stream)
+        except TracecarError:
+            continue
+        if begun is not None:
+            moments.append(begun)
+    return max(moments, default=None)
+
+
+def refuse_target(to: str | None, naming: StreamNames) -> str | None:
+    """Why nothing may be sent to this stream; None where it may."""
+    if to is not None and naming.is_dead_letter(to):
+        return f"{to} is a dead-letter stream, or the ledger: name a stream that is read"
+    return None

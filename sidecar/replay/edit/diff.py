@@ -1,0 +1,62 @@
+"""What an edit changed, as it may be shown and kept: hidden values stay hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from sidecar.dead_letters.ledger_entries import Change
+from sidecar.domain.json_path import key_segment
+from sidecar.domain.json_safe import plain
+from sidecar.domain.redaction import HIDDEN
+
+MOST = 50
+"""Changes that are kept of one letter."""
+LONGEST = 300
+"""Characters of a value that are kept."""
+
+
+def differences(before: Any, after: Any, shown_before: Any, shown_after: Any) -> tuple[Change, ...]:
+    """The changes from one body to another. `shown_…`: the same bodies as they may be seen."""
+    found: list[Change] = []
+    for change in _between("", plain(before), plain(after), plain(shown_before), plain(shown_after)):
+        if len(found) == MOST:
+            found[-1] = Change("…", what="changed")
+            break
+        found.append(change)
+    return tuple(found)
+
+
+def _between(path: str, before: Any, after: Any, old: Any, new: Any) -> Iterator[Change]:
+    """`old` and `new` are what may be seen of `before` and `after`."""
+    if before == after and msgspec.json.encode(before) == msgspec.json.encode(after):  # 1 == True, for Python
+        return
+    if HIDDEN in (old, new):
+        yield Change(path, HIDDEN, HIDDEN)
+        return
+    if all(isinstance(one, Mapping) for one in (before, after, old, new)):
+        for name in dict.fromkeys((*before, *after)):
+            place = f"{path}{key_segment(name)}".removeprefix(".")
+            if name not in after:
+                yield Change(place, _short(old.get(name)), None, "removed")
+            elif name not in before:
+                yield Change(place, None, _short(new.get(name)), "added")
+            else:
+                yield from _between(place, before[name], after[name], old.get(name), new.get(name))
+        return
+    if all(isinstance(one, list) for one in (before, after, old, new)) and len(before) == len(after):
+        for n, (one, other) in enumerate(zip(before, after, strict=True)):
+            yield from _between(f"{path}[{n}]", one, other, old[n], new[n])
+        return
+    yield Change(path, _short(old), _short(new))
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= LONGEST else f"{value[:LONGEST]}…"
+    if isinstance(value, Mapping | list):
+        text = msgspec.json.encode(value).decode()
+        return value if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return value

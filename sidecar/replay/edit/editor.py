@@ -1,0 +1,217 @@
+"""Changing a record's body before it is sent: read as it was written, changed, checked, and written again in the same
+way, with the right schema's id.
+
+Which schema: the one that the record names or was read by, where it is registered for the stream it goes to; else the
+stream's own latest. JSON is changed where it is written, a flat Redis entry field by field. In the end the judge looks
+at the record as if it lay on its stream already: what it would reject is not sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Struct
+from msgspec.structs import replace
+
+from sidecar.dead_letters.ledger_entries import Change
+from sidecar.decoding.payload import flat_body
+from sidecar.decoding.schema_cache import Catalog
+from sidecar.decoding.wire_format import BOM, HEADERS, Form, Frame, bare_frame, frame
+from sidecar.domain.errors import Outage
+from sidecar.domain.model import Headers, Position, Record, Rejection
+from sidecar.domain.ports.record_decoder import Opening
+from sidecar.domain.redaction import Redactor
+from sidecar.replay.edit.diff import differences
+from sidecar.replay.edit.encoder import Rewriting, framed_again, naming
+from sidecar.replay.edit.json_patch import with_value_in, without_in
+from sidecar.replay.edit.paths import parse, with_value, without
+from sidecar.replay.models import Edit, Unsendable
+from sidecar.replay.validation import registry_trouble
+
+NO_BODY = "the body could not be decoded, so no place in it can be set: give a whole new body (--edit)"
+
+
+class Edited(Struct, frozen=True):
+    """A record after an edit."""
+
+    value: bytes | None
+    headers: Headers
+    changes: tuple[Change, ...]
+    """What changed, as it may be shown. Empty: nothing did, and the record is as it was."""
+
+
+class _Changed(Struct, frozen=True):
+    """A record before and after, as bytes and as bodies."""
+
+    value: bytes | None
+    headers: Headers
+    before: Any
+    after: Any
+    same: bool
+    """The body and how it is framed did not change."""
+
+
+class Editor:
+    """Changes bodies (`sidecar.replay.step_planner.Editor`)."""
+
+    def __init__(self, payloads: Opening, catalog: Catalog, redactor: Redactor) -> None:
+        self._payloads, self._catalog, self._redactor = payloads, catalog, redactor
+        self._rewriting = Rewriting(catalog, redactor)
+
+    async def __call__(self, record: Record, edit: Edit, target: str) -> Edited:
+        """The record as it shall be sent to `target`. Raises Unsendable, with what to do, Outage and Refused."""
+        there = replace(record, position=Position(record.position.system, target, record.position.partition, 0))
+        try:
+            changed = await self._changed(there, edit)
+        except RecursionError:
+            raise Unsendable("the body, or what shall be in it, is nested too deeply to be edited") from None
+        if changed.same and changed.headers == record.headers:
+            return Edited(record.value, record.headers, ())
+        (judged,) = await self._payloads.open([replace(there, value=changed.value, headers=changed.headers)])
+        if judged.event.rejection is not None:
+            raise Unsendable(f"the edited event would be rejected: {self._said(judged.event.rejection)}")
+        trouble = registry_trouble(self._catalog) if judged.event.unchecked else None
+        if trouble is not None:
+            raise Outage(f"the edited event cannot be checked now, so it is not sent: {trouble}")
+        hidden = self._redactor.body
+        bodies = differences(changed.before, changed.after, hidden(changed.before), hidden(changed.after))
+        return Edited(changed.value, changed.headers, (*bodies, *self._of_headers(record, changed)))
+
+    def _said(self, rejection: Rejection) -> str:
+        shown = self._redactor.rejection(rejection)
+        return f"{shown.code}: {shown.message}"
+
+    def _of_headers(self, record: Record, changed: _Changed) -> list[Change]:
+        """Headers that name the schema, where they name another now."""
+        if record.value is None:
+            return []
+        before, after = dict(record.headers), dict(changed.headers)
+        return [
+            Change(f"header:{name}", _hex(before.get(name)), _hex(after.get(name)))
+            for name in dict.fromkeys((*before, *after))
+            if before.get(name) != after.get(name)
+        ]
+
+    async def _changed(self, record: Record, edit: Edit) -> _Changed:
+        value = record.value
+        if value is None:
+            return _flat(record, edit)
+        stated = {name.lower(): value for name, value in record.headers if value and name.lower() in HEADERS}
+        framed = frame(value, stated)
+        if isinstance(framed, Rejection):
+            # Nobody can read which schema these headers name; what is there without them is.
+            kept = [one for one in record.headers if one[0].lower() not in HEADERS or not one[1]]
+            record, framed = replace(record, headers=tuple(kept)), bare_frame(value)
+        if framed.form is Form.JSON:
+            return await self._json(record, value, framed, edit)
+        return await self._by_schema(record, value, framed, edit)
+
+    async def _json(self, record: Record, value: bytes, framed: Frame, edit: Edit) -> _Changed:
+        start = framed.start
+        before = _read(value[start:])
+        text, after = _in_json(value[start:], before, edit)
+        headers = record.headers
+        if framed.ids:
+            (decoded,) = await self._payloads.open([record])
+            writing = await self._rewriting.schema(record.position.stream, framed, decoded)
+            if writing is not None and not writing.named:
+                headers = naming(framed.ids[0], headers, writing)
+        same = before is not None and _same(before, after)
+        return _Changed(value[:start] + text, headers, before, after, same)
+
+    async def _by_schema(self, record: Record, value: bytes, framed: Frame, edit: Edit) -> _Changed:
+        (decoded,) = await self._payloads.open([record])
+        before = decoded.body
+        after = _edited(before, edit)
+        writing = await self._rewriting.schema(record.position.stream, framed, decoded)
+        if writing is None:
+            if framed.form is Form.OPAQUE and isinstance(after, dict | list):
+                # Nothing says what the bytes were; who writes a whole new body as JSON says what they shall be.
+                return _Changed(_encoded(after), record.headers, before, after, same=False)
+            raise Unsendable("no schema is registered by which the edited body could be written: register one")
+        body = self._rewriting.written(writing, after)
+        same = writing.named and before is not None and body == self._rewriting.written(writing, before)
+        start, headers = framed_again(framed, writing, value, record.headers)
+        return _Changed(start + body, headers, before, after, same)
+
+
+def _edited(body: Any, edit: Edit) -> Any:
+    """The body as it shall be."""
+    if edit.body is not UNSET:
+        return edit.body
+    if body is None:
+        raise Unsendable(NO_BODY)
+    for text in edit.remove:
+        path = parse(text)
+        try:
+            body = without(body, path)
+        except Unsendable as error:
+            raise Unsendable(f"{text}: {error}") from None
+    for text, value in edit.set.items():
+        path = parse(text)
+        try:
+            body = with_value(body, path, value)
+        except Unsendable as error:
+            raise Unsendable(f"{text}: {error}") from None
+    return body
+
+
+def _in_json(text: bytes, body: Any, edit: Edit) -> tuple[bytes, Any]:
+    """The JSON text as it shall be, and what it says then."""
+    after = _edited(body, edit)
+    if edit.body is not UNSET:
+        return _encoded(after), after
+    head = len(text) - len(text.removeprefix(BOM))
+    start, text = text[:head], text[head:]
+    for path in edit.remove:
+        text = without_in(text, parse(path))
+    for path, value in edit.set.items():
+        text = with_value_in(text, parse(path), _encoded(value))
+    return start + text, after
+
+
+def _flat(record: Record, edit: Edit) -> _Changed:
+    """A Redis entry without a body field: its fields are its body."""
+    if record.position.system != "redis":
+        raise Unsendable("the record has no value (a tombstone): there is nothing to edit")
+    before = flat_body(record.headers)
+    after = _edited(before, edit)
+    if not isinstance(after, dict) or not after:
+        raise Unsendable("the entry's fields are its body: expected an object of fields")
+    fields: list[tuple[str, bytes | None]] = []
+    done: set[str] = set()
+    for name, value in record.headers:
+        shown = next(iter(flat_body(((name, None),))))
+        if shown in after and after[shown] == before[shown]:
+            fields.append((name, value))
+        elif shown in after and shown not in done:
+            fields.append((name, _field(after[shown])))
+        done.add(shown)
+    fields += [(name, _field(value)) for name, value in after.items() if name not in done]
+    return _Changed(None, tuple(fields), before, after, same=tuple(fields) == record.headers)
+
+
+def _field(value: Any) -> bytes:
+    """A field of a flat entry: text as it is, anything else as JSON."""
+    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else _encoded(value)
+
+
+def _read(value: bytes) -> Any:
+    """None where it is no JSON."""
+    try:
+        return msgspec.json.decode(value.removeprefix(BOM))
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+
+
+def _encoded(value: Any) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def _same(before: Any, after: Any) -> bool:
+    """As JSON: `1` and `true` are not the same, though Python says so."""
+    return msgspec.json.encode(before) == msgspec.json.encode(after)
+
+
+def _hex(value: bytes | None) -> str | None:
+    return None if value is None else f"0x{value[:20].hex()}"

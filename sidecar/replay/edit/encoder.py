@@ -1,0 +1,136 @@
+"""Writing a body by a schema of the registry, and naming that schema in the way in which the record named its own."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+import fastavro
+from msgspec import Struct
+
+from sidecar.decoding.formats.avro.fingerprint import fingerprint
+from sidecar.decoding.formats.avro.json_encoder import conform
+from sidecar.decoding.payload import resolve
+from sidecar.decoding.schema import Compiled, parsed, texts
+from sidecar.decoding.schema_cache import Catalog, NeedsSchema, Resolved
+from sidecar.decoding.wire_format import (
+    APICURIO_CONTENT_ID,
+    APICURIO_GLOBAL_ID,
+    VALUE_SCHEMA_ID,
+    Frame,
+    SchemaId,
+)
+from sidecar.domain.errors import Outage
+from sidecar.domain.json_path import Fault
+from sidecar.domain.model import Decoded, Headers, SchemaRef
+from sidecar.domain.ports.registry import RegisteredSchema
+from sidecar.domain.redaction import Redactor
+from sidecar.replay.models import Unsendable
+
+MOST_FETCHES = 10
+
+
+class Writing(Struct, frozen=True):
+    """The schema that a body is written by."""
+
+    registered: RegisteredSchema
+    ref: SchemaRef
+    named: bool
+    """The record names it already, or was read by it without any name."""
+
+    @property
+    def label(self) -> str:
+        ref = self.ref
+        return f"schema id {ref.id}" if ref.subject is None else f"{ref.subject} v{ref.version}"
+
+
+class Rewriting:
+    """Finds schemas and writes by them."""
+
+    def __init__(self, catalog: Catalog, redactor: Redactor) -> None:
+        self._catalog, self._redactor = catalog, redactor
+
+    async def schema(self, stream: str, framed: Frame, decoded: Decoded) -> Writing | None:
+        """What to write a record for `stream` by: the schema that it names, where that is registered for the stream;
+        the one that it was read by, where it names none; else the stream's latest. None where nothing is registered.
+        Raises Unsendable, Outage, Refused."""
+        event = decoded.event
+        if framed.ids:
+            resolved = await self._looked_up(lambda: resolve(self._catalog, stream, framed.ids))
+            if resolved is not None and resolved.schema is not None and resolved.rejection is None:
+                return await self._writing(resolved.schema.ref, named=True)
+        elif event.schema is not None:
+            return await self._writing(event.schema, named=decoded.body is not None)
+        latest = await self._looked_up(lambda: self._catalog.for_stream(stream, event.type, None))
+        if latest is None or latest.schema is None:
+            return None
+        return await self._writing(latest.schema.ref, named=False)
+
+    async def _writing(self, ref: SchemaRef, *, named: bool) -> Writing:
+        registered = await self._catalog.text_of(ref)
+        if registered is None:
+            raise Unsendable(f"the schema {ref.subject or ref.id} is not in the registry any more: register it again")
+        writing = Writing(registered, ref, named)
+        unusable = Compiled(registered).unusable
+        if unusable is not None:
+            raise Unsendable(f"{writing.label} cannot be written by: {unusable}; mend the record where it is produced")
+        return writing
+
+    async def _looked_up(self, look: Callable[[], Resolved | None]) -> Resolved | None:
+        for _ in range(MOST_FETCHES):
+            try:
+                return look()
+            except NeedsSchema as needs:
+                await self._catalog.fetch(needs.key)
+        raise Outage("the schema could not be had from the registry: try again")
+
+    def written(self, writing: Writing, body: Any) -> bytes:
+        """The body in binary Avro. Raises Unsendable, with the place and what was expected there."""
+        registered = writing.registered
+        try:
+            made = conform(body, parsed(registered))
+        except Fault as fault:
+            where = fault.path or "the body"
+            said = self._redactor.message(fault.message, fault.path, fault.code)
+            raise Unsendable(f"{where}: {said} ({writing.label})") from None
+        try:
+            named: dict[str, Any] = {}
+            *references, own = [json.loads(text) for text in texts(registered)]
+            for one in references:
+                fastavro.parse_schema(one, named_schemas=named)
+            out = io.BytesIO()
+            fastavro.schemaless_writer(out, fastavro.parse_schema(own, named_schemas=named), made)
+            return out.getvalue()
+        except Exception as error:  # a writer raises whatever it meets in a schema that anyone may have written
+            raise Unsendable(f"{writing.label}: the body cannot be written by it: {type(error).__name__}") from error
+
+
+def framed_again(framed: Frame, writing: Writing, value: bytes, headers: Headers) -> tuple[bytes, Headers]:
+    """What stands before the body, and the headers: as they were where the schema is the one that was named, else of
+    the same kind with the other schema's id. Raises Unsendable."""
+    if writing.named:
+        return value[: framed.start], headers
+    first = framed.ids[0] if framed.ids else None
+    if first is not None and first.kind == "fingerprint":
+        return b"\xc3\x01" + fingerprint(parsed(writing.registered)).to_bytes(8, "little"), headers
+    if first is None or framed.start:
+        return b"\x00" + _id(writing).to_bytes(4, "big"), headers
+    return b"", naming(first, headers, writing)
+
+
+def naming(first: SchemaId, headers: Headers, writing: Writing) -> Headers:
+    """The headers with another schema's id, in the same kind of header as the `first` name stood in."""
+    if first.kind in ("id", "guid"):
+        stated = b"\x00" + _id(writing).to_bytes(4, "big")
+        return tuple([(name, stated if name.lower() == VALUE_SCHEMA_ID else value) for name, value in headers])
+    kept = [one for one in headers if one[0].lower() not in (APICURIO_GLOBAL_ID, APICURIO_CONTENT_ID)]
+    return (*kept, ("apicurio.value.contentId", _id(writing).to_bytes(8, "big")))
+
+
+def _id(writing: Writing) -> int:
+    id = writing.ref.id if writing.ref.id is not None else writing.registered.ref.id
+    if id is None:
+        raise Unsendable(f"{writing.label}: the registry does not tell its id, so the record cannot name it")
+    return id

@@ -1,0 +1,125 @@
+"""Changing JSON where it is written: what is not meant keeps its bytes, its order, its spaces and how its numbers are
+written.
+
+The text was read as JSON before, so that it only has to be found out where things begin and end. Nothing here
+recurses: the text may be as deep as its reader allows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from sidecar.replay.edit.paths import Path, missing
+from sidecar.replay.models import Unsendable
+
+_SPACE = rb"[ \t\r\n]*"
+_STRING = rb'"(?:[^"\\]|\\.)*"'
+_VALUE = re.compile(rb"(" + _STRING + rb")|([{\[])|[^ \t\r\n,\]}]+", re.DOTALL)
+_NESTED = re.compile(_STRING + rb"|[{}\[\]]", re.DOTALL)
+_BLANK = re.compile(_SPACE)
+_NAME = re.compile(_SPACE + rb"(" + _STRING + rb")" + _SPACE + rb":" + _SPACE, re.DOTALL)
+_OPENING, _CLOSING = b"{[", b"}]"
+
+
+class _Member(Struct, frozen=True):
+    """A field of an object or an item of an array: where it begins (with its name), where its value does, and where it
+    ends."""
+
+    step: str | int
+    begin: int
+    value: int
+    end: int
+
+
+def with_value_in(text: bytes, path: Path, value: bytes) -> bytes:
+    """The text with a value (JSON) at a path; objects take new names, arrays no new places. Raises Unsendable."""
+    at = _found(text, path[:-1])
+    members, last = list(_members(text, at)), path[-1]
+    same = [one for one in members if one.step == last]
+    if same:
+        return text[: same[-1].value] + value + text[same[-1].end :]
+    if text[at : at + 1] != b"{" or not isinstance(last, str):
+        raise Unsendable(missing(_read(text, at), last))
+    name = msgspec.json.encode(last)
+    if not members:
+        return text[: at + 1] + name + b":" + value + text[at + 1 :]
+    final = members[-1]
+    colon = text[members[0].begin : members[0].value].rpartition(b":")[2]
+    comma = text[members[-2].end : final.begin] if len(members) > 1 else b"," + colon
+    return text[: final.end] + comma + name + b":" + colon + value + text[final.end :]
+
+
+def without_in(text: bytes, path: Path) -> bytes:
+    """The text without what is at a path, every time that an object has the name. Raises Unsendable where nothing
+    is."""
+    at = _found(text, path[:-1])
+    members = list(_members(text, at))
+    kept = [(n, one) for n, one in enumerate(members) if one.step != path[-1]]
+    if len(kept) == len(members):
+        raise Unsendable(missing(_read(text, at), path[-1]))
+    inside = [text[at + 1 : members[0].begin]]
+    for number, (n, one) in enumerate(kept):
+        if number:
+            inside.append(text[members[n - 1].end : one.begin])
+        inside.append(text[one.begin : one.end])
+    return text[: at + 1] + b"".join(inside) + text[members[-1].end :]
+
+
+def _found(text: bytes, path: Path) -> int:
+    """Where the value at a path begins."""
+    at = _blank(text, 0)
+    for step in path:
+        places = [one.value for one in _members(text, at) if one.step == step]
+        if not places:
+            raise Unsendable(missing(_read(text, at), step))
+        at = places[-1]  # of a repeated name the last counts, as for whoever reads it
+    return at
+
+
+def _members(text: bytes, at: int) -> Iterator[_Member]:
+    """The fields or items of what begins at `at`; none where that is neither object nor array."""
+    opening = text[at : at + 1]
+    if not opening or opening not in _OPENING:
+        return
+    index, at = 0, _blank(text, at + 1)
+    while text[at : at + 1] not in (b"}", b"]", b""):
+        begin, step = at, index
+        name: str | int = step
+        if opening == b"{":
+            match = _NAME.match(text, at)
+            assert match is not None, "the text was read as JSON before"
+            name, at = msgspec.json.decode(match[1], type=str), match.end()
+        end = _end(text, at)
+        yield _Member(name, begin, at, end)
+        at = _blank(text, end)
+        if text[at : at + 1] == b",":
+            at = _blank(text, at + 1)
+        index += 1
+
+
+def _end(text: bytes, at: int) -> int:
+    """Where the value that begins at `at` ends."""
+    match = _VALUE.match(text, at)
+    assert match is not None, "the text was read as JSON before"
+    if match[2] is None:
+        return match.end()
+    depth = 0
+    for one in _NESTED.finditer(text, at):
+        first = one[0]
+        depth += 1 if first in (b"{", b"[") else -1 if first in (b"}", b"]") else 0
+        if depth == 0:
+            return one.end()
+    raise AssertionError("the text was read as JSON before")
+
+
+def _blank(text: bytes, at: int) -> int:
+    match = _BLANK.match(text, at)
+    return at if match is None else match.end()
+
+
+def _read(text: bytes, at: int) -> Any:
+    return msgspec.json.decode(text[at : _end(text, at)])

@@ -1,0 +1,217 @@
+"""Dead letters out of their streams and back in, with exact bytes.
+
+What may not be shown is left out, and named: such a letter can be taken in again only while its origin still holds the
+record. Taking in is one act for each letter, with its entry in the ledger: the same file twice, or at two sidecars,
+writes each once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+
+from msgspec.structs import replace
+
+from sidecar.dead_letters.dialects import read
+from sidecar.dead_letters.ledger_entries import Deed, Who, begun, decode, encode, home, keys, standing
+from sidecar.dead_letters.reader import Source
+from sidecar.dead_letters.store import Desk
+from sidecar.dead_letters.store import Wish as Wanted
+from sidecar.domain.errors import Refused
+from sidecar.domain.model import DeadLetter, Headers, Outgoing, Record
+from sidecar.domain.ports.ledger import Act, Entry
+from sidecar.domain.ports.record_decoder import Opening
+from sidecar.domain.redaction import Redactor
+from sidecar.replay.models import Outcome
+from sidecar.replay.ports import ExportedLetter
+from sidecar.replay.record_builder import kept_time
+
+TRIES = 3
+LEFT_OUT = "it was exported without what may not be shown"
+MESSAGE = "tracecar.message"
+_TRACE = re.compile(r"stack", re.IGNORECASE)
+"""Names of headers with stack traces, in any dialect: those may quote anything."""
+_TELLS = re.compile(r"(message|reason|cause)(?!.*(fqcn|class))", re.IGNORECASE)
+"""Names of headers that tell of an error in words."""
+
+
+class Exporting:
+    """Exports and takes in. `clock` gives microseconds since 1970."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        desk: Desk,
+        payloads: Opening,
+        redactor: Redactor,
+        clock: Callable[[], int],
+    ) -> None:
+        self._sources, self._desk, self._payloads = sources, desk, payloads
+        self._redactor, self._clock = redactor, clock
+
+    # --- out
+
+    async def export(self, wanted: Wanted, limit: int = 0) -> AsyncIterator[ExportedLetter]:
+        """Letters that match, stream by stream in order. Raises Refused in the end where something was not read."""
+        notes: list[str] = []
+        count = 0
+        async for letter in self._desk.each(replace(wanted, by_state=True), notes):
+            yield await self._exported(letter)
+            count += 1
+            if count == limit:
+                return
+        if notes:
+            raise Refused("; ".join(dict.fromkeys(notes)))
+
+    async def _exported(self, letter: DeadLetter) -> ExportedLetter:
+        written = letter.written
+        if written is None:
+            raise Refused(f"{letter.position}: the letter's own bytes are not at hand")
+        hidden: list[str] = []
+        key, value, headers = written.key, written.value, written.headers
+        if self._redactor.active:
+            if value and await self._hides_body(letter):
+                hidden, value = [*hidden, "body"], None
+            if self._redactor.hidden_words & {"aggregate_id"} and key is not None:
+                hidden, key = [*hidden, "key"], None
+            headers = self._headers(letter, written, hidden)
+        return ExportedLetter(
+            id=letter.id,
+            position=letter.position,
+            stream=letter.position.stream,
+            partition=letter.position.partition,
+            key=key,
+            value=value,
+            headers=headers,
+            timestamp=written.timestamp,
+            value_at=written.value_at,
+            hidden=tuple(hidden),
+            state=letter.state,
+        )
+
+    async def _hides_body(self, letter: DeadLetter) -> bool:
+        record = letter.record
+        if record is None or record.value is None:
+            return False
+        (decoded,) = await self._payloads.open([record])
+        if decoded.body is None:
+            return self._redactor.raw(record.value) != record.value
+        return bool(self._redactor.body(decoded.body) != decoded.body)
+
+    def _headers(self, letter: DeadLetter, written: Record, hidden: list[str]) -> Headers:
+        """The headers, hidden values left out. What is written there of the failure may quote them."""
+        shown = self._redactor.letter(letter)
+        ours = {
+            MESSAGE: shown.message != letter.message,
+            "tracecar.event-id": shown.event_id != letter.event_id,
+            "tracecar.event-type": shown.type != letter.type,
+            "tracecar.aggregate-id": shown.aggregate_id != letter.aggregate_id,
+        }
+        own = frozenset(letter.record.headers) if letter.record is not None else frozenset()
+        masked = self._redactor.headers(written.headers, flat=written.value is None)
+        kept: list[tuple[str, bytes | None]] = []
+        for header, (_, seen) in zip(written.headers, masked, strict=True):
+            name, value = header
+            told = header not in own and bool(_TRACE.search(name) or (ours[MESSAGE] and _TELLS.search(name)))
+            if value is None or not (seen != value or ours.get(name, False) or told):
+                kept.append(header)
+                continue
+            hidden.append(f"header:{name}")
+            # Of our own message what may be shown is kept, so that the letter still says why it is one.
+            kept.append((name, shown.message.encode("utf-8", "backslashreplace") if name == MESSAGE else None))
+        return tuple(kept)
+
+    # --- in
+
+    async def take_in(self, letters: AsyncIterable[ExportedLetter], who: Who) -> AsyncIterator[Outcome]:
+        """Write them where they were, those that are not there. Raises Outage, Refused."""
+        async for letter in letters:
+            yield await self._take(letter, who)
+
+    async def _take(self, exported: ExportedLetter, who: Who) -> Outcome:
+        system = exported.position.system
+
+        def refused(why: str) -> Outcome:
+            return Outcome(id=exported.id, done=False, state="unknown", why=why)
+
+        source = next((one for one in self._sources if one.broker.system == system), None)
+        if source is None:
+            return refused(f"no {system} source is configured here")
+        if exported.position.stream != exported.stream or not await self._desk.reads(system, exported.stream):
+            return refused(f"{exported.stream} is no dead-letter stream of a watched stream")
+        record = Record(
+            exported.position, exported.key, exported.value, exported.headers, exported.timestamp, exported.value_at
+        )
+        letter = read(record, source.naming)
+        try:
+            there = await source.broker.read(exported.position)
+            if there is not None and read(there, source.naming).id == letter.id and there.timestamp == record.timestamp:
+                entry = standing(await source.broker.ledger.entries(home(letter), keys(letter)))
+                state = "open" if entry is None else entry.state
+                return Outcome(id=letter.id, done=True, state=state, why="it is still there")
+            if exported.hidden:
+                whole = await _whole(source, letter, record, exported.hidden)
+                if isinstance(whole, str):
+                    return refused(f"{LEFT_OUT} ({', '.join(exported.hidden)}), and {whole}")
+                record = whole
+            return await self._write(source, letter, record, who)
+        except Refused as error:
+            return refused(str(error))
+
+    async def _write(self, source: Source, letter: DeadLetter, record: Record, who: Who) -> Outcome:
+        ledger, names = source.broker.ledger, keys(letter)
+        own = next(n for n, name in enumerate(names) if name.startswith(f"{letter.id} "))
+        retention = await source.broker.retention(record.position.stream)
+        outgoing = Outgoing(
+            stream=record.position.stream,
+            key=record.key,
+            value=record.value,
+            headers=record.headers,
+            partition=record.position.partition,
+            timestamp=kept_time(retention, record.timestamp),
+            value_at=record.value_at,
+        )
+        for _ in range(TRIES):
+            stands = await ledger.entries(home(letter), names)
+            # By the letter's own id: another letter of its origin that was taken in does not stand for this one.
+            entry = decode(stands[own])
+            if entry is not None and any(deed.act == "imported" for deed in entry.deeds):
+                return Outcome(id=letter.id, done=True, state=entry.state, why="it was taken in before")
+            before = standing(stands) or begun(letter)
+            deed = Deed(act="imported", at=self._clock(), by=who.name, address=who.address)
+            after = encode(before.after(deed, before.state))
+            entries = tuple([Entry(name, stood, after) for name, stood in zip(names, stands, strict=True)])
+            (done,) = await ledger.act([Act(home(letter), entries, (outgoing,))])
+            if done.carried_out:
+                return Outcome(id=letter.id, done=True, state=before.state)
+        return Outcome(id=letter.id, done=False, state="unknown", why="others act on it at the same time: try again")
+
+
+async def _whole(source: Source, letter: DeadLetter, record: Record, hidden: Sequence[str]) -> Record | str:
+    """The letter with what was left out of it taken from its origin, or why it cannot be had. What a failure's headers
+    quoted stays left out. Raises Outage, Refused."""
+    origin = letter.origin
+    if origin is None:
+        return "it does not say where its record came from"
+    if origin.stream not in {status.partition.stream for status in await source.broker.status()}:
+        return f"{origin} is of no watched stream"
+    found = await source.broker.read(origin) if origin.system == source.broker.system else None
+    if found is None or found.timestamp != letter.origin_timestamp:
+        return f"{origin} does not hold its record any more"
+    own = frozenset(letter.record.headers) if letter.record is not None else frozenset()
+    values: dict[str, list[bytes | None]] = {}
+    for name, value in found.headers:
+        values.setdefault(name, []).append(value)
+    headers: list[tuple[str, bytes | None]] = []
+    for name, value in record.headers:
+        at_origin = values.get(name)
+        if (name, value) in own and at_origin:
+            headers.append((name, at_origin.pop(0)))
+        elif value is not None or f"header:{name}" not in hidden:
+            headers.append((name, value))
+    return replace(
+        record,
+        key=found.key if "key" in hidden else record.key,
+        value=found.value if "body" in hidden else record.value,
+        headers=tuple(headers),
+        value_at=found.value_at,
+    )

@@ -1,0 +1,149 @@
+"""Failures that services report themselves: an event that they could not process becomes a dead letter, durable before
+the answer, and one only however often it is reported.
+
+The letter and its entry in the ledger are one act, whose entry must not be there yet. Died before the act: nothing is
+there, the service reports again. Died after it, before the answer: it reports again, and the entry is found. Two
+reports at once, at one sidecar or two: one finds the other's entry."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+from sidecar.dead_letters.dialects import tracecar
+from sidecar.dead_letters.dialects.tracecar import NO_TIMESTAMP
+from sidecar.dead_letters.ledger_entries import Deed, Who, begun, encode, home, keys
+from sidecar.dead_letters.reader import Source
+from sidecar.dead_letters.writer import Lettered, LetterWriter, lighter, unheard
+from sidecar.domain.errors import Refused, TooLarge, Unknown
+from sidecar.domain.model import Outgoing, Position, Record, Rejection
+from sidecar.domain.ports.ledger import Act, Entry
+from sidecar.domain.ports.record_decoder import Opening
+from sidecar.replay.models import Reported
+from sidecar.replay.ports import ReportedFailure
+from sidecar.replay.record_builder import InSight
+
+MAX_STACKTRACE = tracecar.LONGEST
+"""Bytes of a stack trace that are kept: its beginning and its end."""
+MAX_GROUP = 500
+MOST_ATTEMPTS = 1_000_000
+MAX_TEXT = 1_900
+
+
+class Reporting:
+    """Takes reports. `writer` makes the letters of a source; `clock` gives microseconds since 1970; `lettered` hears of
+    every letter that is durable."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        payloads: Opening,
+        in_sight: InSight,
+        writer: Callable[[Source], LetterWriter],
+        clock: Callable[[], int],
+        lettered: Lettered = unheard,
+    ) -> None:
+        self._lettered = lettered
+        self._sources, self._payloads, self._in_sight = sources, payloads, in_sight
+        self._writer, self._clock = writer, clock
+
+    async def report(self, failure: ReportedFailure, who: Who) -> Reported:
+        """Raises Unknown where the position holds nothing that is ours to see, Refused, Outage."""
+        if not failure.group.strip() or len(failure.group) > MAX_GROUP or not failure.group.isprintable():
+            raise Refused(f"group: expected the name of a consumer group, at most {MAX_GROUP} printable characters")
+        source, record = await self._record(failure)
+        if not source.naming.written:
+            raise Refused("dead letters are not written here: dead_letters.enabled is false")
+        (decoded,) = await self._payloads.open([record])
+        message = f"{failure.type}: {failure.message}" if failure.message else failure.type
+        decoded.event.rejection = Rejection("reported.error", message[:MAX_TEXT])
+        nowhere = None if failure.position is not None else f"sha256:{digest(record)}"
+        letter: Outgoing | None = self._writer(source).report(
+            decoded, failure.group, min(max(failure.attempts, 1), MOST_ATTEMPTS), nowhere, _bounded(failure.stacktrace)
+        )
+        while letter is not None:
+            try:
+                reported = await self._write(source, letter, who)
+            except TooLarge as error:
+                if nowhere is not None:
+                    raise Refused(f"the record lies nowhere else, and is too large for the broker: {error}") from error
+                letter = lighter(letter)
+            else:
+                if reported.created:
+                    self._lettered(decoded.event, failure.group, reported.id)
+                return reported
+        raise Refused("the broker takes no letter of this record, not even one without its body and headers")
+
+    async def _write(self, source: Source, letter: Outgoing, who: Who) -> Reported:
+        read = tracecar.read(Record(_nowhere(source, letter), letter.key, letter.value, letter.headers, 0))
+        assert read is not None
+        # By the letter's own id alone: another letter of this origin, and what became of it, does not swallow this one.
+        key = next(key for key in keys(read) if key.startswith(f"{read.id} "))
+        entry = begun(read).after(Deed(act="reported", at=self._clock(), by=who.name, address=who.address), "open")
+        act = Act(home(read) if read.origin is not None else read.stream, (Entry(key, None, encode(entry)),), (letter,))
+        (done,) = await source.broker.ledger.act([act])
+        position = done.positions[0] if done.positions else None
+        return Reported(id=read.id, position=position, created=done.carried_out)
+
+    async def _record(self, failure: ReportedFailure) -> tuple[Source, Record]:
+        if failure.position is not None:
+            return await self._at(failure.position)
+        given = failure.record
+        if given is None:
+            raise Refused("expected a position or a record")
+        for source in self._sources:
+            system = source.broker.system
+            if await self._in_sight(system, given.stream):
+                position = Position(system, given.stream, 0, 0)
+                # Without a timestamp none is made up: the same report twice must be the same letter.
+                timestamp = NO_TIMESTAMP if given.timestamp is None else given.timestamp
+                return source, Record(position, given.key, given.value, given.headers, timestamp)
+        raise Unknown(f"no watched stream is called {given.stream!r}")
+
+    async def _at(self, position: Position) -> tuple[Source, Record]:
+        source = next((one for one in self._sources if one.broker.system == position.system), None)
+        if source is None:
+            raise Unknown(f"{position}: no {position.system} source is configured here")
+        if not await self._in_sight(position.system, position.stream):
+            raise Unknown(f"{position}: no watched stream is called {position.stream!r}")
+        record = await source.broker.read(position)
+        if record is None:
+            raise Unknown(f"{position}: the broker holds no record there (any more); send the record itself instead")
+        return source, record
+
+
+def digest(record: Record) -> str:
+    """What stands for the position of a record that lies nowhere: SHA-256 over stream, key, value, headers and
+    timestamp (its decimal digits), each with its length before it (8 bytes, big-endian; what is null or not told has
+    the length 2^64-1), the headers with their number (8 bytes) before them, each its name, then its value."""
+    found = hashlib.sha256()
+
+    def add(part: bytes | None) -> None:
+        found.update((len(part) if part is not None else (1 << 64) - 1).to_bytes(8, "big"))
+        found.update(part or b"")
+
+    add(record.position.stream.encode("utf-8", "surrogateescape"))
+    add(record.key)
+    add(record.value)
+    add(len(record.headers).to_bytes(8, "big"))
+    for name, value in record.headers:
+        add(name.encode("utf-8", "surrogateescape"))
+        add(value)
+    add(None if record.timestamp == NO_TIMESTAMP else str(record.timestamp).encode())
+    return found.hexdigest()
+
+
+def _bounded(stacktrace: str | None) -> str | None:
+    if stacktrace is None:
+        return None
+    whole = stacktrace.encode("utf-8", "backslashreplace")
+    if len(whole) <= MAX_STACKTRACE:
+        return whole.decode()
+    half = MAX_STACKTRACE // 2 - 30
+    middle = f"\n… {len(whole) - 2 * half} bytes left out …\n"
+    return whole[:half].decode("utf-8", "ignore") + middle + whole[-half:].decode("utf-8", "ignore")
+
+
+def _nowhere(source: Source, letter: Outgoing) -> Position:
+    """Where the letter will lie, but for its place there."""
+    return Position(source.broker.system, letter.stream, 0, 0)

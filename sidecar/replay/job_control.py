@@ -1,0 +1,146 @@
+"""The replays of all brokers: which there are, and what people decide about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Literal, Protocol
+
+import structlog
+from msgspec.structs import replace
+
+from sidecar.dead_letters import reader
+from sidecar.dead_letters.ledger_entries import Who
+from sidecar.domain.errors import Outage, Refused, TracecarError, Unknown
+from sidecar.replay.job_store import Held
+from sidecar.replay.models import Decision, Job, JobState
+from sidecar.replay.range_runner import Fits, RangeRunner
+from sidecar.replay.runner import Runner
+from sidecar.replay.runner_context import Kit
+from sidecar.replay.supervisor import Running, Supervisor
+
+log = structlog.get_logger()
+
+TRIES = 5
+"""How often a change of a job is tried while its runner writes its progress."""
+MAY: dict[str, tuple[JobState, ...]] = {
+    "paused": ("running",),
+    "running": ("paused", "failed"),
+    "cancelled": ("running", "paused", "failed"),
+}
+"""From which states a person may bring a job to this one."""
+DECIDED: dict[str, Literal["paused", "resumed", "cancelled"]] = {
+    "paused": "paused",
+    "running": "resumed",
+    "cancelled": "cancelled",
+}
+MOST_EMPTY = 100
+"""Replays that had nothing to send and are remembered."""
+MOST_DECISIONS = 20
+"""Decisions that a job remembers."""
+
+
+class Source(reader.Source, Protocol):
+    """A broker, the names that go with it, and the sidecars' group on it."""
+
+    @property
+    def group(self) -> str: ...
+
+
+class Works:
+    """What works on one broker."""
+
+    def __init__(self, source: Source, kit: Kit, fits: Fits) -> None:
+        self.source, self.kit, self._fits = source, kit, fits
+        self.jobs = kit.jobs
+        self.supervisor = Supervisor(kit.jobs, source.group, kit.me, self._runner)
+
+    def _runner(self, held: Held) -> Running:
+        return Runner(self.kit, held) if held.job.wish.range is None else RangeRunner(self.kit, held, self._fits)
+
+
+class Decisions:
+    """Finds jobs, and brings them to another state."""
+
+    def __init__(self, works: Sequence[Works]) -> None:
+        self._works = works
+        self._empty: dict[str, Job] = {}
+        """Replays that had nothing to send, the latest: whoever asked for one may ask how far it is."""
+
+    def keep_empty(self, job: Job) -> None:
+        """Remember a replay that has nothing to send."""
+        self._empty[job.id] = job
+        if len(self._empty) > MOST_EMPTY:
+            del self._empty[next(iter(self._empty))]
+
+    async def jobs(self, limit: int = 100) -> list[Job]:
+        """The newest; those of a broker that cannot be asked are left out while another can."""
+        found: list[Job] = []
+        outages: list[Outage] = []
+        for works in self._works:
+            try:
+                found += [works.supervisor.current(held.job) for held in (await works.jobs.all()).values()]
+            except Outage as error:
+                log.warning("replays.not_listed", system=works.source.broker.system, reason=str(error))
+                outages.append(error)
+        if len(outages) == len(self._works) > 0:
+            raise outages[0]
+        found.sort(key=lambda job: (job.started_at, job.id), reverse=True)
+        return found[: limit or None]
+
+    async def job(self, id: str) -> Job:
+        if id in self._empty:
+            return self._empty[id]
+        works, held = await self._job(id)
+        return works.supervisor.current(held.job)
+
+    async def _job(self, id: str) -> tuple[Works, Held]:
+        outage: Outage | None = None
+        for works in self._works:
+            try:
+                held = await works.jobs.get(id)
+            except Outage as error:
+                outage = outage or error
+                continue
+            if held is not None:
+                return works, held
+        if outage is not None:
+            raise outage
+        raise Unknown(f"there is no replay {id!r} in the ledger (tracecar replays lists them)")
+
+    async def change(self, id: str, state: JobState, who: Who) -> Job:
+        """Pause, resume or cancel. Raises Unknown, Refused where it cannot be brought to that state, Outage."""
+        if id in self._empty:
+            raise Refused(f"replay {id} is done: there was nothing to send")
+        for _ in range(TRIES):
+            works, held = await self._job(id)
+            before = held.job
+            if before.state == state:
+                return before
+            if before.state not in MAY[state]:
+                raise Refused(f"replay {id} is {before.state}: it cannot be {state} any more")
+            now = works.kit.clock()
+            after = replace(before, state=state, changed_at=now, changed_by=who.name, beat=before.beat + 1)
+            decision = Decision(act=DECIDED[state], at=now, by=who.name, address=who.address)
+            after.decisions = [*before.decisions, decision][-MOST_DECISIONS:]
+            ours = before.group == works.source.group
+            if state == "running":
+                after.runner, after.note, after.ended_at = works.kit.me if ours else "", None, None
+                if not ours:
+                    after.note = f"waiting for a sidecar of the group {before.group}, whose letters these are"
+            elif state == "cancelled":
+                after.wish = works.kit.veil(after.wish)
+                after.ended_at, after.note = now, f"cancelled by {who.name}: what was not sent is open"
+            else:
+                after.note = f"paused by {who.name}"
+            changed = await works.jobs.change(held, after)
+            if changed is None:
+                continue
+            log.info(f"replay.{state}", replay=id, by=who.name, address=who.address)
+            if state == "running" and ours:
+                works.supervisor.run(changed)
+            elif state == "cancelled":
+                with suppress(TracecarError):  # it looks again by itself
+                    await works.supervisor.look()  # its letters are open for whoever asks next
+            return works.supervisor.current(changed.job)
+        raise Outage(f"replay {id}: its runner is writing its progress all the time: try again")

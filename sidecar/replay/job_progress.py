@@ -1,0 +1,155 @@
+"""A job as its runner keeps it: how far it is, written down about once a second, and what others decide about it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+from msgspec.structs import replace
+
+from sidecar.domain.errors import Outage, Refused
+from sidecar.replay.job_store import Held, Jobs
+from sidecar.replay.models import Job, Wish
+
+log = structlog.get_logger()
+
+SAVE_SECONDS = 1.0
+CREDIT_SECONDS = 1.0
+"""How much of the time in which nothing could be sent is made up for: what a rate holds back must not come at once
+after an outage."""
+
+
+class Stopped(Exception):  # nothing went wrong
+    """The job is not ours to run any more: paused, cancelled, or taken by another sidecar."""
+
+
+class Keeping:
+    """One job, while we run it. `me` is our name as a runner; `clock` gives microseconds since 1970, for people;
+    `veil` hides in a wish what may not be kept once it is carried out."""
+
+    def __init__(self, jobs: Jobs, held: Held, me: str, clock: Callable[[], int], veil: Callable[[Wish], Wish]) -> None:
+        self._jobs, self._held, self._me, self._clock, self._veil = jobs, held, me, clock, veil
+        self.job: Job = replace(held.job)
+        self._saved = self._paid = time.monotonic()
+        self._ended = False
+        """That it runs no more is in the ledger."""
+        self.left: Callable[[], str] = lambda: "What was not sent is open; mend it, then resume the replay"
+        """Where the job stands when it fails, and how to go on."""
+
+    async def until_ended(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Take steps until the job runs no more; outages are waited out. Raises Stopped."""
+        pause = 0.2
+        while not self._ended:
+            try:
+                if self.job.state == "running":
+                    await step()
+                else:  # what was decided could not be written down yet
+                    await self.save()
+                pause = 0.2
+            except Outage as outage:
+                log.warning("replay.waiting", replay=self.job.id, reason=str(outage))
+                if self.job.state == "running":
+                    self.job.note = f"waiting: {outage}"
+                    if self.due:  # it may be something else than the ledger, and who waits is not dead
+                        with contextlib.suppress(Outage, Refused):
+                            await self.save()
+                await asyncio.sleep(outage.retry_after or pause)
+                pause = min(5.0, pause * 2)
+            except Refused as refused:
+                if self.job.state != "running":  # it is the ledger itself that refuses
+                    log.warning("replay.waiting", replay=self.job.id, reason=str(refused))
+                    await asyncio.sleep(pause)
+                    pause = min(5.0, pause * 2)
+                else:
+                    self._fail(str(refused))
+
+    async def done(self) -> None:
+        job = self.job
+        job.state, job.ended_at, job.note, job.wish = "done", self._clock(), None, self._veil(job.wish)
+        await self.save()
+        log.info("replay.done", replay=job.id, published=job.published, failed=job.failed, skipped=job.skipped)
+
+    def _fail(self, why: str) -> None:
+        why = why.rstrip(".")
+        log.error("replay.failed", replay=self.job.id, reason=why)
+        self.job.state, self.job.note = "failed", f"{why}. {self.left()}"
+
+    # --- pace
+
+    def sent(self, count: int) -> None:
+        rate = self.job.wish.rate
+        if rate is not None:
+            self._paid = max(self._paid, time.monotonic() - CREDIT_SECONDS) + count / rate
+
+    async def paced(self, size: int) -> int:
+        """Wait until so many more may be sent; returns how many that are."""
+        rate = self.job.wish.rate
+        if rate is None:
+            return size
+        size = min(size, max(1, int(rate / 2)))
+        due = max(self._paid, time.monotonic() - CREDIT_SECONDS) + size / rate
+        while (wait := due - time.monotonic()) > 0:
+            await asyncio.sleep(min(wait, SAVE_SECONDS))
+            if wait > SAVE_SECONDS:
+                await self.save()
+        return size
+
+    # --- in the ledger
+
+    @property
+    def due(self) -> bool:
+        """It is time to save."""
+        return time.monotonic() - self._saved >= SAVE_SECONDS
+
+    async def look(self) -> None:
+        """Take over what others decided. Raises Stopped where it is not ours to run any more."""
+        now = await self._jobs.get(self.job.id)
+        if now is None:
+            raise Refused("the replay is gone from the ledger: somebody deleted it there, or the whole ledger")
+        if now.stands != self._held.stands:
+            await self._merge(now)
+
+    async def save(self) -> None:
+        """Write down how far we are. Raises Stopped where somebody else decided otherwise meanwhile."""
+        while True:
+            self.job.beat += 1
+            held = await self._jobs.change(self._held, self.job)
+            if held is None:
+                now = await self._jobs.get(self.job.id)
+                if now is not None:
+                    await self._merge(now)
+                    continue
+                # Deleted: we are the only ones who know what became of it.
+                held = await self._jobs.put_back(self.job)
+                if held is None:
+                    continue
+            self._held, self._saved = held, time.monotonic()
+            self._ended = self.job.state != "running"
+            return
+
+    async def _merge(self, now: Held) -> None:
+        """Somebody changed the job. Raises Stopped where it is not ours to run any more; what we did until then is
+        written behind the decision, so that whoever resumes does not count it twice."""
+        while True:
+            theirs = now.job
+            if theirs.runner != self._me:
+                self.job = theirs
+                raise Stopped
+            self._held = now
+            self.job.decisions = theirs.decisions
+            self.job.beat = max(self.job.beat, theirs.beat) + 1
+            if theirs.state == "running" or self.job.state == "done":
+                return
+            self.job.state, self.job.note, self.job.ended_at = theirs.state, theirs.note, theirs.ended_at
+            self.job.changed_at, self.job.changed_by = theirs.changed_at, theirs.changed_by
+            if theirs.state == "cancelled":
+                self.job.wish = theirs.wish  # it hides what need not be kept any more
+            if await self._jobs.change(now, self.job) is not None:
+                raise Stopped
+            found = await self._jobs.get(self.job.id)
+            if found is None:
+                raise Stopped
+            now = found

@@ -1,0 +1,218 @@
+"""Jobs as the ledger keeps them: what was asked for, how far it is, and the selection that was frozen when it began.
+
+The selection is written first, in parts, then the job. Dying in between leaves parts that no job names; they are swept
+away. A job is changed by compare-and-set only: whoever changed it since is not overruled, but read again."""
+
+from __future__ import annotations
+
+import zlib
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from sidecar.domain.errors import Refused
+from sidecar.domain.ports.ledger import Act, Entry, Ledger
+from sidecar.replay.models import Job
+
+log = structlog.get_logger()
+
+JOB, SELECTION, RANGE = "job:", "selection:", "range:"
+"""How far a range is stands beside its target, the others with what belongs to no stream."""
+PART, PART_BYTES = 1_000, 400_000
+"""Letters of one part of a selection at most, and about how many bytes before they are compressed: the ledger is held
+in memory, and a broker takes no large records."""
+MOST_PART_BYTES = 16 << 20
+"""What a part may become when it is read: whoever can write to the ledger can write anything."""
+MOST_JOBS = 500
+"""Jobs that are remembered once they have ended or failed; the oldest are forgotten."""
+AT_ONCE = 16
+"""Parts that are written in one step."""
+
+
+class Ref(Struct, frozen=True, array_like=True, gc=False):
+    """One dead letter of a selection: all letters of one origin."""
+
+    positions: list[str]
+    """Where they lie, the one to send first."""
+    ids: list[str]
+    """Of all of them."""
+    groups: list[str]
+    """The groups that wrote them."""
+
+
+class Held(Struct):
+    """A job, and the bytes that stand for it in the ledger."""
+
+    job: Job
+    stands: bytes
+
+
+_jobs = msgspec.json.Decoder(Job)
+_refs = msgspec.json.Decoder(list[Ref])
+_encode = msgspec.json.Encoder().encode
+
+
+class Jobs:
+    """The jobs of one broker. Raises Outage and Refused."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._swept: set[str] = set()
+        """Ranges that have nothing in the ledger any more but their jobs."""
+
+    async def all(self) -> dict[str, Held]:
+        """By id. What cannot be read is no job: whoever can write to the ledger can write anything."""
+        found: dict[str, Held] = {}
+        for key, value in (await self._ledger.under(JOB)).items():
+            job = _decoded(value)
+            if job is not None and key == JOB + job.id:
+                found[job.id] = Held(job, value)
+        return found
+
+    async def get(self, id: str) -> Held | None:
+        (value,) = await self._ledger.entries(None, [JOB + id])
+        job = None if value is None else _decoded(value)
+        return None if job is None or value is None else Held(job, value)
+
+    async def make(self, job: Job, refs: Sequence[Ref]) -> Held:
+        """Write a new job with its selection."""
+        parts = list(_parts(refs))
+        job.chunks, job.parts = len(parts), [start for start, _ in parts]
+        for at in range(0, len(parts), AT_ONCE):
+            await self._ledger.act(
+                [
+                    Act(None, (Entry(_part(job.id, number), None, value),))
+                    for number, (_, value) in enumerate(parts[at : at + AT_ONCE], at)
+                ]
+            )
+        stands = _encode(job)
+        await self._ledger.act([Act(None, (Entry(JOB + job.id, None, stands),))])
+        return Held(job, stands)
+
+    async def change(self, held: Held, job: Job) -> Held | None:
+        """Put `job` in the place of what is held; None where somebody changed it since."""
+        stands = _encode(job)
+        if stands == held.stands:
+            return held
+        (done,) = await self._ledger.act([Act(None, (Entry(JOB + job.id, held.stands, stands),))])
+        return Held(job, stands) if done.carried_out else None
+
+    async def put_back(self, job: Job) -> Held | None:
+        """Write a job that is gone from the ledger; None where it is there."""
+        stands = _encode(job)
+        (done,) = await self._ledger.act([Act(None, (Entry(JOB + job.id, None, stands),))])
+        return Held(job, stands) if done.carried_out else None
+
+    async def refs(self, job: Job, start: int, end: int) -> list[Ref]:
+        """What lies between two indexes of the selection. Raises Refused where the ledger lost it."""
+        if start >= end:
+            return []
+        starts = job.parts
+        first, last = bisect_right(starts, start) - 1, bisect_right(starts, end - 1) - 1
+        found: list[Ref] = []
+        if first >= 0:
+            keys = [_part(job.id, number) for number in range(first, last + 1)]
+            for part in await self._ledger.entries(None, keys):
+                found += self._decoded(job, part)
+            found = found[start - starts[first] : end - starts[first]]
+        if len(found) != end - start:
+            raise self._lost(job)
+        return found
+
+    def _decoded(self, job: Job, part: bytes | None) -> list[Ref]:
+        try:
+            if part is not None:
+                return _refs.decode(zlib.decompressobj().decompress(part, MOST_PART_BYTES))
+        except (msgspec.MsgspecError, ValueError, zlib.error):
+            pass
+        raise self._lost(job)
+
+    @staticmethod
+    def _lost(job: Job) -> Refused:
+        return Refused(
+            f"replay {job.id}: its selection is gone from the ledger; what was sent is in the letters' own "
+            "entries: cancel this one and start another, which leaves out what was sent"
+        )
+
+    async def _without_range(self, job: Job) -> list[Act]:
+        """What takes away how far a range is; nothing where that is gone."""
+        try:
+            (stands,) = await self._ledger.entries(job.wish.to, [RANGE + job.id])
+        except Refused as refused:  # whoever can write to the ledger can write any target
+            log.debug("replay.not_swept", replay=job.id, reason=str(refused))
+            stands = None
+        if stands is None:
+            self._swept.add(job.id)
+            return []
+        return [Act(job.wish.to, (Entry(RANGE + job.id, stands, None),))]
+
+    async def sweep(self, known: dict[str, Held], orphans: set[str]) -> set[str]:
+        """Forget selections that are needed no more, how far ranges are that have ended, and the oldest of the jobs
+        that have. `orphans`: what nobody needed the last time. Returns what nobody needs now."""
+        acts: list[Act] = []
+        ended = sorted((one for one in known.values() if _over(one.job)), key=lambda one: _over(one.job))
+        for one in ended[: max(0, len(ended) - MOST_JOBS)]:
+            forgotten = Act(None, (Entry(JOB + one.job.id, one.stands, None),))
+            if one.job.wish.range is None or one.job.id in self._swept:
+                acts.append(forgotten)
+            elif (await self._ledger.act([forgotten]))[0].carried_out:  # nobody resumes it any more
+                acts += await self._without_range(one.job)
+        without: set[str] = set()
+        for id, one in known.items():
+            # A runner that was taken for dead may be about to send what stands there as not sent. It looks at its job
+            # first: only where that had ended at two looks, what stands there is of no use to anybody.
+            if one.job.wish.range is not None and one.job.state in ("done", "cancelled"):
+                without.add(RANGE + id)
+                if RANGE + id in orphans and id not in self._swept:
+                    acts += await self._without_range(one.job)
+        self._swept &= known.keys()
+        for key, value in (await self._ledger.under(SELECTION)).items():
+            id = key.removeprefix(SELECTION).rpartition(":")[0]
+            held = known.get(id)
+            # One whose job is written just now has none yet: only what had none at two looks is nobody's.
+            if held is None:
+                without.add(key)
+            if (held is None and key in orphans) or (held is not None and held.job.state in ("done", "cancelled")):
+                acts.append(Act(None, (Entry(key, value, None),)))
+        if acts:
+            await self._ledger.act(acts[:1_000])
+        return without
+
+
+def _over(job: Job) -> int:
+    """Since when (microseconds) nobody works at a job; 0 while somebody does, or will."""
+    if job.state == "failed":
+        return job.changed_at or job.started_at
+    return job.ended_at or 0
+
+
+def _parts(refs: Sequence[Ref]) -> Iterator[tuple[int, bytes]]:
+    """The parts of a selection, each with the index that it begins at."""
+    start, part, size = 0, list[bytes](), 0
+    for at, ref in enumerate(refs):
+        one = _encode(ref)
+        if part and (len(part) >= PART or size + len(one) > PART_BYTES):
+            yield start, _joined(part)
+            start, part, size = at, [], 0
+        part.append(one)
+        size += len(one)
+    if part:
+        yield start, _joined(part)
+
+
+def _joined(part: Sequence[bytes]) -> bytes:
+    return zlib.compress(b"[" + b",".join(part) + b"]", 1)
+
+
+def _part(id: str, number: int) -> str:
+    return f"{SELECTION}{id}:{number}"
+
+
+def _decoded(value: bytes) -> Job | None:
+    try:
+        return _jobs.decode(value)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None

@@ -1,0 +1,79 @@
+"""The letters of a selection, read again from their streams when they are sent: many at once where they lie close."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from sidecar.dead_letters.dialects import read
+from sidecar.domain.model import DeadLetter, Outgoing, Partition, Position, Record
+from sidecar.domain.ports.broker import Broker
+from sidecar.domain.stream_names import StreamNames
+
+CROWDED = 8
+"""Reading on is worth it while at least one record in so many is wanted; else each is asked for by itself."""
+AT_ONCE = 16
+
+
+async def letters_at(
+    broker: Broker, naming: StreamNames, positions: Sequence[Position], most: int
+) -> tuple[dict[Position, DeadLetter], set[Position]]:
+    """The letters at these positions, those that are there; and the positions that were not looked at any more, once
+    the letters were more than `most` bytes together. At least the first is looked at. Raises Outage, Refused."""
+    by_partition: dict[Partition, list[int]] = {}
+    for position in positions:
+        by_partition.setdefault(position.log, []).append(position.offset)
+    found: dict[Position, DeadLetter] = {}
+    left: set[Position] = set()
+    for partition, offsets in by_partition.items():
+        records, unread, size = await _records(broker, partition, sorted(set(offsets)), most)
+        for record in records:
+            found[record.position] = read(record, naming)
+        most -= size
+        left.update(map(partition.at, unread))
+    if positions and positions[0] in left:  # others of its partition, which come later, were larger
+        left.discard(positions[0])
+        first = await broker.read(positions[0])
+        if first is not None:
+            found[positions[0]] = read(first, naming)
+    return found, left
+
+
+def weight(record: Record | Outgoing) -> int:
+    """About how many bytes of memory it takes."""
+    headers = sum([len(value) for _, value in record.headers if value]) + 150 * len(record.headers)
+    return 200 + len(record.value or b"") + len(record.key or b"") + headers
+
+
+async def _records(
+    broker: Broker, partition: Partition, offsets: list[int], most: int
+) -> tuple[list[Record], list[int], int]:
+    """The records at these offsets, the offsets that were not looked at, and about how many bytes the records take."""
+    found: list[Record] = []
+    size, seen = 0, 0
+    wanted = set(offsets)
+    if len(offsets) > 1 and most > 0:
+        last = -1
+        async for page in broker.scan(partition, start=offsets[0], until=offsets[-1] + 1):
+            for record in page:
+                if record.position.offset in wanted:
+                    found.append(record)
+                    size += weight(record)
+                last = record.position.offset
+                if size >= most:
+                    break
+            seen += len(page)
+            if size >= most or seen > 1_000 + CROWDED * len(found):
+                break
+        else:
+            return found, [], size
+        wanted = {offset for offset in offsets if offset > last}
+    some = sorted(wanted)
+    for at in range(0, len(some), AT_ONCE):
+        if size >= most:
+            return found, some[at:], size
+        records = await asyncio.gather(*(broker.read(partition.at(one)) for one in some[at : at + AT_ONCE]))
+        there = [record for record in records if record is not None]
+        size += sum(map(weight, there))
+        found += there
+    return found, [], size

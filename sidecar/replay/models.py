@@ -1,0 +1,227 @@
+"""What is asked for when something is to be published again, and what comes of it, as types."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import UNSET, Struct, UnsetType
+
+from sidecar.dead_letters.ledger_entries import Change
+from sidecar.domain.errors import Refused
+from sidecar.domain.model import Position
+
+JobState = Literal["running", "paused", "done", "cancelled", "failed"]
+
+
+class Edit(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """How bodies are changed before they are sent."""
+
+    set: dict[str, Any] = {}
+    """Values by path, such as `data.items[2].qty`: JSON values, read by the schema's types."""
+    remove: tuple[str, ...] = ()
+    """Paths that are taken away."""
+    body: Any | UnsetType = UNSET
+    """A whole new body instead, for one letter."""
+
+    def __bool__(self) -> bool:
+        return bool(self.set or self.remove or self.body is not UNSET)
+
+
+class Range(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Events of an ordinary stream, instead of dead letters."""
+
+    stream: str
+    since: int | None = None
+    """Milliseconds; None: from the beginning."""
+    until: int | None = None
+    """Milliseconds, exclusive; None: to what is the end now."""
+    ends: tuple[str, ...] = ()
+    """Positions, one of a partition, before which the range ends, as a dry run gave them: what came since is none of
+    it. Empty: the end now."""
+    into_itself: bool = False
+    """That the target is the stream itself is meant."""
+    confirmed: int | None = None
+    """The count that was shown and confirmed, asked for where it is sent into the stream itself."""
+
+
+class Wish(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What is to be published again, where to and how."""
+
+    query: str = ""
+    ids: tuple[str, ...] = ()
+    """Dead letters by id, instead of by query."""
+    range: Range | None = None
+    to: str | None = None
+    """Another stream than the origin."""
+    group: str | None = None
+    """For one group: `tracecar.replay-group`."""
+    rate: float | None = None
+    """Records a second at most."""
+    growth: bool = False
+    """In growing batches, 1, 2, 5, 10, …, stopping when a cause comes back."""
+    force: bool = False
+    """Those that were replayed, discarded or parked as well."""
+    again: bool = False
+    """To the origin although groups that passed the record will receive it again."""
+    edit: Edit = Edit()
+    comment: str | None = None
+
+
+class Receiver(Struct, kw_only=True):
+    """A consumer group that reads a target."""
+
+    group: str
+    stream: str
+    lag: int | None
+    """Of the whole stream."""
+    passed: int = 0
+    """How many of the records it has passed already, at their origin."""
+    not_passed: int = 0
+    unknown: int = 0
+    kept_back: int = 0
+    """How many are left out because it has passed them, or may have: none of the numbers before counts them."""
+
+
+class Target(Struct, kw_only=True):
+    """Where records would go."""
+
+    stream: str
+    count: int
+    exists: bool = True
+
+
+class Check(Struct, kw_only=True):
+    """What the check says now to one kind of record that would be sent."""
+
+    code: str | None
+    """None: passes (or is unchecked)."""
+    message: str | None
+    path: str | None
+    count: int
+    example: str
+    """A dead letter's id, or a position."""
+
+
+class Plan(Struct, kw_only=True):
+    """A dry run: what would happen now."""
+
+    selected: int
+    sendable: int
+    skipped: dict[str, int]
+    """Why, and how many."""
+    targets: list[Target]
+    receivers: list[Receiver]
+    passes: int
+    """Of those looked at (`looked_at`), how many would pass the check now."""
+    fails: list[Check]
+    looked_at: int
+    warnings: list[str]
+    changes: list[Change] = []
+    """What the edit makes of the first letter, as far as it may be shown."""
+    range: Range | None = None
+    """The range with the ends that it has now: asked for so, it is these events and no others."""
+
+
+class Failure(Struct, frozen=True, kw_only=True):
+    """One record that could not be sent."""
+
+    id: str
+    why: str
+
+
+class Decision(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What somebody decided about a replay that had begun."""
+
+    act: Literal["paused", "resumed", "cancelled"]
+    at: int
+    """Microseconds."""
+    by: str
+    address: str | None = None
+
+
+class Job(Struct, kw_only=True, omit_defaults=True):
+    """A replay."""
+
+    id: str
+    wish: Wish
+    by: str
+    address: str | None = None
+    state: JobState = "running"
+    started_at: int = 0
+    """Microseconds."""
+    ended_at: int | None = None
+    changed_at: int = 0
+    changed_by: str | None = None
+    decisions: list[Decision] = []
+    """The latest, the oldest of them first."""
+    selected: int = 0
+    published: int = 0
+    skipped: int = 0
+    failed: int = 0
+    returned: int = 0
+    reasons: dict[str, int] = {}
+    """Why they were skipped, and how many."""
+    failures: list[Failure] = []
+    """The first that failed."""
+    note: str | None = None
+    """Why it is paused or failed, and what to do."""
+    warnings: list[str] = []
+    """What was to be known when it began."""
+    chunks: int = 0
+    """Parts that the frozen selection is kept in."""
+    parts: list[int] = []
+    """The index within the selection that each of them begins at."""
+    at: int = 0
+    """How many of the selection are done with."""
+    batch: int = 0
+    """The size of the current batch, where they grow."""
+    judged: int = 0
+    """The index within the selection that the current batch begins at: what became of the others is known, or somebody
+    went on all the same."""
+    runner: str = ""
+    """The sidecar that carries it out."""
+    beat: int = 0
+    """Counts up while it does."""
+    spans: list[tuple[str, int]] = []
+    """Of a range: for each partition the position that it begins at, and the offset that it ends before."""
+    marks: list[str] = []
+    """Positions where the dead-letter streams ended when it began: what failed again lies behind them."""
+    system: str = ""
+    """The broker that it works in."""
+    group: str = ""
+    """The sidecars' group: its members go on with it when one dies."""
+
+
+class Outcome(Struct, kw_only=True):
+    """What became of one letter that something was to be done with."""
+
+    id: str
+    done: bool
+    state: str
+    """As it is now."""
+    why: str | None = None
+    """Where it was not done: why, and what to do."""
+
+
+class Discarded(Struct, kw_only=True):
+    """What came of discarding by a query."""
+
+    outcomes: list[Outcome]
+    more: bool
+    """Others match as well: ask again."""
+    notes: list[str]
+    """Sentences: what could not be looked at."""
+
+
+class Reported(Struct, kw_only=True):
+    """A failure that a service handed over, as it now stands."""
+
+    id: str
+    position: Position | None
+    """Of the letter; None where an earlier report wrote it."""
+    created: bool
+    """By this report."""
+
+
+class Unsendable(Refused):
+    """A letter that cannot be sent as it is: the message says why, and what to do."""

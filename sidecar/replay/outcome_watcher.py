@@ -1,0 +1,103 @@
+"""What becomes of records that were sent: whether their readers have passed them, and which of them failed again.
+
+What failed again is found by where the dead-letter streams ended when the replay began, not by clocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from sidecar.dead_letters.dialects import read
+from sidecar.dead_letters.reader import Source, dead_letter_streams
+from sidecar.domain.model import DeadLetter, Partition, Position
+
+OURSELVES = "the sidecars (tracecar groups and tracecar check say more)"
+MOST_RETURNED = 100_000
+"""Letters of one replay that are remembered to count each once."""
+
+
+async def ends(source: Source) -> list[str]:
+    """Where every dead-letter stream ends now, as positions. Raises Outage, Refused."""
+    found: list[str] = []
+    for stream in await dead_letter_streams(source):
+        for partition in await source.broker.partitions(stream):
+            _, end = await source.broker.bounds(partition)
+            found.append(str(partition.at(end)))
+    return found
+
+
+class Watch:
+    """Looks for letters of one replay that failed again. Raises Outage, Refused."""
+
+    def __init__(self, source: Source, replay: str, marks: Sequence[str]) -> None:
+        self._source, self._replay = source, replay
+        self._next: dict[Partition, int] = {}
+        for mark in marks:
+            at = Position.parse(mark)
+            self._next[at.log] = at.offset
+        self._returned: set[str] = set()
+
+    @property
+    def returned(self) -> int:
+        """How many so far."""
+        return len(self._returned)
+
+    async def look(self) -> list[DeadLetter]:
+        """Those that failed again since the last look, each once, without their records."""
+        found: list[DeadLetter] = []
+        broker, naming = self._source.broker, self._source.naming
+        for stream in await dead_letter_streams(self._source):
+            for partition in await broker.partitions(stream):
+                first, end = await broker.bounds(partition)
+                start = max(first, self._next.get(partition, first))
+                if start >= end:
+                    continue
+                async for page in broker.scan(partition, start=start, until=end):
+                    for record in page:
+                        letter = read(record, naming)
+                        if letter.replay_id == self._replay and self._new(letter):
+                            letter.lighten()
+                            found.append(letter)
+                self._next[partition] = end
+        return found
+
+    def _new(self, letter: DeadLetter) -> bool:
+        earlier = letter.replay_of or letter.id
+        if earlier in self._returned or len(self._returned) >= MOST_RETURNED:
+            return False
+        self._returned.add(earlier)
+        return True
+
+
+class Readers(Struct, frozen=True):
+    """Who reads some records, as far as is known."""
+
+    known: bool
+    """Somebody is known to read some of them."""
+    behind: dict[str, int]
+    """Those that have not passed all of them, and a number that changes when they get on."""
+
+
+async def readers(source: Source, positions: Sequence[Position]) -> Readers:
+    """Of this sidecar's group, and of all other groups that have members (or do not say). Raises Outage, Refused."""
+    last: dict[Partition, int] = {}
+    for position in positions:
+        last[position.log] = max(position.offset, last.get(position.log, -1))
+    known, behind = False, dict[str, int]()
+    for status in await source.broker.status():
+        offset = last.get(status.partition)
+        if offset is not None:
+            known = True
+            if status.settled is None or status.settled <= offset:
+                behind[OURSELVES] = behind.get(OURSELVES, 0) + (status.settled or 0)
+    for group in await source.broker.groups():
+        if group.members == 0:
+            continue
+        for one in group.partitions:
+            offset = last.get(one.partition)
+            if offset is not None:
+                known = True
+                if one.passed(offset) is False:
+                    behind[group.group] = behind.get(group.group, 0) + one.settled
+    return Readers(known, behind)

@@ -1,0 +1,103 @@
+"""What can be done with dead letters: the joint between those who ask (API) and those who do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from sidecar.dead_letters.ledger_entries import Who
+from sidecar.domain.model import Headers, Position
+from sidecar.replay.audit import Audit
+from sidecar.replay.models import Discarded, Job, Outcome, Plan, Reported, Wish
+
+
+class FailedRecord(Struct, frozen=True, kw_only=True):
+    """A record that a service hands over because it lies nowhere that we could read it."""
+
+    stream: str
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: Headers = ()
+    timestamp: int | None = None
+    """Milliseconds."""
+
+
+class ReportedFailure(Struct, frozen=True, kw_only=True):
+    """An event that a service could not process: where it lies, or the record itself."""
+
+    group: str
+    position: Position | None = None
+    record: FailedRecord | None = None
+    type: str
+    """Of the error, such as a class name."""
+    message: str
+    stacktrace: str | None = None
+    attempts: int = 1
+
+
+class ExportedLetter(Struct, frozen=True, kw_only=True):
+    """A dead letter with exact bytes, as its stream holds it."""
+
+    id: str
+    position: Position
+    stream: str
+    """The dead-letter stream."""
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp: int
+    """Milliseconds, of the letter."""
+    value_at: int = 0
+    hidden: tuple[str, ...] = ()
+    """Parts that are left out because something in them may not be shown: `body`, `key`, `header:NAME`."""
+    state: str = "open"
+
+
+class Acting(Protocol):
+    """Everything that changes something about dead letters. Each act is audited: `who` stands in the ledger and in the
+    log. Raises Unknown, Refused, Outage and QueryError."""
+
+    async def plan(self, wish: Wish) -> Plan:
+        """A dry run: what `replay` would do now. Changes nothing."""
+
+    async def replay(self, wish: Wish, who: Who) -> Job:
+        """Freeze the selection and begin to publish it; returns at once. Where nothing is selected, the job is done,
+        and the ledger is not told of it."""
+
+    async def jobs(self, limit: int = 100) -> list[Job]:
+        """The replays of all sidecars, newest first."""
+
+    async def job(self, id: str) -> Job:
+        """Raises Unknown."""
+
+    async def pause(self, id: str, who: Who) -> Job: ...
+
+    async def resume(self, id: str, who: Who) -> Job: ...
+
+    async def cancel(self, id: str, who: Who) -> Job:
+        """What was not sent stays open."""
+
+    async def discard(self, ids: Sequence[str], reason: str, who: Who) -> list[Outcome]:
+        """Set these letters aside. Deletes nothing."""
+
+    async def discard_found(self, query: str, reason: str, who: Who) -> Discarded:
+        """Set those aside that match and wait for a person, some thousands at once."""
+
+    async def restore(self, ids: Sequence[str], who: Who) -> list[Outcome]:
+        """Undo `discard`."""
+
+    async def report(self, failure: ReportedFailure, who: Who) -> Reported:
+        """Make a dead letter of it, durable when this returns, and one only however often it is reported. Raises
+        Unknown where the position holds nothing."""
+
+    async def audit(self, limit: int = 100) -> Audit:
+        """Who did what, the latest first."""
+
+    def export(self, query: str = "", limit: int = 0) -> AsyncIterator[ExportedLetter]:
+        """Dead letters that match, oldest first, with exact bytes; those of one origin are each exported."""
+
+    def take_in(self, letters: AsyncIterable[ExportedLetter], who: Who) -> AsyncIterator[Outcome]:
+        """Write exported letters into their dead-letter streams again, those that are not there; each once."""

@@ -1,0 +1,282 @@
+"""Events of an ordinary stream published again to another one (or, where that is meant, to the same).
+
+What is frozen at the start is where the range begins and ends in each partition. A step reads on from there, keeps what
+matches, and sends it together with how far it is as one act: the entry `range:ID` beside the target names the next
+offset. So whoever goes on after a crash, or beside a runner that was taken for dead, reads the entry and begins there;
+an act whose entry has moved on is not carried out. Nothing of the range is kept by itself, however long it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from sidecar.dead_letters.dialects import tracecar
+from sidecar.domain.errors import Refused, TooLarge
+from sidecar.domain.model import DeadLetter, Outgoing, Partition, Position, Record
+from sidecar.domain.ports.broker import Broker, Retention
+from sidecar.domain.ports.ledger import Act, Entry
+from sidecar.replay.job_progress import Keeping, Stopped
+from sidecar.replay.job_store import RANGE, Held
+from sidecar.replay.models import Failure, Job, Range, Wish
+from sidecar.replay.outcome_watcher import Watch
+from sidecar.replay.record_builder import kept_time
+from sidecar.replay.runner import MOST_FAILURES, afterwards
+from sidecar.replay.runner_context import Kit
+
+log = structlog.get_logger()
+
+STEP, STEP_BYTES = 500, 4 << 20
+"""Records that one act sends at most, and about how many bytes."""
+GONE = "retention or a trim has taken them since, or they match no more"
+Fits = Callable[[Sequence[Record], str], Awaitable[Sequence[bool]]]
+"""Which of these records match a query."""
+
+
+class Progress(Struct, frozen=True, omit_defaults=True):
+    """How far a range is: what stands in the ledger beside the target."""
+
+    at: int = 0
+    """Index into the job's spans."""
+    next: int | None = None
+    """The next offset of that partition; None: where its span begins."""
+    published: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+
+_decode = msgspec.json.Decoder(Progress).decode
+_encode = msgspec.json.Encoder().encode
+
+
+async def spans(broker: Broker, range: Range) -> list[tuple[str, int]]:
+    """Where the range lies: for each partition the position that it begins at, and the offset that it ends before.
+    Raises Refused where there is no such stream, Outage."""
+    found: list[tuple[str, int]] = []
+    partitions = await broker.partitions(range.stream)
+    if not partitions:
+        raise Refused(f"there is no stream {range.stream}")
+    ends = {at.log: at.offset for at in map(Position.parse, range.ends)}
+    for partition in partitions:
+        first, end = await broker.bounds(partition)
+        if ends:
+            end = min(end, ends.get(partition, first))
+        if range.since is not None:
+            first = await _first(broker, partition, range.since, end)
+        # Records that come later have later offsets, whatever their timestamps say: what is there now is the range.
+        if first < end:
+            found.append((str(partition.at(first)), end))
+    return found
+
+
+def ends(where: Sequence[tuple[str, int]]) -> tuple[str, ...]:
+    """Where the partitions of a range end, as `Range.ends`. Of one in which nothing lies there is none."""
+    return tuple([str(Position.parse(start).log.at(end)) for start, end in where])
+
+
+async def _first(broker: Broker, partition: Partition, since: int, end: int) -> int:
+    async for page in broker.scan(partition, since=since, until=end):
+        return page[0].position.offset
+    return end
+
+
+async def count(broker: Broker, wish: Wish, where: Sequence[tuple[str, int]], fits: Fits) -> int:
+    """How many records of the range would be sent. Raises Outage, Refused."""
+    found = 0
+    for start, end in where:
+        at = Position.parse(start)
+        async for page in broker.scan(at.log, start=at.offset, until=end):
+            found += sum(await matching(page, wish, fits))
+            await asyncio.sleep(0)
+    return found
+
+
+async def matching(records: Sequence[Record], wish: Wish, fits: Fits) -> list[bool]:
+    """Which records of a page belong to the range."""
+    range = wish.range
+    assert range is not None
+    found = [
+        (range.since is None or record.timestamp >= range.since)
+        and (range.until is None or record.timestamp < range.until)
+        for record in records
+    ]
+    if wish.query and any(found):
+        within = [record for record, one in zip(records, found, strict=True) if one]
+        matched = iter(await fits(within, wish.query))
+        found = [one and next(matched) for one in found]
+    return found
+
+
+class RangeRunner:
+    """Runs one job of a range, from wherever it stands."""
+
+    def __init__(self, kit: Kit, held: Held, fits: Fits) -> None:
+        self._kit, self._fits = kit, fits
+        self._keeping = Keeping(kit.jobs, held, kit.me, kit.clock, kit.veil)
+        self._broker = kit.source.broker
+        self._watch = Watch(kit.source, self.job.id, self.job.marks)
+        self._retention: Retention | None = None
+        self._partitions: tuple[int, int] | None = None
+        """How many the stream and the target have."""
+        self._progress = Progress()
+        self._keeping.left = self._left
+
+    @property
+    def job(self) -> Job:
+        return self._keeping.job
+
+    @property
+    def target(self) -> str:
+        return self.job.wish.to or ""
+
+    async def run(self) -> None:
+        """Returns once the job has ended, was paused, or is another's."""
+        try:
+            await self._keeping.until_ended(self._through)
+            await afterwards(self._kit, self._keeping, self._look)
+        except Stopped:
+            log.info("replay.left", replay=self.job.id, state=self.job.state)
+
+    async def _look(self) -> list[DeadLetter]:
+        found = await self._watch.look()
+        self.job.returned = max(self.job.returned, self._watch.returned)
+        return found
+
+    async def _through(self) -> None:
+        """Go on from where the ledger says, to the end. Raises Outage: to be called again."""
+        stands = await self._stands()
+        progress = Progress() if stands is None else _decode(stands)
+        self._tell(progress)
+        await self._prepare()
+        while progress.at < len(self.job.spans):
+            start, end = self.job.spans[progress.at]
+            at = Position.parse(start)
+            offset = at.offset if progress.next is None else progress.next
+            async for page in self._pages(at.log, offset, end):
+                progress, stands = await self._send(page, progress, stands)
+            progress = Progress(progress.at + 1, None, progress.published, progress.skipped, progress.failed)
+        await self._look()
+        self._miss(progress)
+        await self._keeping.done()
+
+    def _miss(self, progress: Progress) -> None:
+        """Say what was counted when the job began, and did not come by."""
+        job = self.job
+        missing = job.selected - progress.published - progress.failed
+        if missing > 0:
+            job.failed = progress.failed + missing
+            why = f"{missing} of the {job.selected} events that were counted at the start were not found again: {GONE}"
+            job.failures = [*job.failures[: MOST_FAILURES - 1], Failure(id=_range(job).stream, why=why)]
+
+    async def _prepare(self) -> None:
+        source = len(await self._broker.partitions(_range(self.job).stream))
+        target = len(await self._broker.partitions(self.target))
+        if not target:
+            raise Refused(f"there is no stream {self.target}: create it first")
+        self._partitions = source, target
+        self._retention = await self._broker.retention(self.target)
+
+    async def _pages(self, log: Partition, start: int, end: int) -> AsyncIterator[list[Record]]:
+        """What one act can send each."""
+        part: list[Record] = []
+        size = 0
+        async for page in self._broker.scan(log, start=start, until=end):
+            for record in page:
+                mine = len(record.value or b"") + len(record.key or b"")
+                if part and (len(part) >= self._most or size + mine > STEP_BYTES):
+                    yield part
+                    part, size = [], 0
+                part.append(record)
+                size += mine
+        if part:
+            yield part
+
+    @property
+    def _most(self) -> int:
+        rate = self.job.wish.rate
+        return STEP if rate is None else min(STEP, max(1, int(rate / 2)))
+
+    async def _send(
+        self, page: list[Record], progress: Progress, stands: bytes | None
+    ) -> tuple[Progress, bytes | None]:
+        """One act. Raises Stopped where another runner has moved on."""
+        chosen = [one for one, fits in zip(page, await matching(page, self.job.wish, self._fits), strict=True) if fits]
+        await self._keeping.paced(len(chosen))
+        await self._keeping.look()
+        failed = 0
+        while True:
+            after = Progress(
+                progress.at,
+                page[-1].position.offset + 1,
+                progress.published + len(chosen),
+                progress.skipped + len(page) - len(chosen) - failed,
+                progress.failed + failed,
+            )
+            entry = Entry(RANGE + self.job.id, stands, _encode(after))
+            act = Act(self.target, (entry,), tuple([self._outgoing(record) for record in chosen]))
+            try:
+                (done,) = await self._broker.ledger.act([act])
+                break
+            except TooLarge as error:
+                self._failed(chosen.pop(error.index), str(error))
+                failed += 1
+        if not done.carried_out:
+            log.info("replay.overtaken", replay=self.job.id)
+            self.job.note = "another sidecar went on with it"
+            raise Stopped
+        self._keeping.sent(len(chosen))
+        self._tell(after)
+        if self._keeping.due:
+            await self._look()
+            await self._keeping.save()
+        return after, entry.after
+
+    def _tell(self, progress: Progress) -> None:
+        job, self._progress = self.job, progress
+        job.published, job.failed = progress.published, progress.failed
+        job.at = progress.published + progress.failed
+
+    def _left(self) -> str:
+        job, progress = self.job, self._progress
+        failed = f", {progress.failed} could not be" if progress.failed else ""
+        at = "the end"
+        if progress.at < len(job.spans):
+            start = Position.parse(job.spans[progress.at][0])
+            at = str(start if progress.next is None else start.log.at(progress.next))
+        return (
+            f"{progress.published} of {job.selected} events were sent to {self.target}{failed}; mend it, then "
+            f"tracecar replays resume {job.id} goes on at {at}, and sends none of them twice"
+        )
+
+    def _failed(self, record: Record, why: str) -> None:
+        id = str(record.position)
+        if len(self.job.failures) < MOST_FAILURES and all(one.id != id for one in self.job.failures):
+            self.job.failures = [*self.job.failures, Failure(id=id, why=why)]
+
+    def _outgoing(self, record: Record) -> Outgoing:
+        assert self._partitions is not None
+        assert self._retention is not None
+        attempt = tracecar.replays(dict(record.headers)) + 1
+        own = tracecar.own_headers(record.headers)
+        same = self._partitions[0] == self._partitions[1]
+        return Outgoing(
+            stream=self.target,
+            key=record.key,
+            value=record.value,
+            headers=own + tracecar.replay_headers(self.job.id, f"@{record.position}", attempt, self.job.wish.group),
+            partition=record.position.partition if same or record.key is None else None,
+            timestamp=kept_time(self._retention, record.timestamp),
+            value_at=record.value_at,
+        )
+
+    async def _stands(self) -> bytes | None:
+        return (await self._broker.ledger.entries(self.target, [RANGE + self.job.id]))[0]
+
+
+def _range(job: Job) -> Range:
+    if job.wish.range is None:
+        raise Refused(f"replay {job.id}: it is of no range")
+    return job.wish.range

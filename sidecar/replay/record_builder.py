@@ -1,0 +1,110 @@
+"""From a dead letter to the record that is sent again: as it was, with what ties it to its earlier life behind its own
+headers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+from sidecar.dead_letters.dialects import tracecar
+from sidecar.domain.errors import TracecarError
+from sidecar.domain.model import DeadLetter, Outgoing, Record
+from sidecar.domain.ports.broker import Broker, Retention
+from sidecar.replay.models import Unsendable
+
+MOST_SIGHTS = 1_000
+"""Streams that are remembered: letters may name any."""
+InSight = Callable[[str, str], Awaitable[bool]]
+"""Whether a stream (system, name) is one that is watched."""
+
+
+class Sender:
+    """Makes the records of one replay. `to`: another stream than the origin; `group`: for one group alone."""
+
+    def __init__(self, broker: Broker, in_sight: InSight, replay: str, to: str | None, group: str | None) -> None:
+        self._broker, self._ask = broker, in_sight
+        self._sights: dict[tuple[str, str], bool] = {}
+        self._replay, self._to, self._group = replay, to, group
+        self._retention: dict[str, Retention] = {}
+
+    async def _in_sight(self, system: str, stream: str) -> bool:
+        """Asked once for each stream: there are many letters of one."""
+        found = self._sights.get((system, stream))
+        if found is None:
+            if len(self._sights) >= MOST_SIGHTS:
+                self._sights.clear()
+            found = self._sights[system, stream] = await self._ask(system, stream)
+        return found
+
+    async def target(self, letter: DeadLetter) -> str:
+        """The stream that it goes to. Raises Unsendable where nobody knows, or where it is not ours: whoever can write
+        to a dead-letter stream can write any origin. Raises Outage, Refused."""
+        if self._to is not None:
+            return self._to
+        if letter.origin is None and letter.stream == letter.position.stream:
+            raise Unsendable("the letter does not say which stream it is from: say where it shall go (--to STREAM)")
+        if not await self._in_sight(letter.position.system, letter.stream):
+            raise Unsendable(
+                f"the letter says that it is from {letter.stream}, which is not a watched stream: if it shall go "
+                "there, say so (--to STREAM)"
+            )
+        return letter.stream
+
+    async def record(self, letter: DeadLetter) -> Record:
+        """The record that failed, whole: what the letter leaves out is read from the origin. Raises Unsendable where it
+        cannot be had, Outage, Refused."""
+        if letter.record is not None and not letter.omitted:
+            return letter.record
+        missing = " and the ".join(letter.omitted) or "record"
+        if letter.origin is None:
+            raise Unsendable(f"the letter does not keep the {missing}, and does not say where it came from")
+        if not await self._in_sight(letter.origin.system, letter.origin.stream):
+            raise Unsendable(f"the letter does not keep the {missing}, and {letter.origin} is of no watched stream")
+        found = await self._broker.read(letter.origin)
+        if found is None:
+            raise Unsendable(f"the letter does not keep the {missing}, and {letter.origin} does not hold it any more")
+        if letter.origin_timestamp not in (None, found.timestamp):
+            raise Unsendable(
+                f"the letter does not keep the {missing}, and {letter.origin} holds another record now: the stream was "
+                "made anew"
+            )
+        return found
+
+    async def outgoing(self, letter: DeadLetter, record: Record) -> Outgoing:
+        """What is sent. Raises Unsendable, Outage, Refused."""
+        target = await self.target(letter)
+        own = tracecar.own_headers(record.headers)
+        to_origin = self._to is None
+        keeps_partition = letter.origin is not None and (to_origin or record.key is None)
+        return Outgoing(
+            stream=target,
+            key=record.key,
+            value=record.value,
+            headers=own + tracecar.replay_headers(self._replay, letter.id, letter.replays + 1, self._group),
+            partition=letter.origin.partition if keeps_partition and letter.origin is not None else None,
+            timestamp=await self._timestamp(target, record),
+            value_at=record.value_at,
+        )
+
+    async def _timestamp(self, target: str, record: Record) -> int | None:
+        retention = self._retention.get(target)
+        if retention is None:
+            try:
+                retention = await self._broker.retention(target)
+            except TracecarError:
+                retention = Retention(None, False)
+            self._retention[target] = retention
+        return kept_time(retention, record.timestamp)
+
+
+def kept_time(retention: Retention, timestamp: int, now: int | None = None) -> int | None:
+    """The timestamp that a record is sent with (milliseconds): its own where the stream keeps such and it is younger
+    than half the retention, so that it is not deleted at once, and than half of what the stream takes, because clocks
+    differ; None: the present."""
+    now = time.time_ns() // 1_000_000 if now is None else now
+    if not retention.own_times or timestamp < 0 or timestamp > now:
+        return None
+    for most in (retention.keeps_ms, retention.takes_ms):
+        if most is not None and now - timestamp > most // 2:
+            return None
+    return timestamp

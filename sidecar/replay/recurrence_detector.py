@@ -1,0 +1,109 @@
+"""What failed again of a replay in growing batches: whether it is a cause that comes back, which stops the replay, or
+something else that one letter had as well.
+
+A cause comes back where a letter fails again as it did before it was sent, or where a second one fails in a new way
+that the first did. Which letter a returned one was before, the job's selection says, and how that failed, its stream:
+so whoever takes the job over comes to the same verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sidecar.dead_letters.reader import Source
+from sidecar.domain.failure_fingerprint import Fault, fault
+from sidecar.domain.model import DeadLetter, Position
+from sidecar.replay.job_store import PART, Jobs, Ref
+from sidecar.replay.letter_fetcher import letters_at
+from sidecar.replay.models import Job
+
+MOST_LETTERS = 1_000
+"""Letters that came back of one batch, beyond which they are not looked at for its verdict."""
+MOST_FAULTS = 1_000
+"""Faults of one replay that are told apart; each beyond that is taken for one that comes back."""
+MOST_BYTES = 8 << 20
+
+
+class Recurring:
+    """Takes the letters of one job that failed again. Raises Outage, Refused."""
+
+    def __init__(self, source: Source, jobs: Jobs) -> None:
+        self._source, self._jobs = source, jobs
+        self._seen: set[Fault] = set()
+        """How letters of this replay failed again so far."""
+        self._new: list[DeadLetter] = []
+        self._here: list[DeadLetter] = []
+        """What failed again since the last verdict, as far as it was looked at."""
+        self._again: set[Fault] = set()
+        """Which of its faults came back."""
+
+    def knows(self, letters: Iterable[DeadLetter]) -> None:
+        """They failed again before, and somebody saw it."""
+        for letter in letters:
+            self._note(fault(letter))
+
+    def take(self, letters: Sequence[DeadLetter]) -> None:
+        """They failed again just now."""
+        self._new += letters[: MOST_LETTERS - len(self._new) - len(self._here)]
+
+    async def found(self, job: Job) -> list[DeadLetter]:
+        """Those since the last verdict whose cause came back."""
+        once: dict[Fault, DeadLetter] = {}
+        for letter in self._new:
+            what = fault(letter)
+            if what in self._again:
+                continue
+            if what in self._seen or what in once:
+                self._again.add(what)
+                once.pop(what, None)
+            else:
+                once[what] = letter
+        before = await self._before(job, list(once.values()))
+        for what, letter in once.items():
+            earlier = before.get(letter.replay_of or "")
+            if earlier is None or fault(earlier) == what or len(self._seen) >= MOST_FAULTS:
+                self._again.add(what)
+        for letter in self._new:
+            self._note(fault(letter))
+        self._here += self._new
+        self._new = []
+        return [letter for letter in self._here if fault(letter) in self._again]
+
+    def settle(self) -> list[DeadLetter]:
+        """A verdict was found. Returns those that had no part in it."""
+        others = [letter for letter in self._here if fault(letter) not in self._again]
+        self._here, self._again = [], set()
+        return others
+
+    def _note(self, what: Fault) -> None:
+        if len(self._seen) < MOST_FAULTS:
+            self._seen.add(what)
+
+    async def _before(self, job: Job, letters: Sequence[DeadLetter]) -> dict[str, DeadLetter]:
+        """What these were when they were sent, by id: those that are still there."""
+        wanted = {letter.replay_of for letter in letters if letter.replay_of is not None}
+        refs: list[Ref] = []
+        for end in range(job.at, 0, -PART):  # most are of the last batch
+            if not wanted:
+                break
+            for ref in await self._jobs.refs(job, max(0, end - PART), end):
+                if not wanted.isdisjoint(ref.ids):
+                    wanted.difference_update(ref.ids)
+                    refs.append(ref)
+        positions = [one for ref in refs if (one := _place(ref)) is not None]
+        found: dict[str, DeadLetter] = {}
+        while positions:
+            read, left = await letters_at(self._source.broker, self._source.naming, positions, MOST_BYTES)
+            for letter in read.values():
+                letter.lighten()
+                found[letter.id] = letter
+            positions = [one for one in positions if one in left]
+        # Letters of one origin are one: whichever of them was sent, the first was read.
+        return {id: found[one] for ref in refs for one in ref.ids if one in found for id in ref.ids}
+
+
+def _place(ref: Ref) -> Position | None:
+    """None where it is none: whoever can write to the ledger can write anything."""
+    try:
+        return Position.parse(ref.positions[0])
+    except (ValueError, IndexError):
+        return None

@@ -1,0 +1,226 @@
+"""Carrying out one replay, step by step, so that a crash at any moment neither doubles nor skips.
+
+A step reads some letters again, asks the ledger what became of them, and sends those that are still to be sent; each
+letter's record and its entry in the ledger become durable as one act (`sidecar.domain.ports.ledger.Ledger.act`). How
+far the job is,
+is written behind that, about once a second.
+
+**The process dies**
+ - before the act: nothing was sent; the next runner begins the step again.
+ - within it: the ledger knows which acts were carried out, each wholly or not at all. The next runner begins again at
+   the last progress that was written, finds entries that name this job, and counts them as sent.
+ - between the act and the progress: the same.
+ - after the last act, before the job is `done`: the next runner finds everything sent, and ends it.
+
+**Two runners of one job** (the first was slow, and was taken for dead): both may do the same step. Each act compares
+the entry that it found; the second finds it changed by this very job, and counts it as sent. Progress is written by
+compare-and-set on the job: who finds another's name there stops.
+
+**Two jobs with the same letters**: the entry names the other job: left out.
+
+**An act's answer comes late or never**: the same acts are tried again; those that were carried out are known by their
+entries.
+
+**The clock** is not compared with anybody's: it is written down for people only."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+
+import structlog
+
+from sidecar.dead_letters.ledger_entries import standing
+from sidecar.domain.errors import Outage, Refused, TooLarge
+from sidecar.domain.model import DeadLetter
+from sidecar.domain.ports.ledger import Done
+from sidecar.replay.job_progress import SAVE_SECONDS, Keeping, Stopped
+from sidecar.replay.job_store import Held
+from sidecar.replay.models import Failure, Job
+from sidecar.replay.outcome_watcher import Watch
+from sidecar.replay.ramp_up import Growing
+from sidecar.replay.runner_context import Kit
+from sidecar.replay.selection import WHY
+from sidecar.replay.step_planner import CHANGED, Item, Preparing, Step, sent_by
+
+log = structlog.get_logger()
+
+FIRST_STEP, LARGEST_STEP = 50, 2_000
+"""Letters of a step."""
+MOST_FAILURES = 20
+"""Failures that a job names."""
+
+
+class Ahead:
+    """The next step's items, read while the step before is being sent: the ledger is asked about them only then."""
+
+    def __init__(self, items: Coroutine[None, None, tuple[list[Item], int]], at: int) -> None:
+        self.at = at
+        self.task = asyncio.create_task(items)
+
+    def drop(self) -> None:
+        """They are not wanted any more."""
+        self.task.cancel()
+        self.task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+
+class Runner:
+    """Runs one job of dead letters, from wherever it stands."""
+
+    def __init__(self, kit: Kit, held: Held) -> None:
+        self._kit = kit
+        self._keeping = Keeping(kit.jobs, held, kit.me, kit.clock, kit.veil)
+        self._preparing = Preparing(kit.source, kit.follower, kit.editor, kit.in_sight, self.job, waits=True)
+        self._watch = Watch(kit.source, self.job.id, self.job.marks)
+        self._step_size = FIRST_STEP
+        self._ahead: Ahead | None = None
+        self._growing = Growing(kit, self._keeping, self._look) if self.job.wish.growth else None
+
+    @property
+    def job(self) -> Job:
+        return self._keeping.job
+
+    async def run(self) -> None:
+        """Returns once the job has ended, was paused, or is another's."""
+        try:
+            await self._keeping.until_ended(self._step)
+            await afterwards(self._kit, self._keeping, self._look)
+        except Stopped:
+            log.info("replay.left", replay=self.job.id, state=self.job.state)
+        finally:
+            if self._ahead is not None:
+                self._ahead.drop()
+
+    # --- a step
+
+    async def _step(self) -> None:
+        job, growing = self.job, self._growing
+        if growing is not None:
+            await growing.look_back()
+            if growing.ended:
+                await self._keeping.look()
+                await growing.verdict()
+                return
+        if job.at >= job.selected:
+            await self._look()
+            await self._keeping.done()
+            return
+        size = await self._keeping.paced(self._size())
+        began = time.monotonic()
+        await self._keeping.look()
+        items, asked = await self._prepared(job.at, size)
+        step = Step(items, job)
+        await step.read(self._kit.source.broker.ledger, self._kit.clock())
+        if growing is None and job.wish.rate is None:
+            self._ahead = Ahead(self._items(job.at + len(items), self._size()), job.at + len(items))
+        await self._carry_out(step)
+        self._count(items)
+        job.at += len(items)
+        job.note = None
+        if growing is not None:
+            growing.sent(items)
+        self._grow(len(items), asked, time.monotonic() - began)
+        if self._keeping.due:
+            await self._look()
+            await self._keeping.save()
+
+    async def _prepared(self, at: int, size: int) -> tuple[list[Item], int]:
+        """The items from an index of the selection on, and how many were asked for: those that were prepared while the
+        last step was sent, if they are these."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead.at == at:
+            return await ahead.task
+        if ahead is not None:
+            ahead.drop()
+        return await self._items(at, size)
+
+    async def _items(self, at: int, size: int) -> tuple[list[Item], int]:
+        refs = await self._kit.jobs.refs(self.job, at, min(self.job.selected, at + size))
+        return await self._preparing.items(refs), len(refs)
+
+    def _size(self) -> int:
+        return self._step_size if self._growing is None else min(self._step_size, self._growing.room())
+
+    def _grow(self, done: int, asked: int, took: float) -> None:
+        """Steps are so long that others see us at work, and that a pause or a cancellation is noticed soon."""
+        if took > SAVE_SECONDS or done < asked:
+            self._step_size = max(1, min(self._step_size, done) // 2)
+        else:
+            self._step_size = min(LARGEST_STEP, 2 * self._step_size)
+
+    async def _carry_out(self, step: Step) -> None:
+        """Send. A letter that is too large, or goes to a stream that cannot be written while others can, fails alone.
+        Raises Outage; Refused where nothing of it can be sent."""
+        while step.acts:
+            try:
+                done = await self._kit.source.broker.ledger.act(step.acts)
+            except TooLarge as error:
+                step.leave_out(error.index, str(error))
+                continue
+            except Refused:
+                if len(step.streams) < 2:
+                    raise
+                await self._one_by_one(step)
+                return
+            for index, one in enumerate(done):
+                _outcome(step.item(index), one, self.job.id)
+            return
+
+    async def _one_by_one(self, step: Step) -> None:
+        refusals: list[tuple[Step, Refused]] = []
+        for stream in step.streams:
+            part = step.of_stream(stream)
+            try:
+                await self._carry_out(part)
+            except Refused as refused:
+                refusals.append((part, refused))
+        if len(refusals) == len(step.streams):
+            raise refusals[0][1]
+        for part, why in refusals:
+            while part.acts:
+                part.leave_out(0, str(why))
+
+    def _count(self, items: list[Item]) -> None:
+        job = self.job
+        for item in items:
+            if item.sent:
+                job.published += 1
+                self._keeping.sent(1)
+            elif item.fail is not None:
+                job.failed += 1
+                if len(job.failures) < MOST_FAILURES:
+                    job.failures = [*job.failures, Failure(id=item.ref.ids[-1], why=item.fail)]
+            else:
+                why = item.skip or CHANGED
+                job.skipped += 1
+                job.reasons = {**job.reasons, why: job.reasons.get(why, 0) + 1}
+
+    async def _look(self) -> list[DeadLetter]:
+        """What failed again since the last look."""
+        found = await self._watch.look()
+        self.job.returned = max(self.job.returned, self._watch.returned)
+        if self._growing is not None:
+            self._growing.take(found)
+        return found
+
+
+async def afterwards(kit: Kit, keeping: Keeping, look: Callable[[], Awaitable[Sequence[DeadLetter]]]) -> None:
+    """Go on counting for a while what fails again once the job is done. Raises Stopped."""
+    deadline = time.monotonic() + kit.afterwards_seconds
+    while keeping.job.state == "done" and keeping.job.published and time.monotonic() < deadline:
+        await asyncio.sleep(SAVE_SECONDS)
+        try:
+            if await look():
+                await keeping.save()
+        except (Outage, Refused) as error:
+            log.debug("replay.not_followed", replay=keeping.job.id, reason=str(error))
+
+
+def _outcome(item: Item, done: Done, replay: str) -> None:
+    entry = standing(done.stands)
+    if done.carried_out or sent_by(replay, entry):  # by us, or by another runner of the same job
+        item.sent = True
+        item.position = done.positions[0] if done.positions else None
+        return
+    item.skip = CHANGED if entry is None else WHY.get(entry.state, CHANGED)

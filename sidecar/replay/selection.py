@@ -1,0 +1,144 @@
+"""Which dead letters an act takes: those that match, in the states that it may take, letters of one origin as one, in
+the order in which their records lie at the origin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from sys import intern
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from sidecar.dead_letters.deduplication import MOST_COPIES, age, group_of, origin_of
+from sidecar.dead_letters.store import Desk
+from sidecar.dead_letters.store import Wish as Wanted
+from sidecar.domain.failure_fingerprint import affected
+from sidecar.domain.model import DeadLetter, Position
+from sidecar.replay.job_store import Ref
+
+MOST_LEFT_OUT = 300_000
+"""Origins that are left out and told apart, some hundred bytes each; of those beyond that each letter counts."""
+OPEN = ("open",)
+"""The states of letters that a replay takes."""
+FORCED = ("open", "replayed", "discarded", "parked")
+"""Those with `--force`. Not what returned: its later life stands for it. Not what another replay has."""
+UNDECIDED = ("open", "parked")
+"""Those that wait for a person, and may be discarded."""
+WHY = {
+    "replayed": "was replayed already",
+    "returned": "was replayed and failed again: its later letter stands for it",
+    "discarded": "was discarded",
+    "parked": "is parked: it was replayed as often as is allowed",
+    "replaying": "another replay has it: let it end, or cancel it first (tracecar replays)",
+}
+
+
+class Candidate(Struct, gc=False):
+    """All selected letters of one origin."""
+
+    letter: DeadLetter
+    """The latest, without its record."""
+    positions: list[Position]
+    ids: list[str]
+    groups: list[str]
+
+    @property
+    def ref(self) -> Ref:
+        latest = self.letter.position
+        others = [str(one) for one in reversed(self.positions) if one != latest]
+        return Ref([str(latest), *others], self.ids, self.groups)
+
+    @property
+    def order(self) -> tuple[str, int, int]:
+        at = self.letter.origin or self.letter.position
+        return at.stream, at.partition, at.offset
+
+
+class Selection(Struct):
+    """What a replay would take, in order."""
+
+    candidates: list[Candidate]
+    left_out: dict[str, int]
+    """Why, and how many origins."""
+    notes: list[str]
+    """Sentences: what could not be looked at."""
+    systems: list[str]
+    missing: list[str]
+    """Ids that were asked for and that no stream holds."""
+    more: bool = False
+    """Others would be taken as well, and are not."""
+
+    def noted(self, *, force: bool) -> list[str]:
+        """What is to be known about what is taken. `force`: those that were sent are taken too."""
+        if not self.more:
+            return self.notes
+        again = "run it again for the others"
+        how = "name the others by a query: the same one would take these again" if force else again
+        return [*self.notes, f"the first {len(self.candidates)} are taken (dead_letters.replay.selection); {how}"]
+
+
+async def select(
+    desk: Desk, wanted: Wanted, ids: Collection[str], *, takes: Collection[str] = OPEN, most: int
+) -> Selection:
+    """Select. `ids`: only these letters; `takes`: in these states; `most`: origins that one replay takes. What cannot
+    be read is noted."""
+    notes: list[str] = []
+    found: dict[tuple[object, ...], Candidate] = {}
+    left_out: dict[int, str] = {}
+    uncounted: dict[str, int] = {}
+    unseen, more = set(ids), False
+    if ids:
+        wanted = replace(wanted, wanted=_both(wanted, frozenset(ids)))
+    stated = replace(wanted, by_state=True, by_later_lives=wanted.by_later_lives or "replayed" in takes)
+    async for letter in desk.each(stated, notes):
+        unseen.discard(letter.id)
+        key = origin_of(letter)
+        if letter.state not in takes:
+            why = WHY.get(letter.state, letter.state)
+            if len(left_out) < MOST_LEFT_OUT or hash(key) in left_out:
+                left_out[hash(key)] = why
+            else:
+                uncounted[why] = uncounted.get(why, 0) + 1
+            continue
+        _strip(letter)
+        held = found.get(key)
+        if held is None:
+            if len(found) >= most:
+                more = True
+                break
+            found[key] = Candidate(letter, [letter.position], [letter.id], group_of(letter))
+        elif len(held.positions) < MOST_COPIES:
+            _join(held, letter)
+    candidates = sorted(found.values(), key=lambda one: one.order)
+    reasons, taken = uncounted, {hash(key) for key in found}
+    for number, why in left_out.items():
+        if number not in taken:
+            reasons[why] = reasons.get(why, 0) + 1
+    systems = sorted({one.letter.position.system for one in candidates})
+    return Selection(candidates, reasons, list(dict.fromkeys(notes)), systems, sorted(unseen), more)
+
+
+def _strip(letter: DeadLetter) -> None:
+    """Forget what is not asked about: there may be some hundred thousand of them."""
+    letter.aggregate_id = affected(letter)  # by its key too, which goes with the record
+    letter.lighten()
+    letter.message, letter.code = "", intern(letter.code)
+    letter.path = letter.event_id = letter.type = letter.trace_id = letter.service = letter.stacktrace = None
+    letter.schema = letter.failed_at = None
+    letter.stream = intern(letter.stream)
+    letter.group = None if letter.group is None else intern(letter.group)
+
+
+def _both(wanted: Wanted, ids: frozenset[str]) -> Callable[[DeadLetter], bool]:
+    before = wanted.wanted
+    return lambda letter: letter.id in ids and (before is None or before(letter))
+
+
+def _join(held: Candidate, letter: DeadLetter) -> None:
+    if letter.position in held.positions:
+        return
+    held.positions.append(letter.position)
+    held.ids = list(dict.fromkeys([*held.ids, letter.id]))
+    held.groups = list(dict.fromkeys([*held.groups, *group_of(letter)]))
+    if age(letter) >= age(held.letter):
+        held.letter = letter

@@ -1,0 +1,255 @@
+"""One step of a replay, before anything is sent: the letters read again, and for each what shall be done with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Protocol
+
+from msgspec import Struct
+
+from sidecar.dead_letters.ledger_entries import (
+    Change,
+    Deed,
+    LetterEntry,
+    begun,
+    encode,
+    home,
+    keys,
+    standing,
+)
+from sidecar.dead_letters.reader import Source
+from sidecar.domain.errors import Outage, Refused
+from sidecar.domain.model import DeadLetter, Headers, Outgoing, Position, Record
+from sidecar.domain.ports.ledger import Act, Entry, Ledger
+from sidecar.pipeline.consumer_groups.tracker import Follower
+from sidecar.replay.job_store import Ref
+from sidecar.replay.letter_fetcher import letters_at, weight
+from sidecar.replay.models import Edit, Job, Unsendable
+from sidecar.replay.record_builder import InSight, Sender
+from sidecar.replay.selection import WHY
+
+STEP_BYTES = 8 << 20
+"""About how many bytes of letters a step has in memory at the same time."""
+GONE = "the letter is gone: retention or a trim has taken it since it was selected"
+PASSED = "a group has passed it already: --again sends it to all of them once more, --group G to one, --to S elsewhere"
+UNKNOWN = "whether a group has passed it already cannot be asked now: try again, or --again, --group G or --to S"
+KEPT_BACK = (PASSED, UNKNOWN)
+"""Why letters are skipped that would be sent with `--again`, for one group or elsewhere."""
+UNKNOWN_YET = (
+    "whether a group has passed a letter's record already cannot be asked now (tracecar groups says why). Cancel and "
+    "start again with --again, --group G or --to S to send it without asking"
+)
+CHANGED = "somebody else acted on it meanwhile"
+
+
+class Edited(Protocol):
+    """A record after an edit."""
+
+    @property
+    def value(self) -> bytes | None: ...
+
+    @property
+    def headers(self) -> Headers: ...
+
+    @property
+    def changes(self) -> tuple[Change, ...]: ...
+
+
+class Editor(Protocol):
+    """Changes bodies. Raises Unsendable where the result does not fit the schema, Outage, Refused."""
+
+    async def __call__(self, record: Record, edit: Edit, target: str) -> Edited: ...
+
+
+class Item(Struct, gc=False):
+    """One letter of a step."""
+
+    ref: Ref
+    letter: DeadLetter | None = None
+    outgoing: Outgoing | None = None
+    changes: tuple[Change, ...] = ()
+    skip: str | None = None
+    """Why it is left out."""
+    fail: str | None = None
+    """Why it cannot be sent."""
+    sent: bool = False
+    """By this job, now or before."""
+    position: Position | None = None
+    """Where it lies now."""
+
+
+class Preparing:
+    """Prepares the steps of one job. `waits`: what is not known now is waited for; else the letter is left out."""
+
+    def __init__(
+        self, source: Source, follower: Follower, editor: Editor, in_sight: InSight, job: Job, *, waits: bool = False
+    ) -> None:
+        self._waits = waits
+        self._source, self._follower, self._editor = source, follower, editor
+        self._job, self._wish = job, job.wish
+        self._sender = Sender(source.broker, in_sight, job.id, job.wish.to, job.wish.group)
+
+    async def items(self, refs: Sequence[Ref], most: int = STEP_BYTES) -> list[Item]:
+        """The first of these, as many as come to about `most` bytes together: one at least. Raises Outage and Refused
+        where nothing can be said; what concerns one letter stands in its item."""
+        positions = [_position(ref, 0) for ref in refs]
+        broker, naming = self._source.broker, self._source.naming
+        found, left = await letters_at(broker, naming, [one for one in positions if one is not None], most)
+        items: list[Item] = []
+        size = 0
+        for ref, position in zip(refs, positions, strict=True):
+            if position in left or size >= most:
+                break
+            item = await self._item(ref, None if position is None else found.pop(position, None))
+            if item.outgoing is not None and (self._wish.edit or _letter(item).omitted):
+                size += weight(item.outgoing)  # what was not weighed when it was read
+            items.append(item)
+            if len(items) % 100 == 0:
+                await asyncio.sleep(0)
+        return items
+
+    async def _item(self, ref: Ref, letter: DeadLetter | None) -> Item:
+        for number in range(1, len(ref.positions)):
+            if letter is not None and letter.id in ref.ids:
+                break
+            position = _position(ref, number)
+            if position is not None:
+                found, _ = await letters_at(self._source.broker, self._source.naming, [position], 1)
+                letter = found.get(position)
+        if letter is None or letter.id not in ref.ids:
+            return Item(ref, fail=GONE)
+        kept = self.kept_back(letter, ref.groups)
+        if kept == UNKNOWN and self._waits:
+            await self._follower.look()
+            kept = self.kept_back(letter, ref.groups)
+            if kept == UNKNOWN:
+                raise Outage(UNKNOWN_YET)
+        if kept is not None:
+            return Item(ref, letter, skip=kept)
+        try:
+            record = await self._sender.record(letter)
+            changes: tuple[Change, ...] = ()
+            if self._wish.edit:
+                edited = await self._editor(record, self._wish.edit, await self._sender.target(letter))
+                changes = edited.changes
+                record = Record(
+                    record.position, record.key, edited.value, edited.headers, record.timestamp, record.value_at
+                )
+            return Item(ref, letter, await self._sender.outgoing(letter, record), changes)
+        except Unsendable as error:
+            return Item(ref, letter, fail=str(error))
+
+    def kept_back(self, letter: DeadLetter, groups: Sequence[str]) -> str | None:
+        """Why it must not go to its origin: a group that did not write the letter has passed the record there, or may
+        have, and would work on it twice. None where it may."""
+        wish, origin = self._wish, letter.origin
+        if wish.again or wish.group is not None or origin is None or wish.to not in (None, origin.stream):
+            return None
+        follower = self._follower
+        if origin.system not in follower.looked or not follower.troubles.keys().isdisjoint((origin.system, "groups")):
+            return UNKNOWN
+        return PASSED if next(self.passed_by(letter, groups), None) is not None else None
+
+    def passed_by(self, letter: DeadLetter, groups: Sequence[str]) -> Iterator[str]:
+        """The groups that did not write the letter and have passed its record at the origin, or may have."""
+        origin = letter.origin
+        if origin is None:
+            return
+        for reading in self._follower.readers(origin.system, origin.stream):
+            if reading.group in groups or origin.log not in reading.partitions:
+                continue
+            if reading.passed(origin) is not False:
+                yield reading.group
+
+
+class Step:
+    """What the ledger says about the items of a step, and the acts that send them."""
+
+    def __init__(self, items: Sequence[Item], job: Job) -> None:
+        self.items = items
+        self._job = job
+        self.acts: list[Act] = []
+        self._of: list[Item] = []
+        """The item of each act."""
+
+    async def read(self, ledger: Ledger, now: int) -> None:
+        """Ask the ledger, and think of the acts. `now` in microseconds. Raises Outage, Refused."""
+        due = [item for item in self.items if item.outgoing is not None]
+        for stream, group in groupby(due, key=lambda item: home(_letter(item))):
+            items = list(group)
+            each = [keys(_letter(item), item.ref.ids) for item in items]
+            stands = iter(await ledger.entries(stream, [key for some in each for key in some]))
+            for item, some in zip(items, each, strict=True):
+                self._think(item, stream, some, [next(stands) for _ in some], now)
+
+    def _think(self, item: Item, stream: str, keys: Sequence[str], stands: Sequence[bytes | None], now: int) -> None:
+        letter, job = _letter(item), self._job
+        entry = standing(stands)
+        if sent_by(job.id, entry):
+            item.sent = True
+            return
+        if entry is not None and entry.state != "open" and not job.wish.force:
+            item.skip = WHY[entry.state]
+            return
+        assert item.outgoing is not None
+        deed = Deed(
+            act="replayed",
+            at=now,
+            by=job.by,
+            address=job.address,
+            why=job.wish.comment,
+            replay=job.id,
+            to=item.outgoing.stream,
+            group=job.wish.group,
+            attempt=letter.replays + 1,
+            edit=item.changes,
+            letter=None if entry is None or entry.id == letter.id else letter.id,
+        )
+        before = entry or begun(letter)
+        after = encode(before.after(deed, "replayed"))
+        entries = tuple([Entry(key, one, after) for key, one in zip(keys, stands, strict=True)])
+        self.acts.append(Act(stream, entries, (item.outgoing,)))
+        self._of.append(item)
+
+    def item(self, index: int) -> Item:
+        """The item of an act."""
+        return self._of[index]
+
+    def leave_out(self, index: int, why: str) -> None:
+        """Do not carry out an act."""
+        self._of[index].fail = why
+        del self.acts[index], self._of[index]
+
+    def of_stream(self, stream: str) -> Step:
+        """A step of those acts alone that publish to a stream."""
+        part = Step((), self._job)
+        for act, item in zip(self.acts, self._of, strict=True):
+            if act.outgoing[0].stream == stream:
+                part.acts.append(act)
+                part._of.append(item)
+        return part
+
+    @property
+    def streams(self) -> list[str]:
+        return list(dict.fromkeys(act.outgoing[0].stream for act in self.acts))
+
+
+def sent_by(replay: str, entry: LetterEntry | None) -> bool:
+    """Whether this replay has sent the letter. Not always the last to do so: another that was forced may have been."""
+    return entry is not None and any(deed.replay == replay for deed in entry.deeds if deed.act == "replayed")
+
+
+def _position(ref: Ref, number: int) -> Position | None:
+    """None where it is none: whoever can write to the ledger can write anything."""
+    try:
+        return Position.parse(ref.positions[number])
+    except (ValueError, IndexError):
+        return None
+
+
+def _letter(item: Item) -> DeadLetter:
+    if item.letter is None:
+        raise Refused("a letter that was not read cannot be sent")
+    return item.letter

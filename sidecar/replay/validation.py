@@ -1,0 +1,70 @@
+"""What the check says *now* about records that would be sent."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from sidecar.decoding.schema_cache import Catalog
+from sidecar.domain.model import Decoded, Outgoing, Position, Record, Rejection
+from sidecar.domain.ports.record_decoder import Opening
+
+AT_ONCE = 50
+"""Records that are judged before the event loop gets its turn."""
+SECONDS = 15.0
+"""How long one call judges: each schema that a slow registry does not give costs its wait."""
+UNCHECKED = "unchecked"
+"""The code of what could not be checked."""
+
+
+class Checking:
+    """Judges records as if they lay on the stream that they go to. `system` is the broker's; `trouble` says why the
+    registry cannot be asked, None where it can; `clock` gives seconds."""
+
+    def __init__(
+        self,
+        payloads: Opening,
+        system: str,
+        trouble: Callable[[], str | None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._payloads, self._system = payloads, system
+        self._trouble, self._clock = trouble, clock
+
+    async def __call__(self, outgoing: Sequence[Outgoing]) -> list[Rejection | None]:
+        """For each why it would be rejected; None where it passes, or nothing is registered to check it by. Where the
+        registry cannot be asked, or not in time, that is said, with the code `unchecked`. Never raises for that."""
+        found: list[Rejection | None] = []
+        until = self._clock() + SECONDS
+        for at in range(0, len(outgoing), AT_ONCE):
+            records = [as_record(one, self._system) for one in outgoing[at : at + AT_ONCE]]
+            try:
+                async with asyncio.timeout(max(until - self._clock(), 0)):
+                    opened = await self._payloads.open(records)
+            except TimeoutError:
+                late = _unchecked(f"the registry did not give the schemas within {SECONDS:g} s")
+                return found + [late] * (len(outgoing) - len(found))
+            found += [self._said(one) for one in opened]
+        return found
+
+    def _said(self, one: Decoded) -> Rejection | None:
+        if one.event.rejection is None and one.event.unchecked:
+            trouble = self._trouble()
+            return None if trouble is None else _unchecked(trouble)
+        return one.event.rejection
+
+
+def registry_trouble(catalog: Catalog) -> str | None:
+    """Why the registry cannot be asked; None where it can, as far as it was tried."""
+    return (catalog.problem or "no answer") if catalog.reachable is False else None
+
+
+def _unchecked(why: str) -> Rejection:
+    return Rejection(UNCHECKED, f"it could not be checked: {why}"[:2_000])
+
+
+def as_record(one: Outgoing, system: str) -> Record:
+    """The record as it will lie on its stream, but for where."""
+    position = Position(system, one.stream, one.partition or 0, 0)
+    return Record(position, one.key, one.value, one.headers, one.timestamp or 0, one.value_at)

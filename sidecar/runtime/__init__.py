@@ -1,0 +1,1 @@
+"""Composition, startup and shutdown of a sidecar, its status and its metrics."""

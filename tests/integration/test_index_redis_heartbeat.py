@@ -1,0 +1,93 @@
+"""A member never vanishes from the list because of one error: of its broker, of its own, or of what somebody else wrote
+where the members stand."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+from msgspec.structs import replace
+from redis import Redis
+
+from sidecar.adapters.index.redis import heartbeat
+from sidecar.adapters.index.redis.index import RedisIndex
+from sidecar.demo.embedded_valkey import EmbeddedValkey
+from sidecar.domain.errors import Fenced, TracecarError, Unknown
+from sidecar.domain.model import Partition
+from sidecar.domain.periodic_task import over_and_over
+from tests.contracts.index_contract import JOIN
+
+pytestmark = pytest.mark.valkey
+
+
+@pytest.fixture
+async def index(valkey: EmbeddedValkey) -> AsyncIterator[RedisIndex]:
+    index = RedisIndex(valkey.url, join=JOIN, max_flow=10_000, prefix=uuid.uuid4().hex)
+    yield index
+    await index.close()
+
+
+@pytest.mark.parametrize("error", [Unknown("no such group"), Fenced("another's"), ValueError("a mistake")])
+async def test_who_cannot_say_anything_new_is_heard_of_all_the_same(index, error):
+    said = [b'{"first": 1}']
+
+    async def says() -> bytes:
+        if not said:
+            raise error
+        return said.pop()
+
+    index.tell(says)
+    await index.beating.beat()
+    await asyncio.sleep(0.01)
+    await index.beating.beat()
+    (beat,) = index.beats
+    assert (beat.member, beat.says) == (index.member, b'{"first": 1}')
+    assert beat.old_ms == 0
+
+
+async def test_a_broker_that_does_not_answer_does_not_silence_the_member(index, monkeypatch):
+    monkeypatch.setattr(heartbeat, "SAYING_SECONDS", 0.05)
+    index.tell(asyncio.Event().wait)
+    await index.beating.beat()
+    assert [beat.member for beat in index.beats] == [index.member]
+
+
+async def test_who_hears_nothing_new_finds_everybody_growing_old(index):
+    await index.beating.beat()
+    (beat,) = index.beats
+    assert replace(beat, heard=beat.heard - 60).age_ms >= 60_000
+
+
+async def test_what_others_wrote_where_the_members_stand_silences_nobody(index, valkey):
+    orders = Partition("kafka", "orders", 0)
+    index.covering(orders, 5)
+    await index.beating.beat()
+    with Redis(port=valkey.port) as client:
+        members, covered = index.shards.keys.single(b"m"), index.shards.keys.single(b"c")
+        client.hset(members, "somebody", "not a beat")
+        client.hset(covered, mapping={"something": "", client.hkeys(covered)[0]: "neither"})
+        await index.beating.beat()
+        assert [beat.member for beat in index.beats] == [index.member]
+        assert index.coverage().partitions == [orders]
+        await index.beating.beat()
+        assert client.hlen(members) == client.hlen(covered) == 1
+
+
+@pytest.mark.parametrize("error", [TracecarError("any"), Unknown("gone"), ZeroDivisionError("a mistake")])
+async def test_what_is_done_over_and_over_is_done_after_an_error_too(error):
+    done, twice = 0, asyncio.Event()
+
+    async def once() -> None:
+        nonlocal done
+        done += 1
+        if done == 1:
+            raise error
+        twice.set()
+
+    task = asyncio.ensure_future(over_and_over("trying", once, 0.0))
+    await twice.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert done >= 2

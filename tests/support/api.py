@@ -1,0 +1,232 @@
+"""The API over the official fakes: a broker and a registry in memory, the real judge, index, desk and HTTP server."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from exporters.metrics.instruments import Metrics
+from sidecar.adapters.brokers.memory.broker import MemoryBroker
+from sidecar.adapters.brokers.memory.log import MemoryLog
+from sidecar.adapters.index.memory.index import MemoryIndex
+from sidecar.adapters.registry.memory import MemoryRegistry
+from sidecar.api import models
+from sidecar.api.client.client import Client
+from sidecar.api.http.server import Serving
+from sidecar.api.mappers.events import coverage
+from sidecar.api.services.answers import Answers
+from sidecar.config.schema import (
+    Api,
+    Config,
+    Envelope,
+    Health,
+    Redis,
+    Registry,
+    Sources,
+    Start,
+    Token,
+)
+from sidecar.dead_letters.store import Desk
+from sidecar.dead_letters.writer import LetterWriter
+from sidecar.decoding.decoder import Judge
+from sidecar.decoding.schema_cache import Catalog
+from sidecar.domain.errors import Refused
+from sidecar.domain.model import Decoded, Headers, Outgoing, Position, Record
+from sidecar.pipeline.consumer_groups.tracker import Follower
+from sidecar.pipeline.live_stream import Live
+from sidecar.replay.service import Operations
+from sidecar.runtime.metrics import OfStatus
+from sidecar.runtime.replay_wiring import assembled
+from sidecar.runtime.wiring import Source
+
+OPERATOR, READER, REPORTER = "operators-token-0123456789", "readers-token-0123456789", "reporters-token-0123456789"
+GROUP = "tracecar.shop"
+SCHEMA = json.dumps(
+    {
+        "type": "record",
+        "name": "Order",
+        "fields": [
+            {"name": "eventId", "type": "string"},
+            {"name": "eventType", "type": "string"},
+            {"name": "aggregateId", "type": ["null", "string"], "default": None},
+            {"name": "correlationId", "type": ["null", "string"], "default": None},
+            {"name": "causationId", "type": ["null", "string"], "default": None},
+            {"name": "data", "type": {"type": "map", "values": ["null", "string", "int", "double"]}, "default": {}},
+        ],
+    }
+)
+
+
+class Sidecar:
+    """What the API is built over, with the status and the holds of a sidecar that a test decides on."""
+
+    operations: Operations
+
+    def __init__(self, token_file: Path, *, redact: Sequence[str] = (), probes: bool = False, port: int = 0) -> None:
+        self.config = Config(
+            service="shop",
+            sources=Sources(redis=Redis(url="redis://127.0.0.1", streams=["orders", "payments"])),
+            registry=Registry(directory="unused"),
+            api=Api(
+                port=port,
+                token=OPERATOR,
+                token_file=str(token_file),
+                tokens=[Token(name="ada", token=READER, role="read"), Token(name="svc", token=REPORTER, role="report")],
+            ),
+            health=Health(port=0 if probes else None),
+            redact=list(redact),
+        )
+        self.log, self.registry = MemoryLog(), MemoryRegistry()
+        self.log.create("orders", 4)
+        self.log.create("payments", 1)
+        self.registry.register("orders-value", SCHEMA)
+        self.naming = self.config.stream_names(GROUP)
+        self.broker = MemoryBroker(self.log, ["orders", "payments"], GROUP, self.naming, start=Start("earliest"))
+        self.catalog = Catalog(self.registry)
+        self.judge = Judge(self.catalog, Envelope())
+        self.index = MemoryIndex(10_000, join=self.config.correlation.join, max_flow=10_000)
+        self.live = Live()
+        self.ready = True
+        self.held: dict[str, int] = {}
+        self.asked: list[tuple[str, str]] = []
+        self.follower = Follower([self.broker])
+        source = Source(self.broker, GROUP, self.naming)
+        self.desk = Desk([source], 5, lambda position: self.operations.waits(position))
+        self.answers = Answers(
+            index=self.index,
+            brokers=[self.broker],
+            judge=self.judge,
+            catalog=self.catalog,
+            desk=self.desk,
+            facts=self,
+            holds=self,
+            redact=redact,
+            envelope=self.config.envelope,
+            follower=self.follower,
+        )
+        self.metrics = Metrics([OfStatus(self.status)])
+        self._letters = LetterWriter(self.naming, GROUP, "shop", lambda: time.time_ns() // 1000)
+        self.operations = assembled(
+            [source],
+            answers=self.answers,
+            desk=self.desk,
+            catalog=self.catalog,
+            follower=self.follower,
+            index=self.index,
+            writer=lambda source: self._letters,
+            selection=1_000,
+        )
+        self.serving = Serving(self.answers, self.live, self.operations, self.config)
+
+    # --- sidecar.api.services.answers.Facts
+
+    async def status(self) -> models.ServiceStatus:
+        held = self.index.coverage()
+        return models.ServiceStatus(
+            service="shop",
+            version="0",
+            ready=self.ready,
+            filling=held.filling,
+            streams=[self._stream(name) for name in ("orders", "payments")],
+            index=models.IndexStatus(
+                events=held.events, max_events=10_000, evicted=held.evicted, coverage=coverage(held)
+            ),
+            exporters=[],
+            registry=models.RegistryStatus(reachable=self.catalog.reachable, schemas=self.catalog.schemas),
+            uptime_s=1.5,
+        )
+
+    async def exposition(self, *, open_metrics: bool) -> str:
+        return await self.metrics.exposition(open_metrics=open_metrics)
+
+    def _stream(self, name: str) -> models.StreamStatus:
+        held = models.Held(since="2026-01-31T12:00:00Z", reason="9 of 10 were rejected") if name in self.held else None
+        return models.StreamStatus(
+            stream=name, partitions=4, settled_here=4, lag=0, events=7, rejected=1, rate=0.5, held=held, system="memory"
+        )
+
+    # --- sidecar.api.services.answers.Holds
+
+    async def resume(self, stream: str) -> int:
+        self.asked.append(("resume", stream))
+        return self.held.pop(stream, 0)
+
+    async def skip(self, stream: str) -> int:
+        self.asked.append(("skip", stream))
+        if stream in self.held:
+            raise Refused("going on would lose dead letters")
+        return 0
+
+    # --- what passes
+
+    async def pass_on(
+        self, body: Any, stream: str = "orders", headers: Headers = (), key: bytes | None = None
+    ) -> Decoded:
+        """Publish an event and let it pass, as the pipeline does."""
+        record = await self.broker.read(self.publish(body, stream, headers, key))
+        assert record is not None
+        return (await self.show([record]))[0]
+
+    def publish(self, body: Any, stream: str = "orders", headers: Headers = (), key: bytes | None = None) -> Position:
+        """Publish an event that the sidecar does not see (yet)."""
+        value = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        return self.log.append(Outgoing(stream, key, value, headers, partition=0 if key is None else None))
+
+    async def show(self, records: Sequence[Record]) -> list[Decoded]:
+        decoded = [await self.judge.opened(record) for record in records]
+        self.index.add([one.event for one in decoded])
+        self.answers.keep(decoded)
+        self.live.publish(decoded)
+        letters = [self._letters.write(one) for one in decoded if one.event.rejection is not None]
+        if letters:
+            await self.broker.publish(letters)
+        return decoded
+
+    # --- who asks
+
+    @property
+    def url(self) -> str:
+        return self.serving.url
+
+    def client(self, token: str | None = OPERATOR) -> Client:
+        return Client(self.url, token)
+
+    def http(self, token: str | None = OPERATOR) -> httpx.AsyncClient:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return httpx.AsyncClient(base_url=self.url, headers=headers, trust_env=False)
+
+
+@asynccontextmanager
+async def serving(
+    token_file: Path, *, redact: Sequence[str] = (), probes: bool = False, port: int = 0
+) -> AsyncIterator[Sidecar]:
+    """A sidecar's API on a free port of loopback."""
+    sidecar = Sidecar(token_file, redact=redact, probes=probes, port=port)
+    await sidecar.broker.start()
+    await sidecar.serving.start()
+    try:
+        yield sidecar
+    finally:
+        await sidecar.operations.close()
+        await sidecar.serving.stop()
+        await sidecar.broker.close()
+        await sidecar.catalog.close()
+
+
+def order(number: int, **more: Any) -> dict[str, Any]:
+    """An event that passes the check."""
+    return {
+        "eventId": f"e-{number}",
+        "eventType": "OrderCreated",
+        "aggregateId": f"o-{number}",
+        "correlationId": None,
+        "causationId": None,
+        "data": {"total": 10 * number},
+        **more,
+    }

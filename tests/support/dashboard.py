@@ -1,0 +1,67 @@
+"""Driving the dashboard as a person would, and reading what it shows."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from textual.app import ScreenStackError
+from textual.css.query import NoMatches
+from textual.pilot import Pilot
+from textual.widget import Widget
+
+from sidecar.api.client.client import Client
+from tui.app import Dashboard
+from tui.widgets.virtual_list import Rows
+
+PATIENCE = 60.0
+"""Seconds until a test fails; on a busy machine a key takes its time."""
+
+
+@asynccontextmanager
+async def driven(
+    client: Client, size: tuple[int, int] = (120, 40), **more: Any
+) -> AsyncIterator[tuple[Dashboard, Pilot[None]]]:
+    """The dashboard over a client, once it shows something."""
+    app = Dashboard(lambda token: client, **more)
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: "live" in app._pages and app.page("live") in app.screen_stack)
+        yield app, pilot
+
+
+async def until(pilot: Pilot[None], holds: Callable[[], Any], what: str = "") -> None:
+    """Returns once the condition holds."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        await pilot.pause()
+        try:
+            if holds():
+                return
+        except (NoMatches, ScreenStackError):  # a screen that is being built
+            pass
+        assert time.monotonic() < deadline, f"{what or holds}\n{shown(pilot.app)}"
+        await asyncio.sleep(0.02)
+
+
+def shown(app: Any) -> str:
+    """What stands on the screen, as text."""
+    lines = app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in strip) for strip in lines)
+
+
+def rows(app: Dashboard, id: str) -> Rows[Any]:
+    return app.screen.query_one(f"#{id}", Rows)
+
+
+def text_of(widget: Widget) -> str:
+    """What a widget draws, line by line."""
+    return "\n".join(widget.render_line(y).text for y in range(widget.size.height))
+
+
+async def on(pilot: Pilot[None], app: Dashboard, key: str, place: str) -> None:
+    """Press a number key and wait for its screen."""
+    await pilot.press(key)
+    await until(pilot, lambda: app.screen is app.page(place), f"screen {place}")

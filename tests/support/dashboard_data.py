@@ -1,0 +1,386 @@
+"""A sidecar that says what a test wants: the API's client with fixed answers, of a small shop at a fixed time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from sidecar.api import models
+from sidecar.api.client.client import BadRequest, Client, Connected, LiveItem, NotFound
+from sidecar.api.models import replays
+
+NOW = 1_795_516_800_000_000
+"""2026-11-24T10:40:00Z, in microseconds."""
+TRACE = "a3afb5d756d2a834c851184f1801e671"
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m[bold]x[/bold][@click=app.quit]q[/]\u202eright\r\n\t\x00\U000e0041{{x}}"
+"""Control sequences, markup, a mark that turns the direction of writing, line ends, a template."""
+
+
+def at(milliseconds: int) -> str:
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"2026-11-24T10:39:{seconds:02d}.{rest:03d}Z"
+
+
+def event(number: int, stream: str, type: str | None, when: int, **more: Any) -> models.FlowEvent:
+    """An event of the flow, `when` milliseconds after 10:39."""
+    fields: dict[str, Any] = {one.name: None for one in msgspec.structs.fields(models.FlowEvent) if one.required}
+    fields |= {
+        "position": f"kafka://{stream}/0/{number}",
+        "stream": stream,
+        "partition": 0,
+        "event_id": f"e-{number}",
+        "type": type,
+        "occurred_at": at(when),
+        "appended_at": at(when + 2),
+        "observed_at": at(when + 7),
+        "aggregate_id": "order-1010",
+        "trace_id": TRACE,
+        "correlation_id": "c-1010",
+        "producer": stream,
+        "schema": models.SchemaRef(subject=f"{stream}-value", version=1, id=7, guid=None),
+        "status": "ok",
+        "trace_origin": "w3c",
+        "parent_inferred": False,
+        "depth": 0,
+    }
+    return models.FlowEvent(**(fields | more))
+
+
+WHY = models.Rejection(
+    stage="schema",
+    code="schema.mismatch",
+    message='items[1].qty: expected int, found string "two" (shipping-value v1)',
+    path="items[1].qty",
+)
+BODY: dict[str, Any] = {
+    "parcelId": "parcel-1010",
+    "orderId": "order-1010",
+    "carrier": "Parcelo",
+    "items": [{"sku": "PEN-FINE", "qty": 1}, {"sku": "DESK-160", "qty": "two"}],
+    "card": "***",
+    "weightGrams": 1400,
+}
+
+
+def flow_events() -> list[models.FlowEvent]:
+    """An order of which the parcel is rejected; one event came twice, one link is inferred."""
+    orders, payments, shipping = "kafka://orders/0/1", "kafka://payments/0/2", "kafka://shipping/0/3"
+    return [
+        event(1, "orders", "OrderPlaced", 1_000),
+        event(2, "payments", "PaymentAuthorized", 1_120, parent=orders, depth=1, causation_id="e-1"),
+        event(3, "shipping", "shop.ParcelDispatched", 1_400, parent=payments, depth=2, status="rejected",
+              rejection=WHY, causation_id="e-2", aggregate_id="parcel-1010"),
+        event(4, "notifications", "CustomerNotified", 1_500, parent=shipping, depth=3, parent_inferred=True,
+              aggregate_id="customer-7"),
+        event(5, "payments", "PaymentAuthorized", 1_180, parent=orders, depth=1, event_id="e-2", status="duplicate"),
+        event(6, "loyalty", "PointsGranted", 2_100, parent=orders, depth=1, status="unchecked", schema=None),
+    ]  # fmt: skip
+
+
+def flow(events: Sequence[models.FlowEvent] | None = None, **more: Any) -> models.Flow:
+    held = flow_events() if events is None else list(events)
+    fields: dict[str, Any] = {
+        "trace_id": TRACE,
+        "started_at": at(1_000),
+        "ended_at": at(2_100),
+        "duration_ms": 1_100.0,
+        "status": "rejected",
+        "aggregates": ["order-1010", "parcel-1010", "customer-7"],
+        "streams": ["orders", "payments", "shipping", "notifications", "loyalty"],
+        "producers": ["orders"],
+        "event_count": len(held),
+        "events": held,
+        "delivery": [],
+    }
+    return models.Flow(**(fields | more))
+
+
+def letter(number: int = 1, **more: Any) -> models.DeadLetter:
+    fields: dict[str, Any] = {
+        "id": f"tracecar.shop@kafka://shipping/0/{number}",
+        "position": f"kafka://shipping.dlt/0/{number}",
+        "origin": f"kafka://shipping/0/{number}",
+        "stream": "shipping",
+        "group": "tracecar.shop",
+        "stage": WHY.stage,
+        "code": WHY.code,
+        "message": WHY.message,
+        "path": WHY.path,
+        "event_id": f"e-{number}",
+        "type": "shop.ParcelDispatched",
+        "trace_id": TRACE,
+        "aggregate_id": f"parcel-{1000 + number}",
+        "failed_at": at(3_000 + number),
+        "attempts": 1,
+        "dialect": "tracecar",
+        "state": "open",
+        "cause": "dd16741c0358",
+        "groups": ["tracecar.shop"],
+        "schema": models.SchemaRef(subject="shipping-value", version=1, id=7, guid=None),
+        "service": "shop",
+    }
+    return models.DeadLetter(**(fields | more))
+
+
+def cause(code: str = "schema.mismatch", stream: str = "shipping", number: int = 3, **more: Any) -> models.Cause:
+    fields: dict[str, Any] = {
+        "cause": "dd16741c0358",
+        "stream": stream,
+        "stage": "schema",
+        "code": code,
+        "message": WHY.message,
+        "path": WHY.path,
+        "type": "shop.ParcelDispatched",
+        "schema": None,
+        "count": number,
+        "states": {"open": number},
+        "first_seen": at(3_000),
+        "last_seen": at(9_000),
+        "oldest_age_s": 57.0,
+        "rate": 0.1,
+        "aggregates": number,
+        "some_aggregates": ["parcel-1001"],
+        "groups": ["tracecar.shop"],
+        "dialects": ["tracecar"],
+        "latest": "tracecar.shop@kafka://shipping/0/3",
+    }
+    return models.Cause(**(fields | more))
+
+
+AVRO = (
+    '{"type":"record","name":"Parcel","namespace":"shop","fields":[{"name":"parcelId","type":"string"},'
+    '{"name":"items","type":{"type":"array","items":{"type":"record","name":"Item","fields":['
+    '{"name":"sku","type":"string"},{"name":"qty","type":"int"}]}}},'
+    '{"name":"weightGrams","type":["null","int"],"default":null}]}'
+)
+OLDER_AVRO = AVRO.replace(',{"name":"weightGrams","type":["null","int"],"default":null}', "")
+
+
+def stream_status(name: str, **more: Any) -> models.StreamStatus:
+    fields: dict[str, Any] = {
+        "stream": name, "partitions": 3, "settled_here": 3, "lag": 0, "events": 1_204, "rejected": 0, "rate": 12.5,
+        "held": None, "system": "kafka", "group": "tracecar.shop", "pending": None,
+    }  # fmt: skip
+    return models.StreamStatus(**(fields | more))
+
+
+def coverage() -> models.Coverage:
+    return models.Coverage(
+        events=6, evicted=0, since="2026-11-24T10:25:00Z", partitions=["kafka://orders/0"], filling=False
+    )
+
+
+def service_status(**more: Any) -> models.ServiceStatus:
+    fields: dict[str, Any] = {
+        "service": "shop",
+        "version": "0.1.0",
+        "ready": True,
+        "filling": False,
+        "streams": [
+            stream_status("orders"),
+            stream_status("payments", rate=4.4, lag=3),
+            stream_status("shipping", rejected=7, rate=6.1),
+            stream_status("notifications", rate=9.9),
+            stream_status("loyalty", rate=3.0),
+        ],
+        "index": models.IndexStatus(events=50_000, max_events=200_000, evicted=0, coverage=coverage()),
+        "exporters": [models.ExporterStatus(name="otlp", sent=1_200, dropped=0, failed=0)],
+        "registry": models.RegistryStatus(reachable=True, schemas=11),
+        "uptime_s": 312.0,
+        "live": models.LiveStatus(subscribers=1, dropped=0),
+    }
+    return models.ServiceStatus(**(fields | more))
+
+
+def job(**more: Any) -> replays.Replay:
+    fields: dict[str, Any] = {
+        "id": "r-1", "state": "done", "query": None, "to": None, "selected": 1, "published": 1, "skipped": 0,
+        "failed": 0, "returned": 0, "started_at": at(30_000), "ended_at": at(30_100), "by": "operator",
+        "system": "kafka", "ids": 1,
+    }  # fmt: skip
+    return replays.Replay(**(fields | more))
+
+
+class Shop(Client):
+    """Fixed answers; every question is kept in `asked`. What a test changes is answered from then on."""
+
+    def __init__(self) -> None:
+        super().__init__("http://127.0.0.1:1", "token")
+        self.asked: list[tuple[Any, ...]] = []
+        self.the_flow = flow()
+        self.the_events: list[models.Event] = list(flow_events())
+        self.the_letters = [letter(1), letter(2), letter(3)]
+        self.the_causes = [cause()]
+        self.the_groups = [
+            models.Group(
+                group="warehouse", system="kafka", members=2, lag=0, rate=6.0, stuck_at=None,
+                streams=[
+                    models.GroupStream(stream="shipping", partitions=3, lag=0, rate=6.0),
+                    models.GroupStream(stream="orders", partitions=3, lag=12, rate=6.0),
+                ],
+            )
+        ]  # fmt: skip
+        self.the_status = service_status()
+        self.the_body: Any = BODY
+        self.bodies: dict[str, Any] = {}
+        """Of events with bodies of their own, by position."""
+        self.the_jobs: list[replays.Replay] = []
+        self.the_plan = replays.Plan(
+            selected=1, sendable=1, skipped={}, targets=[replays.Target(stream="shipping", count=1, exists=True)],
+            receivers=[
+                replays.Receiver(group="warehouse", stream="shipping", lag=0, passed=1, not_passed=0, unknown=0)
+            ],
+            passes=1, fails=[], looked_at=1, warnings=["1 group will receive it again"], changes=[],
+        )  # fmt: skip
+        self.coming: asyncio.Queue[LiveItem | Exception] = asyncio.Queue()
+        self.the_acts: list[replays.AuditLine] = []
+        self.failing: Exception | None = None
+
+    def _note(self, *what: Any) -> None:
+        self.asked.append(what)
+        if self.failing is not None:
+            raise self.failing
+
+    async def live(self, query: str = "") -> AsyncIterator[LiveItem]:
+        self._note("live", query)
+        yield Connected(False)
+        while True:
+            item = await self.coming.get()
+            if isinstance(item, Exception):
+                raise item
+            yield item
+
+    async def events(
+        self, query: str = "", *, limit: int = 100, cursor: str | None = None, full: bool = False
+    ) -> models.EventPage:
+        self._note("events", query)
+        if query == "type:(":
+            raise BadRequest("expected a value, found an open bracket", query, 5)
+        held = [one for one in self.the_events if "status:rejected" not in query or one.status == "rejected"]
+        if full:
+            held = [msgspec.structs.replace(one, body=self.bodies.get(one.position, self.the_body)) for one in held]
+        return models.EventPage(items=held[::-1][:limit], cursor=None, coverage=coverage())
+
+    async def event(self, id: str) -> models.Event:
+        self._note("event", id)
+        for one in self.the_events:
+            if one.position == id:
+                headers: list[models.Header] = [("traceparent", f"00-{TRACE}-00f067aa0ba902b7-01"), ("x", None)]
+                delivery = [models.Delivery(group="warehouse", passed=True, passed_at=at(1_900))]
+                body = self.bodies.get(id, self.the_body)
+                return msgspec.structs.replace(one, headers=headers, body=body, payload_note=None, delivery=delivery)
+        raise NotFound(f"nothing has the id {id}")
+
+    async def flows(self, *, limit: int = 100, cursor: str | None = None) -> models.FlowPage:
+        self._note("flows")
+        first = msgspec.structs.replace(self.the_flow, events=UNSET, delivery=UNSET)
+        second = msgspec.structs.replace(
+            first, trace_id="b" * 32, status="ok", duration_ms=80.0, event_count=2, aggregates=["order-1011"]
+        )
+        return models.FlowPage(items=[second, first], cursor=None, coverage=coverage())
+
+    async def flow(self, id: str) -> models.Flow:
+        self._note("flow", id)
+        if id == "nothing":
+            raise NotFound("nothing has the id nothing")
+        return self.the_flow
+
+    async def aggregate(self, id: str, *, limit: int = 0) -> models.Aggregate:
+        self._note("aggregate", id)
+        events = [one for one in self.the_events if one.aggregate_id == id][-limit or None :]
+        if not events:
+            raise NotFound(f"no aggregate has the id {id}")
+        return models.Aggregate(aggregate_id=id, aggregate_type=None, events=events, coverage=coverage())
+
+    async def dead_letters(
+        self, query: str = "", *, limit: int = 100, cursor: str | None = None
+    ) -> models.DeadLetterPage:
+        self._note("dead_letters", query)
+        if query == "type:(":
+            raise BadRequest("expected a value, found an open bracket", query, 5)
+        return models.DeadLetterPage(items=self.the_letters[:limit], cursor=None)
+
+    async def causes(self, query: str = "", *, limit: int = 100) -> models.CausePage:
+        self._note("causes", query)
+        letters = sum(one.count for one in self.the_causes)
+        return models.CausePage(items=list(self.the_causes), letters=letters, folded=0)
+
+    async def dead_letter(self, id: str) -> models.DeadLetter:
+        self._note("dead_letter", id)
+        for one in self.the_letters:
+            if one.id == id:
+                return msgspec.structs.replace(one, headers=[("x", "y")], body=self.the_body, payload_note=None)
+        raise NotFound(id)
+
+    async def schemas(self, subject: str | None = None, version: int | None = None) -> models.SubjectPage:
+        self._note("schemas", subject)
+        names = ["orders-value", "shipping-value"] if subject is None else [subject]
+        items = [
+            models.Subject(
+                subject=name, versions=[1, 2] if name == "orders-value" else [1], compatibility="BACKWARD",
+                kind="AVRO", id=7,
+                text=UNSET if subject is None else OLDER_AVRO if name == "orders-value" and version == 1 else AVRO,
+                seen=[models.SeenSchema(version=1, id=7, streams=[name.removesuffix("-value")])],
+            )
+            for name in names
+        ]  # fmt: skip
+        return models.SubjectPage(items=items, coverage=coverage())
+
+    async def groups(self) -> models.GroupPage:
+        self._note("groups")
+        return models.GroupPage(items=self.the_groups)
+
+    async def status(self) -> models.ServiceStatus:
+        self._note("status")
+        return self.the_status
+
+    async def resume(self, stream: str) -> models.Released:
+        self._note("resume", stream)
+        return models.Released(stream=stream, partitions=1)
+
+    async def plan(self, request: replays.ReplayRequest) -> replays.Plan:
+        self._note("plan", request)
+        return self.the_plan
+
+    async def replay(self, request: replays.ReplayRequest) -> replays.Replay:
+        self._note("replay", request)
+        self.the_jobs.insert(0, job())
+        return self.the_jobs[0]
+
+    async def replays(self, limit: int = 100) -> list[replays.Replay]:
+        self._note("replays")
+        return list(self.the_jobs)
+
+    async def audit(self, limit: int = 100) -> replays.AuditPage:
+        self._note("audit")
+        return replays.AuditPage(items=list(self.the_acts), note=None)
+
+    async def replay_job(self, id: str) -> replays.Replay:
+        self._note("replay_job", id)
+        return self.the_jobs[0]
+
+    async def pause_replay(self, id: str) -> replays.Replay:
+        self._note("pause", id)
+        self.the_jobs[0].state = "paused"
+        return self.the_jobs[0]
+
+    async def cancel_replay(self, id: str) -> replays.Replay:
+        self._note("cancel", id)
+        self.the_jobs[0].state = "cancelled"
+        return self.the_jobs[0]
+
+    async def discard(self, ids: Sequence[str], reason: str, query: str = "") -> list[replays.Outcome]:
+        self._note("discard", list(ids), reason, query)
+        return [replays.Outcome(id=id, done=True, state="discarded") for id in ids]
+
+    async def restore(self, ids: Sequence[str]) -> list[replays.Outcome]:
+        self._note("restore", list(ids))
+        return [replays.Outcome(id=id, done=True, state="open") for id in ids]
+
+    def of(self, what: str) -> list[tuple[Any, ...]]:
+        """What was asked with this word."""
+        return [one[1:] for one in self.asked if one[0] == what]

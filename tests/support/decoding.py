@@ -1,0 +1,148 @@
+"""A judge with a registry in memory, and records to bring before it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from fastavro import parse_schema, schemaless_writer
+
+from sidecar.adapters.registry.memory import MemoryRegistry
+from sidecar.config import schema as config
+from sidecar.decoding.decoder import Judge
+from sidecar.decoding.schema_cache import Catalog, NeedsSchema
+from sidecar.domain.model import Decoded, Position, Record, SchemaRef
+
+NOW = 1_767_225_600_000_000
+"""Microseconds: what the judge's clock shows."""
+
+ORDER_CREATED: dict[str, Any] = {
+    "type": "record",
+    "name": "OrderCreated",
+    "namespace": "shop",
+    "fields": [
+        {"name": "eventId", "type": "string"},
+        {"name": "eventType", "type": "string"},
+        {"name": "timestamp", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+        {"name": "aggregateId", "type": "string"},
+        {"name": "eventVersion", "type": "int"},
+        {
+            "name": "data",
+            "type": {
+                "type": "record",
+                "name": "Order",
+                "fields": [
+                    {"name": "total", "type": "double"},
+                    {
+                        "name": "items",
+                        "type": {
+                            "type": "array",
+                            "items": {
+                                "type": "record",
+                                "name": "Item",
+                                "fields": [{"name": "sku", "type": "string"}, {"name": "qty", "type": "int"}],
+                            },
+                        },
+                    },
+                ],
+            },
+        },
+    ],
+}
+ORDER = ORDER_CREATED["fields"][5]["type"]
+
+
+def order(number: int = 1, **changes: Any) -> dict[str, Any]:
+    """An event that `ORDER_CREATED` describes."""
+    return {
+        "eventId": f"event-{number}",
+        "eventType": "OrderCreated",
+        "timestamp": 1_767_225_600_000 + number,
+        "aggregateId": f"order-{number}",
+        "eventVersion": 2,
+        "data": {"total": 12.5, "items": [{"sku": "a", "qty": 1}, {"sku": "b", "qty": 2}]},
+        **changes,
+    }
+
+
+def avro(schema: Any, value: Any) -> bytes:
+    """A value in binary Avro, by fastavro."""
+    out = io.BytesIO()
+    schemaless_writer(out, parse_schema(schema), value)
+    return out.getvalue()
+
+
+def confluent(id: int, data: bytes) -> bytes:
+    return b"\0" + id.to_bytes(4, "big") + data
+
+
+def record(
+    value: bytes | Mapping[str, Any] | Sequence[Any] | None,
+    headers: Mapping[str, bytes | str | None] | Sequence[tuple[str, bytes | None]] = (),
+    *,
+    stream: str = "orders",
+    key: bytes | None = b"the-key",
+    offset: int = 0,
+    system: str = "kafka",
+    timestamp: int = 1_767_225_600_000,
+) -> Record:
+    """A record; a value that is no bytes is written as JSON."""
+    if value is not None and not isinstance(value, bytes):
+        value = json.dumps(value).encode()
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    written = tuple((name, text.encode() if isinstance(text, str) else text) for name, text in pairs)
+    return Record(Position(system, stream, 0, offset), key, value, written, timestamp)
+
+
+class Court:
+    """A judge and its registry. `judge` fetches what it asks for."""
+
+    def __init__(self, *, require: bool = False, **places: list[str]) -> None:
+        self._runner = asyncio.Runner()
+        self.registry = MemoryRegistry()
+        self.catalog = Catalog(self.registry, require=require)
+        self.judge = Judge(self.catalog, config.Envelope(**places), clock=lambda: NOW * 1000)
+
+    def register(self, subject: str, schema: Any, kind: str = "AVRO") -> SchemaRef:
+        return self.registry.register(subject, schema if isinstance(schema, str) else json.dumps(schema), kind)
+
+    def id_of(self, subject: str, schema: Any, kind: str = "AVRO") -> int:
+        id = self.register(subject, schema, kind).id
+        assert id is not None
+        return id
+
+    def all(self, records: Sequence[Record]) -> list[Decoded]:
+        return self._runner.run(self._all(records))
+
+    def one(self, record: Record) -> Decoded:
+        return self.all([record])[0]
+
+    def opened(self, record: Record) -> Decoded:
+        return self._runner.run(self.judge.opened(record))
+
+    def close(self) -> None:
+        self._runner.run(self.catalog.close())
+        self._runner.close()
+
+    async def _all(self, records: Sequence[Record]) -> list[Decoded]:
+        into: list[Decoded] = []
+        while True:
+            try:
+                self.judge.verdicts(records, into)
+                return into
+            except NeedsSchema as needs:
+                await self.catalog.fetch(needs.key)
+
+
+@contextmanager
+def court(*, require: bool = False, **places: list[str]) -> Iterator[Court]:
+    """A court in session; `places` are the configuration's `envelope`."""
+    it = Court(require=require, **places)
+    try:
+        yield it
+    finally:
+        it.close()

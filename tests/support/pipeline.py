@@ -1,0 +1,176 @@
+"""A whole pipeline in memory: the official fakes of broker and registry, the real judge, and a list to look at."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from sidecar.adapters.brokers.memory.broker import MemoryBroker
+from sidecar.adapters.brokers.memory.log import MemoryLog
+from sidecar.adapters.registry.memory import MemoryRegistry
+from sidecar.config.schema import (
+    Breaker,
+    Config,
+    DeadLetters,
+    Duration,
+    Envelope,
+    Redis,
+    Registry,
+    Sources,
+    Start,
+)
+from sidecar.dead_letters.writer import LetterWriter
+from sidecar.decoding.decoder import Judge
+from sidecar.decoding.schema_cache import Catalog
+from sidecar.domain.errors import Outage
+from sidecar.domain.model import Decoded, Event, Outgoing, Partition, Position, Record
+from sidecar.pipeline.index_backfill import Filler
+from sidecar.pipeline.output_router import Outlet
+from sidecar.pipeline.pipeline import Pipeline, micros
+from sidecar.pipeline.stream_counters import Counters
+
+GROUP = "tracecar.shop"
+SCHEMA = json.dumps(
+    {
+        "type": "record",
+        "name": "Order",
+        "fields": [{"name": "eventId", "type": "string"}, {"name": "qty", "type": "int"}],
+    }
+)
+
+
+class Shown:
+    """An index, and who listens, that only remember."""
+
+    def __init__(self) -> None:
+        self.events: dict[Position, Event] = {}
+        self.live: list[Event] = []
+        self.lost: list[Partition] = []
+        self.since: dict[Partition, int] = {}
+        self.filled: list[Partition] = []
+
+    def show(self, decoded: Sequence[Decoded], *, again: bool) -> None:
+        self.add([one.event for one in decoded])
+        if not again:
+            self.live.extend(one.event for one in decoded)
+
+    def add(self, events: Sequence[Event]) -> None:
+        self.events.update({event.position: event for event in events})
+
+    def covering(self, partition: Partition, since_ms: int) -> None:
+        self.since[partition] = since_ms
+
+    def filling(self, partition: Partition, under_way: bool) -> None:
+        if not under_way:
+            self.filled.append(partition)
+
+    def forget(self, partition: Partition) -> None:
+        self.lost.append(partition)
+
+    async def room(self) -> None:
+        pass
+
+
+class Harness:
+    """One sidecar's way of a batch, on a memory log."""
+
+    def __init__(self, log: MemoryLog, registry: MemoryRegistry, **settings: object) -> None:
+        self.log, self.registry = log, registry
+        breaker = settings.pop("breaker", Breaker(ratio=0.5, window=Duration(60), minimum=1_000_000))
+        letters, gate = settings.pop("letters", True), settings.pop("gate", {})
+        lookback = float(settings.pop("lookback", 0))  # type: ignore[arg-type]
+        self.config = Config(
+            service="shop",
+            sources=Sources(redis=Redis(url="redis://127.0.0.1", streams=["orders"])),
+            dead_letters=DeadLetters(breaker=breaker),  # type: ignore[arg-type]
+            registry=Registry(directory="unused", **settings),  # type: ignore[arg-type]
+        )
+        naming = self.config.stream_names(GROUP)
+        self.broker = MemoryBroker(log, ["orders"], GROUP, naming, start=Start("earliest"), max_records=10)
+        self.catalog = Catalog(registry)
+        self.shown, self.counters = Shown(), Counters()
+        self.ended: BaseException | None = None
+        """What the run ended with before it was asked to."""
+        judge = Judge(self.catalog, Envelope())
+        self.pipeline = Pipeline(
+            self.broker,
+            judge,
+            self.catalog,
+            self.shown,
+            Outlet(LetterWriter(naming, GROUP, "shop", micros).write if letters else None, naming, gate),
+            self.counters,
+            Filler(self.shown, judge, self.catalog, lookback=lookback, max_events=1000),  # type: ignore[arg-type]
+            self.config,
+            GROUP,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Harness]:
+        task = asyncio.ensure_future(self._run())
+        try:
+            yield self
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            await self.pipeline.drain()
+            await self.broker.close()
+            await self.catalog.close()
+
+    async def _run(self) -> None:
+        try:
+            await self.pipeline.run()
+        except Exception as error:
+            self.ended = error
+
+    def produce(self, *bodies: object, partition: int = 0) -> None:
+        for body in bodies:
+            value = body if isinstance(body, bytes) else json.dumps(body).encode()
+            self.log.append(Outgoing("orders", b"k", value, (("h", b"1"),), partition=partition))
+
+    def good(self, count: int, start: int = 0) -> list[object]:
+        return [{"eventId": f"e-{number}", "qty": 1} for number in range(start, start + count)]
+
+    def bad(self, count: int, start: int = 0) -> list[object]:
+        return [{"eventId": f"e-{number}", "qty": "two"} for number in range(start, start + count)]
+
+    def letters(self) -> list[Record]:
+        return [record for part in self.log.streams.get("orders.dlt", []) for record in part.records]
+
+    def origins(self) -> list[str]:
+        return [dict(letter.headers)["tracecar.origin"].decode() for letter in self.letters()]  # type: ignore[union-attr]
+
+    def settled(self, partition: int = 0) -> int:
+        group = self.log.groups.get(GROUP)
+        return -1 if group is None else group.settled.get(Partition("memory", "orders", partition), -1)
+
+    def held(self) -> str | None:
+        held = self.pipeline.held("orders")
+        return None if held is None else held.hold.by
+
+
+async def until(condition: Callable[[], object], what: str = "the condition", seconds: float = 20) -> None:
+    """Wait for a condition."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise AssertionError(f"waited in vain for {what}") from None
+
+
+def registry(outage: bool = False) -> MemoryRegistry:
+    found = MemoryRegistry()
+    found.register("orders-value", SCHEMA)
+    if outage:
+        found.trouble = Outage("connection refused")
+    return found
+
+
+def harness(partitions: int = 1, *, outage: bool = False, **settings: object) -> Harness:
+    log = MemoryLog()
+    log.create("orders", partitions)
+    return Harness(log, registry(outage), **settings)

@@ -1,0 +1,76 @@
+"""Acts on the ledger of a Redis server as a process of its own, for tests that kill it: for each number below `count`
+an entry, and a record with that number, each by a call of its own. Says how many records it published.
+
+`--kill N MOMENT`: kills itself at its N-th act, `before` it is sent, `sent` (before its answer) or `after`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+from sidecar.adapters.brokers.redis.broker import RedisBroker
+from sidecar.adapters.brokers.redis.lua_scripts import ACT
+from sidecar.adapters.redis_client.connection_pool import Command, Link
+from sidecar.config.schema import Config, Redis, Sources, Start
+from sidecar.domain.model import Outgoing
+from sidecar.domain.ports.ledger import Act, Entry
+
+
+def acts(stream: str, count: int) -> list[Act]:
+    return [
+        Act(stream, (Entry(f"{stream} {n}", None, b"1"),), (Outgoing(stream, None, b"%d" % n, ()),))
+        for n in range(count)
+    ]
+
+
+def arm(act: int, moment: str) -> None:
+    calls, seen = Link._calls, 0
+
+    async def killing(self: Link, commands: Sequence[Command]) -> list[Any]:
+        nonlocal seen
+        seen += commands[0][:2] == ("EVALSHA", ACT._sha)
+        if seen < act:
+            return await calls(self, commands)
+        if moment == "sent":
+            await self._connection.send_packed_command(self._connection.pack_command(*commands[0]))
+            await self._connection._reader.read(1)
+        elif moment == "after":
+            await calls(self, commands)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+    Link._calls = killing  # type: ignore[method-assign]
+
+
+async def work(url: str, stream: str, count: int) -> None:
+    group = f"tracecar.{stream}"
+    naming = Config(service="acting", sources=Sources()).stream_names(group)
+    broker = RedisBroker(Redis(url=url, streams=[stream], group=group, start=Start("earliest")), "acting", naming)
+    await broker.start()
+    published = 0
+    for act in acts(stream, count):
+        (done,) = await broker.ledger.act([act])
+        assert done.carried_out
+        published += len(done.positions)
+    print(published, flush=True)
+    await broker.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("url")
+    parser.add_argument("stream")
+    parser.add_argument("count", type=int)
+    parser.add_argument("--kill", nargs=2, metavar=("N", "MOMENT"))
+    given = parser.parse_args()
+    if given.kill:
+        arm(int(given.kill[0]), given.kill[1])
+    asyncio.run(work(given.url, given.stream, given.count))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""A process that reads a stream with `RedisBroker`, rejects what its value says, and settles: to be killed by tests.
+
+python -m tests.support.redis_worker URL STREAM GROUP"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from sidecar.adapters.brokers.redis.broker import RedisBroker
+from sidecar.config.schema import Config, Duration, Redis, Sources, Start
+from sidecar.domain.errors import Fenced, Outage
+from tests.contracts.broker_reading import letter
+
+
+async def work(url: str, stream: str, group: str) -> None:
+    naming = Config(service="member", sources=Sources()).stream_names(group)
+    config = Redis(url=url, streams=[stream], group=group, start=Start("earliest"), claim_idle=Duration(0.5))
+    broker = RedisBroker(config, "member", naming, max_records=20)
+    while True:
+        try:
+            await broker.start()
+            async for batch in broker.batches():
+                bad = [record for record in batch.records if (record.value or b"").startswith(b"bad")]
+                try:
+                    await broker.settle([batch], [letter(record, naming, group) for record in bad])
+                except Fenced:
+                    continue
+        except Outage:
+            await broker.close()
+            await asyncio.sleep(0.05)
+
+
+if __name__ == "__main__":
+    asyncio.run(work(*sys.argv[1:]))

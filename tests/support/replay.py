@@ -1,0 +1,180 @@
+"""Sidecars that replay, on a memory log: the pipeline writes the letters, `Operations` sends them again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from sidecar.adapters.brokers.memory.broker import MemoryBroker
+from sidecar.adapters.brokers.memory.log import MemoryLog
+from sidecar.adapters.registry.memory import MemoryRegistry
+from sidecar.api.services.payloads import Cache, Payloads
+from sidecar.config.schema import Envelope
+from sidecar.dead_letters.ledger_entries import Who
+from sidecar.dead_letters.store import ANY, Desk
+from sidecar.dead_letters.store import Wish as Wanted
+from sidecar.dead_letters.writer import LetterWriter
+from sidecar.decoding.decoder import Judge
+from sidecar.decoding.schema_cache import Catalog
+from sidecar.domain.model import Outgoing, Record, Rejection
+from sidecar.domain.ports.broker import Broker
+from sidecar.domain.ports.index import Node
+from sidecar.domain.redaction import Redactor
+from sidecar.domain.stream_names import StreamNames
+from sidecar.pipeline.consumer_groups.tracker import Follower
+from sidecar.pipeline.pipeline import micros
+from sidecar.query import parse
+from sidecar.replay.export_import import Exporting
+from sidecar.replay.failure_reports import Reporting
+from sidecar.replay.models import Edit, Job
+from sidecar.replay.service import Operations
+from tests.support.pipeline import GROUP, SCHEMA, Harness
+
+ANN = Who("ann", "127.0.0.1")
+
+
+@dataclass(frozen=True)
+class Source:
+    broker: Broker
+    naming: StreamNames
+    group: str
+
+
+class Queries:
+    """Queries by what letters say of themselves."""
+
+    def wanted(self, query: str) -> Wanted:
+        if not query:
+            return ANY
+        parsed = parse(query)
+        return Wanted(parsed.matches_letter, by_state=parsed.asks("state"), by_later_lives=parsed.asks("state"))
+
+    async def fits(self, records: Sequence[Record], query: str) -> list[bool]:
+        """The query is a text that the value must hold."""
+        return [query.encode() in (record.value or b"") for record in records]
+
+    async def in_sight(self, system: str, stream: str) -> bool:
+        return stream == "orders"
+
+
+class NoHistory:
+    nodes: dict[str, list[Node]] = {}
+
+    async def aggregate(self, id: str, limit: int = 1000) -> list[Node]:
+        return self.nodes.get(id, [])
+
+
+@dataclass(frozen=True)
+class Edited:
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+    changes: tuple[object, ...] = ()
+
+
+async def replace_body(record: Record, edit: Edit, target: str) -> Edited:
+    """The simplest editor: the `set` value of `body` is the new body."""
+    return Edited(str(edit.set["body"]).encode(), record.headers)
+
+
+async def all_pass(outgoing: Sequence[Outgoing]) -> list[Rejection | None]:
+    return [None] * len(outgoing)
+
+
+class Sidecar(Operations):
+    """With what the tests look at."""
+
+    desk: Desk
+    follower: Follower
+    broker: MemoryBroker
+
+
+class Shop:
+    """A stream `orders` whose bad events become letters, and sidecars that act on them."""
+
+    def __init__(self, partitions: int = 1) -> None:
+        self.log = MemoryLog()
+        self.log.create("orders", partitions)
+        self.registry = MemoryRegistry()
+        self.harness = Harness(self.log, self.registry)
+        self._sidecars: list[Sidecar] = []
+        self._catalogs: list[Catalog] = []
+
+    async def sidecar(self, **settings: object) -> Sidecar:
+        harness = Harness(self.log, self.registry)
+        await harness.broker.start()
+        source = Source(harness.broker, harness.broker._naming, GROUP)
+        follower = Follower([harness.broker])
+        desk = Desk([source], 5, lambda position: operations.waits(position))
+        catalog = Catalog(self.registry)
+        self._catalogs.append(catalog)
+        payloads = Payloads({"memory": harness.broker}, Judge(catalog, Envelope()), catalog, Cache())
+        queries, writer = Queries(), LetterWriter(source.naming, GROUP, "shop", micros)
+        operations = Sidecar(
+            [source],
+            desk=desk,
+            queries=queries,
+            follower=follower,
+            index=NoHistory(),
+            editor=replace_body,  # type: ignore[arg-type]
+            verdicts=lambda system: all_pass,
+            exporting=Exporting([source], desk, payloads, Redactor(()), micros),
+            reporting=Reporting([source], payloads, queries.in_sight, lambda source: writer, micros),
+            selection=settings.pop("selection", 1000),  # type: ignore[arg-type]
+        )
+        operations.desk, operations.follower, operations.broker = desk, follower, harness.broker
+        self._sidecars.append(operations)
+        return operations
+
+    async def letters(self, *bodies: object, partition: int = 0) -> None:
+        """Produce events that are rejected, and wait for their letters."""
+        before = len(self.harness.letters())
+        self.harness.produce(*bodies, partition=partition)
+        await until(lambda: len(self.harness.letters()) == before + len(bodies))
+
+    def contents(self, stream: str = "orders") -> list[Record]:
+        return [record for part in self.log.streams.get(stream, []) for record in part.records]
+
+    def replayed(self, stream: str = "orders") -> list[Record]:
+        return [one for one in self.contents(stream) if "tracecar.replay-id" in dict(one.headers)]
+
+    async def close(self) -> None:
+        for one in self._sidecars:
+            await one.close()
+            await one.broker.close()
+        for catalog in self._catalogs:
+            await catalog.close()
+
+
+@asynccontextmanager
+async def shop(partitions: int = 1) -> AsyncIterator[Shop]:
+    made = Shop(partitions)
+    made.registry.register("orders-value", SCHEMA)
+    try:
+        async with made.harness.running():
+            yield made
+    finally:
+        await made.close()
+
+
+async def until(condition: Callable[[], object], seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def ended(operations: Sidecar, job: Job) -> Job:
+    """The job once it runs no more."""
+    async with asyncio.timeout(30):
+        while True:
+            job = await operations.job(job.id)
+            if job.state != "running":
+                return job
+            await asyncio.sleep(0.01)
+
+
+async def states(operations: Sidecar) -> dict[str, str]:
+    """The states of all letters, by the last part of their origin's position."""
+    found = await operations.desk.newest(0)
+    return {str((one.letter.origin or one.letter.position).offset): one.state for one in found.letters}

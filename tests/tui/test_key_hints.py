@@ -1,0 +1,61 @@
+"""The line of keys: whoever reads nothing but the screen finds what leads on from where they are."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from tests.support.dashboard import driven, on, rows, shown, until
+from tests.support.dashboard_data import Shop
+
+
+def bottom(app: object) -> str:
+    return shown(app).split("\n")[-1]
+
+
+def says(app: object, words: str) -> bool:
+    return words in bottom(app)
+
+
+@pytest.mark.parametrize("width", [80, 200])
+async def test_each_screen_says_what_enter_does_and_where_help_is(width: int) -> None:
+    async with driven(Shop(), (width, 24)) as (app, pilot):
+        for key, place, words in (
+            ("1", "live", "enter Its flow"),
+            ("2", "flows", "enter The flow"),
+            ("4", "letters", "enter Its letters"),
+            ("5", "map", "enter Its events"),
+            ("6", "schemas", "enter Its versions"),
+        ):
+            await on(pilot, app, key, place)
+            await until(pilot, partial(says, app, words), words)
+            assert bottom(app).rstrip().endswith("? Help")
+            assert len(bottom(app)) == width
+
+
+async def test_letters_name_the_keys_of_the_level_that_is_shown() -> None:
+    async with driven(Shop(), (80, 24)) as (app, pilot):
+        await on(pilot, app, "4", "letters")
+        await until(pilot, lambda: "r Replay" in bottom(app))
+        assert "e Edit" not in bottom(app)
+        assert "Mark" not in bottom(app)
+        await pilot.press("enter")
+        await until(pilot, lambda: "enter Whole letter  e Edit  r Replay  space Mark" in bottom(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: "e Edit  r Replay" in bottom(app) and "Mark" not in bottom(app))
+        await until(pilot, lambda: "esc The letters" in bottom(app))
+
+
+async def test_a_click_on_a_key_presses_it() -> None:
+    async with driven(Shop(), (120, 30)) as (app, pilot):
+        await until(pilot, lambda: "space Freeze" in bottom(app))
+        await pilot.click("Keys", offset=(bottom(app).index("Freeze"), 0))
+        await until(pilot, lambda: "frozen" in shown(app))
+
+
+async def test_a_query_that_is_typed_says_how_it_goes_on() -> None:
+    async with driven(Shop(), (80, 24)) as (app, pilot):
+        await until(pilot, lambda: rows(app, "live").items)
+        await pilot.press("slash")
+        await until(pilot, lambda: "enter Ask  tab Complete" in bottom(app) and "esc Leave it" in bottom(app))

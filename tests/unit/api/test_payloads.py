@@ -1,0 +1,49 @@
+"""The cache of what just passed: it finds what it holds, and stays small."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.api.services.payloads import Cache
+from sidecar.domain.model import Position, Record
+
+
+def _batch(partition: int, start: int, count: int, size: int = 10) -> list[Record]:
+    return [
+        Record(Position("kafka", "orders", partition, start + 2 * number), None, b"x" * size, (), 0)
+        for number in range(count)
+    ]
+
+
+def test_it_finds_records_by_position() -> None:
+    cache = Cache()
+    for start in (0, 100, 200):
+        cache.keep(_batch(0, start, 50))
+    cache.keep(_batch(1, 50, 5))
+    record = cache.get(Position("kafka", "orders", 0, 102))
+    assert record is not None
+    assert record.position.offset == 102
+    assert cache.get(Position("kafka", "orders", 0, 101)) is None
+    assert cache.get(Position("kafka", "orders", 1, 102)) is None
+    assert cache.get(Position("kafka", "payments", 0, 102)) is None
+
+
+def test_a_batch_that_comes_again_is_found_too() -> None:
+    cache = Cache()
+    cache.keep(_batch(0, 100, 50))
+    cache.keep(_batch(0, 0, 20))
+    cache.keep(_batch(0, 100, 10))
+    for offset in (0, 38, 100, 118, 198):
+        assert cache.get(Position("kafka", "orders", 0, offset)) is not None
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 500), st.integers(0, 30), st.integers(0, 2_000))))
+def test_it_stays_within_its_bounds(batches: list[tuple[int, int, int, int]]) -> None:
+    cache = Cache(most_bytes=10_000, most_records=100)
+    for partition, start, count, size in batches:
+        cache.keep(_batch(partition, start, count, size))
+        held = {id(records): records for starts in cache._starts.values() for _, records in starts}.values()
+        assert sum(len(record.value or b"") for records in held for record in records) <= 10_000
+        assert sum(map(len, held)) <= 100
+        assert sum(map(len, cache._starts.values())) == len(cache._batches)

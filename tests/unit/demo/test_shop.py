@@ -1,0 +1,219 @@
+"""The demo's shop without a broker: the same seed is the same shop, every fault happens, and the sidecar's judge makes
+of every record what the shop says it must."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+
+import pytest
+
+from sidecar.adapters.registry.directory import DirectoryRegistry
+from sidecar.config import schema as config
+from sidecar.decoding.decoder import Judge
+from sidecar.decoding.schema_cache import Catalog, NeedsSchema
+from sidecar.demo.runner import registered_schemas
+from sidecar.demo.shop.fault_injection import FAULTS
+from sidecar.demo.shop.handlers import Emission, Reactions
+from sidecar.demo.shop.messages import Unreadable, Wire
+from sidecar.demo.shop.orders import FIRST_NUMBER, Fate, order_of
+from sidecar.demo.shop.saga import SERVICES, STREAMS
+from sidecar.demo.shop.schemas import DIRECTORY
+from sidecar.demo.shop.serializers import Formats
+from sidecar.demo.shop.services import Shop
+from sidecar.demo.shop.simulation import consequences
+from sidecar.demo.shop.transport import Transport
+from sidecar.domain.model import Decoded, Position, Record, TraceOrigin
+
+ORDERS = 250
+AT = 1_767_225_600_000
+
+
+def formats(*, flat: bool = False) -> Formats:
+    return Formats(asyncio.run(registered_schemas()), flat_entries=flat)
+
+
+def planned(seed: int, orders: int = ORDERS, *, flat: bool = False) -> list[Emission]:
+    written = formats(flat=flat)
+    reactions = Reactions(seed, written)
+    return [one for n in range(orders) for one in consequences(reactions, written, FIRST_NUMBER + n, AT)]
+
+
+def judged(emissions: Sequence[Emission], system: str) -> list[Decoded]:
+    """What the sidecar's own judge makes of these records."""
+
+    async def judge() -> list[Decoded]:
+        catalog = Catalog(DirectoryRegistry(DIRECTORY))
+        judge, decoded = Judge(catalog, config.Envelope()), list[Decoded]()
+        records = [
+            Record(
+                Position(system, one.service.stream, 0, number),
+                one.wire.key if system == "kafka" else None,
+                one.wire.value,
+                one.wire.headers,
+                AT,
+            )
+            for number, one in enumerate(emissions)
+        ]
+        while len(decoded) < len(records):
+            try:
+                judge.verdicts(records, decoded)
+            except NeedsSchema as need:
+                await catalog.fetch(need.key)
+        await catalog.close()
+        return decoded
+
+    return asyncio.run(judge())
+
+
+def test_the_same_seed_is_the_same_shop() -> None:
+    assert planned(7, 40) == planned(7, 40)
+    assert planned(7, 40) != planned(8, 40)
+
+
+def test_what_becomes_of_an_order_does_not_depend_on_the_others() -> None:
+    written = formats()
+    reactions = Reactions(3, written)
+    alone = consequences(reactions, written, FIRST_NUMBER + 20, AT)
+    assert alone == [one for one in planned(3, 30) if one.message.order == f"order-{FIRST_NUMBER + 20}"]
+
+
+def test_at_least_six_services_publish_and_every_one_of_them() -> None:
+    assert len(SERVICES) >= 6
+    assert {one.service.name for one in planned(1)} == set(SERVICES)
+    assert {one.service.stream for one in planned(1)} == set(STREAMS)
+
+
+def test_every_fault_happens() -> None:
+    assert {one.fault.name for one in planned(1) if one.fault} == {fault.name for fault in FAULTS}
+
+
+@pytest.mark.parametrize(
+    ("fate", "then", "never"),
+    [
+        (Fate.FINE, ["OrderConfirmed", "ParcelDelivered", "OrderCompleted"], ["OrderCancelled", "PaymentRefunded"]),
+        (Fate.REFUSED, ["PaymentRefused", "OrderCancelled"], ["StockReserved", "PaymentRefunded"]),
+        (Fate.SHORT, ["StockShort", "PaymentRefunded", "OrderCancelled"], ["StockReserved", "ParcelDispatched"]),
+        (
+            Fate.RETURNED,
+            ["ParcelReturned", "StockReleased", "PaymentRefunded", "OrderCancelled", "CreditNoteIssued"],
+            ["OrderCompleted"],
+        ),
+    ],
+)
+def test_a_saga_that_fails_undoes_what_was_done(fate: Fate, then: list[str], never: list[str]) -> None:
+    flows: dict[str, list[Emission]] = {}
+    for one in planned(1):
+        flows.setdefault(one.message.order, []).append(one)
+    whole = [
+        [one.message.type for one in flow]
+        for order, flow in flows.items()
+        if order_of(1, int(order[6:])).fate is fate and not any(one.fault for one in flow)
+    ]
+    assert whole
+    for types in whole:
+        assert set(then) <= set(types)
+        assert not set(never) & set(types)
+
+
+def test_every_sound_record_reads_back_as_what_was_meant() -> None:
+    for flat in (False, True):
+        written = formats(flat=flat)
+        for one in planned(1, 60, flat=flat):
+            if one.fault is None and one.service.name != "scanner":
+                read = written.read(one.wire, one.service)
+                assert (read.type, read.id, read.order) == (one.message.type, one.message.id, one.message.order)
+                assert read.correlation == one.message.correlation
+
+
+def test_a_service_leaves_aside_what_breaks_its_contract() -> None:
+    written = formats()
+    broken = [one for one in planned(1) if one.fault and one.fault.code not in (None, "schema.unknown_version")]
+    assert len(broken) > 20
+    for one in broken:
+        with pytest.raises(Unreadable):
+            written.read(one.wire, one.service)
+
+
+@pytest.mark.parametrize("system", ["kafka", "redis"])
+def test_the_judge_finds_of_every_record_what_the_shop_says_of_it(system: str) -> None:
+    emissions = planned(1, flat=system == "redis")
+    decoded = judged(emissions, system)
+    for one, found in zip(emissions, decoded, strict=True):
+        rejection = found.event.rejection
+        assert (rejection.code if rejection else None) == (one.fault.code if one.fault else None), one
+        if rejection is None:
+            assert found.event.event_id == one.message.id
+            assert (found.event.type or "").rpartition(".")[2] == one.message.type
+            assert found.event.aggregate_id == one.message.aggregate
+            assert found.event.correlation_id == one.message.correlation
+            assert found.event.unchecked == (one.service.name == "loyalty")
+
+
+def test_services_carry_their_trace_in_different_ways_and_one_in_none() -> None:
+    emissions = planned(1, 60)
+    origins: dict[str, set[TraceOrigin | None]] = {}
+    for one, found in zip(emissions, judged(emissions, "kafka"), strict=True):
+        if found.event.rejection is None:
+            origins.setdefault(one.service.name, set()).add(found.event.trace_origin)
+    assert origins.pop("notifications") == {None}
+    assert origins.pop("stock") == {TraceOrigin.B3}
+    assert origins.pop("shipping") == {TraceOrigin.CLOUDEVENTS}
+    assert all(found == {TraceOrigin.W3C} for found in origins.values())
+
+
+class Wires(Transport):
+    """A broker within the process: every record goes to all who read its stream."""
+
+    def __init__(self, queues: dict[str, list[asyncio.Queue[tuple[str, Wire]]]]) -> None:
+        self._queues = queues
+
+    async def publish(self, stream: str, wire: Wire) -> None:
+        for queue in self._queues.get(stream, []):
+            queue.put_nowait((stream, wire))
+
+    async def read(self, streams: Sequence[str]) -> AsyncGenerator[tuple[str, Wire], None]:
+        queue = asyncio.Queue[tuple[str, Wire]]()
+        for stream in streams:
+            self._queues.setdefault(stream, []).append(queue)
+        while True:
+            yield await queue.get()
+
+    async def close(self) -> None:
+        return
+
+
+async def test_the_running_shop_publishes_what_was_planned_whatever_the_timing() -> None:
+    written = Formats(await registered_schemas(), flat_entries=False)
+    queues: dict[str, list[asyncio.Queue[tuple[str, Wire]]]] = {}
+
+    async def connect(service: str) -> Transport:
+        return Wires(queues)
+
+    shop = Shop(connect, written, seed=5, rate=100.0)
+    assert await shop.run(asyncio.Event(), 40)
+    reactions = Reactions(5, written)
+    expected = [one for n in range(40) for one in consequences(reactions, written, FIRST_NUMBER + n)]
+    assert shop.ledger.types == Counter(one.message.type for one in expected)
+    assert shop.ledger.rejections == Counter(one.fault.code for one in expected if one.fault and one.fault.code)
+    assert shop.ledger.duplicates == sum(one.repeat for one in expected)
+    assert shop.ledger.orders == 40
+
+
+async def test_a_shop_that_is_told_to_stop_takes_no_more_orders_and_sees_the_others_through() -> None:
+    written = Formats(await registered_schemas(), flat_entries=False)
+    stop = asyncio.Event()
+    queues: dict[str, list[asyncio.Queue[tuple[str, Wire]]]] = {}
+
+    async def connect(service: str) -> Transport:
+        return Wires(queues)
+
+    shop = Shop(connect, written, seed=5, rate=50.0)
+    running = asyncio.ensure_future(shop.run(stop))
+    while shop.ledger.orders < 5:
+        await asyncio.sleep(0)
+    stop.set()
+    assert await running
+    assert shop.ledger.orders < 10
+    assert shop.ledger.types["OrderPlaced"] == shop.ledger.orders

@@ -1,0 +1,80 @@
+"""Anything that a body can hold becomes JSON."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.domain.json_safe import octets, plain
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (Decimal("1.10"), "1.10"),
+        (Decimal("1E+400"), "1E+400"),
+        (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (datetime(2026, 1, 31, 12, tzinfo=UTC), "2026-01-31T12:00:00Z"),
+        (date(2026, 1, 31), "2026-01-31"),
+        (time(12, 0, 0, 1), "12:00:00.000001"),
+        (timedelta(seconds=1.5), 1.5),
+        (b"text\n", "text\n"),
+        (b"\x1b[31m", {"base64": "G1szMW0="}),
+        (b"\xff", {"base64": "/w=="}),
+        (float("nan"), "nan"),
+        (float("-inf"), "-inf"),
+        (1 << 63, 1 << 63),
+        (1 << 64, "18446744073709551616"),
+        (-(1 << 63) - 1, "-9223372036854775809"),
+        ("\ud800", "\\ud800"),
+        ({1: (True, None)}, {"1": [True, None]}),
+        (object, "<class 'object'>"),
+    ],
+)
+def test_values(value: Any, shown: Any) -> None:
+    assert plain(value) == shown
+    assert type(plain(value)) is type(shown)
+
+
+def test_huge_numbers_and_depth_are_bounded() -> None:
+    assert plain(1 << 100_000).startswith("0x")
+    deep: Any = 1
+    for _ in range(100_000):
+        deep = [deep]
+    assert b"deeper than" in msgspec.json.encode(plain(deep))
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(exclude_categories=()))
+    | st.binary()
+    | st.decimals()
+    | st.datetimes()
+    | st.dates()
+    | st.times()
+    | st.uuids(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_categories=())), inner),
+)
+
+
+@given(VALUES)
+def test_everything_becomes_json(value: Any) -> None:
+    msgspec.json.decode(msgspec.json.encode(plain(value)))
+
+
+@given(st.binary())
+def test_bytes_come_back(data: bytes) -> None:
+    import base64
+
+    shown = octets(data)
+    assert (shown.encode() if isinstance(shown, str) else base64.b64decode(shown["base64"])) == data

@@ -1,0 +1,129 @@
+"""What is to be hidden stays hidden: in bodies, headers, ids, messages, and from searches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.domain.model import Event, Position, Rejection
+from sidecar.domain.redaction import HIDDEN, Redactor
+from tests.support.api import order, serving
+
+SECRET = "4111-1111-SECRET"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "body", "shown"),
+    [
+        ("d.card.*", {"d": {"card": {"n": 1, "cvc": None}}}, {"d": {"card": {"n": HIDDEN, "cvc": HIDDEN}}}),
+        ("data.card", {"data": {"card": {"number": 1}}}, {"data": {"card": HIDDEN}}),
+        ("items.sku", {"items": [{"sku": 1, "q": 2}, {}]}, {"items": [{"sku": HIDDEN, "q": 2}, {}]}),
+        ("items[*].sku", {"items": [{"sku": 1}]}, {"items": [{"sku": HIDDEN}]}),
+        ("items.1.sku", {"items": [{"sku": 1}, {"sku": 2}]}, {"items": [{"sku": 1}, {"sku": HIDDEN}]}),
+        ("items.*", {"items": [[1, 2]]}, {"items": [HIDDEN]}),
+        ("*.pass*", {"b": {"pass1": 3, "u": 2}}, {"b": {"pass1": HIDDEN, "u": 2}}),
+        # What is not of the expected shape may hold it in another way.
+        ("data.card.number", {"data": {"card": "4111"}}, {"data": {"card": HIDDEN}}),
+        ("data.card.number", {"data": '{"card":{"number":"4111"}}'}, {"data": HIDDEN}),
+        ("data.card", "text", HIDDEN),
+        ("data.card", {"other": 1, "data": None}, {"other": 1, "data": None}),
+    ],
+)  # fmt: skip
+def test_bodies(pattern: str, body: Any, shown: Any) -> None:
+    assert Redactor([f"body:{pattern}"]).body(body) == shown
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text() | st.binary(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["a", "b", "card", "0"]), inner),
+        max_leaves=30,
+    )
+)
+def test_nothing_below_a_hidden_path_is_ever_shown(value: Any) -> None:
+    shown = Redactor(["body:*.card", "body:a.*"]).body({"x": {"card": value}, "a": {"y": value}})
+    assert shown == {"x": {"card": HIDDEN}, "a": {"y": HIDDEN}}
+
+
+def test_deep_and_wide_bodies_are_cut_not_crashed_on() -> None:
+    deep: Any = "x"
+    for _ in range(5_000):
+        deep = [deep]
+    shown = Redactor(["body:*.*.*.secret"]).body(deep)
+    for _ in range(150):
+        shown = shown[0]
+    assert shown == HIDDEN
+
+
+def test_headers_compare_without_case_and_keep_their_order() -> None:
+    headers = (("Authorization", b"x"), ("a", b"1"), ("AUTHORIZATION", None))
+    shown = Redactor(["header:authorization"]).headers(headers)
+    assert shown == (("Authorization", HIDDEN.encode()), ("a", b"1"), ("AUTHORIZATION", HIDDEN.encode()))
+    flat = Redactor(["body:card"]).headers((("card", b"1"), ("a", b"2")), flat=True)
+    assert flat == (("card", HIDDEN.encode()), ("a", b"2"))
+
+
+def test_ids_that_may_come_from_a_hidden_place_are_hidden() -> None:
+    places = {
+        "aggregate_id": ["body:customer.email", "key"],
+        "correlation_id": ["header:x-correlation-id"],
+        "event_id": ["body:eventId"],
+    }
+    redactor = Redactor(["body:customer.*", "header:x-*"], places)
+    event = Event(Position("kafka", "o", 0, 1), "k", 0, 0, event_id="e", aggregate_id=SECRET, correlation_id=SECRET)
+    shown = redactor.event(event)
+    assert (shown.event_id, shown.aggregate_id, shown.correlation_id, shown.key) == ("e", HIDDEN, HIDDEN, HIDDEN)
+
+
+@pytest.mark.parametrize("path", ["data.card.number", "data.card", "data", "data[2].card.number", None])
+def test_messages_quote_nothing_hidden(path: str | None) -> None:
+    redactor = Redactor(["body:data.card.*"])
+    message = f'{path}: expected int, found string "{SECRET}" (orders-value v3)'
+    assert SECRET not in redactor.rejection(Rejection("schema.mismatch", message, path)).message
+    plain = Rejection("schema.mismatch", 'data.total: expected int, found string "x"', "data.total")
+    assert redactor.rejection(plain) is plain
+
+
+@pytest.mark.parametrize("code", ["schema.unknown_id", "schema.wrong_subject"])
+def test_messages_about_schemas_keep_the_id_that_one_looks_for(code: str) -> None:
+    rejection = Rejection(code, "schema id 77 is not registered (asked for by orders)")
+    assert Redactor(["body:data.card.*", "header:authorization"]).rejection(rejection) is rejection
+
+
+async def test_nothing_that_leaves_reveals_it(tmp_path: Path) -> None:
+    """Whatever is asked, by whatever way, the hidden texts are in no answer."""
+    hide = ["body:data.card", "header:authorization", "body:data.total"]
+    async with serving(tmp_path / "token", redact=hide) as sidecar, sidecar.http() as http:
+        headers = (("Authorization", SECRET.encode()),)
+        good = await sidecar.pass_on(order(1, data={"card": SECRET, "x": "y"}), headers=headers)
+        bad = await sidecar.pass_on(order(2, data={"card": SECRET, "total": [SECRET]}), headers=headers)
+        raw = await sidecar.pass_on(f'{{"card": "{SECRET}"'.encode(), headers=headers)
+        assert (bad.event.rejection is not None, raw.event.rejection is not None) == (True, True)
+        paths = ["/v1/events?full=true", "/v1/dead-letters", "/v1/scan?full=true", "/v1/flows", "/v1/flows/e-2"]
+        paths += ["/v1/dead-letters/groups"]
+        paths += [f"/v1/events/{quote(str(one.event.position), safe='')}" for one in (good, bad, raw)]
+        letters = (await http.get("/v1/dead-letters")).json()["items"]
+        for letter in letters:
+            alike = (await http.get("/v1/dead-letters", params={"query": f"cause:{letter['cause']}"})).json()["items"]
+            assert letter["id"] in [one["id"] for one in alike], "what is hidden still tells causes apart"
+        paths += [f"/v1/dead-letters/{quote(letter['id'], safe='')}" for letter in letters]
+        for path in paths:
+            response = await http.get(path)
+            assert response.status_code == 200, path
+            assert SECRET not in response.text, path
+            assert "4111" not in response.text, path
+        for query in (
+            f"body.data.card:{SECRET}",
+            "body.data.card:4*",
+            "header.authorization:/SECRET/",
+            SECRET,
+            "body.data.total:>0",
+        ):
+            for path in ("/v1/events", "/v1/dead-letters", "/v1/dead-letters/groups"):
+                found = (await http.get(path, params={"query": query})).json()
+                assert found["items"] == [], query

@@ -1,0 +1,134 @@
+"""The queue before every backend: batches, bounds, back-off, and counts that add up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from exporters import batch_queue
+from exporters.batch_queue import Bounds, Outbox
+from sidecar.domain.errors import Outage, Refused
+
+
+class Told:
+    """A transport that does as it is told."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[bytes]] = []
+        self.answers: list[int | Exception] = []
+        """What comes of the next tries; afterwards all is taken."""
+        self.closed = False
+        self.tried = 0
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def send(self, items: Sequence[bytes]) -> int:
+        self.tried += 1
+        self.gate.wait(60)
+        answer = self.answers.pop(0) if self.answers else 0
+        if isinstance(answer, Exception):
+            raise answer
+        self.batches.append(list(items))
+        return answer
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
+    monkeypatch.setattr(batch_queue, "FIRST_WAIT", 0.01)
+    transport = Told()
+    yield transport
+    transport.gate.set()
+
+
+def items(count: int, size: int = 10) -> list[bytes]:
+    return [bytes(size)] * count
+
+
+def until(condition: Callable[[], object]) -> None:
+    event = threading.Event()
+    for _ in range(6_000):
+        if condition():
+            return
+        event.wait(0.01)
+    raise AssertionError("waited in vain")
+
+
+def test_batches_are_bounded_by_number_and_by_bytes(told: Told) -> None:
+    box = Outbox("x", told, Bounds(batch_items=10, batch_bytes=200, linger=0.01))
+    box.put(items(25))
+    box.close()
+    assert [len(batch) for batch in told.batches] == [10, 10, 5]
+    wide = Outbox("x", told, Bounds(batch_items=10, batch_bytes=200, linger=0.01))
+    wide.put(items(5, size=150))
+    wide.close()
+    assert [len(batch) for batch in told.batches[3:]] == [2, 2, 1]
+    assert (box.sent, wide.sent, told.closed) == (25, 5, True)
+
+
+def test_few_items_go_after_a_while(told: Told) -> None:
+    box = Outbox("x", told, Bounds(linger=0.05))
+    box.put(items(3))
+    until(lambda: box.sent == 3)
+    box.close()
+
+
+def test_what_does_not_fit_is_dropped_by_number_and_by_bytes(told: Told) -> None:
+    told.gate.clear()
+    box = Outbox("x", told, Bounds(items=50, bytes=100_000, batch_items=10, linger=0))
+    box.put(items(10))
+    until(lambda: told.tried == 1)
+    box.put(items(80))
+    assert (box.waiting, box.dropped, box.full) == (50, 30, True)
+    told.gate.set()
+    until(lambda: box.sent == 60)
+    told.gate.clear()
+    box.put(items(40, size=3_000))
+    box.put(items(5))
+    assert box.dropped == 35
+    told.gate.set()
+    box.close()
+    assert (box.sent, box.dropped, box.failed) == (100, 35, 0)
+
+
+def test_an_outage_is_waited_out_and_said_once(told: Told) -> None:
+    told.answers = [Outage("gone"), Outage("gone", retry_after=0.01), Outage("gone")]
+    box = Outbox("x", told, Bounds(linger=0))
+    box.put(items(4))
+    until(lambda: box.sent == 4)
+    assert (told.tried, box.trouble) == (4, None)
+    box.close()
+
+
+def test_what_is_refused_is_failed_and_the_rest_goes_on(told: Told) -> None:
+    told.answers = [Refused("no such thing"), 1, RuntimeError("a mistake")]
+    box = Outbox("x", told, Bounds(batch_items=2, linger=0))
+    box.put(items(8))
+    box.close()
+    assert (box.sent, box.dropped, box.failed) == (3, 0, 5)
+
+
+def test_closing_does_not_wait_for_ever(told: Told) -> None:
+    told.gate.clear()
+    box = Outbox("x", told, Bounds(batch_items=2, linger=0))
+    box.put(items(7))
+    until(lambda: told.tried == 1)
+    box.close(0.05)
+    assert (box.sent, box.dropped, box.failed) == (0, 7, 0)
+    told.gate.set()
+    until(lambda: told.batches)
+    assert (box.sent, box.dropped, box.failed) == (0, 7, 0)
+    box.put(items(2))
+    assert box.dropped == 9
+
+
+def test_nothing_is_started_for_nothing(told: Told) -> None:
+    before = threading.active_count()
+    box = Outbox("x", told, Bounds())
+    box.put([])
+    assert threading.active_count() == before
+    box.close()

@@ -1,0 +1,310 @@
+"""Who has read what: followed on the memory broker, with a clock that the test moves."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sidecar.adapters.brokers.memory.broker import MemoryBroker
+from sidecar.adapters.brokers.memory.log import Group, MemoryLog
+from sidecar.config.schema import Config, Sources, Start
+from sidecar.domain.errors import Outage
+from sidecar.domain.model import Outgoing, Partition
+from sidecar.domain.ports.consumer_groups import GroupPartition, GroupProgress, Unacknowledged
+from sidecar.pipeline.consumer_groups import tracker as delivery_module
+from sidecar.pipeline.consumer_groups.progress import MANY_DELIVERIES, Followed
+from sidecar.pipeline.consumer_groups.tracker import FORGOTTEN_AFTER, Delivered, Follower
+
+SECOND = 1_000_000
+ORDERS = Partition("memory", "orders", 0)
+
+
+class World:
+    """A stream with events, a sidecar's broker, and foreign groups that a test moves."""
+
+    def __init__(self, partitions: int = 1) -> None:
+        self.log = MemoryLog()
+        self.log.create("orders", partitions)
+        naming = Config(service="shop", sources=Sources()).stream_names("tracecar.shop")
+        self.broker = MemoryBroker(self.log, ["orders"], "tracecar.shop", naming)
+        self.now = 1_000 * SECOND
+        self.follower = Follower([self.broker], clock=lambda: self.now)
+
+    def publish(self, count: int = 1, partition: int = 0) -> None:
+        for _ in range(count):
+            self.log.append(Outgoing("orders", None, b"x", (), partition=partition))
+
+    def settle(self, group: str, offset: int, partition: int = 0) -> None:
+        settled = self.log.groups.setdefault(group, Group()).settled
+        settled[Partition("memory", "orders", partition)] = offset
+
+    async def look(self, after: float = 5.0) -> None:
+        await self.broker.start()
+        self.now += int(after * SECOND)
+        await self.follower.look()
+
+    def of(self, offset: int) -> dict[str, Delivered]:
+        return {one.group: one for one in self.follower.of(ORDERS.at(offset))}
+
+    def stops(self, group: str) -> list[str]:
+        return [str(s.position) for one in self.follower.groups() if one.group == group for s in one.stops]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_each_event_says_who_passed_it_when_and_who_did_not(world: World) -> None:
+    world.publish(10)
+    world.settle("billing", 4)
+    world.settle("mail", 10)
+    await world.look()
+    first = world.now
+    world.settle("billing", 8)
+    await world.look()
+    assert world.of(3) == {
+        "billing": Delivered("billing", True, None, None, 0),
+        "mail": Delivered("mail", True, None, None, 0),
+    }
+    assert world.of(7)["billing"] == Delivered("billing", True, first, world.now, 0)
+    assert world.of(8)["billing"] == Delivered("billing", False, behind=1)
+    assert world.of(9)["billing"] == Delivered("billing", False, behind=2)
+    assert world.follower.of(Partition("memory", "other", 0).at(0)) == []
+    assert world.follower.of(Partition("kafka", "orders", 0).at(0)) == []
+
+
+async def test_a_partition_without_a_position_is_not_known() -> None:
+    world = World(partitions=2)
+    world.publish(1, partition=1)
+    world.settle("billing", 0)
+    await world.look()
+    assert world.follower.of(Partition("memory", "orders", 1).at(0)) == [Delivered("billing", None)]
+
+
+async def test_a_group_that_stops_in_front_of_an_event_is_seen(world: World) -> None:
+    world.publish(5)
+    world.settle("billing", 1)
+    await world.look()
+    world.settle("billing", 3)
+    await world.look()
+    stood = world.now
+    await world.look(59)
+    assert world.stops("billing") == []
+    await world.look(1)
+    assert world.stops("billing") == ["memory://orders/0/3"]
+    stop = world.of(3)["billing"].stop
+    assert stop is not None
+    assert stop.since == stood
+    assert world.of(4)["billing"].stop is None
+    world.settle("billing", 4)
+    await world.look()
+    assert world.stops("billing") == []
+
+
+async def test_a_group_that_waits_for_events_has_not_stopped(world: World) -> None:
+    world.publish(3)
+    world.settle("billing", 2)
+    await world.look()
+    world.settle("billing", 3)
+    await world.look()
+    await world.look(3600)
+    assert world.stops("billing") == []
+    world.publish()
+    await world.look()
+    assert world.stops("billing") == []
+    await world.look(60)
+    assert world.stops("billing") == ["memory://orders/0/3"]
+
+
+async def test_a_group_that_was_long_given_up_is_not_called_poisoned(world: World) -> None:
+    world.publish(3)
+    world.settle("old", 1)
+    await world.look()
+    await world.look(3600)
+    assert world.stops("old") == []
+    assert world.of(2)["old"].passed is False
+
+
+async def test_a_group_that_commits_seldom_has_not_stopped_in_between(world: World) -> None:
+    world.publish(20)
+    world.settle("sink", 1)
+    await world.look()
+    for offset in range(2, 6):
+        await world.look(600)
+        world.settle("sink", offset)
+        await world.look()
+    assert world.stops("sink") == []
+    await world.look(1_200)
+    assert world.stops("sink") == []
+    await world.look(100)
+    assert world.stops("sink") == ["memory://orders/0/5"]
+
+
+async def test_one_stop_that_was_mended_is_not_usual(world: World) -> None:
+    world.publish(20)
+    for offset in range(1, 5):
+        world.settle("billing", offset)
+        await world.look()
+    await world.look(36_000)
+    world.settle("billing", 5)
+    await world.look()
+    await world.look(60)
+    assert world.stops("billing") == ["memory://orders/0/5"]
+
+
+async def test_a_group_with_members_is_also_where_it_never_moved(world: World) -> None:
+    world.publish(3)
+    naming = Config(service="shop", sources=Sources()).stream_names("billing")
+    member = MemoryBroker(world.log, ["orders"], "billing", naming, start=Start("earliest"))
+    await member.start()
+    await world.look()
+    await world.look(60)
+    assert world.stops("billing") == ["memory://orders/0/0"]
+    await member.close()
+
+
+async def test_offsets_without_events_stop_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Kafka the end of a transaction takes an offset, and a group that read everything stands in front of it."""
+    world.publish(2)
+    world.settle("billing", 1)
+    progress = GroupProgress("billing", 1, (GroupPartition(ORDERS, 2, 3, 1, read=2),))
+
+    async def groups() -> list[GroupProgress]:
+        return [progress]
+
+    monkeypatch.setattr(world.broker, "groups", groups)
+    await world.look()
+    await world.look(60)
+    await world.look(60)
+    assert world.stops("billing") == []
+    world.publish()
+    world.publish()
+    progress = GroupProgress("billing", 1, (GroupPartition(ORDERS, 2, 4, 2, read=2),))
+    await world.look()
+    assert world.stops("billing") == []
+    await world.look(60)
+    assert world.stops("billing") == ["memory://orders/0/2"]
+
+
+async def test_the_event_behind_missing_offsets_is_the_one(world: World) -> None:
+    world.publish(10)
+    world.settle("billing", 1)
+    await world.look()
+    world.settle("billing", 2)
+    world.log.trim(ORDERS, 6)
+    await world.look()
+    await world.look(60)
+    assert world.stops("billing") == ["memory://orders/0/6"]
+
+
+async def test_an_outage_is_noted_and_looked_past(world: World) -> None:
+    world.publish(2)
+    world.settle("billing", 1)
+    assert world.follower.note == "the groups were not looked at yet"
+    world.broker.fail_next("groups", Outage("nobody there"))
+    await world.look()
+    assert world.follower.note == "memory: nobody there"
+    await world.look()
+    assert world.follower.note is None
+    before = world.now
+    world.broker.fail_next("groups", Outage("nobody there"))
+    world.settle("billing", 2)
+    await world.look()
+    assert world.of(1)["billing"].passed is False
+    await world.look()
+    assert world.of(1)["billing"] == Delivered("billing", True, before, world.now, 0)
+
+
+async def test_a_group_that_is_gone_is_forgotten_after_a_while(world: World) -> None:
+    world.publish(2)
+    world.settle("billing", 1)
+    await world.look()
+    del world.log.groups["billing"]
+    for _ in range(FORGOTTEN_AFTER - 1):
+        await world.look()
+    assert world.of(0)["billing"].passed
+    await world.look()
+    assert world.of(0) == {}
+
+
+async def test_how_much_is_followed_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery_module, "MOST_FOLLOWED", 5)
+    world = World(partitions=3)
+    for group in ("a", "b", "c"):
+        for partition in range(3):
+            world.settle(group, 0, partition)
+    for _ in range(2):
+        await world.look()
+        assert [(one.group, len(one.partitions)) for one in world.follower.groups()] == [("a", 3), ("b", 2)]
+        assert world.follower.note == "4 more partitions of groups are not followed (at most 5)"
+
+
+async def test_the_rate_is_that_of_late(world: World) -> None:
+    world.publish(1000)
+    world.settle("billing", 0)
+    await world.look()
+    for turn in range(1, 40):
+        world.settle("billing", 10 * turn)
+        await world.look(1)
+    (reading,) = world.follower.groups()
+    assert reading.partitions[ORDERS].rate == pytest.approx(10)
+
+
+async def test_it_follows_by_itself_until_closed(world: World) -> None:
+    world.publish(2)
+    world.settle("billing", 1)
+    await world.broker.start()
+    follower = Follower([world.broker], interval=0.01)
+    follower.start()
+    async with asyncio.timeout(30):
+        while not follower.groups():
+            await asyncio.sleep(0.01)
+    await follower.close()
+    await follower.close()
+
+
+async def test_what_nobody_foresaw_ends_it_and_is_said(world: World) -> None:
+    world.broker.fail_next("groups", ZeroDivisionError("surprise"))
+    follower = Follower([world.broker], interval=0.01)
+    follower.start()
+    async with asyncio.timeout(30):
+        while follower.note != "groups: they are not followed any more (ZeroDivisionError('surprise'))":
+            await asyncio.sleep(0.01)
+    await follower.close()
+
+
+# --- entries that are pending (Redis)
+
+
+def pending(*offsets: int, settled: int, delivered: int, idle_ms: int = 0, deliveries: int = 1) -> GroupPartition:
+    entries = tuple(Unacknowledged(offset, idle_ms, deliveries) for offset in offsets)
+    return GroupPartition(ORDERS, settled, 100, None, delivered=delivered, unacknowledged=entries)
+
+
+def test_a_pending_entry_counts_from_when_it_was_delivered() -> None:
+    followed = Followed(pending(3, settled=3, delivered=10, idle_ms=50_000), 1_000 * SECOND)
+    assert not followed.suspicious(1_009 * SECOND, 60, 1)
+    assert followed.suspicious(1_010 * SECOND, 60, 1)
+
+
+def test_an_entry_that_is_delivered_again_and_again_is_suspicious_at_once() -> None:
+    once_more = Followed(pending(3, settled=3, delivered=10, deliveries=MANY_DELIVERIES - 1), 0)
+    assert not once_more.suspicious(0, 60, 1)
+    assert Followed(pending(3, settled=3, delivered=10, deliveries=MANY_DELIVERIES), 0).suspicious(0, 60, 1)
+
+
+def test_what_was_not_delivered_yet_stops_nobody() -> None:
+    followed = Followed(pending(settled=10, delivered=10), 0)
+    followed.has_moved = True
+    assert not followed.suspicious(3_600 * SECOND, 60, 1)
+
+
+def test_what_is_pending_is_not_passed_and_what_is_not_is() -> None:
+    seen = pending(3, 5, settled=3, delivered=10)
+    assert [seen.passed(offset) for offset in (2, 3, 4, 5, 6, 9, 10)] == [True, False, True, False, True, True, False]
+    more = GroupPartition(
+        ORDERS, 3, 100, None, delivered=10, unacknowledged=seen.unacknowledged, more_unacknowledged=True
+    )
+    assert [more.passed(offset) for offset in (4, 5, 6, 10)] == [True, False, None, False]

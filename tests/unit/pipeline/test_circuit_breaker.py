@@ -1,0 +1,64 @@
+"""The breaker opens on a share of rejections within a sliding window."""
+
+from __future__ import annotations
+
+from sidecar.config.schema import Breaker as Limits
+from sidecar.config.schema import Duration
+from sidecar.pipeline.circuit_breaker import Breaker
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def breaker(clock: Clock, ratio: float = 0.5, minimum: int = 100) -> Breaker:
+    return Breaker(Limits(ratio=ratio, window=Duration(60), minimum=minimum), clock)
+
+
+def test_stays_closed_below_the_minimum_however_bad() -> None:
+    assert not breaker(Clock()).note(99, 99)
+
+
+def test_opens_above_the_ratio_and_tells_once() -> None:
+    one, opened = breaker(Clock()), []
+    one.on_open = lambda: opened.append(1)
+    assert not one.note(100, 50)
+    assert one.note(10, 10)
+    assert one.note(10, 10)
+    assert opened == [1]
+
+
+def test_good_events_do_not_open_it_late() -> None:
+    one = breaker(Clock(), minimum=10)
+    one.note(4, 4)
+    assert not one.note(100, 0)
+
+
+def test_what_is_older_than_the_window_does_not_count() -> None:
+    clock = Clock()
+    one = breaker(clock)
+    one.note(90, 90)
+    clock.now += 61
+    assert not one.note(20, 20)
+    assert one.recent == (20, 20)
+
+
+def test_the_window_slides_rather_than_jumps() -> None:
+    clock = Clock()
+    one = breaker(clock)
+    one.note(60, 60)
+    clock.now += 30
+    assert one.note(60, 60)
+
+
+def test_closing_begins_anew() -> None:
+    one = breaker(Clock())
+    assert one.note(200, 200)
+    one.close()
+    assert not one.open
+    assert one.recent == (0, 0)
+    assert not one.note(50, 50)

@@ -1,0 +1,95 @@
+"""What the shared index may have lost is read again also where the broker is away at first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from sidecar.domain.errors import Outage, Refused
+from sidecar.domain.model import Decoded, Event, Partition, Position, Record
+from sidecar.domain.ports.broker import Lease
+from sidecar.pipeline.index_backfill import Filler
+from sidecar.pipeline.pipeline import micros
+from tests.support.pipeline import Shown
+
+ORDERS = Partition("memory", "orders", 0)
+
+
+class Judge:
+    def verdicts(self, records: Sequence[Record], decoded: list[Decoded]) -> None:
+        decoded += [Decoded(one, Event(one.position, None, one.timestamp, 0)) for one in records[len(decoded) :]]
+
+
+class Broker:
+    """Five records, which can be read once `errors` were."""
+
+    system = "memory"
+
+    def __init__(self) -> None:
+        self.errors: list[Exception] = []
+        self.scans = 0
+        self.hold = asyncio.Event()
+        self.hold.set()
+
+    async def bounds(self, partition: Partition) -> tuple[int, int]:
+        return 0, 5
+
+    async def scan(self, partition: Partition, **_: object) -> AsyncIterator[list[Record]]:
+        self.scans += 1
+        await self.hold.wait()
+        if self.errors:
+            raise self.errors.pop(0)
+        now = micros() // 1000
+        yield [Record(Position("memory", "orders", 0, n), None, b"", (), now) for n in range(5)]
+
+
+async def filler_of(broker: Broker, shown: Shown) -> Filler:
+    filler = Filler(shown, Judge(), None, lookback=900.0, max_events=1_000)  # type: ignore[arg-type]
+    filler.begin(broker, Lease(ORDERS, 5))  # type: ignore[arg-type]
+    while filler.under_way:
+        await asyncio.sleep(0)
+    shown.events.clear()
+    return filler
+
+
+@pytest.mark.parametrize("all_of_it", [True, False])
+async def test_an_outage_of_the_broker_is_waited_out(all_of_it: bool) -> None:
+    broker, shown = Broker(), Shown()
+    filler = await filler_of(broker, shown)
+    since = shown.since[ORDERS]
+    broker.errors = [Outage("away", retry_after=0.01)] * 2
+    filler.afresh(None if all_of_it else micros() // 1000 - 60_000)
+    async with asyncio.timeout(30):
+        while len(shown.events) < 5:
+            await asyncio.sleep(0.01)
+    assert shown.since[ORDERS] - since < 60_000
+    await filler.close()
+
+
+async def test_what_cannot_be_read_again_is_covered_no_more() -> None:
+    broker, shown = Broker(), Shown()
+    filler = await filler_of(broker, shown)
+    since = shown.since[ORDERS]
+    broker.errors = [Refused("you may not read this")]
+    filler.afresh(micros() // 1000 - 60_000)
+    async with asyncio.timeout(30):
+        while shown.since[ORDERS] < since + 800_000:
+            await asyncio.sleep(0.01)
+    await filler.close()
+
+
+async def test_a_server_that_comes_and_goes_does_not_pile_up_readings() -> None:
+    broker, shown = Broker(), Shown()
+    filler = await filler_of(broker, shown)
+    broker.hold.clear()
+    for _ in range(50):
+        filler.afresh(micros() // 1000 - 60_000)
+        await asyncio.sleep(0)
+    assert len([task for task in asyncio.all_tasks() if "_again" in repr(task) or "_fill" in repr(task)]) <= 2
+    broker.hold.set()
+    async with asyncio.timeout(30):
+        while len(shown.events) < 5:
+            await asyncio.sleep(0.01)
+    await filler.close()

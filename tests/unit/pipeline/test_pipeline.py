@@ -1,0 +1,335 @@
+"""The way of a batch: what fails is lettered once, what is held is shown but not settled, nothing is counted twice."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sidecar.config.schema import Breaker, Duration
+from sidecar.domain.errors import Outage, Refused
+from sidecar.domain.model import Partition
+from sidecar.domain.ports.broker import Lease
+from sidecar.pipeline import committer, partition_worker
+from tests.support.pipeline import Harness, harness, until
+
+
+async def test_what_passes_is_settled_and_what_fails_is_lettered_in_order() -> None:
+    async with harness().running() as one:
+        one.produce(*one.good(5), *one.bad(2, 5), *one.good(20, 7))
+        await until(lambda: one.settled() == 27, "settling")
+        assert one.origins() == ["memory://orders/0/5", "memory://orders/0/6"]
+        letter = one.letters()[0]
+        assert letter.key == b"k"
+        assert letter.value == b'{"eventId": "e-5", "qty": "two"}'
+        assert letter.headers[0] == ("h", b"1")
+        assert one.counters.total() == 27
+        assert one.counters.rejected() == 2
+        assert [event.event_id for event in one.shown.live] == [f"e-{n}" for n in range(27)]
+
+
+async def test_dead_letters_switched_off_are_counted_and_not_written() -> None:
+    async with harness(letters=False).running() as one:
+        one.produce(*one.bad(3))
+        await until(lambda: one.settled() == 3, "settling")
+        assert one.counters.rejected() == 3
+        assert "orders.dlt" not in one.log.streams
+
+
+async def test_a_lost_answer_of_the_broker_doubles_nothing() -> None:
+    async with harness().running() as one:
+        one.broker.fail_next("settle", Outage("the answer was lost"), after=True)
+        one.broker.fail_next("settle", Outage("connection reset"))
+        one.produce(*one.bad(4))
+        await until(lambda: one.settled() == 4 and one.pipeline.held("orders") is None, "settling")
+        one.produce(*one.bad(1, 4))
+        await until(lambda: one.settled() == 5, "settling")
+        assert sorted(one.origins()) == [f"memory://orders/0/{n}" for n in range(5)]
+
+
+async def test_a_registry_outage_holds_one_partition_but_shows_it_and_mends_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(partition_worker, "FIRST_RETRY", 0.05)
+    async with harness(outage=True).running() as one:
+        one.produce(*one.good(3), *one.bad(2, 3))
+        await until(lambda: len(one.shown.live) == 5, "showing")
+        assert one.held() == "registry"
+        assert all(event.unchecked for event in one.shown.live)
+        assert one.settled() == 0
+        one.registry.trouble = None
+        await until(lambda: one.settled() == 5, "settling")
+        assert one.origins() == ["memory://orders/0/3", "memory://orders/0/4"]
+        assert one.held() is None
+        assert one.counters.total() == 5
+        assert one.counters.rejected() == 2
+        checked = [event for event in one.shown.events.values() if not event.unchecked]
+        assert len(checked) == 5
+        late = [event.event_id for event in one.shown.live[5:]]
+        assert late == ["e-3", "e-4"], "who listens hears of a rejection once it is known, and of nothing else again"
+
+
+async def test_a_registry_outage_passes_unchecked_where_so_configured() -> None:
+    async with harness(outage=True, on_outage="pass").running() as one:
+        one.produce(*one.good(3), *one.bad(2, 3))
+        await until(lambda: one.settled() == 5, "settling")
+        assert one.letters() == []
+        assert all(event.unchecked for event in one.shown.live)
+        assert one.held() is None
+
+
+async def test_skip_goes_on_past_an_outage_up_to_here_and_no_further() -> None:
+    async with harness(outage=True).running() as one:
+        one.produce(*one.bad(3))
+        await until(lambda: one.held() == "registry" and len(one.shown.live) == 3, "the hold")
+        assert await one.pipeline.skip("orders") == 1
+        await until(lambda: one.settled() == 3, "settling")
+        assert one.letters() == []
+        one.produce(*one.bad(1, 3))
+        await until(lambda: one.held() == "registry", "the hold")
+        assert one.settled() == 3
+
+
+def flooding(**settings: object) -> Harness:
+    return harness(breaker=Breaker(ratio=0.5, window=Duration(60), minimum=20), **settings)
+
+
+async def test_a_breaker_stops_the_flood_and_goes_on_showing() -> None:
+    async with flooding().running() as one:
+        one.produce(*one.bad(200))
+        await until(lambda: len(one.shown.events) == 200, "showing")
+        assert one.held() == "breaker"
+        assert len(one.letters()) <= 20
+        assert one.counters.rejected() == 200
+        assert one.settled() == len(one.letters())
+
+
+async def test_resume_tries_again_and_is_held_again_while_it_is_bad() -> None:
+    async with flooding().running() as one:
+        one.produce(*one.bad(200))
+        await until(lambda: len(one.shown.events) == 200, "showing")
+        before = len(one.letters())
+        assert await one.pipeline.resume("orders") == 1
+        await until(lambda: one.held() == "breaker", "the next hold")
+        assert before <= len(one.letters()) <= before + 20
+        assert one.counters.total() == 200
+        assert one.counters.rejected() == 200
+
+
+async def test_two_releases_at_once_letter_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with flooding().running() as one:
+        one.produce(*one.bad(60))
+        await until(lambda: len(one.shown.events) == 60 and one.held() == "breaker", "the hold")
+        rewind, waits = one.broker.rewind, iter((0.0, 0.004))
+
+        async def slowly(lease: Lease) -> None:
+            await asyncio.sleep(next(waits, 0.0))
+            await rewind(lease)
+
+        monkeypatch.setattr(one.broker, "rewind", slowly)
+        await asyncio.gather(one.pipeline.skip("orders"), one.pipeline.skip("orders"))
+        await until(lambda: one.settled() == 60, "settling")
+        assert one.origins() == [f"memory://orders/0/{n}" for n in range(60)]
+
+
+async def test_skip_letters_what_was_held_however_much_and_loses_nothing() -> None:
+    async with flooding().running() as one:
+        one.produce(*one.bad(200), *one.good(5, 200))
+        await until(lambda: len(one.shown.events) == 205, "showing")
+        assert await one.pipeline.skip("orders") == 1
+        await until(lambda: one.settled() == 205, "settling")
+        assert one.origins() == [f"memory://orders/0/{n}" for n in range(200)]
+        assert one.counters.total() == 205
+        assert one.counters.rejected() == 200
+        assert len(one.shown.live) == 205
+
+
+async def test_the_breaker_closes_by_itself_once_what_is_held_would_pass() -> None:
+    one = harness(breaker=Breaker(ratio=0.5, window=Duration(0.2), minimum=20))
+    async with one.running():
+        one.produce(*one.bad(200))
+        await until(lambda: len(one.shown.events) == 200 and one.held() == "breaker", "the hold")
+        one.registry.register(
+            "orders-value", '{"type":"record","name":"Order","fields":[{"name":"eventId","type":"string"}]}'
+        )
+        await one.catalog.refresh()
+        await until(lambda: one.settled() == 200, "settling")
+        assert one.held() is None
+        assert len(one.letters()) <= 20
+
+
+async def test_a_letter_that_is_too_large_is_written_without_its_body() -> None:
+    one = harness()
+    async with one.running():
+        one.produce({"eventId": "e-1", "qty": "z" * 5000}, *one.bad(1, 2))
+        one.log.max_bytes = 1000
+        await until(lambda: one.settled() == 2, "settling")
+        large, small = one.letters()
+        assert (large.value, large.key) == (None, b"k")
+        assert dict(large.headers)["tracecar.omitted"] == b"body"
+        assert small.value == b'{"eventId": "e-2", "qty": "two"}'
+
+
+async def test_a_gate_lets_through_what_passes_in_order_and_letters_the_rest() -> None:
+    async with harness(2, gate={"orders": "checked"}).running() as one:
+        one.broker.fail_next("settle", Outage("the answer was lost"), after=True)
+        for number in range(30):
+            one.produce(*(one.bad(1, number) if number % 5 == 0 else one.good(1, number)), partition=number % 2)
+        await until(lambda: one.settled(0) + one.settled(1) == 30, "settling")
+        assert len(one.letters()) == 6
+        assert len(one.log.streams["checked"]) == 2
+        for partition, log in enumerate(one.log.streams["checked"]):
+            source = one.log.streams["orders"][partition].records
+            wanted = [(r.key, r.value, r.headers, r.timestamp) for r in source if b'"two"' not in (r.value or b"")]
+            assert [(r.key, r.value, r.headers, r.timestamp) for r in log.records] == wanted
+
+
+async def test_an_event_that_is_too_large_for_the_stream_behind_a_gate_waits_whole() -> None:
+    async with harness(gate={"orders": "checked"}).running() as one:
+        one.produce({"eventId": "x" * 5000, "qty": 1})
+        one.log.max_bytes = 1000
+        await until(lambda: one.held() == "letters", "the hold")
+        assert "checked" not in one.log.streams or not one.log.streams["checked"][0].records
+        one.log.max_bytes = None
+        await one.pipeline.resume("orders")
+        await until(lambda: one.settled() == 1, "settling")
+        assert len(one.log.streams["checked"][0].records) == 1
+
+
+async def test_letters_that_cannot_be_written_hold_the_stream_until_they_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with harness().running() as one:
+        for _ in range(2):
+            one.broker.fail_next("settle", Refused("not authorised to write orders.dlt"))
+        one.produce(*one.bad(1))
+        await until(lambda: one.held() == "letters", "the hold")
+        one.produce(*one.good(3, 1))
+        await until(lambda: len(one.shown.events) == 4, "showing")
+        with pytest.raises(Refused, match="would lose dead letters"):
+            await one.pipeline.skip("orders")
+        await one.pipeline.resume("orders")  # refused once more
+        await until(lambda: not one.broker._failures.get("settle"), "the second refusal")
+        assert one.held() == "letters"
+        await one.pipeline.resume("orders")
+        await until(lambda: one.settled() == 4, "settling")
+        assert one.origins() == ["memory://orders/0/0"]
+        assert one.held() is None
+
+
+async def test_a_broker_that_settles_nothing_for_long_holds_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partition_worker, "PATIENCE", 0)
+    monkeypatch.setattr(committer, "LONGEST_WAIT", 0.1)
+    async with harness().running() as one:
+        for _ in range(4):
+            one.broker.fail_next("settle", Outage("no coordinator"))
+        one.produce(*one.bad(1))
+        await until(lambda: one.held() == "broker", "the hold")
+        one.produce(*one.bad(3, 1))
+        await until(lambda: one.settled() == 4, "settling")
+        assert sorted(one.origins()) == [f"memory://orders/0/{n}" for n in range(4)]
+        assert one.counters.rejected() == 4
+
+
+async def test_a_partition_waits_alone() -> None:
+    async with harness(2).running() as one:
+        one.produce(*one.good(1))
+        await until(lambda: one.settled() == 1, "settling")
+        one.registry.trouble = Outage("gone")
+        one.produce(b"\x00\x00\x00\x00\x64rest", partition=1)  # names a schema that nobody asked for yet
+        one.produce(*one.good(4, 1))
+        await until(lambda: one.held() == "registry" and one.settled() == 5, "the hold, and the other's settling")
+        held = one.pipeline.held("orders")
+        assert held is not None
+        assert held.partitions == (Partition("memory", "orders", 1),)
+        one.registry.trouble = None
+        await until(lambda: one.settled(1) == 1, "settling")
+        assert one.origins() == ["memory://orders/1/0"]
+
+
+async def test_too_much_unsettled_pauses_the_partition_and_then_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partition_worker, "UNSETTLED_RECORDS", 30)
+    async with harness().running() as one:
+        for _ in range(3):
+            one.broker.fail_next("settle", Outage("slow"))
+        one.produce(*one.good(500))
+        await until(lambda: one.settled() == 500, "settling")
+        assert one.counters.total() == 500
+
+
+async def test_two_members_share_and_nothing_is_lettered_twice_when_one_leaves() -> None:
+    one = harness(4)
+    other = Harness(one.log, one.registry)
+    async with one.running():
+        async with other.running():
+            for number in range(40):
+                one.produce(*one.bad(1, number), partition=number % 4)
+            await until(lambda: len(one.letters()) >= 20, "letters")
+        for number in range(40, 60):
+            one.produce(*one.bad(1, number), partition=number % 4)
+        await until(lambda: sum(one.settled(n) for n in range(4)) == 60, "settling")
+        origins = one.origins()
+        assert len(origins) == len(set(origins)) == 60
+
+
+async def test_the_look_back_window_fills_the_index_and_settles_nothing() -> None:
+    first = harness()
+    async with first.running():
+        first.produce(*first.good(10), *first.bad(2, 10))
+        await until(lambda: first.settled() == 12, "settling")
+    second = Harness(first.log, first.registry, lookback=3600)
+    async with second.running():
+        await until(lambda: second.shown.filled, "filling")
+        assert len(second.shown.events) == 12
+        assert second.shown.live == []
+        assert second.counters.total() == 0
+        assert len(second.letters()) == 2
+
+
+async def test_a_gap_is_reported_and_passed() -> None:
+    one = harness()
+    one.produce(*one.good(10))
+    async with one.running():
+        await until(lambda: one.settled() == 10, "settling")
+    one.produce(*one.good(10, 10))
+    one.log.trim(Partition("memory", "orders", 0), 15)
+    two = Harness(one.log, one.registry)
+    async with two.running():
+        await until(lambda: two.settled() == 20, "settling")
+        gaps = two.counters.of("memory", "orders").gaps
+        assert [(gap.wanted, gap.resumed) for gap in gaps] == [(10, 15)]
+
+
+async def test_a_disconnected_broker_is_connected_again() -> None:
+    async with harness().running() as one:
+        one.produce(*one.bad(1))
+        await until(lambda: one.settled() == 1, "settling")
+        one.broker.fail_next("batches", Outage("connection reset"))
+        one.produce(*one.bad(1, 1))
+        await until(lambda: one.settled() == 2, "settling")
+        assert sorted(one.origins()) == ["memory://orders/0/0", "memory://orders/0/1"]
+
+
+async def test_what_comes_again_after_a_cut_connection_is_counted_and_shown_once() -> None:
+    one = harness()
+    one.broker.fail_next("settle", Outage("cut", retry_after=60))
+    async with one.running():
+        one.produce(*one.good(2), *one.bad(2, 2))
+        await until(lambda: one.counters.total() == 4, "judging")
+        one.broker.fail_next("batches", Outage("connection reset"))
+        one.produce(*one.bad(1, 4))
+        await until(lambda: one.settled() == 5, "settling")
+        assert len(one.origins()) == 3
+        assert (one.counters.total(), one.counters.rejected()) == (5, 3)
+        assert [event.position.offset for event in one.shown.live] == [0, 1, 2, 3, 4]
+
+
+async def test_a_mistake_of_ours_ends_the_run_rather_than_a_lane_in_silence() -> None:
+    one = harness()
+
+    class Broken(Exception):
+        pass
+
+    one.broker.fail_next("settle", Broken())
+    async with one.running():
+        one.produce(*one.good(1))
+        await until(lambda: one.ended is not None, "the end")
+        assert isinstance(one.ended, Broken)

@@ -1,0 +1,103 @@
+"""Everyone sees, one settles: what other members settle is read, each partition for itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import pytest
+
+from sidecar.adapters.index.memory.index import MemoryIndex
+from sidecar.domain.errors import Outage, Refused
+from sidecar.domain.model import Decoded, Event, Partition, Position, Record
+from sidecar.domain.ports.broker import PartitionStatus
+from sidecar.pipeline import unowned_partition_reader
+from sidecar.pipeline.unowned_partition_reader import Watcher
+
+
+class Elsewhere:
+    """A broker of three partitions, all of them another member's, of which some cannot be read."""
+
+    system = "kafka"
+
+    def __init__(self) -> None:
+        self.ends = [0, 0, 0]
+        self.broken: dict[int, Exception] = {}
+        self.breaks_after = 0
+        """Records of a partition that are read before it turns out to be broken."""
+
+    async def status(self) -> list[PartitionStatus]:
+        return [
+            PartitionStatus(Partition("kafka", "orders", number), None, end, None, ours=False)
+            for number, end in enumerate(self.ends)
+        ]
+
+    async def scan(
+        self, partition: Partition, *, since: int | None = None, start: int | None = None, until: int | None = None
+    ) -> AsyncIterator[Sequence[Record]]:
+        for offset in range(start or 0, until or 0):
+            if partition.number in self.broken and offset >= self.breaks_after:
+                raise self.broken[partition.number]
+            yield [Record(partition.at(offset), None, b"", (), offset, 0)]
+
+
+class Watched:
+    """What a watcher shows, and how it came."""
+
+    def __init__(self, broker: Elsewhere) -> None:
+        self.index = MemoryIndex(1_000, ["trace"], 100)
+        self.old: list[Position] = []
+        self.live: list[Position] = []
+        self.watcher = Watcher([broker], self.index, self._judged, self._show, lookback=60)
+
+    async def _judged(self, records: Sequence[Record]) -> list[Decoded]:
+        return [Decoded(record, Event(record.position, None, record.timestamp, 0)) for record in records]
+
+    def _show(self, decoded: Sequence[Decoded], of_before: bool) -> None:
+        self.index.add([one.event for one in decoded])
+        (self.old if of_before else self.live).extend(one.event.position for one in decoded)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(30):
+            while not condition():
+                await asyncio.sleep(0.001)
+
+
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch):
+    monkeypatch.setattr(unowned_partition_reader, "EVERY", 0.0)
+    monkeypatch.setattr(unowned_partition_reader, "FIRST_REST", 0.01)
+    monkeypatch.setattr(unowned_partition_reader, "LONGEST_REST", 0.02)
+
+
+@pytest.mark.parametrize("error", [Outage("no leader"), Refused("not allowed"), ValueError("a mistake of ours")])
+async def test_a_partition_that_cannot_be_read_stops_no_other(error):
+    broker = Elsewhere()
+    broker.ends, broker.broken = [3, 3, 3], {0: error}
+    seen = Watched(broker)
+    seen.watcher.start()
+    await seen.until(lambda: len(seen.old) == 6)
+    assert {position.partition for position in seen.old} == {1, 2}
+    assert seen.index.coverage().filling, "the first one is not there"
+    broker.ends = [3, 5, 5]
+    await seen.until(lambda: len(seen.live) == 4)
+    # It can be read again: it is, as what was there before.
+    broker.broken = {}
+    await seen.until(lambda: len(seen.old) == 9)
+    await seen.until(lambda: not seen.index.coverage().filling)
+    await seen.watcher.close()
+
+
+async def test_what_was_read_before_a_partition_broke_is_not_read_again():
+    broker = Elsewhere()
+    broker.ends, broker.broken, broker.breaks_after = [4, 0, 0], {0: Outage("away")}, 2
+    seen = Watched(broker)
+    seen.watcher.start()
+    await seen.until(lambda: len(seen.old) == 2)
+    broker.ends = [6, 0, 0]
+    broker.broken = {}
+    await seen.until(lambda: len(seen.old) + len(seen.live) == 6)
+    orders = Partition("kafka", "orders", 0)
+    assert seen.old == [orders.at(offset) for offset in range(4)]
+    assert seen.live == [orders.at(offset) for offset in range(4, 6)]
+    await seen.watcher.close()

@@ -1,0 +1,118 @@
+"""What `tracecar status` says of a sidecar that is not well."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from sidecar.adapters.index.memory.index import MemoryIndex
+from sidecar.config.schema import Config, Redis, Sources
+from sidecar.domain.errors import Outage
+from sidecar.domain.model import Partition
+from sidecar.domain.ports.broker import PartitionStatus
+from sidecar.pipeline.live_stream import Live
+from sidecar.runtime.status import Status
+from tests.support.pipeline import Harness, harness, until
+
+
+class Named:
+    """The memory broker under the name of the one that the configuration names."""
+
+    def __init__(self, broker: Any, *streams: str) -> None:
+        self._broker, self._streams, self.system = broker, streams, "redis"
+
+    async def status(self) -> list[PartitionStatus]:
+        return [PartitionStatus(Partition("redis", stream, 0), 0, 0, 0) for stream in self._streams]
+
+
+@dataclass
+class Parts:
+    one: Harness
+    live: Live = field(default_factory=Live)
+    started: float = field(default_factory=time.monotonic)
+    exporters: tuple[()] = ()
+
+    def __post_init__(self) -> None:
+        self.config, self.counters, self.catalog = self.one.config, self.one.counters, self.one.catalog
+        self.pipelines = [self.one.pipeline]
+        self.index = MemoryIndex(1_000, join=self.config.correlation.join, max_flow=1_000)
+
+
+async def test_a_broker_that_is_not_reached_is_told_with_the_reason() -> None:
+    one = harness()
+    one.broker.fail_next("start", Outage("connection refused", retry_after=60))
+    async with one.running():
+        await until(lambda: one.pipeline.unreached, "the first try")
+        status = await Status(Parts(one)).status()
+        assert not status.ready
+        assert status.trouble == ["memory is not reached: connection refused"]
+
+
+async def test_a_broker_that_is_reached_again_is_no_trouble() -> None:
+    one = harness()
+    one.broker.fail_next("start", Outage("connection refused", retry_after=0.01))
+    async with one.running():
+        await until(lambda: one.pipeline.reached, "the second try")
+        status = await Status(Parts(one)).status()
+        assert status.ready
+        assert status.trouble == []
+
+
+async def test_records_that_were_gone_before_they_were_read_are_told() -> None:
+    one = harness()
+    one.produce(*one.good(10))
+    async with one.running():
+        await until(lambda: one.settled() == 10, "settling")
+    one.produce(*one.good(10, 10))
+    one.log.trim(Partition("memory", "orders", 0), 15)
+    two = Harness(one.log, one.registry)
+    async with two.running():
+        await until(lambda: two.settled() == 20, "settling")
+        (sentence,) = (await Status(Parts(two)).status()).trouble
+        assert "from memory://orders/0/10 to before memory://orders/0/15" in sentence
+
+
+async def test_a_stream_that_is_named_and_not_read_is_told() -> None:
+    one = harness()
+    async with one.running():
+        await until(lambda: one.pipeline.reached, "the broker")
+        parts = Parts(one)
+        parts.config = Config(service="shop", sources=Sources(redis=Redis(url="redis://x", streams=["a", "b", "c*"])))
+        one.pipeline.broker = Named(one.broker, "a")
+        (sentence,) = (await Status(parts).status()).trouble
+        assert sentence.startswith("b is not read")
+        one.pipeline.broker = one.broker
+
+
+async def test_the_partitions_that_are_behind_are_told_the_furthest_first() -> None:
+    one = harness()
+    async with one.running():
+        await until(lambda: one.pipeline.reached, "the broker")
+
+        async def behind() -> list[PartitionStatus]:
+            lags = {0: 3, 1: 0, 2: 900, 3: None, 4: 3}
+            return [
+                PartitionStatus(Partition("memory", "orders", number), 0, 0, lag, ours=number != 2)
+                for number, lag in lags.items()
+            ]
+
+        one.broker.status = behind  # type: ignore[method-assign]
+        (stream,) = (await Status(Parts(one)).status()).streams
+        assert [(at.partition, at.lag, at.settled_here) for at in stream.behind] == [
+            (2, 900, False),
+            (0, 3, True),
+            (4, 3, True),
+        ]
+
+
+async def test_a_stream_whose_name_is_not_utf8_is_shown_escaped() -> None:
+    one = harness()
+    async with one.running():
+        await until(lambda: one.pipeline.reached, "the broker")
+        one.counters.of("memory", "cart\udcff").seen(1)
+        status = await Status(Parts(one)).status()
+        assert "cart\\udcff" in [stream.stream for stream in status.streams]
+        msgspec.json.encode(status)

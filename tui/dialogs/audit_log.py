@@ -1,0 +1,74 @@
+"""What people did with dead letters, the latest first: replays, discards, restorations, imports."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from sidecar.api.client.client import Client, ClientError
+from sidecar.api.models.replays import AuditLine
+from tui.background import begin
+from tui.text.columns import cut
+from tui.text.sanitize import clean
+from tui.text.time_format import clock, count
+from tui.theme import Palette, palette
+from tui.widgets.virtual_list import Rows
+
+
+def _draw(act: AuditLine, width: int, colours: Palette) -> Text:
+    day = (act.at or "")[:10]
+    text = Text.assemble(
+        (f" {day} {clock(act.at)[:8]}  ", colours.dim),
+        (f"{cut(clean(act.act.removeprefix('dead_letters.').replace('.', ' '), 40), 17):<17} ", colours.info),
+        (f"{cut(clean(act.by, 40), 14):<14} ", colours.text),
+        (f"{count(act.letters) if act.letters else '':>7}  ", colours.text),
+    )
+    more = [
+        act.why or "",
+        act.query or "",
+        f"to {act.to}" if act.to else "",
+        "edited" if act.edit else "",
+        *act.ids[:1],
+    ]
+    rest = "  ".join(piece for piece in more if piece)
+    text.append(cut(clean(rest, 300), max(1, width - text.cell_len - 1)), colours.dim)
+    return text
+
+
+def _key(act: AuditLine) -> str:
+    return f"{act.at} {act.act} {act.replay} {act.ids[:1]}"
+
+
+class ActsDialog(ModalScreen[None]):
+    """The audit, as the sidecar tells it."""
+
+    BINDINGS = [Binding("escape,q,H", "dismiss", "Close")]
+
+    def __init__(self, client: Client) -> None:
+        super().__init__()
+        self._client = client
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static("History: who did what, and how many letters it was about", classes="title")
+            yield Rows(_draw, _key, empty="Reading …\n", id="acts")
+            yield Static(id="acts-note")
+
+    def on_mount(self) -> None:
+        begin(self, self._look, group="acts")
+
+    async def _look(self) -> None:
+        note, colours = self.query_one("#acts-note", Static), palette(self.app.theme)
+        try:
+            page = await self._client.audit(200)
+        except ClientError as error:
+            note.update(Text(clean(error, 400), colours.bad))
+            return
+        rows = self.query_one("#acts", Rows)
+        rows.empty = "Nothing was done yet\nr replays letters, x sets them aside."
+        rows.show(page.items)
+        note.update(Text(clean(page.note or "", 300), colours.warn))

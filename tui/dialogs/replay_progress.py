@@ -1,0 +1,182 @@
+"""A replay under way: how far it is, pause and cancel, and what came of it."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Button, Static
+
+from sidecar.api import models
+from sidecar.api.client.client import Client, ClientError, NotFound
+from sidecar.api.models.replays import Replay
+from tui.background import begin
+from tui.text.sanitize import clean
+from tui.text.time_format import clock, count
+from tui.theme import mark, palette, tone
+
+PERIOD = 0.3
+ENDED = ("done", "cancelled", "failed")
+
+
+class ProgressDialog(ModalScreen[str | None]):
+    """Returns the id of a flow that is to be looked at next, or None. The replay goes on whether watched or not."""
+
+    BINDINGS = [
+        Binding("escape,q", "leave", "Leave it running"),
+        Binding("p", "pause", "Pause or go on"),
+        Binding("c", "cancel", "Cancel"),
+        Binding("enter,w", "flow", "The flow"),
+    ]
+    AUTO_FOCUS = ""
+
+    def __init__(self, client: Client, job: str, ids: list[str]) -> None:
+        super().__init__()
+        self._client, self._job_id, self._ids = client, job, ids
+        self.job: Replay | None = None
+        self.letter: models.DeadLetter | None = None
+        self.again: models.Event | None = None
+        """The event that was sent again, where one letter was replayed and its event has come by."""
+        self._busy = False
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static("Replay", classes="title", id="progress-title")
+            yield Static(id="progress")
+            with Horizontal(classes="buttons"):
+                yield Button("Pause (p)", id="pause")
+                yield Button("Cancel it (c)", id="cancel")
+                yield Button("Close (esc)", id="leave", variant="primary")
+
+    def on_mount(self) -> None:
+        self.set_interval(PERIOD, self._tick)
+        self._tick()
+
+    def _tick(self) -> None:
+        if not self._busy:
+            self._busy = True
+            begin(self, self._look, group="progress")
+
+    async def _look(self) -> None:
+        try:
+            self.job = await self._client.replay_job(self._job_id)
+            if self.job.state in ENDED and len(self._ids) == 1:
+                await self._follow(self._ids[0])
+        except ClientError as error:
+            self.query_one("#progress", Static).update(Text(clean(error, 400), palette(self.app.theme).warn))
+            return
+        finally:
+            self._busy = False
+        self._show(self.job)
+
+    async def _follow(self, id: str) -> None:
+        """What became of the one letter: its state, and the event that was sent."""
+        try:
+            self.letter = await self._client.dead_letter(id)
+        except NotFound:
+            return
+        if self.again is None:
+            query = f"stream:{self._quoted(self.letter.stream)} since:15m"
+            for event in (await self._client.events(query, limit=1_000)).items:
+                if event.replay_of == id:
+                    self.again = event
+                    return
+
+    @staticmethod
+    def _quoted(stream: str) -> str:
+        from tui.query_completion import term
+
+        return term("stream", stream).partition(":")[2]
+
+    def _show(self, job: Replay) -> None:
+        colours = palette(self.app.theme)
+        title = Text.assemble((f"{mark(job.state)} Replay {job.state}", tone(job.state, colours)))
+        self.query_one("#progress-title", Static).update(title)
+        text = Text()
+        done = job.published + job.skipped + job.failed
+        full = 1.0 if job.selected == 0 else min(1.0, done / job.selected)
+        cells = 46
+        filled = round(cells * full)
+        text.append("━" * filled, colours.good if not job.failed else colours.warn)
+        text.append("─" * (cells - filled), colours.line)
+        text.append(f" {full:4.0%}  {count(done)} of {count(job.selected)}\n\n", colours.strong)
+
+        def row(label: str, value: str, style: str = colours.text) -> None:
+            text.append(f"{label:<12}", colours.dim)
+            text.append(f"{value}\n", style)
+
+        row("sent", count(job.published), colours.good if job.published else colours.text)
+        if job.skipped:
+            why = "; ".join(f"{number} {reason}" for reason, number in list(job.reasons.items())[:3])
+            row("left out", f"{count(job.skipped)}  {clean(why, 200)}", colours.warn)
+        if job.failed:
+            row("failed", count(job.failed), colours.bad)
+            for failure in job.failures[:3]:
+                row("", clean(failure.why, 240), colours.bad)
+        if job.returned:
+            row("came back", f"✗ {count(job.returned)} failed again", colours.bad)
+        elif job.published and job.state in ENDED:
+            row("came back", "none so far", colours.good)
+        if self.again is not None:
+            event = self.again
+            passed = event.rejection is None
+            what = f"{clean(event.type or 'the event', 60)} at {clock(event.appended_at)}, {event.status}"
+            style = f"bold {colours.good if passed else colours.bad}"
+            row("passed" if passed else "rejected", f"{'✓' if passed else '✗'} {what}", style)
+            row("", "enter shows it in its flow", colours.dim)
+        if self.letter is not None:
+            row("the letter", f"{mark(self.letter.state)} {self.letter.state}", tone(self.letter.state, colours))
+        for warning in job.warnings[:3]:
+            row("! note", clean(warning, 300), colours.warn)
+        if job.note:
+            row("! note", clean(job.note, 400), colours.warn)
+        row("by", clean(job.by, 60) + (f", {clock(job.started_at)}" if job.started_at else ""), colours.dim)
+        text.rstrip()
+        self.query_one("#progress", Static).update(text)
+        ended = job.state in ENDED
+        self.query_one("#pause", Button).display = not ended
+        self.query_one("#cancel", Button).display = not ended
+        self.query_one("#pause", Button).label = "Go on (p)" if job.state == "paused" else "Pause (p)"
+
+    @on(Button.Pressed)
+    def _pressed(self, event: Button.Pressed) -> None:
+        match event.button.id:
+            case "pause":
+                self.action_pause()
+            case "cancel":
+                self.action_cancel()
+            case _:
+                self.action_leave()
+
+    def action_pause(self) -> None:
+        if self.job is not None and self.job.state in ("running", "paused"):
+            begin(self, self._act, "resume" if self.job.state == "paused" else "pause", group="act")
+
+    def action_cancel(self) -> None:
+        if self.job is not None and self.job.state in ("running", "paused"):
+            begin(self, self._act, "cancel", group="act")
+
+    async def _act(self, what: str) -> None:
+        acts = {
+            "pause": self._client.pause_replay,
+            "resume": self._client.resume_replay,
+            "cancel": self._client.cancel_replay,
+        }
+        try:
+            self.job = await acts[what](self._job_id)
+        except ClientError as error:
+            self.app.notify(str(error), severity="warning", markup=False)
+            return
+        self._show(self.job)
+
+    def action_flow(self) -> None:
+        if self.again is not None:
+            self.dismiss(self.again.position)
+        elif self.job is not None and self.job.state in ENDED:
+            self.dismiss(None)
+
+    def action_leave(self) -> None:
+        self.dismiss(None)

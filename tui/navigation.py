@@ -1,0 +1,90 @@
+"""What screens, dialogs and widgets need from the app: where to go next and which sidecar to ask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from textual.notifications import SeverityLevel
+
+from sidecar.api import models
+from sidecar.api.client.client import Client, ClientError
+from tui.widgets.header import Link
+
+
+class Navigator(Protocol):
+    """The app as its screens see it (`tui.app.Dashboard`)."""
+
+    history: list[str]
+    """Queries that were entered, oldest first."""
+
+    @property
+    def client(self) -> Client: ...
+
+    @property
+    def link(self) -> Link: ...
+
+    @property
+    def seen(self) -> Mapping[str, Sequence[str]]:
+        """Values of query fields that were displayed, for completion."""
+
+    @property
+    def trace_url(self) -> str | None:
+        """Where an external tool shows a trace, with `{trace_id}` in it."""
+
+    @property
+    def came_from(self) -> bool:
+        """True if `back` has somewhere to go."""
+
+    def go(self, place: str, *, remember: bool = True) -> None:
+        """Show a screen. `back` returns from it if `remember` is set."""
+
+    def back(self) -> None:
+        """Show the screen that was shown before this one, as it was."""
+
+    def enter_query(self) -> None:
+        """Open the query bar of the live screen, and come back if nothing is entered."""
+
+    def open_flow(self, id: str, *, at: str | None = None) -> None:
+        """Show the flow of any id, with the cursor on the event at the position `at`."""
+
+    def open_aggregate(self, id: str, *, at: str | None = None) -> None:
+        """Show an aggregate over time, with the cursor on the event at the position `at`."""
+
+    def open_letters(self, query: str) -> None:
+        """Show the dead letters that match."""
+
+    def open_schema(self, subject: str) -> None:
+        """Show a schema subject."""
+
+    def open_live(self, query: str) -> None:
+        """Show the events that match."""
+
+    async def schema_text(self, subject: str, version: int | None) -> str | None:
+        """Return the text of a version of a subject, or None if the sidecar has none. Raises ClientError."""
+
+    def reached(self) -> None:
+        """Record that the sidecar answered."""
+
+    def lost(self, reason: str) -> None:
+        """Record that the sidecar did not answer."""
+
+    def trouble(self, error: ClientError) -> None:
+        """Record that a request failed."""
+
+    def know(self, status: models.ServiceStatus) -> None:
+        """Record what the sidecar says of itself."""
+
+    def meet(self, event: models.Event) -> None:
+        """Remember the values of an event for completion."""
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """Show a short message."""

@@ -1,0 +1,256 @@
+"""What all screens have in common: the line at the top, the query, looking again and again while it is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import ClassVar, cast
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Static
+
+from sidecar.api.client.client import BadRequest, Client, ClientError
+from tui.background import begin
+from tui.navigation import Navigator
+from tui.text.sanitize import clean
+from tui.theme import Palette, palette
+from tui.widgets.header import Top
+from tui.widgets.key_hints import Keys
+from tui.widgets.query_bar import QueryBar
+from tui.widgets.virtual_list import Rows
+
+ASKING = "Asking the sidecar …\n"
+SILENT = "The sidecar does not answer\nIt is asked again until it does. Is it running, and is this its address?"
+
+
+class Page(Screen[None]):
+    """One of the numbered screens. It keeps its state while others are looked at."""
+
+    PLACE: ClassVar[str]
+    PERIOD: ClassVar[float] = 1.0
+    """Seconds between looks."""
+    QUERYING: ClassVar[str | None] = None
+    """An example of a query, where the screen takes one."""
+    ABOUT: ClassVar[str] = ""
+    """For its help."""
+    AUTO_FOCUS = "Rows"
+    BINDINGS = [
+        Binding("slash", "query", "Query", key_display="/"),
+        Binding("escape,backspace", "back", "Back", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = ""
+        """The query that the screen shows the answer to."""
+        self._looking = False
+        self._answered = False
+        self._lent = False
+        """The query was opened from a screen that has none."""
+        self._ready = False
+        self._waiting_acts: list[Callable[[], None]] = []
+
+    def when_ready(self, act: Callable[[], None]) -> None:
+        """Do this now, or as soon as the screen has its widgets."""
+        if self._ready:
+            act()
+        else:
+            self._waiting_acts.append(act)
+
+    @property
+    def dashboard(self) -> Navigator:
+        return cast("Navigator", self.app)
+
+    @property
+    def client(self) -> Client:
+        return self.dashboard.client
+
+    @property
+    def colours(self) -> Palette:
+        return palette(self.app.theme)
+
+    # --- what a screen is
+
+    def body(self) -> Iterable[Widget]:
+        """Its widgets."""
+        return ()
+
+    async def look(self) -> None:
+        """Ask the sidecar and show what it says. Raises ClientError."""
+
+    def summary(self) -> Text:
+        """The line below the top."""
+        return Text()
+
+    async def judge(self, query: str) -> None:
+        """Raises BadRequest where the query is wrong."""
+        await self.client.events(query, limit=1)
+
+    def ask(self, query: str) -> None:
+        """Show what matches this query from now on."""
+        self.asked = query
+        self.say()
+        self.look_now()
+
+    @property
+    def deeper(self) -> str:
+        """What enter does where the focus is; empty where nothing."""
+        return ""
+
+    @property
+    def backwards(self) -> str:
+        """What escape does; empty where nothing."""
+        return "Back" if self.dashboard.came_from else ""
+
+    def offers(self, action: str) -> bool:
+        """Whether the line of keys names what this action's key does: it has something to act on here."""
+        return True
+
+    def memento(self) -> object:
+        """What it takes to come back to how it is now; the query by default."""
+        return self.asked
+
+    def recall(self, memento: object) -> None:
+        """Be as it was."""
+        if isinstance(memento, str) and memento != self.asked:
+            self.ask(memento)
+
+    # --- how it goes
+
+    def compose(self) -> ComposeResult:
+        yield Top(self.PLACE)
+        yield Static(id="summary")
+        with Vertical(id="body"):
+            yield from self.body()
+        if self.QUERYING is not None:
+            yield QueryBar(lambda: self.dashboard.seen, self.dashboard.history, example=self.QUERYING, id="query")
+        yield Keys()
+
+    def on_mount(self) -> None:
+        self.set_interval(self.PERIOD, self._tick)
+        self.watch(self.app, "link", self._link_changed)
+        self.watch(self.app, "theme", self._theme_changed, init=False)
+        self._ready = True
+        acts, self._waiting_acts = self._waiting_acts, []
+        for act in acts:
+            act()
+
+    def _link_changed(self) -> None:
+        for top in self.query(Top):  # none while the screen is being taken down
+            top.show(self.dashboard.link)
+            self.say()
+
+    def _theme_changed(self) -> None:
+        self.say()
+        self.query(Top).refresh()
+
+    def on_screen_resume(self) -> None:
+        self._link_changed()
+        self.look_now()
+
+    def on_resize(self) -> None:
+        self.say()
+
+    def _tick(self) -> None:
+        if self.is_active:
+            self.look_now()
+
+    def look_now(self) -> None:
+        if self._ready and not self._looking:
+            self._looking = True
+            begin(self, self._look, group="look")
+
+    async def _look(self) -> None:
+        try:
+            await self.look()
+        except BadRequest as error:
+            self.dashboard.notify(str(error), title="This cannot be asked", severity="warning", markup=False)
+        except ClientError as error:
+            self.dashboard.trouble(error)
+        else:
+            self._answered = True
+            self.dashboard.reached()
+            self.say()
+        finally:
+            self._looking = False
+
+    def say(self) -> None:
+        """Write the summary line anew."""
+        if self._ready:
+            lost = self.dashboard.link.state == "lost"
+            self.query_one("#summary", Static).update(self._lost() if lost else self.summary())
+            for rows in self.query(Rows):
+                rows.wait("" if self._answered else SILENT if lost else ASKING)
+            self.query_one(Keys).refresh()
+
+    def _lost(self) -> Text:
+        """In place of the summary: whatever stands on the screen is from before."""
+        text = Text(" ", no_wrap=True, overflow="ellipsis")
+        text.append("✗ No answer, asked again by itself; this is from before. ", f"bold {self.colours.bad}")
+        return text.append(clean(self.dashboard.link.reason, 300), self.colours.dim)
+
+    def asked_text(self) -> Text:
+        """The query, as it stands in summaries."""
+        if not self.asked:
+            return Text()
+        return Text.assemble(("  ⌕ ", self.colours.accent), (clean(self.asked, 200), self.colours.accent))
+
+    # --- queries
+
+    def lend_query(self) -> None:
+        """Open the query bar for another screen, which is shown again if nothing is entered."""
+        self.action_query()
+        self._lent = True
+
+    def action_query(self) -> None:
+        if self.QUERYING is None:
+            self.dashboard.enter_query()
+        else:
+            self.query_one(QueryBar).open(self.asked)
+
+    @on(QueryBar.Asked)
+    def _query_asked(self, event: QueryBar.Asked) -> None:
+        begin(self, self._ask, event.query, group="ask", exclusive=True)
+
+    async def _ask(self, query: str) -> None:
+        bar = self.query_one(QueryBar)
+        try:
+            if query:
+                await self.judge(query)
+        except BadRequest as error:
+            bar.wrong(str(error), error.at)
+        except ClientError as error:
+            bar.wrong(str(error), None)
+        else:
+            self._lent = False
+            bar.close()
+            self.ask(query)
+
+    @on(QueryBar.Closed)
+    def _query_closed(self) -> None:
+        self.refocus()
+        if self._lent:  # nothing was asked: whoever came here for the query is back where they were
+            self._lent = False
+            self.dashboard.back()
+
+    def refocus(self) -> None:
+        """Give the keys to the list."""
+        for rows in self.query("Rows"):
+            if rows.display:
+                rows.focus()
+                return
+
+    def action_back(self) -> None:
+        if self.QUERYING is not None and self.asked and not self.dashboard.came_from:
+            self.ask("")
+        else:
+            self.dashboard.back()
+
+    @on(Top.Wanted)
+    def _place_wanted(self, event: Top.Wanted) -> None:
+        self.dashboard.go(event.place)

@@ -1,0 +1,123 @@
+"""What is done with dead letters: replayed, repaired, discarded, restored. Each after a question, and each is told."""
+
+from __future__ import annotations
+
+from sidecar.api import models
+from sidecar.api.client.client import ClientError
+from sidecar.api.models.replays import EditRequest, Outcome, ReplayRequest
+from tui.background import begin
+from tui.dialogs.discard import DiscardDialog
+from tui.dialogs.edit import EditDialog
+from tui.dialogs.replay import ReplayDialog
+from tui.dialogs.replay_progress import ProgressDialog
+from tui.screens.base_screen import Page
+from tui.text.time_format import count
+
+
+class Acting(Page):
+    """A screen with letters that can be chosen."""
+
+    def wanted(self) -> tuple[ReplayRequest, str] | None:
+        """What is marked, else what is under the cursor; and what to call it."""
+        raise NotImplementedError
+
+    def chosen(self) -> list[str]:
+        """The ids of the letters that are marked, else of the one under the cursor."""
+        raise NotImplementedError
+
+    def acted(self) -> None:
+        """Something was done: what is known of letters is old, and their marks are used up."""
+        raise NotImplementedError
+
+    def edit(self, letter: models.DeadLetter) -> None:
+        """Repair the body of a letter that was read in full, then replay it."""
+
+        def answered(edit: EditRequest | None) -> None:
+            if edit is not None:
+                self._replay(
+                    ReplayRequest(ids=[letter.id], edit=edit), f"the repaired letter of {letter.type or letter.id}"
+                )
+
+        self.app.push_screen(EditDialog(self.client, letter), answered)
+
+    def action_replay(self) -> None:
+        if (wanted := self.wanted()) is None:
+            self.app.notify("There is nothing to replay", timeout=2)
+            return
+        self._replay(*wanted)
+
+    def _replay(self, request: ReplayRequest, what: str) -> None:
+        def answered(confirmed: ReplayRequest | None) -> None:
+            if confirmed is not None:
+                begin(self, self._begin, confirmed, group="act")
+
+        self.app.push_screen(ReplayDialog(self.client, request, what), answered)
+
+    async def _begin(self, request: ReplayRequest) -> None:
+        try:
+            job = await self.client.replay(request)
+        except ClientError as error:
+            self.app.notify(str(error), title="Not replayed", severity="error", markup=False, timeout=10)
+            return
+        self.acted()
+        self._watch(job.id, request.ids)
+
+    def _watch(self, job: str, ids: list[str]) -> None:
+        def closed(to: str | None) -> None:
+            self.acted()
+            if to:
+                self.dashboard.open_flow(to, at=to)
+
+        self.app.push_screen(ProgressDialog(self.client, job, ids), closed)
+
+    def action_discard(self) -> None:
+        if (wanted := self.wanted()) is None:
+            return
+        request, what = wanted
+
+        def answered(reason: str | None) -> None:
+            if reason:
+                begin(self, self._discard, request, reason, group="act")
+
+        self.app.push_screen(DiscardDialog(what), answered)
+
+    async def _discard(self, request: ReplayRequest, reason: str) -> None:
+        try:
+            done = await self.client.discard(request.ids, reason, request.query)
+        except ClientError as error:
+            self.app.notify(str(error), title="Not discarded", severity="error", markup=False, timeout=10)
+            return
+        self._told(done, "discarded")
+
+    def action_restore(self) -> None:
+        if ids := self.chosen():
+            begin(self, self._restore, ids, group="act")
+
+    async def _restore(self, ids: list[str]) -> None:
+        try:
+            done = await self.client.restore(ids)
+        except ClientError as error:
+            self.app.notify(str(error), title="Not restored", severity="error", markup=False, timeout=10)
+            return
+        self._told(done, "restored")
+
+    def _told(self, outcomes: list[Outcome], word: str) -> None:
+        good = sum(1 for outcome in outcomes if outcome.done)
+        first = next((outcome.why for outcome in outcomes if not outcome.done and outcome.why), None)
+        message = f"{count(good)} {word}" + (f", {len(outcomes) - good} not: {first}" if first else "")
+        self.app.notify(message, severity="warning" if first else "information", markup=False, timeout=5)
+        self.acted()
+
+    def action_history(self) -> None:
+        from tui.dialogs.audit_log import ActsDialog
+
+        self.app.push_screen(ActsDialog(self.client))
+
+    def action_replays(self) -> None:
+        from tui.dialogs.replays import ReplaysDialog
+
+        def chosen(job: str | None) -> None:
+            if job:
+                self._watch(job, [])
+
+        self.app.push_screen(ReplaysDialog(self.client), chosen)

@@ -1,0 +1,450 @@
+"""Dead letters: causes first, then letters, then one letter in full beside its schema; and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import UNSET
+from rich.text import Text
+from textual import on
+from textual.binding import Binding
+from textual.containers import Container, Vertical
+from textual.widget import Widget
+from textual.widgets import ContentSwitcher
+
+from sidecar.api import models
+from sidecar.api.client.client import ClientError, NotFound
+from sidecar.api.models.replays import ReplayRequest
+from tui.background import begin
+from tui.query_completion import term
+from tui.screens.dead_letter_actions import Acting
+from tui.text.columns import titles
+from tui.text.dead_letter_lines import (
+    CAUSE_COLUMNS,
+    LETTER_COLUMNS,
+    Field,
+    draw_cause,
+    draw_field,
+    draw_letter,
+    fields,
+    open_letters,
+)
+from tui.text.event_details import letter_facts
+from tui.text.sanitize import clean
+from tui.text.time_format import count
+from tui.widgets.cause_note import CauseNote
+from tui.widgets.detail_list import FactList
+from tui.widgets.virtual_list import Rows
+
+LETTERS = 500
+"""Letters of a list."""
+CAUSES = 200
+NAMED = 10_000
+"""Letters that one request names at most."""
+
+NO_CAUSES = "No dead letters\nEvents that break their contract are kept here, grouped by why. Nothing did."
+NO_MATCH = "No dead letter matches the query\n/ changes it; / and enter on an empty line shows all."
+NO_LETTERS = "No letters match\nesc goes back, / changes the query."
+
+
+def _s(number: int) -> str:
+    """One letter, two letters."""
+    return "" if number == 1 else "s"
+
+
+class Letters(Acting):
+    PLACE = "letters"
+    PERIOD = 2.0
+    QUERYING = "state:open code:schema.mismatch stream:shipping"
+    ABOUT = (
+        "Why events failed, and the way back. Causes first; enter shows a cause's letters, enter again one letter "
+        "beside its schema. r replays what is marked, or what is under the cursor, after a dry run and a question. "
+        "e repairs a letter's body before it is sent. Nothing is ever deleted here."
+    )
+    BINDINGS = [
+        Binding("e", "edit", "Edit"),
+        Binding("r", "replay", "Replay"),
+        Binding("space", "mark", "Mark"),
+        Binding("u", "restore", "Restore"),
+        Binding("x", "discard", "Discard"),
+        Binding("w", "flow", "Flow"),
+        Binding("v", "aggregate", "Its aggregate"),
+        Binding("f", "only_open", "Only open"),
+        Binding("p", "replays", "Replays"),
+        Binding("H", "history", "History"),
+        Binding("a", "mark_all", "Mark all"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._causes: models.CausePage | None = None
+        self._letters: list[models.DeadLetter] = []
+        self._more = False
+        self._cause: models.Cause | None = None
+        self._level = "causes"
+        self._direct = False
+        """The letters were asked for by a query; there are no causes above them."""
+        self._full: dict[str, models.DeadLetter] = {}
+        self._schemas: dict[tuple[str, int | None], str | None] = {}
+        self._jobs = ""
+        self._edit_next = False
+
+    def body(self) -> Iterable[Widget]:
+        causes: Rows[models.Cause] = Rows(
+            draw_cause,
+            lambda cause: cause.cause,
+            title=lambda width, colours: titles(CAUSE_COLUMNS, width, colours),
+            empty="Reading the dead letters …\n",
+            id="causes",
+        )
+        letters: Rows[models.DeadLetter] = Rows(
+            draw_letter,
+            lambda letter: letter.id,
+            title=lambda width, colours: titles(LETTER_COLUMNS, width, colours),
+            empty=NO_LETTERS,
+            id="list",
+        )
+        letters.add_class("first")
+        facts = FactList(empty="The letter under the cursor", id="letter")
+        facts.add_class("second")
+        one = FactList(empty="", id="one")
+        one.add_class("first")
+        schema: Rows[Field] = Rows(
+            draw_field, lambda field: str(field.number), empty="No schema\nThe letter names none.", id="schema"
+        )
+        schema.add_class("second")
+        with ContentSwitcher(initial="by-cause", id="levels"):
+            yield Vertical(causes, CauseNote(), id="by-cause")
+            yield Container(letters, facts, classes="split", id="letters")
+            yield Container(one, schema, classes="split even", id="full")
+
+    @property
+    def deeper(self) -> str:
+        match self._level:
+            case "causes":
+                return "Its letters" if self.causes.item is not None else ""
+            case "letters" if self.letters.has_focus:
+                return "Whole letter" if self.letter is not None else ""
+        focused = self.focused
+        return focused.deeper if isinstance(focused, FactList) else ""
+
+    @property
+    def backwards(self) -> str:
+        if self._level == "causes":
+            return super().backwards or ("All causes" if self.asked else "")
+        if self._level == "full" or not self.letters.has_focus:
+            return "The letters"
+        return "Causes" if not self._direct else super().backwards or "Causes"
+
+    def offers(self, action: str) -> bool:
+        match action:
+            case "edit" | "flow" | "aggregate":
+                return self.letter is not None
+            case "mark" | "mark_all":
+                return self._level == "letters" and self.letter is not None
+            case "replay" | "discard":
+                return self.wanted() is not None
+            case "restore":
+                return self.letter is not None and self.letter.state == "discarded"
+            case "only_open":
+                return self._level == "causes"
+        return True
+
+    @property
+    def causes(self) -> Rows[models.Cause]:
+        return self.query_one("#causes", Rows)
+
+    @property
+    def letters(self) -> Rows[models.DeadLetter]:
+        return self.query_one("#list", Rows)
+
+    @property
+    def letter(self) -> models.DeadLetter | None:
+        """The letter under the cursor."""
+        return None if self._level == "causes" else self.letters.item
+
+    # --- looking
+
+    def _query(self) -> str:
+        """What the letters of the list have in common."""
+        if self._direct or self._cause is None:
+            return self.asked
+        return f"{self.asked} {term('cause', self._cause.cause)}".strip()
+
+    async def look(self) -> None:
+        if self._level == "causes":
+            page = await self.client.causes(self.asked, limit=CAUSES)
+            page.items.sort(
+                key=lambda cause: (not open_letters(cause), -open_letters(cause), -cause.count, cause.cause)
+            )
+            self._causes = page
+            self.causes.empty = NO_MATCH if self.asked else NO_CAUSES
+            self.causes.show(page.items)
+            self.query_one(CauseNote).show(self.causes.item)
+        else:
+            letters = await self.client.dead_letters(self._query(), limit=LETTERS)
+            self._letters, self._more = letters.items, letters.cursor is not None
+            self.letters.marked &= {letter.id for letter in letters.items}
+            self.letters.empty = NO_LETTERS
+            self._edit_next &= bool(letters.items)
+            self.letters.show(self._letters)
+            self._show_letter()
+        jobs = await self.client.replays(limit=5)
+        running = [job for job in jobs if job.state in ("running", "paused")]
+        self._jobs = ", ".join(f"{job.state} {job.published}/{job.selected}" for job in running)
+
+    async def judge(self, query: str) -> None:
+        await self.client.dead_letters(query, limit=1)
+
+    def ask(self, query: str) -> None:
+        self._direct = False
+        self._to("causes")
+        super().ask(query)
+
+    def open(self, query: str) -> None:
+        """Show the letters that match, without their causes."""
+        self.asked, self._direct, self._cause = query, True, None
+        self._read_anew()
+        self._to("letters")
+        self.look_now()
+
+    def _read_anew(self) -> None:
+        """Another list of letters is wanted: nothing of the one before may be taken for it."""
+        self._letters, self._more = [], False
+        self.letters.marked.clear()
+        self.letters.chosen_key = None
+        self.letters.empty = "Reading the letters …\n"
+        self.letters.show([])
+        self._show_letter()
+
+    def memento(self) -> object:
+        return (self._level, self.asked, self._direct, self._cause, self.letters.chosen_key)
+
+    def recall(self, memento: object) -> None:
+        if isinstance(memento, tuple):
+            level, self.asked, self._direct, self._cause, key = memento
+            self.letters.chosen_key = key
+            self._to(level)
+            self.look_now()
+
+    def _to(self, level: str) -> None:
+        self._level, self._edit_next = level, False
+        self.query_one("#levels", ContentSwitcher).current = "by-cause" if level == "causes" else level
+        self.query_one({"causes": "#causes", "letters": "#list", "full": "#one"}[level]).focus()
+        self.say()
+
+    def summary(self) -> Text:
+        colours = self.colours
+        text = Text(" ", no_wrap=True, overflow="ellipsis")
+        if self._level == "causes":
+            page = self._causes
+            if page is None:
+                return text.append("reading the dead letters …", colours.dim)
+            waiting = sum(map(open_letters, page.items))
+            text.append(f"{len(page.items)} cause{_s(len(page.items))}", colours.strong)
+            text.append(f"   {count(page.letters)} letter{_s(page.letters)}", colours.text)
+            text.append(f"   ✗ {count(waiting)} open", colours.bad if waiting else colours.good)
+            if page.folded:
+                text.append(f"   {count(page.folded)} more of causes that are not told apart", colours.warn)
+            if page.note:
+                text.append(f"   {clean(page.note, 200)}", colours.warn)
+        else:
+            text.append("causes", colours.dim)
+            if self._cause is not None and not self._direct:
+                text.append(" » ", colours.line)
+                text.append(clean(f"{self._cause.code} on {self._cause.stream}", 100), colours.info)
+            text.append(" » ", colours.line)
+            more = " or more" if self._more else ""
+            text.append(f"{count(len(self._letters))}{more} letter{_s(len(self._letters))}", colours.strong)
+            if self._level == "full" and (letter := self.letter) is not None:
+                text.append(" » ", colours.line)
+                text.append(clean(letter.type or letter.id, 60), colours.info)
+            if marked := len(self.letters.marked):
+                text.append(f"   ▌ {count(marked)} marked", f"bold {colours.accent}")
+        if self._jobs:
+            text.append(f"   » replay {self._jobs} (p)", colours.info)
+        text.append_text(self.asked_text())
+        return text
+
+    @on(Rows.Moved, "#causes")
+    def _cause_moved(self) -> None:
+        self.query_one(CauseNote).show(self.causes.item)
+
+    # --- one letter
+
+    @on(Rows.Moved, "#list")
+    def _moved(self) -> None:
+        self._show_letter()
+
+    def _show_letter(self) -> None:
+        letter = self.letters.item
+        if letter is None:
+            for name in ("#letter", "#one"):
+                self.query_one(name, FactList).fill("", None)
+            self.query_one("#schema", Rows).show([])
+            return
+        known = self._full.get(letter.id)
+        self._fill(letter if known is None else known)
+        if known is None or known.state != letter.state:
+            begin(self, self._fetch, letter, group="letter", exclusive=True)
+
+    async def _fetch(self, letter: models.DeadLetter) -> None:
+        try:
+            full = await self.client.dead_letter(letter.id)
+        except NotFound:
+            self._edit_next = False
+            return
+        except ClientError as error:
+            self._edit_next = False
+            self.dashboard.trouble(error)
+            return
+        if len(self._full) > 64:
+            self._full.clear()
+        self._full[letter.id] = full
+        await self._fetch_schema(full)
+        here = self.letters.item
+        if here is not None and here.id == letter.id:
+            self._fill(full)
+            if self._edit_next and self.is_active:
+                self._edit_next = False
+                self.action_edit()
+
+    async def _fetch_schema(self, letter: models.DeadLetter) -> None:
+        ref = letter.schema
+        subject = ref.subject if ref is not None and ref.subject else f"{letter.stream}-value"
+        version = ref.version if ref is not None else None
+        if (subject, version) not in self._schemas:
+            try:
+                self._schemas[subject, version] = await self.dashboard.schema_text(subject, version)
+            except NotFound:
+                self._schemas[subject, version] = None
+
+    def _fill(self, letter: models.DeadLetter) -> None:
+        for name in ("#letter", "#one"):
+            self.query_one(name, FactList).fill(letter.id, lambda folds, width: letter_facts(letter, folds, width))
+        ref = letter.schema
+        subject = ref.subject if ref is not None and ref.subject else f"{letter.stream}-value"
+        text = self._schemas.get((subject, ref.version if ref is not None else None))
+        outlined = fields(text, letter.path) if text else []
+        at = next((str(field.number) for field in outlined if field.here), None)
+        self.query_one("#schema", Rows).show(outlined, at=at)
+
+    # --- deeper and back
+
+    @on(Rows.Chosen, "#causes")
+    def _cause_chosen(self, event: Rows.Chosen) -> None:
+        self._cause, self._direct = event.item, False
+        self._read_anew()
+        self._to("letters")
+        self.look_now()
+
+    @on(Rows.Chosen, "#list")
+    def _letter_chosen(self) -> None:
+        self._to("full")
+
+    @on(FactList.Led)
+    def _led(self, event: FactList.Led) -> None:
+        kind, _, id = event.to.partition(":")
+        match kind:
+            case "flow":
+                self.dashboard.open_flow(id)
+            case "aggregate":
+                self.action_aggregate()
+            case "letters":
+                self.open(id)
+            case "letter":
+                self.open(term("position", id.partition("@")[2]))
+            case "schema":
+                self.dashboard.open_schema(id)
+
+    def action_back(self) -> None:
+        if self._level == "full":
+            self._to("letters")
+        elif self._level == "letters" and self.query_one("#letter", FactList).has_focus:
+            self.letters.focus()
+        elif self._level == "letters" and not self._direct:
+            self._to("causes")
+            self.look_now()
+        elif self.dashboard.came_from:
+            self.dashboard.back()
+        elif self._direct or self.asked:
+            self.ask("")
+
+    def action_flow(self) -> None:
+        letter = self.letter
+        id = letter.origin or letter.trace_id or letter.aggregate_id if letter is not None else None
+        if id is None:
+            self.app.notify("Choose a letter first: enter shows those of a cause", timeout=2)
+        else:
+            self.dashboard.open_flow(id, at=letter.origin if letter is not None else None)
+
+    def action_aggregate(self) -> None:
+        letter = self.letter
+        if letter is None or letter.aggregate_id is None:
+            self.app.notify("Choose a letter first: enter shows those of a cause" if letter is None else
+                            "This letter names no aggregate", timeout=2)  # fmt: skip
+        else:
+            self.dashboard.open_aggregate(letter.aggregate_id, at=letter.origin)
+
+    def action_only_open(self) -> None:
+        self.ask("" if self.asked == "state:open" else "state:open")
+
+    # --- the way back
+
+    def action_mark(self) -> None:
+        rows = self.letters
+        if self._level != "letters" or (letter := rows.item) is None:
+            return
+        rows.marked ^= {letter.id}
+        rows.redraw()
+        rows.action_move(1)
+        self.say()
+
+    def action_mark_all(self) -> None:
+        if self._level == "letters":
+            every = {letter.id for letter in self._letters}
+            self.letters.marked = set() if self.letters.marked == every else every
+            self.letters.redraw()
+            self.say()
+
+    def wanted(self) -> tuple[ReplayRequest, str] | None:
+        marked = self._marked()
+        if self._level == "causes":
+            cause = self.causes.item
+            if cause is None:
+                return None
+            query = f"{self.asked} {term('cause', cause.cause)}".strip()
+            named = ((state, cause.states.get(state, 0)) for state in ("open", "parked"))
+            waiting = ", ".join(f"{count(number)} {state}" for state, number in named if number) or "none open"
+            return ReplayRequest(query=query), f"all letters of {cause.code} on {cause.stream} ({waiting})"
+        if marked and self._level == "letters":
+            return ReplayRequest(ids=marked[:NAMED]), f"{len(marked)} marked letter{_s(len(marked))}"
+        letter = self.letter
+        if letter is None:
+            return None
+        return ReplayRequest(ids=[letter.id]), f"the letter of {letter.type or letter.id}"
+
+    def _marked(self) -> list[str]:
+        return [letter.id for letter in self._letters if letter.id in self.letters.marked]
+
+    def chosen(self) -> list[str]:
+        return self._marked() or ([self.letter.id] if self.letter is not None else [])
+
+    def acted(self) -> None:
+        self.letters.marked.clear()
+        self._full.clear()
+        self.look_now()
+
+    def action_edit(self) -> None:
+        letter = self.letter
+        if self._level == "causes":
+            self.app.notify("Choose a letter first: enter shows those of a cause", timeout=2)
+            return
+        full = self._full.get(letter.id) if letter is not None else None
+        if full is None:
+            self._edit_next = True  # as soon as it is read
+            return
+        if full.body is UNSET or full.body is None:
+            self.app.notify("It has no body that could be edited", timeout=3)
+            return
+        self.edit(full)

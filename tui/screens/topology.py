@@ -1,0 +1,276 @@
+"""Map: producers, streams and consumer groups, drawn, with what goes along the lines."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+
+from rich.text import Text
+from textual import on
+from textual.binding import Binding
+from textual.widget import Widget
+
+from tui.query_completion import term
+from tui.screens.base_screen import Page
+from tui.text import time_format
+from tui.text.columns import cut, sized
+from tui.text.sanitize import clean
+from tui.text.time_format import age, count, rate, span
+from tui.text.topology_lines import Lane, lanes, stream_of
+from tui.theme import Palette, hue
+from tui.widgets.virtual_list import Rows
+
+SAMPLE = 1_000
+"""Events, newest first, that the lines are measured on."""
+
+
+class Map(Page):
+    PLACE = "map"
+    PERIOD = 2.0
+    ABOUT = (
+        "Who publishes to which stream, and which groups read it. Left of a stream: events a second, the time from "
+        "happening to lying in the stream (median), ✗ rejected of the newest thousand events. Right: how far a group "
+        "is behind, in events and, about (~), in time. Enter shows the events of the line under the cursor, or the "
+        "event that a stopped group stands in front of."
+    )
+    BINDINGS = [
+        Binding("f", "failing", "Its failures"),
+        Binding("left_square_bracket", "stream(-1)", "Stream", key_display="[ ]"),
+        Binding("right_square_bracket", "stream(1)", "Next stream", key_display="]", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lanes: list[Lane] = []
+        self._note: str | None = None
+
+    def body(self) -> Iterable[Widget]:
+        yield Rows(
+            self._draw,
+            lambda lane: lane.key,
+            title=self._title,
+            stops=_says,
+            empty="Nothing to draw yet\nThe map is made of the events that were seen and the groups that read them.\n"
+            "Press 7 to see which streams are watched.",
+            id="lanes",
+        )
+
+    @property
+    def deeper(self) -> str:
+        lane = self.rows.item
+        if lane is None:
+            return ""
+        return "Where it stopped" if self._stop(lane) is not None else "Its events"
+
+    @property
+    def rows(self) -> Rows[Lane]:
+        return self.query_one("#lanes", Rows)
+
+    async def look(self) -> None:
+        status = await self.client.status()
+        self.dashboard.know(status)
+        groups = await self.client.groups()
+        events = await self.client.events(limit=SAMPLE)
+        self._lanes, self._note = lanes(status, groups, events.items), groups.note
+        self.rows.show(self._lanes)
+
+    def summary(self) -> Text:
+        colours = self.colours
+        streams = {lane.stream: lane.status for lane in self._lanes}
+        stopped = {lane.group.group for lane in self._lanes if lane.group is not None and lane.group.stuck_at}
+        text = Text(" ", no_wrap=True, overflow="ellipsis")
+        text.append(f"{len(streams)} streams", colours.strong)
+        text.append(f"   {rate(sum(one.rate for one in streams.values()))}", colours.text)
+        bad = sum(lane.producer.rejected for lane in self._lanes if lane.producer)
+        text.append(f"   ✗ {bad} of the newest {SAMPLE:,} rejected", colours.bad if bad else colours.dim)
+        if stopped:
+            text.append(f"   ✗ stopped: {clean(', '.join(sorted(stopped)), 100)}", f"bold {colours.bad}")
+        if self._note:
+            text.append(f"   {clean(self._note, 200)}", colours.warn)
+        return text
+
+    # --- drawing
+
+    @staticmethod
+    def _parts(width: int) -> tuple[int, int, int]:
+        """The cells of the left side, the box and the right side."""
+        box = max(21, min(30, width // 4))
+        left = (width - box - 2) // 2
+        return left, box, width - box - 2 - left
+
+    def _title(self, width: int, colours: Palette) -> Text:
+        left, box, right = self._parts(width)
+        text = Text(" ")
+        text.append_text(sized(Text("who publishes"), left - 1))
+        text.append_text(sized(Text("   stream"), box + 2))
+        text.append_text(sized(Text("    who reads"), right))
+        return text
+
+    def _draw(self, lane: Lane, width: int, colours: Palette) -> Text:
+        if lane.row < 0:
+            return Text("")
+        left, box, right = self._parts(width)
+        text = self._left(lane, left, colours)
+        text.append_text(self._box(lane, box, colours))
+        text.append_text(self._right(lane, right, colours))
+        return text
+
+    def _left(self, lane: Lane, width: int, colours: Palette) -> Text:
+        middle = (lane.rows - 1) // 2
+        top = (lane.rows - lane.producers) // 2
+        last = top + lane.producers - 1
+        joint = _joint(lane.row, top, last, middle, opens_left=True) if lane.producers else "  "
+        edge = lane.producer
+        if edge is None:
+            return Text.assemble(" " * (width - 3), (joint + " ", colours.line))
+        facts = Text()
+        if edge.rejected:
+            facts.append(f"✗{edge.rejected} ", f"bold {colours.bad}")
+        if edge.delays:
+            facts.append(f"{span(statistics.median(edge.delays))} ", colours.dim)
+        facts.append(f"{rate(lane.share)} ", colours.text)
+        room = max(4, min(width // 2 - 2, width - 8 - facts.cell_len))
+        producer = "unknown" if edge.producer == "?" else clean(edge.producer, 60)
+        name = Text(f" {cut(producer, room)} ", hue(edge.producer, colours.hues))
+        line = max(1, width - 3 - name.cell_len - facts.cell_len - 1)
+        style = colours.bad if edge.rejected else colours.line
+        name.append("─" * line, style)
+        name.append(" ")
+        name.append_text(facts)
+        return Text.assemble(sized(name, width - 3), (joint + " ", colours.line))
+
+    def _box(self, lane: Lane, width: int, colours: Palette) -> Text:
+        status = lane.status
+        style = colours.bad if status.held else colours.info
+        middle = (lane.rows - 1) // 2
+        if lane.row == middle:
+            name = Text(clean(lane.stream, 100), f"bold {hue(lane.stream, colours.hues)}")
+            inner = sized(Text.assemble(" ", name), width - 2)
+        elif lane.row == middle + 1 and lane.rows > 2:
+            parts = [Text(rate(status.rate), colours.text)]
+            if status.rejected:
+                parts.append(Text(f"✗{count(status.rejected)}", colours.bad))
+            if status.lag:
+                parts.append(Text(f"{count(status.lag)} behind", colours.warn))
+            if status.held:
+                parts = [Text("‖ held", f"bold {colours.bad}")]
+            wide = sum(part.cell_len + 2 for part in parts) < width - 2
+            words = Text(" ").append_text(Text("  " if wide else " ").join(parts))
+            inner = sized(words, width - 2)
+        else:
+            inner = Text(" " * (width - 2))
+        edges = "┃" if status.held else "│"
+        if lane.row == middle - 1 and lane.rows > 2:
+            return Text("╭" + "─" * (width - 2) + "╮", style)
+        if lane.row == middle + 2:
+            return Text("╰" + "─" * (width - 2) + "╯", style)
+        if lane.row in (middle, middle + 1):
+            return Text.assemble((edges, style), inner, (edges, style))
+        return Text(" " * width)
+
+    def _right(self, lane: Lane, width: int, colours: Palette) -> Text:
+        middle = (lane.rows - 1) // 2
+        top = (lane.rows - lane.groups) // 2
+        last = top + lane.groups - 1
+        joint = _joint(lane.row, top, last, middle, opens_left=False) if lane.groups else "  "
+        text = Text.assemble((" " + joint, colours.line))
+        group, reading = lane.group, lane.reading
+        if group is None or reading is None:
+            return sized(text, width)
+        stuck = group.stuck_at is not None and any(stream_of(stop.position) == lane.stream for stop in group.stopped)
+        facts = Text()
+        if stuck:
+            since = min((stop.since for stop in group.stopped if stop.since), default=None)
+            facts.append(
+                f"✗ stopped {age(since, time_format.now())} " if since else "✗ stopped ", f"bold {colours.bad}"
+            )
+        elif reading.lag is None:
+            facts.append("lag ? ", colours.dim)
+        elif reading.lag:
+            facts.append(f"{count(reading.lag)} behind ", colours.warn)
+            facts.append(f"{lane.behind} " if lane.behind and width >= 40 else "", colours.warn)
+        else:
+            facts.append("✓ up to date " if width >= 40 else "✓ ", colours.good)
+        if reading.rate is not None and width >= 40:
+            facts.append(f"{rate(reading.rate)} ", colours.dim)
+        style = colours.bad if stuck else colours.line
+        text.append("─▶ ", style)
+        text.append(
+            cut(clean(group.group, 60), max(8, width - text.cell_len - facts.cell_len - 2)), "bold " + colours.text
+        )
+        text.append("  ")
+        text.append_text(facts)
+        return sized(text, width)
+
+    # --- what people do
+
+    @on(Rows.Chosen)
+    def _chosen(self, event: Rows.Chosen) -> None:
+        lane: Lane = event.item
+        if (position := self._stop(lane)) is not None:
+            self.dashboard.open_flow(position, at=position)
+        else:
+            self.dashboard.open_live(self._query(lane))
+
+    @staticmethod
+    def _stop(lane: Lane) -> str | None:
+        """The position in this stream that the line's group has stopped in front of."""
+        stops = lane.group.stopped if lane.group is not None else ()
+        return next((stop.position for stop in stops if stream_of(stop.position) == lane.stream), None)
+
+    @staticmethod
+    def _query(lane: Lane) -> str:
+        query = term("stream", lane.stream)
+        if lane.producer is not None and lane.producer.producer != "?":
+            query += " " + term("producer", lane.producer.producer)
+        return query
+
+    def action_failing(self) -> None:
+        if (lane := self.rows.item) is not None:
+            self.dashboard.open_live(self._query(lane) + " status:rejected")
+
+    def action_stream(self, by: int) -> None:
+        lane = self.rows.item
+        if lane is None:
+            return
+        streams = list(dict.fromkeys(one.stream for one in self._lanes))
+        at = max(0, min(len(streams) - 1, streams.index(lane.stream) + by))
+        self.rows.select(f"{streams[at]} {_middle(self._lanes, streams[at])}")
+
+
+def _says(lane: Lane) -> bool:
+    """Whether the line names somebody: a producer, a group, the stream itself."""
+    return lane.producer is not None or lane.group is not None or lane.row == (lane.rows - 1) // 2
+
+
+def _middle(lanes: list[Lane], stream: str) -> int:
+    """The row that has the stream's name."""
+    return next(((lane.rows - 1) // 2 for lane in lanes if lane.stream == stream), 0)
+
+
+def _joint(row: int, top: int, last: int, middle: int, *, opens_left: bool) -> str:
+    """The piece of the brace between the lines of one side and the stream's box, two cells."""
+    first, end = min(top, middle), max(last, middle)
+    here = top <= row <= last
+    if row < first or row > end:
+        return "  "
+    if first == end:
+        return "─▶" if opens_left else "──"
+    up, down = row > first, row < end
+    out = row == middle
+    if opens_left:
+        left, right = here, out
+    else:
+        left, right = out, here
+    char = _CROSS[up, down, left, right]
+    if opens_left:
+        return char + ("▶" if right else " ")
+    return ("─" if left else " ") + char
+
+
+_CROSS = {
+    (False, True, True, False): "╮", (False, True, False, True): "╭", (False, True, True, True): "┬",
+    (True, False, True, False): "╯", (True, False, False, True): "╰", (True, False, True, True): "┴",
+    (True, True, True, False): "┤", (True, True, False, True): "├", (True, True, True, True): "┼",
+    (True, True, False, False): "│", (False, True, False, False): "╷", (True, False, False, False): "╵",
+}  # fmt: skip

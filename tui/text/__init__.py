@@ -1,0 +1,1 @@
+"""Pure functions that render lines of text."""

@@ -1,0 +1,120 @@
+"""An aggregate's events as steps: what each changed, and what is known after it. Plain functions over the API's answer.
+
+An event says what it carries and no more, so what is known is put together: the latest word on each field counts. What
+an event's type carried the last time and carries no longer is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec import UNSET
+
+from sidecar.api import models
+from sidecar.api.client.body_diff import changes
+from tui.text.time_format import micros
+
+DEEPEST = 50
+"""Levels that are put together field by field; what lies deeper is taken as a whole."""
+_LEAVES_NO_TRACE = {
+    "rejected": "it broke its contract, and is not counted in what is known",
+    "duplicate": "it was there before",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One event, and what it did."""
+
+    event: models.Event
+    known: Any = UNSET
+    """After it; unset where nothing is known yet."""
+    changes: list[models.Change] = field(default_factory=list)
+    note: str = ""
+    """Why it changed nothing, where it is not that it says what was known."""
+    first: bool = False
+    """Nothing was known before it."""
+    gap: float | None = None
+    """Milliseconds since the event before."""
+
+
+def steps(events: Iterable[models.Event]) -> list[Step]:
+    """The steps of events in their order, with bodies as far as they were read."""
+    found: list[Step] = []
+    known: Any = UNSET
+    said: dict[str | None, Any] = {}
+    before: int | None = None
+    for event in events:
+        occurred = micros(event.occurred_at or event.appended_at)
+        gap = None if before is None or occurred is None else (occurred - before) / 1000
+        before = occurred
+        note = _LEAVES_NO_TRACE.get(event.status, "") or _unread(event)
+        if note:
+            found.append(Step(event, known, note=note, gap=gap))
+            continue
+        body = _without_its_own(event.body, event)
+        try:
+            after = body if known is UNSET else put_together(known, said.get(event.type), body)
+            changed = list(changes({} if known is UNSET and isinstance(body, Mapping) else known, after))
+        except RecursionError:
+            after, changed = (
+                body,
+                [models.Change(path="", before=None, after="too deep to be compared", what="changed")],
+            )
+        found.append(Step(event, after, changed, first=known is UNSET, gap=gap))
+        known, said[event.type] = after, body
+    return found
+
+
+def put_together(known: Any, last: Any, body: Any, depth: int = 0) -> Any:
+    """What is known once `body` is; `last`: what its type said before. A list is the one that was said last, unless it
+    only says less of the same things, such as an order's items without their names."""
+    if depth > DEEPEST:
+        return body
+    if isinstance(known, list) and isinstance(body, list):
+        if not (last is None and body and _is_part(known, body)):
+            return body
+        return [put_together(one, None, other, depth + 1) for one, other in zip(known, body, strict=True)]
+    if not (isinstance(known, Mapping) and isinstance(body, Mapping)):
+        return body
+    last = last if isinstance(last, Mapping) else {}
+    found = {name: value for name, value in known.items() if name in body or name not in last}
+    for name, value in body.items():
+        found[name] = put_together(known[name], last.get(name), value, depth + 1) if name in known else value
+    return found
+
+
+def _is_part(known: Any, body: Any) -> bool:
+    """Whether the body says nothing but what is known."""
+    if isinstance(known, Mapping) and isinstance(body, Mapping):
+        return all(name in known and _is_part(known[name], value) for name, value in body.items())
+    if isinstance(known, list) and isinstance(body, list):
+        return len(known) == len(body) and all(map(_is_part, known, body))
+    return bool(known == body and type(known) is type(body))
+
+
+def _unread(event: models.Event) -> str:
+    if event.body is UNSET:
+        return (event.payload_note is not UNSET and event.payload_note) or "its body is not read yet"
+    if event.body is None:
+        return (event.payload_note is not UNSET and event.payload_note) or "it has no body"
+    if isinstance(event.body, str) or (isinstance(event.body, dict) and set(event.body) == {"base64"}):
+        return "its body could not be decoded"
+    return ""
+
+
+def _without_its_own(body: Any, event: models.Event) -> Any:
+    """The body without what it says of the event alone: its id, type, time, and what caused it."""
+    if not isinstance(body, Mapping):
+        return body
+    own = {event.event_id, event.type, event.trace_id, event.correlation_id, event.causation_id} - {None}
+    own.add((event.type or "").rpartition(".")[2])
+    occurred = micros(event.occurred_at)
+
+    def is_own(value: Any) -> bool:
+        if isinstance(value, str):
+            return value in own or (occurred is not None and micros(value) == occurred)
+        return isinstance(value, int) and occurred is not None and value in (occurred, occurred // 1_000)
+
+    return {name: value for name, value in body.items() if not is_own(value)}

@@ -1,0 +1,69 @@
+"""One step of an aggregate as lines that fold: what it changed, what is known after it, and where it is to be found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from sidecar.api import models
+from tui.text.aggregate_history import Step
+from tui.text.body_lines import body_facts
+from tui.text.columns import wrapped
+from tui.text.detail_line import Fact, Folds, section, word
+from tui.text.event_details import schema_go, schema_name, why_facts
+from tui.text.sanitize import clean
+
+MOST_CHANGES = 200
+LONGEST = 300
+"""Characters of a value."""
+
+
+def step_facts(step: Step, folds: Folds, width: int) -> list[Fact]:
+    event = step.event
+    lines = why_facts(event.rejection, event.changed, width)
+    if step.note:
+        pieces = wrapped(step.note, max(20, width - 4))
+        lines += [Fact(f"note.{number}", 1, "", piece, "warn") for number, piece in enumerate(pieces)]
+    elif not step.first:
+        lines += section("changes", "what it changed", _changes(step.changes), folds)
+    if step.known is not UNSET:
+        known = body_facts(step.known, UNSET, None, folds, width)
+        lines += [replace(known[0], label="known before it" if step.note else "known after it"), *known[1:]]
+    return lines + section("about", "about", _words(event), folds)
+
+
+def _changes(changes: list[models.Change]) -> list[Fact]:
+    lines = [_change(number, one) for number, one in enumerate(changes[:MOST_CHANGES])]
+    if len(changes) > MOST_CHANGES:
+        lines.append(Fact("change.more", 1, "", f"and {len(changes) - MOST_CHANGES} more", "dim"))
+    return lines or [Fact("change.none", 1, "", "nothing of what was known", "dim")]
+
+
+def _change(number: int, change: models.Change) -> Fact:
+    key, name = f"change.{number}", change.path or "everything"
+    match change.what:
+        case "added":
+            return Fact(key, 1, name, f"+ {_shown(change.after)}", "good", copy=change.after)
+        case "removed":
+            return Fact(key, 1, name, f"- it was {_shown(change.before)}", "bad", copy=change.before)
+    return Fact(key, 1, name, f"{_shown(change.before)} → {_shown(change.after)}", "warn", copy=change.after)
+
+
+def _shown(value: Any) -> str:
+    text = msgspec.json.encode(value).decode("utf-8", "replace")
+    return clean(text if len(text) <= LONGEST else f"{text[:LONGEST]}…")
+
+
+def _words(event: models.Event) -> list[Fact]:
+    words = [
+        word("event", event.position, go=f"flow:{event.position}"), word("status", event.status),
+        word("type", event.type), word("version", event.version), word("event id", event.event_id),
+        word("occurred", event.occurred_at), word("producer", event.producer),
+        word("schema", schema_name(event.schema), go=schema_go(event.schema)),
+        word("trace", event.trace_id, go=f"flow:{event.trace_id}" if event.trace_id else ""),
+        word("replay of", event.replay_of),
+    ]  # fmt: skip
+    return [one for one in words if one is not None]

@@ -1,0 +1,106 @@
+"""Causes, letters and the fields of the schema beside a letter, each as a line of its list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.text import Text
+
+from sidecar.api import models
+from tui.text import time_format
+from tui.text.columns import Column, cut, fit, line
+from tui.text.sanitize import clean
+from tui.text.schema_outline import outline
+from tui.text.time_format import age, clock_in, count
+from tui.theme import Palette, hue, mark, short, tone
+
+CAUSE_COLUMNS = (
+    Column("mark", " ", 1, 1),
+    Column("count", "letters", 7, 7, right=True),
+    Column("open", "open", 6, 6, right=True),
+    Column("code", "why", 18, 22),
+    Column("stream", "stream", 10, 16),
+    Column("last", "last", 6, 6, right=True, rank=1),
+    Column("aggregates", "affects", 7, 7, right=True, rank=3),
+    Column("message", "what is wrong", 16, 400, rank=2),
+)
+LETTER_COLUMNS = (
+    Column("mark", " ", 1, 1),
+    Column("time", "failed at", 8, 12),
+    Column("state", "state", 9, 9),
+    Column("type", "type", 12, 24),
+    Column("aggregate", "aggregate", 11, 20),
+    Column("message", "what is wrong", 10, 400, rank=1),
+)
+
+
+def open_letters(cause: models.Cause) -> int:
+    return cause.states.get("open", 0)
+
+
+def draw_cause(cause: models.Cause, width: int, colours: Palette) -> Text:
+    widths = fit(CAUSE_COLUMNS, width - 2)
+    waiting = open_letters(cause)
+    style = colours.bad if waiting else colours.dim
+    where = f"{cause.path}: " if cause.path and cause.path not in cause.message else ""
+    cells = {
+        "mark": Text(mark("open") if waiting else "✓", style if waiting else colours.good),
+        "count": Text(count(cause.count), colours.text),
+        "open": Text(count(waiting), f"bold {style}" if waiting else style),
+        "code": Text(clean(cause.code, 60), style),
+        "stream": Text(clean(cause.stream, 60), hue(cause.stream, colours.hues)),
+        "last": Text(age(cause.last_seen, time_format.now()), colours.dim),
+        "aggregates": Text(count(cause.aggregates) if cause.aggregates else "·", colours.text),
+        "message": Text(cut(clean(where + cause.message, 400), max(1, widths.get("message", 1))), colours.text),
+    }
+    return line(CAUSE_COLUMNS, cells, widths)
+
+
+def draw_letter(letter: models.DeadLetter, width: int, colours: Palette) -> Text:
+    widths = fit(LETTER_COLUMNS, width - 2)
+    style = tone(letter.state, colours)
+    where = f"{letter.path}: " if letter.path and letter.path not in letter.message else ""
+    name = clean(short(letter.type), 60)
+    cells = {
+        "mark": Text(mark(letter.state), style),
+        "time": Text(clock_in(letter.failed_at, widths.get("time", 12)), colours.dim),
+        "state": Text(clean(letter.state, 20), style),
+        "type": Text(name, hue(letter.type, colours.hues) if letter.type else colours.dim),
+        "aggregate": Text(clean(letter.aggregate_id or "·", 60), colours.text),
+        "message": Text(cut(clean(where + letter.message, 400), max(1, widths.get("message", 1))), colours.dim),
+    }
+    return line(LETTER_COLUMNS, cells, widths)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A line of a schema beside a letter."""
+
+    number: int
+    depth: int
+    name: str
+    kind: str
+    here: bool
+
+
+def draw_field(field: Field, width: int, colours: Palette) -> Text:
+    style = colours.marked if field.here else colours.text
+    text = Text(" " + "  " * field.depth)
+    text.append(clean(field.name, 120), style)
+    text.append(f"  {cut(clean(field.kind), max(1, width - text.cell_len - 14))}", style if field.here else colours.dim)
+    if field.here:
+        text.append("  ◀ expected", f"bold {colours.bad}")
+    return text
+
+
+def fields(text: str, path: str | None) -> list[Field]:
+    """The schema's lines; the one that the error's path leads to is marked."""
+    names = [part.partition("[")[0] for part in (path or "").split(".") if part]
+    stack: list[str] = []
+    found: list[Field] = []
+    for number, (depth, name, kind) in enumerate(outline(text)):
+        del stack[depth:]
+        stack.append(name)
+        here = bool(names) and stack[1:] == names
+        found.append(Field(number, depth, name, kind, here))
+    return found

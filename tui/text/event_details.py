@@ -1,0 +1,148 @@
+"""One event (or dead letter) in full as lines that fold: why it failed, its body, its words, headers and readers."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from sidecar.api import models
+from tui.text.advice import advice
+from tui.text.body_lines import body_facts
+from tui.text.columns import wrapped
+from tui.text.detail_line import Fact, Folds, section, word
+from tui.text.history_lines import deed_facts, stack_facts
+from tui.text.time_format import clock, count, micros, span
+
+
+def event_facts(event: models.Event, folds: Folds, width: int) -> list[Fact]:
+    """Everything that is known of one event."""
+    lines: list[Fact] = []
+    lines += why_facts(event.rejection, event.changed, width)
+    lines += body_facts(event.body, event.payload_note, event.rejection, folds, width)
+    lines += section("about", "about", _words(event), folds)
+    if event.delivery is not UNSET:
+        lines += section("readers", "read by", list(_readers(event.delivery)), folds)
+    lines += headers_facts(event.headers, folds)
+    return lines
+
+
+def letter_facts(letter: models.DeadLetter, folds: Folds, width: int) -> list[Fact]:
+    """Everything that is known of one dead letter."""
+    why = models.Rejection(stage=letter.stage, code=letter.code, message=letter.message, path=letter.path)
+    lines = why_facts(why, False, width)
+    for number, piece in enumerate(wrapped(advice(letter.code, letter.state), max(20, width - 6))):
+        lines.append(Fact(f"do.{number}", 1, "", f"{' →'[number == 0]} {piece}", "do"))
+    lines += deed_facts(letter.history, folds, width)
+    lines += stack_facts(letter.stacktrace, folds, width)
+    lines += body_facts(letter.body, letter.payload_note, why, folds, width)
+    words = [
+        word("state", letter.state), word("id", letter.id), word("stream", letter.stream),
+        word("origin", letter.origin, go=f"flow:{letter.origin}" if letter.origin else ""),
+        word("letter", letter.position), word("group", ", ".join(letter.groups) or letter.group),
+        word("failed at", letter.failed_at), word("attempts", str(letter.attempts) if letter.attempts else None),
+        word("cause", letter.cause, go=f"letters:cause:{letter.cause}"),
+        word("event id", letter.event_id),
+        word("aggregate", letter.aggregate_id, go=f"aggregate:{letter.aggregate_id}" if letter.aggregate_id else ""),
+        word("trace", letter.trace_id, go=f"flow:{letter.trace_id}" if letter.trace_id else ""),
+        word("schema", schema_name(letter.schema), go=schema_go(letter.schema)),
+        word("written as", letter.dialect), word("by", letter.service), word("replay of", letter.replay_of),
+        word("failed before", f"{letter.replays} times, and was replayed" if letter.replays else None),
+        word("came back as", letter.returned_as, go=f"letter:{letter.returned_as}" if letter.returned_as else ""),
+        word("kept until", letter.expires_at), word("left out", ", ".join(letter.omitted)),
+    ]  # fmt: skip
+    lines += section("about", "about", [one for one in words if one is not None], folds)
+    lines += headers_facts(letter.headers, folds)
+    return lines
+
+
+def schema_name(ref: models.SchemaRef | None) -> str | None:
+    """`orders-value v2`."""
+    if ref is None:
+        return None
+    name = ref.subject or ref.guid or (f"id {ref.id}" if ref.id is not None else "?")
+    return name if ref.version is None else f"{name} v{ref.version}"
+
+
+def schema_go(ref: models.SchemaRef | None) -> str:
+    """Where enter on it leads."""
+    return f"schema:{ref.subject}" if ref is not None and ref.subject else ""
+
+
+def why_facts(why: models.Rejection | None, changed: bool, width: int) -> list[Fact]:
+    """Why it was rejected, and whether it is another than the first of its id."""
+    lines: list[Fact] = []
+    if why is not None:
+        lines.append(Fact("why", 0, f"✗ {why.code}", "", "bad", copy=f"{why.code}: {why.message}"))
+        text = why.message
+        if why.path and why.path not in text:
+            text = f"{why.path}: {text}"
+        for number, piece in enumerate(wrapped(text, max(20, width - 4))):
+            lines.append(Fact(f"why.{number}", 1, "", piece, "bad", copy=why.message))
+    if changed:
+        lines.append(Fact("changed", 0, "≡ its content differs from the first event of this id", "", "warn"))
+    return lines
+
+
+def _words(event: models.Event) -> list[Fact]:
+    occurred, appended, observed = map(micros, (event.occurred_at, event.appended_at, event.observed_at))
+    later = f"   +{span((appended - occurred) / 1000)} to the stream" if appended and occurred else ""
+    seen = f"   +{span((observed - appended) / 1000)} to us" if observed and appended else ""
+    inferred = " (inferred)" if isinstance(event, models.FlowEvent) and event.parent_inferred else ""
+    words = [
+        word("status", event.status), word("type", event.type), word("version", event.version),
+        word("event id", event.event_id),
+        word("aggregate", event.aggregate_id, go=f"aggregate:{event.aggregate_id}" if event.aggregate_id else ""),
+        word("of kind", event.aggregate_type), word("producer", event.producer),
+        word("schema", schema_name(event.schema), go=schema_go(event.schema)),
+        word("occurred", event.occurred_at and f"{clock(event.occurred_at)}{later}"),
+        word("appended", event.appended_at and f"{clock(event.appended_at)}{seen}"),
+        word("caused by", (event.causation_id or getattr(event, "parent", None) or "") + inferred or None),
+        word("correlation", event.correlation_id), word("trace", event.trace_id),
+        word("trace from", event.trace_origin), word("span", event.span_id),
+        word("parent span", event.parent_span_id), word("position", event.position), word("key", event.key),
+        word("replay of", event.replay_of),
+    ]  # fmt: skip
+    return [one for one in words if one is not None]
+
+
+def _readers(delivery: list[models.Delivery]) -> Iterator[Fact]:
+    if not delivery:
+        yield Fact("readers.none", 1, "", "no other group reads this stream", "dim")
+    for one in delivery:
+        key = f"readers.{one.group}"
+        if one.stopped is not None:
+            words = f"✗ has stopped in front of it: {one.stopped.reason}"
+            yield Fact(key, 1, one.group, words + (" (inferred)" if one.stopped.inferred else ""), "bad")
+        elif one.passed:
+            when = f" by {clock(one.passed_at)}" if one.passed_at else ""
+            yield Fact(key, 1, one.group, f"✓ passed it{when}", "good")
+        elif one.passed is None:
+            yield Fact(key, 1, one.group, "? cannot be told", "dim")
+        else:
+            behind = f", {count(one.behind)} records before it" if one.behind is not None else ""
+            times = f", given {one.deliveries} times" if one.deliveries else ""
+            yield Fact(key, 1, one.group, f"… not yet{behind}{times}", "warn")
+
+
+def headers_facts(headers: Any, folds: Folds) -> list[Fact]:
+    if headers is UNSET or not headers:
+        return []
+    inner = []
+    for number, (name, value) in enumerate(headers):
+        shown = "null" if value is None else value if isinstance(value, str) else _inline(value)
+        inner.append(Fact(f"headers.{number}", 1, str(name), shown, "dim" if value is None else "text", copy=shown))
+    return section("headers", "headers", inner, folds)
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, dict) and isinstance(text := value.get("base64"), str) and len(value) == 1:
+        try:
+            return "0x" + base64.b64decode(text, validate=True)[:64].hex()
+        except (ValueError, binascii.Error):
+            return text
+    return msgspec.json.encode(value).decode("utf-8", "replace")

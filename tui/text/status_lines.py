@@ -1,0 +1,203 @@
+"""What the status screen says, line by line: what is wrong first, with what to do; then streams, groups, sidecars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sidecar.api import models
+from tui.text.columns import wrapped
+from tui.text.sanitize import clean
+from tui.text.time_format import clock, coarse, count, rate
+
+BEHIND = 1_000
+"""Records of lag from which on it is a matter to look at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line: a heading, a finding or a row of a table."""
+
+    key: str
+    kind: str
+    """`head`, `bad`, `warn`, `good`, `do`, `names`, `row`."""
+    cells: tuple[str, ...]
+    stream: str | None = None
+    """What enter, r and s act on."""
+    go: str = ""
+    tone: str = ""
+
+
+def entries(
+    status: models.ServiceStatus, groups: models.GroupPage | None, letters: models.CausePage | None, width: int
+) -> list[Entry]:
+    """The lines of the screen, what is wrong first. `letters`: the open ones, by cause."""
+    found = [*_findings(status, groups, width), *_open_letters(letters, width)]
+    lines = [Entry("wrong", "head", ("What is wrong",))]
+    lines += found or [Entry("fine", "good", ("✓ Nothing that Tracecar could see.",))]
+    lines += _streams(status)
+    if groups is not None:
+        lines += _groups(groups)
+    lines += _members(status.members)
+    lines += _inside(status)
+    return lines
+
+
+def _findings(status: models.ServiceStatus, groups: models.GroupPage | None, width: int) -> Iterable[Entry]:
+    for stream in status.streams:
+        if stream.held is not None:
+            yield from _finding(
+                f"held {stream.stream}", "bad", f"{stream.stream} is held: {stream.held.reason}",
+                "r tries again, s goes on past it; its events are shown meanwhile.", width, stream.stream, "held",
+            )  # fmt: skip
+    for sentence in status.trouble:
+        yield from _finding(f"trouble {sentence}", "bad", sentence, "tracecar check says more.", width)
+    if status.registry.reachable is False:
+        yield from _finding(
+            "registry", "bad", "The schema registry cannot be reached.",
+            "Events whose schemas are not known yet wait or pass (registry.on_outage). Look at the registry.", width,
+        )  # fmt: skip
+    for group in groups.items if groups is not None else ():
+        for stop in group.stopped:
+            yield from _finding(
+                f"stuck {group.group} {stop.position}", "bad", f"The group {group.group} has stopped: {stop.reason}",
+                f"Enter opens the event that it stands in front of, {stop.position}.", width, None,
+                f"flow:{stop.position}",
+            )  # fmt: skip
+    for stream in status.streams:
+        if (stream.lag or 0) >= BEHIND and stream.held is None:
+            yield from _finding(
+                f"lag {stream.stream}", "warn", f"{stream.stream}: Tracecar is {count(stream.lag)} records behind.",
+                "More sidecars in its group share the work (Kafka: as many as partitions).", width, stream.stream,
+            )  # fmt: skip
+        if stream.gaps:
+            yield from _finding(
+                f"gaps {stream.stream}", "warn",
+                f"{stream.stream}: records were gone before they were read, {stream.gaps} times.",
+                "Retention is shorter than the time that Tracecar was behind or away.", width, stream.stream,
+            )  # fmt: skip
+    for exporter in status.exporters:
+        if exporter.dropped or exporter.failed:
+            yield from _finding(
+                f"exporter {exporter.name}", "warn",
+                f"Exporter {exporter.name}: {count(exporter.dropped)} dropped, {count(exporter.failed)} failed.",
+                "Its backend is slow or away; what is shown here is not affected.", width,
+            )  # fmt: skip
+    if status.live is not None and status.live.dropped:
+        yield from _finding(
+            "live", "warn", f"{count(status.live.dropped)} live events were dropped for slow readers.",
+            "A filter (/) asks for less.", width,
+        )  # fmt: skip
+    if status.filling:
+        yield from _finding(
+            "filling", "warn", "The index still fills from the look-back window.",
+            "Flows may look shorter than they are until it has.", width,
+        )  # fmt: skip
+
+
+def _open_letters(letters: models.CausePage | None, width: int) -> Iterable[Entry]:
+    if letters is None or not letters.letters or not letters.items:
+        return
+    most, number = letters.items[0], letters.letters
+    causes = f"{len(letters.items)} causes" if len(letters.items) > 1 else "one cause"
+    yield from _finding(
+        "letters", "warn",
+        f"{count(number)} dead letter{'s are' if number > 1 else ' is'} open, of {causes}: "
+        f"{count(most.count)} {most.code} on {most.stream}" + (" most of all." if len(letters.items) > 1 else "."),
+        "Enter (or 4) shows why, repairs them and sends them again.", width, None, "letters:",
+    )  # fmt: skip
+
+
+def _finding(
+    key: str, kind: str, what: str, do: str, width: int, stream: str | None = None, go: str = ""
+) -> Iterable[Entry]:
+    for number, piece in enumerate(wrapped(clean(what, 600), max(20, width - 6), 4)):
+        yield Entry(f"{key} {number}", kind, (f"{'✗▲'[kind == 'warn'] if number == 0 else ' '} {piece}",), stream, go)
+    yield Entry(f"{key} do", "do", (do,), stream, go)
+
+
+def _streams(status: models.ServiceStatus) -> Iterable[Entry]:
+    yield Entry("streams", "head", (f"Streams that {clean(status.service, 60)} watches",))
+    yield Entry("streams names", "names", ("stream", "lag", "rate", "events", "✗", "parts", "state"))
+    for one in status.streams:
+        state = "held: " + one.held.reason if one.held else "reading"
+        if one.pending:
+            state += f", {one.pending} pending"
+        if one.partitions > 1 and one.behind:
+            state += f"; behind: {_behind(one.behind)}"
+        yield Entry(
+            f"stream {one.stream}", "row",
+            (one.stream, count(one.lag), rate(one.rate), count(one.events), count(one.rejected),
+             f"{one.settled_here}/{one.partitions}", state),
+            one.stream, "live", "bad" if one.held else "warn" if (one.lag or 0) >= BEHIND else "",
+        )  # fmt: skip
+    if not status.streams:
+        yield Entry("streams none", "do", ("None of the streams in the configuration exists yet.",))
+
+
+def _behind(partitions: list[models.PartitionLag]) -> str:
+    """`partition 3 by 1,203, 0 by 12, 2 by 4 and 1 more`."""
+    first = ", ".join(f"{one.partition} by {count(one.lag)}" for one in partitions[:3])
+    return f"partition {first}" + (f" and {len(partitions) - 3} more" if len(partitions) > 3 else "")
+
+
+def _groups(groups: models.GroupPage) -> Iterable[Entry]:
+    yield Entry("groups", "head", ("Consumer groups beside it",))
+    if groups.note:
+        yield Entry("groups note", "do", (groups.note,))
+    if not groups.items:
+        yield Entry("groups none", "do", ("No other group reads these streams, as far as can be seen.",))
+        return
+    yield Entry("groups names", "names", ("group", "lag", "rate", "members", "reads"))
+    for group in groups.items:
+        yield Entry(
+            f"group {group.group}", "row",
+            (group.group, count(group.lag), rate(group.rate), count(group.members),
+             ", ".join(f"{s.stream} {count(s.lag)}" if s.lag else s.stream for s in group.streams)),
+            None, f"flow:{group.stuck_at}" if group.stuck_at else "", "bad" if group.stuck_at else "",
+        )  # fmt: skip
+
+
+def _members(members: list[models.Member]) -> Iterable[Entry]:
+    """The sidecars of a fleet."""
+    if not members:
+        return
+    yield Entry("members", "head", ("Sidecars that share the index",))
+    yield Entry("members names", "names", ("sidecar", "lag", "rate", "waits", "how it is"))
+    for one in members:
+        heard = f", last heard of at {clock(one.last_heartbeat)[:8]}" if one.last_heartbeat else ""
+        state = "answers here" if one.here else "alive" if one.alive else f"✗ silent{heard}"
+        share = ", ".join(f"{share.stream} {len(share.partitions)}" for share in one.streams)
+        missed = f", {count(one.not_indexed)} not indexed" if one.not_indexed else ""
+        yield Entry(
+            f"member {one.member}", "row",
+            (one.host or one.member, count(one.lag), rate(one.rate), count(one.waiting),
+             f"{state}{missed}; version {one.version}" + (f"; partitions of {share}" if share else "")),
+            tone="" if one.alive else "bad",
+        )  # fmt: skip
+
+
+def _inside(status: models.ServiceStatus) -> Iterable[Entry]:
+    index = status.index
+    full = index.events / index.max_events if index.max_events else 0.0
+    yield Entry("inside", "head", ("The sidecar itself",))
+    yield Entry(
+        "index", "row", ("index", f"{_meter(full)} {count(index.events)} of {count(index.max_events)} events, "
+        f"{count(index.evicted)} evicted, since {index.coverage.since or 'the beginning'}"),
+    )  # fmt: skip
+    registry = {None: "not asked yet", True: "reachable", False: "NOT reachable"}[status.registry.reachable]
+    yield Entry("registry row", "row", ("registry", f"{registry}, {status.registry.schemas} schemas known"))
+    for one in status.exporters:
+        sent = f"{count(one.sent)} sent, {count(one.dropped)} dropped, {count(one.failed)} failed"
+        yield Entry(f"exporter row {one.name}", "row", (f"exporter {one.name}", sent))
+    if not status.exporters:
+        yield Entry("exporters none", "row", ("exporters", "none configured"))
+    if status.live is not None:
+        words = f"{status.live.subscribers} listening, {count(status.live.dropped)} events dropped"
+        yield Entry("live row", "row", ("live", words))
+    yield Entry("uptime", "row", ("up", f"{coarse(status.uptime_s)}, version {clean(status.version, 40)}"))
+
+
+def _meter(full: float, cells: int = 12) -> str:
+    filled = max(0, min(cells, round(full * cells)))
+    return "█" * filled + "░" * (cells - filled)

@@ -1,0 +1,100 @@
+"""The map's drawing as lines: which producers send to a stream, which groups read it, and how it goes. Plain functions
+over the API's answers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sidecar.api import models
+from tui.text import time_format
+from tui.text.time_format import coarse, micros
+
+
+@dataclass(slots=True)
+class Edge:
+    """What a producer sends to a stream, in the sample."""
+
+    producer: str
+    events: int = 0
+    rejected: int = 0
+    delays: list[float] = field(default_factory=list)
+    """Milliseconds from occurring to lying in the stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One line of the drawing: part of a producer's line, of a stream's box, of a group's line."""
+
+    key: str
+    stream: str
+    row: int
+    rows: int
+    """Of how many lines the stream's drawing is."""
+    producer: Edge | None
+    share: float
+    """Events a second of the producer's line."""
+    group: models.Group | None
+    reading: models.GroupStream | None
+    status: models.StreamStatus
+    producers: int
+    groups: int
+    behind: str = ""
+    """How long ago the oldest event came that the group has not read yet, as far as the sample tells: inferred."""
+
+
+def lanes(status: models.ServiceStatus, groups: models.GroupPage, events: list[models.Event]) -> list[Lane]:
+    """The drawing, stream by stream: the busiest first."""
+    edges: dict[str, dict[str, Edge]] = defaultdict(dict)
+    came: dict[str, list[int]] = defaultdict(list)
+    for event in events:
+        name = event.producer or "?"
+        edge = edges[event.stream].setdefault(name, Edge(name))
+        edge.events += 1
+        edge.rejected += event.status == "rejected"
+        occurred, appended = micros(event.occurred_at), micros(event.appended_at)
+        if appended:
+            came[event.stream].append(appended)
+        if occurred and appended:
+            edge.delays.append((appended - occurred) / 1000)
+    readers: dict[str, list[tuple[models.Group, models.GroupStream]]] = defaultdict(list)
+    for group in groups.items:
+        for reading in group.streams:
+            readers[reading.stream].append((group, reading))
+    found: list[Lane] = []
+    for stream in sorted(status.streams, key=lambda one: (-one.events, one.stream)):
+        sending = sorted(edges[stream.stream].values(), key=lambda edge: -edge.events)
+        reading_here = readers[stream.stream]
+        total = sum(edge.events for edge in sending) or 1
+        rows = max(4, len(sending), len(reading_here))
+        top, under = (rows - len(sending)) // 2, (rows - len(reading_here)) // 2
+        for row in range(rows):
+            sender = sending[row - top] if 0 <= row - top < len(sending) else None
+            reader = reading_here[row - under] if 0 <= row - under < len(reading_here) else None
+            found.append(
+                Lane(
+                    f"{stream.stream} {row}", stream.stream, row, rows, sender,
+                    stream.rate * sender.events / total if sender else 0.0,
+                    reader[0] if reader else None, reader[1] if reader else None, stream,
+                    len(sending), len(reading_here),
+                    _behind(reader[1].lag, came[stream.stream]) if reader else "",
+                )
+            )  # fmt: skip
+        found.append(Lane(f"{stream.stream} end", stream.stream, -1, rows, None, 0, None, None, stream, 0, 0))
+    return found
+
+
+def _behind(lag: int | None, came: Sequence[int]) -> str:
+    """`came`: when the newest events of the stream did, newest first, all partitions as if they were one."""
+    if not lag or not came:
+        return ""
+    known = min(lag, len(came))
+    return f"{'~' if known == lag else '>'}{coarse(max(0, time_format.now() - came[known - 1]) / 1e6)}"
+
+
+def stream_of(position: str) -> str:
+    """The stream in a position such as `kafka://orders/0/4711`."""
+    kind, _, rest = position.partition("://")
+    parts = rest.split("/")
+    return "/".join(parts[:-2] if kind == "kafka" else parts[:-1])

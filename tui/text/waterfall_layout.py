@@ -1,0 +1,179 @@
+"""A flow as lines: who caused whom as a tree, and when, on one axis of time. Plain functions over the API's answer."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from msgspec import UNSET
+
+from sidecar.api import models
+from tui.text.time_format import micros
+
+DEEPEST = 10
+"""Levels that are indented; deeper ones say how deep they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One event of a flow, or (`why`) what became of it."""
+
+    key: str
+    event: models.FlowEvent
+    guide: str
+    at: float | None
+    """Milliseconds since the flow began."""
+    begins: float | None
+    """Milliseconds from the beginning until its cause; None where there is none."""
+    copies: int = 0
+    """Duplicates that are folded into it."""
+    folded: bool = True
+    why: str = ""
+    inferred: bool = False
+    missing: bool = False
+    """Its cause is named, and not to be seen."""
+
+    @property
+    def gap(self) -> float | None:
+        """Milliseconds since its cause."""
+        return None if self.at is None or self.begins is None else self.at - self.begins
+
+
+@dataclass(frozen=True, slots=True)
+class Waterfall:
+    lines: list[Line]
+    length: float
+    """Milliseconds from the first event to the last."""
+
+
+def waterfall(flow: models.Flow, unfolded: Collection[str] = ()) -> Waterfall:
+    """The flow's lines, depth first. Duplicates are folded into the first of their id, unless its position is in
+    `unfolded`."""
+    events = [] if flow.events is UNSET else flow.events
+    times = {event.position: _time(event) for event in events}
+    known = [time for time in times.values() if time is not None]
+    start, end = (min(known), max(known)) if known else (0, 0)
+    first = _firsts(events)
+    hidden = {copy: of for copy, of in first.items() if of not in unfolded}
+    children: dict[str | None, list[models.FlowEvent]] = defaultdict(list)
+    copies: dict[str, int] = defaultdict(int)
+    for event in events:
+        of = first.get(event.position)
+        if of is not None:
+            copies[of] += 1
+            if event.position in hidden:
+                continue
+        parent = event.parent if event.parent in times else None
+        if of is not None:
+            parent = of
+        children[hidden.get(parent, parent) if parent is not None else None].append(event)
+    lines: list[Line] = []
+    roots = children[None]
+    waiting = [(event, "", at == len(roots) - 1, 0) for at, event in enumerate(roots)][::-1]
+    while waiting:  # without recursion: a flow can be a chain of ten thousand
+        event, before, last, depth = waiting.pop()
+        joint = "" if depth == 0 else ("└╴" if last else "├╴")
+        if event.parent_inferred and depth:
+            joint = "└┄" if last else "├┄"
+        inner = "" if depth == 0 else (before + ("  " if last else "│ "))[: 2 * DEEPEST]
+        guide = before + joint
+        if depth > DEEPEST:
+            guide = f"{before[: 2 * DEEPEST]}{depth}╴"
+        cause = times.get(event.parent) if event.parent is not None else None
+        time = times[event.position]
+        lines.append(
+            Line(
+                event.position,
+                event,
+                guide,
+                None if time is None else (time - start) / 1000,
+                None if cause is None else (cause - start) / 1000,
+                copies.get(event.position, 0),
+                event.position not in unfolded,
+                inferred=event.parent_inferred,
+                missing=event.parent is None and event.causation_id is not None and depth == 0,
+            )
+        )
+        below = children[event.position]
+        if event.rejection is not None:
+            under = (inner if depth <= DEEPEST else before[: 2 * DEEPEST]) + ("│ " if below else "  ")
+            why = event.rejection.message
+            if event.rejection.path and not why.startswith(event.rejection.path):
+                why = f"{event.rejection.path}: {why}"
+            lines.append(Line(f"{event.position} why", event, under, None, None, why=why))
+        waiting += [(child, inner, at == len(below) - 1, depth + 1) for at, child in enumerate(below)][::-1]
+    return Waterfall(lines, (end - start) / 1000)
+
+
+def _firsts(events: list[models.FlowEvent]) -> dict[str, str]:
+    """For each duplicate that can be folded, the position that it is folded into."""
+    first: dict[tuple[str, str], str] = {}
+    for event in events:
+        if event.event_id and event.status != "duplicate":
+            first.setdefault((event.stream, event.event_id), event.position)
+    found: dict[str, str] = {}
+    for event in events:
+        if event.status == "duplicate" and event.event_id:
+            of = first.get((event.stream, event.event_id))
+            if of is not None and of != event.position:
+                found[event.position] = of
+    return found
+
+
+def _time(event: models.FlowEvent) -> int | None:
+    """When it came to be; what was replayed came when it was sent again."""
+    return micros(event.appended_at if event.replay_of else event.occurred_at or event.appended_at)
+
+
+def bar(line: Line, length: float, width: int) -> tuple[int, str, int]:
+    """Where the bar of an event begins (in cells), its stretch from its cause, and where its mark stands."""
+    if line.at is None:
+        return 0, "", -1
+    at = _cell(line.at, length, width)
+    if line.begins is None:
+        return at, "", at
+    begins = _cell(line.begins, length, width)
+    if begins >= at:
+        return at, "", at
+    stretch = ("╌" if line.inferred else "━") * (at - begins - 1)
+    return begins, ("╶" if line.inferred else "╺") + stretch, at
+
+
+def _cell(time: float, length: float, width: int) -> int:
+    return 0 if length <= 0 else max(0, min(width - 1, round(time / length * (width - 1))))
+
+
+_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000, 600_000, 3_600_000,
+          6 * 3_600_000, 86_400_000, 7 * 86_400_000)  # fmt: skip
+
+
+def ticks(length: float, width: int, label: int = 9) -> list[tuple[int, float]]:
+    """Where the axis has its marks, and of which time, from 0 on; labels have `label` cells each. The end is marked by
+    who draws them."""
+    if length <= 0 or width < 2:
+        return [(0, 0.0)]
+    room = max(1, (width - label) // label)
+    step = next((step for step in _STEPS if length / step <= room), length)
+    found: list[tuple[int, float]] = []
+    time = 0.0
+    while time < length and len(found) <= room:
+        found.append((_cell(time, length, width), time))
+        time += step
+    return found
+
+
+def shape(flow: models.Flow, cells: int) -> list[tuple[int, bool]]:
+    """A small picture of a flow: for each of the cells of its time how many events, and whether one was rejected."""
+    events = [] if flow.events is UNSET else flow.events
+    times = [(_time(event), event.status == "rejected") for event in events]
+    known = [time for time, _ in times if time is not None]
+    found = [(0, False)] * cells
+    if not known:
+        return found
+    start, length = min(known), (max(known) - min(known)) or 1
+    for time, bad in times:
+        if time is not None:
+            at = min(cells - 1, int((time - start) / length * cells))
+            found[at] = (found[at][0] + 1, found[at][1] or bad)
+    return found

@@ -1,0 +1,166 @@
+"""The lines of one event or dead letter, with what folds folded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import UNSET
+from rich.text import Text
+from textual.binding import Binding
+from textual.message import Message
+
+from tui.text.body_lines import as_text
+from tui.text.columns import cut
+from tui.text.detail_line import Fact, Folds
+from tui.text.sanitize import clean
+from tui.theme import Palette
+from tui.widgets.virtual_list import Rows
+
+_LABEL = 14
+Build = Callable[[Folds, int], list[Fact]]
+"""The lines, for the folds and a width."""
+
+
+def draw(fact: Fact, width: int, colours: Palette) -> Text:
+    if fact.kind == "head":
+        text = Text.assemble((f" {'▾' if fact.fold == 'open' else '▸'} {clean(fact.label)} ", f"bold {colours.info}"))
+        rest = width - text.cell_len - 1
+        if fact.value:
+            text.append(f"{clean(fact.value)} ", colours.dim)
+            rest = width - text.cell_len - 1
+        text.append("─" * max(0, rest), colours.line)
+        return text
+    text = Text("  " * max(0, fact.depth - 1) + " ")
+    if fact.fold:
+        text.append("▾ " if fact.fold == "open" else "▸ ", colours.line)
+    elif fact.kind != "bad" or fact.label == "" or fact.marked:
+        text.append("  ")
+    label = clean(fact.label, 200)
+    body = fact.key.startswith("body:")
+    if label:
+        if fact.kind == "bad" and not fact.marked:
+            text.append(label, f"bold {colours.bad}")
+        elif body:
+            text.append(label, colours.marked if fact.marked else colours.text)
+            text.append(" " if fact.fold else ": ", colours.dim)
+        else:
+            text.append(f"{cut(label, 34):<{_LABEL}} ", colours.dim)
+    room = max(1, width - text.cell_len - (13 if fact.marked else 1))
+    value = cut(clean(fact.value), room)
+    style = {
+        "string": colours.good, "number": colours.accent, "word": colours.info, "key": colours.dim, "bad": colours.bad,
+        "good": colours.good, "warn": colours.warn, "do": colours.info, "dim": colours.dim, "hex": colours.text,
+    }.get(fact.kind, colours.text)  # fmt: skip
+    text.append(value, colours.marked if fact.marked else f"underline {style}" if fact.go else style)
+    if fact.marked:
+        text.append("  ◀ ✗ here", f"bold {colours.bad}")
+    return text
+
+
+class FactList(Rows[Fact]):
+    """`build` gives the lines whenever something is folded or the width is another."""
+
+    BINDINGS = [
+        Binding("space", "fold", "Fold", show=False),
+        Binding("left,h", "close_fold", "Close", show=False),
+        Binding("y", "copy", "Copy", show=True),
+    ]
+
+    class Led(Message):
+        """Enter on a line that leads somewhere, such as `aggregate:order-1`."""
+
+        def __init__(self, to: str) -> None:
+            self.to = to
+            super().__init__()
+
+    def __init__(self, *, empty: str = "", id: str | None = None) -> None:
+        super().__init__(draw, lambda fact: fact.key, empty=empty, id=id)
+        self.folds = Folds()
+        self._build: Build | None = None
+        self._subject = ""
+        self._touched = False
+        """Whether a person has moved in it; until then the cursor stands where it failed, else at the beginning."""
+
+    def fill(self, subject: str, build: Build | None) -> None:
+        """The lines of `subject`; another one is shown from its beginning."""
+        self._build = build
+        if subject != self._subject:
+            self._subject, self.folds, self._touched = subject, Folds(), False
+            self.scroll(0)
+        self._show_lines()
+
+    def wait(self, words: str) -> None:
+        """The list beside it says so."""
+
+    def _show_lines(self) -> None:
+        lines = self._lines()
+        if self._touched or not lines:
+            self.show(lines)
+            return
+        self.show(lines, at=next((line.key for line in lines if line.marked), lines[0].key))
+        height = max(1, self.size.height)
+        self.scroll(0 if self.cursor < height - 1 else self.cursor - height // 2)
+
+    def _go(self, index: int) -> None:
+        self._touched = True
+        super()._go(index)
+
+    def on_mouse_scroll_down(self) -> None:
+        self._touched = True
+
+    def on_mouse_scroll_up(self) -> None:
+        self._touched = True
+
+    def _lines(self) -> list[Fact]:
+        return [] if self._build is None else self._build(self.folds, max(20, self.size.width or 60))
+
+    def on_resize(self) -> None:
+        super().on_resize()
+        if self._build is not None:
+            self._show_lines()
+
+    @property
+    def deeper(self) -> str:
+        """What enter does on the line under the cursor; empty where nothing."""
+        fact = self.item
+        if fact is None:
+            return ""
+        return "Follow" if fact.go else {"open": "Fold", "closed": "Unfold"}.get(fact.fold, "")
+
+    def action_choose(self) -> None:
+        fact = self.item
+        if fact is None:
+            return
+        if fact.go:
+            self.post_message(self.Led(fact.go))
+        elif fact.fold:
+            self.action_fold()
+
+    def action_fold(self) -> None:
+        if (fact := self.item) is not None and fact.fold:
+            self._put(fact, fact.fold == "closed")
+
+    def action_close_fold(self) -> None:
+        """Close what is open here, else what this stands in."""
+        fact = self.item
+        if fact is None:
+            return
+        if fact.fold == "open":
+            self._put(fact, False)
+            return
+        for at in range(self.cursor - 1, -1, -1):
+            if self.items[at].depth < fact.depth and self.items[at].fold:
+                self._go(at)
+                return
+
+    def _put(self, fact: Fact, is_open: bool) -> None:
+        self.folds.put(fact.key, is_open)
+        self.show(self._lines())
+
+    def action_copy(self) -> None:
+        if (fact := self.item) is not None:
+            value = fact.value if fact.copy is UNSET else fact.copy
+            text = as_text(value)
+            self.app.copy_to_clipboard(text)
+            what = clean(fact.label or fact.value, 40)
+            self.app.notify(f"Copied {what}: {len(text):,} characters", timeout=2, markup=False)

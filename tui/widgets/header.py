@@ -1,0 +1,106 @@
+"""The line at the top: which screens there are, where we are, and how the sidecar is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.text import Text
+from textual import events
+from textual.message import Message
+from textual.widget import Widget
+
+from tui.text.sanitize import clean
+from tui.theme import palette
+
+PLACES = (
+    ("live", "Live"),
+    ("flows", "Flows"),
+    ("flow", "Flow"),
+    ("letters", "Dead letters"),
+    ("map", "Map"),
+    ("schemas", "Schemas"),
+    ("status", "Status"),
+)
+"""The screens in the order of their number keys."""
+UNNUMBERED = {"aggregate": "Aggregate"}
+"""Screens that something leads to; named where there is room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """How it stands with the sidecar."""
+
+    state: str = "connecting"
+    """`connecting`, `connected`, `lost` or `refused`."""
+    reason: str = ""
+    service: str = ""
+    alert: str = ""
+    """What is wrong over there, in a word."""
+
+
+class Top(Widget):
+    DEFAULT_CSS = "Top { dock: top; height: 1; background: $panel; }"
+
+    class Wanted(Message):
+        """A click on a screen's name."""
+
+        def __init__(self, place: str) -> None:
+            self.place = place
+            super().__init__()
+
+    def __init__(self, here: str) -> None:
+        super().__init__()
+        self._here = here
+        self._spans: list[tuple[int, int, str]] = []
+        self.link = Link()
+
+    def show(self, link: Link) -> None:
+        if link != self.link:
+            self.link = link
+            self.refresh()
+
+    def render(self) -> Text:
+        colours, width = palette(self.app.theme), self.size.width
+        text = Text(no_wrap=True, overflow="crop")
+        if width >= 100:
+            text.append(" ◆ tracecar ", colours.accent)
+        self._spans = []
+        for number, (place, name) in enumerate(PLACES, 1):
+            begin = text.cell_len
+            if place == self._here:
+                text.append(f" {number} {name} ", "reverse bold")
+            else:
+                text.append(f" {number} ", colours.accent)
+                text.append(f"{name} ", colours.text)
+            self._spans.append((begin, text.cell_len, place))
+        if self._here in UNNUMBERED and width >= 100:
+            text.append(f" {UNNUMBERED[self._here]} ", "reverse bold")
+        state = self._state(width - text.cell_len - 1)
+        text.append(" " * max(0, width - text.cell_len - state.cell_len - 1))
+        text.append_text(state)
+        return text
+
+    def _state(self, room: int) -> Text:
+        colours, link = palette(self.app.theme), self.link
+        if link.state == "connected":
+            mark, word, style = "●", clean(link.service, 24), colours.good
+            if link.alert:
+                mark, word, style = "▲", f"{clean(link.service, 24)} {link.alert}", colours.warn
+        elif link.state == "lost":
+            mark, word, style = "✗", "connection lost, trying again", f"bold {colours.bad}"
+        elif link.state == "refused":
+            mark, word, style = "✗", "the token is refused", f"bold {colours.bad}"
+        else:
+            mark, word, style = "◌", "connecting", colours.dim
+        text = Text(f"{mark} {word}", style)
+        if text.cell_len > room:
+            text = Text(f"{mark} {word.split(',')[0].split(' ')[-1] if link.state == 'lost' else word}", style)
+        if text.cell_len > room:
+            text.truncate(max(1, room), overflow="ellipsis")
+        return text
+
+    def on_click(self, event: events.Click) -> None:
+        for begin, end, place in self._spans:
+            if begin <= event.x < end:
+                self.post_message(self.Wanted(place))
+                return

@@ -1,0 +1,127 @@
+"""The line at the bottom: the keys that do something here and now, as many as fit, and always the way to the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from rich.text import Text
+from textual import events
+from textual.binding import ActiveBinding
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Input
+
+from tui.theme import palette
+
+
+class HintSource(Protocol):
+    """A screen, as far as its key hints need it (`tui.screens.base_screen.Page`)."""
+
+    @property
+    def focused(self) -> Widget | None: ...
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]: ...
+
+    @property
+    def deeper(self) -> str:
+        """What Enter does here; empty if nothing."""
+
+    @property
+    def backwards(self) -> str:
+        """What Escape does here; empty if nothing."""
+
+    def offers(self, action: str) -> bool:
+        """Return True if the action has something to act on here."""
+
+
+NAMES = {
+    "slash": "/", "question_mark": "?", "left_square_bracket": "[", "right_square_bracket": "]", "escape": "esc",
+}  # fmt: skip
+LAST = ("query", "quit", "help")
+"""Actions that every screen has, in the order in which they stand at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key, what it does, and what is pressed where it is clicked."""
+
+    name: str
+    about: str
+    press: str
+
+
+class Keys(Widget):
+    """Enter and escape are named by the screen, all others by their bindings."""
+
+    DEFAULT_CSS = "Keys { dock: bottom; height: 1; background: $panel; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._spans: list[tuple[int, int, str]] = []
+
+    def on_mount(self) -> None:
+        self.screen.bindings_updated_signal.subscribe(self, self._changed)
+
+    def _changed(self, screen: Screen[object]) -> None:
+        self.refresh()
+
+    def _here(self) -> Iterator[Key]:
+        """The keys in the order of their weight."""
+        page = cast("HintSource", self.screen)
+        if isinstance(page.focused, Input):
+            yield Key("enter", "Ask", "enter")
+            yield Key("tab", "Complete", "tab")
+            return
+        if page.deeper:
+            yield Key("enter", page.deeper, "enter")
+        found = {
+            active.binding.action: active.binding
+            for active in page.active_bindings.values()
+            if active.binding.show and active.enabled and page.offers(active.binding.action)
+        }
+        own = [binding for action, binding in found.items() if action not in LAST]
+        yield from (Key(one.key_display or NAMES.get(one.key, one.key), one.description, one.key) for one in own)
+        for action in LAST[:-1]:
+            if (one := found.get(action)) is not None:
+                yield Key(one.key_display or one.key, one.description, one.key)
+
+    def _always(self) -> list[Key]:
+        """The keys at the right end, for which the others make room."""
+        page = cast("HintSource", self.screen)
+        back = "Leave it" if isinstance(page.focused, Input) else page.backwards
+        return [*([Key("esc", back, "escape")] if back else []), Key("?", "Help", "question_mark")]
+
+    def render(self) -> Text:
+        colours, width = palette(self.app.theme), self.size.width
+        text = Text(no_wrap=True, overflow="crop")
+        self._spans = []
+        always = self._always()
+        room = width - sum(map(_cells, always))
+        for key in self._here():
+            if text.cell_len + _cells(key) > room:
+                text.append("…"[: max(0, room - text.cell_len)], colours.dim)
+                break
+            self._put(text, key)
+        text.append(" " * max(0, room - text.cell_len))
+        for key in always:
+            self._put(text, key)
+        return text
+
+    def _put(self, text: Text, key: Key) -> None:
+        colours, begin = palette(self.app.theme), text.cell_len
+        text.append(f" {key.name}", f"bold {colours.accent}")
+        text.append(f" {key.about} ", colours.dim)
+        self._spans.append((begin, text.cell_len, key.press))
+
+    def on_click(self, event: events.Click) -> None:
+        for begin, end, key in self._spans:
+            if begin <= event.x < end:
+                self.app.simulate_key(key)
+                return
+
+
+def _cells(key: Key) -> int:
+    return len(key.name) + len(key.about) + 3
