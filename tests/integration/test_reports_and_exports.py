@@ -242,7 +242,7 @@ async def test_an_edit_is_written_by_the_registrys_own_schema_and_passes_the_che
     edit = Edit(set={"price.cents": 250, "placed": "2026-01-31T12:00:00Z", "note": {"string": "mended"}})
     expected = avro({**EVENT, "price": {"cents": 250}, "placed": 1_769_860_800_000, "note": "mended"})
     confluent, stated = b"\x00" + id.to_bytes(4, "big"), (("apicurio.value.contentId", id.to_bytes(8, "big")),)
-    check = Checking(sidecar.api.services.payloads, sidecar.broker.system)
+    check = Checking(sidecar.payloads, sidecar.broker.system)
     for start, headers in ((confluent, ()), (b"", stated)):
         (at,) = await shop.harness.produce([Outgoing(shop.stream, None, start + avro(EVENT), headers)])
         record = await sidecar.broker.read(at)

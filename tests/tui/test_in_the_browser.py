@@ -60,13 +60,13 @@ async def test_a_page_shows_nothing_before_its_reader_gives_the_token(tmp_path: 
             session.ws_connect(f"{url.replace('http', 'ws')}/ws?width=100&height=30") as socket,
         ):
             await _draws(socket, b"served here to those who know")
-            assert sidecar.pipeline.live_stream.subscribers == 0
+            assert sidecar.live.subscribers == 0
             await socket.send_json(["stdin", "wrong-token\r"])
             await _draws(socket, b"not known here")
-            assert sidecar.pipeline.live_stream.subscribers == 0
+            assert sidecar.live.subscribers == 0
             await socket.send_json(["stdin", f"{OPERATOR}\r"])
             await _draws(socket, b"o-4711")
-            assert sidecar.pipeline.live_stream.subscribers == 1
+            assert sidecar.live.subscribers == 1
 
 
 async def test_other_pages_and_other_names_are_turned_away(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ async def _types_the_token(profile: Path, sidecar: Sidecar) -> None:
             drawn = "!!document.body && document.body.classList.contains('-first-byte')"
             while not (await ask("Runtime.evaluate", expression=drawn))["result"]["value"]:
                 await asyncio.sleep(0.05)
-            while sidecar.pipeline.live_stream.subscribers == 0:
+            while sidecar.live.subscribers == 0:
                 await ask("Runtime.evaluate", expression="document.querySelector('textarea')?.focus()")
                 await ask("Input.insertText", text=OPERATOR)
                 await ask("Input.dispatchKeyEvent", type="keyDown", key="Enter", code="Enter", text="\r",
@@ -137,5 +137,5 @@ async def _types_the_token(profile: Path, sidecar: Sidecar) -> None:
                 await ask("Input.dispatchKeyEvent", type="keyUp", key="Enter", code="Enter")
                 for _ in range(30):  # the page may not have asked yet, then it is typed once more
                     await asyncio.sleep(0.1)
-                    if sidecar.pipeline.live_stream.subscribers:
+                    if sidecar.live.subscribers:
                         return

@@ -126,9 +126,9 @@ async def test_the_live_stream_comes_back_and_says_so(tmp_path: Path) -> None:
 async def test_a_listener_who_leaves_is_forgotten(sidecar: Sidecar, client: Client) -> None:
     async with aclosing(client.live()) as items:
         await anext(items)
-        assert sidecar.pipeline.live_stream.subscribers == 1
+        assert sidecar.live.subscribers == 1
     await client.close()
-    while sidecar.pipeline.live_stream.subscribers:
+    while sidecar.live.subscribers:
         await sidecar.pass_on(order(1))
         await asyncio.sleep(0)
 
@@ -146,12 +146,12 @@ async def test_who_is_too_slow_is_told_what_was_lost(sidecar: Sidecar, client: C
         await anext(items)
         decoded = [await sidecar.pass_on(order(number)) for number in range(10)]
         for _ in range(5_000):
-            sidecar.pipeline.live_stream.publish(decoded)  # without a turn for the listener
+            sidecar.live.publish(decoded)  # without a turn for the listener
         notice = await anext(items)
         assert isinstance(notice, models.Dropped)
-        assert notice.count == notice.total == sidecar.pipeline.live_stream.dropped
+        assert notice.count == notice.total == sidecar.live.dropped
         assert isinstance(await anext(items), models.Event)
-    assert sidecar.pipeline.live_stream.dropped > 0
+    assert sidecar.live.dropped > 0
 
 
 async def test_a_scan_reads_what_the_index_never_saw(sidecar: Sidecar, client: Client) -> None:

@@ -497,7 +497,7 @@ def test_serving_loads_nothing_that_is_not_used() -> None:
 
 async def test_a_version_of_a_schema_is_shown(sidecar: Sidecar) -> None:
     newer = SCHEMA.replace('"name": "Order"', '"name": "Order", "doc": "newer"')
-    sidecar.adapters.registry.register("orders-value", newer)
+    sidecar.registry.register("orders-value", newer)
     async with sidecar.http() as http:
         texts = [
             (await http.get(f"/v1/schemas/orders-value?version={one}")).json()["items"][0]["text"] for one in (1, 2)

@@ -267,7 +267,7 @@ async def test_whoever_reads_may_stop_while_events_go_on(sidecar: Sidecar) -> No
         env=os.environ | _at(sidecar),
     )
     os.close(writing)
-    while not sidecar.pipeline.live_stream.subscribers:
+    while not sidecar.live.subscribers:
         await asyncio.sleep(0.01)
     await sidecar.pass_on(order(1))
     assert await asyncio.to_thread(os.read, reading, 100)
@@ -284,7 +284,7 @@ async def test_whoever_reads_may_stop_while_events_go_on(sidecar: Sidecar) -> No
 
 async def test_following_prints_events_as_they_pass(sidecar: Sidecar) -> None:
     following = asyncio.ensure_future(tracecar("events", "-f", "--limit", "2", "--json", "type:Order*", **_at(sidecar)))
-    while not sidecar.pipeline.live_stream.subscribers:
+    while not sidecar.live.subscribers:
         await asyncio.sleep(0.01)
     for number in range(2):
         await sidecar.pass_on(order(number))

@@ -249,7 +249,9 @@ async def test_a_record_that_is_too_large_fails_alone() -> None:
         assert "200" in job.failures[0].why
         assert (await states(sidecar))["2"] == "open"
         one.log.max_bytes = None
-        assert (await ended(sidecar, await sidecar.replay(Wish(again=True, query="position:*/2"), ANN))).published == 1
+        assert (
+            await ended(sidecar, await sidecar.replay(Wish(again=True, query="position:*/2"), ANN))
+        ).published == 1
 
 
 async def test_letters_that_retention_took_between_selection_and_sending_are_said_to_be_gone() -> None:
@@ -445,7 +447,9 @@ async def test_a_range_goes_into_its_own_stream_only_when_that_is_meant_and_the_
             await sidecar.replay(Wish(to="orders", range=Range(stream="orders", into_itself=True)), ANN)
         with pytest.raises(Refused, match="4 events were confirmed, and it would be 5"):
             await sidecar.replay(Wish(to="orders", range=Range(stream="orders", into_itself=True, confirmed=4)), ANN)
-        job = await sidecar.replay(Wish(to="orders", range=Range(stream="orders", into_itself=True, confirmed=5)), ANN)
+        job = await sidecar.replay(
+            Wish(to="orders", range=Range(stream="orders", into_itself=True, confirmed=5)), ANN
+        )
         assert (await ended(sidecar, job)).published == 5
         assert len(one.contents()) == 10
         with pytest.raises(Unknown, match="no watched stream"):

@@ -179,7 +179,9 @@ async def test_a_cancelled_job_keeps_nothing_hidden() -> None:
         await one.letters(*one.harness.bad(30))
         sidecar = await one.sidecar()
         sidecar._works[0].kit = replace_kit(sidecar, veil=lambda wish: replace(wish, edit=Edit(set={"body": "***"})))
-        job = await sidecar.replay(Wish(query="code:*", again=True, rate=20, edit=Edit(set={"body": "pin 1234"})), ANN)
+        job = await sidecar.replay(
+            Wish(query="code:*", again=True, rate=20, edit=Edit(set={"body": "pin 1234"})), ANN
+        )
         await until(lambda: one.replayed())
         await sidecar.cancel(job.id, ANN)
         await until(lambda: not supervisor(sidecar)._tasks)
