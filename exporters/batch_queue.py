@@ -25,7 +25,7 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 CLOSE_SECONDS = 5.0
 
 
-class Transport(Protocol):
+class BatchTransport(Protocol):
     """How one kind of telemetry gets to one backend. Called from one thread only."""
 
     def send(self, items: Sequence[bytes]) -> int:
@@ -36,7 +36,7 @@ class Transport(Protocol):
         """Let go of connections; a `send` under way ends soon."""
 
 
-class Bounds(Struct, frozen=True):
+class QueueBounds(Struct, frozen=True):
     """How much waits, and how much goes at once."""
 
     items: int = 50_000
@@ -48,10 +48,10 @@ class Bounds(Struct, frozen=True):
     """Seconds that the first of a batch waits for more."""
 
 
-class Outbox:
+class BatchQueue:
     """Sends what is put in, from a thread of its own."""
 
-    def __init__(self, name: str, transport: Transport, bounds: Bounds = Bounds()) -> None:  # noqa: B008  # frozen
+    def __init__(self, name: str, transport: BatchTransport, bounds: QueueBounds = QueueBounds()) -> None:  # noqa: B008  # frozen
         self._name, self._transport, self._bounds = name, transport, bounds
         self._queue: deque[bytes] = deque()
         self._bytes = self._in_flight = 0

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from exporters.batch_queue import Transport
+from exporters.batch_queue import BatchTransport
 from exporters.otlp.environment import disabled, exporters, protocol, said
 from exporters.otlp.settings import check, signals, wanted
-from sidecar.config.schema import Config, Otlp
+from sidecar.config.schema import Config, OtlpConfig
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.ports.broker import Finding
 from sidecar.domain.secrets import mask_url
@@ -31,14 +31,14 @@ def findings(config: Config) -> Iterator[Finding]:
         yield _tried(f"exporters.zipkin: {mask_url(zipkin.endpoint)}", partial(ZipkinTransport, zipkin))
 
 
-def _where(otlp: Otlp, signal: str) -> str:
+def _where(otlp: OtlpConfig, signal: str) -> str:
     if otlp.endpoint is not None:
         return mask_url(otlp.endpoint)
     address = said(signal, "ENDPOINT")
     return "localhost" if address is None else f"{mask_url(address[1])} ({address[0]})"
 
 
-def _tried(what: str, make: Callable[[], Transport]) -> Finding:
+def _tried(what: str, make: Callable[[], BatchTransport]) -> Finding:
     transport = make()
     try:
         transport.send([])

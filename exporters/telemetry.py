@@ -6,17 +6,17 @@ import asyncio
 from collections.abc import Sequence
 
 from exporters import semantic_conventions
-from exporters.batch_queue import Bounds, Outbox
-from exporters.metrics.instruments import Measures, Metrics
-from exporters.tracing.exporter import Tracing
+from exporters.batch_queue import BatchQueue, QueueBounds
+from exporters.metrics.instruments import EventMeasures, MetricsRegistry
+from exporters.tracing.exporter import TraceExporter
 from exporters.tracing.sampling import bound_of, from_environment
-from exporters.tracing.span_mapper import Letters, Mapper
-from exporters.tracing.span_sink import Backend
-from sidecar.config.schema import Config, Otlp
+from exporters.tracing.span_mapper import DeadLetterTarget, SpanMapper
+from exporters.tracing.span_sink import SpanSink
+from sidecar.config.schema import Config, OtlpConfig
 from sidecar.domain.model import Decoded, Event
 from sidecar.domain.ports.exporter import Destination
 from sidecar.domain.ports.index import Node
-from sidecar.domain.ports.metrics import Source
+from sidecar.domain.ports.metrics import InstrumentSource
 from sidecar.domain.redaction import Redactor
 
 MOST_LOGS = 10_000
@@ -33,7 +33,7 @@ class Telemetry:
     def __init__(
         self,
         config: Config,
-        letters: dict[str, Letters],
+        letters: dict[str, DeadLetterTarget],
         servers: dict[str, tuple[str, int]],
         redactor: Redactor | None = None,
     ) -> None:
@@ -46,29 +46,29 @@ class Telemetry:
         if otlp is not None:
             check(otlp)
         spelling = semantic_conventions.spelling()
-        mapper = Mapper(letters, servers)
-        bounds = Bounds(items=settings.queue)
-        backends: list[Backend] = []
+        mapper = SpanMapper(letters, servers)
+        bounds = QueueBounds(items=settings.queue)
+        backends: list[SpanSink] = []
         if otlp is not None and "traces" in sent:
             backends.append(_otlp(otlp, config.service, spelling, bounds))
         if settings.zipkin is not None and not disabled() and "none" not in exporters("traces"):
-            from exporters.zipkin import SpanEncoder, ZipkinTransport
+            from exporters.zipkin import ZipkinSpanEncoder, ZipkinTransport
 
-            outbox = Outbox("zipkin", ZipkinTransport(settings.zipkin), bounds)
-            backends.append(Backend("zipkin", SpanEncoder(spelling, service_name()), outbox))
+            outbox = BatchQueue("zipkin", ZipkinTransport(settings.zipkin), bounds)
+            backends.append(SpanSink("zipkin", ZipkinSpanEncoder(spelling, service_name()), outbox))
         self.destinations: list[Destination] = [*backends]
         self.logs = None
         if otlp is not None and "logs" in sent:
-            from exporters.otlp.log_encoder import RejectionLogs
+            from exporters.otlp.log_encoder import RejectionLogExporter
             from exporters.otlp.transport import transport
 
-            outbox = Outbox("otlp.logs", transport(otlp, "logs", config.service), Bounds(items=MOST_LOGS))
-            self.logs = RejectionLogs(outbox, mapper, spelling, redactor)
+            outbox = BatchQueue("otlp.logs", transport(otlp, "logs", config.service), QueueBounds(items=MOST_LOGS))
+            self.logs = RejectionLogExporter(outbox, mapper, spelling, redactor)
             self.destinations.append(self.logs)
         sampling = settings.sampling or from_environment()
         bound = bound_of(sampling.ratio or 0.0) if sampling.keep == "ratio" else None
-        self.measures = Measures(bound=bound)
-        self.tracing = Tracing(
+        self.measures = EventMeasures(bound=bound)
+        self.tracing = TraceExporter(
             backends,
             mapper,
             settings,
@@ -79,15 +79,15 @@ class Telemetry:
             edge=self.measures.edge,
             rejected=None if self.logs is None else self.logs.rejected,
         )
-        self.metrics = Metrics([self.measures], self.measures.histograms, spelling)
+        self.metrics = MetricsRegistry([self.measures], self.measures.histograms, spelling)
         self.pushed = None
         if otlp is not None and "metrics" in sent:
-            from exporters.otlp.metric_exporter import OtlpMetrics
+            from exporters.otlp.metric_exporter import OtlpMetricExporter
 
-            self.pushed = OtlpMetrics(otlp, self.metrics, config.service)
+            self.pushed = OtlpMetricExporter(otlp, self.metrics, config.service)
             self.destinations.append(self.pushed)
 
-    def measure(self, sources: Sequence[Source]) -> None:
+    def measure(self, sources: Sequence[InstrumentSource]) -> None:
         """Have these read as well, whenever somebody collects. Before the first collecting."""
         self.metrics.add(sources)
 
@@ -135,8 +135,8 @@ class Telemetry:
             await self.pushed.close()
 
 
-def _otlp(otlp: Otlp, service: str, spelling: semantic_conventions.Spelling, bounds: Bounds) -> Backend:
-    from exporters.otlp.span_encoder import SpanEncoder
+def _otlp(otlp: OtlpConfig, service: str, spelling: semantic_conventions.Spelling, bounds: QueueBounds) -> SpanSink:
+    from exporters.otlp.span_encoder import OtlpSpanEncoder
     from exporters.otlp.transport import transport
 
-    return Backend("otlp", SpanEncoder(spelling), Outbox("otlp", transport(otlp, "traces", service), bounds))
+    return SpanSink("otlp", OtlpSpanEncoder(spelling), BatchQueue("otlp", transport(otlp, "traces", service), bounds))

@@ -10,28 +10,28 @@ import httpx
 import msgspec
 
 from exporters.semantic_conventions import Spelling, spelled
-from exporters.tracing.span_mapper import Link, Span, Value, all_attributes
-from sidecar.config.schema import Tls, Zipkin
+from exporters.tracing.span_mapper import ExportSpan, SpanLink, Value, all_attributes
+from sidecar.config.schema import TlsConfig, ZipkinConfig
 from sidecar.domain.errors import ConfigError, Mistake, Outage, Refused
 
 SERVICE = "tracecar"
 _RETRYABLE = frozenset((408, 429, 500, 502, 503, 504))
 
 
-class SpanEncoder:
+class ZipkinSpanEncoder:
     """Writes spans as Zipkin has them. Links, which it does not have, become tags `tracecar.link.KIND`."""
 
     def __init__(self, spelling: Spelling, service: str = SERVICE) -> None:
         self._spelling, self._service = spelling, service
         self._encode = msgspec.json.Encoder().encode
 
-    def begin(self, spans: Sequence[Span]) -> None:
+    def begin(self, spans: Sequence[ExportSpan]) -> None:
         """JSON is written at once."""
 
-    def encode(self, spans: Sequence[Span]) -> list[bytes]:
+    def encode(self, spans: Sequence[ExportSpan]) -> list[bytes]:
         return [self._encode(self.plain(span)) for span in spans]
 
-    def plain(self, span: Span) -> dict[str, Any]:
+    def plain(self, span: ExportSpan) -> dict[str, Any]:
         """A span as JSON's own types. Zipkin's times are microseconds; a duration is at least one."""
         tags = {each: _tag(value) for name, value in all_attributes(span) for each in spelled(self._spelling, name)} | {
             f"tracecar.link.{link.kind}": _context(link) for link in span.links
@@ -71,14 +71,14 @@ def _clean(text: str) -> str:
     return text[:1_024].encode("utf-8", "backslashreplace").decode()
 
 
-def _context(link: Link) -> str:
+def _context(link: SpanLink) -> str:
     return f"{link.trace_id:032x}-{link.span_id:016x}"
 
 
 class ZipkinTransport:
-    """Spans to Zipkin (`exporters.batch_queue.Transport`)."""
+    """Spans to Zipkin (`exporters.batch_queue.BatchTransport`)."""
 
-    def __init__(self, zipkin: Zipkin) -> None:
+    def __init__(self, zipkin: ZipkinConfig) -> None:
         self._endpoint = zipkin.endpoint
         self._client = httpx.Client(
             timeout=float(zipkin.timeout),
@@ -107,7 +107,7 @@ class ZipkinTransport:
         self._client.close()
 
 
-def _tls(tls: Tls | None) -> ssl.SSLContext:
+def _tls(tls: TlsConfig | None) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=None if tls is None else tls.ca)
         if tls is not None and tls.cert is not None:

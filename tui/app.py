@@ -16,19 +16,19 @@ from textual.reactive import reactive
 from textual.screen import Screen
 
 from sidecar.api import models
-from sidecar.api.client.client import Client, ClientError, NotFound, Unauthorised
-from tui.screens.aggregate import AggregatePage
-from tui.screens.base_screen import Page
-from tui.screens.dead_letters import Letters
-from tui.screens.flow import FlowPage
-from tui.screens.flows import Flows
-from tui.screens.live import Live
-from tui.screens.schemas import Schemas
-from tui.screens.status import Status
-from tui.screens.topology import Map
+from sidecar.api.client.client import Client, ClientError, NotFound, Unauthorized
+from tui.screens.aggregate import AggregateScreen
+from tui.screens.base_screen import BaseScreen
+from tui.screens.dead_letters import DeadLettersScreen
+from tui.screens.flow import FlowScreen
+from tui.screens.flows import FlowsScreen
+from tui.screens.live import LiveScreen
+from tui.screens.schemas import SchemasScreen
+from tui.screens.status import StatusScreen
+from tui.screens.topology import TopologyScreen
 from tui.text.sanitize import clean
 from tui.theme import DARK, THEMES
-from tui.widgets.header import PLACES, Link
+from tui.widgets.header import PLACES, ConnectionState
 
 Connect = Callable[[str | None], Client]
 """A client with this token; None: with the one that is known already."""
@@ -57,7 +57,7 @@ class Dashboard(App[None]):
     ]
     COMMAND_PALETTE_BINDING = "ctrl+p"
 
-    link: reactive[Link] = reactive(Link(), init=False)
+    link: reactive[ConnectionState] = reactive(ConnectionState(), init=False)
 
     def pop_screen(self) -> AwaitComplete:
         """Let go of the dialog altogether: Textual remembers the colours of the last thousand widgets that it painted,
@@ -81,8 +81,8 @@ class Dashboard(App[None]):
         self.client: Client = connect(None)
         self.history: list[str] = []
         self.seen: dict[str, list[str]] = {}
-        self._pages: dict[str, Page] = {}
-        self._here: Page | None = None
+        self._pages: dict[str, BaseScreen] = {}
+        self._here: BaseScreen | None = None
         self._trail: list[tuple[str, object]] = []
         self._asking = False
         for theme in THEMES:
@@ -92,7 +92,16 @@ class Dashboard(App[None]):
     # --- screens
 
     async def on_mount(self) -> None:
-        pages = (Live(), Flows(), FlowPage(), Letters(), Map(), Schemas(), Status(), AggregatePage())
+        pages = (
+            LiveScreen(),
+            FlowsScreen(),
+            FlowScreen(),
+            DeadLettersScreen(),
+            TopologyScreen(),
+            SchemasScreen(),
+            StatusScreen(),
+            AggregateScreen(),
+        )
         self._pages = {page.PLACE: page for page in pages}
         for place, page in self._pages.items():
             self.install_screen(page, place)
@@ -101,7 +110,7 @@ class Dashboard(App[None]):
         if self._ask_token:
             self.ask_token("Tracecar is served here to those who know its token.")
 
-    def page(self, place: str) -> Page:
+    def page(self, place: str) -> BaseScreen:
         return self._pages[place]
 
     @property
@@ -138,7 +147,7 @@ class Dashboard(App[None]):
     def open_flow(self, id: str, *, at: str | None = None) -> None:
         """Show the flow of any id, with the cursor on the event at the position `at`."""
         page = self._pages["flow"]
-        assert isinstance(page, FlowPage)
+        assert isinstance(page, FlowScreen)
         if self._here is page:
             self._trail.append(("flow", page.memento()))
         else:
@@ -148,7 +157,7 @@ class Dashboard(App[None]):
     def open_aggregate(self, id: str, *, at: str | None = None) -> None:
         """Show an aggregate through time, with the cursor on the event at the position `at`."""
         page = self._pages["aggregate"]
-        assert isinstance(page, AggregatePage)
+        assert isinstance(page, AggregateScreen)
         self.go("aggregate")
         page.when_ready(lambda: page.open(id, at))
 
@@ -161,14 +170,14 @@ class Dashboard(App[None]):
     def open_letters(self, query: str) -> None:
         """Show the dead letters that match."""
         page = self._pages["letters"]
-        assert isinstance(page, Letters)
+        assert isinstance(page, DeadLettersScreen)
         self.go("letters")
         page.when_ready(lambda: page.open(query))
 
     def open_schema(self, subject: str) -> None:
         """Show a subject."""
         page = self._pages["schemas"]
-        assert isinstance(page, Schemas)
+        assert isinstance(page, SchemasScreen)
         self.go("schemas")
         page.when_ready(lambda: page.open(subject))
 
@@ -211,17 +220,17 @@ class Dashboard(App[None]):
         if self.link.state != "connected":
             if self.link.state == "lost":
                 self.notify("The sidecar answers again.", timeout=3)
-            self.link = Link("connected", service=self.link.service, alert=self.link.alert)
+            self.link = ConnectionState("connected", service=self.link.service, alert=self.link.alert)
 
     def lost(self, reason: str) -> None:
         """It did not answer; whoever asked will ask again."""
         if self.link.state != "refused":
-            self.link = Link("lost", reason, self.link.service)
+            self.link = ConnectionState("lost", reason, self.link.service)
 
     def trouble(self, error: ClientError) -> None:
         """A question failed."""
-        if isinstance(error, Unauthorised):
-            self.link = Link("refused", str(error), self.link.service)
+        if isinstance(error, Unauthorized):
+            self.link = ConnectionState("refused", str(error), self.link.service)
             self.ask_token(str(error))
         else:
             self.lost(str(error))
@@ -230,11 +239,11 @@ class Dashboard(App[None]):
         """What the sidecar says of itself."""
         held = sum(1 for stream in status.streams if stream.held)
         alert = f"holds {held} stream{'s' if held > 1 else ''}" if held else "needs a look" if status.trouble else ""
-        self.link = Link("connected", service=status.service, alert=alert)
+        self.link = ConnectionState("connected", service=status.service, alert=alert)
         for stream in status.streams:
             self._met("stream", stream.stream)
 
-    def meet(self, event: models.Event) -> None:
+    def meet(self, event: models.EventModel) -> None:
         """Remember what an event has for completing queries."""
         self._met("type", event.type)
         self._met("producer", event.producer)
@@ -263,9 +272,9 @@ class Dashboard(App[None]):
             return
         old, self.client = self.client, self._connect(token)
         await old.close()
-        self.link = Link()
+        self.link = ConnectionState()
         live = self._pages["live"]
-        assert isinstance(live, Live)
+        assert isinstance(live, LiveScreen)
         live.listen()
         if self._here is not None:
             self._here.look_now()
@@ -278,7 +287,7 @@ class Dashboard(App[None]):
     def action_help(self) -> None:
         from tui.dialogs.help import HelpDialog
 
-        if isinstance(self.screen, Page):
+        if isinstance(self.screen, BaseScreen):
             self.push_screen(HelpDialog(self.screen, self.screen.ABOUT))
 
     def action_next_theme(self) -> None:
@@ -289,7 +298,7 @@ class Dashboard(App[None]):
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         for number, (place, name) in enumerate(PLACES, 1):
             yield SystemCommand(f"Go to {name}", f"key {number}", lambda place=place: self.go(place))
-        if isinstance(screen, Page):
+        if isinstance(screen, BaseScreen):
             for binding in screen.active_bindings.values():
                 about = binding.binding
                 if binding.node is screen and about.description and about.key not in _TEXTUALS:

@@ -15,20 +15,20 @@ RATE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ReceivedEvent:
     """An event as it came; `number` counts them."""
 
     number: int
-    event: models.Event
+    event: models.EventModel
 
 
-class Feed:
+class LiveBuffer:
     """A window on what comes. Frozen, it stands still while what arrives is kept aside."""
 
     def __init__(self, kept: int = KEPT, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._seen: deque[Seen] = deque(maxlen=kept)
-        self._frozen: list[Seen] | None = None
+        self._seen: deque[ReceivedEvent] = deque(maxlen=kept)
+        self._frozen: list[ReceivedEvent] | None = None
         self._arrived_frozen = 0
         self._ticks: deque[tuple[float, int]] = deque(maxlen=64)
         self.arrived = 0
@@ -44,25 +44,25 @@ class Feed:
         self._ticks.clear()
         self._frozen, self.arrived, self.dropped, self.changed = None, 0, 0, True
 
-    def fill(self, events: Iterable[models.Event]) -> None:
+    def fill(self, events: Iterable[models.EventModel]) -> None:
         """Events that were there before, oldest first; those that are here already are left out."""
         for event in events:
             if event.position not in self._positions:
                 self._append(event)
 
-    def add(self, event: models.Event) -> None:
+    def add(self, event: models.EventModel) -> None:
         """An event that just came. What was filled in a moment ago comes again, and is left out."""
         self.arrived += 1
         if event.position not in self._positions:
             self._append(event)
 
-    def _append(self, event: models.Event) -> None:
+    def _append(self, event: models.EventModel) -> None:
         seen = self._seen
         if len(seen) == seen.maxlen:
             self._positions.discard(seen[0].event.position)
         self._positions.add(event.position)
         last = seen[-1].number if seen else 0
-        seen.append(Seen(last + 1, event))
+        seen.append(ReceivedEvent(last + 1, event))
         self.changed = True
 
     @property
@@ -79,7 +79,7 @@ class Feed:
         """How many came since it was frozen."""
         return self.arrived - self._arrived_frozen if self.frozen else 0
 
-    def rows(self) -> list[Seen]:
+    def rows(self) -> list[ReceivedEvent]:
         self.changed = False
         return list(self._seen) if self._frozen is None else self._frozen
 

@@ -9,7 +9,7 @@ from textual.notifications import SeverityLevel
 
 from sidecar.api import models
 from sidecar.api.client.client import Client, ClientError
-from tui.widgets.header import Link
+from tui.widgets.header import ConnectionState
 
 
 class Navigator(Protocol):
@@ -22,7 +22,7 @@ class Navigator(Protocol):
     def client(self) -> Client: ...
 
     @property
-    def link(self) -> Link: ...
+    def link(self) -> ConnectionState: ...
 
     @property
     def seen(self) -> Mapping[str, Sequence[str]]:
@@ -75,7 +75,7 @@ class Navigator(Protocol):
     def know(self, status: models.ServiceStatus) -> None:
         """Record what the sidecar says of itself."""
 
-    def meet(self, event: models.Event) -> None:
+    def meet(self, event: models.EventModel) -> None:
         """Remember the values of an event for completion."""
 
     def notify(

@@ -30,7 +30,7 @@ _POLICY = (
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Pages(Server):
+class DashboardWebServer(Server):
     """Serves the dashboard of the sidecar at `url`."""
 
     def __init__(self, url: str, trace_url: str | None, listener: socket.socket) -> None:
@@ -105,5 +105,5 @@ def serve(url: str, trace_url: str | None, port: int) -> int:
     except OSError as error:
         sys.stderr.write(f"tracecar: port {port} on {HOST} cannot be used: {error.strerror}. --port names another.\n")
         return 1
-    Pages(url, trace_url, listener).serve()
+    DashboardWebServer(url, trace_url, listener).serve()
     return 0

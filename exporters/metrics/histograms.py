@@ -21,7 +21,7 @@ Exemplar = tuple[float, int, int, int]
 """Seconds, when (nanoseconds since 1970), trace id, span id."""
 
 
-class Series:
+class HistogramSeries:
     """One set of labels."""
 
     __slots__ = ("count", "counts", "exemplars", "highest", "lowest", "total")
@@ -45,12 +45,12 @@ class Series:
             self.exemplars[bucket] = (seconds, time_ns(), trace_id, span_id)
 
 
-class Latencies:
+class LabeledHistogram:
     """A histogram by labels, whose names `names` gives."""
 
     def __init__(self, name: str, description: str, names: Labels) -> None:
         self.name, self.description, self.names = name, description, names
-        self._series: dict[Labels, Series] = {}
+        self._series: dict[Labels, HistogramSeries] = {}
 
     def add(self, labels: Labels, seconds: float, trace_id: int | None = None, span_id: int = 0) -> None:
         """Count one measurement. Below zero, which clocks that disagree make, it is zero."""
@@ -58,9 +58,9 @@ class Latencies:
         if series is None:
             if len(self._series) >= MOST_SERIES:
                 labels = (OTHER,) * len(self.names)
-            series = self._series.setdefault(labels, Series())
+            series = self._series.setdefault(labels, HistogramSeries())
         series.add(max(0.0, seconds), trace_id, span_id)
 
     @property
-    def series(self) -> Mapping[Labels, Series]:
+    def series(self) -> Mapping[Labels, HistogramSeries]:
         return self._series

@@ -17,7 +17,7 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from exporters import semantic_conventions as names
-from exporters.metrics.histograms import BOUNDS, OTHER, Labels, Latencies, Series
+from exporters.metrics.histograms import BOUNDS, OTHER, HistogramSeries, LabeledHistogram, Labels
 from exporters.metrics.prometheus import render
 from exporters.semantic_conventions import Spelling, spelled
 from exporters.tracing.sampling import in_sample
@@ -25,7 +25,7 @@ from exporters.tracing.span_ids import span_id_at
 from sidecar.domain.failure_fingerprint import normalised
 from sidecar.domain.model import Decoded, Event
 from sidecar.domain.ports.index import Node
-from sidecar.domain.ports.metrics import Instrument, Point, Reading, Source
+from sidecar.domain.ports.metrics import Instrument, InstrumentSource, Point, Reading
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import Metric, MetricsData
@@ -41,7 +41,7 @@ SETTLING_IN = 60.0
 
 
 @dataclass
-class Passed:
+class StreamTotals:
     """Counts of one stream that nobody else keeps."""
 
     codes: Counter[str] = field(default_factory=Counter)
@@ -49,7 +49,7 @@ class Passed:
     new_causes: int = 0
 
 
-class Measures:
+class EventMeasures:
     """What is measured as events pass (`instruments` of it, and histograms)."""
 
     def __init__(
@@ -63,21 +63,21 @@ class Measures:
         (`exporters.sampling`), for exemplars lead to no others."""
         self._bound = bound
         self._clock, self._settled_in = clock, clock() + int(settling_in * 1e6)
-        self._early: dict[int, Passed] = {}
+        self._early: dict[int, StreamTotals] = {}
         """Causes that were found since the start, which nobody calls new yet."""
-        self._passed: dict[tuple[str, str], Passed] = {}
+        self._passed: dict[tuple[str, str], StreamTotals] = {}
         self._causes: set[int] = set()
-        self.process = Latencies(
+        self.process = LabeledHistogram(
             "messaging.process.duration",
             "How long a batch took, from being judged to being shown, indexed and exported.",
             (names.SYSTEM, names.DESTINATION, names.OPERATION_NAME),
         )
-        self.edges = Latencies(
+        self.edges = LabeledHistogram(
             "tracecar.edge.duration",
             "From an event being appended to one that it caused being appended.",
             ("tracecar.from", "tracecar.to"),
         )
-        self.delivery = Latencies(
+        self.delivery = LabeledHistogram(
             "tracecar.delivery.duration",
             "From an event being appended to a consumer group having passed it (as seen every few seconds).",
             (names.SYSTEM, names.DESTINATION, names.GROUP),
@@ -118,15 +118,15 @@ class Measures:
         bound = self._bound
         return trace_id if bound is None or trace_id is None or in_sample(trace_id, bound) else None
 
-    def _of(self, system: str, stream: str) -> Passed:
+    def _of(self, system: str, stream: str) -> StreamTotals:
         found = self._passed.get((system, stream))
         if found is None:
             if len(self._passed) >= MOST_STREAMS:
                 stream = OTHER
-            found = self._passed.setdefault((system, stream), Passed())
+            found = self._passed.setdefault((system, stream), StreamTotals())
         return found
 
-    def _note_cause(self, event: Event, passed: Passed) -> None:
+    def _note_cause(self, event: Event, passed: StreamTotals) -> None:
         mark = _cause(event)
         if mark in self._causes:
             return
@@ -147,7 +147,7 @@ class Measures:
                 self._causes.add(mark)
                 self._early.pop(mark, None)
 
-    def _new_causes(self, passed: Passed) -> int:
+    def _new_causes(self, passed: StreamTotals) -> int:
         if self._early and self._clock() >= self._settled_in:
             for one in self._early.values():
                 one.new_causes += 1
@@ -155,7 +155,7 @@ class Measures:
         return passed.new_causes
 
     def instruments(self) -> Sequence[Instrument]:
-        def each(value: Callable[[Passed], float]) -> Reading:
+        def each(value: Callable[[StreamTotals], float]) -> Reading:
             return lambda: [
                 (value(passed), {names.SYSTEM: system, names.DESTINATION: stream})
                 for (system, stream), passed in self._passed.items()
@@ -181,7 +181,7 @@ class Measures:
         """Nothing to ask."""
 
     @property
-    def histograms(self) -> Sequence[Latencies]:
+    def histograms(self) -> Sequence[LabeledHistogram]:
         """What Prometheus and OTLP get besides."""
         return self.process, self.edges, self.delivery
 
@@ -195,19 +195,22 @@ def _cause(event: Event) -> int:
     return hash((event.position.stream, rejection.code, path, normalised(rejection.message), subject))
 
 
-class Metrics:
+class MetricsRegistry:
     """All instruments of a sidecar, and who reads them."""
 
     def __init__(
-        self, sources: Sequence[Source], histograms: Sequence[Latencies] = (), spelling: Spelling | None = None
+        self,
+        sources: Sequence[InstrumentSource],
+        histograms: Sequence[LabeledHistogram] = (),
+        spelling: Spelling | None = None,
     ) -> None:
         """`spelling`: the names of attributes that are asked for."""
         self._sources, self._histograms, self.spelling = list(sources), list(histograms), spelling or {}
-        self._reader: Reader | None = None
+        self._reader: MetricsReader | None = None
         self._started = time_ns()
         self._turn = asyncio.Lock()
 
-    def add(self, sources: Sequence[Source]) -> None:
+    def add(self, sources: Sequence[InstrumentSource]) -> None:
         """Read these as well. Readers that were made before do not."""
         self._sources += sources
 
@@ -218,18 +221,18 @@ class Metrics:
                 self._reader = await self.reader(None)
             return render(await self._collect(self._reader), open_metrics=open_metrics)
 
-    async def reader(self, temporality: Mapping[type, Any] | None) -> Reader:
+    async def reader(self, temporality: Mapping[type, Any] | None) -> MetricsReader:
         """A reader of its own for one destination. `temporality`: as its exporter prefers it."""
         # The SDK takes a tenth of a second to load, which is not the event loop's to give.
         await asyncio.to_thread(_load)
-        return Reader(self, temporality)
+        return MetricsReader(self, temporality)
 
-    async def collect(self, reader: Reader) -> list[Metric]:
+    async def collect(self, reader: MetricsReader) -> list[Metric]:
         """What is measured now. One at a time: sources are asked once for each."""
         async with self._turn:
             return await self._collect(reader)
 
-    async def _collect(self, reader: Reader) -> list[Metric]:
+    async def _collect(self, reader: MetricsReader) -> list[Metric]:
         for source in self._sources:
             await source.refresh()
         return reader.collect()
@@ -241,7 +244,7 @@ class Metrics:
             yield from source.instruments()
 
     @property
-    def histograms(self) -> Sequence[Latencies]:
+    def histograms(self) -> Sequence[LabeledHistogram]:
         return self._histograms
 
     @property
@@ -253,10 +256,10 @@ def _load() -> None:
     import opentelemetry.sdk.metrics.export  # noqa: F401
 
 
-class Reader:
+class MetricsReader:
     """Collects for one destination: what the SDK has of our instruments, and our own histograms."""
 
-    def __init__(self, metrics: Metrics, temporality: Mapping[type, Any] | None) -> None:
+    def __init__(self, metrics: MetricsRegistry, temporality: Mapping[type, Any] | None) -> None:
         from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, Histogram, MeterProvider
         from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
         from opentelemetry.sdk.resources import Resource
@@ -296,14 +299,14 @@ class Reader:
             self._since = now
         return found
 
-    def _histogram(self, latencies: Latencies, now: int) -> Metric:
+    def _histogram(self, latencies: LabeledHistogram, now: int) -> Metric:
         from opentelemetry.sdk.metrics.export import AggregationTemporality, Histogram, Metric
 
         points = [self._point(latencies, labels, series, now) for labels, series in latencies.series.items()]
         temporality = AggregationTemporality.DELTA if self._delta else AggregationTemporality.CUMULATIVE
         return Metric(latencies.name, latencies.description, "s", Histogram(points, temporality))
 
-    def _point(self, latencies: Latencies, labels: Labels, series: Series, now: int) -> Any:
+    def _point(self, latencies: LabeledHistogram, labels: Labels, series: HistogramSeries, now: int) -> Any:
         from opentelemetry.sdk.metrics import Exemplar
         from opentelemetry.sdk.metrics.export import HistogramDataPoint
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from urllib.parse import unquote
 
-from sidecar.config.schema import Otlp
+from sidecar.config.schema import OtlpConfig
 from sidecar.domain.errors import ConfigError, Mistake
 
 PREFIX = "OTEL_EXPORTER_OTLP_"
@@ -30,17 +30,17 @@ def said(signal: str, word: str, environ: Mapping[str, str] = os.environ) -> tup
     return None
 
 
-def protocol(otlp: Otlp, signal: str, environ: Mapping[str, str] = os.environ) -> str:
+def protocol(otlp: OtlpConfig, signal: str, environ: Mapping[str, str] = os.environ) -> str:
     """`grpc` or `http/protobuf`. Raises ConfigError where the environment asks for another one."""
     return otlp.protocol or _one_of(PROTOCOLS, said(signal, "PROTOCOL", environ)) or "grpc"
 
 
-def compression(otlp: Otlp, signal: str, environ: Mapping[str, str] = os.environ) -> str:
+def compression(otlp: OtlpConfig, signal: str, environ: Mapping[str, str] = os.environ) -> str:
     """`none` or `gzip`. Raises ConfigError where the environment asks for another one."""
     return otlp.compression or _one_of(COMPRESSIONS, said(signal, "COMPRESSION", environ)) or "none"
 
 
-def timeout(otlp: Otlp, signal: str, environ: Mapping[str, str] = os.environ) -> float | None:
+def timeout(otlp: OtlpConfig, signal: str, environ: Mapping[str, str] = os.environ) -> float | None:
     """Seconds that one request may take; None where nobody says. Raises ConfigError."""
     if otlp.timeout is not None:
         return float(otlp.timeout)
@@ -56,7 +56,7 @@ def timeout(otlp: Otlp, signal: str, environ: Mapping[str, str] = os.environ) ->
     return number / 1000 if number >= MILLISECONDS else number
 
 
-def mistakes(otlp: Otlp, signal: str, environ: Mapping[str, str] = os.environ) -> Iterator[Mistake]:
+def mistakes(otlp: OtlpConfig, signal: str, environ: Mapping[str, str] = os.environ) -> Iterator[Mistake]:
     """What the environment says of a signal and cannot be used."""
     for read in (protocol, compression, timeout):
         try:

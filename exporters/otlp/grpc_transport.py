@@ -11,7 +11,7 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 
 from exporters.otlp.environment import compression, timeout
 from exporters.otlp.settings import Signal, certificates
-from sidecar.config.schema import Otlp
+from sidecar.config.schema import OtlpConfig
 from sidecar.domain.errors import Outage, Refused
 
 METHODS: dict[Signal, str] = {
@@ -21,7 +21,7 @@ METHODS: dict[Signal, str] = {
 }
 
 
-def grpc_options(otlp: Otlp, signal: str) -> dict[str, Any]:
+def grpc_options(otlp: OtlpConfig, signal: str) -> dict[str, Any]:
     """What the file says, as arguments of an official exporter; what it leaves out they take from the environment.
     Raises ConfigError."""
     gzip = compression(otlp, signal) == "gzip"
@@ -37,10 +37,10 @@ def grpc_options(otlp: Otlp, signal: str) -> dict[str, Any]:
     return options
 
 
-class GrpcSending:
+class GrpcSender:
     """Sends requests over the channel that an official exporter has opened (`exporters.otlp.Sending`)."""
 
-    def __init__(self, otlp: Otlp, signal: Signal) -> None:
+    def __init__(self, otlp: OtlpConfig, signal: Signal) -> None:
         self._exporter = _exporter(signal)(**grpc_options(otlp, signal))
         self._method = METHODS[signal]
         self._open()

@@ -12,11 +12,11 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 
 from exporters.otlp.environment import compression, timeout
 from exporters.otlp.settings import Signal, address
-from sidecar.config.schema import Otlp
+from sidecar.config.schema import OtlpConfig
 from sidecar.domain.errors import Outage, Refused
 
 
-class _Session(requests.Session):
+class _TrustingSession(requests.Session):
     """A session that trusts the authorities it was told to: with REQUESTS_CA_BUNDLE (or CURL_CA_BUNDLE) set, requests
     takes those in place of the session's own."""
 
@@ -25,17 +25,17 @@ class _Session(requests.Session):
         return merged if self.verify is True else merged | {"verify": self.verify}
 
 
-class _AnyName(requests.adapters.HTTPAdapter):
+class _AnyHostnameAdapter(requests.adapters.HTTPAdapter):
     """Connections whose certificate must be good, but need not name the host."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options, assert_hostname=False)
 
 
-def http_options(otlp: Otlp, signal: str) -> dict[str, Any]:
+def http_options(otlp: OtlpConfig, signal: str) -> dict[str, Any]:
     """What the file says, as arguments of an official exporter; what it leaves out they take from the environment.
     Raises ConfigError."""
-    session = _Session()
+    session = _TrustingSession()
     gzip = compression(otlp, signal) == "gzip"
     options: dict[str, Any] = {
         "endpoint": address(otlp, signal),
@@ -48,14 +48,14 @@ def http_options(otlp: Otlp, signal: str) -> dict[str, Any]:
         options["certificate_file"] = otlp.tls.ca
         options["client_key_file"], options["client_certificate_file"] = otlp.tls.key, otlp.tls.cert
         if not otlp.tls.check_hostname:
-            session.mount("https://", _AnyName())
+            session.mount("https://", _AnyHostnameAdapter())
     return options
 
 
-class HttpSending:
+class HttpSender:
     """Sends requests with the client that an official exporter has made (`exporters.otlp.Sending`)."""
 
-    def __init__(self, otlp: Otlp, signal: Signal) -> None:
+    def __init__(self, otlp: OtlpConfig, signal: Signal) -> None:
         self._client = _exporter(signal)(**http_options(otlp, signal))._client
 
     def __call__(self, request: bytes) -> bytes:

@@ -7,10 +7,10 @@ Fields (logs.proto): 1 time, 2 severity number, 3 severity text, 5 body, 6 attri
 from __future__ import annotations
 
 from exporters import semantic_conventions as names
-from exporters.batch_queue import Outbox
+from exporters.batch_queue import BatchQueue
 from exporters.otlp.protobuf_writer import attributes, delimited, utf8
 from exporters.semantic_conventions import Spelling, spelled
-from exporters.tracing.span_mapper import Mapper, Value, rejection_attributes, times
+from exporters.tracing.span_mapper import SpanMapper, Value, rejection_attributes, times
 from sidecar.domain.model import Event
 from sidecar.domain.redaction import Redactor
 
@@ -18,12 +18,14 @@ ERROR = b"\x10\x11" + delimited(3, b"ERROR")
 EVENT_NAME = delimited(12, b"tracecar.rejection")
 
 
-class RejectionLogs:
+class RejectionLogExporter:
     """Sends a log record for every rejection (`sidecar.domain.ports.exporter.Destination`)."""
 
     name = "otlp.logs"
 
-    def __init__(self, outbox: Outbox, mapper: Mapper, spelling: Spelling, redactor: Redactor | None = None) -> None:
+    def __init__(
+        self, outbox: BatchQueue, mapper: SpanMapper, spelling: Spelling, redactor: Redactor | None = None
+    ) -> None:
         self.outbox, self._mapper, self._spelling = outbox, mapper, spelling
         self._redactor = redactor if redactor is not None and redactor.active else None
 

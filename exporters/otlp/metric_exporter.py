@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from exporters.metrics.instruments import Metrics, Reader
+from exporters.metrics.instruments import MetricsReader, MetricsRegistry
 from exporters.otlp.environment import protocol
 from exporters.otlp.settings import resource
-from sidecar.config.schema import Otlp
+from sidecar.config.schema import OtlpConfig
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import Metric
@@ -41,16 +41,16 @@ def interval(environ: Mapping[str, str] = os.environ) -> float:
     return SECONDS
 
 
-class OtlpMetrics:
+class OtlpMetricExporter:
     """Collects and sends, in a task of its own. The sending itself is a thread's."""
 
     name = "otlp.metrics"
 
-    def __init__(self, otlp: Otlp, metrics: Metrics, service: str) -> None:
+    def __init__(self, otlp: OtlpConfig, metrics: MetricsRegistry, service: str) -> None:
         self._otlp, self._metrics, self._service = otlp, metrics, service
         self._interval = interval()
         self._exporter: Any = None
-        self._reader: Reader | None = None
+        self._reader: MetricsReader | None = None
         self._resource: Any = None
         self._task: asyncio.Task[None] | None = None
         self._sent = self._failed = 0

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from exporters.otlp.environment import disabled, exporters, mistakes, protocol, said, service_name
-from sidecar.config.schema import CHECKED, Otlp
+from sidecar.config.schema import CHECKED, OtlpConfig
 from sidecar.domain.errors import ConfigError, Mistake
 
 if TYPE_CHECKING:
@@ -17,16 +17,16 @@ Signal = Literal["traces", "metrics", "logs"]
 SIGNALS: tuple[Signal, ...] = ("traces", "metrics", "logs")
 
 
-def wanted(otlp: Otlp | None, environ: Mapping[str, str] = os.environ) -> Otlp | None:
+def wanted(otlp: OtlpConfig | None, environ: Mapping[str, str] = os.environ) -> OtlpConfig | None:
     """What is configured, by the file or by the environment alone; None where nothing is."""
     if disabled(environ):
         return None
     if otlp is None and not any(said(signal, "ENDPOINT", environ) for signal in SIGNALS):
         return None
-    return otlp or Otlp()
+    return otlp or OtlpConfig()
 
 
-def signals(otlp: Otlp, environ: Mapping[str, str] = os.environ) -> list[Signal]:
+def signals(otlp: OtlpConfig, environ: Mapping[str, str] = os.environ) -> list[Signal]:
     """Which signals are sent: those of the file, but for the ones that `OTEL_TRACES_EXPORTER` and its like send
     elsewhere or turn off. Where the environment has endpoints of single signals only, none but those."""
     named = {name: exporters(name, environ) for name in SIGNALS}
@@ -36,7 +36,7 @@ def signals(otlp: Otlp, environ: Mapping[str, str] = os.environ) -> list[Signal]
     return [name for name in found if otlp.endpoint is not None or not addressed or name in addressed]
 
 
-def check(otlp: Otlp, environ: Mapping[str, str] = os.environ) -> None:
+def check(otlp: OtlpConfig, environ: Mapping[str, str] = os.environ) -> None:
     """Raises ConfigError, with every mistake, where something cannot be sent as the file and the environment say."""
     sent = signals(otlp, environ)
     found = dict.fromkeys(mistake for signal in sent for mistake in mistakes(otlp, signal, environ))
@@ -67,12 +67,12 @@ def resource(service: str, environ: Mapping[str, str] = os.environ, *, instance:
     return Resource(kept, found.schema_url)
 
 
-def address(otlp: Otlp, signal: str) -> str | None:
+def address(otlp: OtlpConfig, signal: str) -> str | None:
     """The full HTTP address of a signal; None where the environment's is to be taken."""
     return None if otlp.endpoint is None else f"{otlp.endpoint.rstrip('/')}/v1/{signal}"
 
 
-def certificates(otlp: Otlp) -> list[bytes | None]:
+def certificates(otlp: OtlpConfig) -> list[bytes | None]:
     """The authorities, the client's key and its chain, as bytes. Raises ConfigError."""
     tls = otlp.tls
     found: list[bytes | None] = []

@@ -23,7 +23,7 @@ from exporters.otlp.protobuf_writer import (
     varint,
 )
 from exporters.semantic_conventions import Spelling, spelled
-from exporters.tracing.span_mapper import VARYING, Attributes, Link, Note, Place, Span
+from exporters.tracing.span_mapper import VARYING, Attributes, ExportSpan, PartitionAttributes, SpanEvent, SpanLink
 
 CLIENT = b"\x30\x03"
 """The kind of a span that receives a message, by the conventions."""
@@ -42,7 +42,7 @@ LONGEST_ENTRY = 41
 _ID_AND_TIMES = Packing("<2s8sBQBQ").pack
 
 
-class _Written(Struct, gc=False):
+class _PartitionPrefix(Struct, gc=False):
     """What the spans of one place have in common."""
 
     head: bytes
@@ -51,7 +51,7 @@ class _Written(Struct, gc=False):
     """What stands before the end of a position, and the position up to there, by the length of that end."""
 
 
-class SpanEncoder:
+class OtlpSpanEncoder:
     """Writes spans under the names that are asked for.
 
     Nearly all events hold short texts of ASCII, each sent under one name. Those are made as one text, with what stands
@@ -72,18 +72,18 @@ class SpanEncoder:
         self._words = tuple(_as_text(heads[name]) for name in _WORDS)
         self._offset, self._size = heads[names.KAFKA_OFFSET], heads[names.BODY_SIZE]
         self._position = _as_text(heads[names.POSITION])
-        self._places: dict[int, _Written] = {}
+        self._places: dict[int, _PartitionPrefix] = {}
 
-    def begin(self, spans: Sequence[Span]) -> None:
+    def begin(self, spans: Sequence[ExportSpan]) -> None:
         """Write what is known before a span's place in its trace is."""
         for span in spans:
             span.written = b"".join(self._own(span, self._places.get(span.place.base) or self._write(span.place)))
 
-    def encode(self, spans: Sequence[Span]) -> list[bytes]:
+    def encode(self, spans: Sequence[ExportSpan]) -> list[bytes]:
         """Each span as field 2 of a `ScopeSpans`."""
         return [self._encode(span) for span in spans]
 
-    def _encode(self, span: Span) -> bytes:
+    def _encode(self, span: ExportSpan) -> bytes:
         event, parent, trace = span.event, span.parent_id, span.trace_id.to_bytes(16, "big")
         place = self._places.get(span.place.base) or self._write(span.place)
         parts = [b"\x0a\x10", trace, place.head]
@@ -103,7 +103,7 @@ class SpanEncoder:
         data = b"".join(parts)
         return b"\x12" + varint(len(data)) + data
 
-    def _own(self, span: Span, place: _Written) -> list[bytes]:
+    def _own(self, span: ExportSpan, place: _PartitionPrefix) -> list[bytes]:
         """The span's id, its times, and the attributes in `VARYING`."""
         parts = [_ID_AND_TIMES(b"\x12\x08", span.span_id.to_bytes(8, "big"), 0x39, span.start, 0x41, span.end)]
         text = self._text(span, place) if self._once else None
@@ -119,7 +119,7 @@ class SpanEncoder:
             parts += self._size[len(number)], number
         return parts
 
-    def _text(self, span: Span, place: _Written) -> str | None:
+    def _text(self, span: ExportSpan, place: _PartitionPrefix) -> str | None:
         """Those attributes, but the numbers; None where they are no text of ASCII."""
         event, keyed = span.event, span.place.keyed
         ids, conversations, keys, types, aggregates, producers = self._words
@@ -142,7 +142,7 @@ class SpanEncoder:
             return None
         return text if text.isascii() else None
 
-    def _each(self, span: Span) -> Iterator[bytes]:
+    def _each(self, span: ExportSpan) -> Iterator[bytes]:
         """The same with the numbers, whatever they are."""
         values = span.values
         for number, heads in self._varying:
@@ -152,21 +152,21 @@ class SpanEncoder:
                 yield heads[len(data)]
                 yield data
 
-    def _write(self, place: Place) -> _Written:
+    def _write(self, place: PartitionAttributes) -> _PartitionPrefix:
         head = delimited(5, utf8(place.name)) + CLIENT + self._attributes(place.attributes, 9)
         lengths = range(len(place.prefix), min(len(place.prefix) + LONGEST_ENTRY + 1, HEADS))
-        written = _Written(head, [self._position[length] + place.prefix for length in lengths])
+        written = _PartitionPrefix(head, [self._position[length] + place.prefix for length in lengths])
         self._places[place.base] = written
         return written
 
-    def _rare(self, span: Span) -> bytes:
+    def _rare(self, span: ExportSpan) -> bytes:
         parts = [_link(link) for link in span.further_links]
         parts += self._attributes(span.further, 9), *(self._note(note, span.end) for note in span.notes)
         if span.error is not None:
             parts.append(delimited(15, delimited(2, utf8(span.error)) + ERROR))
         return b"".join(parts)
 
-    def _note(self, note: Note, at: int) -> bytes:
+    def _note(self, note: SpanEvent, at: int) -> bytes:
         head = b"\x09" + at.to_bytes(8, "little") + delimited(2, note.name.encode())
         return delimited(11, head + self._attributes(note.attributes, 3))
 
@@ -186,6 +186,6 @@ _KINDS = {kind: attribute(names.LINK, kind, 4) for kind in ("creation", "replay_
 _LINK_HEADS = {kind: b"\x6a" + varint(28 + len(data)) + b"\x0a\x10" for kind, data in _KINDS.items()}
 
 
-def _link(link: Link) -> bytes:
+def _link(link: SpanLink) -> bytes:
     ids = link.trace_id.to_bytes(16, "big") + b"\x12\x08" + link.span_id.to_bytes(8, "big")
     return _LINK_HEADS[link.kind] + ids + _KINDS[link.kind]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from exporters.otlp.environment import protocol
 from exporters.otlp.protobuf_writer import delimited, varint
 from exporters.otlp.settings import Signal, resource
-from sidecar.config.schema import Otlp
+from sidecar.config.schema import OtlpConfig
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SCOPE = "tracecar"
 
 
-class Request:
+class OtlpRequest:
     """Requests of one resource and one scope: `resource_spans {1 resource, 2 scope_spans {1 scope, 2 spans}}`, and the
     same numbers for log records."""
 
@@ -50,7 +50,7 @@ class Request:
         return b"".join((outer, self._resource, inner, self._scope, *items))
 
 
-class Sending(Protocol):
+class OtlpSender(Protocol):
     """Sends requests of one signal over one protocol. Called from one thread."""
 
     def __call__(self, request: bytes) -> bytes:
@@ -60,16 +60,16 @@ class Sending(Protocol):
 
 
 class OtlpTransport:
-    """Spans or log records to a collector (`exporters.batch_queue.Transport`); of metrics only a request without
+    """Spans or log records to a collector (`exporters.batch_queue.BatchTransport`); of metrics only a request without
     any, to try
     whether it is taken."""
 
-    def __init__(self, sending: Sending, resource: Resource, signal: Signal) -> None:
+    def __init__(self, sending: OtlpSender, resource: Resource, signal: Signal) -> None:
         from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
         from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-        self._sending, self._request = sending, Request(resource)
+        self._sending, self._request = sending, OtlpRequest(resource)
         responses: dict[Signal, tuple[Any, str]] = {
             "traces": (ExportTraceServiceResponse, "rejected_spans"),
             "metrics": (ExportMetricsServiceResponse, "rejected_data_points"),
@@ -88,17 +88,17 @@ class OtlpTransport:
         self._sending.close()
 
 
-def transport(otlp: Otlp, signal: Signal, service: str) -> OtlpTransport:
+def transport(otlp: OtlpConfig, signal: Signal, service: str) -> OtlpTransport:
     """How a signal gets to the collector. Raises ConfigError where files of `tls` cannot be read."""
     # Their own words about every try would flood the log; the outbox says when trouble begins and ends.
     logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
-    sending: Sending
+    sending: OtlpSender
     if protocol(otlp, signal) == "grpc":
-        from exporters.otlp.grpc_transport import GrpcSending
+        from exporters.otlp.grpc_transport import GrpcSender
 
-        sending = GrpcSending(otlp, signal)
+        sending = GrpcSender(otlp, signal)
     else:
-        from exporters.otlp.http_transport import HttpSending
+        from exporters.otlp.http_transport import HttpSender
 
-        sending = HttpSending(otlp, signal)
+        sending = HttpSender(otlp, signal)
     return OtlpTransport(sending, resource(service, instance=signal != "traces"), signal)

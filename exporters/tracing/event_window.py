@@ -17,7 +17,7 @@ USUAL = 64
 """Characters of an id; a longer one counts as several events, so that memory is bounded whatever comes."""
 
 
-class _Generation:
+class _WindowGeneration:
     __slots__ = ("caused", "correlations", "count", "ids", "mixed", "settled", "spans", "traces")
 
     def __init__(self) -> None:
@@ -32,11 +32,11 @@ class _Generation:
         self.traces: dict[int, list[Event]] = {}
         self.mixed: set[str] = set()
         """Correlation ids whose events may be joined to others, or be the same event twice."""
-        self.settled: dict[int, Decision] = {}
+        self.settled: dict[int, SamplingDecision] = {}
         """By the identity of the event."""
 
 
-class Decision(Struct, frozen=True, gc=False):
+class SamplingDecision(Struct, frozen=True, gc=False):
     """What was decided about an event whose flow had to be known."""
 
     event: Event
@@ -45,7 +45,7 @@ class Decision(Struct, frozen=True, gc=False):
     kept: bool
 
 
-class Recent:
+class EventWindow:
     """The latest events, at least `most` and at most twice as many; fewer where their ids are long. `by_trace`: a trace
     id joins them too."""
 
@@ -53,7 +53,7 @@ class Recent:
         self._most, self._max_flow = most, max_flow
         self._correlation, self._causation = "correlation" in join, "causation" in join
         self._by_trace = by_trace and "trace" in join
-        self._young, self._old = _Generation(), _Generation()
+        self._young, self._old = _WindowGeneration(), _WindowGeneration()
 
     def note(self, event: Event, cause: Event | None) -> Event | None:
         """Take an event in, and what `cause` said of it before. Returns the first with its event id, where that is
@@ -61,7 +61,7 @@ class Recent:
         young = self._young
         young.count += 1
         if young.count > self._most:
-            self._old, self._young = young, _Generation()
+            self._old, self._young = young, _WindowGeneration()
             young = self._young
         first = None
         id = event.event_id
@@ -190,11 +190,11 @@ class Recent:
 
     # --- what was decided
 
-    def settle(self, decision: Decision) -> None:
+    def settle(self, decision: SamplingDecision) -> None:
         """Remember what was decided about an event."""
         self._young.settled[id(decision.event)] = decision
 
-    def decision(self, event: Event) -> Decision | None:
+    def decision(self, event: Event) -> SamplingDecision | None:
         """What was decided about this very event."""
         return self._young.settled.get(id(event)) or self._old.settled.get(id(event))
 

@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import structlog
 
-from exporters.tracing.event_window import Recent
-from exporters.tracing.flow_buffer import Drawn, Flows
-from exporters.tracing.late_rejections import Unchecked
-from exporters.tracing.sampling import Tail, bound_of, in_sample
-from exporters.tracing.span_mapper import Mapper, Span
-from exporters.tracing.span_placement import Edge, Placing, Rejected
-from exporters.tracing.span_sink import Backend
-from sidecar.config.schema import Exporters, Sampling
+from exporters.tracing.event_window import EventWindow
+from exporters.tracing.flow_buffer import FlowBuffer, QuietFlow
+from exporters.tracing.late_rejections import UncheckedPositions
+from exporters.tracing.sampling import TailSampler, bound_of, in_sample
+from exporters.tracing.span_mapper import ExportSpan, SpanMapper
+from exporters.tracing.span_placement import Edge, Rejected, SpanPlacer
+from exporters.tracing.span_sink import SpanSink
+from sidecar.config.schema import ExportersConfig, SamplingConfig
 from sidecar.domain.model import Decoded, Event
 from sidecar.domain.redaction import Redactor
 
@@ -42,7 +42,7 @@ SLICE = 200
 """Spans of quiet flows that are made before others get their turn."""
 
 
-class Tracing:
+class TraceExporter:
     """Turns what passes into spans (`sidecar.domain.ports.exporter.Exporter`). `edge` hears of every event whose
     cause is known, and of
     its trace and span id; `rejected` of every rejection, once it is known to which trace it belongs."""
@@ -51,10 +51,10 @@ class Tracing:
 
     def __init__(
         self,
-        backends: Sequence[Backend],
-        mapper: Mapper,
-        settings: Exporters,
-        sampling: Sampling,
+        backends: Sequence[SpanSink],
+        mapper: SpanMapper,
+        settings: ExportersConfig,
+        sampling: SamplingConfig,
         *,
         join: Sequence[str],
         max_flow: int,
@@ -65,19 +65,21 @@ class Tracing:
     ) -> None:
         self.backends = list(backends)
         self._mapper, self._clock, self._rejected = mapper, clock, rejected
-        self._unchecked = Unchecked()
+        self._unchecked = UncheckedPositions()
         self._uncaused = 0
         """Events since one named its cause."""
-        self._tail = Tail(sampling) if sampling.keep == "tail" else None
+        self._tail = TailSampler(sampling) if sampling.keep == "tail" else None
         self._bound = bound_of(sampling.ratio or 0.0) if sampling.keep == "ratio" else None
         self._all = sampling.keep == "always"
         self._payloads = self._tail is not None and self._tail.query is not None and self._tail.query.needs_payload
         # Where nothing is sent, only edges are measured.
         most = max(RECENT, settings.max_held) if self.backends else RECENT // 2
-        self._recent = Recent(most, join, max_flow, by_trace=self._tail is not None)
-        self._placing = Placing(self._recent, mapper, tail=self._tail, bound=self._bound, edge=edge, rejected=rejected)
+        self._recent = EventWindow(most, join, max_flow, by_trace=self._tail is not None)
+        self._placing = SpanPlacer(
+            self._recent, mapper, tail=self._tail, bound=self._bound, edge=edge, rejected=rejected
+        )
         self._max_held = settings.max_held
-        self._flows = Flows(self._recent, float(settings.hold), settings.max_held)
+        self._flows = FlowBuffer(self._recent, float(settings.hold), settings.max_held)
         self._redactor = redactor if redactor is not None and redactor.active else None
         self._missing: dict[str, int] = {}
         self._task: asyncio.Task[None] | None = None
@@ -95,8 +97,8 @@ class Tracing:
         note, missing = recent.note, self._missing
         place = mapper.place(decoded[0].event.position)
         log = place.log
-        spans: list[Span] = []
-        held: list[Span] = []
+        spans: list[ExportSpan] = []
+        held: list[ExportSpan] = []
         now = self._clock()
         for one in decoded:
             event, value = one.event, one.record.value
@@ -176,7 +178,7 @@ class Tracing:
         for event in events:
             self._recent.note(event, self._recent.cause(event))
 
-    def _hold(self, one: Decoded, span: Span, now: float, cause: Event | None) -> bool:
+    def _hold(self, one: Decoded, span: ExportSpan, now: float, cause: Event | None) -> bool:
         """False where there is no room for it."""
         told = cause is not None and one.event.trace_id is not None
         if len(self._flows) >= 2 * self._max_held:  # they come faster than anything else gets its turn
@@ -199,7 +201,7 @@ class Tracing:
             self._missing.clear()
         self._missing[causation_id] = self._missing.get(causation_id, 0) + 1
 
-    def _send(self, spans: Sequence[Span]) -> None:
+    def _send(self, spans: Sequence[ExportSpan]) -> None:
         if not spans:
             return
         for backend in self.backends:
@@ -222,10 +224,10 @@ class Tracing:
         """Send the flows that are quiet by now (`send`)."""
         return self.send(self._flows.due(self._clock()))
 
-    def send(self, flows: Iterable[Drawn]) -> Iterator[int]:
+    def send(self, flows: Iterable[QuietFlow]) -> Iterator[int]:
         """Make these flows' spans and send them, a slice at a time, so that a backend is not asked for every small
         flow. Gives the number of events after each slice, for others to get their turn."""
-        spans: list[Span] = []
+        spans: list[ExportSpan] = []
         events = 0
         for drawn in flows:
             spans += self._placing.spans_of(drawn)

@@ -15,8 +15,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from exporters.tracing.event_window import Recent
-from exporters.tracing.span_mapper import Span
+from exporters.tracing.event_window import EventWindow
+from exporters.tracing.span_mapper import ExportSpan
 from sidecar.domain.correlation.causality import Stream, facts, inferred, stream_of
 from sidecar.domain.correlation.derived_trace_id import cause_of, derived, trace_id_of
 from sidecar.domain.correlation.duplicates import original_of
@@ -37,11 +37,11 @@ _NO_GUESS: Mapping[int, int] = {}
 _NONE_ALIKE: Mapping[str, Sequence[Event]] = {}
 
 
-class Seen(Struct, gc=False):
+class BufferedEvent(Struct, gc=False):
     """An event, with what of its record a span needs."""
 
     event: Event
-    span: Span
+    span: ExportSpan
     """What is known of it already."""
     told: bool
     """Its cause was known when it came."""
@@ -53,7 +53,7 @@ class Seen(Struct, gc=False):
     waiting: bool = True
 
 
-class Drawn(Struct, gc=False):
+class QuietFlow(Struct, gc=False):
     """A flow that is quiet: all of it that is known, and those of its events that waited."""
 
     events: list[Event]
@@ -62,7 +62,7 @@ class Drawn(Struct, gc=False):
     """Of each, as an index into `events`."""
     inferred: Mapping[int, int]
     """Those of the parents that no event names."""
-    waited: list[Seen | None]
+    waited: list[BufferedEvent | None]
     """Of each event, where it waited."""
     trace_id: int
     """For those of its events that carry none."""
@@ -85,15 +85,15 @@ class Drawn(Struct, gc=False):
         return standing(event, self.same_id.get(event.event_id, ()) if event.event_id is not None else ())
 
 
-class Flows:
+class FlowBuffer:
     """Holds events, and lets them go with their flows. Times are seconds of any clock that does not jump."""
 
-    def __init__(self, recent: Recent, hold: float, most: int) -> None:
+    def __init__(self, recent: EventWindow, hold: float, most: int) -> None:
         self._recent, self._hold, self._most = recent, hold, most
-        self._held: dict[int, Seen] = {}
-        self._fresh: deque[Seen] = deque()
+        self._held: dict[int, BufferedEvent] = {}
+        self._fresh: deque[BufferedEvent] = deque()
         """As they came, which is as they are due: most are looked at once only."""
-        self._queue: list[tuple[float, int, Seen]] = []
+        self._queue: list[tuple[float, int, BufferedEvent]] = []
         """Those that must wait for longer."""
         self._number = 0
         self._latest: dict[int, float] = {}
@@ -106,15 +106,15 @@ class Flows:
         return len(self._held)
 
     def hold(
-        self, event: Event, span: Span, now: float, told: bool, headers: Headers | None = None, body: Any = None
+        self, event: Event, span: ExportSpan, now: float, told: bool, headers: Headers | None = None, body: Any = None
     ) -> None:
-        seen = Seen(event, span, told, now, now + self._hold, headers, body)
+        seen = BufferedEvent(event, span, told, now, now + self._hold, headers, body)
         self._held[id(event)] = seen
         if body is not None:
             self._bytes += _weight(seen)
         self._fresh.append(seen)
 
-    def due(self, now: float) -> Iterator[Drawn]:
+    def due(self, now: float) -> Iterator[QuietFlow]:
         """The flows that are quiet by now, and those that must go for others' sake."""
         while self._fresh or self._queue:
             crowded = len(self._held) > self._most or self._bytes > MOST_BYTES
@@ -144,41 +144,41 @@ class Flows:
                 self.early += len(members)
             yield self._let_go(flow, members, differing)
 
-    def all(self) -> Iterator[Drawn]:
+    def all(self) -> Iterator[QuietFlow]:
         """Every flow as it stands: the end."""
         while (seen := self._pop(LATER)) is not None:
             if seen.waiting:
                 flow, differing = self._recent.flow(seen.event)
                 yield self._let_alone(seen) if len(flow) == 1 else self._let_go(flow, self._waiting(flow), differing)
 
-    def _pop(self, until: float) -> Seen | None:
+    def _pop(self, until: float) -> BufferedEvent | None:
         """The one that is due next, where that is not after `until`."""
         fresh, queue = self._fresh, self._queue
         if fresh and (not queue or fresh[0].since + self._hold <= queue[0][0]):
             return fresh.popleft() if fresh[0].since + self._hold <= until else None
         return heapq.heappop(queue)[2] if queue and queue[0][0] <= until else None
 
-    def _push(self, seen: Seen) -> None:
+    def _push(self, seen: BufferedEvent) -> None:
         self._number += 1
         heapq.heappush(self._queue, (seen.due, self._number, seen))
 
-    def _waiting(self, flow: Sequence[Event]) -> list[Seen]:
+    def _waiting(self, flow: Sequence[Event]) -> list[BufferedEvent]:
         held = self._held
         return [seen for event in flow if (seen := held.get(id(event))) is not None]
 
-    def _let_alone(self, seen: Seen) -> Drawn:
+    def _let_alone(self, seen: BufferedEvent) -> QuietFlow:
         """It has nobody to hang from, to be the same as, or to learn from."""
         self._forget(seen)
         event = seen.event
-        return Drawn([event], _NO_PARENT, _NO_GUESS, [seen], trace_id_of(event, _nobody, {}), _NONE_ALIKE)
+        return QuietFlow([event], _NO_PARENT, _NO_GUESS, [seen], trace_id_of(event, _nobody, {}), _NONE_ALIKE)
 
-    def _forget(self, seen: Seen) -> None:
+    def _forget(self, seen: BufferedEvent) -> None:
         seen.waiting = False
         del self._held[id(seen.event)]
         if seen.body is not None:
             self._bytes -= _weight(seen)
 
-    def _let_go(self, flow: list[Event], members: list[Seen], differing: bool) -> Drawn:
+    def _let_go(self, flow: list[Event], members: list[BufferedEvent], differing: bool) -> QuietFlow:
         """`differing`: no two of the flow have one id."""
         for member in members:
             self._forget(member)
@@ -191,13 +191,13 @@ class Flows:
             parents[number] = parent
         same_id = {} if differing else _alike(flow)
         if len(members) == len(flow) and events is flow:
-            waited: list[Seen | None] = [*members]
+            waited: list[BufferedEvent | None] = [*members]
         else:
             by_event = {id(member.event): member for member in members}
             waited = [by_event.get(id(event)) for event in events]
-        return Drawn(events, parents, guesses, waited, self._trace_id(events, members), same_id)
+        return QuietFlow(events, parents, guesses, waited, self._trace_id(events, members), same_id)
 
-    def _trace_id(self, events: Sequence[Event], members: Sequence[Seen]) -> int:
+    def _trace_id(self, events: Sequence[Event], members: Sequence[BufferedEvent]) -> int:
         """Of the flow's events without a trace. What was sent under one trace is not left alone in it."""
         if len(members) < len(events):
             # Of those that waited until now nothing was decided.
@@ -226,7 +226,7 @@ class Flows:
                 self._consumed.setdefault(event.producer, set()).add(stream_of(cause))
 
 
-def _weight(seen: Seen) -> int:
+def _weight(seen: BufferedEvent) -> int:
     return 0 if seen.body is None or seen.span.size is None else seen.span.size
 
 

@@ -8,7 +8,7 @@ MOST = 20_000
 """Events that are remembered at least, and at most twice as many."""
 
 
-class Unchecked:
+class UncheckedPositions:
     """Where such events lay, the latest in two generations."""
 
     def __init__(self) -> None:

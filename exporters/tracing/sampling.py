@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from exporters.tracing.span_ids import MASK
-from sidecar.config.schema import Sampling
+from sidecar.config.schema import SamplingConfig
 from sidecar.domain.model import Headers
 from sidecar.domain.ports.index import Node
 from sidecar.query import Query, parse
@@ -29,11 +29,11 @@ def in_sample(trace_id: int, bound: int) -> bool:
     return trace_id & MASK < bound
 
 
-def from_environment(environ: Mapping[str, str] = os.environ) -> Sampling:
+def from_environment(environ: Mapping[str, str] = os.environ) -> SamplingConfig:
     """What OTEL_TRACES_SAMPLER asks for. The parent's decision, which some samplers follow, is not in the events."""
     name = environ.get(SAMPLER, "").strip().lower().removeprefix("parentbased_")
     if name == "always_off":
-        return Sampling(keep="ratio", ratio=0.0)
+        return SamplingConfig(keep="ratio", ratio=0.0)
     if name == "traceidratio":
         said = environ.get(ARGUMENT, "").strip() or "1"
         try:
@@ -41,18 +41,18 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Sampling:
         except ValueError:
             ratio = -1.0
         if 0 <= ratio <= 1:
-            return Sampling(keep="ratio", ratio=ratio)
+            return SamplingConfig(keep="ratio", ratio=ratio)
         log.warning("every span is sent", reason=f"{ARGUMENT}: expected a share from 0 to 1, found {said!r}")
     elif name not in ("", "always_on"):
         known = "always_on, always_off, traceidratio, or one of these after parentbased_"
         log.warning("every span is sent", reason=f"{SAMPLER}: expected {known}, found {environ[SAMPLER]!r}")
-    return Sampling()
+    return SamplingConfig()
 
 
-class Tail:
+class TailSampler:
     """Whole flows, decided once they are quiet."""
 
-    def __init__(self, sampling: Sampling) -> None:
+    def __init__(self, sampling: SamplingConfig) -> None:
         self._failed, self._slow = sampling.failed, sampling.slow
         self._bound = bound_of(sampling.ratio or 0.0)
         self.query: Query | None = parse(sampling.query) if sampling.query else None

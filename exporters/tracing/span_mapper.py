@@ -37,12 +37,12 @@ VARYING = (
     names.AGGREGATE_ID,
     names.PRODUCER,
 )
-"""The attributes that differ from span to span, in the order of `Span.values`."""
+"""The attributes that differ from span to span, in the order of `ExportSpan.values`."""
 
 _INFERRED: Attributes = ((names.PARENT_INFERRED, True),)
 
 
-class Place(Struct, frozen=True):
+class PartitionAttributes(Struct, frozen=True):
     """What the spans of one partition have in common."""
 
     log: Partition
@@ -61,7 +61,7 @@ class Place(Struct, frozen=True):
         return str(offset) if self.keyed else redis_id(offset)
 
 
-class Link(Struct, frozen=True, gc=False):
+class SpanLink(Struct, frozen=True, gc=False):
     """Another span that a span has to do with."""
 
     trace_id: int
@@ -71,17 +71,17 @@ class Link(Struct, frozen=True, gc=False):
     this event id. `cause`: the causing event, where it lies in another trace."""
 
 
-class Note(Struct, frozen=True, gc=False):
+class SpanEvent(Struct, frozen=True, gc=False):
     """Something that happened to the event, a span event."""
 
     name: str
     attributes: Attributes
 
 
-class Span(Struct, gc=False):
+class ExportSpan(Struct, gc=False):
     """One event, as the backends are told of it."""
 
-    place: Place
+    place: PartitionAttributes
     event: Event
     """As it may be shown."""
     size: int | None
@@ -96,19 +96,19 @@ class Span(Struct, gc=False):
     written: bytes | None = None
     """The above without trace and parent as OTLP has it, where it was written when the event came. By the time that its
     flow is quiet, its words have left the processor's caches, and to gather them takes longer than all else."""
-    further_links: Sequence[Link] = ()
+    further_links: Sequence[SpanLink] = ()
     """Besides that to the sender's span."""
     further: Attributes = ()
-    notes: tuple[Note, ...] = ()
+    notes: tuple[SpanEvent, ...] = ()
     error: str | None = None
     """What failed, a sentence; None where nothing did."""
 
     @property
-    def links(self) -> Sequence[Link]:
+    def links(self) -> Sequence[SpanLink]:
         trace_id, sender = self.event.trace_id, self.event.span_id
         if trace_id is None or sender is None:
             return self.further_links
-        return [Link(trace_id, sender, "creation"), *self.further_links]
+        return [SpanLink(trace_id, sender, "creation"), *self.further_links]
 
     @property
     def values(self) -> tuple[str | int | None, ...]:
@@ -129,7 +129,7 @@ class Span(Struct, gc=False):
         )
 
 
-class Parent(Struct, frozen=True, gc=False):
+class SpanParent(Struct, frozen=True, gc=False):
     """Whom an event's span hangs from, as far as its flow tells."""
 
     trace_id: int
@@ -137,7 +137,7 @@ class Parent(Struct, frozen=True, gc=False):
     inferred: bool = False
 
 
-class Letters(Struct, frozen=True):
+class DeadLetterTarget(Struct, frozen=True):
     """What becomes of rejected records of one broker."""
 
     group: str
@@ -145,15 +145,15 @@ class Letters(Struct, frozen=True):
     """The dead-letter stream of a stream; None where no letters are written."""
 
 
-class Mapper:
+class SpanMapper:
     """Makes spans. `letters` by system; `servers` by system the address and port, where there is only one."""
 
-    def __init__(self, letters: dict[str, Letters], servers: dict[str, tuple[str, int]] | None = None) -> None:
+    def __init__(self, letters: dict[str, DeadLetterTarget], servers: dict[str, tuple[str, int]] | None = None) -> None:
         self._letters, self._servers = letters, servers or {}
-        self._places: dict[tuple[str, str, int], Place] = {}
-        self._latest: Place | None = None
+        self._places: dict[tuple[str, str, int], PartitionAttributes] = {}
+        self._latest: PartitionAttributes | None = None
 
-    def place(self, position: Position) -> Place:
+    def place(self, position: Position) -> PartitionAttributes:
         latest = self._latest
         if latest is not None:
             log = latest.log
@@ -169,7 +169,7 @@ class Mapper:
     def span_id_at(self, position: Position) -> int:
         return span_id(self.place(position).base, position.offset)
 
-    def _new_place(self, log: Partition) -> Place:
+    def _new_place(self, log: Partition) -> PartitionAttributes:
         attributes: list[tuple[str, Value]] = [
             (names.SYSTEM, log.system),
             (names.OPERATION_NAME, OPERATION),
@@ -184,22 +184,28 @@ class Mapper:
             address, port = self._servers[log.system]
             attributes += [(names.SERVER_ADDRESS, address), (names.SERVER_PORT, port)]
         name, keyed = f"{OPERATION} {log.stream}", log.system != "redis"
-        return Place(log, name, tuple(attributes), f"{log}/", base_of(log), keyed)
+        return PartitionAttributes(log, name, tuple(attributes), f"{log}/", base_of(log), keyed)
 
     def span(
-        self, event: Event, size: int | None, trace_id: int, *, parent: Parent | None = None, first: Event | None = None
-    ) -> Span:
+        self,
+        event: Event,
+        size: int | None,
+        trace_id: int,
+        *,
+        parent: SpanParent | None = None,
+        first: Event | None = None,
+    ) -> ExportSpan:
         """The span of an event (`begin`, `finish`)."""
         span = self.begin(event, size, self.place(event.position))
         self.finish(span, trace_id, parent, first)
         return span
 
-    def begin(self, event: Event, size: int | None, place: Place) -> Span:
+    def begin(self, event: Event, size: int | None, place: PartitionAttributes) -> ExportSpan:
         """What is known of a span from its event alone. `size`: bytes of the record's value, None where it has none."""
         start, end = times(event)
-        return Span(place, event, size, span_id(place.base, event.position.offset), start, end)
+        return ExportSpan(place, event, size, span_id(place.base, event.position.offset), start, end)
 
-    def finish(self, span: Span, trace_id: int, parent: Parent | None, first: Event | None) -> None:
+    def finish(self, span: ExportSpan, trace_id: int, parent: SpanParent | None, first: Event | None) -> None:
         """Give a span its place. `parent`: the event that caused it; without one it hangs from the sender's span, where
         that is in the same trace. `first`: the event that this one is a duplicate of."""
         event = span.event
@@ -212,30 +218,30 @@ class Mapper:
                 if parent.inferred:
                     span.further = _INFERRED
             else:
-                span.further_links = (Link(parent.trace_id, parent.span_id, "cause"),)
+                span.further_links = (SpanLink(parent.trace_id, parent.span_id, "cause"),)
         if first is not None or event.rejection is not None or event.replay_of is not None or span.size is None:
             self._add_rare(span, event, first)
 
-    def _add_rare(self, span: Span, event: Event, first: Event | None) -> None:
+    def _add_rare(self, span: ExportSpan, event: Event, first: Event | None) -> None:
         notes, links, further = [], list(span.further_links), list(span.further)
         if span.size is None and span.place.keyed:
             further.append((names.KAFKA_TOMBSTONE, True))
         if event.rejection is not None:
             further.append((names.ERROR_TYPE, event.rejection.code))
             span.error = f"{event.rejection.code}: {event.rejection.message}"
-            notes.append(Note("tracecar.rejection", rejection_attributes(event)))
+            notes.append(SpanEvent("tracecar.rejection", rejection_attributes(event)))
             if (letter := self.dead_letter(event)) is not None:
-                notes.append(Note("tracecar.dead_letter", letter))
+                notes.append(SpanEvent("tracecar.dead_letter", letter))
         if event.replay_of is not None:
-            notes.append(Note("tracecar.replay", ((names.DEAD_LETTER_ID, event.replay_of),)))
+            notes.append(SpanEvent("tracecar.replay", ((names.DEAD_LETTER_ID, event.replay_of),)))
             origin = origin_of(event.replay_of)
             if origin is not None and origin != event.position:
                 # Its headers are the first life's, so it is of the same flow and trace.
-                links.append(Link(span.trace_id, self.span_id_at(origin), "replay_of"))
+                links.append(SpanLink(span.trace_id, self.span_id_at(origin), "replay_of"))
         elif first is not None:
             further.append((names.DUPLICATE, True))
             trace_id = span.trace_id if first.trace_id is None else first.trace_id
-            links.append(Link(trace_id, self.span_id_at(first.position), "duplicate_of"))
+            links.append(SpanLink(trace_id, self.span_id_at(first.position), "duplicate_of"))
         span.further_links, span.further, span.notes = links, tuple(further), tuple(notes)
 
     def dead_letter(self, event: Event) -> Attributes | None:
@@ -277,7 +283,7 @@ def times(event: Event) -> tuple[int, int]:
     return (occurred * 1000, end) if 0 <= took <= BELIEVABLE * 1000 else (end, end)
 
 
-def all_attributes(span: Span) -> Sequence[tuple[str, Value]]:
+def all_attributes(span: ExportSpan) -> Sequence[tuple[str, Value]]:
     """The attributes of a span, as many as it has."""
     varying = [(name, value) for name, value in zip(VARYING, span.values, strict=True) if value is not None]
     return (*span.place.attributes, *varying, *span.further)

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from exporters.tracing.event_window import Decision, Recent
-from exporters.tracing.flow_buffer import Drawn
-from exporters.tracing.sampling import Tail, in_sample
-from exporters.tracing.span_mapper import Mapper, Parent, Span
+from exporters.tracing.event_window import EventWindow, SamplingDecision
+from exporters.tracing.flow_buffer import QuietFlow
+from exporters.tracing.sampling import TailSampler, in_sample
+from exporters.tracing.span_mapper import ExportSpan, SpanMapper, SpanParent
 from sidecar.domain.model import Event
 
 Edge = Callable[[Event, Event, int | None, int], None]
@@ -18,15 +18,15 @@ Rejected = Callable[[Event, int | None], None]
 """Hears of a rejected event and its trace."""
 
 
-class Placing:
+class SpanPlacer:
     """Finishes the spans of events that waited. `bound`: of the trace ids that are in the sample; None: all are."""
 
     def __init__(
         self,
-        recent: Recent,
-        mapper: Mapper,
+        recent: EventWindow,
+        mapper: SpanMapper,
         *,
-        tail: Tail | None,
+        tail: TailSampler | None,
         bound: int | None,
         edge: Edge | None,
         rejected: Rejected | None,
@@ -40,12 +40,12 @@ class Placing:
         self.changed = 0
         """Spans that would be different if they were sent now: their cause, or more of their flow, came later."""
 
-    def spans_of(self, drawn: Drawn) -> list[Span]:
+    def spans_of(self, drawn: QuietFlow) -> list[ExportSpan]:
         """The spans of those that waited, but for what sampling leaves out."""
         whole = None if self._tail is None else self._keeps(self._tail, drawn)
         settle, finish, bound = self._recent.settle, self._mapper.finish, self._bound
         events, waited, inferred = drawn.events, drawn.waited, drawn.inferred
-        spans: list[Span] = []
+        spans: list[ExportSpan] = []
         for number, (seen, above) in enumerate(zip(waited, drawn.parents, strict=True)):
             if seen is None:
                 continue
@@ -53,7 +53,7 @@ class Placing:
             trace_id = drawn.trace_id if event.trace_id is None else event.trace_id
             cause = None if above is None else events[above]
             kept = (bound is None or in_sample(trace_id, bound)) if whole is None else whole
-            settle(Decision(event, trace_id, cause, kept))
+            settle(SamplingDecision(event, trace_id, cause, kept))
             if event.rejection is not None and self._rejected is not None:
                 self._rejected(event, trace_id)
             guessed = number in inferred
@@ -71,14 +71,14 @@ class Placing:
                 if beside is None:
                     parent = self.above(cause, trace_id, guessed)
                 else:
-                    parent = Parent(drawn.trace_of(cause), beside.span.span_id, guessed)
+                    parent = SpanParent(drawn.trace_of(cause), beside.span.span_id, guessed)
             finish(seen.span, trace_id, parent, drawn.first(event) if drawn.same_id else None)
             spans.append(seen.span)
         if None in waited:
             self._count_changes(drawn)
         return spans
 
-    def _keeps(self, tail: Tail, drawn: Drawn) -> bool:
+    def _keeps(self, tail: TailSampler, drawn: QuietFlow) -> bool:
         decisions = [self._recent.decision(event) for event in drawn.events]
         # What comes after a flow was kept belongs to what was sent of it.
         if any(decision is not None and decision.kept for decision in decisions):
@@ -89,7 +89,7 @@ class Placing:
             self.changed += sum(decision is not None for decision in decisions)
         return kept
 
-    def _count_changes(self, drawn: Drawn) -> None:
+    def _count_changes(self, drawn: QuietFlow) -> None:
         """What went before with this flow, and would hang elsewhere by now."""
         for event, above, waited in zip(drawn.events, drawn.parents, drawn.waited, strict=True):
             decision = None if waited is not None else self._recent.decision(event)
@@ -98,7 +98,7 @@ class Placing:
             cause = None if above is None else drawn.events[above]
             if decision.trace_id != drawn.trace_of(event) or decision.parent is not cause:
                 self.changed += 1
-                self._recent.settle(Decision(event, decision.trace_id, cause, True))
+                self._recent.settle(SamplingDecision(event, decision.trace_id, cause, True))
 
     def tell(self, cause: Event, event: Event, trace_id: int | None) -> None:
         """That the cause of an event is known."""
@@ -112,6 +112,6 @@ class Placing:
         decision = self._recent.decision(event)
         return otherwise if decision is None else decision.trace_id
 
-    def above(self, cause: Event, otherwise: int, inferred: bool = False) -> Parent:
+    def above(self, cause: Event, otherwise: int, inferred: bool = False) -> SpanParent:
         """The cause as whom its effect hangs from."""
-        return Parent(self.trace_of(cause, otherwise), self._mapper.span_id_at(cause.position), inferred)
+        return SpanParent(self.trace_of(cause, otherwise), self._mapper.span_id_at(cause.position), inferred)

@@ -15,13 +15,13 @@ def ask(work: Coroutine[Any, Any, T]) -> T:
     """Runs what asks a sidecar. Exits where the sidecar does not answer as asked."""
     import asyncio
 
-    from sidecar.api.client.client import BadRequest, ClientError, Unauthorised, Unreachable
+    from sidecar.api.client.client import BadRequest, ClientError, Unauthorized, Unreachable
 
     try:
         return asyncio.run(work)
     except BrokenPipeError:  # before Typer calls it a failure
         end_unread()
-    except (Unreachable, Unauthorised) as error:
+    except (Unreachable, Unauthorized) as error:
         say(str(error))
         sys.exit(NO_SIDECAR)
     except BadRequest as error:

@@ -34,14 +34,14 @@ _TOKEN = 'printf %s "${TRACECAR_TOKEN:-$(cat "${TRACECAR_TOKEN_FILE:-$HOME/.loca
 _FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:([0-9]{1,5}) ->")
 
 
-class Reached(NamedTuple):
+class ForwardedSidecar(NamedTuple):
     """A sidecar on this machine's loopback, for as long as the forwarding lasts."""
 
     url: str
     token: str
 
 
-class Place(NamedTuple):
+class PodLocation(NamedTuple):
     """Where in a pod a sidecar is."""
 
     pod: str
@@ -50,14 +50,14 @@ class Place(NamedTuple):
 
 
 @contextmanager
-def reached(target: str, namespace: str | None = None, token: str | None = None) -> Iterator[Reached]:
+def reached(target: str, namespace: str | None = None, token: str | None = None) -> Iterator[ForwardedSidecar]:
     """Forward a local port to the sidecar of `deploy/NAME` (or `sts/…`, `ds/…`, `pod/…`), until the end of the block.
     The namespace is the context's unless given; the token is asked of the container unless given. Raises Refused with
     what to do, at the step that failed."""
     kubectl = _Kubectl(namespace)
     place = find(kubectl.get, target)
     with _forwarded(kubectl, place) as port:
-        yield Reached(f"http://127.0.0.1:{port}", token or _token(kubectl, place))
+        yield ForwardedSidecar(f"http://127.0.0.1:{port}", token or _token(kubectl, place))
 
 
 class _Kubectl:
@@ -99,7 +99,7 @@ class _Kubectl:
         return found
 
 
-def find(get: Any, target: str) -> Place:
+def find(get: Any, target: str) -> PodLocation:
     """The sidecar of a workload or pod: of those that run, one that is ready, where there is one. `get` is
     `kubectl get … --output json`. Raises Refused."""
     kind, name = _named(target)
@@ -123,7 +123,7 @@ def find(get: Any, target: str) -> Place:
         pod, one = places[0]
         raise Refused(f"{target}: {CONTAINER} in {_name(pod)} does not run ({_why(pod, one)}); see {_logs(pod)}")
     pod, one = max(running, key=_fitness)
-    return Place(_name(pod), str(one["name"]), _port(one))
+    return PodLocation(_name(pod), str(one["name"]), _port(one))
 
 
 def _fitness(place: tuple[Mapping[str, Any], Mapping[str, Any]]) -> tuple[bool, bool]:
@@ -198,7 +198,7 @@ def _port(container: Mapping[str, Any]) -> int:
     return API_PORT
 
 
-def _token(kubectl: _Kubectl, place: Place) -> str:
+def _token(kubectl: _Kubectl, place: PodLocation) -> str:
     where = f"asking {place.pod} for its token"
     try:
         answer = kubectl.run(where, "exec", place.pod, "--container", place.container, "--", "sh", "-c", _TOKEN)
@@ -213,7 +213,7 @@ def _token(kubectl: _Kubectl, place: Place) -> str:
 
 
 @contextmanager
-def _forwarded(kubectl: _Kubectl, place: Place) -> Iterator[int]:
+def _forwarded(kubectl: _Kubectl, place: PodLocation) -> Iterator[int]:
     """A free local port that leads to the sidecar's API."""
     command = kubectl.command("port-forward", f"pod/{place.pod}", f":{place.port}", "--address", "127.0.0.1")
     # In a session of its own, for Ctrl-C in the dashboard is not meant for it. What it complains of is read once it
@@ -228,7 +228,7 @@ def _forwarded(kubectl: _Kubectl, place: Place) -> Iterator[int]:
         process.communicate()
 
 
-def _local_port(process: subprocess.Popen[bytes], place: Place) -> int:
+def _local_port(process: subprocess.Popen[bytes], place: PodLocation) -> int:
     assert process.stdout is not None
     assert process.stderr is not None
     deadline = time.monotonic() + SECONDS

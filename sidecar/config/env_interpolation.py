@@ -16,12 +16,12 @@ MAX_DEPTH = 5
 """Defaults within defaults."""
 
 
-class FromEnvironment(str):
+class EnvironmentText(str):
     """A text that the environment had a part in. It may stand where a number or a truth value is wanted."""
 
     names: tuple[str, ...]
 
-    def __new__(cls, text: str, names: tuple[str, ...]) -> FromEnvironment:
+    def __new__(cls, text: str, names: tuple[str, ...]) -> EnvironmentText:
         made = super().__new__(cls, text)
         made.names = names
         return made
@@ -44,11 +44,11 @@ def interpolate(value: Any, environ: Mapping[str, str], mistakes: list[Mistake],
     if isinstance(value, list):
         return [interpolate(item, environ, mistakes, f"{path}[{number}]") for number, item in enumerate(value)]
     if isinstance(value, str) and "${" in value:
-        return _Text(environ, mistakes, path).fill(value)
+        return _Interpolation(environ, mistakes, path).fill(value)
     return value
 
 
-class _Text:
+class _Interpolation:
     """One text being filled in."""
 
     def __init__(self, environ: Mapping[str, str], mistakes: list[Mistake], path: str) -> None:
@@ -59,8 +59,8 @@ class _Text:
         before = len(self._mistakes)
         filled = self._filled(text, 0)
         if len(self._mistakes) > before:
-            return Unfilled(text)
-        return FromEnvironment(filled, tuple(dict.fromkeys(self._names))) if self._names else filled
+            return UnresolvedValue(text)
+        return EnvironmentText(filled, tuple(dict.fromkeys(self._names))) if self._names else filled
 
     def _filled(self, text: str, depth: int) -> str:
         parts: list[str] = []
@@ -97,7 +97,7 @@ class _Text:
         self._mistakes.append(Mistake(self._path, expected, found))
 
 
-class Unfilled(str):
+class UnresolvedValue(str):
     """A value that could not be made. The mistake is noted already, so nothing more is said about it."""
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import NODEFAULT, inspect, to_builtins
 
-from sidecar.config.schema import Config, Duration, Start, Strict
+from sidecar.config.schema import Config, Duration, StartPosition, StrictStruct
 from sidecar.config.string_formats import KINDS, start_text
 from sidecar.config.struct_reader import unwrapped
 from sidecar.domain import timestamps
@@ -54,7 +54,7 @@ def _define(type_: inspect.StructType, defs: dict[str, Any]) -> dict[str, Any]:
 def _property(field: inspect.Field, defs: dict[str, Any]) -> dict[str, Any]:
     schema = _schema(field.type, defs)
     default = field.default_factory() if field.default_factory is not NODEFAULT else field.default
-    if default is not NODEFAULT and default is not None and not isinstance(default, Strict):
+    if default is not NODEFAULT and default is not None and not isinstance(default, StrictStruct):
         schema = {**schema, "default": as_written(default)}
     return schema
 
@@ -63,7 +63,7 @@ def as_written(value: Any) -> Any:
     """A value of a struct as the file writes it."""
     if isinstance(value, Duration):
         return timestamps.length(value)
-    return start_text(value) if isinstance(value, Start) else to_builtins(value)
+    return start_text(value) if isinstance(value, StartPosition) else to_builtins(value)
 
 
 def _schema(type_: inspect.Type, defs: dict[str, Any]) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def _schema(type_: inspect.Type, defs: dict[str, Any]) -> dict[str, Any]:
         extra = type_.extra or {}
         kind, empty = KINDS[extra["kind"]] if "kind" in extra else None, extra.get("empty", False)
     match unwrapped(type_):
-        case inspect.StructType(cls=cls) as struct if cls is not Start:
+        case inspect.StructType(cls=cls) as struct if cls is not StartPosition:
             return _define(struct, defs) | said
         case inspect.StructType():
             return _written({"type": "string", "pattern": _START}) | said

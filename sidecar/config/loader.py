@@ -16,8 +16,8 @@ from msgspec import inspect
 from sidecar.config import validation
 from sidecar.config.env_interpolation import interpolate
 from sidecar.config.json_schema import as_written, json_schema
-from sidecar.config.schema import Config, Strict
-from sidecar.config.struct_reader import WRONG, Reader
+from sidecar.config.schema import Config, StrictStruct
+from sidecar.config.struct_reader import WRONG, StructReader
 from sidecar.config.yaml_parser import MAX_CHARACTERS, parse
 from sidecar.domain.errors import ConfigError, Mistake
 from sidecar.domain.secrets import masked
@@ -53,7 +53,7 @@ def loads(text: str, environ: Mapping[str, str] = os.environ, source: str = "") 
             found = "nothing" if data is None else "a list" if isinstance(data, list) else "a single value"
             mistakes.append(Mistake("", "a mapping with at least `service` and `sources`", found))
         raise ConfigError(mistakes, source)
-    reader = Reader(mistakes)
+    reader = StructReader(mistakes)
     config = reader.value(_type(), interpolate(data, environ, mistakes), "")
     mistakes += validation.check(reader.read)
     if mistakes or config is WRONG:
@@ -71,7 +71,7 @@ def describe(config: Config) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Strict):
+    if isinstance(value, StrictStruct):
         items = {name: getattr(value, name) for name in value.__struct_fields__}
         return {name: _plain(item) for name, item in items.items() if item is not None}
     return [_plain(item) for item in value] if isinstance(value, list) else as_written(value)

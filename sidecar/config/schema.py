@@ -21,7 +21,7 @@ class Duration(float):
     """Seconds, written `250ms`, `60s`, `15m`, `24h` or `7d` in the file."""
 
 
-class Start(Struct, frozen=True):
+class StartPosition(Struct, frozen=True):
     """Where a group without settled offsets begins: `latest`, `earliest`, a duration back, or a time."""
 
     kind: Literal["latest", "earliest", "ago", "at"]
@@ -29,7 +29,7 @@ class Start(Struct, frozen=True):
     """For `ago` milliseconds back from now; for `at` milliseconds since 1970."""
 
 
-class Strict(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+class StrictStruct(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """A mapping of the file: unknown keys are refused. Its `repr` shows no secret."""
 
     def __repr__(self) -> str:
@@ -66,7 +66,7 @@ Word = Literal[
 """What an event says about itself, and `envelope` can look for."""
 
 
-class Tls(Strict, frozen=True):
+class TlsConfig(StrictStruct, frozen=True):
     """TLS to this server. The key alone, with nothing in it, switches it on with the system's certificates."""
 
     ca: Annotated[Text | None, Meta(description="File of the certificate authorities to trust (PEM).")] = None
@@ -75,7 +75,7 @@ class Tls(Strict, frozen=True):
     check_hostname: Annotated[bool, Meta(description="Whether the certificate must name the host.")] = True
 
 
-class Sasl(Strict, frozen=True):
+class SaslConfig(StrictStruct, frozen=True):
     """How to authenticate to Kafka. `username` and `password`, or for OAUTHBEARER the token endpoint's keys."""
 
     mechanism: Annotated[
@@ -89,7 +89,7 @@ class Sasl(Strict, frozen=True):
     scope: Annotated[Text | None, Meta(description="OAUTHBEARER: the scope to ask for.")] = None
 
 
-class Kafka(Strict, frozen=True):
+class KafkaConfig(StrictStruct, frozen=True):
     """A Kafka cluster to read from."""
 
     bootstrap_servers: Annotated[Servers, Meta(description="HOST:PORT of some brokers, separated by commas.")]
@@ -100,19 +100,19 @@ class Kafka(Strict, frozen=True):
         ),
     ] = []
     group_id: Annotated[Text | None, Meta(description="The consumer group. Default: tracecar.SERVICE.")] = None
-    start: Annotated[Start, Meta(description="Where a group without offsets begins; committed at once.")] = Start(
-        "latest"
+    start: Annotated[StartPosition, Meta(description="Where a group without offsets begins; committed at once.")] = (
+        StartPosition("latest")
     )
     gate: Annotated[
         dict[Topic, Topic],
         Meta(description="Stand before the service: read the left topic, let only what passes through to the right."),
     ] = {}
-    tls: Tls | None = None
-    sasl: Sasl | None = None
+    tls: TlsConfig | None = None
+    sasl: SaslConfig | None = None
     client: Annotated[dict[str, Any], Meta(description="Any further plain option of the aiokafka client.")] = {}
 
 
-class Exhausted(Strict, frozen=True):
+class ExhaustedConfig(StrictStruct, frozen=True):
     """When an entry that another group cannot process is taken from it: it becomes a dead letter and is acknowledged
     for that group."""
 
@@ -129,7 +129,7 @@ class Exhausted(Strict, frozen=True):
     ] = None
 
 
-class Redis(Strict, frozen=True):
+class RedisConfig(StrictStruct, frozen=True):
     """A Redis or Valkey server, Sentinel or Cluster to read streams from."""
 
     url: Annotated[
@@ -141,7 +141,7 @@ class Redis(Strict, frozen=True):
     ]
     streams: Annotated[list[Text], Meta(description="Streams to read: names or glob patterns.")] = []
     group: Annotated[Text | None, Meta(description="The consumer group. Default: tracecar.SERVICE.")] = None
-    start: Annotated[Start, Meta(description="Where a new group begins.")] = Start("latest")
+    start: Annotated[StartPosition, Meta(description="Where a new group begins.")] = StartPosition("latest")
     gate: Annotated[
         dict[Text, Text],
         Meta(description="Stand before the service: read the left stream, let only what passes through to the right."),
@@ -153,27 +153,27 @@ class Redis(Strict, frozen=True):
         60
     )
     exhausted: Annotated[
-        dict[Text, Exhausted],
+        dict[Text, ExhaustedConfig],
         Meta(description="Other groups by name: when an entry that they cannot process becomes a dead letter."),
     ] = {}
-    tls: Tls | None = None
+    tls: TlsConfig | None = None
 
 
-class Sources(Strict, frozen=True):
+class SourcesConfig(StrictStruct, frozen=True):
     """Where events are read: Kafka, Redis, or both."""
 
-    kafka: Kafka | None = None
-    redis: Redis | None = None
+    kafka: KafkaConfig | None = None
+    redis: RedisConfig | None = None
 
 
-class BasicAuth(Strict, frozen=True):
+class BasicAuthConfig(StrictStruct, frozen=True):
     """A user name and password, sent with every request."""
 
     username: Text
     password: Text
 
 
-class Registry(Strict, frozen=True):
+class RegistryConfig(StrictStruct, frozen=True):
     """Where schemas are: a registry or a directory."""
 
     url: Annotated[
@@ -188,12 +188,12 @@ class Registry(Strict, frozen=True):
         Meta(description="While the registry cannot be asked: hold events back, or let them pass unchecked."),
     ] = "hold"
     require: Annotated[bool, Meta(description="Whether an event without a registered schema is rejected.")] = False
-    basic: BasicAuth | None = None
+    basic: BasicAuthConfig | None = None
     token: Annotated[Bearer | None, Meta(description="A bearer token, sent with every request.")] = None
-    tls: Tls | None = None
+    tls: TlsConfig | None = None
 
 
-class Envelope(Strict, frozen=True):
+class EnvelopeConfig(StrictStruct, frozen=True):
     """Where an event's words are: places of the form body:PATH, header:NAME or key. The first that is found wins,
     before the built-in places."""
 
@@ -209,7 +209,7 @@ class Envelope(Strict, frozen=True):
     required: Annotated[list[Word], Meta(description="Words without which an event is rejected.")] = []
 
 
-class Correlation(Strict, frozen=True):
+class CorrelationConfig(StrictStruct, frozen=True):
     """Which events belong together."""
 
     join: Annotated[
@@ -218,7 +218,7 @@ class Correlation(Strict, frozen=True):
     max_flow: Annotated[Count, Meta(description="A key that joins more events than this stops joining.")] = 10_000
 
 
-class Breaker(Strict, frozen=True):
+class BreakerConfig(StrictStruct, frozen=True):
     """Holds a stream of which too much is rejected."""
 
     ratio: Annotated[float, Meta(gt=0, le=1, description="The share of rejected events that holds the stream.")] = 0.5
@@ -226,7 +226,7 @@ class Breaker(Strict, frozen=True):
     minimum: Annotated[Count, Meta(description="Fewer events than this in the window never hold the stream.")] = 100
 
 
-class Replay(Strict, frozen=True):
+class ReplayConfig(StrictStruct, frozen=True):
     """Bounds of what is replayed."""
 
     attempts: Annotated[
@@ -238,7 +238,7 @@ class Replay(Strict, frozen=True):
     )
 
 
-class DeadLetters(Strict, frozen=True):
+class DeadLettersConfig(StrictStruct, frozen=True):
     """What happens to events that are rejected."""
 
     enabled: Annotated[bool, Meta(description="false: rejections are shown and counted, nothing is written.")] = True
@@ -256,15 +256,15 @@ class DeadLetters(Strict, frozen=True):
         list[Literal["spring", "connect", "streams", "share-group"]],
         Meta(description="Headers of other frameworks to write beside our own, so that their tools understand them."),
     ] = []
-    breaker: Breaker = Breaker()
-    replay: Replay = Replay()
+    breaker: BreakerConfig = BreakerConfig()
+    replay: ReplayConfig = ReplayConfig()
     ledger_entries: Annotated[
         Count,
         Meta(description="How many entries of Kafka's ledger are held in memory at most, 500 bytes each."),
     ] = 500_000
 
 
-class MemoryIndex(Strict, frozen=True):
+class MemoryIndexConfig(StrictStruct, frozen=True):
     """The index in this process's memory."""
 
     max_events: Annotated[Count, Meta(description="How many events are held; the oldest flows go first.")] = 200_000
@@ -277,7 +277,7 @@ class MemoryIndex(Strict, frozen=True):
     ] = "assigned"
 
 
-class RedisIndex(Strict, frozen=True):
+class RedisIndexConfig(StrictStruct, frozen=True):
     """An index that several sidecars share: any one of them answers for all."""
 
     url: Annotated[RedisUrl, Meta(description="A Redis or Valkey server, Sentinel or Cluster, as in sources.redis.")]
@@ -293,18 +293,18 @@ class RedisIndex(Strict, frozen=True):
     prefix: Annotated[Text, Meta(description="What all keys begin with. Sidecars with the same one share.")] = (
         "tracecar"
     )
-    tls: Tls | None = None
+    tls: TlsConfig | None = None
 
 
-class Index(Strict, frozen=True):
+class IndexConfig(StrictStruct, frozen=True):
     """The index of recent events, which answers the questions."""
 
-    memory: MemoryIndex | None = None
-    redis: RedisIndex | None = None
+    memory: MemoryIndexConfig | None = None
+    redis: RedisIndexConfig | None = None
     lookback: Annotated[Duration, Meta(description="How far back a start fills the index.")] = Duration(900)
 
 
-class Otlp(Strict, frozen=True):
+class OtlpConfig(StrictStruct, frozen=True):
     """Traces, metrics and logs to an OpenTelemetry collector. OTEL_EXPORTER_OTLP_* fill what is left out."""
 
     endpoint: Annotated[HttpUrl | None, Meta(description="The collector's base address.")] = None
@@ -319,21 +319,21 @@ class Otlp(Strict, frozen=True):
         list[Literal["traces", "metrics", "logs"]], Meta(description="What is sent; logs are those of rejections.")
     ] = field(default_factory=lambda: ["traces", "metrics", "logs"])
     tls: Annotated[
-        Tls | None,
+        TlsConfig | None,
         Meta(description="Certificates for an https endpoint; check_hostname: false over http/protobuf only."),
     ] = None
 
 
-class Zipkin(Strict, frozen=True):
+class ZipkinConfig(StrictStruct, frozen=True):
     """Spans to Zipkin."""
 
     endpoint: Annotated[HttpUrl, Meta(description="Such as http://127.0.0.1:9411/api/v2/spans.")]
     headers: Annotated[dict[str, str], Meta(description="Sent with every request; never shown.")] = {}
     timeout: Annotated[Duration, Meta(description="How long one request may take.")] = Duration(10)
-    tls: Annotated[Tls | None, Meta(description="Certificates for an https endpoint.")] = None
+    tls: Annotated[TlsConfig | None, Meta(description="Certificates for an https endpoint.")] = None
 
 
-class Sampling(Strict, frozen=True):
+class SamplingConfig(StrictStruct, frozen=True):
     """Which spans are sent. What is not is counted."""
 
     keep: Annotated[
@@ -351,12 +351,12 @@ class Sampling(Strict, frozen=True):
     query: Annotated[Text | None, Meta(description="tail: keep flows in which an event matches this query.")] = None
 
 
-class Exporters(Strict, frozen=True):
+class ExportersConfig(StrictStruct, frozen=True):
     """Where traces of the events are sent."""
 
-    otlp: Otlp | None = None
-    zipkin: Zipkin | None = None
-    sampling: Sampling | None = None
+    otlp: OtlpConfig | None = None
+    zipkin: ZipkinConfig | None = None
+    sampling: SamplingConfig | None = None
     hold: Annotated[
         Duration,
         Meta(
@@ -370,7 +370,7 @@ class Exporters(Strict, frozen=True):
     queue: Annotated[Count, Meta(description="Spans that wait for each backend; beyond, they are dropped.")] = 50_000
 
 
-class Token(Strict, frozen=True):
+class TokenConfig(StrictStruct, frozen=True):
     """A further token of the API."""
 
     name: Annotated[Text, Meta(description="Who this is: the audit's `who`.")]
@@ -380,7 +380,7 @@ class Token(Strict, frozen=True):
     ]
 
 
-class Api(Strict, frozen=True):
+class ApiConfig(StrictStruct, frozen=True):
     """Where the API listens, and who may use it."""
 
     host: Annotated[Host, Meta(description="The address to listen on.")] = "127.0.0.1"
@@ -392,10 +392,10 @@ class Api(Strict, frozen=True):
     token_file: Annotated[Text, Meta(description="Where the token that was made is kept (mode 0600).")] = (
         "~/.local/state/tracecar/token"
     )
-    tokens: list[Token] = []
+    tokens: list[TokenConfig] = []
 
 
-class Health(Strict, frozen=True):
+class HealthConfig(StrictStruct, frozen=True):
     """/healthz, /readyz and /metrics on a listener of their own as well, for probes and scrapers."""
 
     host: Annotated[Host, Meta(description="The address to listen on.")] = "127.0.0.1"
@@ -404,19 +404,19 @@ class Health(Strict, frozen=True):
     )
 
 
-class Config(Strict, frozen=True):
+class Config(StrictStruct, frozen=True):
     """The configuration of one sidecar. In every text ${VAR} and ${VAR:-default} come from the environment."""
 
     service: Annotated[Name, Meta(description="Whose sidecar this is.")]
-    sources: Sources
-    registry: Registry = Registry()
-    envelope: Envelope = Envelope()
-    correlation: Correlation = Correlation()
-    dead_letters: DeadLetters = DeadLetters()
-    index: Index = Index()
-    exporters: Exporters = Exporters()
-    api: Api = Api()
-    health: Health = Health()
+    sources: SourcesConfig
+    registry: RegistryConfig = RegistryConfig()
+    envelope: EnvelopeConfig = EnvelopeConfig()
+    correlation: CorrelationConfig = CorrelationConfig()
+    dead_letters: DeadLettersConfig = DeadLettersConfig()
+    index: IndexConfig = IndexConfig()
+    exporters: ExportersConfig = ExportersConfig()
+    api: ApiConfig = ApiConfig()
+    health: HealthConfig = HealthConfig()
     redact: Annotated[
         list[Redacted], Meta(description="What is never shown: body:PATH (with *) or header:NAME, such as body:card.*.")
     ] = []

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from sidecar.config.schema import Start
+from sidecar.config.schema import StartPosition
 from sidecar.domain import timestamps
 
 TEMPLATE_WORDS = ("stream", "service", "group")
@@ -26,7 +26,7 @@ _REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel"
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class StringFormat:
     """A kind of text."""
 
     expected: str
@@ -37,22 +37,22 @@ class Kind:
     """What is wrong with a text that does not fit, where more can be said than that it is not what was expected."""
 
 
-def _matching(expected: str, pattern: str) -> Kind:
+def _matching(expected: str, pattern: str) -> StringFormat:
     compiled = re.compile(pattern)
-    return Kind(expected, lambda text: compiled.fullmatch(text) is not None, f"^(?:{pattern})$")
+    return StringFormat(expected, lambda text: compiled.fullmatch(text) is not None, f"^(?:{pattern})$")
 
 
-def parse_start(text: str) -> Start:
+def parse_start(text: str) -> StartPosition:
     """`latest`, `earliest`, a length of time back, or an RFC 3339 time. Raises ValueError."""
     if text in ("latest", "earliest"):
-        return Start("latest" if text == "latest" else "earliest")
+        return StartPosition("latest" if text == "latest" else "earliest")
     try:
-        return Start("ago", round(timestamps.seconds(text) * 1000))
+        return StartPosition("ago", round(timestamps.seconds(text) * 1000))
     except ValueError:
-        return Start("at", timestamps.micros(text) // 1000)
+        return StartPosition("at", timestamps.micros(text) // 1000)
 
 
-def start_text(start: Start) -> str:
+def start_text(start: StartPosition) -> str:
     """The text that `parse_start` reads."""
     if start.kind == "ago":
         return timestamps.length(start.value / 1000)
@@ -145,24 +145,26 @@ def _template_problem(text: str) -> str | None:
     return "empty text" if not text else None
 
 
-KINDS: dict[str, Kind] = {
-    "text": Kind("some text", bool, "."),
+KINDS: dict[str, StringFormat] = {
+    "text": StringFormat("some text", bool, "."),
     "name": _matching("a name of letters, digits, dots, dashes and underscores", r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"),
-    "servers": Kind("HOST:PORT of some brokers, separated by commas", _is_server_list, ":[0-9]{1,5} *$"),
-    "topic": Kind("the name of a Kafka topic (letters, digits, dots, dashes, underscores)", _is_topic, f"^{_TOPIC}$"),
-    "topic_pattern": Kind(
+    "servers": StringFormat("HOST:PORT of some brokers, separated by commas", _is_server_list, ":[0-9]{1,5} *$"),
+    "topic": StringFormat(
+        "the name of a Kafka topic (letters, digits, dots, dashes, underscores)", _is_topic, f"^{_TOPIC}$"
+    ),
+    "topic_pattern": StringFormat(
         "the name of a Kafka topic, or a regular expression after a ^",
         _is_topic_or_pattern,
         rf"^(?:{_TOPIC}|\^[\s\S]*)$",
         _pattern_problem,
     ),
-    "http_url": Kind("a URL such as https://HOST:PORT", _is_http_url, "^https?://"),
-    "redis_url": Kind(
+    "http_url": StringFormat("a URL such as https://HOST:PORT", _is_http_url, "^https?://"),
+    "redis_url": StringFormat(
         "a URL such as redis://HOST:PORT/DB, rediss://…, redis+sentinel://H1:P1,H2:P2/MASTER/DB or redis+cluster://H1:P1,H2:P2",
         _is_redis_url,
         rf"^(?:{'|'.join(re.escape(scheme) for scheme in _REDIS_SCHEMES)})://",
     ),
-    "template": Kind(
+    "template": StringFormat(
         "the name of a stream, with {stream}, {service} and {group} for what differs",
         lambda text: _template_problem(text) is None,
         r"^(?:[^{}]|\{(?:stream|service|group)\})+$",
@@ -170,6 +172,6 @@ KINDS: dict[str, Kind] = {
     ),
     "place": _matching("a place: body:PATH, header:NAME or key", rf"body:{_PATH}|header:{_HEADER}|key"),
     "redacted": _matching("body:PATH (* for any name) or header:NAME", rf"body:{_HIDDEN_PATH}|header:{_HEADER}"),
-    "host": Kind("an address or host name to listen on", _is_host, "."),
+    "host": StringFormat("an address or host name to listen on", _is_host, "."),
     "bearer": _matching("a token of visible ASCII characters, without spaces", r"[!-~]+"),
 }

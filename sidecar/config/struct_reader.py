@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from msgspec import NODEFAULT, inspect
 
-from sidecar.config.env_interpolation import FromEnvironment, Unfilled
-from sidecar.config.schema import Duration, Start, Strict
+from sidecar.config.env_interpolation import EnvironmentText, UnresolvedValue
+from sidecar.config.schema import Duration, StartPosition, StrictStruct
 from sidecar.config.string_formats import KINDS, parse_start
 from sidecar.domain import timestamps
 from sidecar.domain.errors import Mistake
@@ -26,7 +26,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _SHOWN = 60
 
 
-class Reader:
+class StructReader:
     """One reading of a file. `read` holds every value that was read without a mistake, defaults too, by its path."""
 
     def __init__(self, mistakes: list[Mistake]) -> None:
@@ -35,12 +35,12 @@ class Reader:
 
     def value(self, type_: inspect.Type, value: Any, path: str, *, secret: bool = False) -> Any:
         """The value as this type, or WRONG."""
-        read = WRONG if isinstance(value, Unfilled) else self._value(type_, value, _At(path, secret))
+        read = WRONG if isinstance(value, UnresolvedValue) else self._value(type_, value, _ReadContext(path, secret))
         if read is not WRONG:
             self.read[path] = read
         return read
 
-    def _value(self, type_: inspect.Type, value: Any, at: _At) -> Any:
+    def _value(self, type_: inspect.Type, value: Any, at: _ReadContext) -> Any:
         extra = said(type_)
         type_ = unwrapped(type_)
         if isinstance(type_, inspect.UnionType):
@@ -49,11 +49,11 @@ class Reader:
             return self._text(value, at, extra)
         return _READERS[type(type_)](self, type_, value, at)
 
-    def _wrong(self, at: _At, expected: str, value: Any) -> Any:
+    def _wrong(self, at: _ReadContext, expected: str, value: Any) -> Any:
         self._mistakes.append(Mistake(at.path, expected, shown(value, secret=at.secret)))
         return WRONG
 
-    def _union(self, type_: inspect.UnionType, value: Any, at: _At) -> Any:
+    def _union(self, type_: inspect.UnionType, value: Any, at: _ReadContext) -> Any:
         options = [option for option in map(unwrapped, type_.types) if not isinstance(option, inspect.NoneType)]
         chosen = next((o for o in type_.types if isinstance(unwrapped(o), _kind_of(value))), None)
         if value is None and not isinstance(options[0], inspect.StructType):
@@ -62,8 +62,8 @@ class Reader:
             return self._wrong(at, "text, or a list of texts", value)
         return self._value(chosen or next(o for o in type_.types if unwrapped(o) is options[0]), value, at)
 
-    def _struct(self, type_: inspect.StructType, value: Any, at: _At) -> Any:
-        if type_.cls is Start:
+    def _struct(self, type_: inspect.StructType, value: Any, at: _ReadContext) -> Any:
+        if type_.cls is StartPosition:
             return self._start(value, at)
         mapping = {} if value is None else value
         if not isinstance(mapping, dict):
@@ -85,7 +85,7 @@ class Reader:
         if field.required:
             self._mistakes.append(Mistake(path, expectation(field.type), "nothing: the key is missing"))
             return WRONG
-        if isinstance(field.default, Strict):
+        if isinstance(field.default, StrictStruct):
             return self.value(field.type, {}, path)
         default = field.default if field.default is not NODEFAULT else field.default_factory()
         self.read[path] = default
@@ -96,26 +96,26 @@ class Reader:
         expected = f"a known key, perhaps {near[0]}" if near else f"a known key ({', '.join(sorted(fields))})"
         self._mistakes.append(Mistake(path, expected, "an unknown key"))
 
-    def _list(self, type_: inspect.ListType, value: Any, at: _At) -> Any:
+    def _list(self, type_: inspect.ListType, value: Any, at: _ReadContext) -> Any:
         items = [] if value is None else value
         if not isinstance(items, list):
             return self._wrong(at, "a list", value)
         read = [self.value(type_.item_type, item, f"{at.path}[{n}]", secret=at.secret) for n, item in enumerate(items)]
         return WRONG if any(item is WRONG for item in read) else read
 
-    def _dict(self, type_: inspect.DictType, value: Any, at: _At) -> Any:
+    def _dict(self, type_: inspect.DictType, value: Any, at: _ReadContext) -> Any:
         mapping = {} if value is None else value
         if not isinstance(mapping, dict):
             return self._wrong(at, "a mapping", value)
         read = {}
         for key, item in mapping.items():
             path = f"{at.path}[{key}]" if "." in key else at.key(key)
-            wrong = self._value(type_.key_type, key, _At(path, secret=False)) is WRONG
+            wrong = self._value(type_.key_type, key, _ReadContext(path, secret=False)) is WRONG
             read[key] = self.value(type_.value_type, item, path, secret=at.secret or is_secret(key))
             read[key] = WRONG if wrong else read[key]
         return WRONG if any(item is WRONG for item in read.values()) else read
 
-    def _text(self, value: Any, at: _At, extra: Mapping[str, Any]) -> Any:
+    def _text(self, value: Any, at: _ReadContext, extra: Mapping[str, Any]) -> Any:
         kind = KINDS[extra["kind"]] if "kind" in extra else None
         expected = kind.expected if kind else "text"
         if not isinstance(value, str):
@@ -133,20 +133,20 @@ class Reader:
             return WRONG
         return str(value)
 
-    def _literal(self, type_: inspect.LiteralType, value: Any, at: _At) -> Any:
+    def _literal(self, type_: inspect.LiteralType, value: Any, at: _ReadContext) -> Any:
         if isinstance(value, str) and value in type_.values:
             return str(value)
         return self._wrong(at, expectation(type_), value)
 
-    def _integer(self, type_: inspect.IntType, value: Any, at: _At) -> Any:
-        if isinstance(value, FromEnvironment) and re.fullmatch(r"-?[0-9]{1,18}", value):
+    def _integer(self, type_: inspect.IntType, value: Any, at: _ReadContext) -> Any:
+        if isinstance(value, EnvironmentText) and re.fullmatch(r"-?[0-9]{1,18}", value):
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not _within(type_, value):
             return self._wrong(at, expectation(type_), value)
         return value
 
-    def _float(self, type_: inspect.FloatType, value: Any, at: _At) -> Any:
-        if isinstance(value, FromEnvironment) and re.fullmatch(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?", value):
+    def _float(self, type_: inspect.FloatType, value: Any, at: _ReadContext) -> Any:
+        if isinstance(value, EnvironmentText) and re.fullmatch(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?", value):
             value = float(value)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return self._wrong(at, expectation(type_), value)
@@ -154,12 +154,12 @@ class Reader:
             return self._wrong(at, expectation(type_), value)
         return float(value)
 
-    def _truth(self, type_: inspect.BoolType, value: Any, at: _At) -> Any:
-        if isinstance(value, FromEnvironment) and value in ("true", "false"):
+    def _truth(self, type_: inspect.BoolType, value: Any, at: _ReadContext) -> Any:
+        if isinstance(value, EnvironmentText) and value in ("true", "false"):
             return value == "true"
         return value if isinstance(value, bool) else self._wrong(at, expectation(type_), value)
 
-    def _duration(self, type_: inspect.CustomType, value: Any, at: _At) -> Any:
+    def _duration(self, type_: inspect.CustomType, value: Any, at: _ReadContext) -> Any:
         if isinstance(value, str):
             try:
                 return Duration(timestamps.seconds(value))
@@ -167,7 +167,7 @@ class Reader:
                 pass
         return self._wrong(at, expectation(type_), value)
 
-    def _start(self, value: Any, at: _At) -> Any:
+    def _start(self, value: Any, at: _ReadContext) -> Any:
         if isinstance(value, str):
             try:
                 return parse_start(value)
@@ -175,13 +175,13 @@ class Reader:
                 pass
         return self._wrong(at, START, value)
 
-    def _anything(self, type_: inspect.AnyType, value: Any, at: _At) -> Any:
+    def _anything(self, type_: inspect.AnyType, value: Any, at: _ReadContext) -> Any:
         if value is None or isinstance(value, bool | int | float | str):
             return str(value) if isinstance(value, str) else value
         return self._wrong(at, "a plain value (text, number, true or false)", value)
 
 
-class _At:
+class _ReadContext:
     """Where reading is, and whether what is there is secret."""
 
     __slots__ = ("path", "secret")
@@ -193,16 +193,16 @@ class _At:
         return f"{self.path}.{key}" if self.path else key
 
 
-_READERS: dict[type, Callable[[Reader, Any, Any, _At], Any]] = {
-    inspect.StructType: Reader._struct,
-    inspect.ListType: Reader._list,
-    inspect.DictType: Reader._dict,
-    inspect.LiteralType: Reader._literal,
-    inspect.IntType: Reader._integer,
-    inspect.FloatType: Reader._float,
-    inspect.BoolType: Reader._truth,
-    inspect.CustomType: Reader._duration,
-    inspect.AnyType: Reader._anything,
+_READERS: dict[type, Callable[[StructReader, Any, Any, _ReadContext], Any]] = {
+    inspect.StructType: StructReader._struct,
+    inspect.ListType: StructReader._list,
+    inspect.DictType: StructReader._dict,
+    inspect.LiteralType: StructReader._literal,
+    inspect.IntType: StructReader._integer,
+    inspect.FloatType: StructReader._float,
+    inspect.BoolType: StructReader._truth,
+    inspect.CustomType: StructReader._duration,
+    inspect.AnyType: StructReader._anything,
 }
 START = "latest, earliest, a length of time such as 1h, or a time such as 2026-01-31T12:00:00Z"
 
@@ -267,7 +267,7 @@ def _kind_of(value: Any) -> tuple[type, ...]:
 
 def hides(value: Any, *, secret: bool) -> bool:
     """Whether this value must not be shown."""
-    return secret or (isinstance(value, FromEnvironment) and value.secret)
+    return secret or (isinstance(value, EnvironmentText) and value.secret)
 
 
 def shown(value: Any, *, secret: bool = False) -> str:
@@ -289,4 +289,4 @@ def shown(value: Any, *, secret: bool = False) -> str:
             plain, kind = f"{value}", "a number"
     if hides(value, secret=secret):
         plain = "empty text" if value == "" else f"{kind} that is not shown here"
-    return f"{plain} (from {value.origin})" if isinstance(value, FromEnvironment) else plain
+    return f"{plain} (from {value.origin})" if isinstance(value, EnvironmentText) else plain

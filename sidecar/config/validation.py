@@ -10,18 +10,18 @@ from typing import Any
 from sidecar.config.schema import (
     CHECKED,
     Config,
-    DeadLetters,
+    DeadLettersConfig,
     Duration,
-    Kafka,
-    MemoryIndex,
-    Otlp,
-    Redis,
-    RedisIndex,
-    Sampling,
-    Sources,
-    Tls,
-    Token,
-    Zipkin,
+    KafkaConfig,
+    MemoryIndexConfig,
+    OtlpConfig,
+    RedisConfig,
+    RedisIndexConfig,
+    SamplingConfig,
+    SourcesConfig,
+    TlsConfig,
+    TokenConfig,
+    ZipkinConfig,
 )
 from sidecar.domain.errors import Mistake, QueryError
 from sidecar.domain.stream_names import LEDGER
@@ -54,7 +54,7 @@ def _rule(*paths: str) -> Callable[[Rule], Rule]:
 
 
 @_rule("sources.kafka", "sources.redis")
-def _some_source(kafka: Kafka | None, redis: Redis | None) -> Iterator[Mistake]:
+def _some_source(kafka: KafkaConfig | None, redis: RedisConfig | None) -> Iterator[Mistake]:
     if kafka is None and redis is None:
         yield Mistake("sources", "kafka, redis, or both", "neither")
 
@@ -112,8 +112,8 @@ def _apart(
     service: str, stream: str, read: list[str], source: str, names: dict[str, str], gate: dict[str, str]
 ) -> Iterator[Mistake]:
     """Dead-letter streams and the ledger are never read as ordinary streams, nor written by a gate."""
-    letters = DeadLetters(stream=stream, read=read)
-    naming = Config(service=service, sources=Sources(), dead_letters=letters).stream_names(f"tracecar.{service}")
+    letters = DeadLettersConfig(stream=stream, read=read)
+    naming = Config(service=service, sources=SourcesConfig(), dead_letters=letters).stream_names(f"tracecar.{service}")
     names = names | {_item(f"{source}.gate", left): left for left in gate}
     for path, name in names.items():
         if naming.is_dead_letter(name):
@@ -260,7 +260,7 @@ def _some_of_the_name(read: list[str]) -> Iterator[Mistake]:
 
 
 @_rule("index.memory", "index.redis")
-def _one_index(memory: MemoryIndex | None, redis: RedisIndex | None) -> Iterator[Mistake]:
+def _one_index(memory: MemoryIndexConfig | None, redis: RedisIndexConfig | None) -> Iterator[Mistake]:
     if memory is not None and redis is not None:
         yield Mistake("index", "memory or redis", "both")
 
@@ -275,7 +275,7 @@ def _outside_of_hash_tags(prefix: str) -> Iterator[Mistake]:
 
 
 @_rule("api.token", "api.tokens")
-def _different_tokens(token: str, tokens: Sequence[Token]) -> Iterator[Mistake]:
+def _different_tokens(token: str, tokens: Sequence[TokenConfig]) -> Iterator[Mistake]:
     names: dict[str, int] = {}
     values = {token: "api.token"} if token else {}
     for number, one in enumerate(tokens):
@@ -305,7 +305,7 @@ def _item(path: str, key: str) -> str:
 
 
 @_rule("exporters.sampling")
-def _sampling_by_what(sampling: Sampling | None) -> Iterator[Mistake]:
+def _sampling_by_what(sampling: SamplingConfig | None) -> Iterator[Mistake]:
     if sampling is None:
         return
     if sampling.keep == "ratio" and sampling.ratio is None:
@@ -324,13 +324,13 @@ def _sampling_by_what(sampling: Sampling | None) -> Iterator[Mistake]:
 
 
 @_rule("exporters.otlp")
-def _otlp_checks_names(otlp: Otlp | None) -> Iterator[Mistake]:
+def _otlp_checks_names(otlp: OtlpConfig | None) -> Iterator[Mistake]:
     if otlp is not None and otlp.protocol == "grpc" and otlp.tls is not None and not otlp.tls.check_hostname:
         yield Mistake("exporters.otlp.tls.check_hostname", CHECKED, "false")
 
 
 @_rule("exporters.otlp")
-def _otlp_is_encrypted(otlp: Otlp | None) -> Iterator[Mistake]:
+def _otlp_is_encrypted(otlp: OtlpConfig | None) -> Iterator[Mistake]:
     if otlp is not None and otlp.endpoint is not None:
         yield from _encrypted("exporters.otlp.endpoint", otlp.endpoint, otlp.tls)
 
@@ -344,12 +344,12 @@ def _otlp_address_is_a_base(endpoint: str | None) -> Iterator[Mistake]:
 
 
 @_rule("exporters.zipkin")
-def _zipkin_is_encrypted(zipkin: Zipkin | None) -> Iterator[Mistake]:
+def _zipkin_is_encrypted(zipkin: ZipkinConfig | None) -> Iterator[Mistake]:
     if zipkin is not None:
         yield from _encrypted("exporters.zipkin.endpoint", zipkin.endpoint, zipkin.tls)
 
 
-def _encrypted(path: str, endpoint: str, tls: Tls | None) -> Iterator[Mistake]:
+def _encrypted(path: str, endpoint: str, tls: TlsConfig | None) -> Iterator[Mistake]:
     """What is to go over TLS must not go in the clear without a word."""
     if tls is not None and endpoint.startswith("http:"):
         yield Mistake(path, "an https address, as tls is configured", "an http address")

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from sidecar.config.env_interpolation import Unfilled
+from sidecar.config.env_interpolation import UnresolvedValue
 from sidecar.domain.errors import Mistake
 
 MAX_CHARACTERS = 1_000_000
@@ -19,12 +19,12 @@ MAX_VALUES = 20_000
 MAX_DEPTH = 20
 
 
-class _Refused(Exception):
+class _YamlError(Exception):
     def __init__(self, mistake: Mistake) -> None:
         self.mistake = mistake
 
 
-class _Loader(yaml.SafeLoader):
+class _YamlLoader(yaml.SafeLoader):
     """Composes nodes to a bounded depth, with the scalars of YAML 1.2."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}
@@ -33,7 +33,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise _Refused(Mistake("", f"at most {MAX_DEPTH} levels", f"more, line {self.line + 1}"))
+            raise _YamlError(Mistake("", f"at most {MAX_DEPTH} levels", f"more, line {self.line + 1}"))
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -49,7 +49,7 @@ for _tag, _pattern, _first in [
         list("-+.0123456789"),
     ),
 ]:
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), _first)
+    _YamlLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), _first)
 
 
 def parse(text: str, mistakes: list[Mistake]) -> Any:
@@ -60,10 +60,10 @@ def parse(text: str, mistakes: list[Mistake]) -> Any:
         return None
     loader = None
     try:
-        loader = _Loader(text)
+        loader = _YamlLoader(text)
         node = loader.get_single_node()
-        return None if node is None else _Builder(mistakes).build(node, "")
-    except _Refused as refused:
+        return None if node is None else _YamlConstructor(mistakes).build(node, "")
+    except _YamlError as refused:
         mistakes.append(refused.mistake)
     except yaml.MarkedYAMLError as error:
         mistakes.append(Mistake("", "YAML", _problem(error)))
@@ -77,7 +77,7 @@ def parse(text: str, mistakes: list[Mistake]) -> Any:
     return None
 
 
-class _Builder:
+class _YamlConstructor:
     """Makes plain data of composed nodes."""
 
     def __init__(self, mistakes: list[Mistake]) -> None:
@@ -88,9 +88,9 @@ class _Builder:
     def build(self, node: yaml.Node, path: str) -> Any:
         self._values += 1
         if self._values > MAX_VALUES:
-            raise _Refused(Mistake("", f"at most {MAX_VALUES} values", "more, counting every use of an alias"))
+            raise _YamlError(Mistake("", f"at most {MAX_VALUES} values", "more, counting every use of an alias"))
         if id(node) in self._open:
-            raise _Refused(Mistake(path, "a value", f"an alias of what it stands in, {_place(node.start_mark)}"))
+            raise _YamlError(Mistake(path, "a value", f"an alias of what it stands in, {_place(node.start_mark)}"))
         self._open.add(id(node))
         built = self._built(node, path)
         self._open.discard(id(node))
@@ -141,9 +141,9 @@ class _Builder:
             built[key] = self.build(value_node, _join(path, key))
         return built
 
-    def _tagged(self, node: yaml.Node, path: str) -> Unfilled:
+    def _tagged(self, node: yaml.Node, path: str) -> UnresolvedValue:
         self._mistakes.append(Mistake(path, "a plain value", f"the tag {node.tag[:80]}, {_place(node.start_mark)}"))
-        return Unfilled()
+        return UnresolvedValue()
 
 
 def _join(path: str, key: str) -> str:

@@ -15,7 +15,7 @@ MOST_COPIES = 50
 """Letters of one origin that are told apart."""
 
 
-class Letters(Struct):
+class DeadLetterGroup(Struct):
     """All letters of one origin."""
 
     letter: DeadLetter
@@ -52,7 +52,7 @@ def age(letter: DeadLetter) -> tuple[int, str]:
     return (letter.appended_at, str(letter.position))
 
 
-class Newest:
+class NewestLetters:
     """The newest letters by origin, at most `limit` of them (0: no bound). Without `whole` they are kept without their
     records. `before`: only origins all of whose letters are older (`age`)."""
 
@@ -60,7 +60,7 @@ class Newest:
         self._limit, self._whole, self._before = limit, whole, before
         self._newer: set[int] = set()
         """Origins that are left out: small, for there may be many."""
-        self._found: dict[tuple[object, ...], Letters] = {}
+        self._found: dict[tuple[object, ...], DeadLetterGroup] = {}
 
     def add(self, letter: DeadLetter) -> None:
         fingerprint = cause(letter)
@@ -76,7 +76,7 @@ class Newest:
                 return
         held = self._found.get(origin)
         if held is None:
-            self._found[origin] = Letters(
+            self._found[origin] = DeadLetterGroup(
                 letter, group_of(letter), fingerprint, ids=[letter.id], positions=[letter.position]
             )
             if self._limit and len(self._found) > 4 * self._limit + 1_000:
@@ -89,12 +89,14 @@ class Newest:
         if age(letter) >= age(held.letter):
             held.letter, held.cause = letter, fingerprint
 
-    def letters(self) -> list[Letters]:
+    def letters(self) -> list[DeadLetterGroup]:
         """Newest first."""
         self._shrink()
         return sorted(self._found.values(), key=lambda one: age(one.letter), reverse=True)
 
     def _shrink(self) -> None:
         if self._limit:
-            kept: Iterable[Letters] = heapq.nlargest(self._limit, self._found.values(), key=lambda one: age(one.letter))
+            kept: Iterable[DeadLetterGroup] = heapq.nlargest(
+                self._limit, self._found.values(), key=lambda one: age(one.letter)
+            )
             self._found = {origin_of(one.letter): one for one in kept}

@@ -19,7 +19,7 @@ MOST_DEEDS = 20
 State = Literal["open", "replayed", "discarded"]
 
 
-class Change(Struct, frozen=True, omit_defaults=True):
+class PathChange(Struct, frozen=True, omit_defaults=True):
     """One difference that an edit made, as it may be shown: hidden values are masked."""
 
     path: str
@@ -28,14 +28,14 @@ class Change(Struct, frozen=True, omit_defaults=True):
     what: Literal["changed", "added", "removed"] = "changed"
 
 
-class Who(Struct, frozen=True, omit_defaults=True):
+class Actor(Struct, frozen=True, omit_defaults=True):
     """Who acts: a token's name, and the address that it was used from."""
 
     name: str
     address: str | None = None
 
 
-class Deed(Struct, frozen=True, omit_defaults=True, kw_only=True):
+class LedgerAction(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One thing that was done with a letter."""
 
     act: Literal["replayed", "discarded", "restored", "reported", "imported"]
@@ -50,7 +50,7 @@ class Deed(Struct, frozen=True, omit_defaults=True, kw_only=True):
     group: str | None = None
     """For which group, where a replay was for one."""
     attempt: int | None = None
-    edit: tuple[Change, ...] = ()
+    edit: tuple[PathChange, ...] = ()
     letter: str | None = None
     """The id of the letter that was sent, of all that its origin has, where it is not the entry's."""
 
@@ -63,10 +63,10 @@ class LetterEntry(Struct, frozen=True, omit_defaults=True, kw_only=True):
     timestamp: int | None = None
     """Of the origin, milliseconds."""
     state: State = "open"
-    deeds: tuple[Deed, ...] = ()
+    deeds: tuple[LedgerAction, ...] = ()
     """The oldest first."""
 
-    def after(self, deed: Deed, state: State) -> LetterEntry:
+    def after(self, deed: LedgerAction, state: State) -> LetterEntry:
         """The entry once this is done too."""
         deeds = (*self.deeds, deed)
         if len(deeds) > MOST_DEEDS:
@@ -93,7 +93,7 @@ def decode(entry: bytes | None) -> LetterEntry | None:
 
 
 def home(letter: DeadLetter) -> str:
-    """The stream whose ledger keeps the letter's entry (see `sidecar.domain.ports.ledger.Act.stream`)."""
+    """The stream whose ledger keeps the letter's entry (see `sidecar.domain.ports.ledger.LedgerTransaction.stream`)."""
     return letter.origin.stream if letter.origin is not None else letter.position.stream
 
 

@@ -29,7 +29,7 @@ def life_after(entry: LetterEntry | None) -> tuple[str, str | None] | None:
     return None if last is None else (last.letter or entry.id, last.replay)
 
 
-class States:
+class LetterStates:
     """Tells the states of letters. `attempts`: replays beyond which a letter is parked (0: none is); `replaying` says
     whether the letter at a position is selected by a running replay and not sent yet."""
 

@@ -15,7 +15,7 @@ from sidecar.domain.ports.broker import Broker
 from sidecar.domain.stream_names import LEDGER, StreamNames
 
 
-class Source(Protocol):
+class LetterSource(Protocol):
     """A broker and what its dead-letter streams are called."""
 
     @property
@@ -25,7 +25,7 @@ class Source(Protocol):
     def naming(self) -> StreamNames: ...
 
 
-class Reading(Struct):
+class DeadLetterReader(Struct):
     """How much of the dead-letter streams one search reads."""
 
     since: int | None = None
@@ -36,14 +36,16 @@ class Reading(Struct):
     """Set while reading, where the tail was not all."""
 
 
-class Fetched(Struct):
+class FetchedLetters(Struct):
     """What one fetch of a dead-letter stream brought."""
 
-    source: Source
+    source: LetterSource
     letters: list[DeadLetter]
 
 
-async def fetches(sources: Sequence[Source], reading: Reading, notes: list[str]) -> AsyncIterator[Fetched]:
+async def fetches(
+    sources: Sequence[LetterSource], reading: DeadLetterReader, notes: list[str]
+) -> AsyncIterator[FetchedLetters]:
     """The letters of all sources; what cannot be read is noted."""
     for source in sources:
         naming = source.naming
@@ -54,13 +56,13 @@ async def fetches(sources: Sequence[Source], reading: Reading, notes: list[str])
                     letter = read(record, naming)
                     letter.written = record
                     letters.append(letter)
-                yield Fetched(source, letters)
+                yield FetchedLetters(source, letters)
                 await asyncio.sleep(0)
         except TracecarError as error:
             notes.append(f"dead letters on {source.broker.system} could not be read: {error}")
 
 
-async def _records(source: Source, reading: Reading) -> AsyncIterator[Sequence[Record]]:
+async def _records(source: LetterSource, reading: DeadLetterReader) -> AsyncIterator[Sequence[Record]]:
     since = reading.since
     for stream in await dead_letter_streams(source):
         for partition in await source.broker.partitions(stream):
@@ -69,7 +71,7 @@ async def _records(source: Source, reading: Reading) -> AsyncIterator[Sequence[R
                 yield records if since is None else [one for one in records if one.timestamp >= since]
 
 
-async def dead_letter_streams(source: Source) -> list[str]:
+async def dead_letter_streams(source: LetterSource) -> list[str]:
     """The streams of this broker that may hold dead letters of the watched streams. Raises Outage, Refused."""
     watched = {status.partition.stream for status in await source.broker.status()}
     return [
@@ -79,7 +81,7 @@ async def dead_letter_streams(source: Source) -> list[str]:
     ]
 
 
-async def _start(broker: Broker, partition: Partition, reading: Reading) -> int | None:
+async def _start(broker: Broker, partition: Partition, reading: DeadLetterReader) -> int | None:
     """Where to begin to see the last `tail` records; Redis ids do not count entries, so there it is the start."""
     if reading.tail is None or broker.system == "redis":
         return None

@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sidecar.dead_letters.deduplication import Letters, Newest, origin_of
+from sidecar.dead_letters.deduplication import DeadLetterGroup, NewestLetters, origin_of
 from sidecar.dead_letters.ledger_entries import LetterEntry
-from sidecar.dead_letters.lifecycle import MOST_LIVES, Lives, States, life_after, remember
-from sidecar.dead_letters.reader import Reading, Source, fetches
+from sidecar.dead_letters.lifecycle import MOST_LIVES, LetterStates, Lives, life_after, remember
+from sidecar.dead_letters.reader import DeadLetterReader, LetterSource, fetches
 from sidecar.domain.errors import TracecarError
-from sidecar.domain.failure_fingerprint import Cause, Causes
+from sidecar.domain.failure_fingerprint import CauseGrouping, FailureCause
 from sidecar.domain.model import DeadLetter, Position
 from sidecar.domain.ports.broker import Retention
 from sidecar.domain.stream_names import LEDGER
@@ -22,7 +22,7 @@ Wanted = Callable[[DeadLetter], bool]
 Holds = Callable[[DeadLetter], Awaitable[bool]]
 
 
-class Wish(Struct, frozen=True):
+class DeadLetterFilter(Struct, frozen=True):
     """Which letters are looked for."""
 
     wanted: Wanted | None = None
@@ -39,21 +39,21 @@ class Wish(Struct, frozen=True):
     """Of a list: only letters that are older (`sidecar.dead_letters.deduplication.age`)."""
 
 
-ANY = Wish()
+ANY = DeadLetterFilter()
 
 
-class Found(Struct):
+class SearchResult(Struct):
     """The answer to a search: newest first."""
 
-    letters: list[Letters]
+    letters: list[DeadLetterGroup]
     notes: list[str]
     """Sentences: what could not be looked at."""
 
 
-class Grouped(Struct):
+class GroupingResult(Struct):
     """Dead letters by their cause: the cause with the most letters first."""
 
-    causes: list[Cause]
+    causes: list[FailureCause]
     letters: int
     """How many there are, one for each origin and cause."""
     folded: int
@@ -61,26 +61,26 @@ class Grouped(Struct):
     notes: list[str]
 
 
-class Desk:
+class DeadLetterStore:
     """Reads the dead letters of the watched streams from the brokers themselves. `attempts`: replays beyond which a
     letter is parked (0: none is); `replaying` says whether the letter at a position waits in a running replay."""
 
     def __init__(
         self,
-        sources: Sequence[Source],
+        sources: Sequence[LetterSource],
         attempts: int = 0,
         replaying: Callable[[Position], bool] = lambda position: False,
     ) -> None:
         self._sources = sources
-        self._states = States(attempts, replaying)
+        self._states = LetterStates(attempts, replaying)
 
-    async def newest(self, limit: int, wish: Wish = ANY) -> Found:
+    async def newest(self, limit: int, wish: DeadLetterFilter = ANY) -> SearchResult:
         """The newest `limit` dead letters (0: all) of those that are looked for. Where any will do, only the ends of
         the streams are read; else all of them."""
         notes: list[str] = []
         tail = 2 * limit if limit and wish.wanted is None and wish.holds is None and wish.before is None else None
         while True:
-            reading, newest = Reading(since=wish.since, tail=tail), Newest(limit, before=wish.before)
+            reading, newest = DeadLetterReader(since=wish.since, tail=tail), NewestLetters(limit, before=wish.before)
             lives = await self._later_lives(wish, notes)
             async for letter, _ in self._each(wish, reading, notes, lives):
                 newest.add(letter)
@@ -89,35 +89,39 @@ class Desk:
                 break
             tail *= 2
         await self._annotate(found, lives, notes)
-        return Found(found, list(dict.fromkeys(notes)))
+        return SearchResult(found, list(dict.fromkeys(notes)))
 
-    async def show(self, id: str) -> Letters | None:
+    async def show(self, id: str) -> DeadLetterGroup | None:
         """One dead letter by its id, with its record and all groups of its origin; None where no stream holds it (any
         more)."""
         notes: list[str] = []
         lives: Lives = {}
-        newest = Newest(1, whole=True)
-        async for letter, _ in self._each(Wish(lambda letter: letter.id == id), Reading(), notes, lives):
+        newest = NewestLetters(1, whole=True)
+        async for letter, _ in self._each(
+            DeadLetterFilter(lambda letter: letter.id == id), DeadLetterReader(), notes, lives
+        ):
             newest.add(letter)
         found = newest.letters()
         if not found:
             return None
         key = origin_of(found[0].letter)
-        same = Newest(1, whole=True)
-        async for letter, _ in self._each(Wish(lambda letter: origin_of(letter) == key), Reading(), notes, lives):
+        same = NewestLetters(1, whole=True)
+        async for letter, _ in self._each(
+            DeadLetterFilter(lambda letter: origin_of(letter) == key), DeadLetterReader(), notes, lives
+        ):
             same.add(letter)
         whole = next(iter(same.letters()), found[0])
         whole.letter = found[0].letter
         await self._annotate([whole], lives, notes)
         return whole
 
-    async def groups(self, wish: Wish = ANY) -> Grouped:
+    async def groups(self, wish: DeadLetterFilter = ANY) -> GroupingResult:
         """The causes of all dead letters that are looked for, each with what became of its letters."""
-        causes = Causes(time.time_ns() // 1_000)
+        causes = CauseGrouping(time.time_ns() // 1_000)
         notes: list[str] = []
         lives = await self._later_lives(wish, notes)
         ended: list[tuple[str, tuple[str, str | None]]] = []
-        async for letter, entry in self._each(replace(wish, by_state=True), Reading(wish.since), notes, lives):
+        async for letter, entry in self._each(replace(wish, by_state=True), DeadLetterReader(wish.since), notes, lives):
             life = life_after(entry) if letter.state == "replayed" else None
             fingerprint = causes.add(letter)
             if fingerprint is not None and life is not None and len(ended) < MOST_LIVES:
@@ -126,18 +130,20 @@ class Desk:
             if life in lives:
                 causes.returned(fingerprint)
         found = causes.found()
-        return Grouped(found, causes.letters, causes.folded, [*dict.fromkeys(notes), *causes.notes])
+        return GroupingResult(found, causes.letters, causes.folded, [*dict.fromkeys(notes), *causes.notes])
 
-    async def each(self, wish: Wish, notes: list[str], reading: Reading | None = None) -> AsyncIterator[DeadLetter]:
+    async def each(
+        self, wish: DeadLetterFilter, notes: list[str], reading: DeadLetterReader | None = None
+    ) -> AsyncIterator[DeadLetter]:
         """Every letter that is looked for with its record, stream by stream in order, those of one origin each by
         itself. What cannot be looked at is noted."""
         lives = await self._later_lives(wish, notes)
-        async for letter, _ in self._each(wish, reading or Reading(wish.since), notes, lives):
+        async for letter, _ in self._each(wish, reading or DeadLetterReader(wish.since), notes, lives):
             yield letter
 
     async def entries(self, notes: list[str]) -> AsyncIterator[tuple[DeadLetter, LetterEntry]]:
         """Every letter that something was done with, and what. What cannot be looked at is noted."""
-        async for letter, entry in self._each(replace(ANY, by_state=True), Reading(), notes, {}):
+        async for letter, entry in self._each(replace(ANY, by_state=True), DeadLetterReader(), notes, {}):
             if entry is not None and entry.deeds:
                 yield letter, entry
 
@@ -150,7 +156,7 @@ class Desk:
                     return True
         return False
 
-    async def states_of(self, found: Sequence[Letters]) -> list[str]:
+    async def states_of(self, found: Sequence[DeadLetterGroup]) -> list[str]:
         """Ask the ledger about these again; returns what could not be asked."""
         notes: list[str] = []
         await self._annotate(found, {}, notes)
@@ -159,7 +165,7 @@ class Desk:
     # --- reading
 
     async def _each(
-        self, wish: Wish, reading: Reading, notes: list[str], lives: Lives
+        self, wish: DeadLetterFilter, reading: DeadLetterReader, notes: list[str], lives: Lives
     ) -> AsyncIterator[tuple[DeadLetter, LetterEntry | None]]:
         async for fetched in fetches(self._sources, reading, notes):
             letters = fetched.letters
@@ -179,11 +185,11 @@ class Desk:
                 if wish.holds is None or await wish.holds(letter):
                     yield letter, entry
 
-    async def _later_lives(self, wish: Wish, notes: list[str]) -> Lives:
+    async def _later_lives(self, wish: DeadLetterFilter, notes: list[str]) -> Lives:
         """The later lives of all letters, where the state is asked about: they may lie behind the letters."""
         lives: Lives = {}
         if wish.by_later_lives:
-            async for fetched in fetches(self._sources, Reading(wish.since), notes):
+            async for fetched in fetches(self._sources, DeadLetterReader(wish.since), notes):
                 for letter in fetched.letters:
                     remember(lives, letter)
         return lives
@@ -191,7 +197,7 @@ class Desk:
     # --- what became of them
 
     async def _entries(
-        self, source: Source, letters: Sequence[DeadLetter], notes: list[str]
+        self, source: LetterSource, letters: Sequence[DeadLetter], notes: list[str]
     ) -> Sequence[LetterEntry | None]:
         try:
             return await self._states.entries(source.broker.ledger, letters)
@@ -199,7 +205,7 @@ class Desk:
             notes.append(_no_states(source, error))
             return [None] * len(letters)
 
-    async def _annotate(self, found: Sequence[Letters], lives: Lives, notes: list[str]) -> None:
+    async def _annotate(self, found: Sequence[DeadLetterGroup], lives: Lives, notes: list[str]) -> None:
         """Say of each what became of it, and how long it will be there."""
         for source in self._sources:
             here = [one for one in found if one.letter.position.system == source.broker.system]
@@ -221,7 +227,7 @@ def _later(entry: LetterEntry | None, lives: Lives) -> str | None:
     return None if life is None else lives.get(life)
 
 
-async def _say_when_they_go(source: Source, here: Sequence[Letters]) -> None:
+async def _say_when_they_go(source: LetterSource, here: Sequence[DeadLetterGroup]) -> None:
     retention: dict[str, Retention] = {}
     for one in here:
         stream = one.letter.position.stream
@@ -234,5 +240,5 @@ async def _say_when_they_go(source: Source, here: Sequence[Letters]) -> None:
         one.expires_at = None if keeps is None else one.letter.appended_at + keeps
 
 
-def _no_states(source: Source, error: TracecarError) -> str:
+def _no_states(source: LetterSource, error: TracecarError) -> str:
     return f"what became of dead letters on {source.broker.system} is not known, they are shown as open: {error}"

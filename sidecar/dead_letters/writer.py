@@ -11,7 +11,7 @@ from sidecar.domain.model import Decoded, Event, Headers, Outgoing
 from sidecar.domain.stream_names import StreamNames
 
 
-class LetterWriter:
+class DeadLetterWriter:
     """Writes dead letters for one group of one broker, with the headers of further `dialects` beside ours."""
 
     def __init__(

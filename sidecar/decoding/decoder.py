@@ -16,11 +16,11 @@ import structlog
 
 from sidecar.config import schema as config
 from sidecar.decoding.envelope.coercion import LONGEST
-from sidecar.decoding.envelope.extractor import Envelope, Headings, record_type
+from sidecar.decoding.envelope.extractor import EnvelopeExtractor, HeaderLayout, record_type
 from sidecar.decoding.fast_path import Build, compile_plan, is_plain
 from sidecar.decoding.payload import read_json
-from sidecar.decoding.schema import Schema
-from sidecar.decoding.schema_cache import Catalog, NeedsSchema
+from sidecar.decoding.schema import BoundSchema
+from sidecar.decoding.schema_cache import SchemaCache, SchemaNotCached
 from sidecar.decoding.slow_path import examine, says_cloudevent
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Decoded, Event, Record, Rejection
@@ -37,16 +37,18 @@ _OPEN_BRACE = ord("{")
 _log = structlog.get_logger(__name__)
 
 
-class Judge:
+class EventDecoder:
     """Judges records by their schemas and finds the words of their events. Plain synchronous code, for one task."""
 
-    def __init__(self, catalog: Catalog, envelope: config.Envelope, *, clock: Callable[[], int] = time_ns) -> None:
+    def __init__(
+        self, catalog: SchemaCache, envelope: config.EnvelopeConfig, *, clock: Callable[[], int] = time_ns
+    ) -> None:
         """`clock` tells nanoseconds since 1970."""
         self._catalog = catalog
-        self._envelope = Envelope(envelope)
+        self._envelope = EnvelopeExtractor(envelope)
         self._clock = clock
-        self._headings: dict[tuple[str, ...], Headings] = {}
-        self._plans: dict[tuple[tuple[str, ...], Schema | tuple[str, ...]], Build | None] = {}
+        self._headings: dict[tuple[str, ...], HeaderLayout] = {}
+        self._plans: dict[tuple[tuple[str, ...], BoundSchema | tuple[str, ...]], Build | None] = {}
         self._logged: set[str] = set()
 
     def verdicts(self, records: Sequence[Record], into: list[Decoded], *, unchecked: bool = False) -> None:
@@ -107,7 +109,7 @@ class Judge:
                     append(self._examined(record, headings, now, unchecked))
                 else:
                     append(Decoded(record, event, body))
-            except NeedsSchema:
+            except SchemaNotCached:
                 raise
             except Exception:  # what surprises the short way is for the careful one to judge
                 append(self._examined(record, headings, now, unchecked))
@@ -125,14 +127,14 @@ class Judge:
             try:
                 self.verdicts((record,), into)
                 return into[0]
-            except NeedsSchema as needs:
+            except SchemaNotCached as needs:
                 try:
                     await self._catalog.fetch(needs.key)
                 except (Outage, Refused):
                     break
         return self.open(record)
 
-    def _named(self, names: tuple[str, ...]) -> Headings:
+    def _named(self, names: tuple[str, ...]) -> HeaderLayout:
         """What these header names mean."""
         headings = self._headings.get(names)
         if headings is None:
@@ -144,7 +146,7 @@ class Judge:
         return headings
 
     def _avro(
-        self, record: Record, headings: Headings, names: tuple[str, ...], unchecked: bool
+        self, record: Record, headings: HeaderLayout, names: tuple[str, ...], unchecked: bool
     ) -> tuple[Callable[[bytes, int], Any], Build | None]:
         """How to decode records that begin like this one and to make their events. No making where the careful way is
         needed: their schema id is not good, or their events are not plain."""
@@ -154,7 +156,7 @@ class Judge:
             return _no_avro, None
         try:
             resolved = self._catalog.by_id(record.position.stream, id)
-        except NeedsSchema:
+        except SchemaNotCached:
             if not unchecked:
                 raise
             return _no_avro, None
@@ -167,7 +169,7 @@ class Judge:
             self._remember(key, compile_plan(headings, schema.fields, schema) if plain else None)
         return schema.decode, self._plans[key]
 
-    def _json(self, headings: Headings, names: tuple[str, ...], fields: tuple[str, ...]) -> Build | None:
+    def _json(self, headings: HeaderLayout, names: tuple[str, ...], fields: tuple[str, ...]) -> Build | None:
         """How to make the events of JSON objects with these fields; None where the careful way is needed."""
         key = (names, fields)
         if key not in self._plans:
@@ -186,7 +188,7 @@ class Judge:
         """Check a plain JSON event against its stream's subject. False where the careful way is needed."""
         try:
             resolved = self._catalog.for_stream(event.position.stream, event.type, None)
-        except NeedsSchema:
+        except SchemaNotCached:
             if not unchecked:
                 raise
             resolved = None
@@ -203,11 +205,11 @@ class Judge:
             event.type = record_type(schema.name)
         return True
 
-    def _examined(self, record: Record, headings: Headings, now: int, unchecked: bool) -> Decoded:
+    def _examined(self, record: Record, headings: HeaderLayout, now: int, unchecked: bool) -> Decoded:
         """The careful way, and what is left where even that is surprised."""
         try:
             return examine(record, headings, self._envelope, self._catalog, now, unchecked)
-        except NeedsSchema:
+        except SchemaNotCached:
             raise
         except Exception as error:  # no record may stop the others
             kind = type(error).__name__

@@ -20,14 +20,14 @@ from sidecar.decoding.envelope.extractor import (
     KEY,
     REPEATED,
     WORDS,
-    Found,
-    Headings,
+    EnvelopeSource,
+    HeaderLayout,
     Sources,
     find,
     record_type,
 )
 from sidecar.decoding.record_key import key_text
-from sidecar.decoding.schema import Schema
+from sidecar.decoding.schema import BoundSchema
 from sidecar.decoding.trace_context import DIGITS_TO_ZERO, SHAPE, trace_context
 from sidecar.domain.model import Event, Headers, Record, Rejection, TraceOrigin
 
@@ -46,7 +46,7 @@ Build = Callable[[Record, bytes, Headers, Any, int], Event | None]
 caller's part. None where the careful way is needed."""
 
 
-def is_plain(headings: Headings, fields: Collection[str]) -> bool:
+def is_plain(headings: HeaderLayout, fields: Collection[str]) -> bool:
     """Nothing in these headers and fields asks for the careful way: no schema or replay header, no CloudEvent in
     structured mode, nothing of Debezium's or wrapped by Connect."""
     found = set(fields)
@@ -54,7 +54,7 @@ def is_plain(headings: Headings, fields: Collection[str]) -> bool:
     return not (shaped or headings.schema or headings.key_framed or headings.replay_of >= 0)
 
 
-def compile_plan(headings: Headings, fields: Collection[str], schema: Schema | None) -> Build:
+def compile_plan(headings: HeaderLayout, fields: Collection[str], schema: BoundSchema | None) -> Build:
     """The plan for plain events with these fields in their body; `schema` is that of Avro, None for JSON."""
     in_event_id, in_type, in_version, in_time, in_aggregate, single, rest = _places(headings, fields)
     ref, default_type = (schema.ref, record_type(schema.name)) if schema is not None else (None, None)
@@ -155,7 +155,7 @@ def compile_plan(headings: Headings, fields: Collection[str], schema: Schema | N
 
 
 def _places(
-    headings: Headings, fields: Collection[str]
+    headings: HeaderLayout, fields: Collection[str]
 ) -> tuple[str | None, str | None, str | None, str | None, str | None, tuple[_Single, ...], tuple[_Several, ...]]:
     """For each of `_SIMPLE` the field that it stands in, None where it stands nowhere or may stand elsewhere; the words
     that can only stand in one other place; and those that may stand in several, with all of these."""
@@ -182,7 +182,7 @@ def _places(
 def _fill(event: Event, rest: tuple[_Several, ...], headers: Headers, body: Any) -> bool:
     """Find the words that may stand in several places. False where a configured place holds nonsense."""
     key = event.key if event.key and len(event.key) < LONGEST else None
-    found = Found(headers, body, body, key)
+    found = EnvelopeSource(headers, body, body, key)
     for word, sources in rest:
         value = find(word, sources, found)
         if value.__class__ is Rejection:

@@ -9,10 +9,10 @@ from zlib import crc32
 import msgspec
 
 from sidecar.decoding.envelope.coercion import text
-from sidecar.decoding.envelope.extractor import Headings
-from sidecar.decoding.schema import Schema
-from sidecar.decoding.schema_cache import Catalog, NeedsSchema, Resolved
-from sidecar.decoding.wire_format import BOM, Form, Frame, SchemaId, bare_frame, frame, json_start
+from sidecar.decoding.envelope.extractor import HeaderLayout
+from sidecar.decoding.schema import BoundSchema
+from sidecar.decoding.schema_cache import SchemaCache, SchemaLookup, SchemaNotCached
+from sidecar.decoding.wire_format import BOM, SchemaId, WireForm, WireFrame, bare_frame, frame, json_start
 from sidecar.domain.model import Headers, Record, Rejection
 
 _MAX_TYPED = 256
@@ -22,11 +22,11 @@ read_json: Callable[[bytes], Any] = msgspec.json.Decoder().decode
 """Raises msgspec.DecodeError, ValueError, or RecursionError for what is nested too deeply."""
 
 
-class Contents(msgspec.Struct):
+class Payload(msgspec.Struct):
     """A value as far as it can be read by itself."""
 
     body: Any = None
-    schema: Schema | None = None
+    schema: BoundSchema | None = None
     """The schema that the value names, where it is known."""
     rejection: Rejection | None = None
     checked: bool = False
@@ -40,26 +40,26 @@ class Contents(msgspec.Struct):
     """Bytes that say nothing of what they are. The subject's schema may know."""
 
 
-def contents(record: Record, headings: Headings, catalog: Catalog, *, unchecked: bool) -> Contents:
+def contents(record: Record, headings: HeaderLayout, catalog: SchemaCache, *, unchecked: bool) -> Payload:
     """Read a record's value. Raises NeedsSchema, unless `unchecked`, where a schema must be fetched first."""
     headers = {name: value for name, at in headings.schema if (value := record.headers[at][1]) is not None}
     framed = frame(record.value or b"", headers)
     if isinstance(framed, Rejection):
-        return Contents(rejection=framed, names_schema=True)
+        return Payload(rejection=framed, names_schema=True)
     return _framed(record.value or b"", framed, record.position.stream, catalog, unchecked)
 
 
-def inner_contents(value: bytes, stream: str, catalog: Catalog, *, unchecked: bool) -> Contents:
+def inner_contents(value: bytes, stream: str, catalog: SchemaCache, *, unchecked: bool) -> Payload:
     """The same for bytes inside of a body, which no header speaks of."""
     return _framed(value, bare_frame(value), stream, catalog, unchecked)
 
 
-def resolve(catalog: Catalog, stream: str, ids: tuple[SchemaId, ...]) -> Resolved:
+def resolve(catalog: SchemaCache, stream: str, ids: tuple[SchemaId, ...]) -> SchemaLookup:
     """What the first known of these names stands for; where none is known, the answer for the last. Raises
     NeedsSchema."""
-    resolved: Resolved | None = None
+    resolved: SchemaLookup | None = None
     for id in ids:
-        look_up: Callable[[str, Any], Resolved] = getattr(catalog, f"by_{id.kind}")
+        look_up: Callable[[str, Any], SchemaLookup] = getattr(catalog, f"by_{id.kind}")
         resolved = look_up(stream, id.value)
         if resolved.schema is not None:
             return resolved
@@ -67,22 +67,22 @@ def resolve(catalog: Catalog, stream: str, ids: tuple[SchemaId, ...]) -> Resolve
     return resolved
 
 
-def _framed(value: bytes, framed: Frame, stream: str, catalog: Catalog, unchecked: bool) -> Contents:
-    if framed.form is Form.JSON and not framed.ids:
+def _framed(value: bytes, framed: WireFrame, stream: str, catalog: SchemaCache, unchecked: bool) -> Payload:
+    if framed.form is WireForm.JSON and not framed.ids:
         body, problem = json_or_problem(value, framed.start)
-        return Contents(body=body, problem=problem)
+        return Payload(body=body, problem=problem)
     if not framed.ids:
-        return Contents(raw=value)
+        return Payload(raw=value)
     try:
         resolved = resolve(catalog, stream, framed.ids)
-    except NeedsSchema:
+    except SchemaNotCached:
         if not unchecked:
             raise
-        return Contents(body=_likely_json(value, framed.start), outage=True, names_schema=True)
-    found = Contents(schema=resolved.schema, rejection=resolved.rejection, names_schema=True)
+        return Payload(body=_likely_json(value, framed.start), outage=True, names_schema=True)
+    found = Payload(schema=resolved.schema, rejection=resolved.rejection, names_schema=True)
     if resolved.schema is None or resolved.schema.unusable is not None:
         found.body = _likely_json(value, framed.start)
-    elif framed.form is Form.JSON:
+    elif framed.form is WireForm.JSON:
         found.body, problem = json_or_problem(value, framed.start)
         found.rejection = found.rejection or problem
     else:
@@ -122,7 +122,7 @@ def flat_body(headers: Headers) -> dict[str, str | None]:
     }
 
 
-def typed(body: dict[str, Any], schema: Schema) -> tuple[dict[str, Any], Rejection | None]:
+def typed(body: dict[str, Any], schema: BoundSchema) -> tuple[dict[str, Any], Rejection | None]:
     """A flat map as its schema describes it. All values of a Redis entry are text; where the schema wants something
     else, the text is read as JSON (`3`, `true`, `null`, `[1, 2]`). What still does not fit is the rejection."""
     body = dict(body)

@@ -10,7 +10,7 @@ from fastavro import schemaless_reader
 
 from sidecar.decoding.formats.avro import json_validator, payload_limits, schema_parser
 from sidecar.decoding.formats.avro.fastavro_schema import DecimalTooLong, reading_schema
-from sidecar.domain.json_path import Fault
+from sidecar.domain.json_path import PathFault
 from sidecar.domain.model import Rejection, SchemaRef
 from sidecar.domain.ports.registry import RegisteredSchema
 
@@ -18,7 +18,7 @@ MAX_REFERENCES = 500
 """Schemas that one schema may need, directly or not; what lies beyond is not read."""
 
 
-class Compiled:
+class CompiledSchema:
     """What depends on a schema's text alone, so that all subjects that share the text share it.
 
     A registered text may be anything. One that cannot be understood, or whose kind is not Avro, is `unusable`: its
@@ -38,7 +38,7 @@ class Compiled:
             return
         try:
             root = parsed(registered)
-        except schema_parser.Unusable as error:
+        except schema_parser.UnusableSchema as error:
             self.unusable = f"it is no usable Avro schema: {error}"[:1_000]
             return
         self.schema = reading_schema(root)
@@ -46,21 +46,21 @@ class Compiled:
         survey = payload_limits.survey(root)
         self.safe = survey.safe
         self.check = json_validator.compile_check(root, survey.recursive)
-        if isinstance(root, schema_parser.Record):
+        if isinstance(root, schema_parser.AvroRecord):
             self.name = root.name
             self.fields = frozenset(each.name for each in root.fields)
 
 
-class Schema:
+class BoundSchema:
     """A registered schema under the name it was asked for by."""
 
     __slots__ = ("_check", "decode", "fields", "kind", "name", "ref", "unusable")
 
     def __init__(
-        self, registered: RegisteredSchema, ref: SchemaRef | None = None, compiled: Compiled | None = None
+        self, registered: RegisteredSchema, ref: SchemaRef | None = None, compiled: CompiledSchema | None = None
     ) -> None:
         """`compiled` where the same text was compiled before."""
-        compiled = compiled or Compiled(registered)
+        compiled = compiled or CompiledSchema(registered)
         self.ref = ref or registered.ref
         self.kind = compiled.kind
         """`AVRO`, `JSON` or `PROTOBUF`."""
@@ -116,7 +116,7 @@ def _gather(references: Sequence[RegisteredSchema], seen: set[str], into: list[s
             into.append(reference.text)
 
 
-def _decoder(compiled: Compiled, label: str) -> Callable[[bytes, int], Any | Rejection]:
+def _decoder(compiled: CompiledSchema, label: str) -> Callable[[bytes, int], Any | Rejection]:
     schema, walk, safe, limit = compiled.schema, compiled.walk, compiled.safe, payload_limits.WALK_ABOVE
 
     def decode(data: bytes, start: int) -> Any | Rejection:
@@ -143,12 +143,12 @@ def _explained(walk: payload_limits.Walk, data: bytes, start: int, error: Except
     """The rejection for bytes that the reader would not take: the walk knows where and why."""
     fault = payload_limits.find_fault(walk, data, start)
     if fault is None and isinstance(error, DecimalTooLong):
-        fault = Fault("decode.limit", "expected shorter decimals")
+        fault = PathFault("decode.limit", "expected shorter decimals")
     if fault is None:
-        fault = Fault("decode.malformed", f"expected Avro, found what the reader refuses ({type(error).__name__})")
+        fault = PathFault("decode.malformed", f"expected Avro, found what the reader refuses ({type(error).__name__})")
     return _rejection(fault, label)
 
 
-def _rejection(fault: Fault, label: str) -> Rejection:
+def _rejection(fault: PathFault, label: str) -> Rejection:
     path = fault.path
     return Rejection(fault.code, f"{path or 'the event'}: {fault.message} ({label[:200]})"[:2_000], path)

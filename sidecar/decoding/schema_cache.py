@@ -1,6 +1,6 @@
 """The schemas in use: answers from memory on the hot path, asks the registry off it.
 
-Looking up is plain code that never waits. What is not in memory raises `NeedsSchema`; the caller awaits `fetch` with
+Looking up is plain code that never waits. What is not in memory raises `SchemaNotCached`; the caller awaits `fetch` with
 its key and looks again. Ids are never given to another schema, so what was resolved by id holds for good. What can
 change is read again: answers that something is not registered after a few seconds, subjects and their latest versions
 every half minute in the background, while the answer in memory goes on being given, in an outage too.
@@ -16,8 +16,8 @@ from typing import Any, TypeAlias, TypeVar
 
 from msgspec import Struct
 
-from sidecar.decoding.schema import Compiled, Schema, texts
-from sidecar.domain.bounded_cache import Recent
+from sidecar.decoding.schema import BoundSchema, CompiledSchema, texts
+from sidecar.domain.bounded_cache import BoundedCache
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.json_path import quoted
 from sidecar.domain.model import Rejection, SchemaRef
@@ -37,7 +37,7 @@ Key: TypeAlias = tuple[Any, ...]
 """What `fetch` is to load; opaque to callers."""
 
 
-class NeedsSchema(Exception):
+class SchemaNotCached(Exception):
     """The answer is not in memory: await `catalog.fetch(key)`, then look again."""
 
     def __init__(self, key: Key) -> None:
@@ -45,15 +45,15 @@ class NeedsSchema(Exception):
         self.key = key
 
 
-class Resolved(Struct, frozen=True, gc=False):
+class SchemaLookup(Struct, frozen=True, gc=False):
     """What a look-up found."""
 
-    schema: Schema | None
+    schema: BoundSchema | None
     rejection: Rejection | None = None
     """Why the event fails. With `schema.wrong_subject` the schema is there too, so that its event can still be read."""
 
 
-class _Known(Struct, frozen=True):
+class _KnownId(Struct, frozen=True):
     """What the registry said of one id."""
 
     schema: RegisteredSchema | None
@@ -63,14 +63,14 @@ class _Known(Struct, frozen=True):
     """Until when its absence, or the absence of a subject, is believed."""
 
 
-class _Subject(Struct):
+class _SubjectEntry(Struct):
     """A subject in use."""
 
     latest: RegisteredSchema | None
     versions: list[int]
 
 
-class Catalog:
+class SchemaCache:
     """The schemas of one registry; of none where none is configured: then nothing is checked."""
 
     def __init__(
@@ -90,47 +90,47 @@ class Catalog:
         self._require = require
         self._clock = clock
         self._refresh_seconds = refresh_seconds
-        self._resolved: Recent[tuple[str, int], Resolved] = Recent(_HELD)
+        self._resolved: BoundedCache[tuple[str, int], SchemaLookup] = BoundedCache(_HELD)
         """By stream and id: the hot ones, for good."""
-        self._resolved_otherwise: Recent[Key, Resolved] = Recent(_HELD)
+        self._resolved_otherwise: BoundedCache[Key, SchemaLookup] = BoundedCache(_HELD)
         """By way, stream and GUID, global id or fingerprint: likewise."""
-        self._wrong: Recent[Key, tuple[float, Resolved]] = Recent(_HELD)
-        self._for_stream: Recent[tuple[str, str | None, str | None], Resolved | None] = Recent(_HELD)
+        self._wrong: BoundedCache[Key, tuple[float, SchemaLookup]] = BoundedCache(_HELD)
+        self._for_stream: BoundedCache[tuple[str, str | None, str | None], SchemaLookup | None] = BoundedCache(_HELD)
         """Forgotten at once where a refresh finds anything new."""
-        self._known: Recent[Key, _Known] = Recent(_HELD)
+        self._known: BoundedCache[Key, _KnownId] = BoundedCache(_HELD)
         self._subjects: frozenset[str] | None = None
-        self._in_use: Recent[str, _Subject] = Recent(2_000)
-        self._versions: Recent[tuple[str, int], RegisteredSchema | None] = Recent(_HELD)
-        self._compiled: Recent[Key, Compiled] = Recent(2_000)
+        self._in_use: BoundedCache[str, _SubjectEntry] = BoundedCache(2_000)
+        self._versions: BoundedCache[tuple[str, int], RegisteredSchema | None] = BoundedCache(_HELD)
+        self._compiled: BoundedCache[Key, CompiledSchema] = BoundedCache(2_000)
         self._loading: dict[Key, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     # --- looking up: never waits -----------------------------------------------------------------------------------
 
-    def by_id(self, stream: str, id: int) -> Resolved:
+    def by_id(self, stream: str, id: int) -> SchemaLookup:
         """The schema that a record of `stream` names by Confluent id."""
         try:
             return self._resolved[(stream, id)]
         except KeyError:
             return self._resolve("id", stream, id, f"schema id {id}")
 
-    def by_content_id(self, stream: str, id: int) -> Resolved:
+    def by_content_id(self, stream: str, id: int) -> SchemaLookup:
         """By Apicurio content id, which is the id of its Confluent API."""
         return self.by_id(stream, id)
 
-    def by_guid(self, stream: str, guid: str) -> Resolved:
+    def by_guid(self, stream: str, guid: str) -> SchemaLookup:
         """By GUID, as text."""
         return self._otherwise("guid", stream, guid, f"schema {quoted(guid)}")
 
-    def by_global_id(self, stream: str, id: int) -> Resolved:
+    def by_global_id(self, stream: str, id: int) -> SchemaLookup:
         """By Apicurio global id."""
         return self._otherwise("global_id", stream, id, f"schema with global id {id}")
 
-    def by_fingerprint(self, stream: str, fingerprint: int) -> Resolved:
+    def by_fingerprint(self, stream: str, fingerprint: int) -> SchemaLookup:
         """By CRC-64-AVRO fingerprint: the number that the 8 little-endian bytes of the wire stand for."""
         return self._otherwise("fingerprint", stream, fingerprint, f"schema with fingerprint {fingerprint:016x}")
 
-    def for_stream(self, stream: str, type: str | None, version: str | None) -> Resolved | None:
+    def for_stream(self, stream: str, type: str | None, version: str | None) -> SchemaLookup | None:
         """The schema for a record that names none, by its stream and event type: the most exact subject that is
         registered, its latest version, or the one that `version` (`3` or `v3`) names. A version that is no such
         number is the event's own affair. None: nothing is registered, the record is unchecked."""
@@ -141,43 +141,45 @@ class Catalog:
             self._for_stream[(stream, type, version)] = resolved
             return resolved
 
-    def _otherwise(self, way: str, stream: str, id: str | int, what: str) -> Resolved:
+    def _otherwise(self, way: str, stream: str, id: str | int, what: str) -> SchemaLookup:
         try:
             return self._resolved_otherwise[(way, stream, id)]
         except KeyError:
             return self._resolve(way, stream, id, what)
 
-    def _resolve(self, way: str, stream: str, id: Any, what: str) -> Resolved:
+    def _resolve(self, way: str, stream: str, id: Any, what: str) -> SchemaLookup:
         key = (way, id) if way != "fingerprint" else (way, id, stream)
         known = self._known.find(key)
         now = self._clock()
         if self._registry is None:
-            resolved = Resolved(_unasked(way, id))
+            resolved = SchemaLookup(_unasked(way, id))
             if way == "id":
                 self._resolved[(stream, id)] = resolved
             return resolved
         if known is None:
-            raise NeedsSchema(key)
+            raise SchemaNotCached(key)
         if known.schema is None:
             if known.until <= now:
-                raise NeedsSchema(key)
-            return Resolved(
+                raise SchemaNotCached(key)
+            return SchemaLookup(
                 None, Rejection("schema.unknown_id", f"{what} is not registered (asked for by {_shown(stream)})")
             )
         compiled = self._compile(known.schema)
         own = [each for each in known.subjects if _belongs(each[0], stream, compiled)]
         if own or not known.subjects:
-            resolved = Resolved(Schema(known.schema, _ref(known.schema.ref, own), compiled))
+            resolved = SchemaLookup(BoundSchema(known.schema, _ref(known.schema.ref, own), compiled))
             if way == "id":
                 self._resolved[(stream, id)] = resolved
             else:
                 self._resolved_otherwise[(way, stream, id)] = resolved
             return resolved
         if known.until <= now:
-            raise NeedsSchema(key)
+            raise SchemaNotCached(key)
         return self._wrong_subject(way, stream, id, what, known, compiled)
 
-    def _wrong_subject(self, way: str, stream: str, id: Any, what: str, known: _Known, compiled: Compiled) -> Resolved:
+    def _wrong_subject(
+        self, way: str, stream: str, id: Any, what: str, known: _KnownId, compiled: CompiledSchema
+    ) -> SchemaLookup:
         assert known.schema is not None
         held = self._wrong.find((way, stream, id))
         if held is not None and held[0] == known.until:
@@ -187,16 +189,16 @@ class Catalog:
         message = f"{what} belongs to {shown}; expected a schema of {_shown(f'{stream}-value')}"
         if compiled.name:
             message += f", {_shown(f'{stream}-{compiled.name}')} or {_shown(compiled.name)}"
-        schema = Schema(known.schema, _ref(known.schema.ref, sorted(known.subjects)), compiled)
-        resolved = Resolved(schema, Rejection("schema.wrong_subject", message[:2_000]))
+        schema = BoundSchema(known.schema, _ref(known.schema.ref, sorted(known.subjects)), compiled)
+        resolved = SchemaLookup(schema, Rejection("schema.wrong_subject", message[:2_000]))
         self._wrong[(way, stream, id)] = known.until, resolved
         return resolved
 
-    def _by_subject(self, stream: str, type: str | None, version: str | None) -> Resolved | None:
+    def _by_subject(self, stream: str, type: str | None, version: str | None) -> SchemaLookup | None:
         if self._registry is None:
             return None
         if self._subjects is None:
-            raise NeedsSchema(("subjects",))
+            raise SchemaNotCached(("subjects",))
         candidates = [f"{stream}-value"] if type is None else [f"{stream}-{type}", f"{stream}-value", type]
         subject = next((each for each in candidates if each in self._subjects), None)
         if subject is None:
@@ -204,29 +206,29 @@ class Catalog:
                 return None
             looked = ", ".join(map(_shown, candidates))
             message = f"no schema is registered for {_shown(stream)}; expected a subject {looked}"
-            return Resolved(None, Rejection("schema.unknown_subject", message[:2_000]))
+            return SchemaLookup(None, Rejection("schema.unknown_subject", message[:2_000]))
         state = self._in_use.find(subject)
         if state is None:
-            raise NeedsSchema(("subject", subject))
+            raise SchemaNotCached(("subject", subject))
         number = _version_number(version)
         if number is None:
             found = state.latest
         elif number not in state.versions:
             known = ", ".join(map(str, state.versions[-10:]))
             message = f"version {number} of {_shown(subject)} is not registered; expected one of {known}"
-            return Resolved(None, Rejection("schema.unknown_version", message))
+            return SchemaLookup(None, Rejection("schema.unknown_version", message))
         else:
             try:
                 found = self._versions[(subject, number)]
             except KeyError:
-                raise NeedsSchema(("version", subject, number)) from None
-        return None if found is None else Resolved(Schema(found, None, self._compile(found)))
+                raise SchemaNotCached(("version", subject, number)) from None
+        return None if found is None else SchemaLookup(BoundSchema(found, None, self._compile(found)))
 
-    def _compile(self, schema: RegisteredSchema) -> Compiled:
+    def _compile(self, schema: RegisteredSchema) -> CompiledSchema:
         key = (schema.kind, *texts(schema))
         compiled = self._compiled.find(key)
         if compiled is None:
-            compiled = self._compiled[key] = Compiled(schema)
+            compiled = self._compiled[key] = CompiledSchema(schema)
         return compiled
 
     # --- asking the registry ---------------------------------------------------------------------------------------
@@ -253,13 +255,13 @@ class Catalog:
             case ("subject", str(subject)):
                 latest = await self._ask(self._source.by_version(subject, None))
                 versions = await self._ask(self._source.versions(subject)) if latest else []
-                self._in_use[subject] = _Subject(latest, versions)
+                self._in_use[subject] = _SubjectEntry(latest, versions)
             case ("version", str(subject), int(version)):
                 self._versions[(subject, version)] = await self._ask(self._source.by_version(subject, version))
             case _:
                 self._known[key] = await self._load_known(key)
 
-    async def _load_known(self, key: Key) -> _Known:
+    async def _load_known(self, key: Key) -> _KnownId:
         match key:
             case ("id", int(id)):
                 schema = await self._ask(self._source.by_id(id)) if id < 1 << 31 else None
@@ -272,8 +274,8 @@ class Catalog:
             case _:
                 raise ValueError(f"not a key of this catalog: {key!r}")
         if schema is None:
-            return _Known(None, frozenset(), self._clock() + ABSENT_SECONDS)
-        return _Known(schema, await self._registered_under(schema.ref), self._clock() + self._refresh_seconds)
+            return _KnownId(None, frozenset(), self._clock() + ABSENT_SECONDS)
+        return _KnownId(schema, await self._registered_under(schema.ref), self._clock() + self._refresh_seconds)
 
     async def _registered_under(self, ref: SchemaRef) -> frozenset[tuple[str, int]]:
         found = await self._ask(self._source.subjects_of(ref.id)) if ref.id is not None else frozenset()
@@ -318,7 +320,7 @@ class Catalog:
                 latest = await self._ask(self._source.by_version(subject, None))
                 if _identity(latest) != _identity(state.latest):
                     changed = True
-                    self._in_use[subject] = _Subject(latest, await self._ask(self._source.versions(subject)))
+                    self._in_use[subject] = _SubjectEntry(latest, await self._ask(self._source.versions(subject)))
         except (Outage, Refused):
             return
         finally:
@@ -361,7 +363,7 @@ class Catalog:
         """How many different schemas are in memory."""
         return len(self._compiled.held())
 
-    def seen(self) -> list[tuple[str, Schema]]:
+    def seen(self) -> list[tuple[str, BoundSchema]]:
         """Which schemas the events of which streams were written or checked with, lately."""
         by_id = [(stream, resolved) for (stream, _), resolved in self._resolved.held().items()]
         otherwise = [(stream, resolved) for (_, stream, _), resolved in self._resolved_otherwise.held().items()]
@@ -395,17 +397,17 @@ class Catalog:
         return await self._ask(self._source.by_version(subject, version)) if self._registry else None
 
 
-def _unasked(way: str, id: Any) -> Schema:
+def _unasked(way: str, id: Any) -> BoundSchema:
     """What stands for a schema that is named where no registry is configured: its events are unchecked."""
     ref = SchemaRef(None, None, id if way == "id" else None, id if way == "guid" else None)
-    return Schema(RegisteredSchema(ref, "UNKNOWN", ""))
+    return BoundSchema(RegisteredSchema(ref, "UNKNOWN", ""))
 
 
 def _identity(schema: RegisteredSchema | None) -> tuple[SchemaRef, str] | None:
     return None if schema is None else (schema.ref, schema.text)
 
 
-def _belongs(subject: str, stream: str, compiled: Compiled) -> bool:
+def _belongs(subject: str, stream: str, compiled: CompiledSchema) -> bool:
     """Whether a stream's values may be registered under this subject, by any of the three strategies: TopicName,
     RecordName, TopicRecordName. The record's name is not known where the schema is unusable: then any subject that is
     not another topic's may be its name."""

@@ -9,9 +9,9 @@ from typing import Any
 from msgspec import Struct
 
 from sidecar.decoding.envelope import cloudevents, debezium
-from sidecar.decoding.envelope.extractor import Envelope, Found, Headings, record_type
+from sidecar.decoding.envelope.extractor import EnvelopeExtractor, EnvelopeSource, HeaderLayout, record_type
 from sidecar.decoding.payload import (
-    Contents,
+    Payload,
     contents,
     digest,
     flat_body,
@@ -21,8 +21,8 @@ from sidecar.decoding.payload import (
     typed,
 )
 from sidecar.decoding.record_key import LONGEST, key_text
-from sidecar.decoding.schema import Schema
-from sidecar.decoding.schema_cache import Catalog, NeedsSchema, Resolved
+from sidecar.decoding.schema import BoundSchema
+from sidecar.decoding.schema_cache import SchemaCache, SchemaLookup, SchemaNotCached
 from sidecar.decoding.trace_context import TraceContext, trace_context
 from sidecar.domain.model import Decoded, Event, Headers, Record, Rejection
 
@@ -31,10 +31,10 @@ ENVELOPE_WORDS = frozenset(("eventId", "eventType"))
 _DATA = frozenset(("data",))
 
 
-class Shape(Struct):
+class EventShape(Struct):
     """What kind of event a body is: where its words stand, and which part of it a schema is about."""
 
-    found: Found
+    found: EnvelopeSource
     matter: Any
     """What is checked against the subject's schema."""
     at: str = ""
@@ -44,7 +44,7 @@ class Shape(Struct):
     wrapper: Any = None
     wrapper_at: str = ""
     trace: TraceContext | None = None
-    data: Contents | None = None
+    data: Payload | None = None
     """What binary data inside of the body turned out to be."""
     rejection: Rejection | None = None
     version: str | None = None
@@ -52,17 +52,23 @@ class Shape(Struct):
 
 
 def examine(
-    record: Record, headings: Headings, envelope: Envelope, catalog: Catalog, now: int, unchecked: bool
+    record: Record, headings: HeaderLayout, envelope: EnvelopeExtractor, catalog: SchemaCache, now: int, unchecked: bool
 ) -> Decoded:
     """Judge one record. Raises NeedsSchema, unless `unchecked`, where a schema must be fetched first."""
-    return _Examination(record, headings, envelope, catalog, now, unchecked).decoded()
+    return _GeneralDecoder(record, headings, envelope, catalog, now, unchecked).decoded()
 
 
-class _Examination:
+class _GeneralDecoder:
     """The state of one record's judging: its event, what has been read of its value, and the shape of that."""
 
     def __init__(
-        self, record: Record, headings: Headings, envelope: Envelope, catalog: Catalog, now: int, unchecked: bool
+        self,
+        record: Record,
+        headings: HeaderLayout,
+        envelope: EnvelopeExtractor,
+        catalog: SchemaCache,
+        now: int,
+        unchecked: bool,
     ) -> None:
         self.record, self.headings, self.envelope = record, headings, envelope
         self.catalog, self.unchecked = catalog, unchecked
@@ -100,16 +106,16 @@ class _Examination:
         """The first rejection stays."""
         self.event.rejection = self.event.rejection or rejection
 
-    def _read(self) -> Contents:
+    def _read(self) -> Payload:
         if self.flat:
-            return Contents(body=flat_body(self.record.headers))
+            return Payload(body=flat_body(self.record.headers))
         if self.tombstone:
-            return Contents()
+            return Payload()
         return contents(self.record, self.headings, self.catalog, unchecked=self.unchecked)
 
     # --- which schema, and does the event fit it ---
 
-    def _by_id(self) -> Schema | None:
+    def _by_id(self) -> BoundSchema | None:
         """The value names its schema. Binary Avro was checked by being read; JSON is checked now."""
         read, schema = self.read, self.read.schema
         if read.outage or (schema is not None and schema.unusable is not None):
@@ -118,7 +124,7 @@ class _Examination:
             self._reject(mismatch(self.shape, schema))
         return schema
 
-    def _by_subject(self) -> Schema | None:
+    def _by_subject(self) -> BoundSchema | None:
         """The value names no schema, so the stream's subject says which. A tombstone has nothing that could fail."""
         resolved = self._subject()
         if resolved is None:
@@ -134,16 +140,16 @@ class _Examination:
             self._check(schema)
         return schema
 
-    def _subject(self) -> Resolved | None:
+    def _subject(self) -> SchemaLookup | None:
         version = self.envelope.named_version(self.headings, self.shape.found) or self.shape.version
         try:
             return self.catalog.for_stream(self.stream, self.event.type, version)
-        except NeedsSchema:
+        except SchemaNotCached:
             if not self.unchecked:
                 raise
             return None
 
-    def _check(self, schema: Schema) -> None:
+    def _check(self, schema: BoundSchema) -> None:
         read = self.read
         if read.raw is not None:
             self._read_bare(read.raw, schema)
@@ -155,7 +161,7 @@ class _Examination:
         else:
             self._reject(mismatch(self.shape, schema))
 
-    def _read_bare(self, raw: bytes, schema: Schema) -> None:
+    def _read_bare(self, raw: bytes, schema: BoundSchema) -> None:
         """A value without any framing on a stream with a registered subject: bare Avro, or nothing that we know."""
         body = schema.decode(raw, 0)
         if body.__class__ is Rejection:
@@ -172,29 +178,31 @@ class _Examination:
 
     # --- which kind of event ---
 
-    def _shape(self) -> Shape:
+    def _shape(self) -> EventShape:
         """The shape of the event. May put into `read` what binary data inside of the body holds."""
         inner, at = debezium.unwrapped(self.read.body)
         key = self.event.key
-        found = Found(self.record.headers, self.read.body, inner, key if key and len(key) < LONGEST else None)
+        found = EnvelopeSource(self.record.headers, self.read.body, inner, key if key and len(key) < LONGEST else None)
         if inner.__class__ is not dict:
-            return Shape(found, inner, at)
+            return EventShape(found, inner, at)
         if cloudevents.is_structured(inner) or says_cloudevent(self.headings, self.record.headers):
             return self._cloudevent(found, at)
         if debezium.is_change(inner):
             found.late = debezium.implied_words(inner, self.record.key)
-            return Shape(found, inner.get("after"), join(at, "after"), debezium.FIELDS, inner, at)
-        shape = Shape(found, inner, at)
+            return EventShape(found, inner.get("after"), join(at, "after"), debezium.FIELDS, inner, at)
+        shape = EventShape(found, inner, at)
         if inner.get("data").__class__ is dict and not ENVELOPE_WORDS.isdisjoint(inner):
-            shape = Shape(found, inner["data"], join(at, "data"), _DATA, inner, at)
+            shape = EventShape(found, inner["data"], join(at, "data"), _DATA, inner, at)
         if self.headings.data_schema >= 0:
             _, shape.version = cloudevents.data_schema(self.record.headers[self.headings.data_schema][1])
         return shape
 
-    def _cloudevent(self, found: Found, at: str) -> Shape:
+    def _cloudevent(self, found: EnvelopeSource, at: str) -> EventShape:
         body, read = found.inner, self.read
         found.own = cloudevents.own_words(body)
-        shape = Shape(found, body.get("data"), join(at, "data"), cloudevents.FIELDS, body, at, cloudevents.trace(body))
+        shape = EventShape(
+            found, body.get("data"), join(at, "data"), cloudevents.FIELDS, body, at, cloudevents.trace(body)
+        )
         if read.names_schema:
             return shape
         named, shape.version = cloudevents.data_schema(body.get("dataschema"))
@@ -212,11 +220,11 @@ class _Examination:
         elif named is not None:
             try:
                 resolved = resolve(self.catalog, self.stream, (named,))
-                self.read = Contents(read.body, resolved.schema, resolved.rejection, names_schema=True)
-            except NeedsSchema:
+                self.read = Payload(read.body, resolved.schema, resolved.rejection, names_schema=True)
+            except SchemaNotCached:
                 if not self.unchecked:
                     raise
-                self.read = Contents(read.body, outage=True, names_schema=True)
+                self.read = Payload(read.body, outage=True, names_schema=True)
         return shape
 
     def _trace(self) -> None:
@@ -227,7 +235,7 @@ class _Examination:
             event.span_id, event.parent_span_id = context.span_id, context.parent_span_id
 
 
-def mismatch(shape: Shape, schema: Schema) -> Rejection | None:
+def mismatch(shape: EventShape, schema: BoundSchema) -> Rejection | None:
     """Check that part of the body which the schema is about. Where nothing stands there (a deletion, an event without
     data), there is nothing to check."""
     matter, at = shape.matter, shape.at
@@ -244,7 +252,7 @@ def mismatch(shape: Shape, schema: Schema) -> Rejection | None:
     return Rejection(rejection.code, f"{at}{dot}{rejection.message}"[:2000], path)
 
 
-def says_cloudevent(headings: Headings, headers: Headers) -> bool:
+def says_cloudevent(headings: HeaderLayout, headers: Headers) -> bool:
     """The content type says that the value is a CloudEvent in structured mode."""
     value = headers[headings.content_type][1] if headings.content_type >= 0 else None
     return value is not None and value[:64].lower().startswith(cloudevents.CONTENT_TYPE)

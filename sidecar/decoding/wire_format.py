@@ -40,8 +40,8 @@ _JSON_STARTS = frozenset(b"{[")
 _WHITESPACE = b" \t\r\n"
 
 
-class Form(Enum):
-    """What the bytes from `Frame.start` on are, as far as the frame tells."""
+class WireForm(Enum):
+    """What the bytes from `WireFrame.start` on are, as far as the frame tells."""
 
     SCHEMA = auto()
     """In the encoding that the named schema is for: binary Avro, for an Avro schema."""
@@ -64,16 +64,16 @@ class SchemaId(Struct, frozen=True, gc=False):
         return f"{self.kind.replace('_', ' ')} {shown}"
 
 
-class Frame(Struct, frozen=True, gc=False):
+class WireFrame(Struct, frozen=True, gc=False):
     """Which schema a value names, and where its body begins."""
 
-    form: Form
+    form: WireForm
     start: int = 0
     ids: tuple[SchemaId, ...] = ()
     """Empty where the value names none. Of several, the first that the registry knows counts."""
 
 
-def frame(value: bytes, headers: Mapping[str, bytes]) -> Frame | Rejection:
+def frame(value: bytes, headers: Mapping[str, bytes]) -> WireFrame | Rejection:
     """The frame of a value. `headers` are those in `HEADERS`, by lower-case name, null ones left out. A schema header
     that is there and cannot be read is a rejection: the sender says that there is a schema, and we cannot know
     which."""
@@ -83,23 +83,23 @@ def frame(value: bytes, headers: Mapping[str, bytes]) -> Frame | Rejection:
             return named
         if named:
             is_json = headers.get(APICURIO_ENCODING, b"").strip().upper() == b"JSON"
-            return Frame(Form.JSON if is_json else Form.SCHEMA, 0, named)
+            return WireFrame(WireForm.JSON if is_json else WireForm.SCHEMA, 0, named)
     return bare_frame(value)
 
 
-def bare_frame(value: bytes) -> Frame:
+def bare_frame(value: bytes) -> WireFrame:
     """The frame of a value by its own bytes alone."""
     first = value[:1]
     if first == b"\x00" and len(value) >= 5:
         id = int.from_bytes(value[1:5], "big")
         if id == 0 and len(value) >= 9:
             long_id = int.from_bytes(value[1:9], "big")
-            return Frame(Form.SCHEMA, 9, (SchemaId("global_id", long_id), SchemaId("content_id", long_id)))
-        return Frame(Form.SCHEMA, 5, (SchemaId("id", id),))
+            return WireFrame(WireForm.SCHEMA, 9, (SchemaId("global_id", long_id), SchemaId("content_id", long_id)))
+        return WireFrame(WireForm.SCHEMA, 5, (SchemaId("id", id),))
     if first == b"\xc3" and value[1:2] == b"\x01" and len(value) >= 10:
-        return Frame(Form.SCHEMA, 10, (SchemaId("fingerprint", int.from_bytes(value[2:10], "little")),))
+        return WireFrame(WireForm.SCHEMA, 10, (SchemaId("fingerprint", int.from_bytes(value[2:10], "little")),))
     start = json_start(value)
-    return Frame(Form.JSON, start) if start is not None else Frame(Form.OPAQUE)
+    return WireFrame(WireForm.JSON, start) if start is not None else WireFrame(WireForm.OPAQUE)
 
 
 def json_start(value: bytes, start: int = 0) -> int | None:

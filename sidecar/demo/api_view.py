@@ -14,7 +14,7 @@ PAGE = 1000
 T = TypeVar("T")
 
 
-class _Page(Protocol[T]):
+class _ListPage(Protocol[T]):
     """Part of a list."""
 
     items: list[T]
@@ -22,7 +22,7 @@ class _Page(Protocol[T]):
 
 
 @dataclass(slots=True)
-class Counts:
+class SidecarCounts:
     """The sidecar's own counts, complete."""
 
     events: int
@@ -34,14 +34,14 @@ class Counts:
     replayed: int
 
 
-async def counts(client: Client) -> Counts:
+async def counts(client: Client) -> SidecarCounts:
     """Everything counted from the sidecar's lists, page by page."""
     status = await client.status()
     rejected = await _all(lambda cursor: client.events("status:rejected", limit=PAGE, cursor=cursor))
     duplicates = await _all(lambda cursor: client.events("status:duplicate", limit=PAGE, cursor=cursor))
     flows = await _all(lambda cursor: client.flows(limit=PAGE, cursor=cursor))
     letters = await _all(lambda cursor: client.dead_letters(limit=PAGE, cursor=cursor))
-    return Counts(
+    return SidecarCounts(
         events=status.index.events + status.index.evicted,
         flows=len({flow.trace_id for flow in flows}),
         rejections=Counter(event.rejection.code for event in rejected if event.rejection is not None),
@@ -63,7 +63,7 @@ async def settled(client: Client) -> bool:
     return not status.filling and all(not stream.lag and not stream.pending for stream in status.streams)
 
 
-async def _all(page: Callable[[str | None], Awaitable[_Page[T]]]) -> list[T]:
+async def _all(page: Callable[[str | None], Awaitable[_ListPage[T]]]) -> list[T]:
     found: list[T] = []
     cursor: str | None = None
     while True:

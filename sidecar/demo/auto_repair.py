@@ -8,7 +8,7 @@ from collections import defaultdict
 from typing import Any
 
 from sidecar.api.client.client import Client
-from sidecar.api.models.replays import EditRequest, ReplayRequest
+from sidecar.api.models.replays import EditRequest, ReplayRequestModel
 
 PAGE = 1000
 WORDS = {"one": 1, "two": 2, "many": 3}
@@ -30,7 +30,7 @@ async def mend(client: Client) -> int:
     sent = 0
     for (path, value), ids in edits.items():
         # The shop's services have passed these events, and could not use them.
-        request = ReplayRequest(ids=ids, again=True, edit=EditRequest(set={path: value}), comment=COMMENT)
+        request = ReplayRequestModel(ids=ids, again=True, edit=EditRequest(set={path: value}), comment=COMMENT)
         job = await client.replay(request)
         while job.state == "running":
             await asyncio.sleep(0.05)

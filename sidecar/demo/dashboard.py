@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from sidecar.api.client.client import Client
-from sidecar.demo.sidecar_process import Sidecar
+from sidecar.demo.sidecar_process import SidecarProcess
 from tui.app import Dashboard
 
 CHECK_SECONDS = 0.5
@@ -13,7 +13,7 @@ HINT_SECONDS = 60.0
 """How long it says how another terminal finds this sidecar, where that is not as usual."""
 
 
-async def look(sidecar: Sidecar, shop: asyncio.Future[bool], stop: asyncio.Event) -> None:
+async def look(sidecar: SidecarProcess, shop: asyncio.Future[bool], stop: asyncio.Event) -> None:
     """Shows the sidecar until somebody quits, `stop` is set or the shop is closed. Raises Outage where the sidecar ends
     before."""
     dashboard = Dashboard(lambda token: Client(sidecar.url, token or sidecar.token))
@@ -34,7 +34,7 @@ async def look(sidecar: Sidecar, shop: asyncio.Future[bool], stop: asyncio.Event
         watched.result()
 
 
-async def _watch(sidecar: Sidecar, shop: asyncio.Future[bool], stop: asyncio.Event) -> None:
+async def _watch(sidecar: SidecarProcess, shop: asyncio.Future[bool], stop: asyncio.Event) -> None:
     while not shop.done() and not stop.is_set():
         sidecar.check()
         await asyncio.wait({shop}, timeout=CHECK_SECONDS)

@@ -62,7 +62,7 @@ class EmbeddedKafka:
         self._heap = heap
         self._properties = {name if "." in name else name.replace("_", "."): v for name, v in properties.items()}
         self._ports = {name: _free_ports(nodes) for name in (*self._listeners, "CONTROLLER")}
-        self._nodes: list[_Child | None] = [None] * nodes
+        self._nodes: list[_ChildProcess | None] = [None] * nodes
 
     @property
     def bootstrap_servers(self) -> str:
@@ -135,7 +135,7 @@ class EmbeddedKafka:
                 child.end()
                 self._nodes[chosen] = None
 
-    def _launch(self, number: int) -> _Child:
+    def _launch(self, number: int) -> _ChildProcess:
         home = self.directory / f"node-{number + 1}"
         home.mkdir(parents=True, exist_ok=True)
         settings = home / "server.properties"
@@ -147,7 +147,7 @@ class EmbeddedKafka:
             if done.returncode:
                 raise Outage(f"Kafka's storage in {home} could not be formatted: {done.stderr or done.stdout}")
         options = [*_QUICK, f"-Xmx{self._heap}", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
-        return _Child([java, *options, "-cp", jars, "kafka.Kafka", str(settings)], home / "kafka.log")
+        return _ChildProcess([java, *options, "-cp", jars, "kafka.Kafka", str(settings)], home / "kafka.log")
 
     def _settings(self, number: int, home: Path) -> dict[str, object]:
         here = {name: f"127.0.0.1:{ports[number]}" for name, ports in self._ports.items()}
@@ -199,7 +199,7 @@ class EmbeddedKafka:
             raise Outage(f"Kafka node {number + 1} {what}; the end of its log:\n{tail}")
 
 
-class _Child:
+class _ChildProcess:
     """A process, and a shell that ends it when we die in whatever way."""
 
     def __init__(self, command: list[str], log: Path) -> None:

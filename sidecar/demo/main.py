@@ -36,12 +36,12 @@ def main(*, broker: str, headless: bool, seconds: float | None, seed: int, json:
     signal.signal(signal.SIGTERM, _end)
 
     from sidecar.demo.runner import Demo
-    from sidecar.demo.sidecar_process import Sidecar
+    from sidecar.demo.sidecar_process import SidecarProcess
 
     with (
         tempfile.TemporaryDirectory(prefix="tracecar-demo-") as directory,
         _embedded(broker) as address,
-        Sidecar(Path(directory), broker, address, usual_port=not headless) as sidecar,
+        SidecarProcess(Path(directory), broker, address, usual_port=not headless) as sidecar,
     ):
         demo = Demo(broker, address, sidecar, seed=seed, rate=rate, seconds=seconds)
         return asyncio.run(demo.run(headless=headless, json=json))

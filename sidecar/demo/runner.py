@@ -18,17 +18,17 @@ from redis.exceptions import RedisError
 
 from sidecar.adapters.registry.directory import DirectoryRegistry
 from sidecar.api.client.client import Client, ClientError
-from sidecar.api.models.replays import Replay
-from sidecar.demo.api_view import Counts, counts, replayed, settled
+from sidecar.api.models.replays import ReplayModel
+from sidecar.demo.api_view import SidecarCounts, counts, replayed, settled
 from sidecar.demo.auto_repair import mend
 from sidecar.demo.shop import kafka_transport, redis_transport
 from sidecar.demo.shop.saga import STREAMS
-from sidecar.demo.shop.schemas import DIRECTORY, Schemas, versions
-from sidecar.demo.shop.serializers import Formats
+from sidecar.demo.shop.schemas import DIRECTORY, ShopSchemas, versions
+from sidecar.demo.shop.serializers import Serializers
 from sidecar.demo.shop.services import Shop
 from sidecar.demo.shop.transport import Connect
-from sidecar.demo.sidecar_process import Sidecar
-from sidecar.demo.summary import Summary, lines, mismatches, summary
+from sidecar.demo.sidecar_process import SidecarProcess
+from sidecar.demo.summary import DemoResult, lines, mismatches, summary
 from sidecar.domain.errors import Outage
 
 PATIENCE_SECONDS = 30.0
@@ -42,7 +42,7 @@ class Demo:
     """The shop and what is shown of it. `rate`: orders a second. `seconds`: None is until Ctrl-C."""
 
     def __init__(
-        self, broker: str, address: str, sidecar: Sidecar, *, seed: int, rate: float, seconds: float | None
+        self, broker: str, address: str, sidecar: SidecarProcess, *, seed: int, rate: float, seconds: float | None
     ) -> None:
         self._broker, self._address, self._sidecar = broker, address, sidecar
         self._seed, self._rate, self._seconds = seed, rate, seconds
@@ -59,7 +59,10 @@ class Demo:
         schemas = await registered_schemas()
         await self._sidecar.ready()
         shop = Shop(
-            self._connect(), Formats(schemas, flat_entries=self._broker == "redis"), seed=self._seed, rate=self._rate
+            self._connect(),
+            Serializers(schemas, flat_entries=self._broker == "redis"),
+            seed=self._seed,
+            rate=self._rate,
         )
         self._began = time.monotonic()
         async with Client(self._sidecar.url, self._sidecar.token) as client:
@@ -112,7 +115,7 @@ class Demo:
             opened.cancel()
             await asyncio.wait({opened})
 
-    async def _counted(self, shop: Shop, client: Client) -> Counts:
+    async def _counted(self, shop: Shop, client: Client) -> SidecarCounts:
         """The sidecar's counts once it has settled all and agrees; else what they were when patience ended."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
@@ -128,7 +131,7 @@ class Demo:
                     raise Outage(f"the sidecar could not be asked for its counts: {error}") from error
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def _mended(self, client: Client, found: Counts) -> int:
+    async def _mended(self, client: Client, found: SidecarCounts) -> int:
         """Mend and replay what can be; puts into `found` how many replayed records the sidecar sees."""
         try:
             sent = await mend(client)
@@ -149,7 +152,7 @@ class Demo:
         return f"export TRACECAR_URL={self._sidecar.url} TRACECAR_TOKEN={self._sidecar.token}; {_program()} --help"
 
 
-async def registered_schemas() -> Schemas:
+async def registered_schemas() -> ShopSchemas:
     """The shop's schemas with the ids that the registry gives them: what its serialisers would ask for."""
     registry = DirectoryRegistry(DIRECTORY)
     ids: dict[tuple[str, int], int] = {}
@@ -158,7 +161,7 @@ async def registered_schemas() -> Schemas:
         assert registered is not None
         assert registered.ref.id is not None
         ids[subject, version] = registered.ref.id
-    return Schemas(DIRECTORY, ids)
+    return ShopSchemas(DIRECTORY, ids)
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -177,13 +180,13 @@ def _program() -> str:
     return shlex.quote(str(called))
 
 
-def _say_goodbye(replays: list[Replay]) -> None:
+def _say_goodbye(replays: list[ReplayModel]) -> None:
     """Who has replayed something has made events that the shop does not know of; there is nothing to compare."""
     sent = sum(one.published for one in replays)
     sys.stdout.write(f"{sent} dead letter{' was' if sent == 1 else 's were'} replayed here. The shop is closed.\n")
 
 
-def _print(result: Summary, *, json: bool) -> None:
+def _print(result: DemoResult, *, json: bool) -> None:
     if json:
         sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
     else:

@@ -17,7 +17,7 @@ from types import TracebackType
 import httpx
 
 from sidecar.api.http.auth import kept_token
-from sidecar.config.schema import Api
+from sidecar.config.schema import ApiConfig
 from sidecar.demo.shop.saga import STREAMS
 from sidecar.demo.shop.schemas import DIRECTORY
 from sidecar.domain.errors import Outage, Refused
@@ -58,7 +58,7 @@ def configuration(broker: str, address: str, port: int) -> str:
     return CONFIGURATION.format(source=filled, schemas=DIRECTORY, port=port)
 
 
-class Sidecar:
+class SidecarProcess:
     """`tracecar run` as a child process: a context manager that stops it, and it stops when we die."""
 
     def __init__(self, directory: Path, broker: str, address: str, *, usual_port: bool) -> None:
@@ -69,7 +69,9 @@ class Sidecar:
         self.token = secrets.token_urlsafe(12)
         if self.found:
             try:
-                self.token = kept_token(Path(os.environ.get("TRACECAR_TOKEN_FILE", Api().token_file)).expanduser())
+                self.token = kept_token(
+                    Path(os.environ.get("TRACECAR_TOKEN_FILE", ApiConfig().token_file)).expanduser()
+                )
             except Refused:
                 self.found = False
         self.configuration = directory / "tracecar.yaml"
@@ -82,7 +84,7 @@ class Sidecar:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def __enter__(self) -> Sidecar:
+    def __enter__(self) -> SidecarProcess:
         command = [sys.executable, "-m", "sidecar", "run", "-c", str(self.configuration)]
         environment = os.environ | {"TRACECAR_TOKEN": self.token}
         # A session of its own: Ctrl-C in the terminal is for the demo, which asks the sidecar for its counts first.

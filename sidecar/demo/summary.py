@@ -5,8 +5,8 @@ from __future__ import annotations
 from textwrap import wrap
 
 from sidecar.api.models import DemoSummary
-from sidecar.demo.api_view import Counts
-from sidecar.demo.shop.expected_counts import Ledger
+from sidecar.demo.api_view import SidecarCounts
+from sidecar.demo.shop.expected_counts import ExpectedCounts
 
 _WIDTH = 80
 """Columns of the summary for a person."""
@@ -14,7 +14,7 @@ _TOGETHER = "\u00a0"
 """Stands for a space at which no line may end."""
 
 
-class Summary(DemoSummary, kw_only=True):
+class DemoResult(DemoSummary, kw_only=True):
     """The contract's summary and what explains it."""
 
     orders: int
@@ -24,7 +24,9 @@ class Summary(DemoSummary, kw_only=True):
     """Sentences: where the sidecar and the shop do not agree. Empty: they do."""
 
 
-def summary(ledger: Ledger, counts: Counts, seconds: float, broker: str, lost: bool = False, sent: int = 0) -> Summary:
+def summary(
+    ledger: ExpectedCounts, counts: SidecarCounts, seconds: float, broker: str, lost: bool = False, sent: int = 0
+) -> DemoResult:
     """`lost`: the shop itself did not see all its orders through. `sent`: dead letters that were mended and replayed
     when it was closed; `counts` but for `replayed` are from before."""
     found = mismatches(ledger, counts)
@@ -32,7 +34,7 @@ def summary(ledger: Ledger, counts: Counts, seconds: float, broker: str, lost: b
         found.append(f"replayed: {sent} dead letters were sent again, the sidecar found {counts.replayed}")
     if lost:
         found.append("the shop did not finish: some of its events were never published or never came back to it")
-    return Summary(
+    return DemoResult(
         events=counts.events,
         flows=counts.flows,
         rejected=counts.rejections.total(),
@@ -47,7 +49,7 @@ def summary(ledger: Ledger, counts: Counts, seconds: float, broker: str, lost: b
     )
 
 
-def mismatches(ledger: Ledger, counts: Counts) -> list[str]:
+def mismatches(ledger: ExpectedCounts, counts: SidecarCounts) -> list[str]:
     """Where the two do not agree, one sentence each."""
     expected = ledger.rejections.total()
     pairs = [
@@ -62,7 +64,7 @@ def mismatches(ledger: Ledger, counts: Counts) -> list[str]:
     return [f"{what}: the shop knows of {due}, the sidecar found {found}" for what, due, found in pairs if due != found]
 
 
-def lines(result: Summary) -> list[str]:
+def lines(result: DemoResult) -> list[str]:
     """The summary for a person."""
     name = {"redis": "Valkey (Redis Streams)", "kafka": "Apache Kafka"}[result.broker]
     codes = ", ".join(f"{code}{_TOGETHER}{count}" for code, count in result.codes.items())

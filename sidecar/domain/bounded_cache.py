@@ -8,7 +8,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Recent(dict[K, V]):
+class BoundedCache(dict[K, V]):
     """Two generations: `self[key]` is one dict look-up for the young; an old entry that is asked for becomes young
     again. When the young ones fill their half, they are the old, and what was old and not asked for since is
     forgotten.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sidecar.domain.errors import QueryError, TracecarError, Unknown
+from sidecar.domain.errors import NotFoundError, QueryError, TracecarError
 from sidecar.domain.model import Position
 
 _PLACE = re.compile(r"@((?:kafka|redis|memory)://.*|sha256:.*)\Z", re.DOTALL)
@@ -34,4 +34,4 @@ def unknown(id: str, why: str) -> TracecarError:
     wrong = malformed(id)
     if wrong is not None:
         return QueryError(wrong, id, 0)
-    return Unknown(why if _PLACE.search(id) else f"{why}; an id is written {EXPECTED}")
+    return NotFoundError(why if _PLACE.search(id) else f"{why}; an id is written {EXPECTED}")

@@ -68,7 +68,7 @@ class Disconnected(Outage):
     """The connection is gone: connect again."""
 
 
-class Unknown(TracecarError):
+class NotFoundError(TracecarError):
     """There is no such thing here. The message says what was looked for, and where."""
 
 

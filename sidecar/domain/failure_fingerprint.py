@@ -75,7 +75,7 @@ def _fingerprint(*parts: str | None) -> str:
     return hashlib.sha256(repr(parts).encode("utf-8", "backslashreplace")).hexdigest()[:12]
 
 
-class Cause(Struct):
+class FailureCause(Struct):
     """The dead letters of one cause. A letter counts once for each origin, whichever groups wrote it."""
 
     cause: str
@@ -97,12 +97,12 @@ class Cause(Struct):
     """What became of its letters, and of how many."""
 
 
-class Causes:
+class CauseGrouping:
     """Dead letters, taken one by one, as their causes. Bounded, whatever comes."""
 
     def __init__(self, now: int) -> None:
         self._recently = now - HOUR
-        self._found: dict[str, Cause] = {}
+        self._found: dict[str, FailureCause] = {}
         self._seen: set[int] = set()
         self._full = False
         self.letters = 0
@@ -116,7 +116,7 @@ class Causes:
         moment = letter.appended_at * 1000 if letter.failed_at is None else letter.failed_at
         found = self._found.get(fingerprint)
         if found is None:
-            found = self._found[fingerprint] = Cause(fingerprint, letter, moment, moment)
+            found = self._found[fingerprint] = FailureCause(fingerprint, letter, moment, moment)
             if len(self._found) > 2 * MOST_CAUSES:
                 self._shrink(found)
         _join(found.groups, letter.group)
@@ -142,14 +142,14 @@ class Causes:
             found.states["replayed"] -= 1
             found.states["returned"] = found.states.get("returned", 0) + 1
 
-    def _affected(self, found: Cause, letter: DeadLetter) -> None:
+    def _affected(self, found: FailureCause, letter: DeadLetter) -> None:
         aggregate = affected(letter)
         if aggregate is not None and self._new(hash((found.cause, "aggregate", aggregate))):
             found.aggregates += 1
             if len(found.some_aggregates) < FEW and aggregate not in found.some_aggregates:
                 found.some_aggregates.append(aggregate)
 
-    def found(self) -> list[Cause]:
+    def found(self) -> list[FailureCause]:
         """The causes, the one with the most letters first."""
         self._shrink(None)
         return sorted(self._found.values(), key=_weight, reverse=True)
@@ -179,7 +179,7 @@ class Causes:
             self._full = True
         return True
 
-    def _shrink(self, latest: Cause | None) -> None:
+    def _shrink(self, latest: FailureCause | None) -> None:
         """Keep the causes with the most letters, and the one that just came."""
         if len(self._found) <= MOST_CAUSES:
             return
@@ -198,7 +198,7 @@ def affected(letter: DeadLetter) -> str | None:
     return None if not key else key[:200].decode("utf-8", "backslashreplace")
 
 
-def _weight(one: Cause) -> tuple[int, int, str]:
+def _weight(one: FailureCause) -> tuple[int, int, str]:
     return one.count, one.last_seen, one.cause
 
 

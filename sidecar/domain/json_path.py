@@ -12,7 +12,7 @@ _MAX_PATH = 400
 _PLAIN_KEY = re.compile(r"[A-Za-z_$@][A-Za-z0-9_$@-]*")
 
 
-class Fault(Exception):
+class PathFault(Exception):
     """What is wrong with a value. The segments of its path are gathered from the inside out, on the way back."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -25,14 +25,14 @@ class Fault(Exception):
         """What was expected and what was found."""
         return str(self.args[0])
 
-    def within(self, segment: str) -> Fault:
+    def within(self, segment: str) -> PathFault:
         """The same fault, seen from the value around: `segment` is `.name` or `[3]`."""
         self._segments.append(segment)
         return self
 
-    def copy(self) -> Fault:
+    def copy(self) -> PathFault:
         """The same fault, whose path can be gathered once more by another way."""
-        copied = Fault(self.code, self.message)
+        copied = PathFault(self.code, self.message)
         copied._segments = self._segments.copy()
         return copied
 

@@ -7,16 +7,16 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from sidecar.config.schema import Breaker as Limits
+from sidecar.config.schema import BreakerConfig
 
 _SLICES = 12
 """Into how many slices the window is cut: it slides by one of them."""
 
 
-class Breaker:
+class CircuitBreaker:
     """Counts one stream's events and rejections. Open: hold the stream."""
 
-    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, limits: BreakerConfig, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits, self._clock = limits, clock
         self._slice = float(limits.window) / _SLICES
         self._slices: deque[tuple[int, int, int]] = deque()

@@ -24,7 +24,7 @@ FIRST_WAIT, LONGEST_WAIT, REFUSED_WAIT = 0.1, 10.0, 30.0
 """Seconds: the first and the longest wait after an outage, and the wait after a refusal."""
 
 
-class Settler:
+class Committer:
     """Settles the batches of one lease. `trouble` hears the sentence of every try that failed, and None once it goes
     well again; `progress` what was published by each step that is safe."""
 

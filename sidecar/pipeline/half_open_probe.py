@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sidecar.decoding.schema_cache import NeedsSchema
+from sidecar.decoding.schema_cache import SchemaNotCached
 from sidecar.domain.model import Decoded, Record
-from sidecar.pipeline.circuit_breaker import Breaker
-from sidecar.pipeline.partition_worker import Lane, Way
+from sidecar.pipeline.circuit_breaker import CircuitBreaker
+from sidecar.pipeline.partition_worker import PartitionWorker, PipelineContext
 
 
-async def would_flood(way: Way, breaker: Breaker, lanes: Sequence[Lane]) -> bool:
+async def would_flood(way: PipelineContext, breaker: CircuitBreaker, lanes: Sequence[PartitionWorker]) -> bool:
     """Whether the breaker would open again on the first records that these lanes hold back. Raises Outage."""
     events = rejected = 0
     for lane in lanes:
@@ -23,7 +23,7 @@ async def would_flood(way: Way, breaker: Breaker, lanes: Sequence[Lane]) -> bool
     return breaker.would_open(max(events, breaker.minimum), rejected)
 
 
-async def _first(way: Way, lane: Lane, wanted: int) -> list[Record]:
+async def _first(way: PipelineContext, lane: PartitionWorker, wanted: int) -> list[Record]:
     records: list[Record] = []
     async for some in way.broker.scan(lane.lease.partition, start=lane.first_held):
         records.extend(some)
@@ -32,11 +32,11 @@ async def _first(way: Way, lane: Lane, wanted: int) -> list[Record]:
     return records[:wanted]
 
 
-async def _judge(way: Way, records: list[Record]) -> list[Decoded]:
+async def _judge(way: PipelineContext, records: list[Record]) -> list[Decoded]:
     decoded: list[Decoded] = []
     while len(decoded) < len(records):
         try:
             way.judge.verdicts(records, decoded)
-        except NeedsSchema as missing:
+        except SchemaNotCached as missing:
             await way.catalog.fetch(missing.key)
     return decoded

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import structlog
 
-from sidecar.decoding.decoder import Judge
-from sidecar.decoding.schema_cache import Catalog, NeedsSchema
+from sidecar.decoding.decoder import EventDecoder
+from sidecar.decoding.schema_cache import SchemaCache, SchemaNotCached
 from sidecar.domain.errors import Outage, TracecarError
 from sidecar.domain.model import Decoded, Event, Partition, Record
 from sidecar.domain.ports.broker import Broker, Lease
@@ -22,7 +22,7 @@ AT_ONCE = 2
 """Partitions that are filled at the same time: filling must not crowd out what comes now."""
 
 
-class Coverable(Index, Protocol):
+class BackfillIndex(Index, Protocol):
     """An index that is told what it covers."""
 
     def covering(self, partition: Partition, since_ms: int) -> None:
@@ -38,14 +38,14 @@ class Coverable(Index, Protocol):
         """Returns once many more events can be added: for who can wait."""
 
 
-class Filler:
+class IndexBackfill:
     """Reads the look-back window of newly assigned partitions into the index, and again what it lost or missed."""
 
     def __init__(
         self,
-        index: Coverable,
-        judge: Judge,
-        catalog: Catalog,
+        index: BackfillIndex,
+        judge: EventDecoder,
+        catalog: SchemaCache,
         *,
         lookback: float,
         max_events: int,
@@ -216,7 +216,7 @@ class Filler:
         while len(decoded) < len(records):
             try:
                 self._judge.verdicts(records, decoded)
-            except NeedsSchema as missing:
+            except SchemaNotCached as missing:
                 try:
                     await self._catalog.fetch(missing.key)
                 except Outage:

@@ -19,7 +19,7 @@ from sidecar.domain.errors import TracecarError
 from sidecar.domain.model import Decoded, Partition, Position, Record
 from sidecar.domain.periodic_task import over_and_over
 from sidecar.domain.ports.broker import Broker
-from sidecar.pipeline.live_stream import Live
+from sidecar.pipeline.live_stream import LiveStream
 
 log = structlog.get_logger()
 
@@ -35,7 +35,7 @@ EVERY = 0.1
 """Seconds between two sendings."""
 
 
-class Relay(Protocol):
+class RelayChannel(Protocol):
     """The way to the other members."""
 
     async def send(self, parcel: bytes) -> None: ...
@@ -45,7 +45,7 @@ class Relay(Protocol):
     async def receive(self) -> list[bytes]: ...
 
 
-class _Written(Struct, array_like=True, gc=False):
+class _WireRecord(Struct, array_like=True, gc=False):
     """A record under way. Offsets may have more than 64 bits, streams bytes that are no UTF-8."""
 
     system: str
@@ -59,7 +59,7 @@ class _Written(Struct, array_like=True, gc=False):
     value_at: int
 
 
-class _Places(Struct, array_like=True, gc=False):
+class _WirePositions(Struct, array_like=True, gc=False):
     """Where some records of one partition lie."""
 
     system: str
@@ -68,25 +68,25 @@ class _Places(Struct, array_like=True, gc=False):
     offsets: list[str]
 
 
-class _Parcel(Struct, array_like=True, gc=False):
-    records: list[_Written]
+class _RelayBatch(Struct, array_like=True, gc=False):
+    records: list[_WireRecord]
     skipped: int
     """Events that were too many to be handed on, since the last parcel."""
-    places: list[_Places] = []
+    places: list[_WirePositions] = []
     """Of events whose records stay where they are."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Parcel).decode
+_decode = msgspec.msgpack.Decoder(_RelayBatch).decode
 
 
-class Relaying:
+class LiveRelay:
     """Hands on what passes here, and shows here what passes elsewhere."""
 
     def __init__(
         self,
-        relay: Relay,
-        live: Live,
+        relay: RelayChannel,
+        live: LiveStream,
         others_listen: Callable[[], bool],
         judged: Callable[[Sequence[Record]], Awaitable[list[Decoded]]],
         show: Callable[[Sequence[Decoded]], None],
@@ -143,10 +143,10 @@ class Relaying:
             # What the index does not take is missed by who listens, and told to them with the next parcel.
             self._skipped += unsent + skipped
 
-    def _parcel(self, records: Sequence[Record], skipped: int) -> _Parcel:
+    def _parcel(self, records: Sequence[Record], skipped: int) -> _RelayBatch:
         if self._secret:
-            return _Parcel([], skipped, _places(records))
-        return _Parcel([_written(record) for record in records], skipped)
+            return _RelayBatch([], skipped, _places(records))
+        return _RelayBatch([_written(record) for record in records], skipped)
 
     async def _receive(self) -> None:
         """Hear what passes elsewhere, for as long as somebody listens here."""
@@ -205,20 +205,20 @@ def _parcels(records: Sequence[Record]) -> list[list[Record]]:
     return found
 
 
-def _places(records: Sequence[Record]) -> list[_Places]:
-    found: dict[Partition, _Places] = {}
+def _places(records: Sequence[Record]) -> list[_WirePositions]:
+    found: dict[Partition, _WirePositions] = {}
     for record in records:
         log, offset = record.position.log, str(record.position.offset)
         known = found.get(log)
         if known is None:
             stream = log.stream.encode("utf-8", "surrogateescape")
-            found[log] = _Places(log.system, stream, log.number, [offset])
+            found[log] = _WirePositions(log.system, stream, log.number, [offset])
         else:
             known.offsets.append(offset)
     return list(found.values())
 
 
-def _partition(one: _Places) -> Partition:
+def _partition(one: _WirePositions) -> Partition:
     return Partition(one.system, one.stream.decode("utf-8", "surrogateescape"), one.partition)
 
 
@@ -238,9 +238,9 @@ async def read_at(
             return
 
 
-def _written(record: Record) -> _Written:
+def _written(record: Record) -> _WireRecord:
     position = record.position
-    return _Written(
+    return _WireRecord(
         position.system,
         position.stream.encode("utf-8", "surrogateescape"),
         position.partition,
@@ -253,7 +253,7 @@ def _written(record: Record) -> _Written:
     )
 
 
-def _record(one: _Written) -> Record:
+def _record(one: _WireRecord) -> Record:
     return Record(
         Position(one.system, one.stream.decode("utf-8", "surrogateescape"), one.partition, int(one.offset)),
         one.key,

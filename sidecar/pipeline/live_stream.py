@@ -22,7 +22,7 @@ MOST_SUBSCRIBERS = 64
 class Subscription:
     """One listener's queue."""
 
-    def __init__(self, live: Live, most_events: int, most_bytes: int) -> None:
+    def __init__(self, live: LiveStream, most_events: int, most_bytes: int) -> None:
         self._live, self._most_events, self._most_bytes = live, most_events, most_bytes
         self._queue: deque[tuple[Sequence[Decoded], int]] = deque()
         self._events = self._bytes = 0
@@ -91,7 +91,7 @@ class Subscription:
         self.close()
 
 
-class Live:
+class LiveStream:
     """Hands every published event to who listens."""
 
     def __init__(self, most_events: int = MOST_EVENTS, most_bytes: int = MOST_BYTES) -> None:

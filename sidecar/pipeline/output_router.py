@@ -9,7 +9,7 @@ from sidecar.domain.model import Decoded, Outgoing
 from sidecar.domain.stream_names import StreamNames
 
 
-class Outlet:
+class OutputRouter:
     """Writes outcomes for one broker. `letter` writes a dead letter; None where dead letters are switched off. `gate`
     says for each raw stream to which one what passes goes."""
 

@@ -17,15 +17,15 @@ from typing import Literal
 
 import structlog
 
-from sidecar.decoding.decoder import Judge
-from sidecar.decoding.schema_cache import Catalog, NeedsSchema
+from sidecar.decoding.decoder import EventDecoder
+from sidecar.decoding.schema_cache import SchemaCache, SchemaNotCached
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Decoded, Outgoing
 from sidecar.domain.ports.broker import Batch, Broker, Lease
-from sidecar.pipeline.circuit_breaker import Breaker
-from sidecar.pipeline.committer import Settler
-from sidecar.pipeline.output_router import Outlet
-from sidecar.pipeline.rewind_deduplicator import Sink, Tally
+from sidecar.pipeline.circuit_breaker import CircuitBreaker
+from sidecar.pipeline.committer import Committer
+from sidecar.pipeline.output_router import OutputRouter
+from sidecar.pipeline.rewind_deduplicator import EventSink, RewindDeduplicator
 from sidecar.pipeline.stream_counters import StreamCounter
 
 log = structlog.get_logger()
@@ -41,7 +41,7 @@ HeldBy = Literal["registry", "breaker", "letters", "broker"]
 
 
 @dataclass(frozen=True)
-class Hold:
+class WorkerHold:
     """Why a lane settles nothing."""
 
     by: HeldBy
@@ -51,14 +51,14 @@ class Hold:
 
 
 @dataclass(frozen=True)
-class Way:
+class PipelineContext:
     """What all lanes of a broker share."""
 
     broker: Broker
-    judge: Judge
-    catalog: Catalog
-    sink: Sink
-    outlet: Outlet
+    judge: EventDecoder
+    catalog: SchemaCache
+    sink: EventSink
+    outlet: OutputRouter
     hold_on_outage: bool
     pace: Callable[[], float]
     """Seconds between two settlings of one lane."""
@@ -69,7 +69,7 @@ class Way:
 
 
 @dataclass
-class Waiting:
+class PendingBatch:
     """A batch on its way through the judge."""
 
     batch: Batch
@@ -78,26 +78,26 @@ class Waiting:
     """Its schemas cannot be had: go by without."""
 
 
-class Lane:
+class PartitionWorker:
     """The way of one lease's batches."""
 
     def __init__(
         self,
-        way: Way,
+        way: PipelineContext,
         lease: Lease,
         counter: StreamCounter,
-        breaker: Breaker,
-        tally: Tally | None = None,
+        breaker: CircuitBreaker,
+        tally: RewindDeduplicator | None = None,
     ) -> None:
         """`tally`: of the partition's lane before this one. A lease that is had again begins at what is settled."""
         self.lease = lease
-        self.hold: Hold | None = None
+        self.hold: WorkerHold | None = None
         self.first_held: int | None = None
         """The first offset that was judged and not settled because the lane is held."""
         self._way, self._counter, self._breaker = way, counter, breaker
-        self.tally = tally or Tally(way.sink, counter)
+        self.tally = tally or RewindDeduplicator(way.sink, counter)
         self.tally.rewound()
-        self._settler = Settler(
+        self._settler = Committer(
             way.broker,
             lease,
             lighter=way.outlet.lighter,
@@ -106,9 +106,9 @@ class Lane:
             progress=self._progress,
         )
         self._tasks: set[asyncio.Task[None]] = set()
-        self._backlog: deque[Waiting] = deque()
+        self._backlog: deque[PendingBatch] = deque()
         self._pauses: set[str] = set()
-        self._missing: NeedsSchema | None = None
+        self._missing: SchemaNotCached | None = None
         self._failing_since: int | None = None
         self._releasing = asyncio.Lock()
         # Offsets up to which a person said to go on past the breaker, or without schemas.
@@ -120,7 +120,7 @@ class Lane:
     def take(self, batch: Batch) -> None:
         """Judge a batch and pass its outcome on. Never waits: where something must be waited for, the partition is
         paused and the batch kept."""
-        self._backlog.append(Waiting(batch))
+        self._backlog.append(PendingBatch(batch))
         if len(self._backlog) == 1:
             self._go_on()
 
@@ -129,7 +129,7 @@ class Lane:
             waiting = self._backlog[0]
             try:
                 self._judge(waiting)
-            except NeedsSchema as missing:
+            except SchemaNotCached as missing:
                 self._pause("schema")
                 self._spawn(self._fetch(missing))
                 return
@@ -137,14 +137,14 @@ class Lane:
             self._accept(waiting)
         self._unpause("schema")
 
-    def _judge(self, waiting: Waiting) -> None:
+    def _judge(self, waiting: PendingBatch) -> None:
         records = waiting.batch.records
         held = self.hold is not None and self.hold.by == "registry"
         if held or (records and records[0].position.offset <= self._past_registry):
             waiting.unchecked = True
         self._way.judge.verdicts(records, waiting.decoded, unchecked=waiting.unchecked)
 
-    async def _fetch(self, missing: NeedsSchema) -> None:
+    async def _fetch(self, missing: SchemaNotCached) -> None:
         try:
             await self._way.catalog.fetch(missing.key)
         except (Outage, Refused) as error:
@@ -155,7 +155,7 @@ class Lane:
                 self._backlog[0].unchecked = True
         self._go_on()
 
-    def _accept(self, waiting: Waiting) -> None:
+    def _accept(self, waiting: PendingBatch) -> None:
         batch, decoded = waiting.batch, waiting.decoded
         if batch.gap is not None:
             self._report_gap(batch)
@@ -201,7 +201,7 @@ class Lane:
     def _hold(self, by: HeldBy, reason: str) -> None:
         if self.hold is not None:
             return
-        self.hold = Hold(by, reason, self._way.clock())
+        self.hold = WorkerHold(by, reason, self._way.clock())
         self.first_held = self._settler.drop_untried()
         self._unpause("settling")
         log.warning("held: nothing is settled", partition=str(self.lease.partition), by=by, reason=reason)

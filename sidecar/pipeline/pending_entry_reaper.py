@@ -13,19 +13,19 @@ from typing import Protocol
 import structlog
 from msgspec.structs import replace
 
-from sidecar.config.schema import Exhausted
+from sidecar.config.schema import ExhaustedConfig
 from sidecar.dead_letters.dialects import tracecar
-from sidecar.dead_letters.writer import Lettered, LetterWriter, lighter, unheard
+from sidecar.dead_letters.writer import DeadLetterWriter, Lettered, lighter, unheard
 from sidecar.domain.errors import Refused, TooLarge, TracecarError
 from sidecar.domain.model import Event, Headers, Outgoing, Position, Record, Rejection
-from sidecar.domain.ports.record_decoder import Opening
+from sidecar.domain.ports.record_decoder import RecordDecoder
 
 log = structlog.get_logger()
 
 LOOK_SECONDS = 5.0
 
 
-class Stuck(Protocol):
+class PendingEntry(Protocol):
     """An entry that a group was given and has not acknowledged."""
 
     @property
@@ -44,28 +44,28 @@ class Stuck(Protocol):
     def idle_ms(self) -> int: ...
 
 
-class Groups(Protocol):
+class PendingEntryBroker(Protocol):
     """A broker whose groups have pending lists. Raises Outage, Refused."""
 
     async def read(self, position: Position) -> Record | None: ...
 
-    async def stuck(self, group: str, idle_ms: int) -> list[Stuck]:
+    async def stuck(self, group: str, idle_ms: int) -> list[PendingEntry]:
         """The oldest entries that a group has left alone for so long."""
 
-    async def give_up(self, one: Stuck, letter: Outgoing) -> bool:
+    async def give_up(self, one: PendingEntry, letter: Outgoing) -> bool:
         """Letter it and acknowledge it for its group, as one act; False where the group has moved on since."""
 
 
-class Exhausting:
+class PendingEntryReaper:
     """Watches the pending lists of some groups. `writer` makes letters; `lettered` hears of each that is
     durable."""
 
     def __init__(
         self,
-        groups: Groups,
-        limits: Mapping[str, Exhausted],
-        payloads: Opening,
-        writer: LetterWriter,
+        groups: PendingEntryBroker,
+        limits: Mapping[str, ExhaustedConfig],
+        payloads: RecordDecoder,
+        writer: DeadLetterWriter,
         lettered: Lettered = unheard,
     ) -> None:
         self._lettered = lettered
@@ -115,7 +115,7 @@ class Exhausting:
             raise failed
         return self.taken - before
 
-    async def _take(self, one: Stuck) -> None:
+    async def _take(self, one: PendingEntry) -> None:
         """Raises Outage, Refused."""
         letter: Outgoing | None
         event, letter = await self._letter(one)
@@ -130,7 +130,7 @@ class Exhausting:
                 letter = lighter(letter)
         raise Refused(f"{one.position}: no letter of this entry can be written, not even one without its fields")
 
-    async def _letter(self, one: Stuck) -> tuple[Event, Outgoing]:
+    async def _letter(self, one: PendingEntry) -> tuple[Event, Outgoing]:
         record = await self._groups.read(one.position)
         gone: Headers = ()
         if record is None:
@@ -142,14 +142,14 @@ class Exhausting:
         return decoded.event, replace(letter, headers=letter.headers + gone)
 
 
-def exhausted(one: Stuck, limit: Exhausted) -> bool:
+def exhausted(one: PendingEntry, limit: ExhaustedConfig) -> bool:
     """Whether a group is done with an entry that it has not acknowledged."""
     if limit.pending is not None and one.idle_ms >= limit.pending * 1000:
         return True
     return one.deliveries >= limit.deliveries and one.idle_ms >= limit.idle * 1000
 
 
-def told(one: Stuck, *, there: bool) -> str:
+def told(one: PendingEntry, *, there: bool) -> str:
     times = "once" if one.deliveries == 1 else f"{one.deliveries} times"
     message = (
         f"given {times} to the group {one.group} and not acknowledged: the last time {one.idle_ms // 1000} s ago to "

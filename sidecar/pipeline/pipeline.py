@@ -11,18 +11,18 @@ from dataclasses import dataclass
 import structlog
 
 from sidecar.config.schema import Config
-from sidecar.decoding.decoder import Judge
-from sidecar.decoding.schema_cache import Catalog
+from sidecar.decoding.decoder import EventDecoder
+from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.errors import Disconnected, Outage, Refused, TracecarError
 from sidecar.domain.model import Partition
 from sidecar.domain.ports.broker import Broker, Lease
-from sidecar.pipeline.circuit_breaker import Breaker
+from sidecar.pipeline.circuit_breaker import CircuitBreaker
 from sidecar.pipeline.half_open_probe import would_flood
-from sidecar.pipeline.index_backfill import Filler
-from sidecar.pipeline.output_router import Outlet
-from sidecar.pipeline.partition_worker import Hold, Lane, Way
-from sidecar.pipeline.rewind_deduplicator import Sink, Tally
-from sidecar.pipeline.stream_counters import Counters
+from sidecar.pipeline.index_backfill import IndexBackfill
+from sidecar.pipeline.output_router import OutputRouter
+from sidecar.pipeline.partition_worker import PartitionWorker, PipelineContext, WorkerHold
+from sidecar.pipeline.rewind_deduplicator import EventSink, RewindDeduplicator
+from sidecar.pipeline.stream_counters import StreamCounters
 
 log = structlog.get_logger()
 
@@ -43,7 +43,7 @@ class StreamHold:
     """A stream of which at least one partition is held."""
 
     partitions: tuple[Partition, ...]
-    hold: Hold
+    hold: WorkerHold
 
 
 class Pipeline:
@@ -52,21 +52,21 @@ class Pipeline:
     def __init__(
         self,
         broker: Broker,
-        judge: Judge,
-        catalog: Catalog,
-        sink: Sink,
-        outlet: Outlet,
-        counters: Counters,
-        filler: Filler,
+        judge: EventDecoder,
+        catalog: SchemaCache,
+        sink: EventSink,
+        outlet: OutputRouter,
+        counters: StreamCounters,
+        filler: IndexBackfill,
         config: Config,
         group: str,
     ) -> None:
         self.broker, self.group = broker, group
         self._counters, self._filler, self._config = counters, filler, config
-        self._lanes: dict[Partition, Lane] = {}
-        self._tallies: dict[Partition, Tally] = {}
+        self._lanes: dict[Partition, PartitionWorker] = {}
+        self._tallies: dict[Partition, RewindDeduplicator] = {}
         """Of the lanes whose leases are over."""
-        self._breakers: dict[str, Breaker] = {}
+        self._breakers: dict[str, CircuitBreaker] = {}
         self._crash: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._probes: dict[str, asyncio.Task[None]] = {}
         self._judge, self._catalog = judge, catalog
@@ -74,7 +74,7 @@ class Pipeline:
         """Whether the broker answered and its group was joined."""
         self.unreached: str | None = None
         """Why it was not, when it was last tried."""
-        self._way = Way(
+        self._way = PipelineContext(
             broker=broker,
             judge=judge,
             catalog=catalog,
@@ -129,12 +129,12 @@ class Pipeline:
             for _ in range(TURNS):
                 await asyncio.sleep(0)
 
-    async def _new_lane(self, lease: Lease, old: Lane | None) -> Lane:
+    async def _new_lane(self, lease: Lease, old: PartitionWorker | None) -> PartitionWorker:
         if old is not None:
             await self._close(old)
         partition = lease.partition
         counter = self._counters.of(partition.system, partition.stream)
-        lane = self._lanes[partition] = Lane(
+        lane = self._lanes[partition] = PartitionWorker(
             self._way, lease, counter, self._breaker(partition.stream), self._tallies.pop(partition, None)
         )
         self._filler.begin(self.broker, lease)
@@ -143,7 +143,7 @@ class Pipeline:
             await self._close(self._lanes.pop(gone))
         return lane
 
-    async def _close(self, lane: Lane) -> None:
+    async def _close(self, lane: PartitionWorker) -> None:
         await lane.close()
         self._tallies[lane.lease.partition] = lane.tally
 
@@ -158,10 +158,10 @@ class Pipeline:
 
     # --- held streams
 
-    def _breaker(self, stream: str) -> Breaker:
+    def _breaker(self, stream: str) -> CircuitBreaker:
         breaker = self._breakers.get(stream)
         if breaker is None:
-            breaker = self._breakers[stream] = Breaker(self._config.dead_letters.breaker)
+            breaker = self._breakers[stream] = CircuitBreaker(self._config.dead_letters.breaker)
             breaker.on_open = self._prober(stream)
         return breaker
 
@@ -188,7 +188,7 @@ class Pipeline:
             except (Outage, Refused) as error:
                 log.debug("the breaker's try failed", stream=stream, reason=str(error))
 
-    def _of(self, stream: str) -> list[Lane]:
+    def _of(self, stream: str) -> list[PartitionWorker]:
         return [lane for partition, lane in self._lanes.items() if partition.stream == stream and not lane.lease.lost]
 
     def held(self, stream: str) -> StreamHold | None:
@@ -203,10 +203,10 @@ class Pipeline:
         return await self._go_on(stream, lambda lane: lane.resume())
 
     async def skip(self, stream: str) -> int:
-        """Go on past what holds a stream (`Lane.skip`). Returns how many partitions were held."""
+        """Go on past what holds a stream (`PartitionWorker.skip`). Returns how many partitions were held."""
         return await self._go_on(stream, lambda lane: lane.skip())
 
-    async def _go_on(self, stream: str, how: Callable[[Lane], Awaitable[None]]) -> int:
+    async def _go_on(self, stream: str, how: Callable[[PartitionWorker], Awaitable[None]]) -> int:
         lanes = [lane for lane in self._of(stream) if lane.hold is not None]
         self._breaker(stream).close()
         for lane in lanes:

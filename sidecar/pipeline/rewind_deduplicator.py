@@ -9,18 +9,18 @@ from sidecar.domain.model import Decoded
 from sidecar.pipeline.stream_counters import StreamCounter
 
 
-class Sink(Protocol):
+class EventSink(Protocol):
     """Where judged records are shown: the index, the live stream, the exporters."""
 
     def show(self, decoded: Sequence[Decoded], *, again: bool) -> None:
         """`again`: only the index needs them; everybody else has heard of them before the rewind."""
 
 
-class Tally:
+class RewindDeduplicator:
     """Shows and counts each record once, whatever is rewound: an event when it is first seen, its rejection when it is
     first known."""
 
-    def __init__(self, sink: Sink, counter: StreamCounter) -> None:
+    def __init__(self, sink: EventSink, counter: StreamCounter) -> None:
         self._sink, self._counter = sink, counter
         self.high = -1
         """The highest offset that was judged."""

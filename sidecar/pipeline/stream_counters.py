@@ -54,7 +54,7 @@ class StreamCounter:
         return counted / RATE_SECONDS
 
 
-class Counters:
+class StreamCounters:
     """The counters of every stream that was seen, by system and stream."""
 
     def __init__(self) -> None:

@@ -30,7 +30,7 @@ SETTLED_MS = 1_000
 """On Redis, where members share every stream: entries so old were read by whoever was given them."""
 
 
-class Watched(Protocol):
+class UnownedEventIndex(Protocol):
     """The index that shows what is read."""
 
     async def at(self, position: Position) -> Node | None: ...
@@ -42,7 +42,7 @@ class Watched(Protocol):
     def filling(self, partition: Partition, under_way: bool) -> None: ...
 
 
-class _Trouble(Struct):
+class _PartitionTrouble(Struct):
     """A partition that could not be read."""
 
     wait: float
@@ -50,13 +50,13 @@ class _Trouble(Struct):
     until: float
 
 
-class Watcher:
+class UnownedPartitionReader:
     """Reads what other members settle."""
 
     def __init__(
         self,
         brokers: Sequence[Broker],
-        index: Watched,
+        index: UnownedEventIndex,
         judged: Callable[[Sequence[Record]], Awaitable[list[Decoded]]],
         show: Callable[[Sequence[Decoded], bool], None],
         *,
@@ -71,7 +71,7 @@ class Watcher:
         """From which append time on (milliseconds) it was read."""
         self._before: dict[Partition, int] = {}
         """What lies below this offset was there before the first look: for the index alone."""
-        self._trouble: dict[Partition, _Trouble] = {}
+        self._trouble: dict[Partition, _PartitionTrouble] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -113,7 +113,7 @@ class Watcher:
                 mistake = None if isinstance(error, TracecarError) else error
                 log.warning("a partition is not read", partition=str(partition), reason=str(error), exc_info=mistake)
             wait = FIRST_REST if trouble is None else min(2 * trouble.wait, LONGEST_REST)
-            self._trouble[partition] = _Trouble(wait, time.monotonic() + wait)
+            self._trouble[partition] = _PartitionTrouble(wait, time.monotonic() + wait)
             self._index.filling(partition, True)
         else:
             self._trouble.pop(partition, None)

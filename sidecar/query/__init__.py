@@ -14,7 +14,7 @@ from typing import Any
 from sidecar.domain.errors import QueryError
 from sidecar.domain.model import DeadLetter, Headers
 from sidecar.domain.ports.index import Node
-from sidecar.query.ast import And, Exact, Expression, Not, Or, Term, write
+from sidecar.query.ast import And, ExactText, Expression, Not, Or, Term, write
 from sidecar.query.compiler import EVENTS, LETTERS, Match, compiled, milliseconds
 from sidecar.query.error_formatter import render
 from sidecar.query.parser import parse_expression
@@ -133,7 +133,7 @@ def _possible(expression: Expression, unknown: bool) -> Expression:
 def _bound(expression: Expression, field: str, now: int) -> int | None:
     tightest, loosest = (max, min) if field == "since" else (min, max)
     match expression:
-        case Term(field=name, value=Exact(text=text)) if name == field:
+        case Term(field=name, value=ExactText(text=text)) if name == field:
             return milliseconds(text, now)
         case And(items=items):
             return tightest((b for item in items if (b := _bound(item, field, now)) is not None), default=None)
@@ -147,7 +147,7 @@ def _bound(expression: Expression, field: str, now: int) -> int | None:
 
 def _pinned(expression: Expression, field: str | None) -> frozenset[str] | None:
     match expression:
-        case Term(field=name, value=Exact(text=text), comparison="") if name == field:
+        case Term(field=name, value=ExactText(text=text), comparison="") if name == field:
             return frozenset([text])
         case And(items=items):
             pins = [pin for item in items if (pin := _pinned(item, field)) is not None]

@@ -17,7 +17,7 @@ KEYWORDS = ("OR", "AND", "NOT")
 
 
 @dataclass(frozen=True, slots=True)
-class Exact:
+class ExactText:
     """The text itself."""
 
     text: str
@@ -31,14 +31,14 @@ class Wildcard:
 
 
 @dataclass(frozen=True, slots=True)
-class Regex:
+class RegexText:
     """A regular expression in RE2's syntax that matches somewhere."""
 
     pattern: str
     ignore_case: bool = False
 
 
-Value = Exact | Wildcard | Regex
+Value = ExactText | Wildcard | RegexText
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +107,11 @@ def write_step(step: Step) -> str:
 
 def _value(value: Value, *, bare: bool) -> str:
     match value:
-        case Regex(pattern=pattern, ignore_case=ignore_case):
+        case RegexText(pattern=pattern, ignore_case=ignore_case):
             return "/" + pattern.replace("/", "\\/") + ("/i" if ignore_case else "/")
         case Wildcard(parts=parts):
             return "*".join(_escape(part) for part in parts)
-        case Exact(text=text):
+        case ExactText(text=text):
             plain = (_PLAIN_WORD if bare else _PLAIN_VALUE).fullmatch(text)
             return text if plain and not (bare and text in KEYWORDS) else quote(text)
 

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from sidecar.domain import timestamps
-from sidecar.query.ast import Comparison, Exact, Regex, Value, Wildcard
+from sidecar.query.ast import Comparison, ExactText, RegexText, Value, Wildcard
 
 Test = Callable[[str], bool]
 """Whether a text is what the query asks for."""
@@ -46,11 +46,11 @@ def moment(text: str) -> int | None:
 def text_test(value: Value) -> Test:
     """Whether a text is this value."""
     match value:
-        case Exact(text=text):
+        case ExactText(text=text):
             return text.__eq__
         case Wildcard(parts=parts):
             return _wildcard_test(parts)
-        case Regex(pattern=pattern, ignore_case=ignore_case):
+        case RegexText(pattern=pattern, ignore_case=ignore_case):
             from sidecar.query.regex import searcher  # only who asks for it pays for RE2
 
             search = searcher(pattern, ignore_case=ignore_case)
@@ -91,8 +91,10 @@ def order_test(comparison: Comparison, text: str) -> Test:
 
 def value_test(comparison: Comparison, value: Value) -> Callable[[Any], bool]:
     """Whether a value of a body is what the query asks for; whatever its type."""
-    text_matches = order_test(comparison, value.text) if comparison and isinstance(value, Exact) else text_test(value)
-    exact = value.text if isinstance(value, Exact) else None
+    text_matches = (
+        order_test(comparison, value.text) if comparison and isinstance(value, ExactText) else text_test(value)
+    )
+    exact = value.text if isinstance(value, ExactText) else None
     limit = number(exact) if exact is not None else None
     bound = moment(exact) if exact is not None else None
     compare = _ORDERS[comparison] if comparison else operator.eq

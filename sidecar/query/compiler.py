@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from sidecar.domain import timestamps
 from sidecar.domain.model import DeadLetter, Headers, Position
 from sidecar.domain.ports.index import Node
-from sidecar.query.ast import And, Exact, Expression, Not, Or, Regex, Step, Term, Value
+from sidecar.query.ast import And, ExactText, Expression, Not, Or, RegexText, Step, Term, Value
 from sidecar.query.comparison import moment, order_test, text_test, value_test
 from sidecar.query.fields import FIELDS, Found, event_ids, event_time, letter_ids, letter_time
 
@@ -20,7 +20,7 @@ MAX_ELEMENTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Side(Generic[T]):
+class QueryTarget(Generic[T]):
     """How a kind of thing answers a query."""
 
     fields: Mapping[str, Callable[[T], Found]]
@@ -31,7 +31,7 @@ class Side(Generic[T]):
     """A quicker way to look for a text in every id, where there is one."""
 
 
-def compiled(expression: Expression, side: Side[T], now: int) -> Match[T]:
+def compiled(expression: Expression, side: QueryTarget[T], now: int) -> Match[T]:
     """Whether something on this side, with its headers and body, is what the expression says; `now` in milliseconds."""
     match expression:
         case Not(item=item):
@@ -43,7 +43,7 @@ def compiled(expression: Expression, side: Side[T], now: int) -> Match[T]:
             return _any([compiled(item, side, now) for item in sorted(items, key=_cost)])
         case Term(field=None, value=value):
             return _anywhere(value, side)
-        case Term(field="since" | "until", value=Exact(text=text)):
+        case Term(field="since" | "until", value=ExactText(text=text)):
             return _within(expression.field == "since", milliseconds(text, now), side.time)
         case Term(field="header"):
             return _header(expression)
@@ -72,7 +72,7 @@ def _any(matches: list[Match[T]]) -> Match[T]:
 
 
 def _plain(term: Term, get: Callable[[T], Found]) -> Match[T]:
-    if isinstance(term.value, Exact) and not term.comparison:
+    if isinstance(term.value, ExactText) and not term.comparison:
         wanted = term.value.text
 
         def equal(subject: T, headers: Headers | None, body: Any) -> bool:
@@ -82,7 +82,7 @@ def _plain(term: Term, get: Callable[[T], Found]) -> Match[T]:
         return equal
     test = (
         order_test(term.comparison, term.value.text)
-        if term.comparison and isinstance(term.value, Exact)
+        if term.comparison and isinstance(term.value, ExactText)
         else text_test(term.value)
     )
 
@@ -95,8 +95,8 @@ def _plain(term: Term, get: Callable[[T], Found]) -> Match[T]:
     return passes
 
 
-def _anywhere(value: Value, side: Side[T]) -> Match[T]:
-    if isinstance(value, Exact) and (quick := side.id_match(value.text)) is not None:
+def _anywhere(value: Value, side: QueryTarget[T]) -> Match[T]:
+    if isinstance(value, ExactText) and (quick := side.id_match(value.text)) is not None:
         return quick
     test = text_test(value)
     ids = side.ids
@@ -169,7 +169,7 @@ def _cost(expression: Expression) -> int:
             return 50
         case Term(field="header"):
             return 20
-        case Term(value=Regex()):
+        case Term(value=RegexText()):
             return 10
         case Term(field=None):
             return 5
@@ -211,7 +211,9 @@ def _position(text: str) -> Position | None:
         return None
 
 
-EVENTS: Side[Node] = Side({name: field.event for name, field in FIELDS.items()}, event_ids, event_time, _event_id_match)
-LETTERS: Side[DeadLetter] = Side(
+EVENTS: QueryTarget[Node] = QueryTarget(
+    {name: field.event for name, field in FIELDS.items()}, event_ids, event_time, _event_id_match
+)
+LETTERS: QueryTarget[DeadLetter] = QueryTarget(
     {name: field.letter for name, field in FIELDS.items()}, letter_ids, letter_time, lambda text: None
 )

@@ -33,7 +33,7 @@ Found = str | tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class QueryField:
     """A field of events and dead letters."""
 
     name: str
@@ -74,43 +74,45 @@ def _positions(letter: DeadLetter) -> tuple[str, ...]:
 
 
 _ALL = (
-    Field("stream", "the topic or stream", lambda n: n.event.position.stream, lambda d: d.stream),
-    Field("type", "the event's type", lambda n: n.event.type, lambda d: d.type),
-    Field("version", "the event's version", lambda n: n.event.version, lambda d: None, ordered=True),
-    Field("event", "the event's id", lambda n: n.event.event_id, lambda d: d.event_id),
-    Field("trace", "the trace id, in hex", lambda n: _hex(n.trace_id), lambda d: d.trace_id),
-    Field("aggregate", "the aggregate's id", lambda n: n.event.aggregate_id, lambda d: d.aggregate_id, ordered=True),
-    Field("correlation", "the correlation id", lambda n: n.event.correlation_id, lambda d: None),
-    Field("causation", "the id of the event that caused it", lambda n: n.event.causation_id, lambda d: None),
-    Field("producer", "who published it", lambda n: n.event.producer, lambda d: None),
-    Field("status", "how it was judged", lambda n: n.status, lambda d: "rejected", STATUSES),
-    Field(
+    QueryField("stream", "the topic or stream", lambda n: n.event.position.stream, lambda d: d.stream),
+    QueryField("type", "the event's type", lambda n: n.event.type, lambda d: d.type),
+    QueryField("version", "the event's version", lambda n: n.event.version, lambda d: None, ordered=True),
+    QueryField("event", "the event's id", lambda n: n.event.event_id, lambda d: d.event_id),
+    QueryField("trace", "the trace id, in hex", lambda n: _hex(n.trace_id), lambda d: d.trace_id),
+    QueryField(
+        "aggregate", "the aggregate's id", lambda n: n.event.aggregate_id, lambda d: d.aggregate_id, ordered=True
+    ),
+    QueryField("correlation", "the correlation id", lambda n: n.event.correlation_id, lambda d: None),
+    QueryField("causation", "the id of the event that caused it", lambda n: n.event.causation_id, lambda d: None),
+    QueryField("producer", "who published it", lambda n: n.event.producer, lambda d: None),
+    QueryField("status", "how it was judged", lambda n: n.status, lambda d: "rejected", STATUSES),
+    QueryField(
         "code",
         "why it was rejected",
         lambda n: n.event.rejection.code if n.event.rejection else None,
         lambda d: d.code,
         CODES,
     ),
-    Field(
+    QueryField(
         "stage",
         "where it failed",
         lambda n: n.event.rejection.stage if n.event.rejection else None,
         lambda d: d.stage,
         STAGES,
     ),
-    Field("group", "the consumer group that a dead letter is of", lambda n: None, lambda d: d.group),
-    Field("cause", "the cause that a dead letter has in common with others", lambda n: None, cause),
-    Field("state", "what became of a dead letter", lambda n: None, lambda d: d.state, STATES),
-    Field("dialect", "in which framework's way a dead letter is written", lambda n: None, lambda d: d.dialect),
-    Field(
+    QueryField("group", "the consumer group that a dead letter is of", lambda n: None, lambda d: d.group),
+    QueryField("cause", "the cause that a dead letter has in common with others", lambda n: None, cause),
+    QueryField("state", "what became of a dead letter", lambda n: None, lambda d: d.state, STATES),
+    QueryField("dialect", "in which framework's way a dead letter is written", lambda n: None, lambda d: d.dialect),
+    QueryField(
         "schema",
         "SUBJECT, SUBJECT:v3, a schema id or GUID",
         lambda n: _schema(n.event.schema),
         lambda d: _schema(d.schema),
     ),
-    Field("key", "the record's key", lambda n: n.event.key, _letter_key, ordered=True),
-    Field("position", "such as kafka://orders/0/4711", lambda n: str(n.event.position), _positions),
-    Field(
+    QueryField("key", "the record's key", lambda n: n.event.key, _letter_key, ordered=True),
+    QueryField("position", "such as kafka://orders/0/4711", lambda n: str(n.event.position), _positions),
+    QueryField(
         "partition",
         "the partition's number",
         lambda n: str(n.event.position.partition),
@@ -118,7 +120,7 @@ _ALL = (
         ordered=True,
     ),
 )
-FIELDS: Mapping[str, Field] = {field.name: field for field in _ALL}
+FIELDS: Mapping[str, QueryField] = {field.name: field for field in _ALL}
 SPECIAL: Mapping[str, str] = {
     "header.": "a header, by name",
     "body.": "a value in the body, by path: body.data.items.qty",

@@ -21,11 +21,11 @@ from sidecar.query.ast import (
     PLAIN_STEP,
     And,
     Comparison,
-    Exact,
+    ExactText,
     Expression,
     Not,
     Or,
-    Regex,
+    RegexText,
     Step,
     Term,
     Value,
@@ -33,7 +33,7 @@ from sidecar.query.ast import (
 )
 from sidecar.query.comparison import moment, number
 from sidecar.query.fields import ALIASES, FIELDS, SPECIAL
-from sidecar.query.tokenizer import Cursor
+from sidecar.query.tokenizer import Tokenizer
 
 MAX_DEPTH = 30
 """Parentheses and negations within one another."""
@@ -47,12 +47,12 @@ _HEX = re.compile(r"[0-9a-fA-F]{0,32}")
 
 def parse_expression(text: str) -> Expression:
     """The expression that a query writes. Raises QueryError, saying where and what was expected."""
-    return _Parser(text).query()
+    return _QueryParser(text).query()
 
 
-class _Parser:
+class _QueryParser:
     def __init__(self, text: str) -> None:
-        self._cursor = Cursor(text)
+        self._cursor = Tokenizer(text)
         self._depth = 0
 
     def query(self) -> Expression:
@@ -152,7 +152,7 @@ class _Parser:
         self._check_comparison(comparison, value, value_at)
         if name == "trace":
             value = self._trace(value, value_at)
-        if field.values and isinstance(value, Exact) and value.text not in field.values:
+        if field.values and isinstance(value, ExactText) and value.text not in field.values:
             near = get_close_matches(value.text, field.values, n=1)
             perhaps = f" (perhaps {near[0]})" if near else ""
             self._cursor.fail(
@@ -199,7 +199,7 @@ class _Parser:
 
     def _time_term(self, name: str, comparison: Comparison, value: Value, at: int) -> Term:
         expected = "expected a length of time such as 15m, or a time such as 2026-01-31T12:00:00Z"
-        if comparison or not isinstance(value, Exact):
+        if comparison or not isinstance(value, ExactText):
             self._cursor.fail(expected, at)
         try:
             timestamps.seconds(value.text)
@@ -209,18 +209,18 @@ class _Parser:
         return Term(name, value)
 
     def _trace(self, value: Value, at: int) -> Value:
-        if isinstance(value, Exact) and len(value.text) in (16, 32) and _HEX.fullmatch(value.text):
-            return Exact(value.text.lower().zfill(32))
+        if isinstance(value, ExactText) and len(value.text) in (16, 32) and _HEX.fullmatch(value.text):
+            return ExactText(value.text.lower().zfill(32))
         if isinstance(value, Wildcard) and all(map(_HEX.fullmatch, value.parts)):
             return Wildcard(tuple(part.lower() for part in value.parts))
-        if not isinstance(value, Regex):
+        if not isinstance(value, RegexText):
             self._cursor.fail("expected a trace id of 32 (or 16) hex digits, or the beginning of one and a *", at)
         return value
 
     def _check_comparison(self, comparison: Comparison, value: Value, at: int) -> None:
         if not comparison:
             return
-        if not isinstance(value, Exact) or (number(value.text) is None and moment(value.text) is None):
+        if not isinstance(value, ExactText) or (number(value.text) is None and moment(value.text) is None):
             self._cursor.fail(f"expected a number or a time after {comparison}", at)
 
     def _unknown_field(self, name: str) -> NoReturn:

@@ -12,14 +12,14 @@ MAX_PATTERN = 500
 _MAX_MEMORY = 1 << 20
 
 
-class BadPattern(Exception):
+class InvalidRegex(Exception):
     """It is no regular expression of RE2; the text says why."""
 
 
 def searcher(pattern: str, *, ignore_case: bool = False) -> Callable[[str], bool]:
     """Whether a text has the pattern somewhere in it. Raises BadPattern."""
     if len(pattern) > MAX_PATTERN:
-        raise BadPattern(f"longer than {MAX_PATTERN} characters")
+        raise InvalidRegex(f"longer than {MAX_PATTERN} characters")
     options = re2.Options()
     options.max_mem = _MAX_MEMORY
     options.log_errors = False
@@ -29,9 +29,9 @@ def searcher(pattern: str, *, ignore_case: bool = False) -> Callable[[str], bool
     except re2.error as error:
         said = error.args[0] if error.args else b""
         text = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
-        raise BadPattern("".join(c if c.isprintable() else "·" for c in text)) from None
+        raise InvalidRegex("".join(c if c.isprintable() else "·" for c in text)) from None
     except UnicodeEncodeError:
-        raise BadPattern("characters that are no Unicode text") from None
+        raise InvalidRegex("characters that are no Unicode text") from None
 
     def search(text: str) -> bool:
         try:

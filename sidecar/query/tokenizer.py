@@ -6,14 +6,14 @@ import re
 from typing import NoReturn
 
 from sidecar.domain.errors import QueryError
-from sidecar.query.ast import Comparison, Exact, Regex, Value, Wildcard
+from sidecar.query.ast import Comparison, ExactText, RegexText, Value, Wildcard
 
 MAX_CHARACTERS = 2_000
 _COMPARISON = re.compile(r">=|<=|>|<")
 _KEYWORD = re.compile(r"(OR|AND|NOT)(?=[\s()]|$)")
 
 
-class Cursor:
+class Tokenizer:
     """Where reading is. What does not fit raises QueryError."""
 
     def __init__(self, text: str) -> None:
@@ -78,7 +78,7 @@ class Cursor:
     def value(self) -> Value:
         """Take a value and the space after it."""
         if self.peek() == '"':
-            value: Value = Exact(self.quoted())
+            value: Value = ExactText(self.quoted())
         elif self.peek() == "/":
             value = self._regex()
         else:
@@ -120,14 +120,14 @@ class Cursor:
         self.at += 1
         ignore_case = self.peek() == "i"
         self.at += ignore_case
-        return self._checked(Regex("".join(parts), ignore_case), opening)
+        return self._checked(RegexText("".join(parts), ignore_case), opening)
 
-    def _checked(self, regex: Regex, at: int) -> Regex:
-        from sidecar.query.regex import BadPattern, searcher  # only who asks for it pays for RE2
+    def _checked(self, regex: RegexText, at: int) -> RegexText:
+        from sidecar.query.regex import InvalidRegex, searcher  # only who asks for it pays for RE2
 
         try:
             searcher(regex.pattern, ignore_case=regex.ignore_case)
-        except BadPattern as bad:
+        except InvalidRegex as bad:
             self.fail(f"expected a regular expression (of RE2), found {bad}", at)
         return regex
 
@@ -147,7 +147,7 @@ class Cursor:
             parts[-1] += character
         if self.at == start:
             self.fail(f"expected a value, found {self.found()}")
-        return Exact(parts[0]) if len(parts) == 1 else Wildcard(_squeezed(parts))
+        return ExactText(parts[0]) if len(parts) == 1 else Wildcard(_squeezed(parts))
 
 
 def _squeezed(parts: list[str]) -> tuple[str, ...]:

@@ -9,15 +9,15 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from sidecar.dead_letters.ledger_entries import Deed
-from sidecar.dead_letters.store import Desk
-from sidecar.replay.models import Job
+from sidecar.dead_letters.ledger_entries import LedgerAction
+from sidecar.dead_letters.store import DeadLetterStore
+from sidecar.replay.models import ReplayJob
 
 MOST_IDS = 20
 """Letters that one line names."""
 
 
-class AuditLine(Struct, kw_only=True):
+class AuditEntry(Struct, kw_only=True):
     """One act of somebody."""
 
     act: str
@@ -32,21 +32,21 @@ class AuditLine(Struct, kw_only=True):
     ids: list[str] = []
     """The first of them."""
     why: str | None = None
-    job: Job | None = None
+    job: ReplayJob | None = None
     """Of a replay."""
 
 
 class Audit(Struct):
-    lines: list[AuditLine]
+    lines: list[AuditEntry]
     """The newest first."""
     notes: list[str]
     """Sentences: what could not be looked at."""
 
 
-async def audit(desk: Desk, jobs: Iterable[Job], limit: int) -> Audit:
+async def audit(desk: DeadLetterStore, jobs: Iterable[ReplayJob], limit: int) -> Audit:
     """The latest acts, at most `limit`. Reads the dead-letter streams from end to end."""
     notes: list[str] = []
-    found = _Acts(limit)
+    found = _AuditBatch(limit)
     async for letter, entry in desk.entries(notes):
         for deed in entry.deeds:
             if deed.act != "replayed":  # its job tells that
@@ -56,32 +56,32 @@ async def audit(desk: Desk, jobs: Iterable[Job], limit: int) -> Audit:
     return Audit(lines[:limit], list(dict.fromkeys(notes)))
 
 
-def _of(job: Job) -> Iterable[AuditLine]:
-    yield AuditLine(
+def _of(job: ReplayJob) -> Iterable[AuditEntry]:
+    yield AuditEntry(
         act="replay.started", at=job.started_at, by=job.by, address=job.address, letters=job.selected, job=job
     )
     for one in job.decisions:
-        yield AuditLine(
+        yield AuditEntry(
             act=f"replay.{one.act}", at=one.at, by=one.by, address=one.address, letters=job.selected, job=job
         )
 
 
-class _Acts:
+class _AuditBatch:
     """Deeds that were one act, of many letters, as one line. At most some thousand more than `limit` are held."""
 
     def __init__(self, limit: int) -> None:
         self._limit, self._oldest = limit, 0
-        self._lines: dict[tuple[object, ...], AuditLine] = {}
+        self._lines: dict[tuple[object, ...], AuditEntry] = {}
         self._seen: dict[tuple[object, ...], set[int]] = {}
         """The entries that were counted: the letters of one origin share theirs."""
 
-    def add(self, deed: Deed, id: str, entry: str) -> None:
+    def add(self, deed: LedgerAction, id: str, entry: str) -> None:
         if deed.at < self._oldest:
             return
         key = (deed.at, deed.act, deed.by, deed.address, deed.why)
         line = self._lines.get(key)
         if line is None:
-            line = self._lines[key] = AuditLine(
+            line = self._lines[key] = AuditEntry(
                 act=f"dead_letters.{deed.act}", at=deed.at, by=deed.by, address=deed.address, why=deed.why
             )
             self._seen[key] = set()
@@ -94,7 +94,7 @@ class _Acts:
         if len(line.ids) < MOST_IDS:
             line.ids.append(id)
 
-    def lines(self) -> Iterable[AuditLine]:
+    def lines(self) -> Iterable[AuditEntry]:
         return self._lines.values()
 
     def _shrink(self) -> None:

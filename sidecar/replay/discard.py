@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal
 
-from sidecar.dead_letters.deduplication import Letters, Newest
-from sidecar.dead_letters.ledger_entries import Deed, State, Who, begun, encode, home, keys, standing
-from sidecar.dead_letters.store import Desk
-from sidecar.dead_letters.store import Wish as Wanted
+from sidecar.dead_letters.deduplication import DeadLetterGroup, NewestLetters
+from sidecar.dead_letters.ledger_entries import Actor, LedgerAction, State, begun, encode, home, keys, standing
+from sidecar.dead_letters.store import DeadLetterFilter, DeadLetterStore
 from sidecar.domain.dead_letter_id import malformed
-from sidecar.domain.ports.ledger import Act, Entry, Ledger
-from sidecar.replay.models import Outcome
+from sidecar.domain.ports.ledger import Ledger, LedgerTransaction, LedgerWrite
+from sidecar.replay.models import LetterOutcome
 
 What = Literal["discarded", "restored"]
 WHY_NOT = {
@@ -35,19 +34,19 @@ AT_ONCE = 500
 
 
 async def set_aside(
-    desk: Desk,
+    desk: DeadLetterStore,
     ledger_of: Callable[[str], Ledger],
     ids: Sequence[str],
     what: What,
     reason: str | None,
-    who: Who,
+    who: Actor,
     now: int,
-) -> AsyncIterator[Outcome]:
+) -> AsyncIterator[LetterOutcome]:
     """Discard or restore the letters with these ids; what came of each, in the order in which they are found, then
     those that are not there. `ledger_of` a broker's system; `now` in microseconds. Raises Outage, Refused."""
     notes: list[str] = []
-    wanted, unseen, newest = frozenset(ids), dict.fromkeys(ids), Newest(0)
-    async for letter in desk.each(Wanted(lambda letter: letter.id in wanted), notes):
+    wanted, unseen, newest = frozenset(ids), dict.fromkeys(ids), NewestLetters(0)
+    async for letter in desk.each(DeadLetterFilter(lambda letter: letter.id in wanted), notes):
         unseen.pop(letter.id, None)
         newest.add(letter)
     letters = newest.letters()
@@ -58,14 +57,19 @@ async def set_aside(
     unread = f" ({'; '.join(dict.fromkeys(notes))})" if notes else ""
     for id in unseen:
         why = malformed(id) or f"no dead-letter stream holds a letter with this id{unread}"
-        yield Outcome(id=id, done=False, state="unknown", why=why)
+        yield LetterOutcome(id=id, done=False, state="unknown", why=why)
 
 
 async def _some(
-    ledger_of: Callable[[str], Ledger], letters: Sequence[Letters], what: What, reason: str | None, who: Who, now: int
-) -> list[Outcome]:
+    ledger_of: Callable[[str], Ledger],
+    letters: Sequence[DeadLetterGroup],
+    what: What,
+    reason: str | None,
+    who: Actor,
+    now: int,
+) -> list[LetterOutcome]:
     """Each by an act of its own, all of one broker in one call."""
-    found: dict[int, Outcome] = {}
+    found: dict[int, LetterOutcome] = {}
     states = [one.state for one in letters]
     for _ in range(TRIES):
         for number, one in enumerate(letters):
@@ -80,34 +84,34 @@ async def _some(
             acts = await _acts(ledger, [letters[number] for number in numbers], what, reason, who, now)
             for number, done in zip(numbers, await ledger.act(acts), strict=True):
                 if done.carried_out:
-                    found[number] = Outcome(id=letters[number].letter.id, done=True, state=AFTER[what])
+                    found[number] = LetterOutcome(id=letters[number].letter.id, done=True, state=AFTER[what])
                 else:
                     changed = standing(done.stands)
                     states[number] = changed.state if changed is not None else states[number]
     why = "others act on it at the same time: try again"
     return [
-        found.get(number) or Outcome(id=one.letter.id, done=False, state=states[number], why=why)
+        found.get(number) or LetterOutcome(id=one.letter.id, done=False, state=states[number], why=why)
         for number, one in enumerate(letters)
     ]
 
 
-def _known(id: str, what: What, state: str) -> Outcome | None:
+def _known(id: str, what: What, state: str) -> LetterOutcome | None:
     """What came of a letter with which nothing is to be done; None where something is."""
     if (what, state) == ("discarded", "discarded"):
-        return Outcome(id=id, done=True, state=state)
+        return LetterOutcome(id=id, done=True, state=state)
     why = WHY_NOT.get((what, state))
-    return None if why is None else Outcome(id=id, done=False, state=state, why=why)
+    return None if why is None else LetterOutcome(id=id, done=False, state=state, why=why)
 
 
 async def _acts(
-    ledger: Ledger, letters: Sequence[Letters], what: What, reason: str | None, who: Who, now: int
-) -> list[Act]:
+    ledger: Ledger, letters: Sequence[DeadLetterGroup], what: What, reason: str | None, who: Actor, now: int
+) -> list[LedgerTransaction]:
     """What is to be changed, for each letter."""
     by_home: dict[str, list[int]] = {}
     for number, one in enumerate(letters):
         by_home.setdefault(home(one.letter), []).append(number)
-    acts: dict[int, Act] = {}
-    deed = Deed(act=what, at=now, by=who.name, address=who.address, why=reason)
+    acts: dict[int, LedgerTransaction] = {}
+    deed = LedgerAction(act=what, at=now, by=who.name, address=who.address, why=reason)
     for stream, numbers in by_home.items():
         names = [keys(letters[number].letter, letters[number].ids) for number in numbers]
         stands = iter(await ledger.entries(stream, [name for some in names for name in some]))
@@ -115,5 +119,7 @@ async def _acts(
             stood = [next(stands) for _ in some]
             before = standing(stood) or begun(letters[number].letter)
             after = encode(before.after(deed, AFTER[what]))
-            acts[number] = Act(stream, tuple([Entry(key, one, after) for key, one in zip(some, stood, strict=True)]))
+            acts[number] = LedgerTransaction(
+                stream, tuple([LedgerWrite(key, one, after) for key, one in zip(some, stood, strict=True)])
+            )
     return [acts[number] for number in range(len(letters))]

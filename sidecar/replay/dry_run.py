@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
-from sidecar.dead_letters.reader import Source
+from sidecar.dead_letters.reader import LetterSource
 from sidecar.domain.errors import TracecarError
 from sidecar.domain.failure_fingerprint import affected
 from sidecar.domain.model import Outgoing, Rejection
 from sidecar.domain.ports.index import Node
 from sidecar.domain.stream_names import StreamNames
 from sidecar.domain.timestamps import rfc3339
-from sidecar.pipeline.consumer_groups.tracker import Follower, Reading
-from sidecar.replay.models import Check, Plan, Receiver, Target, Wish
-from sidecar.replay.selection import Candidate, Selection
-from sidecar.replay.step_planner import Item, Preparing
+from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker, TrackedGroup
+from sidecar.replay.models import CheckResult, ReplayPlan, ReplayReceiver, ReplayRequest, ReplayTarget
+from sidecar.replay.selection import ReplayCandidate, ReplaySelection
+from sidecar.replay.step_planner import ReplayItem, StepPlanner
 
 LOOKED_AT = 500
 """Letters that are read and checked; the others are taken to be like them."""
@@ -25,7 +25,7 @@ AGGREGATES = 300
 """Aggregates that are asked for events since."""
 
 
-class History(Protocol):
+class ReplayChain(Protocol):
     """The index, as far as events since are asked for."""
 
     async def aggregate(self, id: str, limit: int = 1000) -> list[Node]: ...
@@ -36,20 +36,20 @@ Verdicts = Callable[[Sequence[Outgoing]], Awaitable[Sequence[Rejection | None]]]
 
 
 async def plan(
-    source: Source,
-    selection: Selection,
-    wish: Wish,
-    preparing: Preparing,
-    follower: Follower,
+    source: LetterSource,
+    selection: ReplaySelection,
+    wish: ReplayRequest,
+    preparing: StepPlanner,
+    follower: ConsumerGroupTracker,
     verdicts: Verdicts,
-    index: History,
+    index: ReplayChain,
     *,
     names: bool = True,
-) -> Plan:
+) -> ReplayPlan:
     """Changes nothing. `names`: aggregates may be named. Raises Outage, Refused."""
     candidates = selection.candidates
     skipped = dict(selection.left_out)
-    free: list[Candidate] = []
+    free: list[ReplayCandidate] = []
     passed_by: dict[tuple[str, str], int] = {}
     for one in candidates:
         why = preparing.kept_back(one.letter, one.groups)
@@ -77,7 +77,7 @@ async def plan(
         for one in targets
         if not one.exists
     ]
-    return Plan(
+    return ReplayPlan(
         selected=len(candidates),
         sendable=len(free) - sum(unsendable.values()),
         skipped=skipped,
@@ -91,7 +91,9 @@ async def plan(
     )
 
 
-async def plan_range(source: Source, wish: Wish, count: int, follower: Follower) -> Plan:
+async def plan_range(
+    source: LetterSource, wish: ReplayRequest, count: int, follower: ConsumerGroupTracker
+) -> ReplayPlan:
     """The same for a range of events."""
     assert wish.to is not None
     exists = bool(await source.broker.partitions(wish.to))
@@ -100,13 +102,13 @@ async def plan_range(source: Source, wish: Wish, count: int, follower: Follower)
         warnings.append(f"{wish.to} is not among the watched streams: who reads it is not known here")
     if follower.note is not None:
         warnings.append(f"consumer groups: {follower.note}")
-    return Plan(
+    return ReplayPlan(
         selected=count,
         sendable=count,
         skipped={},
-        targets=[Target(stream=wish.to, count=count, exists=exists)],
+        targets=[ReplayTarget(stream=wish.to, count=count, exists=exists)],
         receivers=[
-            Receiver(group=reading.group, stream=wish.to, lag=_lag(reading, wish.to))
+            ReplayReceiver(group=reading.group, stream=wish.to, lag=_lag(reading, wish.to))
             for reading in follower.readers(source.broker.system, wish.to)
         ],
         passes=0,
@@ -116,34 +118,34 @@ async def plan_range(source: Source, wish: Wish, count: int, follower: Follower)
     )
 
 
-def target_of(one: Candidate, wish: Wish) -> str:
+def target_of(one: ReplayCandidate, wish: ReplayRequest) -> str:
     return wish.to or one.letter.stream
 
 
-async def _targets(source: Source, free: Sequence[Candidate], wish: Wish) -> list[Target]:
+async def _targets(source: LetterSource, free: Sequence[ReplayCandidate], wish: ReplayRequest) -> list[ReplayTarget]:
     counts: dict[str, int] = {}
     for one in free:
         stream = target_of(one, wish)
         counts[stream] = counts.get(stream, 0) + 1
     return [
-        Target(stream=stream, count=count, exists=bool(await source.broker.partitions(stream)))
+        ReplayTarget(stream=stream, count=count, exists=bool(await source.broker.partitions(stream)))
         for stream, count in sorted(counts.items(), key=lambda one: -one[1])
     ]
 
 
 def _receivers(
-    source: Source,
-    free: Sequence[Candidate],
+    source: LetterSource,
+    free: Sequence[ReplayCandidate],
     passed_by: Mapping[tuple[str, str], int],
-    wish: Wish,
-    follower: Follower,
-) -> list[Receiver]:
+    wish: ReplayRequest,
+    follower: ConsumerGroupTracker,
+) -> list[ReplayReceiver]:
     """Those who read where something goes, or where nothing goes because of them. `passed_by`: of which group and
     stream how many are left out."""
-    found: list[Receiver] = []
+    found: list[ReplayReceiver] = []
     for stream in dict.fromkeys([*(target_of(one, wish) for one in free), *(stream for _, stream in passed_by)]):
         for reading in follower.readers(source.broker.system, stream):
-            receiver = Receiver(group=reading.group, stream=stream, lag=_lag(reading, stream))
+            receiver = ReplayReceiver(group=reading.group, stream=stream, lag=_lag(reading, stream))
             receiver.kept_back = passed_by.get((reading.group, stream), 0)
             for one in free:
                 origin = one.letter.origin
@@ -157,21 +159,21 @@ def _receivers(
     return found
 
 
-def _lag(reading: Reading, stream: str) -> int | None:
+def _lag(reading: TrackedGroup, stream: str) -> int | None:
     """Of a group on one stream; None where the server cannot say."""
     lags = [one.seen.lag for log, one in reading.partitions.items() if log.stream == stream]
     known = [lag for lag in lags if lag is not None]
     return sum(known) if len(known) == len(lags) else None
 
 
-async def _checked(items: Sequence[Item], verdicts: Verdicts) -> tuple[int, list[Check], dict[str, int]]:
+async def _checked(items: Sequence[ReplayItem], verdicts: Verdicts) -> tuple[int, list[CheckResult], dict[str, int]]:
     """How many pass, what fails and how, and why others cannot be sent at all."""
     unsendable: dict[str, int] = {}
     ready = [item for item in items if item.outgoing is not None]
     for item in items:
         if item.fail is not None:
             unsendable[item.fail] = unsendable.get(item.fail, 0) + 1
-    passes, kinds = 0, dict[tuple[str, str | None], Check]()
+    passes, kinds = 0, dict[tuple[str, str | None], CheckResult]()
     said = await verdicts([item.outgoing for item in ready if item.outgoing is not None])
     for item, rejection in zip(ready, said, strict=True):
         if rejection is None:
@@ -182,7 +184,7 @@ async def _checked(items: Sequence[Item], verdicts: Verdicts) -> tuple[int, list
         if check is not None:
             check.count += 1
         elif len(kinds) < MOST_KINDS:
-            kinds[kind] = Check(
+            kinds[kind] = CheckResult(
                 code=rejection.code,
                 message=rejection.message,
                 path=rejection.path,
@@ -192,7 +194,7 @@ async def _checked(items: Sequence[Item], verdicts: Verdicts) -> tuple[int, list
     return passes, sorted(kinds.values(), key=lambda one: -one.count), unsendable
 
 
-def not_there(selection: Selection) -> list[str]:
+def not_there(selection: ReplaySelection) -> list[str]:
     """A sentence about ids that no stream holds; nothing where all are there."""
     if not selection.missing:
         return []
@@ -200,7 +202,9 @@ def not_there(selection: Selection) -> list[str]:
     return [f"{len(selection.missing)} of the ids are of no dead letter that is there: {some}"]
 
 
-async def _warnings(source: Source, free: Sequence[Candidate], wish: Wish, index: History, names: bool) -> list[str]:
+async def _warnings(
+    source: LetterSource, free: Sequence[ReplayCandidate], wish: ReplayRequest, index: ReplayChain, names: bool
+) -> list[str]:
     warnings: list[str] = []
     since = await _overtaken(free, index)
     if since:
@@ -228,7 +232,7 @@ async def _warnings(source: Source, free: Sequence[Candidate], wish: Wish, index
     return warnings
 
 
-async def fewer_partitions(source: Source, free: Sequence[Candidate], wish: Wish) -> list[str]:
+async def fewer_partitions(source: LetterSource, free: Sequence[ReplayCandidate], wish: ReplayRequest) -> list[str]:
     """Of targets that cannot keep their letters in the partitions that they come from. Raises Outage, Refused."""
     most: dict[str, int] = {}
     for one in free:
@@ -246,10 +250,10 @@ async def fewer_partitions(source: Source, free: Sequence[Candidate], wish: Wish
     return warnings
 
 
-async def _overtaken(free: Sequence[Candidate], index: History) -> list[str]:
+async def _overtaken(free: Sequence[ReplayCandidate], index: ReplayChain) -> list[str]:
     """Aggregates with events later on the same stream that passed the check."""
     found: list[str] = []
-    first: dict[str, Candidate] = {}
+    first: dict[str, ReplayCandidate] = {}
     for one in free:
         aggregate = affected(one.letter)
         if aggregate is not None and one.letter.origin is not None and len(first) < AGGREGATES:
@@ -265,11 +269,11 @@ async def _overtaken(free: Sequence[Candidate], index: History) -> list[str]:
     return found
 
 
-async def _watched(source: Source, stream: str) -> bool:
+async def _watched(source: LetterSource, stream: str) -> bool:
     return any(status.partition.stream == stream for status in await source.broker.status())
 
 
-async def _began(source: Source, free: Sequence[Candidate]) -> int | None:
+async def _began(source: LetterSource, free: Sequence[ReplayCandidate]) -> int | None:
     streams = dict.fromkeys((one.letter.origin or one.letter.position).stream for one in free if one.letter.replays)
     moments: list[int] = []
     for stream in list(streams)[:20]:

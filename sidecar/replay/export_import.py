@@ -12,16 +12,15 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from msgspec.structs import replace
 
 from sidecar.dead_letters.dialects import read
-from sidecar.dead_letters.ledger_entries import Deed, Who, begun, decode, encode, home, keys, standing
-from sidecar.dead_letters.reader import Source
-from sidecar.dead_letters.store import Desk
-from sidecar.dead_letters.store import Wish as Wanted
+from sidecar.dead_letters.ledger_entries import Actor, LedgerAction, begun, decode, encode, home, keys, standing
+from sidecar.dead_letters.reader import LetterSource
+from sidecar.dead_letters.store import DeadLetterFilter, DeadLetterStore
 from sidecar.domain.errors import Refused
 from sidecar.domain.model import DeadLetter, Headers, Outgoing, Record
-from sidecar.domain.ports.ledger import Act, Entry
-from sidecar.domain.ports.record_decoder import Opening
+from sidecar.domain.ports.ledger import LedgerTransaction, LedgerWrite
+from sidecar.domain.ports.record_decoder import RecordDecoder
 from sidecar.domain.redaction import Redactor
-from sidecar.replay.models import Outcome
+from sidecar.replay.models import LetterOutcome
 from sidecar.replay.ports import ExportedLetter
 from sidecar.replay.record_builder import kept_time
 
@@ -34,14 +33,14 @@ _TELLS = re.compile(r"(message|reason|cause)(?!.*(fqcn|class))", re.IGNORECASE)
 """Names of headers that tell of an error in words."""
 
 
-class Exporting:
+class LetterTransfer:
     """Exports and takes in. `clock` gives microseconds since 1970."""
 
     def __init__(
         self,
-        sources: Sequence[Source],
-        desk: Desk,
-        payloads: Opening,
+        sources: Sequence[LetterSource],
+        desk: DeadLetterStore,
+        payloads: RecordDecoder,
         redactor: Redactor,
         clock: Callable[[], int],
     ) -> None:
@@ -50,7 +49,7 @@ class Exporting:
 
     # --- out
 
-    async def export(self, wanted: Wanted, limit: int = 0) -> AsyncIterator[ExportedLetter]:
+    async def export(self, wanted: DeadLetterFilter, limit: int = 0) -> AsyncIterator[ExportedLetter]:
         """Letters that match, stream by stream in order. Raises Refused in the end where something was not read."""
         notes: list[str] = []
         count = 0
@@ -122,16 +121,16 @@ class Exporting:
 
     # --- in
 
-    async def take_in(self, letters: AsyncIterable[ExportedLetter], who: Who) -> AsyncIterator[Outcome]:
+    async def take_in(self, letters: AsyncIterable[ExportedLetter], who: Actor) -> AsyncIterator[LetterOutcome]:
         """Write them where they were, those that are not there. Raises Outage, Refused."""
         async for letter in letters:
             yield await self._take(letter, who)
 
-    async def _take(self, exported: ExportedLetter, who: Who) -> Outcome:
+    async def _take(self, exported: ExportedLetter, who: Actor) -> LetterOutcome:
         system = exported.position.system
 
-        def refused(why: str) -> Outcome:
-            return Outcome(id=exported.id, done=False, state="unknown", why=why)
+        def refused(why: str) -> LetterOutcome:
+            return LetterOutcome(id=exported.id, done=False, state="unknown", why=why)
 
         source = next((one for one in self._sources if one.broker.system == system), None)
         if source is None:
@@ -147,7 +146,7 @@ class Exporting:
             if there is not None and read(there, source.naming).id == letter.id and there.timestamp == record.timestamp:
                 entry = standing(await source.broker.ledger.entries(home(letter), keys(letter)))
                 state = "open" if entry is None else entry.state
-                return Outcome(id=letter.id, done=True, state=state, why="it is still there")
+                return LetterOutcome(id=letter.id, done=True, state=state, why="it is still there")
             if exported.hidden:
                 whole = await _whole(source, letter, record, exported.hidden)
                 if isinstance(whole, str):
@@ -157,7 +156,7 @@ class Exporting:
         except Refused as error:
             return refused(str(error))
 
-    async def _write(self, source: Source, letter: DeadLetter, record: Record, who: Who) -> Outcome:
+    async def _write(self, source: LetterSource, letter: DeadLetter, record: Record, who: Actor) -> LetterOutcome:
         ledger, names = source.broker.ledger, keys(letter)
         own = next(n for n, name in enumerate(names) if name.startswith(f"{letter.id} "))
         retention = await source.broker.retention(record.position.stream)
@@ -175,18 +174,20 @@ class Exporting:
             # By the letter's own id: another letter of its origin that was taken in does not stand for this one.
             entry = decode(stands[own])
             if entry is not None and any(deed.act == "imported" for deed in entry.deeds):
-                return Outcome(id=letter.id, done=True, state=entry.state, why="it was taken in before")
+                return LetterOutcome(id=letter.id, done=True, state=entry.state, why="it was taken in before")
             before = standing(stands) or begun(letter)
-            deed = Deed(act="imported", at=self._clock(), by=who.name, address=who.address)
+            deed = LedgerAction(act="imported", at=self._clock(), by=who.name, address=who.address)
             after = encode(before.after(deed, before.state))
-            entries = tuple([Entry(name, stood, after) for name, stood in zip(names, stands, strict=True)])
-            (done,) = await ledger.act([Act(home(letter), entries, (outgoing,))])
+            entries = tuple([LedgerWrite(name, stood, after) for name, stood in zip(names, stands, strict=True)])
+            (done,) = await ledger.act([LedgerTransaction(home(letter), entries, (outgoing,))])
             if done.carried_out:
-                return Outcome(id=letter.id, done=True, state=before.state)
-        return Outcome(id=letter.id, done=False, state="unknown", why="others act on it at the same time: try again")
+                return LetterOutcome(id=letter.id, done=True, state=before.state)
+        return LetterOutcome(
+            id=letter.id, done=False, state="unknown", why="others act on it at the same time: try again"
+        )
 
 
-async def _whole(source: Source, letter: DeadLetter, record: Record, hidden: Sequence[str]) -> Record | str:
+async def _whole(source: LetterSource, letter: DeadLetter, record: Record, hidden: Sequence[str]) -> Record | str:
     """The letter with what was left out of it taken from its origin, or why it cannot be had. What a failure's headers
     quoted stays left out. Raises Outage, Refused."""
     origin = letter.origin

@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 
 from sidecar.dead_letters.dialects import tracecar
 from sidecar.dead_letters.dialects.tracecar import NO_TIMESTAMP
-from sidecar.dead_letters.ledger_entries import Deed, Who, begun, encode, home, keys
-from sidecar.dead_letters.reader import Source
-from sidecar.dead_letters.writer import Lettered, LetterWriter, lighter, unheard
-from sidecar.domain.errors import Refused, TooLarge, Unknown
+from sidecar.dead_letters.ledger_entries import Actor, LedgerAction, begun, encode, home, keys
+from sidecar.dead_letters.reader import LetterSource
+from sidecar.dead_letters.writer import DeadLetterWriter, Lettered, lighter, unheard
+from sidecar.domain.errors import NotFoundError, Refused, TooLarge
 from sidecar.domain.model import Outgoing, Position, Record, Rejection
-from sidecar.domain.ports.ledger import Act, Entry
-from sidecar.domain.ports.record_decoder import Opening
-from sidecar.replay.models import Reported
+from sidecar.domain.ports.ledger import LedgerTransaction, LedgerWrite
+from sidecar.domain.ports.record_decoder import RecordDecoder
+from sidecar.replay.models import ReportResult
 from sidecar.replay.ports import ReportedFailure
 from sidecar.replay.record_builder import InSight
 
@@ -30,16 +30,16 @@ MOST_ATTEMPTS = 1_000_000
 MAX_TEXT = 1_900
 
 
-class Reporting:
+class FailureReports:
     """Takes reports. `writer` makes the letters of a source; `clock` gives microseconds since 1970; `lettered` hears of
     every letter that is durable."""
 
     def __init__(
         self,
-        sources: Sequence[Source],
-        payloads: Opening,
+        sources: Sequence[LetterSource],
+        payloads: RecordDecoder,
         in_sight: InSight,
-        writer: Callable[[Source], LetterWriter],
+        writer: Callable[[LetterSource], DeadLetterWriter],
         clock: Callable[[], int],
         lettered: Lettered = unheard,
     ) -> None:
@@ -47,7 +47,7 @@ class Reporting:
         self._sources, self._payloads, self._in_sight = sources, payloads, in_sight
         self._writer, self._clock = writer, clock
 
-    async def report(self, failure: ReportedFailure, who: Who) -> Reported:
+    async def report(self, failure: ReportedFailure, who: Actor) -> ReportResult:
         """Raises Unknown where the position holds nothing that is ours to see, Refused, Outage."""
         if not failure.group.strip() or len(failure.group) > MAX_GROUP or not failure.group.isprintable():
             raise Refused(f"group: expected the name of a consumer group, at most {MAX_GROUP} printable characters")
@@ -74,18 +74,22 @@ class Reporting:
                 return reported
         raise Refused("the broker takes no letter of this record, not even one without its body and headers")
 
-    async def _write(self, source: Source, letter: Outgoing, who: Who) -> Reported:
+    async def _write(self, source: LetterSource, letter: Outgoing, who: Actor) -> ReportResult:
         read = tracecar.read(Record(_nowhere(source, letter), letter.key, letter.value, letter.headers, 0))
         assert read is not None
         # By the letter's own id alone: another letter of this origin, and what became of it, does not swallow this one.
         key = next(key for key in keys(read) if key.startswith(f"{read.id} "))
-        entry = begun(read).after(Deed(act="reported", at=self._clock(), by=who.name, address=who.address), "open")
-        act = Act(home(read) if read.origin is not None else read.stream, (Entry(key, None, encode(entry)),), (letter,))
+        entry = begun(read).after(
+            LedgerAction(act="reported", at=self._clock(), by=who.name, address=who.address), "open"
+        )
+        act = LedgerTransaction(
+            home(read) if read.origin is not None else read.stream, (LedgerWrite(key, None, encode(entry)),), (letter,)
+        )
         (done,) = await source.broker.ledger.act([act])
         position = done.positions[0] if done.positions else None
-        return Reported(id=read.id, position=position, created=done.carried_out)
+        return ReportResult(id=read.id, position=position, created=done.carried_out)
 
-    async def _record(self, failure: ReportedFailure) -> tuple[Source, Record]:
+    async def _record(self, failure: ReportedFailure) -> tuple[LetterSource, Record]:
         if failure.position is not None:
             return await self._at(failure.position)
         given = failure.record
@@ -98,17 +102,19 @@ class Reporting:
                 # Without a timestamp none is made up: the same report twice must be the same letter.
                 timestamp = NO_TIMESTAMP if given.timestamp is None else given.timestamp
                 return source, Record(position, given.key, given.value, given.headers, timestamp)
-        raise Unknown(f"no watched stream is called {given.stream!r}")
+        raise NotFoundError(f"no watched stream is called {given.stream!r}")
 
-    async def _at(self, position: Position) -> tuple[Source, Record]:
+    async def _at(self, position: Position) -> tuple[LetterSource, Record]:
         source = next((one for one in self._sources if one.broker.system == position.system), None)
         if source is None:
-            raise Unknown(f"{position}: no {position.system} source is configured here")
+            raise NotFoundError(f"{position}: no {position.system} source is configured here")
         if not await self._in_sight(position.system, position.stream):
-            raise Unknown(f"{position}: no watched stream is called {position.stream!r}")
+            raise NotFoundError(f"{position}: no watched stream is called {position.stream!r}")
         record = await source.broker.read(position)
         if record is None:
-            raise Unknown(f"{position}: the broker holds no record there (any more); send the record itself instead")
+            raise NotFoundError(
+                f"{position}: the broker holds no record there (any more); send the record itself instead"
+            )
         return source, record
 
 
@@ -144,6 +150,6 @@ def _bounded(stacktrace: str | None) -> str | None:
     return whole[:half].decode("utf-8", "ignore") + middle + whole[-half:].decode("utf-8", "ignore")
 
 
-def _nowhere(source: Source, letter: Outgoing) -> Position:
+def _nowhere(source: LetterSource, letter: Outgoing) -> Position:
     """Where the letter will lie, but for its place there."""
     return Position(source.broker.system, letter.stream, 0, 0)

@@ -10,14 +10,14 @@ import structlog
 from msgspec.structs import replace
 
 from sidecar.dead_letters import reader
-from sidecar.dead_letters.ledger_entries import Who
-from sidecar.domain.errors import Outage, Refused, TracecarError, Unknown
-from sidecar.replay.job_store import Held
-from sidecar.replay.models import Decision, Job, JobState
+from sidecar.dead_letters.ledger_entries import Actor
+from sidecar.domain.errors import NotFoundError, Outage, Refused, TracecarError
+from sidecar.replay.job_store import StoredJob
+from sidecar.replay.models import JobState, OperatorDecision, ReplayJob
 from sidecar.replay.range_runner import Fits, RangeRunner
-from sidecar.replay.runner import Runner
-from sidecar.replay.runner_context import Kit
-from sidecar.replay.supervisor import Running, Supervisor
+from sidecar.replay.runner import LetterRunner
+from sidecar.replay.runner_context import RunnerContext
+from sidecar.replay.supervisor import JobRunner, JobSupervisor
 
 log = structlog.get_logger()
 
@@ -40,42 +40,42 @@ MOST_DECISIONS = 20
 """Decisions that a job remembers."""
 
 
-class Source(reader.Source, Protocol):
+class ReplaySource(reader.LetterSource, Protocol):
     """A broker, the names that go with it, and the sidecars' group on it."""
 
     @property
     def group(self) -> str: ...
 
 
-class Works:
+class BrokerReplay:
     """What works on one broker."""
 
-    def __init__(self, source: Source, kit: Kit, fits: Fits) -> None:
+    def __init__(self, source: ReplaySource, kit: RunnerContext, fits: Fits) -> None:
         self.source, self.kit, self._fits = source, kit, fits
         self.jobs = kit.jobs
-        self.supervisor = Supervisor(kit.jobs, source.group, kit.me, self._runner)
+        self.supervisor = JobSupervisor(kit.jobs, source.group, kit.me, self._runner)
 
-    def _runner(self, held: Held) -> Running:
-        return Runner(self.kit, held) if held.job.wish.range is None else RangeRunner(self.kit, held, self._fits)
+    def _runner(self, held: StoredJob) -> JobRunner:
+        return LetterRunner(self.kit, held) if held.job.wish.range is None else RangeRunner(self.kit, held, self._fits)
 
 
-class Decisions:
+class JobController:
     """Finds jobs, and brings them to another state."""
 
-    def __init__(self, works: Sequence[Works]) -> None:
+    def __init__(self, works: Sequence[BrokerReplay]) -> None:
         self._works = works
-        self._empty: dict[str, Job] = {}
+        self._empty: dict[str, ReplayJob] = {}
         """Replays that had nothing to send, the latest: whoever asked for one may ask how far it is."""
 
-    def keep_empty(self, job: Job) -> None:
+    def keep_empty(self, job: ReplayJob) -> None:
         """Remember a replay that has nothing to send."""
         self._empty[job.id] = job
         if len(self._empty) > MOST_EMPTY:
             del self._empty[next(iter(self._empty))]
 
-    async def jobs(self, limit: int = 100) -> list[Job]:
+    async def jobs(self, limit: int = 100) -> list[ReplayJob]:
         """The newest; those of a broker that cannot be asked are left out while another can."""
-        found: list[Job] = []
+        found: list[ReplayJob] = []
         outages: list[Outage] = []
         for works in self._works:
             try:
@@ -88,13 +88,13 @@ class Decisions:
         found.sort(key=lambda job: (job.started_at, job.id), reverse=True)
         return found[: limit or None]
 
-    async def job(self, id: str) -> Job:
+    async def job(self, id: str) -> ReplayJob:
         if id in self._empty:
             return self._empty[id]
         works, held = await self._job(id)
         return works.supervisor.current(held.job)
 
-    async def _job(self, id: str) -> tuple[Works, Held]:
+    async def _job(self, id: str) -> tuple[BrokerReplay, StoredJob]:
         outage: Outage | None = None
         for works in self._works:
             try:
@@ -106,9 +106,9 @@ class Decisions:
                 return works, held
         if outage is not None:
             raise outage
-        raise Unknown(f"there is no replay {id!r} in the ledger (tracecar replays lists them)")
+        raise NotFoundError(f"there is no replay {id!r} in the ledger (tracecar replays lists them)")
 
-    async def change(self, id: str, state: JobState, who: Who) -> Job:
+    async def change(self, id: str, state: JobState, who: Actor) -> ReplayJob:
         """Pause, resume or cancel. Raises Unknown, Refused where it cannot be brought to that state, Outage."""
         if id in self._empty:
             raise Refused(f"replay {id} is done: there was nothing to send")
@@ -121,7 +121,7 @@ class Decisions:
                 raise Refused(f"replay {id} is {before.state}: it cannot be {state} any more")
             now = works.kit.clock()
             after = replace(before, state=state, changed_at=now, changed_by=who.name, beat=before.beat + 1)
-            decision = Decision(act=DECIDED[state], at=now, by=who.name, address=who.address)
+            decision = OperatorDecision(act=DECIDED[state], at=now, by=who.name, address=who.address)
             after.decisions = [*before.decisions, decision][-MOST_DECISIONS:]
             ours = before.group == works.source.group
             if state == "running":

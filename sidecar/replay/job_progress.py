@@ -11,8 +11,8 @@ import structlog
 from msgspec.structs import replace
 
 from sidecar.domain.errors import Outage, Refused
-from sidecar.replay.job_store import Held, Jobs
-from sidecar.replay.models import Job, Wish
+from sidecar.replay.job_store import JobStore, StoredJob
+from sidecar.replay.models import ReplayJob, ReplayRequest
 
 log = structlog.get_logger()
 
@@ -22,17 +22,24 @@ CREDIT_SECONDS = 1.0
 after an outage."""
 
 
-class Stopped(Exception):  # nothing went wrong
+class JobStopped(Exception):  # nothing went wrong
     """The job is not ours to run any more: paused, cancelled, or taken by another sidecar."""
 
 
-class Keeping:
+class JobProgress:
     """One job, while we run it. `me` is our name as a runner; `clock` gives microseconds since 1970, for people;
     `veil` hides in a wish what may not be kept once it is carried out."""
 
-    def __init__(self, jobs: Jobs, held: Held, me: str, clock: Callable[[], int], veil: Callable[[Wish], Wish]) -> None:
+    def __init__(
+        self,
+        jobs: JobStore,
+        held: StoredJob,
+        me: str,
+        clock: Callable[[], int],
+        veil: Callable[[ReplayRequest], ReplayRequest],
+    ) -> None:
         self._jobs, self._held, self._me, self._clock, self._veil = jobs, held, me, clock, veil
-        self.job: Job = replace(held.job)
+        self.job: ReplayJob = replace(held.job)
         self._saved = self._paid = time.monotonic()
         self._ended = False
         """That it runs no more is in the ledger."""
@@ -130,14 +137,14 @@ class Keeping:
             self._ended = self.job.state != "running"
             return
 
-    async def _merge(self, now: Held) -> None:
+    async def _merge(self, now: StoredJob) -> None:
         """Somebody changed the job. Raises Stopped where it is not ours to run any more; what we did until then is
         written behind the decision, so that whoever resumes does not count it twice."""
         while True:
             theirs = now.job
             if theirs.runner != self._me:
                 self.job = theirs
-                raise Stopped
+                raise JobStopped
             self._held = now
             self.job.decisions = theirs.decisions
             self.job.beat = max(self.job.beat, theirs.beat) + 1
@@ -148,8 +155,8 @@ class Keeping:
             if theirs.state == "cancelled":
                 self.job.wish = theirs.wish  # it hides what need not be kept any more
             if await self._jobs.change(now, self.job) is not None:
-                raise Stopped
+                raise JobStopped
             found = await self._jobs.get(self.job.id)
             if found is None:
-                raise Stopped
+                raise JobStopped
             now = found

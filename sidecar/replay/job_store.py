@@ -14,8 +14,8 @@ import structlog
 from msgspec import Struct
 
 from sidecar.domain.errors import Refused
-from sidecar.domain.ports.ledger import Act, Entry, Ledger
-from sidecar.replay.models import Job
+from sidecar.domain.ports.ledger import Ledger, LedgerTransaction, LedgerWrite
+from sidecar.replay.models import ReplayJob
 
 log = structlog.get_logger()
 
@@ -32,7 +32,7 @@ AT_ONCE = 16
 """Parts that are written in one step."""
 
 
-class Ref(Struct, frozen=True, array_like=True, gc=False):
+class LetterRef(Struct, frozen=True, array_like=True, gc=False):
     """One dead letter of a selection: all letters of one origin."""
 
     positions: list[str]
@@ -43,19 +43,19 @@ class Ref(Struct, frozen=True, array_like=True, gc=False):
     """The groups that wrote them."""
 
 
-class Held(Struct):
+class StoredJob(Struct):
     """A job, and the bytes that stand for it in the ledger."""
 
-    job: Job
+    job: ReplayJob
     stands: bytes
 
 
-_jobs = msgspec.json.Decoder(Job)
-_refs = msgspec.json.Decoder(list[Ref])
+_jobs = msgspec.json.Decoder(ReplayJob)
+_refs = msgspec.json.Decoder(list[LetterRef])
 _encode = msgspec.json.Encoder().encode
 
 
-class Jobs:
+class JobStore:
     """The jobs of one broker. Raises Outage and Refused."""
 
     def __init__(self, ledger: Ledger) -> None:
@@ -63,56 +63,56 @@ class Jobs:
         self._swept: set[str] = set()
         """Ranges that have nothing in the ledger any more but their jobs."""
 
-    async def all(self) -> dict[str, Held]:
+    async def all(self) -> dict[str, StoredJob]:
         """By id. What cannot be read is no job: whoever can write to the ledger can write anything."""
-        found: dict[str, Held] = {}
+        found: dict[str, StoredJob] = {}
         for key, value in (await self._ledger.under(JOB)).items():
             job = _decoded(value)
             if job is not None and key == JOB + job.id:
-                found[job.id] = Held(job, value)
+                found[job.id] = StoredJob(job, value)
         return found
 
-    async def get(self, id: str) -> Held | None:
+    async def get(self, id: str) -> StoredJob | None:
         (value,) = await self._ledger.entries(None, [JOB + id])
         job = None if value is None else _decoded(value)
-        return None if job is None or value is None else Held(job, value)
+        return None if job is None or value is None else StoredJob(job, value)
 
-    async def make(self, job: Job, refs: Sequence[Ref]) -> Held:
+    async def make(self, job: ReplayJob, refs: Sequence[LetterRef]) -> StoredJob:
         """Write a new job with its selection."""
         parts = list(_parts(refs))
         job.chunks, job.parts = len(parts), [start for start, _ in parts]
         for at in range(0, len(parts), AT_ONCE):
             await self._ledger.act(
                 [
-                    Act(None, (Entry(_part(job.id, number), None, value),))
+                    LedgerTransaction(None, (LedgerWrite(_part(job.id, number), None, value),))
                     for number, (_, value) in enumerate(parts[at : at + AT_ONCE], at)
                 ]
             )
         stands = _encode(job)
-        await self._ledger.act([Act(None, (Entry(JOB + job.id, None, stands),))])
-        return Held(job, stands)
+        await self._ledger.act([LedgerTransaction(None, (LedgerWrite(JOB + job.id, None, stands),))])
+        return StoredJob(job, stands)
 
-    async def change(self, held: Held, job: Job) -> Held | None:
+    async def change(self, held: StoredJob, job: ReplayJob) -> StoredJob | None:
         """Put `job` in the place of what is held; None where somebody changed it since."""
         stands = _encode(job)
         if stands == held.stands:
             return held
-        (done,) = await self._ledger.act([Act(None, (Entry(JOB + job.id, held.stands, stands),))])
-        return Held(job, stands) if done.carried_out else None
+        (done,) = await self._ledger.act([LedgerTransaction(None, (LedgerWrite(JOB + job.id, held.stands, stands),))])
+        return StoredJob(job, stands) if done.carried_out else None
 
-    async def put_back(self, job: Job) -> Held | None:
+    async def put_back(self, job: ReplayJob) -> StoredJob | None:
         """Write a job that is gone from the ledger; None where it is there."""
         stands = _encode(job)
-        (done,) = await self._ledger.act([Act(None, (Entry(JOB + job.id, None, stands),))])
-        return Held(job, stands) if done.carried_out else None
+        (done,) = await self._ledger.act([LedgerTransaction(None, (LedgerWrite(JOB + job.id, None, stands),))])
+        return StoredJob(job, stands) if done.carried_out else None
 
-    async def refs(self, job: Job, start: int, end: int) -> list[Ref]:
+    async def refs(self, job: ReplayJob, start: int, end: int) -> list[LetterRef]:
         """What lies between two indexes of the selection. Raises Refused where the ledger lost it."""
         if start >= end:
             return []
         starts = job.parts
         first, last = bisect_right(starts, start) - 1, bisect_right(starts, end - 1) - 1
-        found: list[Ref] = []
+        found: list[LetterRef] = []
         if first >= 0:
             keys = [_part(job.id, number) for number in range(first, last + 1)]
             for part in await self._ledger.entries(None, keys):
@@ -122,7 +122,7 @@ class Jobs:
             raise self._lost(job)
         return found
 
-    def _decoded(self, job: Job, part: bytes | None) -> list[Ref]:
+    def _decoded(self, job: ReplayJob, part: bytes | None) -> list[LetterRef]:
         try:
             if part is not None:
                 return _refs.decode(zlib.decompressobj().decompress(part, MOST_PART_BYTES))
@@ -131,13 +131,13 @@ class Jobs:
         raise self._lost(job)
 
     @staticmethod
-    def _lost(job: Job) -> Refused:
+    def _lost(job: ReplayJob) -> Refused:
         return Refused(
             f"replay {job.id}: its selection is gone from the ledger; what was sent is in the letters' own "
             "entries: cancel this one and start another, which leaves out what was sent"
         )
 
-    async def _without_range(self, job: Job) -> list[Act]:
+    async def _without_range(self, job: ReplayJob) -> list[LedgerTransaction]:
         """What takes away how far a range is; nothing where that is gone."""
         try:
             (stands,) = await self._ledger.entries(job.wish.to, [RANGE + job.id])
@@ -147,15 +147,15 @@ class Jobs:
         if stands is None:
             self._swept.add(job.id)
             return []
-        return [Act(job.wish.to, (Entry(RANGE + job.id, stands, None),))]
+        return [LedgerTransaction(job.wish.to, (LedgerWrite(RANGE + job.id, stands, None),))]
 
-    async def sweep(self, known: dict[str, Held], orphans: set[str]) -> set[str]:
+    async def sweep(self, known: dict[str, StoredJob], orphans: set[str]) -> set[str]:
         """Forget selections that are needed no more, how far ranges are that have ended, and the oldest of the jobs
         that have. `orphans`: what nobody needed the last time. Returns what nobody needs now."""
-        acts: list[Act] = []
+        acts: list[LedgerTransaction] = []
         ended = sorted((one for one in known.values() if _over(one.job)), key=lambda one: _over(one.job))
         for one in ended[: max(0, len(ended) - MOST_JOBS)]:
-            forgotten = Act(None, (Entry(JOB + one.job.id, one.stands, None),))
+            forgotten = LedgerTransaction(None, (LedgerWrite(JOB + one.job.id, one.stands, None),))
             if one.job.wish.range is None or one.job.id in self._swept:
                 acts.append(forgotten)
             elif (await self._ledger.act([forgotten]))[0].carried_out:  # nobody resumes it any more
@@ -176,20 +176,20 @@ class Jobs:
             if held is None:
                 without.add(key)
             if (held is None and key in orphans) or (held is not None and held.job.state in ("done", "cancelled")):
-                acts.append(Act(None, (Entry(key, value, None),)))
+                acts.append(LedgerTransaction(None, (LedgerWrite(key, value, None),)))
         if acts:
             await self._ledger.act(acts[:1_000])
         return without
 
 
-def _over(job: Job) -> int:
+def _over(job: ReplayJob) -> int:
     """Since when (microseconds) nobody works at a job; 0 while somebody does, or will."""
     if job.state == "failed":
         return job.changed_at or job.started_at
     return job.ended_at or 0
 
 
-def _parts(refs: Sequence[Ref]) -> Iterator[tuple[int, bytes]]:
+def _parts(refs: Sequence[LetterRef]) -> Iterator[tuple[int, bytes]]:
     """The parts of a selection, each with the index that it begins at."""
     start, part, size = 0, list[bytes](), 0
     for at, ref in enumerate(refs):
@@ -211,7 +211,7 @@ def _part(id: str, number: int) -> str:
     return f"{SELECTION}{id}:{number}"
 
 
-def _decoded(value: bytes) -> Job | None:
+def _decoded(value: bytes) -> ReplayJob | None:
     try:
         return _jobs.decode(value)
     except (msgspec.MsgspecError, ValueError, RecursionError):

@@ -6,14 +6,14 @@ from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-from sidecar.dead_letters.ledger_entries import Change
+from sidecar.dead_letters.ledger_entries import PathChange
 from sidecar.domain.errors import Refused
 from sidecar.domain.model import Position
 
 JobState = Literal["running", "paused", "done", "cancelled", "failed"]
 
 
-class Edit(Struct, frozen=True, omit_defaults=True, kw_only=True):
+class BodyEdit(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """How bodies are changed before they are sent."""
 
     set: dict[str, Any] = {}
@@ -27,7 +27,7 @@ class Edit(Struct, frozen=True, omit_defaults=True, kw_only=True):
         return bool(self.set or self.remove or self.body is not UNSET)
 
 
-class Range(Struct, frozen=True, omit_defaults=True, kw_only=True):
+class EventRange(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Events of an ordinary stream, instead of dead letters."""
 
     stream: str
@@ -44,13 +44,13 @@ class Range(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The count that was shown and confirmed, asked for where it is sent into the stream itself."""
 
 
-class Wish(Struct, frozen=True, omit_defaults=True, kw_only=True):
+class ReplayRequest(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What is to be published again, where to and how."""
 
     query: str = ""
     ids: tuple[str, ...] = ()
     """Dead letters by id, instead of by query."""
-    range: Range | None = None
+    range: EventRange | None = None
     to: str | None = None
     """Another stream than the origin."""
     group: str | None = None
@@ -63,11 +63,11 @@ class Wish(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Those that were replayed, discarded or parked as well."""
     again: bool = False
     """To the origin although groups that passed the record will receive it again."""
-    edit: Edit = Edit()
+    edit: BodyEdit = BodyEdit()
     comment: str | None = None
 
 
-class Receiver(Struct, kw_only=True):
+class ReplayReceiver(Struct, kw_only=True):
     """A consumer group that reads a target."""
 
     group: str
@@ -82,7 +82,7 @@ class Receiver(Struct, kw_only=True):
     """How many are left out because it has passed them, or may have: none of the numbers before counts them."""
 
 
-class Target(Struct, kw_only=True):
+class ReplayTarget(Struct, kw_only=True):
     """Where records would go."""
 
     stream: str
@@ -90,7 +90,7 @@ class Target(Struct, kw_only=True):
     exists: bool = True
 
 
-class Check(Struct, kw_only=True):
+class CheckResult(Struct, kw_only=True):
     """What the check says now to one kind of record that would be sent."""
 
     code: str | None
@@ -102,34 +102,34 @@ class Check(Struct, kw_only=True):
     """A dead letter's id, or a position."""
 
 
-class Plan(Struct, kw_only=True):
+class ReplayPlan(Struct, kw_only=True):
     """A dry run: what would happen now."""
 
     selected: int
     sendable: int
     skipped: dict[str, int]
     """Why, and how many."""
-    targets: list[Target]
-    receivers: list[Receiver]
+    targets: list[ReplayTarget]
+    receivers: list[ReplayReceiver]
     passes: int
     """Of those looked at (`looked_at`), how many would pass the check now."""
-    fails: list[Check]
+    fails: list[CheckResult]
     looked_at: int
     warnings: list[str]
-    changes: list[Change] = []
+    changes: list[PathChange] = []
     """What the edit makes of the first letter, as far as it may be shown."""
-    range: Range | None = None
+    range: EventRange | None = None
     """The range with the ends that it has now: asked for so, it is these events and no others."""
 
 
-class Failure(Struct, frozen=True, kw_only=True):
+class SendFailure(Struct, frozen=True, kw_only=True):
     """One record that could not be sent."""
 
     id: str
     why: str
 
 
-class Decision(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class OperatorDecision(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What somebody decided about a replay that had begun."""
 
     act: Literal["paused", "resumed", "cancelled"]
@@ -139,11 +139,11 @@ class Decision(Struct, frozen=True, kw_only=True, omit_defaults=True):
     address: str | None = None
 
 
-class Job(Struct, kw_only=True, omit_defaults=True):
+class ReplayJob(Struct, kw_only=True, omit_defaults=True):
     """A replay."""
 
     id: str
-    wish: Wish
+    wish: ReplayRequest
     by: str
     address: str | None = None
     state: JobState = "running"
@@ -152,7 +152,7 @@ class Job(Struct, kw_only=True, omit_defaults=True):
     ended_at: int | None = None
     changed_at: int = 0
     changed_by: str | None = None
-    decisions: list[Decision] = []
+    decisions: list[OperatorDecision] = []
     """The latest, the oldest of them first."""
     selected: int = 0
     published: int = 0
@@ -161,7 +161,7 @@ class Job(Struct, kw_only=True, omit_defaults=True):
     returned: int = 0
     reasons: dict[str, int] = {}
     """Why they were skipped, and how many."""
-    failures: list[Failure] = []
+    failures: list[SendFailure] = []
     """The first that failed."""
     note: str | None = None
     """Why it is paused or failed, and what to do."""
@@ -192,7 +192,7 @@ class Job(Struct, kw_only=True, omit_defaults=True):
     """The sidecars' group: its members go on with it when one dies."""
 
 
-class Outcome(Struct, kw_only=True):
+class LetterOutcome(Struct, kw_only=True):
     """What became of one letter that something was to be done with."""
 
     id: str
@@ -203,17 +203,17 @@ class Outcome(Struct, kw_only=True):
     """Where it was not done: why, and what to do."""
 
 
-class Discarded(Struct, kw_only=True):
+class DiscardResult(Struct, kw_only=True):
     """What came of discarding by a query."""
 
-    outcomes: list[Outcome]
+    outcomes: list[LetterOutcome]
     more: bool
     """Others match as well: ask again."""
     notes: list[str]
     """Sentences: what could not be looked at."""
 
 
-class Reported(Struct, kw_only=True):
+class ReportResult(Struct, kw_only=True):
     """A failure that a service handed over, as it now stands."""
 
     id: str
@@ -223,5 +223,5 @@ class Reported(Struct, kw_only=True):
     """By this report."""
 
 
-class Unsendable(Refused):
+class UnsendableLetter(Refused):
     """A letter that cannot be sent as it is: the message says why, and what to do."""

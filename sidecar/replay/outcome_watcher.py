@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from sidecar.dead_letters.dialects import read
-from sidecar.dead_letters.reader import Source, dead_letter_streams
+from sidecar.dead_letters.reader import LetterSource, dead_letter_streams
 from sidecar.domain.model import DeadLetter, Partition, Position
 
 OURSELVES = "the sidecars (tracecar groups and tracecar check say more)"
@@ -17,7 +17,7 @@ MOST_RETURNED = 100_000
 """Letters of one replay that are remembered to count each once."""
 
 
-async def ends(source: Source) -> list[str]:
+async def ends(source: LetterSource) -> list[str]:
     """Where every dead-letter stream ends now, as positions. Raises Outage, Refused."""
     found: list[str] = []
     for stream in await dead_letter_streams(source):
@@ -27,10 +27,10 @@ async def ends(source: Source) -> list[str]:
     return found
 
 
-class Watch:
+class OutcomeWatcher:
     """Looks for letters of one replay that failed again. Raises Outage, Refused."""
 
-    def __init__(self, source: Source, replay: str, marks: Sequence[str]) -> None:
+    def __init__(self, source: LetterSource, replay: str, marks: Sequence[str]) -> None:
         self._source, self._replay = source, replay
         self._next: dict[Partition, int] = {}
         for mark in marks:
@@ -70,7 +70,7 @@ class Watch:
         return True
 
 
-class Readers(Struct, frozen=True):
+class RecordReaders(Struct, frozen=True):
     """Who reads some records, as far as is known."""
 
     known: bool
@@ -79,7 +79,7 @@ class Readers(Struct, frozen=True):
     """Those that have not passed all of them, and a number that changes when they get on."""
 
 
-async def readers(source: Source, positions: Sequence[Position]) -> Readers:
+async def readers(source: LetterSource, positions: Sequence[Position]) -> RecordReaders:
     """Of this sidecar's group, and of all other groups that have members (or do not say). Raises Outage, Refused."""
     last: dict[Partition, int] = {}
     for position in positions:
@@ -100,4 +100,4 @@ async def readers(source: Source, positions: Sequence[Position]) -> Readers:
                 known = True
                 if one.passed(offset) is False:
                     behind[group.group] = behind.get(group.group, 0) + one.settled
-    return Readers(known, behind)
+    return RecordReaders(known, behind)

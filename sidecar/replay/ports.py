@@ -7,10 +7,10 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from sidecar.dead_letters.ledger_entries import Who
+from sidecar.dead_letters.ledger_entries import Actor
 from sidecar.domain.model import Headers, Position
 from sidecar.replay.audit import Audit
-from sidecar.replay.models import Discarded, Job, Outcome, Plan, Reported, Wish
+from sidecar.replay.models import DiscardResult, LetterOutcome, ReplayJob, ReplayPlan, ReplayRequest, ReportResult
 
 
 class FailedRecord(Struct, frozen=True, kw_only=True):
@@ -56,40 +56,40 @@ class ExportedLetter(Struct, frozen=True, kw_only=True):
     state: str = "open"
 
 
-class Acting(Protocol):
+class DeadLetterOperations(Protocol):
     """Everything that changes something about dead letters. Each act is audited: `who` stands in the ledger and in the
     log. Raises Unknown, Refused, Outage and QueryError."""
 
-    async def plan(self, wish: Wish) -> Plan:
+    async def plan(self, wish: ReplayRequest) -> ReplayPlan:
         """A dry run: what `replay` would do now. Changes nothing."""
 
-    async def replay(self, wish: Wish, who: Who) -> Job:
+    async def replay(self, wish: ReplayRequest, who: Actor) -> ReplayJob:
         """Freeze the selection and begin to publish it; returns at once. Where nothing is selected, the job is done,
         and the ledger is not told of it."""
 
-    async def jobs(self, limit: int = 100) -> list[Job]:
+    async def jobs(self, limit: int = 100) -> list[ReplayJob]:
         """The replays of all sidecars, newest first."""
 
-    async def job(self, id: str) -> Job:
+    async def job(self, id: str) -> ReplayJob:
         """Raises Unknown."""
 
-    async def pause(self, id: str, who: Who) -> Job: ...
+    async def pause(self, id: str, who: Actor) -> ReplayJob: ...
 
-    async def resume(self, id: str, who: Who) -> Job: ...
+    async def resume(self, id: str, who: Actor) -> ReplayJob: ...
 
-    async def cancel(self, id: str, who: Who) -> Job:
+    async def cancel(self, id: str, who: Actor) -> ReplayJob:
         """What was not sent stays open."""
 
-    async def discard(self, ids: Sequence[str], reason: str, who: Who) -> list[Outcome]:
+    async def discard(self, ids: Sequence[str], reason: str, who: Actor) -> list[LetterOutcome]:
         """Set these letters aside. Deletes nothing."""
 
-    async def discard_found(self, query: str, reason: str, who: Who) -> Discarded:
+    async def discard_found(self, query: str, reason: str, who: Actor) -> DiscardResult:
         """Set those aside that match and wait for a person, some thousands at once."""
 
-    async def restore(self, ids: Sequence[str], who: Who) -> list[Outcome]:
+    async def restore(self, ids: Sequence[str], who: Actor) -> list[LetterOutcome]:
         """Undo `discard`."""
 
-    async def report(self, failure: ReportedFailure, who: Who) -> Reported:
+    async def report(self, failure: ReportedFailure, who: Actor) -> ReportResult:
         """Make a dead letter of it, durable when this returns, and one only however often it is reported. Raises
         Unknown where the position holds nothing."""
 
@@ -99,5 +99,5 @@ class Acting(Protocol):
     def export(self, query: str = "", limit: int = 0) -> AsyncIterator[ExportedLetter]:
         """Dead letters that match, oldest first, with exact bytes; those of one origin are each exported."""
 
-    def take_in(self, letters: AsyncIterable[ExportedLetter], who: Who) -> AsyncIterator[Outcome]:
+    def take_in(self, letters: AsyncIterable[ExportedLetter], who: Actor) -> AsyncIterator[LetterOutcome]:
         """Write exported letters into their dead-letter streams again, those that are not there; each once."""

@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 
 from sidecar.domain.model import DeadLetter, Partition, Position
-from sidecar.replay.job_progress import Keeping
+from sidecar.replay.job_progress import JobProgress
 from sidecar.replay.job_store import PART
-from sidecar.replay.models import Job
+from sidecar.replay.models import ReplayJob
 from sidecar.replay.outcome_watcher import readers
-from sidecar.replay.recurrence_detector import MOST_LETTERS, Recurring
-from sidecar.replay.runner_context import Kit
-from sidecar.replay.step_planner import Item
+from sidecar.replay.recurrence_detector import MOST_LETTERS, RecurrenceDetector
+from sidecar.replay.runner_context import RunnerContext
+from sidecar.replay.step_planner import ReplayItem
 
 log = structlog.get_logger()
 
@@ -26,19 +26,21 @@ MOST_WARNINGS = 20
 """Warnings of a job, beyond which nothing is added to them."""
 
 
-class Growing:
+class RampUp:
     """The batches of one job. `look` finds what failed again since the last look, and gives it to `take`."""
 
-    def __init__(self, kit: Kit, keeping: Keeping, look: Callable[[], Awaitable[Sequence[DeadLetter]]]) -> None:
+    def __init__(
+        self, kit: RunnerContext, keeping: JobProgress, look: Callable[[], Awaitable[Sequence[DeadLetter]]]
+    ) -> None:
         self._kit, self._keeping, self._look = kit, keeping, look
         self._ends: dict[Partition, Position] | None = None
         """The last positions of what was sent in this batch; None where that is not known, because another runner, or
         an act whose answer was lost, sent some of it."""
-        self._recurring: Recurring | None = None
+        self._recurring: RecurrenceDetector | None = None
         """What failed again; None before the first look."""
 
     @property
-    def _job(self) -> Job:
+    def _job(self) -> ReplayJob:
         return self._keeping.job
 
     def take(self, letters: Sequence[DeadLetter]) -> None:
@@ -58,7 +60,7 @@ class Growing:
             for ref in await self._kit.jobs.refs(job, at, min(end, at + PART)):
                 batch.update(ref.ids)
         found = await self._look()
-        self._recurring = Recurring(self._kit.source, self._kit.jobs)
+        self._recurring = RecurrenceDetector(self._kit.source, self._kit.jobs)
         self._recurring.knows(one for one in found if one.replay_of not in batch)
         self._recurring.take([one for one in found if one.replay_of in batch])
 
@@ -75,7 +77,7 @@ class Growing:
             job.batch, self._ends = job.batch or next_batch(0), {}
         return job.judged + job.batch - job.at
 
-    def sent(self, items: Sequence[Item]) -> None:
+    def sent(self, items: Sequence[ReplayItem]) -> None:
         """Remember where the batch lies."""
         if self._ends is None:
             return

@@ -18,14 +18,14 @@ from sidecar.dead_letters.dialects import tracecar
 from sidecar.domain.errors import Refused, TooLarge
 from sidecar.domain.model import DeadLetter, Outgoing, Partition, Position, Record
 from sidecar.domain.ports.broker import Broker, Retention
-from sidecar.domain.ports.ledger import Act, Entry
-from sidecar.replay.job_progress import Keeping, Stopped
-from sidecar.replay.job_store import RANGE, Held
-from sidecar.replay.models import Failure, Job, Range, Wish
-from sidecar.replay.outcome_watcher import Watch
+from sidecar.domain.ports.ledger import LedgerTransaction, LedgerWrite
+from sidecar.replay.job_progress import JobProgress, JobStopped
+from sidecar.replay.job_store import RANGE, StoredJob
+from sidecar.replay.models import EventRange, ReplayJob, ReplayRequest, SendFailure
+from sidecar.replay.outcome_watcher import OutcomeWatcher
 from sidecar.replay.record_builder import kept_time
 from sidecar.replay.runner import MOST_FAILURES, afterwards
-from sidecar.replay.runner_context import Kit
+from sidecar.replay.runner_context import RunnerContext
 
 log = structlog.get_logger()
 
@@ -36,7 +36,7 @@ Fits = Callable[[Sequence[Record], str], Awaitable[Sequence[bool]]]
 """Which of these records match a query."""
 
 
-class Progress(Struct, frozen=True, omit_defaults=True):
+class RangeProgress(Struct, frozen=True, omit_defaults=True):
     """How far a range is: what stands in the ledger beside the target."""
 
     at: int = 0
@@ -48,11 +48,11 @@ class Progress(Struct, frozen=True, omit_defaults=True):
     failed: int = 0
 
 
-_decode = msgspec.json.Decoder(Progress).decode
+_decode = msgspec.json.Decoder(RangeProgress).decode
 _encode = msgspec.json.Encoder().encode
 
 
-async def spans(broker: Broker, range: Range) -> list[tuple[str, int]]:
+async def spans(broker: Broker, range: EventRange) -> list[tuple[str, int]]:
     """Where the range lies: for each partition the position that it begins at, and the offset that it ends before.
     Raises Refused where there is no such stream, Outage."""
     found: list[tuple[str, int]] = []
@@ -73,7 +73,7 @@ async def spans(broker: Broker, range: Range) -> list[tuple[str, int]]:
 
 
 def ends(where: Sequence[tuple[str, int]]) -> tuple[str, ...]:
-    """Where the partitions of a range end, as `Range.ends`. Of one in which nothing lies there is none."""
+    """Where the partitions of a range end, as `EventRange.ends`. Of one in which nothing lies there is none."""
     return tuple([str(Position.parse(start).log.at(end)) for start, end in where])
 
 
@@ -83,7 +83,7 @@ async def _first(broker: Broker, partition: Partition, since: int, end: int) -> 
     return end
 
 
-async def count(broker: Broker, wish: Wish, where: Sequence[tuple[str, int]], fits: Fits) -> int:
+async def count(broker: Broker, wish: ReplayRequest, where: Sequence[tuple[str, int]], fits: Fits) -> int:
     """How many records of the range would be sent. Raises Outage, Refused."""
     found = 0
     for start, end in where:
@@ -94,7 +94,7 @@ async def count(broker: Broker, wish: Wish, where: Sequence[tuple[str, int]], fi
     return found
 
 
-async def matching(records: Sequence[Record], wish: Wish, fits: Fits) -> list[bool]:
+async def matching(records: Sequence[Record], wish: ReplayRequest, fits: Fits) -> list[bool]:
     """Which records of a page belong to the range."""
     range = wish.range
     assert range is not None
@@ -113,19 +113,19 @@ async def matching(records: Sequence[Record], wish: Wish, fits: Fits) -> list[bo
 class RangeRunner:
     """Runs one job of a range, from wherever it stands."""
 
-    def __init__(self, kit: Kit, held: Held, fits: Fits) -> None:
+    def __init__(self, kit: RunnerContext, held: StoredJob, fits: Fits) -> None:
         self._kit, self._fits = kit, fits
-        self._keeping = Keeping(kit.jobs, held, kit.me, kit.clock, kit.veil)
+        self._keeping = JobProgress(kit.jobs, held, kit.me, kit.clock, kit.veil)
         self._broker = kit.source.broker
-        self._watch = Watch(kit.source, self.job.id, self.job.marks)
+        self._watch = OutcomeWatcher(kit.source, self.job.id, self.job.marks)
         self._retention: Retention | None = None
         self._partitions: tuple[int, int] | None = None
         """How many the stream and the target have."""
-        self._progress = Progress()
+        self._progress = RangeProgress()
         self._keeping.left = self._left
 
     @property
-    def job(self) -> Job:
+    def job(self) -> ReplayJob:
         return self._keeping.job
 
     @property
@@ -137,7 +137,7 @@ class RangeRunner:
         try:
             await self._keeping.until_ended(self._through)
             await afterwards(self._kit, self._keeping, self._look)
-        except Stopped:
+        except JobStopped:
             log.info("replay.left", replay=self.job.id, state=self.job.state)
 
     async def _look(self) -> list[DeadLetter]:
@@ -148,7 +148,7 @@ class RangeRunner:
     async def _through(self) -> None:
         """Go on from where the ledger says, to the end. Raises Outage: to be called again."""
         stands = await self._stands()
-        progress = Progress() if stands is None else _decode(stands)
+        progress = RangeProgress() if stands is None else _decode(stands)
         self._tell(progress)
         await self._prepare()
         while progress.at < len(self.job.spans):
@@ -157,19 +157,19 @@ class RangeRunner:
             offset = at.offset if progress.next is None else progress.next
             async for page in self._pages(at.log, offset, end):
                 progress, stands = await self._send(page, progress, stands)
-            progress = Progress(progress.at + 1, None, progress.published, progress.skipped, progress.failed)
+            progress = RangeProgress(progress.at + 1, None, progress.published, progress.skipped, progress.failed)
         await self._look()
         self._miss(progress)
         await self._keeping.done()
 
-    def _miss(self, progress: Progress) -> None:
+    def _miss(self, progress: RangeProgress) -> None:
         """Say what was counted when the job began, and did not come by."""
         job = self.job
         missing = job.selected - progress.published - progress.failed
         if missing > 0:
             job.failed = progress.failed + missing
             why = f"{missing} of the {job.selected} events that were counted at the start were not found again: {GONE}"
-            job.failures = [*job.failures[: MOST_FAILURES - 1], Failure(id=_range(job).stream, why=why)]
+            job.failures = [*job.failures[: MOST_FAILURES - 1], SendFailure(id=_range(job).stream, why=why)]
 
     async def _prepare(self) -> None:
         source = len(await self._broker.partitions(_range(self.job).stream))
@@ -200,23 +200,23 @@ class RangeRunner:
         return STEP if rate is None else min(STEP, max(1, int(rate / 2)))
 
     async def _send(
-        self, page: list[Record], progress: Progress, stands: bytes | None
-    ) -> tuple[Progress, bytes | None]:
+        self, page: list[Record], progress: RangeProgress, stands: bytes | None
+    ) -> tuple[RangeProgress, bytes | None]:
         """One act. Raises Stopped where another runner has moved on."""
         chosen = [one for one, fits in zip(page, await matching(page, self.job.wish, self._fits), strict=True) if fits]
         await self._keeping.paced(len(chosen))
         await self._keeping.look()
         failed = 0
         while True:
-            after = Progress(
+            after = RangeProgress(
                 progress.at,
                 page[-1].position.offset + 1,
                 progress.published + len(chosen),
                 progress.skipped + len(page) - len(chosen) - failed,
                 progress.failed + failed,
             )
-            entry = Entry(RANGE + self.job.id, stands, _encode(after))
-            act = Act(self.target, (entry,), tuple([self._outgoing(record) for record in chosen]))
+            entry = LedgerWrite(RANGE + self.job.id, stands, _encode(after))
+            act = LedgerTransaction(self.target, (entry,), tuple([self._outgoing(record) for record in chosen]))
             try:
                 (done,) = await self._broker.ledger.act([act])
                 break
@@ -226,7 +226,7 @@ class RangeRunner:
         if not done.carried_out:
             log.info("replay.overtaken", replay=self.job.id)
             self.job.note = "another sidecar went on with it"
-            raise Stopped
+            raise JobStopped
         self._keeping.sent(len(chosen))
         self._tell(after)
         if self._keeping.due:
@@ -234,7 +234,7 @@ class RangeRunner:
             await self._keeping.save()
         return after, entry.after
 
-    def _tell(self, progress: Progress) -> None:
+    def _tell(self, progress: RangeProgress) -> None:
         job, self._progress = self.job, progress
         job.published, job.failed = progress.published, progress.failed
         job.at = progress.published + progress.failed
@@ -254,7 +254,7 @@ class RangeRunner:
     def _failed(self, record: Record, why: str) -> None:
         id = str(record.position)
         if len(self.job.failures) < MOST_FAILURES and all(one.id != id for one in self.job.failures):
-            self.job.failures = [*self.job.failures, Failure(id=id, why=why)]
+            self.job.failures = [*self.job.failures, SendFailure(id=id, why=why)]
 
     def _outgoing(self, record: Record) -> Outgoing:
         assert self._partitions is not None
@@ -276,7 +276,7 @@ class RangeRunner:
         return (await self._broker.ledger.entries(self.target, [RANGE + self.job.id]))[0]
 
 
-def _range(job: Job) -> Range:
+def _range(job: ReplayJob) -> EventRange:
     if job.wish.range is None:
         raise Refused(f"replay {job.id}: it is of no range")
     return job.wish.range

@@ -10,7 +10,7 @@ from sidecar.dead_letters.dialects import tracecar
 from sidecar.domain.errors import TracecarError
 from sidecar.domain.model import DeadLetter, Outgoing, Record
 from sidecar.domain.ports.broker import Broker, Retention
-from sidecar.replay.models import Unsendable
+from sidecar.replay.models import UnsendableLetter
 
 MOST_SIGHTS = 1_000
 """Streams that are remembered: letters may name any."""
@@ -18,7 +18,7 @@ InSight = Callable[[str, str], Awaitable[bool]]
 """Whether a stream (system, name) is one that is watched."""
 
 
-class Sender:
+class RecordBuilder:
     """Makes the records of one replay. `to`: another stream than the origin; `group`: for one group alone."""
 
     def __init__(self, broker: Broker, in_sight: InSight, replay: str, to: str | None, group: str | None) -> None:
@@ -42,9 +42,11 @@ class Sender:
         if self._to is not None:
             return self._to
         if letter.origin is None and letter.stream == letter.position.stream:
-            raise Unsendable("the letter does not say which stream it is from: say where it shall go (--to STREAM)")
+            raise UnsendableLetter(
+                "the letter does not say which stream it is from: say where it shall go (--to STREAM)"
+            )
         if not await self._in_sight(letter.position.system, letter.stream):
-            raise Unsendable(
+            raise UnsendableLetter(
                 f"the letter says that it is from {letter.stream}, which is not a watched stream: if it shall go "
                 "there, say so (--to STREAM)"
             )
@@ -57,14 +59,18 @@ class Sender:
             return letter.record
         missing = " and the ".join(letter.omitted) or "record"
         if letter.origin is None:
-            raise Unsendable(f"the letter does not keep the {missing}, and does not say where it came from")
+            raise UnsendableLetter(f"the letter does not keep the {missing}, and does not say where it came from")
         if not await self._in_sight(letter.origin.system, letter.origin.stream):
-            raise Unsendable(f"the letter does not keep the {missing}, and {letter.origin} is of no watched stream")
+            raise UnsendableLetter(
+                f"the letter does not keep the {missing}, and {letter.origin} is of no watched stream"
+            )
         found = await self._broker.read(letter.origin)
         if found is None:
-            raise Unsendable(f"the letter does not keep the {missing}, and {letter.origin} does not hold it any more")
+            raise UnsendableLetter(
+                f"the letter does not keep the {missing}, and {letter.origin} does not hold it any more"
+            )
         if letter.origin_timestamp not in (None, found.timestamp):
-            raise Unsendable(
+            raise UnsendableLetter(
                 f"the letter does not keep the {missing}, and {letter.origin} holds another record now: the stream was "
                 "made anew"
             )

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sidecar.dead_letters.reader import Source
+from sidecar.dead_letters.reader import LetterSource
 from sidecar.domain.failure_fingerprint import Fault, fault
 from sidecar.domain.model import DeadLetter, Position
-from sidecar.replay.job_store import PART, Jobs, Ref
+from sidecar.replay.job_store import PART, JobStore, LetterRef
 from sidecar.replay.letter_fetcher import letters_at
-from sidecar.replay.models import Job
+from sidecar.replay.models import ReplayJob
 
 MOST_LETTERS = 1_000
 """Letters that came back of one batch, beyond which they are not looked at for its verdict."""
@@ -23,10 +23,10 @@ MOST_FAULTS = 1_000
 MOST_BYTES = 8 << 20
 
 
-class Recurring:
+class RecurrenceDetector:
     """Takes the letters of one job that failed again. Raises Outage, Refused."""
 
-    def __init__(self, source: Source, jobs: Jobs) -> None:
+    def __init__(self, source: LetterSource, jobs: JobStore) -> None:
         self._source, self._jobs = source, jobs
         self._seen: set[Fault] = set()
         """How letters of this replay failed again so far."""
@@ -45,7 +45,7 @@ class Recurring:
         """They failed again just now."""
         self._new += letters[: MOST_LETTERS - len(self._new) - len(self._here)]
 
-    async def found(self, job: Job) -> list[DeadLetter]:
+    async def found(self, job: ReplayJob) -> list[DeadLetter]:
         """Those since the last verdict whose cause came back."""
         once: dict[Fault, DeadLetter] = {}
         for letter in self._new:
@@ -78,10 +78,10 @@ class Recurring:
         if len(self._seen) < MOST_FAULTS:
             self._seen.add(what)
 
-    async def _before(self, job: Job, letters: Sequence[DeadLetter]) -> dict[str, DeadLetter]:
+    async def _before(self, job: ReplayJob, letters: Sequence[DeadLetter]) -> dict[str, DeadLetter]:
         """What these were when they were sent, by id: those that are still there."""
         wanted = {letter.replay_of for letter in letters if letter.replay_of is not None}
-        refs: list[Ref] = []
+        refs: list[LetterRef] = []
         for end in range(job.at, 0, -PART):  # most are of the last batch
             if not wanted:
                 break
@@ -101,7 +101,7 @@ class Recurring:
         return {id: found[one] for ref in refs for one in ref.ids if one in found for id in ref.ids}
 
 
-def _place(ref: Ref) -> Position | None:
+def _place(ref: LetterRef) -> Position | None:
     """None where it is none: whoever can write to the ledger can write anything."""
     try:
         return Position.parse(ref.positions[0])

@@ -34,15 +34,15 @@ import structlog
 from sidecar.dead_letters.ledger_entries import standing
 from sidecar.domain.errors import Outage, Refused, TooLarge
 from sidecar.domain.model import DeadLetter
-from sidecar.domain.ports.ledger import Done
-from sidecar.replay.job_progress import SAVE_SECONDS, Keeping, Stopped
-from sidecar.replay.job_store import Held
-from sidecar.replay.models import Failure, Job
-from sidecar.replay.outcome_watcher import Watch
-from sidecar.replay.ramp_up import Growing
-from sidecar.replay.runner_context import Kit
+from sidecar.domain.ports.ledger import LedgerOutcome
+from sidecar.replay.job_progress import SAVE_SECONDS, JobProgress, JobStopped
+from sidecar.replay.job_store import StoredJob
+from sidecar.replay.models import ReplayJob, SendFailure
+from sidecar.replay.outcome_watcher import OutcomeWatcher
+from sidecar.replay.ramp_up import RampUp
+from sidecar.replay.runner_context import RunnerContext
 from sidecar.replay.selection import WHY
-from sidecar.replay.step_planner import CHANGED, Item, Preparing, Step, sent_by
+from sidecar.replay.step_planner import CHANGED, ReplayItem, ReplayStep, StepPlanner, sent_by
 
 log = structlog.get_logger()
 
@@ -52,10 +52,10 @@ MOST_FAILURES = 20
 """Failures that a job names."""
 
 
-class Ahead:
+class ReadAhead:
     """The next step's items, read while the step before is being sent: the ledger is asked about them only then."""
 
-    def __init__(self, items: Coroutine[None, None, tuple[list[Item], int]], at: int) -> None:
+    def __init__(self, items: Coroutine[None, None, tuple[list[ReplayItem], int]], at: int) -> None:
         self.at = at
         self.task = asyncio.create_task(items)
 
@@ -65,20 +65,20 @@ class Ahead:
         self.task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
-class Runner:
+class LetterRunner:
     """Runs one job of dead letters, from wherever it stands."""
 
-    def __init__(self, kit: Kit, held: Held) -> None:
+    def __init__(self, kit: RunnerContext, held: StoredJob) -> None:
         self._kit = kit
-        self._keeping = Keeping(kit.jobs, held, kit.me, kit.clock, kit.veil)
-        self._preparing = Preparing(kit.source, kit.follower, kit.editor, kit.in_sight, self.job, waits=True)
-        self._watch = Watch(kit.source, self.job.id, self.job.marks)
+        self._keeping = JobProgress(kit.jobs, held, kit.me, kit.clock, kit.veil)
+        self._preparing = StepPlanner(kit.source, kit.follower, kit.editor, kit.in_sight, self.job, waits=True)
+        self._watch = OutcomeWatcher(kit.source, self.job.id, self.job.marks)
         self._step_size = FIRST_STEP
-        self._ahead: Ahead | None = None
-        self._growing = Growing(kit, self._keeping, self._look) if self.job.wish.growth else None
+        self._ahead: ReadAhead | None = None
+        self._growing = RampUp(kit, self._keeping, self._look) if self.job.wish.growth else None
 
     @property
-    def job(self) -> Job:
+    def job(self) -> ReplayJob:
         return self._keeping.job
 
     async def run(self) -> None:
@@ -86,7 +86,7 @@ class Runner:
         try:
             await self._keeping.until_ended(self._step)
             await afterwards(self._kit, self._keeping, self._look)
-        except Stopped:
+        except JobStopped:
             log.info("replay.left", replay=self.job.id, state=self.job.state)
         finally:
             if self._ahead is not None:
@@ -110,10 +110,10 @@ class Runner:
         began = time.monotonic()
         await self._keeping.look()
         items, asked = await self._prepared(job.at, size)
-        step = Step(items, job)
+        step = ReplayStep(items, job)
         await step.read(self._kit.source.broker.ledger, self._kit.clock())
         if growing is None and job.wish.rate is None:
-            self._ahead = Ahead(self._items(job.at + len(items), self._size()), job.at + len(items))
+            self._ahead = ReadAhead(self._items(job.at + len(items), self._size()), job.at + len(items))
         await self._carry_out(step)
         self._count(items)
         job.at += len(items)
@@ -125,7 +125,7 @@ class Runner:
             await self._look()
             await self._keeping.save()
 
-    async def _prepared(self, at: int, size: int) -> tuple[list[Item], int]:
+    async def _prepared(self, at: int, size: int) -> tuple[list[ReplayItem], int]:
         """The items from an index of the selection on, and how many were asked for: those that were prepared while the
         last step was sent, if they are these."""
         ahead, self._ahead = self._ahead, None
@@ -135,7 +135,7 @@ class Runner:
             ahead.drop()
         return await self._items(at, size)
 
-    async def _items(self, at: int, size: int) -> tuple[list[Item], int]:
+    async def _items(self, at: int, size: int) -> tuple[list[ReplayItem], int]:
         refs = await self._kit.jobs.refs(self.job, at, min(self.job.selected, at + size))
         return await self._preparing.items(refs), len(refs)
 
@@ -149,7 +149,7 @@ class Runner:
         else:
             self._step_size = min(LARGEST_STEP, 2 * self._step_size)
 
-    async def _carry_out(self, step: Step) -> None:
+    async def _carry_out(self, step: ReplayStep) -> None:
         """Send. A letter that is too large, or goes to a stream that cannot be written while others can, fails alone.
         Raises Outage; Refused where nothing of it can be sent."""
         while step.acts:
@@ -167,8 +167,8 @@ class Runner:
                 _outcome(step.item(index), one, self.job.id)
             return
 
-    async def _one_by_one(self, step: Step) -> None:
-        refusals: list[tuple[Step, Refused]] = []
+    async def _one_by_one(self, step: ReplayStep) -> None:
+        refusals: list[tuple[ReplayStep, Refused]] = []
         for stream in step.streams:
             part = step.of_stream(stream)
             try:
@@ -181,7 +181,7 @@ class Runner:
             while part.acts:
                 part.leave_out(0, str(why))
 
-    def _count(self, items: list[Item]) -> None:
+    def _count(self, items: list[ReplayItem]) -> None:
         job = self.job
         for item in items:
             if item.sent:
@@ -190,7 +190,7 @@ class Runner:
             elif item.fail is not None:
                 job.failed += 1
                 if len(job.failures) < MOST_FAILURES:
-                    job.failures = [*job.failures, Failure(id=item.ref.ids[-1], why=item.fail)]
+                    job.failures = [*job.failures, SendFailure(id=item.ref.ids[-1], why=item.fail)]
             else:
                 why = item.skip or CHANGED
                 job.skipped += 1
@@ -205,7 +205,9 @@ class Runner:
         return found
 
 
-async def afterwards(kit: Kit, keeping: Keeping, look: Callable[[], Awaitable[Sequence[DeadLetter]]]) -> None:
+async def afterwards(
+    kit: RunnerContext, keeping: JobProgress, look: Callable[[], Awaitable[Sequence[DeadLetter]]]
+) -> None:
     """Go on counting for a while what fails again once the job is done. Raises Stopped."""
     deadline = time.monotonic() + kit.afterwards_seconds
     while keeping.job.state == "done" and keeping.job.published and time.monotonic() < deadline:
@@ -217,7 +219,7 @@ async def afterwards(kit: Kit, keeping: Keeping, look: Callable[[], Awaitable[Se
             log.debug("replay.not_followed", replay=keeping.job.id, reason=str(error))
 
 
-def _outcome(item: Item, done: Done, replay: str) -> None:
+def _outcome(item: ReplayItem, done: LedgerOutcome, replay: str) -> None:
     entry = standing(done.stands)
     if done.carried_out or sent_by(replay, entry):  # by us, or by another runner of the same job
         item.sent = True

@@ -10,11 +10,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sidecar.dead_letters.deduplication import MOST_COPIES, age, group_of, origin_of
-from sidecar.dead_letters.store import Desk
-from sidecar.dead_letters.store import Wish as Wanted
+from sidecar.dead_letters.store import DeadLetterFilter, DeadLetterStore
 from sidecar.domain.failure_fingerprint import affected
 from sidecar.domain.model import DeadLetter, Position
-from sidecar.replay.job_store import Ref
+from sidecar.replay.job_store import LetterRef
 
 MOST_LEFT_OUT = 300_000
 """Origins that are left out and told apart, some hundred bytes each; of those beyond that each letter counts."""
@@ -33,7 +32,7 @@ WHY = {
 }
 
 
-class Candidate(Struct, gc=False):
+class ReplayCandidate(Struct, gc=False):
     """All selected letters of one origin."""
 
     letter: DeadLetter
@@ -43,10 +42,10 @@ class Candidate(Struct, gc=False):
     groups: list[str]
 
     @property
-    def ref(self) -> Ref:
+    def ref(self) -> LetterRef:
         latest = self.letter.position
         others = [str(one) for one in reversed(self.positions) if one != latest]
-        return Ref([str(latest), *others], self.ids, self.groups)
+        return LetterRef([str(latest), *others], self.ids, self.groups)
 
     @property
     def order(self) -> tuple[str, int, int]:
@@ -54,10 +53,10 @@ class Candidate(Struct, gc=False):
         return at.stream, at.partition, at.offset
 
 
-class Selection(Struct):
+class ReplaySelection(Struct):
     """What a replay would take, in order."""
 
-    candidates: list[Candidate]
+    candidates: list[ReplayCandidate]
     left_out: dict[str, int]
     """Why, and how many origins."""
     notes: list[str]
@@ -78,12 +77,12 @@ class Selection(Struct):
 
 
 async def select(
-    desk: Desk, wanted: Wanted, ids: Collection[str], *, takes: Collection[str] = OPEN, most: int
-) -> Selection:
+    desk: DeadLetterStore, wanted: DeadLetterFilter, ids: Collection[str], *, takes: Collection[str] = OPEN, most: int
+) -> ReplaySelection:
     """Select. `ids`: only these letters; `takes`: in these states; `most`: origins that one replay takes. What cannot
     be read is noted."""
     notes: list[str] = []
-    found: dict[tuple[object, ...], Candidate] = {}
+    found: dict[tuple[object, ...], ReplayCandidate] = {}
     left_out: dict[int, str] = {}
     uncounted: dict[str, int] = {}
     unseen, more = set(ids), False
@@ -106,7 +105,7 @@ async def select(
             if len(found) >= most:
                 more = True
                 break
-            found[key] = Candidate(letter, [letter.position], [letter.id], group_of(letter))
+            found[key] = ReplayCandidate(letter, [letter.position], [letter.id], group_of(letter))
         elif len(held.positions) < MOST_COPIES:
             _join(held, letter)
     candidates = sorted(found.values(), key=lambda one: one.order)
@@ -115,7 +114,7 @@ async def select(
         if number not in taken:
             reasons[why] = reasons.get(why, 0) + 1
     systems = sorted({one.letter.position.system for one in candidates})
-    return Selection(candidates, reasons, list(dict.fromkeys(notes)), systems, sorted(unseen), more)
+    return ReplaySelection(candidates, reasons, list(dict.fromkeys(notes)), systems, sorted(unseen), more)
 
 
 def _strip(letter: DeadLetter) -> None:
@@ -129,12 +128,12 @@ def _strip(letter: DeadLetter) -> None:
     letter.group = None if letter.group is None else intern(letter.group)
 
 
-def _both(wanted: Wanted, ids: frozenset[str]) -> Callable[[DeadLetter], bool]:
+def _both(wanted: DeadLetterFilter, ids: frozenset[str]) -> Callable[[DeadLetter], bool]:
     before = wanted.wanted
     return lambda letter: letter.id in ids and (before is None or before(letter))
 
 
-def _join(held: Candidate, letter: DeadLetter) -> None:
+def _join(held: ReplayCandidate, letter: DeadLetter) -> None:
     if letter.position in held.positions:
         return
     held.positions.append(letter.position)

@@ -1,4 +1,4 @@
-"""Everything that is done with dead letters, put together (`sidecar.replay.ports.Acting`)."""
+"""Everything that is done with dead letters, put together (`sidecar.replay.ports.DeadLetterOperations`)."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ import structlog
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from sidecar.dead_letters.ledger_entries import Who
-from sidecar.dead_letters.store import Desk
-from sidecar.dead_letters.store import Wish as Wanted
+from sidecar.dead_letters.ledger_entries import Actor
+from sidecar.dead_letters.store import DeadLetterFilter, DeadLetterStore
 from sidecar.domain.dead_letter_id import unknown
-from sidecar.domain.errors import Outage, Refused, Unknown
+from sidecar.domain.errors import NotFoundError, Outage, Refused
 from sidecar.domain.model import DeadLetter, Position, Record
 from sidecar.domain.ports.ledger import Ledger
-from sidecar.pipeline.consumer_groups.tracker import Follower
+from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.replay.audit import Audit, audit
 from sidecar.replay.discard import What, set_aside
 from sidecar.replay.dry_run import (
-    History,
+    ReplayChain,
     Verdicts,
     fewer_partitions,
     not_there,
@@ -31,18 +30,26 @@ from sidecar.replay.dry_run import (
     plan_range,
     refuse_target,
 )
-from sidecar.replay.export_import import Exporting
-from sidecar.replay.failure_reports import Reporting
-from sidecar.replay.job_control import Decisions, Source, Works
-from sidecar.replay.job_store import Jobs, Ref
-from sidecar.replay.models import Discarded, Job, Outcome, Plan, Range, Reported, Wish
+from sidecar.replay.export_import import LetterTransfer
+from sidecar.replay.failure_reports import FailureReports
+from sidecar.replay.job_control import BrokerReplay, JobController, ReplaySource
+from sidecar.replay.job_store import JobStore, LetterRef
+from sidecar.replay.models import (
+    DiscardResult,
+    EventRange,
+    LetterOutcome,
+    ReplayJob,
+    ReplayPlan,
+    ReplayRequest,
+    ReportResult,
+)
 from sidecar.replay.outcome_watcher import ends
 from sidecar.replay.ports import ExportedLetter, ReportedFailure
 from sidecar.replay.range_runner import count, spans
 from sidecar.replay.range_runner import ends as ends_of
-from sidecar.replay.runner_context import Kit
-from sidecar.replay.selection import FORCED, OPEN, UNDECIDED, Selection, select
-from sidecar.replay.step_planner import Editor, Preparing
+from sidecar.replay.runner_context import RunnerContext
+from sidecar.replay.selection import FORCED, OPEN, UNDECIDED, ReplaySelection, select
+from sidecar.replay.step_planner import BodyEditor, StepPlanner
 from sidecar.replay.supervisor import runner_name
 
 log = structlog.get_logger()
@@ -52,10 +59,10 @@ DISCARDED_AT_ONCE = 10_000
 LONGEST_COMMENT, MOST_IDS = 4_000, 2_000
 
 
-class Reading(Protocol):
+class LetterQueries(Protocol):
     """Understands queries of dead letters."""
 
-    def wanted(self, query: str) -> Wanted:
+    def wanted(self, query: str) -> DeadLetterFilter:
         """What the desk is to look for. Raises QueryError."""
 
     async def fits(self, records: Sequence[Record], query: str) -> Sequence[bool]:
@@ -65,25 +72,25 @@ class Reading(Protocol):
         """Whether this stream is ours to read. Raises Outage, Refused."""
 
 
-class Operations:
+class ReplayService:
     """Acts on the dead letters of some brokers. `verdicts` gives the check of a broker's system; `names`: aggregates
     may be named in warnings; `selection`: letters that one replay takes at most."""
 
     def __init__(
         self,
-        sources: Sequence[Source],
+        sources: Sequence[ReplaySource],
         *,
-        desk: Desk,
-        queries: Reading,
-        follower: Follower,
-        index: History,
-        editor: Editor,
+        desk: DeadLetterStore,
+        queries: LetterQueries,
+        follower: ConsumerGroupTracker,
+        index: ReplayChain,
+        editor: BodyEditor,
         verdicts: Callable[[str], Verdicts],
-        exporting: Exporting,
-        reporting: Reporting,
+        exporting: LetterTransfer,
+        reporting: FailureReports,
         selection: int,
         names: bool = True,
-        veil: Callable[[Wish], Wish] = lambda wish: wish,
+        veil: Callable[[ReplayRequest], ReplayRequest] = lambda wish: wish,
         shown: Callable[[DeadLetter], str] = lambda letter: letter.message,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000,
     ) -> None:
@@ -93,16 +100,24 @@ class Operations:
         self._most, self._names, self._clock = selection, names, clock
         self.me = runner_name()
         self._works = [
-            Works(
+            BrokerReplay(
                 source,
-                Kit(
-                    source, Jobs(source.broker.ledger), follower, editor, queries.in_sight, self.me, clock, veil, shown
+                RunnerContext(
+                    source,
+                    JobStore(source.broker.ledger),
+                    follower,
+                    editor,
+                    queries.in_sight,
+                    self.me,
+                    clock,
+                    veil,
+                    shown,
                 ),
                 queries.fits,
             )
             for source in sources
         ]
-        self._decisions = Decisions(self._works)
+        self._decisions = JobController(self._works)
 
     def start(self) -> None:
         """Look after jobs in the background, until `close`."""
@@ -127,7 +142,7 @@ class Operations:
 
     # --- replays
 
-    async def plan(self, wish: Wish) -> Plan:
+    async def plan(self, wish: ReplayRequest) -> ReplayPlan:
         _check(wish)
         if wish.range is not None:
             works, where, found = await self._ranged(wish, wish.range)
@@ -135,8 +150,8 @@ class Operations:
             planned.range = replace(wish.range, ends=ends_of(where))
             return planned
         works, selection = await self._selected(wish)
-        job = Job(id="dry-run", wish=wish, by="", system=works.source.broker.system, group=works.source.group)
-        preparing = Preparing(works.source, self._follower, self._editor, self._queries.in_sight, job)
+        job = ReplayJob(id="dry-run", wish=wish, by="", system=works.source.broker.system, group=works.source.group)
+        preparing = StepPlanner(works.source, self._follower, self._editor, self._queries.in_sight, job)
         return await plan(
             works.source,
             selection,
@@ -148,7 +163,7 @@ class Operations:
             names=self._names,
         )
 
-    async def replay(self, wish: Wish, who: Who) -> Job:
+    async def replay(self, wish: ReplayRequest, who: Actor) -> ReplayJob:
         _check(wish)
         if wish.range is not None:
             works, where, found = await self._ranged(wish, wish.range)
@@ -166,9 +181,9 @@ class Operations:
         job.warnings += await fewer_partitions(works.source, selection.candidates, wish)
         return await self._begin(works, job, [one.ref for one in selection.candidates])
 
-    async def _new(self, works: Works, wish: Wish, who: Who) -> Job:
+    async def _new(self, works: BrokerReplay, wish: ReplayRequest, who: Actor) -> ReplayJob:
         now = self._clock()
-        return Job(
+        return ReplayJob(
             id=f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now / 1_000_000))}-{secrets.token_hex(3)}",
             wish=wish,
             by=who.name,
@@ -180,7 +195,7 @@ class Operations:
             group=works.source.group,
         )
 
-    async def _begin(self, works: Works, job: Job, refs: Sequence[Ref]) -> Job:
+    async def _begin(self, works: BrokerReplay, job: ReplayJob, refs: Sequence[LetterRef]) -> ReplayJob:
         if not job.selected:
             job.state, job.ended_at, job.wish = "done", job.started_at, works.kit.veil(job.wish)
             self._decisions.keep_empty(job)
@@ -190,7 +205,7 @@ class Operations:
         works.supervisor.run(held)
         return held.job
 
-    async def _selected(self, wish: Wish) -> tuple[Works, Selection]:
+    async def _selected(self, wish: ReplayRequest) -> tuple[BrokerReplay, ReplaySelection]:
         wanted = self._queries.wanted(wish.query)
         selection = await select(self._desk, wanted, wish.ids, takes=FORCED if wish.force else OPEN, most=self._most)
         if wish.ids and len(selection.missing) == len(set(wish.ids)):
@@ -215,7 +230,7 @@ class Operations:
         await self._follower.look()
         return works, selection
 
-    async def _ranged(self, wish: Wish, range: Range) -> tuple[Works, list[tuple[str, int]], int]:
+    async def _ranged(self, wish: ReplayRequest, range: EventRange) -> tuple[BrokerReplay, list[tuple[str, int]], int]:
         """The broker, where the range lies in it, and how many records that is."""
         if wish.ids or wish.edit or wish.growth:
             raise Refused("a range is published as it is: ids, edits and growing batches are for dead letters")
@@ -224,7 +239,7 @@ class Operations:
         works = await self._having(range.stream)
         system = works.source.broker.system
         if not await self._queries.in_sight(system, range.stream):
-            raise Unknown(f"no watched stream is called {range.stream}")
+            raise NotFoundError(f"no watched stream is called {range.stream}")
         why = refuse_target(wish.to, works.source.naming) or refuse_target(range.stream, works.source.naming)
         if why is not None:
             raise Refused(why)
@@ -242,7 +257,7 @@ class Operations:
             )
         return works, where, found
 
-    async def _having(self, stream: str) -> Works:
+    async def _having(self, stream: str) -> BrokerReplay:
         """The broker that has a stream; the first where none has."""
         outage: Outage | None = None
         for works in self._works:
@@ -256,43 +271,45 @@ class Operations:
         return self._works[0]
 
     @staticmethod
-    def _check_edit(wish: Wish, selection: Selection) -> None:
+    def _check_edit(wish: ReplayRequest, selection: ReplaySelection) -> None:
         if wish.edit and not wish.ids and not wish.query:
             raise Refused("an edit needs a query or ids: it would change every dead letter that is open")
         if wish.edit.body is not UNSET and len(selection.candidates) > 1:
             raise Refused(f"a whole new body is for one letter: {len(selection.candidates)} are selected")
 
-    async def jobs(self, limit: int = 100) -> list[Job]:
+    async def jobs(self, limit: int = 100) -> list[ReplayJob]:
         return await self._decisions.jobs(limit)
 
-    async def job(self, id: str) -> Job:
+    async def job(self, id: str) -> ReplayJob:
         return await self._decisions.job(id)
 
-    async def pause(self, id: str, who: Who) -> Job:
+    async def pause(self, id: str, who: Actor) -> ReplayJob:
         return await self._decisions.change(id, "paused", who)
 
-    async def resume(self, id: str, who: Who) -> Job:
+    async def resume(self, id: str, who: Actor) -> ReplayJob:
         return await self._decisions.change(id, "running", who)
 
-    async def cancel(self, id: str, who: Who) -> Job:
+    async def cancel(self, id: str, who: Actor) -> ReplayJob:
         return await self._decisions.change(id, "cancelled", who)
 
     # --- letters
 
-    async def discard(self, ids: Sequence[str], reason: str, who: Who) -> list[Outcome]:
+    async def discard(self, ids: Sequence[str], reason: str, who: Actor) -> list[LetterOutcome]:
         return await self._set_aside(ids, "discarded", reason, who)
 
-    async def discard_found(self, query: str, reason: str, who: Who) -> Discarded:
+    async def discard_found(self, query: str, reason: str, who: Actor) -> DiscardResult:
         most = min(DISCARDED_AT_ONCE, self._most)
         found = await select(self._desk, self._queries.wanted(query), (), takes=UNDECIDED, most=most)
         ids = [one.letter.id for one in found.candidates]
         outcomes = await self._set_aside(ids, "discarded", reason, who) if ids else []
-        return Discarded(outcomes=outcomes, more=found.more and any(one.done for one in outcomes), notes=found.notes)
+        return DiscardResult(
+            outcomes=outcomes, more=found.more and any(one.done for one in outcomes), notes=found.notes
+        )
 
-    async def restore(self, ids: Sequence[str], who: Who) -> list[Outcome]:
+    async def restore(self, ids: Sequence[str], who: Actor) -> list[LetterOutcome]:
         return await self._set_aside(ids, "restored", None, who)
 
-    async def _set_aside(self, ids: Sequence[str], what: What, reason: str | None, who: Who) -> list[Outcome]:
+    async def _set_aside(self, ids: Sequence[str], what: What, reason: str | None, who: Actor) -> list[LetterOutcome]:
         found = [
             outcome async for outcome in set_aside(self._desk, self._ledger, ids, what, reason, who, self._clock())
         ]
@@ -303,7 +320,7 @@ class Operations:
     def _ledger(self, system: str) -> Ledger:
         return next(works.source.broker.ledger for works in self._works if works.source.broker.system == system)
 
-    async def report(self, failure: ReportedFailure, who: Who) -> Reported:
+    async def report(self, failure: ReportedFailure, who: Actor) -> ReportResult:
         reported = await self._reporting.report(failure, who)
         if reported.created:
             log.info("dead_letters.reported", by=who.name, address=who.address, letter=reported.id)
@@ -315,7 +332,7 @@ class Operations:
     def export(self, query: str = "", limit: int = 0) -> AsyncIterator[ExportedLetter]:
         return self._exporting.export(self._queries.wanted(query), limit)
 
-    async def take_in(self, letters: AsyncIterable[ExportedLetter], who: Who) -> AsyncIterator[Outcome]:
+    async def take_in(self, letters: AsyncIterable[ExportedLetter], who: Actor) -> AsyncIterator[LetterOutcome]:
         taken = asked = 0
         async for outcome in self._exporting.take_in(letters, who):
             asked, taken = asked + 1, taken + outcome.done
@@ -323,7 +340,7 @@ class Operations:
         log.info("dead_letters.imported", by=who.name, address=who.address, letters=taken, asked=asked)
 
 
-def _check(wish: Wish) -> None:
+def _check(wish: ReplayRequest) -> None:
     """What every job and every letter's entry would carry on is bounded."""
     if wish.comment is not None and len(wish.comment) > LONGEST_COMMENT:
         raise Refused(

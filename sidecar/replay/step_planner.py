@@ -10,24 +10,24 @@ from typing import Protocol
 from msgspec import Struct
 
 from sidecar.dead_letters.ledger_entries import (
-    Change,
-    Deed,
+    LedgerAction,
     LetterEntry,
+    PathChange,
     begun,
     encode,
     home,
     keys,
     standing,
 )
-from sidecar.dead_letters.reader import Source
+from sidecar.dead_letters.reader import LetterSource
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import DeadLetter, Headers, Outgoing, Position, Record
-from sidecar.domain.ports.ledger import Act, Entry, Ledger
-from sidecar.pipeline.consumer_groups.tracker import Follower
-from sidecar.replay.job_store import Ref
+from sidecar.domain.ports.ledger import Ledger, LedgerTransaction, LedgerWrite
+from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
+from sidecar.replay.job_store import LetterRef
 from sidecar.replay.letter_fetcher import letters_at, weight
-from sidecar.replay.models import Edit, Job, Unsendable
-from sidecar.replay.record_builder import InSight, Sender
+from sidecar.replay.models import BodyEdit, ReplayJob, UnsendableLetter
+from sidecar.replay.record_builder import InSight, RecordBuilder
 from sidecar.replay.selection import WHY
 
 STEP_BYTES = 8 << 20
@@ -44,7 +44,7 @@ UNKNOWN_YET = (
 CHANGED = "somebody else acted on it meanwhile"
 
 
-class Edited(Protocol):
+class EditedRecord(Protocol):
     """A record after an edit."""
 
     @property
@@ -54,22 +54,22 @@ class Edited(Protocol):
     def headers(self) -> Headers: ...
 
     @property
-    def changes(self) -> tuple[Change, ...]: ...
+    def changes(self) -> tuple[PathChange, ...]: ...
 
 
-class Editor(Protocol):
+class BodyEditor(Protocol):
     """Changes bodies. Raises Unsendable where the result does not fit the schema, Outage, Refused."""
 
-    async def __call__(self, record: Record, edit: Edit, target: str) -> Edited: ...
+    async def __call__(self, record: Record, edit: BodyEdit, target: str) -> EditedRecord: ...
 
 
-class Item(Struct, gc=False):
+class ReplayItem(Struct, gc=False):
     """One letter of a step."""
 
-    ref: Ref
+    ref: LetterRef
     letter: DeadLetter | None = None
     outgoing: Outgoing | None = None
-    changes: tuple[Change, ...] = ()
+    changes: tuple[PathChange, ...] = ()
     skip: str | None = None
     """Why it is left out."""
     fail: str | None = None
@@ -80,24 +80,31 @@ class Item(Struct, gc=False):
     """Where it lies now."""
 
 
-class Preparing:
+class StepPlanner:
     """Prepares the steps of one job. `waits`: what is not known now is waited for; else the letter is left out."""
 
     def __init__(
-        self, source: Source, follower: Follower, editor: Editor, in_sight: InSight, job: Job, *, waits: bool = False
+        self,
+        source: LetterSource,
+        follower: ConsumerGroupTracker,
+        editor: BodyEditor,
+        in_sight: InSight,
+        job: ReplayJob,
+        *,
+        waits: bool = False,
     ) -> None:
         self._waits = waits
         self._source, self._follower, self._editor = source, follower, editor
         self._job, self._wish = job, job.wish
-        self._sender = Sender(source.broker, in_sight, job.id, job.wish.to, job.wish.group)
+        self._sender = RecordBuilder(source.broker, in_sight, job.id, job.wish.to, job.wish.group)
 
-    async def items(self, refs: Sequence[Ref], most: int = STEP_BYTES) -> list[Item]:
+    async def items(self, refs: Sequence[LetterRef], most: int = STEP_BYTES) -> list[ReplayItem]:
         """The first of these, as many as come to about `most` bytes together: one at least. Raises Outage and Refused
         where nothing can be said; what concerns one letter stands in its item."""
         positions = [_position(ref, 0) for ref in refs]
         broker, naming = self._source.broker, self._source.naming
         found, left = await letters_at(broker, naming, [one for one in positions if one is not None], most)
-        items: list[Item] = []
+        items: list[ReplayItem] = []
         size = 0
         for ref, position in zip(refs, positions, strict=True):
             if position in left or size >= most:
@@ -110,7 +117,7 @@ class Preparing:
                 await asyncio.sleep(0)
         return items
 
-    async def _item(self, ref: Ref, letter: DeadLetter | None) -> Item:
+    async def _item(self, ref: LetterRef, letter: DeadLetter | None) -> ReplayItem:
         for number in range(1, len(ref.positions)):
             if letter is not None and letter.id in ref.ids:
                 break
@@ -119,7 +126,7 @@ class Preparing:
                 found, _ = await letters_at(self._source.broker, self._source.naming, [position], 1)
                 letter = found.get(position)
         if letter is None or letter.id not in ref.ids:
-            return Item(ref, fail=GONE)
+            return ReplayItem(ref, fail=GONE)
         kept = self.kept_back(letter, ref.groups)
         if kept == UNKNOWN and self._waits:
             await self._follower.look()
@@ -127,19 +134,19 @@ class Preparing:
             if kept == UNKNOWN:
                 raise Outage(UNKNOWN_YET)
         if kept is not None:
-            return Item(ref, letter, skip=kept)
+            return ReplayItem(ref, letter, skip=kept)
         try:
             record = await self._sender.record(letter)
-            changes: tuple[Change, ...] = ()
+            changes: tuple[PathChange, ...] = ()
             if self._wish.edit:
                 edited = await self._editor(record, self._wish.edit, await self._sender.target(letter))
                 changes = edited.changes
                 record = Record(
                     record.position, record.key, edited.value, edited.headers, record.timestamp, record.value_at
                 )
-            return Item(ref, letter, await self._sender.outgoing(letter, record), changes)
-        except Unsendable as error:
-            return Item(ref, letter, fail=str(error))
+            return ReplayItem(ref, letter, await self._sender.outgoing(letter, record), changes)
+        except UnsendableLetter as error:
+            return ReplayItem(ref, letter, fail=str(error))
 
     def kept_back(self, letter: DeadLetter, groups: Sequence[str]) -> str | None:
         """Why it must not go to its origin: a group that did not write the letter has passed the record there, or may
@@ -164,14 +171,14 @@ class Preparing:
                 yield reading.group
 
 
-class Step:
+class ReplayStep:
     """What the ledger says about the items of a step, and the acts that send them."""
 
-    def __init__(self, items: Sequence[Item], job: Job) -> None:
+    def __init__(self, items: Sequence[ReplayItem], job: ReplayJob) -> None:
         self.items = items
         self._job = job
-        self.acts: list[Act] = []
-        self._of: list[Item] = []
+        self.acts: list[LedgerTransaction] = []
+        self._of: list[ReplayItem] = []
         """The item of each act."""
 
     async def read(self, ledger: Ledger, now: int) -> None:
@@ -184,7 +191,9 @@ class Step:
             for item, some in zip(items, each, strict=True):
                 self._think(item, stream, some, [next(stands) for _ in some], now)
 
-    def _think(self, item: Item, stream: str, keys: Sequence[str], stands: Sequence[bytes | None], now: int) -> None:
+    def _think(
+        self, item: ReplayItem, stream: str, keys: Sequence[str], stands: Sequence[bytes | None], now: int
+    ) -> None:
         letter, job = _letter(item), self._job
         entry = standing(stands)
         if sent_by(job.id, entry):
@@ -194,7 +203,7 @@ class Step:
             item.skip = WHY[entry.state]
             return
         assert item.outgoing is not None
-        deed = Deed(
+        deed = LedgerAction(
             act="replayed",
             at=now,
             by=job.by,
@@ -209,11 +218,11 @@ class Step:
         )
         before = entry or begun(letter)
         after = encode(before.after(deed, "replayed"))
-        entries = tuple([Entry(key, one, after) for key, one in zip(keys, stands, strict=True)])
-        self.acts.append(Act(stream, entries, (item.outgoing,)))
+        entries = tuple([LedgerWrite(key, one, after) for key, one in zip(keys, stands, strict=True)])
+        self.acts.append(LedgerTransaction(stream, entries, (item.outgoing,)))
         self._of.append(item)
 
-    def item(self, index: int) -> Item:
+    def item(self, index: int) -> ReplayItem:
         """The item of an act."""
         return self._of[index]
 
@@ -222,9 +231,9 @@ class Step:
         self._of[index].fail = why
         del self.acts[index], self._of[index]
 
-    def of_stream(self, stream: str) -> Step:
+    def of_stream(self, stream: str) -> ReplayStep:
         """A step of those acts alone that publish to a stream."""
-        part = Step((), self._job)
+        part = ReplayStep((), self._job)
         for act, item in zip(self.acts, self._of, strict=True):
             if act.outgoing[0].stream == stream:
                 part.acts.append(act)
@@ -241,7 +250,7 @@ def sent_by(replay: str, entry: LetterEntry | None) -> bool:
     return entry is not None and any(deed.replay == replay for deed in entry.deeds if deed.act == "replayed")
 
 
-def _position(ref: Ref, number: int) -> Position | None:
+def _position(ref: LetterRef, number: int) -> Position | None:
     """None where it is none: whoever can write to the ledger can write anything."""
     try:
         return Position.parse(ref.positions[number])
@@ -249,7 +258,7 @@ def _position(ref: Ref, number: int) -> Position | None:
         return None
 
 
-def _letter(item: Item) -> DeadLetter:
+def _letter(item: ReplayItem) -> DeadLetter:
     if item.letter is None:
         raise Refused("a letter that was not read cannot be sent")
     return item.letter

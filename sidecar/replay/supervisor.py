@@ -16,8 +16,8 @@ from msgspec.structs import replace
 
 from sidecar.domain.errors import Refused, TracecarError
 from sidecar.domain.model import Position
-from sidecar.replay.job_store import PART, Held, Jobs
-from sidecar.replay.models import Job
+from sidecar.replay.job_store import PART, JobStore, StoredJob
+from sidecar.replay.models import ReplayJob
 
 log = structlog.get_logger()
 
@@ -62,39 +62,39 @@ def has_died(runner: str, me: str) -> bool:
     return False
 
 
-class Running(Protocol):
+class JobRunner(Protocol):
     """A runner of one job."""
 
     @property
-    def job(self) -> Job: ...
+    def job(self) -> ReplayJob: ...
 
     async def run(self) -> None: ...
 
 
-class Making(Protocol):
+class JobRunnerFactory(Protocol):
     """Makes the runner of a job that is ours now."""
 
-    def __call__(self, held: Held) -> Running: ...
+    def __call__(self, held: StoredJob) -> JobRunner: ...
 
 
-class _Seen(Struct):
+class _SeenJob(Struct):
     beat: int
     since: float
     """Monotonic seconds: when this beat was seen first."""
 
 
-class Supervisor:
+class JobSupervisor:
     """Looks after the jobs of one broker that are of our group. `me`: this process among all that may run a job."""
 
-    def __init__(self, jobs: Jobs, group: str, me: str, runner: Making) -> None:
+    def __init__(self, jobs: JobStore, group: str, me: str, runner: JobRunnerFactory) -> None:
         self._jobs, self._group, self._me, self._runner = jobs, group, me, runner
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._runners: dict[str, Running] = {}
-        self._seen: dict[str, _Seen] = {}
+        self._runners: dict[str, JobRunner] = {}
+        self._seen: dict[str, _SeenJob] = {}
         self._broken: dict[str, str] = {}
         self._waiting: dict[str, dict[int, int]] = {}
         """For each job that has not ended: the index within its selection by the hash of a letter's position."""
-        self._known: Mapping[str, Held] = {}
+        self._known: Mapping[str, StoredJob] = {}
         self._orphans: set[str] = set()
         self._looks = 0
         self._task: asyncio.Task[None] | None = None
@@ -125,7 +125,7 @@ class Supervisor:
         self._tasks.clear()
         self._runners.clear()
 
-    def run(self, held: Held) -> None:
+    def run(self, held: StoredJob) -> None:
         """Run a job here, unless it runs already. It must bear our name."""
         task = self._tasks.get(held.job.id)
         if task is not None and not task.done():
@@ -143,7 +143,7 @@ class Supervisor:
             log.error("replay.broken", replay=id, exc_info=error)
             self._broken[id] = repr(error)
 
-    def current(self, job: Job) -> Job:
+    def current(self, job: ReplayJob) -> ReplayJob:
         """The job as its runner here knows it, newer than what the ledger says; else as it is."""
         runner = self._runners.get(job.id)
         if runner is None or runner.job.at < job.at:
@@ -177,7 +177,7 @@ class Supervisor:
                 return held is None or index >= self.current(held.job).at
         return False
 
-    async def _learn(self, known: Mapping[str, Held]) -> None:
+    async def _learn(self, known: Mapping[str, StoredJob]) -> None:
         self._known = known
         active = {id: held for id, held in known.items() if held.job.state in ("running", "paused")}
         for id in list(self._waiting):
@@ -188,7 +188,7 @@ class Supervisor:
                 room = MOST_WAITING - sum(map(len, self._waiting.values()))
                 self._waiting[id] = await self._indexes(held.job, room)
 
-    async def _indexes(self, job: Job, room: int) -> dict[int, int]:
+    async def _indexes(self, job: ReplayJob, room: int) -> dict[int, int]:
         """Empty where the selection is gone or makes no sense: its runner says so."""
         found: dict[int, int] = {}
         try:
@@ -232,7 +232,7 @@ class Supervisor:
         if self._looks % SWEEP_LOOKS == 1:
             self._orphans = await self._jobs.sweep(dict(known), self._orphans)
 
-    async def _begin(self, held: Held) -> None:
+    async def _begin(self, held: StoredJob) -> None:
         """Run it, or say what is wrong with it: whoever can write to the ledger can write any job."""
         try:
             self.run(held)
@@ -240,7 +240,7 @@ class Supervisor:
             note = f"it makes no sense: {error}"
             await self._jobs.change(held, replace(held.job, state="failed", note=note))
 
-    async def _look_at(self, held: Held, now: float) -> None:
+    async def _look_at(self, held: StoredJob, now: float) -> None:
         job = held.job
         if job.runner == self._me:
             broken = self._broken.pop(job.id, None)
@@ -251,7 +251,7 @@ class Supervisor:
             return
         seen = self._seen.get(job.id)
         if seen is None or seen.beat != job.beat:
-            seen = self._seen[job.id] = _Seen(job.beat, now)
+            seen = self._seen[job.id] = _SeenJob(job.beat, now)
         if job.runner and now - seen.since < PATIENCE_SECONDS and not has_died(job.runner, self._me):
             return
         mine = await self._jobs.change(held, replace(job, runner=self._me, beat=job.beat + 1))

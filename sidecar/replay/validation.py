@@ -6,9 +6,9 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
-from sidecar.decoding.schema_cache import Catalog
+from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.model import Decoded, Outgoing, Position, Record, Rejection
-from sidecar.domain.ports.record_decoder import Opening
+from sidecar.domain.ports.record_decoder import RecordDecoder
 
 AT_ONCE = 50
 """Records that are judged before the event loop gets its turn."""
@@ -18,13 +18,13 @@ UNCHECKED = "unchecked"
 """The code of what could not be checked."""
 
 
-class Checking:
+class RecordValidator:
     """Judges records as if they lay on the stream that they go to. `system` is the broker's; `trouble` says why the
     registry cannot be asked, None where it can; `clock` gives seconds."""
 
     def __init__(
         self,
-        payloads: Opening,
+        payloads: RecordDecoder,
         system: str,
         trouble: Callable[[], str | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
@@ -55,7 +55,7 @@ class Checking:
         return one.event.rejection
 
 
-def registry_trouble(catalog: Catalog) -> str | None:
+def registry_trouble(catalog: SchemaCache) -> str | None:
     """Why the registry cannot be asked; None where it can, as far as it was tried."""
     return (catalog.problem or "no answer") if catalog.reachable is False else None
 

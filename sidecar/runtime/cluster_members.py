@@ -15,7 +15,7 @@ from sidecar.api import models
 from sidecar.domain.json_safe import text
 from sidecar.domain.ports.broker import PartitionStatus
 from sidecar.domain.timestamps import rfc3339
-from sidecar.pipeline.stream_counters import Counters
+from sidecar.pipeline.stream_counters import StreamCounters
 
 ALIVE_MS = 10_000
 """Who was silent for longer may be gone."""
@@ -23,7 +23,7 @@ MOST_PARTITIONS = 2_000
 """Partitions that one member tells of."""
 
 
-class Share(Struct):
+class StreamAssignment(Struct):
     """What a member has of one stream."""
 
     stream: str
@@ -33,7 +33,7 @@ class Share(Struct):
     rejected: int
 
 
-class Says(Struct, kw_only=True):
+class Heartbeat(Struct, kw_only=True):
     """What a member tells of itself."""
 
     service: str
@@ -42,14 +42,14 @@ class Says(Struct, kw_only=True):
     groups: list[str]
     started_at: int
     """Microseconds, by its own clock."""
-    shares: list[Share] = []
+    shares: list[StreamAssignment] = []
     waiting: int = 0
     not_indexed: int = 0
     listening: bool = False
     """Somebody listens to its live stream."""
 
 
-class Heard(Protocol):
+class ReceivedHeartbeat(Protocol):
     """What was last heard of a member."""
 
     @property
@@ -62,14 +62,14 @@ class Heard(Protocol):
     def says(self) -> bytes: ...
 
 
-class Shared(Protocol):
+class MembershipStore(Protocol):
     """An index through which members hear of one another."""
 
     @property
     def member(self) -> str: ...
 
     @property
-    def beats(self) -> Sequence[Heard]: ...
+    def beats(self) -> Sequence[ReceivedHeartbeat]: ...
 
     @property
     def waiting(self) -> int: ...
@@ -84,16 +84,16 @@ class Shared(Protocol):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Says).decode
+_decode = msgspec.json.Decoder(Heartbeat).decode
 
 
-class Members:
-    """The members of our group (`sidecar.runtime.status.Membership`)."""
+class ClusterMembers:
+    """The members of our group (`sidecar.runtime.status.MemberList`)."""
 
     def __init__(
         self,
-        index: Shared,
-        counters: Counters,
+        index: MembershipStore,
+        counters: StreamCounters,
         ours: Callable[[], Awaitable[Sequence[tuple[str, PartitionStatus]]]],
         *,
         service: str,
@@ -105,7 +105,7 @@ class Members:
         self._index, self._counters, self._ours, self._clock = index, counters, ours, clock
         self._service, self._groups, self._started = service, list(groups), clock()
         self._listening = listening
-        self._heard: Sequence[Heard] = ()
+        self._heard: Sequence[ReceivedHeartbeat] = ()
         self._others_listen = False
         index.tell(self.says)
 
@@ -115,7 +115,7 @@ class Members:
         for _, one in (await self._ours())[:MOST_PARTITIONS]:
             streams.setdefault((one.partition.system, one.partition.stream), []).append(one)
         return _encode(
-            Says(
+            Heartbeat(
                 service=self._service,
                 version=version("tracecar"),
                 host=socket.gethostname(),
@@ -128,7 +128,7 @@ class Members:
             )
         )
 
-    def rows(self) -> list[models.Member]:
+    def rows(self) -> list[models.MemberModel]:
         """All members of our group, this one too, by host and name. Empty before the first beat."""
         found = [self._row(heard, says) for heard, says in self._ours_of(self._index.beats)]
         return sorted(found, key=lambda row: (row.host, row.member))
@@ -144,7 +144,7 @@ class Members:
             )
         return self._others_listen
 
-    def _ours_of(self, beats: Sequence[Heard]) -> list[tuple[Heard, Says]]:
+    def _ours_of(self, beats: Sequence[ReceivedHeartbeat]) -> list[tuple[ReceivedHeartbeat, Heartbeat]]:
         """Those of our group, as far as they can be understood."""
         found = []
         for heard in beats:
@@ -167,9 +167,9 @@ class Members:
             if not row.alive
         ]
 
-    def _share(self, system: str, stream: str, partitions: Sequence[PartitionStatus]) -> Share:
+    def _share(self, system: str, stream: str, partitions: Sequence[PartitionStatus]) -> StreamAssignment:
         counter = self._counters.of(system, stream)
-        return Share(
+        return StreamAssignment(
             stream=text(stream),
             partitions=sorted(one.partition.number for one in partitions),
             lag=_sum([one.lag for one in partitions]),
@@ -177,9 +177,9 @@ class Members:
             rejected=counter.rejected,
         )
 
-    def _row(self, heard: Heard, says: Says) -> models.Member:
+    def _row(self, heard: ReceivedHeartbeat, says: Heartbeat) -> models.MemberModel:
         here = heard.member == self._index.member
-        return models.Member(
+        return models.MemberModel(
             member=heard.member,
             here=here,
             alive=here or heard.age_ms < ALIVE_MS,
@@ -190,7 +190,7 @@ class Members:
             groups=[text(group) for group in says.groups],
             started_at=rfc3339(says.started_at),
             streams=[
-                models.MemberShare(
+                models.MemberShareModel(
                     stream=text(share.stream),
                     partitions=share.partitions,
                     lag=share.lag,

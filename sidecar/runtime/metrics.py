@@ -12,16 +12,16 @@ from sidecar.domain.model import Position
 from sidecar.domain.ports.exporter import Destination
 from sidecar.domain.ports.index import Index, Node
 from sidecar.domain.ports.metrics import Instrument, Point
-from sidecar.pipeline.consumer_groups.progress import Followed
-from sidecar.pipeline.consumer_groups.tracker import Follower, Reading
-from sidecar.pipeline.stream_counters import Counters
+from sidecar.pipeline.consumer_groups.progress import GroupPartitionProgress
+from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker, TrackedGroup
+from sidecar.pipeline.stream_counters import StreamCounters
 
 SYSTEM, DESTINATION, GROUP = "messaging.system", "messaging.destination.name", "messaging.consumer.group.name"
 Kind = Literal["counter", "gauge"]
 MOST_SAMPLES = 4
 """Events of one group in one partition that one look measures."""
 
-_STREAM: tuple[tuple[str, Kind, str, Callable[[models.StreamStatus], float | None]], ...] = (
+_STREAM: tuple[tuple[str, Kind, str, Callable[[models.StreamStatusModel], float | None]], ...] = (
     ("tracecar.events", "counter", "Events seen.", lambda one: one.events),
     ("tracecar.rejected", "counter", "Events that were rejected.", lambda one: one.rejected),
     ("tracecar.gaps", "counter", "How often records were gone before they were read.", lambda one: one.gaps),
@@ -50,7 +50,7 @@ _ALONE: tuple[tuple[str, Kind, str, Callable[[models.ServiceStatus], float]], ..
 )
 
 
-class OfStatus:
+class StatusMetrics:
     """What `tracecar status` says."""
 
     def __init__(self, ask: Callable[[], Awaitable[models.ServiceStatus]]) -> None:
@@ -76,7 +76,7 @@ class OfStatus:
         found += [Instrument(name, kind, description, self._alone(value)) for name, kind, description, value in _ALONE]
         return found
 
-    def _streams(self, value: Callable[[models.StreamStatus], float | None]) -> Callable[[], Iterable[Point]]:
+    def _streams(self, value: Callable[[models.StreamStatusModel], float | None]) -> Callable[[], Iterable[Point]]:
         def read() -> Iterable[Point]:
             for one in self._status.streams if self._status is not None else ():
                 number = value(one)
@@ -94,10 +94,10 @@ class OfStatus:
         return lambda: [] if self._status is None else [(value(self._status), {})]
 
 
-class OfLetters:
+class DeadLetterMetrics:
     """The dead letters that were written: of rejections, of reports, of what groups gave up."""
 
-    def __init__(self, counters: Counters) -> None:
+    def __init__(self, counters: StreamCounters) -> None:
         self._counters = counters
 
     async def refresh(self) -> None:
@@ -114,7 +114,7 @@ class OfLetters:
             yield lettered, {SYSTEM: system, DESTINATION: stream}
 
 
-class Shared(Protocol):
+class SharedIndexCounts(Protocol):
     """An index that several sidecars share."""
 
     @property
@@ -124,11 +124,11 @@ class Shared(Protocol):
     def not_indexed(self) -> int: ...
 
 
-class OfFleet:
+class MembershipMetrics:
     """Who shares the work, and how the index that they share keeps up. A sidecar by itself is one that is alive, and
     nothing of it waits."""
 
-    def __init__(self, shared: Shared | None, members: Callable[[], Sequence[models.Member]]) -> None:
+    def __init__(self, shared: SharedIndexCounts | None, members: Callable[[], Sequence[models.MemberModel]]) -> None:
         self._shared, self._members = shared, members
 
     async def refresh(self) -> None:
@@ -165,7 +165,7 @@ class OfFleet:
         return [(alive, {"state": "alive"}), (len(rows) - alive, {"state": "silent"})]
 
 
-class Sent(Protocol):
+class TraceExportCounts(Protocol):
     """What exporters of traces tell beside their counts."""
 
     @property
@@ -181,10 +181,10 @@ class Sent(Protocol):
     def held(self) -> int: ...
 
 
-class OfExporters:
+class ExporterMetrics:
     """How telemetry gets out."""
 
-    def __init__(self, exporters: Sequence[Destination], tracing: Sent) -> None:
+    def __init__(self, exporters: Sequence[Destination], tracing: TraceExportCounts) -> None:
         self._exporters, self._tracing = exporters, tracing
 
     async def refresh(self) -> None:
@@ -233,10 +233,10 @@ Passed = Callable[[tuple[str, str, str], float, Node], None]
 """Hears of an event that a group has passed: system, stream and group, how long after it was appended, which event."""
 
 
-class OfGroups:
+class ConsumerGroupMetrics:
     """How far other consumer groups are, and how long events take to them."""
 
-    def __init__(self, follower: Follower, index: Index, passed: Passed) -> None:
+    def __init__(self, follower: ConsumerGroupTracker, index: Index, passed: Passed) -> None:
         self._follower, self._index, self._passed = follower, index, passed
         self._seen: dict[tuple[str, str, Position], int] = {}
 
@@ -252,7 +252,7 @@ class OfGroups:
                     with contextlib.suppress(TracecarError):
                         await self._measure(reading, followed, before[key], settled)
 
-    async def _measure(self, reading: Reading, followed: Followed, begin: int, end: int) -> None:
+    async def _measure(self, reading: TrackedGroup, followed: GroupPartitionProgress, begin: int, end: int) -> None:
         partition = followed.seen.partition
         step = max(1, (end - begin) // MOST_SAMPLES)
         # Entry ids of Redis do not count up: only the last one passed is known to be there.

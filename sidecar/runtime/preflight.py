@@ -47,7 +47,7 @@ async def check(config: Config) -> AsyncIterator[Finding]:
         yield finding
 
 
-def _names(config: Config, sources: Iterable[wiring.Source]) -> Iterable[Finding]:
+def _names(config: Config, sources: Iterable[wiring.BrokerSource]) -> Iterable[Finding]:
     """Where the dead letters of the streams that are named go."""
     kafka, redis = config.sources.kafka, config.sources.redis
     for source in sources:

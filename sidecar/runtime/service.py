@@ -18,34 +18,40 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 from sidecar.adapters.index.memory.index import MemoryIndex
-from sidecar.api.http.server import Serving
-from sidecar.api.services.answers import Answers
+from sidecar.api.http.server import ApiServer
+from sidecar.api.services.answers import ReadService
 from sidecar.config.schema import Config
-from sidecar.dead_letters.store import Desk
-from sidecar.dead_letters.writer import LetterWriter
-from sidecar.decoding.decoder import Judge
-from sidecar.decoding.schema_cache import Catalog
+from sidecar.dead_letters.store import DeadLetterStore
+from sidecar.dead_letters.writer import DeadLetterWriter
+from sidecar.decoding.decoder import EventDecoder
+from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.json_safe import text
 from sidecar.domain.model import Decoded, Event
 from sidecar.domain.ports.exporter import Destination, Exporter
 from sidecar.domain.ports.index import Index
-from sidecar.pipeline.consumer_groups.tracker import Follower
-from sidecar.pipeline.index_backfill import Filler
-from sidecar.pipeline.live_relay import Relaying, read_at
-from sidecar.pipeline.live_stream import Live
-from sidecar.pipeline.output_router import Outlet
-from sidecar.pipeline.pending_entry_reaper import Exhausting, Groups
+from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
+from sidecar.pipeline.index_backfill import IndexBackfill
+from sidecar.pipeline.live_relay import LiveRelay, read_at
+from sidecar.pipeline.live_stream import LiveStream
+from sidecar.pipeline.output_router import OutputRouter
+from sidecar.pipeline.pending_entry_reaper import PendingEntryBroker, PendingEntryReaper
 from sidecar.pipeline.pipeline import Pipeline, micros
-from sidecar.pipeline.stream_counters import Counters
-from sidecar.pipeline.unowned_partition_reader import Watcher
-from sidecar.replay.job_control import Source
-from sidecar.replay.service import Operations
+from sidecar.pipeline.stream_counters import StreamCounters
+from sidecar.pipeline.unowned_partition_reader import UnownedPartitionReader
+from sidecar.replay.job_control import ReplaySource
+from sidecar.replay.service import ReplayService
 from sidecar.runtime import wiring
-from sidecar.runtime.cluster_members import Members
+from sidecar.runtime.cluster_members import ClusterMembers
 from sidecar.runtime.gc_tuning import look_seldom
-from sidecar.runtime.metrics import OfExporters, OfFleet, OfGroups, OfLetters, OfStatus
+from sidecar.runtime.metrics import (
+    ConsumerGroupMetrics,
+    DeadLetterMetrics,
+    ExporterMetrics,
+    MembershipMetrics,
+    StatusMetrics,
+)
 from sidecar.runtime.replay_wiring import assembled
-from sidecar.runtime.status import Status
+from sidecar.runtime.status import StatusReporter
 
 if TYPE_CHECKING:
     from sidecar.adapters.index.redis.index import RedisIndex
@@ -53,11 +59,16 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-class Showing:
-    """Where judged records are shown (`sidecar.pipeline.rewind_deduplicator.Sink`)."""
+class EventFanOut:
+    """Where judged records are shown (`sidecar.pipeline.rewind_deduplicator.EventSink`)."""
 
     def __init__(
-        self, index: Index, live: Live, exporters: Sequence[Exporter], answers: Answers, relaying: Relaying | None
+        self,
+        index: Index,
+        live: LiveStream,
+        exporters: Sequence[Exporter],
+        answers: ReadService,
+        relaying: LiveRelay | None,
     ) -> None:
         self._index, self._live, self._exporters, self._answers = index, live, exporters, answers
         self._relaying = relaying
@@ -75,22 +86,22 @@ class Showing:
             exporter.offer(decoded)
 
 
-class Service:
+class SidecarService:
     """One sidecar. Make it within a running event loop."""
 
-    operations: Operations
+    operations: ReplayService
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.counters = Counters()
+        self.counters = StreamCounters()
         self._sources = wiring.sources(config)
         self.index = wiring.index(config)
-        self.catalog = Catalog(wiring.registry(config), require=config.registry.require)
-        self._judge = Judge(self.catalog, config.envelope)
-        self.live = Live()
+        self.catalog = SchemaCache(wiring.registry(config), require=config.registry.require)
+        self._judge = EventDecoder(self.catalog, config.envelope)
+        self.live = LiveStream()
         self.telemetry = wiring.telemetry(config, self._sources)
         self.exporters: Sequence[Destination] = self.telemetry.destinations
-        self._filler = Filler(
+        self._filler = IndexBackfill(
             self.index,
             self._judge,
             self.catalog,
@@ -98,16 +109,16 @@ class Service:
             max_events=self.index.max_events,
             remember=self.telemetry.remember,
         )
-        self.status = Status(self, self.telemetry.metrics)
+        self.status = StatusReporter(self, self.telemetry.metrics)
         self._shared = None if isinstance(self.index, MemoryIndex) else self.index
-        self._relaying: Relaying | None = None
+        self._relaying: LiveRelay | None = None
         if self._shared is not None:
             self._relaying = self._joined(self._shared)
-        self._follower = Follower([source.broker for source in self._sources])
-        self._desk = Desk(
+        self._follower = ConsumerGroupTracker([source.broker for source in self._sources])
+        self._desk = DeadLetterStore(
             self._sources, config.dead_letters.replay.attempts, lambda position: self.operations.waits(position)
         )
-        self.answers = Answers(
+        self.answers = ReadService(
             index=self.index,
             brokers=[source.broker for source in self._sources],
             judge=self._judge,
@@ -122,8 +133,8 @@ class Service:
         if self._shared is not None and config.redact:
             self._shared.hide = self.answers.redactor.rejection
         self._exhausting = [
-            Exhausting(
-                cast("Groups", source.broker),
+            PendingEntryReaper(
+                cast("PendingEntryBroker", source.broker),
                 source.exhausted,
                 self.answers.payloads,
                 self._writer(source),
@@ -146,19 +157,23 @@ class Service:
         self.status.besides = self._besides
         self.telemetry.measure(
             [
-                OfStatus(self.status.status),
-                OfLetters(self.counters),
-                OfExporters(self.exporters, self.telemetry.tracing),
-                OfGroups(self._follower, self.index, self.telemetry.delivered),
-                OfFleet(self._shared, lambda: self.status.members.rows() if self.status.members is not None else []),
+                StatusMetrics(self.status.status),
+                DeadLetterMetrics(self.counters),
+                ExporterMetrics(self.exporters, self.telemetry.tracing),
+                ConsumerGroupMetrics(self._follower, self.index, self.telemetry.delivered),
+                MembershipMetrics(
+                    self._shared, lambda: self.status.members.rows() if self.status.members is not None else []
+                ),
             ]
         )
-        showing = Showing(self.index, self.live, [self.telemetry], self.answers, self._relaying)
-        self._watcher: Watcher | None = None
+        showing = EventFanOut(self.index, self.live, [self.telemetry], self.answers, self._relaying)
+        self._watcher: UnownedPartitionReader | None = None
         if config.index.memory is not None and config.index.memory.scope == "all":
             brokers = [source.broker for source in self._sources]
             lookback = float(config.index.lookback)
-            self._watcher = Watcher(brokers, self.index, self._filler.judged, self._show_others, lookback=lookback)
+            self._watcher = UnownedPartitionReader(
+                brokers, self.index, self._filler.judged, self._show_others, lookback=lookback
+            )
         self.pipelines = [
             Pipeline(
                 source.broker,
@@ -173,13 +188,13 @@ class Service:
             )
             for source in self._sources
         ]
-        self.serving = Serving(self.answers, self.live, self.operations, config)
+        self.serving = ApiServer(self.answers, self.live, self.operations, config)
         self.started = time.monotonic()
 
-    def _joined(self, index: RedisIndex) -> Relaying:
+    def _joined(self, index: RedisIndex) -> LiveRelay:
         """Be a member of those who share this index."""
         index.losing(self._filler.afresh, self._filler.gap)
-        members = Members(
+        members = ClusterMembers(
             index,
             self.counters,
             self.status.ours,
@@ -189,7 +204,7 @@ class Service:
         )
         self.status.members = members
         brokers = {source.broker.system: source.broker for source in self._sources}
-        return Relaying(
+        return LiveRelay(
             index.relay,
             self.live,
             members.others_listen,
@@ -199,13 +214,13 @@ class Service:
             secret=bool(self.config.redact),
         )
 
-    def _outlet(self, source: wiring.Source) -> Outlet:
+    def _outlet(self, source: wiring.BrokerSource) -> OutputRouter:
         letter = self._writer(source).write if self.config.dead_letters.enabled else None
-        return Outlet(letter, source.naming, source.gate)
+        return OutputRouter(letter, source.naming, source.gate)
 
-    def _writer(self, source: Source) -> LetterWriter:
+    def _writer(self, source: ReplaySource) -> DeadLetterWriter:
         dialects = self.config.dead_letters.dialects
-        return LetterWriter(source.naming, source.group, self.config.service, micros, dialects)
+        return DeadLetterWriter(source.naming, source.group, self.config.service, micros, dialects)
 
     def _lettered(self, event: Event, group: str, id: str) -> None:
         """A dead letter is durable that no settling wrote: of a report, or of what a group gave up."""
@@ -278,7 +293,7 @@ class Service:
         """Returns once everything judged so far is settled."""
         await asyncio.gather(*(pipeline.settled() for pipeline in self.pipelines))
 
-    # --- what the API asks for (`sidecar.api.services.answers.Holds`)
+    # --- what the API asks for (`sidecar.api.services.answers.HeldStreams`)
 
     async def resume(self, stream: str) -> int:
         """Try again what is held of a stream; returns how many partitions were."""
@@ -305,7 +320,7 @@ def run(config: Config) -> None:
 
 async def _until_signalled(config: Config) -> None:
     loop = asyncio.get_running_loop()
-    running = asyncio.ensure_future(Service(config).run())
+    running = asyncio.ensure_future(SidecarService(config).run())
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, running.cancel)
     with contextlib.suppress(asyncio.CancelledError):

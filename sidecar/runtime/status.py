@@ -10,16 +10,16 @@ from typing import Protocol
 from sidecar.api import models
 from sidecar.api.mappers.events import coverage
 from sidecar.config.schema import Config
-from sidecar.decoding.schema_cache import Catalog
+from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.errors import TracecarError
 from sidecar.domain.json_safe import text
 from sidecar.domain.ports.broker import Gap, PartitionStatus
 from sidecar.domain.ports.exporter import Destination
 from sidecar.domain.ports.index import Index
 from sidecar.domain.timestamps import rfc3339
-from sidecar.pipeline.live_stream import Live
+from sidecar.pipeline.live_stream import LiveStream
 from sidecar.pipeline.pipeline import Pipeline
-from sidecar.pipeline.stream_counters import Counters
+from sidecar.pipeline.stream_counters import StreamCounters
 
 FRESH_SECONDS = 1.0
 """How long the brokers' answers about lag are used again: many may ask for the status, the brokers are asked once."""
@@ -27,13 +27,13 @@ MOST_BEHIND = 100
 """Partitions of a stream that are told by their lag."""
 
 
-class Parts(Protocol):
+class StatusSources(Protocol):
     """What the status is taken from."""
 
     config: Config
-    counters: Counters
-    catalog: Catalog
-    live: Live
+    counters: StreamCounters
+    catalog: SchemaCache
+    live: LiveStream
     started: float
 
     @property
@@ -46,30 +46,30 @@ class Parts(Protocol):
     def pipelines(self) -> Sequence[Pipeline]: ...
 
 
-class Exposition(Protocol):
+class MetricsWriter(Protocol):
     """Writes what is measured."""
 
     async def exposition(self, *, open_metrics: bool) -> str: ...
 
 
-class Membership(Protocol):
+class MemberList(Protocol):
     """Who shares the index."""
 
-    def rows(self) -> list[models.Member]:
+    def rows(self) -> list[models.MemberModel]:
         """All members, this one too."""
 
     def trouble(self) -> list[str]:
         """Sentences: what is wrong with the shared index."""
 
 
-class Status:
-    """The status of one sidecar (`sidecar.api.services.answers.Facts`)."""
+class StatusReporter:
+    """The status of one sidecar (`sidecar.api.services.answers.StatusProvider`)."""
 
-    def __init__(self, parts: Parts, metrics: Exposition | None = None) -> None:
+    def __init__(self, parts: StatusSources, metrics: MetricsWriter | None = None) -> None:
         self._parts, self._metrics = parts, metrics
         self.besides: Callable[[], Iterable[str]] = lambda: ()
         """Sentences: what else the sidecar looks after, and cannot."""
-        self.members: Membership | None = None
+        self.members: MemberList | None = None
         """Who shares the index; None where it is not shared."""
         self._asked: dict[str, tuple[float, list[PartitionStatus], str | None]] = {}
 
@@ -85,7 +85,7 @@ class Status:
     async def status(self) -> models.ServiceStatus:
         """Everything at once. Never raises for a server that cannot be asked: it is in `trouble` then."""
         parts = self._parts
-        streams: list[models.StreamStatus] = []
+        streams: list[models.StreamStatusModel] = []
         trouble: list[str] = []
         for pipeline in parts.pipelines:
             partitions, unreachable = await self._partitions(pipeline)
@@ -165,7 +165,7 @@ class Status:
             self._asked[pipeline.broker.system] = asked
         return asked[1], asked[2]
 
-    def _streams(self, pipeline: Pipeline, partitions: Sequence[PartitionStatus]) -> list[models.StreamStatus]:
+    def _streams(self, pipeline: Pipeline, partitions: Sequence[PartitionStatus]) -> list[models.StreamStatusModel]:
         system = pipeline.broker.system
         names = {one.partition.stream for one in partitions}
         names |= {stream for other, stream in self._parts.counters.streams() if other == system}
@@ -177,7 +177,7 @@ class Status:
             pending = [one.pending for one in of_stream if one.pending is not None]
             counter = self._parts.counters.of(system, name)
             found.append(
-                models.StreamStatus(
+                models.StreamStatusModel(
                     stream=text(name),
                     partitions=len(of_stream),
                     settled_here=sum(partition.stream == name for partition in leased),
@@ -196,23 +196,23 @@ class Status:
         return found
 
     @staticmethod
-    def _held(pipeline: Pipeline, stream: str) -> models.Held | None:
+    def _held(pipeline: Pipeline, stream: str) -> models.HoldModel | None:
         held = pipeline.held(stream)
         if held is None:
             return None
-        return models.Held(
+        return models.HoldModel(
             since=rfc3339(held.hold.since),
             reason=held.hold.reason,
             partitions=[str(partition) for partition in held.partitions],
         )
 
 
-def _behind(partitions: Sequence[PartitionStatus]) -> list[models.PartitionLag]:
+def _behind(partitions: Sequence[PartitionStatus]) -> list[models.PartitionLagModel]:
     """Those with a lag, the one with most first."""
     behind = [(one.lag, one) for one in partitions if one.lag]
     behind.sort(key=lambda one: (-one[0], one[1].partition.number))
     return [
-        models.PartitionLag(partition=one.partition.number, lag=lag, settled_here=one.ours)
+        models.PartitionLagModel(partition=one.partition.number, lag=lag, settled_here=one.ours)
         for lag, one in behind[:MOST_BEHIND]
     ]
 

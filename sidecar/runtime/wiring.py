@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sidecar.config.schema import Config, Exhausted
+from sidecar.config.schema import Config, ExhaustedConfig
 from sidecar.domain.errors import ConfigError, Mistake
 from sidecar.domain.ports.broker import Broker, Finding
 from sidecar.domain.ports.registry import Registry
@@ -23,7 +23,7 @@ BATCH = 500
 
 
 @dataclass(frozen=True)
-class Source:
+class BrokerSource:
     """A broker and the names that go with it."""
 
     broker: Broker
@@ -31,13 +31,13 @@ class Source:
     naming: StreamNames
     gate: Mapping[str, str] = field(default_factory=dict)
     """For each raw stream the one that what passes goes to."""
-    exhausted: Mapping[str, Exhausted] = field(default_factory=dict)
+    exhausted: Mapping[str, ExhaustedConfig] = field(default_factory=dict)
     """By group: when entries that it cannot process are taken from it."""
 
 
-def sources(config: Config) -> list[Source]:
+def sources(config: Config) -> list[BrokerSource]:
     """The brokers that the configuration names."""
-    found: list[Source] = []
+    found: list[BrokerSource] = []
     default = f"tracecar.{config.service}"
     if config.sources.kafka is not None:
         from sidecar.adapters.brokers.kafka.broker import KafkaBroker
@@ -45,7 +45,7 @@ def sources(config: Config) -> list[Source]:
         group = config.sources.kafka.group_id or default
         naming = config.stream_names(group)
         found.append(
-            Source(
+            BrokerSource(
                 KafkaBroker(
                     config.sources.kafka,
                     config.service,
@@ -67,7 +67,7 @@ def sources(config: Config) -> list[Source]:
             raise ConfigError([Mistake(path, "another group: what this one cannot use is lettered anyway", "our own")])
         naming = config.stream_names(group)
         found.append(
-            Source(
+            BrokerSource(
                 RedisBroker(config.sources.redis, config.service, naming, max_records=BATCH),
                 group,
                 naming,
@@ -101,9 +101,9 @@ def index(config: Config) -> MemoryIndex | RedisIndex:
     if shared is not None:
         return shared
     from sidecar.adapters.index.memory.index import MemoryIndex
-    from sidecar.config.schema import MemoryIndex as InMemory
+    from sidecar.config.schema import MemoryIndexConfig
 
-    bound = (config.index.memory or InMemory()).max_events
+    bound = (config.index.memory or MemoryIndexConfig()).max_events
     return MemoryIndex(bound, join=config.correlation.join, max_flow=config.correlation.max_flow)
 
 
@@ -125,16 +125,16 @@ def shared_index(config: Config) -> RedisIndex | None:
     )
 
 
-def telemetry(config: Config, sources: Sequence[Source]) -> Telemetry:
+def telemetry(config: Config, sources: Sequence[BrokerSource]) -> Telemetry:
     """What leaves about the events: traces, metrics and logs, as configured. Raises ConfigError."""
     from exporters.telemetry import Telemetry
-    from exporters.tracing.span_mapper import Letters
+    from exporters.tracing.span_mapper import DeadLetterTarget
     from sidecar.decoding.envelope.extractor import BUILT_IN
     from sidecar.domain.redaction import Redactor
 
     places = {word: [*getattr(config.envelope, word), *built_in] for word, built_in in BUILT_IN.items()}
     letters = {
-        source.broker.system: Letters(
+        source.broker.system: DeadLetterTarget(
             source.group, source.naming.dead_letter_stream if config.dead_letters.enabled else None
         )
         for source in sources

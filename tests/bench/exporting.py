@@ -41,20 +41,22 @@ def bare(event: Event, number: int, *, linked: bool) -> Event:
 
 async def cost(endpoint: str, kind: str) -> dict[str, Any]:
     """Microseconds an event, and what became of the spans."""
-    from exporters.batch_queue import Bounds, Outbox
-    from exporters.otlp.span_encoder import SpanEncoder
+    from exporters.batch_queue import BatchQueue, QueueBounds
+    from exporters.otlp.span_encoder import OtlpSpanEncoder
     from exporters.otlp.transport import transport
     from exporters.semantic_conventions import spelling
-    from exporters.tracing.exporter import Tracing
-    from exporters.tracing.span_mapper import Letters, Mapper
-    from exporters.tracing.span_sink import Backend
-    from sidecar.config.schema import Exporters, Otlp, Sampling
+    from exporters.tracing.exporter import TraceExporter
+    from exporters.tracing.span_mapper import DeadLetterTarget, SpanMapper
+    from exporters.tracing.span_sink import SpanSink
+    from sidecar.config.schema import ExportersConfig, OtlpConfig, SamplingConfig
 
-    sending = transport(Otlp(endpoint=endpoint, protocol="grpc", signals=["traces"]), "traces", "bench")
-    backend = Backend("otlp", SpanEncoder(spelling({})), Outbox("otlp", sending, Bounds()))
-    mapper = Mapper({"kafka": Letters("tracecar.bench", None)})
+    sending = transport(OtlpConfig(endpoint=endpoint, protocol="grpc", signals=["traces"]), "traces", "bench")
+    backend = SpanSink("otlp", OtlpSpanEncoder(spelling({})), BatchQueue("otlp", sending, QueueBounds()))
+    mapper = SpanMapper({"kafka": DeadLetterTarget("tracecar.bench", None)})
     join = ["trace", "correlation", "causation"]
-    tracing = Tracing([backend], mapper, Exporters(), Sampling(), join=join, max_flow=10_000, clock=lambda: now)
+    tracing = TraceExporter(
+        [backend], mapper, ExportersConfig(), SamplingConfig(), join=join, max_flow=10_000, clock=lambda: now
+    )
     value = b"x" * 350
     spent = now = 0.0
     count = EVENTS if kind == "traced" else HELD

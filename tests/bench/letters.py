@@ -81,31 +81,33 @@ async def read_bare(address: str, stream: str) -> dict[str, Any]:
 @asynccontextmanager
 async def _broker(address: str, stream: str) -> AsyncIterator[tuple[Any, Any]]:
     from sidecar.adapters.brokers.kafka.broker import KafkaBroker
-    from sidecar.runtime.wiring import Source
+    from sidecar.runtime.wiring import BrokerSource
 
-    source = config.Kafka(bootstrap_servers=address, topics=[stream], group_id=f"tracecar.bench-{time.time_ns()}")
-    naming = config.Config(service="bench", sources=config.Sources(kafka=source)).stream_names(source.group_id or "")
+    source = config.KafkaConfig(bootstrap_servers=address, topics=[stream], group_id=f"tracecar.bench-{time.time_ns()}")
+    naming = config.Config(service="bench", sources=config.SourcesConfig(kafka=source)).stream_names(
+        source.group_id or ""
+    )
     broker = KafkaBroker(source, "bench", naming, max_records=500)
     await broker.start()
     try:
-        yield broker, Source(broker, source.group_id or "", naming)
+        yield broker, BrokerSource(broker, source.group_id or "", naming)
     finally:
         await broker.close()
 
 
 async def read_ours(address: str, stream: str) -> dict[str, Any]:
     """`tracecar dlq groups`: every letter read, its dialect and its state told, grouped by its cause."""
-    from sidecar.dead_letters.store import Desk, Wish
-    from sidecar.domain.failure_fingerprint import Causes
+    from sidecar.dead_letters.store import DeadLetterFilter, DeadLetterStore
+    from sidecar.domain.failure_fingerprint import CauseGrouping
 
     async with _broker(address, stream) as (_, source):
-        desk = Desk([source], 5)
+        desk = DeadLetterStore([source], 5)
         began = time.perf_counter()
         grouped = await desk.groups()
         seconds = time.perf_counter() - began
         assert grouped.letters == READ, grouped.notes
-        letters = [letter async for letter in desk.each(Wish(), [])]
-        causes, began = Causes(time.time_ns() // 1_000), time.perf_counter()
+        letters = [letter async for letter in desk.each(DeadLetterFilter(), [])]
+        causes, began = CauseGrouping(time.time_ns() // 1_000), time.perf_counter()
         for letter in letters:
             causes.add(letter)
         found = causes.found()
@@ -157,16 +159,15 @@ async def copy_bare(address: str, stream: str) -> dict[str, Any]:
 
 async def replay_ours(address: str, stream: str) -> dict[str, Any]:
     """A whole replay job, from the request to its end: selection, ledger, sending."""
-    from sidecar.dead_letters.ledger_entries import Who
-    from sidecar.dead_letters.store import Desk
-    from sidecar.dead_letters.store import Wish as Wanted
-    from sidecar.pipeline.consumer_groups.tracker import Follower
-    from sidecar.replay.models import Wish
-    from sidecar.replay.service import Operations
+    from sidecar.dead_letters.ledger_entries import Actor
+    from sidecar.dead_letters.store import DeadLetterFilter, DeadLetterStore
+    from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
+    from sidecar.replay.models import ReplayRequest
+    from sidecar.replay.service import ReplayService
 
     class Queries:
-        def wanted(self, query: str) -> Wanted:
-            return Wanted()
+        def wanted(self, query: str) -> DeadLetterFilter:
+            return DeadLetterFilter()
 
         async def fits(self, records: Sequence[Any], query: str) -> Sequence[bool]:
             return [True] * len(records)
@@ -175,11 +176,11 @@ async def replay_ours(address: str, stream: str) -> dict[str, Any]:
             return True
 
     async with _broker(address, stream) as (broker, source):
-        operations = Operations(
+        operations = ReplayService(
             [source],
-            desk=Desk([source], 5),
+            desk=DeadLetterStore([source], 5),
             queries=Queries(),
-            follower=Follower([broker]),
+            follower=ConsumerGroupTracker([broker]),
             index=None,  # type: ignore[arg-type]  # only dry runs ask it
             editor=None,  # type: ignore[arg-type]  # nothing is edited
             verdicts=None,  # type: ignore[arg-type]
@@ -188,7 +189,7 @@ async def replay_ours(address: str, stream: str) -> dict[str, Any]:
             selection=REPLAYED,
         )
         began = time.perf_counter()
-        job = await operations.replay(Wish(to=f"{stream}.retry"), Who("bench"))
+        job = await operations.replay(ReplayRequest(to=f"{stream}.retry"), Actor("bench"))
         while (job := await operations.job(job.id)).state == "running":
             await asyncio.sleep(0.1)
         seconds = time.perf_counter() - began

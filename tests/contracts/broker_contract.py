@@ -12,14 +12,14 @@ from itertools import pairwise
 
 import pytest
 
-from sidecar.config.schema import Config, DeadLetters, Sources, Start
+from sidecar.config.schema import Config, DeadLettersConfig, SourcesConfig, StartPosition
 from sidecar.domain.errors import Fenced, Outage, TooLarge
 from sidecar.domain.model import Outgoing, Partition, Position, Record
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.stream_names import LEDGER, StreamNames
 from tests.contracts.broker_reading import Reader, by_lease, eventually, letter, letter_ids
 
-EARLIEST, LATEST = Start("earliest"), Start("latest")
+EARLIEST, LATEST = StartPosition("earliest"), StartPosition("latest")
 
 
 class BrokerHarness(ABC):
@@ -34,14 +34,14 @@ class BrokerHarness(ABC):
     """`trim` works, and what is trimmed before it was read is reported."""
 
     def naming(self, group: str) -> StreamNames:
-        return Config(service="contract", sources=Sources()).stream_names(group)
+        return Config(service="contract", sources=SourcesConfig()).stream_names(group)
 
     def pattern(self, prefix: str) -> str:
         """A pattern that matches every stream whose name begins with `prefix`."""
         return f"{prefix}*"
 
     @abstractmethod
-    def broker(self, *streams: str, group: str, start: Start = EARLIEST, max_records: int = 1000) -> Broker:
+    def broker(self, *streams: str, group: str, start: StartPosition = EARLIEST, max_records: int = 1000) -> Broker:
         """A broker, not started. The harness closes it in the end."""
 
     @abstractmethod
@@ -238,13 +238,13 @@ class BrokerContract:
         turn = (await harness.contents(stream))[-1].timestamp + 1
         await eventually(lambda: _now(harness, stream, turn))
         new = await self._numbered(harness, stream, 5, first=2)
-        broker = harness.broker(stream, group=group, start=Start("at", turn))
+        broker = harness.broker(stream, group=group, start=StartPosition("at", turn))
         await broker.start()
         async with Reader(broker) as reader:
             await reader.read(3)
             assert reader.positions == new
         await broker.close()
-        back = harness.broker(stream, group=f"{group}.back", start=Start("ago", 3_600_000))
+        back = harness.broker(stream, group=f"{group}.back", start=StartPosition("ago", 3_600_000))
         await back.start()
         async with Reader(back) as reader:
             await reader.read(5)
@@ -639,7 +639,7 @@ class BrokerContract:
     async def test_inspect_asks_for_no_rights_on_letters_that_are_not_written(
         self, harness, stream, group, monkeypatch
     ):
-        off = Config(service="contract", sources=Sources(), dead_letters=DeadLetters(enabled=False))
+        off = Config(service="contract", sources=SourcesConfig(), dead_letters=DeadLettersConfig(enabled=False))
         monkeypatch.setattr(harness, "naming", lambda group: off.stream_names(group))
         await harness.create(stream)
         whats = [finding.what for finding in await harness.broker(stream, group=group).inspect()]

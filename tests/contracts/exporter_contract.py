@@ -10,11 +10,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from exporters.batch_queue import Bounds
-from exporters.tracing.exporter import Tracing
-from exporters.tracing.span_mapper import Letters, Mapper
-from exporters.tracing.span_sink import Backend
-from sidecar.config.schema import Exporters, Sampling
+from exporters.batch_queue import QueueBounds
+from exporters.tracing.exporter import TraceExporter
+from exporters.tracing.span_mapper import DeadLetterTarget, SpanMapper
+from exporters.tracing.span_sink import SpanSink
+from sidecar.config.schema import ExportersConfig, SamplingConfig
 from sidecar.domain.model import Decoded, Event, Position, Record
 
 _streams = itertools.count(1)
@@ -24,7 +24,7 @@ class Rig(ABC):
     """A backend to send to, and what became of what was sent."""
 
     @abstractmethod
-    def backend(self, bounds: Bounds) -> Backend: ...
+    def backend(self, bounds: QueueBounds) -> SpanSink: ...
 
     @abstractmethod
     def arrived(self, trace_ids: Sequence[int]) -> list[tuple[int, int]]:
@@ -53,14 +53,14 @@ def events(count: int) -> list[Decoded]:
     return found
 
 
-def to(backend: Backend) -> Tracing:
+def to(backend: SpanSink) -> TraceExporter:
     """Everything to this backend."""
-    mapper = Mapper({"kafka": Letters("tracecar.shop", None)})
-    return Tracing([backend], mapper, Exporters(), Sampling(), join=["trace"], max_flow=1000)
+    mapper = SpanMapper({"kafka": DeadLetterTarget("tracecar.shop", None)})
+    return TraceExporter([backend], mapper, ExportersConfig(), SamplingConfig(), join=["trace"], max_flow=1000)
 
 
-def tracing(rig: Rig, **bounds: Any) -> Tracing:
-    return to(rig.backend(Bounds(**({"linger": 0.05} | bounds))))
+def tracing(rig: Rig, **bounds: Any) -> TraceExporter:
+    return to(rig.backend(QueueBounds(**({"linger": 0.05} | bounds))))
 
 
 async def until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:

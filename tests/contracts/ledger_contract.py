@@ -12,7 +12,7 @@ import pytest
 from sidecar.domain.errors import Refused, TooLarge
 from sidecar.domain.model import Outgoing
 from sidecar.domain.ports.broker import Broker, Retention
-from sidecar.domain.ports.ledger import Act, Entry
+from sidecar.domain.ports.ledger import LedgerTransaction, LedgerWrite
 from tests.contracts.broker_contract import BrokerHarness
 
 
@@ -47,7 +47,11 @@ class LedgerContract:
 
     async def test_an_act_publishes_and_leaves_its_entries(self, harness, broker, other, stream):
         key = f"job:{uuid.uuid4().hex}"
-        act = Act(stream, (Entry(key, None, b"\x00\xffa"), Entry(key + "2", None, b"b")), (outgoing(stream, b"v"),))
+        act = LedgerTransaction(
+            stream,
+            (LedgerWrite(key, None, b"\x00\xffa"), LedgerWrite(key + "2", None, b"b")),
+            (outgoing(stream, b"v"),),
+        )
         (done,) = await broker.ledger.act([act])
         assert done.carried_out
         assert done.stands == (b"\x00\xffa", b"b")
@@ -56,7 +60,7 @@ class LedgerContract:
             assert await one.ledger.entries(stream, [key, key + "2", key + "3"]) == [b"\x00\xffa", b"b", None]
 
     async def test_an_act_is_carried_out_once_however_often_it_is_asked_for(self, harness, broker, other, stream):
-        act = Act(stream, (Entry("k" + stream, None, b"a"),), (outgoing(stream, b"v"),))
+        act = LedgerTransaction(stream, (LedgerWrite("k" + stream, None, b"a"),), (outgoing(stream, b"v"),))
         done = [(await one.ledger.act([act]))[0] for one in (broker, other, broker)]
         assert all(one.carried_out for one in done)
         assert [len(one.positions) for one in done] == [1, 0, 0]
@@ -64,9 +68,11 @@ class LedgerContract:
 
     async def test_what_does_not_stand_any_more_is_left_and_told(self, harness, broker, other, stream):
         key = "k" + stream
-        await other.ledger.act([Act(stream, (Entry(key, None, b"theirs"),))])
-        mine = Act(stream, (Entry(key, None, b"mine"), Entry(key + "2", None, b"mine")), (outgoing(stream, b"v"),))
-        free = Act(stream, (Entry(key + "3", None, b"free"),), (outgoing(stream, b"w"),))
+        await other.ledger.act([LedgerTransaction(stream, (LedgerWrite(key, None, b"theirs"),))])
+        mine = LedgerTransaction(
+            stream, (LedgerWrite(key, None, b"mine"), LedgerWrite(key + "2", None, b"mine")), (outgoing(stream, b"v"),)
+        )
+        free = LedgerTransaction(stream, (LedgerWrite(key + "3", None, b"free"),), (outgoing(stream, b"w"),))
         taken, done = await broker.ledger.act([mine, free])
         assert (taken.carried_out, taken.stands) == (False, (b"theirs", None))
         assert done.carried_out
@@ -75,27 +81,29 @@ class LedgerContract:
 
     async def test_entries_change_and_go(self, broker, other, stream):
         key = f"job:{stream}"
-        assert (await broker.ledger.act([Act(None, (Entry(key, None, b"1"),))]))[0].carried_out
-        assert (await other.ledger.act([Act(None, (Entry(key, b"1", b"2"),))]))[0].carried_out
-        assert not (await broker.ledger.act([Act(None, (Entry(key, b"1", b"3"),))]))[0].carried_out
+        assert (await broker.ledger.act([LedgerTransaction(None, (LedgerWrite(key, None, b"1"),))]))[0].carried_out
+        assert (await other.ledger.act([LedgerTransaction(None, (LedgerWrite(key, b"1", b"2"),))]))[0].carried_out
+        assert not (await broker.ledger.act([LedgerTransaction(None, (LedgerWrite(key, b"1", b"3"),))]))[0].carried_out
         assert (await broker.ledger.under(key)) == {key: b"2"}
-        assert (await broker.ledger.act([Act(None, (Entry(key, b"2", None),))]))[0].carried_out
+        assert (await broker.ledger.act([LedgerTransaction(None, (LedgerWrite(key, b"2", None),))]))[0].carried_out
         assert await other.ledger.under(key) == {}
         assert await other.ledger.entries(None, [key]) == [None]
 
     async def test_acts_of_one_call_that_concern_the_same_entry_follow_one_another(self, harness, broker, stream):
         key = "k" + stream
         twice = [
-            Act(stream, (Entry(key, None, b"1"),), (outgoing(stream, b"first"),)),
-            Act(stream, (Entry(key, None, b"x"),), (outgoing(stream, b"never"),)),
-            Act(stream, (Entry(key, b"1", b"2"),), (outgoing(stream, b"second"),)),
+            LedgerTransaction(stream, (LedgerWrite(key, None, b"1"),), (outgoing(stream, b"first"),)),
+            LedgerTransaction(stream, (LedgerWrite(key, None, b"x"),), (outgoing(stream, b"never"),)),
+            LedgerTransaction(stream, (LedgerWrite(key, b"1", b"2"),), (outgoing(stream, b"second"),)),
         ]
         assert [one.carried_out for one in await broker.ledger.act(twice)] == [True, False, True]
         assert [r.value for r in await harness.contents(stream)] == [b"first", b"second"]
 
     async def test_many_acts_keep_their_order(self, harness, broker, stream):
         acts = [
-            Act(stream, (Entry(f"{stream} {n}", None, b"%d" % n),), (outgoing(stream, b"%d" % n, partition=0),))
+            LedgerTransaction(
+                stream, (LedgerWrite(f"{stream} {n}", None, b"%d" % n),), (outgoing(stream, b"%d" % n, partition=0),)
+            )
             for n in range(2_500)
         ]
         done = await broker.ledger.act(acts)
@@ -105,9 +113,11 @@ class LedgerContract:
         assert [one.positions[0] for one in done] == [r.position for r in contents]
 
     async def test_two_who_act_at_once_do_each_act_once_and_both_get_on(self, harness, broker, other, stream):
-        def acts(who: str) -> list[Act]:
+        def acts(who: str) -> list[LedgerTransaction]:
             return [
-                Act(stream, (Entry(f"{stream} {n}", None, who.encode()),), (outgoing(stream, b"%d" % n),))
+                LedgerTransaction(
+                    stream, (LedgerWrite(f"{stream} {n}", None, who.encode()),), (outgoing(stream, b"%d" % n),)
+                )
                 for n in range(60)
             ]
 
@@ -124,7 +134,7 @@ class LedgerContract:
 
     async def test_a_stream_that_is_missing_is_not_made(self, harness, broker, stream):
         missing = f"missing-{stream}"
-        act = Act(stream, (Entry("m" + stream, None, b"1"),), (outgoing(missing, b"v"),))
+        act = LedgerTransaction(stream, (LedgerWrite("m" + stream, None, b"1"),), (outgoing(missing, b"v"),))
         with pytest.raises(Refused, match=missing):
             await broker.ledger.act([act])
         assert await broker.ledger.entries(stream, ["m" + stream]) == [None]
@@ -134,7 +144,7 @@ class LedgerContract:
 
     async def test_a_dead_letter_stream_that_is_missing_is_made(self, harness, broker, stream):
         letters = harness.naming("g").dead_letter_stream(stream)
-        act = Act(stream, (Entry("d" + stream, None, b"1"),), (outgoing(letters, b"v"),))
+        act = LedgerTransaction(stream, (LedgerWrite("d" + stream, None, b"1"),), (outgoing(letters, b"v"),))
         assert (await broker.ledger.act([act]))[0].carried_out
         assert [r.value for r in await harness.contents(letters)] == [b"v"]
 
@@ -143,7 +153,9 @@ class LedgerContract:
         if big is None:
             return
         acts = [
-            Act(stream, (Entry(f"{n}{stream}", None, b"1"),), (outgoing(stream, big if n == 1 else b"v"),))
+            LedgerTransaction(
+                stream, (LedgerWrite(f"{n}{stream}", None, b"1"),), (outgoing(stream, big if n == 1 else b"v"),)
+            )
             for n in range(3)
         ]
         with pytest.raises(TooLarge) as raised:
@@ -155,7 +167,7 @@ class LedgerContract:
         assert [r.value for r in await harness.contents(stream)] == [b"v", b"v"]
 
     async def test_it_says_since_when_it_is_there(self, broker, stream):
-        await broker.ledger.act([Act(stream, (Entry("b" + stream, None, b"1"),))])
+        await broker.ledger.act([LedgerTransaction(stream, (LedgerWrite("b" + stream, None, b"1"),))])
         begun = await broker.ledger.begun(stream)
         assert begun is not None
         assert 1_600_000_000_000 < begun < 5_000_000_000_000

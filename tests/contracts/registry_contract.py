@@ -95,7 +95,7 @@ class RegistryContract:
             for each in (found, by_id):
                 loaded = [json.loads(text)["name"].partition("_")[0] for text in ready.texts(each)]
                 assert loaded == ["City", "Address", "Order"]
-                schema = ready.Schema(each)
+                schema = ready.BoundSchema(each)
                 assert schema.unusable is None
                 assert schema.decode(b"\x04ab\x02c", 0) == {"to": {"city": {"name": "ab"}}, "via": {"name": "c"}}
 

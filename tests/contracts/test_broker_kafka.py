@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from sidecar.adapters.brokers.kafka.broker import KafkaBroker
 from sidecar.config import schema as config
-from sidecar.config.schema import Start
+from sidecar.config.schema import StartPosition
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.domain.model import Outgoing, Partition, Position, Record
 from tests.contracts.broker_contract import EARLIEST, BrokerContract, BrokerHarness
@@ -35,13 +35,13 @@ class KafkaHarness(BrokerHarness):
         self,
         *streams: str,
         group: str,
-        start: Start = EARLIEST,
+        start: StartPosition = EARLIEST,
         max_records: int = 1000,
         servers: str | None = None,
         impatient: bool = False,
     ) -> KafkaBroker:
         """`impatient`: requests are given up after half a second."""
-        source = config.Kafka(
+        source = config.KafkaConfig(
             bootstrap_servers=servers or self.servers,
             topics=list(streams),
             group_id=group,

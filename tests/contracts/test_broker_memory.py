@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.adapters.brokers.memory.broker import MemoryBroker
 from sidecar.adapters.brokers.memory.log import MemoryLog
-from sidecar.config.schema import Start
+from sidecar.config.schema import StartPosition
 from sidecar.domain.errors import Outage
 from sidecar.domain.model import Outgoing, Partition, Position, Record
 from tests.contracts.broker_contract import EARLIEST, BrokerContract, BrokerHarness, outgoing
@@ -21,7 +21,9 @@ class MemoryHarness(BrokerHarness):
     def __init__(self) -> None:
         self.log = MemoryLog()
 
-    def broker(self, *streams: str, group: str, start: Start = EARLIEST, max_records: int = 1000) -> MemoryBroker:
+    def broker(
+        self, *streams: str, group: str, start: StartPosition = EARLIEST, max_records: int = 1000
+    ) -> MemoryBroker:
         return MemoryBroker(self.log, streams, group, self.naming(group), start=start, max_records=max_records)
 
     def unreachable(self) -> MemoryBroker:

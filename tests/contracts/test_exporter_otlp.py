@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from exporters.batch_queue import Bounds, Outbox
-from exporters.otlp.span_encoder import SpanEncoder
+from exporters.batch_queue import BatchQueue, QueueBounds
+from exporters.otlp.span_encoder import OtlpSpanEncoder
 from exporters.otlp.transport import transport
 from exporters.semantic_conventions import spelling
-from exporters.tracing.span_sink import Backend
-from sidecar.config.schema import Otlp, Tls
+from exporters.tracing.span_sink import SpanSink
+from sidecar.config.schema import OtlpConfig, TlsConfig
 from tests.contracts.exporter_contract import ExporterContract, Rig, events, ids, to, tracing, until
 from tests.servers.otlp import Receiver
 
@@ -23,9 +23,11 @@ class OtlpRig(Rig):
         self.receiver = receiver or Receiver()
         self._protocol, self._options = protocol, options
 
-    def backend(self, bounds: Bounds) -> Backend:
-        otlp = Otlp(endpoint=self.receiver.endpoint(self._protocol), protocol=self._protocol, **self._options)
-        return Backend("otlp", SpanEncoder(spelling({})), Outbox("otlp", transport(otlp, "traces", "shop"), bounds))
+    def backend(self, bounds: QueueBounds) -> SpanSink:
+        otlp = OtlpConfig(endpoint=self.receiver.endpoint(self._protocol), protocol=self._protocol, **self._options)
+        return SpanSink(
+            "otlp", OtlpSpanEncoder(spelling({})), BatchQueue("otlp", transport(otlp, "traces", "shop"), bounds)
+        )
 
     def arrived(self, trace_ids: Sequence[int]) -> list[tuple[int, int]]:
         wanted = set(trace_ids)
@@ -105,7 +107,7 @@ async def fail(rig: OtlpRig) -> str:
 async def test_tls_headers_and_compression(protocol: str, kafka_tls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # What requests would take in place of the authorities that are configured.
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(kafka_tls / "client.pem"))
-    tls = Tls(ca=str(kafka_tls / "ca.pem"))
+    tls = TlsConfig(ca=str(kafka_tls / "ca.pem"))
     rig = OtlpRig(protocol, Receiver(kafka_tls), tls=tls, headers={"X-Team": "shop"}, compression="gzip")
     with rig.receiver:
         await arrive(rig)
@@ -116,9 +118,9 @@ async def test_tls_headers_and_compression(protocol: str, kafka_tls: Path, monke
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 async def test_a_collector_that_asks_for_certificates_gets_ours(protocol: str, kafka_tls: Path) -> None:
     authority = str(kafka_tls / "ca.pem")
-    ours = Tls(ca=authority, cert=str(kafka_tls / "client.pem"), key=str(kafka_tls / "client.key"))
+    ours = TlsConfig(ca=authority, cert=str(kafka_tls / "client.pem"), key=str(kafka_tls / "client.key"))
     with Receiver(kafka_tls, mutual=True) as receiver:
-        assert await fail(OtlpRig(protocol, receiver, tls=Tls(ca=authority)))
+        assert await fail(OtlpRig(protocol, receiver, tls=TlsConfig(ca=authority)))
         await arrive(OtlpRig(protocol, receiver, tls=ours))
 
 
@@ -136,16 +138,16 @@ def elsewhere_tls(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 async def test_a_certificate_must_name_the_host(protocol: str, elsewhere_tls: Path) -> None:
     with Receiver(elsewhere_tls) as receiver:
-        trouble = await fail(OtlpRig(protocol, receiver, tls=Tls(ca=str(elsewhere_tls / "ca.pem"))))
+        trouble = await fail(OtlpRig(protocol, receiver, tls=TlsConfig(ca=str(elsewhere_tls / "ca.pem"))))
     assert "ostname" in trouble
 
 
 async def test_it_need_not_where_that_is_not_asked(elsewhere_tls: Path, kafka_tls: Path) -> None:
     with Receiver(elsewhere_tls) as receiver:
         # Whose it is counts all the same.
-        stranger = Tls(ca=str(kafka_tls / "ca.pem"), check_hostname=False)
+        stranger = TlsConfig(ca=str(kafka_tls / "ca.pem"), check_hostname=False)
         assert "certificate verify failed" in await fail(OtlpRig("http/protobuf", receiver, tls=stranger))
-        tls = Tls(ca=str(elsewhere_tls / "ca.pem"), check_hostname=False)
+        tls = TlsConfig(ca=str(elsewhere_tls / "ca.pem"), check_hostname=False)
         await arrive(OtlpRig("http/protobuf", receiver, tls=tls))
 
 
@@ -157,8 +159,8 @@ async def test_the_environment_fills_what_is_left_out(protocol: str, monkeypatch
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-team=shop")
         monkeypatch.setenv("OTEL_SERVICE_NAME", "shop-tracecar")
         monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
-        outbox = Outbox("otlp", transport(Otlp(), "traces", "shop"), Bounds(linger=0.05))
-        exporter = to(Backend("otlp", SpanEncoder({}), outbox))
+        outbox = BatchQueue("otlp", transport(OtlpConfig(), "traces", "shop"), QueueBounds(linger=0.05))
+        exporter = to(SpanSink("otlp", OtlpSpanEncoder({}), outbox))
         exporter.offer(events(3))
         await exporter.close()
         assert len(receiver.spans) == 3

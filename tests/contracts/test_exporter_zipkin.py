@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from exporters.batch_queue import Bounds, Outbox
-from exporters.tracing.span_sink import Backend
-from exporters.zipkin import SpanEncoder, ZipkinTransport
-from sidecar.config.schema import Zipkin as Settings
+from exporters.batch_queue import BatchQueue, QueueBounds
+from exporters.tracing.span_sink import SpanSink
+from exporters.zipkin import ZipkinSpanEncoder, ZipkinTransport
+from sidecar.config.schema import ZipkinConfig
 from tests.contracts.exporter_contract import ExporterContract, Rig
 from tests.servers.zipkin import Zipkin
 
@@ -20,9 +20,9 @@ class ZipkinRig(Rig):
     def __init__(self, server: Zipkin) -> None:
         self._server = server
 
-    def backend(self, bounds: Bounds) -> Backend:
-        settings = Settings(endpoint=self._server.endpoint)
-        return Backend("zipkin", SpanEncoder({}), Outbox("zipkin", ZipkinTransport(settings), bounds))
+    def backend(self, bounds: QueueBounds) -> SpanSink:
+        settings = ZipkinConfig(endpoint=self._server.endpoint)
+        return SpanSink("zipkin", ZipkinSpanEncoder({}), BatchQueue("zipkin", ZipkinTransport(settings), bounds))
 
     def arrived(self, trace_ids: Sequence[int]) -> list[tuple[int, int]]:
         wanted = {f"{trace:032x}" for trace in trace_ids}

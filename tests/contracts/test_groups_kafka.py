@@ -9,7 +9,7 @@ import pytest
 
 from sidecar.adapters.brokers.kafka.broker import KafkaBroker
 from sidecar.config import schema as config
-from sidecar.config.schema import Sasl
+from sidecar.config.schema import SaslConfig
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from tests.contracts.broker_reading import eventually
 from tests.contracts.groups_contract import GroupsContract
@@ -38,9 +38,11 @@ def read_and_stop(servers: str, group: str, topic: str, count: int, protocol: st
 
 def bob(kafka: EmbeddedKafka, topic: str, group: str) -> KafkaBroker:
     """A broker of a user who may do nothing but what a test allows."""
-    sasl = Sasl(mechanism="PLAIN", username="bob", password=PASSWORD)
-    source = config.Kafka(bootstrap_servers=kafka.address("SASL"), topics=[topic], group_id=group, sasl=sasl)
-    return KafkaBroker(source, "shop", config.Config(service="shop", sources=config.Sources()).stream_names(group))
+    sasl = SaslConfig(mechanism="PLAIN", username="bob", password=PASSWORD)
+    source = config.KafkaConfig(bootstrap_servers=kafka.address("SASL"), topics=[topic], group_id=group, sasl=sasl)
+    return KafkaBroker(
+        source, "shop", config.Config(service="shop", sources=config.SourcesConfig()).stream_names(group)
+    )
 
 
 async def test_a_user_sees_the_groups_that_he_may_describe(kafka: EmbeddedKafka) -> None:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from sidecar.adapters.registry.confluent import ConfluentRegistry
-from sidecar.config.schema import Registry as Settings
+from sidecar.config.schema import RegistryConfig
 from sidecar.domain.ports.registry import Registry
 from tests.contracts.registry_contract import RegistryContract, Shelf
 from tests.servers.apicurio import Apicurio
@@ -20,7 +20,7 @@ class ApicurioShelf:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self.registry: Registry = ConfluentRegistry(Settings(url=url))
+        self.registry: Registry = ConfluentRegistry(RegistryConfig(url=url))
         self._opened = [self.registry]
         self._client = httpx.AsyncClient(timeout=30)
 
@@ -35,7 +35,7 @@ class ApicurioShelf:
         return max((await self._client.get(url)).json())
 
     async def again(self) -> Registry:
-        self._opened.append(ConfluentRegistry(Settings(url=self._url)))
+        self._opened.append(ConfluentRegistry(RegistryConfig(url=self._url)))
         return self._opened[-1]
 
     async def close(self) -> None:

@@ -14,7 +14,7 @@ import pytest
 from sidecar.adapters.registry import http_client
 from sidecar.adapters.registry.confluent import ConfluentRegistry
 from sidecar.config import schema as config
-from sidecar.decoding.schema_cache import Catalog, NeedsSchema
+from sidecar.decoding.schema_cache import SchemaCache, SchemaNotCached
 from sidecar.domain.errors import Outage
 from tests.servers.apicurio import Apicurio
 
@@ -59,8 +59,8 @@ def producer(apicurio: Apicurio) -> Iterator[Producer]:
 
 
 @pytest.fixture
-async def catalog(apicurio: Apicurio) -> AsyncIterator[Catalog]:
-    catalog = Catalog(ConfluentRegistry(config.Registry(url=apicurio.url)))
+async def catalog(apicurio: Apicurio) -> AsyncIterator[SchemaCache]:
+    catalog = SchemaCache(ConfluentRegistry(config.RegistryConfig(url=apicurio.url)))
     yield catalog
     await catalog.close()
 
@@ -70,16 +70,16 @@ def stream() -> str:
     return f"orders_{uuid.uuid4().hex[:8]}"
 
 
-async def found(catalog: Catalog, look: Callable[[], T]) -> T:
+async def found(catalog: SchemaCache, look: Callable[[], T]) -> T:
     while True:
         try:
             return look()
-        except NeedsSchema as needs:
+        except SchemaNotCached as needs:
             await catalog.fetch(needs.key)
 
 
 async def test_an_event_is_read_with_a_schema_and_what_it_refers_to(
-    producer: Producer, catalog: Catalog, stream: str
+    producer: Producer, catalog: SchemaCache, stream: str
 ) -> None:
     item, order = f"shop.Item_{stream}", f"shop.Order_{stream}"
     producer.register(f"item-{stream}", record(item, {"name": "qty", "type": "int"}))
@@ -101,7 +101,7 @@ async def test_an_event_is_read_with_a_schema_and_what_it_refers_to(
 
 
 async def test_the_same_text_under_two_subjects_belongs_to_both_streams_and_to_no_other(
-    producer: Producer, catalog: Catalog, stream: str
+    producer: Producer, catalog: SchemaCache, stream: str
 ) -> None:
     text = record(f"shop.Order_{stream}", {"name": "a", "type": "int"})
     id = producer.register(f"{stream}-value", text)
@@ -118,7 +118,7 @@ async def test_the_same_text_under_two_subjects_belongs_to_both_streams_and_to_n
 
 
 async def test_a_global_id_leads_to_the_version_that_has_it(
-    apicurio: Apicurio, producer: Producer, catalog: Catalog, stream: str
+    apicurio: Apicurio, producer: Producer, catalog: SchemaCache, stream: str
 ) -> None:
     text = record(f"shop.Order_{stream}", {"name": "a", "type": "int"})
     producer.register(f"other-{stream}-value", text)
@@ -141,14 +141,14 @@ async def test_a_global_id_leads_to_the_version_that_has_it(
     assert unknown.rejection.code == "schema.unknown_id"
 
 
-async def test_a_guid_that_the_registry_cannot_know_is_unknown(catalog: Catalog) -> None:
+async def test_a_guid_that_the_registry_cannot_know_is_unknown(catalog: SchemaCache) -> None:
     guid = str(uuid.uuid4())
     resolved = await found(catalog, lambda: catalog.by_guid("orders", guid))
     assert resolved.rejection is not None
     assert resolved.rejection.code == "schema.unknown_id"
 
 
-async def test_other_kinds_are_there_and_not_checked(producer: Producer, catalog: Catalog, stream: str) -> None:
+async def test_other_kinds_are_there_and_not_checked(producer: Producer, catalog: SchemaCache, stream: str) -> None:
     text = json.dumps({"$schema": "http://json-schema.org/draft-07/schema#", "type": "object"})
     id = producer.register(f"{stream}-value", text, schemaType="JSON")
     resolved = await found(catalog, lambda: catalog.by_id(stream, id))
@@ -157,7 +157,7 @@ async def test_other_kinds_are_there_and_not_checked(producer: Producer, catalog
     assert (resolved.schema.kind, resolved.schema.unusable is None) == ("JSON", False)
 
 
-async def test_a_new_version_and_the_level_are_seen(producer: Producer, catalog: Catalog, stream: str) -> None:
+async def test_a_new_version_and_the_level_are_seen(producer: Producer, catalog: SchemaCache, stream: str) -> None:
     name = f"shop.Order_{stream}"
     producer.register(f"{stream}-value", record(name, {"name": "a", "type": "int"}))
     first = await found(catalog, lambda: catalog.for_stream(stream, None, None))
@@ -174,7 +174,7 @@ async def test_a_new_version_and_the_level_are_seen(producer: Producer, catalog:
 
 
 async def test_a_url_without_the_apis_path_is_an_outage_not_a_lost_schema(apicurio: Apicurio, stream: str) -> None:
-    registry = ConfluentRegistry(config.Registry(url=apicurio.native_url))
+    registry = ConfluentRegistry(config.RegistryConfig(url=apicurio.native_url))
     with pytest.raises(Outage, match=r"/apis/ccompat/v7"):
         await registry.by_id(1)
     with pytest.raises(Outage):
@@ -189,7 +189,7 @@ async def test_a_server_that_dies_is_an_outage_until_it_is_back(monkeypatch: pyt
         text = record("shop.Order", {"name": "a", "type": "int"})
         id = producer.register("orders-value", text)
         other = producer.register("orders-value", record("shop.Order", {"name": "b", "type": "int"}))
-        catalog = Catalog(ConfluentRegistry(config.Registry(url=server.url)))
+        catalog = SchemaCache(ConfluentRegistry(config.RegistryConfig(url=server.url)))
         known = await found(catalog, lambda: catalog.by_id("orders", id))
         assert catalog.reachable
 
@@ -200,7 +200,7 @@ async def test_a_server_that_dies_is_an_outage_until_it_is_back(monkeypatch: pyt
 
         server.kill()
         assert catalog.by_id("orders", id) is known
-        with pytest.raises(NeedsSchema) as needs:
+        with pytest.raises(SchemaNotCached) as needs:
             catalog.by_id("orders", other)
         waiting = [asyncio.create_task(catalog.fetch(needs.value.key)) for _ in range(3)]
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)

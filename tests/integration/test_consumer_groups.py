@@ -15,8 +15,8 @@ from sidecar.config import schema as config
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.model import Partition
-from sidecar.pipeline.consumer_groups.progress import MANY_DELIVERIES, Stop
-from sidecar.pipeline.consumer_groups.tracker import Follower
+from sidecar.pipeline.consumer_groups.progress import MANY_DELIVERIES, GroupStop
+from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from tests.contracts.test_groups_kafka import read_and_stop
 from tests.servers.kafka import create_topic, produce, unique
 from tests.support.sidecar_process import Sidecar
@@ -26,18 +26,18 @@ class Looking:
     """A follower on a real Kafka that looks when it is told to, at a clock that the test moves."""
 
     def __init__(self, kafka: EmbeddedKafka, topic: str) -> None:
-        source = config.Kafka(bootstrap_servers=kafka.bootstrap_servers, topics=[topic])
-        naming = config.Config(service="shop", sources=config.Sources()).stream_names("tracecar.shop")
+        source = config.KafkaConfig(bootstrap_servers=kafka.bootstrap_servers, topics=[topic])
+        naming = config.Config(service="shop", sources=config.SourcesConfig()).stream_names("tracecar.shop")
         self.broker = KafkaBroker(source, "shop", naming)
         self.now = 0
-        self.follower = Follower([self.broker], clock=lambda: self.now)
+        self.follower = ConsumerGroupTracker([self.broker], clock=lambda: self.now)
 
     async def look(self, seconds: float = 5) -> None:
         self.now += int(seconds * 1_000_000)
         await self.follower.look()
         assert self.follower.note is None
 
-    def stops(self) -> list[Stop]:
+    def stops(self) -> list[GroupStop]:
         return [stop for reading in self.follower.groups() for stop in reading.stops]
 
 

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.adapters.brokers.kafka.broker import KafkaBroker
-from sidecar.config.schema import Config, Kafka, Sources
+from sidecar.config.schema import Config, KafkaConfig, SourcesConfig
 from sidecar.dead_letters.dialects import read
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.domain.model import Headers, Outgoing, Partition
@@ -120,10 +120,10 @@ async def test_our_letter_is_theirs_too(kafka: EmbeddedKafka) -> None:
     servers = kafka.bootstrap_servers
     topic = create_topic(servers, unique("orders"))
     letters = create_topic(servers, f"{topic}.dlt")
-    naming = Config(service="shop", sources=Sources()).stream_names("g")
+    naming = Config(service="shop", sources=SourcesConfig()).stream_names("g")
     out = samples.written()
     published(servers, [Outgoing(letters, out.key, out.value, out.headers)])
-    broker = KafkaBroker(Kafka(bootstrap_servers=servers, topics=[topic], group_id=unique("g")), "shop", naming)
+    broker = KafkaBroker(KafkaConfig(bootstrap_servers=servers, topics=[topic], group_id=unique("g")), "shop", naming)
     await broker.start()
     try:
         landed = [one async for records in broker.scan(Partition("kafka", letters, 0)) for one in records]

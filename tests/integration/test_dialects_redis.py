@@ -7,12 +7,12 @@ import uuid
 import pytest
 
 from sidecar.adapters.brokers.redis.broker import RedisBroker
-from sidecar.config.schema import Config, DeadLetters, Redis, Sources
-from sidecar.dead_letters.store import Desk, Wish
+from sidecar.config.schema import Config, DeadLettersConfig, RedisConfig, SourcesConfig
+from sidecar.dead_letters.store import DeadLetterFilter, DeadLetterStore
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.model import Outgoing
 from sidecar.domain.stream_names import StreamNames
-from sidecar.runtime.wiring import Source
+from sidecar.runtime.wiring import BrokerSource
 from tests.unit.dead_letters import test_dialects as samples
 
 pytestmark = pytest.mark.valkey
@@ -21,11 +21,11 @@ pytestmark = pytest.mark.valkey
 async def test_letters_of_any_framework_read_as_their_causes_and_streams_are_suggested(valkey: EmbeddedValkey) -> None:
     stream, group = f"orders-{uuid.uuid4().hex[:8]}", "tracecar.shop"
     elsewhere = f"{stream}-dead-letters"
-    config = Redis(url=valkey.url, streams=[stream])
+    config = RedisConfig(url=valkey.url, streams=[stream])
 
     def broker(*read: str) -> tuple[RedisBroker, StreamNames]:
-        letters = DeadLetters(read=["{stream}.dlt", "{stream}-dlt", *read])
-        naming = Config(service="shop", sources=Sources(redis=config), dead_letters=letters).stream_names(group)
+        letters = DeadLettersConfig(read=["{stream}.dlt", "{stream}-dlt", *read])
+        naming = Config(service="shop", sources=SourcesConfig(redis=config), dead_letters=letters).stream_names(group)
         return RedisBroker(config, "shop", naming), naming
 
     adapter, naming = broker()
@@ -40,7 +40,7 @@ async def test_letters_of_any_framework_read_as_their_causes_and_streams_are_sug
                 Outgoing(elsewhere, None, b"{}", samples.CONNECT),
             ]
         )
-        grouped = await Desk([Source(adapter, group, naming)]).groups()
+        grouped = await DeadLetterStore([BrokerSource(adapter, group, naming)]).groups()
         assert [(one.dialects, one.count, one.letter.stream) for one in grouped.causes] == [
             (["wolverine"], 3, stream),
             (["tracecar"], 1, "orders"),
@@ -55,7 +55,7 @@ async def test_letters_of_any_framework_read_as_their_causes_and_streams_are_sug
     adapter, naming = broker(f"{stream}-dead-*")
     await adapter.start()
     try:
-        grouped = await Desk([Source(adapter, group, naming)]).groups(Wish(since=0))
+        grouped = await DeadLetterStore([BrokerSource(adapter, group, naming)]).groups(DeadLetterFilter(since=0))
         assert {name for one in grouped.causes for name in one.dialects} == {"wolverine", "tracecar", "connect"}
         connect = next(one.letter for one in grouped.causes if one.dialects == ["connect"])
         assert (connect.stream, connect.origin) == ("orders", None), "Redis has no such positions"

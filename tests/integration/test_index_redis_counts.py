@@ -13,7 +13,7 @@ from redis import Redis
 from sidecar.adapters.index.redis.event_counts import parts
 from sidecar.adapters.index.redis.index import RedisIndex
 from sidecar.adapters.index.redis.live_relay import RedisRelay
-from sidecar.adapters.index.redis.shards import Shards
+from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.adapters.redis_client.connection_pool import Command
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from tests.contracts.index_contract import JOIN, NOW, event
@@ -23,7 +23,7 @@ from tests.servers.valkey_topologies import cluster_of_three
 pytestmark = pytest.mark.valkey
 
 
-class Repeated(Shards):
+class Repeated(ShardClients):
     """Every first reply is lost: all is carried out twice."""
 
     async def _once(self, commands: Sequence[tuple[int, Command]]) -> list[Any]:

@@ -11,8 +11,8 @@ from redis import Redis
 
 from sidecar.adapters.index.redis import writer
 from sidecar.adapters.index.redis.index import RedisIndex
-from sidecar.adapters.index.redis.writer import Missed
-from sidecar.adapters.redis_client.errors import Full
+from sidecar.adapters.index.redis.writer import MissedEvents
+from sidecar.adapters.redis_client.errors import RedisOutOfMemory
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from tests.contracts.index_contract import JOIN, event
 from tests.integration.test_index_redis_outages import all_of, some, until
@@ -54,7 +54,7 @@ def refuse(client: Redis, how: str, refusing: bool) -> None:
 @pytest.mark.parametrize("how", ["full", "too few replicas", "a replica"])
 async def test_events_wait_and_what_finds_no_room_is_read_again(index, client, monkeypatch, how):
     monkeypatch.setattr(writer, "MOST_QUEUED", 1_000)
-    missed: list[Missed] = []
+    missed: list[MissedEvents] = []
     lost: list[int | None] = []
     index.writer.on_missed, index.writer.on_lost = missed.append, lost.append
     index.add(some(0, 100))
@@ -116,5 +116,5 @@ async def test_the_oldest_flows_make_room_where_the_server_is_full(index, client
     flows, _ = await index.flows(3_000)
     assert {len(flow.nodes) for flow in flows} == {5}
     client.config_set("maxmemory", 1)
-    with pytest.raises(Full):
+    with pytest.raises(RedisOutOfMemory):
         await index.relay.send(b"x")

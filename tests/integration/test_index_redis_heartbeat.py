@@ -14,7 +14,7 @@ from redis import Redis
 from sidecar.adapters.index.redis import heartbeat
 from sidecar.adapters.index.redis.index import RedisIndex
 from sidecar.demo.embedded_valkey import EmbeddedValkey
-from sidecar.domain.errors import Fenced, TracecarError, Unknown
+from sidecar.domain.errors import Fenced, NotFoundError, TracecarError
 from sidecar.domain.model import Partition
 from sidecar.domain.periodic_task import over_and_over
 from tests.contracts.index_contract import JOIN
@@ -29,7 +29,7 @@ async def index(valkey: EmbeddedValkey) -> AsyncIterator[RedisIndex]:
     await index.close()
 
 
-@pytest.mark.parametrize("error", [Unknown("no such group"), Fenced("another's"), ValueError("a mistake")])
+@pytest.mark.parametrize("error", [NotFoundError("no such group"), Fenced("another's"), ValueError("a mistake")])
 async def test_who_cannot_say_anything_new_is_heard_of_all_the_same(index, error):
     said = [b'{"first": 1}']
 
@@ -75,7 +75,7 @@ async def test_what_others_wrote_where_the_members_stand_silences_nobody(index, 
         assert client.hlen(members) == client.hlen(covered) == 1
 
 
-@pytest.mark.parametrize("error", [TracecarError("any"), Unknown("gone"), ZeroDivisionError("a mistake")])
+@pytest.mark.parametrize("error", [TracecarError("any"), NotFoundError("gone"), ZeroDivisionError("a mistake")])
 async def test_what_is_done_over_and_over_is_done_after_an_error_too(error):
     done, twice = 0, asyncio.Event()
 

@@ -14,7 +14,7 @@ from redis import Redis
 
 from sidecar.adapters.index.redis import fetcher, writer
 from sidecar.adapters.index.redis.index import RedisIndex
-from sidecar.adapters.index.redis.writer import Missed
+from sidecar.adapters.index.redis.writer import MissedEvents
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.correlation.flows import flows
 from sidecar.domain.errors import Outage
@@ -84,7 +84,7 @@ async def test_events_wait_for_a_server_that_is_away(index, server):
 
 async def test_what_finds_no_room_is_counted_and_handed_over(index, server, monkeypatch):
     monkeypatch.setattr(writer, "MOST_QUEUED", 1_000)
-    missed: list[Missed] = []
+    missed: list[MissedEvents] = []
     index.writer.on_missed = missed.append
     index.add(some(0, 10))
     await index.written()

@@ -15,11 +15,11 @@ import pytest
 
 from sidecar.adapters.brokers.kafka.broker import KafkaBroker
 from sidecar.config import schema as config
-from sidecar.config.schema import Config, Sasl, Sources, Start, Tls
+from sidecar.config.schema import Config, SaslConfig, SourcesConfig, StartPosition, TlsConfig
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Outgoing
-from sidecar.domain.ports.ledger import Act, Entry
+from sidecar.domain.ports.ledger import LedgerTransaction, LedgerWrite
 from sidecar.domain.stream_names import LEDGER
 from tests.contracts.broker_reading import Reader, by_lease, eventually, letter
 from tests.servers.kafka import (
@@ -42,10 +42,10 @@ async def brokers() -> AsyncIterator[Any]:
 
     def make(servers: str, *topics: str, group: str = "", **more: Any) -> KafkaBroker:
         group = group or unique("tracecar")
-        source = config.Kafka(
-            bootstrap_servers=servers, topics=list(topics), group_id=group, start=Start("earliest"), **more
+        source = config.KafkaConfig(
+            bootstrap_servers=servers, topics=list(topics), group_id=group, start=StartPosition("earliest"), **more
         )
-        broker = KafkaBroker(source, "access", Config(service="access", sources=Sources()).stream_names(group))
+        broker = KafkaBroker(source, "access", Config(service="access", sources=SourcesConfig()).stream_names(group))
         made.append(broker)
         return broker
 
@@ -82,12 +82,14 @@ def topic(kafka: EmbeddedKafka) -> str:
 async def test_sasl_with_a_password(kafka, brokers, topic, mechanism):
     if mechanism != "PLAIN":
         scram_user(kafka.bootstrap_servers, "admin", mechanism)
-    sasl = Sasl(mechanism=mechanism, username="admin", password=PASSWORD)
+    sasl = SaslConfig(mechanism=mechanism, username="admin", password=PASSWORD)
     await _reads_and_settles(brokers(kafka.address("SASL"), topic, sasl=sasl), topic)
 
 
 async def test_a_wrong_password_is_refused(kafka, brokers, topic):
-    broker = brokers(kafka.address("SASL"), topic, sasl=Sasl(mechanism="PLAIN", username="admin", password="wrong"))
+    broker = brokers(
+        kafka.address("SASL"), topic, sasl=SaslConfig(mechanism="PLAIN", username="admin", password="wrong")
+    )
     with pytest.raises(Refused, match=r"sources\.kafka\.sasl"):
         await broker.start()
     (finding,) = await broker.inspect()
@@ -97,7 +99,7 @@ async def test_a_wrong_password_is_refused(kafka, brokers, topic):
 
 
 async def test_a_listener_that_wants_other_manners_is_told_with_what_to_look_at(kafka, brokers, topic):
-    for broker in (brokers(kafka.address("SASL"), topic), brokers(kafka.bootstrap_servers, topic, tls=Tls())):
+    for broker in (brokers(kafka.address("SASL"), topic), brokers(kafka.bootstrap_servers, topic, tls=TlsConfig())):
         finding = (await broker.inspect())[-1]
         assert not finding.ok
         assert "sources.kafka.tls and .sasl" in finding.detail
@@ -145,8 +147,8 @@ def token_endpoint() -> Any:
 async def test_sasl_with_bearer_tokens(kafka, brokers, topic, token_endpoint):
     endpoint = f"http://127.0.0.1:{token_endpoint.server_port}/token"
 
-    def sasl(secret: str) -> Sasl:
-        return Sasl(
+    def sasl(secret: str) -> SaslConfig:
+        return SaslConfig(
             mechanism="OAUTHBEARER",
             token_endpoint=endpoint,
             client_id="tracecar",
@@ -162,22 +164,22 @@ async def test_sasl_with_bearer_tokens(kafka, brokers, topic, token_endpoint):
 
 async def test_tls_with_and_without_a_client_certificate(kafka, kafka_tls: Path, brokers, topic):
     ca = str(kafka_tls / "ca.pem")
-    await _reads_and_settles(brokers(kafka.address("TLS"), topic, tls=Tls(ca=ca)), topic)
-    with_cert = Tls(ca=ca, cert=str(kafka_tls / "client.pem"), key=str(kafka_tls / "client.key"))
+    await _reads_and_settles(brokers(kafka.address("TLS"), topic, tls=TlsConfig(ca=ca)), topic)
+    with_cert = TlsConfig(ca=ca, cert=str(kafka_tls / "client.pem"), key=str(kafka_tls / "client.key"))
     broker = brokers(kafka.address("TLS"), topic, tls=with_cert)
     await broker.start()
     assert topic in await broker.streams()
 
 
 async def test_a_server_whose_certificate_is_unknown_is_not_trusted(kafka, brokers, topic):
-    broker = brokers(kafka.address("TLS"), topic, tls=Tls())
+    broker = brokers(kafka.address("TLS"), topic, tls=TlsConfig())
     with pytest.raises((Refused, Outage), match="certificate"):
         await broker.start()
 
 
 async def test_check_names_each_missing_right(kafka, brokers, topic):
     group = unique("tracecar.bob")
-    bob = Sasl(mechanism="PLAIN", username="bob", password=PASSWORD)
+    bob = SaslConfig(mechanism="PLAIN", username="bob", password=PASSWORD)
     servers = kafka.bootstrap_servers
     allow(servers, "bob", "topic", topic, "DESCRIBE")
 
@@ -213,7 +215,7 @@ async def test_check_says_what_replaying_needs_and_does_not_fail_for_it(kafka, b
     """The rights are those of `alice`, whom no other test gives any on the ledger."""
     servers, group = kafka.bootstrap_servers, unique("tracecar.alice")
     scram_user(servers, "alice", "SCRAM-SHA-256")
-    alice = Sasl(mechanism="SCRAM-SHA-256", username="alice", password=PASSWORD)
+    alice = SaslConfig(mechanism="SCRAM-SHA-256", username="alice", password=PASSWORD)
     allow(servers, "alice", "topic", topic, "READ")
     allow(servers, "alice", "topic", topic, "WRITE")
     allow(servers, "alice", "group", group, "READ")
@@ -226,7 +228,9 @@ async def test_check_says_what_replaying_needs_and_does_not_fail_for_it(kafka, b
     async def act(key: str) -> None:
         broker = brokers(kafka.address("SASL"), topic, group=group, sasl=alice)
         await broker.start()
-        (done,) = await broker.ledger.act([Act(topic, (Entry(key, None, b"1"),), (Outgoing(topic, None, b"v", ()),))])
+        (done,) = await broker.ledger.act(
+            [LedgerTransaction(topic, (LedgerWrite(key, None, b"1"),), (Outgoing(topic, None, b"v", ()),))]
+        )
         assert done.carried_out
 
     if LEDGER not in await _streams(brokers(servers, topic)):
@@ -273,7 +277,7 @@ async def test_without_the_right_to_write_transactions_it_still_reads(kafka, bro
     allow(servers, "bob", "topic", topic, "READ")
     allow(servers, "bob", "group", group, "READ")
     broker = brokers(
-        kafka.address("SASL"), topic, group=group, sasl=Sasl(mechanism="PLAIN", username="bob", password=PASSWORD)
+        kafka.address("SASL"), topic, group=group, sasl=SaslConfig(mechanism="PLAIN", username="bob", password=PASSWORD)
     )
     await broker.start()
     async with Reader(broker) as reader:
@@ -288,13 +292,13 @@ async def test_without_the_right_to_write_transactions_it_still_reads(kafka, bro
 
 async def test_check_tries_what_is_behind_a_gate(kafka, topic):
     group = unique("tracecar.gate")
-    source = config.Kafka(
+    source = config.KafkaConfig(
         bootstrap_servers=kafka.address("SASL"),
         gate={topic: f"{topic}.behind", "nowhere-at-all": "x"},
         group_id=group,
-        sasl=Sasl(mechanism="PLAIN", username="bob", password=PASSWORD),
+        sasl=SaslConfig(mechanism="PLAIN", username="bob", password=PASSWORD),
     )
-    naming = config.Config(service="shop", sources=config.Sources(kafka=source)).stream_names(group)
+    naming = config.Config(service="shop", sources=config.SourcesConfig(kafka=source)).stream_names(group)
     allow(kafka.bootstrap_servers, "bob", "topic", topic, "READ")
     findings = {finding.what: finding for finding in await KafkaBroker(source, "shop", naming).inspect()}
     assert "create it" in findings["sources.kafka.gate: nowhere-at-all"].detail

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException
 
 from sidecar.adapters.brokers.kafka import cluster_client
 from sidecar.adapters.brokers.kafka.broker import KafkaBroker
-from sidecar.config.schema import Start
+from sidecar.config.schema import StartPosition
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.domain.errors import Fenced, Outage, Refused
 from sidecar.domain.model import Outgoing, Partition, Position
@@ -22,7 +22,7 @@ from tests.servers import kafka as server
 
 pytestmark = pytest.mark.kafka
 
-LATEST = Start("latest")
+LATEST = StartPosition("latest")
 
 
 @pytest.fixture

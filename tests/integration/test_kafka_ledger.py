@@ -17,10 +17,10 @@ from aiokafka.cluster import ClusterMetadata
 
 from sidecar.adapters.brokers.kafka import cluster_client
 from sidecar.adapters.brokers.kafka.broker import KafkaBroker
-from sidecar.adapters.brokers.kafka.cluster_client import Cluster
+from sidecar.adapters.brokers.kafka.cluster_client import KafkaCluster
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.domain.errors import Outage, Refused
-from sidecar.domain.ports.ledger import Act, Done, Entry, Ledger
+from sidecar.domain.ports.ledger import Ledger, LedgerOutcome, LedgerTransaction, LedgerWrite
 from sidecar.domain.stream_names import LEDGER
 from tests.contracts.broker_reading import eventually
 from tests.contracts.test_broker_kafka import KafkaHarness
@@ -55,10 +55,10 @@ MOMENTS = ("before", "after")
 @pytest.mark.parametrize("request_name", REQUESTS)
 async def test_an_act_that_is_cancelled_is_done_once_when_asked_for_again(harness, monkeypatch, request_name, moment):
     broker, stream = await started(harness)
-    await broker.ledger.act([Act(None, (Entry(f"{stream} first", None, b"1"),))])
+    await broker.ledger.act([LedgerTransaction(None, (LedgerWrite(f"{stream} first", None, b"1"),))])
     there = asyncio.Event()
     with monkeypatch.context() as patch:
-        patch.setattr(Cluster, "ask", _stuck(Cluster.ask, request_name, moment, there))
+        patch.setattr(KafkaCluster, "ask", _stuck(KafkaCluster.ask, request_name, moment, there))
         acting = asyncio.create_task(broker.ledger.act(acts(stream, 3)))
         await asyncio.wait_for(there.wait(), 30)
         acting.cancel()
@@ -69,9 +69,9 @@ async def test_an_act_that_is_cancelled_is_done_once_when_asked_for_again(harnes
 
 
 def _stuck(ask: Callable, request_name: str, moment: str, there: asyncio.Event) -> Callable:
-    """`Cluster.ask` that never returns from such a request."""
+    """`KafkaCluster.ask` that never returns from such a request."""
 
-    async def asking(self: Cluster, node: int, sent: object, *more: object) -> object:
+    async def asking(self: KafkaCluster, node: int, sent: object, *more: object) -> object:
         mine = type(sent).__name__ == request_name
         answer = None if mine and moment == "before" else await ask(self, node, sent, *more)
         if mine:
@@ -84,7 +84,7 @@ def _stuck(ask: Callable, request_name: str, moment: str, there: asyncio.Event) 
 
 async def test_a_ledger_that_is_full_refuses_before_anything_is_published(harness):
     broker, stream = await started(harness)
-    await broker.ledger.act([Act(None, (Entry(f"{stream} first", None, b"1"),))])
+    await broker.ledger.act([LedgerTransaction(None, (LedgerWrite(f"{stream} first", None, b"1"),))])
     view = broker._now.ledger._view
     enough, view._most = view._most, len(view.entries) + 1
     for _ in range(2):
@@ -143,7 +143,7 @@ async def test_a_ledger_that_was_made_anew_and_grew_is_not_mixed_with_the_old_on
     other, theirs = await started(harness)
     assert await other.ledger.entries(stream, [f"{stream} 0"]) == [None], "it cannot know"
     for _ in range(4):  # far beyond where the first one had read to
-        await other.ledger.act([Act(None, (Entry(unique(theirs), None, b"x" * 10),))])
+        await other.ledger.act([LedgerTransaction(None, (LedgerWrite(unique(theirs), None, b"x" * 10),))])
     await other.ledger.act(acts(theirs, 3))
     if looks_first:
         assert await all_known(broker.ledger, theirs, 3)
@@ -209,7 +209,7 @@ async def _knows_of_a_loss(broker: KafkaBroker) -> bool:
 async def test_an_entry_that_is_too_large_is_refused_with_what_to_do(harness):
     broker, stream = await started(harness)
     with pytest.raises(Refused, match=f"{LEDGER} does not take a record of .* max.message.bytes"):
-        await broker.ledger.act([Act(None, (Entry(stream, None, b"x" * 2_000_000),))])
+        await broker.ledger.act([LedgerTransaction(None, (LedgerWrite(stream, None, b"x" * 2_000_000),))])
     assert await broker.ledger.entries(None, [stream]) == [None]
 
 
@@ -251,7 +251,7 @@ async def test_a_process_that_is_killed_anywhere_in_an_act_leaves_all_of_it_or_n
     for the same acts again."""
     decided = ("EndTxnRequest", "after")
     broker, stream = await started(harness)
-    await broker.ledger.act([Act(None, (Entry(f"{stream} first", None, b"1"),))])
+    await broker.ledger.act([LedgerTransaction(None, (LedgerWrite(f"{stream} first", None, b"1"),))])
     with contextlib.ExitStack() as stack:
         processes: dict[tuple[str, str], tuple[str, Process]] = {}
         for step in [(request, moment) for request in REQUESTS for moment in MOMENTS]:
@@ -313,7 +313,7 @@ async def test_connections_that_are_cut_anywhere_lose_and_double_nothing(harness
     assert await values(harness, stream) == [b"%d" % n for n in range(60)]
 
 
-async def _steadily(act: Callable[[], Awaitable[list[Done]]]) -> list[Done]:
+async def _steadily(act: Callable[[], Awaitable[list[LedgerOutcome]]]) -> list[LedgerOutcome]:
     """As whoever acts does: again after an Outage."""
     async with asyncio.timeout(60):
         while True:

@@ -18,7 +18,7 @@ from sidecar.adapters.brokers.redis.cluster_key_names import crosses
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.ports.broker import Broker
-from sidecar.domain.ports.ledger import Act, Done, Entry
+from sidecar.domain.ports.ledger import LedgerOutcome, LedgerTransaction, LedgerWrite
 from tests.contracts.broker_contract import outgoing
 from tests.contracts.ledger_contract import LedgerContract
 from tests.integration.test_redis_poison_entries import GROUP, NOW, Shop
@@ -44,7 +44,7 @@ async def harness(valkey: EmbeddedValkey) -> AsyncIterator[RedisHarness]:
     await harness.close()
 
 
-async def steadily(act: Callable[[], Awaitable[Sequence[Done]]]) -> Sequence[Done]:
+async def steadily(act: Callable[[], Awaitable[Sequence[LedgerOutcome]]]) -> Sequence[LedgerOutcome]:
     """As whoever acts does: again after an Outage."""
     async with asyncio.timeout(60):
         while True:
@@ -221,7 +221,7 @@ async def test_a_target_in_another_slot_is_refused_and_nothing_is_done(clustered
         await clustered.create(name)
     broker = clustered.broker(stream, group=f"tracecar.{stream}")
     await broker.start()
-    act = Act(stream, (Entry(f"{stream} 0", None, b"1"),), (outgoing(far, b"v"),))
+    act = LedgerTransaction(stream, (LedgerWrite(f"{stream} 0", None, b"1"),), (outgoing(far, b"v"),))
     with pytest.raises(Refused, match="hash tag"):
         await broker.ledger.act([act])
     assert await clustered.contents(far) == []

@@ -14,24 +14,32 @@ from msgspec.structs import replace
 
 from sidecar.adapters.brokers.redis.broker import RedisBroker
 from sidecar.adapters.registry.memory import MemoryRegistry
-from sidecar.api.services.payloads import Cache, Payloads
-from sidecar.config.schema import Api, Config, Duration, Envelope, Exhausted, Redis, Sources
+from sidecar.api.services.payloads import PayloadCache, PayloadReader
+from sidecar.config.schema import (
+    ApiConfig,
+    Config,
+    Duration,
+    EnvelopeConfig,
+    ExhaustedConfig,
+    RedisConfig,
+    SourcesConfig,
+)
 from sidecar.dead_letters.dialects import read
-from sidecar.dead_letters.writer import LetterWriter
-from sidecar.decoding.decoder import Judge
-from sidecar.decoding.schema_cache import Catalog
+from sidecar.dead_letters.writer import DeadLetterWriter
+from sidecar.decoding.decoder import EventDecoder
+from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.errors import Refused
 from sidecar.domain.model import DeadLetter
-from sidecar.pipeline.pending_entry_reaper import Exhausting
+from sidecar.pipeline.pending_entry_reaper import PendingEntryReaper
 from sidecar.pipeline.pipeline import micros
-from sidecar.runtime.service import Service
+from sidecar.runtime.service import SidecarService
 from tests.contracts.broker_reading import eventually
 from tests.support.redis import RedisHarness
 
 pytestmark = pytest.mark.valkey
 
-NOW = Exhausted(deliveries=3, idle=Duration(0.001))
+NOW = ExhaustedConfig(deliveries=3, idle=Duration(0.001))
 GROUP = "billing"
 
 
@@ -42,17 +50,19 @@ class Shop:
         self.harness, self.client = harness, harness.client
         self.stream = f"orders-{uuid.uuid4().hex[:10]}"
         self.naming = harness.naming("tracecar.contract")
-        self.catalog = Catalog(MemoryRegistry())
+        self.catalog = SchemaCache(MemoryRegistry())
 
-    async def sidecar(self, limit: Exhausted = NOW) -> Exhausting:
+    async def sidecar(self, limit: ExhaustedConfig = NOW) -> PendingEntryReaper:
         broker = self.harness.broker(self.stream, group=f"tracecar.{uuid.uuid4().hex[:8]}")
         await broker.start()
         return self.exhausting(broker, limit)
 
-    def exhausting(self, broker: RedisBroker, limit: Exhausted) -> Exhausting:
-        payloads = Payloads({"redis": broker}, Judge(self.catalog, Envelope()), self.catalog, Cache())
-        writer = LetterWriter(self.naming, "tracecar.contract", "shop", micros)
-        return Exhausting(broker, {GROUP: limit}, payloads, writer)
+    def exhausting(self, broker: RedisBroker, limit: ExhaustedConfig) -> PendingEntryReaper:
+        payloads = PayloadReader(
+            {"redis": broker}, EventDecoder(self.catalog, EnvelopeConfig()), self.catalog, PayloadCache()
+        )
+        writer = DeadLetterWriter(self.naming, "tracecar.contract", "shop", micros)
+        return PendingEntryReaper(broker, {GROUP: limit}, payloads, writer)
 
     async def add(self, number: int) -> bytes:
         fields = {"own": "1", "payload": f'{{"eventId": "e-{number}", "aggregateId": "o-{number}"}}'}
@@ -110,7 +120,7 @@ async def test_what_was_given_too_often_is_lettered_and_acknowledged_for_that_gr
 
 
 async def test_what_is_being_worked_on_is_left(shop: Shop) -> None:
-    sidecar = await shop.sidecar(Exhausted(deliveries=3, idle=Duration(600)))
+    sidecar = await shop.sidecar(ExhaustedConfig(deliveries=3, idle=Duration(600)))
     await shop.add(1)
     await shop.give(5)
     assert await sidecar.look() == 0
@@ -118,7 +128,7 @@ async def test_what_is_being_worked_on_is_left(shop: Shop) -> None:
 
 
 async def test_what_is_left_pending_for_too_long_is_taken_however_often_it_was_given(shop: Shop) -> None:
-    sidecar = await shop.sidecar(Exhausted(deliveries=100, idle=Duration(600), pending=Duration(0.005)))
+    sidecar = await shop.sidecar(ExhaustedConfig(deliveries=100, idle=Duration(600), pending=Duration(0.005)))
     await shop.add(1)
     await shop.client.xreadgroup(GROUP, "worker-1", {shop.stream: ">"})
     await asyncio.sleep(0.02)
@@ -229,9 +239,9 @@ async def test_what_keeps_entries_from_being_taken_stands_in_the_status(
     await shop.add(1)
     await shop.give(3)
     await shop.client.set(f"{shop.stream}.dlt", "no stream")
-    source = Redis(url=shop.harness.url, streams=[shop.stream], exhausted={GROUP: NOW})
-    api = Api(port=0, token_file=str(tmp_path / "token"))
-    service = Service(Config(service="exhausted", sources=Sources(redis=source), api=api))
+    source = RedisConfig(url=shop.harness.url, streams=[shop.stream], exhausted={GROUP: NOW})
+    api = ApiConfig(port=0, token_file=str(tmp_path / "token"))
+    service = SidecarService(Config(service="exhausted", sources=SourcesConfig(redis=source), api=api))
     running = asyncio.create_task(service.run())
 
     async def trouble() -> str:

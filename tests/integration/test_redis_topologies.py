@@ -14,9 +14,9 @@ from redis.exceptions import MovedError
 
 from sidecar.adapters.brokers.redis.broker import RedisBroker
 from sidecar.adapters.brokers.redis.cluster_key_names import slot
-from sidecar.adapters.redis_client.connection_pool import Servers
+from sidecar.adapters.redis_client.connection_pool import RedisPool
 from sidecar.adapters.redis_client.urls import parse
-from sidecar.config.schema import Config, Duration, Redis, Sources, Start, Tls
+from sidecar.config.schema import Config, Duration, RedisConfig, SourcesConfig, StartPosition, TlsConfig
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Outgoing, Position
@@ -33,10 +33,15 @@ ALLOWED = [*READS, *SETTLES]
 """What docs/redis.md says that a user needs."""
 
 
-def broker_of(url: str, *streams: str, group: str, tls: Tls | None = None, claim_idle: float = 60) -> RedisBroker:
-    naming = Config(service="test", sources=Sources()).stream_names(group)
-    config = Redis(
-        url=url, streams=list(streams), group=group, start=Start("earliest"), tls=tls, claim_idle=Duration(claim_idle)
+def broker_of(url: str, *streams: str, group: str, tls: TlsConfig | None = None, claim_idle: float = 60) -> RedisBroker:
+    naming = Config(service="test", sources=SourcesConfig()).stream_names(group)
+    config = RedisConfig(
+        url=url,
+        streams=list(streams),
+        group=group,
+        start=StartPosition("earliest"),
+        tls=tls,
+        claim_idle=Duration(claim_idle),
     )
     return RedisBroker(config, "test", naming)
 
@@ -67,7 +72,7 @@ async def test_tls_and_a_user_with_no_more_than_is_needed(
     await harness.produce([outgoing(stream, b"bad")])
     async with behind_tls(valkey.port, context) as port:
         url = f"rediss://{user}:p%40ss%3A%2Fword@localhost:{port}/0"
-        broker = broker_of(url, f"{stream}*", group=group, tls=Tls(ca=str(tmp_path / "ca.pem")))
+        broker = broker_of(url, f"{stream}*", group=group, tls=TlsConfig(ca=str(tmp_path / "ca.pem")))
         findings = await broker.inspect()
         assert all(finding.ok for finding in findings), findings
         await broker.start()
@@ -76,14 +81,17 @@ async def test_tls_and_a_user_with_no_more_than_is_needed(
             await broker.settle(by_lease(reader.batches)[0], [letter(record, harness.naming(group), group)])
         await broker.close()
 
-        for tls, wrong in ((Tls(), url), (Tls(ca=str(tmp_path / "ca.pem")), url.replace("localhost", "127.0.0.1"))):
+        for tls, wrong in (
+            (TlsConfig(), url),
+            (TlsConfig(ca=str(tmp_path / "ca.pem")), url.replace("localhost", "127.0.0.1")),
+        ):
             stranger = broker_of(wrong, stream, group=group, tls=tls)
             with pytest.raises(Outage):
                 await stranger.start()
             (finding,) = await stranger.inspect()
             assert not finding.ok
             await stranger.close()
-        missing = broker_of(url, stream, group=group, tls=Tls(ca="/no/such.pem"))
+        missing = broker_of(url, stream, group=group, tls=TlsConfig(ca="/no/such.pem"))
         with pytest.raises(Refused, match="no file"):
             await missing.start()
     assert letter_ids(await harness.contents(f"{stream}.dlt")) == [f"{group}@{record.position}"]
@@ -182,7 +190,7 @@ class ClusterClient:
     """As much of a client as the harness uses, raw."""
 
     def __init__(self, url: str) -> None:
-        self._servers = Servers(parse(url), None, "test")
+        self._servers = RedisPool(parse(url), None, "test")
         self.response_callbacks: dict[str, Any] = {}
 
     async def execute_command(self, *command: Any) -> Any:

@@ -12,17 +12,17 @@ from typing import Any, cast
 import pytest
 
 from sidecar.adapters.brokers.kafka.broker import KafkaBroker
-from sidecar.adapters.brokers.kafka.log_reader import History
+from sidecar.adapters.brokers.kafka.log_reader import KafkaLogReader
 from sidecar.config import schema as config
-from sidecar.config.schema import Sasl, Start
-from sidecar.dead_letters.store import Desk
+from sidecar.config.schema import SaslConfig, StartPosition
+from sidecar.dead_letters.store import DeadLetterStore
 from sidecar.demo.embedded_kafka import EmbeddedKafka
-from sidecar.domain.errors import Unknown
+from sidecar.domain.errors import NotFoundError
 from sidecar.domain.model import Outgoing, Partition, Record
 from sidecar.domain.stream_names import LEDGER
-from sidecar.pipeline.consumer_groups.tracker import Follower
-from sidecar.replay.models import Job, Wish
-from sidecar.replay.service import Operations
+from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
+from sidecar.replay.models import ReplayJob, ReplayRequest
+from sidecar.replay.service import ReplayService
 from tests.contracts.test_broker_kafka import KafkaHarness
 from tests.contracts.test_broker_redis import ValkeyHarness
 from tests.servers.kafka import PASSWORD, allow, create_topic, delete_topic, unique
@@ -58,7 +58,7 @@ class Place:
         self.harness, self.system = harness, harness.system
         self.stream, self.group = unique("orders"), unique("tracecar.shop")
         self.target, self.letters_in = f"{self.stream}.retry", f"{self.stream}.dlt"
-        self._made: list[Operations] = []
+        self._made: list[ReplayService] = []
 
     async def letters(self, count: int, partitions: int = 1, *, sizes: dict[int, int] | None = None) -> None:
         """Letters of records `0`, `1`, …, whose keys are their partitions' numbers."""
@@ -89,9 +89,9 @@ class Place:
         broker = broker or self.harness.broker(self.stream, group=self.group)
         await broker.start()
         source = Source(broker, broker._naming, self.group)
-        follower = Follower([broker])
-        desk = Desk([source], 5, lambda position: operations.waits(position))
-        operations: Any = Operations(
+        follower = ConsumerGroupTracker([broker])
+        desk = DeadLetterStore([source], 5, lambda position: operations.waits(position))
+        operations: Any = ReplayService(
             [source],
             desk=desk,
             queries=Seen(),
@@ -152,7 +152,7 @@ def numbers(records: list[Record]) -> list[int]:
     return [int((record.value or b"").rstrip(b"x")) for record in records]
 
 
-async def stopped_at(sidecar: Any, job: Job, published: int) -> Job:
+async def stopped_at(sidecar: Any, job: ReplayJob, published: int) -> ReplayJob:
     """Paused once it has sent so many, and its runner has noticed."""
 
     async def enough() -> bool:
@@ -165,15 +165,15 @@ async def stopped_at(sidecar: Any, job: Job, published: int) -> Job:
         return not sidecar._works[0].supervisor._tasks
 
     await until(noticed)
-    return cast("Job", await sidecar.job(job.id))
+    return cast("ReplayJob", await sidecar.job(job.id))
 
 
 async def test_a_target_that_is_missing_is_named_and_once_it_is_there_the_replay_is_resumed(place: Place) -> None:
     await place.letters(5)
     sidecar = await place.sidecar()
-    plan = await sidecar.plan(Wish(to=place.target))
+    plan = await sidecar.plan(ReplayRequest(to=place.target))
     assert any(f"there is no stream {place.target}: create it first" in one for one in plan.warnings)
-    job = await ended(sidecar, await sidecar.replay(Wish(to=place.target), ANN))
+    job = await ended(sidecar, await sidecar.replay(ReplayRequest(to=place.target), ANN))
     assert (job.state, job.published, job.failed) == ("failed", 0, 0)
     assert place.target in (job.note or "")
     assert "create" in (job.note or "")
@@ -191,9 +191,9 @@ async def test_a_target_with_fewer_partitions_keeps_each_key_in_order_and_is_war
     await place.letters(120, 6)
     await place.harness.create(place.target, 2)
     sidecar = await place.sidecar()
-    plan = await sidecar.plan(Wish(to=place.target))
+    plan = await sidecar.plan(ReplayRequest(to=place.target))
     assert any("has 2 partitions, and these letters come from 6" in one for one in plan.warnings)
-    job = await ended(sidecar, await sidecar.replay(Wish(to=place.target), ANN))
+    job = await ended(sidecar, await sidecar.replay(ReplayRequest(to=place.target), ANN))
     assert (job.state, job.published) == ("done", 120)
     assert any("has 2 partitions" in one for one in job.warnings)
     sent = await place.sent()
@@ -219,17 +219,17 @@ async def test_a_target_that_must_not_be_written_is_named_with_the_right_that_is
         allow(servers, "bob", "transactional_id", LEDGER, right)
     allow(servers, "bob", "topic", place.target, "DESCRIBE")
     allow(servers, "bob", "group", place.group, "READ")
-    source = config.Kafka(
+    source = config.KafkaConfig(
         bootstrap_servers=kafka.address("SASL"),
         topics=[place.stream],
         group_id=place.group,
-        start=Start("earliest"),
-        sasl=Sasl(mechanism="PLAIN", username="bob", password=PASSWORD),
+        start=StartPosition("earliest"),
+        sasl=SaslConfig(mechanism="PLAIN", username="bob", password=PASSWORD),
     )
     broker = KafkaBroker(source, "trouble", place.harness.naming(place.group))
     sidecar = await place.sidecar(broker)
     try:
-        job = await ended(sidecar, await sidecar.replay(Wish(to=place.target), ANN))
+        job = await ended(sidecar, await sidecar.replay(ReplayRequest(to=place.target), ANN))
         assert job.state == "failed"
         assert place.target in (job.note or "")
         assert "WRITE" in (job.note or "")
@@ -253,7 +253,7 @@ async def test_a_record_that_the_target_does_not_take_fails_alone(place: Place) 
         await place.letters(6, sizes={2: large, 4: large})
         await place.harness.too_large()
     sidecar = await place.sidecar()
-    job = await ended(sidecar, await sidecar.replay(Wish(to=place.target), ANN))
+    job = await ended(sidecar, await sidecar.replay(ReplayRequest(to=place.target), ANN))
     assert (job.state, job.published, job.failed) == ("done", 4, 2)
     assert place.target in job.failures[0].why
     assert numbers(await place.sent()) == [0, 1, 3, 5]
@@ -264,13 +264,13 @@ async def test_letters_that_retention_took_since_they_were_selected_are_said_to_
     await place.letters(40)
     await place.harness.create(place.target)
     sidecar = await place.sidecar()
-    job = await stopped_at(sidecar, await sidecar.replay(Wish(to=place.target, rate=10), ANN), 5)
+    job = await stopped_at(sidecar, await sidecar.replay(ReplayRequest(to=place.target, rate=10), ANN), 5)
     before = job.published
     partition = Partition(place.system, place.letters_in, 0)
     broker = sidecar._works[0].source.broker
     offsets = [record.position.offset async for page in broker.scan(partition) for record in page]
     await place.harness.trim(partition, offsets[before + 10])
-    job.wish = Wish()
+    job.wish = ReplayRequest()
     job = await ended(sidecar, await sidecar.resume(job.id, ANN))
     assert (job.state, job.published, job.failed) == ("done", 30, 10)
     assert "gone: retention or a trim has taken it" in job.failures[0].why
@@ -281,7 +281,7 @@ async def test_a_ledger_that_is_deleted_while_a_replay_is_paused(place: Place) -
     await place.letters(30)
     await place.harness.create(place.target)
     sidecar = await place.sidecar()
-    job = await stopped_at(sidecar, await sidecar.replay(Wish(to=place.target, rate=20), ANN), 10)
+    job = await stopped_at(sidecar, await sidecar.replay(ReplayRequest(to=place.target, rate=20), ANN), 10)
     if place.system == "kafka":
         # The sidecar knows what stood there, and writes it again.
         delete_topic(cast("KafkaHarness", place.harness).servers, LEDGER)
@@ -290,9 +290,9 @@ async def test_a_ledger_that_is_deleted_while_a_replay_is_paused(place: Place) -
     else:
         # What was asked for is lost; what was sent is known beside the letters.
         await cast("ValkeyHarness", place.harness).client.delete(LEDGER)
-        with pytest.raises(Unknown, match="no replay"):
+        with pytest.raises(NotFoundError, match="no replay"):
             await sidecar.resume(job.id, ANN)
-        again = await ended(sidecar, await sidecar.replay(Wish(to=place.target), ANN))
+        again = await ended(sidecar, await sidecar.replay(ReplayRequest(to=place.target), ANN))
         assert again.published == 30 - job.published
         job = again
     assert job.state == "done"
@@ -307,7 +307,7 @@ async def test_clocks_that_differ_change_nothing(place: Place, monkeypatch: pyte
     await place.harness.create(place.target)
     late = await place.sidecar(clock=lambda: time.time_ns() // 1_000 - years)
     early = await place.sidecar(clock=lambda: time.time_ns() // 1_000 + years)
-    job = await late.replay(Wish(to=place.target, rate=20), ANN)
+    job = await late.replay(ReplayRequest(to=place.target, rate=20), ANN)
 
     async def some() -> bool:
         return bool((await late.job(job.id)).published >= 10)
@@ -331,7 +331,7 @@ async def test_times_that_the_target_does_not_take_are_left_behind(on_kafka: Pla
     servers = cast("KafkaHarness", place.harness).servers
     create_topic(servers, place.target, message_timestamp_before_max_ms=3_600_000, retention_ms=-1)
     sidecar = await place.sidecar()
-    job = await ended(sidecar, await sidecar.replay(Wish(to=place.target), ANN))
+    job = await ended(sidecar, await sidecar.replay(ReplayRequest(to=place.target), ANN))
     assert (job.state, job.published) == ("done", 5)
     assert all(record.timestamp > THEN + 1_000_000 for record in await place.sent())
 
@@ -345,17 +345,17 @@ async def test_a_broker_that_gives_nothing_for_a_while_is_not_taken_for_the_end(
     await place.letters(20)
     await place.harness.create(place.target)
     sidecar = await place.sidecar()
-    fetch, empty = History._fetch, [30]
+    fetch, empty = KafkaLogReader._fetch, [30]
 
-    async def throttled(self: History, partition: Partition, *more: Any, **also: Any) -> Any:
+    async def throttled(self: KafkaLogReader, partition: Partition, *more: Any, **also: Any) -> Any:
         if partition.stream == place.letters_in and empty[0] and sidecar.begun:
             empty[0] -= 1
             return None
         return await fetch(self, partition, *more, **also)
 
     sidecar.begun = False
-    monkeypatch.setattr(History, "_fetch", throttled)
-    job = await sidecar.replay(Wish(to=place.target, rate=20), ANN)
+    monkeypatch.setattr(KafkaLogReader, "_fetch", throttled)
+    job = await sidecar.replay(ReplayRequest(to=place.target, rate=20), ANN)
     sidecar.begun = True
     job = await ended(sidecar, job)
     assert (empty[0], job.published, job.failed) == (0, 20, 0)

@@ -17,35 +17,35 @@ from msgspec.structs import replace
 
 from sidecar.adapters.registry.confluent import ConfluentRegistry
 from sidecar.adapters.registry.memory import MemoryRegistry
-from sidecar.api.services.payloads import Cache, Payloads
+from sidecar.api.services.payloads import PayloadCache, PayloadReader
 from sidecar.config import schema as config
-from sidecar.config.schema import Envelope
-from sidecar.dead_letters.ledger_entries import Who
-from sidecar.dead_letters.store import ANY, Desk
-from sidecar.dead_letters.writer import LetterWriter
-from sidecar.decoding.decoder import Judge
-from sidecar.decoding.schema_cache import Catalog
+from sidecar.config.schema import EnvelopeConfig
+from sidecar.dead_letters.ledger_entries import Actor
+from sidecar.dead_letters.store import ANY, DeadLetterStore
+from sidecar.dead_letters.writer import DeadLetterWriter
+from sidecar.decoding.decoder import EventDecoder
+from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.demo.embedded_valkey import EmbeddedValkey
-from sidecar.domain.errors import Unknown
+from sidecar.domain.errors import NotFoundError
 from sidecar.domain.model import Headers, Outgoing, Position, Record
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.ports.registry import Registry
 from sidecar.domain.redaction import Redactor
 from sidecar.domain.stream_names import StreamNames
 from sidecar.pipeline.pipeline import micros
-from sidecar.replay.edit.editor import Editor
-from sidecar.replay.export_import import Exporting
-from sidecar.replay.failure_reports import Reporting
-from sidecar.replay.models import Edit, Outcome, Unsendable
+from sidecar.replay.edit.editor import RecordEditor
+from sidecar.replay.export_import import LetterTransfer
+from sidecar.replay.failure_reports import FailureReports
+from sidecar.replay.models import BodyEdit, LetterOutcome, UnsendableLetter
 from sidecar.replay.ports import ExportedLetter, FailedRecord, ReportedFailure
-from sidecar.replay.validation import Checking
+from sidecar.replay.validation import RecordValidator
 from tests.contracts.broker_contract import BrokerHarness
 from tests.contracts.test_broker_kafka import KafkaHarness
 from tests.contracts.test_broker_redis import ValkeyHarness
 from tests.servers.apicurio import Apicurio
 
-ANN = Who("ann", "127.0.0.1")
+ANN = Actor("ann", "127.0.0.1")
 HEADERS: Headers = (("h", b"1"), ("bytes", b"\xff\x00"), ("h", b"2"), ("", b""))
 
 
@@ -59,23 +59,25 @@ class Sidecar:
     """What a sidecar does all this with."""
 
     def __init__(self, broker: Broker, naming: StreamNames, stream: str, registry: Registry) -> None:
-        self.broker, self.catalog = broker, Catalog(registry)
+        self.broker, self.catalog = broker, SchemaCache(registry)
         source = Source(broker, naming)
-        self.payloads = Payloads({broker.system: broker}, Judge(self.catalog, Envelope()), self.catalog, Cache())
-        self.desk = Desk([source])
-        self.exporting = Exporting([source], self.desk, self.payloads, Redactor(()), micros)
-        writer = LetterWriter(naming, "tracecar.shop", "shop", micros)
+        self.payloads = PayloadReader(
+            {broker.system: broker}, EventDecoder(self.catalog, EnvelopeConfig()), self.catalog, PayloadCache()
+        )
+        self.desk = DeadLetterStore([source])
+        self.exporting = LetterTransfer([source], self.desk, self.payloads, Redactor(()), micros)
+        writer = DeadLetterWriter(naming, "tracecar.shop", "shop", micros)
 
         async def in_sight(system: str, name: str) -> bool:
             return (system, name) == (broker.system, stream)
 
-        self.reporting = Reporting([source], self.payloads, in_sight, lambda _: writer, micros)
-        self.editor = Editor(self.payloads, self.catalog, Redactor(()))
+        self.reporting = FailureReports([source], self.payloads, in_sight, lambda _: writer, micros)
+        self.editor = RecordEditor(self.payloads, self.catalog, Redactor(()))
 
     async def out(self) -> list[ExportedLetter]:
         return [one async for one in self.exporting.export(ANY)]
 
-    async def take_in(self, letters: Iterable[ExportedLetter]) -> list[Outcome]:
+    async def take_in(self, letters: Iterable[ExportedLetter]) -> list[LetterOutcome]:
         async def each() -> AsyncIterator[ExportedLetter]:
             for one in letters:
                 yield one
@@ -161,9 +163,9 @@ async def test_positions_that_hold_nothing_are_unknown_whatever_they_say(shop: S
         (0, 1 << 63),
         (0, 1 << 200),
     ]:
-        with pytest.raises(Unknown, match="holds no record there"):
+        with pytest.raises(NotFoundError, match="holds no record there"):
             await sidecar.reporting.report(failure(position=Position(system, shop.stream, partition, offset)), ANN)
-    with pytest.raises(Unknown, match="no watched stream"):
+    with pytest.raises(NotFoundError, match="no watched stream"):
         await sidecar.reporting.report(failure(position=Position(system, shop.letters, 0, 0)), ANN)
 
 
@@ -237,12 +239,12 @@ async def test_an_edit_is_written_by_the_registrys_own_schema_and_passes_the_che
         register(money, MONEY)
         references = [{"name": "shop.Money", "subject": money, "version": 1}]
         id = register(f"{shop.stream}-value", ORDER, references=references)
-    shop.registry = ConfluentRegistry(config.Registry(url=apicurio.url))
+    shop.registry = ConfluentRegistry(config.RegistryConfig(url=apicurio.url))
     sidecar = await shop.sidecar()
-    edit = Edit(set={"price.cents": 250, "placed": "2026-01-31T12:00:00Z", "note": {"string": "mended"}})
+    edit = BodyEdit(set={"price.cents": 250, "placed": "2026-01-31T12:00:00Z", "note": {"string": "mended"}})
     expected = avro({**EVENT, "price": {"cents": 250}, "placed": 1_769_860_800_000, "note": "mended"})
     confluent, stated = b"\x00" + id.to_bytes(4, "big"), (("apicurio.value.contentId", id.to_bytes(8, "big")),)
-    check = Checking(sidecar.payloads, sidecar.broker.system)
+    check = RecordValidator(sidecar.payloads, sidecar.broker.system)
     for start, headers in ((confluent, ()), (b"", stated)):
         (at,) = await shop.harness.produce([Outgoing(shop.stream, None, start + avro(EVENT), headers)])
         record = await sidecar.broker.read(at)
@@ -257,10 +259,10 @@ async def test_an_edit_is_written_by_the_registrys_own_schema_and_passes_the_che
         assert again is not None
         assert again.value == start + expected
     unknown = Record(at, None, b"\x00\x7f\xff\xff\xff" + avro(EVENT), (), 1)
-    with pytest.raises(Unsendable, match="could not be decoded"):
+    with pytest.raises(UnsendableLetter, match="could not be decoded"):
         await sidecar.editor(unknown, edit, shop.stream)
     body = {"eventId": "e-1", "price": {"cents": 250}, "placed": 1_769_860_800_000, "note": "mended"}
-    edited = await sidecar.editor(unknown, Edit(body=body), shop.stream)
+    edited = await sidecar.editor(unknown, BodyEdit(body=body), shop.stream)
     assert edited.value == confluent + expected
     assert [one.code if one else None for one in await check([Outgoing(shop.stream, None, unknown.value, ())])] == [
         "schema.unknown_id"

@@ -11,39 +11,39 @@ from typing import Any
 
 import httpx
 
-from exporters.metrics.instruments import Metrics
+from exporters.metrics.instruments import MetricsRegistry
 from sidecar.adapters.brokers.memory.broker import MemoryBroker
 from sidecar.adapters.brokers.memory.log import MemoryLog
 from sidecar.adapters.index.memory.index import MemoryIndex
 from sidecar.adapters.registry.memory import MemoryRegistry
 from sidecar.api import models
 from sidecar.api.client.client import Client
-from sidecar.api.http.server import Serving
+from sidecar.api.http.server import ApiServer
 from sidecar.api.mappers.events import coverage
-from sidecar.api.services.answers import Answers
+from sidecar.api.services.answers import ReadService
 from sidecar.config.schema import (
-    Api,
+    ApiConfig,
     Config,
-    Envelope,
-    Health,
-    Redis,
-    Registry,
-    Sources,
-    Start,
-    Token,
+    EnvelopeConfig,
+    HealthConfig,
+    RedisConfig,
+    RegistryConfig,
+    SourcesConfig,
+    StartPosition,
+    TokenConfig,
 )
-from sidecar.dead_letters.store import Desk
-from sidecar.dead_letters.writer import LetterWriter
-from sidecar.decoding.decoder import Judge
-from sidecar.decoding.schema_cache import Catalog
+from sidecar.dead_letters.store import DeadLetterStore
+from sidecar.dead_letters.writer import DeadLetterWriter
+from sidecar.decoding.decoder import EventDecoder
+from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.errors import Refused
 from sidecar.domain.model import Decoded, Headers, Outgoing, Position, Record
-from sidecar.pipeline.consumer_groups.tracker import Follower
-from sidecar.pipeline.live_stream import Live
-from sidecar.replay.service import Operations
-from sidecar.runtime.metrics import OfStatus
+from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
+from sidecar.pipeline.live_stream import LiveStream
+from sidecar.replay.service import ReplayService
+from sidecar.runtime.metrics import StatusMetrics
 from sidecar.runtime.replay_wiring import assembled
-from sidecar.runtime.wiring import Source
+from sidecar.runtime.wiring import BrokerSource
 
 OPERATOR, READER, REPORTER = "operators-token-0123456789", "readers-token-0123456789", "reporters-token-0123456789"
 GROUP = "tracecar.shop"
@@ -66,20 +66,23 @@ SCHEMA = json.dumps(
 class Sidecar:
     """What the API is built over, with the status and the holds of a sidecar that a test decides on."""
 
-    operations: Operations
+    operations: ReplayService
 
     def __init__(self, token_file: Path, *, redact: Sequence[str] = (), probes: bool = False, port: int = 0) -> None:
         self.config = Config(
             service="shop",
-            sources=Sources(redis=Redis(url="redis://127.0.0.1", streams=["orders", "payments"])),
-            registry=Registry(directory="unused"),
-            api=Api(
+            sources=SourcesConfig(redis=RedisConfig(url="redis://127.0.0.1", streams=["orders", "payments"])),
+            registry=RegistryConfig(directory="unused"),
+            api=ApiConfig(
                 port=port,
                 token=OPERATOR,
                 token_file=str(token_file),
-                tokens=[Token(name="ada", token=READER, role="read"), Token(name="svc", token=REPORTER, role="report")],
+                tokens=[
+                    TokenConfig(name="ada", token=READER, role="read"),
+                    TokenConfig(name="svc", token=REPORTER, role="report"),
+                ],
             ),
-            health=Health(port=0 if probes else None),
+            health=HealthConfig(port=0 if probes else None),
             redact=list(redact),
         )
         self.log, self.registry = MemoryLog(), MemoryRegistry()
@@ -87,18 +90,20 @@ class Sidecar:
         self.log.create("payments", 1)
         self.registry.register("orders-value", SCHEMA)
         self.naming = self.config.stream_names(GROUP)
-        self.broker = MemoryBroker(self.log, ["orders", "payments"], GROUP, self.naming, start=Start("earliest"))
-        self.catalog = Catalog(self.registry)
-        self.judge = Judge(self.catalog, Envelope())
+        self.broker = MemoryBroker(
+            self.log, ["orders", "payments"], GROUP, self.naming, start=StartPosition("earliest")
+        )
+        self.catalog = SchemaCache(self.registry)
+        self.judge = EventDecoder(self.catalog, EnvelopeConfig())
         self.index = MemoryIndex(10_000, join=self.config.correlation.join, max_flow=10_000)
-        self.live = Live()
+        self.live = LiveStream()
         self.ready = True
         self.held: dict[str, int] = {}
         self.asked: list[tuple[str, str]] = []
-        self.follower = Follower([self.broker])
-        source = Source(self.broker, GROUP, self.naming)
-        self.desk = Desk([source], 5, lambda position: self.operations.waits(position))
-        self.answers = Answers(
+        self.follower = ConsumerGroupTracker([self.broker])
+        source = BrokerSource(self.broker, GROUP, self.naming)
+        self.desk = DeadLetterStore([source], 5, lambda position: self.operations.waits(position))
+        self.answers = ReadService(
             index=self.index,
             brokers=[self.broker],
             judge=self.judge,
@@ -110,8 +115,8 @@ class Sidecar:
             envelope=self.config.envelope,
             follower=self.follower,
         )
-        self.metrics = Metrics([OfStatus(self.status)])
-        self._letters = LetterWriter(self.naming, GROUP, "shop", lambda: time.time_ns() // 1000)
+        self.metrics = MetricsRegistry([StatusMetrics(self.status)])
+        self._letters = DeadLetterWriter(self.naming, GROUP, "shop", lambda: time.time_ns() // 1000)
         self.operations = assembled(
             [source],
             answers=self.answers,
@@ -122,9 +127,9 @@ class Sidecar:
             writer=lambda source: self._letters,
             selection=1_000,
         )
-        self.serving = Serving(self.answers, self.live, self.operations, self.config)
+        self.serving = ApiServer(self.answers, self.live, self.operations, self.config)
 
-    # --- sidecar.api.services.answers.Facts
+    # --- sidecar.api.services.answers.StatusProvider
 
     async def status(self) -> models.ServiceStatus:
         held = self.index.coverage()
@@ -145,13 +150,17 @@ class Sidecar:
     async def exposition(self, *, open_metrics: bool) -> str:
         return await self.metrics.exposition(open_metrics=open_metrics)
 
-    def _stream(self, name: str) -> models.StreamStatus:
-        held = models.Held(since="2026-01-31T12:00:00Z", reason="9 of 10 were rejected") if name in self.held else None
-        return models.StreamStatus(
+    def _stream(self, name: str) -> models.StreamStatusModel:
+        held = (
+            models.HoldModel(since="2026-01-31T12:00:00Z", reason="9 of 10 were rejected")
+            if name in self.held
+            else None
+        )
+        return models.StreamStatusModel(
             stream=name, partitions=4, settled_here=4, lag=0, events=7, rejected=1, rate=0.5, held=held, system="memory"
         )
 
-    # --- sidecar.api.services.answers.Holds
+    # --- sidecar.api.services.answers.HeldStreams
 
     async def resume(self, stream: str) -> int:
         self.asked.append(("resume", stream))

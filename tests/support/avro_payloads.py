@@ -8,20 +8,20 @@ from typing import Any
 
 from fastavro import parse_schema, schemaless_writer
 
-from sidecar.decoding.schema import Schema
+from sidecar.decoding.schema import BoundSchema
 from sidecar.domain.model import Rejection, SchemaRef
 from sidecar.domain.ports.registry import RegisteredSchema
 
 
-def schema(declared: Any, *references: Any) -> Schema:
+def schema(declared: Any, *references: Any) -> BoundSchema:
     """`declared` and what it refers to, as JSON, registered as orders-value v3."""
     return registered(json.dumps(declared), *map(json.dumps, references))
 
 
-def registered(*texts: str) -> Schema:
+def registered(*texts: str) -> BoundSchema:
     """The first text, with the others as what it refers to."""
     referred = tuple(RegisteredSchema(SchemaRef("other", 1, 2), "AVRO", text) for text in texts[1:])
-    return Schema(RegisteredSchema(SchemaRef("orders-value", 3, 7), "AVRO", texts[0], referred))
+    return BoundSchema(RegisteredSchema(SchemaRef("orders-value", 3, 7), "AVRO", texts[0], referred))
 
 
 def encoded(declared: Any, value: Any) -> bytes:

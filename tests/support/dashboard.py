@@ -15,7 +15,7 @@ from textual.widget import Widget
 
 from sidecar.api.client.client import Client
 from tui.app import Dashboard
-from tui.widgets.virtual_list import Rows
+from tui.widgets.virtual_list import VirtualList
 
 PATIENCE = 60.0
 """Seconds until a test fails; on a busy machine a key takes its time."""
@@ -52,8 +52,8 @@ def shown(app: Any) -> str:
     return "\n".join("".join(segment.text for segment in strip) for strip in lines)
 
 
-def rows(app: Dashboard, id: str) -> Rows[Any]:
-    return app.screen.query_one(f"#{id}", Rows)
+def rows(app: Dashboard, id: str) -> VirtualList[Any]:
+    return app.screen.query_one(f"#{id}", VirtualList)
 
 
 def text_of(widget: Widget) -> str:

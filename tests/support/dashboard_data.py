@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET
 
 from sidecar.api import models
-from sidecar.api.client.client import BadRequest, Client, Connected, LiveItem, NotFound
+from sidecar.api.client.client import BadRequest, Client, LiveConnected, LiveItem, NotFound
 from sidecar.api.models import replays
 
 NOW = 1_795_516_800_000_000
@@ -25,9 +25,9 @@ def at(milliseconds: int) -> str:
     return f"2026-11-24T10:39:{seconds:02d}.{rest:03d}Z"
 
 
-def event(number: int, stream: str, type: str | None, when: int, **more: Any) -> models.FlowEvent:
+def event(number: int, stream: str, type: str | None, when: int, **more: Any) -> models.FlowEventModel:
     """An event of the flow, `when` milliseconds after 10:39."""
-    fields: dict[str, Any] = {one.name: None for one in msgspec.structs.fields(models.FlowEvent) if one.required}
+    fields: dict[str, Any] = {one.name: None for one in msgspec.structs.fields(models.FlowEventModel) if one.required}
     fields |= {
         "position": f"kafka://{stream}/0/{number}",
         "stream": stream,
@@ -41,16 +41,16 @@ def event(number: int, stream: str, type: str | None, when: int, **more: Any) ->
         "trace_id": TRACE,
         "correlation_id": "c-1010",
         "producer": stream,
-        "schema": models.SchemaRef(subject=f"{stream}-value", version=1, id=7, guid=None),
+        "schema": models.SchemaRefModel(subject=f"{stream}-value", version=1, id=7, guid=None),
         "status": "ok",
         "trace_origin": "w3c",
         "parent_inferred": False,
         "depth": 0,
     }
-    return models.FlowEvent(**(fields | more))
+    return models.FlowEventModel(**(fields | more))
 
 
-WHY = models.Rejection(
+WHY = models.RejectionModel(
     stage="schema",
     code="schema.mismatch",
     message='items[1].qty: expected int, found string "two" (shipping-value v1)',
@@ -66,7 +66,7 @@ BODY: dict[str, Any] = {
 }
 
 
-def flow_events() -> list[models.FlowEvent]:
+def flow_events() -> list[models.FlowEventModel]:
     """An order of which the parcel is rejected; one event came twice, one link is inferred."""
     orders, payments, shipping = "kafka://orders/0/1", "kafka://payments/0/2", "kafka://shipping/0/3"
     return [
@@ -81,7 +81,7 @@ def flow_events() -> list[models.FlowEvent]:
     ]  # fmt: skip
 
 
-def flow(events: Sequence[models.FlowEvent] | None = None, **more: Any) -> models.Flow:
+def flow(events: Sequence[models.FlowEventModel] | None = None, **more: Any) -> models.FlowModel:
     held = flow_events() if events is None else list(events)
     fields: dict[str, Any] = {
         "trace_id": TRACE,
@@ -96,10 +96,10 @@ def flow(events: Sequence[models.FlowEvent] | None = None, **more: Any) -> model
         "events": held,
         "delivery": [],
     }
-    return models.Flow(**(fields | more))
+    return models.FlowModel(**(fields | more))
 
 
-def letter(number: int = 1, **more: Any) -> models.DeadLetter:
+def letter(number: int = 1, **more: Any) -> models.DeadLetterModel:
     fields: dict[str, Any] = {
         "id": f"tracecar.shop@kafka://shipping/0/{number}",
         "position": f"kafka://shipping.dlt/0/{number}",
@@ -120,13 +120,13 @@ def letter(number: int = 1, **more: Any) -> models.DeadLetter:
         "state": "open",
         "cause": "dd16741c0358",
         "groups": ["tracecar.shop"],
-        "schema": models.SchemaRef(subject="shipping-value", version=1, id=7, guid=None),
+        "schema": models.SchemaRefModel(subject="shipping-value", version=1, id=7, guid=None),
         "service": "shop",
     }
-    return models.DeadLetter(**(fields | more))
+    return models.DeadLetterModel(**(fields | more))
 
 
-def cause(code: str = "schema.mismatch", stream: str = "shipping", number: int = 3, **more: Any) -> models.Cause:
+def cause(code: str = "schema.mismatch", stream: str = "shipping", number: int = 3, **more: Any) -> models.CauseModel:
     fields: dict[str, Any] = {
         "cause": "dd16741c0358",
         "stream": stream,
@@ -148,7 +148,7 @@ def cause(code: str = "schema.mismatch", stream: str = "shipping", number: int =
         "dialects": ["tracecar"],
         "latest": "tracecar.shop@kafka://shipping/0/3",
     }
-    return models.Cause(**(fields | more))
+    return models.CauseModel(**(fields | more))
 
 
 AVRO = (
@@ -160,16 +160,16 @@ AVRO = (
 OLDER_AVRO = AVRO.replace(',{"name":"weightGrams","type":["null","int"],"default":null}', "")
 
 
-def stream_status(name: str, **more: Any) -> models.StreamStatus:
+def stream_status(name: str, **more: Any) -> models.StreamStatusModel:
     fields: dict[str, Any] = {
         "stream": name, "partitions": 3, "settled_here": 3, "lag": 0, "events": 1_204, "rejected": 0, "rate": 12.5,
         "held": None, "system": "kafka", "group": "tracecar.shop", "pending": None,
     }  # fmt: skip
-    return models.StreamStatus(**(fields | more))
+    return models.StreamStatusModel(**(fields | more))
 
 
-def coverage() -> models.Coverage:
-    return models.Coverage(
+def coverage() -> models.CoverageModel:
+    return models.CoverageModel(
         events=6, evicted=0, since="2026-11-24T10:25:00Z", partitions=["kafka://orders/0"], filling=False
     )
 
@@ -196,13 +196,13 @@ def service_status(**more: Any) -> models.ServiceStatus:
     return models.ServiceStatus(**(fields | more))
 
 
-def job(**more: Any) -> replays.Replay:
+def job(**more: Any) -> replays.ReplayModel:
     fields: dict[str, Any] = {
         "id": "r-1", "state": "done", "query": None, "to": None, "selected": 1, "published": 1, "skipped": 0,
         "failed": 0, "returned": 0, "started_at": at(30_000), "ended_at": at(30_100), "by": "operator",
         "system": "kafka", "ids": 1,
     }  # fmt: skip
-    return replays.Replay(**(fields | more))
+    return replays.ReplayModel(**(fields | more))
 
 
 class Shop(Client):
@@ -212,15 +212,15 @@ class Shop(Client):
         super().__init__("http://127.0.0.1:1", "token")
         self.asked: list[tuple[Any, ...]] = []
         self.the_flow = flow()
-        self.the_events: list[models.Event] = list(flow_events())
+        self.the_events: list[models.EventModel] = list(flow_events())
         self.the_letters = [letter(1), letter(2), letter(3)]
         self.the_causes = [cause()]
         self.the_groups = [
-            models.Group(
+            models.GroupModel(
                 group="warehouse", system="kafka", members=2, lag=0, rate=6.0, stuck_at=None,
                 streams=[
-                    models.GroupStream(stream="shipping", partitions=3, lag=0, rate=6.0),
-                    models.GroupStream(stream="orders", partitions=3, lag=12, rate=6.0),
+                    models.GroupStreamModel(stream="shipping", partitions=3, lag=0, rate=6.0),
+                    models.GroupStreamModel(stream="orders", partitions=3, lag=12, rate=6.0),
                 ],
             )
         ]  # fmt: skip
@@ -228,16 +228,16 @@ class Shop(Client):
         self.the_body: Any = BODY
         self.bodies: dict[str, Any] = {}
         """Of events with bodies of their own, by position."""
-        self.the_jobs: list[replays.Replay] = []
-        self.the_plan = replays.Plan(
-            selected=1, sendable=1, skipped={}, targets=[replays.Target(stream="shipping", count=1, exists=True)],
+        self.the_jobs: list[replays.ReplayModel] = []
+        self.the_plan = replays.PlanModel(
+            selected=1, sendable=1, skipped={}, targets=[replays.TargetModel(stream="shipping", count=1, exists=True)],
             receivers=[
-                replays.Receiver(group="warehouse", stream="shipping", lag=0, passed=1, not_passed=0, unknown=0)
+                replays.ReceiverModel(group="warehouse", stream="shipping", lag=0, passed=1, not_passed=0, unknown=0)
             ],
             passes=1, fails=[], looked_at=1, warnings=["1 group will receive it again"], changes=[],
         )  # fmt: skip
         self.coming: asyncio.Queue[LiveItem | Exception] = asyncio.Queue()
-        self.the_acts: list[replays.AuditLine] = []
+        self.the_acts: list[replays.AuditEntryModel] = []
         self.failing: Exception | None = None
 
     def _note(self, *what: Any) -> None:
@@ -247,7 +247,7 @@ class Shop(Client):
 
     async def live(self, query: str = "") -> AsyncIterator[LiveItem]:
         self._note("live", query)
-        yield Connected(False)
+        yield LiveConnected(False)
         while True:
             item = await self.coming.get()
             if isinstance(item, Exception):
@@ -265,36 +265,36 @@ class Shop(Client):
             held = [msgspec.structs.replace(one, body=self.bodies.get(one.position, self.the_body)) for one in held]
         return models.EventPage(items=held[::-1][:limit], cursor=None, coverage=coverage())
 
-    async def event(self, id: str) -> models.Event:
+    async def event(self, id: str) -> models.EventModel:
         self._note("event", id)
         for one in self.the_events:
             if one.position == id:
                 headers: list[models.Header] = [("traceparent", f"00-{TRACE}-00f067aa0ba902b7-01"), ("x", None)]
-                delivery = [models.Delivery(group="warehouse", passed=True, passed_at=at(1_900))]
+                delivery = [models.DeliveryModel(group="warehouse", passed=True, passed_at=at(1_900))]
                 body = self.bodies.get(id, self.the_body)
                 return msgspec.structs.replace(one, headers=headers, body=body, payload_note=None, delivery=delivery)
         raise NotFound(f"nothing has the id {id}")
 
-    async def flows(self, *, limit: int = 100, cursor: str | None = None) -> models.FlowPage:
+    async def flows(self, *, limit: int = 100, cursor: str | None = None) -> models.FlowPageModel:
         self._note("flows")
         first = msgspec.structs.replace(self.the_flow, events=UNSET, delivery=UNSET)
         second = msgspec.structs.replace(
             first, trace_id="b" * 32, status="ok", duration_ms=80.0, event_count=2, aggregates=["order-1011"]
         )
-        return models.FlowPage(items=[second, first], cursor=None, coverage=coverage())
+        return models.FlowPageModel(items=[second, first], cursor=None, coverage=coverage())
 
-    async def flow(self, id: str) -> models.Flow:
+    async def flow(self, id: str) -> models.FlowModel:
         self._note("flow", id)
         if id == "nothing":
             raise NotFound("nothing has the id nothing")
         return self.the_flow
 
-    async def aggregate(self, id: str, *, limit: int = 0) -> models.Aggregate:
+    async def aggregate(self, id: str, *, limit: int = 0) -> models.AggregateModel:
         self._note("aggregate", id)
         events = [one for one in self.the_events if one.aggregate_id == id][-limit or None :]
         if not events:
             raise NotFound(f"no aggregate has the id {id}")
-        return models.Aggregate(aggregate_id=id, aggregate_type=None, events=events, coverage=coverage())
+        return models.AggregateModel(aggregate_id=id, aggregate_type=None, events=events, coverage=coverage())
 
     async def dead_letters(
         self, query: str = "", *, limit: int = 100, cursor: str | None = None
@@ -309,7 +309,7 @@ class Shop(Client):
         letters = sum(one.count for one in self.the_causes)
         return models.CausePage(items=list(self.the_causes), letters=letters, folded=0)
 
-    async def dead_letter(self, id: str) -> models.DeadLetter:
+    async def dead_letter(self, id: str) -> models.DeadLetterModel:
         self._note("dead_letter", id)
         for one in self.the_letters:
             if one.id == id:
@@ -320,11 +320,11 @@ class Shop(Client):
         self._note("schemas", subject)
         names = ["orders-value", "shipping-value"] if subject is None else [subject]
         items = [
-            models.Subject(
+            models.SubjectModel(
                 subject=name, versions=[1, 2] if name == "orders-value" else [1], compatibility="BACKWARD",
                 kind="AVRO", id=7,
                 text=UNSET if subject is None else OLDER_AVRO if name == "orders-value" and version == 1 else AVRO,
-                seen=[models.SeenSchema(version=1, id=7, streams=[name.removesuffix("-value")])],
+                seen=[models.SeenSchemaModel(version=1, id=7, streams=[name.removesuffix("-value")])],
             )
             for name in names
         ]  # fmt: skip
@@ -338,20 +338,20 @@ class Shop(Client):
         self._note("status")
         return self.the_status
 
-    async def resume(self, stream: str) -> models.Released:
+    async def resume(self, stream: str) -> models.ReleaseResult:
         self._note("resume", stream)
-        return models.Released(stream=stream, partitions=1)
+        return models.ReleaseResult(stream=stream, partitions=1)
 
-    async def plan(self, request: replays.ReplayRequest) -> replays.Plan:
+    async def plan(self, request: replays.ReplayRequestModel) -> replays.PlanModel:
         self._note("plan", request)
         return self.the_plan
 
-    async def replay(self, request: replays.ReplayRequest) -> replays.Replay:
+    async def replay(self, request: replays.ReplayRequestModel) -> replays.ReplayModel:
         self._note("replay", request)
         self.the_jobs.insert(0, job())
         return self.the_jobs[0]
 
-    async def replays(self, limit: int = 100) -> list[replays.Replay]:
+    async def replays(self, limit: int = 100) -> list[replays.ReplayModel]:
         self._note("replays")
         return list(self.the_jobs)
 
@@ -359,27 +359,27 @@ class Shop(Client):
         self._note("audit")
         return replays.AuditPage(items=list(self.the_acts), note=None)
 
-    async def replay_job(self, id: str) -> replays.Replay:
+    async def replay_job(self, id: str) -> replays.ReplayModel:
         self._note("replay_job", id)
         return self.the_jobs[0]
 
-    async def pause_replay(self, id: str) -> replays.Replay:
+    async def pause_replay(self, id: str) -> replays.ReplayModel:
         self._note("pause", id)
         self.the_jobs[0].state = "paused"
         return self.the_jobs[0]
 
-    async def cancel_replay(self, id: str) -> replays.Replay:
+    async def cancel_replay(self, id: str) -> replays.ReplayModel:
         self._note("cancel", id)
         self.the_jobs[0].state = "cancelled"
         return self.the_jobs[0]
 
-    async def discard(self, ids: Sequence[str], reason: str, query: str = "") -> list[replays.Outcome]:
+    async def discard(self, ids: Sequence[str], reason: str, query: str = "") -> list[replays.OutcomeModel]:
         self._note("discard", list(ids), reason, query)
-        return [replays.Outcome(id=id, done=True, state="discarded") for id in ids]
+        return [replays.OutcomeModel(id=id, done=True, state="discarded") for id in ids]
 
-    async def restore(self, ids: Sequence[str]) -> list[replays.Outcome]:
+    async def restore(self, ids: Sequence[str]) -> list[replays.OutcomeModel]:
         self._note("restore", list(ids))
-        return [replays.Outcome(id=id, done=True, state="open") for id in ids]
+        return [replays.OutcomeModel(id=id, done=True, state="open") for id in ids]
 
     def of(self, what: str) -> list[tuple[Any, ...]]:
         """What was asked with this word."""

@@ -13,8 +13,8 @@ from fastavro import parse_schema, schemaless_writer
 
 from sidecar.adapters.registry.memory import MemoryRegistry
 from sidecar.config import schema as config
-from sidecar.decoding.decoder import Judge
-from sidecar.decoding.schema_cache import Catalog, NeedsSchema
+from sidecar.decoding.decoder import EventDecoder
+from sidecar.decoding.schema_cache import SchemaCache, SchemaNotCached
 from sidecar.domain.model import Decoded, Position, Record, SchemaRef
 
 NOW = 1_767_225_600_000_000
@@ -104,8 +104,8 @@ class Court:
     def __init__(self, *, require: bool = False, **places: list[str]) -> None:
         self._runner = asyncio.Runner()
         self.registry = MemoryRegistry()
-        self.catalog = Catalog(self.registry, require=require)
-        self.judge = Judge(self.catalog, config.Envelope(**places), clock=lambda: NOW * 1000)
+        self.catalog = SchemaCache(self.registry, require=require)
+        self.judge = EventDecoder(self.catalog, config.EnvelopeConfig(**places), clock=lambda: NOW * 1000)
 
     def register(self, subject: str, schema: Any, kind: str = "AVRO") -> SchemaRef:
         return self.registry.register(subject, schema if isinstance(schema, str) else json.dumps(schema), kind)
@@ -134,7 +134,7 @@ class Court:
             try:
                 self.judge.verdicts(records, into)
                 return into
-            except NeedsSchema as needs:
+            except SchemaNotCached as needs:
                 await self.catalog.fetch(needs.key)
 
 

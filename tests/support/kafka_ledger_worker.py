@@ -13,23 +13,25 @@ import sys
 
 from sidecar.adapters.brokers.kafka.broker import KafkaBroker
 from sidecar.config import schema as config
-from sidecar.config.schema import Config, Sources
+from sidecar.config.schema import Config, SourcesConfig
 from sidecar.domain.model import Outgoing
-from sidecar.domain.ports.ledger import Act, Entry
+from sidecar.domain.ports.ledger import LedgerTransaction, LedgerWrite
 from tests.support.kafka_worker import arm
 
 
-def acts(stream: str, count: int) -> list[Act]:
+def acts(stream: str, count: int) -> list[LedgerTransaction]:
     return [
-        Act(stream, (Entry(f"{stream} {n}", None, b"1"),), (Outgoing(stream, None, b"%d" % n, (), partition=0),))
+        LedgerTransaction(
+            stream, (LedgerWrite(f"{stream} {n}", None, b"1"),), (Outgoing(stream, None, b"%d" % n, (), partition=0),)
+        )
         for n in range(count)
     ]
 
 
 async def work(servers: str, stream: str, count: int, step: int) -> None:
     group = f"tracecar.{stream}"
-    source = config.Kafka(bootstrap_servers=servers, topics=[stream], group_id=group)
-    broker = KafkaBroker(source, "acting", Config(service="acting", sources=Sources()).stream_names(group))
+    source = config.KafkaConfig(bootstrap_servers=servers, topics=[stream], group_id=group)
+    broker = KafkaBroker(source, "acting", Config(service="acting", sources=SourcesConfig()).stream_names(group))
     await broker.start()
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)

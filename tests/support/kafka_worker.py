@@ -13,19 +13,19 @@ import signal
 import sys
 
 from sidecar.adapters.brokers.kafka.broker import KafkaBroker
-from sidecar.adapters.brokers.kafka.cluster_client import Cluster
+from sidecar.adapters.brokers.kafka.cluster_client import KafkaCluster
 from sidecar.config import schema as config
-from sidecar.config.schema import Config, Sources, Start
+from sidecar.config.schema import Config, SourcesConfig, StartPosition
 from sidecar.domain.errors import Fenced, Outage
 from tests.contracts.broker_reading import letter
 
 
 def arm(request: str, moment: str, number: signal.Signals) -> None:
     """Send ourselves a signal at the first such request."""
-    ask = Cluster.ask
+    ask = KafkaCluster.ask
     armed = True
 
-    async def asking(self: Cluster, node: int, sent: object, *more: object) -> object:
+    async def asking(self: KafkaCluster, node: int, sent: object, *more: object) -> object:
         nonlocal armed
         mine = armed and type(sent).__name__ == request
         if mine and moment == "before":
@@ -37,16 +37,16 @@ def arm(request: str, moment: str, number: signal.Signals) -> None:
             os.kill(os.getpid(), number)
         return answer
 
-    Cluster.ask = asking  # type: ignore[method-assign, assignment]
+    KafkaCluster.ask = asking  # type: ignore[method-assign, assignment]
 
 
 async def work(servers: str, topic: str, group: str) -> None:
-    naming = Config(service="worker", sources=Sources()).stream_names(group)
-    source = config.Kafka(
+    naming = Config(service="worker", sources=SourcesConfig()).stream_names(group)
+    source = config.KafkaConfig(
         bootstrap_servers=servers,
         topics=[topic],
         group_id=group,
-        start=Start("earliest"),
+        start=StartPosition("earliest"),
         client={"session_timeout_ms": 1_000, "heartbeat_interval_ms": 200},
     )
     broker = KafkaBroker(source, "worker", naming, max_records=20)

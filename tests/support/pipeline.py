@@ -12,25 +12,25 @@ from sidecar.adapters.brokers.memory.broker import MemoryBroker
 from sidecar.adapters.brokers.memory.log import MemoryLog
 from sidecar.adapters.registry.memory import MemoryRegistry
 from sidecar.config.schema import (
-    Breaker,
+    BreakerConfig,
     Config,
-    DeadLetters,
+    DeadLettersConfig,
     Duration,
-    Envelope,
-    Redis,
-    Registry,
-    Sources,
-    Start,
+    EnvelopeConfig,
+    RedisConfig,
+    RegistryConfig,
+    SourcesConfig,
+    StartPosition,
 )
-from sidecar.dead_letters.writer import LetterWriter
-from sidecar.decoding.decoder import Judge
-from sidecar.decoding.schema_cache import Catalog
+from sidecar.dead_letters.writer import DeadLetterWriter
+from sidecar.decoding.decoder import EventDecoder
+from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.errors import Outage
 from sidecar.domain.model import Decoded, Event, Outgoing, Partition, Position, Record
-from sidecar.pipeline.index_backfill import Filler
-from sidecar.pipeline.output_router import Outlet
+from sidecar.pipeline.index_backfill import IndexBackfill
+from sidecar.pipeline.output_router import OutputRouter
 from sidecar.pipeline.pipeline import Pipeline, micros
-from sidecar.pipeline.stream_counters import Counters
+from sidecar.pipeline.stream_counters import StreamCounters
 
 GROUP = "tracecar.shop"
 SCHEMA = json.dumps(
@@ -79,30 +79,30 @@ class Harness:
 
     def __init__(self, log: MemoryLog, registry: MemoryRegistry, **settings: object) -> None:
         self.log, self.registry = log, registry
-        breaker = settings.pop("breaker", Breaker(ratio=0.5, window=Duration(60), minimum=1_000_000))
+        breaker = settings.pop("breaker", BreakerConfig(ratio=0.5, window=Duration(60), minimum=1_000_000))
         letters, gate = settings.pop("letters", True), settings.pop("gate", {})
         lookback = float(settings.pop("lookback", 0))  # type: ignore[arg-type]
         self.config = Config(
             service="shop",
-            sources=Sources(redis=Redis(url="redis://127.0.0.1", streams=["orders"])),
-            dead_letters=DeadLetters(breaker=breaker),  # type: ignore[arg-type]
-            registry=Registry(directory="unused", **settings),  # type: ignore[arg-type]
+            sources=SourcesConfig(redis=RedisConfig(url="redis://127.0.0.1", streams=["orders"])),
+            dead_letters=DeadLettersConfig(breaker=breaker),  # type: ignore[arg-type]
+            registry=RegistryConfig(directory="unused", **settings),  # type: ignore[arg-type]
         )
         naming = self.config.stream_names(GROUP)
-        self.broker = MemoryBroker(log, ["orders"], GROUP, naming, start=Start("earliest"), max_records=10)
-        self.catalog = Catalog(registry)
-        self.shown, self.counters = Shown(), Counters()
+        self.broker = MemoryBroker(log, ["orders"], GROUP, naming, start=StartPosition("earliest"), max_records=10)
+        self.catalog = SchemaCache(registry)
+        self.shown, self.counters = Shown(), StreamCounters()
         self.ended: BaseException | None = None
         """What the run ended with before it was asked to."""
-        judge = Judge(self.catalog, Envelope())
+        judge = EventDecoder(self.catalog, EnvelopeConfig())
         self.pipeline = Pipeline(
             self.broker,
             judge,
             self.catalog,
             self.shown,
-            Outlet(LetterWriter(naming, GROUP, "shop", micros).write if letters else None, naming, gate),
+            OutputRouter(DeadLetterWriter(naming, GROUP, "shop", micros).write if letters else None, naming, gate),
             self.counters,
-            Filler(self.shown, judge, self.catalog, lookback=lookback, max_events=1000),  # type: ignore[arg-type]
+            IndexBackfill(self.shown, judge, self.catalog, lookback=lookback, max_events=1000),  # type: ignore[arg-type]
             self.config,
             GROUP,
         )

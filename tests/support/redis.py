@@ -11,13 +11,13 @@ from redis.asyncio import Redis as Client
 from sidecar.adapters.brokers.redis.broker import RedisBroker
 from sidecar.adapters.brokers.redis.entry_codec import (
     SYSTEM,
-    Entries,
+    EntryCodec,
     RawEntry,
     entry_id,
     offset,
     raw,
 )
-from sidecar.config.schema import Duration, Redis, Start
+from sidecar.config.schema import Duration, RedisConfig, StartPosition
 from sidecar.domain.model import Outgoing, Partition, Position, Record
 from tests.contracts.broker_contract import EARLIEST, BrokerHarness
 
@@ -33,21 +33,21 @@ class RedisHarness(BrokerHarness):
         # What redis-py makes of streams loses what tests look for.
         for command in ("XRANGE", "XREADGROUP", "XINFO STREAM", "XINFO GROUPS", "XPENDING", "CONFIG GET"):
             self.client.response_callbacks.pop(command, None)
-        self._entries = Entries("payload")
+        self._entries = EntryCodec("payload")
         self._brokers: list[RedisBroker] = []
 
     def broker(
         self,
         *streams: str,
         group: str,
-        start: Start = EARLIEST,
+        start: StartPosition = EARLIEST,
         max_records: int = 1000,
         service: str = "contract",
         claim_idle: float = 0.5,
         url: str | None = None,
         gate: Mapping[str, str] | None = None,
     ) -> RedisBroker:
-        config = Redis(
+        config = RedisConfig(
             url=url or self.url,
             streams=list(streams),
             group=group,

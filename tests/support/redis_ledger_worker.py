@@ -14,23 +14,23 @@ from typing import Any
 
 from sidecar.adapters.brokers.redis.broker import RedisBroker
 from sidecar.adapters.brokers.redis.lua_scripts import ACT
-from sidecar.adapters.redis_client.connection_pool import Command, Link
-from sidecar.config.schema import Config, Redis, Sources, Start
+from sidecar.adapters.redis_client.connection_pool import Command, RedisConnection
+from sidecar.config.schema import Config, RedisConfig, SourcesConfig, StartPosition
 from sidecar.domain.model import Outgoing
-from sidecar.domain.ports.ledger import Act, Entry
+from sidecar.domain.ports.ledger import LedgerTransaction, LedgerWrite
 
 
-def acts(stream: str, count: int) -> list[Act]:
+def acts(stream: str, count: int) -> list[LedgerTransaction]:
     return [
-        Act(stream, (Entry(f"{stream} {n}", None, b"1"),), (Outgoing(stream, None, b"%d" % n, ()),))
+        LedgerTransaction(stream, (LedgerWrite(f"{stream} {n}", None, b"1"),), (Outgoing(stream, None, b"%d" % n, ()),))
         for n in range(count)
     ]
 
 
 def arm(act: int, moment: str) -> None:
-    calls, seen = Link._calls, 0
+    calls, seen = RedisConnection._calls, 0
 
-    async def killing(self: Link, commands: Sequence[Command]) -> list[Any]:
+    async def killing(self: RedisConnection, commands: Sequence[Command]) -> list[Any]:
         nonlocal seen
         seen += commands[0][:2] == ("EVALSHA", ACT._sha)
         if seen < act:
@@ -43,13 +43,15 @@ def arm(act: int, moment: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
 
-    Link._calls = killing  # type: ignore[method-assign]
+    RedisConnection._calls = killing  # type: ignore[method-assign]
 
 
 async def work(url: str, stream: str, count: int) -> None:
     group = f"tracecar.{stream}"
-    naming = Config(service="acting", sources=Sources()).stream_names(group)
-    broker = RedisBroker(Redis(url=url, streams=[stream], group=group, start=Start("earliest")), "acting", naming)
+    naming = Config(service="acting", sources=SourcesConfig()).stream_names(group)
+    broker = RedisBroker(
+        RedisConfig(url=url, streams=[stream], group=group, start=StartPosition("earliest")), "acting", naming
+    )
     await broker.start()
     published = 0
     for act in acts(stream, count):

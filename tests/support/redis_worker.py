@@ -8,14 +8,16 @@ import asyncio
 import sys
 
 from sidecar.adapters.brokers.redis.broker import RedisBroker
-from sidecar.config.schema import Config, Duration, Redis, Sources, Start
+from sidecar.config.schema import Config, Duration, RedisConfig, SourcesConfig, StartPosition
 from sidecar.domain.errors import Fenced, Outage
 from tests.contracts.broker_reading import letter
 
 
 async def work(url: str, stream: str, group: str) -> None:
-    naming = Config(service="member", sources=Sources()).stream_names(group)
-    config = Redis(url=url, streams=[stream], group=group, start=Start("earliest"), claim_idle=Duration(0.5))
+    naming = Config(service="member", sources=SourcesConfig()).stream_names(group)
+    config = RedisConfig(
+        url=url, streams=[stream], group=group, start=StartPosition("earliest"), claim_idle=Duration(0.5)
+    )
     broker = RedisBroker(config, "member", naming, max_records=20)
     while True:
         try:

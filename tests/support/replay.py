@@ -1,4 +1,4 @@
-"""Sidecars that replay, on a memory log: the pipeline writes the letters, `Operations` sends them again."""
+"""Sidecars that replay, on a memory log: the pipeline writes the letters, `ReplayService` sends them again."""
 
 from __future__ import annotations
 
@@ -10,29 +10,28 @@ from dataclasses import dataclass
 from sidecar.adapters.brokers.memory.broker import MemoryBroker
 from sidecar.adapters.brokers.memory.log import MemoryLog
 from sidecar.adapters.registry.memory import MemoryRegistry
-from sidecar.api.services.payloads import Cache, Payloads
-from sidecar.config.schema import Envelope
-from sidecar.dead_letters.ledger_entries import Who
-from sidecar.dead_letters.store import ANY, Desk
-from sidecar.dead_letters.store import Wish as Wanted
-from sidecar.dead_letters.writer import LetterWriter
-from sidecar.decoding.decoder import Judge
-from sidecar.decoding.schema_cache import Catalog
+from sidecar.api.services.payloads import PayloadCache, PayloadReader
+from sidecar.config.schema import EnvelopeConfig
+from sidecar.dead_letters.ledger_entries import Actor
+from sidecar.dead_letters.store import ANY, DeadLetterFilter, DeadLetterStore
+from sidecar.dead_letters.writer import DeadLetterWriter
+from sidecar.decoding.decoder import EventDecoder
+from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.model import Outgoing, Record, Rejection
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.ports.index import Node
 from sidecar.domain.redaction import Redactor
 from sidecar.domain.stream_names import StreamNames
-from sidecar.pipeline.consumer_groups.tracker import Follower
+from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.pipeline.pipeline import micros
 from sidecar.query import parse
-from sidecar.replay.export_import import Exporting
-from sidecar.replay.failure_reports import Reporting
-from sidecar.replay.models import Edit, Job
-from sidecar.replay.service import Operations
+from sidecar.replay.export_import import LetterTransfer
+from sidecar.replay.failure_reports import FailureReports
+from sidecar.replay.models import BodyEdit, ReplayJob
+from sidecar.replay.service import ReplayService
 from tests.support.pipeline import GROUP, SCHEMA, Harness
 
-ANN = Who("ann", "127.0.0.1")
+ANN = Actor("ann", "127.0.0.1")
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,13 @@ class Source:
 class Queries:
     """Queries by what letters say of themselves."""
 
-    def wanted(self, query: str) -> Wanted:
+    def wanted(self, query: str) -> DeadLetterFilter:
         if not query:
             return ANY
         parsed = parse(query)
-        return Wanted(parsed.matches_letter, by_state=parsed.asks("state"), by_later_lives=parsed.asks("state"))
+        return DeadLetterFilter(
+            parsed.matches_letter, by_state=parsed.asks("state"), by_later_lives=parsed.asks("state")
+        )
 
     async def fits(self, records: Sequence[Record], query: str) -> list[bool]:
         """The query is a text that the value must hold."""
@@ -73,7 +74,7 @@ class Edited:
     changes: tuple[object, ...] = ()
 
 
-async def replace_body(record: Record, edit: Edit, target: str) -> Edited:
+async def replace_body(record: Record, edit: BodyEdit, target: str) -> Edited:
     """The simplest editor: the `set` value of `body` is the new body."""
     return Edited(str(edit.set["body"]).encode(), record.headers)
 
@@ -82,11 +83,11 @@ async def all_pass(outgoing: Sequence[Outgoing]) -> list[Rejection | None]:
     return [None] * len(outgoing)
 
 
-class Sidecar(Operations):
+class Sidecar(ReplayService):
     """With what the tests look at."""
 
-    desk: Desk
-    follower: Follower
+    desk: DeadLetterStore
+    follower: ConsumerGroupTracker
     broker: MemoryBroker
 
 
@@ -99,18 +100,20 @@ class Shop:
         self.registry = MemoryRegistry()
         self.harness = Harness(self.log, self.registry)
         self._sidecars: list[Sidecar] = []
-        self._catalogs: list[Catalog] = []
+        self._catalogs: list[SchemaCache] = []
 
     async def sidecar(self, **settings: object) -> Sidecar:
         harness = Harness(self.log, self.registry)
         await harness.broker.start()
         source = Source(harness.broker, harness.broker._naming, GROUP)
-        follower = Follower([harness.broker])
-        desk = Desk([source], 5, lambda position: operations.waits(position))
-        catalog = Catalog(self.registry)
+        follower = ConsumerGroupTracker([harness.broker])
+        desk = DeadLetterStore([source], 5, lambda position: operations.waits(position))
+        catalog = SchemaCache(self.registry)
         self._catalogs.append(catalog)
-        payloads = Payloads({"memory": harness.broker}, Judge(catalog, Envelope()), catalog, Cache())
-        queries, writer = Queries(), LetterWriter(source.naming, GROUP, "shop", micros)
+        payloads = PayloadReader(
+            {"memory": harness.broker}, EventDecoder(catalog, EnvelopeConfig()), catalog, PayloadCache()
+        )
+        queries, writer = Queries(), DeadLetterWriter(source.naming, GROUP, "shop", micros)
         operations = Sidecar(
             [source],
             desk=desk,
@@ -119,8 +122,8 @@ class Shop:
             index=NoHistory(),
             editor=replace_body,  # type: ignore[arg-type]
             verdicts=lambda system: all_pass,
-            exporting=Exporting([source], desk, payloads, Redactor(()), micros),
-            reporting=Reporting([source], payloads, queries.in_sight, lambda source: writer, micros),
+            exporting=LetterTransfer([source], desk, payloads, Redactor(()), micros),
+            reporting=FailureReports([source], payloads, queries.in_sight, lambda source: writer, micros),
             selection=settings.pop("selection", 1000),  # type: ignore[arg-type]
         )
         operations.desk, operations.follower, operations.broker = desk, follower, harness.broker
@@ -164,7 +167,7 @@ async def until(condition: Callable[[], object], seconds: float = 20) -> None:
             await asyncio.sleep(0.005)
 
 
-async def ended(operations: Sidecar, job: Job) -> Job:
+async def ended(operations: Sidecar, job: ReplayJob) -> ReplayJob:
     """The job once it runs no more."""
     async with asyncio.timeout(30):
         while True:

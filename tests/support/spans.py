@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from exporters.batch_queue import Bounds, Outbox
-from exporters.tracing.exporter import Tracing
-from exporters.tracing.span_mapper import Letters, Mapper, Span
-from exporters.tracing.span_sink import Backend
-from sidecar.config.schema import Duration, Exporters, Sampling
+from exporters.batch_queue import BatchQueue, QueueBounds
+from exporters.tracing.exporter import TraceExporter
+from exporters.tracing.span_mapper import DeadLetterTarget, ExportSpan, SpanMapper
+from exporters.tracing.span_sink import SpanSink
+from sidecar.config.schema import Duration, ExportersConfig, SamplingConfig
 from sidecar.domain.model import Decoded, Event, Position, Record
 from sidecar.domain.redaction import Redactor
 
@@ -26,19 +26,19 @@ class Nowhere:
     def close(self) -> None: ...
 
 
-class Recorded(Backend):
+class Recorded(SpanSink):
     """Keeps the spans that it is offered."""
 
     def __init__(self) -> None:
-        super().__init__("recorded", self, Outbox("recorded", Nowhere(), Bounds()))
-        self.spans: list[Span] = []
+        super().__init__("recorded", self, BatchQueue("recorded", Nowhere(), QueueBounds()))
+        self.spans: list[ExportSpan] = []
 
-    def encode(self, spans: Sequence[Span]) -> list[bytes]:
+    def encode(self, spans: Sequence[ExportSpan]) -> list[bytes]:
         return []
 
-    def begin(self, spans: Sequence[Span]) -> None: ...
+    def begin(self, spans: Sequence[ExportSpan]) -> None: ...
 
-    def offer(self, spans: Sequence[Span]) -> None:
+    def offer(self, spans: Sequence[ExportSpan]) -> None:
         self.spans += spans
 
 
@@ -47,7 +47,7 @@ class Bench:
 
     def __init__(
         self,
-        sampling: Sampling = Sampling(),  # noqa: B008  # frozen
+        sampling: SamplingConfig = SamplingConfig(),  # noqa: B008  # frozen
         *,
         hold: float = 3,
         max_held: int = 1000,
@@ -60,10 +60,10 @@ class Bench:
         self.edges: list[tuple[str, str]] = []
         self.edge_traces: list[int | None] = []
         self.rejected: list[tuple[Position, int | None]] = []
-        self.tracing = Tracing(
+        self.tracing = TraceExporter(
             [self.backend],
-            Mapper({"memory": Letters("tracecar.shop", None)}),
-            Exporters(hold=Duration(hold), max_held=max_held),
+            SpanMapper({"memory": DeadLetterTarget("tracecar.shop", None)}),
+            ExportersConfig(hold=Duration(hold), max_held=max_held),
             sampling,
             join=JOIN,
             max_flow=max_flow,
@@ -98,12 +98,12 @@ class Bench:
             pass
 
     @property
-    def spans(self) -> list[Span]:
+    def spans(self) -> list[ExportSpan]:
         return self.backend.spans
 
-    def span(self, event: Event) -> Span:
+    def span(self, event: Event) -> ExportSpan:
         (found,) = [span for span in self.spans if span.values[0] == str(event.position)]
         return found
 
     def id(self, event: Event) -> int:
-        return Mapper({}).span_id_at(event.position)
+        return SpanMapper({}).span_id_at(event.position)

@@ -13,15 +13,15 @@ from sidecar.api import models
 from tests.support.dashboard import driven, on, rows, shown, until
 from tests.support.dashboard_data import HOSTILE, TRACE, WHY, Shop, event
 from tui.dialogs.copy_text import CopyDialog
-from tui.text.aggregate_history import Step, put_together, steps
+from tui.text.aggregate_history import AggregateStep, put_together, steps
 from tui.widgets.query_bar import QueryBar
 
 
-def said(number: int, type: str, body: Any, **more: Any) -> models.Event:
+def said(number: int, type: str, body: Any, **more: Any) -> models.EventModel:
     return event(number, "orders", type, number * 100, body=body, payload_note=None, **more)
 
 
-def changed(step: Step) -> list[tuple[str, str, Any]]:
+def changed(step: AggregateStep) -> list[tuple[str, str, Any]]:
     return [(one.what, one.path, one.after if one.what != "removed" else one.before) for one in step.changes]
 
 

@@ -14,22 +14,22 @@ from msgspec import UNSET
 from sidecar.api import models
 from tests.support.dashboard_data import BODY, HOSTILE, WHY, event, letter
 from tui.text.body_lines import as_text, body_facts
-from tui.text.detail_line import Fact, Folds
+from tui.text.detail_line import DetailLine, FoldState
 from tui.text.event_details import event_facts, letter_facts
 from tui.text.sanitize import clean
 from tui.theme import CONTRAST, DARK, palette
 from tui.widgets.detail_list import draw
 
 
-def lines(body: Any, why: models.Rejection | None = WHY, folds: Folds | None = None) -> list[Fact]:
-    return body_facts(body, None, why, folds or Folds(), 60)
+def lines(body: Any, why: models.RejectionModel | None = WHY, folds: FoldState | None = None) -> list[DetailLine]:
+    return body_facts(body, None, why, folds or FoldState(), 60)
 
 
-def marked(facts: list[Fact]) -> list[tuple[str, str]]:
+def marked(facts: list[DetailLine]) -> list[tuple[str, str]]:
     return [(fact.label, fact.value) for fact in facts if fact.marked]
 
 
-def at_path(path: str) -> models.Rejection:
+def at_path(path: str) -> models.RejectionModel:
     return msgspec.structs.replace(WHY, path=path)
 
 
@@ -52,7 +52,7 @@ def test_also_where_it_is_a_container_or_not_there(path: str, expected: list[tup
 
 
 def test_a_folded_container_bears_the_mark_of_what_lies_in_it() -> None:
-    folds = Folds()
+    folds = FoldState()
     folds.put("body:items", False)
     assert marked(lines(BODY, folds=folds)) == [("items", "[2]")]
 
@@ -76,28 +76,28 @@ def test_a_dictionary_that_only_looks_like_bytes_is_itself() -> None:
 def test_what_is_not_there_is_said() -> None:
     assert "it has none" in [fact.value for fact in lines(None, None)]
     assert lines(UNSET, None) == []
-    note = body_facts(None, "retention has taken it", None, Folds(), 60)
+    note = body_facts(None, "retention has taken it", None, FoldState(), 60)
     assert "retention has taken it" in [fact.value for fact in note]
 
 
 def test_a_large_body_is_bounded() -> None:
     body = {f"k{n}": {"v": [n] * 50} for n in range(5_000)}
-    folds = Folds()
+    folds = FoldState()
     for fact in lines(body, None):
         folds.put(fact.key, True)
     assert len(lines(body, None, folds)) <= 60_002
 
 
 def test_who_has_read_it_is_said_by_group() -> None:
-    stop = models.Stop(position="kafka://a/0/1", since=None, reason="it does not move")
+    stop = models.GroupStopModel(position="kafka://a/0/1", since=None, reason="it does not move")
     delivery = [
-        models.Delivery(group="a", passed=True, passed_at="2026-11-24T10:39:01Z"),
-        models.Delivery(group="b", passed=False, behind=12),
-        models.Delivery(group="c", passed=None),
-        models.Delivery(group="d", passed=False, stopped=stop),
+        models.DeliveryModel(group="a", passed=True, passed_at="2026-11-24T10:39:01Z"),
+        models.DeliveryModel(group="b", passed=False, behind=12),
+        models.DeliveryModel(group="c", passed=None),
+        models.DeliveryModel(group="d", passed=False, stopped=stop),
     ]
     one = msgspec.structs.replace(event(1, "orders", "A", 0), delivery=delivery)
-    said = {fact.label: fact.value for fact in event_facts(one, Folds(), 60) if fact.key.startswith("readers.")}
+    said = {fact.label: fact.value for fact in event_facts(one, FoldState(), 60) if fact.key.startswith("readers.")}
     assert said["a"] == "✓ passed it by 10:39:01.000"
     assert said["b"] == "… not yet, 12 records before it"
     assert said["c"] == "? cannot be told"
@@ -105,13 +105,13 @@ def test_who_has_read_it_is_said_by_group() -> None:
 
 
 DEEDS = [
-    models.Deed(
+    models.LedgerActionModel(
         act="discarded", at="2026-05-03T10:00:00Z", by="ann", address=None, why="test data " * 30, replay=None, to=None,
         group=None, attempt=None, edit=[],
     ),
-    models.Deed(
+    models.LedgerActionModel(
         act="replayed", at="2026-05-03T11:00:00Z", by="bob", address=None, why=None, replay="r-1", to="shipping",
-        group="warehouse", attempt=2, edit=[models.Change(path="items[1].qty", before="two", after=2, what="changed")],
+        group="warehouse", attempt=2, edit=[models.ChangeModel(path="items[1].qty", before="two", after=2, what="changed")],
     ),
 ]  # fmt: skip
 
@@ -120,7 +120,7 @@ def test_a_letter_says_what_was_done_with_it_and_what_its_consumer_threw() -> No
     one = letter(
         1, history=DEEDS, stacktrace="java.lang.X: no\n\tat a.B.c(B.java:1)", returned_as="g@kafka://orders/0/9"
     )
-    said = [(fact.label, fact.value) for fact in letter_facts(one, Folds(), 100)]
+    said = [(fact.label, fact.value) for fact in letter_facts(one, FoldState(), 100)]
     assert ("10:00:00.000", "discarded by ann") in said
     assert any(label == "because" and value.startswith("test data") for label, value in said)
     assert ("11:00:00.000", "replayed by bob to shipping, for warehouse alone, attempt 2") in said
@@ -131,7 +131,10 @@ def test_a_letter_says_what_was_done_with_it_and_what_its_consumer_threw() -> No
 
 def test_keys_of_lines_are_unique() -> None:
     one = msgspec.structs.replace(event(1, "orders", "A", 0), body=BODY, headers=[("a", "b"), ("a", "b")])
-    for facts in (event_facts(one, Folds(), 60), letter_facts(letter(history=DEEDS, stacktrace="a\nb"), Folds(), 60)):
+    for facts in (
+        event_facts(one, FoldState(), 60),
+        letter_facts(letter(history=DEEDS, stacktrace="a\nb"), FoldState(), 60),
+    ):
         assert len({fact.key for fact in facts}) == len(facts)
 
 
@@ -144,7 +147,7 @@ JSON = st.recursive(
 @given(JSON, st.integers(20, 120))
 def test_any_body_is_drawn_as_printable_text_of_one_line(body: Any, width: int) -> None:
     for theme in (DARK, CONTRAST):
-        for fact in body_facts(body, HOSTILE, at_path(HOSTILE), Folds(), width):
+        for fact in body_facts(body, HOSTILE, at_path(HOSTILE), FoldState(), width):
             text = draw(fact, width, palette(theme))
             assert text.plain.isprintable()
 

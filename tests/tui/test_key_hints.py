@@ -50,7 +50,7 @@ async def test_letters_name_the_keys_of_the_level_that_is_shown() -> None:
 async def test_a_click_on_a_key_presses_it() -> None:
     async with driven(Shop(), (120, 30)) as (app, pilot):
         await until(pilot, lambda: "space Freeze" in bottom(app))
-        await pilot.click("Keys", offset=(bottom(app).index("Freeze"), 0))
+        await pilot.click("KeyHints", offset=(bottom(app).index("Freeze"), 0))
         await until(pilot, lambda: "frozen" in shown(app))
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.query import parse
-from sidecar.query.ast import Regex, Term
+from sidecar.query.ast import RegexText, Term
 from sidecar.query.completion import complete as language_complete
 from sidecar.query.fields import FIELDS as LANGUAGE
 from sidecar.query.fields import SPECIAL
@@ -52,6 +52,6 @@ def test_what_a_terminal_would_obey_is_written_by_number_and_still_found(value: 
     assert len(query) < 2_000
     parsed = parse_expression(query)
     assert isinstance(parsed, Term)
-    assert isinstance(parsed.value, Regex)
+    assert isinstance(parsed.value, RegexText)
     assert searcher(parsed.value.pattern, ignore_case=False)(value)
     assert not searcher(parsed.value.pattern, ignore_case=False)("x" + value)

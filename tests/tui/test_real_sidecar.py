@@ -10,7 +10,7 @@ from tests.support.api import order, serving
 from tests.support.dashboard import driven, on, rows, shown, until
 from tui.dialogs.edit import EditDialog
 from tui.dialogs.replay import ReplayDialog
-from tui.dialogs.replay_progress import ProgressDialog
+from tui.dialogs.replay_progress import ReplayProgressDialog
 
 
 async def test_what_happens_is_seen_and_what_failed_is_repaired_and_sent_again(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ async def test_what_happens_is_seen_and_what_failed_is_repaired_and_sent_again(t
             await pilot.press("ctrl+s")
             await until(pilot, lambda: isinstance(app.screen, ReplayDialog) and "would be sent" in shown(app))
             await pilot.press("y")
-            await until(pilot, lambda: isinstance(app.screen, ProgressDialog) and "Replay done" in shown(app))
+            await until(pilot, lambda: isinstance(app.screen, ReplayProgressDialog) and "Replay done" in shown(app))
             await pilot.press("escape")
             await until(pilot, lambda: rows(app, "list").items[0].state == "replayed")
 

@@ -10,7 +10,7 @@ from textual._styles_cache import StylesCache
 from textual.widgets import Input, TextArea
 
 from sidecar.api import models
-from sidecar.api.client.client import Failed, Unauthorised, Unreachable, Waiting
+from sidecar.api.client.client import LiveRetry, ServerFailed, Unauthorized, Unreachable
 from sidecar.api.models import replays
 from tests.support.dashboard import driven, on, rows, shown, until
 from tests.support.dashboard_data import (
@@ -25,16 +25,16 @@ from tests.support.dashboard_data import (
     service_status,
     stream_status,
 )
-from tui.dialogs.confirm import Confirm
+from tui.dialogs.confirm import ConfirmDialog
 from tui.dialogs.copy_text import CopyDialog
 from tui.dialogs.edit import EditDialog
 from tui.dialogs.help import HelpDialog
 from tui.dialogs.replay import ReplayDialog
-from tui.dialogs.replay_progress import ProgressDialog
+from tui.dialogs.replay_progress import ReplayProgressDialog
 from tui.dialogs.token import TokenDialog
-from tui.screens.live import Live
+from tui.screens.live import LiveScreen
 from tui.theme import THEMES
-from tui.widgets.detail_list import FactList
+from tui.widgets.detail_list import DetailList
 from tui.widgets.header import PLACES
 from tui.widgets.query_bar import QueryBar
 
@@ -108,7 +108,7 @@ async def test_frozen_nothing_moves_and_nothing_is_lost() -> None:
         for number in range(30, 33):
             shop.coming.put_nowait(event(number, "orders", "OrderPlaced", 3_000))
         page = app.page("live")
-        assert isinstance(page, Live)
+        assert isinstance(page, LiveScreen)
         await until(pilot, lambda: page.feed.waiting == 3)
         assert len(live.items) == 6
         await until(pilot, lambda: "frozen, 3 came since" in shown(app))
@@ -120,7 +120,7 @@ async def test_memory_is_bounded_however_much_comes() -> None:
     shop = Shop()
     async with driven(shop) as (app, pilot):
         page = app.page("live")
-        assert isinstance(page, Live)
+        assert isinstance(page, LiveScreen)
         one = event(1, "orders", "OrderPlaced", 3_000)
         for number in range(5_000):
             shop.coming.put_nowait(msgspec.structs.replace(one, position=f"kafka://orders/0/{number + 100}"))
@@ -240,7 +240,7 @@ async def test_who_comes_back_from_a_flow_stands_on_its_event_though_more_came()
         await until(pilot, lambda: app.screen is app.page("flow"))
         shop.coming.put_nowait(event(40, "orders", "OrderPlaced", 3_000))
         page = app.page("live")
-        assert isinstance(page, Live)
+        assert isinstance(page, LiveScreen)
         await until(pilot, lambda: page.feed.arrived == 1)
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is page and len(live.items) == 7)
@@ -313,7 +313,7 @@ async def test_what_folds_is_opened_and_closed_by_keys() -> None:
         app.open_flow(TRACE, at="kafka://shipping/0/3")
         await until(pilot, lambda: app.screen is app.page("flow") and "◀ ✗ here" in shown(app))
         await pilot.press("tab")
-        facts = app.screen.query_one("#facts", FactList)
+        facts = app.screen.query_one("#facts", DetailList)
         assert facts.has_focus
         assert facts.item is not None
         assert facts.item.label == "qty"  # the cursor stands where it failed
@@ -377,7 +377,7 @@ async def test_from_the_failure_to_the_repaired_letter_that_passes() -> None:
             event(9, "shipping", "shop.ParcelDispatched", 31_000, status="replayed", replay_of=letter(3).id)
         )
         await pilot.press("y")
-        await until(pilot, lambda: isinstance(app.screen, ProgressDialog) and "ParcelDispatched at" in shown(app))
+        await until(pilot, lambda: isinstance(app.screen, ReplayProgressDialog) and "ParcelDispatched at" in shown(app))
         (request,) = shop.of("replay")[0]
         assert request.ids == [letter(3).id]
         assert request.edit == replays.EditRequest(set={"items[1].qty": 2})  # and nothing of what is masked
@@ -391,7 +391,9 @@ async def test_an_edit_that_does_not_pass_goes_nowhere() -> None:
     shop = Shop()
     shop.the_plan.passes = 0
     shop.the_plan.fails = [
-        replays.Check(code="schema.mismatch", message="items[1].qty: expected int", path=None, count=1, example="x")
+        replays.CheckModel(
+            code="schema.mismatch", message="items[1].qty: expected int", path=None, count=1, example="x"
+        )
     ]
     async with driven(shop) as (app, pilot):
         app.open_letters("state:open")
@@ -435,7 +437,7 @@ async def test_letters_that_groups_have_already_are_kept_back_and_the_keys_say_w
     shop.the_plan = msgspec.structs.replace(
         shop.the_plan, selected=3, sendable=0, kept_back=3, skipped={why: 3}, targets=[], passes=0, looked_at=0,
         receivers=[
-            replays.Receiver(group="warehouse", stream="shipping", lag=0, passed=0, not_passed=0, unknown=0,
+            replays.ReceiverModel(group="warehouse", stream="shipping", lag=0, passed=0, not_passed=0, unknown=0,
                              kept_back=3)
         ],
     )  # fmt: skip
@@ -491,7 +493,7 @@ async def test_letters_are_marked_and_replayed_together_after_a_question() -> No
         await pilot.press("g")
         await until(pilot, lambda: shop.of("plan")[-1][0].batch_growth and "would be sent" in shown(app))
         await pilot.press("y")
-        await until(pilot, lambda: isinstance(app.screen, ProgressDialog))
+        await until(pilot, lambda: isinstance(app.screen, ReplayProgressDialog))
         (request,) = shop.of("replay")[0]
         assert (request.ids, request.batch_growth) == ([letter(1).id, letter(2).id], True)
 
@@ -505,7 +507,7 @@ async def test_a_replay_is_paused_and_cancelled_while_it_runs() -> None:
         await pilot.press("p")
         await until(pilot, lambda: "4 of 10" in shown(app))
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, ProgressDialog) and "40%" in shown(app))
+        await until(pilot, lambda: isinstance(app.screen, ReplayProgressDialog) and "40%" in shown(app))
         await pilot.press("p")
         await until(pilot, lambda: "Replay paused" in shown(app))
         await pilot.press("c")
@@ -515,7 +517,7 @@ async def test_a_replay_is_paused_and_cancelled_while_it_runs() -> None:
 async def test_the_history_says_who_did_what_and_why() -> None:
     shop = Shop()
     shop.the_acts = [
-        replays.AuditLine(
+        replays.AuditEntryModel(
             act="dead_letters.discarded", at="2026-05-03T10:00:00Z", by="ann", address=None, letters=3, ids=["x"],
             why=f"test data {HOSTILE}",
         )
@@ -613,7 +615,7 @@ async def test_a_small_map_has_latency_too_and_its_cursor_stands_on_names() -> N
 
 async def test_a_stopped_group_is_the_first_thing_and_leads_to_the_event() -> None:
     shop = Shop()
-    stop = models.Stop(position="kafka://shipping/0/3", since=None, reason="it does not move")
+    stop = models.GroupStopModel(position="kafka://shipping/0/3", since=None, reason="it does not move")
     shop.the_groups[0].stopped, shop.the_groups[0].stuck_at = [stop], stop.position
     async with driven(shop) as (app, pilot):
         await on(pilot, app, "7", "status")
@@ -651,11 +653,11 @@ async def test_the_cursor_stands_on_what_can_be_chosen_and_all_else_can_be_seen(
 async def test_the_sidecars_of_a_fleet_are_told_apart_by_words() -> None:
     shop = Shop()
     shop.the_status.members = [
-        models.Member(
+        models.MemberModel(
             member=name, here=name == "a", alive=name != "b", last_heartbeat="2026-05-03T10:00:00.000Z",
             host=f"host-{name}", service="shop", version="1.2.3", groups=[], started_at=None, lag=0, rate=2.0,
             waiting=0, not_indexed=0,
-            streams=[models.MemberShare(stream="orders", partitions=[0, 2], lag=0, rate=2.0, rejected=0)],
+            streams=[models.MemberShareModel(stream="orders", partitions=[0, 2], lag=0, rate=2.0, rejected=0)],
         )
         for name in "ab"
     ]  # fmt: skip
@@ -667,14 +669,14 @@ async def test_the_sidecars_of_a_fleet_are_told_apart_by_words() -> None:
 
 async def test_a_held_stream_is_tried_again_after_a_question() -> None:
     shop = Shop()
-    held = models.Held(since=None, reason="too much is rejected")
+    held = models.HoldModel(since=None, reason="too much is rejected")
     shop.the_status = service_status(streams=[stream_status("orders", held=held)])
     async with driven(shop) as (app, pilot):
         await on(pilot, app, "7", "status")
         await until(pilot, lambda: "orders is held: too much is rejected" in shown(app))
         await until(pilot, lambda: "holds 1 stream" in shown(app).split("\n")[0])
         await pilot.press("r")
-        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         await pilot.press("y")
         await until(pilot, lambda: shop.of("resume") == [("orders",)])
 
@@ -698,7 +700,7 @@ async def test_a_lost_connection_is_shown_and_mended_by_itself() -> None:
         await on(pilot, app, "7", "status")
         await until(pilot, lambda: rows(app, "entries").items)
         shop.failing = Unreachable("nobody answers")
-        shop.coming.put_nowait(Waiting("nobody answers", 0.2))
+        shop.coming.put_nowait(LiveRetry("nobody answers", 0.2))
         await until(pilot, lambda: "✗ connection lost" in shown(app).split("\n")[0])
         assert rows(app, "entries").items  # what was known stays
         shop.failing = None
@@ -721,7 +723,7 @@ async def test_no_answer_is_not_taken_for_an_empty_one(key: str, place: str) -> 
 
 async def test_a_refused_token_is_asked_for() -> None:
     shop = Shop()
-    shop.failing = Unauthorised("the token is unknown")
+    shop.failing = Unauthorized("the token is unknown")
     async with driven(shop) as (app, pilot):
         await until(pilot, lambda: isinstance(app.screen, TokenDialog))
         assert "the token is unknown" in shown(app)
@@ -741,7 +743,7 @@ async def test_who_is_asked_for_the_token_and_gives_none_sees_nothing() -> None:
 async def test_a_failed_question_is_no_crash() -> None:
     shop = Shop()
     async with driven(shop) as (app, pilot):
-        shop.failing = Failed("the index is gone")
+        shop.failing = ServerFailed("the index is gone")
         for number in "2345671":
             await pilot.press(number)
             await pilot.pause()
@@ -796,7 +798,7 @@ async def test_the_mouse_chooses_and_opens() -> None:
         assert live.cursor == 2
         await pilot.click("#live", offset=(5, 3))
         await until(pilot, lambda: app.screen is app.page("flow"))
-        await pilot.click("Top", offset=(19, 0))
+        await pilot.click("TopBar", offset=(19, 0))
         await until(pilot, lambda: app.screen is not app.page("flow"))
 
 
@@ -806,8 +808,8 @@ async def test_payloads_are_text_whatever_they_contain(number: str) -> None:
     events = [
         event(
             one, HOSTILE, HOSTILE, 1_000, status="rejected", aggregate_id=HOSTILE, producer=HOSTILE, key=HOSTILE,
-            schema=models.SchemaRef(subject=HOSTILE, version=1, id=1, guid=None),
-            rejection=models.Rejection(stage="schema", code="schema.mismatch", message=HOSTILE, path=HOSTILE),
+            schema=models.SchemaRefModel(subject=HOSTILE, version=1, id=1, guid=None),
+            rejection=models.RejectionModel(stage="schema", code="schema.mismatch", message=HOSTILE, path=HOSTILE),
         )
         for one in range(1, 4)
     ]  # fmt: skip

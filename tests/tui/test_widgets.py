@@ -13,7 +13,7 @@ from rich.text import Text
 
 from sidecar.api import models
 from tests.support.dashboard_data import AVRO, NOW, event, service_status, stream_status
-from tui.live_buffer import Feed
+from tui.live_buffer import LiveBuffer
 from tui.open_browser import has_browser
 from tui.text import time_format
 from tui.text.columns import Column, fit, sized, wrapped
@@ -62,7 +62,7 @@ def test_wrapped_lines_fit(text: str, width: int) -> None:
 
 
 def test_the_feed_leaves_out_what_it_has_and_forgets_the_oldest() -> None:
-    feed = Feed(kept=3)
+    feed = LiveBuffer(kept=3)
     feed.fill([event(1, "orders", "A", 0), event(2, "orders", "A", 0)])
     for number in (2, 3, 4):
         feed.add(event(number, "orders", "A", 0))
@@ -73,7 +73,7 @@ def test_the_feed_leaves_out_what_it_has_and_forgets_the_oldest() -> None:
 
 def test_its_rate_is_of_the_last_seconds() -> None:
     now = [0.0]
-    feed = Feed(now=lambda: now[0])
+    feed = LiveBuffer(now=lambda: now[0])
     feed.tick()
     for number in range(50):
         feed.add(event(number, "orders", "A", 0))
@@ -115,8 +115,8 @@ def test_how_far_a_group_is_behind_in_time_is_told_as_far_as_the_sample_goes(mon
     monkeypatch.setattr(time_format, "now", lambda: NOW)
     came = [event(number, "orders", "A", 1_000 * number) for number in range(50, 0, -1)]  # newest first, a second apart
     groups = models.GroupPage(items=[
-        models.Group(group=f"g{lag}", system="kafka", members=1, lag=lag, rate=1, stuck_at=None,
-                     streams=[models.GroupStream(stream="orders", partitions=1, lag=lag, rate=1)])
+        models.GroupModel(group=f"g{lag}", system="kafka", members=1, lag=lag, rate=1, stuck_at=None,
+                     streams=[models.GroupStreamModel(stream="orders", partitions=1, lag=lag, rate=1)])
         for lag in (0, 1, 11, 51)
     ])  # fmt: skip
     found = {lane.group.group: lane.behind for lane in lanes(service_status(), groups, list(came)) if lane.group}
@@ -139,7 +139,8 @@ def test_no_browser_is_opened_in_the_terminal_itself(environment: dict[str, str]
 
 def test_a_stream_says_which_partitions_are_behind() -> None:
     behind = [
-        models.PartitionLag(partition=n, lag=lag, settled_here=True) for n, lag in ((3, 1_203), (0, 12), (2, 4), (9, 1))
+        models.PartitionLagModel(partition=n, lag=lag, settled_here=True)
+        for n, lag in ((3, 1_203), (0, 12), (2, 4), (9, 1))
     ]
     status = service_status(streams=[stream_status("orders", partitions=12, lag=1_220, behind=behind)])
     (row,) = [entry for entry in entries(status, None, None, 120) if entry.key == "stream orders"]

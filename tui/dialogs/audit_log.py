@@ -10,16 +10,16 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from sidecar.api.client.client import Client, ClientError
-from sidecar.api.models.replays import AuditLine
+from sidecar.api.models.replays import AuditEntryModel
 from tui.background import begin
 from tui.text.columns import cut
 from tui.text.sanitize import clean
 from tui.text.time_format import clock, count
 from tui.theme import Palette, palette
-from tui.widgets.virtual_list import Rows
+from tui.widgets.virtual_list import VirtualList
 
 
-def _draw(act: AuditLine, width: int, colours: Palette) -> Text:
+def _draw(act: AuditEntryModel, width: int, colours: Palette) -> Text:
     day = (act.at or "")[:10]
     text = Text.assemble(
         (f" {day} {clock(act.at)[:8]}  ", colours.dim),
@@ -39,11 +39,11 @@ def _draw(act: AuditLine, width: int, colours: Palette) -> Text:
     return text
 
 
-def _key(act: AuditLine) -> str:
+def _key(act: AuditEntryModel) -> str:
     return f"{act.at} {act.act} {act.replay} {act.ids[:1]}"
 
 
-class ActsDialog(ModalScreen[None]):
+class AuditLogDialog(ModalScreen[None]):
     """The audit, as the sidecar tells it."""
 
     BINDINGS = [Binding("escape,q,H", "dismiss", "Close")]
@@ -55,7 +55,7 @@ class ActsDialog(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static("History: who did what, and how many letters it was about", classes="title")
-            yield Rows(_draw, _key, empty="Reading …\n", id="acts")
+            yield VirtualList(_draw, _key, empty="Reading …\n", id="acts")
             yield Static(id="acts-note")
 
     def on_mount(self) -> None:
@@ -68,7 +68,7 @@ class ActsDialog(ModalScreen[None]):
         except ClientError as error:
             note.update(Text(clean(error, 400), colours.bad))
             return
-        rows = self.query_one("#acts", Rows)
+        rows = self.query_one("#acts", VirtualList)
         rows.empty = "Nothing was done yet\nr replays letters, x sets them aside."
         rows.show(page.items)
         note.update(Text(clean(page.note or "", 300), colours.warn))

@@ -18,16 +18,16 @@ from tui.text.body_lines import as_text
 from tui.text.columns import cut
 from tui.text.sanitize import clean
 from tui.theme import Palette
-from tui.widgets.virtual_list import Rows
+from tui.widgets.virtual_list import VirtualList
 
 
 @dataclass(frozen=True, slots=True)
-class _Choice:
+class _CopyChoice:
     label: str
     text: str
 
 
-def _draw(choice: _Choice, width: int, colours: Palette) -> Text:
+def _draw(choice: _CopyChoice, width: int, colours: Palette) -> Text:
     return Text.assemble(
         (f" {choice.label:<16}", colours.dim), (cut(clean(choice.text, 300), width - 19), colours.text)
     )
@@ -36,31 +36,31 @@ def _draw(choice: _Choice, width: int, colours: Palette) -> Text:
 class CopyDialog(ModalScreen[None]):
     BINDINGS = [Binding("escape,q,y", "dismiss", "Close")]
 
-    def __init__(self, event: models.Event) -> None:
+    def __init__(self, event: models.EventModel) -> None:
         super().__init__()
         names = (
             "event_id", "aggregate_id", "trace_id", "correlation_id", "causation_id", "span_id", "position", "key",
             "type", "stream", "producer",
         )  # fmt: skip
-        found = [_Choice(name.replace("_", " "), str(value)) for name in names if (value := getattr(event, name))]
+        found = [_CopyChoice(name.replace("_", " "), str(value)) for name in names if (value := getattr(event, name))]
         if event.body is not UNSET and event.body is not None:
-            found.insert(0, _Choice("body", as_text(event.body)))
+            found.insert(0, _CopyChoice("body", as_text(event.body)))
         if event.headers is not UNSET and event.headers:
-            found.append(_Choice("headers", as_text(event.headers)))
+            found.append(_CopyChoice("headers", as_text(event.headers)))
         if event.rejection is not None:
-            found.append(_Choice("rejection", f"{event.rejection.code}: {event.rejection.message}"))
+            found.append(_CopyChoice("rejection", f"{event.rejection.code}: {event.rejection.message}"))
         self._choices = found
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static("Copy", classes="title")
-            yield Rows(_draw, lambda choice: choice.label, id="choices")
+            yield VirtualList(_draw, lambda choice: choice.label, id="choices")
 
     def on_mount(self) -> None:
-        self.query_one("#choices", Rows).show(self._choices)
+        self.query_one("#choices", VirtualList).show(self._choices)
 
-    @on(Rows.Chosen)
-    def _chosen(self, event: Rows.Chosen) -> None:
+    @on(VirtualList.Chosen)
+    def _chosen(self, event: VirtualList.Chosen) -> None:
         self.app.copy_to_clipboard(event.item.text)
         self.app.notify(f"Copied the {event.item.label}", timeout=2, markup=False)
         self.dismiss(None)

@@ -19,7 +19,7 @@ from textual.widgets.text_area import Selection
 from sidecar.api import models
 from sidecar.api.client.body_diff import difference
 from sidecar.api.client.client import Client, ClientError
-from sidecar.api.models.replays import EditRequest, ReplayRequest
+from sidecar.api.models.replays import EditRequest, ReplayRequestModel
 from tui.background import begin
 from tui.text.body_lines import as_text
 from tui.text.history_lines import changed
@@ -32,7 +32,7 @@ LARGEST = 300_000
 """Characters that are edited here; larger bodies by `tracecar dlq replay --edit`."""
 
 
-class _Area(TextArea):
+class _SafeTextArea(TextArea):
     """What is pasted into it, too, is drawn as text."""
 
     def get_line(self, line_index: int) -> Text:
@@ -47,7 +47,7 @@ class EditDialog(ModalScreen[EditRequest | None]):
         Binding("ctrl+s", "done", "Go on to replay", priority=True),
     ]
 
-    def __init__(self, client: Client, letter: models.DeadLetter) -> None:
+    def __init__(self, client: Client, letter: models.DeadLetterModel) -> None:
         super().__init__()
         self._client, self._letter = client, letter
         self._text = _editable(letter.body)
@@ -67,7 +67,9 @@ class EditDialog(ModalScreen[EditRequest | None]):
             yield Static(
                 Text(f"✗ {clean(letter.code, 60)}  {clean(why + letter.message, 400)}", palette(self.app.theme).bad)
             )
-            area = _Area.code_editor(self._text[:LARGEST], language=None, theme="css", tab_behavior="focus", id="body")
+            area = _SafeTextArea.code_editor(
+                self._text[:LARGEST], language=None, theme="css", tab_behavior="focus", id="body"
+            )
             area.read_only = len(self._text) > LARGEST
             yield area
             yield Static(id="verdict")
@@ -123,7 +125,7 @@ class EditDialog(ModalScreen[EditRequest | None]):
 
     async def _ask(self, edit: EditRequest) -> None:
         colours = palette(self.app.theme)
-        request = ReplayRequest(ids=[self._letter.id], edit=edit, force=True, again=True)
+        request = ReplayRequestModel(ids=[self._letter.id], edit=edit, force=True, again=True)
         try:
             plan = await self._client.plan(request)
         except ClientError as error:

@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
 from sidecar.api.client.client import Client, ClientError
-from sidecar.api.models.replays import Plan, Receiver, ReplayRequest
+from sidecar.api.models.replays import PlanModel, ReceiverModel, ReplayRequestModel
 from tui.background import begin
 from tui.text.columns import wrapped
 from tui.text.history_lines import changed
@@ -25,7 +25,7 @@ LABEL = 12
 """Cells before what a line says."""
 
 
-class ReplayDialog(ModalScreen[ReplayRequest | None]):
+class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
     """Returns the request as it was confirmed; None where it was not."""
 
     BINDINGS = [
@@ -38,10 +38,10 @@ class ReplayDialog(ModalScreen[ReplayRequest | None]):
     ]
     AUTO_FOCUS = "#leave"
 
-    def __init__(self, client: Client, request: ReplayRequest, what: str) -> None:
+    def __init__(self, client: Client, request: ReplayRequestModel, what: str) -> None:
         super().__init__()
         self._client, self._request, self._what = client, request, what
-        self.plan: Plan | None = None
+        self.plan: PlanModel | None = None
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
@@ -76,7 +76,7 @@ class ReplayDialog(ModalScreen[ReplayRequest | None]):
         self.query_one("#begin", Button).disabled = self.plan.sendable == 0
         self._show_options()
 
-    def _text(self, plan: Plan) -> Text:
+    def _text(self, plan: PlanModel) -> Text:
         colours = palette(self.app.theme)
         text = Text()
         width = max(20, self.query_one("#plan", Static).size.width - LABEL)
@@ -183,9 +183,9 @@ class ReplayDialog(ModalScreen[ReplayRequest | None]):
         self.dismiss(None)
 
 
-def _alike(plan: Plan) -> list[tuple[str, str, Receiver]]:
+def _alike(plan: PlanModel) -> list[tuple[str, str, ReceiverModel]]:
     """The groups that would receive it, those that stand alike together: their names, how they stand, one of them."""
-    found: dict[tuple[str, str], list[Receiver]] = {}
+    found: dict[tuple[str, str], list[ReceiverModel]] = {}
     for one in plan.receivers:
         again = "" if not one.passed else ", again" if plan.sendable == 1 else f", {count(one.passed)} of them again"
         lag = f"  lag {count(one.lag)}" if one.lag else ""

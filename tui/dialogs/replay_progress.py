@@ -12,7 +12,7 @@ from textual.widgets import Button, Static
 
 from sidecar.api import models
 from sidecar.api.client.client import Client, ClientError, NotFound
-from sidecar.api.models.replays import Replay
+from sidecar.api.models.replays import ReplayModel
 from tui.background import begin
 from tui.text.sanitize import clean
 from tui.text.time_format import clock, count
@@ -22,7 +22,7 @@ PERIOD = 0.3
 ENDED = ("done", "cancelled", "failed")
 
 
-class ProgressDialog(ModalScreen[str | None]):
+class ReplayProgressDialog(ModalScreen[str | None]):
     """Returns the id of a flow that is to be looked at next, or None. The replay goes on whether watched or not."""
 
     BINDINGS = [
@@ -36,9 +36,9 @@ class ProgressDialog(ModalScreen[str | None]):
     def __init__(self, client: Client, job: str, ids: list[str]) -> None:
         super().__init__()
         self._client, self._job_id, self._ids = client, job, ids
-        self.job: Replay | None = None
-        self.letter: models.DeadLetter | None = None
-        self.again: models.Event | None = None
+        self.job: ReplayModel | None = None
+        self.letter: models.DeadLetterModel | None = None
+        self.again: models.EventModel | None = None
         """The event that was sent again, where one letter was replayed and its event has come by."""
         self._busy = False
 
@@ -91,7 +91,7 @@ class ProgressDialog(ModalScreen[str | None]):
 
         return term("stream", stream).partition(":")[2]
 
-    def _show(self, job: Replay) -> None:
+    def _show(self, job: ReplayModel) -> None:
         colours = palette(self.app.theme)
         title = Text.assemble((f"{mark(job.state)} Replay {job.state}", tone(job.state, colours)))
         self.query_one("#progress-title", Static).update(title)

@@ -11,16 +11,16 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from sidecar.api.client.client import Client, ClientError
-from sidecar.api.models.replays import Replay
+from sidecar.api.models.replays import ReplayModel
 from tui.background import begin
 from tui.text.columns import cut
 from tui.text.sanitize import clean
 from tui.text.time_format import clock, count
 from tui.theme import Palette, mark, tone
-from tui.widgets.virtual_list import Rows
+from tui.widgets.virtual_list import VirtualList
 
 
-def _draw(job: Replay, width: int, colours: Palette) -> Text:
+def _draw(job: ReplayModel, width: int, colours: Palette) -> Text:
     what = job.query or (f"{job.ids} named letters" if job.ids else "a range" if job.range else "all open")
     text = Text.assemble(
         (f" {mark(job.state)} {job.state:<9} ", tone(job.state, colours)),
@@ -44,7 +44,7 @@ class ReplaysDialog(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static("Replays", classes="title")
-            yield Rows(_draw, lambda job: job.id, empty="No replay yet\nr replays letters.", id="jobs")
+            yield VirtualList(_draw, lambda job: job.id, empty="No replay yet\nr replays letters.", id="jobs")
 
     def on_mount(self) -> None:
         self.set_interval(1.0, self._tick)
@@ -55,12 +55,12 @@ class ReplaysDialog(ModalScreen[str | None]):
 
     async def _look(self) -> None:
         try:
-            self.query_one("#jobs", Rows).show(await self._client.replays(limit=100))
+            self.query_one("#jobs", VirtualList).show(await self._client.replays(limit=100))
         except ClientError as error:
             self.app.notify(str(error), severity="warning", markup=False)
 
-    @on(Rows.Chosen)
-    def _chosen(self, event: Rows.Chosen) -> None:
+    @on(VirtualList.Chosen)
+    def _chosen(self, event: VirtualList.Chosen) -> None:
         self.dismiss(event.item.id)
 
     def action_leave(self) -> None:

@@ -16,15 +16,15 @@ from textual.widget import Widget
 from sidecar.api import models
 from sidecar.api.client.client import NotFound
 from tui.query_completion import term
-from tui.screens.base_screen import Page
-from tui.text.aggregate_history import Step, steps
+from tui.screens.base_screen import BaseScreen
+from tui.text.aggregate_history import AggregateStep, steps
 from tui.text.aggregate_step_lines import step_facts
 from tui.text.columns import Column, cut, fit, line, titles
 from tui.text.sanitize import clean
 from tui.text.time_format import clock, count, micros, span
 from tui.theme import Palette, hue, mark, short, tone
-from tui.widgets.detail_list import FactList
-from tui.widgets.virtual_list import Rows
+from tui.widgets.detail_list import DetailList
+from tui.widgets.virtual_list import VirtualList
 
 HELD = 300
 """Events of an aggregate that are shown: the latest."""
@@ -44,7 +44,7 @@ COLUMNS = (
 )
 
 
-def draw(step: Step, width: int, colours: Palette) -> Text:
+def draw(step: AggregateStep, width: int, colours: Palette) -> Text:
     event, widths = step.event, fit(COLUMNS, width - 2)
     style = tone(event.status, colours)
     cells = {
@@ -58,7 +58,7 @@ def draw(step: Step, width: int, colours: Palette) -> Text:
     return line(COLUMNS, cells, widths)
 
 
-def what(step: Step) -> str:
+def what(step: AggregateStep) -> str:
     """What a step did, in a line."""
     if step.event.rejection is not None:
         return clean(f"not counted: {step.event.rejection.code}", 200)
@@ -72,13 +72,13 @@ def what(step: Step) -> str:
     return clean(", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else ""), 400)
 
 
-def _style(step: Step, colours: Palette) -> str:
+def _style(step: AggregateStep, colours: Palette) -> str:
     if step.event.rejection is not None:
         return colours.bad
     return colours.dim if step.note or step.first or not step.changes else colours.text
 
 
-class AggregatePage(Page):
+class AggregateScreen(BaseScreen):
     PLACE = "aggregate"
     PERIOD = 2.0
     QUERYING = "order-4711"
@@ -96,14 +96,14 @@ class AggregatePage(Page):
 
     def __init__(self) -> None:
         super().__init__()
-        self.aggregate: models.Aggregate | None = None
-        self._events: dict[str, models.Event] = {}
+        self.aggregate: models.AggregateModel | None = None
+        self._events: dict[str, models.EventModel] = {}
         self._bytes: dict[str, int] = {}
         self._at: str | None = None
         self._gone = ""
 
     def body(self) -> Iterable[Widget]:
-        rows: Rows[Step] = Rows(
+        rows: VirtualList[AggregateStep] = VirtualList(
             draw,
             lambda step: step.event.position,
             title=lambda width, colours: titles(COLUMNS, width, colours),
@@ -113,17 +113,17 @@ class AggregatePage(Page):
         )
         rows.add_class("first")
         rows.keeps_up = True
-        facts = FactList(empty="What the event under the cursor changed", id="step")
+        facts = DetailList(empty="What the event under the cursor changed", id="step")
         facts.add_class("second")
         yield Container(rows, facts, classes="split")
 
     @property
-    def rows(self) -> Rows[Step]:
-        return self.query_one("#steps", Rows)
+    def rows(self) -> VirtualList[AggregateStep]:
+        return self.query_one("#steps", VirtualList)
 
     @property
-    def facts(self) -> FactList:
-        return self.query_one("#step", FactList)
+    def facts(self) -> DetailList:
+        return self.query_one("#step", DetailList)
 
     @property
     def deeper(self) -> str:
@@ -196,7 +196,7 @@ class AggregatePage(Page):
         self._show()
         await self._read(asked, found)
 
-    async def _read(self, asked: str, found: models.Aggregate) -> None:
+    async def _read(self, asked: str, found: models.AggregateModel) -> None:
         """The bodies that were not read yet."""
         missing = {event.position for event in found.events} - self._events.keys()
         if not missing:
@@ -221,14 +221,14 @@ class AggregatePage(Page):
                 self._bytes.pop(gone, None)
             self._show()
 
-    async def _one(self, event: models.Event) -> models.Event:
+    async def _one(self, event: models.EventModel) -> models.EventModel:
         try:
             return await self.client.event(event.position)
         except NotFound:
             event.body, event.payload_note = None, "the broker has it no longer"
             return event
 
-    def _keep(self, asked: str, event: models.Event) -> None:
+    def _keep(self, asked: str, event: models.EventModel) -> None:
         if asked != self.asked:
             return
         size = 0 if event.body is UNSET else len(msgspec.json.encode(event.body))
@@ -247,7 +247,7 @@ class AggregatePage(Page):
         self._show_step()
         self.say()
 
-    def _with_body(self, event: models.Event) -> models.Event:
+    def _with_body(self, event: models.EventModel) -> models.EventModel:
         """How it is judged may have changed since its body was read."""
         full = self._events.get(event.position)
         if full is not None:
@@ -282,7 +282,7 @@ class AggregatePage(Page):
 
     # --- what people do
 
-    @on(Rows.Moved, "#steps")
+    @on(VirtualList.Moved, "#steps")
     def _moved(self) -> None:
         self._show_step()
 
@@ -293,13 +293,13 @@ class AggregatePage(Page):
         else:
             self.facts.fill(step.event.position, lambda folds, width: step_facts(step, folds, width))
 
-    @on(Rows.Chosen, "#steps")
-    def _chosen(self, event: Rows.Chosen) -> None:
+    @on(VirtualList.Chosen, "#steps")
+    def _chosen(self, event: VirtualList.Chosen) -> None:
         position = event.item.event.position
         self.dashboard.open_flow(position, at=position)
 
-    @on(FactList.Led)
-    def _led(self, event: FactList.Led) -> None:
+    @on(DetailList.Led)
+    def _led(self, event: DetailList.Led) -> None:
         kind, _, id = event.to.partition(":")
         if kind == "flow":
             self.dashboard.open_flow(id, at=id)

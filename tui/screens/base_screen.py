@@ -19,16 +19,16 @@ from tui.background import begin
 from tui.navigation import Navigator
 from tui.text.sanitize import clean
 from tui.theme import Palette, palette
-from tui.widgets.header import Top
-from tui.widgets.key_hints import Keys
+from tui.widgets.header import TopBar
+from tui.widgets.key_hints import KeyHints
 from tui.widgets.query_bar import QueryBar
-from tui.widgets.virtual_list import Rows
+from tui.widgets.virtual_list import VirtualList
 
 ASKING = "Asking the sidecar …\n"
 SILENT = "The sidecar does not answer\nIt is asked again until it does. Is it running, and is this its address?"
 
 
-class Page(Screen[None]):
+class BaseScreen(Screen[None]):
     """One of the numbered screens. It keeps its state while others are looked at."""
 
     PLACE: ClassVar[str]
@@ -38,7 +38,7 @@ class Page(Screen[None]):
     """An example of a query, where the screen takes one."""
     ABOUT: ClassVar[str] = ""
     """For its help."""
-    AUTO_FOCUS = "Rows"
+    AUTO_FOCUS = "VirtualList"
     BINDINGS = [
         Binding("slash", "query", "Query", key_display="/"),
         Binding("escape,backspace", "back", "Back", show=False),
@@ -123,13 +123,13 @@ class Page(Screen[None]):
     # --- how it goes
 
     def compose(self) -> ComposeResult:
-        yield Top(self.PLACE)
+        yield TopBar(self.PLACE)
         yield Static(id="summary")
         with Vertical(id="body"):
             yield from self.body()
         if self.QUERYING is not None:
             yield QueryBar(lambda: self.dashboard.seen, self.dashboard.history, example=self.QUERYING, id="query")
-        yield Keys()
+        yield KeyHints()
 
     def on_mount(self) -> None:
         self.set_interval(self.PERIOD, self._tick)
@@ -141,13 +141,13 @@ class Page(Screen[None]):
             act()
 
     def _link_changed(self) -> None:
-        for top in self.query(Top):  # none while the screen is being taken down
+        for top in self.query(TopBar):  # none while the screen is being taken down
             top.show(self.dashboard.link)
             self.say()
 
     def _theme_changed(self) -> None:
         self.say()
-        self.query(Top).refresh()
+        self.query(TopBar).refresh()
 
     def on_screen_resume(self) -> None:
         self._link_changed()
@@ -184,9 +184,9 @@ class Page(Screen[None]):
         if self._ready:
             lost = self.dashboard.link.state == "lost"
             self.query_one("#summary", Static).update(self._lost() if lost else self.summary())
-            for rows in self.query(Rows):
+            for rows in self.query(VirtualList):
                 rows.wait("" if self._answered else SILENT if lost else ASKING)
-            self.query_one(Keys).refresh()
+            self.query_one(KeyHints).refresh()
 
     def _lost(self) -> Text:
         """In place of the summary: whatever stands on the screen is from before."""
@@ -240,7 +240,7 @@ class Page(Screen[None]):
 
     def refocus(self) -> None:
         """Give the keys to the list."""
-        for rows in self.query("Rows"):
+        for rows in self.query("VirtualList"):
             if rows.display:
                 rows.focus()
                 return
@@ -251,6 +251,6 @@ class Page(Screen[None]):
         else:
             self.dashboard.back()
 
-    @on(Top.Wanted)
-    def _place_wanted(self, event: Top.Wanted) -> None:
+    @on(TopBar.Wanted)
+    def _place_wanted(self, event: TopBar.Wanted) -> None:
         self.dashboard.go(event.place)

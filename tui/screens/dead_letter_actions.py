@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from sidecar.api import models
 from sidecar.api.client.client import ClientError
-from sidecar.api.models.replays import EditRequest, Outcome, ReplayRequest
+from sidecar.api.models.replays import EditRequest, OutcomeModel, ReplayRequestModel
 from tui.background import begin
 from tui.dialogs.discard import DiscardDialog
 from tui.dialogs.edit import EditDialog
 from tui.dialogs.replay import ReplayDialog
-from tui.dialogs.replay_progress import ProgressDialog
-from tui.screens.base_screen import Page
+from tui.dialogs.replay_progress import ReplayProgressDialog
+from tui.screens.base_screen import BaseScreen
 from tui.text.time_format import count
 
 
-class Acting(Page):
+class DeadLetterActionsScreen(BaseScreen):
     """A screen with letters that can be chosen."""
 
-    def wanted(self) -> tuple[ReplayRequest, str] | None:
+    def wanted(self) -> tuple[ReplayRequestModel, str] | None:
         """What is marked, else what is under the cursor; and what to call it."""
         raise NotImplementedError
 
@@ -29,13 +29,13 @@ class Acting(Page):
         """Something was done: what is known of letters is old, and their marks are used up."""
         raise NotImplementedError
 
-    def edit(self, letter: models.DeadLetter) -> None:
+    def edit(self, letter: models.DeadLetterModel) -> None:
         """Repair the body of a letter that was read in full, then replay it."""
 
         def answered(edit: EditRequest | None) -> None:
             if edit is not None:
                 self._replay(
-                    ReplayRequest(ids=[letter.id], edit=edit), f"the repaired letter of {letter.type or letter.id}"
+                    ReplayRequestModel(ids=[letter.id], edit=edit), f"the repaired letter of {letter.type or letter.id}"
                 )
 
         self.app.push_screen(EditDialog(self.client, letter), answered)
@@ -46,14 +46,14 @@ class Acting(Page):
             return
         self._replay(*wanted)
 
-    def _replay(self, request: ReplayRequest, what: str) -> None:
-        def answered(confirmed: ReplayRequest | None) -> None:
+    def _replay(self, request: ReplayRequestModel, what: str) -> None:
+        def answered(confirmed: ReplayRequestModel | None) -> None:
             if confirmed is not None:
                 begin(self, self._begin, confirmed, group="act")
 
         self.app.push_screen(ReplayDialog(self.client, request, what), answered)
 
-    async def _begin(self, request: ReplayRequest) -> None:
+    async def _begin(self, request: ReplayRequestModel) -> None:
         try:
             job = await self.client.replay(request)
         except ClientError as error:
@@ -68,7 +68,7 @@ class Acting(Page):
             if to:
                 self.dashboard.open_flow(to, at=to)
 
-        self.app.push_screen(ProgressDialog(self.client, job, ids), closed)
+        self.app.push_screen(ReplayProgressDialog(self.client, job, ids), closed)
 
     def action_discard(self) -> None:
         if (wanted := self.wanted()) is None:
@@ -81,7 +81,7 @@ class Acting(Page):
 
         self.app.push_screen(DiscardDialog(what), answered)
 
-    async def _discard(self, request: ReplayRequest, reason: str) -> None:
+    async def _discard(self, request: ReplayRequestModel, reason: str) -> None:
         try:
             done = await self.client.discard(request.ids, reason, request.query)
         except ClientError as error:
@@ -101,7 +101,7 @@ class Acting(Page):
             return
         self._told(done, "restored")
 
-    def _told(self, outcomes: list[Outcome], word: str) -> None:
+    def _told(self, outcomes: list[OutcomeModel], word: str) -> None:
         good = sum(1 for outcome in outcomes if outcome.done)
         first = next((outcome.why for outcome in outcomes if not outcome.done and outcome.why), None)
         message = f"{count(good)} {word}" + (f", {len(outcomes) - good} not: {first}" if first else "")
@@ -109,9 +109,9 @@ class Acting(Page):
         self.acted()
 
     def action_history(self) -> None:
-        from tui.dialogs.audit_log import ActsDialog
+        from tui.dialogs.audit_log import AuditLogDialog
 
-        self.app.push_screen(ActsDialog(self.client))
+        self.app.push_screen(AuditLogDialog(self.client))
 
     def action_replays(self) -> None:
         from tui.dialogs.replays import ReplaysDialog

@@ -14,15 +14,15 @@ from textual.widgets import ContentSwitcher
 
 from sidecar.api import models
 from sidecar.api.client.client import ClientError, NotFound
-from sidecar.api.models.replays import ReplayRequest
+from sidecar.api.models.replays import ReplayRequestModel
 from tui.background import begin
 from tui.query_completion import term
-from tui.screens.dead_letter_actions import Acting
+from tui.screens.dead_letter_actions import DeadLetterActionsScreen
 from tui.text.columns import titles
 from tui.text.dead_letter_lines import (
     CAUSE_COLUMNS,
     LETTER_COLUMNS,
-    Field,
+    SchemaField,
     draw_cause,
     draw_field,
     draw_letter,
@@ -33,8 +33,8 @@ from tui.text.event_details import letter_facts
 from tui.text.sanitize import clean
 from tui.text.time_format import count
 from tui.widgets.cause_note import CauseNote
-from tui.widgets.detail_list import FactList
-from tui.widgets.virtual_list import Rows
+from tui.widgets.detail_list import DetailList
+from tui.widgets.virtual_list import VirtualList
 
 LETTERS = 500
 """Letters of a list."""
@@ -52,7 +52,7 @@ def _s(number: int) -> str:
     return "" if number == 1 else "s"
 
 
-class Letters(Acting):
+class DeadLettersScreen(DeadLetterActionsScreen):
     PLACE = "letters"
     PERIOD = 2.0
     QUERYING = "state:open code:schema.mismatch stream:shipping"
@@ -78,26 +78,26 @@ class Letters(Acting):
     def __init__(self) -> None:
         super().__init__()
         self._causes: models.CausePage | None = None
-        self._letters: list[models.DeadLetter] = []
+        self._letters: list[models.DeadLetterModel] = []
         self._more = False
-        self._cause: models.Cause | None = None
+        self._cause: models.CauseModel | None = None
         self._level = "causes"
         self._direct = False
         """The letters were asked for by a query; there are no causes above them."""
-        self._full: dict[str, models.DeadLetter] = {}
+        self._full: dict[str, models.DeadLetterModel] = {}
         self._schemas: dict[tuple[str, int | None], str | None] = {}
         self._jobs = ""
         self._edit_next = False
 
     def body(self) -> Iterable[Widget]:
-        causes: Rows[models.Cause] = Rows(
+        causes: VirtualList[models.CauseModel] = VirtualList(
             draw_cause,
             lambda cause: cause.cause,
             title=lambda width, colours: titles(CAUSE_COLUMNS, width, colours),
             empty="Reading the dead letters …\n",
             id="causes",
         )
-        letters: Rows[models.DeadLetter] = Rows(
+        letters: VirtualList[models.DeadLetterModel] = VirtualList(
             draw_letter,
             lambda letter: letter.id,
             title=lambda width, colours: titles(LETTER_COLUMNS, width, colours),
@@ -105,11 +105,11 @@ class Letters(Acting):
             id="list",
         )
         letters.add_class("first")
-        facts = FactList(empty="The letter under the cursor", id="letter")
+        facts = DetailList(empty="The letter under the cursor", id="letter")
         facts.add_class("second")
-        one = FactList(empty="", id="one")
+        one = DetailList(empty="", id="one")
         one.add_class("first")
-        schema: Rows[Field] = Rows(
+        schema: VirtualList[SchemaField] = VirtualList(
             draw_field, lambda field: str(field.number), empty="No schema\nThe letter names none.", id="schema"
         )
         schema.add_class("second")
@@ -126,7 +126,7 @@ class Letters(Acting):
             case "letters" if self.letters.has_focus:
                 return "Whole letter" if self.letter is not None else ""
         focused = self.focused
-        return focused.deeper if isinstance(focused, FactList) else ""
+        return focused.deeper if isinstance(focused, DetailList) else ""
 
     @property
     def backwards(self) -> str:
@@ -151,15 +151,15 @@ class Letters(Acting):
         return True
 
     @property
-    def causes(self) -> Rows[models.Cause]:
-        return self.query_one("#causes", Rows)
+    def causes(self) -> VirtualList[models.CauseModel]:
+        return self.query_one("#causes", VirtualList)
 
     @property
-    def letters(self) -> Rows[models.DeadLetter]:
-        return self.query_one("#list", Rows)
+    def letters(self) -> VirtualList[models.DeadLetterModel]:
+        return self.query_one("#list", VirtualList)
 
     @property
-    def letter(self) -> models.DeadLetter | None:
+    def letter(self) -> models.DeadLetterModel | None:
         """The letter under the cursor."""
         return None if self._level == "causes" else self.letters.item
 
@@ -266,13 +266,13 @@ class Letters(Acting):
         text.append_text(self.asked_text())
         return text
 
-    @on(Rows.Moved, "#causes")
+    @on(VirtualList.Moved, "#causes")
     def _cause_moved(self) -> None:
         self.query_one(CauseNote).show(self.causes.item)
 
     # --- one letter
 
-    @on(Rows.Moved, "#list")
+    @on(VirtualList.Moved, "#list")
     def _moved(self) -> None:
         self._show_letter()
 
@@ -280,15 +280,15 @@ class Letters(Acting):
         letter = self.letters.item
         if letter is None:
             for name in ("#letter", "#one"):
-                self.query_one(name, FactList).fill("", None)
-            self.query_one("#schema", Rows).show([])
+                self.query_one(name, DetailList).fill("", None)
+            self.query_one("#schema", VirtualList).show([])
             return
         known = self._full.get(letter.id)
         self._fill(letter if known is None else known)
         if known is None or known.state != letter.state:
             begin(self, self._fetch, letter, group="letter", exclusive=True)
 
-    async def _fetch(self, letter: models.DeadLetter) -> None:
+    async def _fetch(self, letter: models.DeadLetterModel) -> None:
         try:
             full = await self.client.dead_letter(letter.id)
         except NotFound:
@@ -309,7 +309,7 @@ class Letters(Acting):
                 self._edit_next = False
                 self.action_edit()
 
-    async def _fetch_schema(self, letter: models.DeadLetter) -> None:
+    async def _fetch_schema(self, letter: models.DeadLetterModel) -> None:
         ref = letter.schema
         subject = ref.subject if ref is not None and ref.subject else f"{letter.stream}-value"
         version = ref.version if ref is not None else None
@@ -319,31 +319,31 @@ class Letters(Acting):
             except NotFound:
                 self._schemas[subject, version] = None
 
-    def _fill(self, letter: models.DeadLetter) -> None:
+    def _fill(self, letter: models.DeadLetterModel) -> None:
         for name in ("#letter", "#one"):
-            self.query_one(name, FactList).fill(letter.id, lambda folds, width: letter_facts(letter, folds, width))
+            self.query_one(name, DetailList).fill(letter.id, lambda folds, width: letter_facts(letter, folds, width))
         ref = letter.schema
         subject = ref.subject if ref is not None and ref.subject else f"{letter.stream}-value"
         text = self._schemas.get((subject, ref.version if ref is not None else None))
         outlined = fields(text, letter.path) if text else []
         at = next((str(field.number) for field in outlined if field.here), None)
-        self.query_one("#schema", Rows).show(outlined, at=at)
+        self.query_one("#schema", VirtualList).show(outlined, at=at)
 
     # --- deeper and back
 
-    @on(Rows.Chosen, "#causes")
-    def _cause_chosen(self, event: Rows.Chosen) -> None:
+    @on(VirtualList.Chosen, "#causes")
+    def _cause_chosen(self, event: VirtualList.Chosen) -> None:
         self._cause, self._direct = event.item, False
         self._read_anew()
         self._to("letters")
         self.look_now()
 
-    @on(Rows.Chosen, "#list")
+    @on(VirtualList.Chosen, "#list")
     def _letter_chosen(self) -> None:
         self._to("full")
 
-    @on(FactList.Led)
-    def _led(self, event: FactList.Led) -> None:
+    @on(DetailList.Led)
+    def _led(self, event: DetailList.Led) -> None:
         kind, _, id = event.to.partition(":")
         match kind:
             case "flow":
@@ -360,7 +360,7 @@ class Letters(Acting):
     def action_back(self) -> None:
         if self._level == "full":
             self._to("letters")
-        elif self._level == "letters" and self.query_one("#letter", FactList).has_focus:
+        elif self._level == "letters" and self.query_one("#letter", DetailList).has_focus:
             self.letters.focus()
         elif self._level == "letters" and not self._direct:
             self._to("causes")
@@ -407,7 +407,7 @@ class Letters(Acting):
             self.letters.redraw()
             self.say()
 
-    def wanted(self) -> tuple[ReplayRequest, str] | None:
+    def wanted(self) -> tuple[ReplayRequestModel, str] | None:
         marked = self._marked()
         if self._level == "causes":
             cause = self.causes.item
@@ -416,13 +416,13 @@ class Letters(Acting):
             query = f"{self.asked} {term('cause', cause.cause)}".strip()
             named = ((state, cause.states.get(state, 0)) for state in ("open", "parked"))
             waiting = ", ".join(f"{count(number)} {state}" for state, number in named if number) or "none open"
-            return ReplayRequest(query=query), f"all letters of {cause.code} on {cause.stream} ({waiting})"
+            return ReplayRequestModel(query=query), f"all letters of {cause.code} on {cause.stream} ({waiting})"
         if marked and self._level == "letters":
-            return ReplayRequest(ids=marked[:NAMED]), f"{len(marked)} marked letter{_s(len(marked))}"
+            return ReplayRequestModel(ids=marked[:NAMED]), f"{len(marked)} marked letter{_s(len(marked))}"
         letter = self.letter
         if letter is None:
             return None
-        return ReplayRequest(ids=[letter.id]), f"the letter of {letter.type or letter.id}"
+        return ReplayRequestModel(ids=[letter.id]), f"the letter of {letter.type or letter.id}"
 
     def _marked(self) -> list[str]:
         return [letter.id for letter in self._letters if letter.id in self.letters.marked]

@@ -15,20 +15,20 @@ from sidecar.api import models
 from sidecar.api.client.client import ClientError, NotFound
 from tui.background import begin
 from tui.open_browser import has_browser
-from tui.screens.base_screen import Page
+from tui.screens.base_screen import BaseScreen
 from tui.text.event_details import event_facts
 from tui.text.sanitize import clean
 from tui.text.time_format import clock, span
-from tui.text.waterfall_layout import Line, Waterfall, waterfall
+from tui.text.waterfall_layout import Waterfall, WaterfallLine, waterfall
 from tui.text.waterfall_lines import draw, title, wish
 from tui.theme import hue, mark, tone
-from tui.widgets.detail_list import FactList
-from tui.widgets.virtual_list import Rows
+from tui.widgets.detail_list import DetailList
+from tui.widgets.virtual_list import VirtualList
 
 _CACHED = 64
 
 
-class FlowPage(Page):
+class FlowScreen(BaseScreen):
     PLACE = "flow"
     PERIOD = 2.0
     QUERYING = None
@@ -52,16 +52,16 @@ class FlowPage(Page):
     def __init__(self) -> None:
         super().__init__()
         self.id_asked: str | None = None
-        self.flow: models.Flow | None = None
+        self.flow: models.FlowModel | None = None
         self._fall = Waterfall([], 0)
         self._unfolded: set[str] = set()
-        self._events: dict[str, models.Event] = {}
+        self._events: dict[str, models.EventModel] = {}
         self._at: str | None = None
         self._gone = ""
         self._wished = 30
 
     def body(self) -> Iterable[Widget]:
-        tree: Rows[Line] = Rows(
+        tree: VirtualList[WaterfallLine] = VirtualList(
             lambda line, width, colours: draw(self._fall, self._wished, line, width, colours),
             lambda line: line.key,
             title=lambda width, colours: title(self._fall, self._wished, width, colours),
@@ -69,7 +69,7 @@ class FlowPage(Page):
             id="tree",
         )
         tree.add_class("first")
-        facts = FactList(empty="The event under the cursor stands here", id="facts")
+        facts = DetailList(empty="The event under the cursor stands here", id="facts")
         facts.add_class("second")
         yield Container(tree, facts, classes="split")
 
@@ -98,12 +98,12 @@ class FlowPage(Page):
         return line is not None or action == "query"
 
     @property
-    def lines(self) -> Rows[Line]:
-        return self.query_one("#tree", Rows)
+    def lines(self) -> VirtualList[WaterfallLine]:
+        return self.query_one("#tree", VirtualList)
 
     @property
-    def facts(self) -> FactList:
-        return self.query_one("#facts", FactList)
+    def facts(self) -> DetailList:
+        return self.query_one("#facts", DetailList)
 
     # --- which flow
 
@@ -154,7 +154,7 @@ class FlowPage(Page):
     def look_again(self) -> None:
         self.call_later(self.look_now)
 
-    def _take(self, flow: models.Flow) -> None:
+    def _take(self, flow: models.FlowModel) -> None:
         self.flow = flow
         self._fall = waterfall(flow, self._unfolded)
         self._wished = wish(self._fall.lines)
@@ -192,7 +192,7 @@ class FlowPage(Page):
 
     # --- the event under the cursor
 
-    @on(Rows.Moved, "#tree")
+    @on(VirtualList.Moved, "#tree")
     def _moved(self) -> None:
         self._show_event()
 
@@ -209,7 +209,7 @@ class FlowPage(Page):
             self._fill(event, full)
         begin(self, self._fetch, event, group="event", exclusive=True)
 
-    async def _fetch(self, event: models.FlowEvent) -> None:
+    async def _fetch(self, event: models.FlowEventModel) -> None:
         """The payload, and who has read it by now."""
         try:
             full = await self.client.event(event.position)
@@ -224,21 +224,21 @@ class FlowPage(Page):
         if line is not None and line.event.position == event.position:
             self._fill(event, full)
 
-    def _fill(self, event: models.FlowEvent, full: models.Event) -> None:
+    def _fill(self, event: models.FlowEventModel, full: models.EventModel) -> None:
         self.facts.fill(event.position, lambda folds, width: event_facts(full, folds, width))
 
     # --- what people do
 
-    @on(Rows.Chosen, "#tree")
-    def _chosen(self, event: Rows.Chosen) -> None:
-        line: Line = event.item
+    @on(VirtualList.Chosen, "#tree")
+    def _chosen(self, event: VirtualList.Chosen) -> None:
+        line: WaterfallLine = event.item
         if line.why:
             self.action_letter()
         else:
             self.facts.focus()
 
-    @on(FactList.Led)
-    def _led(self, event: FactList.Led) -> None:
+    @on(DetailList.Led)
+    def _led(self, event: DetailList.Led) -> None:
         kind, _, id = event.to.partition(":")
         if kind == "aggregate":
             self.action_its_aggregate()

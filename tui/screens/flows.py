@@ -14,13 +14,13 @@ from textual.widget import Widget
 
 from sidecar.api import models
 from sidecar.api.client.client import ClientError, NotFound
-from tui.screens.base_screen import Page
+from tui.screens.base_screen import BaseScreen
 from tui.text import time_format, waterfall_layout
 from tui.text.columns import Column, fit, line, titles
 from tui.text.sanitize import clean
 from tui.text.time_format import age, clock_in, span
 from tui.theme import Palette, hue, mark, short, tone
-from tui.widgets.virtual_list import Rows
+from tui.widgets.virtual_list import VirtualList
 
 PAGE = 200
 """Flows that are looked at."""
@@ -46,7 +46,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Gist:
+class FlowSummary:
     """What the list shows of a flow's events; the events themselves are not kept, as they may be thousands."""
 
     root: str
@@ -58,7 +58,7 @@ class Gist:
     shape: tuple[tuple[int, bool], ...]
 
     @classmethod
-    def of(cls, flow: models.Flow) -> Gist:
+    def of(cls, flow: models.FlowModel) -> FlowSummary:
         events = flow.events if isinstance(flow.events, list) else []
         return cls(
             root=short(events[0].type) if events else "…",
@@ -69,14 +69,14 @@ class Gist:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ListedFlow:
     """A flow of the list, with the gist of its events once they were asked for."""
 
-    flow: models.Flow
-    gist: Gist | None
+    flow: models.FlowModel
+    gist: FlowSummary | None
 
 
-def draw(shown: Shown, width: int, colours: Palette) -> Text:
+def draw(shown: ListedFlow, width: int, colours: Palette) -> Text:
     flow, widths = shown.flow, fit(COLUMNS, width - 2)
     style = tone(flow.status, colours)
     gist = shown.gist
@@ -100,7 +100,7 @@ def draw(shown: Shown, width: int, colours: Palette) -> Text:
     return line(COLUMNS, cells, widths)
 
 
-def _shape(gist: Gist | None, colours: Palette) -> Text:
+def _shape(gist: FlowSummary | None, colours: Palette) -> Text:
     text = Text()
     if gist is None:
         return text
@@ -115,7 +115,7 @@ def _shape(gist: Gist | None, colours: Palette) -> Text:
     return text
 
 
-class Flows(Page):
+class FlowsScreen(BaseScreen):
     PLACE = "flows"
     QUERYING = "aggregate:order-1010   or   stream:payments status:rejected"
     PERIOD = 1.5
@@ -133,13 +133,13 @@ class Flows(Page):
         super().__init__()
         self._order = 0
         self._hold = False
-        self._flows: list[models.Flow] = []
-        self._gists: OrderedDict[str, tuple[int, Gist]] = OrderedDict()
+        self._flows: list[models.FlowModel] = []
+        self._gists: OrderedDict[str, tuple[int, FlowSummary]] = OrderedDict()
         self._note = ""
-        self._coverage: models.Coverage | None = None
+        self._coverage: models.CoverageModel | None = None
 
     def body(self) -> Iterable[Widget]:
-        yield Rows(
+        yield VirtualList(
             draw,
             lambda shown: shown.flow.trace_id,
             title=lambda width, colours: titles(COLUMNS, width, colours),
@@ -157,8 +157,8 @@ class Flows(Page):
         return super().backwards or ("All flows" if self.asked else "")
 
     @property
-    def rows(self) -> Rows[Shown]:
-        return self.query_one("#flows", Rows)
+    def rows(self) -> VirtualList[ListedFlow]:
+        return self.query_one("#flows", VirtualList)
 
     async def look(self) -> None:
         if self._hold:
@@ -177,7 +177,7 @@ class Flows(Page):
         self._show()
         await self._fetch()
 
-    async def _others(self, traces: list[str]) -> list[models.Flow]:
+    async def _others(self, traces: list[str]) -> list[models.FlowModel]:
         """Flows that are older than the list is long."""
         found = []
         for trace in traces[:40]:
@@ -187,7 +187,7 @@ class Flows(Page):
                 continue
         return found
 
-    def _sorted(self, flows: list[models.Flow]) -> list[models.Flow]:
+    def _sorted(self, flows: list[models.FlowModel]) -> list[models.FlowModel]:
         match ORDERS[self._order]:
             case "failing and slow":
                 return sorted(flows, key=lambda flow: (flow.status != "rejected", -(flow.duration_ms or 0)))
@@ -201,7 +201,7 @@ class Flows(Page):
         shown = []
         for flow in self._flows:
             known = self._gists.get(flow.trace_id)
-            shown.append(Shown(flow, known[1] if known else None))
+            shown.append(ListedFlow(flow, known[1] if known else None))
         self.rows.show(shown)
 
     async def _fetch(self) -> None:
@@ -215,13 +215,13 @@ class Flows(Page):
             return
         gate = asyncio.Semaphore(_AT_ONCE)
 
-        async def one(flow: models.Flow) -> None:
+        async def one(flow: models.FlowModel) -> None:
             async with gate:
                 try:
                     whole = await self.client.flow(flow.trace_id)
                 except (NotFound, ClientError):
                     return
-            self._gists[flow.trace_id] = (flow.event_count, Gist.of(whole))
+            self._gists[flow.trace_id] = (flow.event_count, FlowSummary.of(whole))
             while len(self._gists) > _KEPT:
                 self._gists.popitem(last=False)
 
@@ -243,9 +243,9 @@ class Flows(Page):
         text.append_text(self.asked_text())
         return text
 
-    @on(Rows.Chosen)
-    def _chosen(self, event: Rows.Chosen) -> None:
-        shown: Shown = event.item
+    @on(VirtualList.Chosen)
+    def _chosen(self, event: VirtualList.Chosen) -> None:
+        shown: ListedFlow = event.item
         self.dashboard.open_flow(shown.flow.trace_id, at=shown.gist.failed if shown.gist is not None else None)
 
     def action_failing(self) -> None:

@@ -11,15 +11,15 @@ from textual.binding import Binding
 from textual.widget import Widget
 
 from sidecar.api import models
-from sidecar.api.client.client import BadRequest, ClientError, Connected, Waiting
+from sidecar.api.client.client import BadRequest, ClientError, LiveConnected, LiveRetry
 from tui.background import begin
-from tui.live_buffer import Feed, Seen
-from tui.screens.base_screen import ASKING, Page
+from tui.live_buffer import LiveBuffer, ReceivedEvent
+from tui.screens.base_screen import ASKING, BaseScreen
 from tui.text.columns import Column, cut, fit, line, titles
 from tui.text.sanitize import clean
 from tui.text.time_format import clock_in, count, rate
 from tui.theme import Palette, hue, mark, short, tone
-from tui.widgets.virtual_list import Rows
+from tui.widgets.virtual_list import VirtualList
 
 BEFORE = 300
 """Events that are shown from before."""
@@ -45,7 +45,7 @@ COLUMNS = (
 )
 
 
-def draw(seen: Seen, width: int, colours: Palette) -> Text:
+def draw(seen: ReceivedEvent, width: int, colours: Palette) -> Text:
     """One event on one line."""
     event, widths = seen.event, fit(COLUMNS, width - 2)
     style = tone(event.status, colours)
@@ -62,7 +62,7 @@ def draw(seen: Seen, width: int, colours: Palette) -> Text:
     return line(COLUMNS, cells, widths)
 
 
-def note(event: models.Event) -> str:
+def note(event: models.EventModel) -> str:
     """What there is to say of an event beyond its columns."""
     if event.rejection is not None:
         where = f"{event.rejection.path}: " if event.rejection.path else ""
@@ -79,7 +79,7 @@ def note(event: models.Event) -> str:
     return ""
 
 
-class Live(Page):
+class LiveScreen(BaseScreen):
     PLACE = "live"
     QUERYING = "type:Order* status:rejected body.data.total:>100 since:15m"
     ABOUT = (
@@ -98,14 +98,14 @@ class Live(Page):
 
     def __init__(self) -> None:
         super().__init__()
-        self.feed = Feed()
+        self.feed = LiveBuffer()
         self._rate = 0.0
         self._status: models.ServiceStatus | None = None
         self._waiting = ""
         self._said_follow = True
 
     def body(self) -> Iterable[Widget]:
-        rows: Rows[Seen] = Rows(
+        rows: VirtualList[ReceivedEvent] = VirtualList(
             draw,
             lambda seen: str(seen.number),
             title=lambda width, colours: titles(COLUMNS, width, colours),
@@ -124,8 +124,8 @@ class Live(Page):
         return super().backwards or ("All events" if self.asked else "")
 
     @property
-    def rows(self) -> Rows[Seen]:
-        return self.query_one("#live", Rows)
+    def rows(self) -> VirtualList[ReceivedEvent]:
+        return self.query_one("#live", VirtualList)
 
     def on_mount(self) -> None:
         super().on_mount()
@@ -147,16 +147,16 @@ class Live(Page):
                 heard += 1
                 if heard % TURN == 0:
                     await asyncio.sleep(0)
-                if isinstance(item, models.Event):
+                if isinstance(item, models.EventModel):
                     self.feed.add(item)
                     self.dashboard.meet(item)
-                elif isinstance(item, models.Dropped):
+                elif isinstance(item, models.DroppedModel):
                     self.feed.dropped += item.count
-                elif isinstance(item, Connected):
+                elif isinstance(item, LiveConnected):
                     self._waiting = ""
                     await self._before(query)
                     self.dashboard.reached()
-                elif isinstance(item, Waiting):
+                elif isinstance(item, LiveRetry):
                     self._waiting = item.reason
                     self.dashboard.lost(item.reason)
         except BadRequest as error:
@@ -224,13 +224,13 @@ class Live(Page):
         self.listen()
         self.say()
 
-    @on(Rows.Moved)
+    @on(VirtualList.Moved)
     def _moved(self) -> None:
         if self.rows.follow != self._said_follow:
             self.say()
 
-    @on(Rows.Chosen)
-    def _chosen(self, event: Rows.Chosen) -> None:
+    @on(VirtualList.Chosen)
+    def _chosen(self, event: VirtualList.Chosen) -> None:
         self.rows.follow = False  # whoever comes back is where they were
         self.dashboard.open_flow(event.item.event.position, at=event.item.event.position)
 

@@ -15,14 +15,14 @@ from sidecar.api import models
 from sidecar.api.client.client import ClientError, NotFound
 from tui.background import begin
 from tui.query_completion import term
-from tui.screens.base_screen import Page
+from tui.screens.base_screen import BaseScreen
 from tui.text import time_format
 from tui.text.columns import Column, cut, fit, line, titles
 from tui.text.sanitize import clean
 from tui.text.schema_outline import differences, outline
 from tui.text.time_format import age
 from tui.theme import Palette
-from tui.widgets.virtual_list import Rows
+from tui.widgets.virtual_list import VirtualList
 
 SAMPLE = 400
 """Events of a subject that are looked at for who publishes with which version."""
@@ -38,7 +38,7 @@ COLUMNS = (
 )
 
 
-def draw(subject: models.Subject, width: int, colours: Palette) -> Text:
+def draw(subject: models.SubjectModel, width: int, colours: Palette) -> Text:
     widths = fit(COLUMNS, width - 2)
     seen = sorted({one.version for one in subject.seen if one.version is not None})
     latest = max(subject.versions, default=None)
@@ -59,7 +59,7 @@ def draw(subject: models.Subject, width: int, colours: Palette) -> Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class SubjectLine:
     """A line about one subject."""
 
     key: str
@@ -69,7 +69,7 @@ class Piece:
     rest: str = ""
 
 
-def draw_piece(piece: Piece, width: int, colours: Palette) -> Text:
+def draw_piece(piece: SubjectLine, width: int, colours: Palette) -> Text:
     if piece.kind == "head":
         text = Text(f" {clean(piece.name, 200)} ", f"bold {colours.info}")
         text.append("─" * max(0, width - text.cell_len - 1), colours.line)
@@ -85,7 +85,7 @@ def draw_piece(piece: Piece, width: int, colours: Palette) -> Text:
     return text
 
 
-class Schemas(Page):
+class SchemasScreen(BaseScreen):
     PLACE = "schemas"
     PERIOD = 3.0
     ABOUT = (
@@ -102,15 +102,15 @@ class Schemas(Page):
 
     def __init__(self) -> None:
         super().__init__()
-        self._subjects: list[models.Subject] = []
+        self._subjects: list[models.SubjectModel] = []
         self._at: str | None = None
         self._shown: str | None = None
         self._version: int | None = None
         self._texts: dict[tuple[str, int | None], str] = {}
-        self._users: list[Piece] = []
+        self._users: list[SubjectLine] = []
 
     def body(self) -> Iterable[Widget]:
-        left: Rows[models.Subject] = Rows(
+        left: VirtualList[models.SubjectModel] = VirtualList(
             draw,
             lambda subject: subject.subject,
             title=lambda width, colours: titles(COLUMNS, width, colours),
@@ -119,7 +119,7 @@ class Schemas(Page):
             id="subjects",
         )
         left.add_class("first")
-        right: Rows[Piece] = Rows(
+        right: VirtualList[SubjectLine] = VirtualList(
             draw_piece, lambda piece: piece.key, empty="The subject under the cursor", id="schema"
         )
         right.add_class("second")
@@ -134,8 +134,8 @@ class Schemas(Page):
         return super().backwards if self.rows.has_focus else "The subjects"
 
     @property
-    def rows(self) -> Rows[models.Subject]:
-        return self.query_one("#subjects", Rows)
+    def rows(self) -> VirtualList[models.SubjectModel]:
+        return self.query_one("#subjects", VirtualList)
 
     async def look(self) -> None:
         page = await self.client.schemas()
@@ -159,7 +159,7 @@ class Schemas(Page):
         text.append(f"   ○ {len(self._subjects) - seen} not seen lately", colours.dim)
         return text
 
-    @on(Rows.Moved, "#subjects")
+    @on(VirtualList.Moved, "#subjects")
     def _moved(self) -> None:
         self._show_subject()
 
@@ -172,7 +172,7 @@ class Schemas(Page):
             self._draw(subject)
         begin(self, self._fetch, subject, group="subject", exclusive=True)
 
-    async def _fetch(self, subject: models.Subject) -> None:
+    async def _fetch(self, subject: models.SubjectModel) -> None:
         try:
             events = await self.client.events(term("schema", subject.subject), limit=SAMPLE)
             self._users = _users(events.items, time_format.now())
@@ -195,7 +195,7 @@ class Schemas(Page):
                     self._texts.clear()
                 self._texts[subject, version] = text
 
-    def _compared(self, subject: models.Subject) -> list[int]:
+    def _compared(self, subject: models.SubjectModel) -> list[int]:
         """The version that is looked at and the one before it."""
         versions = sorted(subject.versions)
         if not versions:
@@ -204,34 +204,38 @@ class Schemas(Page):
         at = versions.index(version)
         return [version] if at == 0 else [versions[at - 1], version]
 
-    def _draw(self, subject: models.Subject) -> None:
-        pieces = [Piece("seen", "head", 0, "what is being seen")]
+    def _draw(self, subject: models.SubjectModel) -> None:
+        pieces = [SubjectLine("seen", "head", 0, "what is being seen")]
         if self._users:
             pieces += self._users
         else:
-            pieces.append(Piece("unseen", "dim", 0, "no event of it is in the index"))
+            pieces.append(SubjectLine("unseen", "dim", 0, "no event of it is in the index"))
         compared = self._compared(subject)
         texts = [self._texts.get((subject.subject, version)) for version in compared]
         if len(compared) == 2 and texts[0] and texts[1]:
             lines = differences(texts[0], texts[1])
             changed = [line for line in lines if line[0] != " "]
-            pieces.append(Piece("differs", "head", 0, f"what version {compared[1]} changed of version {compared[0]}"))
-            pieces += [Piece(f"change {n}", kind, 0, name, rest) for n, (kind, _, name, rest) in enumerate(changed)]
-            if not changed:
-                pieces.append(Piece("same", "dim", 0, "nothing that is read: only documentation, order or names"))
-            pieces.append(Piece("schema", "head", 0, f"version {compared[1]}, beside version {compared[0]}"))
-            for number, (kind, depth, name, rest) in enumerate(lines):
-                pieces.append(Piece(f"line {number}", kind, depth, name, rest))
-        elif compared and texts[-1]:
-            pieces.append(Piece("schema", "head", 0, f"version {compared[-1]}"))
+            pieces.append(
+                SubjectLine("differs", "head", 0, f"what version {compared[1]} changed of version {compared[0]}")
+            )
             pieces += [
-                Piece(f"line {number}", " ", depth, name, rest)
+                SubjectLine(f"change {n}", kind, 0, name, rest) for n, (kind, _, name, rest) in enumerate(changed)
+            ]
+            if not changed:
+                pieces.append(SubjectLine("same", "dim", 0, "nothing that is read: only documentation, order or names"))
+            pieces.append(SubjectLine("schema", "head", 0, f"version {compared[1]}, beside version {compared[0]}"))
+            for number, (kind, depth, name, rest) in enumerate(lines):
+                pieces.append(SubjectLine(f"line {number}", kind, depth, name, rest))
+        elif compared and texts[-1]:
+            pieces.append(SubjectLine("schema", "head", 0, f"version {compared[-1]}"))
+            pieces += [
+                SubjectLine(f"line {number}", " ", depth, name, rest)
                 for number, (depth, name, rest) in enumerate(outline(texts[-1]))
             ]
         others = [f"v{version}" for version in sorted(subject.versions) if version not in compared]
         if others:
-            pieces.append(Piece("others", "dim", 0, f"also registered: {' '.join(others)}  ([ and ])"))
-        self.query_one("#schema", Rows).show(pieces)
+            pieces.append(SubjectLine("others", "dim", 0, f"also registered: {' '.join(others)}  ([ and ])"))
+        self.query_one("#schema", VirtualList).show(pieces)
 
     def action_version(self, by: int) -> None:
         subject = self.rows.item
@@ -244,12 +248,12 @@ class Schemas(Page):
         self._draw(subject)
         begin(self, self._fetch, subject, group="subject", exclusive=True)
 
-    @on(Rows.Chosen, "#subjects")
+    @on(VirtualList.Chosen, "#subjects")
     def _chosen(self) -> None:
-        self.query_one("#schema", Rows).focus()
+        self.query_one("#schema", VirtualList).focus()
 
     def action_back(self) -> None:
-        if self.query_one("#schema", Rows).has_focus:
+        if self.query_one("#schema", VirtualList).has_focus:
             self.rows.focus()
         else:
             self.dashboard.back()
@@ -267,9 +271,9 @@ class Schemas(Page):
             self.app.notify(f"Copied the schema: {len(text):,} characters", timeout=2)
 
 
-def _users(events: list[models.Event], now: int) -> list[Piece]:
+def _users(events: list[models.EventModel], now: int) -> list[SubjectLine]:
     """Who publishes with which version, and when last."""
-    found: dict[tuple[int | None, str, str], list[models.Event]] = {}
+    found: dict[tuple[int | None, str, str], list[models.EventModel]] = {}
     for event in events:
         version = event.schema.version if event.schema is not None else None
         found.setdefault((version, event.producer or "an unknown producer", event.stream), []).append(event)
@@ -280,5 +284,5 @@ def _users(events: list[models.Event], now: int) -> list[Piece]:
         if bad:
             words += f", {bad} of the last {len(some)} rejected"
         name = "v?" if version is None else f"v{version}"
-        pieces.append(Piece(f"user {version} {producer} {stream}", "warn" if bad else " ", 0, name, words))
+        pieces.append(SubjectLine(f"user {version} {producer} {stream}", "warn" if bad else " ", 0, name, words))
     return pieces

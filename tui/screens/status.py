@@ -12,13 +12,13 @@ from textual.widget import Widget
 from sidecar.api import models
 from sidecar.api.client.client import ClientError
 from tui.background import begin
-from tui.screens.base_screen import Page
+from tui.screens.base_screen import BaseScreen
 from tui.text.columns import cut, sized
 from tui.text.sanitize import clean
-from tui.text.status_lines import Entry, entries
+from tui.text.status_lines import StatusLine, entries
 from tui.text.time_format import coarse, rate
 from tui.theme import Palette
-from tui.widgets.virtual_list import Rows
+from tui.widgets.virtual_list import VirtualList
 
 LETTERS_EVERY = 5
 """Looks from one count of the open dead letters to the next."""
@@ -27,7 +27,7 @@ _GROUP = (22, 10, 9, 9, 0)
 _PLAIN = (22, 0)
 
 
-def draw(entry: Entry, width: int, colours: Palette) -> Text:
+def draw(entry: StatusLine, width: int, colours: Palette) -> Text:
     if entry.kind == "head":
         text = Text(f" {entry.cells[0]} ", f"bold {colours.info}")
         text.append("─" * max(0, width - text.cell_len - 1), colours.line)
@@ -57,7 +57,7 @@ def draw(entry: Entry, width: int, colours: Palette) -> Text:
     return text
 
 
-class Status(Page):
+class StatusScreen(BaseScreen):
     PLACE = "status"
     PERIOD = 1.0
     ABOUT = (
@@ -77,7 +77,7 @@ class Status(Page):
         self._looks = 0
 
     def body(self) -> Iterable[Widget]:
-        yield Rows(
+        yield VirtualList(
             draw,
             lambda entry: entry.key,
             stops=lambda entry: entry.kind not in ("head", "names", "do"),
@@ -99,8 +99,8 @@ class Status(Page):
         return held or action not in ("resume", "skip")
 
     @property
-    def rows(self) -> Rows[Entry]:
-        return self.query_one("#entries", Rows)
+    def rows(self) -> VirtualList[StatusLine]:
+        return self.query_one("#entries", VirtualList)
 
     async def look(self) -> None:
         self._status = await self.client.status()
@@ -125,9 +125,9 @@ class Status(Page):
         text.append(f"   {clean(self.client.url, 100)}", colours.dim)
         return text
 
-    @on(Rows.Chosen)
-    def _chosen(self, event: Rows.Chosen) -> None:
-        entry: Entry = event.item
+    @on(VirtualList.Chosen)
+    def _chosen(self, event: VirtualList.Chosen) -> None:
+        entry: StatusLine = event.item
         kind, _, id = entry.go.partition(":")
         if kind == "flow":
             self.dashboard.open_flow(id, at=id)
@@ -153,7 +153,7 @@ class Status(Page):
             words = "Put the cursor on a held stream first" if held else "No stream is held"
             self.app.notify(words, timeout=2)
             return
-        from tui.dialogs.confirm import Confirm
+        from tui.dialogs.confirm import ConfirmDialog
 
         words = (
             f"Try again what holds {clean(stream, 80)}?"
@@ -165,7 +165,7 @@ class Status(Page):
             if yes:
                 begin(self, self._release, what, stream, group="act")
 
-        self.app.push_screen(Confirm(words, yes="Do it"), answered)
+        self.app.push_screen(ConfirmDialog(words, yes="Do it"), answered)
 
     async def _release(self, what: str, stream: str) -> None:
         try:

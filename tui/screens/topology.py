@@ -11,20 +11,20 @@ from textual.binding import Binding
 from textual.widget import Widget
 
 from tui.query_completion import term
-from tui.screens.base_screen import Page
+from tui.screens.base_screen import BaseScreen
 from tui.text import time_format
 from tui.text.columns import cut, sized
 from tui.text.sanitize import clean
 from tui.text.time_format import age, count, rate, span
-from tui.text.topology_lines import Lane, lanes, stream_of
+from tui.text.topology_lines import TopologyLine, lanes, stream_of
 from tui.theme import Palette, hue
-from tui.widgets.virtual_list import Rows
+from tui.widgets.virtual_list import VirtualList
 
 SAMPLE = 1_000
 """Events, newest first, that the lines are measured on."""
 
 
-class Map(Page):
+class TopologyScreen(BaseScreen):
     PLACE = "map"
     PERIOD = 2.0
     ABOUT = (
@@ -41,11 +41,11 @@ class Map(Page):
 
     def __init__(self) -> None:
         super().__init__()
-        self._lanes: list[Lane] = []
+        self._lanes: list[TopologyLine] = []
         self._note: str | None = None
 
     def body(self) -> Iterable[Widget]:
-        yield Rows(
+        yield VirtualList(
             self._draw,
             lambda lane: lane.key,
             title=self._title,
@@ -63,8 +63,8 @@ class Map(Page):
         return "Where it stopped" if self._stop(lane) is not None else "Its events"
 
     @property
-    def rows(self) -> Rows[Lane]:
-        return self.query_one("#lanes", Rows)
+    def rows(self) -> VirtualList[TopologyLine]:
+        return self.query_one("#lanes", VirtualList)
 
     async def look(self) -> None:
         status = await self.client.status()
@@ -106,7 +106,7 @@ class Map(Page):
         text.append_text(sized(Text("    who reads"), right))
         return text
 
-    def _draw(self, lane: Lane, width: int, colours: Palette) -> Text:
+    def _draw(self, lane: TopologyLine, width: int, colours: Palette) -> Text:
         if lane.row < 0:
             return Text("")
         left, box, right = self._parts(width)
@@ -115,7 +115,7 @@ class Map(Page):
         text.append_text(self._right(lane, right, colours))
         return text
 
-    def _left(self, lane: Lane, width: int, colours: Palette) -> Text:
+    def _left(self, lane: TopologyLine, width: int, colours: Palette) -> Text:
         middle = (lane.rows - 1) // 2
         top = (lane.rows - lane.producers) // 2
         last = top + lane.producers - 1
@@ -139,7 +139,7 @@ class Map(Page):
         name.append_text(facts)
         return Text.assemble(sized(name, width - 3), (joint + " ", colours.line))
 
-    def _box(self, lane: Lane, width: int, colours: Palette) -> Text:
+    def _box(self, lane: TopologyLine, width: int, colours: Palette) -> Text:
         status = lane.status
         style = colours.bad if status.held else colours.info
         middle = (lane.rows - 1) // 2
@@ -168,7 +168,7 @@ class Map(Page):
             return Text.assemble((edges, style), inner, (edges, style))
         return Text(" " * width)
 
-    def _right(self, lane: Lane, width: int, colours: Palette) -> Text:
+    def _right(self, lane: TopologyLine, width: int, colours: Palette) -> Text:
         middle = (lane.rows - 1) // 2
         top = (lane.rows - lane.groups) // 2
         last = top + lane.groups - 1
@@ -204,22 +204,22 @@ class Map(Page):
 
     # --- what people do
 
-    @on(Rows.Chosen)
-    def _chosen(self, event: Rows.Chosen) -> None:
-        lane: Lane = event.item
+    @on(VirtualList.Chosen)
+    def _chosen(self, event: VirtualList.Chosen) -> None:
+        lane: TopologyLine = event.item
         if (position := self._stop(lane)) is not None:
             self.dashboard.open_flow(position, at=position)
         else:
             self.dashboard.open_live(self._query(lane))
 
     @staticmethod
-    def _stop(lane: Lane) -> str | None:
+    def _stop(lane: TopologyLine) -> str | None:
         """The position in this stream that the line's group has stopped in front of."""
         stops = lane.group.stopped if lane.group is not None else ()
         return next((stop.position for stop in stops if stream_of(stop.position) == lane.stream), None)
 
     @staticmethod
-    def _query(lane: Lane) -> str:
+    def _query(lane: TopologyLine) -> str:
         query = term("stream", lane.stream)
         if lane.producer is not None and lane.producer.producer != "?":
             query += " " + term("producer", lane.producer.producer)
@@ -238,12 +238,12 @@ class Map(Page):
         self.rows.select(f"{streams[at]} {_middle(self._lanes, streams[at])}")
 
 
-def _says(lane: Lane) -> bool:
+def _says(lane: TopologyLine) -> bool:
     """Whether the line names somebody: a producer, a group, the stream itself."""
     return lane.producer is not None or lane.group is not None or lane.row == (lane.rows - 1) // 2
 
 
-def _middle(lanes: list[Lane], stream: str) -> int:
+def _middle(lanes: list[TopologyLine], stream: str) -> int:
     """The row that has the stream's name."""
     return next(((lane.rows - 1) // 2 for lane in lanes if lane.stream == stream), 0)
 

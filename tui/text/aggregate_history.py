@@ -24,13 +24,13 @@ _LEAVES_NO_TRACE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class AggregateStep:
     """One event, and what it did."""
 
-    event: models.Event
+    event: models.EventModel
     known: Any = UNSET
     """After it; unset where nothing is known yet."""
-    changes: list[models.Change] = field(default_factory=list)
+    changes: list[models.ChangeModel] = field(default_factory=list)
     note: str = ""
     """Why it changed nothing, where it is not that it says what was known."""
     first: bool = False
@@ -39,9 +39,9 @@ class Step:
     """Milliseconds since the event before."""
 
 
-def steps(events: Iterable[models.Event]) -> list[Step]:
+def steps(events: Iterable[models.EventModel]) -> list[AggregateStep]:
     """The steps of events in their order, with bodies as far as they were read."""
-    found: list[Step] = []
+    found: list[AggregateStep] = []
     known: Any = UNSET
     said: dict[str | None, Any] = {}
     before: int | None = None
@@ -51,7 +51,7 @@ def steps(events: Iterable[models.Event]) -> list[Step]:
         before = occurred
         note = _LEAVES_NO_TRACE.get(event.status, "") or _unread(event)
         if note:
-            found.append(Step(event, known, note=note, gap=gap))
+            found.append(AggregateStep(event, known, note=note, gap=gap))
             continue
         body = _without_its_own(event.body, event)
         try:
@@ -60,9 +60,9 @@ def steps(events: Iterable[models.Event]) -> list[Step]:
         except RecursionError:
             after, changed = (
                 body,
-                [models.Change(path="", before=None, after="too deep to be compared", what="changed")],
+                [models.ChangeModel(path="", before=None, after="too deep to be compared", what="changed")],
             )
-        found.append(Step(event, after, changed, first=known is UNSET, gap=gap))
+        found.append(AggregateStep(event, after, changed, first=known is UNSET, gap=gap))
         known, said[event.type] = after, body
     return found
 
@@ -94,7 +94,7 @@ def _is_part(known: Any, body: Any) -> bool:
     return bool(known == body and type(known) is type(body))
 
 
-def _unread(event: models.Event) -> str:
+def _unread(event: models.EventModel) -> str:
     if event.body is UNSET:
         return (event.payload_note is not UNSET and event.payload_note) or "its body is not read yet"
     if event.body is None:
@@ -104,7 +104,7 @@ def _unread(event: models.Event) -> str:
     return ""
 
 
-def _without_its_own(body: Any, event: models.Event) -> Any:
+def _without_its_own(body: Any, event: models.EventModel) -> Any:
     """The body without what it says of the event alone: its id, type, time, and what caused it."""
     if not isinstance(body, Mapping):
         return body

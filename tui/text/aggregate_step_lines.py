@@ -9,10 +9,10 @@ import msgspec
 from msgspec import UNSET
 
 from sidecar.api import models
-from tui.text.aggregate_history import Step
+from tui.text.aggregate_history import AggregateStep
 from tui.text.body_lines import body_facts
 from tui.text.columns import wrapped
-from tui.text.detail_line import Fact, Folds, section, word
+from tui.text.detail_line import DetailLine, FoldState, section, word
 from tui.text.event_details import schema_go, schema_name, why_facts
 from tui.text.sanitize import clean
 
@@ -21,12 +21,12 @@ LONGEST = 300
 """Characters of a value."""
 
 
-def step_facts(step: Step, folds: Folds, width: int) -> list[Fact]:
+def step_facts(step: AggregateStep, folds: FoldState, width: int) -> list[DetailLine]:
     event = step.event
     lines = why_facts(event.rejection, event.changed, width)
     if step.note:
         pieces = wrapped(step.note, max(20, width - 4))
-        lines += [Fact(f"note.{number}", 1, "", piece, "warn") for number, piece in enumerate(pieces)]
+        lines += [DetailLine(f"note.{number}", 1, "", piece, "warn") for number, piece in enumerate(pieces)]
     elif not step.first:
         lines += section("changes", "what it changed", _changes(step.changes), folds)
     if step.known is not UNSET:
@@ -35,21 +35,21 @@ def step_facts(step: Step, folds: Folds, width: int) -> list[Fact]:
     return lines + section("about", "about", _words(event), folds)
 
 
-def _changes(changes: list[models.Change]) -> list[Fact]:
+def _changes(changes: list[models.ChangeModel]) -> list[DetailLine]:
     lines = [_change(number, one) for number, one in enumerate(changes[:MOST_CHANGES])]
     if len(changes) > MOST_CHANGES:
-        lines.append(Fact("change.more", 1, "", f"and {len(changes) - MOST_CHANGES} more", "dim"))
-    return lines or [Fact("change.none", 1, "", "nothing of what was known", "dim")]
+        lines.append(DetailLine("change.more", 1, "", f"and {len(changes) - MOST_CHANGES} more", "dim"))
+    return lines or [DetailLine("change.none", 1, "", "nothing of what was known", "dim")]
 
 
-def _change(number: int, change: models.Change) -> Fact:
+def _change(number: int, change: models.ChangeModel) -> DetailLine:
     key, name = f"change.{number}", change.path or "everything"
     match change.what:
         case "added":
-            return Fact(key, 1, name, f"+ {_shown(change.after)}", "good", copy=change.after)
+            return DetailLine(key, 1, name, f"+ {_shown(change.after)}", "good", copy=change.after)
         case "removed":
-            return Fact(key, 1, name, f"- it was {_shown(change.before)}", "bad", copy=change.before)
-    return Fact(key, 1, name, f"{_shown(change.before)} → {_shown(change.after)}", "warn", copy=change.after)
+            return DetailLine(key, 1, name, f"- it was {_shown(change.before)}", "bad", copy=change.before)
+    return DetailLine(key, 1, name, f"{_shown(change.before)} → {_shown(change.after)}", "warn", copy=change.after)
 
 
 def _shown(value: Any) -> str:
@@ -57,7 +57,7 @@ def _shown(value: Any) -> str:
     return clean(text if len(text) <= LONGEST else f"{text[:LONGEST]}…")
 
 
-def _words(event: models.Event) -> list[Fact]:
+def _words(event: models.EventModel) -> list[DetailLine]:
     words = [
         word("event", event.position, go=f"flow:{event.position}"), word("status", event.status),
         word("type", event.type), word("version", event.version), word("event id", event.event_id),

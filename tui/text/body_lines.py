@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from sidecar.api import models
 from tui.text.columns import wrapped
-from tui.text.detail_line import Fact, Folds
+from tui.text.detail_line import DetailLine, FoldState
 
 OPEN_CHILDREN = 60
 """Containers with more children are folded until they are opened."""
@@ -21,27 +21,31 @@ MOST_LINES = 60_000
 """Lines of one body that are ever made."""
 
 
-def body_facts(body: Any, note: Any, why: models.Rejection | None, folds: Folds, width: int) -> list[Fact]:
+def body_facts(
+    body: Any, note: Any, why: models.RejectionModel | None, folds: FoldState, width: int
+) -> list[DetailLine]:
     """The body as a tree whose containers fold; bytes as a hex dump; the error's path marked."""
     if body is UNSET:
         return []
     is_open = folds.is_open("body")
-    head = Fact("body", 0, "body", "", "head", "open" if is_open else "closed", copy=body)
+    head = DetailLine("body", 0, "body", "", "head", "open" if is_open else "closed", copy=body)
     if not is_open:
         return [head]
     lines = [head]
     if note is not UNSET and note:
-        lines += [Fact(f"note.{n}", 1, "", piece, "warn") for n, piece in enumerate(wrapped(note, max(20, width - 4)))]
+        lines += [
+            DetailLine(f"note.{n}", 1, "", piece, "warn") for n, piece in enumerate(wrapped(note, max(20, width - 4)))
+        ]
     if body is None:
-        lines.append(Fact("body.none", 1, "", "it has none", "dim"))
+        lines.append(DetailLine("body.none", 1, "", "it has none", "dim"))
     elif isinstance(body, dict | list):
         data = _bytes(body)
         lines += _hex(data, width) if data is not None else _tree(body, why, folds)
     elif isinstance(body, str):
         pieces = [piece for row in body[:20_000].split("\n")[:400] for piece in wrapped(row, max(20, width - 4), 200)]
-        lines += [Fact(f"body.{number}", 1, "", piece, copy=body) for number, piece in enumerate(pieces)]
+        lines += [DetailLine(f"body.{number}", 1, "", piece, copy=body) for number, piece in enumerate(pieces)]
     else:
-        lines.append(Fact("body.value", 1, "", _scalar(body)[0], _scalar(body)[1], copy=body))
+        lines.append(DetailLine("body.value", 1, "", _scalar(body)[0], _scalar(body)[1], copy=body))
     return lines
 
 
@@ -54,25 +58,25 @@ def _bytes(body: Any) -> bytes | None:
     return None
 
 
-def _hex(data: bytes, width: int) -> list[Fact]:
+def _hex(data: bytes, width: int) -> list[DetailLine]:
     per = 16 if width >= 78 else 8
     lines = []
     for at in range(0, min(len(data), 4_096), per):
         piece = data[at : at + per]
         text = "".join(chr(b) if 32 <= b < 127 else "·" for b in piece)
         lines.append(
-            Fact(f"body.hex.{at}", 1, f"{at:04x}", f"{piece.hex(' '):<{per * 3}} {text}", "hex", copy=data.hex())
+            DetailLine(f"body.hex.{at}", 1, f"{at:04x}", f"{piece.hex(' '):<{per * 3}} {text}", "hex", copy=data.hex())
         )
     if len(data) > 4_096:
-        lines.append(Fact("body.hex.more", 1, "", f"… {len(data) - 4_096:,} bytes more", "dim"))
+        lines.append(DetailLine("body.hex.more", 1, "", f"… {len(data) - 4_096:,} bytes more", "dim"))
     return lines
 
 
-def _tree(body: Any, why: models.Rejection | None, folds: Folds) -> list[Fact]:
+def _tree(body: Any, why: models.RejectionModel | None, folds: FoldState) -> list[DetailLine]:
     path = why.path if why is not None else None
     marked = _steps(path) if path else None
     around = {tuple(marked[:n]) for n in range(len(marked) + 1)} if marked else set()
-    lines: list[Fact] = []
+    lines: list[DetailLine] = []
     found = False
     waiting: list[tuple[str, Any, tuple[str, ...]]] = _children(body, ())[::-1]
     while waiting and len(lines) < MOST_LINES:
@@ -85,21 +89,21 @@ def _tree(body: Any, why: models.Rejection | None, folds: Folds) -> list[Fact]:
             is_open = folds.is_open(key, by_itself) or (steps in around and not here and folds.is_open(key))
             words = f"{{{len(value)}}}" if isinstance(value, dict) else f"[{len(value)}]"
             lines.append(
-                Fact(key, depth, label, words, "key", "open" if is_open else "closed", copy=value, marked=here)
+                DetailLine(key, depth, label, words, "key", "open" if is_open else "closed", copy=value, marked=here)
             )
             if is_open:
                 waiting += _children(value, steps)[::-1]
         else:
             text, kind = _scalar(value)
-            lines.append(Fact(key, depth, label, text, kind, copy=value, marked=here))
+            lines.append(DetailLine(key, depth, label, text, kind, copy=value, marked=here))
     if waiting:
-        lines.append(Fact("body:more", 1, "", "… more than can be shown", "dim"))
+        lines.append(DetailLine("body:more", 1, "", "… more than can be shown", "dim"))
     if marked and not found:
         lines = _with_missing(lines, marked)
     return lines
 
 
-def _with_missing(lines: list[Fact], marked: list[str]) -> list[Fact]:
+def _with_missing(lines: list[DetailLine], marked: list[str]) -> list[DetailLine]:
     """Where the error's path is not in the body: a line below the deepest part of it that is."""
     for length in range(len(marked) - 1, -1, -1):
         parent = "body:" + "\x00".join(marked[:length])
@@ -108,7 +112,7 @@ def _with_missing(lines: list[Fact], marked: list[str]) -> list[Fact]:
         at = -1 if length == 0 else next((n for n, line in enumerate(lines) if line.key == parent), None)
         if at is not None:
             rest = ".".join(marked[length:])
-            missing = Fact("body:missing", length + 1, rest, "is not there", "bad", marked=True)
+            missing = DetailLine("body:missing", length + 1, rest, "is not there", "bad", marked=True)
             return [*lines[: at + 1], missing, *lines[at + 1 :]]
     return lines
 

@@ -34,11 +34,11 @@ LETTER_COLUMNS = (
 )
 
 
-def open_letters(cause: models.Cause) -> int:
+def open_letters(cause: models.CauseModel) -> int:
     return cause.states.get("open", 0)
 
 
-def draw_cause(cause: models.Cause, width: int, colours: Palette) -> Text:
+def draw_cause(cause: models.CauseModel, width: int, colours: Palette) -> Text:
     widths = fit(CAUSE_COLUMNS, width - 2)
     waiting = open_letters(cause)
     style = colours.bad if waiting else colours.dim
@@ -56,7 +56,7 @@ def draw_cause(cause: models.Cause, width: int, colours: Palette) -> Text:
     return line(CAUSE_COLUMNS, cells, widths)
 
 
-def draw_letter(letter: models.DeadLetter, width: int, colours: Palette) -> Text:
+def draw_letter(letter: models.DeadLetterModel, width: int, colours: Palette) -> Text:
     widths = fit(LETTER_COLUMNS, width - 2)
     style = tone(letter.state, colours)
     where = f"{letter.path}: " if letter.path and letter.path not in letter.message else ""
@@ -73,7 +73,7 @@ def draw_letter(letter: models.DeadLetter, width: int, colours: Palette) -> Text
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class SchemaField:
     """A line of a schema beside a letter."""
 
     number: int
@@ -83,7 +83,7 @@ class Field:
     here: bool
 
 
-def draw_field(field: Field, width: int, colours: Palette) -> Text:
+def draw_field(field: SchemaField, width: int, colours: Palette) -> Text:
     style = colours.marked if field.here else colours.text
     text = Text(" " + "  " * field.depth)
     text.append(clean(field.name, 120), style)
@@ -93,14 +93,14 @@ def draw_field(field: Field, width: int, colours: Palette) -> Text:
     return text
 
 
-def fields(text: str, path: str | None) -> list[Field]:
+def fields(text: str, path: str | None) -> list[SchemaField]:
     """The schema's lines; the one that the error's path leads to is marked."""
     names = [part.partition("[")[0] for part in (path or "").split(".") if part]
     stack: list[str] = []
-    found: list[Field] = []
+    found: list[SchemaField] = []
     for number, (depth, name, kind) in enumerate(outline(text)):
         del stack[depth:]
         stack.append(name)
         here = bool(names) and stack[1:] == names
-        found.append(Field(number, depth, name, kind, here))
+        found.append(SchemaField(number, depth, name, kind, here))
     return found

@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
+class DetailLine:
     """A line: `label` and `value`, indented by `depth`."""
 
     key: str
@@ -28,7 +28,7 @@ class Fact:
     """What enter leads to, such as `aggregate:order-1`."""
 
 
-class Folds:
+class FoldState:
     """What a person opened and closed, by key; what they did not touch is as it is by itself."""
 
     def __init__(self) -> None:
@@ -41,15 +41,17 @@ class Folds:
         self._set[key] = is_open
 
 
-def section(key: str, title: str, inner: list[Fact], folds: Folds, by_itself: bool = True) -> list[Fact]:
+def section(
+    key: str, title: str, inner: list[DetailLine], folds: FoldState, by_itself: bool = True
+) -> list[DetailLine]:
     """The lines below a title that folds them; nothing where there are none."""
     if not inner:
         return []
     is_open = folds.is_open(key, by_itself)
-    head = Fact(key, 0, title, "" if is_open else f"{len(inner)} lines", "head", "open" if is_open else "closed")
+    head = DetailLine(key, 0, title, "" if is_open else f"{len(inner)} lines", "head", "open" if is_open else "closed")
     return [head, *inner] if is_open else [head]
 
 
-def word(label: str, value: str | None, go: str = "") -> Fact | None:
+def word(label: str, value: str | None, go: str = "") -> DetailLine | None:
     """A line of a section; None where there is no value."""
-    return None if not value else Fact(f"about.{label}", 1, label, value, go=go)
+    return None if not value else DetailLine(f"about.{label}", 1, label, value, go=go)

@@ -14,14 +14,14 @@ from sidecar.api import models
 from tui.text.advice import advice
 from tui.text.body_lines import body_facts
 from tui.text.columns import wrapped
-from tui.text.detail_line import Fact, Folds, section, word
+from tui.text.detail_line import DetailLine, FoldState, section, word
 from tui.text.history_lines import deed_facts, stack_facts
 from tui.text.time_format import clock, count, micros, span
 
 
-def event_facts(event: models.Event, folds: Folds, width: int) -> list[Fact]:
+def event_facts(event: models.EventModel, folds: FoldState, width: int) -> list[DetailLine]:
     """Everything that is known of one event."""
-    lines: list[Fact] = []
+    lines: list[DetailLine] = []
     lines += why_facts(event.rejection, event.changed, width)
     lines += body_facts(event.body, event.payload_note, event.rejection, folds, width)
     lines += section("about", "about", _words(event), folds)
@@ -31,12 +31,12 @@ def event_facts(event: models.Event, folds: Folds, width: int) -> list[Fact]:
     return lines
 
 
-def letter_facts(letter: models.DeadLetter, folds: Folds, width: int) -> list[Fact]:
+def letter_facts(letter: models.DeadLetterModel, folds: FoldState, width: int) -> list[DetailLine]:
     """Everything that is known of one dead letter."""
-    why = models.Rejection(stage=letter.stage, code=letter.code, message=letter.message, path=letter.path)
+    why = models.RejectionModel(stage=letter.stage, code=letter.code, message=letter.message, path=letter.path)
     lines = why_facts(why, False, width)
     for number, piece in enumerate(wrapped(advice(letter.code, letter.state), max(20, width - 6))):
-        lines.append(Fact(f"do.{number}", 1, "", f"{' →'[number == 0]} {piece}", "do"))
+        lines.append(DetailLine(f"do.{number}", 1, "", f"{' →'[number == 0]} {piece}", "do"))
     lines += deed_facts(letter.history, folds, width)
     lines += stack_facts(letter.stacktrace, folds, width)
     lines += body_facts(letter.body, letter.payload_note, why, folds, width)
@@ -60,7 +60,7 @@ def letter_facts(letter: models.DeadLetter, folds: Folds, width: int) -> list[Fa
     return lines
 
 
-def schema_name(ref: models.SchemaRef | None) -> str | None:
+def schema_name(ref: models.SchemaRefModel | None) -> str | None:
     """`orders-value v2`."""
     if ref is None:
         return None
@@ -68,31 +68,31 @@ def schema_name(ref: models.SchemaRef | None) -> str | None:
     return name if ref.version is None else f"{name} v{ref.version}"
 
 
-def schema_go(ref: models.SchemaRef | None) -> str:
+def schema_go(ref: models.SchemaRefModel | None) -> str:
     """Where enter on it leads."""
     return f"schema:{ref.subject}" if ref is not None and ref.subject else ""
 
 
-def why_facts(why: models.Rejection | None, changed: bool, width: int) -> list[Fact]:
+def why_facts(why: models.RejectionModel | None, changed: bool, width: int) -> list[DetailLine]:
     """Why it was rejected, and whether it is another than the first of its id."""
-    lines: list[Fact] = []
+    lines: list[DetailLine] = []
     if why is not None:
-        lines.append(Fact("why", 0, f"✗ {why.code}", "", "bad", copy=f"{why.code}: {why.message}"))
+        lines.append(DetailLine("why", 0, f"✗ {why.code}", "", "bad", copy=f"{why.code}: {why.message}"))
         text = why.message
         if why.path and why.path not in text:
             text = f"{why.path}: {text}"
         for number, piece in enumerate(wrapped(text, max(20, width - 4))):
-            lines.append(Fact(f"why.{number}", 1, "", piece, "bad", copy=why.message))
+            lines.append(DetailLine(f"why.{number}", 1, "", piece, "bad", copy=why.message))
     if changed:
-        lines.append(Fact("changed", 0, "≡ its content differs from the first event of this id", "", "warn"))
+        lines.append(DetailLine("changed", 0, "≡ its content differs from the first event of this id", "", "warn"))
     return lines
 
 
-def _words(event: models.Event) -> list[Fact]:
+def _words(event: models.EventModel) -> list[DetailLine]:
     occurred, appended, observed = map(micros, (event.occurred_at, event.appended_at, event.observed_at))
     later = f"   +{span((appended - occurred) / 1000)} to the stream" if appended and occurred else ""
     seen = f"   +{span((observed - appended) / 1000)} to us" if observed and appended else ""
-    inferred = " (inferred)" if isinstance(event, models.FlowEvent) and event.parent_inferred else ""
+    inferred = " (inferred)" if isinstance(event, models.FlowEventModel) and event.parent_inferred else ""
     words = [
         word("status", event.status), word("type", event.type), word("version", event.version),
         word("event id", event.event_id),
@@ -110,32 +110,34 @@ def _words(event: models.Event) -> list[Fact]:
     return [one for one in words if one is not None]
 
 
-def _readers(delivery: list[models.Delivery]) -> Iterator[Fact]:
+def _readers(delivery: list[models.DeliveryModel]) -> Iterator[DetailLine]:
     if not delivery:
-        yield Fact("readers.none", 1, "", "no other group reads this stream", "dim")
+        yield DetailLine("readers.none", 1, "", "no other group reads this stream", "dim")
     for one in delivery:
         key = f"readers.{one.group}"
         if one.stopped is not None:
             words = f"✗ has stopped in front of it: {one.stopped.reason}"
-            yield Fact(key, 1, one.group, words + (" (inferred)" if one.stopped.inferred else ""), "bad")
+            yield DetailLine(key, 1, one.group, words + (" (inferred)" if one.stopped.inferred else ""), "bad")
         elif one.passed:
             when = f" by {clock(one.passed_at)}" if one.passed_at else ""
-            yield Fact(key, 1, one.group, f"✓ passed it{when}", "good")
+            yield DetailLine(key, 1, one.group, f"✓ passed it{when}", "good")
         elif one.passed is None:
-            yield Fact(key, 1, one.group, "? cannot be told", "dim")
+            yield DetailLine(key, 1, one.group, "? cannot be told", "dim")
         else:
             behind = f", {count(one.behind)} records before it" if one.behind is not None else ""
             times = f", given {one.deliveries} times" if one.deliveries else ""
-            yield Fact(key, 1, one.group, f"… not yet{behind}{times}", "warn")
+            yield DetailLine(key, 1, one.group, f"… not yet{behind}{times}", "warn")
 
 
-def headers_facts(headers: Any, folds: Folds) -> list[Fact]:
+def headers_facts(headers: Any, folds: FoldState) -> list[DetailLine]:
     if headers is UNSET or not headers:
         return []
     inner = []
     for number, (name, value) in enumerate(headers):
         shown = "null" if value is None else value if isinstance(value, str) else _inline(value)
-        inner.append(Fact(f"headers.{number}", 1, str(name), shown, "dim" if value is None else "text", copy=shown))
+        inner.append(
+            DetailLine(f"headers.{number}", 1, str(name), shown, "dim" if value is None else "text", copy=shown)
+        )
     return section("headers", "headers", inner, folds)
 
 

@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from sidecar.api import models
 from tui.text.columns import wrapped
-from tui.text.detail_line import Fact, Folds, section
+from tui.text.detail_line import DetailLine, FoldState, section
 from tui.text.sanitize import clean
 from tui.text.time_format import clock
 
@@ -17,30 +17,30 @@ TRACE_LINES = 400
 """Lines of a stack trace that are shown."""
 
 
-def deed_facts(history: object, folds: Folds, width: int) -> list[Fact]:
+def deed_facts(history: object, folds: FoldState, width: int) -> list[DetailLine]:
     """Replayed, discarded, restored: by whom, when and why; the oldest first."""
     if not isinstance(history, list):
         return []
-    inner: list[Fact] = []
+    inner: list[DetailLine] = []
     for number, deed in enumerate(history):
-        if isinstance(deed, models.Deed):
+        if isinstance(deed, models.LedgerActionModel):
             inner += _deed(f"history.{number}", deed, width)
     return section("history", "history", inner, folds)
 
 
-def _deed(key: str, deed: models.Deed, width: int) -> Iterator[Fact]:
+def _deed(key: str, deed: models.LedgerActionModel, width: int) -> Iterator[DetailLine]:
     told = f"{deed.act} by {deed.by}"
     told += f" to {deed.to}" if deed.to else ""
     told += f", for {deed.group} alone" if deed.group else ""
     told += f", attempt {deed.attempt}" if deed.attempt is not None and deed.attempt > 1 else ""
-    yield Fact(key, 1, clock(deed.at), told, "do")
+    yield DetailLine(key, 1, clock(deed.at), told, "do")
     for at, piece in enumerate(wrapped(deed.why, max(20, width - 20), 4) if deed.why else ()):
-        yield Fact(f"{key}.why.{at}", 1, "because" if at == 0 else "", piece)
+        yield DetailLine(f"{key}.why.{at}", 1, "because" if at == 0 else "", piece)
     for at, change in enumerate(deed.edit[:8]):
-        yield Fact(f"{key}.edit.{at}", 1, "changed", changed(change))
+        yield DetailLine(f"{key}.edit.{at}", 1, "changed", changed(change))
 
 
-def changed(change: models.Change) -> str:
+def changed(change: models.ChangeModel) -> str:
     """`items[1].qty: "two" → 2`."""
 
     def shown(value: object) -> str:
@@ -55,16 +55,18 @@ def changed(change: models.Change) -> str:
     return f"{path}: {shown(change.before)} → {shown(change.after)}"
 
 
-def stack_facts(stacktrace: object, folds: Folds, width: int) -> list[Fact]:
+def stack_facts(stacktrace: object, folds: FoldState, width: int) -> list[DetailLine]:
     """What the consumer threw; folded, as it is long, until somebody opens it."""
     if stacktrace is UNSET or not isinstance(stacktrace, str) or not stacktrace:
         return []
     lines = stacktrace.split("\n")
     inner = [
-        Fact(f"stack.{at}.{part}", 2 if line[:1].isspace() else 1, "", piece, copy=stacktrace)
+        DetailLine(f"stack.{at}.{part}", 2 if line[:1].isspace() else 1, "", piece, copy=stacktrace)
         for at, line in enumerate(lines[:TRACE_LINES])
         for part, piece in enumerate(wrapped(line.strip(), max(20, width - 6), 8))
     ]
     if len(lines) > TRACE_LINES:
-        inner.append(Fact("stack.more", 1, "", f"… {len(lines) - TRACE_LINES:,} lines more", "dim", copy=stacktrace))
+        inner.append(
+            DetailLine("stack.more", 1, "", f"… {len(lines) - TRACE_LINES:,} lines more", "dim", copy=stacktrace)
+        )
     return section("stack", "stack trace", inner, folds, by_itself=len(inner) <= 12)

@@ -15,7 +15,7 @@ BEHIND = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StatusLine:
     """One line: a heading, a finding or a row of a table."""
 
     key: str
@@ -30,11 +30,11 @@ class Entry:
 
 def entries(
     status: models.ServiceStatus, groups: models.GroupPage | None, letters: models.CausePage | None, width: int
-) -> list[Entry]:
+) -> list[StatusLine]:
     """The lines of the screen, what is wrong first. `letters`: the open ones, by cause."""
     found = [*_findings(status, groups, width), *_open_letters(letters, width)]
-    lines = [Entry("wrong", "head", ("What is wrong",))]
-    lines += found or [Entry("fine", "good", ("✓ Nothing that Tracecar could see.",))]
+    lines = [StatusLine("wrong", "head", ("What is wrong",))]
+    lines += found or [StatusLine("fine", "good", ("✓ Nothing that Tracecar could see.",))]
     lines += _streams(status)
     if groups is not None:
         lines += _groups(groups)
@@ -43,7 +43,7 @@ def entries(
     return lines
 
 
-def _findings(status: models.ServiceStatus, groups: models.GroupPage | None, width: int) -> Iterable[Entry]:
+def _findings(status: models.ServiceStatus, groups: models.GroupPage | None, width: int) -> Iterable[StatusLine]:
     for stream in status.streams:
         if stream.held is not None:
             yield from _finding(
@@ -95,7 +95,7 @@ def _findings(status: models.ServiceStatus, groups: models.GroupPage | None, wid
         )  # fmt: skip
 
 
-def _open_letters(letters: models.CausePage | None, width: int) -> Iterable[Entry]:
+def _open_letters(letters: models.CausePage | None, width: int) -> Iterable[StatusLine]:
     if letters is None or not letters.letters or not letters.items:
         return
     most, number = letters.items[0], letters.letters
@@ -110,47 +110,49 @@ def _open_letters(letters: models.CausePage | None, width: int) -> Iterable[Entr
 
 def _finding(
     key: str, kind: str, what: str, do: str, width: int, stream: str | None = None, go: str = ""
-) -> Iterable[Entry]:
+) -> Iterable[StatusLine]:
     for number, piece in enumerate(wrapped(clean(what, 600), max(20, width - 6), 4)):
-        yield Entry(f"{key} {number}", kind, (f"{'✗▲'[kind == 'warn'] if number == 0 else ' '} {piece}",), stream, go)
-    yield Entry(f"{key} do", "do", (do,), stream, go)
+        yield StatusLine(
+            f"{key} {number}", kind, (f"{'✗▲'[kind == 'warn'] if number == 0 else ' '} {piece}",), stream, go
+        )
+    yield StatusLine(f"{key} do", "do", (do,), stream, go)
 
 
-def _streams(status: models.ServiceStatus) -> Iterable[Entry]:
-    yield Entry("streams", "head", (f"Streams that {clean(status.service, 60)} watches",))
-    yield Entry("streams names", "names", ("stream", "lag", "rate", "events", "✗", "parts", "state"))
+def _streams(status: models.ServiceStatus) -> Iterable[StatusLine]:
+    yield StatusLine("streams", "head", (f"Streams that {clean(status.service, 60)} watches",))
+    yield StatusLine("streams names", "names", ("stream", "lag", "rate", "events", "✗", "parts", "state"))
     for one in status.streams:
         state = "held: " + one.held.reason if one.held else "reading"
         if one.pending:
             state += f", {one.pending} pending"
         if one.partitions > 1 and one.behind:
             state += f"; behind: {_behind(one.behind)}"
-        yield Entry(
+        yield StatusLine(
             f"stream {one.stream}", "row",
             (one.stream, count(one.lag), rate(one.rate), count(one.events), count(one.rejected),
              f"{one.settled_here}/{one.partitions}", state),
             one.stream, "live", "bad" if one.held else "warn" if (one.lag or 0) >= BEHIND else "",
         )  # fmt: skip
     if not status.streams:
-        yield Entry("streams none", "do", ("None of the streams in the configuration exists yet.",))
+        yield StatusLine("streams none", "do", ("None of the streams in the configuration exists yet.",))
 
 
-def _behind(partitions: list[models.PartitionLag]) -> str:
+def _behind(partitions: list[models.PartitionLagModel]) -> str:
     """`partition 3 by 1,203, 0 by 12, 2 by 4 and 1 more`."""
     first = ", ".join(f"{one.partition} by {count(one.lag)}" for one in partitions[:3])
     return f"partition {first}" + (f" and {len(partitions) - 3} more" if len(partitions) > 3 else "")
 
 
-def _groups(groups: models.GroupPage) -> Iterable[Entry]:
-    yield Entry("groups", "head", ("Consumer groups beside it",))
+def _groups(groups: models.GroupPage) -> Iterable[StatusLine]:
+    yield StatusLine("groups", "head", ("Consumer groups beside it",))
     if groups.note:
-        yield Entry("groups note", "do", (groups.note,))
+        yield StatusLine("groups note", "do", (groups.note,))
     if not groups.items:
-        yield Entry("groups none", "do", ("No other group reads these streams, as far as can be seen.",))
+        yield StatusLine("groups none", "do", ("No other group reads these streams, as far as can be seen.",))
         return
-    yield Entry("groups names", "names", ("group", "lag", "rate", "members", "reads"))
+    yield StatusLine("groups names", "names", ("group", "lag", "rate", "members", "reads"))
     for group in groups.items:
-        yield Entry(
+        yield StatusLine(
             f"group {group.group}", "row",
             (group.group, count(group.lag), rate(group.rate), count(group.members),
              ", ".join(f"{s.stream} {count(s.lag)}" if s.lag else s.stream for s in group.streams)),
@@ -158,18 +160,18 @@ def _groups(groups: models.GroupPage) -> Iterable[Entry]:
         )  # fmt: skip
 
 
-def _members(members: list[models.Member]) -> Iterable[Entry]:
+def _members(members: list[models.MemberModel]) -> Iterable[StatusLine]:
     """The sidecars of a fleet."""
     if not members:
         return
-    yield Entry("members", "head", ("Sidecars that share the index",))
-    yield Entry("members names", "names", ("sidecar", "lag", "rate", "waits", "how it is"))
+    yield StatusLine("members", "head", ("Sidecars that share the index",))
+    yield StatusLine("members names", "names", ("sidecar", "lag", "rate", "waits", "how it is"))
     for one in members:
         heard = f", last heard of at {clock(one.last_heartbeat)[:8]}" if one.last_heartbeat else ""
         state = "answers here" if one.here else "alive" if one.alive else f"✗ silent{heard}"
         share = ", ".join(f"{share.stream} {len(share.partitions)}" for share in one.streams)
         missed = f", {count(one.not_indexed)} not indexed" if one.not_indexed else ""
-        yield Entry(
+        yield StatusLine(
             f"member {one.member}", "row",
             (one.host or one.member, count(one.lag), rate(one.rate), count(one.waiting),
              f"{state}{missed}; version {one.version}" + (f"; partitions of {share}" if share else "")),
@@ -177,25 +179,25 @@ def _members(members: list[models.Member]) -> Iterable[Entry]:
         )  # fmt: skip
 
 
-def _inside(status: models.ServiceStatus) -> Iterable[Entry]:
+def _inside(status: models.ServiceStatus) -> Iterable[StatusLine]:
     index = status.index
     full = index.events / index.max_events if index.max_events else 0.0
-    yield Entry("inside", "head", ("The sidecar itself",))
-    yield Entry(
+    yield StatusLine("inside", "head", ("The sidecar itself",))
+    yield StatusLine(
         "index", "row", ("index", f"{_meter(full)} {count(index.events)} of {count(index.max_events)} events, "
         f"{count(index.evicted)} evicted, since {index.coverage.since or 'the beginning'}"),
     )  # fmt: skip
     registry = {None: "not asked yet", True: "reachable", False: "NOT reachable"}[status.registry.reachable]
-    yield Entry("registry row", "row", ("registry", f"{registry}, {status.registry.schemas} schemas known"))
+    yield StatusLine("registry row", "row", ("registry", f"{registry}, {status.registry.schemas} schemas known"))
     for one in status.exporters:
         sent = f"{count(one.sent)} sent, {count(one.dropped)} dropped, {count(one.failed)} failed"
-        yield Entry(f"exporter row {one.name}", "row", (f"exporter {one.name}", sent))
+        yield StatusLine(f"exporter row {one.name}", "row", (f"exporter {one.name}", sent))
     if not status.exporters:
-        yield Entry("exporters none", "row", ("exporters", "none configured"))
+        yield StatusLine("exporters none", "row", ("exporters", "none configured"))
     if status.live is not None:
         words = f"{status.live.subscribers} listening, {count(status.live.dropped)} events dropped"
-        yield Entry("live row", "row", ("live", words))
-    yield Entry("uptime", "row", ("up", f"{coarse(status.uptime_s)}, version {clean(status.version, 40)}"))
+        yield StatusLine("live row", "row", ("live", words))
+    yield StatusLine("uptime", "row", ("up", f"{coarse(status.uptime_s)}, version {clean(status.version, 40)}"))
 
 
 def _meter(full: float, cells: int = 12) -> str:

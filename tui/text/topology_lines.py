@@ -13,7 +13,7 @@ from tui.text.time_format import coarse, micros
 
 
 @dataclass(slots=True)
-class Edge:
+class TopologyEdge:
     """What a producer sends to a stream, in the sample."""
 
     producer: str
@@ -24,7 +24,7 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class TopologyLine:
     """One line of the drawing: part of a producer's line, of a stream's box, of a group's line."""
 
     key: str
@@ -32,25 +32,27 @@ class Lane:
     row: int
     rows: int
     """Of how many lines the stream's drawing is."""
-    producer: Edge | None
+    producer: TopologyEdge | None
     share: float
     """Events a second of the producer's line."""
-    group: models.Group | None
-    reading: models.GroupStream | None
-    status: models.StreamStatus
+    group: models.GroupModel | None
+    reading: models.GroupStreamModel | None
+    status: models.StreamStatusModel
     producers: int
     groups: int
     behind: str = ""
     """How long ago the oldest event came that the group has not read yet, as far as the sample tells: inferred."""
 
 
-def lanes(status: models.ServiceStatus, groups: models.GroupPage, events: list[models.Event]) -> list[Lane]:
+def lanes(
+    status: models.ServiceStatus, groups: models.GroupPage, events: list[models.EventModel]
+) -> list[TopologyLine]:
     """The drawing, stream by stream: the busiest first."""
-    edges: dict[str, dict[str, Edge]] = defaultdict(dict)
+    edges: dict[str, dict[str, TopologyEdge]] = defaultdict(dict)
     came: dict[str, list[int]] = defaultdict(list)
     for event in events:
         name = event.producer or "?"
-        edge = edges[event.stream].setdefault(name, Edge(name))
+        edge = edges[event.stream].setdefault(name, TopologyEdge(name))
         edge.events += 1
         edge.rejected += event.status == "rejected"
         occurred, appended = micros(event.occurred_at), micros(event.appended_at)
@@ -58,11 +60,11 @@ def lanes(status: models.ServiceStatus, groups: models.GroupPage, events: list[m
             came[event.stream].append(appended)
         if occurred and appended:
             edge.delays.append((appended - occurred) / 1000)
-    readers: dict[str, list[tuple[models.Group, models.GroupStream]]] = defaultdict(list)
+    readers: dict[str, list[tuple[models.GroupModel, models.GroupStreamModel]]] = defaultdict(list)
     for group in groups.items:
         for reading in group.streams:
             readers[reading.stream].append((group, reading))
-    found: list[Lane] = []
+    found: list[TopologyLine] = []
     for stream in sorted(status.streams, key=lambda one: (-one.events, one.stream)):
         sending = sorted(edges[stream.stream].values(), key=lambda edge: -edge.events)
         reading_here = readers[stream.stream]
@@ -73,7 +75,7 @@ def lanes(status: models.ServiceStatus, groups: models.GroupPage, events: list[m
             sender = sending[row - top] if 0 <= row - top < len(sending) else None
             reader = reading_here[row - under] if 0 <= row - under < len(reading_here) else None
             found.append(
-                Lane(
+                TopologyLine(
                     f"{stream.stream} {row}", stream.stream, row, rows, sender,
                     stream.rate * sender.events / total if sender else 0.0,
                     reader[0] if reader else None, reader[1] if reader else None, stream,
@@ -81,7 +83,7 @@ def lanes(status: models.ServiceStatus, groups: models.GroupPage, events: list[m
                     _behind(reader[1].lag, came[stream.stream]) if reader else "",
                 )
             )  # fmt: skip
-        found.append(Lane(f"{stream.stream} end", stream.stream, -1, rows, None, 0, None, None, stream, 0, 0))
+        found.append(TopologyLine(f"{stream.stream} end", stream.stream, -1, rows, None, 0, None, None, stream, 0, 0))
     return found
 
 

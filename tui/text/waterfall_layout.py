@@ -16,11 +16,11 @@ DEEPEST = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class WaterfallLine:
     """One event of a flow, or (`why`) what became of it."""
 
     key: str
-    event: models.FlowEvent
+    event: models.FlowEventModel
     guide: str
     at: float | None
     """Milliseconds since the flow began."""
@@ -42,12 +42,12 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Waterfall:
-    lines: list[Line]
+    lines: list[WaterfallLine]
     length: float
     """Milliseconds from the first event to the last."""
 
 
-def waterfall(flow: models.Flow, unfolded: Collection[str] = ()) -> Waterfall:
+def waterfall(flow: models.FlowModel, unfolded: Collection[str] = ()) -> Waterfall:
     """The flow's lines, depth first. Duplicates are folded into the first of their id, unless its position is in
     `unfolded`."""
     events = [] if flow.events is UNSET else flow.events
@@ -56,7 +56,7 @@ def waterfall(flow: models.Flow, unfolded: Collection[str] = ()) -> Waterfall:
     start, end = (min(known), max(known)) if known else (0, 0)
     first = _firsts(events)
     hidden = {copy: of for copy, of in first.items() if of not in unfolded}
-    children: dict[str | None, list[models.FlowEvent]] = defaultdict(list)
+    children: dict[str | None, list[models.FlowEventModel]] = defaultdict(list)
     copies: dict[str, int] = defaultdict(int)
     for event in events:
         of = first.get(event.position)
@@ -68,7 +68,7 @@ def waterfall(flow: models.Flow, unfolded: Collection[str] = ()) -> Waterfall:
         if of is not None:
             parent = of
         children[hidden.get(parent, parent) if parent is not None else None].append(event)
-    lines: list[Line] = []
+    lines: list[WaterfallLine] = []
     roots = children[None]
     waiting = [(event, "", at == len(roots) - 1, 0) for at, event in enumerate(roots)][::-1]
     while waiting:  # without recursion: a flow can be a chain of ten thousand
@@ -83,7 +83,7 @@ def waterfall(flow: models.Flow, unfolded: Collection[str] = ()) -> Waterfall:
         cause = times.get(event.parent) if event.parent is not None else None
         time = times[event.position]
         lines.append(
-            Line(
+            WaterfallLine(
                 event.position,
                 event,
                 guide,
@@ -101,12 +101,12 @@ def waterfall(flow: models.Flow, unfolded: Collection[str] = ()) -> Waterfall:
             why = event.rejection.message
             if event.rejection.path and not why.startswith(event.rejection.path):
                 why = f"{event.rejection.path}: {why}"
-            lines.append(Line(f"{event.position} why", event, under, None, None, why=why))
+            lines.append(WaterfallLine(f"{event.position} why", event, under, None, None, why=why))
         waiting += [(child, inner, at == len(below) - 1, depth + 1) for at, child in enumerate(below)][::-1]
     return Waterfall(lines, (end - start) / 1000)
 
 
-def _firsts(events: list[models.FlowEvent]) -> dict[str, str]:
+def _firsts(events: list[models.FlowEventModel]) -> dict[str, str]:
     """For each duplicate that can be folded, the position that it is folded into."""
     first: dict[tuple[str, str], str] = {}
     for event in events:
@@ -121,12 +121,12 @@ def _firsts(events: list[models.FlowEvent]) -> dict[str, str]:
     return found
 
 
-def _time(event: models.FlowEvent) -> int | None:
+def _time(event: models.FlowEventModel) -> int | None:
     """When it came to be; what was replayed came when it was sent again."""
     return micros(event.appended_at if event.replay_of else event.occurred_at or event.appended_at)
 
 
-def bar(line: Line, length: float, width: int) -> tuple[int, str, int]:
+def bar(line: WaterfallLine, length: float, width: int) -> tuple[int, str, int]:
     """Where the bar of an event begins (in cells), its stretch from its cause, and where its mark stands."""
     if line.at is None:
         return 0, "", -1
@@ -163,7 +163,7 @@ def ticks(length: float, width: int, label: int = 9) -> list[tuple[int, float]]:
     return found
 
 
-def shape(flow: models.Flow, cells: int) -> list[tuple[int, bool]]:
+def shape(flow: models.FlowModel, cells: int) -> list[tuple[int, bool]]:
     """A small picture of a flow: for each of the cells of its time how many events, and whether one was rejected."""
     events = [] if flow.events is UNSET else flow.events
     times = [(_time(event), event.status == "rejected") for event in events]

@@ -9,13 +9,13 @@ from rich.text import Text
 from tui.text.columns import cut, sized
 from tui.text.sanitize import clean
 from tui.text.time_format import span
-from tui.text.waterfall_layout import Line, Waterfall, bar, ticks
+from tui.text.waterfall_layout import Waterfall, WaterfallLine, bar, ticks
 from tui.theme import Palette, hue, mark, short, tone
 
 _GAP = 9
 
 
-class Layout:
+class WaterfallColumns:
     """The widths of the waterfall's parts, for a width and what the tree would like to have."""
 
     def __init__(self, width: int, wished: int) -> None:
@@ -26,7 +26,7 @@ class Layout:
         self.axis = max(4, rest - self.tree)
 
 
-def wish(lines: Iterable[Line]) -> int:
+def wish(lines: Iterable[WaterfallLine]) -> int:
     """The cells that the tree would like to have."""
     names = (len(line.guide) + 2 + len(short(line.event.type)) + 3 * bool(line.copies) for line in lines)
     return max(names, default=30) + 1
@@ -34,7 +34,7 @@ def wish(lines: Iterable[Line]) -> int:
 
 def title(fall: Waterfall, wished: int, width: int, colours: Palette) -> Text:
     """The line above the waterfall: what stands where, and the axis of time."""
-    layout = Layout(width, wished)
+    layout = WaterfallColumns(width, wished)
     text = Text(" ")
     text.append_text(sized(Text("what caused what"), layout.tree + 1))
     if layout.stream:
@@ -53,9 +53,9 @@ def title(fall: Waterfall, wished: int, width: int, colours: Palette) -> Text:
     return text
 
 
-def draw(fall: Waterfall, wished: int, line: Line, width: int, colours: Palette) -> Text:
+def draw(fall: Waterfall, wished: int, line: WaterfallLine, width: int, colours: Palette) -> Text:
     """One event on one line, or what became of it."""
-    layout = Layout(width, wished)
+    layout = WaterfallColumns(width, wished)
     text = Text(" ")
     text.append(cut(line.guide, layout.tree - 8), colours.line)
     if line.why:
@@ -89,7 +89,7 @@ def draw(fall: Waterfall, wished: int, line: Line, width: int, colours: Palette)
     return text
 
 
-def _bar(fall: Waterfall, line: Line, width: int, colours: Palette) -> Text:
+def _bar(fall: Waterfall, line: WaterfallLine, width: int, colours: Palette) -> Text:
     begins, stretch, at = bar(line, fall.length, width)
     colour = hue(line.event.type or "", colours.hues)
     text = Text("")

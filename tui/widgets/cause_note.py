@@ -24,9 +24,9 @@ class CauseNote(Static):
 
     def __init__(self) -> None:
         super().__init__()
-        self._cause: models.Cause | None = None
+        self._cause: models.CauseModel | None = None
 
-    def show(self, cause: models.Cause | None) -> None:
+    def show(self, cause: models.CauseModel | None) -> None:
         self._cause = cause
         self.display = cause is not None
         if cause is not None:
@@ -36,7 +36,7 @@ class CauseNote(Static):
         if self._cause is not None:
             self.update(self._text(self._cause))
 
-    def _text(self, cause: models.Cause) -> Text:
+    def _text(self, cause: models.CauseModel) -> Text:
         colours, width, now = (
             palette(self.app.theme),
             max(20, (self.size.width or self.app.size.width) - 4),

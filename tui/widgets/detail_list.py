@@ -11,17 +11,17 @@ from textual.message import Message
 
 from tui.text.body_lines import as_text
 from tui.text.columns import cut
-from tui.text.detail_line import Fact, Folds
+from tui.text.detail_line import DetailLine, FoldState
 from tui.text.sanitize import clean
 from tui.theme import Palette
-from tui.widgets.virtual_list import Rows
+from tui.widgets.virtual_list import VirtualList
 
 _LABEL = 14
-Build = Callable[[Folds, int], list[Fact]]
+Build = Callable[[FoldState, int], list[DetailLine]]
 """The lines, for the folds and a width."""
 
 
-def draw(fact: Fact, width: int, colours: Palette) -> Text:
+def draw(fact: DetailLine, width: int, colours: Palette) -> Text:
     if fact.kind == "head":
         text = Text.assemble((f" {'▾' if fact.fold == 'open' else '▸'} {clean(fact.label)} ", f"bold {colours.info}"))
         rest = width - text.cell_len - 1
@@ -57,7 +57,7 @@ def draw(fact: Fact, width: int, colours: Palette) -> Text:
     return text
 
 
-class FactList(Rows[Fact]):
+class DetailList(VirtualList[DetailLine]):
     """`build` gives the lines whenever something is folded or the width is another."""
 
     BINDINGS = [
@@ -75,7 +75,7 @@ class FactList(Rows[Fact]):
 
     def __init__(self, *, empty: str = "", id: str | None = None) -> None:
         super().__init__(draw, lambda fact: fact.key, empty=empty, id=id)
-        self.folds = Folds()
+        self.folds = FoldState()
         self._build: Build | None = None
         self._subject = ""
         self._touched = False
@@ -85,7 +85,7 @@ class FactList(Rows[Fact]):
         """The lines of `subject`; another one is shown from its beginning."""
         self._build = build
         if subject != self._subject:
-            self._subject, self.folds, self._touched = subject, Folds(), False
+            self._subject, self.folds, self._touched = subject, FoldState(), False
             self.scroll(0)
         self._show_lines()
 
@@ -111,7 +111,7 @@ class FactList(Rows[Fact]):
     def on_mouse_scroll_up(self) -> None:
         self._touched = True
 
-    def _lines(self) -> list[Fact]:
+    def _lines(self) -> list[DetailLine]:
         return [] if self._build is None else self._build(self.folds, max(20, self.size.width or 60))
 
     def on_resize(self) -> None:
@@ -153,7 +153,7 @@ class FactList(Rows[Fact]):
                 self._go(at)
                 return
 
-    def _put(self, fact: Fact, is_open: bool) -> None:
+    def _put(self, fact: DetailLine, is_open: bool) -> None:
         self.folds.put(fact.key, is_open)
         self.show(self._lines())
 

@@ -27,7 +27,7 @@ UNNUMBERED = {"aggregate": "Aggregate"}
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ConnectionState:
     """How it stands with the sidecar."""
 
     state: str = "connecting"
@@ -38,8 +38,8 @@ class Link:
     """What is wrong over there, in a word."""
 
 
-class Top(Widget):
-    DEFAULT_CSS = "Top { dock: top; height: 1; background: $panel; }"
+class TopBar(Widget):
+    DEFAULT_CSS = "TopBar { dock: top; height: 1; background: $panel; }"
 
     class Wanted(Message):
         """A click on a screen's name."""
@@ -52,9 +52,9 @@ class Top(Widget):
         super().__init__()
         self._here = here
         self._spans: list[tuple[int, int, str]] = []
-        self.link = Link()
+        self.link = ConnectionState()
 
-    def show(self, link: Link) -> None:
+    def show(self, link: ConnectionState) -> None:
         if link != self.link:
             self.link = link
             self.refresh()

@@ -17,7 +17,7 @@ from tui.theme import palette
 
 
 class HintSource(Protocol):
-    """A screen, as far as its key hints need it (`tui.screens.base_screen.Page`)."""
+    """A screen, as far as its key hints need it (`tui.screens.base_screen.BaseScreen`)."""
 
     @property
     def focused(self) -> Widget | None: ...
@@ -45,7 +45,7 @@ LAST = ("query", "quit", "help")
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class KeyHint:
     """A key, what it does, and what is pressed where it is clicked."""
 
     name: str
@@ -53,10 +53,10 @@ class Key:
     press: str
 
 
-class Keys(Widget):
+class KeyHints(Widget):
     """Enter and escape are named by the screen, all others by their bindings."""
 
-    DEFAULT_CSS = "Keys { dock: bottom; height: 1; background: $panel; }"
+    DEFAULT_CSS = "KeyHints { dock: bottom; height: 1; background: $panel; }"
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,31 +68,31 @@ class Keys(Widget):
     def _changed(self, screen: Screen[object]) -> None:
         self.refresh()
 
-    def _here(self) -> Iterator[Key]:
+    def _here(self) -> Iterator[KeyHint]:
         """The keys in the order of their weight."""
         page = cast("HintSource", self.screen)
         if isinstance(page.focused, Input):
-            yield Key("enter", "Ask", "enter")
-            yield Key("tab", "Complete", "tab")
+            yield KeyHint("enter", "Ask", "enter")
+            yield KeyHint("tab", "Complete", "tab")
             return
         if page.deeper:
-            yield Key("enter", page.deeper, "enter")
+            yield KeyHint("enter", page.deeper, "enter")
         found = {
             active.binding.action: active.binding
             for active in page.active_bindings.values()
             if active.binding.show and active.enabled and page.offers(active.binding.action)
         }
         own = [binding for action, binding in found.items() if action not in LAST]
-        yield from (Key(one.key_display or NAMES.get(one.key, one.key), one.description, one.key) for one in own)
+        yield from (KeyHint(one.key_display or NAMES.get(one.key, one.key), one.description, one.key) for one in own)
         for action in LAST[:-1]:
             if (one := found.get(action)) is not None:
-                yield Key(one.key_display or one.key, one.description, one.key)
+                yield KeyHint(one.key_display or one.key, one.description, one.key)
 
-    def _always(self) -> list[Key]:
+    def _always(self) -> list[KeyHint]:
         """The keys at the right end, for which the others make room."""
         page = cast("HintSource", self.screen)
         back = "Leave it" if isinstance(page.focused, Input) else page.backwards
-        return [*([Key("esc", back, "escape")] if back else []), Key("?", "Help", "question_mark")]
+        return [*([KeyHint("esc", back, "escape")] if back else []), KeyHint("?", "Help", "question_mark")]
 
     def render(self) -> Text:
         colours, width = palette(self.app.theme), self.size.width
@@ -110,7 +110,7 @@ class Keys(Widget):
             self._put(text, key)
         return text
 
-    def _put(self, text: Text, key: Key) -> None:
+    def _put(self, text: Text, key: KeyHint) -> None:
         colours, begin = palette(self.app.theme), text.cell_len
         text.append(f" {key.name}", f"bold {colours.accent}")
         text.append(f" {key.about} ", colours.dim)
@@ -123,5 +123,5 @@ class Keys(Widget):
                 return
 
 
-def _cells(key: Key) -> int:
+def _cells(key: KeyHint) -> int:
     return len(key.name) + len(key.about) + 3

@@ -22,7 +22,7 @@ LONGEST = 2_000
 HISTORY = 100
 
 
-class _Line(Input):
+class _QueryInput(Input):
     """The input itself; up, down and tab belong to the bar around it."""
 
     BINDINGS = [
@@ -48,8 +48,8 @@ class QueryBar(Vertical):
 
     DEFAULT_CSS = """
     QueryBar { height: auto; background: $surface; padding: 0 1; }
-    QueryBar _Line { border: none; height: 1; padding: 0; background: $surface; }
-    QueryBar _Line:focus { border: none; background-tint: transparent; }
+    QueryBar _QueryInput { border: none; height: 1; padding: 0; background: $surface; }
+    QueryBar _QueryInput:focus { border: none; background-tint: transparent; }
     QueryBar Static { height: auto; }
     """
 
@@ -75,12 +75,12 @@ class QueryBar(Vertical):
         self._asked = ""
 
     def compose(self) -> ComposeResult:
-        yield _Line(placeholder=f"a query, such as  {self._example}", max_length=LONGEST, select_on_focus=False)
+        yield _QueryInput(placeholder=f"a query, such as  {self._example}", max_length=LONGEST, select_on_focus=False)
         yield Static(id="under-query")
 
     @property
     def line(self) -> Input:
-        return self.query_one(_Line)
+        return self.query_one(_QueryInput)
 
     def open(self, query: str) -> None:
         self.display = True

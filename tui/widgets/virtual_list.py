@@ -25,7 +25,7 @@ Draw = Callable[[T, int, Palette], Text]
 """A row as one line of a width in cells."""
 
 
-class Rows(ScrollView, Generic[T], can_focus=True):
+class VirtualList(ScrollView, Generic[T], can_focus=True):
     """`key` tells rows apart, `draw` draws one, `title` the line above them, `stops` says whether the cursor may
     stand on a row. While `follow` is on, the cursor stays on the newest row, which is the last."""
 
@@ -39,7 +39,7 @@ class Rows(ScrollView, Generic[T], can_focus=True):
         Binding("enter,l,right", "choose", "Open", show=False),
     ]
     DEFAULT_CSS = """
-    Rows { background: transparent; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; overflow-x: hidden; }
+    VirtualList { background: transparent; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; overflow-x: hidden; }
     """
 
     cursor: reactive[int] = reactive(0, repaint=False)
@@ -48,23 +48,23 @@ class Rows(ScrollView, Generic[T], can_focus=True):
     class Moved(Message):
         """The cursor stands on another row."""
 
-        def __init__(self, rows: Rows[Any], item: Any) -> None:
+        def __init__(self, rows: VirtualList[Any], item: Any) -> None:
             self.rows, self.item = rows, item
             super().__init__()
 
         @property
-        def control(self) -> Rows[Any]:
+        def control(self) -> VirtualList[Any]:
             return self.rows
 
     class Chosen(Message):
         """Enter, or a click on the row under the cursor."""
 
-        def __init__(self, rows: Rows[Any], item: Any) -> None:
+        def __init__(self, rows: VirtualList[Any], item: Any) -> None:
             self.rows, self.item = rows, item
             super().__init__()
 
         @property
-        def control(self) -> Rows[Any]:
+        def control(self) -> VirtualList[Any]:
             return self.rows
 
     def __init__(
@@ -107,7 +107,7 @@ class Rows(ScrollView, Generic[T], can_focus=True):
             index = self._index(wanted, stood)
         index = self._standing(max(0, min(index, len(items) - 1)))
         moved = index - stood
-        self.set_reactive(Rows.cursor, index)
+        self.set_reactive(VirtualList.cursor, index)
         self._remember()
         if self.follow or at is not None:
             self._reveal()

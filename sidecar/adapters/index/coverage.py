@@ -6,7 +6,7 @@ from sidecar.domain.model import Partition
 from sidecar.domain.ports.index import Coverage
 
 
-class Covered:
+class CoveredPartitions:
     """The partitions that are read, since when, and those that were."""
 
     def __init__(self) -> None:

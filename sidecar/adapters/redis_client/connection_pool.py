@@ -16,10 +16,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from sidecar.adapters.redis_client.errors import Moved, Said, translated
+from sidecar.adapters.redis_client.errors import ClusterRedirect, RedisReplyError, translated
 from sidecar.adapters.redis_client.hash_slots import slot
-from sidecar.adapters.redis_client.urls import Address, Target
-from sidecar.config.schema import Tls
+from sidecar.adapters.redis_client.urls import Address, RedisAddress
+from sidecar.config.schema import TlsConfig
 from sidecar.domain.errors import Disconnected, Outage, Refused, TracecarError
 
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 15.0
@@ -29,7 +29,7 @@ Argument = str | int | bytes
 Command = Sequence[Argument]
 
 
-class Link:
+class RedisConnection:
     """One connection, for one caller at a time. After an error of it, the next call connects anew."""
 
     def __init__(self, connection: AbstractConnection, server: str) -> None:
@@ -86,16 +86,16 @@ class Link:
             await self._connection.disconnect()
 
 
-class Servers:
+class RedisPool:
     """Where the keys are: links to whoever holds a key, and a few idle ones kept for short calls."""
 
-    def __init__(self, target: Target, tls: Tls | None, name: str, path: str = "sources.redis") -> None:
+    def __init__(self, target: RedisAddress, tls: TlsConfig | None, name: str, path: str = "sources.redis") -> None:
         self.target = target
         self._path = path
         """Of the configuration that this is of."""
-        self._tls = tls if tls is not None else Tls() if target.tls else None
+        self._tls = tls if tls is not None else TlsConfig() if target.tls else None
         self._name = name
-        self._idle: dict[Address, list[Link]] = {}
+        self._idle: dict[Address, list[RedisConnection]] = {}
         self._master: Address | None = None
         self._ranges: list[tuple[int, int, Address]] = []
 
@@ -127,19 +127,19 @@ class Servers:
         """Every node that holds keys."""
         return list(dict.fromkeys(address for _, _, address in self._ranges)) if self.cluster else [self._address(None)]
 
-    def link(self, key: bytes | None = None, node: Address | None = None) -> Link:
+    def link(self, key: bytes | None = None, node: Address | None = None) -> RedisConnection:
         """A new connection to who holds `key` (the first node, for None), for the caller to close."""
         return self._new(node or self._address(key))
 
     @contextlib.asynccontextmanager
-    async def borrow(self, key: bytes | None, node: Address | None = None) -> AsyncIterator[Link]:
+    async def borrow(self, key: bytes | None, node: Address | None = None) -> AsyncIterator[RedisConnection]:
         """A connection for a few short calls."""
         address = node or self._address(key)
         idle = self._idle.setdefault(address, [])
         link = idle.pop() if idle else self._new(address)
         try:
             yield link
-        except (Disconnected, Moved):
+        except (Disconnected, ClusterRedirect):
             await link.close()
             await self.look_again()
             raise
@@ -160,7 +160,7 @@ class Servers:
             try:
                 async with self.borrow(key) as link:
                     return await link.call(*command)
-            except (Disconnected, Moved):
+            except (Disconnected, ClusterRedirect):
                 if last:
                     raise
         raise AssertionError
@@ -230,13 +230,13 @@ class Servers:
             if self._ranges:
                 return
             found = Outage(f"{address[0]}:{address[1]}: no node serves any slot yet")
-        if isinstance(found, Said) and found.code == "ERR":
+        if isinstance(found, RedisReplyError) and found.code == "ERR":
             raise Refused(f"{self.target}: not a Cluster; use redis://HOST:PORT instead ({found})")
         raise Outage(f"{self.target}: no node answers ({found})")
 
     # --- making connections
 
-    def _new(self, address: Address, *, sentinel: bool = False) -> Link:
+    def _new(self, address: Address, *, sentinel: bool = False) -> RedisConnection:
         target = self.target
         options: dict[str, Any] = {
             "username": target.sentinel_username if sentinel else target.username,
@@ -245,7 +245,7 @@ class Servers:
             "protocol": 2,
             "client_name": self._name,
             "driver_info": None,
-            # Waiting for answers is bounded in `Link`: redis-py's way of it can swallow a cancellation on Python 3.11.
+            # Waiting for answers is bounded in `RedisConnection`: redis-py's way of it can swallow a cancellation on Python 3.11.
             "socket_timeout": None,
             "socket_connect_timeout": CONNECT_SECONDS,
             "socket_read_size": 1 << 18,
@@ -253,7 +253,7 @@ class Servers:
         }
         if target.kind == "unix":
             options.pop("socket_connect_timeout")
-            return Link(UnixDomainSocketConnection(path=target.path, **options), str(target))
+            return RedisConnection(UnixDomainSocketConnection(path=target.path, **options), str(target))
         kind: type[Connection] = Connection
         if self._tls is not None:
             kind = SSLConnection
@@ -265,14 +265,14 @@ class Servers:
                 "ssl_cert_reqs": "required",
             }
         host, port = address
-        return Link(kind(host=host, port=port, **options), f"redis at {host}:{port}")
+        return RedisConnection(kind(host=host, port=port, **options), f"redis at {host}:{port}")
 
     def _check_files(self) -> None:
-        tls = self._tls or Tls()
+        tls = self._tls or TlsConfig()
         for what, path in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
             if path is not None and not Path(path).is_file():
                 raise Refused(f"{self._path}.tls.{what}: there is no file {path}")
 
 
-async def closing(links: Sequence[Link]) -> None:
+async def closing(links: Sequence[RedisConnection]) -> None:
     await asyncio.gather(*(link.close() for link in links))

@@ -8,7 +8,7 @@ from redis import exceptions
 from sidecar.domain.errors import Disconnected, Outage, Refused, TracecarError
 
 
-class Said(Refused):
+class RedisReplyError(Refused):
     """The server answered with an error that waiting does not mend. `code` is its first word: `NOGROUP`, `WRONGTYPE`,
     `BUSYGROUP`, `NOPERM`, `NOSCRIPT`, `ERR`."""
 
@@ -17,11 +17,11 @@ class Said(Refused):
         super().__init__(message)
 
 
-class Full(Outage):
+class RedisOutOfMemory(Outage):
     """The server's memory is full (OOM): it takes nothing new until something goes."""
 
 
-class Moved(Outage):
+class ClusterRedirect(Outage):
     """The slot is at another node of the Cluster (MOVED, ASK): look again."""
 
 
@@ -55,18 +55,20 @@ def translated(error: Exception, server: str, what: str) -> TracecarError:
     if isinstance(error, exceptions.ResponseError | exceptions.AuthenticationError | exceptions.BusyLoadingError):
         code = code_of(error)
         if code in ("MOVED", "ASK"):
-            return Moved(f"{where}: the slot has moved", retry_after=0.1)
+            return ClusterRedirect(f"{where}: the slot has moved", retry_after=0.1)
         if code == "OOM":
-            return Full(f"{where}: it is out of memory (maxmemory): give it more, or trim its streams (OOM)")
+            return RedisOutOfMemory(
+                f"{where}: it is out of memory (maxmemory): give it more, or trim its streams (OOM)"
+            )
         if code in _WAIT:
             return Outage(f"{where}: {_WAIT[code]} ({code})")
         if code in _RECONNECT:
             return Disconnected(f"{where}: {_RECONNECT[code]} ({code})")
         if isinstance(error, exceptions.AuthenticationError):
-            return Said(
+            return RedisReplyError(
                 f"{where}: the credentials are refused ({_short(error)}); see the URL's user and password", code
             )
-        return Said(f"{where}: {code} {_short(error)}", code)
+        return RedisReplyError(f"{where}: {code} {_short(error)}", code)
     if isinstance(error, exceptions.DataError):
         return Refused(f"{where}: {_short(error)}")
     return Disconnected(f"{where}: {_short(error) or type(error).__name__}")

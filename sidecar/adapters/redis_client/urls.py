@@ -11,7 +11,7 @@ Address = tuple[str, int]
 """Host and port."""
 
 
-class Target(Struct, frozen=True):
+class RedisAddress(Struct, frozen=True):
     """Who to connect to, as a URL says it."""
 
     kind: Literal["server", "sentinel", "cluster", "unix"]
@@ -41,7 +41,7 @@ class Target(Struct, frozen=True):
         return f"{scheme}://{servers}{path}"
 
 
-def parse(url: str) -> Target:
+def parse(url: str) -> RedisAddress:
     """`redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, `rediss://` with TLS, `unix://PATH`,
     `redis+sentinel://[USER:PASSWORD@]H1:P1,H2:P2/MASTER[/DB]` and `redis+cluster://[USER:PASSWORD@]H1:P1,H2:P2`.
     Credentials in front are the server's; where the Sentinels have some of their own, the parameters
@@ -57,13 +57,13 @@ def parse(url: str) -> Target:
     user, secret = unquote(username) or None, unquote(password) or None
     if scheme == "unix":
         database = int(given.get("db", "0"))
-        return Target("unix", (), username=user, password=secret, path=unquote(place), database=database)
+        return RedisAddress("unix", (), username=user, password=secret, path=unquote(place), database=database)
     servers, _, path = place.partition("/")
     master, _, database_text = path.partition("/") if kind == "sentinel" else ("", "", path)
     if kind == "sentinel" and not master:
         raise ValueError("a Sentinel URL names its master: redis+sentinel://H1:P1,H2:P2/MASTER")
     default_port = 26379 if kind == "sentinel" else 6379
-    return Target(
+    return RedisAddress(
         kind="sentinel" if kind == "sentinel" else "cluster" if kind == "cluster" else "server",
         addresses=tuple(_address(server, default_port) for server in servers.split(",")),
         tls=scheme == "rediss",

@@ -12,11 +12,11 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sidecar.adapters.registry.apicurio import GlobalIds
+from sidecar.adapters.registry.apicurio import ApicurioGlobalIds
 from sidecar.adapters.registry.fingerprints import fingerprint_of
-from sidecar.adapters.registry.http_client import NotAnAnswer, Questions
-from sidecar.config.schema import Registry as Settings
-from sidecar.domain.bounded_cache import Recent
+from sidecar.adapters.registry.http_client import NotARegistryAnswer, RegistryHttpClient
+from sidecar.config.schema import RegistryConfig
+from sidecar.domain.bounded_cache import BoundedCache
 from sidecar.domain.errors import Outage
 from sidecar.domain.model import SchemaRef
 from sidecar.domain.ports.registry import RegisteredSchema
@@ -37,7 +37,7 @@ class _Reference(Struct):
     version: int
 
 
-class _Schema(Struct):
+class _SchemaResponse(Struct):
     schema: str
     schemaType: str | None = None
     references: list[_Reference] | None = None
@@ -47,12 +47,12 @@ class _Schema(Struct):
     guid: str | None = None
 
 
-class _Place(Struct):
+class _SubjectVersion(Struct):
     subject: str
     version: int
 
 
-class _Level(Struct):
+class _CompatibilityResponse(Struct):
     compatibilityLevel: str | None = None
     compatibility: str | None = None
 
@@ -62,7 +62,7 @@ class _ContextId(Struct):
 
 
 @dataclass(slots=True)
-class _Following:
+class _ReferenceResolver:
     """References being followed from one schema."""
 
     around: list[tuple[str, int]] = field(default_factory=list)
@@ -79,18 +79,18 @@ class _Following:
 class ConfluentRegistry:
     """A `ports.Registry`. Versions, once read, never change, and are kept for the references of others."""
 
-    def __init__(self, config: Settings) -> None:
+    def __init__(self, config: RegistryConfig) -> None:
         """Connects to nothing yet. Raises ConfigError where a certificate cannot be read."""
         addresses = [config.url] if isinstance(config.url, str) else list(config.url or [])
         if not addresses:
             raise ValueError("registry.url is needed")
-        self._questions = Questions(addresses, config)
-        self._global_ids = GlobalIds(addresses, config)
-        self._versions: Recent[tuple[str, int], RegisteredSchema] = Recent(2_000)
-        self._indexes: Recent[str, tuple[float, dict[int, RegisteredSchema]]] = Recent(2_000)
+        self._questions = RegistryHttpClient(addresses, config)
+        self._global_ids = ApicurioGlobalIds(addresses, config)
+        self._versions: BoundedCache[tuple[str, int], RegisteredSchema] = BoundedCache(2_000)
+        self._indexes: BoundedCache[str, tuple[float, dict[int, RegisteredSchema]]] = BoundedCache(2_000)
 
     async def by_id(self, id: int) -> RegisteredSchema | None:
-        found = await self._ask(f"/schemas/ids/{id}", _Schema)
+        found = await self._ask(f"/schemas/ids/{id}", _SchemaResponse)
         return await self._registered(found, SchemaRef(None, None, id, found.guid)) if found else None
 
     async def by_global_id(self, id: int) -> RegisteredSchema | None:
@@ -108,13 +108,13 @@ class ConfluentRegistry:
         except ValueError:
             return None
         try:
-            found = await self._questions.ask(f"/schemas/guids/{guid}", _Schema)
+            found = await self._questions.ask(f"/schemas/guids/{guid}", _SchemaResponse)
             if found is None:
                 return None
             ids = (
                 await self._questions.ask(f"/schemas/guids/{guid}/ids", list[_ContextId]) if found.id is None else None
             )
-        except NotAnAnswer:
+        except NotARegistryAnswer:
             # A registry without GUIDs knows no such path; one that is not there at all fails here as well.
             await self.subjects()
             return None
@@ -129,11 +129,11 @@ class ConfluentRegistry:
         return None
 
     async def by_version(self, subject: str, version: int | None) -> RegisteredSchema | None:
-        return await self._version(subject, version, _Following())
+        return await self._version(subject, version, _ReferenceResolver())
 
     async def subjects_of(self, id: int) -> frozenset[tuple[str, int]]:
         # A deleted subject counts: what was written before it was deleted was written rightly.
-        found = await self._ask(f"/schemas/ids/{id}/versions?deleted=true", list[_Place])
+        found = await self._ask(f"/schemas/ids/{id}/versions?deleted=true", list[_SubjectVersion])
         return frozenset((place.subject, place.version) for place in found or ())
 
     async def subjects(self) -> list[str]:
@@ -143,7 +143,9 @@ class ConfluentRegistry:
         return sorted(await self._ask(f"/subjects/{quote(subject, safe='')}/versions", list[int]) or [])
 
     async def compatibility(self, subject: str) -> str | None:
-        level = await self._ask(f"/config/{quote(subject, safe='')}", _Level) or await self._ask("/config", _Level)
+        level = await self._ask(f"/config/{quote(subject, safe='')}", _CompatibilityResponse) or await self._ask(
+            "/config", _CompatibilityResponse
+        )
         return (level.compatibilityLevel or level.compatibility) if level else None
 
     @property
@@ -157,14 +159,16 @@ class ConfluentRegistry:
     async def _ask(self, path: str, answer: type[T]) -> T | None:
         try:
             return await self._questions.ask(path, answer)
-        except NotAnAnswer as error:
+        except NotARegistryAnswer as error:
             raise Outage(str(error)) from None
 
-    async def _version(self, subject: str, version: int | None, following: _Following) -> RegisteredSchema | None:
+    async def _version(
+        self, subject: str, version: int | None, following: _ReferenceResolver
+    ) -> RegisteredSchema | None:
         if version is not None and (known := self._versions.find((subject, version))):
             return known
         which = "latest" if version is None else str(version)
-        found = await self._ask(f"/subjects/{quote(subject, safe='')}/versions/{which}", _Schema)
+        found = await self._ask(f"/subjects/{quote(subject, safe='')}/versions/{which}", _SchemaResponse)
         if found is None:
             return None
         place = subject, found.version or version or 0
@@ -176,9 +180,9 @@ class ConfluentRegistry:
         return registered
 
     async def _registered(
-        self, found: _Schema, ref: SchemaRef, following: _Following | None = None
+        self, found: _SchemaResponse, ref: SchemaRef, following: _ReferenceResolver | None = None
     ) -> RegisteredSchema:
-        following = following or _Following()
+        following = following or _ReferenceResolver()
         references: list[RegisteredSchema] = []
         for reference in found.references or ():
             place = reference.subject, reference.version

@@ -22,7 +22,7 @@ import msgspec
 from msgspec.structs import replace
 
 from sidecar.adapters.registry.fingerprints import fingerprint_of
-from sidecar.decoding.formats.avro.schema_parser import MAX_TEXT, UnknownName, Unusable, parse
+from sidecar.decoding.formats.avro.schema_parser import MAX_TEXT, UnknownTypeName, UnusableSchema, parse
 from sidecar.decoding.schema import texts
 from sidecar.domain.errors import Outage
 from sidecar.domain.model import SchemaRef
@@ -37,14 +37,14 @@ _Signature: TypeAlias = tuple[tuple[str, int, int], ...]
 """Of each file its name, when it was changed (nanoseconds) and its size in bytes."""
 
 
-class _File(NamedTuple):
+class _SchemaFile(NamedTuple):
     path: Path
     subject: str
     version: int | None
     """None for SUBJECT.avsc."""
 
 
-class _Reading(NamedTuple):
+class _DirectorySnapshot(NamedTuple):
     """One state of the directory."""
 
     signature: _Signature
@@ -60,7 +60,7 @@ class DirectoryRegistry:
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path).expanduser()
-        self._reading = _Reading((), {}, {}, {}, ())
+        self._reading = _DirectorySnapshot((), {}, {}, {}, ())
         self._lock = asyncio.Lock()
 
     @property
@@ -112,7 +112,7 @@ class DirectoryRegistry:
     async def close(self) -> None:
         return
 
-    async def _current(self) -> _Reading:
+    async def _current(self) -> _DirectorySnapshot:
         async with self._lock:
             try:
                 self._reading = await asyncio.to_thread(_read, self._path, self._reading)
@@ -134,7 +134,7 @@ def _compact(text: str) -> bytes:
         return text.encode("utf-8", "replace")
 
 
-def _read(path: Path, before: _Reading) -> _Reading:
+def _read(path: Path, before: _DirectorySnapshot) -> _DirectorySnapshot:
     """The directory as it is now; `before` itself where nothing has changed."""
     files = list(_files(path))
     signature = tuple((str(each.path), *_stamp(each.path)) for each in files)
@@ -148,7 +148,7 @@ def _read(path: Path, before: _Reading) -> _Reading:
             read[file.path] = text
     if len(files) > MAX_FILES:
         problems.append(f"{path}: expected at most {MAX_FILES} files, the others are not read")
-    declared = _Declared(list(read.values()))
+    declared = _TypeDeclarations(list(read.values()))
     versions: dict[str, dict[int, RegisteredSchema]] = {}
     by_id: dict[int, RegisteredSchema] = {}
     for file in (each for each in files if each.path in read):
@@ -163,10 +163,10 @@ def _read(path: Path, before: _Reading) -> _Reading:
         of[number] = replace(schema, ref=SchemaRef(file.subject, number, schema.ref.id, schema.ref.guid))
         if reason := declared.problem(schema.text):
             problems.append(f"{file.path.relative_to(path)}: {reason}")
-    return _Reading(signature, versions, by_id, read, tuple(problems))
+    return _DirectorySnapshot(signature, versions, by_id, read, tuple(problems))
 
 
-def _files(path: Path) -> Iterator[_File]:
+def _files(path: Path) -> Iterator[_SchemaFile]:
     """The schema files, numbered versions before SUBJECT.avsc, in an order of their own. Hidden names are left out (a
     mounted ConfigMap has some)."""
     with scandir(path) as entries:
@@ -178,10 +178,10 @@ def _files(path: Path) -> Iterator[_File]:
                 numbers = [each.removesuffix(_SUFFIX) for each in inner]
             for number in sorted(int(each) for each in numbers if each.isascii() and each.isdigit() and len(each) < 9):
                 found = next(each for each in numbers if each.isdigit() and int(each) == number)
-                yield _File(path / name / f"{found}{_SUFFIX}", unquote(name), number)
+                yield _SchemaFile(path / name / f"{found}{_SUFFIX}", unquote(name), number)
     for name in names:
         if name.endswith(_SUFFIX) and not (path / name).is_dir():
-            yield _File(path / name, unquote(name.removesuffix(_SUFFIX)), None)
+            yield _SchemaFile(path / name, unquote(name.removesuffix(_SUFFIX)), None)
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -192,7 +192,7 @@ def _stamp(path: Path) -> tuple[int, int]:
     return found.st_mtime_ns, found.st_size
 
 
-def _text(file: Path, root: Path, before: _Reading, problems: list[str]) -> str | None:
+def _text(file: Path, root: Path, before: _DirectorySnapshot, problems: list[str]) -> str | None:
     """The text of a file. One that is not JSON (half written, say) stays what it was before; a new one is taken as it
     is: its events are unchecked, and say why."""
     name = file.relative_to(root)
@@ -216,14 +216,14 @@ def _text(file: Path, root: Path, before: _Reading, problems: list[str]) -> str 
     return before.texts.get(file)
 
 
-def _number(file: _File, schema: RegisteredSchema, versions: dict[int, RegisteredSchema]) -> int:
+def _number(file: _SchemaFile, schema: RegisteredSchema, versions: dict[int, RegisteredSchema]) -> int:
     if file.version is not None:
         return file.version
     same = (number for number, each in versions.items() if each.ref.id == schema.ref.id)
     return next(same, max(versions, default=0) + 1)
 
 
-class _Declared:
+class _TypeDeclarations:
     """The files' texts, and which of them declares which type: references are found by the names that are missing."""
 
     def __init__(self, found: Sequence[str]) -> None:
@@ -250,7 +250,7 @@ class _Declared:
         while True:
             try:
                 parse(text, [each for reference in references for each in texts(reference)])
-            except UnknownName as error:
+            except UnknownTypeName as error:
                 missing = next((self._by_name[name] for name in error.names if name in self._by_name), None)
                 known = {reference.text for reference in references}
                 if missing is None or missing in around or missing == text or missing in known:
@@ -260,7 +260,7 @@ class _Declared:
                 else:
                     references.append(self._resolved(missing, around | {text}))
                     continue
-            except Unusable as error:
+            except UnusableSchema as error:
                 problem = str(error)
             break
         if problem:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sidecar.decoding.formats.avro.fingerprint import fingerprint
-from sidecar.decoding.formats.avro.schema_parser import Unusable
+from sidecar.decoding.formats.avro.schema_parser import UnusableSchema
 from sidecar.decoding.schema import parsed
 from sidecar.domain.ports.registry import RegisteredSchema
 
@@ -14,5 +14,5 @@ def fingerprint_of(schema: RegisteredSchema) -> int | None:
         return None
     try:
         return fingerprint(parsed(schema))
-    except Unusable:
+    except UnusableSchema:
         return None

@@ -19,8 +19,7 @@ from typing import TypeVar
 import httpx
 import msgspec
 
-from sidecar.config.schema import Registry as Settings
-from sidecar.config.schema import Tls
+from sidecar.config.schema import RegistryConfig, TlsConfig
 from sidecar.domain.errors import ConfigError, Mistake, Outage, Refused
 
 T = TypeVar("T")
@@ -32,21 +31,21 @@ _MAX_RETRY_AFTER = 3_600.0
 _TRY_AGAIN = frozenset({408, 425, 429})
 
 
-class _Trouble(msgspec.Struct):
+class _RegistryErrorBody(msgspec.Struct):
     """The body of a refusal, in Confluent's form."""
 
     error_code: int
     message: str = ""
 
 
-class NotAnAnswer(Exception):
+class NotARegistryAnswer(Exception):
     """A 404 that does not come from a registry's API: the path, or the server, is another."""
 
 
-class Questions:
+class RegistryHttpClient:
     """GET requests to one registry, wherever it is to be reached."""
 
-    def __init__(self, addresses: Sequence[str], settings: Settings) -> None:
+    def __init__(self, addresses: Sequence[str], settings: RegistryConfig) -> None:
         """`addresses`: base URLs, tried in turn, beginning with the one that answered last. Raises ConfigError where a
         certificate cannot be read."""
         self.addresses = [address.rstrip("/") for address in addresses]
@@ -60,7 +59,7 @@ class Questions:
             auth=httpx.BasicAuth(basic.username, basic.password) if basic else None,
             headers=headers,
             # A context without certificates where none is needed: loading the system's costs time and memory.
-            verify=_tls(settings.tls or Tls()) if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+            verify=_tls(settings.tls or TlsConfig()) if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
             timeout=httpx.Timeout(5.0, connect=3.0),
             limits=httpx.Limits(max_connections=20, max_keepalive_connections=5, keepalive_expiry=60.0),
             follow_redirects=True,
@@ -106,9 +105,9 @@ class Questions:
         if status not in (404, 422):
             raise Refused(f"schema registry {_shown(url)} answered {status}: {_excerpt(body)}")
         try:
-            msgspec.json.decode(body, type=_Trouble)
+            msgspec.json.decode(body, type=_RegistryErrorBody)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise NotAnAnswer(
+            raise NotARegistryAnswer(
                 f"{_shown(url)} answered {status}, and not as a schema registry does: {_excerpt(body)}; "
                 "check the path in registry.url (Apicurio's ends with /apis/ccompat/v7)"
             ) from None
@@ -131,7 +130,7 @@ def _decoded(url: str, body: bytes, answer: type[T]) -> T:
         raise Outage(f"schema registry {_shown(url)} answered something else: {error}; {_excerpt(body)}") from None
 
 
-def _tls(tls: Tls) -> ssl.SSLContext:
+def _tls(tls: TlsConfig) -> ssl.SSLContext:
     """The system's trust, or the given CA's; with the client's certificate where there is one."""
     context = ssl.create_default_context()
     context.check_hostname = tls.check_hostname

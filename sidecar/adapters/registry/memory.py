@@ -16,7 +16,7 @@ from sidecar.domain.ports.registry import RegisteredSchema
 _NAMESPACE = UUID("5f0a2c5c-7a3c-4c5e-9d0b-3b1f5a8e7c11")
 
 
-class _Entry(NamedTuple):
+class _RegisteredEntry(NamedTuple):
     id: int
     guid: str
     schema: RegisteredSchema
@@ -36,7 +36,7 @@ class MemoryRegistry:
         self.level = "BACKWARD"
         self.levels: dict[str, str] = {}
         """Compatibility levels of single subjects."""
-        self._entries: dict[int, _Entry] = {}
+        self._entries: dict[int, _RegisteredEntry] = {}
         self._subjects: dict[str, dict[int, int]] = {}
         """Subject to version to id."""
 
@@ -51,7 +51,7 @@ class MemoryRegistry:
         entry = next((each for each in self._entries.values() if each.guid == guid), None)
         if entry is None:
             id = len(self._entries) + 1
-            entry = _Entry(id, guid, RegisteredSchema(SchemaRef(None, None, id, guid), kind, text, referred))
+            entry = _RegisteredEntry(id, guid, RegisteredSchema(SchemaRef(None, None, id, guid), kind, text, referred))
             self._entries[id] = entry
         versions = self._subjects.setdefault(subject, {})
         version = next((number for number, id in versions.items() if id == entry.id), None)

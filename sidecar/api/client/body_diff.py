@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sidecar.api.models import Change
+from sidecar.api.models import ChangeModel
 from sidecar.api.models.replays import EditRequest
 
 HIDDEN = "[redacted]"
@@ -35,7 +35,7 @@ def difference(before: Any, after: Any) -> EditRequest | None:
     return found
 
 
-def changes(before: Any, after: Any, path: str = "") -> Iterator[Change]:
+def changes(before: Any, after: Any, path: str = "") -> Iterator[ChangeModel]:
     """What differs between two bodies as they are shown, place by place, in the order of the first. What is masked in
     both differs in nothing that may be seen. Lists of other lengths differ as wholes."""
     if before == after and type(before) is type(after):
@@ -44,16 +44,16 @@ def changes(before: Any, after: Any, path: str = "") -> Iterator[Change]:
         for name in dict.fromkeys((*before, *after)):
             place = f"{path}{_segment(name)}".removeprefix(".")
             if name not in after:
-                yield Change(path=place, before=before[name], after=None, what="removed")
+                yield ChangeModel(path=place, before=before[name], after=None, what="removed")
             elif name not in before:
-                yield Change(path=place, before=None, after=after[name], what="added")
+                yield ChangeModel(path=place, before=None, after=after[name], what="added")
             else:
                 yield from changes(before[name], after[name], place)
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for at, (one, other) in enumerate(zip(before, after, strict=True)):
             yield from changes(one, other, f"{path}[{at}]")
     else:
-        yield Change(path=path, before=before, after=after, what="changed")
+        yield ChangeModel(path=path, before=before, after=after, what="changed")
 
 
 def _segment(name: str) -> str:

@@ -23,7 +23,7 @@ import msgspec
 from httpx_sse import EventSource, ServerSentEvent, SSEError
 
 from sidecar.api import models
-from sidecar.api.client.dead_letters import ActingClient, content, split_lines
+from sidecar.api.client.dead_letters import DeadLetterClient, content, split_lines
 
 A = TypeVar("A")
 
@@ -45,7 +45,7 @@ class Unreachable(ClientError):
     """No answer."""
 
 
-class Unauthorised(ClientError):
+class Unauthorized(ClientError):
     """The token is missing, unknown or not enough."""
 
 
@@ -61,34 +61,34 @@ class NotFound(ClientError):
     """There is no such thing."""
 
 
-class Failed(ClientError):
+class ServerFailed(ClientError):
     """The sidecar could not do it."""
 
 
-class Connected(msgspec.Struct, frozen=True):
+class LiveConnected(msgspec.Struct, frozen=True):
     """The live stream is open. `again`: it was cut before, and what passed in between was not heard."""
 
     again: bool
 
 
-class Waiting(msgspec.Struct, frozen=True):
+class LiveRetry(msgspec.Struct, frozen=True):
     """The live stream is cut, and is tried again after so many seconds."""
 
     reason: str
     seconds: float
 
 
-class _Broken(msgspec.Struct):
+class _BrokenAnswer(msgspec.Struct):
     """The last line of an answer that broke off."""
 
     problem: models.Problem
 
 
-LiveItem = models.Event | models.Dropped | Connected | Waiting
-ScanItem = models.Event | models.Progress | models.End
+LiveItem = models.EventModel | models.DroppedModel | LiveConnected | LiveRetry
+ScanItem = models.EventModel | models.ScanProgressModel | models.ScanEndModel
 
 
-class Client(ActingClient):
+class Client(DeadLetterClient):
     """Asks one sidecar. An async context manager; every method raises ClientError."""
 
     def __init__(
@@ -127,19 +127,19 @@ class Client(ActingClient):
             "/v1/events", models.EventPage, {"query": query, "limit": limit, "cursor": cursor, "full": full or None}
         )
 
-    async def event(self, id: str) -> models.Event:
+    async def event(self, id: str) -> models.EventModel:
         """One event with headers and body, by position or event id."""
-        return await self._get(f"/v1/events/{_segment(id)}", models.Event)
+        return await self._get(f"/v1/events/{_segment(id)}", models.EventModel)
 
-    async def flows(self, *, limit: int = 100, cursor: str | None = None) -> models.FlowPage:
-        return await self._get("/v1/flows", models.FlowPage, {"limit": limit, "cursor": cursor})
+    async def flows(self, *, limit: int = 100, cursor: str | None = None) -> models.FlowPageModel:
+        return await self._get("/v1/flows", models.FlowPageModel, {"limit": limit, "cursor": cursor})
 
-    async def flow(self, id: str) -> models.Flow:
+    async def flow(self, id: str) -> models.FlowModel:
         """The flow of a trace, event, aggregate or correlation id, or of a position."""
-        return await self._get(f"/v1/flows/{_segment(id)}", models.Flow)
+        return await self._get(f"/v1/flows/{_segment(id)}", models.FlowModel)
 
-    async def aggregate(self, id: str, *, limit: int = 0) -> models.Aggregate:
-        return await self._get(f"/v1/aggregates/{_segment(id)}", models.Aggregate, {"limit": limit})
+    async def aggregate(self, id: str, *, limit: int = 0) -> models.AggregateModel:
+        return await self._get(f"/v1/aggregates/{_segment(id)}", models.AggregateModel, {"limit": limit})
 
     async def dead_letters(
         self, query: str = "", *, limit: int = 100, cursor: str | None = None
@@ -152,8 +152,8 @@ class Client(ActingClient):
         """The causes of dead letters, those with the most letters first."""
         return await self._get("/v1/dead-letters/groups", models.CausePage, {"query": query, "limit": limit}, READING)
 
-    async def dead_letter(self, id: str) -> models.DeadLetter:
-        return await self._get(f"/v1/dead-letters/{_segment(id)}", models.DeadLetter)
+    async def dead_letter(self, id: str) -> models.DeadLetterModel:
+        return await self._get(f"/v1/dead-letters/{_segment(id)}", models.DeadLetterModel)
 
     async def schemas(self, subject: str | None = None, version: int | None = None) -> models.SubjectPage:
         path = "/v1/schemas" if subject is None else f"/v1/schemas/{_segment(subject)}"
@@ -171,13 +171,13 @@ class Client(ActingClient):
 
     # --- acting
 
-    async def resume(self, stream: str) -> models.Released:
+    async def resume(self, stream: str) -> models.ReleaseResult:
         """Try again what is held of a stream."""
-        return await self._ask("POST", f"/v1/streams/{_segment(stream)}/resume", models.Released)
+        return await self._ask("POST", f"/v1/streams/{_segment(stream)}/resume", models.ReleaseResult)
 
-    async def skip(self, stream: str) -> models.Released:
+    async def skip(self, stream: str) -> models.ReleaseResult:
         """Go on past what holds a stream."""
-        return await self._ask("POST", f"/v1/streams/{_segment(stream)}/skip", models.Released)
+        return await self._ask("POST", f"/v1/streams/{_segment(stream)}/skip", models.ReleaseResult)
 
     # --- streams
 
@@ -190,16 +190,16 @@ class Client(ActingClient):
                 async with aclosing(self._stream("/v1/live", {"query": query})) as messages:
                     async for message in messages:
                         if message is None:
-                            yield Connected(again)
+                            yield LiveConnected(again)
                             again, wait = True, FIRST_WAIT
                         elif message.event == "event":
-                            yield _decoded(message.data, models.Event)
+                            yield _decoded(message.data, models.EventModel)
                         elif message.event == "dropped":
-                            yield _decoded(message.data, models.Dropped)
+                            yield _decoded(message.data, models.DroppedModel)
                 reason = "the sidecar ended the stream"
-            except (Unreachable, Failed) as error:
+            except (Unreachable, ServerFailed) as error:
                 reason = str(error)
-            yield Waiting(reason, wait)
+            yield LiveRetry(reason, wait)
             await asyncio.sleep(wait)
             wait = min(wait * 2, LONGEST_WAIT)
 
@@ -216,15 +216,15 @@ class Client(ActingClient):
                     raise _error(_decoded(message.data, models.Problem))
                 item: ScanItem
                 if message.event == "event":
-                    item = _decoded(message.data, models.Event)
+                    item = _decoded(message.data, models.EventModel)
                 elif message.event == "progress":
-                    item = _decoded(message.data, models.Progress)
+                    item = _decoded(message.data, models.ScanProgressModel)
                 elif message.event == "end":
-                    item = _decoded(message.data, models.End)
+                    item = _decoded(message.data, models.ScanEndModel)
                 else:
                     continue
                 yield item
-                if isinstance(item, models.End):
+                if isinstance(item, models.ScanEndModel):
                     return
         raise Unreachable("the connection was cut in the middle of the scan")
 
@@ -253,7 +253,7 @@ class Client(ActingClient):
                     raise _refusal(response)
                 async for line in split_lines(response):
                     if line.startswith(b'{"problem":'):
-                        raise _error(_decoded(line, _Broken).problem)
+                        raise _error(_decoded(line, _BrokenAnswer).problem)
                     yield line
         except httpx.HTTPError as error:
             raise Unreachable(self._no_answer(error)) from None
@@ -328,7 +328,7 @@ def _decoded(data: str | bytes, kind: type[A]) -> A:
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.DecodeError as error:
-        raise Failed(f"what answers is no sidecar, or one of another version: {error}") from None
+        raise ServerFailed(f"what answers is no sidecar, or one of another version: {error}") from None
 
 
 def _refusal(response: httpx.Response) -> ClientError:
@@ -343,9 +343,9 @@ def _refusal(response: httpx.Response) -> ClientError:
 def _error(problem: models.Problem) -> ClientError:
     match problem.status:
         case 401 | 403:
-            return Unauthorised(problem.detail)
+            return Unauthorized(problem.detail)
         case 404:
             return NotFound(problem.detail)
         case 400 | 414 | 422:
             return BadRequest(problem.detail, problem.query, problem.at)
-    return Failed(problem.detail)
+    return ServerFailed(problem.detail)

@@ -16,7 +16,7 @@ A = TypeVar("A")
 _encode = msgspec.json.Encoder().encode
 
 
-class ActingClient:
+class DeadLetterClient:
     """What `sidecar.api.client.client.Client` does beside looking. Every method raises ClientError."""
 
     async def _send(self, method: str, path: str, kind: type[A], body: object | bytes | None = None) -> A:
@@ -27,29 +27,31 @@ class ActingClient:
 
     # --- replays
 
-    async def plan(self, request: models.ReplayRequest) -> models.Plan:
+    async def plan(self, request: models.ReplayRequestModel) -> models.PlanModel:
         """A dry run."""
-        return await self._send("POST", "/v1/replays", models.Plan, msgspec.structs.replace(request, dry_run=True))
+        return await self._send("POST", "/v1/replays", models.PlanModel, msgspec.structs.replace(request, dry_run=True))
 
-    async def replay(self, request: models.ReplayRequest) -> models.Replay:
+    async def replay(self, request: models.ReplayRequestModel) -> models.ReplayModel:
         """Begin; returns at once."""
-        return await self._send("POST", "/v1/replays", models.Replay, msgspec.structs.replace(request, dry_run=False))
+        return await self._send(
+            "POST", "/v1/replays", models.ReplayModel, msgspec.structs.replace(request, dry_run=False)
+        )
 
-    async def replays(self, limit: int = 100) -> list[models.Replay]:
+    async def replays(self, limit: int = 100) -> list[models.ReplayModel]:
         """Newest first."""
         return (await self._send("GET", f"/v1/replays?limit={limit}", models.ReplayPage)).items
 
-    async def replay_job(self, id: str) -> models.Replay:
-        return await self._send("GET", f"/v1/replays/{_segment(id)}", models.Replay)
+    async def replay_job(self, id: str) -> models.ReplayModel:
+        return await self._send("GET", f"/v1/replays/{_segment(id)}", models.ReplayModel)
 
-    async def pause_replay(self, id: str) -> models.Replay:
-        return await self._send("POST", f"/v1/replays/{_segment(id)}/pause", models.Replay)
+    async def pause_replay(self, id: str) -> models.ReplayModel:
+        return await self._send("POST", f"/v1/replays/{_segment(id)}/pause", models.ReplayModel)
 
-    async def resume_replay(self, id: str) -> models.Replay:
-        return await self._send("POST", f"/v1/replays/{_segment(id)}/resume", models.Replay)
+    async def resume_replay(self, id: str) -> models.ReplayModel:
+        return await self._send("POST", f"/v1/replays/{_segment(id)}/resume", models.ReplayModel)
 
-    async def cancel_replay(self, id: str) -> models.Replay:
-        return await self._send("POST", f"/v1/replays/{_segment(id)}/cancel", models.Replay)
+    async def cancel_replay(self, id: str) -> models.ReplayModel:
+        return await self._send("POST", f"/v1/replays/{_segment(id)}/cancel", models.ReplayModel)
 
     async def audit(self, limit: int = 100) -> models.AuditPage:
         """Who did what, the latest first."""
@@ -57,9 +59,9 @@ class ActingClient:
 
     # --- letters
 
-    async def discard(self, ids: Sequence[str], reason: str, query: str = "") -> list[models.Outcome]:
+    async def discard(self, ids: Sequence[str], reason: str, query: str = "") -> list[models.OutcomeModel]:
         """These, or all that match."""
-        found: list[models.Outcome] = []
+        found: list[models.OutcomeModel] = []
         while True:
             page = await self.discard_page(ids, reason, query)
             found += page.items
@@ -71,7 +73,7 @@ class ActingClient:
         body = models.DiscardRequest(ids=list(ids), reason=reason, query=query)
         return await self._send("POST", "/v1/dead-letters/discard", models.OutcomePage, body)
 
-    async def restore(self, ids: Sequence[str]) -> list[models.Outcome]:
+    async def restore(self, ids: Sequence[str]) -> list[models.OutcomeModel]:
         body = models.RestoreRequest(ids=list(ids))
         return (await self._send("POST", "/v1/dead-letters/restore", models.OutcomePage, body)).items
 
@@ -81,7 +83,7 @@ class ActingClient:
             async for line in lines:
                 yield line
 
-    async def take_in(self, lines: Sequence[bytes]) -> list[models.Outcome]:
+    async def take_in(self, lines: Sequence[bytes]) -> list[models.OutcomeModel]:
         """Exported lines, a few thousand at a time."""
         return (await self._send("POST", "/v1/dead-letters/import", models.OutcomePage, b"\n".join(lines))).items
 

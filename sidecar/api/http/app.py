@@ -14,14 +14,14 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 
-from sidecar.api.http.auth import Tokens
-from sidecar.api.http.middleware import Edge
+from sidecar.api.http.auth import TokenStore
+from sidecar.api.http.middleware import EdgeMiddleware
 from sidecar.api.http.problem_details import HANDLERS
 from sidecar.api.http.routes import health, live, reading, replays, streams
 from sidecar.api.http.routes.parameters import role_is_enough
-from sidecar.api.services.answers import Answers, Facts
-from sidecar.pipeline.live_stream import Live
-from sidecar.replay.ports import Acting
+from sidecar.api.services.answers import ReadService, StatusProvider
+from sidecar.pipeline.live_stream import LiveStream
+from sidecar.replay.ports import DeadLetterOperations
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -31,7 +31,12 @@ LARGEST_BODY = 1 << 20
 
 
 def build(
-    answers: Answers, live_stream: Live, operations: Acting, tokens: Tokens, *, loopback: bool
+    answers: ReadService,
+    live_stream: LiveStream,
+    operations: DeadLetterOperations,
+    tokens: TokenStore,
+    *,
+    loopback: bool,
 ) -> ASGI3Application:
     """The whole API. `loopback`: it listens there, and answers nobody who calls it by another name."""
     guarded = [
@@ -48,15 +53,15 @@ def build(
         components=Components(security_schemes={"token": SecurityScheme(type="http", scheme="bearer")}),
         security=[{"token": []}],
     )
-    return Edge(_application(guarded, health.routes(answers.facts), description), tokens, loopback=loopback)
+    return EdgeMiddleware(_application(guarded, health.routes(answers.facts), description), tokens, loopback=loopback)
 
 
-def build_probes(facts: Facts, *, loopback: bool) -> ASGI3Application:
+def build_probes(facts: StatusProvider, *, loopback: bool) -> ASGI3Application:
     """Only what needs no token, for a listener of its own."""
-    return Edge(_application([], health.routes(facts), None), None, loopback=loopback)
+    return EdgeMiddleware(_application([], health.routes(facts), None), None, loopback=loopback)
 
 
-class _Light(Litestar):
+class _LeanLitestar(Litestar):
     """Litestar without its plugins for pydantic and attrs, which it loads wherever they are installed (Typer brings
     pydantic): a third of a second and ten megabytes for models that are not ours. Should Litestar no longer ask this
     method, they are loaded again and nothing else changes."""
@@ -70,7 +75,7 @@ def _application(
     guarded: Sequence[HTTPRouteHandler], unguarded: Sequence[HTTPRouteHandler], description: OpenAPIConfig | None
 ) -> ASGI3Application:
     handlers = [Router("/", route_handlers=list(guarded), guards=[role_is_enough])] if guarded else []
-    return _Light(  # type: ignore[return-value]  # Litestar's types for ASGI are its own
+    return _LeanLitestar(  # type: ignore[return-value]  # Litestar's types for ASGI are its own
         route_handlers=[*handlers, *unguarded],
         exception_handlers=HANDLERS,
         openapi_config=description,

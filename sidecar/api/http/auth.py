@@ -13,7 +13,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from sidecar.config.schema import Api
+from sidecar.config.schema import ApiConfig
 from sidecar.domain.errors import Refused
 
 Role = Literal["report", "read", "operate"]
@@ -35,7 +35,7 @@ class Caller(Struct, frozen=True):
         return role in ALLOWS[self.role]
 
 
-class Tokens:
+class TokenStore:
     """The tokens that are known, as digests."""
 
     def __init__(self, callers: Sequence[tuple[str, Caller]]) -> None:
@@ -58,12 +58,12 @@ def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
-def tokens(api: Api) -> Tokens:
+def tokens(api: ApiConfig) -> TokenStore:
     """The configured tokens and the operator's, which is made and kept in the token file where none is configured.
     Raises Refused where the file cannot be used."""
     operator = api.token or kept_token(Path(api.token_file).expanduser())
     named = [(one.token, Caller(one.name, one.role)) for one in api.tokens]
-    return Tokens([(operator, Caller("operator", "operate")), *named])
+    return TokenStore([(operator, Caller("operator", "operate")), *named])
 
 
 def kept_token(file: Path) -> str:

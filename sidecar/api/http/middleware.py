@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from sidecar.api import models
-from sidecar.api.http.auth import Tokens
+from sidecar.api.http.auth import TokenStore
 from sidecar.api.http.problem_details import MEDIA_TYPE, encoded, problem
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ HEADERS = (
 )
 
 
-class Edge:
+class EdgeMiddleware:
     """Wraps the application. `tokens` None: everything is open (the listener for probes)."""
 
-    def __init__(self, app: ASGI3Application, tokens: Tokens | None, *, loopback: bool) -> None:
+    def __init__(self, app: ASGI3Application, tokens: TokenStore | None, *, loopback: bool) -> None:
         self._app, self._tokens, self._loopback = app, tokens, loopback
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
@@ -124,5 +124,5 @@ def _id(written: str) -> str:
 
 
 def id_of(segment: str) -> str:
-    """The text of an id that `Edge` made one segment of."""
+    """The text of an id that `EdgeMiddleware` made one segment of."""
     return unquote(segment, errors="surrogateescape")

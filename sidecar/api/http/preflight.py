@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sidecar.api.http.auth import kept_token
-from sidecar.config.schema import Api, Config
+from sidecar.config.schema import ApiConfig, Config
 from sidecar.domain.errors import Refused
 from sidecar.domain.ports.broker import Finding
 
@@ -58,7 +58,7 @@ def _reachable(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
 
 
-def _token(api: Api) -> Iterator[Finding]:
+def _token(api: ApiConfig) -> Iterator[Finding]:
     if api.token:
         return
     file = Path(api.token_file).expanduser()

@@ -12,7 +12,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
 from sidecar.api import models
-from sidecar.domain.errors import Outage, QueryError, Refused, TooLarge, TracecarError, Unknown
+from sidecar.domain.errors import NotFoundError, Outage, QueryError, Refused, TooLarge, TracecarError
 from sidecar.domain.json_safe import text
 
 log = structlog.get_logger()
@@ -38,7 +38,7 @@ def of(error: Exception) -> models.Problem:
     match error:
         case QueryError():
             return problem(400, str(error), query=text(error.query), at=error.at)
-        case Unknown():
+        case NotFoundError():
             return problem(404, str(error))
         case Outage():
             return problem(503, str(error))

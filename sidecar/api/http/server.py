@@ -13,11 +13,11 @@ import uvicorn
 
 from sidecar.api.http.app import build, build_probes
 from sidecar.api.http.auth import tokens
-from sidecar.api.services.answers import Answers
+from sidecar.api.services.answers import ReadService
 from sidecar.config.schema import Config
 from sidecar.domain.errors import Refused
-from sidecar.pipeline.live_stream import Live
-from sidecar.replay.ports import Acting
+from sidecar.pipeline.live_stream import LiveStream
+from sidecar.replay.ports import DeadLetterOperations
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -27,13 +27,13 @@ STOP_SECONDS = 5
 """How long requests under way may take once we stop."""
 
 
-class Listener:
+class HttpListener:
     """One address that is listened on."""
 
     def __init__(self, app: ASGI3Application, host: str, port: int, key: str) -> None:
         self._socket = _bound(host, port, key)
         self.host, self.port = host, int(self._socket.getsockname()[1])
-        self._server = _Server(
+        self._server = _UvicornServer(
             uvicorn.Config(
                 app,
                 log_config=None,
@@ -67,7 +67,7 @@ class Listener:
         return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
 
 
-class _Server(uvicorn.Server):
+class _UvicornServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.listening = asyncio.Event()
@@ -106,21 +106,21 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-class Serving:
+class ApiServer:
     """The API and, where configured, the listener for probes."""
 
-    def __init__(self, answers: Answers, live: Live, acting: Acting, config: Config) -> None:
+    def __init__(self, answers: ReadService, live: LiveStream, acting: DeadLetterOperations, config: Config) -> None:
         self._answers, self._live, self._acting, self._config = answers, live, acting, config
-        self._listeners: list[Listener] = []
+        self._listeners: list[HttpListener] = []
 
     async def start(self) -> None:
         """Returns once all listen. Raises Refused where an address or the token file cannot be used."""
         api, health = self._config.api, self._config.health
         app = build(self._answers, self._live, self._acting, tokens(api), loopback=is_loopback(api.host))
-        self._listeners.append(Listener(app, api.host, api.port, "api"))
+        self._listeners.append(HttpListener(app, api.host, api.port, "api"))
         if health.port is not None:
             probes = build_probes(self._answers.facts, loopback=is_loopback(health.host))
-            self._listeners.append(Listener(probes, health.host, health.port, "health"))
+            self._listeners.append(HttpListener(probes, health.host, health.port, "health"))
         for listener in self._listeners:
             await listener.start()
 

@@ -9,8 +9,8 @@ from sidecar.domain.json_safe import text
 from sidecar.domain.model import Position
 from sidecar.domain.ports.index import Flow
 from sidecar.domain.timestamps import rfc3339
-from sidecar.pipeline.consumer_groups.progress import Followed, Stop
-from sidecar.pipeline.consumer_groups.tracker import Delivered, Follower, Reading
+from sidecar.pipeline.consumer_groups.progress import GroupPartitionProgress, GroupStop
+from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker, GroupConsumption, TrackedGroup
 
 MOST_EVENTS = 2_000
 """Events of a flow that are looked at one by one."""
@@ -18,16 +18,16 @@ MOST_STOPS = 20
 """Stopped groups that the status names."""
 
 
-def add(event: models.Event, position: Position, follower: Follower) -> None:
+def add(event: models.EventModel, position: Position, follower: ConsumerGroupTracker) -> None:
     """Say in `event`, which lies at `position`, what each group did with it, where that was looked at."""
     looked = follower.looked.get(position.system)
     if looked is not None:
         event.delivery, event.delivery_at = _delivery(follower.of(position)), rfc3339(looked)
 
 
-def _delivery(groups: Sequence[Delivered]) -> list[models.Delivery]:
+def _delivery(groups: Sequence[GroupConsumption]) -> list[models.DeliveryModel]:
     return [
-        models.Delivery(
+        models.DeliveryModel(
             group=text(one.group),
             passed=one.passed,
             passed_after=rfc3339(one.after),
@@ -40,20 +40,20 @@ def _delivery(groups: Sequence[Delivered]) -> list[models.Delivery]:
     ]
 
 
-def flow_delivery(flow: Flow, follower: Follower) -> list[models.FlowDelivery] | None:
+def flow_delivery(flow: Flow, follower: ConsumerGroupTracker) -> list[models.FlowDeliveryModel] | None:
     """How much of a flow each group has passed, by name; None for a flow that is too long to look through, and
     before the first look."""
     if len(flow.nodes) > MOST_EVENTS or not follower.looked:
         return None
-    found: dict[str, models.FlowDelivery] = {}
-    readers: dict[tuple[str, str], list[Reading]] = {}
+    found: dict[str, models.FlowDeliveryModel] = {}
+    readers: dict[tuple[str, str], list[TrackedGroup]] = {}
     for node in flow.nodes:
         position = node.event.position
         stream = position.system, position.stream
         if stream not in readers:
             readers[stream] = follower.readers(*stream)
         for reading in readers[stream]:
-            one = found.setdefault(reading.group, models.FlowDelivery(group=text(reading.group)))
+            one = found.setdefault(reading.group, models.FlowDeliveryModel(group=text(reading.group)))
             passed = reading.passed(position)
             one.events += 1
             one.passed += passed is True
@@ -62,7 +62,7 @@ def flow_delivery(flow: Flow, follower: Follower) -> list[models.FlowDelivery] |
     return [found[group] for group in sorted(found)]
 
 
-def groups(follower: Follower) -> models.GroupPage:
+def groups(follower: ConsumerGroupTracker) -> models.GroupPage:
     """Every group that is followed."""
     return models.GroupPage(
         items=[_group(reading) for reading in follower.groups()],
@@ -71,7 +71,7 @@ def groups(follower: Follower) -> models.GroupPage:
     )
 
 
-def stopped(follower: Follower) -> list[str]:
+def stopped(follower: ConsumerGroupTracker) -> list[str]:
     """A sentence for each group that stands still."""
     return [
         f"{text(reading.group)} stopped in front of {stop.position}: {stop.reason}"
@@ -80,18 +80,18 @@ def stopped(follower: Follower) -> list[str]:
     ][:MOST_STOPS]
 
 
-def _group(reading: Reading) -> models.Group:
+def _group(reading: TrackedGroup) -> models.GroupModel:
     streams = []
     for stream in sorted(reading.streams):
         of_stream = [one for partition, one in reading.partitions.items() if partition.stream == stream]
         streams.append(
-            models.GroupStream(
+            models.GroupStreamModel(
                 stream=text(stream), partitions=len(of_stream), lag=_lag(of_stream), rate=_rate(of_stream)
             )
         )
     everything = list(reading.partitions.values())
     stops = reading.stops
-    return models.Group(
+    return models.GroupModel(
         group=text(reading.group),
         system=reading.system,
         members=reading.members,
@@ -103,15 +103,15 @@ def _group(reading: Reading) -> models.Group:
     )
 
 
-def _stop(stop: Stop) -> models.Stop:
-    return models.Stop(position=str(stop.position), since=rfc3339(stop.since), reason=stop.reason)
+def _stop(stop: GroupStop) -> models.GroupStopModel:
+    return models.GroupStopModel(position=str(stop.position), since=rfc3339(stop.since), reason=stop.reason)
 
 
-def _lag(partitions: Sequence[Followed]) -> int | None:
+def _lag(partitions: Sequence[GroupPartitionProgress]) -> int | None:
     known = [one.seen.lag for one in partitions if one.seen.lag is not None]
     return sum(known) if len(known) == len(partitions) else None
 
 
-def _rate(partitions: Sequence[Followed]) -> float | None:
+def _rate(partitions: Sequence[GroupPartitionProgress]) -> float | None:
     known = [one.rate for one in partitions if one.rate is not None]
     return round(sum(known), 1) if known else None

@@ -8,10 +8,10 @@ from typing import Any
 from msgspec import UNSET
 
 from sidecar.api import models
-from sidecar.api.mappers.payload import Payload
-from sidecar.dead_letters.deduplication import Letters
-from sidecar.dead_letters.ledger_entries import Change, Deed
-from sidecar.domain.failure_fingerprint import Cause
+from sidecar.api.mappers.payload import ReadPayload
+from sidecar.dead_letters.deduplication import DeadLetterGroup
+from sidecar.dead_letters.ledger_entries import LedgerAction, PathChange
+from sidecar.domain.failure_fingerprint import FailureCause
 from sidecar.domain.json_safe import octets, plain, text
 from sidecar.domain.model import Decoded, Headers, Rejection, SchemaRef
 from sidecar.domain.ports import index as index_port
@@ -34,24 +34,26 @@ def _hex(value: int | None, digits: int) -> str | None:
     return None if value is None else f"{value:0{digits}x}"
 
 
-def schema(ref: SchemaRef | None) -> models.SchemaRef | None:
+def schema(ref: SchemaRef | None) -> models.SchemaRefModel | None:
     if ref is None:
         return None
-    return models.SchemaRef(subject=_text(ref.subject), version=ref.version, id=ref.id, guid=_text(ref.guid))
+    return models.SchemaRefModel(subject=_text(ref.subject), version=ref.version, id=ref.id, guid=_text(ref.guid))
 
 
-def rejection(value: Rejection | None) -> models.Rejection | None:
+def rejection(value: Rejection | None) -> models.RejectionModel | None:
     if value is None:
         return None
-    return models.Rejection(stage=value.stage, code=value.code, message=text(value.message), path=_text(value.path))
+    return models.RejectionModel(
+        stage=value.stage, code=value.code, message=text(value.message), path=_text(value.path)
+    )
 
 
 def headers(values: Headers) -> list[models.Header]:
     return [(text(name), octets(value)) for name, value in values]
 
 
-def coverage(held: index_port.Coverage) -> models.Coverage:
-    return models.Coverage(
+def coverage(held: index_port.Coverage) -> models.CoverageModel:
+    return models.CoverageModel(
         events=held.events,
         evicted=held.evicted,
         since=_millis(held.since),
@@ -61,21 +63,21 @@ def coverage(held: index_port.Coverage) -> models.Coverage:
     )
 
 
-class Rendering:
+class EventMapper:
     """Makes JSON of nodes, flows and dead letters, without what is to be hidden."""
 
     def __init__(self, redactor: Redactor) -> None:
         self.redactor = redactor
 
-    def event(self, node: index_port.Node, payload: Payload | None = None) -> models.Event:
+    def event(self, node: index_port.Node, payload: ReadPayload | None = None) -> models.EventModel:
         """An event; with `payload`, its headers and body too."""
-        event = models.Event(**self._fields(node))
+        event = models.EventModel(**self._fields(node))
         if payload is not None:
             event.headers, event.body, event.payload_note = self._payload(payload)
         return event
 
-    def flow_event(self, node: index_port.Node) -> models.FlowEvent:
-        return models.FlowEvent(
+    def flow_event(self, node: index_port.Node) -> models.FlowEventModel:
+        return models.FlowEventModel(
             **self._fields(node),
             parent=None if node.parent is None else str(node.parent),
             parent_inferred=node.parent_inferred,
@@ -111,7 +113,7 @@ class Rendering:
             "changed": node.changed,
         }
 
-    def _payload(self, payload: Payload) -> tuple[list[models.Header], object, str | None]:
+    def _payload(self, payload: ReadPayload) -> tuple[list[models.Header], object, str | None]:
         if payload.decoded is None:
             return [], None, payload.note
         decoded = payload.decoded
@@ -133,12 +135,12 @@ class Rendering:
 
     def flow(
         self, flow: index_port.Flow, held: index_port.Coverage | None = None, *, whole: bool = True
-    ) -> models.Flow:
+    ) -> models.FlowModel:
         """A flow; without `whole` as it stands in a list, without its events."""
         events = [self.flow_event(node) for node in flow.nodes]
         times = [node.event.occurred_at or node.event.appended_at * 1000 for node in flow.nodes]
         started, ended = min(times, default=None), max(times, default=None)
-        return models.Flow(
+        return models.FlowModel(
             trace_id=f"{flow.trace_id:032x}",
             started_at=rfc3339(started),
             ended_at=rfc3339(ended),
@@ -153,10 +155,10 @@ class Rendering:
             coverage=UNSET if held is None else coverage(held),
         )
 
-    def dead_letter(self, letters: Letters, payload: Payload | None = None) -> models.DeadLetter:
+    def dead_letter(self, letters: DeadLetterGroup, payload: ReadPayload | None = None) -> models.DeadLetterModel:
         """A dead letter with all groups of its origin; with `payload`, the original record too."""
         letter = self.redactor.letter(letters.letter)
-        shown = models.DeadLetter(
+        shown = models.DeadLetterModel(
             id=text(letter.id),
             position=str(letter.position),
             origin=None if letter.origin is None else str(letter.origin),
@@ -192,11 +194,11 @@ class Rendering:
                 shown.key = _text(self.redactor.event(payload.decoded.event).key)
         return shown
 
-    def cause(self, cause: Cause, now: int) -> models.Cause:
+    def cause(self, cause: FailureCause, now: int) -> models.CauseModel:
         """A cause of dead letters; `now` in microseconds."""
         letter = self.redactor.letter(cause.letter)
         hidden = "aggregate_id" in self.redactor.hidden_words
-        return models.Cause(
+        return models.CauseModel(
             cause=cause.cause,
             stream=text(letter.stream),
             stage=letter.stage,
@@ -219,8 +221,8 @@ class Rendering:
         )
 
 
-def deed(one: Deed) -> models.Deed:
-    return models.Deed(
+def deed(one: LedgerAction) -> models.LedgerActionModel:
+    return models.LedgerActionModel(
         act=one.act,
         at=rfc3339(one.at),
         by=text(one.by),
@@ -234,8 +236,8 @@ def deed(one: Deed) -> models.Deed:
     )
 
 
-def change(one: Change) -> models.Change:
-    return models.Change(path=text(one.path), before=plain(one.before), after=plain(one.after), what=one.what)
+def change(one: PathChange) -> models.ChangeModel:
+    return models.ChangeModel(path=text(one.path), before=plain(one.before), after=plain(one.after), what=one.what)
 
 
 def worst(statuses: Sequence[str]) -> str:

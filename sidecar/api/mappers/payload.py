@@ -7,7 +7,7 @@ from msgspec import Struct
 from sidecar.domain.model import Decoded
 
 
-class Payload(Struct):
+class ReadPayload(Struct):
     """What was found at a position."""
 
     decoded: Decoded | None = None

@@ -17,8 +17,8 @@ from sidecar.domain.model import POSITION_FORMS, Position
 from sidecar.domain.redaction import HIDDEN, Redactor
 from sidecar.domain.timestamps import rfc3339
 from sidecar.query.compiler import milliseconds
-from sidecar.replay.audit import AuditLine
-from sidecar.replay.models import Edit, Job, Outcome, Plan, Range, Wish
+from sidecar.replay.audit import AuditEntry
+from sidecar.replay.models import BodyEdit, EventRange, LetterOutcome, ReplayJob, ReplayPlan, ReplayRequest
 from sidecar.replay.ports import ExportedLetter, FailedRecord, ReportedFailure
 from sidecar.replay.step_planner import KEPT_BACK
 
@@ -32,7 +32,7 @@ def wrong(where: str, expected: str, found: object) -> ValidationException:
     return ValidationException(f"{where}: expected {expected}, found {str(found)[:200]!r}")
 
 
-def wish(request: models.ReplayRequest, redactor: Redactor) -> Wish:
+def wish(request: models.ReplayRequestModel, redactor: Redactor) -> ReplayRequest:
     """Raises ValidationException, with what was expected."""
     if request.edit is not None and redactor.active:
         _refuse_masks(request.edit)
@@ -44,7 +44,7 @@ def wish(request: models.ReplayRequest, redactor: Redactor) -> Wish:
     if request.rate is not None and not 0 < request.rate < 1e9:
         raise wrong("rate", "records a second, more than 0", request.rate)
     edit = request.edit
-    return Wish(
+    return ReplayRequest(
         query=request.query,
         ids=tuple(dict.fromkeys(request.ids)),
         range=None if request.range is None else _range(request.range),
@@ -54,7 +54,7 @@ def wish(request: models.ReplayRequest, redactor: Redactor) -> Wish:
         growth=request.batch_growth,
         force=request.force,
         again=request.again,
-        edit=Edit() if edit is None else Edit(set=edit.set, remove=tuple(edit.remove), body=edit.body),
+        edit=BodyEdit() if edit is None else BodyEdit(set=edit.set, remove=tuple(edit.remove), body=edit.body),
         comment=request.comment,
     )
 
@@ -70,7 +70,7 @@ def _refuse_masks(edit: models.EditRequest) -> None:
             )
 
 
-def _range(request: models.RangeRequest) -> Range:
+def _range(request: models.RangeRequest) -> EventRange:
     now = time.time_ns() // 1_000_000
 
     def moment(name: str, value: str | None) -> int | None:
@@ -85,7 +85,7 @@ def _range(request: models.RangeRequest) -> Range:
     since, until = moment("from", request.since), moment("to", request.until)
     if since is not None and until is not None and since >= until:
         raise wrong("range.to", "a time after range.from", request.until)
-    return Range(
+    return EventRange(
         stream=request.stream,
         since=since,
         until=until,
@@ -144,9 +144,9 @@ def failure(request: models.FailureRequest) -> ReportedFailure:
     )
 
 
-def replay(job: Job, redactor: Redactor) -> models.Replay:
+def replay(job: ReplayJob, redactor: Redactor) -> models.ReplayModel:
     wish = job.wish
-    return models.Replay(
+    return models.ReplayModel(
         id=job.id,
         state=job.state,
         query=text(wish.query) or None,
@@ -174,7 +174,7 @@ def replay(job: Job, redactor: Redactor) -> models.Replay:
         changed_by=_text(job.changed_by),
         reasons=job.reasons,
         kept_back=_kept_back(job.reasons),
-        failures=[models.ReplayFailure(id=text(one.id), why=text(one.why)) for one in job.failures],
+        failures=[models.ReplayFailureModel(id=text(one.id), why=text(one.why)) for one in job.failures],
         note=_text(job.note),
         warnings=[text(one) for one in job.warnings],
         system=job.system,
@@ -189,7 +189,7 @@ def _text(value: str | None) -> str | None:
     return None if value is None else text(value)
 
 
-def _shown_range(range: Range) -> dict[str, Any]:
+def _shown_range(range: EventRange) -> dict[str, Any]:
     return {
         "stream": text(range.stream),
         "from": None if range.since is None else rfc3339(range.since * 1000),
@@ -197,7 +197,7 @@ def _shown_range(range: Range) -> dict[str, Any]:
     }
 
 
-def shown_edit(edit: Edit, redactor: Redactor) -> dict[str, Any]:
+def shown_edit(edit: BodyEdit, redactor: Redactor) -> dict[str, Any]:
     """The edit, without values that are to be hidden."""
     shown: dict[str, Any] = {}
     if edit.set:
@@ -211,15 +211,17 @@ def shown_edit(edit: Edit, redactor: Redactor) -> dict[str, Any]:
     return shown
 
 
-def plan(found: Plan, redactor: Redactor) -> models.Plan:
-    return models.Plan(
+def plan(found: ReplayPlan, redactor: Redactor) -> models.PlanModel:
+    return models.PlanModel(
         selected=found.selected,
         sendable=found.sendable,
         skipped=found.skipped,
         kept_back=_kept_back(found.skipped),
-        targets=[models.Target(stream=text(one.stream), count=one.count, exists=one.exists) for one in found.targets],
+        targets=[
+            models.TargetModel(stream=text(one.stream), count=one.count, exists=one.exists) for one in found.targets
+        ],
         receivers=[
-            models.Receiver(
+            models.ReceiverModel(
                 group=text(one.group),
                 stream=text(one.stream),
                 lag=one.lag,
@@ -232,7 +234,7 @@ def plan(found: Plan, redactor: Redactor) -> models.Plan:
         ],
         passes=found.passes,
         fails=[
-            models.Check(
+            models.CheckModel(
                 code=one.code or "",
                 message=text(redactor.message(one.message or "", one.path, one.code or "")),
                 path=_text(one.path),
@@ -248,8 +250,8 @@ def plan(found: Plan, redactor: Redactor) -> models.Plan:
     )
 
 
-def audit_line(line: AuditLine, redactor: Redactor) -> models.AuditLine:
-    shown = models.AuditLine(
+def audit_line(line: AuditEntry, redactor: Redactor) -> models.AuditEntryModel:
+    shown = models.AuditEntryModel(
         act=line.act,
         at=rfc3339(line.at),
         by=text(line.by),
@@ -265,12 +267,12 @@ def audit_line(line: AuditLine, redactor: Redactor) -> models.AuditLine:
     return shown
 
 
-def outcome(one: Outcome) -> models.Outcome:
-    return models.Outcome(id=text(one.id), done=one.done, state=one.state, why=_text(one.why))
+def outcome(one: LetterOutcome) -> models.OutcomeModel:
+    return models.OutcomeModel(id=text(one.id), done=one.done, state=one.state, why=_text(one.why))
 
 
-def exported(letter: ExportedLetter) -> models.Exported:
-    return models.Exported(
+def exported(letter: ExportedLetter) -> models.ExportedLetterModel:
+    return models.ExportedLetterModel(
         id=text(letter.id),
         position=str(letter.position),
         stream=text(letter.stream),
@@ -285,7 +287,7 @@ def exported(letter: ExportedLetter) -> models.Exported:
     )
 
 
-def imported(one: models.Exported) -> ExportedLetter:
+def imported(one: models.ExportedLetterModel) -> ExportedLetter:
     """Raises ValidationException where the position is none."""
     try:
         position = Position.parse(one.position)

@@ -14,25 +14,25 @@ Header = tuple[str, Any]
 """Name and value: text, null, or `{"base64": …}` where the bytes are no text."""
 
 
-class Answer(Struct, kw_only=True):
+class ApiModel(Struct, kw_only=True):
     """One object of the API. Fields that a newer sidecar adds are ignored."""
 
 
-class SchemaRef(Answer, kw_only=True):
+class SchemaRefModel(ApiModel, kw_only=True):
     subject: str | None
     version: int | None
     id: int | None
     guid: str | None
 
 
-class Rejection(Answer, kw_only=True):
+class RejectionModel(ApiModel, kw_only=True):
     stage: str
     code: str
     message: str
     path: str | None
 
 
-class Stop(Answer, kw_only=True):
+class GroupStopModel(ApiModel, kw_only=True):
     """Where a consumer group stands still. That the event is to blame is inferred."""
 
     position: str
@@ -43,7 +43,7 @@ class Stop(Answer, kw_only=True):
     inferred: bool = True
 
 
-class Delivery(Answer, kw_only=True):
+class DeliveryModel(ApiModel, kw_only=True):
     """What a consumer group did with an event, as it was a few seconds ago."""
 
     group: str
@@ -57,11 +57,11 @@ class Delivery(Answer, kw_only=True):
     """Records between it and having passed the event; null where they are not counted."""
     deliveries: int = 0
     """Redis: how often the event was given to it, where it has not acknowledged it."""
-    stopped: Stop | None = None
+    stopped: GroupStopModel | None = None
     """It stands still in front of this very event."""
 
 
-class FlowDelivery(Answer, kw_only=True):
+class FlowDeliveryModel(ApiModel, kw_only=True):
     """How much of a flow a consumer group has passed."""
 
     group: str
@@ -72,7 +72,7 @@ class FlowDelivery(Answer, kw_only=True):
     """The first of them that it has not passed."""
 
 
-class Event(Answer, kw_only=True):
+class EventModel(ApiModel, kw_only=True):
     """An event without its payload, unless `headers` and `body` were asked for."""
 
     position: str
@@ -93,10 +93,10 @@ class Event(Answer, kw_only=True):
     correlation_id: str | None
     causation_id: str | None
     producer: str | None
-    schema: SchemaRef | None
+    schema: SchemaRefModel | None
     status: str
     replay_of: str | None
-    rejection: Rejection | None
+    rejection: RejectionModel | None
     trace_origin: str | None
     changed: bool = False
     """A duplicate whose content differs from the first's."""
@@ -105,14 +105,14 @@ class Event(Answer, kw_only=True):
     """The decoded body; where it could not be decoded its bytes as text or `{"base64": …}`. Null: it has none."""
     payload_note: str | UnsetType | None = UNSET
     """Where the payload was asked for: what is to be known about it, such as that retention has taken it."""
-    delivery: list[Delivery] | UnsetType = UNSET
+    delivery: list[DeliveryModel] | UnsetType = UNSET
     """Where one event was asked for: the other consumer groups that read its stream, by name. Absent before they were
     looked at."""
     delivery_at: str | UnsetType | None = UNSET
     """When they were last looked at."""
 
 
-class FlowEvent(Event, kw_only=True):
+class FlowEventModel(EventModel, kw_only=True):
     """An event within its flow."""
 
     parent: str | None
@@ -121,7 +121,7 @@ class FlowEvent(Event, kw_only=True):
     depth: int
 
 
-class Coverage(Answer, kw_only=True):
+class CoverageModel(ApiModel, kw_only=True):
     """What an answer can know about."""
 
     events: int
@@ -133,7 +133,7 @@ class Coverage(Answer, kw_only=True):
     note: str | None = None
 
 
-class Flow(Answer, kw_only=True):
+class FlowModel(ApiModel, kw_only=True):
     trace_id: str
     started_at: str | None
     ended_at: str | None
@@ -143,27 +143,27 @@ class Flow(Answer, kw_only=True):
     streams: list[str]
     producers: list[str]
     event_count: int
-    events: list[FlowEvent] | UnsetType = UNSET
+    events: list[FlowEventModel] | UnsetType = UNSET
     """In causal then time order; left out in lists of flows."""
     broken_keys: list[str] = []
     """Keys that would have joined too many events, and therefore do not join."""
     elsewhere: int = 0
     """Where one flow was asked for: held events with the id that was asked for in other flows, at most 1,000; an
     aggregate has many flows, and this is its latest."""
-    coverage: Coverage | UnsetType = UNSET
-    delivery: list[FlowDelivery] | UnsetType = UNSET
+    coverage: CoverageModel | UnsetType = UNSET
+    delivery: list[FlowDeliveryModel] | UnsetType = UNSET
     """Where one flow was asked for, unless it is very long: the other consumer groups of its streams, by name."""
 
 
-class Aggregate(Answer, kw_only=True):
+class AggregateModel(ApiModel, kw_only=True):
     aggregate_id: str
     aggregate_type: str | None
-    events: list[Event]
+    events: list[EventModel]
     """By occurred time, then position."""
-    coverage: Coverage
+    coverage: CoverageModel
 
 
-class Change(Answer, kw_only=True):
+class ChangeModel(ApiModel, kw_only=True):
     """One difference that an edit made; what may not be shown is masked."""
 
     path: str
@@ -173,7 +173,7 @@ class Change(Answer, kw_only=True):
     """changed, added or removed."""
 
 
-class Deed(Answer, kw_only=True):
+class LedgerActionModel(ApiModel, kw_only=True):
     """One thing that was done with a dead letter."""
 
     act: str
@@ -187,10 +187,10 @@ class Deed(Answer, kw_only=True):
     to: str | None
     group: str | None
     attempt: int | None
-    edit: list[Change]
+    edit: list[ChangeModel]
 
 
-class DeadLetter(Answer, kw_only=True):
+class DeadLetterModel(ApiModel, kw_only=True):
     id: str
     position: str
     origin: str | None
@@ -210,7 +210,7 @@ class DeadLetter(Answer, kw_only=True):
     state: str
     cause: str
     groups: list[str]
-    schema: SchemaRef | None = None
+    schema: SchemaRefModel | None = None
     service: str | None = None
     replay_of: str | None = None
     omitted: list[str] = []
@@ -221,7 +221,7 @@ class DeadLetter(Answer, kw_only=True):
     """The letter of its next life, where it was replayed and failed again."""
     expires_at: str | None = None
     """When retention will take it; null: never, or nobody says."""
-    history: list[Deed] | UnsetType = UNSET
+    history: list[LedgerActionModel] | UnsetType = UNSET
     """What was done with it, the oldest first; where one letter is asked for."""
     stacktrace: str | UnsetType | None = UNSET
     key: str | UnsetType | None = UNSET
@@ -230,7 +230,7 @@ class DeadLetter(Answer, kw_only=True):
     payload_note: str | UnsetType | None = UNSET
 
 
-class Cause(Answer, kw_only=True):
+class CauseModel(ApiModel, kw_only=True):
     """Dead letters of one cause; one letter for each origin, whichever groups wrote it."""
 
     cause: str
@@ -242,7 +242,7 @@ class Cause(Answer, kw_only=True):
     """Of the latest letter."""
     path: str | None
     type: str | None
-    schema: SchemaRef | None
+    schema: SchemaRefModel | None
     count: int
     first_seen: str | None
     last_seen: str | None
@@ -261,7 +261,7 @@ class Cause(Answer, kw_only=True):
     """The id of the latest letter."""
 
 
-class SeenSchema(Answer, kw_only=True):
+class SeenSchemaModel(ApiModel, kw_only=True):
     """A schema version that events were seen with lately."""
 
     version: int | None
@@ -269,7 +269,7 @@ class SeenSchema(Answer, kw_only=True):
     streams: list[str]
 
 
-class Subject(Answer, kw_only=True):
+class SubjectModel(ApiModel, kw_only=True):
     """What is registered under a subject, and what was seen of it."""
 
     subject: str
@@ -278,24 +278,24 @@ class Subject(Answer, kw_only=True):
     kind: str | None
     """`AVRO`, `JSON` or `PROTOBUF`: of the latest version."""
     id: int | None
-    seen: list[SeenSchema]
+    seen: list[SeenSchemaModel]
     text: str | UnsetType | None = UNSET
     """The latest version's text, where one subject was asked for."""
 
 
-class Held(Answer, kw_only=True):
+class HoldModel(ApiModel, kw_only=True):
     since: str | None
     reason: str
     partitions: list[str] = []
 
 
-class PartitionLag(Answer, kw_only=True):
+class PartitionLagModel(ApiModel, kw_only=True):
     partition: int
     lag: int
     settled_here: bool
 
 
-class StreamStatus(Answer, kw_only=True):
+class StreamStatusModel(ApiModel, kw_only=True):
     stream: str
     partitions: int
     settled_here: int
@@ -305,17 +305,17 @@ class StreamStatus(Answer, kw_only=True):
     rejected: int
     rate: float
     """Events a second."""
-    held: Held | None
+    held: HoldModel | None
     system: str = ""
     group: str | None = None
     pending: int | None = None
     gaps: int = 0
     """How often records were gone before they were read."""
-    behind: list[PartitionLag] = []
+    behind: list[PartitionLagModel] = []
     """The partitions that have a lag, the one with most first, 100 of them at most."""
 
 
-class GroupStream(Answer, kw_only=True):
+class GroupStreamModel(ApiModel, kw_only=True):
     """How far a consumer group is with one stream."""
 
     stream: str
@@ -325,51 +325,51 @@ class GroupStream(Answer, kw_only=True):
     rate: float | None
 
 
-class Group(Answer, kw_only=True):
+class GroupModel(ApiModel, kw_only=True):
     """Another consumer group that reads watched streams."""
 
     group: str
     system: str
     members: int | None
     """Null where the broker does not say; on Redis also those that are long gone."""
-    streams: list[GroupStream]
+    streams: list[GroupStreamModel]
     lag: int | None
     """Records that it has not settled; null where the broker cannot say."""
     rate: float | None
     """Records a second that it reads, lately; null before the second look, or where the broker does not count."""
     stuck_at: str | None
     """The event in front of which it has stopped for the longest time: probably poisoned."""
-    stopped: list[Stop] = []
+    stopped: list[GroupStopModel] = []
     """All of them, one a partition."""
 
 
-class IndexStatus(Answer, kw_only=True):
+class IndexStatus(ApiModel, kw_only=True):
     events: int
     max_events: int
     evicted: int
-    coverage: Coverage
+    coverage: CoverageModel
 
 
-class ExporterStatus(Answer, kw_only=True):
+class ExporterStatus(ApiModel, kw_only=True):
     name: str
     sent: int
     dropped: int
     failed: int
 
 
-class RegistryStatus(Answer, kw_only=True):
+class RegistryStatus(ApiModel, kw_only=True):
     reachable: bool | None
     """Null where it was not asked yet, or where none is configured."""
     schemas: int
 
 
-class LiveStatus(Answer, kw_only=True):
+class LiveStatus(ApiModel, kw_only=True):
     subscribers: int
     dropped: int
     """Events that subscribers were too slow for."""
 
 
-class MemberShare(Answer, kw_only=True):
+class MemberShareModel(ApiModel, kw_only=True):
     """What a member has of one stream."""
 
     stream: str
@@ -380,7 +380,7 @@ class MemberShare(Answer, kw_only=True):
     rejected: int
 
 
-class Member(Answer, kw_only=True):
+class MemberModel(ApiModel, kw_only=True):
     """A sidecar of the same group, as it told of itself through the shared index."""
 
     member: str
@@ -394,7 +394,7 @@ class Member(Answer, kw_only=True):
     version: str
     groups: list[str]
     started_at: str | None
-    streams: list[MemberShare]
+    streams: list[MemberShareModel]
     lag: int | None
     rate: float
     waiting: int
@@ -403,14 +403,14 @@ class Member(Answer, kw_only=True):
     """Events that found no room since its start; they are read again from the broker."""
 
 
-class ServiceStatus(Answer, kw_only=True):
+class ServiceStatus(ApiModel, kw_only=True):
     """How the sidecar is."""
 
     service: str
     version: str
     ready: bool
     filling: bool
-    streams: list[StreamStatus]
+    streams: list[StreamStatusModel]
     index: IndexStatus
     exporters: list[ExporterStatus]
     registry: RegistryStatus
@@ -418,11 +418,11 @@ class ServiceStatus(Answer, kw_only=True):
     live: LiveStatus | None = None
     trouble: list[str] = []
     """Sentences: what could not be asked, what is wrong."""
-    members: list[Member] = []
+    members: list[MemberModel] = []
     """All sidecars of the group, this one too; empty where they share no index."""
 
 
-class Finding(Answer, kw_only=True):
+class FindingModel(ApiModel, kw_only=True):
     """One line of `tracecar check`."""
 
     what: str
@@ -430,7 +430,7 @@ class Finding(Answer, kw_only=True):
     detail: str
 
 
-class DemoSummary(Answer, kw_only=True):
+class DemoSummary(ApiModel, kw_only=True):
     events: int
     flows: int
     rejected: int
@@ -441,7 +441,7 @@ class DemoSummary(Answer, kw_only=True):
     broker: str
 
 
-class Released(Answer, kw_only=True):
+class ReleaseResult(ApiModel, kw_only=True):
     """The outcome of resuming or skipping a stream."""
 
     stream: str
@@ -449,7 +449,7 @@ class Released(Answer, kw_only=True):
     """How many of its partitions were held."""
 
 
-class Problem(Answer, kw_only=True):
+class Problem(ApiModel, kw_only=True):
     """RFC 9457, `application/problem+json`."""
 
     title: str
@@ -464,29 +464,29 @@ class Problem(Answer, kw_only=True):
 # --- pages: part of an answer; give `cursor` back to get the next one -----------------------------------------------
 
 
-class EventPage(Answer, kw_only=True):
-    items: list[Event]
+class EventPage(ApiModel, kw_only=True):
+    items: list[EventModel]
     cursor: str | None
-    coverage: Coverage
+    coverage: CoverageModel
 
 
-class FlowPage(Answer, kw_only=True):
-    items: list[Flow]
+class FlowPageModel(ApiModel, kw_only=True):
+    items: list[FlowModel]
     cursor: str | None
-    coverage: Coverage
+    coverage: CoverageModel
 
 
-class DeadLetterPage(Answer, kw_only=True):
-    items: list[DeadLetter]
+class DeadLetterPage(ApiModel, kw_only=True):
+    items: list[DeadLetterModel]
     cursor: str | None
     note: str | None = None
     """What could not be looked at."""
 
 
-class CausePage(Answer, kw_only=True):
+class CausePage(ApiModel, kw_only=True):
     """The causes with the most letters first."""
 
-    items: list[Cause]
+    items: list[CauseModel]
     letters: int
     """How many dead letters matched."""
     folded: int
@@ -496,29 +496,29 @@ class CausePage(Answer, kw_only=True):
     cursor: str | None = None
 
 
-class SubjectPage(Answer, kw_only=True):
-    items: list[Subject]
+class SubjectPage(ApiModel, kw_only=True):
+    items: list[SubjectModel]
     cursor: str | None = None
-    coverage: Coverage
+    coverage: CoverageModel
 
 
-class GroupPage(Answer, kw_only=True):
-    items: list[Group]
+class GroupPage(ApiModel, kw_only=True):
+    items: list[GroupModel]
     cursor: str | None = None
     looked_at: str | None = None
     note: str | None = None
     """What could not be looked at."""
 
 
-class StreamPage(Answer, kw_only=True):
-    items: list[StreamStatus]
+class StreamPage(ApiModel, kw_only=True):
+    items: list[StreamStatusModel]
     cursor: str | None = None
 
 
 # --- what streams carry: one server-sent event each, named by `event` ----------------------------------------------
 
 
-class Dropped(Answer, kw_only=True):
+class DroppedModel(ApiModel, kw_only=True):
     """Events that this subscriber was too slow for."""
 
     sse: ClassVar[str] = "dropped"
@@ -527,7 +527,7 @@ class Dropped(Answer, kw_only=True):
     total: int
 
 
-class Progress(Answer, kw_only=True):
+class ScanProgressModel(ApiModel, kw_only=True):
     """How far a scan is."""
 
     sse: ClassVar[str] = "progress"
@@ -538,7 +538,7 @@ class Progress(Answer, kw_only=True):
     partition: str | None = None
 
 
-class End(Answer, kw_only=True):
+class ScanEndModel(ApiModel, kw_only=True):
     """The last event of a stream that ended as it should."""
 
     sse: ClassVar[str] = "end"

@@ -6,17 +6,17 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType, field
 
-from sidecar.api.models import Answer, Change
+from sidecar.api.models import ApiModel, ChangeModel
 
 MOST_IDS = 10_000
 """Dead letters that one request names."""
 
 
-class Request(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class ApiRequest(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a client sends: a name that nobody knows is refused, for it would be left out silently."""
 
 
-class EditRequest(Request, kw_only=True):
+class EditRequest(ApiRequest, kw_only=True):
     """How bodies are changed before they are sent."""
 
     set: dict[str, Any] = {}
@@ -26,7 +26,7 @@ class EditRequest(Request, kw_only=True):
     """A whole new body, for one letter."""
 
 
-class RangeRequest(Request, kw_only=True):
+class RangeRequest(ApiRequest, kw_only=True):
     """Events of a stream, instead of dead letters."""
 
     stream: str
@@ -40,7 +40,7 @@ class RangeRequest(Request, kw_only=True):
     confirmed: int | None = None
 
 
-class ReplayRequest(Request, kw_only=True):
+class ReplayRequestModel(ApiRequest, kw_only=True):
     """What to publish again. Without query, ids and range: every dead letter that is open."""
 
     query: str = ""
@@ -57,24 +57,24 @@ class ReplayRequest(Request, kw_only=True):
     dry_run: bool = False
 
 
-class DiscardRequest(Request, kw_only=True):
+class DiscardRequest(ApiRequest, kw_only=True):
     ids: list[str] = []
     query: str = ""
     """All open and parked ones that match, instead of ids."""
     reason: str
 
 
-class RestoreRequest(Request, kw_only=True):
+class RestoreRequest(ApiRequest, kw_only=True):
     ids: list[str]
 
 
-class FailureError(Request, kw_only=True):
+class FailureError(ApiRequest, kw_only=True):
     type: str
     message: str = ""
     stacktrace: str | None = None
 
 
-class FailureRecord(Request, kw_only=True):
+class FailureRecord(ApiRequest, kw_only=True):
     """A record that lies nowhere; bytes as base64."""
 
     stream: str
@@ -85,7 +85,7 @@ class FailureRecord(Request, kw_only=True):
     """Milliseconds since 1970."""
 
 
-class FailureRequest(Request, kw_only=True):
+class FailureRequest(ApiRequest, kw_only=True):
     """An event that a service could not process."""
 
     group: str
@@ -95,7 +95,7 @@ class FailureRequest(Request, kw_only=True):
     attempts: int = 1
 
 
-class FailureAnswer(Answer, kw_only=True):
+class FailureAnswer(ApiModel, kw_only=True):
     id: str
     """The dead letter's."""
     position: str | None
@@ -103,12 +103,12 @@ class FailureAnswer(Answer, kw_only=True):
     created: bool
 
 
-class ReplayFailure(Answer, kw_only=True):
+class ReplayFailureModel(ApiModel, kw_only=True):
     id: str
     why: str
 
 
-class Replay(Answer, kw_only=True):
+class ReplayModel(ApiModel, kw_only=True):
     """A replay job."""
 
     id: str
@@ -145,7 +145,7 @@ class Replay(Answer, kw_only=True):
     """Why letters were skipped, and how many."""
     kept_back: int = 0
     """How many of the skipped are open and stay so: a group has passed the record already, or nobody can tell."""
-    failures: list[ReplayFailure] = []
+    failures: list[ReplayFailureModel] = []
     """The first that failed."""
     note: str | None = None
     """Why it is paused, waiting or failed, and what to do."""
@@ -153,12 +153,12 @@ class Replay(Answer, kw_only=True):
     system: str
 
 
-class ReplayPage(Answer, kw_only=True):
-    items: list[Replay]
+class ReplayPage(ApiModel, kw_only=True):
+    items: list[ReplayModel]
     cursor: str | None = None
 
 
-class Receiver(Answer, kw_only=True):
+class ReceiverModel(ApiModel, kw_only=True):
     group: str
     stream: str
     lag: int | None
@@ -169,13 +169,13 @@ class Receiver(Answer, kw_only=True):
     """How many are left out because it has passed them, or may have: none of the numbers before counts them."""
 
 
-class Target(Answer, kw_only=True):
+class TargetModel(ApiModel, kw_only=True):
     stream: str
     count: int
     exists: bool
 
 
-class Check(Answer, kw_only=True):
+class CheckModel(ApiModel, kw_only=True):
     code: str
     message: str
     path: str | None
@@ -183,19 +183,19 @@ class Check(Answer, kw_only=True):
     example: str
 
 
-class Plan(Answer, kw_only=True):
+class PlanModel(ApiModel, kw_only=True):
     """A dry run: what would happen now."""
 
     selected: int
     sendable: int
     skipped: dict[str, int]
-    targets: list[Target]
-    receivers: list[Receiver]
+    targets: list[TargetModel]
+    receivers: list[ReceiverModel]
     passes: int
-    fails: list[Check]
+    fails: list[CheckModel]
     looked_at: int
     warnings: list[str]
-    changes: list[Change]
+    changes: list[ChangeModel]
     kept_back: int = 0
     """How many of the skipped are open and stay so: a group has passed the record already, or nobody can tell."""
     range: dict[str, Any] | None = None
@@ -203,7 +203,7 @@ class Plan(Answer, kw_only=True):
     events that are published, whatever comes meanwhile."""
 
 
-class AuditLine(Answer, kw_only=True):
+class AuditEntryModel(ApiModel, kw_only=True):
     """One act of somebody."""
 
     act: str
@@ -225,15 +225,15 @@ class AuditLine(Answer, kw_only=True):
     """What a replay changed; what may not be shown is masked."""
 
 
-class AuditPage(Answer, kw_only=True):
-    items: list[AuditLine]
+class AuditPage(ApiModel, kw_only=True):
+    items: list[AuditEntryModel]
     """The latest first."""
     note: str | None = None
     """What could not be looked at."""
     cursor: str | None = None
 
 
-class Outcome(Answer, kw_only=True):
+class OutcomeModel(ApiModel, kw_only=True):
     """What became of one letter."""
 
     id: str
@@ -242,15 +242,15 @@ class Outcome(Answer, kw_only=True):
     why: str | None = None
 
 
-class OutcomePage(Answer, kw_only=True):
-    items: list[Outcome]
+class OutcomePage(ApiModel, kw_only=True):
+    items: list[OutcomeModel]
     more: bool = False
     """Of discarding by a query: others match as well; ask again."""
     note: str | None = None
     """What could not be looked at."""
 
 
-class Exported(Answer, kw_only=True):
+class ExportedLetterModel(ApiModel, kw_only=True):
     """A dead letter with exact bytes, as base64."""
 
     id: str

@@ -11,25 +11,25 @@ import structlog
 
 from sidecar.api import models
 from sidecar.api.mappers import consumer_groups
-from sidecar.api.mappers.events import Rendering, coverage
-from sidecar.api.mappers.payload import Payload
-from sidecar.api.services.payloads import Cache, Opener, Payloads
-from sidecar.api.services.scan import Reach, Scan, scan
-from sidecar.api.services.search import Search, Searchable, alone, metadata_part, moment_of, no_cursor
+from sidecar.api.mappers.events import EventMapper, coverage
+from sidecar.api.mappers.payload import ReadPayload
+from sidecar.api.services.payloads import BatchDecoder, PayloadCache, PayloadReader
+from sidecar.api.services.scan import ScanProgress, ScanRequest, scan
+from sidecar.api.services.search import EventSearch, SearchableIndex, alone, metadata_part, moment_of, no_cursor
 from sidecar.config import schema as config
-from sidecar.dead_letters.deduplication import Letters
-from sidecar.dead_letters.ledger_entries import Who
-from sidecar.dead_letters.store import Found, Grouped, Wish
+from sidecar.dead_letters.deduplication import DeadLetterGroup
+from sidecar.dead_letters.ledger_entries import Actor
+from sidecar.dead_letters.store import DeadLetterFilter, GroupingResult, SearchResult
 from sidecar.decoding.envelope.extractor import BUILT_IN
-from sidecar.decoding.schema_cache import Catalog
+from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.dead_letter_id import unknown
-from sidecar.domain.errors import QueryError, Unknown
+from sidecar.domain.errors import NotFoundError, QueryError
 from sidecar.domain.json_safe import text
 from sidecar.domain.model import DeadLetter, Decoded, Position, Record
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.ports.index import Node
 from sidecar.domain.redaction import Redactor
-from sidecar.pipeline.consumer_groups.tracker import Follower
+from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.query import Query, parse
 
 log = structlog.get_logger()
@@ -40,7 +40,7 @@ MOST_SCHEMAS = 200
 """Subjects of one page: each costs the registry three questions."""
 
 
-class Facts(Protocol):
+class StatusProvider(Protocol):
     """How the sidecar is."""
 
     @property
@@ -51,7 +51,7 @@ class Facts(Protocol):
     async def exposition(self, *, open_metrics: bool) -> str: ...
 
 
-class Holds(Protocol):
+class HeldStreams(Protocol):
     """What is held, and how to go on. Both return how many partitions of the stream were held, and raise Outage and
     Refused."""
 
@@ -60,44 +60,44 @@ class Holds(Protocol):
     async def skip(self, stream: str) -> int: ...
 
 
-class Desk(Protocol):
+class DeadLetterSource(Protocol):
     """Where dead letters are found."""
 
-    async def newest(self, limit: int, wish: Wish = ...) -> Found: ...
+    async def newest(self, limit: int, wish: DeadLetterFilter = ...) -> SearchResult: ...
 
-    async def show(self, id: str) -> Letters | None: ...
+    async def show(self, id: str) -> DeadLetterGroup | None: ...
 
     async def reads(self, system: str, stream: str) -> bool: ...
 
-    async def groups(self, wish: Wish = ...) -> Grouped: ...
+    async def groups(self, wish: DeadLetterFilter = ...) -> GroupingResult: ...
 
 
-class Answers:
+class ReadService:
     """Answers from the index, the brokers, the dead-letter streams and the registry. Raises QueryError, Unknown, Outage
     and Refused."""
 
     def __init__(
         self,
         *,
-        index: Searchable,
+        index: SearchableIndex,
         brokers: Sequence[Broker],
-        judge: Opener,
-        catalog: Catalog,
-        desk: Desk,
-        facts: Facts,
-        holds: Holds,
+        judge: BatchDecoder,
+        catalog: SchemaCache,
+        desk: DeadLetterSource,
+        facts: StatusProvider,
+        holds: HeldStreams,
         redact: Sequence[str] = (),
-        envelope: config.Envelope | None = None,
-        follower: Follower | None = None,
+        envelope: config.EnvelopeConfig | None = None,
+        follower: ConsumerGroupTracker | None = None,
     ) -> None:
         self._index, self._brokers, self._catalog, self._desk = index, list(brokers), catalog, desk
         self._held, self.facts = holds, facts
-        self._follower = follower or Follower(brokers)
-        self._cache = Cache()
-        self.payloads = Payloads({broker.system: broker for broker in brokers}, judge, catalog, self._cache)
+        self._follower = follower or ConsumerGroupTracker(brokers)
+        self._cache = PayloadCache()
+        self.payloads = PayloadReader({broker.system: broker for broker in brokers}, judge, catalog, self._cache)
         self.redactor = Redactor(redact, _places(envelope))
-        self._rendering = Rendering(self.redactor)
-        self._search = Search(index, self.payloads, self._rendering)
+        self._rendering = EventMapper(self.redactor)
+        self._search = EventSearch(index, self.payloads, self._rendering)
 
     def keep(self, decoded: Sequence[Decoded]) -> None:
         """Remember the payloads of what just passed, for a short while."""
@@ -115,7 +115,7 @@ class Answers:
             held.note = f"{held.note} {page.note}" if held.note else page.note
         return models.EventPage(items=page.events, cursor=page.cursor, coverage=held)
 
-    async def event(self, id: str) -> models.Event:
+    async def event(self, id: str) -> models.EventModel:
         """One event with headers and body, by its position; or the latest with this event id."""
         try:
             position = Position.parse(id)
@@ -123,11 +123,11 @@ class Answers:
             position = await self._position_of(id)
         node = await self._index.at(position)
         if node is None and not await self._in_our_sight(position.system, position.stream):
-            raise Unknown(f"{position}: no watched stream, and no dead-letter stream of one, is called so")
+            raise NotFoundError(f"{position}: no watched stream, and no dead-letter stream of one, is called so")
         payload = await self.payloads.at(position)
         if node is None:
             if payload.decoded is None:
-                raise Unknown(f"{position}: {payload.note}")
+                raise NotFoundError(f"{position}: {payload.note}")
             node = alone(payload.decoded.event)
         shown = self._rendering.event(node, payload)
         consumer_groups.add(shown, position, self._follower)
@@ -145,7 +145,7 @@ class Answers:
                 return node.event.position
         raise _malformed(id) or self._unknown("no event", id)
 
-    async def flow(self, id: str) -> models.Flow:
+    async def flow(self, id: str) -> models.FlowModel:
         """The flow of a trace id, event id, position, aggregate id or correlation id; of several the latest."""
         flow = await self._index.flow(_canonical(id))
         if flow is None or not any(self._shows(node, id) for node in flow.nodes):
@@ -161,26 +161,26 @@ class Answers:
             shown.delivery = delivery
         return shown
 
-    async def flows(self, limit: int = 100, cursor: str | None = None) -> models.FlowPage:
+    async def flows(self, limit: int = 100, cursor: str | None = None) -> models.FlowPageModel:
         """Recent flows without their events, by their latest append time, newest first."""
         try:
             flows, following = await self._index.flows(_limit(limit), cursor)
         except ValueError:
             raise no_cursor(cursor or "") from None
-        return models.FlowPage(
+        return models.FlowPageModel(
             items=[self._rendering.flow(flow, whole=False) for flow in flows],
             cursor=following,
             coverage=coverage(self._index.coverage()),
         )
 
-    async def aggregate(self, id: str, limit: int = MOST) -> models.Aggregate:
+    async def aggregate(self, id: str, limit: int = MOST) -> models.AggregateModel:
         """The held events of an aggregate, by occurred time, then position."""
         nodes = [node for node in await self._index.aggregate(id, _limit(limit)) if self._shows(node, id)]
         if not nodes:
             raise self._unknown("no aggregate", id)
         events = [self._rendering.event(node) for node in nodes]
         kind = next((event.aggregate_type for event in reversed(events) if event.aggregate_type is not None), None)
-        return models.Aggregate(
+        return models.AggregateModel(
             aggregate_id=events[0].aggregate_id or id,
             aggregate_type=kind,
             events=events,
@@ -195,27 +195,27 @@ class Answers:
         seen = (str(event.position), f"{node.trace_id:032x}", event.event_id, event.aggregate_id, event.correlation_id)
         return _canonical(id) in seen
 
-    def _unknown(self, what: str, id: str) -> Unknown:
+    def _unknown(self, what: str, id: str) -> NotFoundError:
         held = coverage(self._index.coverage())
         since = f" since {held.since}" if held.since else ""
         more = ", and the index is still filling" if held.filling else ""
-        return Unknown(
+        return NotFoundError(
             f"{what} has the id {id!r} among the {held.events} events held here{since}{more}; "
             "older ones are found by a scan of the broker (tracecar events --scan)"
         )
 
-    async def live(self, decoded: Sequence[Decoded], query: Query) -> list[models.Event]:
+    async def live(self, decoded: Sequence[Decoded], query: Query) -> list[models.EventModel]:
         """Those of the events just passed that match, as they stand in the index."""
         return await self._search.chosen(decoded, query)
 
     async def scan(
         self, query: str = "", limit: int = 0, key: str | None = None, *, full: bool = False
-    ) -> AsyncIterator[models.Event | models.Progress | models.End]:
+    ) -> AsyncIterator[models.EventModel | models.ScanProgressModel | models.ScanEndModel]:
         """What the brokers hold that matches, partition by partition, oldest first, with progress in between. Ends
         after `limit` matches (0: all)."""
         wanted = parse(query)
-        reach, matched = Reach(), 0
-        wish = Scan(
+        reach, matched = ScanProgress(), 0
+        wish = ScanRequest(
             streams=wanted.streams,
             key=None if key is None else key.encode("utf-8", "surrogateescape"),
             since=wanted.since,
@@ -226,15 +226,15 @@ class Answers:
                 yield event
                 matched += 1
                 if matched == limit:
-                    yield models.End(
+                    yield models.ScanEndModel(
                         reason="the limit is reached", complete=False, scanned=reach.scanned, matched=matched
                     )
                     return
-            yield models.Progress(
+            yield models.ScanProgressModel(
                 scanned=part.scanned, matched=matched, total=part.total, partition=str(part.partition)
             )
         reason = "; ".join(reach.notes) or "everything was read"
-        yield models.End(reason=reason, complete=reach.complete, scanned=reach.scanned, matched=matched)
+        yield models.ScanEndModel(reason=reason, complete=reach.complete, scanned=reach.scanned, matched=matched)
 
     # --- dead letters
 
@@ -249,9 +249,9 @@ class Answers:
             note=" ".join(found.notes) or None,
         )
 
-    # --- what the way back asks (`sidecar.replay.service.Reading`)
+    # --- what the way back asks (`sidecar.replay.service.LetterQueries`)
 
-    def wanted(self, query: str) -> Wish:
+    def wanted(self, query: str) -> DeadLetterFilter:
         """What the desk is to look for. Raises QueryError."""
         return self._wish(parse(query))
 
@@ -267,7 +267,7 @@ class Answers:
                 return True
         return False
 
-    def _wish(self, query: Query, before: tuple[int, str] | None = None) -> Wish:
+    def _wish(self, query: Query, before: tuple[int, str] | None = None) -> DeadLetterFilter:
         """What the desk is to look for: it sees what may be seen."""
         narrow = metadata_part(query)
 
@@ -277,7 +277,7 @@ class Answers:
         async def holds(letter: DeadLetter) -> bool:
             return await self._holds(letter, query)
 
-        return Wish(
+        return DeadLetterFilter(
             wanted if str(narrow) else None,
             holds if query.needs_payload else None,
             by_state=query.asks("state"),
@@ -304,16 +304,16 @@ class Answers:
         headers, body = self._rendering.headers_of(payload.decoded), self._rendering.body_of(payload.decoded)
         return query.matches_letter(self.redactor.letter(letter), headers, body)
 
-    async def dead_letter(self, id: str) -> models.DeadLetter:
+    async def dead_letter(self, id: str) -> models.DeadLetterModel:
         """One dead letter, with the record that it stands for."""
         letters = await self._desk.show(id)
         if letters is None:
             raise unknown(id, f"no dead letter has the id {id!r}, in any dead-letter stream of the watched streams")
         return self._rendering.dead_letter(letters, await self._letter_payload(letters.letter))
 
-    async def _letter_payload(self, letter: DeadLetter) -> Payload:
+    async def _letter_payload(self, letter: DeadLetter) -> ReadPayload:
         if letter.record is not None and not letter.omitted:
-            return Payload((await self.payloads.open([letter.record]))[0])
+            return ReadPayload((await self.payloads.open([letter.record]))[0])
         if letter.origin is None:
             return await self._kept(letter, "the letter does not say where it came from")
         if not await self.in_sight(letter.origin.system, letter.origin.stream):
@@ -328,12 +328,12 @@ class Answers:
             )
         return payload
 
-    async def _kept(self, letter: DeadLetter, why: str) -> Payload:
+    async def _kept(self, letter: DeadLetter, why: str) -> ReadPayload:
         """What the letter itself keeps, where the whole record cannot be had."""
         note = f"the letter does not keep the {', '.join(letter.omitted) or 'record'}, and {why}"
         if letter.record is None or "body" in letter.omitted:
-            return Payload(note=note)
-        return Payload((await self.payloads.open([letter.record]))[0], note)
+            return ReadPayload(note=note)
+        return ReadPayload((await self.payloads.open([letter.record]))[0], note)
 
     # --- the rest
 
@@ -343,10 +343,10 @@ class Answers:
         subjects = await self._catalog.subjects() if subject is None else [subject]
         items = [await self._subject(name, version, whole=subject is not None) for name in subjects[:MOST_SCHEMAS]]
         if subject is not None and not items[0].versions:
-            raise Unknown(f"no subject is called {subject!r} in the registry")
+            raise NotFoundError(f"no subject is called {subject!r} in the registry")
         if version is not None and version not in items[0].versions:
             known = ", ".join(map(str, items[0].versions[-10:]))
-            raise Unknown(f"{subject!r} has no version {version}; it has {known}")
+            raise NotFoundError(f"{subject!r} has no version {version}; it has {known}")
         held = coverage(self._index.coverage())
         if len(subjects) > MOST_SCHEMAS:
             held.note = (
@@ -354,7 +354,7 @@ class Answers:
             )
         return models.SubjectPage(items=items, coverage=held)
 
-    async def _subject(self, subject: str, version: int | None, *, whole: bool) -> models.Subject:
+    async def _subject(self, subject: str, version: int | None, *, whole: bool) -> models.SubjectModel:
         versions = await self._catalog.versions(subject)
         asked = version if version in versions else None
         found = await self._catalog.registered(subject, asked) if versions else None
@@ -362,14 +362,14 @@ class Answers:
         for stream, schema in self._catalog.seen():
             if schema.ref.subject == subject:
                 seen.setdefault((schema.ref.version, schema.ref.id), set()).add(stream)
-        shown = models.Subject(
+        shown = models.SubjectModel(
             subject=subject,
             versions=versions,
             compatibility=await self._catalog.compatibility(subject) if versions else None,
             kind=None if found is None else found.kind,
             id=None if found is None else found.ref.id,
             seen=[
-                models.SeenSchema(version=version, id=id, streams=sorted(map(text, streams)))
+                models.SeenSchemaModel(version=version, id=id, streams=sorted(map(text, streams)))
                 for (version, id), streams in seen.items()
             ],
         )
@@ -389,24 +389,26 @@ class Answers:
     async def streams(self) -> models.StreamPage:
         return models.StreamPage(items=(await self.facts.status()).streams)
 
-    async def resume(self, stream: str, who: Who) -> models.Released:
+    async def resume(self, stream: str, who: Actor) -> models.ReleaseResult:
         """Try again what is held of a stream."""
         return await self._go_on("stream.resumed", self._held.resume, stream, who)
 
-    async def skip(self, stream: str, who: Who) -> models.Released:
+    async def skip(self, stream: str, who: Actor) -> models.ReleaseResult:
         """Go on past what holds a stream."""
         return await self._go_on("stream.skipped", self._held.skip, stream, who)
 
-    async def _go_on(self, act: str, how: Callable[[str], Awaitable[int]], stream: str, who: Who) -> models.Released:
+    async def _go_on(
+        self, act: str, how: Callable[[str], Awaitable[int]], stream: str, who: Actor
+    ) -> models.ReleaseResult:
         if text(stream) not in {one.stream for one in (await self.facts.status()).streams}:
-            raise Unknown(f"no watched stream is called {stream!r}")
+            raise NotFoundError(f"no watched stream is called {stream!r}")
         log.info(f"{act}.asked", by=who.name, address=who.address, stream=text(stream))
         held = await how(stream)
         log.info(act, by=who.name, address=who.address, stream=text(stream), partitions=held)
-        return models.Released(stream=text(stream), partitions=held)
+        return models.ReleaseResult(stream=text(stream), partitions=held)
 
 
-def _places(envelope: config.Envelope | None) -> dict[str, list[str]]:
+def _places(envelope: config.EnvelopeConfig | None) -> dict[str, list[str]]:
     return {
         word: [*(getattr(envelope, word) if envelope is not None else ()), *built_in]
         for word, built_in in BUILT_IN.items()
@@ -437,11 +439,11 @@ def _canonical(id: str) -> str:
         return id
 
 
-def _age(letters: Letters) -> tuple[int, str]:
+def _age(letters: DeadLetterGroup) -> tuple[int, str]:
     return letters.letter.appended_at, str(letters.letter.position)
 
 
-def _cursor_after(letters: Letters) -> str:
+def _cursor_after(letters: DeadLetterGroup) -> str:
     appended, position = _age(letters)
     return f"{appended}@{position}"
 

@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from sidecar.api.mappers.payload import Payload
-from sidecar.decoding.schema_cache import Catalog, NeedsSchema
+from sidecar.api.mappers.payload import ReadPayload
+from sidecar.decoding.schema_cache import SchemaCache, SchemaNotCached
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Decoded, Partition, Position, Record
 from sidecar.domain.ports.broker import Broker
@@ -25,13 +25,13 @@ AT_ONCE = 16
 """Positions read from the brokers at the same time for one answer."""
 
 
-class Opener(Protocol):
+class BatchDecoder(Protocol):
     """The judge, as far as looking at single records needs it."""
 
     def verdicts(self, records: Sequence[Record], into: list[Decoded], *, unchecked: bool = False) -> None: ...
 
 
-class Cache:
+class PayloadCache:
     """The records of the latest batches, by position. Bounded by bytes and by count, whole batches at a time."""
 
     def __init__(self, most_bytes: int = CACHE_BYTES, most_records: int = CACHE_RECORDS) -> None:
@@ -89,13 +89,15 @@ def _offset(record: Record) -> int:
     return record.position.offset
 
 
-class Payloads:
+class PayloadReader:
     """Reads records back and decodes them."""
 
-    def __init__(self, brokers: Mapping[str, Broker], judge: Opener, catalog: Catalog, cache: Cache) -> None:
+    def __init__(
+        self, brokers: Mapping[str, Broker], judge: BatchDecoder, catalog: SchemaCache, cache: PayloadCache
+    ) -> None:
         self._brokers, self._judge, self._catalog, self._cache = brokers, judge, catalog, cache
 
-    async def at(self, position: Position) -> Payload:
+    async def at(self, position: Position) -> ReadPayload:
         """The record at a position, decoded. Raises nothing, as `all`; where there is none, it looks why."""
         (payload,) = await self.all([position])
         if payload.note == GONE:
@@ -103,7 +105,7 @@ class Payloads:
                 payload.note = await _why_not(self._brokers[position.system], position)
         return payload
 
-    async def all(self, positions: Sequence[Position]) -> list[Payload]:
+    async def all(self, positions: Sequence[Position]) -> list[ReadPayload]:
         """The records at these positions, decoded, in the order asked for. Raises nothing: what could not be had is
         said in its note."""
         turn = asyncio.Semaphore(AT_ONCE)
@@ -117,7 +119,7 @@ class Payloads:
 
         read = await asyncio.gather(*(one(position) for position in positions))
         decoded = iter(await self.open([record for record in read if isinstance(record, Record)]))
-        return [Payload(next(decoded)) if isinstance(one, Record) else Payload(note=one) for one in read]
+        return [ReadPayload(next(decoded)) if isinstance(one, Record) else ReadPayload(note=one) for one in read]
 
     async def _read(self, position: Position) -> Record | str:
         broker = self._brokers.get(position.system)
@@ -134,7 +136,7 @@ class Payloads:
         while len(decoded) < len(records):
             try:
                 self._judge.verdicts(records, decoded)
-            except NeedsSchema as missing:
+            except SchemaNotCached as missing:
                 try:
                     async with asyncio.timeout(SCHEMA_SECONDS):
                         await self._catalog.fetch(missing.key)

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from msgspec import Struct
 
-from sidecar.api.services.payloads import Payloads
-from sidecar.domain.errors import Refused, Unknown
+from sidecar.api.services.payloads import PayloadReader
+from sidecar.domain.errors import NotFoundError, Refused
 from sidecar.domain.model import Decoded, Partition, Record
 from sidecar.domain.ports.broker import Broker
 
@@ -19,7 +19,7 @@ SLICE = 200
 MOST_PARTITIONS = 4_096
 
 
-class Scan(Struct, frozen=True):
+class ScanRequest(Struct, frozen=True):
     """What to read."""
 
     streams: frozenset[str] | None = None
@@ -31,7 +31,7 @@ class Scan(Struct, frozen=True):
     most_records: int = MOST_RECORDS
 
 
-class Slice(Struct):
+class ScanSlice(Struct):
     """Some records that were read and decoded, and how far the scan is."""
 
     partition: Partition
@@ -40,7 +40,7 @@ class Slice(Struct):
     total: int | None
 
 
-class Reach(Struct):
+class ScanProgress(Struct):
     """How far a scan came. Filled while it runs."""
 
     scanned: int = 0
@@ -53,15 +53,15 @@ InSight = Callable[[str, str], Awaitable[bool]]
 
 
 async def scan(
-    brokers: Sequence[Broker], payloads: Payloads, wish: Scan, reach: Reach, in_sight: InSight
-) -> AsyncIterator[Slice]:
+    brokers: Sequence[Broker], payloads: PayloadReader, wish: ScanRequest, reach: ScanProgress, in_sight: InSight
+) -> AsyncIterator[ScanSlice]:
     """Read partition by partition, each from its oldest record on. Raises Outage, Refused, and Unknown where no
     broker shows the streams asked for, or they are not in sight."""
     wanted = [
         (broker, partition) for broker in brokers for partition in await _partitions(broker, wish, reach, in_sight)
     ]
     if wish.streams is not None and not wanted:
-        raise Unknown(f"no such stream is watched: {', '.join(sorted(wish.streams))}")
+        raise NotFoundError(f"no such stream is watched: {', '.join(sorted(wish.streams))}")
     total = await _total(wanted)
     for broker, partition in wanted:
         async for records in broker.scan(partition, since=wish.since):
@@ -70,7 +70,7 @@ async def scan(
                 decoded = await payloads.open(chosen[start : start + SLICE])
                 last = start + SLICE >= len(chosen)
                 reach.scanned += len(records) if last else 0
-                yield Slice(partition, decoded, reach.scanned, total)
+                yield ScanSlice(partition, decoded, reach.scanned, total)
             if reach.scanned >= wish.most_records:
                 reach.complete = False
                 reach.notes.append(
@@ -81,7 +81,7 @@ async def scan(
                 break  # entry ids are in order of time; Kafka's timestamps need not be
 
 
-def _within(record: Record, wish: Scan) -> bool:
+def _within(record: Record, wish: ScanRequest) -> bool:
     if wish.key is not None and record.key != wish.key:
         return False
     if wish.since is not None and record.timestamp < wish.since:
@@ -89,11 +89,11 @@ def _within(record: Record, wish: Scan) -> bool:
     return wish.until is None or record.timestamp < wish.until
 
 
-def _beyond(records: Sequence[Record], wish: Scan) -> bool:
+def _beyond(records: Sequence[Record], wish: ScanRequest) -> bool:
     return wish.until is not None and bool(records) and records[-1].timestamp >= wish.until
 
 
-async def _partitions(broker: Broker, wish: Scan, reach: Reach, in_sight: InSight) -> list[Partition]:
+async def _partitions(broker: Broker, wish: ScanRequest, reach: ScanProgress, in_sight: InSight) -> list[Partition]:
     if wish.streams is None:
         found = [status.partition for status in await broker.status()]
     else:

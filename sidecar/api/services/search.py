@@ -12,13 +12,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sidecar.api import models
-from sidecar.api.mappers.events import Rendering
-from sidecar.api.mappers.payload import Payload
-from sidecar.api.services.payloads import Payloads
+from sidecar.api.mappers.events import EventMapper
+from sidecar.api.mappers.payload import ReadPayload
+from sidecar.api.services.payloads import PayloadReader
 from sidecar.domain.correlation.derived_trace_id import trace_id_of
 from sidecar.domain.errors import Outage, QueryError
 from sidecar.domain.model import Decoded, Event, Position
-from sidecar.domain.ports.index import Index, Node, Page
+from sidecar.domain.ports.index import Index, IndexPage, Node
 from sidecar.query import Query, parse
 from sidecar.query.ast import And, Expression, Not, Or, Term, write
 
@@ -35,7 +35,7 @@ LOOKED_UP = ("event", "trace", "correlation", "aggregate")
 """Fields by which the index finds events at once."""
 
 
-class Searchable(Index, Protocol):
+class SearchableIndex(Index, Protocol):
     """An index that can be searched."""
 
     async def newest(
@@ -46,7 +46,7 @@ class Searchable(Index, Protocol):
         since: int | None = None,
         until: int | None = None,
         streams: Collection[str] | None = None,
-    ) -> Page:
+    ) -> IndexPage:
         """Held events by append time, then position, newest first. A cursor is `cursor_after` of the last event seen.
         Raises ValueError where it is none."""
 
@@ -54,10 +54,10 @@ class Searchable(Index, Protocol):
         """What `at` says of some positions."""
 
 
-class Matching(Struct):
+class SearchPage(Struct):
     """One page of a search."""
 
-    events: list[models.Event] = []
+    events: list[models.EventModel] = []
     cursor: str | None = None
     note: str | None = None
     """Where the search ended early."""
@@ -67,15 +67,15 @@ class Matching(Struct):
     """Their bytes."""
 
 
-class Search:
+class EventSearch:
     """Searches the index and what just passed. What is redacted cannot be found by searching for it."""
 
-    def __init__(self, index: Searchable, payloads: Payloads, rendering: Rendering) -> None:
+    def __init__(self, index: SearchableIndex, payloads: PayloadReader, rendering: EventMapper) -> None:
         self._index, self._payloads, self._rendering = index, payloads, rendering
 
-    async def newest(self, query: Query, limit: int, cursor: str | None, *, full: bool) -> Matching:
+    async def newest(self, query: Query, limit: int, cursor: str | None, *, full: bool) -> SearchPage:
         """Held events that match, newest first. Raises QueryError where the cursor is none."""
-        narrow, found, started = metadata_part(query), Matching(cursor=cursor), time.monotonic()
+        narrow, found, started = metadata_part(query), SearchPage(cursor=cursor), time.monotonic()
         while True:
             page = await self._page(query, found.cursor, limit, full=full)
             candidates = [node for node in page.nodes if narrow.matches(self._seen(node))]
@@ -90,12 +90,12 @@ class Search:
                 )
                 return found
 
-    async def _page(self, query: Query, cursor: str | None, limit: int, *, full: bool) -> Page:
+    async def _page(self, query: Query, cursor: str | None, limit: int, *, full: bool) -> IndexPage:
         """The next events that may match."""
         looked_up = await self._looked_up(query)
         if looked_up is not None:
             before = None if cursor is None else moment_of(cursor)
-            return Page([node for node in looked_up if before is None or _moment(node.event) < before], None)
+            return IndexPage([node for node in looked_up if before is None or _moment(node.event) < before], None)
         step = min(limit, MOST_LOOKED_UP) if not str(query) else STEP
         if query.needs_payload or full:
             step = min(step, PAYLOAD_STEP)
@@ -114,11 +114,11 @@ class Search:
                     return sorted(nodes, key=lambda node: _moment(node.event), reverse=True)
         return None
 
-    async def _take(self, nodes: Sequence[Node], query: Query, limit: int, found: Matching, *, full: bool) -> None:
+    async def _take(self, nodes: Sequence[Node], query: Query, limit: int, found: SearchPage, *, full: bool) -> None:
         """Adds what matches, as long as there is room."""
         for start in range(0, len(nodes), PAYLOAD_STEP):
             part = nodes[start : start + PAYLOAD_STEP]
-            payloads: Sequence[Payload | None] = [None] * len(part)
+            payloads: Sequence[ReadPayload | None] = [None] * len(part)
             if query.needs_payload or full:
                 payloads = await self._payloads.all([node.event.position for node in part])
                 found.looked += len(part)
@@ -133,7 +133,7 @@ class Search:
                     return
             await asyncio.sleep(0)
 
-    def _matches(self, query: Query, node: Node, payload: Payload | None) -> bool:
+    def _matches(self, query: Query, node: Node, payload: ReadPayload | None) -> bool:
         if not query.needs_payload:
             return True  # the metadata was all there is to ask
         return payload is not None and payload.decoded is not None and self._fits(query, node, payload.decoded)
@@ -147,17 +147,17 @@ class Search:
         """Whether an event just read matches, as it stands in the index, or alone where it does not hold it."""
         return self._fits(query, await self._index.at(decoded.event.position) or alone(decoded.event), decoded)
 
-    async def chosen(self, decoded: Sequence[Decoded], query: Query, *, full: bool = False) -> list[models.Event]:
+    async def chosen(self, decoded: Sequence[Decoded], query: Query, *, full: bool = False) -> list[models.EventModel]:
         """Those of the events just read that match, as they stand in the index, or alone where it does not hold
         them."""
-        events: list[models.Event] = []
+        events: list[models.EventModel] = []
         held: Sequence[Node | None] = [None] * len(decoded)
         with contextlib.suppress(Outage):  # what passes can be shown without an index
             held = await self._index.all_at([one.event.position for one in decoded])
         for one, found in zip(decoded, held, strict=True):
             node = found or alone(one.event)
             if self._fits(query, node, one):
-                events.append(self._rendering.event(node, Payload(one) if full else None))
+                events.append(self._rendering.event(node, ReadPayload(one) if full else None))
         await asyncio.sleep(0)
         return events
 
@@ -167,7 +167,7 @@ class Search:
         return replace(node, event=redactor.event(node.event)) if redactor.hidden_words else node
 
 
-def _size(payload: Payload | None) -> int:
+def _size(payload: ReadPayload | None) -> int:
     return 0 if payload is None or payload.decoded is None else len(payload.decoded.record.value or b"")
 
 

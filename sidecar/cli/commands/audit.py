@@ -8,19 +8,19 @@ import typer
 
 from sidecar.cli.errors import ask
 from sidecar.cli.options import URL, Json, Limit, Token, Url, connect
-from sidecar.cli.output.tables import Column, print_json, print_table, say_note
+from sidecar.cli.output.tables import TableColumn, print_json, print_table, say_note
 
 if TYPE_CHECKING:
-    from sidecar.api.models.replays import AuditLine, AuditPage
+    from sidecar.api.models.replays import AuditEntryModel, AuditPage
 
 COLUMNS = (
-    Column("at", whole=True, rank=1),
-    Column("by", least=6),
-    Column("from", least=9, rank=4),
-    Column("act", whole=True),
-    Column("letters", right=True, whole=True),
-    Column("what", least=16, rank=2),
-    Column("why", least=8, rank=3),
+    TableColumn("at", whole=True, rank=1),
+    TableColumn("by", least=6),
+    TableColumn("from", least=9, rank=4),
+    TableColumn("act", whole=True),
+    TableColumn("letters", right=True, whole=True),
+    TableColumn("what", least=16, rank=2),
+    TableColumn("why", least=8, rank=3),
 )
 
 
@@ -44,6 +44,6 @@ def audit(limit: Limit = 100, json: Json = False, url: Url = URL, token: Token =
     say_note(page.note)
 
 
-def _row(one: AuditLine) -> tuple[object, ...]:
+def _row(one: AuditEntryModel) -> tuple[object, ...]:
     what = one.replay or ", ".join(one.ids[:3]) + (" …" if one.letters > 3 else "")
     return one.at, one.by, one.address, one.act, one.letters, what, one.why

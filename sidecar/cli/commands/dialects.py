@@ -5,14 +5,14 @@ from __future__ import annotations
 import typer
 
 from sidecar.cli.options import Json
-from sidecar.cli.output.tables import Column, print_json, print_table
+from sidecar.cli.output.tables import TableColumn, print_json, print_table
 
 COLUMNS = (
-    Column("dialect", whole=True),
-    Column("framework", whole=True, rank=1),
-    Column("streams", least=20, rank=2),
-    Column("recognised by", least=24, rank=4),
-    Column("written", whole=True, rank=3),
+    TableColumn("dialect", whole=True),
+    TableColumn("framework", whole=True, rank=1),
+    TableColumn("streams", least=20, rank=2),
+    TableColumn("recognised by", least=24, rank=4),
+    TableColumn("written", whole=True, rank=3),
 )
 
 

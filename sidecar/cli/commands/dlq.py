@@ -9,34 +9,34 @@ import typer
 from sidecar.cli.commands import dlq_actions, replay
 from sidecar.cli.errors import ask
 from sidecar.cli.options import URL, Json, Limit, Token, Url, connect
-from sidecar.cli.output.tables import Column, print_json, print_table, say_note
+from sidecar.cli.output.tables import TableColumn, print_json, print_table, say_note
 from sidecar.cli.query_argument import QueryCommand, joined
 
 if TYPE_CHECKING:
     from sidecar.api import models
 
 COLUMNS = (
-    Column("failed_at", whole=True, rank=3),
-    Column("stream", least=8),
-    Column("code", least=12),
-    Column("type", least=8, rank=5),
-    Column("message", least=16, rank=2),
-    Column("state", whole=True, rank=4),
-    Column("cause", whole=True, rank=6),
-    Column("id", least=56, rank=1),  # half an id is of no use
+    TableColumn("failed_at", whole=True, rank=3),
+    TableColumn("stream", least=8),
+    TableColumn("code", least=12),
+    TableColumn("type", least=8, rank=5),
+    TableColumn("message", least=16, rank=2),
+    TableColumn("state", whole=True, rank=4),
+    TableColumn("cause", whole=True, rank=6),
+    TableColumn("id", least=56, rank=1),  # half an id is of no use
 )
 CAUSE_COLUMNS = (
-    Column("count", right=True, whole=True),
-    Column("stream", least=8, rank=1),
-    Column("code", least=14),
-    Column("message", least=20),
-    Column("last_seen", whole=True, rank=4),
-    Column("first_seen", whole=True, rank=7),
-    Column("rate", right=True, whole=True, rank=6),
-    Column("aggregates", right=True, whole=True, rank=5),
-    Column("groups", least=8, rank=8),
-    Column("cause", whole=True, rank=2),
-    Column("states", least=22, rank=3),
+    TableColumn("count", right=True, whole=True),
+    TableColumn("stream", least=8, rank=1),
+    TableColumn("code", least=14),
+    TableColumn("message", least=20),
+    TableColumn("last_seen", whole=True, rank=4),
+    TableColumn("first_seen", whole=True, rank=7),
+    TableColumn("rate", right=True, whole=True, rank=6),
+    TableColumn("aggregates", right=True, whole=True, rank=5),
+    TableColumn("groups", least=8, rank=8),
+    TableColumn("cause", whole=True, rank=2),
+    TableColumn("states", least=22, rank=3),
 )
 dlq = typer.Typer(help="Dead letters: what failed, why, and the way back.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -58,8 +58,8 @@ def list_letters(
     """Dead letters, newest first; those of one origin are one."""
     text = joined(query)
 
-    async def show() -> tuple[list[models.DeadLetter], str | None]:
-        found: list[models.DeadLetter] = []
+    async def show() -> tuple[list[models.DeadLetterModel], str | None]:
+        found: list[models.DeadLetterModel] = []
         cursor = None
         async with connect(url, token) as client:
             while True:
@@ -135,7 +135,7 @@ def show_letter(
     """One dead letter, with the record that it stands for."""
     from sidecar.cli.output.event_details import print_dead_letter
 
-    async def show() -> models.DeadLetter:
+    async def show() -> models.DeadLetterModel:
         async with connect(url, token) as client:
             return await client.dead_letter(id)
 

@@ -18,7 +18,7 @@ from sidecar.cli.output.tables import print_json, print_line, say_note
 from sidecar.cli.query_argument import QueryCommand, joined
 
 if TYPE_CHECKING:
-    from sidecar.api.models.replays import Outcome
+    from sidecar.api.models.replays import OutcomeModel
 
 LINES, BYTES = 1_000, 8 << 20
 """How much of an import goes in one request."""
@@ -59,7 +59,7 @@ def discard(
             return
         confirm(f"Discard {letters(found)}?")
 
-    telling = _Telling("discarded", json=json)
+    telling = _OutcomePrinter("discarded", json=json)
 
     async def act() -> None:
         async with connect(url, token) as client:
@@ -83,16 +83,16 @@ def restore(
 ) -> None:
     """Undo `discard`."""
 
-    async def act() -> list[Outcome]:
+    async def act() -> list[OutcomeModel]:
         async with connect(url, token) as client:
             return await client.restore(ids)
 
-    telling = _Telling("restored", json=json)
+    telling = _OutcomePrinter("restored", json=json)
     telling.tell(ask(act()))
     telling.end()
 
 
-class _Telling:
+class _OutcomePrinter:
     """What came of each letter, as it comes, and of all at the end. `word`: what was done with them."""
 
     def __init__(self, word: str, *, json: bool) -> None:
@@ -100,7 +100,7 @@ class _Telling:
         self.done = self._failed = 0
         self._notes: dict[str, None] = {}
 
-    def tell(self, outcomes: Iterable[Outcome], note: str | None = None) -> None:
+    def tell(self, outcomes: Iterable[OutcomeModel], note: str | None = None) -> None:
         for one in outcomes:
             self.done += one.done
             self._failed += not one.done
@@ -158,9 +158,9 @@ def export(
 
 async def _exported(query: str, limit: int, file: BinaryIO, url: str, token: str | None) -> tuple[int, int]:
     """How many lines were written, and how many of them are not whole."""
-    from sidecar.api.models.replays import Exported
+    from sidecar.api.models.replays import ExportedLetterModel
 
-    decoder = msgspec.json.Decoder(Exported)
+    decoder = msgspec.json.Decoder(ExportedLetterModel)
     count = partly = 0
     async with connect(url, token) as client, aclosing(client.export(query, limit)) as lines:
         async for line in lines:
@@ -203,10 +203,10 @@ def take_in(
         sys.exit(FAILED)
 
 
-def _taken_in(file: BinaryIO, url: str, token: str | None) -> Iterator[Outcome]:
+def _taken_in(file: BinaryIO, url: str, token: str | None) -> Iterator[OutcomeModel]:
     """The outcomes, part by part. Exits where a line is none of an export; what stands before it was taken in."""
 
-    async def send(lines: list[bytes]) -> list[Outcome]:
+    async def send(lines: list[bytes]) -> list[OutcomeModel]:
         async with connect(url, token) as client:
             return await client.take_in(lines)
 
@@ -229,9 +229,9 @@ def _parts(file: BinaryIO) -> Iterator[list[bytes]]:
 
 
 def _checked(lines: Iterable[bytes]) -> Iterator[bytes]:
-    from sidecar.api.models.replays import Exported
+    from sidecar.api.models.replays import ExportedLetterModel
 
-    decoder = msgspec.json.Decoder(Exported)
+    decoder = msgspec.json.Decoder(ExportedLetterModel)
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

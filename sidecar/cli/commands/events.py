@@ -11,7 +11,7 @@ import typer
 from sidecar.cli.errors import ask
 from sidecar.cli.options import URL, Json, Token, Url, connect
 from sidecar.cli.output import event_details
-from sidecar.cli.output.tables import Column, print_json, print_table, say_note
+from sidecar.cli.output.tables import TableColumn, print_json, print_table, say_note
 from sidecar.cli.query_argument import QueryCommand, joined, plain
 
 if TYPE_CHECKING:
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from sidecar.api.client.client import Client
 
 COLUMNS = (
-    Column("appended_at", least=24, whole=True, rank=2),
-    Column("stream", least=8, rank=1),
-    Column("type", least=12),
-    Column("aggregate_id", least=8, rank=3),
-    Column("event_id", least=8, rank=4),
-    Column("trace_id", least=8, rank=5),
-    Column("status", least=9),
-    Column("position", least=24, rank=6),
+    TableColumn("appended_at", least=24, whole=True, rank=2),
+    TableColumn("stream", least=8, rank=1),
+    TableColumn("type", least=12),
+    TableColumn("aggregate_id", least=8, rank=3),
+    TableColumn("event_id", least=8, rank=4),
+    TableColumn("trace_id", least=8, rank=5),
+    TableColumn("status", least=9),
+    TableColumn("position", least=24, rank=6),
 )
 DEFAULT_LIMIT = 100
 
@@ -98,7 +98,7 @@ def event(
 
 
 async def _list(client: Client, query: str, limit: int, *, full: bool, json: bool) -> None:
-    rows: list[models.Event] = []
+    rows: list[models.EventModel] = []
     async with client:
         coverage = None
         async for page in _pages(client, query, limit, full=full):
@@ -124,7 +124,7 @@ async def _pages(client: Client, query: str, limit: int, *, full: bool) -> Async
             return
 
 
-def _print(events: list[models.Event], *, full: bool = False) -> None:
+def _print(events: list[models.EventModel], *, full: bool = False) -> None:
     if full:
         for one in events:
             event_details.print_event(one)
@@ -132,7 +132,7 @@ def _print(events: list[models.Event], *, full: bool = False) -> None:
         print_table(COLUMNS, (_row(one) for one in events), empty="no event that matches is held")
 
 
-def _row(one: models.Event) -> tuple[object, ...]:
+def _row(one: models.EventModel) -> tuple[object, ...]:
     return (
         one.appended_at,
         one.stream,
@@ -145,7 +145,7 @@ def _row(one: models.Event) -> tuple[object, ...]:
     )
 
 
-def _coverage(coverage: models.Coverage) -> str | None:
+def _coverage(coverage: models.CoverageModel) -> str | None:
     """What the answer could not know about, where there is something to say."""
     parts = [coverage.note or ""]
     if coverage.filling:
@@ -158,13 +158,13 @@ def _coverage(coverage: models.Coverage) -> str | None:
 
 async def _follow(client: Client, query: str, limit: int, *, json: bool) -> None:
     from sidecar.api import models
-    from sidecar.api.client.client import Connected, Unreachable, Waiting
-    from sidecar.cli.output.row_stream import Lines
+    from sidecar.api.client.client import LiveConnected, LiveRetry, Unreachable
+    from sidecar.cli.output.row_stream import RowStream
 
-    lines, seen, connected = None if json else Lines(COLUMNS), 0, False
+    lines, seen, connected = None if json else RowStream(COLUMNS), 0, False
     async with client, aclosing(client.live(query)) as items:
         async for item in items:
-            if isinstance(item, models.Event):
+            if isinstance(item, models.EventModel):
                 if lines is None:
                     print_json(item)
                 else:
@@ -172,13 +172,13 @@ async def _follow(client: Client, query: str, limit: int, *, json: bool) -> None
                 seen += 1
                 if seen == limit:
                     return
-            elif isinstance(item, models.Dropped):
+            elif isinstance(item, models.DroppedModel):
                 say_note(f"{item.count} events passed too fast to be shown")
-            elif isinstance(item, Connected):
+            elif isinstance(item, LiveConnected):
                 connected = True
                 if item.again:
                     say_note("connected again; what passed meanwhile was not seen")
-            elif isinstance(item, Waiting):
+            elif isinstance(item, LiveRetry):
                 if not connected:
                     raise Unreachable(item.reason)
                 say_note(f"{item.reason}; trying again")
@@ -186,18 +186,18 @@ async def _follow(client: Client, query: str, limit: int, *, json: bool) -> None
 
 async def _scan(client: Client, query: str, limit: int, key: str | None, *, full: bool, json: bool) -> None:
     from sidecar.api import models
-    from sidecar.cli.output.row_stream import Lines, Progress
+    from sidecar.cli.output.row_stream import RowStream, ScanProgressLine
 
-    lines = None if json or full else Lines(COLUMNS)
+    lines = None if json or full else RowStream(COLUMNS)
     async with client:
-        with Progress() as progress:
+        with ScanProgressLine() as progress:
             async with aclosing(client.scan(query, limit=limit, key=key, full=full)) as items:
                 async for item in items:
-                    if isinstance(item, models.Progress):
+                    if isinstance(item, models.ScanProgressModel):
                         progress.show(item)
                         continue
                     progress.clear()
-                    if isinstance(item, models.End):
+                    if isinstance(item, models.ScanEndModel):
                         say_note(f"{item.scanned} records read, {item.matched} matched: {item.reason}")
                     elif lines is not None:
                         lines.print(_row(item))

@@ -8,29 +8,29 @@ import typer
 
 from sidecar.cli.errors import ask
 from sidecar.cli.options import URL, Json, Limit, Token, Url, connect
-from sidecar.cli.output.tables import Column, print_json, print_table, say_note
+from sidecar.cli.output.tables import TableColumn, print_json, print_table, say_note
 
 if TYPE_CHECKING:
     from sidecar.api import models
 
 COLUMNS = (
-    Column("started_at", whole=True, rank=1),
-    Column("trace_id", least=8),
-    Column("events", right=True, whole=True),
-    Column("duration_ms", right=True, whole=True, rank=2),
-    Column("status", whole=True),
-    Column("aggregates", least=8, rank=3),
-    Column("streams", least=8, rank=4),
-    Column("producers", least=8, rank=5),
+    TableColumn("started_at", whole=True, rank=1),
+    TableColumn("trace_id", least=8),
+    TableColumn("events", right=True, whole=True),
+    TableColumn("duration_ms", right=True, whole=True, rank=2),
+    TableColumn("status", whole=True),
+    TableColumn("aggregates", least=8, rank=3),
+    TableColumn("streams", least=8, rank=4),
+    TableColumn("producers", least=8, rank=5),
 )
 AGGREGATE_COLUMNS = (
-    Column("occurred_at", whole=True),
-    Column("type", least=12),
-    Column("version", rank=2),
-    Column("stream", least=8),
-    Column("producer", least=8, rank=1),
-    Column("status", whole=True),
-    Column("position", least=24, rank=3),
+    TableColumn("occurred_at", whole=True),
+    TableColumn("type", least=12),
+    TableColumn("version", rank=2),
+    TableColumn("stream", least=8),
+    TableColumn("producer", least=8, rank=1),
+    TableColumn("status", whole=True),
+    TableColumn("position", least=24, rank=3),
 )
 
 
@@ -49,7 +49,7 @@ def flow(
     """The flow of an id: what caused what, across streams and services."""
     from sidecar.cli.output.flow_tree import print_flow
 
-    async def show() -> models.Flow:
+    async def show() -> models.FlowModel:
         async with connect(url, token) as client:
             return await client.flow(id)
 
@@ -63,8 +63,8 @@ def flow(
 def flows(limit: Limit = 100, json: Json = False, url: Url = URL, token: Token = None) -> None:
     """Flows, newest first."""
 
-    async def show() -> list[models.Flow]:
-        found: list[models.Flow] = []
+    async def show() -> list[models.FlowModel]:
+        found: list[models.FlowModel] = []
         cursor = None
         async with connect(url, token) as client:
             while True:
@@ -82,7 +82,7 @@ def flows(limit: Limit = 100, json: Json = False, url: Url = URL, token: Token =
     print_table(COLUMNS, (_row(one) for one in found), empty="no flow is held")
 
 
-def _row(one: models.Flow) -> tuple[object, ...]:
+def _row(one: models.FlowModel) -> tuple[object, ...]:
     return (
         one.started_at,
         one.trace_id,
@@ -103,7 +103,7 @@ def aggregate(
 ) -> None:
     """The events of an aggregate, in order."""
 
-    async def show() -> models.Aggregate:
+    async def show() -> models.AggregateModel:
         async with connect(url, token) as client:
             return await client.aggregate(id)
 

@@ -8,21 +8,21 @@ import typer
 
 from sidecar.cli.errors import ask
 from sidecar.cli.options import URL, Json, Token, Url, connect
-from sidecar.cli.output.tables import Column, print_json, print_table, say_note
+from sidecar.cli.output.tables import TableColumn, print_json, print_table, say_note
 
 if TYPE_CHECKING:
     from sidecar.api import models
 
 
 COLUMNS = (
-    Column("group", least=8),
-    Column("system", rank=4),
-    Column("streams", least=8, rank=2),
-    Column("members", right=True, whole=True, rank=3),
-    Column("lag", right=True, whole=True),
-    Column("rate", right=True, whole=True, rank=1),
-    Column("stuck_at", least=24),
-    Column("why", least=12, rank=5),
+    TableColumn("group", least=8),
+    TableColumn("system", rank=4),
+    TableColumn("streams", least=8, rank=2),
+    TableColumn("members", right=True, whole=True, rank=3),
+    TableColumn("lag", right=True, whole=True),
+    TableColumn("rate", right=True, whole=True, rank=1),
+    TableColumn("stuck_at", least=24),
+    TableColumn("why", least=12, rank=5),
 )
 
 
@@ -46,7 +46,7 @@ def groups(json: Json = False, url: Url = URL, token: Token = None) -> None:
     say_note(page.note)
 
 
-def _row(one: models.Group) -> tuple[object, ...]:
+def _row(one: models.GroupModel) -> tuple[object, ...]:
     return (
         one.group,
         one.system,

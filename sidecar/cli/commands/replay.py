@@ -15,7 +15,7 @@ from sidecar.cli.output.tables import print_json, print_line, say_note
 from sidecar.cli.query_argument import QueryCommand, plain
 
 if TYPE_CHECKING:
-    from sidecar.api.models.replays import EditRequest, Plan, Replay, ReplayRequest
+    from sidecar.api.models.replays import EditRequest, PlanModel, ReplayModel, ReplayRequestModel
 
 _ID = re.compile(r"[^\s@]*@(?:(?:kafka|redis|memory)://|sha256:).+", re.DOTALL)
 """A dead letter's id: the group, and where the record lies."""
@@ -78,7 +78,7 @@ def replay(
     token: Token = None,
 ) -> None:
     """Send dead letters again. Shows what would happen and asks first; --yes does not."""
-    from sidecar.api.models.replays import ReplayRequest
+    from sidecar.api.models.replays import ReplayRequestModel
     from sidecar.cli import edit_options
 
     query, ids = named(what)
@@ -92,7 +92,7 @@ def replay(
             print_line("nothing was changed, so nothing is sent: without --edit it would go as it is")
             return
         query, ids = "", [id]
-    request = ReplayRequest(
+    request = ReplayRequestModel(
         query=query,
         ids=ids,
         to=to,
@@ -104,7 +104,7 @@ def replay(
         edit=change,
         comment=comment,
     )
-    _Sending(request, "dead letter", yes=yes, detach=detach, json=json, url=url, token=token).run(dry_run=dry_run)
+    _ReplayCommand(request, "dead letter", yes=yes, detach=detach, json=json, url=url, token=token).run(dry_run=dry_run)
 
 
 def _changes(set_: dict[str, Any], remove: list[str]) -> EditRequest | None:
@@ -161,7 +161,7 @@ def replay_range(
     token: Token = None,
 ) -> None:
     """Publish events of a stream again, to another stream. Shows how many and asks first; --yes does not."""
-    from sidecar.api.models.replays import RangeRequest, ReplayRequest
+    from sidecar.api.models.replays import RangeRequest, ReplayRequestModel
 
     if to_stream is None and not into_itself:
         raise typer.BadParameter("say which stream they go to: --to-stream (--to is the end of the time)")
@@ -170,14 +170,14 @@ def replay_range(
     text, ids = named(query)
     if ids:
         raise typer.BadParameter(f"a range is of events, and {ids[0]!r} is a dead letter's id")
-    request = ReplayRequest(
+    request = ReplayRequestModel(
         query=text,
         range=RangeRequest(stream=stream, since=since, until=until, into_itself=into_itself, confirmed=confirmed),
         to=to_stream or stream,
         rate=rate,
         comment=comment,
     )
-    sending = _Sending(request, "event", yes=yes, detach=detach, json=json, url=url, token=token)
+    sending = _ReplayCommand(request, "event", yes=yes, detach=detach, json=json, url=url, token=token)
     if into_itself and yes and confirmed is None and not dry_run:
         raise typer.BadParameter(
             f"--into-itself publishes into {stream} again: look with --dry-run how many that are, and add --confirmed N"
@@ -185,16 +185,24 @@ def replay_range(
     sending.run(dry_run=dry_run)
 
 
-class _Sending:
+class _ReplayCommand:
     """From what is asked for to its end: dry run, question, replay."""
 
     def __init__(
-        self, request: ReplayRequest, what: str, *, yes: bool, detach: bool, json: bool, url: str, token: str | None
+        self,
+        request: ReplayRequestModel,
+        what: str,
+        *,
+        yes: bool,
+        detach: bool,
+        json: bool,
+        url: str,
+        token: str | None,
     ) -> None:
         self._request, self._what = request, what
         self._yes, self._detach, self._json = yes, detach, json
         self._url, self._token = url, token
-        self._job: Replay | None = None
+        self._job: ReplayModel | None = None
 
     def run(self, *, dry_run: bool) -> None:
         """Exits with 1 where something failed."""
@@ -225,7 +233,7 @@ class _Sending:
             return
         replay_progress.report(job, json=self._json)
 
-    def _agreed(self, plan: Plan) -> bool:
+    def _agreed(self, plan: PlanModel) -> bool:
         """Whether there is something to send, and the person wants it."""
         from sidecar.cli.output.dry_run import confirm, letters, print_plan, refused_to_groups
 
@@ -241,7 +249,7 @@ class _Sending:
             asked.confirmed = plan.selected if asked.into_itself else None
         return True
 
-    def _sent(self) -> Replay:
+    def _sent(self) -> ReplayModel:
         from sidecar.cli.output.replay_progress import how_to_go_on
 
         try:
@@ -253,11 +261,11 @@ class _Sending:
                 say(f"replay {self._job.id} goes on without you: {how_to_go_on(self._job.id)}")
             raise SystemExit(INTERRUPTED) from None
 
-    async def _plan(self) -> Plan:
+    async def _plan(self) -> PlanModel:
         async with connect(self._url, self._token) as client:
             return await client.plan(self._request)
 
-    async def _send(self) -> Replay:
+    async def _send(self) -> ReplayModel:
         from sidecar.cli.output.replay_progress import until_ended
 
         async with connect(self._url, self._token) as client:

@@ -11,31 +11,31 @@ from typer.core import TyperGroup
 from sidecar.cli.errors import INTERRUPTED, ask, say
 from sidecar.cli.options import URL, Json, Limit, Token, Url, connect
 from sidecar.cli.output.dry_run import letters
-from sidecar.cli.output.tables import Column, print_json, print_line, print_table
+from sidecar.cli.output.tables import TableColumn, print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from typer._click.core import Command, Context  # what Typer's own signatures say
 
     from sidecar.api.client.client import Client
-    from sidecar.api.models.replays import Replay
+    from sidecar.api.models.replays import ReplayModel
 
 COLUMNS = (
-    Column("id", whole=True),
-    Column("state", whole=True),
-    Column("started_at", whole=True, rank=2),
-    Column("by", least=6, rank=3),
-    Column("selected", right=True, whole=True),
-    Column("published", right=True, whole=True),
-    Column("skipped", right=True, whole=True, rank=4),
-    Column("failed", right=True, whole=True),
-    Column("returned", right=True, whole=True, rank=1),
-    Column("to", least=8, rank=6),
-    Column("what", least=12, rank=5),
+    TableColumn("id", whole=True),
+    TableColumn("state", whole=True),
+    TableColumn("started_at", whole=True, rank=2),
+    TableColumn("by", least=6, rank=3),
+    TableColumn("selected", right=True, whole=True),
+    TableColumn("published", right=True, whole=True),
+    TableColumn("skipped", right=True, whole=True, rank=4),
+    TableColumn("failed", right=True, whole=True),
+    TableColumn("returned", right=True, whole=True, rank=1),
+    TableColumn("to", least=8, rank=6),
+    TableColumn("what", least=12, rank=5),
 )
 _ONE = "show"
 
 
-class _IdOrCommand(TyperGroup):
+class _IdOrCommandGroup(TyperGroup):
     """A group whose first word is a command or, where it is none, the id of a replay."""
 
     def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
@@ -47,7 +47,7 @@ class _IdOrCommand(TyperGroup):
 replays = typer.Typer(
     help="Replays: what publishes something again, how far it is. With an id: that one.",
     rich_markup_mode=None,
-    cls=_IdOrCommand,
+    cls=_IdOrCommandGroup,
     subcommand_metavar="[ID] | COMMAND ID",
 )
 Id = Annotated[str, typer.Argument(help="The replay's id.")]
@@ -66,7 +66,7 @@ def list_replays(
         context.obj = (json, url, token)
         return
 
-    async def show() -> list[Replay]:
+    async def show() -> list[ReplayModel]:
         async with connect(url, token) as client:
             return await client.replays(min(limit, 1_000))
 
@@ -78,7 +78,7 @@ def list_replays(
     print_table(COLUMNS, (_row(one) for one in found), empty="nothing was replayed yet")
 
 
-def _row(one: Replay) -> tuple[object, ...]:
+def _row(one: ReplayModel) -> tuple[object, ...]:
     what = one.range.get("stream") if one.range is not None else one.query or (letters(one.ids) if one.ids else "all")
     return (
         *(one.id, one.state, one.started_at, one.by, one.selected, one.published, one.skipped, one.failed),
@@ -100,7 +100,7 @@ def show_replay(
 
     json, url, token = _given(context, json, url, token)
 
-    async def show() -> Replay:
+    async def show() -> ReplayModel:
         async with connect(url, token) as client:
             job = await client.replay_job(id)
             return await replay_progress.until_ended(client, job) if follow else job
@@ -142,8 +142,8 @@ def _given(context: typer.Context, json: bool, url: str, token: str | None) -> t
     return json or before[0], url if url != URL else before[1], token or before[2]
 
 
-def _act(how: Callable[[Client], Awaitable[Replay]], json: bool, url: str, token: str | None) -> None:
-    async def act() -> Replay:
+def _act(how: Callable[[Client], Awaitable[ReplayModel]], json: bool, url: str, token: str | None) -> None:
+    async def act() -> ReplayModel:
         async with connect(url, token) as client:
             return await how(client)
 

@@ -67,7 +67,7 @@ def _print_finding(finding: Finding, *, json: bool) -> None:
     if json:
         from sidecar.api import models
 
-        print_json(models.Finding(what=finding.what, ok=finding.ok, detail=finding.detail))
+        print_json(models.FindingModel(what=finding.what, ok=finding.ok, detail=finding.detail))
         return
     from rich.text import Text
 

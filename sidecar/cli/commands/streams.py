@@ -8,29 +8,29 @@ import typer
 
 from sidecar.cli.errors import ask
 from sidecar.cli.options import URL, Json, Token, Url, connect
-from sidecar.cli.output.tables import Column, print_json, print_line, print_table, say_note
+from sidecar.cli.output.tables import TableColumn, print_json, print_line, print_table, say_note
 
 if TYPE_CHECKING:
     from sidecar.api import models
 
 COLUMNS = (
-    Column("system", rank=4),
-    Column("stream", least=8),
-    Column("partitions", right=True, whole=True, rank=3),
-    Column("settled_here", right=True, whole=True, rank=5),
-    Column("lag", right=True, whole=True),
-    Column("events", right=True, whole=True),
-    Column("rejected", right=True, whole=True),
-    Column("rate", right=True, whole=True, rank=2),
-    Column("state", least=12, rank=1),
+    TableColumn("system", rank=4),
+    TableColumn("stream", least=8),
+    TableColumn("partitions", right=True, whole=True, rank=3),
+    TableColumn("settled_here", right=True, whole=True, rank=5),
+    TableColumn("lag", right=True, whole=True),
+    TableColumn("events", right=True, whole=True),
+    TableColumn("rejected", right=True, whole=True),
+    TableColumn("rate", right=True, whole=True, rank=2),
+    TableColumn("state", least=12, rank=1),
 )
 SCHEMA_COLUMNS = (
-    Column("subject", least=16),
-    Column("kind", whole=True, rank=2),
-    Column("versions", right=True, whole=True),
-    Column("latest", right=True, whole=True),
-    Column("compatibility", least=8, rank=1),
-    Column("seen", least=12, rank=3),
+    TableColumn("subject", least=16),
+    TableColumn("kind", whole=True, rank=2),
+    TableColumn("versions", right=True, whole=True),
+    TableColumn("latest", right=True, whole=True),
+    TableColumn("compatibility", least=8, rank=1),
+    TableColumn("seen", least=12, rank=3),
 )
 streams = typer.Typer(help="The watched streams, and what is held.", rich_markup_mode=None)
 
@@ -47,7 +47,7 @@ def list_streams(context: typer.Context, json: Json = False, url: Url = URL, tok
     if context.invoked_subcommand is not None:
         return
 
-    async def show() -> list[models.StreamStatus]:
+    async def show() -> list[models.StreamStatusModel]:
         async with connect(url, token) as client:
             return (await client.streams()).items
 
@@ -59,7 +59,7 @@ def list_streams(context: typer.Context, json: Json = False, url: Url = URL, tok
         _print_streams(found)
 
 
-def _member(member: models.Member) -> str:
+def _member(member: models.MemberModel) -> str:
     """A sidecar of the group in one line."""
     partitions = sum(len(share.partitions) for share in member.streams)
     state = "" if member.alive else f", last heard of at {member.last_heartbeat}"
@@ -71,7 +71,7 @@ def _member(member: models.Member) -> str:
     )
 
 
-def _print_streams(found: list[models.StreamStatus]) -> None:
+def _print_streams(found: list[models.StreamStatusModel]) -> None:
     print_table(
         COLUMNS,
         (
@@ -92,7 +92,7 @@ def _print_streams(found: list[models.StreamStatus]) -> None:
     )
 
 
-def _state(one: models.StreamStatus) -> str:
+def _state(one: models.StreamStatusModel) -> str:
     state = "flows" if one.held is None else f"held {one.held.reason}"
     return f"{state}, {one.gaps} gap{'' if one.gaps == 1 else 's'}" if one.gaps else state
 
@@ -106,7 +106,7 @@ def resume(
 ) -> None:
     """Try again what is held of a stream."""
 
-    async def act() -> models.Released:
+    async def act() -> models.ReleaseResult:
         async with connect(url, token) as client:
             return await client.resume(stream)
 
@@ -122,14 +122,14 @@ def skip(
 ) -> None:
     """Go on past what holds a stream."""
 
-    async def act() -> models.Released:
+    async def act() -> models.ReleaseResult:
         async with connect(url, token) as client:
             return await client.skip(stream)
 
     _say_released(ask(act()), json=json)
 
 
-def _say_released(released: models.Released, *, json: bool) -> None:
+def _say_released(released: models.ReleaseResult, *, json: bool) -> None:
     if json:
         print_json(released)
     elif released.partitions:
@@ -162,7 +162,7 @@ def schemas(
     say_note(page.coverage.note)
 
 
-def _schema_row(one: models.Subject) -> tuple[object, ...]:
+def _schema_row(one: models.SubjectModel) -> tuple[object, ...]:
     seen = [f"v{each.version or '?'} on {', '.join(each.streams)}" for each in one.seen]
     return one.subject, one.kind, len(one.versions), max(one.versions, default=None), one.compatibility, seen
 

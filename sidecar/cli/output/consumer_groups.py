@@ -13,13 +13,13 @@ NAMED = 8
 """Groups that a line names."""
 
 
-def readers(delivery: Sequence[models.Delivery]) -> str:
+def readers(delivery: Sequence[models.DeliveryModel]) -> str:
     """Such as `billing at 12:00:05.120, mail not yet (12 behind)`; those that have not passed it come first."""
     order = {False: 0, None: 1, True: 2}
     return _joined([_reader(one) for one in sorted(delivery, key=lambda one: order[one.passed])])
 
 
-def _reader(one: models.Delivery) -> str:
+def _reader(one: models.DeliveryModel) -> str:
     if one.passed is None:
         return f"{one.group} unknown"
     if one.passed:
@@ -32,7 +32,7 @@ def _reader(one: models.Delivery) -> str:
     return f"{one.group} not yet" + (f" ({', '.join(details)})" if details else "")
 
 
-def _moment(one: models.Delivery) -> str:
+def _moment(one: models.DeliveryModel) -> str:
     """When it passed: known within the time between two looks."""
     if one.passed_at is None:
         return "has (time unknown)"
@@ -43,7 +43,7 @@ def _moment(one: models.Delivery) -> str:
     return f"between {since} and {by.partition('T')[2][:8]}" if since else f"at {by}"
 
 
-def flow_readers(delivery: Sequence[models.FlowDelivery]) -> str:
+def flow_readers(delivery: Sequence[models.FlowDeliveryModel]) -> str:
     """Such as `billing 4 of 5 (next kafka://orders/0/17), mail 5 of 5`."""
     return _joined(
         [f"{one.group} {one.passed} of {one.events}{f' (next {one.next})' if one.next else ''}" for one in delivery]

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from sidecar.cli.errors import FAILED, WRONG_USAGE, say
-from sidecar.cli.output.tables import Column, print_line, print_table
+from sidecar.cli.output.tables import TableColumn, print_line, print_table
 
 if TYPE_CHECKING:
-    from sidecar.api.models.replays import Check, Plan
+    from sidecar.api.models.replays import CheckModel, PlanModel
 
 RECEIVERS = (
-    Column("group", least=12),
-    Column("stream", least=8),
-    Column("lag", right=True, whole=True),
-    Column("passed already", right=True, whole=True),
-    Column("not passed", right=True, whole=True),
-    Column("not known", right=True, whole=True, rank=1),
-    Column("left out for it", right=True, whole=True),
+    TableColumn("group", least=12),
+    TableColumn("stream", least=8),
+    TableColumn("lag", right=True, whole=True),
+    TableColumn("passed already", right=True, whole=True),
+    TableColumn("not passed", right=True, whole=True),
+    TableColumn("not known", right=True, whole=True, rank=1),
+    TableColumn("left out for it", right=True, whole=True),
 )
 
 
@@ -29,7 +29,7 @@ def letters(count: int, what: str = "dead letter") -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
-def print_plan(plan: Plan, what: str = "dead letter") -> None:
+def print_plan(plan: PlanModel, what: str = "dead letter") -> None:
     """The whole plan on stdout."""
     for line in _sent(plan, what):
         print_line(line)
@@ -48,7 +48,7 @@ def print_plan(plan: Plan, what: str = "dead letter") -> None:
         print_line(line)
 
 
-def _sent(plan: Plan, what: str) -> Iterator[str]:
+def _sent(plan: PlanModel, what: str) -> Iterator[str]:
     if not plan.sendable:
         yield _nothing(plan, what)
     for target in plan.targets if plan.sendable else ():
@@ -57,7 +57,7 @@ def _sent(plan: Plan, what: str) -> Iterator[str]:
         yield f"{count} left out: {why}"
 
 
-def _nothing(plan: Plan, what: str) -> str:
+def _nothing(plan: PlanModel, what: str) -> str:
     return "Nothing would be sent." if plan.selected else nothing_left(plan.skipped, what)
 
 
@@ -66,7 +66,7 @@ def nothing_left(skipped: object, what: str) -> str:
     return "Nothing is left to send." if skipped else f"No {what} matches."
 
 
-def _said(plan: Plan) -> Iterator[str]:
+def _said(plan: PlanModel) -> Iterator[str]:
     from sidecar.cli.output import event_details
 
     if plan.looked_at:
@@ -81,7 +81,7 @@ def _said(plan: Plan) -> Iterator[str]:
         yield f"Warning: {warning}"
 
 
-def _fails(check: Check) -> str:
+def _fails(check: CheckModel) -> str:
     at = f" at {check.path}" if check.path and not check.message.startswith(check.path) else ""
     return f"  {check.count} would fail: {check.code}{at}: {check.message} (such as {check.example})"
 

@@ -23,7 +23,7 @@ _LINES = frozenset({"history", "stacktrace"})
 """Words that take lines of their own."""
 
 
-def print_event(event: models.Event) -> None:
+def print_event(event: models.EventModel) -> None:
     words = {name: value for name, value in _fields(event).items() if name not in _LATER and name != "changed"}
     if event.changed:
         words["status"] = f"{event.status} (its content differs from the first)"
@@ -36,7 +36,7 @@ def print_event(event: models.Event) -> None:
     _print(words, event.headers, event.body, event.payload_note)
 
 
-def print_dead_letter(letter: models.DeadLetter) -> None:
+def print_dead_letter(letter: models.DeadLetterModel) -> None:
     words = {name: value for name, value in _fields(letter).items() if name not in _LATER}
     words["schema"] = _schema(letter.schema)
     if not letter.replays:
@@ -48,7 +48,7 @@ def print_dead_letter(letter: models.DeadLetter) -> None:
     _print(words, letter.headers, letter.body, letter.payload_note)
 
 
-def _deed(deed: models.Deed) -> str:
+def _deed(deed: models.LedgerActionModel) -> str:
     """One thing that was done with a letter, with what an edit changed behind it."""
     of = (f"by {deed.by}", f"from {deed.address}" if deed.address else "", f"to {deed.to}" if deed.to else "")
     more = (
@@ -60,7 +60,7 @@ def _deed(deed: models.Deed) -> str:
     return "\n".join([clean(said), *(f"  {clean(change(one))}" for one in deed.edit)])
 
 
-def change(one: models.Change) -> str:
+def change(one: models.ChangeModel) -> str:
     """A difference that an edit made, on one line."""
     before, after = (json_for_terminal(msgspec.json.encode(value)) for value in (one.before, one.after))
     match one.what:
@@ -75,7 +75,7 @@ def _fields(value: msgspec.Struct) -> dict[str, Any]:
     return {name: item for name in value.__struct_fields__ if (item := getattr(value, name)) is not msgspec.UNSET}
 
 
-def _schema(ref: models.SchemaRef | None) -> str | None:
+def _schema(ref: models.SchemaRefModel | None) -> str | None:
     if ref is None:
         return None
     version = "" if ref.version is None else f" v{ref.version}"

@@ -23,7 +23,7 @@ DEEPEST = 24
 """Levels that are indented; deeper ones say how deep they are."""
 
 
-def print_flow(flow: models.Flow) -> None:
+def print_flow(flow: models.FlowModel) -> None:
     """The flow's summary, and its events as a tree."""
     from rich.text import Text
 
@@ -62,10 +62,10 @@ def _events(count: int, more: str = "") -> str:
     return f"{count}{more} event{'' if count == 1 else 's'}"
 
 
-def _lines(flow: models.Flow) -> Iterator[Text]:
+def _lines(flow: models.FlowModel) -> Iterator[Text]:
     events = [] if flow.events is UNSET else flow.events
     held = {event.position for event in events}
-    children: dict[str | None, list[models.FlowEvent]] = defaultdict(list)
+    children: dict[str | None, list[models.FlowEventModel]] = defaultdict(list)
     for event in events:
         children[event.parent if event.parent in held else None].append(event)
     start = None if flow.started_at is None else micros(flow.started_at)
@@ -79,7 +79,7 @@ def _lines(flow: models.Flow) -> Iterator[Text]:
         waiting += [(child, inner, at == len(below) - 1, depth + 1) for at, child in enumerate(below)][::-1]
 
 
-def _line(event: models.FlowEvent, before: str, last: bool, depth: int, start: int | None) -> Text:
+def _line(event: models.FlowEventModel, before: str, last: bool, depth: int, start: int | None) -> Text:
     from rich.text import Text
 
     joint = "" if depth == 0 else ("└─ " if last else "├─ ")
@@ -103,7 +103,7 @@ def _line(event: models.FlowEvent, before: str, last: bool, depth: int, start: i
     return Text.assemble(*parts)
 
 
-def _offset(event: models.FlowEvent, start: int | None) -> str:
+def _offset(event: models.FlowEventModel, start: int | None) -> str:
     """When it was: the time of the day, and how long after the flow's beginning."""
     written = event.occurred_at or event.appended_at
     if written is None:

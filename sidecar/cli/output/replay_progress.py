@@ -13,7 +13,7 @@ from sidecar.cli.sanitize import clean
 
 if TYPE_CHECKING:
     from sidecar.api.client.client import Client
-    from sidecar.api.models.replays import Replay
+    from sidecar.api.models.replays import ReplayModel
 
 EVERY_SECONDS = 0.3
 LINE_SECONDS = 5.0
@@ -23,11 +23,11 @@ PATIENCE_SECONDS = 60.0
 BAR = 30
 
 
-async def until_ended(client: Client, job: Replay) -> Replay:
+async def until_ended(client: Client, job: ReplayModel) -> ReplayModel:
     """The job once it runs no more; its progress is shown on stderr. Raises ClientError."""
     from sidecar.api.client.client import Unreachable
 
-    progress, missing = Progress(job), 0.0
+    progress, missing = ReplayProgressBar(job), 0.0
     try:
         progress.show(job)
         while job.state == "running":
@@ -51,21 +51,21 @@ def how_to_go_on(id: str) -> str:
     return f"tracecar replays {id} --follow shows how far it is, tracecar replays cancel {id} ends it"
 
 
-class Progress:
+class ReplayProgressBar:
     """On a terminal's stderr a bar that overwrites itself, elsewhere a line now and then."""
 
-    def __init__(self, began: Replay) -> None:
+    def __init__(self, began: ReplayModel) -> None:
         self._before = began.skipped
         self._terminal = sys.stderr.isatty()
         self._shown, self._said_at, self._said = False, time.monotonic(), ""
         self.told = ""
         """The note that stands, and is not said again."""
 
-    def done(self, job: Replay) -> int:
+    def done(self, job: ReplayModel) -> int:
         """How many of the selection are done with. What was left out before we looked is none of it."""
         return min(job.selected, job.published + job.failed + job.skipped - self._before)
 
-    def show(self, job: Replay) -> None:
+    def show(self, job: ReplayModel) -> None:
         line = self._line(job)
         if self._terminal:
             sys.stderr.write(f"\r\x1b[K{clean(line)}")
@@ -75,7 +75,7 @@ class Progress:
             self._said, self._said_at = line, time.monotonic()
             say_note(line)
 
-    def _line(self, job: Replay) -> str:
+    def _line(self, job: ReplayModel) -> str:
         done, of = self.done(job), job.selected
         share = done / of if of else 1.0
         filled = int(BAR * share)
@@ -107,7 +107,7 @@ class Progress:
             sys.stderr.flush()
 
 
-def report(job: Replay, *, json: bool) -> None:
+def report(job: ReplayModel, *, json: bool) -> None:
     """What came of it, on stdout. Exits with 1 where something of it failed or is not done, or where some was kept
     back from groups that have it already."""
     from sidecar.cli.output.dry_run import refused_to_groups
@@ -122,7 +122,7 @@ def report(job: Replay, *, json: bool) -> None:
         refused_to_groups(job.kept_back, job.published)
 
 
-def print_empty(job: Replay, what: str) -> None:
+def print_empty(job: ReplayModel, what: str) -> None:
     """A replay that had nothing to send."""
     from sidecar.cli.output.dry_run import nothing_left
 
@@ -133,7 +133,7 @@ def print_empty(job: Replay, what: str) -> None:
         print_line(f"Warning: {warning}")
 
 
-def print_replay(job: Replay) -> None:
+def print_replay(job: ReplayModel) -> None:
     """A replay in full."""
     print_line(f"replay {job.id}: {job.state}")
     rows: list[tuple[str, object]] = [

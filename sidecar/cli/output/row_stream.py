@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sidecar.cli.output.tables import GAP, Column, _cell, console, steady, styled
+from sidecar.cli.output.tables import GAP, TableColumn, _cell, console, steady, styled
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 EVERY_SECONDS = 0.1
 
 
-class Lines:
+class RowStream:
     """A table without an end: on a terminal fit to its width, whatever will come; in a pipe as `print_table` does."""
 
-    def __init__(self, columns: Sequence[Column]) -> None:
+    def __init__(self, columns: Sequence[TableColumn]) -> None:
         self._console = console() if sys.stdout.isatty() else None
         if self._console is None:
             sys.stdout.write("\t".join(column.name for column in columns) + "\n")
@@ -48,7 +48,7 @@ class Lines:
         out.print(Text(" " * GAP).join(parts), no_wrap=True, crop=True)
 
 
-class Progress:
+class ScanProgressLine:
     """How far a scan is, on one line of a terminal's stderr that overwrites itself; nothing elsewhere."""
 
     def __init__(self) -> None:
@@ -56,13 +56,13 @@ class Progress:
         self._shown_at = 0.0
         self._shown = False
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ScanProgressLine:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.clear()
 
-    def show(self, progress: models.Progress) -> None:
+    def show(self, progress: models.ScanProgressModel) -> None:
         now = time.monotonic()
         if not self._terminal or now - self._shown_at < EVERY_SECONDS:
             return

@@ -30,7 +30,7 @@ GAP = 2
 """Spaces between two columns."""
 
 
-class Column(msgspec.Struct, frozen=True):
+class TableColumn(msgspec.Struct, frozen=True):
     """A column of a table."""
 
     name: str
@@ -67,7 +67,7 @@ def styled(value: str) -> Text:
     return Text(clean(value), STYLES.get(value.partition(" ")[0], ""))
 
 
-def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Any]], *, empty: str = "nothing found") -> None:
+def print_table(columns: Sequence[TableColumn], rows: Iterable[Sequence[Any]], *, empty: str = "nothing found") -> None:
     """A table: on a terminal fit to its width, else one line a row, with tabs between all columns and a first line of
     names. Absent values are `-`."""
     if not sys.stdout.isatty():
@@ -80,14 +80,14 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Any]], *, emp
     _print_fit(columns, rows)
 
 
-def _print_tabs(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> None:
+def _print_tabs(columns: Sequence[TableColumn], rows: Iterable[Sequence[Any]]) -> None:
     sys.stdout.write("\t".join(column.name for column in columns) + "\n")
     for row in rows:
         sys.stdout.write("\t".join(_cell(value) for value in row) + "\n")
     sys.stdout.flush()
 
 
-def _print_fit(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> None:
+def _print_fit(columns: Sequence[TableColumn], rows: Sequence[Sequence[Any]]) -> None:
     from rich.cells import cell_len
     from rich.text import Text
 
@@ -111,7 +111,7 @@ def _print_fit(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> None
         target.print(line(row), no_wrap=True, crop=True)
 
 
-def _fitting(columns: Sequence[Column], natural: Sequence[int], width: int) -> list[int]:
+def _fitting(columns: Sequence[TableColumn], natural: Sequence[int], width: int) -> list[int]:
     """Which columns there is room for."""
     needed = [wide if column.whole else min(wide, column.least) for column, wide in zip(columns, natural, strict=True)]
     shown = list(range(len(columns)))
@@ -120,7 +120,7 @@ def _fitting(columns: Sequence[Column], natural: Sequence[int], width: int) -> l
     return shown
 
 
-def steady(columns: Sequence[Column], width: int) -> dict[int, int]:
+def steady(columns: Sequence[TableColumn], width: int) -> dict[int, int]:
     """For rows that are not known yet: which columns there is room for, and how wide each is. What is left over goes to
     those that may be cut, in equal parts."""
     least = [column.least for column in columns]
@@ -132,7 +132,7 @@ def steady(columns: Sequence[Column], width: int) -> dict[int, int]:
     return widths
 
 
-def _widths(natural: dict[int, int], columns: Sequence[Column], width: int) -> dict[int, int]:
+def _widths(natural: dict[int, int], columns: Sequence[TableColumn], width: int) -> dict[int, int]:
     """How wide each column is. Those that may be cut are cut to one greatest width, at which all of them fit."""
     may = [at for at in natural if not columns[at].whole]
     widths = dict(natural)

@@ -4,7 +4,7 @@ no name is added twice."""
 
 from __future__ import annotations
 
-from sidecar.dead_letters.dialects.foreign_reader import Told, Values, letter
+from sidecar.dead_letters.dialects.foreign_reader import FailureHeaders, HeaderValues, letter
 from sidecar.domain.model import DeadLetter, Record
 from sidecar.domain.stream_names import StreamNames
 
@@ -13,12 +13,12 @@ MARKS = ("__connect.errors.topic",)
 
 
 def read(record: Record, naming: StreamNames) -> DeadLetter | None:
-    values = Values(record.headers)
+    values = HeaderValues(record.headers)
     if not any(values.all(mark) for mark in MARKS):
         return None
     message, stage = values.text(f"{PREFIX}exception.message"), values.text(f"{PREFIX}stage")
     connector = values.text(f"{PREFIX}connector.name")
-    told = Told(
+    told = FailureHeaders(
         stream=values.text(f"{PREFIX}topic"),
         partition=values.number(f"{PREFIX}partition", 4),
         offset=values.number(f"{PREFIX}offset"),

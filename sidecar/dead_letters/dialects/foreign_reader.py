@@ -18,7 +18,7 @@ MAX_NAME = 1_000
 _LARGEST = {4: 2**31 - 1, 8: 2**63 - 1}
 
 
-class Told(Struct):
+class FailureHeaders(Struct):
     """What a framework's headers say about a failure; None where they do not."""
 
     stream: str | None = None
@@ -37,7 +37,7 @@ class Told(Struct):
     """Parts of the record that the letter does not keep."""
 
 
-class Values:
+class HeaderValues:
     """The headers of a letter by name, all values of a name in order."""
 
     def __init__(self, headers: Headers) -> None:
@@ -90,7 +90,9 @@ def latest_at_the_first(
     return topics[0], [values[at] if len(values) == len(topics) else None for values in places]
 
 
-def letter(record: Record, naming: StreamNames, dialect: str, told: Told, own: Callable[[str], bool]) -> DeadLetter:
+def letter(
+    record: Record, naming: StreamNames, dialect: str, told: FailureHeaders, own: Callable[[str], bool]
+) -> DeadLetter:
     """The dead letter that a framework's headers describe. `own` tells its headers from those of the record."""
     stream = (told.stream or "")[:MAX_NAME] or None
     origin = None
@@ -127,7 +129,7 @@ def letter(record: Record, naming: StreamNames, dialect: str, told: Told, own: C
     )
 
 
-def _message(told: Told) -> str:
+def _message(told: FailureHeaders) -> str:
     exception, message = told.exception, told.message
     if not message:
         return (exception or "no reason is given")[:MAX_MESSAGE]

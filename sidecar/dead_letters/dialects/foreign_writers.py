@@ -22,7 +22,7 @@ PREFIXES: Mapping[str, str] = {
 _Facts = list[tuple[str, str | bytes | None]]
 
 
-class _Failure(Struct):
+class _FailureFields(Struct):
     position: Position
     timestamp: int
     group: str
@@ -50,7 +50,7 @@ def write(decoded: Decoded, group: str, attempts: int, dialects: Sequence[str]) 
     """The headers of these dialects for a rejected record."""
     rejection, record = decoded.event.rejection, decoded.record
     assert rejection is not None, "only a rejected record has a dead letter"
-    failure = _Failure(
+    failure = _FailureFields(
         position=record.position,
         timestamp=record.timestamp,
         group=group,
@@ -67,7 +67,7 @@ def write(decoded: Decoded, group: str, attempts: int, dialects: Sequence[str]) 
     )
 
 
-def _spring(failure: _Failure) -> _Facts:
+def _spring(failure: _FailureFields) -> _Facts:
     place = failure.place
     return [
         ("original-topic", failure.position.stream),
@@ -81,7 +81,7 @@ def _spring(failure: _Failure) -> _Facts:
     ]
 
 
-def _connect(failure: _Failure) -> _Facts:
+def _connect(failure: _FailureFields) -> _Facts:
     return [
         *_place(failure),
         ("connector.name", failure.group),
@@ -94,7 +94,7 @@ def _connect(failure: _Failure) -> _Facts:
     ]
 
 
-def _streams(failure: _Failure) -> _Facts:
+def _streams(failure: _FailureFields) -> _Facts:
     return [
         ("exception", failure.error),
         ("message", failure.message),
@@ -103,7 +103,7 @@ def _streams(failure: _Failure) -> _Facts:
     ]
 
 
-def _share_group(failure: _Failure) -> _Facts:
+def _share_group(failure: _FailureFields) -> _Facts:
     return [
         *_place(failure),
         ("group", failure.group),
@@ -112,7 +112,7 @@ def _share_group(failure: _Failure) -> _Facts:
     ]
 
 
-def _place(failure: _Failure) -> _Facts:
+def _place(failure: _FailureFields) -> _Facts:
     place = failure.place
     return [
         ("topic", failure.position.stream),
@@ -121,11 +121,11 @@ def _place(failure: _Failure) -> _Facts:
     ]
 
 
-def _is_long(failure: _Failure) -> bool:
+def _is_long(failure: _FailureFields) -> bool:
     return -(2**63) <= failure.timestamp < 2**63
 
 
-_WRITERS: Mapping[str, Callable[[_Failure], _Facts]] = {
+_WRITERS: Mapping[str, Callable[[_FailureFields], _Facts]] = {
     "spring": _spring,
     "connect": _connect,
     "streams": _streams,

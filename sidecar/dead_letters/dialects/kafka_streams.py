@@ -4,8 +4,8 @@ record that was processed. Who failed is not told: the application's id is not a
 from __future__ import annotations
 
 from sidecar.dead_letters.dialects.foreign_reader import (
-    Told,
-    Values,
+    FailureHeaders,
+    HeaderValues,
     latest_at_the_first,
     letter,
     number,
@@ -19,13 +19,13 @@ MARKS = ("__streams.errors.topic", "__streams.errors.exception")
 
 
 def read(record: Record, naming: StreamNames) -> DeadLetter | None:
-    values = Values(record.headers)
+    values = HeaderValues(record.headers)
     if not any(values.all(mark) for mark in MARKS):
         return None
     topic, (partition, offset) = latest_at_the_first(
         values.all(f"{PREFIX}topic"), values.all(f"{PREFIX}partition"), values.all(f"{PREFIX}offset")
     )
-    told = Told(
+    told = FailureHeaders(
         stream=text(topic),
         partition=number(partition, 4),
         offset=number(offset),

@@ -3,7 +3,7 @@ besides. The free edition tells nothing, and no edition tells the error."""
 
 from __future__ import annotations
 
-from sidecar.dead_letters.dialects.foreign_reader import Told, Values, letter
+from sidecar.dead_letters.dialects.foreign_reader import FailureHeaders, HeaderValues, letter
 from sidecar.domain.model import DeadLetter, Record
 from sidecar.domain.stream_names import StreamNames
 
@@ -12,13 +12,13 @@ _NAMES = ("topic", "partition", "offset", "consumer_group", "attempts", "trace_i
 
 
 def read(record: Record, naming: StreamNames) -> DeadLetter | None:
-    values = Values(record.headers)
+    values = HeaderValues(record.headers)
     for kind in ("source", "original"):
         topic, partition = values.text(f"{kind}_topic"), values.number(f"{kind}_partition", 4)
         offset = values.number(f"{kind}_offset")
         if topic is None or partition is None or offset is None:
             continue
-        told = Told(
+        told = FailureHeaders(
             stream=topic,
             partition=partition,
             offset=offset,

@@ -3,7 +3,7 @@ key and value only where `errors.deadletterqueue.copy.record.enable` is on: the 
 
 from __future__ import annotations
 
-from sidecar.dead_letters.dialects.foreign_reader import Told, Values, letter
+from sidecar.dead_letters.dialects.foreign_reader import FailureHeaders, HeaderValues, letter
 from sidecar.domain.model import DeadLetter, Record
 from sidecar.domain.stream_names import StreamNames
 
@@ -12,11 +12,11 @@ MARKS = ("__dlq.errors.topic",)
 
 
 def read(record: Record, naming: StreamNames) -> DeadLetter | None:
-    values = Values(record.headers)
+    values = HeaderValues(record.headers)
     if not any(values.all(mark) for mark in MARKS):
         return None
     copied = record.key is not None or record.value is not None
-    told = Told(
+    told = FailureHeaders(
         stream=values.text(f"{PREFIX}topic"),
         partition=values.number(f"{PREFIX}partition", 4),
         offset=values.number(f"{PREFIX}offset"),

@@ -4,8 +4,8 @@ record's own headers: of a repeated name the first value is the latest. Early ve
 from __future__ import annotations
 
 from sidecar.dead_letters.dialects.foreign_reader import (
-    Told,
-    Values,
+    FailureHeaders,
+    HeaderValues,
     latest_at_the_first,
     letter,
     number,
@@ -22,13 +22,13 @@ _OWN = frozenset(
 
 
 def read(record: Record, naming: StreamNames) -> DeadLetter | None:
-    values = Values(record.headers)
+    values = HeaderValues(record.headers)
     if not any(values.all(mark) for mark in MARKS):
         return None
     topic, (partition, offset) = latest_at_the_first(
         *[values.all(f"dead-letter-{name}")[::-1] for name in ("topic", "partition", "offset")]
     )
-    told = Told(
+    told = FailureHeaders(
         stream=text(topic),
         partition=number(partition, 4),
         offset=number(offset),
@@ -39,6 +39,6 @@ def read(record: Record, naming: StreamNames) -> DeadLetter | None:
     return letter(record, naming, "smallrye", told, _OWN.__contains__)
 
 
-def _first(values: Values, name: str) -> str | None:
+def _first(values: HeaderValues, name: str) -> str | None:
     found = values.all(f"dead-letter-{name}")
     return text(found[0]) if found else None

@@ -6,8 +6,8 @@ first failure, the last of the latest (`KafkaHeaders`, `DeadLetterPublishingReco
 from __future__ import annotations
 
 from sidecar.dead_letters.dialects.foreign_reader import (
-    Told,
-    Values,
+    FailureHeaders,
+    HeaderValues,
     latest_at_the_first,
     letter,
     number,
@@ -25,13 +25,13 @@ _IN_PASSING = (ATTEMPT, "springDeserializerExceptionKey", "springDeserializerExc
 
 
 def read(record: Record, naming: StreamNames) -> DeadLetter | None:
-    values = Values(record.headers)
+    values = HeaderValues(record.headers)
     if not any(values.all(mark) for mark in MARKS):
         return None
     return letter(record, naming, "spring", told(values, record, PREFIX), is_own)
 
 
-def told(values: Values, record: Record, prefix: str) -> Told:
+def told(values: HeaderValues, record: Record, prefix: str) -> FailureHeaders:
     """What headers with these names tell; `@RetryableTopic` uses the same ones with another prefix."""
     original = f"{prefix}original-"
     topic, places = latest_at_the_first(
@@ -41,7 +41,7 @@ def told(values: Values, record: Record, prefix: str) -> Told:
         values.all(f"{original}timestamp"),
     )
     exception, message = _failure(values, prefix)
-    return Told(
+    return FailureHeaders(
         stream=text(topic),
         partition=number(places[0], 4),
         offset=number(places[1]),
@@ -54,7 +54,7 @@ def told(values: Values, record: Record, prefix: str) -> Told:
     )
 
 
-def _failure(values: Values, prefix: str) -> tuple[str | None, str | None]:
+def _failure(values: HeaderValues, prefix: str) -> tuple[str | None, str | None]:
     """Class and message: of the cause where one is named, for the outer class is the listener's wrapper; of the key
     where the value has none."""
     for kind in ("", "key-"):

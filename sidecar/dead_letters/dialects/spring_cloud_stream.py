@@ -4,8 +4,8 @@ record's own headers (`KafkaMessageChannelBinder`). Many home-made ones use thes
 from __future__ import annotations
 
 from sidecar.dead_letters.dialects.foreign_reader import (
-    Told,
-    Values,
+    FailureHeaders,
+    HeaderValues,
     latest_at_the_first,
     letter,
     number,
@@ -22,14 +22,14 @@ _OWN = frozenset(
 
 
 def read(record: Record, naming: StreamNames) -> DeadLetter | None:
-    values = Values(record.headers)
+    values = HeaderValues(record.headers)
     if not any(values.all(mark) for mark in MARKS):
         return None
     topic, (partition, offset, timestamp) = latest_at_the_first(
         *[values.all(f"x-original-{name}") for name in ("topic", "partition", "offset", "timestamp")]
     )
     stream = text(topic)
-    told = Told(
+    told = FailureHeaders(
         stream=stream,
         partition=number(partition, 4),
         offset=number(offset),

@@ -4,7 +4,7 @@ it, and `retry_topic-*` (`RetryTopicHeaders`). The origin stays that of the firs
 from __future__ import annotations
 
 from sidecar.dead_letters.dialects import spring
-from sidecar.dead_letters.dialects.foreign_reader import Values, letter
+from sidecar.dead_letters.dialects.foreign_reader import HeaderValues, letter
 from sidecar.domain.model import DeadLetter, Record
 from sidecar.domain.stream_names import StreamNames
 
@@ -13,7 +13,7 @@ _OWN = ("kafka_original-", "kafka_exception-", "kafka_key-exception-", "retry_to
 
 
 def read(record: Record, naming: StreamNames) -> DeadLetter | None:
-    values = Values(record.headers)
+    values = HeaderValues(record.headers)
     if not any(values.all(mark) for mark in MARKS):
         return None
     told = spring.told(values, record, "kafka_")

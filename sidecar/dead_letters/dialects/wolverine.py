@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from sidecar.dead_letters.dialects.foreign_reader import Told, Values, letter
+from sidecar.dead_letters.dialects.foreign_reader import FailureHeaders, HeaderValues, letter
 from sidecar.domain.model import DeadLetter, Record
 from sidecar.domain.stream_names import StreamNames
 
@@ -19,12 +19,12 @@ _TOPIC = re.compile(r"[^:/]+://topic/([^/]+)")
 
 
 def read(record: Record, naming: StreamNames) -> DeadLetter | None:
-    values = Values(record.headers)
+    values = HeaderValues(record.headers)
     if not values.all("exception-type") or not (values.all("failed-at") or values.all("exception-stack")):
         return None
     destination = _TOPIC.fullmatch(values.text("original-destination") or "")
     failed_at = values.number("failed-at")
-    told = Told(
+    told = FailureHeaders(
         stream=destination[1] if destination else None,
         partition=values.number("original-partition", 4),
         offset=values.number("original-offset"),

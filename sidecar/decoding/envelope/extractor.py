@@ -88,7 +88,7 @@ BODY = -2
 """Index of a source in the body."""
 
 
-class Place(Struct, frozen=True):
+class FieldLocation(Struct, frozen=True):
     """One place where a word may stand."""
 
     written: str
@@ -105,11 +105,11 @@ class Place(Struct, frozen=True):
         return len(self.steps) == 1 and not self.configured
 
 
-Sources = tuple[tuple[int, Place], ...]
+Sources = tuple[tuple[int, FieldLocation], ...]
 """Places of one word that a record can have, each with the header's index, or -1 for the key, or -2 for the body."""
 
 
-class Headings(Struct, frozen=True):
+class HeaderLayout(Struct, frozen=True):
     """What one sequence of header names means, worked out once."""
 
     sources: Mapping[str, Sources]
@@ -140,7 +140,7 @@ class Headings(Struct, frozen=True):
         )
 
 
-class Found(Struct):
+class EnvelopeSource(Struct):
     """What a record offers to find words in."""
 
     headers: Headers
@@ -155,13 +155,13 @@ class Found(Struct):
     """Words that a format implies: looked at after all places but the key."""
 
 
-class Envelope:
+class EnvelopeExtractor:
     """The places of every word, as configured, and the finding of words in records."""
 
-    def __init__(self, configured: config.Envelope) -> None:
+    def __init__(self, configured: config.EnvelopeConfig) -> None:
         """Raises ValueError for a place that is none; the configuration's own check says so earlier, with its path."""
         self.required: tuple[str, ...] = tuple(configured.required)
-        self.places: dict[str, tuple[Place, ...]] = {
+        self.places: dict[str, tuple[FieldLocation, ...]] = {
             word: tuple(
                 [parse_place(written, configured=True) for written in getattr(configured, word)]
                 + [parse_place(written, configured=False) for written in BUILT_IN[word]]
@@ -169,19 +169,19 @@ class Envelope:
             for word in WORDS
         }
 
-    def headings(self, names: Sequence[str]) -> Headings:
+    def headings(self, names: Sequence[str]) -> HeaderLayout:
         """Work out what these header names, in this order, mean."""
         index = {name.lower(): at for at, name in enumerate(names)}
         sources: dict[str, Sources] = {}
         for word, places in self.places.items():
-            found: list[tuple[int, Place]] = []
+            found: list[tuple[int, FieldLocation]] = []
             for place in places:
                 if place.header is None:
                     found.append((BODY if place.steps else KEY, place))
                 elif place.header in index:
                     found.append((index[place.header], place))
             sources[word] = tuple(found)
-        return Headings(
+        return HeaderLayout(
             sources=sources,
             schema=tuple((name, index[name]) for name in sorted(wire_format.HEADERS & index.keys())),
             traceparent=index.get("traceparent", -1),
@@ -192,7 +192,7 @@ class Envelope:
             key_framed=_KEY_SCHEMA_ID in index,
         )
 
-    def fill(self, event: Event, headings: Headings, found: Found) -> Rejection | None:
+    def fill(self, event: Event, headings: HeaderLayout, found: EnvelopeSource) -> Rejection | None:
         """Set every word of `event` that `found` gives. The rejection tells of the first configured place that holds
         what no word can be made of; that word stays empty and the others are filled all the same."""
         wrong: Rejection | None = None
@@ -204,21 +204,21 @@ class Envelope:
             setattr(event, word, intern(value) if word in REPEATED and value is not None else value)
         return wrong
 
-    def named_version(self, headings: Headings, found: Found) -> str | None:
+    def named_version(self, headings: HeaderLayout, found: EnvelopeSource) -> str | None:
         """The schema version that the record names, by header or at a configured place. The built-in places in a body
         are left out: services count their events' versions in their own ways there."""
         stated = tuple((at, place) for at, place in headings.sources["version"] if at >= 0 or place.configured)
-        value = find("version", stated, Found(found.headers, found.body, found.inner, found.key))
+        value = find("version", stated, EnvelopeSource(found.headers, found.body, found.inner, found.key))
         return value if value.__class__ is str else None
 
-    def missing(self, event: Event, headings: Headings, found: Found) -> Rejection | None:
+    def missing(self, event: Event, headings: HeaderLayout, found: EnvelopeSource) -> Rejection | None:
         """The first required word that `event` has not, as a rejection that says where it was looked for."""
         for word in self.required:
             if getattr(event, word) is None:
                 return self._complaint(word, headings, found)
         return None
 
-    def _complaint(self, word: str, headings: Headings, found: Found) -> Rejection:
+    def _complaint(self, word: str, headings: HeaderLayout, found: EnvelopeSource) -> Rejection:
         for index, place in headings.sources[word]:
             raw = _raw(index, place, found)
             if not _nothing(raw):
@@ -227,19 +227,19 @@ class Envelope:
         return Rejection("envelope.missing", f"{word} is required, and there is none in {looked}"[:2000], word)
 
 
-def parse_place(written: str, *, configured: bool) -> Place:
+def parse_place(written: str, *, configured: bool) -> FieldLocation:
     """`body:PATH`, `header:NAME` or `key`. Raises ValueError where it is none of them."""
     kind, _, name = written.partition(":")
     if kind == "header" and name:
-        return Place(written, configured, header=name.lower())
+        return FieldLocation(written, configured, header=name.lower())
     if kind == "body" and name:
-        return Place(written, configured, steps=tuple(_STEP.findall(name)))
+        return FieldLocation(written, configured, steps=tuple(_STEP.findall(name)))
     if written == "key":
-        return Place(written, configured)
+        return FieldLocation(written, configured)
     raise ValueError(f"{written!r} is no place of a word; expected body:PATH, header:NAME or key")
 
 
-def find(word: str, sources: Sources, found: Found) -> Any:
+def find(word: str, sources: Sources, found: EnvelopeSource) -> Any:
     """The word's value (text, or microseconds for `occurred_at`), None, or a Rejection from a configured place."""
     take: Callable[[Any], Any] = instant if word == "occurred_at" else text
     own, late = found.own.get(word), found.late.get(word)
@@ -266,7 +266,7 @@ def find(word: str, sources: Sources, found: Found) -> Any:
     return text(found.key) if word == "aggregate_id" else None
 
 
-def unusable(word: str, place: Place, raw: Any) -> Rejection:
+def unusable(word: str, place: FieldLocation, raw: Any) -> Rejection:
     """The rejection for a place that holds something of which no such word can be made."""
     wanted = "a time between 1971 and 2200" if word == "occurred_at" else "text of at most 512 characters, or a number"
     path = ".".join(place.steps) if place.steps else place.written
@@ -293,7 +293,7 @@ def reach(body: Any, steps: tuple[str, ...]) -> Any:
     return at
 
 
-def _raw(index: int, place: Place, found: Found) -> Any:
+def _raw(index: int, place: FieldLocation, found: EnvelopeSource) -> Any:
     if index >= 0:
         return found.headers[index][1]
     if index == KEY:

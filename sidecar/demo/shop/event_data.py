@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sidecar.demo.shop.orders import Fate, Line, Order
+from sidecar.demo.shop.orders import Order, OrderLine, OrderOutcome
 
 Data = dict[str, Any]
 
-_REASONS = {Fate.REFUSED: "PAYMENT_REFUSED", Fate.SHORT: "OUT_OF_STOCK", Fate.RETURNED: "UNDELIVERABLE"}
+_REASONS = {
+    OrderOutcome.REFUSED: "PAYMENT_REFUSED",
+    OrderOutcome.SHORT: "OUT_OF_STOCK",
+    OrderOutcome.RETURNED: "UNDELIVERABLE",
+}
 _TEMPLATES = {
     "OrderConfirmed": "order-confirmed",
     "ParcelDispatched": "parcel-on-its-way",
@@ -18,7 +22,7 @@ _TEMPLATES = {
 }
 
 
-def data_of(event_type: str, order: Order, on: str, line: Line) -> Data:
+def data_of(event_type: str, order: Order, on: str, line: OrderLine) -> Data:
     """The data of an event of this type, caused by one of type `on`; `line` counts for events about one line."""
     return _WRITERS[event_type](order, on, line)
 
@@ -28,7 +32,7 @@ def aggregate_of(kind: str, order: Order) -> str:
     return order.customer if kind == "customer" else f"{kind}-{order.number}"
 
 
-def _placed(order: Order, on: str, line: Line) -> Data:
+def _placed(order: Order, on: str, line: OrderLine) -> Data:
     lines = [{"sku": each.sku, "name": each.name, "qty": each.qty, "price": each.price} for each in order.lines]
     return {
         "orderId": order.id,
@@ -45,19 +49,19 @@ def _quantities(order: Order) -> list[Data]:
     return [{"sku": line.sku, "qty": line.qty} for line in order.lines]
 
 
-def _confirmed(order: Order, on: str, line: Line) -> Data:
+def _confirmed(order: Order, on: str, line: OrderLine) -> Data:
     return {"orderId": order.id, "customerId": order.customer, "total": order.total, "items": _quantities(order)}
 
 
-def _cancelled(order: Order, on: str, line: Line) -> Data:
+def _cancelled(order: Order, on: str, line: OrderLine) -> Data:
     return {"orderId": order.id, "customerId": order.customer, "reason": _REASONS.get(order.fate, "OTHER")}
 
 
-def _completed(order: Order, on: str, line: Line) -> Data:
+def _completed(order: Order, on: str, line: OrderLine) -> Data:
     return {"orderId": order.id, "customerId": order.customer, "total": order.total}
 
 
-def _payment(order: Order, on: str, line: Line) -> Data:
+def _payment(order: Order, on: str, line: OrderLine) -> Data:
     card = {"holder": f"Customer {order.customer[-3:]}", "last4": f"{order.number * 7919 % 10000:04d}"}
     return {
         "paymentId": f"payment-{order.number}",
@@ -69,23 +73,23 @@ def _payment(order: Order, on: str, line: Line) -> Data:
     }
 
 
-def _refused(order: Order, on: str, line: Line) -> Data:
+def _refused(order: Order, on: str, line: OrderLine) -> Data:
     return _payment(order, on, line) | {"reason": "insufficient funds"}
 
 
-def _stock(order: Order, on: str, line: Line) -> Data:
+def _stock(order: Order, on: str, line: OrderLine) -> Data:
     return {"orderId": order.id, "warehouse": "north", "lines": _quantities(order), "missing": None}
 
 
-def _short(order: Order, on: str, line: Line) -> Data:
+def _short(order: Order, on: str, line: OrderLine) -> Data:
     return _stock(order, on, line) | {"missing": order.lines[0].sku}
 
 
-def _scanned(order: Order, on: str, line: Line) -> Data:
+def _scanned(order: Order, on: str, line: OrderLine) -> Data:
     return {"orderId": order.id, "sku": line.sku, "qty": line.qty, "scanner": f"handheld-{order.number % 4 + 1}"}
 
 
-def _parcel(order: Order, on: str, line: Line) -> Data:
+def _parcel(order: Order, on: str, line: OrderLine) -> Data:
     return {
         "parcelId": f"parcel-{order.number}",
         "orderId": order.id,
@@ -95,15 +99,15 @@ def _parcel(order: Order, on: str, line: Line) -> Data:
     }
 
 
-def _invoice(order: Order, on: str, line: Line) -> Data:
+def _invoice(order: Order, on: str, line: OrderLine) -> Data:
     return {"invoiceId": f"invoice-{order.number}", "orderId": order.id, "total": order.total, "currency": "EUR"}
 
 
-def _credit_note(order: Order, on: str, line: Line) -> Data:
+def _credit_note(order: Order, on: str, line: OrderLine) -> Data:
     return _invoice(order, on, line) | {"total": -order.total}
 
 
-def _notified(order: Order, on: str, line: Line) -> Data:
+def _notified(order: Order, on: str, line: OrderLine) -> Data:
     return {
         "customerId": order.customer,
         "orderId": order.id,
@@ -113,11 +117,11 @@ def _notified(order: Order, on: str, line: Line) -> Data:
     }
 
 
-def _points(order: Order, on: str, line: Line) -> Data:
+def _points(order: Order, on: str, line: OrderLine) -> Data:
     return {"customerId": order.customer, "orderId": order.id, "points": int(order.total)}
 
 
-_WRITERS: dict[str, Callable[[Order, str, Line], Data]] = {
+_WRITERS: dict[str, Callable[[Order, str, OrderLine], Data]] = {
     "OrderPlaced": _placed,
     "OrderConfirmed": _confirmed,
     "OrderCancelled": _cancelled,

@@ -7,7 +7,7 @@ from collections import Counter
 from sidecar.demo.shop.handlers import Emission
 
 
-class Ledger:
+class ExpectedCounts:
     """Counts, to hold against what a sidecar says."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from sidecar.demo.shop.messages import Wire
+from sidecar.demo.shop.messages import WireRecord
 
 PARTITIONS = 3
 
@@ -18,10 +18,10 @@ class KafkaTransport:
     def __init__(self, bootstrap_servers: str, service: str, producer: AIOKafkaProducer) -> None:
         self._servers, self._service, self._producer = bootstrap_servers, service, producer
 
-    async def publish(self, stream: str, wire: Wire) -> None:
+    async def publish(self, stream: str, wire: WireRecord) -> None:
         await self._producer.send_and_wait(stream, wire.value, wire.key, headers=list(wire.headers))
 
-    async def read(self, streams: Sequence[str]) -> AsyncGenerator[tuple[str, Wire], None]:
+    async def read(self, streams: Sequence[str]) -> AsyncGenerator[tuple[str, WireRecord], None]:
         consumer = AIOKafkaConsumer(
             *streams,
             bootstrap_servers=self._servers,
@@ -33,7 +33,7 @@ class KafkaTransport:
         await consumer.start()
         try:
             async for record in consumer:
-                yield record.topic, Wire(record.key, record.value, tuple(record.headers))
+                yield record.topic, WireRecord(record.key, record.value, tuple(record.headers))
         finally:
             await consumer.stop()
 

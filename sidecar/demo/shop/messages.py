@@ -8,12 +8,12 @@ from typing import Any
 Header = tuple[str, bytes]
 
 
-class Unreadable(Exception):
+class UnreadableMessage(Exception):
     """A service cannot make sense of a record that it has read. It leaves it aside, as many services do."""
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class TraceIds:
     """Trace and span as lower-case hex."""
 
     trace_id: str
@@ -22,7 +22,7 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class ShopMessage:
     """An event."""
 
     type: str
@@ -34,7 +34,7 @@ class Message:
     correlation: str
     cause: str | None
     """The id of the event that caused it."""
-    trace: Trace | None
+    trace: TraceIds | None
     at: int
     """Milliseconds since 1970."""
     producer: str
@@ -42,7 +42,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Wire:
+class WireRecord:
     """A record as the shop publishes and reads it."""
 
     key: bytes | None
@@ -59,4 +59,4 @@ class Wire:
         try:
             return None if value is None else value.decode()
         except UnicodeDecodeError as error:
-            raise Unreadable(f"header {name} is no text") from error
+            raise UnreadableMessage(f"header {name} is no text") from error

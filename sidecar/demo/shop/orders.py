@@ -9,7 +9,7 @@ from enum import StrEnum
 FIRST_NUMBER = 1001
 
 
-class Fate(StrEnum):
+class OrderOutcome(StrEnum):
     """How an order goes."""
 
     FINE = "fine"
@@ -21,7 +21,7 @@ class Fate(StrEnum):
     """Shipped, and nobody there to take it: stock and payment go back."""
 
 
-FATES = ((Fate.FINE, 80), (Fate.REFUSED, 8), (Fate.SHORT, 7), (Fate.RETURNED, 5))
+FATES = ((OrderOutcome.FINE, 80), (OrderOutcome.REFUSED, 8), (OrderOutcome.SHORT, 7), (OrderOutcome.RETURNED, 5))
 """Each with how many of a hundred orders."""
 
 GOODS = (
@@ -37,7 +37,7 @@ STREETS = ("Harbour Street", "Mill Lane", "Rue des Lilas", "Lindenallee", "Via R
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class OrderLine:
     """One thing that was ordered."""
 
     sku: str
@@ -53,10 +53,10 @@ class Order:
     number: int
     customer: str
     address: str
-    lines: tuple[Line, ...]
+    lines: tuple[OrderLine, ...]
     channel: str
     method: str
-    fate: Fate
+    fate: OrderOutcome
 
     @property
     def id(self) -> str:
@@ -76,7 +76,7 @@ def order_of(seed: int, number: int) -> Order:
     """The order with this number."""
     roll = dice(seed, "order", number)
     lines = tuple(
-        Line(sku, name, roll.choice((1, 1, 1, 2, 4)), price)
+        OrderLine(sku, name, roll.choice((1, 1, 1, 2, 4)), price)
         for sku, name, price in roll.sample(GOODS, roll.choice((1, 2, 2, 3)))
     )
     return Order(

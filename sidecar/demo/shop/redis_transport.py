@@ -8,7 +8,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from sidecar.demo.shop.messages import Wire
+from sidecar.demo.shop.messages import WireRecord
 from sidecar.demo.shop.transport import HISTORY
 
 BODY = b"payload"
@@ -24,13 +24,13 @@ class RedisTransport:
         # a cancellation that comes just as it is done.
         self._redis: Any = Redis.from_url(url, protocol=2, socket_timeout=None)
 
-    async def publish(self, stream: str, wire: Wire) -> None:
+    async def publish(self, stream: str, wire: WireRecord) -> None:
         fields = {name.encode(): value for name, value in wire.headers}
         if wire.value is not None:
             fields[BODY] = wire.value
         await self._redis.xadd(stream, fields, maxlen=HISTORY, approximate=True)
 
-    async def read(self, streams: Sequence[str]) -> AsyncGenerator[tuple[str, Wire], None]:
+    async def read(self, streams: Sequence[str]) -> AsyncGenerator[tuple[str, WireRecord], None]:
         for stream in streams:
             await self._join(stream)
         since = dict.fromkeys(streams, ">")
@@ -58,6 +58,6 @@ async def connect(url: str, service: str) -> RedisTransport:
     return RedisTransport(url, service)
 
 
-def _wire(fields: dict[bytes, bytes]) -> Wire:
+def _wire(fields: dict[bytes, bytes]) -> WireRecord:
     headers = tuple((name.decode(), value) for name, value in fields.items() if name != BODY)
-    return Wire(None, fields.get(BODY), headers)
+    return WireRecord(None, fields.get(BODY), headers)

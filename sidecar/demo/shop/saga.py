@@ -8,10 +8,10 @@ from __future__ import annotations
 from enum import Enum, StrEnum, auto
 from typing import NamedTuple
 
-from sidecar.demo.shop.orders import Fate
+from sidecar.demo.shop.orders import OrderOutcome
 
 
-class Tracing(StrEnum):
+class TracePropagation(StrEnum):
     """How a service passes its trace on."""
 
     W3C = "w3c"
@@ -20,7 +20,7 @@ class Tracing(StrEnum):
     NONE = "none"
 
 
-class Layout(Enum):
+class EventLayout(Enum):
     """How a service writes its events."""
 
     AVRO_BY_TYPE = auto()
@@ -39,24 +39,24 @@ class Layout(Enum):
     """One flat map: the fields of a Redis entry; on Kafka a JSON object."""
 
 
-class Service(NamedTuple):
+class ShopService(NamedTuple):
     """Who publishes where, and in what shape."""
 
     name: str
     stream: str
-    layout: Layout
-    tracing: Tracing
+    layout: EventLayout
+    tracing: TracePropagation
     aggregate: str
     """What its events are about: `order`, `payment`, …"""
 
 
-class Step(NamedTuple):
+class SagaStep(NamedTuple):
     """One reaction: where `on` arrives, `service` publishes `emits`."""
 
     service: str
     on: str
     emits: str
-    fates: frozenset[Fate] = frozenset(Fate)
+    fates: frozenset[OrderOutcome] = frozenset(OrderOutcome)
     """Orders of which this happens."""
     after: tuple[int, int] = (5, 30)
     """Milliseconds of work, at least and at most."""
@@ -67,14 +67,14 @@ class Step(NamedTuple):
 SERVICES = {
     service.name: service
     for service in (
-        Service("orders", "orders", Layout.AVRO_BY_TYPE, Tracing.W3C, "order"),
-        Service("payment", "payments", Layout.JSON, Tracing.W3C, "payment"),
-        Service("stock", "stock", Layout.AVRO_ID_IN_HEADER, Tracing.B3, "order"),
-        Service("scanner", "scans", Layout.AVRO_BY_STREAM, Tracing.W3C, "order"),
-        Service("shipping", "shipping", Layout.CLOUDEVENTS, Tracing.CLOUDEVENTS, "parcel"),
-        Service("invoicing", "invoices", Layout.OUTBOX, Tracing.W3C, "invoice"),
-        Service("notifications", "notifications", Layout.JSON, Tracing.NONE, "customer"),
-        Service("loyalty", "loyalty", Layout.FLAT, Tracing.W3C, "customer"),
+        ShopService("orders", "orders", EventLayout.AVRO_BY_TYPE, TracePropagation.W3C, "order"),
+        ShopService("payment", "payments", EventLayout.JSON, TracePropagation.W3C, "payment"),
+        ShopService("stock", "stock", EventLayout.AVRO_ID_IN_HEADER, TracePropagation.B3, "order"),
+        ShopService("scanner", "scans", EventLayout.AVRO_BY_STREAM, TracePropagation.W3C, "order"),
+        ShopService("shipping", "shipping", EventLayout.CLOUDEVENTS, TracePropagation.CLOUDEVENTS, "parcel"),
+        ShopService("invoicing", "invoices", EventLayout.OUTBOX, TracePropagation.W3C, "invoice"),
+        ShopService("notifications", "notifications", EventLayout.JSON, TracePropagation.NONE, "customer"),
+        ShopService("loyalty", "loyalty", EventLayout.FLAT, TracePropagation.W3C, "customer"),
     )
 }
 STREAMS = tuple(service.stream for service in SERVICES.values())
@@ -82,48 +82,48 @@ STREAMS = tuple(service.stream for service in SERVICES.values())
 PLACED = "OrderPlaced"
 """The event that no event causes: a customer's click."""
 
-_PAID = frozenset((Fate.FINE, Fate.SHORT, Fate.RETURNED))
-_IN_STOCK = frozenset((Fate.FINE, Fate.RETURNED))
-_FINE = frozenset((Fate.FINE,))
-_REFUSED = frozenset((Fate.REFUSED,))
-_SHORT = frozenset((Fate.SHORT,))
-_RETURNED = frozenset((Fate.RETURNED,))
+_PAID = frozenset((OrderOutcome.FINE, OrderOutcome.SHORT, OrderOutcome.RETURNED))
+_IN_STOCK = frozenset((OrderOutcome.FINE, OrderOutcome.RETURNED))
+_FINE = frozenset((OrderOutcome.FINE,))
+_REFUSED = frozenset((OrderOutcome.REFUSED,))
+_SHORT = frozenset((OrderOutcome.SHORT,))
+_RETURNED = frozenset((OrderOutcome.RETURNED,))
 
 STEPS = (
-    Step("payment", "OrderPlaced", "PaymentAuthorized", _PAID, after=(30, 120)),
-    Step("payment", "OrderPlaced", "PaymentRefused", _REFUSED, after=(30, 120)),
-    Step("orders", "PaymentRefused", "OrderCancelled"),
-    Step("stock", "PaymentAuthorized", "StockReserved", _IN_STOCK),
-    Step("stock", "PaymentAuthorized", "StockShort", _SHORT),
-    Step("payment", "StockShort", "PaymentRefunded"),
-    Step("orders", "StockShort", "OrderCancelled"),
-    Step("orders", "StockReserved", "OrderConfirmed"),
-    Step("scanner", "StockReserved", "ItemScanned", after=(40, 250), each_line=True),
-    Step("invoicing", "OrderConfirmed", "InvoiceIssued", after=(20, 80)),
-    Step("shipping", "OrderConfirmed", "ParcelDispatched", after=(80, 250)),
-    Step("shipping", "ParcelDispatched", "ParcelDelivered", _FINE, after=(200, 600)),
-    Step("shipping", "ParcelDispatched", "ParcelReturned", _RETURNED, after=(200, 600)),
-    Step("orders", "ParcelDelivered", "OrderCompleted"),
-    Step("loyalty", "ParcelDelivered", "PointsGranted", after=(10, 60)),
-    Step("stock", "ParcelReturned", "StockReleased"),
-    Step("payment", "ParcelReturned", "PaymentRefunded", after=(30, 120)),
-    Step("orders", "ParcelReturned", "OrderCancelled"),
-    Step("invoicing", "PaymentRefunded", "CreditNoteIssued", _RETURNED, after=(20, 80)),
-    Step("notifications", "OrderConfirmed", "CustomerNotified", after=(10, 50)),
-    Step("notifications", "ParcelDispatched", "CustomerNotified", after=(10, 50)),
-    Step("notifications", "InvoiceIssued", "CustomerNotified", after=(10, 50)),
-    Step("notifications", "OrderCancelled", "CustomerNotified", after=(10, 50)),
+    SagaStep("payment", "OrderPlaced", "PaymentAuthorized", _PAID, after=(30, 120)),
+    SagaStep("payment", "OrderPlaced", "PaymentRefused", _REFUSED, after=(30, 120)),
+    SagaStep("orders", "PaymentRefused", "OrderCancelled"),
+    SagaStep("stock", "PaymentAuthorized", "StockReserved", _IN_STOCK),
+    SagaStep("stock", "PaymentAuthorized", "StockShort", _SHORT),
+    SagaStep("payment", "StockShort", "PaymentRefunded"),
+    SagaStep("orders", "StockShort", "OrderCancelled"),
+    SagaStep("orders", "StockReserved", "OrderConfirmed"),
+    SagaStep("scanner", "StockReserved", "ItemScanned", after=(40, 250), each_line=True),
+    SagaStep("invoicing", "OrderConfirmed", "InvoiceIssued", after=(20, 80)),
+    SagaStep("shipping", "OrderConfirmed", "ParcelDispatched", after=(80, 250)),
+    SagaStep("shipping", "ParcelDispatched", "ParcelDelivered", _FINE, after=(200, 600)),
+    SagaStep("shipping", "ParcelDispatched", "ParcelReturned", _RETURNED, after=(200, 600)),
+    SagaStep("orders", "ParcelDelivered", "OrderCompleted"),
+    SagaStep("loyalty", "ParcelDelivered", "PointsGranted", after=(10, 60)),
+    SagaStep("stock", "ParcelReturned", "StockReleased"),
+    SagaStep("payment", "ParcelReturned", "PaymentRefunded", after=(30, 120)),
+    SagaStep("orders", "ParcelReturned", "OrderCancelled"),
+    SagaStep("invoicing", "PaymentRefunded", "CreditNoteIssued", _RETURNED, after=(20, 80)),
+    SagaStep("notifications", "OrderConfirmed", "CustomerNotified", after=(10, 50)),
+    SagaStep("notifications", "ParcelDispatched", "CustomerNotified", after=(10, 50)),
+    SagaStep("notifications", "InvoiceIssued", "CustomerNotified", after=(10, 50)),
+    SagaStep("notifications", "OrderCancelled", "CustomerNotified", after=(10, 50)),
 )
 
 _PUBLISHERS = {PLACED: "orders"} | {step.emits: step.service for step in STEPS}
 
 
-def publisher(event_type: str) -> Service:
+def publisher(event_type: str) -> ShopService:
     """Who publishes events of this type."""
     return SERVICES[_PUBLISHERS[event_type]]
 
 
-def steps_of(service: str, event_type: str) -> list[Step]:
+def steps_of(service: str, event_type: str) -> list[SagaStep]:
     """What `service` does where an event of this type arrives."""
     return [step for step in STEPS if step.service == service and step.on == event_type]
 

@@ -13,7 +13,7 @@ DIRECTORY = Path(__file__).parent.parent / "schemas"
 """`SUBJECT.avsc`, or `SUBJECT/VERSION.avsc` where there are several versions: also the sidecar's registry."""
 
 
-class Registered(NamedTuple):
+class SchemaVersion(NamedTuple):
     """One version of a subject."""
 
     subject: str
@@ -24,25 +24,25 @@ class Registered(NamedTuple):
     text: dict[str, Any]
 
 
-class Schemas:
+class ShopSchemas:
     """All of them, loaded once."""
 
     def __init__(self, directory: Path, ids: Mapping[tuple[str, int], int]) -> None:
         """`ids`: the registry's id of each (subject, version)."""
-        self._versions: dict[str, dict[int, Registered]] = {}
-        self._by_id: dict[int, Registered] = {}
+        self._versions: dict[str, dict[int, SchemaVersion]] = {}
+        self._by_id: dict[int, SchemaVersion] = {}
         for subject, version, path in versions(directory):
             text = json.loads(path.read_text())
-            one = Registered(subject, version, ids[subject, version], fastavro.parse_schema(text), text)
+            one = SchemaVersion(subject, version, ids[subject, version], fastavro.parse_schema(text), text)
             self._versions.setdefault(subject, {})[version] = one
             self._by_id[one.id] = one
 
-    def of(self, subject: str, version: int | None = None) -> Registered:
+    def of(self, subject: str, version: int | None = None) -> SchemaVersion:
         """A version of a subject, the latest for None. Raises KeyError where there is none."""
         held = self._versions[subject]
         return held[max(held) if version is None else version]
 
-    def with_id(self, id: int) -> Registered | None:
+    def with_id(self, id: int) -> SchemaVersion | None:
         return self._by_id.get(id)
 
 

@@ -12,42 +12,44 @@ import fastavro
 from fastavro.validation import validate
 
 from sidecar.demo.shop import trace_context
-from sidecar.demo.shop.messages import Header, Message, Unreadable, Wire
+from sidecar.demo.shop.messages import Header, ShopMessage, UnreadableMessage, WireRecord
 from sidecar.demo.shop.orders import number_of
-from sidecar.demo.shop.saga import SERVICES, Layout, Service
-from sidecar.demo.shop.schemas import Registered, Schemas
+from sidecar.demo.shop.saga import SERVICES, EventLayout, ShopService
+from sidecar.demo.shop.schemas import SchemaVersion, ShopSchemas
 
 SCHEMA_ID_HEADER = "__value_schema_id"
-_AVRO = (Layout.AVRO_BY_TYPE, Layout.AVRO_BY_STREAM, Layout.AVRO_ID_IN_HEADER)
+_AVRO = (EventLayout.AVRO_BY_TYPE, EventLayout.AVRO_BY_STREAM, EventLayout.AVRO_ID_IN_HEADER)
 
 
-class Formats:
+class Serializers:
     """How the shop writes and reads. `flat_entries`: the broker's records are maps (Redis), so a flat event needs no
     JSON."""
 
-    def __init__(self, schemas: Schemas, flat_entries: bool) -> None:
+    def __init__(self, schemas: ShopSchemas, flat_entries: bool) -> None:
         self.schemas = schemas
         self._flat_entries = flat_entries
 
-    def write(self, message: Message, service: Service) -> Wire:
+    def write(self, message: ShopMessage, service: ShopService) -> WireRecord:
         """The record that `service` publishes for this event."""
         key = message.aggregate.encode()
         traced = trace_context.headers(message, service.tracing)
         if service.layout in _AVRO:
-            return self.avro(message, self._schema_for(message, service), service.layout is Layout.AVRO_ID_IN_HEADER)
-        if service.layout is Layout.CLOUDEVENTS:
-            return Wire(key, _json(message.data), (*_cloudevents(message), *traced))
-        if service.layout is Layout.OUTBOX:
+            return self.avro(
+                message, self._schema_for(message, service), service.layout is EventLayout.AVRO_ID_IN_HEADER
+            )
+        if service.layout is EventLayout.CLOUDEVENTS:
+            return WireRecord(key, _json(message.data), (*_cloudevents(message), *traced))
+        if service.layout is EventLayout.OUTBOX:
             own = (("id", message.id.encode()), ("eventType", message.type.encode()), ("aggregateId", key))
-            return Wire(key, _json(message.data), (*own, *_links(message), *traced))
-        if service.layout is Layout.FLAT:
+            return WireRecord(key, _json(message.data), (*own, *_links(message), *traced))
+        if service.layout is EventLayout.FLAT:
             return self._flat(key, message, traced)
         envelope = _envelope(message, _iso(message.at)) | {"producer": message.producer}
         if not traced:
-            return Wire(key, _json({"correlationId": message.correlation, **envelope}), ())
-        return Wire(key, _json(envelope), (*_links(message, "x-"), *traced))
+            return WireRecord(key, _json({"correlationId": message.correlation, **envelope}), ())
+        return WireRecord(key, _json(envelope), (*_links(message, "x-"), *traced))
 
-    def avro(self, message: Message, schema: Registered, id_in_header: bool) -> Wire:
+    def avro(self, message: ShopMessage, schema: SchemaVersion, id_in_header: bool) -> WireRecord:
         """The event written with this very schema."""
         buffer, head = BytesIO(), b"\x00" + schema.id.to_bytes(4, "big")
         if not id_in_header:
@@ -57,28 +59,28 @@ class Formats:
         headers: tuple[Header, ...] = ((SCHEMA_ID_HEADER, head),) if id_in_header else ()
         headers += (("producer", message.producer.encode()), *_links(message))
         traced = trace_context.headers(message, SERVICES[message.producer].tracing)
-        return Wire(message.aggregate.encode(), buffer.getvalue(), headers + traced)
+        return WireRecord(message.aggregate.encode(), buffer.getvalue(), headers + traced)
 
-    def read(self, wire: Wire, service: Service) -> Message:
+    def read(self, wire: WireRecord, service: ShopService) -> ShopMessage:
         """The event in a record that `service` has published. Raises Unreadable where the record is not as it should
         be: consumers are strict about what they need."""
         if service.layout in _AVRO:
             body = self._read_avro(wire, service)
-        elif service.layout is Layout.FLAT:
+        elif service.layout is EventLayout.FLAT:
             body = {name: value.decode() for name, value in wire.headers} if wire.value is None else _object(wire.value)
         else:
             body = _object(wire.value)
             self._demand(body, service)
         return _message(wire, body, service)
 
-    def _schema_for(self, message: Message, service: Service) -> Registered:
-        if service.layout is not Layout.AVRO_BY_TYPE:
+    def _schema_for(self, message: ShopMessage, service: ShopService) -> SchemaVersion:
+        if service.layout is not EventLayout.AVRO_BY_TYPE:
             return self.schemas.of(f"{service.stream}-value")
         # Every fifth order is taken by an instance that was not updated yet and writes with the first version.
         version = 1 if number_of(message.order) % 5 == 0 else None
         return self.schemas.of(f"{service.stream}-shop.{message.type}", version)
 
-    def _flat(self, key: bytes, message: Message, traced: tuple[Header, ...]) -> Wire:
+    def _flat(self, key: bytes, message: ShopMessage, traced: tuple[Header, ...]) -> WireRecord:
         fields = {
             "eventId": message.id,
             "eventType": message.type,
@@ -90,35 +92,35 @@ class Formats:
             **message.data,
         }
         if self._flat_entries:
-            return Wire(key, None, (*((name, str(value).encode()) for name, value in fields.items()), *traced))
-        return Wire(key, _json(fields), traced)
+            return WireRecord(key, None, (*((name, str(value).encode()) for name, value in fields.items()), *traced))
+        return WireRecord(key, _json(fields), traced)
 
-    def _read_avro(self, wire: Wire, service: Service) -> dict[str, Any]:
+    def _read_avro(self, wire: WireRecord, service: ShopService) -> dict[str, Any]:
         value = wire.value or b""
-        head, data = (value[:5], value[5:]) if service.layout is not Layout.AVRO_ID_IN_HEADER else (b"", value)
+        head, data = (value[:5], value[5:]) if service.layout is not EventLayout.AVRO_ID_IN_HEADER else (b"", value)
         schema = self.schemas.with_id(int.from_bytes((head or wire.header(SCHEMA_ID_HEADER) or b"")[1:], "big"))
         if schema is None or not schema.subject.startswith(f"{service.stream}-"):
-            raise Unreadable(f"not written with a schema of {service.stream}")
+            raise UnreadableMessage(f"not written with a schema of {service.stream}")
         buffer = BytesIO(data)
         try:
             body = fastavro.schemaless_reader(buffer, schema.schema, None)
         except (EOFError, ValueError, IndexError) as error:
-            raise Unreadable(f"no Avro of {schema.subject}: {error}") from error
+            raise UnreadableMessage(f"no Avro of {schema.subject}: {error}") from error
         if buffer.read(1):
-            raise Unreadable(f"more than one record of {schema.subject}")
+            raise UnreadableMessage(f"more than one record of {schema.subject}")
         return {"eventType": schema.text["name"].rpartition(".")[2], **body}  # type: ignore[dict-item]  # a record
 
-    def _demand(self, body: Mapping[str, Any], service: Service) -> None:
+    def _demand(self, body: Mapping[str, Any], service: ShopService) -> None:
         schema = self.schemas.of(f"{service.stream}-value").text
         data = body
-        if service.layout is Layout.JSON:
+        if service.layout is EventLayout.JSON:
             schema = next(field["type"] for field in schema["fields"] if field["name"] == "data")
             data = body.get("data", {})
         if not validate(data, schema, raise_errors=False):
-            raise Unreadable(f"not as {service.stream}-value says")
+            raise UnreadableMessage(f"not as {service.stream}-value says")
 
 
-def _message(wire: Wire, body: dict[str, Any], service: Service) -> Message:
+def _message(wire: WireRecord, body: dict[str, Any], service: ShopService) -> ShopMessage:
     """The event, from wherever its format keeps each part."""
     data = body.get("data", body)
     kind = wire.text("ce_type") or wire.text("eventType") or body.get("eventType") or ""
@@ -131,8 +133,8 @@ def _message(wire: Wire, body: dict[str, Any], service: Service) -> Message:
     )
     order = data.get("orderId")
     if not (kind and identity and correlation and order):
-        raise Unreadable("not an event of the shop: its type, id, correlation id or order is missing")
-    return Message(
+        raise UnreadableMessage("not an event of the shop: its type, id, correlation id or order is missing")
+    return ShopMessage(
         type=kind.removeprefix("shop."),
         id=identity,
         order=order,
@@ -147,7 +149,7 @@ def _message(wire: Wire, body: dict[str, Any], service: Service) -> Message:
     )
 
 
-def _envelope(message: Message, at: int | str) -> dict[str, Any]:
+def _envelope(message: ShopMessage, at: int | str) -> dict[str, Any]:
     return {
         "eventId": message.id,
         "eventType": message.type,
@@ -158,13 +160,13 @@ def _envelope(message: Message, at: int | str) -> dict[str, Any]:
     }
 
 
-def _links(message: Message, prefix: str = "") -> tuple[Header, ...]:
+def _links(message: ShopMessage, prefix: str = "") -> tuple[Header, ...]:
     """Correlation and causation id as headers."""
     cause = ((f"{prefix}causation-id", message.cause.encode()),) if message.cause else ()
     return ((f"{prefix}correlation-id", message.correlation.encode()), *cause)
 
 
-def _cloudevents(message: Message) -> tuple[Header, ...]:
+def _cloudevents(message: ShopMessage) -> tuple[Header, ...]:
     """Binary mode of the Kafka protocol binding 1.0.2, section 3.2, with the usual extensions for the links."""
     attributes = {
         "ce_specversion": "1.0",
@@ -192,7 +194,7 @@ def _object(value: bytes | None) -> dict[str, Any]:
     try:
         body = json.loads(value or b"")
     except ValueError as error:
-        raise Unreadable(f"no JSON: {error}") from error
+        raise UnreadableMessage(f"no JSON: {error}") from error
     if not isinstance(body, dict):
-        raise Unreadable("no JSON object")
+        raise UnreadableMessage("no JSON object")
     return body

@@ -8,14 +8,14 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from contextlib import AsyncExitStack, aclosing
 
-from sidecar.demo.shop.expected_counts import Ledger
-from sidecar.demo.shop.handlers import Emission, Reactions
-from sidecar.demo.shop.messages import Unreadable
+from sidecar.demo.shop.expected_counts import ExpectedCounts
+from sidecar.demo.shop.handlers import Emission, EventHandlers
+from sidecar.demo.shop.messages import UnreadableMessage
 from sidecar.demo.shop.orders import FIRST_NUMBER
-from sidecar.demo.shop.saga import SERVICES, Service, inputs
-from sidecar.demo.shop.serializers import Formats
+from sidecar.demo.shop.saga import SERVICES, ShopService, inputs
+from sidecar.demo.shop.serializers import Serializers
 from sidecar.demo.shop.simulation import consequences
-from sidecar.demo.shop.transport import Connect, Transport
+from sidecar.demo.shop.transport import Connect, ShopTransport
 
 REMEMBERED = 10_000
 """Event ids by which a service knows what it has handled already."""
@@ -26,11 +26,11 @@ _BY_STREAM = {service.stream: service for service in SERVICES.values()}
 class Shop:
     """All services in one process, each with its own connection and consumer group."""
 
-    def __init__(self, connect: Connect, formats: Formats, *, seed: int, rate: float) -> None:
+    def __init__(self, connect: Connect, formats: Serializers, *, seed: int, rate: float) -> None:
         """`rate`: orders a second."""
-        self.ledger = Ledger()
+        self.ledger = ExpectedCounts()
         self._connect, self._formats, self._rate = connect, formats, rate
-        self._reactions = Reactions(seed, formats)
+        self._reactions = EventHandlers(seed, formats)
         self._due: list[int] = []
         self._published = asyncio.Event()
 
@@ -38,7 +38,7 @@ class Shop:
         """Place `orders` orders (None: until `stop`) at a steady rate, then see every order through. Returns whether
         all that follows from them was published; where it was not within 30 seconds, a service has lost something."""
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
-            transports: dict[str, Transport] = {}
+            transports: dict[str, ShopTransport] = {}
             for name in SERVICES:
                 transports[name] = await self._connect(name)
                 stack.push_async_callback(transports[name].close)
@@ -50,7 +50,7 @@ class Shop:
         return complete
 
     async def _place(
-        self, transport: Transport, stop: asyncio.Event, orders: int | None, group: asyncio.TaskGroup
+        self, transport: ShopTransport, stop: asyncio.Event, orders: int | None, group: asyncio.TaskGroup
     ) -> None:
         started = time.monotonic()
         while not stop.is_set() and (orders is None or self.ledger.orders < orders):
@@ -61,23 +61,23 @@ class Shop:
             due = started + self.ledger.orders / self._rate
             await _sleep_unless(stop, due - time.monotonic())
 
-    async def _serve(self, service: Service, transport: Transport) -> None:
+    async def _serve(self, service: ShopService, transport: ShopTransport) -> None:
         """One service's life: an event in, its work, events out. Work on several orders overlaps."""
         streams = inputs(service.name)
         if not streams:
             return
-        handled = Remembered(REMEMBERED)
+        handled = RecentIds(REMEMBERED)
         async with aclosing(transport.read(streams)) as records, asyncio.TaskGroup() as work:
             async for stream, wire in records:
                 try:
                     message = self._formats.read(wire, _BY_STREAM[stream])
-                except Unreadable:
+                except UnreadableMessage:
                     self.ledger.unreadable += 1
                     continue
                 if handled.add(message.id):
                     work.create_task(self._publish(transport, self._reactions.to(service, message, _now())))
 
-    async def _publish(self, transport: Transport, emissions: Iterable[Emission]) -> None:
+    async def _publish(self, transport: ShopTransport, emissions: Iterable[Emission]) -> None:
         begun = time.monotonic()
         for emission in sorted(emissions, key=lambda emission: emission.delay):
             await asyncio.sleep(begun + emission.delay - time.monotonic())
@@ -98,7 +98,7 @@ class Shop:
         return self.ledger.events == due
 
 
-class Remembered:
+class RecentIds:
     """Ids seen lately: how a service that reads at least once does its work only once."""
 
     def __init__(self, most: int) -> None:

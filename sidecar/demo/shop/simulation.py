@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from sidecar.demo.shop.handlers import Emission, Reactions
-from sidecar.demo.shop.messages import Unreadable
+from sidecar.demo.shop.handlers import Emission, EventHandlers
+from sidecar.demo.shop.messages import UnreadableMessage
 from sidecar.demo.shop.saga import SERVICES, inputs
-from sidecar.demo.shop.serializers import Formats
+from sidecar.demo.shop.serializers import Serializers
 
 
-def consequences(reactions: Reactions, formats: Formats, number: int, at: int = 0) -> list[Emission]:
+def consequences(reactions: EventHandlers, formats: Serializers, number: int, at: int = 0) -> list[Emission]:
     """Every record that the shop will publish because of order `number`, each after its cause."""
     planned = reactions.place(number, at)
     done: set[tuple[str, str]] = set()
@@ -18,7 +18,7 @@ def consequences(reactions: Reactions, formats: Formats, number: int, at: int = 
                 continue
             try:
                 message = formats.read(emission.wire, emission.service)
-            except Unreadable:
+            except UnreadableMessage:
                 continue
             if (service.name, message.id) not in done:
                 done.add((service.name, message.id))

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 
-from sidecar.demo.shop.messages import Header, Message, Trace, Wire
-from sidecar.demo.shop.saga import Tracing
+from sidecar.demo.shop.messages import Header, ShopMessage, TraceIds, WireRecord
+from sidecar.demo.shop.saga import TracePropagation
 
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 
 
-def headers(message: Message, tracing: Tracing) -> tuple[Header, ...]:
+def headers(message: ShopMessage, tracing: TracePropagation) -> tuple[Header, ...]:
     """What the service adds to the record's headers."""
     trace = message.trace
-    if trace is None or tracing is Tracing.NONE:
+    if trace is None or tracing is TracePropagation.NONE:
         return ()
-    if tracing is Tracing.B3:
+    if tracing is TracePropagation.B3:
         parent = (("X-B3-ParentSpanId", trace.parent_id.encode()),) if trace.parent_id else ()
         return (
             ("X-B3-TraceId", trace.trace_id.encode()),
@@ -23,14 +23,14 @@ def headers(message: Message, tracing: Tracing) -> tuple[Header, ...]:
             *parent,
             ("X-B3-Sampled", b"1"),
         )
-    name = "traceparent" if tracing is Tracing.W3C else "ce_traceparent"
+    name = "traceparent" if tracing is TracePropagation.W3C else "ce_traceparent"
     return ((name, f"00-{trace.trace_id}-{trace.span_id}-01".encode()),)
 
 
-def found(wire: Wire) -> Trace | None:
+def found(wire: WireRecord) -> TraceIds | None:
     """The trace that a record carries."""
     for name in ("traceparent", "ce_traceparent"):
         if match := _TRACEPARENT.fullmatch(wire.text(name) or ""):
-            return Trace(match[1], match[2])
+            return TraceIds(match[1], match[2])
     trace_id, span_id = wire.text("X-B3-TraceId"), wire.text("X-B3-SpanId")
-    return Trace(trace_id, span_id, wire.text("X-B3-ParentSpanId")) if trace_id and span_id else None
+    return TraceIds(trace_id, span_id, wire.text("X-B3-ParentSpanId")) if trace_id and span_id else None

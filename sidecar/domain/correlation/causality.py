@@ -104,7 +104,7 @@ def inferred(
         producer = events[number].producer
         if parent is not None and producer is not None:
             seen.setdefault(producer, set()).add(stream_of(events[parent]))
-    search = _Search(events, parents)
+    search = _CauseSearch(events, parents)
     found: dict[int, int] = {}
     for number, event in enumerate(events):
         if parents[number] is None:
@@ -119,7 +119,7 @@ def inferred(
     return found
 
 
-class _Search:
+class _CauseSearch:
     """The events of a flow that were gone through so far, and whose tree each is in."""
 
     def __init__(self, events: Sequence[Event], parents: Sequence[int | None]) -> None:

@@ -53,7 +53,7 @@ class Coverage(Struct):
     """A sentence for a person, where something is known to be missing."""
 
 
-class Page(Struct):
+class IndexPage(Struct):
     """Part of an answer."""
 
     nodes: list[Node]

@@ -10,7 +10,7 @@ from msgspec import Struct
 from sidecar.domain.model import Outgoing, Position
 
 
-class Entry(Struct, frozen=True, gc=False):
+class LedgerWrite(Struct, frozen=True, gc=False):
     """A change of one entry of the ledger."""
 
     key: str
@@ -20,19 +20,19 @@ class Entry(Struct, frozen=True, gc=False):
     """What shall stand there; None: nothing. The same as `before` where it shall only still be so."""
 
 
-class Act(Struct, frozen=True, gc=False):
+class LedgerTransaction(Struct, frozen=True, gc=False):
     """Changes of the ledger and what is published with them: all of it or nothing, and once."""
 
     stream: str | None
     """The stream whose entries these are: the one that a letter's record failed on, or its dead-letter stream where
     that is not known. None: entries that belong to no stream, such as jobs. Redis keeps those of a stream in a hash
     beside its dead-letter stream, the others in one of their own; Kafka has all in one topic."""
-    entries: tuple[Entry, ...]
+    entries: tuple[LedgerWrite, ...]
     """At least one of them changes something: by that an act that was carried out already is known again."""
     outgoing: tuple[Outgoing, ...] = ()
 
 
-class Done(Struct, frozen=True, gc=False):
+class LedgerOutcome(Struct, frozen=True, gc=False):
     """What became of an act."""
 
     carried_out: bool
@@ -48,13 +48,13 @@ class Ledger(Protocol):
     Outage and Refused."""
 
     async def entries(self, stream: str | None, keys: Sequence[str]) -> list[bytes | None]:
-        """What stands for each key of a stream (see `Act.stream`), everything committed before the call included."""
+        """What stands for each key of a stream (see `LedgerTransaction.stream`), everything committed before the call included."""
 
     async def under(self, prefix: str) -> dict[str, bytes]:
         """All entries that belong to no stream and whose key begins with `prefix`, by key. Such keys have no space, as
         those of letters do."""
 
-    async def act(self, acts: Sequence[Act]) -> list[Done]:
+    async def act(self, acts: Sequence[LedgerTransaction]) -> list[LedgerOutcome]:
         """Carry out each act whose entries all still stand as `before` says, or leave it and say what stands instead:
         each wholly or not at all, and durably. What they publish is in order within each partition. After an exception
         each may have been carried out or not; the same call may be made again and finds out, however many others act

@@ -24,7 +24,7 @@ class Instrument:
     unit: str = ""
 
 
-class Source(Protocol):
+class InstrumentSource(Protocol):
     """Something that has instruments, and may have to be asked before they are read."""
 
     def instruments(self) -> Sequence[Instrument]: ...

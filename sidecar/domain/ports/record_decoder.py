@@ -8,7 +8,7 @@ from typing import Protocol
 from sidecar.domain.model import Decoded, Record
 
 
-class Opening(Protocol):
-    """Decodes and checks records (`sidecar.api.services.payloads.Payloads`)."""
+class RecordDecoder(Protocol):
+    """Decodes and checks records (`sidecar.api.services.payloads.PayloadReader`)."""
 
     async def open(self, records: Sequence[Record]) -> list[Decoded]: ...

@@ -26,7 +26,7 @@ _Move = tuple[int, int, int]
 """Not before when, by when, and up to which offset."""
 
 
-class Passing:
+class ProgressHistory:
     """The moves of a group in a partition, in bounded space."""
 
     __slots__ = ("_moves",)
@@ -61,7 +61,7 @@ class Passing:
         return after, by
 
 
-class Stop(Struct, frozen=True):
+class GroupStop(Struct, frozen=True):
     """A group stands still in front of an event. That the event is to blame is inferred."""
 
     position: Position
@@ -70,21 +70,21 @@ class Stop(Struct, frozen=True):
     """A sentence for a person."""
 
 
-class Followed:
+class GroupPartitionProgress:
     """One group in one partition."""
 
     __slots__ = ("_empty", "_looked", "_pauses", "has_moved", "passing", "rate", "seen", "stop", "waiting")
 
     def __init__(self, seen: GroupPartition, now: int) -> None:
         self.seen = seen
-        self.passing = Passing(seen.settled, now)
+        self.passing = ProgressHistory(seen.settled, now)
         self.has_moved = False
         """Since the first look: somebody reads."""
         self.rate: float | None = None
         """Records a second, lately."""
         self.waiting: int | None = None
         """Since when it stands in front of something that it was or could be given."""
-        self.stop: Stop | None = None
+        self.stop: GroupStop | None = None
         self._looked = now
         self._pauses: list[int] = []
         self._empty = -1

@@ -16,7 +16,7 @@ from sidecar.domain.errors import TracecarError
 from sidecar.domain.model import Partition, Position
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.ports.consumer_groups import GroupProgress
-from sidecar.pipeline.consumer_groups.progress import Followed, Stop
+from sidecar.pipeline.consumer_groups.progress import GroupPartitionProgress, GroupStop
 
 log = structlog.get_logger()
 
@@ -34,7 +34,7 @@ PROBES = 20
 """Events that one look reads at most, to see whether there is one where a group stands."""
 
 
-class Delivered(Struct, frozen=True):
+class GroupConsumption(Struct, frozen=True):
     """Whether a group has passed an event."""
 
     group: str
@@ -50,50 +50,50 @@ class Delivered(Struct, frozen=True):
     """How many records lie between it and having passed the event, 0 where it has; None where nobody counts."""
     deliveries: int = 0
     """Redis: how often the event was given to the group, where it is not acknowledged."""
-    stop: Stop | None = None
+    stop: GroupStop | None = None
     """It stands still in front of this very event."""
 
 
-class Reading:
+class TrackedGroup:
     """One group, as followed."""
 
     def __init__(self, system: str, group: str) -> None:
         self.system, self.group = system, group
         self.members: int | None = None
-        self.partitions: dict[Partition, Followed] = {}
+        self.partitions: dict[Partition, GroupPartitionProgress] = {}
         self.streams: frozenset[str] = frozenset()
         self.unseen = 0
         """Looks that did not show it."""
 
     @property
-    def stops(self) -> list[Stop]:
+    def stops(self) -> list[GroupStop]:
         """Where it stands still, the longest first."""
         found = [one.stop for one in self.partitions.values() if one.stop is not None]
         return sorted(found, key=lambda stop: stop.since)
 
     def passed(self, position: Position) -> bool | None:
-        """As `Delivered.passed`."""
+        """As `GroupConsumption.passed`."""
         followed = self.partitions.get(position.log)
         return None if followed is None else followed.seen.passed(position.offset)
 
-    def delivered(self, position: Position) -> Delivered:
+    def delivered(self, position: Position) -> GroupConsumption:
         """Whether it has passed the event at a position of one of its streams."""
         followed = self.partitions.get(position.log)
         if followed is None:
-            return Delivered(self.group, None)
+            return GroupConsumption(self.group, None)
         seen, offset = followed.seen, position.offset
         passed = seen.passed(offset)
         if passed:
             times = followed.passing.when(offset) if offset < seen.settled else None
             after, by = times or (None, None)
-            return Delivered(self.group, True, after, by, 0)
+            return GroupConsumption(self.group, True, after, by, 0)
         stop = followed.stop if followed.stop is not None and followed.stop.position == position else None
         deliveries = next((one.deliveries for one in seen.unacknowledged if one.offset == offset), 0)
         behind = offset + 1 - seen.settled if passed is False and seen.delivered is None else None
-        return Delivered(self.group, passed, None, None, behind, deliveries, stop)
+        return GroupConsumption(self.group, passed, None, None, behind, deliveries, stop)
 
 
-class Follower:
+class ConsumerGroupTracker:
     """Follows the groups of some brokers. `clock` gives microseconds since 1970."""
 
     def __init__(
@@ -106,7 +106,7 @@ class Follower:
     ) -> None:
         self._brokers, self._clock = list(brokers), clock
         self._threshold, self._interval = threshold, interval
-        self._readings: dict[tuple[str, str], Reading] = {}
+        self._readings: dict[tuple[str, str], TrackedGroup] = {}
         self._left_out = 0
         self._task: asyncio.Task[None] | None = None
         self.troubles: dict[str, str] = {}
@@ -116,7 +116,7 @@ class Follower:
 
     # --- asking
 
-    def groups(self) -> list[Reading]:
+    def groups(self) -> list[TrackedGroup]:
         """The groups, by name."""
         return sorted(self._readings.values(), key=lambda one: (one.group, one.system))
 
@@ -125,11 +125,11 @@ class Follower:
         """Since when nothing is newer: the oldest of the brokers' last looks; None before the first."""
         return min(self.looked.values(), default=None)
 
-    def of(self, position: Position) -> list[Delivered]:
+    def of(self, position: Position) -> list[GroupConsumption]:
         """What each group that reads this stream did with the event at `position`, by name."""
         return [reading.delivered(position) for reading in self.readers(position.system, position.stream)]
 
-    def readers(self, system: str, stream: str) -> list[Reading]:
+    def readers(self, system: str, stream: str) -> list[TrackedGroup]:
         """The groups that read a stream, by name."""
         return [one for one in self.groups() if one.system == system and stream in one.streams]
 
@@ -213,13 +213,13 @@ class Follower:
             return room
         reading = self._readings.get(key)
         if reading is None:
-            reading = self._readings[key] = Reading(system, progress.group)
+            reading = self._readings[key] = TrackedGroup(system, progress.group)
         reading.members, reading.unseen = progress.members, 0
         before, reading.partitions = reading.partitions, {}
         for one in taken:
             followed = before.get(one.partition)
             if followed is None:
-                followed = Followed(one, start)
+                followed = GroupPartitionProgress(one, start)
             else:
                 followed.look(one, start, now)
             reading.partitions[one.partition] = followed
@@ -241,10 +241,10 @@ class Follower:
                 if position is None:
                     followed.nothing_there()
                 elif followed.waiting is not None:
-                    followed.stop = Stop(position, followed.waiting, _reason(reading, followed))
+                    followed.stop = GroupStop(position, followed.waiting, _reason(reading, followed))
 
 
-async def _in_front(broker: Broker, followed: Followed) -> Position | None:
+async def _in_front(broker: Broker, followed: GroupPartitionProgress) -> Position | None:
     """The event that a group stands in front of; None where there is none. Raises Outage and Refused."""
     seen = followed.seen
     for offset in [one.offset for one in seen.unacknowledged[:PROBES]] or [seen.settled]:
@@ -257,7 +257,7 @@ async def _in_front(broker: Broker, followed: Followed) -> Position | None:
     return None
 
 
-def _reason(reading: Reading, followed: Followed) -> str:
+def _reason(reading: TrackedGroup, followed: GroupPartitionProgress) -> str:
     pending = followed.seen.unacknowledged
     if pending:
         times = pending[0].deliveries

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from sidecar.dead_letters.ledger_entries import Change
+from sidecar.dead_letters.ledger_entries import PathChange
 from sidecar.domain.json_path import key_segment
 from sidecar.domain.json_safe import plain
 from sidecar.domain.redaction import HIDDEN
@@ -18,31 +18,31 @@ LONGEST = 300
 """Characters of a value that are kept."""
 
 
-def differences(before: Any, after: Any, shown_before: Any, shown_after: Any) -> tuple[Change, ...]:
+def differences(before: Any, after: Any, shown_before: Any, shown_after: Any) -> tuple[PathChange, ...]:
     """The changes from one body to another. `shown_…`: the same bodies as they may be seen."""
-    found: list[Change] = []
+    found: list[PathChange] = []
     for change in _between("", plain(before), plain(after), plain(shown_before), plain(shown_after)):
         if len(found) == MOST:
-            found[-1] = Change("…", what="changed")
+            found[-1] = PathChange("…", what="changed")
             break
         found.append(change)
     return tuple(found)
 
 
-def _between(path: str, before: Any, after: Any, old: Any, new: Any) -> Iterator[Change]:
+def _between(path: str, before: Any, after: Any, old: Any, new: Any) -> Iterator[PathChange]:
     """`old` and `new` are what may be seen of `before` and `after`."""
     if before == after and msgspec.json.encode(before) == msgspec.json.encode(after):  # 1 == True, for Python
         return
     if HIDDEN in (old, new):
-        yield Change(path, HIDDEN, HIDDEN)
+        yield PathChange(path, HIDDEN, HIDDEN)
         return
     if all(isinstance(one, Mapping) for one in (before, after, old, new)):
         for name in dict.fromkeys((*before, *after)):
             place = f"{path}{key_segment(name)}".removeprefix(".")
             if name not in after:
-                yield Change(place, _short(old.get(name)), None, "removed")
+                yield PathChange(place, _short(old.get(name)), None, "removed")
             elif name not in before:
-                yield Change(place, None, _short(new.get(name)), "added")
+                yield PathChange(place, None, _short(new.get(name)), "added")
             else:
                 yield from _between(place, before[name], after[name], old.get(name), new.get(name))
         return
@@ -50,7 +50,7 @@ def _between(path: str, before: Any, after: Any, old: Any, new: Any) -> Iterator
         for n, (one, other) in enumerate(zip(before, after, strict=True)):
             yield from _between(f"{path}[{n}]", one, other, old[n], new[n])
         return
-    yield Change(path, _short(old), _short(new))
+    yield PathChange(path, _short(old), _short(new))
 
 
 def _short(value: Any) -> Any:

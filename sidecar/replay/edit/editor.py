@@ -13,34 +13,34 @@ import msgspec
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
-from sidecar.dead_letters.ledger_entries import Change
+from sidecar.dead_letters.ledger_entries import PathChange
 from sidecar.decoding.payload import flat_body
-from sidecar.decoding.schema_cache import Catalog
-from sidecar.decoding.wire_format import BOM, HEADERS, Form, Frame, bare_frame, frame
+from sidecar.decoding.schema_cache import SchemaCache
+from sidecar.decoding.wire_format import BOM, HEADERS, WireForm, WireFrame, bare_frame, frame
 from sidecar.domain.errors import Outage
 from sidecar.domain.model import Headers, Position, Record, Rejection
-from sidecar.domain.ports.record_decoder import Opening
+from sidecar.domain.ports.record_decoder import RecordDecoder
 from sidecar.domain.redaction import Redactor
 from sidecar.replay.edit.diff import differences
-from sidecar.replay.edit.encoder import Rewriting, framed_again, naming
+from sidecar.replay.edit.encoder import BodyEncoder, framed_again, naming
 from sidecar.replay.edit.json_patch import with_value_in, without_in
 from sidecar.replay.edit.paths import parse, with_value, without
-from sidecar.replay.models import Edit, Unsendable
+from sidecar.replay.models import BodyEdit, UnsendableLetter
 from sidecar.replay.validation import registry_trouble
 
 NO_BODY = "the body could not be decoded, so no place in it can be set: give a whole new body (--edit)"
 
 
-class Edited(Struct, frozen=True):
+class AvroEditResult(Struct, frozen=True):
     """A record after an edit."""
 
     value: bytes | None
     headers: Headers
-    changes: tuple[Change, ...]
+    changes: tuple[PathChange, ...]
     """What changed, as it may be shown. Empty: nothing did, and the record is as it was."""
 
 
-class _Changed(Struct, frozen=True):
+class _ChangedRecord(Struct, frozen=True):
     """A record before and after, as bytes and as bodies."""
 
     value: bytes | None
@@ -51,48 +51,48 @@ class _Changed(Struct, frozen=True):
     """The body and how it is framed did not change."""
 
 
-class Editor:
-    """Changes bodies (`sidecar.replay.step_planner.Editor`)."""
+class RecordEditor:
+    """Changes bodies (`sidecar.replay.step_planner.BodyEditor`)."""
 
-    def __init__(self, payloads: Opening, catalog: Catalog, redactor: Redactor) -> None:
+    def __init__(self, payloads: RecordDecoder, catalog: SchemaCache, redactor: Redactor) -> None:
         self._payloads, self._catalog, self._redactor = payloads, catalog, redactor
-        self._rewriting = Rewriting(catalog, redactor)
+        self._rewriting = BodyEncoder(catalog, redactor)
 
-    async def __call__(self, record: Record, edit: Edit, target: str) -> Edited:
+    async def __call__(self, record: Record, edit: BodyEdit, target: str) -> AvroEditResult:
         """The record as it shall be sent to `target`. Raises Unsendable, with what to do, Outage and Refused."""
         there = replace(record, position=Position(record.position.system, target, record.position.partition, 0))
         try:
             changed = await self._changed(there, edit)
         except RecursionError:
-            raise Unsendable("the body, or what shall be in it, is nested too deeply to be edited") from None
+            raise UnsendableLetter("the body, or what shall be in it, is nested too deeply to be edited") from None
         if changed.same and changed.headers == record.headers:
-            return Edited(record.value, record.headers, ())
+            return AvroEditResult(record.value, record.headers, ())
         (judged,) = await self._payloads.open([replace(there, value=changed.value, headers=changed.headers)])
         if judged.event.rejection is not None:
-            raise Unsendable(f"the edited event would be rejected: {self._said(judged.event.rejection)}")
+            raise UnsendableLetter(f"the edited event would be rejected: {self._said(judged.event.rejection)}")
         trouble = registry_trouble(self._catalog) if judged.event.unchecked else None
         if trouble is not None:
             raise Outage(f"the edited event cannot be checked now, so it is not sent: {trouble}")
         hidden = self._redactor.body
         bodies = differences(changed.before, changed.after, hidden(changed.before), hidden(changed.after))
-        return Edited(changed.value, changed.headers, (*bodies, *self._of_headers(record, changed)))
+        return AvroEditResult(changed.value, changed.headers, (*bodies, *self._of_headers(record, changed)))
 
     def _said(self, rejection: Rejection) -> str:
         shown = self._redactor.rejection(rejection)
         return f"{shown.code}: {shown.message}"
 
-    def _of_headers(self, record: Record, changed: _Changed) -> list[Change]:
+    def _of_headers(self, record: Record, changed: _ChangedRecord) -> list[PathChange]:
         """Headers that name the schema, where they name another now."""
         if record.value is None:
             return []
         before, after = dict(record.headers), dict(changed.headers)
         return [
-            Change(f"header:{name}", _hex(before.get(name)), _hex(after.get(name)))
+            PathChange(f"header:{name}", _hex(before.get(name)), _hex(after.get(name)))
             for name in dict.fromkeys((*before, *after))
             if before.get(name) != after.get(name)
         ]
 
-    async def _changed(self, record: Record, edit: Edit) -> _Changed:
+    async def _changed(self, record: Record, edit: BodyEdit) -> _ChangedRecord:
         value = record.value
         if value is None:
             return _flat(record, edit)
@@ -102,11 +102,11 @@ class Editor:
             # Nobody can read which schema these headers name; what is there without them is.
             kept = [one for one in record.headers if one[0].lower() not in HEADERS or not one[1]]
             record, framed = replace(record, headers=tuple(kept)), bare_frame(value)
-        if framed.form is Form.JSON:
+        if framed.form is WireForm.JSON:
             return await self._json(record, value, framed, edit)
         return await self._by_schema(record, value, framed, edit)
 
-    async def _json(self, record: Record, value: bytes, framed: Frame, edit: Edit) -> _Changed:
+    async def _json(self, record: Record, value: bytes, framed: WireFrame, edit: BodyEdit) -> _ChangedRecord:
         start = framed.start
         before = _read(value[start:])
         text, after = _in_json(value[start:], before, edit)
@@ -117,46 +117,46 @@ class Editor:
             if writing is not None and not writing.named:
                 headers = naming(framed.ids[0], headers, writing)
         same = before is not None and _same(before, after)
-        return _Changed(value[:start] + text, headers, before, after, same)
+        return _ChangedRecord(value[:start] + text, headers, before, after, same)
 
-    async def _by_schema(self, record: Record, value: bytes, framed: Frame, edit: Edit) -> _Changed:
+    async def _by_schema(self, record: Record, value: bytes, framed: WireFrame, edit: BodyEdit) -> _ChangedRecord:
         (decoded,) = await self._payloads.open([record])
         before = decoded.body
         after = _edited(before, edit)
         writing = await self._rewriting.schema(record.position.stream, framed, decoded)
         if writing is None:
-            if framed.form is Form.OPAQUE and isinstance(after, dict | list):
+            if framed.form is WireForm.OPAQUE and isinstance(after, dict | list):
                 # Nothing says what the bytes were; who writes a whole new body as JSON says what they shall be.
-                return _Changed(_encoded(after), record.headers, before, after, same=False)
-            raise Unsendable("no schema is registered by which the edited body could be written: register one")
+                return _ChangedRecord(_encoded(after), record.headers, before, after, same=False)
+            raise UnsendableLetter("no schema is registered by which the edited body could be written: register one")
         body = self._rewriting.written(writing, after)
         same = writing.named and before is not None and body == self._rewriting.written(writing, before)
         start, headers = framed_again(framed, writing, value, record.headers)
-        return _Changed(start + body, headers, before, after, same)
+        return _ChangedRecord(start + body, headers, before, after, same)
 
 
-def _edited(body: Any, edit: Edit) -> Any:
+def _edited(body: Any, edit: BodyEdit) -> Any:
     """The body as it shall be."""
     if edit.body is not UNSET:
         return edit.body
     if body is None:
-        raise Unsendable(NO_BODY)
+        raise UnsendableLetter(NO_BODY)
     for text in edit.remove:
         path = parse(text)
         try:
             body = without(body, path)
-        except Unsendable as error:
-            raise Unsendable(f"{text}: {error}") from None
+        except UnsendableLetter as error:
+            raise UnsendableLetter(f"{text}: {error}") from None
     for text, value in edit.set.items():
         path = parse(text)
         try:
             body = with_value(body, path, value)
-        except Unsendable as error:
-            raise Unsendable(f"{text}: {error}") from None
+        except UnsendableLetter as error:
+            raise UnsendableLetter(f"{text}: {error}") from None
     return body
 
 
-def _in_json(text: bytes, body: Any, edit: Edit) -> tuple[bytes, Any]:
+def _in_json(text: bytes, body: Any, edit: BodyEdit) -> tuple[bytes, Any]:
     """The JSON text as it shall be, and what it says then."""
     after = _edited(body, edit)
     if edit.body is not UNSET:
@@ -170,14 +170,14 @@ def _in_json(text: bytes, body: Any, edit: Edit) -> tuple[bytes, Any]:
     return start + text, after
 
 
-def _flat(record: Record, edit: Edit) -> _Changed:
+def _flat(record: Record, edit: BodyEdit) -> _ChangedRecord:
     """A Redis entry without a body field: its fields are its body."""
     if record.position.system != "redis":
-        raise Unsendable("the record has no value (a tombstone): there is nothing to edit")
+        raise UnsendableLetter("the record has no value (a tombstone): there is nothing to edit")
     before = flat_body(record.headers)
     after = _edited(before, edit)
     if not isinstance(after, dict) or not after:
-        raise Unsendable("the entry's fields are its body: expected an object of fields")
+        raise UnsendableLetter("the entry's fields are its body: expected an object of fields")
     fields: list[tuple[str, bytes | None]] = []
     done: set[str] = set()
     for name, value in record.headers:
@@ -188,7 +188,7 @@ def _flat(record: Record, edit: Edit) -> _Changed:
             fields.append((name, _field(after[shown])))
         done.add(shown)
     fields += [(name, _field(value)) for name, value in after.items() if name not in done]
-    return _Changed(None, tuple(fields), before, after, same=tuple(fields) == record.headers)
+    return _ChangedRecord(None, tuple(fields), before, after, same=tuple(fields) == record.headers)
 
 
 def _field(value: Any) -> bytes:

@@ -13,26 +13,26 @@ from msgspec import Struct
 from sidecar.decoding.formats.avro.fingerprint import fingerprint
 from sidecar.decoding.formats.avro.json_encoder import conform
 from sidecar.decoding.payload import resolve
-from sidecar.decoding.schema import Compiled, parsed, texts
-from sidecar.decoding.schema_cache import Catalog, NeedsSchema, Resolved
+from sidecar.decoding.schema import CompiledSchema, parsed, texts
+from sidecar.decoding.schema_cache import SchemaCache, SchemaLookup, SchemaNotCached
 from sidecar.decoding.wire_format import (
     APICURIO_CONTENT_ID,
     APICURIO_GLOBAL_ID,
     VALUE_SCHEMA_ID,
-    Frame,
     SchemaId,
+    WireFrame,
 )
 from sidecar.domain.errors import Outage
-from sidecar.domain.json_path import Fault
+from sidecar.domain.json_path import PathFault
 from sidecar.domain.model import Decoded, Headers, SchemaRef
 from sidecar.domain.ports.registry import RegisteredSchema
 from sidecar.domain.redaction import Redactor
-from sidecar.replay.models import Unsendable
+from sidecar.replay.models import UnsendableLetter
 
 MOST_FETCHES = 10
 
 
-class Writing(Struct, frozen=True):
+class WriterSchema(Struct, frozen=True):
     """The schema that a body is written by."""
 
     registered: RegisteredSchema
@@ -46,13 +46,13 @@ class Writing(Struct, frozen=True):
         return f"schema id {ref.id}" if ref.subject is None else f"{ref.subject} v{ref.version}"
 
 
-class Rewriting:
+class BodyEncoder:
     """Finds schemas and writes by them."""
 
-    def __init__(self, catalog: Catalog, redactor: Redactor) -> None:
+    def __init__(self, catalog: SchemaCache, redactor: Redactor) -> None:
         self._catalog, self._redactor = catalog, redactor
 
-    async def schema(self, stream: str, framed: Frame, decoded: Decoded) -> Writing | None:
+    async def schema(self, stream: str, framed: WireFrame, decoded: Decoded) -> WriterSchema | None:
         """What to write a record for `stream` by: the schema that it names, where that is registered for the stream;
         the one that it was read by, where it names none; else the stream's latest. None where nothing is registered.
         Raises Unsendable, Outage, Refused."""
@@ -68,33 +68,37 @@ class Rewriting:
             return None
         return await self._writing(latest.schema.ref, named=False)
 
-    async def _writing(self, ref: SchemaRef, *, named: bool) -> Writing:
+    async def _writing(self, ref: SchemaRef, *, named: bool) -> WriterSchema:
         registered = await self._catalog.text_of(ref)
         if registered is None:
-            raise Unsendable(f"the schema {ref.subject or ref.id} is not in the registry any more: register it again")
-        writing = Writing(registered, ref, named)
-        unusable = Compiled(registered).unusable
+            raise UnsendableLetter(
+                f"the schema {ref.subject or ref.id} is not in the registry any more: register it again"
+            )
+        writing = WriterSchema(registered, ref, named)
+        unusable = CompiledSchema(registered).unusable
         if unusable is not None:
-            raise Unsendable(f"{writing.label} cannot be written by: {unusable}; mend the record where it is produced")
+            raise UnsendableLetter(
+                f"{writing.label} cannot be written by: {unusable}; mend the record where it is produced"
+            )
         return writing
 
-    async def _looked_up(self, look: Callable[[], Resolved | None]) -> Resolved | None:
+    async def _looked_up(self, look: Callable[[], SchemaLookup | None]) -> SchemaLookup | None:
         for _ in range(MOST_FETCHES):
             try:
                 return look()
-            except NeedsSchema as needs:
+            except SchemaNotCached as needs:
                 await self._catalog.fetch(needs.key)
         raise Outage("the schema could not be had from the registry: try again")
 
-    def written(self, writing: Writing, body: Any) -> bytes:
+    def written(self, writing: WriterSchema, body: Any) -> bytes:
         """The body in binary Avro. Raises Unsendable, with the place and what was expected there."""
         registered = writing.registered
         try:
             made = conform(body, parsed(registered))
-        except Fault as fault:
+        except PathFault as fault:
             where = fault.path or "the body"
             said = self._redactor.message(fault.message, fault.path, fault.code)
-            raise Unsendable(f"{where}: {said} ({writing.label})") from None
+            raise UnsendableLetter(f"{where}: {said} ({writing.label})") from None
         try:
             named: dict[str, Any] = {}
             *references, own = [json.loads(text) for text in texts(registered)]
@@ -104,10 +108,12 @@ class Rewriting:
             fastavro.schemaless_writer(out, fastavro.parse_schema(own, named_schemas=named), made)
             return out.getvalue()
         except Exception as error:  # a writer raises whatever it meets in a schema that anyone may have written
-            raise Unsendable(f"{writing.label}: the body cannot be written by it: {type(error).__name__}") from error
+            raise UnsendableLetter(
+                f"{writing.label}: the body cannot be written by it: {type(error).__name__}"
+            ) from error
 
 
-def framed_again(framed: Frame, writing: Writing, value: bytes, headers: Headers) -> tuple[bytes, Headers]:
+def framed_again(framed: WireFrame, writing: WriterSchema, value: bytes, headers: Headers) -> tuple[bytes, Headers]:
     """What stands before the body, and the headers: as they were where the schema is the one that was named, else of
     the same kind with the other schema's id. Raises Unsendable."""
     if writing.named:
@@ -120,7 +126,7 @@ def framed_again(framed: Frame, writing: Writing, value: bytes, headers: Headers
     return b"", naming(first, headers, writing)
 
 
-def naming(first: SchemaId, headers: Headers, writing: Writing) -> Headers:
+def naming(first: SchemaId, headers: Headers, writing: WriterSchema) -> Headers:
     """The headers with another schema's id, in the same kind of header as the `first` name stood in."""
     if first.kind in ("id", "guid"):
         stated = b"\x00" + _id(writing).to_bytes(4, "big")
@@ -129,8 +135,8 @@ def naming(first: SchemaId, headers: Headers, writing: Writing) -> Headers:
     return (*kept, ("apicurio.value.contentId", _id(writing).to_bytes(8, "big")))
 
 
-def _id(writing: Writing) -> int:
+def _id(writing: WriterSchema) -> int:
     id = writing.ref.id if writing.ref.id is not None else writing.registered.ref.id
     if id is None:
-        raise Unsendable(f"{writing.label}: the registry does not tell its id, so the record cannot name it")
+        raise UnsendableLetter(f"{writing.label}: the registry does not tell its id, so the record cannot name it")
     return id

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from sidecar.replay.edit.paths import Path, missing
-from sidecar.replay.models import Unsendable
+from sidecar.replay.models import UnsendableLetter
 
 _SPACE = rb"[ \t\r\n]*"
 _STRING = rb'"(?:[^"\\]|\\.)*"'
@@ -25,7 +25,7 @@ _NAME = re.compile(_SPACE + rb"(" + _STRING + rb")" + _SPACE + rb":" + _SPACE, r
 _OPENING, _CLOSING = b"{[", b"}]"
 
 
-class _Member(Struct, frozen=True):
+class _JsonMember(Struct, frozen=True):
     """A field of an object or an item of an array: where it begins (with its name), where its value does, and where it
     ends."""
 
@@ -43,7 +43,7 @@ def with_value_in(text: bytes, path: Path, value: bytes) -> bytes:
     if same:
         return text[: same[-1].value] + value + text[same[-1].end :]
     if text[at : at + 1] != b"{" or not isinstance(last, str):
-        raise Unsendable(missing(_read(text, at), last))
+        raise UnsendableLetter(missing(_read(text, at), last))
     name = msgspec.json.encode(last)
     if not members:
         return text[: at + 1] + name + b":" + value + text[at + 1 :]
@@ -60,7 +60,7 @@ def without_in(text: bytes, path: Path) -> bytes:
     members = list(_members(text, at))
     kept = [(n, one) for n, one in enumerate(members) if one.step != path[-1]]
     if len(kept) == len(members):
-        raise Unsendable(missing(_read(text, at), path[-1]))
+        raise UnsendableLetter(missing(_read(text, at), path[-1]))
     inside = [text[at + 1 : members[0].begin]]
     for number, (n, one) in enumerate(kept):
         if number:
@@ -75,12 +75,12 @@ def _found(text: bytes, path: Path) -> int:
     for step in path:
         places = [one.value for one in _members(text, at) if one.step == step]
         if not places:
-            raise Unsendable(missing(_read(text, at), step))
+            raise UnsendableLetter(missing(_read(text, at), step))
         at = places[-1]  # of a repeated name the last counts, as for whoever reads it
     return at
 
 
-def _members(text: bytes, at: int) -> Iterator[_Member]:
+def _members(text: bytes, at: int) -> Iterator[_JsonMember]:
     """The fields or items of what begins at `at`; none where that is neither object nor array."""
     opening = text[at : at + 1]
     if not opening or opening not in _OPENING:
@@ -94,7 +94,7 @@ def _members(text: bytes, at: int) -> Iterator[_Member]:
             assert match is not None, "the text was read as JSON before"
             name, at = msgspec.json.decode(match[1], type=str), match.end()
         end = _end(text, at)
-        yield _Member(name, begin, at, end)
+        yield _JsonMember(name, begin, at, end)
         at = _blank(text, end)
         if text[at : at + 1] == b",":
             at = _blank(text, at + 1)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from sidecar.domain.json_path import quoted
-from sidecar.replay.models import Unsendable
+from sidecar.replay.models import UnsendableLetter
 
 Path = tuple[str | int, ...]
 _STEP = re.compile(r"""(?:^|\.)([^.\[\]"]+)|\[([0-9]{1,9})\]|\[("(?:[^"\\]|\\.)*")\]""")
@@ -30,7 +30,9 @@ def parse(text: str) -> Path:
             break
         at = match.end()
     if not steps or at < len(text):
-        raise Unsendable(f"{text[:100]!r}: expected a path such as data.items[2].qty, found something else at {at}")
+        raise UnsendableLetter(
+            f"{text[:100]!r}: expected a path such as data.items[2].qty, found something else at {at}"
+        )
     return tuple(steps)
 
 
@@ -39,7 +41,7 @@ def with_value(body: Any, path: Path, value: Any) -> Any:
     with the body before, which stays as it was. Raises Unsendable."""
     body, parent, last = _opened(body, path)
     if not (isinstance(parent, dict) and isinstance(last, str)) and not _has(parent, last):
-        raise Unsendable(missing(parent, last))
+        raise UnsendableLetter(missing(parent, last))
     parent[last] = value
     return body
 
@@ -48,7 +50,7 @@ def without(body: Any, path: Path) -> Any:
     """The body without what is at a path. Raises Unsendable where nothing is."""
     body, parent, last = _opened(body, path)
     if not _has(parent, last):
-        raise Unsendable(missing(parent, last))
+        raise UnsendableLetter(missing(parent, last))
     del parent[last]
     return body
 
@@ -58,7 +60,7 @@ def _opened(body: Any, path: Path) -> tuple[Any, Any, str | int]:
     root = parent = _copied(body)
     for step in path[:-1]:
         if not _has(parent, step):
-            raise Unsendable(missing(parent, step))
+            raise UnsendableLetter(missing(parent, step))
         parent[step] = _copied(parent[step])
         parent = parent[step]
     return root, parent, path[-1]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest_asyncio
 
-from sidecar.adapters.brokers.memory.log import Group
+from sidecar.adapters.brokers.memory.log import MemoryGroup
 from sidecar.domain.errors import Outage
 from sidecar.domain.model import Partition
 from tests.support.api import OPERATOR, Sidecar, order, serving
@@ -26,7 +26,7 @@ class Foreign:
         sidecar.follower._clock = lambda: self.now
 
     def settle(self, group: str, offset: int, stream: str = "orders") -> None:
-        settled = self.sidecar.log.groups.setdefault(group, Group()).settled
+        settled = self.sidecar.log.groups.setdefault(group, MemoryGroup()).settled
         settled[Partition("memory", stream, 0)] = offset
 
     async def look(self, after: int = 5_000_000) -> None:

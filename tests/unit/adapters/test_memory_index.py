@@ -9,8 +9,8 @@ from collections.abc import Coroutine
 import pytest
 
 from sidecar.adapters.index.memory.index import MemoryIndex
-from sidecar.adapters.index.memory.offset_ranges import MOST_SPANS, Place
-from sidecar.adapters.index.memory.segment import Runs
+from sidecar.adapters.index.memory.offset_ranges import MOST_SPANS, PartitionRanges
+from sidecar.adapters.index.memory.segment import SlotRuns
 from sidecar.domain.correlation.flows import flows
 from sidecar.domain.model import Event, Partition, Position, SchemaRef, TraceOrigin
 from sidecar.domain.ports.index import Flow
@@ -222,7 +222,7 @@ def finish(question: Coroutine[None, None, Flow]) -> Flow:
 
 
 def test_runs_find_offsets_that_came_in_any_order():
-    runs = Runs()
+    runs = SlotRuns()
     runs.add(300, 300, 0, 1)
     runs.add(200, 250, 1, 40)
     runs.add(400, 500, 50, 90)
@@ -233,14 +233,14 @@ def test_runs_find_offsets_that_came_in_any_order():
 
 
 def test_runs_after_one_another_are_one():
-    runs = Runs()
+    runs = SlotRuns()
     runs.add(1, 5, 0, 5)
     runs.add(8, 9, 5, 7)
     assert runs.around(7) == [range(7)]
 
 
 def test_a_run_that_goes_on_below_its_end_is_another_run():
-    runs = Runs()
+    runs = SlotRuns()
     runs.add(100, 500, 0, 3)
     runs.add(300, 300, 3, 4)
     assert runs.around(500) == [range(3)]
@@ -249,7 +249,7 @@ def test_a_run_that_goes_on_below_its_end_is_another_run():
 
 def test_a_place_never_calls_an_offset_new_that_was_taken_in():
     dice = random.Random(11)
-    place = Place(0, Partition("memory", "orders", 0))
+    place = PartitionRanges(0, Partition("memory", "orders", 0))
     taken: set[int] = set()
     for _ in range(3_000):
         offset = dice.randint(0, 1_000)

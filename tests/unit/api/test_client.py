@@ -16,15 +16,15 @@ from sidecar.api import models
 from sidecar.api.client.client import (
     BadRequest,
     Client,
-    Connected,
-    Failed,
+    LiveConnected,
+    LiveRetry,
     NotFound,
-    Unauthorised,
+    ServerFailed,
+    Unauthorized,
     Unreachable,
-    Waiting,
 )
 from sidecar.domain.errors import Outage
-from sidecar.pipeline.live_stream import Live
+from sidecar.pipeline.live_stream import LiveStream
 from tests.support.api import READER, Sidecar, order, serving
 
 
@@ -68,13 +68,13 @@ async def test_errors_are_classes(sidecar: Sidecar, client: Client) -> None:
     assert wrong.value.query == "stream:a nonsense:1"
     assert wrong.value.at == 9
     async with sidecar.client("nonsense") as stranger:
-        with pytest.raises(Unauthorised, match="not known"):
+        with pytest.raises(Unauthorized, match="not known"):
             await stranger.status()
     async with sidecar.client(READER) as reader:
-        with pytest.raises(Unauthorised, match="operate"):
+        with pytest.raises(Unauthorized, match="operate"):
             await reader.resume("orders")
     sidecar.held["orders"] = 1
-    with pytest.raises(Failed, match="lose"):
+    with pytest.raises(ServerFailed, match="lose"):
         await client.skip("orders")
     async with Client("http://127.0.0.1:9") as nobody:
         with pytest.raises(Unreachable, match="no sidecar answers"):
@@ -91,17 +91,17 @@ async def test_what_is_no_sidecar_is_said() -> None:
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server, Client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client:
-        with pytest.raises(Failed, match="no sidecar"):
+        with pytest.raises(ServerFailed, match="no sidecar"):
             await client.status()
 
 
 async def test_the_live_stream_brings_what_matches_as_it_passes(sidecar: Sidecar, client: Client) -> None:
     async with aclosing(client.live("status:rejected")) as items:
-        assert await anext(items) == Connected(again=False)
+        assert await anext(items) == LiveConnected(again=False)
         await sidecar.pass_on(order(1))
         bad = await sidecar.pass_on(b"\x00\xff")
         event = await anext(items)
-    assert isinstance(event, models.Event)
+    assert isinstance(event, models.EventModel)
     assert event.position == str(bad.event.position)
 
 
@@ -109,16 +109,16 @@ async def test_the_live_stream_comes_back_and_says_so(tmp_path: Path) -> None:
     async with serving(tmp_path / "token") as first:
         client = first.client()
         items = client.live()
-        assert await anext(items) == Connected(again=False)
+        assert await anext(items) == LiveConnected(again=False)
         port = int(first.url.rpartition(":")[2])
     waiting = await anext(items)
-    assert isinstance(waiting, Waiting)
+    assert isinstance(waiting, LiveRetry)
     async with client, serving(tmp_path / "token", port=port) as second, aclosing(items):
         async for item in items:
-            if isinstance(item, Connected):
+            if isinstance(item, LiveConnected):
                 assert item.again
                 await second.pass_on(order(1))
-            elif isinstance(item, models.Event):
+            elif isinstance(item, models.EventModel):
                 assert item.event_id == "e-1"
                 break
 
@@ -137,7 +137,7 @@ async def test_a_wrong_query_or_token_ends_the_live_stream(sidecar: Sidecar, cli
     with pytest.raises(BadRequest):
         await anext(client.live("nonsense:1"))
     async with sidecar.client("nonsense") as stranger:
-        with pytest.raises(Unauthorised):
+        with pytest.raises(Unauthorized):
             await anext(stranger.live())
 
 
@@ -148,9 +148,9 @@ async def test_who_is_too_slow_is_told_what_was_lost(sidecar: Sidecar, client: C
         for _ in range(5_000):
             sidecar.live.publish(decoded)  # without a turn for the listener
         notice = await anext(items)
-        assert isinstance(notice, models.Dropped)
+        assert isinstance(notice, models.DroppedModel)
         assert notice.count == notice.total == sidecar.live.dropped
-        assert isinstance(await anext(items), models.Event)
+        assert isinstance(await anext(items), models.EventModel)
     assert sidecar.live.dropped > 0
 
 
@@ -159,18 +159,18 @@ async def test_a_scan_reads_what_the_index_never_saw(sidecar: Sidecar, client: C
         sidecar.publish(order(number))
     sidecar.publish(b"\x00\xff")
     items = [item async for item in client.scan("stream:orders body.data.total:>=150", full=True)]
-    events = [item for item in items if isinstance(item, models.Event)]
+    events = [item for item in items if isinstance(item, models.EventModel)]
     assert [one.event_id for one in events] == [f"e-{number}" for number in range(15, 20)]
     assert events[0].body["data"] == {"total": 150}  # type: ignore[index]
     end = items[-1]
-    assert isinstance(end, models.End)
+    assert isinstance(end, models.ScanEndModel)
     assert (end.complete, end.scanned, end.matched) == (True, 21, 5)
-    progress = [item for item in items if isinstance(item, models.Progress)]
+    progress = [item for item in items if isinstance(item, models.ScanProgressModel)]
     assert progress[-1].total == 21
     limited = [item async for item in client.scan("stream:orders", limit=2)]
-    assert sum(isinstance(item, models.Event) for item in limited) == 2
+    assert sum(isinstance(item, models.EventModel) for item in limited) == 2
     by_key = [item async for item in client.scan(key="nobody")]
-    assert isinstance(by_key[-1], models.End)
+    assert isinstance(by_key[-1], models.ScanEndModel)
     assert by_key[-1].matched == 0
 
 
@@ -179,7 +179,7 @@ async def test_a_scan_that_fails_says_why(sidecar: Sidecar, client: Client) -> N
         await anext(client.scan("stream:nothing"))
     sidecar.publish(order(1))
     sidecar.broker.fail_next("scan", Outage("the broker is gone"))
-    with pytest.raises(Failed, match="the broker is gone"):
+    with pytest.raises(ServerFailed, match="the broker is gone"):
         [item async for item in client.scan("stream:orders")]
 
 
@@ -189,12 +189,12 @@ async def test_a_scan_is_cancelled_by_not_going_on(sidecar: Sidecar, client: Cli
     for _ in range(12):  # more than are allowed at a time
         async with aclosing(client.scan("stream:orders")) as items:
             async for item in items:
-                if isinstance(item, models.Event):
+                if isinstance(item, models.EventModel):
                     break
 
 
 async def test_only_so_many_listen() -> None:
-    live = Live()
+    live = LiveStream()
     subscriptions = [live.subscribe() for _ in range(64)]
     with pytest.raises(Outage, match="listen already"):
         live.subscribe()

@@ -479,11 +479,11 @@ async def test_probes_have_a_listener_of_their_own(tmp_path: Path) -> None:
 
 
 async def test_a_port_that_is_taken_is_said(sidecar: Sidecar) -> None:
-    from sidecar.api.http.server import Listener
+    from sidecar.api.http.server import HttpListener
     from sidecar.domain.errors import Refused
 
     with pytest.raises(Refused, match="cannot listen"):
-        Listener(None, "127.0.0.1", int(sidecar.url.rpartition(":")[2]), "api")  # type: ignore[arg-type]
+        HttpListener(None, "127.0.0.1", int(sidecar.url.rpartition(":")[2]), "api")  # type: ignore[arg-type]
 
 
 def test_serving_loads_nothing_that_is_not_used() -> None:

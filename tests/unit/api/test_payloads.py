@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.api.services.payloads import Cache
+from sidecar.api.services.payloads import PayloadCache
 from sidecar.domain.model import Position, Record
 
 
@@ -17,7 +17,7 @@ def _batch(partition: int, start: int, count: int, size: int = 10) -> list[Recor
 
 
 def test_it_finds_records_by_position() -> None:
-    cache = Cache()
+    cache = PayloadCache()
     for start in (0, 100, 200):
         cache.keep(_batch(0, start, 50))
     cache.keep(_batch(1, 50, 5))
@@ -30,7 +30,7 @@ def test_it_finds_records_by_position() -> None:
 
 
 def test_a_batch_that_comes_again_is_found_too() -> None:
-    cache = Cache()
+    cache = PayloadCache()
     cache.keep(_batch(0, 100, 50))
     cache.keep(_batch(0, 0, 20))
     cache.keep(_batch(0, 100, 10))
@@ -40,7 +40,7 @@ def test_a_batch_that_comes_again_is_found_too() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 500), st.integers(0, 30), st.integers(0, 2_000))))
 def test_it_stays_within_its_bounds(batches: list[tuple[int, int, int, int]]) -> None:
-    cache = Cache(most_bytes=10_000, most_records=100)
+    cache = PayloadCache(most_bytes=10_000, most_records=100)
     for partition, start, count, size in batches:
         cache.keep(_batch(partition, start, count, size))
         held = {id(records): records for starts in cache._starts.values() for _, records in starts}.values()

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 from sidecar.api.http.preflight import inspect
-from sidecar.config.schema import Api, Config, Health, Redis, Sources
+from sidecar.config.schema import ApiConfig, Config, HealthConfig, RedisConfig, SourcesConfig
 from sidecar.domain.ports.broker import Finding
 from tests.support.api import serving
 
@@ -15,9 +15,9 @@ from tests.support.api import serving
 def config(port: int = 0, token: str = "t", token_file: str = "unused", health: int | None = None) -> Config:
     return Config(
         service="shop",
-        sources=Sources(redis=Redis(url="redis://127.0.0.1", streams=["orders"])),
-        api=Api(port=port, token=token, token_file=token_file),
-        health=Health(port=health),
+        sources=SourcesConfig(redis=RedisConfig(url="redis://127.0.0.1", streams=["orders"])),
+        api=ApiConfig(port=port, token=token, token_file=token_file),
+        health=HealthConfig(port=health),
     )
 
 
@@ -37,8 +37,8 @@ def test_a_port_that_something_else_has_is_told_for_both_listeners() -> None:
 def test_an_address_that_is_not_ours_is_told() -> None:
     one = Config(
         service="shop",
-        sources=Sources(redis=Redis(url="redis://127.0.0.1", streams=["orders"])),
-        api=Api(host="192.0.2.1", port=0, token="t"),
+        sources=SourcesConfig(redis=RedisConfig(url="redis://127.0.0.1", streams=["orders"])),
+        api=ApiConfig(host="192.0.2.1", port=0, token="t"),
     )
     (found,) = inspect(one)
     assert not found.ok

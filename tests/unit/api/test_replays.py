@@ -35,7 +35,7 @@ async def sidecar(tmp_path: Path) -> AsyncIterator[Sidecar]:
         yield one
 
 
-async def ended(sidecar: Sidecar, id: str) -> models.Replay:
+async def ended(sidecar: Sidecar, id: str) -> models.ReplayModel:
     async with asyncio.timeout(20), sidecar.client() as client:
         while (found := await client.replay_job(id)).state == "running":
             await asyncio.sleep(0.01)
@@ -76,12 +76,12 @@ async def test_an_edit_is_checked_and_its_difference_is_kept(sidecar: Sidecar) -
         assert (failed.published, failed.failed) == (0, 1)
         assert "data.total" in failed.failures[0].why
         edit = models.EditRequest(set={"data.total": 7})
-        plan = await client.plan(models.ReplayRequest(ids=[letter.id], edit=edit))
+        plan = await client.plan(models.ReplayRequestModel(ids=[letter.id], edit=edit))
         assert (plan.passes, [(one.path, one.before, one.after) for one in plan.changes]) == (
             1,
             [("data.total", [1], 7)],
         )
-        job = await ended(sidecar, (await client.replay(models.ReplayRequest(ids=[letter.id], edit=edit))).id)
+        job = await ended(sidecar, (await client.replay(models.ReplayRequestModel(ids=[letter.id], edit=edit))).id)
         assert job.published == 1
         history = (await client.dead_letter(letter.id)).history
         assert [(one.path, one.after) for one in history[0].edit] == [("data.total", 7)]
@@ -216,7 +216,7 @@ async def test_a_service_reports_a_record_that_lies_nowhere(sidecar: Sidecar) ->
         assert first.json()["id"].startswith("billing@sha256:")
         (letter,) = (await client.dead_letters()).items
         assert (letter.id, letter.stream, letter.origin) == (first.json()["id"], "orders", None)
-        job = await ended(sidecar, (await client.replay(models.ReplayRequest())).id)
+        job = await ended(sidecar, (await client.replay(models.ReplayRequestModel())).id)
         assert job.published == 1
         sent = sidecar.log.streams["orders"][0].records + sidecar.log.streams["orders"][1].records
         sent += sidecar.log.streams["orders"][2].records + sidecar.log.streams["orders"][3].records
@@ -274,7 +274,7 @@ async def test_redaction_holds_in_edits_histories_and_exports(tmp_path: Path) ->
         async with sidecar.client() as client:
             (letter,) = (await client.dead_letters()).items
             edit = models.EditRequest(set={"data.total": 7, "data.card": "0815"})
-            job = await client.replay(models.ReplayRequest(ids=[letter.id], edit=edit))
+            job = await client.replay(models.ReplayRequestModel(ids=[letter.id], edit=edit))
             assert job.edit == {"set": {"data.total": 7, "data.card": HIDDEN}}
             job = await ended(sidecar, job.id)
             assert job.published == 1
@@ -297,7 +297,7 @@ async def test_what_comes_back_is_told_without_what_is_hidden(tmp_path: Path) ->
         await sidecar.pass_on(bad)
         async with sidecar.client() as client:
             (letter,) = (await client.dead_letters()).items
-            request = models.ReplayRequest(ids=[letter.id], batch_growth=True)
+            request = models.ReplayRequestModel(ids=[letter.id], batch_growth=True)
             id = (await client.replay(request)).id
             replayed = ("tracecar.replay-id", id.encode()), ("tracecar.replay-of", letter.id.encode())
             await sidecar.pass_on(bad, headers=replayed)

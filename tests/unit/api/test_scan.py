@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.api.services.scan import Reach, Scan, _places, scan
+from sidecar.api.services.scan import ScanProgress, ScanRequest, _places, scan
 from sidecar.domain.model import Partition
 from tests.support.api import order, serving
 
@@ -28,19 +28,19 @@ async def test_a_scan_keeps_to_times_and_bounds(tmp_path: Path) -> None:
         records = [record for position in positions if (record := await sidecar.broker.read(position)) is not None]
         payloads = sidecar.answers.payloads
 
-        async def found(wish: Scan, reach: Reach) -> int:
+        async def found(wish: ScanRequest, reach: ScanProgress) -> int:
             parts = [
                 part async for part in scan([sidecar.broker], payloads, wish, reach, sidecar.answers._in_our_sight)
             ]
             return sum(len(part.decoded) for part in parts)
 
-        reach = Reach()
-        assert await found(Scan(streams=frozenset(["orders"])), reach) == 30
+        reach = ScanProgress()
+        assert await found(ScanRequest(streams=frozenset(["orders"])), reach) == 30
         assert (reach.scanned, reach.complete) == (30, True)
-        assert await found(Scan(since=records[-1].timestamp + 1), Reach()) == 0
-        assert await found(Scan(until=records[0].timestamp), Reach()) == 0
-        assert await found(Scan(streams=frozenset(["payments"])), Reach()) == 0
-        short = Reach()
-        await found(Scan(most_records=1), short)
+        assert await found(ScanRequest(since=records[-1].timestamp + 1), ScanProgress()) == 0
+        assert await found(ScanRequest(until=records[0].timestamp), ScanProgress()) == 0
+        assert await found(ScanRequest(streams=frozenset(["payments"])), ScanProgress()) == 0
+        short = ScanProgress()
+        await found(ScanRequest(most_records=1), short)
         assert not short.complete
         assert "narrow" in short.notes[0]

@@ -17,10 +17,10 @@ import typer
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from sidecar.adapters.brokers.memory.log import Group
+from sidecar.adapters.brokers.memory.log import MemoryGroup
 from sidecar.api.client.body_diff import difference
 from sidecar.api.client.client import Client, Unreachable
-from sidecar.api.models.replays import Replay, ReplayRequest
+from sidecar.api.models.replays import ReplayModel, ReplayRequestModel
 from sidecar.cli import edit_options
 from sidecar.cli.output import replay_progress
 from sidecar.domain.model import Position
@@ -453,16 +453,16 @@ async def test_a_sidecar_that_is_away_for_a_while_is_told_of_once(
     monkeypatch.setattr("sidecar.cli.output.replay_progress.EVERY_SECONDS", 0)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     async with sidecar.client() as client:
-        done = await client.replay(ReplayRequest(query="type:None"))
+        done = await client.replay(ReplayRequestModel(query="type:None"))
     running = replace(done, state="running", selected=3)
     answers: list[Any] = [*[Unreachable("no sidecar answers")] * 3, running, *[Unreachable("no sidecar answers")] * 2]
 
     class Away:
-        async def replay_job(self, id: str) -> Replay:
+        async def replay_job(self, id: str) -> ReplayModel:
             answer = answers.pop(0) if answers else done
             if isinstance(answer, Exception):
                 raise answer
-            return cast("Replay", answer)
+            return cast("ReplayModel", answer)
 
     assert await replay_progress.until_ended(cast("Client", Away()), running) is done
     assert capsys.readouterr().err.count("no sidecar answers; trying again\n") == 2
@@ -470,7 +470,7 @@ async def test_a_sidecar_that_is_away_for_a_while_is_told_of_once(
 
 async def test_what_is_kept_back_in_part_is_no_success(sidecar: Sidecar) -> None:
     kept, _ = await letter(sidecar), await letter(sidecar, 1)
-    passed = sidecar.log.groups["billing"] = Group()
+    passed = sidecar.log.groups["billing"] = MemoryGroup()
     position = Position.parse(kept.partition("@")[2])
     passed.settled[position.log] = position.offset + 1
     out = await tracecar("dlq", "replay", "--yes", **at(sidecar))
@@ -499,7 +499,7 @@ async def test_a_replay_that_has_nothing_to_send_says_so_and_leaves_nothing(side
 
 async def test_what_groups_have_passed_already_says_what_to_add(sidecar: Sidecar) -> None:
     id = await letter(sidecar)
-    passed = sidecar.log.groups["billing"] = Group()
+    passed = sidecar.log.groups["billing"] = MemoryGroup()
     for partition in sidecar.log.partitions("orders"):
         passed.settled[partition] = 1_000
     said = "--again to send them to every group all the same, --group NAME for one group, or --to STREAM"

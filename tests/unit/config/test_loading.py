@@ -10,7 +10,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from sidecar.config.loader import describe, load, loads
-from sidecar.config.schema import Config, Duration, Redis, Sources, Start, Tls
+from sidecar.config.schema import Config, Duration, RedisConfig, SourcesConfig, StartPosition, TlsConfig
 from sidecar.config.validation import CLIENT_OPTIONS, OUR_OPTIONS
 from sidecar.domain.errors import ConfigError
 
@@ -36,7 +36,7 @@ def test_the_file_with_every_section_loads() -> None:
     assert config.sources.kafka.sasl is not None
     assert config.sources.kafka.sasl.password == "geheim"
     assert config.sources.redis is not None
-    assert config.sources.redis.start == Start("at", 1_769_860_800_000)
+    assert config.sources.redis.start == StartPosition("at", 1_769_860_800_000)
     assert config.dead_letters.breaker.window == 60
     assert config.api.token == ""
 
@@ -50,17 +50,17 @@ def test_what_is_left_out_has_its_default() -> None:
 @pytest.mark.parametrize(
     ("written", "start"),
     [
-        ("latest", Start("latest")),
-        ("earliest", Start("earliest")),
-        ("1h", Start("ago", 3_600_000)),
-        ("1h30m", Start("ago", 5_400_000)),
-        ("250ms", Start("ago", 250)),
-        ("2026-01-31T12:00:00Z", Start("at", 1_769_860_800_000)),
-        ("2026-01-31T13:00:00.5+01:00", Start("at", 1_769_860_800_500)),
-        ("2026-01-31", Start("at", 1_769_817_600_000)),
+        ("latest", StartPosition("latest")),
+        ("earliest", StartPosition("earliest")),
+        ("1h", StartPosition("ago", 3_600_000)),
+        ("1h30m", StartPosition("ago", 5_400_000)),
+        ("250ms", StartPosition("ago", 250)),
+        ("2026-01-31T12:00:00Z", StartPosition("at", 1_769_860_800_000)),
+        ("2026-01-31T13:00:00.5+01:00", StartPosition("at", 1_769_860_800_500)),
+        ("2026-01-31", StartPosition("at", 1_769_817_600_000)),
     ],
 )
-def test_a_start_is_written_in_every_way(written: str, start: Start) -> None:
+def test_a_start_is_written_in_every_way(written: str, start: StartPosition) -> None:
     config = small(f", start: {written}")
     assert config.sources.kafka is not None
     assert config.sources.kafka.start == start
@@ -79,7 +79,7 @@ def test_a_key_with_nothing_in_it_is_an_empty_mapping_so_that_tls_is_never_off_b
         "service: shop\nsources:\n  redis:\n    url: redis://redis\n    streams: [a]\n    gate:\n    tls:\n", {}
     )
     assert config.sources.redis is not None
-    assert config.sources.redis.tls == Tls()
+    assert config.sources.redis.tls == TlsConfig()
     assert config.sources.redis.gate == {}
 
 
@@ -100,7 +100,7 @@ def test_variables_are_filled_in_wherever_a_value_stands() -> None:
     assert config.dead_letters.stream == "{stream}.dead"
     assert (config.dead_letters.breaker.ratio, config.dead_letters.breaker.window) == (0.25, 7)
     assert config.sources.kafka is not None
-    assert config.sources.kafka.start == Start("ago", 3_600_000)
+    assert config.sources.kafka.start == StartPosition("ago", 3_600_000)
     assert type(config.registry.url) is str
 
 
@@ -208,7 +208,7 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> N
 )
 def test_every_way_to_name_a_redis_is_taken(url: str) -> None:
     config = loads(f"service: shop\nsources: {{redis: {{url: '{url}', streams: [a]}}}}", {})
-    assert config.sources == Sources(redis=Redis(url=url, streams=["a"]))
+    assert config.sources == SourcesConfig(redis=RedisConfig(url=url, streams=["a"]))
 
 
 @pytest.mark.parametrize(

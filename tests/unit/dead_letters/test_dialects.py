@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.config.schema import Config, DeadLetters, Sources
+from sidecar.config.schema import Config, DeadLettersConfig, SourcesConfig
 from sidecar.dead_letters.dialects import DIALECTS, foreign_writers, read, tracecar
 from sidecar.dead_letters.discovery import MOST, suggestions
-from sidecar.dead_letters.writer import LetterWriter, lighter
+from sidecar.dead_letters.writer import DeadLetterWriter, lighter
 from sidecar.domain.model import (
     DeadLetter,
     Decoded,
@@ -24,7 +24,7 @@ from sidecar.domain.model import (
 )
 from sidecar.domain.stream_names import StreamNames
 
-NAMING = Config(service="shop", sources=Sources()).stream_names("tracecar.shop")
+NAMING = Config(service="shop", sources=SourcesConfig()).stream_names("tracecar.shop")
 NOW = 1_767_225_600_000
 THEN = 1_700_000_000_123
 OWN: Headers = (("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), ("note", None))
@@ -328,7 +328,7 @@ def test_forged_headers_are_absent_ones(headers: Headers, timestamp: int) -> Non
 def written(headers: Headers = OWN, dialects: tuple[str, ...] = ALL, system: str = "kafka", **more: int) -> Outgoing:
     record = Record(Position(system, "orders", 3, more.get("offset", 4711)), b"o-1", b"{}", headers, THEN)
     event = Event(record.position, "o-1", THEN, 0, rejection=Rejection("schema.mismatch", "expected int", "data.qty"))
-    writer = LetterWriter(NAMING, "tracecar.shop", "shop", lambda: NOW * 1000, dialects)
+    writer = DeadLetterWriter(NAMING, "tracecar.shop", "shop", lambda: NOW * 1000, dialects)
     return writer.write(Decoded(record, event))
 
 
@@ -393,7 +393,9 @@ def test_a_lighter_letter_keeps_what_others_read() -> None:
 
 
 def naming(*read: str) -> StreamNames:
-    return Config(service="shop", sources=Sources(), dead_letters=DeadLetters(read=list(read))).stream_names("g")
+    return Config(
+        service="shop", sources=SourcesConfig(), dead_letters=DeadLettersConfig(read=list(read))
+    ).stream_names("g")
 
 
 def test_names_to_read_may_be_patterns() -> None:
@@ -412,8 +414,8 @@ def test_names_to_read_may_be_patterns() -> None:
 
 
 def test_a_star_where_letters_are_written_is_a_star() -> None:
-    letters = DeadLetters(stream="{stream}*dlt", read=[])
-    names = Config(service="shop", sources=Sources(), dead_letters=letters).stream_names("g")
+    letters = DeadLettersConfig(stream="{stream}*dlt", read=[])
+    names = Config(service="shop", sources=SourcesConfig(), dead_letters=letters).stream_names("g")
     assert names.dead_letter_stream("orders") == "orders*dlt"
     assert not names.is_dead_letter("orders-and-dlt")
 

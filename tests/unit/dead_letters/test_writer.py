@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.config.schema import Config, DeadLetters, Redis, Sources
+from sidecar.config.schema import Config, DeadLettersConfig, RedisConfig, SourcesConfig
 from sidecar.dead_letters.dialects import read, tracecar
-from sidecar.dead_letters.writer import LetterWriter, lighter
+from sidecar.dead_letters.writer import DeadLetterWriter, lighter
 from sidecar.domain.failure_fingerprint import cause, normalised
 from sidecar.domain.model import (
     DeadLetter,
@@ -21,7 +21,7 @@ from sidecar.domain.model import (
     SchemaRef,
 )
 
-CONFIG = Config(service="shop", sources=Sources(redis=Redis(url="redis://127.0.0.1", streams=["orders"])))
+CONFIG = Config(service="shop", sources=SourcesConfig(redis=RedisConfig(url="redis://127.0.0.1", streams=["orders"])))
 NAMING = CONFIG.stream_names("tracecar.shop")
 FAILED_AT = 1_767_225_600_000_001
 
@@ -38,7 +38,7 @@ def record(
 
 
 def write(decoded: Decoded) -> Outgoing:
-    return LetterWriter(NAMING, "tracecar.shop", "shop", lambda: FAILED_AT).write(decoded)
+    return DeadLetterWriter(NAMING, "tracecar.shop", "shop", lambda: FAILED_AT).write(decoded)
 
 
 def landed(letter: Outgoing, offset: int = 9) -> Record:
@@ -185,7 +185,7 @@ def test_names_of_dead_letter_streams_are_recognised_whatever_the_stream() -> No
 
 def test_names_can_be_shared_by_service_and_group() -> None:
     config = Config(
-        service="shop", sources=CONFIG.sources, dead_letters=DeadLetters(stream="dead.{service}.{group}", read=[])
+        service="shop", sources=CONFIG.sources, dead_letters=DeadLettersConfig(stream="dead.{service}.{group}", read=[])
     )
     naming = config.stream_names("g")
     assert naming.dead_letter_stream("orders") == "dead.shop.g"

@@ -10,7 +10,7 @@ import pytest
 from fastavro.schema import fingerprint
 from fastavro.schema import to_parsing_canonical_form as canonical
 
-from sidecar.decoding.schema_cache import NeedsSchema
+from sidecar.decoding.schema_cache import SchemaNotCached
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import TraceOrigin
 from tests.support.decoding import NOW, ORDER, ORDER_CREATED, avro, confluent, court, order, record
@@ -359,7 +359,7 @@ def test_what_was_judged_before_a_missing_schema_is_kept(it, id):
     records = [record(None, stream="free"), record(confluent(id, avro(ORDER_CREATED, order()))), record(None)]
     it.one(records[0])
     into = []
-    with pytest.raises(NeedsSchema):
+    with pytest.raises(SchemaNotCached):
         it.judge.verdicts(records, into)
     assert [each.record for each in into] == records[:1]
     assert len(it.all(records)) == 3

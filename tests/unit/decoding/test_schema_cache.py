@@ -14,9 +14,9 @@ from sidecar.adapters.registry.memory import MemoryRegistry
 from sidecar.decoding.schema_cache import (
     ABSENT_SECONDS,
     REFRESH_SECONDS,
-    Catalog,
-    NeedsSchema,
-    Resolved,
+    SchemaCache,
+    SchemaLookup,
+    SchemaNotCached,
 )
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import SchemaRef
@@ -50,33 +50,33 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def catalog(registry: MemoryRegistry, clock: Clock) -> AsyncIterator[Catalog]:
-    catalog = Catalog(registry, clock=clock)
+async def catalog(registry: MemoryRegistry, clock: Clock) -> AsyncIterator[SchemaCache]:
+    catalog = SchemaCache(registry, clock=clock)
     yield catalog
     await catalog.close()
 
 
-async def found(catalog: Catalog, look: Callable[[], T]) -> T:
+async def found(catalog: SchemaCache, look: Callable[[], T]) -> T:
     """The answer of a look-up, fetching what it needs."""
     while True:
         try:
             return look()
-        except NeedsSchema as needs:
+        except SchemaNotCached as needs:
             await catalog.fetch(needs.key)
 
 
-def code(resolved: Resolved | None) -> str | None:
+def code(resolved: SchemaLookup | None) -> str | None:
     assert resolved is not None
     return resolved.rejection.code if resolved.rejection else None
 
 
 async def test_an_id_is_fetched_once_and_then_answered_for_good(
-    catalog: Catalog, registry: MemoryRegistry, clock: Clock
+    catalog: SchemaCache, registry: MemoryRegistry, clock: Clock
 ) -> None:
     registry.register("orders-value", ORDER)
     ref = registry.register("orders-value", record("shop.Order", "a", "b"))
     assert ref.id is not None
-    with pytest.raises(NeedsSchema):
+    with pytest.raises(SchemaNotCached):
         catalog.by_id("orders", ref.id)
     resolved = await found(catalog, lambda: catalog.by_id("orders", ref.id or 0))
     assert resolved.rejection is None
@@ -91,7 +91,7 @@ async def test_an_id_is_fetched_once_and_then_answered_for_good(
 
 @pytest.mark.parametrize("subject", ["orders-value", "shop.Order", "orders-shop.Order", ":.team:orders-value"])
 async def test_every_subject_strategy_is_the_streams_own(
-    catalog: Catalog, registry: MemoryRegistry, subject: str
+    catalog: SchemaCache, registry: MemoryRegistry, subject: str
 ) -> None:
     ref = registry.register(subject, ORDER)
     registry.register("elsewhere-value", ORDER)
@@ -102,7 +102,7 @@ async def test_every_subject_strategy_is_the_streams_own(
 
 
 async def test_an_id_of_another_subject_is_a_rejection_and_still_a_schema(
-    catalog: Catalog, registry: MemoryRegistry, clock: Clock
+    catalog: SchemaCache, registry: MemoryRegistry, clock: Clock
 ) -> None:
     ref = registry.register("payments-value", ORDER)
     resolved = await found(catalog, lambda: catalog.by_id("orders", ref.id or 0))
@@ -119,7 +119,7 @@ async def test_an_id_of_another_subject_is_a_rejection_and_still_a_schema(
     assert code(await found(catalog, lambda: catalog.by_id("orders", ref.id or 0))) is None
 
 
-async def test_an_id_whose_subjects_are_all_gone_is_not_wrong(catalog: Catalog, registry: MemoryRegistry) -> None:
+async def test_an_id_whose_subjects_are_all_gone_is_not_wrong(catalog: SchemaCache, registry: MemoryRegistry) -> None:
     ref = registry.register("orders-value", ORDER)
     registry.remove("orders-value")
     resolved = await found(catalog, lambda: catalog.by_id("orders", ref.id or 0))
@@ -128,7 +128,9 @@ async def test_an_id_whose_subjects_are_all_gone_is_not_wrong(catalog: Catalog, 
     assert resolved.schema.ref == SchemaRef(None, None, ref.id, ref.guid)
 
 
-async def test_an_unknown_id_is_remembered_briefly(catalog: Catalog, registry: MemoryRegistry, clock: Clock) -> None:
+async def test_an_unknown_id_is_remembered_briefly(
+    catalog: SchemaCache, registry: MemoryRegistry, clock: Clock
+) -> None:
     assert code(await found(catalog, lambda: catalog.by_id("orders", 1))) == "schema.unknown_id"
     asked = registry.asked
     registry.register("orders-value", ORDER)
@@ -138,13 +140,13 @@ async def test_an_unknown_id_is_remembered_briefly(catalog: Catalog, registry: M
     assert code(await found(catalog, lambda: catalog.by_id("orders", 1))) is None
 
 
-async def test_ids_that_no_registry_gives_are_not_asked_for(catalog: Catalog, registry: MemoryRegistry) -> None:
+async def test_ids_that_no_registry_gives_are_not_asked_for(catalog: SchemaCache, registry: MemoryRegistry) -> None:
     assert code(await found(catalog, lambda: catalog.by_id("orders", 1 << 31))) == "schema.unknown_id"
     assert code(await found(catalog, lambda: catalog.by_global_id("orders", 1 << 63))) == "schema.unknown_id"
     assert registry.asked == 0
 
 
-async def test_guids_fingerprints_and_global_ids(catalog: Catalog, registry: MemoryRegistry) -> None:
+async def test_guids_fingerprints_and_global_ids(catalog: SchemaCache, registry: MemoryRegistry) -> None:
     registry.register("payments-value", record("shop.Payment", "x"))
     ref = registry.register("orders-value", ORDER)
     registered = await registry.by_version("orders-value", 1)
@@ -165,7 +167,7 @@ async def test_guids_fingerprints_and_global_ids(catalog: Catalog, registry: Mem
 
 
 async def test_the_most_exact_subject_checks_a_record_that_names_no_schema(
-    catalog: Catalog, registry: MemoryRegistry
+    catalog: SchemaCache, registry: MemoryRegistry
 ) -> None:
     async def subject(type: str | None) -> str | None:
         resolved = await found(catalog, lambda: catalog.for_stream("orders", type, None))
@@ -184,7 +186,7 @@ async def test_the_most_exact_subject_checks_a_record_that_names_no_schema(
     assert await subject(None) == "orders-value"
 
 
-async def test_versions(catalog: Catalog, registry: MemoryRegistry) -> None:
+async def test_versions(catalog: SchemaCache, registry: MemoryRegistry) -> None:
     registry.register("orders-value", ORDER)
     registry.register("orders-value", record("shop.Order", "a", "b"))
 
@@ -201,7 +203,7 @@ async def test_versions(catalog: Catalog, registry: MemoryRegistry) -> None:
     assert await version("9" * 500) == 2
 
 
-async def test_an_event_type_that_nobody_knows_asks_nothing(catalog: Catalog, registry: MemoryRegistry) -> None:
+async def test_an_event_type_that_nobody_knows_asks_nothing(catalog: SchemaCache, registry: MemoryRegistry) -> None:
     assert await found(catalog, lambda: catalog.for_stream("orders", "T0", None)) is None
     asked = registry.asked
     for number in range(100):
@@ -210,7 +212,7 @@ async def test_an_event_type_that_nobody_knows_asks_nothing(catalog: Catalog, re
 
 
 async def test_requiring_a_schema_makes_its_absence_a_rejection(registry: MemoryRegistry) -> None:
-    catalog = Catalog(registry, require=True)
+    catalog = SchemaCache(registry, require=True)
     resolved = await found(catalog, lambda: catalog.for_stream("orders", "shop.Order", None))
     assert code(resolved) == "schema.unknown_subject"
     assert resolved is not None
@@ -220,7 +222,7 @@ async def test_requiring_a_schema_makes_its_absence_a_rejection(registry: Memory
 
 
 async def test_a_new_version_is_found_by_a_refresh_and_until_then_the_old_one_answers(
-    catalog: Catalog, registry: MemoryRegistry
+    catalog: SchemaCache, registry: MemoryRegistry
 ) -> None:
     registry.register("orders-value", ORDER)
     old = await found(catalog, lambda: catalog.for_stream("orders", None, None))
@@ -242,7 +244,7 @@ async def test_a_new_version_is_found_by_a_refresh_and_until_then_the_old_one_an
 
 
 async def test_subjects_in_use_are_read_again_by_itself(registry: MemoryRegistry) -> None:
-    catalog = Catalog(registry, refresh_seconds=0.01)
+    catalog = SchemaCache(registry, refresh_seconds=0.01)
     assert await found(catalog, lambda: catalog.for_stream("orders", None, None)) is None
     registry.register("orders-value", ORDER)
     async with asyncio.timeout(30):
@@ -254,9 +256,9 @@ async def test_subjects_in_use_are_read_again_by_itself(registry: MemoryRegistry
     assert registry.asked == asked
 
 
-async def test_one_question_serves_all_that_wait(catalog: Catalog, registry: MemoryRegistry) -> None:
+async def test_one_question_serves_all_that_wait(catalog: SchemaCache, registry: MemoryRegistry) -> None:
     ref = registry.register("orders-value", ORDER)
-    with pytest.raises(NeedsSchema) as needs:
+    with pytest.raises(SchemaNotCached) as needs:
         catalog.by_id("orders", ref.id or 0)
     await asyncio.gather(*(catalog.fetch(needs.value.key) for _ in range(50)))
     assert registry.asked == 2  # the schema, and its subjects
@@ -273,7 +275,7 @@ async def test_one_that_stops_waiting_does_not_stop_the_others(registry: MemoryR
             return await super().subjects()
 
     slow = Slow()
-    catalog = Catalog(slow)
+    catalog = SchemaCache(slow)
     waiting = [asyncio.create_task(catalog.fetch(("subjects",))) for _ in range(2)]
     await asyncio.sleep(0)
     waiting[0].cancel()
@@ -286,16 +288,16 @@ async def test_one_that_stops_waiting_does_not_stop_the_others(registry: MemoryR
 
 @pytest.mark.parametrize("trouble", [Outage("down", 3.0), Refused("no")])
 async def test_trouble_comes_from_fetching_only_and_is_not_remembered(
-    catalog: Catalog, registry: MemoryRegistry, trouble: Outage | Refused
+    catalog: SchemaCache, registry: MemoryRegistry, trouble: Outage | Refused
 ) -> None:
     ref = registry.register("orders-value", ORDER)
     registry.trouble = trouble
-    questions: list[Callable[[], Resolved | None]] = [
+    questions: list[Callable[[], SchemaLookup | None]] = [
         lambda: catalog.by_id("orders", ref.id or 0),
         lambda: catalog.for_stream("orders", None, None),
     ]
     for question in questions:
-        with pytest.raises(NeedsSchema) as needs:
+        with pytest.raises(SchemaNotCached) as needs:
             question()
         with pytest.raises(type(trouble)) as raised:
             await catalog.fetch(needs.value.key)
@@ -306,7 +308,9 @@ async def test_trouble_comes_from_fetching_only_and_is_not_remembered(
         assert code(await found(catalog, question)) is None
 
 
-async def test_what_cannot_be_worked_with_is_a_schema_that_says_so(catalog: Catalog, registry: MemoryRegistry) -> None:
+async def test_what_cannot_be_worked_with_is_a_schema_that_says_so(
+    catalog: SchemaCache, registry: MemoryRegistry
+) -> None:
     broken = registry.register("orders-value", '{"type": "record"')
     other = registry.register("pay-value", '{"type": "object"}', kind="JSON")
     first = await found(catalog, lambda: catalog.by_id("orders", broken.id or 0))
@@ -320,7 +324,7 @@ async def test_what_cannot_be_worked_with_is_a_schema_that_says_so(catalog: Cata
 
 
 async def test_a_kind_without_known_names_may_belong_to_any_subject_but_another_topics(
-    catalog: Catalog, registry: MemoryRegistry
+    catalog: SchemaCache, registry: MemoryRegistry
 ) -> None:
     of_record = registry.register("shop.v1.Order", 'syntax = "proto3";', kind="PROTOBUF")
     of_topic = registry.register("payments-value", 'syntax = "proto2";', kind="PROTOBUF")
@@ -330,7 +334,7 @@ async def test_a_kind_without_known_names_may_belong_to_any_subject_but_another_
 
 async def test_what_is_in_memory_is_bounded(registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sidecar.decoding.schema_cache._HELD", 10)
-    catalog = Catalog(registry)
+    catalog = SchemaCache(registry)
     for number in range(200):
         await found(catalog, lambda n=number: catalog.by_id("orders", n))
         await found(catalog, lambda n=number: catalog.for_stream(f"s{n}", f"T{n}", None))
@@ -340,7 +344,7 @@ async def test_what_is_in_memory_is_bounded(registry: MemoryRegistry, monkeypatc
 
 
 async def test_without_a_registry_nothing_is_checked() -> None:
-    catalog = Catalog(None, require=True)
+    catalog = SchemaCache(None, require=True)
     resolved = catalog.by_id("orders", 7)
     assert resolved.schema is not None
     assert resolved.schema.unusable is not None
@@ -350,7 +354,7 @@ async def test_without_a_registry_nothing_is_checked() -> None:
     await catalog.close()
 
 
-async def test_what_people_look_at(catalog: Catalog, registry: MemoryRegistry) -> None:
+async def test_what_people_look_at(catalog: SchemaCache, registry: MemoryRegistry) -> None:
     ref = registry.register("orders-value", ORDER)
     registry.levels["orders-value"] = "FULL"
     await found(catalog, lambda: catalog.by_id("orders", ref.id or 0))

@@ -11,23 +11,23 @@ import pytest
 
 from sidecar.config.loader import load
 from sidecar.demo import main as demo
-from sidecar.demo.api_view import Counts
-from sidecar.demo.shop.expected_counts import Ledger
+from sidecar.demo.api_view import SidecarCounts
+from sidecar.demo.shop.expected_counts import ExpectedCounts
 from sidecar.demo.shop.saga import STREAMS
-from sidecar.demo.sidecar_process import Sidecar, configuration
+from sidecar.demo.sidecar_process import SidecarProcess, configuration
 from sidecar.demo.summary import lines, summary
 
 
-def ledger() -> Ledger:
-    made = Ledger()
+def ledger() -> ExpectedCounts:
+    made = ExpectedCounts()
     made.orders, made.unlinked, made.duplicates = 9, 1, 2
     made.published.update({"orders": 60, "scans": 40})
     made.rejections.update({"schema.mismatch": 3, "decode.truncated": 1})
     return made
 
 
-def counted(**changes: object) -> Counts:
-    counts = Counts(100, 10, Counter({"schema.mismatch": 3, "decode.truncated": 1}), 4, 2, 0)
+def counted(**changes: object) -> SidecarCounts:
+    counts = SidecarCounts(100, 10, Counter({"schema.mismatch": 3, "decode.truncated": 1}), 4, 2, 0)
     for name, value in changes.items():
         setattr(counts, name, value)
     return counts
@@ -105,14 +105,14 @@ def test_the_command_line_finds_the_sidecar_of_a_dashboard_by_itself(
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         monkeypatch.setattr("sidecar.demo.sidecar_process.USUAL_PORT", port)
-        elsewhere = Sidecar(tmp_path, "redis", "redis://127.0.0.1:1/0", usual_port=True)
+        elsewhere = SidecarProcess(tmp_path, "redis", "redis://127.0.0.1:1/0", usual_port=True)
         assert (elsewhere.found, elsewhere.port == port) == (False, False)
         assert not (tmp_path / "token").exists()
-    found = Sidecar(tmp_path, "redis", "redis://127.0.0.1:1/0", usual_port=True)
+    found = SidecarProcess(tmp_path, "redis", "redis://127.0.0.1:1/0", usual_port=True)
     assert (found.found, found.port) == (True, port)
     assert found.token == (tmp_path / "token").read_text().strip()
     (tmp_path / "token").chmod(0o644)  # others may know it
-    strange = Sidecar(tmp_path, "redis", "redis://127.0.0.1:1/0", usual_port=True)
+    strange = SidecarProcess(tmp_path, "redis", "redis://127.0.0.1:1/0", usual_port=True)
     assert (strange.found, strange.token == found.token) == (False, False)
 
 

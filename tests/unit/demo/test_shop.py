@@ -11,32 +11,32 @@ import pytest
 
 from sidecar.adapters.registry.directory import DirectoryRegistry
 from sidecar.config import schema as config
-from sidecar.decoding.decoder import Judge
-from sidecar.decoding.schema_cache import Catalog, NeedsSchema
+from sidecar.decoding.decoder import EventDecoder
+from sidecar.decoding.schema_cache import SchemaCache, SchemaNotCached
 from sidecar.demo.runner import registered_schemas
 from sidecar.demo.shop.fault_injection import FAULTS
-from sidecar.demo.shop.handlers import Emission, Reactions
-from sidecar.demo.shop.messages import Unreadable, Wire
-from sidecar.demo.shop.orders import FIRST_NUMBER, Fate, order_of
+from sidecar.demo.shop.handlers import Emission, EventHandlers
+from sidecar.demo.shop.messages import UnreadableMessage, WireRecord
+from sidecar.demo.shop.orders import FIRST_NUMBER, OrderOutcome, order_of
 from sidecar.demo.shop.saga import SERVICES, STREAMS
 from sidecar.demo.shop.schemas import DIRECTORY
-from sidecar.demo.shop.serializers import Formats
+from sidecar.demo.shop.serializers import Serializers
 from sidecar.demo.shop.services import Shop
 from sidecar.demo.shop.simulation import consequences
-from sidecar.demo.shop.transport import Transport
+from sidecar.demo.shop.transport import ShopTransport
 from sidecar.domain.model import Decoded, Position, Record, TraceOrigin
 
 ORDERS = 250
 AT = 1_767_225_600_000
 
 
-def formats(*, flat: bool = False) -> Formats:
-    return Formats(asyncio.run(registered_schemas()), flat_entries=flat)
+def formats(*, flat: bool = False) -> Serializers:
+    return Serializers(asyncio.run(registered_schemas()), flat_entries=flat)
 
 
 def planned(seed: int, orders: int = ORDERS, *, flat: bool = False) -> list[Emission]:
     written = formats(flat=flat)
-    reactions = Reactions(seed, written)
+    reactions = EventHandlers(seed, written)
     return [one for n in range(orders) for one in consequences(reactions, written, FIRST_NUMBER + n, AT)]
 
 
@@ -44,8 +44,8 @@ def judged(emissions: Sequence[Emission], system: str) -> list[Decoded]:
     """What the sidecar's own judge makes of these records."""
 
     async def judge() -> list[Decoded]:
-        catalog = Catalog(DirectoryRegistry(DIRECTORY))
-        judge, decoded = Judge(catalog, config.Envelope()), list[Decoded]()
+        catalog = SchemaCache(DirectoryRegistry(DIRECTORY))
+        judge, decoded = EventDecoder(catalog, config.EnvelopeConfig()), list[Decoded]()
         records = [
             Record(
                 Position(system, one.service.stream, 0, number),
@@ -59,7 +59,7 @@ def judged(emissions: Sequence[Emission], system: str) -> list[Decoded]:
         while len(decoded) < len(records):
             try:
                 judge.verdicts(records, decoded)
-            except NeedsSchema as need:
+            except SchemaNotCached as need:
                 await catalog.fetch(need.key)
         await catalog.close()
         return decoded
@@ -74,7 +74,7 @@ def test_the_same_seed_is_the_same_shop() -> None:
 
 def test_what_becomes_of_an_order_does_not_depend_on_the_others() -> None:
     written = formats()
-    reactions = Reactions(3, written)
+    reactions = EventHandlers(3, written)
     alone = consequences(reactions, written, FIRST_NUMBER + 20, AT)
     assert alone == [one for one in planned(3, 30) if one.message.order == f"order-{FIRST_NUMBER + 20}"]
 
@@ -92,17 +92,25 @@ def test_every_fault_happens() -> None:
 @pytest.mark.parametrize(
     ("fate", "then", "never"),
     [
-        (Fate.FINE, ["OrderConfirmed", "ParcelDelivered", "OrderCompleted"], ["OrderCancelled", "PaymentRefunded"]),
-        (Fate.REFUSED, ["PaymentRefused", "OrderCancelled"], ["StockReserved", "PaymentRefunded"]),
-        (Fate.SHORT, ["StockShort", "PaymentRefunded", "OrderCancelled"], ["StockReserved", "ParcelDispatched"]),
         (
-            Fate.RETURNED,
+            OrderOutcome.FINE,
+            ["OrderConfirmed", "ParcelDelivered", "OrderCompleted"],
+            ["OrderCancelled", "PaymentRefunded"],
+        ),
+        (OrderOutcome.REFUSED, ["PaymentRefused", "OrderCancelled"], ["StockReserved", "PaymentRefunded"]),
+        (
+            OrderOutcome.SHORT,
+            ["StockShort", "PaymentRefunded", "OrderCancelled"],
+            ["StockReserved", "ParcelDispatched"],
+        ),
+        (
+            OrderOutcome.RETURNED,
             ["ParcelReturned", "StockReleased", "PaymentRefunded", "OrderCancelled", "CreditNoteIssued"],
             ["OrderCompleted"],
         ),
     ],
 )
-def test_a_saga_that_fails_undoes_what_was_done(fate: Fate, then: list[str], never: list[str]) -> None:
+def test_a_saga_that_fails_undoes_what_was_done(fate: OrderOutcome, then: list[str], never: list[str]) -> None:
     flows: dict[str, list[Emission]] = {}
     for one in planned(1):
         flows.setdefault(one.message.order, []).append(one)
@@ -132,7 +140,7 @@ def test_a_service_leaves_aside_what_breaks_its_contract() -> None:
     broken = [one for one in planned(1) if one.fault and one.fault.code not in (None, "schema.unknown_version")]
     assert len(broken) > 20
     for one in broken:
-        with pytest.raises(Unreadable):
+        with pytest.raises(UnreadableMessage):
             written.read(one.wire, one.service)
 
 
@@ -163,18 +171,18 @@ def test_services_carry_their_trace_in_different_ways_and_one_in_none() -> None:
     assert all(found == {TraceOrigin.W3C} for found in origins.values())
 
 
-class Wires(Transport):
+class Wires(ShopTransport):
     """A broker within the process: every record goes to all who read its stream."""
 
-    def __init__(self, queues: dict[str, list[asyncio.Queue[tuple[str, Wire]]]]) -> None:
+    def __init__(self, queues: dict[str, list[asyncio.Queue[tuple[str, WireRecord]]]]) -> None:
         self._queues = queues
 
-    async def publish(self, stream: str, wire: Wire) -> None:
+    async def publish(self, stream: str, wire: WireRecord) -> None:
         for queue in self._queues.get(stream, []):
             queue.put_nowait((stream, wire))
 
-    async def read(self, streams: Sequence[str]) -> AsyncGenerator[tuple[str, Wire], None]:
-        queue = asyncio.Queue[tuple[str, Wire]]()
+    async def read(self, streams: Sequence[str]) -> AsyncGenerator[tuple[str, WireRecord], None]:
+        queue = asyncio.Queue[tuple[str, WireRecord]]()
         for stream in streams:
             self._queues.setdefault(stream, []).append(queue)
         while True:
@@ -185,15 +193,15 @@ class Wires(Transport):
 
 
 async def test_the_running_shop_publishes_what_was_planned_whatever_the_timing() -> None:
-    written = Formats(await registered_schemas(), flat_entries=False)
-    queues: dict[str, list[asyncio.Queue[tuple[str, Wire]]]] = {}
+    written = Serializers(await registered_schemas(), flat_entries=False)
+    queues: dict[str, list[asyncio.Queue[tuple[str, WireRecord]]]] = {}
 
-    async def connect(service: str) -> Transport:
+    async def connect(service: str) -> ShopTransport:
         return Wires(queues)
 
     shop = Shop(connect, written, seed=5, rate=100.0)
     assert await shop.run(asyncio.Event(), 40)
-    reactions = Reactions(5, written)
+    reactions = EventHandlers(5, written)
     expected = [one for n in range(40) for one in consequences(reactions, written, FIRST_NUMBER + n)]
     assert shop.ledger.types == Counter(one.message.type for one in expected)
     assert shop.ledger.rejections == Counter(one.fault.code for one in expected if one.fault and one.fault.code)
@@ -202,11 +210,11 @@ async def test_the_running_shop_publishes_what_was_planned_whatever_the_timing()
 
 
 async def test_a_shop_that_is_told_to_stop_takes_no_more_orders_and_sees_the_others_through() -> None:
-    written = Formats(await registered_schemas(), flat_entries=False)
+    written = Serializers(await registered_schemas(), flat_entries=False)
     stop = asyncio.Event()
-    queues: dict[str, list[asyncio.Queue[tuple[str, Wire]]]] = {}
+    queues: dict[str, list[asyncio.Queue[tuple[str, WireRecord]]]] = {}
 
-    async def connect(service: str) -> Transport:
+    async def connect(service: str) -> ShopTransport:
         return Wires(queues)
 
     shop = Shop(connect, written, seed=5, rate=50.0)

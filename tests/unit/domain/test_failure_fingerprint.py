@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sidecar.domain import failure_fingerprint
-from sidecar.domain.failure_fingerprint import Causes, cause, normalised
+from sidecar.domain.failure_fingerprint import CauseGrouping, cause, normalised
 from sidecar.domain.model import DeadLetter, Position, Record, SchemaRef
 
 NOW = 1_767_225_600_000_000
@@ -73,7 +73,7 @@ def test_words_stay() -> None:
 
 
 def test_a_cause_counts_its_letters_by_origin_and_tells_when() -> None:
-    found = Causes(NOW + 2_000_000)
+    found = CauseGrouping(NOW + 2_000_000)
     for number in (3, 1, 2):
         found.add(letter(number))
     found.add(letter(1, group="other", dialect="spring"))
@@ -88,7 +88,7 @@ def test_a_cause_counts_its_letters_by_origin_and_tells_when() -> None:
 
 
 def test_the_key_stands_for_an_aggregate_that_is_not_told() -> None:
-    found = Causes(NOW)
+    found = CauseGrouping(NOW)
     for key in (b"o-1", b"o-1", b"\xff", None, b""):
         found.add(
             letter(found.letters, aggregate_id=None, record=Record(Position("kafka", "o", 0, 1), key, None, (), 5))
@@ -98,7 +98,7 @@ def test_the_key_stands_for_an_aggregate_that_is_not_told() -> None:
 
 def test_too_many_causes_are_folded_and_the_greatest_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failure_fingerprint, "MOST_CAUSES", 10)
-    found = Causes(NOW)
+    found = CauseGrouping(NOW)
     for number in range(500):
         found.add(letter(number, message="the usual"))
         found.add(letter(number, message="word" + "x" * number))
@@ -112,7 +112,7 @@ def test_too_many_causes_are_folded_and_the_greatest_kept(monkeypatch: pytest.Mo
 def test_memory_is_bounded_whatever_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failure_fingerprint, "MOST_REMEMBERED", 1_000)
     monkeypatch.setattr(failure_fingerprint, "MOST_CAUSES", 10)
-    found = Causes(NOW)
+    found = CauseGrouping(NOW)
     tracemalloc.start()
     for number in range(5_000):
         big = Record(Position("kafka", "orders.dlt", 0, number), b"k" * 100_000, b"v" * 100_000, (), 5)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from exporters import batch_queue
-from exporters.batch_queue import Bounds, Outbox
+from exporters.batch_queue import BatchQueue, QueueBounds
 from sidecar.domain.errors import Outage, Refused
 
 
@@ -59,11 +59,11 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def test_batches_are_bounded_by_number_and_by_bytes(told: Told) -> None:
-    box = Outbox("x", told, Bounds(batch_items=10, batch_bytes=200, linger=0.01))
+    box = BatchQueue("x", told, QueueBounds(batch_items=10, batch_bytes=200, linger=0.01))
     box.put(items(25))
     box.close()
     assert [len(batch) for batch in told.batches] == [10, 10, 5]
-    wide = Outbox("x", told, Bounds(batch_items=10, batch_bytes=200, linger=0.01))
+    wide = BatchQueue("x", told, QueueBounds(batch_items=10, batch_bytes=200, linger=0.01))
     wide.put(items(5, size=150))
     wide.close()
     assert [len(batch) for batch in told.batches[3:]] == [2, 2, 1]
@@ -71,7 +71,7 @@ def test_batches_are_bounded_by_number_and_by_bytes(told: Told) -> None:
 
 
 def test_few_items_go_after_a_while(told: Told) -> None:
-    box = Outbox("x", told, Bounds(linger=0.05))
+    box = BatchQueue("x", told, QueueBounds(linger=0.05))
     box.put(items(3))
     until(lambda: box.sent == 3)
     box.close()
@@ -79,7 +79,7 @@ def test_few_items_go_after_a_while(told: Told) -> None:
 
 def test_what_does_not_fit_is_dropped_by_number_and_by_bytes(told: Told) -> None:
     told.gate.clear()
-    box = Outbox("x", told, Bounds(items=50, bytes=100_000, batch_items=10, linger=0))
+    box = BatchQueue("x", told, QueueBounds(items=50, bytes=100_000, batch_items=10, linger=0))
     box.put(items(10))
     until(lambda: told.tried == 1)
     box.put(items(80))
@@ -97,7 +97,7 @@ def test_what_does_not_fit_is_dropped_by_number_and_by_bytes(told: Told) -> None
 
 def test_an_outage_is_waited_out_and_said_once(told: Told) -> None:
     told.answers = [Outage("gone"), Outage("gone", retry_after=0.01), Outage("gone")]
-    box = Outbox("x", told, Bounds(linger=0))
+    box = BatchQueue("x", told, QueueBounds(linger=0))
     box.put(items(4))
     until(lambda: box.sent == 4)
     assert (told.tried, box.trouble) == (4, None)
@@ -106,7 +106,7 @@ def test_an_outage_is_waited_out_and_said_once(told: Told) -> None:
 
 def test_what_is_refused_is_failed_and_the_rest_goes_on(told: Told) -> None:
     told.answers = [Refused("no such thing"), 1, RuntimeError("a mistake")]
-    box = Outbox("x", told, Bounds(batch_items=2, linger=0))
+    box = BatchQueue("x", told, QueueBounds(batch_items=2, linger=0))
     box.put(items(8))
     box.close()
     assert (box.sent, box.dropped, box.failed) == (3, 0, 5)
@@ -114,7 +114,7 @@ def test_what_is_refused_is_failed_and_the_rest_goes_on(told: Told) -> None:
 
 def test_closing_does_not_wait_for_ever(told: Told) -> None:
     told.gate.clear()
-    box = Outbox("x", told, Bounds(batch_items=2, linger=0))
+    box = BatchQueue("x", told, QueueBounds(batch_items=2, linger=0))
     box.put(items(7))
     until(lambda: told.tried == 1)
     box.close(0.05)
@@ -128,7 +128,7 @@ def test_closing_does_not_wait_for_ever(told: Told) -> None:
 
 def test_nothing_is_started_for_nothing(told: Told) -> None:
     before = threading.active_count()
-    box = Outbox("x", told, Bounds())
+    box = BatchQueue("x", told, QueueBounds())
     box.put([])
     assert threading.active_count() == before
     box.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporters.tracing.event_window import Recent
+from exporters.tracing.event_window import EventWindow
 from sidecar.domain.model import Event, Position
 
 JOIN = ("trace", "correlation", "causation")
@@ -24,7 +24,7 @@ def event(number: int, id: str | None, cause: str | None, correlation: str | Non
 def test_a_flow_that_is_told_at_once_is_the_one_that_is_gathered(
     words: list[tuple[str | None, str | None, str | None]], most: int, max_flow: int
 ) -> None:
-    recent = Recent(most, JOIN, max_flow)
+    recent = EventWindow(most, JOIN, max_flow)
     noted = []
     for number, (id, cause, correlation) in enumerate(words):
         one = event(number, id, cause, correlation)
@@ -40,7 +40,7 @@ def test_a_flow_that_is_told_at_once_is_the_one_that_is_gathered(
 
 
 def test_events_of_one_correlation_id_whose_causes_came_before_them_are_told_at_once() -> None:
-    recent = Recent(100, JOIN, 100)
+    recent = EventWindow(100, JOIN, 100)
     noted = [event(number, str(number), str(number - 1) if number else None, "x") for number in range(5)]
     for one in noted:
         recent.note(one, recent.cause(one))

@@ -14,20 +14,20 @@ import yaml
 from opentelemetry.sdk.metrics import Counter, Histogram
 from opentelemetry.sdk.metrics.export import AggregationTemporality
 
-from exporters.metrics.histograms import MOST_SERIES, OTHER, Latencies
+from exporters.metrics.histograms import MOST_SERIES, OTHER, LabeledHistogram
 from exporters.metrics.instruments import MOST_SERIES as MOST_POINTS
-from exporters.metrics.instruments import MOST_STREAMS, Measures, Metrics
+from exporters.metrics.instruments import MOST_STREAMS, EventMeasures, MetricsRegistry
 from exporters.metrics.prometheus import family
-from exporters.otlp.metric_exporter import OtlpMetrics, interval
+from exporters.otlp.metric_exporter import OtlpMetricExporter, interval
 from exporters.semantic_conventions import spelling
 from exporters.tracing.sampling import bound_of
 from exporters.tracing.span_ids import span_id_at
 from sidecar.api import models
-from sidecar.config.schema import Config, Otlp, Redis, Sources
+from sidecar.config.schema import Config, OtlpConfig, RedisConfig, SourcesConfig
 from sidecar.domain.model import Decoded, Event, Position, Record, Rejection
 from sidecar.domain.ports.index import Node
 from sidecar.domain.ports.metrics import Instrument
-from sidecar.runtime.metrics import OfFleet
+from sidecar.runtime.metrics import MembershipMetrics
 from tests.servers.otlp import Receiver, attributes
 
 NOW = 1_767_225_600_000
@@ -40,8 +40,8 @@ def batch(count: int, stream: str = "orders", **words: Any) -> list[Decoded]:
     return [Decoded(Record(position, None, b"{}", (), NOW), Event(position, **words)) for _ in range(count)]
 
 
-def measures() -> Measures:
-    return Measures(clock=lambda: NOW * 1000 + 4_000, settling_in=0)
+def measures() -> EventMeasures:
+    return EventMeasures(clock=lambda: NOW * 1000 + 4_000, settling_in=0)
 
 
 async def test_rejections_are_counted_by_code_and_causes_once() -> None:
@@ -50,7 +50,7 @@ async def test_rejections_are_counted_by_code_and_causes_once() -> None:
     for number in range(5):
         found.batch(batch(2, rejection=Rejection("schema.mismatch", f"qty: expected int, found {number}", "qty")))
     found.batch(batch(1, rejection=Rejection("decode.truncated", "no more"), replay_of="g@x"))
-    text = await Metrics([found], found.histograms).exposition(open_metrics=False)
+    text = await MetricsRegistry([found], found.histograms).exposition(open_metrics=False)
     labels = 'messaging_system="kafka",messaging_destination_name="orders"'
     assert f'tracecar_rejections_total{{{labels},error_type="schema.mismatch"}} 10\n' in text
     assert f'tracecar_rejections_total{{{labels},error_type="decode.truncated"}} 1\n' in text
@@ -61,8 +61,8 @@ async def test_rejections_are_counted_by_code_and_causes_once() -> None:
 
 async def test_after_a_start_what_failed_before_it_is_no_new_cause() -> None:
     now = NOW * 1000
-    found = Measures(clock=lambda: now)
-    metrics = Metrics([found])
+    found = EventMeasures(clock=lambda: now)
+    metrics = MetricsRegistry([found])
 
     async def new() -> str:
         text = await metrics.exposition(open_metrics=False)
@@ -87,7 +87,7 @@ async def test_latencies_are_histograms_with_exemplars_where_openmetrics_is_spok
     cause, effect = batch(1)[0].event, batch(1, "mail", trace_id=0xABC, appended_at=NOW + 300)[0].event
     found.edge(cause, effect, effect.trace_id, 0xDEF)
     found.batch(batch(1))
-    plain = await Metrics([found], found.histograms).exposition(open_metrics=False)
+    plain = await MetricsRegistry([found], found.histograms).exposition(open_metrics=False)
     labels = 'tracecar_from="orders",tracecar_to="mail"'
     assert f'tracecar_edge_duration_seconds_bucket{{{labels},le="0.25"}} 0\n' in plain
     assert f'tracecar_edge_duration_seconds_bucket{{{labels},le="0.5"}} 1\n' in plain
@@ -95,7 +95,7 @@ async def test_latencies_are_histograms_with_exemplars_where_openmetrics_is_spok
     assert f"tracecar_edge_duration_seconds_sum{{{labels}}} 0.3\n" in plain
     assert "messaging_process_duration_seconds_count" in plain
     assert " # {" not in plain
-    rich = await Metrics([found], found.histograms).exposition(open_metrics=True)
+    rich = await MetricsRegistry([found], found.histograms).exposition(open_metrics=True)
     line = next(one for one in rich.splitlines() if f'{labels},le="0.5"' in one)
     assert f'1 # {{trace_id="{0xABC:032x}",span_id="{0xDEF:016x}"}} 0.3 ' in line
     assert "# TYPE tracecar_replays counter\n" in rich
@@ -106,10 +106,10 @@ async def test_label_sets_are_bounded() -> None:
     found = measures()
     for number in range(MOST_STREAMS + 50):
         found.batch(batch(1, f"s{number}", rejection=Rejection("decode.malformed", "no")))
-    text = await Metrics([found]).exposition(open_metrics=False)
+    text = await MetricsRegistry([found]).exposition(open_metrics=False)
     assert f'tracecar_replays_total{{messaging_system="kafka",messaging_destination_name="{OTHER}"}} 0' in text
     assert text.count("tracecar_replays_total{") == MOST_STREAMS + 1
-    latencies = Latencies("x", "", ("a", "b"))
+    latencies = LabeledHistogram("x", "", ("a", "b"))
     for number in range(MOST_SERIES + 50):
         latencies.add((str(number), "b"), 1.0)
     assert len(latencies.series) == MOST_SERIES + 1
@@ -134,7 +134,7 @@ async def test_what_is_beyond_the_bound_counts_together_and_gauges_of_it_are_lef
         Instrument("tracecar.many", "counter", "", lambda: points),
         Instrument("tracecar.much", "gauge", "", lambda: points),
     )
-    text = await Metrics([given]).exposition(open_metrics=False)
+    text = await MetricsRegistry([given]).exposition(open_metrics=False)
     assert f'tracecar_many_total{{stream="{OTHER}",system="{OTHER}"}} 40\n' in text
     assert text.count("tracecar_many_total{") == MOST_POINTS + 1
     assert text.count("tracecar_much{") == MOST_POINTS
@@ -148,7 +148,7 @@ async def test_what_is_beyond_the_bound_counts_together_and_gauges_of_it_are_lef
 async def test_labels_have_the_names_of_the_conventions_that_are_asked_for(asked_for: str, named: set[str]) -> None:
     found = measures()
     found.batch(batch(1))
-    metrics = Metrics([found], found.histograms, spelling({"OTEL_SEMCONV_STABILITY_OPT_IN": asked_for}))
+    metrics = MetricsRegistry([found], found.histograms, spelling({"OTEL_SEMCONV_STABILITY_OPT_IN": asked_for}))
     text = await metrics.exposition(open_metrics=False)
     for line in text.splitlines():
         if line.startswith(("tracecar_replays_total", "messaging_process_duration_seconds_count")):
@@ -158,21 +158,21 @@ async def test_labels_have_the_names_of_the_conventions_that_are_asked_for(asked
 async def test_metrics_are_there_whatever_the_environment_says_of_sending(monkeypatch: pytest.MonkeyPatch) -> None:
     found = measures()
     found.batch(batch(1))
-    metrics = Metrics([found], found.histograms)
+    metrics = MetricsRegistry([found], found.histograms)
     plain = await metrics.exposition(open_metrics=False)
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     monkeypatch.setenv("OTEL_METRICS_EXEMPLAR_FILTER", "nonsense")
-    assert await Metrics([found], found.histograms).exposition(open_metrics=False) == plain
+    assert await MetricsRegistry([found], found.histograms).exposition(open_metrics=False) == plain
     assert "tracecar_replays_total{" in plain
 
 
 async def test_exemplars_lead_to_traces_that_are_sent_only() -> None:
-    found = Measures(clock=lambda: NOW * 1000 + 4_000, bound=bound_of(0.5))
+    found = EventMeasures(clock=lambda: NOW * 1000 + 4_000, bound=bound_of(0.5))
     for trace_id in (1, (1 << 64) - 1):
         found.batch(batch(1, trace_id=trace_id))
         found.edge(batch(1)[0].event, batch(1, "mail")[0].event, trace_id, 9)
         found.delivered(("kafka", "orders", "g"), 2.0, Node(batch(1)[0].event, "ok", trace_id, None, False, 0), None)
-    text = await Metrics([], found.histograms).exposition(open_metrics=True)
+    text = await MetricsRegistry([], found.histograms).exposition(open_metrics=True)
     assert re.findall(r'trace_id="(\w+)"', text) == [f"{1:032x}"] * 3
     assert re.findall(r"_count\S+ (\d+)", text) == ["2"] * 3
 
@@ -183,7 +183,7 @@ async def test_a_group_that_has_passed_an_event_is_measured_with_its_trace() -> 
     node = Node(event, "ok", 0xABC, None, False, 0)
     found.delivered(("kafka", "orders", "billing"), 2.0, node, None)
     found.delivered(("kafka", "orders", "billing"), 20.0, node, 0xDEF)
-    text = await Metrics([], found.histograms).exposition(open_metrics=True)
+    text = await MetricsRegistry([], found.histograms).exposition(open_metrics=True)
     exemplars = re.findall(r'delivery_duration\S+ \d+ # {trace_id="(\w+)",span_id="(\w+)"} (\S+)', text)
     span_id = f"{span_id_at(event.position):016x}"
     assert exemplars == [(f"{0xABC:032x}", span_id, "2"), (f"{0xDEF:032x}", span_id, "20")]
@@ -193,22 +193,22 @@ def test_the_fleet() -> None:
     class Shared:
         waiting, not_indexed = 7, 3
 
-    def row(alive: bool) -> models.Member:
+    def row(alive: bool) -> models.MemberModel:
         words = dict.fromkeys(("member", "host", "service", "version"), "x")
-        return models.Member(
+        return models.MemberModel(
             **words, here=False, alive=alive, last_heartbeat=None, groups=[], started_at=None, streams=[], lag=None,
             rate=0.0, waiting=0, not_indexed=0,
         )  # fmt: skip
 
-    def points(one: OfFleet) -> dict[str, list[Any]]:
+    def points(one: MembershipMetrics) -> dict[str, list[Any]]:
         return {instrument.name: list(instrument.read()) for instrument in one.instruments()}
 
-    assert points(OfFleet(None, list)) == {
+    assert points(MembershipMetrics(None, list)) == {
         "tracecar.index.waiting": [(0, {})],
         "tracecar.index.not_indexed": [(0, {})],
         "tracecar.members": [(1, {"state": "alive"}), (0, {"state": "silent"})],
     }
-    assert points(OfFleet(Shared(), lambda: [row(True), row(False), row(True)])) == {
+    assert points(MembershipMetrics(Shared(), lambda: [row(True), row(False), row(True)])) == {
         "tracecar.index.waiting": [(7, {})],
         "tracecar.index.not_indexed": [(3, {})],
         "tracecar.members": [(2, {"state": "alive"}), (1, {"state": "silent"})],
@@ -217,7 +217,7 @@ def test_the_fleet() -> None:
 
 async def test_labels_cannot_break_the_text() -> None:
     odd = Instrument("tracecar.odd", "gauge", 'say "x"\nnow', lambda: [(1.5, {"a.b": 'x"\\\n\ud800'})])
-    text = await Metrics([Given(odd)]).exposition(open_metrics=False)
+    text = await MetricsRegistry([Given(odd)]).exposition(open_metrics=False)
     assert 'tracecar_odd{a_b="x\\"\\\\\\n\\\\ud800"} 1.5\n' in text
     text.encode()
 
@@ -235,9 +235,9 @@ async def test_a_mistake_does_not_end_the_sending(monkeypatch: pytest.MonkeyPatc
                 raise ZeroDivisionError("a mistake")
 
     with Receiver() as receiver:
-        otlp = Otlp(endpoint=receiver.endpoint("http/protobuf"), protocol="http/protobuf")
+        otlp = OtlpConfig(endpoint=receiver.endpoint("http/protobuf"), protocol="http/protobuf")
         failing = Failing(Instrument("tracecar.one", "gauge", "", read))
-        pushed = OtlpMetrics(otlp, Metrics([failing]), "shop")
+        pushed = OtlpMetricExporter(otlp, MetricsRegistry([failing]), "shop")
         pushed.start()
         while pushed.trouble is None:
             await asyncio.sleep(0.01)
@@ -254,12 +254,12 @@ async def test_streams_whose_names_are_not_utf_8_stay_apart() -> None:
     for name in ("a\udcff", "a\udcfe"):
         found.batch(batch(1, name))
         found.edge(batch(1)[0].event, batch(1, name)[0].event, 7, 9)
-    metrics = Metrics([found], found.histograms)
+    metrics = MetricsRegistry([found], found.histograms)
     text = await metrics.exposition(open_metrics=False)
     for name in ("a\\\\udcff", "a\\\\udcfe"):
         assert f'tracecar_replays_total{{messaging_system="kafka",messaging_destination_name="{name}"}} 0\n' in text
     with Receiver() as receiver:
-        pushed = OtlpMetrics(Otlp(endpoint=receiver.endpoint("grpc"), protocol="grpc"), metrics, "shop")
+        pushed = OtlpMetricExporter(OtlpConfig(endpoint=receiver.endpoint("grpc"), protocol="grpc"), metrics, "shop")
         pushed.start()
         await pushed.close()
         points = receiver.metrics["tracecar.edge.duration"].histogram.data_points
@@ -269,7 +269,7 @@ async def test_streams_whose_names_are_not_utf_8_stay_apart() -> None:
 async def test_many_scrapes_at_once_are_answered() -> None:
     found = measures()
     found.batch(batch(3))
-    metrics = Metrics([found], found.histograms)
+    metrics = MetricsRegistry([found], found.histograms)
     texts = await asyncio.gather(*(metrics.exposition(open_metrics=False) for _ in range(5)))
     assert len(set(texts)) == 1
 
@@ -280,8 +280,8 @@ async def test_a_collector_gets_the_same(protocol: Any) -> None:
     found.batch(batch(3))
     found.edge(batch(1)[0].event, batch(1, "mail")[0].event, 7, 9)
     with Receiver() as receiver:
-        otlp = Otlp(endpoint=receiver.endpoint(protocol), protocol=protocol)
-        pushed = OtlpMetrics(otlp, Metrics([found], found.histograms), "shop")
+        otlp = OtlpConfig(endpoint=receiver.endpoint(protocol), protocol=protocol)
+        pushed = OtlpMetricExporter(otlp, MetricsRegistry([found], found.histograms), "shop")
         pushed.start()
         await pushed.close()
         got = receiver.metrics
@@ -299,7 +299,7 @@ async def test_a_collector_gets_the_same(protocol: Any) -> None:
 async def test_a_collector_that_prefers_deltas_gets_them() -> None:
     found = measures()
     delta = {Histogram: AggregationTemporality.DELTA, Counter: AggregationTemporality.DELTA}
-    metrics = Metrics([found], found.histograms)
+    metrics = MetricsRegistry([found], found.histograms)
     reader = await metrics.reader(delta)
     counts = []
     for _ in range(3):
@@ -320,7 +320,9 @@ async def test_a_collector_that_does_not_answer_is_told_of(monkeypatch: pytest.M
         receiver.refusing = 400
         found = measures()
         found.batch(batch(1))
-        pushed = OtlpMetrics(Otlp(endpoint=endpoint, protocol="http/protobuf"), Metrics([found]), "shop")
+        pushed = OtlpMetricExporter(
+            OtlpConfig(endpoint=endpoint, protocol="http/protobuf"), MetricsRegistry([found]), "shop"
+        )
         pushed.start()
         while pushed.trouble is None:
             await asyncio.sleep(0.01)
@@ -357,10 +359,12 @@ def expressions() -> Iterator[tuple[str, str]]:
 
 async def measured() -> tuple[set[str], set[str]]:
     """The names that `/metrics` of a whole sidecar can have, and its labels."""
-    from sidecar.runtime.service import Service
+    from sidecar.runtime.service import SidecarService
 
-    config = Config(service="shop", sources=Sources(redis=Redis(url="redis://127.0.0.1:1", streams=["orders"])))
-    service = Service(config)
+    config = Config(
+        service="shop", sources=SourcesConfig(redis=RedisConfig(url="redis://127.0.0.1:1", streams=["orders"]))
+    )
+    service = SidecarService(config)
     histograms = service.telemetry.metrics.histograms
     instruments = service.telemetry.metrics.instruments()
     known = {family(one.name, one.unit) + ("_total" if one.kind == "counter" else "") for one in instruments}

@@ -6,7 +6,7 @@ import pytest
 
 from exporters.otlp.environment import compression, protocol, service_name, timeout
 from exporters.otlp.settings import check, signals, wanted
-from sidecar.config.schema import Duration, Otlp, Tls
+from sidecar.config.schema import Duration, OtlpConfig, TlsConfig
 from sidecar.domain.errors import ConfigError
 
 ALL = ["traces", "metrics", "logs"]
@@ -16,11 +16,11 @@ ALL = ["traces", "metrics", "logs"]
 def test_an_endpoint_of_one_signal_switches_that_one_on_and_no_other(signal: str) -> None:
     environ = {f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT": "http://collector:4318/here"}
     found = wanted(None, environ)
-    assert found == Otlp()
-    assert signals(Otlp(), environ) == [signal]
+    assert found == OtlpConfig()
+    assert signals(OtlpConfig(), environ) == [signal]
     # The file's address is for all, and so is the environment's general one.
-    assert signals(Otlp(endpoint="http://collector:4317"), environ) == ALL
-    assert signals(Otlp(), environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317"}) == ALL
+    assert signals(OtlpConfig(endpoint="http://collector:4317"), environ) == ALL
+    assert signals(OtlpConfig(), environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317"}) == ALL
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_an_endpoint_of_one_signal_switches_that_one_on_and_no_other(signal: str
     ],
 )
 def test_who_is_named_as_exporter_gets_a_signal(said: str, sent: bool) -> None:
-    assert ("metrics" in signals(Otlp(), {"OTEL_METRICS_EXPORTER": said})) is sent
+    assert ("metrics" in signals(OtlpConfig(), {"OTEL_METRICS_EXPORTER": said})) is sent
 
 
 def test_a_signals_own_variable_comes_before_the_general_one_and_the_file_before_both() -> None:
@@ -47,11 +47,11 @@ def test_a_signals_own_variable_comes_before_the_general_one_and_the_file_before
         "OTEL_EXPORTER_OTLP_TIMEOUT": "7",
         "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT": "2500",
     }
-    assert [protocol(Otlp(), signal, environ) for signal in ALL] == ["http/protobuf", "http/protobuf", "grpc"]
-    assert [compression(Otlp(), signal, environ) for signal in ALL] == ["none", "gzip", "gzip"]
+    assert [protocol(OtlpConfig(), signal, environ) for signal in ALL] == ["http/protobuf", "http/protobuf", "grpc"]
+    assert [compression(OtlpConfig(), signal, environ) for signal in ALL] == ["none", "gzip", "gzip"]
     # Milliseconds by the specification; so few of them that Python's seconds are meant are those.
-    assert [timeout(Otlp(), signal, environ) for signal in ALL] == [7.0, 2.5, 7.0]
-    said = Otlp(protocol="grpc", compression="none", timeout=Duration(3))
+    assert [timeout(OtlpConfig(), signal, environ) for signal in ALL] == [7.0, 2.5, 7.0]
+    said = OtlpConfig(protocol="grpc", compression="none", timeout=Duration(3))
     assert {protocol(said, signal, environ) for signal in ALL} == {"grpc"}
     assert {compression(said, signal, environ) for signal in ALL} == {"none"}
     assert {timeout(said, signal, environ) for signal in ALL} == {3.0}
@@ -65,7 +65,7 @@ def test_what_cannot_be_used_is_told_all_at_once() -> None:
         "OTEL_EXPORTER_OTLP_CERTIFICATE": "/not/there.pem",
     }
     with pytest.raises(ConfigError) as told:
-        check(Otlp(), environ)
+        check(OtlpConfig(), environ)
     assert str(told.value).splitlines() == [
         "the environment: OTEL_EXPORTER_OTLP_COMPRESSION: expected none or gzip, found 'brotli'",
         "the environment: OTEL_EXPORTER_OTLP_TIMEOUT: expected a number of milliseconds, such as 10000, found '10s'",
@@ -73,14 +73,14 @@ def test_what_cannot_be_used_is_told_all_at_once() -> None:
         "(No such file or directory)",
         "the environment: OTEL_EXPORTER_OTLP_METRICS_PROTOCOL: expected grpc or http/protobuf, found 'http/json'",
     ]
-    check(Otlp(signals=[]), environ)
+    check(OtlpConfig(signals=[]), environ)
     for word in ("0", "-1", "nan", "inf"):
         with pytest.raises(ConfigError, match="OTEL_EXPORTER_OTLP_TIMEOUT"):
-            check(Otlp(), {"OTEL_EXPORTER_OTLP_TIMEOUT": word})
+            check(OtlpConfig(), {"OTEL_EXPORTER_OTLP_TIMEOUT": word})
 
 
 def test_grpc_cannot_do_without_the_hosts_name() -> None:
-    otlp = Otlp(endpoint="https://collector:4317", tls=Tls(check_hostname=False))
+    otlp = OtlpConfig(endpoint="https://collector:4317", tls=TlsConfig(check_hostname=False))
     with pytest.raises(ConfigError, match=r"check_hostname: expected true: gRPC always checks it; .* http/protobuf"):
         check(otlp, {})
     check(otlp, {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"})

@@ -13,9 +13,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as Read
 
 from exporters import semantic_conventions, zipkin
 from exporters.otlp.protobuf_writer import varint
-from exporters.otlp.span_encoder import SpanEncoder
+from exporters.otlp.span_encoder import OtlpSpanEncoder
 from exporters.tracing.span_ids import span_id, span_id_at
-from exporters.tracing.span_mapper import VARYING, Letters, Mapper, Parent, times
+from exporters.tracing.span_mapper import VARYING, DeadLetterTarget, SpanMapper, SpanParent, times
 from sidecar.domain.model import Event, Position, Rejection, SchemaRef, redis_offset
 from tests.servers.otlp import attributes
 
@@ -28,13 +28,13 @@ def event(offset: int = 7, stream: str = "orders", system: str = "kafka", **word
     return Event(position=Position(system, stream, 0, offset), **words)
 
 
-def mapper(**servers: tuple[str, int]) -> Mapper:
-    letters = {name: Letters("tracecar.shop", lambda stream: f"{stream}.dlt") for name in ("kafka", "redis")}
-    return Mapper(letters, servers)
+def mapper(**servers: tuple[str, int]) -> SpanMapper:
+    letters = {name: DeadLetterTarget("tracecar.shop", lambda stream: f"{stream}.dlt") for name in ("kafka", "redis")}
+    return SpanMapper(letters, servers)
 
 
 def read(span: Any, environ: dict[str, str] | None = None) -> Read:
-    encoder = SpanEncoder(semantic_conventions.spelling(environ or {}))
+    encoder = OtlpSpanEncoder(semantic_conventions.spelling(environ or {}))
     (found,) = ScopeSpans.FromString(encoder.encode([span])[0]).spans
     return found
 
@@ -95,21 +95,21 @@ def test_names_are_those_that_the_environment_opts_in_to(environ: dict[str, str]
     span = mapper().span(event(rejection=Rejection("decode.truncated", "no")), None, TRACE)
     found = attributes(read(span, environ).attributes)
     assert sorted(name for name in found if name.endswith(("kafka.offset", "messaging.system", "system.name"))) == names
-    tagged = zipkin.SpanEncoder(semantic_conventions.spelling(environ)).plain(span)["tags"]
+    tagged = zipkin.ZipkinSpanEncoder(semantic_conventions.spelling(environ)).plain(span)["tags"]
     assert set(names) <= set(tagged)
 
 
 def test_the_cause_is_the_parent_and_the_sender_stays_linked() -> None:
     one = event(trace_id=TRACE, span_id=SENDER)
     above = span_id_at(Position("kafka", "payments", 0, 3))
-    span = read(mapper().span(one, 1, TRACE, parent=Parent(TRACE, above, inferred=True)))
+    span = read(mapper().span(one, 1, TRACE, parent=SpanParent(TRACE, above, inferred=True)))
     assert int(span.parent_span_id.hex(), 16) == above
     assert [attributes(link.attributes)["tracecar.link"] for link in span.links] == ["creation"]
     assert attributes(span.attributes)["tracecar.parent.inferred"] is True
 
 
 def test_a_cause_in_another_trace_is_linked_and_no_parent() -> None:
-    span = read(mapper().span(event(), 1, TRACE, parent=Parent(99, span_id_at(event(3, "payments").position))))
+    span = read(mapper().span(event(), 1, TRACE, parent=SpanParent(99, span_id_at(event(3, "payments").position))))
     assert span.parent_span_id == b""
     (link,) = span.links
     assert (int(link.trace_id.hex(), 16), attributes(link.attributes)["tracecar.link"]) == (99, "cause")
@@ -227,11 +227,11 @@ def test_whatever_an_event_holds_its_span_can_be_read_and_is_bounded(
             assert len(whole) <= 1024 or len(kept[name].encode()) > 1020
     import json
 
-    plain = json.loads(zipkin.SpanEncoder({}).encode([span])[0])
+    plain = json.loads(zipkin.ZipkinSpanEncoder({}).encode([span])[0])
     assert plain["id"] == found.span_id.hex()
 
 
-ENCODER = SpanEncoder({})
+ENCODER = OtlpSpanEncoder({})
 
 
 @settings(deadline=None, max_examples=150)
@@ -250,7 +250,7 @@ def test_a_span_says_the_same_whichever_way_and_whenever_it_is_written(
 ) -> None:
     stream, system, offset = place
     one = event(offset, stream, system, trace_id=TRACE, span_id=SENDER, **words)
-    parent = Parent(TRACE, 5, inferred=True)
+    parent = SpanParent(TRACE, 5, inferred=True)
     span = mapper().span(one, size, TRACE, parent=parent)
     (said,) = ScopeSpans.FromString(ENCODER.encode([span])[0]).spans
     begun = mapper().begin(one, size, mapper().place(one.position))

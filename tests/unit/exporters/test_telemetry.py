@@ -12,7 +12,16 @@ import pytest
 
 from exporters.preflight import findings
 from exporters.telemetry import Telemetry
-from sidecar.config.schema import Config, Duration, Exporters, Otlp, Redis, Sources, Tls, Zipkin
+from sidecar.config.schema import (
+    Config,
+    Duration,
+    ExportersConfig,
+    OtlpConfig,
+    RedisConfig,
+    SourcesConfig,
+    TlsConfig,
+    ZipkinConfig,
+)
 from sidecar.domain.errors import ConfigError
 from sidecar.domain.model import Decoded, Event, Position, Record, Rejection
 from tests.contracts.exporter_contract import events
@@ -20,8 +29,8 @@ from tests.servers.otlp import Receiver, attributes
 
 
 def config(**exporters: Any) -> Config:
-    source = Sources(redis=Redis(url="redis://127.0.0.1:1", streams=["orders"]))
-    return Config(service="shop", sources=source, exporters=Exporters(**exporters))
+    source = SourcesConfig(redis=RedisConfig(url="redis://127.0.0.1:1", streams=["orders"]))
+    return Config(service="shop", sources=source, exporters=ExportersConfig(**exporters))
 
 
 def names(made: Config) -> list[str]:
@@ -38,46 +47,46 @@ def test_the_environment_alone_switches_it_on_and_off(monkeypatch: pytest.Monkey
     monkeypatch.setenv("OTEL_LOGS_EXPORTER", "none")
     assert names(config()) == ["otlp", "otlp.metrics"]
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
-    zipkin = Zipkin(endpoint="http://127.0.0.1:1/api/v2/spans")
+    zipkin = ZipkinConfig(endpoint="http://127.0.0.1:1/api/v2/spans")
     assert names(config(zipkin=zipkin)) == ["otlp.metrics"]
     monkeypatch.delenv("OTEL_TRACES_EXPORTER")
     assert names(config(zipkin=zipkin)) == ["otlp", "zipkin", "otlp.metrics"]
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
-    assert names(config(otlp=Otlp(), zipkin=zipkin)) == []
+    assert names(config(otlp=OtlpConfig(), zipkin=zipkin)) == []
 
 
 def test_what_cannot_be_sent_is_told_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/json")
-    made = config(otlp=Otlp(signals=["metrics"]))
+    made = config(otlp=OtlpConfig(signals=["metrics"]))
     for run in (lambda: Telemetry(made, {}, {}), lambda: list(findings(made))):
         with pytest.raises(ConfigError, match="OTEL_EXPORTER_OTLP_METRICS_PROTOCOL: expected grpc or http/protobuf"):
             run()
 
 
 def test_backends_stand_beside_each_other() -> None:
-    zipkin = Zipkin(endpoint="http://127.0.0.1:1/api/v2/spans")
-    assert names(config(otlp=Otlp(signals=["traces"]), zipkin=zipkin)) == ["otlp", "zipkin"]
+    zipkin = ZipkinConfig(endpoint="http://127.0.0.1:1/api/v2/spans")
+    assert names(config(otlp=OtlpConfig(signals=["traces"]), zipkin=zipkin)) == ["otlp", "zipkin"]
 
 
 def test_certificates_that_cannot_be_read_are_told() -> None:
     for protocol_name in ("grpc", "http/protobuf"):
-        otlp = Otlp(endpoint="https://127.0.0.1:1", protocol=protocol_name, tls=Tls(ca="/not/there.pem"))  # type: ignore[arg-type]
+        otlp = OtlpConfig(endpoint="https://127.0.0.1:1", protocol=protocol_name, tls=TlsConfig(ca="/not/there.pem"))  # type: ignore[arg-type]
         with pytest.raises(ConfigError, match=r"exporters\.otlp\.tls\.ca: expected a file that can be read"):
             Telemetry(config(otlp=otlp), {}, {})
-    zipkin = Zipkin(endpoint="https://127.0.0.1:1", tls=Tls(ca="/not/there.pem"))
+    zipkin = ZipkinConfig(endpoint="https://127.0.0.1:1", tls=TlsConfig(ca="/not/there.pem"))
     with pytest.raises(ConfigError, match=r"exporters\.zipkin\.tls"):
         Telemetry(config(zipkin=zipkin), {}, {})
 
 
 def test_check_tries_every_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     with Receiver() as receiver:
-        good = Otlp(endpoint=receiver.endpoint("grpc"), protocol="grpc")
-        found = list(findings(config(otlp=good, zipkin=Zipkin(endpoint="http://127.0.0.1:1/api/v2/spans"))))
+        good = OtlpConfig(endpoint=receiver.endpoint("grpc"), protocol="grpc")
+        found = list(findings(config(otlp=good, zipkin=ZipkinConfig(endpoint="http://127.0.0.1:1/api/v2/spans"))))
         assert [one.ok for one in found] == [True, True, True, False]
         assert found[0].what.startswith("exporters.otlp: traces by grpc to http://127.0.0.1:")
         assert found[1].what.startswith("exporters.otlp: metrics by grpc to ")
         assert "cannot be reached" in found[3].detail
-        plain = Otlp(endpoint=receiver.endpoint("http/protobuf"), protocol="http/protobuf")
+        plain = OtlpConfig(endpoint=receiver.endpoint("http/protobuf"), protocol="http/protobuf")
         assert [one.ok for one in findings(config(otlp=plain))] == [True, True, True]
         receiver.refusing = 400
         assert [one.ok for one in findings(config(otlp=good))] == [False, False, False]
@@ -108,8 +117,8 @@ async def test_a_backend_that_never_answers_does_not_keep_the_process(
     monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "20")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         where = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        otlp = Otlp(endpoint=where, protocol=protocol_name, timeout=Duration(3600))
-        made = config(otlp=otlp, zipkin=Zipkin(endpoint=f"{where}/api/v2/spans", timeout=Duration(3600)))
+        otlp = OtlpConfig(endpoint=where, protocol=protocol_name, timeout=Duration(3600))
+        made = config(otlp=otlp, zipkin=ZipkinConfig(endpoint=f"{where}/api/v2/spans", timeout=Duration(3600)))
         telemetry = Telemetry(made, {}, {})
         telemetry.start()
         telemetry.offer(events(10))
@@ -124,7 +133,9 @@ async def test_a_backend_that_never_answers_does_not_keep_the_process(
 async def test_a_rejection_whose_flow_was_still_waited_for_is_told_at_the_end() -> None:
     with Receiver() as receiver:
         endpoint = receiver.endpoint("grpc")
-        telemetry = Telemetry(config(otlp=Otlp(endpoint=endpoint, protocol="grpc", signals=["traces", "logs"])), {}, {})
+        telemetry = Telemetry(
+            config(otlp=OtlpConfig(endpoint=endpoint, protocol="grpc", signals=["traces", "logs"])), {}, {}
+        )
         telemetry.start()
         position = Position("redis", "orders", 0, 1 << 64)
         event = Event(position, None, 1, 1_000, event_id="a", rejection=Rejection("decode.malformed", "no"))
@@ -136,7 +147,7 @@ async def test_a_rejection_whose_flow_was_still_waited_for_is_told_at_the_end() 
 async def test_a_reported_record_that_lies_nowhere_is_told_without_a_position() -> None:
     with Receiver() as receiver:
         endpoint = receiver.endpoint("grpc")
-        telemetry = Telemetry(config(otlp=Otlp(endpoint=endpoint, protocol="grpc", signals=["logs"])), {}, {})
+        telemetry = Telemetry(config(otlp=OtlpConfig(endpoint=endpoint, protocol="grpc", signals=["logs"])), {}, {})
         no = Rejection("reported.error", "KeyError: no such customer")
         event = Event(Position("redis", "orders", 0, 0), None, -1, 5_000_000, event_id="a", trace_id=7, rejection=no)
         telemetry.lettered(event, "billing", "billing@sha256:0123")

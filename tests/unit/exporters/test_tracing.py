@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporters.tracing.sampling import bound_of, from_environment, in_sample
-from sidecar.config.schema import Duration, Sampling
+from sidecar.config.schema import Duration, SamplingConfig
 from sidecar.domain.correlation.derived_trace_id import derived
 from sidecar.domain.model import Decoded, Record, Rejection, TraceOrigin
 from tests.support.spans import Bench
@@ -58,8 +58,8 @@ def test_a_latency_names_its_trace_also_where_the_event_carries_none() -> None:
     assert (bench.edges, bench.edge_traces) == ([("orders", "payments")], [5])
 
 
-@pytest.mark.parametrize("sampling", [Sampling(keep="tail"), Sampling(keep="ratio", ratio=0.0)])
-def test_latencies_are_measured_of_what_sampling_leaves_out_too(sampling: Sampling) -> None:
+@pytest.mark.parametrize("sampling", [SamplingConfig(keep="tail"), SamplingConfig(keep="ratio", ratio=0.0)])
+def test_latencies_are_measured_of_what_sampling_leaves_out_too(sampling: SamplingConfig) -> None:
     bench = Bench(sampling)
     bench.pass_by(
         bench.event("payments", trace_id=5, span_id=7, event_id="b", causation_id="a"),
@@ -238,7 +238,7 @@ def test_hidden_words_are_in_no_span() -> None:
 def test_a_share_of_the_traces_is_the_same_wherever_it_is_taken() -> None:
     dice = random.Random(1)
     traces = [dice.getrandbits(128) for _ in range(2_000)]
-    first, second = Bench(Sampling(keep="ratio", ratio=0.25)), Bench(Sampling(keep="ratio", ratio=0.25))
+    first, second = Bench(SamplingConfig(keep="ratio", ratio=0.25)), Bench(SamplingConfig(keep="ratio", ratio=0.25))
     for bench in (first, second):
         bench.pass_by(*(bench.event(trace_id=trace, span_id=1) for trace in traces))
     kept = {span.trace_id for span in first.spans}
@@ -253,7 +253,7 @@ def test_a_share_of_the_traces_is_the_same_wherever_it_is_taken() -> None:
 
 
 def test_a_flow_is_in_the_sample_as_a_whole() -> None:
-    bench = Bench(Sampling(keep="ratio", ratio=0.5))
+    bench = Bench(SamplingConfig(keep="ratio", ratio=0.5))
     dice = random.Random(2)
     for number in range(100):
         words = {"correlation_id": f"c{number}"}
@@ -275,14 +275,14 @@ def _flow(bench: Bench, name: str, **last: object) -> None:
 @pytest.mark.parametrize(
     ("sampling", "kept"),
     [
-        (Sampling(keep="tail"), {"failed"}),
-        (Sampling(keep="tail", slow=Duration(5)), {"failed", "slow"}),
-        (Sampling(keep="tail", failed=False, query="type:Special"), {"special"}),
-        (Sampling(keep="tail", failed=False, query="body.total:>100 header.h:v stream:stock"), {"dear"}),
-        (Sampling(keep="tail", failed=False, ratio=1.0), {"failed", "slow", "special", "dear", "plain"}),
+        (SamplingConfig(keep="tail"), {"failed"}),
+        (SamplingConfig(keep="tail", slow=Duration(5)), {"failed", "slow"}),
+        (SamplingConfig(keep="tail", failed=False, query="type:Special"), {"special"}),
+        (SamplingConfig(keep="tail", failed=False, query="body.total:>100 header.h:v stream:stock"), {"dear"}),
+        (SamplingConfig(keep="tail", failed=False, ratio=1.0), {"failed", "slow", "special", "dear", "plain"}),
     ],
 )
-def test_tail_sampling_keeps_whole_flows(sampling: Sampling, kept: set[str]) -> None:
+def test_tail_sampling_keeps_whole_flows(sampling: SamplingConfig, kept: set[str]) -> None:
     bench = Bench(sampling)
     _flow(bench, "failed", rejection=NO)
     _flow(bench, "slow", at=5_000)
@@ -299,7 +299,7 @@ def test_tail_sampling_keeps_whole_flows(sampling: Sampling, kept: set[str]) -> 
 
 
 def test_what_follows_a_flow_that_was_kept_is_kept() -> None:
-    bench = Bench(Sampling(keep="tail"))
+    bench = Bench(SamplingConfig(keep="tail"))
     _flow(bench, "failed", rejection=NO)
     bench.wait(3)
     bench.pass_by(bench.event("mail", trace_id=derived("failed"), span_id=3, event_id="late"))
@@ -308,7 +308,7 @@ def test_what_follows_a_flow_that_was_kept_is_kept() -> None:
 
 
 def test_what_failed_after_it_was_left_out_is_counted() -> None:
-    bench = Bench(Sampling(keep="tail"))
+    bench = Bench(SamplingConfig(keep="tail"))
     _flow(bench, "plain")
     bench.wait(3)
     bench.pass_by(bench.event("mail", trace_id=derived("plain"), span_id=3, event_id="late", rejection=NO))
@@ -317,9 +317,9 @@ def test_what_failed_after_it_was_left_out_is_counted() -> None:
 
 
 def test_the_environment_says_which_share() -> None:
-    assert from_environment({}) == Sampling()
+    assert from_environment({}) == SamplingConfig()
     assert from_environment({"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.5"}) == (
-        Sampling(keep="ratio", ratio=0.5)
+        SamplingConfig(keep="ratio", ratio=0.5)
     )
     assert from_environment({"OTEL_TRACES_SAMPLER": "always_off"}).ratio == 0.0
     assert from_environment({"OTEL_TRACES_SAMPLER": "traceidratio"}).ratio == 1.0
@@ -342,7 +342,7 @@ def test_what_cannot_be_understood_of_the_environment_keeps_all_and_is_told(
 ) -> None:
     with capture_logs() as logs:
         found = from_environment({"OTEL_TRACES_SAMPLER": sampler, "OTEL_TRACES_SAMPLER_ARG": argument})
-    assert found == Sampling()
+    assert found == SamplingConfig()
     assert [told in one["reason"] for one in logs] == ([True] if told else [])
 
 

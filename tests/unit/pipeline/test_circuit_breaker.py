@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from sidecar.config.schema import Breaker as Limits
-from sidecar.config.schema import Duration
-from sidecar.pipeline.circuit_breaker import Breaker
+from sidecar.config.schema import BreakerConfig, Duration
+from sidecar.pipeline.circuit_breaker import CircuitBreaker
 
 
 class Clock:
@@ -15,8 +14,8 @@ class Clock:
         return self.now
 
 
-def breaker(clock: Clock, ratio: float = 0.5, minimum: int = 100) -> Breaker:
-    return Breaker(Limits(ratio=ratio, window=Duration(60), minimum=minimum), clock)
+def breaker(clock: Clock, ratio: float = 0.5, minimum: int = 100) -> CircuitBreaker:
+    return CircuitBreaker(BreakerConfig(ratio=ratio, window=Duration(60), minimum=minimum), clock)
 
 
 def test_stays_closed_below_the_minimum_however_bad() -> None:

@@ -10,7 +10,7 @@ import pytest
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Decoded, Event, Partition, Position, Record
 from sidecar.domain.ports.broker import Lease
-from sidecar.pipeline.index_backfill import Filler
+from sidecar.pipeline.index_backfill import IndexBackfill
 from sidecar.pipeline.pipeline import micros
 from tests.support.pipeline import Shown
 
@@ -45,8 +45,8 @@ class Broker:
         yield [Record(Position("memory", "orders", 0, n), None, b"", (), now) for n in range(5)]
 
 
-async def filler_of(broker: Broker, shown: Shown) -> Filler:
-    filler = Filler(shown, Judge(), None, lookback=900.0, max_events=1_000)  # type: ignore[arg-type]
+async def filler_of(broker: Broker, shown: Shown) -> IndexBackfill:
+    filler = IndexBackfill(shown, Judge(), None, lookback=900.0, max_events=1_000)  # type: ignore[arg-type]
     filler.begin(broker, Lease(ORDERS, 5))  # type: ignore[arg-type]
     while filler.under_way:
         await asyncio.sleep(0)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from sidecar.config.schema import Breaker, Duration
+from sidecar.config.schema import BreakerConfig, Duration
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Partition
 from sidecar.domain.ports.broker import Lease
@@ -91,7 +91,7 @@ async def test_skip_goes_on_past_an_outage_up_to_here_and_no_further() -> None:
 
 
 def flooding(**settings: object) -> Harness:
-    return harness(breaker=Breaker(ratio=0.5, window=Duration(60), minimum=20), **settings)
+    return harness(breaker=BreakerConfig(ratio=0.5, window=Duration(60), minimum=20), **settings)
 
 
 async def test_a_breaker_stops_the_flood_and_goes_on_showing() -> None:
@@ -145,7 +145,7 @@ async def test_skip_letters_what_was_held_however_much_and_loses_nothing() -> No
 
 
 async def test_the_breaker_closes_by_itself_once_what_is_held_would_pass() -> None:
-    one = harness(breaker=Breaker(ratio=0.5, window=Duration(0.2), minimum=20))
+    one = harness(breaker=BreakerConfig(ratio=0.5, window=Duration(0.2), minimum=20))
     async with one.running():
         one.produce(*one.bad(200))
         await until(lambda: len(one.shown.events) == 200 and one.held() == "breaker", "the hold")

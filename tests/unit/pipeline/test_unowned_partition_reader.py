@@ -12,7 +12,7 @@ from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Decoded, Event, Partition, Position, Record
 from sidecar.domain.ports.broker import PartitionStatus
 from sidecar.pipeline import unowned_partition_reader
-from sidecar.pipeline.unowned_partition_reader import Watcher
+from sidecar.pipeline.unowned_partition_reader import UnownedPartitionReader
 
 
 class Elsewhere:
@@ -48,7 +48,7 @@ class Watched:
         self.index = MemoryIndex(1_000, ["trace"], 100)
         self.old: list[Position] = []
         self.live: list[Position] = []
-        self.watcher = Watcher([broker], self.index, self._judged, self._show, lookback=60)
+        self.watcher = UnownedPartitionReader([broker], self.index, self._judged, self._show, lookback=60)
 
     async def _judged(self, records: Sequence[Record]) -> list[Decoded]:
         return [Decoded(record, Event(record.position, None, record.timestamp, 0)) for record in records]

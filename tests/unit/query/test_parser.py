@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from sidecar.domain.errors import QueryError
 from sidecar.query import parse, render
-from sidecar.query.ast import And, Exact, Expression, Not, Or, Regex, Term, Wildcard, write
+from sidecar.query.ast import And, ExactText, Expression, Not, Or, RegexText, Term, Wildcard, write
 from sidecar.query.fields import CODES, STAGES, STATUSES
 from sidecar.query.parser import MAX_DEPTH, parse_expression
 
 
 def word(text: str) -> Term:
-    return Term(None, Exact(text))
+    return Term(None, ExactText(text))
 
 
 @pytest.mark.parametrize(
@@ -37,33 +37,33 @@ def word(text: str) -> Term:
         ('"-4711"', word("-4711")),
         ("kafka://orders/0/4711", word("kafka://orders/0/4711")),
         ("shop@redis://orders/1700000000000-0", word("shop@redis://orders/1700000000000-0")),
-        ("stream:orders", Term("stream", Exact("orders"))),
-        ("event_id:e", Term("event", Exact("e"))),
-        ('type:"Order Created"', Term("type", Exact("Order Created"))),
-        (r'type:"a \"b\" \\"', Term("type", Exact('a "b" \\'))),
+        ("stream:orders", Term("stream", ExactText("orders"))),
+        ("event_id:e", Term("event", ExactText("e"))),
+        ('type:"Order Created"', Term("type", ExactText("Order Created"))),
+        (r'type:"a \"b\" \\"', Term("type", ExactText('a "b" \\'))),
         ("type:Order*", Term("type", Wildcard(("Order", "")))),
         ("type:*Created", Term("type", Wildcard(("", "Created")))),
         ("type:a**b*", Term("type", Wildcard(("a", "b", "")))),
-        (r"type:a\*b", Term("type", Exact("a*b"))),
-        ('type:"a*"', Term("type", Exact("a*"))),
-        ("type:/^Order(Paid|Sent)$/", Term("type", Regex("^Order(Paid|Sent)$"))),
-        (r"type:/a\/b\d/i", Term("type", Regex(r"a/b\d", True))),
-        ("version:>=2", Term("version", Exact("2"), ">=")),
-        ("schema:orders-value:v3", Term("schema", Exact("orders-value:v3"))),
-        ("trace:4BF92F3577B34DA6A3CE929D0E0E4736", Term("trace", Exact("4bf92f3577b34da6a3ce929d0e0e4736"))),
-        ("trace:A3CE929D0E0E4736", Term("trace", Exact("0000000000000000a3ce929d0e0e4736"))),
+        (r"type:a\*b", Term("type", ExactText("a*b"))),
+        ('type:"a*"', Term("type", ExactText("a*"))),
+        ("type:/^Order(Paid|Sent)$/", Term("type", RegexText("^Order(Paid|Sent)$"))),
+        (r"type:/a\/b\d/i", Term("type", RegexText(r"a/b\d", True))),
+        ("version:>=2", Term("version", ExactText("2"), ">=")),
+        ("schema:orders-value:v3", Term("schema", ExactText("orders-value:v3"))),
+        ("trace:4BF92F3577B34DA6A3CE929D0E0E4736", Term("trace", ExactText("4bf92f3577b34da6a3ce929d0e0e4736"))),
+        ("trace:A3CE929D0E0E4736", Term("trace", ExactText("0000000000000000a3ce929d0e0e4736"))),
         ("trace:4BF9*", Term("trace", Wildcard(("4bf9", "")))),
-        ("header.Content-Type:json", Term("header", Exact("json"), "", ("Content-Type",))),
+        ("header.Content-Type:json", Term("header", ExactText("json"), "", ("Content-Type",))),
         ("header.tracecar.code:*", Term("header", Wildcard(("", "")), "", ("tracecar.code",))),
-        ('header."odd: name":x', Term("header", Exact("x"), "", ("odd: name",))),
-        ("body.data.total:>-1.5e3", Term("body", Exact("-1.5e3"), ">", ("data", "total"))),
-        ("body.items[2].qty:1", Term("body", Exact("1"), "", ("items", 2, "qty"))),
-        ("body[0].a[*]:1", Term("body", Exact("1"), "", (0, "a", None))),
-        ('body."a b"."c.d":x', Term("body", Exact("x"), "", ("a b", "c.d"))),
-        ("body.at:<2026-01-31T12:00:00Z", Term("body", Exact("2026-01-31T12:00:00Z"), "<", ("at",))),
+        ('header."odd: name":x', Term("header", ExactText("x"), "", ("odd: name",))),
+        ("body.data.total:>-1.5e3", Term("body", ExactText("-1.5e3"), ">", ("data", "total"))),
+        ("body.items[2].qty:1", Term("body", ExactText("1"), "", ("items", 2, "qty"))),
+        ("body[0].a[*]:1", Term("body", ExactText("1"), "", (0, "a", None))),
+        ('body."a b"."c.d":x', Term("body", ExactText("x"), "", ("a b", "c.d"))),
+        ("body.at:<2026-01-31T12:00:00Z", Term("body", ExactText("2026-01-31T12:00:00Z"), "<", ("at",))),
         ("body.at", word("body.at")),
-        ("since:15m", Term("since", Exact("15m"))),
-        ("until:2026-01-31", Term("until", Exact("2026-01-31"))),
+        ("since:15m", Term("since", ExactText("15m"))),
+        ("until:2026-01-31", Term("until", ExactText("2026-01-31"))),
     ],
 )
 def test_a_query_is_understood(text: str, expression: Expression) -> None:
@@ -157,7 +157,7 @@ def test_a_long_query_is_shown_around_the_mistake() -> None:
 
 texts = st.text(min_size=1, max_size=10)
 plain = st.one_of(
-    st.builds(Exact, texts),
+    st.builds(ExactText, texts),
     st.builds(
         Wildcard,
         st.lists(st.text(min_size=1, max_size=5), min_size=0, max_size=2).flatmap(
@@ -166,9 +166,9 @@ plain = st.one_of(
             )
         ),
     ),
-    st.builds(Regex, st.sampled_from(["", "a", "a/b", r"\d+", r"^x\\$", "[(]", "a b", '"']), st.booleans()),
+    st.builds(RegexText, st.sampled_from(["", "a", "a/b", r"\d+", r"^x\\$", "[(]", "a b", '"']), st.booleans()),
 )
-limits = st.sampled_from(["5", "-1.5", "1e3", "2026-01-31", "2026-01-31T12:00:00Z"]).map(Exact)
+limits = st.sampled_from(["5", "-1.5", "1e3", "2026-01-31", "2026-01-31T12:00:00Z"]).map(ExactText)
 comparisons = st.sampled_from([">", ">=", "<", "<="])
 steps = st.one_of(texts, st.integers(0, 99), st.none())
 hexes = st.integers(0, 2**128 - 1).map(lambda n: f"{n:032x}")
@@ -178,11 +178,11 @@ terms = st.one_of(
     st.builds(Term, st.just("header"), plain, st.just(""), st.tuples(texts)),
     st.builds(Term, st.just("body"), plain, st.just(""), st.lists(steps, min_size=1, max_size=3).map(tuple)),
     st.builds(Term, st.just("body"), limits, comparisons, st.lists(steps, min_size=1, max_size=3).map(tuple)),
-    st.builds(Term, st.sampled_from(["since", "until"]), st.sampled_from(["15m", "2026-01-31"]).map(Exact)),
-    st.builds(Term, st.just("status"), st.sampled_from(STATUSES).map(Exact)),
-    st.builds(Term, st.just("code"), st.sampled_from(CODES).map(Exact)),
-    st.builds(Term, st.just("stage"), st.sampled_from(STAGES).map(Exact)),
-    st.builds(Term, st.just("trace"), hexes.map(Exact)),
+    st.builds(Term, st.sampled_from(["since", "until"]), st.sampled_from(["15m", "2026-01-31"]).map(ExactText)),
+    st.builds(Term, st.just("status"), st.sampled_from(STATUSES).map(ExactText)),
+    st.builds(Term, st.just("code"), st.sampled_from(CODES).map(ExactText)),
+    st.builds(Term, st.just("stage"), st.sampled_from(STAGES).map(ExactText)),
+    st.builds(Term, st.just("trace"), hexes.map(ExactText)),
 )
 
 

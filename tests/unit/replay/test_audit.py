@@ -10,10 +10,10 @@ import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
 
-from sidecar.api.client.client import Client, Unauthorised
+from sidecar.api.client.client import Client, Unauthorized
 from sidecar.api.models import replays as models
-from sidecar.dead_letters.ledger_entries import Deed
-from sidecar.replay.audit import _Acts
+from sidecar.dead_letters.ledger_entries import LedgerAction
+from sidecar.replay.audit import _AuditBatch
 from tests.support.api import OPERATOR, READER, REPORTER, Sidecar, order, serving
 from tests.unit.cli.test_commands import within
 
@@ -50,7 +50,7 @@ async def test_every_act_is_a_line_the_latest_first(sidecar: Sidecar) -> None:
             )
             edit = models.EditRequest(set={"data.secret": "s3cret", "data.total": 1})
             job = await client.replay(
-                models.ReplayRequest(ids=[first], again=True, edit=edit, comment="price is back", rate=0.4)
+                models.ReplayRequestModel(ids=[first], again=True, edit=edit, comment="price is back", rate=0.4)
             )
             lines = (await client.audit()).items
             assert [(one.act, one.by, one.letters) for one in lines] == [
@@ -76,7 +76,7 @@ async def test_every_act_is_a_line_the_latest_first(sidecar: Sidecar) -> None:
 async def test_decisions_about_a_replay_outlive_its_progress(sidecar: Sidecar) -> None:
     await letters(sidecar, 4)
     async with sidecar.client() as client:
-        job = await client.replay(models.ReplayRequest(again=True, rate=2))
+        job = await client.replay(models.ReplayRequestModel(again=True, rate=2))
         await client.pause_replay(job.id)
         await client.resume_replay(job.id)
         async with asyncio.timeout(30):
@@ -90,7 +90,7 @@ async def test_a_reader_may_look_and_a_service_may_not(sidecar: Sidecar) -> None
     async with sidecar.client(READER) as reader:
         assert await acts(reader) == []
     async with sidecar.client(REPORTER) as service:
-        with pytest.raises(Unauthorised, match="'report'; this needs a token with the role 'read'"):
+        with pytest.raises(Unauthorized, match="'report'; this needs a token with the role 'read'"):
             await service.audit()
 
 
@@ -108,9 +108,9 @@ async def test_on_the_command_line(sidecar: Sidecar) -> None:
 
 
 def test_what_is_held_is_bounded_and_the_latest_stays() -> None:
-    found = _Acts(10)
+    found = _AuditBatch(10)
     for at in [*range(5_000), *range(2_000)]:
-        found.add(Deed(act="reported", at=at, by="svc"), f"id-{at}", f"entry-{at}")
+        found.add(LedgerAction(act="reported", at=at, by="svc"), f"id-{at}", f"entry-{at}")
     lines = sorted((line.at for line in found.lines()), reverse=True)
     assert len(lines) <= 1_020
     assert lines[:10] == list(range(4_999, 4_989, -1))

@@ -13,11 +13,11 @@ from sidecar.adapters.brokers.memory.ledger import MemoryLedger
 from sidecar.dead_letters.store import ANY
 from sidecar.domain.errors import Outage
 from sidecar.domain.model import Headers, Outgoing, Position
-from sidecar.domain.ports.ledger import Act, Done
+from sidecar.domain.ports.ledger import LedgerOutcome, LedgerTransaction
 from sidecar.domain.redaction import HIDDEN, Redactor
 from sidecar.pipeline.pipeline import micros
-from sidecar.replay.export_import import Exporting
-from sidecar.replay.models import Outcome, Wish
+from sidecar.replay.export_import import LetterTransfer
+from sidecar.replay.models import LetterOutcome, ReplayRequest
 from sidecar.replay.ports import ExportedLetter
 from tests.support.replay import ANN, Shop, Sidecar, ended, shop, states
 from tests.unit.dead_letters.test_dialects import spring
@@ -38,7 +38,7 @@ async def each(letters: Iterable[ExportedLetter]) -> AsyncIterator[ExportedLette
         yield one
 
 
-async def taken(sidecar: Sidecar, letters: Iterable[ExportedLetter]) -> list[Outcome]:
+async def taken(sidecar: Sidecar, letters: Iterable[ExportedLetter]) -> list[LetterOutcome]:
     return [one async for one in sidecar.take_in(each(letters), ANN)]
 
 
@@ -54,9 +54,9 @@ def second_letter(one: Shop) -> None:
     one.log.append(Outgoing("orders.dlt", b"k", b"x", (*OTHERS, ("tracecar.origin-timestamp", stamp))))
 
 
-def hiding(sidecar: Sidecar, *patterns: str, places: dict[str, list[str]] | None = None) -> Exporting:
+def hiding(sidecar: Sidecar, *patterns: str, places: dict[str, list[str]] | None = None) -> LetterTransfer:
     inner = sidecar._exporting
-    return Exporting(inner._sources, sidecar.desk, inner._payloads, Redactor(patterns, places), micros)
+    return LetterTransfer(inner._sources, sidecar.desk, inner._payloads, Redactor(patterns, places), micros)
 
 
 async def test_what_was_lost_comes_back_as_it_was_and_once() -> None:
@@ -98,7 +98,7 @@ async def test_every_letter_of_an_origin_comes_back_with_what_became_of_it() -> 
         await one.letters(*one.harness.bad(1))
         second_letter(one)
         sidecar = await one.sidecar()
-        await ended(sidecar, await sidecar.replay(Wish(again=True), ANN))
+        await ended(sidecar, await sidecar.replay(ReplayRequest(again=True), ANN))
         out = [x for x in await exported(sidecar) if "orders/0/0" in x.id]
         assert len(out) == 2
         lose(one)
@@ -116,7 +116,7 @@ async def test_an_outage_while_taking_in_neither_doubles_nor_skips(
 ) -> None:
     act, calls = MemoryLedger.act, iter(range(100))
 
-    async def fails(self: MemoryLedger, acts: Sequence[Act]) -> list[Done]:
+    async def fails(self: MemoryLedger, acts: Sequence[LedgerTransaction]) -> list[LedgerOutcome]:
         third = next(calls) == 2
         if third and not after:
             raise Outage("no answer")

@@ -10,12 +10,12 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.adapters.brokers.memory.ledger import MemoryLedger
-from sidecar.dead_letters.ledger_entries import Who
-from sidecar.domain.errors import Outage, Refused, Unknown
+from sidecar.dead_letters.ledger_entries import Actor
+from sidecar.domain.errors import NotFoundError, Outage, Refused
 from sidecar.domain.model import Headers, Outgoing, Position, Record
-from sidecar.domain.ports.ledger import Act, Done
+from sidecar.domain.ports.ledger import LedgerOutcome, LedgerTransaction
 from sidecar.replay.failure_reports import digest
-from sidecar.replay.models import Wish
+from sidecar.replay.models import ReplayRequest
 from sidecar.replay.ports import FailedRecord, ReportedFailure
 from tests.support.replay import ANN, ended, shop, states
 
@@ -55,7 +55,7 @@ async def test_the_same_report_is_one_letter_at_two_sidecars_at_once() -> None:
         one.harness.produce(GOOD)
         sidecars = [await one.sidecar(), await one.sidecar()]
         found = await asyncio.gather(
-            *[sidecar.report(failure(position=AT), Who(f"w-{n}")) for n, sidecar in enumerate(sidecars * 5)]
+            *[sidecar.report(failure(position=AT), Actor(f"w-{n}")) for n, sidecar in enumerate(sidecars * 5)]
         )
         assert sorted(one.created for one in found) == [False] * 9 + [True]
         assert {one.id for one in found} == {"billing@memory://orders/0/0"}
@@ -66,7 +66,7 @@ async def test_the_same_report_is_one_letter_at_two_sidecars_at_once() -> None:
 async def test_a_report_is_made_again_after_an_outage(monkeypatch: pytest.MonkeyPatch, after: bool) -> None:
     act = MemoryLedger.act
 
-    async def fails(self: MemoryLedger, acts: Sequence[Act]) -> list[Done]:
+    async def fails(self: MemoryLedger, acts: Sequence[LedgerTransaction]) -> list[LedgerOutcome]:
         if after:
             await act(self, acts)
         raise Outage("no answer")
@@ -90,7 +90,7 @@ async def test_what_several_groups_report_of_one_origin_is_one_and_is_replayed_o
             await sidecar.report(failure(position=AT, group=group), ANN)
         (letters,) = (await sidecar.desk.newest(0)).letters
         assert letters.groups == ["tracecar.shop", "billing", "shipping"]
-        job = await ended(sidecar, await sidecar.replay(Wish(again=True), ANN))
+        job = await ended(sidecar, await sidecar.replay(ReplayRequest(again=True), ANN))
         assert (job.selected, job.published, len(one.replayed())) == (1, 1, 1)
         assert (await states(sidecar))["0"] in ("replayed", "returned")
         assert not (await sidecar.report(failure(position=AT), ANN)).created
@@ -115,7 +115,7 @@ async def test_a_record_that_lies_nowhere_is_known_by_what_it_is() -> None:
         kept = shown.letter.record
         assert kept is not None
         assert (kept.key, kept.value, kept.headers) == (record.key, record.value, record.headers)
-        job = await ended(sidecar, await sidecar.replay(Wish(ids=(first.id,)), ANN))
+        job = await ended(sidecar, await sidecar.replay(ReplayRequest(ids=(first.id,)), ANN))
         assert (job.published, job.failures) == (1, [])
         (sent,) = one.replayed()
         assert (sent.key, sent.value, sent.headers[:2]) == (record.key, record.value, record.headers)
@@ -148,9 +148,9 @@ async def test_what_is_nobodys_is_said() -> None:
             (Position("memory", "orders", 99, 1 << 80), "holds no record there"),
             (Position("kafka", "orders", 0, 0), "no kafka source"),
         ]:
-            with pytest.raises(Unknown, match=said):
+            with pytest.raises(NotFoundError, match=said):
                 await sidecar.report(failure(position=position), ANN)
-        with pytest.raises(Unknown, match="no watched stream is called 'secrets'"):
+        with pytest.raises(NotFoundError, match="no watched stream is called 'secrets'"):
             await sidecar.report(failure(record=FailedRecord(stream="secrets", value=b"x")), ANN)
         for group in ("", " ", "x" * 501, "a\x1b[2J"):
             with pytest.raises(Refused, match="group: expected"):

@@ -16,15 +16,15 @@ from msgspec.structs import replace
 
 from sidecar.adapters.brokers.memory.broker import MemoryBroker
 from sidecar.adapters.brokers.memory.ledger import MemoryLedger
-from sidecar.adapters.brokers.memory.log import Group
-from sidecar.dead_letters.store import Wish as Wanted
+from sidecar.adapters.brokers.memory.log import MemoryGroup
+from sidecar.dead_letters.store import DeadLetterFilter
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.failure_fingerprint import affected
 from sidecar.domain.model import Outgoing, Partition, Record
-from sidecar.domain.ports.ledger import Act, Done, Entry
-from sidecar.replay.job_store import Jobs, Ref
-from sidecar.replay.models import Edit, Job, Wish
-from sidecar.replay.outcome_watcher import Readers
+from sidecar.domain.ports.ledger import LedgerOutcome, LedgerTransaction, LedgerWrite
+from sidecar.replay.job_store import JobStore, LetterRef
+from sidecar.replay.models import BodyEdit, ReplayJob, ReplayRequest
+from sidecar.replay.outcome_watcher import RecordReaders
 from sidecar.replay.selection import select
 from sidecar.replay.supervisor import has_died, runner_name
 from tests.support.pipeline import GROUP
@@ -48,16 +48,16 @@ def kill(sidecar: Sidecar) -> None:
         task.cancel()
 
 
-def entry(one: Shop, id: str) -> Job:
-    return msgspec.json.decode(one.log.ledger[None, f"job:{id}"], type=Job)
+def entry(one: Shop, id: str) -> ReplayJob:
+    return msgspec.json.decode(one.log.ledger[None, f"job:{id}"], type=ReplayJob)
 
 
-def write(one: Shop, job: Job) -> None:
+def write(one: Shop, job: ReplayJob) -> None:
     one.log.ledger[None, f"job:{job.id}"] = msgspec.json.encode(job)
 
 
-def ref(number: int, *, id: str = "") -> Ref:
-    return Ref([f"memory://orders.dlt/0/{number}"], [id or f"shop@memory://orders/0/{number}"], [])
+def ref(number: int, *, id: str = "") -> LetterRef:
+    return LetterRef([f"memory://orders.dlt/0/{number}"], [id or f"shop@memory://orders/0/{number}"], [])
 
 
 # --- the ledger's jobs
@@ -66,8 +66,10 @@ def ref(number: int, *, id: str = "") -> Ref:
 async def test_the_selection_of_a_job_that_was_just_being_written_is_not_swept_away() -> None:
     async with shop() as one:
         sidecar = await one.sidecar()
-        jobs = Jobs(sidecar.broker.ledger)
-        held = await jobs.make(Job(id="j", wish=Wish(), by="ann", selected=3), [ref(n) for n in range(3)])
+        jobs = JobStore(sidecar.broker.ledger)
+        held = await jobs.make(
+            ReplayJob(id="j", wish=ReplayRequest(), by="ann", selected=3), [ref(n) for n in range(3)]
+        )
         # What a sweep saw that looked between the selection and the job.
         orphans = await jobs.sweep({}, set())
         assert orphans == {"selection:j:0"}
@@ -81,9 +83,9 @@ async def test_the_selection_of_a_job_that_was_just_being_written_is_not_swept_a
 async def test_a_selection_is_kept_in_parts_that_a_broker_takes() -> None:
     async with shop() as one:
         sidecar = await one.sidecar()
-        jobs = Jobs(sidecar.broker.ledger)
+        jobs = JobStore(sidecar.broker.ledger)
         refs = [ref(n, id="x" * (2_000 if n < 1_500 else 10)) for n in range(5_000)]
-        held = await jobs.make(Job(id="j", wish=Wish(), by="ann", selected=5_000), refs)
+        held = await jobs.make(ReplayJob(id="j", wish=ReplayRequest(), by="ann", selected=5_000), refs)
         parts = [value for (_, key), value in one.log.ledger.items() if key.startswith("selection:")]
         assert max(map(len, parts)) < 500_000
         for start, end in ((0, 5_000), (0, 1), (199, 1_700), (1_499, 1_501), (4_999, 5_000), (7, 7)):
@@ -93,9 +95,11 @@ async def test_a_selection_is_kept_in_parts_that_a_broker_takes() -> None:
 async def test_failed_jobs_are_forgotten_too_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sidecar.replay.job_store.MOST_JOBS", 2)
     async with shop() as one:
-        jobs = Jobs((await one.sidecar()).broker.ledger)
+        jobs = JobStore((await one.sidecar()).broker.ledger)
         for number in range(5):
-            await jobs.make(Job(id=f"j{number}", wish=Wish(), by="ann", state="failed", started_at=number + 1), [])
+            await jobs.make(
+                ReplayJob(id=f"j{number}", wish=ReplayRequest(), by="ann", state="failed", started_at=number + 1), []
+            )
         await jobs.sweep(await jobs.all(), set())
         assert set(await jobs.all()) == {"j3", "j4"}
 
@@ -125,7 +129,7 @@ async def test_what_strangers_write_into_the_ledger_stops_nobody(monkeypatch: py
             compressed = key == "selection:places:0"
             one.log.ledger[None, key] = zlib.compress(text.encode()) if compressed else text.encode()
         sidecar.start()
-        job = await ended(sidecar, await sidecar.replay(Wish(again=True), ANN))
+        job = await ended(sidecar, await sidecar.replay(ReplayRequest(again=True), ANN))
         assert (job.state, job.published) == ("done", 3)
         for id, state in {"marks": "failed", "huge": "failed", "garbled": "failed", "places": "done"}.items():
             await until(lambda: entry(one, id).state == state)  # noqa: B023
@@ -144,7 +148,7 @@ async def test_an_entry_of_a_letter_that_a_stranger_wrote_is_none(monkeypatch: p
         for key in (f"@{letter.letter.origin} {letter.letter.origin_timestamp}", "other"):
             one.log.ledger["orders", key] = deep.encode()
         assert (await states(sidecar)) == {"0": "open"}
-        assert (await ended(sidecar, await sidecar.replay(Wish(again=True), ANN))).published == 1
+        assert (await ended(sidecar, await sidecar.replay(ReplayRequest(again=True), ANN))).published == 1
 
 
 # --- lost answers, and decisions
@@ -155,7 +159,7 @@ async def test_a_job_ends_although_that_could_not_be_written_down_at_once(monkey
     async with shop() as one:
         await one.letters(*one.harness.bad(3))
         sidecar = await one.sidecar()
-        job = await sidecar.replay(Wish(again=True), ANN)
+        job = await sidecar.replay(ReplayRequest(again=True), ANN)
         await until(lambda: entry(one, job.id).state == "done")
         found = entry(one, job.id)
         assert (found.published, found.note) == (3, None)
@@ -163,24 +167,26 @@ async def test_a_job_ends_although_that_could_not_be_written_down_at_once(monkey
 
 def cut_when(monkeypatch: pytest.MonkeyPatch, state: str) -> None:
     """The ledger cannot be reached the first three times that a job of this state is written."""
-    change, cut = Jobs.change, [3]
+    change, cut = JobStore.change, [3]
 
-    async def failing(self: Jobs, held: Any, job: Job) -> Any:
+    async def failing(self: JobStore, held: Any, job: ReplayJob) -> Any:
         if job.state == state and cut[0]:
             cut[0] -= 1
             raise Outage("cut", 0.01)
         return await change(self, held, job)
 
-    monkeypatch.setattr(Jobs, "change", failing)
+    monkeypatch.setattr(JobStore, "change", failing)
 
 
 async def test_a_cancelled_job_keeps_nothing_hidden() -> None:
     async with shop() as one:
         await one.letters(*one.harness.bad(30))
         sidecar = await one.sidecar()
-        sidecar._works[0].kit = replace_kit(sidecar, veil=lambda wish: replace(wish, edit=Edit(set={"body": "***"})))
+        sidecar._works[0].kit = replace_kit(
+            sidecar, veil=lambda wish: replace(wish, edit=BodyEdit(set={"body": "***"}))
+        )
         job = await sidecar.replay(
-            Wish(query="code:*", again=True, rate=20, edit=Edit(set={"body": "pin 1234"})), ANN
+            ReplayRequest(query="code:*", again=True, rate=20, edit=BodyEdit(set={"body": "pin 1234"})), ANN
         )
         await until(lambda: one.replayed())
         await sidecar.cancel(job.id, ANN)
@@ -197,7 +203,7 @@ async def test_a_job_that_is_deleted_while_it_runs_fails_and_says_so() -> None:
     async with shop() as one:
         await one.letters(*one.harness.bad(30))
         sidecar = await one.sidecar()
-        job = await sidecar.replay(Wish(again=True, rate=20), ANN)
+        job = await sidecar.replay(ReplayRequest(again=True, rate=20), ANN)
         await until(lambda: one.replayed())
         one.log.ledger.clear()
         await until(lambda: one.log.ledger)
@@ -214,7 +220,7 @@ async def test_a_replay_that_another_group_resumes_is_run_by_its_own() -> None:
     async with shop() as one:
         await one.letters(*one.harness.bad(12))
         sidecar, other = await one.sidecar(), await one.sidecar()
-        job = await sidecar.replay(Wish(again=True, rate=10), ANN)
+        job = await sidecar.replay(ReplayRequest(again=True, rate=10), ANN)
         await sidecar.pause(job.id, ANN)
         await until(lambda: not supervisor(sidecar)._tasks)
         object.__setattr__(other._works[0].source, "group", "tracecar.billing")
@@ -235,7 +241,7 @@ async def test_who_stops_hands_over() -> None:
     async with shop() as one:
         await one.letters(*one.harness.bad(30))
         sidecar, other = await one.sidecar(), await one.sidecar()
-        job = await sidecar.replay(Wish(again=True, rate=20), ANN)
+        job = await sidecar.replay(ReplayRequest(again=True, rate=20), ANN)
         await until(lambda: one.replayed())
         await sidecar.close()
         assert entry(one, job.id).runner == ""
@@ -249,14 +255,14 @@ async def test_a_letter_that_another_runner_of_the_job_sent_meanwhile_counts_as_
     """The other one was taken for dead, and its act arrives just before ours."""
     act, raced = MemoryLedger.act, list[int]()
 
-    async def race(self: MemoryLedger, acts: Sequence[Act]) -> list[Done]:
+    async def race(self: MemoryLedger, acts: Sequence[LedgerTransaction]) -> list[LedgerOutcome]:
         if acts[0].outgoing and not raced:
             raced.append(1)
             theirs = []
             for one in acts:
                 stamped = (one.entries[0].after or b"").replace(b'"at":', b'"at":1')
-                entries = tuple(Entry(entry.key, entry.before, stamped) for entry in one.entries)
-                theirs.append(Act(one.stream, entries, one.outgoing))
+                entries = tuple(LedgerWrite(entry.key, entry.before, stamped) for entry in one.entries)
+                theirs.append(LedgerTransaction(one.stream, entries, one.outgoing))
             await act(self, theirs)
         return await act(self, acts)
 
@@ -264,7 +270,7 @@ async def test_a_letter_that_another_runner_of_the_job_sent_meanwhile_counts_as_
     async with shop() as one:
         await one.letters(*one.harness.bad(5))
         sidecar = await one.sidecar()
-        job = await ended(sidecar, await sidecar.replay(Wish(again=True), ANN))
+        job = await ended(sidecar, await sidecar.replay(ReplayRequest(again=True), ANN))
         assert len({r.value for r in one.replayed()}) == len(one.replayed()) == 5
         assert (job.published, job.skipped) == (5, 0)
 
@@ -273,7 +279,7 @@ async def test_a_forced_replay_that_dies_does_not_send_again_what_another_forced
     async with shop() as one:
         await one.letters(*one.harness.bad(1))
         one.log.create("elsewhere")
-        sidecar, wish = await one.sidecar(), Wish(to="elsewhere", force=True)
+        sidecar, wish = await one.sidecar(), ReplayRequest(to="elsewhere", force=True)
         first = await ended(sidecar, await sidecar.replay(wish, ANN))
         await ended(sidecar, await sidecar.replay(wish, ANN))
         assert len(one.replayed("elsewhere")) == 2
@@ -288,10 +294,10 @@ async def test_a_forced_replay_that_dies_does_not_send_again_what_another_forced
 async def test_while_nobody_can_say_who_passed_a_record_it_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     async with shop() as one:
         await one.letters(*one.harness.bad(4))
-        group = one.log.groups["billing"] = Group()
+        group = one.log.groups["billing"] = MemoryGroup()
         group.settled[Partition("memory", "orders", 0)] = 0
         sidecar = await one.sidecar()
-        job = await sidecar.replay(Wish(rate=2), ANN)
+        job = await sidecar.replay(ReplayRequest(rate=2), ANN)
         await sidecar.close()
         groups = MemoryBroker.groups
 
@@ -311,7 +317,7 @@ async def test_a_rate_is_held_after_an_outage_too() -> None:
     async with shop() as one:
         await one.letters(*one.harness.bad(60))
         sidecar = await one.sidecar()
-        job = await sidecar.replay(Wish(again=True, rate=20), ANN)
+        job = await sidecar.replay(ReplayRequest(again=True, rate=20), ANN)
         await until(lambda: one.replayed())
         keeping = supervisor(sidecar)._runners[job.id]._keeping
         keeping._paid -= 60  # a minute in which nothing could be sent
@@ -345,7 +351,7 @@ async def test_however_large_the_letters_are_a_step_has_few_bytes_of_them_in_mem
 ) -> None:
     act, most = MemoryLedger.act, [0]
 
-    async def weighed(self: MemoryLedger, acts: Sequence[Act]) -> list[Done]:
+    async def weighed(self: MemoryLedger, acts: Sequence[LedgerTransaction]) -> list[LedgerOutcome]:
         most[0] = max(most[0], sum(len(one.value or b"") for each in acts for one in each.outgoing))
         return await act(self, acts)
 
@@ -354,7 +360,7 @@ async def test_however_large_the_letters_are_a_step_has_few_bytes_of_them_in_mem
         bodies = [{"eventId": f"e-{n}", "qty": "x" * (300_000 if n >= 100 else 3)} for n in range(180)]
         await one.letters(*bodies)
         sidecar = await one.sidecar()
-        job = await ended(sidecar, await sidecar.replay(Wish(again=True), ANN))
+        job = await ended(sidecar, await sidecar.replay(ReplayRequest(again=True), ANN))
         assert (job.published, job.failed) == (180, 0)
         assert [r.value for r in one.replayed()] == [r.value for r in one.contents()[:180]]
         assert most[0] < 9 << 20
@@ -376,11 +382,11 @@ async def test_one_stream_that_cannot_be_written_fails_its_letters_and_all_of_th
             return True
 
         sidecar._works[0].kit = replace_kit(sidecar, in_sight=all_in_sight)
-        job = await ended(sidecar, await sidecar.replay(Wish(again=True), ANN))
+        job = await ended(sidecar, await sidecar.replay(ReplayRequest(again=True), ANN))
         assert (job.state, job.published, job.failed) == ("done", 2, 2)
         assert "there is no stream gone" in job.failures[0].why
         # Those that were sent may have failed again by now.
-        job = await ended(sidecar, await sidecar.replay(Wish(query="code:reported.*", again=True), ANN))
+        job = await ended(sidecar, await sidecar.replay(ReplayRequest(query="code:reported.*", again=True), ANN))
         assert (job.state, job.published, job.failed) == ("failed", 0, 0)
         assert "there is no stream gone" in (job.note or "")
 
@@ -398,7 +404,7 @@ async def test_a_selection_keeps_of_each_letter_only_what_is_asked_about() -> No
         headers = tuple((f"tracecar.{name}", value) for name, value in facts.items())
         one.log.append(Outgoing("orders.dlt", b"order-7", b"v" * 10_000, headers))
         sidecar = await one.sidecar()
-        selection = await select(sidecar.desk, Wanted(), (), most=10)
+        selection = await select(sidecar.desk, DeadLetterFilter(), (), most=10)
         (candidate,) = selection.candidates
         assert affected(candidate.letter) == "order-7", "later events of the same key are warned of"
         assert len(msgspec.json.encode(candidate)) < 1_500
@@ -410,8 +416,8 @@ async def test_what_is_left_out_is_counted_although_not_all_of_it_is_remembered(
         await one.letters(*one.harness.bad(10))
         one.log.create("elsewhere")
         sidecar = await one.sidecar()
-        await ended(sidecar, await sidecar.replay(Wish(to="elsewhere"), ANN))
-        again = await ended(sidecar, await sidecar.replay(Wish(to="elsewhere"), ANN))
+        await ended(sidecar, await sidecar.replay(ReplayRequest(to="elsewhere"), ANN))
+        again = await ended(sidecar, await sidecar.replay(ReplayRequest(to="elsewhere"), ANN))
         assert again.reasons == {"was replayed already": 10}
 
 
@@ -420,7 +426,9 @@ async def test_a_broker_that_is_down_is_not_in_the_way_of_the_jobs_of_another() 
         await up.letters(*up.harness.bad(12))
         sidecar, other = await up.sidecar(), await down.sidecar()
         sidecar._works.insert(0, other._works[0])
-        held = await Jobs(sidecar.broker.ledger).make(Job(id="j", wish=Wish(), by="ann", group=GROUP), [])
+        held = await JobStore(sidecar.broker.ledger).make(
+            ReplayJob(id="j", wish=ReplayRequest(), by="ann", group=GROUP), []
+        )
         other.broker.fail_next("entries", Outage("down"))
         assert [one.id for one in await sidecar.jobs()] == ["j"]
         other.broker.fail_next("entries", Outage("down"))
@@ -433,7 +441,11 @@ async def test_a_broker_that_is_down_is_not_in_the_way_of_the_jobs_of_another() 
 async def test_what_every_entry_would_carry_on_is_bounded() -> None:
     async with shop() as one:
         sidecar = await one.sidecar()
-        for wish in (Wish(comment="x" * 5_000), Wish(ids=tuple(map(str, range(10_000)))), Wish(rate=float("nan"))):
+        for wish in (
+            ReplayRequest(comment="x" * 5_000),
+            ReplayRequest(ids=tuple(map(str, range(10_000)))),
+            ReplayRequest(rate=float("nan")),
+        ):
             with pytest.raises(Refused, match=r"at most|more than 0"):
                 await sidecar.replay(wish, ANN)
             with pytest.raises(Refused, match=r"at most|more than 0"):
@@ -453,16 +465,16 @@ class Mending:
     never = -1
     """The offset of a record that always fails."""
 
-    async def __call__(self, record: Record, edit: Edit, target: str) -> Edited:
+    async def __call__(self, record: Record, edit: BodyEdit, target: str) -> Edited:
         works = self.works and record.position.offset != self.never
         return Edited(GOOD if works else record.value, record.headers)
 
 
-async def growing(one: Shop, letters: int = 10) -> tuple[Sidecar, Mending, Wish]:
+async def growing(one: Shop, letters: int = 10) -> tuple[Sidecar, Mending, ReplayRequest]:
     await one.letters(*one.harness.bad(letters))
     sidecar, editor = await one.sidecar(), Mending()
     sidecar._works[0].kit = replace_kit(sidecar, editor=editor)
-    return sidecar, editor, Wish(query="code:*", again=True, growth=True, edit=Edit(set={"body": "x"}))
+    return sidecar, editor, ReplayRequest(query="code:*", again=True, growth=True, edit=BodyEdit(set={"body": "x"}))
 
 
 async def test_what_came_back_of_earlier_batches_does_not_stop_one_that_was_resumed() -> None:
@@ -481,7 +493,7 @@ class Halfway(Mending):
     def __init__(self, *others: int) -> None:
         self.others = others
 
-    async def __call__(self, record: Record, edit: Edit, target: str) -> Edited:
+    async def __call__(self, record: Record, edit: BodyEdit, target: str) -> Edited:
         return Edited(b'{"qty": 1}' if record.position.offset in self.others else GOOD, record.headers)
 
 
@@ -510,7 +522,7 @@ async def test_a_cause_that_comes_back_on_another_stream_is_the_same() -> None:
         sidecar, _, wish = await growing(one)
         one.log.create("orders.retry")
         sidecar._works[0].kit = replace_kit(sidecar, unseen_seconds=20)
-        job = await sidecar.replay(replace(wish, to="orders.retry", edit=Edit()), ANN)
+        job = await sidecar.replay(replace(wish, to="orders.retry", edit=BodyEdit()), ANN)
         await until(lambda: one.replayed("orders.retry"))
         (sent,) = one.replayed("orders.retry")
         facts = {name: value for name, value in one.harness.letters()[0].headers if name.startswith("tracecar.")}
@@ -538,11 +550,11 @@ async def test_a_runner_that_takes_over_does_not_go_on_where_something_came_back
     async with shop() as one:
         sidecar, _, wish = await growing(one)
 
-        async def stuck(*_: object) -> Readers:
-            return Readers(True, {"billing": 0})
+        async def stuck(*_: object) -> RecordReaders:
+            return RecordReaders(True, {"billing": 0})
 
         monkeypatch.setattr("sidecar.replay.ramp_up.readers", stuck)
-        monkeypatch.setattr("sidecar.replay.outcome_watcher.Watch.look", nothing)
+        monkeypatch.setattr("sidecar.replay.outcome_watcher.OutcomeWatcher.look", nothing)
         job = await sidecar.replay(wish, ANN)
         await until(lambda: entry(one, job.id).at == 1)
         kill(sidecar)
@@ -583,7 +595,7 @@ async def test_a_batch_that_its_readers_do_not_pass_pauses_the_replay() -> None:
     async with shop() as one:
         sidecar, editor, wish = await growing(one)
         editor.works = True
-        group = one.log.groups["billing"] = Group()
+        group = one.log.groups["billing"] = MemoryGroup()
         group.settled[Partition("memory", "orders", 0)] = 10
         group.members.append(cast("Any", Reader()))
         sidecar._works[0].kit = replace_kit(sidecar, editor=editor, verdict_seconds=1)
@@ -619,7 +631,7 @@ async def test_where_nobody_is_known_to_read_a_batch_waits_a_moment_for_what_com
         one.log.create("elsewhere")
         sidecar = await one.sidecar()
         sidecar._works[0].kit = replace_kit(sidecar, unseen_seconds=20)
-        job = await sidecar.replay(Wish(to="elsewhere", growth=True), ANN)
+        job = await sidecar.replay(ReplayRequest(to="elsewhere", growth=True), ANN)
         await until(lambda: one.replayed("elsewhere"))
         (sent,) = one.replayed("elsewhere")
         # A service that we do not know of fails, and writes a letter.
@@ -640,13 +652,13 @@ async def test_letters_of_one_origin_have_one_state_whichever_of_them_was_sent()
         headers = {**dict(first.headers), "tracecar.dead-letter-id": b"tracecar.billing@memory://orders/0/0"}
         one.log.append(Outgoing("orders.dlt", first.key, first.value, tuple(headers.items())))
         sidecar = await one.sidecar()
-        job = await ended(sidecar, await sidecar.replay(Wish(again=True), ANN))
+        job = await ended(sidecar, await sidecar.replay(ReplayRequest(again=True), ANN))
         assert job.published == 1
         await until(lambda: len(one.harness.letters()) == 3)
         assert await states(sidecar) == {"0": "returned", "1": "open"}
-        found = await sidecar.desk.groups(Wanted(by_later_lives=True))
+        found = await sidecar.desk.groups(DeadLetterFilter(by_later_lives=True))
         assert sum(cause.states.get("returned", 0) for cause in found.causes) == 1
-        forced = await ended(sidecar, await sidecar.replay(Wish(again=True, force=True), ANN))
+        forced = await ended(sidecar, await sidecar.replay(ReplayRequest(again=True, force=True), ANN))
         assert forced.published == 1, "what returned is not sent again: its later letter stands for it"
 
 

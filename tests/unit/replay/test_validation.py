@@ -8,17 +8,17 @@ from collections.abc import Sequence
 import pytest
 
 from sidecar.adapters.registry.memory import MemoryRegistry
-from sidecar.api.services.payloads import Cache, Payloads
-from sidecar.config.schema import Envelope
-from sidecar.decoding.decoder import Judge
-from sidecar.decoding.schema_cache import Catalog
+from sidecar.api.services.payloads import PayloadCache, PayloadReader
+from sidecar.config.schema import EnvelopeConfig
+from sidecar.decoding.decoder import EventDecoder
+from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.errors import Outage
 from sidecar.domain.model import Decoded, Outgoing, Position, Record
 from sidecar.domain.redaction import Redactor
 from sidecar.replay import validation
-from sidecar.replay.edit.editor import Editor
-from sidecar.replay.models import Edit
-from sidecar.replay.validation import Checking, registry_trouble
+from sidecar.replay.edit.editor import RecordEditor
+from sidecar.replay.models import BodyEdit
+from sidecar.replay.validation import RecordValidator, registry_trouble
 
 SCHEMA = '{"type":"record","name":"O","fields":[{"name":"qty","type":"int"}]}'
 
@@ -30,12 +30,16 @@ def sent(value: bytes, stream: str = "orders") -> Outgoing:
 async def test_records_are_judged_as_on_the_stream_that_they_go_to() -> None:
     registry = MemoryRegistry()
     registry.register("orders-value", SCHEMA)
-    catalog = Catalog(registry)
-    check = Checking(Payloads({}, Judge(catalog, Envelope()), catalog, Cache()), "kafka", lambda: "no answer")
+    catalog = SchemaCache(registry)
+    check = RecordValidator(
+        PayloadReader({}, EventDecoder(catalog, EnvelopeConfig()), catalog, PayloadCache()),
+        "kafka",
+        lambda: "no answer",
+    )
     values = [b'{"qty": 1}', b'{"qty": "two"}', b"\x00\x00\x00\x00\x63"] * 100
     said = await check([sent(value) for value in values])
     assert [one and one.code for one in said] == [None, "schema.mismatch", "schema.unknown_id"] * 100
-    free = Checking(Payloads({}, Judge(catalog, Envelope()), catalog, Cache()), "kafka")
+    free = RecordValidator(PayloadReader({}, EventDecoder(catalog, EnvelopeConfig()), catalog, PayloadCache()), "kafka")
     assert await free([sent(b'{"qty": "two"}', "free")]) == [None]
     await catalog.close()
 
@@ -45,16 +49,16 @@ async def test_what_the_registry_cannot_be_asked_about_does_not_pass() -> None:
         async def subjects(self) -> list[str]:
             raise Outage("nobody answers")
 
-    catalog = Catalog(Gone())
-    payloads = Payloads({}, Judge(catalog, Envelope()), catalog, Cache())
-    check = Checking(payloads, "kafka", lambda: registry_trouble(catalog))
+    catalog = SchemaCache(Gone())
+    payloads = PayloadReader({}, EventDecoder(catalog, EnvelopeConfig()), catalog, PayloadCache())
+    check = RecordValidator(payloads, "kafka", lambda: registry_trouble(catalog))
     (said,) = await check([sent(b'{"qty": 1}')])
     assert said is not None
     assert (said.code, said.message) == ("unchecked", "it could not be checked: nobody answers")
-    edited = Editor(payloads, catalog, Redactor(()))
+    edited = RecordEditor(payloads, catalog, Redactor(()))
     with pytest.raises(Outage, match="cannot be checked now, so it is not sent: nobody answers"):
         await edited(
-            Record(Position("kafka", "orders", 0, 0), None, b'{"qty": 1}', (), 1), Edit(set={"qty": 2}), "orders"
+            Record(Position("kafka", "orders", 0, 0), None, b'{"qty": 1}', (), 1), BodyEdit(set={"qty": 2}), "orders"
         )
     await catalog.close()
 
@@ -66,6 +70,6 @@ async def test_a_slow_registry_is_not_waited_for_without_end(monkeypatch: pytest
             raise AssertionError
 
     monkeypatch.setattr(validation, "SECONDS", 0.01)
-    said = await Checking(Slow(), "kafka")([sent(b"{}")] * 120)
+    said = await RecordValidator(Slow(), "kafka")([sent(b"{}")] * 120)
     assert {one and one.code for one in said} == {"unchecked"}
     assert len(said) == 120

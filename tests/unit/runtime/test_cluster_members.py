@@ -10,16 +10,16 @@ import pytest
 
 from sidecar.adapters.brokers.memory.broker import MemoryBroker
 from sidecar.adapters.brokers.memory.log import MemoryLog
-from sidecar.config.schema import Config, Sources
-from sidecar.domain.errors import Outage, Unknown
+from sidecar.config.schema import Config, SourcesConfig
+from sidecar.domain.errors import NotFoundError, Outage
 from sidecar.domain.model import Decoded, Event, Outgoing, Partition, Position, Record
 from sidecar.domain.ports.broker import PartitionStatus
 from sidecar.domain.timestamps import rfc3339
 from sidecar.pipeline import live_relay
-from sidecar.pipeline.live_relay import Relaying, read_at
-from sidecar.pipeline.live_stream import Live
-from sidecar.pipeline.stream_counters import Counters
-from sidecar.runtime.cluster_members import Members
+from sidecar.pipeline.live_relay import LiveRelay, read_at
+from sidecar.pipeline.live_stream import LiveStream
+from sidecar.pipeline.stream_counters import StreamCounters
+from sidecar.runtime.cluster_members import ClusterMembers
 
 NOW = 1_790_000_000_000_000
 """Microseconds."""
@@ -43,14 +43,14 @@ class Shared:
         self.says = says
 
 
-def member(name: str, *partitions: int, group: str = "g", listening: bool = False) -> tuple[Shared, Members]:
+def member(name: str, *partitions: int, group: str = "g", listening: bool = False) -> tuple[Shared, ClusterMembers]:
     async def ours() -> Sequence[tuple[str, PartitionStatus]]:
         return [(group, PartitionStatus(Partition("kafka", "orders", one), 0, 9, 4)) for one in partitions]
 
     index = Shared(name)
-    members = Members(
+    members = ClusterMembers(
         index,
-        Counters(),
+        StreamCounters(),
         ours,
         service="shop",
         groups=[group],
@@ -128,23 +128,23 @@ def decoded(number: int) -> Decoded:
 
 
 def relaying_on(
-    wire: Wire, live: Live, *, others_listen: bool, secret: bool = False, broker: MemoryBroker | None = None
-) -> Relaying:
+    wire: Wire, live: LiveStream, *, others_listen: bool, secret: bool = False, broker: MemoryBroker | None = None
+) -> LiveRelay:
     async def judged(records: Sequence[Record]) -> list[Decoded]:
         return [Decoded(record, Event(record.position, None, record.timestamp, 0)) for record in records]
 
     brokers = {} if broker is None else {broker.system: broker}
-    return Relaying(wire, live, lambda: others_listen, judged, live.publish, partial(read_at, brokers), secret=secret)
+    return LiveRelay(wire, live, lambda: others_listen, judged, live.publish, partial(read_at, brokers), secret=secret)
 
 
 async def test_where_anything_is_hidden_no_record_is_handed_on_and_it_is_read_where_it_lies():
-    wire, there, log = Wire(), Live(), MemoryLog()
+    wire, there, log = Wire(), LiveStream(), MemoryLog()
     for _ in range(9):
         log.append(Outgoing("orders", b"k", b"card 4711", (("authorization", b"4711"),)))
-    naming = Config(service="shop", sources=Sources()).stream_names("g")
+    naming = Config(service="shop", sources=SourcesConfig()).stream_names("g")
     broker = MemoryBroker(log, ["orders"], "g", naming)
     records = [record async for page in broker.scan(Partition("memory", "orders", 0)) for record in page]
-    sender = relaying_on(wire, Live(), others_listen=True, secret=True)
+    sender = relaying_on(wire, LiveStream(), others_listen=True, secret=True)
     # Whoever receives it may hide nothing by itself.
     receiver = relaying_on(wire, there, others_listen=False, broker=broker)
     sender.start()
@@ -167,7 +167,7 @@ async def test_where_anything_is_hidden_no_record_is_handed_on_and_it_is_read_wh
 
 
 async def test_what_passes_at_one_is_heard_at_another_as_it_was():
-    wire, here, there = Wire(), Live(), Live()
+    wire, here, there = Wire(), LiveStream(), LiveStream()
     sender, receiver = relaying_on(wire, here, others_listen=True), relaying_on(wire, there, others_listen=False)
     sender.start()
     receiver.start()
@@ -182,7 +182,7 @@ async def test_what_passes_at_one_is_heard_at_another_as_it_was():
 
 
 async def test_nothing_is_handed_on_where_nobody_listens():
-    wire, live = Wire(), Live()
+    wire, live = Wire(), LiveStream()
     sender = relaying_on(wire, live, others_listen=False)
     sender.offer([decoded(1)])
     assert sender._records == []
@@ -192,8 +192,11 @@ async def test_nothing_is_handed_on_where_nobody_listens():
 async def test_what_is_too_much_is_counted(limit, monkeypatch):
     monkeypatch.setattr(live_relay, limit, 10)
     monkeypatch.setattr(live_relay.time, "monotonic", lambda: 5.0)
-    wire, there = Wire(), Live()
-    sender, receiver = relaying_on(wire, Live(), others_listen=True), relaying_on(wire, there, others_listen=False)
+    wire, there = Wire(), LiveStream()
+    sender, receiver = (
+        relaying_on(wire, LiveStream(), others_listen=True),
+        relaying_on(wire, there, others_listen=False),
+    )
     sender.offer([decoded(number) for number in range(30)])
     monkeypatch.undo()
     sender.start()
@@ -209,8 +212,11 @@ async def test_what_is_too_much_is_counted(limit, monkeypatch):
 
 
 async def test_parcels_of_other_versions_and_outages_harm_nobody():
-    wire, there = Wire(), Live()
-    sender, receiver = relaying_on(wire, Live(), others_listen=True), relaying_on(wire, there, others_listen=False)
+    wire, there = Wire(), LiveStream()
+    sender, receiver = (
+        relaying_on(wire, LiveStream(), others_listen=True),
+        relaying_on(wire, there, others_listen=False),
+    )
     wire.parcels = [b"\xc1", b"\x92\x91\x01\x00"]
     wire.arrived.set()
     wire.broken = True
@@ -230,10 +236,13 @@ async def test_parcels_of_other_versions_and_outages_harm_nobody():
         assert one.record == decoded(2).record
 
 
-@pytest.mark.parametrize("error", [Unknown("gone"), ValueError("a mistake")])
+@pytest.mark.parametrize("error", [NotFoundError("gone"), ValueError("a mistake")])
 async def test_one_error_ends_neither_sending_nor_hearing(error, monkeypatch):
-    wire, there = Wire(), Live()
-    sender, receiver = relaying_on(wire, Live(), others_listen=True), relaying_on(wire, there, others_listen=False)
+    wire, there = Wire(), LiveStream()
+    sender, receiver = (
+        relaying_on(wire, LiveStream(), others_listen=True),
+        relaying_on(wire, there, others_listen=False),
+    )
     errors = {"send": [error], "receive": [error]}
 
     def once(name: str):
@@ -266,7 +275,7 @@ async def test_one_error_ends_neither_sending_nor_hearing(error, monkeypatch):
 async def test_keys_and_headers_count_as_bytes_and_parcels_stay_small(monkeypatch):
     monkeypatch.setattr(live_relay.time, "monotonic", lambda: 5.0)
     wire = Wire()
-    sender = relaying_on(wire, Live(), others_listen=True)
+    sender = relaying_on(wire, LiveStream(), others_listen=True)
     position = Position("kafka", "orders", 0, 1)
     large = Record(position, b"k" * 50_000, None, (("a", b"h" * 50_000),), 1, 0)
     sender.offer([Decoded(large, Event(position, None, 1, 0))] * 1_000)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Partition
 from sidecar.domain.ports.broker import Gap
-from sidecar.pipeline.stream_counters import Counters
-from sidecar.runtime.metrics import DESTINATION, SYSTEM, OfLetters
+from sidecar.pipeline.stream_counters import StreamCounters
+from sidecar.runtime.metrics import DESTINATION, SYSTEM, DeadLetterMetrics
 from tests.support.pipeline import Harness, harness, until
 
 
 def counted(one: Harness) -> float:
-    (instrument,) = OfLetters(one.counters).instruments()
+    (instrument,) = DeadLetterMetrics(one.counters).instruments()
     assert instrument.name == "tracecar.dead_letters"
     points = list(instrument.read())
     assert all(labels == {SYSTEM: "memory", DESTINATION: "orders"} for _, labels in points)
@@ -58,7 +58,7 @@ async def test_without_letters_none_are_counted() -> None:
 
 
 def test_records_that_are_gone_count_each_time_though_few_are_remembered() -> None:
-    counters = Counters()
+    counters = StreamCounters()
     partition = Partition("memory", "orders", 0)
     for number in range(25):
         counters.of("memory", "orders").lost(Gap(partition, number, number + 1, "retention"))

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.config.schema import Config, Kafka, Sources, Start
+from sidecar.config.schema import Config, KafkaConfig, SourcesConfig, StartPosition
 from sidecar.runtime.preflight import gates
 
 
 @pytest.mark.parametrize(("start", "said"), [("latest", 1), ("ago", 1), ("at", 1), ("earliest", 0)])
 def test_what_lies_before_a_new_gate_is_told_of(start, said):
-    kafka = Kafka(bootstrap_servers="kafka:9092", gate={"orders.in": "orders"}, start=Start(start))
-    findings = list(gates(Config(service="shop", sources=Sources(kafka=kafka))))
+    kafka = KafkaConfig(bootstrap_servers="kafka:9092", gate={"orders.in": "orders"}, start=StartPosition(start))
+    findings = list(gates(Config(service="shop", sources=SourcesConfig(kafka=kafka))))
     assert len(findings) == said
     assert all(finding.ok and "orders.in" in finding.detail for finding in findings)
 
 
 def test_what_only_watches_may_begin_anywhere():
-    kafka = Kafka(bootstrap_servers="kafka:9092", topics=["orders"])
-    assert list(gates(Config(service="shop", sources=Sources(kafka=kafka)))) == []
+    kafka = KafkaConfig(bootstrap_servers="kafka:9092", topics=["orders"])
+    assert list(gates(Config(service="shop", sources=SourcesConfig(kafka=kafka)))) == []

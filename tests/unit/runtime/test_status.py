@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 
 from sidecar.adapters.index.memory.index import MemoryIndex
-from sidecar.config.schema import Config, Redis, Sources
+from sidecar.config.schema import Config, RedisConfig, SourcesConfig
 from sidecar.domain.errors import Outage
 from sidecar.domain.model import Partition
 from sidecar.domain.ports.broker import PartitionStatus
-from sidecar.pipeline.live_stream import Live
-from sidecar.runtime.status import Status
+from sidecar.pipeline.live_stream import LiveStream
+from sidecar.runtime.status import StatusReporter
 from tests.support.pipeline import Harness, harness, until
 
 
@@ -31,7 +31,7 @@ class Named:
 @dataclass
 class Parts:
     one: Harness
-    live: Live = field(default_factory=Live)
+    live: LiveStream = field(default_factory=LiveStream)
     started: float = field(default_factory=time.monotonic)
     exporters: tuple[()] = ()
 
@@ -46,7 +46,7 @@ async def test_a_broker_that_is_not_reached_is_told_with_the_reason() -> None:
     one.broker.fail_next("start", Outage("connection refused", retry_after=60))
     async with one.running():
         await until(lambda: one.pipeline.unreached, "the first try")
-        status = await Status(Parts(one)).status()
+        status = await StatusReporter(Parts(one)).status()
         assert not status.ready
         assert status.trouble == ["memory is not reached: connection refused"]
 
@@ -56,7 +56,7 @@ async def test_a_broker_that_is_reached_again_is_no_trouble() -> None:
     one.broker.fail_next("start", Outage("connection refused", retry_after=0.01))
     async with one.running():
         await until(lambda: one.pipeline.reached, "the second try")
-        status = await Status(Parts(one)).status()
+        status = await StatusReporter(Parts(one)).status()
         assert status.ready
         assert status.trouble == []
 
@@ -71,7 +71,7 @@ async def test_records_that_were_gone_before_they_were_read_are_told() -> None:
     two = Harness(one.log, one.registry)
     async with two.running():
         await until(lambda: two.settled() == 20, "settling")
-        (sentence,) = (await Status(Parts(two)).status()).trouble
+        (sentence,) = (await StatusReporter(Parts(two)).status()).trouble
         assert "from memory://orders/0/10 to before memory://orders/0/15" in sentence
 
 
@@ -80,9 +80,11 @@ async def test_a_stream_that_is_named_and_not_read_is_told() -> None:
     async with one.running():
         await until(lambda: one.pipeline.reached, "the broker")
         parts = Parts(one)
-        parts.config = Config(service="shop", sources=Sources(redis=Redis(url="redis://x", streams=["a", "b", "c*"])))
+        parts.config = Config(
+            service="shop", sources=SourcesConfig(redis=RedisConfig(url="redis://x", streams=["a", "b", "c*"]))
+        )
         one.pipeline.broker = Named(one.broker, "a")
-        (sentence,) = (await Status(parts).status()).trouble
+        (sentence,) = (await StatusReporter(parts).status()).trouble
         assert sentence.startswith("b is not read")
         one.pipeline.broker = one.broker
 
@@ -100,7 +102,7 @@ async def test_the_partitions_that_are_behind_are_told_the_furthest_first() -> N
             ]
 
         one.broker.status = behind  # type: ignore[method-assign]
-        (stream,) = (await Status(Parts(one)).status()).streams
+        (stream,) = (await StatusReporter(Parts(one)).status()).streams
         assert [(at.partition, at.lag, at.settled_here) for at in stream.behind] == [
             (2, 900, False),
             (0, 3, True),
@@ -113,6 +115,6 @@ async def test_a_stream_whose_name_is_not_utf8_is_shown_escaped() -> None:
     async with one.running():
         await until(lambda: one.pipeline.reached, "the broker")
         one.counters.of("memory", "cart\udcff").seen(1)
-        status = await Status(Parts(one)).status()
+        status = await StatusReporter(Parts(one)).status()
         assert "cart\\udcff" in [stream.stream for stream in status.streams]
         msgspec.json.encode(status)

@@ -21,21 +21,21 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
 from aiokafka.structs import TopicPartition
 
-from sidecar.adapters.brokers.kafka.client_options import Connecting
-from sidecar.adapters.brokers.kafka.cluster_client import LATEST, READ_UNCOMMITTED, Cluster
-from sidecar.adapters.brokers.kafka.committer import Settling
-from sidecar.adapters.brokers.kafka.consumer_group_offsets import Groups
-from sidecar.adapters.brokers.kafka.fetcher import Fetching
-from sidecar.adapters.brokers.kafka.group_membership import Membership
-from sidecar.adapters.brokers.kafka.idempotent_producer import Producing, Publisher
-from sidecar.adapters.brokers.kafka.ledger import KafkaLedger, Standing
-from sidecar.adapters.brokers.kafka.log_reader import History
-from sidecar.adapters.brokers.kafka.partition_acquirer import Taking
-from sidecar.adapters.brokers.kafka.partition_lease import Tenure
+from sidecar.adapters.brokers.kafka.client_options import KafkaConnector
+from sidecar.adapters.brokers.kafka.cluster_client import LATEST, READ_UNCOMMITTED, KafkaCluster
+from sidecar.adapters.brokers.kafka.committer import KafkaCommitter
+from sidecar.adapters.brokers.kafka.consumer_group_offsets import KafkaConsumerGroups
+from sidecar.adapters.brokers.kafka.fetcher import KafkaFetcher
+from sidecar.adapters.brokers.kafka.group_membership import GroupMembership
+from sidecar.adapters.brokers.kafka.idempotent_producer import BatchSender, IdempotentProducer
+from sidecar.adapters.brokers.kafka.ledger import KafkaLedger, LedgerProxy
+from sidecar.adapters.brokers.kafka.log_reader import KafkaLogReader
+from sidecar.adapters.brokers.kafka.partition_acquirer import PartitionAcquirer
+from sidecar.adapters.brokers.kafka.partition_lease import KafkaLease
 from sidecar.adapters.brokers.kafka.preflight import inspect
 from sidecar.adapters.brokers.kafka.record_batch import placed
-from sidecar.adapters.brokers.kafka.record_decoder import Unreadable
-from sidecar.adapters.brokers.kafka.topic_admin import Topics
+from sidecar.adapters.brokers.kafka.record_decoder import UnreadableRecords
+from sidecar.adapters.brokers.kafka.topic_admin import TopicAdmin
 from sidecar.config import schema as config
 from sidecar.domain.errors import ConfigError, Disconnected, Fenced, Mistake, Outage
 from sidecar.domain.model import Outgoing, Partition, Position, Record
@@ -56,7 +56,7 @@ class KafkaBroker:
 
     def __init__(
         self,
-        config: config.Kafka,
+        config: config.KafkaConfig,
         service: str,
         naming: StreamNames,
         *,
@@ -65,12 +65,12 @@ class KafkaBroker:
     ) -> None:
         self._config, self._naming, self._max_records = config, naming, max_records
         self._ledger_entries = ledger_entries
-        self._ledger = Standing(lambda: self._now.ledger)
+        self._ledger = LedgerProxy(lambda: self._now.ledger)
         self.group = config.group_id or f"tracecar.{service}"
-        self._connecting = Connecting(config)
+        self._connecting = KafkaConnector(config)
         self._names = frozenset(name for name in (*config.topics, *config.gate) if not name.startswith("^"))
         self._patterns = _patterns(config.topics)
-        self._life: _Life | None = None
+        self._life: KafkaSession | None = None
 
     def wants(self, topic: str) -> bool:
         """Whether a topic is read: named or matched, and neither dead letters nor the ledger."""
@@ -83,7 +83,7 @@ class KafkaBroker:
     async def start(self) -> None:
         if self._life is not None:
             return
-        cluster = Cluster(self._connecting)
+        cluster = KafkaCluster(self._connecting)
         try:
             await cluster.start()
             await cluster.steadily(f"looking for the group {self.group}", lambda: cluster.group_coordinator(self.group))
@@ -92,7 +92,7 @@ class KafkaBroker:
             await cluster.close()
             raise
         known = frozenset(TopicPartition(t, n) for t in filter(self.wants, topics) for n in topics[t])
-        self._life = _Life(
+        self._life = KafkaSession(
             cluster,
             self.group,
             self.wants,
@@ -112,7 +112,7 @@ class KafkaBroker:
             await life.close(tell=tell)
 
     @property
-    def _now(self) -> _Life:
+    def _now(self) -> KafkaSession:
         if self._life is None:
             raise Disconnected("Kafka: this broker is not started")
         return self._life
@@ -134,18 +134,18 @@ class KafkaBroker:
         raise Disconnected("Kafka: this broker was closed")
 
     def hold(self, lease: Lease) -> None:
-        assert isinstance(lease, Tenure)
+        assert isinstance(lease, KafkaLease)
         lease.held = True
         lease.drop()  # many that are held must not take the room of those that are not
 
     def release(self, lease: Lease) -> None:
-        assert isinstance(lease, Tenure)
+        assert isinstance(lease, KafkaLease)
         lease.held = False
         if self._life is not None:
             self._life.nudge()
 
     async def rewind(self, lease: Lease) -> None:
-        assert isinstance(lease, Tenure)
+        assert isinstance(lease, KafkaLease)
         if not lease.lost:
             offset = await self._now.settling.settled(lease)
             lease.jump(offset)
@@ -157,7 +157,7 @@ class KafkaBroker:
         if not batches:
             return
         tenure = batches[0].lease
-        assert isinstance(tenure, Tenure)
+        assert isinstance(tenure, KafkaLease)
         if tenure.lost or self._life is None:
             raise Fenced(f"{tenure.partition}: this lease is lost")
         await self._life.settling.settle(tenure, batches[-1].next_offset, outgoing)
@@ -214,7 +214,7 @@ class KafkaBroker:
         return PartitionStatus(Partition("kafka", tp.topic, tp.partition), settled, end, lag, ours=ours)
 
     @property
-    def ledger(self) -> Standing:
+    def ledger(self) -> LedgerProxy:
         return self._ledger
 
     async def retention(self, stream: str) -> Retention:
@@ -227,15 +227,15 @@ class KafkaBroker:
         return await inspect(self._connecting, self._config, self.group, self._naming, self.wants)
 
 
-class _Life:
+class KafkaSession:
     """What a started broker consists of."""
 
     def __init__(
         self,
-        cluster: Cluster,
+        cluster: KafkaCluster,
         group: str,
         wants: Callable[[str], bool],
-        start: config.Start,
+        start: config.StartPosition,
         known: frozenset[TopicPartition],
         max_records: int,
         naming: StreamNames,
@@ -244,19 +244,19 @@ class _Life:
         self.cluster = cluster
         self.news = asyncio.Event()
         self._max_records = max_records
-        self._turns: deque[Tenure] = deque()
+        self._turns: deque[KafkaLease] = deque()
         """The tenures, whose turn it is first."""
         self._moves: set[asyncio.Task[None]] = set()
-        self.fetching = Fetching(cluster, self.news, self._moved)
-        self.membership = Membership(cluster, group, wants, self._assigned)
-        self.topics = Topics(cluster)
-        producing = Producing(cluster)
-        self.publisher = Publisher(cluster, producing)
-        self.settling = Settling(cluster, self.membership, producing, self.topics)
-        self.history = History(cluster)
+        self.fetching = KafkaFetcher(cluster, self.news, self._moved)
+        self.membership = GroupMembership(cluster, group, wants, self._assigned)
+        self.topics = TopicAdmin(cluster)
+        producing = BatchSender(cluster)
+        self.publisher = IdempotentProducer(cluster, producing)
+        self.settling = KafkaCommitter(cluster, self.membership, producing, self.topics)
+        self.history = KafkaLogReader(cluster)
         self.ledger = KafkaLedger(cluster, self.history, self.topics, naming, ledger_entries)
-        self.groups = Groups(cluster, group, wants)
-        self._taking = Taking(cluster, self.membership, self.settling, start, known, self._taken)
+        self.groups = KafkaConsumerGroups(cluster, group, wants)
+        self._taking = PartitionAcquirer(cluster, self.membership, self.settling, start, known, self._taken)
 
     async def close(self, *, tell: bool) -> None:
         await self._taking.close()
@@ -299,7 +299,7 @@ class _Life:
         self.news.clear()
         return None
 
-    def _batch(self, tenure: Tenure) -> Batch | None:
+    def _batch(self, tenure: KafkaLease) -> Batch | None:
         gap, tenure.gap = tenure.gap, None
         records: list[Record] = []
         before = tenure.position
@@ -307,7 +307,7 @@ class _Life:
             chunk = tenure.chunks[0]
             try:
                 records = chunk.take(self._max_records)
-            except Unreadable as unreadable:
+            except UnreadableRecords as unreadable:
                 tenure.position = unreadable.past
                 lost = Gap(tenure.partition, before, unreadable.past, str(unreadable))
                 return Batch(tenure, (), unreadable.past, gap or lost)
@@ -323,16 +323,16 @@ class _Life:
 
     # --- what the parts tell
 
-    def _assigned(self, tenures: Collection[Tenure]) -> None:
+    def _assigned(self, tenures: Collection[KafkaLease]) -> None:
         self._turns = deque(tenures)
         self.fetching.watch(list(tenures))
         self._taking.take(tenures)
         self.news.set()
 
-    def _taken(self, tenure: Tenure) -> None:
+    def _taken(self, tenure: KafkaLease) -> None:
         self.nudge()
 
-    def _moved(self, tenure: Tenure, gap: Gap) -> None:
+    def _moved(self, tenure: KafkaLease, gap: Gap) -> None:
         if gap.resumed > gap.wanted:
             tenure.jump(gap.resumed)
             tenure.gap = gap
@@ -342,7 +342,7 @@ class _Life:
         self._moves.add(task)
         task.add_done_callback(self._moves.discard)
 
-    async def _move_back(self, tenure: Tenure, gap: Gap) -> None:
+    async def _move_back(self, tenure: KafkaLease, gap: Gap) -> None:
         """A topic that was made anew: its offsets begin again, and so must what is settled."""
         with contextlib.suppress(Outage, Fenced):  # it is fetched again, and found again
             turn = tenure.turn

@@ -13,7 +13,7 @@ from aiokafka.conn import create_conn
 from aiokafka.errors import AuthenticationFailedError
 from msgspec import Struct
 
-from sidecar.config.schema import Kafka, Sasl, Tls
+from sidecar.config.schema import KafkaConfig, SaslConfig, TlsConfig
 from sidecar.domain.errors import ConfigError, Mistake
 
 _CONNECTION = {
@@ -60,7 +60,7 @@ _OURS = {
 }
 
 
-class Options(Struct, frozen=True):
+class KafkaTuning(Struct, frozen=True):
     """What of `client` is not for the connection."""
 
     fetch_max_wait_ms: int = 250
@@ -81,15 +81,15 @@ class Options(Struct, frozen=True):
     request_timeout_ms: int = 30_000
 
 
-class Connecting:
+class KafkaConnector:
     """How to reach a cluster: makes clients that are not started yet.
 
     Raises ConfigError where `client` holds an option that is not passed through, or `tls` names a file that cannot be
     read."""
 
-    def __init__(self, config: Kafka) -> None:
+    def __init__(self, config: KafkaConfig) -> None:
         passed = _passed(config.client)
-        self.options = Options(**{name: passed[name] for name in Options.__struct_fields__ if name in passed})
+        self.options = KafkaTuning(**{name: passed[name] for name in KafkaTuning.__struct_fields__ if name in passed})
         self.servers = [part.strip() for part in config.bootstrap_servers.split(",") if part.strip()]
         self._arguments: dict[str, Any] = {
             "bootstrap_servers": self.servers,
@@ -116,10 +116,10 @@ class Connecting:
         (await create_conn(host, port, **arguments)).close()
 
 
-class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka is untyped
+class OAuthTokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka is untyped
     """Bearer tokens by the client credentials grant (RFC 6749, section 4.4), asked for anew before they end."""
 
-    def __init__(self, sasl: Sasl) -> None:
+    def __init__(self, sasl: SaslConfig) -> None:
         self._sasl = sasl
         self._token = ""
         self._until = 0.0
@@ -144,13 +144,13 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka is untype
         return self._token
 
 
-def _transport(config: Kafka) -> str:
+def _transport(config: KafkaConfig) -> str:
     if config.tls is not None:
         return "SSL"
     return "PLAINTEXT"
 
 
-def _tls(tls: Tls) -> ssl.SSLContext:
+def _tls(tls: TlsConfig) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=tls.ca)
         if tls.cert is not None:
@@ -162,10 +162,10 @@ def _tls(tls: Tls) -> ssl.SSLContext:
     return context
 
 
-def _sasl(sasl: Sasl) -> dict[str, Any]:
+def _sasl(sasl: SaslConfig) -> dict[str, Any]:
     if sasl.mechanism == "OAUTHBEARER":
         _need(sasl, "token_endpoint", "client_id", "client_secret")
-        return {"sasl_mechanism": sasl.mechanism, "sasl_oauth_token_provider": Tokens(sasl)}
+        return {"sasl_mechanism": sasl.mechanism, "sasl_oauth_token_provider": OAuthTokenProvider(sasl)}
     _need(sasl, "username", "password")
     return {
         "sasl_mechanism": sasl.mechanism,
@@ -174,7 +174,7 @@ def _sasl(sasl: Sasl) -> dict[str, Any]:
     }
 
 
-def _need(sasl: Sasl, *names: str) -> None:
+def _need(sasl: SaslConfig, *names: str) -> None:
     missing = [
         Mistake(f"sources.kafka.sasl.{name}", f"a value, for {sasl.mechanism}", "nothing")
         for name in names

@@ -16,7 +16,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.structs import TopicPartition
 
-from sidecar.adapters.brokers.kafka.client_options import Connecting
+from sidecar.adapters.brokers.kafka.client_options import KafkaConnector
 from sidecar.adapters.brokers.kafka.errors import (
     ELSEWHERE,
     UNREACHABLE,
@@ -37,13 +37,13 @@ _LEGAL = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 """What a topic can be called."""
 
 
-class Cluster:
+class KafkaCluster:
     """One client for all of an adapter's traffic. Each kind of traffic (`lane`) has connections of its own, because a
     broker answers the requests of one connection one after the other: a long poll would hold up a settlement.
 
     Where a docstring here says nothing else, methods raise aiokafka's errors; `steadily` turns them into ours."""
 
-    def __init__(self, connecting: Connecting) -> None:
+    def __init__(self, connecting: KafkaConnector) -> None:
         self._connecting = connecting
         self.options = connecting.options
         self.client: Any = connecting.client()

@@ -56,13 +56,13 @@ from aiokafka.protocol.transaction import (
 from aiokafka.structs import TopicPartition
 
 from sidecar.adapters.brokers.kafka import transactions
-from sidecar.adapters.brokers.kafka.cluster_client import PATIENCE, Cluster
+from sidecar.adapters.brokers.kafka.cluster_client import PATIENCE, KafkaCluster
 from sidecar.adapters.brokers.kafka.errors import check, passes, translated
-from sidecar.adapters.brokers.kafka.group_membership import Membership
-from sidecar.adapters.brokers.kafka.idempotent_producer import Identity, Producing
-from sidecar.adapters.brokers.kafka.partition_lease import Tenure
+from sidecar.adapters.brokers.kafka.group_membership import GroupMembership
+from sidecar.adapters.brokers.kafka.idempotent_producer import BatchSender, ProducerIdentity
+from sidecar.adapters.brokers.kafka.partition_lease import KafkaLease
 from sidecar.adapters.brokers.kafka.record_batch import placed
-from sidecar.adapters.brokers.kafka.topic_admin import Topics
+from sidecar.adapters.brokers.kafka.topic_admin import TopicAdmin
 from sidecar.domain.errors import Fenced, Outage, Refused
 from sidecar.domain.model import Outgoing
 
@@ -75,14 +75,16 @@ _NOT_NOW = (22, 25, 27)
 surely nothing was committed."""
 
 
-class Settling:
+class KafkaCommitter:
     """Settles for the tenures of one membership."""
 
-    def __init__(self, cluster: Cluster, membership: Membership, producing: Producing, topics: Topics) -> None:
+    def __init__(
+        self, cluster: KafkaCluster, membership: GroupMembership, producing: BatchSender, topics: TopicAdmin
+    ) -> None:
         self._cluster, self._membership, self._producing, self._topics = cluster, membership, producing, topics
         self._group = membership.group
 
-    async def settle(self, tenure: Tenure, end: int, outgoing: Sequence[Outgoing]) -> None:
+    async def settle(self, tenure: KafkaLease, end: int, outgoing: Sequence[Outgoing]) -> None:
         """Publish what of `outgoing` stands for records that are not settled yet, and commit `end`, as one act. Raises
         Fenced, Outage, Refused, TooLarge; after an Outage the outcome may be either, and the same call finds out."""
         async with tenure.lock:
@@ -99,13 +101,13 @@ class Settling:
                 await self.commit(tenure, end)
             tenure.settled = self._membership.settled_here[tenure.tp] = end
 
-    async def move(self, tenure: Tenure, offset: int) -> None:
+    async def move(self, tenure: KafkaLease, offset: int) -> None:
         """Commit an offset that may lie before the settled one, of a topic that was made anew."""
         async with tenure.lock:
             await self.commit(tenure, offset)
             tenure.settled = self._membership.settled_here[tenure.tp] = offset
 
-    async def settled(self, tenure: Tenure) -> int:
+    async def settled(self, tenure: KafkaLease) -> int:
         """Where the tenure's next settlement begins, once none is under way."""
         async with tenure.lock:
             if tenure.unsure:
@@ -114,12 +116,12 @@ class Settling:
 
     # --- the fence
 
-    async def fence(self, tp: TopicPartition) -> Identity | None:
+    async def fence(self, tp: TopicPartition) -> ProducerIdentity | None:
         """Refuse every earlier owner from now on, and end what it has open. None where we may not write transactions:
         then neither may the other members, and there is nothing to fence."""
         transactional_id = self.transactional_id(tp)
 
-        async def attempt() -> Identity | None:
+        async def attempt() -> ProducerIdentity | None:
             try:
                 return await transactions.claim(self._cluster, transactional_id)
             except kafka.TransactionalIdAuthorizationFailed:
@@ -130,7 +132,7 @@ class Settling:
     def transactional_id(self, tp: TopicPartition) -> str:
         return f"{self._group}.{tp.topic}.{tp.partition}"
 
-    async def _find_out(self, tenure: Tenure) -> None:
+    async def _find_out(self, tenure: KafkaLease) -> None:
         """After a transaction whose end is not known: fence it, and see whether the offset moved."""
         await self._cluster.steadily(f"asking the group {self._group}", lambda: self._still_member(tenure))
         tenure.identity = await self.fence(tenure.tp)
@@ -146,7 +148,7 @@ class Settling:
         tenure.settled = self._membership.settled_here[tenure.tp] = committed
         tenure.unsure = False
 
-    async def _still_member(self, tenure: Tenure) -> None:
+    async def _still_member(self, tenure: KafkaLease) -> None:
         await self._membership.standing(tenure, PATIENCE)
         member, generation = self._membership.identity
         node = await self._cluster.group_coordinator(self._group)
@@ -158,7 +160,7 @@ class Settling:
             raise Outage(f"{tenure.partition}: the group {self._group} does not know this member at the moment")
         check(answer.error_code, self._group)
 
-    def _give_up(self, tenure: Tenure) -> None:
+    def _give_up(self, tenure: KafkaLease) -> None:
         """Another owner was there: what we did under this tenure is void. Still assigned, the partition is taken
         anew."""
         tenure.lose()
@@ -166,7 +168,7 @@ class Settling:
 
     # --- with letters
 
-    async def _write(self, tenure: Tenure, end: int, due: Sequence[tuple[int, Outgoing]]) -> None:
+    async def _write(self, tenure: KafkaLease, end: int, due: Sequence[tuple[int, Outgoing]]) -> None:
         if tenure.identity is None:
             tenure.identity = await self.fence(tenure.tp)
         if tenure.identity is None:
@@ -199,7 +201,7 @@ class Settling:
             raise
         tenure.unsure = False
 
-    async def _begin(self, tenure: Tenure, identity: Identity, tps: Sequence[TopicPartition]) -> None:
+    async def _begin(self, tenure: KafkaLease, identity: ProducerIdentity, tps: Sequence[TopicPartition]) -> None:
         topics: dict[str, list[int]] = {}
         for tp in tps:
             topics.setdefault(tp.topic, []).append(tp.partition)
@@ -218,7 +220,7 @@ class Settling:
 
         await self._cluster.steadily(f"settling {tenure.partition}", attempt)
 
-    async def _pend(self, tenure: Tenure, identity: Identity, end: int) -> None:
+    async def _pend(self, tenure: KafkaLease, identity: ProducerIdentity, end: int) -> None:
         request = TxnOffsetCommitRequest(
             identity.transactional_id or "",
             self._group,
@@ -238,7 +240,7 @@ class Settling:
 
     # --- without letters
 
-    async def commit(self, tenure: Tenure, end: int) -> None:
+    async def commit(self, tenure: KafkaLease, end: int) -> None:
         """Commit an offset in the group's generation."""
         while True:
             try:
@@ -254,7 +256,7 @@ class Settling:
                 continue
             return
 
-    async def _commit_once(self, tenure: Tenure, end: int) -> None:
+    async def _commit_once(self, tenure: KafkaLease, end: int) -> None:
         node = await self._cluster.group_coordinator(self._group)
         await self._membership.standing(tenure, PATIENCE)
         member, generation = self._membership.identity

@@ -18,7 +18,7 @@ from aiokafka.protocol.api import Request
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import TopicPartition
 
-from sidecar.adapters.brokers.kafka.cluster_client import LATEST, READ_COMMITTED, Cluster
+from sidecar.adapters.brokers.kafka.cluster_client import LATEST, READ_COMMITTED, KafkaCluster
 from sidecar.adapters.brokers.kafka.errors import check
 from sidecar.domain.model import Partition
 from sidecar.domain.ports.consumer_groups import SIDECAR_GROUPS, GroupPartition, GroupProgress
@@ -46,10 +46,10 @@ class DescribeGroups(Request[DescribeGroupsRequest_v0 | DescribeGroupsRequest_v1
         return version(self._groups)
 
 
-class Groups:
+class KafkaConsumerGroups:
     """Looks at the groups of one cluster, without those of sidecars."""
 
-    def __init__(self, cluster: Cluster, own: str, wants: Callable[[str], bool]) -> None:
+    def __init__(self, cluster: KafkaCluster, own: str, wants: Callable[[str], bool]) -> None:
         self._cluster, self._own, self._wants = cluster, own, wants
         self._members: dict[str, tuple[float, int | None]] = {}
 

@@ -15,7 +15,7 @@ _XERIAL = b"\x82SNAPPY\x00"
 """Java's snappy framing: 16 bytes of header, then blocks, each after its 4-byte length."""
 
 
-class Bomb(Exception):  # it says what the bytes are
+class DecompressionLimitExceeded(Exception):  # it says what the bytes are
     """These bytes are damaged, or inflate to more than `MOST`."""
 
 
@@ -31,15 +31,15 @@ def inflated(codec: int, data: bytes) -> bytes:
         if codec == _ZSTD:
             return _growing(cramjam.zstd.decompress_into, data)
     except (zlib.error, cramjam.DecompressionError) as error:
-        raise Bomb(str(error)) from error
-    raise Bomb(f"there is no compression codec {codec}")
+        raise DecompressionLimitExceeded(str(error)) from error
+    raise DecompressionLimitExceeded(f"there is no compression codec {codec}")
 
 
 def _gzip(data: bytes) -> bytes:
     stream = zlib.decompressobj(wbits=31)
     out = stream.decompress(data, MOST)
     if stream.unconsumed_tail or not stream.eof:
-        raise Bomb(_too_much("ends early or inflates"))
+        raise DecompressionLimitExceeded(_too_much("ends early or inflates"))
     return out
 
 
@@ -57,7 +57,7 @@ def _snappy(data: bytes) -> bytes:
 
 def _snappy_block(data: bytes, most: int) -> bytes:
     if cramjam.snappy.decompress_raw_len(data) > most:
-        raise Bomb(_too_much("inflates"))
+        raise DecompressionLimitExceeded(_too_much("inflates"))
     return bytes(cramjam.snappy.decompress_raw(data))
 
 
@@ -71,7 +71,7 @@ def _growing(decompress_into: Callable[[bytes, bytearray], Any], data: bytes) ->
         except cramjam.DecompressionError as error:
             # Damaged or more than the room: both have the same class, so only the bound ends the search.
             if room >= MOST:
-                raise Bomb(_too_much("is damaged or inflates")) from error
+                raise DecompressionLimitExceeded(_too_much("is damaged or inflates")) from error
             room = min(MOST, room * 8)
 
 

@@ -14,10 +14,10 @@ import structlog
 from aiokafka import errors as kafka
 from aiokafka.protocol.fetch import FetchRequest
 
-from sidecar.adapters.brokers.kafka.cluster_client import EARLIEST, READ_COMMITTED, Cluster
+from sidecar.adapters.brokers.kafka.cluster_client import EARLIEST, READ_COMMITTED, KafkaCluster
 from sidecar.adapters.brokers.kafka.errors import for_code, translated
-from sidecar.adapters.brokers.kafka.partition_lease import Tenure
-from sidecar.adapters.brokers.kafka.record_decoder import Chunk, after
+from sidecar.adapters.brokers.kafka.partition_lease import KafkaLease
+from sidecar.adapters.brokers.kafka.record_decoder import FetchedChunk, after
 from sidecar.domain.errors import Disconnected
 from sidecar.domain.ports.broker import Gap
 
@@ -41,10 +41,10 @@ GONE_AFTER = 30.0
 """Seconds without any answer after which the connection counts as gone: addresses may have changed."""
 
 
-class Fetching:
+class KafkaFetcher:
     """Runs until closed. `news` is set when a tenure has something to deliver."""
 
-    def __init__(self, cluster: Cluster, news: asyncio.Event, moved: Callable[[Tenure, Gap], None]) -> None:
+    def __init__(self, cluster: KafkaCluster, news: asyncio.Event, moved: Callable[[KafkaLease, Gap], None]) -> None:
         """`moved` is told that a tenure's offset is gone from the log, and where reading goes on."""
         self._cluster, self._news, self._moved = cluster, news, moved
         self._options = cluster.options
@@ -52,11 +52,11 @@ class Fetching:
         self._flights: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._heard = time.monotonic()
-        self._tenures: Collection[Tenure] = ()
+        self._tenures: Collection[KafkaLease] = ()
         self._size = self._options.max_partition_fetch_bytes
         self._task = asyncio.create_task(self._run(), name="kafka fetching")
 
-    def watch(self, tenures: Collection[Tenure]) -> None:
+    def watch(self, tenures: Collection[KafkaLease]) -> None:
         """Fetch these from now on."""
         self._tenures = tenures
         share = max(LEAST, MOST // (2 * max(1, len(tenures))))
@@ -80,7 +80,7 @@ class Fetching:
             task.cancel()
         await asyncio.wait(tasks)
 
-    def _wanting(self) -> Iterable[Tenure]:
+    def _wanting(self) -> Iterable[KafkaLease]:
         now = time.monotonic()
         for one in self._tenures:
             free = one.taken and not (one.lost or one.held or one.flying)
@@ -90,7 +90,7 @@ class Fetching:
     async def _run(self) -> None:
         while True:
             self._wake.clear()
-            nodes: dict[int, list[Tenure]] = defaultdict(list)
+            nodes: dict[int, list[KafkaLease]] = defaultdict(list)
             for one in self._wanting():
                 try:
                     nodes[self._cluster.leader(one.tp)].append(one)
@@ -108,7 +108,7 @@ class Fetching:
             except TimeoutError:
                 pass
 
-    def _send(self, node: int, lane: int, tenures: list[Tenure]) -> None:
+    def _send(self, node: int, lane: int, tenures: list[KafkaLease]) -> None:
         self._lanes[node].add(lane)
         for one in tenures:
             one.flying = True
@@ -127,7 +127,7 @@ class Fetching:
         self._flights.add(flight)
         flight.add_done_callback(landed)
 
-    async def _fetch(self, node: int, lane: int, tenures: list[Tenure]) -> None:
+    async def _fetch(self, node: int, lane: int, tenures: list[KafkaLease]) -> None:
         sent = {one.tp: (one, one.fetch_at, one.turn) for one in tenures}
         topics: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
         for one in tenures:
@@ -158,16 +158,16 @@ class Fetching:
         if 0 < size < LITTLE:
             await asyncio.sleep(PACE)
 
-    def _keep(self, one: Tenure, raw: bytes, aborted: list[tuple[int, int]] | None) -> None:
+    def _keep(self, one: KafkaLease, raw: bytes, aborted: list[tuple[int, int]] | None) -> None:
         past = after(raw, one.fetch_at)
         if past == one.fetch_at:
             return
-        one.chunks.append(Chunk(one.partition, raw, one.fetch_at, aborted, self._options.check_crcs))
+        one.chunks.append(FetchedChunk(one.partition, raw, one.fetch_at, aborted, self._options.check_crcs))
         one.buffered += len(raw)
         one.fetch_at = past
         self._news.set()
 
-    async def _failed(self, one: Tenure, code: int) -> None:
+    async def _failed(self, one: KafkaLease, code: int) -> None:
         kind = for_code(code)
         self._rest([one], AGAIN)
         if kind is kafka.OffsetOutOfRangeError:
@@ -179,7 +179,7 @@ class Fetching:
             log.info("a partition cannot be read now", partition=str(one.partition), reason=kind.__name__)
             self._cluster.client.force_metadata_update()
 
-    async def _find(self, one: Tenure) -> None:
+    async def _find(self, one: KafkaLease) -> None:
         """The offset is not in the log. Before its beginning: retention or a trim. Beyond its end: the topic was made
         anew (or a replica without the newest records was elected, which no setting allows unless asked)."""
         wanted, turn = one.fetch_at, one.turn
@@ -200,7 +200,7 @@ class Fetching:
             )
         self._moved(one, Gap(one.partition, wanted, first, reason))
 
-    def _rest(self, tenures: list[Tenure], seconds: float) -> None:
+    def _rest(self, tenures: list[KafkaLease], seconds: float) -> None:
         until = time.monotonic() + seconds
         for one in tenures:
             one.not_before = until

@@ -18,35 +18,35 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 from aiokafka.errors import KafkaError, RebalanceInProgressError
 from aiokafka.structs import TopicPartition
 
-from sidecar.adapters.brokers.kafka.cluster_client import Cluster
+from sidecar.adapters.brokers.kafka.cluster_client import KafkaCluster
 from sidecar.adapters.brokers.kafka.errors import translated
-from sidecar.adapters.brokers.kafka.partition_lease import Tenure
+from sidecar.adapters.brokers.kafka.partition_lease import KafkaLease
 from sidecar.domain.errors import Disconnected, Fenced
 
 LEAVE_WITHIN = 3.0
 """Seconds for leaving the group in good order."""
 
 
-class _Wanted:
+class _TopicMatcher:
     """What aiokafka takes for a compiled pattern."""
 
     def __init__(self, wants: Callable[[str], bool]) -> None:
         self.match = wants
 
 
-class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
+class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
     """Our place in the group from `join` to `leave`."""
 
     def __init__(
         self,
-        cluster: Cluster,
+        cluster: KafkaCluster,
         group: str,
         wants: Callable[[str], bool],
-        assigned: Callable[[Collection[Tenure]], None],
+        assigned: Callable[[Collection[KafkaLease]], None],
     ) -> None:
         """`wants` says which topics are read; `assigned` is told all tenures after each rebalance, some of them new."""
         self._cluster, self.group, self._assigned = cluster, group, assigned
-        self.tenures: dict[TopicPartition, Tenure] = {}
+        self.tenures: dict[TopicPartition, KafkaLease] = {}
         self.settled_here: dict[TopicPartition, int] = {}
         """What this process has settled, for when the group forgets it."""
         self._was: tuple[str, int] = ("", -1)
@@ -54,7 +54,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         """Set while the assignment stands; not set during a rebalance."""
         subscription = SubscriptionState()
         subscription.register_fetch_waiters(set())
-        subscription.subscribe_pattern(_Wanted(wants), listener=self)
+        subscription.subscribe_pattern(_TopicMatcher(wants), listener=self)
         self._reading = subscription.fetch_context()
         self._reading.__enter__()  # never idle: that a partition waits is no reason to leave the group
         options = cluster.options
@@ -93,7 +93,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
                 raise Disconnected(str(ours)) from error
             raise ours from error
 
-    async def standing(self, tenure: Tenure, within: float) -> None:
+    async def standing(self, tenure: KafkaLease, within: float) -> None:
         """Wait until no rebalance is under way. Raises Fenced where the tenure is lost then, TimeoutError after
         `within` seconds."""
         async with asyncio.timeout(within):
@@ -116,11 +116,11 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
             tenure.lose()
         self._coordinator.maybe_leave_group()
 
-    def again(self, tenure: Tenure) -> Tenure | None:
+    def again(self, tenure: KafkaLease) -> KafkaLease | None:
         """A new tenure for a partition that is assigned to us and whose tenure is lost."""
         if self.tenures.get(tenure.tp) is not tenure:
             return None
-        self.tenures[tenure.tp] = new = Tenure(tenure.tp)
+        self.tenures[tenure.tp] = new = KafkaLease(tenure.tp)
         self._assigned(self.tenures.values())
         return new
 
@@ -158,7 +158,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         before, self.tenures = self.tenures, {}
         for tp in sorted(assigned):
             old = before.get(tp)
-            self.tenures[tp] = old if old is not None and same and not old.lost else Tenure(tp)
+            self.tenures[tp] = old if old is not None and same and not old.lost else KafkaLease(tp)
         for tp, old in before.items():
             if self.tenures.get(tp) is not old:
                 old.lose()

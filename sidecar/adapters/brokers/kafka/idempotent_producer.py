@@ -13,7 +13,7 @@ from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.structs import TopicPartition
 
 from sidecar.adapters.brokers.kafka.client_options import CODECS
-from sidecar.adapters.brokers.kafka.cluster_client import Cluster
+from sidecar.adapters.brokers.kafka.cluster_client import KafkaCluster
 from sidecar.adapters.brokers.kafka.errors import TOO_LARGE, check
 from sidecar.adapters.brokers.kafka.record_batch import Numbered, batch
 from sidecar.domain.errors import Fenced, Outage, TooLarge
@@ -22,7 +22,7 @@ from sidecar.domain.model import Outgoing
 Placed = Mapping[TopicPartition, Sequence[Numbered]]
 
 
-class Identity:
+class ProducerIdentity:
     """A producer id and epoch as the broker gave it, with the next sequence number of each partition."""
 
     __slots__ = ("epoch", "producer", "sequences", "transactional_id")
@@ -32,16 +32,16 @@ class Identity:
         self.sequences: dict[TopicPartition, int] = {}
 
 
-class Producing:
+class BatchSender:
     """Sends what is placed. Raises our exceptions; after one of them the identity must not be used again, because what
     of its last batches was kept is not known."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: KafkaCluster) -> None:
         self._cluster = cluster
         self._most = cluster.options.max_batch_size
         self._codec = CODECS.get(cluster.options.compression_type or "", 0)
 
-    async def send(self, identity: Identity, placed: Placed) -> dict[int, tuple[TopicPartition, int]]:
+    async def send(self, identity: ProducerIdentity, placed: Placed) -> dict[int, tuple[TopicPartition, int]]:
         """Publish in order within each partition. Returns for the index of each record where it lies. Raises TooLarge
         with the index of the record that is."""
         lies: dict[int, tuple[TopicPartition, int]] = {}
@@ -56,7 +56,7 @@ class Producing:
         return lies
 
     async def _send_all(
-        self, identity: Identity, tp: TopicPartition, records: Sequence[Numbered], lies: dict[int, Any]
+        self, identity: ProducerIdentity, tp: TopicPartition, records: Sequence[Numbered], lies: dict[int, Any]
     ) -> None:
         at, most = 0, self._most
         while at < len(records):
@@ -81,7 +81,7 @@ class Producing:
                 lies[index] = (tp, offset)
             at += count
 
-    async def _attempt(self, identity: Identity, tp: TopicPartition, raw: bytes) -> int:
+    async def _attempt(self, identity: ProducerIdentity, tp: TopicPartition, raw: bytes) -> int:
         timeout = min(self._cluster.options.request_timeout_ms, 30_000)
         request = ProduceRequest(identity.transactional_id, -1, timeout, [(tp.topic, [(tp.partition, raw)])])
         answer = await self._cluster.ask(self._cluster.leader(tp), request)
@@ -98,12 +98,12 @@ class _LargeBatchError(Exception):
     """The broker does not take a batch of this size."""
 
 
-class Publisher:
+class IdempotentProducer:
     """Idempotent writing outside transactions, one call after the other."""
 
-    def __init__(self, cluster: Cluster, producing: Producing) -> None:
+    def __init__(self, cluster: KafkaCluster, producing: BatchSender) -> None:
         self._cluster, self._producing = cluster, producing
-        self._identity: Identity | None = None
+        self._identity: ProducerIdentity | None = None
         self._lock = asyncio.Lock()
 
     async def publish(self, placed: Placed) -> dict[int, tuple[TopicPartition, int]]:
@@ -119,10 +119,10 @@ class Publisher:
             self._identity = identity
             return lies
 
-    async def _new_identity(self) -> Identity:
+    async def _new_identity(self) -> ProducerIdentity:
         answer = await self._cluster.ask(self._cluster.any_node(), InitProducerIdRequest(None, 0))
         check(answer.error_code)
-        return Identity(answer.producer_id, answer.producer_epoch)
+        return ProducerIdentity(answer.producer_id, answer.producer_epoch)
 
 
 def _size(one: Outgoing) -> int:

@@ -40,16 +40,16 @@ from collections.abc import Callable, Iterator, Sequence
 import structlog
 from aiokafka import errors as kafka
 
-from sidecar.adapters.brokers.kafka.cluster_client import Cluster
-from sidecar.adapters.brokers.kafka.idempotent_producer import Identity, Producing
-from sidecar.adapters.brokers.kafka.ledger_cache import BEGIN, View
-from sidecar.adapters.brokers.kafka.log_reader import History
+from sidecar.adapters.brokers.kafka.cluster_client import KafkaCluster
+from sidecar.adapters.brokers.kafka.idempotent_producer import BatchSender, ProducerIdentity
+from sidecar.adapters.brokers.kafka.ledger_cache import BEGIN, LedgerCache
+from sidecar.adapters.brokers.kafka.log_reader import KafkaLogReader
 from sidecar.adapters.brokers.kafka.record_batch import placed
-from sidecar.adapters.brokers.kafka.topic_admin import Topics
+from sidecar.adapters.brokers.kafka.topic_admin import TopicAdmin
 from sidecar.adapters.brokers.kafka.transactions import Lies, claim, write
 from sidecar.domain.errors import Fenced, Outage, Refused, TooLarge
 from sidecar.domain.model import Outgoing, Position
-from sidecar.domain.ports.ledger import Act, Done
+from sidecar.domain.ports.ledger import LedgerOutcome, LedgerTransaction
 from sidecar.domain.stream_names import LEDGER, StreamNames
 
 log = structlog.get_logger(__name__)
@@ -62,7 +62,7 @@ REFUSED_SECONDS = 60.0
 """How long it is not tried again to put back what was lost, after that was refused."""
 
 
-class Standing:
+class LedgerProxy:
     """`sidecar.domain.ports.ledger.Ledger` of a broker that can be closed and started again. `current` raises
     Disconnected while it
     is not started."""
@@ -76,7 +76,7 @@ class Standing:
     async def under(self, prefix: str) -> dict[str, bytes]:
         return await self._current().under(prefix)
 
-    async def act(self, acts: Sequence[Act]) -> list[Done]:
+    async def act(self, acts: Sequence[LedgerTransaction]) -> list[LedgerOutcome]:
         return await self._current().act(acts)
 
     async def begun(self, stream: str | None) -> int | None:
@@ -86,11 +86,13 @@ class Standing:
 class KafkaLedger:
     """The ledger during one life of a broker. `most`: entries that are held in memory."""
 
-    def __init__(self, cluster: Cluster, history: History, topics: Topics, naming: StreamNames, most: int) -> None:
+    def __init__(
+        self, cluster: KafkaCluster, history: KafkaLogReader, topics: TopicAdmin, naming: StreamNames, most: int
+    ) -> None:
         self._cluster, self._topics, self._naming = cluster, topics, naming
-        self._view = View(cluster, history, most)
-        self._producing = Producing(cluster)
-        self._identity: Identity | None = None
+        self._view = LedgerCache(cluster, history, most)
+        self._producing = BatchSender(cluster)
+        self._identity: ProducerIdentity | None = None
         self._lock = asyncio.Lock()
         self._put_back_after = 0.0
 
@@ -130,16 +132,16 @@ class KafkaLedger:
 
     # --- acting
 
-    async def act(self, acts: Sequence[Act]) -> list[Done]:
+    async def act(self, acts: Sequence[LedgerTransaction]) -> list[LedgerOutcome]:
         async with self._lock:
-            found: list[Done] = []
+            found: list[LedgerOutcome] = []
             published = 0
             for part in _parts(acts):
                 found += await self._act(part, published)
                 published += sum(len(act.outgoing) for act in part)
             return found
 
-    async def _act(self, acts: Sequence[Act], published: int) -> list[Done]:
+    async def _act(self, acts: Sequence[LedgerTransaction], published: int) -> list[LedgerOutcome]:
         """One transaction. `published`: records of acts before these, for TooLarge's index."""
         for attempt in range(FENCED_TRIES):
             try:
@@ -165,7 +167,7 @@ class KafkaLedger:
             return [done.get(number) or self._done(act) for number, act in enumerate(acts)]
         raise Outage(f"Kafka: other sidecars write {LEDGER} all the time: try again", 1.0)
 
-    async def _claimed(self) -> Identity:
+    async def _claimed(self) -> ProducerIdentity:
         """The right to write, with the view caught up under it."""
         if self._identity is None:
             identity = await self._claim()
@@ -177,11 +179,11 @@ class KafkaLedger:
             await self._put_back()
         return self._identity
 
-    async def _claim(self) -> Identity:
+    async def _claim(self) -> ProducerIdentity:
         with _rights():
             return await self._cluster.steadily(f"claiming {LEDGER}", lambda: claim(self._cluster, LEDGER))
 
-    def _check_room(self, due: Sequence[Act]) -> None:
+    def _check_room(self, due: Sequence[LedgerTransaction]) -> None:
         """Refused while nothing is written, so that the view never lags behind what we wrote."""
         entries = self._view.entries
         fresh = {
@@ -189,7 +191,7 @@ class KafkaLedger:
         }
         self._view.check_room(len(fresh))
 
-    def _stands(self, act: Act) -> bool:
+    def _stands(self, act: LedgerTransaction) -> bool:
         """Whether it is to be carried out: everything stands as it expects, and not yet as it wants."""
         get = self._view.get
         changed = False
@@ -199,16 +201,21 @@ class KafkaLedger:
             changed = changed or entry.before != entry.after
         return changed
 
-    def _done(self, act: Act) -> Done:
+    def _done(self, act: LedgerTransaction) -> LedgerOutcome:
         """What became of an act that is not carried out now."""
         stands = tuple([self._view.get(entry.key) for entry in act.entries])
-        return Done(all(one == entry.after for one, entry in zip(stands, act.entries, strict=True)), stands)
+        return LedgerOutcome(all(one == entry.after for one, entry in zip(stands, act.entries, strict=True)), stands)
 
-    def _carried_out(self, act: Act, positions: tuple[Position, ...]) -> Done:
-        return Done(True, tuple([entry.after for entry in act.entries]), positions)
+    def _carried_out(self, act: LedgerTransaction, positions: tuple[Position, ...]) -> LedgerOutcome:
+        return LedgerOutcome(True, tuple([entry.after for entry in act.entries]), positions)
 
     async def _write(
-        self, identity: Identity, due: Sequence[Act], published: int, acts: Sequence[Act], numbers: Sequence[int]
+        self,
+        identity: ProducerIdentity,
+        due: Sequence[LedgerTransaction],
+        published: int,
+        acts: Sequence[LedgerTransaction],
+        numbers: Sequence[int],
     ) -> list[tuple[Position, ...]]:
         outgoing = [one for act in due for one in act.outgoing]
         changes = [entry for act in due for entry in act.entries if entry.before != entry.after]
@@ -230,7 +237,7 @@ class KafkaLedger:
             at += len(act.outgoing)
         return found
 
-    async def _commit(self, identity: Identity, records: Sequence[Outgoing], counts: dict[str, int]) -> Lies:
+    async def _commit(self, identity: ProducerIdentity, records: Sequence[Outgoing], counts: dict[str, int]) -> Lies:
         """One transaction, committed only if what it writes of the ledger lies in the ledger that we know."""
         mine = [number for number, one in enumerate(records) if one.stream == LEDGER]
 
@@ -240,7 +247,7 @@ class KafkaLedger:
 
         return await write(self._cluster, self._producing, identity, placed(records, counts), right)
 
-    async def _counts(self, due: Sequence[Act], outgoing: Sequence[Outgoing]) -> dict[str, int]:
+    async def _counts(self, due: Sequence[LedgerTransaction], outgoing: Sequence[Outgoing]) -> dict[str, int]:
         """Partition counts of all that is written to; dead-letter streams are made where they are missing."""
         names = dict.fromkeys([one.stream for one in outgoing])
         of_letters = {name for name in names if self._naming.is_dead_letter(name)}
@@ -299,7 +306,7 @@ def _record(key: str, value: bytes | None) -> Outgoing:
     return Outgoing(LEDGER, key.encode("utf-8", "surrogateescape"), value, (), partition=0)
 
 
-def _index(index: int, acts: Sequence[Act], numbers: Sequence[int]) -> int:
+def _index(index: int, acts: Sequence[LedgerTransaction], numbers: Sequence[int]) -> int:
     """The index among all that the acts publish, of a record of those that are due."""
     before = [sum(len(act.outgoing) for act in acts[:number]) for number in numbers]
     for at, number in zip(before, numbers, strict=True):
@@ -309,10 +316,10 @@ def _index(index: int, acts: Sequence[Act], numbers: Sequence[int]) -> int:
     return index
 
 
-def _parts(acts: Sequence[Act]) -> Iterator[Sequence[Act]]:
+def _parts(acts: Sequence[LedgerTransaction]) -> Iterator[Sequence[LedgerTransaction]]:
     """In order. What one transaction does is compared with what stood before it, so that no two of its acts may be
     about the same entry."""
-    part: list[Act] = []
+    part: list[LedgerTransaction] = []
     keys: set[str] = set()
     size = 0
     for act in acts:

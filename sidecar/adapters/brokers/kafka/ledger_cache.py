@@ -10,8 +10,8 @@ import structlog
 from aiokafka import errors as kafka
 from aiokafka.structs import TopicPartition
 
-from sidecar.adapters.brokers.kafka.cluster_client import LATEST, READ_UNCOMMITTED, Cluster
-from sidecar.adapters.brokers.kafka.log_reader import History
+from sidecar.adapters.brokers.kafka.cluster_client import LATEST, READ_UNCOMMITTED, KafkaCluster
+from sidecar.adapters.brokers.kafka.log_reader import KafkaLogReader
 from sidecar.domain.errors import Refused
 from sidecar.domain.model import Partition, Position
 from sidecar.domain.stream_names import LEDGER
@@ -30,10 +30,10 @@ SURE_SECONDS = 1.0
 """How long it goes unasked whether this is still the same ledger, while nothing new comes."""
 
 
-class View:
+class LedgerCache:
     """The latest value of each key. `most` entries at most: beyond, it is refused rather than half known."""
 
-    def __init__(self, cluster: Cluster, history: History, most: int) -> None:
+    def __init__(self, cluster: KafkaCluster, history: KafkaLogReader, most: int) -> None:
         self._cluster, self._history, self._most = cluster, history, most
         self.entries: dict[str, bytes] = {}
         self._general: set[str] = set()

@@ -10,9 +10,9 @@ from aiokafka import errors as kafka
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.structs import TopicPartition
 
-from sidecar.adapters.brokers.kafka.cluster_client import EARLIEST, LATEST, READ_COMMITTED, Cluster
+from sidecar.adapters.brokers.kafka.cluster_client import EARLIEST, LATEST, READ_COMMITTED, KafkaCluster
 from sidecar.adapters.brokers.kafka.errors import check
-from sidecar.adapters.brokers.kafka.record_decoder import Chunk, Unreadable, after
+from sidecar.adapters.brokers.kafka.record_decoder import FetchedChunk, UnreadableRecords, after
 from sidecar.domain.errors import Outage
 from sidecar.domain.model import Partition, Position, Record
 
@@ -25,12 +25,12 @@ _ONE_BATCH = 1
 """Bytes asked for where one record is wanted: a broker gives a whole batch all the same (KIP-74)."""
 
 
-class History:
+class KafkaLogReader:
     """Reads on connections of its own, `AT_ONCE` at a time."""
 
     AT_ONCE = 4
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: KafkaCluster) -> None:
         self._cluster = cluster
         self._lanes = [f"history {n}" for n in range(self.AT_ONCE)]
         self._free = asyncio.Semaphore(self.AT_ONCE)
@@ -41,12 +41,12 @@ class History:
             return None
         try:
             chunk = await self._fetch(position.log, position.offset, _ONE_BATCH, wait_ms=0)
-        except _GoneError:
+        except _OffsetGoneError:
             return None
         while chunk is not None and not chunk.done:
             try:
                 records = chunk.take(1000)
-            except Unreadable:
+            except UnreadableRecords:
                 return None
             for record in records:
                 if record.position.offset >= position.offset:
@@ -83,7 +83,7 @@ class History:
         while at < end and empty < _EMPTY_AT_MOST:
             try:
                 chunk = await self._fetch(partition, at, self._cluster.options.max_partition_fetch_bytes)
-            except _GoneError:
+            except _OffsetGoneError:
                 # Trimmed while we look: go on with what is there.
                 low, _ = await self.bounds(partition)
                 if low <= at:
@@ -97,7 +97,7 @@ class History:
             while not chunk.done and at < end:
                 try:
                     records = chunk.take(most)
-                except Unreadable as unreadable:
+                except UnreadableRecords as unreadable:
                     at = unreadable.past
                     continue
                 at = max(at, chunk.next_offset)
@@ -115,7 +115,9 @@ class History:
         found = await self._cluster.steadily("asking for a topic", lambda: self._cluster.topics([tp.topic]))
         return tp.partition in found.get(tp.topic, ())
 
-    async def _fetch(self, partition: Partition, offset: int, most: int, wait_ms: int = _WAIT_MS) -> Chunk | None:
+    async def _fetch(
+        self, partition: Partition, offset: int, most: int, wait_ms: int = _WAIT_MS
+    ) -> FetchedChunk | None:
         """What is there from an offset on; None where nothing came. Raises _GoneError where there is no such offset."""
         tp = TopicPartition(partition.stream, partition.number)
         request = FetchRequest(wait_ms, 1, most, READ_COMMITTED, [(tp.topic, [(tp.partition, offset, most)])])
@@ -135,12 +137,12 @@ class History:
             finally:
                 self._lanes.append(lane)
         if found is None:
-            raise _GoneError
+            raise _OffsetGoneError
         raw, aborted = found
         if not raw or after(raw, offset) == offset:
             return None
-        return Chunk(partition, raw, offset, aborted, self._cluster.options.check_crcs)
+        return FetchedChunk(partition, raw, offset, aborted, self._cluster.options.check_crcs)
 
 
-class _GoneError(Exception):
+class _OffsetGoneError(Exception):
     """There is no such offset any more."""

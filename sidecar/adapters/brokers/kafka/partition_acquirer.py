@@ -10,11 +10,11 @@ from functools import partial
 import structlog
 from aiokafka.structs import TopicPartition
 
-from sidecar.adapters.brokers.kafka.cluster_client import EARLIEST, LATEST, PATIENCE, Cluster
-from sidecar.adapters.brokers.kafka.committer import Settling
-from sidecar.adapters.brokers.kafka.group_membership import Membership
-from sidecar.adapters.brokers.kafka.partition_lease import Tenure
-from sidecar.config.schema import Start
+from sidecar.adapters.brokers.kafka.cluster_client import EARLIEST, LATEST, PATIENCE, KafkaCluster
+from sidecar.adapters.brokers.kafka.committer import KafkaCommitter
+from sidecar.adapters.brokers.kafka.group_membership import GroupMembership
+from sidecar.adapters.brokers.kafka.partition_lease import KafkaLease
+from sidecar.config.schema import StartPosition
 from sidecar.domain.errors import Fenced, Outage, Refused, TracecarError
 
 log = structlog.get_logger(__name__)
@@ -25,17 +25,17 @@ REFUSED_AGAIN = 15.0
 """Seconds until a partition that we were refused is tried again: somebody may have granted the right."""
 
 
-class Taking:
+class PartitionAcquirer:
     """Takes partitions in the background, each as soon as it can be."""
 
     def __init__(
         self,
-        cluster: Cluster,
-        membership: Membership,
-        settling: Settling,
-        start: Start,
+        cluster: KafkaCluster,
+        membership: GroupMembership,
+        settling: KafkaCommitter,
+        start: StartPosition,
         known: frozenset[TopicPartition],
-        taken: Callable[[Tenure], None],
+        taken: Callable[[KafkaLease], None],
     ) -> None:
         """`known` are the partitions there were when the sidecar started: they begin at `start` where the group has no
         offset. What appears later is read from its beginning, for it is all new."""
@@ -43,10 +43,10 @@ class Taking:
         self._start, self._known, self._taken = start, known, taken
         self._now = int(time.time() * 1000)
         self._slots = asyncio.Semaphore(AT_ONCE)
-        self._tasks: dict[Tenure, asyncio.Task[None]] = {}
+        self._tasks: dict[KafkaLease, asyncio.Task[None]] = {}
         self._trouble: TracecarError | None = None
 
-    def take(self, tenures: Collection[Tenure]) -> None:
+    def take(self, tenures: Collection[KafkaLease]) -> None:
         """Take those of them that are not taken yet; let go of the others that were being taken."""
         for tenure, task in self._tasks.items():
             if tenure.lost:
@@ -70,13 +70,13 @@ class Taking:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _ended(self, tenure: Tenure, task: asyncio.Task[None]) -> None:
+    def _ended(self, tenure: KafkaLease, task: asyncio.Task[None]) -> None:
         self._tasks.pop(tenure, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._trouble = error if isinstance(error, TracecarError) else Outage(f"{tenure.partition}: {error!r}")
             self._taken(tenure)
 
-    async def _take(self, tenure: Tenure) -> None:
+    async def _take(self, tenure: KafkaLease) -> None:
         wait = 0.05
         while not tenure.lost:
             try:
@@ -98,7 +98,7 @@ class Taking:
             await asyncio.sleep(wait)
             wait = min(wait * 2, max(wait, 2.0))
 
-    async def _begin(self, tenure: Tenure) -> int:
+    async def _begin(self, tenure: KafkaLease) -> int:
         tp = tenure.tp
         # The order matters: only behind the fence does the committed offset stand still.
         tenure.identity = await self._settling.fence(tp)

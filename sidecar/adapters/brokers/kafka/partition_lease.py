@@ -7,13 +7,13 @@ from collections import deque
 
 from aiokafka.structs import TopicPartition
 
-from sidecar.adapters.brokers.kafka.idempotent_producer import Identity
-from sidecar.adapters.brokers.kafka.record_decoder import Chunk
+from sidecar.adapters.brokers.kafka.idempotent_producer import ProducerIdentity
+from sidecar.adapters.brokers.kafka.record_decoder import FetchedChunk
 from sidecar.domain.model import Partition
 from sidecar.domain.ports.broker import Gap, Lease
 
 
-class Tenure(Lease):
+class KafkaLease(Lease):
     """A lease with its reading and its settling. It is `taken` once the partition was fenced and its settled offset
     read; before that nothing of it is delivered."""
 
@@ -33,7 +33,7 @@ class Tenure(Lease):
         """The next offset to deliver."""
         self.fetch_at = -1
         """The next offset to fetch: `position`, and beyond what waits in `chunks`."""
-        self.chunks: deque[Chunk] = deque()
+        self.chunks: deque[FetchedChunk] = deque()
         self.buffered = 0
         """Bytes in `chunks`."""
         self.flying = False
@@ -50,7 +50,7 @@ class Tenure(Lease):
         """The committed offset, as far as this tenure knows."""
         self.unsure = False
         """A transaction's outcome is not known: fence and read the committed offset before anything else."""
-        self.identity: Identity | None = None
+        self.identity: ProducerIdentity | None = None
         """What fenced the partition; None where we may not write transactions."""
 
     def take(self, offset: int) -> None:

@@ -17,10 +17,10 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import EndTxnRequest
 from aiokafka.structs import TopicPartition
 
-from sidecar.adapters.brokers.kafka.client_options import Connecting
-from sidecar.adapters.brokers.kafka.cluster_client import READ_COMMITTED, Cluster
+from sidecar.adapters.brokers.kafka.client_options import KafkaConnector
+from sidecar.adapters.brokers.kafka.cluster_client import READ_COMMITTED, KafkaCluster
 from sidecar.adapters.brokers.kafka.errors import check, translated
-from sidecar.adapters.brokers.kafka.topic_admin import Topics
+from sidecar.adapters.brokers.kafka.topic_admin import TopicAdmin
 from sidecar.config import schema as config
 from sidecar.dead_letters.discovery import suggestions
 from sidecar.domain.errors import Refused, TracecarError
@@ -45,14 +45,18 @@ _ADVICE = (
 
 
 async def inspect(
-    connecting: Connecting, source: config.Kafka, group: str, naming: StreamNames, wants: Callable[[str], bool]
+    connecting: KafkaConnector,
+    source: config.KafkaConfig,
+    group: str,
+    naming: StreamNames,
+    wants: Callable[[str], bool],
 ) -> list[Finding]:
     """Findings about the servers, the group, the topics and their dead letters. Never raises what it is there to
     find."""
     findings = [await _server(connecting, host, port) for host, port, _ in collect_hosts(connecting.servers)]
     if not any(finding.ok for finding in findings):
         return findings
-    cluster = Cluster(connecting)
+    cluster = KafkaCluster(connecting)
     try:
         await cluster.start()
         topics = await cluster.steadily("asking for topics", cluster.topics, PATIENCE)
@@ -61,7 +65,7 @@ async def inspect(
         return [*findings, Finding("sources.kafka: see the cluster", False, f"{error}; {_ADVICE}")]
     try:
         findings += _named(source, topics, wants)
-        trial = _Trial(cluster, group)
+        trial = _PermissionProbe(cluster, group)
         findings.append(await trial.membership())
         read = sorted(filter(wants, topics))
         findings += [await trial.reading(topic) for topic in read]
@@ -78,7 +82,7 @@ async def inspect(
     return findings
 
 
-async def _server(connecting: Connecting, host: str, port: int) -> Finding:
+async def _server(connecting: KafkaConnector, host: str, port: int) -> Finding:
     what = f"sources.kafka: connect to {host}:{port}"
     try:
         await connecting.probe(host, port)
@@ -87,7 +91,7 @@ async def _server(connecting: Connecting, host: str, port: int) -> Finding:
     return Finding(what, True, "connected")
 
 
-def _named(source: config.Kafka, topics: Mapping[str, object], wants: Callable[[str], bool]) -> list[Finding]:
+def _named(source: config.KafkaConfig, topics: Mapping[str, object], wants: Callable[[str], bool]) -> list[Finding]:
     """Whether each configured topic is there, and what each pattern matches."""
     findings = []
     places = [(f"sources.kafka.topics[{n}]", name) for n, name in enumerate(source.topics)]
@@ -109,10 +113,10 @@ def _named(source: config.Kafka, topics: Mapping[str, object], wants: Callable[[
     return findings
 
 
-class _Trial:
+class _PermissionProbe:
     """Requests that are authorised and then come to nothing."""
 
-    def __init__(self, cluster: Cluster, group: str) -> None:
+    def __init__(self, cluster: KafkaCluster, group: str) -> None:
         self._cluster, self._group = cluster, group
 
     async def membership(self) -> Finding:
@@ -175,7 +179,7 @@ class _Trial:
             return Finding(
                 what, True, f"not possible, only looking is; to replay or discard, allow {', and '.join(needed)}"
             )
-        age = (await Topics(self._cluster).retention(LEDGER)).keeps_ms if there else None
+        age = (await TopicAdmin(self._cluster).retention(LEDGER)).keeps_ms if there else None
         if age is not None:
             advice = f"the topic forgets after {age} ms what was replayed: set its cleanup.policy to compact alone"
             return Finding(what, False, advice)

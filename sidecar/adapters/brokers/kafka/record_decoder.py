@@ -14,8 +14,8 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.legacy_records import LegacyRecordBatch
 
-from sidecar.adapters.brokers.kafka.decompression import Bomb, inflated
-from sidecar.adapters.brokers.kafka.record_format_v2 import Damaged, plain_records
+from sidecar.adapters.brokers.kafka.decompression import DecompressionLimitExceeded, inflated
+from sidecar.adapters.brokers.kafka.record_format_v2 import DamagedRecords, plain_records
 from sidecar.domain.model import Partition, Position, Record
 
 _FRAME = Struct(">qi")
@@ -27,7 +27,7 @@ _ABORT = b"\x00\x00\x00\x00"
 """A control record's key (version, kind) where it ends a transaction in vain."""
 
 
-class Unreadable(Exception):  # it says what the bytes are
+class UnreadableRecords(Exception):  # it says what the bytes are
     """Bytes that are no records, or too many. `past` is the offset behind them, from where the chunk goes on."""
 
     def __init__(self, message: str, past: int) -> None:
@@ -46,7 +46,7 @@ def after(raw: bytes, otherwise: int) -> int:
     return found
 
 
-class Chunk:
+class FetchedChunk:
     """What one fetch brought of one partition, given bit by bit; never control records or those of aborted
     transactions. The compressed bytes are kept, and one batch of them inflated."""
 
@@ -66,7 +66,7 @@ class Chunk:
         self._open: Iterator[Any] | None = None
         self._batch: tuple[bytes, int, int, int, int | None] | None = None
         """The open batch for a second, tolerant reading: payload, count, base offset, its times; None in the second."""
-        self._trouble: Unreadable | None = None
+        self._trouble: UnreadableRecords | None = None
         self.next_offset = fetched_from
         """What comes after all that was taken, and after what is no record."""
         self.done = False
@@ -97,7 +97,7 @@ class Chunk:
                 Record(Position("kafka", stream, number, r.offset), r.key, r.value, tuple(r.headers), r.timestamp)
                 for r in islice(batch, room)
             ]
-        except (CorruptRecordException, ValueError, Damaged) as error:
+        except (CorruptRecordException, ValueError, DamagedRecords) as error:
             if self._batch is None:
                 self._open, self._trouble = None, self._unreadable(f"is damaged: {error}")
             else:
@@ -137,7 +137,7 @@ class Chunk:
         else:
             try:
                 batch = _plain(batch, attributes & _CODEC)
-            except Bomb as error:
+            except DecompressionLimitExceeded as error:
                 self._trouble = self._unreadable(str(error))
                 return
             append_time = greatest if attributes & _APPEND_TIME else None
@@ -153,9 +153,9 @@ class Chunk:
             return True
         return bool(attributes & _TRANSACTIONAL) and producer in self._aborting
 
-    def _unreadable(self, what: str) -> Unreadable:
+    def _unreadable(self, what: str) -> UnreadableRecords:
         where = f"{self._log}: a batch up to offset {self._past - 1} {what}"
-        return Unreadable(where, max(self.next_offset, self._past))
+        return UnreadableRecords(where, max(self.next_offset, self._past))
 
 
 def _end(raw: bytes, at: int) -> int | None:

@@ -21,7 +21,7 @@ class PlainRecord(Struct, frozen=True):
     headers: list[tuple[str, bytes | None]]
 
 
-class Damaged(Exception):  # it says what the bytes are
+class DamagedRecords(Exception):  # it says what the bytes are
     """These bytes are no records."""
 
 
@@ -29,7 +29,7 @@ def plain_records(
     payload: bytes, count: int, base_offset: int, first_timestamp: int, append_timestamp: int | None
 ) -> Iterator[PlainRecord]:
     """The records of an uncompressed batch's payload. Raises Damaged."""
-    reader = _Reader(payload)
+    reader = _VarintReader(payload)
     for _ in range(count):
         length = reader.varint()
         end = reader.at + length
@@ -39,7 +39,7 @@ def plain_records(
         key, value = reader.some(), reader.some()
         headers = [reader.header() for _ in range(reader.count())]
         if reader.at != end:
-            raise Damaged(f"a record of {length} bytes has {reader.at - end + length}")
+            raise DamagedRecords(f"a record of {length} bytes has {reader.at - end + length}")
         yield PlainRecord(offset, timestamp if append_timestamp is None else append_timestamp, key, value, headers)
 
 
@@ -50,7 +50,7 @@ class EscapedName(str):
         return super().encode("utf-8", "surrogateescape")
 
 
-class _Reader:
+class _VarintReader:
     def __init__(self, payload: bytes) -> None:
         self._payload = payload
         self.at = 0
@@ -59,13 +59,13 @@ class _Reader:
         try:
             value, self.at = decode_varint(self._payload, self.at)
         except (IndexError, ValueError) as error:
-            raise Damaged(f"no number at byte {self.at}") from error
+            raise DamagedRecords(f"no number at byte {self.at}") from error
         return int(value)
 
     def count(self) -> int:
         value = self.varint()
         if not 0 <= value <= len(self._payload) - self.at:
-            raise Damaged(f"{value} headers in {len(self._payload) - self.at} bytes")
+            raise DamagedRecords(f"{value} headers in {len(self._payload) - self.at} bytes")
         return value
 
     def some(self) -> bytes | None:
@@ -74,11 +74,11 @@ class _Reader:
             return None
         start, self.at = self.at, self.at + length
         if self.at > len(self._payload):
-            raise Damaged(f"{length} bytes at byte {start} of {len(self._payload)}")
+            raise DamagedRecords(f"{length} bytes at byte {start} of {len(self._payload)}")
         return self._payload[start : self.at]
 
     def header(self) -> tuple[str, bytes | None]:
         name = self.some()
         if name is None:
-            raise Damaged("a header without a name")
+            raise DamagedRecords("a header without a name")
         return name.decode("utf-8", "surrogateescape"), self.some()

@@ -10,7 +10,7 @@ from aiokafka.admin.config_resource import ConfigResourceType
 from aiokafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest
 from aiokafka.structs import TopicPartition
 
-from sidecar.adapters.brokers.kafka.cluster_client import Cluster
+from sidecar.adapters.brokers.kafka.cluster_client import KafkaCluster
 from sidecar.adapters.brokers.kafka.errors import check
 from sidecar.domain.errors import Refused
 from sidecar.domain.ports.broker import Retention
@@ -22,10 +22,10 @@ ROOM_FOR_HEADERS = 64 << 10
 """A letter is its record and some headers more: a record that just fits its topic must fit its letters' topic too."""
 
 
-class Topics:
+class TopicAdmin:
     """Partition counts of the topics that are written to, asked once each."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: KafkaCluster) -> None:
         self._cluster = cluster
         self._counts: dict[str, int] = {}
 

@@ -9,23 +9,23 @@ from aiokafka import errors as kafka
 from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnRequest, InitProducerIdRequest
 from aiokafka.structs import TopicPartition
 
-from sidecar.adapters.brokers.kafka.cluster_client import Cluster
+from sidecar.adapters.brokers.kafka.cluster_client import KafkaCluster
 from sidecar.adapters.brokers.kafka.errors import check
-from sidecar.adapters.brokers.kafka.idempotent_producer import Identity, Placed, Producing
+from sidecar.adapters.brokers.kafka.idempotent_producer import BatchSender, Placed, ProducerIdentity
 from sidecar.domain.errors import Fenced, Outage, Refused
 
 
-async def claim(cluster: Cluster, transactional_id: str) -> Identity:
+async def claim(cluster: KafkaCluster, transactional_id: str) -> ProducerIdentity:
     """Take a transactional id: whoever had it is refused from now on, and what they had open is ended, before this
-    returns. Raises aiokafka's errors: to be called by `Cluster.steadily`."""
+    returns. Raises aiokafka's errors: to be called by `KafkaCluster.steadily`."""
     node = await cluster.transaction_coordinator(transactional_id)
     request = InitProducerIdRequest(transactional_id, cluster.options.transaction_timeout_ms)
     answer = await cluster.ask(node, request)
     check(answer.error_code, transactional_id)
-    return Identity(answer.producer_id, answer.producer_epoch, transactional_id)
+    return ProducerIdentity(answer.producer_id, answer.producer_epoch, transactional_id)
 
 
-async def end(cluster: Cluster, identity: Identity, *, commit: bool) -> None:
+async def end(cluster: KafkaCluster, identity: ProducerIdentity, *, commit: bool) -> None:
     """End the transaction. Asked again after an answer that was lost, the coordinator says again what it decided.
     Raises our exceptions."""
     who = (identity.transactional_id or "", identity.producer, identity.epoch)
@@ -37,7 +37,7 @@ async def end(cluster: Cluster, identity: Identity, *, commit: bool) -> None:
     await cluster.steadily(f"ending a transaction of {who[0]}", attempt)
 
 
-async def add(cluster: Cluster, identity: Identity, tps: Iterable[TopicPartition]) -> None:
+async def add(cluster: KafkaCluster, identity: ProducerIdentity, tps: Iterable[TopicPartition]) -> None:
     """Make these partitions part of the transaction. Raises our exceptions."""
     topics: dict[str, list[int]] = {}
     for tp in tps:
@@ -70,9 +70,9 @@ Lies = dict[int, tuple[TopicPartition, int]]
 
 
 async def write(
-    cluster: Cluster,
-    producing: Producing,
-    identity: Identity,
+    cluster: KafkaCluster,
+    producing: BatchSender,
+    identity: ProducerIdentity,
     placed: Placed,
     right: Callable[[Lies], Awaitable[bool]] | None = None,
 ) -> Lies:

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Sequence
 from fnmatch import fnmatchcase
 
 from sidecar.adapters.brokers.memory.ledger import MemoryLedger
-from sidecar.adapters.brokers.memory.log import SYSTEM, Group, MemoryLog
-from sidecar.config.schema import Start
+from sidecar.adapters.brokers.memory.log import SYSTEM, MemoryGroup, MemoryLog
+from sidecar.config.schema import StartPosition
 from sidecar.domain.errors import Disconnected, Fenced, Outage
 from sidecar.domain.model import Outgoing, Partition, Position, Record
 from sidecar.domain.ports.broker import Batch, Finding, Gap, Lease, PartitionStatus, Retention
@@ -29,12 +29,12 @@ class MemoryBroker:
         group: str,
         naming: StreamNames,
         *,
-        start: Start = Start("latest"),  # noqa: B008  # a frozen value
+        start: StartPosition = StartPosition("latest"),  # noqa: B008  # a frozen value
         max_records: int = 1000,
     ) -> None:
         self._log, self._patterns, self._group_name, self._naming = log, tuple(streams), group, naming
         self._start, self._max_records = start, max_records
-        self._group: Group | None = None
+        self._group: MemoryGroup | None = None
         self._leases: dict[Partition, Lease] = {}
         self._next: dict[Partition, int] = {}
         self._new: list[Lease] = []
@@ -54,7 +54,7 @@ class MemoryBroker:
         self._fail("start")
         if self._group is not None:
             return
-        group = self._log.groups.setdefault(self._group_name, Group())
+        group = self._log.groups.setdefault(self._group_name, MemoryGroup())
         # Partitions that are there now begin where the configuration says; what appears later is read from its start.
         for stream in filter(self.wants, self._log.streams):
             for partition in self._of(stream):

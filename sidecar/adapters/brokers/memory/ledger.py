@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from sidecar.adapters.brokers.memory.log import MemoryLog
 from sidecar.domain.errors import Refused
-from sidecar.domain.ports.ledger import Act, Done
+from sidecar.domain.ports.ledger import LedgerOutcome, LedgerTransaction
 from sidecar.domain.stream_names import StreamNames
 
 
@@ -27,7 +27,7 @@ class MemoryLedger:
         mine = {key: value for (stream, key), value in self._log.ledger.items() if stream is None}
         return {key: value for key, value in mine.items() if key.startswith(prefix)}
 
-    async def act(self, acts: Sequence[Act]) -> list[Done]:
+    async def act(self, acts: Sequence[LedgerTransaction]) -> list[LedgerOutcome]:
         after = self._fail("act")
         index = 0
         for act in acts:
@@ -41,13 +41,13 @@ class MemoryLedger:
             raise after
         return found
 
-    def _carry_out(self, act: Act) -> Done:
+    def _carry_out(self, act: LedgerTransaction) -> LedgerOutcome:
         ledger = self._log.ledger
         stands = [ledger.get((act.stream, entry.key)) for entry in act.entries]
         if stands == [entry.after for entry in act.entries]:
-            return Done(True, tuple(stands))
+            return LedgerOutcome(True, tuple(stands))
         if stands != [entry.before for entry in act.entries]:
-            return Done(False, tuple(stands))
+            return LedgerOutcome(False, tuple(stands))
         for entry in act.entries:
             if entry.after is None:
                 ledger.pop((act.stream, entry.key), None)
@@ -58,7 +58,7 @@ class MemoryLedger:
         for outgoing in act.outgoing:
             self._log.create(outgoing.stream, like)
         positions = tuple([self._log.append(outgoing) for outgoing in act.outgoing])
-        return Done(True, tuple([entry.after for entry in act.entries]), positions)
+        return LedgerOutcome(True, tuple([entry.after for entry in act.entries]), positions)
 
     async def begun(self, stream: str | None) -> int | None:
         return self._log.begun.get(stream)

@@ -14,7 +14,7 @@ from sidecar.domain.ports.broker import Retention
 SYSTEM = "memory"
 
 
-class Member(Protocol):
+class GroupMember(Protocol):
     """A broker in a group, as the log sees it."""
 
     def assigned(self, partitions: list[Partition]) -> None:
@@ -51,15 +51,15 @@ class MemoryPartition:
         return self.records[at : at + count]
 
 
-class Group:
+class MemoryGroup:
     """A consumer group: who is in it, and what it has settled."""
 
     __slots__ = ("members", "owners", "settled")
 
     def __init__(self) -> None:
-        self.members: list[Member] = []
+        self.members: list[GroupMember] = []
         self.settled: dict[Partition, int] = {}
-        self.owners: dict[Partition, Member] = {}
+        self.owners: dict[Partition, GroupMember] = {}
 
 
 class MemoryLog:
@@ -77,7 +77,7 @@ class MemoryLog:
         self.clock = clock
         """Milliseconds since 1970."""
         self.streams: dict[str, list[MemoryPartition]] = {}
-        self.groups: dict[str, Group] = {}
+        self.groups: dict[str, MemoryGroup] = {}
         self.ledger: dict[tuple[str | None, str], bytes] = {}
         """Entries by stream and key."""
         self.begun: dict[str | None, int] = {}
@@ -130,13 +130,13 @@ class MemoryLog:
 
     # --- groups
 
-    def join(self, name: str, member: Member) -> Group:
-        group = self.groups.setdefault(name, Group())
+    def join(self, name: str, member: GroupMember) -> MemoryGroup:
+        group = self.groups.setdefault(name, MemoryGroup())
         group.members.append(member)
         self._rebalance(group)
         return group
 
-    def leave(self, name: str, member: Member) -> None:
+    def leave(self, name: str, member: GroupMember) -> None:
         group = self.groups.get(name)
         if group is not None and member in group.members:
             group.members.remove(member)
@@ -146,7 +146,7 @@ class MemoryLog:
         for group in self.groups.values():
             self._rebalance(group)
 
-    def _rebalance(self, group: Group) -> None:
+    def _rebalance(self, group: MemoryGroup) -> None:
         """Share the partitions out evenly; who has one keeps it unless that were unfair."""
         shares: dict[int, list[Partition]] = {id(member): [] for member in group.members}
         wanted = [
@@ -155,7 +155,7 @@ class MemoryLog:
             for partition in self.partitions(stream)
         ]
         fair = -(-sum(bool(takers) for _, takers in wanted) // max(len(group.members), 1))
-        owners: dict[Partition, Member] = {}
+        owners: dict[Partition, GroupMember] = {}
         for keep in (True, False):
             for partition, takers in wanted:
                 if not takers or partition in owners:

@@ -15,18 +15,18 @@ import structlog
 
 from sidecar.adapters.brokers.redis import consumer_group as groups
 from sidecar.adapters.brokers.redis import log_reader as looking
-from sidecar.adapters.brokers.redis.committer import CALL_BYTES, Settling, bulk_limit
+from sidecar.adapters.brokers.redis.committer import CALL_BYTES, RedisCommit, bulk_limit
 from sidecar.adapters.brokers.redis.consumer_group_offsets import progress
-from sidecar.adapters.brokers.redis.consumer_name import MARK, Seat
-from sidecar.adapters.brokers.redis.entry_codec import SYSTEM, Entries, offset, raw
-from sidecar.adapters.brokers.redis.exhausted_entries import Stuck, give_up, stuck
+from sidecar.adapters.brokers.redis.consumer_name import MARK, ConsumerSlot
+from sidecar.adapters.brokers.redis.entry_codec import SYSTEM, EntryCodec, offset, raw
+from sidecar.adapters.brokers.redis.exhausted_entries import StuckEntry, give_up, stuck
 from sidecar.adapters.brokers.redis.fetcher import SlotReader
 from sidecar.adapters.brokers.redis.ledger import RedisLedger
 from sidecar.adapters.brokers.redis.preflight import inspect
-from sidecar.adapters.brokers.redis.stream_lease import Feed, RedisBatch
-from sidecar.adapters.redis_client.connection_pool import Command, Servers
+from sidecar.adapters.brokers.redis.stream_lease import RedisBatch, StreamLease
+from sidecar.adapters.redis_client.connection_pool import Command, RedisPool
 from sidecar.adapters.redis_client.urls import parse
-from sidecar.config.schema import Redis
+from sidecar.config.schema import RedisConfig
 from sidecar.domain.errors import Disconnected, Fenced, Outage, Refused, TooLarge
 from sidecar.domain.model import Outgoing, Partition, Position, Record
 from sidecar.domain.ports.broker import Batch, Finding, Lease, PartitionStatus, Retention
@@ -48,20 +48,20 @@ class RedisBroker:
 
     system = SYSTEM
 
-    def __init__(self, config: Redis, service: str, naming: StreamNames, *, max_records: int = 1000) -> None:
+    def __init__(self, config: RedisConfig, service: str, naming: StreamNames, *, max_records: int = 1000) -> None:
         self._config, self._service, self._naming, self._max_records = config, service, naming, max_records
         self._group = config.group or f"tracecar.{service}"
         self._claim_idle = max(1, round(config.claim_idle * 1000))
         self._target = parse(config.url)
-        self._servers = Servers(self._target, config.tls, f"tracecar.{service}".replace(" ", "_"))
-        self._entries = Entries(config.body_field)
+        self._servers = RedisPool(self._target, config.tls, f"tracecar.{service}".replace(" ", "_"))
+        self._entries = EntryCodec(config.body_field)
         self._stuck: dict[tuple[str, str], bytes] = {}
         self._ledger = RedisLedger(self._servers, self._entries, naming)
-        self._seat: Seat | None = None
-        self._feeds: dict[str, Feed] = {}
+        self._seat: ConsumerSlot | None = None
+        self._feeds: dict[str, StreamLease] = {}
         self._readers: dict[int, SlotReader] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._ready: deque[tuple[Feed, int, RedisBatch]] = deque()
+        self._ready: deque[tuple[StreamLease, int, RedisBatch]] = deque()
         self._news, self._room = asyncio.Event(), asyncio.Event()
         self._failure: BaseException | None = None
         self._refused: dict[str, str] = {}
@@ -75,7 +75,7 @@ class RedisBroker:
         if self._seat is not None:
             return
         await self._servers.start()
-        self._seat = Seat(self._service, self._group, str(self._target))
+        self._seat = ConsumerSlot(self._service, self._group, str(self._target))
         self._failure = None
         try:
             async with self._servers.borrow(None) as link:
@@ -106,7 +106,7 @@ class RedisBroker:
         self._fail(Disconnected(f"{self._target}: this broker was closed"))
         await self._servers.close()
 
-    async def _give_back(self, feeds: Sequence[Feed], consumer: str) -> None:
+    async def _give_back(self, feeds: Sequence[StreamLease], consumer: str) -> None:
         """So that what is not settled comes at once to whoever reads next. Where the server cannot be reached, it comes
         after `claim_idle`, or to us when we are back."""
         try:
@@ -160,7 +160,7 @@ class RedisBroker:
         if state is None:
             return  # gone again: the next look finds it, or not
         self._refused.pop(stream, None)
-        feed = self._feeds[stream] = Feed(stream, state.settled, state.delivered)
+        feed = self._feeds[stream] = StreamLease(stream, state.settled, state.delivered)
         await self._deliver(feed, feed.epoch, RedisBatch(feed.lease, (), feed.lease.start), crowd=True)
         slot = self._servers.slot(key)
         reader = self._readers.get(slot)
@@ -186,7 +186,7 @@ class RedisBroker:
             self._refused[stream] = reason
             log.warning("a stream is not read", stream=stream, reason=reason)
 
-    def _give_up(self, feed: Feed, reason: str) -> None:
+    def _give_up(self, feed: StreamLease, reason: str) -> None:
         """A stream is no stream any more. Should it come back, it is joined again."""
         log.warning("a stream is not read any more", stream=feed.stream, reason=reason)
         feed.ended = True
@@ -215,7 +215,7 @@ class RedisBroker:
             self._news.clear()
             await self._news.wait()
 
-    async def _deliver(self, feed: Feed, epoch: int, batch: RedisBatch, *, crowd: bool = False) -> None:
+    async def _deliver(self, feed: StreamLease, epoch: int, batch: RedisBatch, *, crowd: bool = False) -> None:
         while len(self._ready) >= READY and not crowd:
             self._room.clear()
             await self._room.wait()
@@ -241,13 +241,13 @@ class RedisBroker:
             feed.rewind()
             self._go_on(feed)
 
-    def _go_on(self, feed: Feed) -> None:
+    def _go_on(self, feed: StreamLease) -> None:
         self._news.set()
         reader = self._readers.get(self._servers.slot(feed.key))
         if reader is not None:
             reader.wake.set()
 
-    def _feed(self, lease: Lease) -> Feed | None:
+    def _feed(self, lease: Lease) -> StreamLease | None:
         feed = self._feeds.get(lease.partition.stream)
         return feed if feed is not None and feed.lease is lease and not lease.lost else None
 
@@ -259,7 +259,7 @@ class RedisBroker:
         feed = self._feed(batches[0].lease)
         if feed is None or self._seat is None:
             raise Fenced(f"{batches[0].lease.partition}: this lease is over; what was not settled comes again")
-        settling = Settling(feed.stream, feed.key, self._group, self._seat.name + MARK)
+        settling = RedisCommit(feed.stream, feed.key, self._group, self._seat.name + MARK)
         await settling.run(self._servers, self._entries, self._naming, batches, outgoing)
         for batch in batches:
             feed.settled(batch)
@@ -337,12 +337,12 @@ class RedisBroker:
         """Streams are trimmed by length or by hand, not by age; ids are the server's times."""
         return Retention(None, False)
 
-    # --- entries that other groups cannot process (`sidecar.pipeline.pending_entry_reaper.Groups`)
+    # --- entries that other groups cannot process (`sidecar.pipeline.pending_entry_reaper.PendingEntryBroker`)
 
-    async def stuck(self, group: str, idle_ms: int) -> list[Stuck]:
+    async def stuck(self, group: str, idle_ms: int) -> list[StuckEntry]:
         return await stuck(self._servers, sorted(self._feeds), group, idle_ms, self._stuck)
 
-    async def give_up(self, one: Stuck, letter: Outgoing) -> bool:
+    async def give_up(self, one: StuckEntry, letter: Outgoing) -> bool:
         return await give_up(self._servers, self._entries, self._naming, one, letter)
 
     async def groups(self) -> list[GroupProgress]:

@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sidecar.adapters.brokers.redis.cluster_key_names import cluster_dead_letter_stream, crosses
-from sidecar.adapters.brokers.redis.entry_codec import Entries, entry_id, raw
+from sidecar.adapters.brokers.redis.entry_codec import EntryCodec, entry_id, raw
 from sidecar.adapters.brokers.redis.lua_scripts import LARGEST_ENTRY, SETTLE
 from sidecar.adapters.brokers.redis.stream_lease import RedisBatch
-from sidecar.adapters.redis_client.connection_pool import Argument, Command, Link, Servers
-from sidecar.adapters.redis_client.errors import Said
+from sidecar.adapters.redis_client.connection_pool import Argument, Command, RedisConnection, RedisPool
+from sidecar.adapters.redis_client.errors import RedisReplyError
 from sidecar.domain.errors import Outage, Refused, TooLarge
 from sidecar.domain.model import Outgoing
 from sidecar.domain.ports.broker import Batch
@@ -33,7 +33,7 @@ ASK_LIMIT_ABOVE = 1024 * 1024
 """That limit cannot be set lower than this."""
 
 
-class Settling:
+class RedisCommit:
     """What is settled in one call of `Broker.settle`."""
 
     def __init__(self, stream: str, key: bytes, group: str, mark: str) -> None:
@@ -41,8 +41,8 @@ class Settling:
 
     async def run(
         self,
-        servers: Servers,
-        entries: Entries,
+        servers: RedisPool,
+        entries: EntryCodec,
         naming: StreamNames,
         batches: Sequence[Batch],
         outgoing: Sequence[Outgoing],
@@ -61,13 +61,13 @@ class Settling:
         async with servers.borrow(self._key) as link:
             await self._send(link, commands)
 
-    async def _send(self, link: Link, commands: Sequence[Command]) -> None:
+    async def _send(self, link: RedisConnection, commands: Sequence[Command]) -> None:
         replies = await link.calls(commands)
-        if any(isinstance(reply, Said) and reply.code == "NOSCRIPT" for reply in replies):
+        if any(isinstance(reply, RedisReplyError) and reply.code == "NOSCRIPT" for reply in replies):
             await SETTLE.load(link)
             replies = await link.calls(commands)
         for reply in replies:
-            if isinstance(reply, Said) and reply.code == "NOGROUP":
+            if isinstance(reply, RedisReplyError) and reply.code == "NOGROUP":
                 raise Outage(f"{self._stream}: the consumer group was deleted and is being made again", 0.3)
             if isinstance(reply, Exception):
                 raise reply
@@ -101,7 +101,7 @@ class Settling:
             commands.append(SETTLE.command(list(keys), [*self._us, *arguments]))
         return commands
 
-    async def _check_size(self, servers: Servers, letter: tuple[bytes, list[bytes]], index: int) -> None:
+    async def _check_size(self, servers: RedisPool, letter: tuple[bytes, list[bytes]], index: int) -> None:
         key, fields = letter
         if len(fields) > 2 * LARGEST_ENTRY:
             raise TooLarge(
@@ -113,7 +113,7 @@ class Settling:
             raise TooLarge(f"{self._stream}: a field of {largest} bytes; the server takes {limit}", index)
 
 
-async def bulk_limit(servers: Servers, key: bytes) -> int:
+async def bulk_limit(servers: RedisPool, key: bytes) -> int:
     """The largest argument that the server takes, in bytes."""
     try:
         reply = await servers.call(key, "CONFIG", "GET", "proto-max-bulk-len")
@@ -122,7 +122,7 @@ async def bulk_limit(servers: Servers, key: bytes) -> int:
     return int(reply[1]) if reply else BULK_BYTES
 
 
-def letter_stream(out: Outgoing, servers: Servers, naming: StreamNames) -> str:
+def letter_stream(out: Outgoing, servers: RedisPool, naming: StreamNames) -> str:
     """Where a letter goes: on a Cluster into its origin's slot. Raises Refused where its name is in another one."""
     assert out.origin is not None
     origin = out.origin.stream

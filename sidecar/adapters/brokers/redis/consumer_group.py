@@ -11,10 +11,10 @@ from msgspec import Struct
 from sidecar.adapters.brokers.redis.consumer_name import MARK, RELEASED
 from sidecar.adapters.brokers.redis.entry_codec import RawEntry, entry_id, offset, pairs, raw
 from sidecar.adapters.brokers.redis.lua_scripts import FORGET
-from sidecar.adapters.brokers.redis.stream_lease import Feed
-from sidecar.adapters.redis_client.connection_pool import Link
-from sidecar.adapters.redis_client.errors import Said
-from sidecar.config.schema import Start
+from sidecar.adapters.brokers.redis.stream_lease import StreamLease
+from sidecar.adapters.redis_client.connection_pool import RedisConnection
+from sidecar.adapters.redis_client.errors import RedisReplyError
+from sidecar.config.schema import StartPosition
 
 PAGE = 1000
 FORGET_AFTER = 7 * 86_400_000
@@ -22,7 +22,7 @@ FORGET_AFTER = 7 * 86_400_000
 _LAST_SEQUENCE = (1 << 64) - 1
 
 
-class GroupState(Struct, frozen=True):
+class RedisGroupState(Struct, frozen=True):
     """How far a group is with a stream, in offsets."""
 
     delivered: int
@@ -38,8 +38,8 @@ class GroupState(Struct, frozen=True):
         return self.oldest_pending if self.oldest_pending is not None else self.delivered + 1
 
 
-async def start_id(link: Link, start: Start) -> str:
-    """The entry id behind which a new group begins. Raises as `Link.call` does."""
+async def start_id(link: RedisConnection, start: StartPosition) -> str:
+    """The entry id behind which a new group begins. Raises as `RedisConnection.call` does."""
     if start.kind in ("latest", "earliest"):
         return "$" if start.kind == "latest" else "0"
     since = start.value
@@ -49,7 +49,7 @@ async def start_id(link: Link, start: Start) -> str:
     return f"{since - 1}-{_LAST_SEQUENCE}" if since > 0 else "0"
 
 
-async def create(link: Link, key: bytes, group: str, behind: str) -> bool:
+async def create(link: RedisConnection, key: bytes, group: str, behind: str) -> bool:
     """Make the group, and the stream where there is none; False where the group is there already."""
     try:
         try:
@@ -57,23 +57,23 @@ async def create(link: Link, key: bytes, group: str, behind: str) -> bool:
             # What was trimmed before this group came counts as read: only what is trimmed later is a loss.
             counted = ("ENTRIESREAD", gone) if gone is not None else ()
             await link.call("XGROUP", "CREATE", key, group, behind, "MKSTREAM", *counted)
-        except Said as error:
+        except RedisReplyError as error:
             if error.code != "ERR" or behind != "0":
                 raise
             await link.call("XGROUP", "CREATE", key, group, behind, "MKSTREAM")  # before Redis 7.0
-    except Said as error:
+    except RedisReplyError as error:
         if error.code == "BUSYGROUP":
             return False
         raise
     return True
 
 
-async def _gone(link: Link, key: bytes) -> int | None:
+async def _gone(link: RedisConnection, key: bytes) -> int | None:
     """How many of the entries that a stream ever had are there no more; None where the server does not count (before
     Redis 7.0)."""
     try:
         info = pairs(await link.call("XINFO", "STREAM", key))
-    except Said as error:
+    except RedisReplyError as error:
         if error.code == "ERR":
             return 0  # no such stream yet
         raise
@@ -81,11 +81,11 @@ async def _gone(link: Link, key: bytes) -> int | None:
     return added - length if isinstance(added, int) and isinstance(length, int) else None
 
 
-async def state(link: Link, key: bytes, group: str) -> GroupState | None:
+async def state(link: RedisConnection, key: bytes, group: str) -> RedisGroupState | None:
     """How far the group is; None where there is no such stream or group."""
     groups, pending = await link.calls([("XINFO", "GROUPS", key), ("XPENDING", key, group)])
     for reply in (groups, pending):
-        if isinstance(reply, Said) and reply.code in ("NOGROUP", "ERR", "WRONGTYPE"):
+        if isinstance(reply, RedisReplyError) and reply.code in ("NOGROUP", "ERR", "WRONGTYPE"):
             return None
         if isinstance(reply, Exception):
             raise reply
@@ -93,7 +93,7 @@ async def state(link: Link, key: bytes, group: str) -> GroupState | None:
         found = pairs(flat)
         if found[b"name"] == raw(group):
             lag = found.get(b"lag")
-            return GroupState(
+            return RedisGroupState(
                 delivered=offset(_bytes(found[b"last-delivered-id"])),
                 pending=int(pending[0]),
                 oldest_pending=offset(pending[1]) if pending[0] else None,
@@ -105,7 +105,7 @@ async def state(link: Link, key: bytes, group: str) -> GroupState | None:
 # --- mending
 
 
-async def mend(link: Link, feed: Feed, group: str, consumer: str) -> str:
+async def mend(link: RedisConnection, feed: StreamLease, group: str, consumer: str) -> str:
     """Make a group that was deleted as it was, as far as we know it: behind what we were given, and with what we did
     not settle pending again. Where another member has made it already, it is only moved forward. Returns what
     happened, as a sentence for a person.
@@ -137,16 +137,16 @@ async def mend(link: Link, feed: Feed, group: str, consumer: str) -> str:
     )
 
 
-async def _newest(link: Link, key: bytes) -> int | None:
+async def _newest(link: RedisConnection, key: bytes) -> int | None:
     try:
         return offset(_bytes(pairs(await link.call("XINFO", "STREAM", key))[b"last-generated-id"]))
-    except Said as error:
+    except RedisReplyError as error:
         if error.code == "ERR":
             return None
         raise
 
 
-async def _range(link: Link, key: bytes, first: bytes, last: bytes) -> Any:
+async def _range(link: RedisConnection, key: bytes, first: bytes, last: bytes) -> Any:
     while True:
         entries = await link.call("XRANGE", key, first, last, "COUNT", PAGE)
         if not entries:
@@ -157,7 +157,7 @@ async def _range(link: Link, key: bytes, first: bytes, last: bytes) -> Any:
         first = b"(" + entries[-1][0]
 
 
-async def _force(link: Link, key: bytes, group: str, consumer: str, ids: Sequence[bytes]) -> None:
+async def _force(link: RedisConnection, key: bytes, group: str, consumer: str, ids: Sequence[bytes]) -> None:
     if ids:
         await link.call("XCLAIM", key, group, consumer, 0, *ids, "FORCE", "JUSTID")
 
@@ -165,7 +165,7 @@ async def _force(link: Link, key: bytes, group: str, consumer: str, ids: Sequenc
 # --- members that died
 
 
-async def dead(link: Link, key: bytes, group: str, consumer: str, idle: int) -> list[bytes]:
+async def dead(link: RedisConnection, key: bytes, group: str, consumer: str, idle: int) -> list[bytes]:
     """Other consumers with pending entries that have not asked for anything for `idle` milliseconds, and whoever gave
     theirs back. A member that is merely slow goes on asking."""
     consumers: dict[bytes, tuple[int, int]] = {}
@@ -189,7 +189,7 @@ async def dead(link: Link, key: bytes, group: str, consumer: str, idle: int) -> 
 
 
 async def claim(
-    link: Link, key: bytes, group: str, consumer: str, of: bytes, idle: int
+    link: RedisConnection, key: bytes, group: str, consumer: str, of: bytes, idle: int
 ) -> tuple[list[RawEntry], list[bytes], bool]:
     """Take over a page of the entries that `of` has pending: those that are there, the ids of those that are gone from
     the stream, and whether there may be more. Of two who claim at once one gets each entry."""
@@ -210,7 +210,7 @@ async def claim(
     return entries, gone, len(ids) == PAGE
 
 
-async def give_back(link: Link, feed: Feed, group: str, consumer: str, idle: int) -> None:
+async def give_back(link: RedisConnection, feed: StreamLease, group: str, consumer: str, idle: int) -> None:
     """Give what we have pending to nobody in particular, so that whoever reads next gets it at once, and leave."""
     after = "-"
     while True:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from sidecar.adapters.brokers.redis.entry_codec import SYSTEM, offset, pairs, raw, text
-from sidecar.adapters.redis_client.connection_pool import Link, Servers
-from sidecar.adapters.redis_client.errors import Said
+from sidecar.adapters.redis_client.connection_pool import RedisConnection, RedisPool
+from sidecar.adapters.redis_client.errors import RedisReplyError
 from sidecar.domain.model import Partition
 from sidecar.domain.ports.consumer_groups import (
     SIDECAR_GROUPS,
@@ -22,7 +22,7 @@ LISTED = 100
 """Pending entries of a group that are looked at, oldest first."""
 
 
-async def progress(servers: Servers, streams: Iterable[str], own: str) -> list[GroupProgress]:
+async def progress(servers: RedisPool, streams: Iterable[str], own: str) -> list[GroupProgress]:
     """See `Broker.groups`. A stream that is gone, or that we may not look at, is left out."""
     members: dict[str, int] = defaultdict(int)
     found: dict[str, list[GroupPartition]] = defaultdict(list)
@@ -36,10 +36,12 @@ async def progress(servers: Servers, streams: Iterable[str], own: str) -> list[G
     return [GroupProgress(name, members[name], tuple(found[name])) for name in sorted(found)]
 
 
-async def _of_stream(link: Link, stream: str, key: bytes, own: bytes) -> list[tuple[str, int, GroupPartition]]:
+async def _of_stream(
+    link: RedisConnection, stream: str, key: bytes, own: bytes
+) -> list[tuple[str, int, GroupPartition]]:
     info, listed = await link.calls([("XINFO", "STREAM", key), ("XINFO", "GROUPS", key)])
     for reply in (info, listed):
-        if isinstance(reply, Said):
+        if isinstance(reply, RedisReplyError):
             return []
         if isinstance(reply, Exception):
             raise reply
@@ -58,7 +60,7 @@ async def _of_stream(link: Link, stream: str, key: bytes, own: bytes) -> list[tu
         name = _bytes(one[b"name"])
         entries = pending.get(name, [])
         if isinstance(entries, Exception):
-            if isinstance(entries, Said):
+            if isinstance(entries, RedisReplyError):
                 continue  # gone since, or not ours to see
             raise entries
         found.append((text(name), _count(one[b"consumers"]) or 0, _partition(stream, end, one, entries)))

@@ -21,7 +21,7 @@ _MOST = 1000
 _ABSTRACT_SOCKETS = sys.platform.startswith("linux")
 
 
-class Seat:
+class ConsumerSlot:
     """A number that no other living member of this host has for a group, lowest first. On Linux it is a name in the
     kernel (an abstract Unix socket), which dies with its process and which containers of one pod share; elsewhere a
     locked file."""

@@ -15,7 +15,7 @@ _SHAPES = 1024
 _LONGEST_SHAPE = 64
 
 
-class Entries:
+class EntryCodec:
     """Turns raw entries into records. Entries of one producer have the same field names again and again, so what
     follows from the names (where the body is, how the others read as text) is kept, in bounds."""
 

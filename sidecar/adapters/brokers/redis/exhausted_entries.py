@@ -14,10 +14,10 @@ from collections.abc import Iterable, MutableMapping, Sequence
 from msgspec import Struct
 
 from sidecar.adapters.brokers.redis.committer import letter_stream
-from sidecar.adapters.brokers.redis.entry_codec import SYSTEM, Entries, entry_id, offset, raw, text
+from sidecar.adapters.brokers.redis.entry_codec import SYSTEM, EntryCodec, entry_id, offset, raw, text
 from sidecar.adapters.brokers.redis.lua_scripts import GIVE_UP, LARGEST_ENTRY
-from sidecar.adapters.redis_client.connection_pool import Servers
-from sidecar.adapters.redis_client.errors import Said
+from sidecar.adapters.redis_client.connection_pool import RedisPool
+from sidecar.adapters.redis_client.errors import RedisReplyError
 from sidecar.domain.errors import TooLarge
 from sidecar.domain.model import Outgoing, Position
 from sidecar.domain.stream_names import StreamNames
@@ -26,7 +26,7 @@ PAGE, PAGES = 100, 10
 """Pending entries that one look asks for, and how many times, for each stream and group."""
 
 
-class Stuck(Struct, frozen=True):
+class StuckEntry(Struct, frozen=True):
     """An entry that a group was given and has not acknowledged."""
 
     group: str
@@ -41,21 +41,23 @@ Cursors = MutableMapping[tuple[str, str], bytes]
 """For a stream and a group: where the next look goes on, where the last one did not come to the end."""
 
 
-async def stuck(servers: Servers, streams: Iterable[str], group: str, idle_ms: int, cursors: Cursors) -> list[Stuck]:
+async def stuck(
+    servers: RedisPool, streams: Iterable[str], group: str, idle_ms: int, cursors: Cursors
+) -> list[StuckEntry]:
     """Entries of a group that were left alone for so long, in the streams where there is such a group: as many as one
     look takes, and the next ones at the next. Raises Outage, Refused."""
-    found: list[Stuck] = []
+    found: list[StuckEntry] = []
     for stream in streams:
         key, start = raw(stream), cursors.pop((stream, group), b"-")
         for page in range(PAGES):
             try:
                 reply = await servers.call(key, "XPENDING", key, raw(group), "IDLE", idle_ms, start, "+", PAGE)
-            except Said as error:
+            except RedisReplyError as error:
                 if error.code in ("NOGROUP", "WRONGTYPE"):
                     break
                 raise
             found += [
-                Stuck(group, Position(SYSTEM, stream, 0, offset(id)), text(consumer), int(times), int(idle))
+                StuckEntry(group, Position(SYSTEM, stream, 0, offset(id)), text(consumer), int(times), int(idle))
                 for id, consumer, idle, times in reply
             ]
             if len(reply) < PAGE:
@@ -66,7 +68,9 @@ async def stuck(servers: Servers, streams: Iterable[str], group: str, idle_ms: i
     return found
 
 
-async def give_up(servers: Servers, entries: Entries, naming: StreamNames, one: Stuck, letter: Outgoing) -> bool:
+async def give_up(
+    servers: RedisPool, entries: EntryCodec, naming: StreamNames, one: StuckEntry, letter: Outgoing
+) -> bool:
     """Letter and acknowledge it; False where the group has moved on since. Raises Outage, Refused, TooLarge."""
     key, target = raw(one.position.stream), raw(letter_stream(letter, servers, naming))
     fields = entries.fields(letter)

@@ -21,11 +21,11 @@ import structlog
 
 from sidecar.adapters.brokers.redis import consumer_group as groups
 from sidecar.adapters.brokers.redis.consumer_name import MARK
-from sidecar.adapters.brokers.redis.entry_codec import Entries, RawEntry, offset
+from sidecar.adapters.brokers.redis.entry_codec import EntryCodec, RawEntry, offset
 from sidecar.adapters.brokers.redis.lua_scripts import WATCH
-from sidecar.adapters.brokers.redis.stream_lease import Feed, RedisBatch
-from sidecar.adapters.redis_client.connection_pool import Command, Link, Servers
-from sidecar.adapters.redis_client.errors import Moved, Said
+from sidecar.adapters.brokers.redis.stream_lease import RedisBatch, StreamLease
+from sidecar.adapters.redis_client.connection_pool import Command, RedisConnection, RedisPool
+from sidecar.adapters.redis_client.errors import ClusterRedirect, RedisReplyError
 from sidecar.domain.ports.broker import Gap
 
 log = structlog.get_logger()
@@ -48,22 +48,22 @@ class SlotReader:
 
     def __init__(
         self,
-        servers: Servers,
-        entries: Entries,
+        servers: RedisPool,
+        entries: EntryCodec,
         group: str,
         consumer: str,
         *,
         max_records: int,
         claim_idle: int,
-        deliver: Callable[[Feed, int, RedisBatch], Awaitable[None]],
-        give_up: Callable[[Feed, str], None],
+        deliver: Callable[[StreamLease, int, RedisBatch], Awaitable[None]],
+        give_up: Callable[[StreamLease, str], None],
     ) -> None:
         self._servers, self._entries = servers, entries
         self._us, self._mark = (group, consumer), (group, consumer + MARK)
         self._max_records, self._claim_idle = max_records, claim_idle
         """`claim_idle` in milliseconds."""
         self._deliver, self._give_up = deliver, give_up
-        self.feeds: dict[bytes, Feed] = {}
+        self.feeds: dict[bytes, StreamLease] = {}
         self._count = min(FIRST_COUNT, max_records)
         self._quiet: dict[bytes, bytes] = {}
         """The last entry that the group was given of each stream, where the last read found nothing beyond."""
@@ -80,7 +80,7 @@ class SlotReader:
                 while True:
                     await self._step(link)
                     moves = 0
-            except Moved:
+            except ClusterRedirect:
                 # The slot is at another node. Once it is known where, reading goes on there.
                 moves += 1
                 if moves > MOVES:
@@ -90,7 +90,7 @@ class SlotReader:
             finally:
                 await link.close()
 
-    async def _step(self, link: Link) -> None:
+    async def _step(self, link: RedisConnection) -> None:
         self.wake.clear()
         feeds = list(self.feeds.values())
         await self._look_for_dead(link, feeds)
@@ -111,20 +111,20 @@ class SlotReader:
     # --- reading
 
     async def _read(
-        self, link: Link, feeds: list[Feed], wanted: dict[bytes, bytes], count: int, *first: Command
+        self, link: RedisConnection, feeds: list[StreamLease], wanted: dict[bytes, bytes], count: int, *first: Command
     ) -> dict[bytes, list[RawEntry]] | None:
         """What XREADGROUP gives for these streams behind these ids; None where one of them was in trouble, which was
         then seen to."""
         watch = WATCH.command([feed.key for feed in feeds], self._mark)
         read: Command = ("XREADGROUP", "GROUP", *self._us, "COUNT", count, "STREAMS", *wanted, *wanted.values())
         *_, seen, reply = await link.calls([*first, watch, read])
-        if isinstance(seen, Said) and seen.code == "NOSCRIPT":
+        if isinstance(seen, RedisReplyError) and seen.code == "NOSCRIPT":
             # Asked now, what was trimmed before the read no longer shows; all else does.
             seen = await WATCH.call(link, [feed.key for feed in feeds], self._mark)
         if isinstance(seen, Exception):
             raise seen
         await self._tell(link, feeds, seen)
-        if isinstance(reply, Said) and reply.code in _STREAM_TROUBLE:
+        if isinstance(reply, RedisReplyError) and reply.code in _STREAM_TROUBLE:
             # One stream in trouble ends the read of all. Which one was told just now, or will be in the next step.
             return None
         if isinstance(reply, Exception):
@@ -132,7 +132,7 @@ class SlotReader:
         self._quiet = {} if reply else {f.key: one[1] for f, one in zip(feeds, seen, strict=True) if one[0] == b"OK"}
         return dict(reply or ())
 
-    async def _new(self, link: Link, feeds: list[Feed], open_: list[Feed]) -> None:
+    async def _new(self, link: RedisConnection, feeds: list[StreamLease], open_: list[StreamLease]) -> None:
         count = max(1, min(self._count, self._max_records, 8 * self._max_records // len(open_)))
         epochs = {feed.key: feed.epoch for feed in open_}
         first: list[Command] = []
@@ -147,7 +147,7 @@ class SlotReader:
         if reply:
             self._adapt(count, list(reply.values()))
 
-    async def _own_pending(self, link: Link, feeds: list[Feed], feed: Feed) -> None:
+    async def _own_pending(self, link: RedisConnection, feeds: list[StreamLease], feed: StreamLease) -> None:
         """A page of what was delivered to our name and never settled, in an earlier life or before a rewind."""
         epoch, cursor = feed.epoch, feed.cursor
         assert cursor is not None
@@ -164,7 +164,7 @@ class SlotReader:
 
     async def _take(
         self,
-        feed: Feed,
+        feed: StreamLease,
         epoch: int,
         entries: Sequence[RawEntry],
         gone: Sequence[bytes] = (),
@@ -194,7 +194,7 @@ class SlotReader:
         batch = RedisBatch(feed.lease, records, last + 1, gap, ids=[*ids, *gone], contiguous=contiguous)
         await self._hand_on(feed, epoch, batch)
 
-    async def _hand_on(self, feed: Feed, epoch: int, batch: RedisBatch) -> None:
+    async def _hand_on(self, feed: StreamLease, epoch: int, batch: RedisBatch) -> None:
         if feed.epoch == epoch:
             feed.delivered(batch)
             await self._deliver(feed, epoch, batch)
@@ -209,7 +209,7 @@ class SlotReader:
 
     # --- what happened behind our back
 
-    async def _tell(self, link: Link, feeds: list[Feed], seen: Sequence[Sequence[Any]]) -> None:
+    async def _tell(self, link: RedisConnection, feeds: list[StreamLease], seen: Sequence[Sequence[Any]]) -> None:
         """Deal with what WATCH saw."""
         mended = False
         for feed, (what, *more) in zip(feeds, seen, strict=True):
@@ -229,25 +229,25 @@ class SlotReader:
                     await self._report(feed, wanted, feed.last + 1, reason)
                 case _:
                     code = what.decode()
-                    raise Said(f"{feed.stream}: what happened to its group cannot be asked ({code})", code)
+                    raise RedisReplyError(f"{feed.stream}: what happened to its group cannot be asked ({code})", code)
         if mended:
             await asyncio.sleep(min(GRACE, self._claim_idle / 3000))
 
-    def _first_unsettled(self, feed: Feed) -> int:
+    def _first_unsettled(self, feed: StreamLease) -> int:
         ranges, single = feed.unsettled()
         return min((offset(one) for one in (*(first for first, _ in ranges), *single)), default=feed.last + 1)
 
-    async def _report(self, feed: Feed, wanted: int, resumed: int, reason: str) -> None:
+    async def _report(self, feed: StreamLease, wanted: int, resumed: int, reason: str) -> None:
         gap = Gap(feed.lease.partition, wanted, resumed, reason)
         await self._hand_on(feed, feed.epoch, RedisBatch(feed.lease, (), resumed, gap))
 
-    def _leave(self, feed: Feed, reason: str) -> None:
+    def _leave(self, feed: StreamLease, reason: str) -> None:
         self.feeds.pop(feed.key, None)
         self._give_up(feed, reason)
 
     # --- the dead
 
-    async def _look_for_dead(self, link: Link, feeds: Sequence[Feed]) -> None:
+    async def _look_for_dead(self, link: RedisConnection, feeds: Sequence[StreamLease]) -> None:
         """Claim what members left that died or closed. A stream that is held shows that we live."""
         now = asyncio.get_running_loop().time()
         for feed in feeds:
@@ -259,11 +259,11 @@ class SlotReader:
                     await link.call("XREADGROUP", "GROUP", *self._us, "COUNT", 1, "STREAMS", feed.key, _BEYOND)
                 else:
                     await self._claim(link, feed)
-            except Said as error:
+            except RedisReplyError as error:
                 if error.code not in _STREAM_TROUBLE:
                     raise  # what is wrong with the stream is told in the next step
 
-    async def _claim(self, link: Link, feed: Feed) -> None:
+    async def _claim(self, link: RedisConnection, feed: StreamLease) -> None:
         epoch = feed.epoch
         for name in await groups.dead(link, feed.key, *self._us, self._claim_idle):
             more = True

@@ -26,13 +26,13 @@ from sidecar.adapters.brokers.redis.committer import (
     CALL_BYTES,
     bulk_limit,
 )
-from sidecar.adapters.brokers.redis.entry_codec import SYSTEM, Entries, offset, raw, text
+from sidecar.adapters.brokers.redis.entry_codec import SYSTEM, EntryCodec, offset, raw, text
 from sidecar.adapters.brokers.redis.lua_scripts import ACT, LARGEST_ENTRY
-from sidecar.adapters.redis_client.connection_pool import Argument, Servers
-from sidecar.adapters.redis_client.errors import Said
+from sidecar.adapters.redis_client.connection_pool import Argument, RedisPool
+from sidecar.adapters.redis_client.errors import RedisReplyError
 from sidecar.domain.errors import Refused, TooLarge
 from sidecar.domain.model import Outgoing, Position
-from sidecar.domain.ports.ledger import Act, Done
+from sidecar.domain.ports.ledger import LedgerOutcome, LedgerTransaction
 from sidecar.domain.stream_names import LEDGER, StreamNames
 
 BEGIN = b"begin"
@@ -44,7 +44,7 @@ FIELDS_A_CALL = 1_000
 class RedisLedger:
     """`sidecar.domain.ports.ledger.Ledger` on a Redis or Valkey server, behind Sentinels, or on a Cluster."""
 
-    def __init__(self, servers: Servers, entries: Entries, naming: StreamNames) -> None:
+    def __init__(self, servers: RedisPool, entries: EntryCodec, naming: StreamNames) -> None:
         self._servers, self._entries, self._naming = servers, entries, naming
 
     def hash(self, stream: str | None) -> str:
@@ -86,8 +86,8 @@ class RedisLedger:
 
     # --- acting
 
-    async def act(self, acts: Sequence[Act]) -> list[Done]:
-        found: list[Done] = []
+    async def act(self, acts: Sequence[LedgerTransaction]) -> list[LedgerOutcome]:
+        found: list[LedgerOutcome] = []
         published = 0
         for stream, together in groupby(acts, key=lambda act: act.stream):
             for call in self._calls(list(together)):
@@ -95,9 +95,9 @@ class RedisLedger:
                 published += sum(len(act.outgoing) for act in call)
         return found
 
-    def _calls(self, acts: Sequence[Act]) -> Iterator[list[Act]]:
+    def _calls(self, acts: Sequence[LedgerTransaction]) -> Iterator[list[LedgerTransaction]]:
         """What one call of the function carries each: the server does nothing else while it runs."""
-        part: list[Act] = []
+        part: list[LedgerTransaction] = []
         arguments = size = 0
         for act in acts:
             mine = 5 * len(act.entries) + sum(2 * len(one.headers) + 5 for one in act.outgoing)
@@ -112,7 +112,9 @@ class RedisLedger:
         if part:
             yield part
 
-    async def _carry_out(self, stream: str | None, acts: Sequence[Act], published: int) -> list[Done]:
+    async def _carry_out(
+        self, stream: str | None, acts: Sequence[LedgerTransaction], published: int
+    ) -> list[LedgerOutcome]:
         key = self.hash(stream)
         keys: dict[str, int] = {key: 1}
         arguments: list[Argument] = [int(time.time() * 1000)]
@@ -131,7 +133,7 @@ class RedisLedger:
         try:
             async with self._servers.borrow(raw(key)) as link:
                 replies = await ACT.call(link, [raw(one) for one in keys], arguments)
-        except Said as error:
+        except RedisReplyError as error:
             if error.code == "NOSTREAM":
                 missing = str(error).rpartition("NOSTREAM ")[2]
                 raise Refused(f"Redis: there is no stream {missing}: create it, then try again") from error
@@ -163,16 +165,16 @@ class RedisLedger:
             raise TooLarge(f"{target}: a field of {largest} bytes; the server takes {limit}", index)
 
     @staticmethod
-    def _done(act: Act, reply: Sequence[object]) -> Done:
+    def _done(act: LedgerTransaction, reply: Sequence[object]) -> LedgerOutcome:
         if reply[0] == 1:
             ids = [one for one in reply[1:] if isinstance(one, bytes)]
             positions = [
                 Position(SYSTEM, one.stream, 0, offset(id)) for one, id in zip(act.outgoing, ids, strict=bool(ids))
             ]
-            return Done(True, tuple([entry.after for entry in act.entries]), tuple(positions))
+            return LedgerOutcome(True, tuple([entry.after for entry in act.entries]), tuple(positions))
         stands = [one if isinstance(one, bytes) else None for one in reply[1:]]
         stands += [None] * (len(act.entries) - len(stands))
-        return Done(False, tuple(stands))
+        return LedgerOutcome(False, tuple(stands))
 
 
 def _maybe(value: bytes | None) -> list[Argument]:

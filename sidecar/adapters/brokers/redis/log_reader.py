@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator, Sequence
 
 from sidecar.adapters.brokers.redis.entry_codec import (
     SYSTEM,
-    Entries,
+    EntryCodec,
     entry_id,
     offset,
     pairs,
     raw,
     text,
 )
-from sidecar.adapters.redis_client.connection_pool import Servers
-from sidecar.adapters.redis_client.errors import Said
+from sidecar.adapters.redis_client.connection_pool import RedisPool
+from sidecar.adapters.redis_client.errors import RedisReplyError
 from sidecar.domain.model import Partition, Position, Record
 
 SCAN_COUNT = 1000
@@ -26,32 +26,32 @@ def is_pattern(name: str) -> bool:
     return any(mark in name for mark in "*?[")
 
 
-async def read(servers: Servers, entries: Entries, position: Position) -> Record | None:
+async def read(servers: RedisPool, entries: EntryCodec, position: Position) -> Record | None:
     """The record at a position; None where there is none."""
     if position.system != SYSTEM or position.partition != 0 or not 0 <= position.offset <= _HIGHEST:
         return None
     key, wanted = raw(position.stream), entry_id(position.offset)
     try:
         found = await servers.call(key, "XRANGE", key, wanted, wanted)
-    except Said as error:
+    except RedisReplyError as error:
         if error.code == "WRONGTYPE":
             return None
         raise
     return entries.records(position.stream, found)[0] if found else None
 
 
-async def exists(servers: Servers, stream: str) -> bool:
+async def exists(servers: RedisPool, stream: str) -> bool:
     """Whether there is a stream of this name."""
     key = raw(stream)
     return bool(await servers.call(key, "TYPE", key) == b"stream")
 
 
-async def bounds(servers: Servers, partition: Partition) -> tuple[int, int]:
+async def bounds(servers: RedisPool, partition: Partition) -> tuple[int, int]:
     """The first offset that is there, and the one behind the newest that ever was."""
     key = raw(partition.stream)
     try:
         info = pairs(await servers.call(key, "XINFO", "STREAM", key))
-    except Said as error:
+    except RedisReplyError as error:
         if error.code in ("ERR", "WRONGTYPE"):
             return 0, 0
         raise
@@ -62,8 +62,8 @@ async def bounds(servers: Servers, partition: Partition) -> tuple[int, int]:
 
 
 async def scan(
-    servers: Servers,
-    entries: Entries,
+    servers: RedisPool,
+    entries: EntryCodec,
     partition: Partition,
     since: int | None,
     start: int | None,
@@ -83,7 +83,7 @@ async def scan(
         at = offset(found[-1][0]) + 1
 
 
-async def names(servers: Servers, pattern: str | None = None) -> AsyncIterator[str]:
+async def names(servers: RedisPool, pattern: str | None = None) -> AsyncIterator[str]:
     """The names of all streams, or of those that match a glob pattern, in steps that do not hold the server up. A name
     may come twice."""
     match = ("MATCH", raw(pattern)) if pattern is not None else ()

@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from sidecar.adapters.redis_client.connection_pool import Argument, Command, Link
-from sidecar.adapters.redis_client.errors import Said
+from sidecar.adapters.redis_client.connection_pool import Argument, Command, RedisConnection
+from sidecar.adapters.redis_client.errors import RedisReplyError
 
 
-class Script:
+class BrokerScript:
     """A Lua function, called by its digest; a server that does not know it (restarted, failed over) gets the text."""
 
     def __init__(self, text: str) -> None:
@@ -20,20 +20,20 @@ class Script:
     def command(self, keys: Sequence[Argument], arguments: Sequence[Argument]) -> Command:
         return ("EVALSHA", self._sha, len(keys), *keys, *arguments)
 
-    async def call(self, link: Link, keys: Sequence[Argument], arguments: Sequence[Argument]) -> Any:
-        """The reply. Raises as `Link.call` does."""
+    async def call(self, link: RedisConnection, keys: Sequence[Argument], arguments: Sequence[Argument]) -> Any:
+        """The reply. Raises as `RedisConnection.call` does."""
         try:
             return await link.call(*self.command(keys, arguments))
-        except Said as error:
+        except RedisReplyError as error:
             if error.code != "NOSCRIPT":
                 raise
             return await link.call("EVAL", self._text, len(keys), *keys, *arguments)
 
-    async def load(self, link: Link) -> None:
+    async def load(self, link: RedisConnection) -> None:
         await link.call("SCRIPT", "LOAD", self._text)
 
 
-SETTLE = Script("""
+SETTLE = BrokerScript("""
 -- Settle rejected entries: each is acknowledged and its letters are added, or neither, and only by the first who comes.
 -- KEYS: the stream, then the streams letters go to. ARGV: group, our mark in it, then for each entry its id, the number
 -- of its letters, and for each letter the index of its key, the number of its fields' parts, and these.
@@ -80,7 +80,7 @@ return lettered
 LARGEST_ENTRY = 3_900
 """Fields of an entry that a Lua function can write: its stack holds 8,000 values."""
 
-WATCH = Script("""
+WATCH = BrokerScript("""
 -- What happened to these streams behind our back, before we read on. KEYS: streams. ARGV: group, our mark in it.
 -- For each stream {what, …}: NOKEY, WRONGTYPE, NOGROUP, ANEW (the group was made anew: it lacks our mark), or OK with
 -- the last entry that the group was given, and how many after it were trimmed before it read them (since Redis 7.0).
@@ -127,14 +127,14 @@ for index, key in ipairs(KEYS) do found[index] = look(key) end
 return found
 """)
 
-FORGET = Script("""
+FORGET = BrokerScript("""
 -- Remove a consumer that has nothing pending. KEYS: the stream. ARGV: group, consumer.
 if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then return 0 end
 redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
 return 1
 """)
 
-GIVE_UP = Script("""
+GIVE_UP = BrokerScript("""
 -- Take an entry from a group that cannot process it: its letter is added and it is acknowledged, or neither; and only
 -- if the group still is where it was seen. KEYS: the stream, the letters' stream. ARGV: group, entry id, consumer, how
 -- often it was given, for how long it was left alone (milliseconds), then the letter's fields. Returns 1 where it was
@@ -158,7 +158,7 @@ redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 return 1
 """)
 
-ACT = Script("""
+ACT = BrokerScript("""
 -- Carry out acts of the ledger: each changes entries of a hash and adds entries to streams, all of it or nothing.
 -- KEYS: the hash, then the streams. ARGV: now in milliseconds, then for each act how many entries and how many
 -- additions it has; for each entry its field, whether something stood there (0, 1), what, whether something shall,

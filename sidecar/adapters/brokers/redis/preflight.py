@@ -10,9 +10,9 @@ from sidecar.adapters.brokers.redis import log_reader as looking
 from sidecar.adapters.brokers.redis.cluster_key_names import cluster_dead_letter_stream, crosses
 from sidecar.adapters.brokers.redis.entry_codec import pairs, raw, text
 from sidecar.adapters.brokers.redis.log_reader import is_pattern
-from sidecar.adapters.redis_client.connection_pool import Command, Link, Servers
-from sidecar.adapters.redis_client.errors import Said
-from sidecar.config.schema import Redis
+from sidecar.adapters.redis_client.connection_pool import Command, RedisConnection, RedisPool
+from sidecar.adapters.redis_client.errors import RedisReplyError
+from sidecar.config.schema import RedisConfig
 from sidecar.dead_letters.discovery import suggestions
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.ports.broker import Finding
@@ -25,7 +25,7 @@ LOOKING_SECONDS = 3.0
 """How long all of a server's keys are looked through for dead-letter streams that are not read."""
 
 
-async def inspect(config: Redis, servers: Servers, naming: StreamNames, group: str) -> list[Finding]:
+async def inspect(config: RedisConfig, servers: RedisPool, naming: StreamNames, group: str) -> list[Finding]:
     """See `Broker.inspect`."""
     found: list[Finding] = []
     try:
@@ -42,12 +42,14 @@ async def inspect(config: Redis, servers: Servers, naming: StreamNames, group: s
     return found
 
 
-async def _streams(config: Redis, servers: Servers, naming: StreamNames, group: str, found: list[Finding]) -> None:
+async def _streams(
+    config: RedisConfig, servers: RedisPool, naming: StreamNames, group: str, found: list[Finding]
+) -> None:
     for name in dict.fromkeys((*config.streams, *config.gate)):
         found += await _name(servers, naming, name)
         try:
             streams = await _matching(servers, naming, name)
-        except Said as error:
+        except RedisReplyError as error:
             detail = f"{error}; allow it with ACL SETUSER, or name each stream"
             found.append(Finding(f"{WHERE}.streams: {name}", False, detail))
             continue
@@ -68,7 +70,7 @@ async def _streams(config: Redis, servers: Servers, naming: StreamNames, group: 
     found += suggestions(WHERE, await _there(servers), naming)
 
 
-async def _there(servers: Servers) -> set[str]:
+async def _there(servers: RedisPool) -> set[str]:
     """The streams that are there: as many as can be found within a short while, by one who may look."""
     found: set[str] = set()
     with contextlib.suppress(TimeoutError, Refused):
@@ -78,7 +80,7 @@ async def _there(servers: Servers) -> set[str]:
     return found
 
 
-async def _version(servers: Servers, link: Link) -> Finding:
+async def _version(servers: RedisPool, link: RedisConnection) -> Finding:
     what = f"{WHERE}: connect"
     try:
         hello = pairs(await link.call("HELLO", 2))
@@ -94,7 +96,7 @@ async def _version(servers: Servers, link: Link) -> Finding:
     return Finding(what, True, f"{server} {version} at {servers.target}{note}{lost}")
 
 
-async def _safety(link: Link) -> list[Finding]:
+async def _safety(link: RedisConnection) -> list[Finding]:
     """What the server's own settings let be lost: told, never an error, for it is the operator's choice."""
     what = f"{WHERE}: durability"
     try:
@@ -113,7 +115,7 @@ async def _safety(link: Link) -> list[Finding]:
     return [Finding(what, True, "; ".join(notes) or "every write is on disk before it is acknowledged")]
 
 
-async def _name(servers: Servers, naming: StreamNames, name: str) -> list[Finding]:
+async def _name(servers: RedisPool, naming: StreamNames, name: str) -> list[Finding]:
     if naming.is_dead_letter(name):
         return [
             Finding(
@@ -123,7 +125,7 @@ async def _name(servers: Servers, naming: StreamNames, name: str) -> list[Findin
     return []
 
 
-async def _matching(servers: Servers, naming: StreamNames, name: str) -> list[str]:
+async def _matching(servers: RedisPool, naming: StreamNames, name: str) -> list[str]:
     if not is_pattern(name):
         return [] if naming.is_dead_letter(name) else [name]
     found: set[str] = set()
@@ -135,7 +137,9 @@ async def _matching(servers: Servers, naming: StreamNames, name: str) -> list[st
     return sorted(found)
 
 
-async def _permissions(servers: Servers, link: Link, naming: StreamNames, group: str, stream: str) -> list[Finding]:
+async def _permissions(
+    servers: RedisPool, link: RedisConnection, naming: StreamNames, group: str, stream: str
+) -> list[Finding]:
     key = raw(stream)
     kind = await link.call("TYPE", key)
     if kind not in (b"stream", b"none"):
@@ -177,7 +181,7 @@ async def _permissions(servers: Servers, link: Link, naming: StreamNames, group:
     return found
 
 
-async def _exhausted(link: Link, stream: str, group: str) -> Finding:
+async def _exhausted(link: RedisConnection, stream: str, group: str) -> Finding:
     """Whether entries can be taken from another group."""
     what, key = f"{WHERE}.exhausted: {group}: {stream}", raw(stream)
     (listed,) = await link.calls([("XINFO", "GROUPS", key)])
@@ -188,7 +192,7 @@ async def _exhausted(link: Link, stream: str, group: str) -> Finding:
     return await _tried(link, what, [("XPENDING", key, raw(group)), ("XACK", key, raw(group), "0-0")], "is allowed")
 
 
-async def _gate(servers: Servers, link: Link, stream: str, target: str) -> Finding:
+async def _gate(servers: RedisPool, link: RedisConnection, stream: str, target: str) -> Finding:
     """Whether what passes `stream` can go to `target`."""
     what = f"{WHERE}.gate: {stream}: write to {target}"
     if servers.cluster and crosses(stream, target):
@@ -204,11 +208,11 @@ def _writing(stream: str) -> list[Command]:
     return [("XADD", raw(stream), "0-0", "payload", "x"), ("EVALSHA", "0" * 40, 1, raw(stream))]
 
 
-async def _tried(link: Link, what: str, commands: list[Command], good: str) -> Finding:
+async def _tried(link: RedisConnection, what: str, commands: list[Command], good: str) -> Finding:
     """Whether these commands are allowed. Each is made so that it cannot do anything (a group that does not exist, an
     entry id that is none); what it is answered otherwise does not matter."""
     for command, reply in zip(commands, await link.calls(commands), strict=True):
-        if isinstance(reply, Said) and reply.code == "NOPERM":
+        if isinstance(reply, RedisReplyError) and reply.code == "NOPERM":
             name = " ".join(str(word) for word in command[: 2 if command[0] in ("XGROUP", "XINFO", "SCRIPT") else 1])
             return Finding(what, False, f"{name} is refused ({reply}); allow it with ACL SETUSER")
     return Finding(what, True, good)

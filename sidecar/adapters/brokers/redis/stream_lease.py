@@ -21,7 +21,7 @@ class RedisBatch(Batch, gc=False):
     """Read as new entries: within its first and last id the stream holds no others that anybody else was given."""
 
 
-class Feed:
+class StreamLease:
     """One stream of the group, as this member reads it."""
 
     def __init__(self, stream: str, start: int, last: int) -> None:

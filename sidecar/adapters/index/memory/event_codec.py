@@ -36,7 +36,7 @@ _TEXTS = (
 _SMALLEST, _LARGEST = -(1 << 63), (1 << 63) - 1
 
 
-class Head(Struct, array_like=True, frozen=True, gc=False):
+class EventHead(Struct, array_like=True, frozen=True, gc=False):
     """The first elements of a packed event: enough to order and to find it."""
 
     place: int
@@ -47,7 +47,7 @@ class Head(Struct, array_like=True, frozen=True, gc=False):
     appended_at: int
 
 
-class Packed(Struct, array_like=True, frozen=True, gc=False):
+class PackedEvent(Struct, array_like=True, frozen=True, gc=False):
     """All of a packed event, in the order in which `MemoryIndex.add` packs it."""
 
     place: int
@@ -77,7 +77,7 @@ class Packed(Struct, array_like=True, frozen=True, gc=False):
     causation_id: str | None
     producer: str | None
     schema: int | SchemaRef | None
-    """Its number in `Schemas`."""
+    """Its number in `SchemaTable`."""
     unchecked: bool
     rejection: Rejection | None
     replay_of: str | None
@@ -85,11 +85,11 @@ class Packed(Struct, array_like=True, frozen=True, gc=False):
 
 
 pack = msgspec.msgpack.Encoder().encode
-head = msgspec.msgpack.Decoder(Head).decode
-unpack = msgspec.msgpack.Decoder(Packed).decode
+head = msgspec.msgpack.Decoder(EventHead).decode
+unpack = msgspec.msgpack.Decoder(PackedEvent).decode
 
 
-class Schemas:
+class SchemaTable:
     """Schemas by number. What is beyond the bound has none, and is packed whole."""
 
     def __init__(self) -> None:
@@ -118,7 +118,7 @@ class Schemas:
         return self._schemas[packed] if isinstance(packed, int) else packed
 
 
-def event_of(packed: Packed, log: Partition, schemas: Schemas) -> Event:
+def event_of(packed: PackedEvent, log: Partition, schemas: SchemaTable) -> Event:
     """The event again."""
     trace = packed.trace
     return Event(

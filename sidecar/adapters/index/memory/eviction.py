@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 
-from sidecar.adapters.index.memory.event_codec import Packed, unpack
+from sidecar.adapters.index.memory.event_codec import PackedEvent, unpack
 from sidecar.adapters.index.memory.segment import (
     CAUSED,
     CORRELATIONS,
@@ -22,7 +22,7 @@ from sidecar.adapters.index.memory.segment import (
     text_bits,
     trace_bits,
 )
-from sidecar.adapters.index.memory.store import Store
+from sidecar.adapters.index.memory.store import SegmentStore
 from sidecar.domain.correlation.connected_components import components
 from sidecar.domain.correlation.derived_trace_id import derived
 from sidecar.domain.correlation.ordering import appended
@@ -35,10 +35,12 @@ _Seed = tuple[int, int]
 """Table and bits."""
 
 
-class Eviction:
+class FlowEviction:
     """The bound of a store, and what it has cost."""
 
-    def __init__(self, store: Store, max_events: int, max_size: int, join: Collection[str], max_flow: int) -> None:
+    def __init__(
+        self, store: SegmentStore, max_events: int, max_size: int, join: Collection[str], max_flow: int
+    ) -> None:
         self._store = store
         self._max_events, self._max_size = max_events, max_size
         self._join, self._max_flow = join, max_flow
@@ -187,7 +189,7 @@ def _caused_by(one: Segment, other: Segment) -> Iterator[_Seed]:
                     yield CAUSED, derived_bits(derived(packed.event_id))
 
 
-def _keys(packed: Packed, join: Collection[str]) -> Iterator[_Seed]:
+def _keys(packed: PackedEvent, join: Collection[str]) -> Iterator[_Seed]:
     """The keys through which a flow goes on from an event within its segment."""
     if "trace" in join and packed.trace is not None:
         yield TRACES, trace_bits(int.from_bytes(packed.trace, "big"))

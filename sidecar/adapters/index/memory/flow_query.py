@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from sidecar.adapters.index.memory.event_codec import unpack
 from sidecar.adapters.index.memory.segment import DERIVED, IDS, Segment, derived_bits, text_bits
-from sidecar.adapters.index.memory.store_reader import Reading
+from sidecar.adapters.index.memory.store_reader import StoreReader
 from sidecar.domain.correlation.causality import Stream, facts, forest, inferred
 from sidecar.domain.correlation.connected_components import Key, carried, named, spelled
 from sidecar.domain.correlation.derived_trace_id import derived, stands_alone
@@ -22,7 +22,7 @@ Component = tuple[dict[Position, Event], list[str]]
 """The events of one flow, and the keys that would have joined it to too many."""
 
 
-async def component(reading: Reading, start: Event) -> Component:
+async def component(reading: StoreReader, start: Event) -> Component:
     """Everything that is joined to an event."""
     found = {start.position: start}
     broken: list[str] = []
@@ -47,7 +47,7 @@ async def component(reading: Reading, start: Event) -> Component:
     return found, sorted(broken)
 
 
-async def draw(reading: Reading, held: Component) -> Flow:
+async def draw(reading: StoreReader, held: Component) -> Flow:
     """A flow from its events, giving the event loop its turns."""
     found, broken = held
     events = sorted(found.values(), key=moment)
@@ -73,14 +73,14 @@ def latest(found: Iterable[Event]) -> Event:
     return max(found, key=appended)
 
 
-def _keys(reading: Reading, event: Event) -> Iterator[Key]:
+def _keys(reading: StoreReader, event: Event) -> Iterator[Key]:
     yield from carried(event, reading.join)
     key = named(event, reading.join)
     if key is not None:
         yield key
 
 
-async def _joined(reading: Reading, key: Key) -> dict[Position, Event]:
+async def _joined(reading: StoreReader, key: Key) -> dict[Position, Event]:
     """The events that a key joins; where there are more than a flow can have, some of them, but still too many."""
     found: dict[Position, Event] = {}
     for event in _carriers(reading, key):
@@ -97,7 +97,7 @@ async def _joined(reading: Reading, key: Key) -> dict[Position, Event]:
     return found
 
 
-def _carriers(reading: Reading, key: Key) -> Iterator[Event]:
+def _carriers(reading: StoreReader, key: Key) -> Iterator[Event]:
     kind, value = key
     if isinstance(value, int):
         yield from reading.of_trace(value)
@@ -110,7 +110,7 @@ def _carriers(reading: Reading, key: Key) -> Iterator[Event]:
         yield from reading.caused_by(value)
 
 
-async def consumption(reading: Reading, producer: str) -> set[Stream]:
+async def consumption(reading: StoreReader, producer: str) -> set[Stream]:
     """The streams that a producer is seen to consume: somewhere it wrote an event that names one there as its cause."""
     found: set[Stream] = set()
     for effects in reading.segments:

@@ -6,16 +6,16 @@ import heapq
 import re
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 
-from sidecar.adapters.index.coverage import Covered
+from sidecar.adapters.index.coverage import CoveredPartitions
 from sidecar.adapters.index.memory.event_codec import bounded
-from sidecar.adapters.index.memory.eviction import Eviction
+from sidecar.adapters.index.memory.eviction import FlowEviction
 from sidecar.adapters.index.memory.flow_query import component, draw
 from sidecar.adapters.index.memory.newest_first import cursor_of, moment_of, newest
-from sidecar.adapters.index.memory.store import Store
-from sidecar.adapters.index.memory.store_reader import Reading
+from sidecar.adapters.index.memory.store import SegmentStore
+from sidecar.adapters.index.memory.store_reader import StoreReader
 from sidecar.domain.correlation.ordering import appended, moment
 from sidecar.domain.model import Event, Partition, Position
-from sidecar.domain.ports.index import Coverage, Flow, Node, Page
+from sidecar.domain.ports.index import Coverage, Flow, IndexPage, Node
 
 BYTES_AN_EVENT = 1_024
 """Packed events may take this much on average; beyond, the oldest flows go although there are fewer than the bound."""
@@ -30,9 +30,9 @@ class MemoryIndex:
     def __init__(self, max_events: int, join: Collection[str], max_flow: int) -> None:
         self.max_events = max_events
         self._join, self._max_flow = frozenset(join), max_flow
-        self._store = Store(max_events)
-        self._eviction = Eviction(self._store, max_events, max_events * BYTES_AN_EVENT, self._join, max_flow)
-        self._covered = Covered()
+        self._store = SegmentStore(max_events)
+        self._eviction = FlowEviction(self._store, max_events, max_events * BYTES_AN_EVENT, self._join, max_flow)
+        self._covered = CoveredPartitions()
 
     def add(self, events: Sequence[Event]) -> None:
         begin, count = 0, len(events)
@@ -140,7 +140,7 @@ class MemoryIndex:
         since: int | None = None,
         until: int | None = None,
         streams: Collection[str] | None = None,
-    ) -> Page:
+    ) -> IndexPage:
         """Events by append time, then position, newest first: appended at `since` or later and before `until`
         (milliseconds), on these streams. Without their places in their flows. Raises ValueError where the cursor is
         none."""
@@ -150,19 +150,19 @@ class MemoryIndex:
         for event in newest(reading, before, since=since, until=until, streams=streams):
             await reading.turn()
             if len(nodes) == limit:
-                return Page(nodes, cursor_of(nodes[-1].event) if nodes else cursor)
+                return IndexPage(nodes, cursor_of(nodes[-1].event) if nodes else cursor)
             nodes.append(await reading.node(event))
-        return Page(nodes, None)
+        return IndexPage(nodes, None)
 
-    def _reading(self) -> Reading:
-        return Reading(self._store, self._join, self._max_flow)
+    def _reading(self) -> StoreReader:
+        return StoreReader(self._store, self._join, self._max_flow)
 
 
 KINDS = ("trace", "event", "position", "aggregate", "correlation")
 """What an id may be, in the order in which it is tried."""
 
 
-async def _matches(reading: Reading, kind: str, id: str) -> AsyncIterator[Event]:
+async def _matches(reading: StoreReader, kind: str, id: str) -> AsyncIterator[Event]:
     """The events that have `id` as this kind of id."""
     if kind == "trace":
         if _TRACE_ID.fullmatch(id):
@@ -179,7 +179,7 @@ async def _matches(reading: Reading, kind: str, id: str) -> AsyncIterator[Event]
             yield event
 
 
-async def _of_trace(reading: Reading, trace_id: int) -> AsyncIterator[Event]:
+async def _of_trace(reading: StoreReader, trace_id: int) -> AsyncIterator[Event]:
     for event in reading.of_trace(trace_id):
         await reading.turn()
         yield event
@@ -187,7 +187,7 @@ async def _of_trace(reading: Reading, trace_id: int) -> AsyncIterator[Event]:
         yield event
 
 
-def _at(reading: Reading, text: str) -> Event | None:
+def _at(reading: StoreReader, text: str) -> Event | None:
     try:
         return reading.at(Position.parse(text))
     except ValueError:

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterator
 
 from sidecar.adapters.index.memory.segment import Segment
-from sidecar.adapters.index.memory.store_reader import Reading
+from sidecar.adapters.index.memory.store_reader import StoreReader
 from sidecar.domain.correlation.ordering import Moment
 from sidecar.domain.model import Event, Partition, Position
 
@@ -16,7 +16,7 @@ _Place = tuple[int, Partition, int]
 
 
 def newest(
-    reading: Reading,
+    reading: StoreReader,
     before: Moment | None = None,
     *,
     since: int | None = None,
@@ -29,7 +29,7 @@ def newest(
     if until is not None and (below is None or until <= below[0]):
         below = (until, Partition("", "", 0), -1)
     segments = sorted(reading.segments, key=lambda segment: segment.high)
-    open_ones: list[tuple[_Reversed, Segment, Iterator[int]]] = []
+    open_ones: list[tuple[_Descending, Segment, Iterator[int]]] = []
     last: Position | None = None
     while open_ones or segments:
         # A segment is looked into only once it may hold the next event.
@@ -50,7 +50,7 @@ def newest(
             yield event
 
 
-class _Reversed:
+class _Descending:
     """Orders the latest place first."""
 
     __slots__ = ("place", "slot")
@@ -58,7 +58,7 @@ class _Reversed:
     def __init__(self, place: _Place, slot: int) -> None:
         self.place, self.slot = place, slot
 
-    def __lt__(self, other: _Reversed) -> bool:
+    def __lt__(self, other: _Descending) -> bool:
         return self.place > other.place
 
 
@@ -69,13 +69,13 @@ def _from(segment: Segment, below: _Place | None) -> Iterator[int]:
 
 
 def _push(
-    heap: list[tuple[_Reversed, Segment, Iterator[int]]], segment: Segment, slots: Iterator[int], since: int | None
+    heap: list[tuple[_Descending, Segment, Iterator[int]]], segment: Segment, slots: Iterator[int], since: int | None
 ) -> None:
     slot = next(slots, None)
     if slot is not None:
         place = segment.appended(slot)
         if since is None or place[0] >= since:
-            heapq.heappush(heap, (_Reversed(place, slot), segment, slots))
+            heapq.heappush(heap, (_Descending(place, slot), segment, slots))
 
 
 def cursor_of(event: Event) -> str:

@@ -11,7 +11,7 @@ BEYOND = 1 << 130
 MOST_SPANS = 64
 
 
-class Place:
+class PartitionRanges:
     """A partition, and the spans of offsets in which events were taken in. Outside of them nothing is held; inside
     something may be."""
 
@@ -64,20 +64,20 @@ class Place:
         self._current, self.apart = -1, False
 
 
-class Places:
+class OffsetRanges:
     """Partitions, numbered."""
 
     def __init__(self) -> None:
         self.logs: list[Partition] = []
-        self._places: dict[tuple[str, str, int], Place] = {}
+        self._places: dict[tuple[str, str, int], PartitionRanges] = {}
 
-    def of(self, system: str, stream: str, number: int) -> Place:
+    def of(self, system: str, stream: str, number: int) -> PartitionRanges:
         place = self._places.get((system, stream, number))
         if place is None:
             log = Partition(system, stream, number)
-            place = self._places[system, stream, number] = Place(len(self.logs), log)
+            place = self._places[system, stream, number] = PartitionRanges(len(self.logs), log)
             self.logs.append(log)
         return place
 
-    def known(self, system: str, stream: str, number: int) -> Place | None:
+    def known(self, system: str, stream: str, number: int) -> PartitionRanges | None:
         return self._places.get((system, stream, number))

@@ -14,7 +14,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 
-from sidecar.adapters.index.memory.event_codec import Packed, Schemas, event_of, head, pack, unpack
+from sidecar.adapters.index.memory.event_codec import PackedEvent, SchemaTable, event_of, head, pack, unpack
 from sidecar.domain.correlation.causality import Stream
 from sidecar.domain.correlation.derived_trace_id import derived, own_name, stands_alone
 from sidecar.domain.model import Event, Partition, SchemaRef
@@ -48,7 +48,7 @@ def derived_bits(trace_id: int) -> int:
     return trace_id >> 68
 
 
-class Runs:
+class SlotRuns:
     """Where a partition's events are in a segment: runs of slots after one another with rising offsets."""
 
     __slots__ = ("_ends", "_highs", "_lows", "_ordered", "_starts")
@@ -105,7 +105,7 @@ class Segment:
         "tables",
     )
 
-    def __init__(self, serial: int, logs: list[Partition], schemas: Schemas) -> None:
+    def __init__(self, serial: int, logs: list[Partition], schemas: SchemaTable) -> None:
         self.logs = logs
         """Partitions by their number in packed events."""
         self.schemas = schemas
@@ -123,7 +123,7 @@ class Segment:
         """For each producer the bits of the causation ids that its events name."""
         self.doubtful: set[str] = set()
         """Producers of whose `causes` some may be gone."""
-        self.runs: dict[int, Runs] = {}
+        self.runs: dict[int, SlotRuns] = {}
         self.age = -(1 << 63)
         """Milliseconds: how recent its most recent event is, by which segments are evicted."""
         self.high = -(1 << 63)
@@ -184,11 +184,11 @@ class Segment:
         """Note that these slots hold rising offsets of a partition, from `low` to `high`."""
         runs = self.runs.get(place)
         if runs is None:
-            runs = self.runs[place] = Runs()
+            runs = self.runs[place] = SlotRuns()
         runs.add(low, high, start, end)
         self.places.extend([place] * (end - start))
 
-    def event(self, packed: Packed) -> Event:
+    def event(self, packed: PackedEvent) -> Event:
         return event_of(packed, self.logs[packed.place], self.schemas)
 
     def names(self, producer: str | None, bits: int) -> None:
@@ -235,7 +235,7 @@ class Segment:
         order += sorted(overlapping + new, key=self.appended) if overlapping else new
         return order
 
-    def chain(self, table: int, bits: int) -> Iterator[tuple[int, Packed]]:
+    def chain(self, table: int, bits: int) -> Iterator[tuple[int, PackedEvent]]:
         """Slots and events under these bits, newest first."""
         slot = self.tables[table].get(bits)
         link = BEFORE[table]
@@ -269,7 +269,7 @@ def packable(
     trace: bytes | None,
     schema: int | SchemaRef | None,
 ) -> tuple[object, ...]:
-    """What is packed of an event, in the order of `Packed`."""
+    """What is packed of an event, in the order of `PackedEvent`."""
     return (
         place,
         offset & 0xFFFF_FFFF_FFFF_FFFF,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 
-from sidecar.adapters.index.memory.event_codec import LONGEST, Schemas, kept, pack, unpack
-from sidecar.adapters.index.memory.offset_ranges import Place, Places
+from sidecar.adapters.index.memory.event_codec import LONGEST, SchemaTable, kept, pack, unpack
+from sidecar.adapters.index.memory.offset_ranges import OffsetRanges, PartitionRanges
 from sidecar.adapters.index.memory.segment import BITS, Segment, slots
 from sidecar.domain.model import Event, SchemaRef
 
@@ -20,7 +20,7 @@ UNPACKABLE = (TypeError, ValueError, OverflowError)
 _LONG_AGO = -(1 << 63)
 
 
-class Store:
+class SegmentStore:
     """Segments of events. Segments fill in two lanes, one for what is recent and one for what comes late (a look-back
     window, a partition that lags), so that each holds events of about one age."""
 
@@ -29,8 +29,8 @@ class Store:
         """How many events a segment takes in."""
         self.segments: list[Segment] = []
         """By serial."""
-        self.places = Places()
-        self.schemas = Schemas()
+        self.places = OffsetRanges()
+        self.schemas = SchemaTable()
         self.count = 0
         self.size = 0
         """Bytes of all packed events, replaced ones too."""
@@ -183,7 +183,7 @@ class Store:
             taken += 1
         return begin + taken
 
-    def find(self, place: Place, offset: int) -> tuple[Segment, int] | None:
+    def find(self, place: PartitionRanges, offset: int) -> tuple[Segment, int] | None:
         """Where the event at an offset of a partition is held."""
         for segment in reversed(self.segments):
             slot = segment.find(place.number, offset)
@@ -213,7 +213,7 @@ class Store:
         self.segments.append(segment)
         return segment
 
-    def _add_again(self, place: Place, event: Event) -> None:
+    def _add_again(self, place: PartitionRanges, event: Event) -> None:
         """Take in an event at a position that may be held: what is there is replaced, unless it is the same."""
         found = self.find(place, event.position.offset)
         if found is not None:
@@ -232,7 +232,7 @@ class Store:
         segment = self._segment_for(event)
         self._insert(segment, place, kept(event))
 
-    def _insert(self, segment: Segment, place: Place, event: Event) -> None:
+    def _insert(self, segment: Segment, place: PartitionRanges, event: Event) -> None:
         size = segment.size
         segment.insert(place.number, event)
         self.count += 1

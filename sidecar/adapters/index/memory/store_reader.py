@@ -21,7 +21,7 @@ from sidecar.adapters.index.memory.segment import (
     text_bits,
     trace_bits,
 )
-from sidecar.adapters.index.memory.store import Store
+from sidecar.adapters.index.memory.store import SegmentStore
 from sidecar.domain.correlation.connected_components import Key
 from sidecar.domain.correlation.derived_trace_id import cause_of, derived, source
 from sidecar.domain.correlation.duplicates import MOST_ALIKE, original_of, status_of
@@ -34,10 +34,10 @@ TURN = 256
 """Events read before the event loop gets its turn: about half a millisecond."""
 
 
-class Reading:
+class StoreReader:
     """One question's view of the store, and what it has found out so far."""
 
-    def __init__(self, store: Store, join: Collection[str], max_flow: int) -> None:
+    def __init__(self, store: SegmentStore, join: Collection[str], max_flow: int) -> None:
         self._store = store
         self.segments = [segment for segment in store.segments if len(segment)]
         self.join, self.max_flow = join, max_flow

@@ -15,7 +15,7 @@ _STAMP, _SINCE = 15, 31
 """Where, in what stands for a partition, the time of the last beat ends, and the append time since when."""
 
 
-class Covered(Struct, frozen=True):
+class MemberCoverage(Struct, frozen=True):
     """A partition as some member covers it."""
 
     partition: Partition
@@ -29,9 +29,9 @@ def field_of(partition: Partition) -> bytes:
     return log_of(partition.system, partition.stream, partition.number).written
 
 
-def covered_from(field: bytes, value: bytes) -> Covered | None:
+def covered_from(field: bytes, value: bytes) -> MemberCoverage | None:
     try:
-        return Covered(
+        return MemberCoverage(
             partition=log_from(field).partition,
             beat=int(value[:_STAMP]),
             filling=value[_STAMP : _STAMP + 1] == b"1",
@@ -50,7 +50,7 @@ class SharedCoverage:
         self.filling: set[Partition] = set()
         self.left: set[Partition] = set()
         """Partitions that were ours; until the others' coverage tells more."""
-        self._all: dict[Partition, Covered] = {}
+        self._all: dict[Partition, MemberCoverage] = {}
         self._now = 0
         self.evicted = 0
         self.horizon: int | None = None

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 from sidecar.adapters.index.redis.fetcher import SECONDS
 from sidecar.adapters.index.redis.lua_scripts import RECOUNT
-from sidecar.adapters.index.redis.shards import Shards
+from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.adapters.redis_client.connection_pool import Command
 
 
-async def held(shards: Shards) -> int:
+async def held(shards: ShardClients) -> int:
     """The events that all shards count. Raises Outage, Refused."""
     return sum(await _counts(shards))
 
 
-async def count_again(shards: Shards, ttl_ms: int) -> set[int]:
+async def count_again(shards: ShardClients, ttl_ms: int) -> set[int]:
     """Each shard gets its part of what is there, in proportion to what it had: what counts is the sum. A shard that is
     written to meanwhile keeps what it had. Returns the seconds that were looked at. Raises Outage, Refused."""
     keys = shards.keys
@@ -33,7 +33,7 @@ async def count_again(shards: Shards, ttl_ms: int) -> set[int]:
     return seconds
 
 
-async def _counts(shards: Shards) -> list[int]:
+async def _counts(shards: ShardClients) -> list[int]:
     keys = shards.keys
     replies = await shards.ask([(shard, ("GET", keys.single(b"n", shard))) for shard in range(keys.shards)], SECONDS)
     return [int(count or 0) for count in replies]

@@ -16,13 +16,13 @@ import structlog
 
 from sidecar.adapters.index.redis.event_counts import count_again, held
 from sidecar.adapters.index.redis.fetcher import SECONDS
-from sidecar.adapters.index.redis.flow_closure import Reading
-from sidecar.adapters.index.redis.key_layout import Log
+from sidecar.adapters.index.redis.flow_closure import FlowReader
+from sidecar.adapters.index.redis.key_layout import PartitionKey
 from sidecar.adapters.index.redis.lua_scripts import DROP, LETTING
-from sidecar.adapters.index.redis.shards import Shards
-from sidecar.adapters.index.redis.write_batch import Batch, Packer
+from sidecar.adapters.index.redis.shards import ShardClients
+from sidecar.adapters.index.redis.write_batch import IndexWriteBatch, WriteBatchBuilder
 from sidecar.adapters.redis_client.connection_pool import Argument, Command
-from sidecar.adapters.redis_client.errors import Full
+from sidecar.adapters.redis_client.errors import RedisOutOfMemory
 from sidecar.domain.model import Event
 from sidecar.domain.periodic_task import over_and_over
 
@@ -38,14 +38,14 @@ STEP, FEWEST = 400, 50
 """Places that are looked at together, and how few at least where hardly anything has to go: what is found may stay."""
 
 
-class Sweeper:
+class IndexSweeper:
     """Sweeps the index while it is this member's turn."""
 
     def __init__(
         self,
-        shards: Shards,
-        packer: Packer,
-        logs: dict[bytes, Log],
+        shards: ShardClients,
+        packer: WriteBatchBuilder,
+        logs: dict[bytes, PartitionKey],
         *,
         join: Collection[str],
         max_flow: int,
@@ -110,7 +110,7 @@ class Sweeper:
                     for shard in range(keys.shards)
                 ]
             )
-        except Full as error:
+        except RedisOutOfMemory as error:
             reason: str | None = str(error)
         else:
             reason = "what is to be written finds no memory" if self._writing_is_refused() else None
@@ -156,7 +156,7 @@ class Sweeper:
         return gone
 
     async def _some(self, window: int, places: Sequence[bytes]) -> int:
-        reading = Reading(self._shards, self._join, self._max_flow, self._logs)
+        reading = FlowReader(self._shards, self._join, self._max_flow, self._logs)
         await reading.events(places)
         by_position = {event.position: place for place in places if (event := reading.event(place)) is not None}
         closed = await reading.closure([event for place in places if (event := reading.event(place)) is not None])
@@ -232,12 +232,12 @@ class Sweeper:
         if empty:
             await self._ask([(0, ("ZREM", self._keys.single(b"z"), *empty))])
 
-    def _batches(self, events: Sequence[Event]) -> list[Batch]:
+    def _batches(self, events: Sequence[Event]) -> list[IndexWriteBatch]:
         """What stands for these events in each shard."""
-        found: list[Batch] = []
+        found: list[IndexWriteBatch] = []
         begin = 0
         while begin < len(events):
-            batch = Batch(self._keys.shards)
+            batch = IndexWriteBatch(self._keys.shards)
             begin = self._packer.take(batch, events, begin)
             found.append(batch)
         return found

@@ -12,13 +12,13 @@ from sidecar.adapters.index.redis.key_layout import (
     CAUSE,
     EFFECT,
     LOG_BYTES,
-    Log,
+    PartitionKey,
     event_of,
     log_from,
     offset_from,
     small,
 )
-from sidecar.adapters.index.redis.shards import Shards
+from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.adapters.redis_client.connection_pool import Command
 from sidecar.domain.model import Event
 
@@ -34,15 +34,15 @@ Name = tuple[bytes, bytes]
 """Family and hash of a set."""
 
 
-class Fetching:
+class IndexFetcher:
     """What was fetched for one question: sets by name, events by place."""
 
     def __init__(
         self,
-        shards: Shards,
+        shards: ShardClients,
         join: Collection[str],
         max_flow: int,
-        logs: dict[bytes, Log],
+        logs: dict[bytes, PartitionKey],
         crowded: dict[Name, None] | None = None,
     ) -> None:
         """`crowded` is told of sets that were not looked at whole."""
@@ -82,7 +82,7 @@ class Fetching:
 
     async def _events_of(self, places: Sequence[bytes]) -> None:
         await self.know_logs(places)
-        buckets: dict[tuple[int, bytes], list[tuple[bytes, int, Log]]] = {}
+        buckets: dict[tuple[int, bytes], list[tuple[bytes, int, PartitionKey]]] = {}
         for place in places:
             log = self._logs.get(place[:LOG_BYTES])
             if log is None:
@@ -107,7 +107,7 @@ class Fetching:
                 if written is not None:
                     self._logs[name] = log_from(written)
 
-    def log(self, place: bytes) -> Log | None:
+    def log(self, place: bytes) -> PartitionKey | None:
         """Where a place is, once its partition is known."""
         return self._logs.get(place[:LOG_BYTES])
 
@@ -149,7 +149,7 @@ class Fetching:
                 yield member[5:]
 
 
-def _event(data: bytes, log: Log, offset: int) -> Event | None:
+def _event(data: bytes, log: PartitionKey, offset: int) -> Event | None:
     try:
         return event_of(data, log.partition, offset)
     except (msgspec.MsgspecError, UnicodeDecodeError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
-from sidecar.adapters.index.redis.flow_closure import Closure, Reading
+from sidecar.adapters.index.redis.flow_closure import FlowClosure, FlowReader
 from sidecar.domain.correlation.causality import Stream, facts, forest, inferred
 from sidecar.domain.correlation.connected_components import spelled
 from sidecar.domain.correlation.flows import placed
@@ -17,7 +17,7 @@ TURN = 200
 """Events of a flow that are placed before others get their turn."""
 
 
-async def drawn(reading: Reading, closed: Closure, flows: Sequence[Sequence[Event]]) -> list[Flow]:
+async def drawn(reading: FlowReader, closed: FlowClosure, flows: Sequence[Sequence[Event]]) -> list[Flow]:
     """These flows of a closure, as people read them: what `correlation.flows.draw` does, giving the event loop its
     turns."""
     await reading.know([event for flow in flows for event in flow])
@@ -39,8 +39,8 @@ async def drawn(reading: Reading, closed: Closure, flows: Sequence[Sequence[Even
 
 
 async def _draw(
-    reading: Reading,
-    closed: Closure,
+    reading: FlowReader,
+    closed: FlowClosure,
     events: Sequence[Event],
     parents: Sequence[int | None],
     consumed: Mapping[str, Collection[Stream]],

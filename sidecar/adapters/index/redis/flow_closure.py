@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator, Sequence
 
 from msgspec import Struct
 
-from sidecar.adapters.index.redis.fetcher import Fetching, Name
-from sidecar.adapters.index.redis.key_layout import Log, id_hash, trace_hash, word_hash
-from sidecar.adapters.index.redis.shards import Shards
+from sidecar.adapters.index.redis.fetcher import IndexFetcher, Name
+from sidecar.adapters.index.redis.key_layout import PartitionKey, id_hash, trace_hash, word_hash
+from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.adapters.redis_client.connection_pool import Command
 from sidecar.domain.correlation.causality import Stream
 from sidecar.domain.correlation.connected_components import Key, carried, named
@@ -20,7 +20,7 @@ from sidecar.domain.model import Event, Position
 from sidecar.domain.ports.index import Node
 
 
-class Closure(Struct):
+class FlowClosure(Struct):
     """Flows, closed over their keys."""
 
     flows: list[list[Event]]
@@ -28,15 +28,15 @@ class Closure(Struct):
     """For each position of theirs the keys that would have joined it to too many."""
 
 
-class Reading(Fetching):
+class FlowReader(IndexFetcher):
     """What is known of the index while one question is answered."""
 
     def __init__(
         self,
-        shards: Shards,
+        shards: ShardClients,
         join: Collection[str],
         max_flow: int,
-        logs: dict[bytes, Log],
+        logs: dict[bytes, PartitionKey],
         crowded: dict[Name, None] | None = None,
     ) -> None:
         super().__init__(shards, join, max_flow, logs, crowded)
@@ -47,7 +47,7 @@ class Reading(Fetching):
 
     # --- what is joined
 
-    async def closure(self, starts: Sequence[Event]) -> Closure:
+    async def closure(self, starts: Sequence[Event]) -> FlowClosure:
         """The flows of some events, whole."""
         found = {event.position: event for event in starts}
         above: dict[Position, Position] = {position: position for position in found}
@@ -80,7 +80,7 @@ class Reading(Fetching):
             flows.setdefault(_top(above, position), []).append(event)
             if self._broken and (keys := [key for key in self._own(event) if key in self._broken]):
                 broken[position] = keys
-        return Closure(list(flows.values()), broken)
+        return FlowClosure(list(flows.values()), broken)
 
     def _own(self, event: Event) -> Iterator[Key]:
         yield from carried(event, self._join)

@@ -13,7 +13,7 @@ from msgspec import Struct
 from sidecar.adapters.index.redis.coverage import SharedCoverage, field_of
 from sidecar.adapters.index.redis.fetcher import SECONDS
 from sidecar.adapters.index.redis.lua_scripts import BEAT
-from sidecar.adapters.index.redis.shards import Shards
+from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.adapters.redis_client.connection_pool import Argument, Command
 from sidecar.domain.model import Partition
 from sidecar.domain.periodic_task import over_and_over
@@ -29,7 +29,7 @@ FORGET_MS = 600_000
 _STAMP = 15
 
 
-class Beat(Struct, frozen=True):
+class MemberHeartbeat(Struct, frozen=True):
     """What a member last said of itself."""
 
     member: str
@@ -45,7 +45,7 @@ class Beat(Struct, frozen=True):
         return self.old_ms + int((time.monotonic() - self.heard) * 1000)
 
 
-class Words(Protocol):
+class ShardEpochs(Protocol):
     """The words that the shards keep: one that was emptied keeps another, or none."""
 
     def words(self) -> dict[int, bytes]:
@@ -55,18 +55,18 @@ class Words(Protocol):
         """What was known before asking, and what each shard was found to keep."""
 
 
-class Beating:
+class HeartbeatLoop:
     """Tells the others, and hears of them."""
 
     def __init__(
         self,
-        shards: Shards,
+        shards: ShardClients,
         coverage: SharedCoverage,
         counted: Callable[[int, int], None],
         *,
         member: str,
         ttl_ms: int,
-        words: Words,
+        words: ShardEpochs,
     ) -> None:
         """`counted` is told how many events each shard holds."""
         self._shards, self._coverage, self._counted, self._words = shards, coverage, counted, words
@@ -75,7 +75,7 @@ class Beating:
         self._said = b"{}"
         self.says: Callable[[], Awaitable[bytes]] = _nothing
         """What this member says of itself."""
-        self.members: list[Beat] = []
+        self.members: list[MemberHeartbeat] = []
         """All members, this one too, as of the last beat."""
 
     async def run(self) -> None:
@@ -123,12 +123,12 @@ class Beating:
         return [word for _, _, word in shards]
 
 
-def _beat(now: int, name: bytes, value: bytes) -> Beat | None:
+def _beat(now: int, name: bytes, value: bytes) -> MemberHeartbeat | None:
     """What a member said, as it lies there; None where somebody else wrote that."""
     stamp = value[:_STAMP]
     if not stamp.isdigit():
         return None
-    return Beat(name.decode(errors="replace"), max(0, now - int(stamp)), value[_STAMP:], time.monotonic())
+    return MemberHeartbeat(name.decode(errors="replace"), max(0, now - int(stamp)), value[_STAMP:], time.monotonic())
 
 
 async def _nothing() -> bytes:

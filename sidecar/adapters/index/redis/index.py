@@ -11,16 +11,16 @@ import structlog
 from msgspec.structs import replace
 
 from sidecar.adapters.index.redis.coverage import SharedCoverage
-from sidecar.adapters.index.redis.expiry import Sweeper
+from sidecar.adapters.index.redis.expiry import IndexSweeper
 from sidecar.adapters.index.redis.fetcher import MOST_PLACES
-from sidecar.adapters.index.redis.heartbeat import Beat, Beating
+from sidecar.adapters.index.redis.heartbeat import HeartbeatLoop, MemberHeartbeat
 from sidecar.adapters.index.redis.live_relay import RedisRelay
 from sidecar.adapters.index.redis.preflight import inspect
-from sidecar.adapters.index.redis.queries import Questions
-from sidecar.adapters.index.redis.shards import Shards
-from sidecar.adapters.index.redis.writer import Writer
+from sidecar.adapters.index.redis.queries import IndexQueries
+from sidecar.adapters.index.redis.shards import ShardClients
+from sidecar.adapters.index.redis.writer import IndexWriter
 from sidecar.adapters.redis_client.urls import parse
-from sidecar.config.schema import Tls
+from sidecar.config.schema import TlsConfig
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Event, Partition, Rejection
 from sidecar.domain.ports.broker import Finding
@@ -32,7 +32,7 @@ PATIENCE = 1.0
 """Seconds that a question waits for what was added before it."""
 
 
-class RedisIndex(Questions):
+class RedisIndex(IndexQueries):
     """Positions and metadata of events, those of all sidecars that write to the same place. Keeps `ports.Index`."""
 
     def __init__(
@@ -46,15 +46,15 @@ class RedisIndex(Questions):
         prefix: str = "tracecar",
         patience: float = PATIENCE,
         member: str | None = None,
-        tls: Tls | None = None,
+        tls: TlsConfig | None = None,
     ) -> None:
-        shards = Shards(parse(url), tls, prefix, "tracecar.index")
-        super().__init__(shards, Writer(shards, ttl_ms), join=join, max_flow=max_flow, patience=patience)
+        shards = ShardClients(parse(url), tls, prefix, "tracecar.index")
+        super().__init__(shards, IndexWriter(shards, ttl_ms), join=join, max_flow=max_flow, patience=patience)
         self.max_events = max_events
         self.member = secrets.token_hex(8) if member is None else member
         """By what this sidecar is known among those that share the index."""
         self._covered = SharedCoverage()
-        self.beating = Beating(
+        self.beating = HeartbeatLoop(
             self.shards,
             self._covered,
             self.writer.counted,
@@ -62,7 +62,7 @@ class RedisIndex(Questions):
             ttl_ms=ttl_ms,
             words=self.writer,
         )
-        self.sweeper = Sweeper(
+        self.sweeper = IndexSweeper(
             self.shards,
             self.writer.packer,
             self._logs,
@@ -114,10 +114,10 @@ class RedisIndex(Questions):
                 await self.beating.leave()
         await self.shards.close()
 
-    # --- what there is to tell of it, and of those that share it (`sidecar.runtime.cluster_members.Shared`)
+    # --- what there is to tell of it, and of those that share it (`sidecar.runtime.cluster_members.MembershipStore`)
 
     @property
-    def beats(self) -> Sequence[Beat]:
+    def beats(self) -> Sequence[MemberHeartbeat]:
         """What all members said last, this one too."""
         return self.beating.members
 

@@ -47,7 +47,7 @@ _BITS, _REDIS_BITS = 10, 64 + 10
 """How many low bits of an offset tell apart the events of one bucket: 1,024 records on Kafka, a second on Redis."""
 
 
-class Body(Struct, array_like=True, frozen=True, gc=False):
+class PackedBody(Struct, array_like=True, frozen=True, gc=False):
     """A packed event: all but where it lies."""
 
     appended_at: int
@@ -75,7 +75,7 @@ class Body(Struct, array_like=True, frozen=True, gc=False):
 
 
 pack = msgspec.msgpack.Encoder().encode
-unpack = msgspec.msgpack.Decoder(Body).decode
+unpack = msgspec.msgpack.Decoder(PackedBody).decode
 unpack_log = msgspec.msgpack.Decoder(tuple[str, bytes, int]).decode
 
 
@@ -109,7 +109,7 @@ def event_of(data: bytes, log: Partition, offset: int) -> Event:
     )
 
 
-class Log(Struct, frozen=True, gc=False):
+class PartitionKey(Struct, frozen=True, gc=False):
     """A partition as the index knows it."""
 
     name: bytes
@@ -122,15 +122,15 @@ class Log(Struct, frozen=True, gc=False):
     """What stands for it under `l`."""
 
 
-def log_of(system: str, stream: str, number: int) -> Log:
+def log_of(system: str, stream: str, number: int) -> PartitionKey:
     whole = pack((system, stream.encode("utf-8", "surrogateescape"), number))
     name = blake2b(whole, digest_size=LOG_BYTES).digest()
     bits = _REDIS_BITS if system == "redis" else _BITS
-    return Log(name, int.from_bytes(name, "big"), Partition(system, stream, number), bits, whole)
+    return PartitionKey(name, int.from_bytes(name, "big"), Partition(system, stream, number), bits, whole)
 
 
-def log_from(written: bytes) -> Log:
-    """What `Log.written` says. Raises msgspec.DecodeError."""
+def log_from(written: bytes) -> PartitionKey:
+    """What `PartitionKey.written` says. Raises msgspec.DecodeError."""
     system, stream, number = unpack_log(written)
     return log_of(system, stream.decode("utf-8", "surrogateescape"), number)
 
@@ -171,7 +171,7 @@ def trace_hash(trace: bytes) -> bytes:
     return crc32(trace).to_bytes(4, "big")
 
 
-class Keys:
+class KeyLayout:
     """The names of keys, and which shard they are in."""
 
     def __init__(self, prefix: str, shards: int) -> None:
@@ -184,7 +184,7 @@ class Keys:
         shard = hash[3] % self.shards
         return shard, self.heads[shard] + family + hash
 
-    def of_bucket(self, log: Log, bucket: int) -> tuple[int, bytes]:
+    def of_bucket(self, log: PartitionKey, bucket: int) -> tuple[int, bytes]:
         shard = (log.number + bucket) % self.shards
         return shard, self.heads[shard] + b"e" + log.name + small(bucket)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import secrets
 from collections import deque
 
-from sidecar.adapters.index.redis.shards import Shards
+from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.adapters.redis_client.connection_pool import Command
 
 MOST_ENTRIES = 200
@@ -21,7 +21,7 @@ _FIELDS = 6
 class RedisRelay:
     """The stream of one index."""
 
-    def __init__(self, shards: Shards, member: str) -> None:
+    def __init__(self, shards: ShardClients, member: str) -> None:
         self._shards, self._member = shards, member.encode()
         self._key = shards.keys.single(b"v")
         self._last: bytes | None = None

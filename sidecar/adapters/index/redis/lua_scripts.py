@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 
-class Script:
+class IndexScript:
     """A Lua function, called by its digest; whoever does not know it yet gets the text."""
 
     def __init__(self, text: str) -> None:
@@ -37,7 +37,7 @@ local function live(key)
 end
 """
 
-WRITE = Script(
+WRITE = IndexScript(
     _START
     + """
 -- KEYS: what the shard's keys begin with. ARGV: time to live, a word for the server to keep, then three lists, each
@@ -104,7 +104,7 @@ return {kept, count}
 """
 )
 
-NOTE = Script(
+NOTE = IndexScript(
     _START
     + """
 -- In shard 0. ARGV: time to live, then three lists: hash and partition; seconds in which events were appended; seconds
@@ -125,7 +125,7 @@ return 1
 """
 )
 
-DROP = Script(
+DROP = IndexScript(
     _START
     + """
 -- ARGV: time to live, then two lists: buckets as key, number of fields, fields; sets as key, number of members,
@@ -151,7 +151,7 @@ return gone
 """
 )
 
-RECOUNT = Script(
+RECOUNT = IndexScript(
     _START
     + """
 -- ARGV: time to live, how many events were counted, how many there are. Returns 1 where nothing was written meanwhile.
@@ -162,7 +162,7 @@ return 1
 """
 )
 
-LETTING = Script(
+LETTING = IndexScript(
     _START
     + """
 -- What letting go has to note, each a command after the number of its words. A full server refuses what takes memory
@@ -178,7 +178,7 @@ return replies
 """
 )
 
-BEAT = Script(
+BEAT = IndexScript(
     _START
     + """
 -- In shard 0. ARGV: time to live, milliseconds after which silent members are forgotten, the member, what it says of

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
 
-from sidecar.adapters.index.redis.flow_closure import Reading
+from sidecar.adapters.index.redis.flow_closure import FlowReader
 from sidecar.adapters.index.redis.key_layout import LOG_BYTES, SECOND, offset_from
-from sidecar.adapters.index.redis.shards import Shards
+from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.adapters.redis_client.connection_pool import Command
 from sidecar.domain.correlation.ordering import Moment
 from sidecar.domain.model import Event, Partition
@@ -21,8 +21,8 @@ _Entry = tuple[_Place, bytes]
 
 
 async def newest(
-    reading: Reading,
-    shards: Shards,
+    reading: FlowReader,
+    shards: ShardClients,
     before: Moment | None = None,
     *,
     since: int | None = None,
@@ -59,7 +59,9 @@ async def newest(
             count = min(2 * count, MOST_WINDOWS)
 
 
-async def _windows(reading: Reading, shards: Shards, top: int | None, bottom: int | None, count: int) -> list[int]:
+async def _windows(
+    reading: FlowReader, shards: ShardClients, top: int | None, bottom: int | None, count: int
+) -> list[int]:
     """The latest windows that hold something, from `top` down to `bottom`."""
     high, low = "+inf" if top is None else str(top), "-inf" if bottom is None else str(bottom)
     command: Command = ("ZREVRANGEBYSCORE", shards.keys.single(b"z"), high, low, "LIMIT", 0, count)
@@ -68,7 +70,7 @@ async def _windows(reading: Reading, shards: Shards, top: int | None, bottom: in
 
 
 async def _entries(
-    reading: Reading, shards: Shards, windows: Sequence[int], below: _Place | None
+    reading: FlowReader, shards: ShardClients, windows: Sequence[int], below: _Place | None
 ) -> AsyncIterator[list[_Entry]]:
     """What is in these windows, some at a time: nothing in a later part is newer than anything in an earlier one."""
     keys = [shards.keys.of_window(b"w", window) for window in windows]
@@ -91,7 +93,7 @@ async def _entries(
     yield await _located(reading, part)
 
 
-async def _located(reading: Reading, part: Sequence[tuple[int, bytes]]) -> list[_Entry]:
+async def _located(reading: FlowReader, part: Sequence[tuple[int, bytes]]) -> list[_Entry]:
     await reading.know_logs([place for _, place in part])
     found: list[_Entry] = []
     for at, place in part:

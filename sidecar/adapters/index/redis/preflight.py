@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sidecar.adapters.index.redis.shards import Shards
+from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.domain.errors import TracecarError
 from sidecar.domain.ports.broker import Finding
 
@@ -28,7 +28,7 @@ return refused
 """
 
 
-async def inspect(shards: Shards) -> list[Finding]:
+async def inspect(shards: ShardClients) -> list[Finding]:
     """Try everything that changes nothing."""
     key = shards.keys.single(b"l")
     try:
@@ -48,5 +48,5 @@ async def inspect(shards: Shards) -> list[Finding]:
     return found
 
 
-def _pattern(shards: Shards) -> str:
+def _pattern(shards: ShardClients) -> str:
     return shards.keys.heads[0].decode().partition(":1{")[0] + ":*"

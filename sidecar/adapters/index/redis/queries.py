@@ -10,15 +10,15 @@ from sidecar.adapters.index.memory.event_codec import bounded
 from sidecar.adapters.index.memory.newest_first import cursor_of, moment_of
 from sidecar.adapters.index.redis.fetcher import Name
 from sidecar.adapters.index.redis.flow_assembly import drawn
-from sidecar.adapters.index.redis.flow_closure import Reading
-from sidecar.adapters.index.redis.key_layout import Log, id_hash, offset_bytes, word_hash
+from sidecar.adapters.index.redis.flow_closure import FlowReader
+from sidecar.adapters.index.redis.key_layout import PartitionKey, id_hash, offset_bytes, word_hash
 from sidecar.adapters.index.redis.newest_first import newest
-from sidecar.adapters.index.redis.shards import Shards
+from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.adapters.index.redis.trace_lookup import of_trace, once
-from sidecar.adapters.index.redis.writer import Writer
+from sidecar.adapters.index.redis.writer import IndexWriter
 from sidecar.domain.correlation.ordering import appended, moment
 from sidecar.domain.model import Event, Position
-from sidecar.domain.ports.index import Flow, Node, Page
+from sidecar.domain.ports.index import Flow, IndexPage, Node
 
 MOST_FOUND = 1_000
 CANDIDATES = 100
@@ -28,16 +28,16 @@ KINDS = ("trace", "event", "position", "aggregate", "correlation")
 _TRACE_ID = re.compile(r"[0-9a-fA-F]{16}|[0-9a-fA-F]{32}")
 
 
-class Questions:
+class IndexQueries:
     """Answers `ports.Index`. What was added here before a question is waited for first."""
 
     def __init__(
-        self, shards: Shards, writer: Writer, *, join: Collection[str], max_flow: int, patience: float
+        self, shards: ShardClients, writer: IndexWriter, *, join: Collection[str], max_flow: int, patience: float
     ) -> None:
         """`patience`: seconds that a question waits for what was added before it."""
         self.shards, self.writer = shards, writer
         self._join, self._max_flow, self._patience = frozenset(join), max_flow, patience
-        self._logs: dict[bytes, Log] = {}
+        self._logs: dict[bytes, PartitionKey] = {}
         self._crowded: dict[Name, None] = {}
         """Under these lies more than is looked at."""
 
@@ -122,7 +122,7 @@ class Questions:
         since: int | None = None,
         until: int | None = None,
         streams: Collection[str] | None = None,
-    ) -> Page:
+    ) -> IndexPage:
         """Events by append time, then position, newest first: appended at `since` or later and before `until`
         (milliseconds), on these streams. Without their places in their flows. Raises ValueError where the cursor is
         none."""
@@ -136,13 +136,13 @@ class Questions:
         page = events[:limit]
         await reading.know(page)
         following = (cursor_of(page[-1]) if page else cursor) if len(events) > limit else None
-        return Page([reading.node(event) for event in page], following)
+        return IndexPage([reading.node(event) for event in page], following)
 
-    async def _reading(self) -> Reading:
+    async def _reading(self) -> FlowReader:
         await self.written()
-        return Reading(self.shards, self._join, self._max_flow, self._logs, self._crowded)
+        return FlowReader(self.shards, self._join, self._max_flow, self._logs, self._crowded)
 
-    async def _at(self, reading: Reading, position: Position) -> Event | None:
+    async def _at(self, reading: FlowReader, position: Position) -> Event | None:
         place = self._place(position)
         if place is None:
             return None
@@ -158,7 +158,7 @@ class Questions:
         except OverflowError:
             return None
 
-    async def _matches(self, reading: Reading, kind: str, id: str) -> list[Event]:
+    async def _matches(self, reading: FlowReader, kind: str, id: str) -> list[Event]:
         """The events that have `id` as this kind of id."""
         if kind == "trace":
             return await of_trace(reading, int(id, 16)) if _TRACE_ID.fullmatch(id) else []

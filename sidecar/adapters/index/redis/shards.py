@@ -6,24 +6,24 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from sidecar.adapters.index.redis.key_layout import CLUSTER_SHARDS, Keys
+from sidecar.adapters.index.redis.key_layout import CLUSTER_SHARDS, KeyLayout
 from sidecar.adapters.index.redis.lua_scripts import BEAT, DROP, LETTING, NOTE, RECOUNT, WRITE
-from sidecar.adapters.redis_client.connection_pool import Argument, Command, Servers
-from sidecar.adapters.redis_client.errors import Moved, Said
-from sidecar.adapters.redis_client.urls import Address, Target
-from sidecar.config.schema import Tls
+from sidecar.adapters.redis_client.connection_pool import Argument, Command, RedisPool
+from sidecar.adapters.redis_client.errors import ClusterRedirect, RedisReplyError
+from sidecar.adapters.redis_client.urls import Address, RedisAddress
+from sidecar.config.schema import TlsConfig
 from sidecar.domain.errors import Disconnected, Outage
 
 _SCRIPTS = {script.sha: script for script in (WRITE, NOTE, DROP, BEAT, RECOUNT, LETTING)}
 _TRIES = 3
 
 
-class Shards:
+class ShardClients:
     """The servers of one index."""
 
-    def __init__(self, target: Target, tls: Tls | None, prefix: str, name: str) -> None:
-        self.servers = Servers(target, tls, name, "index.redis")
-        self.keys = Keys(prefix, CLUSTER_SHARDS if target.kind == "cluster" else 1)
+    def __init__(self, target: RedisAddress, tls: TlsConfig | None, prefix: str, name: str) -> None:
+        self.servers = RedisPool(target, tls, name, "index.redis")
+        self.keys = KeyLayout(prefix, CLUSTER_SHARDS if target.kind == "cluster" else 1)
         self._started = False
         self._starting = asyncio.Lock()
 
@@ -55,12 +55,14 @@ class Shards:
                 await self.servers.look_again()
                 continue
             missing = [
-                number for number, reply in enumerate(replies) if isinstance(reply, Said) and reply.code == "NOSCRIPT"
+                number
+                for number, reply in enumerate(replies)
+                if isinstance(reply, RedisReplyError) and reply.code == "NOSCRIPT"
             ]
             if missing:
                 commands = [(shard, _in_full(command)) for shard, command in commands]
                 continue
-            moved = next((reply for reply in replies if isinstance(reply, Moved)), None)
+            moved = next((reply for reply in replies if isinstance(reply, ClusterRedirect)), None)
             if moved is not None and left:
                 await self.servers.look_again()
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 
 from sidecar.adapters.index.redis.fetcher import Name
-from sidecar.adapters.index.redis.flow_closure import Reading, derived_hash
+from sidecar.adapters.index.redis.flow_closure import FlowReader, derived_hash
 from sidecar.adapters.index.redis.key_layout import id_hash, trace_hash
 from sidecar.domain.correlation.derived_trace_id import derived
 from sidecar.domain.model import Event
@@ -16,7 +16,7 @@ def once(events: Iterable[Event]) -> list[Event]:
     return list({event.position: event for event in events}.values())
 
 
-async def of_trace(reading: Reading, trace_id: int) -> list[Event]:
+async def of_trace(reading: FlowReader, trace_id: int) -> list[Event]:
     """The events that say that they belong to this trace, and those that say nothing and for which it is derived."""
     own: Name = (b"t", trace_hash(trace_id.to_bytes(16, "big")))
     correlated: Name = (b"k", derived_hash(trace_id))
@@ -31,7 +31,7 @@ async def of_trace(reading: Reading, trace_id: int) -> list[Event]:
     return once([*found, *(event for event in silent if reading.trace_id_of(event) == trace_id)])
 
 
-async def _followers(reading: Reading, named: Name, trace_id: int) -> AsyncIterator[list[Event]]:
+async def _followers(reading: FlowReader, named: Name, trace_id: int) -> AsyncIterator[list[Event]]:
     """Events without a trace id that were caused, over any number of steps, by what the trace id is derived from."""
     effects = [event for event in reading.under(named) if event.causation_id is not None]
     effects = [event for event in effects if derived(event.causation_id or "") == trace_id]

@@ -14,8 +14,8 @@ from sidecar.adapters.index.redis.key_layout import (
     EFFECT,
     NOBODY,
     SECOND,
-    Keys,
-    Log,
+    KeyLayout,
+    PartitionKey,
     id_hash,
     log_of,
     pack,
@@ -39,7 +39,7 @@ MILLISECONDS = [number.to_bytes(2, "big") for number in range(SECOND)]
 _SEQUENCE = (1 << 64) - 1
 
 
-class Shard:
+class ShardCommands:
     """What one shard is to be told."""
 
     __slots__ = ("buckets", "ids", "sets")
@@ -66,21 +66,21 @@ class Shard:
         return found
 
 
-class Batch:
+class IndexWriteBatch:
     """Some events, as commands in the making. The same batch may be written any number of times."""
 
     __slots__ = ("count", "logs", "ranges", "seconds", "shards", "sweeps")
 
     def __init__(self, shards: int) -> None:
-        self.shards = [Shard() for _ in range(shards)]
-        self.logs: dict[bytes, Log] = {}
+        self.shards = [ShardCommands() for _ in range(shards)]
+        self.logs: dict[bytes, PartitionKey] = {}
         self.ranges: dict[bytes, tuple[int, int]] = {}
         """For each log the lowest and the highest offset in it."""
         self.seconds: set[int] = set()
         self.sweeps: set[int] = set()
         self.count = 0
 
-    def commands(self, keys: Keys, ttl_ms: int, word: bytes) -> list[tuple[int, Command]]:
+    def commands(self, keys: KeyLayout, ttl_ms: int, word: bytes) -> list[tuple[int, Command]]:
         """What to send, each with its shard: NOTE first, then WRITE for every shard that has something."""
         noted: list[Argument] = [ttl_ms, len(self.logs)]
         for log in self.logs.values():
@@ -96,17 +96,17 @@ class Batch:
         return found
 
 
-class Packer:
+class WriteBatchBuilder:
     """Turns events into batches. An append time more than `late_ms` before the reading, or in the future, says nothing
     about which flows are the oldest: clocks are wrong, and a backlog goes in the order of reading."""
 
     def __init__(self, shards: int, late_ms: int) -> None:
         self._shards, self._late_ms = shards, late_ms
-        self._logs: dict[tuple[str, str, int], Log] = {}
+        self._logs: dict[tuple[str, str, int], PartitionKey] = {}
         self._known: dict[str, bytes] = {}
         self._words: dict[str, bytes] = {}
 
-    def log(self, system: str, stream: str, number: int) -> Log:
+    def log(self, system: str, stream: str, number: int) -> PartitionKey:
         log = self._logs.get((system, stream, number))
         if log is None:
             if len(self._logs) >= MOST_LOGS:
@@ -114,7 +114,7 @@ class Packer:
             log = self._logs[system, stream, number] = log_of(system, stream, number)
         return log
 
-    def take(self, batch: Batch, events: Sequence[Event], start: int) -> int:
+    def take(self, batch: IndexWriteBatch, events: Sequence[Event], start: int) -> int:
         """Take events from `start` on into the batch, as many as it has room for. Returns the index of the first that
         was not taken."""
         end = min(len(events), start + MOST - batch.count)
@@ -126,7 +126,7 @@ class Packer:
             words.clear()
         system = stream = ""
         number, bits, low_mask, redis = -1, 0, 0, False
-        log: Log | None = None
+        log: PartitionKey | None = None
         log_name, log_number = b"", 0
         last_bucket, parts = -1, list[bytes]()
         last_window, members = None, list[bytes]()
@@ -280,7 +280,7 @@ def _packed(event: Event) -> bytes:
     )
 
 
-def _stretch(batch: Batch, log: Log, low: int, high: int) -> None:
+def _stretch(batch: IndexWriteBatch, log: PartitionKey, low: int, high: int) -> None:
     name = log.name
     before = batch.ranges.get(name)
     batch.ranges[name] = (low, high) if before is None else (min(low, before[0]), max(high, before[1]))

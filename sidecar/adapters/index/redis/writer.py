@@ -14,9 +14,9 @@ from itertools import islice
 import structlog
 from msgspec import Struct
 
-from sidecar.adapters.index.redis.shards import Shards
-from sidecar.adapters.index.redis.write_batch import MOST, Batch, Packer
-from sidecar.adapters.redis_client.errors import Full
+from sidecar.adapters.index.redis.shards import ShardClients
+from sidecar.adapters.index.redis.write_batch import MOST, IndexWriteBatch, WriteBatchBuilder
+from sidecar.adapters.redis_client.errors import RedisOutOfMemory
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Event, Partition
 
@@ -34,7 +34,7 @@ UNSAFE_SECONDS = 60.0
 _DRAIN_SECONDS = 5.0
 
 
-class Missed(Struct, frozen=True):
+class MissedEvents(Struct, frozen=True):
     """Events that may not be in the index although they were read."""
 
     partition: Partition
@@ -44,17 +44,17 @@ class Missed(Struct, frozen=True):
     """The last one."""
 
 
-class Writer:
+class IndexWriter:
     """The queue of one sidecar, and the task that empties it."""
 
-    def __init__(self, shards: Shards, ttl_ms: int) -> None:
+    def __init__(self, shards: ShardClients, ttl_ms: int) -> None:
         self._shards, self._ttl_ms = shards, 2 * ttl_ms
-        self.packer = Packer(shards.keys.shards, ttl_ms // 2)
-        self._queue: deque[Batch] = deque()
-        self._open = Batch(shards.keys.shards)
+        self.packer = WriteBatchBuilder(shards.keys.shards, ttl_ms // 2)
+        self._queue: deque[IndexWriteBatch] = deque()
+        self._open = IndexWriteBatch(shards.keys.shards)
         self._kept: dict[int, bytes] = {}
         self._counts: dict[int, int] = {}
-        self._missed: dict[Partition, Missed] = {}
+        self._missed: dict[Partition, MissedEvents] = {}
         self._added = self._written = 0
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
@@ -66,7 +66,7 @@ class Writer:
         """Why the server does not take what waits."""
         self.full = False
         """That is so because its memory is full."""
-        self.on_missed: Callable[[Missed], None] = lambda missed: None
+        self.on_missed: Callable[[MissedEvents], None] = lambda missed: None
         """Told what to read again, once the server is back."""
         self.on_lost: Callable[[int | None], None] = lambda since: None
         """Told from which append time on (milliseconds) the server may have lost what it held; None: all of it."""
@@ -147,10 +147,10 @@ class Writer:
         for _, done in self._waiting:
             done.cancel()
 
-    def _batch(self) -> Batch:
+    def _batch(self) -> IndexWriteBatch:
         if self._open.count >= MOST:
             self._queue.append(self._open)
-            self._open = Batch(self._shards.keys.shards)
+            self._open = IndexWriteBatch(self._shards.keys.shards)
         return self._open
 
     def _awake(self) -> None:
@@ -176,7 +176,7 @@ class Writer:
                 continue
             if len(self._queue) < AT_ONCE and self._open.count:
                 self._queue.append(self._open)
-                self._open = Batch(self._shards.keys.shards)
+                self._open = IndexWriteBatch(self._shards.keys.shards)
             # What is being sent takes the server's memory too.
             batches = list(islice(self._queue, 1 if self.full else AT_ONCE))
             try:
@@ -186,7 +186,7 @@ class Writer:
                     log.warning("the shared index does not take events", reason=str(error), waiting=self.waiting)
                     self._away_since = time.time()
                 self.away = str(error)
-                self.full = isinstance(error, Full)
+                self.full = isinstance(error, RedisOutOfMemory)
                 self._unsafe |= isinstance(error, Outage) and not self.full
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, LONGEST_WAIT)
@@ -197,7 +197,7 @@ class Writer:
             wait = 0.05
             self._went_well()
 
-    async def _write(self, batches: Sequence[Batch]) -> None:
+    async def _write(self, batches: Sequence[IndexWriteBatch]) -> None:
         # A new word every time: a server that keeps the one that it had was not emptied.
         word = secrets.token_bytes(8)
         commands = [command for batch in batches for command in batch.commands(self._shards.keys, self._ttl_ms, word)]
@@ -240,6 +240,6 @@ class Writer:
             partition, offset = event.position.log, event.position.offset
             known = self._missed.get(partition)
             if known is None:
-                self._missed[partition] = Missed(partition, offset, offset)
+                self._missed[partition] = MissedEvents(partition, offset, offset)
             elif not known.low <= offset <= known.high:
-                self._missed[partition] = Missed(partition, min(known.low, offset), max(known.high, offset))
+                self._missed[partition] = MissedEvents(partition, min(known.low, offset), max(known.high, offset))

@@ -8,14 +8,14 @@ from typing import Any
 from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 
-from sidecar.api.services.answers import Facts
+from sidecar.api.services.answers import StatusProvider
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Prometheus' text format."""
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
-def routes(facts: Facts) -> Sequence[HTTPRouteHandler]:
+def routes(facts: StatusProvider) -> Sequence[HTTPRouteHandler]:
     @get("/healthz", summary="Alive", media_type="text/plain")
     async def healthz() -> str:
         return "ok\n"

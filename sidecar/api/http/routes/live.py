@@ -19,9 +19,9 @@ from litestar.response import Stream
 from sidecar.api import models
 from sidecar.api.http import problem_details
 from sidecar.api.http.routes.parameters import Full, Limit, QueryText
-from sidecar.api.services.answers import Answers
+from sidecar.api.services.answers import ReadService
 from sidecar.domain.errors import Outage, TracecarError
-from sidecar.pipeline.live_stream import Live, Subscription
+from sidecar.pipeline.live_stream import LiveStream, Subscription
 from sidecar.query import Query, parse
 
 log = structlog.get_logger()
@@ -35,16 +35,16 @@ MEDIA_TYPE = "text/event-stream"
 _encode = msgspec.json.Encoder().encode
 
 
-def _message(kind: str, value: models.Answer) -> bytes:
+def _message(kind: str, value: models.ApiModel) -> bytes:
     # JSON on one line: line feeds in texts are escaped there, so nothing in an event can end a message.
     return b"event: %b\ndata: %b\n\n" % (kind.encode(), _encode(value))
 
 
-def _kind(value: models.Answer) -> str:
+def _kind(value: models.ApiModel) -> str:
     return getattr(value, "sse", "event")
 
 
-def routes(answers: Answers, live: Live) -> Sequence[HTTPRouteHandler]:
+def routes(answers: ReadService, live: LiveStream) -> Sequence[HTTPRouteHandler]:
     scans = asyncio.Semaphore(MOST_SCANS)
 
     @get("/v1/live", summary="Events as they pass, as server-sent events", media_type=MEDIA_TYPE)
@@ -71,7 +71,7 @@ def routes(answers: Answers, live: Live) -> Sequence[HTTPRouteHandler]:
 _UNBUFFERED = {"X-Accel-Buffering": "no"}
 
 
-async def _follow(answers: Answers, subscription: Subscription, query: Query) -> AsyncIterator[bytes]:
+async def _follow(answers: ReadService, subscription: Subscription, query: Query) -> AsyncIterator[bytes]:
     with subscription:
         yield b": listening\n\n"
         lost = 0
@@ -80,7 +80,7 @@ async def _follow(answers: Answers, subscription: Subscription, query: Query) ->
             missed = subscription.missed()
             if missed:
                 lost += missed
-                yield _message("dropped", models.Dropped(count=missed, total=lost))
+                yield _message("dropped", models.DroppedModel(count=missed, total=lost))
             elif decoded is None and not subscription.closed:
                 yield b": still here\n\n"
             for start in range(0, len(decoded or ()), SLICE):
@@ -92,11 +92,11 @@ async def _follow(answers: Answers, subscription: Subscription, query: Query) ->
                     yield written
                 # Somebody who watches takes a quarter of the time at most; beyond that events are dropped, and told.
                 await asyncio.sleep(min(3 * took, 0.1))
-        yield _message("end", models.End(reason="the sidecar stops"))
+        yield _message("end", models.ScanEndModel(reason="the sidecar stops"))
 
 
 async def _scan(
-    found: AsyncIterator[models.Event | models.Progress | models.End], scans: asyncio.Semaphore
+    found: AsyncIterator[models.EventModel | models.ScanProgressModel | models.ScanEndModel], scans: asyncio.Semaphore
 ) -> AsyncIterator[bytes]:
     async with scans:
         try:

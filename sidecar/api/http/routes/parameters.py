@@ -11,7 +11,7 @@ from litestar.params import QueryParameter
 
 from sidecar.api.http.auth import Caller, Role
 from sidecar.api.http.middleware import CALLER
-from sidecar.dead_letters.ledger_entries import Who
+from sidecar.dead_letters.ledger_entries import Actor
 
 LONGEST_QUERY = 4_000
 
@@ -36,9 +36,9 @@ def caller(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
     return found
 
 
-def who(connection: ASGIConnection[Any, Any, Any, Any]) -> Who:
+def who(connection: ASGIConnection[Any, Any, Any, Any]) -> Actor:
     """Who acts, and from where: behind a proxy that is the proxy's address."""
-    return Who(caller(connection).name, connection.client.host if connection.client is not None else None)
+    return Actor(caller(connection).name, connection.client.host if connection.client is not None else None)
 
 
 def role_is_enough(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:

@@ -12,10 +12,10 @@ from litestar.params import FromPath, QueryParameter
 from sidecar.api import models
 from sidecar.api.http.middleware import id_of
 from sidecar.api.http.routes.parameters import Cursor, Full, Limit, QueryText
-from sidecar.api.services.answers import Answers
+from sidecar.api.services.answers import ReadService
 
 
-def routes(answers: Answers) -> Sequence[HTTPRouteHandler]:
+def routes(answers: ReadService) -> Sequence[HTTPRouteHandler]:
     @get("/v1/events", summary="Events, newest first")
     async def events(
         search: QueryText = "", limit: Limit = 100, cursor: Cursor = None, full: Full = False
@@ -23,19 +23,19 @@ def routes(answers: Answers) -> Sequence[HTTPRouteHandler]:
         return await answers.events(search, limit, cursor, full=full)
 
     @get("/v1/events/{position:str}", summary="One event with headers and body, by position or event id")
-    async def event(position: FromPath[str]) -> models.Event:
+    async def event(position: FromPath[str]) -> models.EventModel:
         return await answers.event(id_of(position))
 
     @get("/v1/flows", summary="Flows without their events, newest first")
-    async def flows(limit: Limit = 100, cursor: Cursor = None) -> models.FlowPage:
+    async def flows(limit: Limit = 100, cursor: Cursor = None) -> models.FlowPageModel:
         return await answers.flows(limit, cursor)
 
     @get("/v1/flows/{id:str}", summary="The flow of a trace, event, aggregate or correlation id, or of a position")
-    async def flow(id: FromPath[str]) -> models.Flow:
+    async def flow(id: FromPath[str]) -> models.FlowModel:
         return await answers.flow(id_of(id))
 
     @get("/v1/aggregates/{id:str}", summary="The events of an aggregate, in order")
-    async def aggregate(id: FromPath[str], limit: Limit = 0) -> models.Aggregate:
+    async def aggregate(id: FromPath[str], limit: Limit = 0) -> models.AggregateModel:
         return await answers.aggregate(id_of(id), limit)
 
     @get("/v1/dead-letters", summary="Dead letters, newest first")
@@ -47,7 +47,7 @@ def routes(answers: Answers) -> Sequence[HTTPRouteHandler]:
         return await answers.causes(search, limit)
 
     @get("/v1/dead-letters/{id:str}", summary="One dead letter, with the record that it stands for")
-    async def dead_letter(id: FromPath[str]) -> models.DeadLetter:
+    async def dead_letter(id: FromPath[str]) -> models.DeadLetterModel:
         return await answers.dead_letter(id_of(id))
 
     @get("/v1/schemas", summary="What is registered, and what was seen of it")

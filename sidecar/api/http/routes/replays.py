@@ -20,7 +20,7 @@ from sidecar.api.mappers import replays as rendering
 from sidecar.api.models import replays as models
 from sidecar.domain.errors import TracecarError
 from sidecar.domain.redaction import Redactor
-from sidecar.replay.ports import Acting, ExportedLetter
+from sidecar.replay.ports import DeadLetterOperations, ExportedLetter
 
 log = structlog.get_logger()
 
@@ -30,14 +30,14 @@ MOST_LINES = 5_000
 NDJSON = "application/x-ndjson"
 AnyRequest = Request[Any, Any, Any]
 _line = msgspec.json.Encoder().encode
-_exported = msgspec.json.Decoder(models.Exported)
+_exported = msgspec.json.Decoder(models.ExportedLetterModel)
 
 
-def routes(acting: Acting, redactor: Redactor) -> Sequence[HTTPRouteHandler]:
+def routes(acting: DeadLetterOperations, redactor: Redactor) -> Sequence[HTTPRouteHandler]:
     return (*_replays(acting, redactor), *_letters(acting), *_audit(acting, redactor), *_reports(acting))
 
 
-def _replays(acting: Acting, redactor: Redactor) -> Sequence[HTTPRouteHandler]:
+def _replays(acting: DeadLetterOperations, redactor: Redactor) -> Sequence[HTTPRouteHandler]:
     @post(
         "/v1/replays",
         role=None,
@@ -45,8 +45,8 @@ def _replays(acting: Acting, redactor: Redactor) -> Sequence[HTTPRouteHandler]:
         summary="Publish dead letters, or a range of events, again; with dry_run: what would happen (readers may)",
     )
     async def start(
-        data: JSONBody[models.ReplayRequest], request: AnyRequest
-    ) -> Response[models.Replay] | Response[models.Plan]:
+        data: JSONBody[models.ReplayRequestModel], request: AnyRequest
+    ) -> Response[models.ReplayModel] | Response[models.PlanModel]:
         needs(request, "read" if data.dry_run else "operate")
         wish = rendering.wish(data, redactor)
         if data.dry_run:
@@ -59,25 +59,25 @@ def _replays(acting: Acting, redactor: Redactor) -> Sequence[HTTPRouteHandler]:
         return models.ReplayPage(items=[rendering.replay(job, redactor) for job in await acting.jobs(limit or 1_000)])
 
     @get("/v1/replays/{id:str}", summary="One replay, as far as it is now")
-    async def replay(id: FromPath[str]) -> models.Replay:
+    async def replay(id: FromPath[str]) -> models.ReplayModel:
         return rendering.replay(await acting.job(id_of(id)), redactor)
 
     @post("/v1/replays/{id:str}/pause", status_code=200, summary="Pause a replay")
-    async def pause(id: FromPath[str], request: AnyRequest) -> models.Replay:
+    async def pause(id: FromPath[str], request: AnyRequest) -> models.ReplayModel:
         return rendering.replay(await acting.pause(id_of(id), who(request)), redactor)
 
     @post("/v1/replays/{id:str}/resume", status_code=200, summary="Go on with a replay that is paused or failed")
-    async def resume(id: FromPath[str], request: AnyRequest) -> models.Replay:
+    async def resume(id: FromPath[str], request: AnyRequest) -> models.ReplayModel:
         return rendering.replay(await acting.resume(id_of(id), who(request)), redactor)
 
     @post("/v1/replays/{id:str}/cancel", status_code=200, summary="Cancel a replay: what was not sent stays open")
-    async def cancel(id: FromPath[str], request: AnyRequest) -> models.Replay:
+    async def cancel(id: FromPath[str], request: AnyRequest) -> models.ReplayModel:
         return rendering.replay(await acting.cancel(id_of(id), who(request)), redactor)
 
     return start, replays, replay, pause, resume, cancel
 
 
-def _letters(acting: Acting) -> Sequence[HTTPRouteHandler]:
+def _letters(acting: DeadLetterOperations) -> Sequence[HTTPRouteHandler]:
     @post(
         "/v1/dead-letters/discard",
         status_code=200,
@@ -129,7 +129,7 @@ def _letters(acting: Acting) -> Sequence[HTTPRouteHandler]:
     return discard, restore, export, take_in
 
 
-def _audit(acting: Acting, redactor: Redactor) -> Sequence[HTTPRouteHandler]:
+def _audit(acting: DeadLetterOperations, redactor: Redactor) -> Sequence[HTTPRouteHandler]:
     @get("/v1/audit", summary="Who replayed, discarded, restored, reported and imported what, the latest first")
     async def audit(limit: Limit = 100) -> models.AuditPage:
         found = await acting.audit(limit or 1_000)
@@ -140,7 +140,7 @@ def _audit(acting: Acting, redactor: Redactor) -> Sequence[HTTPRouteHandler]:
     return (audit,)
 
 
-def _reports(acting: Acting) -> Sequence[HTTPRouteHandler]:
+def _reports(acting: DeadLetterOperations) -> Sequence[HTTPRouteHandler]:
     @post(
         "/v1/failures",
         role="report",

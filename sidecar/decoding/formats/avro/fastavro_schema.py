@@ -20,14 +20,14 @@ from fastavro.read import LOGICAL_READERS
 
 from sidecar.decoding.formats.avro.schema_parser import (
     MAX_DECIMAL_BYTES,
-    Array,
-    Enum,
-    Fixed,
-    Map,
-    Primitive,
-    Record,
+    AvroArray,
+    AvroEnum,
+    AvroFixed,
+    AvroMap,
+    AvroPrimitive,
+    AvroRecord,
+    AvroUnion,
     Type,
-    Union,
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -55,27 +55,27 @@ def _write(type: Type, written: dict[int, Any]) -> Any:
     if id(type) in written:
         return written[id(type)]
     match type:
-        case Primitive(name, None):
+        case AvroPrimitive(name, None):
             return name
-        case Primitive(name, logical):
+        case AvroPrimitive(name, logical):
             return {"type": name, "logicalType": _PREFIX + str(logical), "scale": type.scale}
-        case Fixed(name, size, logical):
+        case AvroFixed(name, size, logical):
             schema: Any = {"type": "fixed", "name": name, "size": size}
             if logical:
                 schema |= {"logicalType": _PREFIX + logical, "scale": type.scale}
-        case Enum(name, symbols):
+        case AvroEnum(name, symbols):
             # By number, not a list: a list would take the negative numbers of garbage for positions from its end.
             schema = {"type": "enum", "name": name, "symbols": dict(enumerate(symbols))}
-        case Union(branches):
+        case AvroUnion(branches):
             schema = written[id(type)] = []
             schema.extend(_write(branch, written) for branch in branches)
-        case Array(items):
+        case AvroArray(items):
             schema = written[id(type)] = {"type": "array"}
             schema["items"] = _write(items, written)
-        case Map(values):
+        case AvroMap(values):
             schema = written[id(type)] = {"type": "map"}
             schema["values"] = _write(values, written)
-        case Record(name):
+        case AvroRecord(name):
             schema = written[id(type)] = {"type": "record", "name": name}
             schema["fields"] = [{"name": each.name, "type": _write(each.type, written)} for each in type.fields]
     written[id(type)] = schema

@@ -8,14 +8,14 @@ import json
 from fastavro.schema import fingerprint as fastavro_fingerprint
 
 from sidecar.decoding.formats.avro.schema_parser import (
-    Array,
-    Enum,
-    Fixed,
-    Map,
-    Primitive,
-    Record,
+    AvroArray,
+    AvroEnum,
+    AvroFixed,
+    AvroMap,
+    AvroPrimitive,
+    AvroRecord,
+    AvroUnion,
     Type,
-    Union,
 )
 
 
@@ -31,23 +31,23 @@ def canonical_form(root: Type) -> str:
 
 def _write(type: Type, written: set[str]) -> str:
     match type:
-        case Primitive(name):
+        case AvroPrimitive(name):
             return _text(name)
-        case Array(items):
+        case AvroArray(items):
             return f'{{"type":"array","items":{_write(items, written)}}}'
-        case Map(values):
+        case AvroMap(values):
             return f'{{"type":"map","values":{_write(values, written)}}}'
-        case Union(branches):
+        case AvroUnion(branches):
             return f"[{','.join(_write(branch, written) for branch in branches)}]"
     if type.name in written:
         return _text(type.name)
     written.add(type.name)
     match type:
-        case Enum(name, symbols):
+        case AvroEnum(name, symbols):
             return f'{{"name":{_text(name)},"type":"enum","symbols":[{",".join(map(_text, symbols))}]}}'
-        case Fixed(name, size):
+        case AvroFixed(name, size):
             return f'{{"name":{_text(name)},"type":"fixed","size":{size}}}'
-        case Record(name, fields):
+        case AvroRecord(name, fields):
             inner = ",".join(f'{{"name":{_text(each.name)},"type":{_write(each.type, written)}}}' for each in fields)
             return f'{{"name":{_text(name)},"type":"record","fields":[{inner}]}}'
 

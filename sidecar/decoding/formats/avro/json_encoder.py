@@ -16,19 +16,19 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from sidecar.decoding.formats.avro.json_scalars import Mismatch, type_name
+from sidecar.decoding.formats.avro.json_scalars import TypeMismatch, type_name
 from sidecar.decoding.formats.avro.schema_parser import (
     ABSENT,
-    Array,
-    Enum,
-    Fixed,
-    Map,
-    Primitive,
-    Record,
+    AvroArray,
+    AvroEnum,
+    AvroFixed,
+    AvroMap,
+    AvroPrimitive,
+    AvroRecord,
+    AvroUnion,
     Type,
-    Union,
 )
-from sidecar.domain.json_path import Fault, key_segment
+from sidecar.domain.json_path import PathFault, key_segment
 
 MAX_DEPTH = 100
 _BOUNDS = {"int": 31, "long": 63}
@@ -59,45 +59,47 @@ def conform(value: Any, type: Type) -> Any:
 
 def _conform(value: Any, type: Type, depth: int, tried: Tried) -> Any:
     if depth > MAX_DEPTH:
-        raise Fault("decode.limit", f"expected values at most {MAX_DEPTH} deep")
+        raise PathFault("decode.limit", f"expected values at most {MAX_DEPTH} deep")
     match type:
-        case Primitive():
+        case AvroPrimitive():
             return _primitive(value, type)
-        case Fixed():
+        case AvroFixed():
             return _fixed(value, type)
-        case Enum(_, symbols, default):
+        case AvroEnum(_, symbols, default):
             if value not in symbols and (default is None or not isinstance(value, str)):
-                raise Mismatch(f"one of {', '.join(symbols[:20])}", value)
+                raise TypeMismatch(f"one of {', '.join(symbols[:20])}", value)
             return value if value in symbols else default
-        case Array(items):
+        case AvroArray(items):
             if not isinstance(value, list | tuple):
-                raise Mismatch("array", value)
+                raise TypeMismatch("array", value)
             return [_within(f"[{n}]", one, items, depth, tried) for n, one in enumerate(value)]
-        case Map(values):
+        case AvroMap(values):
             if not isinstance(value, Mapping):
-                raise Mismatch("map", value)
+                raise TypeMismatch("map", value)
             return {name: _within(key_segment(name), one, values, depth, tried) for name, one in value.items()}
-        case Record():
+        case AvroRecord():
             return _record(value, type, depth, tried)
-        case Union(branches):
+        case AvroUnion(branches):
             return _union(value, branches, depth, tried)
 
 
 def _within(segment: str, value: Any, type: Type, depth: int, tried: Tried) -> Any:
     try:
         return _conform(value, type, depth + 1, tried)
-    except Fault as fault:
+    except PathFault as fault:
         raise fault.within(segment) from None
 
 
-def _record(value: Any, type: Record, depth: int, tried: Tried) -> dict[str, Any]:
+def _record(value: Any, type: AvroRecord, depth: int, tried: Tried) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        raise Mismatch(type_name(type), value)
+        raise TypeMismatch(type_name(type), value)
     known = {name for each in type.fields for name in (each.name, *each.aliases)}
     for name in value:
         if name not in known:
             fields = ", ".join(each.name for each in type.fields[:20])
-            raise Fault("schema.mismatch", f"the schema has no such field; it has {fields}").within(key_segment(name))
+            raise PathFault("schema.mismatch", f"the schema has no such field; it has {fields}").within(
+                key_segment(name)
+            )
     made: dict[str, Any] = {}
     for each in type.fields:
         name = next((one for one in (each.name, *each.aliases) if one in value), None)
@@ -108,7 +110,7 @@ def _record(value: Any, type: Record, depth: int, tried: Tried) -> dict[str, Any
         elif _nullable(each.type):
             made[each.name] = None
         else:
-            raise Fault("schema.mismatch", f"expected {type_name(each.type)}, found nothing").within(
+            raise PathFault("schema.mismatch", f"expected {type_name(each.type)}, found nothing").within(
                 key_segment(each.name)
             )
     return made
@@ -116,11 +118,13 @@ def _record(value: Any, type: Record, depth: int, tried: Tried) -> dict[str, Any
 
 def _of_default(type: Type) -> Type:
     """A default of a union is of its first branch (Avro specification, "Complex Types", Unions)."""
-    return type.branches[0] if isinstance(type, Union) and type.branches else type
+    return type.branches[0] if isinstance(type, AvroUnion) and type.branches else type
 
 
 def _nullable(type: Type) -> bool:
-    return isinstance(type, Union) and any(isinstance(one, Primitive) and one.name == "null" for one in type.branches)
+    return isinstance(type, AvroUnion) and any(
+        isinstance(one, AvroPrimitive) and one.name == "null" for one in type.branches
+    )
 
 
 def _union(value: Any, branches: tuple[Type, ...], depth: int, tried: Tried) -> Any:
@@ -130,18 +134,18 @@ def _union(value: Any, branches: tuple[Type, ...], depth: int, tried: Tried) -> 
         for branch in branches:
             if name in (_name(branch), _name(branch).rpartition(".")[2]):
                 return _told(branch, branches), _within(key_segment(str(name)), inner, branch, depth, tried)
-    nearest: Fault | None = None
+    nearest: PathFault | None = None
     for branch in sorted(branches, key=lambda one: not _natural(value, one)):
         try:
             made = _once(value, branch, depth + 1, tried)
-        except Fault as fault:
+        except PathFault as fault:
             if nearest is None or fault.depth > nearest.depth:
                 nearest = fault
             continue
         return _told(branch, branches), made
     if nearest is not None and nearest.depth:
         raise nearest
-    raise Mismatch(type_name(Union(branches)), value)
+    raise TypeMismatch(type_name(AvroUnion(branches)), value)
 
 
 def _told(branch: Type, branches: tuple[Type, ...]) -> str:
@@ -149,7 +153,7 @@ def _told(branch: Type, branches: tuple[Type, ...]) -> str:
     the specification forbids; only the first can be written."""
     name = _name(branch)
     if next(one for one in branches if _name(one) == name) is not branch:
-        raise Fault(
+        raise PathFault(
             "schema.mismatch", f"the schema has a union with several branches {name}: only the first is writable"
         )
     return name
@@ -162,10 +166,10 @@ def _once(value: Any, branch: Type, depth: int, tried: Tried) -> Any:
     if key not in tried:
         try:
             tried[key] = _conform(value, branch, depth, tried)
-        except Fault as fault:
+        except PathFault as fault:
             tried[key] = fault.copy()
     found = tried[key]
-    if isinstance(found, Fault):
+    if isinstance(found, PathFault):
         raise found.copy()
     return found
 
@@ -174,23 +178,23 @@ def _natural(value: Any, branch: Type) -> bool:
     """Whether a value that was read by this branch looks like this: such branches are tried before those that only
     take it too. (Text is taken for bytes, for a time or a number, where nothing is there that is text.)"""
     match branch:
-        case Array():
+        case AvroArray():
             return isinstance(value, list | tuple)
-        case Map():
+        case AvroMap():
             return isinstance(value, Mapping)
-        case Record(fields=fields):
+        case AvroRecord(fields=fields):
             return isinstance(value, Mapping) and value.keys() == {each.name for each in fields}
-        case Enum(symbols=symbols):
+        case AvroEnum(symbols=symbols):
             return value in symbols if isinstance(value, str) else False
-        case Union():
+        case AvroUnion():
             return False
-        case Primitive() | Fixed():
+        case AvroPrimitive() | AvroFixed():
             return isinstance(value, _natural_type(branch)) and (
                 isinstance(value, bool) == (_name(branch) == "boolean")
             )
 
 
-def _natural_type(branch: Primitive | Fixed) -> type | tuple[type, ...]:
+def _natural_type(branch: AvroPrimitive | AvroFixed) -> type | tuple[type, ...]:
     logical = branch.logical or ""
     if logical in _LOGICAL:
         return _LOGICAL[logical]
@@ -198,30 +202,30 @@ def _natural_type(branch: Primitive | Fixed) -> type | tuple[type, ...]:
         return time
     if "timestamp-" in logical:
         return datetime
-    return bytes if isinstance(branch, Fixed) else _PLAIN[branch.name]
+    return bytes if isinstance(branch, AvroFixed) else _PLAIN[branch.name]
 
 
 def _name(branch: Type) -> str:
     match branch:
-        case Array():
+        case AvroArray():
             return "array"
-        case Map():
+        case AvroMap():
             return "map"
-        case Union():
+        case AvroUnion():
             return ""
-        case Primitive(name) | Record(name) | Enum(name) | Fixed(name):
+        case AvroPrimitive(name) | AvroRecord(name) | AvroEnum(name) | AvroFixed(name):
             return name
 
 
-def _primitive(value: Any, type: Primitive) -> Any:
+def _primitive(value: Any, type: AvroPrimitive) -> Any:
     match type.name:
         case "null":
             if value is not None:
-                raise Mismatch("null", value)
+                raise TypeMismatch("null", value)
             return None
         case "boolean":
             if not isinstance(value, bool):
-                raise Mismatch("boolean", value)
+                raise TypeMismatch("boolean", value)
             return value
         case "int" | "long":
             return _whole(value, type)
@@ -235,13 +239,13 @@ def _primitive(value: Any, type: Primitive) -> Any:
         try:
             return str(value if isinstance(value, UUID) else UUID(value))
         except (ValueError, TypeError, AttributeError):
-            raise Mismatch("uuid", value) from None
+            raise TypeMismatch("uuid", value) from None
     if not isinstance(value, str):
-        raise Mismatch("string", value)
+        raise TypeMismatch("string", value)
     return value
 
 
-def _whole(value: Any, type: Primitive) -> int:
+def _whole(value: Any, type: AvroPrimitive) -> int:
     number = value
     if type.logical is not None and not isinstance(value, int | float):
         number = _moment(value, type)
@@ -249,11 +253,11 @@ def _whole(value: Any, type: Primitive) -> int:
         number = int(number)
     bits = _BOUNDS[type.name]
     if isinstance(number, bool) or not isinstance(number, int) or not -(1 << bits) <= number < 1 << bits:
-        raise Mismatch(type_name(type), value)
+        raise TypeMismatch(type_name(type), value)
     return number
 
 
-def _moment(value: Any, type: Primitive) -> Any:
+def _moment(value: Any, type: AvroPrimitive) -> Any:
     """A date, a time of day or a timestamp as Avro's number; anything else as it is."""
     logical = type.logical or ""
     try:
@@ -272,7 +276,7 @@ def _moment(value: Any, type: Primitive) -> Any:
                 return value
             if moment.tzinfo is None:
                 if not logical.startswith("local-") and isinstance(value, str):
-                    raise Mismatch("a timestamp with its offset from UTC, such as 2026-01-31T12:00:00Z", value)
+                    raise TypeMismatch("a timestamp with its offset from UTC, such as 2026-01-31T12:00:00Z", value)
                 moment = moment.replace(tzinfo=UTC)
             elapsed = moment - _EPOCH
             micros = (elapsed.days * 86_400 + elapsed.seconds) * 1_000_000 + elapsed.microseconds
@@ -281,24 +285,24 @@ def _moment(value: Any, type: Primitive) -> Any:
         return value
 
 
-def _float(value: Any, type: Primitive) -> float:
+def _float(value: Any, type: AvroPrimitive) -> float:
     if isinstance(value, str) and value in ("NaN", "Infinity", "-Infinity", "INF", "-INF", "inf", "-inf", "nan"):
         return float(value.replace("INF", "inf"))
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Mismatch(type_name(type), value)
+        raise TypeMismatch(type_name(type), value)
     return float(value)
 
 
-def _decimal(value: Any, type: Primitive | Fixed) -> Decimal:
+def _decimal(value: Any, type: AvroPrimitive | AvroFixed) -> Decimal:
     try:
         number = value if isinstance(value, Decimal) else Decimal(str(value)) if type_is_number(value) else None
     except InvalidOperation:
         number = None
     if number is None or not number.is_finite():
-        raise Mismatch(type_name(type), value)
+        raise TypeMismatch(type_name(type), value)
     _, digits, exponent = number.as_tuple()
     if not isinstance(exponent, int) or -exponent > type.scale or len(digits) + exponent + type.scale > type.precision:
-        raise Mismatch(type_name(type), value)
+        raise TypeMismatch(type_name(type), value)
     return number
 
 
@@ -317,13 +321,13 @@ def _bytes(value: Any, expected: str) -> bytes:
             return base64.b64decode(value["base64"], validate=True)
         except (binascii.Error, ValueError):
             pass
-    raise Mismatch(expected, value)
+    raise TypeMismatch(expected, value)
 
 
-def _fixed(value: Any, type: Fixed) -> Any:
+def _fixed(value: Any, type: AvroFixed) -> Any:
     if type.logical == "decimal":
         return _decimal(value, type)
     data = value.bytes if isinstance(value, UUID) else _bytes(value, type_name(type))
     if len(data) != type.size:
-        raise Mismatch(f"{type.size} bytes", value)
+        raise TypeMismatch(f"{type.size} bytes", value)
     return data

@@ -14,18 +14,18 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from sidecar.decoding.formats.avro.schema_parser import (
-    Array,
-    Enum,
-    Fixed,
-    Map,
-    Primitive,
-    Record,
+    AvroArray,
+    AvroEnum,
+    AvroFixed,
+    AvroMap,
+    AvroPrimitive,
+    AvroRecord,
+    AvroUnion,
     Type,
-    Union,
 )
-from sidecar.domain.json_path import Fault, described
+from sidecar.domain.json_path import PathFault, described
 
-Check: TypeAlias = Callable[[Any], Fault | None]
+Check: TypeAlias = Callable[[Any], PathFault | None]
 """None for a good value, else what is wrong with it."""
 
 _MAX_TEXT_NUMBER = 2_500
@@ -36,7 +36,7 @@ _DURATION = re.compile(r"[+-]?P(?=.)[0-9.,YMWDTHS+-]*")
 _NO_FINITE_NUMBER = {"NaN", "Infinity", "-Infinity", "INF", "-INF"}
 
 
-class Mismatch(Fault):
+class TypeMismatch(PathFault):
     """A value that is not what was expected. Its message is written when somebody reads it: most are branches of a
     union that another branch makes good."""
 
@@ -52,25 +52,25 @@ class Mismatch(Fault):
 def type_name(type: Type) -> str:
     """How a type is called in a message."""
     match type:
-        case Primitive("bytes", "decimal"):
+        case AvroPrimitive("bytes", "decimal"):
             return f"decimal({type.precision},{type.scale})"
-        case Primitive(name, logical):
+        case AvroPrimitive(name, logical):
             return f"{name} ({logical})" if logical else name
-        case Fixed(name, size):
+        case AvroFixed(name, size):
             return (
                 f"decimal({type.precision},{type.scale})"
                 if type.logical == "decimal"
                 else f"{_short(name)} ({size} bytes)"
             )
-        case Enum(name):
+        case AvroEnum(name):
             return f"enum {_short(name)}"
-        case Array():
+        case AvroArray():
             return "array"
-        case Map():
+        case AvroMap():
             return "map"
-        case Record(name):
+        case AvroRecord(name):
             return f"record {_short(name)}"
-        case Union(branches):
+        case AvroUnion(branches):
             names = list(dict.fromkeys(type_name(branch) for branch in branches))
             if len(names) > 6:
                 names = [*names[:5], f"{len(names) - 5} more"]
@@ -82,27 +82,27 @@ def _short(name: str) -> str:
 
 
 def one_of(expected: str, accepts: Callable[[Any], bool]) -> Check:
-    def check(value: Any) -> Fault | None:
-        return None if accepts(value) else Mismatch(expected, value)
+    def check(value: Any) -> PathFault | None:
+        return None if accepts(value) else TypeMismatch(expected, value)
 
     return check
 
 
-def primitive(type: Primitive) -> Check:
+def primitive(type: AvroPrimitive) -> Check:
     match type:
-        case Primitive("int", None):
+        case AvroPrimitive("int", None):
             return one_of("int", _accepts_whole(-(1 << 31), (1 << 31) - 1))
-        case Primitive("long", None):
+        case AvroPrimitive("long", None):
             return one_of("long", _accepts_long)
-        case Primitive("int" | "long", "date"):
+        case AvroPrimitive("int" | "long", "date"):
             return one_of("date (ISO 8601 text or days)", _accepts_date)
-        case Primitive("int" | "long", str() as logical) if logical.startswith("time-"):
+        case AvroPrimitive("int" | "long", str() as logical) if logical.startswith("time-"):
             return one_of(f"time (ISO 8601 text or {_unit(logical)})", _accepts_time)
-        case Primitive("int" | "long", str() as logical):
+        case AvroPrimitive("int" | "long", str() as logical):
             return one_of(f"timestamp (ISO 8601 text or {_unit(logical)})", _accepts_timestamp)
-        case Primitive("string", "uuid"):
+        case AvroPrimitive("string", "uuid"):
             return one_of("uuid", _accepts_uuid)
-        case Primitive("bytes", "decimal"):
+        case AvroPrimitive("bytes", "decimal"):
             return one_of(type_name(type), _accepts_decimal(type.precision, type.scale))
     return one_of(type.name, _PLAIN[type.name])
 
@@ -137,15 +137,15 @@ _PLAIN: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def enumeration(enum: Enum) -> Check:
+def enumeration(enum: AvroEnum) -> Check:
     symbols = frozenset(enum.symbols)
     shown = ", ".join(enum.symbols[:10]) + (f" and {len(symbols) - 10} more" if len(symbols) > 10 else "")
     expected = f"{type_name(enum)} ({shown[:400]})"
 
-    def check(value: Any) -> Fault | None:
+    def check(value: Any) -> PathFault | None:
         if type(value) is str and (value in symbols or enum.default is not None):
             return None
-        return Mismatch(expected, value)
+        return TypeMismatch(expected, value)
 
     return check
 
@@ -234,7 +234,7 @@ def _is_base64(text: str) -> bool:
     return bool(text) and _base64_length(text) is not None
 
 
-def accepts_fixed(fixed: Fixed) -> Callable[[Any], bool]:
+def accepts_fixed(fixed: AvroFixed) -> Callable[[Any], bool]:
     size = fixed.size
     decimal = _accepts_decimal(fixed.precision, fixed.scale) if fixed.logical == "decimal" else None
 

@@ -25,7 +25,7 @@ from typing import Any
 
 from sidecar.decoding.formats.avro.json_scalars import (
     Check,
-    Mismatch,
+    TypeMismatch,
     accepts_fixed,
     enumeration,
     one_of,
@@ -35,16 +35,16 @@ from sidecar.decoding.formats.avro.json_scalars import (
 from sidecar.decoding.formats.avro.payload_limits import MAX_DEPTH
 from sidecar.decoding.formats.avro.schema_parser import (
     ABSENT,
-    Array,
-    Enum,
-    Fixed,
-    Map,
-    Primitive,
-    Record,
+    AvroArray,
+    AvroEnum,
+    AvroFixed,
+    AvroMap,
+    AvroPrimitive,
+    AvroRecord,
+    AvroUnion,
     Type,
-    Union,
 )
-from sidecar.domain.json_path import Fault, key_segment
+from sidecar.domain.json_path import PathFault, key_segment
 
 MAX_ATTEMPTS = 500_000
 """Branches of unions that are tried on one body's objects and arrays."""
@@ -53,21 +53,21 @@ MAX_ATTEMPTS = 500_000
 def compile_check(root: Type, recursive: bool) -> Check:
     """The check for values of this schema. A recursive one looks at the value's depth first, so that no body can
     exhaust the stack."""
-    making = _Checks()
+    making = _CheckCompiler()
     check = making.of(root)
     attempts = making.attempts
 
-    def remembering(value: Any) -> Fault | None:
+    def remembering(value: Any) -> PathFault | None:
         try:
             return check(value)
-        except _TooMany:
-            return Fault("decode.limit", f"expected a body that fits its unions within {MAX_ATTEMPTS} attempts")
+        except _TooManyAttempts:
+            return PathFault("decode.limit", f"expected a body that fits its unions within {MAX_ATTEMPTS} attempts")
         finally:
             attempts.forget()
 
-    def bounded(value: Any) -> Fault | None:
+    def bounded(value: Any) -> PathFault | None:
         if _deeper_than(value, MAX_DEPTH):
-            return Fault("decode.limit", f"expected values at most {MAX_DEPTH} deep")
+            return PathFault("decode.limit", f"expected values at most {MAX_DEPTH} deep")
         return remembering(value)
 
     if recursive:
@@ -75,18 +75,18 @@ def compile_check(root: Type, recursive: bool) -> Check:
     return remembering if making.has_structured_unions else check
 
 
-class _TooMany(Exception):
+class _TooManyAttempts(Exception):
     pass
 
 
-class _Attempts:
+class _UnionAttempts:
     """What unions said of the objects and arrays of the body being checked. Each union looks at each of them once:
     branches that share branches would otherwise look again and again, twice as often with each level."""
 
     __slots__ = ("known", "left")
 
     def __init__(self) -> None:
-        self.known: dict[tuple[int, int], Fault | None] = {}
+        self.known: dict[tuple[int, int], PathFault | None] = {}
         self.left = MAX_ATTEMPTS
 
     def forget(self) -> None:
@@ -108,13 +108,13 @@ def _deeper_than(value: Any, limit: int) -> bool:
     return True
 
 
-class _Checks:
+class _CheckCompiler:
     """One function for each type, made once; a recursive type finds its own by the time it is called."""
 
     def __init__(self) -> None:
         self._made: dict[int, Check] = {}
         self._open: set[int] = set()
-        self.attempts = _Attempts()
+        self.attempts = _UnionAttempts()
         self.has_structured_unions = False
 
     def of(self, type: Type) -> Check:
@@ -129,39 +129,39 @@ class _Checks:
 
     def _make(self, type: Type) -> Check:
         match type:
-            case Primitive():
+            case AvroPrimitive():
                 return primitive(type)
-            case Fixed():
+            case AvroFixed():
                 return one_of(type_name(type), accepts_fixed(type))
-            case Enum():
+            case AvroEnum():
                 return enumeration(type)
-            case Array(items):
+            case AvroArray(items):
                 return _array(self.of(items), _quick(items))
-            case Map(values):
+            case AvroMap(values):
                 return _map(self.of(values), _quick(values))
-            case Union(branches):
+            case AvroUnion(branches):
                 structured = any(map(_is_structured, branches))
                 self.has_structured_unions |= structured
                 made = [(branch, self.of(branch)) for branch in branches]
                 return _union(type, made, self.attempts if structured else None)
-            case Record():
+            case AvroRecord():
                 return _record(type, [self.of(each.type) for each in type.fields])
 
 
 def _quick(type: Type) -> frozenset[Any]:
     """The Python types whose every value is right, so that no look at the value is needed."""
     match type:
-        case Primitive("null"):
+        case AvroPrimitive("null"):
             return frozenset({_NoneType})
-        case Primitive("boolean"):
+        case AvroPrimitive("boolean"):
             return frozenset({bool})
-        case Primitive("float" | "double"):
+        case AvroPrimitive("float" | "double"):
             return frozenset({int, float})
-        case Primitive("string", None):
+        case AvroPrimitive("string", None):
             return frozenset({str})
-        case Primitive("bytes", None):
+        case AvroPrimitive("bytes", None):
             return frozenset({str, bytes})
-        case Union(branches):
+        case AvroUnion(branches):
             return frozenset().union(*map(_quick, branches))
     return frozenset()
 
@@ -172,7 +172,7 @@ _NoneType = type(None)
 # --- records, arrays, maps, unions -----------------------------------------------------------------------------------
 
 
-def _record(record: Record, checks: list[Check]) -> Check:
+def _record(record: AvroRecord, checks: list[Check]) -> Check:
     expected = type_name(record)
     fields = [(each.name, _quick(each.type), check) for each, check in zip(record.fields, checks, strict=True)]
     absent = {
@@ -180,9 +180,9 @@ def _record(record: Record, checks: list[Check]) -> Check:
         for each, check in zip(record.fields, checks, strict=True)
     }
 
-    def check(value: Any) -> Fault | None:
+    def check(value: Any) -> PathFault | None:
         if type(value) is not dict:
-            return Mismatch(expected, value)
+            return TypeMismatch(expected, value)
         for name, quick, step in fields:
             found = value.get(name, ABSENT)
             if type(found) in quick:
@@ -197,17 +197,19 @@ def _record(record: Record, checks: list[Check]) -> Check:
 
 def _absent(
     type: Type, default: Any, aliases: tuple[str, ...], check: Check
-) -> Callable[[Mapping[str, Any]], Fault | None]:
+) -> Callable[[Mapping[str, Any]], PathFault | None]:
     """What to say of a record in which a field is missing."""
     optional = default is not ABSENT or _nullable(type)
     expected = type_name(type)
 
-    def look(value: Mapping[str, Any]) -> Fault | None:
+    def look(value: Mapping[str, Any]) -> PathFault | None:
         for alias in aliases:
             if alias in value:
                 return check(value[alias])
         return (
-            None if optional else Fault("schema.mismatch", f"expected {expected}, found nothing: the field is missing")
+            None
+            if optional
+            else PathFault("schema.mismatch", f"expected {expected}, found nothing: the field is missing")
         )
 
     return look
@@ -215,17 +217,17 @@ def _absent(
 
 def _nullable(type: Type) -> bool:
     match type:
-        case Primitive("null"):
+        case AvroPrimitive("null"):
             return True
-        case Union(branches):
+        case AvroUnion(branches):
             return any(map(_nullable, branches))
     return False
 
 
 def _array(item: Check, quick: frozenset[Any]) -> Check:
-    def check(value: Any) -> Fault | None:
+    def check(value: Any) -> PathFault | None:
         if type(value) is not list:
-            return Mismatch("array", value)
+            return TypeMismatch("array", value)
         for index, each in enumerate(value):
             if type(each) not in quick:
                 fault = item(each)
@@ -237,9 +239,9 @@ def _array(item: Check, quick: frozenset[Any]) -> Check:
 
 
 def _map(entry: Check, quick: frozenset[Any]) -> Check:
-    def check(value: Any) -> Fault | None:
+    def check(value: Any) -> PathFault | None:
         if type(value) is not dict:
-            return Mismatch("map", value)
+            return TypeMismatch("map", value)
         for key, each in value.items():
             if type(each) not in quick:
                 fault = entry(each)
@@ -250,14 +252,16 @@ def _map(entry: Check, quick: frozenset[Any]) -> Check:
     return check
 
 
-def _union(union: Union, branches: list[tuple[Type, Check]], attempts: _Attempts | None) -> Check:
+def _union(union: AvroUnion, branches: list[tuple[Type, Check]], attempts: _UnionAttempts | None) -> Check:
     quick, expected = _quick(union), type_name(union)
     objects = [check for branch, check in branches if _is_object(branch)]
-    arrays = [check for branch, check in branches if isinstance(branch, Array)]
-    singles = [(branch, check) for branch, check in branches if not isinstance(branch, Record | Map | Array)]
+    arrays = [check for branch, check in branches if isinstance(branch, AvroArray)]
+    singles = [
+        (branch, check) for branch, check in branches if not isinstance(branch, AvroRecord | AvroMap | AvroArray)
+    ]
     tagged = {tag: check for branch, check in branches for tag in _tags(branch)}
 
-    def check(value: Any) -> Fault | None:
+    def check(value: Any) -> PathFault | None:
         kind = type(value)
         if kind in quick:
             return None
@@ -269,26 +273,26 @@ def _union(union: Union, branches: list[tuple[Type, Check]], attempts: _Attempts
         if key not in attempts.known:
             attempts.left -= len(branches)
             if attempts.left < 0:
-                raise _TooMany
+                raise _TooManyAttempts
             fault = structured(value)
             attempts.known[key] = fault and fault.copy()
             return fault
         fault = attempts.known[key]
         return fault and fault.copy()
 
-    def single(value: Any) -> Fault | None:
-        meant: list[Fault] = []
+    def single(value: Any) -> PathFault | None:
+        meant: list[PathFault] = []
         for branch, step in singles:
             fault = step(value)
             if fault is None:
                 return None
             if _same_kind(branch, value):
                 meant.append(fault)
-        return meant[0] if len(meant) == 1 else Mismatch(expected, value)
+        return meant[0] if len(meant) == 1 else TypeMismatch(expected, value)
 
-    def structured(value: Any) -> Fault | None:
+    def structured(value: Any) -> PathFault | None:
         """Of several branches that do not take the value, the one that got deepest into it is what was meant."""
-        faults: list[Fault] = []
+        faults: list[PathFault] = []
         for step in objects if type(value) is dict else arrays:
             fault = step(value)
             if fault is None:
@@ -301,7 +305,7 @@ def _union(union: Union, branches: list[tuple[Type, Check]], attempts: _Attempts
                 return fault and fault.within(key_segment(tag))
         deepest = max(faults, key=_deep, default=None)
         if deepest is None or (len(faults) > 1 and not deepest.depth):
-            return Mismatch(expected, value)
+            return TypeMismatch(expected, value)
         return deepest
 
     return check
@@ -310,27 +314,27 @@ def _union(union: Union, branches: list[tuple[Type, Check]], attempts: _Attempts
 def _tags(branch: Type) -> tuple[str, ...]:
     """What Avro's JSON encoding names a branch: a named type's full name, else the type's (here the short name too)."""
     match branch:
-        case Record(name) | Enum(name) | Fixed(name):
+        case AvroRecord(name) | AvroEnum(name) | AvroFixed(name):
             return name, name.rpartition(".")[2]
-        case Primitive(name):
+        case AvroPrimitive(name):
             return (name,)
-        case Array():
+        case AvroArray():
             return ("array",)
-        case Map():
+        case AvroMap():
             return ("map",)
     return ()
 
 
 def _is_structured(branch: Type) -> bool:
-    return isinstance(branch, Record | Map | Array)
+    return isinstance(branch, AvroRecord | AvroMap | AvroArray)
 
 
 def _is_object(branch: Type) -> bool:
     """Whether the values of a branch may be JSON objects."""
-    return isinstance(branch, Record | Map) or (isinstance(branch, Fixed) and branch.logical == "duration")
+    return isinstance(branch, AvroRecord | AvroMap) or (isinstance(branch, AvroFixed) and branch.logical == "duration")
 
 
-def _deep(fault: Fault) -> int:
+def _deep(fault: PathFault) -> int:
     return fault.depth
 
 
@@ -338,7 +342,9 @@ def _same_kind(branch: Type, value: Any) -> bool:
     """Whether a single value looks as if it were meant for this branch."""
     match value:
         case str():
-            return isinstance(branch, Enum | Fixed) or (isinstance(branch, Primitive) and branch.logical is not None)
+            return isinstance(branch, AvroEnum | AvroFixed) or (
+                isinstance(branch, AvroPrimitive) and branch.logical is not None
+            )
         case bool() | None:
             return False
-    return isinstance(branch, Primitive) and branch.name in ("int", "long", "bytes")
+    return isinstance(branch, AvroPrimitive) and branch.name in ("int", "long", "bytes")

@@ -14,17 +14,17 @@ from typing import NamedTuple, TypeAlias
 
 from sidecar.decoding.formats.avro.schema_parser import (
     MAX_DECIMAL_BYTES,
-    Array,
-    Enum,
-    Fixed,
-    Map,
-    Primitive,
-    Record,
+    AvroArray,
+    AvroEnum,
+    AvroFixed,
+    AvroMap,
+    AvroPrimitive,
+    AvroRecord,
+    AvroUnion,
     Type,
-    Union,
     children,
 )
-from sidecar.domain.json_path import Fault, key_segment
+from sidecar.domain.json_path import PathFault, key_segment
 
 MAX_VALUES = 1_000_000
 """Values (items, map entries, fields) in one payload."""
@@ -35,12 +35,12 @@ WALK_ABOVE = MAX_VALUES // 4
 _VALUES_PER_BYTE = 4
 _MAX_FIXED_VALUES = 20_000
 
-Walk: TypeAlias = Callable[[bytes, int, "Budget"], int]
+Walk: TypeAlias = Callable[[bytes, int, "WalkBudget"], int]
 """Takes the bytes, the index of a value's first byte and what is left to spend; gives the index after it, or raises
 Fault."""
 
 
-class Survey(NamedTuple):
+class SchemaSurvey(NamedTuple):
     """What a schema lets a payload do."""
 
     recursive: bool
@@ -49,7 +49,7 @@ class Survey(NamedTuple):
     than the schema is written."""
 
 
-class Budget:
+class WalkBudget:
     """What one walk may still spend."""
 
     __slots__ = ("depth", "values")
@@ -61,37 +61,37 @@ class Budget:
     def spend(self, values: int) -> None:
         self.values -= values
         if self.values < 0:
-            raise Fault("decode.limit", f"expected at most {MAX_VALUES} values in one event")
+            raise PathFault("decode.limit", f"expected at most {MAX_VALUES} values in one event")
 
     def enter(self) -> None:
         self.depth -= 1
         if self.depth < 0:
-            raise Fault("decode.limit", f"expected values at most {MAX_DEPTH} deep")
+            raise PathFault("decode.limit", f"expected values at most {MAX_DEPTH} deep")
 
 
-def survey(root: Type) -> Survey:
+def survey(root: Type) -> SchemaSurvey:
     """Look at a schema once, when it is loaded."""
-    found = _Sizes()
+    found = _SizeEstimator()
     _, values = found.of(root)
-    return Survey(found.recursive, found.safe and values <= _MAX_FIXED_VALUES)
+    return SchemaSurvey(found.recursive, found.safe and values <= _MAX_FIXED_VALUES)
 
 
-def find_fault(walk: Walk, data: bytes, start: int) -> Fault | None:
+def find_fault(walk: Walk, data: bytes, start: int) -> PathFault | None:
     """What is wrong with the payload from `start` on, of which all must be used; None where nothing is."""
     try:
-        end = walk(data, start, Budget())
-    except Fault as fault:
+        end = walk(data, start, WalkBudget())
+    except PathFault as fault:
         return fault
     if end > len(data):
-        return Fault("decode.truncated", f"expected {end - len(data)} more bytes at the end")
+        return PathFault("decode.truncated", f"expected {end - len(data)} more bytes at the end")
     if end < len(data):
-        return Fault(
+        return PathFault(
             "decode.trailing_bytes", f"expected the end after {end - start} bytes, found {len(data) - end} more"
         )
     return None
 
 
-class _Sizes:
+class _SizeEstimator:
     """The fewest bytes and the most values of each type, what its arrays and maps hold not counted."""
 
     def __init__(self) -> None:
@@ -114,19 +114,19 @@ class _Sizes:
     def _measure(self, type: Type) -> tuple[int, int]:
         inner = [self.of(child) for child in children(type)]
         match type:
-            case Primitive(name):
+            case AvroPrimitive(name):
                 return _FIXED_WIDTH.get(name, 1), 1
-            case Fixed(_, size):
+            case AvroFixed(_, size):
                 return size, 1
-            case Array() | Map():
-                entry = 0 if isinstance(type, Array) else 1
+            case AvroArray() | AvroMap():
+                entry = 0 if isinstance(type, AvroArray) else 1
                 least, most = inner[0]
                 if most > (least + entry) * _VALUES_PER_BYTE:
                     self.safe = False
                 return 1, 1
-            case Union():
+            case AvroUnion():
                 return 1 + min((least for least, _ in inner), default=0), max((most for _, most in inner), default=1)
-            case Record():
+            case AvroRecord():
                 return sum(least for least, _ in inner), 1 + sum(most for _, most in inner)
         return 1, 1
 
@@ -136,10 +136,10 @@ _FIXED_WIDTH = {"null": 0, "float": 4, "double": 8}
 
 def compile_walk(root: Type) -> Walk:
     """The walk over payloads of this schema."""
-    return _Walks().of(root)
+    return _WalkCompiler().of(root)
 
 
-class _Walks:
+class _WalkCompiler:
     """One function for each type, made once; a recursive type finds its own by the time it is called."""
 
     def __init__(self) -> None:
@@ -158,30 +158,30 @@ class _Walks:
 
     def _make(self, type: Type) -> Walk:
         match type:
-            case Primitive("bytes", "decimal"):
+            case AvroPrimitive("bytes", "decimal"):
                 return _decimal
-            case Primitive(name):
+            case AvroPrimitive(name):
                 return _PRIMITIVES[name]
-            case Fixed(_, size):
+            case AvroFixed(_, size):
                 return _fixed(size)
-            case Enum(_, symbols):
+            case AvroEnum(_, symbols):
                 return _enum(len(symbols))
-            case Array(items):
+            case AvroArray(items):
                 return _array(self.of(items), _width(items))
-            case Map(values):
+            case AvroMap(values):
                 return _map(self.of(values))
-            case Union(branches):
+            case AvroUnion(branches):
                 return _union([self.of(branch) for branch in branches])
-            case Record():
+            case AvroRecord():
                 return _record([(each.name, self.of(each.type)) for each in type.fields])
 
 
 def _width(type: Type) -> int | None:
     """Bytes of every value of this type, where they are always the same and need no look."""
     match type:
-        case Primitive("null" | "float" | "double" as name):
+        case AvroPrimitive("null" | "float" | "double" as name):
             return _FIXED_WIDTH[name]
-        case Fixed(_, size):
+        case AvroFixed(_, size):
             return size
     return None
 
@@ -191,73 +191,75 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
     number = shift = 0
     while True:
         if at >= len(data):
-            raise Fault("decode.truncated", "expected a number, found the end of the bytes")
+            raise PathFault("decode.truncated", "expected a number, found the end of the bytes")
         byte = data[at]
         at += 1
         number |= (byte & 0x7F) << shift
         if byte < 0x80:
             if number >> 64:
-                raise Fault("decode.malformed", "expected a number of 64 bits, found a longer one")
+                raise PathFault("decode.malformed", "expected a number of 64 bits, found a longer one")
             return (number >> 1) ^ -(number & 1), at
         shift += 7
         if shift > 63:
-            raise Fault("decode.malformed", "expected a number of at most 10 bytes, found a longer one")
+            raise PathFault("decode.malformed", "expected a number of at most 10 bytes, found a longer one")
 
 
-def _null(data: bytes, at: int, budget: Budget) -> int:
+def _null(data: bytes, at: int, budget: WalkBudget) -> int:
     return at
 
 
-def _boolean(data: bytes, at: int, budget: Budget) -> int:
+def _boolean(data: bytes, at: int, budget: WalkBudget) -> int:
     return at + 1
 
 
-def _int(data: bytes, at: int, budget: Budget) -> int:
+def _int(data: bytes, at: int, budget: WalkBudget) -> int:
     number, at = _number(data, at)
     if not -0x8000_0000 <= number <= 0x7FFF_FFFF:
-        raise Fault("decode.malformed", f"expected an int of 32 bits, found {number}")
+        raise PathFault("decode.malformed", f"expected an int of 32 bits, found {number}")
     return at
 
 
-def _long(data: bytes, at: int, budget: Budget) -> int:
+def _long(data: bytes, at: int, budget: WalkBudget) -> int:
     return _number(data, at)[1]
 
 
-def _float(data: bytes, at: int, budget: Budget) -> int:
+def _float(data: bytes, at: int, budget: WalkBudget) -> int:
     return at + 4
 
 
-def _double(data: bytes, at: int, budget: Budget) -> int:
+def _double(data: bytes, at: int, budget: WalkBudget) -> int:
     return at + 8
 
 
 def _length(data: bytes, at: int) -> tuple[int, int]:
     length, at = _number(data, at)
     if length < 0:
-        raise Fault("decode.malformed", f"expected a length, found {length}")
+        raise PathFault("decode.malformed", f"expected a length, found {length}")
     if length > len(data) - at:
-        raise Fault("decode.truncated", f"expected {length} bytes, found {max(0, len(data) - at)}")
+        raise PathFault("decode.truncated", f"expected {length} bytes, found {max(0, len(data) - at)}")
     return length, at
 
 
-def _bytes(data: bytes, at: int, budget: Budget) -> int:
+def _bytes(data: bytes, at: int, budget: WalkBudget) -> int:
     length, at = _length(data, at)
     return at + length
 
 
-def _decimal(data: bytes, at: int, budget: Budget) -> int:
+def _decimal(data: bytes, at: int, budget: WalkBudget) -> int:
     length, at = _length(data, at)
     if length > MAX_DECIMAL_BYTES:
-        raise Fault("decode.limit", f"expected a decimal of at most {MAX_DECIMAL_BYTES} bytes, found {length}")
+        raise PathFault("decode.limit", f"expected a decimal of at most {MAX_DECIMAL_BYTES} bytes, found {length}")
     return at + length
 
 
-def _string(data: bytes, at: int, budget: Budget) -> int:
+def _string(data: bytes, at: int, budget: WalkBudget) -> int:
     length, at = _length(data, at)
     try:
         data[at : at + length].decode()
     except UnicodeDecodeError as error:
-        raise Fault("decode.malformed", f"expected UTF-8, found the byte 0x{error.object[error.start]:02x}") from None
+        raise PathFault(
+            "decode.malformed", f"expected UTF-8, found the byte 0x{error.object[error.start]:02x}"
+        ) from None
     return at + length
 
 
@@ -274,29 +276,29 @@ _PRIMITIVES: dict[str, Walk] = {
 
 
 def _fixed(size: int) -> Walk:
-    def walk(data: bytes, at: int, budget: Budget) -> int:
+    def walk(data: bytes, at: int, budget: WalkBudget) -> int:
         if at + size > len(data):
-            raise Fault("decode.truncated", f"expected {size} bytes, found {max(0, len(data) - at)}")
+            raise PathFault("decode.truncated", f"expected {size} bytes, found {max(0, len(data) - at)}")
         return at + size
 
     return walk
 
 
 def _enum(symbols: int) -> Walk:
-    def walk(data: bytes, at: int, budget: Budget) -> int:
+    def walk(data: bytes, at: int, budget: WalkBudget) -> int:
         index, at = _number(data, at)
         if not 0 <= index < symbols:
-            raise Fault("decode.malformed", f"expected one of {symbols} symbols, found number {index}")
+            raise PathFault("decode.malformed", f"expected one of {symbols} symbols, found number {index}")
         return at
 
     return walk
 
 
 def _union(branches: list[Walk]) -> Walk:
-    def walk(data: bytes, at: int, budget: Budget) -> int:
+    def walk(data: bytes, at: int, budget: WalkBudget) -> int:
         index, at = _number(data, at)
         if not 0 <= index < len(branches):
-            raise Fault("decode.malformed", f"expected one of {len(branches)} union branches, found number {index}")
+            raise PathFault("decode.malformed", f"expected one of {len(branches)} union branches, found number {index}")
         return branches[index](data, at, budget)
 
     return walk
@@ -305,7 +307,7 @@ def _union(branches: list[Walk]) -> Walk:
 def _record(fields: list[tuple[str, Walk]]) -> Walk:
     steps = [step for _, step in fields]
 
-    def walk(data: bytes, at: int, budget: Budget) -> int:
+    def walk(data: bytes, at: int, budget: WalkBudget) -> int:
         budget.enter()
         budget.spend(len(fields))
         done = 0
@@ -313,7 +315,7 @@ def _record(fields: list[tuple[str, Walk]]) -> Walk:
             for step in steps:
                 at = step(data, at, budget)
                 done += 1
-        except Fault as fault:
+        except PathFault as fault:
             raise fault.within(key_segment(fields[done][0])) from None
         budget.depth += 1
         return at
@@ -321,7 +323,7 @@ def _record(fields: list[tuple[str, Walk]]) -> Walk:
     return walk
 
 
-def _block(data: bytes, at: int, budget: Budget) -> tuple[int, int]:
+def _block(data: bytes, at: int, budget: WalkBudget) -> tuple[int, int]:
     """How many entries the block that begins at `at` claims, and where the first one lies."""
     count, at = _number(data, at)
     if count < 0:
@@ -331,7 +333,7 @@ def _block(data: bytes, at: int, budget: Budget) -> tuple[int, int]:
 
 
 def _array(item: Walk, width: int | None) -> Walk:
-    def walk(data: bytes, at: int, budget: Budget) -> int:
+    def walk(data: bytes, at: int, budget: WalkBudget) -> int:
         budget.enter()
         index = 0
         while True:
@@ -345,7 +347,7 @@ def _array(item: Walk, width: int | None) -> Walk:
                 for _ in range(count):
                     at = item(data, at, budget)
                     index += 1
-            except Fault as fault:
+            except PathFault as fault:
                 raise fault.within(f"[{index}]") from None
         budget.depth += 1
         return at
@@ -354,7 +356,7 @@ def _array(item: Walk, width: int | None) -> Walk:
 
 
 def _map(value: Walk) -> Walk:
-    def walk(data: bytes, at: int, budget: Budget) -> int:
+    def walk(data: bytes, at: int, budget: WalkBudget) -> int:
         budget.enter()
         while True:
             count, at = _block(data, at, budget)
@@ -365,7 +367,7 @@ def _map(value: Walk) -> Walk:
                 at = _string(data, at, budget)
                 try:
                     at = value(data, at, budget)
-                except Fault as fault:
+                except PathFault as fault:
                     key = data[_number(data, start)[1] : at].decode()
                     raise fault.within(key_segment(key)) from None
         budget.depth += 1

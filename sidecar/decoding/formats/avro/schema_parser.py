@@ -1,7 +1,7 @@
 """An Avro schema's text as a tree of types, with every name resolved (Avro 1.12 specification, "Schema Declaration").
 
 The texts come from a registry that anyone may write to, so they are as hostile as records: their size, depth and
-number of types are bounded, and what cannot be understood raises `Unusable` with the place. What a reader does not
+number of types are bounded, and what cannot be understood raises `UnusableSchema` with the place. What a reader does not
 need (docs, orders, a default of the wrong type) never makes a schema unusable: consumers read such schemas every day.
 """
 
@@ -38,11 +38,11 @@ _LOGICAL_TYPES = {
 }
 
 
-class Unusable(ValueError):
+class UnusableSchema(ValueError):
     """The text is no Avro schema that can be read with. The message says where and what was expected."""
 
 
-class UnknownName(Unusable):
+class UnknownTypeName(UnusableSchema):
     """The text names a type that neither it nor its references declare. `names` are the full names that it may mean."""
 
     def __init__(self, message: str, names: tuple[str, ...]) -> None:
@@ -51,7 +51,7 @@ class UnknownName(Unusable):
 
 
 @dataclass(eq=False, slots=True)
-class Primitive:
+class AvroPrimitive:
     """null, boolean, int, long, float, double, bytes or string, maybe with a logical type."""
 
     name: str
@@ -62,7 +62,7 @@ class Primitive:
 
 
 @dataclass(eq=False, slots=True)
-class Fixed:
+class AvroFixed:
     name: str
     size: int
     logical: str | None = None
@@ -71,29 +71,29 @@ class Fixed:
 
 
 @dataclass(eq=False, slots=True)
-class Enum:
+class AvroEnum:
     name: str
     symbols: tuple[str, ...]
     default: str | None
 
 
 @dataclass(eq=False, slots=True)
-class Array:
+class AvroArray:
     items: Type
 
 
 @dataclass(eq=False, slots=True)
-class Map:
+class AvroMap:
     values: Type
 
 
 @dataclass(eq=False, slots=True)
-class Union:
+class AvroUnion:
     branches: tuple[Type, ...]
 
 
 @dataclass(eq=False, slots=True)
-class Field:
+class AvroField:
     name: str
     type: Type
     default: Any
@@ -102,20 +102,20 @@ class Field:
 
 
 @dataclass(eq=False, slots=True)
-class Record:
+class AvroRecord:
     name: str
-    fields: tuple[Field, ...] = ()
+    fields: tuple[AvroField, ...] = ()
 
 
-Type: TypeAlias = Primitive | Fixed | Enum | Array | Map | Union | Record
+Type: TypeAlias = AvroPrimitive | AvroFixed | AvroEnum | AvroArray | AvroMap | AvroUnion | AvroRecord
 
 
 def parse(text: str, references: Sequence[str] = ()) -> Type:
     """The type that `text` declares. `references` are the texts it may name types of, dependencies first; the same type
     may be declared in several of them. Raises Unusable."""
     if len(text) + sum(map(len, references)) > MAX_TEXT:
-        raise Unusable(f"expected at most {MAX_TEXT} characters of schema, with its references")
-    parsing = _Parsing()
+        raise UnusableSchema(f"expected at most {MAX_TEXT} characters of schema, with its references")
+    parsing = _SchemaParser()
     for reference in references:
         parsing.type(_json(reference), "", "reference", 0)
     return parsing.type(_json(text), "", "", 0)
@@ -124,13 +124,13 @@ def parse(text: str, references: Sequence[str] = ()) -> Type:
 def children(type: Type) -> Iterator[Type]:
     """The types directly inside this one."""
     match type:
-        case Array(items):
+        case AvroArray(items):
             yield items
-        case Map(values):
+        case AvroMap(values):
             yield values
-        case Union(branches):
+        case AvroUnion(branches):
             yield from branches
-        case Record():
+        case AvroRecord():
             for each in type.fields:
                 yield each.type
 
@@ -139,11 +139,11 @@ def _json(text: str) -> Any:
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
-        raise Unusable(f"not JSON: {error}") from None
+        raise UnusableSchema(f"not JSON: {error}") from None
 
 
 @dataclass(slots=True)
-class _Parsing:
+class _SchemaParser:
     """One pass over a schema and its references: the names seen so far, and how much has been read."""
 
     names: dict[str, Type] = field(default_factory=dict)
@@ -163,22 +163,22 @@ class _Parsing:
     def _type(self, node: Any, namespace: str, where: str, depth: int) -> Type:
         self.count += 1
         if self.count > MAX_TYPES:
-            raise Unusable(f"{where}: expected at most {MAX_TYPES} types")
+            raise UnusableSchema(f"{where}: expected at most {MAX_TYPES} types")
         if depth > MAX_DEPTH:
-            raise Unusable(f"{where[:200]}: expected types at most {MAX_DEPTH} deep")
+            raise UnusableSchema(f"{where[:200]}: expected types at most {MAX_DEPTH} deep")
         if isinstance(node, str):
             named = self._named(node, namespace, where)
             if depth + self.heights.get(id(named), 0) > MAX_DEPTH:
-                raise Unusable(f"{where[:200]}: expected types at most {MAX_DEPTH} deep")
+                raise UnusableSchema(f"{where[:200]}: expected types at most {MAX_DEPTH} deep")
             return named
         if isinstance(node, list):
             branches = (self.type(each, namespace, f"{where}[{n}]", depth + 1) for n, each in enumerate(node))
-            union = Union(tuple(branches))
-            if any(isinstance(branch, Union) for branch in union.branches):
-                raise Unusable(f"{where or 'the schema'}: expected no union directly in a union")
+            union = AvroUnion(tuple(branches))
+            if any(isinstance(branch, AvroUnion) for branch in union.branches):
+                raise UnusableSchema(f"{where or 'the schema'}: expected no union directly in a union")
             return union
         if not isinstance(node, dict):
-            raise Unusable(f"{where or 'the schema'}: expected a name, an object or a list, found {_found(node)}")
+            raise UnusableSchema(f"{where or 'the schema'}: expected a name, an object or a list, found {_found(node)}")
         kind = node.get("type")
         match kind:
             case "record" | "error":
@@ -188,72 +188,74 @@ class _Parsing:
             case "fixed":
                 return self._fixed(node, namespace, where)
             case "array":
-                return Array(self.type(node.get("items"), namespace, f"{where}.items", depth + 1))
+                return AvroArray(self.type(node.get("items"), namespace, f"{where}.items", depth + 1))
             case "map":
-                return Map(self.type(node.get("values"), namespace, f"{where}.values", depth + 1))
+                return AvroMap(self.type(node.get("values"), namespace, f"{where}.values", depth + 1))
             case str() if kind in PRIMITIVES:
                 logical = node.get("logicalType")
                 if kind == "bytes" and logical == "decimal" and (decimal := _decimal(node, None)):
-                    return Primitive(kind, "decimal", *decimal)
+                    return AvroPrimitive(kind, "decimal", *decimal)
                 known = isinstance(logical, str) and logical in _LOGICAL_TYPES.get(kind, ())
-                return Primitive(kind, logical if known else None)
+                return AvroPrimitive(kind, logical if known else None)
             case str() | dict() | list():
                 return self.type(kind, namespace, where, depth + 1)
-        raise Unusable(f"{where or 'the schema'}: expected a type, found {_found(kind)}")
+        raise UnusableSchema(f"{where or 'the schema'}: expected a type, found {_found(kind)}")
 
     def _named(self, name: str, namespace: str, where: str) -> Type:
         if name in PRIMITIVES:
-            return Primitive(name)
+            return AvroPrimitive(name)
         qualified = f"{namespace}.{name}" if "." not in name and namespace else name.removeprefix(".")
         # Where the namespace has no such name, the one without namespace is meant, as Java takes it.
         for each in (qualified, name):
             if each in self.names:
                 return self.names[each]
         message = f"{where or 'the schema'}: expected a known type, found the name {_found(name)}"
-        raise UnknownName(message, (qualified, name))
+        raise UnknownTypeName(message, (qualified, name))
 
-    def _record(self, node: dict[str, Any], namespace: str, where: str, depth: int) -> Record:
+    def _record(self, node: dict[str, Any], namespace: str, where: str, depth: int) -> AvroRecord:
         name, namespace = _full_name(node, namespace, where)
-        record = self.names[name] = Record(name)
+        record = self.names[name] = AvroRecord(name)
         fields = node.get("fields", [])
         if not isinstance(fields, list):
-            raise Unusable(f"{where or name}.fields: expected a list, found {_found(fields)}")
-        read: dict[str, Field] = {}
+            raise UnusableSchema(f"{where or name}.fields: expected a list, found {_found(fields)}")
+        read: dict[str, AvroField] = {}
         for each in fields:
             if not isinstance(each, dict) or not isinstance(each.get("name"), str) or "type" not in each:
-                raise Unusable(f"{where or name}.fields: expected fields with name and type, found {_found(each)}")
+                raise UnusableSchema(
+                    f"{where or name}.fields: expected fields with name and type, found {_found(each)}"
+                )
             if each["name"] in read:
-                raise Unusable(f"{where or name}: the field {_found(each['name'])} is declared twice")
+                raise UnusableSchema(f"{where or name}: the field {_found(each['name'])} is declared twice")
             inner = self.type(each["type"], namespace, f"{where}.{each['name'][:80]}", depth + 1)
             aliases = each.get("aliases")
             names = (alias for alias in aliases if isinstance(alias, str)) if isinstance(aliases, list) else ()
-            read[each["name"]] = Field(each["name"], inner, each.get("default", ABSENT), tuple(names))
+            read[each["name"]] = AvroField(each["name"], inner, each.get("default", ABSENT), tuple(names))
         record.fields = tuple(read.values())
         return record
 
-    def _enum(self, node: dict[str, Any], namespace: str, where: str) -> Enum:
+    def _enum(self, node: dict[str, Any], namespace: str, where: str) -> AvroEnum:
         name, _ = _full_name(node, namespace, where)
         symbols = node.get("symbols")
         if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
-            raise Unusable(f"{where or name}.symbols: expected a list of names, found {_found(symbols)}")
+            raise UnusableSchema(f"{where or name}.symbols: expected a list of names, found {_found(symbols)}")
         default = node.get("default")
-        declared = Enum(name, tuple(symbols), default if default in symbols else None)
+        declared = AvroEnum(name, tuple(symbols), default if default in symbols else None)
         self.names[name] = declared
         return declared
 
-    def _fixed(self, node: dict[str, Any], namespace: str, where: str) -> Fixed:
+    def _fixed(self, node: dict[str, Any], namespace: str, where: str) -> AvroFixed:
         name, _ = _full_name(node, namespace, where)
         size = node.get("size")
         if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 31:
-            raise Unusable(f"{where or name}.size: expected a number of bytes, found {_found(size)}")
-        declared = Fixed(name, size)
+            raise UnusableSchema(f"{where or name}.size: expected a number of bytes, found {_found(size)}")
+        declared = AvroFixed(name, size)
         match node.get("logicalType"):
             case "decimal" if decimal := _decimal(node, size):
-                declared = Fixed(name, size, "decimal", *decimal)
+                declared = AvroFixed(name, size, "decimal", *decimal)
             case "uuid" if size == 16:
-                declared = Fixed(name, size, "uuid")
+                declared = AvroFixed(name, size, "uuid")
             case "duration" if size == 12:
-                declared = Fixed(name, size, "duration")
+                declared = AvroFixed(name, size, "duration")
         self.names[name] = declared
         return declared
 
@@ -262,7 +264,7 @@ def _full_name(node: dict[str, Any], namespace: str, where: str) -> tuple[str, s
     """The full name of a declaration, and the namespace that holds inside it."""
     name, own = node.get("name"), node.get("namespace")
     if not isinstance(name, str) or not name or len(name) > 1_000:
-        raise Unusable(f"{where or 'the schema'}.name: expected a name, found {_found(name)}")
+        raise UnusableSchema(f"{where or 'the schema'}.name: expected a name, found {_found(name)}")
     if "." in name:
         return name.removeprefix("."), name.rpartition(".")[0]
     space = own if isinstance(own, str) else namespace

@@ -5,24 +5,24 @@ from __future__ import annotations
 import pytest
 
 from sidecar.adapters.brokers.kafka.broker import KafkaBroker
-from sidecar.adapters.brokers.kafka.client_options import Connecting
-from sidecar.config.schema import Config, Kafka, Sasl, Sources, Tls
+from sidecar.adapters.brokers.kafka.client_options import KafkaConnector
+from sidecar.config.schema import Config, KafkaConfig, SaslConfig, SourcesConfig, TlsConfig
 from sidecar.domain.errors import ConfigError
 from sidecar.domain.stream_names import LEDGER
 
 
-def _source(**more: object) -> Kafka:
-    return Kafka(bootstrap_servers="one:9092, two:9093", **more)  # type: ignore[arg-type]
+def _source(**more: object) -> KafkaConfig:
+    return KafkaConfig(bootstrap_servers="one:9092, two:9093", **more)  # type: ignore[arg-type]
 
 
 def _mistakes(**more: object) -> dict[str, str]:
     with pytest.raises(ConfigError) as caught:
-        Connecting(_source(**more))
+        KafkaConnector(_source(**more))
     return {one.path: str(one) for one in caught.value.mistakes}
 
 
 def test_plain_options_pass_through():
-    connecting = Connecting(_source(client={"request_timeout_ms": 5_000, "check_crcs": False, "client_id": "x"}))
+    connecting = KafkaConnector(_source(client={"request_timeout_ms": 5_000, "check_crcs": False, "client_id": "x"}))
     assert connecting.servers == ["one:9092", "two:9093"]
     assert connecting.options.request_timeout_ms == 5_000
     assert connecting.options.check_crcs is False
@@ -53,28 +53,28 @@ def test_an_unknown_codec_is_refused():
 @pytest.mark.parametrize(
     ("sasl", "missing"),
     [
-        (Sasl(mechanism="PLAIN"), {"username", "password"}),
-        (Sasl(mechanism="OAUTHBEARER", client_id="x"), {"token_endpoint", "client_secret"}),
+        (SaslConfig(mechanism="PLAIN"), {"username", "password"}),
+        (SaslConfig(mechanism="OAUTHBEARER", client_id="x"), {"token_endpoint", "client_secret"}),
     ],
 )
-def test_what_a_mechanism_needs(sasl: Sasl, missing: set[str]):
+def test_what_a_mechanism_needs(sasl: SaslConfig, missing: set[str]):
     assert set(_mistakes(sasl=sasl)) == {f"sources.kafka.sasl.{name}" for name in missing}
 
 
 def test_tls_that_cannot_be_read():
-    assert "nowhere.pem" in _mistakes(tls=Tls(ca="/nowhere.pem"))["sources.kafka.tls"]
+    assert "nowhere.pem" in _mistakes(tls=TlsConfig(ca="/nowhere.pem"))["sources.kafka.tls"]
 
 
 def test_tls_and_sasl_make_the_protocol():
-    sasl = Sasl(mechanism="SCRAM-SHA-512", username="u", password="p")
-    connecting = Connecting(_source(tls=Tls(check_hostname=False), sasl=sasl))
+    sasl = SaslConfig(mechanism="SCRAM-SHA-512", username="u", password="p")
+    connecting = KafkaConnector(_source(tls=TlsConfig(check_hostname=False), sasl=sasl))
     assert connecting._arguments["security_protocol"] == "SASL_SSL"
     assert connecting._arguments["ssl_context"].check_hostname is False
 
 
 def test_topics_by_name_and_pattern():
     source = _source(topics=["orders", r"^payments\..*"], gate={"orders.in": "orders"})
-    broker = KafkaBroker(source, "shop", Config(service="shop", sources=Sources()).stream_names("tracecar.shop"))
+    broker = KafkaBroker(source, "shop", Config(service="shop", sources=SourcesConfig()).stream_names("tracecar.shop"))
     assert broker.group == "tracecar.shop"
     wanted = ["orders", "orders.in", "payments.eu"]
     others = ["orders2", "payments", "x.payments.eu", "payments.eu.dlt", "payments.eu-DLT.dlq", LEDGER]
@@ -83,4 +83,6 @@ def test_topics_by_name_and_pattern():
 
 def test_a_pattern_that_is_none():
     with pytest.raises(ConfigError, match=r"topics\[1\]: expected a regular expression"):
-        KafkaBroker(_source(topics=["a", "^(b"]), "shop", Config(service="s", sources=Sources()).stream_names("g"))
+        KafkaBroker(
+            _source(topics=["a", "^(b"]), "shop", Config(service="s", sources=SourcesConfig()).stream_names("g")
+        )

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.adapters.brokers.kafka import decompression
-from sidecar.adapters.brokers.kafka.decompression import Bomb, inflated
+from sidecar.adapters.brokers.kafka.decompression import DecompressionLimitExceeded, inflated
 from sidecar.adapters.brokers.kafka.record_batch import batch, placed
-from sidecar.adapters.brokers.kafka.record_decoder import Chunk, Unreadable, after
+from sidecar.adapters.brokers.kafka.record_decoder import FetchedChunk, UnreadableRecords, after
 from sidecar.domain.errors import TooLarge
 from sidecar.domain.model import Outgoing, Partition, Record
 
@@ -37,7 +37,7 @@ def _batch(base: int, count: int, *, codec: int = 0, producer: int = -1, control
     return bytes(raw)
 
 
-def _all(chunk: Chunk, most: int = 7) -> list[Record]:
+def _all(chunk: FetchedChunk, most: int = 7) -> list[Record]:
     found: list[Record] = []
     while not chunk.done:
         records = chunk.take(most)
@@ -53,7 +53,7 @@ def _offsets(records: Sequence[Record]) -> list[int]:
 @pytest.mark.parametrize("codec", range(5))
 def test_records_of_all_codecs(codec: int):
     raw = b"".join(_batch(base, 10, codec=codec) for base in (0, 10, 25))
-    chunk = Chunk(LOG, raw, 3, None, check=True)
+    chunk = FetchedChunk(LOG, raw, 3, None, check=True)
     records = _all(chunk)
     assert _offsets(records) == [*range(3, 20), *range(25, 35)]
     assert records[0] == Record(LOG.at(3), b"k", VALUE, (("h", b"1"), ("h", None)), 1_003)
@@ -63,11 +63,11 @@ def test_records_of_all_codecs(codec: int):
 
 def test_a_batch_that_was_cut_off_is_left_for_the_next_fetch():
     raw = _batch(0, 5) + _batch(5, 5)[:-1]
-    chunk = Chunk(LOG, raw, 0, None, check=True)
+    chunk = FetchedChunk(LOG, raw, 0, None, check=True)
     assert _offsets(_all(chunk)) == [*range(5)]
     assert chunk.next_offset == after(raw, 0) == 5
     assert after(raw[:40], 3) == 3
-    assert _all(Chunk(LOG, raw[:40], 3, None, check=True)) == []
+    assert _all(FetchedChunk(LOG, raw[:40], 3, None, check=True)) == []
 
 
 def test_aborted_transactions_and_control_records_are_passed_over():
@@ -83,28 +83,28 @@ def test_aborted_transactions_and_control_records_are_passed_over():
             _batch(9, 1, producer=1, control=commit),
         )
     )
-    chunk = Chunk(LOG, raw, 0, [(1, 0)], check=False)
+    chunk = FetchedChunk(LOG, raw, 0, [(1, 0)], check=False)
     assert _offsets(_all(chunk, most=100)) == [2, 3, 4, 6, 7]
     assert chunk.next_offset == 10, "what is no record is settled past, too"
 
 
 def test_header_names_that_are_no_text_are_kept():
     raw = bytearray(_batch(0, 3))
-    chunk = Chunk(LOG, bytes(raw.replace(b"\x02h\x02", b"\x02\xff\x02")), 1, None, check=False)
+    chunk = FetchedChunk(LOG, bytes(raw.replace(b"\x02h\x02", b"\x02\xff\x02")), 1, None, check=False)
     records = _all(chunk)
     assert _offsets(records) == [1, 2]
     assert records[0].headers[0] == ("\udcff", b"1")
     out = Outgoing("orders", None, b"v", records[0].headers, timestamp=5)
     packed, _ = batch([(0, out)], 1000, 0, -1, -1, 0, False)
-    assert _all(Chunk(LOG, packed, 0, None, check=True))[0].headers == records[0].headers
+    assert _all(FetchedChunk(LOG, packed, 0, None, check=True))[0].headers == records[0].headers
 
 
 def test_damaged_bytes_are_named_and_passed():
     good, bad = _batch(0, 5), bytearray(_batch(5, 5))
     bad[80] ^= 0xFF
-    chunk = Chunk(LOG, good + bytes(bad) + _batch(10, 5), 0, None, check=True)
+    chunk = FetchedChunk(LOG, good + bytes(bad) + _batch(10, 5), 0, None, check=True)
     assert _offsets(chunk.take(100)) == [*range(5)]
-    with pytest.raises(Unreadable, match="kafka://orders/0") as caught:
+    with pytest.raises(UnreadableRecords, match="kafka://orders/0") as caught:
         chunk.take(100)
     assert caught.value.past == chunk.next_offset == 10
     assert _offsets(chunk.take(100)) == [*range(10, 15)]
@@ -114,12 +114,12 @@ def test_damaged_bytes_are_named_and_passed():
 def test_no_bytes_crash_or_stall(noise: bytes, at: int, check: bool):
     raw = bytearray(_batch(0, 3) + _batch(3, 3, codec=4))
     raw[at : at + len(noise)] = noise
-    chunk = Chunk(LOG, bytes(raw), 0, None, check)
+    chunk = FetchedChunk(LOG, bytes(raw), 0, None, check)
     after(bytes(raw), 0)
     for _ in range(100):
         try:
             chunk.take(2)
-        except Unreadable:
+        except UnreadableRecords:
             continue
         if chunk.done:
             return
@@ -131,9 +131,9 @@ def test_bombs_are_not_inflated(codec: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(decompression, "MOST", 1 << 20)
     encode = {1: _gzip, 2: snappy_encode, 3: lz4_encode, 4: zstd_encode}[codec]
     assert inflated(codec, encode(b"x" * (1 << 20))) == b"x" * (1 << 20)
-    with pytest.raises(Bomb):
+    with pytest.raises(DecompressionLimitExceeded):
         inflated(codec, encode(b"x" * ((1 << 20) + 1)))
-    with pytest.raises(Bomb):
+    with pytest.raises(DecompressionLimitExceeded):
         inflated(codec, b"no such thing at all")
 
 
@@ -142,7 +142,7 @@ def test_snappy_without_javas_framing():
 
 
 def test_unknown_codecs():
-    with pytest.raises(Bomb, match="codec 7"):
+    with pytest.raises(DecompressionLimitExceeded, match="codec 7"):
         inflated(7, b"")
 
 

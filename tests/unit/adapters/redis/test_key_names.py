@@ -14,32 +14,32 @@ from sidecar.adapters.brokers.redis.cluster_key_names import (
     tagged,
     untagged,
 )
-from sidecar.adapters.brokers.redis.consumer_name import Seat
-from sidecar.adapters.brokers.redis.entry_codec import Entries, entry_id, offset, raw
-from sidecar.adapters.redis_client.urls import Target, parse
-from sidecar.config.schema import Config, Sources
+from sidecar.adapters.brokers.redis.consumer_name import ConsumerSlot
+from sidecar.adapters.brokers.redis.entry_codec import EntryCodec, entry_id, offset, raw
+from sidecar.adapters.redis_client.urls import RedisAddress, parse
+from sidecar.config.schema import Config, SourcesConfig
 from sidecar.domain.errors import Refused
 from sidecar.domain.model import Outgoing, redis_id, redis_offset
 
-NAMING = Config(service="test", sources=Sources()).stream_names("group")
+NAMING = Config(service="test", sources=SourcesConfig()).stream_names("group")
 
 
 @pytest.mark.parametrize(
     ("url", "target"),
     [
-        ("redis://localhost", Target("server", (("localhost", 6379),))),
-        ("redis://127.0.0.1:7000/3", Target("server", (("127.0.0.1", 7000),), database=3)),
-        ("rediss://user:p%40ss@[::1]:7000", Target("server", (("::1", 7000),), True, "user", "p@ss")),
-        ("redis://:secret@host", Target("server", (("host", 6379),), password="secret")),
+        ("redis://localhost", RedisAddress("server", (("localhost", 6379),))),
+        ("redis://127.0.0.1:7000/3", RedisAddress("server", (("127.0.0.1", 7000),), database=3)),
+        ("rediss://user:p%40ss@[::1]:7000", RedisAddress("server", (("::1", 7000),), True, "user", "p@ss")),
+        ("redis://:secret@host", RedisAddress("server", (("host", 6379),), password="secret")),
         (
             "redis+sentinel://u:p@h1:26379,h2/shop/2?sentinel_password=s",
-            Target("sentinel", (("h1", 26379), ("h2", 26379)), False, "u", "p", 2, "shop", sentinel_password="s"),
+            RedisAddress("sentinel", (("h1", 26379), ("h2", 26379)), False, "u", "p", 2, "shop", sentinel_password="s"),
         ),
-        ("rediss+cluster://h1:1,h2:2", Target("cluster", (("h1", 1), ("h2", 2)), True)),
-        ("unix:///var/run/redis.sock?db=1", Target("unix", (), database=1, path="/var/run/redis.sock")),
+        ("rediss+cluster://h1:1,h2:2", RedisAddress("cluster", (("h1", 1), ("h2", 2)), True)),
+        ("unix:///var/run/redis.sock?db=1", RedisAddress("unix", (), database=1, path="/var/run/redis.sock")),
     ],
 )
-def test_urls_are_taken_apart(url: str, target: Target) -> None:
+def test_urls_are_taken_apart(url: str, target: RedisAddress) -> None:
     assert parse(url) == target
 
 
@@ -84,7 +84,7 @@ NAMES = st.binary(max_size=8)
 
 @given(st.lists(st.tuples(st.one_of(st.just(b"payload"), NAMES), NAMES), min_size=1, max_size=8))
 def test_an_entry_is_written_again_as_it_was(pairs: list[tuple[bytes, bytes]]) -> None:
-    entries = Entries("payload")
+    entries = EntryCodec("payload")
     fields = [part for pair in pairs for part in pair]
     for _ in range(2):  # the second time its names are known
         (record,) = entries.records("s", [(b"1700000000000-3", fields)])
@@ -93,7 +93,7 @@ def test_an_entry_is_written_again_as_it_was(pairs: list[tuple[bytes, bytes]]) -
 
 
 def test_many_kinds_of_entries_are_not_all_remembered() -> None:
-    entries = Entries("payload")
+    entries = EntryCodec("payload")
     for number in range(10_000):
         entries.records("s", [(b"1-1", [b"f%d" % number, b"v"])])
     entries.records("s", [(b"1-1", [b"x" * 100_000, b"v"])])
@@ -103,7 +103,7 @@ def test_many_kinds_of_entries_are_not_all_remembered() -> None:
 @pytest.mark.parametrize("out", [Outgoing("s", b"key", b"v", ()), Outgoing("s", None, None, ())])
 def test_what_an_entry_cannot_hold_is_refused(out: Outgoing) -> None:
     with pytest.raises(Refused):
-        Entries("payload").fields(out)
+        EntryCodec("payload").fields(out)
 
 
 @given(st.integers(0, 2**128 - 1))
@@ -114,14 +114,14 @@ def test_ids_and_offsets_are_the_same_thing(at: int) -> None:
 
 
 def test_names_of_members_are_stable_and_not_shared() -> None:
-    first = Seat("shop", "group", "redis://somewhere:1/0")
-    second = Seat("shop", "group", "redis://somewhere:1/0")
-    elsewhere = Seat("shop", "group", "redis://somewhere:2/0")
+    first = ConsumerSlot("shop", "group", "redis://somewhere:1/0")
+    second = ConsumerSlot("shop", "group", "redis://somewhere:1/0")
+    elsewhere = ConsumerSlot("shop", "group", "redis://somewhere:2/0")
     try:
         assert first.name != second.name
         assert elsewhere.name == first.name
         first.leave()
-        again = Seat("shop", "group", "redis://somewhere:1/0")
+        again = ConsumerSlot("shop", "group", "redis://somewhere:1/0")
         assert again.name == first.name
         again.leave()
     finally:

@@ -9,7 +9,7 @@ import pytest
 
 from sidecar.adapters.registry.confluent import MAX_REFERENCE_DEPTH, ConfluentRegistry
 from sidecar.config import schema as config
-from sidecar.decoding.schema import Schema, texts
+from sidecar.decoding.schema import BoundSchema, texts
 from sidecar.domain.errors import Outage
 from tests.support.scripted_registry import Answer, Scripted
 
@@ -18,7 +18,7 @@ GUID = "5f0a2c5c-7a3c-4c5e-9d0b-3b1f5a8e7c11"
 
 @pytest.fixture
 async def registry(server: Scripted) -> AsyncIterator[ConfluentRegistry]:
-    registry = ConfluentRegistry(config.Registry(url=server.url))
+    registry = ConfluentRegistry(config.RegistryConfig(url=server.url))
     yield registry
     await registry.close()
 
@@ -101,7 +101,7 @@ async def test_a_chain_of_references_is_followed_so_far(server: Scripted, regist
     found = await registry.by_version("r0", 1)
     assert found is not None
     assert len(texts(found)) == MAX_REFERENCE_DEPTH + 1
-    assert "found the name" in (Schema(found).unusable or "")
+    assert "found the name" in (BoundSchema(found).unusable or "")
     assert len(server.asked) <= MAX_REFERENCE_DEPTH + 1
 
 
@@ -123,7 +123,7 @@ async def test_a_reference_that_is_gone_makes_the_schema_unusable(
     version(server, "r", 1, text, ("Gone", "gone", 1))
     found = await registry.by_version("r", 1)
     assert found is not None
-    assert "'Gone'" in (Schema(found).unusable or "")
+    assert "'Gone'" in (BoundSchema(found).unusable or "")
 
 
 async def test_unknown_fingerprints_do_not_make_us_read_everything_again(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.adapters.registry.directory import DirectoryRegistry, schema_id
-from sidecar.decoding.schema import Schema, texts
+from sidecar.decoding.schema import BoundSchema, texts
 from sidecar.domain.errors import Outage
 
 
@@ -64,7 +64,7 @@ async def test_files_refer_to_one_another_by_full_name(tmp_path: Path) -> None:
     found = await registry.by_version("a", 1)
     assert found is not None
     assert len(texts(found)) == 3
-    assert Schema(found).decode(b"", 0) == {"to": {"city": {}}, "also": {}}
+    assert BoundSchema(found).decode(b"", 0) == {"to": {"city": {}}, "also": {}}
     assert registry.problems == ()
 
 
@@ -123,7 +123,7 @@ async def test_a_file_that_was_never_good_leaves_its_events_unchecked(tmp_path: 
     (tmp_path / "orders-value.avsc").write_text("{")
     found = await DirectoryRegistry(tmp_path).by_version("orders-value", None)
     assert found is not None
-    assert Schema(found).unusable is not None
+    assert BoundSchema(found).unusable is not None
 
 
 async def test_what_is_no_schema_file_is_left_alone(tmp_path: Path) -> None:

@@ -15,21 +15,21 @@ import pytest
 import trustme
 
 from sidecar.adapters.registry import http_client
-from sidecar.adapters.registry.http_client import NotAnAnswer, Questions
+from sidecar.adapters.registry.http_client import NotARegistryAnswer, RegistryHttpClient
 from sidecar.config import schema as config
 from sidecar.domain.errors import ConfigError, Outage, Refused
 from tests.support.scripted_registry import Answer, Scripted
 
-Ask = Callable[..., Questions]
+Ask = Callable[..., RegistryHttpClient]
 
 
 @pytest.fixture
 async def ask() -> AsyncIterator[Ask]:
     """Opens questions at these addresses, with these settings of `registry`."""
-    opened: list[Questions] = []
+    opened: list[RegistryHttpClient] = []
 
-    def start(*addresses: str, **settings: Any) -> Questions:
-        opened.append(Questions(addresses, config.Registry(url=list(addresses), **settings)))
+    def start(*addresses: str, **settings: Any) -> RegistryHttpClient:
+        opened.append(RegistryHttpClient(addresses, config.RegistryConfig(url=list(addresses), **settings)))
         return opened[-1]
 
     yield start
@@ -58,7 +58,7 @@ async def test_that_there_is_no_such_thing_is_an_answer(server: Scripted, ask: A
 @pytest.mark.parametrize("body", [b"", b"<html>404</html>", b'{"status": 404}', b"[]"])
 async def test_a_404_of_something_else_is_none(server: Scripted, ask: Ask, body: bytes) -> None:
     server.answers["/x"] = Answer(404, body)
-    with pytest.raises(NotAnAnswer, match=r"check the path in registry\.url"):
+    with pytest.raises(NotARegistryAnswer, match=r"check the path in registry\.url"):
         await ask(server.url).ask("/x", list[str])
 
 
@@ -164,7 +164,7 @@ async def test_an_outage_of_all_addresses_tells_of_each(server: Scripted, ask: A
 
 async def test_credentials_are_sent_and_never_shown(server: Scripted, ask: Ask) -> None:
     server.answers["/x"] = Answer(200, [])
-    await ask(server.url, basic=config.BasicAuth(username="me", password="secret")).ask("/x", list[str])
+    await ask(server.url, basic=config.BasicAuthConfig(username="me", password="secret")).ask("/x", list[str])
     await ask(server.url, token="t0ken").ask("/x", list[str])
     inside = server.url.replace("http://", "http://me:secret@")
     await ask(inside).ask("/x", list[str])
@@ -196,7 +196,7 @@ def certificates(tmp_path: Path) -> Certificates:
 async def test_tls_by_our_own_authority(serve: Callable[..., Scripted], ask: Ask, certificates: Certificates) -> None:
     server = serve(certificates.server)
     server.answers["/x"] = Answer(200, ["a"])
-    tls = config.Tls(ca=str(certificates.ca))
+    tls = config.TlsConfig(ca=str(certificates.ca))
     assert await ask(server.url, tls=tls).ask("/x", list[str]) == ["a"]
     with pytest.raises(Outage, match=r"(?i)certificate"):
         await ask(server.url).ask("/x", list[str])
@@ -210,15 +210,15 @@ async def test_a_client_certificate_is_shown(
     server = serve(certificates.server)
     server.answers["/x"] = Answer(200, ["a"])
     ca = str(certificates.ca)
-    both = config.Tls(ca=ca, cert=str(certificates.cert), key=str(certificates.key))
+    both = config.TlsConfig(ca=ca, cert=str(certificates.cert), key=str(certificates.key))
     assert await ask(server.url, tls=both).ask("/x", list[str]) == ["a"]
     with pytest.raises(Outage):
-        await ask(server.url, tls=config.Tls(ca=ca)).ask("/x", list[str])
+        await ask(server.url, tls=config.TlsConfig(ca=ca)).ask("/x", list[str])
 
 
 def test_a_certificate_that_cannot_be_read_is_a_mistake_of_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "no.pem").write_text("no certificate")
-    tls = config.Tls(ca=str(tmp_path / "gone.pem"), cert=str(tmp_path / "no.pem"))
+    tls = config.TlsConfig(ca=str(tmp_path / "gone.pem"), cert=str(tmp_path / "no.pem"))
     with pytest.raises(ConfigError) as error:
-        Questions(["https://127.0.0.1:1"], config.Registry(tls=tls))
+        RegistryHttpClient(["https://127.0.0.1:1"], config.RegistryConfig(tls=tls))
     assert [mistake.path for mistake in error.value.mistakes] == ["registry.tls.ca", "registry.tls.cert"]

@@ -63,19 +63,19 @@ def value_of(type: schema_parser.Type, random: Random, depth: int = 0) -> Any:
         raise NoEnd
     many = random.randint(0, 2) if depth < 5 else 0
     match type:
-        case schema_parser.Primitive(name):
+        case schema_parser.AvroPrimitive(name):
             return _PRIMITIVES[name](random)
-        case schema_parser.Fixed(_, size):
+        case schema_parser.AvroFixed(_, size):
             return random.randbytes(size)
-        case schema_parser.Enum(_, symbols):
+        case schema_parser.AvroEnum(_, symbols):
             return random.choice(symbols)
-        case schema_parser.Array(items):
+        case schema_parser.AvroArray(items):
             return [value_of(items, random, depth + 1) for _ in range(many)]
-        case schema_parser.Map(inner):
+        case schema_parser.AvroMap(inner):
             return {f"k\u00e9{n}": value_of(inner, random, depth + 1) for n in range(many)}
-        case schema_parser.Union(branches):
+        case schema_parser.AvroUnion(branches):
             return value_of(random.choice(branches) if depth < 5 else branches[0], random, depth + 1)
-        case schema_parser.Record():
+        case schema_parser.AvroRecord():
             return {each.name: value_of(each.type, random, depth + 1) for each in type.fields}
 
 

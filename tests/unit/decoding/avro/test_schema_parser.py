@@ -14,11 +14,11 @@ from sidecar.decoding.formats.avro.payload_limits import survey
 from sidecar.decoding.formats.avro.schema_parser import (
     MAX_DEPTH,
     MAX_TEXT,
-    Enum,
-    Fixed,
-    Primitive,
-    Record,
-    Union,
+    AvroEnum,
+    AvroFixed,
+    AvroPrimitive,
+    AvroRecord,
+    AvroUnion,
 )
 from sidecar.decoding.schema import texts
 from sidecar.domain.model import SchemaRef
@@ -31,7 +31,7 @@ def parse(declared: Any, *references: Any) -> schema_parser.Type:
 
 
 def fields(of: schema_parser.Type) -> dict[str, schema_parser.Type]:
-    assert isinstance(of, Record)
+    assert isinstance(of, AvroRecord)
     return {each.name: each.type for each in of.fields}
 
 
@@ -47,8 +47,8 @@ def test_names_resolve_by_namespace_then_without() -> None:
         record("other.Money"),
         record("Bare"),
     )
-    assert isinstance(root, Union)
-    found = {name: of.name for name, of in fields(root.branches[1]).items() if isinstance(of, Record)}
+    assert isinstance(root, AvroUnion)
+    found = {name: of.name for name, of in fields(root.branches[1]).items() if isinstance(of, AvroRecord)}
     assert found == {"near": "shop.Money", "far": "other.Money", "plain": "Bare"}
 
 
@@ -56,8 +56,8 @@ def test_an_inner_name_takes_the_namespace_around_it_and_an_empty_one_leaves_it(
     inner = {"type": "fixed", "name": "F", "size": 1}
     outer = {"type": "enum", "name": "E", "symbols": ["A"], "namespace": ""}
     found = fields(parse({**record("a.b.R", inner=inner, outer=outer), "namespace": "ignored"}))
-    assert isinstance(found["inner"], Fixed)
-    assert isinstance(found["outer"], Enum)
+    assert isinstance(found["inner"], AvroFixed)
+    assert isinstance(found["outer"], AvroEnum)
     assert (found["inner"].name, found["outer"].name) == ("a.b.F", "E")
 
 
@@ -65,7 +65,7 @@ def test_the_same_type_reached_twice_is_no_error() -> None:
     money = {**record("shop.Money", cents="long")}
     one, two = record("shop.One", m="shop.Money"), record("shop.Two", m="shop.Money")
     both = ["shop.One", "shop.Two", money]
-    assert isinstance(parse(both, money, one, money, two), Union)
+    assert isinstance(parse(both, money, one, money, two), AvroUnion)
     read = schema(both, money, one, money, two)
     assert read.unusable is None
     assert read.decode(b"\x02\x08", 0) == {"m": {"cents": 4}}
@@ -94,7 +94,7 @@ def test_invalid_logical_types_are_ignored() -> None:
         {"type": "int", "logicalType": {}},
     ):
         root = parse(declared)
-        assert isinstance(root, Primitive)
+        assert isinstance(root, AvroPrimitive)
         assert root.logical is None
 
 

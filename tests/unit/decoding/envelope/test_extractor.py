@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.config import schema as config
-from sidecar.decoding.envelope.extractor import BUILT_IN, WORDS, Envelope, Found, parse_place, reach
+from sidecar.decoding.envelope.extractor import BUILT_IN, WORDS, EnvelopeExtractor, EnvelopeSource, parse_place, reach
 from sidecar.domain.model import Event, Position
 from tests.support.decoding import court, record
 
@@ -164,10 +164,10 @@ def test_what_is_no_place_is_refused(written):
 
 
 def test_few_valued_words_are_kept_once():
-    envelope = Envelope(config.Envelope())
+    envelope = EnvelopeExtractor(config.EnvelopeConfig())
     events = [Event(Position("kafka", "s", 0, n), None, 0, 0) for n in range(2)]
     for event in events:
         body = {"eventType": "".join(["Order", "Created"]), "producer": b"shop".decode()}
-        envelope.fill(event, envelope.headings(()), Found((), body, body, None))
+        envelope.fill(event, envelope.headings(()), EnvelopeSource((), body, body, None))
     assert events[0].type is events[1].type
     assert events[0].producer is events[1].producer

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import random
 
-from sidecar.pipeline.consumer_groups.progress import MOST_MOVES, Passing
+from sidecar.pipeline.consumer_groups.progress import MOST_MOVES, ProgressHistory
 
 
 def test_what_was_passed_before_the_first_look_has_no_time():
-    assert Passing(10, 1_000).when(9) is None
+    assert ProgressHistory(10, 1_000).when(9) is None
 
 
 def test_what_was_passed_later_was_passed_between_two_looks():
-    passing = Passing(10, 1_000)
+    passing = ProgressHistory(10, 1_000)
     passing.moved(20, 1_500, 2_000)
     passing.moved(21, 2_500, 3_000)
     assert passing.when(9) is None
@@ -22,7 +22,7 @@ def test_what_was_passed_later_was_passed_between_two_looks():
 
 
 def test_a_group_that_is_set_back_passes_again():
-    passing = Passing(10, 0)
+    passing = ProgressHistory(10, 0)
     passing.moved(20, 1, 2)
     passing.moved(30, 3, 4)
     passing.moved(15, 5, 6)
@@ -40,7 +40,7 @@ def test_a_group_that_is_set_back_passes_again():
 
 
 def test_many_moves_take_little_space_and_stay_true():
-    passing, truth, settled = Passing(0, 0), {}, 0
+    passing, truth, settled = ProgressHistory(0, 0), {}, 0
     chance = random.Random(5)
     for turn in range(1, 5_000):
         step = chance.randint(1, 3)

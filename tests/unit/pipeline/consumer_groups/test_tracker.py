@@ -7,14 +7,14 @@ import asyncio
 import pytest
 
 from sidecar.adapters.brokers.memory.broker import MemoryBroker
-from sidecar.adapters.brokers.memory.log import Group, MemoryLog
-from sidecar.config.schema import Config, Sources, Start
+from sidecar.adapters.brokers.memory.log import MemoryGroup, MemoryLog
+from sidecar.config.schema import Config, SourcesConfig, StartPosition
 from sidecar.domain.errors import Outage
 from sidecar.domain.model import Outgoing, Partition
 from sidecar.domain.ports.consumer_groups import GroupPartition, GroupProgress, Unacknowledged
 from sidecar.pipeline.consumer_groups import tracker as delivery_module
-from sidecar.pipeline.consumer_groups.progress import MANY_DELIVERIES, Followed
-from sidecar.pipeline.consumer_groups.tracker import FORGOTTEN_AFTER, Delivered, Follower
+from sidecar.pipeline.consumer_groups.progress import MANY_DELIVERIES, GroupPartitionProgress
+from sidecar.pipeline.consumer_groups.tracker import FORGOTTEN_AFTER, ConsumerGroupTracker, GroupConsumption
 
 SECOND = 1_000_000
 ORDERS = Partition("memory", "orders", 0)
@@ -26,17 +26,17 @@ class World:
     def __init__(self, partitions: int = 1) -> None:
         self.log = MemoryLog()
         self.log.create("orders", partitions)
-        naming = Config(service="shop", sources=Sources()).stream_names("tracecar.shop")
+        naming = Config(service="shop", sources=SourcesConfig()).stream_names("tracecar.shop")
         self.broker = MemoryBroker(self.log, ["orders"], "tracecar.shop", naming)
         self.now = 1_000 * SECOND
-        self.follower = Follower([self.broker], clock=lambda: self.now)
+        self.follower = ConsumerGroupTracker([self.broker], clock=lambda: self.now)
 
     def publish(self, count: int = 1, partition: int = 0) -> None:
         for _ in range(count):
             self.log.append(Outgoing("orders", None, b"x", (), partition=partition))
 
     def settle(self, group: str, offset: int, partition: int = 0) -> None:
-        settled = self.log.groups.setdefault(group, Group()).settled
+        settled = self.log.groups.setdefault(group, MemoryGroup()).settled
         settled[Partition("memory", "orders", partition)] = offset
 
     async def look(self, after: float = 5.0) -> None:
@@ -44,7 +44,7 @@ class World:
         self.now += int(after * SECOND)
         await self.follower.look()
 
-    def of(self, offset: int) -> dict[str, Delivered]:
+    def of(self, offset: int) -> dict[str, GroupConsumption]:
         return {one.group: one for one in self.follower.of(ORDERS.at(offset))}
 
     def stops(self, group: str) -> list[str]:
@@ -65,12 +65,12 @@ async def test_each_event_says_who_passed_it_when_and_who_did_not(world: World) 
     world.settle("billing", 8)
     await world.look()
     assert world.of(3) == {
-        "billing": Delivered("billing", True, None, None, 0),
-        "mail": Delivered("mail", True, None, None, 0),
+        "billing": GroupConsumption("billing", True, None, None, 0),
+        "mail": GroupConsumption("mail", True, None, None, 0),
     }
-    assert world.of(7)["billing"] == Delivered("billing", True, first, world.now, 0)
-    assert world.of(8)["billing"] == Delivered("billing", False, behind=1)
-    assert world.of(9)["billing"] == Delivered("billing", False, behind=2)
+    assert world.of(7)["billing"] == GroupConsumption("billing", True, first, world.now, 0)
+    assert world.of(8)["billing"] == GroupConsumption("billing", False, behind=1)
+    assert world.of(9)["billing"] == GroupConsumption("billing", False, behind=2)
     assert world.follower.of(Partition("memory", "other", 0).at(0)) == []
     assert world.follower.of(Partition("kafka", "orders", 0).at(0)) == []
 
@@ -80,7 +80,7 @@ async def test_a_partition_without_a_position_is_not_known() -> None:
     world.publish(1, partition=1)
     world.settle("billing", 0)
     await world.look()
-    assert world.follower.of(Partition("memory", "orders", 1).at(0)) == [Delivered("billing", None)]
+    assert world.follower.of(Partition("memory", "orders", 1).at(0)) == [GroupConsumption("billing", None)]
 
 
 async def test_a_group_that_stops_in_front_of_an_event_is_seen(world: World) -> None:
@@ -156,8 +156,8 @@ async def test_one_stop_that_was_mended_is_not_usual(world: World) -> None:
 
 async def test_a_group_with_members_is_also_where_it_never_moved(world: World) -> None:
     world.publish(3)
-    naming = Config(service="shop", sources=Sources()).stream_names("billing")
-    member = MemoryBroker(world.log, ["orders"], "billing", naming, start=Start("earliest"))
+    naming = Config(service="shop", sources=SourcesConfig()).stream_names("billing")
+    member = MemoryBroker(world.log, ["orders"], "billing", naming, start=StartPosition("earliest"))
     await member.start()
     await world.look()
     await world.look(60)
@@ -214,7 +214,7 @@ async def test_an_outage_is_noted_and_looked_past(world: World) -> None:
     await world.look()
     assert world.of(1)["billing"].passed is False
     await world.look()
-    assert world.of(1)["billing"] == Delivered("billing", True, before, world.now, 0)
+    assert world.of(1)["billing"] == GroupConsumption("billing", True, before, world.now, 0)
 
 
 async def test_a_group_that_is_gone_is_forgotten_after_a_while(world: World) -> None:
@@ -256,7 +256,7 @@ async def test_it_follows_by_itself_until_closed(world: World) -> None:
     world.publish(2)
     world.settle("billing", 1)
     await world.broker.start()
-    follower = Follower([world.broker], interval=0.01)
+    follower = ConsumerGroupTracker([world.broker], interval=0.01)
     follower.start()
     async with asyncio.timeout(30):
         while not follower.groups():
@@ -267,7 +267,7 @@ async def test_it_follows_by_itself_until_closed(world: World) -> None:
 
 async def test_what_nobody_foresaw_ends_it_and_is_said(world: World) -> None:
     world.broker.fail_next("groups", ZeroDivisionError("surprise"))
-    follower = Follower([world.broker], interval=0.01)
+    follower = ConsumerGroupTracker([world.broker], interval=0.01)
     follower.start()
     async with asyncio.timeout(30):
         while follower.note != "groups: they are not followed any more (ZeroDivisionError('surprise'))":
@@ -284,19 +284,21 @@ def pending(*offsets: int, settled: int, delivered: int, idle_ms: int = 0, deliv
 
 
 def test_a_pending_entry_counts_from_when_it_was_delivered() -> None:
-    followed = Followed(pending(3, settled=3, delivered=10, idle_ms=50_000), 1_000 * SECOND)
+    followed = GroupPartitionProgress(pending(3, settled=3, delivered=10, idle_ms=50_000), 1_000 * SECOND)
     assert not followed.suspicious(1_009 * SECOND, 60, 1)
     assert followed.suspicious(1_010 * SECOND, 60, 1)
 
 
 def test_an_entry_that_is_delivered_again_and_again_is_suspicious_at_once() -> None:
-    once_more = Followed(pending(3, settled=3, delivered=10, deliveries=MANY_DELIVERIES - 1), 0)
+    once_more = GroupPartitionProgress(pending(3, settled=3, delivered=10, deliveries=MANY_DELIVERIES - 1), 0)
     assert not once_more.suspicious(0, 60, 1)
-    assert Followed(pending(3, settled=3, delivered=10, deliveries=MANY_DELIVERIES), 0).suspicious(0, 60, 1)
+    assert GroupPartitionProgress(pending(3, settled=3, delivered=10, deliveries=MANY_DELIVERIES), 0).suspicious(
+        0, 60, 1
+    )
 
 
 def test_what_was_not_delivered_yet_stops_nobody() -> None:
-    followed = Followed(pending(settled=10, delivered=10), 0)
+    followed = GroupPartitionProgress(pending(settled=10, delivered=10), 0)
     followed.has_moved = True
     assert not followed.suspicious(3_600 * SECOND, 60, 1)
 

@@ -15,21 +15,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sidecar.adapters.registry.memory import MemoryRegistry
-from sidecar.api.services.payloads import Cache, Payloads
-from sidecar.config.schema import Envelope
-from sidecar.dead_letters.ledger_entries import Change
-from sidecar.decoding.decoder import Judge
+from sidecar.api.services.payloads import PayloadCache, PayloadReader
+from sidecar.config.schema import EnvelopeConfig
+from sidecar.dead_letters.ledger_entries import PathChange
+from sidecar.decoding.decoder import EventDecoder
 from sidecar.decoding.formats.avro import schema_parser
 from sidecar.decoding.formats.avro.fingerprint import fingerprint
 from sidecar.decoding.formats.avro.json_encoder import conform
 from sidecar.decoding.schema import parsed
-from sidecar.decoding.schema_cache import Catalog
-from sidecar.domain.json_path import Fault
+from sidecar.decoding.schema_cache import SchemaCache
+from sidecar.domain.json_path import PathFault
 from sidecar.domain.model import Headers, Position, Record, Rejection
 from sidecar.domain.redaction import HIDDEN, Redactor
-from sidecar.replay.edit.editor import Edited, Editor
+from sidecar.replay.edit.editor import AvroEditResult, RecordEditor
 from sidecar.replay.edit.paths import parse
-from sidecar.replay.models import Edit, Unsendable
+from sidecar.replay.models import BodyEdit, UnsendableLetter
 from tests.support.avro_payloads import encoded, schema
 from tests.support.avro_strategies import plain, schemas
 from tests.unit.decoding.avro.test_decoding_fuzz import NoEnd, value_of
@@ -62,17 +62,17 @@ VALUE = {
 class Desk:
     def __init__(self, redact: tuple[str, ...] = ()) -> None:
         self.registry = MemoryRegistry()
-        self.catalog = Catalog(self.registry)
-        judge = Judge(self.catalog, Envelope())
-        self.payloads = Payloads({}, judge, self.catalog, Cache())
-        self.editor = Editor(self.payloads, self.catalog, Redactor(redact))
+        self.catalog = SchemaCache(self.registry)
+        judge = EventDecoder(self.catalog, EnvelopeConfig())
+        self.payloads = PayloadReader({}, judge, self.catalog, PayloadCache())
+        self.editor = RecordEditor(self.payloads, self.catalog, Redactor(redact))
 
     async def edit(
-        self, value: bytes | None, edit: Edit, headers: Headers = (("h", b"1"),), system: str = "kafka"
-    ) -> Edited:
+        self, value: bytes | None, edit: BodyEdit, headers: Headers = (("h", b"1"),), system: str = "kafka"
+    ) -> AvroEditResult:
         return await self.editor(Record(Position(system, "orders", 0, 7), None, value, headers, 1), edit, "orders")
 
-    async def body(self, edited: Edited, system: str = "kafka") -> Any:
+    async def body(self, edited: AvroEditResult, system: str = "kafka") -> Any:
         record = Record(Position(system, "orders", 0, 8), None, edited.value, edited.headers, 1)
         return (await self.payloads.open([record]))[0].body
 
@@ -90,50 +90,52 @@ async def desk() -> Any:
 
 async def test_one_value_is_set_and_everything_else_stays(desk: Desk) -> None:
     id = desk.registry.register("orders-value", json.dumps(ORDER)).id or 0
-    edited = await desk.edit(framed(id), Edit(set={"items[0].qty": 3, "note": "mended", "price": "10.50"}))
+    edited = await desk.edit(framed(id), BodyEdit(set={"items[0].qty": 3, "note": "mended", "price": "10.50"}))
     assert edited.value == framed(
         id, value={**VALUE, "items": [{"sku": "a", "qty": 3}], "note": "mended", "price": Decimal("10.50")}
     )
     assert edited.headers == (("h", b"1"),)
     assert edited.changes == (
-        Change("price", "9.99", "10.50"),
-        Change("note", None, "mended"),
-        Change("items[0].qty", 1, 3),
+        PathChange("price", "9.99", "10.50"),
+        PathChange("note", None, "mended"),
+        PathChange("items[0].qty", 1, 3),
     )
 
 
 async def test_what_changes_nothing_is_sent_as_it_was(desk: Desk) -> None:
     id = desk.registry.register("orders-value", json.dumps(ORDER)).id or 0
-    edited = await desk.edit(framed(id), Edit(set={"qty": 1}))
+    edited = await desk.edit(framed(id), BodyEdit(set={"qty": 1}))
     assert (edited.value, edited.changes) == (framed(id), ())
 
 
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (Edit(set={"qty": "two"}), r'qty: expected int, found string "two" \(orders-value v1\)'),
-        (Edit(set={"qyt": 2}), "qyt: the schema has no such field; it has eventId, qty"),
-        (Edit(set={"items[4].qty": 2}), "the list has 1 items, so there is no 4"),
-        (Edit(set={"items..qty": 2}), "expected a path such as"),
-        (Edit(set={"price": "1.234"}), r"price: expected decimal\(9,2\)"),
-        (Edit(set={"placed": "yesterday"}), "placed: expected long"),
-        (Edit(remove=("eventId",)), "eventId: expected string, found nothing"),
-        (Edit(remove=("nothing",)), "the body has no 'nothing' there"),
-        (Edit(body={"eventId": "e-1"}), "qty: expected int, found nothing"),
+        (BodyEdit(set={"qty": "two"}), r'qty: expected int, found string "two" \(orders-value v1\)'),
+        (BodyEdit(set={"qyt": 2}), "qyt: the schema has no such field; it has eventId, qty"),
+        (BodyEdit(set={"items[4].qty": 2}), "the list has 1 items, so there is no 4"),
+        (BodyEdit(set={"items..qty": 2}), "expected a path such as"),
+        (BodyEdit(set={"price": "1.234"}), r"price: expected decimal\(9,2\)"),
+        (BodyEdit(set={"placed": "yesterday"}), "placed: expected long"),
+        (BodyEdit(remove=("eventId",)), "eventId: expected string, found nothing"),
+        (BodyEdit(remove=("nothing",)), "the body has no 'nothing' there"),
+        (BodyEdit(body={"eventId": "e-1"}), "qty: expected int, found nothing"),
     ],
 )
-async def test_what_does_not_fit_the_schema_is_said_before_anything_is_sent(desk: Desk, edit: Edit, said: str) -> None:
+async def test_what_does_not_fit_the_schema_is_said_before_anything_is_sent(
+    desk: Desk, edit: BodyEdit, said: str
+) -> None:
     id = desk.registry.register("orders-value", json.dumps(ORDER)).id or 0
-    with pytest.raises(Unsendable, match=said):
+    with pytest.raises(UnsendableLetter, match=said):
         await desk.edit(framed(id), edit)
 
 
 async def test_a_record_with_an_id_that_nobody_knows_gets_the_streams_own(desk: Desk) -> None:
     id = desk.registry.register("orders-value", json.dumps(ORDER)).id or 0
-    with pytest.raises(Unsendable, match="could not be decoded"):
-        await desk.edit(framed(99), Edit(set={"qty": 2}))
+    with pytest.raises(UnsendableLetter, match="could not be decoded"):
+        await desk.edit(framed(99), BodyEdit(set={"qty": 2}))
     body = {"eventId": "e-1", "qty": 2, "price": "1.00", "placed": "2026-01-31T12:00:00Z"}
-    edited = await desk.edit(framed(99), Edit(body=body))
+    edited = await desk.edit(framed(99), BodyEdit(body=body))
     assert edited.value is not None
     assert edited.value[:5] == b"\x00" + id.to_bytes(4, "big")
     assert (await desk.body(edited))["qty"] == 2
@@ -142,7 +144,7 @@ async def test_a_record_with_an_id_that_nobody_knows_gets_the_streams_own(desk: 
 async def test_garbage_can_be_replaced_by_a_whole_body(desk: Desk) -> None:
     id = desk.registry.register("orders-value", json.dumps(ORDER)).id or 0
     body = {"eventId": "e-1", "qty": 2, "price": 1, "placed": 0, "raw": {"base64": "/wA="}}
-    edited = await desk.edit(b"\xde\xad\xbe\xef", Edit(body=body))
+    edited = await desk.edit(b"\xde\xad\xbe\xef", BodyEdit(body=body))
     assert edited.value == framed(
         id, value={**VALUE, "qty": 2, "price": Decimal("1.00"), "placed": 0, "items": [], "raw": b"\xff\x00"}
     )
@@ -165,7 +167,7 @@ async def test_every_framing_stays(desk: Desk, kind: str) -> None:
             start = b"\x00" + id.to_bytes(8, "big")
         case "fingerprint":
             start = b"\xc3\x01" + fingerprint(parsed(registered)).to_bytes(8, "little")
-    edited = await desk.edit(start + bare, Edit(set={"qty": 2}), headers)
+    edited = await desk.edit(start + bare, BodyEdit(set={"qty": 2}), headers)
     assert edited.value == start + encoded(ORDER, {**VALUE, "qty": 2})
     assert edited.headers == headers
 
@@ -173,36 +175,36 @@ async def test_every_framing_stays(desk: Desk, kind: str) -> None:
 async def test_json_stays_json_and_is_checked_too(desk: Desk) -> None:
     desk.registry.register("orders-value", '{"type":"record","name":"O","fields":[{"name":"qty","type":"int"}]}')
     value = b' {"z": 1.50, "qty": "two", "a": [1, {"b": null}]}'
-    edited = await desk.edit(value, Edit(set={"qty": 2}))
+    edited = await desk.edit(value, BodyEdit(set={"qty": 2}))
     assert edited.value == b' {"z": 1.50, "qty": 2, "a": [1, {"b": null}]}'
-    assert edited.changes == (Change("qty", "two", 2),)
-    with pytest.raises(Unsendable, match=r"would be rejected: schema.mismatch: qty: expected int"):
-        await desk.edit(value, Edit(set={"qty": 2.5}))
+    assert edited.changes == (PathChange("qty", "two", 2),)
+    with pytest.raises(UnsendableLetter, match=r"would be rejected: schema.mismatch: qty: expected int"):
+        await desk.edit(value, BodyEdit(set={"qty": 2.5}))
 
 
 async def test_a_flat_entry_of_redis_stays_flat(desk: Desk) -> None:
     headers: Headers = (("qty", b"two"), ("sku", b"\xff"), ("qty", b"two"))
-    edited = await desk.edit(None, Edit(set={"qty": 3, "new": "x"}), headers, "redis")
+    edited = await desk.edit(None, BodyEdit(set={"qty": 3, "new": "x"}), headers, "redis")
     assert edited.value is None
     assert edited.headers == (("qty", b"3"), ("sku", b"\xff"), ("new", b"x"))
 
 
 async def test_a_tombstone_has_nothing_to_edit(desk: Desk) -> None:
-    with pytest.raises(Unsendable, match="tombstone"):
-        await desk.edit(None, Edit(set={"qty": 1}))
+    with pytest.raises(UnsendableLetter, match="tombstone"):
+        await desk.edit(None, BodyEdit(set={"qty": 1}))
 
 
 async def test_what_is_hidden_stays_hidden_in_changes_and_errors() -> None:
     desk = Desk(("body:note", "body:items.sku"))
     id = desk.registry.register("orders-value", json.dumps(ORDER)).id or 0
-    edited = await desk.edit(framed(id), Edit(set={"note": "secret", "items[0].sku": "secret", "qty": 2}))
+    edited = await desk.edit(framed(id), BodyEdit(set={"note": "secret", "items[0].sku": "secret", "qty": 2}))
     assert edited.changes == (
-        Change("qty", 1, 2),
-        Change("note", HIDDEN, HIDDEN),
-        Change("items[0].sku", HIDDEN, HIDDEN),
+        PathChange("qty", 1, 2),
+        PathChange("note", HIDDEN, HIDDEN),
+        PathChange("items[0].sku", HIDDEN, HIDDEN),
     )
-    with pytest.raises(Unsendable) as raised:
-        await desk.edit(framed(id), Edit(set={"note": {"x": "secret"}}))
+    with pytest.raises(UnsendableLetter) as raised:
+        await desk.edit(framed(id), BodyEdit(set={"note": {"x": "secret"}}))
     assert "secret" not in str(raised.value)
     await desk.catalog.close()
 
@@ -210,7 +212,7 @@ async def test_what_is_hidden_stays_hidden_in_changes_and_errors() -> None:
 def test_paths_are_those_of_rejections() -> None:
     assert parse('data.items[2]["two words"].qty') == ("data", "items", 2, "two words", "qty")
     for wrong in ("", ".a", "a.", "a[", "a[x]", "a[1", 'a["x]', "x" * 2_000):
-        with pytest.raises(Unsendable):
+        with pytest.raises(UnsendableLetter):
             parse(wrong)
 
 
@@ -245,17 +247,17 @@ def test_what_was_read_by_any_schema_is_written_as_the_same_value(declared: Any,
 async def test_json_that_nothing_checks_keeps_how_it_is_written(desk: Desk) -> None:
     deep = b"[" * 400 + b"]" * 400
     value = b'{"a": 1.50, "big": 1180591620717411303424, "deep": ' + deep + b', "b": 1}'
-    edited = await desk.edit(value, Edit(set={"b": True}, remove=("a",)))
+    edited = await desk.edit(value, BodyEdit(set={"b": True}, remove=("a",)))
     assert edited.value == b'{"big": 1180591620717411303424, "deep": ' + deep + b', "b": true}'
-    assert edited.changes == (Change("a", 1.5, None, "removed"), Change("b", 1, True))
+    assert edited.changes == (PathChange("a", 1.5, None, "removed"), PathChange("b", 1, True))
 
 
 async def test_nothing_is_nested_so_deeply_that_it_stops_the_replay(desk: Desk) -> None:
     deep: Any = []
     for _ in range(100_000):  # how deep is too deep, each Python says otherwise
         deep = [deep]
-    with pytest.raises(Unsendable, match="nested too deeply"):
-        await desk.edit(b'{"a": 1}', Edit(set={"a": deep}))
+    with pytest.raises(UnsendableLetter, match="nested too deeply"):
+        await desk.edit(b'{"a": 1}', BodyEdit(set={"a": deep}))
 
 
 async def test_bare_avro_is_written_by_the_version_that_it_was_read_by(desk: Desk) -> None:
@@ -263,28 +265,30 @@ async def test_bare_avro_is_written_by_the_version_that_it_was_read_by(desk: Des
     two = {**one, "fields": [*one["fields"], {"name": "sku", "type": "string", "default": ""}]}
     desk.registry.register("orders-value", json.dumps(one))
     desk.registry.register("orders-value", json.dumps(two))
-    editor = Editor(
-        Payloads({}, Judge(desk.catalog, Envelope(version=["header:v"])), desk.catalog, Cache()),
+    editor = RecordEditor(
+        PayloadReader(
+            {}, EventDecoder(desk.catalog, EnvelopeConfig(version=["header:v"])), desk.catalog, PayloadCache()
+        ),
         desk.catalog,
         Redactor(()),
     )
     record = Record(Position("kafka", "orders", 0, 7), None, encoded(one, {"qty": 1}), (("v", b"1"),), 1)
-    edited = await editor(record, Edit(set={"qty": 2}), "orders")
+    edited = await editor(record, BodyEdit(set={"qty": 2}), "orders")
     assert (edited.value, edited.headers) == (encoded(one, {"qty": 2}), record.headers)
 
 
 async def test_a_record_with_another_streams_schema_gets_its_own(desk: Desk) -> None:
     other = desk.registry.register("payments-value", json.dumps({**ORDER, "name": "Payment"})).id or 0
     id = desk.registry.register("orders-value", json.dumps(ORDER)).id or 0
-    edited = await desk.edit(framed(other), Edit(set={"qty": 1}))
+    edited = await desk.edit(framed(other), BodyEdit(set={"qty": 1}))
     assert edited.value == framed(id)
     stated = (("__value_schema_id", b"\x00" + other.to_bytes(4, "big")), ("h", b"1"))
-    edited = await desk.edit(encoded(ORDER, VALUE), Edit(set={"qty": 2}), stated)
+    edited = await desk.edit(encoded(ORDER, VALUE), BodyEdit(set={"qty": 2}), stated)
     assert edited.value == encoded(ORDER, {**VALUE, "qty": 2})
     assert edited.headers == (("__value_schema_id", b"\x00" + id.to_bytes(4, "big")), ("h", b"1"))
     assert edited.changes == (
-        Change("qty", 1, 2),
-        Change("header:__value_schema_id", f"0x00{other:08x}", f"0x00{id:08x}"),
+        PathChange("qty", 1, 2),
+        PathChange("header:__value_schema_id", f"0x00{other:08x}", f"0x00{id:08x}"),
     )
 
 
@@ -297,23 +301,23 @@ async def test_json_whose_headers_name_an_unknown_schema_names_the_streams_own(d
         ("apicurio.value.encoding", b"JSON"),
         ("h", b"1"),
     )
-    edited = await desk.edit(b'{"qty": 1}', Edit(set={"qty": 2}), headers)
+    edited = await desk.edit(b'{"qty": 1}', BodyEdit(set={"qty": 2}), headers)
     assert edited.value == b'{"qty": 2}'
     assert edited.headers == (headers[1], headers[2], ("apicurio.value.contentId", (id or 0).to_bytes(8, "big")))
 
 
 async def test_a_schema_header_that_nobody_can_read_is_taken_away(desk: Desk) -> None:
     id = desk.registry.register("orders-value", json.dumps(ORDER)).id or 0
-    edited = await desk.edit(framed(id), Edit(set={"qty": 2}), (("__value_schema_id", b"7"), ("h", b"1")))
+    edited = await desk.edit(framed(id), BodyEdit(set={"qty": 2}), (("__value_schema_id", b"7"), ("h", b"1")))
     assert (edited.value, edited.headers) == (framed(id, value={**VALUE, "qty": 2}), (("h", b"1"),))
 
 
 async def test_fields_of_a_flat_entry_that_are_not_meant_keep_their_bytes(desk: Desk) -> None:
     headers: Headers = (("\udcff", b"\xfe"), ("a", b"1"), ("b", b"x"), ("a", b"2"), ("", b""))
-    edited = await desk.edit(None, Edit(set={"b": "y"}), headers, "redis")
+    edited = await desk.edit(None, BodyEdit(set={"b": "y"}), headers, "redis")
     assert edited.headers == (("\udcff", b"\xfe"), ("a", b"1"), ("b", b"y"), ("a", b"2"), ("", b""))
-    assert (await desk.edit(None, Edit(set={"b": "x"}), headers, "redis")).changes == ()
-    assert (await desk.edit(None, Edit(remove=("a",)), headers, "redis")).headers == (
+    assert (await desk.edit(None, BodyEdit(set={"b": "x"}), headers, "redis")).changes == ()
+    assert (await desk.edit(None, BodyEdit(remove=("a",)), headers, "redis")).headers == (
         *headers[:1],
         headers[2],
         headers[4],
@@ -373,7 +377,7 @@ def test_branches_that_are_alike_are_not_tried_over_and_over() -> None:
     while value["next"] is not None:
         value = value["next"]
     value["v"] = 1.5
-    with pytest.raises(Fault, match=r"found number 1\.5"):
+    with pytest.raises(PathFault, match=r"found number 1\.5"):
         conform({"r": value}, root)
 
 
@@ -381,5 +385,5 @@ def test_a_union_that_avro_forbids_is_written_by_its_first_branches_alone() -> N
     arrays = [{"type": "array", "items": "int"}, {"type": "array", "items": "string"}]
     union = schema_parser.parse(json.dumps(["null", *arrays]))
     assert conform([1], union) == ("array", [1])
-    with pytest.raises(Fault, match="several branches array"):
+    with pytest.raises(PathFault, match="several branches array"):
         conform(["x"], union)

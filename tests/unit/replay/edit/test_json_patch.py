@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sidecar.replay.edit.json_patch import with_value_in, without_in
 from sidecar.replay.edit.paths import Path, parse, with_value, without
-from sidecar.replay.models import Unsendable
+from sidecar.replay.models import UnsendableLetter
 
 NAMES = st.text(max_size=4) | st.sampled_from(["a", 'q"', "\\", "a:b", "é", "{", "]"])
 VALUES = st.recursive(
@@ -44,7 +44,7 @@ def places(body: Any) -> list[Path]:
 def told(change: Any, *arguments: Any) -> Any:
     try:
         return change(*arguments)
-    except Unsendable as error:
+    except UnsendableLetter as error:
         return str(error)
 
 
