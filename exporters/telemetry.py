@@ -106,11 +106,11 @@ class Telemetry:
             self.tracing.offer(decoded)
             self.measures.batch(decoded)
 
-    def lettered(self, event: Event, group: str, id: str) -> None:
+    def dead_lettered(self, event: Event, group: str, id: str) -> None:
         """An event failed later, at a group that uses it, and has a dead letter with this id now."""
         self.measures.rejected(event)
         if self.logs is not None:
-            self.logs.lettered(event, self.tracing.trace_of(event), group, id)
+            self.logs.dead_lettered(event, self.tracing.trace_of(event), group, id)
         if self.tracing.backends:
             self.tracing.changed += 1
 

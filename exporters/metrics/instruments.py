@@ -84,7 +84,7 @@ class EventMeasures:
         )
 
     def batch(self, decoded: Sequence[Decoded]) -> None:
-        """A batch has passed: everything else was told of it already."""
+        """A batch has passed: everything else was told about it already."""
         event = decoded[0].event
         position = event.position
         labels = (position.system, position.stream, "process")

@@ -36,7 +36,7 @@ class RejectionLogExporter:
         else:
             self.outbox.put([self._record(event, trace_id)])
 
-    def lettered(self, event: Event, trace_id: int | None, group: str, id: str) -> None:
+    def dead_lettered(self, event: Event, trace_id: int | None, group: str, id: str) -> None:
         """Take an event that failed later, at a group that uses it, and whose dead letter has this id."""
         if self.outbox.full:
             self.outbox.drop(1)

@@ -18,7 +18,7 @@ USUAL = 64
 
 
 class _WindowGeneration:
-    __slots__ = ("caused", "correlations", "count", "ids", "mixed", "settled", "spans", "traces")
+    __slots__ = ("caused", "correlations", "count", "decisions", "ids", "mixed", "spans", "traces")
 
     def __init__(self) -> None:
         self.count = 0
@@ -32,7 +32,7 @@ class _WindowGeneration:
         self.traces: dict[int, list[Event]] = {}
         self.mixed: set[str] = set()
         """Correlation ids whose events may be joined to others, or be the same event twice."""
-        self.settled: dict[int, SamplingDecision] = {}
+        self.decisions: dict[int, SamplingDecision] = {}
         """By the identity of the event."""
 
 
@@ -190,13 +190,13 @@ class EventWindow:
 
     # --- what was decided
 
-    def settle(self, decision: SamplingDecision) -> None:
+    def record_decision(self, decision: SamplingDecision) -> None:
         """Remember what was decided about an event."""
-        self._young.settled[id(decision.event)] = decision
+        self._young.decisions[id(decision.event)] = decision
 
     def decision(self, event: Event) -> SamplingDecision | None:
         """What was decided about this very event."""
-        return self._young.settled.get(id(event)) or self._old.settled.get(id(event))
+        return self._young.decisions.get(id(event)) or self._old.decisions.get(id(event))
 
 
 def _both(old: list[Event] | None, young: list[Event] | None) -> Sequence[Event]:

@@ -79,7 +79,7 @@ class SpanEvent(Struct, frozen=True, gc=False):
 
 
 class ExportSpan(Struct, gc=False):
-    """One event, as the backends are told of it."""
+    """One event, as the backends are told about it."""
 
     place: PartitionAttributes
     event: Event

@@ -43,7 +43,7 @@ class SpanPlacer:
     def spans_of(self, drawn: QuietFlow) -> list[ExportSpan]:
         """The spans of those that waited, but for what sampling leaves out."""
         whole = None if self._tail is None else self._keeps(self._tail, drawn)
-        settle, finish, bound = self._recent.settle, self._mapper.finish, self._bound
+        commit, finish, bound = self._recent.record_decision, self._mapper.finish, self._bound
         events, waited, inferred = drawn.events, drawn.waited, drawn.inferred
         spans: list[ExportSpan] = []
         for number, (seen, above) in enumerate(zip(waited, drawn.parents, strict=True)):
@@ -53,7 +53,7 @@ class SpanPlacer:
             trace_id = drawn.trace_id if event.trace_id is None else event.trace_id
             cause = None if above is None else events[above]
             kept = (bound is None or in_sample(trace_id, bound)) if whole is None else whole
-            settle(SamplingDecision(event, trace_id, cause, kept))
+            commit(SamplingDecision(event, trace_id, cause, kept))
             if event.rejection is not None and self._rejected is not None:
                 self._rejected(event, trace_id)
             guessed = number in inferred
@@ -98,7 +98,7 @@ class SpanPlacer:
             cause = None if above is None else drawn.events[above]
             if decision.trace_id != drawn.trace_of(event) or decision.parent is not cause:
                 self.changed += 1
-                self._recent.settle(SamplingDecision(event, decision.trace_id, cause, True))
+                self._recent.record_decision(SamplingDecision(event, decision.trace_id, cause, True))
 
     def tell(self, cause: Event, event: Event, trace_id: int | None) -> None:
         """That the cause of an event is known."""

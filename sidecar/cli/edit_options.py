@@ -52,7 +52,7 @@ def editor() -> list[str]:
     return shlex.split(command)
 
 
-def edited(letter: models.DeadLetterModel, command: Sequence[str]) -> EditRequest | None:
+def edit_in_editor(letter: models.DeadLetterModel, command: Sequence[str]) -> EditRequest | None:
     """What the person changed in the letter's body; None: nothing. Exits where the editor fails."""
     from sidecar.api.client.body_diff import difference
 

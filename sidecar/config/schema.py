@@ -22,7 +22,7 @@ class Duration(float):
 
 
 class StartPosition(Struct, frozen=True):
-    """Where a group without settled offsets begins: `latest`, `earliest`, a duration back, or a time."""
+    """Where a group without committed offsets begins: `latest`, `earliest`, a duration back, or a time."""
 
     kind: Literal["latest", "earliest", "ago", "at"]
     value: int = 0
@@ -271,7 +271,7 @@ class MemoryIndexConfig(StrictStruct, frozen=True):
     scope: Annotated[
         Literal["assigned", "all"],
         Meta(
-            description="What is read for the index: the partitions that this sidecar settles, or all of the streams', "
+            description="What is read for the index: the partitions that this sidecar commits, or all of the streams', "
             "for several sidecars with little traffic and no shared index."
         ),
     ] = "assigned"

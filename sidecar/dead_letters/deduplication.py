@@ -21,7 +21,7 @@ class DeadLetterGroup(Struct):
     letter: DeadLetter
     """The latest of them."""
     groups: list[str]
-    """The groups that lettered this origin, in the order of their letters."""
+    """The groups that dead-lettered this origin, in the order of their letters."""
     cause: str
     state: str = "open"
     ids: list[str] = []
@@ -48,7 +48,7 @@ def group_of(letter: DeadLetter) -> list[str]:
 
 
 def age(letter: DeadLetter) -> tuple[int, str]:
-    """Newest letters compare highest; the position settles ties so that lists do not flicker."""
+    """Newest letters compare highest; the position commits ties so that lists do not flicker."""
     return (letter.appended_at, str(letter.position))
 
 

@@ -2,7 +2,7 @@
 
 An entry stands under several keys, always with the same bytes: under the origin's position, which every letter of that
 origin shares whoever wrote it, and under the id of each letter. A letter whose origin is not known has its id alone.
-With each goes the origin's timestamp, so that a stream made anew is another one."""
+With each goes the origin's timestamp, so that a stream created again is another one."""
 
 from __future__ import annotations
 
@@ -92,12 +92,12 @@ def decode(entry: bytes | None) -> LetterEntry | None:
         return None
 
 
-def home(letter: DeadLetter) -> str:
+def ledger_stream(letter: DeadLetter) -> str:
     """The stream whose ledger keeps the letter's entry (see `sidecar.domain.ports.ledger.LedgerTransaction.stream`)."""
     return letter.origin.stream if letter.origin is not None else letter.position.stream
 
 
-def keys(letter: DeadLetter, ids: Sequence[str] = ()) -> list[str]:
+def entry_keys(letter: DeadLetter, ids: Sequence[str] = ()) -> list[str]:
     """The keys of a letter's entry, the one that all letters of its origin share first. `ids`: of all its letters."""
     stamp = "" if letter.origin_timestamp is None else str(letter.origin_timestamp)
     names = dict.fromkeys((letter.id, *ids))
@@ -106,12 +106,12 @@ def keys(letter: DeadLetter, ids: Sequence[str] = ()) -> list[str]:
     return [f"{name} {stamp}" for name in names]
 
 
-def standing(stands: Sequence[bytes | None]) -> LetterEntry | None:
+def current_entry(stands: Sequence[bytes | None]) -> LetterEntry | None:
     """The entry that stands under a letter's keys; None where there is none yet."""
     return next((found for one in stands if (found := decode(one)) is not None), None)
 
 
-def begun(letter: DeadLetter) -> LetterEntry:
+def new_entry(letter: DeadLetter) -> LetterEntry:
     """The entry of a letter with which nothing was done."""
     return LetterEntry(
         id=letter.id, origin=None if letter.origin is None else str(letter.origin), timestamp=letter.origin_timestamp

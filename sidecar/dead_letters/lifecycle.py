@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
-from sidecar.dead_letters.ledger_entries import LetterEntry, home, keys, standing
+from sidecar.dead_letters.ledger_entries import LetterEntry, current_entry, entry_keys, ledger_stream
 from sidecar.domain.model import DeadLetter, Position
 from sidecar.domain.ports.ledger import Ledger
 
@@ -15,7 +15,7 @@ Lives = dict[tuple[str, str | None], str]
 """For the letter of an earlier life and the replay that ended it: the letter of the next."""
 
 
-def remember(lives: Lives, letter: DeadLetter) -> None:
+def remember_replay(lives: Lives, letter: DeadLetter) -> None:
     """Take note of the earlier life that this letter's record had, if it had one."""
     if letter.replay_of is not None and len(lives) < MOST_LIVES:
         lives[letter.replay_of, letter.replay_id] = letter.id
@@ -42,11 +42,11 @@ class LetterStates:
         """What the ledger knows of each. `ids`: of all letters of its origin. Raises Outage, Refused."""
         found: list[LetterEntry | None] = []
         numbered = zip(letters, ids or [()] * len(letters), strict=True)
-        for stream, group in groupby(numbered, key=lambda one: home(one[0])):
-            each = [keys(letter, more) for letter, more in group]
+        for stream, group in groupby(numbered, key=lambda one: ledger_stream(one[0])):
+            each = [entry_keys(letter, more) for letter, more in group]
             stands = iter(await ledger.entries(stream, [key for some in each for key in some]))
             for some in each:
-                found.append(standing([next(stands) for _ in some]))
+                found.append(current_entry([next(stands) for _ in some]))
         return found
 
     def state(self, letter: DeadLetter, entry: LetterEntry | None, lives: Lives) -> str:

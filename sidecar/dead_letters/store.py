@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from sidecar.dead_letters.deduplication import DeadLetterGroup, NewestLetters, origin_of
 from sidecar.dead_letters.ledger_entries import LetterEntry
-from sidecar.dead_letters.lifecycle import MOST_LIVES, LetterStates, Lives, life_after, remember
+from sidecar.dead_letters.lifecycle import MOST_LIVES, LetterStates, Lives, life_after, remember_replay
 from sidecar.dead_letters.reader import DeadLetterReader, LetterSource, fetches
 from sidecar.domain.errors import TracecarError
 from sidecar.domain.failure_fingerprint import CauseGrouping, FailureCause
@@ -171,7 +171,7 @@ class DeadLetterStore:
             letters = fetched.letters
             for letter in letters:
                 if letter.replay_of is not None:
-                    remember(lives, letter)
+                    remember_replay(lives, letter)
             if not wish.by_state and wish.wanted is not None:
                 letters = list(filter(wish.wanted, letters))
             entries: Sequence[LetterEntry | None] = [None] * len(letters)
@@ -191,7 +191,7 @@ class DeadLetterStore:
         if wish.by_later_lives:
             async for fetched in fetches(self._sources, DeadLetterReader(wish.since), notes):
                 for letter in fetched.letters:
-                    remember(lives, letter)
+                    remember_replay(lives, letter)
         return lives
 
     # --- what became of them

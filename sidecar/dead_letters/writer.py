@@ -57,16 +57,16 @@ Lettered = Callable[[Event, str, str], None]
 """Hears of an event, with its rejection, whose dead letter is durable now: for which group, and the letter's id."""
 
 
-def unheard(event: Event, group: str, id: str) -> None:
+def ignore_dead_letter(event: Event, group: str, id: str) -> None:
     """Where nobody listens."""
 
 
-def lighter(letter: Outgoing) -> Outgoing | None:
+def shrink_dead_letter(letter: Outgoing) -> Outgoing | None:
     """The same letter with the next part left out, and marked so: the body first, then the record's own headers, then
     the key. None where nothing is left to leave out."""
     said = dict(letter.headers)
-    omitted = tracecar.listed(tracecar.text(said.get(tracecar.OMITTED)))
-    dialects = tracecar.listed(tracecar.text(said.get(tracecar.BESIDE)))
+    omitted = tracecar.parse_list(tracecar.text(said.get(tracecar.OMITTED)))
+    dialects = tracecar.parse_list(tracecar.text(said.get(tracecar.BESIDE)))
     own = tracecar.own_headers(letter.headers, dialects)
     prefixes = (tracecar.PREFIX, *foreign_writers.prefixes(dialects))
     ours = tuple(h for h in letter.headers if h[0].startswith(prefixes) and h[0] != tracecar.OMITTED)

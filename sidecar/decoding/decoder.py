@@ -17,7 +17,7 @@ import structlog
 from sidecar.config import schema as config
 from sidecar.decoding.envelope.coercion import LONGEST
 from sidecar.decoding.envelope.extractor import EnvelopeExtractor, HeaderLayout, record_type
-from sidecar.decoding.fast_path import Build, compile_plan, is_plain
+from sidecar.decoding.fast_path import Build, compile_fast_decoder, is_plain
 from sidecar.decoding.payload import read_json
 from sidecar.decoding.schema import BoundSchema
 from sidecar.decoding.schema_cache import SchemaCache, SchemaNotCached
@@ -51,7 +51,7 @@ class EventDecoder:
         self._plans: dict[tuple[tuple[str, ...], BoundSchema | tuple[str, ...]], Build | None] = {}
         self._logged: set[str] = set()
 
-    def verdicts(self, records: Sequence[Record], into: list[Decoded], *, unchecked: bool = False) -> None:
+    def decode_batch(self, records: Sequence[Record], into: list[Decoded], *, unchecked: bool = False) -> None:
         """Append one `Decoded` a record, in order, beginning with `records[len(into)]`.
 
         Raises NeedsSchema where a schema must be fetched first: `into` then holds all records before, so fetch and call
@@ -117,7 +117,7 @@ class EventDecoder:
     def open(self, record: Record) -> Decoded:
         """One record, when somebody looks at it. Never raises: without its schema at hand it is unchecked."""
         into: list[Decoded] = []
-        self.verdicts((record,), into, unchecked=True)
+        self.decode_batch((record,), into, unchecked=True)
         return into[0]
 
     async def opened(self, record: Record) -> Decoded:
@@ -125,7 +125,7 @@ class EventDecoder:
         into: list[Decoded] = []
         for _ in range(_MAX_FETCHES):
             try:
-                self.verdicts((record,), into)
+                self.decode_batch((record,), into)
                 return into[0]
             except SchemaNotCached as needs:
                 try:
@@ -166,7 +166,7 @@ class EventDecoder:
         key = (names, schema)
         if key not in self._plans:
             plain = schema.fields and is_plain(headings, schema.fields)
-            self._remember(key, compile_plan(headings, schema.fields, schema) if plain else None)
+            self._remember(key, compile_fast_decoder(headings, schema.fields, schema) if plain else None)
         return schema.decode, self._plans[key]
 
     def _json(self, headings: HeaderLayout, names: tuple[str, ...], fields: tuple[str, ...]) -> Build | None:
@@ -176,7 +176,7 @@ class EventDecoder:
             if sum(map(len, fields)) > _MAX_NAME_CHARACTERS:
                 return None
             plain = is_plain(headings, fields) and headings.data_schema < 0 and not headings.names_version
-            self._remember(key, compile_plan(headings, fields, None) if plain else None)
+            self._remember(key, compile_fast_decoder(headings, fields, None) if plain else None)
         return self._plans[key]
 
     def _remember(self, key: tuple[tuple[str, ...], Any], plan: Build | None) -> None:

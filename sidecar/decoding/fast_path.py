@@ -54,7 +54,7 @@ def is_plain(headings: HeaderLayout, fields: Collection[str]) -> bool:
     return not (shaped or headings.schema or headings.key_framed or headings.replay_of >= 0)
 
 
-def compile_plan(headings: HeaderLayout, fields: Collection[str], schema: BoundSchema | None) -> Build:
+def compile_fast_decoder(headings: HeaderLayout, fields: Collection[str], schema: BoundSchema | None) -> Build:
     """The plan for plain events with these fields in their body; `schema` is that of Avro, None for JSON."""
     in_event_id, in_type, in_version, in_time, in_aggregate, single, rest = _places(headings, fields)
     ref, default_type = (schema.ref, record_type(schema.name)) if schema is not None else (None, None)

@@ -1,7 +1,7 @@
 """The schemas in use: answers from memory on the hot path, asks the registry off it.
 
-Looking up is plain code that never waits. What is not in memory raises `SchemaNotCached`; the caller awaits `fetch` with
-its key and looks again. Ids are never given to another schema, so what was resolved by id holds for good. What can
+Looking up is plain code that never waits. What is not in memory raises `SchemaNotCached`; the caller awaits `fetch`
+with its key and looks again. Ids are never given to another schema, so what was resolved by id holds for good. What can
 change is read again: answers that something is not registered after a few seconds, subjects and their latest versions
 every half minute in the background, while the answer in memory goes on being given, in an outage too.
 """

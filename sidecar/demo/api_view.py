@@ -57,8 +57,8 @@ async def replayed(client: Client) -> int:
     return len({event.position for event in found})
 
 
-async def settled(client: Client) -> bool:
-    """The sidecar has nothing left to settle."""
+async def committed(client: Client) -> bool:
+    """The sidecar has nothing left to commit."""
     status = await client.status()
     return not status.filling and all(not stream.lag and not stream.pending for stream in status.streams)
 

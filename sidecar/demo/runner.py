@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from sidecar.adapters.registry.directory import DirectoryRegistry
 from sidecar.api.client.client import Client, ClientError
 from sidecar.api.models.replays import ReplayModel
-from sidecar.demo.api_view import SidecarCounts, counts, replayed, settled
+from sidecar.demo.api_view import SidecarCounts, committed, counts, replayed
 from sidecar.demo.auto_repair import mend
 from sidecar.demo.shop import kafka_transport, redis_transport
 from sidecar.demo.shop.saga import STREAMS
@@ -32,7 +32,7 @@ from sidecar.demo.summary import DemoResult, lines, mismatches, summary
 from sidecar.domain.errors import Outage
 
 PATIENCE_SECONDS = 30.0
-"""How long the sidecar may take, once the shop is closed, to have settled everything."""
+"""How long the sidecar may take, once the shop is closed, to have committed everything."""
 _POLL_SECONDS = 0.1
 FAILED = 1
 OPEN = "The shop is open"
@@ -116,13 +116,13 @@ class Demo:
             await asyncio.wait({opened})
 
     async def _counted(self, shop: Shop, client: Client) -> SidecarCounts:
-        """The sidecar's counts once it has settled all and agrees; else what they were when patience ended."""
+        """The sidecar's counts once it has committed all and agrees; else what they were when patience ended."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             self._sidecar.check()
             late = time.monotonic() > deadline
             try:
-                if late or await settled(client):
+                if late or await committed(client):
                     found = await counts(client)
                     if late or not mismatches(shop.ledger, found):
                         return found

@@ -97,7 +97,7 @@ class SidecarProcess:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Let it drain and settle, as SIGTERM does; make sure that it is gone."""
+        """Let it drain and commit, as SIGTERM does; make sure that it is gone."""
         assert self._process is not None
         assert self._guard is not None
         self._process.send_signal(signal.SIGTERM)

@@ -216,8 +216,8 @@ class Outgoing(Struct, frozen=True, gc=False):
     value_at: int = 0
     """Redis only: how many headers to write before the body field."""
     origin: Position | None = None
-    """For a dead letter: the record it stands for. Where settling finds that record settled already (Redis), the letter
-    is not published a second time."""
+    """For a dead letter: the record it stands for. Where committing finds that record committed already (Redis), the
+    letter is not published a second time."""
 
 
 class DeadLetter(Struct, gc=False):
@@ -228,7 +228,7 @@ class DeadLetter(Struct, gc=False):
     position: Position
     origin: Position | None
     origin_timestamp: int | None
-    """Milliseconds: with `origin` it names one record for ever, also when a topic is made anew."""
+    """Milliseconds: with `origin` it names one record for ever, also when a topic is created again."""
     stream: str
     """The stream that the record failed on."""
     group: str | None

@@ -12,7 +12,7 @@ from sidecar.domain.errors import TracecarError
 log = structlog.get_logger()
 
 
-async def over_and_over(what: str, once: Callable[[], Awaitable[object]], pause: float) -> None:
+async def run_periodically(what: str, once: Callable[[], Awaitable[object]], pause: float) -> None:
     """Do it, rest for so many seconds, and again, until cancelled. One failure, of whatever kind, is no reason to stop:
     a member that gave up would be missing without a word."""
     while True:

@@ -1,12 +1,13 @@
-"""Settling one lease, behind the judging: what is judged waits here, and goes to the broker in steps of time.
+"""Committing one lease, behind the judging: what is judged waits here, and goes to the broker in steps of time.
 
-What overlaps: while one step is settled, the next batches are judged. Order holds because there is one settler for a
-lease and its steps follow one another. A step, once tried, is tried again unchanged until the broker says that it is
-safe or that the lease is lost: an outcome that is not known is never given up, so nothing can be lettered twice.
+What overlaps: while one step is committed, the next batches are judged. Order holds because there is one committer
+for a lease and its steps follow one another. A step, once tried, is tried again unchanged until the broker says that
+it is safe or that the lease is lost: an outcome that is not known is never given up, so nothing can be dead-lettered
+twice.
 
-- Dies before `settle`: nothing was written, the batches come again.
-- Dies within `settle`: the adapter's promise (one act).
-- Dies after `settle`: both are safe, and reading goes on behind them.
+- Dies before `commit`: nothing was written, the batches come again.
+- Dies within `commit`: the adapter's promise (one act).
+- Dies after `commit`: both are safe, and reading goes on behind them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ FIRST_WAIT, LONGEST_WAIT, REFUSED_WAIT = 0.1, 10.0, 30.0
 
 
 class Committer:
-    """Settles the batches of one lease. `trouble` hears the sentence of every try that failed, and None once it goes
+    """Commits the batches of one lease. `trouble` hears the sentence of every try that failed, and None once it goes
     well again; `progress` what was published by each step that is safe."""
 
     def __init__(
@@ -33,12 +34,12 @@ class Committer:
         broker: Broker,
         lease: Lease,
         *,
-        lighter: Callable[[Outgoing], Outgoing | None],
+        shrink: Callable[[Outgoing], Outgoing | None],
         pace: Callable[[], float],
         trouble: Callable[[str | None, bool], None],
         progress: Callable[[Sequence[Outgoing]], None],
     ) -> None:
-        self._broker, self._lease, self._lighter = broker, lease, lighter
+        self._broker, self._lease, self._shrink = broker, lease, shrink
         self._pace, self._trouble, self._progress = pace, trouble, progress
         self._batches: list[Batch] = []
         self._outgoing: list[Outgoing] = []
@@ -46,7 +47,7 @@ class Committer:
         self._idle.set()
         self._draining = 0
         self.waiting = 0
-        """Records judged and not settled yet."""
+        """Records judged and not committed yet."""
 
     def add(self, batch: Batch, outgoing: Sequence[Outgoing]) -> None:
         self._batches.append(batch)
@@ -76,7 +77,7 @@ class Committer:
         self._hurry.set()
 
     async def run(self) -> None:
-        """Settles until the lease is lost (then returns) or the task is cancelled."""
+        """Commits until the lease is lost (then returns) or the task is cancelled."""
         try:
             await self._steps()
         finally:
@@ -101,11 +102,11 @@ class Committer:
         wait, failed = FIRST_WAIT, False
         while not self._lease.lost:
             try:
-                await self._broker.settle(batches, outgoing)
+                await self._broker.commit(batches, outgoing)
             except Fenced:
                 return False
             except TooLarge as error:
-                smaller = self._lighter(outgoing[error.index])
+                smaller = self._shrink(outgoing[error.index])
                 if smaller is not None:
                     outgoing[error.index] = smaller
                     continue
@@ -117,7 +118,7 @@ class Committer:
                 failed = True
                 await self._rest(REFUSED_WAIT)
             except Outage as error:
-                self._trouble(f"the broker does not settle: {error}", False)
+                self._trouble(f"the broker does not commit: {error}", False)
                 failed = True
                 await self._rest(error.retry_after or wait * random.uniform(0.8, 1.2))
                 wait = min(wait * 2, LONGEST_WAIT)

@@ -1,4 +1,4 @@
-"""The breaker's half-open try: look at what would be settled next, without settling it."""
+"""The breaker's half-open try: look at what would be committed next, without committing it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sidecar.pipeline.circuit_breaker import CircuitBreaker
 from sidecar.pipeline.partition_worker import PartitionWorker, PipelineContext
 
 
-async def would_flood(way: PipelineContext, breaker: CircuitBreaker, lanes: Sequence[PartitionWorker]) -> bool:
+async def would_trip_again(way: PipelineContext, breaker: CircuitBreaker, lanes: Sequence[PartitionWorker]) -> bool:
     """Whether the breaker would open again on the first records that these lanes hold back. Raises Outage."""
     events = rejected = 0
     for lane in lanes:
@@ -36,7 +36,7 @@ async def _judge(way: PipelineContext, records: list[Record]) -> list[Decoded]:
     decoded: list[Decoded] = []
     while len(decoded) < len(records):
         try:
-            way.judge.verdicts(records, decoded)
+            way.judge.decode_batch(records, decoded)
         except SchemaNotCached as missing:
             await way.catalog.fetch(missing.key)
     return decoded

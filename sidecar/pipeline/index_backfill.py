@@ -1,4 +1,4 @@
-"""Filling the index from a look-back window when a partition is assigned, without settling anything."""
+"""Filling the index from a look-back window when a partition is assigned, without committing anything."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class IndexBackfill:
         max_events: int,
         remember: Callable[[Sequence[Event]], None] = lambda events: None,
     ) -> None:
-        """`remember` is told of what is filled in, as events of before the start."""
+        """`remember` is told about what is filled in, as events of before the start."""
         self._index, self._judge, self._catalog, self._remember = index, judge, catalog, remember
         self._lookback, self._max_events = lookback, max_events
         self._turn = asyncio.Semaphore(AT_ONCE)
@@ -79,7 +79,7 @@ class IndexBackfill:
         self._index.covering(lease.partition, since)
         self._start(lease.partition, self._fill(broker, lease, since))
 
-    def afresh(self, since_ms: int | None) -> None:
+    def backfill_all(self, since_ms: int | None) -> None:
         """The index may have lost what was appended from this time on (None: all that it held): read it again, of every
         partition of ours, as far as the window goes back."""
         since = time.time_ns() // 1_000_000 - int(self._lookback * 1000)
@@ -215,12 +215,12 @@ class IndexBackfill:
         decoded: list[Decoded] = []
         while len(decoded) < len(records):
             try:
-                self._judge.verdicts(records, decoded)
+                self._judge.decode_batch(records, decoded)
             except SchemaNotCached as missing:
                 try:
                     await self._catalog.fetch(missing.key)
                 except Outage:
-                    self._judge.verdicts(records, decoded, unchecked=True)
+                    self._judge.decode_batch(records, decoded, unchecked=True)
         return decoded
 
     async def _newest(self, broker: Broker, lease: Lease) -> int | None:

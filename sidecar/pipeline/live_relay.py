@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from sidecar.domain.errors import TracecarError
 from sidecar.domain.model import Decoded, Partition, Position, Record
-from sidecar.domain.periodic_task import over_and_over
+from sidecar.domain.periodic_task import run_periodically
 from sidecar.domain.ports.broker import Broker
 from sidecar.pipeline.live_stream import LiveStream
 
@@ -107,8 +107,8 @@ class LiveRelay:
 
     def start(self) -> None:
         self._tasks = [
-            asyncio.ensure_future(over_and_over("handing on what passes here", self._send, EVERY)),
-            asyncio.ensure_future(over_and_over("hearing of what passes elsewhere", self._receive, EVERY)),
+            asyncio.ensure_future(run_periodically("handing on what passes here", self._send, EVERY)),
+            asyncio.ensure_future(run_periodically("hearing of what passes elsewhere", self._receive, EVERY)),
         ]
 
     async def close(self) -> None:

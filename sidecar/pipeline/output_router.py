@@ -19,14 +19,14 @@ class OutputRouter:
         self._letter, self._naming, self._gate = letter, naming, gate
 
     def write(self, stream: str, decoded: Sequence[Decoded], rejected: Sequence[Decoded]) -> list[Outgoing]:
-        """Everything that settling these records of one stream publishes, in their order."""
+        """Everything that committing these records of one stream publishes, in their order."""
         target = self._gate.get(stream)
         if target is None:
             return [] if self._letter is None else [self._letter(one) for one in rejected]
         outgoing: list[Outgoing] = []
         for one in decoded:
             if one.event.rejection is None:
-                outgoing.append(passed(one, target))
+                outgoing.append(pass_through(one, target))
             elif self._letter is not None:
                 outgoing.append(self._letter(one))
         return outgoing
@@ -36,13 +36,13 @@ class OutputRouter:
         target = self._gate.get(stream)
         return len(outgoing) if target is None else sum(one.stream != target for one in outgoing)
 
-    def lighter(self, outgoing: Outgoing) -> Outgoing | None:
+    def shrink(self, outgoing: Outgoing) -> Outgoing | None:
         """A letter with its next part left out. None for what can get no lighter: an event that passes a gate goes
         whole or not at all."""
-        return letters.lighter(outgoing) if self._naming.is_dead_letter(outgoing.stream) else None
+        return letters.shrink_dead_letter(outgoing) if self._naming.is_dead_letter(outgoing.stream) else None
 
 
-def passed(one: Decoded, target: str) -> Outgoing:
+def pass_through(one: Decoded, target: str) -> Outgoing:
     """The record as it is, for the stream behind the gate: the same partition, so that order is kept, and the same
     timestamp where the stream keeps the producer's."""
     record = one.record

@@ -1,10 +1,11 @@
-"""A lane: the way of one lease's batches, in order. Judging is here; settling follows behind
+"""A lane: the way of one lease's batches, in order. Judging is here; committing follows behind
 (`sidecar.pipeline.committer`).
 
-A lane flows or is held. Held (registry outage, breaker, dead letters that cannot be written), it settles nothing more,
+A lane flows or is held. Held (registry outage, breaker, dead letters that cannot be written), it commits nothing more,
 but goes on judging, indexing and showing what comes, for that is when people look. What it judged while it was held is
-forgotten, not settled: on release it rewinds to what is settled and goes that way again. The index takes an event at a
-position that it has as the same event; what was counted and shown before the rewind is not counted and shown twice.
+forgotten, not committed: on release it rewinds to what is committed and goes that way again. The index takes an event
+at a position that it has as the same event; what was counted and shown before the rewind is not counted and shown
+twice.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from sidecar.pipeline.stream_counters import StreamCounter
 log = structlog.get_logger()
 
 UNSETTLED_RECORDS = 20_000
-"""Judged and not settled records that a lane keeps; beyond that its partition waits."""
+"""Judged and not committed records that a lane keeps; beyond that its partition waits."""
 FIRST_RETRY, LONGEST_RETRY = 0.5, 15.0
 """Seconds between tries to go on."""
 PATIENCE = 5_000_000
@@ -42,7 +43,7 @@ HeldBy = Literal["registry", "breaker", "letters", "broker"]
 
 @dataclass(frozen=True)
 class WorkerHold:
-    """Why a lane settles nothing."""
+    """Why a lane commits nothing."""
 
     by: HeldBy
     reason: str
@@ -89,18 +90,18 @@ class PartitionWorker:
         breaker: CircuitBreaker,
         tally: RewindDeduplicator | None = None,
     ) -> None:
-        """`tally`: of the partition's lane before this one. A lease that is had again begins at what is settled."""
+        """`tally`: of the partition's lane before this one. A lease that is had again begins at what is committed."""
         self.lease = lease
         self.hold: WorkerHold | None = None
         self.first_held: int | None = None
-        """The first offset that was judged and not settled because the lane is held."""
+        """The first offset that was judged and not committed because the lane is held."""
         self._way, self._counter, self._breaker = way, counter, breaker
         self.tally = tally or RewindDeduplicator(way.sink, counter)
         self.tally.rewound()
         self._settler = Committer(
             way.broker,
             lease,
-            lighter=way.outlet.lighter,
+            shrink=way.outlet.shrink,
             pace=way.pace,
             trouble=self._trouble,
             progress=self._progress,
@@ -142,7 +143,7 @@ class PartitionWorker:
         held = self.hold is not None and self.hold.by == "registry"
         if held or (records and records[0].position.offset <= self._past_registry):
             waiting.unchecked = True
-        self._way.judge.verdicts(records, waiting.decoded, unchecked=waiting.unchecked)
+        self._way.judge.decode_batch(records, waiting.decoded, unchecked=waiting.unchecked)
 
     async def _fetch(self, missing: SchemaNotCached) -> None:
         try:
@@ -173,7 +174,7 @@ class PartitionWorker:
             return
         self._settler.add(batch, self._way.outlet.write(self.lease.partition.stream, decoded, rejected))
         if self._settler.waiting > UNSETTLED_RECORDS:
-            self._pause("settling")
+            self._pause("committing")
 
     def _consult_breaker(self, batch: Batch, rejected: int) -> None:
         if self.hold is not None or batch.records[0].position.offset <= self._past_breaker:
@@ -187,7 +188,7 @@ class PartitionWorker:
         gap = batch.gap
         assert gap is not None
         self._counter.lost(gap)
-        if gap.resumed < gap.wanted:  # made anew: what has these offsets now was not judged before
+        if gap.resumed < gap.wanted:  # created again: what has these offsets now was not judged before
             self.tally.forget()
         log.warning(
             "records are gone before they were read",
@@ -203,13 +204,13 @@ class PartitionWorker:
             return
         self.hold = WorkerHold(by, reason, self._way.clock())
         self.first_held = self._settler.drop_untried()
-        self._unpause("settling")
-        log.warning("held: nothing is settled", partition=str(self.lease.partition), by=by, reason=reason)
+        self._unpause("committing")
+        log.warning("held: nothing is committed", partition=str(self.lease.partition), by=by, reason=reason)
         if by == "registry":
             self._spawn(self._await_registry())
 
     async def release(self) -> None:
-        """Go on from what is settled. Does nothing where the lane flows or its lease is lost. Raises Outage."""
+        """Go on from what is committed. Does nothing where the lane flows or its lease is lost. Raises Outage."""
         # One at a time: a person's and the lane's own may meet, and a second rewind, once records flow again, would
         # bring some of them twice into one settlement.
         async with self._releasing:
@@ -239,7 +240,7 @@ class PartitionWorker:
                 log.debug("still held", partition=str(self.lease.partition), reason=str(error))
 
     def _trouble(self, sentence: str | None, refused: bool) -> None:
-        """What the settler says: None once it goes well again."""
+        """What the committer says: None once it goes well again."""
         now = self._way.clock()
         if sentence is None:
             self._failing_since = None
@@ -251,7 +252,7 @@ class PartitionWorker:
             self._hold("letters", sentence)
         elif now - self._failing_since > PATIENCE:
             self._hold("broker", sentence)
-        log.warning("not settled", partition=str(self.lease.partition), reason=sentence)
+        log.warning("not committed", partition=str(self.lease.partition), reason=sentence)
 
     async def _release_soon(self) -> None:
         while self.hold is not None and self.hold.by in ("letters", "broker") and not self.lease.lost:
@@ -291,9 +292,9 @@ class PartitionWorker:
     # --- pausing, ending
 
     def _progress(self, published: Sequence[Outgoing]) -> None:
-        self._counter.lettered += self._way.outlet.letters(self.lease.partition.stream, published)
+        self._counter.dead_lettered += self._way.outlet.letters(self.lease.partition.stream, published)
         if self._settler.waiting < UNSETTLED_RECORDS // 2:
-            self._unpause("settling")
+            self._unpause("committing")
 
     def _pause(self, why: str) -> None:
         if not self._pauses:
@@ -307,11 +308,11 @@ class PartitionWorker:
                 self._way.broker.release(self.lease)
 
     async def drain(self) -> None:
-        """Returns once all that was judged and is not held is settled."""
+        """Returns once all that was judged and is not held is committed."""
         await self._settler.idle()
 
     async def close(self) -> None:
-        """Stop at once. What is not settled comes again to whoever reads next."""
+        """Stop at once. What is not committed comes again to whoever reads next."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from sidecar.config.schema import ExhaustedConfig
 from sidecar.dead_letters.dialects import tracecar
-from sidecar.dead_letters.writer import DeadLetterWriter, Lettered, lighter, unheard
+from sidecar.dead_letters.writer import DeadLetterWriter, Lettered, ignore_dead_letter, shrink_dead_letter
 from sidecar.domain.errors import Refused, TooLarge, TracecarError
 from sidecar.domain.model import Event, Headers, Outgoing, Position, Record, Rejection
 from sidecar.domain.ports.record_decoder import RecordDecoder
@@ -52,12 +52,12 @@ class PendingEntryBroker(Protocol):
     async def stuck(self, group: str, idle_ms: int) -> list[PendingEntry]:
         """The oldest entries that a group has left alone for so long."""
 
-    async def give_up(self, one: PendingEntry, letter: Outgoing) -> bool:
+    async def dead_letter_and_ack(self, one: PendingEntry, letter: Outgoing) -> bool:
         """Letter it and acknowledge it for its group, as one act; False where the group has moved on since."""
 
 
 class PendingEntryReaper:
-    """Watches the pending lists of some groups. `writer` makes letters; `lettered` hears of each that is
+    """Watches the pending lists of some groups. `writer` makes letters; `dead_lettered` hears of each that is
     durable."""
 
     def __init__(
@@ -66,9 +66,9 @@ class PendingEntryReaper:
         limits: Mapping[str, ExhaustedConfig],
         payloads: RecordDecoder,
         writer: DeadLetterWriter,
-        lettered: Lettered = unheard,
+        dead_lettered: Lettered = ignore_dead_letter,
     ) -> None:
-        self._lettered = lettered
+        self._dead_lettered = dead_lettered
         self._groups, self._limits, self._payloads, self._writer = groups, dict(limits), payloads, writer
         self._task: asyncio.Task[None] | None = None
         self.trouble: str | None = None
@@ -121,13 +121,13 @@ class PendingEntryReaper:
         event, letter = await self._letter(one)
         while letter is not None:
             try:
-                if await self._groups.give_up(one, letter):
+                if await self._groups.dead_letter_and_ack(one, letter):
                     self.taken += 1
-                    self._lettered(event, one.group, f"{one.group}@{one.position}")
+                    self._dead_lettered(event, one.group, f"{one.group}@{one.position}")
                     log.info("entry.exhausted", position=str(one.position), group=one.group, deliveries=one.deliveries)
                 return
             except TooLarge:
-                letter = lighter(letter)
+                letter = shrink_dead_letter(letter)
         raise Refused(f"{one.position}: no letter of this entry can be written, not even one without its fields")
 
     async def _letter(self, one: PendingEntry) -> tuple[Event, Outgoing]:
@@ -137,7 +137,7 @@ class PendingEntryReaper:
             gone = ((tracecar.OMITTED, b"body,headers"),)
             record = Record(one.position, None, None, (), one.position.offset >> 64)
         (decoded,) = await self._payloads.open([record])
-        decoded.event.rejection = Rejection("delivery.exhausted", told(one, there=not gone))
+        decoded.event.rejection = Rejection("delivery.exhausted", describe_entry(one, there=not gone))
         letter = self._writer.report(decoded, one.group, one.deliveries, None, None)
         return decoded.event, replace(letter, headers=letter.headers + gone)
 
@@ -149,7 +149,7 @@ def exhausted(one: PendingEntry, limit: ExhaustedConfig) -> bool:
     return one.deliveries >= limit.deliveries and one.idle_ms >= limit.idle * 1000
 
 
-def told(one: PendingEntry, *, there: bool) -> str:
+def describe_entry(one: PendingEntry, *, there: bool) -> str:
     times = "once" if one.deliveries == 1 else f"{one.deliveries} times"
     message = (
         f"given {times} to the group {one.group} and not acknowledged: the last time {one.idle_ms // 1000} s ago to "

@@ -1,4 +1,4 @@
-"""The way of a batch: broker → lane (decode, check, index, show) → settle, for one broker."""
+"""The way of a batch: broker → lane (decode, check, index, show) → commit, for one broker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sidecar.domain.errors import Disconnected, Outage, Refused, TracecarError
 from sidecar.domain.model import Partition
 from sidecar.domain.ports.broker import Broker, Lease
 from sidecar.pipeline.circuit_breaker import CircuitBreaker
-from sidecar.pipeline.half_open_probe import would_flood
+from sidecar.pipeline.half_open_probe import would_trip_again
 from sidecar.pipeline.index_backfill import IndexBackfill
 from sidecar.pipeline.output_router import OutputRouter
 from sidecar.pipeline.partition_worker import PartitionWorker, PipelineContext, WorkerHold
@@ -174,7 +174,7 @@ class Pipeline:
         return begin
 
     async def _probe(self, stream: str) -> None:
-        """While the breaker is open, judge now and then what would come next, without settling it: when it no longer
+        """While the breaker is open, judge now and then what would come next, without committing it: when it no longer
         would open the breaker, go on."""
         breaker = self._breakers[stream]
         wait = breaker.cooldown
@@ -183,7 +183,7 @@ class Pipeline:
             wait = min(wait * 2, 10 * breaker.cooldown)
             held = [lane for lane in self._of(stream) if lane.hold is not None and lane.hold.by == "breaker"]
             try:
-                if not await would_flood(self._way, breaker, held):
+                if not await would_trip_again(self._way, breaker, held):
                     await self.resume(stream)
             except (Outage, Refused) as error:
                 log.debug("the breaker's try failed", stream=stream, reason=str(error))
@@ -216,7 +216,7 @@ class Pipeline:
     # --- ending
 
     async def drain(self) -> None:
-        """Settle what is judged, within a few seconds. Call it after `run` was cancelled."""
+        """Commit what is judged, within a few seconds. Call it after `run` was cancelled."""
         for probe in list(self._probes.values()):
             probe.cancel()
         with contextlib.suppress(TimeoutError):
@@ -224,8 +224,8 @@ class Pipeline:
                 await asyncio.gather(*(lane.drain() for lane in self._lanes.values() if not lane.lease.lost))
         await self._forget_lanes()
 
-    async def settled(self) -> None:
-        """Returns once everything judged so far is settled."""
+    async def committed(self) -> None:
+        """Returns once everything judged so far is committed."""
         await asyncio.gather(*(lane.drain() for lane in self._lanes.values() if not lane.lease.lost))
 
     def leases(self) -> list[Lease]:

@@ -1,4 +1,4 @@
-"""What of a lane's records was shown and counted, so that going back to what is settled does neither twice."""
+"""What of a lane's records was shown and counted, so that going back to what is committed does neither twice."""
 
 from __future__ import annotations
 
@@ -56,5 +56,5 @@ class RewindDeduplicator:
         self._again_until, self._known_until = self.high, self._known
 
     def forget(self) -> None:
-        """The partition was made anew: what has these offsets now was not here before."""
+        """The partition was created again: what has these offsets now was not here before."""
         self.high = self._known = self._again_until = self._known_until = -1

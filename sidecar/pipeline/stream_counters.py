@@ -21,7 +21,7 @@ class StreamCounter:
         self._clock = clock
         self.events = 0
         self.rejected = 0
-        self.lettered = 0
+        self.dead_lettered = 0
         """Dead letters that are known to be durable."""
         self.codes: Counter[str] = Counter()
         self.gaps: deque[Gap] = deque(maxlen=KEPT_GAPS)
@@ -70,8 +70,8 @@ class StreamCounters:
         return sorted(self._streams)
 
     def letter(self, system: str, stream: str) -> None:
-        """A dead letter of this stream is durable that no settling wrote: of a report, or of what a group gave up."""
-        self.of(system, stream).lettered += 1
+        """A dead letter of this stream is durable that no committing wrote: of a report, or of what a group gave up."""
+        self.of(system, stream).dead_lettered += 1
 
     def gaps(self) -> list[tuple[Gap, int]]:
         """Of every stream that has gaps the latest, and how many there were."""

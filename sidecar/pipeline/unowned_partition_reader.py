@@ -1,7 +1,7 @@
-"""Everyone sees, one settles: partitions that other members settle, read for the memory index alone
+"""Everyone sees, one commits: partitions that other members commit, read for the memory index alone
 (`index.memory.scope: all`).
 
-Nothing is settled here and no group is joined. What is appended elsewhere is read by its position every now and then,
+Nothing is committed here and no group is joined. What is appended elsewhere is read by its position every now and then,
 which costs the broker little more than being asked how far the partitions are."""
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from sidecar.domain.errors import TracecarError
 from sidecar.domain.model import SEQUENCE_BITS, Decoded, Partition, Position, Record
-from sidecar.domain.periodic_task import over_and_over
+from sidecar.domain.periodic_task import run_periodically
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.ports.index import Coverage, Node
 
@@ -51,7 +51,7 @@ class _PartitionTrouble(Struct):
 
 
 class UnownedPartitionReader:
-    """Reads what other members settle."""
+    """Reads what other members commit."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class UnownedPartitionReader:
         self._brokers, self._index, self._judged, self._show = brokers, index, judged, show
         self._lookback_ms = int(lookback * 1000)
         self._next: dict[Partition, int] = {}
-        """Where to go on reading, for each partition that others settle."""
+        """Where to go on reading, for each partition that others commit."""
         self._since: dict[Partition, int] = {}
         """From which append time on (milliseconds) it was read."""
         self._before: dict[Partition, int] = {}
@@ -84,10 +84,10 @@ class UnownedPartitionReader:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self, broker: Broker) -> None:
-        await over_and_over("reading what other members settle", lambda: self._look(broker), EVERY)
+        await run_periodically("reading what other members commit", lambda: self._look(broker), EVERY)
 
     async def _look(self, broker: Broker) -> None:
-        """Read what is new of every partition that others settle. Raises what the broker does where it says nothing of
+        """Read what is new of every partition that others commit. Raises what the broker does where it says nothing of
         any."""
         standing = await broker.status()
         shared = broker.system == "redis"

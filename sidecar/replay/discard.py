@@ -9,7 +9,16 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal
 
 from sidecar.dead_letters.deduplication import DeadLetterGroup, NewestLetters
-from sidecar.dead_letters.ledger_entries import Actor, LedgerAction, State, begun, encode, home, keys, standing
+from sidecar.dead_letters.ledger_entries import (
+    Actor,
+    LedgerAction,
+    State,
+    current_entry,
+    encode,
+    entry_keys,
+    ledger_stream,
+    new_entry,
+)
 from sidecar.dead_letters.store import DeadLetterFilter, DeadLetterStore
 from sidecar.domain.dead_letter_id import malformed
 from sidecar.domain.ports.ledger import Ledger, LedgerTransaction, LedgerWrite
@@ -86,7 +95,7 @@ async def _some(
                 if done.carried_out:
                     found[number] = LetterOutcome(id=letters[number].letter.id, done=True, state=AFTER[what])
                 else:
-                    changed = standing(done.stands)
+                    changed = current_entry(done.stands)
                     states[number] = changed.state if changed is not None else states[number]
     why = "others act on it at the same time: try again"
     return [
@@ -109,15 +118,15 @@ async def _acts(
     """What is to be changed, for each letter."""
     by_home: dict[str, list[int]] = {}
     for number, one in enumerate(letters):
-        by_home.setdefault(home(one.letter), []).append(number)
+        by_home.setdefault(ledger_stream(one.letter), []).append(number)
     acts: dict[int, LedgerTransaction] = {}
     deed = LedgerAction(act=what, at=now, by=who.name, address=who.address, why=reason)
     for stream, numbers in by_home.items():
-        names = [keys(letters[number].letter, letters[number].ids) for number in numbers]
+        names = [entry_keys(letters[number].letter, letters[number].ids) for number in numbers]
         stands = iter(await ledger.entries(stream, [name for some in names for name in some]))
         for number, some in zip(numbers, names, strict=True):
             stood = [next(stands) for _ in some]
-            before = standing(stood) or begun(letters[number].letter)
+            before = current_entry(stood) or new_entry(letters[number].letter)
             after = encode(before.after(deed, AFTER[what]))
             acts[number] = LedgerTransaction(
                 stream, tuple([LedgerWrite(key, one, after) for key, one in zip(some, stood, strict=True)])

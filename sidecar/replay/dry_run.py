@@ -278,7 +278,7 @@ async def _began(source: LetterSource, free: Sequence[ReplayCandidate]) -> int |
     moments: list[int] = []
     for stream in list(streams)[:20]:
         try:
-            begun = await source.broker.ledger.begun(stream)
+            begun = await source.broker.ledger.ledger_started_at(stream)
         except TracecarError:
             continue
         if begun is not None:

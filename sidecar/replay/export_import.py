@@ -12,7 +12,16 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from msgspec.structs import replace
 
 from sidecar.dead_letters.dialects import read
-from sidecar.dead_letters.ledger_entries import Actor, LedgerAction, begun, decode, encode, home, keys, standing
+from sidecar.dead_letters.ledger_entries import (
+    Actor,
+    LedgerAction,
+    current_entry,
+    decode,
+    encode,
+    entry_keys,
+    ledger_stream,
+    new_entry,
+)
 from sidecar.dead_letters.reader import LetterSource
 from sidecar.dead_letters.store import DeadLetterFilter, DeadLetterStore
 from sidecar.domain.errors import Refused
@@ -121,7 +130,7 @@ class LetterTransfer:
 
     # --- in
 
-    async def take_in(self, letters: AsyncIterable[ExportedLetter], who: Actor) -> AsyncIterator[LetterOutcome]:
+    async def import_letters(self, letters: AsyncIterable[ExportedLetter], who: Actor) -> AsyncIterator[LetterOutcome]:
         """Write them where they were, those that are not there. Raises Outage, Refused."""
         async for letter in letters:
             yield await self._take(letter, who)
@@ -144,7 +153,7 @@ class LetterTransfer:
         try:
             there = await source.broker.read(exported.position)
             if there is not None and read(there, source.naming).id == letter.id and there.timestamp == record.timestamp:
-                entry = standing(await source.broker.ledger.entries(home(letter), keys(letter)))
+                entry = current_entry(await source.broker.ledger.entries(ledger_stream(letter), entry_keys(letter)))
                 state = "open" if entry is None else entry.state
                 return LetterOutcome(id=letter.id, done=True, state=state, why="it is still there")
             if exported.hidden:
@@ -157,7 +166,7 @@ class LetterTransfer:
             return refused(str(error))
 
     async def _write(self, source: LetterSource, letter: DeadLetter, record: Record, who: Actor) -> LetterOutcome:
-        ledger, names = source.broker.ledger, keys(letter)
+        ledger, names = source.broker.ledger, entry_keys(letter)
         own = next(n for n, name in enumerate(names) if name.startswith(f"{letter.id} "))
         retention = await source.broker.retention(record.position.stream)
         outgoing = Outgoing(
@@ -170,16 +179,16 @@ class LetterTransfer:
             value_at=record.value_at,
         )
         for _ in range(TRIES):
-            stands = await ledger.entries(home(letter), names)
+            stands = await ledger.entries(ledger_stream(letter), names)
             # By the letter's own id: another letter of its origin that was taken in does not stand for this one.
             entry = decode(stands[own])
             if entry is not None and any(deed.act == "imported" for deed in entry.deeds):
                 return LetterOutcome(id=letter.id, done=True, state=entry.state, why="it was taken in before")
-            before = standing(stands) or begun(letter)
+            before = current_entry(stands) or new_entry(letter)
             deed = LedgerAction(act="imported", at=self._clock(), by=who.name, address=who.address)
             after = encode(before.after(deed, before.state))
             entries = tuple([LedgerWrite(name, stood, after) for name, stood in zip(names, stands, strict=True)])
-            (done,) = await ledger.act([LedgerTransaction(home(letter), entries, (outgoing,))])
+            (done,) = await ledger.act([LedgerTransaction(ledger_stream(letter), entries, (outgoing,))])
             if done.carried_out:
                 return LetterOutcome(id=letter.id, done=True, state=before.state)
         return LetterOutcome(

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 
 from sidecar.dead_letters.dialects import tracecar
 from sidecar.dead_letters.dialects.tracecar import NO_TIMESTAMP
-from sidecar.dead_letters.ledger_entries import Actor, LedgerAction, begun, encode, home, keys
+from sidecar.dead_letters.ledger_entries import Actor, LedgerAction, encode, entry_keys, ledger_stream, new_entry
 from sidecar.dead_letters.reader import LetterSource
-from sidecar.dead_letters.writer import DeadLetterWriter, Lettered, lighter, unheard
+from sidecar.dead_letters.writer import DeadLetterWriter, Lettered, ignore_dead_letter, shrink_dead_letter
 from sidecar.domain.errors import NotFoundError, Refused, TooLarge
 from sidecar.domain.model import Outgoing, Position, Record, Rejection
 from sidecar.domain.ports.ledger import LedgerTransaction, LedgerWrite
@@ -31,8 +31,8 @@ MAX_TEXT = 1_900
 
 
 class FailureReports:
-    """Takes reports. `writer` makes the letters of a source; `clock` gives microseconds since 1970; `lettered` hears of
-    every letter that is durable."""
+    """Takes reports. `writer` makes the letters of a source; `clock` gives microseconds since 1970; `dead_lettered`
+    hears of every letter that is durable."""
 
     def __init__(
         self,
@@ -41,9 +41,9 @@ class FailureReports:
         in_sight: InSight,
         writer: Callable[[LetterSource], DeadLetterWriter],
         clock: Callable[[], int],
-        lettered: Lettered = unheard,
+        dead_lettered: Lettered = ignore_dead_letter,
     ) -> None:
-        self._lettered = lettered
+        self._dead_lettered = dead_lettered
         self._sources, self._payloads, self._in_sight = sources, payloads, in_sight
         self._writer, self._clock = writer, clock
 
@@ -67,10 +67,10 @@ class FailureReports:
             except TooLarge as error:
                 if nowhere is not None:
                     raise Refused(f"the record lies nowhere else, and is too large for the broker: {error}") from error
-                letter = lighter(letter)
+                letter = shrink_dead_letter(letter)
             else:
                 if reported.created:
-                    self._lettered(decoded.event, failure.group, reported.id)
+                    self._dead_lettered(decoded.event, failure.group, reported.id)
                 return reported
         raise Refused("the broker takes no letter of this record, not even one without its body and headers")
 
@@ -78,12 +78,14 @@ class FailureReports:
         read = tracecar.read(Record(_nowhere(source, letter), letter.key, letter.value, letter.headers, 0))
         assert read is not None
         # By the letter's own id alone: another letter of this origin, and what became of it, does not swallow this one.
-        key = next(key for key in keys(read) if key.startswith(f"{read.id} "))
-        entry = begun(read).after(
+        key = next(key for key in entry_keys(read) if key.startswith(f"{read.id} "))
+        entry = new_entry(read).after(
             LedgerAction(act="reported", at=self._clock(), by=who.name, address=who.address), "open"
         )
         act = LedgerTransaction(
-            home(read) if read.origin is not None else read.stream, (LedgerWrite(key, None, encode(entry)),), (letter,)
+            ledger_stream(read) if read.origin is not None else read.stream,
+            (LedgerWrite(key, None, encode(entry)),),
+            (letter,),
         )
         (done,) = await source.broker.ledger.act([act])
         position = done.positions[0] if done.positions else None

@@ -89,8 +89,8 @@ async def readers(source: LetterSource, positions: Sequence[Position]) -> Record
         offset = last.get(status.partition)
         if offset is not None:
             known = True
-            if status.settled is None or status.settled <= offset:
-                behind[OURSELVES] = behind.get(OURSELVES, 0) + (status.settled or 0)
+            if status.committed is None or status.committed <= offset:
+                behind[OURSELVES] = behind.get(OURSELVES, 0) + (status.committed or 0)
     for group in await source.broker.groups():
         if group.members == 0:
             continue
@@ -99,5 +99,5 @@ async def readers(source: LetterSource, positions: Sequence[Position]) -> Record
             if offset is not None:
                 known = True
                 if one.passed(offset) is False:
-                    behind[group.group] = behind.get(group.group, 0) + one.settled
+                    behind[group.group] = behind.get(group.group, 0) + one.committed
     return RecordReaders(known, behind)

@@ -65,7 +65,7 @@ class DeadLetterOperations(Protocol):
 
     async def replay(self, wish: ReplayRequest, who: Actor) -> ReplayJob:
         """Freeze the selection and begin to publish it; returns at once. Where nothing is selected, the job is done,
-        and the ledger is not told of it."""
+        and the ledger is not told about it."""
 
     async def jobs(self, limit: int = 100) -> list[ReplayJob]:
         """The replays of all sidecars, newest first."""
@@ -99,5 +99,5 @@ class DeadLetterOperations(Protocol):
     def export(self, query: str = "", limit: int = 0) -> AsyncIterator[ExportedLetter]:
         """Dead letters that match, oldest first, with exact bytes; those of one origin are each exported."""
 
-    def take_in(self, letters: AsyncIterable[ExportedLetter], who: Actor) -> AsyncIterator[LetterOutcome]:
+    def import_letters(self, letters: AsyncIterable[ExportedLetter], who: Actor) -> AsyncIterator[LetterOutcome]:
         """Write exported letters into their dead-letter streams again, those that are not there; each once."""

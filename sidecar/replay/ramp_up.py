@@ -114,7 +114,7 @@ class RampUp:
             if came_back or waited or (found is not None and found.known and not behind):
                 if self._job.state == "running":
                     self._job.note = None
-                self._warn(recurring.settle())
+                self._warn(recurring.reset())
                 self._job.judged = self._job.at
                 if self._job.at < self._job.selected:
                     self._job.batch = next_batch(self._job.batch)

@@ -72,7 +72,7 @@ class RecordBuilder:
         if letter.origin_timestamp not in (None, found.timestamp):
             raise UnsendableLetter(
                 f"the letter does not keep the {missing}, and {letter.origin} holds another record now: the stream was "
-                "made anew"
+                "created again"
             )
         return found
 

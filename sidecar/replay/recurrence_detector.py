@@ -68,7 +68,7 @@ class RecurrenceDetector:
         self._new = []
         return [letter for letter in self._here if fault(letter) in self._again]
 
-    def settle(self) -> list[DeadLetter]:
+    def reset(self) -> list[DeadLetter]:
         """A verdict was found. Returns those that had no part in it."""
         others = [letter for letter in self._here if fault(letter) not in self._again]
         self._here, self._again = [], set()

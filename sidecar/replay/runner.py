@@ -31,7 +31,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
 import structlog
 
-from sidecar.dead_letters.ledger_entries import standing
+from sidecar.dead_letters.ledger_entries import current_entry
 from sidecar.domain.errors import Outage, Refused, TooLarge
 from sidecar.domain.model import DeadLetter
 from sidecar.domain.ports.ledger import LedgerOutcome
@@ -220,7 +220,7 @@ async def afterwards(
 
 
 def _outcome(item: ReplayItem, done: LedgerOutcome, replay: str) -> None:
-    entry = standing(done.stands)
+    entry = current_entry(done.stands)
     if done.carried_out or sent_by(replay, entry):  # by us, or by another runner of the same job
         item.sent = True
         item.position = done.positions[0] if done.positions else None

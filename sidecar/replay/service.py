@@ -332,9 +332,9 @@ class ReplayService:
     def export(self, query: str = "", limit: int = 0) -> AsyncIterator[ExportedLetter]:
         return self._exporting.export(self._queries.wanted(query), limit)
 
-    async def take_in(self, letters: AsyncIterable[ExportedLetter], who: Actor) -> AsyncIterator[LetterOutcome]:
+    async def import_letters(self, letters: AsyncIterable[ExportedLetter], who: Actor) -> AsyncIterator[LetterOutcome]:
         taken = asked = 0
-        async for outcome in self._exporting.take_in(letters, who):
+        async for outcome in self._exporting.import_letters(letters, who):
             asked, taken = asked + 1, taken + outcome.done
             yield outcome
         log.info("dead_letters.imported", by=who.name, address=who.address, letters=taken, asked=asked)

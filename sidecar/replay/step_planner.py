@@ -13,11 +13,11 @@ from sidecar.dead_letters.ledger_entries import (
     LedgerAction,
     LetterEntry,
     PathChange,
-    begun,
+    current_entry,
     encode,
-    home,
-    keys,
-    standing,
+    entry_keys,
+    ledger_stream,
+    new_entry,
 )
 from sidecar.dead_letters.reader import LetterSource
 from sidecar.domain.errors import Outage, Refused
@@ -184,9 +184,9 @@ class ReplayStep:
     async def read(self, ledger: Ledger, now: int) -> None:
         """Ask the ledger, and think of the acts. `now` in microseconds. Raises Outage, Refused."""
         due = [item for item in self.items if item.outgoing is not None]
-        for stream, group in groupby(due, key=lambda item: home(_letter(item))):
+        for stream, group in groupby(due, key=lambda item: ledger_stream(_letter(item))):
             items = list(group)
-            each = [keys(_letter(item), item.ref.ids) for item in items]
+            each = [entry_keys(_letter(item), item.ref.ids) for item in items]
             stands = iter(await ledger.entries(stream, [key for some in each for key in some]))
             for item, some in zip(items, each, strict=True):
                 self._think(item, stream, some, [next(stands) for _ in some], now)
@@ -195,7 +195,7 @@ class ReplayStep:
         self, item: ReplayItem, stream: str, keys: Sequence[str], stands: Sequence[bytes | None], now: int
     ) -> None:
         letter, job = _letter(item), self._job
-        entry = standing(stands)
+        entry = current_entry(stands)
         if sent_by(job.id, entry):
             item.sent = True
             return
@@ -216,7 +216,7 @@ class ReplayStep:
             edit=item.changes,
             letter=None if entry is None or entry.id == letter.id else letter.id,
         )
-        before = entry or begun(letter)
+        before = entry or new_entry(letter)
         after = encode(before.after(deed, "replayed"))
         entries = tuple([LedgerWrite(key, one, after) for key, one in zip(keys, stands, strict=True)])
         self.acts.append(LedgerTransaction(stream, entries, (item.outgoing,)))

@@ -101,7 +101,7 @@ class ClusterMembers:
         listening: Callable[[], bool] = lambda: False,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000,
     ) -> None:
-        """`ours` gives the partitions that this sidecar settles, with their groups."""
+        """`ours` gives the partitions that this sidecar commits, with their groups."""
         self._index, self._counters, self._ours, self._clock = index, counters, ours, clock
         self._service, self._groups, self._started = service, list(groups), clock()
         self._listening = listening

@@ -12,13 +12,13 @@ YOUNG, MIDDLE, OLD = 20_000, 20, 50
 """Objects that came to stay before the young are looked through, and how often that is before the older ones are."""
 
 
-def leave_out_what_is_loaded() -> None:
+def freeze_startup_objects() -> None:
     """Never look through what is there now (modules, code) again."""
     gc.collect()
     gc.freeze()
 
 
-def look_seldom() -> None:
+def tune_gc() -> None:
     """Leave out what is loaded, and look through the rest less often."""
-    leave_out_what_is_loaded()
+    freeze_startup_objects()
     gc.set_threshold(YOUNG, MIDDLE, OLD)

@@ -25,9 +25,9 @@ _STREAM: tuple[tuple[str, Kind, str, Callable[[models.StreamStatusModel], float 
     ("tracecar.events", "counter", "Events seen.", lambda one: one.events),
     ("tracecar.rejected", "counter", "Events that were rejected.", lambda one: one.rejected),
     ("tracecar.gaps", "counter", "How often records were gone before they were read.", lambda one: one.gaps),
-    ("tracecar.lag", "gauge", "Records that are not settled yet.", lambda one: one.lag),
+    ("tracecar.lag", "gauge", "Records that are not committed yet.", lambda one: one.lag),
     ("tracecar.held", "gauge", "1 where the stream is held.", lambda one: int(one.held is not None)),
-    ("tracecar.partitions_settled_here", "gauge", "Partitions that are settled here.", lambda one: one.settled_here),
+    ("tracecar.partitions_settled_here", "gauge", "Partitions that are committed here.", lambda one: one.settled_here),
 )
 _ALONE: tuple[tuple[str, Kind, str, Callable[[models.ServiceStatus], float]], ...] = (
     ("tracecar.ready", "gauge", "1 where the brokers are reached.", lambda one: int(one.ready)),
@@ -110,8 +110,8 @@ class DeadLetterMetrics:
 
     def _read(self) -> Iterable[Point]:
         for system, stream in self._counters.streams():
-            lettered = self._counters.of(system, stream).lettered
-            yield lettered, {SYSTEM: system, DESTINATION: stream}
+            dead_lettered = self._counters.of(system, stream).dead_lettered
+            yield dead_lettered, {SYSTEM: system, DESTINATION: stream}
 
 
 class SharedIndexCounts(Protocol):
@@ -246,11 +246,11 @@ class ConsumerGroupMetrics:
         for reading in self._follower.groups():
             for partition, followed in list(reading.partitions.items()):
                 key = (reading.system, reading.group, partition.at(0))
-                settled = followed.seen.settled
-                self._seen[key] = settled
-                if key in before and settled > before[key]:
+                committed = followed.seen.committed
+                self._seen[key] = committed
+                if key in before and committed > before[key]:
                     with contextlib.suppress(TracecarError):
-                        await self._measure(reading, followed, before[key], settled)
+                        await self._measure(reading, followed, before[key], committed)
 
     async def _measure(self, reading: TrackedGroup, followed: GroupPartitionProgress, begin: int, end: int) -> None:
         partition = followed.seen.partition
@@ -266,7 +266,9 @@ class ConsumerGroupMetrics:
 
     def instruments(self) -> Sequence[Instrument]:
         return (
-            Instrument("tracecar.group.lag", "gauge", "Records that a consumer group has not settled yet.", self._lags),
+            Instrument(
+                "tracecar.group.lag", "gauge", "Records that a consumer group has not committed yet.", self._lags
+            ),
             Instrument(
                 "tracecar.group.stopped",
                 "gauge",

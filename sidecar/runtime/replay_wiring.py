@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from sidecar.api.services.answers import ReadService
 from sidecar.dead_letters.store import DeadLetterStore
-from sidecar.dead_letters.writer import DeadLetterWriter, Lettered, unheard
+from sidecar.dead_letters.writer import DeadLetterWriter, Lettered, ignore_dead_letter
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.redaction import HIDDEN, Redactor
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
@@ -28,7 +28,7 @@ def micros() -> int:
     return time.time_ns() // 1_000
 
 
-def veiled(wish: ReplayRequest, redactor: Redactor) -> ReplayRequest:
+def redact_request(wish: ReplayRequest, redactor: Redactor) -> ReplayRequest:
     """The wish without values that may not be shown: nobody needs them once they were sent."""
     edit = wish.edit
     if not redactor.active or not edit:
@@ -38,7 +38,7 @@ def veiled(wish: ReplayRequest, redactor: Redactor) -> ReplayRequest:
     return replace(wish, edit=BodyEdit(set=shown, remove=edit.remove, body=body))
 
 
-def assembled(
+def build_replay_service(
     sources: Sequence[ReplaySource],
     *,
     answers: ReadService,
@@ -48,10 +48,10 @@ def assembled(
     index: ReplayChain,
     writer: Callable[[ReplaySource], DeadLetterWriter],
     selection: int,
-    lettered: Lettered = unheard,
+    dead_lettered: Lettered = ignore_dead_letter,
 ) -> ReplayService:
     """What acts on the dead letters that `answers` shows. `writer` makes the letters of a source; `selection`: letters
-    that one replay takes at most; `lettered` hears of the letters of reports."""
+    that one replay takes at most; `dead_lettered` hears of the letters of reports."""
     payloads, redactor = answers.payloads, answers.redactor
     writers = {source.broker.system: writer(source) for source in sources}
     return ReplayService(
@@ -64,10 +64,10 @@ def assembled(
         verdicts=lambda system: RecordValidator(payloads, system, lambda: registry_trouble(catalog)),
         exporting=LetterTransfer(sources, desk, payloads, redactor, micros),
         reporting=FailureReports(
-            sources, payloads, answers.in_sight, lambda one: writers[one.broker.system], micros, lettered
+            sources, payloads, answers.in_sight, lambda one: writers[one.broker.system], micros, dead_lettered
         ),
         selection=selection,
         names="aggregate_id" not in redactor.hidden_words,
-        veil=lambda wish: veiled(wish, redactor),
+        veil=lambda wish: redact_request(wish, redactor),
         shown=lambda letter: redactor.message(letter.message, letter.path, letter.code),
     )

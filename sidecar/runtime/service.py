@@ -1,8 +1,8 @@
 """The sidecar as a whole: what starts first, what stops last, and how it is.
 
 Downstream starts first (index, exporters, API, then the brokers), so that nothing arrives before there is somewhere for
-it to go. Upstream stops first: no more batches, then what is judged is settled, then the rest is closed. Dying at any
-moment instead is safe: what was not settled comes again.
+it to go. Upstream stops first: no more batches, then what is judged is committed, then the rest is closed. Dying at any
+moment instead is safe: what was not committed comes again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from sidecar.replay.job_control import ReplaySource
 from sidecar.replay.service import ReplayService
 from sidecar.runtime import wiring
 from sidecar.runtime.cluster_members import ClusterMembers
-from sidecar.runtime.gc_tuning import look_seldom
+from sidecar.runtime.gc_tuning import tune_gc
 from sidecar.runtime.metrics import (
     ConsumerGroupMetrics,
     DeadLetterMetrics,
@@ -50,7 +50,7 @@ from sidecar.runtime.metrics import (
     MembershipMetrics,
     StatusMetrics,
 )
-from sidecar.runtime.replay_wiring import assembled
+from sidecar.runtime.replay_wiring import build_replay_service
 from sidecar.runtime.status import StatusReporter
 
 if TYPE_CHECKING:
@@ -138,12 +138,12 @@ class SidecarService:
                 source.exhausted,
                 self.answers.payloads,
                 self._writer(source),
-                self._lettered,
+                self._dead_lettered,
             )
             for source in self._sources
             if source.exhausted and config.dead_letters.enabled
         ]
-        self.operations = assembled(
+        self.operations = build_replay_service(
             self._sources,
             answers=self.answers,
             desk=self._desk,
@@ -152,7 +152,7 @@ class SidecarService:
             index=self.index,
             writer=self._writer,
             selection=config.dead_letters.replay.selection,
-            lettered=self._lettered,
+            dead_lettered=self._dead_lettered,
         )
         self.status.besides = self._besides
         self.telemetry.measure(
@@ -193,7 +193,7 @@ class SidecarService:
 
     def _joined(self, index: RedisIndex) -> LiveRelay:
         """Be a member of those who share this index."""
-        index.losing(self._filler.afresh, self._filler.gap)
+        index.losing(self._filler.backfill_all, self._filler.gap)
         members = ClusterMembers(
             index,
             self.counters,
@@ -222,13 +222,13 @@ class SidecarService:
         dialects = self.config.dead_letters.dialects
         return DeadLetterWriter(source.naming, source.group, self.config.service, micros, dialects)
 
-    def _lettered(self, event: Event, group: str, id: str) -> None:
-        """A dead letter is durable that no settling wrote: of a report, or of what a group gave up."""
+    def _dead_lettered(self, event: Event, group: str, id: str) -> None:
+        """A dead letter is durable that no committing wrote: of a report, or of what a group gave up."""
         self.counters.letter(event.position.system, event.position.stream)
-        self.telemetry.lettered(event, group, id)
+        self.telemetry.dead_lettered(event, group, id)
 
     async def run(self) -> None:
-        """Runs until cancelled, then drains and settles. Raises Refused where a server says no for good."""
+        """Runs until cancelled, then drains and commits. Raises Refused where a server says no for good."""
         await self.serving.start()
         self.telemetry.start()
         if self._shared is not None and self._relaying is not None:
@@ -273,7 +273,7 @@ class SidecarService:
         await self.catalog.close()
 
     def _show_others(self, decoded: Sequence[Decoded], of_before: bool) -> None:
-        """Show events that another member settles: its telemetry is the other's."""
+        """Show events that another member commits: its telemetry is the other's."""
         self.index.add([one.event for one in decoded])
         if not of_before:
             self._pass_others(decoded)
@@ -289,9 +289,9 @@ class SidecarService:
                 yield f"entries that groups cannot process (sources.redis.exhausted) stay: {exhausting.trouble}"
         yield from self.operations.trouble()
 
-    async def settled(self) -> None:
-        """Returns once everything judged so far is settled."""
-        await asyncio.gather(*(pipeline.settled() for pipeline in self.pipelines))
+    async def committed(self) -> None:
+        """Returns once everything judged so far is committed."""
+        await asyncio.gather(*(pipeline.committed() for pipeline in self.pipelines))
 
     # --- what the API asks for (`sidecar.api.services.answers.HeldStreams`)
 
@@ -311,10 +311,10 @@ def _raw(pipeline: Pipeline, shown: str) -> str:
 
 
 def run(config: Config) -> None:
-    """`tracecar run`: until SIGTERM or SIGINT, then drain and settle. Raises Refused, ConfigError."""
+    """`tracecar run`: until SIGTERM or SIGINT, then drain and commit. Raises Refused, ConfigError."""
     import uvloop
 
-    look_seldom()
+    tune_gc()
     uvloop.run(_until_signalled(config))
 
 

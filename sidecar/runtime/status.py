@@ -129,7 +129,7 @@ class StatusReporter:
         )
 
     async def ours(self) -> list[tuple[str, PartitionStatus]]:
-        """The partitions that this sidecar settles, with their groups. Empty where the broker cannot say."""
+        """The partitions that this sidecar commits, with their groups. Empty where the broker cannot say."""
         found = []
         for pipeline in self._parts.pipelines:
             leased = {lease.partition for lease in pipeline.leases()}

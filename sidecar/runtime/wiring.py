@@ -64,7 +64,9 @@ def sources(config: Config) -> list[BrokerSource]:
         group = config.sources.redis.group or default
         if group in config.sources.redis.exhausted:
             path = f"sources.redis.exhausted.{group}"
-            raise ConfigError([Mistake(path, "another group: what this one cannot use is lettered anyway", "our own")])
+            raise ConfigError(
+                [Mistake(path, "another group: what this one cannot use is dead-lettered anyway", "our own")]
+            )
         naming = config.stream_names(group)
         found.append(
             BrokerSource(

@@ -250,8 +250,8 @@ def under_flood(terminal: Terminal, url: str, address: str, minutes: float) -> l
     finally:
         feeding.terminate()
         feeding.wait()
-    settled, last = memory[: max(1, len(memory) // 5)], memory[-max(1, len(memory) // 5) :]
-    grown = statistics.median(last) - statistics.median(settled)
+    committed, last = memory[: max(1, len(memory) // 5)], memory[-max(1, len(memory) // 5) :]
+    grown = statistics.median(last) - statistics.median(committed)
     steps = ", ".join(f"{one / 1e6:.0f}" for one in memory[:: max(1, len(memory) // 12)])
     say(f"{len(waits)} keys, median {statistics.median(waits):.0f} ms, slowest {max(waits):.0f} ms; memory {steps} MB")
     say(", ".join(f"{key!r} {statistics.median(some):.0f} to {max(some):.0f}" for key, some in by_key.items()) + " ms")

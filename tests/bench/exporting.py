@@ -12,7 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from sidecar.domain.model import Decoded, Event, Record
-from sidecar.runtime.gc_tuning import look_seldom
+from sidecar.runtime.gc_tuning import tune_gc
 from tests.bench.indexing import BATCH, batch
 from tests.bench.receiving import collector
 
@@ -82,7 +82,7 @@ async def cost(endpoint: str, kind: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    look_seldom()  # as `tracecar run` does
+    tune_gc()  # as `tracecar run` does
     rows = []
     with collector() as other:
         for kind, what in KINDS.items():

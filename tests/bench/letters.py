@@ -207,9 +207,9 @@ def main() -> None:
         print("{}")
         return
     if given["work"] in ("read_ours", "replay_ours"):
-        from sidecar.runtime.gc_tuning import look_seldom
+        from sidecar.runtime.gc_tuning import tune_gc
 
-        look_seldom()  # as `tracecar run` does
+        tune_gc()  # as `tracecar run` does
     work = {"read_bare": read_bare, "read_ours": read_ours, "copy_bare": copy_bare, "replay_ours": replay_ours}
     print(json.dumps(uvloop.run(work[given["work"]](given["address"], given["stream"]))))
 

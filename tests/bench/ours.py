@@ -57,7 +57,7 @@ def configuration(given: dict[str, Any], directory: Path) -> str:
 
 
 async def measure(file: str, events: int) -> dict[str, Any]:
-    """Run until every event is judged and settled. The clock runs from the first events after the warm-up."""
+    """Run until every event is judged and committed. The clock runs from the first events after the warm-up."""
     from sidecar.config.loader import load
     from sidecar.runtime.service import SidecarService
 
@@ -73,7 +73,7 @@ async def measure(file: str, events: int) -> dict[str, Any]:
             seen = service.counters.total()
             if not started and seen >= WARM_UP:
                 started, counted_from = time.perf_counter(), seen
-        await service.settled()
+        await service.committed()
         while getattr(service.index, "waiting", 0):
             await asyncio.sleep(0.005)
         seconds = time.perf_counter() - started

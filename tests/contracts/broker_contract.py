@@ -251,7 +251,7 @@ class BrokerContract:
             assert reader.positions == old + new
         await back.close()
 
-    # --- settling
+    # --- committing
 
     async def test_what_is_not_settled_comes_again(self, harness, stream, group):
         await harness.create(stream)
@@ -261,16 +261,16 @@ class BrokerContract:
         async with Reader(broker) as reader:
             await reader.read(20)
             filled = [batch for batch in reader.batches if batch.records]
-            await broker.settle(filled[:2], [])
-            settled = sum(len(batch.records) for batch in filled[:2])
+            await broker.commit(filled[:2], [])
+            committed = sum(len(batch.records) for batch in filled[:2])
         await broker.close()
         again = harness.broker(stream, group=group)
         await again.start()
         async with Reader(again) as reader:
-            await reader.read(20 - settled)
-            assert reader.positions == positions[settled:]
+            await reader.read(20 - committed)
+            assert reader.positions == positions[committed:]
             (lease,) = await reader.leases(Partition(harness.system, stream, 0))
-            assert positions[settled - 1].offset < lease.start <= positions[settled].offset
+            assert positions[committed - 1].offset < lease.start <= positions[committed].offset
         await again.close()
 
     async def test_what_was_not_settled_before_a_crash_comes_again(self, harness, stream, group):
@@ -281,7 +281,7 @@ class BrokerContract:
         async with Reader(broker) as reader:
             await reader.read(10)
             first = next(batch for batch in reader.batches if batch.records)
-            await broker.settle([first], [])
+            await broker.commit([first], [])
         await harness.crash(broker)
         again = harness.broker(stream, group=group)
         await again.start()
@@ -306,7 +306,7 @@ class BrokerContract:
             bad = [records[position] for position in positions[1:]]
             for batches in by_lease(reader.batches):
                 held = {record.position for batch in batches for record in batch.records}
-                await broker.settle(batches, [letter(r, naming, group) for r in bad if r.position in held])
+                await broker.commit(batches, [letter(r, naming, group) for r in bad if r.position in held])
         letters = await harness.contents(naming.dead_letter_stream(stream))
         assert letter_ids(letters) == sorted(f"{group}@{record.position}" for record in bad)
         for record in bad:
@@ -327,11 +327,11 @@ class BrokerContract:
             records = await reader.read(5)
             letters = [letter(record, naming, group) for record in records]
             (batches,) = by_lease(reader.batches)
-            await broker.settle(batches, letters)
-            await broker.settle(batches, letters)
+            await broker.commit(batches, letters)
+            await broker.commit(batches, letters)
             await self._numbered(harness, stream, 6, first=5)
             await reader.read(6)
-            await broker.settle(by_lease(reader.batches)[0][len(batches) :], [letter(records[-1], naming, group)][:0])
+            await broker.commit(by_lease(reader.batches)[0][len(batches) :], [letter(records[-1], naming, group)][:0])
         await broker.close()
         found = await harness.contents(naming.dead_letter_stream(stream))
         assert letter_ids(found) == sorted(f"{group}@{record.position}" for record in records)
@@ -353,7 +353,7 @@ class BrokerContract:
         async with Reader(again) as reader:
             await reader.read(3)
             with pytest.raises(Fenced):
-                await again.settle(batches, [letter(record, naming, group) for record in records])
+                await again.commit(batches, [letter(record, naming, group) for record in records])
             assert reader.positions == positions
         await again.close()
         assert await harness.contents(naming.dead_letter_stream(stream)) == []
@@ -373,9 +373,9 @@ class BrokerContract:
             one, two = (letter(record, naming, group) for record in records)
             large = Outgoing(two.stream, two.key, value, two.headers, two.partition, origin=two.origin)
             with pytest.raises(TooLarge) as caught:
-                await broker.settle(batches, [one, large])
+                await broker.commit(batches, [one, large])
             assert caught.value.index == 1
-            await broker.settle(batches, [one, two])
+            await broker.commit(batches, [one, two])
         await broker.close()
         found = await harness.contents(naming.dead_letter_stream(stream))
         assert letter_ids(found) == sorted(f"{group}@{record.position}" for record in records)
@@ -385,7 +385,7 @@ class BrokerContract:
         naming = harness.naming(group)
 
         async def work(broker: Broker, until: asyncio.Event) -> None:
-            """A member that rejects every record, settling batch by batch."""
+            """A member that rejects every record, committing batch by batch."""
             while not until.is_set():
                 await broker.start()
                 try:
@@ -394,7 +394,7 @@ class BrokerContract:
                             continue
                         with_letters = [letter(record, naming, group) for record in batch.records]
                         try:
-                            await broker.settle([batch], with_letters)
+                            await broker.commit([batch], with_letters)
                         except Fenced:
                             continue
                 except Outage:
@@ -428,7 +428,7 @@ class BrokerContract:
     async def _nothing_comes(
         self, harness: BrokerHarness, stream: str, group: str, partitions: int | None = None
     ) -> None:
-        """All is settled: a new member gets nothing of what was there before, but what comes now."""
+        """All is committed: a new member gets nothing of what was there before, but what comes now."""
         broker = harness.broker(stream, group=group)
         await broker.start()
         known = partitions or len(await broker.partitions(stream))
@@ -467,7 +467,7 @@ class BrokerContract:
         async with Reader(broker) as reader:
             await reader.read(30)
             filled = [batch for batch in reader.batches if batch.records]
-            await broker.settle(filled[:1], [])
+            await broker.commit(filled[:1], [])
             first = len(filled[0].records)
             lease = filled[0].lease
             broker.hold(lease)
@@ -493,7 +493,7 @@ class BrokerContract:
         await broker.start()
         async with Reader(broker) as reader:
             await reader.read(5)
-            await broker.settle(by_lease(reader.batches)[0], [])
+            await broker.commit(by_lease(reader.batches)[0], [])
         await broker.close()
         positions += await self._numbered(harness, stream, 10, first=5)
         await harness.trim(Partition(harness.system, stream, 0), positions[8].offset)
@@ -587,11 +587,11 @@ class BrokerContract:
             assert before.ours
             assert before.end > positions[-1].offset
             assert before.lag in (10, None)
-            assert before.settled is None or before.settled <= positions[0].offset
-            await broker.settle(by_lease(reader.batches)[0], [])
+            assert before.committed is None or before.committed <= positions[0].offset
+            await broker.commit(by_lease(reader.batches)[0], [])
             (after,) = [one for one in await broker.status() if one.partition == partition]
-            assert after.settled is not None
-            assert after.settled > positions[-1].offset
+            assert after.committed is not None
+            assert after.committed > positions[-1].offset
             assert after.lag in (0, None)
             assert after.pending in (0, None)
         await broker.close()

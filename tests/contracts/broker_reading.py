@@ -1,4 +1,4 @@
-"""What tests of brokers do again and again: read batches in the background, wait for what should come, settle."""
+"""What tests of brokers do again and again: read batches in the background, wait for what should come, commit."""
 
 from __future__ import annotations
 

@@ -40,17 +40,17 @@ class GroupsContract:
         )
 
     async def _reads(
-        self, harness: BrokerHarness, stream: str, group: str, count: int, settle: int, batch: int = 2
+        self, harness: BrokerHarness, stream: str, group: str, count: int, commit: int, batch: int = 2
     ) -> tuple[Broker, Reader]:
-        """A member of `group` that is given `count` records, `batch` at a time, and settles the first `settle`."""
+        """A member of `group` that is given `count` records, `batch` at a time, and commits the first `commit`."""
         member = harness.broker(stream, group=group, max_records=batch)
         await member.start()
         reader = Reader(member)
         await reader.__aenter__()
         await reader.read(count)
         filled = [one for one in reader.batches if one.records]
-        if settle:
-            await member.settle(filled[: settle // batch], [])
+        if commit:
+            await member.commit(filled[: commit // batch], [])
         return member, reader
 
     async def test_a_group_that_settled_some_is_seen_so_far(self, harness, stream, group, foreign):
@@ -59,13 +59,13 @@ class GroupsContract:
         broker = harness.broker(stream, group=group)
         await broker.start()
         assert await self._of(broker, foreign) is None
-        member, reader = await self._reads(harness, stream, foreign, 10, settle=4)
+        member, reader = await self._reads(harness, stream, foreign, 10, commit=4)
         found = await self._of(broker, foreign)
         assert found is not None
         assert found.members is None or found.members >= 1
         (one,) = found.partitions
         assert one.partition == Partition(harness.system, stream, 0)
-        assert positions[3].offset < one.settled <= positions[4].offset
+        assert positions[3].offset < one.committed <= positions[4].offset
         assert one.end > positions[-1].offset
         assert one.lag in (6, None)
         assert [one.passed(position.offset) for position in positions] == [True] * 4 + [False] * 6
@@ -86,11 +86,11 @@ class GroupsContract:
         positions = await self._sent(harness, stream, 4)
         broker = harness.broker(stream, group=group)
         await broker.start()
-        member, reader = await self._reads(harness, stream, foreign, 4, settle=4)
+        member, reader = await self._reads(harness, stream, foreign, 4, commit=4)
         before = await self._of(broker, foreign)
         assert before is not None
         assert before.partitions[0].lag in (0, None)
-        assert before.partitions[0].settled >= before.partitions[0].end
+        assert before.partitions[0].committed >= before.partitions[0].end
         (later,) = await self._sent(harness, stream, 1)
         await reader.read(5)
         after = await self._of(broker, foreign)
@@ -109,7 +109,7 @@ class GroupsContract:
         broker = harness.broker(stream, group=group)
         await broker.start()
         names = [f"{foreign}-{n}" for n in range(3)]
-        members = [await self._reads(harness, stream, name, 4, settle=2) for name in names]
+        members = [await self._reads(harness, stream, name, 4, commit=2) for name in names]
         found = [one for one in await broker.groups() if one.group in names]
         assert [one.group for one in found] == names
         assert [one.partitions[0].lag in (2, None) for one in found] == [True] * 3
@@ -123,12 +123,12 @@ class GroupsContract:
         await harness.create(f"{stream}-other")
         await self._sent(harness, stream, 2)
         await self._sent(harness, f"{stream}-other", 2)
-        broker, own = await self._reads(harness, stream, group, 2, settle=2)
+        broker, own = await self._reads(harness, stream, group, 2, commit=2)
         members = [
             (broker, own),
-            await self._reads(harness, stream, f"{group}-other-sidecar", 2, settle=2),
-            await self._reads(harness, f"{stream}-other", foreign, 2, settle=2),
-            await self._reads(harness, stream, f"{foreign}-both", 2, settle=2),
+            await self._reads(harness, stream, f"{group}-other-sidecar", 2, commit=2),
+            await self._reads(harness, f"{stream}-other", foreign, 2, commit=2),
+            await self._reads(harness, stream, f"{foreign}-both", 2, commit=2),
         ]
         mine = [one.group for one in await broker.groups()]
         assert [name for name in mine if name.startswith((group, foreign))] == [f"{foreign}-both"]
@@ -142,7 +142,7 @@ class GroupsContract:
         positions = await self._sent(harness, stream, 6)
         broker = harness.broker(stream, group=group)
         await broker.start()
-        member, reader = await self._reads(harness, stream, foreign, 6, settle=2)
+        member, reader = await self._reads(harness, stream, foreign, 6, commit=2)
         await reader.__aexit__(None, None, None)
         await member.close()
 

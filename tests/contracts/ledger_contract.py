@@ -168,7 +168,7 @@ class LedgerContract:
 
     async def test_it_says_since_when_it_is_there(self, broker, stream):
         await broker.ledger.act([LedgerTransaction(stream, (LedgerWrite("b" + stream, None, b"1"),))])
-        begun = await broker.ledger.begun(stream)
+        begun = await broker.ledger.ledger_started_at(stream)
         assert begun is not None
         assert 1_600_000_000_000 < begun < 5_000_000_000_000
 

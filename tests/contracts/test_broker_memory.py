@@ -66,12 +66,12 @@ class TestMemoryBroker(BrokerContract):
             (record,) = await reader.read(1)
             (batches,) = by_lease(reader.batches)
             letters = [letter(record, harness.naming(group), group)]
-            broker.fail_next("settle", Outage("before"))
-            broker.fail_next("settle", Outage("after"), after=True)
+            broker.fail_next("commit", Outage("before"))
+            broker.fail_next("commit", Outage("after"), after=True)
             for _ in range(2):
                 with pytest.raises(Outage):
-                    await broker.settle(batches, letters)
-            await broker.settle(batches, letters)
+                    await broker.commit(batches, letters)
+            await broker.commit(batches, letters)
         found = await harness.contents(harness.naming(group).dead_letter_stream(stream))
         assert letter_ids(found) == [f"{group}@{record.position}"]
 

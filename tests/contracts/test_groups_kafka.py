@@ -82,7 +82,7 @@ class TestKafkaGroups(GroupsContract):
         found = await self._of(broker, foreign)
         assert found is not None
         (one,) = found.partitions
-        assert (one.settled, one.end, one.lag) == (3, 5, 2)
+        assert (one.committed, one.end, one.lag) == (3, 5, 2)
         assert [one.passed(position.offset) for position in positions] == [True, True, True, False, False]
         assert found.members == (0 if protocol == "classic" else None)
         await broker.close()

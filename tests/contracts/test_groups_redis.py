@@ -25,9 +25,9 @@ class TestRedisGroups(GroupsContract):
         positions = await self._sent(harness, stream, 4)
         broker = harness.broker(stream, group=group)
         await broker.start()
-        member, reader = await self._reads(harness, stream, foreign, 4, settle=0, batch=1)
+        member, reader = await self._reads(harness, stream, foreign, 4, commit=0, batch=1)
         filled = [one for one in reader.batches if one.records]
-        await member.settle(filled[2:3], [])
+        await member.commit(filled[2:3], [])
         found = await self._of(broker, foreign)
         assert found is not None
         (one,) = found.partitions

@@ -90,7 +90,7 @@ def test_twenty_lines_show_foreign_events_and_find_each_broken_one_once(
     }
     config["sources"]["kafka"]["group_id"] = f"tracecar.{topic}"  # type: ignore[index]
     with Sidecar(tmp_path, config) as sidecar:
-        sidecar.wait(lambda: seen(sidecar) >= 1_001 and lag(sidecar) == 0, "all events settled")
+        sidecar.wait(lambda: seen(sidecar) >= 1_001 and lag(sidecar) == 0, "all events committed")
         status = {row["stream"]: row for row in sidecar.get("/v1/status")["streams"]}
         assert status[topic]["rejected"] == 20
         flow = sidecar.rows("flow", "s-1")[0]
@@ -182,7 +182,7 @@ def test_two_sidecars_killed_again_and_again_letter_and_pass_each_event_once(
         members[round % 2].start()
     for member in members:
         member.wait_ready()
-    members[0].wait(lambda: lag(members[0]) == 0, "everything settled")
+    members[0].wait(lambda: lag(members[0]) == 0, "everything committed")
     for member in members:
         assert member.stop() == 0
 

@@ -70,11 +70,11 @@ def test_two_sidecars_killed_again_and_again_letter_and_pass_each_entry_once(
     for member in members:
         member.wait_ready()
 
-    def settled() -> bool:
+    def committed() -> bool:
         groups = [group for one in (stream, raw) for group in client.xinfo_groups(one)]
         return len(groups) == 2 and all(group["pending"] == 0 and group["lag"] == 0 for group in groups)
 
-    members[0].wait(settled, "everything settled")
+    members[0].wait(committed, "everything committed")
     for member in members:
         assert member.stop() == 0
 

@@ -16,7 +16,7 @@ from sidecar.adapters.index.redis.index import RedisIndex
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.errors import Fenced, NotFoundError, TracecarError
 from sidecar.domain.model import Partition
-from sidecar.domain.periodic_task import over_and_over
+from sidecar.domain.periodic_task import run_periodically
 from tests.contracts.index_contract import JOIN
 
 pytestmark = pytest.mark.valkey
@@ -86,7 +86,7 @@ async def test_what_is_done_over_and_over_is_done_after_an_error_too(error):
             raise error
         twice.set()
 
-    task = asyncio.ensure_future(over_and_over("trying", once, 0.0))
+    task = asyncio.ensure_future(run_periodically("trying", once, 0.0))
     await twice.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

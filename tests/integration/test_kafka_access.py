@@ -55,12 +55,12 @@ async def brokers() -> AsyncIterator[Any]:
 
 
 async def _reads_and_settles(broker: KafkaBroker, topic: str) -> None:
-    """One record, read and lettered."""
+    """One record, read and dead-lettered."""
     await broker.start()
     async with Reader(broker) as reader:
         (record,) = await reader.read(1)
         (batches,) = by_lease(reader.batches)
-        await broker.settle(batches, [letter(record, broker._naming, broker.group)])
+        await broker.commit(batches, [letter(record, broker._naming, broker.group)])
     dead = broker._naming.dead_letter_stream(topic)
     (partition,) = await broker.partitions(dead)
 
@@ -193,7 +193,7 @@ async def test_check_names_each_missing_right(kafka, brokers, topic):
     assert f"READ on the group {group}" in wrong[f"join the group {group}"]
     assert f"READ on the topic {topic}" in wrong[f"read {topic}"]
     assert f"CREATE and WRITE on the topic {dead}" in wrong[f"create {dead}"]
-    assert f"transactional ids with the prefix {group}." in wrong["settle dead letters in transactions"]
+    assert f"transactional ids with the prefix {group}." in wrong["commit dead letters in transactions"]
     assert len(wrong) == 4
 
     allow(servers, "bob", "topic", topic, "READ")
@@ -284,8 +284,8 @@ async def test_without_the_right_to_write_transactions_it_still_reads(kafka, bro
         (record,) = await reader.read(1)
         (batches,) = by_lease(reader.batches)
         with pytest.raises(Refused, match="transactional"):
-            await broker.settle(batches, [letter(record, broker._naming, group)])
-        await broker.settle(batches, [])
+            await broker.commit(batches, [letter(record, broker._naming, group)])
+        await broker.commit(batches, [])
     (status,) = await broker.status()
     assert status.lag == 0
 

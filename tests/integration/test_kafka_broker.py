@@ -55,7 +55,7 @@ async def _started(broker: KafkaBroker, stack: AsyncExitStack) -> Reader:
 
 
 async def test_what_stays_with_a_member_goes_on_over_a_rebalance(harness, group):
-    """Its lease, what is held of it, and what is read and not settled; only what moves is lost."""
+    """Its lease, what is held of it, and what is read and not committed; only what moves is lost."""
     topic = server.unique("moves")
     await harness.create(topic, 4)
     logs = [Partition("kafka", topic, n) for n in range(4)]
@@ -77,9 +77,9 @@ async def test_what_stays_with_a_member_goes_on_over_a_rebalance(harness, group)
         for (batch,) in batches:
             if batch.lease.lost:
                 with pytest.raises(Fenced):
-                    await one.settle([batch], [letter(batch.records[0], harness.naming(group), group)])
+                    await one.commit([batch], [letter(batch.records[0], harness.naming(group), group)])
             else:
-                await one.settle([batch], [letter(batch.records[0], harness.naming(group), group)])
+                await one.commit([batch], [letter(batch.records[0], harness.naming(group), group)])
         await harness.produce([record for n in range(4) for record in _records(topic, [b"w"], n)])
         await second.read(4)
         assert len(first.records) == 4, "held is held, also after the rebalance"
@@ -88,7 +88,7 @@ async def test_what_stays_with_a_member_goes_on_over_a_rebalance(harness, group)
         await first.read(6)
         assert all(batch.lease in kept for batch in first.batches[-2:])
         for (batch,) in by_lease(first.batches[-2:]):
-            await one.settle([batch], [])
+            await one.commit([batch], [])
 
 
 async def test_a_member_that_leaves_hands_over_at_once(harness, topic, group):
@@ -139,9 +139,9 @@ async def test_aborted_transactions_are_not_seen_and_settled_past(harness, topic
     async with Reader(broker) as reader:
         await reader.until(lambda r: r.batches and r.batches[-1].next_offset == 6)
         assert [record.value for record in reader.records] == [b"committed"]
-        await broker.settle([batch for batch in reader.batches if batch.next_offset], [])
+        await broker.commit([batch for batch in reader.batches if batch.next_offset], [])
         (status,) = await broker.status()
-        assert (status.settled, status.end, status.lag) == (6, 6, 0)
+        assert (status.committed, status.end, status.lag) == (6, 6, 0)
         pages = [page async for page in broker.scan(Partition("kafka", topic, 0))]
         assert [record.value for page in pages for record in page] == [b"committed"]
         assert await broker.read(Position("kafka", topic, 0, 0)) is None
@@ -168,7 +168,7 @@ async def test_letters_go_where_they_can(harness, kafka, group):
             for batches in by_lease(reader.batches):
                 letters = [letter(record, naming, group) for batch in batches for record in batch.records]
                 moved = [Outgoing(dead, o.key, o.value, o.headers, o.partition, origin=o.origin) for o in letters]
-                await broker.settle(batches, moved)
+                await broker.commit(batches, moved)
 
         await eventually(lambda dead=dead, partitions=partitions: _lie_in(harness, dead, partitions))
         await broker.close()
@@ -187,7 +187,7 @@ async def test_a_record_as_large_as_its_topic_takes_has_a_letter(harness, group)
     await broker.start()
     async with Reader(broker) as reader:
         (record,) = await reader.read(1)
-        await broker.settle(by_lease(reader.batches)[0], [letter(record, harness.naming(group), group)])
+        await broker.commit(by_lease(reader.batches)[0], [letter(record, harness.naming(group), group)])
     (partition,) = await broker.partitions(f"{topic}.dlt")
     await eventually(lambda: _scanned(broker, partition))
 
@@ -279,7 +279,7 @@ async def test_a_topic_that_was_deleted_and_made_anew(harness, topic, group):
         broker = harness.broker(topic, group=group)
         reader = await _started(broker, stack)
         await reader.read(3)
-        await broker.settle(by_lease(reader.batches)[0], [])
+        await broker.commit(by_lease(reader.batches)[0], [])
         old = reader.batches[0].lease
         server.delete_topic(harness.servers, topic)
         await eventually(lambda: old.lost)
@@ -287,9 +287,9 @@ async def test_a_topic_that_was_deleted_and_made_anew(harness, topic, group):
         await harness.produce(_records(topic, [b"4"]))
         await reader.read(4)
         assert reader.records[-1].value == b"4"
-        await broker.settle(by_lease(reader.batches)[-1], [])
+        await broker.commit(by_lease(reader.batches)[-1], [])
         (status,) = await broker.status()
-        assert (status.settled, status.lag) == (1, 0)
+        assert (status.committed, status.lag) == (1, 0)
 
 
 async def test_a_topic_that_was_made_anew_while_we_were_away(harness, topic, group):
@@ -303,8 +303,8 @@ async def test_a_topic_that_was_made_anew_while_we_were_away(harness, topic, gro
         await reader.read(1)
         (gap,) = [batch.gap for batch in reader.batches if batch.gap is not None]
         assert (gap.wanted, gap.resumed) == (5, 0)
-        assert "made anew" in gap.reason
-        await broker.settle(by_lease(reader.batches)[0], [letter(reader.records[0], harness.naming(group), group)])
+        assert "created again" in gap.reason
+        await broker.commit(by_lease(reader.batches)[0], [letter(reader.records[0], harness.naming(group), group)])
         (status,) = await broker.status()
         assert status.lag == 0
 
@@ -316,7 +316,7 @@ async def test_a_log_that_is_trimmed_while_we_wait(harness, topic, group):
         await broker.start()
         first = await anext(aiter(broker.batches()))
         broker.hold(first.lease)
-        await broker.settle([first], [])
+        await broker.commit([first], [])
         reader = await stack.enter_async_context(Reader(broker))
         server.delete_records(harness.servers, topic, 0, 7)
         await broker.rewind(first.lease)
@@ -329,14 +329,14 @@ async def test_a_log_that_is_trimmed_while_we_wait(harness, topic, group):
 
 
 async def test_the_groups_offsets_are_deleted_under_us(harness, topic, group):
-    """Nothing is read twice and nothing jumped over: what this process settled stands."""
+    """Nothing is read twice and nothing jumped over: what this process committed stands."""
     broker = harness.broker(topic, group=group, start=LATEST)
     async with AsyncExitStack() as stack:
         reader = await _started(broker, stack)
         await reader.leases(Partition("kafka", topic, 0))
         await harness.produce(_records(topic, [b"1", b"2"]))
         await reader.read(2)
-        await broker.settle(by_lease(reader.batches)[0], [])
+        await broker.commit(by_lease(reader.batches)[0], [])
         await eventually(lambda: _group_deleted(broker, harness))
         await reader.until(lambda r: len({id(batch.lease) for batch in r.batches}) == 2)
         await harness.produce(_records(topic, [b"3"]))
@@ -344,7 +344,7 @@ async def test_the_groups_offsets_are_deleted_under_us(harness, topic, group):
         assert [record.value for record in reader.records] == [b"1", b"2", b"3"]
         last = by_lease(reader.batches)[-1]
         assert last[0].lease.start == 2
-        await broker.settle(last, [letter(reader.records[-1], harness.naming(group), group)])
+        await broker.commit(last, [letter(reader.records[-1], harness.naming(group), group)])
 
 
 async def _group_deleted(broker: KafkaBroker, harness: KafkaHarness) -> bool:
@@ -373,20 +373,21 @@ def paused(kafka: EmbeddedKafka, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("bad", [True, False])
 async def test_an_answer_that_does_not_come(harness, topic, group, paused, bad):
-    """Whether it was settled is not known; settling again, or reading again, finds out, and letters are there once."""
+    """Whether it was committed is not known; committing again, or reading again, finds out, and letters are there
+    once."""
     await harness.produce(_records(topic, [b"1", b"2"]))
     broker = harness.broker(topic, group=group, impatient=True)
     naming = harness.naming(group)
     async with AsyncExitStack() as stack:
         reader = await _started(broker, stack)
         records = await reader.read(2)
-        await broker.settle([reader.batches[0]], [])
+        await broker.commit([reader.batches[0]], [])
         (batches,) = by_lease(reader.batches)
         letters = [letter(record, naming, group) for record in records] if bad else []
         server.create_topic(harness.servers, f"{topic}.dlt")
         paused.pause()
         with pytest.raises((Outage, Fenced)):
-            await broker.settle(batches, letters)
+            await broker.commit(batches, letters)
         paused.resume()
         try:
             await eventually(lambda: _settles(broker, batches, letters))
@@ -396,8 +397,10 @@ async def test_an_answer_that_does_not_come(harness, topic, group, paused, bad):
                 lambda r: r.batches[-1].lease is not batches[0].lease and r.batches[-1].next_offset == end
             )
             again = [batch for batch in reader.batches if batch.lease is not batches[0].lease]
-            lettered = [letter(record, naming, group) for batch in again for record in batch.records] if bad else []
-            await broker.settle(again, lettered)
+            dead_lettered = (
+                [letter(record, naming, group) for batch in again for record in batch.records] if bad else []
+            )
+            await broker.commit(again, dead_lettered)
 
         async def lag() -> bool:
             (status,) = await broker.status()
@@ -410,14 +413,14 @@ async def test_an_answer_that_does_not_come(harness, topic, group, paused, bad):
 
 async def _settles(broker: KafkaBroker, batches, letters) -> bool:
     try:
-        await broker.settle(batches, letters)
+        await broker.commit(batches, letters)
     except Outage:
         return False
     return True
 
 
 async def test_three_nodes_one_after_the_other_killed(group):
-    """Leaders and coordinators move; everything is read, and lettered once."""
+    """Leaders and coordinators move; everything is read, and dead-lettered once."""
     with EmbeddedKafka(nodes=3, heap="256m", group_min_session_timeout_ms=500) as cluster:
         harness = KafkaHarness(cluster.bootstrap_servers)
         topic = server.create_topic(harness.servers, server.unique("moved"), 3, copies=3)
@@ -434,7 +437,7 @@ async def test_three_nodes_one_after_the_other_killed(group):
                         letters = [letter(record, naming, group) for record in batch.records]
                         while batch.records:
                             try:
-                                await broker.settle([batch], letters)
+                                await broker.commit([batch], letters)
                             except Fenced:
                                 break
                             except Outage:

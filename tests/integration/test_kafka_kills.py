@@ -141,7 +141,7 @@ async def test_killed_at_each_step_of_a_transaction(kafka, stories):
 
 @pytest.mark.parametrize("request_type", ["ProduceRequest", "TxnOffsetCommitRequest", "EndTxnRequest"])
 async def test_a_member_that_was_paused_in_a_transaction_and_wakes_up(kafka, stories, request_type):
-    """Paused for longer than its session, while another one takes its partition and settles all of it."""
+    """Paused for longer than its session, while another one takes its partition and commits all of it."""
     story = Story(kafka, 1)
     stories.append(story)
     story.publish(100)
@@ -164,8 +164,8 @@ async def test_two_members_killed_again_and_again(kafka, stories):
     for _ in range(6):
         victim = members.pop(0)
         async with asyncio.timeout(PATIENCE):
-            # One that joined late finds nothing left to settle of what was published before.
-            while not victim.said("settled"):
+            # One that joined late finds nothing left to commit of what was published before.
+            while not victim.said("committed"):
                 await asyncio.to_thread(story.publish, 200)
                 await asyncio.sleep(0.1)
         await asyncio.sleep(random.random() * 0.05)  # anywhere in its work

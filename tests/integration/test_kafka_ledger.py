@@ -131,7 +131,7 @@ async def test_what_is_lost_under_a_claim_is_put_back_and_nothing_is_done_twice(
     assert await values(harness, stream) == [b"0", b"1", b"2", b"3", b"4"]
     fresh, _ = await started(harness)
     assert await all_known(fresh.ledger, stream, 5)
-    assert await fresh.ledger.begun(stream) == await broker.ledger.begun(stream) is not None
+    assert await fresh.ledger.ledger_started_at(stream) == await broker.ledger.ledger_started_at(stream) is not None
 
 
 @pytest.mark.parametrize("looks_first", [True, False])
@@ -161,14 +161,14 @@ async def test_a_new_ledger_of_the_same_length_is_noticed(harness):
     broker, stream = await started(harness)
     made_anew(harness.servers)
     await broker.ledger.act(acts(stream, 1))
-    before = await broker.ledger.begun(stream)
+    before = await broker.ledger.ledger_started_at(stream)
     await eventually(lambda: _at(broker, 4))
     made_anew(harness.servers)
     other, theirs = await started(harness)
     await other.ledger.act(acts(theirs, 1))
     await eventually(lambda: _at(other, 4))
     await eventually(lambda: all_known(broker.ledger, theirs, 1))
-    assert await broker.ledger.begun(stream) == await other.ledger.begun(stream) != before
+    assert await broker.ledger.ledger_started_at(stream) == await other.ledger.ledger_started_at(stream) != before
     assert await all_known(other.ledger, stream, 1)
 
 
@@ -216,9 +216,9 @@ async def test_an_entry_that_is_too_large_is_refused_with_what_to_do(harness):
 async def test_a_topic_that_somebody_made_gets_its_first_entry(harness):
     made_anew(harness.servers)
     broker, stream = await started(harness)
-    assert await broker.ledger.begun(stream) is None
+    assert await broker.ledger.ledger_started_at(stream) is None
     await broker.ledger.act(acts(stream, 1))
-    assert await broker.ledger.begun(stream) is not None
+    assert await broker.ledger.ledger_started_at(stream) is not None
 
 
 class Process(subprocess.Popen[str]):

@@ -1,4 +1,4 @@
-"""A sidecar whose shared index takes nothing: settling and dead letters go on, what finds no room is counted,
+"""A sidecar whose shared index takes nothing: committing and dead letters go on, what finds no room is counted,
 and is in the index once it takes events again."""
 
 from __future__ import annotations
@@ -69,13 +69,13 @@ async def test_an_index_that_takes_nothing_holds_up_no_settling(
         try:
             index = member.service.index
 
-            async def settled() -> bool:
+            async def committed() -> bool:
                 if member.leases < 2:
                     return False
                 standing = await member.service.pipelines[0].broker.status()
                 return len(standing) == 2 and all(one.lag == 0 for one in standing)
 
-            await until(settled, "everything to be settled")
+            await until(committed, "everything to be committed")
             letters = await asyncio.to_thread(dead_letters, kafka, [topic], 2)
             assert len(Counter(header(letter, "tracecar.event-id") for letter in letters)) == len(letters) == BROKEN
             status = await member.service.status.status()

@@ -180,7 +180,7 @@ def test_each_of_four_gives_the_same_whole_answers_while_all_are_killed_in_turn(
                 member.start()
                 member.wait_ready()
         count = len(load.flows) * STEPS
-        first.wait(lambda: all(lag(member) == 0 for member in members), "everything to be settled")
+        first.wait(lambda: all(lag(member) == 0 for member in members), "everything to be committed")
         first.wait(
             lambda: all(
                 not status["filling"] and status["index"]["events"] == count and not status["index"]["coverage"]["note"]
@@ -205,7 +205,7 @@ def test_each_of_four_gives_the_same_whole_answers_while_all_are_killed_in_turn(
         )
         assert set(owned.values()) == {1}
         assert len(owned) == 8
-    # No rejected event is lettered twice, and none is forgotten.
+    # No rejected event is dead-lettered twice, and none is forgotten.
     letters = [header(letter, "tracecar.event-id") for letter in dead_letters(kafka, topics, 4)]
     assert Counter(letters) == Counter(load.broken)
 
@@ -228,9 +228,9 @@ def test_without_a_shared_index_everyone_may_see_all_and_one_settles(kafka: Embe
         for member in members:
             member.wait(lambda member=member: all_of(member), f"all {count} events to be seen")
             assert whole(member, load.flows[::10])
-        settled = [sum(s["settled_here"] for s in member.get("/v1/status")["streams"]) for member in members]
-        assert settled == [2, 2]
-        # The one that is left settles all, and its coverage stays what it was.
+        committed = [sum(s["settled_here"] for s in member.get("/v1/status")["streams"]) for member in members]
+        assert committed == [2, 2]
+        # The one that is left commits all, and its coverage stays what it was.
         second.stop()
         first.wait(lambda: sum(s["settled_here"] for s in first.get("/v1/status")["streams"]) == 4, "all partitions")
         first.wait(lambda: all_of(first), "the same coverage")
@@ -290,6 +290,6 @@ def test_members_with_names_that_stay_keep_their_partitions_over_restarts(kafka:
             second.wait(lambda: settled_here(second) == 2, "its partitions")
             assert settled_here(first) == 2
         for member in (first, second):
-            member.wait(lambda member=member: lag(member) == 0, "everything to be settled")
+            member.wait(lambda member=member: lag(member) == 0, "everything to be committed")
     letters = [header(letter, "tracecar.event-id") for letter in dead_letters(kafka, topics, 2)]
     assert Counter(letters) == Counter(load.broken)

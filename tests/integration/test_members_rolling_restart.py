@@ -95,7 +95,7 @@ async def test_a_rolling_restart_of_ten_members_leaves_no_hole(
         count = len(load_.flows) * STEPS
         index = members[0].service.index
 
-        async def settled() -> bool:
+        async def committed() -> bool:
             standing = await members[0].service.pipelines[0].broker.status()
             return len(standing) == PARTITIONS and all(one.lag == 0 for one in standing)
 
@@ -103,7 +103,7 @@ async def test_a_rolling_restart_of_ten_members_leaves_no_hole(
             covered = index.coverage()
             return covered.events == count and not covered.filling
 
-        await until(settled, "everything to be settled")
+        await until(committed, "everything to be committed")
         await until(indexed, f"all {count} events to be indexed")
         assert index.coverage().note is None
         for trace in load_.flows[::20]:

@@ -126,7 +126,7 @@ def test_kafka_step_by_step(kafka, tmp_path):
     missing = _failed(sidecar, 1)
     assert [one["what"] for one in missing] == [
         f"sources.kafka: create {topic}.dlt",
-        "sources.kafka: settle dead letters in transactions",
+        "sources.kafka: commit dead letters in transactions",
     ]
     given.grant(2)
     given.publish(topic, BAD)
@@ -171,7 +171,7 @@ def test_kafka_with_a_pattern(kafka, tmp_path):
     sidecar = _sidecar(tmp_path, given.service, sources, dead_letters={"stream": "tracecar.dlt.{stream}"})
     assert [one["what"] for one in _failed(sidecar, 1)] == [
         f"sources.kafka: create tracecar.dlt.{topic}",
-        "sources.kafka: settle dead letters in transactions",
+        "sources.kafka: commit dead letters in transactions",
     ]
     given.grant(2)
     given.publish(topic, BAD)

@@ -1,4 +1,4 @@
-"""Settling on Redis when something goes wrong in the middle of it."""
+"""Committing on Redis when something goes wrong in the middle of it."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ async def test_a_connection_that_is_cut_while_settling_doubles_and_loses_nothing
     async with CuttingProxy(valkey.port) as proxy:
         broker = harness.broker(stream, group=group, url=f"redis://127.0.0.1:{proxy.port}/0", max_records=25)
         tries = 0
-        settled = 0
-        while settled < 300:
+        committed = 0
+        while committed < 300:
             await broker.start()
             async with Reader(broker) as reader:
                 await reader.until(lambda r: any(b.records for b in r.batches))
@@ -70,13 +70,13 @@ async def test_a_connection_that_is_cut_while_settling_doubles_and_loses_nothing
                 tries += 1
                 for _ in range(5):
                     try:
-                        await broker.settle([batch], rejected)
+                        await broker.commit([batch], rejected)
                         break
                     except Outage:
                         pass
                 else:
                     pytest.fail("an Outage though the line works again")
-                settled += len(batch.records)
+                committed += len(batch.records)
                 proxy.cut_sent = proxy.cut_answered = None
             await broker.close()
         assert proxy.cuts >= tries // 2
@@ -107,8 +107,8 @@ async def test_an_entry_that_another_claimed_and_settled_is_not_lettered_again(
             await other.until(lambda r: sum(len(b.records) for b in r.batches[seen:]) == 6)
             taken = other.batches[seen:]
             await asyncio.gather(
-                quick.settle(taken, letters_of(harness, group, records[:6])),
-                slow.settle(batches, letters_of(harness, group, records)),
+                quick.commit(taken, letters_of(harness, group, records[:6])),
+                slow.commit(batches, letters_of(harness, group, records)),
             )
     assert letter_ids(await harness.contents(f"{stream}.dlt")) == wanted(group, records)
     assert await pending(harness, stream, group) == 0
@@ -140,7 +140,7 @@ async def test_a_slow_member_keeps_its_entries_and_a_dead_one_loses_them(
             await harness.crash(slow)
             await second.read(21)
             assert len(set(second.positions)) == 21
-            await other.settle([batch for batch in second.batches if batch.lease.partition.stream == held], [])
+            await other.commit([batch for batch in second.batches if batch.lease.partition.stream == held], [])
     assert await pending(harness, held, group) == 0
 
 
@@ -159,7 +159,7 @@ async def test_entries_that_were_deleted_after_they_were_delivered_are_reported(
         await reader.until(lambda r: sum(len(b.records) for b in r.batches[seen:]) == 6)
         (gap,) = [batch.gap for batch in reader.batches[seen:] if batch.gap]
         assert (gap.wanted, gap.resumed) == (positions[0].offset, positions[4].offset)
-        await first.settle(by_lease(reader.batches[seen : seen + 1])[0], [])
+        await first.commit(by_lease(reader.batches[seen : seen + 1])[0], [])
         assert await pending(harness, stream, group) == 0
         # Somebody else's, when they are claimed.
         positions = await harness.produce([outgoing(stream, b"%d" % n) for n in range(10)])
@@ -172,7 +172,7 @@ async def test_entries_that_were_deleted_after_they_were_delivered_are_reported(
         await reader.read(3)
         gaps = [batch.gap for batch in reader.batches if batch.gap]
         assert [(gap.wanted, gap.resumed) for gap in gaps] == [(positions[0].offset, positions[7].offset)]
-        await second.settle([batch for batch in reader.batches if batch.records], [])
+        await second.commit([batch for batch in reader.batches if batch.records], [])
     assert await pending(harness, stream, group) == 0
 
 
@@ -194,7 +194,7 @@ async def test_hostile_entries_are_lettered_as_they_are(harness: RedisHarness, s
     async with Reader(broker) as reader:
         records = await reader.read(6)
         (batches,) = by_lease(reader.batches)
-        await broker.settle(batches, letters_of(harness, group, records))
+        await broker.commit(batches, letters_of(harness, group, records))
     letters = await client.execute_command("XRANGE", f"{stream}.dlt", "-", "+")
     assert [letter[1][:-2] for letter in letters[:5]] == entries
     assert records[5].timestamp == 2**64 - 1
@@ -209,7 +209,7 @@ async def test_a_letter_of_absurdly_many_fields_is_too_large(harness: RedisHarne
         records = await reader.read(1)
         (batches,) = by_lease(reader.batches)
         with pytest.raises(TooLarge):
-            await broker.settle(batches, letters_of(harness, group, records))
+            await broker.commit(batches, letters_of(harness, group, records))
     assert await pending(harness, stream, group) == 1
 
 
@@ -222,10 +222,10 @@ async def test_a_dead_letter_key_of_another_type_loses_nothing(harness: RedisHar
         records = await reader.read(1)
         (batches,) = by_lease(reader.batches)
         with pytest.raises(Refused, match="not a stream"):
-            await broker.settle(batches, letters_of(harness, group, records))
+            await broker.commit(batches, letters_of(harness, group, records))
         assert await pending(harness, stream, group) == 1
         await harness.client.delete(f"{stream}.dlt")
-        await broker.settle(batches, letters_of(harness, group, records))
+        await broker.commit(batches, letters_of(harness, group, records))
     assert letter_ids(await harness.contents(f"{stream}.dlt")) == wanted(group, records)
 
 
@@ -241,11 +241,11 @@ async def test_a_server_out_of_memory_is_an_outage_that_loses_nothing(stream: st
             records = await reader.read(50)  # reading goes on
             (batches,) = by_lease(reader.batches)
             with pytest.raises(Outage):
-                await broker.settle(batches, letters_of(harness, group, records))
+                await broker.commit(batches, letters_of(harness, group, records))
             with pytest.raises(Outage):
                 await broker.publish([outgoing(stream, b"x")])
             await harness.client.config_set("maxmemory", 0)
-            await broker.settle(batches, letters_of(harness, group, records))
+            await broker.commit(batches, letters_of(harness, group, records))
             assert not any(batch.gap for batch in reader.batches)
         assert letter_ids(await harness.contents(f"{stream}.dlt")) == wanted(group, records)
         await harness.close()
@@ -271,9 +271,9 @@ async def test_a_full_disk_is_an_outage_that_loses_nothing(stream: str, group: s
 
             await eventually(failed)
             with pytest.raises(Outage, match="disk"):
-                await broker.settle(batches, letters_of(harness, group, records))
+                await broker.commit(batches, letters_of(harness, group, records))
             await harness.client.config_set("save", "")
-            await broker.settle(batches, letters_of(harness, group, records))
+            await broker.commit(batches, letters_of(harness, group, records))
         assert letter_ids(await harness.contents(f"{stream}.dlt")) == wanted(group, records)
         await harness.close()
 

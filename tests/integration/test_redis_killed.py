@@ -1,4 +1,5 @@
-"""Members of a Redis group are killed again and again: each rejected entry is lettered once, nothing stays pending."""
+"""Members of a Redis group are killed again and again: each rejected entry is dead-lettered once, nothing stays
+pending."""
 
 from __future__ import annotations
 

@@ -52,14 +52,14 @@ def wanted(group: str, records: Sequence[Record]) -> list[str]:
 
 
 async def settle_until_it_is_safe(broker: RedisBroker, batches: Sequence, letters: Sequence[Outgoing]) -> None:  # type: ignore[type-arg]
-    async def settled() -> bool:
+    async def committed() -> bool:
         try:
-            await broker.settle(batches, letters)
+            await broker.commit(batches, letters)
         except Outage:
             return False
         return True
 
-    await eventually(settled)
+    await eventually(committed)
 
 
 async def numbered(harness: RedisHarness, stream: str, first: int, last: int) -> None:
@@ -73,7 +73,7 @@ async def test_a_group_that_was_deleted_goes_on_where_it_was(harness: RedisHarne
     async with Reader(broker) as reader:
         records = await reader.read(20)
         one, two = ([batch] for batch in reader.batches if batch.records)
-        await broker.settle(one, letters_of(harness, group, records[:10]))
+        await broker.commit(one, letters_of(harness, group, records[:10]))
         await harness.client.xgroup_destroy(stream, group)
         await settle_until_it_is_safe(broker, two, letters_of(harness, group, records[10:]))
         await numbered(harness, stream, 20, 30)
@@ -81,7 +81,7 @@ async def test_a_group_that_was_deleted_goes_on_where_it_was(harness: RedisHarne
         assert [record.value for record in reader.records] == [b"%d" % n for n in range(30)]
         (gap,) = [batch.gap for batch in reader.batches if batch.gap]
         assert "deleted" in gap.reason
-        await broker.settle([batch for batch in reader.batches if batch.records][2:], [])
+        await broker.commit([batch for batch in reader.batches if batch.records][2:], [])
     assert letter_ids(await harness.contents(f"{stream}.dlt")) == wanted(group, records)
     await broker.close()
 
@@ -143,7 +143,7 @@ async def test_a_flushed_server_goes_on_with_what_comes(harness: RedisHarness, s
         await reader.read(8)
         assert [record.value for record in reader.records] == [b"%d" % n for n in range(8)]
         with pytest.raises(Fenced):
-            await broker.settle(by_lease(reader.batches)[0], [])
+            await broker.commit(by_lease(reader.batches)[0], [])
     await broker.close()
 
 
@@ -209,7 +209,7 @@ async def test_a_stream_trimmed_while_it_is_read_reports_what_was_lost(
         lost = sum(int(gap.reason.split()[0]) for gap in gaps)
         assert len(reader.records) + lost == sent
         assert lost > 0
-        await broker.settle([batch for batch in reader.batches if batch.records], [])
+        await broker.commit([batch for batch in reader.batches if batch.records], [])
         (status,) = await broker.status()
         assert (status.lag, status.pending) == (0, 0)
     await broker.close()
@@ -238,17 +238,17 @@ async def test_a_restarted_server_is_an_outage_and_then_all_goes_on(
     async with Reader(broker) as reader:
         records = await reader.read(10)
         first, second = ([batch] for batch in reader.batches if batch.records)
-        await broker.settle(first, letters_of(harness, group, records[:5]))
+        await broker.commit(first, letters_of(harness, group, records[:5]))
         server.kill()
         with pytest.raises(Outage):
-            await broker.settle(second, letters_of(harness, group, records[5:]))
+            await broker.commit(second, letters_of(harness, group, records[5:]))
         with pytest.raises(Disconnected):
             await reader.until(lambda r: len(r.records) > 10)
         with pytest.raises(Outage):
             await broker.status()
         server.start()
         # The same call again, before anything else was done about it.
-        await broker.settle(second, letters_of(harness, group, records[5:]))
+        await broker.commit(second, letters_of(harness, group, records[5:]))
     await broker.close()
     await broker.start()
     async with Reader(broker) as reader:

@@ -78,7 +78,7 @@ async def test_tls_and_a_user_with_no_more_than_is_needed(
         await broker.start()
         async with Reader(broker) as reader:
             (record,) = await reader.read(1)
-            await broker.settle(by_lease(reader.batches)[0], [letter(record, harness.naming(group), group)])
+            await broker.commit(by_lease(reader.batches)[0], [letter(record, harness.naming(group), group)])
         await broker.close()
 
         for tls, wrong in (
@@ -144,7 +144,7 @@ async def test_a_failover_doubles_and_loses_nothing_that_was_replicated(stream: 
         async with Reader(broker) as reader:
             records = await reader.read(20)
             letters = [letter(record, harness.naming(group), group) for record in records]
-            await broker.settle(by_lease(reader.batches)[0], letters)
+            await broker.commit(by_lease(reader.batches)[0], letters)
             await harness.produce([outgoing(stream, b"%d" % n) for n in range(20, 30)])
             await reader.read(30)
             await harness.client.execute_command("WAIT", 1, 10_000)
@@ -168,7 +168,7 @@ async def test_a_failover_doubles_and_loses_nothing_that_was_replicated(stream: 
             await reader.read(10)
             assert [record.value for record in reader.records] == [b"%d" % n for n in range(20, 30)]
             letters += [letter(record, after.naming(group), group) for record in reader.records]
-            await broker.settle(by_lease(reader.batches)[0], letters[20:])
+            await broker.commit(by_lease(reader.batches)[0], letters[20:])
         await broker.close()
         assert letter_ids(await after.contents(f"{stream}.dlt")) == sorted(
             (one.headers[-1][1] or b"").decode() for one in letters
@@ -276,7 +276,7 @@ async def test_streams_of_all_slots_are_read_and_letters_stay_in_their_slot(
         naming = clustered.naming(group)
         for batches in by_lease(reader.batches):
             held = [record for batch in batches for record in batch.records]
-            await broker.settle(batches, [letter(record, naming, group) for record in held])
+            await broker.commit(batches, [letter(record, naming, group) for record in held])
         for name in names:
             mine = [record for record in records if record.position.stream == name]
             letters = await clustered.contents(f"{{{name}}}.dlt")
@@ -313,7 +313,7 @@ async def test_names_that_cannot_share_a_slot_are_refused_with_the_reason(
     async with Reader(broker) as reader:
         (record,) = await reader.read(1)
         with pytest.raises(Refused, match="slot"):
-            await broker.settle(by_lease(reader.batches)[0], [letter(record, clustered.naming(group), group)])
+            await broker.commit(by_lease(reader.batches)[0], [letter(record, clustered.naming(group), group)])
     await broker.close()
 
 
@@ -343,7 +343,7 @@ async def test_reading_goes_on_where_a_slot_moves_to(
         sent = await clustered.produce([outgoing(stream, b"%d" % n) for n in range(5, 10)])
         await reader.until(lambda r: r.positions[-1] == sent[-1])
         letters = [letter(record, clustered.naming(group), group) for record in reader.records]
-        await broker.settle(by_lease(reader.batches)[0], letters)
+        await broker.commit(by_lease(reader.batches)[0], letters)
         for one in clients:
             await one.close()
         assert len(set(reader.positions)) == len(reader.positions) == 10

@@ -348,15 +348,15 @@ async def test_a_broker_that_gives_nothing_for_a_while_is_not_taken_for_the_end(
     fetch, empty = KafkaLogReader._fetch, [30]
 
     async def throttled(self: KafkaLogReader, partition: Partition, *more: Any, **also: Any) -> Any:
-        if partition.stream == place.letters_in and empty[0] and sidecar.begun:
+        if partition.stream == place.letters_in and empty[0] and sidecar.ledger_started_at:
             empty[0] -= 1
             return None
         return await fetch(self, partition, *more, **also)
 
-    sidecar.begun = False
+    sidecar.ledger_started_at = False
     monkeypatch.setattr(KafkaLogReader, "_fetch", throttled)
     job = await sidecar.replay(ReplayRequest(to=place.target, rate=20), ANN)
-    sidecar.begun = True
+    sidecar.ledger_started_at = True
     job = await ended(sidecar, job)
     assert (empty[0], job.published, job.failed) == (0, 20, 0)
     assert numbers(await place.sent()) == list(range(20))

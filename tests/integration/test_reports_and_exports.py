@@ -77,12 +77,12 @@ class Sidecar:
     async def out(self) -> list[ExportedLetter]:
         return [one async for one in self.exporting.export(ANY)]
 
-    async def take_in(self, letters: Iterable[ExportedLetter]) -> list[LetterOutcome]:
+    async def import_letters(self, letters: Iterable[ExportedLetter]) -> list[LetterOutcome]:
         async def each() -> AsyncIterator[ExportedLetter]:
             for one in letters:
                 yield one
 
-        return [one async for one in self.exporting.take_in(each(), ANN)]
+        return [one async for one in self.exporting.import_letters(each(), ANN)]
 
 
 class Shop:
@@ -180,13 +180,13 @@ async def test_lost_letters_come_back_once_with_their_bytes(shop: Shop) -> None:
                 await sidecars[0].reporting.report(failure(position=record.position), ANN)
     out = await sidecars[0].out()
     assert len(out) == 6
-    there = await sidecars[0].take_in(out)
+    there = await sidecars[0].import_letters(out)
     assert [(one.done, one.why) for one in there] == [(True, "it is still there")] * 6
     for log in await sidecars[0].broker.partitions(shop.letters):
         _, end = await sidecars[0].broker.bounds(log)
         await shop.harness.trim(log, end)
     assert await sidecars[0].out() == []
-    found = await asyncio.gather(*[one.take_in(out) for one in sidecars])
+    found = await asyncio.gather(*[one.import_letters(out) for one in sidecars])
     assert all(one.done for some in found for one in some), found
     after = await sidecars[1].out()
 
@@ -197,7 +197,7 @@ async def test_lost_letters_come_back_once_with_their_bytes(shop: Shop) -> None:
     if shop.harness.partitioned:
         assert sorted(one.timestamp for one in after) == sorted(one.timestamp for one in out)
     hostile = [replace(out[0], position=Position(out[0].position.system, shop.letters, 1 << 40, 1 << 90))]
-    assert [one.done for one in await sidecars[0].take_in(hostile)] == [True], "it was taken in before"
+    assert [one.done for one in await sidecars[0].import_letters(hostile)] == [True], "it was taken in before"
 
 
 MONEY = {"type": "record", "name": "Money", "namespace": "shop", "fields": [{"name": "cents", "type": "long"}]}

@@ -144,14 +144,16 @@ def test_flows_are_connected_with_and_without_headers_across_a_kill_and_nothing_
 def test_a_kill_loses_what_waited_for_its_flow_and_the_rest_of_the_flow_is_connected_all_the_same(
     valkey: EmbeddedValkey, otlp: Receiver, tmp_path: Path
 ) -> None:
-    """Settling does not wait for telemetry: what was settled is not read again, and its span is gone with who held it.
-    Stopping, on the other hand, sends what waits."""
+    """Committing does not wait for telemetry: what was committed is not read again, and its span is gone with who
+    held it. Stopping, on the other hand, sends what waits."""
     exporters = {"otlp": {"endpoint": otlp.endpoint("grpc"), "protocol": "grpc", "signals": ["traces"]}, "hold": "1h"}
     shop = Shop(valkey, tmp_path, exporters)
     plain = uuid.uuid4().hex
     bare = shop.publish("orders", "bare", {"correlation-id": plain})
     with shop.sidecar:
-        shop.sidecar.wait(lambda: _lag(shop) == 0 and _held(shop) == 1, "the event to be settled, and its span to wait")
+        shop.sidecar.wait(
+            lambda: _lag(shop) == 0 and _held(shop) == 1, "the event to be committed, and its span to wait"
+        )
         shop.sidecar.kill()
         shop.sidecar.start()
         shop.sidecar.wait_ready()
@@ -169,7 +171,7 @@ def test_a_kill_loses_what_waited_for_its_flow_and_the_rest_of_the_flow_is_conne
 def test_a_kill_before_settling_sends_the_same_spans_again(
     valkey: EmbeddedValkey, otlp: Receiver, tmp_path: Path
 ) -> None:
-    """What is held (here: the registry cannot be asked) is shown, and told of, but not settled."""
+    """What is held (here: the registry cannot be asked) is shown, and told about, but not committed."""
     exporters = {"otlp": {"endpoint": otlp.endpoint("grpc"), "protocol": "grpc", "signals": ["traces"]}}
     shop = Shop(valkey, tmp_path, exporters, registry={"url": "http://127.0.0.1:1"})
     one, two = (shop.publish("orders", id, traceparent(uuid.uuid4().int, 7)) for id in ("a", "b"))
@@ -225,7 +227,7 @@ def test_a_backend_that_is_down_harms_nothing_and_gets_what_fits_once_it_is_back
         for number in range(3_000):
             shop.publish("orders", f"o{number}", traceparent(number + 1, 1), qty=1 if number % 100 else "two")
         shop.sidecar.wait(lambda: _status(shop)["index"]["events"] == 3_000, "everything to be indexed")
-        shop.sidecar.wait(lambda: _lag(shop) == 0, "everything to be settled")
+        shop.sidecar.wait(lambda: _lag(shop) == 0, "everything to be committed")
         shop.sidecar.wait(lambda: shop.client.xlen(f"{shop.stream('orders')}.dlt") == 30, "the dead letters")
         told = {one["name"]: one for one in _status(shop)["exporters"]}
         assert told["otlp"]["sent"] == 0

@@ -50,7 +50,7 @@ class Container:
     def __init__(self, pod: Pod, spec: Manifest) -> None:
         self.spec, self.name = spec, str(spec["name"])
         self.native = spec.get("restartPolicy") == "Always"
-        self.begun = asyncio.Event()
+        self.ledger_started_at = asyncio.Event()
         self._pod, self._folder = pod, pod.folder / self.name
         self._folder.mkdir(parents=True)
         self._process: asyncio.subprocess.Process | None = None
@@ -62,7 +62,7 @@ class Container:
     @property
     def status(self) -> dict[str, Any]:
         known = {"name": self.name, "image": self.spec["image"], "imageID": self.spec["image"]}
-        state = {"state": self._state, "ready": self.ready, "started": self.begun.is_set()}
+        state = {"state": self._state, "ready": self.ready, "started": self.ledger_started_at.is_set()}
         return {**known, **state, "restartCount": self._restarts}
 
     async def run(self, policy: str) -> int:
@@ -173,7 +173,7 @@ class Container:
     async def _probed(self) -> None:
         if probe := self.spec.get("startupProbe"):
             await self._until(probe, well=True)
-        self.begun.set()
+        self.ledger_started_at.set()
         self.ready = "readinessProbe" not in self.spec
         await self._pod.report()
         await asyncio.gather(self._readiness(), self._liveness())
@@ -259,7 +259,7 @@ class Pod:
         for container in self.init:
             if container.native:
                 self._tasks.append(asyncio.create_task(container.run("Always")))
-                await container.begun.wait()
+                await container.ledger_started_at.wait()
             elif await container.run("Never" if policy == "Never" else "OnFailure") != 0:
                 await self._ended("Failed")
                 return

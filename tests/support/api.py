@@ -42,7 +42,7 @@ from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.pipeline.live_stream import LiveStream
 from sidecar.replay.service import ReplayService
 from sidecar.runtime.metrics import StatusMetrics
-from sidecar.runtime.replay_wiring import assembled
+from sidecar.runtime.replay_wiring import build_replay_service
 from sidecar.runtime.wiring import BrokerSource
 
 OPERATOR, READER, REPORTER = "operators-token-0123456789", "readers-token-0123456789", "reporters-token-0123456789"
@@ -117,7 +117,7 @@ class Sidecar:
         )
         self.metrics = MetricsRegistry([StatusMetrics(self.status)])
         self._letters = DeadLetterWriter(self.naming, GROUP, "shop", lambda: time.time_ns() // 1000)
-        self.operations = assembled(
+        self.operations = build_replay_service(
             [source],
             answers=self.answers,
             desk=self.desk,

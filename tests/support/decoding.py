@@ -132,7 +132,7 @@ class Court:
         into: list[Decoded] = []
         while True:
             try:
-                self.judge.verdicts(records, into)
+                self.judge.decode_batch(records, into)
                 return into
             except SchemaNotCached as needs:
                 await self.catalog.fetch(needs.key)

@@ -59,8 +59,8 @@ async def work(servers: str, topic: str, group: str) -> None:
                     continue
                 bad = [r for r in batch.records if (r.value or b"").startswith(b"bad")]
                 try:
-                    await broker.settle([batch], [letter(record, naming, group) for record in bad])
-                    print("settled", len(batch.records), flush=True)
+                    await broker.commit([batch], [letter(record, naming, group) for record in bad])
+                    print("committed", len(batch.records), flush=True)
                 except Fenced as fenced:
                     print("fenced", fenced, flush=True)
         except Outage as outage:

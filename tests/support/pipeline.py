@@ -143,9 +143,9 @@ class Harness:
     def origins(self) -> list[str]:
         return [dict(letter.headers)["tracecar.origin"].decode() for letter in self.letters()]  # type: ignore[union-attr]
 
-    def settled(self, partition: int = 0) -> int:
+    def committed(self, partition: int = 0) -> int:
         group = self.log.groups.get(GROUP)
-        return -1 if group is None else group.settled.get(Partition("memory", "orders", partition), -1)
+        return -1 if group is None else group.committed.get(Partition("memory", "orders", partition), -1)
 
     def held(self) -> str | None:
         held = self.pipeline.held("orders")

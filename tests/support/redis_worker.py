@@ -1,4 +1,4 @@
-"""A process that reads a stream with `RedisBroker`, rejects what its value says, and settles: to be killed by tests.
+"""A process that reads a stream with `RedisBroker`, rejects what its value says, and commits: to be killed by tests.
 
 python -m tests.support.redis_worker URL STREAM GROUP"""
 
@@ -25,7 +25,7 @@ async def work(url: str, stream: str, group: str) -> None:
             async for batch in broker.batches():
                 bad = [record for record in batch.records if (record.value or b"").startswith(b"bad")]
                 try:
-                    await broker.settle([batch], [letter(record, naming, group) for record in bad])
+                    await broker.commit([batch], [letter(record, naming, group) for record in bad])
                 except Fenced:
                     continue
         except Outage:

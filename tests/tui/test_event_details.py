@@ -111,7 +111,8 @@ DEEDS = [
     ),
     models.LedgerActionModel(
         act="replayed", at="2026-05-03T11:00:00Z", by="bob", address=None, why=None, replay="r-1", to="shipping",
-        group="warehouse", attempt=2, edit=[models.ChangeModel(path="items[1].qty", before="two", after=2, what="changed")],
+        group="warehouse", attempt=2,
+        edit=[models.ChangeModel(path="items[1].qty", before="two", after=2, what="changed")],
     ),
 ]  # fmt: skip
 

@@ -39,7 +39,8 @@ class VirtualList(ScrollView, Generic[T], can_focus=True):
         Binding("enter,l,right", "choose", "Open", show=False),
     ]
     DEFAULT_CSS = """
-    VirtualList { background: transparent; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; overflow-x: hidden; }
+    VirtualList { background: transparent; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; overflow-x:
+    hidden; }
     """
 
     cursor: reactive[int] = reactive(0, repaint=False)

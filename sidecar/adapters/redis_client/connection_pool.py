@@ -245,7 +245,8 @@ class RedisPool:
             "protocol": 2,
             "client_name": self._name,
             "driver_info": None,
-            # Waiting for answers is bounded in `RedisConnection`: redis-py's way of it can swallow a cancellation on Python 3.11.
+            # Waiting for answers is bounded in `RedisConnection`: redis-py's way of it can swallow a cancellation on
+            # Python 3.11.
             "socket_timeout": None,
             "socket_connect_timeout": CONNECT_SECONDS,
             "socket_read_size": 1 << 18,

@@ -83,7 +83,7 @@ class DeadLetterClient:
             async for line in lines:
                 yield line
 
-    async def take_in(self, lines: Sequence[bytes]) -> list[models.OutcomeModel]:
+    async def import_letters(self, lines: Sequence[bytes]) -> list[models.OutcomeModel]:
         """Exported lines, a few thousand at a time."""
         return (await self._send("POST", "/v1/dead-letters/import", models.OutcomePage, b"\n".join(lines))).items
 

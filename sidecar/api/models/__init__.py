@@ -299,7 +299,7 @@ class StreamStatusModel(ApiModel, kw_only=True):
     stream: str
     partitions: int
     settled_here: int
-    """How many of the partitions this sidecar settles."""
+    """How many of the partitions this sidecar commits."""
     lag: int | None
     events: int
     rejected: int
@@ -320,7 +320,7 @@ class GroupStreamModel(ApiModel, kw_only=True):
 
     stream: str
     partitions: int
-    """In which it has settled something."""
+    """In which it has committed something."""
     lag: int | None
     rate: float | None
 
@@ -334,7 +334,7 @@ class GroupModel(ApiModel, kw_only=True):
     """Null where the broker does not say; on Redis also those that are long gone."""
     streams: list[GroupStreamModel]
     lag: int | None
-    """Records that it has not settled; null where the broker cannot say."""
+    """Records that it has not committed; null where the broker cannot say."""
     rate: float | None
     """Records a second that it reads, lately; null before the second look, or where the broker does not count."""
     stuck_at: str | None
@@ -381,7 +381,7 @@ class MemberShareModel(ApiModel, kw_only=True):
 
 
 class MemberModel(ApiModel, kw_only=True):
-    """A sidecar of the same group, as it told of itself through the shared index."""
+    """A sidecar of the same group, as it told about itself through the shared index."""
 
     member: str
     here: bool

@@ -324,7 +324,7 @@ class ReadService:
             return await self._kept(letter, payload.note or "the origin does not hold the record")
         if letter.origin_timestamp not in (None, payload.decoded.record.timestamp):
             return await self._kept(
-                letter, f"the record at {letter.origin} is not the one that failed: the stream was made anew"
+                letter, f"the record at {letter.origin} is not the one that failed: the stream was created again"
             )
         return payload
 

@@ -28,7 +28,7 @@ AT_ONCE = 16
 class BatchDecoder(Protocol):
     """The judge, as far as looking at single records needs it."""
 
-    def verdicts(self, records: Sequence[Record], into: list[Decoded], *, unchecked: bool = False) -> None: ...
+    def decode_batch(self, records: Sequence[Record], into: list[Decoded], *, unchecked: bool = False) -> None: ...
 
 
 class PayloadCache:
@@ -135,13 +135,13 @@ class PayloadReader:
         decoded: list[Decoded] = []
         while len(decoded) < len(records):
             try:
-                self._judge.verdicts(records, decoded)
+                self._judge.decode_batch(records, decoded)
             except SchemaNotCached as missing:
                 try:
                     async with asyncio.timeout(SCHEMA_SECONDS):
                         await self._catalog.fetch(missing.key)
                 except (Outage, Refused, TimeoutError):
-                    self._judge.verdicts(records[: len(decoded) + 1], decoded, unchecked=True)
+                    self._judge.decode_batch(records[: len(decoded) + 1], decoded, unchecked=True)
             await asyncio.sleep(0)
         return decoded
 

@@ -29,7 +29,7 @@ def register(dlq: typer.Typer) -> None:
     dlq.command("discard", cls=QueryCommand)(discard)
     dlq.command("restore")(restore)
     dlq.command("export", cls=QueryCommand)(export)
-    dlq.command("import")(take_in)
+    dlq.command("import")(import_letters)
 
 
 def discard(
@@ -170,7 +170,7 @@ async def _exported(query: str, limit: int, file: BinaryIO, url: str, token: str
     return count, partly
 
 
-def take_in(
+def import_letters(
     file: Annotated[str, typer.Argument(help="A file that `export` wrote; - is stdin.")] = "-",
     json: Json = False,
     url: Url = URL,
@@ -208,7 +208,7 @@ def _taken_in(file: BinaryIO, url: str, token: str | None) -> Iterator[OutcomeMo
 
     async def send(lines: list[bytes]) -> list[OutcomeModel]:
         async with connect(url, token) as client:
-            return await client.take_in(lines)
+            return await client.import_letters(lines)
 
     with file:
         for part in _parts(file):

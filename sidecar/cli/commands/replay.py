@@ -129,7 +129,7 @@ async def _in_editor(
         letter = await client.dead_letter(ids[0])
     if letter.body is msgspec.UNSET or (letter.body is None and letter.payload_note):
         raise typer.BadParameter(f"--edit: the body is not there to edit: {letter.payload_note or 'it has none'}")
-    return letter.id, edit_options.edited(letter, command)
+    return letter.id, edit_options.edit_in_editor(letter, command)
 
 
 def replay_range(

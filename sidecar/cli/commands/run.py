@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 def run(config: ConfigFile) -> None:
-    """Run the sidecar until SIGTERM or SIGINT, then drain and settle."""
+    """Run the sidecar until SIGTERM or SIGINT, then drain and commit."""
     from sidecar.cli.logging import log_to_stderr
     from sidecar.config.loader import load
     from sidecar.runtime import service

@@ -68,7 +68,7 @@ def _show(url: str, token: str | None, trace_url: str | None, *, web: bool, port
         say("the dashboard needs a terminal; tracecar events, flow and status print, --web serves a browser")
         return FAILED
     from sidecar.api.client.client import Client
-    from sidecar.runtime.gc_tuning import leave_out_what_is_loaded
+    from sidecar.runtime.gc_tuning import freeze_startup_objects
     from tui.app import Dashboard
 
     def client(typed: str | None) -> Client:
@@ -77,7 +77,7 @@ def _show(url: str, token: str | None, trace_url: str | None, *, web: bool, port
         return connect(url, token)
 
     dashboard = Dashboard(client, ask_token=ask_token, trace_url=trace_url)
-    leave_out_what_is_loaded()  # a look through all that is loaded takes longer than a key may wait
+    freeze_startup_objects()  # a look through all that is loaded takes longer than a key may wait
     dashboard.run()
     return dashboard.return_code or 0
 

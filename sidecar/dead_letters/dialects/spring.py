@@ -28,10 +28,10 @@ def read(record: Record, naming: StreamNames) -> DeadLetter | None:
     values = HeaderValues(record.headers)
     if not any(values.all(mark) for mark in MARKS):
         return None
-    return letter(record, naming, "spring", told(values, record, PREFIX), is_own)
+    return letter(record, naming, "spring", read_failure(values, record, PREFIX), is_own)
 
 
-def told(values: HeaderValues, record: Record, prefix: str) -> FailureHeaders:
+def read_failure(values: HeaderValues, record: Record, prefix: str) -> FailureHeaders:
     """What headers with these names tell; `@RetryableTopic` uses the same ones with another prefix."""
     original = f"{prefix}original-"
     topic, places = latest_at_the_first(

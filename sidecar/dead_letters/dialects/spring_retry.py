@@ -16,7 +16,7 @@ def read(record: Record, naming: StreamNames) -> DeadLetter | None:
     values = HeaderValues(record.headers)
     if not any(values.all(mark) for mark in MARKS):
         return None
-    told = spring.told(values, record, "kafka_")
+    told = spring.read_failure(values, record, "kafka_")
     told.attempts = values.number("retry_topic-attempts", 4) or told.attempts
     if told.timestamp is None:
         told.timestamp = values.number("retry_topic-original-timestamp")

@@ -133,7 +133,7 @@ def read(letter: Record) -> DeadLetter | None:
     origin, timestamp = _position(get("tracecar.origin")), _int(get("tracecar.origin-timestamp"))
     own: Headers = tuple([header for header in letter.headers if not header[0].startswith(PREFIX)])
     if BESIDE in facts:
-        own = own_headers(own, listed(facts[BESIDE]))
+        own = own_headers(own, parse_list(facts[BESIDE]))
     found = DeadLetter(
         id=id,
         position=letter.position,
@@ -153,7 +153,7 @@ def read(letter: Record) -> DeadLetter | None:
         dialect="tracecar",
         schema=_schema(get("tracecar.schema")),
         service=get("tracecar.service"),
-        omitted=listed(get(OMITTED)),
+        omitted=parse_list(get(OMITTED)),
         stacktrace=get(STACKTRACE),
         record=Record(
             position=origin or letter.position,
@@ -174,7 +174,7 @@ def _group(id: str) -> str:
     return id.partition("@")[0] if match is None else id[: match.start()]
 
 
-def listed(text: str | None) -> tuple[str, ...]:
+def parse_list(text: str | None) -> tuple[str, ...]:
     """What a header lists, separated by commas."""
     return tuple([part for part in text.split(",", 16) if part]) if text else ()
 

@@ -44,7 +44,7 @@ class Shop:
                 stack.push_async_callback(transports[name].close)
             serving = [group.create_task(self._serve(one, transports[one.name])) for one in SERVICES.values()]
             await self._place(transports["orders"], stop, orders, group)
-            complete = await self._settled(timeout=30)
+            complete = await self._committed(timeout=30)
             for task in serving:
                 task.cancel()
         return complete
@@ -85,7 +85,7 @@ class Shop:
             self.ledger.add(emission)
             self._published.set()
 
-    async def _settled(self, timeout: float) -> bool:
+    async def _committed(self, timeout: float) -> bool:
         """Wait until everything that follows from the orders placed is published."""
         due = sum(self._due)
         try:

@@ -77,11 +77,11 @@ def draw(
     parents = facts(events)
     guesses = inferred(events, parents, consumed)
     order, depths = forest([guesses.get(number, parent) for number, parent in enumerate(parents)])
-    nodes = [placed(number, events, parents, guesses, depths, trace_of, standing_of) for number in order]
+    nodes = [place_events(number, events, parents, guesses, depths, trace_of, standing_of) for number in order]
     return Flow(trace_id=trace_of(events[0]), nodes=nodes, broken_keys=list(broken))
 
 
-def placed(
+def place_events(
     number: int,
     events: Sequence[Event],
     parents: Sequence[int | None],

@@ -13,21 +13,21 @@ from sidecar.domain.ports.ledger import Ledger
 
 
 class Lease:
-    """The right to read and settle one partition, from its assignment until it is lost. One object per assignment: a
-    partition that goes and comes back has a new lease, and work done under the old one cannot be settled."""
+    """The right to read and commit one partition, from its assignment until it is lost. One object per assignment: a
+    partition that goes and comes back has a new lease, and work done under the old one cannot be committed."""
 
     __slots__ = ("lost", "partition", "start")
 
     def __init__(self, partition: Partition, start: int) -> None:
         self.partition = partition
         self.start = start
-        """The first offset this lease's batches can hold: what the group has settled, or its configured start."""
+        """The first offset this lease's batches can hold: what the group has committed, or its configured start."""
         self.lost = False
         """Set by the broker adapter, never unset."""
 
 
 class Gap(Struct, frozen=True):
-    """Records that are gone before they were read: retention, a trim, a topic made anew."""
+    """Records that are gone before they were read: retention, a trim, a topic created again."""
 
     partition: Partition
     wanted: int
@@ -45,7 +45,7 @@ class Batch(Struct, gc=False):
     records: Sequence[Record]
     """Empty in the batch that announces a new lease (an idle partition is announced too)."""
     next_offset: int
-    """What is settled once this batch is: beyond its last record, and beyond what is no record (control records)."""
+    """What is committed once this batch is: beyond its last record, and beyond what is no record (control records)."""
     gap: Gap | None = None
     """What was lost just before this batch."""
 
@@ -54,12 +54,12 @@ class PartitionStatus(Struct, frozen=True):
     """How far a partition is."""
 
     partition: Partition
-    settled: int | None
-    """The group's settled offset; None before the first settling."""
+    committed: int | None
+    """The group's committed offset; None before the first committing."""
     end: int
     """The offset the next record will get (Redis: beyond the newest entry)."""
     lag: int | None
-    """How many records are not settled yet; None where the server cannot say. On Kafka an upper bound: control
+    """How many records are not committed yet; None where the server cannot say. On Kafka an upper bound: control
     records and compacted ones count."""
     pending: int | None = None
     """Redis: delivered and not yet acknowledged, of all consumers of the group."""
@@ -89,8 +89,8 @@ class Retention(Struct, frozen=True):
 
 
 class Broker(Protocol):
-    """One connection to Kafka or Redis Streams. Reading, settling and looking back are one adapter, because settling
-    must read and write in one transaction.
+    """One connection to Kafka or Redis Streams. Reading, committing and looking back are one adapter, because
+    committing must read and write in one transaction.
 
     Every method may raise Outage (wait, try again) or Refused (tell the person); no method lets an error of the client
     library through."""
@@ -102,11 +102,11 @@ class Broker(Protocol):
         """Connect and join the group. Raises Outage where the server cannot be reached, Refused where it says no."""
 
     async def close(self) -> None:
-        """Leave the group and let go of everything. What was not settled comes again to whoever reads next."""
+        """Leave the group and let go of everything. What was not committed comes again to whoever reads next."""
 
     def batches(self) -> AsyncIterator[Batch]:
         """Batches of all assigned partitions, in order within each, at most `max_records` records each. For every new
-        lease comes one batch without records first. A batch that was not settled comes again after a restart. Never
+        lease comes one batch without records first. A batch that was not committed comes again after a restart. Never
         yields a dead-letter, ledger or internal stream. New streams that match a pattern join while it runs. Raises
         Disconnected where the connection is gone for good: close, start, call again."""
 
@@ -118,14 +118,14 @@ class Broker(Protocol):
         """Undo `hold`. Does nothing where the lease is lost or was not held."""
 
     async def rewind(self, lease: Lease) -> None:
-        """Deliver again from what is settled: the next batch of this lease begins there. No batch comes between the
+        """Deliver again from what is committed: the next batch of this lease begins there. No batch comes between the
         rewinding and the return."""
 
-    async def settle(self, batches: Sequence[Batch], outgoing: Sequence[Outgoing]) -> None:
+    async def commit(self, batches: Sequence[Batch], outgoing: Sequence[Outgoing]) -> None:
         """Make the outcome of these batches, consecutive ones of one lease, durable as one act: their dead letters
         published and their progress recorded. After return both are safe; after an exception neither is known to be,
-        and the same call may be made again. A record is never lettered twice, whoever settles it and however often it
-        is tried. Missing streams are made first, with the partition count and replication of the origin's.
+        and the same call may be made again. A record is never dead-lettered twice, whoever commits it and however
+        often it is tried. Missing streams are made first, with the partition count and replication of the origin's.
         Raises Fenced where the lease is lost: forget the batches; TooLarge (with the index into `outgoing`) and Refused
         where the server will not take them."""
 
@@ -147,7 +147,7 @@ class Broker(Protocol):
     def scan(
         self, partition: Partition, *, since: int | None = None, start: int | None = None, until: int | None = None
     ) -> AsyncIterator[Sequence[Record]]:
-        """Committed records in order without settling anything or disturbing `batches`: from timestamp `since`
+        """Committed records in order without committing anything or disturbing `batches`: from timestamp `since`
         (milliseconds) or offset `start` (else from the beginning) to before offset `until` (else what was the end when
         the scan began), then ends. Ends early, without error, where the caller stops iterating."""
 

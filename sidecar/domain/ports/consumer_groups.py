@@ -26,13 +26,13 @@ class GroupPartition(Struct, frozen=True):
     """How far another consumer group is with one partition."""
 
     partition: Partition
-    settled: int
-    """Everything below this offset is settled. Redis: the oldest entry that is pending, else behind the newest
+    committed: int
+    """Everything below this offset is committed. Redis: the oldest entry that is pending, else behind the newest
     delivered."""
     end: int
     """Behind the last record that the group can read."""
     lag: int | None
-    """Records not settled yet; None where the server cannot say. On Kafka an upper bound, as in `PartitionStatus`."""
+    """Records not committed yet; None where the server cannot say. On Kafka an upper bound, as in `PartitionStatus`."""
     delivered: int | None = None
     """Redis: everything below this offset was given to a member once; None where there are no deliveries."""
     read: int | None = None
@@ -44,7 +44,7 @@ class GroupPartition(Struct, frozen=True):
 
     def passed(self, offset: int) -> bool | None:
         """Whether the group is done with the record at this offset; None where that is not known."""
-        if offset < self.settled:
+        if offset < self.committed:
             return True
         if self.delivered is None or offset >= self.delivered:
             return False
@@ -62,4 +62,4 @@ class GroupProgress(Struct, frozen=True):
     """Who is in it now (Redis: consumers it knows, also those long gone); None where the server does not say, as of
     Kafka's newer groups (KIP-848)."""
     partitions: tuple[GroupPartition, ...]
-    """Those of the watched streams in which it has settled or was given something. Never empty."""
+    """Those of the watched streams in which it has committed or was given something. Never empty."""

@@ -48,7 +48,8 @@ class Ledger(Protocol):
     Outage and Refused."""
 
     async def entries(self, stream: str | None, keys: Sequence[str]) -> list[bytes | None]:
-        """What stands for each key of a stream (see `LedgerTransaction.stream`), everything committed before the call included."""
+        """What stands for each key of a stream (see `LedgerTransaction.stream`), everything committed before the call
+        included."""
 
     async def under(self, prefix: str) -> dict[str, bytes]:
         """All entries that belong to no stream and whose key begins with `prefix`, by key. Such keys have no space, as
@@ -62,6 +63,6 @@ class Ledger(Protocol):
         acts publish), Refused where a target is missing or not to be written; then all acts, or (Redis) those from that
         one on, were not carried out."""
 
-    async def begun(self, stream: str | None) -> int | None:
+    async def ledger_started_at(self, stream: str | None) -> int | None:
         """Since when (milliseconds) the ledger has had entries of this stream; None before the first. What was done
         before that time, by a ledger that was deleted since, is not known."""

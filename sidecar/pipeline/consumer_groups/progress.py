@@ -31,21 +31,21 @@ class ProgressHistory:
 
     __slots__ = ("_moves",)
 
-    def __init__(self, settled: int, now: int) -> None:
-        self._moves: list[_Move] = [(now, now, settled)]
+    def __init__(self, committed: int, now: int) -> None:
+        self._moves: list[_Move] = [(now, now, committed)]
 
-    def moved(self, settled: int, after: int, by: int) -> None:
-        """It stood where the last call said at the time `after`, and stands at `settled` at the time `by`. It may have
-        been set back, to read again: what it passed, it had passed."""
+    def moved(self, committed: int, after: int, by: int) -> None:
+        """It stood where the last call said at the time `after`, and stands at `committed` at the time `by`. It may
+        have been set back, to read again: what it passed, it had passed."""
         moves = self._moves
-        if settled < moves[-1][2]:
-            at = bisect_right(moves, settled, key=itemgetter(2))
+        if committed < moves[-1][2]:
+            at = bisect_right(moves, committed, key=itemgetter(2))
             was_after, was_by, _ = moves[at]
             del moves[at:]
-            if not moves or moves[-1][2] < settled:
-                moves.append((was_after, was_by, settled))
+            if not moves or moves[-1][2] < committed:
+                moves.append((was_after, was_by, committed))
             return
-        moves.append((after, by, settled))
+        moves.append((after, by, committed))
         if len(moves) > MOST_MOVES:
             half = MOST_MOVES // 4 * 2
             pairs = zip(moves[1 : 1 + half : 2], moves[2 : 1 + half : 2], strict=True)
@@ -77,7 +77,7 @@ class GroupPartitionProgress:
 
     def __init__(self, seen: GroupPartition, now: int) -> None:
         self.seen = seen
-        self.passing = ProgressHistory(seen.settled, now)
+        self.passing = ProgressHistory(seen.committed, now)
         self.has_moved = False
         """Since the first look: somebody reads."""
         self.rate: float | None = None
@@ -94,9 +94,9 @@ class GroupPartitionProgress:
     def look(self, seen: GroupPartition, start: int, now: int) -> None:
         """How it was found by a look that began at `start` and ended at `now`."""
         before, self.seen = self.seen, seen
-        if seen.settled != before.settled:
+        if seen.committed != before.committed:
             self.has_moved = True
-            self.passing.moved(seen.settled, self._looked, now)
+            self.passing.moved(seen.committed, self._looked, now)
             if self.waiting is not None:
                 self._pauses = [*self._pauses[1 - PAUSES :], now - self.waiting]
             self.waiting = self.stop = None
@@ -112,7 +112,7 @@ class GroupPartitionProgress:
         seen = self.seen
         # What a Redis group was not given yet cannot have stopped it: nobody reads there.
         given = seen.delivered is None or seen.unacknowledged
-        if not given or seen.settled >= seen.end or seen.end <= self._empty:
+        if not given or seen.committed >= seen.end or seen.end <= self._empty:
             self.waiting = self.stop = None
         elif self.waiting is None:
             self.waiting = now

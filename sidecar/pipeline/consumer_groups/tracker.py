@@ -39,8 +39,8 @@ class GroupConsumption(Struct, frozen=True):
 
     group: str
     passed: bool | None
-    """None where that is not known: it has settled nothing in this partition, or (Redis) has more entries pending than
-    are looked at."""
+    """None where that is not known: it has committed nothing in this partition, or (Redis) has more entries pending
+    than are looked at."""
     after: int | None = None
     """It passed not before this time (microseconds); None where the time is not known: before the first look, or
     (Redis) out of order."""
@@ -84,12 +84,12 @@ class TrackedGroup:
         seen, offset = followed.seen, position.offset
         passed = seen.passed(offset)
         if passed:
-            times = followed.passing.when(offset) if offset < seen.settled else None
+            times = followed.passing.when(offset) if offset < seen.committed else None
             after, by = times or (None, None)
             return GroupConsumption(self.group, True, after, by, 0)
         stop = followed.stop if followed.stop is not None and followed.stop.position == position else None
         deliveries = next((one.deliveries for one in seen.unacknowledged if one.offset == offset), 0)
-        behind = offset + 1 - seen.settled if passed is False and seen.delivered is None else None
+        behind = offset + 1 - seen.committed if passed is False and seen.delivered is None else None
         return GroupConsumption(self.group, passed, None, None, behind, deliveries, stop)
 
 
@@ -247,12 +247,12 @@ class ConsumerGroupTracker:
 async def _in_front(broker: Broker, followed: GroupPartitionProgress) -> Position | None:
     """The event that a group stands in front of; None where there is none. Raises Outage and Refused."""
     seen = followed.seen
-    for offset in [one.offset for one in seen.unacknowledged[:PROBES]] or [seen.settled]:
+    for offset in [one.offset for one in seen.unacknowledged[:PROBES]] or [seen.committed]:
         if await broker.read(seen.partition.at(offset)) is not None:
             return seen.partition.at(offset)
     if seen.delivered is None:
         # Offsets can be missing: compacted ones, and those of transactions' ends.
-        async for page in broker.scan(seen.partition, start=seen.settled, until=seen.end):
+        async for page in broker.scan(seen.partition, start=seen.committed, until=seen.end):
             return page[0].position
     return None
 

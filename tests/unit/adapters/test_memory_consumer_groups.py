@@ -25,9 +25,9 @@ class Foreign:
         self.sidecar, self.now = sidecar, 1_700_000_000_000_000
         sidecar.follower._clock = lambda: self.now
 
-    def settle(self, group: str, offset: int, stream: str = "orders") -> None:
-        settled = self.sidecar.log.groups.setdefault(group, MemoryGroup()).settled
-        settled[Partition("memory", stream, 0)] = offset
+    def commit(self, group: str, offset: int, stream: str = "orders") -> None:
+        committed = self.sidecar.log.groups.setdefault(group, MemoryGroup()).committed
+        committed[Partition("memory", stream, 0)] = offset
 
     async def look(self, after: int = 5_000_000) -> None:
         self.now += after
@@ -35,9 +35,9 @@ class Foreign:
 
     async def stop(self, group: str, at: int) -> None:
         """Let a group be seen moving, and then standing still in front of an offset."""
-        self.settle(group, at - 1)
+        self.commit(group, at - 1)
         await self.look()
-        self.settle(group, at)
+        self.commit(group, at)
         await self.look()
         await self.look(MINUTE)
 
@@ -63,7 +63,7 @@ async def _get(foreign: Foreign, path: str) -> Any:
 async def test_an_event_says_who_has_read_it(foreign: Foreign) -> None:
     for number in range(4):
         await foreign.sidecar.pass_on(order(number))
-    foreign.settle("mail", 4)
+    foreign.commit("mail", 4)
     await foreign.stop("billing", 2)
     found = await _get(foreign, "/v1/events/memory%3A%2F%2Forders%2F0%2F1")
     assert found["delivery"] == [
@@ -107,8 +107,8 @@ async def test_groups_are_listed_with_what_they_stopped_at(foreign: Foreign) -> 
     assert (await _get(foreign, "/v1/groups"))["items"] == []
     for number in range(4):
         await foreign.sidecar.pass_on(order(number))
-    foreign.settle("mail", 4)
-    foreign.settle("mail", 0, "payments")
+    foreign.commit("mail", 4)
+    foreign.commit("mail", 0, "payments")
     await foreign.stop("billing", 2)
     async with foreign.sidecar.client() as client:
         page = await client.groups()
@@ -138,8 +138,8 @@ async def test_a_flow_says_how_much_of_it_each_group_has_passed(foreign: Foreign
     for number in range(3):
         await foreign.sidecar.pass_on(order(number, correlationId="c-1"))
     await foreign.sidecar.pass_on(order(7, correlationId="c-1"), "payments")
-    foreign.settle("billing", 1)
-    foreign.settle("books", 1, "payments")
+    foreign.commit("billing", 1)
+    foreign.commit("books", 1, "payments")
     await foreign.look()
     assert (await _get(foreign, "/v1/flows/c-1"))["delivery"] == [
         {"group": "billing", "events": 3, "passed": 1, "next": "memory://orders/0/1"},
@@ -152,7 +152,7 @@ async def test_a_flow_says_how_much_of_it_each_group_has_passed(foreign: Foreign
 async def test_the_command_line_shows_who_has_read_it(foreign: Foreign) -> None:
     for number in range(4):
         await foreign.sidecar.pass_on(order(number))
-    foreign.settle("mail", 4)
+    foreign.commit("mail", 4)
     await foreign.stop("billing", 2)
     line = next(line for line in (await foreign.cli("event", "e-1")).out.splitlines() if line.startswith("read by"))
     assert line.split(None, 2)[2] == "billing between 22:13:25 and 22:13:30, mail has (time unknown)"

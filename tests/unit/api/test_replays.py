@@ -249,13 +249,13 @@ async def test_letters_go_out_and_come_back_with_exact_bytes(sidecar: Sidecar) -
         lines = [line async for line in client.export()]
         assert len(lines) == 2
         before = {r.key: r for part in sidecar.log.streams["orders.dlt"] for r in part.records}
-        (there, _) = await client.take_in(lines)
+        (there, _) = await client.import_letters(lines)
         assert (there.done, there.why) == (True, "it is still there")
         for part in sidecar.log.streams["orders.dlt"]:
             part.trim(10)
         assert (await client.dead_letters()).items == []
         for why in (None, "it was taken in before"):
-            assert [(one.done, one.why) for one in await client.take_in(lines)] == [(True, why)] * 2
+            assert [(one.done, one.why) for one in await client.import_letters(lines)] == [(True, why)] * 2
         after = {r.key: r for part in sidecar.log.streams["orders.dlt"] for r in part.records}
         assert {k: (r.value, r.headers, r.position.partition, r.timestamp) for k, r in after.items()} == {
             k: (r.value, r.headers, r.position.partition, r.timestamp) for k, r in before.items()
@@ -263,7 +263,7 @@ async def test_letters_go_out_and_come_back_with_exact_bytes(sidecar: Sidecar) -
         assert sum(len(part.records) for part in sidecar.log.streams["orders.dlt"]) == 2
         elsewhere = json.loads(lines[0])
         elsewhere["position"] = "memory://orders/0/1"
-        (refused,) = await client.take_in([json.dumps(elsewhere).encode()])
+        (refused,) = await client.import_letters([json.dumps(elsewhere).encode()])
         assert (refused.done, "no dead-letter stream" in (refused.why or "")) == (False, True)
 
 
@@ -285,7 +285,7 @@ async def test_redaction_holds_in_edits_histories_and_exports(tmp_path: Path) ->
             exported = json.loads(line)
             assert exported["value"] is None
             assert set(exported["hidden"]) >= {"body", "header:authorization"}
-            (taken,) = await client.take_in([line])
+            (taken,) = await client.import_letters([line])
             assert (taken.done, taken.why) == (True, "it is still there")
         assert "0815" not in str({k: v for k, v in sidecar.log.ledger.items() if k[1].startswith("job:")})
         assert "0815" not in str(sidecar.log.ledger)

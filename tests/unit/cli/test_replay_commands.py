@@ -472,7 +472,7 @@ async def test_what_is_kept_back_in_part_is_no_success(sidecar: Sidecar) -> None
     kept, _ = await letter(sidecar), await letter(sidecar, 1)
     passed = sidecar.log.groups["billing"] = MemoryGroup()
     position = Position.parse(kept.partition("@")[2])
-    passed.settled[position.log] = position.offset + 1
+    passed.committed[position.log] = position.offset + 1
     out = await tracecar("dlq", "replay", "--yes", **at(sidecar))
     assert out.code == 1
     assert "1 dead letter was sent, and 1 dead letter is still open: consumer groups have passed" in out.err
@@ -501,7 +501,7 @@ async def test_what_groups_have_passed_already_says_what_to_add(sidecar: Sidecar
     id = await letter(sidecar)
     passed = sidecar.log.groups["billing"] = MemoryGroup()
     for partition in sidecar.log.partitions("orders"):
-        passed.settled[partition] = 1_000
+        passed.committed[partition] = 1_000
     said = "--again to send them to every group all the same, --group NAME for one group, or --to STREAM"
     sent = await tracecar("dlq", "replay", id, "--yes", "--json", **at(sidecar))
     assert sent.code == 1

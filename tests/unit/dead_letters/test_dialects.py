@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sidecar.config.schema import Config, DeadLettersConfig, SourcesConfig
 from sidecar.dead_letters.dialects import DIALECTS, foreign_writers, read, tracecar
 from sidecar.dead_letters.discovery import MOST, suggestions
-from sidecar.dead_letters.writer import DeadLetterWriter, lighter
+from sidecar.dead_letters.writer import DeadLetterWriter, shrink_dead_letter
 from sidecar.domain.model import (
     DeadLetter,
     Decoded,
@@ -386,7 +386,7 @@ def test_a_lighter_letter_keeps_what_others_read() -> None:
         own = () if "headers" in found.omitted else (("big", b"x" * 99),)
         assert found.record is not None
         assert found.record.headers == own
-        out = lighter(out)
+        out = shrink_dead_letter(out)
 
 
 # --- where they are found -------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sidecar.config.schema import Config, DeadLettersConfig, RedisConfig, SourcesConfig
 from sidecar.dead_letters.dialects import read, tracecar
-from sidecar.dead_letters.writer import DeadLetterWriter, lighter
+from sidecar.dead_letters.writer import DeadLetterWriter, shrink_dead_letter
 from sidecar.domain.failure_fingerprint import cause, normalised
 from sidecar.domain.model import (
     DeadLetter,
@@ -120,7 +120,7 @@ def test_a_letter_gets_lighter_step_by_step_and_says_so() -> None:
         back = read(landed(letter), NAMING)
         assert back.id == "tracecar.shop@kafka://orders/3/4711"
         seen.append((back.omitted, letter.value, letter.key, dict(letter.headers).get("big")))
-        letter = lighter(letter)
+        letter = shrink_dead_letter(letter)
     assert seen == [
         ((), b"\x00\xff", b"k", b"x" * 99),
         (("body",), None, b"k", b"x" * 99),

@@ -360,7 +360,7 @@ def test_what_was_judged_before_a_missing_schema_is_kept(it, id):
     it.one(records[0])
     into = []
     with pytest.raises(SchemaNotCached):
-        it.judge.verdicts(records, into)
+        it.judge.decode_batch(records, into)
     assert [each.record for each in into] == records[:1]
     assert len(it.all(records)) == 3
 
@@ -378,7 +378,9 @@ def test_in_an_outage_events_pass_unchecked_with_the_words_that_can_be_found(it,
         "dataschema": (json.dumps({**ce, "dataschema": "/schemas/ids/1", "data": {}}).encode(), {}),
     }[value]
     into = []
-    it.judge.verdicts([record(value, {**headers, "event-id": "e-1", "traceparent": TRACEPARENT})], into, unchecked=True)
+    it.judge.decode_batch(
+        [record(value, {**headers, "event-id": "e-1", "traceparent": TRACEPARENT})], into, unchecked=True
+    )
     event = into[0].event
     assert (event.unchecked, event.rejection, event.event_id, event.trace_id) == (True, None, "e-1", TRACE)
 
@@ -388,7 +390,7 @@ def test_a_schema_at_hand_goes_on_checking_in_an_outage(it, id):
     it.one(good)
     it.registry.trouble = Outage("gone")
     into = []
-    it.judge.verdicts([good, record(confluent(id, b"\2"))], into, unchecked=True)
+    it.judge.decode_batch([good, record(confluent(id, b"\2"))], into, unchecked=True)
     is_good(into[0])
     assert into[1].event.rejection.code == "decode.truncated"
 

@@ -58,7 +58,7 @@ def judged(emissions: Sequence[Emission], system: str) -> list[Decoded]:
         ]
         while len(decoded) < len(records):
             try:
-                judge.verdicts(records, decoded)
+                judge.decode_batch(records, decoded)
             except SchemaNotCached as need:
                 await catalog.fetch(need.key)
         await catalog.close()

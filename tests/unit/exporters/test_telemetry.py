@@ -150,7 +150,7 @@ async def test_a_reported_record_that_lies_nowhere_is_told_without_a_position() 
         telemetry = Telemetry(config(otlp=OtlpConfig(endpoint=endpoint, protocol="grpc", signals=["logs"])), {}, {})
         no = Rejection("reported.error", "KeyError: no such customer")
         event = Event(Position("redis", "orders", 0, 0), None, -1, 5_000_000, event_id="a", trace_id=7, rejection=no)
-        telemetry.lettered(event, "billing", "billing@sha256:0123")
+        telemetry.dead_lettered(event, "billing", "billing@sha256:0123")
         await telemetry.close()
         (record,) = receiver.log_records
     words = attributes(record.attributes)

@@ -18,7 +18,7 @@ ORDERS = Partition("memory", "orders", 0)
 
 
 class Judge:
-    def verdicts(self, records: Sequence[Record], decoded: list[Decoded]) -> None:
+    def decode_batch(self, records: Sequence[Record], decoded: list[Decoded]) -> None:
         decoded += [Decoded(one, Event(one.position, None, one.timestamp, 0)) for one in records[len(decoded) :]]
 
 
@@ -60,7 +60,7 @@ async def test_an_outage_of_the_broker_is_waited_out(all_of_it: bool) -> None:
     filler = await filler_of(broker, shown)
     since = shown.since[ORDERS]
     broker.errors = [Outage("away", retry_after=0.01)] * 2
-    filler.afresh(None if all_of_it else micros() // 1000 - 60_000)
+    filler.backfill_all(None if all_of_it else micros() // 1000 - 60_000)
     async with asyncio.timeout(30):
         while len(shown.events) < 5:
             await asyncio.sleep(0.01)
@@ -73,7 +73,7 @@ async def test_what_cannot_be_read_again_is_covered_no_more() -> None:
     filler = await filler_of(broker, shown)
     since = shown.since[ORDERS]
     broker.errors = [Refused("you may not read this")]
-    filler.afresh(micros() // 1000 - 60_000)
+    filler.backfill_all(micros() // 1000 - 60_000)
     async with asyncio.timeout(30):
         while shown.since[ORDERS] < since + 800_000:
             await asyncio.sleep(0.01)
@@ -85,7 +85,7 @@ async def test_a_server_that_comes_and_goes_does_not_pile_up_readings() -> None:
     filler = await filler_of(broker, shown)
     broker.hold.clear()
     for _ in range(50):
-        filler.afresh(micros() // 1000 - 60_000)
+        filler.backfill_all(micros() // 1000 - 60_000)
         await asyncio.sleep(0)
     assert len([task for task in asyncio.all_tasks() if "_again" in repr(task) or "_fill" in repr(task)]) <= 2
     broker.hold.set()

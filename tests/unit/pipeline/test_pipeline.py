@@ -1,4 +1,5 @@
-"""The way of a batch: what fails is lettered once, what is held is shown but not settled, nothing is counted twice."""
+"""The way of a batch: what fails is dead-lettered once, what is held is shown but not committed, nothing is counted
+twice."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from tests.support.pipeline import Harness, harness, until
 async def test_what_passes_is_settled_and_what_fails_is_lettered_in_order() -> None:
     async with harness().running() as one:
         one.produce(*one.good(5), *one.bad(2, 5), *one.good(20, 7))
-        await until(lambda: one.settled() == 27, "settling")
+        await until(lambda: one.committed() == 27, "committing")
         assert one.origins() == ["memory://orders/0/5", "memory://orders/0/6"]
         letter = one.letters()[0]
         assert letter.key == b"k"
@@ -31,19 +32,19 @@ async def test_what_passes_is_settled_and_what_fails_is_lettered_in_order() -> N
 async def test_dead_letters_switched_off_are_counted_and_not_written() -> None:
     async with harness(letters=False).running() as one:
         one.produce(*one.bad(3))
-        await until(lambda: one.settled() == 3, "settling")
+        await until(lambda: one.committed() == 3, "committing")
         assert one.counters.rejected() == 3
         assert "orders.dlt" not in one.log.streams
 
 
 async def test_a_lost_answer_of_the_broker_doubles_nothing() -> None:
     async with harness().running() as one:
-        one.broker.fail_next("settle", Outage("the answer was lost"), after=True)
-        one.broker.fail_next("settle", Outage("connection reset"))
+        one.broker.fail_next("commit", Outage("the answer was lost"), after=True)
+        one.broker.fail_next("commit", Outage("connection reset"))
         one.produce(*one.bad(4))
-        await until(lambda: one.settled() == 4 and one.pipeline.held("orders") is None, "settling")
+        await until(lambda: one.committed() == 4 and one.pipeline.held("orders") is None, "committing")
         one.produce(*one.bad(1, 4))
-        await until(lambda: one.settled() == 5, "settling")
+        await until(lambda: one.committed() == 5, "committing")
         assert sorted(one.origins()) == [f"memory://orders/0/{n}" for n in range(5)]
 
 
@@ -56,9 +57,9 @@ async def test_a_registry_outage_holds_one_partition_but_shows_it_and_mends_itse
         await until(lambda: len(one.shown.live) == 5, "showing")
         assert one.held() == "registry"
         assert all(event.unchecked for event in one.shown.live)
-        assert one.settled() == 0
+        assert one.committed() == 0
         one.registry.trouble = None
-        await until(lambda: one.settled() == 5, "settling")
+        await until(lambda: one.committed() == 5, "committing")
         assert one.origins() == ["memory://orders/0/3", "memory://orders/0/4"]
         assert one.held() is None
         assert one.counters.total() == 5
@@ -72,7 +73,7 @@ async def test_a_registry_outage_holds_one_partition_but_shows_it_and_mends_itse
 async def test_a_registry_outage_passes_unchecked_where_so_configured() -> None:
     async with harness(outage=True, on_outage="pass").running() as one:
         one.produce(*one.good(3), *one.bad(2, 3))
-        await until(lambda: one.settled() == 5, "settling")
+        await until(lambda: one.committed() == 5, "committing")
         assert one.letters() == []
         assert all(event.unchecked for event in one.shown.live)
         assert one.held() is None
@@ -83,11 +84,11 @@ async def test_skip_goes_on_past_an_outage_up_to_here_and_no_further() -> None:
         one.produce(*one.bad(3))
         await until(lambda: one.held() == "registry" and len(one.shown.live) == 3, "the hold")
         assert await one.pipeline.skip("orders") == 1
-        await until(lambda: one.settled() == 3, "settling")
+        await until(lambda: one.committed() == 3, "committing")
         assert one.letters() == []
         one.produce(*one.bad(1, 3))
         await until(lambda: one.held() == "registry", "the hold")
-        assert one.settled() == 3
+        assert one.committed() == 3
 
 
 def flooding(**settings: object) -> Harness:
@@ -101,7 +102,7 @@ async def test_a_breaker_stops_the_flood_and_goes_on_showing() -> None:
         assert one.held() == "breaker"
         assert len(one.letters()) <= 20
         assert one.counters.rejected() == 200
-        assert one.settled() == len(one.letters())
+        assert one.committed() == len(one.letters())
 
 
 async def test_resume_tries_again_and_is_held_again_while_it_is_bad() -> None:
@@ -128,7 +129,7 @@ async def test_two_releases_at_once_letter_nothing_twice(monkeypatch: pytest.Mon
 
         monkeypatch.setattr(one.broker, "rewind", slowly)
         await asyncio.gather(one.pipeline.skip("orders"), one.pipeline.skip("orders"))
-        await until(lambda: one.settled() == 60, "settling")
+        await until(lambda: one.committed() == 60, "committing")
         assert one.origins() == [f"memory://orders/0/{n}" for n in range(60)]
 
 
@@ -137,7 +138,7 @@ async def test_skip_letters_what_was_held_however_much_and_loses_nothing() -> No
         one.produce(*one.bad(200), *one.good(5, 200))
         await until(lambda: len(one.shown.events) == 205, "showing")
         assert await one.pipeline.skip("orders") == 1
-        await until(lambda: one.settled() == 205, "settling")
+        await until(lambda: one.committed() == 205, "committing")
         assert one.origins() == [f"memory://orders/0/{n}" for n in range(200)]
         assert one.counters.total() == 205
         assert one.counters.rejected() == 200
@@ -153,7 +154,7 @@ async def test_the_breaker_closes_by_itself_once_what_is_held_would_pass() -> No
             "orders-value", '{"type":"record","name":"Order","fields":[{"name":"eventId","type":"string"}]}'
         )
         await one.catalog.refresh()
-        await until(lambda: one.settled() == 200, "settling")
+        await until(lambda: one.committed() == 200, "committing")
         assert one.held() is None
         assert len(one.letters()) <= 20
 
@@ -163,7 +164,7 @@ async def test_a_letter_that_is_too_large_is_written_without_its_body() -> None:
     async with one.running():
         one.produce({"eventId": "e-1", "qty": "z" * 5000}, *one.bad(1, 2))
         one.log.max_bytes = 1000
-        await until(lambda: one.settled() == 2, "settling")
+        await until(lambda: one.committed() == 2, "committing")
         large, small = one.letters()
         assert (large.value, large.key) == (None, b"k")
         assert dict(large.headers)["tracecar.omitted"] == b"body"
@@ -172,10 +173,10 @@ async def test_a_letter_that_is_too_large_is_written_without_its_body() -> None:
 
 async def test_a_gate_lets_through_what_passes_in_order_and_letters_the_rest() -> None:
     async with harness(2, gate={"orders": "checked"}).running() as one:
-        one.broker.fail_next("settle", Outage("the answer was lost"), after=True)
+        one.broker.fail_next("commit", Outage("the answer was lost"), after=True)
         for number in range(30):
             one.produce(*(one.bad(1, number) if number % 5 == 0 else one.good(1, number)), partition=number % 2)
-        await until(lambda: one.settled(0) + one.settled(1) == 30, "settling")
+        await until(lambda: one.committed(0) + one.committed(1) == 30, "committing")
         assert len(one.letters()) == 6
         assert len(one.log.streams["checked"]) == 2
         for partition, log in enumerate(one.log.streams["checked"]):
@@ -192,14 +193,14 @@ async def test_an_event_that_is_too_large_for_the_stream_behind_a_gate_waits_who
         assert "checked" not in one.log.streams or not one.log.streams["checked"][0].records
         one.log.max_bytes = None
         await one.pipeline.resume("orders")
-        await until(lambda: one.settled() == 1, "settling")
+        await until(lambda: one.committed() == 1, "committing")
         assert len(one.log.streams["checked"][0].records) == 1
 
 
 async def test_letters_that_cannot_be_written_hold_the_stream_until_they_can(monkeypatch: pytest.MonkeyPatch) -> None:
     async with harness().running() as one:
         for _ in range(2):
-            one.broker.fail_next("settle", Refused("not authorised to write orders.dlt"))
+            one.broker.fail_next("commit", Refused("not authorised to write orders.dlt"))
         one.produce(*one.bad(1))
         await until(lambda: one.held() == "letters", "the hold")
         one.produce(*one.good(3, 1))
@@ -207,10 +208,10 @@ async def test_letters_that_cannot_be_written_hold_the_stream_until_they_can(mon
         with pytest.raises(Refused, match="would lose dead letters"):
             await one.pipeline.skip("orders")
         await one.pipeline.resume("orders")  # refused once more
-        await until(lambda: not one.broker._failures.get("settle"), "the second refusal")
+        await until(lambda: not one.broker._failures.get("commit"), "the second refusal")
         assert one.held() == "letters"
         await one.pipeline.resume("orders")
-        await until(lambda: one.settled() == 4, "settling")
+        await until(lambda: one.committed() == 4, "committing")
         assert one.origins() == ["memory://orders/0/0"]
         assert one.held() is None
 
@@ -220,11 +221,11 @@ async def test_a_broker_that_settles_nothing_for_long_holds_the_stream(monkeypat
     monkeypatch.setattr(committer, "LONGEST_WAIT", 0.1)
     async with harness().running() as one:
         for _ in range(4):
-            one.broker.fail_next("settle", Outage("no coordinator"))
+            one.broker.fail_next("commit", Outage("no coordinator"))
         one.produce(*one.bad(1))
         await until(lambda: one.held() == "broker", "the hold")
         one.produce(*one.bad(3, 1))
-        await until(lambda: one.settled() == 4, "settling")
+        await until(lambda: one.committed() == 4, "committing")
         assert sorted(one.origins()) == [f"memory://orders/0/{n}" for n in range(4)]
         assert one.counters.rejected() == 4
 
@@ -232,16 +233,16 @@ async def test_a_broker_that_settles_nothing_for_long_holds_the_stream(monkeypat
 async def test_a_partition_waits_alone() -> None:
     async with harness(2).running() as one:
         one.produce(*one.good(1))
-        await until(lambda: one.settled() == 1, "settling")
+        await until(lambda: one.committed() == 1, "committing")
         one.registry.trouble = Outage("gone")
         one.produce(b"\x00\x00\x00\x00\x64rest", partition=1)  # names a schema that nobody asked for yet
         one.produce(*one.good(4, 1))
-        await until(lambda: one.held() == "registry" and one.settled() == 5, "the hold, and the other's settling")
+        await until(lambda: one.held() == "registry" and one.committed() == 5, "the hold, and the other's committing")
         held = one.pipeline.held("orders")
         assert held is not None
         assert held.partitions == (Partition("memory", "orders", 1),)
         one.registry.trouble = None
-        await until(lambda: one.settled(1) == 1, "settling")
+        await until(lambda: one.committed(1) == 1, "committing")
         assert one.origins() == ["memory://orders/1/0"]
 
 
@@ -249,9 +250,9 @@ async def test_too_much_unsettled_pauses_the_partition_and_then_goes_on(monkeypa
     monkeypatch.setattr(partition_worker, "UNSETTLED_RECORDS", 30)
     async with harness().running() as one:
         for _ in range(3):
-            one.broker.fail_next("settle", Outage("slow"))
+            one.broker.fail_next("commit", Outage("slow"))
         one.produce(*one.good(500))
-        await until(lambda: one.settled() == 500, "settling")
+        await until(lambda: one.committed() == 500, "committing")
         assert one.counters.total() == 500
 
 
@@ -265,7 +266,7 @@ async def test_two_members_share_and_nothing_is_lettered_twice_when_one_leaves()
             await until(lambda: len(one.letters()) >= 20, "letters")
         for number in range(40, 60):
             one.produce(*one.bad(1, number), partition=number % 4)
-        await until(lambda: sum(one.settled(n) for n in range(4)) == 60, "settling")
+        await until(lambda: sum(one.committed(n) for n in range(4)) == 60, "committing")
         origins = one.origins()
         assert len(origins) == len(set(origins)) == 60
 
@@ -274,7 +275,7 @@ async def test_the_look_back_window_fills_the_index_and_settles_nothing() -> Non
     first = harness()
     async with first.running():
         first.produce(*first.good(10), *first.bad(2, 10))
-        await until(lambda: first.settled() == 12, "settling")
+        await until(lambda: first.committed() == 12, "committing")
     second = Harness(first.log, first.registry, lookback=3600)
     async with second.running():
         await until(lambda: second.shown.filled, "filling")
@@ -288,12 +289,12 @@ async def test_a_gap_is_reported_and_passed() -> None:
     one = harness()
     one.produce(*one.good(10))
     async with one.running():
-        await until(lambda: one.settled() == 10, "settling")
+        await until(lambda: one.committed() == 10, "committing")
     one.produce(*one.good(10, 10))
     one.log.trim(Partition("memory", "orders", 0), 15)
     two = Harness(one.log, one.registry)
     async with two.running():
-        await until(lambda: two.settled() == 20, "settling")
+        await until(lambda: two.committed() == 20, "committing")
         gaps = two.counters.of("memory", "orders").gaps
         assert [(gap.wanted, gap.resumed) for gap in gaps] == [(10, 15)]
 
@@ -301,22 +302,22 @@ async def test_a_gap_is_reported_and_passed() -> None:
 async def test_a_disconnected_broker_is_connected_again() -> None:
     async with harness().running() as one:
         one.produce(*one.bad(1))
-        await until(lambda: one.settled() == 1, "settling")
+        await until(lambda: one.committed() == 1, "committing")
         one.broker.fail_next("batches", Outage("connection reset"))
         one.produce(*one.bad(1, 1))
-        await until(lambda: one.settled() == 2, "settling")
+        await until(lambda: one.committed() == 2, "committing")
         assert sorted(one.origins()) == ["memory://orders/0/0", "memory://orders/0/1"]
 
 
 async def test_what_comes_again_after_a_cut_connection_is_counted_and_shown_once() -> None:
     one = harness()
-    one.broker.fail_next("settle", Outage("cut", retry_after=60))
+    one.broker.fail_next("commit", Outage("cut", retry_after=60))
     async with one.running():
         one.produce(*one.good(2), *one.bad(2, 2))
         await until(lambda: one.counters.total() == 4, "judging")
         one.broker.fail_next("batches", Outage("connection reset"))
         one.produce(*one.bad(1, 4))
-        await until(lambda: one.settled() == 5, "settling")
+        await until(lambda: one.committed() == 5, "committing")
         assert len(one.origins()) == 3
         assert (one.counters.total(), one.counters.rejected()) == (5, 3)
         assert [event.position.offset for event in one.shown.live] == [0, 1, 2, 3, 4]
@@ -328,7 +329,7 @@ async def test_a_mistake_of_ours_ends_the_run_rather_than_a_lane_in_silence() ->
     class Broken(Exception):
         pass
 
-    one.broker.fail_next("settle", Broken())
+    one.broker.fail_next("commit", Broken())
     async with one.running():
         one.produce(*one.good(1))
         await until(lambda: one.ended is not None, "the end")

@@ -1,4 +1,4 @@
-"""Everyone sees, one settles: what other members settle is read, each partition for itself."""
+"""Everyone sees, one commits: what other members commit is read, each partition for itself."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ async def each(letters: Iterable[ExportedLetter]) -> AsyncIterator[ExportedLette
 
 
 async def taken(sidecar: Sidecar, letters: Iterable[ExportedLetter]) -> list[LetterOutcome]:
-    return [one async for one in sidecar.take_in(each(letters), ANN)]
+    return [one async for one in sidecar.import_letters(each(letters), ANN)]
 
 
 def lose(one: Shop, stream: str = "orders.dlt") -> None:
@@ -207,14 +207,14 @@ async def test_what_may_not_be_shown_does_not_leave_and_comes_back_from_the_orig
         assert (out.key, out.value) == (None, None)
         assert HIDDEN.encode() in (dict(out.headers)["tracecar.message"] or b"")
         lose(one)
-        (outcome,) = [x async for x in exporting.take_in(each([out]), ANN)]
+        (outcome,) = [x async for x in exporting.import_letters(each([out]), ANN)]
         assert outcome.done
         (after,) = one.contents("orders.dlt")
         assert (after.key, after.value, after.headers[:2]) == (before.key, before.value, before.headers[:2])
         lose(one, "orders")
         lose(one)
         other = replace(out, headers=tuple((n, b"z" + (v or b"") if n.endswith("-id") else v) for n, v in out.headers))
-        (outcome,) = [x async for x in exporting.take_in(each([other]), ANN)]
+        (outcome,) = [x async for x in exporting.import_letters(each([other]), ANN)]
         assert not outcome.done
         assert "does not hold its record any more" in (outcome.why or "")
 

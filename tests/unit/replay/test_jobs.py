@@ -211,7 +211,7 @@ async def test_what_others_pass_is_kept_from_the_origin() -> None:
     async with shop() as one:
         await one.letters(*one.harness.bad(4))
         group = one.log.groups["billing"] = MemoryGroup()
-        group.settled[Partition("memory", "orders", 0)] = 2
+        group.committed[Partition("memory", "orders", 0)] = 2
         sidecar = await one.sidecar()
         plan = await sidecar.plan(ReplayRequest())
         assert (plan.selected, plan.sendable) == (4, 2)

@@ -295,7 +295,7 @@ async def test_while_nobody_can_say_who_passed_a_record_it_is_waited_for(monkeyp
     async with shop() as one:
         await one.letters(*one.harness.bad(4))
         group = one.log.groups["billing"] = MemoryGroup()
-        group.settled[Partition("memory", "orders", 0)] = 0
+        group.committed[Partition("memory", "orders", 0)] = 0
         sidecar = await one.sidecar()
         job = await sidecar.replay(ReplayRequest(rate=2), ANN)
         await sidecar.close()
@@ -596,7 +596,7 @@ async def test_a_batch_that_its_readers_do_not_pass_pauses_the_replay() -> None:
         sidecar, editor, wish = await growing(one)
         editor.works = True
         group = one.log.groups["billing"] = MemoryGroup()
-        group.settled[Partition("memory", "orders", 0)] = 10
+        group.committed[Partition("memory", "orders", 0)] = 10
         group.members.append(cast("Any", Reader()))
         sidecar._works[0].kit = replace_kit(sidecar, editor=editor, verdict_seconds=1)
         job = await sidecar.replay(wish, ANN)
@@ -607,7 +607,7 @@ async def test_a_batch_that_its_readers_do_not_pass_pauses_the_replay() -> None:
         job = await ended(sidecar, job)
         assert (job.state, job.published) == ("paused", 1)
         assert "was not passed by billing" in (job.note or "")
-        group.settled[Partition("memory", "orders", 0)] = 100
+        group.committed[Partition("memory", "orders", 0)] = 100
         job = await ended(sidecar, await sidecar.resume(job.id, ANN))
         assert (job.state, job.published) == ("done", 10)
 

@@ -21,13 +21,13 @@ def counted(one: Harness) -> float:
 async def test_a_letter_counts_only_once_it_is_durable() -> None:
     async with harness().running() as one:
         for _ in range(2):
-            one.broker.fail_next("settle", Refused("not authorised to write orders.dlt"))
+            one.broker.fail_next("commit", Refused("not authorised to write orders.dlt"))
         one.produce(*one.bad(2), *one.good(3, 2))
         await until(lambda: one.held() == "letters", "the hold")
         assert one.counters.rejected() == 2
         assert counted(one) == 0
         await one.pipeline.resume("orders")
-        await until(lambda: not one.broker._failures.get("settle"), "the second refusal")
+        await until(lambda: not one.broker._failures.get("commit"), "the second refusal")
         assert counted(one) == 0
         await one.pipeline.resume("orders")
         await until(lambda: counted(one) == 2, "the letters to be counted")
@@ -35,25 +35,25 @@ async def test_a_letter_counts_only_once_it_is_durable() -> None:
 
 async def test_a_letter_whose_first_answer_is_lost_counts_once() -> None:
     async with harness().running() as one:
-        one.broker.fail_next("settle", Outage("the answer was lost"), after=True)
+        one.broker.fail_next("commit", Outage("the answer was lost"), after=True)
         one.produce(*one.bad(4))
         await until(lambda: counted(one), "the letters to be counted")
         one.produce(*one.good(1, 4))
-        await until(lambda: one.settled() == 5, "settling")
+        await until(lambda: one.committed() == 5, "committing")
         assert counted(one) == len(one.letters()) == 4
 
 
 async def test_what_passes_a_gate_is_no_letter() -> None:
     async with harness(gate={"orders": "checked"}).running() as one:
         one.produce(*one.bad(2), *one.good(5, 2))
-        await until(lambda: one.settled() == 7 and counted(one), "settling")
+        await until(lambda: one.committed() == 7 and counted(one), "committing")
         assert counted(one) == 2
 
 
 async def test_without_letters_none_are_counted() -> None:
     async with harness(letters=False).running() as one:
         one.produce(*one.bad(3))
-        await until(lambda: one.settled() == 3, "settling")
+        await until(lambda: one.committed() == 3, "committing")
         assert counted(one) == 0
 
 

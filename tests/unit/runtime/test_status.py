@@ -65,12 +65,12 @@ async def test_records_that_were_gone_before_they_were_read_are_told() -> None:
     one = harness()
     one.produce(*one.good(10))
     async with one.running():
-        await until(lambda: one.settled() == 10, "settling")
+        await until(lambda: one.committed() == 10, "committing")
     one.produce(*one.good(10, 10))
     one.log.trim(Partition("memory", "orders", 0), 15)
     two = Harness(one.log, one.registry)
     async with two.running():
-        await until(lambda: two.settled() == 20, "settling")
+        await until(lambda: two.committed() == 20, "committing")
         (sentence,) = (await StatusReporter(Parts(two)).status()).trouble
         assert "from memory://orders/0/10 to before memory://orders/0/15" in sentence
 

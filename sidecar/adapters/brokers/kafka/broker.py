@@ -1,4 +1,4 @@
-"""The Kafka adapter: reading, settling and looking back, put together. Which idea lives where:
+"""The Kafka adapter: reading, committing and looking back, put together. Which idea lives where:
 
 - `kafka_options`: TLS, SASL and options of the client. `kafka_cluster`: asking the right node. `kafka_errors`: what its
   errors mean for us
@@ -33,7 +33,7 @@ from sidecar.adapters.brokers.kafka.log_reader import KafkaLogReader
 from sidecar.adapters.brokers.kafka.partition_acquirer import PartitionAcquirer
 from sidecar.adapters.brokers.kafka.partition_lease import KafkaLease
 from sidecar.adapters.brokers.kafka.preflight import inspect
-from sidecar.adapters.brokers.kafka.record_batch import placed
+from sidecar.adapters.brokers.kafka.record_batch import assign_partitions
 from sidecar.adapters.brokers.kafka.record_decoder import UnreadableRecords
 from sidecar.adapters.brokers.kafka.topic_admin import TopicAdmin
 from sidecar.config import schema as config
@@ -86,8 +86,8 @@ class KafkaBroker:
         cluster = KafkaCluster(self._connecting)
         try:
             await cluster.start()
-            await cluster.steadily(f"looking for the group {self.group}", lambda: cluster.group_coordinator(self.group))
-            topics = await cluster.steadily("asking for topics", cluster.topics)
+            await cluster.retry(f"looking for the group {self.group}", lambda: cluster.group_coordinator(self.group))
+            topics = await cluster.retry("asking for topics", cluster.topics)
         except BaseException:
             await cluster.close()
             raise
@@ -142,32 +142,32 @@ class KafkaBroker:
         assert isinstance(lease, KafkaLease)
         lease.held = False
         if self._life is not None:
-            self._life.nudge()
+            self._life.wake()
 
     async def rewind(self, lease: Lease) -> None:
         assert isinstance(lease, KafkaLease)
         if not lease.lost:
-            offset = await self._now.settling.settled(lease)
+            offset = await self._now.committing.committed(lease)
             lease.jump(offset)
-            self._now.nudge()
+            self._now.wake()
 
     # --- writing
 
-    async def settle(self, batches: Sequence[Batch], outgoing: Sequence[Outgoing]) -> None:
+    async def commit(self, batches: Sequence[Batch], outgoing: Sequence[Outgoing]) -> None:
         if not batches:
             return
         tenure = batches[0].lease
         assert isinstance(tenure, KafkaLease)
         if tenure.lost or self._life is None:
             raise Fenced(f"{tenure.partition}: this lease is lost")
-        await self._life.settling.settle(tenure, batches[-1].next_offset, outgoing)
+        await self._life.committing.commit(tenure, batches[-1].next_offset, outgoing)
 
     async def publish(self, outgoing: Sequence[Outgoing]) -> list[Position]:
         if not outgoing:
             return []
         life = self._now
         counts = await life.topics.counts(one.stream for one in outgoing)
-        lies = await life.publisher.publish(placed(outgoing, counts))
+        lies = await life.publisher.publish(assign_partitions(outgoing, counts))
         return [Position("kafka", lies[n][0].topic, lies[n][0].partition, lies[n][1]) for n in range(len(outgoing))]
 
     # --- looking
@@ -177,12 +177,12 @@ class KafkaBroker:
 
     async def partitions(self, stream: str) -> list[Partition]:
         cluster = self._now.cluster
-        found = await cluster.steadily("asking for a topic", lambda: cluster.topics([stream]))
+        found = await cluster.retry("asking for a topic", lambda: cluster.topics([stream]))
         return [Partition("kafka", stream, number) for number in sorted(found.get(stream, ()))]
 
     async def streams(self) -> list[str]:
         cluster = self._now.cluster
-        return sorted(await cluster.steadily("asking for topics", cluster.topics))
+        return sorted(await cluster.retry("asking for topics", cluster.topics))
 
     async def bounds(self, partition: Partition) -> tuple[int, int]:
         return await self._now.history.bounds(partition)
@@ -202,16 +202,16 @@ class KafkaBroker:
             if not tps:
                 return []
             ends = await cluster.offsets(tps, LATEST, READ_UNCOMMITTED)
-            settled = await cluster.committed(self.group, tps)
-            return [self._status(tp, ends[tp], settled.get(tp)) for tp in tps]
+            committed = await cluster.committed(self.group, tps)
+            return [self._status(tp, ends[tp], committed.get(tp)) for tp in tps]
 
-        return await cluster.steadily("asking how far everything is", attempt)
+        return await cluster.retry("asking how far everything is", attempt)
 
-    def _status(self, tp: TopicPartition, end: int, settled: int | None) -> PartitionStatus:
-        lag = max(0, end - settled) if settled is not None else None
+    def _status(self, tp: TopicPartition, end: int, committed: int | None) -> PartitionStatus:
+        lag = max(0, end - committed) if committed is not None else None
         tenure = self._now.membership.tenures.get(tp)
         ours = tenure is not None and not tenure.lost
-        return PartitionStatus(Partition("kafka", tp.topic, tp.partition), settled, end, lag, ours=ours)
+        return PartitionStatus(Partition("kafka", tp.topic, tp.partition), committed, end, lag, ours=ours)
 
     @property
     def ledger(self) -> LedgerProxy:
@@ -252,11 +252,11 @@ class KafkaSession:
         self.topics = TopicAdmin(cluster)
         producing = BatchSender(cluster)
         self.publisher = IdempotentProducer(cluster, producing)
-        self.settling = KafkaCommitter(cluster, self.membership, producing, self.topics)
+        self.committing = KafkaCommitter(cluster, self.membership, producing, self.topics)
         self.history = KafkaLogReader(cluster)
         self.ledger = KafkaLedger(cluster, self.history, self.topics, naming, ledger_entries)
         self.groups = KafkaConsumerGroups(cluster, group, wants)
-        self._taking = PartitionAcquirer(cluster, self.membership, self.settling, start, known, self._taken)
+        self._taking = PartitionAcquirer(cluster, self.membership, self.committing, start, known, self._taken)
 
     async def close(self, *, tell: bool) -> None:
         await self._taking.close()
@@ -275,7 +275,7 @@ class KafkaSession:
         self._taking.check()
         self.fetching.check()
 
-    def nudge(self) -> None:
+    def wake(self) -> None:
         self.fetching.wake()
         self.news.set()
 
@@ -318,7 +318,7 @@ class KafkaSession:
                 self.fetching.wake()
         if not records and gap is None and tenure.position == before:
             return None
-        # Also where no record is left of it: what was aborted or compacted is to be settled past.
+        # Also where no record is left of it: what was aborted or compacted is to be committed past.
         return Batch(tenure, records, tenure.position, gap)
 
     # --- what the parts tell
@@ -330,27 +330,27 @@ class KafkaSession:
         self.news.set()
 
     def _taken(self, tenure: KafkaLease) -> None:
-        self.nudge()
+        self.wake()
 
     def _moved(self, tenure: KafkaLease, gap: Gap) -> None:
         if gap.resumed > gap.wanted:
             tenure.jump(gap.resumed)
             tenure.gap = gap
-            self.nudge()
+            self.wake()
             return
         task = asyncio.create_task(self._move_back(tenure, gap), name=f"moving back {tenure.partition}")
         self._moves.add(task)
         task.add_done_callback(self._moves.discard)
 
     async def _move_back(self, tenure: KafkaLease, gap: Gap) -> None:
-        """A topic that was made anew: its offsets begin again, and so must what is settled."""
+        """A topic that was created again: its offsets begin again, and so must what is committed."""
         with contextlib.suppress(Outage, Fenced):  # it is fetched again, and found again
             turn = tenure.turn
-            await self.settling.move(tenure, gap.resumed)
+            await self.committing.move(tenure, gap.resumed)
             if not tenure.lost and tenure.turn == turn:
                 tenure.jump(gap.resumed)
                 tenure.gap = gap
-                self.nudge()
+                self.wake()
 
 
 def _patterns(topics: Sequence[str]) -> list[re.Pattern[str]]:

@@ -41,7 +41,7 @@ class KafkaCluster:
     """One client for all of an adapter's traffic. Each kind of traffic (`lane`) has connections of its own, because a
     broker answers the requests of one connection one after the other: a long poll would hold up a settlement.
 
-    Where a docstring here says nothing else, methods raise aiokafka's errors; `steadily` turns them into ours."""
+    Where a docstring here says nothing else, methods raise aiokafka's errors; `retry` turns them into ours."""
 
     def __init__(self, connecting: KafkaConnector) -> None:
         self._connecting = connecting
@@ -72,7 +72,7 @@ class KafkaCluster:
                 reasons.append(error)
         return min(reasons, key=passes, default=None)
 
-    async def steadily(self, what: str, attempt: Callable[[], Awaitable[T]], patience: float | None = None) -> T:
+    async def retry(self, what: str, attempt: Callable[[], Awaitable[T]], patience: float | None = None) -> T:
         """The result of `attempt`, tried again while what it raises may pass, for `patience` seconds (PATIENCE).
         Raises our exceptions only."""
         until = time.monotonic() + (PATIENCE if patience is None else patience)

@@ -1,6 +1,6 @@
-"""Settling: letters and progress as one act, and the fence that makes it happen once.
+"""Committing: letters and progress as one act, and the fence that makes it happen once.
 
-**Who may settle.** Every partition has a transactional id of its own, `tracecar.shop.orders.0` (group, topic,
+**Who may commit.** Every partition has a transactional id of its own, `tracecar.shop.orders.0` (group, topic,
 partition). Whoever takes the partition sends InitProducerId for it *first*: the transaction coordinator ends what the
 last owner has open (commits it where its commit was decided, else aborts it) and refuses that owner from then on.
 *Then* the committed offset is read, and reading begins there. So when the offset is read, nothing an earlier owner did
@@ -13,10 +13,10 @@ offset moves at the same moment, the coordinator's decision to commit.
 **Without letters**: an ordinary offset commit in the group's generation, one round trip instead of three. Old owners
 are refused by their generation, as with letters by their epoch.
 
-**That the two never undo each other.** Within a tenure settling is in order, one after the other (its lock), so a later
-one overwrites an earlier one only with more. Over owners: a transaction of an old owner ends before the new one reads
-(fence); a commit of an old owner is refused after the rebalance that gave the partition to the new one. There remains
-the answer that never came: the request may lie in a broker's queue and be carried out later.
+**That the two never undo each other.** Within a tenure committing is in order, one after the other (its lock), so a
+later one overwrites an earlier one only with more. Over owners: a transaction of an old owner ends before the new one
+reads (fence); a commit of an old owner is refused after the rebalance that gave the partition to the new one. There
+remains the answer that never came: the request may lie in a broker's queue and be carried out later.
  - A transaction's request: before the next attempt the partition is fenced anew, which refuses all that was sent in the
    old epoch, and the committed offset tells whether the transaction was decided. It moved: done. It did not: again.
  - A commit's request: it could move the offset back after a later transaction moved it on, and letters would be
@@ -31,11 +31,11 @@ without letters: nothing to double. While making a letter topic: it is there or 
 its own: each request it sends is refused by epoch or generation. It could fence the new owner in turn, but it asks the
 group first, and does so only while it is a member in this generation; and should it slip through, then it reads the
 committed offset under its own fence and finds either what it left (goes on; the other is refused and takes the
-partition anew from what was settled) or more (it is not the owner: Fenced). Either way each letter is in one committed
-transaction only.
+partition anew from what was committed) or more (it is not the owner: Fenced). Either way each letter is in one
+committed transaction only.
 
-**The broker forgets the group's offset** while we run (expired, deleted): nothing is settled on a guess; what this
-process has settled is remembered and committed again (`kafka_taking`)."""
+**The broker forgets the group's offset** while we run (expired, deleted): nothing is committed on a guess; what this
+process has committed is remembered and committed again (`kafka_taking`)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ from sidecar.adapters.brokers.kafka.errors import check, passes, translated
 from sidecar.adapters.brokers.kafka.group_membership import GroupMembership
 from sidecar.adapters.brokers.kafka.idempotent_producer import BatchSender, ProducerIdentity
 from sidecar.adapters.brokers.kafka.partition_lease import KafkaLease
-from sidecar.adapters.brokers.kafka.record_batch import placed
+from sidecar.adapters.brokers.kafka.record_batch import assign_partitions
 from sidecar.adapters.brokers.kafka.topic_admin import TopicAdmin
 from sidecar.domain.errors import Fenced, Outage, Refused
 from sidecar.domain.model import Outgoing
@@ -76,7 +76,7 @@ surely nothing was committed."""
 
 
 class KafkaCommitter:
-    """Settles for the tenures of one membership."""
+    """Commits for the tenures of one membership."""
 
     def __init__(
         self, cluster: KafkaCluster, membership: GroupMembership, producing: BatchSender, topics: TopicAdmin
@@ -84,35 +84,36 @@ class KafkaCommitter:
         self._cluster, self._membership, self._producing, self._topics = cluster, membership, producing, topics
         self._group = membership.group
 
-    async def settle(self, tenure: KafkaLease, end: int, outgoing: Sequence[Outgoing]) -> None:
-        """Publish what of `outgoing` stands for records that are not settled yet, and commit `end`, as one act. Raises
-        Fenced, Outage, Refused, TooLarge; after an Outage the outcome may be either, and the same call finds out."""
+    async def commit(self, tenure: KafkaLease, end: int, outgoing: Sequence[Outgoing]) -> None:
+        """Publish what of `outgoing` stands for records that are not committed yet, and commit `end`, as one act.
+        Raises Fenced, Outage, Refused, TooLarge; after an Outage the outcome may be either, and the same call finds
+        out."""
         async with tenure.lock:
             if tenure.lost:
                 raise Fenced(f"{tenure.partition}: another member owns this partition now")
             if tenure.unsure:
                 await self._find_out(tenure)
-            if tenure.settled >= end:
+            if tenure.committed >= end:
                 return
-            due = [(i, o) for i, o in enumerate(outgoing) if o.origin is None or o.origin.offset >= tenure.settled]
+            due = [(i, o) for i, o in enumerate(outgoing) if o.origin is None or o.origin.offset >= tenure.committed]
             if due:
                 await self._write(tenure, end, due)
             else:
-                await self.commit(tenure, end)
-            tenure.settled = self._membership.settled_here[tenure.tp] = end
+                await self.commit_offset(tenure, end)
+            tenure.committed = self._membership.settled_here[tenure.tp] = end
 
     async def move(self, tenure: KafkaLease, offset: int) -> None:
-        """Commit an offset that may lie before the settled one, of a topic that was made anew."""
+        """Commit an offset that may lie before the committed one, of a topic that was created again."""
         async with tenure.lock:
-            await self.commit(tenure, offset)
-            tenure.settled = self._membership.settled_here[tenure.tp] = offset
+            await self.commit_offset(tenure, offset)
+            tenure.committed = self._membership.settled_here[tenure.tp] = offset
 
-    async def settled(self, tenure: KafkaLease) -> int:
+    async def committed(self, tenure: KafkaLease) -> int:
         """Where the tenure's next settlement begins, once none is under way."""
         async with tenure.lock:
             if tenure.unsure:
                 await self._find_out(tenure)
-            return tenure.settled
+            return tenure.committed
 
     # --- the fence
 
@@ -127,25 +128,25 @@ class KafkaCommitter:
             except kafka.TransactionalIdAuthorizationFailed:
                 return None
 
-        return await self._cluster.steadily(f"fencing {tp.topic}/{tp.partition}", attempt)
+        return await self._cluster.retry(f"fencing {tp.topic}/{tp.partition}", attempt)
 
     def transactional_id(self, tp: TopicPartition) -> str:
         return f"{self._group}.{tp.topic}.{tp.partition}"
 
     async def _find_out(self, tenure: KafkaLease) -> None:
         """After a transaction whose end is not known: fence it, and see whether the offset moved."""
-        await self._cluster.steadily(f"asking the group {self._group}", lambda: self._still_member(tenure))
+        await self._cluster.retry(f"asking the group {self._group}", lambda: self._still_member(tenure))
         tenure.identity = await self.fence(tenure.tp)
-        found = await self._cluster.steadily(
+        found = await self._cluster.retry(
             f"reading the offset of {tenure.partition}", lambda: self._cluster.committed(self._group, [tenure.tp])
         )
         committed = found.get(tenure.tp)
-        if committed is None or committed < tenure.settled:
+        if committed is None or committed < tenure.committed:
             self._give_up(tenure)
             raise Fenced(
-                f"{tenure.partition}: its settled offset is gone or went back, from {tenure.settled}: {committed}"
+                f"{tenure.partition}: its committed offset is gone or went back, from {tenure.committed}: {committed}"
             )
-        tenure.settled = self._membership.settled_here[tenure.tp] = committed
+        tenure.committed = self._membership.settled_here[tenure.tp] = committed
         tenure.unsure = False
 
     async def _still_member(self, tenure: KafkaLease) -> None:
@@ -173,11 +174,11 @@ class KafkaCommitter:
             tenure.identity = await self.fence(tenure.tp)
         if tenure.identity is None:
             denied = kafka.TransactionalIdAuthorizationFailed(self.transactional_id(tenure.tp))
-            raise translated(denied, f"settling {tenure.partition}")
+            raise translated(denied, f"committing {tenure.partition}")
         counts = await self._topics.counts_or_make((one.stream for _, one in due), like=tenure.tp.topic)
         by_partition = {
             tp: [(due[n][0], one) for n, one in records]
-            for tp, records in placed([one for _, one in due], counts).items()
+            for tp, records in assign_partitions([one for _, one in due], counts).items()
         }
         tenure.unsure = True
         try:
@@ -218,7 +219,7 @@ class KafkaCommitter:
                     check(code, f"{topic}/{number}")
             check(second.error_code, self._group)
 
-        await self._cluster.steadily(f"settling {tenure.partition}", attempt)
+        await self._cluster.retry(f"committing {tenure.partition}", attempt)
 
     async def _pend(self, tenure: KafkaLease, identity: ProducerIdentity, end: int) -> None:
         request = TxnOffsetCommitRequest(
@@ -236,19 +237,19 @@ class KafkaCommitter:
                 for _, code in errors:
                     check(code, self._group)
 
-        await self._cluster.steadily(f"settling {tenure.partition}", attempt)
+        await self._cluster.retry(f"committing {tenure.partition}", attempt)
 
     # --- without letters
 
-    async def commit(self, tenure: KafkaLease, end: int) -> None:
+    async def commit_offset(self, tenure: KafkaLease, end: int) -> None:
         """Commit an offset in the group's generation."""
         while True:
             try:
-                await self._cluster.steadily(f"settling {tenure.partition}", lambda: self._commit_once(tenure, end))
+                await self._cluster.retry(f"committing {tenure.partition}", lambda: self._commit_once(tenure, end))
             except Fenced as fenced:
                 if tenure.lost:
                     raise
-                # Of another generation: what comes of the rebalance decides whether we may still settle.
+                # Of another generation: what comes of the rebalance decides whether we may still commit.
                 try:
                     await self._membership.standing(tenure, PATIENCE)
                 except TimeoutError:

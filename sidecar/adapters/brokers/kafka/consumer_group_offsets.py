@@ -55,7 +55,7 @@ class KafkaConsumerGroups:
 
     async def look(self) -> list[GroupProgress]:
         """See `Broker.groups`. Raises our exceptions only."""
-        return await self._cluster.steadily("asking how far other groups are", self._look, PATIENCE)
+        return await self._cluster.retry("asking how far other groups are", self._look, PATIENCE)
 
     async def _look(self) -> list[GroupProgress]:
         topics = await self._cluster.topics()

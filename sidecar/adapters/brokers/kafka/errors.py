@@ -233,7 +233,7 @@ def meaning(error: type[BaseException]) -> type[TracecarError]:
 
 
 def translated(error: BaseException, what: str) -> TracecarError:
-    """Our exception for `error`, which happened while doing `what` ("settling kafka://orders/0")."""
+    """Our exception for `error`, which happened while doing `what` ("committing kafka://orders/0")."""
     if isinstance(error, TracecarError):
         return error
     advice = _ADVICE.get(type(error))

@@ -196,7 +196,8 @@ class KafkaFetcher:
             )
         else:
             reason = (
-                f"{one.partition} ends before offset {wanted}: the topic was made anew, and is read from its beginning"
+                f"{one.partition} ends before offset {wanted}: the topic was created again, and is read from its "
+                "beginning"
             )
         self._moved(one, Gap(one.partition, wanted, first, reason))
 

@@ -48,7 +48,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self._cluster, self.group, self._assigned = cluster, group, assigned
         self.tenures: dict[TopicPartition, KafkaLease] = {}
         self.settled_here: dict[TopicPartition, int] = {}
-        """What this process has settled, for when the group forgets it."""
+        """What this process has committed, for when the group forgets it."""
         self._was: tuple[str, int] = ("", -1)
         self._rebalanced = asyncio.Event()
         """Set while the assignment stands; not set during a rebalance."""

@@ -66,7 +66,7 @@ class BatchSender:
                 records[at:], most, self._codec, identity.producer, identity.epoch, sequence, transactional
             )
             try:
-                first = await self._cluster.steadily(
+                first = await self._cluster.retry(
                     f"writing to {tp.topic}/{tp.partition}", partial(self._attempt, identity, tp, raw)
                 )
             except _LargeBatchError as error:
@@ -111,7 +111,7 @@ class IdempotentProducer:
         async with self._lock:
             identity, self._identity = self._identity, None
             if identity is None:
-                identity = await self._cluster.steadily("getting a producer id", self._new_identity)
+                identity = await self._cluster.retry("getting a producer id", self._new_identity)
             try:
                 lies = await self._producing.send(identity, placed)
             except Fenced as error:

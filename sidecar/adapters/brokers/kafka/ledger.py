@@ -16,7 +16,7 @@ catches up, and compares with what the other did. So both get on, and no act is 
 one way or the other and waits until its marks are written (CONCURRENT_TRANSACTIONS until then), catches up, and finds
 the entries as the act wanted them, or not. A late request of the old epoch is refused.
 
-**The topic is deleted, or made anew**: the ledger is known by its first entry, `begin` (a random id), and where it
+**The topic is deleted, or created again**: the ledger is known by its first entry, `begin` (a random id), and where it
 lies. Before anything new is read, at every claim, and every second besides, the record there is read again; if it is
 not ours, the view starts from the new topic's beginning, so that it never holds half of one ledger and half of
 another. What we knew is kept aside, still answers and is still compared with, and is written again: by whoever notices
@@ -24,8 +24,8 @@ first, under a claim; what stands in the new topic wins. Made anew between two a
 written there without a claim, so what an act writes would lie at the end that we know. It lies elsewhere: `begin` is
 read before the transaction is committed, which is aborted if this is another ledger. So whoever saw an entry never acts
 against it. Lost are those that no running sidecar saw; a sidecar that started since does not know what the others did
-until one of them looked again (`begun` says since when there is this ledger); and of two that knew different values of
-one entry, the first to write it again decides."""
+until one of them looked again (`ledger_started_at` says since when there is this ledger); and of two that knew
+different values of one entry, the first to write it again decides."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from sidecar.adapters.brokers.kafka.cluster_client import KafkaCluster
 from sidecar.adapters.brokers.kafka.idempotent_producer import BatchSender, ProducerIdentity
 from sidecar.adapters.brokers.kafka.ledger_cache import BEGIN, LedgerCache
 from sidecar.adapters.brokers.kafka.log_reader import KafkaLogReader
-from sidecar.adapters.brokers.kafka.record_batch import placed
+from sidecar.adapters.brokers.kafka.record_batch import assign_partitions
 from sidecar.adapters.brokers.kafka.topic_admin import TopicAdmin
 from sidecar.adapters.brokers.kafka.transactions import Lies, claim, write
 from sidecar.domain.errors import Fenced, Outage, Refused, TooLarge
@@ -79,8 +79,8 @@ class LedgerProxy:
     async def act(self, acts: Sequence[LedgerTransaction]) -> list[LedgerOutcome]:
         return await self._current().act(acts)
 
-    async def begun(self, stream: str | None) -> int | None:
-        return await self._current().begun(stream)
+    async def ledger_started_at(self, stream: str | None) -> int | None:
+        return await self._current().ledger_started_at(stream)
 
 
 class KafkaLedger:
@@ -109,10 +109,10 @@ class KafkaLedger:
             await self._look()
             return self._view.under(prefix)
 
-    async def begun(self, stream: str | None) -> int | None:
+    async def ledger_started_at(self, stream: str | None) -> int | None:
         async with self._lock:
             await self._look()
-            return self._view.begun
+            return self._view.ledger_started_at
 
     async def _look(self) -> None:
         await self._catch_up()
@@ -181,7 +181,7 @@ class KafkaLedger:
 
     async def _claim(self) -> ProducerIdentity:
         with _rights():
-            return await self._cluster.steadily(f"claiming {LEDGER}", lambda: claim(self._cluster, LEDGER))
+            return await self._cluster.retry(f"claiming {LEDGER}", lambda: claim(self._cluster, LEDGER))
 
     def _check_room(self, due: Sequence[LedgerTransaction]) -> None:
         """Refused while nothing is written, so that the view never lags behind what we wrote."""
@@ -245,7 +245,7 @@ class KafkaLedger:
             first = min(lies[number][1] for number in mine)
             return self._view.follows(first) or (first >= self._view.next and not await self._view.is_another())
 
-        return await write(self._cluster, self._producing, identity, placed(records, counts), right)
+        return await write(self._cluster, self._producing, identity, assign_partitions(records, counts), right)
 
     async def _counts(self, due: Sequence[LedgerTransaction], outgoing: Sequence[Outgoing]) -> dict[str, int]:
         """Partition counts of all that is written to; dead-letter streams are made where they are missing."""

@@ -44,7 +44,7 @@ class LedgerCache:
         self.there = False
         """The topic existed when we last looked."""
         self.lost: dict[str, bytes] = {}
-        """Entries that we know and the topic does not: it was deleted, or made anew. To be written again."""
+        """Entries that we know and the topic does not: it was deleted, or created again. To be written again."""
         self._begin_at = -1
         """Where the first entry lies."""
         self._sure_until = 0.0
@@ -75,7 +75,7 @@ class LedgerCache:
         end, written = ends
         if self.there and (thoroughly or end > self.next or written < self.next or not self.sure):
             if written < self.next or await self.is_another():
-                self._start_anew("made anew")
+                self._start_anew("created again")
             elif BEGIN not in self.entries:
                 self.next = 0  # by nothing could we tell that it is another
             self._sure_until = time.monotonic() + SURE_SECONDS
@@ -150,7 +150,7 @@ class LedgerCache:
         return {key: value for key, value in found.items() if value is not None}
 
     @property
-    def begun(self) -> int | None:
+    def ledger_started_at(self) -> int | None:
         """Since when there is this ledger, milliseconds."""
         value = self.entries.get(BEGIN)
         try:
@@ -168,7 +168,7 @@ class LedgerCache:
         committed and its marks are being written: it is waited for, for a moment."""
         until = time.monotonic() + MARKS_SECONDS
         while True:
-            ends = await self._cluster.steadily(f"asking for the end of {LEDGER}", self._ends)
+            ends = await self._cluster.retry(f"asking for the end of {LEDGER}", self._ends)
             if ends is None or ends[0] >= ends[1] or ends[1] == self._left_open:
                 return ends
             if time.monotonic() > until:

@@ -64,7 +64,7 @@ class KafkaLogReader:
 
         if not await self._is_there(tp):
             return 0, 0
-        return await self._cluster.steadily(f"asking for the bounds of {partition}", attempt)
+        return await self._cluster.retry(f"asking for the bounds of {partition}", attempt)
 
     async def scan(
         self, partition: Partition, since: int | None, start: int | None, until: int | None, most: int
@@ -75,7 +75,7 @@ class KafkaLogReader:
         end = high if until is None else min(until, high)
         at = low if start is None else max(low, start)
         if since is not None:
-            found = await self._cluster.steadily(
+            found = await self._cluster.retry(
                 f"finding a time in {partition}", lambda: self._cluster.offsets([tp], max(0, since))
             )
             at = max(at, found[tp]) if found.get(tp, -1) >= 0 else end
@@ -112,7 +112,7 @@ class KafkaLogReader:
     async def _is_there(self, tp: TopicPartition) -> bool:
         if self._cluster.client.cluster.leader_for_partition(tp) is not None:
             return True
-        found = await self._cluster.steadily("asking for a topic", lambda: self._cluster.topics([tp.topic]))
+        found = await self._cluster.retry("asking for a topic", lambda: self._cluster.topics([tp.topic]))
         return tp.partition in found.get(tp.topic, ())
 
     async def _fetch(
@@ -133,7 +133,7 @@ class KafkaLogReader:
         async with self._free:
             lane = self._lanes.pop()
             try:
-                found = await self._cluster.steadily(f"reading {partition} at {offset}", attempt)
+                found = await self._cluster.retry(f"reading {partition} at {offset}", attempt)
             finally:
                 self._lanes.append(lane)
         if found is None:

@@ -32,14 +32,14 @@ class PartitionAcquirer:
         self,
         cluster: KafkaCluster,
         membership: GroupMembership,
-        settling: KafkaCommitter,
+        committing: KafkaCommitter,
         start: StartPosition,
         known: frozenset[TopicPartition],
         taken: Callable[[KafkaLease], None],
     ) -> None:
         """`known` are the partitions there were when the sidecar started: they begin at `start` where the group has no
         offset. What appears later is read from its beginning, for it is all new."""
-        self._cluster, self._membership, self._settling = cluster, membership, settling
+        self._cluster, self._membership, self._settling = cluster, membership, committing
         self._start, self._known, self._taken = start, known, taken
         self._now = int(time.time() * 1000)
         self._slots = asyncio.Semaphore(AT_ONCE)
@@ -58,7 +58,7 @@ class PartitionAcquirer:
                 task.add_done_callback(partial(self._ended, tenure))
 
     def check(self) -> None:
-        """Raises what a person must be told of: a partition that cannot be taken until something is changed."""
+        """Raises what a person must be told about: a partition that cannot be taken until something is changed."""
         if self._trouble is not None:
             trouble, self._trouble = self._trouble, None
             raise trouble
@@ -103,14 +103,14 @@ class PartitionAcquirer:
         # The order matters: only behind the fence does the committed offset stand still.
         tenure.identity = await self._settling.fence(tp)
         group = self._membership.group
-        found = await self._cluster.steadily(
+        found = await self._cluster.retry(
             f"reading the offset of {tenure.partition}", lambda: self._cluster.committed(group, [tp])
         )
         if tp in found:
             return found[tp]
         offset = self._membership.settled_here.get(tp)
         if offset is None:
-            offset = await self._cluster.steadily(f"finding the start of {tenure.partition}", lambda: self._first(tp))
+            offset = await self._cluster.retry(f"finding the start of {tenure.partition}", lambda: self._first(tp))
         await self._membership.standing(tenure, PATIENCE)
         # At once, so that a restart before the first settlement does not begin somewhere else.
         await self._settling.move(tenure, offset)

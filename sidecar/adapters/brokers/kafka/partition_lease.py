@@ -14,12 +14,12 @@ from sidecar.domain.ports.broker import Gap, Lease
 
 
 class KafkaLease(Lease):
-    """A lease with its reading and its settling. It is `taken` once the partition was fenced and its settled offset
+    """A lease with its reading and its committing. It is `taken` once the partition was fenced and its committed offset
     read; before that nothing of it is delivered."""
 
     __slots__ = (
         *("announced", "chunks", "buffered", "fetch_at", "flying", "gap", "held", "not_before", "position", "taken"),
-        *("identity", "lock", "settled", "tp", "turn", "unsure"),
+        *("identity", "lock", "committed", "tp", "turn", "unsure"),
     )
 
     def __init__(self, tp: TopicPartition) -> None:
@@ -44,9 +44,9 @@ class KafkaLease(Lease):
         """Monotonic time before which it is not fetched: it failed."""
         self.gap: Gap | None = None
         """To be delivered with the next batch."""
-        # settling
+        # committing
         self.lock = asyncio.Lock()
-        self.settled = -1
+        self.committed = -1
         """The committed offset, as far as this tenure knows."""
         self.unsure = False
         """A transaction's outcome is not known: fence and read the committed offset before anything else."""
@@ -55,7 +55,7 @@ class KafkaLease(Lease):
 
     def take(self, offset: int) -> None:
         """Fenced and read: deliver from here."""
-        self.start = self.settled = offset
+        self.start = self.committed = offset
         self.jump(offset)
         self.taken = True
 

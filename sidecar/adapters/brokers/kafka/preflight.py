@@ -59,7 +59,7 @@ async def inspect(
     cluster = KafkaCluster(connecting)
     try:
         await cluster.start()
-        topics = await cluster.steadily("asking for topics", cluster.topics, PATIENCE)
+        topics = await cluster.retry("asking for topics", cluster.topics, PATIENCE)
     except TracecarError as error:
         await cluster.close()
         return [*findings, Finding("sources.kafka: see the cluster", False, f"{error}; {_ADVICE}")]
@@ -159,7 +159,7 @@ class _PermissionProbe:
     async def transactions(self) -> Finding:
         needed = f"WRITE and DESCRIBE on transactional ids with the prefix {self._group}."
         attempt = self._transacting(f"{self._group}.check.0")
-        return await self._tried("settle dead letters in transactions", needed, attempt)
+        return await self._tried("commit dead letters in transactions", needed, attempt)
 
     async def ledger(self, there: bool) -> Finding:
         """Never a failure for a right that is missing: who lets nobody replay needs none."""
@@ -196,7 +196,7 @@ class _PermissionProbe:
     async def _tried(self, what: str, needed: str, attempt: Callable[[], Awaitable[None]]) -> Finding:
         what = f"sources.kafka: {what}"
         try:
-            await self._cluster.steadily(what, attempt, PATIENCE)
+            await self._cluster.retry(what, attempt, PATIENCE)
         except Refused as error:
             return Finding(what, False, f"{error}; allow {needed}")
         except TracecarError as error:

@@ -24,7 +24,7 @@ Numbered = tuple[int, Outgoing]
 """A record with its index among those handed over."""
 
 
-def placed(outgoing: Sequence[Outgoing], counts: Mapping[str, int]) -> dict[TopicPartition, list[Numbered]]:
+def assign_partitions(outgoing: Sequence[Outgoing], counts: Mapping[str, int]) -> dict[TopicPartition, list[Numbered]]:
     """The records by partition, in order: the partition asked for if there is one, else by key as Java's producer does,
     else any. `counts` are the topics' partition counts. Raises TooLarge."""
     found: dict[TopicPartition, list[Numbered]] = {}

@@ -37,7 +37,7 @@ class TopicAdmin:
         names = list(dict.fromkeys(names))
         missing = [name for name in names if name not in self._counts]
         if missing:
-            found = await self._cluster.steadily("asking for topics", lambda: self._cluster.topics(missing))
+            found = await self._cluster.retry("asking for topics", lambda: self._cluster.topics(missing))
             self._counts.update((name, len(partitions)) for name, partitions in found.items())
         for name in names:
             if name not in self._counts:
@@ -49,21 +49,21 @@ class TopicAdmin:
         `like`."""
         names = list(dict.fromkeys(names))
         if any(name not in self._counts for name in names):
-            there = await self._cluster.steadily("asking for topics", lambda: self._cluster.topics([*names, like]))
+            there = await self._cluster.retry("asking for topics", lambda: self._cluster.topics([*names, like]))
             for name in names:
                 if name not in there:
                     await self._make(name, like, there.get(like) or {0: 1})
-            await self._cluster.steadily("waiting for new topics", lambda: self._known(names))
+            await self._cluster.retry("waiting for new topics", lambda: self._known(names))
         return await self.counts(names)
 
     async def make_compacted(self, name: str) -> None:
         """Make a compacted topic of one partition, with as many replicas as the best replicated topic has; nothing
         where it is there."""
-        there = await self._cluster.steadily("asking for topics", self._cluster.topics)
+        there = await self._cluster.retry("asking for topics", self._cluster.topics)
         if name not in there:
             copies = max((count for partitions in there.values() for count in partitions.values()), default=1)
             await self._create(name, 1, copies, {"cleanup.policy": "compact"})
-        await self._cluster.steadily("waiting for a new topic", lambda: self._known([name]))
+        await self._cluster.retry("waiting for a new topic", lambda: self._known([name]))
 
     async def _make(self, name: str, like: str, partitions: dict[int, int]) -> None:
         # Letters must not replace one another by key, whatever the broker's default is.
@@ -86,7 +86,7 @@ class TopicAdmin:
                 if code != kafka.TopicAlreadyExistsError.errno:
                     check(code, topic)
 
-        await self._cluster.steadily(f"creating the topic {name}", attempt)
+        await self._cluster.retry(f"creating the topic {name}", attempt)
 
     async def _largest_message(self, topic: str) -> int | None:
         """What the topic takes; None where we may not ask."""

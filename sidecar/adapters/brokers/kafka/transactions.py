@@ -17,7 +17,7 @@ from sidecar.domain.errors import Fenced, Outage, Refused
 
 async def claim(cluster: KafkaCluster, transactional_id: str) -> ProducerIdentity:
     """Take a transactional id: whoever had it is refused from now on, and what they had open is ended, before this
-    returns. Raises aiokafka's errors: to be called by `KafkaCluster.steadily`."""
+    returns. Raises aiokafka's errors: to be called by `KafkaCluster.retry`."""
     node = await cluster.transaction_coordinator(transactional_id)
     request = InitProducerIdRequest(transactional_id, cluster.options.transaction_timeout_ms)
     answer = await cluster.ask(node, request)
@@ -34,7 +34,7 @@ async def end(cluster: KafkaCluster, identity: ProducerIdentity, *, commit: bool
         node = await cluster.transaction_coordinator(who[0])
         check((await cluster.ask(node, EndTxnRequest(*who, commit))).error_code, who[0])
 
-    await cluster.steadily(f"ending a transaction of {who[0]}", attempt)
+    await cluster.retry(f"ending a transaction of {who[0]}", attempt)
 
 
 async def add(cluster: KafkaCluster, identity: ProducerIdentity, tps: Iterable[TopicPartition]) -> None:
@@ -59,7 +59,7 @@ async def add(cluster: KafkaCluster, identity: ProducerIdentity, tps: Iterable[T
                 )
             check(code, where)
 
-    await cluster.steadily(f"beginning a transaction of {who[0]}", attempt)
+    await cluster.retry(f"beginning a transaction of {who[0]}", attempt)
 
 
 _NOT_ATTEMPTED = 55

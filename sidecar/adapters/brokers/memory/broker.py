@@ -58,7 +58,7 @@ class MemoryBroker:
         # Partitions that are there now begin where the configuration says; what appears later is read from its start.
         for stream in filter(self.wants, self._log.streams):
             for partition in self._of(stream):
-                group.settled.setdefault(partition, self._begin(partition))
+                group.committed.setdefault(partition, self._begin(partition))
         self._group = group
         self._log.join(self._group_name, self)
 
@@ -92,7 +92,7 @@ class MemoryBroker:
             del self._next[partition]
         for partition in partitions:
             if partition not in self._leases:
-                start = self._group.settled.setdefault(partition, 0)
+                start = self._group.committed.setdefault(partition, 0)
                 lease = self._leases[partition] = Lease(partition, start)
                 self._next[partition] = start
                 self._new.append(lease)
@@ -151,26 +151,26 @@ class MemoryBroker:
     async def rewind(self, lease: Lease) -> None:
         self._fail("rewind")
         if self._group is not None and self._leases.get(lease.partition) is lease:
-            self._next[lease.partition] = self._group.settled[lease.partition]
+            self._next[lease.partition] = self._group.committed[lease.partition]
             self._changed.set()
 
     # --- writing
 
-    async def settle(self, batches: Sequence[Batch], outgoing: Sequence[Outgoing]) -> None:
-        after = self._fail("settle")
+    async def commit(self, batches: Sequence[Batch], outgoing: Sequence[Outgoing]) -> None:
+        after = self._fail("commit")
         if not batches:
             return
         lease = batches[0].lease
         if self._group is None or self._leases.get(lease.partition) is not lease:
             raise Fenced(f"{lease.partition}: another member owns this partition now")
-        settled = self._group.settled[lease.partition]
-        # What an earlier call settled, although its answer was lost, is not written again.
-        due = [(i, out) for i, out in enumerate(outgoing) if out.origin is None or out.origin.offset >= settled]
+        committed = self._group.committed[lease.partition]
+        # What an earlier call committed, although its answer was lost, is not written again.
+        due = [(i, out) for i, out in enumerate(outgoing) if out.origin is None or out.origin.offset >= committed]
         for index, out in due:
             self._log.check(out, index)
         for _, out in due:
             self._log.create(out.stream, len(self._log.streams[lease.partition.stream]))
-        self._group.settled[lease.partition] = max(settled, batches[-1].next_offset)
+        self._group.committed[lease.partition] = max(committed, batches[-1].next_offset)
         for _, out in due:
             self._log.append(out)
         if after is not None:
@@ -232,9 +232,9 @@ class MemoryBroker:
         for stream in sorted(filter(self.wants, self._log.streams)):
             for partition in self._of(stream):
                 _, end = await self.bounds(partition)
-                settled = group.settled.get(partition) if group is not None else None
-                lag = end - settled if settled is not None else None
-                found.append(PartitionStatus(partition, settled, end, lag, ours=partition in self._leases))
+                committed = group.committed.get(partition) if group is not None else None
+                lag = end - committed if committed is not None else None
+                found.append(PartitionStatus(partition, committed, end, lag, ours=partition in self._leases))
         return found
 
     @property
@@ -254,11 +254,11 @@ class MemoryBroker:
             if name == self._group_name or name.startswith(SIDECAR_GROUPS):
                 continue
             partitions = []
-            for partition, settled in sorted(group.settled.items()):
+            for partition, committed in sorted(group.committed.items()):
                 log = self._log.partition(partition)
                 if log is not None and self.wants(partition.stream):
-                    lag = max(0, log.end - settled)
-                    partitions.append(GroupPartition(partition, settled, log.end, lag, read=settled))
+                    lag = max(0, log.end - committed)
+                    partitions.append(GroupPartition(partition, committed, log.end, lag, read=committed))
             if partitions:
                 found.append(GroupProgress(name, len(group.members), tuple(partitions)))
         return found

@@ -53,12 +53,12 @@ class MemoryLedger:
                 ledger.pop((act.stream, entry.key), None)
             else:
                 ledger[act.stream, entry.key] = entry.after
-        self._log.begun.setdefault(act.stream, self._log.clock())
+        self._log.ledger_started_at.setdefault(act.stream, self._log.clock())
         like = len(self._log.streams.get(act.stream or "", ())) or 1
         for outgoing in act.outgoing:
             self._log.create(outgoing.stream, like)
         positions = tuple([self._log.append(outgoing) for outgoing in act.outgoing])
         return LedgerOutcome(True, tuple([entry.after for entry in act.entries]), positions)
 
-    async def begun(self, stream: str | None) -> int | None:
-        return self._log.begun.get(stream)
+    async def ledger_started_at(self, stream: str | None) -> int | None:
+        return self._log.ledger_started_at.get(stream)

@@ -52,13 +52,13 @@ class MemoryPartition:
 
 
 class MemoryGroup:
-    """A consumer group: who is in it, and what it has settled."""
+    """A consumer group: who is in it, and what it has committed."""
 
-    __slots__ = ("members", "owners", "settled")
+    __slots__ = ("committed", "members", "owners")
 
     def __init__(self) -> None:
         self.members: list[GroupMember] = []
-        self.settled: dict[Partition, int] = {}
+        self.committed: dict[Partition, int] = {}
         self.owners: dict[Partition, GroupMember] = {}
 
 
@@ -80,7 +80,7 @@ class MemoryLog:
         self.groups: dict[str, MemoryGroup] = {}
         self.ledger: dict[tuple[str | None, str], bytes] = {}
         """Entries by stream and key."""
-        self.begun: dict[str | None, int] = {}
+        self.ledger_started_at: dict[str | None, int] = {}
         """Since when the ledger has had entries of a stream, milliseconds."""
         self.retention = Retention(None, True)
         """Of every stream."""

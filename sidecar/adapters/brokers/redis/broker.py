@@ -3,7 +3,8 @@ Sentinels, or on
 a Cluster.
 
 There is one lease for each stream. It is not exclusive: members share a stream's entries, each entry goes to one of
-them. What keeps a record from being lettered twice is that an entry can be settled once only (`redis_settling`)."""
+them. What keeps a record from being dead-lettered twice is that an entry can be committed once only
+(`redis_settling`)."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from sidecar.adapters.brokers.redis.committer import CALL_BYTES, RedisCommit, bu
 from sidecar.adapters.brokers.redis.consumer_group_offsets import progress
 from sidecar.adapters.brokers.redis.consumer_name import MARK, ConsumerSlot
 from sidecar.adapters.brokers.redis.entry_codec import SYSTEM, EntryCodec, offset, raw
-from sidecar.adapters.brokers.redis.exhausted_entries import StuckEntry, give_up, stuck
+from sidecar.adapters.brokers.redis.exhausted_entries import StuckEntry, dead_letter_and_ack, stuck
 from sidecar.adapters.brokers.redis.fetcher import SlotReader
 from sidecar.adapters.brokers.redis.ledger import RedisLedger
 from sidecar.adapters.brokers.redis.preflight import inspect
@@ -107,8 +108,8 @@ class RedisBroker:
         await self._servers.close()
 
     async def _give_back(self, feeds: Sequence[StreamLease], consumer: str) -> None:
-        """So that what is not settled comes at once to whoever reads next. Where the server cannot be reached, it comes
-        after `claim_idle`, or to us when we are back."""
+        """So that what is not committed comes at once to whoever reads next. Where the server cannot be reached, it
+        comes after `claim_idle`, or to us when we are back."""
         try:
             async with asyncio.timeout(FAREWELL_SECONDS):
                 for feed in feeds:
@@ -160,7 +161,7 @@ class RedisBroker:
         if state is None:
             return  # gone again: the next look finds it, or not
         self._refused.pop(stream, None)
-        feed = self._feeds[stream] = StreamLease(stream, state.settled, state.delivered)
+        feed = self._feeds[stream] = StreamLease(stream, state.committed, state.delivered)
         await self._deliver(feed, feed.epoch, RedisBatch(feed.lease, (), feed.lease.start), crowd=True)
         slot = self._servers.slot(key)
         reader = self._readers.get(slot)
@@ -173,7 +174,7 @@ class RedisBroker:
                 max_records=self._max_records,
                 claim_idle=self._claim_idle,
                 deliver=self._deliver,
-                give_up=self._give_up,
+                abandon=self._abandon,
             )
             reader.feeds[key] = feed
             self._spawn(reader.run())
@@ -186,7 +187,7 @@ class RedisBroker:
             self._refused[stream] = reason
             log.warning("a stream is not read", stream=stream, reason=reason)
 
-    def _give_up(self, feed: StreamLease, reason: str) -> None:
+    def _abandon(self, feed: StreamLease, reason: str) -> None:
         """A stream is no stream any more. Should it come back, it is joined again."""
         log.warning("a stream is not read any more", stream=feed.stream, reason=reason)
         feed.ended = True
@@ -253,16 +254,16 @@ class RedisBroker:
 
     # --- writing
 
-    async def settle(self, batches: Sequence[Batch], outgoing: Sequence[Outgoing]) -> None:
+    async def commit(self, batches: Sequence[Batch], outgoing: Sequence[Outgoing]) -> None:
         if not batches:
             return
         feed = self._feed(batches[0].lease)
         if feed is None or self._seat is None:
-            raise Fenced(f"{batches[0].lease.partition}: this lease is over; what was not settled comes again")
-        settling = RedisCommit(feed.stream, feed.key, self._group, self._seat.name + MARK)
-        await settling.run(self._servers, self._entries, self._naming, batches, outgoing)
+            raise Fenced(f"{batches[0].lease.partition}: this lease is over; what was not committed comes again")
+        committing = RedisCommit(feed.stream, feed.key, self._group, self._seat.name + MARK)
+        await committing.run(self._servers, self._entries, self._naming, batches, outgoing)
         for batch in batches:
-            feed.settled(batch)
+            feed.committed(batch)
 
     async def publish(self, outgoing: Sequence[Outgoing]) -> list[Position]:
         """Each gets an id of now: a stream takes no id older than its newest. After an error some may be there."""
@@ -326,7 +327,7 @@ class RedisBroker:
                 found.append(PartitionStatus(Partition(SYSTEM, stream, 0), None, end, None))
                 continue
             lag = state.lag + state.pending if state.lag is not None else None
-            found.append(PartitionStatus(feed.lease.partition, state.settled, end, lag, state.pending))
+            found.append(PartitionStatus(feed.lease.partition, state.committed, end, lag, state.pending))
         return found
 
     @property
@@ -342,8 +343,8 @@ class RedisBroker:
     async def stuck(self, group: str, idle_ms: int) -> list[StuckEntry]:
         return await stuck(self._servers, sorted(self._feeds), group, idle_ms, self._stuck)
 
-    async def give_up(self, one: StuckEntry, letter: Outgoing) -> bool:
-        return await give_up(self._servers, self._entries, self._naming, one, letter)
+    async def dead_letter_and_ack(self, one: StuckEntry, letter: Outgoing) -> bool:
+        return await dead_letter_and_ack(self._servers, self._entries, self._naming, one, letter)
 
     async def groups(self) -> list[GroupProgress]:
         if self._seat is None:

@@ -1,13 +1,13 @@
-"""Settling a batch of a Redis stream: rejected entries are acknowledged and lettered by one Lua function, all others
-are acknowledged.
+"""Committing a batch of a Redis stream: rejected entries are acknowledged and dead-lettered by one Lua function, all
+others are acknowledged.
 
-Each entry is settled by itself: its letter is added and it is acknowledged, or neither. So the calls of one settling
-need no common transaction:
+Each entry is committed by itself: its letter is added and it is acknowledged, or neither. So the calls of one
+committing need no common transaction:
 
-- Dies before, within or after them: what is settled is settled, the rest is pending and comes again.
+- Dies before, within or after them: what is committed is committed, the rest is pending and comes again.
 - Two of it run (this member is slow, another claimed its entries): the first acknowledges and letters an entry, the
   second finds it not pending and does nothing.
-- The answer comes late or is lost: the same call again finds what is settled not pending, and does the rest."""
+- The answer comes late or is lost: the same call again finds what is committed not pending, and does the rest."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ASK_LIMIT_ABOVE = 1024 * 1024
 
 
 class RedisCommit:
-    """What is settled in one call of `Broker.settle`."""
+    """What is committed in one call of `Broker.commit`."""
 
     def __init__(self, stream: str, key: bytes, group: str, mark: str) -> None:
         self._stream, self._key, self._us = stream, key, (group, mark)
@@ -47,11 +47,11 @@ class RedisCommit:
         batches: Sequence[Batch],
         outgoing: Sequence[Outgoing],
     ) -> None:
-        """Settle. Raises Outage, TooLarge or Refused."""
+        """Commit. Raises Outage, TooLarge or Refused."""
         letters: dict[int, list[tuple[bytes, list[bytes]]]] = {}
         for index, out in enumerate(outgoing):
             if out.origin is None:
-                raise Refused(f"{out.stream}: what is settled with a batch needs the origin that it stands for")
+                raise Refused(f"{out.stream}: what is committed with a batch needs the origin that it stands for")
             target = letter_stream(out, servers, naming)
             letters.setdefault(out.origin.offset, []).append((raw(target), entries.fields(out)))
             await self._check_size(servers, letters[out.origin.offset][-1], index)
@@ -105,7 +105,8 @@ class RedisCommit:
         key, fields = letter
         if len(fields) > 2 * LARGEST_ENTRY:
             raise TooLarge(
-                f"{self._stream}: a letter of {len(fields) // 2} fields; {LARGEST_ENTRY} is what can be settled as one",
+                f"{self._stream}: a letter of {len(fields) // 2} fields; "
+                f"{LARGEST_ENTRY} is what can be committed as one",
                 index,
             )
         largest = max(map(len, fields))
@@ -132,6 +133,6 @@ def letter_stream(out: Outgoing, servers: RedisPool, naming: StreamNames) -> str
     if out.stream == naming.dead_letter_stream(origin) and not crosses(origin, inside):
         return inside
     raise Refused(
-        f"{origin}: {out.stream} lies in another slot of the Cluster, so the two cannot be settled as one; "
+        f"{origin}: {out.stream} lies in another slot of the Cluster, so the two cannot be committed as one; "
         "let `dead_letters.stream` hold {stream}, and the stream's name no braces but a hash tag"
     )

@@ -33,8 +33,8 @@ class RedisGroupState(Struct, frozen=True):
     """Entries that no member was given yet; None where the server cannot say."""
 
     @property
-    def settled(self) -> int:
-        """Everything below this offset is settled."""
+    def committed(self) -> int:
+        """Everything below this offset is committed."""
         return self.oldest_pending if self.oldest_pending is not None else self.delivered + 1
 
 
@@ -107,7 +107,7 @@ async def state(link: RedisConnection, key: bytes, group: str) -> RedisGroupStat
 
 async def mend(link: RedisConnection, feed: StreamLease, group: str, consumer: str) -> str:
     """Make a group that was deleted as it was, as far as we know it: behind what we were given, and with what we did
-    not settle pending again. Where another member has made it already, it is only moved forward. Returns what
+    not commit pending again. Where another member has made it already, it is only moved forward. Returns what
     happened, as a sentence for a person.
 
     Two members do this at the same time: the group stands behind the newest entry of both, and each has its own entries
@@ -124,14 +124,14 @@ async def mend(link: RedisConnection, feed: StreamLease, group: str, consumer: s
         now = await state(link, feed.key, group)
         if now is not None and now.delivered < feed.last:
             await link.call("XGROUP", "SETID", feed.key, group, entry_id(feed.last))
-    ranges, single = feed.unsettled()
+    ranges, single = feed.uncommitted()
     for first, last in ranges:
         async for page in _range(link, feed.key, first, last):
             await _force(link, feed.key, group, consumer, page)
     for page in _pages(single):
         await _force(link, feed.key, group, consumer, page)
     await link.call("XGROUP", "CREATECONSUMER", feed.key, group, consumer + MARK)
-    kept = "what this member was given and had not settled was kept"
+    kept = "what this member was given and had not committed was kept"
     return (
         f"the consumer group was deleted; {'some of ' if feed.unsure else ''}{kept}, what other members had may not be"
     )

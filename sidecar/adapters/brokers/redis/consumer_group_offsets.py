@@ -71,10 +71,10 @@ def _partition(stream: str, end: int, group: dict[bytes, object], entries: list[
     delivered = offset(_bytes(group[b"last-delivered-id"])) + 1
     unacknowledged = tuple(Unacknowledged(offset(id), int(idle), int(times)) for id, _, idle, times in entries)
     lag, pending = _count(group.get(b"lag")), _count(group[b"pending"]) or 0
-    settled = min(unacknowledged[0].offset, delivered) if unacknowledged else delivered
+    committed = min(unacknowledged[0].offset, delivered) if unacknowledged else delivered
     return GroupPartition(
         Partition(SYSTEM, stream, 0),
-        settled,
+        committed,
         max(end, delivered),
         None if lag is None else lag + pending,
         delivered=delivered,

@@ -16,7 +16,7 @@ RELEASED = "tracecar.released"
 """Who holds the entries that a member gave back when it closed: anybody may claim them at once."""
 MARK = ":mark"
 """What a member's mark in a group is called, behind its name: a consumer that never reads. Reading makes the reader's
-consumer by the way; only by a mark can a member see that its group was deleted and made anew."""
+consumer by the way; only by a mark can a member see that its group was deleted and created again."""
 _MOST = 1000
 _ABSTRACT_SOCKETS = sys.platform.startswith("linux")
 

@@ -2,7 +2,7 @@
 
 Taking one is one Lua function: its letter is added and it is acknowledged for that group, or neither.
 
-- Dies before or after it: the entry is still pending, or it is settled and lettered.
+- Dies before or after it: the entry is still pending, or it is committed and dead-lettered.
 - Two of it run, or the group's own consumer acknowledges meanwhile, or is given it again: whoever comes second finds it
   not pending, or given once more, and does nothing.
 - The answer is lost: the next look does not find it pending any more."""
@@ -68,7 +68,7 @@ async def stuck(
     return found
 
 
-async def give_up(
+async def dead_letter_and_ack(
     servers: RedisPool, entries: EntryCodec, naming: StreamNames, one: StuckEntry, letter: Outgoing
 ) -> bool:
     """Letter and acknowledge it; False where the group has moved on since. Raises Outage, Refused, TooLarge."""

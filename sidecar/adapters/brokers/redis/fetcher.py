@@ -56,13 +56,13 @@ class SlotReader:
         max_records: int,
         claim_idle: int,
         deliver: Callable[[StreamLease, int, RedisBatch], Awaitable[None]],
-        give_up: Callable[[StreamLease, str], None],
+        abandon: Callable[[StreamLease, str], None],
     ) -> None:
         self._servers, self._entries = servers, entries
         self._us, self._mark = (group, consumer), (group, consumer + MARK)
         self._max_records, self._claim_idle = max_records, claim_idle
         """`claim_idle` in milliseconds."""
-        self._deliver, self._give_up = deliver, give_up
+        self._deliver, self._abandon = deliver, abandon
         self.feeds: dict[bytes, StreamLease] = {}
         self._count = min(FIRST_COUNT, max_records)
         self._quiet: dict[bytes, bytes] = {}
@@ -148,7 +148,7 @@ class SlotReader:
             self._adapt(count, list(reply.values()))
 
     async def _own_pending(self, link: RedisConnection, feeds: list[StreamLease], feed: StreamLease) -> None:
-        """A page of what was delivered to our name and never settled, in an earlier life or before a rewind."""
+        """A page of what was delivered to our name and never committed, in an earlier life or before a rewind."""
         epoch, cursor = feed.epoch, feed.cursor
         assert cursor is not None
         reply = await self._read(link, feeds, {feed.key: cursor}, self._count)
@@ -181,7 +181,7 @@ class SlotReader:
             first = min(map(offset, gone))
             resumed = next((r.position.offset for r in records if r.position.offset > first), last + 1)
             reason = (
-                f"{len(gone)} entries were deleted or trimmed after they were delivered and before they were settled"
+                f"{len(gone)} entries were deleted or trimmed after they were delivered and before they were committed"
             )
             gap = Gap(feed.lease.partition, first, resumed, reason)
         elif feed.lost is not None and contiguous:
@@ -234,7 +234,7 @@ class SlotReader:
             await asyncio.sleep(min(GRACE, self._claim_idle / 3000))
 
     def _first_unsettled(self, feed: StreamLease) -> int:
-        ranges, single = feed.unsettled()
+        ranges, single = feed.uncommitted()
         return min((offset(one) for one in (*(first for first, _ in ranges), *single)), default=feed.last + 1)
 
     async def _report(self, feed: StreamLease, wanted: int, resumed: int, reason: str) -> None:
@@ -243,7 +243,7 @@ class SlotReader:
 
     def _leave(self, feed: StreamLease, reason: str) -> None:
         self.feeds.pop(feed.key, None)
-        self._give_up(feed, reason)
+        self._abandon(feed, reason)
 
     # --- the dead
 

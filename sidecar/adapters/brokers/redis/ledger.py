@@ -79,7 +79,7 @@ class RedisLedger:
             if cursor == b"0":
                 return found
 
-    async def begun(self, stream: str | None) -> int | None:
+    async def ledger_started_at(self, stream: str | None) -> int | None:
         key = raw(self.hash(stream))
         found = await self._servers.call(key, "HGET", key, BEGIN)
         return int(found) if found is not None and found.isdigit() else None

@@ -34,7 +34,7 @@ class BrokerScript:
 
 
 SETTLE = BrokerScript("""
--- Settle rejected entries: each is acknowledged and its letters are added, or neither, and only by the first who comes.
+-- Commit rejected entries: each is acknowledged and its letters are added, or neither, and only by the first who comes.
 -- KEYS: the stream, then the streams letters go to. ARGV: group, our mark in it, then for each entry its id, the number
 -- of its letters, and for each letter the index of its key, the number of its fields' parts, and these.
 -- Order within an entry: look whether it is pending, add, acknowledge. What can fail is the adding, and then nothing of
@@ -56,33 +56,34 @@ local function marked()
   end
   return false
 end
-local at, lettered = 3, 0
+local at, dead-lettered = 3, 0
 while at <= #ARGV do
   local id, letters = ARGV[at], tonumber(ARGV[at + 1])
   at = at + 2
   local pending = redis.pcall('XPENDING', stream, group, id, id, 1)
   if pending.err then return pending end
-  -- Not pending: settled already, by an earlier try or by who claimed it. Unless the group was made anew.
-  if #pending == 0 and not marked() then return redis.error_reply('NOGROUP the group was made anew') end
+  -- Not pending: committed already, by an earlier try or by who claimed it. Unless the group was created again.
+  if #pending == 0 and not marked() then return redis.error_reply('NOGROUP the group was created again') end
   for n = 1, letters do
     local last = at + 1 + tonumber(ARGV[at + 1])
     if #pending > 0 then
       local added = redis.pcall('XADD', KEYS[tonumber(ARGV[at])], '*', unpack(ARGV, at + 2, last))
       if added.err then return added end
-      lettered = lettered + 1
+      dead-lettered = dead-lettered + 1
     end
     at = last + 1
   end
   if #pending > 0 then redis.call('XACK', stream, group, id) end
 end
-return lettered
+return dead-lettered
 """)
 LARGEST_ENTRY = 3_900
 """Fields of an entry that a Lua function can write: its stack holds 8,000 values."""
 
 WATCH = BrokerScript("""
 -- What happened to these streams behind our back, before we read on. KEYS: streams. ARGV: group, our mark in it.
--- For each stream {what, …}: NOKEY, WRONGTYPE, NOGROUP, ANEW (the group was made anew: it lacks our mark), or OK with
+-- For each stream {what, …}: NOKEY, WRONGTYPE, NOGROUP, ANEW (the group was created again: it lacks our mark), or OK
+-- with
 -- the last entry that the group was given, and how many after it were trimmed before it read them (since Redis 7.0).
 -- Only looks: a server that is out of memory or disk refuses writes, and reading goes on all the same.
 local function later(a, b)
@@ -104,7 +105,7 @@ local function look(key)
   local consumers, marked = redis.pcall('XINFO', 'CONSUMERS', key, ARGV[1]), false
   if consumers.err then return {string.match(consumers.err, '^-?(%u+)')} end
   for _, consumer in ipairs(consumers) do marked = marked or consumer[2] == ARGV[2] end
-  -- Our mark comes back when our entries are pending again; until then nothing may take them for settled.
+  -- Our mark comes back when our entries are pending again; until then nothing may take them for committed.
   if not marked then return {'ANEW'} end
   for _, flat in ipairs(redis.call('XINFO', 'GROUPS', key)) do
     local group = named(flat)

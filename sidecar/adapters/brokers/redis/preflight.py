@@ -152,7 +152,7 @@ async def _permissions(
         letters = cluster_dead_letter_stream(naming, stream)
         if crosses(stream, letters):
             detail = (
-                f"{letters} lies in another slot than {stream}, and the two are settled as one; let "
+                f"{letters} lies in another slot than {stream}, and the two are committed as one; let "
                 "`dead_letters.stream` hold {stream}, and the stream's name a hash tag rather than single braces"
             )
             return [Finding(f"{WHERE}: write to {letters}", False, detail)]
@@ -197,7 +197,7 @@ async def _gate(servers: RedisPool, link: RedisConnection, stream: str, target: 
     what = f"{WHERE}.gate: {stream}: write to {target}"
     if servers.cluster and crosses(stream, target):
         detail = (
-            f"{target} lies in another slot than {stream}, and the two are settled as one; give both the same hash "
+            f"{target} lies in another slot than {stream}, and the two are committed as one; give both the same hash "
             "tag, such as {orders}.in and {orders}"
         )
         return Finding(what, False, detail)

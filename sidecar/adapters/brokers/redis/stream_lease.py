@@ -1,4 +1,4 @@
-"""A stream that is read: where reading stands, what is held, what was delivered and not settled."""
+"""A stream that is read: where reading stands, what is held, what was delivered and not committed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class RedisBatch(Batch, gc=False):
     """A batch that remembers its entries' ids as the server wrote them."""
 
     ids: Sequence[bytes] = ()
-    """What is acknowledged when it is settled: its records, and pending entries that are gone."""
+    """What is acknowledged when it is committed: its records, and pending entries that are gone."""
     contiguous: bool = False
     """Read as new entries: within its first and last id the stream holds no others that anybody else was given."""
 
@@ -42,34 +42,34 @@ class StreamLease:
         self.parked: deque[tuple[int, RedisBatch]] = deque()
         self.claim_at = 0.0
         """When entries of dead consumers are looked for next (the loop's time)."""
-        self._unsettled: dict[bytes, RedisBatch | tuple[bytes, bytes]] = {}
+        self._uncommitted: dict[bytes, RedisBatch | tuple[bytes, bytes]] = {}
         self.unsure = False
-        """More is unsettled than is kept in mind."""
+        """More is uncommitted than is kept in mind."""
 
     def delivered(self, batch: RedisBatch) -> None:
         if not batch.ids:
             return
-        if len(self._unsettled) >= MOST_UNSETTLED:
+        if len(self._uncommitted) >= MOST_UNSETTLED:
             self.unsure = True
             return
         first, last = batch.ids[0], batch.ids[-1]
         # Ranges only, where they suffice: records that nobody needs any more are not kept alive.
-        self._unsettled[first] = (
+        self._uncommitted[first] = (
             (first, last) if batch.contiguous else RedisBatch(self.lease, (), batch.next_offset, ids=tuple(batch.ids))
         )
 
-    def settled(self, batch: Batch) -> None:
+    def committed(self, batch: Batch) -> None:
         if isinstance(batch, RedisBatch) and batch.ids:
-            self._unsettled.pop(batch.ids[0], None)
+            self._uncommitted.pop(batch.ids[0], None)
 
-    def unsettled(self) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
-        """Ranges of entries, and single ones, that were delivered and are not settled."""
-        ranges = [kept for kept in self._unsettled.values() if isinstance(kept, tuple)]
-        return ranges, [i for kept in self._unsettled.values() if not isinstance(kept, tuple) for i in kept.ids]
+    def uncommitted(self) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
+        """Ranges of entries, and single ones, that were delivered and are not committed."""
+        ranges = [kept for kept in self._uncommitted.values() if isinstance(kept, tuple)]
+        return ranges, [i for kept in self._uncommitted.values() if not isinstance(kept, tuple) for i in kept.ids]
 
     def rewind(self) -> None:
         self.epoch += 1
         self.cursor = b"0"
         self.parked.clear()
-        self._unsettled.clear()
+        self._uncommitted.clear()
         self.unsure = False

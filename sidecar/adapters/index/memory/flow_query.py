@@ -13,7 +13,7 @@ from sidecar.adapters.index.memory.store_reader import StoreReader
 from sidecar.domain.correlation.causality import Stream, facts, forest, inferred
 from sidecar.domain.correlation.connected_components import Key, carried, named, spelled
 from sidecar.domain.correlation.derived_trace_id import derived, stands_alone
-from sidecar.domain.correlation.flows import placed
+from sidecar.domain.correlation.flows import place_events
 from sidecar.domain.correlation.ordering import appended, moment
 from sidecar.domain.model import Event, Position
 from sidecar.domain.ports.index import Flow
@@ -65,7 +65,7 @@ async def draw(reading: StoreReader, held: Component) -> Flow:
     for number in order:
         await reading.turn()
         await reading.ready(events[number])
-        nodes.append(placed(number, events, parents, guesses, depths, reading.trace_id_of, reading.standing))
+        nodes.append(place_events(number, events, parents, guesses, depths, reading.trace_id_of, reading.standing))
     return Flow(trace_id=reading.trace_id_of(events[0]), nodes=nodes, broken_keys=broken)
 
 

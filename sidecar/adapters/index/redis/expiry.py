@@ -24,7 +24,7 @@ from sidecar.adapters.index.redis.write_batch import IndexWriteBatch, WriteBatch
 from sidecar.adapters.redis_client.connection_pool import Argument, Command
 from sidecar.adapters.redis_client.errors import RedisOutOfMemory
 from sidecar.domain.model import Event
-from sidecar.domain.periodic_task import over_and_over
+from sidecar.domain.periodic_task import run_periodically
 
 log = structlog.get_logger()
 
@@ -64,7 +64,7 @@ class IndexSweeper:
 
     async def run(self) -> None:
         """Runs until cancelled."""
-        await over_and_over("letting old flows of the shared index go", self.sweep, EVERY)
+        await run_periodically("letting old flows of the shared index go", self.sweep, EVERY)
 
     async def sweep(self) -> int:
         """Let go of what is too old or too much, if it is this member's turn. Returns how many events went. Raises

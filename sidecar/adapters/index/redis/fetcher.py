@@ -45,7 +45,7 @@ class IndexFetcher:
         logs: dict[bytes, PartitionKey],
         crowded: dict[Name, None] | None = None,
     ) -> None:
-        """`crowded` is told of sets that were not looked at whole."""
+        """`crowded` is told about sets that were not looked at whole."""
         self._shards, self._keys = shards, shards.keys
         self._join, self._max_flow = join, max_flow
         self._logs = logs

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from sidecar.adapters.index.redis.flow_closure import FlowClosure, FlowReader
 from sidecar.domain.correlation.causality import Stream, facts, forest, inferred
 from sidecar.domain.correlation.connected_components import spelled
-from sidecar.domain.correlation.flows import placed
+from sidecar.domain.correlation.flows import place_events
 from sidecar.domain.correlation.ordering import moment
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Flow
@@ -17,7 +17,7 @@ TURN = 200
 """Events of a flow that are placed before others get their turn."""
 
 
-async def drawn(reading: FlowReader, closed: FlowClosure, flows: Sequence[Sequence[Event]]) -> list[Flow]:
+async def assemble_flows(reading: FlowReader, closed: FlowClosure, flows: Sequence[Sequence[Event]]) -> list[Flow]:
     """These flows of a closure, as people read them: what `correlation.flows.draw` does, giving the event loop its
     turns."""
     await reading.know([event for flow in flows for event in flow])
@@ -50,7 +50,7 @@ async def _draw(
     order, depths = forest([guesses.get(number, parent) for number, parent in enumerate(parents)])
     nodes = []
     for count, number in enumerate(order, 1):
-        nodes.append(placed(number, events, parents, guesses, depths, reading.trace_id_of, reading.standing))
+        nodes.append(place_events(number, events, parents, guesses, depths, reading.trace_id_of, reading.standing))
         if not count % TURN:
             await asyncio.sleep(0)
     broken = {key for event in events for key in closed.broken.get(event.position, ())}

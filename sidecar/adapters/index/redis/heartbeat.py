@@ -16,7 +16,7 @@ from sidecar.adapters.index.redis.lua_scripts import BEAT
 from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.adapters.redis_client.connection_pool import Argument, Command
 from sidecar.domain.model import Partition
-from sidecar.domain.periodic_task import over_and_over
+from sidecar.domain.periodic_task import run_periodically
 
 log = structlog.get_logger()
 
@@ -80,7 +80,7 @@ class HeartbeatLoop:
 
     async def run(self) -> None:
         """Runs until cancelled."""
-        await over_and_over("telling the other members of this one", self.beat, EVERY)
+        await run_periodically("telling the other members of this one", self.beat, EVERY)
 
     async def leave(self) -> None:
         """Be a member no more. Raises Outage, Refused."""

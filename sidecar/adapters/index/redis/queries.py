@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from sidecar.adapters.index.memory.event_codec import bounded
 from sidecar.adapters.index.memory.newest_first import cursor_of, moment_of
 from sidecar.adapters.index.redis.fetcher import Name
-from sidecar.adapters.index.redis.flow_assembly import drawn
+from sidecar.adapters.index.redis.flow_assembly import assemble_flows
 from sidecar.adapters.index.redis.flow_closure import FlowReader
 from sidecar.adapters.index.redis.key_layout import PartitionKey, id_hash, offset_bytes, word_hash
 from sidecar.adapters.index.redis.newest_first import newest
@@ -80,7 +80,7 @@ class IndexQueries:
             found = await self._matches(reading, kind, bounded(id))
             if found:
                 closed = await reading.closure([max(found, key=appended)])
-                (flow,) = await drawn(reading, closed, closed.flows)
+                (flow,) = await assemble_flows(reading, closed, closed.flows)
                 return flow
         return None
 
@@ -100,7 +100,7 @@ class IndexQueries:
                 # Those whose latest event is not here were shown on an earlier page, under it.
                 fresh = [event for event in part if event.position in by_latest]
                 room = limit - len(flows)
-                flows += await drawn(reading, closed, [by_latest[event.position] for event in fresh[:room]])
+                flows += await assemble_flows(reading, closed, [by_latest[event.position] for event in fresh[:room]])
                 if len(fresh) > room:
                     last = fresh[room - 1] if room else last
                     return flows, cursor_of(last) if last is not None else cursor

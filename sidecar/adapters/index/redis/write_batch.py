@@ -1,4 +1,4 @@
-"""Events on their way into the shared index: what each shard is to be told of them."""
+"""Events on their way into the shared index: what each shard is to be told about them."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def _letters(acting: DeadLetterOperations) -> Sequence[HTTPRouteHandler]:
         if len(lines) > MOST_LINES:
             raise rendering.wrong("the body", f"at most {MOST_LINES} lines", len(lines))
         letters = [_letter(number, line) for number, line in enumerate(lines, 1)]
-        found = [rendering.outcome(one) async for one in acting.take_in(_all(letters), who(request))]
+        found = [rendering.outcome(one) async for one in acting.import_letters(_all(letters), who(request))]
         return models.OutcomePage(items=found)
 
     return discard, restore, export, take_in

@@ -1,8 +1,9 @@
 """An Avro schema's text as a tree of types, with every name resolved (Avro 1.12 specification, "Schema Declaration").
 
 The texts come from a registry that anyone may write to, so they are as hostile as records: their size, depth and
-number of types are bounded, and what cannot be understood raises `UnusableSchema` with the place. What a reader does not
-need (docs, orders, a default of the wrong type) never makes a schema unusable: consumers read such schemas every day.
+number of types are bounded, and what cannot be understood raises `UnusableSchema` with the place. What a reader does
+not need (docs, orders, a default of the wrong type) never makes a schema unusable: consumers read such schemas every
+day.
 """
 
 from __future__ import annotations

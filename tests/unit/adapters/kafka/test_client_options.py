@@ -36,7 +36,7 @@ def test_what_is_ours_is_refused_with_the_place_where_to_say_it():
         f"sources.kafka.client.{name}" for name in ("group_id", "enable_auto_commit", "nonsense", "request_timeout_ms")
     }
     assert "set sources.kafka.group_id" in mistakes["sources.kafka.client.group_id"]
-    assert "only when a batch is settled" in mistakes["sources.kafka.client.enable_auto_commit"]
+    assert "only when a batch is committed" in mistakes["sources.kafka.client.enable_auto_commit"]
     assert "expected int, found '5'" in mistakes["sources.kafka.client.request_timeout_ms"]
 
 

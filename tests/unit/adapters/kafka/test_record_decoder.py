@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sidecar.adapters.brokers.kafka import decompression
 from sidecar.adapters.brokers.kafka.decompression import DecompressionLimitExceeded, inflated
-from sidecar.adapters.brokers.kafka.record_batch import batch, placed
+from sidecar.adapters.brokers.kafka.record_batch import assign_partitions, batch
 from sidecar.adapters.brokers.kafka.record_decoder import FetchedChunk, UnreadableRecords, after
 from sidecar.domain.errors import TooLarge
 from sidecar.domain.model import Outgoing, Partition, Record
@@ -85,7 +85,7 @@ def test_aborted_transactions_and_control_records_are_passed_over():
     )
     chunk = FetchedChunk(LOG, raw, 0, [(1, 0)], check=False)
     assert _offsets(_all(chunk, most=100)) == [2, 3, 4, 6, 7]
-    assert chunk.next_offset == 10, "what is no record is settled past, too"
+    assert chunk.next_offset == 10, "what is no record is committed past, too"
 
 
 def test_header_names_that_are_no_text_are_kept():
@@ -156,7 +156,7 @@ def test_where_records_go():
     asked = Outgoing("orders", b"21", b"", (), partition=1)
     too_high = Outgoing("orders", b"21", b"", (), partition=9_999)
     nowhere = Outgoing("orders", None, b"", ())
-    found = placed([keyed, asked, too_high, *[nowhere] * 50], {"orders": 1000})
+    found = assign_partitions([keyed, asked, too_high, *[nowhere] * 50], {"orders": 1000})
     where = {index: tp.partition for tp, records in found.items() for index, _ in records}
     # What Java's producer says: toPositive(murmur2("21")) % 1000.
     assert where[0] == where[2] == (-973932308 & 0x7FFFFFFF) % 1000
@@ -166,7 +166,7 @@ def test_where_records_go():
 
 def test_what_no_broker_takes_is_too_large():
     with pytest.raises(TooLarge) as caught:
-        placed([Outgoing("a", None, b"", ()), Outgoing("a", None, bytes(65 << 20), ())], {"a": 1})
+        assign_partitions([Outgoing("a", None, b"", ()), Outgoing("a", None, bytes(65 << 20), ())], {"a": 1})
     assert caught.value.index == 1
 
 

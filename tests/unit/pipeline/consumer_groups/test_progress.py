@@ -40,14 +40,14 @@ def test_a_group_that_is_set_back_passes_again():
 
 
 def test_many_moves_take_little_space_and_stay_true():
-    passing, truth, settled = ProgressHistory(0, 0), {}, 0
+    passing, truth, committed = ProgressHistory(0, 0), {}, 0
     chance = random.Random(5)
     for turn in range(1, 5_000):
         step = chance.randint(1, 3)
-        for offset in range(settled, settled + step):
+        for offset in range(committed, committed + step):
             truth[offset] = turn
-        settled += step
-        passing.moved(settled, 10 * (turn - 1), 10 * turn)
+        committed += step
+        passing.moved(committed, 10 * (turn - 1), 10 * turn)
     assert len(passing._moves) <= MOST_MOVES
     widths = []
     for offset, turn in truth.items():

@@ -35,9 +35,9 @@ class World:
         for _ in range(count):
             self.log.append(Outgoing("orders", None, b"x", (), partition=partition))
 
-    def settle(self, group: str, offset: int, partition: int = 0) -> None:
-        settled = self.log.groups.setdefault(group, MemoryGroup()).settled
-        settled[Partition("memory", "orders", partition)] = offset
+    def commit(self, group: str, offset: int, partition: int = 0) -> None:
+        committed = self.log.groups.setdefault(group, MemoryGroup()).committed
+        committed[Partition("memory", "orders", partition)] = offset
 
     async def look(self, after: float = 5.0) -> None:
         await self.broker.start()
@@ -58,11 +58,11 @@ def world() -> World:
 
 async def test_each_event_says_who_passed_it_when_and_who_did_not(world: World) -> None:
     world.publish(10)
-    world.settle("billing", 4)
-    world.settle("mail", 10)
+    world.commit("billing", 4)
+    world.commit("mail", 10)
     await world.look()
     first = world.now
-    world.settle("billing", 8)
+    world.commit("billing", 8)
     await world.look()
     assert world.of(3) == {
         "billing": GroupConsumption("billing", True, None, None, 0),
@@ -78,16 +78,16 @@ async def test_each_event_says_who_passed_it_when_and_who_did_not(world: World) 
 async def test_a_partition_without_a_position_is_not_known() -> None:
     world = World(partitions=2)
     world.publish(1, partition=1)
-    world.settle("billing", 0)
+    world.commit("billing", 0)
     await world.look()
     assert world.follower.of(Partition("memory", "orders", 1).at(0)) == [GroupConsumption("billing", None)]
 
 
 async def test_a_group_that_stops_in_front_of_an_event_is_seen(world: World) -> None:
     world.publish(5)
-    world.settle("billing", 1)
+    world.commit("billing", 1)
     await world.look()
-    world.settle("billing", 3)
+    world.commit("billing", 3)
     await world.look()
     stood = world.now
     await world.look(59)
@@ -98,16 +98,16 @@ async def test_a_group_that_stops_in_front_of_an_event_is_seen(world: World) -> 
     assert stop is not None
     assert stop.since == stood
     assert world.of(4)["billing"].stop is None
-    world.settle("billing", 4)
+    world.commit("billing", 4)
     await world.look()
     assert world.stops("billing") == []
 
 
 async def test_a_group_that_waits_for_events_has_not_stopped(world: World) -> None:
     world.publish(3)
-    world.settle("billing", 2)
+    world.commit("billing", 2)
     await world.look()
-    world.settle("billing", 3)
+    world.commit("billing", 3)
     await world.look()
     await world.look(3600)
     assert world.stops("billing") == []
@@ -120,7 +120,7 @@ async def test_a_group_that_waits_for_events_has_not_stopped(world: World) -> No
 
 async def test_a_group_that_was_long_given_up_is_not_called_poisoned(world: World) -> None:
     world.publish(3)
-    world.settle("old", 1)
+    world.commit("old", 1)
     await world.look()
     await world.look(3600)
     assert world.stops("old") == []
@@ -129,11 +129,11 @@ async def test_a_group_that_was_long_given_up_is_not_called_poisoned(world: Worl
 
 async def test_a_group_that_commits_seldom_has_not_stopped_in_between(world: World) -> None:
     world.publish(20)
-    world.settle("sink", 1)
+    world.commit("sink", 1)
     await world.look()
     for offset in range(2, 6):
         await world.look(600)
-        world.settle("sink", offset)
+        world.commit("sink", offset)
         await world.look()
     assert world.stops("sink") == []
     await world.look(1_200)
@@ -145,10 +145,10 @@ async def test_a_group_that_commits_seldom_has_not_stopped_in_between(world: Wor
 async def test_one_stop_that_was_mended_is_not_usual(world: World) -> None:
     world.publish(20)
     for offset in range(1, 5):
-        world.settle("billing", offset)
+        world.commit("billing", offset)
         await world.look()
     await world.look(36_000)
-    world.settle("billing", 5)
+    world.commit("billing", 5)
     await world.look()
     await world.look(60)
     assert world.stops("billing") == ["memory://orders/0/5"]
@@ -168,7 +168,7 @@ async def test_a_group_with_members_is_also_where_it_never_moved(world: World) -
 async def test_offsets_without_events_stop_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """On Kafka the end of a transaction takes an offset, and a group that read everything stands in front of it."""
     world.publish(2)
-    world.settle("billing", 1)
+    world.commit("billing", 1)
     progress = GroupProgress("billing", 1, (GroupPartition(ORDERS, 2, 3, 1, read=2),))
 
     async def groups() -> list[GroupProgress]:
@@ -190,9 +190,9 @@ async def test_offsets_without_events_stop_nobody(world: World, monkeypatch: pyt
 
 async def test_the_event_behind_missing_offsets_is_the_one(world: World) -> None:
     world.publish(10)
-    world.settle("billing", 1)
+    world.commit("billing", 1)
     await world.look()
-    world.settle("billing", 2)
+    world.commit("billing", 2)
     world.log.trim(ORDERS, 6)
     await world.look()
     await world.look(60)
@@ -201,7 +201,7 @@ async def test_the_event_behind_missing_offsets_is_the_one(world: World) -> None
 
 async def test_an_outage_is_noted_and_looked_past(world: World) -> None:
     world.publish(2)
-    world.settle("billing", 1)
+    world.commit("billing", 1)
     assert world.follower.note == "the groups were not looked at yet"
     world.broker.fail_next("groups", Outage("nobody there"))
     await world.look()
@@ -210,7 +210,7 @@ async def test_an_outage_is_noted_and_looked_past(world: World) -> None:
     assert world.follower.note is None
     before = world.now
     world.broker.fail_next("groups", Outage("nobody there"))
-    world.settle("billing", 2)
+    world.commit("billing", 2)
     await world.look()
     assert world.of(1)["billing"].passed is False
     await world.look()
@@ -219,7 +219,7 @@ async def test_an_outage_is_noted_and_looked_past(world: World) -> None:
 
 async def test_a_group_that_is_gone_is_forgotten_after_a_while(world: World) -> None:
     world.publish(2)
-    world.settle("billing", 1)
+    world.commit("billing", 1)
     await world.look()
     del world.log.groups["billing"]
     for _ in range(FORGOTTEN_AFTER - 1):
@@ -234,7 +234,7 @@ async def test_how_much_is_followed_is_bounded(monkeypatch: pytest.MonkeyPatch) 
     world = World(partitions=3)
     for group in ("a", "b", "c"):
         for partition in range(3):
-            world.settle(group, 0, partition)
+            world.commit(group, 0, partition)
     for _ in range(2):
         await world.look()
         assert [(one.group, len(one.partitions)) for one in world.follower.groups()] == [("a", 3), ("b", 2)]
@@ -243,10 +243,10 @@ async def test_how_much_is_followed_is_bounded(monkeypatch: pytest.MonkeyPatch) 
 
 async def test_the_rate_is_that_of_late(world: World) -> None:
     world.publish(1000)
-    world.settle("billing", 0)
+    world.commit("billing", 0)
     await world.look()
     for turn in range(1, 40):
-        world.settle("billing", 10 * turn)
+        world.commit("billing", 10 * turn)
         await world.look(1)
     (reading,) = world.follower.groups()
     assert reading.partitions[ORDERS].rate == pytest.approx(10)
@@ -254,7 +254,7 @@ async def test_the_rate_is_that_of_late(world: World) -> None:
 
 async def test_it_follows_by_itself_until_closed(world: World) -> None:
     world.publish(2)
-    world.settle("billing", 1)
+    world.commit("billing", 1)
     await world.broker.start()
     follower = ConsumerGroupTracker([world.broker], interval=0.01)
     follower.start()
@@ -278,33 +278,33 @@ async def test_what_nobody_foresaw_ends_it_and_is_said(world: World) -> None:
 # --- entries that are pending (Redis)
 
 
-def pending(*offsets: int, settled: int, delivered: int, idle_ms: int = 0, deliveries: int = 1) -> GroupPartition:
+def pending(*offsets: int, committed: int, delivered: int, idle_ms: int = 0, deliveries: int = 1) -> GroupPartition:
     entries = tuple(Unacknowledged(offset, idle_ms, deliveries) for offset in offsets)
-    return GroupPartition(ORDERS, settled, 100, None, delivered=delivered, unacknowledged=entries)
+    return GroupPartition(ORDERS, committed, 100, None, delivered=delivered, unacknowledged=entries)
 
 
 def test_a_pending_entry_counts_from_when_it_was_delivered() -> None:
-    followed = GroupPartitionProgress(pending(3, settled=3, delivered=10, idle_ms=50_000), 1_000 * SECOND)
+    followed = GroupPartitionProgress(pending(3, committed=3, delivered=10, idle_ms=50_000), 1_000 * SECOND)
     assert not followed.suspicious(1_009 * SECOND, 60, 1)
     assert followed.suspicious(1_010 * SECOND, 60, 1)
 
 
 def test_an_entry_that_is_delivered_again_and_again_is_suspicious_at_once() -> None:
-    once_more = GroupPartitionProgress(pending(3, settled=3, delivered=10, deliveries=MANY_DELIVERIES - 1), 0)
+    once_more = GroupPartitionProgress(pending(3, committed=3, delivered=10, deliveries=MANY_DELIVERIES - 1), 0)
     assert not once_more.suspicious(0, 60, 1)
-    assert GroupPartitionProgress(pending(3, settled=3, delivered=10, deliveries=MANY_DELIVERIES), 0).suspicious(
+    assert GroupPartitionProgress(pending(3, committed=3, delivered=10, deliveries=MANY_DELIVERIES), 0).suspicious(
         0, 60, 1
     )
 
 
 def test_what_was_not_delivered_yet_stops_nobody() -> None:
-    followed = GroupPartitionProgress(pending(settled=10, delivered=10), 0)
+    followed = GroupPartitionProgress(pending(committed=10, delivered=10), 0)
     followed.has_moved = True
     assert not followed.suspicious(3_600 * SECOND, 60, 1)
 
 
 def test_what_is_pending_is_not_passed_and_what_is_not_is() -> None:
-    seen = pending(3, 5, settled=3, delivered=10)
+    seen = pending(3, 5, committed=3, delivered=10)
     assert [seen.passed(offset) for offset in (2, 3, 4, 5, 6, 9, 10)] == [True, False, True, False, True, True, False]
     more = GroupPartition(
         ORDERS, 3, 100, None, delivered=10, unacknowledged=seen.unacknowledged, more_unacknowledged=True
