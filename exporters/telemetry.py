@@ -121,11 +121,11 @@ class Telemetry:
 
     @property
     def trouble(self) -> str | None:
-        return next((one.trouble for one in self.destinations if one.trouble is not None), None)
+        return next((destination.trouble for destination in self.destinations if destination.trouble is not None), None)
 
     def counts(self) -> tuple[int, int, int]:
-        counts = [one.counts() for one in self.destinations]
-        return sum(one[0] for one in counts), sum(one[1] for one in counts), sum(one[2] for one in counts)
+        counts = [destination.counts() for destination in self.destinations]
+        return sum(count[0] for count in counts), sum(count[1] for count in counts), sum(count[2] for count in counts)
 
     async def close(self) -> None:
         await self.tracing.flush()  # which may tell of rejections

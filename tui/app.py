@@ -187,7 +187,7 @@ class Dashboard(App[None]):
             page = await self.client.schemas(subject, version)
         except NotFound:
             return None
-        texts = (one.text for one in page.items)
+        texts = (item.text for item in page.items)
         return next((text for text in texts if isinstance(text, str)), None)
 
     def enter_query(self) -> None:

@@ -279,10 +279,10 @@ class MetricsReader:
         # OTEL_SDK_DISABLED is about what is sent, which `exporters.otlp` sees to; `/metrics` sends nothing.
         provider._disabled = False
         meter = provider.get_meter("tracecar")
-        for one in metrics.instruments():
-            make = meter.create_observable_counter if one.kind == "counter" else meter.create_observable_gauge
-            callback = _callback(one, metrics.spelling)
-            make(one.name, callbacks=[callback], unit=one.unit, description=one.description)
+        for instrument in metrics.instruments():
+            make = meter.create_observable_counter if instrument.kind == "counter" else meter.create_observable_gauge
+            callback = _callback(instrument, metrics.spelling)
+            make(instrument.name, callbacks=[callback], unit=instrument.unit, description=instrument.description)
         self._provider = provider
 
     def collect(self) -> list[Metric]:
@@ -294,7 +294,7 @@ class MetricsReader:
             for metric in scope.metrics
         ]
         now = time_ns()
-        found += [self._histogram(one, now) for one in self._metrics.histograms if one.series]
+        found += [self._histogram(histogram, now) for histogram in self._metrics.histograms if histogram.series]
         if self._delta:
             self._since = now
         return found
@@ -311,7 +311,7 @@ class MetricsReader:
         from opentelemetry.sdk.metrics.export import HistogramDataPoint
 
         counts, total, count = list(series.counts), series.total, series.count
-        exemplars = [one for one in series.exemplars.values() if not self._delta or one[1] > self._since]
+        exemplars = [exemplar for exemplar in series.exemplars.values() if not self._delta or exemplar[1] > self._since]
         if self._delta:
             key = (latencies.name, labels)
             before, before_total = self._before.get(key, ([0] * len(counts), 0.0))

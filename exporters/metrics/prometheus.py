@@ -72,12 +72,12 @@ def _by_bucket(point: HistogramDataPoint) -> Mapping[int, str]:
     from bisect import bisect_left
 
     return {
-        bisect_left(point.explicit_bounds, one.value): (
-            f' # {{trace_id="{one.trace_id:032x}",span_id="{one.span_id:016x}"}}'
-            f" {_number(one.value)} {one.time_unix_nano / 1e9:.3f}"
+        bisect_left(point.explicit_bounds, exemplar.value): (
+            f' # {{trace_id="{exemplar.trace_id:032x}",span_id="{exemplar.span_id:016x}"}}'
+            f" {_number(exemplar.value)} {exemplar.time_unix_nano / 1e9:.3f}"
         )
-        for one in point.exemplars
-        if one.trace_id
+        for exemplar in point.exemplars
+        if exemplar.trace_id
     }
 
 

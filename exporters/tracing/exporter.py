@@ -178,22 +178,22 @@ class TraceExporter:
         for event in events:
             self._recent.note(event, self._recent.cause(event))
 
-    def _hold(self, one: Decoded, span: ExportSpan, now: float, cause: Event | None) -> bool:
+    def _hold(self, decoded: Decoded, span: ExportSpan, now: float, cause: Event | None) -> bool:
         """False where there is no room for it."""
-        told = cause is not None and one.event.trace_id is not None
+        told = cause is not None and decoded.event.trace_id is not None
         if len(self._flows) >= 2 * self._max_held:  # they come faster than anything else gets its turn
             if cause is not None and not told:
-                self._placing.tell(cause, one.event, None)
+                self._placing.tell(cause, decoded.event, None)
             for backend in self.backends:
                 backend.outbox.drop(1)
             return False
         if not self._payloads:
-            self._flows.hold(one.event, span, now, told)
+            self._flows.hold(decoded.event, span, now, told)
             return True
         redactor = self._redactor
-        headers = one.record.headers if redactor is None else redactor.record(one.record).headers
-        body = one.body if redactor is None else redactor.body(one.body)
-        self._flows.hold(one.event, span, now, told, headers, body)
+        headers = decoded.record.headers if redactor is None else redactor.record(decoded.record).headers
+        body = decoded.body if redactor is None else redactor.body(decoded.body)
+        self._flows.hold(decoded.event, span, now, told, headers, body)
         return True
 
     def _miss(self, causation_id: str) -> None:

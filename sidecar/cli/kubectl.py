@@ -167,7 +167,7 @@ def _containers(pod: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 
 def _container(pod: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    return next((one for one in _containers(pod) if one.get("name") == CONTAINER), None)
+    return next((container for container in _containers(pod) if container.get("name") == CONTAINER), None)
 
 
 def _status(pod: Mapping[str, Any], container: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -68,7 +68,7 @@ async def _records(source: LetterSource, reading: DeadLetterReader) -> AsyncIter
         for partition in await source.broker.partitions(stream):
             start = await _start(source.broker, partition, reading)
             async for records in source.broker.scan(partition, since=since if start is None else None, start=start):
-                yield records if since is None else [one for one in records if one.timestamp >= since]
+                yield records if since is None else [record for record in records if record.timestamp >= since]
 
 
 async def dead_letter_streams(source: LetterSource) -> list[str]:

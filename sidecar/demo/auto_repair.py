@@ -22,8 +22,8 @@ async def mend(client: Client) -> int:
     ClientError."""
     edits: dict[tuple[str, float], list[str]] = defaultdict(list)
     page = await client.dead_letters("code:schema.mismatch state:open", limit=PAGE)
-    for one in page.items:
-        letter = await client.dead_letter(one.id)
+    for item in page.items:
+        letter = await client.dead_letter(item.id)
         value = _right(_at(letter.body, letter.path))
         if letter.path is not None and value is not None:
             edits[letter.path, value].append(letter.id)

@@ -182,7 +182,7 @@ def _program() -> str:
 
 def _say_goodbye(replays: list[ReplayModel]) -> None:
     """Who has replayed something has made events that the shop does not know of; there is nothing to compare."""
-    sent = sum(one.published for one in replays)
+    sent = sum(replay.published for replay in replays)
     sys.stdout.write(f"{sent} dead letter{' was' if sent == 1 else 's were'} replayed here. The shop is closed.\n")
 
 

@@ -82,4 +82,8 @@ def lines(result: DemoResult) -> list[str]:
         said += [line.replace(_TOGETHER, " ") for line in wrapped]
     if not result.mismatches:
         return [*said, "This is what the shop itself knows that it has published."]
-    return [*said, "It does NOT agree with what the shop has published:", *(f"  {one}" for one in result.mismatches)]
+    return [
+        *said,
+        "It does NOT agree with what the shop has published:",
+        *(f"  {mismatch}" for mismatch in result.mismatches),
+    ]

@@ -163,8 +163,8 @@ class LiveRelay:
     async def _take(self, data: bytes) -> None:
         try:
             parcel = _decode(data)
-            records = [_record(one) for one in parcel.records]
-            places = [(_partition(one), [int(offset) for offset in one.offsets]) for one in parcel.places]
+            records = [_record(record) for record in parcel.records]
+            places = [(_partition(place), [int(offset) for offset in place.offsets]) for place in parcel.places]
         except (msgspec.MsgspecError, ValueError):
             return  # of another version
         if records:
@@ -218,8 +218,8 @@ def _places(records: Sequence[Record]) -> list[_WirePositions]:
     return list(found.values())
 
 
-def _partition(one: _WirePositions) -> Partition:
-    return Partition(one.system, one.stream.decode("utf-8", "surrogateescape"), one.partition)
+def _partition(positions: _WirePositions) -> Partition:
+    return Partition(positions.system, positions.stream.decode("utf-8", "surrogateescape"), positions.partition)
 
 
 async def read_at(
@@ -253,12 +253,12 @@ def _written(record: Record) -> _WireRecord:
     )
 
 
-def _record(one: _WireRecord) -> Record:
+def _record(record: _WireRecord) -> Record:
     return Record(
-        Position(one.system, one.stream.decode("utf-8", "surrogateescape"), one.partition, int(one.offset)),
-        one.key,
-        one.value,
-        tuple((name.decode("utf-8", "surrogateescape"), value) for name, value in one.headers),
-        one.timestamp,
-        one.value_at,
+        Position(record.system, record.stream.decode("utf-8", "surrogateescape"), record.partition, int(record.offset)),
+        record.key,
+        record.value,
+        tuple((name.decode("utf-8", "surrogateescape"), value) for name, value in record.headers),
+        record.timestamp,
+        record.value_at,
     )

@@ -42,10 +42,10 @@ class OutputRouter:
         return letters.shrink_dead_letter(outgoing) if self._naming.is_dead_letter(outgoing.stream) else None
 
 
-def pass_through(one: Decoded, target: str) -> Outgoing:
+def pass_through(decoded: Decoded, target: str) -> Outgoing:
     """The record as it is, for the stream behind the gate: the same partition, so that order is kept, and the same
     timestamp where the stream keeps the producer's."""
-    record = one.record
+    record = decoded.record
     return Outgoing(
         stream=target,
         key=record.key,

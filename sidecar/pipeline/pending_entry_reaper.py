@@ -52,7 +52,7 @@ class PendingEntryBroker(Protocol):
     async def stuck(self, group: str, idle_ms: int) -> list[PendingEntry]:
         """The oldest entries that a group has left alone for so long."""
 
-    async def dead_letter_and_ack(self, one: PendingEntry, letter: Outgoing) -> bool:
+    async def dead_letter_and_ack(self, entry: PendingEntry, letter: Outgoing) -> bool:
         """Letter it and acknowledge it for its group, as one act; False where the group has moved on since."""
 
 
@@ -115,44 +115,46 @@ class PendingEntryReaper:
             raise failed
         return self.taken - before
 
-    async def _take(self, one: PendingEntry) -> None:
+    async def _take(self, entry: PendingEntry) -> None:
         """Raises Outage, Refused."""
         letter: Outgoing | None
-        event, letter = await self._letter(one)
+        event, letter = await self._letter(entry)
         while letter is not None:
             try:
-                if await self._groups.dead_letter_and_ack(one, letter):
+                if await self._groups.dead_letter_and_ack(entry, letter):
                     self.taken += 1
-                    self._dead_lettered(event, one.group, f"{one.group}@{one.position}")
-                    log.info("entry.exhausted", position=str(one.position), group=one.group, deliveries=one.deliveries)
+                    self._dead_lettered(event, entry.group, f"{entry.group}@{entry.position}")
+                    log.info(
+                        "entry.exhausted", position=str(entry.position), group=entry.group, deliveries=entry.deliveries
+                    )
                 return
             except TooLarge:
                 letter = shrink_dead_letter(letter)
-        raise Refused(f"{one.position}: no letter of this entry can be written, not even one without its fields")
+        raise Refused(f"{entry.position}: no letter of this entry can be written, not even one without its fields")
 
-    async def _letter(self, one: PendingEntry) -> tuple[Event, Outgoing]:
-        record = await self._groups.read(one.position)
+    async def _letter(self, entry: PendingEntry) -> tuple[Event, Outgoing]:
+        record = await self._groups.read(entry.position)
         gone: Headers = ()
         if record is None:
             gone = ((tracecar.OMITTED, b"body,headers"),)
-            record = Record(one.position, None, None, (), one.position.offset >> 64)
+            record = Record(entry.position, None, None, (), entry.position.offset >> 64)
         (decoded,) = await self._payloads.open([record])
-        decoded.event.rejection = Rejection("delivery.exhausted", describe_entry(one, there=not gone))
-        letter = self._writer.report(decoded, one.group, one.deliveries, None, None)
+        decoded.event.rejection = Rejection("delivery.exhausted", describe_entry(entry, there=not gone))
+        letter = self._writer.report(decoded, entry.group, entry.deliveries, None, None)
         return decoded.event, replace(letter, headers=letter.headers + gone)
 
 
-def exhausted(one: PendingEntry, limit: ExhaustedConfig) -> bool:
+def exhausted(entry: PendingEntry, limit: ExhaustedConfig) -> bool:
     """Whether a group is done with an entry that it has not acknowledged."""
-    if limit.pending is not None and one.idle_ms >= limit.pending * 1000:
+    if limit.pending is not None and entry.idle_ms >= limit.pending * 1000:
         return True
-    return one.deliveries >= limit.deliveries and one.idle_ms >= limit.idle * 1000
+    return entry.deliveries >= limit.deliveries and entry.idle_ms >= limit.idle * 1000
 
 
-def describe_entry(one: PendingEntry, *, there: bool) -> str:
-    times = "once" if one.deliveries == 1 else f"{one.deliveries} times"
+def describe_entry(entry: PendingEntry, *, there: bool) -> str:
+    times = "once" if entry.deliveries == 1 else f"{entry.deliveries} times"
     message = (
-        f"given {times} to the group {one.group} and not acknowledged: the last time {one.idle_ms // 1000} s ago to "
-        f"its consumer {one.consumer}"
+        f"given {times} to the group {entry.group} and not acknowledged: the last time {entry.idle_ms // 1000} s ago "
+        f"to its consumer {entry.consumer}"
     )
     return message if there else f"{message}; the entry itself was trimmed before"

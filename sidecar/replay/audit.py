@@ -60,9 +60,14 @@ def _of(job: ReplayJob) -> Iterable[AuditEntry]:
     yield AuditEntry(
         act="replay.started", at=job.started_at, by=job.by, address=job.address, letters=job.selected, job=job
     )
-    for one in job.decisions:
+    for decision in job.decisions:
         yield AuditEntry(
-            act=f"replay.{one.act}", at=one.at, by=one.by, address=one.address, letters=job.selected, job=job
+            act=f"replay.{decision.act}",
+            at=decision.at,
+            by=decision.by,
+            address=decision.address,
+            letters=job.selected,
+            job=job,
         )
 
 

@@ -79,15 +79,15 @@ async def _some(
 ) -> list[LetterOutcome]:
     """Each by an act of its own, all of one broker in one call."""
     found: dict[int, LetterOutcome] = {}
-    states = [one.state for one in letters]
+    states = [letter.state for letter in letters]
     for _ in range(TRIES):
-        for number, one in enumerate(letters):
-            if number not in found and (known := _known(one.letter.id, what, states[number])) is not None:
+        for number, letter in enumerate(letters):
+            if number not in found and (known := _known(letter.letter.id, what, states[number])) is not None:
                 found[number] = known
         due: dict[str, list[int]] = {}
-        for number, one in enumerate(letters):
+        for number, letter in enumerate(letters):
             if number not in found:
-                due.setdefault(one.letter.position.system, []).append(number)
+                due.setdefault(letter.letter.position.system, []).append(number)
         for system, numbers in due.items():
             ledger = ledger_of(system)
             acts = await _acts(ledger, [letters[number] for number in numbers], what, reason, who, now)
@@ -99,8 +99,8 @@ async def _some(
                     states[number] = changed.state if changed is not None else states[number]
     why = "others act on it at the same time: try again"
     return [
-        found.get(number) or LetterOutcome(id=one.letter.id, done=False, state=states[number], why=why)
-        for number, one in enumerate(letters)
+        found.get(number) or LetterOutcome(id=letter.letter.id, done=False, state=states[number], why=why)
+        for number, letter in enumerate(letters)
     ]
 
 
@@ -117,8 +117,8 @@ async def _acts(
 ) -> list[LedgerTransaction]:
     """What is to be changed, for each letter."""
     by_home: dict[str, list[int]] = {}
-    for number, one in enumerate(letters):
-        by_home.setdefault(ledger_stream(one.letter), []).append(number)
+    for number, letter in enumerate(letters):
+        by_home.setdefault(ledger_stream(letter.letter), []).append(number)
     acts: dict[int, LedgerTransaction] = {}
     deed = LedgerAction(act=what, at=now, by=who.name, address=who.address, why=reason)
     for stream, numbers in by_home.items():

@@ -51,14 +51,14 @@ async def plan(
     skipped = dict(selection.left_out)
     free: list[ReplayCandidate] = []
     passed_by: dict[tuple[str, str], int] = {}
-    for one in candidates:
-        why = preparing.kept_back(one.letter, one.groups)
+    for candidate in candidates:
+        why = preparing.kept_back(candidate.letter, candidate.groups)
         if why is None:
-            free.append(one)
+            free.append(candidate)
             continue
         skipped[why] = skipped.get(why, 0) + 1
-        for group in preparing.passed_by(one.letter, one.groups):
-            reader = group, target_of(one, wish)
+        for group in preparing.passed_by(candidate.letter, candidate.groups):
+            reader = group, target_of(candidate, wish)
             passed_by[reader] = passed_by.get(reader, 0) + 1
     items = await preparing.items([one.ref for one in free[:LOOKED_AT]])
     passes, fails, unsendable = await _checked(items, verdicts)
@@ -73,9 +73,9 @@ async def plan(
         warnings.append(f"consumer groups: {follower.note}")
     targets = await _targets(source, free, wish)
     warnings += [
-        f"there is no stream {one.stream}: create it first, or say another with --to"
-        for one in targets
-        if not one.exists
+        f"there is no stream {target.stream}: create it first, or say another with --to"
+        for target in targets
+        if not target.exists
     ]
     return ReplayPlan(
         selected=len(candidates),
@@ -118,8 +118,8 @@ async def plan_range(
     )
 
 
-def target_of(one: ReplayCandidate, wish: ReplayRequest) -> str:
-    return wish.to or one.letter.stream
+def target_of(candidate: ReplayCandidate, wish: ReplayRequest) -> str:
+    return wish.to or candidate.letter.stream
 
 
 async def _targets(source: LetterSource, free: Sequence[ReplayCandidate], wish: ReplayRequest) -> list[ReplayTarget]:
@@ -161,7 +161,7 @@ def _receivers(
 
 def _lag(reading: TrackedGroup, stream: str) -> int | None:
     """Of a group on one stream; None where the server cannot say."""
-    lags = [one.seen.lag for log, one in reading.partitions.items() if log.stream == stream]
+    lags = [partition.seen.lag for log, partition in reading.partitions.items() if log.stream == stream]
     known = [lag for lag in lags if lag is not None]
     return sum(known) if len(known) == len(lags) else None
 

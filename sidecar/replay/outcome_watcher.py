@@ -94,10 +94,10 @@ async def readers(source: LetterSource, positions: Sequence[Position]) -> Record
     for group in await source.broker.groups():
         if group.members == 0:
             continue
-        for one in group.partitions:
-            offset = last.get(one.partition)
+        for partition in group.partitions:
+            offset = last.get(partition.partition)
             if offset is not None:
                 known = True
-                if one.passed(offset) is False:
-                    behind[group.group] = behind.get(group.group, 0) + one.committed
+                if partition.passed(offset) is False:
+                    behind[group.group] = behind.get(group.group, 0) + partition.committed
     return RecordReaders(known, behind)

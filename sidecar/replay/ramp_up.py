@@ -127,9 +127,9 @@ class RampUp:
 
     def _warn(self, others: Sequence[DeadLetter]) -> None:
         """Of what failed again, and did not stop the replay."""
-        for one in others:
+        for other in others:
             if len(self._job.warnings) < MOST_WARNINGS:
-                said = f"{one.replay_of} failed again, otherwise than before: {self._why(one)}"
+                said = f"{other.replay_of} failed again, otherwise than before: {self._why(other)}"
                 self._job.warnings = [*self._job.warnings, said]
 
     def _told(self, came_back: Sequence[DeadLetter]) -> str:

@@ -253,7 +253,7 @@ class RangeRunner:
 
     def _failed(self, record: Record, why: str) -> None:
         id = str(record.position)
-        if len(self.job.failures) < MOST_FAILURES and all(one.id != id for one in self.job.failures):
+        if len(self.job.failures) < MOST_FAILURES and all(failure.id != id for failure in self.job.failures):
             self.job.failures = [*self.job.failures, SendFailure(id=id, why=why)]
 
     def _outgoing(self, record: Record) -> Outgoing:

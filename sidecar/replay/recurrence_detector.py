@@ -96,7 +96,7 @@ class RecurrenceDetector:
             for letter in read.values():
                 letter.lighten()
                 found[letter.id] = letter
-            positions = [one for one in positions if one in left]
+            positions = [position for position in positions if position in left]
         # Letters of one origin are one: whichever of them was sent, the first was read.
         return {id: found[one] for ref in refs for one in ref.ids if one in found for id in ref.ids}
 

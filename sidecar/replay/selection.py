@@ -44,7 +44,7 @@ class ReplayCandidate(Struct, gc=False):
     @property
     def ref(self) -> LetterRef:
         latest = self.letter.position
-        others = [str(one) for one in reversed(self.positions) if one != latest]
+        others = [str(position) for position in reversed(self.positions) if position != latest]
         return LetterRef([str(latest), *others], self.ids, self.groups)
 
     @property
@@ -113,7 +113,7 @@ async def select(
     for number, why in left_out.items():
         if number not in taken:
             reasons[why] = reasons.get(why, 0) + 1
-    systems = sorted({one.letter.position.system for one in candidates})
+    systems = sorted({candidate.letter.position.system for candidate in candidates})
     return ReplaySelection(candidates, reasons, list(dict.fromkeys(notes)), systems, sorted(unseen), more)
 
 

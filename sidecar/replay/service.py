@@ -179,7 +179,7 @@ class ReplayService:
             len(selection.candidates),
         )
         job.warnings += await fewer_partitions(works.source, selection.candidates, wish)
-        return await self._begin(works, job, [one.ref for one in selection.candidates])
+        return await self._begin(works, job, [candidate.ref for candidate in selection.candidates])
 
     async def _new(self, works: BrokerReplay, wish: ReplayRequest, who: Actor) -> ReplayJob:
         now = self._clock()
@@ -222,7 +222,7 @@ class ReplayService:
             )
         works = self._works[0]
         if selection.systems:
-            works = next(one for one in self._works if one.source.broker.system == selection.systems[0])
+            works = next(work for work in self._works if work.source.broker.system == selection.systems[0])
         why = refuse_target(wish.to, works.source.naming)
         if why is not None:
             raise Refused(why)
@@ -300,10 +300,10 @@ class ReplayService:
     async def discard_found(self, query: str, reason: str, who: Actor) -> DiscardResult:
         most = min(DISCARDED_AT_ONCE, self._most)
         found = await select(self._desk, self._queries.wanted(query), (), takes=UNDECIDED, most=most)
-        ids = [one.letter.id for one in found.candidates]
+        ids = [candidate.letter.id for candidate in found.candidates]
         outcomes = await self._set_aside(ids, "discarded", reason, who) if ids else []
         return DiscardResult(
-            outcomes=outcomes, more=found.more and any(one.done for one in outcomes), notes=found.notes
+            outcomes=outcomes, more=found.more and any(outcome.done for outcome in outcomes), notes=found.notes
         )
 
     async def restore(self, ids: Sequence[str], who: Actor) -> list[LetterOutcome]:

@@ -48,11 +48,11 @@ class RecordValidator:
             found += [self._said(one) for one in opened]
         return found
 
-    def _said(self, one: Decoded) -> Rejection | None:
-        if one.event.rejection is None and one.event.unchecked:
+    def _said(self, decoded: Decoded) -> Rejection | None:
+        if decoded.event.rejection is None and decoded.event.unchecked:
             trouble = self._trouble()
             return None if trouble is None else _unchecked(trouble)
-        return one.event.rejection
+        return decoded.event.rejection
 
 
 def registry_trouble(catalog: SchemaCache) -> str | None:
@@ -64,7 +64,7 @@ def _unchecked(why: str) -> Rejection:
     return Rejection(UNCHECKED, f"it could not be checked: {why}"[:2_000])
 
 
-def as_record(one: Outgoing, system: str) -> Record:
+def as_record(outgoing: Outgoing, system: str) -> Record:
     """The record as it will lie on its stream, but for where."""
-    position = Position(system, one.stream, one.partition or 0, 0)
-    return Record(position, one.key, one.value, one.headers, one.timestamp or 0, one.value_at)
+    position = Position(system, outgoing.stream, outgoing.partition or 0, 0)
+    return Record(position, outgoing.key, outgoing.value, outgoing.headers, outgoing.timestamp or 0, outgoing.value_at)

@@ -171,8 +171,8 @@ class ClusterMembers:
         counter = self._counters.of(system, stream)
         return StreamAssignment(
             stream=text(stream),
-            partitions=sorted(one.partition.number for one in partitions),
-            lag=_sum([one.lag for one in partitions]),
+            partitions=sorted(partition.partition.number for partition in partitions),
+            lag=_sum([partition.lag for partition in partitions]),
             rate=round(counter.rate, 1),
             rejected=counter.rejected,
         )

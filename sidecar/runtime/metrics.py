@@ -192,7 +192,7 @@ class ExporterMetrics:
 
     def instruments(self) -> Sequence[Instrument]:
         def count(number: int) -> Callable[[], Iterable[Point]]:
-            return lambda: [(one.counts()[number], {"exporter": one.name}) for one in self._exporters]
+            return lambda: [(exporter.counts()[number], {"exporter": exporter.name}) for exporter in self._exporters]
 
         tracing = self._tracing
         return (
@@ -203,7 +203,7 @@ class ExporterMetrics:
                 "tracecar.exporter.up",
                 "gauge",
                 "0 where the backend does not take what is sent.",
-                lambda: [(int(one.trouble is None), {"exporter": one.name}) for one in self._exporters],
+                lambda: [(int(exporter.trouble is None), {"exporter": exporter.name}) for exporter in self._exporters],
             ),
             Instrument(
                 "tracecar.spans.unsampled",

@@ -134,7 +134,7 @@ class StatusReporter:
         for pipeline in self._parts.pipelines:
             leased = {lease.partition for lease in pipeline.leases()}
             partitions, _ = await self._partitions(pipeline)
-            found += [(pipeline.group, one) for one in partitions if one.partition in leased]
+            found += [(pipeline.group, partition) for partition in partitions if partition.partition in leased]
         return found
 
     def _unread(self, pipeline: Pipeline, partitions: Sequence[PartitionStatus]) -> list[str]:
@@ -147,7 +147,7 @@ class StatusReporter:
             named = (name for name in kafka.topics if not name.startswith("^"))
         elif pipeline.broker.system == "redis" and redis is not None:
             named = (name for name in redis.streams if not set("*?[") & set(name))
-        there = {one.partition.stream for one in partitions}
+        there = {partition.partition.stream for partition in partitions}
         return [
             f"{text(name)} is not read: it is not there, or we are not allowed to (tracecar check says which)"
             for name in dict.fromkeys(named)
@@ -209,7 +209,7 @@ class StatusReporter:
 
 def _behind(partitions: Sequence[PartitionStatus]) -> list[models.PartitionLagModel]:
     """Those with a lag, the one with most first."""
-    behind = [(one.lag, one) for one in partitions if one.lag]
+    behind = [(partition.lag, partition) for partition in partitions if partition.lag]
     behind.sort(key=lambda one: (-one[0], one[1].partition.number))
     return [
         models.PartitionLagModel(partition=one.partition.number, lag=lag, settled_here=one.ours)

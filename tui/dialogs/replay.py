@@ -160,7 +160,7 @@ class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
     def action_group(self) -> None:
         """The next of the groups that would receive it; after the last, all."""
         if self.plan is not None:
-            names: list[str | None] = [None, *dict.fromkeys(one.group for one in self.plan.receivers)]
+            names: list[str | None] = [None, *dict.fromkeys(receiver.group for receiver in self.plan.receivers)]
             at = names.index(self._request.group) if self._request.group in names else 0
             self._with(group=names[(at + 1) % len(names)])
 
@@ -186,10 +186,18 @@ class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
 def _alike(plan: PlanModel) -> list[tuple[str, str, ReceiverModel]]:
     """The groups that would receive it, those that stand alike together: their names, how they stand, one of them."""
     found: dict[tuple[str, str], list[ReceiverModel]] = {}
-    for one in plan.receivers:
-        again = "" if not one.passed else ", again" if plan.sendable == 1 else f", {count(one.passed)} of them again"
-        lag = f"  lag {count(one.lag)}" if one.lag else ""
-        found.setdefault((one.stream, f"{again}{_has(one.kept_back, plan.selected)}{lag}"), []).append(one)
+    for receiver in plan.receivers:
+        again = (
+            ""
+            if not receiver.passed
+            else ", again"
+            if plan.sendable == 1
+            else f", {count(receiver.passed)} of them again"
+        )
+        lag = f"  lag {count(receiver.lag)}" if receiver.lag else ""
+        found.setdefault((receiver.stream, f"{again}{_has(receiver.kept_back, plan.selected)}{lag}"), []).append(
+            receiver
+        )
     lines = []
     for (_, how), alike in list(found.items())[: 2 * SHOWN]:
         names = ", ".join(clean(one.group, 60) for one in alike[: 2 * SHOWN])

@@ -68,7 +68,7 @@ def what(step: AggregateStep) -> str:
         return "the first held"
     if not step.changes:
         return "nothing"
-    names = [one.path or "everything" for one in step.changes]
+    names = [change.path or "everything" for change in step.changes]
     return clean(", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else ""), 400)
 
 

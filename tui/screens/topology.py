@@ -80,7 +80,7 @@ class TopologyScreen(BaseScreen):
         stopped = {lane.group.group for lane in self._lanes if lane.group is not None and lane.group.stuck_at}
         text = Text(" ", no_wrap=True, overflow="ellipsis")
         text.append(f"{len(streams)} streams", colours.strong)
-        text.append(f"   {rate(sum(one.rate for one in streams.values()))}", colours.text)
+        text.append(f"   {rate(sum(stream.rate for stream in streams.values()))}", colours.text)
         bad = sum(lane.producer.rejected for lane in self._lanes if lane.producer)
         text.append(f"   ✗ {bad} of the newest {SAMPLE:,} rejected", colours.bad if bad else colours.dim)
         if stopped:

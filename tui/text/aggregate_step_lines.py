@@ -36,7 +36,7 @@ def step_facts(step: AggregateStep, folds: FoldState, width: int) -> list[Detail
 
 
 def _changes(changes: list[models.ChangeModel]) -> list[DetailLine]:
-    lines = [_change(number, one) for number, one in enumerate(changes[:MOST_CHANGES])]
+    lines = [_change(number, change) for number, change in enumerate(changes[:MOST_CHANGES])]
     if len(changes) > MOST_CHANGES:
         lines.append(DetailLine("change.more", 1, "", f"and {len(changes) - MOST_CHANGES} more", "dim"))
     return lines or [DetailLine("change.none", 1, "", "nothing of what was known", "dim")]

@@ -121,17 +121,17 @@ def _finding(
 def _streams(status: models.ServiceStatus) -> Iterable[StatusLine]:
     yield StatusLine("streams", "head", (f"Streams that {clean(status.service, 60)} watches",))
     yield StatusLine("streams names", "names", ("stream", "lag", "rate", "events", "✗", "parts", "state"))
-    for one in status.streams:
-        state = "held: " + one.held.reason if one.held else "reading"
-        if one.pending:
-            state += f", {one.pending} pending"
-        if one.partitions > 1 and one.behind:
-            state += f"; behind: {_behind(one.behind)}"
+    for stream in status.streams:
+        state = "held: " + stream.held.reason if stream.held else "reading"
+        if stream.pending:
+            state += f", {stream.pending} pending"
+        if stream.partitions > 1 and stream.behind:
+            state += f"; behind: {_behind(stream.behind)}"
         yield StatusLine(
-            f"stream {one.stream}", "row",
-            (one.stream, count(one.lag), rate(one.rate), count(one.events), count(one.rejected),
-             f"{one.settled_here}/{one.partitions}", state),
-            one.stream, "live", "bad" if one.held else "warn" if (one.lag or 0) >= BEHIND else "",
+            f"stream {stream.stream}", "row",
+            (stream.stream, count(stream.lag), rate(stream.rate), count(stream.events), count(stream.rejected),
+             f"{stream.settled_here}/{stream.partitions}", state),
+            stream.stream, "live", "bad" if stream.held else "warn" if (stream.lag or 0) >= BEHIND else "",
         )  # fmt: skip
     if not status.streams:
         yield StatusLine("streams none", "do", ("None of the streams in the configuration exists yet.",))
@@ -139,7 +139,7 @@ def _streams(status: models.ServiceStatus) -> Iterable[StatusLine]:
 
 def _behind(partitions: list[models.PartitionLagModel]) -> str:
     """`partition 3 by 1,203, 0 by 12, 2 by 4 and 1 more`."""
-    first = ", ".join(f"{one.partition} by {count(one.lag)}" for one in partitions[:3])
+    first = ", ".join(f"{partition.partition} by {count(partition.lag)}" for partition in partitions[:3])
     return f"partition {first}" + (f" and {len(partitions) - 3} more" if len(partitions) > 3 else "")
 
 
@@ -166,16 +166,16 @@ def _members(members: list[models.MemberModel]) -> Iterable[StatusLine]:
         return
     yield StatusLine("members", "head", ("Sidecars that share the index",))
     yield StatusLine("members names", "names", ("sidecar", "lag", "rate", "waits", "how it is"))
-    for one in members:
-        heard = f", last heard of at {clock(one.last_heartbeat)[:8]}" if one.last_heartbeat else ""
-        state = "answers here" if one.here else "alive" if one.alive else f"✗ silent{heard}"
-        share = ", ".join(f"{share.stream} {len(share.partitions)}" for share in one.streams)
-        missed = f", {count(one.not_indexed)} not indexed" if one.not_indexed else ""
+    for member in members:
+        heard = f", last heard of at {clock(member.last_heartbeat)[:8]}" if member.last_heartbeat else ""
+        state = "answers here" if member.here else "alive" if member.alive else f"✗ silent{heard}"
+        share = ", ".join(f"{share.stream} {len(share.partitions)}" for share in member.streams)
+        missed = f", {count(member.not_indexed)} not indexed" if member.not_indexed else ""
         yield StatusLine(
-            f"member {one.member}", "row",
-            (one.host or one.member, count(one.lag), rate(one.rate), count(one.waiting),
-             f"{state}{missed}; version {one.version}" + (f"; partitions of {share}" if share else "")),
-            tone="" if one.alive else "bad",
+            f"member {member.member}", "row",
+            (member.host or member.member, count(member.lag), rate(member.rate), count(member.waiting),
+             f"{state}{missed}; version {member.version}" + (f"; partitions of {share}" if share else "")),
+            tone="" if member.alive else "bad",
         )  # fmt: skip
 
 
@@ -189,9 +189,9 @@ def _inside(status: models.ServiceStatus) -> Iterable[StatusLine]:
     )  # fmt: skip
     registry = {None: "not asked yet", True: "reachable", False: "NOT reachable"}[status.registry.reachable]
     yield StatusLine("registry row", "row", ("registry", f"{registry}, {status.registry.schemas} schemas known"))
-    for one in status.exporters:
-        sent = f"{count(one.sent)} sent, {count(one.dropped)} dropped, {count(one.failed)} failed"
-        yield StatusLine(f"exporter row {one.name}", "row", (f"exporter {one.name}", sent))
+    for exporter in status.exporters:
+        sent = f"{count(exporter.sent)} sent, {count(exporter.dropped)} dropped, {count(exporter.failed)} failed"
+        yield StatusLine(f"exporter row {exporter.name}", "row", (f"exporter {exporter.name}", sent))
     if not status.exporters:
         yield StatusLine("exporters none", "row", ("exporters", "none configured"))
     if status.live is not None:

@@ -62,7 +62,7 @@ def tokens(api: ApiConfig) -> TokenStore:
     """The configured tokens and the operator's, which is made and kept in the token file where none is configured.
     Raises Refused where the file cannot be used."""
     operator = api.token or kept_token(Path(api.token_file).expanduser())
-    named = [(one.token, Caller(one.name, one.role)) for one in api.tokens]
+    named = [(token.token, Caller(token.name, token.role)) for token in api.tokens]
     return TokenStore([(operator, Caller("operator", "operate")), *named])
 
 

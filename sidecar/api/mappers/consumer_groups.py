@@ -28,15 +28,15 @@ def add(event: models.EventModel, position: Position, follower: ConsumerGroupTra
 def _delivery(groups: Sequence[GroupConsumption]) -> list[models.DeliveryModel]:
     return [
         models.DeliveryModel(
-            group=text(one.group),
-            passed=one.passed,
-            passed_after=rfc3339(one.after),
-            passed_at=rfc3339(one.by),
-            behind=one.behind,
-            deliveries=one.deliveries,
-            stopped=None if one.stop is None else _stop(one.stop),
+            group=text(group.group),
+            passed=group.passed,
+            passed_after=rfc3339(group.after),
+            passed_at=rfc3339(group.by),
+            behind=group.behind,
+            deliveries=group.deliveries,
+            stopped=None if group.stop is None else _stop(group.stop),
         )
-        for one in groups
+        for group in groups
     ]
 
 
@@ -108,10 +108,10 @@ def _stop(stop: GroupStop) -> models.GroupStopModel:
 
 
 def _lag(partitions: Sequence[GroupPartitionProgress]) -> int | None:
-    known = [one.seen.lag for one in partitions if one.seen.lag is not None]
+    known = [partition.seen.lag for partition in partitions if partition.seen.lag is not None]
     return sum(known) if len(known) == len(partitions) else None
 
 
 def _rate(partitions: Sequence[GroupPartitionProgress]) -> float | None:
-    known = [one.rate for one in partitions if one.rate is not None]
+    known = [partition.rate for partition in partitions if partition.rate is not None]
     return round(sum(known), 1) if known else None

@@ -221,18 +221,18 @@ class EventMapper:
         )
 
 
-def deed(one: LedgerAction) -> models.LedgerActionModel:
+def deed(action: LedgerAction) -> models.LedgerActionModel:
     return models.LedgerActionModel(
-        act=one.act,
-        at=rfc3339(one.at),
-        by=text(one.by),
-        address=one.address,
-        why=_text(one.why),
-        replay=one.replay,
-        to=_text(one.to),
-        group=_text(one.group),
-        attempt=one.attempt,
-        edit=[change(each) for each in one.edit],
+        act=action.act,
+        at=rfc3339(action.at),
+        by=text(action.by),
+        address=action.address,
+        why=_text(action.why),
+        replay=action.replay,
+        to=_text(action.to),
+        group=_text(action.group),
+        attempt=action.attempt,
+        edit=[change(each) for each in action.edit],
     )
 
 

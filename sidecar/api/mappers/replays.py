@@ -176,7 +176,7 @@ def replay(job: ReplayJob, redactor: Redactor) -> models.ReplayModel:
         kept_back=_kept_back(job.reasons),
         failures=[models.ReplayFailureModel(id=text(one.id), why=text(one.why)) for one in job.failures],
         note=_text(job.note),
-        warnings=[text(one) for one in job.warnings],
+        warnings=[text(warning) for warning in job.warnings],
         system=job.system,
     )
 
@@ -218,33 +218,34 @@ def plan(found: ReplayPlan, redactor: Redactor) -> models.PlanModel:
         skipped=found.skipped,
         kept_back=_kept_back(found.skipped),
         targets=[
-            models.TargetModel(stream=text(one.stream), count=one.count, exists=one.exists) for one in found.targets
+            models.TargetModel(stream=text(target.stream), count=target.count, exists=target.exists)
+            for target in found.targets
         ],
         receivers=[
             models.ReceiverModel(
-                group=text(one.group),
-                stream=text(one.stream),
-                lag=one.lag,
-                passed=one.passed,
-                not_passed=one.not_passed,
-                unknown=one.unknown,
-                kept_back=one.kept_back,
+                group=text(receiver.group),
+                stream=text(receiver.stream),
+                lag=receiver.lag,
+                passed=receiver.passed,
+                not_passed=receiver.not_passed,
+                unknown=receiver.unknown,
+                kept_back=receiver.kept_back,
             )
-            for one in found.receivers
+            for receiver in found.receivers
         ],
         passes=found.passes,
         fails=[
             models.CheckModel(
-                code=one.code or "",
-                message=text(redactor.message(one.message or "", one.path, one.code or "")),
-                path=_text(one.path),
-                count=one.count,
-                example=text(one.example),
+                code=fail.code or "",
+                message=text(redactor.message(fail.message or "", fail.path, fail.code or "")),
+                path=_text(fail.path),
+                count=fail.count,
+                example=text(fail.example),
             )
-            for one in found.fails
+            for fail in found.fails
         ],
         looked_at=found.looked_at,
-        warnings=[text(one) for one in found.warnings],
+        warnings=[text(warning) for warning in found.warnings],
         changes=[change(one) for one in found.changes],
         range=None if found.range is None else {**_shown_range(found.range), "ends": list(found.range.ends)},
     )
@@ -287,22 +288,22 @@ def exported(letter: ExportedLetter) -> models.ExportedLetterModel:
     )
 
 
-def imported(one: models.ExportedLetterModel) -> ExportedLetter:
+def imported(letter: models.ExportedLetterModel) -> ExportedLetter:
     """Raises ValidationException where the position is none."""
     try:
-        position = Position.parse(one.position)
+        position = Position.parse(letter.position)
     except ValueError as error:
         raise ValidationException(str(error)) from None
     return ExportedLetter(
-        id=one.id,
+        id=letter.id,
         position=position,
         stream=position.stream,
-        partition=one.partition,
-        key=one.key,
-        value=one.value,
-        headers=tuple(one.headers),
-        timestamp=one.timestamp,
-        value_at=one.value_at,
-        hidden=tuple(one.hidden),
-        state=one.state,
+        partition=letter.partition,
+        key=letter.key,
+        value=letter.value,
+        headers=tuple(letter.headers),
+        timestamp=letter.timestamp,
+        value_at=letter.value_at,
+        hidden=tuple(letter.hidden),
+        state=letter.state,
     )

@@ -37,13 +37,13 @@ def audit(limit: Limit = 100, json: Json = False, url: Url = URL, token: Token =
 
     page = ask(show())
     if json:
-        for one in page.items:
-            print_json(one)
+        for item in page.items:
+            print_json(item)
     else:
-        print_table(COLUMNS, (_row(one) for one in page.items), empty="nothing was done with dead letters yet")
+        print_table(COLUMNS, (_row(item) for item in page.items), empty="nothing was done with dead letters yet")
     say_note(page.note)
 
 
-def _row(one: AuditEntryModel) -> tuple[object, ...]:
-    what = one.replay or ", ".join(one.ids[:3]) + (" …" if one.letters > 3 else "")
-    return one.at, one.by, one.address, one.act, one.letters, what, one.why
+def _row(entry: AuditEntryModel) -> tuple[object, ...]:
+    what = entry.replay or ", ".join(entry.ids[:3]) + (" …" if entry.letters > 3 else "")
+    return entry.at, entry.by, entry.address, entry.act, entry.letters, what, entry.why

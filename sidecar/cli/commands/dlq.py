@@ -103,17 +103,17 @@ def list_causes(
 
     page = ask(show())
     if json:
-        for one in page.items:
-            print_json(one)
+        for item in page.items:
+            print_json(item)
     else:
         print_table(
             CAUSE_COLUMNS,
             (
                 (
-                    *(one.count, one.stream, one.code, one.message, one.last_seen, one.first_seen, one.rate),
-                    *(one.aggregates, one.groups, one.cause, _states(one.states)),
+                    *(item.count, item.stream, item.code, item.message, item.last_seen, item.first_seen, item.rate),
+                    *(item.aggregates, item.groups, item.cause, _states(item.states)),
                 )
-                for one in page.items
+                for item in page.items
             ),
             empty="no dead letter that matches",
         )

@@ -101,13 +101,13 @@ class _OutcomePrinter:
         self._notes: dict[str, None] = {}
 
     def tell(self, outcomes: Iterable[OutcomeModel], note: str | None = None) -> None:
-        for one in outcomes:
-            self.done += one.done
-            self._failed += not one.done
+        for outcome in outcomes:
+            self.done += outcome.done
+            self._failed += not outcome.done
             if self._json:
-                print_json(one)
-            elif not one.done:
-                print_line(f"not {self._word}: {one.id}: {one.why}")
+                print_json(outcome)
+            elif not outcome.done:
+                print_line(f"not {self._word}: {outcome.id}: {outcome.why}")
         if note:
             self._notes[note] = None
 
@@ -191,12 +191,12 @@ def import_letters(
         outcomes = _taken_in(opened, url, token)
     done = failed = 0
     try:
-        for one in outcomes:
-            done, failed = done + one.done, failed + (not one.done)
+        for outcome in outcomes:
+            done, failed = done + outcome.done, failed + (not outcome.done)
             if json:
-                print_json(one)
-            elif not one.done:
-                print_line(f"not imported: {one.id}: {one.why}")
+                print_json(outcome)
+            elif not outcome.done:
+                print_line(f"not imported: {outcome.id}: {outcome.why}")
     finally:
         say_note(f"{done} dead letters are in their streams{f', {failed} are not' if failed else ''}")
     if failed:

@@ -104,8 +104,8 @@ async def _list(client: Client, query: str, limit: int, *, full: bool, json: boo
         async for page in _pages(client, query, limit, full=full):
             coverage = page.coverage
             if json:
-                for one in page.items:
-                    print_json(one)
+                for item in page.items:
+                    print_json(item)
             else:
                 rows += page.items
     if not json:

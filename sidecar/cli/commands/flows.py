@@ -115,15 +115,15 @@ def aggregate(
         AGGREGATE_COLUMNS,
         (
             (
-                one.occurred_at or one.appended_at,
-                one.type,
-                one.version,
-                one.stream,
-                one.producer,
-                one.status,
-                one.position,
+                event.occurred_at or event.appended_at,
+                event.type,
+                event.version,
+                event.stream,
+                event.producer,
+                event.status,
+                event.position,
             )
-            for one in found.events
+            for event in found.events
         ),
     )
     if found.coverage.evicted or found.coverage.note:

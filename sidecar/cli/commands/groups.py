@@ -39,21 +39,21 @@ def groups(json: Json = False, url: Url = URL, token: Token = None) -> None:
 
     page = ask(show())
     if json:
-        for one in page.items:
-            print_json(one)
+        for item in page.items:
+            print_json(item)
     else:
-        print_table(COLUMNS, (_row(one) for one in page.items), empty="no other group reads the watched streams")
+        print_table(COLUMNS, (_row(item) for item in page.items), empty="no other group reads the watched streams")
     say_note(page.note)
 
 
-def _row(one: models.GroupModel) -> tuple[object, ...]:
+def _row(group: models.GroupModel) -> tuple[object, ...]:
     return (
-        one.group,
-        one.system,
-        [stream.stream for stream in one.streams],
-        one.members,
-        one.lag,
-        one.rate,
-        one.stuck_at,
-        one.stopped[0].reason if one.stopped else None,
+        group.group,
+        group.system,
+        [stream.stream for stream in group.streams],
+        group.members,
+        group.lag,
+        group.rate,
+        group.stuck_at,
+        group.stopped[0].reason if group.stopped else None,
     )

@@ -122,7 +122,7 @@ async def _in_editor(
     async with connect(url, token) as client:
         if not ids:
             page = await client.dead_letters(query, limit=2)
-            ids = [one.id for one in page.items]
+            ids = [item.id for item in page.items]
         if len(ids) != 1:
             many = "more than one matches" if ids else "none matches"
             raise typer.BadParameter(f"--edit is for one letter, and {many}: give its id (tracecar dlq list)")

@@ -78,11 +78,24 @@ def list_replays(
     print_table(COLUMNS, (_row(one) for one in found), empty="nothing was replayed yet")
 
 
-def _row(one: ReplayModel) -> tuple[object, ...]:
-    what = one.range.get("stream") if one.range is not None else one.query or (letters(one.ids) if one.ids else "all")
+def _row(replay: ReplayModel) -> tuple[object, ...]:
+    what = (
+        replay.range.get("stream")
+        if replay.range is not None
+        else replay.query or (letters(replay.ids) if replay.ids else "all")
+    )
     return (
-        *(one.id, one.state, one.started_at, one.by, one.selected, one.published, one.skipped, one.failed),
-        *(one.returned, one.to, what),
+        *(
+            replay.id,
+            replay.state,
+            replay.started_at,
+            replay.by,
+            replay.selected,
+            replay.published,
+            replay.skipped,
+            replay.failed,
+        ),
+        *(replay.returned, replay.to, what),
     )
 
 

@@ -152,19 +152,26 @@ def schemas(
 
     page = ask(show())
     if json:
-        for one in page.items:
-            print_json(one)
+        for item in page.items:
+            print_json(item)
         return
-    print_table(SCHEMA_COLUMNS, (_schema_row(one) for one in page.items), empty="no subject is registered")
-    for one in page.items:
-        if isinstance(one.text, str):
-            _print_schema(one.text)
+    print_table(SCHEMA_COLUMNS, (_schema_row(item) for item in page.items), empty="no subject is registered")
+    for item in page.items:
+        if isinstance(item.text, str):
+            _print_schema(item.text)
     say_note(page.coverage.note)
 
 
-def _schema_row(one: models.SubjectModel) -> tuple[object, ...]:
-    seen = [f"v{each.version or '?'} on {', '.join(each.streams)}" for each in one.seen]
-    return one.subject, one.kind, len(one.versions), max(one.versions, default=None), one.compatibility, seen
+def _schema_row(subject: models.SubjectModel) -> tuple[object, ...]:
+    seen = [f"v{each.version or '?'} on {', '.join(each.streams)}" for each in subject.seen]
+    return (
+        subject.subject,
+        subject.kind,
+        len(subject.versions),
+        max(subject.versions, default=None),
+        subject.compatibility,
+        seen,
+    )
 
 
 def _print_schema(text: str) -> None:

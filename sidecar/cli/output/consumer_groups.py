@@ -19,25 +19,25 @@ def readers(delivery: Sequence[models.DeliveryModel]) -> str:
     return _joined([_reader(one) for one in sorted(delivery, key=lambda one: order[one.passed])])
 
 
-def _reader(one: models.DeliveryModel) -> str:
-    if one.passed is None:
-        return f"{one.group} unknown"
-    if one.passed:
-        return f"{one.group} {_moment(one)}"
-    details = [f"{one.behind} behind"] if one.behind is not None else []
-    if one.deliveries:
-        details.append(f"delivered {one.deliveries} time{'s' * (one.deliveries > 1)}, not acknowledged")
-    if one.stopped is not None:
-        details.append(f"stopped here since {one.stopped.since}, probably poisoned")
-    return f"{one.group} not yet" + (f" ({', '.join(details)})" if details else "")
+def _reader(delivery: models.DeliveryModel) -> str:
+    if delivery.passed is None:
+        return f"{delivery.group} unknown"
+    if delivery.passed:
+        return f"{delivery.group} {_moment(delivery)}"
+    details = [f"{delivery.behind} behind"] if delivery.behind is not None else []
+    if delivery.deliveries:
+        details.append(f"delivered {delivery.deliveries} time{'s' * (delivery.deliveries > 1)}, not acknowledged")
+    if delivery.stopped is not None:
+        details.append(f"stopped here since {delivery.stopped.since}, probably poisoned")
+    return f"{delivery.group} not yet" + (f" ({', '.join(details)})" if details else "")
 
 
-def _moment(one: models.DeliveryModel) -> str:
+def _moment(delivery: models.DeliveryModel) -> str:
     """When it passed: known within the time between two looks."""
-    if one.passed_at is None:
+    if delivery.passed_at is None:
         return "has (time unknown)"
-    by = one.passed_at.rstrip("Z")
-    after = (one.passed_after or "").rstrip("Z")
+    by = delivery.passed_at.rstrip("Z")
+    after = (delivery.passed_after or "").rstrip("Z")
     day = by.partition("T")[0]
     since = after.partition("T")[2][:8] if after.startswith(day) else after
     return f"between {since} and {by.partition('T')[2][:8]}" if since else f"at {by}"

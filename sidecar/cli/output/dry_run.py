@@ -38,8 +38,16 @@ def print_plan(plan: PlanModel, what: str = "dead letter") -> None:
         print_table(
             RECEIVERS,
             [
-                (one.group, one.stream, one.lag, one.passed, one.not_passed, one.unknown, one.kept_back)
-                for one in plan.receivers
+                (
+                    receiver.group,
+                    receiver.stream,
+                    receiver.lag,
+                    receiver.passed,
+                    receiver.not_passed,
+                    receiver.unknown,
+                    receiver.kept_back,
+                )
+                for receiver in plan.receivers
             ],
         )
     elif plan.sendable:

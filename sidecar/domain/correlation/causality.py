@@ -187,8 +187,8 @@ class _CauseSearch:
         return number
 
 
-def _same_id(one: Event, other: Event) -> bool:
-    return one.event_id is not None and one.event_id == other.event_id
+def _same_id(event: Event, other: Event) -> bool:
+    return event.event_id is not None and event.event_id == other.event_id
 
 
 def _open_loops(parents: list[int | None]) -> None:

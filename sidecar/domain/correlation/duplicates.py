@@ -52,8 +52,8 @@ def origin_of(replay_of: str) -> Position | None:
         return None
 
 
-def _of_one_lineage(one: Event, other: Event, at: dict[Position, Event]) -> bool:
-    return _descends(one, other, at) or _descends(other, one, at)
+def _of_one_lineage(event: Event, other: Event, at: dict[Position, Event]) -> bool:
+    return _descends(event, other, at) or _descends(other, event, at)
 
 
 def _descends(event: Event | None, ancestor: Event, at: dict[Position, Event]) -> bool:

@@ -68,7 +68,7 @@ class TrackedGroup:
     @property
     def stops(self) -> list[GroupStop]:
         """Where it stands still, the longest first."""
-        found = [one.stop for one in self.partitions.values() if one.stop is not None]
+        found = [partition.stop for partition in self.partitions.values() if partition.stop is not None]
         return sorted(found, key=lambda stop: stop.since)
 
     def passed(self, position: Position) -> bool | None:
@@ -118,7 +118,7 @@ class ConsumerGroupTracker:
 
     def groups(self) -> list[TrackedGroup]:
         """The groups, by name."""
-        return sorted(self._readings.values(), key=lambda one: (one.group, one.system))
+        return sorted(self._readings.values(), key=lambda reading: (reading.group, reading.system))
 
     @property
     def looked_at(self) -> int | None:
@@ -131,7 +131,7 @@ class ConsumerGroupTracker:
 
     def readers(self, system: str, stream: str) -> list[TrackedGroup]:
         """The groups that read a stream, by name."""
-        return [one for one in self.groups() if one.system == system and stream in one.streams]
+        return [group for group in self.groups() if group.system == system and stream in group.streams]
 
     @property
     def note(self) -> str | None:

@@ -100,7 +100,7 @@ class RecordEditor:
         framed = frame(value, stated)
         if isinstance(framed, Rejection):
             # Nobody can read which schema these headers name; what is there without them is.
-            kept = [one for one in record.headers if one[0].lower() not in HEADERS or not one[1]]
+            kept = [header for header in record.headers if header[0].lower() not in HEADERS or not header[1]]
             record, framed = replace(record, headers=tuple(kept)), bare_frame(value)
         if framed.form is WireForm.JSON:
             return await self._json(record, value, framed, edit)

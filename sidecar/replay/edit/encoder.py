@@ -102,8 +102,8 @@ class BodyEncoder:
         try:
             named: dict[str, Any] = {}
             *references, own = [json.loads(text) for text in texts(registered)]
-            for one in references:
-                fastavro.parse_schema(one, named_schemas=named)
+            for reference in references:
+                fastavro.parse_schema(reference, named_schemas=named)
             out = io.BytesIO()
             fastavro.schemaless_writer(out, fastavro.parse_schema(own, named_schemas=named), made)
             return out.getvalue()
@@ -131,7 +131,7 @@ def naming(first: SchemaId, headers: Headers, writing: WriterSchema) -> Headers:
     if first.kind in ("id", "guid"):
         stated = b"\x00" + _id(writing).to_bytes(4, "big")
         return tuple([(name, stated if name.lower() == VALUE_SCHEMA_ID else value) for name, value in headers])
-    kept = [one for one in headers if one[0].lower() not in (APICURIO_GLOBAL_ID, APICURIO_CONTENT_ID)]
+    kept = [header for header in headers if header[0].lower() not in (APICURIO_GLOBAL_ID, APICURIO_CONTENT_ID)]
     return (*kept, ("apicurio.value.contentId", _id(writing).to_bytes(8, "big")))
 
 

@@ -39,7 +39,7 @@ def with_value_in(text: bytes, path: Path, value: bytes) -> bytes:
     """The text with a value (JSON) at a path; objects take new names, arrays no new places. Raises Unsendable."""
     at = _found(text, path[:-1])
     members, last = list(_members(text, at)), path[-1]
-    same = [one for one in members if one.step == last]
+    same = [member for member in members if member.step == last]
     if same:
         return text[: same[-1].value] + value + text[same[-1].end :]
     if text[at : at + 1] != b"{" or not isinstance(last, str):
@@ -58,7 +58,7 @@ def without_in(text: bytes, path: Path) -> bytes:
     is."""
     at = _found(text, path[:-1])
     members = list(_members(text, at))
-    kept = [(n, one) for n, one in enumerate(members) if one.step != path[-1]]
+    kept = [(n, member) for n, member in enumerate(members) if member.step != path[-1]]
     if len(kept) == len(members):
         raise UnsendableLetter(missing(_read(text, at), path[-1]))
     inside = [text[at + 1 : members[0].begin]]
@@ -73,7 +73,7 @@ def _found(text: bytes, path: Path) -> int:
     """Where the value at a path begins."""
     at = _blank(text, 0)
     for step in path:
-        places = [one.value for one in _members(text, at) if one.step == step]
+        places = [member.value for member in _members(text, at) if member.step == step]
         if not places:
             raise UnsendableLetter(missing(_read(text, at), step))
         at = places[-1]  # of a repeated name the last counts, as for whoever reads it

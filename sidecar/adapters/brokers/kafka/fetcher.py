@@ -82,10 +82,10 @@ class KafkaFetcher:
 
     def _wanting(self) -> Iterable[KafkaLease]:
         now = time.monotonic()
-        for one in self._tenures:
-            free = one.taken and not (one.lost or one.held or one.flying)
-            if free and one.buffered < 2 * self._size and one.not_before <= now:
-                yield one
+        for tenure in self._tenures:
+            free = tenure.taken and not (tenure.lost or tenure.held or tenure.flying)
+            if free and tenure.buffered < 2 * self._size and tenure.not_before <= now:
+                yield tenure
 
     async def _run(self) -> None:
         while True:
@@ -101,7 +101,7 @@ class KafkaFetcher:
                 free = next((lane for lane in range(LANES) if lane not in self._lanes[node]), None)
                 if free is not None:
                     self._send(node, free, tenures)
-            failed = any(one.not_before > time.monotonic() for one in self._tenures)
+            failed = any(tenure.not_before > time.monotonic() for tenure in self._tenures)
             try:
                 async with asyncio.timeout(AGAIN if failed else 1):
                     await self._wake.wait()
@@ -110,14 +110,14 @@ class KafkaFetcher:
 
     def _send(self, node: int, lane: int, tenures: list[KafkaLease]) -> None:
         self._lanes[node].add(lane)
-        for one in tenures:
-            one.flying = True
+        for tenure in tenures:
+            tenure.flying = True
 
         def landed(task: asyncio.Task[None]) -> None:
             self._flights.discard(task)
             self._lanes[node].discard(lane)
-            for one in tenures:
-                one.flying = False
+            for tenure in tenures:
+                tenure.flying = False
             self._wake.set()
             if not task.cancelled() and (error := task.exception()) is not None:
                 log.error("a fetch failed in an unexpected way", node=node, exc_info=error)
@@ -128,10 +128,10 @@ class KafkaFetcher:
         flight.add_done_callback(landed)
 
     async def _fetch(self, node: int, lane: int, tenures: list[KafkaLease]) -> None:
-        sent = {one.tp: (one, one.fetch_at, one.turn) for one in tenures}
+        sent = {tenure.tp: (tenure, tenure.fetch_at, tenure.turn) for tenure in tenures}
         topics: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
-        for one in tenures:
-            topics[one.tp.topic].append((one.tp.partition, one.fetch_at, self._size))
+        for tenure in tenures:
+            topics[tenure.tp.topic].append((tenure.tp.partition, tenure.fetch_at, self._size))
         o = self._options
         request = FetchRequest(
             o.fetch_max_wait_ms, o.fetch_min_bytes, o.fetch_max_bytes, READ_COMMITTED, list(topics.items())
@@ -158,50 +158,51 @@ class KafkaFetcher:
         if 0 < size < LITTLE:
             await asyncio.sleep(PACE)
 
-    def _keep(self, one: KafkaLease, raw: bytes, aborted: list[tuple[int, int]] | None) -> None:
-        past = after(raw, one.fetch_at)
-        if past == one.fetch_at:
+    def _keep(self, lease: KafkaLease, raw: bytes, aborted: list[tuple[int, int]] | None) -> None:
+        past = after(raw, lease.fetch_at)
+        if past == lease.fetch_at:
             return
-        one.chunks.append(FetchedChunk(one.partition, raw, one.fetch_at, aborted, self._options.check_crcs))
-        one.buffered += len(raw)
-        one.fetch_at = past
+        lease.chunks.append(FetchedChunk(lease.partition, raw, lease.fetch_at, aborted, self._options.check_crcs))
+        lease.buffered += len(raw)
+        lease.fetch_at = past
         self._news.set()
 
-    async def _failed(self, one: KafkaLease, code: int) -> None:
+    async def _failed(self, lease: KafkaLease, code: int) -> None:
         kind = for_code(code)
-        self._rest([one], AGAIN)
+        self._rest([lease], AGAIN)
         if kind is kafka.OffsetOutOfRangeError:
-            await self._find(one)
+            await self._find(lease)
         elif kind is kafka.TopicAuthorizationFailedError:
-            log.error("not allowed to read", error=str(translated(kind(one.tp.topic), f"reading {one.partition}")))
-            self._rest([one], UNAUTHORISED_AGAIN)
+            log.error("not allowed to read", error=str(translated(kind(lease.tp.topic), f"reading {lease.partition}")))
+            self._rest([lease], UNAUTHORISED_AGAIN)
         else:
-            log.info("a partition cannot be read now", partition=str(one.partition), reason=kind.__name__)
+            log.info("a partition cannot be read now", partition=str(lease.partition), reason=kind.__name__)
             self._cluster.client.force_metadata_update()
 
-    async def _find(self, one: KafkaLease) -> None:
+    async def _find(self, lease: KafkaLease) -> None:
         """The offset is not in the log. Before its beginning: retention or a trim. Beyond its end: the topic was made
         anew (or a replica without the newest records was elected, which no setting allows unless asked)."""
-        wanted, turn = one.fetch_at, one.turn
+        wanted, turn = lease.fetch_at, lease.turn
         try:
-            first = (await self._cluster.offsets([one.tp], EARLIEST))[one.tp]
+            first = (await self._cluster.offsets([lease.tp], EARLIEST))[lease.tp]
         except (kafka.KafkaError, OSError, TimeoutError) as error:
-            log.warning("where a partition begins is not known", partition=str(one.partition), reason=repr(error))
+            log.warning("where a partition begins is not known", partition=str(lease.partition), reason=repr(error))
             return
-        if one.lost or one.turn != turn or one.chunks or first == wanted:
+        if lease.lost or lease.turn != turn or lease.chunks or first == wanted:
             return
         if first > wanted:
             reason = (
-                f"{first - wanted} offsets of {one.partition} were deleted (retention or a trim) before they were read"
+                f"{first - wanted} offsets of {lease.partition} were deleted (retention or a trim) before they were "
+                "read"
             )
         else:
             reason = (
-                f"{one.partition} ends before offset {wanted}: the topic was created again, and is read from its "
+                f"{lease.partition} ends before offset {wanted}: the topic was created again, and is read from its "
                 "beginning"
             )
-        self._moved(one, Gap(one.partition, wanted, first, reason))
+        self._moved(lease, Gap(lease.partition, wanted, first, reason))
 
     def _rest(self, tenures: list[KafkaLease], seconds: float) -> None:
         until = time.monotonic() + seconds
-        for one in tenures:
-            one.not_before = until
+        for tenure in tenures:
+            tenure.not_before = until

@@ -125,6 +125,6 @@ class IdempotentProducer:
         return ProducerIdentity(answer.producer_id, answer.producer_epoch)
 
 
-def _size(one: Outgoing) -> int:
-    headers = sum(len(name.encode("utf-8", "surrogateescape")) + len(value or b"") for name, value in one.headers)
-    return len(one.key or b"") + len(one.value or b"") + headers
+def _size(outgoing: Outgoing) -> int:
+    headers = sum(len(name.encode("utf-8", "surrogateescape")) + len(value or b"") for name, value in outgoing.headers)
+    return len(outgoing.key or b"") + len(outgoing.value or b"") + headers

@@ -239,7 +239,7 @@ class KafkaLedger:
 
     async def _commit(self, identity: ProducerIdentity, records: Sequence[Outgoing], counts: dict[str, int]) -> Lies:
         """One transaction, committed only if what it writes of the ledger lies in the ledger that we know."""
-        mine = [number for number, one in enumerate(records) if one.stream == LEDGER]
+        mine = [number for number, record in enumerate(records) if record.stream == LEDGER]
 
         async def right(lies: Lies) -> bool:
             first = min(lies[number][1] for number in mine)

@@ -111,7 +111,9 @@ class TopicAdmin:
         """Settings of a topic, those that we may see. Raises aiokafka's errors."""
         request = DescribeConfigsRequest([(ConfigResourceType.TOPIC, topic, list(names))])
         answer: Any = await self._cluster.ask(self._cluster.any_node(), request)
-        return {str(one[0]): str(one[1]) for code, _, _, _, entries in answer.resources if not code for one in entries}
+        return {
+            str(entry[0]): str(entry[1]) for code, _, _, _, entries in answer.resources if not code for entry in entries
+        }
 
     async def _known(self, names: Iterable[str]) -> None:
         """Raises until every partition of these topics has a leader that we know."""

@@ -343,8 +343,8 @@ class RedisBroker:
     async def stuck(self, group: str, idle_ms: int) -> list[StuckEntry]:
         return await stuck(self._servers, sorted(self._feeds), group, idle_ms, self._stuck)
 
-    async def dead_letter_and_ack(self, one: StuckEntry, letter: Outgoing) -> bool:
-        return await dead_letter_and_ack(self._servers, self._entries, self._naming, one, letter)
+    async def dead_letter_and_ack(self, entry: StuckEntry, letter: Outgoing) -> bool:
+        return await dead_letter_and_ack(self._servers, self._entries, self._naming, entry, letter)
 
     async def groups(self) -> list[GroupProgress]:
         if self._seat is None:

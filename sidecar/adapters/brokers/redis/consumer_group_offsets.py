@@ -47,8 +47,12 @@ async def _of_stream(
             raise reply
     end = offset(_bytes(pairs(info)[b"last-generated-id"])) + 1
     groups = [pairs(flat) for flat in listed]
-    groups = [one for one in groups if one[b"name"] != own and not _bytes(one[b"name"]).startswith(raw(SIDECAR_GROUPS))]
-    waiting = [one for one in groups[:MOST_GROUPS] if one[b"pending"]]
+    groups = [
+        group
+        for group in groups
+        if group[b"name"] != own and not _bytes(group[b"name"]).startswith(raw(SIDECAR_GROUPS))
+    ]
+    waiting = [group for group in groups[:MOST_GROUPS] if group[b"pending"]]
     replies = (
         await link.calls([("XPENDING", key, _bytes(one[b"name"]), "-", "+", LISTED) for one in waiting])
         if waiting
@@ -56,14 +60,14 @@ async def _of_stream(
     )
     pending = {_bytes(one[b"name"]): reply for one, reply in zip(waiting, replies, strict=True)}
     found = []
-    for one in groups[:MOST_GROUPS]:
-        name = _bytes(one[b"name"])
+    for group in groups[:MOST_GROUPS]:
+        name = _bytes(group[b"name"])
         entries = pending.get(name, [])
         if isinstance(entries, Exception):
             if isinstance(entries, RedisReplyError):
                 continue  # gone since, or not ours to see
             raise entries
-        found.append((text(name), _count(one[b"consumers"]) or 0, _partition(stream, end, one, entries)))
+        found.append((text(name), _count(group[b"consumers"]) or 0, _partition(stream, end, group, entries)))
     return found
 
 

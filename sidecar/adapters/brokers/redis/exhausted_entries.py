@@ -69,21 +69,21 @@ async def stuck(
 
 
 async def dead_letter_and_ack(
-    servers: RedisPool, entries: EntryCodec, naming: StreamNames, one: StuckEntry, letter: Outgoing
+    servers: RedisPool, entries: EntryCodec, naming: StreamNames, entry: StuckEntry, letter: Outgoing
 ) -> bool:
     """Letter and acknowledge it; False where the group has moved on since. Raises Outage, Refused, TooLarge."""
-    key, target = raw(one.position.stream), raw(letter_stream(letter, servers, naming))
+    key, target = raw(entry.position.stream), raw(letter_stream(letter, servers, naming))
     fields = entries.fields(letter)
     if len(fields) > 2 * LARGEST_ENTRY:
         raise TooLarge(
-            f"{one.position}: a letter of {len(fields) // 2} fields; at most {LARGEST_ENTRY} can be added", 0
+            f"{entry.position}: a letter of {len(fields) // 2} fields; at most {LARGEST_ENTRY} can be added", 0
         )
     arguments: Sequence[bytes | int] = [
-        raw(one.group),
-        entry_id(one.position.offset),
-        raw(one.consumer),
-        one.deliveries,
-        one.idle_ms,
+        raw(entry.group),
+        entry_id(entry.position.offset),
+        raw(entry.consumer),
+        entry.deliveries,
+        entry.idle_ms,
         *fields,
     ]
     async with servers.borrow(key) as link:

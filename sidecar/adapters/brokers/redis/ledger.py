@@ -140,17 +140,17 @@ class RedisLedger:
             raise
         return [self._done(act, reply) for act, reply in zip(acts, replies, strict=True)]
 
-    def _target(self, key: str, stream: str | None, one: Outgoing) -> str:
+    def _target(self, key: str, stream: str | None, outgoing: Outgoing) -> str:
         """Where a record goes. Raises Refused where a Cluster cannot do it in one step with the ledger."""
-        if not self._servers.cluster or not crosses(key, one.stream):
-            return one.stream
-        if stream is not None and one.stream == self._naming.dead_letter_stream(stream):
+        if not self._servers.cluster or not crosses(key, outgoing.stream):
+            return outgoing.stream
+        if stream is not None and outgoing.stream == self._naming.dead_letter_stream(stream):
             inside = cluster_dead_letter_stream(self._naming, stream)
             if not crosses(key, inside):
                 return inside
         raise Refused(
-            f"{one.stream} lies in another slot of the Cluster than {key}, so that the record and what the ledger says "
-            f"of it cannot be written as one: send it to a stream with the same hash tag, such as "
+            f"{outgoing.stream} is in another slot of the Cluster than {key}, so that the record and its ledger entry "
+            f"cannot be written as one: send it to a stream with the same hash tag, such as "
             f"{tagged(stream or key)}.retry"
         )
 

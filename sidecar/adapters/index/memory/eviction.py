@@ -159,30 +159,30 @@ def _event(segment: Segment, slot: int) -> Event:
     return segment.event(unpack(segment.packed[slot]))
 
 
-def _shared(one: Segment, other: Segment, join: Collection[str]) -> Iterator[_Seed]:
+def _shared(segment: Segment, other: Segment, join: Collection[str]) -> Iterator[_Seed]:
     """Keys of `one` by which events of both are joined. Sets do the work: a segment has thousands of keys."""
     if "trace" in join:
-        yield from _both(one, other, TRACES)
-        yield from _both(one, other, DERIVED)
+        yield from _both(segment, other, TRACES)
+        yield from _both(segment, other, DERIVED)
     if "correlation" in join:
-        yield from _both(one, other, CORRELATIONS)
+        yield from _both(segment, other, CORRELATIONS)
     if "causation" in join:
-        yield from _both(one, other, CAUSED)
+        yield from _both(segment, other, CAUSED)
         for named in other.causes.values():
-            yield from ((IDS, bits) for bits in named & one.tables[IDS].keys())
-        if one.tables[CAUSED]:
-            yield from _caused_by(one, other)
+            yield from ((IDS, bits) for bits in named & segment.tables[IDS].keys())
+        if segment.tables[CAUSED]:
+            yield from _caused_by(segment, other)
 
 
-def _both(one: Segment, other: Segment, table: int) -> Iterable[_Seed]:
-    mine, theirs = one.tables[table], other.tables[table]
+def _both(segment: Segment, other: Segment, table: int) -> Iterable[_Seed]:
+    mine, theirs = segment.tables[table], other.tables[table]
     return ((table, bits) for bits in mine.keys() & theirs.keys()) if mine and theirs else ()
 
 
-def _caused_by(one: Segment, other: Segment) -> Iterator[_Seed]:
+def _caused_by(segment: Segment, other: Segment) -> Iterator[_Seed]:
     """Causes that lie in `other`, by the events in `one` that name them."""
     ids = other.tables[IDS].keys()
-    for named in one.causes.values():
+    for named in segment.causes.values():
         for bits in named & ids:
             for _, packed in other.chain(IDS, bits):
                 if packed.event_id is not None:

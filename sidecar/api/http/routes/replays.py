@@ -91,7 +91,7 @@ def _letters(acting: DeadLetterOperations) -> Sequence[HTTPRouteHandler]:
         if data.query:
             done = await acting.discard_found(data.query, data.reason, who(request))
             return models.OutcomePage(
-                items=[rendering.outcome(one) for one in done.outcomes],
+                items=[rendering.outcome(outcome) for outcome in done.outcomes],
                 more=done.more,
                 note=" ".join(done.notes) or None,
             )
@@ -123,7 +123,7 @@ def _letters(acting: DeadLetterOperations) -> Sequence[HTTPRouteHandler]:
         if len(lines) > MOST_LINES:
             raise rendering.wrong("the body", f"at most {MOST_LINES} lines", len(lines))
         letters = [_letter(number, line) for number, line in enumerate(lines, 1)]
-        found = [rendering.outcome(one) async for one in acting.import_letters(_all(letters), who(request))]
+        found = [rendering.outcome(letter) async for letter in acting.import_letters(_all(letters), who(request))]
         return models.OutcomePage(items=found)
 
     return discard, restore, export, take_in
@@ -134,7 +134,7 @@ def _audit(acting: DeadLetterOperations, redactor: Redactor) -> Sequence[HTTPRou
     async def audit(limit: Limit = 100) -> models.AuditPage:
         found = await acting.audit(limit or 1_000)
         return models.AuditPage(
-            items=[rendering.audit_line(one, redactor) for one in found.lines], note=" ".join(found.notes) or None
+            items=[rendering.audit_line(line, redactor) for line in found.lines], note=" ".join(found.notes) or None
         )
 
     return (audit,)

@@ -123,7 +123,7 @@ def _of_default(type: Type) -> Type:
 
 def _nullable(type: Type) -> bool:
     return isinstance(type, AvroUnion) and any(
-        isinstance(one, AvroPrimitive) and one.name == "null" for one in type.branches
+        isinstance(branch, AvroPrimitive) and branch.name == "null" for branch in type.branches
     )
 
 
