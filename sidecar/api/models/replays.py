@@ -6,7 +6,8 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType, field
 
-from sidecar.api.models import ApiModel, ChangeModel
+from sidecar.api.models.base import ApiModel
+from sidecar.api.models.dead_letters import ChangeModel
 
 MOST_IDS = 10_000
 """Dead letters that one request names."""

@@ -1,0 +1,128 @@
+"""Dead letters, their history and their causes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import UNSET, UnsetType
+
+from sidecar.api.models.base import ApiModel
+from sidecar.api.models.events import Header, SchemaRefModel
+
+
+class ChangeModel(ApiModel, kw_only=True):
+    """One difference that an edit made; what may not be shown is masked."""
+
+    path: str
+    before: Any
+    after: Any
+    what: str
+    """changed, added or removed."""
+
+
+class LedgerActionModel(ApiModel, kw_only=True):
+    """One thing that was done with a dead letter."""
+
+    act: str
+    """replayed, discarded, restored, reported or imported."""
+    at: str | None
+    by: str
+    """The name of the token."""
+    address: str | None
+    why: str | None
+    replay: str | None
+    to: str | None
+    group: str | None
+    attempt: int | None
+    edit: list[ChangeModel]
+
+
+class DeadLetterModel(ApiModel, kw_only=True):
+    id: str
+    position: str
+    origin: str | None
+    stream: str
+    group: str | None
+    stage: str
+    code: str
+    message: str
+    path: str | None
+    event_id: str | None
+    type: str | None
+    trace_id: str | None
+    aggregate_id: str | None
+    failed_at: str | None
+    attempts: int
+    dialect: str
+    state: str
+    cause: str
+    groups: list[str]
+    schema: SchemaRefModel | None = None
+    service: str | None = None
+    replay_of: str | None = None
+    omitted: list[str] = []
+    """Parts that the broker would not take; they are still at the origin."""
+    replays: int = 0
+    """How often its record was replayed before it failed this time."""
+    returned_as: str | None = None
+    """The letter of its next life, where it was replayed and failed again."""
+    expires_at: str | None = None
+    """When retention will take it; null: never, or nobody says."""
+    history: list[LedgerActionModel] | UnsetType = UNSET
+    """What was done with it, the oldest first; where one letter is asked for."""
+    stacktrace: str | UnsetType | None = UNSET
+    key: str | UnsetType | None = UNSET
+    headers: list[Header] | UnsetType = UNSET
+    body: Any | UnsetType = UNSET
+    payload_note: str | UnsetType | None = UNSET
+
+
+class CauseModel(ApiModel, kw_only=True):
+    """Dead letters of one cause; one letter for each origin, whichever groups wrote it."""
+
+    cause: str
+    """The fingerprint that every dead letter of it carries."""
+    stream: str
+    stage: str
+    code: str
+    message: str
+    """Of the latest letter."""
+    path: str | None
+    type: str | None
+    schema: SchemaRefModel | None
+    count: int
+    first_seen: str | None
+    last_seen: str | None
+    oldest_age_s: float
+    rate: float
+    """Letters a minute, over the last hour."""
+    aggregates: int
+    """How many are affected."""
+    some_aggregates: list[str]
+    """The first few of them."""
+    groups: list[str]
+    dialects: list[str]
+    states: dict[str, int]
+    """What became of its letters, and of how many."""
+    latest: str
+    """The id of the latest letter."""
+
+
+class DeadLetterPage(ApiModel, kw_only=True):
+    items: list[DeadLetterModel]
+    cursor: str | None
+    note: str | None = None
+    """What could not be looked at."""
+
+
+class CausePage(ApiModel, kw_only=True):
+    """The causes with the most letters first."""
+
+    items: list[CauseModel]
+    letters: int
+    """How many dead letters matched."""
+    folded: int
+    """How many of them are of causes that are not told apart, as there are too many."""
+    note: str | None = None
+    """What could not be looked at, and what the numbers do not tell."""
+    cursor: str | None = None

@@ -1,0 +1,123 @@
+"""Events, one aggregate's events, and the items of the live stream and of a scan."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from msgspec import UNSET, UnsetType
+
+from sidecar.api.models.base import ApiModel
+from sidecar.api.models.groups import DeliveryModel
+
+Header = tuple[str, Any]
+"""Name and value: text, null, or `{"base64": …}` where the bytes are not text."""
+
+
+class SchemaRefModel(ApiModel, kw_only=True):
+    subject: str | None
+    version: int | None
+    id: int | None
+    guid: str | None
+
+
+class RejectionModel(ApiModel, kw_only=True):
+    stage: str
+    code: str
+    message: str
+    path: str | None
+
+
+class EventModel(ApiModel, kw_only=True):
+    """An event without its payload, unless `headers` and `body` were asked for."""
+
+    position: str
+    stream: str
+    partition: int
+    key: str | None
+    event_id: str | None
+    type: str | None
+    version: str | None
+    occurred_at: str | None
+    appended_at: str | None
+    observed_at: str | None
+    aggregate_id: str | None
+    aggregate_type: str | None
+    trace_id: str | None
+    span_id: str | None
+    parent_span_id: str | None
+    correlation_id: str | None
+    causation_id: str | None
+    producer: str | None
+    schema: SchemaRefModel | None
+    status: str
+    replay_of: str | None
+    rejection: RejectionModel | None
+    trace_origin: str | None
+    changed: bool = False
+    """A duplicate whose content differs from the first's."""
+    headers: list[Header] | UnsetType = UNSET
+    body: Any | UnsetType = UNSET
+    """The decoded body; where it could not be decoded its bytes as text or `{"base64": …}`. Null: it has none."""
+    payload_note: str | UnsetType | None = UNSET
+    """Where the payload was asked for: what is to be known about it, such as that retention has taken it."""
+    delivery: list[DeliveryModel] | UnsetType = UNSET
+    """Where one event was asked for: the other consumer groups that read its stream, by name. Absent before they were
+    looked at."""
+    delivery_at: str | UnsetType | None = UNSET
+    """When they were last looked at."""
+
+
+class CoverageModel(ApiModel, kw_only=True):
+    """What an answer can know about."""
+
+    events: int
+    evicted: int
+    since: str | None
+    """From this append time on, all of `partitions` is held."""
+    partitions: list[str]
+    filling: bool
+    note: str | None = None
+
+
+class EventPage(ApiModel, kw_only=True):
+    items: list[EventModel]
+    cursor: str | None
+    coverage: CoverageModel
+
+
+class AggregateModel(ApiModel, kw_only=True):
+    aggregate_id: str
+    aggregate_type: str | None
+    events: list[EventModel]
+    """By occurred time, then position."""
+    coverage: CoverageModel
+
+
+class DroppedModel(ApiModel, kw_only=True):
+    """Events that this subscriber was too slow for."""
+
+    sse: ClassVar[str] = "dropped"
+    count: int
+    """Since the last such notice."""
+    total: int
+
+
+class ScanProgressModel(ApiModel, kw_only=True):
+    """How far a scan is."""
+
+    sse: ClassVar[str] = "progress"
+    scanned: int
+    matched: int
+    total: int | None
+    """About how many records there are to look at; null where that is not known."""
+    partition: str | None = None
+
+
+class ScanEndModel(ApiModel, kw_only=True):
+    """The last event of a stream that ended as it should."""
+
+    sse: ClassVar[str] = "end"
+    reason: str
+    complete: bool = True
+    scanned: int | None = None
+    matched: int | None = None
