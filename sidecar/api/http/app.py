@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from litestar import Litestar, Router
+from litestar import Litestar, Request, Router
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
@@ -49,7 +49,7 @@ def build(
         title="Tracecar",
         version=version("tracecar"),
         path="/schema",
-        render_plugins=[JsonRenderPlugin(path="/")],
+        render_plugins=[_ContractNames(path="/")],
         components=Components(security_schemes={"token": SecurityScheme(type="http", scheme="bearer")}),
         security=[{"token": []}],
     )
@@ -59,6 +59,30 @@ def build(
 def build_probes(facts: StatusProvider, *, loopback: bool) -> ASGI3Application:
     """Only what needs no token, for a listener of its own."""
     return EdgeMiddleware(_application([], health.routes(facts), None), None, loopback=loopback)
+
+
+_COMPONENT = "#/components/schemas/"
+
+
+class _ContractNames(JsonRenderPlugin):
+    """Renders the OpenAPI document with the names of the contract: `Event`, where the class is `EventModel`."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        return super().render(request, _without_suffix(openapi_schema))
+
+
+def _without_suffix(value: Any, *, names: bool = False) -> Any:
+    """Copy a JSON value without `Model` at the end of component names. `names`: its keys are such names."""
+    if isinstance(value, dict):
+        return {
+            key.removesuffix("Model") if names else key: _without_suffix(inner, names=key == "schemas" and not names)
+            for key, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_without_suffix(inner) for inner in value]
+    if isinstance(value, str) and value.startswith(_COMPONENT):
+        return value.removesuffix("Model")
+    return value
 
 
 class _LeanLitestar(Litestar):

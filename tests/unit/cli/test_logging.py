@@ -9,7 +9,7 @@ import sys
 SAYS = """
 import logging
 import structlog
-from sidecar.cli.logs import log_to_stderr
+from sidecar.cli.logging import log_to_stderr
 
 log_to_stderr()
 structlog.get_logger().warning("ours", stream="orders")

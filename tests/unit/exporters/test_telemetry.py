@@ -100,8 +100,8 @@ def test_check_tries_every_backend(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_sidecar_without_exporters_loads_none_of_their_libraries() -> None:
     text = (
         "import sys; from exporters.telemetry import Telemetry"
-        "; from sidecar.config.schema import Config, Redis, Sources;"
-        "source = Sources(redis=Redis(url='redis://127.0.0.1:1', streams=['orders']));"
+        "; from sidecar.config.schema import Config, RedisConfig, SourcesConfig;"
+        "source = SourcesConfig(redis=RedisConfig(url='redis://127.0.0.1:1', streams=['orders']));"
         "Telemetry(Config(service='shop', sources=source), {}, {});"
         "print(sorted({'grpc', 'opentelemetry', 'requests', 'google'} & set(sys.modules)))"
     )
