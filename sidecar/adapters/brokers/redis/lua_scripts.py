@@ -56,7 +56,7 @@ local function marked()
   end
   return false
 end
-local at, dead-lettered = 3, 0
+local at, dead_lettered = 3, 0
 while at <= #ARGV do
   local id, letters = ARGV[at], tonumber(ARGV[at + 1])
   at = at + 2
@@ -69,13 +69,13 @@ while at <= #ARGV do
     if #pending > 0 then
       local added = redis.pcall('XADD', KEYS[tonumber(ARGV[at])], '*', unpack(ARGV, at + 2, last))
       if added.err then return added end
-      dead-lettered = dead-lettered + 1
+      dead_lettered = dead_lettered + 1
     end
     at = last + 1
   end
   if #pending > 0 then redis.call('XACK', stream, group, id) end
 end
-return dead-lettered
+return dead_lettered
 """)
 LARGEST_ENTRY = 3_900
 """Fields of an entry that a Lua function can write: its stack holds 8,000 values."""
