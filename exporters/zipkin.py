@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Sequence
 from typing import Any
 
-import httpx
+import httpx2
 import msgspec
 
 from exporters.semantic_conventions import Spelling, spelled
@@ -80,7 +80,7 @@ class ZipkinTransport:
 
     def __init__(self, zipkin: ZipkinConfig) -> None:
         self._endpoint = zipkin.endpoint
-        self._client = httpx.Client(
+        self._client = httpx2.Client(
             timeout=float(zipkin.timeout),
             headers={**zipkin.headers, "content-type": "application/json"},
             # A context without certificates where none is needed: loading the system's costs time and memory.
@@ -93,7 +93,7 @@ class ZipkinTransport:
     def send(self, items: Sequence[bytes]) -> int:
         try:
             answer = self._client.post(self._endpoint, content=b"[" + b",".join(items) + b"]")
-        except (httpx.TransportError, RuntimeError) as error:  # RuntimeError: the client was closed under us
+        except (httpx2.TransportError, RuntimeError) as error:  # RuntimeError: the client was closed under us
             raise Outage(f"{self._endpoint} cannot be reached: {error or type(error).__name__}") from error
         if answer.is_success:
             return 0

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-import httpx
+import httpx2
 
 from sidecar.api.http.auth import kept_token
 from sidecar.config.schema import ApiConfig
@@ -118,10 +118,10 @@ class SidecarProcess:
     async def ready(self) -> None:
         """Returns once /readyz says so. Raises Outage where that does not come."""
         deadline = time.monotonic() + READY_SECONDS
-        async with httpx.AsyncClient(base_url=self.url, trust_env=False, timeout=5) as http:
+        async with httpx2.AsyncClient(base_url=self.url, trust_env=False, timeout=5) as http:
             while True:
                 self.check()
-                with contextlib.suppress(httpx.TransportError):
+                with contextlib.suppress(httpx2.TransportError):
                     if (await http.get("/readyz")).is_success:
                         return
                 if time.monotonic() > deadline:

@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from tests.bench.loading import write_schema
 from tests.bench.size import _free_port, _is_ready, resident
@@ -117,7 +117,7 @@ def sidecar(address: str, directory: Path) -> Iterator[str]:
     command = [str(Path(sys.executable).with_name("tracecar")), "run", "-c", str(file)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        while not _is_ready(httpx, port):
+        while not _is_ready(httpx2, port):
             time.sleep(0.02)
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -267,7 +267,7 @@ def under_flood(terminal: Terminal, url: str, address: str, minutes: float) -> l
 
 def _seen(url: str) -> int:
     """Events that the sidecar has seen."""
-    status = httpx.get(f"{url}/v1/status", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30).json()
+    status = httpx2.get(f"{url}/v1/status", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30).json()
     return sum(stream["events"] for stream in status["streams"])
 
 

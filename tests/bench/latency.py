@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from sidecar.adapters.registry.directory import schema_id
 from tests.bench import loading
@@ -32,15 +32,15 @@ SAMPLE_EVERY = 40
 
 
 @asynccontextmanager
-async def sidecar(given: dict[str, Any], start: str) -> AsyncIterator[httpx.AsyncClient]:
+async def sidecar(given: dict[str, Any], start: str) -> AsyncIterator[httpx2.AsyncClient]:
     """A sidecar as a process of its own, and a client of its API."""
     with tempfile.TemporaryDirectory() as directory:
         process, port = _started(given, Path(directory), start)
         try:
-            while not _is_ready(httpx, port):
+            while not _is_ready(httpx2, port):
                 await asyncio.sleep(0.02)
             headers = {"Authorization": "Bearer bench"}
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers) as client:
+            async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers) as client:
                 yield client
         finally:
             process.send_signal(signal.SIGTERM)
@@ -83,7 +83,7 @@ async def visible(address: str) -> list[float]:
     return found
 
 
-async def _until_visible(client: httpx.AsyncClient, sent: Any, stream: str, found: list[float]) -> None:
+async def _until_visible(client: httpx2.AsyncClient, sent: Any, stream: str, found: list[float]) -> None:
     where = await sent
     appended = time.perf_counter()
     path = f"/v1/events/kafka://{stream}/{where.partition}/{where.offset}"

@@ -31,7 +31,7 @@ def index_bytes() -> float:
 
 def start_and_idle() -> tuple[float, float]:
     """Seconds from the start of the process to ready, and idle resident MB some seconds later."""
-    import httpx
+    import httpx2
 
     from sidecar.demo.embedded_valkey import EmbeddedValkey
 
@@ -52,7 +52,7 @@ def start_and_idle() -> tuple[float, float]:
             [str(Path(sys.executable).with_name("tracecar")), "run", "-c", str(file)], stderr=subprocess.DEVNULL
         )
         try:
-            while not _is_ready(httpx, port):
+            while not _is_ready(httpx2, port):
                 time.sleep(0.01)
             ready = time.perf_counter() - began
             time.sleep(3)
@@ -62,10 +62,10 @@ def start_and_idle() -> tuple[float, float]:
             process.wait(20)
 
 
-def _is_ready(httpx: Any, port: int) -> bool:
+def _is_ready(httpx2: Any, port: int) -> bool:
     try:
-        return bool(httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200)
-    except httpx.TransportError:
+        return bool(httpx2.get(f"http://127.0.0.1:{port}/readyz").status_code == 200)
+    except httpx2.TransportError:
         return False
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from urllib.parse import quote
 
-import httpx
+import httpx2
 import pytest
 
 from sidecar.adapters.registry.confluent import ConfluentRegistry
@@ -22,7 +22,7 @@ class ApicurioShelf:
         self._url = url
         self.registry: Registry = ConfluentRegistry(RegistryConfig(url=url))
         self._opened = [self.registry]
-        self._client = httpx.AsyncClient(timeout=30)
+        self._client = httpx2.AsyncClient(timeout=30)
 
     async def put(self, subject: str, text: str, references: Sequence[tuple[str, str, int]] = ()) -> int:
         body = {

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 import yaml
 
@@ -73,4 +73,4 @@ def test_what_a_sidecar_measures_is_as_prometheus_wants_it(valkey: EmbeddedValke
 
 
 def metrics(sidecar: Sidecar) -> str:
-    return httpx.get(f"{sidecar.url}/metrics", timeout=30).text
+    return httpx2.get(f"{sidecar.url}/metrics", timeout=30).text

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 import yaml
 
@@ -61,9 +61,9 @@ class Container:
             assert self._process is not None
             assert self._process.poll() is None, self._log.read_text()
             try:
-                if httpx.get(url, timeout=5).status_code == 200:
+                if httpx2.get(url, timeout=5).status_code == 200:
                     return
-            except httpx.TransportError:
+            except httpx2.TransportError:
                 pass
             try:
                 self._process.wait(0.05)

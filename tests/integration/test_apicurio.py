@@ -8,7 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, TypeVar
 
-import httpx
+import httpx2
 import pytest
 
 from sidecar.adapters.registry import http_client
@@ -31,7 +31,7 @@ class Producer:
     """What registers schemas, as a producer's library does."""
 
     def __init__(self, url: str) -> None:
-        self._client = httpx.Client(base_url=url, timeout=30)
+        self._client = httpx2.Client(base_url=url, timeout=30)
 
     def register(self, subject: str, text: str, **more: Any) -> int:
         answer = self._client.post(f"/subjects/{subject}/versions", json={"schema": text, **more})

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import httpx
+import httpx2
 import pytest
 from confluent_kafka import Consumer, Message
 
@@ -92,7 +92,7 @@ class Billing:
             "error": {"type": "NoCurrency", "message": f"order {(message.key() or b'').decode()} has no currency"},
         }
         headers = {"Authorization": f"Bearer {REPORTER}"}
-        httpx.post(f"{self._url}/v1/failures", json=failure, headers=headers, timeout=60).raise_for_status()
+        httpx2.post(f"{self._url}/v1/failures", json=failure, headers=headers, timeout=60).raise_for_status()
 
 
 @pytest.fixture

@@ -29,9 +29,9 @@ def make_topic(kafka: EmbeddedKafka, name: str, partitions: int) -> None:
 
 
 def register(registry: Apicurio, subject: str, schema: dict[str, Any]) -> int:
-    import httpx
+    import httpx2
 
-    answer = httpx.post(f"{registry.url}/subjects/{subject}/versions", json={"schema": json.dumps(schema)}, timeout=30)
+    answer = httpx2.post(f"{registry.url}/subjects/{subject}/versions", json={"schema": json.dumps(schema)}, timeout=30)
     answer.raise_for_status()
     return int(answer.json()["id"])
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 import redis
 
@@ -105,9 +105,9 @@ def test_it_runs_as_its_user_with_a_read_only_root(tracecar_image, root, valkey,
         for _ in range(2_400):
             assert running.poll() is None, log.read_text()
             try:
-                if httpx.get(f"{url}/readyz", timeout=5).status_code == 200:
+                if httpx2.get(f"{url}/readyz", timeout=5).status_code == 200:
                     break
-            except httpx.TransportError:
+            except httpx2.TransportError:
                 pass
             try:
                 running.wait(0.05)
@@ -123,7 +123,7 @@ def test_it_runs_as_its_user_with_a_read_only_root(tracecar_image, root, valkey,
         assert json.loads(seen.stdout.splitlines()[0])["event_id"] == "e-1"
         assert inside(*tracecar_image.about["Healthcheck"]["Test"][1:]).returncode == 0
         bearer = {"Authorization": f"Bearer {_token(state)}"}
-        assert httpx.get(f"{url}/schema", headers=bearer, timeout=30).status_code == 200
+        assert httpx2.get(f"{url}/schema", headers=bearer, timeout=30).status_code == 200
         assert _user(running.pid) == 65_532
     finally:
         running.send_signal(signal.SIGTERM)

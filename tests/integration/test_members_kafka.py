@@ -142,11 +142,11 @@ def lag(member: Sidecar) -> int:
 
 
 def flow_ids(member: Sidecar, trace: str) -> list[str]:
-    import httpx
+    import httpx2
 
     from tests.support.sidecar_process import TOKEN
 
-    answer = httpx.get(f"{member.url}/v1/flows/{trace}", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60)
+    answer = httpx2.get(f"{member.url}/v1/flows/{trace}", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60)
     return [event["event_id"] for event in answer.json()["events"]] if answer.status_code == 200 else []
 
 
@@ -238,7 +238,7 @@ def test_without_a_shared_index_everyone_may_see_all_and_one_settles(kafka: Embe
 
 
 def test_who_listens_at_one_member_hears_of_all(kafka: EmbeddedKafka, tmp_path: Path, valkey: EmbeddedValkey) -> None:
-    import httpx
+    import httpx2
 
     from tests.support.sidecar_process import TOKEN
 
@@ -254,7 +254,7 @@ def test_who_listens_at_one_member_hears_of_all(kafka: EmbeddedKafka, tmp_path: 
         heard: set[tuple[str, int]] = set()
         headers = {"Authorization": f"Bearer {TOKEN}"}
         with (
-            httpx.stream("GET", f"{first.url}/v1/live", headers=headers, timeout=60) as stream,
+            httpx2.stream("GET", f"{first.url}/v1/live", headers=headers, timeout=60) as stream,
             Load(kafka, topics),
         ):
             for line in stream.iter_lines():

@@ -8,7 +8,7 @@ import threading
 import uuid
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from redis import Redis
 
@@ -50,7 +50,9 @@ def test_nothing_hidden_is_handed_on(valkey: EmbeddedValkey, tmp_path: Path) -> 
             Sidecar(tmp_path, config, "two") as two,
             Redis(port=valkey.port) as source,
             Redis(port=index.port) as server,
-            httpx.stream("GET", f"{one.url}/v1/live", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60) as live,
+            httpx2.stream(
+                "GET", f"{one.url}/v1/live", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60
+            ) as live,
         ):
             one.wait(lambda: len(one.get("/v1/status")["members"]) == 2, "both members")
             sent, stop = 0, threading.Event()

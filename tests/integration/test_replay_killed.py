@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 import redis
 from confluent_kafka import Producer
@@ -101,7 +101,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
 
 def post(sidecar: Sidecar, path: str, **body: Any) -> Any:
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    answer = httpx.post(f"{sidecar.url}{path}", json=body, headers=headers, timeout=60)
+    answer = httpx2.post(f"{sidecar.url}{path}", json=body, headers=headers, timeout=60)
     assert answer.is_success, f"{answer.status_code} {answer.text}\n{sidecar.log}"
     return answer.json()
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from io import BytesIO
 
 import fastavro
-import httpx
+import httpx2
 import pytest
 from msgspec.structs import replace
 
@@ -228,7 +228,7 @@ async def test_an_edit_is_written_by_the_registrys_own_schema_and_passes_the_che
     shop: Shop, apicurio: Apicurio
 ) -> None:
     money = f"money_{shop.stream}"
-    with httpx.Client(base_url=apicurio.url, timeout=30) as client:
+    with httpx2.Client(base_url=apicurio.url, timeout=30) as client:
 
         def register(subject: str, schema: object, **more: object) -> int:
             answer = client.post(f"/subjects/{subject}/versions", json={"schema": json.dumps(schema), **more})

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-import httpx
+import httpx2
 import pytest
 
 from tests.servers.otlp import Receiver, attributes
@@ -40,12 +40,12 @@ async def test_each_order_is_one_connected_trace_and_every_panel_has_data(otlp: 
     wanted = {
         name for where, expression in expressions() if not where.startswith("Tracecar") for name in asked(expression)
     }
-    async with httpx.AsyncClient(base_url=url[1]) as http:
+    async with httpx2.AsyncClient(base_url=url[1]) as http:
         missing = wanted
         while missing and process.returncode is None:
             try:
                 text = (await http.get("/metrics")).text
-            except httpx.TransportError:
+            except httpx2.TransportError:
                 break
             missing = wanted - {re.split(r"[ {]", line)[0] for line in text.splitlines()}
     out, rest = await process.communicate()

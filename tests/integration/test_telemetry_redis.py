@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -233,7 +233,7 @@ def test_a_backend_that_is_down_harms_nothing_and_gets_what_fits_once_it_is_back
         assert told["otlp"]["sent"] == 0
         assert told["otlp"]["dropped"] >= 1_000
         shop.sidecar.wait(
-            lambda: 'tracecar_exporter_up{exporter="otlp"} 0' in httpx.get(f"{shop.sidecar.url}/metrics").text,
+            lambda: 'tracecar_exporter_up{exporter="otlp"} 0' in httpx2.get(f"{shop.sidecar.url}/metrics").text,
             "the trouble to be told",
         )
         assert shop.sidecar.log.count("telemetry is not taken") <= 2
@@ -259,7 +259,7 @@ def test_every_dead_letter_counts_whoever_asked_for_it(valkey: EmbeddedValkey, o
     with sidecar:
         report = {"position": str(reported), "group": "billing", "error": {"type": "KeyError", "message": "no"}}
         for status in (True, False):
-            answer = httpx.post(
+            answer = httpx2.post(
                 f"{sidecar.url}/v1/failures", json=report, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30
             )
             assert answer.is_success
@@ -268,12 +268,12 @@ def test_every_dead_letter_counts_whoever_asked_for_it(valkey: EmbeddedValkey, o
 
         def counted(stem: str) -> str:
             labels = f'messaging_system="redis",messaging_destination_name="{shop.stream(stem)}"'
-            text = httpx.get(f"{sidecar.url}/metrics").text
+            text = httpx2.get(f"{sidecar.url}/metrics").text
             return text.partition(f"tracecar_dead_letters_total{{{labels}}} ")[2].partition("\n")[0]
 
         sidecar.wait(lambda: (counted("orders"), counted("payments")) == ("2", "1"), "all letters to be counted")
         assert shop.client.xlen(f"{shop.stream('orders')}.dlt") == 2
-        text = httpx.get(f"{sidecar.url}/metrics").text
+        text = httpx2.get(f"{sidecar.url}/metrics").text
         codes = {
             code: int(count) for code, count in re.findall(r'tracecar_rejections_total{.*error_type="(.*)"} (.*)', text)
         }
@@ -299,7 +299,7 @@ def _lag(shop: Shop) -> int:
 
 
 def _held(shop: Shop) -> int:
-    text = httpx.get(f"{shop.sidecar.url}/metrics", timeout=30).text
+    text = httpx2.get(f"{shop.sidecar.url}/metrics", timeout=30).text
     return int(text.partition("\ntracecar_spans_held ")[2].partition("\n")[0])
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from tests.servers import kubernetes_tools
@@ -121,10 +121,10 @@ class Kubernetes:
     def get(self, *what: str, namespace: str) -> Any:
         return json.loads(self.run("kubectl", "get", *what, "-n", namespace, "-o", "json"))
 
-    def client(self) -> httpx.AsyncClient:
+    def client(self) -> httpx2.AsyncClient:
         """As an administrator."""
         bearer = {"Authorization": f"Bearer {self._token}"}
-        return httpx.AsyncClient(base_url=f"https://127.0.0.1:{self.port}", headers=bearer, verify=False, timeout=60)
+        return httpx2.AsyncClient(base_url=f"https://127.0.0.1:{self.port}", headers=bearer, verify=False, timeout=60)
 
     def start(self, program: str, *arguments: str) -> None:
         """Run one more program beside it, for as long as it runs."""

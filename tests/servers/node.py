@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from tests.servers.kubernetes import Kubernetes
 from tests.servers.pod_network import Address, Network
@@ -82,7 +82,7 @@ class Node:
         except Exception as error:
             self._failure = error
 
-    async def _watch(self, client: httpx.AsyncClient) -> None:
+    async def _watch(self, client: httpx2.AsyncClient) -> None:
         async with client.stream("GET", "/api/v1/pods", params={"watch": "1"}, timeout=None) as answer:
             async for line in answer.aiter_lines():
                 event = json.loads(line)
@@ -90,7 +90,7 @@ class Node:
                 if pod["metadata"].get("namespace") in self._outside:
                     await self._changed(client, event["type"], pod)
 
-    async def _changed(self, client: httpx.AsyncClient, how: str, pod: Any) -> None:
+    async def _changed(self, client: httpx2.AsyncClient, how: str, pod: Any) -> None:
         about = pod["metadata"]
         uid, place = about["uid"], f"/api/v1/namespaces/{about['namespace']}/pods/{about['name']}"
         if how == "DELETED":
@@ -108,7 +108,7 @@ class Node:
             made = await self._made(client, place, pod)
             self._running[uid] = _Running(about["namespace"], about.get("labels", {}), made)
 
-    async def _leave(self, client: httpx.AsyncClient, place: str, uid: str) -> None:
+    async def _leave(self, client: httpx2.AsyncClient, place: str, uid: str) -> None:
         await self._end(uid)
         options = {"gracePeriodSeconds": 0, "preconditions": {"uid": uid}}
         await client.request("DELETE", place, json=options)
@@ -123,7 +123,7 @@ class Node:
             await running.task
         await running.pod.close()
 
-    async def _made(self, client: httpx.AsyncClient, place: str, pod: Any) -> Pod:
+    async def _made(self, client: httpx2.AsyncClient, place: str, pod: Any) -> Pod:
         namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
         number = next(self._addresses)
         network = Network(f"10.200.{number // 250}.{number % 250 + 1}")

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from exporters.metrics.instruments import MetricsRegistry
 from sidecar.adapters.brokers.memory.broker import MemoryBroker
@@ -206,9 +206,9 @@ class Sidecar:
     def client(self, token: str | None = OPERATOR) -> Client:
         return Client(self.url, token)
 
-    def http(self, token: str | None = OPERATOR) -> httpx.AsyncClient:
+    def http(self, token: str | None = OPERATOR) -> httpx2.AsyncClient:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return httpx.AsyncClient(base_url=self.url, headers=headers, trust_env=False)
+        return httpx2.AsyncClient(base_url=self.url, headers=headers, trust_env=False)
 
 
 @asynccontextmanager

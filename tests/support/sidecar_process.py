@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 TOKEN = "test-token"
 TRACECAR = str(Path(sys.executable).with_name("tracecar"))
@@ -62,8 +62,8 @@ class Sidecar:
         assert self._process is not None
         assert self._process.poll() is None, f"the sidecar ended:\n{self.log}"
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200
-        except httpx.TransportError:
+            return httpx2.get(f"{self.url}/readyz", timeout=5).status_code == 200
+        except httpx2.TransportError:
             return False
 
     def kill(self) -> None:
@@ -83,7 +83,7 @@ class Sidecar:
         return code
 
     def get(self, path: str, **query: Any) -> Any:
-        answer = httpx.get(f"{self.url}{path}", params=query, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30)
+        answer = httpx2.get(f"{self.url}{path}", params=query, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30)
         assert answer.status_code == 200, f"{answer.status_code} {answer.text}\n{self.log}"
         return answer.json()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import httpx
+import httpx2
 import pytest
 
 from tests.support.api import OPERATOR, Sidecar, order, serving
@@ -73,7 +73,7 @@ async def test_other_pages_and_other_names_are_turned_away(tmp_path: Path) -> No
     async with (
         serving(tmp_path / "token") as sidecar,
         served(sidecar) as url,
-        httpx.AsyncClient(base_url=url, trust_env=False) as http,
+        httpx2.AsyncClient(base_url=url, trust_env=False) as http,
     ):
         page = await http.get("/")
         assert page.status_code == 200

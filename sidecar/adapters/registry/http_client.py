@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TypeVar
 
-import httpx
+import httpx2
 import msgspec
 
 from sidecar.config.schema import RegistryConfig, TlsConfig
@@ -55,13 +55,13 @@ class RegistryHttpClient:
             headers["Authorization"] = f"Bearer {settings.token}"
         basic = settings.basic
         secure = any(address.lower().startswith("https:") for address in self.addresses)
-        self._client = httpx.AsyncClient(
-            auth=httpx.BasicAuth(basic.username, basic.password) if basic else None,
+        self._client = httpx2.AsyncClient(
+            auth=httpx2.BasicAuth(basic.username, basic.password) if basic else None,
             headers=headers,
             # A context without certificates where none is needed: loading the system's costs time and memory.
             verify=_tls(settings.tls or TlsConfig()) if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-            timeout=httpx.Timeout(5.0, connect=3.0),
-            limits=httpx.Limits(max_connections=20, max_keepalive_connections=5, keepalive_expiry=60.0),
+            timeout=httpx2.Timeout(5.0, connect=3.0),
+            limits=httpx2.Limits(max_connections=20, max_keepalive_connections=5, keepalive_expiry=60.0),
             follow_redirects=True,
         )
 
@@ -90,8 +90,8 @@ class RegistryHttpClient:
                 status, headers, body = await self._get(url)
         except TimeoutError:
             raise Outage(f"schema registry {_shown(url)} did not answer within {ANSWER_SECONDS:.0f} s") from None
-        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
-            # OSError: httpx lets through what TLS says after its handshake, such as that we need a certificate.
+        except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, OSError) as error:
+            # OSError: httpx2 lets through what TLS says after its handshake, such as that we need a certificate.
             what = str(error) or type(error).__name__
             raise Outage(f"schema registry {_shown(url)} cannot be asked: {what}") from None
         if 200 <= status < 300:
@@ -113,7 +113,7 @@ class RegistryHttpClient:
             ) from None
         return None
 
-    async def _get(self, url: str) -> tuple[int, httpx.Headers, bytes]:
+    async def _get(self, url: str) -> tuple[int, httpx2.Headers, bytes]:
         async with self._client.stream("GET", url) as response:
             body = bytearray()
             async for chunk in response.aiter_bytes():
@@ -151,7 +151,7 @@ def _tls(tls: TlsConfig) -> ssl.SSLContext:
     return context
 
 
-def _retry_after(headers: httpx.Headers) -> float | None:
+def _retry_after(headers: httpx2.Headers) -> float | None:
     """Seconds, from a number or a date (RFC 9110, 10.2.3)."""
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
@@ -165,8 +165,8 @@ def _retry_after(headers: httpx.Headers) -> float | None:
 def _shown(url: str) -> str:
     """An address without the credentials it may carry."""
     try:
-        return str(httpx.URL(url).copy_with(userinfo=b""))[:300]
-    except httpx.InvalidURL:
+        return str(httpx2.URL(url).copy_with(userinfo=b""))[:300]
+    except httpx2.InvalidURL:
         return "(an address that is none)"
 
 

@@ -18,9 +18,8 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-import httpx
+import httpx2
 import msgspec
-from httpx_sse import EventSource, ServerSentEvent, SSEError
 
 from sidecar.api import models
 from sidecar.api.client.dead_letters import DeadLetterClient, content, split_lines
@@ -28,8 +27,8 @@ from sidecar.api.client.dead_letters import DeadLetterClient, content, split_lin
 A = TypeVar("A")
 
 DEFAULT_URL = "http://127.0.0.1:8425"
-TIMEOUT = httpx.Timeout(30.0, connect=5.0)
-READING = httpx.Timeout(600.0, connect=5.0)
+TIMEOUT = httpx2.Timeout(30.0, connect=5.0)
+READING = httpx2.Timeout(600.0, connect=5.0)
 """For answers that read dead-letter streams from end to end: a million letters take half a minute."""
 SILENCE_SECONDS = 30.0
 """The sidecar sends something on a stream every ten seconds; after so long without, the connection is dead."""
@@ -92,12 +91,12 @@ class Client(DeadLetterClient):
     """Asks one sidecar. An async context manager; every method raises ClientError."""
 
     def __init__(
-        self, url: str = DEFAULT_URL, token: str | None = None, *, transport: httpx.AsyncBaseTransport | None = None
+        self, url: str = DEFAULT_URL, token: str | None = None, *, transport: httpx2.AsyncBaseTransport | None = None
     ) -> None:
         self.url = url.rstrip("/")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
-            self._http = httpx.AsyncClient(
+            self._http = httpx2.AsyncClient(
                 base_url=self.url,
                 headers=headers,
                 timeout=TIMEOUT,
@@ -105,7 +104,7 @@ class Client(DeadLetterClient):
                 verify=_tls(self.url),
                 trust_env=not is_local(self.url),
             )
-        except (httpx.InvalidURL, ValueError) as error:
+        except (httpx2.InvalidURL, ValueError) as error:
             raise Unreachable(f"{url!r} is no address of a sidecar: {error}") from None
 
     async def __aenter__(self) -> Client:
@@ -228,10 +227,12 @@ class Client(DeadLetterClient):
                     return
         raise Unreachable("the connection was cut in the middle of the scan")
 
-    async def _stream(self, path: str, parameters: Mapping[str, Any]) -> AsyncGenerator[ServerSentEvent | None, None]:
+    async def _stream(
+        self, path: str, parameters: Mapping[str, Any]
+    ) -> AsyncGenerator[httpx2.ServerSentEvent | None, None]:
         """The messages of a stream of server-sent events; first None, once it is open."""
         headers = {"Accept": "text/event-stream"}
-        timeout = httpx.Timeout(SILENCE_SECONDS, connect=5.0)
+        timeout = httpx2.Timeout(SILENCE_SECONDS, connect=5.0)
         try:
             async with self._http.stream(
                 "GET", path, params=_present(parameters), headers=headers, timeout=timeout
@@ -240,9 +241,9 @@ class Client(DeadLetterClient):
                     await response.aread()
                     raise _refusal(response)
                 yield None
-                async for message in EventSource(response).aiter_sse():
+                async for message in httpx2.EventSource(response, max_event_size=None):
                     yield message
-        except (httpx.HTTPError, SSEError) as error:
+        except httpx2.HTTPError as error:
             raise Unreachable(self._no_answer(error)) from None
 
     async def _export(self, path: str, parameters: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
@@ -255,7 +256,7 @@ class Client(DeadLetterClient):
                     if line.startswith(b'{"problem":'):
                         raise _error(_decoded(line, _BrokenAnswer).problem)
                     yield line
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             raise Unreachable(self._no_answer(error)) from None
 
     # --- asking
@@ -269,7 +270,7 @@ class Client(DeadLetterClient):
         path: str,
         kind: type[A],
         parameters: Mapping[str, Any] | None = None,
-        timeout: httpx.Timeout = TIMEOUT,
+        timeout: httpx2.Timeout = TIMEOUT,
     ) -> A:
         return await self._ask("GET", path, kind, parameters, timeout)
 
@@ -279,7 +280,7 @@ class Client(DeadLetterClient):
         path: str,
         kind: type[A],
         parameters: Mapping[str, Any] | None = None,
-        timeout: httpx.Timeout = TIMEOUT,
+        timeout: httpx2.Timeout = TIMEOUT,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> A:
@@ -288,9 +289,9 @@ class Client(DeadLetterClient):
             response = await self._http.request(
                 method, path, params=parameters, timeout=timeout, content=body, headers=headers
             )
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             raise Unreachable(self._no_answer(error)) from None
-        except httpx.InvalidURL as error:
+        except httpx2.InvalidURL as error:
             raise BadRequest(f"this cannot be asked for: {error}") from None
         if not response.is_success:
             raise _refusal(response)
@@ -298,16 +299,16 @@ class Client(DeadLetterClient):
 
     def _no_answer(self, error: Exception) -> str:
         match error:
-            case httpx.ConnectError():
+            case httpx2.ConnectError():
                 return f"no sidecar answers at {self.url}: is it running there? (--url or TRACECAR_URL names another)"
-            case httpx.TimeoutException():
+            case httpx2.TimeoutException():
                 return f"the sidecar at {self.url} does not answer in time"
         return f"the connection to the sidecar at {self.url} failed: {str(error) or type(error).__name__}"
 
 
 def is_local(url: str) -> bool:
     """Whether the address is this machine's own: no proxy leads there."""
-    return httpx.URL(url).host in ("127.0.0.1", "localhost", "::1")
+    return httpx2.URL(url).host in ("127.0.0.1", "localhost", "::1")
 
 
 def _tls(url: str) -> ssl.SSLContext | bool:
@@ -331,7 +332,7 @@ def _decoded(data: str | bytes, kind: type[A]) -> A:
         raise ServerFailed(f"what answers is no sidecar, or one of another version: {error}") from None
 
 
-def _refusal(response: httpx.Response) -> ClientError:
+def _refusal(response: httpx2.Response) -> ClientError:
     try:
         problem = msgspec.json.decode(response.content, type=models.Problem)
     except msgspec.DecodeError:

