@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sidecar.adapters.brokers.redis.broker import RedisBroker
-from sidecar.adapters.brokers.redis.lua_scripts import ACT
+from sidecar.adapters.brokers.redis.lua_scripts import LEDGER_TRANSACTIONS
 from sidecar.adapters.redis_client.connection_pool import Command, RedisConnection
 from sidecar.config.schema import Config, RedisConfig, SourcesConfig, StartPosition
 from sidecar.domain.model import Outgoing
@@ -32,7 +32,7 @@ def arm(act: int, moment: str) -> None:
 
     async def killing(self: RedisConnection, commands: Sequence[Command]) -> list[Any]:
         nonlocal seen
-        seen += commands[0][:2] == ("EVALSHA", ACT._sha)
+        seen += commands[0][:2] == ("EVALSHA", LEDGER_TRANSACTIONS.sha)
         if seen < act:
             return await calls(self, commands)
         if moment == "sent":

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from sidecar.adapters.brokers.redis.cluster_key_names import cluster_dead_letter_stream, crosses
 from sidecar.adapters.brokers.redis.entry_codec import EntryCodec, entry_id, raw
-from sidecar.adapters.brokers.redis.lua_scripts import LARGEST_ENTRY, SETTLE
+from sidecar.adapters.brokers.redis.lua_scripts import COMMIT_REJECTED, MAX_FIELDS_PER_ENTRY
 from sidecar.adapters.brokers.redis.stream_lease import RedisBatch
 from sidecar.adapters.redis_client.connection_pool import Argument, Command, RedisConnection, RedisPool
 from sidecar.adapters.redis_client.errors import RedisReplyError
@@ -64,7 +64,7 @@ class RedisCommit:
     async def _send(self, link: RedisConnection, commands: Sequence[Command]) -> None:
         replies = await link.calls(commands)
         if any(isinstance(reply, RedisReplyError) and reply.code == "NOSCRIPT" for reply in replies):
-            await SETTLE.load(link)
+            await COMMIT_REJECTED.load(link)
             replies = await link.calls(commands)
         for reply in replies:
             if isinstance(reply, RedisReplyError) and reply.code == "NOGROUP":
@@ -95,18 +95,18 @@ class RedisCommit:
                 size += sum(map(len, fields))
             arguments += mine
             if len(arguments) > CALL_ARGUMENTS or size > CALL_BYTES:
-                commands.append(SETTLE.command(list(keys), [*self._us, *arguments]))
+                commands.append(COMMIT_REJECTED.command(list(keys), [*self._us, *arguments]))
                 keys, arguments, size = {self._key: 1}, [], 0
         if arguments:
-            commands.append(SETTLE.command(list(keys), [*self._us, *arguments]))
+            commands.append(COMMIT_REJECTED.command(list(keys), [*self._us, *arguments]))
         return commands
 
     async def _check_size(self, servers: RedisPool, letter: tuple[bytes, list[bytes]], index: int) -> None:
         key, fields = letter
-        if len(fields) > 2 * LARGEST_ENTRY:
+        if len(fields) > 2 * MAX_FIELDS_PER_ENTRY:
             raise TooLarge(
                 f"{self._stream}: a letter of {len(fields) // 2} fields; "
-                f"{LARGEST_ENTRY} is what can be committed as one",
+                f"{MAX_FIELDS_PER_ENTRY} is what can be committed as one",
                 index,
             )
         largest = max(map(len, fields))

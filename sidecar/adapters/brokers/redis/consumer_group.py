@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from sidecar.adapters.brokers.redis.consumer_name import MARK, RELEASED
 from sidecar.adapters.brokers.redis.entry_codec import RawEntry, entry_id, offset, pairs, raw
-from sidecar.adapters.brokers.redis.lua_scripts import FORGET
+from sidecar.adapters.brokers.redis.lua_scripts import REMOVE_IDLE_CONSUMER
 from sidecar.adapters.brokers.redis.stream_lease import StreamLease
 from sidecar.adapters.redis_client.connection_pool import RedisConnection
 from sidecar.adapters.redis_client.errors import RedisReplyError
@@ -184,7 +184,7 @@ async def dead(link: RedisConnection, key: bytes, group: str, consumer: str, idl
         if pending and (rest >= idle or name == RELEASED.encode()):
             found.append(name)
         elif not pending and rest >= FORGET_AFTER:
-            await FORGET.call(link, [key], [group, name])
+            await REMOVE_IDLE_CONSUMER.call(link, [key], [group, name])
     return found
 
 
@@ -221,7 +221,7 @@ async def give_back(link: RedisConnection, feed: StreamLease, group: str, consum
         await link.call("XCLAIM", feed.key, group, RELEASED, 0, *ids, "IDLE", idle + 1000, "JUSTID")
         after = f"({ids[-1].decode()}"
     for name in (consumer, consumer + MARK):
-        await FORGET.call(link, [feed.key], [group, name])
+        await REMOVE_IDLE_CONSUMER.call(link, [feed.key], [group, name])
 
 
 def _pages(ids: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from sidecar.adapters.brokers.redis.committer import letter_stream
 from sidecar.adapters.brokers.redis.entry_codec import SYSTEM, EntryCodec, entry_id, offset, raw, text
-from sidecar.adapters.brokers.redis.lua_scripts import GIVE_UP, LARGEST_ENTRY
+from sidecar.adapters.brokers.redis.lua_scripts import DEAD_LETTER_AND_ACK, MAX_FIELDS_PER_ENTRY
 from sidecar.adapters.redis_client.connection_pool import RedisPool
 from sidecar.adapters.redis_client.errors import RedisReplyError
 from sidecar.domain.errors import TooLarge
@@ -74,9 +74,9 @@ async def dead_letter_and_ack(
     """Letter and acknowledge it; False where the group has moved on since. Raises Outage, Refused, TooLarge."""
     key, target = raw(entry.position.stream), raw(letter_stream(letter, servers, naming))
     fields = entries.fields(letter)
-    if len(fields) > 2 * LARGEST_ENTRY:
+    if len(fields) > 2 * MAX_FIELDS_PER_ENTRY:
         raise TooLarge(
-            f"{entry.position}: a letter of {len(fields) // 2} fields; at most {LARGEST_ENTRY} can be added", 0
+            f"{entry.position}: a letter of {len(fields) // 2} fields; at most {MAX_FIELDS_PER_ENTRY} can be added", 0
         )
     arguments: Sequence[bytes | int] = [
         raw(entry.group),
@@ -87,4 +87,4 @@ async def dead_letter_and_ack(
         *fields,
     ]
     async with servers.borrow(key) as link:
-        return bool(await GIVE_UP.call(link, [key, target], arguments))
+        return bool(await DEAD_LETTER_AND_ACK.call(link, [key, target], arguments))

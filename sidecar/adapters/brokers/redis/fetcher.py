@@ -1,13 +1,14 @@
-"""Reading the streams of one slot (without a Cluster: all of them) over one connection.
+"""Reads the streams of one hash slot (outside a Cluster: all streams) over one connection.
 
-Each step first asks what happened behind our back (`WATCH`), then reads: own pending entries of a stream that is not
-through with them, new entries of all others that are not held. Both go out together, so nothing comes in between. Where
-the last read found nothing, a plain XREAD that waits for something new goes out before them: XREADGROUP itself never
-waits, for what is trimmed while it does could not be told from what never was.
+Each step first checks what happened since the last read (`CHECK_STREAMS`), then reads: our own pending entries of a
+stream that still has some to deliver, new entries of all other streams that are not held. Both commands are sent
+together, so that nothing happens between them. If the last read found nothing, a blocking XREAD is sent before them.
+XREADGROUP itself never blocks: an entry that was trimmed while it blocks cannot be told from one that never existed.
 
-Dies after a read: the entries are pending for our name, and come first when we read again; if our name never does,
-others claim them once it has been silent for `claim_idle`. Two run: each entry goes to one of them. The answer comes
-late, or not at all: the connection is given up, and the entries are pending as above."""
+- A crash after a read: the entries are pending under our consumer name and are delivered first when we read again. If
+  we never do, another member claims them after our consumer was idle for `claim_idle`.
+- Two members read: the server gives each entry to one of them.
+- The reply is late or lost: we close the connection, and the entries are pending as above."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ import structlog
 from sidecar.adapters.brokers.redis import consumer_group as groups
 from sidecar.adapters.brokers.redis.consumer_name import MARK
 from sidecar.adapters.brokers.redis.entry_codec import EntryCodec, RawEntry, offset
-from sidecar.adapters.brokers.redis.lua_scripts import WATCH
+from sidecar.adapters.brokers.redis.lua_scripts import CHECK_STREAMS
 from sidecar.adapters.brokers.redis.stream_lease import RedisBatch, StreamLease
 from sidecar.adapters.redis_client.connection_pool import Command, RedisConnection, RedisPool
 from sidecar.adapters.redis_client.errors import ClusterRedirect, RedisReplyError
@@ -39,7 +40,9 @@ REPLY_BYTES = 4_000_000
 """About what one read should bring."""
 FIRST_COUNT = 100
 MOVES = 5
-_BEYOND = b"18446744073709551615-18446744073709551615"
+_HIGHEST_ID = b"18446744073709551615-18446744073709551614"
+"""Reading own pending entries behind this id returns nothing, but shows the server that we live. One more would be the
+largest id there is, which is how the server itself stores `>`: XREADGROUP would hand out a new entry."""
 _STREAM_TROUBLE = ("NOGROUP", "WRONGTYPE", "UNBLOCKED", "ERR")
 
 
@@ -103,7 +106,7 @@ class SlotReader:
             await self._new(link, list(self.feeds.values()), fresh)
         elif not open_:
             if feeds:
-                await self._tell(link, feeds, await WATCH.call(link, [feed.key for feed in feeds], self._mark))
+                await self._tell(link, feeds, await CHECK_STREAMS.call(link, [feed.key for feed in feeds], self._mark))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._block / 1000):
                     await self.wake.wait()
@@ -115,12 +118,12 @@ class SlotReader:
     ) -> dict[bytes, list[RawEntry]] | None:
         """What XREADGROUP gives for these streams behind these ids; None where one of them was in trouble, which was
         then seen to."""
-        watch = WATCH.command([feed.key for feed in feeds], self._mark)
+        watch = CHECK_STREAMS.command([feed.key for feed in feeds], self._mark)
         read: Command = ("XREADGROUP", "GROUP", *self._us, "COUNT", count, "STREAMS", *wanted, *wanted.values())
         *_, seen, reply = await link.calls([*first, watch, read])
         if isinstance(seen, RedisReplyError) and seen.code == "NOSCRIPT":
             # Asked now, what was trimmed before the read no longer shows; all else does.
-            seen = await WATCH.call(link, [feed.key for feed in feeds], self._mark)
+            seen = await CHECK_STREAMS.call(link, [feed.key for feed in feeds], self._mark)
         if isinstance(seen, Exception):
             raise seen
         await self._tell(link, feeds, seen)
@@ -210,7 +213,7 @@ class SlotReader:
     # --- what happened behind our back
 
     async def _tell(self, link: RedisConnection, feeds: list[StreamLease], seen: Sequence[Sequence[Any]]) -> None:
-        """Deal with what WATCH saw."""
+        """Deal with what CHECK_STREAMS saw."""
         mended = False
         for feed, (what, *more) in zip(feeds, seen, strict=True):
             match what:
@@ -222,7 +225,7 @@ class SlotReader:
                     wanted = self._first_unsettled(feed)
                     await self._report(feed, wanted, feed.last + 1, "the stream was deleted")
                     self._leave(feed, "was deleted")
-                case b"NOGROUP" | b"ANEW":
+                case b"NOGROUP" | b"RECREATED":
                     wanted = self._first_unsettled(feed)
                     reason = await groups.mend(link, feed, *self._us)
                     mended = True
@@ -256,7 +259,7 @@ class SlotReader:
             feed.claim_at = now + self._claim_idle / 1000 * random.uniform(0.2, 0.3)
             try:
                 if feed.held:
-                    await link.call("XREADGROUP", "GROUP", *self._us, "COUNT", 1, "STREAMS", feed.key, _BEYOND)
+                    await link.call("XREADGROUP", "GROUP", *self._us, "COUNT", 1, "STREAMS", feed.key, _HIGHEST_ID)
                 else:
                     await self._claim(link, feed)
             except RedisReplyError as error:

@@ -27,7 +27,7 @@ from sidecar.adapters.brokers.redis.committer import (
     bulk_limit,
 )
 from sidecar.adapters.brokers.redis.entry_codec import SYSTEM, EntryCodec, offset, raw, text
-from sidecar.adapters.brokers.redis.lua_scripts import ACT, LARGEST_ENTRY
+from sidecar.adapters.brokers.redis.lua_scripts import LEDGER_TRANSACTIONS, MAX_FIELDS_PER_ENTRY
 from sidecar.adapters.redis_client.connection_pool import Argument, RedisPool
 from sidecar.adapters.redis_client.errors import RedisReplyError
 from sidecar.domain.errors import Refused, TooLarge
@@ -132,7 +132,7 @@ class RedisLedger:
                 index += 1
         try:
             async with self._servers.borrow(raw(key)) as link:
-                replies = await ACT.call(link, [raw(one) for one in keys], arguments)
+                replies = await LEDGER_TRANSACTIONS.call(link, [raw(one) for one in keys], arguments)
         except RedisReplyError as error:
             if error.code == "NOSTREAM":
                 missing = str(error).rpartition("NOSTREAM ")[2]
@@ -155,9 +155,9 @@ class RedisLedger:
         )
 
     async def _check_size(self, target: str, fields: Sequence[bytes], index: int) -> None:
-        if len(fields) > 2 * LARGEST_ENTRY:
+        if len(fields) > 2 * MAX_FIELDS_PER_ENTRY:
             raise TooLarge(
-                f"{target}: an entry of {len(fields) // 2} fields; {LARGEST_ENTRY} is what can be added in one step",
+                f"{target}: an entry of {len(fields) // 2} fields; {MAX_FIELDS_PER_ENTRY} can be added at most",
                 index,
             )
         largest = max(map(len, fields))

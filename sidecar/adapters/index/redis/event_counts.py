@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sidecar.adapters.index.redis.fetcher import SECONDS
-from sidecar.adapters.index.redis.lua_scripts import RECOUNT
+from sidecar.adapters.index.redis.lua_scripts import CORRECT_COUNT
 from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.adapters.redis_client.connection_pool import Command
 
@@ -25,7 +25,7 @@ async def count_again(shards: ShardClients, ttl_ms: int) -> set[int]:
     there = sum(await shards.ask([(shard, ("SCARD", name)) for shard, name in sets], SECONDS))
     before = await _counts(shards)
     commands: list[tuple[int, Command]] = [
-        (shard, ("EVALSHA", RECOUNT.sha, 1, keys.heads[shard], ttl_ms, count, part))
+        (shard, ("EVALSHA", CORRECT_COUNT.sha, 1, keys.heads[shard], ttl_ms, count, part))
         for shard, (count, part) in enumerate(zip(before, parts(there, before), strict=True))
         if part != count
     ]

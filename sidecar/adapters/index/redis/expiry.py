@@ -18,7 +18,7 @@ from sidecar.adapters.index.redis.event_counts import count_again, held
 from sidecar.adapters.index.redis.fetcher import SECONDS
 from sidecar.adapters.index.redis.flow_closure import FlowReader
 from sidecar.adapters.index.redis.key_layout import PartitionKey
-from sidecar.adapters.index.redis.lua_scripts import DROP, LETTING
+from sidecar.adapters.index.redis.lua_scripts import DELETE_EVENTS, WRITE_WHEN_FULL
 from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.adapters.index.redis.write_batch import IndexWriteBatch, WriteBatchBuilder
 from sidecar.adapters.redis_client.connection_pool import Argument, Command
@@ -211,7 +211,7 @@ class IndexSweeper:
                 arguments.append(len(sets))
                 for name, members in sets.items():
                     arguments += (name, len(members), *members)
-                commands.append((number, ("EVALSHA", DROP.sha, 1, keys.heads[number], *arguments)))
+                commands.append((number, ("EVALSHA", DELETE_EVENTS.sha, 1, keys.heads[number], *arguments)))
             await self._ask(commands)
         if events:
             key = keys.single(b"x")
@@ -258,7 +258,7 @@ class IndexSweeper:
             words: list[Argument] = [2 * self._ttl_ms]
             for number in numbers:
                 words += (len(commands[number][1]), *commands[number][1])
-            asked.append((shard, ("EVALSHA", LETTING.sha, 1, keys.heads[shard], *words)))
+            asked.append((shard, ("EVALSHA", WRITE_WHEN_FULL.sha, 1, keys.heads[shard], *words)))
         replies: list[Any] = [None] * len(commands)
         for numbers, found in zip(together.values(), await self._ask(asked), strict=True):
             for number, reply in zip(numbers, found, strict=True):

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from sidecar.adapters.index.redis.coverage import SharedCoverage, field_of
 from sidecar.adapters.index.redis.fetcher import SECONDS
-from sidecar.adapters.index.redis.lua_scripts import BEAT
+from sidecar.adapters.index.redis.lua_scripts import HEARTBEAT
 from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.adapters.redis_client.connection_pool import Argument, Command
 from sidecar.domain.model import Partition
@@ -109,7 +109,7 @@ class HeartbeatLoop:
             arguments += (field_of(partition), since, int(partition in coverage.filling))
         left = self._told - covered.keys()
         arguments += (len(left), *map(field_of, left))
-        commands: list[tuple[int, Command]] = [(0, ("EVALSHA", BEAT.sha, 1, keys.heads[0], *arguments))]
+        commands: list[tuple[int, Command]] = [(0, ("EVALSHA", HEARTBEAT.sha, 1, keys.heads[0], *arguments))]
         commands += [
             (shard, ("MGET", *(keys.single(name, shard) for name in (b"n", b"d", b"g"))))
             for shard in range(keys.shards)

@@ -7,14 +7,24 @@ from collections.abc import Sequence
 from typing import Any
 
 from sidecar.adapters.index.redis.key_layout import CLUSTER_SHARDS, KeyLayout
-from sidecar.adapters.index.redis.lua_scripts import BEAT, DROP, LETTING, NOTE, RECOUNT, WRITE
+from sidecar.adapters.index.redis.lua_scripts import (
+    CORRECT_COUNT,
+    DELETE_EVENTS,
+    HEARTBEAT,
+    WRITE_EVENTS,
+    WRITE_LISTS,
+    WRITE_WHEN_FULL,
+)
 from sidecar.adapters.redis_client.connection_pool import Argument, Command, RedisPool
 from sidecar.adapters.redis_client.errors import ClusterRedirect, RedisReplyError
 from sidecar.adapters.redis_client.urls import Address, RedisAddress
 from sidecar.config.schema import TlsConfig
 from sidecar.domain.errors import Disconnected, Outage
 
-_SCRIPTS = {script.sha: script for script in (WRITE, NOTE, DROP, BEAT, RECOUNT, LETTING)}
+_SCRIPTS = {
+    script.sha: script
+    for script in (WRITE_EVENTS, WRITE_LISTS, DELETE_EVENTS, HEARTBEAT, CORRECT_COUNT, WRITE_WHEN_FULL)
+}
 _TRIES = 3
 
 

@@ -21,7 +21,7 @@ from sidecar.adapters.index.redis.key_layout import (
     pack,
     small,
 )
-from sidecar.adapters.index.redis.lua_scripts import NOTE, WRITE
+from sidecar.adapters.index.redis.lua_scripts import WRITE_EVENTS, WRITE_LISTS
 from sidecar.adapters.redis_client.connection_pool import Argument, Command
 from sidecar.domain.correlation.derived_trace_id import own_name, stands_alone
 from sidecar.domain.model import Event
@@ -81,18 +81,18 @@ class IndexWriteBatch:
         self.count = 0
 
     def commands(self, keys: KeyLayout, ttl_ms: int, word: bytes) -> list[tuple[int, Command]]:
-        """What to send, each with its shard: NOTE first, then WRITE for every shard that has something."""
+        """Build the commands, each with its shard: WRITE_LISTS first, then WRITE_EVENTS for each shard with data."""
         noted: list[Argument] = [ttl_ms, len(self.logs)]
         for log in self.logs.values():
             noted += (log.name, log.written)
         for seconds in (self.seconds, self.sweeps):
             noted.append(len(seconds))
             noted += seconds
-        found: list[tuple[int, Command]] = [(0, ("EVALSHA", NOTE.sha, 1, keys.heads[0], *noted))]
+        found: list[tuple[int, Command]] = [(0, ("EVALSHA", WRITE_LISTS.sha, 1, keys.heads[0], *noted))]
         for number, shard in enumerate(self.shards):
             if shard.buckets or shard.sets or shard.ids:
                 arguments = shard.arguments(ttl_ms, word)
-                found.append((number, ("EVALSHA", WRITE.sha, 1, keys.heads[number], *arguments)))
+                found.append((number, ("EVALSHA", WRITE_EVENTS.sha, 1, keys.heads[number], *arguments)))
         return found
 
 

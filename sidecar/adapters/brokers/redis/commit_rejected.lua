@@ -1,0 +1,46 @@
+-- Commit rejected entries. Each entry is acknowledged and its dead letters are added, or neither happens, and only
+-- for the first caller: an entry that is no longer pending was committed before.
+-- KEYS: the stream, then the dead-letter streams.
+-- ARGV: group, name of this member's sentinel consumer, then for each entry: its id, its number of dead letters, and
+-- for each of them the index of its key, the number of parts (field names and values), the parts.
+-- Returns how many dead letters were added.
+-- Order within an entry: check that it is pending, add, acknowledge. Only adding can fail, and then nothing of this
+-- entry is done. Nothing is written before the first dead letter: a server out of memory refuses only a script's
+-- first write.
+local stream, group, sentinel = KEYS[1], ARGV[1], ARGV[2]
+if redis.acl_check_cmd and not redis.acl_check_cmd('XACK', stream, group, '0-0') then
+  return redis.error_reply('NOPERM this user may not use XACK on ' .. stream)
+end
+for n = 2, #KEYS do
+  local kind = redis.call('TYPE', KEYS[n]).ok
+  if kind ~= 'none' and kind ~= 'stream' then
+    return redis.error_reply('WRONGTYPE ' .. KEYS[n] .. ' is a ' .. kind .. ', not a stream')
+  end
+end
+local function has_sentinel()
+  for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', stream, group)) do
+    if consumer[2] == sentinel then return true end
+  end
+  return false
+end
+local at, added_letters = 3, 0
+while at <= #ARGV do
+  local id, letters = ARGV[at], tonumber(ARGV[at + 1])
+  at = at + 2
+  local pending = redis.pcall('XPENDING', stream, group, id, id, 1)
+  if pending.err then return pending end
+  -- Not pending: an earlier attempt, or a member that claimed the entry, has committed it. A group that was deleted
+  -- and created again has no pending entries either, but it lacks our sentinel consumer.
+  if #pending == 0 and not has_sentinel() then return redis.error_reply('NOGROUP the group was created again') end
+  for n = 1, letters do
+    local last = at + 1 + tonumber(ARGV[at + 1])
+    if #pending > 0 then
+      local added = redis.pcall('XADD', KEYS[tonumber(ARGV[at])], '*', unpack(ARGV, at + 2, last))
+      if added.err then return added end
+      added_letters = added_letters + 1
+    end
+    at = last + 1
+  end
+  if #pending > 0 then redis.call('XACK', stream, group, id) end
+end
+return added_letters
