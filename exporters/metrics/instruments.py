@@ -22,7 +22,7 @@ from exporters.metrics.prometheus import render
 from exporters.semantic_conventions import Spelling, spelled
 from exporters.tracing.sampling import in_sample
 from exporters.tracing.span_ids import span_id_at
-from sidecar.domain.failure_fingerprint import normalised
+from sidecar.domain.failure_fingerprint import normalize_message
 from sidecar.domain.model import Decoded, Event
 from sidecar.domain.ports.index import Node
 from sidecar.domain.ports.metrics import Instrument, InstrumentSource, Point, Reading
@@ -192,7 +192,7 @@ def _cause(event: Event) -> int:
     assert rejection is not None
     subject = event.schema.subject if event.schema is not None else None
     path = rejection.path and rejection.path.partition("[")[0]
-    return hash((event.position.stream, rejection.code, path, normalised(rejection.message), subject))
+    return hash((event.position.stream, rejection.code, path, normalize_message(rejection.message), subject))
 
 
 class MetricsRegistry:

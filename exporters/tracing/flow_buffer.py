@@ -17,10 +17,10 @@ from msgspec import Struct
 
 from exporters.tracing.event_window import EventWindow
 from exporters.tracing.span_mapper import ExportSpan
-from sidecar.domain.correlation.causality import Stream, facts, inferred, stream_of
-from sidecar.domain.correlation.derived_trace_id import cause_of, derived, trace_id_of
+from sidecar.domain.correlation.causality import Stream, find_stated_parents, infer_parents, stream_of
+from sidecar.domain.correlation.derived_trace_id import cause_of, derive_trace_id, trace_id_of
 from sidecar.domain.correlation.duplicates import original_of
-from sidecar.domain.correlation.flows import Standing, draw, standing
+from sidecar.domain.correlation.flows import FlowEventStatus, build_flow, flow_event_status
 from sidecar.domain.correlation.ordering import moment
 from sidecar.domain.model import Event, Headers
 from sidecar.domain.ports.index import Node
@@ -79,10 +79,10 @@ class QuietFlow(Struct, gc=False):
 
     def nodes(self) -> list[Node]:
         """The flow as an index would give it."""
-        return draw(self.events, self.trace_of, self._standing, {}, ()).nodes
+        return build_flow(self.events, self.trace_of, self._standing, {}, ()).nodes
 
-    def _standing(self, event: Event) -> Standing:
-        return standing(event, self.same_id.get(event.event_id, ()) if event.event_id is not None else ())
+    def _standing(self, event: Event) -> FlowEventStatus:
+        return flow_event_status(event, self.same_id.get(event.event_id, ()) if event.event_id is not None else ())
 
 
 class FlowBuffer:
@@ -184,9 +184,9 @@ class FlowBuffer:
             self._forget(member)
         self._learn(flow)
         events = flow if _in_order(flow) else sorted(flow, key=moment)
-        parents = facts(events)
+        parents = find_stated_parents(events)
         # The earliest has nobody before it that could be inferred.
-        guesses = inferred(events, parents, self._consumed) if None in parents[1:] else {}
+        guesses = infer_parents(events, parents, self._consumed) if None in parents[1:] else {}
         for number, parent in guesses.items():
             parents[number] = parent
         same_id = {} if differing else _alike(flow)
@@ -208,7 +208,7 @@ class FlowBuffer:
             if event.trace_id is not None:
                 return event.trace_id
         if events[0].correlation_id is not None:
-            return derived(events[0].correlation_id)
+            return derive_trace_id(events[0].correlation_id)
         by_id = {event.event_id: event for event in reversed(events) if event.event_id is not None}
         return trace_id_of(events[0], by_id.get, {})
 

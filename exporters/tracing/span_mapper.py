@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from exporters import semantic_conventions as names
 from exporters.tracing.span_ids import base_of, span_id
-from sidecar.domain.correlation.duplicates import origin_of
+from sidecar.domain.correlation.duplicates import parse_origin
 from sidecar.domain.model import Event, Partition, Position, redis_id
 
 OPERATION = "receive"
@@ -234,7 +234,7 @@ class SpanMapper:
                 notes.append(SpanEvent("tracecar.dead_letter", letter))
         if event.replay_of is not None:
             notes.append(SpanEvent("tracecar.replay", ((names.DEAD_LETTER_ID, event.replay_of),)))
-            origin = origin_of(event.replay_of)
+            origin = parse_origin(event.replay_of)
             if origin is not None and origin != event.position:
                 # Its headers are the first life's, so it is of the same flow and trace.
                 links.append(SpanLink(span.trace_id, self.span_id_at(origin), "replay_of"))

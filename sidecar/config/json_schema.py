@@ -62,7 +62,7 @@ def _property(field: inspect.Field, defs: dict[str, Any]) -> dict[str, Any]:
 def as_written(value: Any) -> Any:
     """A value of a struct as the file writes it."""
     if isinstance(value, Duration):
-        return timestamps.length(value)
+        return timestamps.format_duration(value)
     return start_text(value) if isinstance(value, StartPosition) else to_builtins(value)
 
 

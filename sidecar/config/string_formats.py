@@ -47,16 +47,16 @@ def parse_start(text: str) -> StartPosition:
     if text in ("latest", "earliest"):
         return StartPosition("latest" if text == "latest" else "earliest")
     try:
-        return StartPosition("ago", round(timestamps.seconds(text) * 1000))
+        return StartPosition("ago", round(timestamps.parse_duration(text) * 1000))
     except ValueError:
-        return StartPosition("at", timestamps.micros(text) // 1000)
+        return StartPosition("at", timestamps.parse_rfc3339(text) // 1000)
 
 
 def start_text(start: StartPosition) -> str:
     """The text that `parse_start` reads."""
     if start.kind == "ago":
-        return timestamps.length(start.value / 1000)
-    return timestamps.rfc3339(start.value * 1000) or "latest" if start.kind == "at" else start.kind
+        return timestamps.format_duration(start.value / 1000)
+    return timestamps.format_rfc3339(start.value * 1000) or "latest" if start.kind == "at" else start.kind
 
 
 def _is_topic_or_pattern(text: str) -> bool:

@@ -162,7 +162,7 @@ class StructReader:
     def _duration(self, type_: inspect.CustomType, value: Any, at: _ReadContext) -> Any:
         if isinstance(value, str):
             try:
-                return Duration(timestamps.seconds(value))
+                return Duration(timestamps.parse_duration(value))
             except ValueError:
                 pass
         return self._wrong(at, expectation(type_), value)

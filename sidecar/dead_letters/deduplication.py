@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from sidecar.dead_letters.ledger_entries import LetterEntry
-from sidecar.domain.failure_fingerprint import cause
+from sidecar.domain.failure_fingerprint import cause_fingerprint
 from sidecar.domain.model import DeadLetter, Position
 
-MOST_COPIES = 50
+MAX_COPIES_PER_ORIGIN = 50
 """Letters of one origin that are told apart."""
 
 
@@ -36,25 +36,25 @@ class DeadLetterGroup(Struct):
     """The letter of its next life, where it failed again."""
 
 
-def origin_of(letter: DeadLetter) -> tuple[object, ...]:
+def origin_key(letter: DeadLetter) -> tuple[object, ...]:
     """What letters of one origin have in common."""
     if letter.origin is None:
         return (letter.id,)
     return (letter.origin, letter.origin_timestamp)
 
 
-def group_of(letter: DeadLetter) -> list[str]:
+def groups_of(letter: DeadLetter) -> list[str]:
     return [] if letter.group is None else [letter.group]
 
 
-def age(letter: DeadLetter) -> tuple[int, str]:
+def age_key(letter: DeadLetter) -> tuple[int, str]:
     """Newest letters compare highest; the position commits ties so that lists do not flicker."""
     return (letter.appended_at, str(letter.position))
 
 
 class NewestLetters:
     """The newest letters by origin, at most `limit` of them (0: no bound). Without `whole` they are kept without their
-    records. `before`: only origins all of whose letters are older (`age`)."""
+    records. `before`: only origins all of whose letters are older (`age_key`)."""
 
     def __init__(self, limit: int, *, whole: bool = False, before: tuple[int, str] | None = None) -> None:
         self._limit, self._whole, self._before = limit, whole, before
@@ -63,12 +63,12 @@ class NewestLetters:
         self._found: dict[tuple[object, ...], DeadLetterGroup] = {}
 
     def add(self, letter: DeadLetter) -> None:
-        fingerprint = cause(letter)
+        fingerprint = cause_fingerprint(letter)
         if not self._whole:
             letter.lighten()
-        origin = origin_of(letter)
+        origin = origin_key(letter)
         if self._before is not None:
-            if age(letter) >= self._before:
+            if age_key(letter) >= self._before:
                 self._newer.add(hash(origin))
                 self._found.pop(origin, None)
                 return
@@ -77,26 +77,26 @@ class NewestLetters:
         held = self._found.get(origin)
         if held is None:
             self._found[origin] = DeadLetterGroup(
-                letter, group_of(letter), fingerprint, ids=[letter.id], positions=[letter.position]
+                letter, groups_of(letter), fingerprint, ids=[letter.id], positions=[letter.position]
             )
             if self._limit and len(self._found) > 4 * self._limit + 1_000:
                 self._shrink()
             return
-        held.groups = list(dict.fromkeys([*held.groups, *group_of(letter)]))
-        if letter.position not in held.positions and len(held.positions) < MOST_COPIES:
+        held.groups = list(dict.fromkeys([*held.groups, *groups_of(letter)]))
+        if letter.position not in held.positions and len(held.positions) < MAX_COPIES_PER_ORIGIN:
             held.ids = list(dict.fromkeys([*held.ids, letter.id]))
             held.positions.append(letter.position)
-        if age(letter) >= age(held.letter):
+        if age_key(letter) >= age_key(held.letter):
             held.letter, held.cause = letter, fingerprint
 
     def letters(self) -> list[DeadLetterGroup]:
         """Newest first."""
         self._shrink()
-        return sorted(self._found.values(), key=lambda one: age(one.letter), reverse=True)
+        return sorted(self._found.values(), key=lambda one: age_key(one.letter), reverse=True)
 
     def _shrink(self) -> None:
         if self._limit:
             kept: Iterable[DeadLetterGroup] = heapq.nlargest(
-                self._limit, self._found.values(), key=lambda one: age(one.letter)
+                self._limit, self._found.values(), key=lambda one: age_key(one.letter)
             )
-            self._found = {origin_of(one.letter): one for one in kept}
+            self._found = {origin_key(one.letter): one for one in kept}

@@ -9,13 +9,13 @@ from sidecar.dead_letters.dialects import DIALECTS
 from sidecar.domain.ports.broker import Finding
 from sidecar.domain.stream_names import StreamNames
 
-MOST = 20
+MAX_SUGGESTIONS = 20
 """Streams that are told one by one."""
 _ERROR = "error."
 _USUAL = re.compile(r"(?i)(?:.*[._-])?(?:dlq|dlt|dead[._-]?letters?(?:[._-]?(?:queue|topic|stream))?)(?:[._-].*)?")
 
 
-def suggestions(where: str, streams: Collection[str], naming: StreamNames) -> list[Finding]:
+def suggest_streams(where: str, streams: Collection[str], naming: StreamNames) -> list[Finding]:
     """Findings that are all ok, each with what to add to `dead_letters.read`. `where` is such as `sources.kafka`."""
     found = [
         Finding(
@@ -25,9 +25,11 @@ def suggestions(where: str, streams: Collection[str], naming: StreamNames) -> li
         )
         for stream, whose, name in _unread(frozenset(streams), naming)
     ]
-    if len(found) > MOST:
-        rest = len(found) - MOST
-        found[MOST:] = [Finding(f"{where}: dead letters?", True, f"{rest} more streams are called like dead letters")]
+    if len(found) > MAX_SUGGESTIONS:
+        rest = len(found) - MAX_SUGGESTIONS
+        found[MAX_SUGGESTIONS:] = [
+            Finding(f"{where}: dead letters?", True, f"{rest} more streams are called like dead letters")
+        ]
     return found
 
 

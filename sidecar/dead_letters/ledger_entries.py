@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from sidecar.domain.model import DeadLetter
 
-MOST_DEEDS = 20
+MAX_ACTIONS_PER_ENTRY = 20
 """Deeds that an entry keeps: the first, and the latest."""
 State = Literal["open", "replayed", "discarded"]
 
@@ -69,8 +69,8 @@ class LetterEntry(Struct, frozen=True, omit_defaults=True, kw_only=True):
     def after(self, deed: LedgerAction, state: State) -> LetterEntry:
         """The entry once this is done too."""
         deeds = (*self.deeds, deed)
-        if len(deeds) > MOST_DEEDS:
-            deeds = (deeds[0], *deeds[2 - MOST_DEEDS - 1 :])
+        if len(deeds) > MAX_ACTIONS_PER_ENTRY:
+            deeds = (deeds[0], *deeds[2 - MAX_ACTIONS_PER_ENTRY - 1 :])
         return msgspec.structs.replace(self, state=state, deeds=deeds)
 
 
@@ -78,11 +78,11 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(LetterEntry)
 
 
-def encode(entry: LetterEntry) -> bytes:
+def encode_entry(entry: LetterEntry) -> bytes:
     return _encoder.encode(entry)
 
 
-def decode(entry: bytes | None) -> LetterEntry | None:
+def decode_entry(entry: bytes | None) -> LetterEntry | None:
     """None where there is none, or it is not ours to understand: whoever can write to the ledger can write anything."""
     if entry is None:
         return None
@@ -108,7 +108,7 @@ def entry_keys(letter: DeadLetter, ids: Sequence[str] = ()) -> list[str]:
 
 def current_entry(stands: Sequence[bytes | None]) -> LetterEntry | None:
     """The entry that stands under a letter's keys; None where there is none yet."""
-    return next((found for one in stands if (found := decode(one)) is not None), None)
+    return next((found for one in stands if (found := decode_entry(one)) is not None), None)
 
 
 def new_entry(letter: DeadLetter) -> LetterEntry:

@@ -9,19 +9,19 @@ from sidecar.dead_letters.ledger_entries import LetterEntry, current_entry, entr
 from sidecar.domain.model import DeadLetter, Position
 from sidecar.domain.ports.ledger import Ledger
 
-MOST_LIVES = 300_000
+MAX_REPLAY_LINKS = 300_000
 """Letters of replayed records that are remembered in one search."""
-Lives = dict[tuple[str, str | None], str]
+ReplayLinks = dict[tuple[str, str | None], str]
 """For the letter of an earlier life and the replay that ended it: the letter of the next."""
 
 
-def remember_replay(lives: Lives, letter: DeadLetter) -> None:
+def remember_replay(lives: ReplayLinks, letter: DeadLetter) -> None:
     """Take note of the earlier life that this letter's record had, if it had one."""
-    if letter.replay_of is not None and len(lives) < MOST_LIVES:
+    if letter.replay_of is not None and len(lives) < MAX_REPLAY_LINKS:
         lives[letter.replay_of, letter.replay_id] = letter.id
 
 
-def life_after(entry: LetterEntry | None) -> tuple[str, str | None] | None:
+def next_attempt(entry: LetterEntry | None) -> tuple[str, str | None] | None:
     """The life that the latest replay of a letter began; None where there was none."""
     if entry is None or entry.state != "replayed":
         return None
@@ -49,12 +49,12 @@ class LetterStates:
                 found.append(current_entry([next(stands) for _ in some]))
         return found
 
-    def state(self, letter: DeadLetter, entry: LetterEntry | None, lives: Lives) -> str:
+    def state(self, letter: DeadLetter, entry: LetterEntry | None, lives: ReplayLinks) -> str:
         """What became of a letter, as far as its entry and the letters of later lives tell."""
         if entry is not None and entry.state == "discarded":
             return "discarded"
         if entry is not None and entry.state == "replayed":
-            return "returned" if life_after(entry) in lives else "replayed"
+            return "returned" if next_attempt(entry) in lives else "replayed"
         if self._replaying(letter.position):
             return "replaying"
         return "parked" if self._attempts and letter.replays >= self._attempts else "open"

@@ -25,7 +25,7 @@ class LetterSource(Protocol):
     def naming(self) -> StreamNames: ...
 
 
-class DeadLetterReader(Struct):
+class ReadScope(Struct):
     """How much of the dead-letter streams one search reads."""
 
     since: int | None = None
@@ -43,8 +43,8 @@ class FetchedLetters(Struct):
     letters: list[DeadLetter]
 
 
-async def fetches(
-    sources: Sequence[LetterSource], reading: DeadLetterReader, notes: list[str]
+async def read_letters(
+    sources: Sequence[LetterSource], reading: ReadScope, notes: list[str]
 ) -> AsyncIterator[FetchedLetters]:
     """The letters of all sources; what cannot be read is noted."""
     for source in sources:
@@ -62,7 +62,7 @@ async def fetches(
             notes.append(f"dead letters on {source.broker.system} could not be read: {error}")
 
 
-async def _records(source: LetterSource, reading: DeadLetterReader) -> AsyncIterator[Sequence[Record]]:
+async def _records(source: LetterSource, reading: ReadScope) -> AsyncIterator[Sequence[Record]]:
     since = reading.since
     for stream in await dead_letter_streams(source):
         for partition in await source.broker.partitions(stream):
@@ -81,7 +81,7 @@ async def dead_letter_streams(source: LetterSource) -> list[str]:
     ]
 
 
-async def _start(broker: Broker, partition: Partition, reading: DeadLetterReader) -> int | None:
+async def _start(broker: Broker, partition: Partition, reading: ReadScope) -> int | None:
     """Where to begin to see the last `tail` records; Redis ids do not count entries, so there it is the start."""
     if reading.tail is None or broker.system == "redis":
         return None

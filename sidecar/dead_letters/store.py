@@ -8,26 +8,26 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sidecar.dead_letters.deduplication import DeadLetterGroup, NewestLetters, origin_of
+from sidecar.dead_letters.deduplication import DeadLetterGroup, NewestLetters, origin_key
 from sidecar.dead_letters.ledger_entries import LetterEntry
-from sidecar.dead_letters.lifecycle import MOST_LIVES, LetterStates, Lives, life_after, remember_replay
-from sidecar.dead_letters.reader import DeadLetterReader, LetterSource, fetches
+from sidecar.dead_letters.lifecycle import MAX_REPLAY_LINKS, LetterStates, ReplayLinks, next_attempt, remember_replay
+from sidecar.dead_letters.reader import LetterSource, ReadScope, read_letters
 from sidecar.domain.errors import TracecarError
 from sidecar.domain.failure_fingerprint import CauseGrouping, FailureCause
 from sidecar.domain.model import DeadLetter, Position
 from sidecar.domain.ports.broker import Retention
 from sidecar.domain.stream_names import LEDGER
 
-Wanted = Callable[[DeadLetter], bool]
-Holds = Callable[[DeadLetter], Awaitable[bool]]
+LetterPredicate = Callable[[DeadLetter], bool]
+RecordPredicate = Callable[[DeadLetter], Awaitable[bool]]
 
 
 class DeadLetterFilter(Struct, frozen=True):
     """Which letters are looked for."""
 
-    wanted: Wanted | None = None
+    wanted: LetterPredicate | None = None
     """By what the letter itself says."""
-    holds: Holds | None = None
+    holds: RecordPredicate | None = None
     """By the record that it stands for."""
     by_state: bool = False
     """`wanted` looks at the state: it is worked out for each letter first."""
@@ -36,7 +36,7 @@ class DeadLetterFilter(Struct, frozen=True):
     since: int | None = None
     """Failed at or after this, milliseconds."""
     before: tuple[int, str] | None = None
-    """Of a list: only letters that are older (`sidecar.dead_letters.deduplication.age`)."""
+    """Of a list: only letters that are older (`sidecar.dead_letters.deduplication.age_key`)."""
 
 
 ANY = DeadLetterFilter()
@@ -80,7 +80,7 @@ class DeadLetterStore:
         notes: list[str] = []
         tail = 2 * limit if limit and wish.wanted is None and wish.holds is None and wish.before is None else None
         while True:
-            reading, newest = DeadLetterReader(since=wish.since, tail=tail), NewestLetters(limit, before=wish.before)
+            reading, newest = ReadScope(since=wish.since, tail=tail), NewestLetters(limit, before=wish.before)
             lives = await self._later_lives(wish, notes)
             async for letter, _ in self._each(wish, reading, notes, lives):
                 newest.add(letter)
@@ -95,19 +95,17 @@ class DeadLetterStore:
         """One dead letter by its id, with its record and all groups of its origin; None where no stream holds it (any
         more)."""
         notes: list[str] = []
-        lives: Lives = {}
+        lives: ReplayLinks = {}
         newest = NewestLetters(1, whole=True)
-        async for letter, _ in self._each(
-            DeadLetterFilter(lambda letter: letter.id == id), DeadLetterReader(), notes, lives
-        ):
+        async for letter, _ in self._each(DeadLetterFilter(lambda letter: letter.id == id), ReadScope(), notes, lives):
             newest.add(letter)
         found = newest.letters()
         if not found:
             return None
-        key = origin_of(found[0].letter)
+        key = origin_key(found[0].letter)
         same = NewestLetters(1, whole=True)
         async for letter, _ in self._each(
-            DeadLetterFilter(lambda letter: origin_of(letter) == key), DeadLetterReader(), notes, lives
+            DeadLetterFilter(lambda letter: origin_key(letter) == key), ReadScope(), notes, lives
         ):
             same.add(letter)
         whole = next(iter(same.letters()), found[0])
@@ -121,10 +119,10 @@ class DeadLetterStore:
         notes: list[str] = []
         lives = await self._later_lives(wish, notes)
         ended: list[tuple[str, tuple[str, str | None]]] = []
-        async for letter, entry in self._each(replace(wish, by_state=True), DeadLetterReader(wish.since), notes, lives):
-            life = life_after(entry) if letter.state == "replayed" else None
+        async for letter, entry in self._each(replace(wish, by_state=True), ReadScope(wish.since), notes, lives):
+            life = next_attempt(entry) if letter.state == "replayed" else None
             fingerprint = causes.add(letter)
-            if fingerprint is not None and life is not None and len(ended) < MOST_LIVES:
+            if fingerprint is not None and life is not None and len(ended) < MAX_REPLAY_LINKS:
                 ended.append((fingerprint, life))
         for fingerprint, life in ended:
             if life in lives:
@@ -133,17 +131,17 @@ class DeadLetterStore:
         return GroupingResult(found, causes.letters, causes.folded, [*dict.fromkeys(notes), *causes.notes])
 
     async def each(
-        self, wish: DeadLetterFilter, notes: list[str], reading: DeadLetterReader | None = None
+        self, wish: DeadLetterFilter, notes: list[str], reading: ReadScope | None = None
     ) -> AsyncIterator[DeadLetter]:
         """Every letter that is looked for with its record, stream by stream in order, those of one origin each by
         itself. What cannot be looked at is noted."""
         lives = await self._later_lives(wish, notes)
-        async for letter, _ in self._each(wish, reading or DeadLetterReader(wish.since), notes, lives):
+        async for letter, _ in self._each(wish, reading or ReadScope(wish.since), notes, lives):
             yield letter
 
     async def entries(self, notes: list[str]) -> AsyncIterator[tuple[DeadLetter, LetterEntry]]:
         """Every letter that something was done with, and what. What cannot be looked at is noted."""
-        async for letter, entry in self._each(replace(ANY, by_state=True), DeadLetterReader(), notes, {}):
+        async for letter, entry in self._each(replace(ANY, by_state=True), ReadScope(), notes, {}):
             if entry is not None and entry.deeds:
                 yield letter, entry
 
@@ -165,9 +163,9 @@ class DeadLetterStore:
     # --- reading
 
     async def _each(
-        self, wish: DeadLetterFilter, reading: DeadLetterReader, notes: list[str], lives: Lives
+        self, wish: DeadLetterFilter, reading: ReadScope, notes: list[str], lives: ReplayLinks
     ) -> AsyncIterator[tuple[DeadLetter, LetterEntry | None]]:
-        async for fetched in fetches(self._sources, reading, notes):
+        async for fetched in read_letters(self._sources, reading, notes):
             letters = fetched.letters
             for letter in letters:
                 if letter.replay_of is not None:
@@ -185,11 +183,11 @@ class DeadLetterStore:
                 if wish.holds is None or await wish.holds(letter):
                     yield letter, entry
 
-    async def _later_lives(self, wish: DeadLetterFilter, notes: list[str]) -> Lives:
+    async def _later_lives(self, wish: DeadLetterFilter, notes: list[str]) -> ReplayLinks:
         """The later lives of all letters, where the state is asked about: they may lie behind the letters."""
-        lives: Lives = {}
+        lives: ReplayLinks = {}
         if wish.by_later_lives:
-            async for fetched in fetches(self._sources, DeadLetterReader(wish.since), notes):
+            async for fetched in read_letters(self._sources, ReadScope(wish.since), notes):
                 for letter in fetched.letters:
                     remember_replay(lives, letter)
         return lives
@@ -205,7 +203,7 @@ class DeadLetterStore:
             notes.append(_no_states(source, error))
             return [None] * len(letters)
 
-    async def _annotate(self, found: Sequence[DeadLetterGroup], lives: Lives, notes: list[str]) -> None:
+    async def _annotate(self, found: Sequence[DeadLetterGroup], lives: ReplayLinks, notes: list[str]) -> None:
         """Say of each what became of it, and how long it will be there."""
         for source in self._sources:
             here = [one for one in found if one.letter.position.system == source.broker.system]
@@ -222,8 +220,8 @@ class DeadLetterStore:
             await _say_when_they_go(source, here)
 
 
-def _later(entry: LetterEntry | None, lives: Lives) -> str | None:
-    life = life_after(entry)
+def _later(entry: LetterEntry | None, lives: ReplayLinks) -> str | None:
+    life = next_attempt(entry)
     return None if life is None else lives.get(life)
 
 

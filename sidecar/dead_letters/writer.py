@@ -32,7 +32,7 @@ class DeadLetterWriter:
         """The dead letter of a record that a service could not process (see `dialects.tracecar.write`)."""
         ours = tracecar.write(decoded, group, self._service, self._clock(), attempts=attempts, nowhere=nowhere)
         if stacktrace:
-            ours += ((tracecar.STACKTRACE, stacktrace.encode("utf-8", "backslashreplace")),)
+            ours += ((tracecar.STACKTRACE_HEADER, stacktrace.encode("utf-8", "backslashreplace")),)
         letter = self._letter(decoded, ours)
         return letter if nowhere is None else replace(letter, partition=None, origin=None)
 
@@ -40,8 +40,8 @@ class DeadLetterWriter:
         record = decoded.record
         own = tracecar.own_headers(record.headers, self._dialects)
         if self._dialects:
-            ours += ((tracecar.BESIDE, ",".join(self._dialects).encode()),)
-            ours += foreign_writers.write(decoded, self._group, tracecar.attempt(record.headers), self._dialects)
+            ours += ((tracecar.DIALECTS_HEADER, ",".join(self._dialects).encode()),)
+            ours += foreign_writers.write(decoded, self._group, tracecar.attempt_number(record.headers), self._dialects)
         return Outgoing(
             stream=self._naming.dead_letter_stream(record.position.stream),
             key=record.key,
@@ -53,7 +53,7 @@ class DeadLetterWriter:
         )
 
 
-Lettered = Callable[[Event, str, str], None]
+DeadLetterCallback = Callable[[Event, str, str], None]
 """Hears of an event, with its rejection, whose dead letter is durable now: for which group, and the letter's id."""
 
 
@@ -65,11 +65,11 @@ def shrink_dead_letter(letter: Outgoing) -> Outgoing | None:
     """The same letter with the next part left out, and marked so: the body first, then the record's own headers, then
     the key. None where nothing is left to leave out."""
     said = dict(letter.headers)
-    omitted = tracecar.parse_list(tracecar.text(said.get(tracecar.OMITTED)))
-    dialects = tracecar.parse_list(tracecar.text(said.get(tracecar.BESIDE)))
+    omitted = tracecar.parse_list(tracecar.text(said.get(tracecar.OMITTED_HEADER)))
+    dialects = tracecar.parse_list(tracecar.text(said.get(tracecar.DIALECTS_HEADER)))
     own = tracecar.own_headers(letter.headers, dialects)
     prefixes = (tracecar.PREFIX, *foreign_writers.prefixes(dialects))
-    ours = tuple(h for h in letter.headers if h[0].startswith(prefixes) and h[0] != tracecar.OMITTED)
+    ours = tuple(h for h in letter.headers if h[0].startswith(prefixes) and h[0] != tracecar.OMITTED_HEADER)
     if letter.value is not None:
         return replace(letter, value=None, headers=own + ours + _mark(*omitted, "body"))
     if own:
@@ -80,4 +80,4 @@ def shrink_dead_letter(letter: Outgoing) -> Outgoing | None:
 
 
 def _mark(*parts: str) -> tuple[tuple[str, bytes], ...]:
-    return ((tracecar.OMITTED, ",".join(parts).encode()),)
+    return ((tracecar.OMITTED_HEADER, ",".join(parts).encode()),)

@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from sidecar.config import schema as config
-from sidecar.decoding.envelope.coercion import LONGEST
+from sidecar.decoding.envelope.coercion import MAX_ID_CHARACTERS
 from sidecar.decoding.envelope.extractor import EnvelopeExtractor, HeaderLayout, record_type
 from sidecar.decoding.fast_path import Build, compile_fast_decoder, is_plain
 from sidecar.decoding.payload import read_json
@@ -219,7 +219,7 @@ class EventDecoder:
                 where = "".join(format_tb(error.__traceback__))
                 _log.error("a record that the judge cannot judge", position=str(record.position), kind=kind, at=where)
             rejection = Rejection("decode.malformed", f"expected a record, found one that raises {kind} when read")
-            key = None if record.key is None else record.key[:LONGEST].decode("utf-8", "replace")
+            key = None if record.key is None else record.key[:MAX_ID_CHARACTERS].decode("utf-8", "replace")
             return Decoded(record, Event(record.position, key, record.timestamp, now, rejection=rejection))
 
 

@@ -15,20 +15,20 @@ from typing import Any, TypeAlias
 from zlib import crc32
 
 from sidecar.decoding.envelope import cloudevents, debezium
-from sidecar.decoding.envelope.coercion import EARLIEST, EPOCH, LATEST, LONGEST, instant, text
+from sidecar.decoding.envelope.coercion import EARLIEST_US, EPOCH, LATEST_US, MAX_ID_CHARACTERS, to_micros, to_text
 from sidecar.decoding.envelope.extractor import (
-    KEY,
-    REPEATED,
-    WORDS,
+    ENVELOPE_FIELDS,
+    KEY_SOURCE,
+    LOW_CARDINALITY_FIELDS,
     EnvelopeSource,
     HeaderLayout,
     Sources,
-    find,
+    find_field,
     record_type,
 )
 from sidecar.decoding.record_key import key_text
 from sidecar.decoding.schema import BoundSchema
-from sidecar.decoding.trace_context import DIGITS_TO_ZERO, SHAPE, trace_context
+from sidecar.decoding.trace_context import DIGITS_TO_ZERO, TRACEPARENT_SHAPE, read_trace_context
 from sidecar.domain.model import Event, Headers, Record, Rejection, TraceOrigin
 
 _SIMPLE = ("event_id", "type", "version", "occurred_at", "aggregate_id")
@@ -59,8 +59,14 @@ def compile_fast_decoder(headings: HeaderLayout, fields: Collection[str], schema
     in_event_id, in_type, in_version, in_time, in_aggregate, single, rest = _places(headings, fields)
     ref, default_type = (schema.ref, record_type(schema.name)) if schema is not None else (None, None)
     traced, traceparent_at = headings.traced, headings.traceparent
-    w3c, zero, shape, from_bytes = TraceOrigin.W3C, DIGITS_TO_ZERO, SHAPE, int.from_bytes
-    epoch, microsecond, numbers, longest, repeated = EPOCH, _MICROSECOND, _NUMBERS, LONGEST, REPEATED
+    w3c, zero, shape, from_bytes = TraceOrigin.W3C, DIGITS_TO_ZERO, TRACEPARENT_SHAPE, int.from_bytes
+    epoch, microsecond, numbers, longest, repeated = (
+        EPOCH,
+        _MICROSECOND,
+        _NUMBERS,
+        MAX_ID_CHARACTERS,
+        LOW_CARDINALITY_FIELDS,
+    )
 
     # This runs for every event, and each call or step more shows in the throughput: hence its length.
     def build(record: Record, value: bytes, headers: Headers, body: Any, now: int) -> Event | None:
@@ -78,17 +84,17 @@ def compile_fast_decoder(headings: HeaderLayout, fields: Collection[str], schema
         get = body.get
         event_id = get(in_event_id)
         if event_id.__class__ is not str or not 0 < len(event_id) <= longest:
-            event_id = text(event_id)
+            event_id = to_text(event_id)
         type = get(in_type)
         if type.__class__ is not str or not 0 < len(type) <= longest:
-            type = text(type)
+            type = to_text(type)
         type = default_type if type is None else intern(type)
         version = get(in_version)
         if version is not None:
-            version = (numbers.get(version) if version.__class__ is int else None) or text(version)
+            version = (numbers.get(version) if version.__class__ is int else None) or to_text(version)
         aggregate_id = get(in_aggregate)
         if aggregate_id.__class__ is not str or not 0 < len(aggregate_id) <= longest:
-            aggregate_id = text(aggregate_id)
+            aggregate_id = to_text(aggregate_id)
             if aggregate_id is None and key and len(key) < longest:
                 aggregate_id = key
         if aggregate_id == key:
@@ -96,10 +102,10 @@ def compile_fast_decoder(headings: HeaderLayout, fields: Collection[str], schema
         occurred_at = get(in_time)
         if occurred_at.__class__ is datetime and occurred_at.tzinfo is not None:
             occurred_at = (occurred_at - epoch) // microsecond
-            if not EARLIEST <= occurred_at < LATEST:
+            if not EARLIEST_US <= occurred_at < LATEST_US:
                 occurred_at = None
         elif occurred_at is not None:
-            occurred_at = instant(occurred_at)
+            occurred_at = to_micros(occurred_at)
 
         trace_id: int | None = None
         span_id: int | None = None
@@ -114,7 +120,7 @@ def compile_fast_decoder(headings: HeaderLayout, fields: Collection[str], schema
                 origin = w3c
             if not (trace_id and span_id):
                 trace_id = span_id = origin = None
-                context = trace_context(headers)
+                context = read_trace_context(headers)
                 if context is not None:
                     trace_id, origin = context.trace_id, context.origin
                     span_id, parent_span_id = context.span_id, context.parent_span_id
@@ -162,17 +168,17 @@ def _places(
     simple: dict[str, str] = {}
     single: list[_Single] = []
     several: list[_Several] = []
-    for word in WORDS:
+    for word in ENVELOPE_FIELDS:
         sources = headings.within(word, fields)
-        if sources and sources[-1][0] == KEY and not sources[-1][1].configured and word in _SIMPLE:
+        if sources and sources[-1][0] == KEY_SOURCE and not sources[-1][1].configured and word in _SIMPLE:
             others = sources[:-1]  # the key is what an aggregate falls back upon anyway
         else:
             others = sources
-        at, place = others[0] if len(others) == 1 else (KEY, None)
+        at, place = others[0] if len(others) == 1 else (KEY_SOURCE, None)
         if place is not None and place.simple and word in _SIMPLE:
             simple[word] = place.steps[0]
         elif place is not None and not place.configured and len(sources) == 1 and (at >= 0 or place.simple):
-            single.append((word, instant if word == "occurred_at" else text, at, "".join(place.steps)))
+            single.append((word, to_micros if word == "occurred_at" else to_text, at, "".join(place.steps)))
         elif others:
             several.append((word, sources))
     event_id, type, version, occurred_at, aggregate_id = map(simple.get, _SIMPLE)
@@ -181,12 +187,12 @@ def _places(
 
 def _fill(event: Event, rest: tuple[_Several, ...], headers: Headers, body: Any) -> bool:
     """Find the words that may stand in several places. False where a configured place holds nonsense."""
-    key = event.key if event.key and len(event.key) < LONGEST else None
+    key = event.key if event.key and len(event.key) < MAX_ID_CHARACTERS else None
     found = EnvelopeSource(headers, body, body, key)
     for word, sources in rest:
-        value = find(word, sources, found)
+        value = find_field(word, sources, found)
         if value.__class__ is Rejection:
             return False
         if value is not None or word != "type":
-            setattr(event, word, intern(value) if word in REPEATED and value is not None else value)
+            setattr(event, word, intern(value) if word in LOW_CARDINALITY_FIELDS and value is not None else value)
     return True

@@ -8,7 +8,7 @@ from zlib import crc32
 
 import msgspec
 
-from sidecar.decoding.envelope.coercion import text
+from sidecar.decoding.envelope.coercion import to_text
 from sidecar.decoding.envelope.extractor import HeaderLayout
 from sidecar.decoding.schema import BoundSchema
 from sidecar.decoding.schema_cache import SchemaCache, SchemaLookup, SchemaNotCached
@@ -152,4 +152,4 @@ def digest(record: Record) -> int:
 
 def header_text(headers: Headers, at: int) -> str | None:
     """A header's value as the text of an id; None where `at` is -1 or the value is no id."""
-    return text(headers[at][1]) if at >= 0 else None
+    return to_text(headers[at][1]) if at >= 0 else None

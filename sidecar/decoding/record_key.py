@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sidecar.decoding.wire_format import json_start
 
-LONGEST = 512
+MAX_KEY_CHARACTERS = 512
 """Characters of a key that are kept as text."""
 
 
@@ -20,9 +20,9 @@ def key_text(key: bytes | None, framed: bool = False) -> str | None:
         inner = _unframed(key) if key[:1] == b"\0" and len(key) > 5 else _written(key) if framed else None
         if inner is not None:
             return _cut(inner)
-    if len(key) <= LONGEST:
+    if len(key) <= MAX_KEY_CHARACTERS:
         return key.decode("utf-8", "backslashreplace")
-    return _cut(key[: LONGEST * 4].decode("utf-8", "backslashreplace"))
+    return _cut(key[: MAX_KEY_CHARACTERS * 4].decode("utf-8", "backslashreplace"))
 
 
 def _unframed(key: bytes) -> str | None:
@@ -55,4 +55,4 @@ def _zigzag(data: bytes) -> tuple[int, int]:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return text if len(text) <= MAX_KEY_CHARACTERS else text[: MAX_KEY_CHARACTERS - 1] + "…"

@@ -20,10 +20,10 @@ from sidecar.decoding.payload import (
     resolve,
     typed,
 )
-from sidecar.decoding.record_key import LONGEST, key_text
+from sidecar.decoding.record_key import MAX_KEY_CHARACTERS, key_text
 from sidecar.decoding.schema import BoundSchema
 from sidecar.decoding.schema_cache import SchemaCache, SchemaLookup, SchemaNotCached
-from sidecar.decoding.trace_context import TraceContext, trace_context
+from sidecar.decoding.trace_context import TraceContext, read_trace_context
 from sidecar.domain.model import Decoded, Event, Headers, Record, Rejection
 
 ENVELOPE_WORDS = frozenset(("eventId", "eventType"))
@@ -180,34 +180,36 @@ class _GeneralDecoder:
 
     def _shape(self) -> EventShape:
         """The shape of the event. May put into `read` what binary data inside of the body holds."""
-        inner, at = debezium.unwrapped(self.read.body)
+        inner, at = debezium.unwrap(self.read.body)
         key = self.event.key
-        found = EnvelopeSource(self.record.headers, self.read.body, inner, key if key and len(key) < LONGEST else None)
+        found = EnvelopeSource(
+            self.record.headers, self.read.body, inner, key if key and len(key) < MAX_KEY_CHARACTERS else None
+        )
         if inner.__class__ is not dict:
             return EventShape(found, inner, at)
         if cloudevents.is_structured(inner) or says_cloudevent(self.headings, self.record.headers):
             return self._cloudevent(found, at)
         if debezium.is_change(inner):
-            found.late = debezium.implied_words(inner, self.record.key)
+            found.late = debezium.implied_fields(inner, self.record.key)
             return EventShape(found, inner.get("after"), join(at, "after"), debezium.FIELDS, inner, at)
         shape = EventShape(found, inner, at)
         if inner.get("data").__class__ is dict and not ENVELOPE_WORDS.isdisjoint(inner):
             shape = EventShape(found, inner["data"], join(at, "data"), _DATA, inner, at)
         if self.headings.data_schema >= 0:
-            _, shape.version = cloudevents.data_schema(self.record.headers[self.headings.data_schema][1])
+            _, shape.version = cloudevents.parse_data_schema(self.record.headers[self.headings.data_schema][1])
         return shape
 
     def _cloudevent(self, found: EnvelopeSource, at: str) -> EventShape:
         body, read = found.inner, self.read
-        found.own = cloudevents.own_words(body)
+        found.own = cloudevents.read_attributes(body)
         shape = EventShape(
-            found, body.get("data"), join(at, "data"), cloudevents.FIELDS, body, at, cloudevents.trace(body)
+            found, body.get("data"), join(at, "data"), cloudevents.FIELDS, body, at, cloudevents.read_trace(body)
         )
         if read.names_schema:
             return shape
-        named, shape.version = cloudevents.data_schema(body.get("dataschema"))
+        named, shape.version = cloudevents.parse_data_schema(body.get("dataschema"))
         try:
-            binary = cloudevents.binary_data(body)
+            binary = cloudevents.read_binary_data(body)
         except ValueError:
             told = "data_base64: expected base64, found what is none"
             shape.rejection = Rejection("decode.malformed", told, join(at, "data_base64"))
@@ -228,7 +230,7 @@ class _GeneralDecoder:
         return shape
 
     def _trace(self) -> None:
-        context = (trace_context(self.record.headers) if self.headings.traced else None) or self.shape.trace
+        context = (read_trace_context(self.record.headers) if self.headings.traced else None) or self.shape.trace
         if context is not None:
             event = self.event
             event.trace_id, event.trace_origin = context.trace_id, context.origin

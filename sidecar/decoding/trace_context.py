@@ -34,12 +34,12 @@ from msgspec import Struct
 
 from sidecar.domain.model import Headers, TraceOrigin
 
-LONGEST = 1024
+MAX_HEADER_BYTES = 1024
 """Bytes of a header that are looked at; none of these formats needs more, and a longer one is malformed."""
 
 DIGITS_TO_ZERO = bytes(ord("0") if byte in b"0123456789abcdef" else byte for byte in range(256))
 """A table for `bytes.translate`: every lower-case hex digit becomes 0."""
-SHAPE = b"00-" + b"0" * 32 + b"-" + b"0" * 16 + b"-00"
+TRACEPARENT_SHAPE = b"00-" + b"0" * 32 + b"-" + b"0" * 16 + b"-00"
 """What every `traceparent` of 55 bytes becomes by that table: one comparison tells its digits, dashes and length."""
 
 _MASK = (1 << 64) - 1
@@ -67,12 +67,12 @@ class TraceContext(Struct, frozen=True, gc=False):
     """The sender's decision; None where it left it open."""
 
 
-def trace_context(headers: Headers) -> TraceContext | None:
+def read_trace_context(headers: Headers) -> TraceContext | None:
     """The trace context that these headers carry; None where they carry none that is valid."""
     found: dict[str, bytes] = {}
     for name, value in headers:
         lower = name.lower()
-        if lower in NAMES and value is not None and len(value) <= LONGEST:
+        if lower in TRACE_HEADERS and value is not None and len(value) <= MAX_HEADER_BYTES:
             found[lower] = value.strip(b" \t")
     if found:
         for read in _READERS:
@@ -82,20 +82,20 @@ def trace_context(headers: Headers) -> TraceContext | None:
     return None
 
 
-def traceparent(value: bytes) -> tuple[int, int] | None:
+def parse_traceparent(value: bytes) -> tuple[int, int] | None:
     """The trace id and the sender's span id of a W3C `traceparent`; None where it is invalid (W3C Trace Context,
     section 3.2). Version ff and ids of zeros are invalid; a version above 00 may go on after a further dash."""
-    if len(value) == 55 and value.translate(DIGITS_TO_ZERO) == SHAPE and value[:2] != b"ff":
+    if len(value) == 55 and value.translate(DIGITS_TO_ZERO) == TRACEPARENT_SHAPE and value[:2] != b"ff":
         trace_id, span_id = int.from_bytes(unhexlify(value[3:35])), int.from_bytes(unhexlify(value[36:52]))
         return (trace_id, span_id) if trace_id and span_id else None
-    if 55 < len(value) <= LONGEST and value[55:56] == b"-" and value[:2] != b"00":
-        return traceparent(value[:55])
+    if 55 < len(value) <= MAX_HEADER_BYTES and value[55:56] == b"-" and value[:2] != b"00":
+        return parse_traceparent(value[:55])
     return None
 
 
 def _w3c(found: Mapping[str, bytes]) -> TraceContext | None:
     value = found.get("traceparent")
-    ids = traceparent(value) if value else None
+    ids = parse_traceparent(value) if value else None
     if not value or ids is None:
         return None
     return TraceContext(ids[0], ids[1], None, TraceOrigin.W3C, bool(int(value[53:55], 16) & 1))
@@ -155,12 +155,12 @@ def _xray(found: Mapping[str, bytes]) -> TraceContext | None:
 
 def _cloudevents(found: Mapping[str, bytes]) -> TraceContext | None:
     value = found.get("ce_traceparent")
-    return starting_trace(value) if value else None
+    return parse_starting_trace(value) if value else None
 
 
-def starting_trace(value: bytes) -> TraceContext | None:
+def parse_starting_trace(value: bytes) -> TraceContext | None:
     """The trace that CloudEvents' `traceparent` extension names: where the chain started, so nobody's span here."""
-    ids = traceparent(value)
+    ids = parse_traceparent(value)
     return TraceContext(ids[0], None, None, TraceOrigin.CLOUDEVENTS, None) if ids else None
 
 
@@ -190,7 +190,7 @@ _READERS: tuple[Callable[[Mapping[str, bytes]], TraceContext | None], ...] = (
     _cloudevents,
 )
 
-NAMES = frozenset(
+TRACE_HEADERS = frozenset(
     (
         "traceparent",
         "b3",

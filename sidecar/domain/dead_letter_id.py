@@ -9,10 +9,10 @@ from sidecar.domain.model import Position
 
 _PLACE = re.compile(r"@((?:kafka|redis|memory)://.*|sha256:.*)\Z", re.DOTALL)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-EXPECTED = "GROUP@POSITION such as billing@kafka://orders/0/4711"
+EXPECTED_FORM = "GROUP@POSITION such as billing@kafka://orders/0/4711"
 
 
-def malformed(id: str) -> str | None:
+def describe_malformed_id(id: str) -> str | None:
     """What is wrong with the place that an id names; None where nothing is, or it names none. Letters of others are
     shown by whatever id they bear, so this is for ids that no letter has."""
     place = _PLACE.search(id)
@@ -29,9 +29,9 @@ def malformed(id: str) -> str | None:
     return None
 
 
-def unknown(id: str, why: str) -> TracecarError:
+def unknown_id_error(id: str, why: str) -> TracecarError:
     """What is raised for an id that no letter has. `why` is for one that could have been."""
-    wrong = malformed(id)
+    wrong = describe_malformed_id(id)
     if wrong is not None:
         return QueryError(wrong, id, 0)
-    return NotFoundError(why if _PLACE.search(id) else f"{why}; an id is written {EXPECTED}")
+    return NotFoundError(why if _PLACE.search(id) else f"{why}; an id is written {EXPECTED_FORM}")

@@ -23,21 +23,21 @@ _HEX = re.compile(
 _NUMBER = re.compile(r"[0-9]+(?:[.,:][0-9]+)*")
 _INDEX = re.compile(r"\[\d+\]")
 
-MAX_MESSAGE = 2_000
-MOST_CAUSES = 1_000
+MAX_MESSAGE_CHARACTERS = 2_000
+MAX_CAUSES = 1_000
 """Causes that are told apart at the same time; beyond it those with the fewest letters are counted together."""
-MOST_REMEMBERED = 300_000
+MAX_REMEMBERED_KEYS = 300_000
 """Origins and aggregates that are remembered to count each once, some 60 bytes each."""
-FEW = 5
+MAX_NAMED_AGGREGATES = 5
 """Aggregates that are named."""
-MOST_GROUPS = 20
-HOUR = 3_600_000_000
+MAX_GROUPS_PER_CAUSE = 20
+HOUR_US = 3_600_000_000
 
 
 @lru_cache(maxsize=1_024)
-def normalised(message: str) -> str:
+def normalize_message(message: str) -> str:
     """The message without what varies from letter to letter: quoted values, ids, numbers and times become `#`."""
-    message = message[:MAX_MESSAGE]
+    message = message[:MAX_MESSAGE_CHARACTERS]
     # Several passes, each of which begins with a character that is searched for quickly, take half the time of one.
     if '"' in message:
         message = _QUOTED.sub("#", message)
@@ -48,26 +48,26 @@ def normalised(message: str) -> str:
     return " ".join(_NUMBER.sub("#", message).split())
 
 
-def cause(letter: DeadLetter) -> str:
+def cause_fingerprint(letter: DeadLetter) -> str:
     """Twelve hex digits that are equal for letters of the same cause: stream, code, path (without indexes), message
     (normalised) and schema."""
     if letter.cause is not None:
         return letter.cause
-    code, path, message = fault(letter)
+    code, path, message = failure_signature(letter)
     subject = letter.schema.subject if letter.schema else None
     return _fingerprint(letter.stream, code, path, message, subject)
 
 
-Fault = tuple[str, str | None, str]
+FailureSignature = tuple[str, str | None, str]
 
 
-def fault(letter: DeadLetter) -> Fault:
+def failure_signature(letter: DeadLetter) -> FailureSignature:
     """What a cause is, but for where: equal also for letters of the same fault on another stream."""
-    return letter.code, _unindexed(letter.path), normalised(letter.message)
+    return letter.code, _unindexed(letter.path), normalize_message(letter.message)
 
 
 def _unindexed(path: str | None) -> str | None:
-    return _INDEX.sub("[]", path[:MAX_MESSAGE]) if path and "[" in path else path
+    return _INDEX.sub("[]", path[:MAX_MESSAGE_CHARACTERS]) if path and "[" in path else path
 
 
 @lru_cache(maxsize=1_024)
@@ -101,7 +101,7 @@ class CauseGrouping:
     """Dead letters, taken one by one, as their causes. Bounded, whatever comes."""
 
     def __init__(self, now: int) -> None:
-        self._recently = now - HOUR
+        self._recently = now - HOUR_US
         self._found: dict[str, FailureCause] = {}
         self._seen: set[int] = set()
         self._full = False
@@ -112,12 +112,12 @@ class CauseGrouping:
     def add(self, letter: DeadLetter) -> str | None:
         """Takes the letter over: one that is kept is kept without its record. Returns its cause, None where it is
         another letter of an origin that was counted already."""
-        fingerprint = cause(letter)
+        fingerprint = cause_fingerprint(letter)
         moment = letter.appended_at * 1000 if letter.failed_at is None else letter.failed_at
         found = self._found.get(fingerprint)
         if found is None:
             found = self._found[fingerprint] = FailureCause(fingerprint, letter, moment, moment)
-            if len(self._found) > 2 * MOST_CAUSES:
+            if len(self._found) > 2 * MAX_CAUSES:
                 self._shrink(found)
         _join(found.groups, letter.group)
         _join(found.dialects, letter.dialect)
@@ -143,10 +143,10 @@ class CauseGrouping:
             found.states["returned"] = found.states.get("returned", 0) + 1
 
     def _affected(self, found: FailureCause, letter: DeadLetter) -> None:
-        aggregate = affected(letter)
+        aggregate = affected_aggregate(letter)
         if aggregate is not None and self._new(hash((found.cause, "aggregate", aggregate))):
             found.aggregates += 1
-            if len(found.some_aggregates) < FEW and aggregate not in found.some_aggregates:
+            if len(found.some_aggregates) < MAX_NAMED_AGGREGATES and aggregate not in found.some_aggregates:
                 found.some_aggregates.append(aggregate)
 
     def found(self) -> list[FailureCause]:
@@ -160,11 +160,11 @@ class CauseGrouping:
         notes = []
         if self.folded:
             notes.append(
-                f"there are more causes than the {MOST_CAUSES} that are told apart: {self.folded} letters are of others"
+                f"there are more causes than the {MAX_CAUSES} that are told apart: {self.folded} letters are of others"
             )
         if self._full:
             notes.append(
-                f"only {MOST_REMEMBERED} origins and aggregates are remembered: beyond these each letter counts, "
+                f"only {MAX_REMEMBERED_KEYS} origins and aggregates are remembered: beyond these each letter counts, "
                 "and aggregates are at least as many as said"
             )
         return notes
@@ -173,7 +173,7 @@ class CauseGrouping:
         """Whether this is seen for the first time, as far as can be remembered."""
         if what in self._seen:
             return False
-        if len(self._seen) < MOST_REMEMBERED:
+        if len(self._seen) < MAX_REMEMBERED_KEYS:
             self._seen.add(what)
         else:
             self._full = True
@@ -181,16 +181,16 @@ class CauseGrouping:
 
     def _shrink(self, latest: FailureCause | None) -> None:
         """Keep the causes with the most letters, and the one that just came."""
-        if len(self._found) <= MOST_CAUSES:
+        if len(self._found) <= MAX_CAUSES:
             return
         kept = sorted(self._found.values(), key=_weight, reverse=True)
-        for one in kept[MOST_CAUSES:]:
+        for one in kept[MAX_CAUSES:]:
             if one is not latest:
                 self.folded += one.count
                 del self._found[one.cause]
 
 
-def affected(letter: DeadLetter) -> str | None:
+def affected_aggregate(letter: DeadLetter) -> str | None:
     """The aggregate that a letter is about: its id, else the record's key as text."""
     if letter.aggregate_id is not None:
         return letter.aggregate_id
@@ -203,5 +203,5 @@ def _weight(one: FailureCause) -> tuple[int, int, str]:
 
 
 def _join(names: list[str], name: str | None) -> None:
-    if name is not None and name not in names and len(names) < MOST_GROUPS:
+    if name is not None and name not in names and len(names) < MAX_GROUPS_PER_CAUSE:
         names.append(name)

@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sidecar.domain.failure_fingerprint import cause, normalised
+from sidecar.domain.failure_fingerprint import cause_fingerprint, normalize_message
 from sidecar.domain.model import DeadLetter, Event, Headers, Record, Rejection
 
 HIDDEN = "[redacted]"
@@ -94,7 +94,7 @@ class Redactor:
         message = self.message(letter.message, letter.path, letter.code)
         changes: dict[str, Any] = {"message": message}
         if message != letter.message:
-            changes["cause"] = cause(letter)
+            changes["cause"] = cause_fingerprint(letter)
         for word in self.hidden_words & _LETTER_WORDS:
             if getattr(letter, word) is not None:
                 changes[word] = HIDDEN
@@ -118,7 +118,7 @@ class Redactor:
         about_header = bool(self._headers) and not code.startswith(("schema.", "decode."))
         if not (about_body or about_header):
             return message
-        return normalised(_FOUND.sub(f"found {HIDDEN}", message))
+        return normalize_message(_FOUND.sub(f"found {HIDDEN}", message))
 
     def _related(self, path: str) -> bool:
         """Whether something hidden lies at, above or below the path."""

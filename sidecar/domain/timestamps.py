@@ -1,4 +1,4 @@
-"""Times and lengths of time at the edges: numbers inside, text outside."""
+"""Conversion of times and durations between numbers (inside) and text (configuration, API, command line)."""
 
 from __future__ import annotations
 
@@ -6,50 +6,54 @@ import re
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST = -62_135_596_800_000_000
-_LAST = 253_402_300_799_999_999
-"""Microseconds of the first and last moment that RFC 3339 can write (years 1 to 9999)."""
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_MIN_RFC3339_US = -62_135_596_800_000_000
+"""0001-01-01T00:00:00Z in microseconds: the first moment that RFC 3339 can write."""
+_MAX_RFC3339_US = 253_402_300_799_999_999
+"""9999-12-31T23:59:59.999999Z in microseconds: the last one."""
+_UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 DURATION = r"(?:[0-9]{1,13}(?:\.[0-9]{1,9})?(?:ms|s|m|h|d))+"
-"""How a length of time is written: `250ms`, `60s`, `15m`, `24h`, `7d`, `1h30m`."""
+"""Regular expression of a duration: `250ms`, `60s`, `15m`, `24h`, `7d`, `1h30m`."""
 _DURATION = re.compile(DURATION)
-_PART = re.compile(r"([0-9.]+)([a-z]+)")
-LONGEST = 36_500 * 86_400.0
-"""A hundred years, in seconds."""
+_DURATION_PART = re.compile(r"([0-9.]+)([a-z]+)")
+MAX_DURATION_S = 36_500 * 86_400.0
+"""A hundred years."""
 
 
-def rfc3339(micros: int | None) -> str | None:
-    """`2026-01-31T12:00:00.000001Z`; None for None and for what no calendar year from 1 to 9999 holds."""
-    if micros is None or not _FIRST <= micros <= _LAST:
+def format_rfc3339(micros: int | None) -> str | None:
+    """Format microseconds since 1970 as `2026-01-31T12:00:00.000001Z`.
+
+    None for None, and for moments outside the years 1 to 9999, which RFC 3339 cannot write.
+    """
+    if micros is None or not _MIN_RFC3339_US <= micros <= _MAX_RFC3339_US:
         return None
     moment = _EPOCH + timedelta(microseconds=micros)
     return moment.isoformat(timespec="microseconds" if micros % 1000 else "milliseconds").replace("+00:00", "Z")
 
 
-def micros(text: str) -> int:
-    """The microseconds of an RFC 3339 time; a time without zone is UTC. Raises ValueError where it is none."""
+def parse_rfc3339(text: str) -> int:
+    """Parse an RFC 3339 time into microseconds since 1970. A time without a zone is UTC. Raises ValueError."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    since = moment - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    since_epoch = moment - _EPOCH
+    return (since_epoch.days * 86_400 + since_epoch.seconds) * 1_000_000 + since_epoch.microseconds
 
 
-def seconds(text: str) -> float:
-    """The seconds of a length of time such as `15m`. Raises ValueError where it is none, or beyond a hundred years."""
+def parse_duration(text: str) -> float:
+    """Parse a duration such as `15m` into seconds. Raises ValueError for other text and for more than 100 years."""
     if len(text) > 64 or not _DURATION.fullmatch(text):
         raise ValueError(f"not a length of time such as 250ms, 60s, 15m, 24h or 7d: {text[:64]!r}")
-    length = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
-    if length > LONGEST:
+    seconds = sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _DURATION_PART.findall(text))
+    if seconds > MAX_DURATION_S:
         raise ValueError(f"longer than a hundred years: {text!r}")
-    return length
+    return seconds
 
 
-def length(seconds: float) -> str:
-    """The text of a length of time, in the largest unit that says it to the millisecond: `15m`, `90s`, `250ms`."""
+def format_duration(seconds: float) -> str:
+    """Format seconds in the largest unit that is exact to the millisecond: `15m`, `90s`, `250ms`."""
     milliseconds = round(seconds * 1000)
-    for unit, size in reversed(_UNITS.items()):
-        number, rest = divmod(milliseconds, round(size * 1000))
+    for unit, size_s in reversed(_UNIT_SECONDS.items()):
+        number, rest = divmod(milliseconds, round(size_s * 1000))
         if number and not rest:
             return f"{number}{unit}"
     return f"{seconds * 1000:g}ms" if seconds else "0s"

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from sidecar.config.schema import ExhaustedConfig
 from sidecar.dead_letters.dialects import tracecar
-from sidecar.dead_letters.writer import DeadLetterWriter, Lettered, ignore_dead_letter, shrink_dead_letter
+from sidecar.dead_letters.writer import DeadLetterCallback, DeadLetterWriter, ignore_dead_letter, shrink_dead_letter
 from sidecar.domain.errors import Refused, TooLarge, TracecarError
 from sidecar.domain.model import Event, Headers, Outgoing, Position, Record, Rejection
 from sidecar.domain.ports.record_decoder import RecordDecoder
@@ -66,7 +66,7 @@ class PendingEntryReaper:
         limits: Mapping[str, ExhaustedConfig],
         payloads: RecordDecoder,
         writer: DeadLetterWriter,
-        dead_lettered: Lettered = ignore_dead_letter,
+        dead_lettered: DeadLetterCallback = ignore_dead_letter,
     ) -> None:
         self._dead_lettered = dead_lettered
         self._groups, self._limits, self._payloads, self._writer = groups, dict(limits), payloads, writer
@@ -136,7 +136,7 @@ class PendingEntryReaper:
         record = await self._groups.read(entry.position)
         gone: Headers = ()
         if record is None:
-            gone = ((tracecar.OMITTED, b"body,headers"),)
+            gone = ((tracecar.OMITTED_HEADER, b"body,headers"),)
             record = Record(entry.position, None, None, (), entry.position.offset >> 64)
         (decoded,) = await self._payloads.open([record])
         decoded.event.rejection = Rejection("delivery.exhausted", describe_entry(entry, there=not gone))

@@ -38,7 +38,7 @@ def moment(text: str) -> int | None:
     if len(text) > 40 or not _TIME.fullmatch(text):
         return None
     try:
-        return timestamps.micros(text)
+        return timestamps.parse_rfc3339(text)
     except (ValueError, OverflowError):
         return None
 
@@ -139,7 +139,7 @@ def as_text(found: Any) -> str:
         case bytes():
             return found[:MAX_SEARCHED].decode("utf-8", "backslashreplace")
         case datetime():
-            return timestamps.rfc3339(_micros(found)) or ""
+            return timestamps.format_rfc3339(_micros(found)) or ""
         case date() | time():
             return found.isoformat()
         case Decimal():

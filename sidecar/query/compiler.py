@@ -57,7 +57,7 @@ def compiled(expression: Expression, side: QueryTarget[T], now: int) -> Match[T]
 def milliseconds(text: str, now: int) -> int:
     """The moment that `since` or `until` names, in milliseconds since 1970."""
     exact = moment(text)
-    return exact // 1000 if exact is not None else now - round(timestamps.seconds(text) * 1000)
+    return exact // 1000 if exact is not None else now - round(timestamps.parse_duration(text) * 1000)
 
 
 def _all(matches: list[Match[T]]) -> Match[T]:

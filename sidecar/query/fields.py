@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from sidecar.domain.failure_fingerprint import cause
+from sidecar.domain.failure_fingerprint import cause_fingerprint
 from sidecar.domain.model import DeadLetter, SchemaRef
 from sidecar.domain.ports.index import Node
 
@@ -101,7 +101,7 @@ _ALL = (
         STAGES,
     ),
     QueryField("group", "the consumer group that a dead letter is of", lambda n: None, lambda d: d.group),
-    QueryField("cause", "the cause that a dead letter has in common with others", lambda n: None, cause),
+    QueryField("cause", "the cause that a dead letter has in common with others", lambda n: None, cause_fingerprint),
     QueryField("state", "what became of a dead letter", lambda n: None, lambda d: d.state, STATES),
     QueryField("dialect", "in which framework's way a dead letter is written", lambda n: None, lambda d: d.dialect),
     QueryField(

@@ -202,7 +202,7 @@ class _QueryParser:
         if comparison or not isinstance(value, ExactText):
             self._cursor.fail(expected, at)
         try:
-            timestamps.seconds(value.text)
+            timestamps.parse_duration(value.text)
         except ValueError:
             if moment(value.text) is None:
                 self._cursor.fail(f"{expected}, found {value.text[:60]!r}", at)

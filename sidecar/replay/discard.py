@@ -14,13 +14,13 @@ from sidecar.dead_letters.ledger_entries import (
     LedgerAction,
     State,
     current_entry,
-    encode,
+    encode_entry,
     entry_keys,
     ledger_stream,
     new_entry,
 )
 from sidecar.dead_letters.store import DeadLetterFilter, DeadLetterStore
-from sidecar.domain.dead_letter_id import malformed
+from sidecar.domain.dead_letter_id import describe_malformed_id
 from sidecar.domain.ports.ledger import Ledger, LedgerTransaction, LedgerWrite
 from sidecar.replay.models import LetterOutcome
 
@@ -65,7 +65,7 @@ async def set_aside(
             yield outcome
     unread = f" ({'; '.join(dict.fromkeys(notes))})" if notes else ""
     for id in unseen:
-        why = malformed(id) or f"no dead-letter stream holds a letter with this id{unread}"
+        why = describe_malformed_id(id) or f"no dead-letter stream holds a letter with this id{unread}"
         yield LetterOutcome(id=id, done=False, state="unknown", why=why)
 
 
@@ -127,7 +127,7 @@ async def _acts(
         for number, some in zip(numbers, names, strict=True):
             stood = [next(stands) for _ in some]
             before = current_entry(stood) or new_entry(letters[number].letter)
-            after = encode(before.after(deed, AFTER[what]))
+            after = encode_entry(before.after(deed, AFTER[what]))
             acts[number] = LedgerTransaction(
                 stream, tuple([LedgerWrite(key, one, after) for key, one in zip(some, stood, strict=True)])
             )

@@ -7,11 +7,11 @@ from typing import Protocol
 
 from sidecar.dead_letters.reader import LetterSource
 from sidecar.domain.errors import TracecarError
-from sidecar.domain.failure_fingerprint import affected
+from sidecar.domain.failure_fingerprint import affected_aggregate
 from sidecar.domain.model import Outgoing, Rejection
 from sidecar.domain.ports.index import Node
 from sidecar.domain.stream_names import StreamNames
-from sidecar.domain.timestamps import rfc3339
+from sidecar.domain.timestamps import format_rfc3339
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker, TrackedGroup
 from sidecar.replay.models import CheckResult, ReplayPlan, ReplayReceiver, ReplayRequest, ReplayTarget
 from sidecar.replay.selection import ReplayCandidate, ReplaySelection
@@ -226,7 +226,7 @@ async def _warnings(
     before = sum(1 for one in free if begun is not None and one.letter.replays and one.letter.appended_at < begun)
     if before and begun is not None:
         warnings.append(
-            f"{before} of these letters come from replays before the ledger began ({rfc3339(begun * 1000)}): an "
+            f"{before} of these letters come from replays before the ledger began ({format_rfc3339(begun * 1000)}): an "
             "earlier ledger was deleted, and what was replayed by it reads as open again"
         )
     return warnings
@@ -255,7 +255,7 @@ async def _overtaken(free: Sequence[ReplayCandidate], index: ReplayChain) -> lis
     found: list[str] = []
     first: dict[str, ReplayCandidate] = {}
     for one in free:
-        aggregate = affected(one.letter)
+        aggregate = affected_aggregate(one.letter)
         if aggregate is not None and one.letter.origin is not None and len(first) < AGGREGATES:
             first.setdefault(aggregate, one)
     for aggregate, one in first.items():

@@ -16,8 +16,8 @@ from sidecar.dead_letters.ledger_entries import (
     Actor,
     LedgerAction,
     current_entry,
-    decode,
-    encode,
+    decode_entry,
+    encode_entry,
     entry_keys,
     ledger_stream,
     new_entry,
@@ -181,12 +181,12 @@ class LetterTransfer:
         for _ in range(TRIES):
             stands = await ledger.entries(ledger_stream(letter), names)
             # By the letter's own id: another letter of its origin that was taken in does not stand for this one.
-            entry = decode(stands[own])
+            entry = decode_entry(stands[own])
             if entry is not None and any(deed.act == "imported" for deed in entry.deeds):
                 return LetterOutcome(id=letter.id, done=True, state=entry.state, why="it was taken in before")
             before = current_entry(stands) or new_entry(letter)
             deed = LedgerAction(act="imported", at=self._clock(), by=who.name, address=who.address)
-            after = encode(before.after(deed, before.state))
+            after = encode_entry(before.after(deed, before.state))
             entries = tuple([LedgerWrite(name, stood, after) for name, stood in zip(names, stands, strict=True)])
             (done,) = await ledger.act([LedgerTransaction(ledger_stream(letter), entries, (outgoing,))])
             if done.carried_out:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 
 from sidecar.dead_letters.dialects import tracecar
 from sidecar.dead_letters.dialects.tracecar import NO_TIMESTAMP
-from sidecar.dead_letters.ledger_entries import Actor, LedgerAction, encode, entry_keys, ledger_stream, new_entry
+from sidecar.dead_letters.ledger_entries import Actor, LedgerAction, encode_entry, entry_keys, ledger_stream, new_entry
 from sidecar.dead_letters.reader import LetterSource
-from sidecar.dead_letters.writer import DeadLetterWriter, Lettered, ignore_dead_letter, shrink_dead_letter
+from sidecar.dead_letters.writer import DeadLetterCallback, DeadLetterWriter, ignore_dead_letter, shrink_dead_letter
 from sidecar.domain.errors import NotFoundError, Refused, TooLarge
 from sidecar.domain.model import Outgoing, Position, Record, Rejection
 from sidecar.domain.ports.ledger import LedgerTransaction, LedgerWrite
@@ -23,7 +23,7 @@ from sidecar.replay.models import ReportResult
 from sidecar.replay.ports import ReportedFailure
 from sidecar.replay.record_builder import InSight
 
-MAX_STACKTRACE = tracecar.LONGEST
+MAX_STACKTRACE = tracecar.MAX_HEADER_BYTES
 """Bytes of a stack trace that are kept: its beginning and its end."""
 MAX_GROUP = 500
 MOST_ATTEMPTS = 1_000_000
@@ -41,7 +41,7 @@ class FailureReports:
         in_sight: InSight,
         writer: Callable[[LetterSource], DeadLetterWriter],
         clock: Callable[[], int],
-        dead_lettered: Lettered = ignore_dead_letter,
+        dead_lettered: DeadLetterCallback = ignore_dead_letter,
     ) -> None:
         self._dead_lettered = dead_lettered
         self._sources, self._payloads, self._in_sight = sources, payloads, in_sight
@@ -84,7 +84,7 @@ class FailureReports:
         )
         act = LedgerTransaction(
             ledger_stream(read) if read.origin is not None else read.stream,
-            (LedgerWrite(key, None, encode(entry)),),
+            (LedgerWrite(key, None, encode_entry(entry)),),
             (letter,),
         )
         (done,) = await source.broker.ledger.act([act])

@@ -259,14 +259,15 @@ class RangeRunner:
     def _outgoing(self, record: Record) -> Outgoing:
         assert self._partitions is not None
         assert self._retention is not None
-        attempt = tracecar.replays(dict(record.headers)) + 1
+        attempt = tracecar.replay_count(dict(record.headers)) + 1
         own = tracecar.own_headers(record.headers)
         same = self._partitions[0] == self._partitions[1]
         return Outgoing(
             stream=self.target,
             key=record.key,
             value=record.value,
-            headers=own + tracecar.replay_headers(self.job.id, f"@{record.position}", attempt, self.job.wish.group),
+            headers=own
+            + tracecar.build_replay_headers(self.job.id, f"@{record.position}", attempt, self.job.wish.group),
             partition=record.position.partition if same or record.key is None else None,
             timestamp=kept_time(self._retention, record.timestamp),
             value_at=record.value_at,

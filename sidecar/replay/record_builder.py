@@ -86,7 +86,7 @@ class RecordBuilder:
             stream=target,
             key=record.key,
             value=record.value,
-            headers=own + tracecar.replay_headers(self._replay, letter.id, letter.replays + 1, self._group),
+            headers=own + tracecar.build_replay_headers(self._replay, letter.id, letter.replays + 1, self._group),
             partition=letter.origin.partition if keeps_partition and letter.origin is not None else None,
             timestamp=await self._timestamp(target, record),
             value_at=record.value_at,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from sidecar.dead_letters.reader import LetterSource
-from sidecar.domain.failure_fingerprint import Fault, fault
+from sidecar.domain.failure_fingerprint import FailureSignature, failure_signature
 from sidecar.domain.model import DeadLetter, Position
 from sidecar.replay.job_store import PART, JobStore, LetterRef
 from sidecar.replay.letter_fetcher import letters_at
@@ -28,18 +28,18 @@ class RecurrenceDetector:
 
     def __init__(self, source: LetterSource, jobs: JobStore) -> None:
         self._source, self._jobs = source, jobs
-        self._seen: set[Fault] = set()
+        self._seen: set[FailureSignature] = set()
         """How letters of this replay failed again so far."""
         self._new: list[DeadLetter] = []
         self._here: list[DeadLetter] = []
         """What failed again since the last verdict, as far as it was looked at."""
-        self._again: set[Fault] = set()
+        self._again: set[FailureSignature] = set()
         """Which of its faults came back."""
 
     def knows(self, letters: Iterable[DeadLetter]) -> None:
         """They failed again before, and somebody saw it."""
         for letter in letters:
-            self._note(fault(letter))
+            self._note(failure_signature(letter))
 
     def take(self, letters: Sequence[DeadLetter]) -> None:
         """They failed again just now."""
@@ -47,9 +47,9 @@ class RecurrenceDetector:
 
     async def found(self, job: ReplayJob) -> list[DeadLetter]:
         """Those since the last verdict whose cause came back."""
-        once: dict[Fault, DeadLetter] = {}
+        once: dict[FailureSignature, DeadLetter] = {}
         for letter in self._new:
-            what = fault(letter)
+            what = failure_signature(letter)
             if what in self._again:
                 continue
             if what in self._seen or what in once:
@@ -60,21 +60,21 @@ class RecurrenceDetector:
         before = await self._before(job, list(once.values()))
         for what, letter in once.items():
             earlier = before.get(letter.replay_of or "")
-            if earlier is None or fault(earlier) == what or len(self._seen) >= MOST_FAULTS:
+            if earlier is None or failure_signature(earlier) == what or len(self._seen) >= MOST_FAULTS:
                 self._again.add(what)
         for letter in self._new:
-            self._note(fault(letter))
+            self._note(failure_signature(letter))
         self._here += self._new
         self._new = []
-        return [letter for letter in self._here if fault(letter) in self._again]
+        return [letter for letter in self._here if failure_signature(letter) in self._again]
 
     def reset(self) -> list[DeadLetter]:
         """A verdict was found. Returns those that had no part in it."""
-        others = [letter for letter in self._here if fault(letter) not in self._again]
+        others = [letter for letter in self._here if failure_signature(letter) not in self._again]
         self._here, self._again = [], set()
         return others
 
-    def _note(self, what: Fault) -> None:
+    def _note(self, what: FailureSignature) -> None:
         if len(self._seen) < MOST_FAULTS:
             self._seen.add(what)
 

@@ -9,9 +9,9 @@ from sys import intern
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sidecar.dead_letters.deduplication import MOST_COPIES, age, group_of, origin_of
+from sidecar.dead_letters.deduplication import MAX_COPIES_PER_ORIGIN, age_key, groups_of, origin_key
 from sidecar.dead_letters.store import DeadLetterFilter, DeadLetterStore
-from sidecar.domain.failure_fingerprint import affected
+from sidecar.domain.failure_fingerprint import affected_aggregate
 from sidecar.domain.model import DeadLetter, Position
 from sidecar.replay.job_store import LetterRef
 
@@ -91,7 +91,7 @@ async def select(
     stated = replace(wanted, by_state=True, by_later_lives=wanted.by_later_lives or "replayed" in takes)
     async for letter in desk.each(stated, notes):
         unseen.discard(letter.id)
-        key = origin_of(letter)
+        key = origin_key(letter)
         if letter.state not in takes:
             why = WHY.get(letter.state, letter.state)
             if len(left_out) < MOST_LEFT_OUT or hash(key) in left_out:
@@ -105,8 +105,8 @@ async def select(
             if len(found) >= most:
                 more = True
                 break
-            found[key] = ReplayCandidate(letter, [letter.position], [letter.id], group_of(letter))
-        elif len(held.positions) < MOST_COPIES:
+            found[key] = ReplayCandidate(letter, [letter.position], [letter.id], groups_of(letter))
+        elif len(held.positions) < MAX_COPIES_PER_ORIGIN:
             _join(held, letter)
     candidates = sorted(found.values(), key=lambda one: one.order)
     reasons, taken = uncounted, {hash(key) for key in found}
@@ -119,7 +119,7 @@ async def select(
 
 def _strip(letter: DeadLetter) -> None:
     """Forget what is not asked about: there may be some hundred thousand of them."""
-    letter.aggregate_id = affected(letter)  # by its key too, which goes with the record
+    letter.aggregate_id = affected_aggregate(letter)  # by its key too, which goes with the record
     letter.lighten()
     letter.message, letter.code = "", intern(letter.code)
     letter.path = letter.event_id = letter.type = letter.trace_id = letter.service = letter.stacktrace = None
@@ -138,6 +138,6 @@ def _join(held: ReplayCandidate, letter: DeadLetter) -> None:
         return
     held.positions.append(letter.position)
     held.ids = list(dict.fromkeys([*held.ids, letter.id]))
-    held.groups = list(dict.fromkeys([*held.groups, *group_of(letter)]))
-    if age(letter) >= age(held.letter):
+    held.groups = list(dict.fromkeys([*held.groups, *groups_of(letter)]))
+    if age_key(letter) >= age_key(held.letter):
         held.letter = letter

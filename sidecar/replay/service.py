@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from sidecar.dead_letters.ledger_entries import Actor
 from sidecar.dead_letters.store import DeadLetterFilter, DeadLetterStore
-from sidecar.domain.dead_letter_id import unknown
+from sidecar.domain.dead_letter_id import unknown_id_error
 from sidecar.domain.errors import NotFoundError, Outage, Refused
 from sidecar.domain.model import DeadLetter, Position, Record
 from sidecar.domain.ports.ledger import Ledger
@@ -210,7 +210,7 @@ class ReplayService:
         selection = await select(self._desk, wanted, wish.ids, takes=FORCED if wish.force else OPEN, most=self._most)
         if wish.ids and len(selection.missing) == len(set(wish.ids)):
             others = ", nor the others" if len(selection.missing) > 1 else ""
-            raise unknown(
+            raise unknown_id_error(
                 selection.missing[0],
                 f"no dead-letter stream holds a letter with the id {selection.missing[0]!r}{others} "
                 "(tracecar dlq list)",

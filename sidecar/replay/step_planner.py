@@ -14,7 +14,7 @@ from sidecar.dead_letters.ledger_entries import (
     LetterEntry,
     PathChange,
     current_entry,
-    encode,
+    encode_entry,
     entry_keys,
     ledger_stream,
     new_entry,
@@ -217,7 +217,7 @@ class ReplayStep:
             letter=None if entry is None or entry.id == letter.id else letter.id,
         )
         before = entry or new_entry(letter)
-        after = encode(before.after(deed, "replayed"))
+        after = encode_entry(before.after(deed, "replayed"))
         entries = tuple([LedgerWrite(key, one, after) for key, one in zip(keys, stands, strict=True)])
         self.acts.append(LedgerTransaction(stream, entries, (item.outgoing,)))
         self._of.append(item)

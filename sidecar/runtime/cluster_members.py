@@ -14,7 +14,7 @@ from msgspec import Struct
 from sidecar.api import models
 from sidecar.domain.json_safe import text
 from sidecar.domain.ports.broker import PartitionStatus
-from sidecar.domain.timestamps import rfc3339
+from sidecar.domain.timestamps import format_rfc3339
 from sidecar.pipeline.stream_counters import StreamCounters
 
 ALIVE_MS = 10_000
@@ -183,12 +183,12 @@ class ClusterMembers:
             member=heard.member,
             here=here,
             alive=here or heard.age_ms < ALIVE_MS,
-            last_heartbeat=rfc3339(self._clock() - heard.age_ms * 1000),
+            last_heartbeat=format_rfc3339(self._clock() - heard.age_ms * 1000),
             host=text(says.host),
             service=text(says.service),
             version=text(says.version),
             groups=[text(group) for group in says.groups],
-            started_at=rfc3339(says.started_at),
+            started_at=format_rfc3339(says.started_at),
             streams=[
                 models.MemberShareModel(
                     stream=text(share.stream),

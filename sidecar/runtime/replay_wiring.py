@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from sidecar.api.services.answers import ReadService
 from sidecar.dead_letters.store import DeadLetterStore
-from sidecar.dead_letters.writer import DeadLetterWriter, Lettered, ignore_dead_letter
+from sidecar.dead_letters.writer import DeadLetterCallback, DeadLetterWriter, ignore_dead_letter
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.redaction import HIDDEN, Redactor
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
@@ -48,7 +48,7 @@ def build_replay_service(
     index: ReplayChain,
     writer: Callable[[ReplaySource], DeadLetterWriter],
     selection: int,
-    dead_lettered: Lettered = ignore_dead_letter,
+    dead_lettered: DeadLetterCallback = ignore_dead_letter,
 ) -> ReplayService:
     """What acts on the dead letters that `answers` shows. `writer` makes the letters of a source; `selection`: letters
     that one replay takes at most; `dead_lettered` hears of the letters of reports."""

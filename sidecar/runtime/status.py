@@ -16,7 +16,7 @@ from sidecar.domain.json_safe import text
 from sidecar.domain.ports.broker import Gap, PartitionStatus
 from sidecar.domain.ports.exporter import Destination
 from sidecar.domain.ports.index import Index
-from sidecar.domain.timestamps import rfc3339
+from sidecar.domain.timestamps import format_rfc3339
 from sidecar.pipeline.live_stream import LiveStream
 from sidecar.pipeline.pipeline import Pipeline
 from sidecar.pipeline.stream_counters import StreamCounters
@@ -201,7 +201,7 @@ class StatusReporter:
         if held is None:
             return None
         return models.HoldModel(
-            since=rfc3339(held.hold.since),
+            since=format_rfc3339(held.hold.since),
             reason=held.hold.reason,
             partitions=[str(partition) for partition in held.partitions],
         )

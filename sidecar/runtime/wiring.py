@@ -131,10 +131,10 @@ def telemetry(config: Config, sources: Sequence[BrokerSource]) -> Telemetry:
     """What leaves about the events: traces, metrics and logs, as configured. Raises ConfigError."""
     from exporters.telemetry import Telemetry
     from exporters.tracing.span_mapper import DeadLetterTarget
-    from sidecar.decoding.envelope.extractor import BUILT_IN
+    from sidecar.decoding.envelope.extractor import BUILT_IN_LOCATIONS
     from sidecar.domain.redaction import Redactor
 
-    places = {word: [*getattr(config.envelope, word), *built_in] for word, built_in in BUILT_IN.items()}
+    places = {word: [*getattr(config.envelope, word), *built_in] for word, built_in in BUILT_IN_LOCATIONS.items()}
     letters = {
         source.broker.system: DeadLetterTarget(
             source.group, source.naming.dead_letter_stream if config.dead_letters.enabled else None

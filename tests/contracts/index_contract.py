@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from sidecar.domain.correlation.derived_trace_id import derived
-from sidecar.domain.correlation.flows import flows
+from sidecar.domain.correlation.derived_trace_id import derive_trace_id
+from sidecar.domain.correlation.flows import build_flows
 from sidecar.domain.model import Event, Partition, Position, Rejection, SchemaRef, TraceOrigin
 from sidecar.domain.ports.index import Coverage, Index
 
@@ -109,11 +109,11 @@ class IndexContract:
             "alone": [event(4)],
             "memory://orders/0/5": [event(5)],
         }.items():
-            nodes = await index.lookup(f"{derived(text):032x}")
+            nodes = await index.lookup(f"{derive_trace_id(text):032x}")
             assert positions(nodes) == [one.position for one in found]
-            assert {node.trace_id for node in nodes} == {derived(text)}
-            flow = await index.flow(f"{derived(text):032x}")
-            assert flow.trace_id == derived(text)
+            assert {node.trace_id for node in nodes} == {derive_trace_id(text)}
+            flow = await index.flow(f"{derive_trace_id(text):032x}")
+            assert flow.trace_id == derive_trace_id(text)
             assert set(positions(flow.nodes)) == set(positions(nodes))
 
     async def test_the_flow_of_an_aggregate_is_that_of_its_latest_event(self, index):
@@ -226,7 +226,7 @@ class IndexContract:
             for offset in range(200)
         ]
         index.add(events)
-        expected = flows(events, JOIN, self.MAX_FLOW)
+        expected = build_flows(events, JOIN, self.MAX_FLOW)
         found, cursor = await index.flows(7)
         while cursor is not None:
             page, cursor = await index.flows(7, cursor)
@@ -243,7 +243,7 @@ class IndexContract:
     async def test_a_batch_seen_twice_changes_nothing(self, index):
         events = [event(offset, event_id=str(offset), trace_id=offset // 3 + 1) for offset in range(30)]
         index.add(events[10:])
-        expected = flows(events, JOIN, self.MAX_FLOW)
+        expected = build_flows(events, JOIN, self.MAX_FLOW)
         index.add(events[:20])
         index.add(events)
         assert await index.flows(100) == (expected, None)
@@ -274,7 +274,7 @@ class IndexContract:
             for stream in ("orders", "payments", "stock")
             for offset in range(60)
         ]
-        expected = flows(events, JOIN, self.MAX_FLOW)
+        expected = build_flows(events, JOIN, self.MAX_FLOW)
         dice.shuffle(events)
         for begin in range(0, len(events), 7):
             index.add(events[begin : begin + 7])

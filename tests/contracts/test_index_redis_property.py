@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sidecar.adapters.index.memory.index import MemoryIndex
 from sidecar.adapters.index.redis.index import RedisIndex
 from sidecar.demo.embedded_valkey import EmbeddedValkey
-from sidecar.domain.correlation.flows import flows
+from sidecar.domain.correlation.flows import build_flows
 from sidecar.domain.model import Event, Position
 from tests.support.event_sets import EVENTS, JOINS
 
@@ -52,7 +52,7 @@ async def compared(
 ) -> None:
     for writer in writers:
         await writer.written()
-    expected = flows(events, join, max_flow)
+    expected = build_flows(events, join, max_flow)
     reader = dice.choice(writers)
     assert await reader.flows(1_000) == (expected, None)
     found, cursor = await reader.flows(2)

@@ -12,7 +12,7 @@ import pytest
 from sidecar.adapters.index.redis import fetcher
 from sidecar.adapters.index.redis.index import RedisIndex
 from sidecar.demo.embedded_valkey import EmbeddedValkey
-from sidecar.domain.correlation.flows import flows
+from sidecar.domain.correlation.flows import build_flows
 from sidecar.domain.model import Event, Partition
 from tests.contracts.index_contract import JOIN, NOW, event, positions
 
@@ -46,7 +46,7 @@ async def held(index: RedisIndex) -> list[Event]:
 def whole(events: list[Event], remaining: list[Event]) -> bool:
     """No flow of `events` remains in part."""
     left = {one.position for one in remaining}
-    flow_positions = [set(positions(flow.nodes)) for flow in flows(events, JOIN, 10_000)]
+    flow_positions = [set(positions(flow.nodes)) for flow in build_flows(events, JOIN, 10_000)]
     return all(flow <= left or not flow & left for flow in flow_positions)
 
 
@@ -55,7 +55,7 @@ def mixture(count: int, flows: int, seed: int = 1) -> list[Event]:
     dice = random.Random(seed)
     found = []
     for number in range(count):
-        flow = dice.randrange(flows)
+        flow = dice.randrange(build_flows)
         words = dice.choice([{"trace_id": flow + 1}, {"trace_id": flow + 1, "correlation_id": f"c{flow}"}])
         if dice.random() < 0.3:
             words = {"correlation_id": f"c{flow}", "causation_id": f"e{dice.randrange(number + 1)}"}

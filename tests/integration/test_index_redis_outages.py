@@ -16,7 +16,7 @@ from sidecar.adapters.index.redis import fetcher, writer
 from sidecar.adapters.index.redis.index import RedisIndex
 from sidecar.adapters.index.redis.writer import MissedEvents
 from sidecar.demo.embedded_valkey import EmbeddedValkey
-from sidecar.domain.correlation.flows import flows
+from sidecar.domain.correlation.flows import build_flows
 from sidecar.domain.errors import Outage
 from sidecar.domain.model import Partition
 from tests.contracts.index_contract import JOIN, event
@@ -56,7 +56,7 @@ def some(start: int, count: int) -> list:
 
 async def all_of(index: RedisIndex, expected: list) -> None:
     found, _ = await index.flows(1_000)
-    assert found == flows(expected, JOIN, 10_000)
+    assert found == build_flows(expected, JOIN, 10_000)
 
 
 async def test_events_wait_for_a_server_that_is_away(index, server):

@@ -21,7 +21,7 @@ from redis import Redis
 
 from exporters.tracing.span_ids import span_id_at
 from sidecar.demo.embedded_valkey import EmbeddedValkey
-from sidecar.domain.correlation.derived_trace_id import derived
+from sidecar.domain.correlation.derived_trace_id import derive_trace_id
 from sidecar.domain.model import Position, redis_offset
 from tests.servers.otlp import Receiver, attributes
 from tests.servers.zipkin import Zipkin
@@ -165,7 +165,7 @@ def test_a_kill_loses_what_waited_for_its_flow_and_the_rest_of_the_flow_is_conne
     (span,) = otlp.spans
     assert attributes(span.attributes)["tracecar.position"] == str(later)
     assert int.from_bytes(span.parent_span_id) == span_id_at(bare)
-    assert int.from_bytes(span.trace_id) == derived(plain)
+    assert int.from_bytes(span.trace_id) == derive_trace_id(plain)
 
 
 def test_a_kill_before_settling_sends_the_same_spans_again(

@@ -8,7 +8,7 @@ from sidecar.api import models
 from sidecar.domain.json_safe import text
 from sidecar.domain.model import Position
 from sidecar.domain.ports.index import Flow
-from sidecar.domain.timestamps import rfc3339
+from sidecar.domain.timestamps import format_rfc3339
 from sidecar.pipeline.consumer_groups.progress import GroupPartitionProgress, GroupStop
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker, GroupConsumption, TrackedGroup
 
@@ -22,7 +22,7 @@ def add(event: models.EventModel, position: Position, follower: ConsumerGroupTra
     """Say in `event`, which lies at `position`, what each group did with it, where that was looked at."""
     looked = follower.looked.get(position.system)
     if looked is not None:
-        event.delivery, event.delivery_at = _delivery(follower.of(position)), rfc3339(looked)
+        event.delivery, event.delivery_at = _delivery(follower.of(position)), format_rfc3339(looked)
 
 
 def _delivery(groups: Sequence[GroupConsumption]) -> list[models.DeliveryModel]:
@@ -30,8 +30,8 @@ def _delivery(groups: Sequence[GroupConsumption]) -> list[models.DeliveryModel]:
         models.DeliveryModel(
             group=text(group.group),
             passed=group.passed,
-            passed_after=rfc3339(group.after),
-            passed_at=rfc3339(group.by),
+            passed_after=format_rfc3339(group.after),
+            passed_at=format_rfc3339(group.by),
             behind=group.behind,
             deliveries=group.deliveries,
             stopped=None if group.stop is None else _stop(group.stop),
@@ -66,7 +66,7 @@ def groups(follower: ConsumerGroupTracker) -> models.GroupPage:
     """Every group that is followed."""
     return models.GroupPage(
         items=[_group(reading) for reading in follower.groups()],
-        looked_at=rfc3339(follower.looked_at),
+        looked_at=format_rfc3339(follower.looked_at),
         note=follower.note,
     )
 
@@ -104,7 +104,7 @@ def _group(reading: TrackedGroup) -> models.GroupModel:
 
 
 def _stop(stop: GroupStop) -> models.GroupStopModel:
-    return models.GroupStopModel(position=str(stop.position), since=rfc3339(stop.since), reason=stop.reason)
+    return models.GroupStopModel(position=str(stop.position), since=format_rfc3339(stop.since), reason=stop.reason)
 
 
 def _lag(partitions: Sequence[GroupPartitionProgress]) -> int | None:

@@ -16,7 +16,7 @@ from sidecar.domain.json_safe import octets, plain, text
 from sidecar.domain.model import Decoded, Headers, Rejection, SchemaRef
 from sidecar.domain.ports import index as index_port
 from sidecar.domain.redaction import Redactor
-from sidecar.domain.timestamps import rfc3339
+from sidecar.domain.timestamps import format_rfc3339
 
 ORDER = ("rejected", "duplicate", "replayed", "unchecked", "ok")
 """Statuses, the one that counts first."""
@@ -27,7 +27,7 @@ def _text(value: str | None) -> str | None:
 
 
 def _millis(value: int | None) -> str | None:
-    return None if value is None else rfc3339(value * 1000)
+    return None if value is None else format_rfc3339(value * 1000)
 
 
 def _hex(value: int | None, digits: int) -> str | None:
@@ -94,9 +94,9 @@ class EventMapper:
             "event_id": _text(event.event_id),
             "type": _text(event.type),
             "version": _text(event.version),
-            "occurred_at": rfc3339(event.occurred_at),
+            "occurred_at": format_rfc3339(event.occurred_at),
             "appended_at": _millis(event.appended_at),
-            "observed_at": rfc3339(event.observed_at),
+            "observed_at": format_rfc3339(event.observed_at),
             "aggregate_id": _text(event.aggregate_id),
             "aggregate_type": _text(event.aggregate_type),
             "trace_id": _hex(node.trace_id, 32),
@@ -142,8 +142,8 @@ class EventMapper:
         started, ended = min(times, default=None), max(times, default=None)
         return models.FlowModel(
             trace_id=f"{flow.trace_id:032x}",
-            started_at=rfc3339(started),
-            ended_at=rfc3339(ended),
+            started_at=format_rfc3339(started),
+            ended_at=format_rfc3339(ended),
             duration_ms=None if started is None or ended is None else (ended - started) / 1000,
             status=worst([node.status for node in flow.nodes]),
             aggregates=_distinct([event.aggregate_id for event in events]),
@@ -172,7 +172,7 @@ class EventMapper:
             type=_text(letter.type),
             trace_id=_text(letter.trace_id),
             aggregate_id=_text(letter.aggregate_id),
-            failed_at=rfc3339(letter.failed_at),
+            failed_at=format_rfc3339(letter.failed_at),
             attempts=letter.attempts,
             dialect=letter.dialect,
             state=letters.state,
@@ -208,8 +208,8 @@ class EventMapper:
             type=_text(letter.type),
             schema=schema(letter.schema),
             count=cause.count,
-            first_seen=rfc3339(cause.first_seen),
-            last_seen=rfc3339(cause.last_seen),
+            first_seen=format_rfc3339(cause.first_seen),
+            last_seen=format_rfc3339(cause.last_seen),
             oldest_age_s=max(0, now - cause.first_seen) // 1_000 / 1_000,
             rate=round(cause.recent / 60, 3),
             aggregates=cause.aggregates,
@@ -224,7 +224,7 @@ class EventMapper:
 def deed(action: LedgerAction) -> models.LedgerActionModel:
     return models.LedgerActionModel(
         act=action.act,
-        at=rfc3339(action.at),
+        at=format_rfc3339(action.at),
         by=text(action.by),
         address=action.address,
         why=_text(action.why),

@@ -15,7 +15,7 @@ from sidecar.api.models import replays as models
 from sidecar.domain.json_safe import plain, text
 from sidecar.domain.model import POSITION_FORMS, Position
 from sidecar.domain.redaction import HIDDEN, Redactor
-from sidecar.domain.timestamps import rfc3339
+from sidecar.domain.timestamps import format_rfc3339
 from sidecar.query.compiler import milliseconds
 from sidecar.replay.audit import AuditEntry
 from sidecar.replay.models import BodyEdit, EventRange, LetterOutcome, ReplayJob, ReplayPlan, ReplayRequest
@@ -156,8 +156,8 @@ def replay(job: ReplayJob, redactor: Redactor) -> models.ReplayModel:
         skipped=job.skipped,
         failed=job.failed,
         returned=job.returned,
-        started_at=rfc3339(job.started_at),
-        ended_at=rfc3339(job.ended_at),
+        started_at=format_rfc3339(job.started_at),
+        ended_at=format_rfc3339(job.ended_at),
         ids=len(wish.ids),
         range=None if wish.range is None else _shown_range(wish.range),
         group=_text(wish.group),
@@ -170,7 +170,7 @@ def replay(job: ReplayJob, redactor: Redactor) -> models.ReplayModel:
         comment=_text(wish.comment),
         by=text(job.by),
         address=job.address,
-        changed_at=rfc3339(job.changed_at) if job.changed_at else None,
+        changed_at=format_rfc3339(job.changed_at) if job.changed_at else None,
         changed_by=_text(job.changed_by),
         reasons=job.reasons,
         kept_back=_kept_back(job.reasons),
@@ -192,8 +192,8 @@ def _text(value: str | None) -> str | None:
 def _shown_range(range: EventRange) -> dict[str, Any]:
     return {
         "stream": text(range.stream),
-        "from": None if range.since is None else rfc3339(range.since * 1000),
-        "to": None if range.until is None else rfc3339(range.until * 1000),
+        "from": None if range.since is None else format_rfc3339(range.since * 1000),
+        "to": None if range.until is None else format_rfc3339(range.until * 1000),
     }
 
 
@@ -254,7 +254,7 @@ def plan(found: ReplayPlan, redactor: Redactor) -> models.PlanModel:
 def audit_line(line: AuditEntry, redactor: Redactor) -> models.AuditEntryModel:
     shown = models.AuditEntryModel(
         act=line.act,
-        at=rfc3339(line.at),
+        at=format_rfc3339(line.at),
         by=text(line.by),
         address=line.address,
         letters=line.letters,

@@ -20,9 +20,9 @@ from sidecar.config import schema as config
 from sidecar.dead_letters.deduplication import DeadLetterGroup
 from sidecar.dead_letters.ledger_entries import Actor
 from sidecar.dead_letters.store import DeadLetterFilter, GroupingResult, SearchResult
-from sidecar.decoding.envelope.extractor import BUILT_IN
+from sidecar.decoding.envelope.extractor import BUILT_IN_LOCATIONS
 from sidecar.decoding.schema_cache import SchemaCache
-from sidecar.domain.dead_letter_id import unknown
+from sidecar.domain.dead_letter_id import unknown_id_error
 from sidecar.domain.errors import NotFoundError, QueryError
 from sidecar.domain.json_safe import text
 from sidecar.domain.model import DeadLetter, Decoded, Position, Record
@@ -308,7 +308,9 @@ class ReadService:
         """One dead letter, with the record that it stands for."""
         letters = await self._desk.show(id)
         if letters is None:
-            raise unknown(id, f"no dead letter has the id {id!r}, in any dead-letter stream of the watched streams")
+            raise unknown_id_error(
+                id, f"no dead letter has the id {id!r}, in any dead-letter stream of the watched streams"
+            )
         return self._rendering.dead_letter(letters, await self._letter_payload(letters.letter))
 
     async def _letter_payload(self, letter: DeadLetter) -> ReadPayload:
@@ -411,7 +413,7 @@ class ReadService:
 def _places(envelope: config.EnvelopeConfig | None) -> dict[str, list[str]]:
     return {
         word: [*(getattr(envelope, word) if envelope is not None else ()), *built_in]
-        for word, built_in in BUILT_IN.items()
+        for word, built_in in BUILT_IN_LOCATIONS.items()
     }
 
 

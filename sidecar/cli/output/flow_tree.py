@@ -12,7 +12,7 @@ from msgspec import UNSET
 from sidecar.cli.output.consumer_groups import flow_readers
 from sidecar.cli.output.tables import STYLES, console, say_note
 from sidecar.cli.sanitize import clean
-from sidecar.domain.timestamps import micros
+from sidecar.domain.timestamps import parse_rfc3339
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -68,7 +68,7 @@ def _lines(flow: models.FlowModel) -> Iterator[Text]:
     children: dict[str | None, list[models.FlowEventModel]] = defaultdict(list)
     for event in events:
         children[event.parent if event.parent in held else None].append(event)
-    start = None if flow.started_at is None else micros(flow.started_at)
+    start = None if flow.started_at is None else parse_rfc3339(flow.started_at)
     # Depth first, without recursion: a flow can be a chain of ten thousand.
     waiting = [(event, "", at == len(children[None]) - 1, 0) for at, event in enumerate(children[None])][::-1]
     while waiting:
@@ -109,7 +109,7 @@ def _offset(event: models.FlowEventModel, start: int | None) -> str:
     if written is None:
         return "at an unknown time"
     clock = written.partition("T")[2].rstrip("Z")[:12]
-    return clock if start is None else f"{clock} +{_duration((micros(written) - start) / 1000)}"
+    return clock if start is None else f"{clock} +{_duration((parse_rfc3339(written) - start) / 1000)}"
 
 
 def _duration(millis: float) -> str:

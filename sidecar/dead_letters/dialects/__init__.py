@@ -44,7 +44,9 @@ class Dialect(Struct, frozen=True):
 
 
 DIALECTS: tuple[Dialect, ...] = (
-    Dialect("tracecar", "Tracecar", ("{stream}.dlt",), (tracecar.ID,), lambda record, _: tracecar.read(record), True),
+    Dialect(
+        "tracecar", "Tracecar", ("{stream}.dlt",), (tracecar.ID_HEADER,), lambda record, _: tracecar.read(record), True
+    ),
     Dialect("spring", "Spring Kafka", ("{stream}-dlt", "{stream}.DLT"), spring.MARKS, spring.read, True),
     Dialect("spring-retry", "Spring @RetryableTopic", ("{stream}-dlt",), spring_retry.MARKS, spring_retry.read),
     Dialect("connect", "Kafka Connect", (), connect.MARKS, connect.read, True),
@@ -79,6 +81,6 @@ def read(record: Record, naming: StreamNames) -> DeadLetter:
             continue
         found = reader(record, naming)
         if found is not None:
-            return tracecar.with_earlier_life(found, record.headers)
+            return tracecar.add_replay_facts(found, record.headers)
         tried.add(reader)
-    return tracecar.with_earlier_life(unknown.read(record, naming), record.headers)
+    return tracecar.add_replay_facts(unknown.read(record, naming), record.headers)

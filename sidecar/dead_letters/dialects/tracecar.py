@@ -9,16 +9,16 @@ import msgspec
 
 from sidecar.dead_letters.dialects.foreign_writers import prefixes
 from sidecar.domain.model import DeadLetter, Decoded, Headers, Position, Record, SchemaRef
-from sidecar.domain.timestamps import micros, rfc3339
+from sidecar.domain.timestamps import format_rfc3339, parse_rfc3339
 
 PREFIX = "tracecar."
-ID = "tracecar.dead-letter-id"
-STREAM = "tracecar.stream"
+ID_HEADER = "tracecar.dead-letter-id"
+STREAM_HEADER = "tracecar.stream"
 """Of a reported record that lies nowhere: the stream that it is of."""
-STACKTRACE = "tracecar.stacktrace"
+STACKTRACE_HEADER = "tracecar.stacktrace"
 NO_TIMESTAMP = -1
 """Of a reported record that lies nowhere, and whose time was not told."""
-OMITTED = "tracecar.omitted"
+OMITTED_HEADER = "tracecar.omitted"
 """Names the parts (`body`, `headers`, `key`) that the broker would not take; they are still at the origin."""
 
 REPLAY_ID = "tracecar.replay-id"
@@ -27,15 +27,15 @@ REPLAY_ATTEMPT = "tracecar.replay-attempt"
 REPLAY_GROUP = "tracecar.replay-group"
 """On a replayed record, and on the letter of one that failed again: what ties it to its earlier life."""
 
-BESIDE = "tracecar.dialects"
+DIALECTS_HEADER = "tracecar.dialects"
 """Names the dialects whose headers were written beside ours, and so are not the record's own."""
 
 _OF_REPLAYS = (REPLAY_ID, REPLAY_OF, REPLAY_ATTEMPT, REPLAY_GROUP)
 _SCHEMA = msgspec.json.Decoder(SchemaRef)
 _ORIGIN = re.compile(r"@(?:kafka|redis|memory)://|@sha256:")
-LONGEST = 8_192
+MAX_HEADER_BYTES = 8_192
 """Bytes of a header's value that are looked at."""
-MAX_TEXT = 2_000
+MAX_MESSAGE_CHARACTERS = 2_000
 """Characters of a message that a header keeps."""
 
 
@@ -50,31 +50,31 @@ def own_headers(headers: Headers, dialects: Sequence[str] = ()) -> Headers:
     return tuple([header for header in headers if not header[0].startswith(ours)])
 
 
-def attempt(headers: Headers) -> int:
+def attempt_number(headers: Headers) -> int:
     """Which attempt this is: 1, or one more than the replay it comes from says."""
-    return replays(dict(headers)) + 1
+    return replay_count(dict(headers)) + 1
 
 
-def replays(facts: Mapping[str, bytes | None]) -> int:
+def replay_count(facts: Mapping[str, bytes | None]) -> int:
     """How often the record was replayed before, as its headers say."""
     said = text(facts.get(REPLAY_ATTEMPT))
     return int(said) if said and said.isascii() and said.isdigit() and len(said) < 7 else 0
 
 
-def with_earlier_life(letter: DeadLetter, headers: Headers) -> DeadLetter:
+def add_replay_facts(letter: DeadLetter, headers: Headers) -> DeadLetter:
     """The letter with what its headers say of the replay that it came from, whoever wrote the letter."""
     facts = {name: value for name, value in headers if name.startswith("tracecar.replay-")}
     if facts:
         letter.replay_of = text(facts.get(REPLAY_OF))
         letter.replay_id = text(facts.get(REPLAY_ID))
-        letter.replays = replays(facts)
+        letter.replays = replay_count(facts)
     return letter
 
 
-def replay_headers(id: str, letter: str, attempt: int, group: str | None) -> Headers:
+def build_replay_headers(id: str, letter: str, attempt: int, group: str | None) -> Headers:
     """What a replayed record carries after its own headers: the replay, the dead letter's id, how many replays there
     were with this one, and for which group, where it is for one."""
-    found = [(REPLAY_ID, id), (REPLAY_OF, letter), (REPLAY_ATTEMPT, str(attempt))]
+    found = [(REPLAY_ID, id), (REPLAY_OF, letter), (REPLAY_ATTEMPT, str(attempt_number))]
     if group is not None:
         found.append((REPLAY_GROUP, group))
     return tuple([(name, value.encode("utf-8", "backslashreplace")) for name, value in found])
@@ -95,16 +95,16 @@ def write(
     event, record, rejection = decoded.event, decoded.record, decoded.event.rejection
     assert rejection is not None, "only a rejected record has a dead letter"
     fields: list[tuple[str, str | None]] = [
-        (ID, f"{group}@{nowhere or record.position}"),
+        (ID_HEADER, f"{group}@{nowhere or record.position}"),
         ("tracecar.stage", rejection.stage),
         ("tracecar.code", rejection.code),
-        ("tracecar.message", rejection.message[:MAX_TEXT]),
+        ("tracecar.message", rejection.message[:MAX_MESSAGE_CHARACTERS]),
         ("tracecar.path", rejection.path),
-        ("tracecar.failed-at", rfc3339(failed_at)),
+        ("tracecar.failed-at", format_rfc3339(failed_at)),
         ("tracecar.service", service),
-        ("tracecar.attempts", str(attempts or attempt(record.headers))),
+        ("tracecar.attempts", str(attempts or attempt_number(record.headers))),
         ("tracecar.origin", None if nowhere else str(record.position)),
-        (STREAM, record.position.stream if nowhere else None),
+        (STREAM_HEADER, record.position.stream if nowhere else None),
         ("tracecar.origin-timestamp", None if nowhere and record.timestamp == NO_TIMESTAMP else str(record.timestamp)),
         ("tracecar.event-id", event.event_id),
         ("tracecar.event-type", event.type),
@@ -122,24 +122,24 @@ def read(letter: Record) -> DeadLetter | None:
     """The dead letter that our headers describe; None where they are not there. Headers that do not parse are taken as
     absent: whoever can write to the stream can write anything."""
     facts = {
-        name: value[:LONGEST].decode("utf-8", "replace")
+        name: value[:MAX_HEADER_BYTES].decode("utf-8", "replace")
         for name, value in letter.headers
         if value is not None and name.startswith(PREFIX)
     }
     get = facts.get
-    id = get(ID)
+    id = get(ID_HEADER)
     if not id:
         return None
     origin, timestamp = _position(get("tracecar.origin")), _int(get("tracecar.origin-timestamp"))
     own: Headers = tuple([header for header in letter.headers if not header[0].startswith(PREFIX)])
-    if BESIDE in facts:
-        own = own_headers(own, parse_list(facts[BESIDE]))
+    if DIALECTS_HEADER in facts:
+        own = own_headers(own, parse_list(facts[DIALECTS_HEADER]))
     found = DeadLetter(
         id=id,
         position=letter.position,
         origin=origin,
         origin_timestamp=timestamp,
-        stream=origin.stream if origin else get(STREAM) or letter.position.stream,
+        stream=origin.stream if origin else get(STREAM_HEADER) or letter.position.stream,
         group=(id.partition("@")[0] if id.count("@") == 1 else _group(id)) or None,
         code=get("tracecar.code") or "reported.error",
         message=get("tracecar.message") or "",
@@ -153,8 +153,8 @@ def read(letter: Record) -> DeadLetter | None:
         dialect="tracecar",
         schema=_schema(get("tracecar.schema")),
         service=get("tracecar.service"),
-        omitted=parse_list(get(OMITTED)),
-        stacktrace=get(STACKTRACE),
+        omitted=parse_list(get(OMITTED_HEADER)),
+        stacktrace=get(STACKTRACE_HEADER),
         record=Record(
             position=origin or letter.position,
             key=letter.key,
@@ -165,7 +165,7 @@ def read(letter: Record) -> DeadLetter | None:
         ),
         appended_at=letter.timestamp,
     )
-    return with_earlier_life(found, letter.headers) if REPLAY_OF in facts or REPLAY_ATTEMPT in facts else found
+    return add_replay_facts(found, letter.headers) if REPLAY_OF in facts or REPLAY_ATTEMPT in facts else found
 
 
 def _group(id: str) -> str:
@@ -181,7 +181,7 @@ def parse_list(text: str | None) -> tuple[str, ...]:
 
 def text(value: bytes | None) -> str | None:
     """What a header says, as far as it is looked at."""
-    return None if value is None else value[:LONGEST].decode("utf-8", "replace")
+    return None if value is None else value[:MAX_HEADER_BYTES].decode("utf-8", "replace")
 
 
 def _int(text: str | None) -> int | None:
@@ -193,7 +193,7 @@ def _int(text: str | None) -> int | None:
 
 def _micros(text: str | None) -> int | None:
     try:
-        return micros(text) if text and len(text) <= 64 else None
+        return parse_rfc3339(text) if text and len(text) <= 64 else None
     except (ValueError, OverflowError):
         return None
 

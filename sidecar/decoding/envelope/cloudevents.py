@@ -12,7 +12,7 @@ from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any
 
-from sidecar.decoding.trace_context import TraceContext, starting_trace
+from sidecar.decoding.trace_context import TraceContext, parse_starting_trace
 from sidecar.decoding.wire_format import SchemaId
 
 CONTENT_TYPE = b"application/cloudevents+json"
@@ -38,25 +38,27 @@ def is_structured(body: Any) -> bool:
     return body.__class__ is dict and all(body.get(name).__class__ is str for name in _REQUIRED)
 
 
-def own_words(body: Mapping[str, Any]) -> dict[str, Any]:
+def read_attributes(body: Mapping[str, Any]) -> dict[str, Any]:
     """The event's words as the attributes give them, unread."""
     return {word: body[name] for word, name in _OWN.items() if body.get(name) is not None}
 
 
-def trace(body: Mapping[str, Any]) -> TraceContext | None:
+def read_trace(body: Mapping[str, Any]) -> TraceContext | None:
     """The trace of the distributed tracing extension: where the chain of hops started."""
     value = body.get("traceparent")
-    return starting_trace(value.encode("ascii", "replace")) if value.__class__ is str and len(value) < 1024 else None
+    return (
+        parse_starting_trace(value.encode("ascii", "replace")) if value.__class__ is str and len(value) < 1024 else None
+    )
 
 
-def binary_data(body: Mapping[str, Any]) -> bytes | None:
+def read_binary_data(body: Mapping[str, Any]) -> bytes | None:
     """The bytes of `data_base64`; None where there are none, or `data` stands beside it. Raises ValueError where they
     are not base64."""
     written = body.get("data_base64")
     return b64decode(written, validate=True) if written.__class__ is str and body.get("data") is None else None
 
 
-def data_schema(uri: Any) -> tuple[SchemaId | None, str | None]:
+def parse_data_schema(uri: Any) -> tuple[SchemaId | None, str | None]:
     """The schema id or the version that a `dataschema` names, where it is the address of one in a Confluent-compatible
     registry (`…/schemas/ids/7`, `…/subjects/orders-value/versions/3`)."""
     if isinstance(uri, bytes):

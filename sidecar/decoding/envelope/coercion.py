@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-LONGEST = 512
+MAX_ID_CHARACTERS = 512
 """Characters of an id; a longer one is no id."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -15,13 +15,13 @@ _NAIVE_EPOCH = datetime(1970, 1, 1)
 _MICROSECOND = timedelta(microseconds=1)
 _BIGGEST = 1 << 128
 
-EARLIEST = 31_536_000_000_000
+EARLIEST_US = 31_536_000_000_000
 """1971 in microseconds. What seems older is a small number that is no time, or a time in an unknown unit."""
-LATEST = 7_258_118_400_000_000
+LATEST_US = 7_258_118_400_000_000
 """2200 in microseconds."""
 
 
-def text(value: Any) -> str | None:
+def to_text(value: Any) -> str | None:
     """An id or a name as text: text as it is, numbers and UUIDs written out, header bytes as UTF-8. None where it is
     empty, longer than 512 characters, or of another kind (a map, a list, a truth value)."""
     kind = value.__class__
@@ -29,20 +29,20 @@ def text(value: Any) -> str | None:
         return str(value) if -_BIGGEST < value < _BIGGEST else None
     if kind is str:
         found: str = value
-    elif kind is bytes and len(value) <= 4 * LONGEST:
+    elif kind is bytes and len(value) <= 4 * MAX_ID_CHARACTERS:
         found = value.decode("utf-8", "backslashreplace")
     elif kind is UUID:
         found = str(value)
     elif kind is float and value - value == 0:  # neither infinite nor NaN
         found = repr(value)
-    elif kind is Decimal and value.is_finite() and -LONGEST < value.adjusted() < LONGEST:
+    elif kind is Decimal and value.is_finite() and -MAX_ID_CHARACTERS < value.adjusted() < MAX_ID_CHARACTERS:
         found = format(value, "f")
     else:
         return None
-    return found if 0 < len(found) <= LONGEST else None
+    return found if 0 < len(found) <= MAX_ID_CHARACTERS else None
 
 
-def instant(value: Any) -> int | None:
+def to_micros(value: Any) -> int | None:
     """A time in microseconds since 1970, from ISO 8601 text, a datetime, or a number (or text of digits) of seconds,
     milliseconds, microseconds or nanoseconds, told apart by their size. Without a zone it is UTC. None where it is
     none, or outside 1971 to 2200."""
@@ -59,7 +59,7 @@ def instant(value: Any) -> int | None:
         micros = _from_datetime(value)
     elif kind is Decimal and value.is_finite() and -20 < value.adjusted() < 20:
         micros = _from_number(float(value))
-    return micros if micros is not None and EARLIEST <= micros < LATEST else None
+    return micros if micros is not None and EARLIEST_US <= micros < LATEST_US else None
 
 
 def _from_datetime(moment: datetime) -> int:

@@ -20,7 +20,7 @@ FIELDS = frozenset(("op", "source"))
 """Every change event has these."""
 
 
-def unwrapped(body: Any) -> tuple[Any, str]:
+def unwrap(body: Any) -> tuple[Any, str]:
     """What Connect's JSON converter wrapped, and the path it stands at: `payload`, or empty where nothing is wrapped.
     A payload that is itself JSON in text (the outbox router's, unexpanded) is read."""
     if body.__class__ is not dict or body.keys() != CONVERTED or not isinstance(body["schema"], (dict, type(None))):
@@ -45,7 +45,7 @@ def is_change(body: Any) -> bool:
     )
 
 
-def implied_words(change: dict[str, Any], key: bytes | None) -> dict[str, Any]:
+def implied_fields(change: dict[str, Any], key: bytes | None) -> dict[str, Any]:
     """The event's words as the change implies them, unread."""
     source = change["source"]
     table = source.get("table") or source.get("collection")
@@ -64,7 +64,7 @@ def _row_id(key: bytes | None) -> Any:
     if key is None or key[:1] != b"{":
         return None
     try:
-        fields, _ = unwrapped(msgspec.json.decode(key))
+        fields, _ = unwrap(msgspec.json.decode(key))
     except (msgspec.DecodeError, RecursionError):
         return None
     return next(iter(fields.values())) if fields.__class__ is dict and len(fields) == 1 else None

@@ -18,10 +18,10 @@ from msgspec import Struct
 
 from sidecar.config import schema as config
 from sidecar.decoding import trace_context, wire_format
-from sidecar.decoding.envelope.coercion import instant, text
+from sidecar.decoding.envelope.coercion import to_micros, to_text
 from sidecar.domain.model import Event, Headers, Rejection
 
-WORDS = (
+ENVELOPE_FIELDS = (
     "event_id",
     "type",
     "version",
@@ -34,10 +34,10 @@ WORDS = (
 )
 """The words that are looked for, as the configuration and `Event` name them."""
 
-REPEATED = frozenset(("type", "version", "aggregate_type", "producer"))
+LOW_CARDINALITY_FIELDS = frozenset(("type", "version", "aggregate_type", "producer"))
 """Words with few values, of which one copy is kept for all events."""
 
-BUILT_IN: Mapping[str, tuple[str, ...]] = {
+BUILT_IN_LOCATIONS: Mapping[str, tuple[str, ...]] = {
     "event_id": ("header:ce_id", "header:event-id", "header:id", "body:eventId", "body:event_id"),
     "type": ("header:ce_type", "header:event-type", "header:eventType", "body:eventType", "body:event_type"),
     "version": ("header:event-version", "body:eventVersion", "body:event_version"),
@@ -78,13 +78,13 @@ BUILT_IN: Mapping[str, tuple[str, ...]] = {
 }
 """The contract's built-in places, in order. The Avro record's name, the last place of a type, comes with the schema."""
 
-REPLAY_OF = "tracecar.replay-of"
+REPLAY_OF_HEADER = "tracecar.replay-of"
 _CONTENT_TYPE = "content-type"
 _KEY_SCHEMA_ID = "__key_schema_id"
 _STEP = re.compile(r"[^.\[\]]+")
-KEY = -1
+KEY_SOURCE = -1
 """Index of a source that is the key."""
-BODY = -2
+BODY_SOURCE = -2
 """Index of a source in the body."""
 
 
@@ -163,10 +163,10 @@ class EnvelopeExtractor:
         self.required: tuple[str, ...] = tuple(configured.required)
         self.places: dict[str, tuple[FieldLocation, ...]] = {
             word: tuple(
-                [parse_place(written, configured=True) for written in getattr(configured, word)]
-                + [parse_place(written, configured=False) for written in BUILT_IN[word]]
+                [parse_location(written, configured=True) for written in getattr(configured, word)]
+                + [parse_location(written, configured=False) for written in BUILT_IN_LOCATIONS[word]]
             )
-            for word in WORDS
+            for word in ENVELOPE_FIELDS
         }
 
     def headings(self, names: Sequence[str]) -> HeaderLayout:
@@ -177,7 +177,7 @@ class EnvelopeExtractor:
             found: list[tuple[int, FieldLocation]] = []
             for place in places:
                 if place.header is None:
-                    found.append((BODY if place.steps else KEY, place))
+                    found.append((BODY_SOURCE if place.steps else KEY_SOURCE, place))
                 elif place.header in index:
                     found.append((index[place.header], place))
             sources[word] = tuple(found)
@@ -185,8 +185,8 @@ class EnvelopeExtractor:
             sources=sources,
             schema=tuple((name, index[name]) for name in sorted(wire_format.HEADERS & index.keys())),
             traceparent=index.get("traceparent", -1),
-            traced=not trace_context.NAMES.isdisjoint(index),
-            replay_of=index.get(REPLAY_OF, -1),
+            traced=not trace_context.TRACE_HEADERS.isdisjoint(index),
+            replay_of=index.get(REPLAY_OF_HEADER, -1),
             content_type=index.get(_CONTENT_TYPE, -1),
             data_schema=index.get("ce_dataschema", -1),
             key_framed=_KEY_SCHEMA_ID in index,
@@ -197,18 +197,18 @@ class EnvelopeExtractor:
         what no word can be made of; that word stays empty and the others are filled all the same."""
         wrong: Rejection | None = None
         for word, sources in headings.sources.items():
-            value = find(word, sources, found)
+            value = find_field(word, sources, found)
             if value.__class__ is Rejection:
                 wrong = wrong or value
                 value = None
-            setattr(event, word, intern(value) if word in REPEATED and value is not None else value)
+            setattr(event, word, intern(value) if word in LOW_CARDINALITY_FIELDS and value is not None else value)
         return wrong
 
     def named_version(self, headings: HeaderLayout, found: EnvelopeSource) -> str | None:
         """The schema version that the record names, by header or at a configured place. The built-in places in a body
         are left out: services count their events' versions in their own ways there."""
         stated = tuple((at, place) for at, place in headings.sources["version"] if at >= 0 or place.configured)
-        value = find("version", stated, EnvelopeSource(found.headers, found.body, found.inner, found.key))
+        value = find_field("version", stated, EnvelopeSource(found.headers, found.body, found.inner, found.key))
         return value if value.__class__ is str else None
 
     def missing(self, event: Event, headings: HeaderLayout, found: EnvelopeSource) -> Rejection | None:
@@ -222,12 +222,12 @@ class EnvelopeExtractor:
         for index, place in headings.sources[word]:
             raw = _raw(index, place, found)
             if not _nothing(raw):
-                return unusable(word, place, raw)
+                return reject_unusable(word, place, raw)
         looked = ", ".join(place.written for place in self.places[word])
         return Rejection("envelope.missing", f"{word} is required, and there is none in {looked}"[:2000], word)
 
 
-def parse_place(written: str, *, configured: bool) -> FieldLocation:
+def parse_location(written: str, *, configured: bool) -> FieldLocation:
     """`body:PATH`, `header:NAME` or `key`. Raises ValueError where it is none of them."""
     kind, _, name = written.partition(":")
     if kind == "header" and name:
@@ -239,9 +239,9 @@ def parse_place(written: str, *, configured: bool) -> FieldLocation:
     raise ValueError(f"{written!r} is no place of a word; expected body:PATH, header:NAME or key")
 
 
-def find(word: str, sources: Sources, found: EnvelopeSource) -> Any:
+def find_field(word: str, sources: Sources, found: EnvelopeSource) -> Any:
     """The word's value (text, or microseconds for `occurred_at`), None, or a Rejection from a configured place."""
-    take: Callable[[Any], Any] = instant if word == "occurred_at" else text
+    take: Callable[[Any], Any] = to_micros if word == "occurred_at" else to_text
     own, late = found.own.get(word), found.late.get(word)
     for index, place in sources:
         if own is not None and not place.configured:
@@ -249,7 +249,7 @@ def find(word: str, sources: Sources, found: EnvelopeSource) -> Any:
             if value is not None:
                 return value
             own = None
-        if late is not None and index == KEY and not place.configured:
+        if late is not None and index == KEY_SOURCE and not place.configured:
             break
         raw = _raw(index, place, found)
         if _nothing(raw):
@@ -258,15 +258,15 @@ def find(word: str, sources: Sources, found: EnvelopeSource) -> Any:
         if value is not None:
             return value
         if place.configured:
-            return unusable(word, place, raw)
+            return reject_unusable(word, place, raw)
     if own is not None and (value := take(own)) is not None:
         return value
     if late is not None and (value := take(late)) is not None:
         return value
-    return text(found.key) if word == "aggregate_id" else None
+    return to_text(found.key) if word == "aggregate_id" else None
 
 
-def unusable(word: str, place: FieldLocation, raw: Any) -> Rejection:
+def reject_unusable(word: str, place: FieldLocation, raw: Any) -> Rejection:
     """The rejection for a place that holds something of which no such word can be made."""
     wanted = "a time between 1971 and 2200" if word == "occurred_at" else "text of at most 512 characters, or a number"
     path = ".".join(place.steps) if place.steps else place.written
@@ -275,10 +275,10 @@ def unusable(word: str, place: FieldLocation, raw: Any) -> Rejection:
 
 def record_type(name: str | None) -> str | None:
     """The last place of a type: the name of the Avro record that was read, without its namespace."""
-    return text(name.rpartition(".")[2]) if name is not None else None
+    return to_text(name.rpartition(".")[2]) if name is not None else None
 
 
-def reach(body: Any, steps: tuple[str, ...]) -> Any:
+def value_at_path(body: Any, steps: tuple[str, ...]) -> Any:
     """What stands at a path, None where nothing does. A flat map may also have the whole path as one name."""
     at = body
     for step in steps:
@@ -296,13 +296,13 @@ def reach(body: Any, steps: tuple[str, ...]) -> Any:
 def _raw(index: int, place: FieldLocation, found: EnvelopeSource) -> Any:
     if index >= 0:
         return found.headers[index][1]
-    if index == KEY:
+    if index == KEY_SOURCE:
         return found.key
     if place.configured:
-        raw = reach(found.body, place.steps)
+        raw = value_at_path(found.body, place.steps)
         if raw is not None or found.inner is found.body:
             return raw
-    return reach(found.inner, place.steps)
+    return value_at_path(found.inner, place.steps)
 
 
 def _nothing(raw: Any) -> bool:

@@ -10,7 +10,7 @@ from sidecar.domain.model import Event
 Stream = tuple[str, str]
 """System and name."""
 
-PATIENCE = 20
+MAX_SKIPPED_CANDIDATES_PER_EVENT = 20
 """How many candidates are passed over, for each event of the flow, before no more parents are inferred. Only clocks
 that are wrong on purpose make so many descendants earlier than their cause."""
 
@@ -19,7 +19,7 @@ def stream_of(event: Event) -> Stream:
     return event.position.system, event.position.stream
 
 
-def facts(events: Sequence[Event]) -> list[int | None]:
+def find_stated_parents(events: Sequence[Event]) -> list[int | None]:
     """The parents that the events themselves name, as indices into `events` (one flow, by moment): the event with the
     causation id, else the one whose span id is this one's parent span id within the same trace. Of several the first; a
     duplicate is nobody's parent, but for a replay whose first life was rejected: what follows it hangs from it. In a
@@ -28,7 +28,7 @@ def facts(events: Sequence[Event]) -> list[int | None]:
     first: Collection[int] = range(len(events))
     replays: dict[str | None, list[int]] = {}
     if len(by_id) < len(events):  # there are duplicates, or events without an id
-        first = sorted(originals(events))
+        first = sorted(find_originals(events))
         by_id = {events[number].event_id: number for number in first}
         replays = _replays(events, by_id)
     by_span: dict[tuple[int | None, int], int] | None = None
@@ -78,7 +78,7 @@ def _senders(events: Sequence[Event], numbers: Collection[int]) -> dict[tuple[in
     return found
 
 
-def originals(events: Sequence[Event]) -> set[int]:
+def find_originals(events: Sequence[Event]) -> set[int]:
     """Which of `events` are no duplicates among them."""
     first: dict[str, int] = {}
     found: set[int] = set()
@@ -92,7 +92,7 @@ def originals(events: Sequence[Event]) -> set[int]:
     return found.union(first.values())
 
 
-def inferred(
+def infer_parents(
     events: Sequence[Event], parents: Sequence[int | None], consumed: Mapping[str, Collection[Stream]]
 ) -> dict[int, int]:
     """Parents for events that name none: the latest earlier event on a stream that the event's producer is seen to
@@ -125,14 +125,14 @@ class _CauseSearch:
     def __init__(self, events: Sequence[Event], parents: Sequence[int | None]) -> None:
         self._events = events
         self._top = [number if parent is None else parent for number, parent in enumerate(parents)]
-        self._originals = originals(events)
+        self._originals = find_originals(events)
         self._streams: dict[Stream, list[int]] = {}
         self._latest: int | None = None
         self._before: dict[int, int | None] = {}
         """For each event gone through, the one before it."""
         self._elsewhere: dict[int, int | None] = {}
         """For each event gone through, the latest one before it on another stream than its own."""
-        self._patience = PATIENCE * len(events)
+        self._patience = MAX_SKIPPED_CANDIDATES_PER_EVENT * len(events)
 
     def passed(self, number: int) -> None:
         if number not in self._originals:
@@ -208,7 +208,7 @@ def _open_loops(parents: list[int | None]) -> None:
             done[member] = True
 
 
-def forest(parents: Sequence[int | None]) -> tuple[list[int], list[int]]:
+def order_forest(parents: Sequence[int | None]) -> tuple[list[int], list[int]]:
     """The order, each event before those it caused, siblings and roots by moment; and each event's depth."""
     children: dict[int | None, list[int]] = {}
     for number, parent in enumerate(parents):

@@ -10,51 +10,51 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from sidecar.domain.correlation.derived_trace_id import derived, stands_alone
+from sidecar.domain.correlation.derived_trace_id import derive_trace_id, is_standalone
 from sidecar.domain.model import Event, Position
 
 Key = tuple[str, str | int]
 """`trace` with the number, `correlation` or `causation` with the id."""
 
 
-def carried(event: Event, join: Collection[str]) -> Iterator[Key]:
+def carried_keys(event: Event, join: Collection[str]) -> Iterator[Key]:
     """The keys that an event carries by itself."""
     if "trace" in join:
         if event.trace_id is not None:
             yield "trace", event.trace_id
-        elif event.event_id is not None and stands_alone(event):
-            yield "trace", derived(event.event_id)
+        elif event.event_id is not None and is_standalone(event):
+            yield "trace", derive_trace_id(event.event_id)
     if "correlation" in join and event.correlation_id is not None:
         yield "correlation", event.correlation_id
     if "causation" in join and event.causation_id is not None:
         yield "causation", event.causation_id
 
 
-def named(event: Event, join: Collection[str]) -> Key | None:
+def cause_key(event: Event, join: Collection[str]) -> Key | None:
     """The key under which other events may name this one as their cause. It joins only where one does."""
     return ("causation", event.event_id) if "causation" in join and event.event_id is not None else None
 
 
-def spelled(key: Key) -> str:
+def format_key(key: Key) -> str:
     """A key as people read it: `correlation:session-1`, `trace:` and 32 hex digits."""
     kind, value = key
     return f"{kind}:{value:032x}" if isinstance(value, int) else f"{kind}:{value}"
 
 
-def members(events: Sequence[Event], join: Collection[str]) -> dict[Key, list[int]]:
+def group_by_key(events: Sequence[Event], join: Collection[str]) -> dict[Key, list[int]]:
     """For each key, which of `events` carry it or are named by it."""
     found: dict[Key, list[int]] = {}
     for number, event in enumerate(events):
-        for key in carried(event, join):
+        for key in carried_keys(event, join):
             found.setdefault(key, []).append(number)
     for number, event in enumerate(events):
-        key_of_cause = named(event, join)
+        key_of_cause = cause_key(event, join)
         if key_of_cause in found and event.causation_id != event.event_id:
             found[key_of_cause].append(number)
     return found
 
 
-def components(
+def connect_events(
     events: Sequence[Event], join: Collection[str], max_flow: int
 ) -> tuple[list[list[Event]], dict[Position, list[Key]]]:
     """The flows of a held set, each as its events, and for each position the keys of its event that do not join because
@@ -68,7 +68,7 @@ def components(
         return number
 
     broken: dict[Position, list[Key]] = {}
-    for key, numbers in members(events, join).items():
+    for key, numbers in group_by_key(events, join).items():
         if len(numbers) > max_flow:
             for number in numbers:
                 broken.setdefault(events[number].position, []).append(key)

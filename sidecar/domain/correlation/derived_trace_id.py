@@ -14,33 +14,33 @@ from hashlib import blake2b
 from sidecar.domain.correlation.ordering import moment
 from sidecar.domain.model import Event
 
-First = Callable[[str], Event | None]
+FirstEventLookup = Callable[[str], Event | None]
 """The first (by append time, then position) of all held events with an event id."""
 
 
-def derived(text: str) -> int:
+def derive_trace_id(text: str) -> int:
     """The trace id, 128 bits and never zero, that follows from `text`."""
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest(), "big") or 1
 
 
-def trace_id_of(event: Event, first: First, roots: dict[str, str]) -> int:
+def trace_id_of(event: Event, first: FirstEventLookup, roots: dict[str, str]) -> int:
     """The event's own trace id, or the derived one. `roots` remembers roots between calls over one held set."""
     if event.trace_id is not None:
         return event.trace_id
-    return derived(source(event, first, roots))
+    return derive_trace_id(trace_id_source(event, first, roots))
 
 
-def source(event: Event, first: First, roots: dict[str, str]) -> str:
+def trace_id_source(event: Event, first: FirstEventLookup, roots: dict[str, str]) -> str:
     """The text that the trace id of an event without one is derived from."""
     if event.correlation_id is not None:
         return event.correlation_id
     cause = cause_of(event)
     if cause is not None:
-        return root(cause, first, roots)
-    return own_name(event)
+        return find_root(cause, first, roots)
+    return own_identity(event)
 
 
-def own_name(event: Event) -> str:
+def own_identity(event: Event) -> str:
     """The event's own id, else its position."""
     return str(event.position) if event.event_id is None else event.event_id
 
@@ -50,12 +50,12 @@ def cause_of(event: Event) -> str | None:
     return None if event.causation_id == event.event_id else event.causation_id
 
 
-def stands_alone(event: Event) -> bool:
+def is_standalone(event: Event) -> bool:
     """Nothing but its own id or position says which trace it belongs to."""
     return event.trace_id is None and event.correlation_id is None and cause_of(event) is None
 
 
-def root(cause: str, first: First, roots: dict[str, str]) -> str:
+def find_root(cause: str, first: FirstEventLookup, roots: dict[str, str]) -> str:
     """The id that causation ids lead to from `cause`: of the event without a cause, or of the first one that is not
     held. In a loop of causes it is the earliest event's."""
     path: list[Event] = []

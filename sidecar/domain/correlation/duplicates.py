@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from sidecar.domain.correlation.ordering import appended
 from sidecar.domain.model import Event, Position
 
-LONGEST_LINEAGE = 100
+MAX_REPLAY_CHAIN_LENGTH = 100
 """Replays of replays that are followed back."""
-MOST_ALIKE = 100
+MAX_EVENTS_PER_ID = 100
 """Events with one id among which replays are told from duplicates. Of more, all but the first are duplicates: such ids
 name no events."""
 
@@ -29,7 +29,7 @@ def original_of(event: Event, same_id: Sequence[Event]) -> Event | None:
     """The first of the events with this one's id, where it is not this one. A replay and the records that it is a
     replay of are not duplicates of one another: they are passed over. `same_id` are all held events with the id, any
     order."""
-    if len(same_id) > MOST_ALIKE:
+    if len(same_id) > MAX_EVENTS_PER_ID:
         same_id = [min(same_id, key=appended)]
     earlier = [other for other in same_id if appended(other) < appended(event)]
     if earlier and (event.replay_of or any(other.replay_of for other in same_id)):
@@ -38,7 +38,7 @@ def original_of(event: Event, same_id: Sequence[Event]) -> Event | None:
     return min(earlier, key=appended, default=None)
 
 
-def origin_of(replay_of: str) -> Position | None:
+def parse_origin(replay_of: str) -> Position | None:
     """The origin's position in the id of a dead letter, `GROUP@POSITION`; None where the id has no position, or only
     that of a foreign letter itself (`@POSITION`)."""
     # A position's stream is quoted, so the last "://" is the position's own, whatever the group is called.
@@ -59,10 +59,10 @@ def _of_one_lineage(event: Event, other: Event, at: dict[Position, Event]) -> bo
 def _descends(event: Event | None, ancestor: Event, at: dict[Position, Event]) -> bool:
     """`event` is a replay of the record `ancestor`, or a replay of a replay of it. Where a letter's id does not tell
     its origin, every record of the same id that is no replay itself may be it."""
-    for _ in range(LONGEST_LINEAGE):
+    for _ in range(MAX_REPLAY_CHAIN_LENGTH):
         if event is None or event.replay_of is None:
             return False
-        origin = origin_of(event.replay_of)
+        origin = parse_origin(event.replay_of)
         if origin is None:
             return ancestor.replay_of is None
         if origin == ancestor.position:

@@ -1,25 +1,25 @@
 """Flows worked out from the events that are held: pure functions of a set, so the order of arrival cannot show.
 
-An index does the same piece by piece over its own structures, and must answer as `flows` does.
+An index does the same piece by piece over its own structures, and must answer as `build_flows` does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from sidecar.domain.correlation.causality import Stream, facts, forest, inferred, stream_of
-from sidecar.domain.correlation.connected_components import components, spelled
+from sidecar.domain.correlation.causality import Stream, find_stated_parents, infer_parents, order_forest, stream_of
+from sidecar.domain.correlation.connected_components import connect_events, format_key
 from sidecar.domain.correlation.derived_trace_id import cause_of, trace_id_of
 from sidecar.domain.correlation.duplicates import original_of, status_of
 from sidecar.domain.correlation.ordering import appended, moment
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Flow, Node
 
-Standing = tuple[str, bool]
+FlowEventStatus = tuple[str, bool]
 """An event's status, and whether it is a duplicate that changed."""
 
 
-def flows(events: Sequence[Event], join: Collection[str], max_flow: int) -> list[Flow]:
+def build_flows(events: Sequence[Event], join: Collection[str], max_flow: int) -> list[Flow]:
     """All flows of a held set, newest first by their latest append time. Of events with one position the last
     counts."""
     held = list({event.position: event for event in events}.values())
@@ -29,30 +29,30 @@ def flows(events: Sequence[Event], join: Collection[str], max_flow: int) -> list
             same_id.setdefault(event.event_id, []).append(event)
     first = {event_id: min(same, key=appended) for event_id, same in same_id.items()}
     roots: dict[str, str] = {}
-    consumed = consumption(held, same_id)
-    found, broken = components(held, join, max_flow)
+    consumed = find_consumed_streams(held, same_id)
+    found, broken = connect_events(held, join, max_flow)
     drawn = []
     for component in sorted(found, key=lambda flow: max(map(appended, flow)), reverse=True):
         keys = {key for event in component for key in broken.get(event.position, ())}
         drawn.append(
-            draw(
+            build_flow(
                 component,
                 lambda event: trace_id_of(event, first.get, roots),
-                lambda event: standing(event, same_id.get(event.event_id or "", ()) if event.event_id else ()),
+                lambda event: flow_event_status(event, same_id.get(event.event_id or "", ()) if event.event_id else ()),
                 consumed,
-                sorted(map(spelled, keys)),
+                sorted(map(format_key, keys)),
             )
         )
     return drawn
 
 
-def standing(event: Event, same_id: Sequence[Event]) -> Standing:
+def flow_event_status(event: Event, same_id: Sequence[Event]) -> FlowEventStatus:
     """What an event is among all held events with its id."""
     original = original_of(event, same_id)
     return status_of(event, original), original is not None and original.digest != event.digest
 
 
-def consumption(events: Sequence[Event], same_id: Mapping[str, Sequence[Event]]) -> dict[str, set[Stream]]:
+def find_consumed_streams(events: Sequence[Event], same_id: Mapping[str, Sequence[Event]]) -> dict[str, set[Stream]]:
     """The streams that each producer is seen to consume: it wrote an event that names, as its cause, one that lies
     there."""
     consumed: dict[str, set[Stream]] = {}
@@ -65,30 +65,30 @@ def consumption(events: Sequence[Event], same_id: Mapping[str, Sequence[Event]])
     return consumed
 
 
-def draw(
+def build_flow(
     component: Sequence[Event],
     trace_of: Callable[[Event], int],
-    standing_of: Callable[[Event], Standing],
+    standing_of: Callable[[Event], FlowEventStatus],
     consumed: Mapping[str, Collection[Stream]],
     broken: Sequence[str],
 ) -> Flow:
     """One flow from its events: parents, depths and order."""
     events = sorted(component, key=moment)
-    parents = facts(events)
-    guesses = inferred(events, parents, consumed)
-    order, depths = forest([guesses.get(number, parent) for number, parent in enumerate(parents)])
-    nodes = [place_events(number, events, parents, guesses, depths, trace_of, standing_of) for number in order]
+    parents = find_stated_parents(events)
+    guesses = infer_parents(events, parents, consumed)
+    order, depths = order_forest([guesses.get(number, parent) for number, parent in enumerate(parents)])
+    nodes = [build_node(number, events, parents, guesses, depths, trace_of, standing_of) for number in order]
     return Flow(trace_id=trace_of(events[0]), nodes=nodes, broken_keys=list(broken))
 
 
-def place_events(
+def build_node(
     number: int,
     events: Sequence[Event],
     parents: Sequence[int | None],
     guesses: Mapping[int, int],
     depths: Sequence[int],
     trace_of: Callable[[Event], int],
-    standing_of: Callable[[Event], Standing],
+    standing_of: Callable[[Event], FlowEventStatus],
 ) -> Node:
     """An event where it stands in its flow."""
     event = events[number]

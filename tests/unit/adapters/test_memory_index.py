@@ -11,7 +11,7 @@ import pytest
 from sidecar.adapters.index.memory.index import MemoryIndex
 from sidecar.adapters.index.memory.offset_ranges import MOST_SPANS, PartitionRanges
 from sidecar.adapters.index.memory.segment import SlotRuns
-from sidecar.domain.correlation.flows import flows
+from sidecar.domain.correlation.flows import build_flows
 from sidecar.domain.model import Event, Partition, Position, SchemaRef, TraceOrigin
 from sidecar.domain.ports.index import Flow
 from tests.contracts.index_contract import JOIN, NOW, event, positions
@@ -25,7 +25,7 @@ async def held(index: MemoryIndex) -> list[Event]:
 def whole(events: list[Event], remaining: list[Event]) -> bool:
     """No flow of `events` remains in part."""
     left = {one.position for one in remaining}
-    flow_positions = [set(positions(flow.nodes)) for flow in flows(events, JOIN, 10_000)]
+    flow_positions = [set(positions(flow.nodes)) for flow in build_flows(events, JOIN, 10_000)]
     return all(flow <= left or not flow & left for flow in flow_positions)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sidecar.config.schema import Config, DeadLettersConfig, SourcesConfig
 from sidecar.dead_letters.dialects import DIALECTS, foreign_writers, read, tracecar
-from sidecar.dead_letters.discovery import MOST, suggestions
+from sidecar.dead_letters.discovery import MAX_SUGGESTIONS, suggest_streams
 from sidecar.dead_letters.writer import DeadLetterWriter, shrink_dead_letter
 from sidecar.domain.model import (
     DeadLetter,
@@ -306,7 +306,7 @@ def test_early_versions_that_tell_less_are_understood() -> None:
 names = st.sampled_from([mark for dialect in DIALECTS for mark in dialect.marks]) | st.sampled_from(
     [name for headers in (spring(), RETRY, CONNECT, STREAMS, SHARE, SMALLRYE, CLOUD, KARAFKA, WOLVERINE)
      for name, _ in headers]
-    + [tracecar.BESIDE, tracecar.OMITTED]
+    + [tracecar.DIALECTS_HEADER, tracecar.OMITTED_HEADER]
 )  # fmt: skip
 values = st.none() | st.binary(max_size=24) | st.integers().map(lambda n: str(n).encode()) | st.just(b"\xff" * 9_000)
 
@@ -425,7 +425,7 @@ def test_streams_that_look_like_dead_letters_and_are_not_read_are_suggested() ->
         "orders", "orders.dlt", "dead-letter-topic-payments", "error.orders.billing.eu", "error.log.today",
         "wolverine-dead-letter-queue", "dlq.shop", "connect-dlq-warehouse", "shop_dead_letters", "errors", "delta",
     ]  # fmt: skip
-    said = {finding.what: finding for finding in suggestions("sources.kafka", streams, NAMING)}
+    said = {finding.what: finding for finding in suggest_streams("sources.kafka", streams, NAMING)}
     assert all(finding.ok for finding in said.values())
     names = {what.split()[4].rstrip("?"): finding.detail.split("'")[-2] for what, finding in said.items()}
     assert names == {
@@ -436,7 +436,7 @@ def test_streams_that_look_like_dead_letters_and_are_not_read_are_suggested() ->
         "connect-dlq-warehouse": "connect-dlq-warehouse",
         "shop_dead_letters": "shop_dead_letters",
     }
-    assert suggestions("sources.kafka", streams, naming(*names.values())) == []
-    many = suggestions("sources.kafka", [f"dlq.{number}" for number in range(100)], NAMING)
-    assert len(many) == MOST + 1
+    assert suggest_streams("sources.kafka", streams, naming(*names.values())) == []
+    many = suggest_streams("sources.kafka", [f"dlq.{number}" for number in range(100)], NAMING)
+    assert len(many) == MAX_SUGGESTIONS + 1
     assert "80 more" in many[-1].detail

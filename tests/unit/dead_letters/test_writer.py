@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sidecar.config.schema import Config, DeadLettersConfig, RedisConfig, SourcesConfig
 from sidecar.dead_letters.dialects import read, tracecar
 from sidecar.dead_letters.writer import DeadLetterWriter, shrink_dead_letter
-from sidecar.domain.failure_fingerprint import cause, normalised
+from sidecar.domain.failure_fingerprint import cause_fingerprint, normalize_message
 from sidecar.domain.model import (
     DeadLetter,
     Decoded,
@@ -139,7 +139,7 @@ hostile = st.dictionaries(
 
 @given(hostile)
 def test_forged_headers_are_read_as_absent_not_as_errors(forged: dict[str, bytes | None]) -> None:
-    head = (tracecar.ID, b"g@nowhere")
+    head = (tracecar.ID_HEADER, b"g@nowhere")
     letter = Record(Position("kafka", "orders.dlt", 0, 1), None, None, (head, *forged.items()), 7)
     back = read(letter, NAMING)
     assert isinstance(back, DeadLetter)
@@ -154,18 +154,27 @@ def test_an_unknown_letter_is_shown_by_its_streams_name() -> None:
 
 
 def test_messages_of_one_cause_read_the_same() -> None:
-    one = normalised('data.items[2].qty: expected int, found string "two" (orders-value v3)')
-    two = normalised('data.items[17].qty: expected int, found string "seven\\" x" (orders-value v3)')
+    one = normalize_message('data.items[2].qty: expected int, found string "two" (orders-value v3)')
+    two = normalize_message('data.items[17].qty: expected int, found string "seven\\" x" (orders-value v3)')
     assert one == two
-    assert normalised("no such order 4711") == normalised("no such order 12")
-    assert normalised("expected int") != normalised("expected long")
+    assert normalize_message("no such order 4711") == normalize_message("no such order 12")
+    assert normalize_message("expected int") != normalize_message("expected long")
 
 
 def test_a_cause_is_equal_for_like_letters_and_differs_by_code_stream_and_path() -> None:
     first = read(landed(write(rejected(record(), 'found "a"'))), NAMING)
     like = read(landed(write(rejected(record(partition=1), 'found "b"'))), NAMING)
-    assert cause(first) == cause(like)
-    assert len({cause(first), cause(changed(first, code="decode.malformed")), cause(changed(first, path="x"))}) == 3
+    assert cause_fingerprint(first) == cause_fingerprint(like)
+    assert (
+        len(
+            {
+                cause_fingerprint(first),
+                cause_fingerprint(changed(first, code="decode.malformed")),
+                cause_fingerprint(changed(first, path="x")),
+            }
+        )
+        == 3
+    )
 
 
 def changed(letter: DeadLetter, **what: object) -> DeadLetter:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.decoding.record_key import LONGEST, key_text
+from sidecar.decoding.record_key import MAX_KEY_CHARACTERS, key_text
 from tests.support.decoding import avro, confluent
 
 
@@ -22,7 +22,7 @@ def test_bytes_that_are_no_text_are_escaped():
 
 def test_a_long_key_is_cut():
     text = key_text(b"x" * 1_000_000)
-    assert len(text) == LONGEST
+    assert len(text) == MAX_KEY_CHARACTERS
     assert text.endswith("…")
 
 
@@ -48,5 +48,5 @@ def test_a_key_framed_by_header_that_is_plain_text_after_all():
 @given(st.binary(max_size=600), st.booleans())
 def test_any_key_is_short_text(key, framed):
     text = key_text(key, framed)
-    assert len(text) <= LONGEST
+    assert len(text) <= MAX_KEY_CHARACTERS
     text.encode()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.decoding.trace_context import trace_context, traceparent
+from sidecar.decoding.trace_context import parse_traceparent, read_trace_context
 from sidecar.domain.model import TraceOrigin
 
 TRACE = 0x4BF92F3577B34DA6A3CE929D0E0E4736
@@ -15,7 +15,7 @@ W3C = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 def context(**headers):
-    return trace_context(tuple((name.replace("_", "-"), value) for name, value in headers.items()))
+    return read_trace_context(tuple((name.replace("_", "-"), value) for name, value in headers.items()))
 
 
 def test_traceparent_names_the_trace_and_the_senders_span():
@@ -53,40 +53,40 @@ def test_traceparent_names_the_trace_and_the_senders_span():
     ],
 )
 def test_a_traceparent_against_the_specification_is_none(value):
-    assert traceparent(value) is None
+    assert parse_traceparent(value) is None
     assert context(traceparent=value) is None
 
 
 @pytest.mark.parametrize("tail", [b"", b"-", b"-what-the-future-may-bring"])
 def test_a_future_version_may_go_on_after_a_dash(tail):
-    assert traceparent(b"cc" + W3C[2:] + tail) == (TRACE, SPAN)
+    assert parse_traceparent(b"cc" + W3C[2:] + tail) == (TRACE, SPAN)
 
 
 def test_ids_without_any_letter_are_ids():
     digits = b"00-" + b"1" * 32 + b"-" + b"2" * 16 + b"-00"
-    assert traceparent(digits) == (int("1" * 32, 16), int("2" * 16, 16))
+    assert parse_traceparent(digits) == (int("1" * 32, 16), int("2" * 16, 16))
 
 
 @given(st.integers(1, (1 << 128) - 1), st.integers(1, (1 << 64) - 1), st.integers(0, 255))
 def test_every_written_traceparent_is_read_back(trace, span, flags):
-    assert traceparent(b"00-%032x-%016x-%02x" % (trace, span, flags)) == (trace, span)
+    assert parse_traceparent(b"00-%032x-%016x-%02x" % (trace, span, flags)) == (trace, span)
 
 
 @given(st.binary(min_size=50, max_size=60) | st.from_regex(rb"\A[0-9a-fA-F_+ -]{55}\Z"))
 def test_what_is_read_is_what_the_grammar_allows(value):
-    ids = traceparent(value)
+    ids = parse_traceparent(value)
     if ids is not None:
         assert value[3:52] == b"%032x-%016x" % ids
 
 
 def test_blanks_around_a_value_are_no_fault_and_tracestate_is_tolerated():
-    found = trace_context((("tracestate", b"x=%%%"), ("TraceParent", b" " + W3C + b"\t"), ("tracestate", None)))
+    found = read_trace_context((("tracestate", b"x=%%%"), ("TraceParent", b" " + W3C + b"\t"), ("tracestate", None)))
     assert found.trace_id == TRACE
 
 
 def test_of_a_repeated_header_the_last_counts():
     other = b"00-%032x-%016x-00" % (7, 8)
-    found = trace_context((("traceparent", other), ("traceparent", W3C)))
+    found = read_trace_context((("traceparent", other), ("traceparent", W3C)))
     assert (found.trace_id, found.span_id) == (TRACE, SPAN)
 
 
@@ -113,7 +113,7 @@ def test_b3_single_without_ids_names_no_trace(value):
 
 
 def test_b3_multi_in_any_spelling():
-    found = trace_context(
+    found = read_trace_context(
         (
             ("X-B3-TraceId", b"463ac35c9f6413ad48485a3953bb6124"),
             ("x-b3-spanid", b"a2fb4a1d1a96d312"),
@@ -197,7 +197,7 @@ def test_a_malformed_xray_header_is_none(value):
 
 
 def test_cloudevents_extension_names_the_trace_and_nobodys_span():
-    found = trace_context((("ce_traceparent", W3C),))
+    found = read_trace_context((("ce_traceparent", W3C),))
     assert (found.trace_id, found.span_id, found.parent_span_id) == (TRACE, None, None)
     assert found.origin is TraceOrigin.CLOUDEVENTS
 
@@ -210,8 +210,8 @@ def test_a_malformed_format_is_passed_over_for_the_next():
 
 
 def test_a_null_header_is_not_there():
-    assert trace_context((("traceparent", W3C), ("traceparent", None))).trace_id == TRACE
-    assert trace_context((("traceparent", None), ("b3", None))) is None
+    assert read_trace_context((("traceparent", W3C), ("traceparent", None))).trace_id == TRACE
+    assert read_trace_context((("traceparent", None), ("b3", None))) is None
 
 
 _names = st.sampled_from(
@@ -233,7 +233,7 @@ _values = st.none() | st.binary(max_size=80) | st.text("0123456789abcdefABCDEF-:
 
 @given(st.lists(st.tuples(_names, _values), max_size=6).map(tuple))
 def test_no_headers_raise_and_ids_are_in_bounds(headers):
-    found = trace_context(headers)
+    found = read_trace_context(headers)
     if found is not None:
         assert 0 < found.trace_id < 1 << 128
         assert found.span_id is None or 0 < found.span_id < 1 << 64

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sidecar.domain import failure_fingerprint
-from sidecar.domain.failure_fingerprint import CauseGrouping, cause, normalised
+from sidecar.domain.failure_fingerprint import CauseGrouping, cause_fingerprint, normalize_message
 from sidecar.domain.model import DeadLetter, Position, Record, SchemaRef
 
 NOW = 1_767_225_600_000_000
@@ -51,8 +51,8 @@ def letter(number: int = 0, **more: Any) -> DeadLetter:
     ],
 )
 def test_what_varies_is_not_part_of_a_cause(one: str, other: str) -> None:
-    assert normalised(one) == normalised(other)
-    assert cause(letter(message=one)) == cause(letter(message=other))
+    assert normalize_message(one) == normalize_message(other)
+    assert cause_fingerprint(letter(message=one)) == cause_fingerprint(letter(message=other))
 
 
 @pytest.mark.parametrize(
@@ -63,11 +63,11 @@ def test_what_varies_is_not_part_of_a_cause(one: str, other: str) -> None:
     ],
 )  # fmt: skip
 def test_what_differs_is_another_cause(more: dict[str, Any]) -> None:
-    assert cause(letter()) != cause(letter(**more))
+    assert cause_fingerprint(letter()) != cause_fingerprint(letter(**more))
 
 
 def test_words_stay() -> None:
-    assert normalised("can't decode deadbeef's added facade, isn't it") == (
+    assert normalize_message("can't decode deadbeef's added facade, isn't it") == (
         "can't decode deadbeef's added facade, isn't it"
     )
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sidecar.adapters.index.memory.index import MemoryIndex
-from sidecar.domain.correlation.flows import flows
+from sidecar.domain.correlation.flows import build_flows
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Flow
 from tests.support.event_sets import EVENTS, JOINS
@@ -47,7 +47,7 @@ def batches(events: list[Event], dice: random.Random) -> list[list[Event]]:
 def test_flows_of_a_set_are_what_the_rules_say_in_any_order(events, join, max_flow, dice):
     expected = Naive(events, join, max_flow).answers()
     dice.shuffle(events)
-    assert [told(flow) for flow in flows(events, join, max_flow)] == expected
+    assert [told(flow) for flow in build_flows(events, join, max_flow)] == expected
 
 
 @settings(max_examples=180, deadline=None, suppress_health_check=SLOW)
@@ -58,7 +58,7 @@ def test_the_index_answers_the_same_for_any_arrival(events, join, max_flow, dice
         index.add(batch)
 
     async def ask() -> None:
-        expected = flows(events, join, max_flow)
+        expected = build_flows(events, join, max_flow)
         assert await all_flows(index, page) == expected
         for flow in expected:
             for node in flow.nodes:
@@ -83,5 +83,5 @@ def test_an_event_at_a_held_position_replaces_it_whatever_it_was(events, join, d
         index.add(batch)
     for event in dice.sample(events, len(events)):
         index.add([event])
-    assert asyncio.run(all_flows(index, 100)) == flows(events, join, 10_000)
+    assert asyncio.run(all_flows(index, 100)) == build_flows(events, join, 10_000)
     assert index.coverage().events == len(events)

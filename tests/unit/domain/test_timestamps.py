@@ -12,7 +12,7 @@ from sidecar.domain import timestamps
     [("250ms", 0.25), ("60s", 60), ("1.5m", 90), ("15m", 900), ("24h", 86_400), ("7d", 604_800), ("1h30m", 5_400)],
 )
 def test_a_length_of_time_is_seconds(text: str, seconds: float) -> None:
-    assert timestamps.seconds(text) == seconds
+    assert timestamps.parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -20,16 +20,16 @@ def test_a_length_of_time_is_seconds(text: str, seconds: float) -> None:
 )
 def test_what_is_none_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"length of time|hundred years"):
-        timestamps.seconds(text)
+        timestamps.parse_duration(text)
 
 
 @given(st.integers(1, 10**12))
 def test_a_length_that_was_written_is_read_back(milliseconds: int) -> None:
-    assert round(timestamps.seconds(timestamps.length(milliseconds / 1000)) * 1000) == milliseconds
+    assert round(timestamps.parse_duration(timestamps.format_duration(milliseconds / 1000)) * 1000) == milliseconds
 
 
 def test_lengths_are_written_in_the_largest_unit_that_fits() -> None:
-    assert [timestamps.length(s) for s in (0, 0.25, 90, 900, 86_400, 604_800)] == [
+    assert [timestamps.format_duration(s) for s in (0, 0.25, 90, 900, 86_400, 604_800)] == [
         "0s",
         "250ms",
         "90s",

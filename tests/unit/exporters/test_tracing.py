@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from exporters.tracing.sampling import bound_of, from_environment, in_sample
 from sidecar.config.schema import Duration, SamplingConfig
-from sidecar.domain.correlation.derived_trace_id import derived
+from sidecar.domain.correlation.derived_trace_id import derive_trace_id
 from sidecar.domain.model import Decoded, Record, Rejection, TraceOrigin
 from tests.support.spans import Bench
 
@@ -129,9 +129,9 @@ def test_a_flow_without_any_trace_has_the_derived_one() -> None:
         bench.event("stock", event_id="z"),
     )
     bench.wait(3)
-    assert {bench.span(first).trace_id, bench.span(second).trace_id} == {derived("c")}
+    assert {bench.span(first).trace_id, bench.span(second).trace_id} == {derive_trace_id("c")}
     assert bench.span(second).parent_id == bench.id(first)
-    assert (bench.span(alone).trace_id, bench.span(alone).parent_id) == (derived("z"), None)
+    assert (bench.span(alone).trace_id, bench.span(alone).parent_id) == (derive_trace_id("z"), None)
 
 
 def test_a_flow_that_goes_on_after_it_was_sent_stays_in_its_trace() -> None:
@@ -142,7 +142,7 @@ def test_a_flow_that_goes_on_after_it_was_sent_stays_in_its_trace() -> None:
     bench.pass_by(bench.event(trace_id=5, span_id=6, event_id="a", correlation_id="c", at=1))
     (late,) = bench.pass_by(bench.event("mail", event_id="d", correlation_id="c", at=10))
     bench.wait(3)
-    assert bench.span(late).trace_id == derived("c")
+    assert bench.span(late).trace_id == derive_trace_id("c")
     assert (len(bench.spans), bench.tracing.changed) == (3, 1)
 
 
@@ -219,7 +219,7 @@ def test_rejections_are_told_with_the_trace_that_their_span_is_in() -> None:
     bench.pass_by(bench.event(trace_id=5, span_id=6, rejection=NO), bench.event("mail", event_id="m", rejection=NO))
     assert [trace for _, trace in bench.rejected] == [5]
     bench.wait(3)
-    assert [trace for _, trace in bench.rejected] == [5, derived("m")]
+    assert [trace for _, trace in bench.rejected] == [5, derive_trace_id("m")]
 
 
 def test_hidden_words_are_in_no_span() -> None:
@@ -267,8 +267,8 @@ def test_a_flow_is_in_the_sample_as_a_whole() -> None:
 
 def _flow(bench: Bench, name: str, **last: object) -> None:
     bench.pass_by(
-        bench.event(trace_id=derived(name), span_id=1, event_id=f"{name}-1", at=0),
-        bench.event("stock", trace_id=derived(name), span_id=2, event_id=f"{name}-2", **({"at": 10} | last)),
+        bench.event(trace_id=derive_trace_id(name), span_id=1, event_id=f"{name}-1", at=0),
+        bench.event("stock", trace_id=derive_trace_id(name), span_id=2, event_id=f"{name}-2", **({"at": 10} | last)),
     )
 
 
@@ -288,11 +288,13 @@ def test_tail_sampling_keeps_whole_flows(sampling: SamplingConfig, kept: set[str
     _flow(bench, "slow", at=5_000)
     _flow(bench, "special", type="Special")
     _flow(bench, "plain")
-    bench.pass_by(bench.event(trace_id=derived("dear"), span_id=1, event_id="dear-1"))
-    bench.pass_by(bench.event("stock", trace_id=derived("dear"), span_id=2, event_id="d-2"), body={"total": 500})
+    bench.pass_by(bench.event(trace_id=derive_trace_id("dear"), span_id=1, event_id="dear-1"))
+    bench.pass_by(
+        bench.event("stock", trace_id=derive_trace_id("dear"), span_id=2, event_id="d-2"), body={"total": 500}
+    )
     assert not bench.spans
     bench.wait(3)
-    names = {derived(name): name for name in ("failed", "slow", "special", "dear", "plain")}
+    names = {derive_trace_id(name): name for name in ("failed", "slow", "special", "dear", "plain")}
     assert {names[span.trace_id] for span in bench.spans} == kept
     assert len(bench.spans) == 2 * len(kept)
     assert bench.tracing.unsampled == 10 - len(bench.spans)
@@ -302,7 +304,7 @@ def test_what_follows_a_flow_that_was_kept_is_kept() -> None:
     bench = Bench(SamplingConfig(keep="tail"))
     _flow(bench, "failed", rejection=NO)
     bench.wait(3)
-    bench.pass_by(bench.event("mail", trace_id=derived("failed"), span_id=3, event_id="late"))
+    bench.pass_by(bench.event("mail", trace_id=derive_trace_id("failed"), span_id=3, event_id="late"))
     bench.wait(3)
     assert len(bench.spans) == 3
 
@@ -311,7 +313,7 @@ def test_what_failed_after_it_was_left_out_is_counted() -> None:
     bench = Bench(SamplingConfig(keep="tail"))
     _flow(bench, "plain")
     bench.wait(3)
-    bench.pass_by(bench.event("mail", trace_id=derived("plain"), span_id=3, event_id="late", rejection=NO))
+    bench.pass_by(bench.event("mail", trace_id=derive_trace_id("plain"), span_id=3, event_id="late", rejection=NO))
     bench.wait(3)
     assert (len(bench.spans), bench.tracing.changed) == (1, 2)
 

@@ -19,7 +19,7 @@ from sidecar.adapters.brokers.memory.ledger import MemoryLedger
 from sidecar.adapters.brokers.memory.log import MemoryGroup
 from sidecar.dead_letters.store import DeadLetterFilter
 from sidecar.domain.errors import Outage, Refused
-from sidecar.domain.failure_fingerprint import affected
+from sidecar.domain.failure_fingerprint import affected_aggregate
 from sidecar.domain.model import Outgoing, Partition, Record
 from sidecar.domain.ports.ledger import LedgerOutcome, LedgerTransaction, LedgerWrite
 from sidecar.replay.job_store import JobStore, LetterRef
@@ -406,7 +406,7 @@ async def test_a_selection_keeps_of_each_letter_only_what_is_asked_about() -> No
         sidecar = await one.sidecar()
         selection = await select(sidecar.desk, DeadLetterFilter(), (), most=10)
         (candidate,) = selection.candidates
-        assert affected(candidate.letter) == "order-7", "later events of the same key are warned of"
+        assert affected_aggregate(candidate.letter) == "order-7", "later events of the same key are warned of"
         assert len(msgspec.json.encode(candidate)) < 1_500
 
 

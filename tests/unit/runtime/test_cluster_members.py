@@ -14,7 +14,7 @@ from sidecar.config.schema import Config, SourcesConfig
 from sidecar.domain.errors import NotFoundError, Outage
 from sidecar.domain.model import Decoded, Event, Outgoing, Partition, Position, Record
 from sidecar.domain.ports.broker import PartitionStatus
-from sidecar.domain.timestamps import rfc3339
+from sidecar.domain.timestamps import format_rfc3339
 from sidecar.pipeline import live_relay
 from sidecar.pipeline.live_relay import LiveRelay, read_at
 from sidecar.pipeline.live_stream import LiveStream
@@ -74,7 +74,7 @@ async def test_each_lists_all_of_its_group():
     assert (here.member, here.here, here.alive, here.lag, here.waiting, here.not_indexed) == ("a", True, True, 8, 7, 3)
     assert [(share.stream, share.partitions) for share in here.streams] == [("orders", [0, 2])]
     assert (other.member, other.here, other.alive) == ("b", False, False)
-    assert other.last_heartbeat == rfc3339(NOW - 30_000_000)
+    assert other.last_heartbeat == format_rfc3339(NOW - 30_000_000)
     (sentence,) = members.trouble()
     assert "member b" in sentence
     first.trouble = "it is stopped"

@@ -22,7 +22,7 @@ from sidecar.adapters.brokers.kafka.cluster_client import READ_COMMITTED, KafkaC
 from sidecar.adapters.brokers.kafka.errors import check, translated
 from sidecar.adapters.brokers.kafka.topic_admin import TopicAdmin
 from sidecar.config import schema as config
-from sidecar.dead_letters.discovery import suggestions
+from sidecar.dead_letters.discovery import suggest_streams
 from sidecar.domain.errors import Refused, TracecarError
 from sidecar.domain.ports.broker import Finding
 from sidecar.domain.stream_names import LEDGER, StreamNames
@@ -76,7 +76,7 @@ async def inspect(
         if written:
             findings.append(await trial.transactions())
         findings.append(await trial.ledger(LEDGER in topics))
-        findings += suggestions("sources.kafka", topics, naming)
+        findings += suggest_streams("sources.kafka", topics, naming)
     finally:
         await cluster.close()
     return findings

@@ -13,7 +13,7 @@ from sidecar.adapters.brokers.redis.log_reader import is_pattern
 from sidecar.adapters.redis_client.connection_pool import Command, RedisConnection, RedisPool
 from sidecar.adapters.redis_client.errors import RedisReplyError
 from sidecar.config.schema import RedisConfig
-from sidecar.dead_letters.discovery import suggestions
+from sidecar.dead_letters.discovery import suggest_streams
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.ports.broker import Finding
 from sidecar.domain.stream_names import StreamNames
@@ -67,7 +67,7 @@ async def _streams(
                     found.append(await _gate(servers, link, stream, config.gate[name]))
     if not config.streams and not config.gate:
         found.append(Finding(f"{WHERE}.streams", False, "names no stream: nothing would be read"))
-    found += suggestions(WHERE, await _there(servers), naming)
+    found += suggest_streams(WHERE, await _there(servers), naming)
 
 
 async def _there(servers: RedisPool) -> set[str]:

@@ -23,8 +23,8 @@ from sidecar.adapters.index.memory.segment import (
     trace_bits,
 )
 from sidecar.adapters.index.memory.store import SegmentStore
-from sidecar.domain.correlation.connected_components import components
-from sidecar.domain.correlation.derived_trace_id import derived
+from sidecar.domain.correlation.connected_components import connect_events
+from sidecar.domain.correlation.derived_trace_id import derive_trace_id
 from sidecar.domain.correlation.ordering import appended
 from sidecar.domain.model import Event
 
@@ -137,7 +137,7 @@ class FlowEviction:
         aim = min(self._max_events - store.room, len(events) - 1)
         if store.size > self._max_size:
             aim = min(aim, len(events) * 9 // 10)
-        flows, _ = components(events, self._join, self._max_flow)
+        flows, _ = connect_events(events, self._join, self._max_flow)
         flows.sort(key=lambda flow: max(map(appended, flow)), reverse=True)
         kept: list[Event] = []
         for flow in flows:
@@ -186,7 +186,7 @@ def _caused_by(segment: Segment, other: Segment) -> Iterator[_Seed]:
         for bits in named & ids:
             for _, packed in other.chain(IDS, bits):
                 if packed.event_id is not None:
-                    yield CAUSED, derived_bits(derived(packed.event_id))
+                    yield CAUSED, derived_bits(derive_trace_id(packed.event_id))
 
 
 def _keys(packed: PackedEvent, join: Collection[str]) -> Iterator[_Seed]:
@@ -197,7 +197,7 @@ def _keys(packed: PackedEvent, join: Collection[str]) -> Iterator[_Seed]:
         yield CORRELATIONS, text_bits(packed.correlation_id)
     if "causation" in join:
         if packed.causation_id is not None:
-            yield CAUSED, derived_bits(derived(packed.causation_id))
+            yield CAUSED, derived_bits(derive_trace_id(packed.causation_id))
             yield IDS, text_bits(packed.causation_id)
         if packed.event_id is not None:
-            yield CAUSED, derived_bits(derived(packed.event_id))
+            yield CAUSED, derived_bits(derive_trace_id(packed.event_id))

@@ -1,6 +1,6 @@
 """One flow out of the store: the events that are joined, and what other events tell about their producers.
 
-The answer is what `sidecar.domain.correlation.flows.flows` gives for everything that is held, found by following keys.
+The answer is what `sidecar.domain.correlation.flows.build_flows` gives for everything held, found by following keys.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from sidecar.adapters.index.memory.event_codec import unpack
 from sidecar.adapters.index.memory.segment import DERIVED, IDS, Segment, derived_bits, text_bits
 from sidecar.adapters.index.memory.store_reader import StoreReader
-from sidecar.domain.correlation.causality import Stream, facts, forest, inferred
-from sidecar.domain.correlation.connected_components import Key, carried, named, spelled
-from sidecar.domain.correlation.derived_trace_id import derived, stands_alone
-from sidecar.domain.correlation.flows import place_events
+from sidecar.domain.correlation.causality import Stream, find_stated_parents, infer_parents, order_forest
+from sidecar.domain.correlation.connected_components import Key, carried_keys, cause_key, format_key
+from sidecar.domain.correlation.derived_trace_id import derive_trace_id, is_standalone
+from sidecar.domain.correlation.flows import build_node
 from sidecar.domain.correlation.ordering import appended, moment
 from sidecar.domain.model import Event, Position
 from sidecar.domain.ports.index import Flow
@@ -38,7 +38,7 @@ async def component(reading: StoreReader, start: Event) -> Component:
             if len(joined) > reading.max_flow:
                 reading.broken.add(key)
             if key in reading.broken:
-                broken.append(spelled(key))
+                broken.append(format_key(key))
                 continue
             for position, other in joined.items():
                 if position not in found:
@@ -52,20 +52,20 @@ async def draw(reading: StoreReader, held: Component) -> Flow:
     found, broken = held
     events = sorted(found.values(), key=moment)
     await reading.turn(len(events))
-    parents = facts(events)
+    parents = find_stated_parents(events)
     await reading.turn(len(events))
     # The earliest event can have no inferred parent, and is mostly the only one without any.
     orphans = {events[number].producer for number in range(1, len(events)) if parents[number] is None}
     consumed = {producer: await consumption(reading, producer) for producer in orphans if producer is not None}
-    guesses = inferred(events, parents, consumed)
+    guesses = infer_parents(events, parents, consumed)
     await reading.turn(len(events))
-    order, depths = forest([guesses.get(number, parent) for number, parent in enumerate(parents)])
+    order, depths = order_forest([guesses.get(number, parent) for number, parent in enumerate(parents)])
     nodes = []
     await reading.ready(events[0])
     for number in order:
         await reading.turn()
         await reading.ready(events[number])
-        nodes.append(place_events(number, events, parents, guesses, depths, reading.trace_id_of, reading.standing))
+        nodes.append(build_node(number, events, parents, guesses, depths, reading.trace_id_of, reading.standing))
     return Flow(trace_id=reading.trace_id_of(events[0]), nodes=nodes, broken_keys=broken)
 
 
@@ -74,8 +74,8 @@ def latest(found: Iterable[Event]) -> Event:
 
 
 def _keys(reading: StoreReader, event: Event) -> Iterator[Key]:
-    yield from carried(event, reading.join)
-    key = named(event, reading.join)
+    yield from carried_keys(event, reading.join)
+    key = cause_key(event, reading.join)
     if key is not None:
         yield key
 
@@ -102,7 +102,7 @@ def _carriers(reading: StoreReader, key: Key) -> Iterator[Event]:
     if isinstance(value, int):
         yield from reading.of_trace(value)
         for event in reading.chained(DERIVED, derived_bits(value)):
-            if event.event_id is not None and stands_alone(event) and derived(event.event_id) == value:
+            if event.event_id is not None and is_standalone(event) and derive_trace_id(event.event_id) == value:
                 yield event
     elif kind == "correlation":
         yield from reading.of_correlation(value)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 from sidecar.adapters.index.memory.event_codec import PackedEvent, SchemaTable, event_of, head, pack, unpack
 from sidecar.domain.correlation.causality import Stream
-from sidecar.domain.correlation.derived_trace_id import derived, own_name, stands_alone
+from sidecar.domain.correlation.derived_trace_id import derive_trace_id, is_standalone, own_identity
 from sidecar.domain.model import Event, Partition, SchemaRef
 
 BITS = (1 << 60) - 1
@@ -142,14 +142,14 @@ class Segment:
     def rare(self, event: Event) -> tuple[int | None, int | None, int | None]:
         """Bits for CAUSED and DERIVED, and those of the causation id: what most events do without."""
         cause, derived_from = event.causation_id, None
-        caused = None if cause is None else derived_bits(derived(cause))
+        caused = None if cause is None else derived_bits(derive_trace_id(cause))
         if event.trace_id is None:
             if event.correlation_id is not None:
                 derived_from = event.correlation_id
-            elif stands_alone(event):
-                derived_from = own_name(event)
+            elif is_standalone(event):
+                derived_from = own_identity(event)
         named = None if cause is None or cause == event.event_id else text_bits(cause)
-        return caused, None if derived_from is None else derived_bits(derived(derived_from)), named
+        return caused, None if derived_from is None else derived_bits(derive_trace_id(derived_from)), named
 
     def insert(self, place: int, event: Event) -> None:
         """Take one event in; `MemoryIndex.add` does the same for many, faster. Raises what `pack` raises."""

@@ -23,9 +23,9 @@ from sidecar.adapters.index.memory.segment import (
 )
 from sidecar.adapters.index.memory.store import SegmentStore
 from sidecar.domain.correlation.connected_components import Key
-from sidecar.domain.correlation.derived_trace_id import cause_of, derived, source
-from sidecar.domain.correlation.duplicates import MOST_ALIKE, original_of, status_of
-from sidecar.domain.correlation.flows import Standing
+from sidecar.domain.correlation.derived_trace_id import cause_of, derive_trace_id, trace_id_source
+from sidecar.domain.correlation.duplicates import MAX_EVENTS_PER_ID, original_of, status_of
+from sidecar.domain.correlation.flows import FlowEventStatus
 from sidecar.domain.correlation.ordering import appended
 from sidecar.domain.model import Event, Position
 from sidecar.domain.ports.index import Node
@@ -84,7 +84,7 @@ class StoreReader:
         return (event for event in found if event.correlation_id == correlation_id)
 
     def caused_by(self, event_id: str) -> Iterator[Event]:
-        found = self.chained(CAUSED, derived_bits(derived(event_id)))
+        found = self.chained(CAUSED, derived_bits(derive_trace_id(event_id)))
         return (event for event in found if event.causation_id == event_id)
 
     def of_trace(self, trace_id: int) -> Iterator[Event]:
@@ -103,7 +103,7 @@ class StoreReader:
         waiting = {
             event.causation_id
             for event in self.chained(CAUSED, derived_bits(trace_id))
-            if event.causation_id is not None and derived(event.causation_id) == trace_id
+            if event.causation_id is not None and derive_trace_id(event.causation_id) == trace_id
         }
         seen: set[str] = set()
         while waiting:
@@ -144,9 +144,13 @@ class StoreReader:
         return found
 
     def trace_id_of(self, event: Event) -> int:
-        return event.trace_id if event.trace_id is not None else derived(source(event, self.first, self._roots))
+        return (
+            event.trace_id
+            if event.trace_id is not None
+            else derive_trace_id(trace_id_source(event, self.first, self._roots))
+        )
 
-    def standing(self, event: Event) -> Standing:
+    def standing(self, event: Event) -> FlowEventStatus:
         """Its status, and whether it is a duplicate that changed."""
         original = None if event.event_id is None else self._original(event, event.event_id)
         return status_of(event, original), original is not None and original.digest != event.digest
@@ -164,7 +168,7 @@ class StoreReader:
             alike: list[Event] = []
             for other in self.with_id(event_id):
                 alike.append(other)
-                if len(alike) > MOST_ALIKE:
+                if len(alike) > MAX_EVENTS_PER_ID:
                     alike = [first]
                     break
             self._alike[event_id] = alike

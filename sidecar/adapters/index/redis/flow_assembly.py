@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
 from sidecar.adapters.index.redis.flow_closure import FlowClosure, FlowReader
-from sidecar.domain.correlation.causality import Stream, facts, forest, inferred
-from sidecar.domain.correlation.connected_components import spelled
-from sidecar.domain.correlation.flows import place_events
+from sidecar.domain.correlation.causality import Stream, find_stated_parents, infer_parents, order_forest
+from sidecar.domain.correlation.connected_components import format_key
+from sidecar.domain.correlation.flows import build_node
 from sidecar.domain.correlation.ordering import moment
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Flow
@@ -25,7 +25,7 @@ async def assemble_flows(reading: FlowReader, closed: FlowClosure, flows: Sequen
     parents: list[list[int | None]] = []
     producers: set[str] = set()
     for events in ordered:
-        named = facts(events)
+        named = find_stated_parents(events)
         parents.append(named)
         # The earliest event can have no inferred parent, and is mostly the only one without any.
         for event, parent in zip(events[1:], named[1:], strict=True):
@@ -45,13 +45,13 @@ async def _draw(
     parents: Sequence[int | None],
     consumed: Mapping[str, Collection[Stream]],
 ) -> Flow:
-    guesses = inferred(events, parents, consumed)
+    guesses = infer_parents(events, parents, consumed)
     await asyncio.sleep(0)
-    order, depths = forest([guesses.get(number, parent) for number, parent in enumerate(parents)])
+    order, depths = order_forest([guesses.get(number, parent) for number, parent in enumerate(parents)])
     nodes = []
     for count, number in enumerate(order, 1):
-        nodes.append(place_events(number, events, parents, guesses, depths, reading.trace_id_of, reading.standing))
+        nodes.append(build_node(number, events, parents, guesses, depths, reading.trace_id_of, reading.standing))
         if not count % TURN:
             await asyncio.sleep(0)
     broken = {key for event in events for key in closed.broken.get(event.position, ())}
-    return Flow(trace_id=reading.trace_id_of(events[0]), nodes=nodes, broken_keys=sorted(map(spelled, broken)))
+    return Flow(trace_id=reading.trace_id_of(events[0]), nodes=nodes, broken_keys=sorted(map(format_key, broken)))

@@ -12,9 +12,9 @@ from sidecar.adapters.index.redis.key_layout import PartitionKey, id_hash, trace
 from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.adapters.redis_client.connection_pool import Command
 from sidecar.domain.correlation.causality import Stream
-from sidecar.domain.correlation.connected_components import Key, carried, named
-from sidecar.domain.correlation.derived_trace_id import cause_of, derived, stands_alone, trace_id_of
-from sidecar.domain.correlation.flows import Standing, standing
+from sidecar.domain.correlation.connected_components import Key, carried_keys, cause_key
+from sidecar.domain.correlation.derived_trace_id import cause_of, derive_trace_id, is_standalone, trace_id_of
+from sidecar.domain.correlation.flows import FlowEventStatus, flow_event_status
 from sidecar.domain.correlation.ordering import appended
 from sidecar.domain.model import Event, Position
 from sidecar.domain.ports.index import Node
@@ -83,8 +83,8 @@ class FlowReader(IndexFetcher):
         return FlowClosure(list(flows.values()), broken)
 
     def _own(self, event: Event) -> Iterator[Key]:
-        yield from carried(event, self._join)
-        key = named(event, self._join)
+        yield from carried_keys(event, self._join)
+        key = cause_key(event, self._join)
         if key is not None:
             yield key
 
@@ -99,7 +99,7 @@ class FlowReader(IndexFetcher):
             trace, alone = names
             found = {event.position: event for event in self.under(trace) if event.trace_id == value}
             for event in self.under(alone):
-                if event.event_id is not None and stands_alone(event) and derived(event.event_id) == value:
+                if event.event_id is not None and is_standalone(event) and derive_trace_id(event.event_id) == value:
                     found[event.position] = event
         elif kind == "correlation":
             found = {event.position: event for event in self.under(names[0]) if event.correlation_id == value}
@@ -142,8 +142,8 @@ class FlowReader(IndexFetcher):
     def trace_id_of(self, event: Event) -> int:
         return trace_id_of(event, self.first, self._roots)
 
-    def standing(self, event: Event) -> Standing:
-        return standing(event, () if event.event_id is None else self.with_id(event.event_id))
+    def standing(self, event: Event) -> FlowEventStatus:
+        return flow_event_status(event, () if event.event_id is None else self.with_id(event.event_id))
 
     def node(self, event: Event) -> Node:
         """An event by itself, once all of it is known."""

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from sidecar.adapters.index.redis.fetcher import Name
 from sidecar.adapters.index.redis.flow_closure import FlowReader, derived_hash
 from sidecar.adapters.index.redis.key_layout import id_hash, trace_hash
-from sidecar.domain.correlation.derived_trace_id import derived
+from sidecar.domain.correlation.derived_trace_id import derive_trace_id
 from sidecar.domain.model import Event
 
 
@@ -34,7 +34,7 @@ async def of_trace(reading: FlowReader, trace_id: int) -> list[Event]:
 async def _followers(reading: FlowReader, named: Name, trace_id: int) -> AsyncIterator[list[Event]]:
     """Events without a trace id that were caused, over any number of steps, by what the trace id is derived from."""
     effects = [event for event in reading.under(named) if event.causation_id is not None]
-    effects = [event for event in effects if derived(event.causation_id or "") == trace_id]
+    effects = [event for event in effects if derive_trace_id(event.causation_id or "") == trace_id]
     seen: set[str] = set()
     while effects:
         yield [event for event in effects if event.trace_id is None]

@@ -23,7 +23,7 @@ from sidecar.adapters.index.redis.key_layout import (
 )
 from sidecar.adapters.index.redis.lua_scripts import WRITE_EVENTS, WRITE_LISTS
 from sidecar.adapters.redis_client.connection_pool import Argument, Command
-from sidecar.domain.correlation.derived_trace_id import own_name, stands_alone
+from sidecar.domain.correlation.derived_trace_id import is_standalone, own_identity
 from sidecar.domain.model import Event
 
 MOST = 500
@@ -188,8 +188,8 @@ class WriteBatchBuilder:
                 ids = shards[hashed[3] % count].ids
                 ids.append(hashed)
                 ids.append(CAUSE + place)
-            elif trace_id is None and stands_alone(event):
-                hashed = id_hash(own_name(event))
+            elif trace_id is None and is_standalone(event):
+                hashed = id_hash(own_identity(event))
                 shards[hashed[3] % count].ids += (hashed, CAUSE + place)
             if cause is not None:
                 hashed = known.get(cause)

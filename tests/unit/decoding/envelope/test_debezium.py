@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sidecar.decoding.envelope.debezium import unwrapped
+from sidecar.decoding.envelope.debezium import unwrap
 from tests.support.decoding import avro, confluent, court, record
 
 SOURCE = {
@@ -132,12 +132,12 @@ def test_a_wrapped_null_has_nothing_to_check():
     [{"schema": "x", "payload": 1}, {"schema": {}, "payload": 1, "more": 1}, {"payload": 1}, [], None, "text"],
 )
 def test_what_connect_did_not_wrap(body):
-    assert unwrapped(body) == (body, "")
+    assert unwrap(body) == (body, "")
 
 
 @pytest.mark.parametrize("payload", ["{broken", "[" * 100_000, "plain"])
 def test_wrapped_text_that_is_no_json_stays_text(payload):
-    assert unwrapped({"schema": None, "payload": payload}) == (payload, "payload")
+    assert unwrap({"schema": None, "payload": payload}) == (payload, "payload")
 
 
 @pytest.mark.parametrize(

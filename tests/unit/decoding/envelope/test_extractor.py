@@ -5,11 +5,18 @@ from __future__ import annotations
 import pytest
 
 from sidecar.config import schema as config
-from sidecar.decoding.envelope.extractor import BUILT_IN, WORDS, EnvelopeExtractor, EnvelopeSource, parse_place, reach
+from sidecar.decoding.envelope.extractor import (
+    BUILT_IN_LOCATIONS,
+    ENVELOPE_FIELDS,
+    EnvelopeExtractor,
+    EnvelopeSource,
+    parse_location,
+    value_at_path,
+)
 from sidecar.domain.model import Event, Position
 from tests.support.decoding import court, record
 
-VALUES = {word: f"the-{word}" for word in WORDS} | {"occurred_at": 1_767_225_600_000}
+VALUES = {word: f"the-{word}" for word in ENVELOPE_FIELDS} | {"occurred_at": 1_767_225_600_000}
 MICROS = {"occurred_at": 1_767_225_600_000_000}
 
 
@@ -27,7 +34,7 @@ def placed(place, value):
     return {}, {first: {second: value} if second else value}
 
 
-EVERY_PLACE = [(word, place) for word, places in BUILT_IN.items() for place in places if place != "key"]
+EVERY_PLACE = [(word, place) for word, places in BUILT_IN_LOCATIONS.items() for place in places if place != "key"]
 
 
 @pytest.mark.parametrize(("word", "place"), EVERY_PLACE)
@@ -43,9 +50,9 @@ def test_header_names_compare_without_case(word, place):
     assert getattr(event, word) == MICROS.get(word, VALUES[word])
 
 
-@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize("word", ENVELOPE_FIELDS)
 def test_places_are_looked_at_in_the_contracts_order(word):
-    places = [place for place in BUILT_IN[word] if place != "key"]
+    places = [place for place in BUILT_IN_LOCATIONS[word] if place != "key"]
     for first, *later in (places[at:] for at in range(len(places))):
         headers, body = placed(first, VALUES[word])
         for place in later:
@@ -55,10 +62,16 @@ def test_places_are_looked_at_in_the_contracts_order(word):
 
 
 def test_the_contracts_places_to_the_letter():
-    assert BUILT_IN["event_id"] == ("header:ce_id", "header:event-id", "header:id", "body:eventId", "body:event_id")
-    assert BUILT_IN["aggregate_id"][-1] == "key"
-    assert BUILT_IN["causation_id"] == tuple(
-        place.replace("correlation", "causation") for place in BUILT_IN["correlation_id"]
+    assert BUILT_IN_LOCATIONS["event_id"] == (
+        "header:ce_id",
+        "header:event-id",
+        "header:id",
+        "body:eventId",
+        "body:event_id",
+    )
+    assert BUILT_IN_LOCATIONS["aggregate_id"][-1] == "key"
+    assert BUILT_IN_LOCATIONS["causation_id"] == tuple(
+        place.replace("correlation", "causation") for place in BUILT_IN_LOCATIONS["correlation_id"]
     )
 
 
@@ -118,7 +131,7 @@ def test_a_flat_map_may_have_the_whole_path_as_one_name():
     [(None, ("a",)), ([], ("0",)), ([1], ("-1",)), ([1], ("9" * 30,)), ({"a": "text"}, ("a", "0")), (7, ("a", "b"))],
 )
 def test_a_path_into_nothing_gives_nothing(body, steps):
-    assert reach(body, steps) is None
+    assert value_at_path(body, steps) is None
 
 
 @pytest.mark.parametrize("nonsense", [{"a": 1}, [1], True, "x" * 513, 10**60])
@@ -160,7 +173,7 @@ def test_a_tombstone_needs_no_words():
 @pytest.mark.parametrize("written", ["", "body:", "header:", "eventId", "value:x", "Key"])
 def test_what_is_no_place_is_refused(written):
     with pytest.raises(ValueError, match="is no place"):
-        parse_place(written, configured=True)
+        parse_location(written, configured=True)
 
 
 def test_few_valued_words_are_kept_once():
