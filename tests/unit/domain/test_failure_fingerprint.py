@@ -97,7 +97,7 @@ def test_the_key_stands_for_an_aggregate_that_is_not_told() -> None:
 
 
 def test_too_many_causes_are_folded_and_the_greatest_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failure_fingerprint, "MOST_CAUSES", 10)
+    monkeypatch.setattr(failure_fingerprint, "MAX_CAUSES", 10)
     found = CauseGrouping(NOW)
     for number in range(500):
         found.add(letter(number, message="the usual"))
@@ -110,8 +110,8 @@ def test_too_many_causes_are_folded_and_the_greatest_kept(monkeypatch: pytest.Mo
 
 
 def test_memory_is_bounded_whatever_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failure_fingerprint, "MOST_REMEMBERED", 1_000)
-    monkeypatch.setattr(failure_fingerprint, "MOST_CAUSES", 10)
+    monkeypatch.setattr(failure_fingerprint, "MAX_REMEMBERED_KEYS", 1_000)
+    monkeypatch.setattr(failure_fingerprint, "MAX_CAUSES", 10)
     found = CauseGrouping(NOW)
     tracemalloc.start()
     for number in range(5_000):
