@@ -167,7 +167,7 @@ class EventDecoder:
         if key not in self._plans:
             plain = schema.fields and is_plain(headings, schema.fields)
             self._remember(key, compile_fast_decoder(headings, schema.fields, schema) if plain else None)
-        return schema.decode, self._plans[key]
+        return schema.fast_decode, self._plans[key]
 
     def _json(self, headings: HeaderLayout, names: tuple[str, ...], fields: tuple[str, ...]) -> Build | None:
         """How to make the events of JSON objects with these fields; None where the careful way is needed."""

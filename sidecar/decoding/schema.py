@@ -1,88 +1,65 @@
-"""A registered schema, ready for work: compiled once, then used for every event that was written with it."""
+"""A registered schema as events see it: compiled, and under the name by which it was asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from io import BytesIO
+from collections.abc import Callable
 from typing import Any
 
-from fastavro import schemaless_reader
-
-from sidecar.decoding.formats.avro import json_validator, payload_limits, schema_parser
-from sidecar.decoding.formats.avro.fastavro_schema import DecimalTooLong, reading_schema
+from sidecar.decoding.formats.schema_format import CompiledSchema, UnusableSchema
 from sidecar.domain.json_path import PathFault
 from sidecar.domain.model import Rejection, SchemaRef
 from sidecar.domain.ports.registry import RegisteredSchema
 
-MAX_REFERENCES = 500
-"""Schemas that one schema may need, directly or not; what lies beyond is not read."""
-
-
-class CompiledSchema:
-    """What depends on a schema's text alone, so that all subjects that share the text share it.
-
-    A registered text may be anything. One that cannot be understood, or whose kind is not Avro, is `unusable`: its
-    events are unchecked, for that the text is bad is no fault of theirs."""
-
-    __slots__ = ("check", "fields", "kind", "name", "safe", "schema", "unusable", "walk")
-
-    def __init__(self, registered: RegisteredSchema) -> None:
-        self.kind = registered.kind
-        self.name: str | None = None
-        self.fields: frozenset[str] = frozenset()
-        self.unusable: str | None = None
-        """Why it cannot be worked with, as a sentence; None for an Avro schema that can."""
-        self.schema: Any = None
-        if registered.kind != "AVRO":
-            self.unusable = f"its kind is {registered.kind[:80]}, not AVRO"
-            return
-        try:
-            root = parsed(registered)
-        except schema_parser.UnusableSchema as error:
-            self.unusable = f"it is no usable Avro schema: {error}"[:1_000]
-            return
-        self.schema = reading_schema(root)
-        self.walk = payload_limits.compile_walk(root)
-        survey = payload_limits.survey(root)
-        self.safe = survey.safe
-        self.check = json_validator.compile_check(root, survey.recursive)
-        if isinstance(root, schema_parser.AvroRecord):
-            self.name = root.name
-            self.fields = frozenset(each.name for each in root.fields)
-
 
 class BoundSchema:
-    """A registered schema under the name it was asked for by."""
+    """A compiled schema and its reference."""
 
-    __slots__ = ("_check", "decode", "fields", "kind", "name", "ref", "unusable")
+    __slots__ = ("_check", "compiled", "fast_decode", "fields", "kind", "name", "ref", "unusable")
+
+    fast_decode: Callable[[bytes, int], Any]
+    """The format's own `decode`, whose faults carry no schema's name: for the hot path."""
 
     def __init__(
-        self, registered: RegisteredSchema, ref: SchemaRef | None = None, compiled: CompiledSchema | None = None
+        self, registered: RegisteredSchema, compiled: CompiledSchema | UnusableSchema, ref: SchemaRef | None = None
     ) -> None:
-        """`compiled` where the same text was compiled before."""
-        compiled = compiled or CompiledSchema(registered)
+        """Bind a schema to a reference.
+
+        Args:
+            registered: The schema as its registry has it.
+            compiled: The same, compiled (`compile_schema`), or why that cannot be done.
+            ref: The name by which it was asked for; by default the registered schema's own.
+        """
         self.ref = ref or registered.ref
-        self.kind = compiled.kind
+        self.kind = registered.kind
         """`AVRO`, `JSON` or `PROTOBUF`."""
-        self.name = compiled.name
-        """Full name of the Avro record; None where it is none."""
-        self.fields = compiled.fields
+        self.compiled: CompiledSchema | None = None
+        self.name: str | None = None
+        """Full name of the record that it declares; None where it declares none."""
+        self.fields: frozenset[str] = frozenset()
         """Names of the record's own fields."""
-        self.unusable = compiled.unusable
+        self.unusable: str | None = None
         """Why events cannot be checked with it (they are unchecked then), as a sentence; None where they can."""
-        self.decode: Callable[[bytes, int], Any | Rejection]
-        """`decode(data, start)`: the value, which must take everything from `start` to the end, or why there is none
-        (`decode.truncated`, `.trailing_bytes`, `.malformed`, `.limit`). Never raises, whatever the bytes. Call it, and
-        `check`, only where `unusable` is None."""
-        if compiled.unusable is None:
-            self.decode = _decoder(compiled, self.label)
-            self._check = compiled.check
+        if isinstance(compiled, UnusableSchema):
+            self.unusable = str(compiled)
+            return
+        self.compiled = compiled
+        self.name, self.fields = compiled.name, compiled.fields
+        self.fast_decode, self._check = compiled.decode, compiled.check
+
+    def decode(self, data: bytes, start: int) -> Any | Rejection:
+        """Decode the bytes from `start` on, all of which must be used. Only for a schema that is usable.
+
+        Never raises, whatever the bytes. Returns the value, or a rejection (`decode.truncated`, `.trailing_bytes`,
+        `.malformed`, `.limit`)."""
+        value = self.fast_decode(data, start)
+        return self._reject(value) if isinstance(value, PathFault) else value
 
     def check(self, value: Any) -> Rejection | None:
-        """Whether a decoded JSON value is what this schema describes, in the ways that people write JSON (see
-        `json_check`): None, or a `schema.mismatch` with the exact path. Never raises."""
+        """Check a decoded JSON value. Only for a schema that is usable.
+
+        Never raises. Returns a `schema.mismatch` with the exact path, or None where the value fits."""
         fault = self._check(value)
-        return None if fault is None else _rejection(fault, self.label)
+        return None if fault is None else self._reject(fault)
 
     @property
     def label(self) -> str:
@@ -94,61 +71,6 @@ class BoundSchema:
             return f"schema id {ref.id}"
         return f"schema {ref.guid}" if ref.guid else f"schema {self.name or 'without name'}"
 
-
-def parsed(registered: RegisteredSchema) -> schema_parser.Type:
-    """The Avro type that a registered schema declares, its references resolved. Raises avro.Unusable."""
-    *references, text = texts(registered)
-    return schema_parser.parse(text, references)
-
-
-def texts(registered: RegisteredSchema) -> tuple[str, ...]:
-    """All that a schema consists of: the texts that it refers to, dependencies first and each once, then its own."""
-    found: list[str] = []
-    _gather(registered.references, set(), found)
-    return (*found, registered.text)
-
-
-def _gather(references: Sequence[RegisteredSchema], seen: set[str], into: list[str]) -> None:
-    for reference in references:
-        if reference.text not in seen and len(seen) < MAX_REFERENCES:
-            seen.add(reference.text)
-            _gather(reference.references, seen, into)
-            into.append(reference.text)
-
-
-def _decoder(compiled: CompiledSchema, label: str) -> Callable[[bytes, int], Any | Rejection]:
-    schema, walk, safe, limit = compiled.schema, compiled.walk, compiled.safe, payload_limits.WALK_ABOVE
-
-    def decode(data: bytes, start: int) -> Any | Rejection:
-        if len(data) > limit:
-            fault = payload_limits.find_fault(walk, data, start)
-            if fault is not None:
-                return _rejection(fault, label)
-        stream = BytesIO(data)
-        stream.seek(start)
-        try:
-            value = schemaless_reader(stream, schema, None)
-        except Exception as error:  # a reader of hostile bytes raises whatever it meets
-            return _explained(walk, data, start, error, label)
-        return value if stream.tell() == len(data) else _explained(walk, data, start, None, label)
-
-    def decode_walked(data: bytes, start: int) -> Any | Rejection:
-        fault = payload_limits.find_fault(walk, data, start)
-        return _rejection(fault, label) if fault is not None else decode(data, start)
-
-    return decode if safe else decode_walked
-
-
-def _explained(walk: payload_limits.Walk, data: bytes, start: int, error: Exception | None, label: str) -> Rejection:
-    """The rejection for bytes that the reader would not take: the walk knows where and why."""
-    fault = payload_limits.find_fault(walk, data, start)
-    if fault is None and isinstance(error, DecimalTooLong):
-        fault = PathFault("decode.limit", "expected shorter decimals")
-    if fault is None:
-        fault = PathFault("decode.malformed", f"expected Avro, found what the reader refuses ({type(error).__name__})")
-    return _rejection(fault, label)
-
-
-def _rejection(fault: PathFault, label: str) -> Rejection:
-    path = fault.path
-    return Rejection(fault.code, f"{path or 'the event'}: {fault.message} ({label[:200]})"[:2_000], path)
+    def _reject(self, fault: PathFault) -> Rejection:
+        path = fault.path
+        return Rejection(fault.code, f"{path or 'the event'}: {fault.message} ({self.label[:200]})"[:2_000], path)

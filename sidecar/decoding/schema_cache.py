@@ -16,7 +16,14 @@ from typing import Any, TypeAlias, TypeVar
 
 from msgspec import Struct
 
-from sidecar.decoding.schema import BoundSchema, CompiledSchema, texts
+from sidecar.decoding.formats.schema_format import (
+    CompiledSchema,
+    SchemaFormats,
+    UnusableSchema,
+    compile_schema,
+    schema_texts,
+)
+from sidecar.decoding.schema import BoundSchema
 from sidecar.domain.bounded_cache import BoundedCache
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.json_path import quoted
@@ -76,17 +83,27 @@ class SchemaCache:
     def __init__(
         self,
         registry: Registry | None,
+        formats: SchemaFormats,
         *,
         require: bool = False,
         clock: Callable[[], float] = time.monotonic,
         refresh_seconds: float = REFRESH_SECONDS,
     ) -> None:
-        """`require`: an event on a stream without a registered subject is a rejection, not unchecked."""
+        """Create an empty cache.
+
+        Args:
+            registry: The registry to ask; None where none is configured.
+            formats: The schema languages to compile with, by the kind that the registry names.
+            require: An event on a stream without a registered subject is rejected instead of unchecked.
+            clock: Monotonic seconds.
+            refresh_seconds: How often subjects and latest versions are read again.
+        """
         self.reachable: bool | None = None
         """Whether the registry answered the last time it was asked; None before that."""
         self.problem: str | None = None
         """What it said, where it did not."""
         self._registry = registry
+        self._formats = formats
         self._require = require
         self._clock = clock
         self._refresh_seconds = refresh_seconds
@@ -101,7 +118,7 @@ class SchemaCache:
         self._subjects: frozenset[str] | None = None
         self._in_use: BoundedCache[str, _SubjectEntry] = BoundedCache(2_000)
         self._versions: BoundedCache[tuple[str, int], RegisteredSchema | None] = BoundedCache(_HELD)
-        self._compiled: BoundedCache[Key, CompiledSchema] = BoundedCache(2_000)
+        self._compiled: BoundedCache[Key, CompiledSchema | UnusableSchema] = BoundedCache(2_000)
         self._loading: dict[Key, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -164,10 +181,10 @@ class SchemaCache:
             return SchemaLookup(
                 None, Rejection("schema.unknown_id", f"{what} is not registered (asked for by {_shown(stream)})")
             )
-        compiled = self._compile(known.schema)
+        compiled = self.compile(known.schema)
         own = [each for each in known.subjects if _belongs(each[0], stream, compiled)]
         if own or not known.subjects:
-            resolved = SchemaLookup(BoundSchema(known.schema, _ref(known.schema.ref, own), compiled))
+            resolved = SchemaLookup(BoundSchema(known.schema, compiled, _ref(known.schema.ref, own)))
             if way == "id":
                 self._resolved[(stream, id)] = resolved
             else:
@@ -178,7 +195,7 @@ class SchemaCache:
         return self._wrong_subject(way, stream, id, what, known, compiled)
 
     def _wrong_subject(
-        self, way: str, stream: str, id: Any, what: str, known: _KnownId, compiled: CompiledSchema
+        self, way: str, stream: str, id: Any, what: str, known: _KnownId, compiled: CompiledSchema | UnusableSchema
     ) -> SchemaLookup:
         assert known.schema is not None
         held = self._wrong.find((way, stream, id))
@@ -187,9 +204,9 @@ class SchemaCache:
         others = sorted({subject for subject, _ in known.subjects})
         shown = ", ".join(map(_shown, others[:5])) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
         message = f"{what} belongs to {shown}; expected a schema of {_shown(f'{stream}-value')}"
-        if compiled.name:
+        if not isinstance(compiled, UnusableSchema) and compiled.name:
             message += f", {_shown(f'{stream}-{compiled.name}')} or {_shown(compiled.name)}"
-        schema = BoundSchema(known.schema, _ref(known.schema.ref, sorted(known.subjects)), compiled)
+        schema = BoundSchema(known.schema, compiled, _ref(known.schema.ref, sorted(known.subjects)))
         resolved = SchemaLookup(schema, Rejection("schema.wrong_subject", message[:2_000]))
         self._wrong[(way, stream, id)] = known.until, resolved
         return resolved
@@ -222,13 +239,14 @@ class SchemaCache:
                 found = self._versions[(subject, number)]
             except KeyError:
                 raise SchemaNotCached(("version", subject, number)) from None
-        return None if found is None else SchemaLookup(BoundSchema(found, None, self._compile(found)))
+        return None if found is None else SchemaLookup(BoundSchema(found, self.compile(found)))
 
-    def _compile(self, schema: RegisteredSchema) -> CompiledSchema:
-        key = (schema.kind, *texts(schema))
+    def compile(self, schema: RegisteredSchema) -> CompiledSchema | UnusableSchema:
+        """Compile a schema by the format of its kind, once for all schemas with the same texts."""
+        key = (schema.kind, *schema_texts(schema))
         compiled = self._compiled.find(key)
         if compiled is None:
-            compiled = self._compiled[key] = CompiledSchema(schema)
+            compiled = self._compiled[key] = compile_schema(schema, self._formats)
         return compiled
 
     # --- asking the registry ---------------------------------------------------------------------------------------
@@ -400,21 +418,23 @@ class SchemaCache:
 def _unasked(way: str, id: Any) -> BoundSchema:
     """What stands for a schema that is named where no registry is configured: its events are unchecked."""
     ref = SchemaRef(None, None, id if way == "id" else None, id if way == "guid" else None)
-    return BoundSchema(RegisteredSchema(ref, "UNKNOWN", ""))
+    return BoundSchema(RegisteredSchema(ref, "UNKNOWN", ""), UnusableSchema("no registry is configured"))
 
 
 def _identity(schema: RegisteredSchema | None) -> tuple[SchemaRef, str] | None:
     return None if schema is None else (schema.ref, schema.text)
 
 
-def _belongs(subject: str, stream: str, compiled: CompiledSchema) -> bool:
+def _belongs(subject: str, stream: str, compiled: CompiledSchema | UnusableSchema) -> bool:
     """Whether a stream's values may be registered under this subject, by any of the three strategies: TopicName,
     RecordName, TopicRecordName. The record's name is not known where the schema is unusable: then any subject that is
     not another topic's may be its name."""
-    subject, name = _unqualified(subject), compiled.name
-    if subject == f"{stream}-value" or (name is not None and subject in (name, f"{stream}-{name}")):
+    subject = _unqualified(subject)
+    if subject == f"{stream}-value":
         return True
-    return compiled.unusable is not None and not subject.endswith(("-value", "-key"))
+    if isinstance(compiled, UnusableSchema):
+        return not subject.endswith(("-value", "-key"))
+    return compiled.name is not None and subject in (compiled.name, f"{stream}-{compiled.name}")
 
 
 def _unqualified(subject: str) -> str:

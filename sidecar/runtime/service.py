@@ -96,7 +96,7 @@ class SidecarService:
         self.counters = StreamCounters()
         self._sources = wiring.sources(config)
         self.index = wiring.index(config)
-        self.catalog = SchemaCache(wiring.registry(config), require=config.registry.require)
+        self.catalog = SchemaCache(wiring.registry(config), wiring.schema_formats(), require=config.registry.require)
         self._judge = EventDecoder(self.catalog, config.envelope)
         self.live = LiveStream()
         self.telemetry = wiring.telemetry(config, self._sources)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from exporters.telemetry import Telemetry
     from sidecar.adapters.index.memory.index import MemoryIndex
     from sidecar.adapters.index.redis.index import RedisIndex
+    from sidecar.decoding.formats.schema_format import SchemaFormats
 
 BATCH = 500
 """Records of a batch: some five milliseconds of work."""
@@ -95,6 +96,13 @@ def registry(config: Config) -> Registry | None:
 
         return DirectoryRegistry(config.registry.directory)
     return None
+
+
+def schema_formats() -> SchemaFormats:
+    """The schema languages that events can be decoded and checked with, by the kind that registries name."""
+    from sidecar.decoding.formats.avro.avro_format import AvroFormat
+
+    return {"AVRO": AvroFormat()}
 
 
 def index(config: Config) -> MemoryIndex | RedisIndex:

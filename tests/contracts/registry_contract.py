@@ -10,8 +10,9 @@ from typing import Any, Protocol
 import pytest
 
 from sidecar.adapters.registry.fingerprints import fingerprint_of
-from sidecar.decoding import schema as ready
+from sidecar.decoding.formats.schema_format import schema_texts
 from sidecar.domain.ports.registry import Registry
+from tests.support.schema_formats import bind_schema
 
 
 class Shelf(Protocol):
@@ -93,9 +94,9 @@ class RegistryContract:
             by_id = await registry.by_id(found.ref.id)
             assert by_id is not None
             for each in (found, by_id):
-                loaded = [json.loads(text)["name"].partition("_")[0] for text in ready.texts(each)]
+                loaded = [json.loads(text)["name"].partition("_")[0] for text in schema_texts(each)]
                 assert loaded == ["City", "Address", "Order"]
-                schema = ready.BoundSchema(each)
+                schema = bind_schema(each)
                 assert schema.unusable is None
                 assert schema.decode(b"\x04ab\x02c", 0) == {"to": {"city": {"name": "ab"}}, "via": {"name": "c"}}
 

@@ -17,6 +17,7 @@ from sidecar.config import schema as config
 from sidecar.decoding.schema_cache import SchemaCache, SchemaNotCached
 from sidecar.domain.errors import Outage
 from tests.servers.apicurio import Apicurio
+from tests.support.schema_formats import FORMATS
 
 pytestmark = pytest.mark.registry
 
@@ -60,7 +61,7 @@ def producer(apicurio: Apicurio) -> Iterator[Producer]:
 
 @pytest.fixture
 async def catalog(apicurio: Apicurio) -> AsyncIterator[SchemaCache]:
-    catalog = SchemaCache(ConfluentRegistry(config.RegistryConfig(url=apicurio.url)))
+    catalog = SchemaCache(ConfluentRegistry(config.RegistryConfig(url=apicurio.url)), FORMATS)
     yield catalog
     await catalog.close()
 
@@ -189,7 +190,7 @@ async def test_a_server_that_dies_is_an_outage_until_it_is_back(monkeypatch: pyt
         text = record("shop.Order", {"name": "a", "type": "int"})
         id = producer.register("orders-value", text)
         other = producer.register("orders-value", record("shop.Order", {"name": "b", "type": "int"}))
-        catalog = SchemaCache(ConfluentRegistry(config.RegistryConfig(url=server.url)))
+        catalog = SchemaCache(ConfluentRegistry(config.RegistryConfig(url=server.url)), FORMATS)
         known = await found(catalog, lambda: catalog.by_id("orders", id))
         assert catalog.reachable
 

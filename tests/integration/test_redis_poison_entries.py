@@ -36,6 +36,7 @@ from sidecar.pipeline.pipeline import micros
 from sidecar.runtime.service import SidecarService
 from tests.contracts.broker_reading import eventually
 from tests.support.redis import RedisHarness
+from tests.support.schema_formats import FORMATS
 
 pytestmark = pytest.mark.valkey
 
@@ -50,7 +51,7 @@ class Shop:
         self.harness, self.client = harness, harness.client
         self.stream = f"orders-{uuid.uuid4().hex[:10]}"
         self.naming = harness.naming("tracecar.contract")
-        self.catalog = SchemaCache(MemoryRegistry())
+        self.catalog = SchemaCache(MemoryRegistry(), FORMATS)
 
     async def sidecar(self, limit: ExhaustedConfig = NOW) -> PendingEntryReaper:
         broker = self.harness.broker(self.stream, group=f"tracecar.{uuid.uuid4().hex[:8]}")

@@ -44,6 +44,7 @@ from tests.contracts.broker_contract import BrokerHarness
 from tests.contracts.test_broker_kafka import KafkaHarness
 from tests.contracts.test_broker_redis import ValkeyHarness
 from tests.servers.apicurio import Apicurio
+from tests.support.schema_formats import FORMATS
 
 ANN = Actor("ann", "127.0.0.1")
 HEADERS: Headers = (("h", b"1"), ("bytes", b"\xff\x00"), ("h", b"2"), ("", b""))
@@ -59,7 +60,7 @@ class Sidecar:
     """What a sidecar does all this with."""
 
     def __init__(self, broker: Broker, naming: StreamNames, stream: str, registry: Registry) -> None:
-        self.broker, self.catalog = broker, SchemaCache(registry)
+        self.broker, self.catalog = broker, SchemaCache(registry, FORMATS)
         source = Source(broker, naming)
         self.payloads = PayloadReader(
             {broker.system: broker}, EventDecoder(self.catalog, EnvelopeConfig()), self.catalog, PayloadCache()

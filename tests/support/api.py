@@ -44,6 +44,7 @@ from sidecar.replay.service import ReplayService
 from sidecar.runtime.metrics import StatusMetrics
 from sidecar.runtime.replay_wiring import build_replay_service
 from sidecar.runtime.wiring import BrokerSource
+from tests.support.schema_formats import FORMATS
 
 OPERATOR, READER, REPORTER = "operators-token-0123456789", "readers-token-0123456789", "reporters-token-0123456789"
 GROUP = "tracecar.shop"
@@ -93,7 +94,7 @@ class Sidecar:
         self.broker = MemoryBroker(
             self.log, ["orders", "payments"], GROUP, self.naming, start=StartPosition("earliest")
         )
-        self.catalog = SchemaCache(self.registry)
+        self.catalog = SchemaCache(self.registry, FORMATS)
         self.judge = EventDecoder(self.catalog, EnvelopeConfig())
         self.index = MemoryIndex(10_000, join=self.config.correlation.join, max_flow=10_000)
         self.live = LiveStream()

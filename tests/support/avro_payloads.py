@@ -11,6 +11,7 @@ from fastavro import parse_schema, schemaless_writer
 from sidecar.decoding.schema import BoundSchema
 from sidecar.domain.model import Rejection, SchemaRef
 from sidecar.domain.ports.registry import RegisteredSchema
+from tests.support.schema_formats import bind_schema
 
 
 def schema(declared: Any, *references: Any) -> BoundSchema:
@@ -21,7 +22,7 @@ def schema(declared: Any, *references: Any) -> BoundSchema:
 def registered(*texts: str) -> BoundSchema:
     """The first text, with the others as what it refers to."""
     referred = tuple(RegisteredSchema(SchemaRef("other", 1, 2), "AVRO", text) for text in texts[1:])
-    return BoundSchema(RegisteredSchema(SchemaRef("orders-value", 3, 7), "AVRO", texts[0], referred))
+    return bind_schema(RegisteredSchema(SchemaRef("orders-value", 3, 7), "AVRO", texts[0], referred))
 
 
 def encoded(declared: Any, value: Any) -> bytes:

@@ -14,8 +14,11 @@ from fastavro import parse_schema, schemaless_writer
 from sidecar.adapters.registry.memory import MemoryRegistry
 from sidecar.config import schema as config
 from sidecar.decoding.decoder import EventDecoder
+from sidecar.decoding.formats.schema_format import SchemaFormats
 from sidecar.decoding.schema_cache import SchemaCache, SchemaNotCached
 from sidecar.domain.model import Decoded, Position, Record, SchemaRef
+from sidecar.domain.ports.registry import RegisteredSchema
+from tests.support.schema_formats import FORMATS
 
 NOW = 1_767_225_600_000_000
 """Microseconds: what the judge's clock shows."""
@@ -101,10 +104,10 @@ def record(
 class Court:
     """A judge and its registry. `judge` fetches what it asks for."""
 
-    def __init__(self, *, require: bool = False, **places: list[str]) -> None:
+    def __init__(self, *, require: bool = False, formats: SchemaFormats = FORMATS, **places: list[str]) -> None:
         self._runner = asyncio.Runner()
         self.registry = MemoryRegistry()
-        self.catalog = SchemaCache(self.registry, require=require)
+        self.catalog = SchemaCache(self.registry, formats, require=require)
         self.judge = EventDecoder(self.catalog, config.EnvelopeConfig(**places), clock=lambda: NOW * 1000)
 
     def register(self, subject: str, schema: Any, kind: str = "AVRO") -> SchemaRef:
@@ -114,6 +117,12 @@ class Court:
         id = self.register(subject, schema, kind).id
         assert id is not None
         return id
+
+    def registered(self, ref: SchemaRef) -> RegisteredSchema:
+        """The schema as the registry has it."""
+        found = self._runner.run(self.registry.by_version(ref.subject or "", ref.version))
+        assert found is not None
+        return found
 
     def all(self, records: Sequence[Record]) -> list[Decoded]:
         return self._runner.run(self._all(records))

@@ -31,6 +31,7 @@ from sidecar.pipeline.index_backfill import IndexBackfill
 from sidecar.pipeline.output_router import OutputRouter
 from sidecar.pipeline.pipeline import Pipeline, micros
 from sidecar.pipeline.stream_counters import StreamCounters
+from tests.support.schema_formats import FORMATS
 
 GROUP = "tracecar.shop"
 SCHEMA = json.dumps(
@@ -90,7 +91,7 @@ class Harness:
         )
         naming = self.config.stream_names(GROUP)
         self.broker = MemoryBroker(log, ["orders"], GROUP, naming, start=StartPosition("earliest"), max_records=10)
-        self.catalog = SchemaCache(registry)
+        self.catalog = SchemaCache(registry, FORMATS)
         self.shown, self.counters = Shown(), StreamCounters()
         self.ended: BaseException | None = None
         """What the run ended with before it was asked to."""

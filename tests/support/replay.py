@@ -30,6 +30,7 @@ from sidecar.replay.failure_reports import FailureReports
 from sidecar.replay.models import BodyEdit, ReplayJob
 from sidecar.replay.service import ReplayService
 from tests.support.pipeline import GROUP, SCHEMA, Harness
+from tests.support.schema_formats import FORMATS
 
 ANN = Actor("ann", "127.0.0.1")
 
@@ -108,7 +109,7 @@ class Shop:
         source = Source(harness.broker, harness.broker._naming, GROUP)
         follower = ConsumerGroupTracker([harness.broker])
         desk = DeadLetterStore([source], 5, lambda position: operations.waits(position))
-        catalog = SchemaCache(self.registry)
+        catalog = SchemaCache(self.registry, FORMATS)
         self._catalogs.append(catalog)
         payloads = PayloadReader(
             {"memory": harness.broker}, EventDecoder(catalog, EnvelopeConfig()), catalog, PayloadCache()

@@ -22,8 +22,9 @@ import msgspec
 from msgspec.structs import replace
 
 from sidecar.adapters.registry.fingerprints import fingerprint_of
-from sidecar.decoding.formats.avro.schema_parser import MAX_TEXT, UnknownTypeName, UnusableSchema, parse
-from sidecar.decoding.schema import texts
+from sidecar.decoding.formats.avro.avro_format import KIND
+from sidecar.decoding.formats.avro.schema_parser import MAX_TEXT, UnknownTypeName, parse
+from sidecar.decoding.formats.schema_format import UnusableSchema, schema_texts
 from sidecar.domain.errors import Outage
 from sidecar.domain.model import SchemaRef
 from sidecar.domain.ports.registry import RegisteredSchema
@@ -249,7 +250,7 @@ class _TypeDeclarations:
         problem = None
         while True:
             try:
-                parse(text, [each for reference in references for each in texts(reference)])
+                parse(text, [each for reference in references for each in schema_texts(reference)])
             except UnknownTypeName as error:
                 missing = next((self._by_name[name] for name in error.names if name in self._by_name), None)
                 known = {reference.text for reference in references}
@@ -266,7 +267,7 @@ class _TypeDeclarations:
         if problem:
             self._problems[text] = problem
         guid = str(uuid5(_NAMESPACE, _compact(text).hex()))
-        schema = RegisteredSchema(SchemaRef(None, None, schema_id(text), guid), "AVRO", text, tuple(references))
+        schema = RegisteredSchema(SchemaRef(None, None, schema_id(text), guid), KIND, text, tuple(references))
         if problem is None or not around:
             self._schemas[text] = schema
         return schema

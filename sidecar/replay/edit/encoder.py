@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Callable
 from typing import Any
 
-import fastavro
 from msgspec import Struct
 
+from sidecar.decoding.formats.avro.avro_format import parse_registered
 from sidecar.decoding.formats.avro.fingerprint import fingerprint
-from sidecar.decoding.formats.avro.json_encoder import conform
+from sidecar.decoding.formats.schema_format import CompiledSchema, UnusableSchema
 from sidecar.decoding.payload import resolve
-from sidecar.decoding.schema import CompiledSchema, parsed, texts
 from sidecar.decoding.schema_cache import SchemaCache, SchemaLookup, SchemaNotCached
 from sidecar.decoding.wire_format import (
     APICURIO_CONTENT_ID,
@@ -36,6 +33,7 @@ class WriterSchema(Struct, frozen=True):
     """The schema that a body is written by."""
 
     registered: RegisteredSchema
+    compiled: CompiledSchema
     ref: SchemaRef
     named: bool
     """The record names it already, or was read by it without any name."""
@@ -74,13 +72,11 @@ class BodyEncoder:
             raise UnsendableLetter(
                 f"the schema {ref.subject or ref.id} is not in the registry any more: register it again"
             )
-        writing = WriterSchema(registered, ref, named)
-        unusable = CompiledSchema(registered).unusable
-        if unusable is not None:
-            raise UnsendableLetter(
-                f"{writing.label} cannot be written by: {unusable}; mend the record where it is produced"
-            )
-        return writing
+        compiled = self._catalog.compile(registered)
+        if isinstance(compiled, UnusableSchema):
+            label = f"schema id {ref.id}" if ref.subject is None else f"{ref.subject} v{ref.version}"
+            raise UnsendableLetter(f"{label} cannot be written by: {compiled}; mend the record where it is produced")
+        return WriterSchema(registered, compiled, ref, named)
 
     async def _looked_up(self, look: Callable[[], SchemaLookup | None]) -> SchemaLookup | None:
         for _ in range(MOST_FETCHES):
@@ -91,26 +87,13 @@ class BodyEncoder:
         raise Outage("the schema could not be had from the registry: try again")
 
     def written(self, writing: WriterSchema, body: Any) -> bytes:
-        """The body in binary Avro. Raises Unsendable, with the place and what was expected there."""
-        registered = writing.registered
+        """The body in the schema's encoding. Raises Unsendable, with the place and what was expected there."""
         try:
-            made = conform(body, parsed(registered))
+            return writing.compiled.encode(body)
         except PathFault as fault:
             where = fault.path or "the body"
             said = self._redactor.message(fault.message, fault.path, fault.code)
             raise UnsendableLetter(f"{where}: {said} ({writing.label})") from None
-        try:
-            named: dict[str, Any] = {}
-            *references, own = [json.loads(text) for text in texts(registered)]
-            for reference in references:
-                fastavro.parse_schema(reference, named_schemas=named)
-            out = io.BytesIO()
-            fastavro.schemaless_writer(out, fastavro.parse_schema(own, named_schemas=named), made)
-            return out.getvalue()
-        except Exception as error:  # a writer raises whatever it meets in a schema that anyone may have written
-            raise UnsendableLetter(
-                f"{writing.label}: the body cannot be written by it: {type(error).__name__}"
-            ) from error
 
 
 def framed_again(framed: WireFrame, writing: WriterSchema, value: bytes, headers: Headers) -> tuple[bytes, Headers]:
@@ -120,7 +103,7 @@ def framed_again(framed: WireFrame, writing: WriterSchema, value: bytes, headers
         return value[: framed.start], headers
     first = framed.ids[0] if framed.ids else None
     if first is not None and first.kind == "fingerprint":
-        return b"\xc3\x01" + fingerprint(parsed(writing.registered)).to_bytes(8, "little"), headers
+        return b"\xc3\x01" + fingerprint(parse_registered(writing.registered)).to_bytes(8, "little"), headers
     if first is None or framed.start:
         return b"\x00" + _id(writing).to_bytes(4, "big"), headers
     return b"", naming(first, headers, writing)

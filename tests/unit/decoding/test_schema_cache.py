@@ -20,6 +20,7 @@ from sidecar.decoding.schema_cache import (
 )
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import SchemaRef
+from tests.support.schema_formats import FORMATS
 
 T = TypeVar("T")
 
@@ -51,7 +52,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def catalog(registry: MemoryRegistry, clock: Clock) -> AsyncIterator[SchemaCache]:
-    catalog = SchemaCache(registry, clock=clock)
+    catalog = SchemaCache(registry, FORMATS, clock=clock)
     yield catalog
     await catalog.close()
 
@@ -212,7 +213,7 @@ async def test_an_event_type_that_nobody_knows_asks_nothing(catalog: SchemaCache
 
 
 async def test_requiring_a_schema_makes_its_absence_a_rejection(registry: MemoryRegistry) -> None:
-    catalog = SchemaCache(registry, require=True)
+    catalog = SchemaCache(registry, FORMATS, require=True)
     resolved = await found(catalog, lambda: catalog.for_stream("orders", "shop.Order", None))
     assert code(resolved) == "schema.unknown_subject"
     assert resolved is not None
@@ -244,7 +245,7 @@ async def test_a_new_version_is_found_by_a_refresh_and_until_then_the_old_one_an
 
 
 async def test_subjects_in_use_are_read_again_by_itself(registry: MemoryRegistry) -> None:
-    catalog = SchemaCache(registry, refresh_seconds=0.01)
+    catalog = SchemaCache(registry, FORMATS, refresh_seconds=0.01)
     assert await found(catalog, lambda: catalog.for_stream("orders", None, None)) is None
     registry.register("orders-value", ORDER)
     async with asyncio.timeout(30):
@@ -275,7 +276,7 @@ async def test_one_that_stops_waiting_does_not_stop_the_others(registry: MemoryR
             return await super().subjects()
 
     slow = Slow()
-    catalog = SchemaCache(slow)
+    catalog = SchemaCache(slow, FORMATS)
     waiting = [asyncio.create_task(catalog.fetch(("subjects",))) for _ in range(2)]
     await asyncio.sleep(0)
     waiting[0].cancel()
@@ -334,7 +335,7 @@ async def test_a_kind_without_known_names_may_belong_to_any_subject_but_another_
 
 async def test_what_is_in_memory_is_bounded(registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sidecar.decoding.schema_cache._HELD", 10)
-    catalog = SchemaCache(registry)
+    catalog = SchemaCache(registry, FORMATS)
     for number in range(200):
         await found(catalog, lambda n=number: catalog.by_id("orders", n))
         await found(catalog, lambda n=number: catalog.for_stream(f"s{n}", f"T{n}", None))
@@ -344,7 +345,7 @@ async def test_what_is_in_memory_is_bounded(registry: MemoryRegistry, monkeypatc
 
 
 async def test_without_a_registry_nothing_is_checked() -> None:
-    catalog = SchemaCache(None, require=True)
+    catalog = SchemaCache(None, FORMATS, require=True)
     resolved = catalog.by_id("orders", 7)
     assert resolved.schema is not None
     assert resolved.schema.unusable is not None

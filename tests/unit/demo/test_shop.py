@@ -25,6 +25,7 @@ from sidecar.demo.shop.services import Shop
 from sidecar.demo.shop.simulation import consequences
 from sidecar.demo.shop.transport import ShopTransport
 from sidecar.domain.model import Decoded, Position, Record, TraceOrigin
+from tests.support.schema_formats import FORMATS
 
 ORDERS = 250
 AT = 1_767_225_600_000
@@ -44,7 +45,7 @@ def judged(emissions: Sequence[Emission], system: str) -> list[Decoded]:
     """What the sidecar's own judge makes of these records."""
 
     async def judge() -> list[Decoded]:
-        catalog = SchemaCache(DirectoryRegistry(DIRECTORY))
+        catalog = SchemaCache(DirectoryRegistry(DIRECTORY), FORMATS)
         judge, decoded = EventDecoder(catalog, config.EnvelopeConfig()), list[Decoded]()
         records = [
             Record(

@@ -19,6 +19,7 @@ from sidecar.replay import validation
 from sidecar.replay.edit.editor import RecordEditor
 from sidecar.replay.models import BodyEdit
 from sidecar.replay.validation import RecordValidator, registry_trouble
+from tests.support.schema_formats import FORMATS
 
 SCHEMA = '{"type":"record","name":"O","fields":[{"name":"qty","type":"int"}]}'
 
@@ -30,7 +31,7 @@ def sent(value: bytes, stream: str = "orders") -> Outgoing:
 async def test_records_are_judged_as_on_the_stream_that_they_go_to() -> None:
     registry = MemoryRegistry()
     registry.register("orders-value", SCHEMA)
-    catalog = SchemaCache(registry)
+    catalog = SchemaCache(registry, FORMATS)
     check = RecordValidator(
         PayloadReader({}, EventDecoder(catalog, EnvelopeConfig()), catalog, PayloadCache()),
         "kafka",
@@ -49,7 +50,7 @@ async def test_what_the_registry_cannot_be_asked_about_does_not_pass() -> None:
         async def subjects(self) -> list[str]:
             raise Outage("nobody answers")
 
-    catalog = SchemaCache(Gone())
+    catalog = SchemaCache(Gone(), FORMATS)
     payloads = PayloadReader({}, EventDecoder(catalog, EnvelopeConfig()), catalog, PayloadCache())
     check = RecordValidator(payloads, "kafka", lambda: registry_trouble(catalog))
     (said,) = await check([sent(b'{"qty": 1}')])

@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from sidecar.decoding.formats.schema_format import UnusableSchema
+
 MAX_TEXT = 4_000_000
 """Characters of one schema with its references."""
 MAX_TYPES = 20_000
@@ -37,10 +39,6 @@ _LOGICAL_TYPES = {
     },
     "string": {"uuid"},
 }
-
-
-class UnusableSchema(ValueError):
-    """The text is no Avro schema that can be read with. The message says where and what was expected."""
 
 
 class UnknownTypeName(UnusableSchema):

@@ -9,8 +9,9 @@ import pytest
 
 from sidecar.adapters.registry.confluent import MAX_REFERENCE_DEPTH, ConfluentRegistry
 from sidecar.config import schema as config
-from sidecar.decoding.schema import BoundSchema, texts
+from sidecar.decoding.formats.schema_format import schema_texts
 from sidecar.domain.errors import Outage
+from tests.support.schema_formats import bind_schema
 from tests.support.scripted_registry import Answer, Scripted
 
 GUID = "5f0a2c5c-7a3c-4c5e-9d0b-3b1f5a8e7c11"
@@ -88,10 +89,10 @@ async def test_references_in_a_circle_end(server: Scripted, registry: ConfluentR
     version(server, "b", 1, '{"type": "record", "name": "B", "fields": []}', ("A", "a", 1))
     found = await registry.by_version("a", 1)
     assert found is not None
-    assert [json.loads(text)["name"] for text in texts(found)] == ["B", "A"]
+    assert [json.loads(text)["name"] for text in schema_texts(found)] == ["B", "A"]
     other = await registry.by_version("b", None)
     assert other is not None
-    assert [json.loads(text)["name"] for text in texts(other)] == ["A", "B"]
+    assert [json.loads(text)["name"] for text in schema_texts(other)] == ["A", "B"]
 
 
 async def test_a_chain_of_references_is_followed_so_far(server: Scripted, registry: ConfluentRegistry) -> None:
@@ -100,8 +101,8 @@ async def test_a_chain_of_references_is_followed_so_far(server: Scripted, regist
         version(server, f"r{number}", 1, text, (f"R{number + 1}", f"r{number + 1}", 1))
     found = await registry.by_version("r0", 1)
     assert found is not None
-    assert len(texts(found)) == MAX_REFERENCE_DEPTH + 1
-    assert "found the name" in (BoundSchema(found).unusable or "")
+    assert len(schema_texts(found)) == MAX_REFERENCE_DEPTH + 1
+    assert "found the name" in (bind_schema(found).unusable or "")
     assert len(server.asked) <= MAX_REFERENCE_DEPTH + 1
 
 
@@ -112,7 +113,7 @@ async def test_many_references_to_one_version_ask_once(server: Scripted, registr
         version(server, f"n{number}", 1, f'{{"type": "record", "name": "N{number}", "fields": []}}', *below)
     found = await registry.by_version("n4", 1)
     assert found is not None
-    assert len(texts(found)) == 6
+    assert len(schema_texts(found)) == 6
     assert len(server.asked) == 6
 
 
@@ -123,7 +124,7 @@ async def test_a_reference_that_is_gone_makes_the_schema_unusable(
     version(server, "r", 1, text, ("Gone", "gone", 1))
     found = await registry.by_version("r", 1)
     assert found is not None
-    assert "'Gone'" in (BoundSchema(found).unusable or "")
+    assert "'Gone'" in (bind_schema(found).unusable or "")
 
 
 async def test_unknown_fingerprints_do_not_make_us_read_everything_again(

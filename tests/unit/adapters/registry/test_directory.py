@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from sidecar.adapters.registry.directory import DirectoryRegistry, schema_id
-from sidecar.decoding.schema import BoundSchema, texts
+from sidecar.decoding.formats.schema_format import schema_texts
 from sidecar.domain.errors import Outage
+from tests.support.schema_formats import bind_schema
 
 
 def record(name: str, **types: str) -> str:
@@ -63,8 +64,8 @@ async def test_files_refer_to_one_another_by_full_name(tmp_path: Path) -> None:
     registry = DirectoryRegistry(tmp_path)
     found = await registry.by_version("a", 1)
     assert found is not None
-    assert len(texts(found)) == 3
-    assert BoundSchema(found).decode(b"", 0) == {"to": {"city": {}}, "also": {}}
+    assert len(schema_texts(found)) == 3
+    assert bind_schema(found).decode(b"", 0) == {"to": {"city": {}}, "also": {}}
     assert registry.problems == ()
 
 
@@ -123,7 +124,7 @@ async def test_a_file_that_was_never_good_leaves_its_events_unchecked(tmp_path: 
     (tmp_path / "orders-value.avsc").write_text("{")
     found = await DirectoryRegistry(tmp_path).by_version("orders-value", None)
     assert found is not None
-    assert BoundSchema(found).unusable is not None
+    assert bind_schema(found).unusable is not None
 
 
 async def test_what_is_no_schema_file_is_left_alone(tmp_path: Path) -> None:

@@ -186,12 +186,12 @@ def test_nothing_overflows_the_stack_of_a_process() -> None:
     """In a process of its own, since what it guards against is a segmentation fault."""
     script = """
 import json
-from sidecar.decoding.schema import BoundSchema
 from sidecar.domain.model import Rejection, SchemaRef
 from sidecar.domain.ports.registry import RegisteredSchema
+from tests.support.schema_formats import bind_schema
 
 def hostile(declared, payload):
-    schema = BoundSchema(RegisteredSchema(SchemaRef("s", 1, 1), "AVRO", json.dumps(declared)))
+    schema = bind_schema(RegisteredSchema(SchemaRef("s", 1, 1), "AVRO", json.dumps(declared)))
     outcome = schema.decode(payload, 0)
     assert isinstance(outcome, Rejection), outcome
     print(outcome.code)

@@ -20,7 +20,7 @@ from sidecar.decoding.formats.avro.schema_parser import (
     AvroRecord,
     AvroUnion,
 )
-from sidecar.decoding.schema import texts
+from sidecar.decoding.formats.schema_format import schema_texts
 from sidecar.domain.model import SchemaRef
 from sidecar.domain.ports.registry import RegisteredSchema
 from tests.support.avro_payloads import LINKED_LIST, ORDER, registered, schema
@@ -193,8 +193,8 @@ def test_what_a_schema_refers_to_is_gathered_dependencies_first_and_once() -> No
 
     a = refer("a")
     b, c = refer("b", a), refer("c", a)
-    assert texts(refer("d", b, c, a)) == ("a", "b", "c", "d")
+    assert schema_texts(refer("d", b, c, a)) == ("a", "b", "c", "d")
     wide = refer("0")
     for number in range(1, 60):
         wide = refer(str(number), wide, wide)
-    assert len(texts(wide)) == 60
+    assert len(schema_texts(wide)) == 60

@@ -20,9 +20,9 @@ from sidecar.config.schema import EnvelopeConfig
 from sidecar.dead_letters.ledger_entries import PathChange
 from sidecar.decoding.decoder import EventDecoder
 from sidecar.decoding.formats.avro import schema_parser
+from sidecar.decoding.formats.avro.avro_format import parse_registered
 from sidecar.decoding.formats.avro.fingerprint import fingerprint
 from sidecar.decoding.formats.avro.json_encoder import conform
-from sidecar.decoding.schema import parsed
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.json_path import PathFault
 from sidecar.domain.model import Headers, Position, Record, Rejection
@@ -32,6 +32,7 @@ from sidecar.replay.edit.paths import parse
 from sidecar.replay.models import BodyEdit, UnsendableLetter
 from tests.support.avro_payloads import encoded, schema
 from tests.support.avro_strategies import plain, schemas
+from tests.support.schema_formats import FORMATS
 from tests.unit.decoding.avro.test_decoding_fuzz import NoEnd, value_of
 
 ITEM = {"type": "record", "name": "Item", "fields": [{"name": "sku", "type": "string"}, {"name": "qty", "type": "int"}]}
@@ -62,7 +63,7 @@ VALUE = {
 class Desk:
     def __init__(self, redact: tuple[str, ...] = ()) -> None:
         self.registry = MemoryRegistry()
-        self.catalog = SchemaCache(self.registry)
+        self.catalog = SchemaCache(self.registry, FORMATS)
         judge = EventDecoder(self.catalog, EnvelopeConfig())
         self.payloads = PayloadReader({}, judge, self.catalog, PayloadCache())
         self.editor = RecordEditor(self.payloads, self.catalog, Redactor(redact))
@@ -166,7 +167,7 @@ async def test_every_framing_stays(desk: Desk, kind: str) -> None:
         case "global id":
             start = b"\x00" + id.to_bytes(8, "big")
         case "fingerprint":
-            start = b"\xc3\x01" + fingerprint(parsed(registered)).to_bytes(8, "little")
+            start = b"\xc3\x01" + fingerprint(parse_registered(registered)).to_bytes(8, "little")
     edited = await desk.edit(start + bare, BodyEdit(set={"qty": 2}), headers)
     assert edited.value == start + encoded(ORDER, {**VALUE, "qty": 2})
     assert edited.headers == headers

@@ -1,0 +1,113 @@
+"""Avro as a schema format: compiles a schema once, then decodes, checks and encodes every event written with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+import fastavro
+from fastavro import schemaless_reader
+
+from sidecar.decoding.formats.avro import json_validator, payload_limits, schema_parser
+from sidecar.decoding.formats.avro.fastavro_schema import DecimalTooLong, reading_schema
+from sidecar.decoding.formats.avro.json_encoder import conform
+from sidecar.decoding.formats.avro.outline import outline_text
+from sidecar.decoding.formats.schema_format import OutlineLine, UnusableSchema, schema_texts
+from sidecar.domain.json_path import PathFault
+from sidecar.domain.ports.registry import RegisteredSchema
+
+KIND = "AVRO"
+
+
+class AvroFormat:
+    """A `SchemaFormat`."""
+
+    def compile(self, schema: RegisteredSchema) -> AvroSchema:
+        """Compile an Avro schema. Raises UnusableSchema."""
+        try:
+            return AvroSchema(schema_texts(schema))
+        except UnusableSchema as error:
+            raise UnusableSchema(f"it is no usable Avro schema: {error}"[:1_000]) from None
+
+
+class AvroSchema:
+    """A `CompiledSchema`."""
+
+    __slots__ = ("_root", "_texts", "check", "decode", "fields", "name")
+
+    decode: Callable[[bytes, int], Any]
+    check: Callable[[Any], PathFault | None]
+
+    def __init__(self, texts: tuple[str, ...]) -> None:
+        """Compile the last of the texts, which may name types of the others. Raises UnusableSchema."""
+        *references, text = texts
+        self._texts = texts
+        self._root = root = schema_parser.parse(text, references)
+        survey = payload_limits.survey(root)
+        self.decode = _compile_decode(root, safe=survey.safe)
+        self.check = json_validator.compile_check(root, survey.recursive)
+        self.name: str | None = None
+        self.fields: frozenset[str] = frozenset()
+        if isinstance(root, schema_parser.AvroRecord):
+            self.name, self.fields = root.name, frozenset(field.name for field in root.fields)
+
+    def encode(self, value: Any) -> bytes:
+        """Encode a value in binary Avro. Raises PathFault."""
+        datum = conform(value, self._root)
+        try:
+            named: dict[str, Any] = {}
+            *references, own = [json.loads(text) for text in self._texts]
+            for reference in references:
+                fastavro.parse_schema(reference, named_schemas=named)
+            out = BytesIO()
+            fastavro.schemaless_writer(out, fastavro.parse_schema(own, named_schemas=named), datum)
+            return out.getvalue()
+        except Exception as error:  # a writer raises whatever it meets in a schema that anyone may have written
+            message = f"the body cannot be written by the schema: {type(error).__name__}"
+            raise PathFault("schema.mismatch", message) from error
+
+    def outline(self) -> list[OutlineLine]:
+        """List the fields with their types and defaults."""
+        return outline_text(self._texts[-1])
+
+
+def parse_registered(schema: RegisteredSchema) -> schema_parser.Type:
+    """Parse a registered Avro schema, its references resolved. Raises UnusableSchema."""
+    *references, text = schema_texts(schema)
+    return schema_parser.parse(text, references)
+
+
+def _compile_decode(root: schema_parser.Type, *, safe: bool) -> Callable[[bytes, int], Any]:
+    """Make the `decode` of a schema. A payload that could cost much is walked before fastavro, in C, reads it."""
+    schema, walk, walk_above = reading_schema(root), payload_limits.compile_walk(root), payload_limits.WALK_ABOVE
+
+    def decode(data: bytes, start: int) -> Any:
+        if len(data) > walk_above:
+            fault = payload_limits.find_fault(walk, data, start)
+            if fault is not None:
+                return fault
+        stream = BytesIO(data)
+        stream.seek(start)
+        try:
+            value = schemaless_reader(stream, schema, None)
+        except Exception as error:  # a reader of hostile bytes raises whatever it meets
+            return _explain(walk, data, start, error)
+        return value if stream.tell() == len(data) else _explain(walk, data, start, None)
+
+    def decode_walked(data: bytes, start: int) -> Any:
+        fault = payload_limits.find_fault(walk, data, start)
+        return decode(data, start) if fault is None else fault
+
+    return decode if safe else decode_walked
+
+
+def _explain(walk: payload_limits.Walk, data: bytes, start: int, error: Exception | None) -> PathFault:
+    """Find out why the reader refused the bytes: the walk knows where and why."""
+    fault = payload_limits.find_fault(walk, data, start)
+    if fault is not None:
+        return fault
+    if isinstance(error, DecimalTooLong):
+        return PathFault("decode.limit", "expected shorter decimals")
+    return PathFault("decode.malformed", f"expected Avro, found what the reader refuses ({type(error).__name__})")

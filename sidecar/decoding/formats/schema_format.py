@@ -1,0 +1,98 @@
+"""The joint between events and schema languages: what decoding needs of Avro, and of every format that comes later.
+
+A new format is a package beside this module and one entry in `runtime.wiring.schema_formats`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from msgspec import Struct
+
+from sidecar.domain.json_path import PathFault
+from sidecar.domain.ports.registry import RegisteredSchema
+
+MAX_REFERENCES = 500
+"""Schemas that one schema may need, directly or not. References beyond are not read."""
+
+
+class UnusableSchema(ValueError):
+    """A schema text that its format cannot work with. The message says where and what was expected.
+
+    Its events are `unchecked`: a bad text in the registry is no fault of the events."""
+
+
+class OutlineLine(Struct, frozen=True):
+    """One line of a schema as people read it."""
+
+    depth: int
+    name: str
+    type: str
+    """The field's type and default in the format's own words, such as `array of string`."""
+
+
+class CompiledSchema(Protocol):
+    """A schema ready for work. It depends on the texts alone, so all subjects with equal texts share one object."""
+
+    @property
+    def name(self) -> str | None:
+        """Full name of the record or message type; None where the schema declares none."""
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """Names of the record's own fields; empty where the schema is no record."""
+
+    def decode(self, data: bytes, start: int) -> Any:
+        """Decode the bytes from `start` on, all of which must be used.
+
+        Never raises, whatever the bytes, and bounds time and memory by their number. Returns the value (of the types of
+        `Decoded.body`), or a PathFault with one of the codes `decode.*`. Called for every event: an implementation may
+        provide it as an attribute that holds a closure."""
+
+    def check(self, value: Any) -> PathFault | None:
+        """Check a decoded JSON value. Never raises. Returns a PathFault with the exact path, or None."""
+
+    def encode(self, value: Any) -> bytes:
+        """Encode a value, in the forms in which bodies are shown. Raises PathFault where it does not fit."""
+
+    def outline(self) -> list[OutlineLine]:
+        """Describe the schema for people: each field, in order, indented below its parent."""
+
+
+class SchemaFormat(Protocol):
+    """A schema language."""
+
+    def compile(self, schema: RegisteredSchema) -> CompiledSchema:
+        """Compile a schema with its references. Raises UnusableSchema."""
+
+
+SchemaFormats: TypeAlias = Mapping[str, SchemaFormat]
+"""Formats by the kind that registries name: `AVRO`, `JSON`, `PROTOBUF`."""
+
+
+def compile_schema(schema: RegisteredSchema, formats: SchemaFormats) -> CompiledSchema | UnusableSchema:
+    """Compile a schema by the format of its kind. Returns the reason, as an exception, where that cannot be done."""
+    schema_format = formats.get(schema.kind)
+    if schema_format is None:
+        known = " or ".join(sorted(formats)) or "any that is supported"
+        return UnusableSchema(f"its kind is {schema.kind[:80]}, not {known}")
+    try:
+        return schema_format.compile(schema)
+    except UnusableSchema as error:
+        return error
+
+
+def schema_texts(schema: RegisteredSchema) -> tuple[str, ...]:
+    """List the texts that a schema consists of: its references, dependencies first and each once, then its own."""
+    texts: list[str] = []
+    _collect_references(schema.references, set(), texts)
+    return (*texts, schema.text)
+
+
+def _collect_references(references: Sequence[RegisteredSchema], seen: set[str], texts: list[str]) -> None:
+    for reference in references:
+        if reference.text not in seen and len(seen) < MAX_REFERENCES:
+            seen.add(reference.text)
+            _collect_references(reference.references, seen, texts)
+            texts.append(reference.text)

@@ -1,0 +1,130 @@
+"""The joint of schema formats: a format that only exists here decodes, checks and describes events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from sidecar.decoding.formats.schema_format import OutlineLine, UnusableSchema
+from sidecar.domain.json_path import PathFault
+from sidecar.domain.ports.registry import RegisteredSchema
+from tests.support.decoding import Court, confluent, order, record
+from tests.support.schema_formats import FORMATS
+
+
+class PairsSchema:
+    """Names of text fields, separated by commas. Its bytes are `name=text` pairs, separated by semicolons."""
+
+    def __init__(self, schema: RegisteredSchema) -> None:
+        if not schema.text:
+            raise UnusableSchema("expected names, found an empty text")
+        self.name = "shop.Pairs"
+        self.fields = frozenset(schema.text.split(","))
+
+    def decode(self, data: bytes, start: int) -> Any:
+        pairs = [pair.partition("=") for pair in data[start:].decode("utf-8", "replace").split(";")]
+        if any(not equals for _, equals, _ in pairs):
+            return PathFault("decode.malformed", "expected name=text").within(f".{pairs[-1][0]}")
+        return {name: text for name, _, text in pairs}
+
+    def check(self, value: Any) -> PathFault | None:
+        for name in sorted(self.fields):
+            if not isinstance(value.get(name), str):
+                return PathFault("schema.mismatch", "expected text").within(f".{name}")
+        return None
+
+    def encode(self, value: Any) -> bytes:
+        return ";".join(f"{name}={text}" for name, text in value.items()).encode()
+
+    def outline(self) -> list[OutlineLine]:
+        return [OutlineLine(1, name, "text") for name in sorted(self.fields)]
+
+
+class PairsFormat:
+    """A schema format of its own, known to the tests only."""
+
+    def compile(self, schema: RegisteredSchema) -> PairsSchema:
+        return PairsSchema(schema)
+
+
+@pytest.fixture
+def it() -> Iterator[Court]:
+    court = Court(formats={**FORMATS, "TEST": PairsFormat()})
+    yield court
+    court.close()
+
+
+def test_events_of_another_format_are_decoded_through_the_fast_path(it: Court) -> None:
+    id = it.id_of("orders-value", "eventId,eventType,aggregateId", "TEST")
+    decoded = it.one(record(confluent(id, b"eventId=e-1;eventType=Paid;aggregateId=o-7")))
+    assert decoded.body == {"eventId": "e-1", "eventType": "Paid", "aggregateId": "o-7"}
+    event = decoded.event
+    assert (event.event_id, event.type, event.aggregate_id, event.unchecked) == ("e-1", "Paid", "o-7", False)
+    assert event.rejection is None
+    assert event.schema is not None
+    assert (event.schema.subject, event.schema.version) == ("orders-value", 1)
+
+
+def test_a_fault_of_another_format_is_a_rejection_with_its_path(it: Court) -> None:
+    id = it.id_of("orders-value", "a,b", "TEST")
+    rejection = it.one(record(confluent(id, b"a=1;b"))).event.rejection
+    assert rejection is not None
+    assert (rejection.code, rejection.path) == ("decode.malformed", "b")
+    assert rejection.message == "b: expected name=text (orders-value v1)"
+
+
+def test_json_is_checked_by_another_format_with_a_path(it: Court) -> None:
+    it.register("orders-value", "eventId,total", "TEST")
+    assert it.one(record({"eventId": "e-1", "total": "12"})).event.rejection is None
+    rejection = it.one(record({"eventId": "e-1", "total": 12})).event.rejection
+    assert rejection is not None
+    assert (rejection.code, rejection.path) == ("schema.mismatch", "total")
+
+
+def test_another_format_writes_and_describes(it: Court) -> None:
+    it.register("orders-value", "a", "TEST")
+    schema = it.one(record({"a": "x"})).event.schema
+    assert schema is not None
+    registered = it.registered(schema)
+    compiled = it.catalog.compile(registered)
+    assert not isinstance(compiled, UnusableSchema)
+    assert compiled.encode({"a": "x"}) == b"a=x"
+    assert compiled.outline() == [OutlineLine(1, "a", "text")]
+
+
+def test_a_text_that_its_format_refuses_leaves_events_unchecked(it: Court) -> None:
+    id = it.id_of("orders-value", "", "TEST")
+    event = it.one(record(confluent(id, b"a=1"))).event
+    assert (event.unchecked, event.rejection) == (True, None)
+
+
+def test_a_schema_without_a_format_leaves_events_unchecked(it: Court) -> None:
+    id = it.id_of("orders-value", "syntax = 'proto3';", "PROTOBUF")
+    event = it.one(record(confluent(id, b"\x00\x0a\x01x"))).event
+    assert (event.unchecked, event.rejection) == (True, None)
+
+
+def test_avro_is_described_with_types_and_defaults(it: Court) -> None:
+    declared = {
+        "type": "record",
+        "name": "Order",
+        "namespace": "shop",
+        "fields": [
+            {"name": "items", "type": {"type": "array", "items": {"type": "record", "name": "Item", "fields": [
+                {"name": "qty", "type": "int", "default": 1}]}}},
+            {"name": "note", "type": ["null", "string"]},
+        ],
+    }  # fmt: skip
+    ref = it.register("orders-value", json.dumps(declared))
+    compiled = it.catalog.compile(it.registered(ref))
+    assert not isinstance(compiled, UnusableSchema)
+    assert [(line.depth, line.name, line.type) for line in compiled.outline()] == [
+        (0, "shop.Order", "record"),
+        (1, "items", "array of record Item"),
+        (2, "qty", "int = 1"),
+        (1, "note", "null | string"),
+    ]
+    assert it.one(record(order(), stream="others")).event.unchecked
