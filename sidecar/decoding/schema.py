@@ -49,7 +49,7 @@ class BoundSchema:
     def decode(self, data: bytes, start: int) -> Any | Rejection:
         """Decode the bytes from `start` on, all of which must be used. Only for a schema that is usable.
 
-        Never raises, whatever the bytes. Returns the value, or a rejection (`decode.truncated`, `.trailing_bytes`,
+        Never raises for any bytes. Returns the value, or a rejection (`decode.truncated`, `.trailing_bytes`,
         `.malformed`, `.limit`)."""
         value = self.fast_decode(data, start)
         return self._reject(value) if isinstance(value, PathFault) else value

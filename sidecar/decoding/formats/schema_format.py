@@ -46,7 +46,7 @@ class CompiledSchema(Protocol):
     def decode(self, data: bytes, start: int) -> Any:
         """Decode the bytes from `start` on, all of which must be used.
 
-        Never raises, whatever the bytes, and bounds time and memory by their number. Returns the value (of the types of
+        Never raises for any bytes, and bounds time and memory by their number. Returns the value (of the types of
         `Decoded.body`), or a PathFault with one of the codes `decode.*`. Called for every event: an implementation may
         provide it as an attribute that holds a closure."""
 

@@ -64,7 +64,7 @@ class AvroSchema:
             out = BytesIO()
             fastavro.schemaless_writer(out, fastavro.parse_schema(own, named_schemas=named), datum)
             return out.getvalue()
-        except Exception as error:  # a writer raises whatever it meets in a schema that anyone may have written
+        except Exception as error:  # a writer can raise anything for a schema that anyone may have written
             message = f"the body cannot be written by the schema: {type(error).__name__}"
             raise PathFault("schema.mismatch", message) from error
 
@@ -92,7 +92,7 @@ def _compile_decode(root: schema_parser.Type, *, safe: bool) -> Callable[[bytes,
         stream.seek(start)
         try:
             value = schemaless_reader(stream, schema, None)
-        except Exception as error:  # a reader of hostile bytes raises whatever it meets
+        except Exception as error:  # a reader of hostile bytes can raise anything
             return _explain(walk, data, start, error)
         return value if stream.tell() == len(data) else _explain(walk, data, start, None)
 
