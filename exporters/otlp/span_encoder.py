@@ -111,7 +111,7 @@ class OtlpSpanEncoder:
             parts += self._each(span)
             return parts
         parts.append(text.encode())
-        if span.place.keyed:
+        if span.place.counted:
             number = varint(span.event.position.offset)
             parts += self._offset[len(number)], number
         if span.size is not None:
@@ -121,7 +121,7 @@ class OtlpSpanEncoder:
 
     def _text(self, span: ExportSpan, place: _PartitionPrefix) -> str | None:
         """Those attributes, but the numbers; None where they are no text of ASCII."""
-        event, keyed = span.event, span.place.keyed
+        event, keyed = span.event, span.place.counted
         ids, conversations, keys, types, aggregates, producers = self._words
         entry = span.place.entry(event.position.offset)
         id, conversation, type = event.event_id, event.correlation_id, event.type

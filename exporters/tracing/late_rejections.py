@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sidecar.domain.model import Event, Position
+from sidecar.domain.model import Event
+from sidecar.domain.position import Position
 
 MOST = 20_000
 """Events that are remembered at least, and at most twice as many."""

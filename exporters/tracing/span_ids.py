@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from sidecar.domain.model import Partition, Position
+from sidecar.domain.position import Partition, Position
 
 MASK = (1 << 64) - 1
 STEP, STEP_HIGH = 0x9E3779B97F4A7C15, 0xD1342543DE82EF95

@@ -14,8 +14,10 @@ from msgspec import Struct
 
 from exporters import semantic_conventions as names
 from exporters.tracing.span_ids import base_of, span_id
+from sidecar.domain.broker_traits import traits_of
 from sidecar.domain.correlation.duplicates import parse_origin
-from sidecar.domain.model import Event, Partition, Position, redis_id
+from sidecar.domain.model import Event
+from sidecar.domain.position import Partition, Position
 
 OPERATION = "receive"
 BELIEVABLE = 3_600_000
@@ -53,12 +55,13 @@ class PartitionAttributes(Struct, frozen=True):
     """Of its positions, up to the last slash."""
     base: int
     """Of its span ids."""
-    keyed: bool
-    """Its records have keys and count up from zero: all but Redis' do."""
+    counted: bool
+    """Its offsets count records."""
+    format_offset: Callable[[int], str]
 
     def entry(self, offset: int) -> str:
         """How positions write an offset, after the last slash."""
-        return str(offset) if self.keyed else redis_id(offset)
+        return self.format_offset(offset)
 
 
 class SpanLink(Struct, frozen=True, gc=False):
@@ -113,7 +116,7 @@ class ExportSpan(Struct, gc=False):
     @property
     def values(self) -> tuple[str | int | None, ...]:
         """Of the attributes in `VARYING`."""
-        event, keyed = self.event, self.place.keyed
+        event, keyed = self.event, self.place.counted
         offset = event.position.offset
         entry = self.place.entry(offset)
         return (
@@ -170,21 +173,29 @@ class SpanMapper:
         return span_id(self.place(position).base, position.offset)
 
     def _new_place(self, log: Partition) -> PartitionAttributes:
+        traits = traits_of(log.system)
         attributes: list[tuple[str, Value]] = [
             (names.SYSTEM, log.system),
             (names.OPERATION_NAME, OPERATION),
             (names.OPERATION_TYPE, "receive"),
             (names.DESTINATION, log.stream),
         ]
-        if log.system != "redis":
+        if traits.partitioned:
             attributes.append((names.PARTITION, str(log.number)))
         if log.system in self._letters:
             attributes.append((names.GROUP, self._letters[log.system].group))
         if log.system in self._servers:
             address, port = self._servers[log.system]
             attributes += [(names.SERVER_ADDRESS, address), (names.SERVER_PORT, port)]
-        name, keyed = f"{OPERATION} {log.stream}", log.system != "redis"
-        return PartitionAttributes(log, name, tuple(attributes), f"{log}/", base_of(log), keyed)
+        return PartitionAttributes(
+            log,
+            f"{OPERATION} {log.stream}",
+            tuple(attributes),
+            f"{log}/",
+            base_of(log),
+            traits.offsets_count_records,
+            traits.format_offset,
+        )
 
     def span(
         self,
@@ -224,7 +235,7 @@ class SpanMapper:
 
     def _add_rare(self, span: ExportSpan, event: Event, first: Event | None) -> None:
         notes, links, further = [], list(span.further_links), list(span.further)
-        if span.size is None and span.place.keyed:
+        if span.size is None and span.place.counted:
             further.append((names.KAFKA_TOMBSTONE, True))
         if event.rejection is not None:
             further.append((names.ERROR_TYPE, event.rejection.code))

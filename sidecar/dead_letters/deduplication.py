@@ -9,7 +9,8 @@ from msgspec import Struct
 
 from sidecar.dead_letters.ledger_entries import LetterEntry
 from sidecar.domain.failure_fingerprint import cause_fingerprint
-from sidecar.domain.model import DeadLetter, Position
+from sidecar.domain.model import DeadLetter
+from sidecar.domain.position import Position
 
 MAX_COPIES_PER_ORIGIN = 50
 """Letters of one origin that are told apart."""

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from sidecar.dead_letters.ledger_entries import LetterEntry, current_entry, entry_keys, ledger_stream
-from sidecar.domain.model import DeadLetter, Position
+from sidecar.domain.model import DeadLetter
 from sidecar.domain.ports.ledger import Ledger
+from sidecar.domain.position import Position
 
 MAX_REPLAY_LINKS = 300_000
 """Letters of replayed records that are remembered in one search."""

@@ -10,8 +10,9 @@ from msgspec import Struct
 
 from sidecar.dead_letters.dialects import read
 from sidecar.domain.errors import TracecarError
-from sidecar.domain.model import DeadLetter, Partition, Record
+from sidecar.domain.model import DeadLetter, Record
 from sidecar.domain.ports.broker import Broker
+from sidecar.domain.position import Partition
 from sidecar.domain.stream_names import LEDGER, StreamNames
 
 
@@ -82,8 +83,9 @@ async def dead_letter_streams(source: LetterSource) -> list[str]:
 
 
 async def _start(broker: Broker, partition: Partition, reading: ReadScope) -> int | None:
-    """Where to begin to see the last `tail` records; Redis ids do not count entries, so there it is the start."""
-    if reading.tail is None or broker.system == "redis":
+    """Where to begin to see the last `tail` records; None, the start, where offsets do not
+    count records."""
+    if reading.tail is None or not broker.traits.offsets_count_records:
         return None
     first, end = await broker.bounds(partition)
     if end - reading.tail <= first:

@@ -14,8 +14,9 @@ from sidecar.dead_letters.lifecycle import MAX_REPLAY_LINKS, LetterStates, Repla
 from sidecar.dead_letters.reader import LetterSource, ReadScope, read_letters
 from sidecar.domain.errors import TracecarError
 from sidecar.domain.failure_fingerprint import CauseGrouping, FailureCause
-from sidecar.domain.model import DeadLetter, Position
+from sidecar.domain.model import DeadLetter
 from sidecar.domain.ports.broker import Retention
+from sidecar.domain.position import Position
 from sidecar.domain.stream_names import LEDGER
 
 LetterPredicate = Callable[[DeadLetter], bool]

@@ -13,6 +13,7 @@ from sidecar.decoding.envelope.extractor import HeaderLayout
 from sidecar.decoding.schema import BoundSchema
 from sidecar.decoding.schema_cache import SchemaCache, SchemaLookup, SchemaNotCached
 from sidecar.decoding.wire_format import BOM, SchemaId, WireForm, WireFrame, bare_frame, frame, json_start
+from sidecar.domain.broker_traits import traits_of
 from sidecar.domain.model import Headers, Record, Rejection
 
 _MAX_TYPED = 256
@@ -143,7 +144,7 @@ def digest(record: Record) -> int:
     """CRC-32 of the value, for a flat Redis entry of its fields; 0 for a tombstone."""
     if record.value is not None:
         return crc32(record.value)
-    if record.position.system != "redis":
+    if not traits_of(record.position.system).bodyless_entries:
         return 0
     return crc32(
         b"\0".join(part for name, value in record.headers for part in (name.encode("utf-8", "replace"), value or b""))

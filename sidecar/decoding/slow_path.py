@@ -24,6 +24,7 @@ from sidecar.decoding.record_key import MAX_KEY_CHARACTERS, key_text
 from sidecar.decoding.schema import BoundSchema
 from sidecar.decoding.schema_cache import SchemaCache, SchemaLookup, SchemaNotCached
 from sidecar.decoding.trace_context import TraceContext, read_trace_context
+from sidecar.domain.broker_traits import traits_of
 from sidecar.domain.model import Decoded, Event, Headers, Record, Rejection
 
 ENVELOPE_WORDS = frozenset(("eventId", "eventType"))
@@ -81,7 +82,7 @@ class _GeneralDecoder:
             replay_of=header_text(record.headers, headings.replay_of),
             digest=digest(record),
         )
-        self.flat = record.value is None and record.position.system == "redis"
+        self.flat = record.value is None and traits_of(record.position.system).bodyless_entries
         self.tombstone = record.value is None and not self.flat
         self.read = self._read()
         self.shape = self._shape()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from sidecar.domain.errors import NotFoundError, QueryError, TracecarError
-from sidecar.domain.model import Position
+from sidecar.domain.position import SCHEME, Position
 
-_PLACE = re.compile(r"@((?:kafka|redis|memory)://.*|sha256:.*)\Z", re.DOTALL)
+_PLACE = re.compile(rf"(?:.*@(?={SCHEME}://)|.*?@(?=sha256:))(.*)\Z", re.DOTALL)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 EXPECTED_FORM = "GROUP@POSITION such as billing@kafka://orders/0/4711"
 

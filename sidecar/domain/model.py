@@ -6,103 +6,15 @@ field says which. Trace ids are 128-bit integers and span ids 64-bit integers; t
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
-from functools import lru_cache
 from typing import Any
-from urllib.parse import quote, unquote_to_bytes
 
 from msgspec import Struct
 
-SEQUENCE_BITS = 64
-"""A Redis entry id `ms-seq` is kept as one integer, `ms << 64 | seq`, so that offsets of every broker just compare."""
+from sidecar.domain.position import Position
 
-POSITION_FORMS = "kafka://TOPIC/PARTITION/OFFSET or redis://STREAM/MILLISECONDS-SEQUENCE"
-
-_SAFE_IN_STREAM = "-._~:{}@!$'()*+,;=^|"
-_REDIS_ID = re.compile(r"([0-9]{1,20})(?:-([0-9]{1,20}))?")
 Headers = tuple[tuple[str, bytes | None], ...]
 """Header names and values in order, duplicates kept; a null value is a value."""
-
-
-class Partition(Struct, frozen=True, order=True, gc=False):
-    """One ordered log: a partition of a Kafka topic, or a whole Redis stream (whose partition is 0)."""
-
-    system: str
-    """`kafka`, `redis` or `memory`."""
-    stream: str
-    """The topic or stream key. Bytes of a Redis key that are not UTF-8 stand as surrogate escapes."""
-    number: int
-
-    def at(self, offset: int) -> Position:
-        return Position(self.system, self.stream, self.number, offset)
-
-    def __str__(self) -> str:
-        stream = _quoted(self.stream)
-        return f"{self.system}://{stream}" if self.system == "redis" else f"{self.system}://{stream}/{self.number}"
-
-
-class Position(Struct, frozen=True, order=True, gc=False):
-    """Where a record lies, written `kafka://orders/0/4711` or `redis://orders/1700000000000-0`."""
-
-    system: str
-    stream: str
-    partition: int
-    offset: int
-    """The Kafka offset; for Redis the entry id as `redis_offset` packs it."""
-
-    @property
-    def log(self) -> Partition:
-        return Partition(self.system, self.stream, self.partition)
-
-    def __str__(self) -> str:
-        if self.system == "redis":
-            return f"redis://{_quoted(self.stream)}/{redis_id(self.offset)}"
-        return f"{self.system}://{_quoted(self.stream)}/{self.partition}/{self.offset}"
-
-    @staticmethod
-    def parse(text: str) -> Position:
-        """The position that `text` writes. Raises ValueError, with what was expected, where it writes none."""
-        system, _, rest = text.partition("://")
-        parts = rest.split("/")
-        try:
-            if system == "redis" and len(parts) == 2:
-                return Position(system, _unquote(parts[0]), 0, redis_offset(parts[1]))
-            if system in ("kafka", "memory") and len(parts) == 3:
-                return Position(system, _unquote(parts[0]), _digits(parts[1], 31), _digits(parts[2], 63))
-        except ValueError:
-            pass
-        raise ValueError(f"not a position: {text[:200]!r}; expected {POSITION_FORMS}")
-
-
-def redis_offset(entry_id: str) -> int:
-    """`1700000000000-3` as one integer that sorts like the entry ids do. Raises ValueError where it is no entry id."""
-    match = _REDIS_ID.fullmatch(entry_id)
-    if match is None or int(match[1]) >> 64 or int(match[2] or 0) >> 64:
-        raise ValueError(f"not a Redis entry id: {entry_id!r}")
-    return int(match[1]) << SEQUENCE_BITS | int(match[2] or 0)
-
-
-def redis_id(offset: int) -> str:
-    """The entry id that `redis_offset` packed."""
-    return f"{offset >> SEQUENCE_BITS}-{offset & ((1 << SEQUENCE_BITS) - 1)}"
-
-
-@lru_cache(maxsize=1_024)
-def _quoted(stream: str) -> str:
-    return quote(stream.encode("utf-8", "surrogateescape"), safe=_SAFE_IN_STREAM)
-
-
-def _unquote(text: str) -> str:
-    if "%" not in text and text.isascii():
-        return text
-    return unquote_to_bytes(text).decode("utf-8", "surrogateescape")
-
-
-def _digits(text: str, bits: int) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 20) or int(text) >> bits:
-        raise ValueError(text)
-    return int(text)
 
 
 class Record(Struct, frozen=True, gc=False):

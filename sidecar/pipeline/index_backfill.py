@@ -12,9 +12,10 @@ import structlog
 from sidecar.decoding.decoder import EventDecoder
 from sidecar.decoding.schema_cache import SchemaCache, SchemaNotCached
 from sidecar.domain.errors import Outage, TracecarError
-from sidecar.domain.model import Decoded, Event, Partition, Record
+from sidecar.domain.model import Decoded, Event, Record
 from sidecar.domain.ports.broker import Broker, Lease
 from sidecar.domain.ports.index import Index
+from sidecar.domain.position import Partition
 
 log = structlog.get_logger()
 
@@ -224,8 +225,9 @@ class IndexBackfill:
         return decoded
 
     async def _newest(self, broker: Broker, lease: Lease) -> int | None:
-        """Where to begin instead, if the window may hold more than the index does. Offsets count records on Kafka."""
-        if broker.system == "redis":
+        """Where to begin instead, if the window may hold more than the index does. None where offsets do not count
+        records."""
+        if not broker.traits.offsets_count_records:
             return None
         first, _ = await broker.bounds(lease.partition)
         return lease.start - self._max_events if lease.start - first > self._max_events else None

@@ -16,9 +16,10 @@ import structlog
 from msgspec import Struct
 
 from sidecar.domain.errors import TracecarError
-from sidecar.domain.model import Decoded, Partition, Position, Record
+from sidecar.domain.model import Decoded, Record
 from sidecar.domain.periodic_task import run_periodically
 from sidecar.domain.ports.broker import Broker
+from sidecar.domain.position import Partition, Position
 from sidecar.pipeline.live_stream import LiveStream
 
 log = structlog.get_logger()

@@ -17,8 +17,9 @@ from sidecar.config.schema import ExhaustedConfig
 from sidecar.dead_letters.dialects import tracecar
 from sidecar.dead_letters.writer import DeadLetterCallback, DeadLetterWriter, ignore_dead_letter, shrink_dead_letter
 from sidecar.domain.errors import Refused, TooLarge, TracecarError
-from sidecar.domain.model import Event, Headers, Outgoing, Position, Record, Rejection
+from sidecar.domain.model import Event, Headers, Outgoing, Record, Rejection
 from sidecar.domain.ports.record_decoder import RecordDecoder
+from sidecar.domain.position import Position
 
 log = structlog.get_logger()
 

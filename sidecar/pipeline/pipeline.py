@@ -14,8 +14,8 @@ from sidecar.config.schema import Config
 from sidecar.decoding.decoder import EventDecoder
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.errors import Disconnected, Outage, Refused, TracecarError
-from sidecar.domain.model import Partition
 from sidecar.domain.ports.broker import Broker, Lease
+from sidecar.domain.position import Partition
 from sidecar.pipeline.circuit_breaker import CircuitBreaker
 from sidecar.pipeline.half_open_probe import would_trip_again
 from sidecar.pipeline.index_backfill import IndexBackfill

@@ -15,10 +15,11 @@ import structlog
 from msgspec import Struct
 
 from sidecar.domain.errors import TracecarError
-from sidecar.domain.model import SEQUENCE_BITS, Decoded, Partition, Position, Record
+from sidecar.domain.model import Decoded, Record
 from sidecar.domain.periodic_task import run_periodically
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.ports.index import Coverage, Node
+from sidecar.domain.position import Partition, Position
 
 log = structlog.get_logger()
 
@@ -90,15 +91,16 @@ class UnownedPartitionReader:
         """Read what is new of every partition that others commit. Raises what the broker does where it says nothing of
         any."""
         standing = await broker.status()
-        shared = broker.system == "redis"
-        until = (time.time_ns() // 1_000_000 - SETTLED_MS) << SEQUENCE_BITS
+        traits = broker.traits
+        shared = traits.members_share_partitions
+        until = None if traits.offset_at is None else traits.offset_at(time.time_ns() // 1_000_000 - SETTLED_MS)
         for one in standing:
             if one.ours and not shared:
                 # Its own way shows it; should it become another's, the look-back tells what came in between.
                 self._next.pop(one.partition, None)
                 self._trouble.pop(one.partition, None)
             else:
-                await self._try(broker, one.partition, min(one.end, until) if shared else one.end, shared=shared)
+                await self._try(broker, one.partition, one.end if until is None else min(one.end, until), shared=shared)
 
     async def _try(self, broker: Broker, partition: Partition, end: int, *, shared: bool) -> None:
         """Read a partition. One that cannot be read keeps the others waiting once, and is then left alone for a while:

@@ -16,9 +16,10 @@ from sidecar.dead_letters.ledger_entries import Actor, LedgerAction, encode_entr
 from sidecar.dead_letters.reader import LetterSource
 from sidecar.dead_letters.writer import DeadLetterCallback, DeadLetterWriter, ignore_dead_letter, shrink_dead_letter
 from sidecar.domain.errors import NotFoundError, Refused, TooLarge
-from sidecar.domain.model import Outgoing, Position, Record, Rejection
+from sidecar.domain.model import Outgoing, Record, Rejection
 from sidecar.domain.ports.ledger import LedgerTransaction, LedgerWrite
 from sidecar.domain.ports.record_decoder import RecordDecoder
+from sidecar.domain.position import Position
 from sidecar.replay.models import ReportResult
 from sidecar.replay.ports import ReportedFailure
 from sidecar.replay.record_builder import InSight

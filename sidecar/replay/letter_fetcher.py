@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Sequence
 
 from sidecar.dead_letters.dialects import read
-from sidecar.domain.model import DeadLetter, Outgoing, Partition, Position, Record
+from sidecar.domain.model import DeadLetter, Outgoing, Record
 from sidecar.domain.ports.broker import Broker
+from sidecar.domain.position import Partition, Position
 from sidecar.domain.stream_names import StreamNames
 
 CROWDED = 8

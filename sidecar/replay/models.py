@@ -8,7 +8,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from sidecar.dead_letters.ledger_entries import PathChange
 from sidecar.domain.errors import Refused
-from sidecar.domain.model import Position
+from sidecar.domain.position import Position
 
 JobState = Literal["running", "paused", "done", "cancelled", "failed"]
 

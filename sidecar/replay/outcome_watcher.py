@@ -10,7 +10,8 @@ from msgspec import Struct
 
 from sidecar.dead_letters.dialects import read
 from sidecar.dead_letters.reader import LetterSource, dead_letter_streams
-from sidecar.domain.model import DeadLetter, Partition, Position
+from sidecar.domain.model import DeadLetter
+from sidecar.domain.position import Partition, Position
 
 OURSELVES = "the sidecars (tracecar groups and tracecar check say more)"
 MOST_RETURNED = 100_000

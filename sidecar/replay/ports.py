@@ -8,7 +8,8 @@ from typing import Protocol
 from msgspec import Struct
 
 from sidecar.dead_letters.ledger_entries import Actor
-from sidecar.domain.model import Headers, Position
+from sidecar.domain.model import Headers
+from sidecar.domain.position import Position
 from sidecar.replay.audit import Audit
 from sidecar.replay.models import DiscardResult, LetterOutcome, ReplayJob, ReplayPlan, ReplayRequest, ReportResult
 

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from sidecar.domain.model import DeadLetter, Partition, Position
+from sidecar.domain.model import DeadLetter
+from sidecar.domain.position import Partition, Position
 from sidecar.replay.job_progress import JobProgress
 from sidecar.replay.job_store import PART
 from sidecar.replay.models import ReplayJob

@@ -16,9 +16,10 @@ from msgspec import Struct
 
 from sidecar.dead_letters.dialects import tracecar
 from sidecar.domain.errors import Refused, TooLarge
-from sidecar.domain.model import DeadLetter, Outgoing, Partition, Position, Record
+from sidecar.domain.model import DeadLetter, Outgoing, Record
 from sidecar.domain.ports.broker import Broker, Retention
 from sidecar.domain.ports.ledger import LedgerTransaction, LedgerWrite
+from sidecar.domain.position import Partition, Position
 from sidecar.replay.job_progress import JobProgress, JobStopped
 from sidecar.replay.job_store import RANGE, StoredJob
 from sidecar.replay.models import EventRange, ReplayJob, ReplayRequest, SendFailure

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 
 from sidecar.dead_letters.reader import LetterSource
 from sidecar.domain.failure_fingerprint import FailureSignature, failure_signature
-from sidecar.domain.model import DeadLetter, Position
+from sidecar.domain.model import DeadLetter
+from sidecar.domain.position import Position
 from sidecar.replay.job_store import PART, JobStore, LetterRef
 from sidecar.replay.letter_fetcher import letters_at
 from sidecar.replay.models import ReplayJob

@@ -16,8 +16,9 @@ from sidecar.dead_letters.ledger_entries import Actor
 from sidecar.dead_letters.store import DeadLetterFilter, DeadLetterStore
 from sidecar.domain.dead_letter_id import unknown_id_error
 from sidecar.domain.errors import NotFoundError, Outage, Refused
-from sidecar.domain.model import DeadLetter, Position, Record
+from sidecar.domain.model import DeadLetter, Record
 from sidecar.domain.ports.ledger import Ledger
+from sidecar.domain.position import Position
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.replay.audit import Audit, audit
 from sidecar.replay.discard import What, set_aside

@@ -21,8 +21,9 @@ from sidecar.dead_letters.ledger_entries import (
 )
 from sidecar.dead_letters.reader import LetterSource
 from sidecar.domain.errors import Outage, Refused
-from sidecar.domain.model import DeadLetter, Headers, Outgoing, Position, Record
+from sidecar.domain.model import DeadLetter, Headers, Outgoing, Record
 from sidecar.domain.ports.ledger import Ledger, LedgerTransaction, LedgerWrite
+from sidecar.domain.position import Position
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.replay.job_store import LetterRef
 from sidecar.replay.letter_fetcher import letters_at, weight

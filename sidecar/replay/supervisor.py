@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sidecar.domain.errors import Refused, TracecarError
-from sidecar.domain.model import Position
+from sidecar.domain.position import Position
 from sidecar.replay.job_store import PART, JobStore, StoredJob
 from sidecar.replay.models import ReplayJob
 

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from sidecar.decoding.schema_cache import SchemaCache
-from sidecar.domain.model import Decoded, Outgoing, Position, Record, Rejection
+from sidecar.domain.model import Decoded, Outgoing, Record, Rejection
 from sidecar.domain.ports.record_decoder import RecordDecoder
+from sidecar.domain.position import Position
 
 AT_ONCE = 50
 """Records that are judged before the event loop gets its turn."""

@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Literal, Protocol
 
 from sidecar.api import models
+from sidecar.domain.broker_traits import traits_of
 from sidecar.domain.errors import TracecarError
-from sidecar.domain.model import Position
 from sidecar.domain.ports.exporter import Destination
 from sidecar.domain.ports.index import Index, Node
 from sidecar.domain.ports.metrics import Instrument, Point
+from sidecar.domain.position import Position
 from sidecar.pipeline.consumer_groups.progress import GroupPartitionProgress
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker, TrackedGroup
 from sidecar.pipeline.stream_counters import StreamCounters
@@ -255,8 +256,8 @@ class ConsumerGroupMetrics:
     async def _measure(self, reading: TrackedGroup, followed: GroupPartitionProgress, begin: int, end: int) -> None:
         partition = followed.seen.partition
         step = max(1, (end - begin) // MOST_SAMPLES)
-        # Entry ids of Redis do not count up: only the last one passed is known to be there.
-        last = end - 2 if reading.system == "redis" else begin - 1
+        # Where offsets do not count records, only the last one passed is known to exist.
+        last = begin - 1 if traits_of(reading.system).offsets_count_records else end - 2
         for offset in range(end - 1, last, -step)[:MOST_SAMPLES]:
             times = followed.passing.when(offset)
             node = None if times is None else await self._index.at(partition.at(offset))

@@ -22,12 +22,12 @@ async def check(config: Config) -> AsyncIterator[Finding]:
     sources = wiring.sources(config)
     registry = wiring.registry(config)
     if config.dead_letters.enabled:
-        for finding in _names(config, sources):
+        for finding in _names(sources):
             yield finding
-    for finding in gates(config):
+    for finding in gates(sources):
         yield finding
     for source in sources:
-        what = f"sources.{source.broker.system}"
+        what = source.broker.traits.source_path
         try:
             async with asyncio.timeout(SECONDS):
                 findings = await source.broker.inspect()
@@ -47,30 +47,24 @@ async def check(config: Config) -> AsyncIterator[Finding]:
         yield finding
 
 
-def _names(config: Config, sources: Iterable[wiring.BrokerSource]) -> Iterable[Finding]:
+def _names(sources: Iterable[wiring.BrokerSource]) -> Iterable[Finding]:
     """Where the dead letters of the streams that are named go."""
-    kafka, redis = config.sources.kafka, config.sources.redis
     for source in sources:
-        if source.broker.system == "kafka":
-            path, names = "sources.kafka.topics", [] if kafka is None else kafka.topics
-        else:
-            path, names = "sources.redis.streams", [] if redis is None else redis.streams
-        for name in names:
-            if name.startswith("^") or set("*?[") & set(name):
-                continue
+        path = source.broker.traits.streams_path
+        for name in source.broker.named_streams:
             yield Finding(f"{path}: {name}", True, f"its dead letters go to {source.naming.dead_letter_stream(name)}")
 
 
-def gates(config: Config) -> Iterable[Finding]:
-    """Where a gate that is new begins: what lies before that never goes on."""
-    for name, source in (("kafka", config.sources.kafka), ("redis", config.sources.redis)):
-        if source is not None and source.gate and source.start.kind != "earliest":
+def gates(sources: Iterable[wiring.BrokerSource]) -> Iterable[Finding]:
+    """Warn about gates of new groups that begin after the first record: earlier records are never passed on."""
+    for source in sources:
+        if source.gate and source.start.kind != "earliest":
             streams = ", ".join(source.gate)
             yield Finding(
-                f"sources.{name}.gate: start",
+                f"{source.broker.traits.source_path}.gate: start",
                 True,
-                f"a group that is new begins later than the first record: what lies in {streams} before that does not "
-                "go on; start: earliest lets it pass",
+                f"a new group begins after the first record: earlier records in {streams} are not passed on; to pass "
+                "them, set start: earliest",
             )
 
 

@@ -141,16 +141,10 @@ class StatusReporter:
         """What the configuration names and is not read."""
         if not pipeline.reached:
             return []
-        kafka, redis = self._parts.config.sources.kafka, self._parts.config.sources.redis
-        named: Iterable[str] = ()
-        if pipeline.broker.system == "kafka" and kafka is not None:
-            named = (name for name in kafka.topics if not name.startswith("^"))
-        elif pipeline.broker.system == "redis" and redis is not None:
-            named = (name for name in redis.streams if not set("*?[") & set(name))
         there = {partition.partition.stream for partition in partitions}
         return [
             f"{text(name)} is not read: it is not there, or we are not allowed to (tracecar check says which)"
-            for name in dict.fromkeys(named)
+            for name in dict.fromkeys(pipeline.broker.named_streams)
             if name not in there
         ]
 

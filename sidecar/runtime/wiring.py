@@ -1,17 +1,19 @@
-"""From configuration to adapters: the only module that names concrete ones. Each is imported when it is asked for, so
-that a Redis sidecar never loads the Kafka client."""
+"""From configuration to adapters: the only module that names concrete ones. Client libraries are imported when a broker
+is built, so that a Redis sidecar never loads the Kafka client."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sidecar.config.schema import Config, ExhaustedConfig
-from sidecar.domain.errors import ConfigError, Mistake
+from sidecar.adapters.brokers.kafka.adapter import KafkaAdapter
+from sidecar.adapters.brokers.redis.adapter import RedisAdapter
+from sidecar.adapters.brokers.source import BrokerAdapter
+from sidecar.adapters.brokers.source import BrokerSource as BrokerSource
+from sidecar.config.schema import Config
+from sidecar.domain.broker_traits import register_traits
 from sidecar.domain.ports.broker import Broker, Finding
 from sidecar.domain.ports.registry import Registry
-from sidecar.domain.stream_names import StreamNames
 
 if TYPE_CHECKING:
     from exporters.telemetry import Telemetry
@@ -23,62 +25,24 @@ BATCH = 500
 """Records of a batch: some five milliseconds of work."""
 
 
-@dataclass(frozen=True)
-class BrokerSource:
-    """A broker and the names that go with it."""
+BROKER_ADAPTERS: tuple[BrokerAdapter, ...] = (
+    KafkaAdapter(),
+    RedisAdapter(),
+)
+"""Every kind of broker: a new one is a package and a line here."""
 
-    broker: Broker
-    group: str
-    naming: StreamNames
-    gate: Mapping[str, str] = field(default_factory=dict)
-    """For each raw stream the one that what passes goes to."""
-    exhausted: Mapping[str, ExhaustedConfig] = field(default_factory=dict)
-    """By group: when entries that it cannot process are taken from it."""
+
+def register_brokers() -> None:
+    """Make positions of every kind of broker readable and writable, also of brokers that this sidecar does not read."""
+    for adapter in BROKER_ADAPTERS:
+        register_traits(adapter.traits)
 
 
 def sources(config: Config) -> list[BrokerSource]:
-    """The brokers that the configuration names."""
-    found: list[BrokerSource] = []
-    default = f"tracecar.{config.service}"
-    if config.sources.kafka is not None:
-        from sidecar.adapters.brokers.kafka.broker import KafkaBroker
-
-        group = config.sources.kafka.group_id or default
-        naming = config.stream_names(group)
-        found.append(
-            BrokerSource(
-                KafkaBroker(
-                    config.sources.kafka,
-                    config.service,
-                    naming,
-                    max_records=BATCH,
-                    ledger_entries=config.dead_letters.ledger_entries,
-                ),
-                group,
-                naming,
-                config.sources.kafka.gate,
-            )
-        )
-    if config.sources.redis is not None:
-        from sidecar.adapters.brokers.redis.broker import RedisBroker
-
-        group = config.sources.redis.group or default
-        if group in config.sources.redis.exhausted:
-            path = f"sources.redis.exhausted.{group}"
-            raise ConfigError(
-                [Mistake(path, "another group: what this one cannot use is dead-lettered anyway", "our own")]
-            )
-        naming = config.stream_names(group)
-        found.append(
-            BrokerSource(
-                RedisBroker(config.sources.redis, config.service, naming, max_records=BATCH),
-                group,
-                naming,
-                config.sources.redis.gate,
-                config.sources.redis.exhausted,
-            )
-        )
-    return found
+    """Build the brokers that the configuration names. Raises ConfigError."""
+    register_brokers()
+    found = [adapter.build_source(config, max_records=BATCH) for adapter in BROKER_ADAPTERS]
+    return [source for source in found if source is not None]
 
 
 def brokers(config: Config) -> list[Broker]:
@@ -149,7 +113,8 @@ def telemetry(config: Config, sources: Sequence[BrokerSource]) -> Telemetry:
         )
         for source in sources
     }
-    return Telemetry(config, letters, _servers(config), Redactor(config.redact, places))
+    servers = {source.broker.system: source.server for source in sources if source.server is not None}
+    return Telemetry(config, letters, servers, Redactor(config.redact, places))
 
 
 def try_exporters(config: Config) -> list[Finding]:
@@ -157,19 +122,3 @@ def try_exporters(config: Config) -> list[Finding]:
     from exporters.preflight import findings
 
     return list(findings(config))
-
-
-def _servers(config: Config) -> dict[str, tuple[str, int]]:
-    """The address and port of each broker's server, where it has only one."""
-    from urllib.parse import urlsplit
-
-    kafka, redis = config.sources.kafka, config.sources.redis
-    found: dict[str, tuple[str, int]] = {}
-    for system, address, usual in (
-        ("kafka", f"//{kafka.bootstrap_servers}" if kafka is not None else "", 9092),
-        ("redis", redis.url if redis is not None and redis.url.startswith(("redis://", "rediss://")) else "", 6379),
-    ):
-        parts = urlsplit(address)
-        if address and "," not in parts.netloc and parts.hostname:
-            found[system] = parts.hostname, parts.port or usual
-    return found

@@ -8,7 +8,8 @@ import sys
 import uuid
 
 from sidecar.adapters.index.memory.index import MemoryIndex
-from sidecar.domain.model import Event, Position, SchemaRef, TraceOrigin
+from sidecar.domain.model import Event, SchemaRef, TraceOrigin
+from sidecar.domain.position import Position
 from tests.bench.size import resident
 
 BATCH = 1000

@@ -109,7 +109,8 @@ def _empty(url: str) -> None:
 def batch(start: int, dice: random.Random, before: list[str]) -> list[Any]:
     """Events as services write them: a UUID each, trace, correlation and causation, the order as aggregate and key.
     They come as twenty flows at a time."""
-    from sidecar.domain.model import Event, Position, SchemaRef, TraceOrigin
+    from sidecar.domain.model import Event, SchemaRef, TraceOrigin
+    from sidecar.domain.position import Position
 
     schema = SchemaRef("orders-value", 1, 1, None)
     found = []

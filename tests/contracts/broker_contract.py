@@ -14,8 +14,9 @@ import pytest
 
 from sidecar.config.schema import Config, DeadLettersConfig, SourcesConfig, StartPosition
 from sidecar.domain.errors import Fenced, Outage, TooLarge
-from sidecar.domain.model import Outgoing, Partition, Position, Record
+from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.ports.broker import Broker
+from sidecar.domain.position import Partition, Position
 from sidecar.domain.stream_names import LEDGER, StreamNames
 from tests.contracts.broker_reading import Reader, by_lease, eventually, letter, letter_ids
 

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
-from sidecar.domain.model import Outgoing, Partition, Position, Record
+from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.ports.broker import Batch, Broker, Lease
+from sidecar.domain.position import Partition, Position
 from sidecar.domain.stream_names import StreamNames
 
 PATIENCE = 60.0

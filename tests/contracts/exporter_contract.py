@@ -15,7 +15,8 @@ from exporters.tracing.exporter import TraceExporter
 from exporters.tracing.span_mapper import DeadLetterTarget, SpanMapper
 from exporters.tracing.span_sink import SpanSink
 from sidecar.config.schema import ExportersConfig, SamplingConfig
-from sidecar.domain.model import Decoded, Event, Position, Record
+from sidecar.domain.model import Decoded, Event, Record
+from sidecar.domain.position import Position
 
 _streams = itertools.count(1)
 

@@ -8,9 +8,10 @@ import uuid
 import pytest
 
 from sidecar.domain.errors import Outage
-from sidecar.domain.model import Outgoing, Partition, Position
+from sidecar.domain.model import Outgoing
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.ports.consumer_groups import GroupProgress
+from sidecar.domain.position import Partition, Position
 from tests.contracts.broker_contract import BrokerHarness
 from tests.contracts.broker_reading import Reader, eventually
 

@@ -9,8 +9,9 @@ import pytest
 
 from sidecar.domain.correlation.derived_trace_id import derive_trace_id
 from sidecar.domain.correlation.flows import build_flows
-from sidecar.domain.model import Event, Partition, Position, Rejection, SchemaRef, TraceOrigin
+from sidecar.domain.model import Event, Rejection, SchemaRef, TraceOrigin
 from sidecar.domain.ports.index import Coverage, Index
+from sidecar.domain.position import Partition, Position
 
 JOIN = frozenset({"trace", "correlation", "causation"})
 NOW = 1_790_000_000_000

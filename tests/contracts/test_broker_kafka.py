@@ -12,7 +12,8 @@ from sidecar.adapters.brokers.kafka.broker import KafkaBroker
 from sidecar.config import schema as config
 from sidecar.config.schema import StartPosition
 from sidecar.demo.embedded_kafka import EmbeddedKafka
-from sidecar.domain.model import Outgoing, Partition, Position, Record
+from sidecar.domain.model import Outgoing, Record
+from sidecar.domain.position import Partition, Position
 from tests.contracts.broker_contract import EARLIEST, BrokerContract, BrokerHarness
 from tests.servers.kafka import create_topic, delete_records, published
 

@@ -10,7 +10,8 @@ from sidecar.adapters.brokers.memory.broker import MemoryBroker
 from sidecar.adapters.brokers.memory.log import MemoryLog
 from sidecar.config.schema import StartPosition
 from sidecar.domain.errors import Outage
-from sidecar.domain.model import Outgoing, Partition, Position, Record
+from sidecar.domain.model import Outgoing, Record
+from sidecar.domain.position import Partition, Position
 from tests.contracts.broker_contract import EARLIEST, BrokerContract, BrokerHarness, outgoing
 from tests.contracts.broker_reading import Reader, by_lease, letter, letter_ids
 

@@ -15,7 +15,8 @@ from sidecar.adapters.index.memory.index import MemoryIndex
 from sidecar.adapters.index.redis.index import RedisIndex
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.correlation.flows import build_flows
-from sidecar.domain.model import Event, Position
+from sidecar.domain.model import Event
+from sidecar.domain.position import Position
 from tests.support.event_sets import EVENTS, JOINS
 
 pytestmark = pytest.mark.valkey

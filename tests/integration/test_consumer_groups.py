@@ -14,7 +14,7 @@ from sidecar.adapters.brokers.kafka.broker import KafkaBroker
 from sidecar.config import schema as config
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.demo.embedded_valkey import EmbeddedValkey
-from sidecar.domain.model import Partition
+from sidecar.domain.position import Partition
 from sidecar.pipeline.consumer_groups.progress import MANY_DELIVERIES, GroupStop
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from tests.contracts.test_groups_kafka import read_and_stop

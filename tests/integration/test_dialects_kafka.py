@@ -13,7 +13,8 @@ from sidecar.adapters.brokers.kafka.broker import KafkaBroker
 from sidecar.config.schema import Config, KafkaConfig, SourcesConfig
 from sidecar.dead_letters.dialects import read
 from sidecar.demo.embedded_kafka import EmbeddedKafka
-from sidecar.domain.model import Headers, Outgoing, Partition
+from sidecar.domain.model import Headers, Outgoing
+from sidecar.domain.position import Partition
 from tests.servers.kafka import create_topic, produce, published, unique
 from tests.support.sidecar_process import Sidecar
 from tests.unit.dead_letters import test_dialects as samples

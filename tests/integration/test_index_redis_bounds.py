@@ -13,7 +13,8 @@ from sidecar.adapters.index.redis import fetcher
 from sidecar.adapters.index.redis.index import RedisIndex
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.correlation.flows import build_flows
-from sidecar.domain.model import Event, Partition
+from sidecar.domain.model import Event
+from sidecar.domain.position import Partition
 from tests.contracts.index_contract import JOIN, NOW, event, positions
 
 pytestmark = pytest.mark.valkey

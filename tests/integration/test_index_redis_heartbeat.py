@@ -15,8 +15,8 @@ from sidecar.adapters.index.redis import heartbeat
 from sidecar.adapters.index.redis.index import RedisIndex
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.errors import Fenced, NotFoundError, TracecarError
-from sidecar.domain.model import Partition
 from sidecar.domain.periodic_task import run_periodically
+from sidecar.domain.position import Partition
 from tests.contracts.index_contract import JOIN
 
 pytestmark = pytest.mark.valkey

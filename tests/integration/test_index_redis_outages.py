@@ -18,7 +18,7 @@ from sidecar.adapters.index.redis.writer import MissedEvents
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.correlation.flows import build_flows
 from sidecar.domain.errors import Outage
-from sidecar.domain.model import Partition
+from sidecar.domain.position import Partition
 from tests.contracts.index_contract import JOIN, event
 from tests.servers.valkey_topologies import cluster_of_three, watched_by_a_sentinel
 

@@ -15,7 +15,8 @@ from sidecar.adapters.brokers.kafka.broker import KafkaBroker
 from sidecar.config.schema import StartPosition
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.domain.errors import Fenced, Outage, Refused
-from sidecar.domain.model import Outgoing, Partition, Position
+from sidecar.domain.model import Outgoing
+from sidecar.domain.position import Partition, Position
 from tests.contracts.broker_reading import Reader, by_lease, eventually, letter, letter_ids
 from tests.contracts.test_broker_kafka import KafkaHarness
 from tests.servers import kafka as server

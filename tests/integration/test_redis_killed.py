@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import pytest
 
 from sidecar.demo.embedded_valkey import EmbeddedValkey
-from sidecar.domain.model import Position
+from sidecar.domain.position import Position
 from tests.contracts.broker_contract import outgoing
 from tests.contracts.broker_reading import eventually, letter_ids
 from tests.support.redis import RedisHarness

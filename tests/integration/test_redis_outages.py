@@ -10,7 +10,8 @@ import pytest
 from sidecar.adapters.brokers.redis.broker import RedisBroker
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.errors import Disconnected, Fenced, Outage
-from sidecar.domain.model import Outgoing, Partition, Record
+from sidecar.domain.model import Outgoing, Record
+from sidecar.domain.position import Partition
 from tests.contracts.broker_contract import LATEST, outgoing
 from tests.contracts.broker_reading import Reader, by_lease, eventually, letter, letter_ids
 from tests.support.redis import RedisHarness

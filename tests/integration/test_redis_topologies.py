@@ -19,7 +19,8 @@ from sidecar.adapters.redis_client.urls import parse
 from sidecar.config.schema import Config, Duration, RedisConfig, SourcesConfig, StartPosition, TlsConfig
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.errors import Outage, Refused
-from sidecar.domain.model import Outgoing, Position
+from sidecar.domain.model import Outgoing
+from sidecar.domain.position import Position
 from tests.contracts.broker_contract import BrokerContract, outgoing
 from tests.contracts.broker_reading import Reader, by_lease, eventually, letter, letter_ids
 from tests.servers.valkey_topologies import behind_tls, cluster_of_three, watched_by_a_sentinel

@@ -18,7 +18,8 @@ from sidecar.config.schema import SaslConfig, StartPosition
 from sidecar.dead_letters.store import DeadLetterStore
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.domain.errors import NotFoundError
-from sidecar.domain.model import Outgoing, Partition, Record
+from sidecar.domain.model import Outgoing, Record
+from sidecar.domain.position import Partition
 from sidecar.domain.stream_names import LEDGER
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.replay.models import ReplayJob, ReplayRequest

@@ -28,9 +28,10 @@ from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.errors import NotFoundError
-from sidecar.domain.model import Headers, Outgoing, Position, Record
+from sidecar.domain.model import Headers, Outgoing, Record
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.ports.registry import Registry
+from sidecar.domain.position import Position
 from sidecar.domain.redaction import Redactor
 from sidecar.domain.stream_names import StreamNames
 from sidecar.pipeline.pipeline import micros

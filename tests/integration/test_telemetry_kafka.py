@@ -12,7 +12,7 @@ import pytest
 
 from exporters.tracing.span_ids import span_id_at
 from sidecar.demo.embedded_kafka import EmbeddedKafka
-from sidecar.domain.model import Position
+from sidecar.domain.position import Position
 from tests.servers.kafka import unique
 from tests.servers.otlp import Receiver, attributes
 from tests.support.sidecar_process import Sidecar

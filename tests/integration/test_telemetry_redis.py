@@ -20,9 +20,10 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from redis import Redis
 
 from exporters.tracing.span_ids import span_id_at
+from sidecar.adapters.brokers.redis.traits import parse_entry_id
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.correlation.derived_trace_id import derive_trace_id
-from sidecar.domain.model import Position, redis_offset
+from sidecar.domain.position import Position
 from tests.servers.otlp import Receiver, attributes
 from tests.servers.zipkin import Zipkin
 from tests.support.sidecar_process import TOKEN, Sidecar
@@ -62,7 +63,7 @@ class Shop:
     def publish(self, stem: str, id: str, headers: dict[str, str] | None = None, qty: object = 1) -> Position:
         body = json.dumps({"eventId": id, "qty": qty})
         entry = self.client.xadd(self.stream(stem), {**(headers or {}), "payload": body})
-        return Position("redis", self.stream(stem), 0, redis_offset(entry.decode()))
+        return Position("redis", self.stream(stem), 0, parse_entry_id(entry.decode()))
 
 
 def traceparent(trace: int, span: int) -> dict[str, str]:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from sidecar.demo.embedded_kafka import EmbeddedKafka
-from sidecar.domain.model import Outgoing, Position
+from sidecar.domain.model import Outgoing
+from sidecar.domain.position import Position
 
 PASSWORD = "s3cret"
 _JAAS = "org.apache.kafka.common.security"

@@ -37,7 +37,8 @@ from sidecar.dead_letters.writer import DeadLetterWriter
 from sidecar.decoding.decoder import EventDecoder
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.errors import Refused
-from sidecar.domain.model import Decoded, Headers, Outgoing, Position, Record
+from sidecar.domain.model import Decoded, Headers, Outgoing, Record
+from sidecar.domain.position import Position
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.pipeline.live_stream import LiveStream
 from sidecar.replay.service import ReplayService

@@ -16,8 +16,9 @@ from sidecar.config import schema as config
 from sidecar.decoding.decoder import EventDecoder
 from sidecar.decoding.formats.schema_format import SchemaFormats
 from sidecar.decoding.schema_cache import SchemaCache, SchemaNotCached
-from sidecar.domain.model import Decoded, Position, Record, SchemaRef
+from sidecar.domain.model import Decoded, Record, SchemaRef
 from sidecar.domain.ports.registry import RegisteredSchema
+from sidecar.domain.position import Position
 from tests.support.schema_formats import FORMATS
 
 NOW = 1_767_225_600_000_000

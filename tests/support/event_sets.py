@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from sidecar.domain.model import Event, Position, Rejection
+from sidecar.domain.model import Event, Rejection
+from sidecar.domain.position import Position
 
 JOINS = st.sampled_from(
     [

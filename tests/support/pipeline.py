@@ -26,7 +26,8 @@ from sidecar.dead_letters.writer import DeadLetterWriter
 from sidecar.decoding.decoder import EventDecoder
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.errors import Outage
-from sidecar.domain.model import Decoded, Event, Outgoing, Partition, Position, Record
+from sidecar.domain.model import Decoded, Event, Outgoing, Record
+from sidecar.domain.position import Partition, Position
 from sidecar.pipeline.index_backfill import IndexBackfill
 from sidecar.pipeline.output_router import OutputRouter
 from sidecar.pipeline.pipeline import Pipeline, micros

@@ -18,7 +18,8 @@ from sidecar.adapters.brokers.redis.entry_codec import (
     raw,
 )
 from sidecar.config.schema import Duration, RedisConfig, StartPosition
-from sidecar.domain.model import Outgoing, Partition, Position, Record
+from sidecar.domain.model import Outgoing, Record
+from sidecar.domain.position import Partition, Position
 from tests.contracts.broker_contract import EARLIEST, BrokerHarness
 
 

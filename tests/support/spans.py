@@ -10,7 +10,8 @@ from exporters.tracing.exporter import TraceExporter
 from exporters.tracing.span_mapper import DeadLetterTarget, ExportSpan, SpanMapper
 from exporters.tracing.span_sink import SpanSink
 from sidecar.config.schema import Duration, ExportersConfig, SamplingConfig
-from sidecar.domain.model import Decoded, Event, Position, Record
+from sidecar.domain.model import Decoded, Event, Record
+from sidecar.domain.position import Position
 from sidecar.domain.redaction import Redactor
 
 NOW = 1_767_225_600_000

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from sidecar.api import models
 from tui.text import time_format
@@ -96,7 +97,5 @@ def _behind(lag: int | None, came: Sequence[int]) -> str:
 
 
 def stream_of(position: str) -> str:
-    """The stream in a position such as `kafka://orders/0/4711`."""
-    kind, _, rest = position.partition("://")
-    parts = rest.split("/")
-    return "/".join(parts[:-2] if kind == "kafka" else parts[:-1])
+    """Return the stream of a position such as `kafka://orders/0/4711`."""
+    return unquote(position.partition("://")[2].partition("/")[0], errors="surrogateescape")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sidecar.domain.model import Partition
 from sidecar.domain.ports.index import Coverage
+from sidecar.domain.position import Partition
 
 
 class CoveredPartitions:

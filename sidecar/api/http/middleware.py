@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote
 from sidecar.api import models
 from sidecar.api.http.auth import TokenStore
 from sidecar.api.http.problem_details import MEDIA_TYPE, encoded, problem
+from sidecar.domain.position import SCHEME
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
@@ -28,7 +29,7 @@ LONGEST_TARGET = 16_384
 
 _ID = re.compile(r"(/v1/(?:events|flows|aggregates|dead-letters|schemas)/)(.+)", re.DOTALL)
 _STREAM = re.compile(r"(/v1/streams/)(.+)(/(?:resume|skip))", re.DOTALL)
-_RAW = re.compile(r"(?:^|(?<=@))(kafka|redis|memory):/+")
+_RAW = re.compile(rf"(?:^|(?<=@))({SCHEME}):/+")
 """Where a position that was not encoded begins."""
 
 HEADERS = (

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from sidecar.api import models
 from sidecar.domain.json_safe import text
-from sidecar.domain.model import Position
 from sidecar.domain.ports.index import Flow
+from sidecar.domain.position import Position
 from sidecar.domain.timestamps import format_rfc3339
 from sidecar.pipeline.consumer_groups.progress import GroupPartitionProgress, GroupStop
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker, GroupConsumption, TrackedGroup

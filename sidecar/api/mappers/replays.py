@@ -12,8 +12,9 @@ from msgspec import UNSET
 
 from sidecar.api.mappers.events import change
 from sidecar.api.models import replays as models
+from sidecar.domain.broker_traits import position_forms
 from sidecar.domain.json_safe import plain, text
-from sidecar.domain.model import POSITION_FORMS, Position
+from sidecar.domain.position import Position
 from sidecar.domain.redaction import HIDDEN, Redactor
 from sidecar.domain.timestamps import format_rfc3339
 from sidecar.query.compiler import milliseconds
@@ -102,7 +103,7 @@ def _ends(request: models.RangeRequest) -> tuple[str, ...]:
         try:
             stream = Position.parse(end).stream
         except ValueError:
-            raise wrong("range.ends", POSITION_FORMS, end) from None
+            raise wrong("range.ends", position_forms(), end) from None
         if stream != request.stream:
             raise wrong("range.ends", f"positions of {request.stream}", end)
     return tuple(request.ends)
@@ -123,7 +124,7 @@ def failure(request: models.FailureRequest) -> ReportedFailure:
         try:
             position = Position.parse(request.position)
         except ValueError:
-            raise wrong("position", POSITION_FORMS, request.position) from None
+            raise wrong("position", position_forms(), request.position) from None
     record = request.record
     return ReportedFailure(
         group=request.group,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
@@ -25,9 +24,10 @@ from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.dead_letter_id import unknown_id_error
 from sidecar.domain.errors import NotFoundError, QueryError
 from sidecar.domain.json_safe import text
-from sidecar.domain.model import DeadLetter, Decoded, Position, Record
+from sidecar.domain.model import DeadLetter, Decoded, Record
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.ports.index import Node
+from sidecar.domain.position import Position, looks_like_position
 from sidecar.domain.redaction import Redactor
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.query import Query, parse
@@ -424,7 +424,7 @@ def _limit(limit: int) -> int:
 
 def _malformed(id: str) -> QueryError | None:
     """What to raise for an id that nothing has, where it looks like a position and is none."""
-    if re.match(r"(?:kafka|redis|memory):/", id) is None:
+    if not looks_like_position(id):
         return None
     try:
         Position.parse(id)

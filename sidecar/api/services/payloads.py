@@ -12,8 +12,9 @@ from typing import Protocol
 from sidecar.api.mappers.payload import ReadPayload
 from sidecar.decoding.schema_cache import SchemaCache, SchemaNotCached
 from sidecar.domain.errors import Outage, Refused
-from sidecar.domain.model import Decoded, Partition, Position, Record
+from sidecar.domain.model import Decoded, Record
 from sidecar.domain.ports.broker import Broker
+from sidecar.domain.position import Partition, Position
 
 CACHE_BYTES = 8 << 20
 CACHE_RECORDS = 10_000

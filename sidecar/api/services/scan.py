@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import zlib
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from msgspec import Struct
 
 from sidecar.api.services.payloads import PayloadReader
 from sidecar.domain.errors import NotFoundError, Refused
-from sidecar.domain.model import Decoded, Partition, Record
+from sidecar.domain.model import Decoded, Record
 from sidecar.domain.ports.broker import Broker
+from sidecar.domain.position import Partition
 
 MOST_RECORDS = 2_000_000
 """Records that one scan looks at."""
@@ -77,8 +78,8 @@ async def scan(
                     f"stopped after {reach.scanned} records, in {partition}: narrow it by since: or stream:"
                 )
                 return
-            if partition.system == "redis" and _beyond(records, wish):
-                break  # entry ids are in order of time; Kafka's timestamps need not be
+            if broker.traits.offset_at is not None and _beyond(records, wish):
+                break  # in order of time; timestamps of producers need not be
 
 
 def _within(record: Record, wish: ScanRequest) -> bool:
@@ -105,25 +106,19 @@ async def _partitions(broker: Broker, wish: ScanRequest, reach: ScanProgress, in
         ]
     if len(found) > MOST_PARTITIONS:
         raise Refused(f"{len(found)} partitions are too many for one scan: name a stream")
-    if wish.key is None or broker.system != "kafka":
+    by_key = broker.traits.partitions_by_key
+    if wish.key is None or by_key is None:
         return found
     reach.notes.append("only the partitions where Kafka's own and librdkafka's partitioners put this key were read")
-    return [partition for partition in found if partition.number in _places(wish.key, partition, found)]
-
-
-def _places(key: bytes, partition: Partition, found: Sequence[Partition]) -> tuple[int, int]:
-    """Kafka's own partitioner (`DefaultPartitioner`: murmur2) and librdkafka's (`consistent_random`: CRC-32)."""
-    from aiokafka.partitioner import murmur2
-
-    count = sum(other.stream == partition.stream for other in found)
-    return (murmur2(key) & 0x7FFFFFFF) % count, zlib.crc32(key) % count
+    counts = Counter(partition.stream for partition in found)
+    return [partition for partition in found if partition.number in by_key(wish.key, counts[partition.stream])]
 
 
 async def _total(wanted: Sequence[tuple[Broker, Partition]]) -> int | None:
     """How many records there are at most; None where offsets do not count them."""
     total = 0
     for broker, partition in wanted:
-        if broker.system == "redis":
+        if not broker.traits.offsets_count_records:
             return None
         first, end = await broker.bounds(partition)
         total += end - first

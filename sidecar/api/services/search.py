@@ -17,8 +17,9 @@ from sidecar.api.mappers.payload import ReadPayload
 from sidecar.api.services.payloads import PayloadReader
 from sidecar.domain.correlation.derived_trace_id import trace_id_of
 from sidecar.domain.errors import Outage, QueryError
-from sidecar.domain.model import Decoded, Event, Position
+from sidecar.domain.model import Decoded, Event
 from sidecar.domain.ports.index import Index, IndexPage, Node
+from sidecar.domain.position import Position
 from sidecar.query import Query, parse
 from sidecar.query.ast import And, Expression, Not, Or, Term, write
 

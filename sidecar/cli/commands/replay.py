@@ -17,7 +17,7 @@ from sidecar.cli.query_argument import QueryCommand, plain
 if TYPE_CHECKING:
     from sidecar.api.models.replays import EditRequest, PlanModel, ReplayModel, ReplayRequestModel
 
-_ID = re.compile(r"[^\s@]*@(?:(?:kafka|redis|memory)://|sha256:).+", re.DOTALL)
+_ID = re.compile(r"[^\s@]*@(?:[a-z][a-z0-9+.-]*://|sha256:).+", re.DOTALL)
 """A dead letter's id: the group, and where the record lies."""
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

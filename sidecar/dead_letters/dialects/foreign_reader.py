@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sidecar.domain.model import DeadLetter, Headers, Position, Record
+from sidecar.domain.broker_traits import traits_of
+from sidecar.domain.model import DeadLetter, Headers, Record
+from sidecar.domain.position import Position
 from sidecar.domain.stream_names import StreamNames
 
 MAX_MESSAGE = 2_000
@@ -96,7 +98,12 @@ def letter(
     """The dead letter that a framework's headers describe. `own` tells its headers from those of the record."""
     stream = (told.stream or "")[:MAX_NAME] or None
     origin = None
-    if stream and told.partition is not None and told.offset is not None and record.position.system != "redis":
+    if (
+        stream
+        and told.partition is not None
+        and told.offset is not None
+        and traits_of(record.position.system).partitioned
+    ):
         origin = Position(record.position.system, stream, told.partition, told.offset)
     if stream is None:
         stream = next(iter(naming.origins(record.position.stream)), record.position.stream)

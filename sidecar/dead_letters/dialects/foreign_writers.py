@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import Struct
 
 from sidecar.dead_letters.dialects import connect, kafka_streams, share_group, spring
-from sidecar.domain.model import Decoded, Headers, Position
+from sidecar.domain.broker_traits import traits_of
+from sidecar.domain.model import Decoded, Headers
+from sidecar.domain.position import Position
 
 MAX_TEXT = 2_000
 PREFIXES: Mapping[str, str] = {
@@ -34,7 +36,8 @@ class _FailureFields(Struct):
     @property
     def place(self) -> tuple[int, int] | None:
         """Partition and offset, where the broker has such."""
-        return None if self.position.system == "redis" else (self.position.partition, self.position.offset)
+        partitioned = traits_of(self.position.system).partitioned
+        return (self.position.partition, self.position.offset) if partitioned else None
 
     @property
     def trace(self) -> str:

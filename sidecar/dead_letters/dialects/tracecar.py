@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from sidecar.dead_letters.dialects.foreign_writers import prefixes
-from sidecar.domain.model import DeadLetter, Decoded, Headers, Position, Record, SchemaRef
+from sidecar.domain.model import DeadLetter, Decoded, Headers, Record, SchemaRef
+from sidecar.domain.position import SCHEME, Position
 from sidecar.domain.timestamps import format_rfc3339, parse_rfc3339
 
 PREFIX = "tracecar."
@@ -32,7 +33,7 @@ DIALECTS_HEADER = "tracecar.dialects"
 
 _OF_REPLAYS = (REPLAY_ID, REPLAY_OF, REPLAY_ATTEMPT, REPLAY_GROUP)
 _SCHEMA = msgspec.json.Decoder(SchemaRef)
-_ORIGIN = re.compile(r"@(?:kafka|redis|memory)://|@sha256:")
+_ORIGIN = re.compile(rf"(.*)@{SCHEME}://|(.*?)@sha256:", re.DOTALL)
 MAX_HEADER_BYTES = 8_192
 """Bytes of a header's value that are looked at."""
 MAX_MESSAGE_CHARACTERS = 2_000
@@ -170,8 +171,10 @@ def read(letter: Record) -> DeadLetter | None:
 
 def _group(id: str) -> str:
     """The group of an id in which more than the group's end is written `@`."""
-    match = _ORIGIN.search(id)
-    return id.partition("@")[0] if match is None else id[: match.start()]
+    match = _ORIGIN.match(id)
+    if match is None:
+        return id.partition("@")[0]
+    return match[1] if match[1] is not None else match[2]
 
 
 def parse_list(text: str | None) -> tuple[str, ...]:

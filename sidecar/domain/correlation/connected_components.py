@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from sidecar.domain.correlation.derived_trace_id import derive_trace_id, is_standalone
-from sidecar.domain.model import Event, Position
+from sidecar.domain.model import Event
+from sidecar.domain.position import Position
 
 Key = tuple[str, str | int]
 """`trace` with the number, `correlation` or `causation` with the id."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sidecar.domain.correlation.ordering import appended
-from sidecar.domain.model import Event, Position
+from sidecar.domain.model import Event
+from sidecar.domain.position import Position
 
 MAX_REPLAY_CHAIN_LENGTH = 100
 """Replays of replays that are followed back."""

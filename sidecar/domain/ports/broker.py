@@ -7,9 +7,11 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from sidecar.domain.model import Outgoing, Partition, Position, Record
+from sidecar.domain.broker_traits import BrokerTraits
+from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.ports.consumer_groups import GroupProgress
 from sidecar.domain.ports.ledger import Ledger
+from sidecar.domain.position import Partition, Position
 
 
 class Lease:
@@ -95,8 +97,14 @@ class Broker(Protocol):
     Every method may raise Outage (wait, try again) or Refused (tell the person); no method lets an error of the client
     library through."""
 
+    traits: BrokerTraits
+    """Properties that other rooms depend on."""
     system: str
-    """`kafka`, `redis` or `memory`: the scheme of its positions."""
+    """The scheme of its positions: `kafka`, `redis`."""
+
+    @property
+    def named_streams(self) -> Sequence[str]:
+        """Streams to read that the configuration names; those that a pattern matches are left out."""
 
     async def start(self) -> None:
         """Connect and join the group. Raises Outage where the server cannot be reached, Refused where it says no."""

@@ -7,7 +7,7 @@ from operator import attrgetter
 
 from msgspec import Struct
 
-from sidecar.domain.model import Partition
+from sidecar.domain.position import Partition
 
 SIDECAR_GROUPS = "tracecar."
 """What the names of sidecars' own groups begin with, unless configured otherwise."""

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from sidecar.domain.model import Event, Partition, Position
+from sidecar.domain.model import Event
+from sidecar.domain.position import Partition, Position
 
 
 class Node(Struct, gc=False):

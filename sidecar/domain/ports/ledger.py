@@ -7,7 +7,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from sidecar.domain.model import Outgoing, Position
+from sidecar.domain.model import Outgoing
+from sidecar.domain.position import Position
 
 
 class LedgerWrite(Struct, frozen=True, gc=False):

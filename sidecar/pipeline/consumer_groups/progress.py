@@ -10,8 +10,8 @@ from operator import itemgetter
 
 from msgspec import Struct
 
-from sidecar.domain.model import Position
 from sidecar.domain.ports.consumer_groups import GroupPartition
+from sidecar.domain.position import Position
 
 MOST_MOVES = 64
 """Moves that are remembered of one group in one partition. Beyond, the older half becomes half as exact."""

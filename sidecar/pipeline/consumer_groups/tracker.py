@@ -13,9 +13,9 @@ import structlog
 from msgspec import Struct
 
 from sidecar.domain.errors import TracecarError
-from sidecar.domain.model import Partition, Position
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.ports.consumer_groups import GroupProgress
+from sidecar.domain.position import Partition, Position
 from sidecar.pipeline.consumer_groups.progress import GroupPartitionProgress, GroupStop
 
 log = structlog.get_logger()

@@ -17,9 +17,11 @@ from sidecar.dead_letters.ledger_entries import PathChange
 from sidecar.decoding.payload import flat_body
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.decoding.wire_format import BOM, HEADERS, WireForm, WireFrame, bare_frame, frame
+from sidecar.domain.broker_traits import traits_of
 from sidecar.domain.errors import Outage
-from sidecar.domain.model import Headers, Position, Record, Rejection
+from sidecar.domain.model import Headers, Record, Rejection
 from sidecar.domain.ports.record_decoder import RecordDecoder
+from sidecar.domain.position import Position
 from sidecar.domain.redaction import Redactor
 from sidecar.replay.edit.diff import differences
 from sidecar.replay.edit.encoder import BodyEncoder, framed_again, naming
@@ -172,7 +174,7 @@ def _in_json(text: bytes, body: Any, edit: BodyEdit) -> tuple[bytes, Any]:
 
 def _flat(record: Record, edit: BodyEdit) -> _ChangedRecord:
     """A Redis entry without a body field: its fields are its body."""
-    if record.position.system != "redis":
+    if not traits_of(record.position.system).bodyless_entries:
         raise UnsendableLetter("the record has no value (a tombstone): there is nothing to edit")
     before = flat_body(record.headers)
     after = _edited(before, edit)

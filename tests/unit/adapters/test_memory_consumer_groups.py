@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from sidecar.adapters.brokers.memory.log import MemoryGroup
 from sidecar.domain.errors import Outage
-from sidecar.domain.model import Partition
+from sidecar.domain.position import Partition
 from tests.support.api import OPERATOR, Sidecar, order, serving
 from tests.unit.cli.test_commands import Outcome, within
 

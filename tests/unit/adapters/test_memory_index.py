@@ -12,8 +12,9 @@ from sidecar.adapters.index.memory.index import MemoryIndex
 from sidecar.adapters.index.memory.offset_ranges import MOST_SPANS, PartitionRanges
 from sidecar.adapters.index.memory.segment import SlotRuns
 from sidecar.domain.correlation.flows import build_flows
-from sidecar.domain.model import Event, Partition, Position, SchemaRef, TraceOrigin
+from sidecar.domain.model import Event, SchemaRef, TraceOrigin
 from sidecar.domain.ports.index import Flow
+from sidecar.domain.position import Partition, Position
 from tests.contracts.index_contract import JOIN, NOW, event, positions
 
 

@@ -15,7 +15,8 @@ import pytest
 import pytest_asyncio
 
 from sidecar.api.http.middleware import _one_segment
-from sidecar.domain.model import Outgoing, Partition
+from sidecar.domain.model import Outgoing
+from sidecar.domain.position import Partition
 from tests.support.api import OPERATOR, READER, REPORTER, SCHEMA, Sidecar, order, serving
 
 EVENT = {

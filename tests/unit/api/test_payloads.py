@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.api.services.payloads import PayloadCache
-from sidecar.domain.model import Position, Record
+from sidecar.domain.model import Record
+from sidecar.domain.position import Position
 
 
 def _batch(partition: int, start: int, count: int, size: int = 10) -> list[Record]:

@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 
-import pytest
-
-from sidecar.api.services.scan import ScanProgress, ScanRequest, _places, scan
-from sidecar.domain.model import Partition
+from sidecar.api.services.scan import ScanProgress, ScanRequest, scan
 from tests.support.api import order, serving
-
-
-@pytest.mark.parametrize(
-    ("key", "hashed"), [(b"21", -973932308), (b"foobar", -790332482), (b"a-little-bit-long-string", -985981536)]
-)
-def test_keys_lie_where_kafkas_and_librdkafkas_partitioners_put_them(key: bytes, hashed: int) -> None:
-    """The hashes are those of Kafka's own test, `UtilsTest.testMurmur2`."""
-    partitions = [Partition("kafka", "orders", number) for number in range(12)]
-    other = [Partition("kafka", "payments", number) for number in range(3)]
-    assert _places(key, partitions[0], [*partitions, *other]) == ((hashed & 0x7FFFFFFF) % 12, zlib.crc32(key) % 12)
 
 
 async def test_a_scan_keeps_to_times_and_bounds(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from sidecar.api.client.client import Client, Unreachable
 from sidecar.api.models.replays import ReplayModel, ReplayRequestModel
 from sidecar.cli import edit_options
 from sidecar.cli.output import replay_progress
-from sidecar.domain.model import Position
+from sidecar.domain.position import Position
 from tests.support.api import OPERATOR, READER, Sidecar, order, serving
 from tests.unit.cli.test_commands import Outcome, tracecar, within
 

@@ -12,16 +12,8 @@ from sidecar.config.schema import Config, DeadLettersConfig, SourcesConfig
 from sidecar.dead_letters.dialects import DIALECTS, foreign_writers, read, tracecar
 from sidecar.dead_letters.discovery import MAX_SUGGESTIONS, suggest_streams
 from sidecar.dead_letters.writer import DeadLetterWriter, shrink_dead_letter
-from sidecar.domain.model import (
-    DeadLetter,
-    Decoded,
-    Event,
-    Headers,
-    Outgoing,
-    Position,
-    Record,
-    Rejection,
-)
+from sidecar.domain.model import DeadLetter, Decoded, Event, Headers, Outgoing, Record, Rejection
+from sidecar.domain.position import Position
 from sidecar.domain.stream_names import StreamNames
 
 NAMING = Config(service="shop", sources=SourcesConfig()).stream_names("tracecar.shop")

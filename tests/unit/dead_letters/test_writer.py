@@ -9,17 +9,8 @@ from sidecar.config.schema import Config, DeadLettersConfig, RedisConfig, Source
 from sidecar.dead_letters.dialects import read, tracecar
 from sidecar.dead_letters.writer import DeadLetterWriter, shrink_dead_letter
 from sidecar.domain.failure_fingerprint import cause_fingerprint, normalize_message
-from sidecar.domain.model import (
-    DeadLetter,
-    Decoded,
-    Event,
-    Headers,
-    Outgoing,
-    Position,
-    Record,
-    Rejection,
-    SchemaRef,
-)
+from sidecar.domain.model import DeadLetter, Decoded, Event, Headers, Outgoing, Record, Rejection, SchemaRef
+from sidecar.domain.position import Position
 
 CONFIG = Config(service="shop", sources=SourcesConfig(redis=RedisConfig(url="redis://127.0.0.1", streams=["orders"])))
 NAMING = CONFIG.stream_names("tracecar.shop")

@@ -24,7 +24,8 @@ from sidecar.demo.shop.serializers import Serializers
 from sidecar.demo.shop.services import Shop
 from sidecar.demo.shop.simulation import consequences
 from sidecar.demo.shop.transport import ShopTransport
-from sidecar.domain.model import Decoded, Position, Record, TraceOrigin
+from sidecar.domain.model import Decoded, Record, TraceOrigin
+from sidecar.domain.position import Position
 from tests.support.schema_formats import FORMATS
 
 ORDERS = 250

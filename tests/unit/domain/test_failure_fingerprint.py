@@ -9,7 +9,8 @@ import pytest
 
 from sidecar.domain import failure_fingerprint
 from sidecar.domain.failure_fingerprint import CauseGrouping, cause_fingerprint, normalize_message
-from sidecar.domain.model import DeadLetter, Position, Record, SchemaRef
+from sidecar.domain.model import DeadLetter, Record, SchemaRef
+from sidecar.domain.position import Position
 
 NOW = 1_767_225_600_000_000
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.domain.model import Event, Position, Rejection
+from sidecar.domain.model import Event, Rejection
+from sidecar.domain.position import Position
 from sidecar.domain.redaction import HIDDEN, Redactor
 from tests.support.api import order, serving
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporters.tracing.event_window import EventWindow
-from sidecar.domain.model import Event, Position
+from sidecar.domain.model import Event
+from sidecar.domain.position import Position
 
 JOIN = ("trace", "correlation", "causation")
 

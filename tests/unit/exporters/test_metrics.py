@@ -24,9 +24,10 @@ from exporters.tracing.sampling import bound_of
 from exporters.tracing.span_ids import span_id_at
 from sidecar.api import models
 from sidecar.config.schema import Config, OtlpConfig, RedisConfig, SourcesConfig
-from sidecar.domain.model import Decoded, Event, Position, Record, Rejection
+from sidecar.domain.model import Decoded, Event, Record, Rejection
 from sidecar.domain.ports.index import Node
 from sidecar.domain.ports.metrics import Instrument
+from sidecar.domain.position import Position
 from sidecar.runtime.metrics import MembershipMetrics
 from tests.servers.otlp import Receiver, attributes
 

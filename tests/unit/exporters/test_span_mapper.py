@@ -16,7 +16,9 @@ from exporters.otlp.protobuf_writer import varint
 from exporters.otlp.span_encoder import OtlpSpanEncoder
 from exporters.tracing.span_ids import span_id, span_id_at
 from exporters.tracing.span_mapper import VARYING, DeadLetterTarget, SpanMapper, SpanParent, times
-from sidecar.domain.model import Event, Position, Rejection, SchemaRef, redis_offset
+from sidecar.adapters.brokers.redis.traits import parse_entry_id
+from sidecar.domain.model import Event, Rejection, SchemaRef
+from sidecar.domain.position import Position
 from tests.servers.otlp import attributes
 
 NOW = 1_767_225_600_000
@@ -74,7 +76,7 @@ def test_a_span_says_what_was_read_from_where_by_the_messaging_conventions() -> 
 
 
 def test_a_redis_entry_has_no_partition_or_offset_and_its_id_where_the_event_has_none() -> None:
-    found = attributes(read(mapper().span(event(redis_offset("1700-3"), system="redis"), 9, TRACE)).attributes)
+    found = attributes(read(mapper().span(event(parse_entry_id("1700-3"), system="redis"), 9, TRACE)).attributes)
     assert found["messaging.message.id"] == "1700-3"
     assert found["tracecar.position"] == "redis://orders/1700-3"
     assert not [name for name in found if "kafka" in name or "partition" in name]

@@ -23,7 +23,8 @@ from sidecar.config.schema import (
     ZipkinConfig,
 )
 from sidecar.domain.errors import ConfigError
-from sidecar.domain.model import Decoded, Event, Position, Record, Rejection
+from sidecar.domain.model import Decoded, Event, Record, Rejection
+from sidecar.domain.position import Position
 from tests.contracts.exporter_contract import events
 from tests.servers.otlp import Receiver, attributes
 

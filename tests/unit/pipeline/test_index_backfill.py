@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from sidecar.adapters.brokers.memory.traits import MEMORY_TRAITS
 from sidecar.domain.errors import Outage, Refused
-from sidecar.domain.model import Decoded, Event, Partition, Position, Record
+from sidecar.domain.model import Decoded, Event, Record
 from sidecar.domain.ports.broker import Lease
+from sidecar.domain.position import Partition, Position
 from sidecar.pipeline.index_backfill import IndexBackfill
 from sidecar.pipeline.pipeline import micros
 from tests.support.pipeline import Shown
@@ -26,6 +28,7 @@ class Broker:
     """Five records, which can be read once `errors` were."""
 
     system = "memory"
+    traits = MEMORY_TRAITS
 
     def __init__(self) -> None:
         self.errors: list[Exception] = []

@@ -9,8 +9,8 @@ import pytest
 
 from sidecar.config.schema import BreakerConfig, Duration
 from sidecar.domain.errors import Outage, Refused
-from sidecar.domain.model import Partition
 from sidecar.domain.ports.broker import Lease
+from sidecar.domain.position import Partition
 from sidecar.pipeline import committer, partition_worker
 from tests.support.pipeline import Harness, harness, until
 

@@ -9,8 +9,9 @@ import pytest
 
 from sidecar.adapters.index.memory.index import MemoryIndex
 from sidecar.domain.errors import Outage, Refused
-from sidecar.domain.model import Decoded, Event, Partition, Position, Record
+from sidecar.domain.model import Decoded, Event, Record
 from sidecar.domain.ports.broker import PartitionStatus
+from sidecar.domain.position import Partition, Position
 from sidecar.pipeline import unowned_partition_reader
 from sidecar.pipeline.unowned_partition_reader import UnownedPartitionReader
 

@@ -10,8 +10,9 @@ from uuid import UUID
 import pytest
 from hypothesis import given, settings
 
-from sidecar.domain.model import DeadLetter, Event, Position, Record, Rejection, SchemaRef
+from sidecar.domain.model import DeadLetter, Event, Record, Rejection, SchemaRef
 from sidecar.domain.ports.index import Node
+from sidecar.domain.position import Position
 from sidecar.query import Query, parse
 from tests.unit.query.test_parser import expressions
 

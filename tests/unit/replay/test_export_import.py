@@ -12,8 +12,9 @@ from msgspec.structs import replace
 from sidecar.adapters.brokers.memory.ledger import MemoryLedger
 from sidecar.dead_letters.store import ANY
 from sidecar.domain.errors import Outage
-from sidecar.domain.model import Headers, Outgoing, Position
+from sidecar.domain.model import Headers, Outgoing
 from sidecar.domain.ports.ledger import LedgerOutcome, LedgerTransaction
+from sidecar.domain.position import Position
 from sidecar.domain.redaction import HIDDEN, Redactor
 from sidecar.pipeline.pipeline import micros
 from sidecar.replay.export_import import LetterTransfer

@@ -12,8 +12,9 @@ from msgspec.structs import replace
 from sidecar.adapters.brokers.memory.ledger import MemoryLedger
 from sidecar.dead_letters.ledger_entries import Actor
 from sidecar.domain.errors import NotFoundError, Outage, Refused
-from sidecar.domain.model import Headers, Outgoing, Position, Record
+from sidecar.domain.model import Headers, Outgoing, Record
 from sidecar.domain.ports.ledger import LedgerOutcome, LedgerTransaction
+from sidecar.domain.position import Position
 from sidecar.replay.failure_reports import digest
 from sidecar.replay.models import ReplayRequest
 from sidecar.replay.ports import FailedRecord, ReportedFailure

@@ -13,9 +13,9 @@ from msgspec.structs import replace as changed
 from sidecar.adapters.brokers.memory.ledger import MemoryLedger
 from sidecar.adapters.brokers.memory.log import MemoryGroup
 from sidecar.domain.errors import NotFoundError, Outage, Refused
-from sidecar.domain.model import Partition
 from sidecar.domain.ports.broker import Retention
 from sidecar.domain.ports.ledger import LedgerOutcome, LedgerTransaction, LedgerWrite
+from sidecar.domain.position import Partition
 from sidecar.replay.models import BodyEdit, EventRange, ReplayJob, ReplayRequest
 from sidecar.replay.selection import WHY
 from tests.support.replay import ANN, ended, shop, states, until

@@ -20,8 +20,9 @@ from sidecar.adapters.brokers.memory.log import MemoryGroup
 from sidecar.dead_letters.store import DeadLetterFilter
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.failure_fingerprint import affected_aggregate
-from sidecar.domain.model import Outgoing, Partition, Record
+from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.ports.ledger import LedgerOutcome, LedgerTransaction, LedgerWrite
+from sidecar.domain.position import Partition
 from sidecar.replay.job_store import JobStore, LetterRef
 from sidecar.replay.models import BodyEdit, ReplayJob, ReplayRequest
 from sidecar.replay.outcome_watcher import RecordReaders

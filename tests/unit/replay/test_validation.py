@@ -13,7 +13,8 @@ from sidecar.config.schema import EnvelopeConfig
 from sidecar.decoding.decoder import EventDecoder
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.errors import Outage
-from sidecar.domain.model import Decoded, Outgoing, Position, Record
+from sidecar.domain.model import Decoded, Outgoing, Record
+from sidecar.domain.position import Position
 from sidecar.domain.redaction import Redactor
 from sidecar.replay import validation
 from sidecar.replay.edit.editor import RecordEditor

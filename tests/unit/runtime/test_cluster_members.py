@@ -12,8 +12,9 @@ from sidecar.adapters.brokers.memory.broker import MemoryBroker
 from sidecar.adapters.brokers.memory.log import MemoryLog
 from sidecar.config.schema import Config, SourcesConfig
 from sidecar.domain.errors import NotFoundError, Outage
-from sidecar.domain.model import Decoded, Event, Outgoing, Partition, Position, Record
+from sidecar.domain.model import Decoded, Event, Outgoing, Record
 from sidecar.domain.ports.broker import PartitionStatus
+from sidecar.domain.position import Partition, Position
 from sidecar.domain.timestamps import format_rfc3339
 from sidecar.pipeline import live_relay
 from sidecar.pipeline.live_relay import LiveRelay, read_at

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sidecar.domain.errors import Outage, Refused
-from sidecar.domain.model import Partition
 from sidecar.domain.ports.broker import Gap
+from sidecar.domain.position import Partition
 from sidecar.pipeline.stream_counters import StreamCounters
 from sidecar.runtime.metrics import DESTINATION, SYSTEM, DeadLetterMetrics
 from tests.support.pipeline import Harness, harness, until

@@ -11,8 +11,8 @@ import msgspec
 from sidecar.adapters.index.memory.index import MemoryIndex
 from sidecar.config.schema import Config, RedisConfig, SourcesConfig
 from sidecar.domain.errors import Outage
-from sidecar.domain.model import Partition
 from sidecar.domain.ports.broker import PartitionStatus
+from sidecar.domain.position import Partition
 from sidecar.pipeline.live_stream import LiveStream
 from sidecar.runtime.status import StatusReporter
 from tests.support.pipeline import Harness, harness, until

@@ -36,11 +36,13 @@ from sidecar.adapters.brokers.kafka.preflight import inspect
 from sidecar.adapters.brokers.kafka.record_batch import assign_partitions
 from sidecar.adapters.brokers.kafka.record_decoder import UnreadableRecords
 from sidecar.adapters.brokers.kafka.topic_admin import TopicAdmin
+from sidecar.adapters.brokers.kafka.traits import KAFKA_TRAITS
 from sidecar.config import schema as config
 from sidecar.domain.errors import ConfigError, Disconnected, Fenced, Mistake, Outage
-from sidecar.domain.model import Outgoing, Partition, Position, Record
+from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.ports.broker import Batch, Finding, Gap, Lease, PartitionStatus, Retention
 from sidecar.domain.ports.consumer_groups import GroupProgress
+from sidecar.domain.position import Partition, Position
 from sidecar.domain.stream_names import StreamNames
 
 LOOK_AGAIN = 1.0
@@ -52,7 +54,8 @@ class KafkaBroker:
 
     Raises ConfigError where the configuration cannot work."""
 
-    system = "kafka"
+    system = KAFKA_TRAITS.scheme
+    traits = KAFKA_TRAITS
 
     def __init__(
         self,
@@ -71,6 +74,10 @@ class KafkaBroker:
         self._names = frozenset(name for name in (*config.topics, *config.gate) if not name.startswith("^"))
         self._patterns = _patterns(config.topics)
         self._life: KafkaSession | None = None
+
+    @property
+    def named_streams(self) -> Sequence[str]:
+        return [topic for topic in self._config.topics if not topic.startswith("^")]
 
     def wants(self, topic: str) -> bool:
         """Whether a topic is read: named or matched, and neither dead letters nor the ledger."""

@@ -20,8 +20,8 @@ from aiokafka.structs import TopicPartition
 
 from sidecar.adapters.brokers.kafka.cluster_client import LATEST, READ_COMMITTED, KafkaCluster
 from sidecar.adapters.brokers.kafka.errors import check
-from sidecar.domain.model import Partition
 from sidecar.domain.ports.consumer_groups import SIDECAR_GROUPS, GroupPartition, GroupProgress
+from sidecar.domain.position import Partition
 
 MOST_GROUPS = 1_000
 PATIENCE = 2.0

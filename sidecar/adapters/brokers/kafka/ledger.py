@@ -48,8 +48,9 @@ from sidecar.adapters.brokers.kafka.record_batch import assign_partitions
 from sidecar.adapters.brokers.kafka.topic_admin import TopicAdmin
 from sidecar.adapters.brokers.kafka.transactions import Lies, claim, write
 from sidecar.domain.errors import Fenced, Outage, Refused, TooLarge
-from sidecar.domain.model import Outgoing, Position
+from sidecar.domain.model import Outgoing
 from sidecar.domain.ports.ledger import LedgerOutcome, LedgerTransaction
+from sidecar.domain.position import Position
 from sidecar.domain.stream_names import LEDGER, StreamNames
 
 log = structlog.get_logger(__name__)

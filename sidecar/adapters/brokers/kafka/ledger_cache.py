@@ -13,7 +13,7 @@ from aiokafka.structs import TopicPartition
 from sidecar.adapters.brokers.kafka.cluster_client import LATEST, READ_UNCOMMITTED, KafkaCluster
 from sidecar.adapters.brokers.kafka.log_reader import KafkaLogReader
 from sidecar.domain.errors import Refused
-from sidecar.domain.model import Partition, Position
+from sidecar.domain.position import Partition, Position
 from sidecar.domain.stream_names import LEDGER
 
 log = structlog.get_logger(__name__)

@@ -14,7 +14,8 @@ from sidecar.adapters.brokers.kafka.cluster_client import EARLIEST, LATEST, READ
 from sidecar.adapters.brokers.kafka.errors import check
 from sidecar.adapters.brokers.kafka.record_decoder import FetchedChunk, UnreadableRecords, after
 from sidecar.domain.errors import Outage
-from sidecar.domain.model import Partition, Position, Record
+from sidecar.domain.model import Record
+from sidecar.domain.position import Partition, Position
 
 _WAIT_MS = 100
 _EMPTY_AT_MOST = 20

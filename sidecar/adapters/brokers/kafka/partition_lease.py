@@ -9,8 +9,8 @@ from aiokafka.structs import TopicPartition
 
 from sidecar.adapters.brokers.kafka.idempotent_producer import ProducerIdentity
 from sidecar.adapters.brokers.kafka.record_decoder import FetchedChunk
-from sidecar.domain.model import Partition
 from sidecar.domain.ports.broker import Gap, Lease
+from sidecar.domain.position import Partition
 
 
 class KafkaLease(Lease):

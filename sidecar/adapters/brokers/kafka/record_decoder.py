@@ -16,7 +16,8 @@ from aiokafka.record.legacy_records import LegacyRecordBatch
 
 from sidecar.adapters.brokers.kafka.decompression import DecompressionLimitExceeded, inflated
 from sidecar.adapters.brokers.kafka.record_format_v2 import DamagedRecords, plain_records
-from sidecar.domain.model import Partition, Position, Record
+from sidecar.domain.model import Record
+from sidecar.domain.position import Partition, Position
 
 _FRAME = Struct(">qi")
 _HEADER = Struct(">qiibIhiqqqhii")

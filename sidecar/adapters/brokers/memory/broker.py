@@ -8,19 +8,22 @@ from collections.abc import AsyncIterator, Sequence
 from fnmatch import fnmatchcase
 
 from sidecar.adapters.brokers.memory.ledger import MemoryLedger
-from sidecar.adapters.brokers.memory.log import SYSTEM, MemoryGroup, MemoryLog
+from sidecar.adapters.brokers.memory.log import MemoryGroup, MemoryLog
+from sidecar.adapters.brokers.memory.traits import MEMORY_TRAITS
 from sidecar.config.schema import StartPosition
 from sidecar.domain.errors import Disconnected, Fenced, Outage
-from sidecar.domain.model import Outgoing, Partition, Position, Record
+from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.ports.broker import Batch, Finding, Gap, Lease, PartitionStatus, Retention
 from sidecar.domain.ports.consumer_groups import SIDECAR_GROUPS, GroupPartition, GroupProgress
+from sidecar.domain.position import Partition, Position
 from sidecar.domain.stream_names import StreamNames
 
 
 class MemoryBroker:
     """A member of a group on a `MemoryLog`. `streams` are names or glob patterns."""
 
-    system = SYSTEM
+    system = MEMORY_TRAITS.scheme
+    traits = MEMORY_TRAITS
 
     def __init__(
         self,
@@ -47,6 +50,10 @@ class MemoryBroker:
         """Let the next call of `method` raise `error`; with `after` it is carried out first, as when the answer of a
         server is lost. Several calls queue up."""
         self._failures.setdefault(method, []).append((error, after))
+
+    @property
+    def named_streams(self) -> Sequence[str]:
+        return [pattern for pattern in self._patterns if not set("*?[") & set(pattern)]
 
     # --- life
 

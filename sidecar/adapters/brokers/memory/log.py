@@ -7,11 +7,13 @@ from collections.abc import Callable
 from typing import Protocol
 from zlib import crc32
 
+from sidecar.adapters.brokers.memory.traits import MEMORY_TRAITS
 from sidecar.domain.errors import Refused, TooLarge
-from sidecar.domain.model import Outgoing, Partition, Position, Record
+from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.ports.broker import Retention
+from sidecar.domain.position import Partition, Position
 
-SYSTEM = "memory"
+SYSTEM = MEMORY_TRAITS.scheme
 
 
 class GroupMember(Protocol):

@@ -25,13 +25,15 @@ from sidecar.adapters.brokers.redis.fetcher import SlotReader
 from sidecar.adapters.brokers.redis.ledger import RedisLedger
 from sidecar.adapters.brokers.redis.preflight import inspect
 from sidecar.adapters.brokers.redis.stream_lease import RedisBatch, StreamLease
+from sidecar.adapters.brokers.redis.traits import REDIS_TRAITS
 from sidecar.adapters.redis_client.connection_pool import Command, RedisPool
 from sidecar.adapters.redis_client.urls import parse
 from sidecar.config.schema import RedisConfig
 from sidecar.domain.errors import Disconnected, Fenced, Outage, Refused, TooLarge
-from sidecar.domain.model import Outgoing, Partition, Position, Record
+from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.ports.broker import Batch, Finding, Lease, PartitionStatus, Retention
 from sidecar.domain.ports.consumer_groups import GroupProgress
+from sidecar.domain.position import Partition, Position
 from sidecar.domain.stream_names import StreamNames
 
 log = structlog.get_logger()
@@ -47,7 +49,8 @@ PUBLISHED_A_CALL = 500
 class RedisBroker:
     """A member of a consumer group on Redis Streams."""
 
-    system = SYSTEM
+    system = REDIS_TRAITS.scheme
+    traits = REDIS_TRAITS
 
     def __init__(self, config: RedisConfig, service: str, naming: StreamNames, *, max_records: int = 1000) -> None:
         self._config, self._service, self._naming, self._max_records = config, service, naming, max_records
@@ -69,6 +72,10 @@ class RedisBroker:
         """Streams that cannot be read, and why."""
         self._begin: str | None = None
         """Where a group begins that is made now; what appears later is read from its start."""
+
+    @property
+    def named_streams(self) -> Sequence[str]:
+        return [name for name in self._config.streams if not looking.is_pattern(name)]
 
     # --- life
 

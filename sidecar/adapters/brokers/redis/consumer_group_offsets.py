@@ -9,13 +9,13 @@ from typing import Any
 from sidecar.adapters.brokers.redis.entry_codec import SYSTEM, offset, pairs, raw, text
 from sidecar.adapters.redis_client.connection_pool import RedisConnection, RedisPool
 from sidecar.adapters.redis_client.errors import RedisReplyError
-from sidecar.domain.model import Partition
 from sidecar.domain.ports.consumer_groups import (
     SIDECAR_GROUPS,
     GroupPartition,
     GroupProgress,
     Unacknowledged,
 )
+from sidecar.domain.position import Partition
 
 MOST_GROUPS = 1_000
 LISTED = 100

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sidecar.domain.errors import Refused
-from sidecar.domain.model import Outgoing, Position, Record
+from sidecar.domain.model import Outgoing, Record
+from sidecar.domain.position import Position
 
 SYSTEM = "redis"
 RawEntry = tuple[bytes, list[bytes] | None]

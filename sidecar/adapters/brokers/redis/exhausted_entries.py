@@ -19,7 +19,8 @@ from sidecar.adapters.brokers.redis.lua_scripts import DEAD_LETTER_AND_ACK, MAX_
 from sidecar.adapters.redis_client.connection_pool import RedisPool
 from sidecar.adapters.redis_client.errors import RedisReplyError
 from sidecar.domain.errors import TooLarge
-from sidecar.domain.model import Outgoing, Position
+from sidecar.domain.model import Outgoing
+from sidecar.domain.position import Position
 from sidecar.domain.stream_names import StreamNames
 
 PAGE, PAGES = 100, 10

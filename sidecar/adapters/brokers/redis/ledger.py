@@ -31,8 +31,9 @@ from sidecar.adapters.brokers.redis.lua_scripts import LEDGER_TRANSACTIONS, MAX_
 from sidecar.adapters.redis_client.connection_pool import Argument, RedisPool
 from sidecar.adapters.redis_client.errors import RedisReplyError
 from sidecar.domain.errors import Refused, TooLarge
-from sidecar.domain.model import Outgoing, Position
+from sidecar.domain.model import Outgoing
 from sidecar.domain.ports.ledger import LedgerOutcome, LedgerTransaction
+from sidecar.domain.position import Position
 from sidecar.domain.stream_names import LEDGER, StreamNames
 
 BEGIN = b"begin"

@@ -15,7 +15,8 @@ from sidecar.adapters.brokers.redis.entry_codec import (
 )
 from sidecar.adapters.redis_client.connection_pool import RedisPool
 from sidecar.adapters.redis_client.errors import RedisReplyError
-from sidecar.domain.model import Partition, Position, Record
+from sidecar.domain.model import Record
+from sidecar.domain.position import Partition, Position
 
 SCAN_COUNT = 1000
 _HIGHEST = (1 << 128) - 1

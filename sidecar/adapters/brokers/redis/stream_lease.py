@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Sequence
 
 from sidecar.adapters.brokers.redis.entry_codec import SYSTEM, raw
-from sidecar.domain.model import Partition
 from sidecar.domain.ports.broker import Batch, Lease
+from sidecar.domain.position import Partition
 
 MOST_UNSETTLED = 100_000
 

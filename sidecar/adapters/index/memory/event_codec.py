@@ -12,7 +12,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sidecar.domain.model import Event, Partition, Rejection, SchemaRef, TraceOrigin
+from sidecar.domain.model import Event, Rejection, SchemaRef, TraceOrigin
+from sidecar.domain.position import Partition
 
 LONGEST_TEXT = 512
 """Characters of an id or name that are kept whole; a longer one is cut, and told apart from others by its hash."""

@@ -15,8 +15,9 @@ from sidecar.domain.correlation.connected_components import Key, carried_keys, c
 from sidecar.domain.correlation.derived_trace_id import derive_trace_id, is_standalone
 from sidecar.domain.correlation.flows import build_node
 from sidecar.domain.correlation.ordering import appended, moment
-from sidecar.domain.model import Event, Position
+from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Flow
+from sidecar.domain.position import Position
 
 Component = tuple[dict[Position, Event], list[str]]
 """The events of one flow, and the keys that would have joined it to too many."""

@@ -14,8 +14,9 @@ from sidecar.adapters.index.memory.newest_first import cursor_of, moment_of, new
 from sidecar.adapters.index.memory.store import SegmentStore
 from sidecar.adapters.index.memory.store_reader import StoreReader
 from sidecar.domain.correlation.ordering import appended, moment
-from sidecar.domain.model import Event, Partition, Position
+from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Coverage, Flow, IndexPage, Node
+from sidecar.domain.position import Partition, Position
 
 BYTES_AN_EVENT = 1_024
 """Packed events may take this much on average; beyond, the oldest flows go although there are fewer than the bound."""

@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterator
 from sidecar.adapters.index.memory.segment import Segment
 from sidecar.adapters.index.memory.store_reader import StoreReader
 from sidecar.domain.correlation.ordering import Moment
-from sidecar.domain.model import Event, Partition, Position
+from sidecar.domain.model import Event
+from sidecar.domain.position import Partition, Position
 
 _Place = tuple[int, Partition, int]
 """Append time, partition, offset: orders like append time and position."""

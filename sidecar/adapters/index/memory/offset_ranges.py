@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from sidecar.domain.model import Partition
+from sidecar.domain.broker_traits import traits_of
+from sidecar.domain.position import Partition
 
 BEYOND = 1 << 130
 """No offset is as high: a Redis entry id has 128 bits."""
@@ -20,7 +21,7 @@ class PartitionRanges:
     def __init__(self, number: int, log: Partition) -> None:
         self.number = number
         self.log = log
-        self.wide = log.system == "redis"
+        self.wide = traits_of(log.system).offset_bits > 64
         """Whether its offsets may need more than 64 bits."""
         self.last = -1
         """Offsets between `last` and `limit` are surely not held. Whoever takes one in moves `last` to it."""

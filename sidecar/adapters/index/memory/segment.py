@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from sidecar.adapters.index.memory.event_codec import PackedEvent, SchemaTable, event_of, head, pack, unpack
 from sidecar.domain.correlation.causality import Stream
 from sidecar.domain.correlation.derived_trace_id import derive_trace_id, is_standalone, own_identity
-from sidecar.domain.model import Event, Partition, SchemaRef
+from sidecar.domain.model import Event, SchemaRef
+from sidecar.domain.position import Partition
 
 BITS = (1 << 60) - 1
 BEFORE = ("before_id", "before_trace", "before_aggregate", "before_correlation", "before_caused", "before_derived")

@@ -27,8 +27,9 @@ from sidecar.domain.correlation.derived_trace_id import cause_of, derive_trace_i
 from sidecar.domain.correlation.duplicates import MAX_EVENTS_PER_ID, original_of, status_of
 from sidecar.domain.correlation.flows import FlowEventStatus
 from sidecar.domain.correlation.ordering import appended
-from sidecar.domain.model import Event, Position
+from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Node
+from sidecar.domain.position import Position
 
 TURN = 256
 """Events read before the event loop gets its turn: about half a millisecond."""

@@ -6,8 +6,8 @@ import msgspec
 from msgspec import Struct
 
 from sidecar.adapters.index.redis.key_layout import log_from, log_of
-from sidecar.domain.model import Partition
 from sidecar.domain.ports.index import Coverage
+from sidecar.domain.position import Partition
 
 FRESH_MS = 15_000
 """After so long without a beat a partition counts as read by nobody."""

@@ -88,7 +88,7 @@ class IndexFetcher:
             if log is None:
                 self._events[place] = None
                 continue
-            offset = offset_from(place[LOG_BYTES:], redis=log.partition.system == "redis")
+            offset = offset_from(place[LOG_BYTES:], two_words=log.two_words)
             buckets.setdefault(self._keys.of_bucket(log, offset >> log.bits), []).append((place, offset, log))
         commands: list[tuple[int, Command]] = [
             (shard, ("HMGET", key, *(small(offset & ((1 << log.bits) - 1)) for _, offset, log in found)))

@@ -16,8 +16,9 @@ from sidecar.domain.correlation.connected_components import Key, carried_keys, c
 from sidecar.domain.correlation.derived_trace_id import cause_of, derive_trace_id, is_standalone, trace_id_of
 from sidecar.domain.correlation.flows import FlowEventStatus, flow_event_status
 from sidecar.domain.correlation.ordering import appended
-from sidecar.domain.model import Event, Position
+from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Node
+from sidecar.domain.position import Position
 
 
 class FlowClosure(Struct):

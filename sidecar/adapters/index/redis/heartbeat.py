@@ -15,8 +15,8 @@ from sidecar.adapters.index.redis.fetcher import SECONDS
 from sidecar.adapters.index.redis.lua_scripts import HEARTBEAT
 from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.adapters.redis_client.connection_pool import Argument, Command
-from sidecar.domain.model import Partition
 from sidecar.domain.periodic_task import run_periodically
+from sidecar.domain.position import Partition
 
 log = structlog.get_logger()
 

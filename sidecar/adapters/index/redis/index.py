@@ -22,9 +22,10 @@ from sidecar.adapters.index.redis.writer import IndexWriter
 from sidecar.adapters.redis_client.urls import parse
 from sidecar.config.schema import TlsConfig
 from sidecar.domain.errors import Outage, Refused
-from sidecar.domain.model import Event, Partition, Rejection
+from sidecar.domain.model import Event, Rejection
 from sidecar.domain.ports.broker import Finding
 from sidecar.domain.ports.index import Coverage
+from sidecar.domain.position import Partition
 
 log = structlog.get_logger()
 

@@ -31,7 +31,9 @@ from hashlib import blake2b
 import msgspec
 from msgspec import Struct
 
-from sidecar.domain.model import Event, Partition, Rejection, SchemaRef, TraceOrigin
+from sidecar.domain.broker_traits import traits_of
+from sidecar.domain.model import Event, Rejection, SchemaRef, TraceOrigin
+from sidecar.domain.position import Partition
 
 VERSION = 1
 CLUSTER_SHARDS = 32
@@ -43,8 +45,9 @@ CAUSE, EFFECT = b"\x00", b"\x01"
 NOBODY = b"\x00\x00\x00\x00"
 """Stands for a producer that is not known."""
 _SEQUENCE = (1 << 64) - 1
-_BITS, _REDIS_BITS = 10, 64 + 10
-"""How many low bits of an offset tell apart the events of one bucket: 1,024 records on Kafka, a second on Redis."""
+_BITS = 10
+"""Low bits of an offset, which tell apart the events of one bucket: 1,024 records on Kafka. Of an offset of two words
+the low bits of the first one: a second on Redis."""
 
 
 class PackedBody(Struct, array_like=True, frozen=True, gc=False):
@@ -118,6 +121,8 @@ class PartitionKey(Struct, frozen=True, gc=False):
     """The same as a number: spreads its buckets over shards."""
     partition: Partition
     bits: int
+    two_words: bool
+    """Offsets have 128 bits, as Redis entry ids have."""
     written: bytes
     """What stands for it under `l`."""
 
@@ -125,8 +130,9 @@ class PartitionKey(Struct, frozen=True, gc=False):
 def log_of(system: str, stream: str, number: int) -> PartitionKey:
     whole = pack((system, stream.encode("utf-8", "surrogateescape"), number))
     name = blake2b(whole, digest_size=LOG_BYTES).digest()
-    bits = _REDIS_BITS if system == "redis" else _BITS
-    return PartitionKey(name, int.from_bytes(name, "big"), Partition(system, stream, number), bits, whole)
+    two_words = traits_of(system).offset_bits > 64
+    bits = 64 + _BITS if two_words else _BITS
+    return PartitionKey(name, int.from_bytes(name, "big"), Partition(system, stream, number), bits, two_words, whole)
 
 
 def log_from(written: bytes) -> PartitionKey:
@@ -135,17 +141,17 @@ def log_from(written: bytes) -> PartitionKey:
     return log_of(system, stream.decode("utf-8", "surrogateescape"), number)
 
 
-def offset_bytes(offset: int, *, redis: bool) -> bytes:
+def offset_bytes(offset: int, *, two_words: bool) -> bytes:
     """An offset in few bytes: five for Kafka's up to a trillion; a Redis id's milliseconds in eight, then its
     sequence."""
-    if redis:
+    if two_words:
         sequence = offset & _SEQUENCE
         return (offset >> 64).to_bytes(8, "big") + sequence.to_bytes((sequence.bit_length() + 7) >> 3, "big")
     return offset.to_bytes(5 if offset < 1 << 40 else (offset.bit_length() + 7) >> 3, "big")
 
 
-def offset_from(data: bytes, *, redis: bool) -> int:
-    if redis:
+def offset_from(data: bytes, *, two_words: bool) -> int:
+    if two_words:
         return int.from_bytes(data[:8], "big") << 64 | int.from_bytes(data[8:], "big")
     return int.from_bytes(data, "big")
 

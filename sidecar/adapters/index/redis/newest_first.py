@@ -9,7 +9,8 @@ from sidecar.adapters.index.redis.key_layout import LOG_BYTES, SECOND, offset_fr
 from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.adapters.redis_client.connection_pool import Command
 from sidecar.domain.correlation.ordering import Moment
-from sidecar.domain.model import Event, Partition
+from sidecar.domain.model import Event
+from sidecar.domain.position import Partition
 
 MOST_WINDOWS = 256
 """Windows that are fetched together: more and more as an answer goes back further and finds little."""
@@ -99,6 +100,6 @@ async def _located(reading: FlowReader, part: Sequence[tuple[int, bytes]]) -> li
     for at, place in part:
         log = reading.log(place)
         if log is not None:
-            offset = offset_from(place[LOG_BYTES:], redis=log.partition.system == "redis")
+            offset = offset_from(place[LOG_BYTES:], two_words=log.two_words)
             found.append(((at, log.partition, offset), place))
     return found

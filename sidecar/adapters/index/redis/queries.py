@@ -17,8 +17,9 @@ from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.adapters.index.redis.trace_lookup import of_trace, once
 from sidecar.adapters.index.redis.writer import IndexWriter
 from sidecar.domain.correlation.ordering import appended, moment
-from sidecar.domain.model import Event, Position
+from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Flow, IndexPage, Node
+from sidecar.domain.position import Position
 
 MOST_FOUND = 1_000
 CANDIDATES = 100
@@ -154,7 +155,7 @@ class IndexQueries:
         log = self.writer.packer.log(position.system, position.stream, position.partition)
         self._logs.setdefault(log.name, log)
         try:
-            return log.name + offset_bytes(position.offset, redis=position.system == "redis")
+            return log.name + offset_bytes(position.offset, two_words=log.two_words)
         except OverflowError:
             return None
 

@@ -125,7 +125,7 @@ class WriteBatchBuilder:
         if len(words) > MOST_KNOWN:
             words.clear()
         system = stream = ""
-        number, bits, low_mask, redis = -1, 0, 0, False
+        number, bits, low_mask, two_words = -1, 0, 0, False
         log: PartitionKey | None = None
         log_name, log_number = b"", 0
         last_bucket, parts = -1, list[bytes]()
@@ -143,7 +143,7 @@ class WriteBatchBuilder:
                 system, stream, number = position.system, position.stream, position.partition
                 log = self.log(system, stream, number)
                 log_name, log_number, bits = log.name, log.number, log.bits
-                low_mask, redis = (1 << bits) - 1, system == "redis"
+                low_mask, two_words = (1 << bits) - 1, log.two_words
                 low = high = position.offset
                 last_bucket = -1
             offset = position.offset
@@ -155,7 +155,7 @@ class WriteBatchBuilder:
                 event = kept(event)
                 event = replace(event, appended_at=min(max(event.appended_at, -FARTHEST), FARTHEST))
                 packed = _packed(event)
-            if redis:
+            if two_words:
                 sequence = offset & _SEQUENCE
                 place = (
                     log_name

@@ -18,7 +18,8 @@ from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.adapters.index.redis.write_batch import MOST, IndexWriteBatch, WriteBatchBuilder
 from sidecar.adapters.redis_client.errors import RedisOutOfMemory
 from sidecar.domain.errors import Outage, Refused
-from sidecar.domain.model import Event, Partition
+from sidecar.domain.model import Event
+from sidecar.domain.position import Partition
 
 log = structlog.get_logger()
 

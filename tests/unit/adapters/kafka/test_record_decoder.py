@@ -18,7 +18,8 @@ from sidecar.adapters.brokers.kafka.decompression import DecompressionLimitExcee
 from sidecar.adapters.brokers.kafka.record_batch import assign_partitions, batch
 from sidecar.adapters.brokers.kafka.record_decoder import FetchedChunk, UnreadableRecords, after
 from sidecar.domain.errors import TooLarge
-from sidecar.domain.model import Outgoing, Partition, Record
+from sidecar.domain.model import Outgoing, Record
+from sidecar.domain.position import Partition
 
 LOG = Partition("kafka", "orders", 0)
 VALUE = b"v" * 100

@@ -13,7 +13,8 @@ from sidecar.decoding.envelope.extractor import (
     parse_location,
     value_at_path,
 )
-from sidecar.domain.model import Event, Position
+from sidecar.domain.model import Event
+from sidecar.domain.position import Position
 from tests.support.decoding import court, record
 
 VALUES = {word: f"the-{word}" for word in ENVELOPE_FIELDS} | {"occurred_at": 1_767_225_600_000}

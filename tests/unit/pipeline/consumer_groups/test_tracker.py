@@ -10,8 +10,9 @@ from sidecar.adapters.brokers.memory.broker import MemoryBroker
 from sidecar.adapters.brokers.memory.log import MemoryGroup, MemoryLog
 from sidecar.config.schema import Config, SourcesConfig, StartPosition
 from sidecar.domain.errors import Outage
-from sidecar.domain.model import Outgoing, Partition
+from sidecar.domain.model import Outgoing
 from sidecar.domain.ports.consumer_groups import GroupPartition, GroupProgress, Unacknowledged
+from sidecar.domain.position import Partition
 from sidecar.pipeline.consumer_groups import tracker as delivery_module
 from sidecar.pipeline.consumer_groups.progress import MANY_DELIVERIES, GroupPartitionProgress
 from sidecar.pipeline.consumer_groups.tracker import FORGOTTEN_AFTER, ConsumerGroupTracker, GroupConsumption

@@ -25,7 +25,8 @@ from sidecar.decoding.formats.avro.fingerprint import fingerprint
 from sidecar.decoding.formats.avro.json_encoder import conform
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.json_path import PathFault
-from sidecar.domain.model import Headers, Position, Record, Rejection
+from sidecar.domain.model import Headers, Record, Rejection
+from sidecar.domain.position import Position
 from sidecar.domain.redaction import HIDDEN, Redactor
 from sidecar.replay.edit.editor import AvroEditResult, RecordEditor
 from sidecar.replay.edit.paths import parse

@@ -1,0 +1,45 @@
+"""Properties of Redis Streams that other rooms depend on, and the format of entry ids. Imports no client library."""
+
+from __future__ import annotations
+
+import re
+
+from sidecar.domain.broker_traits import BrokerTraits
+
+SEQUENCE_BITS = 64
+"""An entry id `MILLISECONDS-SEQUENCE` is kept as one integer, `milliseconds << 64 | sequence`, so that offsets of all
+brokers compare as integers."""
+_ENTRY_ID = re.compile(r"([0-9]{1,20})(?:-([0-9]{1,20}))?")
+
+
+def parse_entry_id(text: str) -> int:
+    """Pack `1700000000000-3` into an integer that sorts like entry ids. Raises ValueError if it is not an entry id."""
+    match = _ENTRY_ID.fullmatch(text)
+    if match is None or int(match[1]) >> SEQUENCE_BITS or int(match[2] or 0) >> SEQUENCE_BITS:
+        raise ValueError(f"expected a Redis entry id such as 1700000000000-0, found {text!r}")
+    return int(match[1]) << SEQUENCE_BITS | int(match[2] or 0)
+
+
+def format_entry_id(offset: int) -> str:
+    """Return the entry id that `parse_entry_id` packed."""
+    return f"{offset >> SEQUENCE_BITS}-{offset & ((1 << SEQUENCE_BITS) - 1)}"
+
+
+def _offset_at(milliseconds: int) -> int:
+    return milliseconds << SEQUENCE_BITS
+
+
+REDIS_TRAITS = BrokerTraits(
+    scheme="redis",
+    position_form="redis://STREAM/MILLISECONDS-SEQUENCE",
+    source_path="sources.redis",
+    streams_path="sources.redis.streams",
+    partitioned=False,
+    format_offset=format_entry_id,
+    parse_offset=parse_entry_id,
+    offset_bits=64 + SEQUENCE_BITS,
+    offsets_count_records=False,
+    offset_at=_offset_at,
+    members_share_partitions=True,
+    bodyless_entries=True,
+)

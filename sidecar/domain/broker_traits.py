@@ -1,0 +1,84 @@
+"""Differences between brokers, as data. Each broker adapter defines one `BrokerTraits`; the composition root
+(`sidecar.runtime.wiring`) registers those of every adapter, also of brokers that this sidecar does not read: a shared
+index may hold positions of all of them.
+
+Code outside an adapter asks for a trait, never for a broker's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+_MAX_DIGITS = 19
+"""Decimal digits of the largest 63-bit offset."""
+
+
+def parse_number(text: str, bits: int = 63) -> int:
+    """Parse a decimal number of at most `bits` bits. Raises ValueError."""
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS) or int(text) >> bits:
+        raise ValueError(f"expected a number below 2^{bits}, found {text[:40]!r}")
+    return int(text)
+
+
+class BrokerTraits(Struct, frozen=True):
+    """Properties of one kind of broker that code outside its adapter depends on. The defaults describe a partitioned
+    log with numbered records and keys, like Kafka's."""
+
+    scheme: str
+    """Scheme of its positions, value of `messaging.system`, and name in metrics: `kafka`."""
+    position_form: str
+    """Form of its positions, for error messages: `kafka://TOPIC/PARTITION/OFFSET`."""
+    source_path: str
+    """Configuration path of the broker: `sources.kafka`."""
+    streams_path: str
+    """Configuration path of its stream names: `sources.kafka.topics`."""
+    partitioned: bool = True
+    """Streams have numbered partitions, and positions name them. False: each stream is one log, partition 0."""
+    format_offset: Callable[[int], str] = str
+    """Write an offset as the last part of a position. Must not produce a slash."""
+    parse_offset: Callable[[str], int] = parse_number
+    """Inverse of `format_offset`. Raises ValueError."""
+    offset_bits: int = 63
+    """Offsets are integers below 2^offset_bits. At most 128; above 64, an offset is two 64-bit words."""
+    offsets_count_records: bool = True
+    """The difference of two offsets is the number of records between them, at most. Offsets of adjacent records are
+    adjacent."""
+    offset_at: Callable[[int], int] | None = None
+    """Smallest offset that a record appended at a time (milliseconds) can have; None if offsets do not encode times.
+    Where given, a partition's records are in order of time."""
+    members_share_partitions: bool = False
+    """All members of a group read the same partition at the same time, each getting different records. False: each
+    partition belongs to one member."""
+    bodyless_entries: bool = False
+    """A record with the value None is an entry whose fields (its headers) are the body, not a tombstone."""
+    partitions_by_key: Callable[[bytes, int], tuple[int, ...]] | None = None
+    """Partition numbers, of a given partition count, where the usual producers put a key. None: any."""
+
+
+_traits: dict[str, BrokerTraits] = {}
+
+
+def register_traits(traits: BrokerTraits) -> None:
+    """Make positions of this scheme readable and writable in this process. Registering the same traits twice is
+    harmless. Raises ValueError if other traits use the scheme."""
+    if _traits.setdefault(traits.scheme, traits) != traits:
+        raise ValueError(f"two brokers use the position scheme {traits.scheme}://")
+
+
+def find_traits(scheme: str) -> BrokerTraits | None:
+    """Return the traits registered for a scheme, or None."""
+    return _traits.get(scheme)
+
+
+def traits_of(scheme: str) -> BrokerTraits:
+    """Return the traits registered for a scheme; for an unregistered one, those of a partitioned log with numbered
+    records."""
+    return _traits.get(scheme) or BrokerTraits(
+        scheme, f"{scheme}://STREAM/PARTITION/OFFSET", f"sources.{scheme}", f"sources.{scheme}.streams"
+    )
+
+
+def position_forms() -> str:
+    """Describe every registered way of writing a position, for error messages."""
+    return " or ".join(traits.position_form for traits in _traits.values()) or "SCHEME://STREAM/PARTITION/OFFSET"

@@ -1,0 +1,19 @@
+"""Traits of Kafka: where producers put a key."""
+
+from __future__ import annotations
+
+import zlib
+
+import pytest
+
+from sidecar.adapters.brokers.kafka.traits import KAFKA_TRAITS
+
+
+@pytest.mark.parametrize(
+    ("key", "hashed"), [(b"21", -973932308), (b"foobar", -790332482), (b"a-little-bit-long-string", -985981536)]
+)
+def test_keys_lie_where_kafkas_and_librdkafkas_partitioners_put_them(key: bytes, hashed: int) -> None:
+    """The hashes are those of Kafka's own test, `UtilsTest.testMurmur2`."""
+    by_key = KAFKA_TRAITS.partitions_by_key
+    assert by_key is not None
+    assert by_key(key, 12) == ((hashed & 0x7FFFFFFF) % 12, zlib.crc32(key) % 12)
