@@ -29,6 +29,7 @@ check: $(SYNCED) ## Lint, format, rules of the house, types, imports
 	.venv/bin/python -m tests.checks
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
+	.venv/bin/codespell
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 

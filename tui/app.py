@@ -60,7 +60,7 @@ class Dashboard(App[None]):
     link: reactive[ConnectionState] = reactive(ConnectionState(), init=False)
 
     def pop_screen(self) -> AwaitComplete:
-        """Let go of the dialog altogether: Textual remembers the colours of the last thousand widgets that it painted,
+        """Let go of the dialog altogether: Textual remembers the palette of the last thousand widgets that it painted,
         and with them all their lines, some hundred kilobytes for each dialog that was ever open."""
         popping = super().pop_screen()
         StylesCache.get_inner_outer.cache_clear()

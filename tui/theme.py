@@ -1,4 +1,4 @@
-"""How things look: themes, the palette of types, the mark and the word of every state. Colour never says anything that
+"""How things look: themes, the palette of types, the mark and the word of every state. Color never says anything that
 a mark or a word does not say too."""
 
 from __future__ import annotations
@@ -109,15 +109,15 @@ _PALETTES = {
 }  # fmt: skip
 
 
-def palette(theme: str) -> Palette:
+def palette_of(theme: str) -> Palette:
     """The styles that go with a theme; other themes than ours have the dark one's."""
     return _PALETTES.get(theme, _PALETTES[LIGHT if theme.endswith("light") else DARK])
 
 
 @lru_cache(4_096)
-def hue(name: str, colours: tuple[str, ...]) -> str:
-    """The colour of a type or stream: the same in every run."""
-    return colours[crc32(name.encode("utf-8", "surrogatepass")) % len(colours)]
+def hue(name: str, palette: tuple[str, ...]) -> str:
+    """The color of a type or stream: the same in every run."""
+    return palette[crc32(name.encode("utf-8", "surrogatepass")) % len(palette)]
 
 
 def short(name: str | None) -> str:
@@ -133,18 +133,18 @@ MARKS = {
 """A mark for each status and state, all of them one cell wide."""
 
 
-def tone(status: str, colours: Palette) -> str:
+def tone(status: str, palette: Palette) -> str:
     """The style of a status or state."""
     match status:
         case "rejected" | "open" | "returned" | "failed":
-            return colours.bad
+            return palette.bad
         case "duplicate" | "parked" | "paused":
-            return colours.warn
+            return palette.warn
         case "replayed" | "replaying" | "running":
-            return colours.info
+            return palette.info
         case "unchecked" | "discarded" | "cancelled":
-            return colours.dim
-    return colours.good
+            return palette.dim
+    return palette.good
 
 
 def mark(status: str) -> str:

@@ -1,4 +1,4 @@
-"""What the sidecar says while it runs: on stderr, coloured for a terminal, JSON lines for what collects them."""
+"""What the sidecar says while it runs: on stderr, colored for a terminal, JSON lines for what collects them."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def normalize_message(message: str) -> str:
 
 def cause_fingerprint(letter: DeadLetter) -> str:
     """Twelve hex digits that are equal for letters of the same cause: stream, code, path (without indexes), message
-    (normalised) and schema."""
+    (normalized) and schema."""
     if letter.cause is not None:
         return letter.cause
     code, path, message = failure_signature(letter)

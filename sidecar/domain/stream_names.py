@@ -13,7 +13,7 @@ _TAG = re.compile(r"\{([^{}]+)\}")
 class StreamNames:
     """The names that `dead_letters.stream` and `dead_letters.read` make. In those to read, `*` stands for anything.
 
-    A dead-letter stream is recognised by shape alone, so that no pattern of a source can ever match one: every template
+    A dead-letter stream is recognized by shape alone, so that no pattern of a source can ever match one: every template
     with `{stream}` in it, for any stream."""
 
     def __init__(

@@ -114,7 +114,7 @@ def _compare_number(compare: Callable[[Any, Any], bool], found: float | Decimal,
         if isinstance(found, float):
             return found == found and compare(Decimal(repr(found)), limit)
         return compare(found, limit)
-    except InvalidOperation:  # a signalling NaN
+    except InvalidOperation:  # a signaling NaN
         return False
 
 

@@ -58,7 +58,7 @@ def _started(given: dict[str, Any], directory: Path, start: str) -> tuple[subpro
 
 
 async def visible(address: str) -> list[float]:
-    """Milliseconds from the broker's acknowledgement of an event until the API shows it, for a sample of events."""
+    """Milliseconds from the broker's acknowledgment of an event until the API shows it, for a sample of events."""
     from aiokafka import AIOKafkaProducer
 
     stream = "bench.latency"

@@ -29,7 +29,11 @@ def main() -> int:
     parser.add_argument("--begin", action="store_true", help="with --baseline: accept all offenders of a new rule")
     parser.add_argument("paths", nargs="*", metavar="PATH", help="show all offenders below these paths, known ones too")
     options = parser.parse_args()
-    offenses, known = find_offenses(), baseline.load()
+    try:
+        offenses, known = find_offenses(), baseline.load()
+    except SyntaxError as error:
+        print(f"{error.filename}:{error.lineno}: {error.msg}")
+        return 2
     if options.paths:
         shown = sorted({o for o in offenses if o.path.startswith(tuple(options.paths))}, key=lambda o: (o.path, o.line))
         print(*shown, f"{len(shown)} offenders", sep="\n")

@@ -120,7 +120,7 @@ def test_the_server_takes_all_of_it(kubernetes, namespace):
 
 @pytest.fixture
 def injecting(kubernetes, namespace, tmp_path):
-    """A namespace in which labelled pods are given a sidecar."""
+    """A namespace in which labeled pods are given a sidecar."""
     only = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
     values = {**MATRIX["injection-only"], "podMonitor": {"enabled": False}}
     values["injection"] = {**values["injection"], "namespaceSelector": only}

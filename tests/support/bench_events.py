@@ -117,7 +117,7 @@ def _order(dice: random.Random, number: int) -> dict[str, Any]:
         "currency": "EUR",
         "total": round(sum(item["qty"] * item["price"] for item in items), 2),
         "channel": "web-storefront",
-        "note": "Please leave the parcel with the neighbour on the ground floor; the bell does not work at the moment.",
+        "note": "Please leave the parcel with the neighbor on the ground floor; the bell does not work at the moment.",
         "items": items,
     }
 

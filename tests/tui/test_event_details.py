@@ -17,7 +17,7 @@ from tui.text.body_lines import as_text, body_facts
 from tui.text.detail_line import DetailLine, FoldState
 from tui.text.event_details import event_facts, letter_facts
 from tui.text.sanitize import clean
-from tui.theme import CONTRAST, DARK, palette
+from tui.theme import CONTRAST, DARK, palette_of
 from tui.widgets.detail_list import draw
 
 
@@ -42,7 +42,7 @@ def test_the_errors_path_is_marked_in_the_body() -> None:
     [
         ("items", [("items", "[2]")]),
         ("items[0]", [("[0]", "{2}")]),
-        ("items[1].colour", [("colour", "is not there")]),
+        ("items[1].color", [("color", "is not there")]),
         ("total", [("total", "is not there")]),
         ("a.b[3].c", [("a.b.3.c", "is not there")]),
     ],
@@ -149,7 +149,7 @@ JSON = st.recursive(
 def test_any_body_is_drawn_as_printable_text_of_one_line(body: Any, width: int) -> None:
     for theme in (DARK, CONTRAST):
         for fact in body_facts(body, HOSTILE, at_path(HOSTILE), FoldState(), width):
-            text = draw(fact, width, palette(theme))
+            text = draw(fact, width, palette_of(theme))
             assert text.plain.isprintable()
 
 

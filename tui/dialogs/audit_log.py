@@ -15,17 +15,17 @@ from tui.background import begin
 from tui.text.columns import cut
 from tui.text.sanitize import clean
 from tui.text.time_format import clock, count
-from tui.theme import Palette, palette
+from tui.theme import Palette, palette_of
 from tui.widgets.virtual_list import VirtualList
 
 
-def _draw(act: AuditEntryModel, width: int, colours: Palette) -> Text:
+def _draw(act: AuditEntryModel, width: int, palette: Palette) -> Text:
     day = (act.at or "")[:10]
     text = Text.assemble(
-        (f" {day} {clock(act.at)[:8]}  ", colours.dim),
-        (f"{cut(clean(act.act.removeprefix('dead_letters.').replace('.', ' '), 40), 17):<17} ", colours.info),
-        (f"{cut(clean(act.by, 40), 14):<14} ", colours.text),
-        (f"{count(act.letters) if act.letters else '':>7}  ", colours.text),
+        (f" {day} {clock(act.at)[:8]}  ", palette.dim),
+        (f"{cut(clean(act.act.removeprefix('dead_letters.').replace('.', ' '), 40), 17):<17} ", palette.info),
+        (f"{cut(clean(act.by, 40), 14):<14} ", palette.text),
+        (f"{count(act.letters) if act.letters else '':>7}  ", palette.text),
     )
     more = [
         act.why or "",
@@ -35,7 +35,7 @@ def _draw(act: AuditEntryModel, width: int, colours: Palette) -> Text:
         *act.ids[:1],
     ]
     rest = "  ".join(piece for piece in more if piece)
-    text.append(cut(clean(rest, 300), max(1, width - text.cell_len - 1)), colours.dim)
+    text.append(cut(clean(rest, 300), max(1, width - text.cell_len - 1)), palette.dim)
     return text
 
 
@@ -62,13 +62,13 @@ class AuditLogDialog(ModalScreen[None]):
         begin(self, self._look, group="acts")
 
     async def _look(self) -> None:
-        note, colours = self.query_one("#acts-note", Static), palette(self.app.theme)
+        note, palette = self.query_one("#acts-note", Static), palette_of(self.app.theme)
         try:
             page = await self._client.audit(200)
         except ClientError as error:
-            note.update(Text(clean(error, 400), colours.bad))
+            note.update(Text(clean(error, 400), palette.bad))
             return
         rows = self.query_one("#acts", VirtualList)
         rows.empty = "Nothing was done yet\nr replays letters, x sets them aside."
         rows.show(page.items)
-        note.update(Text(clean(page.note or "", 300), colours.warn))
+        note.update(Text(clean(page.note or "", 300), palette.warn))

@@ -27,9 +27,9 @@ class _CopyChoice:
     text: str
 
 
-def _draw(choice: _CopyChoice, width: int, colours: Palette) -> Text:
+def _draw(choice: _CopyChoice, width: int, palette: Palette) -> Text:
     return Text.assemble(
-        (f" {choice.label:<16}", colours.dim), (cut(clean(choice.text, 300), width - 19), colours.text)
+        (f" {choice.label:<16}", palette.dim), (cut(clean(choice.text, 300), width - 19), palette.text)
     )
 
 

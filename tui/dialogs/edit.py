@@ -24,7 +24,7 @@ from tui.background import begin
 from tui.text.body_lines import as_text
 from tui.text.history_lines import changed
 from tui.text.sanitize import clean, covered, in_json
-from tui.theme import palette
+from tui.theme import palette_of
 
 QUIET_SECONDS = 0.35
 """After the last key, before it is checked."""
@@ -65,7 +65,7 @@ class EditDialog(ModalScreen[EditRequest | None]):
                 Text(f"Edit {clean(letter.type or letter.id, 80)} of {clean(letter.stream, 60)}"), classes="title"
             )
             yield Static(
-                Text(f"✗ {clean(letter.code, 60)}  {clean(why + letter.message, 400)}", palette(self.app.theme).bad)
+                Text(f"✗ {clean(letter.code, 60)}  {clean(why + letter.message, 400)}", palette_of(self.app.theme).bad)
             )
             area = _SafeTextArea.code_editor(
                 self._text[:LARGEST], language=None, theme="css", tab_behavior="focus", id="body"
@@ -85,7 +85,7 @@ class EditDialog(ModalScreen[EditRequest | None]):
             begin, end = _value_of(line)
             area.selection = Selection((row, begin), (row, end))  # what is typed takes its place
             area.scroll_cursor_visible(center=True, animate=False)
-        self._judged("same", Text("Type what it should be; it is checked as you type.", palette(self.app.theme).dim))
+        self._judged("same", Text("Type what it should be; it is checked as you type.", palette_of(self.app.theme).dim))
 
     @on(TextArea.Changed)
     def _changed(self) -> None:
@@ -107,43 +107,43 @@ class EditDialog(ModalScreen[EditRequest | None]):
         return difference(self._letter.body, body)
 
     def _check(self) -> None:
-        colours = palette(self.app.theme)
+        palette = palette_of(self.app.theme)
         try:
             self.edit = None if self.query_one(TextArea).text == self._text else self._edit()
         except (msgspec.DecodeError, RecursionError) as error:
             fault = _fault(self.query_one(TextArea).text) or str(error)
-            self._judged("wrong", Text(f"✗ this is no JSON yet: {clean(fault, 200)}", colours.warn))
+            self._judged("wrong", Text(f"✗ this is no JSON yet: {clean(fault, 200)}", palette.warn))
             return
         except ValueError as error:
-            self._judged("wrong", Text(f"✗ {clean(error, 400)}", colours.warn))
+            self._judged("wrong", Text(f"✗ {clean(error, 400)}", palette.warn))
             return
         if self.edit is None:
-            self._judged("same", Text("Nothing is changed yet.", colours.dim))
+            self._judged("same", Text("Nothing is changed yet.", palette.dim))
             return
-        self._judged("checking", Text("… checking", colours.dim))
+        self._judged("checking", Text("… checking", palette.dim))
         begin(self, self._ask, self.edit, exclusive=True, group="check")
 
     async def _ask(self, edit: EditRequest) -> None:
-        colours = palette(self.app.theme)
+        palette = palette_of(self.app.theme)
         request = ReplayRequestModel(ids=[self._letter.id], edit=edit, force=True, again=True)
         try:
             plan = await self._client.plan(request)
         except ClientError as error:
-            self._judged("fails", Text(f"✗ {clean(error, 600)}", colours.bad))
+            self._judged("fails", Text(f"✗ {clean(error, 600)}", palette.bad))
             return
         text = Text()
         good = not plan.fails and plan.looked_at > 0 and plan.passes == plan.looked_at
         if good:
-            text.append("✓ it would pass the check now\n", f"bold {colours.good}")
+            text.append("✓ it would pass the check now\n", f"bold {palette.good}")
         for check in plan.fails[:2]:
             where = f"{check.path}: " if check.path and check.path not in check.message else ""
-            text.append(f"✗ {clean(check.code, 60)}  {clean(where + check.message, 400)}\n", colours.bad)
+            text.append(f"✗ {clean(check.code, 60)}  {clean(where + check.message, 400)}\n", palette.bad)
         for why in list(plan.skipped)[:2]:
-            text.append(f"✗ {clean(why, 300)}\n", colours.warn)
+            text.append(f"✗ {clean(why, 300)}\n", palette.warn)
         for change in plan.changes[:4]:
-            text.append(f"  {changed(change)}\n", colours.info)
+            text.append(f"  {changed(change)}\n", palette.info)
         if len(plan.changes) > 4:
-            text.append(f"  and {len(plan.changes) - 4} changes more\n", colours.dim)
+            text.append(f"  and {len(plan.changes) - 4} changes more\n", palette.dim)
         text.rstrip()
         self._judged("passes" if good else "fails", text)
 

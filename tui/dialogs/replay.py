@@ -18,7 +18,7 @@ from tui.text.columns import wrapped
 from tui.text.history_lines import changed
 from tui.text.sanitize import clean
 from tui.text.time_format import count
-from tui.theme import palette
+from tui.theme import palette_of
 
 SHOWN = 6
 LABEL = 12
@@ -70,58 +70,58 @@ class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
         try:
             self.plan = await self._client.plan(self._request)
         except ClientError as error:
-            self.query_one("#plan", Static).update(Text(clean(error, 1_000), palette(self.app.theme).bad))
+            self.query_one("#plan", Static).update(Text(clean(error, 1_000), palette_of(self.app.theme).bad))
             return
         self.query_one("#plan", Static).update(self._text(self.plan))
         self.query_one("#begin", Button).disabled = self.plan.sendable == 0
         self._show_options()
 
     def _text(self, plan: PlanModel) -> Text:
-        colours = palette(self.app.theme)
+        palette = palette_of(self.app.theme)
         text = Text()
         width = max(20, self.query_one("#plan", Static).size.width - LABEL)
 
-        def row(label: str, value: str, style: str = colours.text) -> None:
+        def row(label: str, value: str, style: str = palette.text) -> None:
             for piece in wrapped(value, width):
-                text.append(f"{label:<{LABEL}}", colours.dim)
+                text.append(f"{label:<{LABEL}}", palette.dim)
                 text.append(f"{piece}\n", style)
                 label = ""
 
         kept = f", {count(plan.kept_back)} kept back" if plan.kept_back else ""
-        row("letters", f"{count(plan.sendable)} of {count(plan.selected)} would be sent{kept}", colours.strong)
+        row("letters", f"{count(plan.sendable)} of {count(plan.selected)} would be sent{kept}", palette.strong)
         for why, number in list(plan.skipped.items())[:SHOWN]:
-            row("", f"{count(number)} not: {_keys(clean(why, 240))}", colours.warn)
+            row("", f"{count(number)} not: {_keys(clean(why, 240))}", palette.warn)
         for target in plan.targets[:SHOWN]:
             missing = "" if target.exists else "  ✗ does not exist"
             row(
                 "to",
                 f"{clean(target.stream, 100)}  ({count(target.count)}){missing}",
-                colours.bad if missing else colours.text,
+                palette.bad if missing else palette.text,
             )
         if not plan.receivers:
             row("received by", "no other group reads there")
         label = "received by" if plan.sendable else "read by"
         for names, how, one in _alike(plan):
             row(label, f"{names} on {clean(one.stream, 60)}{how}",
-                colours.warn if one.passed or one.kept_back else colours.text)  # fmt: skip
+                palette.warn if one.passed or one.kept_back else palette.text)  # fmt: skip
             label = ""
         good = plan.passes == plan.looked_at
         if plan.looked_at:
             row("check now",
                 f"{'✓' if good else '✗'} {count(plan.passes)} of {count(plan.looked_at)} looked at would pass",
-                colours.good if good else colours.bad)  # fmt: skip
+                palette.good if good else palette.bad)  # fmt: skip
         for check in plan.fails[:SHOWN]:
             where = f"{check.path}: " if check.path and check.path not in check.message else ""
-            row("", f"✗ {count(check.count)} {clean(check.code, 60)}  {clean(where + check.message, 240)}", colours.bad)
+            row("", f"✗ {count(check.count)} {clean(check.code, 60)}  {clean(where + check.message, 240)}", palette.bad)
         for change in plan.changes[:SHOWN]:
-            row("change", changed(change), colours.info)
+            row("change", changed(change), palette.info)
         for warning in plan.warnings[:SHOWN]:
-            row("! note", _keys(clean(warning, 400)), colours.warn)
+            row("! note", _keys(clean(warning, 400)), palette.warn)
         text.rstrip()
         return text
 
     def _show_options(self) -> None:
-        colours, request = palette(self.app.theme), self._request
+        palette, request = palette_of(self.app.theme), self._request
         text = Text("\n")
         kept = self.plan.kept_back if self.plan is not None else 0
         them = (
@@ -135,16 +135,16 @@ class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
             ("f", request.force, "also those that were replayed, discarded or parked"),
         )
         for key, is_on, about in options:
-            text.append(f" {key} ", f"bold {colours.accent}")
-            text.append(f"[{'x' if is_on else ' '}] {about}\n", colours.text if is_on else colours.dim)
+            text.append(f" {key} ", f"bold {palette.accent}")
+            text.append(f"[{'x' if is_on else ' '}] {about}\n", palette.text if is_on else palette.dim)
         if self.plan is not None and self.plan.receivers:
-            text.append(" o ", f"bold {colours.accent}")
+            text.append(" o ", f"bold {palette.accent}")
             group = request.group
             about = f"only for {clean(group, 60)} (others are asked to skip it)" if group else "only for one group"
             about += ", those kept back too" if kept else ""
-            text.append(f"[{'x' if group else ' '}] {about}\n", colours.text if group else colours.dim)
+            text.append(f"[{'x' if group else ' '}] {about}\n", palette.text if group else palette.dim)
         if self.plan is not None and not self.plan.sendable:
-            text.append("\n Nothing would be sent as it is. Change what is asked by the keys above.\n", colours.warn)
+            text.append("\n Nothing would be sent as it is. Change what is asked by the keys above.\n", palette.warn)
         text.rstrip()
         self.query_one("#options", Static).update(text)
 

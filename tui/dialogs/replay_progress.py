@@ -16,7 +16,7 @@ from sidecar.api.models.replays import ReplayModel
 from tui.background import begin
 from tui.text.sanitize import clean
 from tui.text.time_format import clock, count
-from tui.theme import mark, palette, tone
+from tui.theme import mark, palette_of, tone
 
 PERIOD = 0.3
 ENDED = ("done", "cancelled", "failed")
@@ -66,7 +66,7 @@ class ReplayProgressDialog(ModalScreen[str | None]):
             if self.job.state in ENDED and len(self._ids) == 1:
                 await self._follow(self._ids[0])
         except ClientError as error:
-            self.query_one("#progress", Static).update(Text(clean(error, 400), palette(self.app.theme).warn))
+            self.query_one("#progress", Static).update(Text(clean(error, 400), palette_of(self.app.theme).warn))
             return
         finally:
             self._busy = False
@@ -92,48 +92,48 @@ class ReplayProgressDialog(ModalScreen[str | None]):
         return term("stream", stream).partition(":")[2]
 
     def _show(self, job: ReplayModel) -> None:
-        colours = palette(self.app.theme)
-        title = Text.assemble((f"{mark(job.state)} Replay {job.state}", tone(job.state, colours)))
+        palette = palette_of(self.app.theme)
+        title = Text.assemble((f"{mark(job.state)} Replay {job.state}", tone(job.state, palette)))
         self.query_one("#progress-title", Static).update(title)
         text = Text()
         done = job.published + job.skipped + job.failed
         full = 1.0 if job.selected == 0 else min(1.0, done / job.selected)
         cells = 46
         filled = round(cells * full)
-        text.append("━" * filled, colours.good if not job.failed else colours.warn)
-        text.append("─" * (cells - filled), colours.line)
-        text.append(f" {full:4.0%}  {count(done)} of {count(job.selected)}\n\n", colours.strong)
+        text.append("━" * filled, palette.good if not job.failed else palette.warn)
+        text.append("─" * (cells - filled), palette.line)
+        text.append(f" {full:4.0%}  {count(done)} of {count(job.selected)}\n\n", palette.strong)
 
-        def row(label: str, value: str, style: str = colours.text) -> None:
-            text.append(f"{label:<12}", colours.dim)
+        def row(label: str, value: str, style: str = palette.text) -> None:
+            text.append(f"{label:<12}", palette.dim)
             text.append(f"{value}\n", style)
 
-        row("sent", count(job.published), colours.good if job.published else colours.text)
+        row("sent", count(job.published), palette.good if job.published else palette.text)
         if job.skipped:
             why = "; ".join(f"{number} {reason}" for reason, number in list(job.reasons.items())[:3])
-            row("left out", f"{count(job.skipped)}  {clean(why, 200)}", colours.warn)
+            row("left out", f"{count(job.skipped)}  {clean(why, 200)}", palette.warn)
         if job.failed:
-            row("failed", count(job.failed), colours.bad)
+            row("failed", count(job.failed), palette.bad)
             for failure in job.failures[:3]:
-                row("", clean(failure.why, 240), colours.bad)
+                row("", clean(failure.why, 240), palette.bad)
         if job.returned:
-            row("came back", f"✗ {count(job.returned)} failed again", colours.bad)
+            row("came back", f"✗ {count(job.returned)} failed again", palette.bad)
         elif job.published and job.state in ENDED:
-            row("came back", "none so far", colours.good)
+            row("came back", "none so far", palette.good)
         if self.again is not None:
             event = self.again
             passed = event.rejection is None
             what = f"{clean(event.type or 'the event', 60)} at {clock(event.appended_at)}, {event.status}"
-            style = f"bold {colours.good if passed else colours.bad}"
+            style = f"bold {palette.good if passed else palette.bad}"
             row("passed" if passed else "rejected", f"{'✓' if passed else '✗'} {what}", style)
-            row("", "enter shows it in its flow", colours.dim)
+            row("", "enter shows it in its flow", palette.dim)
         if self.letter is not None:
-            row("the letter", f"{mark(self.letter.state)} {self.letter.state}", tone(self.letter.state, colours))
+            row("the letter", f"{mark(self.letter.state)} {self.letter.state}", tone(self.letter.state, palette))
         for warning in job.warnings[:3]:
-            row("! note", clean(warning, 300), colours.warn)
+            row("! note", clean(warning, 300), palette.warn)
         if job.note:
-            row("! note", clean(job.note, 400), colours.warn)
-        row("by", clean(job.by, 60) + (f", {clock(job.started_at)}" if job.started_at else ""), colours.dim)
+            row("! note", clean(job.note, 400), palette.warn)
+        row("by", clean(job.by, 60) + (f", {clock(job.started_at)}" if job.started_at else ""), palette.dim)
         text.rstrip()
         self.query_one("#progress", Static).update(text)
         ended = job.state in ENDED

@@ -20,15 +20,15 @@ from tui.theme import Palette, mark, tone
 from tui.widgets.virtual_list import VirtualList
 
 
-def _draw(job: ReplayModel, width: int, colours: Palette) -> Text:
+def _draw(job: ReplayModel, width: int, palette: Palette) -> Text:
     what = job.query or (f"{job.ids} named letters" if job.ids else "a range" if job.range else "all open")
     text = Text.assemble(
-        (f" {mark(job.state)} {job.state:<9} ", tone(job.state, colours)),
-        (f"{clock(job.started_at)[:8]}  ", colours.dim),
-        (f"{count(job.published):>7} of {count(job.selected):<7}", colours.text),
-        (f"{'✗ ' + count(job.returned) + ' came back' if job.returned else '':<16}", colours.bad),
+        (f" {mark(job.state)} {job.state:<9} ", tone(job.state, palette)),
+        (f"{clock(job.started_at)[:8]}  ", palette.dim),
+        (f"{count(job.published):>7} of {count(job.selected):<7}", palette.text),
+        (f"{'✗ ' + count(job.returned) + ' came back' if job.returned else '':<16}", palette.bad),
     )
-    text.append(cut(clean(f"{what}  by {job.by}", 200), max(1, width - text.cell_len - 1)), colours.dim)
+    text.append(cut(clean(f"{what}  by {job.by}", 200), max(1, width - text.cell_len - 1)), palette.dim)
     return text
 
 

@@ -44,16 +44,16 @@ COLUMNS = (
 )
 
 
-def draw(step: AggregateStep, width: int, colours: Palette) -> Text:
+def draw(step: AggregateStep, width: int, palette: Palette) -> Text:
     event, widths = step.event, fit(COLUMNS, width - 2)
-    style = tone(event.status, colours)
+    style = tone(event.status, palette)
     cells = {
-        "time": Text(clock(event.occurred_at or event.appended_at), colours.dim),
+        "time": Text(clock(event.occurred_at or event.appended_at), palette.dim),
         "mark": Text(mark(event.status), style),
-        "type": Text(clean(short(event.type), 80), hue(event.type, colours.hues) if event.type else colours.dim),
-        "stream": Text(clean(event.stream, 60), colours.text),
-        "after": Text("" if step.gap is None else f"+{span(step.gap)}", colours.dim),
-        "what": Text(cut(what(step), max(1, widths.get("what", 1))), _style(step, colours)),
+        "type": Text(clean(short(event.type), 80), hue(event.type, palette.hues) if event.type else palette.dim),
+        "stream": Text(clean(event.stream, 60), palette.text),
+        "after": Text("" if step.gap is None else f"+{span(step.gap)}", palette.dim),
+        "what": Text(cut(what(step), max(1, widths.get("what", 1))), _style(step, palette)),
     }
     return line(COLUMNS, cells, widths)
 
@@ -72,10 +72,10 @@ def what(step: AggregateStep) -> str:
     return clean(", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else ""), 400)
 
 
-def _style(step: AggregateStep, colours: Palette) -> str:
+def _style(step: AggregateStep, palette: Palette) -> str:
     if step.event.rejection is not None:
-        return colours.bad
-    return colours.dim if step.note or step.first or not step.changes else colours.text
+        return palette.bad
+    return palette.dim if step.note or step.first or not step.changes else palette.text
 
 
 class AggregateScreen(BaseScreen):
@@ -106,7 +106,7 @@ class AggregateScreen(BaseScreen):
         rows: VirtualList[AggregateStep] = VirtualList(
             draw,
             lambda step: step.event.position,
-            title=lambda width, colours: titles(COLUMNS, width, colours),
+            title=lambda width, palette: titles(COLUMNS, width, palette),
             empty="No aggregate is open\nPress v on an event (1), in a flow (3) or on a dead letter (4),\n"
             "or / and type an aggregate's id.",
             id="steps",
@@ -255,29 +255,29 @@ class AggregateScreen(BaseScreen):
         return event
 
     def summary(self) -> Text:
-        colours, found = self.colours, self.aggregate
+        palette, found = self.palette, self.aggregate
         text = Text(" ", no_wrap=True, overflow="ellipsis")
         if found is None:
-            return text.append(clean(self.asked, 100), colours.dim)
-        text.append("aggregate ", colours.dim)
-        text.append(clean(found.aggregate_id, 80), colours.strong)
+            return text.append(clean(self.asked, 100), palette.dim)
+        text.append("aggregate ", palette.dim)
+        text.append(clean(found.aggregate_id, 80), palette.strong)
         if found.aggregate_type:
-            text.append(f"  {clean(found.aggregate_type, 40)}", colours.info)
+            text.append(f"  {clean(found.aggregate_type, 40)}", palette.info)
         events = found.events
         number = len(events)
         more = " or more" if number >= HELD else ""
-        text.append(f"  {count(number)}{more} event{'' if number == 1 else 's'}", colours.text)
+        text.append(f"  {count(number)}{more} event{'' if number == 1 else 's'}", palette.text)
         begun, ended = micros(events[0].occurred_at), micros(events[-1].occurred_at)
         if begun and ended and number > 1:
-            text.append(f" in {span((ended - begun) / 1000)}", colours.text)
+            text.append(f" in {span((ended - begun) / 1000)}", palette.text)
         if bad := sum(event.status == "rejected" for event in events):
-            text.append(f"  ✗ {count(bad)} rejected", colours.bad)
+            text.append(f"  ✗ {count(bad)} rejected", palette.bad)
         flows = len({event.trace_id for event in events})
-        text.append(f"  in {count(flows)} flow{'' if flows == 1 else 's'}", colours.dim)
+        text.append(f"  in {count(flows)} flow{'' if flows == 1 else 's'}", palette.dim)
         if found.coverage.evicted:
-            text.append("  older events may have left the index", colours.warn)
+            text.append("  older events may have left the index", palette.warn)
         if self._gone:
-            text.append("  ! it is no longer in the index", colours.warn)
+            text.append("  ! it is no longer in the index", palette.warn)
         return text
 
     # --- what people do

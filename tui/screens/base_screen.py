@@ -18,7 +18,7 @@ from sidecar.api.client.client import BadRequest, Client, ClientError
 from tui.background import begin
 from tui.navigation import Navigator
 from tui.text.sanitize import clean
-from tui.theme import Palette, palette
+from tui.theme import Palette, palette_of
 from tui.widgets.header import TopBar
 from tui.widgets.key_hints import KeyHints
 from tui.widgets.query_bar import QueryBar
@@ -71,8 +71,8 @@ class BaseScreen(Screen[None]):
         return self.dashboard.client
 
     @property
-    def colours(self) -> Palette:
-        return palette(self.app.theme)
+    def palette(self) -> Palette:
+        return palette_of(self.app.theme)
 
     # --- what a screen is
 
@@ -191,14 +191,14 @@ class BaseScreen(Screen[None]):
     def _lost(self) -> Text:
         """In place of the summary: whatever stands on the screen is from before."""
         text = Text(" ", no_wrap=True, overflow="ellipsis")
-        text.append("✗ No answer, asked again by itself; this is from before. ", f"bold {self.colours.bad}")
-        return text.append(clean(self.dashboard.link.reason, 300), self.colours.dim)
+        text.append("✗ No answer, asked again by itself; this is from before. ", f"bold {self.palette.bad}")
+        return text.append(clean(self.dashboard.link.reason, 300), self.palette.dim)
 
     def asked_text(self) -> Text:
         """The query, as it stands in summaries."""
         if not self.asked:
             return Text()
-        return Text.assemble(("  ⌕ ", self.colours.accent), (clean(self.asked, 200), self.colours.accent))
+        return Text.assemble(("  ⌕ ", self.palette.accent), (clean(self.asked, 200), self.palette.accent))
 
     # --- queries
 

@@ -93,14 +93,14 @@ class DeadLettersScreen(DeadLetterActionsScreen):
         causes: VirtualList[models.CauseModel] = VirtualList(
             draw_cause,
             lambda cause: cause.cause,
-            title=lambda width, colours: titles(CAUSE_COLUMNS, width, colours),
+            title=lambda width, palette: titles(CAUSE_COLUMNS, width, palette),
             empty="Reading the dead letters …\n",
             id="causes",
         )
         letters: VirtualList[models.DeadLetterModel] = VirtualList(
             draw_letter,
             lambda letter: letter.id,
-            title=lambda width, colours: titles(LETTER_COLUMNS, width, colours),
+            title=lambda width, palette: titles(LETTER_COLUMNS, width, palette),
             empty=NO_LETTERS,
             id="list",
         )
@@ -234,35 +234,35 @@ class DeadLettersScreen(DeadLetterActionsScreen):
         self.say()
 
     def summary(self) -> Text:
-        colours = self.colours
+        palette = self.palette
         text = Text(" ", no_wrap=True, overflow="ellipsis")
         if self._level == "causes":
             page = self._causes
             if page is None:
-                return text.append("reading the dead letters …", colours.dim)
+                return text.append("reading the dead letters …", palette.dim)
             waiting = sum(map(open_letters, page.items))
-            text.append(f"{len(page.items)} cause{_s(len(page.items))}", colours.strong)
-            text.append(f"   {count(page.letters)} letter{_s(page.letters)}", colours.text)
-            text.append(f"   ✗ {count(waiting)} open", colours.bad if waiting else colours.good)
+            text.append(f"{len(page.items)} cause{_s(len(page.items))}", palette.strong)
+            text.append(f"   {count(page.letters)} letter{_s(page.letters)}", palette.text)
+            text.append(f"   ✗ {count(waiting)} open", palette.bad if waiting else palette.good)
             if page.folded:
-                text.append(f"   {count(page.folded)} more of causes that are not told apart", colours.warn)
+                text.append(f"   {count(page.folded)} more of causes that are not told apart", palette.warn)
             if page.note:
-                text.append(f"   {clean(page.note, 200)}", colours.warn)
+                text.append(f"   {clean(page.note, 200)}", palette.warn)
         else:
-            text.append("causes", colours.dim)
+            text.append("causes", palette.dim)
             if self._cause is not None and not self._direct:
-                text.append(" » ", colours.line)
-                text.append(clean(f"{self._cause.code} on {self._cause.stream}", 100), colours.info)
-            text.append(" » ", colours.line)
+                text.append(" » ", palette.line)
+                text.append(clean(f"{self._cause.code} on {self._cause.stream}", 100), palette.info)
+            text.append(" » ", palette.line)
             more = " or more" if self._more else ""
-            text.append(f"{count(len(self._letters))}{more} letter{_s(len(self._letters))}", colours.strong)
+            text.append(f"{count(len(self._letters))}{more} letter{_s(len(self._letters))}", palette.strong)
             if self._level == "full" and (letter := self.letter) is not None:
-                text.append(" » ", colours.line)
-                text.append(clean(letter.type or letter.id, 60), colours.info)
+                text.append(" » ", palette.line)
+                text.append(clean(letter.type or letter.id, 60), palette.info)
             if marked := len(self.letters.marked):
-                text.append(f"   ▌ {count(marked)} marked", f"bold {colours.accent}")
+                text.append(f"   ▌ {count(marked)} marked", f"bold {palette.accent}")
         if self._jobs:
-            text.append(f"   » replay {self._jobs} (p)", colours.info)
+            text.append(f"   » replay {self._jobs} (p)", palette.info)
         text.append_text(self.asked_text())
         return text
 

@@ -62,9 +62,9 @@ class FlowScreen(BaseScreen):
 
     def body(self) -> Iterable[Widget]:
         tree: VirtualList[WaterfallLine] = VirtualList(
-            lambda line, width, colours: draw(self._fall, self._wished, line, width, colours),
+            lambda line, width, palette: draw(self._fall, self._wished, line, width, palette),
             lambda line: line.key,
-            title=lambda width, colours: title(self._fall, self._wished, width, colours),
+            title=lambda width, palette: title(self._fall, self._wished, width, palette),
             empty="No flow is open\nPress enter on an event (1), a flow (2) or a dead letter (4).",
             id="tree",
         )
@@ -167,27 +167,27 @@ class FlowScreen(BaseScreen):
     # --- what is said
 
     def summary(self) -> Text:
-        colours, flow = self.colours, self.flow
+        palette, flow = self.palette, self.flow
         text = Text(" ", no_wrap=True, overflow="ellipsis")
         if flow is None:
             return text
-        text.append(f"{mark(flow.status)} {flow.status}", f"bold {tone(flow.status, colours)}")
+        text.append(f"{mark(flow.status)} {flow.status}", f"bold {tone(flow.status, palette)}")
         text.append(
             f"  {flow.event_count} event{'' if flow.event_count == 1 else 's'} in {span(flow.duration_ms)}",
-            colours.strong,
+            palette.strong,
         )
-        text.append(f"  {clock(flow.started_at)}  ", colours.dim)
+        text.append(f"  {clock(flow.started_at)}  ", palette.dim)
         for number, stream in enumerate(flow.streams[:8]):
-            text.append(" → " if number else "", colours.line)
-            text.append(clean(stream, 30), hue(stream, colours.hues))
-        text.append(f"  {clean(', '.join(flow.aggregates[:4]), 120)}", colours.text)
+            text.append(" → " if number else "", palette.line)
+            text.append(clean(stream, 30), hue(stream, palette.hues))
+        text.append(f"  {clean(', '.join(flow.aggregates[:4]), 120)}", palette.text)
         if flow.elsewhere:
-            text.append(f"  +{flow.elsewhere} events of this id in other flows", colours.dim)
+            text.append(f"  +{flow.elsewhere} events of this id in other flows", palette.dim)
         if flow.broken_keys:
-            text.append(f"  ! {clean(flow.broken_keys[0], 40)} joins too many events to count", colours.warn)
+            text.append(f"  ! {clean(flow.broken_keys[0], 40)} joins too many events to count", palette.warn)
         if self._gone:
-            text.append("  ! it is no longer in the index", colours.warn)
-        text.append(f"  {flow.trace_id}", colours.dim)
+            text.append("  ! it is no longer in the index", palette.warn)
+        text.append(f"  {flow.trace_id}", palette.dim)
         return text
 
     # --- the event under the cursor

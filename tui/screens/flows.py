@@ -76,42 +76,42 @@ class ListedFlow:
     gist: FlowSummary | None
 
 
-def draw(shown: ListedFlow, width: int, colours: Palette) -> Text:
+def draw(shown: ListedFlow, width: int, palette: Palette) -> Text:
     flow, widths = shown.flow, fit(COLUMNS, width - 2)
-    style = tone(flow.status, colours)
+    style = tone(flow.status, palette)
     gist = shown.gist
     root = gist.root if gist is not None else "…"
     streams = Text()
     for number, stream in enumerate(flow.streams):
-        streams.append(" → " if number else "", colours.line)
-        streams.append(clean(stream, 40), hue(stream, colours.hues))
+        streams.append(" → " if number else "", palette.line)
+        streams.append(clean(stream, 40), hue(stream, palette.hues))
     slow = (flow.duration_ms or 0) >= 1_000
     cells = {
         "mark": Text(mark(flow.status), style),
-        "started": Text(clock_in(flow.started_at, widths.get("started", 12)), colours.dim),
-        "root": Text(clean(root, 80), hue(root, colours.hues) if gist else colours.dim),
-        "aggregate": Text(clean(flow.aggregates[0] if flow.aggregates else "·", 80), colours.text),
-        "duration": Text(span(flow.duration_ms), colours.warn if slow else colours.text),
-        "events": Text(str(flow.event_count), colours.text),
-        "shape": _shape(gist, colours),
+        "started": Text(clock_in(flow.started_at, widths.get("started", 12)), palette.dim),
+        "root": Text(clean(root, 80), hue(root, palette.hues) if gist else palette.dim),
+        "aggregate": Text(clean(flow.aggregates[0] if flow.aggregates else "·", 80), palette.text),
+        "duration": Text(span(flow.duration_ms), palette.warn if slow else palette.text),
+        "events": Text(str(flow.event_count), palette.text),
+        "shape": _shape(gist, palette),
         "status": Text(clean((gist.why if gist is not None else "") or flow.status, 40), style),
         "streams": streams,
     }
     return line(COLUMNS, cells, widths)
 
 
-def _shape(gist: FlowSummary | None, colours: Palette) -> Text:
+def _shape(gist: FlowSummary | None, palette: Palette) -> Text:
     text = Text()
     if gist is None:
         return text
     most = max((number for number, _ in gist.shape), default=0) or 1
     for number, bad in gist.shape:
         if number == 0:
-            text.append("·", colours.line)
+            text.append("·", palette.line)
         elif bad:
-            text.append("✗", f"bold {colours.bad}")
+            text.append("✗", f"bold {palette.bad}")
         else:
-            text.append(_BLOCKS[max(1, round(number / most * 7))], colours.info)
+            text.append(_BLOCKS[max(1, round(number / most * 7))], palette.info)
     return text
 
 
@@ -142,7 +142,7 @@ class FlowsScreen(BaseScreen):
         yield VirtualList(
             draw,
             lambda shown: shown.flow.trace_id,
-            title=lambda width, colours: titles(COLUMNS, width, colours),
+            title=lambda width, palette: titles(COLUMNS, width, palette),
             empty="No flows here\nFlows appear as events come in that share a trace, a correlation or a cause.\n"
             "With a query only flows that have a matching event are shown: / changes it, esc clears it.",
             id="flows",
@@ -229,17 +229,17 @@ class FlowsScreen(BaseScreen):
         self._show()
 
     def summary(self) -> Text:
-        colours = self.colours
+        palette = self.palette
         failing = sum(1 for flow in self._flows if flow.status == "rejected")
         text = Text(" ", no_wrap=True, overflow="ellipsis")
-        text.append(f"{len(self._flows)} flows", colours.strong)
-        text.append(f"   ✗ {failing} failing", colours.bad if failing else colours.dim)
-        text.append("   order: ", colours.dim)
-        text.append(ORDERS[self._order], colours.info)
+        text.append(f"{len(self._flows)} flows", palette.strong)
+        text.append(f"   ✗ {failing} failing", palette.bad if failing else palette.dim)
+        text.append("   order: ", palette.dim)
+        text.append(ORDERS[self._order], palette.info)
         if self._hold:
-            text.append("   ‖ held still", f"bold {colours.warn}")
+            text.append("   ‖ held still", f"bold {palette.warn}")
         if self._coverage is not None and self._coverage.since:
-            text.append(f"   of the last {age(self._coverage.since, time_format.now())}", colours.dim)
+            text.append(f"   of the last {age(self._coverage.since, time_format.now())}", palette.dim)
         text.append_text(self.asked_text())
         return text
 

@@ -45,19 +45,19 @@ COLUMNS = (
 )
 
 
-def draw(seen: ReceivedEvent, width: int, colours: Palette) -> Text:
+def draw(seen: ReceivedEvent, width: int, palette: Palette) -> Text:
     """One event on one line."""
     event, widths = seen.event, fit(COLUMNS, width - 2)
-    style = tone(event.status, colours)
+    style = tone(event.status, palette)
     name = clean(short(event.type), 80)
     cells = {
-        "time": Text(clock_in(event.occurred_at or event.appended_at, widths.get("time", 0)), colours.dim),
+        "time": Text(clock_in(event.occurred_at or event.appended_at, widths.get("time", 0)), palette.dim),
         "mark": Text(mark(event.status), style),
-        "type": Text(name, hue(event.type, colours.hues) if event.type else colours.dim),
-        "stream": Text(clean(event.stream, 80), colours.text),
-        "aggregate": Text(clean(event.aggregate_id or "·", 80), colours.text if event.aggregate_id else colours.dim),
-        "producer": Text(clean(event.producer or "·", 80), colours.dim),
-        "note": Text(cut(note(event), max(1, widths.get("note", 0))), style if event.status != "ok" else colours.dim),
+        "type": Text(name, hue(event.type, palette.hues) if event.type else palette.dim),
+        "stream": Text(clean(event.stream, 80), palette.text),
+        "aggregate": Text(clean(event.aggregate_id or "·", 80), palette.text if event.aggregate_id else palette.dim),
+        "producer": Text(clean(event.producer or "·", 80), palette.dim),
+        "note": Text(cut(note(event), max(1, widths.get("note", 0))), style if event.status != "ok" else palette.dim),
     }
     return line(COLUMNS, cells, widths)
 
@@ -108,7 +108,7 @@ class LiveScreen(BaseScreen):
         rows: VirtualList[ReceivedEvent] = VirtualList(
             draw,
             lambda seen: str(seen.number),
-            title=lambda width, colours: titles(COLUMNS, width, colours),
+            title=lambda width, palette: titles(COLUMNS, width, palette),
             empty=ASKING,
             id="live",
         )
@@ -184,35 +184,35 @@ class LiveScreen(BaseScreen):
         self.dashboard.know(self._status)
 
     def summary(self) -> Text:
-        colours, status, feed = self.colours, self._status, self.feed
+        palette, status, feed = self.palette, self._status, self.feed
         text = Text(" ", no_wrap=True, overflow="ellipsis")
         self._said_follow = not self._ready or self.rows.follow
         if feed.frozen:
-            text.append(f"‖ frozen, {count(feed.waiting)} came since", f"bold {colours.warn}")
+            text.append(f"‖ frozen, {count(feed.waiting)} came since", f"bold {palette.warn}")
         elif not self._said_follow:
-            text.append("■ standing", colours.info)
-            text.append(" (G follows)", colours.dim)
+            text.append("■ standing", palette.info)
+            text.append(" (G follows)", palette.dim)
         else:
-            text.append("▶ following", colours.good)
+            text.append("▶ following", palette.good)
         text.append_text(self.asked_text())
         if status is not None:
             events = sum(stream.events for stream in status.streams)
             rejected = sum(stream.rejected for stream in status.streams)
-            text.append(f"   {rate(sum(stream.rate for stream in status.streams))}", colours.strong)
-            text.append(f"   {count(events)} seen", colours.text)
-            text.append(f"   ✗ {count(rejected)} rejected", colours.bad if rejected else colours.dim)
+            text.append(f"   {rate(sum(stream.rate for stream in status.streams))}", palette.strong)
+            text.append(f"   {count(events)} seen", palette.text)
+            text.append(f"   ✗ {count(rejected)} rejected", palette.bad if rejected else palette.dim)
             if rejected and not self.asked:
-                text.append(" (4 shows why)", colours.dim)
+                text.append(" (4 shows why)", palette.dim)
             if lag := sum(stream.lag or 0 for stream in status.streams):
-                text.append(f"   {count(lag)} behind", colours.warn)
+                text.append(f"   {count(lag)} behind", palette.warn)
             if status.filling:
-                text.append("   still filling", colours.warn)
+                text.append("   still filling", palette.warn)
         if self.asked:
-            text.append(f"   {rate(self._rate)} match", colours.text)
+            text.append(f"   {rate(self._rate)} match", palette.text)
         if self._rate > READABLE:
-            text.append("   faster than it can be read: the newest of each moment, / narrows", colours.warn)
+            text.append("   faster than it can be read: the newest of each moment, / narrows", palette.warn)
         if feed.dropped:
-            text.append(f"   {count(feed.dropped)} not sent, too many", colours.warn)
+            text.append(f"   {count(feed.dropped)} not sent, too many", palette.warn)
         return text
 
     # --- what people do

@@ -38,7 +38,7 @@ COLUMNS = (
 )
 
 
-def draw(subject: models.SubjectModel, width: int, colours: Palette) -> Text:
+def draw(subject: models.SubjectModel, width: int, palette: Palette) -> Text:
     widths = fit(COLUMNS, width - 2)
     seen = sorted({one.version for one in subject.seen if one.version is not None})
     latest = max(subject.versions, default=None)
@@ -46,14 +46,14 @@ def draw(subject: models.SubjectModel, width: int, colours: Palette) -> Text:
     streams = dict.fromkeys(stream for one in subject.seen for stream in one.streams)
     cells = {
         "mark": Text(
-            "▲" if several else "●" if seen else "○", colours.warn if several else colours.good if seen else colours.dim
+            "▲" if several else "●" if seen else "○", palette.warn if several else palette.good if seen else palette.dim
         ),
-        "subject": Text(clean(subject.subject, 200), colours.text),
-        "latest": Text("·" if latest is None else f"v{latest}", colours.text),
-        "used": Text(" ".join(f"v{version}" for version in seen) or "unseen", colours.warn if several else colours.dim),
-        "streams": Text(clean(", ".join(streams), 200), colours.dim),
-        "kind": Text(clean(subject.kind or "·", 20), colours.dim),
-        "mode": Text(clean((subject.compatibility or "not said").lower().replace("_", " "), 40), colours.dim),
+        "subject": Text(clean(subject.subject, 200), palette.text),
+        "latest": Text("·" if latest is None else f"v{latest}", palette.text),
+        "used": Text(" ".join(f"v{version}" for version in seen) or "unseen", palette.warn if several else palette.dim),
+        "streams": Text(clean(", ".join(streams), 200), palette.dim),
+        "kind": Text(clean(subject.kind or "·", 20), palette.dim),
+        "mode": Text(clean((subject.compatibility or "not said").lower().replace("_", " "), 40), palette.dim),
     }
     return line(COLUMNS, cells, widths)
 
@@ -69,19 +69,19 @@ class SubjectLine:
     rest: str = ""
 
 
-def draw_piece(piece: SubjectLine, width: int, colours: Palette) -> Text:
+def draw_piece(piece: SubjectLine, width: int, palette: Palette) -> Text:
     if piece.kind == "head":
-        text = Text(f" {clean(piece.name, 200)} ", f"bold {colours.info}")
-        text.append("─" * max(0, width - text.cell_len - 1), colours.line)
+        text = Text(f" {clean(piece.name, 200)} ", f"bold {palette.info}")
+        text.append("─" * max(0, width - text.cell_len - 1), palette.line)
         return text
-    styles = {"+": colours.good, "-": colours.bad, "warn": colours.warn, "dim": colours.dim}
-    style = styles.get(piece.kind, colours.text)
+    styles = {"+": palette.good, "-": palette.bad, "warn": palette.warn, "dim": palette.dim}
+    style = styles.get(piece.kind, palette.text)
     text = Text(f" {piece.kind if piece.kind in '+-' else ' '} ", style)
     text.append("  " * piece.depth)
-    text.append(clean(piece.name, 200), style if piece.kind in styles else colours.text)
+    text.append(clean(piece.name, 200), style if piece.kind in styles else palette.text)
     if piece.rest:
         room = max(1, width - text.cell_len - 3)
-        text.append(f"  {cut(clean(piece.rest), room)}", style if piece.kind in "+-" else colours.dim)
+        text.append(f"  {cut(clean(piece.rest), room)}", style if piece.kind in "+-" else palette.dim)
     return text
 
 
@@ -113,7 +113,7 @@ class SchemasScreen(BaseScreen):
         left: VirtualList[models.SubjectModel] = VirtualList(
             draw,
             lambda subject: subject.subject,
-            title=lambda width, colours: titles(COLUMNS, width, colours),
+            title=lambda width, palette: titles(COLUMNS, width, palette),
             empty="No schemas\nNo registry is configured, or nothing is registered in it.\n"
             "registry.url or registry.directory in the configuration names one.",
             id="subjects",
@@ -151,12 +151,12 @@ class SchemasScreen(BaseScreen):
             self.look_now()
 
     def summary(self) -> Text:
-        colours = self.colours
+        palette = self.palette
         seen = sum(1 for subject in self._subjects if subject.seen)
         text = Text(" ", no_wrap=True, overflow="ellipsis")
-        text.append(f"{len(self._subjects)} subjects", colours.strong)
-        text.append(f"   ● {seen} in use", colours.good)
-        text.append(f"   ○ {len(self._subjects) - seen} not seen lately", colours.dim)
+        text.append(f"{len(self._subjects)} subjects", palette.strong)
+        text.append(f"   ● {seen} in use", palette.good)
+        text.append(f"   ○ {len(self._subjects) - seen} not seen lately", palette.dim)
         return text
 
     @on(VirtualList.Moved, "#subjects")

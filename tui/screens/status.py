@@ -27,27 +27,27 @@ _GROUP = (22, 10, 9, 9, 0)
 _PLAIN = (22, 0)
 
 
-def draw(entry: StatusLine, width: int, colours: Palette) -> Text:
+def draw(entry: StatusLine, width: int, palette: Palette) -> Text:
     if entry.kind == "head":
-        text = Text(f" {entry.cells[0]} ", f"bold {colours.info}")
-        text.append("─" * max(0, width - text.cell_len - 1), colours.line)
+        text = Text(f" {entry.cells[0]} ", f"bold {palette.info}")
+        text.append("─" * max(0, width - text.cell_len - 1), palette.line)
         return text
     if entry.kind == "do":
-        return Text(f"     {cut(clean(entry.cells[0], 400), width - 6)}", colours.dim)
+        return Text(f"     {cut(clean(entry.cells[0], 400), width - 6)}", palette.dim)
     if entry.kind in ("bad", "warn", "good"):
-        style = {"bad": f"bold {colours.bad}", "warn": f"bold {colours.warn}", "good": colours.good}[entry.kind]
+        style = {"bad": f"bold {palette.bad}", "warn": f"bold {palette.warn}", "good": palette.good}[entry.kind]
         return Text(f"   {entry.cells[0]}", style)
     sizes = {7: _STREAM, 5: _GROUP}.get(len(entry.cells), _PLAIN)
     text = Text("   ")
     for at, (cell, size) in enumerate(zip(entry.cells, sizes, strict=True)):
-        style = colours.head if entry.kind == "names" else colours.text
+        style = palette.head if entry.kind == "names" else palette.text
         if entry.kind == "row":
             if at == 0:
-                style = "bold " + (colours.text if not entry.tone else getattr(colours, entry.tone))
+                style = "bold " + (palette.text if not entry.tone else getattr(palette, entry.tone))
             elif sizes is _STREAM and at == 4 and cell != "0":
-                style = colours.bad
+                style = palette.bad
             elif at == len(sizes) - 1:
-                style = getattr(colours, entry.tone) if entry.tone else colours.dim
+                style = getattr(palette, entry.tone) if entry.tone else palette.dim
         wide = size or max(1, width - text.cell_len - 1)
         right = 0 < at < len(sizes) - 1 and sizes is not _PLAIN
         text.append_text(
@@ -114,15 +114,15 @@ class StatusScreen(BaseScreen):
             self.rows.show(entries(self._status, self._groups, self._letters, self.size.width))
 
     def summary(self) -> Text:
-        colours, status = self.colours, self._status
+        palette, status = self.palette, self._status
         text = Text(" ", no_wrap=True, overflow="ellipsis")
         if status is None:
             return text
-        text.append("● ready" if status.ready else "◌ not ready yet", colours.good if status.ready else colours.warn)
-        text.append(f"   {len(status.streams)} streams", colours.text)
-        text.append(f"   {rate(sum(stream.rate for stream in status.streams))}", colours.strong)
-        text.append(f"   up {coarse(status.uptime_s)}", colours.dim)
-        text.append(f"   {clean(self.client.url, 100)}", colours.dim)
+        text.append("● ready" if status.ready else "◌ not ready yet", palette.good if status.ready else palette.warn)
+        text.append(f"   {len(status.streams)} streams", palette.text)
+        text.append(f"   {rate(sum(stream.rate for stream in status.streams))}", palette.strong)
+        text.append(f"   up {coarse(status.uptime_s)}", palette.dim)
+        text.append(f"   {clean(self.client.url, 100)}", palette.dim)
         return text
 
     @on(VirtualList.Chosen)

@@ -75,18 +75,18 @@ class TopologyScreen(BaseScreen):
         self.rows.show(self._lanes)
 
     def summary(self) -> Text:
-        colours = self.colours
+        palette = self.palette
         streams = {lane.stream: lane.status for lane in self._lanes}
         stopped = {lane.group.group for lane in self._lanes if lane.group is not None and lane.group.stuck_at}
         text = Text(" ", no_wrap=True, overflow="ellipsis")
-        text.append(f"{len(streams)} streams", colours.strong)
-        text.append(f"   {rate(sum(stream.rate for stream in streams.values()))}", colours.text)
+        text.append(f"{len(streams)} streams", palette.strong)
+        text.append(f"   {rate(sum(stream.rate for stream in streams.values()))}", palette.text)
         bad = sum(lane.producer.rejected for lane in self._lanes if lane.producer)
-        text.append(f"   ✗ {bad} of the newest {SAMPLE:,} rejected", colours.bad if bad else colours.dim)
+        text.append(f"   ✗ {bad} of the newest {SAMPLE:,} rejected", palette.bad if bad else palette.dim)
         if stopped:
-            text.append(f"   ✗ stopped: {clean(', '.join(sorted(stopped)), 100)}", f"bold {colours.bad}")
+            text.append(f"   ✗ stopped: {clean(', '.join(sorted(stopped)), 100)}", f"bold {palette.bad}")
         if self._note:
-            text.append(f"   {clean(self._note, 200)}", colours.warn)
+            text.append(f"   {clean(self._note, 200)}", palette.warn)
         return text
 
     # --- drawing
@@ -98,7 +98,7 @@ class TopologyScreen(BaseScreen):
         left = (width - box - 2) // 2
         return left, box, width - box - 2 - left
 
-    def _title(self, width: int, colours: Palette) -> Text:
+    def _title(self, width: int, palette: Palette) -> Text:
         left, box, right = self._parts(width)
         text = Text(" ")
         text.append_text(sized(Text("who publishes"), left - 1))
@@ -106,54 +106,54 @@ class TopologyScreen(BaseScreen):
         text.append_text(sized(Text("    who reads"), right))
         return text
 
-    def _draw(self, lane: TopologyLine, width: int, colours: Palette) -> Text:
+    def _draw(self, lane: TopologyLine, width: int, palette: Palette) -> Text:
         if lane.row < 0:
             return Text("")
         left, box, right = self._parts(width)
-        text = self._left(lane, left, colours)
-        text.append_text(self._box(lane, box, colours))
-        text.append_text(self._right(lane, right, colours))
+        text = self._left(lane, left, palette)
+        text.append_text(self._box(lane, box, palette))
+        text.append_text(self._right(lane, right, palette))
         return text
 
-    def _left(self, lane: TopologyLine, width: int, colours: Palette) -> Text:
+    def _left(self, lane: TopologyLine, width: int, palette: Palette) -> Text:
         middle = (lane.rows - 1) // 2
         top = (lane.rows - lane.producers) // 2
         last = top + lane.producers - 1
         joint = _joint(lane.row, top, last, middle, opens_left=True) if lane.producers else "  "
         edge = lane.producer
         if edge is None:
-            return Text.assemble(" " * (width - 3), (joint + " ", colours.line))
+            return Text.assemble(" " * (width - 3), (joint + " ", palette.line))
         facts = Text()
         if edge.rejected:
-            facts.append(f"✗{edge.rejected} ", f"bold {colours.bad}")
+            facts.append(f"✗{edge.rejected} ", f"bold {palette.bad}")
         if edge.delays:
-            facts.append(f"{span(statistics.median(edge.delays))} ", colours.dim)
-        facts.append(f"{rate(lane.share)} ", colours.text)
+            facts.append(f"{span(statistics.median(edge.delays))} ", palette.dim)
+        facts.append(f"{rate(lane.share)} ", palette.text)
         room = max(4, min(width // 2 - 2, width - 8 - facts.cell_len))
         producer = "unknown" if edge.producer == "?" else clean(edge.producer, 60)
-        name = Text(f" {cut(producer, room)} ", hue(edge.producer, colours.hues))
+        name = Text(f" {cut(producer, room)} ", hue(edge.producer, palette.hues))
         line = max(1, width - 3 - name.cell_len - facts.cell_len - 1)
-        style = colours.bad if edge.rejected else colours.line
+        style = palette.bad if edge.rejected else palette.line
         name.append("─" * line, style)
         name.append(" ")
         name.append_text(facts)
-        return Text.assemble(sized(name, width - 3), (joint + " ", colours.line))
+        return Text.assemble(sized(name, width - 3), (joint + " ", palette.line))
 
-    def _box(self, lane: TopologyLine, width: int, colours: Palette) -> Text:
+    def _box(self, lane: TopologyLine, width: int, palette: Palette) -> Text:
         status = lane.status
-        style = colours.bad if status.held else colours.info
+        style = palette.bad if status.held else palette.info
         middle = (lane.rows - 1) // 2
         if lane.row == middle:
-            name = Text(clean(lane.stream, 100), f"bold {hue(lane.stream, colours.hues)}")
+            name = Text(clean(lane.stream, 100), f"bold {hue(lane.stream, palette.hues)}")
             inner = sized(Text.assemble(" ", name), width - 2)
         elif lane.row == middle + 1 and lane.rows > 2:
-            parts = [Text(rate(status.rate), colours.text)]
+            parts = [Text(rate(status.rate), palette.text)]
             if status.rejected:
-                parts.append(Text(f"✗{count(status.rejected)}", colours.bad))
+                parts.append(Text(f"✗{count(status.rejected)}", palette.bad))
             if status.lag:
-                parts.append(Text(f"{count(status.lag)} behind", colours.warn))
+                parts.append(Text(f"{count(status.lag)} behind", palette.warn))
             if status.held:
-                parts = [Text("‖ held", f"bold {colours.bad}")]
+                parts = [Text("‖ held", f"bold {palette.bad}")]
             wide = sum(part.cell_len + 2 for part in parts) < width - 2
             words = Text(" ").append_text(Text("  " if wide else " ").join(parts))
             inner = sized(words, width - 2)
@@ -168,12 +168,12 @@ class TopologyScreen(BaseScreen):
             return Text.assemble((edges, style), inner, (edges, style))
         return Text(" " * width)
 
-    def _right(self, lane: TopologyLine, width: int, colours: Palette) -> Text:
+    def _right(self, lane: TopologyLine, width: int, palette: Palette) -> Text:
         middle = (lane.rows - 1) // 2
         top = (lane.rows - lane.groups) // 2
         last = top + lane.groups - 1
         joint = _joint(lane.row, top, last, middle, opens_left=False) if lane.groups else "  "
-        text = Text.assemble((" " + joint, colours.line))
+        text = Text.assemble((" " + joint, palette.line))
         group, reading = lane.group, lane.reading
         if group is None or reading is None:
             return sized(text, width)
@@ -182,21 +182,21 @@ class TopologyScreen(BaseScreen):
         if stuck:
             since = min((stop.since for stop in group.stopped if stop.since), default=None)
             facts.append(
-                f"✗ stopped {age(since, time_format.now())} " if since else "✗ stopped ", f"bold {colours.bad}"
+                f"✗ stopped {age(since, time_format.now())} " if since else "✗ stopped ", f"bold {palette.bad}"
             )
         elif reading.lag is None:
-            facts.append("lag ? ", colours.dim)
+            facts.append("lag ? ", palette.dim)
         elif reading.lag:
-            facts.append(f"{count(reading.lag)} behind ", colours.warn)
-            facts.append(f"{lane.behind} " if lane.behind and width >= 40 else "", colours.warn)
+            facts.append(f"{count(reading.lag)} behind ", palette.warn)
+            facts.append(f"{lane.behind} " if lane.behind and width >= 40 else "", palette.warn)
         else:
-            facts.append("✓ up to date " if width >= 40 else "✓ ", colours.good)
+            facts.append("✓ up to date " if width >= 40 else "✓ ", palette.good)
         if reading.rate is not None and width >= 40:
-            facts.append(f"{rate(reading.rate)} ", colours.dim)
-        style = colours.bad if stuck else colours.line
+            facts.append(f"{rate(reading.rate)} ", palette.dim)
+        style = palette.bad if stuck else palette.line
         text.append("─▶ ", style)
         text.append(
-            cut(clean(group.group, 60), max(8, width - text.cell_len - facts.cell_len - 2)), "bold " + colours.text
+            cut(clean(group.group, 60), max(8, width - text.cell_len - facts.cell_len - 2)), "bold " + palette.text
         )
         text.append("  ")
         text.append_text(facts)

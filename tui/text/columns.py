@@ -44,9 +44,9 @@ def fit(columns: Sequence[Column], width: int) -> dict[str, int]:
     return widths
 
 
-def titles(columns: Sequence[Column], width: int, colours: Palette) -> Text:
+def titles(columns: Sequence[Column], width: int, palette: Palette) -> Text:
     widths = fit(columns, width - 2)
-    cells = {column.name: Text(column.title, colours.head) for column in columns}
+    cells = {column.name: Text(column.title, palette.head) for column in columns}
     return line(columns, cells, widths)
 
 

@@ -38,36 +38,36 @@ def open_letters(cause: models.CauseModel) -> int:
     return cause.states.get("open", 0)
 
 
-def draw_cause(cause: models.CauseModel, width: int, colours: Palette) -> Text:
+def draw_cause(cause: models.CauseModel, width: int, palette: Palette) -> Text:
     widths = fit(CAUSE_COLUMNS, width - 2)
     waiting = open_letters(cause)
-    style = colours.bad if waiting else colours.dim
+    style = palette.bad if waiting else palette.dim
     where = f"{cause.path}: " if cause.path and cause.path not in cause.message else ""
     cells = {
-        "mark": Text(mark("open") if waiting else "✓", style if waiting else colours.good),
-        "count": Text(count(cause.count), colours.text),
+        "mark": Text(mark("open") if waiting else "✓", style if waiting else palette.good),
+        "count": Text(count(cause.count), palette.text),
         "open": Text(count(waiting), f"bold {style}" if waiting else style),
         "code": Text(clean(cause.code, 60), style),
-        "stream": Text(clean(cause.stream, 60), hue(cause.stream, colours.hues)),
-        "last": Text(age(cause.last_seen, time_format.now()), colours.dim),
-        "aggregates": Text(count(cause.aggregates) if cause.aggregates else "·", colours.text),
-        "message": Text(cut(clean(where + cause.message, 400), max(1, widths.get("message", 1))), colours.text),
+        "stream": Text(clean(cause.stream, 60), hue(cause.stream, palette.hues)),
+        "last": Text(age(cause.last_seen, time_format.now()), palette.dim),
+        "aggregates": Text(count(cause.aggregates) if cause.aggregates else "·", palette.text),
+        "message": Text(cut(clean(where + cause.message, 400), max(1, widths.get("message", 1))), palette.text),
     }
     return line(CAUSE_COLUMNS, cells, widths)
 
 
-def draw_letter(letter: models.DeadLetterModel, width: int, colours: Palette) -> Text:
+def draw_letter(letter: models.DeadLetterModel, width: int, palette: Palette) -> Text:
     widths = fit(LETTER_COLUMNS, width - 2)
-    style = tone(letter.state, colours)
+    style = tone(letter.state, palette)
     where = f"{letter.path}: " if letter.path and letter.path not in letter.message else ""
     name = clean(short(letter.type), 60)
     cells = {
         "mark": Text(mark(letter.state), style),
-        "time": Text(clock_in(letter.failed_at, widths.get("time", 12)), colours.dim),
+        "time": Text(clock_in(letter.failed_at, widths.get("time", 12)), palette.dim),
         "state": Text(clean(letter.state, 20), style),
-        "type": Text(name, hue(letter.type, colours.hues) if letter.type else colours.dim),
-        "aggregate": Text(clean(letter.aggregate_id or "·", 60), colours.text),
-        "message": Text(cut(clean(where + letter.message, 400), max(1, widths.get("message", 1))), colours.dim),
+        "type": Text(name, hue(letter.type, palette.hues) if letter.type else palette.dim),
+        "aggregate": Text(clean(letter.aggregate_id or "·", 60), palette.text),
+        "message": Text(cut(clean(where + letter.message, 400), max(1, widths.get("message", 1))), palette.dim),
     }
     return line(LETTER_COLUMNS, cells, widths)
 
@@ -83,13 +83,13 @@ class SchemaField:
     here: bool
 
 
-def draw_field(field: SchemaField, width: int, colours: Palette) -> Text:
-    style = colours.marked if field.here else colours.text
+def draw_field(field: SchemaField, width: int, palette: Palette) -> Text:
+    style = palette.marked if field.here else palette.text
     text = Text(" " + "  " * field.depth)
     text.append(clean(field.name, 120), style)
-    text.append(f"  {cut(clean(field.kind), max(1, width - text.cell_len - 14))}", style if field.here else colours.dim)
+    text.append(f"  {cut(clean(field.kind), max(1, width - text.cell_len - 14))}", style if field.here else palette.dim)
     if field.here:
-        text.append("  ◀ expected", f"bold {colours.bad}")
+        text.append("  ◀ expected", f"bold {palette.bad}")
     return text
 
 

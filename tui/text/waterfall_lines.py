@@ -32,7 +32,7 @@ def wish(lines: Iterable[WaterfallLine]) -> int:
     return max(names, default=30) + 1
 
 
-def title(fall: Waterfall, wished: int, width: int, colours: Palette) -> Text:
+def title(fall: Waterfall, wished: int, width: int, palette: Palette) -> Text:
     """The line above the waterfall: what stands where, and the axis of time."""
     layout = WaterfallColumns(width, wished)
     text = Text(" ")
@@ -48,56 +48,56 @@ def title(fall: Waterfall, wished: int, width: int, colours: Palette) -> Text:
         if at + len(label) + 2 <= layout.axis - len(end):
             axis[at : at + len(label)] = label
     axis[layout.axis - len(end) :] = end
-    text.append("".join(axis), colours.dim)
+    text.append("".join(axis), palette.dim)
     text.append_text(sized(Text("after"), _GAP, right=True))
     return text
 
 
-def draw(fall: Waterfall, wished: int, line: WaterfallLine, width: int, colours: Palette) -> Text:
+def draw(fall: Waterfall, wished: int, line: WaterfallLine, width: int, palette: Palette) -> Text:
     """One event on one line, or what became of it."""
     layout = WaterfallColumns(width, wished)
     text = Text(" ")
-    text.append(cut(line.guide, layout.tree - 8), colours.line)
+    text.append(cut(line.guide, layout.tree - 8), palette.line)
     if line.why:
-        text.append("└ ", colours.line)
-        text.append(f"{line.event.rejection.code if line.event.rejection else ''} ", f"bold {colours.bad}")
-        text.append(clean(line.why, 400), colours.bad)
+        text.append("└ ", palette.line)
+        text.append(f"{line.event.rejection.code if line.event.rejection else ''} ", f"bold {palette.bad}")
+        text.append(clean(line.why, 400), palette.bad)
         return sized(text, width - 1)
     event = line.event
-    style = tone(event.status, colours)
+    style = tone(event.status, palette)
     name = clean(short(event.type), 80)
     text.append(f"{mark(event.status)} ", style)
-    text.append(name, f"{hue(event.type, colours.hues)} bold" if event.type else colours.dim)
+    text.append(name, f"{hue(event.type, palette.hues)} bold" if event.type else palette.dim)
     if line.copies:
-        text.append(f" {'≡' if line.folded else '▾'}{line.copies}", colours.warn)
+        text.append(f" {'≡' if line.folded else '▾'}{line.copies}", palette.warn)
     if line.missing:
-        text.append(" ◂?", colours.dim)
+        text.append(" ◂?", palette.dim)
     text = sized(text, layout.tree + 1)
     text.append(" ")
     if layout.stream:
-        text.append_text(sized(Text(clean(event.stream, 60), colours.text), layout.stream))
+        text.append_text(sized(Text(clean(event.stream, 60), palette.text), layout.stream))
         text.append("  ")
     if layout.producer:
-        text.append_text(sized(Text(clean(event.producer or "·", 60), colours.dim), layout.producer))
+        text.append_text(sized(Text(clean(event.producer or "·", 60), palette.dim), layout.producer))
         text.append("  ")
-    text.append_text(_bar(fall, line, layout.axis, colours))
+    text.append_text(_bar(fall, line, layout.axis, palette))
     gap = line.gap
     label = "" if gap is None else f"{'+' if gap >= 0 else '-'}{span(abs(gap))}"
     text.append_text(
-        sized(Text(label, colours.warn if (gap or 0) >= 1_000 or (gap or 0) < 0 else colours.dim), _GAP, right=True)
+        sized(Text(label, palette.warn if (gap or 0) >= 1_000 or (gap or 0) < 0 else palette.dim), _GAP, right=True)
     )
     return text
 
 
-def _bar(fall: Waterfall, line: WaterfallLine, width: int, colours: Palette) -> Text:
+def _bar(fall: Waterfall, line: WaterfallLine, width: int, palette: Palette) -> Text:
     begins, stretch, at = bar(line, fall.length, width)
-    colour = hue(line.event.type or "", colours.hues)
+    color = hue(line.event.type or "", palette.hues)
     text = Text("")
     if at < 0:
         return Text(" " * width)
     text.append(" " * begins)
-    text.append(stretch, colours.dim if line.inferred else colour)
+    text.append(stretch, palette.dim if line.inferred else color)
     text.append(" " * (at - text.cell_len))
-    text.append(mark(line.event.status), f"bold {tone(line.event.status, colours)}")
+    text.append(mark(line.event.status), f"bold {tone(line.event.status, palette)}")
     text.append(" " * (width - text.cell_len))
     return text

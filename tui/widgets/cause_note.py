@@ -11,7 +11,7 @@ from tui.text.advice import advice
 from tui.text.columns import wrapped
 from tui.text.sanitize import clean
 from tui.text.time_format import age, count
-from tui.theme import palette
+from tui.theme import palette_of
 
 SAID = 3
 """Lines of the message."""
@@ -37,8 +37,8 @@ class CauseNote(Static):
             self.update(self._text(self._cause))
 
     def _text(self, cause: models.CauseModel) -> Text:
-        colours, width, now = (
-            palette(self.app.theme),
+        palette, width, now = (
+            palette_of(self.app.theme),
             max(20, (self.size.width or self.app.size.width) - 4),
             time_format.now(),
         )
@@ -49,7 +49,7 @@ class CauseNote(Static):
 
         where = f"{cause.path}: " if cause.path and cause.path not in cause.message else ""
         for piece in wrapped(clean(f"{cause.code}  {where}{cause.message}", 600), width, SAID):
-            line(piece, colours.bad if cause.states.get("open") else colours.text)
+            line(piece, palette.bad if cause.states.get("open") else palette.text)
         some = ", ".join(cause.some_aggregates[:3]) + (" …" if cause.aggregates > 3 else "")
         parts = [
             f"first {age(cause.first_seen, now)} ago, last {age(cause.last_seen, now)} ago",
@@ -58,9 +58,9 @@ class CauseNote(Static):
             ", ".join(f"{count(number)} {state}" for state, number in cause.states.items()),
         ]
         for piece in wrapped(clean("  ·  ".join(part for part in parts if part), 600), width, 2):
-            line(piece, colours.dim)
+            line(piece, palette.dim)
         waiting = "open" if cause.states.get("open") else next(iter(cause.states), "open")
         for piece in wrapped(f"→ {advice(cause.code, waiting)}", width, 2):
-            line(piece, colours.info)
+            line(piece, palette.info)
         text.rstrip()
         return text

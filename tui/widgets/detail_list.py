@@ -21,39 +21,39 @@ Build = Callable[[FoldState, int], list[DetailLine]]
 """The lines, for the folds and a width."""
 
 
-def draw(fact: DetailLine, width: int, colours: Palette) -> Text:
+def draw(fact: DetailLine, width: int, palette: Palette) -> Text:
     if fact.kind == "head":
-        text = Text.assemble((f" {'▾' if fact.fold == 'open' else '▸'} {clean(fact.label)} ", f"bold {colours.info}"))
+        text = Text.assemble((f" {'▾' if fact.fold == 'open' else '▸'} {clean(fact.label)} ", f"bold {palette.info}"))
         rest = width - text.cell_len - 1
         if fact.value:
-            text.append(f"{clean(fact.value)} ", colours.dim)
+            text.append(f"{clean(fact.value)} ", palette.dim)
             rest = width - text.cell_len - 1
-        text.append("─" * max(0, rest), colours.line)
+        text.append("─" * max(0, rest), palette.line)
         return text
     text = Text("  " * max(0, fact.depth - 1) + " ")
     if fact.fold:
-        text.append("▾ " if fact.fold == "open" else "▸ ", colours.line)
+        text.append("▾ " if fact.fold == "open" else "▸ ", palette.line)
     elif fact.kind != "bad" or fact.label == "" or fact.marked:
         text.append("  ")
     label = clean(fact.label, 200)
     body = fact.key.startswith("body:")
     if label:
         if fact.kind == "bad" and not fact.marked:
-            text.append(label, f"bold {colours.bad}")
+            text.append(label, f"bold {palette.bad}")
         elif body:
-            text.append(label, colours.marked if fact.marked else colours.text)
-            text.append(" " if fact.fold else ": ", colours.dim)
+            text.append(label, palette.marked if fact.marked else palette.text)
+            text.append(" " if fact.fold else ": ", palette.dim)
         else:
-            text.append(f"{cut(label, 34):<{_LABEL}} ", colours.dim)
+            text.append(f"{cut(label, 34):<{_LABEL}} ", palette.dim)
     room = max(1, width - text.cell_len - (13 if fact.marked else 1))
     value = cut(clean(fact.value), room)
     style = {
-        "string": colours.good, "number": colours.accent, "word": colours.info, "key": colours.dim, "bad": colours.bad,
-        "good": colours.good, "warn": colours.warn, "do": colours.info, "dim": colours.dim, "hex": colours.text,
-    }.get(fact.kind, colours.text)  # fmt: skip
-    text.append(value, colours.marked if fact.marked else f"underline {style}" if fact.go else style)
+        "string": palette.good, "number": palette.accent, "word": palette.info, "key": palette.dim, "bad": palette.bad,
+        "good": palette.good, "warn": palette.warn, "do": palette.info, "dim": palette.dim, "hex": palette.text,
+    }.get(fact.kind, palette.text)  # fmt: skip
+    text.append(value, palette.marked if fact.marked else f"underline {style}" if fact.go else style)
     if fact.marked:
-        text.append("  ◀ ✗ here", f"bold {colours.bad}")
+        text.append("  ◀ ✗ here", f"bold {palette.bad}")
     return text
 
 

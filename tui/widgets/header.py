@@ -10,7 +10,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 from tui.text.sanitize import clean
-from tui.theme import palette
+from tui.theme import palette_of
 
 PLACES = (
     ("live", "Live"),
@@ -60,18 +60,18 @@ class TopBar(Widget):
             self.refresh()
 
     def render(self) -> Text:
-        colours, width = palette(self.app.theme), self.size.width
+        palette, width = palette_of(self.app.theme), self.size.width
         text = Text(no_wrap=True, overflow="crop")
         if width >= 100:
-            text.append(" ◆ tracecar ", colours.accent)
+            text.append(" ◆ tracecar ", palette.accent)
         self._spans = []
         for number, (place, name) in enumerate(PLACES, 1):
             begin = text.cell_len
             if place == self._here:
                 text.append(f" {number} {name} ", "reverse bold")
             else:
-                text.append(f" {number} ", colours.accent)
-                text.append(f"{name} ", colours.text)
+                text.append(f" {number} ", palette.accent)
+                text.append(f"{name} ", palette.text)
             self._spans.append((begin, text.cell_len, place))
         if self._here in UNNUMBERED and width >= 100:
             text.append(f" {UNNUMBERED[self._here]} ", "reverse bold")
@@ -81,17 +81,17 @@ class TopBar(Widget):
         return text
 
     def _state(self, room: int) -> Text:
-        colours, link = palette(self.app.theme), self.link
+        palette, link = palette_of(self.app.theme), self.link
         if link.state == "connected":
-            mark, word, style = "●", clean(link.service, 24), colours.good
+            mark, word, style = "●", clean(link.service, 24), palette.good
             if link.alert:
-                mark, word, style = "▲", f"{clean(link.service, 24)} {link.alert}", colours.warn
+                mark, word, style = "▲", f"{clean(link.service, 24)} {link.alert}", palette.warn
         elif link.state == "lost":
-            mark, word, style = "✗", "connection lost, trying again", f"bold {colours.bad}"
+            mark, word, style = "✗", "connection lost, trying again", f"bold {palette.bad}"
         elif link.state == "refused":
-            mark, word, style = "✗", "the token is refused", f"bold {colours.bad}"
+            mark, word, style = "✗", "the token is refused", f"bold {palette.bad}"
         else:
-            mark, word, style = "◌", "connecting", colours.dim
+            mark, word, style = "◌", "connecting", palette.dim
         text = Text(f"{mark} {word}", style)
         if text.cell_len > room:
             text = Text(f"{mark} {word.split(',')[0].split(' ')[-1] if link.state == 'lost' else word}", style)

@@ -13,7 +13,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
 
-from tui.theme import palette
+from tui.theme import palette_of
 
 
 class HintSource(Protocol):
@@ -95,14 +95,14 @@ class KeyHints(Widget):
         return [*([KeyHint("esc", back, "escape")] if back else []), KeyHint("?", "Help", "question_mark")]
 
     def render(self) -> Text:
-        colours, width = palette(self.app.theme), self.size.width
+        palette, width = palette_of(self.app.theme), self.size.width
         text = Text(no_wrap=True, overflow="crop")
         self._spans = []
         always = self._always()
         room = width - sum(map(_cells, always))
         for key in self._here():
             if text.cell_len + _cells(key) > room:
-                text.append("…"[: max(0, room - text.cell_len)], colours.dim)
+                text.append("…"[: max(0, room - text.cell_len)], palette.dim)
                 break
             self._put(text, key)
         text.append(" " * max(0, room - text.cell_len))
@@ -111,9 +111,9 @@ class KeyHints(Widget):
         return text
 
     def _put(self, text: Text, key: KeyHint) -> None:
-        colours, begin = palette(self.app.theme), text.cell_len
-        text.append(f" {key.name}", f"bold {colours.accent}")
-        text.append(f" {key.about} ", colours.dim)
+        palette, begin = palette_of(self.app.theme), text.cell_len
+        text.append(f" {key.name}", f"bold {palette.accent}")
+        text.append(f" {key.about} ", palette.dim)
         self._spans.append((begin, text.cell_len, key.press))
 
     def on_click(self, event: events.Click) -> None:

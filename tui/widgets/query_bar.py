@@ -16,7 +16,7 @@ from textual.widgets.input import Selection
 
 from tui import query_completion
 from tui.text.sanitize import clean
-from tui.theme import palette
+from tui.theme import palette_of
 
 LONGEST = 2_000
 HISTORY = 100
@@ -124,21 +124,21 @@ class QueryBar(Vertical):
         self.post_message(self.Asked(query))
 
     def _show(self) -> None:
-        colours = palette(self.app.theme)
+        palette = palette_of(self.app.theme)
         if self.error:
-            self.query_one("#under-query", Static).update(Text(self.error, colours.bad))
+            self.query_one("#under-query", Static).update(Text(self.error, palette.bad))
             return
         offered = self._offered[1]
         text = Text(no_wrap=True, overflow="ellipsis")
         if offered:
             for index, word in enumerate(offered):
-                text.append(f" {clean(word, 40)} ", "reverse" if index == self._at else colours.info)
+                text.append(f" {clean(word, 40)} ", "reverse" if index == self._at else palette.info)
                 text.append(" ")
-            text.append("tab takes it, ctrl+n the next" if len(offered) > 1 else "tab takes it", colours.dim)
+            text.append("tab takes it, ctrl+n the next" if len(offered) > 1 else "tab takes it", palette.dim)
         else:
             hint = query_completion.about(self.line.value, self.line.cursor_position)
-            text.append(f"{hint}   " if hint else "", colours.info)
-            text.append("enter asks · tab completes · ↑ earlier queries · esc closes", colours.dim)
+            text.append(f"{hint}   " if hint else "", palette.info)
+            text.append("enter asks · tab completes · ↑ earlier queries · esc closes", palette.dim)
         self.query_one("#under-query", Static).update(text)
 
     def complete(self) -> None:

@@ -17,7 +17,7 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui.theme import Palette, palette
+from tui.theme import Palette, palette_of
 
 T = TypeVar("T")
 
@@ -262,13 +262,13 @@ class VirtualList(ScrollView, Generic[T], can_focus=True):
         self._drawn.clear()
 
     def render_line(self, y: int) -> Strip:
-        width, colours = self.size.width, palette(self.app.theme)
+        width, palette = self.size.width, palette_of(self.app.theme)
         if y < self._head:
             assert self._title is not None
-            return self._strip(self._title(width, colours), width, colours.head)
+            return self._strip(self._title(width, palette), width, palette.head)
         index = y - self._head + self.scroll_offset.y
         if not self.items:
-            return self._nothing(y, width, colours)
+            return self._nothing(y, width, palette)
         if index >= len(self.items):
             return Strip.blank(width, self.rich_style)
         item = self.items[index]
@@ -276,20 +276,20 @@ class VirtualList(ScrollView, Generic[T], can_focus=True):
         cached = self._drawn.get((key, width, here, self.has_focus))
         if cached is not None:
             return cached
-        over = (colours.cursor if self.has_focus else colours.idle) if here else ""
-        text = self._draw(item, width, colours)
+        over = (palette.cursor if self.has_focus else palette.idle) if here else ""
+        text = self._draw(item, width, palette)
         if key in self.marked:
-            text = Text.assemble(("▌", colours.accent), text[1:])
+            text = Text.assemble(("▌", palette.accent), text[1:])
         strip = self._strip(text, width, "", over)
         self._drawn[key, width, here, self.has_focus] = strip
         return strip
 
-    def _nothing(self, y: int, width: int, colours: Palette) -> Strip:
+    def _nothing(self, y: int, width: int, palette: Palette) -> Strip:
         lines = (self._waiting or self.empty).split("\n")
         at = y - max(self._head, (self.size.height - len(lines)) // 2)
         if not 0 <= at < len(lines):
             return Strip.blank(width, self.rich_style)
-        text = Text(lines[at], colours.strong if at == 0 else colours.dim)
+        text = Text(lines[at], palette.strong if at == 0 else palette.dim)
         text.truncate(max(1, width - 2), overflow="ellipsis")
         text.pad_left(max(1, (width - text.cell_len) // 2))
         return self._strip(text, width, "")

@@ -3,7 +3,7 @@ library, nothing of the sidecar but the models.
 
     ClientError
     ├── Unreachable      no answer: not running, another address, connection cut       → exit 3
-    ├── Unauthorised     no token, an unknown one, or one that may not do this          → exit 3
+    ├── Unauthorized     no token, an unknown one, or one that may not do this          → exit 3
     ├── BadRequest       the request is wrong; for a query, `at` says where             → exit 2
     ├── NotFound         there is no such thing                                         → exit 1
     └── Failed           the sidecar could not do it, and says why                      → exit 1

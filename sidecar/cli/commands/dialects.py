@@ -11,7 +11,7 @@ COLUMNS = (
     TableColumn("dialect", whole=True),
     TableColumn("framework", whole=True, rank=1),
     TableColumn("streams", least=20, rank=2),
-    TableColumn("recognised by", least=24, rank=4),
+    TableColumn("recognized by", least=24, rank=4),
     TableColumn("written", whole=True, rank=3),
 )
 
@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def dialects(json: Json = False) -> None:
-    """The frameworks whose dead letters are understood: their streams by default, the headers they are recognised by,
+    """The frameworks whose dead letters are understood: their streams by default, the headers they are recognized by,
     and whether these can be written beside Tracecar's own (dead_letters.dialects)."""
     from sidecar.dead_letters.dialects import DIALECTS
 

@@ -54,14 +54,14 @@ def print_line(line: str) -> None:
 
 
 def console() -> Console:
-    """A console for stdout. In a pipe nothing is wrapped or coloured (`NO_COLOR` and `FORCE_COLOR` are heeded)."""
+    """A console for stdout. In a pipe nothing is wrapped or colored (`NO_COLOR` and `FORCE_COLOR` are heeded)."""
     from rich.console import Console
 
     return Console(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty())
 
 
 def styled(value: str) -> Text:
-    """A status word in its colour."""
+    """A status word in its color."""
     from rich.text import Text
 
     return Text(clean(value), STYLES.get(value.partition(" ")[0], ""))

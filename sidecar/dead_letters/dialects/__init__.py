@@ -36,7 +36,7 @@ class Dialect(Struct, frozen=True):
     streams: tuple[str, ...]
     """The names that its dead-letter streams have by default, as `dead_letters.read` takes them."""
     marks: tuple[str, ...]
-    """The headers that it is recognised by: any of them."""
+    """The headers that it is recognized by: any of them."""
     read: Read
     """None where the headers are not this dialect's after all."""
     written: bool = False

@@ -21,20 +21,12 @@ FIRST_WORDS = words("""
     what who whom whose how whether where wherever when whenever which why of and but or as by for from if in into
     on so than that until unless without with at because nothing there it they
 """)
-BRITISH = re.compile(
-    r"\b(?:behaviours?|colou?red(?<!colored)|colours?|cancell(?:ed|ing)|honours?|favours?|neighbours?|labell(?:ed|ing)|"
-    r"modell(?:ed|ing)|travell(?:ed|ing)|signall(?:ed|ing)|catalogues?|grey|centres?|licence|defence|unauthorised|"
-    r"(?:authori|initiali|normali|organi|reali|recogni|seriali|summari|synchroni|optimi|sanitis|minimi|maximi|"
-    r"prioriti|customi|utili|analy|apologi|categori|emphasi|finali|generali|speciali|standardi|tokeni|visuali|capitali|"
-    r"centrali)s(?:e|es|ed|er|ers|ing|ation|ations))\b",
-    re.IGNORECASE,
-)
-CONTRACT_TEXT = re.compile(r"\b(?:settled_here|cancelled)\b")
-"""Names and values that scripts rely on."""
+CONTRACT_TEXT = re.compile(r"\bsettled_here\b")
+"""Names that scripts rely on."""
 
 
 def banned_words(files: Sequence[SourceFile]) -> Iterator[Offense]:
-    """Find banned words and British spellings in what a person reads in Python files."""
+    """Find banned words in what a person reads in Python files."""
     for file in files:
         if file.path.startswith("tests/checks/") or file.path.startswith("tests/unit/checks/"):
             continue
@@ -48,7 +40,7 @@ def banned_words(files: Sequence[SourceFile]) -> Iterator[Offense]:
 
 
 def find_banned_in_documents(documents: Sequence[tuple[str, str]]) -> Iterator[Offense]:
-    """Find banned words and British spellings in documents and in the chart."""
+    """Find banned words in documents and in the chart."""
     for path, text in documents:
         seen = set()
         for number, line in enumerate(text.splitlines(), 1):
@@ -62,7 +54,7 @@ def find_banned(text: str) -> list[str]:
     """List the banned words of a text, in lower case, without names in back quotes or those of the contract."""
     text = CONTRACT_TEXT.sub("", re.sub(r"`[^`\n]*`", "", text))
     words = []
-    for match in [*BANNED.finditer(text), *BRITISH.finditer(text)]:
+    for match in BANNED.finditer(text):
         if match[0].lower() == "whose" and not _begins_sentence(text, match.start()):
             continue
         words.append(" ".join(match[0].lower().split()))

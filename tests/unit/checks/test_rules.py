@@ -9,7 +9,7 @@ from textwrap import dedent
 import pytest
 
 from tests.checks import baseline
-from tests.checks.rules import RULES, brokers, constants, names, prose, sizes
+from tests.checks.rules import RULES, brokers, constants, docstrings, names, prose, sizes
 from tests.checks.source import Offense, SourceFile
 
 
@@ -109,7 +109,7 @@ def test_banned_words_in_docstrings_comments_and_messages() -> None:
         settled_here = "settle"  # a name is no prose
         def f():
             # Read anew, so that nobody waits.
-            raise ValueError("the colour is wrong")
+            raise ValueError("cannot letter it")
         def g():
             """Dead-lettered records, `settled_here` and the event whose id is given."""
     '''
@@ -118,7 +118,7 @@ def test_banned_words_in_docstrings_comments_and_messages() -> None:
         "<module> docstring “whatever”",
         "f comment “anew”",
         "f comment “nobody”",
-        "f string “colour”",
+        "f string “letter it”",
     }
 
 
@@ -175,7 +175,8 @@ def test_broker_names(expression: str) -> None:
 
 def test_every_rule_is_applied_to_a_clean_file_without_an_offense() -> None:
     text = '"""A thing."""\n\nPOLL_INTERVAL_S = 0.5\n\n\nclass Thing:\n    """A thing."""\n'
-    assert not [offense for rule in RULES for offense in rule([source(text)])]
+    others = [rule for rule in RULES if rule is not docstrings.ruff_docstrings]  # it reads the files on disk
+    assert not [offense for rule in others for offense in rule([source(text)])]
 
 
 def test_the_baseline_only_shrinks(tmp_path: Path) -> None:

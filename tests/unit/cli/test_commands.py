@@ -27,7 +27,7 @@ ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m[bold]x[/bold]\u202eright\n"
 
 
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
-COLOUR = re.compile(r"\x1b\[(?:[0-9]+;)*[39][0-7]m")
+COLOR = re.compile(r"\x1b\[(?:[0-9]+;)*[39][0-7]m")
 
 
 class Outcome:
@@ -214,9 +214,9 @@ async def test_on_a_terminal_tables_fit_its_width(sidecar: Sidecar, columns: int
         assert len(rows) >= 2, arguments
         if arguments[0] != "flow":
             assert all(len(row) <= columns for row in rows), (arguments, rows)
-        assert not COLOUR.search(shown)
+        assert not COLOR.search(shown)
     shown = await on_a_terminal("events", columns=columns, **_at(sidecar))
-    assert COLOUR.search(shown)
+    assert COLOR.search(shown)
 
 
 @pytest.mark.parametrize("columns", [40, 80, 160])

@@ -200,7 +200,7 @@ async def test_an_event_that_is_too_large_for_the_stream_behind_a_gate_waits_who
 async def test_letters_that_cannot_be_written_hold_the_stream_until_they_can(monkeypatch: pytest.MonkeyPatch) -> None:
     async with harness().running() as one:
         for _ in range(2):
-            one.broker.fail_next("commit", Refused("not authorised to write orders.dlt"))
+            one.broker.fail_next("commit", Refused("not authorized to write orders.dlt"))
         one.produce(*one.bad(1))
         await until(lambda: one.held() == "letters", "the hold")
         one.produce(*one.good(3, 1))

@@ -517,7 +517,7 @@ async def test_a_range_that_failed_says_what_was_sent_and_how_to_go_on(monkeypat
 
     async def refuses(self: MemoryLedger, acts: Sequence[LedgerTransaction]) -> list[LedgerOutcome]:
         if acts[0].outgoing and next(calls) == 3:
-            raise Refused("not authorised to write orders.copy")
+            raise Refused("not authorized to write orders.copy")
         return await act(self, acts)
 
     monkeypatch.setattr(MemoryLedger, "act", refuses)
@@ -530,7 +530,7 @@ async def test_a_range_that_failed_says_what_was_sent_and_how_to_go_on(monkeypat
         )
         assert (job.state, job.published) == ("failed", 30)
         assert job.note == (
-            "not authorised to write orders.copy. 30 of 45 events were sent to orders.copy; mend it, then tracecar "
+            "not authorized to write orders.copy. 30 of 45 events were sent to orders.copy; mend it, then tracecar "
             f"replays resume {job.id} goes on at memory://orders/0/30, and sends none of them twice"
         )
         job = await ended(sidecar, await sidecar.resume(job.id, ANN))

@@ -672,7 +672,7 @@ async def test_replays_that_cannot_be_looked_after_any_more_are_told(monkeypatch
 
         async def under(self: MemoryLedger, prefix: str) -> dict[str, bytes]:
             if refusing:
-                raise Refused("not authorised")
+                raise Refused("not authorized")
             return await entries(self, prefix)
 
         monkeypatch.setattr(MemoryLedger, "under", under)
@@ -682,6 +682,6 @@ async def test_replays_that_cannot_be_looked_after_any_more_are_told(monkeypatch
         refusing = False
         await until(lambda: supervisor(sidecar).looked)
         refusing = True
-        await until(lambda: sidecar.trouble() == ["replays on memory are not looked after: not authorised"])
+        await until(lambda: sidecar.trouble() == ["replays on memory are not looked after: not authorized"])
         refusing = False
         await until(lambda: sidecar.trouble() == [])

@@ -21,7 +21,7 @@ def counted(one: Harness) -> float:
 async def test_a_letter_counts_only_once_it_is_durable() -> None:
     async with harness().running() as one:
         for _ in range(2):
-            one.broker.fail_next("commit", Refused("not authorised to write orders.dlt"))
+            one.broker.fail_next("commit", Refused("not authorized to write orders.dlt"))
         one.produce(*one.bad(2), *one.good(3, 2))
         await until(lambda: one.held() == "letters", "the hold")
         assert one.counters.rejected() == 2

@@ -39,7 +39,7 @@ class KafkaLease(Lease):
         self.flying = False
         """A fetch of it is under way."""
         self.turn = 0
-        """Counts jumps, so that what was fetched before one is recognised and dropped."""
+        """Counts jumps, so that what was fetched before one is recognized and dropped."""
         self.not_before = 0.0
         """Monotonic time before which it is not fetched: it failed."""
         self.gap: Gap | None = None

@@ -1,6 +1,6 @@
 """`tracecar check` for Kafka: every connection and permission that running needs, each in a line, with what to grant.
 
-Nothing is changed: what would change something is asked in a form that the broker authorises first and then refuses (an
+Nothing is changed: what would change something is asked in a form that the broker authorizes first and then refuses (an
 empty batch, a producer id that nobody has, a topic that is only validated)."""
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _named(source: config.KafkaConfig, topics: Mapping[str, object], wants: Call
 
 
 class _PermissionProbe:
-    """Requests that are authorised and then come to nothing."""
+    """Requests that are authorized and then come to nothing."""
 
     def __init__(self, cluster: KafkaCluster, group: str) -> None:
         self._cluster, self._group = cluster, group

@@ -2,7 +2,7 @@
 before a decoder runs, and says afterwards what is wrong and where.
 
 fastavro reads in C and cannot be interrupted: items that take no bytes let five bytes claim 2^60 of them, a recursive
-schema overflows the C stack, a record of a thousand nulls makes a thousand values out of nothing. `survey` recognises
+schema overflows the C stack, a record of a thousand nulls makes a thousand values out of nothing. `survey` recognizes
 such schemas once; their payloads, and large ones of any schema, are walked first. (Avro 1.12 specification, "Binary
 Encoding".)
 """
