@@ -2,6 +2,6 @@
 
 import os
 
-# A lone escape is told from the beginning of another key's sequence by waiting; Textual's tenth of a second is what a
-# person notices. In milliseconds; who has set it otherwise keeps it.
+# A lone Escape is recognized by waiting for the rest of a key sequence. Textual waits 100 ms, which people notice.
+# The value is in milliseconds. A value that is already set in the environment is kept.
 os.environ.setdefault("ESCDELAY", "40")

@@ -1,5 +1,7 @@
-"""The dashboard: which screen is shown, which sidecar is asked, and how it stands with it. Knows the API's client and
-nothing else of ours."""
+"""The dashboard app: which screen is shown, and how the connection to the sidecar is.
+
+Imports the API client and nothing else of the product.
+"""
 
 from __future__ import annotations
 
@@ -31,16 +33,21 @@ from tui.theme import DARK, THEMES
 from tui.widgets.header import PLACES, ConnectionState
 
 Connect = Callable[[str | None], Client]
-"""A client with this token; None: with the one that is known already."""
+"""Creates a client with this token, or with the known token if None."""
 _TEXTUALS = frozenset({"escape", "backspace", "tab", "shift+tab", "ctrl+c", "super+c"})
-"""Keys of screens that need no name in the palette."""
-MOST_SEEN = 60
-"""Values of a field that are kept for completion."""
+"""Keys of screens that are left out of the command palette."""
+MAX_SEEN_VALUES = 60
+"""Values per field that are kept for completion."""
 
 
 class Dashboard(App[None]):
-    """`connect` makes the client. `ask_token`: nobody is served who does not present one. `trace_url`: where a trace is
-    shown elsewhere, with `{trace_id}` in it."""
+    """The dashboard.
+
+    Args:
+        connect: Creates the API client.
+        ask_token: If True, a token is required before anything is shown.
+        trace_url: URL of a trace in an external tool, with `{trace_id}` in it.
+    """
 
     TITLE = "Tracecar"
     CSS_PATH = Path(__file__).with_name("app.tcss")
@@ -60,18 +67,21 @@ class Dashboard(App[None]):
     link: reactive[ConnectionState] = reactive(ConnectionState(), init=False)
 
     def pop_screen(self) -> AwaitComplete:
-        """Let go of the dialog altogether: Textual remembers the palette of the last thousand widgets that it painted,
-        and with them all their lines, some hundred kilobytes for each dialog that was ever open."""
+        """Close the top dialog and free its memory.
+
+        Textual caches the colors of the last thousand painted widgets, and with them all their lines: some hundred
+        kilobytes for each dialog that was ever open.
+        """
         popping = super().pop_screen()
         StylesCache.get_inner_outer.cache_clear()
         return popping
 
     def get_driver_class(self) -> type[Driver]:
-        """Ours in place of the one for terminals; browsers and tests have others."""
+        """Return the product's own terminal driver; browsers and tests use others."""
         found = super().get_driver_class()
         if found.__module__ != "textual.drivers.linux_driver":
             return found
-        from tui.terminal_driver import PromptDriver  # there is no such terminal on Windows
+        from tui.terminal_driver import PromptDriver  # Windows has no such terminal
 
         return PromptDriver
 
@@ -115,13 +125,13 @@ class Dashboard(App[None]):
 
     @property
     def came_from(self) -> bool:
-        """Whether there is somewhere to go back to."""
+        """True if `back` has somewhere to go."""
         return bool(self._trail)
 
     def go(self, place: str, *, remember: bool = True) -> None:
-        """Show a screen; `back` returns from it."""
+        """Show a screen. `back` returns from it if `remember` is set."""
         assert self._here is not None
-        if len(self.screen_stack) > 2:  # a dialog waits for its answer
+        if len(self.screen_stack) > 2:  # a dialog is open and must be answered first
             return
         if place == self._here.PLACE:
             return
@@ -135,7 +145,7 @@ class Dashboard(App[None]):
         self.go(place)
 
     def back(self) -> None:
-        """Where we were before."""
+        """Show the screen that was shown before this one, as it was."""
         if not self._trail or self._here is None:
             return
         place, memento = self._trail.pop()
@@ -155,14 +165,14 @@ class Dashboard(App[None]):
         page.when_ready(lambda: page.open(id, at))
 
     def open_aggregate(self, id: str, *, at: str | None = None) -> None:
-        """Show an aggregate through time, with the cursor on the event at the position `at`."""
+        """Show an aggregate over time, with the cursor on the event at the position `at`."""
         page = self._pages["aggregate"]
         assert isinstance(page, AggregateScreen)
         self.go("aggregate")
         page.when_ready(lambda: page.open(id, at))
 
     def look_up_aggregate(self) -> None:
-        """Ask for an aggregate's id."""
+        """Ask for the id of an aggregate and show it."""
         page = self._pages["aggregate"]
         self.go("aggregate")
         page.when_ready(page.action_query)
@@ -175,14 +185,14 @@ class Dashboard(App[None]):
         page.when_ready(lambda: page.open(query))
 
     def open_schema(self, subject: str) -> None:
-        """Show a subject."""
+        """Show a schema subject."""
         page = self._pages["schemas"]
         assert isinstance(page, SchemasScreen)
         self.go("schemas")
         page.when_ready(lambda: page.open(subject))
 
     async def schema_text(self, subject: str, version: int | None) -> str | None:
-        """The text of a version of a subject; None where the sidecar does not say. Raises ClientError."""
+        """Return the text of a version of a subject, or None if the sidecar has none. Raises ClientError."""
         try:
             page = await self.client.schemas(subject, version)
         except NotFound:
@@ -209,26 +219,26 @@ class Dashboard(App[None]):
         timeout: float | None = None,
         markup: bool = False,
     ) -> None:
-        """What is told may quote what came from outside: it is text, whoever tells it."""
+        """Show a short message. The text may quote data from outside, so it is never parsed as markup."""
         lines = "\n".join(clean(line, 1_000) for line in message.split("\n")[:12])
         super().notify(lines, title=clean(title, 200), severity=severity, timeout=timeout, markup=False)
 
     # --- the sidecar
 
     def reached(self) -> None:
-        """It answered."""
+        """Record that the sidecar answered."""
         if self.link.state != "connected":
             if self.link.state == "lost":
                 self.notify("The sidecar answers again.", timeout=3)
             self.link = ConnectionState("connected", service=self.link.service, alert=self.link.alert)
 
     def lost(self, reason: str) -> None:
-        """It did not answer; whoever asked will ask again."""
+        """Record that the sidecar did not answer. Screens keep polling."""
         if self.link.state != "refused":
             self.link = ConnectionState("lost", reason, self.link.service)
 
     def trouble(self, error: ClientError) -> None:
-        """A question failed."""
+        """Record that a request failed."""
         if isinstance(error, Unauthorized):
             self.link = ConnectionState("refused", str(error), self.link.service)
             self.ask_token(str(error))
@@ -236,7 +246,7 @@ class Dashboard(App[None]):
             self.lost(str(error))
 
     def know(self, status: models.ServiceStatus) -> None:
-        """What the sidecar says of itself."""
+        """Record what the sidecar says of itself."""
         held = sum(1 for stream in status.streams if stream.held)
         alert = f"holds {held} stream{'s' if held > 1 else ''}" if held else "needs a look" if status.trouble else ""
         self.link = ConnectionState("connected", service=status.service, alert=alert)
@@ -244,7 +254,7 @@ class Dashboard(App[None]):
             self._met("stream", stream.stream)
 
     def meet(self, event: models.EventModel) -> None:
-        """Remember what an event has for completing queries."""
+        """Remember the values of an event for query completion."""
         self._met("type", event.type)
         self._met("producer", event.producer)
         self._met("stream", event.stream)
@@ -254,7 +264,7 @@ class Dashboard(App[None]):
     def _met(self, field: str, value: str | None) -> None:
         if value:
             known = self.seen.setdefault(field, [])
-            if value not in known and len(known) < MOST_SEEN:
+            if value not in known and len(known) < MAX_SEEN_VALUES:
                 known.append(value)
 
     def ask_token(self, why: str) -> None:

@@ -1,4 +1,4 @@
-"""Work beside the screen: questions to the sidecar, which must not keep keys waiting."""
+"""Background work: requests to the sidecar, which must not delay key presses."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ def begin(
     group: str,
     exclusive: bool = False,
 ) -> None:
-    """Runs `act(*arguments)`; `exclusive` cancels what the group does already. The call is made when it begins, so that
-    one that is cancelled before leaves nothing behind."""
+    """Run `act(*arguments)` in the background.
+
+    `exclusive` cancels work of the same group that is still running. The coroutine is created when the work starts, so
+    that work that is cancelled before then leaves no pending coroutine.
+    """
     node.run_worker(cast("Callable[[], Any]", partial(act, *arguments)), group=group, exclusive=exclusive)

@@ -1,4 +1,4 @@
-"""What comes in live, kept within bounds: the newest events that match a query, and how many went by."""
+"""A bounded buffer of live events: the newest ones that match a query, and counts of those that passed."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from dataclasses import dataclass
 
 from sidecar.api import models
 
-KEPT = 2_000
-"""Events that are kept for looking back."""
-RATE_SECONDS = 5.0
+MAX_BUFFERED_EVENTS = 2_000
+"""Events kept for scrolling back."""
+RATE_WINDOW_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedEvent:
-    """An event as it came; `number` counts them."""
+    """An event as it arrived. `number` counts arrivals."""
 
     number: int
     event: models.EventModel
 
 
 class LiveBuffer:
-    """A window on what comes. Frozen, it stands still while what arrives is kept aside."""
+    """A window on the live stream. While frozen it stays unchanged, and arriving events are kept aside."""
 
-    def __init__(self, kept: int = KEPT, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, kept: int = MAX_BUFFERED_EVENTS, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._seen: deque[ReceivedEvent] = deque(maxlen=kept)
         self._frozen: list[ReceivedEvent] | None = None
         self._arrived_frozen = 0
         self._ticks: deque[tuple[float, int]] = deque(maxlen=64)
         self.arrived = 0
-        """How many matched since the query was asked."""
+        """Events that matched since the query was entered."""
         self.dropped = 0
-        """How many we were too slow for."""
+        """Events that the server dropped because this client read too slowly."""
         self.changed = False
         self._positions: set[str] = set()
 
@@ -45,13 +45,13 @@ class LiveBuffer:
         self._frozen, self.arrived, self.dropped, self.changed = None, 0, 0, True
 
     def fill(self, events: Iterable[models.EventModel]) -> None:
-        """Events that were there before, oldest first; those that are here already are left out."""
+        """Add events from before the subscription, oldest first. Events that are already present are skipped."""
         for event in events:
             if event.position not in self._positions:
                 self._append(event)
 
     def add(self, event: models.EventModel) -> None:
-        """An event that just came. What was filled in a moment ago comes again, and is left out."""
+        """Add an event that just arrived. An event that was backfilled a moment ago is skipped."""
         self.arrived += 1
         if event.position not in self._positions:
             self._append(event)
@@ -76,7 +76,7 @@ class LiveBuffer:
 
     @property
     def waiting(self) -> int:
-        """How many came since it was frozen."""
+        """Number of events that arrived since the window was frozen."""
         return self.arrived - self._arrived_frozen if self.frozen else 0
 
     def rows(self) -> list[ReceivedEvent]:
@@ -84,10 +84,10 @@ class LiveBuffer:
         return list(self._seen) if self._frozen is None else self._frozen
 
     def tick(self) -> float:
-        """Events a second, over the last seconds."""
+        """Events per second, over the last seconds."""
         now = self._now()
         self._ticks.append((now, self.arrived))
-        while len(self._ticks) > 2 and now - self._ticks[0][0] > RATE_SECONDS:
+        while len(self._ticks) > 2 and now - self._ticks[0][0] > RATE_WINDOW_S:
             self._ticks.popleft()
         (begun, before), (end, after) = self._ticks[0], self._ticks[-1]
         return (after - before) / (end - begun) if end > begun else 0.0

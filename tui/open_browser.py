@@ -1,4 +1,4 @@
-"""Whether a page can be opened in a browser from here."""
+"""Detection of a web browser on this machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from collections.abc import Mapping
 
 
 def has_browser(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> bool:
-    """Over ssh a browser would be one in this terminal, over the dashboard: better none. `BROWSER` says otherwise."""
+    """Return True if a graphical browser can be opened.
+
+    Over SSH the browser would run inside this terminal, on top of the dashboard, so the answer is False there. The
+    environment variable `BROWSER` overrides this.
+    """
     if "BROWSER" in environment:
         return True
     if "SSH_CONNECTION" in environment or "SSH_TTY" in environment:

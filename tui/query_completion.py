@@ -1,4 +1,4 @@
-"""The query language's words, for completion while a query is typed. The sidecar judges; this helps to write."""
+"""Completion of queries while they are typed. The sidecar validates queries; this module only helps to write them."""
 
 from __future__ import annotations
 
@@ -43,14 +43,17 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
 }  # fmt: skip
 
 _WORD = re.compile(r'(?:^|[\s(])-?([^\s()"]*)$')
-MOST = 12
-LONGEST = 200
-"""Characters of a value that a query names."""
+MAX_COMPLETIONS = 12
+MAX_VALUE_CHARS = 200
+"""Longest value that is completed, in characters."""
 Seen = Mapping[str, Sequence[str]]
 
 
 def complete(text: str, at: int, seen: Seen) -> tuple[int, list[str]]:
-    """Where the word before the cursor begins, and what could stand there. `seen` has values met lately, by field."""
+    """Return where the word before the cursor begins, and its possible completions.
+
+    `seen` has recent values by field.
+    """
     found = _WORD.search(text[:at])
     if found is None:
         return at, []
@@ -59,27 +62,27 @@ def complete(text: str, at: int, seen: Seen) -> tuple[int, list[str]]:
     if not colon:
         names = [name if name.endswith(".") else f"{name}:" for name in FIELDS]
         names += [f"{name}:" for name in seen if name.startswith(("body.", "header."))]
-        return start, [name for name in names if name.startswith(word) and name != word][:MOST]
+        return start, [name for name in names if name.startswith(word) and name != word][:MAX_COMPLETIONS]
     values = dict.fromkeys((*FIELDS.get(field, ("", ()))[1], *seen.get(field, ())))
     fitting = [_quoted(value) for value in values if value.startswith(begun) and value != begun]
-    return start + len(field) + 1, fitting[:MOST]
+    return start + len(field) + 1, fitting[:MAX_COMPLETIONS]
 
 
 def about(text: str, at: int) -> str:
-    """What the field before the cursor is about."""
+    """Return the description of the field before the cursor."""
     found = _WORD.search(text[:at])
     name = found[1].partition(":")[0] if found else ""
     return FIELDS[name][0] if name in FIELDS else ""
 
 
 def term(field: str, value: str) -> str:
-    """A query for exactly this value."""
+    """Return a query for exactly this value."""
     return f"{field}:{_quoted(value)}"
 
 
 def _quoted(value: str) -> str:
-    if len(value) > LONGEST or not value.isprintable():
-        return _begins(value[:LONGEST], whole=len(value) <= LONGEST)
+    if len(value) > MAX_VALUE_CHARS or not value.isprintable():
+        return _begins(value[:MAX_VALUE_CHARS], whole=len(value) <= MAX_VALUE_CHARS)
     if value and re.fullmatch(r"[\w.\-@#+,;=~|/:]+", value) and value[0] not in "/-<>=":
         return value
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
@@ -87,8 +90,10 @@ def _quoted(value: str) -> str:
 
 
 def _begins(value: str, *, whole: bool) -> str:
-    """A regular expression (RE2's) for values that begin so: what is not seen is written by its number, so that a
-    query never carries control sequences."""
+    """Return a regular expression (RE2 syntax) for values that begin with this text.
+
+    Invisible characters are written as code points, so that a query never contains control sequences.
+    """
     text = "".join(
         f"\\x{{{ord(c):x}}}" if not c.isprintable() else c if c.isalnum() or not c.isascii() else f"\\{c}"
         for c in value

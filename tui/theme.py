@@ -1,5 +1,4 @@
-"""How things look: themes, the palette of types, the mark and the word of every state. Color never says anything that
-a mark or a word does not say too."""
+"""Themes, the colors of types, and the mark and word of each state. Color never carries meaning alone."""
 
 from __future__ import annotations
 
@@ -62,7 +61,7 @@ THEMES = (
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """Rich styles by what they are for."""
+    """Rich styles by purpose."""
 
     text: str
     dim: str
@@ -75,14 +74,14 @@ class Palette:
     line: str
     """Guides, axes, rules."""
     cursor: str
-    """The row under the cursor, where its list has the focus."""
+    """The row under the cursor, in a list with the focus."""
     idle: str
-    """The same where it has not."""
+    """The row under the cursor, in a list without the focus."""
     head: str
     marked: str
-    """Where an error lies."""
+    """The failing field."""
     hues: tuple[str, ...]
-    """Types and streams; which one a name has never changes."""
+    """Types and streams. A name always has the same color."""
 
 
 _PALETTES = {
@@ -109,19 +108,19 @@ _PALETTES = {
 }  # fmt: skip
 
 
-def palette_of(theme: str) -> Palette:
-    """The styles that go with a theme; other themes than ours have the dark one's."""
+def palette(theme: str) -> Palette:
+    """Return the styles of a theme. Unknown themes use the dark styles."""
     return _PALETTES.get(theme, _PALETTES[LIGHT if theme.endswith("light") else DARK])
 
 
 @lru_cache(4_096)
-def hue(name: str, palette: tuple[str, ...]) -> str:
-    """The color of a type or stream: the same in every run."""
-    return palette[crc32(name.encode("utf-8", "surrogatepass")) % len(palette)]
+def hue(name: str, colors: tuple[str, ...]) -> str:
+    """Return the color of a type or stream, the same in every run."""
+    return colors[crc32(name.encode("utf-8", "surrogatepass")) % len(colors)]
 
 
 def short(name: str | None) -> str:
-    """A type without the namespace that all of them share."""
+    """Return a type without the namespace that all types share."""
     return (name or "(no type)").rpartition(".")[2] or "(no type)"
 
 
@@ -130,21 +129,21 @@ MARKS = {
     "open": "✗", "replaying": "»", "returned": "⟲", "parked": "‖", "discarded": "-",
     "running": "»", "paused": "‖", "done": "✓", "cancelled": "-", "failed": "✗",
 }  # fmt: skip
-"""A mark for each status and state, all of them one cell wide."""
+"""Marks for each status and state, one cell wide."""
 
 
-def tone(status: str, palette: Palette) -> str:
-    """The style of a status or state."""
+def tone(status: str, colors: Palette) -> str:
+    """Return the style of a status or state."""
     match status:
         case "rejected" | "open" | "returned" | "failed":
-            return palette.bad
+            return colors.bad
         case "duplicate" | "parked" | "paused":
-            return palette.warn
+            return colors.warn
         case "replayed" | "replaying" | "running":
-            return palette.info
+            return colors.info
         case "unchecked" | "discarded" | "cancelled":
-            return palette.dim
-    return palette.good
+            return colors.dim
+    return colors.good
 
 
 def mark(status: str) -> str:

@@ -1,8 +1,10 @@
-"""The dashboard in a browser, by textual-serve: on loopback only, each page a dashboard of its own that asks for the
-token.
+"""The dashboard in a browser, served by textual-serve on the loopback interface.
 
-The program that serves knows no token, so there is none that a page could use without bringing it. Pages of other
-origins may neither open the socket (`Origin`) nor reach it by another name (`Host`)."""
+Each page is a dashboard of its own that asks for the token.
+
+The server process knows no token, so a page has to bring one. Pages of other origins can neither open the WebSocket
+(`Origin` check) nor reach the server under another name (`Host` check).
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ from aiohttp import web
 from textual_serve.server import Server
 
 HOST = "127.0.0.1"
-MOST_PAGES = 8
-"""Each is a process of its own."""
+MAX_OPEN_PAGES = 8
+"""Open pages; each one is a process."""
 SECRETS = ("TRACECAR_TOKEN", "TRACECAR_TOKEN_FILE")
 _FONTS = re.compile(r"<link[^>]*fonts\.googleapis\.com[^>]*>", re.DOTALL)
 _POLICY = (
@@ -47,7 +49,7 @@ class DashboardWebServer(Server):
         logging.basicConfig(level="WARNING", format="%(message)s")
 
     async def on_startup(self, app: web.Application) -> None:
-        """Says where it is."""
+        """Print the address."""
         sys.stderr.write(f"The dashboard is at {self.public_url}/ and asks for the sidecar's token. Ctrl-C ends.\n")
         sys.stderr.flush()
 
@@ -68,7 +70,7 @@ class DashboardWebServer(Server):
         return await handler(request)
 
     async def handle_index(self, request: web.Request) -> web.Response:
-        """The page, which asks nobody else for anything."""
+        """Return the page. It loads nothing from other hosts."""
         self.public_url = f"http://{request.host}"
         response = await super().handle_index(request)
         assert isinstance(response, web.Response)
@@ -79,8 +81,8 @@ class DashboardWebServer(Server):
         return response
 
     async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
-        if self._open >= MOST_PAGES:
-            raise web.HTTPServiceUnavailable(text=f"{MOST_PAGES} pages are open already: close one.\n")
+        if self._open >= MAX_OPEN_PAGES:
+            raise web.HTTPServiceUnavailable(text=f"{MAX_OPEN_PAGES} pages are open already: close one.\n")
         self._open += 1
         try:
             return await super().handle_websocket(request)
@@ -88,13 +90,13 @@ class DashboardWebServer(Server):
             self._open -= 1
 
     def serve(self, debug: bool = False) -> None:
-        """Until Ctrl-C or SIGTERM."""
+        """Serve until Ctrl-C or SIGTERM."""
         self.initialize_logging()
         web.run_app(self._make_app(), sock=self._listener, print=None, loop=asyncio.new_event_loop())
 
 
 def serve(url: str, trace_url: str | None, port: int) -> int:
-    """Serve until stopped; returns the exit code."""
+    """Serve until stopped. Returns the exit code."""
     for name in SECRETS:
         os.environ.pop(name, None)
     listener = socket.socket()

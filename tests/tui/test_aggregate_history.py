@@ -193,7 +193,7 @@ async def test_many_events_are_read_together() -> None:
 
 
 async def test_of_large_bodies_only_the_latest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui.screens.aggregate.MOST_BYTES", 3_000)
+    monkeypatch.setattr("tui.screens.aggregate.MAX_BODY_BYTES", 3_000)
     shop = Shop()
     shop.the_events = [event(number, "orders", "Counted", number) for number in range(20)]
     shop.bodies = {one.position: {"n": number, "text": "x" * 1_000} for number, one in enumerate(shop.the_events)}

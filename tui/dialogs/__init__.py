@@ -1,1 +1,1 @@
-"""Questions that are asked over a screen; each returns a typed answer."""
+"""Modal dialogs. Each returns a typed answer."""

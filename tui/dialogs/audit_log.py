@@ -1,4 +1,4 @@
-"""What people did with dead letters, the latest first: replays, discards, restorations, imports."""
+"""The audit log, newest first: replays, discards, restores, imports."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tui.background import begin
 from tui.text.columns import cut
 from tui.text.sanitize import clean
 from tui.text.time_format import clock, count
-from tui.theme import Palette, palette_of
+from tui.theme import Palette, palette
 from tui.widgets.virtual_list import VirtualList
 
 
-def _draw(act: AuditEntryModel, width: int, palette: Palette) -> Text:
+def _draw(act: AuditEntryModel, width: int, colors: Palette) -> Text:
     day = (act.at or "")[:10]
     text = Text.assemble(
-        (f" {day} {clock(act.at)[:8]}  ", palette.dim),
-        (f"{cut(clean(act.act.removeprefix('dead_letters.').replace('.', ' '), 40), 17):<17} ", palette.info),
-        (f"{cut(clean(act.by, 40), 14):<14} ", palette.text),
-        (f"{count(act.letters) if act.letters else '':>7}  ", palette.text),
+        (f" {day} {clock(act.at)[:8]}  ", colors.dim),
+        (f"{cut(clean(act.act.removeprefix('dead_letters.').replace('.', ' '), 40), 17):<17} ", colors.info),
+        (f"{cut(clean(act.by, 40), 14):<14} ", colors.text),
+        (f"{count(act.letters) if act.letters else '':>7}  ", colors.text),
     )
     more = [
         act.why or "",
@@ -35,7 +35,7 @@ def _draw(act: AuditEntryModel, width: int, palette: Palette) -> Text:
         *act.ids[:1],
     ]
     rest = "  ".join(piece for piece in more if piece)
-    text.append(cut(clean(rest, 300), max(1, width - text.cell_len - 1)), palette.dim)
+    text.append(cut(clean(rest, 300), max(1, width - text.cell_len - 1)), colors.dim)
     return text
 
 
@@ -44,7 +44,7 @@ def _key(act: AuditEntryModel) -> str:
 
 
 class AuditLogDialog(ModalScreen[None]):
-    """The audit, as the sidecar tells it."""
+    """Shows the sidecar's audit log."""
 
     BINDINGS = [Binding("escape,q,H", "dismiss", "Close")]
 
@@ -62,13 +62,13 @@ class AuditLogDialog(ModalScreen[None]):
         begin(self, self._look, group="acts")
 
     async def _look(self) -> None:
-        note, palette = self.query_one("#acts-note", Static), palette_of(self.app.theme)
+        note, colors = self.query_one("#acts-note", Static), palette(self.app.theme)
         try:
             page = await self._client.audit(200)
         except ClientError as error:
-            note.update(Text(clean(error, 400), palette.bad))
+            note.update(Text(clean(error, 400), colors.bad))
             return
         rows = self.query_one("#acts", VirtualList)
         rows.empty = "Nothing was done yet\nr replays letters, x sets them aside."
         rows.show(page.items)
-        note.update(Text(clean(page.note or "", 300), palette.warn))
+        note.update(Text(clean(page.note or "", 300), colors.warn))

@@ -1,4 +1,4 @@
-"""Yes or no."""
+"""A yes-or-no question."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from textual.widgets import Button, Static
 
 
 class ConfirmDialog(ModalScreen[bool]):
-    """Returns whether it is wanted. Nothing is wanted by accident: the button that does nothing has the focus."""
+    """Returns True if confirmed.
+
+    The button that does nothing has the focus, so that nothing is confirmed by accident.
+    """
 
     BINDINGS = [Binding("escape,n", "no", "No"), Binding("y", "yes", "Yes")]
     AUTO_FOCUS = "#no"

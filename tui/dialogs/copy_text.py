@@ -1,4 +1,4 @@
-"""Which id, or the body, is copied."""
+"""A choice of ids, or the body, to copy."""
 
 from __future__ import annotations
 
@@ -27,10 +27,8 @@ class _CopyChoice:
     text: str
 
 
-def _draw(choice: _CopyChoice, width: int, palette: Palette) -> Text:
-    return Text.assemble(
-        (f" {choice.label:<16}", palette.dim), (cut(clean(choice.text, 300), width - 19), palette.text)
-    )
+def _draw(choice: _CopyChoice, width: int, colors: Palette) -> Text:
+    return Text.assemble((f" {choice.label:<16}", colors.dim), (cut(clean(choice.text, 300), width - 19), colors.text))
 
 
 class CopyDialog(ModalScreen[None]):

@@ -1,4 +1,4 @@
-"""Why letters are set aside."""
+"""Asks for the reason to discard dead letters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tui.text.sanitize import clean
 
 
 class DiscardDialog(ModalScreen[str | None]):
-    """Returns the reason; None where nothing is to be discarded."""
+    """Returns the reason, or None to discard nothing."""
 
     BINDINGS = [Binding("escape", "leave", "Leave them")]
 

@@ -1,4 +1,4 @@
-"""A letter's body, changed in place; checked while it is typed."""
+"""An editor for the body of a dead letter, with live validation."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from tui.background import begin
 from tui.text.body_lines import as_text
 from tui.text.history_lines import changed
 from tui.text.sanitize import clean, covered, in_json
-from tui.theme import palette_of
+from tui.theme import palette
 
-QUIET_SECONDS = 0.35
-"""After the last key, before it is checked."""
-LARGEST = 300_000
-"""Characters that are edited here; larger bodies by `tracecar dlq replay --edit`."""
+VALIDATION_DELAY_S = 0.35
+"""Pause after the last key before the text is validated."""
+MAX_BODY_CHARS = 300_000
+"""Most characters that can be edited here; `tracecar dlq replay --edit` has no such limit."""
 
 
 class _SafeTextArea(TextArea):
-    """What is pasted into it, too, is drawn as text."""
+    """Text area that shows pasted control characters as text."""
 
     def get_line(self, line_index: int) -> Text:
         return Text(covered(self.document.get_line(line_index)), end="", no_wrap=True)
 
 
 class EditDialog(ModalScreen[EditRequest | None]):
-    """Returns what was changed, and that alone: what is masked stays as it is. None where it is left as it is."""
+    """Returns the changed paths only, so that masked values stay as they are. Returns None if nothing changed."""
 
     BINDINGS = [
         Binding("escape", "leave", "Leave it"),
@@ -55,7 +55,7 @@ class EditDialog(ModalScreen[EditRequest | None]):
         self.verdict = ""
         """`same`, `wrong`, `checking`, `passes` or `fails`."""
         self.edit: EditRequest | None = None
-        """What is changed, as it was checked last."""
+        """The change that was validated last."""
 
     def compose(self) -> ComposeResult:
         letter = self._letter
@@ -65,12 +65,12 @@ class EditDialog(ModalScreen[EditRequest | None]):
                 Text(f"Edit {clean(letter.type or letter.id, 80)} of {clean(letter.stream, 60)}"), classes="title"
             )
             yield Static(
-                Text(f"✗ {clean(letter.code, 60)}  {clean(why + letter.message, 400)}", palette_of(self.app.theme).bad)
+                Text(f"✗ {clean(letter.code, 60)}  {clean(why + letter.message, 400)}", palette(self.app.theme).bad)
             )
             area = _SafeTextArea.code_editor(
-                self._text[:LARGEST], language=None, theme="css", tab_behavior="focus", id="body"
+                self._text[:MAX_BODY_CHARS], language=None, theme="css", tab_behavior="focus", id="body"
             )
-            area.read_only = len(self._text) > LARGEST
+            area.read_only = len(self._text) > MAX_BODY_CHARS
             yield area
             yield Static(id="verdict")
             with Horizontal(classes="buttons"):
@@ -83,20 +83,23 @@ class EditDialog(ModalScreen[EditRequest | None]):
         if (row := _line_of(self._text, self._letter.path)) is not None:
             line = area.document.get_line(row)
             begin, end = _value_of(line)
-            area.selection = Selection((row, begin), (row, end))  # what is typed takes its place
+            area.selection = Selection((row, begin), (row, end))  # typing replaces the selection
             area.scroll_cursor_visible(center=True, animate=False)
-        self._judged("same", Text("Type what it should be; it is checked as you type.", palette_of(self.app.theme).dim))
+        self._judged("same", Text("Type what it should be; it is checked as you type.", palette(self.app.theme).dim))
 
     @on(TextArea.Changed)
     def _changed(self) -> None:
         if self._timer is not None:
             self._timer.stop()
         self.verdict, self.query_one("#done", Button).disabled = "checking", True
-        self._timer = self.set_timer(QUIET_SECONDS, self._check)
+        self._timer = self.set_timer(VALIDATION_DELAY_S, self._check)
 
     def _edit(self) -> EditRequest | None:
-        """What differs from the body that was shown; None: nothing. Raises msgspec.DecodeError where it is no JSON, and
-        ValueError where a mask would be written instead of what it hides."""
+        """Return what differs from the displayed body, or None if nothing does.
+
+        Raises msgspec.DecodeError for invalid JSON, and ValueError if a mask would be written in place of the value
+        that it hides.
+        """
         text = self.query_one(TextArea).text
         try:
             body: object = msgspec.json.decode(text.encode())
@@ -107,43 +110,43 @@ class EditDialog(ModalScreen[EditRequest | None]):
         return difference(self._letter.body, body)
 
     def _check(self) -> None:
-        palette = palette_of(self.app.theme)
+        colors = palette(self.app.theme)
         try:
             self.edit = None if self.query_one(TextArea).text == self._text else self._edit()
         except (msgspec.DecodeError, RecursionError) as error:
             fault = _fault(self.query_one(TextArea).text) or str(error)
-            self._judged("wrong", Text(f"✗ this is no JSON yet: {clean(fault, 200)}", palette.warn))
+            self._judged("wrong", Text(f"✗ this is no JSON yet: {clean(fault, 200)}", colors.warn))
             return
         except ValueError as error:
-            self._judged("wrong", Text(f"✗ {clean(error, 400)}", palette.warn))
+            self._judged("wrong", Text(f"✗ {clean(error, 400)}", colors.warn))
             return
         if self.edit is None:
-            self._judged("same", Text("Nothing is changed yet.", palette.dim))
+            self._judged("same", Text("Nothing is changed yet.", colors.dim))
             return
-        self._judged("checking", Text("… checking", palette.dim))
+        self._judged("checking", Text("… checking", colors.dim))
         begin(self, self._ask, self.edit, exclusive=True, group="check")
 
     async def _ask(self, edit: EditRequest) -> None:
-        palette = palette_of(self.app.theme)
+        colors = palette(self.app.theme)
         request = ReplayRequestModel(ids=[self._letter.id], edit=edit, force=True, again=True)
         try:
             plan = await self._client.plan(request)
         except ClientError as error:
-            self._judged("fails", Text(f"✗ {clean(error, 600)}", palette.bad))
+            self._judged("fails", Text(f"✗ {clean(error, 600)}", colors.bad))
             return
         text = Text()
         good = not plan.fails and plan.looked_at > 0 and plan.passes == plan.looked_at
         if good:
-            text.append("✓ it would pass the check now\n", f"bold {palette.good}")
+            text.append("✓ it would pass the check now\n", f"bold {colors.good}")
         for check in plan.fails[:2]:
             where = f"{check.path}: " if check.path and check.path not in check.message else ""
-            text.append(f"✗ {clean(check.code, 60)}  {clean(where + check.message, 400)}\n", palette.bad)
+            text.append(f"✗ {clean(check.code, 60)}  {clean(where + check.message, 400)}\n", colors.bad)
         for why in list(plan.skipped)[:2]:
-            text.append(f"✗ {clean(why, 300)}\n", palette.warn)
+            text.append(f"✗ {clean(why, 300)}\n", colors.warn)
         for change in plan.changes[:4]:
-            text.append(f"  {changed(change)}\n", palette.info)
+            text.append(f"  {changed(change)}\n", colors.info)
         if len(plan.changes) > 4:
-            text.append(f"  and {len(plan.changes) - 4} changes more\n", palette.dim)
+            text.append(f"  and {len(plan.changes) - 4} changes more\n", colors.dim)
         text.rstrip()
         self._judged("passes" if good else "fails", text)
 
@@ -160,7 +163,7 @@ class EditDialog(ModalScreen[EditRequest | None]):
             self.action_leave()
 
     def action_done(self) -> None:
-        """Only what passes goes on; what was typed since the last check is checked first."""
+        """Accept only a change that passes. Text typed since the last validation is validated first."""
         if self.verdict == "passes":
             self.dismiss(self.edit)
         else:
@@ -171,7 +174,7 @@ class EditDialog(ModalScreen[EditRequest | None]):
 
 
 def _editable(body: object) -> str:
-    """The body as text to be edited. Text with what is not seen in it is written as a JSON string."""
+    """Return the body as editable text. A text with invisible characters becomes a JSON string."""
     text = as_text(body)
     if isinstance(body, str) and not text.replace("\n", "").isprintable():
         text = msgspec.json.encode(body).decode()
@@ -182,7 +185,10 @@ _VALUE = re.compile(r'\s*(?:"(?:[^"\\]|\\.)*":\s*)?(.*?),?')
 
 
 def _value_of(line: str) -> tuple[int, int]:
-    """Where the value of a line of indented JSON begins and ends; of a list or an object that opens there, its end."""
+    """Return where the value of a line of indented JSON begins and ends.
+
+    For an object or array that opens there, its end.
+    """
     found = _VALUE.fullmatch(line)
     if found is None or found[1][:1] in ("", "{", "[", "}", "]"):
         return len(line), len(line)
@@ -190,7 +196,7 @@ def _value_of(line: str) -> tuple[int, int]:
 
 
 def _fault(text: str) -> str:
-    """What is wrong with a JSON text, and in which line; empty where the standard library sees nothing."""
+    """Return what is wrong with a JSON text and in which line; empty if the standard library finds no fault."""
     try:
         json.loads(text)
     except json.JSONDecodeError as error:
@@ -201,7 +207,7 @@ def _fault(text: str) -> str:
 
 
 def _line_of(text: str, path: str | None) -> int | None:
-    """The line of the indented JSON that the path's last name stands in; a guess that only places the cursor."""
+    """Return the line of indented JSON with the last name of a path. A guess that only places the cursor."""
     if not path:
         return None
     row, lines = 0, text.split("\n")

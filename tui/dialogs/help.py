@@ -1,4 +1,4 @@
-"""What can be done on a screen, and what its marks mean."""
+"""Help for a screen: its keys, and the meaning of its marks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
-from tui.theme import MARKS, palette_of, tone
+from tui.theme import MARKS, palette, tone
 from tui.widgets.key_hints import NAMES
 
 _GENERAL = (
@@ -49,25 +49,25 @@ class HelpDialog(ModalScreen[None]):
         self.query_one(VerticalScroll).scroll_relative(y=by, animate=False)
 
     def _text(self) -> Table:
-        palette = palette_of(self.app.theme)
+        colors = palette(self.app.theme)
         table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(no_wrap=True, style=palette.accent)
+        table.add_column(no_wrap=True, style=colors.accent)
         table.add_column()
-        table.add_row(Text("here", f"bold {palette.info}"), Text(self._about))
+        table.add_row(Text("here", f"bold {colors.info}"), Text(self._about))
         for binding in self._page.active_bindings.values():
             if binding.node is self._page and binding.binding.description and binding.binding.key not in _SHARED:
                 key = binding.binding.key_display or NAMES.get(binding.binding.key, binding.binding.key)
                 table.add_row(key, Text(binding.binding.description))
         table.add_row()
-        table.add_row(Text("everywhere", f"bold {palette.info}"), "")
+        table.add_row(Text("everywhere", f"bold {colors.info}"), "")
         for key, about in _GENERAL:
             table.add_row(key, Text(about))
         table.add_row()
         marks = Text()
         for name, mark in MARKS.items():
-            marks.append(f"{mark}\u00a0", tone(name, palette))
+            marks.append(f"{mark}\u00a0", tone(name, colors))
             marks.append(f"{name}   ".replace(" ", "\u00a0").replace("\u00a0\u00a0\u00a0", "   "))
-        table.add_row(Text("marks", f"bold {palette.info}"), marks)
+        table.add_row(Text("marks", f"bold {colors.info}"), marks)
         return table
 
 

@@ -1,4 +1,4 @@
-"""A replay before it is begun: what the dry run says, and the question."""
+"""The dry run of a replay, and its confirmation."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tui.text.columns import wrapped
 from tui.text.history_lines import changed
 from tui.text.sanitize import clean
 from tui.text.time_format import count
-from tui.theme import palette_of
+from tui.theme import palette
 
-SHOWN = 6
-LABEL = 12
-"""Cells before what a line says."""
+MAX_SHOWN_ROWS = 6
+LABEL_CELLS = 12
+"""Width of the labels, in cells."""
 
 
 class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
-    """Returns the request as it was confirmed; None where it was not."""
+    """Returns the confirmed request, or None."""
 
     BINDINGS = [
         Binding("escape,n", "leave", "Leave"),
@@ -70,58 +70,58 @@ class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
         try:
             self.plan = await self._client.plan(self._request)
         except ClientError as error:
-            self.query_one("#plan", Static).update(Text(clean(error, 1_000), palette_of(self.app.theme).bad))
+            self.query_one("#plan", Static).update(Text(clean(error, 1_000), palette(self.app.theme).bad))
             return
         self.query_one("#plan", Static).update(self._text(self.plan))
         self.query_one("#begin", Button).disabled = self.plan.sendable == 0
         self._show_options()
 
     def _text(self, plan: PlanModel) -> Text:
-        palette = palette_of(self.app.theme)
+        colors = palette(self.app.theme)
         text = Text()
-        width = max(20, self.query_one("#plan", Static).size.width - LABEL)
+        width = max(20, self.query_one("#plan", Static).size.width - LABEL_CELLS)
 
-        def row(label: str, value: str, style: str = palette.text) -> None:
+        def row(label: str, value: str, style: str = colors.text) -> None:
             for piece in wrapped(value, width):
-                text.append(f"{label:<{LABEL}}", palette.dim)
+                text.append(f"{label:<{LABEL_CELLS}}", colors.dim)
                 text.append(f"{piece}\n", style)
                 label = ""
 
         kept = f", {count(plan.kept_back)} kept back" if plan.kept_back else ""
-        row("letters", f"{count(plan.sendable)} of {count(plan.selected)} would be sent{kept}", palette.strong)
-        for why, number in list(plan.skipped.items())[:SHOWN]:
-            row("", f"{count(number)} not: {_keys(clean(why, 240))}", palette.warn)
-        for target in plan.targets[:SHOWN]:
+        row("letters", f"{count(plan.sendable)} of {count(plan.selected)} would be sent{kept}", colors.strong)
+        for why, number in list(plan.skipped.items())[:MAX_SHOWN_ROWS]:
+            row("", f"{count(number)} not: {_keys(clean(why, 240))}", colors.warn)
+        for target in plan.targets[:MAX_SHOWN_ROWS]:
             missing = "" if target.exists else "  ✗ does not exist"
             row(
                 "to",
                 f"{clean(target.stream, 100)}  ({count(target.count)}){missing}",
-                palette.bad if missing else palette.text,
+                colors.bad if missing else colors.text,
             )
         if not plan.receivers:
             row("received by", "no other group reads there")
         label = "received by" if plan.sendable else "read by"
         for names, how, one in _alike(plan):
             row(label, f"{names} on {clean(one.stream, 60)}{how}",
-                palette.warn if one.passed or one.kept_back else palette.text)  # fmt: skip
+                colors.warn if one.passed or one.kept_back else colors.text)  # fmt: skip
             label = ""
         good = plan.passes == plan.looked_at
         if plan.looked_at:
             row("check now",
                 f"{'✓' if good else '✗'} {count(plan.passes)} of {count(plan.looked_at)} looked at would pass",
-                palette.good if good else palette.bad)  # fmt: skip
-        for check in plan.fails[:SHOWN]:
+                colors.good if good else colors.bad)  # fmt: skip
+        for check in plan.fails[:MAX_SHOWN_ROWS]:
             where = f"{check.path}: " if check.path and check.path not in check.message else ""
-            row("", f"✗ {count(check.count)} {clean(check.code, 60)}  {clean(where + check.message, 240)}", palette.bad)
-        for change in plan.changes[:SHOWN]:
-            row("change", changed(change), palette.info)
-        for warning in plan.warnings[:SHOWN]:
-            row("! note", _keys(clean(warning, 400)), palette.warn)
+            row("", f"✗ {count(check.count)} {clean(check.code, 60)}  {clean(where + check.message, 240)}", colors.bad)
+        for change in plan.changes[:MAX_SHOWN_ROWS]:
+            row("change", changed(change), colors.info)
+        for warning in plan.warnings[:MAX_SHOWN_ROWS]:
+            row("! note", _keys(clean(warning, 400)), colors.warn)
         text.rstrip()
         return text
 
     def _show_options(self) -> None:
-        palette, request = palette_of(self.app.theme), self._request
+        colors, request = palette(self.app.theme), self._request
         text = Text("\n")
         kept = self.plan.kept_back if self.plan is not None else 0
         them = (
@@ -135,16 +135,16 @@ class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
             ("f", request.force, "also those that were replayed, discarded or parked"),
         )
         for key, is_on, about in options:
-            text.append(f" {key} ", f"bold {palette.accent}")
-            text.append(f"[{'x' if is_on else ' '}] {about}\n", palette.text if is_on else palette.dim)
+            text.append(f" {key} ", f"bold {colors.accent}")
+            text.append(f"[{'x' if is_on else ' '}] {about}\n", colors.text if is_on else colors.dim)
         if self.plan is not None and self.plan.receivers:
-            text.append(" o ", f"bold {palette.accent}")
+            text.append(" o ", f"bold {colors.accent}")
             group = request.group
             about = f"only for {clean(group, 60)} (others are asked to skip it)" if group else "only for one group"
             about += ", those kept back too" if kept else ""
-            text.append(f"[{'x' if group else ' '}] {about}\n", palette.text if group else palette.dim)
+            text.append(f"[{'x' if group else ' '}] {about}\n", colors.text if group else colors.dim)
         if self.plan is not None and not self.plan.sendable:
-            text.append("\n Nothing would be sent as it is. Change what is asked by the keys above.\n", palette.warn)
+            text.append("\n Nothing would be sent as it is. Change what is asked by the keys above.\n", colors.warn)
         text.rstrip()
         self.query_one("#options", Static).update(text)
 
@@ -158,7 +158,7 @@ class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
         self._with(force=not self._request.force)
 
     def action_group(self) -> None:
-        """The next of the groups that would receive it; after the last, all."""
+        """Select the next receiving group; after the last one, all groups."""
         if self.plan is not None:
             names: list[str | None] = [None, *dict.fromkeys(receiver.group for receiver in self.plan.receivers)]
             at = names.index(self._request.group) if self._request.group in names else 0
@@ -184,7 +184,7 @@ class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
 
 
 def _alike(plan: PlanModel) -> list[tuple[str, str, ReceiverModel]]:
-    """The groups that would receive it, those that stand alike together: their names, how they stand, one of them."""
+    """Group the receiving consumer groups by their state: their names, the state, and one example."""
     found: dict[tuple[str, str], list[ReceiverModel]] = {}
     for receiver in plan.receivers:
         again = (
@@ -199,9 +199,9 @@ def _alike(plan: PlanModel) -> list[tuple[str, str, ReceiverModel]]:
             receiver
         )
     lines = []
-    for (_, how), alike in list(found.items())[: 2 * SHOWN]:
-        names = ", ".join(clean(one.group, 60) for one in alike[: 2 * SHOWN])
-        more = f" and {len(alike) - 2 * SHOWN} groups more" if len(alike) > 2 * SHOWN else ""
+    for (_, how), alike in list(found.items())[: 2 * MAX_SHOWN_ROWS]:
+        names = ", ".join(clean(one.group, 60) for one in alike[: 2 * MAX_SHOWN_ROWS])
+        more = f" and {len(alike) - 2 * MAX_SHOWN_ROWS} groups more" if len(alike) > 2 * MAX_SHOWN_ROWS else ""
         lines.append((names + more, how, alike[0]))
     return lines
 
@@ -213,7 +213,10 @@ def _has(kept_back: int, selected: int) -> str:
 
 
 def _keys(sentence: str) -> str:
-    """The sidecar names the command line's options; here they are keys, and what has no key is not offered."""
+    """Return the hint for a key.
+
+    The sidecar names command-line options; here each one is a key, and an option without a key is not offered.
+    """
     for option, key in (("--again", "a"), ("--force", "f"), ("--group G", "o"), ("--batch-growth", "g")):
         sentence = sentence.replace(option, f"key {key}")
     return sentence.replace(", --to S elsewhere", "").replace(", key o or --to S", " or key o")

@@ -1,4 +1,4 @@
-"""A replay under way: how far it is, pause and cancel, and what came of it."""
+"""Progress of a replay: pause, cancel, and the outcome."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from sidecar.api.models.replays import ReplayModel
 from tui.background import begin
 from tui.text.sanitize import clean
 from tui.text.time_format import clock, count
-from tui.theme import mark, palette_of, tone
+from tui.theme import mark, palette, tone
 
-PERIOD = 0.3
+POLL_INTERVAL_S = 0.3
 ENDED = ("done", "cancelled", "failed")
 
 
 class ReplayProgressDialog(ModalScreen[str | None]):
-    """Returns the id of a flow that is to be looked at next, or None. The replay goes on whether watched or not."""
+    """Returns the id of a flow to open next, or None. The replay continues whether or not this dialog is open."""
 
     BINDINGS = [
         Binding("escape,q", "leave", "Leave it running"),
@@ -39,7 +39,7 @@ class ReplayProgressDialog(ModalScreen[str | None]):
         self.job: ReplayModel | None = None
         self.letter: models.DeadLetterModel | None = None
         self.again: models.EventModel | None = None
-        """The event that was sent again, where one letter was replayed and its event has come by."""
+        """The replayed event, if exactly one letter was replayed and its event has been seen."""
         self._busy = False
 
     def compose(self) -> ComposeResult:
@@ -52,7 +52,7 @@ class ReplayProgressDialog(ModalScreen[str | None]):
                 yield Button("Close (esc)", id="leave", variant="primary")
 
     def on_mount(self) -> None:
-        self.set_interval(PERIOD, self._tick)
+        self.set_interval(POLL_INTERVAL_S, self._tick)
         self._tick()
 
     def _tick(self) -> None:
@@ -66,14 +66,14 @@ class ReplayProgressDialog(ModalScreen[str | None]):
             if self.job.state in ENDED and len(self._ids) == 1:
                 await self._follow(self._ids[0])
         except ClientError as error:
-            self.query_one("#progress", Static).update(Text(clean(error, 400), palette_of(self.app.theme).warn))
+            self.query_one("#progress", Static).update(Text(clean(error, 400), palette(self.app.theme).warn))
             return
         finally:
             self._busy = False
         self._show(self.job)
 
     async def _follow(self, id: str) -> None:
-        """What became of the one letter: its state, and the event that was sent."""
+        """Return the outcome of a single letter: its state and the replayed event."""
         try:
             self.letter = await self._client.dead_letter(id)
         except NotFound:
@@ -92,48 +92,48 @@ class ReplayProgressDialog(ModalScreen[str | None]):
         return term("stream", stream).partition(":")[2]
 
     def _show(self, job: ReplayModel) -> None:
-        palette = palette_of(self.app.theme)
-        title = Text.assemble((f"{mark(job.state)} Replay {job.state}", tone(job.state, palette)))
+        colors = palette(self.app.theme)
+        title = Text.assemble((f"{mark(job.state)} Replay {job.state}", tone(job.state, colors)))
         self.query_one("#progress-title", Static).update(title)
         text = Text()
         done = job.published + job.skipped + job.failed
         full = 1.0 if job.selected == 0 else min(1.0, done / job.selected)
         cells = 46
         filled = round(cells * full)
-        text.append("━" * filled, palette.good if not job.failed else palette.warn)
-        text.append("─" * (cells - filled), palette.line)
-        text.append(f" {full:4.0%}  {count(done)} of {count(job.selected)}\n\n", palette.strong)
+        text.append("━" * filled, colors.good if not job.failed else colors.warn)
+        text.append("─" * (cells - filled), colors.line)
+        text.append(f" {full:4.0%}  {count(done)} of {count(job.selected)}\n\n", colors.strong)
 
-        def row(label: str, value: str, style: str = palette.text) -> None:
-            text.append(f"{label:<12}", palette.dim)
+        def row(label: str, value: str, style: str = colors.text) -> None:
+            text.append(f"{label:<12}", colors.dim)
             text.append(f"{value}\n", style)
 
-        row("sent", count(job.published), palette.good if job.published else palette.text)
+        row("sent", count(job.published), colors.good if job.published else colors.text)
         if job.skipped:
             why = "; ".join(f"{number} {reason}" for reason, number in list(job.reasons.items())[:3])
-            row("left out", f"{count(job.skipped)}  {clean(why, 200)}", palette.warn)
+            row("left out", f"{count(job.skipped)}  {clean(why, 200)}", colors.warn)
         if job.failed:
-            row("failed", count(job.failed), palette.bad)
+            row("failed", count(job.failed), colors.bad)
             for failure in job.failures[:3]:
-                row("", clean(failure.why, 240), palette.bad)
+                row("", clean(failure.why, 240), colors.bad)
         if job.returned:
-            row("came back", f"✗ {count(job.returned)} failed again", palette.bad)
+            row("came back", f"✗ {count(job.returned)} failed again", colors.bad)
         elif job.published and job.state in ENDED:
-            row("came back", "none so far", palette.good)
+            row("came back", "none so far", colors.good)
         if self.again is not None:
             event = self.again
             passed = event.rejection is None
             what = f"{clean(event.type or 'the event', 60)} at {clock(event.appended_at)}, {event.status}"
-            style = f"bold {palette.good if passed else palette.bad}"
+            style = f"bold {colors.good if passed else colors.bad}"
             row("passed" if passed else "rejected", f"{'✓' if passed else '✗'} {what}", style)
-            row("", "enter shows it in its flow", palette.dim)
+            row("", "enter shows it in its flow", colors.dim)
         if self.letter is not None:
-            row("the letter", f"{mark(self.letter.state)} {self.letter.state}", tone(self.letter.state, palette))
+            row("the letter", f"{mark(self.letter.state)} {self.letter.state}", tone(self.letter.state, colors))
         for warning in job.warnings[:3]:
-            row("! note", clean(warning, 300), palette.warn)
+            row("! note", clean(warning, 300), colors.warn)
         if job.note:
-            row("! note", clean(job.note, 400), palette.warn)
-        row("by", clean(job.by, 60) + (f", {clock(job.started_at)}" if job.started_at else ""), palette.dim)
+            row("! note", clean(job.note, 400), colors.warn)
+        row("by", clean(job.by, 60) + (f", {clock(job.started_at)}" if job.started_at else ""), colors.dim)
         text.rstrip()
         self.query_one("#progress", Static).update(text)
         ended = job.state in ENDED

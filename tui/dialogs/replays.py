@@ -1,4 +1,4 @@
-"""The replays of all sidecars, newest first."""
+"""Replays of all sidecars, newest first."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from tui.theme import Palette, mark, tone
 from tui.widgets.virtual_list import VirtualList
 
 
-def _draw(job: ReplayModel, width: int, palette: Palette) -> Text:
+def _draw(job: ReplayModel, width: int, colors: Palette) -> Text:
     what = job.query or (f"{job.ids} named letters" if job.ids else "a range" if job.range else "all open")
     text = Text.assemble(
-        (f" {mark(job.state)} {job.state:<9} ", tone(job.state, palette)),
-        (f"{clock(job.started_at)[:8]}  ", palette.dim),
-        (f"{count(job.published):>7} of {count(job.selected):<7}", palette.text),
-        (f"{'✗ ' + count(job.returned) + ' came back' if job.returned else '':<16}", palette.bad),
+        (f" {mark(job.state)} {job.state:<9} ", tone(job.state, colors)),
+        (f"{clock(job.started_at)[:8]}  ", colors.dim),
+        (f"{count(job.published):>7} of {count(job.selected):<7}", colors.text),
+        (f"{'✗ ' + count(job.returned) + ' came back' if job.returned else '':<16}", colors.bad),
     )
-    text.append(cut(clean(f"{what}  by {job.by}", 200), max(1, width - text.cell_len - 1)), palette.dim)
+    text.append(cut(clean(f"{what}  by {job.by}", 200), max(1, width - text.cell_len - 1)), colors.dim)
     return text
 
 
 class ReplaysDialog(ModalScreen[str | None]):
-    """Returns the id of the replay to be watched."""
+    """Returns the id of the replay to open."""
 
     BINDINGS = [Binding("escape,q,p", "leave", "Close")]
 

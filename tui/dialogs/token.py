@@ -14,7 +14,7 @@ from tui.text.sanitize import clean
 
 
 class TokenDialog(ModalScreen[str | None]):
-    """Returns the token as typed; None where it is not given."""
+    """Returns the token as typed, or None."""
 
     BINDINGS = [Binding("escape", "leave", "Leave")]
 

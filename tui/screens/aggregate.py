@@ -1,5 +1,7 @@
-"""Aggregate: one entity through time. Its events in order on the left; on the right what the one under the cursor
-changed, and what is known of the entity after it."""
+"""The aggregate screen: one entity over time.
+
+Its events in order on the left; on the right the changes of the event under the cursor, and the state after it.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +28,13 @@ from tui.theme import Palette, hue, mark, short, tone
 from tui.widgets.detail_list import DetailList
 from tui.widgets.virtual_list import VirtualList
 
-HELD = 300
-"""Events of an aggregate that are shown: the latest."""
-ONE_BY_ONE = 8
-"""Bodies that are read each by itself; more are read together."""
-PAGE = 50
-MOST_BYTES = 16 << 20
-"""Of bodies that are kept; the latest come first."""
+MAX_LISTED_EVENTS = 300
+"""Most events shown of an aggregate, the latest."""
+MAX_SINGLE_READS = 8
+"""Up to this number, bodies are read one by one; more are read as a page."""
+BODIES_PER_PAGE = 50
+MAX_BODY_BYTES = 16 << 20
+"""Bytes of bodies that are kept, the latest first."""
 
 COLUMNS = (
     Column("time", "time", 12, 12),
@@ -44,22 +46,22 @@ COLUMNS = (
 )
 
 
-def draw(step: AggregateStep, width: int, palette: Palette) -> Text:
+def draw(step: AggregateStep, width: int, colors: Palette) -> Text:
     event, widths = step.event, fit(COLUMNS, width - 2)
-    style = tone(event.status, palette)
+    style = tone(event.status, colors)
     cells = {
-        "time": Text(clock(event.occurred_at or event.appended_at), palette.dim),
+        "time": Text(clock(event.occurred_at or event.appended_at), colors.dim),
         "mark": Text(mark(event.status), style),
-        "type": Text(clean(short(event.type), 80), hue(event.type, palette.hues) if event.type else palette.dim),
-        "stream": Text(clean(event.stream, 60), palette.text),
-        "after": Text("" if step.gap is None else f"+{span(step.gap)}", palette.dim),
-        "what": Text(cut(what(step), max(1, widths.get("what", 1))), _style(step, palette)),
+        "type": Text(clean(short(event.type), 80), hue(event.type, colors.hues) if event.type else colors.dim),
+        "stream": Text(clean(event.stream, 60), colors.text),
+        "after": Text("" if step.gap is None else f"+{span(step.gap)}", colors.dim),
+        "what": Text(cut(what(step), max(1, widths.get("what", 1))), _style(step, colors)),
     }
     return line(COLUMNS, cells, widths)
 
 
 def what(step: AggregateStep) -> str:
-    """What a step did, in a line."""
+    """Return a one-line summary of a step."""
     if step.event.rejection is not None:
         return clean(f"not counted: {step.event.rejection.code}", 200)
     if step.note:
@@ -72,10 +74,10 @@ def what(step: AggregateStep) -> str:
     return clean(", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else ""), 400)
 
 
-def _style(step: AggregateStep, palette: Palette) -> str:
+def _style(step: AggregateStep, colors: Palette) -> str:
     if step.event.rejection is not None:
-        return palette.bad
-    return palette.dim if step.note or step.first or not step.changes else palette.text
+        return colors.bad
+    return colors.dim if step.note or step.first or not step.changes else colors.text
 
 
 class AggregateScreen(BaseScreen):
@@ -106,7 +108,7 @@ class AggregateScreen(BaseScreen):
         rows: VirtualList[AggregateStep] = VirtualList(
             draw,
             lambda step: step.event.position,
-            title=lambda width, palette: titles(COLUMNS, width, palette),
+            title=lambda width, colors: titles(COLUMNS, width, colors),
             empty="No aggregate is open\nPress v on an event (1), in a flow (3) or on a dead letter (4),\n"
             "or / and type an aggregate's id.",
             id="steps",
@@ -143,7 +145,7 @@ class AggregateScreen(BaseScreen):
     # --- which aggregate
 
     def open(self, id: str, at: str | None = None) -> None:
-        """Show the aggregate, with the cursor on the event at a position; else on the latest."""
+        """Show the aggregate, with the cursor on the event at a position, else on the latest."""
         self.asked, self._at, self._gone = id, at, ""
         self.aggregate = None
         self._events.clear()
@@ -179,7 +181,7 @@ class AggregateScreen(BaseScreen):
         if not asked:
             return
         try:
-            found = await self.client.aggregate(asked, limit=HELD)
+            found = await self.client.aggregate(asked, limit=MAX_LISTED_EVENTS)
         except NotFound as error:
             self._gone = str(error)
             if self.aggregate is None:
@@ -197,18 +199,20 @@ class AggregateScreen(BaseScreen):
         await self._read(asked, found)
 
     async def _read(self, asked: str, found: models.AggregateModel) -> None:
-        """The bodies that were not read yet."""
+        """Read the bodies that are missing."""
         missing = {event.position for event in found.events} - self._events.keys()
         if not missing:
             return
-        if len(missing) <= ONE_BY_ONE:
+        if len(missing) <= MAX_SINGLE_READS:
             for event in found.events:
                 if event.position in missing:
                     self._keep(asked, await self._one(event))
         else:
             cursor = None
             while missing:
-                page = await self.client.events(term("aggregate", asked), limit=PAGE, cursor=cursor, full=True)
+                page = await self.client.events(
+                    term("aggregate", asked), limit=BODIES_PER_PAGE, cursor=cursor, full=True
+                )
                 for event in page.items:
                     self._keep(asked, event)
                     missing.discard(event.position)
@@ -232,7 +236,7 @@ class AggregateScreen(BaseScreen):
         if asked != self.asked:
             return
         size = 0 if event.body is UNSET else len(msgspec.json.encode(event.body))
-        if size + sum(self._bytes.values()) <= MOST_BYTES:
+        if size + sum(self._bytes.values()) <= MAX_BODY_BYTES:
             self._bytes[event.position] = size
         else:
             event.body, event.payload_note = UNSET, "its body is left out: those of later events are large"
@@ -248,36 +252,36 @@ class AggregateScreen(BaseScreen):
         self.say()
 
     def _with_body(self, event: models.EventModel) -> models.EventModel:
-        """How it is judged may have changed since its body was read."""
+        """Update the events: their status may have changed since their bodies were read."""
         full = self._events.get(event.position)
         if full is not None:
             event.body, event.headers, event.payload_note = full.body, full.headers, full.payload_note
         return event
 
     def summary(self) -> Text:
-        palette, found = self.palette, self.aggregate
+        colors, found = self.theme_styles, self.aggregate
         text = Text(" ", no_wrap=True, overflow="ellipsis")
         if found is None:
-            return text.append(clean(self.asked, 100), palette.dim)
-        text.append("aggregate ", palette.dim)
-        text.append(clean(found.aggregate_id, 80), palette.strong)
+            return text.append(clean(self.asked, 100), colors.dim)
+        text.append("aggregate ", colors.dim)
+        text.append(clean(found.aggregate_id, 80), colors.strong)
         if found.aggregate_type:
-            text.append(f"  {clean(found.aggregate_type, 40)}", palette.info)
+            text.append(f"  {clean(found.aggregate_type, 40)}", colors.info)
         events = found.events
         number = len(events)
-        more = " or more" if number >= HELD else ""
-        text.append(f"  {count(number)}{more} event{'' if number == 1 else 's'}", palette.text)
+        more = " or more" if number >= MAX_LISTED_EVENTS else ""
+        text.append(f"  {count(number)}{more} event{'' if number == 1 else 's'}", colors.text)
         begun, ended = micros(events[0].occurred_at), micros(events[-1].occurred_at)
         if begun and ended and number > 1:
-            text.append(f" in {span((ended - begun) / 1000)}", palette.text)
+            text.append(f" in {span((ended - begun) / 1000)}", colors.text)
         if bad := sum(event.status == "rejected" for event in events):
-            text.append(f"  ✗ {count(bad)} rejected", palette.bad)
+            text.append(f"  ✗ {count(bad)} rejected", colors.bad)
         flows = len({event.trace_id for event in events})
-        text.append(f"  in {count(flows)} flow{'' if flows == 1 else 's'}", palette.dim)
+        text.append(f"  in {count(flows)} flow{'' if flows == 1 else 's'}", colors.dim)
         if found.coverage.evicted:
-            text.append("  older events may have left the index", palette.warn)
+            text.append("  older events may have left the index", colors.warn)
         if self._gone:
-            text.append("  ! it is no longer in the index", palette.warn)
+            text.append("  ! it is no longer in the index", colors.warn)
         return text
 
     # --- what people do

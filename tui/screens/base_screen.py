@@ -1,4 +1,4 @@
-"""What all screens have in common: the line at the top, the query, looking again and again while it is seen."""
+"""The base of all screens: header, query bar, key hints and periodic refresh."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sidecar.api.client.client import BadRequest, Client, ClientError
 from tui.background import begin
 from tui.navigation import Navigator
 from tui.text.sanitize import clean
-from tui.theme import Palette, palette_of
+from tui.theme import Palette, palette
 from tui.widgets.header import TopBar
 from tui.widgets.key_hints import KeyHints
 from tui.widgets.query_bar import QueryBar
@@ -29,15 +29,15 @@ SILENT = "The sidecar does not answer\nIt is asked again until it does. Is it ru
 
 
 class BaseScreen(Screen[None]):
-    """One of the numbered screens. It keeps its state while others are looked at."""
+    """One of the numbered screens. It keeps its state while others are shown."""
 
     PLACE: ClassVar[str]
-    PERIOD: ClassVar[float] = 1.0
-    """Seconds between looks."""
+    REFRESH_INTERVAL_S: ClassVar[float] = 1.0
+    """Refresh interval in seconds."""
     QUERYING: ClassVar[str | None] = None
-    """An example of a query, where the screen takes one."""
+    """Example of a query, if the screen takes one."""
     ABOUT: ClassVar[str] = ""
-    """For its help."""
+    """Text for the help dialog."""
     AUTO_FOCUS = "VirtualList"
     BINDINGS = [
         Binding("slash", "query", "Query", key_display="/"),
@@ -47,16 +47,16 @@ class BaseScreen(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self.asked = ""
-        """The query that the screen shows the answer to."""
+        """The query whose answer is shown."""
         self._looking = False
         self._answered = False
         self._lent = False
-        """The query was opened from a screen that has none."""
+        """True if the query bar was opened from a screen that has none."""
         self._ready = False
         self._waiting_acts: list[Callable[[], None]] = []
 
     def when_ready(self, act: Callable[[], None]) -> None:
-        """Do this now, or as soon as the screen has its widgets."""
+        """Call `act` now, or as soon as the screen has its widgets."""
         if self._ready:
             act()
         else:
@@ -71,24 +71,24 @@ class BaseScreen(Screen[None]):
         return self.dashboard.client
 
     @property
-    def palette(self) -> Palette:
-        return palette_of(self.app.theme)
+    def theme_styles(self) -> Palette:
+        return palette(self.app.theme)
 
     # --- what a screen is
 
     def body(self) -> Iterable[Widget]:
-        """Its widgets."""
+        """Yield the screen's widgets."""
         return ()
 
     async def look(self) -> None:
-        """Ask the sidecar and show what it says. Raises ClientError."""
+        """Ask the sidecar and show its answer. Raises ClientError."""
 
     def summary(self) -> Text:
-        """The line below the top."""
+        """Return the line below the header."""
         return Text()
 
     async def judge(self, query: str) -> None:
-        """Raises BadRequest where the query is wrong."""
+        """Validate a query. Raises BadRequest if it is wrong."""
         await self.client.events(query, limit=1)
 
     def ask(self, query: str) -> None:
@@ -99,24 +99,24 @@ class BaseScreen(Screen[None]):
 
     @property
     def deeper(self) -> str:
-        """What enter does where the focus is; empty where nothing."""
+        """What Enter does with the current focus; empty if nothing."""
         return ""
 
     @property
     def backwards(self) -> str:
-        """What escape does; empty where nothing."""
+        """What Escape does; empty if nothing."""
         return "Back" if self.dashboard.came_from else ""
 
     def offers(self, action: str) -> bool:
-        """Whether the line of keys names what this action's key does: it has something to act on here."""
+        """Return True if the key of this action has something to act on here."""
         return True
 
     def memento(self) -> object:
-        """What it takes to come back to how it is now; the query by default."""
+        """Return what is needed to restore the screen; the query by default."""
         return self.asked
 
     def recall(self, memento: object) -> None:
-        """Be as it was."""
+        """Restore the screen from `memento`."""
         if isinstance(memento, str) and memento != self.asked:
             self.ask(memento)
 
@@ -132,7 +132,7 @@ class BaseScreen(Screen[None]):
         yield KeyHints()
 
     def on_mount(self) -> None:
-        self.set_interval(self.PERIOD, self._tick)
+        self.set_interval(self.REFRESH_INTERVAL_S, self._tick)
         self.watch(self.app, "link", self._link_changed)
         self.watch(self.app, "theme", self._theme_changed, init=False)
         self._ready = True
@@ -141,7 +141,7 @@ class BaseScreen(Screen[None]):
             act()
 
     def _link_changed(self) -> None:
-        for top in self.query(TopBar):  # none while the screen is being taken down
+        for top in self.query(TopBar):  # there is none while the screen is being removed
             top.show(self.dashboard.link)
             self.say()
 
@@ -180,7 +180,7 @@ class BaseScreen(Screen[None]):
             self._looking = False
 
     def say(self) -> None:
-        """Write the summary line anew."""
+        """Redraw the summary line."""
         if self._ready:
             lost = self.dashboard.link.state == "lost"
             self.query_one("#summary", Static).update(self._lost() if lost else self.summary())
@@ -189,16 +189,16 @@ class BaseScreen(Screen[None]):
             self.query_one(KeyHints).refresh()
 
     def _lost(self) -> Text:
-        """In place of the summary: whatever stands on the screen is from before."""
+        """Return the line shown in place of the summary while the sidecar does not answer."""
         text = Text(" ", no_wrap=True, overflow="ellipsis")
-        text.append("✗ No answer, asked again by itself; this is from before. ", f"bold {self.palette.bad}")
-        return text.append(clean(self.dashboard.link.reason, 300), self.palette.dim)
+        text.append("✗ No answer, asked again by itself; this is from before. ", f"bold {self.theme_styles.bad}")
+        return text.append(clean(self.dashboard.link.reason, 300), self.theme_styles.dim)
 
     def asked_text(self) -> Text:
-        """The query, as it stands in summaries."""
+        """Return the query as it appears in the summary."""
         if not self.asked:
             return Text()
-        return Text.assemble(("  ⌕ ", self.palette.accent), (clean(self.asked, 200), self.palette.accent))
+        return Text.assemble(("  ⌕ ", self.theme_styles.accent), (clean(self.asked, 200), self.theme_styles.accent))
 
     # --- queries
 
@@ -234,12 +234,12 @@ class BaseScreen(Screen[None]):
     @on(QueryBar.Closed)
     def _query_closed(self) -> None:
         self.refocus()
-        if self._lent:  # nothing was asked: whoever came here for the query is back where they were
+        if self._lent:  # nothing was entered: return to the screen that asked
             self._lent = False
             self.dashboard.back()
 
     def refocus(self) -> None:
-        """Give the keys to the list."""
+        """Focus the list."""
         for rows in self.query("VirtualList"):
             if rows.display:
                 rows.focus()

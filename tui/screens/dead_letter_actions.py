@@ -1,4 +1,4 @@
-"""What is done with dead letters: replayed, repaired, discarded, restored. Each after a question, and each is told."""
+"""Actions on dead letters: replay, edit, discard, restore. Each is confirmed first and reported afterwards."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from tui.text.time_format import count
 
 
 class DeadLetterActionsScreen(BaseScreen):
-    """A screen with letters that can be chosen."""
+    """A screen on which dead letters can be selected."""
 
     def wanted(self) -> tuple[ReplayRequestModel, str] | None:
-        """What is marked, else what is under the cursor; and what to call it."""
+        """Return the marked letters, else the one under the cursor, and a name for them."""
         raise NotImplementedError
 
     def chosen(self) -> list[str]:
-        """The ids of the letters that are marked, else of the one under the cursor."""
+        """Return the ids of the marked letters, else of the one under the cursor."""
         raise NotImplementedError
 
     def acted(self) -> None:
-        """Something was done: what is known of letters is old, and their marks are used up."""
+        """Refresh after an action: clears the marks and reads the letters again."""
         raise NotImplementedError
 
     def edit(self, letter: models.DeadLetterModel) -> None:
-        """Repair the body of a letter that was read in full, then replay it."""
+        """Edit the body of a letter that was read in full, then replay it."""
 
         def answered(edit: EditRequest | None) -> None:
             if edit is not None:

@@ -1,4 +1,4 @@
-"""Dead letters: causes first, then letters, then one letter in full beside its schema; and the way back."""
+"""The dead-letters screen: failure causes, then letters, then one letter beside its schema."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from tui.widgets.cause_note import CauseNote
 from tui.widgets.detail_list import DetailList
 from tui.widgets.virtual_list import VirtualList
 
-LETTERS = 500
-"""Letters of a list."""
-CAUSES = 200
-NAMED = 10_000
-"""Letters that one request names at most."""
+MAX_LISTED_LETTERS = 500
+"""Most letters in a list."""
+MAX_LISTED_CAUSES = 200
+MAX_LETTERS_PER_REQUEST = 10_000
+"""Most letters named in one request."""
 
 NO_CAUSES = "No dead letters\nEvents that break their contract are kept here, grouped by why. Nothing did."
 NO_MATCH = "No dead letter matches the query\n/ changes it; / and enter on an empty line shows all."
@@ -48,7 +48,7 @@ NO_LETTERS = "No letters match\nesc goes back, / changes the query."
 
 
 def _s(number: int) -> str:
-    """One letter, two letters."""
+    """Format a count: `1 letter`, `2 letters`."""
     return "" if number == 1 else "s"
 
 
@@ -83,7 +83,7 @@ class DeadLettersScreen(DeadLetterActionsScreen):
         self._cause: models.CauseModel | None = None
         self._level = "causes"
         self._direct = False
-        """The letters were asked for by a query; there are no causes above them."""
+        """True if the letters come from a query, without causes above them."""
         self._full: dict[str, models.DeadLetterModel] = {}
         self._schemas: dict[tuple[str, int | None], str | None] = {}
         self._jobs = ""
@@ -93,14 +93,14 @@ class DeadLettersScreen(DeadLetterActionsScreen):
         causes: VirtualList[models.CauseModel] = VirtualList(
             draw_cause,
             lambda cause: cause.cause,
-            title=lambda width, palette: titles(CAUSE_COLUMNS, width, palette),
+            title=lambda width, colors: titles(CAUSE_COLUMNS, width, colors),
             empty="Reading the dead letters …\n",
             id="causes",
         )
         letters: VirtualList[models.DeadLetterModel] = VirtualList(
             draw_letter,
             lambda letter: letter.id,
-            title=lambda width, palette: titles(LETTER_COLUMNS, width, palette),
+            title=lambda width, colors: titles(LETTER_COLUMNS, width, colors),
             empty=NO_LETTERS,
             id="list",
         )
@@ -166,14 +166,14 @@ class DeadLettersScreen(DeadLetterActionsScreen):
     # --- looking
 
     def _query(self) -> str:
-        """What the letters of the list have in common."""
+        """Return what the listed letters have in common."""
         if self._direct or self._cause is None:
             return self.asked
         return f"{self.asked} {term('cause', self._cause.cause)}".strip()
 
     async def look(self) -> None:
         if self._level == "causes":
-            page = await self.client.causes(self.asked, limit=CAUSES)
+            page = await self.client.causes(self.asked, limit=MAX_LISTED_CAUSES)
             page.items.sort(
                 key=lambda cause: (not open_letters(cause), -open_letters(cause), -cause.count, cause.cause)
             )
@@ -182,7 +182,7 @@ class DeadLettersScreen(DeadLetterActionsScreen):
             self.causes.show(page.items)
             self.query_one(CauseNote).show(self.causes.item)
         else:
-            letters = await self.client.dead_letters(self._query(), limit=LETTERS)
+            letters = await self.client.dead_letters(self._query(), limit=MAX_LISTED_LETTERS)
             self._letters, self._more = letters.items, letters.cursor is not None
             self.letters.marked &= {letter.id for letter in letters.items}
             self.letters.empty = NO_LETTERS
@@ -209,7 +209,7 @@ class DeadLettersScreen(DeadLetterActionsScreen):
         self.look_now()
 
     def _read_anew(self) -> None:
-        """Another list of letters is wanted: nothing of the one before may be taken for it."""
+        """Clear the list, so that no old letter is taken for one of the new list."""
         self._letters, self._more = [], False
         self.letters.marked.clear()
         self.letters.chosen_key = None
@@ -234,35 +234,35 @@ class DeadLettersScreen(DeadLetterActionsScreen):
         self.say()
 
     def summary(self) -> Text:
-        palette = self.palette
+        colors = self.theme_styles
         text = Text(" ", no_wrap=True, overflow="ellipsis")
         if self._level == "causes":
             page = self._causes
             if page is None:
-                return text.append("reading the dead letters …", palette.dim)
+                return text.append("reading the dead letters …", colors.dim)
             waiting = sum(map(open_letters, page.items))
-            text.append(f"{len(page.items)} cause{_s(len(page.items))}", palette.strong)
-            text.append(f"   {count(page.letters)} letter{_s(page.letters)}", palette.text)
-            text.append(f"   ✗ {count(waiting)} open", palette.bad if waiting else palette.good)
+            text.append(f"{len(page.items)} cause{_s(len(page.items))}", colors.strong)
+            text.append(f"   {count(page.letters)} letter{_s(page.letters)}", colors.text)
+            text.append(f"   ✗ {count(waiting)} open", colors.bad if waiting else colors.good)
             if page.folded:
-                text.append(f"   {count(page.folded)} more of causes that are not told apart", palette.warn)
+                text.append(f"   {count(page.folded)} more of causes that are not told apart", colors.warn)
             if page.note:
-                text.append(f"   {clean(page.note, 200)}", palette.warn)
+                text.append(f"   {clean(page.note, 200)}", colors.warn)
         else:
-            text.append("causes", palette.dim)
+            text.append("causes", colors.dim)
             if self._cause is not None and not self._direct:
-                text.append(" » ", palette.line)
-                text.append(clean(f"{self._cause.code} on {self._cause.stream}", 100), palette.info)
-            text.append(" » ", palette.line)
+                text.append(" » ", colors.line)
+                text.append(clean(f"{self._cause.code} on {self._cause.stream}", 100), colors.info)
+            text.append(" » ", colors.line)
             more = " or more" if self._more else ""
-            text.append(f"{count(len(self._letters))}{more} letter{_s(len(self._letters))}", palette.strong)
+            text.append(f"{count(len(self._letters))}{more} letter{_s(len(self._letters))}", colors.strong)
             if self._level == "full" and (letter := self.letter) is not None:
-                text.append(" » ", palette.line)
-                text.append(clean(letter.type or letter.id, 60), palette.info)
+                text.append(" » ", colors.line)
+                text.append(clean(letter.type or letter.id, 60), colors.info)
             if marked := len(self.letters.marked):
-                text.append(f"   ▌ {count(marked)} marked", f"bold {palette.accent}")
+                text.append(f"   ▌ {count(marked)} marked", f"bold {colors.accent}")
         if self._jobs:
-            text.append(f"   » replay {self._jobs} (p)", palette.info)
+            text.append(f"   » replay {self._jobs} (p)", colors.info)
         text.append_text(self.asked_text())
         return text
 
@@ -418,7 +418,9 @@ class DeadLettersScreen(DeadLetterActionsScreen):
             waiting = ", ".join(f"{count(number)} {state}" for state, number in named if number) or "none open"
             return ReplayRequestModel(query=query), f"all letters of {cause.code} on {cause.stream} ({waiting})"
         if marked and self._level == "letters":
-            return ReplayRequestModel(ids=marked[:NAMED]), f"{len(marked)} marked letter{_s(len(marked))}"
+            return ReplayRequestModel(
+                ids=marked[:MAX_LETTERS_PER_REQUEST]
+            ), f"{len(marked)} marked letter{_s(len(marked))}"
         letter = self.letter
         if letter is None:
             return None

@@ -1,4 +1,4 @@
-"""Flow: the heart. Who caused whom and when on the left, the event under the cursor on the right."""
+"""The flow screen: the causal tree over time on the left, the event under the cursor on the right."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tui.theme import hue, mark, tone
 from tui.widgets.detail_list import DetailList
 from tui.widgets.virtual_list import VirtualList
 
-_CACHED = 64
+_MAX_CACHED_EVENTS = 64
 
 
 class FlowScreen(BaseScreen):
@@ -62,9 +62,9 @@ class FlowScreen(BaseScreen):
 
     def body(self) -> Iterable[Widget]:
         tree: VirtualList[WaterfallLine] = VirtualList(
-            lambda line, width, palette: draw(self._fall, self._wished, line, width, palette),
+            lambda line, width, colors: draw(self._fall, self._wished, line, width, colors),
             lambda line: line.key,
-            title=lambda width, palette: title(self._fall, self._wished, width, palette),
+            title=lambda width, colors: title(self._fall, self._wished, width, colors),
             empty="No flow is open\nPress enter on an event (1), a flow (2) or a dead letter (4).",
             id="tree",
         )
@@ -132,7 +132,7 @@ class FlowScreen(BaseScreen):
     async def look(self) -> None:
         asked = self.id_asked
         if asked is None:
-            self.dashboard.know(await self.client.status())  # whether it still answers
+            self.dashboard.know(await self.client.status())  # checks that the sidecar still answers
             return
         try:
             flow = await self.client.flow(asked)
@@ -167,27 +167,27 @@ class FlowScreen(BaseScreen):
     # --- what is said
 
     def summary(self) -> Text:
-        palette, flow = self.palette, self.flow
+        colors, flow = self.theme_styles, self.flow
         text = Text(" ", no_wrap=True, overflow="ellipsis")
         if flow is None:
             return text
-        text.append(f"{mark(flow.status)} {flow.status}", f"bold {tone(flow.status, palette)}")
+        text.append(f"{mark(flow.status)} {flow.status}", f"bold {tone(flow.status, colors)}")
         text.append(
             f"  {flow.event_count} event{'' if flow.event_count == 1 else 's'} in {span(flow.duration_ms)}",
-            palette.strong,
+            colors.strong,
         )
-        text.append(f"  {clock(flow.started_at)}  ", palette.dim)
+        text.append(f"  {clock(flow.started_at)}  ", colors.dim)
         for number, stream in enumerate(flow.streams[:8]):
-            text.append(" → " if number else "", palette.line)
-            text.append(clean(stream, 30), hue(stream, palette.hues))
-        text.append(f"  {clean(', '.join(flow.aggregates[:4]), 120)}", palette.text)
+            text.append(" → " if number else "", colors.line)
+            text.append(clean(stream, 30), hue(stream, colors.hues))
+        text.append(f"  {clean(', '.join(flow.aggregates[:4]), 120)}", colors.text)
         if flow.elsewhere:
-            text.append(f"  +{flow.elsewhere} events of this id in other flows", palette.dim)
+            text.append(f"  +{flow.elsewhere} events of this id in other flows", colors.dim)
         if flow.broken_keys:
-            text.append(f"  ! {clean(flow.broken_keys[0], 40)} joins too many events to count", palette.warn)
+            text.append(f"  ! {clean(flow.broken_keys[0], 40)} joins too many events to count", colors.warn)
         if self._gone:
-            text.append("  ! it is no longer in the index", palette.warn)
-        text.append(f"  {flow.trace_id}", palette.dim)
+            text.append("  ! it is no longer in the index", colors.warn)
+        text.append(f"  {flow.trace_id}", colors.dim)
         return text
 
     # --- the event under the cursor
@@ -210,14 +210,14 @@ class FlowScreen(BaseScreen):
         begin(self, self._fetch, event, group="event", exclusive=True)
 
     async def _fetch(self, event: models.FlowEventModel) -> None:
-        """The payload, and who has read it by now."""
+        """Read the payload, and which groups have consumed the event."""
         try:
             full = await self.client.event(event.position)
         except ClientError as error:
             full = event
             if not isinstance(error, NotFound):
                 self.dashboard.trouble(error)
-        if len(self._events) >= _CACHED:
+        if len(self._events) >= _MAX_CACHED_EVENTS:
             self._events.clear()
         self._events[event.position] = full
         line = self.lines.item
@@ -290,7 +290,7 @@ class FlowScreen(BaseScreen):
         begin(self, self._step, by, group="step", exclusive=True)
 
     async def _step(self, by: int) -> None:
-        """Go to the aggregate's previous or next event, in whichever flow it is."""
+        """Go to the previous or next event of the aggregate, in any flow."""
         line = self.lines.item
         if line is None or line.event.aggregate_id is None:
             self.app.notify("This event names no aggregate", timeout=2)

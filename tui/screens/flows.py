@@ -1,4 +1,4 @@
-"""Flows: what belongs together, the recent ones."""
+"""The flows screen: recent flows."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tui.text.time_format import age, clock_in, span
 from tui.theme import Palette, hue, mark, short, tone
 from tui.widgets.virtual_list import VirtualList
 
-PAGE = 200
-"""Flows that are looked at."""
-MATCHING = 1_000
-"""Events that a query is matched against, newest first."""
-SHAPE = 12
-_AT_ONCE = 8
-_KEPT = 600
+MAX_LISTED_FLOWS = 200
+"""Most flows listed."""
+MAX_MATCHED_EVENTS = 1_000
+"""Most events that a query is matched against, newest first."""
+SHAPE_CELLS = 12
+_MAX_CONCURRENT_READS = 8
+_MAX_CACHED_SUMMARIES = 600
 ORDERS = ("newest", "failing and slow", "longest", "most events")
 _BLOCKS = " ▂▃▄▅▆▇█"
 
@@ -39,7 +39,7 @@ COLUMNS = (
     Column("aggregate", "aggregate", 11, 22),
     Column("duration", "takes", 8, 8, right=True),
     Column("events", "events", 6, 6, right=True),
-    Column("shape", "shape", SHAPE, SHAPE, rank=1),
+    Column("shape", "shape", SHAPE_CELLS, SHAPE_CELLS, rank=1),
     Column("status", "status", 9, 22, rank=2),
     Column("streams", "streams that it crosses", 20, 400, rank=3),
 )
@@ -47,14 +47,14 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class FlowSummary:
-    """What the list shows of a flow's events; the events themselves are not kept, as they may be thousands."""
+    """What the list shows of a flow. Its events are not kept, because there may be thousands."""
 
     root: str
-    """The type of the first one."""
+    """Type of the first event."""
     why: str
-    """The code of the first rejection; empty where nothing was rejected."""
+    """Code of the first rejection; empty without one."""
     failed: str | None
-    """The position of the first that was rejected."""
+    """Position of the first rejected event."""
     shape: tuple[tuple[int, bool], ...]
 
     @classmethod
@@ -64,54 +64,54 @@ class FlowSummary:
             root=short(events[0].type) if events else "…",
             why=next((event.rejection.code for event in events if event.rejection is not None), ""),
             failed=next((event.position for event in events if event.status == "rejected"), None),
-            shape=tuple(waterfall_layout.shape(flow, SHAPE)),
+            shape=tuple(waterfall_layout.shape(flow, SHAPE_CELLS)),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class ListedFlow:
-    """A flow of the list, with the gist of its events once they were asked for."""
+    """A listed flow, with its summary once it was read."""
 
     flow: models.FlowModel
     gist: FlowSummary | None
 
 
-def draw(shown: ListedFlow, width: int, palette: Palette) -> Text:
+def draw(shown: ListedFlow, width: int, colors: Palette) -> Text:
     flow, widths = shown.flow, fit(COLUMNS, width - 2)
-    style = tone(flow.status, palette)
+    style = tone(flow.status, colors)
     gist = shown.gist
     root = gist.root if gist is not None else "…"
     streams = Text()
     for number, stream in enumerate(flow.streams):
-        streams.append(" → " if number else "", palette.line)
-        streams.append(clean(stream, 40), hue(stream, palette.hues))
+        streams.append(" → " if number else "", colors.line)
+        streams.append(clean(stream, 40), hue(stream, colors.hues))
     slow = (flow.duration_ms or 0) >= 1_000
     cells = {
         "mark": Text(mark(flow.status), style),
-        "started": Text(clock_in(flow.started_at, widths.get("started", 12)), palette.dim),
-        "root": Text(clean(root, 80), hue(root, palette.hues) if gist else palette.dim),
-        "aggregate": Text(clean(flow.aggregates[0] if flow.aggregates else "·", 80), palette.text),
-        "duration": Text(span(flow.duration_ms), palette.warn if slow else palette.text),
-        "events": Text(str(flow.event_count), palette.text),
-        "shape": _shape(gist, palette),
+        "started": Text(clock_in(flow.started_at, widths.get("started", 12)), colors.dim),
+        "root": Text(clean(root, 80), hue(root, colors.hues) if gist else colors.dim),
+        "aggregate": Text(clean(flow.aggregates[0] if flow.aggregates else "·", 80), colors.text),
+        "duration": Text(span(flow.duration_ms), colors.warn if slow else colors.text),
+        "events": Text(str(flow.event_count), colors.text),
+        "shape": _shape(gist, colors),
         "status": Text(clean((gist.why if gist is not None else "") or flow.status, 40), style),
         "streams": streams,
     }
     return line(COLUMNS, cells, widths)
 
 
-def _shape(gist: FlowSummary | None, palette: Palette) -> Text:
+def _shape(gist: FlowSummary | None, colors: Palette) -> Text:
     text = Text()
     if gist is None:
         return text
     most = max((number for number, _ in gist.shape), default=0) or 1
     for number, bad in gist.shape:
         if number == 0:
-            text.append("·", palette.line)
+            text.append("·", colors.line)
         elif bad:
-            text.append("✗", f"bold {palette.bad}")
+            text.append("✗", f"bold {colors.bad}")
         else:
-            text.append(_BLOCKS[max(1, round(number / most * 7))], palette.info)
+            text.append(_BLOCKS[max(1, round(number / most * 7))], colors.info)
     return text
 
 
@@ -142,7 +142,7 @@ class FlowsScreen(BaseScreen):
         yield VirtualList(
             draw,
             lambda shown: shown.flow.trace_id,
-            title=lambda width, palette: titles(COLUMNS, width, palette),
+            title=lambda width, colors: titles(COLUMNS, width, colors),
             empty="No flows here\nFlows appear as events come in that share a trace, a correlation or a cause.\n"
             "With a query only flows that have a matching event are shown: / changes it, esc clears it.",
             id="flows",
@@ -162,23 +162,25 @@ class FlowsScreen(BaseScreen):
 
     async def look(self) -> None:
         if self._hold:
-            self.dashboard.know(await self.client.status())  # whether it still answers
+            self.dashboard.know(await self.client.status())  # checks that the sidecar still answers
             return
-        page = await self.client.flows(limit=PAGE)
+        page = await self.client.flows(limit=MAX_LISTED_FLOWS)
         flows = page.items
         self._coverage, self._note = page.coverage, ""
         if self.asked:
-            events = await self.client.events(self.asked, limit=MATCHING)
+            events = await self.client.events(self.asked, limit=MAX_MATCHED_EVENTS)
             wanted = dict.fromkeys(event.trace_id for event in events.items if event.trace_id)
             known = {flow.trace_id for flow in flows}
             flows = [flow for flow in flows if flow.trace_id in wanted]
-            flows += await self._others([trace for trace in wanted if trace not in known][: PAGE - len(flows)])
+            flows += await self._others(
+                [trace for trace in wanted if trace not in known][: MAX_LISTED_FLOWS - len(flows)]
+            )
         self._flows = self._sorted(flows)
         self._show()
         await self._fetch()
 
     async def _others(self, traces: list[str]) -> list[models.FlowModel]:
-        """Flows that are older than the list is long."""
+        """Read flows that are older than the listed ones."""
         found = []
         for trace in traces[:40]:
             try:
@@ -205,7 +207,7 @@ class FlowsScreen(BaseScreen):
         self.rows.show(shown)
 
     async def _fetch(self) -> None:
-        """The events of the flows on the screen, those that have changed."""
+        """Read the events of visible flows that have changed."""
         wanted = [
             shown.flow
             for shown in self.rows.visible_items
@@ -213,7 +215,7 @@ class FlowsScreen(BaseScreen):
         ]
         if not wanted:
             return
-        gate = asyncio.Semaphore(_AT_ONCE)
+        gate = asyncio.Semaphore(_MAX_CONCURRENT_READS)
 
         async def one(flow: models.FlowModel) -> None:
             async with gate:
@@ -222,24 +224,24 @@ class FlowsScreen(BaseScreen):
                 except (NotFound, ClientError):
                     return
             self._gists[flow.trace_id] = (flow.event_count, FlowSummary.of(whole))
-            while len(self._gists) > _KEPT:
+            while len(self._gists) > _MAX_CACHED_SUMMARIES:
                 self._gists.popitem(last=False)
 
         await asyncio.gather(*(one(flow) for flow in wanted))
         self._show()
 
     def summary(self) -> Text:
-        palette = self.palette
+        colors = self.theme_styles
         failing = sum(1 for flow in self._flows if flow.status == "rejected")
         text = Text(" ", no_wrap=True, overflow="ellipsis")
-        text.append(f"{len(self._flows)} flows", palette.strong)
-        text.append(f"   ✗ {failing} failing", palette.bad if failing else palette.dim)
-        text.append("   order: ", palette.dim)
-        text.append(ORDERS[self._order], palette.info)
+        text.append(f"{len(self._flows)} flows", colors.strong)
+        text.append(f"   ✗ {failing} failing", colors.bad if failing else colors.dim)
+        text.append("   order: ", colors.dim)
+        text.append(ORDERS[self._order], colors.info)
         if self._hold:
-            text.append("   ‖ held still", f"bold {palette.warn}")
+            text.append("   ‖ held still", f"bold {colors.warn}")
         if self._coverage is not None and self._coverage.since:
-            text.append(f"   of the last {age(self._coverage.since, time_format.now())}", palette.dim)
+            text.append(f"   of the last {age(self._coverage.since, time_format.now())}", colors.dim)
         text.append_text(self.asked_text())
         return text
 

@@ -1,4 +1,4 @@
-"""Live: events as they come."""
+"""The live screen: events as they arrive."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tui.text.time_format import clock_in, count, rate
 from tui.theme import Palette, hue, mark, short, tone
 from tui.widgets.virtual_list import VirtualList
 
-BEFORE = 300
-"""Events that are shown from before."""
-DRAWN_SECONDS = 0.12
-TURN = 100
-"""Events that are taken in one go; then keys have their turn."""
-READABLE = 300
-"""Events a second; of more, a picture shows only some."""
+MAX_BACKFILLED_EVENTS = 300
+"""Events shown from before the subscription."""
+REDRAW_INTERVAL_S = 0.12
+EVENTS_PER_TURN = 100
+"""Events handled at a time, before keys are handled again."""
+MAX_READABLE_RATE = 300
+"""Events per second above which only some are drawn."""
 NOTHING = (
     "Nothing has come yet\nEvents appear here as services publish them.\n"
     "Press 7 to see which streams are watched, or / to change the query."
@@ -45,25 +45,25 @@ COLUMNS = (
 )
 
 
-def draw(seen: ReceivedEvent, width: int, palette: Palette) -> Text:
-    """One event on one line."""
+def draw(seen: ReceivedEvent, width: int, colors: Palette) -> Text:
+    """Return the line of one event."""
     event, widths = seen.event, fit(COLUMNS, width - 2)
-    style = tone(event.status, palette)
+    style = tone(event.status, colors)
     name = clean(short(event.type), 80)
     cells = {
-        "time": Text(clock_in(event.occurred_at or event.appended_at, widths.get("time", 0)), palette.dim),
+        "time": Text(clock_in(event.occurred_at or event.appended_at, widths.get("time", 0)), colors.dim),
         "mark": Text(mark(event.status), style),
-        "type": Text(name, hue(event.type, palette.hues) if event.type else palette.dim),
-        "stream": Text(clean(event.stream, 80), palette.text),
-        "aggregate": Text(clean(event.aggregate_id or "·", 80), palette.text if event.aggregate_id else palette.dim),
-        "producer": Text(clean(event.producer or "·", 80), palette.dim),
-        "note": Text(cut(note(event), max(1, widths.get("note", 0))), style if event.status != "ok" else palette.dim),
+        "type": Text(name, hue(event.type, colors.hues) if event.type else colors.dim),
+        "stream": Text(clean(event.stream, 80), colors.text),
+        "aggregate": Text(clean(event.aggregate_id or "·", 80), colors.text if event.aggregate_id else colors.dim),
+        "producer": Text(clean(event.producer or "·", 80), colors.dim),
+        "note": Text(cut(note(event), max(1, widths.get("note", 0))), style if event.status != "ok" else colors.dim),
     }
     return line(COLUMNS, cells, widths)
 
 
 def note(event: models.EventModel) -> str:
-    """What there is to say of an event beyond its columns."""
+    """Return what is notable about an event beyond its columns."""
     if event.rejection is not None:
         where = f"{event.rejection.path}: " if event.rejection.path else ""
         message = event.rejection.message
@@ -108,7 +108,7 @@ class LiveScreen(BaseScreen):
         rows: VirtualList[ReceivedEvent] = VirtualList(
             draw,
             lambda seen: str(seen.number),
-            title=lambda width, palette: titles(COLUMNS, width, palette),
+            title=lambda width, colors: titles(COLUMNS, width, colors),
             empty=ASKING,
             id="live",
         )
@@ -129,13 +129,13 @@ class LiveScreen(BaseScreen):
 
     def on_mount(self) -> None:
         super().on_mount()
-        self.set_interval(DRAWN_SECONDS, self._draw)
+        self.set_interval(REDRAW_INTERVAL_S, self._draw)
         self.listen()
 
     # --- listening
 
     def listen(self) -> None:
-        """Hear what comes, for the query that is asked now."""
+        """Subscribe to events that match the current query."""
         self.feed.clear()
         self.rows.empty = ASKING
         begin(self, self._listen, self.asked, group="listen", exclusive=True)
@@ -145,7 +145,7 @@ class LiveScreen(BaseScreen):
         try:
             async for item in self.client.live(query):
                 heard += 1
-                if heard % TURN == 0:
+                if heard % EVENTS_PER_TURN == 0:
                     await asyncio.sleep(0)
                 if isinstance(item, models.EventModel):
                     self.feed.add(item)
@@ -165,8 +165,8 @@ class LiveScreen(BaseScreen):
             self.dashboard.trouble(error)
 
     async def _before(self, query: str) -> None:
-        """What came before we listened, or while we could not."""
-        page = await self.client.events(query, limit=BEFORE)
+        """Read events from before the subscription, or from while it was interrupted."""
+        page = await self.client.events(query, limit=MAX_BACKFILLED_EVENTS)
         events = page.items[::-1]
         for event in events:
             self.dashboard.meet(event)
@@ -175,7 +175,7 @@ class LiveScreen(BaseScreen):
         self.feed.changed = True
 
     def _draw(self) -> None:
-        if self.feed.changed and self.app.screen_stack[-1:] == [self]:  # there is none while the app ends
+        if self.feed.changed and self.app.screen_stack[-1:] == [self]:  # there is no widget while the app ends
             self.rows.show(self.feed.rows())
 
     async def look(self) -> None:
@@ -184,35 +184,35 @@ class LiveScreen(BaseScreen):
         self.dashboard.know(self._status)
 
     def summary(self) -> Text:
-        palette, status, feed = self.palette, self._status, self.feed
+        colors, status, feed = self.theme_styles, self._status, self.feed
         text = Text(" ", no_wrap=True, overflow="ellipsis")
         self._said_follow = not self._ready or self.rows.follow
         if feed.frozen:
-            text.append(f"‖ frozen, {count(feed.waiting)} came since", f"bold {palette.warn}")
+            text.append(f"‖ frozen, {count(feed.waiting)} came since", f"bold {colors.warn}")
         elif not self._said_follow:
-            text.append("■ standing", palette.info)
-            text.append(" (G follows)", palette.dim)
+            text.append("■ standing", colors.info)
+            text.append(" (G follows)", colors.dim)
         else:
-            text.append("▶ following", palette.good)
+            text.append("▶ following", colors.good)
         text.append_text(self.asked_text())
         if status is not None:
             events = sum(stream.events for stream in status.streams)
             rejected = sum(stream.rejected for stream in status.streams)
-            text.append(f"   {rate(sum(stream.rate for stream in status.streams))}", palette.strong)
-            text.append(f"   {count(events)} seen", palette.text)
-            text.append(f"   ✗ {count(rejected)} rejected", palette.bad if rejected else palette.dim)
+            text.append(f"   {rate(sum(stream.rate for stream in status.streams))}", colors.strong)
+            text.append(f"   {count(events)} seen", colors.text)
+            text.append(f"   ✗ {count(rejected)} rejected", colors.bad if rejected else colors.dim)
             if rejected and not self.asked:
-                text.append(" (4 shows why)", palette.dim)
+                text.append(" (4 shows why)", colors.dim)
             if lag := sum(stream.lag or 0 for stream in status.streams):
-                text.append(f"   {count(lag)} behind", palette.warn)
+                text.append(f"   {count(lag)} behind", colors.warn)
             if status.filling:
-                text.append("   still filling", palette.warn)
+                text.append("   still filling", colors.warn)
         if self.asked:
-            text.append(f"   {rate(self._rate)} match", palette.text)
-        if self._rate > READABLE:
-            text.append("   faster than it can be read: the newest of each moment, / narrows", palette.warn)
+            text.append(f"   {rate(self._rate)} match", colors.text)
+        if self._rate > MAX_READABLE_RATE:
+            text.append("   faster than it can be read: the newest of each moment, / narrows", colors.warn)
         if feed.dropped:
-            text.append(f"   {count(feed.dropped)} not sent, too many", palette.warn)
+            text.append(f"   {count(feed.dropped)} not sent, too many", colors.warn)
         return text
 
     # --- what people do
@@ -231,7 +231,7 @@ class LiveScreen(BaseScreen):
 
     @on(VirtualList.Chosen)
     def _chosen(self, event: VirtualList.Chosen) -> None:
-        self.rows.follow = False  # whoever comes back is where they were
+        self.rows.follow = False  # restore the position after coming back
         self.dashboard.open_flow(event.item.event.position, at=event.item.event.position)
 
     def action_freeze(self) -> None:

@@ -1,4 +1,4 @@
-"""Schemas: what is registered, and what is really being seen."""
+"""The schemas screen: what is registered, and what events use."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tui.text.time_format import age
 from tui.theme import Palette
 from tui.widgets.virtual_list import VirtualList
 
-SAMPLE = 400
-"""Events of a subject that are looked at for who publishes with which version."""
+SAMPLE_EVENTS = 400
+"""Events of a subject that are read to see which producer uses which version."""
 
 COLUMNS = (
     Column("mark", " ", 1, 1),
@@ -38,7 +38,7 @@ COLUMNS = (
 )
 
 
-def draw(subject: models.SubjectModel, width: int, palette: Palette) -> Text:
+def draw(subject: models.SubjectModel, width: int, colors: Palette) -> Text:
     widths = fit(COLUMNS, width - 2)
     seen = sorted({one.version for one in subject.seen if one.version is not None})
     latest = max(subject.versions, default=None)
@@ -46,14 +46,14 @@ def draw(subject: models.SubjectModel, width: int, palette: Palette) -> Text:
     streams = dict.fromkeys(stream for one in subject.seen for stream in one.streams)
     cells = {
         "mark": Text(
-            "▲" if several else "●" if seen else "○", palette.warn if several else palette.good if seen else palette.dim
+            "▲" if several else "●" if seen else "○", colors.warn if several else colors.good if seen else colors.dim
         ),
-        "subject": Text(clean(subject.subject, 200), palette.text),
-        "latest": Text("·" if latest is None else f"v{latest}", palette.text),
-        "used": Text(" ".join(f"v{version}" for version in seen) or "unseen", palette.warn if several else palette.dim),
-        "streams": Text(clean(", ".join(streams), 200), palette.dim),
-        "kind": Text(clean(subject.kind or "·", 20), palette.dim),
-        "mode": Text(clean((subject.compatibility or "not said").lower().replace("_", " "), 40), palette.dim),
+        "subject": Text(clean(subject.subject, 200), colors.text),
+        "latest": Text("·" if latest is None else f"v{latest}", colors.text),
+        "used": Text(" ".join(f"v{version}" for version in seen) or "unseen", colors.warn if several else colors.dim),
+        "streams": Text(clean(", ".join(streams), 200), colors.dim),
+        "kind": Text(clean(subject.kind or "·", 20), colors.dim),
+        "mode": Text(clean((subject.compatibility or "not said").lower().replace("_", " "), 40), colors.dim),
     }
     return line(COLUMNS, cells, widths)
 
@@ -69,19 +69,19 @@ class SubjectLine:
     rest: str = ""
 
 
-def draw_piece(piece: SubjectLine, width: int, palette: Palette) -> Text:
+def draw_piece(piece: SubjectLine, width: int, colors: Palette) -> Text:
     if piece.kind == "head":
-        text = Text(f" {clean(piece.name, 200)} ", f"bold {palette.info}")
-        text.append("─" * max(0, width - text.cell_len - 1), palette.line)
+        text = Text(f" {clean(piece.name, 200)} ", f"bold {colors.info}")
+        text.append("─" * max(0, width - text.cell_len - 1), colors.line)
         return text
-    styles = {"+": palette.good, "-": palette.bad, "warn": palette.warn, "dim": palette.dim}
-    style = styles.get(piece.kind, palette.text)
+    styles = {"+": colors.good, "-": colors.bad, "warn": colors.warn, "dim": colors.dim}
+    style = styles.get(piece.kind, colors.text)
     text = Text(f" {piece.kind if piece.kind in '+-' else ' '} ", style)
     text.append("  " * piece.depth)
-    text.append(clean(piece.name, 200), style if piece.kind in styles else palette.text)
+    text.append(clean(piece.name, 200), style if piece.kind in styles else colors.text)
     if piece.rest:
         room = max(1, width - text.cell_len - 3)
-        text.append(f"  {cut(clean(piece.rest), room)}", style if piece.kind in "+-" else palette.dim)
+        text.append(f"  {cut(clean(piece.rest), room)}", style if piece.kind in "+-" else colors.dim)
     return text
 
 
@@ -113,7 +113,7 @@ class SchemasScreen(BaseScreen):
         left: VirtualList[models.SubjectModel] = VirtualList(
             draw,
             lambda subject: subject.subject,
-            title=lambda width, palette: titles(COLUMNS, width, palette),
+            title=lambda width, colors: titles(COLUMNS, width, colors),
             empty="No schemas\nNo registry is configured, or nothing is registered in it.\n"
             "registry.url or registry.directory in the configuration names one.",
             id="subjects",
@@ -151,12 +151,12 @@ class SchemasScreen(BaseScreen):
             self.look_now()
 
     def summary(self) -> Text:
-        palette = self.palette
+        colors = self.theme_styles
         seen = sum(1 for subject in self._subjects if subject.seen)
         text = Text(" ", no_wrap=True, overflow="ellipsis")
-        text.append(f"{len(self._subjects)} subjects", palette.strong)
-        text.append(f"   ● {seen} in use", palette.good)
-        text.append(f"   ○ {len(self._subjects) - seen} not seen lately", palette.dim)
+        text.append(f"{len(self._subjects)} subjects", colors.strong)
+        text.append(f"   ● {seen} in use", colors.good)
+        text.append(f"   ○ {len(self._subjects) - seen} not seen lately", colors.dim)
         return text
 
     @on(VirtualList.Moved, "#subjects")
@@ -174,7 +174,7 @@ class SchemasScreen(BaseScreen):
 
     async def _fetch(self, subject: models.SubjectModel) -> None:
         try:
-            events = await self.client.events(term("schema", subject.subject), limit=SAMPLE)
+            events = await self.client.events(term("schema", subject.subject), limit=SAMPLE_EVENTS)
             self._users = _users(events.items, time_format.now())
             await self._text(subject.subject, max(subject.versions, default=None))
             for version in self._compared(subject):
@@ -196,7 +196,7 @@ class SchemasScreen(BaseScreen):
                 self._texts[subject, version] = text
 
     def _compared(self, subject: models.SubjectModel) -> list[int]:
-        """The version that is looked at and the one before it."""
+        """Return the selected version and the one before it."""
         versions = sorted(subject.versions)
         if not versions:
             return []
@@ -272,7 +272,7 @@ class SchemasScreen(BaseScreen):
 
 
 def _users(events: list[models.EventModel], now: int) -> list[SubjectLine]:
-    """Who publishes with which version, and when last."""
+    """Return which producers use which version, and when they did last."""
     found: dict[tuple[int | None, str, str], list[models.EventModel]] = {}
     for event in events:
         version = event.schema.version if event.schema is not None else None

@@ -1,4 +1,4 @@
-"""Status: how the sidecar is; what is wrong comes first, with what to do."""
+"""The status screen: problems first, each with what to do."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ from tui.text.time_format import coarse, rate
 from tui.theme import Palette
 from tui.widgets.virtual_list import VirtualList
 
-LETTERS_EVERY = 5
-"""Looks from one count of the open dead letters to the next."""
+REFRESHES_PER_LETTER_COUNT = 5
+"""Refreshes between two counts of the open dead letters."""
 _STREAM = (22, 10, 9, 9, 8, 9, 0)
 _GROUP = (22, 10, 9, 9, 0)
 _PLAIN = (22, 0)
 
 
-def draw(entry: StatusLine, width: int, palette: Palette) -> Text:
+def draw(entry: StatusLine, width: int, colors: Palette) -> Text:
     if entry.kind == "head":
-        text = Text(f" {entry.cells[0]} ", f"bold {palette.info}")
-        text.append("─" * max(0, width - text.cell_len - 1), palette.line)
+        text = Text(f" {entry.cells[0]} ", f"bold {colors.info}")
+        text.append("─" * max(0, width - text.cell_len - 1), colors.line)
         return text
     if entry.kind == "do":
-        return Text(f"     {cut(clean(entry.cells[0], 400), width - 6)}", palette.dim)
+        return Text(f"     {cut(clean(entry.cells[0], 400), width - 6)}", colors.dim)
     if entry.kind in ("bad", "warn", "good"):
-        style = {"bad": f"bold {palette.bad}", "warn": f"bold {palette.warn}", "good": palette.good}[entry.kind]
+        style = {"bad": f"bold {colors.bad}", "warn": f"bold {colors.warn}", "good": colors.good}[entry.kind]
         return Text(f"   {entry.cells[0]}", style)
     sizes = {7: _STREAM, 5: _GROUP}.get(len(entry.cells), _PLAIN)
     text = Text("   ")
     for at, (cell, size) in enumerate(zip(entry.cells, sizes, strict=True)):
-        style = palette.head if entry.kind == "names" else palette.text
+        style = colors.head if entry.kind == "names" else colors.text
         if entry.kind == "row":
             if at == 0:
-                style = "bold " + (palette.text if not entry.tone else getattr(palette, entry.tone))
+                style = "bold " + (colors.text if not entry.tone else getattr(colors, entry.tone))
             elif sizes is _STREAM and at == 4 and cell != "0":
-                style = palette.bad
+                style = colors.bad
             elif at == len(sizes) - 1:
-                style = getattr(palette, entry.tone) if entry.tone else palette.dim
+                style = getattr(colors, entry.tone) if entry.tone else colors.dim
         wide = size or max(1, width - text.cell_len - 1)
         right = 0 < at < len(sizes) - 1 and sizes is not _PLAIN
         text.append_text(
@@ -107,22 +107,22 @@ class StatusScreen(BaseScreen):
         self.dashboard.know(self._status)
         try:
             self._groups = await self.client.groups()
-            if self._looks % LETTERS_EVERY == 0:
+            if self._looks % REFRESHES_PER_LETTER_COUNT == 0:
                 self._letters = await self.client.causes("state:open")
             self._looks += 1
         finally:
             self.rows.show(entries(self._status, self._groups, self._letters, self.size.width))
 
     def summary(self) -> Text:
-        palette, status = self.palette, self._status
+        colors, status = self.theme_styles, self._status
         text = Text(" ", no_wrap=True, overflow="ellipsis")
         if status is None:
             return text
-        text.append("● ready" if status.ready else "◌ not ready yet", palette.good if status.ready else palette.warn)
-        text.append(f"   {len(status.streams)} streams", palette.text)
-        text.append(f"   {rate(sum(stream.rate for stream in status.streams))}", palette.strong)
-        text.append(f"   up {coarse(status.uptime_s)}", palette.dim)
-        text.append(f"   {clean(self.client.url, 100)}", palette.dim)
+        text.append("● ready" if status.ready else "◌ not ready yet", colors.good if status.ready else colors.warn)
+        text.append(f"   {len(status.streams)} streams", colors.text)
+        text.append(f"   {rate(sum(stream.rate for stream in status.streams))}", colors.strong)
+        text.append(f"   up {coarse(status.uptime_s)}", colors.dim)
+        text.append(f"   {clean(self.client.url, 100)}", colors.dim)
         return text
 
     @on(VirtualList.Chosen)

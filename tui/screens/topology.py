@@ -1,4 +1,4 @@
-"""Map: producers, streams and consumer groups, drawn, with what goes along the lines."""
+"""The map screen: producers, streams and consumer groups, with rates and lag."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tui.text.topology_lines import TopologyLine, lanes, stream_of
 from tui.theme import Palette, hue
 from tui.widgets.virtual_list import VirtualList
 
-SAMPLE = 1_000
-"""Events, newest first, that the lines are measured on."""
+SAMPLE_EVENTS = 1_000
+"""Newest events that the lines are computed from."""
 
 
 class TopologyScreen(BaseScreen):
@@ -70,35 +70,35 @@ class TopologyScreen(BaseScreen):
         status = await self.client.status()
         self.dashboard.know(status)
         groups = await self.client.groups()
-        events = await self.client.events(limit=SAMPLE)
+        events = await self.client.events(limit=SAMPLE_EVENTS)
         self._lanes, self._note = lanes(status, groups, events.items), groups.note
         self.rows.show(self._lanes)
 
     def summary(self) -> Text:
-        palette = self.palette
+        colors = self.theme_styles
         streams = {lane.stream: lane.status for lane in self._lanes}
         stopped = {lane.group.group for lane in self._lanes if lane.group is not None and lane.group.stuck_at}
         text = Text(" ", no_wrap=True, overflow="ellipsis")
-        text.append(f"{len(streams)} streams", palette.strong)
-        text.append(f"   {rate(sum(stream.rate for stream in streams.values()))}", palette.text)
+        text.append(f"{len(streams)} streams", colors.strong)
+        text.append(f"   {rate(sum(stream.rate for stream in streams.values()))}", colors.text)
         bad = sum(lane.producer.rejected for lane in self._lanes if lane.producer)
-        text.append(f"   ✗ {bad} of the newest {SAMPLE:,} rejected", palette.bad if bad else palette.dim)
+        text.append(f"   ✗ {bad} of the newest {SAMPLE_EVENTS:,} rejected", colors.bad if bad else colors.dim)
         if stopped:
-            text.append(f"   ✗ stopped: {clean(', '.join(sorted(stopped)), 100)}", f"bold {palette.bad}")
+            text.append(f"   ✗ stopped: {clean(', '.join(sorted(stopped)), 100)}", f"bold {colors.bad}")
         if self._note:
-            text.append(f"   {clean(self._note, 200)}", palette.warn)
+            text.append(f"   {clean(self._note, 200)}", colors.warn)
         return text
 
     # --- drawing
 
     @staticmethod
     def _parts(width: int) -> tuple[int, int, int]:
-        """The cells of the left side, the box and the right side."""
+        """Return the widths of the left side, the boxes and the right side, in cells."""
         box = max(21, min(30, width // 4))
         left = (width - box - 2) // 2
         return left, box, width - box - 2 - left
 
-    def _title(self, width: int, palette: Palette) -> Text:
+    def _title(self, width: int, colors: Palette) -> Text:
         left, box, right = self._parts(width)
         text = Text(" ")
         text.append_text(sized(Text("who publishes"), left - 1))
@@ -106,54 +106,54 @@ class TopologyScreen(BaseScreen):
         text.append_text(sized(Text("    who reads"), right))
         return text
 
-    def _draw(self, lane: TopologyLine, width: int, palette: Palette) -> Text:
+    def _draw(self, lane: TopologyLine, width: int, colors: Palette) -> Text:
         if lane.row < 0:
             return Text("")
         left, box, right = self._parts(width)
-        text = self._left(lane, left, palette)
-        text.append_text(self._box(lane, box, palette))
-        text.append_text(self._right(lane, right, palette))
+        text = self._left(lane, left, colors)
+        text.append_text(self._box(lane, box, colors))
+        text.append_text(self._right(lane, right, colors))
         return text
 
-    def _left(self, lane: TopologyLine, width: int, palette: Palette) -> Text:
+    def _left(self, lane: TopologyLine, width: int, colors: Palette) -> Text:
         middle = (lane.rows - 1) // 2
         top = (lane.rows - lane.producers) // 2
         last = top + lane.producers - 1
         joint = _joint(lane.row, top, last, middle, opens_left=True) if lane.producers else "  "
         edge = lane.producer
         if edge is None:
-            return Text.assemble(" " * (width - 3), (joint + " ", palette.line))
+            return Text.assemble(" " * (width - 3), (joint + " ", colors.line))
         facts = Text()
         if edge.rejected:
-            facts.append(f"✗{edge.rejected} ", f"bold {palette.bad}")
+            facts.append(f"✗{edge.rejected} ", f"bold {colors.bad}")
         if edge.delays:
-            facts.append(f"{span(statistics.median(edge.delays))} ", palette.dim)
-        facts.append(f"{rate(lane.share)} ", palette.text)
+            facts.append(f"{span(statistics.median(edge.delays))} ", colors.dim)
+        facts.append(f"{rate(lane.share)} ", colors.text)
         room = max(4, min(width // 2 - 2, width - 8 - facts.cell_len))
         producer = "unknown" if edge.producer == "?" else clean(edge.producer, 60)
-        name = Text(f" {cut(producer, room)} ", hue(edge.producer, palette.hues))
+        name = Text(f" {cut(producer, room)} ", hue(edge.producer, colors.hues))
         line = max(1, width - 3 - name.cell_len - facts.cell_len - 1)
-        style = palette.bad if edge.rejected else palette.line
+        style = colors.bad if edge.rejected else colors.line
         name.append("─" * line, style)
         name.append(" ")
         name.append_text(facts)
-        return Text.assemble(sized(name, width - 3), (joint + " ", palette.line))
+        return Text.assemble(sized(name, width - 3), (joint + " ", colors.line))
 
-    def _box(self, lane: TopologyLine, width: int, palette: Palette) -> Text:
+    def _box(self, lane: TopologyLine, width: int, colors: Palette) -> Text:
         status = lane.status
-        style = palette.bad if status.held else palette.info
+        style = colors.bad if status.held else colors.info
         middle = (lane.rows - 1) // 2
         if lane.row == middle:
-            name = Text(clean(lane.stream, 100), f"bold {hue(lane.stream, palette.hues)}")
+            name = Text(clean(lane.stream, 100), f"bold {hue(lane.stream, colors.hues)}")
             inner = sized(Text.assemble(" ", name), width - 2)
         elif lane.row == middle + 1 and lane.rows > 2:
-            parts = [Text(rate(status.rate), palette.text)]
+            parts = [Text(rate(status.rate), colors.text)]
             if status.rejected:
-                parts.append(Text(f"✗{count(status.rejected)}", palette.bad))
+                parts.append(Text(f"✗{count(status.rejected)}", colors.bad))
             if status.lag:
-                parts.append(Text(f"{count(status.lag)} behind", palette.warn))
+                parts.append(Text(f"{count(status.lag)} behind", colors.warn))
             if status.held:
-                parts = [Text("‖ held", f"bold {palette.bad}")]
+                parts = [Text("‖ held", f"bold {colors.bad}")]
             wide = sum(part.cell_len + 2 for part in parts) < width - 2
             words = Text(" ").append_text(Text("  " if wide else " ").join(parts))
             inner = sized(words, width - 2)
@@ -168,12 +168,12 @@ class TopologyScreen(BaseScreen):
             return Text.assemble((edges, style), inner, (edges, style))
         return Text(" " * width)
 
-    def _right(self, lane: TopologyLine, width: int, palette: Palette) -> Text:
+    def _right(self, lane: TopologyLine, width: int, colors: Palette) -> Text:
         middle = (lane.rows - 1) // 2
         top = (lane.rows - lane.groups) // 2
         last = top + lane.groups - 1
         joint = _joint(lane.row, top, last, middle, opens_left=False) if lane.groups else "  "
-        text = Text.assemble((" " + joint, palette.line))
+        text = Text.assemble((" " + joint, colors.line))
         group, reading = lane.group, lane.reading
         if group is None or reading is None:
             return sized(text, width)
@@ -181,22 +181,20 @@ class TopologyScreen(BaseScreen):
         facts = Text()
         if stuck:
             since = min((stop.since for stop in group.stopped if stop.since), default=None)
-            facts.append(
-                f"✗ stopped {age(since, time_format.now())} " if since else "✗ stopped ", f"bold {palette.bad}"
-            )
+            facts.append(f"✗ stopped {age(since, time_format.now())} " if since else "✗ stopped ", f"bold {colors.bad}")
         elif reading.lag is None:
-            facts.append("lag ? ", palette.dim)
+            facts.append("lag ? ", colors.dim)
         elif reading.lag:
-            facts.append(f"{count(reading.lag)} behind ", palette.warn)
-            facts.append(f"{lane.behind} " if lane.behind and width >= 40 else "", palette.warn)
+            facts.append(f"{count(reading.lag)} behind ", colors.warn)
+            facts.append(f"{lane.behind} " if lane.behind and width >= 40 else "", colors.warn)
         else:
-            facts.append("✓ up to date " if width >= 40 else "✓ ", palette.good)
+            facts.append("✓ up to date " if width >= 40 else "✓ ", colors.good)
         if reading.rate is not None and width >= 40:
-            facts.append(f"{rate(reading.rate)} ", palette.dim)
-        style = palette.bad if stuck else palette.line
+            facts.append(f"{rate(reading.rate)} ", colors.dim)
+        style = colors.bad if stuck else colors.line
         text.append("─▶ ", style)
         text.append(
-            cut(clean(group.group, 60), max(8, width - text.cell_len - facts.cell_len - 2)), "bold " + palette.text
+            cut(clean(group.group, 60), max(8, width - text.cell_len - facts.cell_len - 2)), "bold " + colors.text
         )
         text.append("  ")
         text.append_text(facts)
@@ -214,7 +212,7 @@ class TopologyScreen(BaseScreen):
 
     @staticmethod
     def _stop(lane: TopologyLine) -> str | None:
-        """The position in this stream that the line's group has stopped in front of."""
+        """Return the position in this stream at which the line's group has stopped."""
         stops = lane.group.stopped if lane.group is not None else ()
         return next((stop.position for stop in stops if stream_of(stop.position) == lane.stream), None)
 
@@ -239,17 +237,17 @@ class TopologyScreen(BaseScreen):
 
 
 def _says(lane: TopologyLine) -> bool:
-    """Whether the line names somebody: a producer, a group, the stream itself."""
+    """Return True if the line names a producer, a group or the stream."""
     return lane.producer is not None or lane.group is not None or lane.row == (lane.rows - 1) // 2
 
 
 def _middle(lanes: list[TopologyLine], stream: str) -> int:
-    """The row that has the stream's name."""
+    """Return the row with the stream's name."""
     return next(((lane.rows - 1) // 2 for lane in lanes if lane.stream == stream), 0)
 
 
 def _joint(row: int, top: int, last: int, middle: int, *, opens_left: bool) -> str:
-    """The piece of the brace between the lines of one side and the stream's box, two cells."""
+    """Return the two cells of the brace between the lines of one side and the stream's box."""
     first, end = min(top, middle), max(last, middle)
     here = top <= row <= last
     if row < first or row > end:

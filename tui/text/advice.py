@@ -1,4 +1,4 @@
-"""What a person can do about a dead letter, in a sentence that names the keys."""
+"""Advice about a dead letter, in a sentence that names the keys."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ _ELSE = "r sends it again, e changes it before, x sets it aside."
 
 
 def advice(code: str, state: str = "open") -> str:
-    """What to do about letters of this code that stand so."""
+    """Return advice for a dead letter with this rejection code in this state."""
     done = _BY_STATE.get(state)
     return done or _BY_CODE.get(code) or _BY_STAGE.get(code.partition(".")[0], _ELSE)

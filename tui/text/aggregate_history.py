@@ -1,7 +1,10 @@
-"""An aggregate's events as steps: what each changed, and what is known after it. Plain functions over the API's answer.
+"""The events of an aggregate as steps: what each changed, and the known state after it.
 
-An event says what it carries and no more, so what is known is put together: the latest word on each field counts. What
-an event's type carried the last time and carries no longer is gone."""
+Pure functions over the API's answer.
+
+An event carries only some fields, so the state is merged: the latest value of each field counts. A field that the same
+event type carried before, and carries no longer, is removed.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ from sidecar.api import models
 from sidecar.api.client.body_diff import changes
 from tui.text.time_format import micros
 
-DEEPEST = 50
-"""Levels that are put together field by field; what lies deeper is taken as a whole."""
+MAX_MERGE_DEPTH = 50
+"""Levels that are merged field by field. Deeper values are replaced as a whole."""
 _LEAVES_NO_TRACE = {
     "rejected": "it broke its contract, and is not counted in what is known",
     "duplicate": "it was there before",
@@ -25,22 +28,22 @@ _LEAVES_NO_TRACE = {
 
 @dataclass(frozen=True, slots=True)
 class AggregateStep:
-    """One event, and what it did."""
+    """One event and what it changed."""
 
     event: models.EventModel
     known: Any = UNSET
-    """After it; unset where nothing is known yet."""
+    """State after the event; unset if nothing is known yet."""
     changes: list[models.ChangeModel] = field(default_factory=list)
     note: str = ""
-    """Why it changed nothing, where it is not that it says what was known."""
+    """The reason why the event changed nothing, unless it only repeats known values."""
     first: bool = False
-    """Nothing was known before it."""
+    """True if nothing was known before this event."""
     gap: float | None = None
-    """Milliseconds since the event before."""
+    """Milliseconds since the previous event."""
 
 
 def steps(events: Iterable[models.EventModel]) -> list[AggregateStep]:
-    """The steps of events in their order, with bodies as far as they were read."""
+    """Return the steps of events in order, with bodies as far as they were read."""
     found: list[AggregateStep] = []
     known: Any = UNSET
     said: dict[str | None, Any] = {}
@@ -68,9 +71,18 @@ def steps(events: Iterable[models.EventModel]) -> list[AggregateStep]:
 
 
 def put_together(known: Any, last: Any, body: Any, depth: int = 0) -> Any:
-    """What is known once `body` is; `last`: what its type said before. A list is the one that was said last, unless it
-    only says less of the same things, such as an order's items without their names."""
-    if depth > DEEPEST:
+    """Merge a body into the known state.
+
+    A list replaces the known list, unless it only says less about the same items, such as an order's items without
+    their names.
+
+    Args:
+        known: The state so far.
+        last: The previous body of the same event type.
+        body: The body to merge.
+        depth: The current nesting level.
+    """
+    if depth > MAX_MERGE_DEPTH:
         return body
     if isinstance(known, list) and isinstance(body, list):
         if not (last is None and body and _is_part(known, body)):
@@ -86,7 +98,7 @@ def put_together(known: Any, last: Any, body: Any, depth: int = 0) -> Any:
 
 
 def _is_part(known: Any, body: Any) -> bool:
-    """Whether the body says nothing but what is known."""
+    """Return True if the body only repeats what is known."""
     if isinstance(known, Mapping) and isinstance(body, Mapping):
         return all(name in known and _is_part(known[name], value) for name, value in body.items())
     if isinstance(known, list) and isinstance(body, list):
@@ -105,7 +117,7 @@ def _unread(event: models.EventModel) -> str:
 
 
 def _without_its_own(body: Any, event: models.EventModel) -> Any:
-    """The body without what it says of the event alone: its id, type, time, and what caused it."""
+    """Return the body without the fields about the event itself: its id, type, time and cause."""
     if not isinstance(body, Mapping):
         return body
     own = {event.event_id, event.type, event.trace_id, event.correlation_id, event.causation_id} - {None}

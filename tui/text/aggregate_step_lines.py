@@ -1,4 +1,4 @@
-"""One step of an aggregate as lines that fold: what it changed, what is known after it, and where it is to be found."""
+"""One step of an aggregate as foldable lines: what it changed, the state after it, and where it is stored."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tui.text.detail_line import DetailLine, FoldState, section, word
 from tui.text.event_details import schema_go, schema_name, why_facts
 from tui.text.sanitize import clean
 
-MOST_CHANGES = 200
-LONGEST = 300
-"""Characters of a value."""
+MAX_CHANGES = 200
+MAX_VALUE_CHARS = 300
+"""Longest value that is shown, in characters."""
 
 
 def step_facts(step: AggregateStep, folds: FoldState, width: int) -> list[DetailLine]:
@@ -36,9 +36,9 @@ def step_facts(step: AggregateStep, folds: FoldState, width: int) -> list[Detail
 
 
 def _changes(changes: list[models.ChangeModel]) -> list[DetailLine]:
-    lines = [_change(number, change) for number, change in enumerate(changes[:MOST_CHANGES])]
-    if len(changes) > MOST_CHANGES:
-        lines.append(DetailLine("change.more", 1, "", f"and {len(changes) - MOST_CHANGES} more", "dim"))
+    lines = [_change(number, change) for number, change in enumerate(changes[:MAX_CHANGES])]
+    if len(changes) > MAX_CHANGES:
+        lines.append(DetailLine("change.more", 1, "", f"and {len(changes) - MAX_CHANGES} more", "dim"))
     return lines or [DetailLine("change.none", 1, "", "nothing of what was known", "dim")]
 
 
@@ -54,7 +54,7 @@ def _change(number: int, change: models.ChangeModel) -> DetailLine:
 
 def _shown(value: Any) -> str:
     text = msgspec.json.encode(value).decode("utf-8", "replace")
-    return clean(text if len(text) <= LONGEST else f"{text[:LONGEST]}…")
+    return clean(text if len(text) <= MAX_VALUE_CHARS else f"{text[:MAX_VALUE_CHARS]}…")
 
 
 def _words(event: models.EventModel) -> list[DetailLine]:

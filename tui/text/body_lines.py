@@ -1,4 +1,4 @@
-"""A body as lines: a tree whose containers fold, text, or bytes as a hex dump; the error's path marked in it."""
+"""A body as lines: a tree with foldable containers, plain text, or a hex dump of bytes. The failing path is marked."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from sidecar.api import models
 from tui.text.columns import wrapped
 from tui.text.detail_line import DetailLine, FoldState
 
-OPEN_CHILDREN = 60
-"""Containers with more children are folded until they are opened."""
-MOST_LINES = 60_000
-"""Lines of one body that are ever made."""
+MAX_OPEN_CHILDREN = 60
+"""Containers with more children start folded."""
+MAX_BODY_LINES = 60_000
+"""Most lines made of one body."""
 
 
 def body_facts(
     body: Any, note: Any, why: models.RejectionModel | None, folds: FoldState, width: int
 ) -> list[DetailLine]:
-    """The body as a tree whose containers fold; bytes as a hex dump; the error's path marked."""
+    """Return a body as lines: a tree with foldable containers, or a hex dump of bytes. The failing path is marked."""
     if body is UNSET:
         return []
     is_open = folds.is_open("body")
@@ -79,13 +79,13 @@ def _tree(body: Any, why: models.RejectionModel | None, folds: FoldState) -> lis
     lines: list[DetailLine] = []
     found = False
     waiting: list[tuple[str, Any, tuple[str, ...]]] = _children(body, ())[::-1]
-    while waiting and len(lines) < MOST_LINES:
+    while waiting and len(lines) < MAX_BODY_LINES:
         label, value, steps = waiting.pop()
         key, depth = "body:" + "\x00".join(steps), len(steps)
         here = marked is not None and list(steps) == marked
         found = found or here
         if isinstance(value, dict | list) and value:
-            by_itself = len(value) <= OPEN_CHILDREN or steps in around
+            by_itself = len(value) <= MAX_OPEN_CHILDREN or steps in around
             is_open = folds.is_open(key, by_itself) or (steps in around and not here and folds.is_open(key))
             words = f"{{{len(value)}}}" if isinstance(value, dict) else f"[{len(value)}]"
             lines.append(
@@ -104,11 +104,11 @@ def _tree(body: Any, why: models.RejectionModel | None, folds: FoldState) -> lis
 
 
 def _with_missing(lines: list[DetailLine], marked: list[str]) -> list[DetailLine]:
-    """Where the error's path is not in the body: a line below the deepest part of it that is."""
+    """Return a line below the deepest existing part of the failing path, if the path is not in the body."""
     for length in range(len(marked) - 1, -1, -1):
         parent = "body:" + "\x00".join(marked[:length])
         if any(line.key == parent and line.fold == "closed" for line in lines):
-            return [replace(line, marked=line.key == parent) for line in lines]  # it lies in there
+            return [replace(line, marked=line.key == parent) for line in lines]  # the path is in here
         at = -1 if length == 0 else next((n for n, line in enumerate(lines) if line.key == parent), None)
         if at is not None:
             rest = ".".join(marked[length:])
@@ -141,7 +141,7 @@ def _scalar(value: Any) -> tuple[str, str]:
 
 
 def as_text(value: Any) -> str:
-    """What is copied of a value: text as it is, all else as JSON."""
+    """Return the text that is copied for a value: strings as they are, everything else as JSON."""
     if isinstance(value, str):
         return value
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode("utf-8", "replace")

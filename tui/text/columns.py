@@ -1,4 +1,4 @@
-"""Lines made of columns that fit the width there is."""
+"""Lines made of columns that fit the available width."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from rich.text import Text
 
 from tui.theme import Palette
 
-GAP = 2
+COLUMN_GAP_CELLS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`least` cells, up to `most` where there is room; those with a higher `rank` go first where there is not."""
+    """A column of at least `least` cells and at most `most`.
+
+    Columns with a higher `rank` are dropped first when space is short.
+    """
 
     name: str
     title: str
@@ -26,12 +29,12 @@ class Column:
 
 
 def fit(columns: Sequence[Column], width: int) -> dict[str, int]:
-    """The widths of the columns that are shown, in cells, together with the gaps no wider than `width`."""
+    """Return the widths of the visible columns, in cells. Together with their gaps they are at most `width`."""
     shown = list(columns)
-    while len(shown) > 1 and sum(c.least for c in shown) + GAP * (len(shown) - 1) > width:
+    while len(shown) > 1 and sum(c.least for c in shown) + COLUMN_GAP_CELLS * (len(shown) - 1) > width:
         shown.remove(max(shown, key=lambda c: c.rank))
     widths = {column.name: column.least for column in shown}
-    room = width - sum(widths.values()) - GAP * (len(shown) - 1)
+    room = width - sum(widths.values()) - COLUMN_GAP_CELLS * (len(shown) - 1)
     growing = [column for column in shown if column.most > column.least]
     while room > 0 and growing:
         share = max(1, room // len(growing))
@@ -44,21 +47,21 @@ def fit(columns: Sequence[Column], width: int) -> dict[str, int]:
     return widths
 
 
-def titles(columns: Sequence[Column], width: int, palette: Palette) -> Text:
+def titles(columns: Sequence[Column], width: int, colors: Palette) -> Text:
     widths = fit(columns, width - 2)
-    cells = {column.name: Text(column.title, palette.head) for column in columns}
+    cells = {column.name: Text(column.title, colors.head) for column in columns}
     return line(columns, cells, widths)
 
 
 def line(columns: Sequence[Column], cells: dict[str, Text], widths: dict[str, int]) -> Text:
-    """The cells side by side, each cut or filled to its column, a cell away from the edge."""
+    """Join cells into a line, each cut or padded to its column, with one cell of margin."""
     text = Text(" ")
     first = True
     for column in columns:
         if column.name not in widths:
             continue
         if not first:
-            text.append(" " * GAP)
+            text.append(" " * COLUMN_GAP_CELLS)
         first = False
         text.append_text(sized(cells.get(column.name, _NOTHING), widths[column.name], right=column.right))
     return text
@@ -68,7 +71,7 @@ _NOTHING = Text("")
 
 
 def sized(text: Text, width: int, *, right: bool = False) -> Text:
-    """The text in exactly `width` cells."""
+    """Cut or pad a text to exactly `width` cells."""
     length = text.cell_len
     if length > width:
         cut = text.copy()
@@ -87,14 +90,14 @@ def sized(text: Text, width: int, *, right: bool = False) -> Text:
 
 
 def cut(text: str, width: int) -> str:
-    """The text in at most `width` cells."""
+    """Cut a text to at most `width` cells."""
     if cell_len(text) <= width:
         return text
     return set_cell_size(text, max(0, width - 1)).rstrip() + "…"
 
 
 def wrapped(text: str, width: int, most: int = 12) -> list[str]:
-    """The text in lines of at most `width` cells; at most so many lines."""
+    """Wrap a text into lines of at most `width` cells, up to a number of lines."""
     lines: list[str] = []
     current = ""
     for word in text.split(" "):

@@ -1,4 +1,4 @@
-"""Causes, letters and the fields of the schema beside a letter, each as a line of its list."""
+"""Lines for failure causes, dead letters, and the schema fields beside a dead letter."""
 
 from __future__ import annotations
 
@@ -38,43 +38,43 @@ def open_letters(cause: models.CauseModel) -> int:
     return cause.states.get("open", 0)
 
 
-def draw_cause(cause: models.CauseModel, width: int, palette: Palette) -> Text:
+def draw_cause(cause: models.CauseModel, width: int, colors: Palette) -> Text:
     widths = fit(CAUSE_COLUMNS, width - 2)
     waiting = open_letters(cause)
-    style = palette.bad if waiting else palette.dim
+    style = colors.bad if waiting else colors.dim
     where = f"{cause.path}: " if cause.path and cause.path not in cause.message else ""
     cells = {
-        "mark": Text(mark("open") if waiting else "✓", style if waiting else palette.good),
-        "count": Text(count(cause.count), palette.text),
+        "mark": Text(mark("open") if waiting else "✓", style if waiting else colors.good),
+        "count": Text(count(cause.count), colors.text),
         "open": Text(count(waiting), f"bold {style}" if waiting else style),
         "code": Text(clean(cause.code, 60), style),
-        "stream": Text(clean(cause.stream, 60), hue(cause.stream, palette.hues)),
-        "last": Text(age(cause.last_seen, time_format.now()), palette.dim),
-        "aggregates": Text(count(cause.aggregates) if cause.aggregates else "·", palette.text),
-        "message": Text(cut(clean(where + cause.message, 400), max(1, widths.get("message", 1))), palette.text),
+        "stream": Text(clean(cause.stream, 60), hue(cause.stream, colors.hues)),
+        "last": Text(age(cause.last_seen, time_format.now()), colors.dim),
+        "aggregates": Text(count(cause.aggregates) if cause.aggregates else "·", colors.text),
+        "message": Text(cut(clean(where + cause.message, 400), max(1, widths.get("message", 1))), colors.text),
     }
     return line(CAUSE_COLUMNS, cells, widths)
 
 
-def draw_letter(letter: models.DeadLetterModel, width: int, palette: Palette) -> Text:
+def draw_letter(letter: models.DeadLetterModel, width: int, colors: Palette) -> Text:
     widths = fit(LETTER_COLUMNS, width - 2)
-    style = tone(letter.state, palette)
+    style = tone(letter.state, colors)
     where = f"{letter.path}: " if letter.path and letter.path not in letter.message else ""
     name = clean(short(letter.type), 60)
     cells = {
         "mark": Text(mark(letter.state), style),
-        "time": Text(clock_in(letter.failed_at, widths.get("time", 12)), palette.dim),
+        "time": Text(clock_in(letter.failed_at, widths.get("time", 12)), colors.dim),
         "state": Text(clean(letter.state, 20), style),
-        "type": Text(name, hue(letter.type, palette.hues) if letter.type else palette.dim),
-        "aggregate": Text(clean(letter.aggregate_id or "·", 60), palette.text),
-        "message": Text(cut(clean(where + letter.message, 400), max(1, widths.get("message", 1))), palette.dim),
+        "type": Text(name, hue(letter.type, colors.hues) if letter.type else colors.dim),
+        "aggregate": Text(clean(letter.aggregate_id or "·", 60), colors.text),
+        "message": Text(cut(clean(where + letter.message, 400), max(1, widths.get("message", 1))), colors.dim),
     }
     return line(LETTER_COLUMNS, cells, widths)
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaField:
-    """A line of a schema beside a letter."""
+    """A line of a schema beside a dead letter."""
 
     number: int
     depth: int
@@ -83,18 +83,18 @@ class SchemaField:
     here: bool
 
 
-def draw_field(field: SchemaField, width: int, palette: Palette) -> Text:
-    style = palette.marked if field.here else palette.text
+def draw_field(field: SchemaField, width: int, colors: Palette) -> Text:
+    style = colors.marked if field.here else colors.text
     text = Text(" " + "  " * field.depth)
     text.append(clean(field.name, 120), style)
-    text.append(f"  {cut(clean(field.kind), max(1, width - text.cell_len - 14))}", style if field.here else palette.dim)
+    text.append(f"  {cut(clean(field.kind), max(1, width - text.cell_len - 14))}", style if field.here else colors.dim)
     if field.here:
-        text.append("  ◀ expected", f"bold {palette.bad}")
+        text.append("  ◀ expected", f"bold {colors.bad}")
     return text
 
 
 def fields(text: str, path: str | None) -> list[SchemaField]:
-    """The schema's lines; the one that the error's path leads to is marked."""
+    """Return the lines of a schema. The field of the failing path is marked."""
     names = [part.partition("[")[0] for part in (path or "").split(".") if part]
     stack: list[str] = []
     found: list[SchemaField] = []

@@ -1,4 +1,4 @@
-"""A line of what is known of something: what it says, whether it folds, and where it leads."""
+"""A detail line: its label and value, whether it folds, and where it leads."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from msgspec import UNSET
 
 @dataclass(frozen=True, slots=True)
 class DetailLine:
-    """A line: `label` and `value`, indented by `depth`."""
+    """A line with `label` and `value`, indented by `depth`."""
 
     key: str
     depth: int
     label: str
     value: str
     kind: str = "text"
-    """What is said: `head`, `key`, `string`, `number`, `word`, `text`, `bad`, `good`, `warn`, `do`, `dim`, `hex`."""
+    """Style of the value: `head`, `key`, `string`, `number`, `word`, `text`, `bad`, `good`, `warn`, `do`, `dim`, `hex`.
+    """
     fold: str = ""
-    """`open` or `closed` where it can be folded."""
+    """`open` or `closed` if the line can be folded, else empty."""
     copy: Any = UNSET
-    """What `y` copies, where it is not the value."""
+    """Text that `y` copies, if it differs from the value."""
     marked: bool = False
-    """The error lies here."""
+    """True if the failing path leads here."""
     go: str = ""
-    """What enter leads to, such as `aggregate:order-1`."""
+    """Target that Enter opens, such as `aggregate:order-1`."""
 
 
 class FoldState:
-    """What a person opened and closed, by key; what they did not touch is as it is by itself."""
+    """Lines that were opened or closed by hand, by key. All others have their default."""
 
     def __init__(self) -> None:
         self._set: dict[str, bool] = {}
@@ -44,7 +45,7 @@ class FoldState:
 def section(
     key: str, title: str, inner: list[DetailLine], folds: FoldState, by_itself: bool = True
 ) -> list[DetailLine]:
-    """The lines below a title that folds them; nothing where there are none."""
+    """Return a foldable title with the lines below it, or nothing if there are none."""
     if not inner:
         return []
     is_open = folds.is_open(key, by_itself)
@@ -53,5 +54,5 @@ def section(
 
 
 def word(label: str, value: str | None, go: str = "") -> DetailLine | None:
-    """A line of a section; None where there is no value."""
+    """Return a line of a section, or None if there is no value."""
     return None if not value else DetailLine(f"about.{label}", 1, label, value, go=go)

@@ -1,4 +1,7 @@
-"""One event (or dead letter) in full as lines that fold: why it failed, its body, its words, headers and readers."""
+"""Details of one event or dead letter as foldable lines.
+
+They show the failure, the body, the envelope fields, the headers and the consumer groups.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from tui.text.time_format import clock, count, micros, span
 
 
 def event_facts(event: models.EventModel, folds: FoldState, width: int) -> list[DetailLine]:
-    """Everything that is known of one event."""
+    """Return all details of one event."""
     lines: list[DetailLine] = []
     lines += why_facts(event.rejection, event.changed, width)
     lines += body_facts(event.body, event.payload_note, event.rejection, folds, width)
@@ -32,7 +35,7 @@ def event_facts(event: models.EventModel, folds: FoldState, width: int) -> list[
 
 
 def letter_facts(letter: models.DeadLetterModel, folds: FoldState, width: int) -> list[DetailLine]:
-    """Everything that is known of one dead letter."""
+    """Return all details of one dead letter."""
     why = models.RejectionModel(stage=letter.stage, code=letter.code, message=letter.message, path=letter.path)
     lines = why_facts(why, False, width)
     for number, piece in enumerate(wrapped(advice(letter.code, letter.state), max(20, width - 6))):
@@ -61,7 +64,7 @@ def letter_facts(letter: models.DeadLetterModel, folds: FoldState, width: int) -
 
 
 def schema_name(ref: models.SchemaRefModel | None) -> str | None:
-    """`orders-value v2`."""
+    """Format a schema reference, such as `orders-value v2`."""
     if ref is None:
         return None
     name = ref.subject or ref.guid or (f"id {ref.id}" if ref.id is not None else "?")
@@ -69,12 +72,12 @@ def schema_name(ref: models.SchemaRefModel | None) -> str | None:
 
 
 def schema_go(ref: models.SchemaRefModel | None) -> str:
-    """Where enter on it leads."""
+    """Return the target that Enter opens for this line."""
     return f"schema:{ref.subject}" if ref is not None and ref.subject else ""
 
 
 def why_facts(why: models.RejectionModel | None, changed: bool, width: int) -> list[DetailLine]:
-    """Why it was rejected, and whether it is another than the first of its id."""
+    """Return the lines about a rejection, and about a duplicate whose content differs."""
     lines: list[DetailLine] = []
     if why is not None:
         lines.append(DetailLine("why", 0, f"✗ {why.code}", "", "bad", copy=f"{why.code}: {why.message}"))

@@ -1,4 +1,4 @@
-"""What was done with a dead letter, and what its consumer said, as lines."""
+"""Lines about the history of a dead letter, and about the error that its consumer reported."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tui.text.detail_line import DetailLine, FoldState, section
 from tui.text.sanitize import clean
 from tui.text.time_format import clock
 
-TRACE_LINES = 400
-"""Lines of a stack trace that are shown."""
+MAX_STACKTRACE_LINES = 400
+"""Most lines shown of a stack trace."""
 
 
 def deed_facts(history: object, folds: FoldState, width: int) -> list[DetailLine]:
-    """Replayed, discarded, restored: by whom, when and why; the oldest first."""
+    """Return the history of a dead letter, oldest first: replays, discards, restores, with who, when and why."""
     if not isinstance(history, list):
         return []
     inner: list[DetailLine] = []
@@ -41,7 +41,7 @@ def _deed(key: str, deed: models.LedgerActionModel, width: int) -> Iterator[Deta
 
 
 def changed(change: models.ChangeModel) -> str:
-    """`items[1].qty: "two" → 2`."""
+    """Format a change, such as `items[1].qty: "two" → 2`."""
 
     def shown(value: object) -> str:
         return clean(msgspec.json.encode(value).decode("utf-8", "replace"), 80)
@@ -56,17 +56,19 @@ def changed(change: models.ChangeModel) -> str:
 
 
 def stack_facts(stacktrace: object, folds: FoldState, width: int) -> list[DetailLine]:
-    """What the consumer threw; folded, as it is long, until somebody opens it."""
+    """Return the consumer's stack trace, folded by default because it is long."""
     if stacktrace is UNSET or not isinstance(stacktrace, str) or not stacktrace:
         return []
     lines = stacktrace.split("\n")
     inner = [
         DetailLine(f"stack.{at}.{part}", 2 if line[:1].isspace() else 1, "", piece, copy=stacktrace)
-        for at, line in enumerate(lines[:TRACE_LINES])
+        for at, line in enumerate(lines[:MAX_STACKTRACE_LINES])
         for part, piece in enumerate(wrapped(line.strip(), max(20, width - 6), 8))
     ]
-    if len(lines) > TRACE_LINES:
+    if len(lines) > MAX_STACKTRACE_LINES:
         inner.append(
-            DetailLine("stack.more", 1, "", f"… {len(lines) - TRACE_LINES:,} lines more", "dim", copy=stacktrace)
+            DetailLine(
+                "stack.more", 1, "", f"… {len(lines) - MAX_STACKTRACE_LINES:,} lines more", "dim", copy=stacktrace
+            )
         )
     return section("stack", "stack trace", inner, folds, by_itself=len(inner) <= 12)

@@ -1,14 +1,17 @@
-"""Texts that came from outside, made harmless: never markup, never control sequences."""
+"""Makes text from outside harmless: no markup, no control sequences."""
 
 from __future__ import annotations
 
-LONGEST = 4_000
-"""Characters of one text that are ever drawn; no terminal shows more of one line."""
+MAX_TEXT_CHARS = 4_000
+"""Most characters of one text that are drawn; no terminal line shows more."""
 
 
-def clean(value: object, longest: int = LONGEST) -> str:
-    """The text on one line, with everything that is not seen (control and escape sequences, line ends, marks that turn
-    the direction of writing) written as escapes. Tabs and the like too: a character is a cell or two, nothing else."""
+def clean(value: object, longest: int = MAX_TEXT_CHARS) -> str:
+    """Return a text on one line, with invisible characters written as escapes.
+
+    Those are control and escape sequences, line ends, tabs and direction marks. Every character of the result is one or
+    two cells wide.
+    """
     text = value if isinstance(value, str) else str(value)
     if len(text) > longest:
         text = text[:longest] + "…"
@@ -20,16 +23,19 @@ def _escape(char: str) -> str:
 
 
 def in_json(text: str) -> str:
-    """The same JSON, with what is not seen written as JSON's own escapes: to be shown where it is edited."""
+    """Return the same JSON text with invisible characters written as JSON escapes, for display in an editor."""
     return "".join(c if c.isprintable() or c == "\n" else _unit(c) for c in text)
 
 
 def _unit(char: str) -> str:
-    """`\\u202e`; beyond the first plane a pair of surrogates (RFC 8259, section 7)."""
+    r"""Return the JSON escape of a character, such as `\u202e`.
+
+    Beyond the first plane it is a surrogate pair (RFC 8259, section 7).
+    """
     units = char.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
 def covered(line: str) -> str:
-    """A line of as many characters, none of which a terminal would obey; tabs stay."""
+    """Return a line of the same length without any character that a terminal would obey. Tabs are kept."""
     return line if line.isprintable() else "".join(c if c.isprintable() or c == "\t" else "·" for c in line)

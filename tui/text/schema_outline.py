@@ -1,4 +1,4 @@
-"""Schemas as people read them: an Avro schema as an outline, and what differs between two of them."""
+"""Readable schemas: an outline of an Avro schema, and the difference between two of them."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import Any
 
 import msgspec
 
-MOST = 4_000
-DEEPEST = 24
+MAX_OUTLINE_LINES = 4_000
+MAX_OUTLINE_DEPTH = 24
 
 
 def outline(text: str) -> list[tuple[int, str, str]]:
-    """Depth, name and type of each field, in order; a text that is no Avro schema is its own lines."""
+    """Return depth, name and type of each field in order. A text that is no Avro schema is returned line by line."""
     try:
         schema = msgspec.json.decode(text.encode("utf-8", "replace"))
     except (msgspec.DecodeError, RecursionError):
-        return [(0, line, "") for line in text.split("\n")[:MOST]]
+        return [(0, line, "") for line in text.split("\n")[:MAX_OUTLINE_LINES]]
     lines: list[tuple[int, str, str]] = []
     for line in _walk(schema, "", 0):
         lines.append(line)
-        if len(lines) >= MOST:
+        if len(lines) >= MAX_OUTLINE_LINES:
             break
     return lines
 
 
 def _walk(schema: Any, name: str, depth: int) -> Iterator[tuple[int, str, str]]:
-    if depth > DEEPEST:
+    if depth > MAX_OUTLINE_DEPTH:
         yield depth, name, "…"
         return
     if not name and isinstance(schema, dict):
@@ -39,7 +39,7 @@ def _walk(schema: Any, name: str, depth: int) -> Iterator[tuple[int, str, str]]:
 
 
 def _inside(schema: Any, depth: int) -> Iterator[tuple[int, str, str]]:
-    if depth > DEEPEST:
+    if depth > MAX_OUTLINE_DEPTH:
         return
     if isinstance(schema, list):
         for branch in schema:
@@ -96,7 +96,7 @@ def _json(value: Any) -> str:
 
 
 def differences(before: str, after: str) -> list[tuple[str, int, str, str]]:
-    """The outline of `after`, each line with ` `, `+` or `-` for what differs from `before`."""
+    """Return the outline of `after`, each line prefixed with ` `, `+` or `-` compared to `before`."""
     old, new = outline(before), outline(after)
     found: list[tuple[str, int, str, str]] = []
     for kind, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():

@@ -1,4 +1,4 @@
-"""What the status screen says, line by line: what is wrong first, with what to do; then streams, groups, sidecars."""
+"""Lines of the status screen: problems first, each with what to do; then streams, consumer groups and sidecars."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from tui.text.columns import wrapped
 from tui.text.sanitize import clean
 from tui.text.time_format import clock, coarse, count, rate
 
-BEHIND = 1_000
-"""Records of lag from which on it is a matter to look at."""
+LAG_WARNING_RECORDS = 1_000
+"""Lag in records that counts as a problem."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatusLine:
-    """One line: a heading, a finding or a row of a table."""
+    """One line: a heading, a problem or a table row."""
 
     key: str
     kind: str
-    """`head`, `bad`, `warn`, `good`, `do`, `names`, `row`."""
+    """Style of the line: `head`, `bad`, `warn`, `good`, `do`, `names`, `row`."""
     cells: tuple[str, ...]
     stream: str | None = None
-    """What enter, r and s act on."""
+    """Target of Enter, `r` and `s`."""
     go: str = ""
     tone: str = ""
 
@@ -31,7 +31,7 @@ class StatusLine:
 def entries(
     status: models.ServiceStatus, groups: models.GroupPage | None, letters: models.CausePage | None, width: int
 ) -> list[StatusLine]:
-    """The lines of the screen, what is wrong first. `letters`: the open ones, by cause."""
+    """Return the lines of the screen, problems first. `letters`: open dead letters by cause."""
     found = [*_findings(status, groups, width), *_open_letters(letters, width)]
     lines = [StatusLine("wrong", "head", ("What is wrong",))]
     lines += found or [StatusLine("fine", "good", ("✓ Nothing that Tracecar could see.",))]
@@ -65,7 +65,7 @@ def _findings(status: models.ServiceStatus, groups: models.GroupPage | None, wid
                 f"flow:{stop.position}",
             )  # fmt: skip
     for stream in status.streams:
-        if (stream.lag or 0) >= BEHIND and stream.held is None:
+        if (stream.lag or 0) >= LAG_WARNING_RECORDS and stream.held is None:
             yield from _finding(
                 f"lag {stream.stream}", "warn", f"{stream.stream}: Tracecar is {count(stream.lag)} records behind.",
                 "More sidecars in its group share the work (Kafka: as many as partitions).", width, stream.stream,
@@ -131,14 +131,14 @@ def _streams(status: models.ServiceStatus) -> Iterable[StatusLine]:
             f"stream {stream.stream}", "row",
             (stream.stream, count(stream.lag), rate(stream.rate), count(stream.events), count(stream.rejected),
              f"{stream.settled_here}/{stream.partitions}", state),
-            stream.stream, "live", "bad" if stream.held else "warn" if (stream.lag or 0) >= BEHIND else "",
+            stream.stream, "live", "bad" if stream.held else "warn" if (stream.lag or 0) >= LAG_WARNING_RECORDS else "",
         )  # fmt: skip
     if not status.streams:
         yield StatusLine("streams none", "do", ("None of the streams in the configuration exists yet.",))
 
 
 def _behind(partitions: list[models.PartitionLagModel]) -> str:
-    """`partition 3 by 1,203, 0 by 12, 2 by 4 and 1 more`."""
+    """Format lag per partition, such as `partition 3 by 1,203, 0 by 12, 2 by 4 and 1 more`."""
     first = ", ".join(f"{partition.partition} by {count(partition.lag)}" for partition in partitions[:3])
     return f"partition {first}" + (f" and {len(partitions) - 3} more" if len(partitions) > 3 else "")
 
@@ -161,7 +161,7 @@ def _groups(groups: models.GroupPage) -> Iterable[StatusLine]:
 
 
 def _members(members: list[models.MemberModel]) -> Iterable[StatusLine]:
-    """The sidecars of a fleet."""
+    """Return the lines about the sidecars of the same consumer group."""
     if not members:
         return
     yield StatusLine("members", "head", ("Sidecars that share the index",))

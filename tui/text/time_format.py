@@ -1,4 +1,4 @@
-"""Times and amounts as people read them."""
+"""Human-readable times and quantities."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 
 
 def now() -> int:
-    """Microseconds since 1970."""
+    """Return the current time in microseconds since 1970."""
     return int(time.time() * 1e6)
 
 
 def micros(written: str | None) -> int | None:
-    """Microseconds since 1970 of an RFC 3339 time; None where there is none, or it is none."""
+    """Parse an RFC 3339 time to microseconds since 1970. None if it is missing or invalid."""
     if not written:
         return None
     try:
@@ -29,7 +29,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def clock(written: str | None) -> str:
-    """`10:14:48.465`, in UTC, as the API says it."""
+    """Format a time of day in UTC, such as `10:14:48.465`."""
     if not written or "T" not in written:
         return "·"
     time = written.partition("T")[2].rstrip("Z")
@@ -38,13 +38,13 @@ def clock(written: str | None) -> str:
 
 
 def clock_in(written: str | None, cells: int) -> str:
-    """`10:14:48.465` where there is room for it, else `10:14:48`."""
+    """Format a time as `10:14:48.465` if there is room for it, else as `10:14:48`."""
     whole = clock(written)
     return whole if len(whole) <= cells else whole[:8]
 
 
 def span(milliseconds: float | None) -> str:
-    """A duration in at most seven characters: `7 ms`, `1.24 s`, `3.1 min`."""
+    """Format a duration in at most seven characters: `7 ms`, `1.24 s`, `3.1 min`."""
     if milliseconds is None:
         return "·"
     size = abs(milliseconds)
@@ -61,13 +61,13 @@ def span(milliseconds: float | None) -> str:
 
 
 def age(written: str | None, now: int) -> str:
-    """How long ago, such as `4 s`; `now` in microseconds."""
+    """Format the time since then, such as `4 s`. `now` is in microseconds."""
     at = micros(written)
     return "·" if at is None else coarse(max(0, now - at) / 1e6)
 
 
 def coarse(seconds: float) -> str:
-    """A duration in one unit: `4 s`, `12 min`, `3 h`, `2 d`."""
+    """Format a duration in one unit: `4 s`, `12 min`, `3 h`, `2 d`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5_400:
@@ -76,14 +76,14 @@ def coarse(seconds: float) -> str:
 
 
 def count(number: int | None) -> str:
-    """`1,204`; from a million on `1.2 M`; unknown is `?`."""
+    """Format a count, such as `1,204`, or `1.2 M` from a million on. Unknown counts are `?`."""
     if number is None:
         return "?"
     return f"{number:,}" if abs(number) < 1_000_000 else f"{number / 1e6:.1f} M"
 
 
 def rate(per_second: float | None) -> str:
-    """`48/s`, `0.4/s`."""
+    """Format a rate, such as `48/s` or `0.4/s`."""
     if per_second is None:
         return "?/s"
     if per_second == 0:

@@ -1,5 +1,7 @@
-"""The map's drawing as lines: which producers send to a stream, which groups read it, and how it goes. Plain functions
-over the API's answers."""
+"""The topology as lines: which producers publish to a stream, and which groups consume it.
+
+Pure functions over the API's answers.
+"""
 
 from __future__ import annotations
 
@@ -15,40 +17,40 @@ from tui.text.time_format import coarse, micros
 
 @dataclass(slots=True)
 class TopologyEdge:
-    """What a producer sends to a stream, in the sample."""
+    """Events of one producer in one stream, within the sample."""
 
     producer: str
     events: int = 0
     rejected: int = 0
     delays: list[float] = field(default_factory=list)
-    """Milliseconds from occurring to lying in the stream."""
+    """Milliseconds between occurrence and append."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopologyLine:
-    """One line of the drawing: part of a producer's line, of a stream's box, of a group's line."""
+    """One line of the drawing: part of a producer's line, of a stream's box, or of a group's line."""
 
     key: str
     stream: str
     row: int
     rows: int
-    """Of how many lines the stream's drawing is."""
+    """Number of lines that the stream takes."""
     producer: TopologyEdge | None
     share: float
-    """Events a second of the producer's line."""
+    """Events per second of this producer."""
     group: models.GroupModel | None
     reading: models.GroupStreamModel | None
     status: models.StreamStatusModel
     producers: int
     groups: int
     behind: str = ""
-    """How long ago the oldest event came that the group has not read yet, as far as the sample tells: inferred."""
+    """Age in seconds of the oldest event that the group has not consumed, estimated from the sample."""
 
 
 def lanes(
     status: models.ServiceStatus, groups: models.GroupPage, events: list[models.EventModel]
 ) -> list[TopologyLine]:
-    """The drawing, stream by stream: the busiest first."""
+    """Return the drawing stream by stream, the busiest first."""
     edges: dict[str, dict[str, TopologyEdge]] = defaultdict(dict)
     came: dict[str, list[int]] = defaultdict(list)
     for event in events:
@@ -89,7 +91,10 @@ def lanes(
 
 
 def _behind(lag: int | None, came: Sequence[int]) -> str:
-    """`came`: when the newest events of the stream did, newest first, all partitions as if they were one."""
+    """Estimate the age of a group's lag.
+
+    `came`: append times of the stream's newest events, newest first, over all partitions.
+    """
     if not lag or not came:
         return ""
     known = min(lag, len(came))

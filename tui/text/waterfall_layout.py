@@ -1,4 +1,4 @@
-"""A flow as lines: who caused whom as a tree, and when, on one axis of time. Plain functions over the API's answer."""
+"""Layout of a flow: its causal tree, and a common time axis. Pure functions over the API's answer."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from msgspec import UNSET
 from sidecar.api import models
 from tui.text.time_format import micros
 
-DEEPEST = 10
-"""Levels that are indented; deeper ones say how deep they are."""
+MAX_INDENT_LEVELS = 10
+"""Levels that are indented. Deeper ones show their depth as a number."""
 
 
 @dataclass(frozen=True, slots=True)
 class WaterfallLine:
-    """One event of a flow, or (`why`) what became of it."""
+    """One event of a flow, or (`why`) a note about the event above it."""
 
     key: str
     event: models.FlowEventModel
@@ -25,18 +25,18 @@ class WaterfallLine:
     at: float | None
     """Milliseconds since the flow began."""
     begins: float | None
-    """Milliseconds from the beginning until its cause; None where there is none."""
+    """Milliseconds between the flow's beginning and the cause; None without a cause."""
     copies: int = 0
-    """Duplicates that are folded into it."""
+    """Number of duplicates folded into this event."""
     folded: bool = True
     why: str = ""
     inferred: bool = False
     missing: bool = False
-    """Its cause is named, and not to be seen."""
+    """True if the event names a cause that is not in the flow."""
 
     @property
     def gap(self) -> float | None:
-        """Milliseconds since its cause."""
+        """Milliseconds since the cause."""
         return None if self.at is None or self.begins is None else self.at - self.begins
 
 
@@ -44,12 +44,14 @@ class WaterfallLine:
 class Waterfall:
     lines: list[WaterfallLine]
     length: float
-    """Milliseconds from the first event to the last."""
+    """Milliseconds between the first event and the last."""
 
 
 def waterfall(flow: models.FlowModel, unfolded: Collection[str] = ()) -> Waterfall:
-    """The flow's lines, depth first. Duplicates are folded into the first of their id, unless its position is in
-    `unfolded`."""
+    """Return the lines of a flow, depth first.
+
+    Duplicates are folded into the first event with their id, unless its position is in `unfolded`.
+    """
     events = [] if flow.events is UNSET else flow.events
     times = {event.position: _time(event) for event in events}
     known = [time for time in times.values() if time is not None]
@@ -71,15 +73,15 @@ def waterfall(flow: models.FlowModel, unfolded: Collection[str] = ()) -> Waterfa
     lines: list[WaterfallLine] = []
     roots = children[None]
     waiting = [(event, "", at == len(roots) - 1, 0) for at, event in enumerate(roots)][::-1]
-    while waiting:  # without recursion: a flow can be a chain of ten thousand
+    while waiting:  # iterative, because a flow can be a chain of ten thousand events
         event, before, last, depth = waiting.pop()
         joint = "" if depth == 0 else ("└╴" if last else "├╴")
         if event.parent_inferred and depth:
             joint = "└┄" if last else "├┄"
-        inner = "" if depth == 0 else (before + ("  " if last else "│ "))[: 2 * DEEPEST]
+        inner = "" if depth == 0 else (before + ("  " if last else "│ "))[: 2 * MAX_INDENT_LEVELS]
         guide = before + joint
-        if depth > DEEPEST:
-            guide = f"{before[: 2 * DEEPEST]}{depth}╴"
+        if depth > MAX_INDENT_LEVELS:
+            guide = f"{before[: 2 * MAX_INDENT_LEVELS]}{depth}╴"
         cause = times.get(event.parent) if event.parent is not None else None
         time = times[event.position]
         lines.append(
@@ -97,7 +99,9 @@ def waterfall(flow: models.FlowModel, unfolded: Collection[str] = ()) -> Waterfa
         )
         below = children[event.position]
         if event.rejection is not None:
-            under = (inner if depth <= DEEPEST else before[: 2 * DEEPEST]) + ("│ " if below else "  ")
+            under = (inner if depth <= MAX_INDENT_LEVELS else before[: 2 * MAX_INDENT_LEVELS]) + (
+                "│ " if below else "  "
+            )
             why = event.rejection.message
             if event.rejection.path and not why.startswith(event.rejection.path):
                 why = f"{event.rejection.path}: {why}"
@@ -107,7 +111,7 @@ def waterfall(flow: models.FlowModel, unfolded: Collection[str] = ()) -> Waterfa
 
 
 def _firsts(events: list[models.FlowEventModel]) -> dict[str, str]:
-    """For each duplicate that can be folded, the position that it is folded into."""
+    """Return, for each duplicate that can be folded, the position that it is folded into."""
     first: dict[tuple[str, str], str] = {}
     for event in events:
         if event.event_id and event.status != "duplicate":
@@ -122,12 +126,12 @@ def _firsts(events: list[models.FlowEventModel]) -> dict[str, str]:
 
 
 def _time(event: models.FlowEventModel) -> int | None:
-    """When it came to be; what was replayed came when it was sent again."""
+    """Return when an event occurred. For a replayed event it is the time of the replay."""
     return micros(event.appended_at if event.replay_of else event.occurred_at or event.appended_at)
 
 
 def bar(line: WaterfallLine, length: float, width: int) -> tuple[int, str, int]:
-    """Where the bar of an event begins (in cells), its stretch from its cause, and where its mark stands."""
+    """Return where the bar of an event begins (in cells), the stretch from its cause, and the column of its mark."""
     if line.at is None:
         return 0, "", -1
     at = _cell(line.at, length, width)
@@ -144,17 +148,19 @@ def _cell(time: float, length: float, width: int) -> int:
     return 0 if length <= 0 else max(0, min(width - 1, round(time / length * (width - 1))))
 
 
-_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000, 600_000, 3_600_000,
-          6 * 3_600_000, 86_400_000, 7 * 86_400_000)  # fmt: skip
+_TICK_STEPS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000, 600_000,
+                  3_600_000, 6 * 3_600_000, 86_400_000, 7 * 86_400_000)  # fmt: skip
 
 
 def ticks(length: float, width: int, label: int = 9) -> list[tuple[int, float]]:
-    """Where the axis has its marks, and of which time, from 0 on; labels have `label` cells each. The end is marked by
-    who draws them."""
+    """Return the ticks of the time axis from 0 on, as column and time.
+
+    Each label has `label` cells. The caller draws the end of the axis.
+    """
     if length <= 0 or width < 2:
         return [(0, 0.0)]
     room = max(1, (width - label) // label)
-    step = next((step for step in _STEPS if length / step <= room), length)
+    step = next((step for step in _TICK_STEPS_MS if length / step <= room), length)
     found: list[tuple[int, float]] = []
     time = 0.0
     while time < length and len(found) <= room:
@@ -164,7 +170,7 @@ def ticks(length: float, width: int, label: int = 9) -> list[tuple[int, float]]:
 
 
 def shape(flow: models.FlowModel, cells: int) -> list[tuple[int, bool]]:
-    """A small picture of a flow: for each of the cells of its time how many events, and whether one was rejected."""
+    """Return a small histogram of a flow: for each cell the number of events, and whether one was rejected."""
     events = [] if flow.events is UNSET else flow.events
     times = [(_time(event), event.status == "rejected") for event in events]
     known = [time for time, _ in times if time is not None]

@@ -1,4 +1,4 @@
-"""A flow's waterfall, drawn: the tree, and beside it bars on a common axis of time."""
+"""The waterfall of a flow as lines: the tree, and bars on a common time axis."""
 
 from __future__ import annotations
 
@@ -12,28 +12,36 @@ from tui.text.time_format import span
 from tui.text.waterfall_layout import Waterfall, WaterfallLine, bar, ticks
 from tui.theme import Palette, hue, mark, short, tone
 
-_GAP = 9
+_TIME_COLUMN_CELLS = 9
 
 
 class WaterfallColumns:
-    """The widths of the waterfall's parts, for a width and what the tree would like to have."""
+    """Widths of the waterfall's parts, for a total width and the preferred width of the tree."""
 
     def __init__(self, width: int, wished: int) -> None:
         self.stream = 13 if width >= 66 else 9 if width >= 52 else 0
         self.producer = 12 if width >= 100 else 0
-        rest = width - _GAP - 4 - self.stream - self.producer - 2 * bool(self.stream) - 2 * bool(self.producer)
+        rest = (
+            width
+            - _TIME_COLUMN_CELLS
+            - 4
+            - self.stream
+            - self.producer
+            - 2 * bool(self.stream)
+            - 2 * bool(self.producer)
+        )
         self.tree = max(14, min(wished, 48, round(rest * 0.66)))
         self.axis = max(4, rest - self.tree)
 
 
 def wish(lines: Iterable[WaterfallLine]) -> int:
-    """The cells that the tree would like to have."""
+    """Preferred width of the tree, in cells."""
     names = (len(line.guide) + 2 + len(short(line.event.type)) + 3 * bool(line.copies) for line in lines)
     return max(names, default=30) + 1
 
 
-def title(fall: Waterfall, wished: int, width: int, palette: Palette) -> Text:
-    """The line above the waterfall: what stands where, and the axis of time."""
+def title(fall: Waterfall, wished: int, width: int, colors: Palette) -> Text:
+    """Return the header line: column titles and the time axis."""
     layout = WaterfallColumns(width, wished)
     text = Text(" ")
     text.append_text(sized(Text("what caused what"), layout.tree + 1))
@@ -48,56 +56,60 @@ def title(fall: Waterfall, wished: int, width: int, palette: Palette) -> Text:
         if at + len(label) + 2 <= layout.axis - len(end):
             axis[at : at + len(label)] = label
     axis[layout.axis - len(end) :] = end
-    text.append("".join(axis), palette.dim)
-    text.append_text(sized(Text("after"), _GAP, right=True))
+    text.append("".join(axis), colors.dim)
+    text.append_text(sized(Text("after"), _TIME_COLUMN_CELLS, right=True))
     return text
 
 
-def draw(fall: Waterfall, wished: int, line: WaterfallLine, width: int, palette: Palette) -> Text:
-    """One event on one line, or what became of it."""
+def draw(fall: Waterfall, wished: int, line: WaterfallLine, width: int, colors: Palette) -> Text:
+    """Return the line of one event, or of a note about it."""
     layout = WaterfallColumns(width, wished)
     text = Text(" ")
-    text.append(cut(line.guide, layout.tree - 8), palette.line)
+    text.append(cut(line.guide, layout.tree - 8), colors.line)
     if line.why:
-        text.append("└ ", palette.line)
-        text.append(f"{line.event.rejection.code if line.event.rejection else ''} ", f"bold {palette.bad}")
-        text.append(clean(line.why, 400), palette.bad)
+        text.append("└ ", colors.line)
+        text.append(f"{line.event.rejection.code if line.event.rejection else ''} ", f"bold {colors.bad}")
+        text.append(clean(line.why, 400), colors.bad)
         return sized(text, width - 1)
     event = line.event
-    style = tone(event.status, palette)
+    style = tone(event.status, colors)
     name = clean(short(event.type), 80)
     text.append(f"{mark(event.status)} ", style)
-    text.append(name, f"{hue(event.type, palette.hues)} bold" if event.type else palette.dim)
+    text.append(name, f"{hue(event.type, colors.hues)} bold" if event.type else colors.dim)
     if line.copies:
-        text.append(f" {'≡' if line.folded else '▾'}{line.copies}", palette.warn)
+        text.append(f" {'≡' if line.folded else '▾'}{line.copies}", colors.warn)
     if line.missing:
-        text.append(" ◂?", palette.dim)
+        text.append(" ◂?", colors.dim)
     text = sized(text, layout.tree + 1)
     text.append(" ")
     if layout.stream:
-        text.append_text(sized(Text(clean(event.stream, 60), palette.text), layout.stream))
+        text.append_text(sized(Text(clean(event.stream, 60), colors.text), layout.stream))
         text.append("  ")
     if layout.producer:
-        text.append_text(sized(Text(clean(event.producer or "·", 60), palette.dim), layout.producer))
+        text.append_text(sized(Text(clean(event.producer or "·", 60), colors.dim), layout.producer))
         text.append("  ")
-    text.append_text(_bar(fall, line, layout.axis, palette))
+    text.append_text(_bar(fall, line, layout.axis, colors))
     gap = line.gap
     label = "" if gap is None else f"{'+' if gap >= 0 else '-'}{span(abs(gap))}"
     text.append_text(
-        sized(Text(label, palette.warn if (gap or 0) >= 1_000 or (gap or 0) < 0 else palette.dim), _GAP, right=True)
+        sized(
+            Text(label, colors.warn if (gap or 0) >= 1_000 or (gap or 0) < 0 else colors.dim),
+            _TIME_COLUMN_CELLS,
+            right=True,
+        )
     )
     return text
 
 
-def _bar(fall: Waterfall, line: WaterfallLine, width: int, palette: Palette) -> Text:
+def _bar(fall: Waterfall, line: WaterfallLine, width: int, colors: Palette) -> Text:
     begins, stretch, at = bar(line, fall.length, width)
-    color = hue(line.event.type or "", palette.hues)
+    color = hue(line.event.type or "", colors.hues)
     text = Text("")
     if at < 0:
         return Text(" " * width)
     text.append(" " * begins)
-    text.append(stretch, palette.dim if line.inferred else color)
+    text.append(stretch, colors.dim if line.inferred else color)
     text.append(" " * (at - text.cell_len))
-    text.append(mark(line.event.status), f"bold {tone(line.event.status, palette)}")
+    text.append(mark(line.event.status), f"bold {tone(line.event.status, colors)}")
     text.append(" " * (width - text.cell_len))
     return text

@@ -1,1 +1,1 @@
-"""What screens are made of. Widgets post typed messages; only screens act on them."""
+"""Widgets of the screens. Widgets post typed messages; only screens act on them."""

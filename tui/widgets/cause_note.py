@@ -1,4 +1,4 @@
-"""What there is to say of the cause under the cursor that does not fit on its line, and what to do about it."""
+"""A note below the list of causes: the full message of the selected cause, and what to do about it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tui.text.advice import advice
 from tui.text.columns import wrapped
 from tui.text.sanitize import clean
 from tui.text.time_format import age, count
-from tui.theme import palette_of
+from tui.theme import palette
 
-SAID = 3
-"""Lines of the message."""
+MAX_MESSAGE_LINES = 3
+"""Most lines of the message."""
 
 
 class CauseNote(Static):
-    """Below the causes; hidden where there is none."""
+    """The note; hidden if there is no cause."""
 
     DEFAULT_CSS = "CauseNote { height: auto; max-height: 8; border-top: solid $panel; }"
 
@@ -37,8 +37,8 @@ class CauseNote(Static):
             self.update(self._text(self._cause))
 
     def _text(self, cause: models.CauseModel) -> Text:
-        palette, width, now = (
-            palette_of(self.app.theme),
+        colors, width, now = (
+            palette(self.app.theme),
             max(20, (self.size.width or self.app.size.width) - 4),
             time_format.now(),
         )
@@ -48,8 +48,8 @@ class CauseNote(Static):
             text.append(f" {piece}\n", style)
 
         where = f"{cause.path}: " if cause.path and cause.path not in cause.message else ""
-        for piece in wrapped(clean(f"{cause.code}  {where}{cause.message}", 600), width, SAID):
-            line(piece, palette.bad if cause.states.get("open") else palette.text)
+        for piece in wrapped(clean(f"{cause.code}  {where}{cause.message}", 600), width, MAX_MESSAGE_LINES):
+            line(piece, colors.bad if cause.states.get("open") else colors.text)
         some = ", ".join(cause.some_aggregates[:3]) + (" …" if cause.aggregates > 3 else "")
         parts = [
             f"first {age(cause.first_seen, now)} ago, last {age(cause.last_seen, now)} ago",
@@ -58,9 +58,9 @@ class CauseNote(Static):
             ", ".join(f"{count(number)} {state}" for state, number in cause.states.items()),
         ]
         for piece in wrapped(clean("  ·  ".join(part for part in parts if part), 600), width, 2):
-            line(piece, palette.dim)
+            line(piece, colors.dim)
         waiting = "open" if cause.states.get("open") else next(iter(cause.states), "open")
         for piece in wrapped(f"→ {advice(cause.code, waiting)}", width, 2):
-            line(piece, palette.info)
+            line(piece, colors.info)
         text.rstrip()
         return text

@@ -1,4 +1,4 @@
-"""The lines of one event or dead letter, with what folds folded."""
+"""The foldable detail lines of one event or dead letter."""
 
 from __future__ import annotations
 
@@ -16,49 +16,49 @@ from tui.text.sanitize import clean
 from tui.theme import Palette
 from tui.widgets.virtual_list import VirtualList
 
-_LABEL = 14
+_LABEL_CELLS = 14
 Build = Callable[[FoldState, int], list[DetailLine]]
-"""The lines, for the folds and a width."""
+"""Builds the lines, for a fold state and a width."""
 
 
-def draw(fact: DetailLine, width: int, palette: Palette) -> Text:
+def draw(fact: DetailLine, width: int, colors: Palette) -> Text:
     if fact.kind == "head":
-        text = Text.assemble((f" {'▾' if fact.fold == 'open' else '▸'} {clean(fact.label)} ", f"bold {palette.info}"))
+        text = Text.assemble((f" {'▾' if fact.fold == 'open' else '▸'} {clean(fact.label)} ", f"bold {colors.info}"))
         rest = width - text.cell_len - 1
         if fact.value:
-            text.append(f"{clean(fact.value)} ", palette.dim)
+            text.append(f"{clean(fact.value)} ", colors.dim)
             rest = width - text.cell_len - 1
-        text.append("─" * max(0, rest), palette.line)
+        text.append("─" * max(0, rest), colors.line)
         return text
     text = Text("  " * max(0, fact.depth - 1) + " ")
     if fact.fold:
-        text.append("▾ " if fact.fold == "open" else "▸ ", palette.line)
+        text.append("▾ " if fact.fold == "open" else "▸ ", colors.line)
     elif fact.kind != "bad" or fact.label == "" or fact.marked:
         text.append("  ")
     label = clean(fact.label, 200)
     body = fact.key.startswith("body:")
     if label:
         if fact.kind == "bad" and not fact.marked:
-            text.append(label, f"bold {palette.bad}")
+            text.append(label, f"bold {colors.bad}")
         elif body:
-            text.append(label, palette.marked if fact.marked else palette.text)
-            text.append(" " if fact.fold else ": ", palette.dim)
+            text.append(label, colors.marked if fact.marked else colors.text)
+            text.append(" " if fact.fold else ": ", colors.dim)
         else:
-            text.append(f"{cut(label, 34):<{_LABEL}} ", palette.dim)
+            text.append(f"{cut(label, 34):<{_LABEL_CELLS}} ", colors.dim)
     room = max(1, width - text.cell_len - (13 if fact.marked else 1))
     value = cut(clean(fact.value), room)
     style = {
-        "string": palette.good, "number": palette.accent, "word": palette.info, "key": palette.dim, "bad": palette.bad,
-        "good": palette.good, "warn": palette.warn, "do": palette.info, "dim": palette.dim, "hex": palette.text,
-    }.get(fact.kind, palette.text)  # fmt: skip
-    text.append(value, palette.marked if fact.marked else f"underline {style}" if fact.go else style)
+        "string": colors.good, "number": colors.accent, "word": colors.info, "key": colors.dim, "bad": colors.bad,
+        "good": colors.good, "warn": colors.warn, "do": colors.info, "dim": colors.dim, "hex": colors.text,
+    }.get(fact.kind, colors.text)  # fmt: skip
+    text.append(value, colors.marked if fact.marked else f"underline {style}" if fact.go else style)
     if fact.marked:
-        text.append("  ◀ ✗ here", f"bold {palette.bad}")
+        text.append("  ◀ ✗ here", f"bold {colors.bad}")
     return text
 
 
 class DetailList(VirtualList[DetailLine]):
-    """`build` gives the lines whenever something is folded or the width is another."""
+    """A list of detail lines. `build` is called whenever a line is folded or the width changes."""
 
     BINDINGS = [
         Binding("space", "fold", "Fold", show=False),
@@ -67,7 +67,7 @@ class DetailList(VirtualList[DetailLine]):
     ]
 
     class Led(Message):
-        """Enter on a line that leads somewhere, such as `aggregate:order-1`."""
+        """Enter was pressed on a line that leads somewhere, such as `aggregate:order-1`."""
 
         def __init__(self, to: str) -> None:
             self.to = to
@@ -79,10 +79,10 @@ class DetailList(VirtualList[DetailLine]):
         self._build: Build | None = None
         self._subject = ""
         self._touched = False
-        """Whether a person has moved in it; until then the cursor stands where it failed, else at the beginning."""
+        """True once the cursor was moved by hand. Until then it is on the failing line, else on the first."""
 
     def fill(self, subject: str, build: Build | None) -> None:
-        """The lines of `subject`; another one is shown from its beginning."""
+        """Show the lines of `subject`. Another subject is shown from its beginning."""
         self._build = build
         if subject != self._subject:
             self._subject, self.folds, self._touched = subject, FoldState(), False
@@ -90,7 +90,7 @@ class DetailList(VirtualList[DetailLine]):
         self._show_lines()
 
     def wait(self, words: str) -> None:
-        """The list beside it says so."""
+        """Show an empty list; the list beside it explains why."""
 
     def _show_lines(self) -> None:
         lines = self._lines()
@@ -121,7 +121,7 @@ class DetailList(VirtualList[DetailLine]):
 
     @property
     def deeper(self) -> str:
-        """What enter does on the line under the cursor; empty where nothing."""
+        """What Enter does on the line under the cursor; empty if nothing."""
         fact = self.item
         if fact is None:
             return ""
@@ -141,7 +141,7 @@ class DetailList(VirtualList[DetailLine]):
             self._put(fact, fact.fold == "closed")
 
     def action_close_fold(self) -> None:
-        """Close what is open here, else what this stands in."""
+        """Fold the container under the cursor, else the one around it."""
         fact = self.item
         if fact is None:
             return

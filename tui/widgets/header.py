@@ -1,4 +1,4 @@
-"""The line at the top: which screens there are, where we are, and how the sidecar is."""
+"""The header line: the screens, the current one, and the state of the sidecar."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 from tui.text.sanitize import clean
-from tui.theme import palette_of
+from tui.theme import palette
 
 PLACES = (
     ("live", "Live"),
@@ -21,28 +21,28 @@ PLACES = (
     ("schemas", "Schemas"),
     ("status", "Status"),
 )
-"""The screens in the order of their number keys."""
+"""Screens in the order of their number keys."""
 UNNUMBERED = {"aggregate": "Aggregate"}
-"""Screens that something leads to; named where there is room."""
+"""Screens without a number key; shown if there is room."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionState:
-    """How it stands with the sidecar."""
+    """The state of the connection to the sidecar."""
 
     state: str = "connecting"
     """`connecting`, `connected`, `lost` or `refused`."""
     reason: str = ""
     service: str = ""
     alert: str = ""
-    """What is wrong over there, in a word."""
+    """The sidecar's own problem, in a word."""
 
 
 class TopBar(Widget):
     DEFAULT_CSS = "TopBar { dock: top; height: 1; background: $panel; }"
 
     class Wanted(Message):
-        """A click on a screen's name."""
+        """A screen's name was clicked."""
 
         def __init__(self, place: str) -> None:
             self.place = place
@@ -60,18 +60,18 @@ class TopBar(Widget):
             self.refresh()
 
     def render(self) -> Text:
-        palette, width = palette_of(self.app.theme), self.size.width
+        colors, width = palette(self.app.theme), self.size.width
         text = Text(no_wrap=True, overflow="crop")
         if width >= 100:
-            text.append(" ◆ tracecar ", palette.accent)
+            text.append(" ◆ tracecar ", colors.accent)
         self._spans = []
         for number, (place, name) in enumerate(PLACES, 1):
             begin = text.cell_len
             if place == self._here:
                 text.append(f" {number} {name} ", "reverse bold")
             else:
-                text.append(f" {number} ", palette.accent)
-                text.append(f"{name} ", palette.text)
+                text.append(f" {number} ", colors.accent)
+                text.append(f"{name} ", colors.text)
             self._spans.append((begin, text.cell_len, place))
         if self._here in UNNUMBERED and width >= 100:
             text.append(f" {UNNUMBERED[self._here]} ", "reverse bold")
@@ -81,17 +81,17 @@ class TopBar(Widget):
         return text
 
     def _state(self, room: int) -> Text:
-        palette, link = palette_of(self.app.theme), self.link
+        colors, link = palette(self.app.theme), self.link
         if link.state == "connected":
-            mark, word, style = "●", clean(link.service, 24), palette.good
+            mark, word, style = "●", clean(link.service, 24), colors.good
             if link.alert:
-                mark, word, style = "▲", f"{clean(link.service, 24)} {link.alert}", palette.warn
+                mark, word, style = "▲", f"{clean(link.service, 24)} {link.alert}", colors.warn
         elif link.state == "lost":
-            mark, word, style = "✗", "connection lost, trying again", f"bold {palette.bad}"
+            mark, word, style = "✗", "connection lost, trying again", f"bold {colors.bad}"
         elif link.state == "refused":
-            mark, word, style = "✗", "the token is refused", f"bold {palette.bad}"
+            mark, word, style = "✗", "the token is refused", f"bold {colors.bad}"
         else:
-            mark, word, style = "◌", "connecting", palette.dim
+            mark, word, style = "◌", "connecting", colors.dim
         text = Text(f"{mark} {word}", style)
         if text.cell_len > room:
             text = Text(f"{mark} {word.split(',')[0].split(' ')[-1] if link.state == 'lost' else word}", style)

@@ -1,4 +1,4 @@
-"""The line at the bottom: the keys that do something here and now, as many as fit, and always the way to the others."""
+"""The line at the bottom: the keys that work here and now, as many as fit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
 
-from tui.theme import palette_of
+from tui.theme import palette
 
 
 class HintSource(Protocol):
@@ -40,13 +40,13 @@ class HintSource(Protocol):
 NAMES = {
     "slash": "/", "question_mark": "?", "left_square_bracket": "[", "right_square_bracket": "]", "escape": "esc",
 }  # fmt: skip
-LAST = ("query", "quit", "help")
-"""Actions that every screen has, in the order in which they stand at the end."""
+LAST_ACTIONS = ("query", "quit", "help")
+"""Actions of every screen, in the order in which they appear at the end."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyHint:
-    """A key, what it does, and what is pressed where it is clicked."""
+    """A key, what it does, and the key to press when it is clicked."""
 
     name: str
     about: str
@@ -54,7 +54,7 @@ class KeyHint:
 
 
 class KeyHints(Widget):
-    """Enter and escape are named by the screen, all others by their bindings."""
+    """Shows the key hints. Enter and Escape are named by the screen, all others by their bindings."""
 
     DEFAULT_CSS = "KeyHints { dock: bottom; height: 1; background: $panel; }"
 
@@ -69,7 +69,7 @@ class KeyHints(Widget):
         self.refresh()
 
     def _here(self) -> Iterator[KeyHint]:
-        """The keys in the order of their weight."""
+        """Yield the keys in order of importance."""
         page = cast("HintSource", self.screen)
         if isinstance(page.focused, Input):
             yield KeyHint("enter", "Ask", "enter")
@@ -82,27 +82,27 @@ class KeyHints(Widget):
             for active in page.active_bindings.values()
             if active.binding.show and active.enabled and page.offers(active.binding.action)
         }
-        own = [binding for action, binding in found.items() if action not in LAST]
+        own = [binding for action, binding in found.items() if action not in LAST_ACTIONS]
         yield from (KeyHint(one.key_display or NAMES.get(one.key, one.key), one.description, one.key) for one in own)
-        for action in LAST[:-1]:
+        for action in LAST_ACTIONS[:-1]:
             if (one := found.get(action)) is not None:
                 yield KeyHint(one.key_display or one.key, one.description, one.key)
 
     def _always(self) -> list[KeyHint]:
-        """The keys at the right end, for which the others make room."""
+        """Return the keys at the right end, which are always shown."""
         page = cast("HintSource", self.screen)
         back = "Leave it" if isinstance(page.focused, Input) else page.backwards
         return [*([KeyHint("esc", back, "escape")] if back else []), KeyHint("?", "Help", "question_mark")]
 
     def render(self) -> Text:
-        palette, width = palette_of(self.app.theme), self.size.width
+        colors, width = palette(self.app.theme), self.size.width
         text = Text(no_wrap=True, overflow="crop")
         self._spans = []
         always = self._always()
         room = width - sum(map(_cells, always))
         for key in self._here():
             if text.cell_len + _cells(key) > room:
-                text.append("…"[: max(0, room - text.cell_len)], palette.dim)
+                text.append("…"[: max(0, room - text.cell_len)], colors.dim)
                 break
             self._put(text, key)
         text.append(" " * max(0, room - text.cell_len))
@@ -111,9 +111,9 @@ class KeyHints(Widget):
         return text
 
     def _put(self, text: Text, key: KeyHint) -> None:
-        palette, begin = palette_of(self.app.theme), text.cell_len
-        text.append(f" {key.name}", f"bold {palette.accent}")
-        text.append(f" {key.about} ", palette.dim)
+        colors, begin = palette(self.app.theme), text.cell_len
+        text.append(f" {key.name}", f"bold {colors.accent}")
+        text.append(f" {key.about} ", colors.dim)
         self._spans.append((begin, text.cell_len, key.press))
 
     def on_click(self, event: events.Click) -> None:

@@ -1,4 +1,4 @@
-"""The line where a query is typed: completion, history, and what is wrong with it right below."""
+"""The query bar: completion, history, and error messages below the input."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from textual.widgets.input import Selection
 
 from tui import query_completion
 from tui.text.sanitize import clean
-from tui.theme import palette_of
+from tui.theme import palette
 
-LONGEST = 2_000
-HISTORY = 100
+MAX_QUERY_CHARS = 2_000
+MAX_HISTORY_ENTRIES = 100
 
 
 class _QueryInput(Input):
-    """The input itself; up, down and tab belong to the bar around it."""
+    """The input. Up, Down and Tab are handled by the bar around it."""
 
     BINDINGS = [
         Binding("up", "bar('older')", "Older query", show=False),
@@ -34,7 +34,7 @@ class _QueryInput(Input):
     ]
 
     def validate_value(self, value: str) -> str:
-        """What is pasted may carry what a terminal would obey."""
+        """Pasted text may carry control sequences; they are removed."""
         return value if value.isprintable() else "".join(c for c in value if c.isprintable())
 
     def action_bar(self, what: str) -> None:
@@ -44,7 +44,7 @@ class _QueryInput(Input):
 
 
 class QueryBar(Vertical):
-    """Hidden until it is opened. `seen` gives values that were met lately, by field."""
+    """Hidden until it is opened. `seen` returns recent values by field."""
 
     DEFAULT_CSS = """
     QueryBar { height: auto; background: $surface; padding: 0 1; }
@@ -56,14 +56,14 @@ class QueryBar(Vertical):
     error: reactive[str] = reactive("")
 
     class Asked(Message):
-        """This query is wanted."""
+        """A query was entered."""
 
         def __init__(self, query: str) -> None:
             self.query = query
             super().__init__()
 
     class Closed(Message):
-        """Typing has ended; what was asked last still stands."""
+        """The bar was closed; the previous query stays."""
 
     def __init__(self, seen: Callable[[], query_completion.Seen], history: list[str], *, example: str, id: str) -> None:
         super().__init__(id=id)
@@ -75,7 +75,9 @@ class QueryBar(Vertical):
         self._asked = ""
 
     def compose(self) -> ComposeResult:
-        yield _QueryInput(placeholder=f"a query, such as  {self._example}", max_length=LONGEST, select_on_focus=False)
+        yield _QueryInput(
+            placeholder=f"a query, such as  {self._example}", max_length=MAX_QUERY_CHARS, select_on_focus=False
+        )
         yield Static(id="under-query")
 
     @property
@@ -85,9 +87,11 @@ class QueryBar(Vertical):
     def open(self, query: str) -> None:
         self.display = True
         self.line.value = query
-        self.line.selection = Selection(0, len(query))  # typing asks anew, an arrow key changes what was asked
+        self.line.selection = Selection(
+            0, len(query)
+        )  # typing starts a new completion, an arrow key edits the entered query
         self._back, self.error = 0, ""
-        self.screen.set_focus(self.line)  # at once: the next key belongs to the query already
+        self.screen.set_focus(self.line)  # at once: the next key already belongs to the query
         self._show()
 
     def close(self) -> None:
@@ -99,7 +103,7 @@ class QueryBar(Vertical):
         return self.display
 
     def wrong(self, message: str, at: int | None) -> None:
-        """Say what does not fit, and where."""
+        """Show what is wrong with the query, and where."""
         caret = "" if at is None else " " * Text(self.line.value[:at]).cell_len + "▲ "
         self.error = f"{caret}{clean(message)}"
 
@@ -120,25 +124,25 @@ class QueryBar(Vertical):
         query = event.value.strip()
         if query and (not self._history or self._history[-1] != query):
             self._history.append(query)
-            del self._history[:-HISTORY]
+            del self._history[:-MAX_HISTORY_ENTRIES]
         self.post_message(self.Asked(query))
 
     def _show(self) -> None:
-        palette = palette_of(self.app.theme)
+        colors = palette(self.app.theme)
         if self.error:
-            self.query_one("#under-query", Static).update(Text(self.error, palette.bad))
+            self.query_one("#under-query", Static).update(Text(self.error, colors.bad))
             return
         offered = self._offered[1]
         text = Text(no_wrap=True, overflow="ellipsis")
         if offered:
             for index, word in enumerate(offered):
-                text.append(f" {clean(word, 40)} ", "reverse" if index == self._at else palette.info)
+                text.append(f" {clean(word, 40)} ", "reverse" if index == self._at else colors.info)
                 text.append(" ")
-            text.append("tab takes it, ctrl+n the next" if len(offered) > 1 else "tab takes it", palette.dim)
+            text.append("tab takes it, ctrl+n the next" if len(offered) > 1 else "tab takes it", colors.dim)
         else:
             hint = query_completion.about(self.line.value, self.line.cursor_position)
-            text.append(f"{hint}   " if hint else "", palette.info)
-            text.append("enter asks · tab completes · ↑ earlier queries · esc closes", palette.dim)
+            text.append(f"{hint}   " if hint else "", colors.info)
+            text.append("enter asks · tab completes · ↑ earlier queries · esc closes", colors.dim)
         self.query_one("#under-query", Static).update(text)
 
     def complete(self) -> None:

@@ -1,5 +1,7 @@
-"""A list that draws only what is seen: a hundred thousand rows cost what forty do, and the selection stays on its row
-whatever comes and goes around it."""
+"""A list that draws only visible rows: 100,000 rows cost as much as forty.
+
+The selection stays on its row while rows come and go around it.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +19,23 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui.theme import Palette, palette_of
+from tui.theme import Palette, palette
 
 T = TypeVar("T")
 
 Draw = Callable[[T, int, Palette], Text]
-"""A row as one line of a width in cells."""
+"""Draws a row as one line of a width in cells."""
 
 
 class VirtualList(ScrollView, Generic[T], can_focus=True):
-    """`key` tells rows apart, `draw` draws one, `title` the line above them, `stops` says whether the cursor may
-    stand on a row. While `follow` is on, the cursor stays on the newest row, which is the last."""
+    """A virtual list. While `follow` is on, the cursor stays on the newest row, which is the last.
+
+    Args:
+        key: Returns a row's identity.
+        draw: Draws a row.
+        title: Draws the line above the rows.
+        stops: Returns True if the cursor may be on a row.
+    """
 
     BINDINGS = [
         Binding("up,k", "move(-1)", "Up", show=False),
@@ -47,7 +55,7 @@ class VirtualList(ScrollView, Generic[T], can_focus=True):
     follow: reactive[bool] = reactive(False, repaint=False)
 
     class Moved(Message):
-        """The cursor stands on another row."""
+        """The cursor moved to another row."""
 
         def __init__(self, rows: VirtualList[Any], item: Any) -> None:
             self.rows, self.item = rows, item
@@ -58,7 +66,7 @@ class VirtualList(ScrollView, Generic[T], can_focus=True):
             return self.rows
 
     class Chosen(Message):
-        """Enter, or a click on the row under the cursor."""
+        """Enter was pressed, or the row under the cursor was clicked."""
 
         def __init__(self, rows: VirtualList[Any], item: Any) -> None:
             self.rows, self.item = rows, item
@@ -81,21 +89,23 @@ class VirtualList(ScrollView, Generic[T], can_focus=True):
         super().__init__(id=id)
         self._draw, self._key, self._title, self._stops = draw, key, title, stops
         self.empty = empty
-        """What stands there while there are no rows: what to do about it."""
+        """Text shown while there are no rows: what to do about it."""
         self._waiting = ""
         self.items: Sequence[T] = ()
         self.chosen_key: str | None = None
         self.marked: set[str] = set()
-        """Keys of rows that are marked (in lists where rows can be)."""
+        """Keys of marked rows."""
         self._drawn: dict[tuple[str, int, bool, bool], Strip] = {}
         self.keeps_up = False
-        """Whether it follows the newest row from when the cursor is put on it until it is put on another."""
+        """True if the list follows the newest row once the cursor is put on it, until it is put on another."""
 
     # --- data
 
     def show(self, items: Sequence[T], *, at: str | None = None) -> None:
-        """Other rows. The cursor stays on its row (or goes to the one with the key `at`); if that is gone, it stays
-        where it stood."""
+        """Replace the rows.
+
+        The cursor stays on its row, or goes to the one with the key `at`; if that row is gone, it keeps its index.
+        """
         wanted = self.chosen_key if at is None else at
         before, stood = len(self.items), self.cursor
         self.items = items
@@ -119,7 +129,7 @@ class VirtualList(ScrollView, Generic[T], can_focus=True):
             self.post_message(self.Moved(self, self.item))
 
     def _index(self, wanted: str | None, near: int) -> int:
-        """Where the row with this key is now; looked for close by first."""
+        """Return the index of the row with this key. Nearby rows are searched first."""
         items, key = self.items, self._key
         if wanted is None:
             return 0
@@ -139,19 +149,19 @@ class VirtualList(ScrollView, Generic[T], can_focus=True):
         return self._key(item)
 
     def wait(self, words: str) -> None:
-        """Say this where there are no rows, instead of what an answer without any would mean; empty: no longer."""
+        """Show this text while there are no rows, instead of the usual one; empty: the usual one again."""
         if words != self._waiting:
             self._waiting = words
             self.refresh()
 
     def redraw(self) -> None:
-        """The same rows, which look different now."""
+        """Redraw the same rows."""
         self._drawn.clear()
         self.refresh()
 
     @property
     def visible_items(self) -> Sequence[T]:
-        """What is on the screen now."""
+        """Return the visible rows."""
         top = self.scroll_offset.y
         return self.items[top : top + max(0, self.size.height - self._head)]
 
@@ -159,13 +169,13 @@ class VirtualList(ScrollView, Generic[T], can_focus=True):
 
     def action_move(self, by: int) -> None:
         index = self.cursor + by
-        if self._stops is not None and self._stop(index, by) is None:  # what is beyond can be seen, not chosen
+        if self._stops is not None and self._stop(index, by) is None:  # rows beyond it are visible but cannot be chosen
             self.scroll(max(0, min(self.scroll_offset.y + by, self.max_scroll_y)))
             return
         self._go(index)
 
     def _stop(self, index: int, by: int) -> int | None:
-        """The first row from `index` on, in the direction of `by`, that the cursor may stand on."""
+        """Return the first row from `index` on, in the direction of `by`, that the cursor may be on."""
         stops, step = self._stops, 1 if by > 0 else -1
         while 0 <= index < len(self.items):
             if stops is None or stops(self.items[index]):
@@ -174,7 +184,7 @@ class VirtualList(ScrollView, Generic[T], can_focus=True):
         return None
 
     def _standing(self, index: int) -> int:
-        """Where the cursor stands instead of a row that it may not stand on."""
+        """Return a nearby row that the cursor may be on."""
         if self._stops is None:
             return index
         way = 1 if index >= self.cursor else -1
@@ -196,7 +206,7 @@ class VirtualList(ScrollView, Generic[T], can_focus=True):
             self.post_message(self.Chosen(self, item))
 
     def select(self, key: str) -> bool:
-        """Put the cursor on the row with this key; False where there is none."""
+        """Put the cursor on the row with this key. Returns False if there is none."""
         for index, item in enumerate(self.items):
             if self._key(item) == key:
                 self._go(index)
@@ -229,7 +239,7 @@ class VirtualList(ScrollView, Generic[T], can_focus=True):
         self.scroll(top)
 
     def scroll(self, y: int) -> None:
-        """Show the row `y` first. At once, also before the scrollbar is there that goes with rows that just came."""
+        """Scroll row `y` to the top, also before the scrollbar of newly arrived rows exists."""
         self.scroll_to(y=y, animate=False, immediate=True, force=True)
 
     def on_click(self, event: events.Click) -> None:
@@ -262,13 +272,13 @@ class VirtualList(ScrollView, Generic[T], can_focus=True):
         self._drawn.clear()
 
     def render_line(self, y: int) -> Strip:
-        width, palette = self.size.width, palette_of(self.app.theme)
+        width, colors = self.size.width, palette(self.app.theme)
         if y < self._head:
             assert self._title is not None
-            return self._strip(self._title(width, palette), width, palette.head)
+            return self._strip(self._title(width, colors), width, colors.head)
         index = y - self._head + self.scroll_offset.y
         if not self.items:
-            return self._nothing(y, width, palette)
+            return self._nothing(y, width, colors)
         if index >= len(self.items):
             return Strip.blank(width, self.rich_style)
         item = self.items[index]
@@ -276,27 +286,27 @@ class VirtualList(ScrollView, Generic[T], can_focus=True):
         cached = self._drawn.get((key, width, here, self.has_focus))
         if cached is not None:
             return cached
-        over = (palette.cursor if self.has_focus else palette.idle) if here else ""
-        text = self._draw(item, width, palette)
+        over = (colors.cursor if self.has_focus else colors.idle) if here else ""
+        text = self._draw(item, width, colors)
         if key in self.marked:
-            text = Text.assemble(("▌", palette.accent), text[1:])
+            text = Text.assemble(("▌", colors.accent), text[1:])
         strip = self._strip(text, width, "", over)
         self._drawn[key, width, here, self.has_focus] = strip
         return strip
 
-    def _nothing(self, y: int, width: int, palette: Palette) -> Strip:
+    def _nothing(self, y: int, width: int, colors: Palette) -> Strip:
         lines = (self._waiting or self.empty).split("\n")
         at = y - max(self._head, (self.size.height - len(lines)) // 2)
         if not 0 <= at < len(lines):
             return Strip.blank(width, self.rich_style)
-        text = Text(lines[at], palette.strong if at == 0 else palette.dim)
+        text = Text(lines[at], colors.strong if at == 0 else colors.dim)
         text.truncate(max(1, width - 2), overflow="ellipsis")
         text.pad_left(max(1, (width - text.cell_len) // 2))
         return self._strip(text, width, "")
 
     def _strip(self, text: Text, width: int, under: str, over: str = "") -> Strip:
         below = self.rich_style + Style.parse(under)
-        if not text.spans and text.style:  # Rich leaves a text's own style to who prints it
+        if not text.spans and text.style:  # Rich leaves the style of the text itself to the printer
             below += text.style if isinstance(text.style, Style) else Style.parse(text.style)
         segments = [Segment(piece.text, piece.style) for piece in text.render(self.app.console)]
         strip = Strip(segments).adjust_cell_length(width).apply_style(below)
@@ -306,11 +316,11 @@ class VirtualList(ScrollView, Generic[T], can_focus=True):
         return strip
 
     def row_region(self, index: int) -> Region:
-        """Where a row is drawn, for tests."""
+        """Return where a row is drawn, for tests."""
         return Region(0, index - self.scroll_offset.y + self._head, self.size.width, 1)
 
 
 def _under(segment: Segment, cursor: Style, below: Style) -> Segment:
-    """A piece of the row under the cursor; what has a background of its own keeps it."""
+    """Return a segment of the row under the cursor. A segment with its own background keeps it."""
     style = segment.style or Style()
     return segment if style.bgcolor not in (None, below.bgcolor) else Segment(segment.text, style + cursor)
