@@ -15,7 +15,7 @@ from sidecar.api import models
 from tui.text.columns import wrapped
 from tui.text.detail_line import DetailLine, FoldState
 
-MAX_OPEN_CHILDREN = 60
+MAX_OPEN_CHILD_NODES = 60
 """Containers with more children start folded."""
 MAX_BODY_LINES = 60_000
 """Most lines made of one body."""
@@ -85,7 +85,7 @@ def _tree(body: Any, why: models.RejectionModel | None, folds: FoldState) -> lis
         here = marked is not None and list(steps) == marked
         found = found or here
         if isinstance(value, dict | list) and value:
-            by_itself = len(value) <= MAX_OPEN_CHILDREN or steps in around
+            by_itself = len(value) <= MAX_OPEN_CHILD_NODES or steps in around
             is_open = folds.is_open(key, by_itself) or (steps in around and not here and folds.is_open(key))
             words = f"{{{len(value)}}}" if isinstance(value, dict) else f"[{len(value)}]"
             lines.append(

@@ -56,20 +56,7 @@ def waterfall(flow: models.FlowModel, unfolded: Collection[str] = ()) -> Waterfa
     times = {event.position: _time(event) for event in events}
     known = [time for time in times.values() if time is not None]
     start, end = (min(known), max(known)) if known else (0, 0)
-    first = _firsts(events)
-    hidden = {copy: of for copy, of in first.items() if of not in unfolded}
-    children: dict[str | None, list[models.FlowEventModel]] = defaultdict(list)
-    copies: dict[str, int] = defaultdict(int)
-    for event in events:
-        of = first.get(event.position)
-        if of is not None:
-            copies[of] += 1
-            if event.position in hidden:
-                continue
-        parent = event.parent if event.parent in times else None
-        if of is not None:
-            parent = of
-        children[hidden.get(parent, parent) if parent is not None else None].append(event)
+    children, copies = _children(events, times.keys(), unfolded)
     lines: list[WaterfallLine] = []
     roots = children[None]
     waiting = [(event, "", at == len(roots) - 1, 0) for at, event in enumerate(roots)][::-1]
@@ -108,6 +95,27 @@ def waterfall(flow: models.FlowModel, unfolded: Collection[str] = ()) -> Waterfa
             lines.append(WaterfallLine(f"{event.position} why", event, under, None, None, why=why))
         waiting += [(child, inner, at == len(below) - 1, depth + 1) for at, child in enumerate(below)][::-1]
     return Waterfall(lines, (end - start) / 1000)
+
+
+def _children(
+    events: Sequence[models.FlowEventModel], held: Collection[str], unfolded: Collection[str]
+) -> tuple[dict[str | None, list[models.FlowEventModel]], dict[str, int]]:
+    """Return the children of each position (None: the roots), and how many duplicates each position has."""
+    first = _firsts(events)
+    hidden = {copy: of for copy, of in first.items() if of not in unfolded}
+    children: dict[str | None, list[models.FlowEventModel]] = defaultdict(list)
+    copies: dict[str, int] = defaultdict(int)
+    for event in events:
+        of = first.get(event.position)
+        if of is not None:
+            copies[of] += 1
+            if event.position in hidden:
+                continue
+        parent = event.parent if event.parent in held else None
+        if of is not None:
+            parent = of
+        children[hidden.get(parent, parent) if parent is not None else None].append(event)
+    return children, copies
 
 
 def _firsts(events: list[models.FlowEventModel]) -> dict[str, str]:
