@@ -98,7 +98,7 @@ def waterfall(flow: models.FlowModel, unfolded: Collection[str] = ()) -> Waterfa
 
 
 def _children(
-    events: Sequence[models.FlowEventModel], held: Collection[str], unfolded: Collection[str]
+    events: list[models.FlowEventModel], held: Collection[str], unfolded: Collection[str]
 ) -> tuple[dict[str | None, list[models.FlowEventModel]], dict[str, int]]:
     """Return the children of each position (None: the roots), and how many duplicates each position has."""
     first = _firsts(events)
