@@ -17,7 +17,7 @@ from tui.text.body_lines import as_text, body_facts
 from tui.text.detail_line import DetailLine, FoldState
 from tui.text.event_details import event_facts, letter_facts
 from tui.text.sanitize import clean
-from tui.theme import CONTRAST, DARK, palette_of
+from tui.theme import CONTRAST, DARK, palette
 from tui.widgets.detail_list import draw
 
 
@@ -149,7 +149,7 @@ JSON = st.recursive(
 def test_any_body_is_drawn_as_printable_text_of_one_line(body: Any, width: int) -> None:
     for theme in (DARK, CONTRAST):
         for fact in body_facts(body, HOSTILE, at_path(HOSTILE), FoldState(), width):
-            text = draw(fact, width, palette_of(theme))
+            text = draw(fact, width, palette(theme))
             assert text.plain.isprintable()
 
 
