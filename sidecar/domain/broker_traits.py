@@ -28,7 +28,7 @@ class BrokerTraits(Struct, frozen=True):
     scheme: str
     """Scheme of its positions, value of `messaging.system`, and name in metrics: `kafka`."""
     position_form: str
-    """Form of its positions, for error messages: `kafka://TOPIC/PARTITION/OFFSET`."""
+    """Form of its positions, for error messages: `kafka://TOPIC/PARTITION/OFFSET`. Empty: not mentioned there."""
     source_path: str
     """Configuration path of the broker: `sources.kafka`."""
     streams_path: str
@@ -81,4 +81,4 @@ def traits_of(scheme: str) -> BrokerTraits:
 
 def position_forms() -> str:
     """Describe every registered way of writing a position, for error messages."""
-    return " or ".join(traits.position_form for traits in _traits.values()) or "SCHEME://STREAM/PARTITION/OFFSET"
+    return " or ".join(traits.position_form for traits in _traits.values() if traits.position_form) or "SCHEME://STREAM/PARTITION/OFFSET"

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import pytest
 
-from sidecar.adapters.brokers.memory.broker import MemoryBroker
 from sidecar.adapters.brokers.memory.log import MemoryLog
 from sidecar.config.schema import StartPosition
 from sidecar.domain.errors import Outage
@@ -14,6 +13,7 @@ from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.position import Partition, Position
 from tests.contracts.broker_contract import EARLIEST, BrokerContract, BrokerHarness, outgoing
 from tests.contracts.broker_reading import Reader, by_lease, letter, letter_ids
+from tests.support.faulty_broker import FaultyBroker
 
 
 class MemoryHarness(BrokerHarness):
@@ -24,10 +24,10 @@ class MemoryHarness(BrokerHarness):
 
     def broker(
         self, *streams: str, group: str, start: StartPosition = EARLIEST, max_records: int = 1000
-    ) -> MemoryBroker:
-        return MemoryBroker(self.log, streams, group, self.naming(group), start=start, max_records=max_records)
+    ) -> FaultyBroker:
+        return FaultyBroker(self.log, streams, group, self.naming(group), start=start, max_records=max_records)
 
-    def unreachable(self) -> MemoryBroker:
+    def unreachable(self) -> FaultyBroker:
         broker = self.broker("orders", group="group")
         for method in ("start", "inspect"):
             broker.fail_next(method, Outage("nobody there"))
@@ -42,7 +42,7 @@ class MemoryHarness(BrokerHarness):
     async def contents(self, stream: str) -> list[Record]:
         return [record for log in self.log.streams.get(stream, []) for record in log.records]
 
-    async def crash(self, broker: MemoryBroker) -> None:
+    async def crash(self, broker: FaultyBroker) -> None:
         await broker.close()
 
     async def trim(self, partition: Partition, before: int) -> None:
@@ -93,5 +93,5 @@ class TestMemoryBroker(BrokerContract):
         log = MemoryLog(retain=10)
         for n in range(25):
             log.append(outgoing(stream, str(n).encode()))
-        broker = MemoryBroker(log, [stream], group, MemoryHarness().naming(group))
+        broker = FaultyBroker(log, [stream], group, MemoryHarness().naming(group))
         assert await broker.bounds(Partition("memory", stream, 0)) == (15, 25)

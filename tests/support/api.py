@@ -12,7 +12,6 @@ from typing import Any
 import httpx2
 
 from exporters.metrics.instruments import MetricsRegistry
-from sidecar.adapters.brokers.memory.broker import MemoryBroker
 from sidecar.adapters.brokers.memory.log import MemoryLog
 from sidecar.adapters.index.memory.index import MemoryIndex
 from sidecar.adapters.registry.memory import MemoryRegistry
@@ -45,6 +44,7 @@ from sidecar.replay.service import ReplayService
 from sidecar.runtime.metrics import StatusMetrics
 from sidecar.runtime.replay_wiring import build_replay_service
 from sidecar.runtime.wiring import BrokerSource
+from tests.support.faulty_broker import FaultyBroker
 from tests.support.schema_formats import FORMATS
 
 OPERATOR, READER, REPORTER = "operators-token-0123456789", "readers-token-0123456789", "reporters-token-0123456789"
@@ -92,7 +92,7 @@ class Sidecar:
         self.log.create("payments", 1)
         self.registry.register("orders-value", SCHEMA)
         self.naming = self.config.stream_names(GROUP)
-        self.broker = MemoryBroker(
+        self.broker = FaultyBroker(
             self.log, ["orders", "payments"], GROUP, self.naming, start=StartPosition("earliest")
         )
         self.catalog = SchemaCache(self.registry, FORMATS)

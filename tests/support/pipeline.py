@@ -8,7 +8,6 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from sidecar.adapters.brokers.memory.broker import MemoryBroker
 from sidecar.adapters.brokers.memory.log import MemoryLog
 from sidecar.adapters.registry.memory import MemoryRegistry
 from sidecar.config.schema import (
@@ -32,6 +31,7 @@ from sidecar.pipeline.index_backfill import IndexBackfill
 from sidecar.pipeline.output_router import OutputRouter
 from sidecar.pipeline.pipeline import Pipeline, micros
 from sidecar.pipeline.stream_counters import StreamCounters
+from tests.support.faulty_broker import FaultyBroker
 from tests.support.schema_formats import FORMATS
 
 GROUP = "tracecar.shop"
@@ -91,7 +91,7 @@ class Harness:
             registry=RegistryConfig(directory="unused", **settings),  # type: ignore[arg-type]
         )
         naming = self.config.stream_names(GROUP)
-        self.broker = MemoryBroker(log, ["orders"], GROUP, naming, start=StartPosition("earliest"), max_records=10)
+        self.broker = FaultyBroker(log, ["orders"], GROUP, naming, start=StartPosition("earliest"), max_records=10)
         self.catalog = SchemaCache(registry, FORMATS)
         self.shown, self.counters = Shown(), StreamCounters()
         self.ended: BaseException | None = None

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from sidecar.adapters.brokers.memory.broker import MemoryBroker
 from sidecar.adapters.brokers.memory.log import MemoryLog
 from sidecar.adapters.registry.memory import MemoryRegistry
 from sidecar.api.services.payloads import PayloadCache, PayloadReader
@@ -29,6 +28,7 @@ from sidecar.replay.export_import import LetterTransfer
 from sidecar.replay.failure_reports import FailureReports
 from sidecar.replay.models import BodyEdit, ReplayJob
 from sidecar.replay.service import ReplayService
+from tests.support.faulty_broker import FaultyBroker
 from tests.support.pipeline import GROUP, SCHEMA, Harness
 from tests.support.schema_formats import FORMATS
 
@@ -89,7 +89,7 @@ class Sidecar(ReplayService):
 
     desk: DeadLetterStore
     follower: ConsumerGroupTracker
-    broker: MemoryBroker
+    broker: FaultyBroker
 
 
 class Shop:

@@ -208,7 +208,7 @@ async def test_letters_that_cannot_be_written_hold_the_stream_until_they_can(mon
         with pytest.raises(Refused, match="would lose dead letters"):
             await one.pipeline.skip("orders")
         await one.pipeline.resume("orders")  # refused once more
-        await until(lambda: not one.broker._failures.get("commit"), "the second refusal")
+        await until(lambda: not one.broker.is_failing("commit"), "the second refusal")
         assert one.held() == "letters"
         await one.pipeline.resume("orders")
         await until(lambda: one.committed() == 4, "committing")

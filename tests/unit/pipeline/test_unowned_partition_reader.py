@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
+from sidecar.adapters.brokers.kafka.traits import KAFKA_TRAITS
 from sidecar.adapters.index.memory.index import MemoryIndex
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Decoded, Event, Record
@@ -20,6 +21,7 @@ class Elsewhere:
     """A broker of three partitions, all of them another member's, of which some cannot be read."""
 
     system = "kafka"
+    traits = KAFKA_TRAITS
 
     def __init__(self) -> None:
         self.ends = [0, 0, 0]

@@ -27,7 +27,7 @@ async def test_a_letter_counts_only_once_it_is_durable() -> None:
         assert one.counters.rejected() == 2
         assert counted(one) == 0
         await one.pipeline.resume("orders")
-        await until(lambda: not one.broker._failures.get("commit"), "the second refusal")
+        await until(lambda: not one.broker.is_failing("commit"), "the second refusal")
         assert counted(one) == 0
         await one.pipeline.resume("orders")
         await until(lambda: counted(one) == 2, "the letters to be counted")

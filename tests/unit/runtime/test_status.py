@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from sidecar.adapters.index.memory.index import MemoryIndex
-from sidecar.config.schema import Config, RedisConfig, SourcesConfig
 from sidecar.domain.errors import Outage
 from sidecar.domain.ports.broker import PartitionStatus
 from sidecar.domain.position import Partition
@@ -19,10 +19,10 @@ from tests.support.pipeline import Harness, harness, until
 
 
 class Named:
-    """The memory broker under the name of the one that the configuration names."""
+    """A memory broker that shows these streams, of those that the configuration names."""
 
-    def __init__(self, broker: Any, *streams: str) -> None:
-        self._broker, self._streams, self.system = broker, streams, "redis"
+    def __init__(self, broker: Any, *streams: str, named: Sequence[str] = ()) -> None:
+        self._broker, self._streams, self.system, self.named_streams = broker, streams, "redis", named
 
     async def status(self) -> list[PartitionStatus]:
         return [PartitionStatus(Partition("redis", stream, 0), 0, 0, 0) for stream in self._streams]
@@ -80,10 +80,7 @@ async def test_a_stream_that_is_named_and_not_read_is_told() -> None:
     async with one.running():
         await until(lambda: one.pipeline.reached, "the broker")
         parts = Parts(one)
-        parts.config = Config(
-            service="shop", sources=SourcesConfig(redis=RedisConfig(url="redis://x", streams=["a", "b", "c*"]))
-        )
-        one.pipeline.broker = Named(one.broker, "a")
+        one.pipeline.broker = Named(one.broker, "a", named=("a", "b"))
         (sentence,) = (await StatusReporter(parts).status()).trouble
         assert sentence.startswith("b is not read")
         one.pipeline.broker = one.broker

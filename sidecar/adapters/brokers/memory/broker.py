@@ -1,5 +1,4 @@
-"""The broker in memory: the official fake, with the promises of the real ones. For tests of everything that needs a
-broker; nothing of it outlives the process."""
+"""The broker in memory: keeps the promises of `sidecar.domain.ports.broker.Broker` without a server, for tests."""
 
 from __future__ import annotations
 
@@ -9,9 +8,8 @@ from fnmatch import fnmatchcase
 
 from sidecar.adapters.brokers.memory.ledger import MemoryLedger
 from sidecar.adapters.brokers.memory.log import MemoryGroup, MemoryLog
-from sidecar.adapters.brokers.memory.traits import MEMORY_TRAITS
 from sidecar.config.schema import StartPosition
-from sidecar.domain.errors import Disconnected, Fenced, Outage
+from sidecar.domain.errors import Disconnected, Fenced
 from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.ports.broker import Batch, Finding, Gap, Lease, PartitionStatus, Retention
 from sidecar.domain.ports.consumer_groups import SIDECAR_GROUPS, GroupPartition, GroupProgress
@@ -20,10 +18,7 @@ from sidecar.domain.stream_names import StreamNames
 
 
 class MemoryBroker:
-    """A member of a group on a `MemoryLog`. `streams` are names or glob patterns."""
-
-    system = MEMORY_TRAITS.scheme
-    traits = MEMORY_TRAITS
+    """A member of a consumer group on a `MemoryLog`. `streams` are names or glob patterns."""
 
     def __init__(
         self,
@@ -35,21 +30,18 @@ class MemoryBroker:
         start: StartPosition = StartPosition("latest"),  # noqa: B008  # a frozen value
         max_records: int = 1000,
     ) -> None:
+        self.traits = log.traits
+        self.system = log.traits.scheme
         self._log, self._patterns, self._group_name, self._naming = log, tuple(streams), group, naming
         self._start, self._max_records = start, max_records
         self._group: MemoryGroup | None = None
         self._leases: dict[Partition, Lease] = {}
-        self._next: dict[Partition, int] = {}
-        self._new: list[Lease] = []
+        self._next_offset: dict[Partition, int] = {}
+        self._unannounced: list[Lease] = []
+        """New leases whose empty first batch was not delivered yet."""
         self._held: set[Lease] = set()
-        self._changed = asyncio.Event()
-        self._failures: dict[str, list[tuple[Exception, bool]]] = {}
-        self._ledger = MemoryLedger(log, naming, self._fail)
-
-    def fail_next(self, method: str, error: Exception, *, after: bool = False) -> None:
-        """Let the next call of `method` raise `error`; with `after` it is carried out first, as when the answer of a
-        server is lost. Several calls queue up."""
-        self._failures.setdefault(method, []).append((error, after))
+        self._wakeup = asyncio.Event()
+        self._ledger = MemoryLedger(log, naming)
 
     @property
     def named_streams(self) -> Sequence[str]:
@@ -58,7 +50,6 @@ class MemoryBroker:
     # --- life
 
     async def start(self) -> None:
-        self._fail("start")
         if self._group is not None:
             return
         group = self._log.groups.setdefault(self._group_name, MemoryGroup())
@@ -77,10 +68,10 @@ class MemoryBroker:
         for lease in self._leases.values():
             lease.lost = True
         self._leases.clear()
-        self._next.clear()
-        self._new.clear()
+        self._next_offset.clear()
+        self._unannounced.clear()
         self._held.clear()
-        self._changed.set()
+        self._wakeup.set()
 
     # --- as a member of the group
 
@@ -88,7 +79,7 @@ class MemoryBroker:
         return not self._naming.is_dead_letter(stream) and any(fnmatchcase(stream, p) for p in self._patterns)
 
     def wake(self) -> None:
-        self._changed.set()
+        self._wakeup.set()
 
     def assigned(self, partitions: list[Partition]) -> None:
         assert self._group is not None
@@ -96,14 +87,14 @@ class MemoryBroker:
             lease = self._leases.pop(partition)
             lease.lost = True
             self._held.discard(lease)
-            del self._next[partition]
+            del self._next_offset[partition]
         for partition in partitions:
             if partition not in self._leases:
                 start = self._group.committed.setdefault(partition, 0)
                 lease = self._leases[partition] = Lease(partition, start)
-                self._next[partition] = start
-                self._new.append(lease)
-        self._changed.set()
+                self._next_offset[partition] = start
+                self._unannounced.append(lease)
+        self._wakeup.set()
 
     def _begin(self, partition: Partition) -> int:
         log = self._log.partition(partition)
@@ -117,10 +108,9 @@ class MemoryBroker:
 
     async def batches(self) -> AsyncIterator[Batch]:
         while self._group is not None:
-            self._fail("batches")
-            self._changed.clear()
-            while self._new:
-                lease = self._new.pop(0)
+            self._wakeup.clear()
+            while self._unannounced:
+                lease = self._unannounced.pop(0)
                 if not lease.lost:
                     yield Batch(lease, (), lease.start)
             idle = True
@@ -129,7 +119,7 @@ class MemoryBroker:
                     idle = False
                     yield batch
             if idle:
-                await self._changed.wait()
+                await self._wakeup.wait()
             else:
                 await asyncio.sleep(0)
         raise Disconnected("this memory broker was closed")
@@ -138,14 +128,14 @@ class MemoryBroker:
         partition = lease.partition
         log = self._log.partition(partition)
         assert log is not None
-        wanted, gap = self._next[partition], None
+        wanted, gap = self._next_offset[partition], None
         if wanted < log.first:
             gap = Gap(partition, wanted, log.first, f"{log.first - wanted} records were trimmed before they were read")
         records = log.slice(wanted, self._max_records)
         if not records and gap is None:
             return None
-        self._next[partition] = records[-1].position.offset + 1 if records else log.first
-        return Batch(lease, records, self._next[partition], gap)
+        self._next_offset[partition] = records[-1].position.offset + 1 if records else log.first
+        return Batch(lease, records, self._next_offset[partition], gap)
 
     def hold(self, lease: Lease) -> None:
         if not lease.lost:
@@ -153,25 +143,23 @@ class MemoryBroker:
 
     def release(self, lease: Lease) -> None:
         self._held.discard(lease)
-        self._changed.set()
+        self._wakeup.set()
 
     async def rewind(self, lease: Lease) -> None:
-        self._fail("rewind")
         if self._group is not None and self._leases.get(lease.partition) is lease:
-            self._next[lease.partition] = self._group.committed[lease.partition]
-            self._changed.set()
+            self._next_offset[lease.partition] = self._group.committed[lease.partition]
+            self._wakeup.set()
 
     # --- writing
 
     async def commit(self, batches: Sequence[Batch], outgoing: Sequence[Outgoing]) -> None:
-        after = self._fail("commit")
         if not batches:
             return
         lease = batches[0].lease
         if self._group is None or self._leases.get(lease.partition) is not lease:
             raise Fenced(f"{lease.partition}: another member owns this partition now")
         committed = self._group.committed[lease.partition]
-        # What an earlier call committed, although its answer was lost, is not written again.
+        # Dead letters that an earlier call committed, although its answer was lost, are not written again.
         due = [(i, out) for i, out in enumerate(outgoing) if out.origin is None or out.origin.offset >= committed]
         for index, out in due:
             self._log.check(out, index)
@@ -180,44 +168,33 @@ class MemoryBroker:
         self._group.committed[lease.partition] = max(committed, batches[-1].next_offset)
         for _, out in due:
             self._log.append(out)
-        if after is not None:
-            raise after
 
     async def publish(self, outgoing: Sequence[Outgoing]) -> list[Position]:
-        after = self._fail("publish")
         for index, out in enumerate(outgoing):
             self._log.check(out, index)
-        positions = [self._log.append(out) for out in outgoing]
-        if after is not None:
-            raise after
-        return positions
+        return [self._log.append(out) for out in outgoing]
 
     # --- looking
 
     async def read(self, position: Position) -> Record | None:
-        self._fail("read")
         log = self._log.partition(position.log)
         if log is None or position.offset < log.first:
             return None
         return next(iter(log.slice(position.offset, 1)), None)
 
     async def partitions(self, stream: str) -> list[Partition]:
-        self._fail("partitions")
         return self._of(stream)
 
     async def streams(self) -> list[str]:
-        self._fail("streams")
         return sorted(self._log.streams)
 
     async def bounds(self, partition: Partition) -> tuple[int, int]:
-        self._fail("bounds")
         log = self._log.partition(partition)
         return (log.first, log.end) if log is not None else (0, 0)
 
     async def scan(
         self, partition: Partition, *, since: int | None = None, start: int | None = None, until: int | None = None
     ) -> AsyncIterator[Sequence[Record]]:
-        self._fail("scan")
         log = self._log.partition(partition)
         if log is None:
             return
@@ -233,7 +210,6 @@ class MemoryBroker:
             at = records[-1].position.offset + 1
 
     async def status(self) -> list[PartitionStatus]:
-        self._fail("status")
         group = self._log.groups.get(self._group_name)
         found = []
         for stream in sorted(filter(self.wants, self._log.streams)):
@@ -249,11 +225,9 @@ class MemoryBroker:
         return self._ledger
 
     async def retention(self, stream: str) -> Retention:
-        self._fail("retention")
         return self._log.retention
 
     async def groups(self) -> list[GroupProgress]:
-        self._fail("groups")
         if self._group is None:
             raise Disconnected("this memory broker is not started")
         found = []
@@ -271,21 +245,7 @@ class MemoryBroker:
         return found
 
     async def inspect(self) -> list[Finding]:
-        try:
-            self._fail("inspect")
-        except Outage as error:
-            return [Finding("sources.memory: connect", False, str(error))]
         return [Finding("sources.memory: connect", True, f"{len(self._log.streams)} streams")]
 
     def _of(self, stream: str) -> list[Partition]:
         return self._log.partitions(stream)
-
-    def _fail(self, method: str) -> Exception | None:
-        """Raise what `fail_next` asked for; returns what is to be raised once the work is done."""
-        waiting = self._failures.get(method)
-        if not waiting:
-            return None
-        error, after = waiting.pop(0)
-        if not after:
-            raise error
-        return error

@@ -1,8 +1,8 @@
-"""The ledger in memory: compare-and-set of entries together with publishing, in one step of the event loop."""
+"""The ledger in memory: compares, sets and publishes in one step of the event loop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from sidecar.adapters.brokers.memory.log import MemoryLog
 from sidecar.domain.errors import Refused
@@ -11,24 +11,19 @@ from sidecar.domain.stream_names import StreamNames
 
 
 class MemoryLedger:
-    """`sidecar.domain.ports.ledger.Ledger` on a `MemoryLog`, which every broker of it shares. `fail` raises what a
-    test asked for
-    before a call, and returns what it asked for after it."""
+    """`sidecar.domain.ports.ledger.Ledger` on a `MemoryLog`, shared by all brokers of that log."""
 
-    def __init__(self, log: MemoryLog, naming: StreamNames, fail: Callable[[str], Exception | None]) -> None:
-        self._log, self._naming, self._fail = log, naming, fail
+    def __init__(self, log: MemoryLog, naming: StreamNames) -> None:
+        self._log, self._naming = log, naming
 
     async def entries(self, stream: str | None, keys: Sequence[str]) -> list[bytes | None]:
-        self._fail("entries")
         return [self._log.ledger.get((stream, key)) for key in keys]
 
     async def under(self, prefix: str) -> dict[str, bytes]:
-        self._fail("entries")
-        mine = {key: value for (stream, key), value in self._log.ledger.items() if stream is None}
-        return {key: value for key, value in mine.items() if key.startswith(prefix)}
+        entries = {key: value for (stream, key), value in self._log.ledger.items() if stream is None}
+        return {key: value for key, value in entries.items() if key.startswith(prefix)}
 
     async def act(self, acts: Sequence[LedgerTransaction]) -> list[LedgerOutcome]:
-        after = self._fail("act")
         index = 0
         for act in acts:
             for outgoing in act.outgoing:
@@ -36,18 +31,15 @@ class MemoryLedger:
                 if outgoing.stream not in self._log.streams and not self._naming.is_dead_letter(outgoing.stream):
                     raise Refused(f"there is no stream {outgoing.stream}: create it, then try again")
                 index += 1
-        found = [self._carry_out(act) for act in acts]
-        if after is not None:
-            raise after
-        return found
+        return [self._carry_out(act) for act in acts]
 
     def _carry_out(self, act: LedgerTransaction) -> LedgerOutcome:
         ledger = self._log.ledger
-        stands = [ledger.get((act.stream, entry.key)) for entry in act.entries]
-        if stands == [entry.after for entry in act.entries]:
-            return LedgerOutcome(True, tuple(stands))
-        if stands != [entry.before for entry in act.entries]:
-            return LedgerOutcome(False, tuple(stands))
+        current = [ledger.get((act.stream, entry.key)) for entry in act.entries]
+        if current == [entry.after for entry in act.entries]:
+            return LedgerOutcome(True, tuple(current))
+        if current != [entry.before for entry in act.entries]:
+            return LedgerOutcome(False, tuple(current))
         for entry in act.entries:
             if entry.after is None:
                 ledger.pop((act.stream, entry.key), None)

@@ -1,4 +1,4 @@
-"""What several memory brokers share: streams with partitions, and consumer groups with their members and progress."""
+"""The log that memory brokers share: streams with partitions, and consumer groups with their members and offsets."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from typing import Protocol
 from zlib import crc32
 
 from sidecar.adapters.brokers.memory.traits import MEMORY_TRAITS
+from sidecar.domain.broker_traits import BrokerTraits
 from sidecar.domain.errors import Refused, TooLarge
 from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.ports.broker import Retention
 from sidecar.domain.position import Partition, Position
 
-SYSTEM = MEMORY_TRAITS.scheme
-
 
 class GroupMember(Protocol):
-    """A broker in a group, as the log sees it."""
+    """A broker in a consumer group, as the log sees it."""
 
     def assigned(self, partitions: list[Partition]) -> None:
-        """These partitions, and no others, are this member's now."""
+        """Own exactly these partitions from now on."""
 
     def wake(self) -> None:
-        """Something has changed."""
+        """Look for records again."""
 
     def wants(self, stream: str) -> bool: ...
 
@@ -35,7 +34,7 @@ class MemoryPartition:
 
     def __init__(self) -> None:
         self.first = 0
-        """The offset of the first record that is still there."""
+        """Offset of the oldest record that retention has kept."""
         self.records: list[Record] = []
 
     @property
@@ -43,7 +42,7 @@ class MemoryPartition:
         return self.first + len(self.records)
 
     def trim(self, before: int) -> None:
-        """Forget what lies before this offset."""
+        """Delete the records before this offset."""
         gone = min(max(before - self.first, 0), len(self.records))
         del self.records[:gone]
         self.first += gone
@@ -54,7 +53,7 @@ class MemoryPartition:
 
 
 class MemoryGroup:
-    """A consumer group: who is in it, and what it has committed."""
+    """A consumer group: its members, and its committed offsets."""
 
     __slots__ = ("committed", "members", "owners")
 
@@ -65,8 +64,14 @@ class MemoryGroup:
 
 
 class MemoryLog:
-    """Streams and groups within one event loop. `retain` is how many records a partition keeps, `max_bytes` the largest
-    value that is taken."""
+    """Streams and groups within one event loop.
+
+    Args:
+        retain: Number of records that a partition keeps.
+        max_bytes: Size of the largest value that is accepted; None: any.
+        clock: Returns milliseconds since 1970.
+        traits: Scheme and offset format of the positions.
+    """
 
     def __init__(
         self,
@@ -74,48 +79,51 @@ class MemoryLog:
         retain: int = 1_000_000,
         max_bytes: int | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        traits: BrokerTraits = MEMORY_TRAITS,
     ) -> None:
-        self.retain, self.max_bytes = retain, max_bytes
-        self.clock = clock
-        """Milliseconds since 1970."""
+        self.retain, self.max_bytes, self.clock, self.traits = retain, max_bytes, clock, traits
         self.streams: dict[str, list[MemoryPartition]] = {}
         self.groups: dict[str, MemoryGroup] = {}
         self.ledger: dict[tuple[str | None, str], bytes] = {}
-        """Entries by stream and key."""
+        """Ledger entries by stream and key."""
         self.ledger_started_at: dict[str | None, int] = {}
-        """Since when the ledger has had entries of a stream, milliseconds."""
+        """Time of the first ledger entry of each stream, milliseconds."""
         self.retention = Retention(None, True)
-        """Of every stream."""
+        """Retention of every stream."""
 
     def create(self, stream: str, partitions: int = 1) -> None:
-        """Make a stream, where there is none of that name."""
+        """Create a stream unless it exists."""
         if stream not in self.streams:
             self.streams[stream] = [MemoryPartition() for _ in range(partitions)]
             self._rebalance_all()
 
     def partition(self, partition: Partition) -> MemoryPartition | None:
         logs = self.streams.get(partition.stream, [])
-        return logs[partition.number] if partition.system == SYSTEM and 0 <= partition.number < len(logs) else None
+        return (
+            logs[partition.number]
+            if partition.system == self.traits.scheme and 0 <= partition.number < len(logs)
+            else None
+        )
 
     def partitions(self, stream: str) -> list[Partition]:
-        return [Partition(SYSTEM, stream, number) for number in range(len(self.streams.get(stream, [])))]
+        return [Partition(self.traits.scheme, stream, number) for number in range(len(self.streams.get(stream, [])))]
 
     def check(self, outgoing: Outgoing, index: int) -> None:
-        """Raises TooLarge where the record would not be taken."""
+        """Raise TooLarge if the record exceeds `max_bytes`."""
         if self.max_bytes is not None and outgoing.value is not None and len(outgoing.value) > self.max_bytes:
             raise TooLarge(
                 f"{outgoing.stream}: a value of {len(outgoing.value)} bytes; at most {self.max_bytes} are taken", index
             )
 
     def append(self, outgoing: Outgoing) -> Position:
-        """Write one record; a stream that is missing is made with one partition."""
+        """Write one record. A missing stream is created with one partition."""
         self.create(outgoing.stream)
         logs = self.streams[outgoing.stream]
         number = outgoing.partition
         if number is None or not 0 <= number < len(logs):
             number = crc32(outgoing.key) % len(logs) if outgoing.key is not None else 0
         log = logs[number]
-        position = Position(SYSTEM, outgoing.stream, number, log.end)
+        position = Position(self.traits.scheme, outgoing.stream, number, log.end)
         timestamp = outgoing.timestamp if outgoing.timestamp is not None else self.clock()
         log.records.append(Record(position, outgoing.key, outgoing.value, outgoing.headers, timestamp))
         if len(log.records) > self.retain:
@@ -124,7 +132,7 @@ class MemoryLog:
         return position
 
     def trim(self, partition: Partition, before: int) -> None:
-        """Forget what lies before this offset, as retention does."""
+        """Delete the records before this offset, as retention does."""
         log = self.partition(partition)
         if log is None:
             raise Refused(f"{partition}: there is no such partition")
@@ -149,7 +157,7 @@ class MemoryLog:
             self._rebalance(group)
 
     def _rebalance(self, group: MemoryGroup) -> None:
-        """Share the partitions out evenly; who has one keeps it unless that were unfair."""
+        """Distribute the partitions evenly. A member keeps its partitions up to a fair share."""
         shares: dict[int, list[Partition]] = {id(member): [] for member in group.members}
         wanted = [
             (partition, [member for member in group.members if member.wants(stream)])

@@ -6,7 +6,7 @@ from sidecar.domain.broker_traits import BrokerTraits
 
 MEMORY_TRAITS = BrokerTraits(
     scheme="memory",
-    position_form="memory://STREAM/PARTITION/OFFSET",
+    position_form="",
     source_path="sources.memory",
     streams_path="sources.memory.streams",
 )

@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 
-from sidecar.adapters.brokers.memory.broker import MemoryBroker
 from sidecar.adapters.brokers.memory.log import MemoryGroup, MemoryLog
 from sidecar.config.schema import Config, SourcesConfig, StartPosition
 from sidecar.domain.errors import Outage
@@ -16,6 +15,7 @@ from sidecar.domain.position import Partition
 from sidecar.pipeline.consumer_groups import tracker as delivery_module
 from sidecar.pipeline.consumer_groups.progress import MANY_DELIVERIES, GroupPartitionProgress
 from sidecar.pipeline.consumer_groups.tracker import FORGOTTEN_AFTER, ConsumerGroupTracker, GroupConsumption
+from tests.support.faulty_broker import FaultyBroker
 
 SECOND = 1_000_000
 ORDERS = Partition("memory", "orders", 0)
@@ -28,7 +28,7 @@ class World:
         self.log = MemoryLog()
         self.log.create("orders", partitions)
         naming = Config(service="shop", sources=SourcesConfig()).stream_names("tracecar.shop")
-        self.broker = MemoryBroker(self.log, ["orders"], "tracecar.shop", naming)
+        self.broker = FaultyBroker(self.log, ["orders"], "tracecar.shop", naming)
         self.now = 1_000 * SECOND
         self.follower = ConsumerGroupTracker([self.broker], clock=lambda: self.now)
 
@@ -158,7 +158,7 @@ async def test_one_stop_that_was_mended_is_not_usual(world: World) -> None:
 async def test_a_group_with_members_is_also_where_it_never_moved(world: World) -> None:
     world.publish(3)
     naming = Config(service="shop", sources=SourcesConfig()).stream_names("billing")
-    member = MemoryBroker(world.log, ["orders"], "billing", naming, start=StartPosition("earliest"))
+    member = FaultyBroker(world.log, ["orders"], "billing", naming, start=StartPosition("earliest"))
     await member.start()
     await world.look()
     await world.look(60)
