@@ -81,4 +81,7 @@ def traits_of(scheme: str) -> BrokerTraits:
 
 def position_forms() -> str:
     """Describe every registered way of writing a position, for error messages."""
-    return " or ".join(traits.position_form for traits in _traits.values() if traits.position_form) or "SCHEME://STREAM/PARTITION/OFFSET"
+    return (
+        " or ".join(traits.position_form for traits in _traits.values() if traits.position_form)
+        or "SCHEME://STREAM/PARTITION/OFFSET"
+    )
