@@ -192,7 +192,8 @@ class TraceExporter:
             return True
         redactor = self._redactor
         headers = decoded.record.headers if redactor is None else redactor.record(decoded.record).headers
-        body = decoded.body if redactor is None else redactor.body(decoded.body)
+        flat = decoded.record.value is None
+        body = decoded.body if redactor is None else redactor.body(decoded.body, flat=flat)
         self._flows.hold(decoded.event, span, now, told, headers, body)
         return True
 

@@ -418,8 +418,19 @@ class Config(StrictStruct, frozen=True):
     api: ApiConfig = ApiConfig()
     health: HealthConfig = HealthConfig()
     redact: Annotated[
-        list[Redacted], Meta(description="What is never shown: body:PATH (with *) or header:NAME, such as body:card.*.")
+        list[Redacted],
+        Meta(
+            description="Fields and headers to redact everywhere: `body:PATH` or `header:NAME`. `*` matches any part "
+            'of a name, and everything below a match is redacted too, such as `body:card.*` or `body:limits["a.b"]`.'
+        ),
     ] = []
+    redact_messages: Annotated[
+        bool,
+        Meta(
+            description="Also redact the error messages and stack traces of other programs (dead letters of other "
+            "frameworks, failures that services report), if `redact` names anything: they often quote the event."
+        ),
+    ] = True
 
     def stream_names(self, group: str) -> StreamNames:
         """Build the names of dead-letter streams, as `dead_letters` configures them, for a consumer group."""

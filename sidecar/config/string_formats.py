@@ -11,14 +11,15 @@ from urllib.parse import urlsplit
 
 from sidecar.config.schema import StartPosition
 from sidecar.domain import timestamps
+from sidecar.domain.json_path import InvalidPath, JsonPath
 
 TEMPLATE_WORDS = ("stream", "service", "group")
 
 _TOPIC = r"[A-Za-z0-9._-]{1,249}"
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})|\[[0-9A-Fa-f:.%]+\]"
-_STEP = r"[^.\[\]\s]+"
-_PATH = rf"{_STEP}(?:\[[0-9]+\])*(?:\.{_STEP}(?:\[[0-9]+\])*)*"
-_HIDDEN_PATH = rf"{_STEP}(?:\[(?:[0-9]+|\*)\])*(?:\.{_STEP}(?:\[(?:[0-9]+|\*)\])*)*"
+_STEP = r"""[^.\[\]\s"]+"""
+_IN_BRACKETS = r"""\[(?:[0-9]{1,9}|\*|"(?:[^"\\]|\\.)*")\]"""
+_PATH = rf"(?:{_STEP}|{_IN_BRACKETS})(?:\.{_STEP}|{_IN_BRACKETS})*"
 _HEADER = r"[^\s:][^\r\n]*"
 _HTTP_URL = re.compile(r"https?://[^\s]+")
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -131,6 +132,17 @@ def _is_redis_server(text: str) -> bool:
     return _is_host(host) and _is_port(port)
 
 
+def _is_place(text: str) -> bool:
+    kind, colon, rest = text.partition(":")
+    if kind == "body" and colon:
+        try:
+            JsonPath.parse(rest)
+        except InvalidPath:
+            return False
+        return re.fullmatch(_PATH, rest) is not None
+    return text == "key" or (kind == "header" and re.fullmatch(_HEADER, rest) is not None)
+
+
 def _template_problem(text: str) -> str | None:
     words = _BRACES.findall(text)
     unknown = [word for word in words if word not in TEMPLATE_WORDS]
@@ -170,8 +182,16 @@ KINDS: dict[str, StringFormat] = {
         r"^(?:[^{}]|\{(?:stream|service|group)\})+$",
         _template_problem,
     ),
-    "place": _matching("a place: body:PATH, header:NAME or key", rf"body:{_PATH}|header:{_HEADER}|key"),
-    "redacted": _matching("body:PATH (* for any name) or header:NAME", rf"body:{_HIDDEN_PATH}|header:{_HEADER}"),
+    "place": StringFormat(
+        'body:PATH (such as body:data.items[0].id or body:data["a.b"]), header:NAME or key',
+        _is_place,
+        rf"^(?:body:{_PATH}|header:{_HEADER}|key)$",
+    ),
+    "redacted": StringFormat(
+        'body:PATH (* for any name, such as body:card.* or body:limits["a.b"]) or header:NAME',
+        lambda text: text != "key" and _is_place(text),
+        rf"^(?:body:{_PATH}|header:{_HEADER})$",
+    ),
     "host": StringFormat("an address or host name to listen on", _is_host, "."),
     "bearer": _matching("a token of visible ASCII characters, without spaces", r"[!-~]+"),
 }

@@ -9,11 +9,11 @@ from typing import Any
 
 from sidecar.api.client.client import Client
 from sidecar.api.models.replays import EditRequest, ReplayRequestModel
+from sidecar.domain.json_path import InvalidPath, JsonPath
 
 PAGE = 1000
 WORDS = {"one": 1, "two": 2, "many": 3}
 _AMOUNT = re.compile(r"([0-9]+\.[0-9]{2}) EUR")
-_STEP = re.compile(r"([^.\[\]]+)|\[([0-9]+)\]")
 COMMENT = "the demo mends what a developer got wrong"
 
 
@@ -48,9 +48,9 @@ def _right(value: Any) -> float | None:
 
 
 def _at(body: Any, path: str | None) -> Any:
-    for name, index in _STEP.findall(path or ""):
-        try:
-            body = body[int(index)] if index else body[name]
-        except (KeyError, IndexError, TypeError):
-            return None
+    try:
+        for step in JsonPath.parse(path).steps if path else ():
+            body = body[step]
+    except (InvalidPath, KeyError, IndexError, TypeError):
+        return None
     return body

@@ -1,19 +1,187 @@
-"""Where in a body something is wrong, written `data.items[2].qty`, and what was found there, short and harmless to
-print."""
+"""Paths into a body, such as `data.items[2].qty` or `limits["größe"]`: one syntax for rejections, redaction, edits,
+queries and the dashboard.
+
+A path is a sequence of steps: `.name`, `["any name"]` (a JSON string) and `[2]`. A pattern is a path in which `*`
+matches any part of one name; the steps of lists may be left out of it."""
 
 from __future__ import annotations
 
+import json
 import re
+import unicodedata
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from msgspec import Struct
+
 MAX_SHOWN = 80
-"""Characters of a found value that are shown."""
-_MAX_PATH = 400
+"""Characters of a name or a value that messages show."""
+MAX_PATH = 400
+"""Characters of a path that a rejection shows."""
+MAX_PARSED = 1_000
+"""Characters of a path that is parsed."""
+CUT = "…"
 _PLAIN_KEY = re.compile(r"[A-Za-z_$@][A-Za-z0-9_$@-]*")
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_WHOLE_STEP = re.compile(rf"""(?:^|\.)([^.\[\]"]+)|\.?\[([0-9]{{1,9}}|\*)\]|(?:^|\.)({_QUOTED})|\.?\[({_QUOTED})\]""")
+_STEP_IN_QUERY = re.compile(rf"""\.([^\s:.()"\[\]\\]+)|\[([0-9]{{1,9}}|\*)\]|\.({_QUOTED})|\[({_QUOTED})\]""")
+_TYPES = frozenset(
+    ("null", "boolean", "int", "long", "float", "double", "bytes", "string", "array", "map", "enum", "fixed", "record")
+)
+
+Step = str | int | None
+"""A name, a list index, or None for a step that may be any: `[*]`, or a name that was cut."""
+
+
+class InvalidPath(ValueError):
+    """A text that is not a path. `at`: the index of the first character that does not fit."""
+
+    def __init__(self, text: str, at: int) -> None:
+        super().__init__(
+            f"{text[:100]!r}: expected a path such as data.items[2].qty, found something else at character {at}"
+        )
+        self.at = at
+
+
+class JsonPath(Struct, frozen=True):
+    """A path into a body."""
+
+    steps: tuple[Step, ...]
+    is_cut: bool = False
+    """The path was too long to be shown: only its end is known."""
+
+    @classmethod
+    def parse(cls, text: str) -> JsonPath:
+        """Parse a path as `str(path)` prints it. Raises InvalidPath."""
+        if text.startswith(CUT) and len(text) > MAX_PATH:
+            return cls((), is_cut=True)
+        steps, end = _parse(text, 0, _WHOLE_STEP)
+        if not steps or end < len(text) or len(text) > MAX_PARSED or text[0] == ".":
+            raise InvalidPath(text, end)
+        return cls(steps)
+
+    @classmethod
+    def scan(cls, text: str, at: int) -> tuple[JsonPath, int] | None:
+        """Parse the steps that begin at an index, each with its dot or bracket, as far as they go. Returns the path and
+        the index after it; None where there is no step. Unquoted names end at whitespace, colons and parentheses."""
+        steps, end = _parse(text, at, _STEP_IN_QUERY)
+        return (cls(steps), end) if steps else None
+
+    def __str__(self) -> str:
+        return CUT if self.is_cut else print_steps(self.steps)
+
+    def contains(self, other: JsonPath) -> bool:
+        """Whether the other path is this one or lies below it."""
+        return other.steps[: len(self.steps)] == self.steps
+
+    def is_related(self, other: JsonPath) -> bool:
+        """Whether one of the two paths contains the other."""
+        return self.contains(other) or other.contains(self)
+
+
+class PathPattern(Struct, frozen=True):
+    """A path with `*` in its names. It also covers everything below what it matches."""
+
+    tests: tuple[re.Pattern[str], ...]
+
+    @classmethod
+    def parse(cls, text: str) -> PathPattern:
+        """Parse a pattern such as `data.card.*`, `items[*].sku` or `limits["a.b"]`. Raises InvalidPath."""
+        return cls(tuple(name_test("*" if step is None else str(step)) for step in JsonPath.parse(text).steps))
+
+    def covers(self, path: JsonPath) -> bool:
+        """Whether the pattern matches the path, or one above it. True where the path was cut."""
+        return path.is_cut or self.matched_steps(path) is not None
+
+    def is_related(self, path: JsonPath) -> bool:
+        """Whether the pattern matches the path, one above it, or may match one below it. True where it was cut."""
+        return path.is_cut or bool(self._walk(path.steps)[1])
+
+    def matched_steps(self, path: JsonPath) -> int | None:
+        """The number of steps of the path after which the pattern is matched; None where it is not."""
+        return self._walk(path.steps)[0]
+
+    def _walk(self, steps: Sequence[Step]) -> tuple[int | None, set[int]]:
+        """The number of steps after which the pattern is matched, and how much of the pattern is matched in the end."""
+        reached = {0}
+        for number, step in enumerate(steps, 1):
+            ahead = {at + 1 for at in reached if step is None or self.tests[at].match(normal_form(str(step)))}
+            if len(self.tests) in ahead:
+                return number, ahead
+            if not isinstance(step, str):
+                ahead |= reached
+            elif is_union_tag(step):  # only within a value that leads to the match, as types and fields look alike
+                ahead |= reached - {0}
+            reached = ahead
+        return None, reached
+
+
+def name_test(pattern: str) -> re.Pattern[str]:
+    """Compile a name in which `*` matches any text and `?` any character. Compare names in `normal_form`."""
+    parts = (".*" if char == "*" else "." if char == "?" else re.escape(char) for char in normal_form(pattern))
+    return re.compile("".join(parts) + r"\Z", re.DOTALL)
+
+
+def normal_form(name: str) -> str:
+    """The name in the Unicode form in which names are compared: what looks alike is alike."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def is_union_tag(name: str) -> bool:
+    """Whether a name may be that of a union's branch, as Avro's JSON encoding writes it around a value."""
+    return name in _TYPES or "." in name or name[:1].isupper()
+
+
+def _parse(text: str, at: int, pattern: re.Pattern[str]) -> tuple[tuple[Step, ...], int]:
+    steps: list[Step] = []
+    while at < len(text) and (match := pattern.match(text, at)) is not None:
+        name, index, dotted, bracketed = match.groups()
+        try:
+            steps.append(name or _index(index) if name or index else _unquoted(dotted or bracketed))
+        except ValueError:
+            break
+        at = match.end()
+    return tuple(steps), at
+
+
+def _index(text: str) -> int | None:
+    return None if text == "*" else int(text)
+
+
+def _unquoted(text: str) -> str | None:
+    name: str = json.loads(text, strict=False)
+    return None if name.endswith(CUT) and len(text) >= MAX_SHOWN else name
+
+
+def print_steps(steps: Iterable[Step], *, inner: bool = False) -> str:
+    """Print steps as a path, with every name in full. `inner`: with the dot before the first, to be appended."""
+    path = "".join(
+        "[*]" if step is None else f"[{step}]" if isinstance(step, int) else _name_step(step) for step in steps
+    )
+    return path if inner else path.removeprefix(".")
+
+
+def _name_step(name: str) -> str:
+    return f".{name}" if _PLAIN_KEY.fullmatch(name) else f"[{_json_string(name)}]"
+
+
+def _json_string(name: str) -> str:
+    """The name as a JSON string in which everything that a terminal would act upon is escaped."""
+    if name.isprintable():
+        escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return json.dumps(name)
+
+
+def key_segment(key: str) -> str:
+    """A key as a step of a rejection's path: `.qty`, or `["two words"]`. A long key is cut, and parsed as any name."""
+    if len(key) <= MAX_SHOWN:
+        return _name_step(key)
+    return f'[{_json_string(key[: MAX_SHOWN - 1])[:-1]}{CUT}"]'
 
 
 class PathFault(Exception):
-    """What is wrong with a value. The segments of its path are gathered from the inside out, on the way back."""
+    """A fault in a value. The steps of its path are gathered from the inside out, on the way back."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -31,7 +199,7 @@ class PathFault(Exception):
         return self
 
     def copy(self) -> PathFault:
-        """The same fault, whose path can be gathered once more by another way."""
+        """A copy whose path can be gathered by another way."""
         copied = PathFault(self.code, self.message)
         copied._segments = self._segments.copy()
         return copied
@@ -42,16 +210,11 @@ class PathFault(Exception):
 
     @property
     def path(self) -> str | None:
-        """None where it is the whole body; a path too long to show keeps its end."""
+        """The path; None for the whole body. A path that is too long to show keeps its end, after a `…`."""
         if not self._segments:
             return None
         path = "".join(reversed(self._segments)).removeprefix(".")
-        return path if len(path) <= _MAX_PATH else f"…{path[-_MAX_PATH:]}"
-
-
-def key_segment(key: str) -> str:
-    """A key as a segment of a path: `.qty`, or `["two words"]`."""
-    return f".{key}" if len(key) <= MAX_SHOWN and _PLAIN_KEY.fullmatch(key) else f"[{quoted(key)}]"
+        return path if len(path) <= MAX_PATH else f"{CUT}{path[-MAX_PATH:]}"
 
 
 def quoted(text: str) -> str:
@@ -62,7 +225,7 @@ def quoted(text: str) -> str:
 
 
 def described(value: Any) -> str:
-    """A found value for a message: its JSON type, and itself where that is short."""
+    """A value for a message: its JSON type, and itself where that is short."""
     match value:
         case None:
             return "null"

@@ -1,55 +1,74 @@
-"""What is never shown: `redact` of the configuration, applied where bodies, headers, ids and messages leave us.
+"""Redaction: the fields and headers that `redact` of the configuration names are hidden wherever bodies, headers, ids,
+paths and messages leave the process.
 
-A pattern is `header:NAME` or `body:PATH`. Header names compare without case. A path's segments are separated by dots,
-lists are passed through (an index, `[2]`, `.2` or `[*]`, may be written), `*` stands for any part of one segment, and
-what lies below a match is hidden with it. Where a value is not of the shape that the path expects (text instead of an
-object), it is hidden whole: broken events are the ones that people look at. So are bytes that could not be decoded, as
-soon as anything of a body is to be hidden.
+A pattern is `header:NAME` or `body:PATH` (`sidecar.domain.json_path`). Header names compare without case, names of
+fields in their Unicode normal form. Lists are passed through, `*` matches any part of one name, and everything below a
+match is hidden with it, the names of map keys in paths too. A value that is not of the shape that the path expects
+(text instead of an object) is hidden whole, because broken events are the ones that people look at. So are bytes that
+cannot be decoded and paths that cannot be parsed, as soon as anything of a body is redacted.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from fnmatch import translate
 from typing import Any
 
 from msgspec.structs import replace
 
 from sidecar.domain.failure_fingerprint import cause_fingerprint, normalize_message
+from sidecar.domain.json_path import InvalidPath, JsonPath, PathPattern, is_union_tag, name_test, normal_form
 from sidecar.domain.model import DeadLetter, Event, Headers, Record, Rejection
 
 HIDDEN = "[redacted]"
-_STEP = re.compile(r"[^.\[\]]+")
-_DEEPEST = 150
-"""Levels of nesting that are searched for hidden values; what lies deeper is hidden."""
+MAX_SEARCHED_DEPTH = 150
+"""Levels of nesting that are searched for hidden values; deeper values are hidden."""
 _FOUND = re.compile(r"\bfound\b.*", re.DOTALL)
-
-_Path = tuple[re.Pattern[str], ...]
 KEY = "key"
-_ABOUT_IDS = frozenset({"schema.unknown_id", "schema.wrong_subject"})
-"""Codes whose messages tell of a schema's id and subjects, and of nothing that the event says."""
-_LETTER_WORDS = frozenset({"event_id", "type", "aggregate_id"})
+_SCHEMA_ID_CODES = frozenset({"schema.unknown_id", "schema.wrong_subject"})
+"""Codes whose messages name a schema id and subjects, and nothing of the event."""
+_REPORTED = "reported."
+"""The stage of failures that services report: other programs wrote their messages."""
+_EXCEPTION_TYPE = re.compile(r"(?:[A-Za-z_$][\w$]*[.:]+)*[A-Za-z_$][\w$]*(?:Exception|Error|Fault|Failure)(?=:|\Z)")
+_LETTER_FIELDS = frozenset({"event_id", "type", "aggregate_id"})
+_Tests = tuple[re.Pattern[str], ...]
 
 
 class Redactor:
-    """Hides what the patterns name. `places` says where each word of an event (`event_id`, `aggregate_id`, …) is looked
-    for; a word that may come from a hidden place is hidden as well."""
+    """Hides the values that `patterns` name. `places` lists for each field of an event (`event_id`, `aggregate_id`, …)
+    where it is read from; a field that may come from a hidden place is hidden as well. `free_text`: also hide messages
+    and stack traces that other programs wrote, as soon as there is any pattern."""
 
-    def __init__(self, patterns: Sequence[str], places: Mapping[str, Sequence[str]] | None = None) -> None:
-        self._body: list[_Path] = []
+    def __init__(
+        self,
+        patterns: Sequence[str],
+        places: Mapping[str, Sequence[str]] | None = None,
+        *,
+        free_text: bool = True,
+    ) -> None:
+        self._body: list[PathPattern] = []
         self._headers: list[re.Pattern[str]] = []
         for pattern in patterns:
             kind, _, rest = pattern.partition(":")
             if kind == "header":
-                self._headers.append(_compiled(rest, re.IGNORECASE))
+                self._headers.append(name_test(rest.casefold()))
             elif kind == "body":
-                self._body.append(tuple(_compiled(segment) for segment in _segments(rest)))
+                self._body.append(PathPattern.parse(rest))
+        self._tests: list[_Tests] = [pattern.tests for pattern in self._body]
+        self._flat: list[_Tests] = [*self._tests, *((test,) for test in self._headers)]
+        """The patterns of a flat Redis entry, whose fields are headers and body alike."""
         self.hidden_words = frozenset(
             word for word, where in (places or {}).items() if any(self._hides_place(place) for place in where)
         )
-        """The words of an event that are not shown and cannot be searched for."""
+        """The fields of an event that are not shown and cannot be searched for."""
         self.active = bool(self._body or self._headers)
+        self.hides_free_text = self.active and free_text
+        """Messages and stack traces that other programs wrote are hidden."""
+
+    @property
+    def hides_keys(self) -> bool:
+        """Keys of records may hold a hidden value: they are not shown and cannot be searched for."""
+        return "aggregate_id" in self.hidden_words
 
     def headers(self, headers: Headers, *, flat: bool = False) -> Headers:
         """The headers with hidden values replaced. `flat`: they are the body, a Redis entry without a body field."""
@@ -57,12 +76,19 @@ class Redactor:
             return headers
         return tuple((name, HIDDEN.encode() if self._hides_header(name, flat) else value) for name, value in headers)
 
-    def body(self, value: Any) -> Any:
-        """The decoded body with hidden values replaced."""
-        return _hide(value, self._body) if self._body else value
+    def body(self, value: Any, *, flat: bool = False) -> Any:
+        """The decoded body with hidden values replaced. `flat`: it is a Redis entry without a body field."""
+        if flat:
+            if not self.active or not isinstance(value, Mapping):
+                return value
+            return {
+                name: item if item is None or not self._hides_header(str(name), flat=True) else HIDDEN
+                for name, item in value.items()
+            }
+        return _hide(value, self._tests) if self._tests else value
 
     def raw(self, data: bytes | None) -> bytes | None:
-        """Bytes that could not be decoded."""
+        """Bytes that could not be decoded, hidden where anything of a body is."""
         return data if data is None or not self._body else HIDDEN.encode()
 
     def record(self, record: Record) -> Record:
@@ -72,7 +98,7 @@ class Redactor:
         return replace(record, headers=self.headers(record.headers, flat=record.value is None))
 
     def event(self, event: Event) -> Event:
-        """The event without hidden words, and with a message that quotes nothing hidden."""
+        """The event without hidden fields, and with a path and a message that quote nothing hidden."""
         if not self.active:
             return event
         changes: dict[str, Any] = {}
@@ -81,94 +107,141 @@ class Redactor:
                 changes[word] = None
             elif getattr(event, word, None) is not None:
                 changes[word] = HIDDEN
-        if "aggregate_id" in self.hidden_words and event.key is not None:
+        if self.hides_keys and event.key is not None:
             changes[KEY] = HIDDEN
         if event.rejection is not None:
             changes["rejection"] = self.rejection(event.rejection)
         return replace(event, **changes) if changes else event
 
     def letter(self, letter: DeadLetter) -> DeadLetter:
-        """The same for a dead letter; the key of its record too."""
+        """A dead letter without hidden fields, with a path and texts that quote nothing hidden; the key of its record
+        too."""
         if not self.active:
             return letter
-        message = self.message(letter.message, letter.path, letter.code)
-        changes: dict[str, Any] = {"message": message}
-        if message != letter.message:
+        message, path = self.letter_message(letter), self.path(letter.path)
+        changes: dict[str, Any] = {"message": message, "path": path}
+        if message != letter.message or path != letter.path:
             changes["cause"] = cause_fingerprint(letter)
-        for word in self.hidden_words & _LETTER_WORDS:
+        if self.hides_free_text:
+            changes["stacktrace"] = None
+        for word in self.hidden_words & _LETTER_FIELDS:
             if getattr(letter, word) is not None:
                 changes[word] = HIDDEN
-        if "aggregate_id" in self.hidden_words and letter.record is not None and letter.record.key is not None:
+        if self.hides_keys and letter.record is not None and letter.record.key is not None:
             changes["record"] = replace(letter.record, key=HIDDEN.encode())
         return replace(letter, **changes)
 
+    def letter_message(self, letter: DeadLetter) -> str:
+        """The message of a dead letter, as it may be shown."""
+        if letter.dialect != "tracecar" and self.hides_free_text:
+            return _without_text(letter.message)
+        return self.message(letter.message, letter.path, letter.code)
+
     def touches(self, path: str) -> bool:
-        """Whether something hidden lies at, above or below this path of a body."""
-        return bool(self._body) and self._related(path)
+        """Whether something hidden is at, above or below this path of a body, or of a flat Redis entry. True for a path
+        that cannot be parsed."""
+        return self.active and self._is_related(path)
+
+    def path(self, path: str | None) -> str | None:
+        """The path without the names below a hidden place. A path that cannot be parsed is hidden whole."""
+        if path is None or not self.active:
+            return path
+        try:
+            parsed = JsonPath.parse(path)
+        except InvalidPath:
+            return HIDDEN
+        if parsed.is_cut:
+            return HIDDEN
+        matched = [n for pattern in self._body if (n := pattern.matched_steps(parsed)) is not None]
+        if not matched or min(matched) == len(parsed.steps):
+            return path
+        return str(JsonPath((*parsed.steps[: min(matched)], HIDDEN)))
 
     def rejection(self, rejection: Rejection) -> Rejection:
+        """The rejection with a path and a message that quote nothing hidden."""
         message = self.message(rejection.message, rejection.path, rejection.code)
-        return rejection if message == rejection.message else replace(rejection, message=message)
+        path = self.path(rejection.path)
+        if message == rejection.message and path == rejection.path:
+            return rejection
+        return replace(rejection, message=message, path=path)
 
     def message(self, message: str, path: str | None, code: str) -> str:
         """The message, without what it quotes where that may be hidden."""
-        if code in _ABOUT_IDS:
+        if code in _SCHEMA_ID_CODES or not self.active:
             return message
-        about_body = bool(self._body) and (path is None or self._related(path))
+        if code.startswith(_REPORTED) and self.hides_free_text:
+            return _without_text(message)
+        whole = path is None or code.startswith("envelope.")
+        about_body = (bool(self._body) and whole) or (path is not None and self._is_related(path))
         about_header = bool(self._headers) and not code.startswith(("schema.", "decode."))
         if not (about_body or about_header):
             return message
+        shown = self.path(path)
+        if path is not None and shown is not None and shown != path:
+            message = message.replace(path, shown)
         return normalize_message(_FOUND.sub(f"found {HIDDEN}", message))
 
-    def _related(self, path: str) -> bool:
-        """Whether something hidden lies at, above or below the path."""
-        return any(_leads(hidden, _segments(path), or_ends=True) for hidden in self._body)
+    def _is_related(self, path: str) -> bool:
+        """Whether something hidden is at, above or below the path."""
+        try:
+            parsed = JsonPath.parse(path)
+        except InvalidPath:
+            return True
+        if any(hidden.is_related(parsed) for hidden in self._body):
+            return True
+        return bool(self._headers) and (parsed.is_cut or self._hides_header(str(parsed.steps[0]), flat=False))
 
     def _hides_place(self, place: str) -> bool:
         kind, _, rest = place.partition(":")
-        if kind == "header":
-            return any(pattern.match(rest) for pattern in self._headers)
-        return kind == "body" and any(_leads(hidden, _segments(rest)) for hidden in self._body)
+        if kind not in ("header", "body"):
+            return False
+        try:
+            parsed = JsonPath((rest,)) if kind == "header" else JsonPath.parse(rest)
+        except InvalidPath:
+            return bool(self._body)
+        # A field of a flat Redis entry is header and body alike.
+        if len(parsed.steps) == 1 and self._hides_header(str(parsed.steps[0]), flat=False):
+            return True
+        return any(hidden.covers(parsed) for hidden in self._body)
 
     def _hides_header(self, name: str, flat: bool) -> bool:
-        if any(pattern.match(name) for pattern in self._headers):
+        folded = normal_form(name.casefold())
+        if any(pattern.match(folded) for pattern in self._headers):
             return True
-        return flat and any(hidden[0].match(name) for hidden in self._body)
+        return flat and any(hidden[0].match(normal_form(name)) for hidden in self._tests)
 
 
-def _compiled(pattern: str, flags: int = 0) -> re.Pattern[str]:
-    return re.compile(translate(pattern), flags)
+def _without_text(message: str) -> str:
+    """A message of another program without its text: only the type of an exception is kept."""
+    exception = _EXCEPTION_TYPE.match(message)
+    if exception is None:
+        return HIDDEN if message else ""
+    return message if exception.end() == len(message) else f"{exception[0]}: {HIDDEN}"
 
 
-def _segments(path: str) -> list[str]:
-    return _STEP.findall(path) or ["*"]
-
-
-def _leads(hidden: _Path, segments: Sequence[str], *, or_ends: bool = False) -> bool:
-    """Whether the hidden path is at or above these segments, of which list indexes may be passed over; `or_ends`: also
-    where it goes on below them."""
-    reached = {0}
-    for segment in segments:
-        ahead = {at + 1 for at in reached if hidden[at].match(segment)}
-        if len(hidden) in ahead:
-            return True
-        reached = ahead | (reached if segment.isdecimal() else set())
-    return or_ends and bool(reached)
-
-
-def _hide(value: Any, paths: Sequence[_Path], depth: int = 0) -> Any:
+def _hide(value: Any, paths: Sequence[_Tests], depth: int = 0) -> Any:
     """`value` without what the paths, which all begin here, lead to."""
-    if depth >= _DEEPEST:
+    if depth >= MAX_SEARCHED_DEPTH:
         return HIDDEN
     if isinstance(value, Mapping):
-        return {name: _hide_part(str(name), item, (), paths, depth + 1) for name, item in value.items()}
+        tagged = len(value) == 1 and depth > 0
+        return {
+            name: _hide_part(str(name), item, paths if tagged and _is_branch(name, item) else (), paths, depth + 1)
+            for name, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_hide_part(str(at), item, paths, paths, depth + 1) for at, item in enumerate(value)]
     return value if value is None else HIDDEN
 
 
-def _hide_part(name: str, value: Any, through: Sequence[_Path], paths: Sequence[_Path], depth: int) -> Any:
+def _is_branch(name: Any, value: Any) -> bool:
+    """Whether a field may be the branch of a union, as Avro's JSON encoding writes it around its value."""
+    return is_union_tag(str(name)) and (isinstance(value, Mapping | list) or not str(name)[:1].isupper())
+
+
+def _hide_part(name: str, value: Any, through: Sequence[_Tests], paths: Sequence[_Tests], depth: int) -> Any:
     """A field or an item. `through`: the paths that go on here as if this were no step."""
+    name = normal_form(name)
     rest = [path[1:] for path in paths if path[0].match(name)]
     if any(not path for path in rest):
         return HIDDEN

@@ -6,10 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from sidecar.domain.json_path import Step, print_steps
+
 Comparison = Literal["", ">", ">=", "<", "<="]
-Step = str | int | None
-"""One step of a path into a body: a name, an index, or None for any element."""
-PLAIN_STEP = re.compile(r'[^\s:.()"\[\]\\]+')
 PLAIN_NAME = re.compile(r'[^\s:()"\\]+')
 _PLAIN_WORD = re.compile(r'[^\s()"\\*/<>=:-][^\s()"\\*:]*')
 _PLAIN_VALUE = re.compile(r'[^\s()"\\*/<>=][^\s()"\\*]*')
@@ -94,15 +93,9 @@ def _term(term: Term) -> str:
         name = str(term.path[0])
         path = f".{name if PLAIN_NAME.fullmatch(name) else quote(name)}"
     elif term.field == "body":
-        path = "".join(write_step(step) for step in term.path)
+        path = print_steps(term.path)
+        path = path if path.startswith("[") else f".{path}"
     return f"{term.field}{path}:{term.comparison}{value}"
-
-
-def write_step(step: Step) -> str:
-    """One step of a path: `.name`, `[2]`, `[*]`."""
-    if isinstance(step, str):
-        return f".{step if PLAIN_STEP.fullmatch(step) else quote(step)}"
-    return "[*]" if step is None else f"[{step}]"
 
 
 def _value(value: Value, *, bare: bool) -> str:

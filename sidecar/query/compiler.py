@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from sidecar.domain import timestamps
+from sidecar.domain.json_path import Step
 from sidecar.domain.model import DeadLetter, Headers
 from sidecar.domain.ports.index import Node
 from sidecar.domain.position import Position
-from sidecar.query.ast import And, ExactText, Expression, Not, Or, RegexText, Step, Term, Value
+from sidecar.query.ast import And, ExactText, Expression, Not, Or, RegexText, Term, Value
 from sidecar.query.comparison import moment, order_test, text_test, value_test
 from sidecar.query.fields import FIELDS, Found, event_ids, event_time, letter_ids, letter_time
 

@@ -5,7 +5,7 @@ either   = all { "OR" all }                         binds looser than words side
 all      = one { ["AND"] one }
 one      = ( "-" | "NOT " ) one | "(" either ")" | [ field ":" [ ">" | ">=" | "<" | "<=" ] ] value
 field    = NAME | "header." NAME | "body" step { step }
-step     = "." NAME | "[" NUMBER "]" | "[*]"        NAMEs in quotes where they are not plain
+step     = "." NAME | "[" STRING "]" | "[" NUMBER "]" | "[*]"        as in sidecar.domain.json_path
 value    = '"' … '"' | "/" RE2 "/" [ "i" ] | word   in a word * stands for anything, \\ takes what follows as it is
 """
 
@@ -16,9 +16,9 @@ from difflib import get_close_matches
 from typing import NoReturn
 
 from sidecar.domain import timestamps
+from sidecar.domain.json_path import JsonPath, Step
 from sidecar.query.ast import (
     PLAIN_NAME,
-    PLAIN_STEP,
     And,
     Comparison,
     ExactText,
@@ -26,7 +26,6 @@ from sidecar.query.ast import (
     Not,
     Or,
     RegexText,
-    Step,
     Term,
     Value,
     Wildcard,
@@ -40,7 +39,6 @@ MAX_DEPTH = 30
 
 _FIELD = re.compile(r"([A-Za-z_][A-Za-z0-9_.\[\]*-]*):")
 _PAYLOAD = re.compile(r"(header|body)(?=[.\[])")
-_INDEX = re.compile(r"\[([0-9]{1,9}|\*)\]")
 _REST_OF_WORD = re.compile(r"\S*")
 _HEX = re.compile(r"[0-9a-fA-F]{0,32}")
 
@@ -182,20 +180,11 @@ class _QueryParser:
         return (name,) if name else None
 
     def _path(self) -> tuple[Step, ...] | None:
-        steps: list[Step] = []
-        while self._cursor.peek() in (".", "["):
-            if index := _INDEX.match(self._cursor.text, self._cursor.at):
-                steps.append(None if index[1] == "*" else int(index[1]))
-                self._cursor.at = index.end()
-                continue
-            if self._cursor.peek() == "[":
-                return None
-            self._cursor.at += 1
-            name = self._cursor.quoted() if self._cursor.peek() == '"' else self._cursor.match(PLAIN_STEP)
-            if not name:
-                return None
-            steps.append(name)
-        return tuple(steps) or None
+        scanned = JsonPath.scan(self._cursor.text, self._cursor.at)
+        if scanned is None:
+            return None
+        path, self._cursor.at = scanned
+        return path.steps
 
     def _time_term(self, name: str, comparison: Comparison, value: Value, at: int) -> Term:
         expected = "expected a length of time such as 15m, or a time such as 2026-01-31T12:00:00Z"

@@ -79,7 +79,7 @@ class LetterTransfer:
         if self._redactor.active:
             if value and await self._hides_body(letter):
                 hidden, value = [*hidden, "body"], None
-            if self._redactor.hidden_words & {"aggregate_id"} and key is not None:
+            if self._redactor.hides_keys and key is not None:
                 hidden, key = [*hidden, "key"], None
             headers = self._headers(letter, written, hidden)
         return ExportedLetter(
@@ -110,9 +110,14 @@ class LetterTransfer:
         shown = self._redactor.letter(letter)
         ours = {
             MESSAGE: shown.message != letter.message,
+            "tracecar.path": shown.path != letter.path,
             "tracecar.event-id": shown.event_id != letter.event_id,
             "tracecar.event-type": shown.type != letter.type,
             "tracecar.aggregate-id": shown.aggregate_id != letter.aggregate_id,
+        }
+        kept_texts = {
+            MESSAGE: shown.message.encode("utf-8", "backslashreplace"),
+            "tracecar.path": None if shown.path is None else shown.path.encode("utf-8", "backslashreplace"),
         }
         own = frozenset(letter.record.headers) if letter.record is not None else frozenset()
         masked = self._redactor.headers(written.headers, flat=written.value is None)
@@ -125,7 +130,7 @@ class LetterTransfer:
                 continue
             hidden.append(f"header:{name}")
             # Of our own message what may be shown is kept, so that the letter still says why it is one.
-            kept.append((name, shown.message.encode("utf-8", "backslashreplace") if name == MESSAGE else None))
+            kept.append((name, kept_texts.get(name)))
         return tuple(kept)
 
     # --- in

@@ -5,21 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from msgspec import UNSET
 from msgspec.structs import replace
 
 from sidecar.api.services.answers import ReadService
 from sidecar.dead_letters.store import DeadLetterStore
 from sidecar.dead_letters.writer import DeadLetterCallback, DeadLetterWriter, ignore_dead_letter
 from sidecar.decoding.schema_cache import SchemaCache
-from sidecar.domain.redaction import HIDDEN, Redactor
+from sidecar.domain.redaction import Redactor
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.replay.dry_run import ReplayChain
 from sidecar.replay.edit.editor import RecordEditor
+from sidecar.replay.edit.redacted_edit import redact_edit
 from sidecar.replay.export_import import LetterTransfer
 from sidecar.replay.failure_reports import FailureReports
 from sidecar.replay.job_control import ReplaySource
-from sidecar.replay.models import BodyEdit, ReplayRequest
+from sidecar.replay.models import ReplayRequest
 from sidecar.replay.service import ReplayService
 from sidecar.replay.validation import RecordValidator, registry_trouble
 
@@ -33,9 +33,7 @@ def redact_request(wish: ReplayRequest, redactor: Redactor) -> ReplayRequest:
     edit = wish.edit
     if not redactor.active or not edit:
         return wish
-    shown = {path: HIDDEN if redactor.touches(path) else value for path, value in edit.set.items()}
-    body = edit.body if edit.body is UNSET else redactor.body(edit.body)
-    return replace(wish, edit=BodyEdit(set=shown, remove=edit.remove, body=body))
+    return replace(wish, edit=redact_edit(edit, redactor))
 
 
 def build_replay_service(
@@ -67,7 +65,7 @@ def build_replay_service(
             sources, payloads, answers.in_sight, lambda one: writers[one.broker.system], micros, dead_lettered
         ),
         selection=selection,
-        names="aggregate_id" not in redactor.hidden_words,
+        names=not redactor.hides_keys,
         veil=lambda wish: redact_request(wish, redactor),
-        shown=lambda letter: redactor.message(letter.message, letter.path, letter.code),
+        shown=redactor.letter_message,
     )

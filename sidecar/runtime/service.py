@@ -127,6 +127,7 @@ class SidecarService:
             facts=self.status,
             holds=self,
             redact=config.redact,
+            redact_messages=config.redact_messages,
             envelope=config.envelope,
             follower=self._follower,
         )

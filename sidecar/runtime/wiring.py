@@ -114,7 +114,8 @@ def telemetry(config: Config, sources: Sequence[BrokerSource]) -> Telemetry:
         for source in sources
     }
     servers = {source.broker.system: source.server for source in sources if source.server is not None}
-    return Telemetry(config, letters, servers, Redactor(config.redact, places))
+    redactor = Redactor(config.redact, places, free_text=config.redact_messages)
+    return Telemetry(config, letters, servers, redactor)
 
 
 def try_exporters(config: Config) -> list[Finding]:

@@ -44,7 +44,7 @@ def test_the_errors_path_is_marked_in_the_body() -> None:
         ("items[0]", [("[0]", "{2}")]),
         ("items[1].color", [("color", "is not there")]),
         ("total", [("total", "is not there")]),
-        ("a.b[3].c", [("a.b.3.c", "is not there")]),
+        ("a.b[3].c", [("a.b[3].c", "is not there")]),
     ],
 )
 def test_also_where_it_is_a_container_or_not_there(path: str, expected: list[tuple[str, str]]) -> None:

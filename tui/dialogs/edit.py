@@ -20,6 +20,7 @@ from sidecar.api import models
 from sidecar.api.client.body_diff import difference
 from sidecar.api.client.client import Client, ClientError
 from sidecar.api.models.replays import EditRequest, ReplayRequestModel
+from sidecar.domain.json_path import InvalidPath, JsonPath, Step
 from tui.background import begin
 from tui.text.body_lines import as_text
 from tui.text.history_lines import changed
@@ -208,24 +209,33 @@ def _fault(text: str) -> str:
 
 def _line_of(text: str, path: str | None) -> int | None:
     """Return the line of indented JSON with the last name of a path. A guess that only places the cursor."""
-    if not path:
+    try:
+        steps = JsonPath.parse(path or "").steps
+    except InvalidPath:
         return None
-    row, lines = 0, text.split("\n")
-    found = None
-    for part in path.split("."):
-        name, _, index = part.partition("[")
-        at = next((n for n in range(row, len(lines)) if f'"{name}":' in lines[n]), None) if name else row
+    lines = text.split("\n")
+    row, found = 0, None
+    for step in steps:
+        at = _item_line(lines, row, step) if isinstance(step, int) else _name_line(lines, row, step)
         if at is None:
             return found
         found = row = at
-        if index[:-1].isdigit():
-            opened, indent = 0, len(lines[at]) - len(lines[at].lstrip()) + 2
-            for n in range(at + 1, len(lines)):
-                inner = lines[n].startswith(" " * indent) and not lines[n].startswith(" " * (indent + 1))
-                if not inner or lines[n].lstrip()[:1] in ("]", "}"):
-                    continue
-                if opened == int(index[:-1]):
-                    found = row = n
-                    break
-                opened += 1
     return found
+
+
+def _name_line(lines: list[str], row: int, name: Step) -> int | None:
+    written = json.dumps(name, ensure_ascii=False) + ":"
+    return next((n for n in range(row, len(lines)) if written in lines[n]), None)
+
+
+def _item_line(lines: list[str], row: int, index: int) -> int | None:
+    """The line of an item of the list that begins at a row; the row where the item is not there."""
+    opened, indent = 0, len(lines[row]) - len(lines[row].lstrip()) + 2
+    for n in range(row + 1, len(lines)):
+        inner = lines[n].startswith(" " * indent) and not lines[n].startswith(" " * (indent + 1))
+        if not inner or lines[n].lstrip()[:1] in ("]", "}"):
+            continue
+        if opened == index:
+            return n
+        opened += 1
+    return row

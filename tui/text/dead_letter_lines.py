@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from sidecar.api import models
+from sidecar.domain.json_path import InvalidPath, JsonPath
 from tui.text import time_format
 from tui.text.columns import Column, cut, fit, line
 from tui.text.sanitize import clean
@@ -93,9 +94,16 @@ def draw_field(field: SchemaField, width: int, colors: Palette) -> Text:
     return text
 
 
+def _names(path: str | None) -> list[str]:
+    try:
+        return [step for step in JsonPath.parse(path or "").steps if isinstance(step, str)]
+    except InvalidPath:
+        return []
+
+
 def fields(text: str, path: str | None) -> list[SchemaField]:
     """Return the lines of a schema. The field of the failing path is marked."""
-    names = [part.partition("[")[0] for part in (path or "").split(".") if part]
+    names = _names(path)
     stack: list[str] = []
     found: list[SchemaField] = []
     for number, (depth, name, kind) in enumerate(outline(text)):

@@ -4,16 +4,15 @@ it is. For the command line and the dashboard."""
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sidecar.api.models import ChangeModel
 from sidecar.api.models.replays import EditRequest
+from sidecar.domain.json_path import print_steps
 
 HIDDEN = "[redacted]"
 """What stands for a value that may not be shown (`sidecar.domain.redaction`)."""
-_PLAIN_KEY = re.compile(r"[A-Za-z_$@][A-Za-z0-9_$@-]*")
 
 
 def difference(before: Any, after: Any) -> EditRequest | None:
@@ -42,7 +41,7 @@ def changes(before: Any, after: Any, path: str = "") -> Iterator[ChangeModel]:
         return
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for name in dict.fromkeys((*before, *after)):
-            place = f"{path}{_segment(name)}".removeprefix(".")
+            place = f"{path}{print_steps((name,), inner=True)}".removeprefix(".")
             if name not in after:
                 yield ChangeModel(path=place, before=before[name], after=None, what="removed")
             elif name not in before:
@@ -54,10 +53,6 @@ def changes(before: Any, after: Any, path: str = "") -> Iterator[ChangeModel]:
             yield from changes(one, other, f"{path}[{at}]")
     else:
         yield ChangeModel(path=path, before=before, after=after, what="changed")
-
-
-def _segment(name: str) -> str:
-    return f".{name}" if _PLAIN_KEY.fullmatch(name) else f"[{json.dumps(name)}]"
 
 
 def _no_mask(path: str, value: Any) -> None:

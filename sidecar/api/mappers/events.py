@@ -126,7 +126,7 @@ class EventMapper:
 
     def body_of(self, decoded: Decoded) -> object:
         """The decoded body as it may be seen and searched; None where it could not be decoded."""
-        return None if decoded.body is None else self.redactor.body(decoded.body)
+        return None if decoded.body is None else self.redactor.body(decoded.body, flat=decoded.record.value is None)
 
     def _body(self, decoded: Decoded) -> object:
         if decoded.body is None:
@@ -188,7 +188,7 @@ class EventMapper:
         )
         if payload is not None:
             shown.history = [] if letters.entry is None else [deed(one) for one in letters.entry.deeds]
-            shown.stacktrace = None if self.redactor.active else _text(letter.stacktrace)
+            shown.stacktrace = _text(letter.stacktrace)
             shown.headers, shown.body, shown.payload_note = self._payload(payload)
             if payload.decoded is not None:
                 shown.key = _text(self.redactor.event(payload.decoded.event).key)
@@ -197,7 +197,7 @@ class EventMapper:
     def cause(self, cause: FailureCause, now: int) -> models.CauseModel:
         """A cause of dead letters; `now` in microseconds."""
         letter = self.redactor.letter(cause.letter)
-        hidden = "aggregate_id" in self.redactor.hidden_words
+        hidden = self.redactor.hides_keys
         return models.CauseModel(
             cause=cause.cause,
             stream=text(letter.stream),

@@ -19,6 +19,7 @@ from sidecar.domain.redaction import HIDDEN, Redactor
 from sidecar.domain.timestamps import format_rfc3339
 from sidecar.query.compiler import milliseconds
 from sidecar.replay.audit import AuditEntry
+from sidecar.replay.edit.redacted_edit import redact_edit
 from sidecar.replay.models import BodyEdit, EventRange, LetterOutcome, ReplayJob, ReplayPlan, ReplayRequest
 from sidecar.replay.ports import ExportedLetter, FailedRecord, ReportedFailure
 from sidecar.replay.step_planner import KEPT_BACK
@@ -200,15 +201,14 @@ def _shown_range(range: EventRange) -> dict[str, Any]:
 
 def shown_edit(edit: BodyEdit, redactor: Redactor) -> dict[str, Any]:
     """The edit, without values that are to be hidden."""
+    edit = redact_edit(edit, redactor)
     shown: dict[str, Any] = {}
     if edit.set:
-        shown["set"] = {
-            text(path): HIDDEN if redactor.touches(path) else plain(value) for path, value in edit.set.items()
-        }
+        shown["set"] = {text(path): plain(value) for path, value in edit.set.items()}
     if edit.remove:
         shown["remove"] = [text(path) for path in edit.remove]
     if edit.body is not UNSET:
-        shown["body"] = plain(redactor.body(edit.body))
+        shown["body"] = plain(edit.body)
     return shown
 
 
@@ -239,7 +239,7 @@ def plan(found: ReplayPlan, redactor: Redactor) -> models.PlanModel:
             models.CheckModel(
                 code=fail.code or "",
                 message=text(redactor.message(fail.message or "", fail.path, fail.code or "")),
-                path=_text(fail.path),
+                path=_text(redactor.path(fail.path)),
                 count=fail.count,
                 example=text(fail.example),
             )

@@ -87,6 +87,7 @@ class ReadService:
         facts: StatusProvider,
         holds: HeldStreams,
         redact: Sequence[str] = (),
+        redact_messages: bool = True,
         envelope: config.EnvelopeConfig | None = None,
         follower: ConsumerGroupTracker | None = None,
     ) -> None:
@@ -95,7 +96,7 @@ class ReadService:
         self._follower = follower or ConsumerGroupTracker(brokers)
         self._cache = PayloadCache()
         self.payloads = PayloadReader({broker.system: broker for broker in brokers}, judge, catalog, self._cache)
-        self.redactor = Redactor(redact, _places(envelope))
+        self.redactor = Redactor(redact, _places(envelope), free_text=redact_messages)
         self._rendering = EventMapper(self.redactor)
         self._search = EventSearch(index, self.payloads, self._rendering)
 

@@ -9,7 +9,6 @@ an `envelope.invalid` rejection, and so it is where the word is required and no 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from sys import intern
 from typing import Any
@@ -19,6 +18,7 @@ from msgspec import Struct
 from sidecar.config import schema as config
 from sidecar.decoding import trace_context, wire_format
 from sidecar.decoding.envelope.coercion import to_micros, to_text
+from sidecar.domain.json_path import JsonPath
 from sidecar.domain.model import Event, Headers, Rejection
 
 ENVELOPE_FIELDS = (
@@ -81,7 +81,6 @@ BUILT_IN_LOCATIONS: Mapping[str, tuple[str, ...]] = {
 REPLAY_OF_HEADER = "tracecar.replay-of"
 _CONTENT_TYPE = "content-type"
 _KEY_SCHEMA_ID = "__key_schema_id"
-_STEP = re.compile(r"[^.\[\]]+")
 KEY_SOURCE = -1
 """Index of a source that is the key."""
 BODY_SOURCE = -2
@@ -233,7 +232,7 @@ def parse_location(written: str, *, configured: bool) -> FieldLocation:
     if kind == "header" and name:
         return FieldLocation(written, configured, header=name.lower())
     if kind == "body" and name:
-        return FieldLocation(written, configured, steps=tuple(_STEP.findall(name)))
+        return FieldLocation(written, configured, steps=tuple(map(str, JsonPath.parse(name).steps)))
     if written == "key":
         return FieldLocation(written, configured)
     raise ValueError(f"{written!r} is no place of a word; expected body:PATH, header:NAME or key")

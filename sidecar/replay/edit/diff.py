@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from sidecar.dead_letters.ledger_entries import PathChange
-from sidecar.domain.json_path import key_segment
+from sidecar.domain.json_path import print_steps
 from sidecar.domain.json_safe import plain
 from sidecar.domain.redaction import HIDDEN
 
@@ -38,7 +38,7 @@ def _between(path: str, before: Any, after: Any, old: Any, new: Any) -> Iterator
         return
     if all(isinstance(one, Mapping) for one in (before, after, old, new)):
         for name in dict.fromkeys((*before, *after)):
-            place = f"{path}{key_segment(name)}".removeprefix(".")
+            place = f"{path}{print_steps((name,), inner=True)}".removeprefix(".")
             if name not in after:
                 yield PathChange(place, _short(old.get(name)), None, "removed")
             elif name not in before:

@@ -1,39 +1,24 @@
-"""Places in a body, written as rejections write them: `data.items[2].qty`, `data["two words"]`."""
+"""Setting and removing values at paths of a decoded body."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-import msgspec
-
-from sidecar.domain.json_path import quoted
+from sidecar.domain.json_path import InvalidPath, JsonPath, quoted
 from sidecar.replay.models import UnsendableLetter
 
 Path = tuple[str | int, ...]
-_STEP = re.compile(r"""(?:^|\.)([^.\[\]"]+)|\[([0-9]{1,9})\]|\[("(?:[^"\\]|\\.)*")\]""")
-LONGEST = 1_000
 
 
 def parse(text: str) -> Path:
-    """Raises Unsendable where it is no path."""
-    steps: list[str | int] = []
-    at = 0
-    while at < len(text) <= LONGEST and text[0] != ".":
-        match = _STEP.match(text, at)
-        if match is None:
-            break
-        name, index, quoted = match.groups()
-        try:
-            steps.append(int(index) if index is not None else msgspec.json.decode(quoted) if quoted else name)
-        except msgspec.DecodeError:
-            break
-        at = match.end()
-    if not steps or at < len(text):
-        raise UnsendableLetter(
-            f"{text[:100]!r}: expected a path such as data.items[2].qty, found something else at {at}"
-        )
-    return tuple(steps)
+    """Parse the path of an edit. Raises UnsendableLetter."""
+    try:
+        steps = JsonPath.parse(text).steps
+    except InvalidPath as error:
+        raise UnsendableLetter(str(error)) from None
+    if None in steps:
+        raise UnsendableLetter(f"{text[:100]!r}: expected the path of one value, without [*]")
+    return tuple(step for step in steps if step is not None)
 
 
 def with_value(body: Any, path: Path, value: Any) -> Any:

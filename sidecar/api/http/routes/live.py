@@ -12,6 +12,7 @@ from typing import Annotated
 import msgspec
 import structlog
 from litestar import get
+from litestar.exceptions import ValidationException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import QueryParameter
 from litestar.response import Stream
@@ -60,6 +61,8 @@ def routes(answers: ReadService, live: LiveStream) -> Sequence[HTTPRouteHandler]
         full: Full = False,
     ) -> Stream:
         parse(search)
+        if key is not None and answers.redactor.hides_keys:
+            raise ValidationException("key: keys are redacted here, so no record can be looked for by one")
         if scans.locked():
             raise Outage(f"{MOST_SCANS} scans are under way already: try again when one has ended", retry_after=5)
         found = answers.scan(search, limit, key, full=full)
