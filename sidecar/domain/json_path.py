@@ -16,9 +16,9 @@ from msgspec import Struct
 
 MAX_SHOWN = 80
 """Characters of a name or a value that messages show."""
-MAX_PATH = 400
+MAX_PATH_LENGTH = 400
 """Characters of a path that a rejection shows."""
-MAX_PARSED = 1_000
+MAX_PARSED_LENGTH = 1_000
 """Characters of a path that is parsed."""
 CUT = "…"
 _PLAIN_KEY = re.compile(r"[A-Za-z_$@][A-Za-z0-9_$@-]*")
@@ -53,17 +53,20 @@ class JsonPath(Struct, frozen=True):
     @classmethod
     def parse(cls, text: str) -> JsonPath:
         """Parse a path as `str(path)` prints it. Raises InvalidPath."""
-        if text.startswith(CUT) and len(text) > MAX_PATH:
+        if text.startswith(CUT) and len(text) > MAX_PATH_LENGTH:
             return cls((), is_cut=True)
         steps, end = _parse(text, 0, _WHOLE_STEP)
-        if not steps or end < len(text) or len(text) > MAX_PARSED or text[0] == ".":
+        if not steps or end < len(text) or len(text) > MAX_PARSED_LENGTH or text[0] == ".":
             raise InvalidPath(text, end)
         return cls(steps)
 
     @classmethod
     def scan(cls, text: str, at: int) -> tuple[JsonPath, int] | None:
-        """Parse the steps that begin at an index, each with its dot or bracket, as far as they go. Returns the path and
-        the index after it; None where there is no step. Unquoted names end at whitespace, colons and parentheses."""
+        """Parse the steps that begin at an index, each with its dot or bracket, as far as they go.
+
+        Unquoted names end at whitespace, colons and parentheses. Returns the path and the index after it; None where
+        there is no step.
+        """
         steps, end = _parse(text, at, _STEP_IN_QUERY)
         return (cls(steps), end) if steps else None
 
@@ -71,11 +74,11 @@ class JsonPath(Struct, frozen=True):
         return CUT if self.is_cut else print_steps(self.steps)
 
     def contains(self, other: JsonPath) -> bool:
-        """Whether the other path is this one or lies below it."""
+        """Return True if the other path is this one or one below it."""
         return other.steps[: len(self.steps)] == self.steps
 
     def is_related(self, other: JsonPath) -> bool:
-        """Whether one of the two paths contains the other."""
+        """Return True if one of the two paths contains the other."""
         return self.contains(other) or other.contains(self)
 
 
@@ -90,19 +93,19 @@ class PathPattern(Struct, frozen=True):
         return cls(tuple(name_test("*" if step is None else str(step)) for step in JsonPath.parse(text).steps))
 
     def covers(self, path: JsonPath) -> bool:
-        """Whether the pattern matches the path, or one above it. True where the path was cut."""
+        """Return True if the pattern matches the path or one above it, or if the path was cut."""
         return path.is_cut or self.matched_steps(path) is not None
 
     def is_related(self, path: JsonPath) -> bool:
-        """Whether the pattern matches the path, one above it, or may match one below it. True where it was cut."""
+        """Return True if the pattern matches the path, one above it or maybe one below it, or if the path was cut."""
         return path.is_cut or bool(self._walk(path.steps)[1])
 
     def matched_steps(self, path: JsonPath) -> int | None:
-        """The number of steps of the path after which the pattern is matched; None where it is not."""
+        """Return the number of steps of the path after which the pattern is matched; None if it is not."""
         return self._walk(path.steps)[0]
 
     def _walk(self, steps: Sequence[Step]) -> tuple[int | None, set[int]]:
-        """The number of steps after which the pattern is matched, and how much of the pattern is matched in the end."""
+        """Return the number of steps after which the pattern is matched, and what is matched of it in the end."""
         reached = {0}
         for number, step in enumerate(steps, 1):
             ahead = {at + 1 for at in reached if step is None or self.tests[at].match(normal_form(str(step)))}
@@ -123,12 +126,12 @@ def name_test(pattern: str) -> re.Pattern[str]:
 
 
 def normal_form(name: str) -> str:
-    """The name in the Unicode form in which names are compared: what looks alike is alike."""
+    """Return the name in the Unicode form in which names are compared, so that equal looks are equal names."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def is_union_tag(name: str) -> bool:
-    """Whether a name may be that of a union's branch, as Avro's JSON encoding writes it around a value."""
+    """Return True if a name may be that of a union's branch, as Avro's JSON encoding writes it around a value."""
     return name in _TYPES or "." in name or name[:1].isupper()
 
 
@@ -137,18 +140,18 @@ def _parse(text: str, at: int, pattern: re.Pattern[str]) -> tuple[tuple[Step, ..
     while at < len(text) and (match := pattern.match(text, at)) is not None:
         name, index, dotted, bracketed = match.groups()
         try:
-            steps.append(name or _index(index) if name or index else _unquoted(dotted or bracketed))
+            steps.append(name or _parse_index(index) if name or index else _decode_name(dotted or bracketed))
         except ValueError:
             break
         at = match.end()
     return tuple(steps), at
 
 
-def _index(text: str) -> int | None:
+def _parse_index(text: str) -> int | None:
     return None if text == "*" else int(text)
 
 
-def _unquoted(text: str) -> str | None:
+def _decode_name(text: str) -> str | None:
     name: str = json.loads(text, strict=False)
     return None if name.endswith(CUT) and len(text) >= MAX_SHOWN else name
 
@@ -166,7 +169,7 @@ def _name_step(name: str) -> str:
 
 
 def _json_string(name: str) -> str:
-    """The name as a JSON string in which everything that a terminal would act upon is escaped."""
+    """Write the name as a JSON string. Everything that a terminal would act upon is escaped."""
     if name.isprintable():
         escaped = name.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"'
@@ -214,7 +217,7 @@ class PathFault(Exception):
         if not self._segments:
             return None
         path = "".join(reversed(self._segments)).removeprefix(".")
-        return path if len(path) <= MAX_PATH else f"{CUT}{path[-MAX_PATH:]}"
+        return path if len(path) <= MAX_PATH_LENGTH else f"{CUT}{path[-MAX_PATH_LENGTH:]}"
 
 
 def quoted(text: str) -> str:

@@ -1,5 +1,4 @@
-"""Redaction: the fields and headers that `redact` of the configuration names are hidden wherever bodies, headers, ids,
-paths and messages leave the process.
+"""Redaction of what `redact` of the configuration names, wherever events and dead letters leave the process.
 
 A pattern is `header:NAME` or `body:PATH` (`sidecar.domain.json_path`). Header names compare without case, names of
 fields in their Unicode normal form. Lists are passed through, `*` matches any part of one name, and everything below a
@@ -114,8 +113,7 @@ class Redactor:
         return replace(event, **changes) if changes else event
 
     def letter(self, letter: DeadLetter) -> DeadLetter:
-        """A dead letter without hidden fields, with a path and texts that quote nothing hidden; the key of its record
-        too."""
+        """A dead letter without hidden fields and keys, with a path and texts that quote nothing hidden."""
         if not self.active:
             return letter
         message, path = self.letter_message(letter), self.path(letter.path)
@@ -132,18 +130,20 @@ class Redactor:
         return replace(letter, **changes)
 
     def letter_message(self, letter: DeadLetter) -> str:
-        """The message of a dead letter, as it may be shown."""
+        """Return the message of a dead letter, as it may be shown."""
         if letter.dialect != "tracecar" and self.hides_free_text:
             return _without_text(letter.message)
         return self.message(letter.message, letter.path, letter.code)
 
     def touches(self, path: str) -> bool:
-        """Whether something hidden is at, above or below this path of a body, or of a flat Redis entry. True for a path
-        that cannot be parsed."""
+        """Return True if something hidden is at, above or below this path of a body or of a flat Redis entry.
+
+        True as well for a path that cannot be parsed.
+        """
         return self.active and self._is_related(path)
 
     def path(self, path: str | None) -> str | None:
-        """The path without the names below a hidden place. A path that cannot be parsed is hidden whole."""
+        """Return the path without the names below a hidden place. A path that cannot be parsed is hidden whole."""
         if path is None or not self.active:
             return path
         try:
@@ -158,7 +158,7 @@ class Redactor:
         return str(JsonPath((*parsed.steps[: min(matched)], HIDDEN)))
 
     def rejection(self, rejection: Rejection) -> Rejection:
-        """The rejection with a path and a message that quote nothing hidden."""
+        """Return the rejection with a path and a message that quote nothing hidden."""
         message = self.message(rejection.message, rejection.path, rejection.code)
         path = self.path(rejection.path)
         if message == rejection.message and path == rejection.path:
@@ -182,7 +182,7 @@ class Redactor:
         return normalize_message(_FOUND.sub(f"found {HIDDEN}", message))
 
     def _is_related(self, path: str) -> bool:
-        """Whether something hidden is at, above or below the path."""
+        """Return True if something hidden is at, above or below the path."""
         try:
             parsed = JsonPath.parse(path)
         except InvalidPath:
@@ -212,7 +212,7 @@ class Redactor:
 
 
 def _without_text(message: str) -> str:
-    """A message of another program without its text: only the type of an exception is kept."""
+    """Cut the text from a message of another program: only the type of an exception is kept."""
     exception = _EXCEPTION_TYPE.match(message)
     if exception is None:
         return HIDDEN if message else ""
@@ -235,7 +235,7 @@ def _hide(value: Any, paths: Sequence[_Tests], depth: int = 0) -> Any:
 
 
 def _is_branch(name: Any, value: Any) -> bool:
-    """Whether a field may be the branch of a union, as Avro's JSON encoding writes it around its value."""
+    """Return True if a field may be the branch of a union, as Avro's JSON encoding writes it around a value."""
     return is_union_tag(str(name)) and (isinstance(value, Mapping | list) or not str(name)[:1].isupper())
 
 

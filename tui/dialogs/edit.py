@@ -229,7 +229,7 @@ def _name_line(lines: list[str], row: int, name: Step) -> int | None:
 
 
 def _item_line(lines: list[str], row: int, index: int) -> int | None:
-    """The line of an item of the list that begins at a row; the row where the item is not there."""
+    """Return the line of an item of the list that begins at a row; the row if the item is not there."""
     opened, indent = 0, len(lines[row]) - len(lines[row].lstrip()) + 2
     for n in range(row + 1, len(lines)):
         inner = lines[n].startswith(" " * indent) and not lines[n].startswith(" " * (indent + 1))

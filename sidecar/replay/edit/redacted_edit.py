@@ -9,7 +9,7 @@ from sidecar.replay.models import BodyEdit
 
 
 def redact_edit(edit: BodyEdit, redactor: Redactor) -> BodyEdit:
-    """The edit without hidden values, and without the names below a hidden place."""
+    """Return the edit without hidden values, and without the names below a hidden place."""
     if not redactor.active or not edit:
         return edit
     values = {
