@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import UNSET
@@ -13,7 +13,7 @@ from sidecar.dead_letters.deduplication import DeadLetterGroup
 from sidecar.dead_letters.ledger_entries import LedgerAction, PathChange
 from sidecar.domain.failure_fingerprint import FailureCause
 from sidecar.domain.json_safe import octets, plain, text
-from sidecar.domain.model import Decoded, Headers, Rejection, SchemaRef
+from sidecar.domain.model import Decoded, Event, Headers, Rejection, SchemaRef
 from sidecar.domain.ports import index as index_port
 from sidecar.domain.redaction import Redactor
 from sidecar.domain.timestamps import format_rfc3339
@@ -63,6 +63,30 @@ def coverage(held: index_port.Coverage) -> models.CoverageModel:
     )
 
 
+def _plain(value: Any) -> Any:
+    return text(value) if isinstance(value, str) else value
+
+
+_CONVERTERS: dict[str, Callable[[Any], Any]] = {
+    "position": str,
+    "occurred_at": format_rfc3339,
+    "appended_at": _millis,
+    "observed_at": format_rfc3339,
+    "span_id": lambda value: _hex(value, 16),
+    "parent_span_id": lambda value: _hex(value, 16),
+    "schema": schema,
+    "rejection": rejection,
+    "trace_origin": lambda value: "derived" if value is None else str(value),
+}
+"""The fields of an event that are not shown as they are."""
+_EVENT_FIELDS = tuple(
+    (name, _CONVERTERS.get(name, _plain))
+    for name in models.EventModel.__struct_fields__
+    if name in Event.__struct_fields__ and name != "trace_id"
+)
+"""The fields that `Event` and `EventModel` share: a new one of both needs no change here."""
+
+
 class EventMapper:
     """Makes JSON of nodes, flows and dead letters, without what is to be hidden."""
 
@@ -86,32 +110,13 @@ class EventMapper:
 
     def _fields(self, node: index_port.Node) -> dict[str, Any]:
         event = self.redactor.event(node.event)
-        return {
-            "position": str(event.position),
-            "stream": text(event.position.stream),
-            "partition": event.position.partition,
-            "key": _text(event.key),
-            "event_id": _text(event.event_id),
-            "type": _text(event.type),
-            "version": _text(event.version),
-            "occurred_at": format_rfc3339(event.occurred_at),
-            "appended_at": _millis(event.appended_at),
-            "observed_at": format_rfc3339(event.observed_at),
-            "aggregate_id": _text(event.aggregate_id),
-            "aggregate_type": _text(event.aggregate_type),
-            "trace_id": _hex(node.trace_id, 32),
-            "span_id": _hex(event.span_id, 16),
-            "parent_span_id": _hex(event.parent_span_id, 16),
-            "correlation_id": _text(event.correlation_id),
-            "causation_id": _text(event.causation_id),
-            "producer": _text(event.producer),
-            "schema": schema(event.schema),
-            "status": node.status,
-            "replay_of": _text(event.replay_of),
-            "rejection": rejection(event.rejection),
-            "trace_origin": "derived" if event.trace_origin is None else str(event.trace_origin),
-            "changed": node.changed,
-        }
+        values = {name: convert(getattr(event, name)) for name, convert in _EVENT_FIELDS}
+        values["stream"] = text(event.position.stream)
+        values["partition"] = event.position.partition
+        values["trace_id"] = _hex(node.trace_id, 32)
+        values["status"] = node.status
+        values["changed"] = node.changed
+        return values
 
     def _payload(self, payload: ReadPayload) -> tuple[list[models.Header], object, str | None]:
         if payload.decoded is None:

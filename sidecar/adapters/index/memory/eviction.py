@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 
-from sidecar.adapters.index.memory.event_codec import PackedEvent, unpack
+from sidecar.adapters.index.memory.packed_events import PackedEvent, unpack
 from sidecar.adapters.index.memory.segment import (
     CAUSED,
     CORRELATIONS,
@@ -191,8 +191,8 @@ def _caused_by(segment: Segment, other: Segment) -> Iterator[_Seed]:
 
 def _keys(packed: PackedEvent, join: Collection[str]) -> Iterator[_Seed]:
     """The keys through which a flow goes on from an event within its segment."""
-    if "trace" in join and packed.trace is not None:
-        yield TRACES, trace_bits(int.from_bytes(packed.trace, "big"))
+    if "trace" in join and packed.trace_id is not None:
+        yield TRACES, trace_bits(int.from_bytes(packed.trace_id, "big"))
     if "correlation" in join and packed.correlation_id is not None:
         yield CORRELATIONS, text_bits(packed.correlation_id)
     if "causation" in join:

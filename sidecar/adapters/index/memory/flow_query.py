@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from sidecar.adapters.index.memory.event_codec import unpack
+from sidecar.adapters.index.memory.packed_events import unpack
 from sidecar.adapters.index.memory.segment import DERIVED, IDS, Segment, derived_bits, text_bits
 from sidecar.adapters.index.memory.store_reader import StoreReader
 from sidecar.domain.correlation.causality import Stream, find_stated_parents, infer_parents, order_forest

@@ -14,10 +14,17 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 
-from sidecar.adapters.index.memory.event_codec import PackedEvent, SchemaTable, event_of, head, pack, unpack
+from sidecar.adapters.index.memory.packed_events import (
+    PackedEvent,
+    SchemaTable,
+    pack,
+    restore_event,
+    unpack,
+    unpack_head,
+)
 from sidecar.domain.correlation.causality import Stream
 from sidecar.domain.correlation.derived_trace_id import derive_trace_id, is_standalone, own_identity
-from sidecar.domain.model import Event, SchemaRef
+from sidecar.domain.model import Event
 from sidecar.domain.position import Partition
 
 BITS = (1 << 60) - 1
@@ -167,7 +174,9 @@ class Segment:
         )
         before = [None if key is None else table.get(key) for key, table in zip(keys, self.tables, strict=True)]
         offset = event.position.offset
-        data = pack(packable(place, offset, event, before, trace, self.schemas.number(event.schema)))
+        low, high = offset & 0xFFFF_FFFF_FFFF_FFFF, offset >> 64
+        schema = self.schemas.packable(event.schema)
+        data = pack(place, low, high, event.appended_at, *before, trace, schema, event)
         self.packed.append(data)
         self.size += len(data)
         for key, table in zip(keys, self.tables, strict=True):
@@ -190,7 +199,7 @@ class Segment:
         self.places.extend([place] * (end - start))
 
     def event(self, packed: PackedEvent) -> Event:
-        return event_of(packed, self.logs[packed.place], self.schemas)
+        return restore_event(packed, self.logs[packed.place], self.schemas)
 
     def names(self, producer: str | None, bits: int) -> None:
         """Note that an event of this producer names a cause."""
@@ -214,7 +223,7 @@ class Segment:
 
     def appended(self, slot: int) -> tuple[int, Partition, int]:
         """Orders slots by append time, then position."""
-        found = head(self.packed[slot])
+        found = unpack_head(self.packed[slot])
         return found.appended_at, self.logs[found.place], found.offset_high << 64 | found.offset
 
     def ordered(self) -> list[int]:
@@ -223,7 +232,7 @@ class Segment:
         order, begin = self.order, len(self.order)
         if begin == len(self.packed):
             return order
-        found = list(map(head, self.packed[begin:]))
+        found = list(map(unpack_head, self.packed[begin:]))
         places = sorted({one.place for one in found}, key=self.logs.__getitem__)
         rank = {place: number for number, place in enumerate(places)}
         # Numbers rather than tuples: thousands of new tuples make the garbage collector look through everything.
@@ -258,43 +267,5 @@ class Segment:
         return None
 
     def _offset(self, slot: int) -> int:
-        found = head(self.packed[slot])
+        found = unpack_head(self.packed[slot])
         return found.offset_high << 64 | found.offset
-
-
-def packable(
-    place: int,
-    offset: int,
-    event: Event,
-    before: list[int | None],
-    trace: bytes | None,
-    schema: int | SchemaRef | None,
-) -> tuple[object, ...]:
-    """What is packed of an event, in the order of `PackedEvent`."""
-    return (
-        place,
-        offset & 0xFFFF_FFFF_FFFF_FFFF,
-        offset >> 64,
-        event.appended_at,
-        *before,
-        event.observed_at,
-        event.occurred_at,
-        event.event_id,
-        event.type,
-        event.version,
-        event.key,
-        event.aggregate_id,
-        event.aggregate_type,
-        trace,
-        event.span_id,
-        event.parent_span_id,
-        event.trace_origin,
-        event.correlation_id,
-        event.causation_id,
-        event.producer,
-        schema,
-        event.unchecked,
-        event.rejection,
-        event.replay_of,
-        event.digest,
-    )

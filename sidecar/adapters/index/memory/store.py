@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 
-from sidecar.adapters.index.memory.event_codec import LONGEST, SchemaTable, kept, pack, unpack
+from sidecar.adapters.index.event_codec import MAX_PACKED_BYTES, UNPACKABLE, bounded_event
 from sidecar.adapters.index.memory.offset_ranges import OffsetRanges, PartitionRanges
+from sidecar.adapters.index.memory.packed_events import SchemaTable, pack, unpack
 from sidecar.adapters.index.memory.segment import BITS, Segment, slots
 from sidecar.domain.model import Event, SchemaRef
 
@@ -15,8 +16,6 @@ SEGMENTS = 20
 PLAUSIBLE = 30 * 86_400_000
 """Milliseconds. An append time older than this, or in the future, says nothing about which flows are the oldest: clocks
 are wrong, and a backlog that is read from its beginning goes in the order of reading."""
-UNPACKABLE = (TypeError, ValueError, OverflowError)
-"""What packing raises for texts that UTF-8 cannot write and for numbers beyond their field."""
 _LONG_AGO = -(1 << 63)
 
 
@@ -56,7 +55,7 @@ class SegmentStore:
         numbers = slots(end)[start:end]
         append, place_number, wide = packed.append, place.number, place.wide
         last, limit = place.last, place.limit
-        schemas, known_schemas = self.schemas, self.schemas.known
+        schemas, known_schemas = self.schemas, self.schemas.numbers_by_identity
         ids, traces, aggregates, correlations, caused, derived = segment.tables
         low, high, offset_high, size = position.offset, _LONG_AGO, 0, 0
         odd: Event | None = None
@@ -100,47 +99,28 @@ class SegmentStore:
                 schema: int | SchemaRef | None = event.schema
                 if schema is not None:
                     number = known_schemas.get(id(schema))
-                    schema = schemas.number(event.schema) if number is None else number
+                    schema = schemas.packable(event.schema) if number is None else number
                 appended_at = event.appended_at
                 low_bits = offset
                 if wide:
                     low_bits, offset_high = offset & 0xFFFF_FFFF_FFFF_FFFF, offset >> 64
                 data = pack(
-                    (
-                        place_number,
-                        low_bits,
-                        offset_high,
-                        appended_at,
-                        before_id,
-                        before_trace,
-                        before_aggregate,
-                        before_correlation,
-                        before_caused,
-                        before_derived,
-                        event.observed_at,
-                        event.occurred_at,
-                        event_id,
-                        event.type,
-                        event.version,
-                        event.key,
-                        aggregate_id,
-                        event.aggregate_type,
-                        trace,
-                        event.span_id,
-                        event.parent_span_id,
-                        event.trace_origin,
-                        correlation_id,
-                        causation_id,
-                        event.producer,
-                        schema,
-                        event.unchecked,
-                        event.rejection,
-                        event.replay_of,
-                        event.digest,
-                    )
+                    place_number,
+                    low_bits,
+                    offset_high,
+                    appended_at,
+                    before_id,
+                    before_trace,
+                    before_aggregate,
+                    before_correlation,
+                    before_caused,
+                    before_derived,
+                    trace,
+                    schema,
+                    event,
                 )
                 length = len(data)
-                if length > LONGEST:
+                if length > MAX_PACKED_BYTES:
                     odd = event
                     break
                 # From here on nothing raises: an event is in all its tables or in none.
@@ -179,7 +159,7 @@ class SegmentStore:
             self.size += size
         if odd is not None:
             place.last = odd.position.offset
-            self._insert(segment, place, kept(odd))
+            self._insert(segment, place, bounded_event(odd))
             taken += 1
         return begin + taken
 
@@ -222,7 +202,7 @@ class SegmentStore:
             held.observed_at = event.observed_at
             if held == event:
                 return
-            event = kept(event)
+            event = bounded_event(event)
             if held == event:
                 return
             segment.kill(slot, held)
@@ -230,7 +210,7 @@ class SegmentStore:
             if not len(segment):
                 self.drop(segment)
         segment = self._segment_for(event)
-        self._insert(segment, place, kept(event))
+        self._insert(segment, place, bounded_event(event))
 
     def _insert(self, segment: Segment, place: PartitionRanges, event: Event) -> None:
         size = segment.size

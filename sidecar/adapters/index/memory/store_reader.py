@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterator
 
-from sidecar.adapters.index.memory.event_codec import unpack
+from sidecar.adapters.index.memory.packed_events import unpack
 from sidecar.adapters.index.memory.segment import (
     AGGREGATES,
     CAUSED,

@@ -13,10 +13,10 @@ from sidecar.adapters.index.redis.key_layout import (
     EFFECT,
     LOG_BYTES,
     PartitionKey,
-    event_of,
     log_from,
     offset_from,
     small,
+    unpack_event,
 )
 from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.adapters.redis_client.connection_pool import Command
@@ -151,6 +151,6 @@ class IndexFetcher:
 
 def _event(data: bytes, log: PartitionKey, offset: int) -> Event | None:
     try:
-        return event_of(data, log.partition, offset)
+        return unpack_event(data, log.partition, offset)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None  # somebody else's bytes under our name

@@ -31,8 +31,9 @@ from hashlib import blake2b
 import msgspec
 from msgspec import Struct
 
+from sidecar.adapters.index.event_codec import EventCodec
 from sidecar.domain.broker_traits import traits_of
-from sidecar.domain.model import Event, Rejection, SchemaRef, TraceOrigin
+from sidecar.domain.model import Event, SchemaRef
 from sidecar.domain.position import Partition
 
 VERSION = 1
@@ -50,66 +51,31 @@ _BITS = 10
 the low bits of the first one: a second on Redis."""
 
 
-class PackedBody(Struct, array_like=True, frozen=True, gc=False):
-    """A packed event: all but where it lies."""
-
-    appended_at: int
-    observed_at: int
-    occurred_at: int | None
-    event_id: str | None
-    type: str | None
-    version: str | None
-    key: str | None
-    aggregate_id: str | None
-    aggregate_type: str | None
-    trace: bytes | None
-    """Big-endian."""
-    span_id: int | None
-    parent_span_id: int | None
-    trace_origin: TraceOrigin | None
-    correlation_id: str | None
-    causation_id: str | None
-    producer: str | None
-    schema: tuple[str | None, int | None, int | None, str | None] | None
-    unchecked: bool
-    rejection: Rejection | None
-    replay_of: str | None
-    digest: int
+class _NoLeadingFields(Struct, array_like=True, frozen=True, gc=False):
+    """The shared index packs nothing before the fields of an event: its key says its place."""
 
 
-pack = msgspec.msgpack.Encoder().encode
-unpack = msgspec.msgpack.Decoder(PackedBody).decode
-unpack_log = msgspec.msgpack.Decoder(tuple[str, bytes, int]).decode
+_codec = EventCodec(_NoLeadingFields, tuple[str | None, int | None, int | None, str | None] | None)
+_pack, _unpack, _restore = _codec.pack, _codec.unpack, _codec.restore
+_encode = msgspec.msgpack.Encoder().encode
+_decode_log = msgspec.msgpack.Decoder(tuple[str, bytes, int]).decode
 
 
-def event_of(data: bytes, log: Partition, offset: int) -> Event:
-    """The event again. Raises msgspec.DecodeError for bytes that are none."""
-    body = unpack(data)
-    trace, schema = body.trace, body.schema
-    return Event(
-        position=log.at(offset),
-        key=body.key,
-        appended_at=body.appended_at,
-        observed_at=body.observed_at,
-        event_id=body.event_id,
-        type=body.type,
-        version=body.version,
-        occurred_at=body.occurred_at,
-        aggregate_id=body.aggregate_id,
-        aggregate_type=body.aggregate_type,
-        trace_id=None if trace is None else int.from_bytes(trace, "big"),
-        span_id=body.span_id,
-        parent_span_id=body.parent_span_id,
-        trace_origin=body.trace_origin,
-        correlation_id=body.correlation_id,
-        causation_id=body.causation_id,
-        producer=body.producer,
-        schema=None if schema is None else SchemaRef(*schema),
-        unchecked=body.unchecked,
-        rejection=body.rejection,
-        replay_of=body.replay_of,
-        digest=body.digest,
+def pack_event(event: Event) -> bytes:
+    """Pack an event without its position. Raises what `UNPACKABLE` lists."""
+    trace, schema = event.trace_id, event.schema
+    return _pack(
+        None if trace is None else trace.to_bytes(16, "big"),
+        None if schema is None else (schema.subject, schema.version, schema.id, schema.guid),
+        event,
     )
+
+
+def unpack_event(data: bytes, log: Partition, offset: int) -> Event:
+    """Build the event of what `pack_event` wrote. Raises msgspec.DecodeError for other bytes."""
+    packed = _unpack(data)
+    schema = packed.schema
+    return _restore(packed, log.at(offset), None if schema is None else SchemaRef(*schema))
 
 
 class PartitionKey(Struct, frozen=True, gc=False):
@@ -128,7 +94,7 @@ class PartitionKey(Struct, frozen=True, gc=False):
 
 
 def log_of(system: str, stream: str, number: int) -> PartitionKey:
-    whole = pack((system, stream.encode("utf-8", "surrogateescape"), number))
+    whole = _encode((system, stream.encode("utf-8", "surrogateescape"), number))
     name = blake2b(whole, digest_size=LOG_BYTES).digest()
     two_words = traits_of(system).offset_bits > 64
     bits = 64 + _BITS if two_words else _BITS
@@ -137,7 +103,7 @@ def log_of(system: str, stream: str, number: int) -> PartitionKey:
 
 def log_from(written: bytes) -> PartitionKey:
     """What `PartitionKey.written` says. Raises msgspec.DecodeError."""
-    system, stream, number = unpack_log(written)
+    system, stream, number = _decode_log(written)
     return log_of(system, stream.decode("utf-8", "surrogateescape"), number)
 
 

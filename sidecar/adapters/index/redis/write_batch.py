@@ -8,7 +8,7 @@ from hashlib import blake2b
 
 from msgspec.structs import replace
 
-from sidecar.adapters.index.memory.event_codec import LONGEST, kept
+from sidecar.adapters.index.event_codec import MAX_PACKED_BYTES, UNPACKABLE, bounded_event
 from sidecar.adapters.index.redis.key_layout import (
     CAUSE,
     EFFECT,
@@ -18,7 +18,7 @@ from sidecar.adapters.index.redis.key_layout import (
     PartitionKey,
     id_hash,
     log_of,
-    pack,
+    pack_event,
     small,
 )
 from sidecar.adapters.index.redis.lua_scripts import WRITE_EVENTS, WRITE_LISTS
@@ -30,7 +30,6 @@ MOST = 500
 """Events that one batch takes: some milliseconds of the server's time."""
 FARTHEST = 1 << 62
 """Milliseconds: append times beyond are kept as this one, for the seconds are ordered by numbers of 53 bits."""
-UNPACKABLE = (TypeError, ValueError, OverflowError)
 MOST_KNOWN = 30_000
 """Hashes of ids that are remembered: flows name the same ones again and again."""
 MOST_LOGS = 20_000
@@ -148,13 +147,13 @@ class WriteBatchBuilder:
                 last_bucket = -1
             offset = position.offset
             try:
-                packed = _packed(event)
+                packed = pack_event(event)
             except UNPACKABLE:
                 packed = b""
-            if not packed or len(packed) > LONGEST or not -FARTHEST < event.appended_at < FARTHEST:
-                event = kept(event)
+            if not packed or len(packed) > MAX_PACKED_BYTES or not -FARTHEST < event.appended_at < FARTHEST:
+                event = bounded_event(event)
                 event = replace(event, appended_at=min(max(event.appended_at, -FARTHEST), FARTHEST))
-                packed = _packed(event)
+                packed = pack_event(event)
             if two_words:
                 sequence = offset & _SEQUENCE
                 place = (
@@ -249,35 +248,6 @@ class WriteBatchBuilder:
         observed = event.observed_at // 1000
         plausible = observed - self._late_ms < event.appended_at <= observed and event.replay_of is None
         return (event.appended_at if plausible else observed) // SECOND
-
-
-def _packed(event: Event) -> bytes:
-    trace, schema = event.trace_id, event.schema
-    return pack(
-        (
-            event.appended_at,
-            event.observed_at,
-            event.occurred_at,
-            event.event_id,
-            event.type,
-            event.version,
-            event.key,
-            event.aggregate_id,
-            event.aggregate_type,
-            None if trace is None else trace.to_bytes(16, "big"),
-            event.span_id,
-            event.parent_span_id,
-            event.trace_origin,
-            event.correlation_id,
-            event.causation_id,
-            event.producer,
-            None if schema is None else (schema.subject, schema.version, schema.id, schema.guid),
-            event.unchecked,
-            event.rejection,
-            event.replay_of,
-            event.digest,
-        )
-    )
 
 
 def _stretch(batch: IndexWriteBatch, log: PartitionKey, low: int, high: int) -> None:
