@@ -24,13 +24,13 @@ MAX_MESSAGE_CHARS = 2_000
 MAX_PACKED_BYTES = 4_096
 """Bytes of a packed event above which its texts are checked one by one."""
 UNPACKABLE = (TypeError, ValueError, OverflowError)
-"""Raised by packing for texts that UTF-8 cannot encode and for numbers beyond their field; see `bounded_event`."""
+"""Raised by packing for texts that UTF-8 cannot encode and for numbers beyond their field; see `bound_event`."""
 
 _FIRST_FIELDS = ("appended_at", "observed_at", "occurred_at", "event_id", "type", "version", "key")
 """The first elements of a packed event. The shared index stores this order; the other fields follow as in `Event`."""
 _ELSEWHERE = "position"
 """The field that is not packed: the place of the packed event says it."""
-_MIN_INT, _MAX_INT = -(1 << 63), (1 << 63) - 1
+_SIGNED_BITS = 63
 
 _hints = get_type_hints(Event)
 _event_fields = {field.name: field for field in fields(Event)}
@@ -52,8 +52,11 @@ class EventCodec:
     """
 
     def __init__(self, leading: type[Struct], schema_type: Any) -> None:
-        """Compile the functions. `leading`: an array-like Struct with the elements before those of the event; event
-        fields that it declares are packed from the caller's arguments."""
+        """Compile the functions.
+
+        `leading` is an array-like Struct with the elements before those of the event; event fields that it declares
+        are packed from the caller's arguments.
+        """
         first = [field.name for field in fields(leading)]
         rest = [name for name in PACKED_FIELDS if name not in first]
         types = {**_hints, "trace_id": bytes | None, "schema": schema_type}
@@ -66,24 +69,27 @@ class EventCodec:
 
 
 def _with_defaults(names: Sequence[str], types: dict[str, Any]) -> list[Any]:
-    """Give the fields their defaults in `Event`, so that what an earlier version packed can be unpacked. A field that
-    follows one with a default needs one as well."""
-    found: list[Any] = []
+    """Give the fields their defaults in `Event`.
+
+    So arrays that an earlier version packed, without the newest fields, can be unpacked. A field that follows one with
+    a default needs one as well.
+    """
+    declared: list[Any] = []
     defaulted = False
     for name in names:
         default = _event_fields[name].default
         defaulted = defaulted or default is not NODEFAULT
-        found.append(
+        declared.append(
             (name, types[name], None if default is NODEFAULT else default) if defaulted else (name, types[name])
         )
-    return found
+    return declared
 
 
 def _compile_pack(leading: Sequence[str], names: Sequence[str]) -> Callable[..., bytes]:
     values = [name if name in ("trace_id", "schema") else f"event.{name}" for name in names]
     parameters = ", ".join((*leading, "trace_id", "schema", "event"))
     source = f"def pack_event({parameters}):\n    return encode(({', '.join((*leading, *values))},))\n"
-    compiled: Callable[..., bytes] = _compiled(source, "pack_event", {"encode": msgspec.msgpack.Encoder().encode})
+    compiled: Callable[..., bytes] = _compile(source, "pack_event", {"encode": msgspec.msgpack.Encoder().encode})
     return compiled
 
 
@@ -95,34 +101,31 @@ def _compile_restore() -> Callable[[Any, Any, SchemaRef | None], Event]:
     }
     values = ",\n        ".join(special.get(name, f"packed.{name}") for name in _event_fields)
     source = f"def restore_event(packed, position, schema):\n    return Event(\n        {values},\n    )\n"
-    compiled: Callable[[Any, Any, SchemaRef | None], Event] = _compiled(
+    compiled: Callable[[Any, Any, SchemaRef | None], Event] = _compile(
         source, "restore_event", {"Event": Event, "from_bytes": int.from_bytes}
     )
     return compiled
 
 
-def _compiled(source: str, name: str, names: dict[str, Any]) -> Any:
+def _compile(source: str, name: str, names: dict[str, Any]) -> Any:
     exec(compile(source, f"<generated from Event: {name}>", "exec"), names)
     return names[name]
 
 
-def bounded_text(text: str) -> str:
-    """Return the text as the index keeps it: at most `MAX_TEXT_CHARS` long, and with escapes for what UTF-8 cannot
-    encode."""
+def bound_text(text: str) -> str:
+    """Bound a text to `MAX_TEXT_CHARS`, and escape what UTF-8 cannot encode."""
     if len(text) > MAX_TEXT_CHARS:
         digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         text = f"{text[: MAX_TEXT_CHARS - 36]}...{digest}"
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def bounded_event(event: Event) -> Event:
-    """Return an event that can be packed, whatever this one holds: texts bounded, numbers within their fields."""
-    changes: dict[str, Any] = {
-        name: bounded_text(text) for name in _TEXTS if (text := getattr(event, name)) is not None
-    }
+def bound_event(event: Event) -> Event:
+    """Make any event packable: texts are bounded, numbers clamped to their fields."""
+    changes: dict[str, Any] = {name: bound_text(text) for name in _TEXTS if (text := getattr(event, name)) is not None}
     for name in _NUMBERS:
         if (number := getattr(event, name)) is not None:
-            changes[name] = _clamped(number)
+            changes[name] = _clamp(number)
     for name, bits in _UNSIGNED_BITS.items():
         number = getattr(event, name)
         changes[name] = number if number is not None and 0 <= number < 1 << bits else None
@@ -137,20 +140,20 @@ def bounded_event(event: Event) -> Event:
 
 def _bounded_rejection(rejection: Rejection) -> Rejection:
     return Rejection(
-        bounded_text(rejection.code),
+        bound_text(rejection.code),
         rejection.message[:MAX_MESSAGE_CHARS].encode("utf-8", "backslashreplace").decode("utf-8"),
-        None if rejection.path is None else bounded_text(rejection.path),
+        None if rejection.path is None else bound_text(rejection.path),
     )
 
 
 def _bounded_schema(schema: SchemaRef) -> SchemaRef:
     return SchemaRef(
-        None if schema.subject is None else bounded_text(schema.subject),
-        None if schema.version is None else _clamped(schema.version),
-        None if schema.id is None else _clamped(schema.id),
-        None if schema.guid is None else bounded_text(schema.guid),
+        None if schema.subject is None else bound_text(schema.subject),
+        None if schema.version is None else _clamp(schema.version),
+        None if schema.id is None else _clamp(schema.id),
+        None if schema.guid is None else bound_text(schema.guid),
     )
 
 
-def _clamped(number: int) -> int:
-    return min(max(number, _MIN_INT), _MAX_INT)
+def _clamp(number: int) -> int:
+    return min(max(number, -(1 << _SIGNED_BITS)), (1 << _SIGNED_BITS) - 1)

@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 
 from sidecar.adapters.index.coverage import CoveredPartitions
-from sidecar.adapters.index.event_codec import bounded_text
+from sidecar.adapters.index.event_codec import bound_text
 from sidecar.adapters.index.memory.eviction import FlowEviction
 from sidecar.adapters.index.memory.flow_query import component, draw
 from sidecar.adapters.index.memory.newest_first import cursor_of, moment_of, newest
@@ -85,7 +85,7 @@ class MemoryIndex:
         reading = self._reading()
         found: dict[Position, Event] = {}
         for kind in KINDS:
-            async for event in _matches(reading, kind, bounded_text(id)):
+            async for event in _matches(reading, kind, bound_text(id)):
                 found[event.position] = event
                 if len(found) >= 4 * MOST_FOUND:
                     found = _newest_of(found.values())
@@ -96,7 +96,7 @@ class MemoryIndex:
         reading = self._reading()
         for kind in KINDS:
             latest: Event | None = None
-            async for event in _matches(reading, kind, bounded_text(id)):
+            async for event in _matches(reading, kind, bound_text(id)):
                 if latest is None or appended(event) > appended(latest):
                     latest = event
             if latest is not None:
@@ -127,7 +127,7 @@ class MemoryIndex:
         """The latest `limit` of them. Without their places in their flows."""
         reading = self._reading()
         found: dict[Position, Event] = {}
-        for event in reading.of_aggregate(bounded_text(id)):
+        for event in reading.of_aggregate(bound_text(id)):
             await reading.turn()
             found[event.position] = event
         latest = heapq.nlargest(limit, found.values(), key=moment)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 
-from sidecar.adapters.index.event_codec import MAX_PACKED_BYTES, UNPACKABLE, bounded_event
+from sidecar.adapters.index.event_codec import MAX_PACKED_BYTES, UNPACKABLE, bound_event
 from sidecar.adapters.index.memory.offset_ranges import OffsetRanges, PartitionRanges
 from sidecar.adapters.index.memory.packed_events import SchemaTable, pack, unpack
 from sidecar.adapters.index.memory.segment import BITS, Segment, slots
@@ -159,7 +159,7 @@ class SegmentStore:
             self.size += size
         if odd is not None:
             place.last = odd.position.offset
-            self._insert(segment, place, bounded_event(odd))
+            self._insert(segment, place, bound_event(odd))
             taken += 1
         return begin + taken
 
@@ -202,7 +202,7 @@ class SegmentStore:
             held.observed_at = event.observed_at
             if held == event:
                 return
-            event = bounded_event(event)
+            event = bound_event(event)
             if held == event:
                 return
             segment.kill(slot, held)
@@ -210,7 +210,7 @@ class SegmentStore:
             if not len(segment):
                 self.drop(segment)
         segment = self._segment_for(event)
-        self._insert(segment, place, bounded_event(event))
+        self._insert(segment, place, bound_event(event))
 
     def _insert(self, segment: Segment, place: PartitionRanges, event: Event) -> None:
         size = segment.size

@@ -6,7 +6,7 @@ import heapq
 import re
 from collections.abc import Collection, Sequence
 
-from sidecar.adapters.index.event_codec import bounded_text
+from sidecar.adapters.index.event_codec import bound_text
 from sidecar.adapters.index.memory.newest_first import cursor_of, moment_of
 from sidecar.adapters.index.redis.fetcher import Name
 from sidecar.adapters.index.redis.flow_assembly import assemble_flows
@@ -69,7 +69,7 @@ class IndexQueries:
         reading = await self._reading()
         found: dict[Position, Event] = {}
         for kind in KINDS:
-            found |= {event.position: event for event in await self._matches(reading, kind, bounded_text(id))}
+            found |= {event.position: event for event in await self._matches(reading, kind, bound_text(id))}
         latest = heapq.nlargest(MOST_FOUND, found.values(), key=appended)
         await reading.know(latest)
         return [reading.node(event) for event in latest]
@@ -78,7 +78,7 @@ class IndexQueries:
         """Of several flows the one of the latest event that has the id."""
         reading = await self._reading()
         for kind in KINDS:
-            found = await self._matches(reading, kind, bounded_text(id))
+            found = await self._matches(reading, kind, bound_text(id))
             if found:
                 closed = await reading.closure([max(found, key=appended)])
                 (flow,) = await assemble_flows(reading, closed, closed.flows)
@@ -111,7 +111,7 @@ class IndexQueries:
     async def aggregate(self, id: str, limit: int = 1000) -> list[Node]:
         """The latest `limit` of them. Without their places in their flows."""
         reading = await self._reading()
-        latest = heapq.nlargest(limit, await self._matches(reading, "aggregate", bounded_text(id)), key=moment)
+        latest = heapq.nlargest(limit, await self._matches(reading, "aggregate", bound_text(id)), key=moment)
         await reading.know(latest)
         return [reading.node(event) for event in latest[::-1]]
 

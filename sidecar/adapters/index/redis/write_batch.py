@@ -8,7 +8,7 @@ from hashlib import blake2b
 
 from msgspec.structs import replace
 
-from sidecar.adapters.index.event_codec import MAX_PACKED_BYTES, UNPACKABLE, bounded_event
+from sidecar.adapters.index.event_codec import MAX_PACKED_BYTES, UNPACKABLE, bound_event
 from sidecar.adapters.index.redis.key_layout import (
     CAUSE,
     EFFECT,
@@ -151,7 +151,7 @@ class WriteBatchBuilder:
             except UNPACKABLE:
                 packed = b""
             if not packed or len(packed) > MAX_PACKED_BYTES or not -FARTHEST < event.appended_at < FARTHEST:
-                event = bounded_event(event)
+                event = bound_event(event)
                 event = replace(event, appended_at=min(max(event.appended_at, -FARTHEST), FARTHEST))
                 packed = pack_event(event)
             if two_words:

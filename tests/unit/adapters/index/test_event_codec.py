@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import asdict, replace
 
-from sidecar.adapters.index.event_codec import PACKED_FIELDS, bounded_event
+from sidecar.adapters.index.event_codec import PACKED_FIELDS, bound_event
 from sidecar.adapters.index.memory import packed_events
 from sidecar.adapters.index.redis.key_layout import pack_event, unpack_event
 from sidecar.domain.model import Event, Rejection, SchemaRef, TraceOrigin
@@ -90,11 +90,11 @@ def test_a_packed_event_in_memory_is_restored():
     assert packed_events.restore_event(packed, LOG, schemas) == EVENT
 
 
-def test_a_bounded_event_can_be_packed_whatever_it_holds():
+def test_a_bound_event_can_be_packed_whatever_it_holds():
     event = Event(Position("redis", "s", 0, 1), "\ud800" * 9, 1 << 80, -(1 << 80), trace_id=-1, span_id=1 << 64)
     event.trace_origin = TraceOrigin.B3
     event.type = "x" * 10_000
-    bounded = bounded_event(event)
+    bounded = bound_event(event)
     assert unpack_event(pack_event(bounded), Partition("redis", "s", 0), 1) == bounded
     assert (bounded.trace_id, bounded.trace_origin, bounded.span_id) == (None, None, None)
     assert bounded.appended_at == (1 << 63) - 1
