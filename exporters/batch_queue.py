@@ -1,8 +1,8 @@
-"""A bounded queue with a thread behind it that sends what is put in: in batches, with back-off, and never in the way.
+"""A bounded queue with a thread that sends its items in batches, with retries and backoff.
 
-Whoever puts something in never waits. Once the queue is full what comes is dropped and counted, so that an unreachable
-backend costs a known amount of memory and no more. A batch that a backend refuses for good is counted as failed; one
-that it cannot take now is tried again until it can.
+Callers never block. When the queue is full, new items are dropped and counted, so that an unreachable backend costs a
+bounded amount of memory. A batch that the backend rejects permanently is counted as failed; a batch that it cannot
+accept now is retried until it can.
 """
 
 from __future__ import annotations
@@ -21,35 +21,37 @@ from sidecar.domain.errors import Outage, Refused
 
 log = structlog.get_logger()
 
-FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
-CLOSE_SECONDS = 5.0
+RETRY_WAIT_FIRST_S, RETRY_WAIT_MAX_S = 0.5, 30.0
+CLOSE_TIMEOUT_S = 5.0
 
 
 class BatchTransport(Protocol):
-    """How one kind of telemetry gets to one backend. Called from one thread only."""
+    """Sends one signal to one backend. Called from one thread only."""
 
     def send(self, items: Sequence[bytes]) -> int:
-        """Send these, and return how many of them the backend did not want. Raises Outage where trying again later is
-        right, Refused where it is not."""
+        """Send these items and return how many of them the backend rejected.
+
+        Raises Outage if a retry can succeed, Refused if not.
+        """
 
     def close(self) -> None:
-        """Let go of connections; a `send` under way ends soon."""
+        """Close the connections; a running `send` ends soon."""
 
 
 class QueueBounds(Struct, frozen=True):
-    """How much waits, and how much goes at once."""
+    """Limits of a queue and of a batch."""
 
     items: int = 50_000
     bytes: int = 64 << 20
     batch_items: int = 2_000
     batch_bytes: int = 2 << 20
-    """Below the 4 MB that gRPC servers take by default."""
+    """Below the 4 MB that gRPC servers accept by default."""
     linger: float = 1.0
-    """Seconds that the first of a batch waits for more."""
+    """Seconds that the first item of a batch waits for more."""
 
 
 class BatchQueue:
-    """Sends what is put in, from a thread of its own."""
+    """Sends queued items from a thread of its own. All methods are thread-safe."""
 
     def __init__(self, name: str, transport: BatchTransport, bounds: QueueBounds = QueueBounds()) -> None:  # noqa: B008  # frozen
         self._name, self._transport, self._bounds = name, transport, bounds
@@ -57,28 +59,28 @@ class BatchQueue:
         self._bytes = self._in_flight = 0
         self._changed = threading.Condition()
         self._closing = threading.Event()
-        self._left = False
+        self._abandoned = False
         self._thread: threading.Thread | None = None
         self.sent = self.dropped = self.failed = 0
         self.trouble: str | None = None
-        """Why the backend takes nothing now."""
+        """Reason why the backend accepts nothing now, or None."""
 
     @property
     def waiting(self) -> int:
-        """Items in the queue."""
+        """Number of queued items."""
         return len(self._queue)
 
     @property
     def full(self) -> bool:
-        """Nothing more is taken now: making something to put in is wasted work."""
+        """True if the queue accepts nothing now, so that encoding an item would be wasted work."""
         return len(self._queue) >= self._bounds.items or self._bytes >= self._bounds.bytes
 
     def drop(self, count: int) -> None:
-        """Count what was not even made because the queue is full."""
+        """Count items that were not encoded because the queue is full."""
         self.dropped += count
 
     def put(self, items: Sequence[bytes]) -> None:
-        """Take what fits, count what does not."""
+        """Queue the items that fit, count the others as dropped."""
         if not items:
             return
         with self._changed:
@@ -92,15 +94,15 @@ class BatchQueue:
             before = len(self._queue)
             self._queue.extend(items)
             self._bytes += sum(map(len, items))
-            # The sender is woken where it has something to do: by the first item, and by a batch that is full.
+            # Wake the thread only if it has work: for the first item and for a full batch.
             if not before or len(self._queue) >= self._bounds.batch_items:
                 self._changed.notify()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name=f"sending {self._name}", daemon=True)
             self._thread.start()
 
-    def close(self, seconds: float = CLOSE_SECONDS) -> None:
-        """Send what waits, for so many seconds at most; what is left then counts as dropped. Blocks."""
+    def close(self, seconds: float = CLOSE_TIMEOUT_S) -> None:
+        """Send the queued items for at most `seconds`; the rest is counted as dropped. Blocks."""
         with self._changed:
             self._closing.set()
             self._changed.notify()
@@ -111,11 +113,11 @@ class BatchQueue:
         if thread is not None and thread.is_alive():
             thread.join(1.0)
         with self._changed:
-            # A request that does not end even now is not waited for.
+            # A request that still runs is not waited for.
             self.dropped += len(self._queue) + self._in_flight
             self._queue.clear()
             self._bytes = self._in_flight = 0
-            self._left = True
+            self._abandoned = True
 
     # --- the thread
 
@@ -125,7 +127,7 @@ class BatchQueue:
                 return
 
     def _next(self) -> list[bytes] | None:
-        """The next batch, once it is full or its first item has waited long enough; None at the end."""
+        """Take the next batch once it is full or its first item has waited for `linger`; None at the end."""
         bounds = self._bounds
         with self._changed:
             while not self._queue:
@@ -149,44 +151,44 @@ class BatchQueue:
             return batch
 
     def _deliver(self, batch: list[bytes]) -> bool:
-        """False where we are closing and it cannot be delivered."""
-        wait = FIRST_WAIT
+        """Send a batch, with retries. Returns False if the queue was closed before the batch was sent."""
+        wait = RETRY_WAIT_FIRST_S
         while True:
             try:
-                unwanted = self._transport.send(batch)
+                rejected = self._transport.send(batch)
             except Refused as error:
                 self._count(failed=len(batch))
-                self._say(str(error))
+                self._report(str(error))
                 return True
             except Outage as error:
-                self._say(str(error))
+                self._report(str(error))
                 if self._closing.wait(error.retry_after or wait * random.uniform(0.8, 1.2)):
                     self._count(dropped=len(batch))
                     return False
-                wait = min(wait * 2, LONGEST_WAIT)
-            except Exception as error:  # a mistake, ours or the library's, must not end the thread in silence
+                wait = min(wait * 2, RETRY_WAIT_MAX_S)
+            except Exception as error:  # a bug, ours or the library's, must not end the thread silently
                 self._count(failed=len(batch))
-                log.error("telemetry could not be sent", exporter=self._name, exc_info=error)
+                log.error("cannot send telemetry", exporter=self._name, exc_info=error)
                 return True
             else:
-                self._count(sent=len(batch) - unwanted, failed=unwanted)
-                self._say(None)
+                self._count(sent=len(batch) - rejected, failed=rejected)
+                self._report(None)
                 return True
 
     def _count(self, *, sent: int = 0, dropped: int = 0, failed: int = 0) -> None:
-        """What became of the batch under way; nothing where it was given up already."""
+        """Count the result of the batch in flight, unless `close` gave it up already."""
         with self._changed:
-            if self._left:
+            if self._abandoned:
                 return
             self._in_flight = 0
             self.sent += sent
             self.dropped += dropped
             self.failed += failed
 
-    def _say(self, trouble: str | None) -> None:
-        """Once when it begins, once when it is over."""
+    def _report(self, trouble: str | None) -> None:
+        """Log once when an outage begins and once when it ends."""
         if trouble is not None and self.trouble is None:
-            log.warning("telemetry is not taken", exporter=self._name, reason=trouble)
+            log.warning("backend does not accept telemetry; retrying", exporter=self._name, reason=trouble)
         elif trouble is None and self.trouble is not None:
-            log.info("telemetry is taken again", exporter=self._name, dropped=self.dropped, failed=self.failed)
+            log.info("backend accepts telemetry again", exporter=self._name, dropped=self.dropped, failed=self.failed)
         self.trouble = trouble

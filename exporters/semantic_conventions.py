@@ -1,8 +1,8 @@
-"""The names of attributes, by OpenTelemetry's semantic conventions for messaging.
+"""Attribute names of OpenTelemetry's semantic conventions for messaging.
 
-Which version is spoken, `OTEL_SEMCONV_STABILITY_OPT_IN` says, as every instrumentation is asked to listen to it (a list
-separated by commas): without `messaging` in it the names of 1.44, with it those of 1.45, which renamed some, with
-`messaging/dup` both. What the conventions have no word for begins with `tracecar.`.
+`OTEL_SEMCONV_STABILITY_OPT_IN`, a comma-separated list, selects the version, as for every instrumentation: the names of
+1.44 by default, those of 1.45 (which renamed some) with `messaging`, both with `messaging/dup`. Attributes for which
+the conventions have no name begin with `tracecar.`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CODE, STAGE, MESSAGE, PATH = "tracecar.code", "tracecar.stage", "tracecar.messag
 DEAD_LETTER_ID, DEAD_LETTER_STREAM = "tracecar.dead_letter.id", "tracecar.dead_letter.stream"
 DUPLICATE, PARENT_INFERRED = "tracecar.duplicate", "tracecar.parent.inferred"
 LINK = "tracecar.link"
-"""On a link: what is behind it, `creation`, `replay_of`, `duplicate_of` or `cause`."""
+"""Kind of a link: `creation`, `replay_of`, `duplicate_of` or `cause`."""
 
 RENAMED = {
     SYSTEM: "messaging.system.name",
@@ -38,21 +38,22 @@ RENAMED = {
     KAFKA_KEY: "kafka.message.key",
     KAFKA_TOMBSTONE: "kafka.message.tombstone",
 }
-"""What 1.45 calls them."""
+"""Names of 1.44 and what 1.45 renamed them to."""
 
 Spelling = Mapping[str, tuple[str, ...]]
-"""For a name of 1.44 the names under which it is sent, where they differ from it."""
+"""Names under which an attribute is sent, by its name in 1.44. Absent: sent under that name alone."""
 
 
-def spelling(environ: Mapping[str, str] = os.environ) -> Spelling:
-    """The names that the environment asks for."""
-    wanted = {word.strip() for word in environ.get(OPT_IN, "").split(",")}
-    if "messaging/dup" in wanted:
+def read_spelling(environ: Mapping[str, str] = os.environ) -> Spelling:
+    """Read from the environment which names to send."""
+    opt_in = {word.strip() for word in environ.get(OPT_IN, "").split(",")}
+    if "messaging/dup" in opt_in:
         return {old: (old, new) for old, new in RENAMED.items()}
-    if "messaging" in wanted:
+    if "messaging" in opt_in:
         return {old: (new,) for old, new in RENAMED.items()}
     return {}
 
 
-def spelled(spelling: Spelling, name: str) -> tuple[str, ...]:
+def names_for(spelling: Spelling, name: str) -> tuple[str, ...]:
+    """Return the names under which an attribute is sent."""
     return spelling.get(name, (name,))

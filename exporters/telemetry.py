@@ -1,4 +1,4 @@
-"""Telemetry as a whole: traces, logs and metrics of one sidecar, from what passes to where it goes."""
+"""The telemetry of a sidecar: creates its trace, log and metric exporters and feeds them with events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from exporters import semantic_conventions
 from exporters.batch_queue import BatchQueue, QueueBounds
 from exporters.metrics.instruments import EventMeasures, MetricsRegistry
 from exporters.tracing.exporter import TraceExporter
-from exporters.tracing.sampling import bound_of, from_environment
+from exporters.tracing.sampling import sample_bound, sampling_from_environment
 from exporters.tracing.span_mapper import DeadLetterTarget, SpanMapper
 from exporters.tracing.span_sink import SpanSink
 from sidecar.config.schema import Config, OtlpConfig
@@ -19,14 +19,12 @@ from sidecar.domain.ports.index import Node
 from sidecar.domain.ports.metrics import InstrumentSource
 from sidecar.domain.redaction import Redactor
 
-MOST_LOGS = 10_000
-"""Log records that wait."""
+MAX_QUEUED_LOGS = 10_000
+"""Queue limit of log records."""
 
 
 class Telemetry:
-    """Everything that leaves a sidecar about what it sees (`sidecar.domain.ports.exporter.Exporter`). Raises
-    ConfigError where it
-    cannot be made as configured."""
+    """All exporters of a sidecar (`sidecar.domain.ports.exporter.Exporter`). Raises ConfigError for bad settings."""
 
     name = "telemetry"
 
@@ -37,21 +35,21 @@ class Telemetry:
         servers: dict[str, tuple[str, int]],
         redactor: Redactor | None = None,
     ) -> None:
-        from exporters.otlp.environment import disabled, exporters, service_name
-        from exporters.otlp.settings import check, signals, wanted
+        from exporters.otlp.environment import is_sdk_disabled, selected_exporters, service_name
+        from exporters.otlp.settings import check_settings, effective_config, enabled_signals
 
         settings = config.exporters
-        otlp = wanted(settings.otlp)
-        sent = [] if otlp is None else signals(otlp)
+        otlp = effective_config(settings.otlp)
+        sent = [] if otlp is None else enabled_signals(otlp)
         if otlp is not None:
-            check(otlp)
-        spelling = semantic_conventions.spelling()
+            check_settings(otlp)
+        spelling = semantic_conventions.read_spelling()
         mapper = SpanMapper(letters, servers)
         bounds = QueueBounds(items=settings.queue)
         backends: list[SpanSink] = []
         if otlp is not None and "traces" in sent:
-            backends.append(_otlp(otlp, config.service, spelling, bounds))
-        if settings.zipkin is not None and not disabled() and "none" not in exporters("traces"):
+            backends.append(_build_otlp_sink(otlp, config.service, spelling, bounds))
+        if settings.zipkin is not None and not is_sdk_disabled() and "none" not in selected_exporters("traces"):
             from exporters.zipkin import ZipkinSpanEncoder, ZipkinTransport
 
             outbox = BatchQueue("zipkin", ZipkinTransport(settings.zipkin), bounds)
@@ -60,13 +58,15 @@ class Telemetry:
         self.logs = None
         if otlp is not None and "logs" in sent:
             from exporters.otlp.log_encoder import RejectionLogExporter
-            from exporters.otlp.transport import transport
+            from exporters.otlp.transport import create_transport
 
-            outbox = BatchQueue("otlp.logs", transport(otlp, "logs", config.service), QueueBounds(items=MOST_LOGS))
+            outbox = BatchQueue(
+                "otlp.logs", create_transport(otlp, "logs", config.service), QueueBounds(items=MAX_QUEUED_LOGS)
+            )
             self.logs = RejectionLogExporter(outbox, mapper, spelling, redactor)
             self.destinations.append(self.logs)
-        sampling = settings.sampling or from_environment()
-        bound = bound_of(sampling.ratio or 0.0) if sampling.keep == "ratio" else None
+        sampling = settings.sampling or sampling_from_environment()
+        bound = sample_bound(sampling.ratio or 0.0) if sampling.keep == "ratio" else None
         self.measures = EventMeasures(bound=bound)
         self.tracing = TraceExporter(
             backends,
@@ -76,8 +76,8 @@ class Telemetry:
             join=config.correlation.join,
             max_flow=config.correlation.max_flow,
             redactor=redactor,
-            edge=self.measures.edge,
-            rejected=None if self.logs is None else self.logs.rejected,
+            on_edge=self.measures.record_edge,
+            on_rejection=None if self.logs is None else self.logs.record_rejection,
         )
         self.metrics = MetricsRegistry([self.measures], self.measures.histograms, spelling)
         self.pushed = None
@@ -88,55 +88,69 @@ class Telemetry:
             self.destinations.append(self.pushed)
 
     def measure(self, sources: Sequence[InstrumentSource]) -> None:
-        """Have these read as well, whenever somebody collects. Before the first collecting."""
+        """Add instruments. Call it before the first collection."""
         self.metrics.add(sources)
 
-    def delivered(self, labels: tuple[str, str, str], seconds: float, node: Node) -> None:
-        """A consumer group has passed an event: system, stream and group, and how long after it was appended."""
-        self.measures.delivered(labels, seconds, node, self.tracing.trace_of(node.event))
+    def record_delivery(self, labels: tuple[str, str, str], seconds: float, node: Node) -> None:
+        """Record that a consumer group has consumed an event.
+
+        Args:
+            labels: System, stream and consumer group.
+            seconds: Time from the append to the consumption.
+            node: The event.
+        """
+        self.measures.record_delivery(labels, seconds, node, self.tracing.trace_of(node.event))
 
     def start(self) -> None:
-        """Begin what goes on in the background."""
+        """Start the background tasks."""
         self.tracing.start()
         if self.pushed is not None:
             self.pushed.start()
 
     def offer(self, decoded: Sequence[Decoded]) -> None:
+        """Take a decoded batch. Never blocks."""
         if decoded:
             self.tracing.offer(decoded)
-            self.measures.batch(decoded)
+            self.measures.record_batch(decoded)
 
     def dead_lettered(self, event: Event, group: str, id: str) -> None:
-        """An event failed later, at a group that uses it, and has a dead letter with this id now."""
-        self.measures.rejected(event)
+        """Record that an event failed in a consumer group and has a dead letter with this id."""
+        self.measures.record_rejection(event)
         if self.logs is not None:
             self.logs.dead_lettered(event, self.tracing.trace_of(event), group, id)
         if self.tracing.backends:
-            self.tracing.changed += 1
+            self.tracing.count_changed()
 
     def remember(self, events: Sequence[Event]) -> None:
-        """Events of before the start, which others may hang from."""
+        """Remember events from before the start, which can be parents."""
         self.tracing.remember(events)
         self.measures.remember(events)
 
     @property
     def trouble(self) -> str | None:
+        """Reason why a backend accepts nothing now, or None."""
         return next((destination.trouble for destination in self.destinations if destination.trouble is not None), None)
 
     def counts(self) -> tuple[int, int, int]:
+        """Return the numbers of sent, dropped and failed items of all destinations."""
         counts = [destination.counts() for destination in self.destinations]
         return sum(count[0] for count in counts), sum(count[1] for count in counts), sum(count[2] for count in counts)
 
     async def close(self) -> None:
-        await self.tracing.flush()  # which may tell of rejections
+        """Send what is held and queued, within a few seconds."""
+        await self.tracing.flush()  # may record rejections
         logs = [asyncio.to_thread(self.logs.outbox.close)] if self.logs is not None else []
         await asyncio.gather(self.tracing.close(), *logs)
         if self.pushed is not None:
             await self.pushed.close()
 
 
-def _otlp(otlp: OtlpConfig, service: str, spelling: semantic_conventions.Spelling, bounds: QueueBounds) -> SpanSink:
+def _build_otlp_sink(
+    otlp: OtlpConfig, service: str, spelling: semantic_conventions.Spelling, bounds: QueueBounds
+) -> SpanSink:
     from exporters.otlp.span_encoder import OtlpSpanEncoder
-    from exporters.otlp.transport import transport
+    from exporters.otlp.transport import create_transport
 
-    return SpanSink("otlp", OtlpSpanEncoder(spelling), BatchQueue("otlp", transport(otlp, "traces", service), bounds))
+    return SpanSink(
+        "otlp", OtlpSpanEncoder(spelling), BatchQueue("otlp", create_transport(otlp, "traces", service), bounds)
+    )

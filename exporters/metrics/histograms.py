@@ -1,7 +1,7 @@
-"""Histograms of many measurements: kept here in plain lists, handed to the SDK's data classes when somebody collects.
+"""Histograms for measurements of every event, kept in plain lists and converted to the SDK's classes on collection.
 
-The SDK's own `record` takes five microseconds, too much for what happens with every event; counting into a bucket takes
-half of one. Every bucket remembers its latest measurement with a trace, as its exemplar.
+The SDK's own `record` takes five microseconds, too much for every event; counting into a bucket takes half a
+microsecond. Every bucket keeps its latest measurement with a trace as exemplar.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from collections.abc import Mapping
 from time import time_ns
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
-"""Seconds."""
-MOST_SERIES = 500
-"""Sets of labels of one histogram; what comes beyond is counted under `OTHER`."""
+"""Bucket bounds in seconds."""
+MAX_SERIES = 500
+"""Label sets of a histogram; further ones are counted under `OTHER`."""
 OTHER = "_other"
 
 Labels = tuple[str, ...]
 Exemplar = tuple[float, int, int, int]
-"""Seconds, when (nanoseconds since 1970), trace id, span id."""
+"""Value in seconds, time in nanoseconds since 1970, trace id, span id."""
 
 
 class HistogramSeries:
-    """One set of labels."""
+    """Counts of one label set."""
 
     __slots__ = ("count", "counts", "exemplars", "highest", "lowest", "total")
 
@@ -33,6 +33,7 @@ class HistogramSeries:
         self.exemplars: dict[int, Exemplar] = {}
 
     def add(self, seconds: float, trace_id: int | None, span_id: int) -> None:
+        """Count a measurement."""
         bucket = bisect_left(BOUNDS, seconds)
         self.counts[bucket] += 1
         self.count += 1
@@ -46,21 +47,22 @@ class HistogramSeries:
 
 
 class LabeledHistogram:
-    """A histogram by labels, whose names `names` gives."""
+    """A histogram with label sets. `names`: label names."""
 
     def __init__(self, name: str, description: str, names: Labels) -> None:
         self.name, self.description, self.names = name, description, names
         self._series: dict[Labels, HistogramSeries] = {}
 
     def add(self, labels: Labels, seconds: float, trace_id: int | None = None, span_id: int = 0) -> None:
-        """Count one measurement. Below zero, which clocks that disagree make, it is zero."""
+        """Count a measurement. Negative values, which result from clock skew, count as zero."""
         series = self._series.get(labels)
         if series is None:
-            if len(self._series) >= MOST_SERIES:
+            if len(self._series) >= MAX_SERIES:
                 labels = (OTHER,) * len(self.names)
             series = self._series.setdefault(labels, HistogramSeries())
         series.add(max(0.0, seconds), trace_id, span_id)
 
     @property
     def series(self) -> Mapping[Labels, HistogramSeries]:
+        """The counts by label set."""
         return self._series

@@ -1,10 +1,8 @@
-"""What is measured, through OpenTelemetry's metrics API: one set of instruments, which `/metrics` and OTLP both read.
+"""The metric instruments, one set for `/metrics` and OTLP, on OpenTelemetry's metrics API.
 
-Counters and gauges are observable: they read, when somebody collects, what is counted anyway. What is measured with
-every event or batch goes into histograms of our own (`exporters.metrics.histograms`), for the SDK's take too long;
-they join the
-rest when collected. The SDK is loaded when first needed. Label sets are bounded: streams beyond the first
-`MOST_STREAMS` count together.
+Counters and gauges are observable: a collection reads what is counted anyway. Measurements of every event or batch go
+to our own histograms (`exporters.metrics.histograms`), because the SDK's are too slow; a collection adds them. The
+SDK is imported on first use. Label sets are bounded: streams beyond the first `MAX_STREAMS` are counted together.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from exporters import semantic_conventions as names
 from exporters.metrics.histograms import BOUNDS, OTHER, HistogramSeries, LabeledHistogram, Labels
 from exporters.metrics.prometheus import render
-from exporters.semantic_conventions import Spelling, spelled
+from exporters.semantic_conventions import Spelling, names_for
 from exporters.tracing.sampling import in_sample
 from exporters.tracing.span_ids import span_id_at
 from sidecar.domain.failure_fingerprint import normalize_message
@@ -30,19 +28,19 @@ from sidecar.domain.ports.metrics import Instrument, InstrumentSource, Point, Re
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import Metric, MetricsData
 
-MOST_STREAMS = 300
-MOST_SERIES = 1_900
-"""Data points of one counter or gauge. What a counter has beyond counts together; a gauge's are left out. The SDK's own
-bound, which drops labels as well, is 2,000."""
-MOST_CAUSES = 2_000
-"""Causes of rejections that are remembered, to know a new one; then all are forgotten."""
-SETTLING_IN = 60.0
-"""Seconds after the start in which a cause may still turn out to be an old one, once the look-back was read."""
+MAX_STREAMS = 300
+MAX_SERIES = 1_900
+"""Data points of a counter or gauge. Further points of a counter are added up, those of a gauge are left out. The SDK's
+own limit, which drops labels too, is 2,000."""
+MAX_CAUSES = 2_000
+"""Rejection causes that are remembered to recognize new ones; beyond this number all are forgotten."""
+WARM_UP_S = 60.0
+"""Time after the start in which the backfill may still show that a cause is an old one."""
 
 
 @dataclass
 class StreamTotals:
-    """Counts of one stream that nobody else keeps."""
+    """Counts of one stream that no other component keeps."""
 
     codes: Counter[str] = field(default_factory=Counter)
     replays: int = 0
@@ -50,144 +48,154 @@ class StreamTotals:
 
 
 class EventMeasures:
-    """What is measured as events pass (`instruments` of it, and histograms)."""
+    """Measures events (instruments and histograms)."""
 
     def __init__(
         self,
         *,
         clock: Callable[[], int] = lambda: time_ns() // 1000,
-        settling_in: float = SETTLING_IN,
+        warm_up_s: float = WARM_UP_S,
         bound: int | None = None,
     ) -> None:
-        """`clock`: microseconds since 1970; `settling_in`: seconds; `bound`: of the traces that are sent
-        (`exporters.sampling`), for exemplars lead to no others."""
+        """Create the measures.
+
+        Args:
+            clock: Microseconds since 1970.
+            warm_up_s: Seconds after the start in which no cause counts as new.
+            bound: Bound of sampled traces (`exporters.tracing.sampling`): exemplars link to sampled traces only.
+        """
         self._bound = bound
-        self._clock, self._settled_in = clock, clock() + int(settling_in * 1e6)
+        self._clock, self._warm_at = clock, clock() + int(warm_up_s * 1e6)
         self._early: dict[int, StreamTotals] = {}
-        """Causes that were found since the start, which nobody calls new yet."""
-        self._passed: dict[tuple[str, str], StreamTotals] = {}
+        """Causes found since the start, which may still be old ones."""
+        self._totals: dict[tuple[str, str], StreamTotals] = {}
         self._causes: set[int] = set()
         self.process = LabeledHistogram(
             "messaging.process.duration",
-            "How long a batch took, from being judged to being shown, indexed and exported.",
+            "Duration of a batch, from decoding to publishing, indexing and export.",
             (names.SYSTEM, names.DESTINATION, names.OPERATION_NAME),
         )
         self.edges = LabeledHistogram(
             "tracecar.edge.duration",
-            "From an event being appended to one that it caused being appended.",
+            "Time from the append of an event to the append of an event that it caused.",
             ("tracecar.from", "tracecar.to"),
         )
         self.delivery = LabeledHistogram(
             "tracecar.delivery.duration",
-            "From an event being appended to a consumer group having passed it (as seen every few seconds).",
+            "Time from the append of an event to its consumption by a consumer group, polled every few seconds.",
             (names.SYSTEM, names.DESTINATION, names.GROUP),
         )
 
-    def batch(self, decoded: Sequence[Decoded]) -> None:
-        """A batch has passed: everything else was told about it already."""
+    def record_batch(self, decoded: Sequence[Decoded]) -> None:
+        """Record a batch that all other components have processed."""
         event = decoded[0].event
         position = event.position
         labels = (position.system, position.stream, "process")
         took = (self._clock() - event.observed_at) / 1e6
-        self.process.add(labels, took, self._sent(event.trace_id), span_id_at(position))
-        # There from the first batch on: in Prometheus' eyes a counter that begins with a rejection has not grown.
-        passed = self._of(position.system, position.stream)
-        passed.replays += len([one for one in decoded if one.event.replay_of is not None])
-        for one in decoded:
-            if one.event.rejection is not None:
-                self.rejected(one.event)
+        self.process.add(labels, took, self._sampled_trace(event.trace_id), span_id_at(position))
+        # The counters exist from the first batch on: Prometheus sees no increase in a counter that begins with a
+        # rejection.
+        totals = self._totals_of(position.system, position.stream)
+        totals.replays += len([item for item in decoded if item.event.replay_of is not None])
+        for item in decoded:
+            if item.event.rejection is not None:
+                self.record_rejection(item.event)
 
-    def rejected(self, event: Event) -> None:
-        """An event was rejected, here or by a group that uses it."""
-        passed = self._of(event.position.system, event.position.stream)
+    def record_rejection(self, event: Event) -> None:
+        """Record a rejection by the sidecar or by a consumer group."""
+        totals = self._totals_of(event.position.system, event.position.stream)
         assert event.rejection is not None
-        passed.codes[event.rejection.code] += 1
-        self._note_cause(event, passed)
+        totals.codes[event.rejection.code] += 1
+        self._note_cause(event, totals)
 
-    def edge(self, cause: Event, event: Event, trace_id: int | None, span_id: int) -> None:
-        """An event passed whose cause is known."""
+    def record_edge(self, cause: Event, event: Event, trace_id: int | None, span_id: int) -> None:
+        """Record the time between a cause and its effect."""
         labels = (cause.position.stream, event.position.stream)
-        self.edges.add(labels, (event.appended_at - cause.appended_at) / 1e3, self._sent(trace_id), span_id)
+        self.edges.add(labels, (event.appended_at - cause.appended_at) / 1e3, self._sampled_trace(trace_id), span_id)
 
-    def delivered(self, labels: Labels, seconds: float, node: Node, trace_id: int | None) -> None:
-        """A consumer group has passed an event, which was appended so long before."""
-        self.delivery.add(labels, seconds, self._sent(trace_id or node.trace_id), span_id_at(node.event.position))
+    def record_delivery(self, labels: Labels, seconds: float, node: Node, trace_id: int | None) -> None:
+        """Record that a consumer group consumed an event `seconds` after its append."""
+        self.delivery.add(
+            labels, seconds, self._sampled_trace(trace_id or node.trace_id), span_id_at(node.event.position)
+        )
 
-    def _sent(self, trace_id: int | None) -> int | None:
-        """The trace, unless sampling leaves it out."""
+    def _sampled_trace(self, trace_id: int | None) -> int | None:
+        """Return the trace id if the trace is sampled, else None."""
         bound = self._bound
         return trace_id if bound is None or trace_id is None or in_sample(trace_id, bound) else None
 
-    def _of(self, system: str, stream: str) -> StreamTotals:
-        found = self._passed.get((system, stream))
-        if found is None:
-            if len(self._passed) >= MOST_STREAMS:
+    def _totals_of(self, system: str, stream: str) -> StreamTotals:
+        totals = self._totals.get((system, stream))
+        if totals is None:
+            if len(self._totals) >= MAX_STREAMS:
                 stream = OTHER
-            found = self._passed.setdefault((system, stream), StreamTotals())
-        return found
+            totals = self._totals.setdefault((system, stream), StreamTotals())
+        return totals
 
-    def _note_cause(self, event: Event, passed: StreamTotals) -> None:
-        mark = _cause(event)
-        if mark in self._causes:
+    def _note_cause(self, event: Event, totals: StreamTotals) -> None:
+        fingerprint = _fingerprint_cause(event)
+        if fingerprint in self._causes:
             return
-        if len(self._causes) >= MOST_CAUSES:
+        if len(self._causes) >= MAX_CAUSES:
             self._causes.clear()
             self._early.clear()
-        self._causes.add(mark)
-        if self._clock() < self._settled_in:
-            self._early[mark] = passed
+        self._causes.add(fingerprint)
+        if self._clock() < self._warm_at:
+            self._early[fingerprint] = totals
         else:
-            passed.new_causes += 1
+            totals.new_causes += 1
 
     def remember(self, events: Sequence[Event]) -> None:
-        """Events of before the start: what failed then is nothing new."""
+        """Remember the causes of rejections from before the start, which are not new."""
         for event in events:
-            if event.rejection is not None and len(self._causes) < MOST_CAUSES:
-                mark = _cause(event)
-                self._causes.add(mark)
-                self._early.pop(mark, None)
+            if event.rejection is not None and len(self._causes) < MAX_CAUSES:
+                fingerprint = _fingerprint_cause(event)
+                self._causes.add(fingerprint)
+                self._early.pop(fingerprint, None)
 
-    def _new_causes(self, passed: StreamTotals) -> int:
-        if self._early and self._clock() >= self._settled_in:
-            for one in self._early.values():
-                one.new_causes += 1
+    def _count_new_causes(self, totals: StreamTotals) -> int:
+        if self._early and self._clock() >= self._warm_at:
+            for early in self._early.values():
+                early.new_causes += 1
             self._early.clear()
-        return passed.new_causes
+        return totals.new_causes
 
     def instruments(self) -> Sequence[Instrument]:
+        """Return the counters of events."""
+
         def each(value: Callable[[StreamTotals], float]) -> Reading:
             return lambda: [
-                (value(passed), {names.SYSTEM: system, names.DESTINATION: stream})
-                for (system, stream), passed in self._passed.items()
+                (value(totals), {names.SYSTEM: system, names.DESTINATION: stream})
+                for (system, stream), totals in self._totals.items()
             ]
 
         def codes() -> Iterator[Point]:
-            for (system, stream), passed in self._passed.items():
-                for code, count in passed.codes.items():
+            for (system, stream), totals in self._totals.items():
+                for code, count in totals.codes.items():
                     yield count, {names.SYSTEM: system, names.DESTINATION: stream, names.ERROR_TYPE: code}
 
         return (
             Instrument("tracecar.rejections", "counter", "Rejections by code.", codes),
-            Instrument("tracecar.replays", "counter", "Replayed events seen.", each(lambda one: one.replays)),
+            Instrument("tracecar.replays", "counter", "Replayed events seen.", each(lambda totals: totals.replays)),
             Instrument(
                 "tracecar.rejections.new_causes",
                 "counter",
-                "Rejections of a cause that was not there before.",
-                each(self._new_causes),
+                "Rejections with a cause that was not seen before.",
+                each(self._count_new_causes),
             ),
         )
 
     async def refresh(self) -> None:
-        """Nothing to ask."""
+        """Do nothing: the counts are up to date."""
 
     @property
     def histograms(self) -> Sequence[LabeledHistogram]:
-        """What Prometheus and OTLP get besides."""
+        """The histograms, which are collected beside the instruments."""
         return self.process, self.edges, self.delivery
 
 
-def _cause(event: Event) -> int:
-    """As dead letters have it: stream, code, path and message without what varies, and schema."""
+def _fingerprint_cause(event: Event) -> int:
+    """Hash what dead letters are grouped by: stream, code, path and message without their varying parts, and schema."""
     rejection = event.rejection
     assert rejection is not None
     subject = event.schema.subject if event.schema is not None else None
@@ -196,7 +204,7 @@ def _cause(event: Event) -> int:
 
 
 class MetricsRegistry:
-    """All instruments of a sidecar, and who reads them."""
+    """All instruments of a sidecar and their readers."""
 
     def __init__(
         self,
@@ -204,32 +212,32 @@ class MetricsRegistry:
         histograms: Sequence[LabeledHistogram] = (),
         spelling: Spelling | None = None,
     ) -> None:
-        """`spelling`: the names of attributes that are asked for."""
+        """Create the registry. `spelling`: names of attributes (`exporters.semantic_conventions`)."""
         self._sources, self._histograms, self.spelling = list(sources), list(histograms), spelling or {}
         self._reader: MetricsReader | None = None
         self._started = time_ns()
-        self._turn = asyncio.Lock()
+        self._collecting = asyncio.Lock()
 
     def add(self, sources: Sequence[InstrumentSource]) -> None:
-        """Read these as well. Readers that were made before do not."""
+        """Add instruments. Readers created before do not read them."""
         self._sources += sources
 
     async def exposition(self, *, open_metrics: bool) -> str:
-        """Everything, for Prometheus."""
-        async with self._turn:
+        """Return all metrics in a Prometheus text format."""
+        async with self._collecting:
             if self._reader is None:
                 self._reader = await self.reader(None)
             return render(await self._collect(self._reader), open_metrics=open_metrics)
 
     async def reader(self, temporality: Mapping[type, Any] | None) -> MetricsReader:
-        """A reader of its own for one destination. `temporality`: as its exporter prefers it."""
-        # The SDK takes a tenth of a second to load, which is not the event loop's to give.
-        await asyncio.to_thread(_load)
+        """Create a reader for one destination. `temporality`: preferred by its exporter."""
+        # Importing the SDK takes a tenth of a second, too long for the event loop.
+        await asyncio.to_thread(_load_sdk)
         return MetricsReader(self, temporality)
 
     async def collect(self, reader: MetricsReader) -> list[Metric]:
-        """What is measured now. One at a time: sources are asked once for each."""
-        async with self._turn:
+        """Collect all metrics. Collections run one after the other, and each refreshes the sources."""
+        async with self._collecting:
             return await self._collect(reader)
 
     async def _collect(self, reader: MetricsReader) -> list[Metric]:
@@ -237,27 +245,30 @@ class MetricsRegistry:
             await source.refresh()
         return reader.collect()
 
-    # --- what readers are made of
+    # --- for readers
 
     def instruments(self) -> Iterator[Instrument]:
+        """Iterate over the instruments of all sources."""
         for source in self._sources:
             yield from source.instruments()
 
     @property
     def histograms(self) -> Sequence[LabeledHistogram]:
+        """The histograms."""
         return self._histograms
 
     @property
     def started(self) -> int:
+        """Start time in nanoseconds since 1970."""
         return self._started
 
 
-def _load() -> None:
+def _load_sdk() -> None:
     import opentelemetry.sdk.metrics.export  # noqa: F401
 
 
 class MetricsReader:
-    """Collects for one destination: what the SDK has of our instruments, and our own histograms."""
+    """Collects instruments (through the SDK) and our own histograms for one destination."""
 
     def __init__(self, metrics: MetricsRegistry, temporality: Mapping[type, Any] | None) -> None:
         from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, Histogram, MeterProvider
@@ -276,50 +287,51 @@ class MetricsReader:
             exemplar_filter=AlwaysOffExemplarFilter(),
             shutdown_on_exit=False,
         )
-        # OTEL_SDK_DISABLED is about what is sent, which `exporters.otlp` sees to; `/metrics` sends nothing.
+        # OTEL_SDK_DISABLED turns sending off, which `exporters.otlp` does; `/metrics` sends nothing.
         provider._disabled = False
         meter = provider.get_meter("tracecar")
         for instrument in metrics.instruments():
             make = meter.create_observable_counter if instrument.kind == "counter" else meter.create_observable_gauge
-            callback = _callback(instrument, metrics.spelling)
+            callback = _build_callback(instrument, metrics.spelling)
             make(instrument.name, callbacks=[callback], unit=instrument.unit, description=instrument.description)
         self._provider = provider
 
     def collect(self) -> list[Metric]:
+        """Collect all metrics now."""
         data: MetricsData | None = self._sdk.get_metrics_data()
-        found = [
+        metrics = [
             metric
             for resource in (data.resource_metrics if data else ())
             for scope in resource.scope_metrics
             for metric in scope.metrics
         ]
         now = time_ns()
-        found += [self._histogram(histogram, now) for histogram in self._metrics.histograms if histogram.series]
+        metrics += [self._convert(histogram, now) for histogram in self._metrics.histograms if histogram.series]
         if self._delta:
             self._since = now
-        return found
+        return metrics
 
-    def _histogram(self, latencies: LabeledHistogram, now: int) -> Metric:
+    def _convert(self, histogram: LabeledHistogram, now: int) -> Metric:
         from opentelemetry.sdk.metrics.export import AggregationTemporality, Histogram, Metric
 
-        points = [self._point(latencies, labels, series, now) for labels, series in latencies.series.items()]
+        points = [self._convert_series(histogram, labels, series, now) for labels, series in histogram.series.items()]
         temporality = AggregationTemporality.DELTA if self._delta else AggregationTemporality.CUMULATIVE
-        return Metric(latencies.name, latencies.description, "s", Histogram(points, temporality))
+        return Metric(histogram.name, histogram.description, "s", Histogram(points, temporality))
 
-    def _point(self, latencies: LabeledHistogram, labels: Labels, series: HistogramSeries, now: int) -> Any:
+    def _convert_series(self, histogram: LabeledHistogram, labels: Labels, series: HistogramSeries, now: int) -> Any:
         from opentelemetry.sdk.metrics import Exemplar
         from opentelemetry.sdk.metrics.export import HistogramDataPoint
 
         counts, total, count = list(series.counts), series.total, series.count
         exemplars = [exemplar for exemplar in series.exemplars.values() if not self._delta or exemplar[1] > self._since]
         if self._delta:
-            key = (latencies.name, labels)
+            key = (histogram.name, labels)
             before, before_total = self._before.get(key, ([0] * len(counts), 0.0))
             self._before[key] = (counts, total)
             counts = [mine - theirs for mine, theirs in zip(counts, before, strict=True)]
             total, count = total - before_total, sum(counts)
         return HistogramDataPoint(
-            attributes=_spelled(dict(zip(latencies.names, labels, strict=True)), self._metrics.spelling),
+            attributes=_rename_attributes(dict(zip(histogram.names, labels, strict=True)), self._metrics.spelling),
             start_time_unix_nano=self._since,
             time_unix_nano=now,
             count=count,
@@ -332,31 +344,35 @@ class MetricsReader:
         )
 
     def close(self) -> None:
+        """Shut the SDK's provider down."""
         self._provider.shutdown()
 
 
-def _callback(instrument: Instrument, spelling: Spelling) -> Any:
+def _build_callback(instrument: Instrument, spelling: Spelling) -> Any:
     from opentelemetry.metrics import Observation
 
     def observe(options: object) -> list[Observation]:
-        found: list[Observation] = []
+        observations: list[Observation] = []
         rest, labels = 0.0, None
         for value, attributes in instrument.read():
-            if len(found) < MOST_SERIES:
-                found.append(Observation(value, _spelled(attributes, spelling)))
+            if len(observations) < MAX_SERIES:
+                observations.append(Observation(value, _rename_attributes(attributes, spelling)))
             else:
                 rest, labels = rest + value, attributes
         if labels is not None and instrument.kind == "counter":
-            found.append(Observation(rest, _spelled(dict.fromkeys(labels, OTHER), spelling)))
-        return found
+            observations.append(Observation(rest, _rename_attributes(dict.fromkeys(labels, OTHER), spelling)))
+        return observations
 
     return observe
 
 
-def _spelled(attributes: Mapping[str, str], spelling: Spelling) -> dict[str, str]:
-    """These attributes under the names that are asked for. Bytes that are not UTF-8, as names of Redis streams may
-    have, are escapes, as everywhere they are shown: neither Prometheus nor OTLP could hold them."""
-    return {each: _encodable(value) for name, value in attributes.items() for each in spelled(spelling, name)}
+def _rename_attributes(attributes: Mapping[str, str], spelling: Spelling) -> dict[str, str]:
+    """Rename attributes by `spelling`.
+
+    Bytes that are not UTF-8, which names of Redis streams can contain, are escaped, because neither Prometheus nor OTLP
+    can encode them.
+    """
+    return {each: _encodable(value) for name, value in attributes.items() for each in names_for(spelling, name)}
 
 
 def _encodable(value: str) -> str:

@@ -1,4 +1,4 @@
-"""OTLP over gRPC: the channel of the official exporter, and calls with bytes over it."""
+"""OTLP over gRPC: sends encoded requests over the channel of the official exporter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
 from exporters.otlp.environment import compression, timeout
-from exporters.otlp.settings import Signal, certificates
+from exporters.otlp.settings import Signal, read_certificates
 from sidecar.config.schema import OtlpConfig
 from sidecar.domain.errors import Outage, Refused
 
@@ -22,8 +22,10 @@ METHODS: dict[Signal, str] = {
 
 
 def grpc_options(otlp: OtlpConfig, signal: str) -> dict[str, Any]:
-    """What the file says, as arguments of an official exporter; what it leaves out they take from the environment.
-    Raises ConfigError."""
+    """Return the arguments of the official exporter.
+
+    The exporter reads what the configuration leaves out from the environment. Raises ConfigError.
+    """
     gzip = compression(otlp, signal) == "gzip"
     options: dict[str, Any] = {
         "endpoint": otlp.endpoint,
@@ -32,55 +34,57 @@ def grpc_options(otlp: OtlpConfig, signal: str) -> dict[str, Any]:
         "timeout": timeout(otlp, signal),
     }
     if otlp.tls is not None:
-        ca, key, chain = certificates(otlp)
+        ca, key, chain = read_certificates(otlp)
         options["credentials"] = grpc.ssl_channel_credentials(ca, key, chain)
     return options
 
 
 class GrpcSender:
-    """Sends requests over the channel that an official exporter has opened (`exporters.otlp.Sending`)."""
+    """Sends requests over the channel of an official exporter (`exporters.otlp.transport.OtlpSender`)."""
 
     def __init__(self, otlp: OtlpConfig, signal: Signal) -> None:
-        self._exporter = _exporter(signal)(**grpc_options(otlp, signal))
+        self._exporter = _exporter_class(signal)(**grpc_options(otlp, signal))
         self._method = METHODS[signal]
-        self._open()
+        self._create_call()
 
-    def _open(self) -> None:
+    def _create_call(self) -> None:
         self._call = self._exporter._channel.unary_unary(self._method)
 
     def __call__(self, request: bytes) -> bytes:
-        theirs = self._exporter
+        """Send a request and return the response. Raises Outage or Refused."""
+        exporter = self._exporter
         try:
-            answer: bytes = self._call(request, timeout=theirs._timeout, metadata=theirs._headers)
+            answer: bytes = self._call(request, timeout=exporter._timeout, metadata=exporter._headers)
         except grpc.RpcError as error:
-            raise self._said(error) from error
-        except ValueError as error:  # the channel was closed under us
-            raise Outage(f"the connection to {theirs._endpoint} is closed: {error}") from error
+            raise self._to_error(error) from error
+        except ValueError as error:  # the channel was closed meanwhile
+            raise Outage(f"the connection to {exporter._endpoint} is closed: {error}") from error
         return answer
 
-    def _said(self, error: Any) -> Outage | Refused:
-        theirs, code = self._exporter, error.code()
-        sentence = f"{theirs._endpoint} answers {code.name}: {error.details()}"
-        if code not in theirs._retryable_error_codes:
-            return Refused(sentence)
+    def _to_error(self, error: Any) -> Outage | Refused:
+        exporter, code = self._exporter, error.code()
+        message = f"{exporter._endpoint} answers {code.name}: {error.details()}"
+        if code not in exporter._retryable_error_codes:
+            return Refused(message)
         wait = None
         for name, value in error.trailing_metadata() or ():
             if name == "google.rpc.retryinfo-bin":
                 info = RetryInfo.FromString(value)
                 wait = min(info.retry_delay.seconds + info.retry_delay.nanos / 1e9, 60.0)
         if code is grpc.StatusCode.UNAVAILABLE:
-            # As the official exporter does: a channel in back-off of its own would not hear that the server is back.
-            theirs._channel.close()
-            theirs._initialize_channel_and_stub()
-            self._open()
-        return Outage(sentence, wait or None)
+            # As the official exporter does: a channel in its own backoff would not notice that the server is back.
+            exporter._channel.close()
+            exporter._initialize_channel_and_stub()
+            self._create_call()
+        return Outage(message, wait or None)
 
     def close(self) -> None:
+        """Close the channel."""
         self._exporter._channel.close()
 
 
-def _exporter(signal: Signal) -> Any:
-    """The official exporter of a signal. That of metrics is loaded where it is wanted only."""
+def _exporter_class(signal: Signal) -> Any:
+    """Return the official exporter class of a signal. The one for metrics is imported only when needed."""
     if signal == "metrics":
         from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 

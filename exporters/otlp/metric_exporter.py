@@ -1,4 +1,4 @@
-"""Metrics to an OpenTelemetry collector, every minute, with the official exporter."""
+"""Sends metrics to an OpenTelemetry collector every minute, with the official exporter."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import structlog
 
 from exporters.metrics.instruments import MetricsReader, MetricsRegistry
 from exporters.otlp.environment import protocol
-from exporters.otlp.settings import resource
+from exporters.otlp.settings import build_resource
 from sidecar.config.schema import OtlpConfig
 
 if TYPE_CHECKING:
@@ -23,42 +23,43 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 INTERVAL = "OTEL_METRIC_EXPORT_INTERVAL"
-"""Milliseconds from one export to the next."""
-SECONDS = 60.0
-CLOSE_SECONDS = 5.0
+"""Variable with the milliseconds between two exports."""
+DEFAULT_INTERVAL_S = 60.0
+CLOSE_TIMEOUT_S = 5.0
 
 
-def interval(environ: Mapping[str, str] = os.environ) -> float:
-    """Seconds from one export to the next."""
-    said = environ.get(INTERVAL, "").strip()
+def read_interval(environ: Mapping[str, str] = os.environ) -> float:
+    """Return the seconds between two exports."""
+    text = environ.get(INTERVAL, "").strip()
     try:
-        found = float(said) / 1000 if said else SECONDS
+        interval_s = float(text) / 1000 if text else DEFAULT_INTERVAL_S
     except ValueError:
-        found = 0.0
-    if 0 < found < 1e6:
-        return found
-    log.warning("metrics are sent every minute", reason=f"{INTERVAL}: expected milliseconds, found {said!r}")
-    return SECONDS
+        interval_s = 0.0
+    if 0 < interval_s < 1e6:
+        return interval_s
+    log.warning("sending metrics every minute", reason=f"{INTERVAL}: expected milliseconds, found {text!r}")
+    return DEFAULT_INTERVAL_S
 
 
 class OtlpMetricExporter:
-    """Collects and sends, in a task of its own. The sending itself is a thread's."""
+    """Collects and sends metrics in a task; the request itself runs in a thread."""
 
     name = "otlp.metrics"
 
     def __init__(self, otlp: OtlpConfig, metrics: MetricsRegistry, service: str) -> None:
         self._otlp, self._metrics, self._service = otlp, metrics, service
-        self._interval = interval()
+        self._interval = read_interval()
         self._exporter: Any = None
         self._reader: MetricsReader | None = None
         self._resource: Any = None
         self._task: asyncio.Task[None] | None = None
         self._sent = self._failed = 0
-        self._under_way = False
-        """A collector was asked and has not answered."""
+        self._in_flight = False
+        """True while a request has no response."""
         self.trouble: str | None = None
 
     def start(self) -> None:
+        """Start sending in the background, until `close`."""
         self._task = asyncio.create_task(self._run(), name="sending metrics")
 
     async def _run(self) -> None:
@@ -66,31 +67,34 @@ class OtlpMetricExporter:
             await asyncio.sleep(self._interval)
             try:
                 await self.export()
-            except Exception as error:  # a mistake, ours or the library's, must not end the task in silence
+            except Exception as error:  # a bug, ours or the library's, must not end the task silently
                 self.trouble = str(error) or type(error).__name__
-                log.error("metrics could not be sent", exporter=self.name, exc_info=error)
+                log.error("cannot send metrics", exporter=self.name, exc_info=error)
 
     async def export(self) -> None:
-        """Collect and send once. Never raises for a collector that does not answer."""
+        """Collect and send once. Does not raise if the collector does not answer."""
         if self._exporter is None:
-            self._exporter = await asyncio.to_thread(self._made)
-            self._resource = resource(self._service)
+            self._exporter = await asyncio.to_thread(self._create_exporter)
+            self._resource = build_resource(self._service)
             self._reader = await self._metrics.reader(self._exporter._preferred_temporality)
         assert self._reader is not None
-        found = await self._metrics.collect(self._reader)
-        self._under_way = True
-        ok = await _apart(partial(self._send, found))
-        self._under_way = False
+        metrics = await self._metrics.collect(self._reader)
+        self._in_flight = True
+        ok = await _run_in_daemon_thread(partial(self._send, metrics))
+        self._in_flight = False
         if ok:
-            self._sent += len(found)
+            self._sent += len(metrics)
         else:
-            self._failed += len(found)
+            self._failed += len(metrics)
         if ok is (self.trouble is not None):
-            self.trouble = None if ok else "the collector does not take them"
-            log.info("metrics are taken again") if ok else log.warning("metrics are not taken", exporter=self.name)
+            self.trouble = None if ok else "the collector does not accept metrics"
+            if ok:
+                log.info("collector accepts metrics again", exporter=self.name)
+            else:
+                log.warning("collector does not accept metrics; retrying", exporter=self.name)
 
-    def _made(self) -> Any:
-        """The official exporter."""
+    def _create_exporter(self) -> Any:
+        """Create the official exporter."""
         otlp: Any = self._otlp
         if protocol(otlp, "metrics") == "grpc":
             from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as Grpc
@@ -104,7 +108,7 @@ class OtlpMetricExporter:
 
         return Http(**http_options(otlp, "metrics"))
 
-    def _send(self, found: list[Metric]) -> bool:
+    def _send(self, metrics: list[Metric]) -> bool:
         from opentelemetry.sdk.metrics.export import (
             MetricExportResult,
             MetricsData,
@@ -113,41 +117,45 @@ class OtlpMetricExporter:
         )
         from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-        scope = ScopeMetrics(InstrumentationScope("tracecar"), found, "")
+        scope = ScopeMetrics(InstrumentationScope("tracecar"), metrics, "")
         data = MetricsData([ResourceMetrics(self._resource, [scope], self._resource.schema_url)])
         outcome: bool = self._exporter.export(data) is MetricExportResult.SUCCESS
         return outcome
 
     def counts(self) -> tuple[int, int, int]:
+        """Return the numbers of sent, dropped and failed metrics."""
         return self._sent, 0, self._failed
 
     async def close(self) -> None:
-        """Send once more, within a few seconds; not to a collector that has not even answered the last time."""
+        """Send once more, within a few seconds, unless the collector has not answered the last request."""
         task, self._task = self._task, None
         if task is None:
             return
         task.cancel()
         await asyncio.wait((task,))
         try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                if not self._under_way:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                if not self._in_flight:
                     await self.export()
         except TimeoutError:
             pass
-        if self._under_way:
-            log.warning("the last metrics could not be sent", exporter=self.name)
+        if self._in_flight:
+            log.warning("cannot send the last metrics", exporter=self.name)
         if self._exporter is not None:
             await asyncio.to_thread(self._exporter.shutdown)
         if self._reader is not None:
             self._reader.close()
 
 
-def _apart(work: Callable[[], bool]) -> asyncio.Future[bool]:
-    """Do this in a thread that nobody waits for at the end of the process, as they do for those of the event loop."""
+def _run_in_daemon_thread(work: Callable[[], bool]) -> asyncio.Future[bool]:
+    """Run a blocking function in a daemon thread.
+
+    Unlike the event loop's own threads, the process does not wait for it at exit.
+    """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[bool] = loop.create_future()
 
-    def tell(outcome: bool | Exception) -> None:
+    def resolve(outcome: bool | Exception) -> None:
         if done.done():
             return
         if isinstance(outcome, Exception):
@@ -161,7 +169,7 @@ def _apart(work: Callable[[], bool]) -> asyncio.Future[bool]:
         except Exception as error:
             outcome = error
         with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(tell, outcome)
+            loop.call_soon_threadsafe(resolve, outcome)
 
     threading.Thread(target=run, name="sending otlp.metrics", daemon=True).start()
     return done

@@ -1,10 +1,10 @@
-"""To an OpenTelemetry collector: the official exporters' transport, TLS, headers, compression and environment
-variables, with the bytes of our own encoder.
+"""Sends telemetry to an OpenTelemetry collector.
 
-The official gRPC exporter builds its request in `_translate_data`, the HTTP one within `export`, from spans of the SDK:
-26 microseconds each. Here a request is joined from spans (or log records) that are encoded already, and goes out over
-the channel or the client that those exporters make. Trying again is the outbox's: theirs gives a batch up after ten
-seconds.
+Transport, TLS, headers, compression and environment variables are those of the official exporters; the bytes come from
+our own encoder. The official gRPC exporter builds its request in `_translate_data`, the HTTP one within `export`, from
+spans of the SDK: 26 microseconds each. Here a request is joined from spans (or log records) that are already encoded,
+and is sent over the channel or client that those exporters create. Retries belong to `exporters.batch_queue`: the
+official exporters give a batch up after ten seconds.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from exporters.otlp.environment import protocol
-from exporters.otlp.protobuf_writer import delimited, varint
-from exporters.otlp.settings import Signal, resource
+from exporters.otlp.protobuf_writer import varint, write_field
+from exporters.otlp.settings import Signal, build_resource
 from sidecar.config.schema import OtlpConfig
 
 if TYPE_CHECKING:
@@ -25,8 +25,10 @@ SCOPE = "tracecar"
 
 
 class OtlpRequest:
-    """Requests of one resource and one scope: `resource_spans {1 resource, 2 scope_spans {1 scope, 2 spans}}`, and the
-    same numbers for log records."""
+    """Builds requests of one resource and one scope.
+
+    The fields are `resource_spans {1 resource, 2 scope_spans {1 scope, 2 spans}}`; log records have the same numbers.
+    """
 
     def __init__(self, resource: Resource) -> None:
         from importlib.metadata import version
@@ -39,11 +41,11 @@ class OtlpRequest:
             for name, value in resource.attributes.items()
         ]
         scope = common_pb2.InstrumentationScope(name=SCOPE, version=version("tracecar"))
-        self._resource = delimited(1, resource_pb2.Resource(attributes=attributes).SerializeToString())
-        self._scope = delimited(1, scope.SerializeToString())
+        self._resource = write_field(1, resource_pb2.Resource(attributes=attributes).SerializeToString())
+        self._scope = write_field(1, scope.SerializeToString())
 
-    def of(self, items: Sequence[bytes]) -> bytes:
-        """`items`: each a span or a log record as field 2 of its scope."""
+    def build(self, items: Sequence[bytes]) -> bytes:
+        """Join a request. Each item is a span or a log record, encoded as field 2 of its scope."""
         size = len(self._scope) + sum(map(len, items))
         inner = b"\x12" + varint(size)
         outer = b"\x0a" + varint(len(self._resource) + len(inner) + size)
@@ -54,22 +56,24 @@ class OtlpSender(Protocol):
     """Sends requests of one signal over one protocol. Called from one thread."""
 
     def __call__(self, request: bytes) -> bytes:
-        """Returns the response. Raises Outage and Refused."""
+        """Send a request and return the response. Raises Outage or Refused."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the connections."""
 
 
 class OtlpTransport:
-    """Spans or log records to a collector (`exporters.batch_queue.BatchTransport`); of metrics only a request without
-    any, to try
-    whether it is taken."""
+    """Sends spans or log records to a collector (`exporters.batch_queue.BatchTransport`).
 
-    def __init__(self, sending: OtlpSender, resource: Resource, signal: Signal) -> None:
+    For metrics it sends empty requests only, to check that the collector accepts them.
+    """
+
+    def __init__(self, sender: OtlpSender, resource: Resource, signal: Signal) -> None:
         from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
         from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-        self._sending, self._request = sending, OtlpRequest(resource)
+        self._sender, self._request = sender, OtlpRequest(resource)
         responses: dict[Signal, tuple[Any, str]] = {
             "traces": (ExportTraceServiceResponse, "rejected_spans"),
             "metrics": (ExportMetricsServiceResponse, "rejected_data_points"),
@@ -78,27 +82,29 @@ class OtlpTransport:
         self._response, self._rejected = responses[signal]
 
     def send(self, items: Sequence[bytes]) -> int:
-        answer = self._sending(self._request.of(items))
+        """Send these items and return how many of them the collector rejected."""
+        answer = self._sender(self._request.build(items))
         if not answer:
             return 0
-        said = self._response.FromString(answer).partial_success
-        return min(int(getattr(said, self._rejected)), len(items))
+        partial_success = self._response.FromString(answer).partial_success
+        return min(int(getattr(partial_success, self._rejected)), len(items))
 
     def close(self) -> None:
-        self._sending.close()
+        """Close the connections."""
+        self._sender.close()
 
 
-def transport(otlp: OtlpConfig, signal: Signal, service: str) -> OtlpTransport:
-    """How a signal gets to the collector. Raises ConfigError where files of `tls` cannot be read."""
-    # Their own words about every try would flood the log; the outbox says when trouble begins and ends.
+def create_transport(otlp: OtlpConfig, signal: Signal, service: str) -> OtlpTransport:
+    """Create the transport of a signal. Raises ConfigError if a file of `tls` cannot be read."""
+    # The official exporters log every attempt; the batch queue logs when an outage begins and ends.
     logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
-    sending: OtlpSender
+    sender: OtlpSender
     if protocol(otlp, signal) == "grpc":
         from exporters.otlp.grpc_transport import GrpcSender
 
-        sending = GrpcSender(otlp, signal)
+        sender = GrpcSender(otlp, signal)
     else:
         from exporters.otlp.http_transport import HttpSender
 
-        sending = HttpSender(otlp, signal)
-    return OtlpTransport(sending, resource(service, instance=signal != "traces"), signal)
+        sender = HttpSender(otlp, signal)
+    return OtlpTransport(sender, build_resource(service, instance=signal != "traces"), signal)

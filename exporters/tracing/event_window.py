@@ -1,7 +1,7 @@
-"""The events of the last while, by what joins them: who caused this one, what is it a duplicate of, what is its flow.
+"""A window of recent events that finds the cause, the duplicates and the flow of an event.
 
-Bounded by two generations: once the younger one is full, the older is forgotten and a new one begun. Only events are
-kept, no payloads. An index answers the same questions better; it is asked by people, this for every event.
+Two generations bound it: when the younger one is full, the older one is dropped and a new one begins. It keeps events
+without payloads. The index answers the same questions more completely, but for people; this is asked for every event.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from msgspec import Struct
 from sidecar.domain.correlation.derived_trace_id import cause_of
 from sidecar.domain.model import Event
 
-USUAL = 64
-"""Characters of an id; a longer one counts as several events, so that memory is bounded whatever comes."""
+TYPICAL_ID_CHARS = 64
+"""A longer id counts as several events, so that memory is bounded for any input."""
 
 
 class _WindowGeneration:
@@ -23,21 +23,21 @@ class _WindowGeneration:
     def __init__(self) -> None:
         self.count = 0
         self.ids: dict[str, Event] = {}
-        """The first with each event id."""
+        """First event with each event id."""
         self.spans: dict[int, Event] = {}
-        """The first that each span sent."""
+        """First event that each span sent."""
         self.correlations: dict[str, list[Event]] = {}
         self.caused: dict[str, Event | list[Event]] = {}
-        """By the event that they name as their cause; mostly it is one."""
+        """Events by the event id that they name as their cause; mostly one."""
         self.traces: dict[int, list[Event]] = {}
         self.mixed: set[str] = set()
-        """Correlation ids whose events may be joined to others, or be the same event twice."""
+        """Correlation ids with events that other keys may join too, or with duplicates."""
         self.decisions: dict[int, SamplingDecision] = {}
-        """By the identity of the event."""
+        """Decisions by `id()` of the event."""
 
 
 class SamplingDecision(Struct, frozen=True, gc=False):
-    """What was decided about an event whose flow had to be known."""
+    """The trace, parent and sampling decision of a held event."""
 
     event: Event
     trace_id: int
@@ -46,28 +46,37 @@ class SamplingDecision(Struct, frozen=True, gc=False):
 
 
 class EventWindow:
-    """The latest events, at least `most` and at most twice as many; fewer where their ids are long. `by_trace`: a trace
-    id joins them too."""
+    """The latest events.
 
-    def __init__(self, most: int, join: Collection[str], max_flow: int, *, by_trace: bool = False) -> None:
-        self._most, self._max_flow = most, max_flow
+    Args:
+        max_generation_events: Size of a generation: the window holds this many events at least, twice as many at most,
+            fewer if their ids are long.
+        join: Keys that join events: `trace`, `correlation`, `causation`.
+        max_flow: Events above which a key joins no events.
+        by_trace: Join events by trace id too.
+    """
+
+    def __init__(
+        self, max_generation_events: int, join: Collection[str], max_flow: int, *, by_trace: bool = False
+    ) -> None:
+        self._max_generation_events, self._max_flow = max_generation_events, max_flow
         self._correlation, self._causation = "correlation" in join, "causation" in join
         self._by_trace = by_trace and "trace" in join
         self._young, self._old = _WindowGeneration(), _WindowGeneration()
 
     def note(self, event: Event, cause: Event | None) -> Event | None:
-        """Take an event in, and what `cause` said of it before. Returns the first with its event id, where that is
-        another one."""
+        """Add an event with its cause (see `cause`). Returns the first event with the same event id, if another has
+        it."""
         young = self._young
         young.count += 1
-        if young.count > self._most:
+        if young.count > self._max_generation_events:
             self._old, self._young = young, _WindowGeneration()
             young = self._young
         first = None
         id = event.event_id
         if id is not None:
-            if len(id) > USUAL:
-                young.count += len(id) // USUAL
+            if len(id) > TYPICAL_ID_CHARS:
+                young.count += len(id) // TYPICAL_ID_CHARS
             first = young.ids.setdefault(id, event)
             if first is event:
                 first = self._old.ids.get(id)
@@ -76,10 +85,10 @@ class EventWindow:
             young.spans.setdefault(span, event)
         correlation = event.correlation_id
         if correlation is not None and self._correlation:
-            if id in young.caused or id in self._old.caused:  # its effects came before it
+            if id in young.caused or id in self._old.caused:  # its effects arrived before it
                 self._mix(event)
-            if len(correlation) > USUAL:
-                young.count += len(correlation) // USUAL
+            if len(correlation) > TYPICAL_ID_CHARS:
+                young.count += len(correlation) // TYPICAL_ID_CHARS
             joined = young.correlations.get(correlation)
             if joined is None:
                 young.correlations[correlation] = [event]
@@ -87,8 +96,8 @@ class EventWindow:
                 joined.append(event)
         causation = event.causation_id
         if causation is not None and self._causation:
-            if len(causation) > USUAL:
-                young.count += len(causation) // USUAL
+            if len(causation) > TYPICAL_ID_CHARS:
+                young.count += len(causation) // TYPICAL_ID_CHARS
             other = young.caused.setdefault(causation, event)
             if isinstance(other, list):
                 other.append(event)
@@ -108,28 +117,29 @@ class EventWindow:
         self._young.mixed.update([event.correlation_id for event in events if event.correlation_id is not None])
 
     def cause(self, event: Event) -> Event | None:
-        """The event that this one names as its cause: by its causation id, else by the span that its sender's hung
-        from, within one trace."""
+        """Find the cause that an event names: by causation id, else by the parent of the sender's span in one trace."""
         id = cause_of(event)
         if id is not None:
-            found = self._young.ids.get(id) or self._old.ids.get(id)
-            if found is not None:
-                return found
+            cause = self._young.ids.get(id) or self._old.ids.get(id)
+            if cause is not None:
+                return cause
         span = event.parent_span_id
         if span is not None:
-            found = self._young.spans.get(span) or self._old.spans.get(span)
-            if found is not None and found is not event and found.trace_id == event.trace_id:
-                return found
+            cause = self._young.spans.get(span) or self._old.spans.get(span)
+            if cause is not None and cause is not event and cause.trace_id == event.trace_id:
+                return cause
         return None
 
     def flow(self, event: Event) -> tuple[list[Event], bool]:
-        """The events that are joined to this one, itself included, at most `max_flow`; a key that joins more than that
-        joins none. And whether it is known that no two of them have one id."""
+        """Return the events joined to this one, itself included, and whether their event ids are known to differ.
+
+        A key that joins more than `max_flow` events joins none.
+        """
         flow = None if self._by_trace else self._plain_flow(event)
         return (self._closure(event), False) if flow is None else (flow, True)
 
     def _plain_flow(self, event: Event) -> list[Event] | None:
-        """The same where it can be told at once: nothing joins this event, or its correlation id alone does."""
+        """Return the flow if no key joins this event, or its correlation id alone does; else None."""
         old, young, correlation = self._old, self._young, event.correlation_id
         if correlation is None:
             own = event.event_id
@@ -139,71 +149,79 @@ class EventWindow:
             return None
         later, earlier = young.correlations.get(correlation), old.correlations.get(correlation)
         flow = later if earlier is None else earlier if later is None else None
-        # The event itself is not in it where it waits for longer than is remembered.
-        if flow is None or len(flow) > self._max_flow or not (flow[0] is event or any(one is event for one in flow)):
+        # The event is missing if it was held for longer than the window remembers.
+        if (
+            flow is None
+            or len(flow) > self._max_flow
+            or not (flow[0] is event or any(member is event for member in flow))
+        ):
             return None
         return flow.copy()
 
     def _closure(self, event: Event) -> list[Event]:
         old, young = self._old, self._young
         flow = [event]
-        found = {id(event)}
+        member_ids = {id(event)}
         correlations: set[str] = set()
         causes: set[str] = set()
         traces: set[int] = set()
-        for event in flow:  # which grows meanwhile
+        for event in flow:  # the loop appends to it
             correlation, own, cause = event.correlation_id, event.event_id, event.causation_id
             if correlation is not None and self._correlation and correlation not in correlations:
                 correlations.add(correlation)
-                self._take(_both(old.correlations.get(correlation), young.correlations.get(correlation)), found, flow)
+                self._take(
+                    _join_lists(old.correlations.get(correlation), young.correlations.get(correlation)),
+                    member_ids,
+                    flow,
+                )
             if self._causation:
                 for named in (cause, own):
                     if named is not None and named not in causes:
                         causes.add(named)
                         if named in young.caused or named in old.caused:
-                            self._take_caused(named, found, flow)
+                            self._take_caused(named, member_ids, flow)
             trace = event.trace_id
             if self._by_trace and trace is not None and trace not in traces:
                 traces.add(trace)
-                self._take(_both(old.traces.get(trace), young.traces.get(trace)), found, flow)
+                self._take(_join_lists(old.traces.get(trace), young.traces.get(trace)), member_ids, flow)
             if len(flow) > self._max_flow:
                 break
         return flow
 
-    def _take_caused(self, cause: str, found: set[int], flow: list[Event]) -> None:
-        """Those that name this event as their cause, and it."""
+    def _take_caused(self, cause: str, member_ids: set[int], flow: list[Event]) -> None:
+        """Add the events that name this cause, and the cause itself."""
         old, young = self._old, self._young
-        joined = _both(_listed(old.caused.get(cause)), _listed(young.caused.get(cause)))
+        joined = _join_lists(_as_list(old.caused.get(cause)), _as_list(young.caused.get(cause)))
         named = old.ids.get(cause) or young.ids.get(cause)
         if len(joined) + (named is not None) <= self._max_flow:
-            self._take(joined, found, flow)
-            if named is not None and id(named) not in found:
-                found.add(id(named))
+            self._take(joined, member_ids, flow)
+            if named is not None and id(named) not in member_ids:
+                member_ids.add(id(named))
                 flow.append(named)
 
-    def _take(self, joined: Sequence[Event], found: set[int], flow: list[Event]) -> None:
+    def _take(self, joined: Sequence[Event], member_ids: set[int], flow: list[Event]) -> None:
         if len(joined) <= self._max_flow:
             for event in joined:
-                if id(event) not in found:
-                    found.add(id(event))
+                if id(event) not in member_ids:
+                    member_ids.add(id(event))
                     flow.append(event)
 
-    # --- what was decided
+    # --- sampling decisions
 
     def record_decision(self, decision: SamplingDecision) -> None:
-        """Remember what was decided about an event."""
+        """Remember the decision about an event."""
         self._young.decisions[id(decision.event)] = decision
 
     def decision(self, event: Event) -> SamplingDecision | None:
-        """What was decided about this very event."""
+        """Return the decision about this event object."""
         return self._young.decisions.get(id(event)) or self._old.decisions.get(id(event))
 
 
-def _both(old: list[Event] | None, young: list[Event] | None) -> Sequence[Event]:
+def _join_lists(old: list[Event] | None, young: list[Event] | None) -> Sequence[Event]:
     if old is None:
         return young or ()
     return old if young is None else [*old, *young]
 
 
-def _listed(found: Event | list[Event] | None) -> list[Event] | None:
-    return found if found is None or isinstance(found, list) else [found]
+def _as_list(events: Event | list[Event] | None) -> list[Event] | None:
+    return events if events is None or isinstance(events, list) else [events]

@@ -1,9 +1,9 @@
-"""Events that are held until their flow is quiet, because only then it is known where their spans belong.
+"""Holds events until their flow is quiet, because only then their trace and parent are known.
 
-An event without trace context takes its flow's trace: the one that the flow's earliest event with a trace carries, else
-the one derived for its earliest event. An event that names no parent hangs from the one that is inferred. Both need the
-flow's other events, which may come later; so it waits until nothing of the flow has come for `hold` seconds, though not
-longer than `LONGEST` times that, nor when more than `most` wait: then the oldest go as they stand, and are counted.
+An event without trace context takes its flow's trace: that of the flow's earliest event with a trace, else the one
+derived for its earliest event. An event that names no parent gets an inferred one. Both need the flow's other events,
+which may arrive later. So an event waits until no event of its flow has arrived for `hold` seconds, but at most
+`MAX_HOLD_FACTOR` times as long. When more than `max_held` events wait, the oldest are released as they are and counted.
 """
 
 from __future__ import annotations
@@ -25,171 +25,185 @@ from sidecar.domain.correlation.ordering import moment
 from sidecar.domain.model import Event, Headers
 from sidecar.domain.ports.index import Node
 
-LONGEST = 10
-"""How many times the hold an event waits at most, in a flow that is never quiet."""
-MOST_BYTES = 32 << 20
-"""Bytes of records whose decoded bodies wait, some ten times that in memory."""
-MOST_PRODUCERS = 1_000
-"""Producers whose inputs are remembered."""
-LATER = float("inf")
+MAX_HOLD_FACTOR = 10
+"""Longest wait of an event, in multiples of the hold time, in a flow that is never quiet."""
+MAX_BODY_BYTES = 32 << 20
+"""Bytes of records with held bodies; decoded, they take about ten times as much memory."""
+MAX_PRODUCERS = 1_000
+"""Number of producers with remembered input streams."""
+_END_OF_TIME = float("inf")
 _NO_PARENT: Sequence[int | None] = (None,)
 _NO_GUESS: Mapping[int, int] = {}
 _NONE_ALIKE: Mapping[str, Sequence[Event]] = {}
 
 
 class BufferedEvent(Struct, gc=False):
-    """An event, with what of its record a span needs."""
+    """A held event, with the parts of its record that a span needs."""
 
     event: Event
     span: ExportSpan
-    """What is known of it already."""
-    told: bool
-    """Its cause was known when it came."""
+    """Span without trace and parent."""
+    edge_recorded: bool
+    """Its cause was known when it arrived, and the edge was reported."""
     since: float
     due: float
     headers: Any = None
     body: Any = None
-    """Both only where a query asks about them."""
+    """Headers and body are kept only if the sampling query reads them."""
     waiting: bool = True
 
 
 class QuietFlow(Struct, gc=False):
-    """A flow that is quiet: all of it that is known, and those of its events that waited."""
+    """A quiet flow: its known events, and which of them were held."""
 
     events: list[Event]
-    """By moment."""
+    """Ordered by moment."""
     parents: Sequence[int | None]
-    """Of each, as an index into `events`."""
+    """Index into `events` of the parent of each event."""
     inferred: Mapping[int, int]
-    """Those of the parents that no event names."""
+    """The inferred parents, by index of the event."""
     waited: list[BufferedEvent | None]
-    """Of each event, where it waited."""
+    """The buffer entry of each event, None if the event was not held."""
     trace_id: int
-    """For those of its events that carry none."""
+    """Trace of the events that carry none."""
     same_id: Mapping[str, Sequence[Event]]
-    """Where several have one id."""
+    """Events by event id, for ids that several have."""
 
     def trace_of(self, event: Event) -> int:
+        """Return the trace of an event's span."""
         return self.trace_id if event.trace_id is None else event.trace_id
 
-    def first(self, event: Event) -> Event | None:
-        """What an event is a duplicate of."""
+    def find_original(self, event: Event) -> Event | None:
+        """Return the event that this one duplicates."""
         same = self.same_id.get(event.event_id) if event.event_id is not None else None
         return None if same is None else original_of(event, same)
 
     def nodes(self) -> list[Node]:
-        """The flow as an index would give it."""
-        return build_flow(self.events, self.trace_of, self._standing, {}, ()).nodes
+        """Return the flow as an index returns it."""
+        return build_flow(self.events, self.trace_of, self._status_of, {}, ()).nodes
 
-    def _standing(self, event: Event) -> FlowEventStatus:
+    def _status_of(self, event: Event) -> FlowEventStatus:
         return flow_event_status(event, self.same_id.get(event.event_id, ()) if event.event_id is not None else ())
 
 
 class FlowBuffer:
-    """Holds events, and lets them go with their flows. Times are seconds of any clock that does not jump."""
+    """Holds events and releases them with their flows. Times are seconds of a monotonic clock."""
 
-    def __init__(self, recent: EventWindow, hold: float, most: int) -> None:
-        self._recent, self._hold, self._most = recent, hold, most
+    def __init__(self, window: EventWindow, hold: float, max_held: int) -> None:
+        self._window, self._hold, self._max_held = window, hold, max_held
         self._held: dict[int, BufferedEvent] = {}
         self._fresh: deque[BufferedEvent] = deque()
-        """As they came, which is as they are due: most are looked at once only."""
+        """Arrival order, which is the order in which they are due: most are examined only once."""
         self._queue: list[tuple[float, int, BufferedEvent]] = []
-        """Those that must wait for longer."""
+        """Events that must wait longer."""
         self._number = 0
         self._latest: dict[int, float] = {}
         self._consumed: dict[str, set[Stream]] = {}
         self._bytes = 0
         self.early = 0
-        """Events that could not wait until their flow was quiet."""
+        """Events that were released before their flow was quiet."""
 
     def __len__(self) -> int:
         return len(self._held)
 
     def hold(
-        self, event: Event, span: ExportSpan, now: float, told: bool, headers: Headers | None = None, body: Any = None
+        self,
+        event: Event,
+        span: ExportSpan,
+        now: float,
+        edge_recorded: bool,
+        headers: Headers | None = None,
+        body: Any = None,
     ) -> None:
-        seen = BufferedEvent(event, span, told, now, now + self._hold, headers, body)
-        self._held[id(event)] = seen
+        """Hold an event."""
+        buffered = BufferedEvent(event, span, edge_recorded, now, now + self._hold, headers, body)
+        self._held[id(event)] = buffered
         if body is not None:
-            self._bytes += _weight(seen)
-        self._fresh.append(seen)
+            self._bytes += _count_body_bytes(buffered)
+        self._fresh.append(buffered)
 
     def due(self, now: float) -> Iterator[QuietFlow]:
-        """The flows that are quiet by now, and those that must go for others' sake."""
+        """Release the flows that are quiet now, and the oldest ones if too many events are held."""
         while self._fresh or self._queue:
-            crowded = len(self._held) > self._most or self._bytes > MOST_BYTES
-            seen = self._pop(LATER if crowded else now)
-            if seen is None:
+            over_limit = len(self._held) > self._max_held or self._bytes > MAX_BODY_BYTES
+            buffered = self._pop(_END_OF_TIME if over_limit else now)
+            if buffered is None:
                 return
-            if not seen.waiting:
+            if not buffered.waiting:
                 continue
-            if seen.due > now and not crowded:
-                self._push(seen)
+            if buffered.due > now and not over_limit:
+                self._push(buffered)
                 continue
-            flow, differing = self._recent.flow(seen.event)
+            flow, ids_differ = self._window.flow(buffered.event)
             if len(flow) == 1:
-                self.early += seen.since + self._hold > now
-                yield self._let_alone(seen)
+                self.early += buffered.since + self._hold > now
+                yield self._release_single(buffered)
                 continue
-            members = self._waiting(flow)
+            members = self._entries_of(flow)
             since = [member.since for member in members]
             quiet_at = max(since) + self._hold
-            due = min(quiet_at, min(since) + LONGEST * self._hold)
-            if due > now and not crowded:
+            due = min(quiet_at, min(since) + MAX_HOLD_FACTOR * self._hold)
+            if due > now and not over_limit:
                 for member in members:
                     member.due = due
-                self._push(seen)
+                self._push(buffered)
                 continue
             if quiet_at > now:
                 self.early += len(members)
-            yield self._let_go(flow, members, differing)
+            yield self._release_flow(flow, members, ids_differ)
 
     def all(self) -> Iterator[QuietFlow]:
-        """Every flow as it stands: the end."""
-        while (seen := self._pop(LATER)) is not None:
-            if seen.waiting:
-                flow, differing = self._recent.flow(seen.event)
-                yield self._let_alone(seen) if len(flow) == 1 else self._let_go(flow, self._waiting(flow), differing)
+        """Release every flow as it is, at shutdown."""
+        while (buffered := self._pop(_END_OF_TIME)) is not None:
+            if buffered.waiting:
+                flow, ids_differ = self._window.flow(buffered.event)
+                yield (
+                    self._release_single(buffered)
+                    if len(flow) == 1
+                    else self._release_flow(flow, self._entries_of(flow), ids_differ)
+                )
 
     def _pop(self, until: float) -> BufferedEvent | None:
-        """The one that is due next, where that is not after `until`."""
+        """Take the event that is due next, if it is due by `until`."""
         fresh, queue = self._fresh, self._queue
         if fresh and (not queue or fresh[0].since + self._hold <= queue[0][0]):
             return fresh.popleft() if fresh[0].since + self._hold <= until else None
         return heapq.heappop(queue)[2] if queue and queue[0][0] <= until else None
 
-    def _push(self, seen: BufferedEvent) -> None:
+    def _push(self, buffered: BufferedEvent) -> None:
         self._number += 1
-        heapq.heappush(self._queue, (seen.due, self._number, seen))
+        heapq.heappush(self._queue, (buffered.due, self._number, buffered))
 
-    def _waiting(self, flow: Sequence[Event]) -> list[BufferedEvent]:
+    def _entries_of(self, flow: Sequence[Event]) -> list[BufferedEvent]:
         held = self._held
-        return [seen for event in flow if (seen := held.get(id(event))) is not None]
+        return [buffered for event in flow if (buffered := held.get(id(event))) is not None]
 
-    def _let_alone(self, seen: BufferedEvent) -> QuietFlow:
-        """It has nobody to hang from, to be the same as, or to learn from."""
-        self._forget(seen)
-        event = seen.event
-        return QuietFlow([event], _NO_PARENT, _NO_GUESS, [seen], trace_id_of(event, _nobody, {}), _NONE_ALIKE)
+    def _release_single(self, buffered: BufferedEvent) -> QuietFlow:
+        """Release an event that no other is joined to."""
+        self._forget(buffered)
+        event = buffered.event
+        return QuietFlow(
+            [event], _NO_PARENT, _NO_GUESS, [buffered], trace_id_of(event, _find_no_event, {}), _NONE_ALIKE
+        )
 
-    def _forget(self, seen: BufferedEvent) -> None:
-        seen.waiting = False
-        del self._held[id(seen.event)]
-        if seen.body is not None:
-            self._bytes -= _weight(seen)
+    def _forget(self, buffered: BufferedEvent) -> None:
+        buffered.waiting = False
+        del self._held[id(buffered.event)]
+        if buffered.body is not None:
+            self._bytes -= _count_body_bytes(buffered)
 
-    def _let_go(self, flow: list[Event], members: list[BufferedEvent], differing: bool) -> QuietFlow:
-        """`differing`: no two of the flow have one id."""
+    def _release_flow(self, flow: list[Event], members: list[BufferedEvent], ids_differ: bool) -> QuietFlow:
+        """Release a flow. `ids_differ`: the event ids of the flow are known to differ."""
         for member in members:
             self._forget(member)
         self._learn(flow)
-        events = flow if _in_order(flow) else sorted(flow, key=moment)
+        events = flow if _is_ordered(flow) else sorted(flow, key=moment)
         parents = find_stated_parents(events)
-        # The earliest has nobody before it that could be inferred.
+        # The earliest event has no earlier one that could be inferred.
         guesses = infer_parents(events, parents, self._consumed) if None in parents[1:] else {}
         for number, parent in guesses.items():
             parents[number] = parent
-        same_id = {} if differing else _alike(flow)
+        same_id = {} if ids_differ else _group_same_ids(flow)
         if len(members) == len(flow) and events is flow:
             waited: list[BufferedEvent | None] = [*members]
         else:
@@ -198,11 +212,14 @@ class FlowBuffer:
         return QuietFlow(events, parents, guesses, waited, self._trace_id(events, members), same_id)
 
     def _trace_id(self, events: Sequence[Event], members: Sequence[BufferedEvent]) -> int:
-        """Of the flow's events without a trace. What was sent under one trace is not left alone in it."""
+        """Return the trace of the flow's events that carry none.
+
+        If an event of the flow was sent under a trace before, the others join it.
+        """
         if len(members) < len(events):
-            # Of those that waited until now nothing was decided.
+            # Events that were held until now have no decision yet.
             for event in events:
-                if event.trace_id is None and (decision := self._recent.decision(event)) is not None:
+                if event.trace_id is None and (decision := self._window.decision(event)) is not None:
                     return decision.trace_id
         for event in events:
             if event.trace_id is not None:
@@ -213,7 +230,7 @@ class FlowBuffer:
         return trace_id_of(events[0], by_id.get, {})
 
     def _learn(self, flow: Sequence[Event]) -> None:
-        """Which streams producers are seen to consume."""
+        """Remember which streams the producers consume."""
         effects = [event for event in flow if event.producer is not None and cause_of(event) is not None]
         if not effects:
             return
@@ -221,21 +238,21 @@ class FlowBuffer:
         for event in effects:
             cause = by_id.get(cause_of(event))
             if cause is not None and event.producer is not None:
-                if len(self._consumed) >= MOST_PRODUCERS:
+                if len(self._consumed) >= MAX_PRODUCERS:
                     self._consumed.clear()
                 self._consumed.setdefault(event.producer, set()).add(stream_of(cause))
 
 
-def _weight(seen: BufferedEvent) -> int:
-    return 0 if seen.body is None or seen.span.size is None else seen.span.size
+def _count_body_bytes(buffered: BufferedEvent) -> int:
+    return 0 if buffered.body is None or buffered.span.size is None else buffered.span.size
 
 
-def _nobody(event_id: str) -> None:
+def _find_no_event(event_id: str) -> None:
     return None
 
 
-def _in_order(flow: Sequence[Event]) -> bool:
-    """Whether these are by moment already, as they mostly come."""
+def _is_ordered(flow: Sequence[Event]) -> bool:
+    """Check whether these events are ordered by moment already, as they mostly are."""
     latest = -1
     for event in flow:
         occurred = event.occurred_at
@@ -247,8 +264,8 @@ def _in_order(flow: Sequence[Event]) -> bool:
     return True
 
 
-def _alike(flow: Sequence[Event]) -> dict[str, list[Event]]:
-    """The events of each id that several have."""
+def _group_same_ids(flow: Sequence[Event]) -> dict[str, list[Event]]:
+    """Group the events that share an event id."""
     if len({event.event_id for event in flow}) == len(flow):
         return {}
     same_id: dict[str, list[Event]] = {}

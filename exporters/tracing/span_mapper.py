@@ -1,9 +1,9 @@
-"""From an event to the span that says what the sidecar saw of it. Pure: no clock, no server, no queue.
+"""Maps an event to a span, without clock, server or queue.
 
-A span is no work of the service's: it says that a record was read from a stream, by whom it says it was written, and
-how long it took from being made to lying in the stream. It lasts from when the event occurred, as its producer says
-(where that is believable), to when the broker appended it; both stand in the record, so the same record always gives
-the same span.
+The span describes no work of the service. It says that a record was read from a stream, which producer it names, and
+how long it took from its creation until the broker appended it. It lasts from the time at which the event occurred,
+according to its producer (if plausible), to the append time. Both are in the record, so a record always gives the
+same span.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from exporters import semantic_conventions as names
-from exporters.tracing.span_ids import base_of, span_id
+from exporters.tracing.span_ids import span_id, span_id_base
 from sidecar.domain.broker_traits import traits_of
 from sidecar.domain.correlation.duplicates import parse_origin
 from sidecar.domain.model import Event
 from sidecar.domain.position import Partition, Position
 
 OPERATION = "receive"
-BELIEVABLE = 3_600_000
-"""Milliseconds from occurring to being appended that a span shows; beyond, one of the two clocks is not believed."""
-LAST_MILLISECOND = 4_102_444_800_000
-"""The year 2100: what a broker says is later is not believed."""
+MAX_APPEND_DELAY_MS = 3_600_000
+"""Longest plausible time from occurrence to append; beyond it, one of the two clocks is wrong."""
+MAX_TIMESTAMP_MS = 4_102_444_800_000
+"""Latest plausible append time, in the year 2100."""
 
 Value = str | int | bool
 Attributes = tuple[tuple[str, Value], ...]
@@ -39,72 +39,72 @@ VARYING = (
     names.AGGREGATE_ID,
     names.PRODUCER,
 )
-"""The attributes that differ from span to span, in the order of `ExportSpan.values`."""
+"""Attributes that differ from span to span, in the order of `ExportSpan.values`."""
 
 _INFERRED: Attributes = ((names.PARENT_INFERRED, True),)
 
 
 class PartitionAttributes(Struct, frozen=True):
-    """What the spans of one partition have in common."""
+    """The attributes that all spans of a partition share."""
 
     log: Partition
     name: str
-    """Of its spans: `receive orders`."""
+    """Name of the spans, such as `receive orders`."""
     attributes: Attributes
     prefix: str
-    """Of its positions, up to the last slash."""
+    """Text of its positions up to and including the last slash."""
     base: int
-    """Of its span ids."""
+    """Base of its span ids (`span_id_base`)."""
     counted: bool
-    """Its offsets count records."""
+    """True if its offsets count records."""
     format_offset: Callable[[int], str]
 
     def entry(self, offset: int) -> str:
-        """How positions write an offset, after the last slash."""
+        """Format an offset as positions do after the last slash."""
         return self.format_offset(offset)
 
 
 class SpanLink(Struct, frozen=True, gc=False):
-    """Another span that a span has to do with."""
+    """A link to another span."""
 
     trace_id: int
     span_id: int
     kind: str
-    """`creation`: the span that sent the record. `replay_of`: the record's first life. `duplicate_of`: the first with
-    this event id. `cause`: the causing event, where it lies in another trace."""
+    """`creation`: the span that sent the record. `replay_of`: the record that was replayed. `duplicate_of`: the first
+    event with this event id. `cause`: the causing event, if its span is in another trace."""
 
 
 class SpanEvent(Struct, frozen=True, gc=False):
-    """Something that happened to the event, a span event."""
+    """A span event: something that happened to the event."""
 
     name: str
     attributes: Attributes
 
 
 class ExportSpan(Struct, gc=False):
-    """One event, as the backends are told about it."""
+    """The span of an event, as backends receive it."""
 
     place: PartitionAttributes
     event: Event
-    """As it may be shown."""
+    """The event, redacted."""
     size: int | None
-    """Bytes of the record's value."""
+    """Size of the record's value in bytes."""
     span_id: int
     start: int
     """Nanoseconds since 1970."""
     end: int
     trace_id: int = 0
-    """0 until its place in its flow is known."""
+    """0 until the flow is known."""
     parent_id: int | None = None
     written: bytes | None = None
-    """The above without trace and parent as OTLP has it, where it was written when the event came. By the time that its
-    flow is quiet, its words have left the processor's caches, and to gather them takes longer than all else."""
+    """The fields above without trace and parent, encoded as OTLP when the event arrived. By the time its flow is
+    quiet, its texts have left the processor's caches, and gathering them would take longer than everything else."""
     further_links: Sequence[SpanLink] = ()
-    """Besides that to the sender's span."""
+    """Links other than the one to the sender's span."""
     further: Attributes = ()
     notes: tuple[SpanEvent, ...] = ()
     error: str | None = None
-    """What failed, a sentence; None where nothing did."""
+    """Description of the failure, or None."""
 
     @property
     def links(self) -> Sequence[SpanLink]:
@@ -115,7 +115,7 @@ class ExportSpan(Struct, gc=False):
 
     @property
     def values(self) -> tuple[str | int | None, ...]:
-        """Of the attributes in `VARYING`."""
+        """Values of the attributes in `VARYING`."""
         event, keyed = self.event, self.place.counted
         offset = event.position.offset
         entry = self.place.entry(offset)
@@ -133,7 +133,7 @@ class ExportSpan(Struct, gc=False):
 
 
 class SpanParent(Struct, frozen=True, gc=False):
-    """Whom an event's span hangs from, as far as its flow tells."""
+    """The parent of a span, according to its flow."""
 
     trace_id: int
     span_id: int
@@ -141,15 +141,20 @@ class SpanParent(Struct, frozen=True, gc=False):
 
 
 class DeadLetterTarget(Struct, frozen=True):
-    """What becomes of rejected records of one broker."""
+    """Consumer group and dead-letter stream for the rejected records of a broker."""
 
     group: str
     stream: Callable[[str], str] | None
-    """The dead-letter stream of a stream; None where no letters are written."""
+    """Returns the dead-letter stream of a stream. None: no dead letters are written."""
 
 
 class SpanMapper:
-    """Makes spans. `letters` by system; `servers` by system the address and port, where there is only one."""
+    """Creates spans.
+
+    Args:
+        letters: Dead-letter targets by system.
+        servers: Address and port by system, for systems with a single server.
+    """
 
     def __init__(self, letters: dict[str, DeadLetterTarget], servers: dict[str, tuple[str, int]] | None = None) -> None:
         self._letters, self._servers = letters, servers or {}
@@ -157,22 +162,24 @@ class SpanMapper:
         self._latest: PartitionAttributes | None = None
 
     def place(self, position: Position) -> PartitionAttributes:
+        """Return what the spans of a position's partition share."""
         latest = self._latest
         if latest is not None:
             log = latest.log
             if position.partition == log.number and position.stream == log.stream and position.system == log.system:
                 return latest
         key = (position.system, position.stream, position.partition)
-        found = self._places.get(key)
-        if found is None:
-            found = self._places[key] = self._new_place(position.log)
-        self._latest = found
-        return found
+        place = self._places.get(key)
+        if place is None:
+            place = self._places[key] = self._create_place(position.log)
+        self._latest = place
+        return place
 
     def span_id_at(self, position: Position) -> int:
+        """Return the id of the span of a record."""
         return span_id(self.place(position).base, position.offset)
 
-    def _new_place(self, log: Partition) -> PartitionAttributes:
+    def _create_place(self, log: Partition) -> PartitionAttributes:
         traits = traits_of(log.system)
         attributes: list[tuple[str, Value]] = [
             (names.SYSTEM, log.system),
@@ -192,7 +199,7 @@ class SpanMapper:
             f"{OPERATION} {log.stream}",
             tuple(attributes),
             f"{log}/",
-            base_of(log),
+            span_id_base(log),
             traits.offsets_count_records,
             traits.format_offset,
         )
@@ -206,19 +213,25 @@ class SpanMapper:
         parent: SpanParent | None = None,
         first: Event | None = None,
     ) -> ExportSpan:
-        """The span of an event (`begin`, `finish`)."""
+        """Create the complete span of an event (`begin` and `finish`)."""
         span = self.begin(event, size, self.place(event.position))
         self.finish(span, trace_id, parent, first)
         return span
 
     def begin(self, event: Event, size: int | None, place: PartitionAttributes) -> ExportSpan:
-        """What is known of a span from its event alone. `size`: bytes of the record's value, None where it has none."""
-        start, end = times(event)
+        """Create a span from its event alone. `size`: bytes of the record's value, None if it has none."""
+        start, end = span_times(event)
         return ExportSpan(place, event, size, span_id(place.base, event.position.offset), start, end)
 
     def finish(self, span: ExportSpan, trace_id: int, parent: SpanParent | None, first: Event | None) -> None:
-        """Give a span its place. `parent`: the event that caused it; without one it hangs from the sender's span, where
-        that is in the same trace. `first`: the event that this one is a duplicate of."""
+        """Set trace, parent and links of a span.
+
+        Args:
+            span: A span from `begin`.
+            trace_id: Trace of the span.
+            parent: Span of the causing event. None: the parent is the sender's span, if it is in the same trace.
+            first: The event that this one duplicates.
+        """
         event = span.event
         span.trace_id = trace_id
         if event.trace_id == trace_id:
@@ -247,7 +260,7 @@ class SpanMapper:
             notes.append(SpanEvent("tracecar.replay", ((names.DEAD_LETTER_ID, event.replay_of),)))
             origin = parse_origin(event.replay_of)
             if origin is not None and origin != event.position:
-                # Its headers are the first life's, so it is of the same flow and trace.
+                # A replay has the headers of the original, so it is in the same flow and trace.
                 links.append(SpanLink(span.trace_id, self.span_id_at(origin), "replay_of"))
         elif first is not None:
             further.append((names.DUPLICATE, True))
@@ -256,7 +269,7 @@ class SpanMapper:
         span.further_links, span.further, span.notes = links, tuple(further), tuple(notes)
 
     def dead_letter(self, event: Event) -> Attributes | None:
-        """Where a rejected event's dead letter goes; None where none is written."""
+        """Return id and stream of a rejected event's dead letter; None if none is written."""
         letters = self._letters.get(event.position.system)
         if letters is None or letters.stream is None:
             return None
@@ -265,36 +278,36 @@ class SpanMapper:
 
 
 def rejection_attributes(event: Event) -> Attributes:
-    """Why an event was rejected."""
+    """Return the attributes that describe a rejection."""
     rejection = event.rejection
     assert rejection is not None
-    found: list[tuple[str, Value]] = [
+    attributes: list[tuple[str, Value]] = [
         (names.CODE, rejection.code),
         (names.STAGE, rejection.stage),
         (names.MESSAGE, rejection.message),
     ]
     if rejection.path is not None:
-        found.append((names.PATH, rejection.path))
+        attributes.append((names.PATH, rejection.path))
     if event.schema is not None and event.schema.subject is not None:
         version = "" if event.schema.version is None else f" v{event.schema.version}"
-        found.append((names.SCHEMA, f"{event.schema.subject}{version}"))
-    return tuple(found)
+        attributes.append((names.SCHEMA, f"{event.schema.subject}{version}"))
+    return tuple(attributes)
 
 
-def times(event: Event) -> tuple[int, int]:
-    """From when to when an event's span lasts, nanoseconds."""
+def span_times(event: Event) -> tuple[int, int]:
+    """Return start and end of an event's span, in nanoseconds since 1970."""
     appended, occurred = event.appended_at, event.occurred_at
-    if not 0 <= appended <= LAST_MILLISECOND:
-        appended = max(0, min(event.observed_at // 1000, LAST_MILLISECOND))
+    if not 0 <= appended <= MAX_TIMESTAMP_MS:
+        appended = max(0, min(event.observed_at // 1000, MAX_TIMESTAMP_MS))
     end = appended * 1_000_000
     if occurred is None:
         return end, end
     took = appended * 1000 - occurred
-    # A broker's clock ticks in whole milliseconds: what occurred within the one it names was appended at once.
-    return (occurred * 1000, end) if 0 <= took <= BELIEVABLE * 1000 else (end, end)
+    # A broker's clock has whole milliseconds: an event that occurred within the millisecond of its append took no time.
+    return (occurred * 1000, end) if 0 <= took <= MAX_APPEND_DELAY_MS * 1000 else (end, end)
 
 
 def all_attributes(span: ExportSpan) -> Sequence[tuple[str, Value]]:
-    """The attributes of a span, as many as it has."""
+    """Return the attributes of a span."""
     varying = [(name, value) for name, value in zip(VARYING, span.values, strict=True) if value is not None]
     return (*span.place.attributes, *varying, *span.further)

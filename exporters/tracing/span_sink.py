@@ -1,4 +1,4 @@
-"""One place that spans go to: how they are written for it, and the queue before it."""
+"""A backend for spans: its encoder and its queue."""
 
 from __future__ import annotations
 
@@ -11,38 +11,42 @@ from exporters.tracing.span_mapper import ExportSpan
 
 
 class SpanBatchEncoder(Protocol):
-    """How spans are written for a backend."""
+    """Encodes spans in the format of a backend."""
 
     def begin(self, spans: Sequence[ExportSpan]) -> None:
-        """Do already what can be done before their traces are known, or nothing."""
+        """Encode what can be encoded before the traces are known. May do nothing."""
 
     def encode(self, spans: Sequence[ExportSpan]) -> list[bytes]:
-        """Each span as the backend takes it, but for what surrounds them all."""
+        """Encode each span in the backend's format, without the request envelope (resource and scope)."""
 
 
 class SpanSink:
-    """One place that spans go to (`sidecar.domain.ports.exporter.Destination`)."""
+    """A backend that spans are sent to (`sidecar.domain.ports.exporter.Destination`)."""
 
     def __init__(self, name: str, encoder: SpanBatchEncoder, outbox: BatchQueue) -> None:
         self.name, self.outbox, self._encoder = name, outbox, encoder
 
     def begin(self, spans: Sequence[ExportSpan]) -> None:
-        """These spans will be offered later, once their flows are known."""
+        """Announce spans that will be offered once their flows are known."""
         if not self.outbox.full:
             self._encoder.begin(spans)
 
     def offer(self, spans: Sequence[ExportSpan]) -> None:
+        """Queue spans, or count them as dropped if the queue is full."""
         if self.outbox.full:
             self.outbox.drop(len(spans))
         else:
             self.outbox.put(self._encoder.encode(spans))
 
     def counts(self) -> tuple[int, int, int]:
+        """Return the numbers of sent, dropped and failed spans."""
         return self.outbox.sent, self.outbox.dropped, self.outbox.failed
 
     @property
     def trouble(self) -> str | None:
+        """Reason why the backend accepts nothing now, or None."""
         return self.outbox.trouble
 
     async def close(self) -> None:
+        """Send the queued spans within a few seconds, and close the connection."""
         await asyncio.to_thread(self.outbox.close)

@@ -161,7 +161,7 @@ class SidecarService:
                 StatusMetrics(self.status.status),
                 DeadLetterMetrics(self.counters),
                 ExporterMetrics(self.exporters, self.telemetry.tracing),
-                ConsumerGroupMetrics(self._follower, self.index, self.telemetry.delivered),
+                ConsumerGroupMetrics(self._follower, self.index, self.telemetry.record_delivery),
                 MembershipMetrics(
                     self._shared, lambda: self.status.members.rows() if self.status.members is not None else []
                 ),

@@ -120,6 +120,6 @@ def telemetry(config: Config, sources: Sequence[BrokerSource]) -> Telemetry:
 
 def try_exporters(config: Config) -> list[Finding]:
     """Whether telemetry gets to where it goes. Blocks. Raises ConfigError."""
-    from exporters.preflight import findings
+    from exporters.preflight import check_backends
 
-    return list(findings(config))
+    return list(check_backends(config))

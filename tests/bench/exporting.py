@@ -43,15 +43,15 @@ async def cost(endpoint: str, kind: str) -> dict[str, Any]:
     """Microseconds an event, and what became of the spans."""
     from exporters.batch_queue import BatchQueue, QueueBounds
     from exporters.otlp.span_encoder import OtlpSpanEncoder
-    from exporters.otlp.transport import transport
-    from exporters.semantic_conventions import spelling
+    from exporters.otlp.transport import create_transport
+    from exporters.semantic_conventions import read_spelling
     from exporters.tracing.exporter import TraceExporter
     from exporters.tracing.span_mapper import DeadLetterTarget, SpanMapper
     from exporters.tracing.span_sink import SpanSink
     from sidecar.config.schema import ExportersConfig, OtlpConfig, SamplingConfig
 
-    sending = transport(OtlpConfig(endpoint=endpoint, protocol="grpc", signals=["traces"]), "traces", "bench")
-    backend = SpanSink("otlp", OtlpSpanEncoder(spelling({})), BatchQueue("otlp", sending, QueueBounds()))
+    sending = create_transport(OtlpConfig(endpoint=endpoint, protocol="grpc", signals=["traces"]), "traces", "bench")
+    backend = SpanSink("otlp", OtlpSpanEncoder(read_spelling({})), BatchQueue("otlp", sending, QueueBounds()))
     mapper = SpanMapper({"kafka": DeadLetterTarget("tracecar.bench", None)})
     join = ["trace", "correlation", "causation"]
     tracing = TraceExporter(

@@ -10,8 +10,8 @@ import pytest
 
 from exporters.batch_queue import BatchQueue, QueueBounds
 from exporters.otlp.span_encoder import OtlpSpanEncoder
-from exporters.otlp.transport import transport
-from exporters.semantic_conventions import spelling
+from exporters.otlp.transport import create_transport
+from exporters.semantic_conventions import read_spelling
 from exporters.tracing.span_sink import SpanSink
 from sidecar.config.schema import OtlpConfig, TlsConfig
 from tests.contracts.exporter_contract import ExporterContract, Rig, events, ids, to, tracing, until
@@ -26,7 +26,9 @@ class OtlpRig(Rig):
     def backend(self, bounds: QueueBounds) -> SpanSink:
         otlp = OtlpConfig(endpoint=self.receiver.endpoint(self._protocol), protocol=self._protocol, **self._options)
         return SpanSink(
-            "otlp", OtlpSpanEncoder(spelling({})), BatchQueue("otlp", transport(otlp, "traces", "shop"), bounds)
+            "otlp",
+            OtlpSpanEncoder(read_spelling({})),
+            BatchQueue("otlp", create_transport(otlp, "traces", "shop"), bounds),
         )
 
     def arrived(self, trace_ids: Sequence[int]) -> list[tuple[int, int]]:
@@ -159,7 +161,7 @@ async def test_the_environment_fills_what_is_left_out(protocol: str, monkeypatch
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-team=shop")
         monkeypatch.setenv("OTEL_SERVICE_NAME", "shop-tracecar")
         monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
-        outbox = BatchQueue("otlp", transport(OtlpConfig(), "traces", "shop"), QueueBounds(linger=0.05))
+        outbox = BatchQueue("otlp", create_transport(OtlpConfig(), "traces", "shop"), QueueBounds(linger=0.05))
         exporter = to(SpanSink("otlp", OtlpSpanEncoder({}), outbox))
         exporter.offer(events(3))
         await exporter.close()

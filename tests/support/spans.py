@@ -69,8 +69,8 @@ class Bench:
             join=JOIN,
             max_flow=max_flow,
             redactor=Redactor(redact, places or {}),
-            edge=self._edge,
-            rejected=lambda event, trace_id: self.rejected.append((event.position, trace_id)),
+            on_edge=self._edge,
+            on_rejection=lambda event, trace_id: self.rejected.append((event.position, trace_id)),
             clock=lambda: self.now,
         )
         self._offsets: dict[str, int] = {}

@@ -39,7 +39,7 @@ class Told:
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
-    monkeypatch.setattr(batch_queue, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(batch_queue, "RETRY_WAIT_FIRST_S", 0.01)
     transport = Told()
     yield transport
     transport.gate.set()

@@ -14,13 +14,13 @@ import yaml
 from opentelemetry.sdk.metrics import Counter, Histogram
 from opentelemetry.sdk.metrics.export import AggregationTemporality
 
-from exporters.metrics.histograms import MOST_SERIES, OTHER, LabeledHistogram
-from exporters.metrics.instruments import MOST_SERIES as MOST_POINTS
-from exporters.metrics.instruments import MOST_STREAMS, EventMeasures, MetricsRegistry
+from exporters.metrics.histograms import MAX_SERIES, OTHER, LabeledHistogram
+from exporters.metrics.instruments import MAX_SERIES as MOST_POINTS
+from exporters.metrics.instruments import MAX_STREAMS, EventMeasures, MetricsRegistry
 from exporters.metrics.prometheus import family
-from exporters.otlp.metric_exporter import OtlpMetricExporter, interval
-from exporters.semantic_conventions import spelling
-from exporters.tracing.sampling import bound_of
+from exporters.otlp.metric_exporter import OtlpMetricExporter, read_interval
+from exporters.semantic_conventions import read_spelling
+from exporters.tracing.sampling import sample_bound
 from exporters.tracing.span_ids import span_id_at
 from sidecar.api import models
 from sidecar.config.schema import Config, OtlpConfig, RedisConfig, SourcesConfig
@@ -42,15 +42,17 @@ def batch(count: int, stream: str = "orders", **words: Any) -> list[Decoded]:
 
 
 def measures() -> EventMeasures:
-    return EventMeasures(clock=lambda: NOW * 1000 + 4_000, settling_in=0)
+    return EventMeasures(clock=lambda: NOW * 1000 + 4_000, warm_up_s=0)
 
 
 async def test_rejections_are_counted_by_code_and_causes_once() -> None:
     found = measures()
-    found.batch(batch(3))
+    found.record_batch(batch(3))
     for number in range(5):
-        found.batch(batch(2, rejection=Rejection("schema.mismatch", f"qty: expected int, found {number}", "qty")))
-    found.batch(batch(1, rejection=Rejection("decode.truncated", "no more"), replay_of="g@x"))
+        found.record_batch(
+            batch(2, rejection=Rejection("schema.mismatch", f"qty: expected int, found {number}", "qty"))
+        )
+    found.record_batch(batch(1, rejection=Rejection("decode.truncated", "no more"), replay_of="g@x"))
     text = await MetricsRegistry([found], found.histograms).exposition(open_metrics=False)
     labels = 'messaging_system="kafka",messaging_destination_name="orders"'
     assert f'tracecar_rejections_total{{{labels},error_type="schema.mismatch"}} 10\n' in text
@@ -72,22 +74,22 @@ async def test_after_a_start_what_failed_before_it_is_no_new_cause() -> None:
     def failed(path: str) -> list[Decoded]:
         return batch(1, rejection=Rejection("schema.mismatch", f"{path}: expected int, found text", path))
 
-    found.batch(failed("qty") + failed("price"))
+    found.record_batch(failed("qty") + failed("price"))
     assert await new() == "0"
     # The look-back is read side by side with what comes.
     found.remember([one.event for one in (*failed("qty"), *failed("name"), *batch(1))])
-    found.batch(failed("name"))
+    found.record_batch(failed("name"))
     now += 61_000_000
     assert await new() == "1"
-    found.batch(failed("name") + failed("qty") + failed("price") + failed("total"))
+    found.record_batch(failed("name") + failed("qty") + failed("price") + failed("total"))
     assert await new() == "2"
 
 
 async def test_latencies_are_histograms_with_exemplars_where_openmetrics_is_spoken() -> None:
     found = measures()
     cause, effect = batch(1)[0].event, batch(1, "mail", trace_id=0xABC, appended_at=NOW + 300)[0].event
-    found.edge(cause, effect, effect.trace_id, 0xDEF)
-    found.batch(batch(1))
+    found.record_edge(cause, effect, effect.trace_id, 0xDEF)
+    found.record_batch(batch(1))
     plain = await MetricsRegistry([found], found.histograms).exposition(open_metrics=False)
     labels = 'tracecar_from="orders",tracecar_to="mail"'
     assert f'tracecar_edge_duration_seconds_bucket{{{labels},le="0.25"}} 0\n' in plain
@@ -105,15 +107,15 @@ async def test_latencies_are_histograms_with_exemplars_where_openmetrics_is_spok
 
 async def test_label_sets_are_bounded() -> None:
     found = measures()
-    for number in range(MOST_STREAMS + 50):
-        found.batch(batch(1, f"s{number}", rejection=Rejection("decode.malformed", "no")))
+    for number in range(MAX_STREAMS + 50):
+        found.record_batch(batch(1, f"s{number}", rejection=Rejection("decode.malformed", "no")))
     text = await MetricsRegistry([found]).exposition(open_metrics=False)
     assert f'tracecar_replays_total{{messaging_system="kafka",messaging_destination_name="{OTHER}"}} 0' in text
-    assert text.count("tracecar_replays_total{") == MOST_STREAMS + 1
+    assert text.count("tracecar_replays_total{") == MAX_STREAMS + 1
     latencies = LabeledHistogram("x", "", ("a", "b"))
-    for number in range(MOST_SERIES + 50):
+    for number in range(MAX_SERIES + 50):
         latencies.add((str(number), "b"), 1.0)
-    assert len(latencies.series) == MOST_SERIES + 1
+    assert len(latencies.series) == MAX_SERIES + 1
     assert latencies.series[OTHER, OTHER].count == 50
 
 
@@ -148,8 +150,8 @@ async def test_what_is_beyond_the_bound_counts_together_and_gauges_of_it_are_lef
 )
 async def test_labels_have_the_names_of_the_conventions_that_are_asked_for(asked_for: str, named: set[str]) -> None:
     found = measures()
-    found.batch(batch(1))
-    metrics = MetricsRegistry([found], found.histograms, spelling({"OTEL_SEMCONV_STABILITY_OPT_IN": asked_for}))
+    found.record_batch(batch(1))
+    metrics = MetricsRegistry([found], found.histograms, read_spelling({"OTEL_SEMCONV_STABILITY_OPT_IN": asked_for}))
     text = await metrics.exposition(open_metrics=False)
     for line in text.splitlines():
         if line.startswith(("tracecar_replays_total", "messaging_process_duration_seconds_count")):
@@ -158,7 +160,7 @@ async def test_labels_have_the_names_of_the_conventions_that_are_asked_for(asked
 
 async def test_metrics_are_there_whatever_the_environment_says_of_sending(monkeypatch: pytest.MonkeyPatch) -> None:
     found = measures()
-    found.batch(batch(1))
+    found.record_batch(batch(1))
     metrics = MetricsRegistry([found], found.histograms)
     plain = await metrics.exposition(open_metrics=False)
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
@@ -168,11 +170,13 @@ async def test_metrics_are_there_whatever_the_environment_says_of_sending(monkey
 
 
 async def test_exemplars_lead_to_traces_that_are_sent_only() -> None:
-    found = EventMeasures(clock=lambda: NOW * 1000 + 4_000, bound=bound_of(0.5))
+    found = EventMeasures(clock=lambda: NOW * 1000 + 4_000, bound=sample_bound(0.5))
     for trace_id in (1, (1 << 64) - 1):
-        found.batch(batch(1, trace_id=trace_id))
-        found.edge(batch(1)[0].event, batch(1, "mail")[0].event, trace_id, 9)
-        found.delivered(("kafka", "orders", "g"), 2.0, Node(batch(1)[0].event, "ok", trace_id, None, False, 0), None)
+        found.record_batch(batch(1, trace_id=trace_id))
+        found.record_edge(batch(1)[0].event, batch(1, "mail")[0].event, trace_id, 9)
+        found.record_delivery(
+            ("kafka", "orders", "g"), 2.0, Node(batch(1)[0].event, "ok", trace_id, None, False, 0), None
+        )
     text = await MetricsRegistry([], found.histograms).exposition(open_metrics=True)
     assert re.findall(r'trace_id="(\w+)"', text) == [f"{1:032x}"] * 3
     assert re.findall(r"_count\S+ (\d+)", text) == ["2"] * 3
@@ -182,8 +186,8 @@ async def test_a_group_that_has_passed_an_event_is_measured_with_its_trace() -> 
     found = measures()
     event = batch(1)[0].event
     node = Node(event, "ok", 0xABC, None, False, 0)
-    found.delivered(("kafka", "orders", "billing"), 2.0, node, None)
-    found.delivered(("kafka", "orders", "billing"), 20.0, node, 0xDEF)
+    found.record_delivery(("kafka", "orders", "billing"), 2.0, node, None)
+    found.record_delivery(("kafka", "orders", "billing"), 20.0, node, 0xDEF)
     text = await MetricsRegistry([], found.histograms).exposition(open_metrics=True)
     exemplars = re.findall(r'delivery_duration\S+ \d+ # {trace_id="(\w+)",span_id="(\w+)"} (\S+)', text)
     span_id = f"{span_id_at(event.position):016x}"
@@ -253,8 +257,8 @@ async def test_a_mistake_does_not_end_the_sending(monkeypatch: pytest.MonkeyPatc
 async def test_streams_whose_names_are_not_utf_8_stay_apart() -> None:
     found = measures()
     for name in ("a\udcff", "a\udcfe"):
-        found.batch(batch(1, name))
-        found.edge(batch(1)[0].event, batch(1, name)[0].event, 7, 9)
+        found.record_batch(batch(1, name))
+        found.record_edge(batch(1)[0].event, batch(1, name)[0].event, 7, 9)
     metrics = MetricsRegistry([found], found.histograms)
     text = await metrics.exposition(open_metrics=False)
     for name in ("a\\\\udcff", "a\\\\udcfe"):
@@ -269,7 +273,7 @@ async def test_streams_whose_names_are_not_utf_8_stay_apart() -> None:
 
 async def test_many_scrapes_at_once_are_answered() -> None:
     found = measures()
-    found.batch(batch(3))
+    found.record_batch(batch(3))
     metrics = MetricsRegistry([found], found.histograms)
     texts = await asyncio.gather(*(metrics.exposition(open_metrics=False) for _ in range(5)))
     assert len(set(texts)) == 1
@@ -278,8 +282,8 @@ async def test_many_scrapes_at_once_are_answered() -> None:
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 async def test_a_collector_gets_the_same(protocol: Any) -> None:
     found = measures()
-    found.batch(batch(3))
-    found.edge(batch(1)[0].event, batch(1, "mail")[0].event, 7, 9)
+    found.record_batch(batch(3))
+    found.record_edge(batch(1)[0].event, batch(1, "mail")[0].event, 7, 9)
     with Receiver() as receiver:
         otlp = OtlpConfig(endpoint=receiver.endpoint(protocol), protocol=protocol)
         pushed = OtlpMetricExporter(otlp, MetricsRegistry([found], found.histograms), "shop")
@@ -314,13 +318,15 @@ async def test_a_collector_that_prefers_deltas_gets_them() -> None:
 
 async def test_a_collector_that_does_not_answer_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "50")
-    assert interval() == 0.05
-    assert [interval({"OTEL_METRIC_EXPORT_INTERVAL": said}) for said in ("", "soon", "-1", "nan", "1e12")] == [60.0] * 5
+    assert read_interval() == 0.05
+    assert [read_interval({"OTEL_METRIC_EXPORT_INTERVAL": said}) for said in ("", "soon", "-1", "nan", "1e12")] == [
+        60.0
+    ] * 5
     with Receiver() as receiver:
         endpoint = receiver.endpoint("http/protobuf")
         receiver.refusing = 400
         found = measures()
-        found.batch(batch(1))
+        found.record_batch(batch(1))
         pushed = OtlpMetricExporter(
             OtlpConfig(endpoint=endpoint, protocol="http/protobuf"), MetricsRegistry([found]), "shop"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from exporters.otlp.environment import compression, protocol, service_name, timeout
-from exporters.otlp.settings import check, signals, wanted
+from exporters.otlp.settings import check_settings, effective_config, enabled_signals
 from sidecar.config.schema import Duration, OtlpConfig, TlsConfig
 from sidecar.domain.errors import ConfigError
 
@@ -15,12 +15,12 @@ ALL = ["traces", "metrics", "logs"]
 @pytest.mark.parametrize("signal", ALL)
 def test_an_endpoint_of_one_signal_switches_that_one_on_and_no_other(signal: str) -> None:
     environ = {f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT": "http://collector:4318/here"}
-    found = wanted(None, environ)
+    found = effective_config(None, environ)
     assert found == OtlpConfig()
-    assert signals(OtlpConfig(), environ) == [signal]
+    assert enabled_signals(OtlpConfig(), environ) == [signal]
     # The file's address is for all, and so is the environment's general one.
-    assert signals(OtlpConfig(endpoint="http://collector:4317"), environ) == ALL
-    assert signals(OtlpConfig(), environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317"}) == ALL
+    assert enabled_signals(OtlpConfig(endpoint="http://collector:4317"), environ) == ALL
+    assert enabled_signals(OtlpConfig(), environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317"}) == ALL
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_an_endpoint_of_one_signal_switches_that_one_on_and_no_other(signal: str
     ],
 )
 def test_who_is_named_as_exporter_gets_a_signal(said: str, sent: bool) -> None:
-    assert ("metrics" in signals(OtlpConfig(), {"OTEL_METRICS_EXPORTER": said})) is sent
+    assert ("metrics" in enabled_signals(OtlpConfig(), {"OTEL_METRICS_EXPORTER": said})) is sent
 
 
 def test_a_signals_own_variable_comes_before_the_general_one_and_the_file_before_both() -> None:
@@ -65,25 +65,25 @@ def test_what_cannot_be_used_is_told_all_at_once() -> None:
         "OTEL_EXPORTER_OTLP_CERTIFICATE": "/not/there.pem",
     }
     with pytest.raises(ConfigError) as told:
-        check(OtlpConfig(), environ)
+        check_settings(OtlpConfig(), environ)
     assert str(told.value).splitlines() == [
         "the environment: OTEL_EXPORTER_OTLP_COMPRESSION: expected none or gzip, found 'brotli'",
         "the environment: OTEL_EXPORTER_OTLP_TIMEOUT: expected a number of milliseconds, such as 10000, found '10s'",
-        "the environment: OTEL_EXPORTER_OTLP_CERTIFICATE: expected a file that can be read, found '/not/there.pem' "
+        "the environment: OTEL_EXPORTER_OTLP_CERTIFICATE: expected a readable file, found '/not/there.pem' "
         "(No such file or directory)",
         "the environment: OTEL_EXPORTER_OTLP_METRICS_PROTOCOL: expected grpc or http/protobuf, found 'http/json'",
     ]
-    check(OtlpConfig(signals=[]), environ)
+    check_settings(OtlpConfig(signals=[]), environ)
     for word in ("0", "-1", "nan", "inf"):
         with pytest.raises(ConfigError, match="OTEL_EXPORTER_OTLP_TIMEOUT"):
-            check(OtlpConfig(), {"OTEL_EXPORTER_OTLP_TIMEOUT": word})
+            check_settings(OtlpConfig(), {"OTEL_EXPORTER_OTLP_TIMEOUT": word})
 
 
 def test_grpc_cannot_do_without_the_hosts_name() -> None:
     otlp = OtlpConfig(endpoint="https://collector:4317", tls=TlsConfig(check_hostname=False))
     with pytest.raises(ConfigError, match=r"check_hostname: expected true: gRPC always checks it; .* http/protobuf"):
-        check(otlp, {})
-    check(otlp, {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"})
+        check_settings(otlp, {})
+    check_settings(otlp, {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"})
 
 
 def test_the_reporters_name() -> None:

@@ -15,7 +15,7 @@ from exporters import semantic_conventions, zipkin
 from exporters.otlp.protobuf_writer import varint
 from exporters.otlp.span_encoder import OtlpSpanEncoder
 from exporters.tracing.span_ids import span_id, span_id_at
-from exporters.tracing.span_mapper import VARYING, DeadLetterTarget, SpanMapper, SpanParent, times
+from exporters.tracing.span_mapper import VARYING, DeadLetterTarget, SpanMapper, SpanParent, span_times
 from sidecar.adapters.brokers.redis.traits import parse_entry_id
 from sidecar.domain.model import Event, Rejection, SchemaRef
 from sidecar.domain.position import Position
@@ -36,7 +36,7 @@ def mapper(**servers: tuple[str, int]) -> SpanMapper:
 
 
 def read(span: Any, environ: dict[str, str] | None = None) -> Read:
-    encoder = OtlpSpanEncoder(semantic_conventions.spelling(environ or {}))
+    encoder = OtlpSpanEncoder(semantic_conventions.read_spelling(environ or {}))
     (found,) = ScopeSpans.FromString(encoder.encode([span])[0]).spans
     return found
 
@@ -97,7 +97,7 @@ def test_names_are_those_that_the_environment_opts_in_to(environ: dict[str, str]
     span = mapper().span(event(rejection=Rejection("decode.truncated", "no")), None, TRACE)
     found = attributes(read(span, environ).attributes)
     assert sorted(name for name in found if name.endswith(("kafka.offset", "messaging.system", "system.name"))) == names
-    tagged = zipkin.ZipkinSpanEncoder(semantic_conventions.spelling(environ)).plain(span)["tags"]
+    tagged = zipkin.ZipkinSpanEncoder(semantic_conventions.read_spelling(environ)).to_json(span)["tags"]
     assert set(names) <= set(tagged)
 
 
@@ -189,7 +189,7 @@ def test_a_span_id_follows_from_the_position_alone() -> None:
 def test_clocks_that_cannot_be_believed_stretch_no_span(
     appended: int, occurred: int | None, expected: tuple[int, int]
 ) -> None:
-    assert times(event(appended_at=appended, occurred_at=occurred)) == expected
+    assert span_times(event(appended_at=appended, occurred_at=occurred)) == expected
 
 
 @given(st.integers(0, (1 << 64) - 1))

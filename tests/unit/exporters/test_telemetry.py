@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from exporters.preflight import findings
+from exporters.preflight import check_backends
 from exporters.telemetry import Telemetry
 from sidecar.config.schema import (
     Config,
@@ -59,7 +59,7 @@ def test_the_environment_alone_switches_it_on_and_off(monkeypatch: pytest.Monkey
 def test_what_cannot_be_sent_is_told_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/json")
     made = config(otlp=OtlpConfig(signals=["metrics"]))
-    for run in (lambda: Telemetry(made, {}, {}), lambda: list(findings(made))):
+    for run in (lambda: Telemetry(made, {}, {}), lambda: list(check_backends(made))):
         with pytest.raises(ConfigError, match="OTEL_EXPORTER_OTLP_METRICS_PROTOCOL: expected grpc or http/protobuf"):
             run()
 
@@ -72,7 +72,7 @@ def test_backends_stand_beside_each_other() -> None:
 def test_certificates_that_cannot_be_read_are_told() -> None:
     for protocol_name in ("grpc", "http/protobuf"):
         otlp = OtlpConfig(endpoint="https://127.0.0.1:1", protocol=protocol_name, tls=TlsConfig(ca="/not/there.pem"))  # type: ignore[arg-type]
-        with pytest.raises(ConfigError, match=r"exporters\.otlp\.tls\.ca: expected a file that can be read"):
+        with pytest.raises(ConfigError, match=r"exporters\.otlp\.tls\.ca: expected a readable file"):
             Telemetry(config(otlp=otlp), {}, {})
     zipkin = ZipkinConfig(endpoint="https://127.0.0.1:1", tls=TlsConfig(ca="/not/there.pem"))
     with pytest.raises(ConfigError, match=r"exporters\.zipkin\.tls"):
@@ -82,20 +82,20 @@ def test_certificates_that_cannot_be_read_are_told() -> None:
 def test_check_tries_every_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     with Receiver() as receiver:
         good = OtlpConfig(endpoint=receiver.endpoint("grpc"), protocol="grpc")
-        found = list(findings(config(otlp=good, zipkin=ZipkinConfig(endpoint="http://127.0.0.1:1/api/v2/spans"))))
+        found = list(check_backends(config(otlp=good, zipkin=ZipkinConfig(endpoint="http://127.0.0.1:1/api/v2/spans"))))
         assert [one.ok for one in found] == [True, True, True, False]
         assert found[0].what.startswith("exporters.otlp: traces by grpc to http://127.0.0.1:")
         assert found[1].what.startswith("exporters.otlp: metrics by grpc to ")
-        assert "cannot be reached" in found[3].detail
+        assert "cannot connect" in found[3].detail
         plain = OtlpConfig(endpoint=receiver.endpoint("http/protobuf"), protocol="http/protobuf")
-        assert [one.ok for one in findings(config(otlp=plain))] == [True, True, True]
+        assert [one.ok for one in check_backends(config(otlp=plain))] == [True, True, True]
         receiver.refusing = 400
-        assert [one.ok for one in findings(config(otlp=good))] == [False, False, False]
+        assert [one.ok for one in check_backends(config(otlp=good))] == [False, False, False]
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://127.0.0.1:1/v1/logs")
-    (logs,) = findings(config())
+    (logs,) = check_backends(config())
     assert logs.what == "exporters.otlp: logs by grpc to http://127.0.0.1:1/v1/logs (OTEL_EXPORTER_OTLP_LOGS_ENDPOINT)"
     monkeypatch.delenv("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT")
-    assert list(findings(config())) == []
+    assert list(check_backends(config())) == []
 
 
 def test_a_sidecar_without_exporters_loads_none_of_their_libraries() -> None:
@@ -124,7 +124,7 @@ async def test_a_backend_that_never_answers_does_not_keep_the_process(
         telemetry.start()
         telemetry.offer(events(10))
         assert telemetry.pushed is not None
-        while not telemetry.pushed._under_way:
+        while not telemetry.pushed._in_flight:
             await asyncio.sleep(0.01)
         async with asyncio.timeout(120):
             await telemetry.close()

@@ -7,7 +7,7 @@ import random
 import pytest
 from structlog.testing import capture_logs
 
-from exporters.tracing.sampling import bound_of, from_environment, in_sample
+from exporters.tracing.sampling import in_sample, sample_bound, sampling_from_environment
 from sidecar.config.schema import Duration, SamplingConfig
 from sidecar.domain.correlation.derived_trace_id import derive_trace_id
 from sidecar.domain.model import Decoded, Record, Rejection, TraceOrigin
@@ -82,7 +82,7 @@ def test_latencies_are_measured_of_what_finds_no_room_too() -> None:
 
 
 def test_where_causes_are_never_seen_nobody_waits_for_them_until_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exporters.tracing.exporter.FRUITLESS", 20)
+    monkeypatch.setattr("exporters.tracing.exporter.MAX_UNRESOLVED_CAUSES", 20)
     bench = Bench()
 
     def effect(number: int) -> None:
@@ -319,14 +319,14 @@ def test_what_failed_after_it_was_left_out_is_counted() -> None:
 
 
 def test_the_environment_says_which_share() -> None:
-    assert from_environment({}) == SamplingConfig()
-    assert from_environment({"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.5"}) == (
-        SamplingConfig(keep="ratio", ratio=0.5)
-    )
-    assert from_environment({"OTEL_TRACES_SAMPLER": "always_off"}).ratio == 0.0
-    assert from_environment({"OTEL_TRACES_SAMPLER": "traceidratio"}).ratio == 1.0
-    assert not in_sample(0, bound_of(0.0))
-    assert in_sample((1 << 128) - 1, bound_of(1.0))
+    assert sampling_from_environment({}) == SamplingConfig()
+    assert sampling_from_environment(
+        {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.5"}
+    ) == (SamplingConfig(keep="ratio", ratio=0.5))
+    assert sampling_from_environment({"OTEL_TRACES_SAMPLER": "always_off"}).ratio == 0.0
+    assert sampling_from_environment({"OTEL_TRACES_SAMPLER": "traceidratio"}).ratio == 1.0
+    assert not in_sample(0, sample_bound(0.0))
+    assert in_sample((1 << 128) - 1, sample_bound(1.0))
 
 
 @pytest.mark.parametrize(
@@ -343,7 +343,7 @@ def test_what_cannot_be_understood_of_the_environment_keeps_all_and_is_told(
     sampler: str, argument: str, told: str
 ) -> None:
     with capture_logs() as logs:
-        found = from_environment({"OTEL_TRACES_SAMPLER": sampler, "OTEL_TRACES_SAMPLER_ARG": argument})
+        found = sampling_from_environment({"OTEL_TRACES_SAMPLER": sampler, "OTEL_TRACES_SAMPLER_ARG": argument})
     assert found == SamplingConfig()
     assert [told in one["reason"] for one in logs] == ([True] if told else [])
 
