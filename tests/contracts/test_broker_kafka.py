@@ -111,7 +111,7 @@ class KafkaHarness(BrokerHarness):
         return (await consumer._client.fetch_all_metadata()).partitions_for_topic(stream) or set()
 
     async def crash(self, broker: KafkaBroker) -> None:
-        await broker._let_go(tell=False)
+        await broker._end_session(tell=False)
 
     async def trim(self, partition: Partition, before: int) -> None:
         delete_records(self.servers, partition.stream, partition.number, before)

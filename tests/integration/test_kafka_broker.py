@@ -198,7 +198,7 @@ async def _scanned(broker: KafkaBroker, partition: Partition) -> list[bytes | No
 
 
 async def test_a_letters_topic_that_was_deleted_is_made_again(harness, topic, group, monkeypatch):
-    monkeypatch.setattr(cluster_client, "PATIENCE", 1.0)
+    monkeypatch.setattr(cluster_client, "RETRY_TIMEOUT_S", 1.0)
     await harness.produce(_records(topic, [b"1", b"2"]))
     broker = harness.broker(topic, group=group, max_records=1)
     await broker.start()
@@ -350,8 +350,8 @@ async def test_the_groups_offsets_are_deleted_under_us(harness, topic, group):
 
 async def _group_deleted(broker: KafkaBroker, harness: KafkaHarness) -> bool:
     """Expels the only member, as an operator's tool does, and deletes the group before it is back."""
-    assert broker._life is not None
-    cluster, (member, _) = broker._life.cluster, broker._life.membership.identity
+    assert broker._session is not None
+    cluster, (member, _) = broker._session.cluster, broker._session.membership.identity
     node = await cluster.group_coordinator(broker.group)
     await cluster.ask(node, LeaveGroupRequest(broker.group, member))
     try:
@@ -367,7 +367,7 @@ async def _group_deleted(broker: KafkaBroker, harness: KafkaHarness) -> bool:
 @pytest.fixture
 def paused(kafka: EmbeddedKafka, monkeypatch: pytest.MonkeyPatch):
     """Pauses the server; it goes on at the end in any case."""
-    monkeypatch.setattr(cluster_client, "PATIENCE", 0.5)
+    monkeypatch.setattr(cluster_client, "RETRY_TIMEOUT_S", 0.5)
     yield kafka
     kafka.resume()
 

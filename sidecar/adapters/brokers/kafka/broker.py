@@ -45,7 +45,7 @@ from sidecar.domain.ports.consumer_groups import GroupProgress
 from sidecar.domain.position import Partition, Position
 from sidecar.domain.stream_names import StreamNames
 
-LOOK_AGAIN = 1.0
+TROUBLE_CHECK_INTERVAL_S = 1.0
 """Seconds after which reading looks for trouble where nothing comes."""
 
 
@@ -68,12 +68,12 @@ class KafkaBroker:
     ) -> None:
         self._config, self._naming, self._max_records = config, naming, max_records
         self._ledger_entries = ledger_entries
-        self._ledger = LedgerProxy(lambda: self._now.ledger)
+        self._ledger = LedgerProxy(lambda: self._running.ledger)
         self.group = config.group_id or f"tracecar.{service}"
-        self._connecting = KafkaConnector(config)
+        self._connector = KafkaConnector(config)
         self._names = frozenset(name for name in (*config.topics, *config.gate) if not name.startswith("^"))
         self._patterns = _patterns(config.topics)
-        self._life: KafkaSession | None = None
+        self._session: KafkaSession | None = None
 
     @property
     def named_streams(self) -> Sequence[str]:
@@ -88,9 +88,9 @@ class KafkaBroker:
     # --- life
 
     async def start(self) -> None:
-        if self._life is not None:
+        if self._session is not None:
             return
-        cluster = KafkaCluster(self._connecting)
+        cluster = KafkaCluster(self._connector)
         try:
             await cluster.start()
             await cluster.retry(f"looking for the group {self.group}", lambda: cluster.group_coordinator(self.group))
@@ -99,7 +99,7 @@ class KafkaBroker:
             await cluster.close()
             raise
         known = frozenset(TopicPartition(t, n) for t in filter(self.wants, topics) for n in topics[t])
-        self._life = KafkaSession(
+        self._session = KafkaSession(
             cluster,
             self.group,
             self.wants,
@@ -111,33 +111,33 @@ class KafkaBroker:
         )
 
     async def close(self) -> None:
-        await self._let_go(tell=True)
+        await self._end_session(tell=True)
 
-    async def _let_go(self, *, tell: bool) -> None:
-        life, self._life = self._life, None
-        if life is not None:
-            await life.close(tell=tell)
+    async def _end_session(self, *, tell: bool) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close(tell=tell)
 
     @property
-    def _now(self) -> KafkaSession:
-        if self._life is None:
+    def _running(self) -> KafkaSession:
+        if self._session is None:
             raise Disconnected("Kafka: this broker is not started")
-        return self._life
+        return self._session
 
     # --- reading
 
     async def batches(self) -> AsyncIterator[Batch]:
-        life = self._now
-        while self._life is life:
-            batch = life.next_batch()
+        session = self._running
+        while self._session is session:
+            batch = session.next_batch()
             if batch is not None:
                 yield batch
                 await asyncio.sleep(0)
                 continue
-            life.check()
+            session.check()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_AGAIN):
-                    await life.news.wait()
+                async with asyncio.timeout(TROUBLE_CHECK_INTERVAL_S):
+                    await session.wakeup.wait()
         raise Disconnected("Kafka: this broker was closed")
 
     def hold(self, lease: Lease) -> None:
@@ -148,60 +148,63 @@ class KafkaBroker:
     def release(self, lease: Lease) -> None:
         assert isinstance(lease, KafkaLease)
         lease.held = False
-        if self._life is not None:
-            self._life.wake()
+        if self._session is not None:
+            self._session.wake()
 
     async def rewind(self, lease: Lease) -> None:
         assert isinstance(lease, KafkaLease)
         if not lease.lost:
-            offset = await self._now.committing.committed(lease)
+            offset = await self._running.committer.committed(lease)
             lease.jump(offset)
-            self._now.wake()
+            self._running.wake()
 
     # --- writing
 
     async def commit(self, batches: Sequence[Batch], outgoing: Sequence[Outgoing]) -> None:
         if not batches:
             return
-        tenure = batches[0].lease
-        assert isinstance(tenure, KafkaLease)
-        if tenure.lost or self._life is None:
-            raise Fenced(f"{tenure.partition}: this lease is lost")
-        await self._life.committing.commit(tenure, batches[-1].next_offset, outgoing)
+        lease = batches[0].lease
+        assert isinstance(lease, KafkaLease)
+        if lease.lost or self._session is None:
+            raise Fenced(f"{lease.partition}: this lease is lost")
+        await self._session.committer.commit(lease, batches[-1].next_offset, outgoing)
 
     async def publish(self, outgoing: Sequence[Outgoing]) -> list[Position]:
         if not outgoing:
             return []
-        life = self._now
-        counts = await life.topics.counts(one.stream for one in outgoing)
-        lies = await life.publisher.publish(assign_partitions(outgoing, counts))
-        return [Position("kafka", lies[n][0].topic, lies[n][0].partition, lies[n][1]) for n in range(len(outgoing))]
+        session = self._running
+        partition_counts = await session.topics.partition_counts(one.stream for one in outgoing)
+        offsets_by_index = await session.publisher.publish(assign_partitions(outgoing, partition_counts))
+        return [
+            Position("kafka", offsets_by_index[n][0].topic, offsets_by_index[n][0].partition, offsets_by_index[n][1])
+            for n in range(len(outgoing))
+        ]
 
     # --- looking
 
     async def read(self, position: Position) -> Record | None:
-        return await self._now.history.read(position)
+        return await self._running.log_reader.read(position)
 
     async def partitions(self, stream: str) -> list[Partition]:
-        cluster = self._now.cluster
+        cluster = self._running.cluster
         found = await cluster.retry("asking for a topic", lambda: cluster.topics([stream]))
         return [Partition("kafka", stream, number) for number in sorted(found.get(stream, ()))]
 
     async def streams(self) -> list[str]:
-        cluster = self._now.cluster
+        cluster = self._running.cluster
         return sorted(await cluster.retry("asking for topics", cluster.topics))
 
     async def bounds(self, partition: Partition) -> tuple[int, int]:
-        return await self._now.history.bounds(partition)
+        return await self._running.log_reader.bounds(partition)
 
     def scan(
         self, partition: Partition, *, since: int | None = None, start: int | None = None, until: int | None = None
     ) -> AsyncIterator[Sequence[Record]]:
-        return self._now.history.scan(partition, since, start, until, self._max_records)
+        return self._running.log_reader.scan(partition, since, start, until, self._max_records)
 
     async def status(self) -> list[PartitionStatus]:
-        life = self._now
-        cluster = life.cluster
+        session = self._running
+        cluster = session.cluster
 
         async def attempt() -> list[PartitionStatus]:
             topics = await cluster.topics()
@@ -216,8 +219,8 @@ class KafkaBroker:
 
     def _status(self, tp: TopicPartition, end: int, committed: int | None) -> PartitionStatus:
         lag = max(0, end - committed) if committed is not None else None
-        tenure = self._now.membership.tenures.get(tp)
-        ours = tenure is not None and not tenure.lost
+        lease = self._running.membership.leases.get(tp)
+        ours = lease is not None and not lease.lost
         return PartitionStatus(Partition("kafka", tp.topic, tp.partition), committed, end, lag, ours=ours)
 
     @property
@@ -225,13 +228,13 @@ class KafkaBroker:
         return self._ledger
 
     async def retention(self, stream: str) -> Retention:
-        return await self._now.topics.retention(stream)
+        return await self._running.topics.retention(stream)
 
     async def groups(self) -> list[GroupProgress]:
-        return await self._now.groups.look()
+        return await self._running.groups.look()
 
     async def inspect(self) -> list[Finding]:
-        return await inspect(self._connecting, self._config, self.group, self._naming, self.wants)
+        return await inspect(self._connector, self._config, self.group, self._naming, self.wants)
 
 
 class KafkaSession:
@@ -249,114 +252,114 @@ class KafkaSession:
         ledger_entries: int,
     ) -> None:
         self.cluster = cluster
-        self.news = asyncio.Event()
+        self.wakeup = asyncio.Event()
         self._max_records = max_records
-        self._turns: deque[KafkaLease] = deque()
-        """The tenures, whose turn it is first."""
-        self._moves: set[asyncio.Task[None]] = set()
-        self.fetching = KafkaFetcher(cluster, self.news, self._moved)
-        self.membership = GroupMembership(cluster, group, wants, self._assigned)
+        self._round_robin: deque[KafkaLease] = deque()
+        """The leases, whose turn it is first."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.fetcher = KafkaFetcher(cluster, self.wakeup, self._on_gap)
+        self.membership = GroupMembership(cluster, group, wants, self._on_assigned)
         self.topics = TopicAdmin(cluster)
-        producing = BatchSender(cluster)
-        self.publisher = IdempotentProducer(cluster, producing)
-        self.committing = KafkaCommitter(cluster, self.membership, producing, self.topics)
-        self.history = KafkaLogReader(cluster)
-        self.ledger = KafkaLedger(cluster, self.history, self.topics, naming, ledger_entries)
+        sender = BatchSender(cluster)
+        self.publisher = IdempotentProducer(cluster, sender)
+        self.committer = KafkaCommitter(cluster, self.membership, sender, self.topics)
+        self.log_reader = KafkaLogReader(cluster)
+        self.ledger = KafkaLedger(cluster, self.log_reader, self.topics, naming, ledger_entries)
         self.groups = KafkaConsumerGroups(cluster, group, wants)
-        self._taking = PartitionAcquirer(cluster, self.membership, self.committing, start, known, self._taken)
+        self._acquirer = PartitionAcquirer(cluster, self.membership, self.committer, start, known, self._on_acquired)
 
     async def close(self, *, tell: bool) -> None:
-        await self._taking.close()
+        await self._acquirer.close()
         await self.membership.leave(tell=tell)
-        await self.fetching.close()
-        for move in self._moves:
+        await self.fetcher.close()
+        for move in self._tasks:
             move.cancel()
-        if self._moves:
-            await asyncio.wait(self._moves)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         await self.cluster.close()
-        self.news.set()
+        self.wakeup.set()
 
     def check(self) -> None:
         """Raises what keeps batches from coming."""
         self.membership.check()
-        self._taking.check()
-        self.fetching.check()
+        self._acquirer.check()
+        self.fetcher.check()
 
     def wake(self) -> None:
-        self.fetching.wake()
-        self.news.set()
+        self.fetcher.wake()
+        self.wakeup.set()
 
     def next_batch(self) -> Batch | None:
         """The next batch of the partition whose turn it is, if any has one."""
         if self.membership.rebalancing:
-            self.news.clear()
+            self.wakeup.clear()
             return None
-        for _ in range(len(self._turns)):
-            tenure = self._turns[0]
-            self._turns.rotate(-1)
-            if tenure.lost or not tenure.taken:
+        for _ in range(len(self._round_robin)):
+            lease = self._round_robin[0]
+            self._round_robin.rotate(-1)
+            if lease.lost or not lease.acquired:
                 continue
-            if not tenure.announced:
-                tenure.announced = True
-                return Batch(tenure, (), tenure.start)
-            if not tenure.held and (tenure.chunks or tenure.gap is not None):
-                batch = self._batch(tenure)
+            if not lease.announced:
+                lease.announced = True
+                return Batch(lease, (), lease.start)
+            if not lease.held and (lease.chunks or lease.gap is not None):
+                batch = self._batch(lease)
                 if batch is not None:
                     return batch
-        self.news.clear()
+        self.wakeup.clear()
         return None
 
-    def _batch(self, tenure: KafkaLease) -> Batch | None:
-        gap, tenure.gap = tenure.gap, None
+    def _batch(self, lease: KafkaLease) -> Batch | None:
+        gap, lease.gap = lease.gap, None
         records: list[Record] = []
-        before = tenure.position
-        while tenure.chunks and not records:
-            chunk = tenure.chunks[0]
+        before = lease.position
+        while lease.chunks and not records:
+            chunk = lease.chunks[0]
             try:
                 records = chunk.take(self._max_records)
             except UnreadableRecords as unreadable:
-                tenure.position = unreadable.past
-                lost = Gap(tenure.partition, before, unreadable.past, str(unreadable))
-                return Batch(tenure, (), unreadable.past, gap or lost)
-            tenure.position = chunk.next_offset
+                lease.position = unreadable.past
+                lost = Gap(lease.partition, before, unreadable.past, str(unreadable))
+                return Batch(lease, (), unreadable.past, gap or lost)
+            lease.position = chunk.next_offset
             if chunk.done:
-                tenure.chunks.popleft()
-                tenure.buffered -= chunk.size
-                self.fetching.wake()
-        if not records and gap is None and tenure.position == before:
+                lease.chunks.popleft()
+                lease.buffered -= chunk.size
+                self.fetcher.wake()
+        if not records and gap is None and lease.position == before:
             return None
         # Also where no record is left of it: what was aborted or compacted is to be committed past.
-        return Batch(tenure, records, tenure.position, gap)
+        return Batch(lease, records, lease.position, gap)
 
     # --- what the parts tell
 
-    def _assigned(self, tenures: Collection[KafkaLease]) -> None:
-        self._turns = deque(tenures)
-        self.fetching.watch(list(tenures))
-        self._taking.take(tenures)
-        self.news.set()
+    def _on_assigned(self, leases: Collection[KafkaLease]) -> None:
+        self._round_robin = deque(leases)
+        self.fetcher.watch(list(leases))
+        self._acquirer.acquire(leases)
+        self.wakeup.set()
 
-    def _taken(self, tenure: KafkaLease) -> None:
+    def _on_acquired(self, lease: KafkaLease) -> None:
         self.wake()
 
-    def _moved(self, tenure: KafkaLease, gap: Gap) -> None:
+    def _on_gap(self, lease: KafkaLease, gap: Gap) -> None:
         if gap.resumed > gap.wanted:
-            tenure.jump(gap.resumed)
-            tenure.gap = gap
+            lease.jump(gap.resumed)
+            lease.gap = gap
             self.wake()
             return
-        task = asyncio.create_task(self._move_back(tenure, gap), name=f"moving back {tenure.partition}")
-        self._moves.add(task)
-        task.add_done_callback(self._moves.discard)
+        task = asyncio.create_task(self._move_back(lease, gap), name=f"moving back {lease.partition}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    async def _move_back(self, tenure: KafkaLease, gap: Gap) -> None:
+    async def _move_back(self, lease: KafkaLease, gap: Gap) -> None:
         """A topic that was created again: its offsets begin again, and so must what is committed."""
         with contextlib.suppress(Outage, Fenced):  # it is fetched again, and found again
-            turn = tenure.turn
-            await self.committing.move(tenure, gap.resumed)
-            if not tenure.lost and tenure.turn == turn:
-                tenure.jump(gap.resumed)
-                tenure.gap = gap
+            generation = lease.generation
+            await self.committer.move(lease, gap.resumed)
+            if not lease.lost and lease.generation == generation:
+                lease.jump(gap.resumed)
+                lease.gap = gap
                 self.wake()
 
 

@@ -21,14 +21,14 @@ from sidecar.adapters.brokers.kafka.errors import (
     ELSEWHERE,
     UNREACHABLE,
     check,
-    mapped,
-    passes,
-    translated,
+    is_transient,
+    translate,
+    translate_errors,
 )
 from sidecar.domain.errors import Outage
 
 T = TypeVar("T")
-PATIENCE = 10.0
+RETRY_TIMEOUT_S = 10.0
 """Seconds for which a passing trouble is waited out before the caller hears of it."""
 READ_UNCOMMITTED, READ_COMMITTED = 0, 1
 EARLIEST, LATEST = -2, -1
@@ -43,15 +43,15 @@ class KafkaCluster:
 
     Where a docstring here says nothing else, methods raise aiokafka's errors; `retry` turns them into ours."""
 
-    def __init__(self, connecting: KafkaConnector) -> None:
-        self._connecting = connecting
-        self.options = connecting.options
-        self.client: Any = connecting.client()
+    def __init__(self, connector: KafkaConnector) -> None:
+        self._connector = connector
+        self.options = connector.options
+        self.client: Any = connector.client()
         self._coordinators: dict[tuple[object, str], int] = {}
 
     async def start(self) -> None:
         """Raises Outage where no server can be reached, Refused where they do not let us in."""
-        with mapped(f"connecting to {', '.join(self._connecting.servers)}"):
+        with translate_errors(f"connecting to {', '.join(self._connector.servers)}"):
             try:
                 await self.client.bootstrap()
             except kafka.KafkaConnectionError as error:
@@ -67,22 +67,22 @@ class KafkaCluster:
         reasons: list[BaseException] = []
         for host, port, _ in self.client.hosts:
             try:
-                await self._connecting.probe(host, port)
+                await self._connector.probe(host, port)
             except (kafka.KafkaError, OSError, TimeoutError) as error:
                 reasons.append(error)
-        return min(reasons, key=passes, default=None)
+        return min(reasons, key=is_transient, default=None)
 
     async def retry(self, what: str, attempt: Callable[[], Awaitable[T]], patience: float | None = None) -> T:
         """The result of `attempt`, tried again while what it raises may pass, for `patience` seconds (PATIENCE).
         Raises our exceptions only."""
-        until = time.monotonic() + (PATIENCE if patience is None else patience)
+        until = time.monotonic() + (RETRY_TIMEOUT_S if patience is None else patience)
         wait = 0.01
         while True:
             try:
                 return await attempt()
             except (kafka.KafkaError, OSError, TimeoutError, Outage) as error:
-                if not (isinstance(error, Outage) or passes(error)) or time.monotonic() + wait > until:
-                    raise translated(error, what) from error
+                if not (isinstance(error, Outage) or is_transient(error)) or time.monotonic() + wait > until:
+                    raise translate(error, what) from error
                 if getattr(error, "invalid_metadata", False):
                     self.client.force_metadata_update()
                 if isinstance(error, (*ELSEWHERE, *UNREACHABLE)):

@@ -23,10 +23,10 @@ from sidecar.adapters.brokers.kafka.errors import check
 from sidecar.domain.ports.consumer_groups import SIDECAR_GROUPS, GroupPartition, GroupProgress
 from sidecar.domain.position import Partition
 
-MOST_GROUPS = 1_000
-PATIENCE = 2.0
+MAX_GROUPS = 1_000
+RETRY_TIMEOUT_S = 2.0
 """Seconds for which a passing trouble is waited out: somebody looks again soon."""
-MEMBERS_SECONDS = 30.0
+MEMBERS_TTL_S = 30.0
 """How long the answer about a group's members is used again: it carries every member's subscription."""
 LANE = "groups"
 """Connections of their own: a long answer about members holds nobody up."""
@@ -55,7 +55,7 @@ class KafkaConsumerGroups:
 
     async def look(self) -> list[GroupProgress]:
         """See `Broker.groups`. Raises our exceptions only."""
-        return await self._cluster.retry("asking how far other groups are", self._look, PATIENCE)
+        return await self._cluster.retry("asking how far other groups are", self._look, RETRY_TIMEOUT_S)
 
     async def _look(self) -> list[GroupProgress]:
         topics = await self._cluster.topics()
@@ -65,7 +65,7 @@ class KafkaConsumerGroups:
         for node in sorted(broker.nodeId for broker in self._cluster.client.cluster.brokers()):
             found += [(node, group) for group in await self._coordinated(node)]
         nodes: dict[int, list[str]] = {}
-        for node, group in sorted(found, key=lambda one: one[1])[:MOST_GROUPS]:
+        for node, group in sorted(found, key=lambda one: one[1])[:MAX_GROUPS]:
             offsets = await self._committed(node, group, watched)
             if offsets:
                 committed[group] = offsets
@@ -126,7 +126,7 @@ class KafkaConsumerGroups:
         """Who is in these groups, where that was not asked lately. A group of the newer kind (KIP-848) is described as
         dead: nothing is known of its members then."""
         now = time.monotonic()
-        due = [group for group in groups if now - self._members.get(group, (-MEMBERS_SECONDS, 0))[0] >= MEMBERS_SECONDS]
+        due = [group for group in groups if now - self._members.get(group, (-MEMBERS_TTL_S, 0))[0] >= MEMBERS_TTL_S]
         if not due:
             return
         answer = await self._cluster.ask(node, DescribeGroups(due), LANE)

@@ -8,7 +8,7 @@ from typing import Any
 
 import cramjam
 
-MOST = 64 << 20
+MAX_BATCH_BYTES = 64 << 20
 """Bytes that one batch may inflate to."""
 _GZIP, _SNAPPY, _LZ4, _ZSTD = 1, 2, 3, 4
 _XERIAL = b"\x82SNAPPY\x00"
@@ -19,7 +19,7 @@ class DecompressionLimitExceeded(Exception):  # it says what the bytes are
     """These bytes are damaged, or inflate to more than `MOST`."""
 
 
-def inflated(codec: int, data: bytes) -> bytes:
+def decompress(codec: int, data: bytes) -> bytes:
     """The bytes that were compressed with Kafka's codec number `codec`. Raises Bomb."""
     try:
         if codec == _GZIP:
@@ -37,7 +37,7 @@ def inflated(codec: int, data: bytes) -> bytes:
 
 def _gzip(data: bytes) -> bytes:
     stream = zlib.decompressobj(wbits=31)
-    out = stream.decompress(data, MOST)
+    out = stream.decompress(data, MAX_BATCH_BYTES)
     if stream.unconsumed_tail or not stream.eof:
         raise DecompressionLimitExceeded(_too_much("ends early or inflates"))
     return out
@@ -45,12 +45,12 @@ def _gzip(data: bytes) -> bytes:
 
 def _snappy(data: bytes) -> bytes:
     if not data.startswith(_XERIAL):
-        return _snappy_block(data, MOST)
+        return _snappy_block(data, MAX_BATCH_BYTES)
     out = bytearray()
     at = 16
     while at + 4 <= len(data):
         length = int.from_bytes(data[at : at + 4], "big")
-        out += _snappy_block(data[at + 4 : at + 4 + length], MOST - len(out))
+        out += _snappy_block(data[at + 4 : at + 4 + length], MAX_BATCH_BYTES - len(out))
         at += 4 + length
     return bytes(out)
 
@@ -63,17 +63,17 @@ def _snappy_block(data: bytes, most: int) -> bytes:
 
 def _growing(decompress_into: Callable[[bytes, bytearray], Any], data: bytes) -> bytes:
     """Neither format says how much will come out: try a usual ratio first, then more."""
-    room = min(MOST, len(data) * 8 + 4096)
+    room = min(MAX_BATCH_BYTES, len(data) * 8 + 4096)
     while True:
         out = bytearray(room)
         try:
             return bytes(memoryview(out)[: int(decompress_into(data, out))])
         except cramjam.DecompressionError as error:
             # Damaged or more than the room: both have the same class, so only the bound ends the search.
-            if room >= MOST:
+            if room >= MAX_BATCH_BYTES:
                 raise DecompressionLimitExceeded(_too_much("is damaged or inflates")) from error
-            room = min(MOST, room * 8)
+            room = min(MAX_BATCH_BYTES, room * 8)
 
 
 def _too_much(verb: str) -> str:
-    return f"the batch {verb} to more than {MOST >> 20} MiB"
+    return f"the batch {verb} to more than {MAX_BATCH_BYTES >> 20} MiB"

@@ -64,7 +64,7 @@ UNREACHABLE: tuple[type[Exception], ...] = (
 )
 """The connection is gone, or there never was one."""
 
-PASSING: tuple[type[Exception], ...] = (
+TRANSIENT: tuple[type[Exception], ...] = (
     kafka.BrokerNotAvailableError,
     kafka.BrokerResponseError,
     kafka.CommitFailedError,
@@ -188,7 +188,7 @@ ELSEWHERE = (
 
 _MEANING: dict[type[BaseException], type[TracecarError]] = {
     **dict.fromkeys(UNREACHABLE, Disconnected),
-    **dict.fromkeys(PASSING, Outage),
+    **dict.fromkeys(TRANSIENT, Outage),
     **dict.fromkeys(FENCED, Fenced),
     **dict.fromkeys(REFUSED, Refused),
 }
@@ -232,7 +232,7 @@ def meaning(error: type[BaseException]) -> type[TracecarError]:
     return Disconnected
 
 
-def translated(error: BaseException, what: str) -> TracecarError:
+def translate(error: BaseException, what: str) -> TracecarError:
     """Our exception for `error`, which happened while doing `what` ("committing kafka://orders/0")."""
     if isinstance(error, TracecarError):
         return error
@@ -242,15 +242,15 @@ def translated(error: BaseException, what: str) -> TracecarError:
     return meaning(type(error))(f"Kafka: {what}: {found}{f'; {advice}' if advice else ''}")
 
 
-def passes(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Trying the same again in a while may work."""
     return issubclass(meaning(type(error)), Outage)
 
 
 @contextmanager
-def mapped(what: str) -> Iterator[None]:
+def translate_errors(what: str) -> Iterator[None]:
     """Errors of Kafka and of the network leave this block as ours."""
     try:
         yield
     except (kafka.KafkaError, kafka.ConsumerStoppedError, kafka.IllegalOperation, OSError, TimeoutError) as error:
-        raise translated(error, what) from error
+        raise translate(error, what) from error

@@ -2,7 +2,7 @@
 
 aiokafka's coordinator joins, heartbeats and rebalances by Kafka's eager protocol, in which every rebalance revokes
 everything. A partition that comes back in the very next generation to the same member was nobody else's in between, so
-its tenure goes on, with what is held, buffered and under way; any other is lost and taken anew."""
+its lease goes on, with what is held, buffered and under way; any other is lost and taken anew."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from aiokafka.errors import KafkaError, RebalanceInProgressError
 from aiokafka.structs import TopicPartition
 
 from sidecar.adapters.brokers.kafka.cluster_client import KafkaCluster
-from sidecar.adapters.brokers.kafka.errors import translated
+from sidecar.adapters.brokers.kafka.errors import translate
 from sidecar.adapters.brokers.kafka.partition_lease import KafkaLease
 from sidecar.domain.errors import Disconnected, Fenced
 
-LEAVE_WITHIN = 3.0
+LEAVE_TIMEOUT_S = 3.0
 """Seconds for leaving the group in good order."""
 
 
@@ -44,13 +44,13 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         wants: Callable[[str], bool],
         assigned: Callable[[Collection[KafkaLease]], None],
     ) -> None:
-        """`wants` says which topics are read; `assigned` is told all tenures after each rebalance, some of them new."""
-        self._cluster, self.group, self._assigned = cluster, group, assigned
-        self.tenures: dict[TopicPartition, KafkaLease] = {}
-        self.settled_here: dict[TopicPartition, int] = {}
+        """`wants` says which topics are read; `assigned` is told all leases after each rebalance, some of them new."""
+        self._cluster, self.group, self._on_assigned = cluster, group, assigned
+        self.leases: dict[TopicPartition, KafkaLease] = {}
+        self.committed_here: dict[TopicPartition, int] = {}
         """What this process has committed, for when the group forgets it."""
-        self._was: tuple[str, int] = ("", -1)
-        self._rebalanced = asyncio.Event()
+        self._last_identity: tuple[str, int] = ("", -1)
+        self._assignment_valid = asyncio.Event()
         """Set while the assignment stands; not set during a rebalance."""
         subscription = SubscriptionState()
         subscription.register_fetch_waiters(set())
@@ -81,61 +81,61 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
 
     @property
     def rebalancing(self) -> bool:
-        return not self._rebalanced.is_set()
+        return not self._assignment_valid.is_set()
 
     def check(self) -> None:
         """Raises our exception for what keeps us out of the group."""
         try:
             self._coordinator.check_errors()
         except KafkaError as error:
-            ours = translated(error, f"being a member of the group {self.group}")
+            ours = translate(error, f"being a member of the group {self.group}")
             if self._coordinator._coordination_task.done():
                 raise Disconnected(str(ours)) from error
             raise ours from error
 
-    async def standing(self, tenure: KafkaLease, within: float) -> None:
-        """Wait until no rebalance is under way. Raises Fenced where the tenure is lost then, TimeoutError after
+    async def await_assignment(self, lease: KafkaLease, within: float) -> None:
+        """Wait until no rebalance is under way. Raises Fenced where the lease is lost then, TimeoutError after
         `within` seconds."""
         async with asyncio.timeout(within):
-            await self._rebalanced.wait()
-        if tenure.lost:
-            raise Fenced(f"{tenure.partition}: another member owns this partition now")
+            await self._assignment_valid.wait()
+        if lease.lost:
+            raise Fenced(f"{lease.partition}: another member owns this partition now")
 
-    def distrust(self, code: int) -> None:
+    def rejoin(self, code: int) -> None:
         """The group answered with this error that our generation is over: join again, and wait for what comes of it."""
-        self._unsettle()
+        self._begin_rebalance()
         if code == RebalanceInProgressError.errno:
             self._coordinator.request_rejoin()
         else:
             self._coordinator.reset_generation()
 
-    def renew(self) -> None:
-        """Become another member: all tenures are lost, and nothing that was sent as this member counts any more."""
-        self._unsettle()
-        for tenure in self.tenures.values():
-            tenure.lose()
+    def join_as_new_member(self) -> None:
+        """Become another member: all leases are lost, and nothing that was sent as this member counts any more."""
+        self._begin_rebalance()
+        for lease in self.leases.values():
+            lease.lose()
         self._coordinator.maybe_leave_group()
 
-    def again(self, tenure: KafkaLease) -> KafkaLease | None:
-        """A new tenure for a partition that is assigned to us and whose tenure is lost."""
-        if self.tenures.get(tenure.tp) is not tenure:
+    def acquire_again(self, lease: KafkaLease) -> KafkaLease | None:
+        """A new lease for a partition that is assigned to us and whose lease is lost."""
+        if self.leases.get(lease.tp) is not lease:
             return None
-        self.tenures[tenure.tp] = new = KafkaLease(tenure.tp)
-        self._assigned(self.tenures.values())
+        self.leases[lease.tp] = new = KafkaLease(lease.tp)
+        self._on_assigned(self.leases.values())
         return new
 
     async def leave(self, *, tell: bool = True) -> None:
         """Give everything up. Without `tell` the group notices when the session ends, as after a crash."""
         self._cluster.client.cluster.remove_listener(self._coordinator._handle_metadata_update)
-        for tenure in self.tenures.values():
-            tenure.lose()
-        self.tenures.clear()
+        for lease in self.leases.values():
+            lease.lose()
+        self.leases.clear()
         if not tell:
             self._coordinator._closing.set_result(None)
             self._coordinator.generation = -1
             self._coordinator._coordination_task.cancel()
         with contextlib.suppress(TimeoutError, KafkaError):
-            async with asyncio.timeout(LEAVE_WITHIN):
+            async with asyncio.timeout(LEAVE_TIMEOUT_S):
                 await self._coordinator.close()
         tasks = [self._coordinator._coordination_task, self._coordinator._heartbeat_task]
         tasks = [task for task in (*tasks, self._coordinator._commit_refresh_task) if task is not None]
@@ -149,21 +149,21 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
     # --- as aiokafka's listener
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        self._unsettle()
+        self._begin_rebalance()
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         member, generation = self.identity
-        same = self._was in ((member, generation - 1), (member, generation))
-        self._was = (member, generation)
-        before, self.tenures = self.tenures, {}
+        same = self._last_identity in ((member, generation - 1), (member, generation))
+        self._last_identity = (member, generation)
+        before, self.leases = self.leases, {}
         for tp in sorted(assigned):
             old = before.get(tp)
-            self.tenures[tp] = old if old is not None and same and not old.lost else KafkaLease(tp)
+            self.leases[tp] = old if old is not None and same and not old.lost else KafkaLease(tp)
         for tp, old in before.items():
-            if self.tenures.get(tp) is not old:
+            if self.leases.get(tp) is not old:
                 old.lose()
-        self._rebalanced.set()
-        self._assigned(self.tenures.values())
+        self._assignment_valid.set()
+        self._on_assigned(self.leases.values())
 
-    def _unsettle(self) -> None:
-        self._rebalanced.clear()
+    def _begin_rebalance(self) -> None:
+        self._assignment_valid.clear()

@@ -44,8 +44,8 @@ class BatchSender:
     async def send(self, identity: ProducerIdentity, placed: Placed) -> dict[int, tuple[TopicPartition, int]]:
         """Publish in order within each partition. Returns for the index of each record where it lies. Raises TooLarge
         with the index of the record that is."""
-        lies: dict[int, tuple[TopicPartition, int]] = {}
-        sends = [self._send_all(identity, tp, records, lies) for tp, records in placed.items()]
+        offsets_by_index: dict[int, tuple[TopicPartition, int]] = {}
+        sends = [self._send_all(identity, tp, records, offsets_by_index) for tp, records in placed.items()]
         if len(sends) == 1:
             await sends[0]
         else:
@@ -53,10 +53,14 @@ class BatchSender:
             for one in done:
                 if isinstance(one, BaseException):
                     raise one
-        return lies
+        return offsets_by_index
 
     async def _send_all(
-        self, identity: ProducerIdentity, tp: TopicPartition, records: Sequence[Numbered], lies: dict[int, Any]
+        self,
+        identity: ProducerIdentity,
+        tp: TopicPartition,
+        records: Sequence[Numbered],
+        offsets_by_index: dict[int, Any],
     ) -> None:
         at, most = 0, self._most
         while at < len(records):
@@ -73,12 +77,12 @@ class BatchSender:
                 # Refused before it was written, so the sequence number is still free.
                 if count == 1:
                     index, one = records[at]
-                    raise TooLarge(f"{tp.topic} does not take a record of {_size(one)} bytes", index) from error
+                    raise TooLarge(f"{tp.topic} does not take a record of {_fetch_bytes(one)} bytes", index) from error
                 most = max(1, len(raw) // 2)
                 continue
             identity.sequences[tp] = (sequence + count) & 0x7FFFFFFF
             for offset, (index, _) in enumerate(records[at : at + count], first):
-                lies[index] = (tp, offset)
+                offsets_by_index[index] = (tp, offset)
             at += count
 
     async def _attempt(self, identity: ProducerIdentity, tp: TopicPartition, raw: bytes) -> int:
@@ -101,8 +105,8 @@ class _LargeBatchError(Exception):
 class IdempotentProducer:
     """Idempotent writing outside transactions, one call after the other."""
 
-    def __init__(self, cluster: KafkaCluster, producing: BatchSender) -> None:
-        self._cluster, self._producing = cluster, producing
+    def __init__(self, cluster: KafkaCluster, sender: BatchSender) -> None:
+        self._cluster, self._sender = cluster, sender
         self._identity: ProducerIdentity | None = None
         self._lock = asyncio.Lock()
 
@@ -113,11 +117,11 @@ class IdempotentProducer:
             if identity is None:
                 identity = await self._cluster.retry("getting a producer id", self._new_identity)
             try:
-                lies = await self._producing.send(identity, placed)
+                offsets_by_index = await self._sender.send(identity, placed)
             except Fenced as error:
                 raise Outage(f"{error}; a new producer id is taken for the next attempt") from error
             self._identity = identity
-            return lies
+            return offsets_by_index
 
     async def _new_identity(self) -> ProducerIdentity:
         answer = await self._cluster.ask(self._cluster.any_node(), InitProducerIdRequest(None, 0))
@@ -125,6 +129,6 @@ class IdempotentProducer:
         return ProducerIdentity(answer.producer_id, answer.producer_epoch)
 
 
-def _size(outgoing: Outgoing) -> int:
+def _fetch_bytes(outgoing: Outgoing) -> int:
     headers = sum(len(name.encode("utf-8", "surrogateescape")) + len(value or b"") for name, value in outgoing.headers)
     return len(outgoing.key or b"") + len(outgoing.value or b"") + headers

@@ -46,7 +46,7 @@ from sidecar.adapters.brokers.kafka.ledger_cache import BEGIN, LedgerCache
 from sidecar.adapters.brokers.kafka.log_reader import KafkaLogReader
 from sidecar.adapters.brokers.kafka.record_batch import assign_partitions
 from sidecar.adapters.brokers.kafka.topic_admin import TopicAdmin
-from sidecar.adapters.brokers.kafka.transactions import Lies, claim, write
+from sidecar.adapters.brokers.kafka.transactions import OffsetsByIndex, claim, write
 from sidecar.domain.errors import Fenced, Outage, Refused, TooLarge
 from sidecar.domain.model import Outgoing
 from sidecar.domain.ports.ledger import LedgerOutcome, LedgerTransaction
@@ -55,11 +55,11 @@ from sidecar.domain.stream_names import LEDGER, StreamNames
 
 log = structlog.get_logger(__name__)
 
-MOST_ACTS, MOST_BYTES = 2_000, 8 << 20
+MAX_ACTS, MAX_TRANSACTION_BYTES = 2_000, 8 << 20
 """What one transaction carries at most."""
-FENCED_TRIES = 30
+MAX_CLAIM_ATTEMPTS = 30
 """How often one call claims the ledger anew while others do the same."""
-REFUSED_SECONDS = 60.0
+REFUSED_RETRY_INTERVAL_S = 60.0
 """How long it is not tried again to put back what was lost, after that was refused."""
 
 
@@ -88,44 +88,44 @@ class KafkaLedger:
     """The ledger during one life of a broker. `most`: entries that are held in memory."""
 
     def __init__(
-        self, cluster: KafkaCluster, history: KafkaLogReader, topics: TopicAdmin, naming: StreamNames, most: int
+        self, cluster: KafkaCluster, log_reader: KafkaLogReader, topics: TopicAdmin, naming: StreamNames, most: int
     ) -> None:
         self._cluster, self._topics, self._naming = cluster, topics, naming
-        self._view = LedgerCache(cluster, history, most)
-        self._producing = BatchSender(cluster)
+        self._view = LedgerCache(cluster, log_reader, most)
+        self._sender = BatchSender(cluster)
         self._identity: ProducerIdentity | None = None
         self._lock = asyncio.Lock()
-        self._put_back_after = 0.0
+        self._restore_after = 0.0
 
     # --- looking
 
     async def entries(self, stream: str | None, keys: Sequence[str]) -> list[bytes | None]:
         async with self._lock:
-            await self._look()
+            await self._refresh()
             get = self._view.get
             return [get(key) for key in keys]
 
     async def under(self, prefix: str) -> dict[str, bytes]:
         async with self._lock:
-            await self._look()
+            await self._refresh()
             return self._view.under(prefix)
 
     async def ledger_started_at(self, stream: str | None) -> int | None:
         async with self._lock:
-            await self._look()
+            await self._refresh()
             return self._view.ledger_started_at
 
-    async def _look(self) -> None:
+    async def _refresh(self) -> None:
         await self._catch_up()
-        if self._view.lost and time.monotonic() >= self._put_back_after:
+        if self._view.lost and time.monotonic() >= self._restore_after:
             try:
-                await self._put_back()
+                await self._restore_lost()
             except Fenced:  # another sidecar is at it
                 pass
             except Refused as refused:
                 # What we know answers all the same. Each try claims the ledger, which disturbs those who may write.
                 log.warning("what the ledger's topic lost cannot be written again", reason=str(refused))
-                self._put_back_after = time.monotonic() + REFUSED_SECONDS
+                self._restore_after = time.monotonic() + REFUSED_RETRY_INTERVAL_S
 
     async def _catch_up(self, *, thoroughly: bool = False) -> None:
         with _rights():
@@ -144,7 +144,7 @@ class KafkaLedger:
 
     async def _act(self, acts: Sequence[LedgerTransaction], published: int) -> list[LedgerOutcome]:
         """One transaction. `published`: records of acts before these, for TooLarge's index."""
-        for attempt in range(FENCED_TRIES):
+        for attempt in range(MAX_CLAIM_ATTEMPTS):
             try:
                 identity = await self._claimed()
                 due = [number for number, act in enumerate(acts) if self._stands(act)]
@@ -154,7 +154,7 @@ class KafkaLedger:
                 # Whatever ends this early, a cancellation too, leaves a transaction of which we do not know what
                 # becomes: only its success keeps the identity.
                 self._identity = None
-                lies = await self._write(identity, [acts[number] for number in due], published, acts, due)
+                offsets_by_index = await self._write(identity, [acts[number] for number in due], published, acts, due)
                 self._identity = identity
             except Fenced:
                 self._identity = None
@@ -164,7 +164,7 @@ class KafkaLedger:
                 self._identity = None
                 self._topics.forget()
                 raise
-            done = {number: self._carried_out(acts[number], lies[n]) for n, number in enumerate(due)}
+            done = {number: self._carried_out(acts[number], offsets_by_index[n]) for n, number in enumerate(due)}
             return [done.get(number) or self._done(act) for number, act in enumerate(acts)]
         raise Outage(f"Kafka: other sidecars write {LEDGER} all the time: try again", 1.0)
 
@@ -174,10 +174,10 @@ class KafkaLedger:
             identity = await self._claim()
             await self._catch_up(thoroughly=True)
             self._identity = identity
-        elif not self._view.sure:
+        elif not self._view.verified:
             await self._catch_up()
-        if not self._view.whole:
-            await self._put_back()
+        if not self._view.complete:
+            await self._restore_lost()
         return self._identity
 
     async def _claim(self) -> ProducerIdentity:
@@ -221,32 +221,34 @@ class KafkaLedger:
         outgoing = [one for act in due for one in act.outgoing]
         changes = [entry for act in due for entry in act.entries if entry.before != entry.after]
         records = [*outgoing, *[_record(entry.key, entry.after) for entry in changes]]
-        counts = await self._counts(due, outgoing)
+        partition_counts = await self._counts(due, outgoing)
         try:
-            lies = await self._commit(identity, records, counts)
+            offsets_by_index = await self._commit(identity, records, partition_counts)
         except TooLarge as error:
             if error.index >= len(outgoing):
                 raise Refused(f"Kafka: {error}: raise max.message.bytes of the topic {LEDGER}") from error
             raise TooLarge(str(error), published + _index(error.index, acts, numbers)) from error
         # Nobody else wrote since the claim, so what we wrote needs no reading.
         for n, entry in enumerate(changes, len(outgoing)):
-            self._view.wrote(entry.key, entry.after, lies[n][1])
+            self._view.wrote(entry.key, entry.after, offsets_by_index[n][1])
         found, at = [], 0
         for act in due:
-            mine = [lies[n] for n in range(at, at + len(act.outgoing))]
+            mine = [offsets_by_index[n] for n in range(at, at + len(act.outgoing))]
             found.append(tuple([Position("kafka", tp.topic, tp.partition, offset) for tp, offset in mine]))
             at += len(act.outgoing)
         return found
 
-    async def _commit(self, identity: ProducerIdentity, records: Sequence[Outgoing], counts: dict[str, int]) -> Lies:
+    async def _commit(
+        self, identity: ProducerIdentity, records: Sequence[Outgoing], partition_counts: dict[str, int]
+    ) -> OffsetsByIndex:
         """One transaction, committed only if what it writes of the ledger lies in the ledger that we know."""
         mine = [number for number, record in enumerate(records) if record.stream == LEDGER]
 
-        async def right(lies: Lies) -> bool:
-            first = min(lies[number][1] for number in mine)
+        async def right(offsets_by_index: OffsetsByIndex) -> bool:
+            first = min(offsets_by_index[number][1] for number in mine)
             return self._view.follows(first) or (first >= self._view.next and not await self._view.is_another())
 
-        return await write(self._cluster, self._producing, identity, assign_partitions(records, counts), right)
+        return await write(self._cluster, self._sender, identity, assign_partitions(records, partition_counts), right)
 
     async def _counts(self, due: Sequence[LedgerTransaction], outgoing: Sequence[Outgoing]) -> dict[str, int]:
         """Partition counts of all that is written to; dead-letter streams are made where they are missing."""
@@ -255,29 +257,29 @@ class KafkaLedger:
         for act in due if of_letters else ():
             letters = [one.stream for one in act.outgoing if one.stream in of_letters]
             if letters and act.stream is not None:
-                await self._topics.counts_or_make(letters, like=act.stream)
-        return {**await self._topics.counts(names), LEDGER: 1}
+                await self._topics.counts_or_create(letters, like=act.stream)
+        return {**await self._topics.partition_counts(names), LEDGER: 1}
 
-    async def _put_back(self) -> None:
+    async def _restore_lost(self) -> None:
         """Write what the topic does not have: the first entry of a new ledger, and what was lost. In a transaction of
         its own, under a claim."""
         view = self._view
         if self._identity is None:
             self._identity = await self._claim()
             await self._catch_up(thoroughly=True)
-        if not view.there:
+        if not view.exists:
             with _rights():
-                await self._topics.make_compacted(LEDGER)
-            view.there = True
+                await self._topics.create_compacted(LEDGER)
+            view.exists = True
         lost = dict(view.lost)
         if BEGIN not in view.entries:
             at = int(time.time() * 1000)
             lost = {BEGIN: json.dumps({"id": uuid.uuid4().hex, "at": at}).encode(), **lost}
         identity, self._identity = self._identity, None  # only success keeps it, as in `_act`
         for part in _split(list(lost.items())):
-            lies = await self._commit(identity, [_record(key, value) for key, value in part], {LEDGER: 1})
+            offsets_by_index = await self._commit(identity, [_record(key, value) for key, value in part], {LEDGER: 1})
             for n, (key, value) in enumerate(part):
-                view.wrote(key, value, lies[n][1])
+                view.wrote(key, value, offsets_by_index[n][1])
         self._identity = identity
 
 
@@ -327,7 +329,7 @@ def _parts(acts: Sequence[LedgerTransaction]) -> Iterator[Sequence[LedgerTransac
         mine = sum(len(entry.after or b"") + len(entry.key) for entry in act.entries)
         mine += sum(len(one.value or b"") + len(one.key or b"") for one in act.outgoing)
         names = [entry.key for entry in act.entries]
-        if part and (len(part) >= MOST_ACTS or size + mine > MOST_BYTES or not keys.isdisjoint(names)):
+        if part and (len(part) >= MAX_ACTS or size + mine > MAX_TRANSACTION_BYTES or not keys.isdisjoint(names)):
             yield part
             part, size, keys = [], 0, set()
         part.append(act)

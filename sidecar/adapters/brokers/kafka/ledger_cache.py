@@ -22,67 +22,67 @@ BEGIN = "begin"
 """The key of the first entry of a ledger: which it is, and since when."""
 TP = TopicPartition(LEDGER, 0)
 _PARTITION = Partition("kafka", LEDGER, 0)
-_PAGE = 2_000
-MARKS_SECONDS = 1.0
+_PAGE_RECORDS = 2_000
+MARKER_TIMEOUT_S = 1.0
 """How long a reader waits for a transaction of another writer: one takes some ten milliseconds, and one whose writer
 has died holds readers up until it times out, though nothing in it was committed."""
-SURE_SECONDS = 1.0
+IDENTITY_TTL_S = 1.0
 """How long it goes unasked whether this is still the same ledger, while nothing new comes."""
 
 
 class LedgerCache:
     """The latest value of each key. `most` entries at most: beyond, it is refused rather than half known."""
 
-    def __init__(self, cluster: KafkaCluster, history: KafkaLogReader, most: int) -> None:
-        self._cluster, self._history, self._most = cluster, history, most
+    def __init__(self, cluster: KafkaCluster, log_reader: KafkaLogReader, most: int) -> None:
+        self._cluster, self._log_reader, self._most = cluster, log_reader, most
         self.entries: dict[str, bytes] = {}
-        self._general: set[str] = set()
+        self._unowned_keys: set[str] = set()
         """The keys of entries that belong to no stream, and of few others: they have no space. They are asked for every
         few seconds, and a ledger may have a million others."""
         self.next = 0
         """The offset that reading goes on from."""
-        self.there = False
+        self.exists = False
         """The topic existed when we last looked."""
         self.lost: dict[str, bytes] = {}
         """Entries that we know and the topic does not: it was deleted, or created again. To be written again."""
         self._begin_at = -1
         """Where the first entry lies."""
-        self._sure_until = 0.0
+        self._verified_until = 0.0
         self._last = b""
         self._left_open = -1
         """The end behind a transaction that was waited for in vain: its writer has died."""
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """The topic is there, with a first entry and all that we know."""
-        return self.there and not self.lost and BEGIN in self.entries
+        return self.exists and not self.lost and BEGIN in self.entries
 
     @property
-    def sure(self) -> bool:
+    def verified(self) -> bool:
         """It was asked a moment ago whether this is the same ledger."""
-        return time.monotonic() < self._sure_until
+        return time.monotonic() < self._verified_until
 
     async def catch_up(self, *, thoroughly: bool = False) -> None:
         """Read everything that is committed. Whenever something new is read, and once in a while (`thoroughly`: now),
         it is made sure first that it is still the same ledger, which costs one more question. Raises Outage,
         Refused."""
-        ends = await self._settled_ends()
+        ends = await self._stable_ends()
         if ends is None:
-            if self.there:
-                self._start_anew("deleted")
-            self.there = False
+            if self.exists:
+                self._restart("deleted")
+            self.exists = False
             return
         end, written = ends
-        if self.there and (thoroughly or end > self.next or written < self.next or not self.sure):
+        if self.exists and (thoroughly or end > self.next or written < self.next or not self.verified):
             if written < self.next or await self.is_another():
-                self._start_anew("created again")
+                self._restart("created again")
             elif BEGIN not in self.entries:
                 self.next = 0  # by nothing could we tell that it is another
-            self._sure_until = time.monotonic() + SURE_SECONDS
-        self.there = True
+            self._verified_until = time.monotonic() + IDENTITY_TTL_S
+        self.exists = True
         while self.next < end:
             before = self.next
-            async for page in self._history.scan(_PARTITION, None, self.next, end, _PAGE):
+            async for page in self._log_reader.scan(_PARTITION, None, self.next, end, _PAGE_RECORDS):
                 for record in page:
                     self.apply(record.key, record.value, record.position.offset)
                     self.next = record.position.offset + 1
@@ -98,7 +98,7 @@ class LedgerCache:
         ours = self.entries.get(BEGIN)
         if ours is None:
             return False
-        found = await self._history.read(Position("kafka", LEDGER, 0, self._begin_at))
+        found = await self._log_reader.read(Position("kafka", LEDGER, 0, self._begin_at))
         return found is None or found.key != BEGIN.encode() or found.value != ours
 
     def follows(self, offset: int) -> bool:
@@ -108,25 +108,25 @@ class LedgerCache:
 
     def wrote(self, key: str, value: bytes | None, offset: int) -> None:
         """Take in what we wrote ourselves, while nobody else could."""
-        self._take(key, value, offset)
+        self._store(key, value, offset)
         self.lost.pop(key, None)
         self.next = max(self.next, offset + 1)
 
     def apply(self, key: bytes | None, value: bytes | None, offset: int) -> None:
         """Take in one record of the topic."""
-        self._take((key or b"").decode("utf-8", "surrogateescape"), value, offset)
+        self._store((key or b"").decode("utf-8", "surrogateescape"), value, offset)
         self.check_room(0)
 
-    def _take(self, name: str, value: bytes | None, offset: int) -> None:
+    def _store(self, name: str, value: bytes | None, offset: int) -> None:
         if name == BEGIN:
             self._begin_at = offset
         if value is None:
             self.entries.pop(name, None)
             self.lost.pop(name, None)
-            self._general.discard(name)
+            self._unowned_keys.discard(name)
             return
         if " " not in name:
-            self._general.add(name)
+            self._unowned_keys.add(name)
         if value == self._last:
             value = self._last  # the entries of one letter are the same bytes under several keys
         self._last = value
@@ -146,7 +146,7 @@ class LedgerCache:
 
     def under(self, prefix: str) -> dict[str, bytes]:
         """Entries that belong to no stream, by key."""
-        found = {key: self.get(key) for key in self._general if key.startswith(prefix)}
+        found = {key: self.get(key) for key in self._unowned_keys if key.startswith(prefix)}
         return {key: value for key, value in found.items() if value is not None}
 
     @property
@@ -158,15 +158,15 @@ class LedgerCache:
         except (ValueError, KeyError, TypeError):
             return None
 
-    def _start_anew(self, what: str) -> None:
+    def _restart(self, what: str) -> None:
         lost = {key: value for key, value in {**self.lost, **self.entries}.items() if key != BEGIN}
         log.warning("the ledger's topic was lost; what is known of it is written again", what=what, entries=len(lost))
         self.entries, self.lost, self.next = {}, lost, 0
 
-    async def _settled_ends(self) -> tuple[int, int] | None:
+    async def _stable_ends(self) -> tuple[int, int] | None:
         """The committed end and the end of all that is written. Where they differ, a transaction is under way, or was
         committed and its marks are being written: it is waited for, for a moment."""
-        until = time.monotonic() + MARKS_SECONDS
+        until = time.monotonic() + MARKER_TIMEOUT_S
         while True:
             ends = await self._cluster.retry(f"asking for the end of {LEDGER}", self._ends)
             if ends is None or ends[0] >= ends[1] or ends[1] == self._left_open:
@@ -178,7 +178,7 @@ class LedgerCache:
 
     async def _ends(self) -> tuple[int, int] | None:
         """The committed end, and the end of all; None where there is no such topic."""
-        if not self.there or self._cluster.client.cluster.leader_for_partition(TP) is None:
+        if not self.exists or self._cluster.client.cluster.leader_for_partition(TP) is None:
             if LEDGER not in await self._cluster.topics([LEDGER]):
                 return None
             if self._cluster.client.cluster.leader_for_partition(TP) is None:

@@ -12,36 +12,38 @@ from aiokafka.structs import TopicPartition
 
 from sidecar.adapters.brokers.kafka.cluster_client import EARLIEST, LATEST, READ_COMMITTED, KafkaCluster
 from sidecar.adapters.brokers.kafka.errors import check
-from sidecar.adapters.brokers.kafka.record_decoder import FetchedChunk, UnreadableRecords, after
+from sidecar.adapters.brokers.kafka.record_decoder import FetchedChunk, UnreadableRecords, end_offset
 from sidecar.domain.errors import Outage
 from sidecar.domain.model import Record
 from sidecar.domain.position import Partition, Position
 
 _WAIT_MS = 100
-_EMPTY_AT_MOST = 20
+MAX_EMPTY_FETCHES = 20
 """Fetches that bring nothing, one after the other, after which a scan gives up: a broker that throttles us does so."""
-_HIGHEST = (1 << 63) - 1
+_MAX_OFFSET = (1 << 63) - 1
 """Positions are also read from headers that anyone may have written."""
-_ONE_BATCH = 1
+_ONE_BATCH_BYTES = 1
 """Bytes asked for where one record is wanted: a broker gives a whole batch all the same (KIP-74)."""
 
 
 class KafkaLogReader:
     """Reads on connections of its own, `AT_ONCE` at a time."""
 
-    AT_ONCE = 4
+    MAX_CONCURRENCY = 4
 
     def __init__(self, cluster: KafkaCluster) -> None:
         self._cluster = cluster
-        self._lanes = [f"history {n}" for n in range(self.AT_ONCE)]
-        self._free = asyncio.Semaphore(self.AT_ONCE)
+        self._busy_lanes = [f"history {n}" for n in range(self.MAX_CONCURRENCY)]
+        self._free = asyncio.Semaphore(self.MAX_CONCURRENCY)
 
     async def read(self, position: Position) -> Record | None:
         """The record there; None where it is gone, never was, or was never committed."""
-        if position.offset > _HIGHEST or not await self._is_there(TopicPartition(position.stream, position.partition)):
+        if position.offset > _MAX_OFFSET or not await self._is_there(
+            TopicPartition(position.stream, position.partition)
+        ):
             return None
         try:
-            chunk = await self._fetch(position.log, position.offset, _ONE_BATCH, wait_ms=0)
+            chunk = await self._fetch(position.log, position.offset, _ONE_BATCH_BYTES, wait_ms=0)
         except _OffsetGoneError:
             return None
         while chunk is not None and not chunk.done:
@@ -81,7 +83,7 @@ class KafkaLogReader:
             )
             at = max(at, found[tp]) if found.get(tp, -1) >= 0 else end
         empty = 0
-        while at < end and empty < _EMPTY_AT_MOST:
+        while at < end and empty < MAX_EMPTY_FETCHES:
             try:
                 chunk = await self._fetch(partition, at, self._cluster.options.max_partition_fetch_bytes)
             except _OffsetGoneError:
@@ -106,7 +108,7 @@ class KafkaLogReader:
                     records = [record for record in records if record.position.offset < end]
                 if records:
                     yield records
-        if at < end and empty >= _EMPTY_AT_MOST:
+        if at < end and empty >= MAX_EMPTY_FETCHES:
             # Taking it for the end would lose what lies behind: letters, or entries of the ledger.
             raise Outage(f"Kafka: {partition} gives nothing at {at}, although it goes on to {end}: try again", 1.0)
 
@@ -132,15 +134,15 @@ class KafkaLogReader:
             return more[-1], more[-3] if answer.API_VERSION >= 11 else more[-2]
 
         async with self._free:
-            lane = self._lanes.pop()
+            lane = self._busy_lanes.pop()
             try:
                 found = await self._cluster.retry(f"reading {partition} at {offset}", attempt)
             finally:
-                self._lanes.append(lane)
+                self._busy_lanes.append(lane)
         if found is None:
             raise _OffsetGoneError
         raw, aborted = found
-        if not raw or after(raw, offset) == offset:
+        if not raw or end_offset(raw, offset) == offset:
             return None
         return FetchedChunk(partition, raw, offset, aborted, self._cluster.options.check_crcs)
 

@@ -18,14 +18,25 @@ class KafkaLease(Lease):
     read; before that nothing of it is delivered."""
 
     __slots__ = (
-        *("announced", "chunks", "buffered", "fetch_at", "flying", "gap", "held", "not_before", "position", "taken"),
-        *("identity", "lock", "committed", "tp", "turn", "unsure"),
+        *(
+            "announced",
+            "chunks",
+            "buffered",
+            "fetch_at",
+            "fetch_in_flight",
+            "gap",
+            "held",
+            "not_before",
+            "position",
+            "acquired",
+        ),
+        *("identity", "lock", "committed", "tp", "generation", "outcome_unknown"),
     )
 
     def __init__(self, tp: TopicPartition) -> None:
         super().__init__(Partition("kafka", tp.topic, tp.partition), -1)
         self.tp = tp
-        self.taken = False
+        self.acquired = False
         self.announced = False
         self.held = False
         # reading
@@ -36,9 +47,9 @@ class KafkaLease(Lease):
         self.chunks: deque[FetchedChunk] = deque()
         self.buffered = 0
         """Bytes in `chunks`."""
-        self.flying = False
+        self.fetch_in_flight = False
         """A fetch of it is under way."""
-        self.turn = 0
+        self.generation = 0
         """Counts jumps, so that what was fetched before one is recognized and dropped."""
         self.not_before = 0.0
         """Monotonic time before which it is not fetched: it failed."""
@@ -47,17 +58,17 @@ class KafkaLease(Lease):
         # committing
         self.lock = asyncio.Lock()
         self.committed = -1
-        """The committed offset, as far as this tenure knows."""
-        self.unsure = False
+        """The committed offset, as far as this lease knows."""
+        self.outcome_unknown = False
         """A transaction's outcome is not known: fence and read the committed offset before anything else."""
         self.identity: ProducerIdentity | None = None
         """What fenced the partition; None where we may not write transactions."""
 
-    def take(self, offset: int) -> None:
+    def acquire(self, offset: int) -> None:
         """Fenced and read: deliver from here."""
         self.start = self.committed = offset
         self.jump(offset)
-        self.taken = True
+        self.acquired = True
 
     def jump(self, offset: int) -> None:
         """Deliver from this offset next, and forget what was fetched."""
@@ -70,7 +81,7 @@ class KafkaLease(Lease):
         self.fetch_at = self.position
         self.chunks.clear()
         self.buffered = 0
-        self.turn += 1
+        self.generation += 1
 
     def lose(self) -> None:
         self.lost = True

@@ -19,7 +19,7 @@ from aiokafka.structs import TopicPartition
 
 from sidecar.adapters.brokers.kafka.client_options import KafkaConnector
 from sidecar.adapters.brokers.kafka.cluster_client import READ_COMMITTED, KafkaCluster
-from sidecar.adapters.brokers.kafka.errors import check, translated
+from sidecar.adapters.brokers.kafka.errors import check, translate
 from sidecar.adapters.brokers.kafka.topic_admin import TopicAdmin
 from sidecar.config import schema as config
 from sidecar.dead_letters.discovery import suggest_streams
@@ -27,7 +27,7 @@ from sidecar.domain.errors import Refused, TracecarError
 from sidecar.domain.ports.broker import Finding
 from sidecar.domain.stream_names import LEDGER, StreamNames
 
-PATIENCE = 5.0
+RETRY_TIMEOUT_S = 5.0
 _NOBODY = 1 << 62
 """A producer id that no broker has given out."""
 _HARMLESS = {
@@ -45,7 +45,7 @@ _ADVICE = (
 
 
 async def inspect(
-    connecting: KafkaConnector,
+    connector: KafkaConnector,
     source: config.KafkaConfig,
     group: str,
     naming: StreamNames,
@@ -53,13 +53,13 @@ async def inspect(
 ) -> list[Finding]:
     """Findings about the servers, the group, the topics and their dead letters. Never raises what it is there to
     find."""
-    findings = [await _server(connecting, host, port) for host, port, _ in collect_hosts(connecting.servers)]
+    findings = [await _server(connector, host, port) for host, port, _ in collect_hosts(connector.servers)]
     if not any(finding.ok for finding in findings):
         return findings
-    cluster = KafkaCluster(connecting)
+    cluster = KafkaCluster(connector)
     try:
         await cluster.start()
-        topics = await cluster.retry("asking for topics", cluster.topics, PATIENCE)
+        topics = await cluster.retry("asking for topics", cluster.topics, RETRY_TIMEOUT_S)
     except TracecarError as error:
         await cluster.close()
         return [*findings, Finding("sources.kafka: see the cluster", False, f"{error}; {_ADVICE}")]
@@ -82,12 +82,12 @@ async def inspect(
     return findings
 
 
-async def _server(connecting: KafkaConnector, host: str, port: int) -> Finding:
+async def _server(connector: KafkaConnector, host: str, port: int) -> Finding:
     what = f"sources.kafka: connect to {host}:{port}"
     try:
-        await connecting.probe(host, port)
+        await connector.probe(host, port)
     except (kafka.KafkaError, OSError, TimeoutError) as error:
-        return Finding(what, False, f"{translated(error, f'connecting to {host}:{port}')}; {_ADVICE}")
+        return Finding(what, False, f"{translate(error, f'connecting to {host}:{port}')}; {_ADVICE}")
     return Finding(what, True, "connected")
 
 
@@ -161,10 +161,10 @@ class _PermissionProbe:
         attempt = self._transacting(f"{self._group}.check.0")
         return await self._tried("commit dead letters in transactions", needed, attempt)
 
-    async def ledger(self, there: bool) -> Finding:
+    async def ledger(self, exists: bool) -> Finding:
         """Never a failure for a right that is missing: who lets nobody replay needs none."""
         with_id = await self._tried("", "", self._transacting(LEDGER))
-        if there:
+        if exists:
             topic = [await self.reading(LEDGER), await self.writing(LEDGER)]
             rights = f"READ and WRITE on the topic {LEDGER}"
         else:
@@ -179,7 +179,7 @@ class _PermissionProbe:
             return Finding(
                 what, True, f"not possible, only looking is; to replay or discard, allow {', and '.join(needed)}"
             )
-        age = (await TopicAdmin(self._cluster).retention(LEDGER)).keeps_ms if there else None
+        age = (await TopicAdmin(self._cluster).retention(LEDGER)).keeps_ms if exists else None
         if age is not None:
             advice = f"the topic forgets after {age} ms what was replayed: set its cleanup.policy to compact alone"
             return Finding(what, False, advice)
@@ -196,7 +196,7 @@ class _PermissionProbe:
     async def _tried(self, what: str, needed: str, attempt: Callable[[], Awaitable[None]]) -> Finding:
         what = f"sources.kafka: {what}"
         try:
-            await self._cluster.retry(what, attempt, PATIENCE)
+            await self._cluster.retry(what, attempt, RETRY_TIMEOUT_S)
         except Refused as error:
             return Finding(what, False, f"{error}; allow {needed}")
         except TracecarError as error:

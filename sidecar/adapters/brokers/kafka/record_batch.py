@@ -15,7 +15,7 @@ from sidecar.adapters.brokers.kafka.record_format_v2 import EscapedName
 from sidecar.domain.errors import TooLarge
 from sidecar.domain.model import Outgoing
 
-MOST = 64 << 20
+MAX_RECORD_BYTES = 64 << 20
 """Bytes of a record that we do not even try: above a broker's `socket.request.max.bytes` (100 MiB by default) it cuts
 the connection without saying why."""
 hashed = lru_cache(maxsize=4_096)(murmur2)
@@ -24,7 +24,9 @@ Numbered = tuple[int, Outgoing]
 """A record with its index among those handed over."""
 
 
-def assign_partitions(outgoing: Sequence[Outgoing], counts: Mapping[str, int]) -> dict[TopicPartition, list[Numbered]]:
+def assign_partitions(
+    outgoing: Sequence[Outgoing], partition_counts: Mapping[str, int]
+) -> dict[TopicPartition, list[Numbered]]:
     """The records by partition, in order: the partition asked for if there is one, else by key as Java's producer does,
     else any. `counts` are the topics' partition counts. Raises TooLarge."""
     found: dict[TopicPartition, list[Numbered]] = {}
@@ -32,9 +34,11 @@ def assign_partitions(outgoing: Sequence[Outgoing], counts: Mapping[str, int]) -
         size = len(one.key or b"") + len(one.value or b"")
         if one.headers:
             size += sum([len(n) + len(v or b"") for n, v in one.headers])
-        if size > MOST:
-            raise TooLarge(f"{one.stream}: a record of {size} bytes; no broker takes more than {MOST}", index)
-        count = counts[one.stream]
+        if size > MAX_RECORD_BYTES:
+            raise TooLarge(
+                f"{one.stream}: a record of {size} bytes; no broker takes more than {MAX_RECORD_BYTES}", index
+            )
+        count = partition_counts[one.stream]
         if one.partition is not None and 0 <= one.partition < count:
             number = one.partition
         elif one.key is not None:

@@ -14,8 +14,8 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.legacy_records import LegacyRecordBatch
 
-from sidecar.adapters.brokers.kafka.decompression import DecompressionLimitExceeded, inflated
-from sidecar.adapters.brokers.kafka.record_format_v2 import DamagedRecords, plain_records
+from sidecar.adapters.brokers.kafka.decompression import DecompressionLimitExceeded, decompress
+from sidecar.adapters.brokers.kafka.record_format_v2 import DamagedRecords, read_plain_records
 from sidecar.domain.model import Record
 from sidecar.domain.position import Partition, Position
 
@@ -36,7 +36,7 @@ class UnreadableRecords(Exception):  # it says what the bytes are
         super().__init__(message)
 
 
-def after(raw: bytes, otherwise: int) -> int:
+def end_offset(raw: bytes, otherwise: int) -> int:
     """The offset after the last whole batch in these bytes; `otherwise` where there is none."""
     at, found = 0, otherwise
     while (end := _end(raw, at)) is not None:
@@ -102,7 +102,7 @@ class FetchedChunk:
             if self._batch is None:
                 self._open, self._trouble = None, self._unreadable(f"is damaged: {error}")
             else:
-                self._open, self._batch = plain_records(*self._batch), None
+                self._open, self._batch = read_plain_records(*self._batch), None
             return []
         if len(found) < room:
             self._open = None
@@ -174,4 +174,4 @@ def _plain(batch: bytes, codec: int) -> bytes:
         return batch
     head = bytearray(batch[: _HEADER.size])
     head[22] &= ~_CODEC & 0xFF
-    return bytes(head) + inflated(codec, batch[_HEADER.size :])
+    return bytes(head) + decompress(codec, batch[_HEADER.size :])

@@ -25,7 +25,7 @@ class DamagedRecords(Exception):  # it says what the bytes are
     """These bytes are no records."""
 
 
-def plain_records(
+def read_plain_records(
     payload: bytes, count: int, base_offset: int, first_timestamp: int, append_timestamp: int | None
 ) -> Iterator[PlainRecord]:
     """The records of an uncompressed batch's payload. Raises Damaged."""

@@ -65,25 +65,25 @@ async def add(cluster: KafkaCluster, identity: ProducerIdentity, tps: Iterable[T
 _NOT_ATTEMPTED = 55
 
 
-Lies = dict[int, tuple[TopicPartition, int]]
+OffsetsByIndex = dict[int, tuple[TopicPartition, int]]
 """Where each record lies, by index."""
 
 
 async def write(
     cluster: KafkaCluster,
-    producing: BatchSender,
+    sender: BatchSender,
     identity: ProducerIdentity,
     placed: Placed,
-    right: Callable[[Lies], Awaitable[bool]] | None = None,
-) -> Lies:
+    right: Callable[[OffsetsByIndex], Awaitable[bool]] | None = None,
+) -> OffsetsByIndex:
     """Write records in one transaction; returns where each lies. `right` is asked before it is committed whether they
     lie where they should. Raises Fenced (the id is another's now, or it was not right: nothing was committed), Outage
     (it may be committed or not: claim the id anew, then look), TooLarge and Refused (nothing was committed). After any
     of them the identity must not be used again."""
     try:
         await add(cluster, identity, placed)
-        lies = await producing.send(identity, placed)
-        commit = right is None or await right(lies)
+        offsets_by_index = await sender.send(identity, placed)
+        commit = right is None or await right(offsets_by_index)
     except Refused:
         with contextlib.suppress(Outage, Refused, Fenced):
             await end(cluster, identity, commit=False)
@@ -91,4 +91,4 @@ async def write(
     await end(cluster, identity, commit=commit)
     if not commit:
         raise Fenced("what was written does not lie where it should: it was not committed")
-    return lies
+    return offsets_by_index

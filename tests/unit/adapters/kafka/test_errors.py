@@ -6,7 +6,7 @@ import pytest
 from aiokafka import errors as kafka
 
 from sidecar.adapters.brokers.kafka import errors
-from sidecar.adapters.brokers.kafka.errors import check, for_code, mapped, meaning, passes, translated
+from sidecar.adapters.brokers.kafka.errors import check, for_code, is_transient, meaning, translate, translate_errors
 from sidecar.domain.errors import Disconnected, Fenced, Outage, Refused, TooLarge
 
 
@@ -48,17 +48,17 @@ def test_our_own_codes_do_not_shadow_aiokafkas():
     ],
 )
 def test_meanings(error: Exception, ours: type[Exception]):
-    with pytest.raises(ours, match="reading orders") as caught, mapped("reading orders"):
+    with pytest.raises(ours, match="reading orders") as caught, translate_errors("reading orders"):
         raise error
     assert type(caught.value) is ours
     assert caught.value.__cause__ is error
-    assert passes(error) is issubclass(ours, Outage)
+    assert is_transient(error) is issubclass(ours, Outage)
 
 
 def test_our_own_errors_pass_through():
     ours = TooLarge("big", 3)
-    assert translated(ours, "x") is ours
-    with pytest.raises(TooLarge), mapped("x"):
+    assert translate(ours, "x") is ours
+    with pytest.raises(TooLarge), translate_errors("x"):
         raise ours
 
 

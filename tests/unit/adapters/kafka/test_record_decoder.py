@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.adapters.brokers.kafka import decompression
-from sidecar.adapters.brokers.kafka.decompression import DecompressionLimitExceeded, inflated
+from sidecar.adapters.brokers.kafka.decompression import DecompressionLimitExceeded, decompress
 from sidecar.adapters.brokers.kafka.record_batch import assign_partitions, batch
 from sidecar.adapters.brokers.kafka.record_decoder import FetchedChunk, UnreadableRecords, after
 from sidecar.domain.errors import TooLarge
@@ -129,22 +129,22 @@ def test_no_bytes_crash_or_stall(noise: bytes, at: int, check: bool):
 
 @pytest.mark.parametrize("codec", range(1, 5))
 def test_bombs_are_not_inflated(codec: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(decompression, "MOST", 1 << 20)
+    monkeypatch.setattr(decompression, "MAX_BATCH_BYTES", 1 << 20)
     encode = {1: _gzip, 2: snappy_encode, 3: lz4_encode, 4: zstd_encode}[codec]
-    assert inflated(codec, encode(b"x" * (1 << 20))) == b"x" * (1 << 20)
+    assert decompress(codec, encode(b"x" * (1 << 20))) == b"x" * (1 << 20)
     with pytest.raises(DecompressionLimitExceeded):
-        inflated(codec, encode(b"x" * ((1 << 20) + 1)))
+        decompress(codec, encode(b"x" * ((1 << 20) + 1)))
     with pytest.raises(DecompressionLimitExceeded):
-        inflated(codec, b"no such thing at all")
+        decompress(codec, b"no such thing at all")
 
 
 def test_snappy_without_javas_framing():
-    assert inflated(2, bytes(cramjam.snappy.compress_raw(b"abc" * 100))) == b"abc" * 100
+    assert decompress(2, bytes(cramjam.snappy.compress_raw(b"abc" * 100))) == b"abc" * 100
 
 
 def test_unknown_codecs():
     with pytest.raises(DecompressionLimitExceeded, match="codec 7"):
-        inflated(7, b"")
+        decompress(7, b"")
 
 
 def _gzip(data: bytes) -> bytes:
