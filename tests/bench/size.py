@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.support.ports import free_port
+
 EVENTS = 200_000
 
 
@@ -37,7 +39,7 @@ def start_and_idle() -> tuple[float, float]:
 
     with EmbeddedValkey() as server, tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "tracecar.yaml"
-        port = _free_port()
+        port = free_port()
         file.write_text(
             json.dumps(
                 {
@@ -67,14 +69,6 @@ def _is_ready(httpx2: Any, port: int) -> bool:
         return bool(httpx2.get(f"http://127.0.0.1:{port}/readyz").status_code == 200)
     except httpx2.TransportError:
         return False
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def main() -> None:

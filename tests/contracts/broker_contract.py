@@ -18,7 +18,8 @@ from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.position import Partition, Position
 from sidecar.domain.stream_names import LEDGER, StreamNames
-from tests.contracts.broker_reading import Reader, by_lease, eventually, letter, letter_ids
+from tests.contracts.broker_reading import Reader, by_lease, letter, letter_ids
+from tests.support.polling import until
 
 EARLIEST, LATEST = StartPosition("earliest"), StartPosition("latest")
 
@@ -237,7 +238,7 @@ class BrokerContract:
         await harness.create(stream)
         old = await self._numbered(harness, stream, 2)
         turn = (await harness.contents(stream))[-1].timestamp + 1
-        await eventually(lambda: _now(harness, stream, turn))
+        await until(lambda: _now(harness, stream, turn))
         new = await self._numbered(harness, stream, 5, first=2)
         broker = harness.broker(stream, group=group, start=StartPosition("at", turn))
         await broker.start()
@@ -417,7 +418,7 @@ class BrokerContract:
         async def all_lettered() -> bool:
             return len(letter_ids(await harness.contents(naming.dead_letter_stream(stream)))) >= len(wanted)
 
-        await eventually(all_lettered)
+        await until(all_lettered)
         assert letter_ids(await harness.contents(naming.dead_letter_stream(stream))) == wanted
         done.set()
         tasks[1].cancel()

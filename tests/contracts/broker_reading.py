@@ -79,18 +79,6 @@ class Reader:
         return self.records
 
 
-async def eventually(condition: Callable[[], object]) -> None:
-    """Waits, asking again and again, until an awaitable condition gives something true."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            answer = condition()
-            if asyncio.iscoroutine(answer):
-                answer = await answer
-            if answer:
-                return
-            await asyncio.sleep(0.02)
-
-
 def letter(record: Record, naming: StreamNames, group: str) -> Outgoing:
     """A dead letter of a record, as the pipeline writes them."""
     return Outgoing(

@@ -7,7 +7,7 @@ import itertools
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from exporters.batch_queue import QueueBounds
@@ -17,6 +17,7 @@ from exporters.tracing.span_sink import SpanSink
 from sidecar.config.schema import ExportersConfig, SamplingConfig
 from sidecar.domain.model import Decoded, Event, Record
 from sidecar.domain.position import Position
+from tests.support.polling import until
 
 _streams = itertools.count(1)
 
@@ -62,15 +63,6 @@ def to(backend: SpanSink) -> TraceExporter:
 
 def tracing(rig: Rig, **bounds: Any) -> TraceExporter:
     return to(rig.backend(QueueBounds(**({"linger": 0.05} | bounds))))
-
-
-async def until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            while not condition():
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"waited in vain for {what}") from None
 
 
 def ids(decoded: Sequence[Decoded]) -> list[int]:

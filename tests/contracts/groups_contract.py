@@ -13,7 +13,8 @@ from sidecar.domain.ports.broker import Broker
 from sidecar.domain.ports.consumer_groups import GroupProgress
 from sidecar.domain.position import Partition, Position
 from tests.contracts.broker_contract import BrokerHarness
-from tests.contracts.broker_reading import Reader, eventually
+from tests.contracts.broker_reading import Reader
+from tests.support.polling import until
 
 
 class GroupsContract:
@@ -158,7 +159,7 @@ class GroupsContract:
                 False,
             ]
 
-        await eventually(as_left)
+        await until(as_left)
         await broker.close()
 
     async def test_a_broker_that_is_not_started_is_an_outage(self, harness):

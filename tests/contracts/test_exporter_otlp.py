@@ -14,8 +14,9 @@ from exporters.otlp.transport import create_transport
 from exporters.semantic_conventions import read_spelling
 from exporters.tracing.span_sink import SpanSink
 from sidecar.config.schema import OtlpConfig, TlsConfig
-from tests.contracts.exporter_contract import ExporterContract, Rig, events, ids, to, tracing, until
+from tests.contracts.exporter_contract import ExporterContract, Rig, events, ids, to, tracing
 from tests.servers.otlp import Receiver
+from tests.support.polling import until
 
 
 class OtlpRig(Rig):

@@ -11,10 +11,10 @@ from sidecar.adapters.brokers.kafka.broker import KafkaBroker
 from sidecar.config import schema as config
 from sidecar.config.schema import SaslConfig
 from sidecar.demo.embedded_kafka import EmbeddedKafka
-from tests.contracts.broker_reading import eventually
 from tests.contracts.groups_contract import GroupsContract
 from tests.contracts.test_broker_kafka import KafkaHarness
 from tests.servers.kafka import PASSWORD, allow, create_topic, produce, unique
+from tests.support.polling import until
 
 pytestmark = pytest.mark.kafka
 
@@ -61,7 +61,7 @@ async def test_a_user_sees_the_groups_that_he_may_describe(kafka: EmbeddedKafka)
     async def seen() -> bool:
         return [one.group for one in await broker.groups()] == [other]
 
-    await eventually(seen)
+    await until(seen)
     await broker.close()
 
 

@@ -23,7 +23,8 @@ from tests.servers.kafka import PASSWORD, create_topic, produce, unique
 from tests.servers.kubernetes import Kubernetes
 from tests.servers.node import Node
 from tests.servers.pods import Image
-from tests.support.sidecar_process import TRACECAR, free_port
+from tests.support.ports import free_port
+from tests.support.sidecar_process import TRACECAR
 from tests.tui.test_in_a_terminal import terminal
 
 pytestmark = [pytest.mark.system, pytest.mark.valkey]

@@ -14,7 +14,8 @@ import yaml
 
 from tests.helm.charts import container, example, rendered, workload
 from tests.servers.kafka import create_topic, unique
-from tests.support.sidecar_process import TRACECAR, free_port
+from tests.support.ports import free_port
+from tests.support.sidecar_process import TRACECAR
 
 pytestmark = pytest.mark.valkey
 SECONDS = 120

@@ -21,7 +21,8 @@ from typer.core import TyperGroup
 from sidecar.cli.app import app
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.query import parse
-from tests.support.sidecar_process import TOKEN, Sidecar, free_port
+from tests.support.ports import free_port
+from tests.support.sidecar_process import TOKEN, Sidecar
 
 DOCS = (Path(__file__).parents[2] / "docs" / "dead-letters.md").read_text()
 REPORTER = "a-token-for-reports-alone"

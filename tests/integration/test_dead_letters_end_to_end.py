@@ -19,7 +19,8 @@ from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.domain.model import Outgoing
 from tests.integration.test_dialects_kafka import FRAMEWORKS, of
 from tests.servers.kafka import create_topic, produce, published, unique
-from tests.support.sidecar_process import TOKEN, Sidecar, free_port
+from tests.support.ports import free_port
+from tests.support.sidecar_process import TOKEN, Sidecar
 
 pytestmark = pytest.mark.kafka
 

@@ -15,7 +15,7 @@ import redis
 
 from tests.servers.images import ROOT, Built, sources
 from tests.servers.kafka import unique
-from tests.support.sidecar_process import free_port
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.system, pytest.mark.valkey]
 LARGEST = 150_000_000

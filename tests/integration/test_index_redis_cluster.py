@@ -8,11 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 from redis import Redis
+from redis.exceptions import RedisError
 
 from sidecar.adapters.index.redis import writer
 from sidecar.demo.embedded_valkey import EmbeddedValkey
-from tests.integration.test_index_redis_outages import all_of, at, some, until
-from tests.servers.valkey_topologies import _free_ports, wait_for
+from tests.integration.test_index_redis_outages import all_of, at, some
+from tests.support.polling import until, wait_until
+from tests.support.ports import free_ports
 
 pytestmark = pytest.mark.valkey
 
@@ -27,7 +29,7 @@ def cluster_of_six() -> Iterator[list[EmbeddedValkey]]:
                     cluster_enabled="yes", cluster_node_timeout=1500, cluster_port=bus_port, repl_diskless_sync_delay=0
                 )
             )
-            for bus_port in _free_ports(6)
+            for bus_port in free_ports(6)
         ]
         clients = [stack.enter_context(Redis(port=node.port)) for node in nodes]
         for number, client in enumerate(clients):
@@ -36,12 +38,28 @@ def cluster_of_six() -> Iterator[list[EmbeddedValkey]]:
             client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
         for node in nodes[1:]:
             clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, node._options["cluster-port"])
-        wait_for(lambda: all(b"cluster_known_nodes:6" in info(client) for client in clients))
+        wait_until(
+            lambda: all(b"cluster_known_nodes:6" in info(client) for client in clients),
+            "the servers to get together",
+            ignore=RedisError,
+        )
         ids = [client.execute_command("CLUSTER", "MYID") for client in clients[:3]]
         for id, client in zip(ids, clients[3:], strict=True):
-            wait_for(lambda client=client, id=id: client.execute_command("CLUSTER", "REPLICATE", id))
-        wait_for(lambda: all(b"cluster_state:ok" in info(client) for client in clients))
-        wait_for(lambda: all(client.info("replication").get("master_link_status") == "up" for client in clients[3:]))
+            wait_until(
+                lambda client=client, id=id: client.execute_command("CLUSTER", "REPLICATE", id),
+                "the servers to get together",
+                ignore=RedisError,
+            )
+        wait_until(
+            lambda: all(b"cluster_state:ok" in info(client) for client in clients),
+            "the servers to get together",
+            ignore=RedisError,
+        )
+        wait_until(
+            lambda: all(client.info("replication").get("master_link_status") == "up" for client in clients[3:]),
+            "the servers to get together",
+            ignore=RedisError,
+        )
         yield nodes
 
 

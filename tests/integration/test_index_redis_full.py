@@ -15,7 +15,8 @@ from sidecar.adapters.index.redis.writer import MissedEvents
 from sidecar.adapters.redis_client.errors import RedisOutOfMemory
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from tests.contracts.index_contract import JOIN, event
-from tests.integration.test_index_redis_outages import all_of, some, until
+from tests.integration.test_index_redis_outages import all_of, some
+from tests.support.polling import until
 
 pytestmark = pytest.mark.valkey
 

@@ -3,11 +3,10 @@ over to be read again; whoever adds never waits."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from redis import Redis
@@ -21,6 +20,7 @@ from sidecar.domain.errors import Outage
 from sidecar.domain.position import Partition
 from tests.contracts.index_contract import JOIN, event
 from tests.servers.valkey_topologies import cluster_of_three, watched_by_a_sentinel
+from tests.support.polling import until
 
 pytestmark = pytest.mark.valkey
 SECONDS = 60.0
@@ -42,12 +42,6 @@ async def index(server: EmbeddedValkey) -> AsyncIterator[RedisIndex]:
 
 def at(url: str) -> RedisIndex:
     return RedisIndex(url, join=JOIN, max_flow=10_000, prefix=uuid.uuid4().hex, patience=30, ttl_ms=10**12)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(SECONDS):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def some(start: int, count: int) -> list:

@@ -21,7 +21,7 @@ from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Outgoing
 from sidecar.domain.ports.ledger import LedgerTransaction, LedgerWrite
 from sidecar.domain.stream_names import LEDGER
-from tests.contracts.broker_reading import Reader, by_lease, eventually, letter
+from tests.contracts.broker_reading import Reader, by_lease, letter
 from tests.servers.kafka import (
     PASSWORD,
     allow,
@@ -31,6 +31,7 @@ from tests.servers.kafka import (
     scram_user,
     unique,
 )
+from tests.support.polling import until
 
 pytestmark = pytest.mark.kafka
 
@@ -67,7 +68,7 @@ async def _reads_and_settles(broker: KafkaBroker, topic: str) -> None:
     async def found() -> list[bytes | None]:
         return [one.value async for page in broker.scan(partition) for one in page]
 
-    await eventually(found)  # a transaction that is decided becomes visible a moment later
+    await until(found)  # a transaction that is decided becomes visible a moment later
     assert await found() == [b"v"]
 
 

@@ -17,9 +17,10 @@ from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.domain.errors import Fenced, Outage, Refused
 from sidecar.domain.model import Outgoing
 from sidecar.domain.position import Partition, Position
-from tests.contracts.broker_reading import Reader, by_lease, eventually, letter, letter_ids
+from tests.contracts.broker_reading import Reader, by_lease, letter, letter_ids
 from tests.contracts.test_broker_kafka import KafkaHarness
 from tests.servers import kafka as server
+from tests.support.polling import until
 
 pytestmark = pytest.mark.kafka
 
@@ -171,7 +172,7 @@ async def test_letters_go_where_they_can(harness, kafka, group):
                 moved = [Outgoing(dead, o.key, o.value, o.headers, o.partition, origin=o.origin) for o in letters]
                 await broker.commit(batches, moved)
 
-        await eventually(lambda dead=dead, partitions=partitions: _lie_in(harness, dead, partitions))
+        await until(lambda dead=dead, partitions=partitions: _lie_in(harness, dead, partitions))
         await broker.close()
 
 
@@ -190,7 +191,7 @@ async def test_a_record_as_large_as_its_topic_takes_has_a_letter(harness, group)
         (record,) = await reader.read(1)
         await broker.commit(by_lease(reader.batches)[0], [letter(record, harness.naming(group), group)])
     (partition,) = await broker.partitions(f"{topic}.dlt")
-    await eventually(lambda: _scanned(broker, partition))
+    await until(lambda: _scanned(broker, partition))
 
 
 async def _scanned(broker: KafkaBroker, partition: Partition) -> list[bytes | None]:
@@ -207,10 +208,10 @@ async def test_a_letters_topic_that_was_deleted_is_made_again(harness, topic, gr
         (batches,) = by_lease(reader.batches)
         for batch in batches:
             letters = [letter(batch.records[0], harness.naming(group), group)]
-            await eventually(lambda batch=batch, letters=letters: _settles(broker, [batch], letters))
+            await until(lambda batch=batch, letters=letters: _settles(broker, [batch], letters))
             if batch is batches[0]:
                 server.delete_topic(harness.servers, f"{topic}.dlt")
-    await eventually(lambda: _lie_in(harness, f"{topic}.dlt", [0]))
+    await until(lambda: _lie_in(harness, f"{topic}.dlt", [0]))
 
 
 async def test_timestamps_are_kept_and_refused_where_the_topic_refuses_them(harness, topic, group):
@@ -250,7 +251,7 @@ async def test_what_appears_later_is_read_from_its_beginning(harness, group):
         await harness.create(second)
         await harness.produce(_records(second, [b"new"]))
         server.add_partitions(harness.servers, first, 2)
-        await eventually(lambda: _has_partitions(harness, first, 2))
+        await until(lambda: _has_partitions(harness, first, 2))
         await harness.produce(_records(first, [b"more"], partition=1))
         await reader.read(2)
         assert sorted(record.value for record in reader.records) == [b"more", b"new"]
@@ -283,7 +284,7 @@ async def test_a_topic_that_was_deleted_and_made_anew(harness, topic, group):
         await broker.commit(by_lease(reader.batches)[0], [])
         old = reader.batches[0].lease
         server.delete_topic(harness.servers, topic)
-        await eventually(lambda: old.lost)
+        await until(lambda: old.lost)
         await harness.create(topic)
         await harness.produce(_records(topic, [b"4"]))
         await reader.read(4)
@@ -338,7 +339,7 @@ async def test_the_groups_offsets_are_deleted_under_us(harness, topic, group):
         await harness.produce(_records(topic, [b"1", b"2"]))
         await reader.read(2)
         await broker.commit(by_lease(reader.batches)[0], [])
-        await eventually(lambda: _group_deleted(broker, harness))
+        await until(lambda: _group_deleted(broker, harness))
         await reader.until(lambda r: len({id(batch.lease) for batch in r.batches}) == 2)
         await harness.produce(_records(topic, [b"3"]))
         await reader.until(lambda r: r.records[-1].value == b"3")
@@ -391,7 +392,7 @@ async def test_an_answer_that_does_not_come(harness, topic, group, paused, bad):
             await broker.commit(batches, letters)
         paused.resume()
         try:
-            await eventually(lambda: _settles(broker, batches, letters))
+            await until(lambda: _settles(broker, batches, letters))
         except Fenced:
             end = batches[-1].next_offset
             await reader.until(
@@ -407,7 +408,7 @@ async def test_an_answer_that_does_not_come(harness, topic, group, paused, bad):
             (status,) = await broker.status()
             return status.lag == 0
 
-        await eventually(lag)
+        await until(lag)
     found = await harness.contents(f"{topic}.dlt")
     assert letter_ids(found) == (sorted(f"{group}@{record.position}" for record in records) if bad else [])
 
@@ -459,7 +460,7 @@ async def test_three_nodes_one_after_the_other_killed(group):
         async def all_there() -> bool:
             return len(letter_ids(await harness.contents(f"{topic}.dlt"))) >= len(wanted)
 
-        await eventually(all_there)
+        await until(all_there)
         stop.set()
         worker.cancel()
         await asyncio.wait((worker,))

@@ -17,9 +17,10 @@ import pytest
 
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.domain.model import Outgoing
-from tests.contracts.broker_reading import PATIENCE, eventually, letter_ids
+from tests.contracts.broker_reading import PATIENCE, letter_ids
 from tests.contracts.test_broker_kafka import KafkaHarness
 from tests.servers.kafka import committed, create_topic, published, unique
+from tests.support.polling import until
 
 pytestmark = pytest.mark.kafka
 
@@ -50,7 +51,7 @@ class Worker(subprocess.Popen[str]):
                 self.lines.append(line)
 
     async def says(self, word: str) -> None:
-        await eventually(lambda: self.said(word))
+        await until(lambda: self.said(word))
 
     def said(self, word: str) -> bool:
         return any(line.startswith(word) for line in self.lines)
@@ -89,7 +90,7 @@ class Story:
         return worker
 
     async def all_settled(self) -> None:
-        await eventually(lambda: asyncio.to_thread(self._is_settled))
+        await until(lambda: asyncio.to_thread(self._is_settled))
 
     def _is_settled(self) -> bool:
         return committed(self.servers, self.group, self.topic, self.partitions) == self.ends
@@ -101,7 +102,7 @@ class Story:
         async def found() -> list[str]:
             return letter_ids(await harness.contents(f"{self.topic}.dlt"))
 
-        await eventually(lambda: _as_many(found, len(self.rejected)))
+        await until(lambda: _as_many(found, len(self.rejected)))
         assert await found() == sorted(self.rejected)
 
     def end(self) -> None:

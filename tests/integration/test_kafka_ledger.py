@@ -22,11 +22,11 @@ from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.ports.ledger import Ledger, LedgerOutcome, LedgerTransaction, LedgerWrite
 from sidecar.domain.stream_names import LEDGER
-from tests.contracts.broker_reading import eventually
 from tests.contracts.test_broker_kafka import KafkaHarness
 from tests.servers.kafka import create_topic, delete_topic, unique
 from tests.support.cutting_proxy import CuttingProxy
 from tests.support.kafka_ledger_worker import acts
+from tests.support.polling import until
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.kafka
@@ -162,12 +162,12 @@ async def test_a_new_ledger_of_the_same_length_is_noticed(harness):
     made_anew(harness.servers)
     await broker.ledger.act(acts(stream, 1))
     before = await broker.ledger.ledger_started_at(stream)
-    await eventually(lambda: _at(broker, 4))
+    await until(lambda: _at(broker, 4))
     made_anew(harness.servers)
     other, theirs = await started(harness)
     await other.ledger.act(acts(theirs, 1))
-    await eventually(lambda: _at(other, 4))
-    await eventually(lambda: all_known(broker.ledger, theirs, 1))
+    await until(lambda: _at(other, 4))
+    await until(lambda: all_known(broker.ledger, theirs, 1))
     assert await broker.ledger.ledger_started_at(stream) == await other.ledger.ledger_started_at(stream) != before
     assert await all_known(other.ledger, stream, 1)
 
@@ -193,7 +193,7 @@ async def test_who_may_not_put_back_what_is_lost_still_knows_it_and_leaves_other
         patch.setattr(ledger, "_identity", None)
         patch.setattr(ledger, "_claim", refused)
         made_anew(harness.servers)
-        await eventually(lambda: _knows_of_a_loss(broker))
+        await until(lambda: _knows_of_a_loss(broker))
         for _ in range(3):
             assert await all_known(broker.ledger, stream, 3)
     assert tries == 1

@@ -16,6 +16,7 @@ from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.runtime.service import SidecarService
 from tests.integration.test_end_to_end_kafka import header, make_topic
 from tests.integration.test_members_kafka import SCHEMA, STEPS, Load, dead_letters
+from tests.support.polling import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.valkey]
 
@@ -41,15 +42,6 @@ class Member:
     @property
     def leases(self) -> int:
         return sum(len(pipeline.leases()) for pipeline in self.service.pipelines)
-
-
-async def until(condition, what: str) -> None:
-    try:
-        async with asyncio.timeout(SECONDS):
-            while not await condition():
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        raise AssertionError(f"waited in vain for {what}") from None
 
 
 async def test_a_rolling_restart_of_ten_members_leaves_no_hole(

@@ -13,8 +13,9 @@ from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.errors import Outage, Refused, TooLarge
 from sidecar.domain.model import Outgoing, Record
 from tests.contracts.broker_contract import outgoing
-from tests.contracts.broker_reading import Reader, by_lease, eventually, letter, letter_ids
+from tests.contracts.broker_reading import Reader, by_lease, letter, letter_ids
 from tests.support.cutting_proxy import CuttingProxy
+from tests.support.polling import until
 from tests.support.redis import RedisHarness
 
 pytestmark = pytest.mark.valkey
@@ -133,7 +134,7 @@ async def test_a_slow_member_keeps_its_entries_and_a_dead_one_loses_them(
                 now = await harness.client.execute_command("TIME")
                 return int(now[0]) - int(begun[0]) > 3
 
-            await eventually(later)  # three times as long as claim_idle
+            await until(later)  # three times as long as claim_idle
             assert second.records == []
             await harness.produce([outgoing(held, b"new")])
             await second.read(1)
@@ -269,7 +270,7 @@ async def test_a_full_disk_is_an_outage_that_loses_nothing(stream: str, group: s
             async def failed() -> bool:
                 return (await harness.client.info("persistence"))["rdb_last_bgsave_status"] == "err"
 
-            await eventually(failed)
+            await until(failed)
             with pytest.raises(Outage, match="disk"):
                 await broker.commit(batches, letters_of(harness, group, records))
             await harness.client.config_set("save", "")

@@ -16,7 +16,8 @@ import pytest
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.position import Position
 from tests.contracts.broker_contract import outgoing
-from tests.contracts.broker_reading import eventually, letter_ids
+from tests.contracts.broker_reading import letter_ids
+from tests.support.polling import until
 from tests.support.redis import RedisHarness
 
 pytestmark = pytest.mark.valkey
@@ -90,13 +91,13 @@ async def test_killed_members_letter_each_rejected_entry_once(harness: RedisHarn
             async def more(wanted: int = wanted) -> bool:
                 return len(await harness.contents(f"{stream}.dlt")) >= wanted
 
-            await eventually(more)
+            await until(more)
             victim = chance.choice(running)
             victim.kill()
             victim.again()
         done.set()
         await producing
-        await eventually(lambda: all_is_settled(harness, stream, group))
+        await until(lambda: all_is_settled(harness, stream, group))
     letters = await harness.contents(f"{stream}.dlt")
     assert letter_ids(letters) == sorted(f"{group}@{position}" for position in positions)
     assert all(one.value is not None and one.value.startswith(b"bad") for one in letters)

@@ -13,7 +13,8 @@ from sidecar.domain.errors import Disconnected, Fenced, Outage
 from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.position import Partition
 from tests.contracts.broker_contract import LATEST, outgoing
-from tests.contracts.broker_reading import Reader, by_lease, eventually, letter, letter_ids
+from tests.contracts.broker_reading import Reader, by_lease, letter, letter_ids
+from tests.support.polling import until
 from tests.support.redis import RedisHarness
 
 pytestmark = pytest.mark.valkey
@@ -60,7 +61,7 @@ async def settle_until_it_is_safe(broker: RedisBroker, batches: Sequence, letter
             return False
         return True
 
-    await eventually(committed)
+    await until(committed)
 
 
 async def numbered(harness: RedisHarness, stream: str, first: int, last: int) -> None:
@@ -114,7 +115,7 @@ async def test_two_members_mend_a_deleted_group_together(harness: RedisHarness, 
         await broker.start()
     async with Reader(brokers[0]) as one, Reader(brokers[1]) as two:
         await numbered(harness, stream, 0, 40)
-        await eventually(lambda: len(one.records) + len(two.records) == 40)
+        await until(lambda: len(one.records) + len(two.records) == 40)
         kept = list(one.batches), list(two.batches)
         await harness.client.xgroup_destroy(stream, group)
         for broker, batches in zip(brokers, kept, strict=True):
@@ -123,7 +124,7 @@ async def test_two_members_mend_a_deleted_group_together(harness: RedisHarness, 
                 records = [record for batch in filled for record in batch.records]
                 await settle_until_it_is_safe(broker, filled, letters_of(harness, group, records))
         await numbered(harness, stream, 40, 60)
-        await eventually(lambda: len(one.records) + len(two.records) >= 60)
+        await until(lambda: len(one.records) + len(two.records) >= 60)
         assert sorted(int(r.value or b"") for r in one.records + two.records) == list(range(60))
     ids = letter_ids(await harness.contents(f"{stream}.dlt"))
     assert ids == wanted(group, (await harness.contents(stream))[:40])
@@ -139,7 +140,7 @@ async def test_a_flushed_server_goes_on_with_what_comes(harness: RedisHarness, s
         await harness.client.flushall()
         await reader.until(lambda r: any(batch.gap for batch in r.batches))
         await reader.until(lambda _: lease.lost)
-        await eventually(lambda: reader.lease(lease.partition) is not lease)
+        await until(lambda: reader.lease(lease.partition) is not lease)
         await numbered(harness, stream, 5, 8)
         await reader.read(8)
         assert [record.value for record in reader.records] == [b"%d" % n for n in range(8)]
@@ -178,7 +179,7 @@ async def test_a_key_that_is_no_stream_any_more_ends_its_lease_and_no_other(
     async with Reader(broker) as reader:
         leases = await reader.leases(Partition("redis", stream, 0), Partition("redis", other, 0))
         await harness.client.set(stream, "a string")
-        await reader.until(lambda _: leases[0].lost) if leases[0].lost else await eventually(lambda: leases[0].lost)
+        await reader.until(lambda _: leases[0].lost) if leases[0].lost else await until(lambda: leases[0].lost)
         await numbered(harness, other, 0, 3)
         await reader.read(3)
         assert not leases[1].lost

@@ -34,7 +34,7 @@ from sidecar.domain.model import DeadLetter
 from sidecar.pipeline.pending_entry_reaper import PendingEntryReaper
 from sidecar.pipeline.pipeline import micros
 from sidecar.runtime.service import SidecarService
-from tests.contracts.broker_reading import eventually
+from tests.support.polling import until
 from tests.support.redis import RedisHarness
 from tests.support.schema_formats import FORMATS
 
@@ -252,14 +252,14 @@ async def test_what_keeps_entries_from_being_taken_stands_in_the_status(
         return "entries that groups cannot process (sources.redis.exhausted) stay" in await trouble()
 
     try:
-        await eventually(told)
+        await until(told)
         assert f"{shop.stream}.dlt is a string, not a stream" in await trouble()
         await shop.client.delete(f"{shop.stream}.dlt")
 
         async def over() -> bool:
             return not await told() and await shop.client.xlen(f"{shop.stream}.dlt") == 1
 
-        await eventually(over)
+        await until(over)
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

@@ -22,8 +22,9 @@ from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Outgoing
 from sidecar.domain.position import Position
 from tests.contracts.broker_contract import BrokerContract, outgoing
-from tests.contracts.broker_reading import Reader, by_lease, eventually, letter, letter_ids
+from tests.contracts.broker_reading import Reader, by_lease, letter, letter_ids
 from tests.servers.valkey_topologies import behind_tls, cluster_of_three, watched_by_a_sentinel
+from tests.support.polling import until
 from tests.support.redis import RedisHarness
 
 pytestmark = pytest.mark.valkey
@@ -163,7 +164,7 @@ async def test_a_failover_doubles_and_loses_nothing_that_was_replicated(stream: 
                 return False
             return True
 
-        await eventually(starts)
+        await until(starts)
         after = RedisHarness(replica.url)
         async with Reader(broker) as reader:
             await reader.read(10)
@@ -340,7 +341,7 @@ async def test_reading_goes_on_where_a_slot_moves_to(
             except MovedError:
                 return False
 
-        await eventually(moved)
+        await until(moved)
         sent = await clustered.produce([outgoing(stream, b"%d" % n) for n in range(5, 10)])
         await reader.until(lambda r: r.positions[-1] == sent[-1])
         letters = [letter(record, clustered.naming(group), group) for record in reader.records]

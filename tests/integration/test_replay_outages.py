@@ -3,9 +3,8 @@ sent is sent once."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -27,6 +26,7 @@ from sidecar.replay.service import ReplayService
 from tests.contracts.test_broker_kafka import KafkaHarness
 from tests.contracts.test_broker_redis import ValkeyHarness
 from tests.servers.kafka import PASSWORD, allow, create_topic, delete_topic, unique
+from tests.support.polling import until
 from tests.support.replay import (
     ANN,
     NoHistory,
@@ -141,12 +141,6 @@ async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
 async def on_kafka(kafka: EmbeddedKafka) -> AsyncIterator[Place]:
     async with at(KafkaHarness(kafka.bootstrap_servers)) as made:
         yield made
-
-
-async def until(condition: Callable[[], Any], seconds: float = 30) -> None:
-    async with asyncio.timeout(seconds):
-        while not await condition():
-            await asyncio.sleep(0.02)
 
 
 def numbers(records: list[Record]) -> list[int]:

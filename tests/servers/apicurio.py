@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.java import JavaServer, free_port
+from tests.servers.java import JavaServer
+from tests.support.ports import free_port
 
 VERSION = "3.3.3"
 _COMPATIBLE = "/apis/ccompat/v7"

@@ -22,7 +22,7 @@ import httpx2
 import pytest
 
 from tests.servers import kubernetes_tools
-from tests.support.sidecar_process import free_port
+from tests.support.ports import free_port
 
 VERSION = "1.34"
 _START_SECONDS = 180.0

@@ -18,7 +18,7 @@ import httpx2
 from tests.servers.kubernetes import Kubernetes
 from tests.servers.pod_network import Address, Network
 from tests.servers.pods import Image, Manifest, Pod, containers
-from tests.support.sidecar_process import free_port
+from tests.support.ports import free_port
 
 NAME = "node"
 _PATCH = "application/merge-patch+json"

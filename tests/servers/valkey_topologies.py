@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import ssl
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 
 from redis import Redis
 from redis.exceptions import RedisError
 
 from sidecar.demo.embedded_valkey import EmbeddedValkey, server_binary
+from tests.support.polling import wait_until
+from tests.support.ports import free_ports
 
 SECONDS = 60.0
 
@@ -42,9 +42,13 @@ def watched_by_a_sentinel(name: str) -> Iterator[tuple[EmbeddedValkey, EmbeddedV
         replica = stack.enter_context(EmbeddedReplica(master.port))
         sentinel = stack.enter_context(EmbeddedSentinel(name, master.port))
         with Redis(port=master.port) as client:
-            wait_for(lambda: _online(client))
+            wait_until(lambda: _online(client), "the servers to get together", ignore=RedisError)
         with Redis(port=sentinel.port) as client:
-            wait_for(lambda: len(client.execute_command("SENTINEL", "REPLICAS", name)) == 1)
+            wait_until(
+                lambda: len(client.execute_command("SENTINEL", "REPLICAS", name)) == 1,
+                "the servers to get together",
+                ignore=RedisError,
+            )
         yield master, replica, sentinel
 
 
@@ -68,7 +72,7 @@ def cluster_of_three() -> Iterator[list[EmbeddedValkey]]:
     with contextlib.ExitStack() as stack:
         nodes = [
             stack.enter_context(EmbeddedValkey(cluster_enabled="yes", cluster_node_timeout=2000, cluster_port=bus_port))
-            for bus_port in _free_ports(3)
+            for bus_port in free_ports(3)
         ]
         clients = [stack.enter_context(Redis(port=node.port)) for node in nodes]
         for number, client in enumerate(clients):
@@ -76,32 +80,13 @@ def cluster_of_three() -> Iterator[list[EmbeddedValkey]]:
             client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
         for node in nodes[1:]:
             clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, node._options["cluster-port"])
-        wait_for(lambda: all(_whole(client) for client in clients))
+        wait_until(lambda: all(_whole(client) for client in clients), "the servers to get together", ignore=RedisError)
         yield nodes
 
 
 def _whole(client: Redis) -> bool:
     info = bytes(client.execute_command("CLUSTER", "INFO")).split()
     return b"cluster_state:ok" in info and b"cluster_known_nodes:3" in info
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        listeners = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for listener in listeners:
-            listener.bind(("127.0.0.1", 0))
-        return [int(listener.getsockname()[1]) for listener in listeners]
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while True:
-        with contextlib.suppress(RedisError):
-            if condition():
-                return
-        if time.monotonic() > deadline:
-            raise TimeoutError("the servers do not get together")
-        time.sleep(0.02)
 
 
 @contextlib.asynccontextmanager

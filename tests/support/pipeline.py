@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from sidecar.adapters.brokers.memory.log import MemoryLog
@@ -152,16 +152,6 @@ class Harness:
     def held(self) -> str | None:
         held = self.pipeline.held("orders")
         return None if held is None else held.hold.by
-
-
-async def until(condition: Callable[[], object], what: str = "the condition", seconds: float = 20) -> None:
-    """Wait for a condition."""
-    try:
-        async with asyncio.timeout(seconds):
-            while not condition():
-                await asyncio.sleep(0.005)
-    except TimeoutError:
-        raise AssertionError(f"waited in vain for {what}") from None
 
 
 def registry(outage: bool = False) -> MemoryRegistry:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -30,6 +30,7 @@ from sidecar.replay.models import BodyEdit, ReplayJob
 from sidecar.replay.service import ReplayService
 from tests.support.faulty_broker import FaultyBroker
 from tests.support.pipeline import GROUP, SCHEMA, Harness
+from tests.support.polling import until
 from tests.support.schema_formats import FORMATS
 
 ANN = Actor("ann", "127.0.0.1")
@@ -160,12 +161,6 @@ async def shop(partitions: int = 1) -> AsyncIterator[Shop]:
             yield made
     finally:
         await made.close()
-
-
-async def until(condition: Callable[[], object], seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def ended(operations: Sidecar, job: ReplayJob) -> ReplayJob:

@@ -14,6 +14,8 @@ from typing import Any
 
 import httpx2
 
+from tests.support.ports import free_port
+
 TOKEN = "test-token"
 TRACECAR = str(Path(sys.executable).with_name("tracecar"))
 
@@ -103,17 +105,3 @@ class Sidecar:
         while not condition():
             assert time.monotonic() < deadline, f"waited in vain for {what}\n{self.log}"
             time.sleep(0.05)
-
-
-def free_port() -> int:
-    import random
-    import socket
-
-    while True:
-        port = random.randrange(15_000, 32_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from exporters import batch_queue
 from exporters.batch_queue import BatchQueue, QueueBounds
 from sidecar.domain.errors import Outage, Refused
+from tests.support.polling import wait_until
 
 
 class Told:
@@ -49,15 +50,6 @@ def items(count: int, size: int = 10) -> list[bytes]:
     return [bytes(size)] * count
 
 
-def until(condition: Callable[[], object]) -> None:
-    event = threading.Event()
-    for _ in range(6_000):
-        if condition():
-            return
-        event.wait(0.01)
-    raise AssertionError("waited in vain")
-
-
 def test_batches_are_bounded_by_number_and_by_bytes(told: Told) -> None:
     box = BatchQueue("x", told, QueueBounds(batch_items=10, batch_bytes=200, linger=0.01))
     box.put(items(25))
@@ -73,7 +65,7 @@ def test_batches_are_bounded_by_number_and_by_bytes(told: Told) -> None:
 def test_few_items_go_after_a_while(told: Told) -> None:
     box = BatchQueue("x", told, QueueBounds(linger=0.05))
     box.put(items(3))
-    until(lambda: box.sent == 3)
+    wait_until(lambda: box.sent == 3)
     box.close()
 
 
@@ -81,11 +73,11 @@ def test_what_does_not_fit_is_dropped_by_number_and_by_bytes(told: Told) -> None
     told.gate.clear()
     box = BatchQueue("x", told, QueueBounds(items=50, bytes=100_000, batch_items=10, linger=0))
     box.put(items(10))
-    until(lambda: told.tried == 1)
+    wait_until(lambda: told.tried == 1)
     box.put(items(80))
     assert (box.waiting, box.dropped, box.full) == (50, 30, True)
     told.gate.set()
-    until(lambda: box.sent == 60)
+    wait_until(lambda: box.sent == 60)
     told.gate.clear()
     box.put(items(40, size=3_000))
     box.put(items(5))
@@ -99,7 +91,7 @@ def test_an_outage_is_waited_out_and_said_once(told: Told) -> None:
     told.answers = [Outage("gone"), Outage("gone", retry_after=0.01), Outage("gone")]
     box = BatchQueue("x", told, QueueBounds(linger=0))
     box.put(items(4))
-    until(lambda: box.sent == 4)
+    wait_until(lambda: box.sent == 4)
     assert (told.tried, box.trouble) == (4, None)
     box.close()
 
@@ -116,11 +108,11 @@ def test_closing_does_not_wait_for_ever(told: Told) -> None:
     told.gate.clear()
     box = BatchQueue("x", told, QueueBounds(batch_items=2, linger=0))
     box.put(items(7))
-    until(lambda: told.tried == 1)
+    wait_until(lambda: told.tried == 1)
     box.close(0.05)
     assert (box.sent, box.dropped, box.failed) == (0, 7, 0)
     told.gate.set()
-    until(lambda: told.batches)
+    wait_until(lambda: told.batches)
     assert (box.sent, box.dropped, box.failed) == (0, 7, 0)
     box.put(items(2))
     assert box.dropped == 9

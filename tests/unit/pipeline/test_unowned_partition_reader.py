@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
@@ -15,6 +14,7 @@ from sidecar.domain.ports.broker import PartitionStatus
 from sidecar.domain.position import Partition, Position
 from sidecar.pipeline import unowned_partition_reader
 from sidecar.pipeline.unowned_partition_reader import UnownedPartitionReader
+from tests.support.polling import until
 
 
 class Elsewhere:
@@ -60,11 +60,6 @@ class Watched:
         self.index.add([one.event for one in decoded])
         (self.old if of_before else self.live).extend(one.event.position for one in decoded)
 
-    async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(30):
-            while not condition():
-                await asyncio.sleep(0.001)
-
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch):
@@ -79,15 +74,15 @@ async def test_a_partition_that_cannot_be_read_stops_no_other(error):
     broker.ends, broker.broken = [3, 3, 3], {0: error}
     seen = Watched(broker)
     seen.watcher.start()
-    await seen.until(lambda: len(seen.old) == 6)
+    await until(lambda: len(seen.old) == 6)
     assert {position.partition for position in seen.old} == {1, 2}
     assert seen.index.coverage().filling, "the first one is not there"
     broker.ends = [3, 5, 5]
-    await seen.until(lambda: len(seen.live) == 4)
+    await until(lambda: len(seen.live) == 4)
     # It can be read again: it is, as what was there before.
     broker.broken = {}
-    await seen.until(lambda: len(seen.old) == 9)
-    await seen.until(lambda: not seen.index.coverage().filling)
+    await until(lambda: len(seen.old) == 9)
+    await until(lambda: not seen.index.coverage().filling)
     await seen.watcher.close()
 
 
@@ -96,10 +91,10 @@ async def test_what_was_read_before_a_partition_broke_is_not_read_again():
     broker.ends, broker.broken, broker.breaks_after = [4, 0, 0], {0: Outage("away")}, 2
     seen = Watched(broker)
     seen.watcher.start()
-    await seen.until(lambda: len(seen.old) == 2)
+    await until(lambda: len(seen.old) == 2)
     broker.ends = [6, 0, 0]
     broker.broken = {}
-    await seen.until(lambda: len(seen.old) + len(seen.live) == 6)
+    await until(lambda: len(seen.old) + len(seen.live) == 6)
     orders = Partition("kafka", "orders", 0)
     assert seen.old == [orders.at(offset) for offset in range(4)]
     assert seen.live == [orders.at(offset) for offset in range(4, 6)]

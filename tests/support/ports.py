@@ -1,0 +1,29 @@
+"""Free TCP ports for servers that tests start."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+
+_PORTS = range(15_000, 32_000)
+"""Below the ports that the system gives to clients, so that no connection takes one before its server does."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on loopback that nothing listens on. Drawn at random, so tests in several processes rarely collide."""
+    ports: list[int] = []
+    with contextlib.ExitStack() as stack:
+        for port in random.sample(_PORTS, 200):
+            probe = stack.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                ports.append(port)
+            if len(ports) == count:
+                return ports
+    raise RuntimeError(f"fewer than {count} free ports between {_PORTS.start} and {_PORTS.stop}")
+
+
+def free_port() -> int:
+    """One such port."""
+    return free_ports(1)[0]
