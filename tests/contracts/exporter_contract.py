@@ -17,7 +17,7 @@ from exporters.tracing.span_sink import SpanSink
 from sidecar.config.schema import ExportersConfig, SamplingConfig
 from sidecar.domain.model import Decoded, Event, Record
 from sidecar.domain.position import Position
-from tests.support.polling import until
+from tests.support.conditions import until
 
 _streams = itertools.count(1)
 

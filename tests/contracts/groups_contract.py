@@ -14,7 +14,7 @@ from sidecar.domain.ports.consumer_groups import GroupProgress
 from sidecar.domain.position import Partition, Position
 from tests.contracts.broker_contract import BrokerHarness
 from tests.contracts.broker_reading import Reader
-from tests.support.polling import until
+from tests.support.conditions import until
 
 
 class GroupsContract:

@@ -16,7 +16,7 @@ from exporters.tracing.span_sink import SpanSink
 from sidecar.config.schema import OtlpConfig, TlsConfig
 from tests.contracts.exporter_contract import ExporterContract, Rig, events, ids, to, tracing
 from tests.servers.otlp import Receiver
-from tests.support.polling import until
+from tests.support.conditions import until
 
 
 class OtlpRig(Rig):

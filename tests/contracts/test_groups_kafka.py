@@ -14,7 +14,7 @@ from sidecar.demo.embedded_kafka import EmbeddedKafka
 from tests.contracts.groups_contract import GroupsContract
 from tests.contracts.test_broker_kafka import KafkaHarness
 from tests.servers.kafka import PASSWORD, allow, create_topic, produce, unique
-from tests.support.polling import until
+from tests.support.conditions import until
 
 pytestmark = pytest.mark.kafka
 

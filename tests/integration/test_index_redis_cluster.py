@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from sidecar.adapters.index.redis import writer
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from tests.integration.test_index_redis_outages import all_of, at, some
-from tests.support.polling import until, wait_until
+from tests.support.conditions import until, wait_until
 from tests.support.ports import free_ports
 
 pytestmark = pytest.mark.valkey

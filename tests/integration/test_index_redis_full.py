@@ -16,7 +16,7 @@ from sidecar.adapters.redis_client.errors import RedisOutOfMemory
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from tests.contracts.index_contract import JOIN, event
 from tests.integration.test_index_redis_outages import all_of, some
-from tests.support.polling import until
+from tests.support.conditions import until
 
 pytestmark = pytest.mark.valkey
 

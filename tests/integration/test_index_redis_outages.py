@@ -20,7 +20,7 @@ from sidecar.domain.errors import Outage
 from sidecar.domain.position import Partition
 from tests.contracts.index_contract import JOIN, event
 from tests.servers.valkey_topologies import cluster_of_three, watched_by_a_sentinel
-from tests.support.polling import until
+from tests.support.conditions import until
 
 pytestmark = pytest.mark.valkey
 SECONDS = 60.0

@@ -31,7 +31,7 @@ from tests.servers.kafka import (
     scram_user,
     unique,
 )
-from tests.support.polling import until
+from tests.support.conditions import until
 
 pytestmark = pytest.mark.kafka
 

@@ -20,7 +20,7 @@ from sidecar.domain.position import Partition, Position
 from tests.contracts.broker_reading import Reader, by_lease, letter, letter_ids
 from tests.contracts.test_broker_kafka import KafkaHarness
 from tests.servers import kafka as server
-from tests.support.polling import until
+from tests.support.conditions import until
 
 pytestmark = pytest.mark.kafka
 

@@ -20,7 +20,7 @@ from sidecar.domain.model import Outgoing
 from tests.contracts.broker_reading import PATIENCE, letter_ids
 from tests.contracts.test_broker_kafka import KafkaHarness
 from tests.servers.kafka import committed, create_topic, published, unique
-from tests.support.polling import until
+from tests.support.conditions import until
 
 pytestmark = pytest.mark.kafka
 

@@ -19,7 +19,7 @@ from tests.integration.test_end_to_end_kafka import header, make_topic
 from tests.integration.test_index_redis_full import refuse
 from tests.integration.test_members_kafka import SCHEMA, dead_letters
 from tests.integration.test_members_rolling_restart import Member
-from tests.support.polling import until
+from tests.support.conditions import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.valkey]
 COUNT, BROKEN = 5_000, 250

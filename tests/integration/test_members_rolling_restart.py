@@ -16,7 +16,7 @@ from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.runtime.service import SidecarService
 from tests.integration.test_end_to_end_kafka import header, make_topic
 from tests.integration.test_members_kafka import SCHEMA, STEPS, Load, dead_letters
-from tests.support.polling import until
+from tests.support.conditions import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.valkey]
 

@@ -14,8 +14,8 @@ from sidecar.domain.errors import Outage, Refused, TooLarge
 from sidecar.domain.model import Outgoing, Record
 from tests.contracts.broker_contract import outgoing
 from tests.contracts.broker_reading import Reader, by_lease, letter, letter_ids
+from tests.support.conditions import until
 from tests.support.cutting_proxy import CuttingProxy
-from tests.support.polling import until
 from tests.support.redis import RedisHarness
 
 pytestmark = pytest.mark.valkey

@@ -17,7 +17,7 @@ from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.position import Position
 from tests.contracts.broker_contract import outgoing
 from tests.contracts.broker_reading import letter_ids
-from tests.support.polling import until
+from tests.support.conditions import until
 from tests.support.redis import RedisHarness
 
 pytestmark = pytest.mark.valkey

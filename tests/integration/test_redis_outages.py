@@ -14,7 +14,7 @@ from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.position import Partition
 from tests.contracts.broker_contract import LATEST, outgoing
 from tests.contracts.broker_reading import Reader, by_lease, letter, letter_ids
-from tests.support.polling import until
+from tests.support.conditions import until
 from tests.support.redis import RedisHarness
 
 pytestmark = pytest.mark.valkey

@@ -34,7 +34,7 @@ from sidecar.domain.model import DeadLetter
 from sidecar.pipeline.pending_entry_reaper import PendingEntryReaper
 from sidecar.pipeline.pipeline import micros
 from sidecar.runtime.service import SidecarService
-from tests.support.polling import until
+from tests.support.conditions import until
 from tests.support.redis import RedisHarness
 from tests.support.schema_formats import FORMATS
 

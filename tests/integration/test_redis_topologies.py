@@ -24,7 +24,7 @@ from sidecar.domain.position import Position
 from tests.contracts.broker_contract import BrokerContract, outgoing
 from tests.contracts.broker_reading import Reader, by_lease, letter, letter_ids
 from tests.servers.valkey_topologies import behind_tls, cluster_of_three, watched_by_a_sentinel
-from tests.support.polling import until
+from tests.support.conditions import until
 from tests.support.redis import RedisHarness
 
 pytestmark = pytest.mark.valkey

@@ -26,7 +26,7 @@ from sidecar.replay.service import ReplayService
 from tests.contracts.test_broker_kafka import KafkaHarness
 from tests.contracts.test_broker_redis import ValkeyHarness
 from tests.servers.kafka import PASSWORD, allow, create_topic, delete_topic, unique
-from tests.support.polling import until
+from tests.support.conditions import until
 from tests.support.replay import (
     ANN,
     NoHistory,

@@ -11,7 +11,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from sidecar.demo.embedded_valkey import EmbeddedValkey, server_binary
-from tests.support.polling import wait_until
+from tests.support.conditions import wait_until
 from tests.support.ports import free_ports
 
 SECONDS = 60.0

@@ -28,9 +28,9 @@ from sidecar.replay.export_import import LetterTransfer
 from sidecar.replay.failure_reports import FailureReports
 from sidecar.replay.models import BodyEdit, ReplayJob
 from sidecar.replay.service import ReplayService
+from tests.support.conditions import until
 from tests.support.faulty_broker import FaultyBroker
 from tests.support.pipeline import GROUP, SCHEMA, Harness
-from tests.support.polling import until
 from tests.support.schema_formats import FORMATS
 
 ANN = Actor("ann", "127.0.0.1")

@@ -10,7 +10,7 @@ import pytest
 from exporters import batch_queue
 from exporters.batch_queue import BatchQueue, QueueBounds
 from sidecar.domain.errors import Outage, Refused
-from tests.support.polling import wait_until
+from tests.support.conditions import wait_until
 
 
 class Told:

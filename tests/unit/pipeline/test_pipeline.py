@@ -12,8 +12,8 @@ from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.ports.broker import Lease
 from sidecar.domain.position import Partition
 from sidecar.pipeline import committer, partition_worker
+from tests.support.conditions import until
 from tests.support.pipeline import Harness, harness
-from tests.support.polling import until
 
 
 async def test_what_passes_is_settled_and_what_fails_is_lettered_in_order() -> None:

@@ -14,7 +14,7 @@ from sidecar.domain.ports.broker import PartitionStatus
 from sidecar.domain.position import Partition, Position
 from sidecar.pipeline import unowned_partition_reader
 from sidecar.pipeline.unowned_partition_reader import UnownedPartitionReader
-from tests.support.polling import until
+from tests.support.conditions import until
 
 
 class Elsewhere:

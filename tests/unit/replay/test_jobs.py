@@ -18,7 +18,7 @@ from sidecar.domain.ports.ledger import LedgerOutcome, LedgerTransaction, Ledger
 from sidecar.domain.position import Partition
 from sidecar.replay.models import BodyEdit, EventRange, ReplayJob, ReplayRequest
 from sidecar.replay.selection import WHY
-from tests.support.polling import until
+from tests.support.conditions import until
 from tests.support.replay import ANN, ended, shop, states
 
 LENIENT = '{"type":"record","name":"Order","fields":[{"name":"eventId","type":"string"}]}'

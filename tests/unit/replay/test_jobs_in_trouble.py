@@ -28,8 +28,8 @@ from sidecar.replay.models import BodyEdit, ReplayJob, ReplayRequest
 from sidecar.replay.outcome_watcher import RecordReaders
 from sidecar.replay.selection import select
 from sidecar.replay.supervisor import has_died, runner_name
+from tests.support.conditions import until
 from tests.support.pipeline import GROUP
-from tests.support.polling import until
 from tests.support.replay import ANN, Edited, Shop, Sidecar, ended, shop, states
 
 

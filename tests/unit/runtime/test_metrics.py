@@ -7,8 +7,8 @@ from sidecar.domain.ports.broker import Gap
 from sidecar.domain.position import Partition
 from sidecar.pipeline.stream_counters import StreamCounters
 from sidecar.runtime.metrics import DESTINATION, SYSTEM, DeadLetterMetrics
+from tests.support.conditions import until
 from tests.support.pipeline import Harness, harness
-from tests.support.polling import until
 
 
 def counted(one: Harness) -> float:

@@ -15,8 +15,8 @@ from sidecar.domain.ports.broker import PartitionStatus
 from sidecar.domain.position import Partition
 from sidecar.pipeline.live_stream import LiveStream
 from sidecar.runtime.status import StatusReporter
+from tests.support.conditions import until
 from tests.support.pipeline import Harness, harness
-from tests.support.polling import until
 
 
 class Named:
