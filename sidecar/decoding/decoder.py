@@ -1,18 +1,20 @@
-"""From a record to what it is: decoded, checked, its words found, or why not.
+"""Decodes batches of records: their bodies, their events, and the rejection of each record that fails.
 
-The judge reads batches in a loop that is short for what is common: records of one stream, with the header names of the
-record before, in Confluent-framed Avro or plain JSON. Whatever else there is goes the careful way of `examination`,
-which says the same of any record that both can judge.
+The loop over a batch is short for what is common: records of one stream, with the header names of the record before, in
+Confluent-framed Avro or plain JSON (`fast_path`). All other records take the general way (`slow_path`), which gives the
+same answer for any record that both can decode.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
-from time import time_ns
+from time import perf_counter, time_ns
 from traceback import format_tb
 from typing import Any
 
 import structlog
+from msgspec import Struct
 
 from sidecar.config import schema as config
 from sidecar.decoding.envelope.coercion import MAX_ID_CHARACTERS
@@ -20,30 +22,54 @@ from sidecar.decoding.envelope.extractor import EnvelopeExtractor, HeaderLayout,
 from sidecar.decoding.fast_path import Build, compile_fast_decoder, is_plain
 from sidecar.decoding.payload import read_json
 from sidecar.decoding.schema import BoundSchema
-from sidecar.decoding.schema_cache import SchemaCache, SchemaNotCached
+from sidecar.decoding.schema_cache import SchemaCache, SchemaKey, SchemaNotCached
 from sidecar.decoding.slow_path import examine, says_cloudevent
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Decoded, Event, Record, Rejection
 
-_MAX_REMEMBERED = 1_024
-"""Sequences of header names, and plans, that are remembered; then all are forgotten, for they cost little to make."""
+STEP_S = 0.008
+"""Seconds of work after which a batch is left for the event loop's other tasks."""
+MAX_FETCHES_PER_RECORD = 10
+"""Schemas that are fetched for one record: more than any record can name."""
+_MAX_PLANS = 1_024
+"""Header layouts, and plans, that are kept; then all are dropped, because they cost little to build again."""
 _MAX_NAMES = 64
 _MAX_NAME_CHARACTERS = 2_048
-"""Larger sequences of names are worked out each time, so that what is remembered stays small."""
-_MAX_FETCHES = 10
-"""Schemas that are fetched for one record: more than any record can name."""
+"""Larger sequences of names are not kept, so that the memory for layouts and plans stays small."""
 _OPEN_BRACE = ord("{")
 
 _log = structlog.get_logger(__name__)
 
+OutagePolicy = Callable[[SchemaKey, Exception], None]
+"""Decides what a reader does when the registry does not give a schema: raise to stop, or return to decode the rest of
+the batch with the schemas in memory. Called once a batch, with the Outage, Refused or TimeoutError."""
+
+
+def stop_on_outage(key: SchemaKey, error: Exception) -> None:
+    """Raise the error: the caller decodes the batch another time."""
+    raise error
+
+
+def pass_unchecked(key: SchemaKey, error: Exception) -> None:
+    """Return: events whose schema is not in memory are `unchecked`."""
+
+
+class DecodeResult(Struct):
+    """The records of a batch that are decoded so far."""
+
+    decoded: list[Decoded]
+    """One for each record, in order, from the first record that was asked for."""
+    missing: SchemaKey | None = None
+    """The schema to fetch (`SchemaCache.fetch`) before the next record can be decoded."""
+
 
 class EventDecoder:
-    """Judges records by their schemas and finds the words of their events. Plain synchronous code, for one task."""
+    """Decodes records, checks them by their schemas and extracts their envelopes. For use within one task at a time."""
 
     def __init__(
         self, catalog: SchemaCache, envelope: config.EnvelopeConfig, *, clock: Callable[[], int] = time_ns
     ) -> None:
-        """`clock` tells nanoseconds since 1970."""
+        """Create a decoder over a schema cache. `clock` gives nanoseconds since 1970."""
         self._catalog = catalog
         self._envelope = EnvelopeExtractor(envelope)
         self._clock = clock
@@ -51,14 +77,64 @@ class EventDecoder:
         self._plans: dict[tuple[tuple[str, ...], BoundSchema | tuple[str, ...]], Build | None] = {}
         self._logged: set[str] = set()
 
-    def decode_batch(self, records: Sequence[Record], into: list[Decoded], *, unchecked: bool = False) -> None:
-        """Append one `Decoded` a record, in order, beginning with `records[len(into)]`.
+    async def decode_with_schemas(
+        self,
+        records: Sequence[Record],
+        on_outage: OutagePolicy = pass_unchecked,
+        *,
+        timeout_s: float | None = None,
+    ) -> list[Decoded]:
+        """Decode records, fetching the schemas that they need. Leaves the event loop its turns.
 
-        Raises NeedsSchema where a schema must be fetched first: `into` then holds all records before, so fetch and call
-        again. With `unchecked` it never does: an event whose schema is not at hand is unchecked. Nothing that a record
-        holds raises anything."""
+        A schema that cannot be had is no fault of the events: unless the policy raises, they are `unchecked`, and the
+        rest of the batch is decoded with the schemas in memory, so that a batch waits for one outage once.
+
+        Args:
+            records: Any records, usually of one partition.
+            on_outage: What to do when the registry does not give a schema.
+            timeout_s: How long to wait for all schemas of the batch together; None: as long as the registry's client.
+
+        Returns:
+            One for each record, in order.
+        """
+        decoded: list[Decoded] = []
+        unchecked, fetches = False, 0
+        until = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
+        while True:
+            result = self.decode_batch(records, len(decoded), unchecked=unchecked)
+            decoded += result.decoded
+            if len(decoded) == len(records):
+                return decoded
+            fetches = 0 if result.decoded else fetches
+            if result.missing is None:
+                await asyncio.sleep(0)
+                continue
+            try:
+                if fetches >= MAX_FETCHES_PER_RECORD:
+                    raise Outage("the registry does not give the schemas of a record: try again")
+                fetches += 1
+                async with asyncio.timeout_at(until):
+                    await self._catalog.fetch(result.missing)
+            except (Outage, Refused, TimeoutError) as error:
+                on_outage(result.missing, error)
+                unchecked = True
+
+    def decode_batch(self, records: Sequence[Record], start: int = 0, *, unchecked: bool = False) -> DecodeResult:
+        """Decode `records[start:]`, for up to STEP_S seconds, until a schema is missing.
+
+        Continue with `start` increased by the number of decoded records: at once after other tasks had their turn, or
+        after fetching the missing schema. At least one record is decoded unless its schema is missing. Nothing that a
+        record holds raises an exception.
+
+        Args:
+            records: The batch.
+            start: Index of the first record to decode.
+            unchecked: Decode without the schemas that are not in memory; their events are `unchecked`.
+        """
         now = self._clock() // 1_000
-        append, required = into.append, self._envelope.required
+        result = DecodeResult([])
+        append, required = result.decoded.append, self._envelope.required
+        clock, deadline = perf_counter, perf_counter() + STEP_S
         names: tuple[str, ...] = ()
         only: str | None = None
         stream: str | None = None
@@ -67,17 +143,17 @@ class EventDecoder:
         decode: Callable[[bytes, int], Any] = _no_avro
         build_avro: Build | None = None
         build_json: Build | None = None
-        headings = self._named(())
+        headings = self._layout(())
         content_at, structured = -1, False
         content_type: bytes | None = None
-        for record in records[len(into) :] if into else records:
+        for record in records[start:] if start else records:
             headers, value = record.headers, record.value
             if len(headers) != 1 or headers[0][0] != only or record.position.stream != stream:
                 these = tuple([name for name, _ in headers])
                 if these != names or record.position.stream != stream:
                     names, stream, prefix, fields = these, record.position.stream, None, None
                     only = these[0] if len(these) == 1 else None
-                    headings = self._named(these)
+                    headings = self._layout(these)
                     content_at = headings.content_type
                     content_type, structured = None, False
             event: Event | None = None
@@ -89,7 +165,7 @@ class EventDecoder:
                     first = value[0]
                     if first == 0:
                         if value[:5] != prefix:
-                            decode, build_avro = self._avro(record, headings, names, unchecked)
+                            decode, build_avro = self._avro_plan(record, headings, names, unchecked)
                             prefix = value[:5]
                         if build_avro is not None:
                             body = decode(value, 5)
@@ -100,56 +176,45 @@ class EventDecoder:
                         if body.__class__ is dict and len(body) <= _MAX_NAMES:
                             if tuple(body) != fields:
                                 fields = tuple(body)
-                                build_json = self._json(headings, names, fields)
+                                build_json = self._json_plan(headings, names, fields)
                             if build_json is not None:
                                 event = build_json(record, value, headers, body, now)
                                 if event is not None and not self._check_json(event, body, unchecked):
                                     event = None
                 if event is None or (required and any(getattr(event, word) is None for word in required)):
-                    append(self._examined(record, headings, now, unchecked))
+                    append(self._decode_slowly(record, headings, now, unchecked))
                 else:
                     append(Decoded(record, event, body))
-            except SchemaNotCached:
-                raise
-            except Exception:  # what surprises the short way is for the careful one to judge
-                append(self._examined(record, headings, now, unchecked))
-
-    def open(self, record: Record) -> Decoded:
-        """One record, when somebody looks at it. Never raises: without its schema at hand it is unchecked."""
-        into: list[Decoded] = []
-        self.decode_batch((record,), into, unchecked=True)
-        return into[0]
-
-    async def opened(self, record: Record) -> Decoded:
-        """The same, fetching the schemas it needs first, where that is possible."""
-        into: list[Decoded] = []
-        for _ in range(_MAX_FETCHES):
-            try:
-                self.decode_batch((record,), into)
-                return into[0]
             except SchemaNotCached as needs:
+                result.missing = needs.key
+                return result
+            except Exception:  # a record that the fast path cannot decode: the general decoder says why
                 try:
-                    await self._catalog.fetch(needs.key)
-                except (Outage, Refused):
-                    break
-        return self.open(record)
+                    append(self._decode_slowly(record, headings, now, unchecked))
+                except SchemaNotCached as needs:
+                    result.missing = needs.key
+                    return result
+            if clock() > deadline:
+                return result
+        return result
 
-    def _named(self, names: tuple[str, ...]) -> HeaderLayout:
-        """What these header names mean."""
+    def _layout(self, names: tuple[str, ...]) -> HeaderLayout:
+        """Find out what these header names mean."""
         headings = self._headings.get(names)
         if headings is None:
             headings = self._envelope.headings(names)
             if len(names) <= _MAX_NAMES and sum(map(len, names)) <= _MAX_NAME_CHARACTERS:
-                if len(self._headings) >= _MAX_REMEMBERED:
+                if len(self._headings) >= _MAX_PLANS:
                     self._headings.clear()
                 self._headings[names] = headings
         return headings
 
-    def _avro(
+    def _avro_plan(
         self, record: Record, headings: HeaderLayout, names: tuple[str, ...], unchecked: bool
     ) -> tuple[Callable[[bytes, int], Any], Build | None]:
-        """How to decode records that begin like this one and to make their events. No making where the careful way is
-        needed: their schema id is not good, or their events are not plain."""
+        """Find how to decode records that begin like this one, and how to build their events.
+
+        Gives no way to build where the general decoder is needed: the schema id is not good, or events are not plain."""
         value = record.value or b""
         id = int.from_bytes(value[1:5], "big")
         if id == 0 or len(value) < 5:
@@ -166,26 +231,26 @@ class EventDecoder:
         key = (names, schema)
         if key not in self._plans:
             plain = schema.fields and is_plain(headings, schema.fields)
-            self._remember(key, compile_fast_decoder(headings, schema.fields, schema) if plain else None)
+            self._keep_plan(key, compile_fast_decoder(headings, schema.fields, schema) if plain else None)
         return schema.fast_decode, self._plans[key]
 
-    def _json(self, headings: HeaderLayout, names: tuple[str, ...], fields: tuple[str, ...]) -> Build | None:
-        """How to make the events of JSON objects with these fields; None where the careful way is needed."""
+    def _json_plan(self, headings: HeaderLayout, names: tuple[str, ...], fields: tuple[str, ...]) -> Build | None:
+        """Find how to build the events of JSON objects with these fields; None where the general decoder is needed."""
         key = (names, fields)
         if key not in self._plans:
             if sum(map(len, fields)) > _MAX_NAME_CHARACTERS:
                 return None
             plain = is_plain(headings, fields) and headings.data_schema < 0 and not headings.names_version
-            self._remember(key, compile_fast_decoder(headings, fields, None) if plain else None)
+            self._keep_plan(key, compile_fast_decoder(headings, fields, None) if plain else None)
         return self._plans[key]
 
-    def _remember(self, key: tuple[tuple[str, ...], Any], plan: Build | None) -> None:
-        if len(self._plans) >= _MAX_REMEMBERED:
+    def _keep_plan(self, key: tuple[tuple[str, ...], Any], plan: Build | None) -> None:
+        if len(self._plans) >= _MAX_PLANS:
             self._plans.clear()
         self._plans[key] = plan
 
     def _check_json(self, event: Event, body: dict[str, Any], unchecked: bool) -> bool:
-        """Check a plain JSON event against its stream's subject. False where the careful way is needed."""
+        """Check a plain JSON event against its stream's subject. Returns False where the general decoder is needed."""
         try:
             resolved = self._catalog.for_stream(event.position.stream, event.type, None)
         except SchemaNotCached:
@@ -205,8 +270,9 @@ class EventDecoder:
             event.type = record_type(schema.name)
         return True
 
-    def _examined(self, record: Record, headings: HeaderLayout, now: int, unchecked: bool) -> Decoded:
-        """The careful way, and what is left where even that is surprised."""
+    def _decode_slowly(self, record: Record, headings: HeaderLayout, now: int, unchecked: bool) -> Decoded:
+        """Decode a record by the general decoder. An unexpected exception there is a rejection. Raises
+        SchemaNotCached."""
         try:
             return examine(record, headings, self._envelope, self._catalog, now, unchecked)
         except SchemaNotCached:
@@ -215,13 +281,13 @@ class EventDecoder:
             kind = type(error).__name__
             if kind not in self._logged:
                 self._logged.add(kind)
-                # Where it happened, and no more: the error's own text, and locals, may hold what is to be redacted.
+                # Only the place in the code: the error's own text, and locals, may hold values to be redacted.
                 where = "".join(format_tb(error.__traceback__))
-                _log.error("a record that the judge cannot judge", position=str(record.position), kind=kind, at=where)
+                _log.error("a record cannot be decoded", position=str(record.position), kind=kind, at=where)
             rejection = Rejection("decode.malformed", f"expected a record, found one that raises {kind} when read")
             key = None if record.key is None else record.key[:MAX_ID_CHARACTERS].decode("utf-8", "replace")
             return Decoded(record, Event(record.position, key, record.timestamp, now, rejection=rejection))
 
 
 def _no_avro(data: bytes, start: int) -> Any:
-    raise AssertionError("there is no schema to read Avro with")
+    raise AssertionError("called without an Avro schema")

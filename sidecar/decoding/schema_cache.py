@@ -34,20 +34,22 @@ REFRESH_SECONDS = 30.0
 """How old subjects, latest versions and the subjects of an id may be."""
 ABSENT_SECONDS = 10.0
 """How long an unknown id stays unknown without asking again."""
+MAX_FETCHES_PER_LOOKUP = 10
+"""Schemas that are fetched to answer one look-up: more than any needs."""
 _HELD = 10_000
 """Entries of each cache."""
 _SUBJECTS_SEARCHED = 500
 """Subjects beyond the stream's own that are searched for a fingerprint."""
 
 T = TypeVar("T")
-Key: TypeAlias = tuple[Any, ...]
+SchemaKey: TypeAlias = tuple[Any, ...]
 """What `fetch` is to load; opaque to callers."""
 
 
 class SchemaNotCached(Exception):
     """The answer is not in memory: await `catalog.fetch(key)`, then look again."""
 
-    def __init__(self, key: Key) -> None:
+    def __init__(self, key: SchemaKey) -> None:
         super().__init__(key)
         self.key = key
 
@@ -109,17 +111,17 @@ class SchemaCache:
         self._refresh_seconds = refresh_seconds
         self._resolved: BoundedCache[tuple[str, int], SchemaLookup] = BoundedCache(_HELD)
         """By stream and id: the hot ones, for good."""
-        self._resolved_otherwise: BoundedCache[Key, SchemaLookup] = BoundedCache(_HELD)
+        self._resolved_otherwise: BoundedCache[SchemaKey, SchemaLookup] = BoundedCache(_HELD)
         """By way, stream and GUID, global id or fingerprint: likewise."""
-        self._wrong: BoundedCache[Key, tuple[float, SchemaLookup]] = BoundedCache(_HELD)
+        self._wrong: BoundedCache[SchemaKey, tuple[float, SchemaLookup]] = BoundedCache(_HELD)
         self._for_stream: BoundedCache[tuple[str, str | None, str | None], SchemaLookup | None] = BoundedCache(_HELD)
         """Forgotten at once where a refresh finds anything new."""
-        self._known: BoundedCache[Key, _KnownId] = BoundedCache(_HELD)
+        self._known: BoundedCache[SchemaKey, _KnownId] = BoundedCache(_HELD)
         self._subjects: frozenset[str] | None = None
         self._in_use: BoundedCache[str, _SubjectEntry] = BoundedCache(2_000)
         self._versions: BoundedCache[tuple[str, int], RegisteredSchema | None] = BoundedCache(_HELD)
-        self._compiled: BoundedCache[Key, CompiledSchema | UnusableSchema] = BoundedCache(2_000)
-        self._loading: dict[Key, asyncio.Task[None]] = {}
+        self._compiled: BoundedCache[SchemaKey, CompiledSchema | UnusableSchema] = BoundedCache(2_000)
+        self._loading: dict[SchemaKey, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     # --- looking up: never waits -----------------------------------------------------------------------------------
@@ -249,9 +251,18 @@ class SchemaCache:
             compiled = self._compiled[key] = compile_schema(schema, self._formats)
         return compiled
 
+    async def look_up(self, look: Callable[[], T]) -> T:
+        """Answer a look-up, fetching the schemas that it needs. Raises Outage or Refused."""
+        for _ in range(MAX_FETCHES_PER_LOOKUP):
+            try:
+                return look()
+            except SchemaNotCached as needs:
+                await self.fetch(needs.key)
+        raise Outage("the schema could not be had from the registry: try again")
+
     # --- asking the registry ---------------------------------------------------------------------------------------
 
-    async def fetch(self, key: Key) -> None:
+    async def fetch(self, key: SchemaKey) -> None:
         """Load what a look-up needed. However many wait for it, the registry is asked once. Raises Outage or
         Refused."""
         task = self._loading.get(key)
@@ -260,12 +271,12 @@ class SchemaCache:
             task.add_done_callback(partial(self._loaded, key))
         await asyncio.shield(task)
 
-    def _loaded(self, key: Key, task: asyncio.Task[None]) -> None:
+    def _loaded(self, key: SchemaKey, task: asyncio.Task[None]) -> None:
         self._loading.pop(key, None)
         if not task.cancelled():
             task.exception()  # whoever waited has it; asyncio complains of one that nobody looked at
 
-    async def _load(self, key: Key) -> None:
+    async def _load(self, key: SchemaKey) -> None:
         match key:
             case ("subjects",):
                 self._subjects = frozenset(await self._ask(self._source.subjects()))
@@ -279,7 +290,7 @@ class SchemaCache:
             case _:
                 self._known[key] = await self._load_known(key)
 
-    async def _load_known(self, key: Key) -> _KnownId:
+    async def _load_known(self, key: SchemaKey) -> _KnownId:
         match key:
             case ("id", int(id)):
                 schema = await self._ask(self._source.by_id(id)) if id < 1 << 31 else None

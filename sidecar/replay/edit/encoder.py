@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
@@ -11,7 +10,7 @@ from sidecar.decoding.formats.avro.avro_format import parse_registered
 from sidecar.decoding.formats.avro.fingerprint import fingerprint
 from sidecar.decoding.formats.schema_format import CompiledSchema, UnusableSchema
 from sidecar.decoding.payload import resolve
-from sidecar.decoding.schema_cache import SchemaCache, SchemaLookup, SchemaNotCached
+from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.decoding.wire_format import (
     APICURIO_CONTENT_ID,
     APICURIO_GLOBAL_ID,
@@ -19,14 +18,12 @@ from sidecar.decoding.wire_format import (
     SchemaId,
     WireFrame,
 )
-from sidecar.domain.errors import Outage
 from sidecar.domain.json_path import PathFault
 from sidecar.domain.model import Decoded, Headers, SchemaRef
 from sidecar.domain.ports.registry import RegisteredSchema
 from sidecar.domain.redaction import Redactor
 from sidecar.replay.models import UnsendableLetter
 
-MOST_FETCHES = 10
 
 
 class WriterSchema(Struct, frozen=True):
@@ -56,12 +53,12 @@ class BodyEncoder:
         Raises Unsendable, Outage, Refused."""
         event = decoded.event
         if framed.ids:
-            resolved = await self._looked_up(lambda: resolve(self._catalog, stream, framed.ids))
+            resolved = await self._catalog.look_up(lambda: resolve(self._catalog, stream, framed.ids))
             if resolved is not None and resolved.schema is not None and resolved.rejection is None:
                 return await self._writing(resolved.schema.ref, named=True)
         elif event.schema is not None:
             return await self._writing(event.schema, named=decoded.body is not None)
-        latest = await self._looked_up(lambda: self._catalog.for_stream(stream, event.type, None))
+        latest = await self._catalog.look_up(lambda: self._catalog.for_stream(stream, event.type, None))
         if latest is None or latest.schema is None:
             return None
         return await self._writing(latest.schema.ref, named=False)
@@ -77,14 +74,6 @@ class BodyEncoder:
             label = f"schema id {ref.id}" if ref.subject is None else f"{ref.subject} v{ref.version}"
             raise UnsendableLetter(f"{label} cannot be written by: {compiled}; mend the record where it is produced")
         return WriterSchema(registered, compiled, ref, named)
-
-    async def _looked_up(self, look: Callable[[], SchemaLookup | None]) -> SchemaLookup | None:
-        for _ in range(MOST_FETCHES):
-            try:
-                return look()
-            except SchemaNotCached as needs:
-                await self._catalog.fetch(needs.key)
-        raise Outage("the schema could not be had from the registry: try again")
 
     def written(self, writing: WriterSchema, body: Any) -> bytes:
         """The body in the schema's encoding. Raises Unsendable, with the place and what was expected there."""
