@@ -214,7 +214,7 @@ class EventDecoder:
     ) -> tuple[Callable[[bytes, int], Any], Build | None]:
         """Find how to decode records that begin like this one, and how to build their events.
 
-        Gives no way to build where the general decoder is needed: the schema id is not good, or events are not plain."""
+        The way to build is None where the general decoder is needed: the id is not good, or events are not plain."""
         value = record.value or b""
         id = int.from_bytes(value[1:5], "big")
         if id == 0 or len(value) < 5:

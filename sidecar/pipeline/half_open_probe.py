@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sidecar.decoding.schema_cache import SchemaNotCached
-from sidecar.domain.model import Decoded, Record
+from sidecar.decoding.decoder import stop_on_outage
+from sidecar.domain.model import Record
 from sidecar.pipeline.circuit_breaker import CircuitBreaker
 from sidecar.pipeline.partition_worker import PartitionWorker, PipelineContext
 
@@ -17,7 +17,8 @@ async def would_trip_again(way: PipelineContext, breaker: CircuitBreaker, lanes:
         if lane.first_held is None:
             continue
         wanted = max(1, breaker.minimum // len(lanes))
-        decoded = await _judge(way, await _first(way, lane, wanted))
+        records = await _first(way, lane, wanted)
+        decoded = await way.judge.decode_with_schemas(records, stop_on_outage)
         events += len(decoded)
         rejected += sum(one.event.rejection is not None for one in decoded)
     return breaker.would_open(max(events, breaker.minimum), rejected)
@@ -30,13 +31,3 @@ async def _first(way: PipelineContext, lane: PartitionWorker, wanted: int) -> li
         if len(records) >= wanted:
             break
     return records[:wanted]
-
-
-async def _judge(way: PipelineContext, records: list[Record]) -> list[Decoded]:
-    decoded: list[Decoded] = []
-    while len(decoded) < len(records):
-        try:
-            way.judge.decode_batch(records, decoded)
-        except SchemaNotCached as missing:
-            await way.catalog.fetch(missing.key)
-    return decoded

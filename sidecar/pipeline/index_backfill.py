@@ -10,7 +10,6 @@ from typing import Protocol
 import structlog
 
 from sidecar.decoding.decoder import EventDecoder
-from sidecar.decoding.schema_cache import SchemaCache, SchemaNotCached
 from sidecar.domain.errors import Outage, TracecarError
 from sidecar.domain.model import Decoded, Event, Record
 from sidecar.domain.ports.broker import Broker, Lease
@@ -46,14 +45,13 @@ class IndexBackfill:
         self,
         index: BackfillIndex,
         judge: EventDecoder,
-        catalog: SchemaCache,
         *,
         lookback: float,
         max_events: int,
         remember: Callable[[Sequence[Event]], None] = lambda events: None,
     ) -> None:
         """`remember` is told about what is filled in, as events of before the start."""
-        self._index, self._judge, self._catalog, self._remember = index, judge, catalog, remember
+        self._index, self._judge, self._remember = index, judge, remember
         self._lookback, self._max_events = lookback, max_events
         self._turn = asyncio.Semaphore(AT_ONCE)
         self._tasks: dict[Partition, asyncio.Task[None]] = {}
@@ -213,16 +211,7 @@ class IndexBackfill:
 
     async def judged(self, records: Sequence[Record]) -> list[Decoded]:
         """What these records are, unchecked where the registry cannot be asked."""
-        decoded: list[Decoded] = []
-        while len(decoded) < len(records):
-            try:
-                self._judge.decode_batch(records, decoded)
-            except SchemaNotCached as missing:
-                try:
-                    await self._catalog.fetch(missing.key)
-                except Outage:
-                    self._judge.decode_batch(records, decoded, unchecked=True)
-        return decoded
+        return await self._judge.decode_with_schemas(records)
 
     async def _newest(self, broker: Broker, lease: Lease) -> int | None:
         """Where to begin instead, if the window may hold more than the index does. None where offsets do not count

@@ -14,12 +14,13 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import structlog
 
 from sidecar.decoding.decoder import EventDecoder
-from sidecar.decoding.schema_cache import SchemaCache, SchemaNotCached
+from sidecar.decoding.schema_cache import SchemaCache, SchemaKey
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Decoded, Outgoing
 from sidecar.domain.ports.broker import Batch, Broker, Lease
@@ -31,6 +32,8 @@ from sidecar.pipeline.stream_counters import StreamCounter
 
 log = structlog.get_logger()
 
+MAX_WAITING_BATCHES = 4
+"""Batches that wait behind one whose decoding takes long; beyond that the partition is paused."""
 UNSETTLED_RECORDS = 20_000
 """Judged and not committed records that a lane keeps; beyond that its partition waits."""
 FIRST_RETRY, LONGEST_RETRY = 0.5, 15.0
@@ -76,7 +79,9 @@ class PendingBatch:
     batch: Batch
     decoded: list[Decoded] = field(default_factory=list)
     unchecked: bool = False
-    """Its schemas cannot be had: go by without."""
+    """Its schemas cannot be had: it is decoded without them."""
+    fetching: bool = False
+    """A task fetches its schemas and decodes the rest of it."""
 
 
 class PartitionWorker:
@@ -109,7 +114,8 @@ class PartitionWorker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._backlog: deque[PendingBatch] = deque()
         self._pauses: set[str] = set()
-        self._missing: SchemaNotCached | None = None
+        self._missing: SchemaKey | None = None
+        self._continuation: asyncio.Handle | None = None
         self._failing_since: int | None = None
         self._releasing = asyncio.Lock()
         # Offsets up to which a person said to go on past the breaker, or without schemas.
@@ -126,35 +132,54 @@ class PartitionWorker:
             self._go_on()
 
     def _go_on(self) -> None:
+        if self._continuation is not None:
+            self._continuation.cancel()
+            self._continuation = None
         while self._backlog and not self.lease.lost:
             waiting = self._backlog[0]
-            try:
-                self._judge(waiting)
-            except SchemaNotCached as missing:
+            if waiting.fetching:
+                return
+            missing = self._decode(waiting)
+            if missing is not None:
                 self._pause("schema")
-                self._spawn(self._fetch(missing))
+                self._spawn(self._decode_with_schemas(waiting))
+                return
+            if len(waiting.decoded) < len(waiting.batch.records):
+                # The batch takes long: other tasks have their turn first.
+                self._continuation = asyncio.get_running_loop().call_soon(self._go_on)
+                if len(self._backlog) > MAX_WAITING_BATCHES:
+                    self._pause("decoding")
                 return
             self._backlog.popleft()
             self._accept(waiting)
         self._unpause("schema")
+        self._unpause("decoding")
 
-    def _judge(self, waiting: PendingBatch) -> None:
+    def _decode(self, waiting: PendingBatch) -> SchemaKey | None:
+        """Decode some more of a batch. Returns the schema that must be fetched first, if one is missing."""
         records = waiting.batch.records
         held = self.hold is not None and self.hold.by == "registry"
         if held or (records and records[0].position.offset <= self._past_registry):
             waiting.unchecked = True
-        self._way.judge.decode_batch(records, waiting.decoded, unchecked=waiting.unchecked)
+        result = self._way.judge.decode_batch(records, len(waiting.decoded), unchecked=waiting.unchecked)
+        waiting.decoded += result.decoded
+        return result.missing
 
-    async def _fetch(self, missing: SchemaNotCached) -> None:
-        try:
-            await self._way.catalog.fetch(missing.key)
-        except (Outage, Refused) as error:
-            self._missing = missing
-            if self._way.hold_on_outage:
-                self._hold("registry", f"the schema registry does not answer: {error}")
-            if self._backlog:
-                self._backlog[0].unchecked = True
+    async def _decode_with_schemas(self, waiting: PendingBatch) -> None:
+        """Fetch the schemas that a batch needs, and decode the rest of it."""
+        records = waiting.batch.records[len(waiting.decoded) :]
+        policy = partial(self._on_outage, waiting)
+        waiting.fetching = True
+        waiting.decoded += await self._way.judge.decode_with_schemas(records, policy)
+        waiting.fetching = False
         self._go_on()
+
+    def _on_outage(self, waiting: PendingBatch, missing: SchemaKey, error: Exception) -> None:
+        """Hold the stream, where so configured, and decode the batch without the missing schemas."""
+        self._missing = missing
+        waiting.unchecked = True
+        if self._way.hold_on_outage:
+            self._hold("registry", f"the schema registry does not answer: {error}")
 
     def _accept(self, waiting: PendingBatch) -> None:
         batch, decoded = waiting.batch, waiting.decoded
@@ -271,7 +296,7 @@ class PartitionWorker:
             self._settler.retry_now()
             return
         if hold.by == "registry" and self._missing is not None:
-            await self._way.catalog.fetch(self._missing.key)
+            await self._way.catalog.fetch(self._missing)
         await self.release()
 
     async def skip(self) -> None:
@@ -313,6 +338,9 @@ class PartitionWorker:
 
     async def close(self) -> None:
         """Stop at once. What is not committed comes again to whoever reads next."""
+        if self._continuation is not None:
+            self._continuation.cancel()
+            self._continuation = None
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

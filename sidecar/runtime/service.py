@@ -104,7 +104,6 @@ class SidecarService:
         self._filler = IndexBackfill(
             self.index,
             self._judge,
-            self.catalog,
             lookback=float(config.index.lookback),
             max_events=self.index.max_events,
             remember=self.telemetry.remember,

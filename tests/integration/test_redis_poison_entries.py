@@ -59,9 +59,7 @@ class Shop:
         return self.exhausting(broker, limit)
 
     def exhausting(self, broker: RedisBroker, limit: ExhaustedConfig) -> PendingEntryReaper:
-        payloads = PayloadReader(
-            {"redis": broker}, EventDecoder(self.catalog, EnvelopeConfig()), self.catalog, PayloadCache()
-        )
+        payloads = PayloadReader({"redis": broker}, EventDecoder(self.catalog, EnvelopeConfig()), PayloadCache())
         writer = DeadLetterWriter(self.naming, "tracecar.contract", "shop", micros)
         return PendingEntryReaper(broker, {GROUP: limit}, payloads, writer)
 

@@ -64,7 +64,7 @@ class Sidecar:
         self.broker, self.catalog = broker, SchemaCache(registry, FORMATS)
         source = Source(broker, naming)
         self.payloads = PayloadReader(
-            {broker.system: broker}, EventDecoder(self.catalog, EnvelopeConfig()), self.catalog, PayloadCache()
+            {broker.system: broker}, EventDecoder(self.catalog, EnvelopeConfig()), PayloadCache()
         )
         self.desk = DeadLetterStore([source])
         self.exporting = LetterTransfer([source], self.desk, self.payloads, Redactor(()), micros)

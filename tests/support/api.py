@@ -190,7 +190,7 @@ class Sidecar:
         return self.log.append(Outgoing(stream, key, value, headers, partition=0 if key is None else None))
 
     async def show(self, records: Sequence[Record]) -> list[Decoded]:
-        decoded = [await self.judge.opened(record) for record in records]
+        decoded = await self.judge.decode_with_schemas(records)
         self.index.add([one.event for one in decoded])
         self.answers.keep(decoded)
         self.live.publish(decoded)

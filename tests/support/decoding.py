@@ -13,9 +13,9 @@ from fastavro import parse_schema, schemaless_writer
 
 from sidecar.adapters.registry.memory import MemoryRegistry
 from sidecar.config import schema as config
-from sidecar.decoding.decoder import EventDecoder
+from sidecar.decoding.decoder import EventDecoder, stop_on_outage
 from sidecar.decoding.formats.schema_format import SchemaFormats
-from sidecar.decoding.schema_cache import SchemaCache, SchemaNotCached
+from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.model import Decoded, Record, SchemaRef
 from sidecar.domain.ports.registry import RegisteredSchema
 from sidecar.domain.position import Position
@@ -126,26 +126,18 @@ class Court:
         return found
 
     def all(self, records: Sequence[Record]) -> list[Decoded]:
-        return self._runner.run(self._all(records))
+        return self._runner.run(self.judge.decode_with_schemas(records, stop_on_outage))
 
     def one(self, record: Record) -> Decoded:
         return self.all([record])[0]
 
     def opened(self, record: Record) -> Decoded:
-        return self._runner.run(self.judge.opened(record))
+        """Decode a record as a reader that looks at one does: an outage leaves it unchecked."""
+        return self._runner.run(self.judge.decode_with_schemas([record]))[0]
 
     def close(self) -> None:
         self._runner.run(self.catalog.close())
         self._runner.close()
-
-    async def _all(self, records: Sequence[Record]) -> list[Decoded]:
-        into: list[Decoded] = []
-        while True:
-            try:
-                self.judge.decode_batch(records, into)
-                return into
-            except SchemaNotCached as needs:
-                await self.catalog.fetch(needs.key)
 
 
 @contextmanager

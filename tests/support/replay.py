@@ -112,9 +112,7 @@ class Shop:
         desk = DeadLetterStore([source], 5, lambda position: operations.waits(position))
         catalog = SchemaCache(self.registry, FORMATS)
         self._catalogs.append(catalog)
-        payloads = PayloadReader(
-            {"memory": harness.broker}, EventDecoder(catalog, EnvelopeConfig()), catalog, PayloadCache()
-        )
+        payloads = PayloadReader({"memory": harness.broker}, EventDecoder(catalog, EnvelopeConfig()), PayloadCache())
         queries, writer = Queries(), DeadLetterWriter(source.naming, GROUP, "shop", micros)
         operations = Sidecar(
             [source],

@@ -12,13 +12,14 @@ from sidecar.api import models
 from sidecar.api.mappers import consumer_groups
 from sidecar.api.mappers.events import EventMapper, coverage
 from sidecar.api.mappers.payload import ReadPayload
-from sidecar.api.services.payloads import BatchDecoder, PayloadCache, PayloadReader
+from sidecar.api.services.payloads import PayloadCache, PayloadReader
 from sidecar.api.services.scan import ScanProgress, ScanRequest, scan
 from sidecar.api.services.search import EventSearch, SearchableIndex, alone, metadata_part, moment_of, no_cursor
 from sidecar.config import schema as config
 from sidecar.dead_letters.deduplication import DeadLetterGroup
 from sidecar.dead_letters.ledger_entries import Actor
 from sidecar.dead_letters.store import DeadLetterFilter, GroupingResult, SearchResult
+from sidecar.decoding.decoder import EventDecoder
 from sidecar.decoding.envelope.extractor import BUILT_IN_LOCATIONS
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.dead_letter_id import unknown_id_error
@@ -81,7 +82,7 @@ class ReadService:
         *,
         index: SearchableIndex,
         brokers: Sequence[Broker],
-        judge: BatchDecoder,
+        judge: EventDecoder,
         catalog: SchemaCache,
         desk: DeadLetterSource,
         facts: StatusProvider,
@@ -95,7 +96,7 @@ class ReadService:
         self._held, self.facts = holds, facts
         self._follower = follower or ConsumerGroupTracker(brokers)
         self._cache = PayloadCache()
-        self.payloads = PayloadReader({broker.system: broker for broker in brokers}, judge, catalog, self._cache)
+        self.payloads = PayloadReader({broker.system: broker for broker in brokers}, judge, self._cache)
         self.redactor = Redactor(redact, _places(envelope), free_text=redact_messages)
         self._rendering = EventMapper(self.redactor)
         self._search = EventSearch(index, self.payloads, self._rendering)

@@ -7,10 +7,9 @@ import contextlib
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from sidecar.api.mappers.payload import ReadPayload
-from sidecar.decoding.schema_cache import SchemaCache, SchemaNotCached
+from sidecar.decoding.decoder import EventDecoder
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Decoded, Record
 from sidecar.domain.ports.broker import Broker
@@ -24,12 +23,6 @@ SCHEMA_SECONDS = 3.0
 GONE = "the broker does not hold this record any more (retention or a trim has taken it)"
 AT_ONCE = 16
 """Positions read from the brokers at the same time for one answer."""
-
-
-class BatchDecoder(Protocol):
-    """The judge, as far as looking at single records needs it."""
-
-    def decode_batch(self, records: Sequence[Record], into: list[Decoded], *, unchecked: bool = False) -> None: ...
 
 
 class PayloadCache:
@@ -93,10 +86,8 @@ def _offset(record: Record) -> int:
 class PayloadReader:
     """Reads records back and decodes them."""
 
-    def __init__(
-        self, brokers: Mapping[str, Broker], judge: BatchDecoder, catalog: SchemaCache, cache: PayloadCache
-    ) -> None:
-        self._brokers, self._judge, self._catalog, self._cache = brokers, judge, catalog, cache
+    def __init__(self, brokers: Mapping[str, Broker], judge: EventDecoder, cache: PayloadCache) -> None:
+        self._brokers, self._judge, self._cache = brokers, judge, cache
 
     async def at(self, position: Position) -> ReadPayload:
         """The record at a position, decoded. Raises nothing, as `all`; where there is none, it looks why."""
@@ -133,18 +124,7 @@ class PayloadReader:
 
     async def open(self, records: Sequence[Record]) -> list[Decoded]:
         """Decode records as the pipeline does. Where a schema cannot be had soon they stay undecoded, `unchecked`."""
-        decoded: list[Decoded] = []
-        while len(decoded) < len(records):
-            try:
-                self._judge.decode_batch(records, decoded)
-            except SchemaNotCached as missing:
-                try:
-                    async with asyncio.timeout(SCHEMA_SECONDS):
-                        await self._catalog.fetch(missing.key)
-                except (Outage, Refused, TimeoutError):
-                    self._judge.decode_batch(records[: len(decoded) + 1], decoded, unchecked=True)
-            await asyncio.sleep(0)
-        return decoded
+        return await self._judge.decode_with_schemas(records, timeout_s=SCHEMA_SECONDS)
 
 
 async def _why_not(broker: Broker, position: Position) -> str:

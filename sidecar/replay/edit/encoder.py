@@ -25,7 +25,6 @@ from sidecar.domain.redaction import Redactor
 from sidecar.replay.models import UnsendableLetter
 
 
-
 class WriterSchema(Struct, frozen=True):
     """The schema that a body is written by."""
 

@@ -10,7 +10,6 @@ import pytest
 from fastavro.schema import fingerprint
 from fastavro.schema import to_parsing_canonical_form as canonical
 
-from sidecar.decoding.schema_cache import SchemaNotCached
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import TraceOrigin
 from tests.support.decoding import NOW, ORDER, ORDER_CREATED, avro, confluent, court, order, record
@@ -358,10 +357,9 @@ def test_a_batch_of_everything_keeps_its_order(it, id):
 def test_what_was_judged_before_a_missing_schema_is_kept(it, id):
     records = [record(None, stream="free"), record(confluent(id, avro(ORDER_CREATED, order()))), record(None)]
     it.one(records[0])
-    into = []
-    with pytest.raises(SchemaNotCached):
-        it.judge.decode_batch(records, into)
-    assert [each.record for each in into] == records[:1]
+    result = it.judge.decode_batch(records)
+    assert result.missing is not None
+    assert [each.record for each in result.decoded] == records[:1]
     assert len(it.all(records)) == 3
 
 
@@ -377,11 +375,8 @@ def test_in_an_outage_events_pass_unchecked_with_the_words_that_can_be_found(it,
         "base64": (json.dumps({**ce, "data_base64": "AAAAAAFhYmM="}).encode(), {}),
         "dataschema": (json.dumps({**ce, "dataschema": "/schemas/ids/1", "data": {}}).encode(), {}),
     }[value]
-    into = []
-    it.judge.decode_batch(
-        [record(value, {**headers, "event-id": "e-1", "traceparent": TRACEPARENT})], into, unchecked=True
-    )
-    event = into[0].event
+    events = [record(value, {**headers, "event-id": "e-1", "traceparent": TRACEPARENT})]
+    event = it.judge.decode_batch(events, unchecked=True).decoded[0].event
     assert (event.unchecked, event.rejection, event.event_id, event.trace_id) == (True, None, "e-1", TRACE)
 
 
@@ -389,17 +384,16 @@ def test_a_schema_at_hand_goes_on_checking_in_an_outage(it, id):
     good = record(confluent(id, avro(ORDER_CREATED, order())), {"traceparent": TRACEPARENT})
     it.one(good)
     it.registry.trouble = Outage("gone")
-    into = []
-    it.judge.decode_batch([good, record(confluent(id, b"\2"))], into, unchecked=True)
-    is_good(into[0])
-    assert into[1].event.rejection.code == "decode.truncated"
+    decoded = it.judge.decode_batch([good, record(confluent(id, b"\2"))], unchecked=True).decoded
+    is_good(decoded[0])
+    assert decoded[1].event.rejection.code == "decode.truncated"
 
 
 def test_looking_at_one_record_never_asks(it, id):
     value = record(confluent(id, avro(ORDER_CREATED, order())))
-    assert it.judge.open(value).event.unchecked
+    assert it.judge.decode_batch([value], unchecked=True).decoded[0].event.unchecked
     it.one(value)
-    assert it.judge.open(value).body["eventId"] == "event-1"
+    assert it.judge.decode_batch([value], unchecked=True).decoded[0].body["eventId"] == "event-1"
 
 
 @pytest.mark.parametrize("trouble", [None, Outage("gone"), Refused("no")])
@@ -419,7 +413,7 @@ def test_a_surprise_is_a_rejection_that_names_it_and_is_logged_once(it, monkeypa
         event = it.one(record(b"[1]", key=b"\xff" * 5_000)).event
         assert event.rejection.code == "decode.malformed"
         assert "ZeroDivisionError" in event.rejection.message
-    assert capsys.readouterr().out.count("cannot judge") == 1
+    assert capsys.readouterr().out.count("cannot be decoded") == 1
 
 
 def test_memory_of_names_and_plans_is_bounded(it):

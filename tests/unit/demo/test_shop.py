@@ -11,8 +11,8 @@ import pytest
 
 from sidecar.adapters.registry.directory import DirectoryRegistry
 from sidecar.config import schema as config
-from sidecar.decoding.decoder import EventDecoder
-from sidecar.decoding.schema_cache import SchemaCache, SchemaNotCached
+from sidecar.decoding.decoder import EventDecoder, stop_on_outage
+from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.demo.runner import registered_schemas
 from sidecar.demo.shop.fault_injection import FAULTS
 from sidecar.demo.shop.handlers import Emission, EventHandlers
@@ -47,7 +47,7 @@ def judged(emissions: Sequence[Emission], system: str) -> list[Decoded]:
 
     async def judge() -> list[Decoded]:
         catalog = SchemaCache(DirectoryRegistry(DIRECTORY), FORMATS)
-        judge, decoded = EventDecoder(catalog, config.EnvelopeConfig()), list[Decoded]()
+        judge = EventDecoder(catalog, config.EnvelopeConfig())
         records = [
             Record(
                 Position(system, one.service.stream, 0, number),
@@ -58,11 +58,7 @@ def judged(emissions: Sequence[Emission], system: str) -> list[Decoded]:
             )
             for number, one in enumerate(emissions)
         ]
-        while len(decoded) < len(records):
-            try:
-                judge.decode_batch(records, decoded)
-            except SchemaNotCached as need:
-                await catalog.fetch(need.key)
+        decoded = await judge.decode_with_schemas(records, stop_on_outage)
         await catalog.close()
         return decoded
 

@@ -20,8 +20,8 @@ ORDERS = Partition("memory", "orders", 0)
 
 
 class Judge:
-    def decode_batch(self, records: Sequence[Record], decoded: list[Decoded]) -> None:
-        decoded += [Decoded(one, Event(one.position, None, one.timestamp, 0)) for one in records[len(decoded) :]]
+    async def decode_with_schemas(self, records: Sequence[Record]) -> list[Decoded]:
+        return [Decoded(one, Event(one.position, None, one.timestamp, 0)) for one in records]
 
 
 class Broker:
@@ -49,7 +49,7 @@ class Broker:
 
 
 async def filler_of(broker: Broker, shown: Shown) -> IndexBackfill:
-    filler = IndexBackfill(shown, Judge(), None, lookback=900.0, max_events=1_000)  # type: ignore[arg-type]
+    filler = IndexBackfill(shown, Judge(), lookback=900.0, max_events=1_000)  # type: ignore[arg-type]
     filler.begin(broker, Lease(ORDERS, 5))  # type: ignore[arg-type]
     while filler.under_way:
         await asyncio.sleep(0)

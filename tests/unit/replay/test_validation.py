@@ -34,14 +34,14 @@ async def test_records_are_judged_as_on_the_stream_that_they_go_to() -> None:
     registry.register("orders-value", SCHEMA)
     catalog = SchemaCache(registry, FORMATS)
     check = RecordValidator(
-        PayloadReader({}, EventDecoder(catalog, EnvelopeConfig()), catalog, PayloadCache()),
+        PayloadReader({}, EventDecoder(catalog, EnvelopeConfig()), PayloadCache()),
         "kafka",
         lambda: "no answer",
     )
     values = [b'{"qty": 1}', b'{"qty": "two"}', b"\x00\x00\x00\x00\x63"] * 100
     said = await check([sent(value) for value in values])
     assert [one and one.code for one in said] == [None, "schema.mismatch", "schema.unknown_id"] * 100
-    free = RecordValidator(PayloadReader({}, EventDecoder(catalog, EnvelopeConfig()), catalog, PayloadCache()), "kafka")
+    free = RecordValidator(PayloadReader({}, EventDecoder(catalog, EnvelopeConfig()), PayloadCache()), "kafka")
     assert await free([sent(b'{"qty": "two"}', "free")]) == [None]
     await catalog.close()
 
@@ -52,7 +52,7 @@ async def test_what_the_registry_cannot_be_asked_about_does_not_pass() -> None:
             raise Outage("nobody answers")
 
     catalog = SchemaCache(Gone(), FORMATS)
-    payloads = PayloadReader({}, EventDecoder(catalog, EnvelopeConfig()), catalog, PayloadCache())
+    payloads = PayloadReader({}, EventDecoder(catalog, EnvelopeConfig()), PayloadCache())
     check = RecordValidator(payloads, "kafka", lambda: registry_trouble(catalog))
     (said,) = await check([sent(b'{"qty": 1}')])
     assert said is not None

@@ -66,7 +66,7 @@ class Desk:
         self.registry = MemoryRegistry()
         self.catalog = SchemaCache(self.registry, FORMATS)
         judge = EventDecoder(self.catalog, EnvelopeConfig())
-        self.payloads = PayloadReader({}, judge, self.catalog, PayloadCache())
+        self.payloads = PayloadReader({}, judge, PayloadCache())
         self.editor = RecordEditor(self.payloads, self.catalog, Redactor(redact))
 
     async def edit(
@@ -268,9 +268,7 @@ async def test_bare_avro_is_written_by_the_version_that_it_was_read_by(desk: Des
     desk.registry.register("orders-value", json.dumps(one))
     desk.registry.register("orders-value", json.dumps(two))
     editor = RecordEditor(
-        PayloadReader(
-            {}, EventDecoder(desk.catalog, EnvelopeConfig(version=["header:v"])), desk.catalog, PayloadCache()
-        ),
+        PayloadReader({}, EventDecoder(desk.catalog, EnvelopeConfig(version=["header:v"])), PayloadCache()),
         desk.catalog,
         Redactor(()),
     )
