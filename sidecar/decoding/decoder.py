@@ -271,8 +271,7 @@ class EventDecoder:
         return True
 
     def _decode_slowly(self, record: Record, headings: HeaderLayout, now: int, unchecked: bool) -> Decoded:
-        """Decode a record by the general decoder. An unexpected exception there is a rejection. Raises
-        SchemaNotCached."""
+        """Decode a record by the general decoder; an unexpected exception is a rejection. Raises SchemaNotCached."""
         try:
             return examine(record, headings, self._envelope, self._catalog, now, unchecked)
         except SchemaNotCached:

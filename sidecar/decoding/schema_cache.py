@@ -43,7 +43,7 @@ _SUBJECTS_SEARCHED = 500
 
 T = TypeVar("T")
 SchemaKey: TypeAlias = tuple[Any, ...]
-"""What `fetch` is to load; opaque to callers."""
+"""A thing that `SchemaCache.fetch` can load; opaque to callers."""
 
 
 class SchemaNotCached(Exception):

@@ -104,7 +104,7 @@ class Harness:
             self.shown,
             OutputRouter(DeadLetterWriter(naming, GROUP, "shop", micros).write if letters else None, naming, gate),
             self.counters,
-            IndexBackfill(self.shown, judge, self.catalog, lookback=lookback, max_events=1000),  # type: ignore[arg-type]
+            IndexBackfill(self.shown, judge, lookback=lookback, max_events=1000),  # type: ignore[arg-type]
             self.config,
             GROUP,
         )
