@@ -1,4 +1,4 @@
-"""What the sidecar says of the shop, asked over its API like any client would."""
+"""Reads the sidecar's counts over its API, as any client can."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Protocol, TypeVar
 
 from sidecar.api.client.client import Client
 
-PAGE = 1000
+PAGE_ITEMS = 1000
 
 T = TypeVar("T")
 
 
 class _ListPage(Protocol[T]):
-    """Part of a list."""
+    """A page of a list."""
 
     items: list[T]
     cursor: str | None
@@ -23,52 +23,52 @@ class _ListPage(Protocol[T]):
 
 @dataclass(slots=True)
 class SidecarCounts:
-    """The sidecar's own counts, complete."""
+    """The counts of a sidecar."""
 
     events: int
     flows: int
     rejections: Counter[str]
-    """By code."""
+    """Rejections by code."""
     dead_letters: int
     duplicates: int
     replayed: int
 
 
-async def counts(client: Client) -> SidecarCounts:
-    """Everything counted from the sidecar's lists, page by page."""
+async def fetch_counts(client: Client) -> SidecarCounts:
+    """Count everything in the sidecar's lists, page by page."""
     status = await client.status()
-    rejected = await _all(lambda cursor: client.events("status:rejected", limit=PAGE, cursor=cursor))
-    duplicates = await _all(lambda cursor: client.events("status:duplicate", limit=PAGE, cursor=cursor))
-    flows = await _all(lambda cursor: client.flows(limit=PAGE, cursor=cursor))
-    letters = await _all(lambda cursor: client.dead_letters(limit=PAGE, cursor=cursor))
+    rejected = await _fetch_all(lambda cursor: client.events("status:rejected", limit=PAGE_ITEMS, cursor=cursor))
+    duplicates = await _fetch_all(lambda cursor: client.events("status:duplicate", limit=PAGE_ITEMS, cursor=cursor))
+    flows = await _fetch_all(lambda cursor: client.flows(limit=PAGE_ITEMS, cursor=cursor))
+    letters = await _fetch_all(lambda cursor: client.dead_letters(limit=PAGE_ITEMS, cursor=cursor))
     return SidecarCounts(
         events=status.index.events + status.index.evicted,
         flows=len({flow.trace_id for flow in flows}),
         rejections=Counter(event.rejection.code for event in rejected if event.rejection is not None),
         dead_letters=len({letter.id for letter in letters}),
         duplicates=len({event.position for event in duplicates}),
-        replayed=await replayed(client),
+        replayed=await count_replayed(client),
     )
 
 
-async def replayed(client: Client) -> int:
-    """How many events are replays."""
-    found = await _all(lambda cursor: client.events("status:replayed", limit=PAGE, cursor=cursor))
-    return len({event.position for event in found})
+async def count_replayed(client: Client) -> int:
+    """Count the replayed events."""
+    events = await _fetch_all(lambda cursor: client.events("status:replayed", limit=PAGE_ITEMS, cursor=cursor))
+    return len({event.position for event in events})
 
 
-async def committed(client: Client) -> bool:
-    """The sidecar has nothing left to commit."""
+async def has_committed_all(client: Client) -> bool:
+    """Check that the sidecar has committed everything."""
     status = await client.status()
     return not status.filling and all(not stream.lag and not stream.pending for stream in status.streams)
 
 
-async def _all(page: Callable[[str | None], Awaitable[_ListPage[T]]]) -> list[T]:
-    found: list[T] = []
+async def _fetch_all(page: Callable[[str | None], Awaitable[_ListPage[T]]]) -> list[T]:
+    items: list[T] = []
     cursor: str | None = None
     while True:
         answer = await page(cursor)
-        found += answer.items
+        items += answer.items
         cursor = answer.cursor
         if cursor is None:
-            return found
+            return items

@@ -1,4 +1,4 @@
-"""The dashboard over the demo's shop."""
+"""Shows the dashboard of the demo."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from sidecar.api.client.client import Client
 from sidecar.demo.sidecar_process import SidecarProcess
 from tui.app import Dashboard
 
-CHECK_SECONDS = 0.5
-HINT_SECONDS = 60.0
-"""How long it says how another terminal finds this sidecar, where that is not as usual."""
+PROCESS_CHECK_INTERVAL_S = 0.5
+HINT_DURATION_S = 60.0
+"""Duration of the hint that says how another terminal finds this sidecar."""
 
 
-async def look(sidecar: SidecarProcess, shop: asyncio.Future[bool], stop: asyncio.Event) -> None:
-    """Shows the sidecar until somebody quits, `stop` is set or the shop is closed. Raises Outage where the sidecar ends
-    before."""
+async def show_dashboard(sidecar: SidecarProcess, shop: asyncio.Future[bool], stop: asyncio.Event) -> None:
+    """Show the dashboard until the user quits, `stop` is set or the shop closes. Raises Outage if the sidecar ends."""
     dashboard = Dashboard(lambda token: Client(sidecar.url, token or sidecar.token))
-    if not sidecar.found:
+    if not sidecar.has_default_address:
         where = f"export TRACECAR_URL={sidecar.url} TRACECAR_TOKEN={sidecar.token}"
-        dashboard.call_later(dashboard.notify, where, title="From another terminal", markup=False, timeout=HINT_SECONDS)
+        dashboard.call_later(
+            dashboard.notify, where, title="From another terminal", markup=False, timeout=HINT_DURATION_S
+        )
     shown = asyncio.ensure_future(dashboard.run_async())
     watched = asyncio.ensure_future(_watch(sidecar, shop, stop))
     try:
@@ -37,4 +38,4 @@ async def look(sidecar: SidecarProcess, shop: asyncio.Future[bool], stop: asynci
 async def _watch(sidecar: SidecarProcess, shop: asyncio.Future[bool], stop: asyncio.Event) -> None:
     while not shop.done() and not stop.is_set():
         sidecar.check()
-        await asyncio.wait({shop}, timeout=CHECK_SECONDS)
+        await asyncio.wait({shop}, timeout=PROCESS_CHECK_INTERVAL_S)

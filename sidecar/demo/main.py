@@ -1,4 +1,4 @@
-"""`tracecar demo`: an embedded broker, the shop on it, and the sidecar beside it."""
+"""`tracecar demo`: starts an embedded broker, the demo shop and a sidecar."""
 
 from __future__ import annotations
 
@@ -16,50 +16,55 @@ from typing import NoReturn
 
 from sidecar.domain.errors import Outage
 
-RATE = 4.0
-"""Orders a second: about fifty events."""
+ORDERS_PER_SECOND = 4.0
+"""Four orders a second cause about fifty events a second."""
 HEADLESS_SECONDS = 20.0
-WRONG_USAGE = 2
-TERMINATED = 128 + signal.SIGTERM
+USAGE_EXIT_CODE = 2
+TERMINATED_EXIT_CODE = 128 + signal.SIGTERM
 
 
-def main(*, broker: str, headless: bool, seconds: float | None, seed: int, json: bool, rate: float = RATE) -> int:
-    """Run the demo; returns the exit code. Without a terminal it is headless; headless it ends after `seconds`, else
-    20. Raises TracecarError where a server does not start."""
-    if missing := _missing(broker):
+def main(
+    *, broker: str, headless: bool, seconds: float | None, seed: int, json: bool, rate: float = ORDERS_PER_SECOND
+) -> int:
+    """Run the demo and return the exit code.
+
+    Without a terminal the demo is headless. Headless it ends after `seconds`, by default 20.
+    Raises TracecarError if a server does not start.
+    """
+    if missing := _find_missing(broker):
         sys.stderr.write(f"tracecar: the demo needs {missing}: pip install 'tracecar[demo]'\n")
-        return WRONG_USAGE
+        return USAGE_EXIT_CODE
     headless = headless or json or not sys.stdout.isatty()
     if headless and seconds is None:
         seconds = HEADLESS_SECONDS
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it says while groups form is no news here
-    signal.signal(signal.SIGTERM, _end)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it warns while consumer groups form
+    signal.signal(signal.SIGTERM, _exit_on_signal)
 
     from sidecar.demo.runner import Demo
     from sidecar.demo.sidecar_process import SidecarProcess
 
     with (
         tempfile.TemporaryDirectory(prefix="tracecar-demo-") as directory,
-        _embedded(broker) as address,
-        SidecarProcess(Path(directory), broker, address, usual_port=not headless) as sidecar,
+        _run_embedded(broker) as address,
+        SidecarProcess(Path(directory), broker, address, prefer_default_port=not headless) as sidecar,
     ):
         demo = Demo(broker, address, sidecar, seed=seed, rate=rate, seconds=seconds)
         return asyncio.run(demo.run(headless=headless, json=json))
 
 
 @contextmanager
-def _embedded(broker: str) -> Iterator[str]:
-    """A broker of our own; gives its address."""
+def _run_embedded(broker: str) -> Iterator[str]:
+    """Run an embedded broker; yields its address."""
     if broker == "kafka":
         from sidecar.demo.embedded_kafka import VERSION, EmbeddedKafka
 
-        _say(f"Starting Apache Kafka {VERSION} (the first time it is downloaded from Maven Central, about 100 MB) …")
+        _print_status(f"Starting Apache Kafka {VERSION} (the first start downloads about 100 MB from Maven Central) …")
         with EmbeddedKafka() as kafka:
             yield kafka.bootstrap_servers
     else:
         from sidecar.demo.embedded_valkey import EmbeddedValkey
 
-        _say("Starting Valkey …")
+        _print_status("Starting Valkey …")
         valkey = EmbeddedValkey()
         try:
             valkey.start()
@@ -69,8 +74,8 @@ def _embedded(broker: str) -> Iterator[str]:
             yield valkey.url
 
 
-def _missing(broker: str) -> str | None:
-    """What of the extra `demo` is not installed. Redis needs no Java."""
+def _find_missing(broker: str) -> str | None:
+    """Name the packages of the extra `demo` that are not installed. Redis needs no Java."""
     if broker == "redis":
         from sidecar.demo.embedded_valkey import server_binary
 
@@ -83,11 +88,11 @@ def _missing(broker: str) -> str | None:
     return f"Apache Kafka (the packages {' and '.join(absent)})" if absent else None
 
 
-def _say(message: str) -> None:
+def _print_status(message: str) -> None:
     sys.stderr.write(f"{message}\n")
     sys.stderr.flush()
 
 
-def _end(number: int, frame: FrameType | None) -> NoReturn:
-    """SIGTERM while servers start: the way out through every `with`."""
-    sys.exit(TERMINATED)
+def _exit_on_signal(number: int, frame: FrameType | None) -> NoReturn:
+    """Exit through every `with` when SIGTERM arrives while servers start."""
+    sys.exit(TERMINATED_EXIT_CODE)

@@ -1,4 +1,4 @@
-"""One run of the demo, from the sidecar being ready to the summary."""
+"""Runs the demo, from the start of the shop to the summary."""
 
 from __future__ import annotations
 
@@ -19,44 +19,44 @@ from redis.exceptions import RedisError
 from sidecar.adapters.registry.directory import DirectoryRegistry
 from sidecar.api.client.client import Client, ClientError
 from sidecar.api.models.replays import ReplayModel
-from sidecar.demo.api_view import SidecarCounts, committed, counts, replayed
-from sidecar.demo.auto_repair import mend
+from sidecar.demo.api_view import SidecarCounts, count_replayed, fetch_counts, has_committed_all
+from sidecar.demo.auto_repair import replay_repaired
 from sidecar.demo.shop import kafka_transport, redis_transport
 from sidecar.demo.shop.saga import STREAMS
-from sidecar.demo.shop.schemas import DIRECTORY, ShopSchemas, versions
+from sidecar.demo.shop.schemas import DIRECTORY, ShopSchemas, list_versions
 from sidecar.demo.shop.serializers import Serializers
 from sidecar.demo.shop.services import Shop
 from sidecar.demo.shop.transport import Connect
 from sidecar.demo.sidecar_process import SidecarProcess
-from sidecar.demo.summary import DemoResult, lines, mismatches, summary
+from sidecar.demo.summary import DemoResult, find_mismatches, format_lines, summarize
 from sidecar.domain.errors import Outage
 
-PATIENCE_SECONDS = 30.0
-"""How long the sidecar may take, once the shop is closed, to have committed everything."""
+COMMIT_TIMEOUT_S = 30.0
+"""Longest wait, after the shop has closed, until the sidecar has committed everything."""
 _POLL_SECONDS = 0.1
-FAILED = 1
-OPEN = "The shop is open"
+FAILED_EXIT_CODE = 1
+SHOP_OPEN_MESSAGE = "The shop is open"
 
 
 class Demo:
-    """The shop and what is shown of it. `rate`: orders a second. `seconds`: None is until Ctrl-C."""
+    """A run of the demo. `rate`: orders a second. `seconds`: duration; None: until Ctrl-C."""
 
     def __init__(
         self, broker: str, address: str, sidecar: SidecarProcess, *, seed: int, rate: float, seconds: float | None
     ) -> None:
         self._broker, self._address, self._sidecar = broker, address, sidecar
         self._seed, self._rate, self._seconds = seed, rate, seconds
-        self._began = time.monotonic()
+        self._started_at = time.monotonic()
         self._stop = asyncio.Event()
 
     async def run(self, *, headless: bool, json: bool) -> int:
-        """Returns the exit code: 0 where the sidecar and the shop agree."""
+        """Run the shop and return the exit code: 0 if the counts of sidecar and shop agree."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._interrupt)
         if self._broker == "kafka":
             await kafka_transport.create_topics(self._address, STREAMS)
-        schemas = await registered_schemas()
+        schemas = await load_registered_schemas()
         await self._sidecar.ready()
         shop = Shop(
             self._connect(),
@@ -64,26 +64,28 @@ class Demo:
             seed=self._seed,
             rate=self._rate,
         )
-        self._began = time.monotonic()
+        self._started_at = time.monotonic()
         async with Client(self._sidecar.url, self._sidecar.token) as client:
             if headless:
-                length = "until it is stopped" if self._seconds is None else f"for {self._seconds:g} s"
-                sys.stderr.write(f"{OPEN} {length}. From another terminal:\n{self._variables()}\n")
+                duration = "until you press Ctrl-C" if self._seconds is None else f"for {self._seconds:g} s"
+                sys.stderr.write(f"{SHOP_OPEN_MESSAGE} {duration}. From another terminal:\n{self._variables()}\n")
                 sys.stderr.flush()
-                complete = await self._open(shop)
+                complete = await self._run_shop(shop)
             else:
-                complete = await self._show(shop)
-            if not json and (acted := await client.replays()):
-                _say_goodbye(acted)
+                complete = await self._run_with_dashboard(shop)
+            if not json and (replays := await client.replays()):
+                _print_goodbye(replays)
                 return 0
-            found = await self._counted(shop, client)
-            sent = await self._mended(client, found)
-        result = summary(shop.ledger, found, time.monotonic() - self._began, self._broker, lost=not complete, sent=sent)
+            counts = await self._await_counts(shop, client)
+            sent = await self._replay_repaired(client, counts)
+        result = summarize(
+            shop.ledger, counts, time.monotonic() - self._started_at, self._broker, lost=not complete, sent=sent
+        )
         _print(result, json=json)
-        return FAILED if result.mismatches else 0
+        return FAILED_EXIT_CODE if result.mismatches else 0
 
     def _interrupt(self) -> None:
-        """The first Ctrl-C closes the shop and counts; the second does not wait."""
+        """Close the shop on the first Ctrl-C, interrupt on the second."""
         if self._stop.is_set():
             raise KeyboardInterrupt
         self._stop.set()
@@ -91,72 +93,72 @@ class Demo:
     def _connect(self) -> Connect:
         return partial(kafka_transport.connect if self._broker == "kafka" else redis_transport.connect, self._address)
 
-    async def _open(self, shop: Shop) -> bool:
+    async def _run_shop(self, shop: Shop) -> bool:
         orders = None if self._seconds is None else max(1, round(self._rate * self._seconds))
         try:
             return await shop.run(self._stop, orders)
         except ExceptionGroup as failures:
             if (lost := failures.subgroup((RedisError, KafkaError, OSError))) is None:
                 raise
-            raise Outage(f"the shop has lost its broker: {_first(lost)}") from failures
+            raise Outage(f"the shop lost the connection to its broker: {_find_first(lost)}") from failures
 
-    async def _show(self, shop: Shop) -> bool:
-        """Run the shop with the dashboard over it."""
-        from sidecar.demo.dashboard import look
+    async def _run_with_dashboard(self, shop: Shop) -> bool:
+        """Run the shop and show the dashboard."""
+        from sidecar.demo.dashboard import show_dashboard
 
         sys.stderr.write(f"From another terminal: {self._command()}\n")
-        opened = asyncio.ensure_future(self._open(shop))
+        shop_task = asyncio.ensure_future(self._run_shop(shop))
         try:
-            await look(self._sidecar, opened, self._stop)
-            sys.stderr.write("The shop closes …\n")
+            await show_dashboard(self._sidecar, shop_task, self._stop)
+            sys.stderr.write("Closing the shop …\n")
             self._stop.set()
-            return await opened
+            return await shop_task
         finally:
-            opened.cancel()
-            await asyncio.wait({opened})
+            shop_task.cancel()
+            await asyncio.wait({shop_task})
 
-    async def _counted(self, shop: Shop, client: Client) -> SidecarCounts:
-        """The sidecar's counts once it has committed all and agrees; else what they were when patience ended."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+    async def _await_counts(self, shop: Shop, client: Client) -> SidecarCounts:
+        """Return the sidecar's counts once it has committed everything and agrees with the shop, or at the timeout."""
+        deadline = time.monotonic() + COMMIT_TIMEOUT_S
         while True:
             self._sidecar.check()
             late = time.monotonic() > deadline
             try:
-                if late or await committed(client):
-                    found = await counts(client)
-                    if late or not mismatches(shop.ledger, found):
-                        return found
+                if late or await has_committed_all(client):
+                    counts = await fetch_counts(client)
+                    if late or not find_mismatches(shop.ledger, counts):
+                        return counts
             except ClientError as error:
                 if late:
-                    raise Outage(f"the sidecar could not be asked for its counts: {error}") from error
+                    raise Outage(f"cannot read the sidecar's counts: {error}") from error
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def _mended(self, client: Client, found: SidecarCounts) -> int:
-        """Mend and replay what can be; puts into `found` how many replayed records the sidecar sees."""
+    async def _replay_repaired(self, client: Client, counts: SidecarCounts) -> int:
+        """Repair and replay dead letters. Updates `counts.replayed` and returns the number of replayed records."""
         try:
-            sent = await mend(client)
-            deadline = time.monotonic() + PATIENCE_SECONDS
-            while found.replayed < sent and time.monotonic() < deadline:
-                found.replayed = await replayed(client)
+            sent = await replay_repaired(client)
+            deadline = time.monotonic() + COMMIT_TIMEOUT_S
+            while counts.replayed < sent and time.monotonic() < deadline:
+                counts.replayed = await count_replayed(client)
                 await asyncio.sleep(_POLL_SECONDS)
         except ClientError as error:
-            raise Outage(f"the dead letters could not be replayed: {error}") from error
+            raise Outage(f"cannot replay the dead letters: {error}") from error
         return sent
 
     def _variables(self) -> str:
-        """Two lines to copy, after which every command finds this sidecar."""
+        """Return two lines to copy, after which every command finds this sidecar."""
         return f"export TRACECAR_URL={self._sidecar.url}\nexport TRACECAR_TOKEN={self._sidecar.token}"
 
     def _command(self) -> str:
-        """A whole line, so that it can be copied."""
-        return f"export TRACECAR_URL={self._sidecar.url} TRACECAR_TOKEN={self._sidecar.token}; {_program()} --help"
+        """Return a complete command line to copy."""
+        return f"export TRACECAR_URL={self._sidecar.url} TRACECAR_TOKEN={self._sidecar.token}; {_find_program()} --help"
 
 
-async def registered_schemas() -> ShopSchemas:
-    """The shop's schemas with the ids that the registry gives them: what its serialisers would ask for."""
+async def load_registered_schemas() -> ShopSchemas:
+    """Load the shop's schemas with their ids in the registry, as serializers would."""
     registry = DirectoryRegistry(DIRECTORY)
     ids: dict[tuple[str, int], int] = {}
-    for subject, version, _ in versions():
+    for subject, version, _ in list_versions():
         registered = await registry.by_version(subject, version)
         assert registered is not None
         assert registered.ref.id is not None
@@ -164,33 +166,33 @@ async def registered_schemas() -> ShopSchemas:
     return ShopSchemas(DIRECTORY, ids)
 
 
-def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first single failure of a group, however deep it stands."""
-    found = failures.exceptions[0]
-    return _first(found) if isinstance(found, BaseExceptionGroup) else found
+def _find_first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first single exception of a group, at any depth."""
+    first = failures.exceptions[0]
+    return _find_first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-def _program() -> str:
-    """How this person can call `tracecar`."""
-    called = Path(sys.argv[0])
-    if shutil.which("tracecar") or called.name != "tracecar":
+def _find_program() -> str:
+    """Return the command with which the user can call `tracecar`."""
+    program = Path(sys.argv[0])
+    if shutil.which("tracecar") or program.name != "tracecar":
         return "tracecar"
     with contextlib.suppress(ValueError):
-        called = called.absolute().relative_to(Path.cwd())
-    return shlex.quote(str(called))
+        program = program.absolute().relative_to(Path.cwd())
+    return shlex.quote(str(program))
 
 
-def _say_goodbye(replays: list[ReplayModel]) -> None:
-    """Who has replayed something has made events that the shop does not know of; there is nothing to compare."""
+def _print_goodbye(replays: list[ReplayModel]) -> None:
+    """Say goodbye after replays by the user: they create events that the shop does not know, so counts cannot agree."""
     sent = sum(replay.published for replay in replays)
-    sys.stdout.write(f"{sent} dead letter{' was' if sent == 1 else 's were'} replayed here. The shop is closed.\n")
+    sys.stdout.write(f"You replayed {sent} dead letter{'' if sent == 1 else 's'}. The shop is closed.\n")
 
 
 def _print(result: DemoResult, *, json: bool) -> None:
     if json:
         sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
     else:
-        sys.stdout.write("\n".join(lines(result)) + "\n")
+        sys.stdout.write("\n".join(format_lines(result)) + "\n")
     sys.stdout.flush()
     if json:
         for sentence in result.mismatches:

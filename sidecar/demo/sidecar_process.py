@@ -1,4 +1,4 @@
-"""The sidecar as the demo runs it: a process of its own, configured by a file, as it would stand beside any service."""
+"""Runs the demo's sidecar as a process of its own, configured by a file."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from types import TracebackType
 
 import httpx2
 
-from sidecar.api.http.auth import kept_token
 from sidecar.config.schema import ApiConfig
+from sidecar.config.token_file import read_or_create_token
 from sidecar.demo.shop.saga import STREAMS
 from sidecar.demo.shop.schemas import DIRECTORY
 from sidecar.domain.errors import Outage, Refused
 
-USUAL_PORT = 8425
-READY_SECONDS = 30.0
-STOP_SECONDS = 20.0
-_POLL_SECONDS = 0.05
-# The shell holds the sidecar's life to ours: its standard input is a pipe that ends when we do, however we die.
+DEFAULT_PORT = 8425
+READY_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 20.0
+_POLL_INTERVAL_S = 0.05
+# The shell kills the sidecar when this process dies: its standard input is a pipe from us, which then ends.
 _GUARD = 'read -r _ || kill -KILL "$0"'
 
 CONFIGURATION = """\
@@ -51,43 +51,52 @@ REDIS_SOURCE = """\
     start: earliest"""
 
 
-def configuration(broker: str, address: str, port: int) -> str:
-    """The sidecar's configuration file. `address`: bootstrap servers, or a Redis URL."""
+def render_configuration(broker: str, address: str, port: int) -> str:
+    """Render the sidecar's configuration file. `address`: bootstrap servers, or a Redis URL."""
     source = KAFKA_SOURCE if broker == "kafka" else REDIS_SOURCE
     filled = source.format(address=address, streams=", ".join(STREAMS))
     return CONFIGURATION.format(source=filled, schemas=DIRECTORY, port=port)
 
 
 class SidecarProcess:
-    """`tracecar run` as a child process: a context manager that stops it, and it stops when we die."""
+    """`tracecar run` as a child process, which ends with the context manager or when this process dies."""
 
-    def __init__(self, directory: Path, broker: str, address: str, *, usual_port: bool) -> None:
-        """`usual_port`: listen where the command line looks by default, if that port is free."""
-        self.found = usual_port and _is_free(USUAL_PORT)
-        """The command line finds it without being told where it is, and with which token."""
-        self.port = USUAL_PORT if self.found else _free_port()
+    def __init__(self, directory: Path, broker: str, address: str, *, prefer_default_port: bool) -> None:
+        """Write the configuration.
+
+        Args:
+            directory: Directory for configuration and log.
+            broker: `redis` or `kafka`.
+            address: Address of the broker.
+            prefer_default_port: Listen on the default port and use the user's token file, if possible.
+        """
+        self.has_default_address = prefer_default_port and _is_free(DEFAULT_PORT)
+        """The command line finds the sidecar and its token without options."""
+        self.port = DEFAULT_PORT if self.has_default_address else _find_free_port()
         self.token = secrets.token_urlsafe(12)
-        if self.found:
+        if self.has_default_address:
             try:
-                self.token = kept_token(
+                self.token = read_or_create_token(
                     Path(os.environ.get("TRACECAR_TOKEN_FILE", ApiConfig().token_file)).expanduser()
                 )
             except Refused:
-                self.found = False
+                self.has_default_address = False
         self.configuration = directory / "tracecar.yaml"
         self.log = directory / "tracecar.log"
-        self.configuration.write_text(configuration(broker, address, self.port))
+        self.configuration.write_text(render_configuration(broker, address, self.port))
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
+        """Address of the sidecar's API."""
         return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> SidecarProcess:
-        command = [sys.executable, "-m", "sidecar", "run", "-c", str(self.configuration)]
+        command = [sys.executable, "-P", "-m", "sidecar", "run", "-c", str(self.configuration)]
+        # -P: a module in the current directory must not replace one of ours.
         environment = os.environ | {"TRACECAR_TOKEN": self.token}
-        # A session of its own: Ctrl-C in the terminal is for the demo, which asks the sidecar for its counts first.
+        # In a session of its own, so that Ctrl-C reaches only the demo, which reads the sidecar's counts first.
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
@@ -97,12 +106,12 @@ class SidecarProcess:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Let it drain and commit, as SIGTERM does; make sure that it is gone."""
+        """Stop the sidecar with SIGTERM, so that it drains and commits; kill it if it does not end."""
         assert self._process is not None
         assert self._guard is not None
         self._process.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(STOP_SECONDS)
+            self._process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -110,14 +119,14 @@ class SidecarProcess:
             self._guard.communicate(b"\n")
 
     def check(self) -> None:
-        """Raises Outage, with the end of the log, where the process is gone."""
+        """Check that the process runs. Raises Outage with the end of its log if not."""
         assert self._process is not None
         if self._process.poll() is not None:
             raise Outage(f"the sidecar ended with exit code {self._process.returncode}:\n{self._tail()}")
 
     async def ready(self) -> None:
-        """Returns once /readyz says so. Raises Outage where that does not come."""
-        deadline = time.monotonic() + READY_SECONDS
+        """Wait until /readyz succeeds. Raises Outage if it does not in time."""
+        deadline = time.monotonic() + READY_TIMEOUT_S
         async with httpx2.AsyncClient(base_url=self.url, trust_env=False, timeout=5) as http:
             while True:
                 self.check()
@@ -125,8 +134,8 @@ class SidecarProcess:
                     if (await http.get("/readyz")).is_success:
                         return
                 if time.monotonic() > deadline:
-                    raise Outage(f"the sidecar was not ready within {READY_SECONDS:.0f} s:\n{self._tail()}")
-                await asyncio.sleep(_POLL_SECONDS)
+                    raise Outage(f"the sidecar was not ready within {READY_TIMEOUT_S:.0f} s:\n{self._tail()}")
+                await asyncio.sleep(_POLL_INTERVAL_S)
 
     def _tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
@@ -142,7 +151,7 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _free_port() -> int:
+def _find_free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import Any
 
-from sidecar.demo.runner import OPEN
+from sidecar.demo.runner import SHOP_OPEN_MESSAGE
 
 
 async def start(*arguments: str, **environment: str) -> asyncio.subprocess.Process:
@@ -28,7 +28,7 @@ async def opened(process: asyncio.subprocess.Process) -> None:
     """Returns once the shop is open."""
     assert process.stderr is not None
     said = b""
-    while OPEN.encode() not in said:
+    while SHOP_OPEN_MESSAGE.encode() not in said:
         line = await process.stderr.readline()
         assert line, said.decode()
         said += line

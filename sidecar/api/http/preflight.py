@@ -8,8 +8,8 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from sidecar.api.http.auth import kept_token
 from sidecar.config.schema import ApiConfig, Config
+from sidecar.config.token_file import read_or_create_token
 from sidecar.domain.errors import Refused
 from sidecar.domain.ports.broker import Finding
 
@@ -65,7 +65,7 @@ def _token(api: ApiConfig) -> Iterator[Finding]:
     what = f"api.token_file: {file}"
     try:
         if file.exists():
-            kept_token(file)
+            read_or_create_token(file)
             yield Finding(what, True, "holds the operator's token")
             return
     except Refused as error:

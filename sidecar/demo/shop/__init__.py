@@ -1,14 +1,17 @@
-"""A small shop of eight services that sell, charge, pack and ship through the broker, and make the mistakes that
-services make. It knows nothing of the sidecar: plain clients, its own formats, its own consumer groups.
+"""A small shop of eight services that sell, charge, pack and ship through the broker, and make typical mistakes.
 
-    saga         who does what when which event arrives
-    orders       what a customer ordered, and what becomes of it
-    contents     what each event says
-    messages     an event in memory; formats: as bytes and headers, and back; tracing: its trace context
-    faults       what goes wrong on purpose
-    reactions    an event in, events out: the four above put together, without a broker
-    plan         all that follows an order, worked out in advance
-    transport    how a service publishes and reads; kafka and redis_streams by their plain clients
-    shop         the services, running
-    ledger       what the shop knows that it has done
+The shop does not depend on the sidecar: it has plain clients, its own formats and its own consumer groups.
+
+    saga              which service reacts how to which event
+    orders            an order and its outcome
+    event_data        the data of each event
+    messages          an event in memory and a record on the wire
+    serializers       conversion between the two
+    trace_context     trace headers
+    fault_injection   deliberate mistakes
+    handlers          reactions to an event, without a broker
+    simulation        all events of an order, computed in advance
+    transport         the port to a broker; kafka_transport and redis_transport implement it
+    services          the running services
+    expected_counts   what the shop published
 """

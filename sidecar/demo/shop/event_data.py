@@ -1,4 +1,4 @@
-"""What each event says: its `data`, by type."""
+"""Creates the `data` of each event, by type."""
 
 from __future__ import annotations
 
@@ -22,17 +22,24 @@ _TEMPLATES = {
 }
 
 
-def data_of(event_type: str, order: Order, on: str, line: OrderLine) -> Data:
-    """The data of an event of this type, caused by one of type `on`; `line` counts for events about one line."""
+def create_data(event_type: str, order: Order, on: str, line: OrderLine) -> Data:
+    """Create the data of an event.
+
+    Args:
+        event_type: Type of the event.
+        order: The order.
+        on: Type of the event that caused it.
+        line: Order line, for events about a single line.
+    """
     return _WRITERS[event_type](order, on, line)
 
 
-def aggregate_of(kind: str, order: Order) -> str:
-    """The id of the thing that an event is about."""
+def aggregate_id_of(kind: str, order: Order) -> str:
+    """Return the aggregate id of an event. `kind`: the aggregate type."""
     return order.customer if kind == "customer" else f"{kind}-{order.number}"
 
 
-def _placed(order: Order, on: str, line: OrderLine) -> Data:
+def _build_placed(order: Order, on: str, line: OrderLine) -> Data:
     lines = [{"sku": each.sku, "name": each.name, "qty": each.qty, "price": each.price} for each in order.lines]
     return {
         "orderId": order.id,
@@ -45,23 +52,23 @@ def _placed(order: Order, on: str, line: OrderLine) -> Data:
     }
 
 
-def _quantities(order: Order) -> list[Data]:
+def _list_quantities(order: Order) -> list[Data]:
     return [{"sku": line.sku, "qty": line.qty} for line in order.lines]
 
 
-def _confirmed(order: Order, on: str, line: OrderLine) -> Data:
-    return {"orderId": order.id, "customerId": order.customer, "total": order.total, "items": _quantities(order)}
+def _build_confirmed(order: Order, on: str, line: OrderLine) -> Data:
+    return {"orderId": order.id, "customerId": order.customer, "total": order.total, "items": _list_quantities(order)}
 
 
-def _cancelled(order: Order, on: str, line: OrderLine) -> Data:
-    return {"orderId": order.id, "customerId": order.customer, "reason": _REASONS.get(order.fate, "OTHER")}
+def _build_cancelled(order: Order, on: str, line: OrderLine) -> Data:
+    return {"orderId": order.id, "customerId": order.customer, "reason": _REASONS.get(order.outcome, "OTHER")}
 
 
-def _completed(order: Order, on: str, line: OrderLine) -> Data:
+def _build_completed(order: Order, on: str, line: OrderLine) -> Data:
     return {"orderId": order.id, "customerId": order.customer, "total": order.total}
 
 
-def _payment(order: Order, on: str, line: OrderLine) -> Data:
+def _build_payment(order: Order, on: str, line: OrderLine) -> Data:
     card = {"holder": f"Customer {order.customer[-3:]}", "last4": f"{order.number * 7919 % 10000:04d}"}
     return {
         "paymentId": f"payment-{order.number}",
@@ -73,41 +80,41 @@ def _payment(order: Order, on: str, line: OrderLine) -> Data:
     }
 
 
-def _refused(order: Order, on: str, line: OrderLine) -> Data:
-    return _payment(order, on, line) | {"reason": "insufficient funds"}
+def _build_refused(order: Order, on: str, line: OrderLine) -> Data:
+    return _build_payment(order, on, line) | {"reason": "insufficient funds"}
 
 
-def _stock(order: Order, on: str, line: OrderLine) -> Data:
-    return {"orderId": order.id, "warehouse": "north", "lines": _quantities(order), "missing": None}
+def _build_stock(order: Order, on: str, line: OrderLine) -> Data:
+    return {"orderId": order.id, "warehouse": "north", "lines": _list_quantities(order), "missing": None}
 
 
-def _short(order: Order, on: str, line: OrderLine) -> Data:
-    return _stock(order, on, line) | {"missing": order.lines[0].sku}
+def _build_short(order: Order, on: str, line: OrderLine) -> Data:
+    return _build_stock(order, on, line) | {"missing": order.lines[0].sku}
 
 
-def _scanned(order: Order, on: str, line: OrderLine) -> Data:
+def _build_scanned(order: Order, on: str, line: OrderLine) -> Data:
     return {"orderId": order.id, "sku": line.sku, "qty": line.qty, "scanner": f"handheld-{order.number % 4 + 1}"}
 
 
-def _parcel(order: Order, on: str, line: OrderLine) -> Data:
+def _build_parcel(order: Order, on: str, line: OrderLine) -> Data:
     return {
         "parcelId": f"parcel-{order.number}",
         "orderId": order.id,
         "carrier": ("Swift", "Parcelo", "Nordpost")[order.number % 3],
-        "items": _quantities(order),
+        "items": _list_quantities(order),
         "weightGrams": 350 * sum(each.qty for each in order.lines),
     }
 
 
-def _invoice(order: Order, on: str, line: OrderLine) -> Data:
+def _build_invoice(order: Order, on: str, line: OrderLine) -> Data:
     return {"invoiceId": f"invoice-{order.number}", "orderId": order.id, "total": order.total, "currency": "EUR"}
 
 
-def _credit_note(order: Order, on: str, line: OrderLine) -> Data:
-    return _invoice(order, on, line) | {"total": -order.total}
+def _build_credit_note(order: Order, on: str, line: OrderLine) -> Data:
+    return _build_invoice(order, on, line) | {"total": -order.total}
 
 
-def _notified(order: Order, on: str, line: OrderLine) -> Data:
+def _build_notified(order: Order, on: str, line: OrderLine) -> Data:
     return {
         "customerId": order.customer,
         "orderId": order.id,
@@ -117,27 +124,27 @@ def _notified(order: Order, on: str, line: OrderLine) -> Data:
     }
 
 
-def _points(order: Order, on: str, line: OrderLine) -> Data:
+def _build_points(order: Order, on: str, line: OrderLine) -> Data:
     return {"customerId": order.customer, "orderId": order.id, "points": int(order.total)}
 
 
 _WRITERS: dict[str, Callable[[Order, str, OrderLine], Data]] = {
-    "OrderPlaced": _placed,
-    "OrderConfirmed": _confirmed,
-    "OrderCancelled": _cancelled,
-    "OrderCompleted": _completed,
-    "PaymentAuthorized": _payment,
-    "PaymentRefused": _refused,
-    "PaymentRefunded": _payment,
-    "StockReserved": _stock,
-    "StockShort": _short,
-    "StockReleased": _stock,
-    "ItemScanned": _scanned,
-    "ParcelDispatched": _parcel,
-    "ParcelDelivered": _parcel,
-    "ParcelReturned": _parcel,
-    "InvoiceIssued": _invoice,
-    "CreditNoteIssued": _credit_note,
-    "CustomerNotified": _notified,
-    "PointsGranted": _points,
+    "OrderPlaced": _build_placed,
+    "OrderConfirmed": _build_confirmed,
+    "OrderCancelled": _build_cancelled,
+    "OrderCompleted": _build_completed,
+    "PaymentAuthorized": _build_payment,
+    "PaymentRefused": _build_refused,
+    "PaymentRefunded": _build_payment,
+    "StockReserved": _build_stock,
+    "StockShort": _build_short,
+    "StockReleased": _build_stock,
+    "ItemScanned": _build_scanned,
+    "ParcelDispatched": _build_parcel,
+    "ParcelDelivered": _build_parcel,
+    "ParcelReturned": _build_parcel,
+    "InvoiceIssued": _build_invoice,
+    "CreditNoteIssued": _build_credit_note,
+    "CustomerNotified": _build_notified,
+    "PointsGranted": _build_points,
 }

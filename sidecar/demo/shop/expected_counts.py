@@ -1,4 +1,4 @@
-"""What the shop knows that it has done: counted as its records are published, by the shop itself."""
+"""Counts what the shop publishes, as it publishes it."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from sidecar.demo.shop.handlers import Emission
 
 
 class ExpectedCounts:
-    """Counts, to hold against what a sidecar says."""
+    """Counts to compare with those of a sidecar."""
 
     def __init__(self) -> None:
         self.orders = 0
         self.published: Counter[str] = Counter()
         """Records by stream."""
         self.types: Counter[str] = Counter()
-        """Records by type, sound or not."""
+        """Records by type, valid or not."""
         self.rejections: Counter[str] = Counter()
         """Records that must be rejected, by code."""
         self.faults: Counter[str] = Counter()
-        """Records by the name of what is wrong with them."""
+        """Records by the name of their fault."""
         self.duplicates = 0
         self.unlinked = 0
-        """Records that nothing connects with any order."""
+        """Records without any link to an order."""
         self.unreadable = 0
-        """How often a service of the shop read a record and could not use it."""
+        """Number of records that a service of the shop read and could not use."""
 
     @property
     def events(self) -> int:
-        """Everything published."""
+        """Number of published records."""
         return self.published.total()
 
     @property
     def flows(self) -> int:
-        """Each order is one; a record that nothing connects is one of its own."""
+        """Number of flows: one for each order and one for each unlinked record."""
         return self.orders + self.unlinked
 
     def add(self, emission: Emission) -> None:
-        """A record was published."""
+        """Count a published record."""
         self.published[emission.service.stream] += 1
         self.types[emission.message.type] += 1
         self.duplicates += emission.repeat

@@ -1,4 +1,4 @@
-"""An event in a service's memory, and what becomes of it on the wire."""
+"""An event in the memory of a service, and a record on the wire."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ Header = tuple[str, bytes]
 
 
 class UnreadableMessage(Exception):
-    """A service cannot make sense of a record that it has read. It leaves it aside, as many services do."""
+    """A record that a service cannot use. The service skips it, as many services do."""
 
 
 @dataclass(frozen=True, slots=True)
 class TraceIds:
-    """Trace and span as lower-case hex."""
+    """Ids of a trace and a span as lower-case hex."""
 
     trace_id: str
     span_id: str
@@ -28,12 +28,12 @@ class ShopMessage:
     type: str
     id: str
     order: str
-    """The id of the order that it belongs to."""
+    """Id of the order."""
     aggregate: str
     aggregate_type: str
     correlation: str
     cause: str | None
-    """The id of the event that caused it."""
+    """Id of the causing event."""
     trace: TraceIds | None
     at: int
     """Milliseconds since 1970."""
@@ -43,20 +43,21 @@ class ShopMessage:
 
 @dataclass(frozen=True, slots=True)
 class WireRecord:
-    """A record as the shop publishes and reads it."""
+    """A record."""
 
     key: bytes | None
     value: bytes | None
-    """None: the fields of the entry stand in `headers` (a flat map)."""
+    """None: `headers` contains the fields of the entry (a flat map)."""
     headers: tuple[Header, ...]
 
     def header(self, name: str) -> bytes | None:
-        return next((value for found, value in self.headers if found.lower() == name.lower()), None)
+        """Return the first header with this name, ignoring case."""
+        return next((value for key, value in self.headers if key.lower() == name.lower()), None)
 
     def text(self, name: str) -> str | None:
-        """A header as text. Raises Unreadable where it is none."""
+        """Return a header as text. Raises UnreadableMessage if it is not UTF-8."""
         value = self.header(name)
         try:
             return None if value is None else value.decode()
         except UnicodeDecodeError as error:
-            raise UnreadableMessage(f"header {name} is no text") from error
+            raise UnreadableMessage(f"header {name} is not UTF-8") from error

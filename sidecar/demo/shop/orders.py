@@ -1,4 +1,4 @@
-"""What a customer ordered and what becomes of the order: a function of the seed and the order's number alone."""
+"""Creates orders and their outcomes, as a function of the seed and the order number."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ FIRST_NUMBER = 1001
 
 
 class OrderOutcome(StrEnum):
-    """How an order goes."""
+    """The outcome of an order."""
 
     FINE = "fine"
     REFUSED = "refused"
     """The bank refuses the payment."""
     SHORT = "short"
-    """Paid for, and out of stock: refunded and cancelled."""
+    """The goods are out of stock: payment is refunded and the order canceled."""
     RETURNED = "returned"
-    """Shipped, and nobody there to take it: stock and payment go back."""
+    """The parcel comes back: stock is released and payment refunded."""
 
 
-FATES = ((OrderOutcome.FINE, 80), (OrderOutcome.REFUSED, 8), (OrderOutcome.SHORT, 7), (OrderOutcome.RETURNED, 5))
-"""Each with how many of a hundred orders."""
+OUTCOMES = ((OrderOutcome.FINE, 80), (OrderOutcome.REFUSED, 8), (OrderOutcome.SHORT, 7), (OrderOutcome.RETURNED, 5))
+"""Outcomes with their percentages."""
 
 GOODS = (
     ("DESK-160", "Walnut desk", 489.00),
@@ -38,7 +38,7 @@ STREETS = ("Harbour Street", "Mill Lane", "Rue des Lilas", "Lindenallee", "Via R
 
 @dataclass(frozen=True, slots=True)
 class OrderLine:
-    """One thing that was ordered."""
+    """A position of an order."""
 
     sku: str
     name: str
@@ -48,7 +48,7 @@ class OrderLine:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One order, from beginning to end."""
+    """An order."""
 
     number: int
     customer: str
@@ -56,25 +56,27 @@ class Order:
     lines: tuple[OrderLine, ...]
     channel: str
     method: str
-    fate: OrderOutcome
+    outcome: OrderOutcome
 
     @property
     def id(self) -> str:
+        """Id of the order."""
         return f"order-{self.number}"
 
     @property
     def total(self) -> float:
+        """Sum of the lines."""
         return round(sum(line.qty * line.price for line in self.lines), 2)
 
 
-def dice(seed: int, *about: object) -> random.Random:
-    """Chance that is the same for the same question, whoever asks it and in whatever order."""
+def create_random(seed: int, *about: object) -> random.Random:
+    """Create a generator that gives the same numbers for the same subject, in any order of calls."""
     return random.Random("/".join(map(str, (seed, *about))))
 
 
-def order_of(seed: int, number: int) -> Order:
-    """The order with this number."""
-    roll = dice(seed, "order", number)
+def create_order(seed: int, number: int) -> Order:
+    """Create the order with this number."""
+    roll = create_random(seed, "order", number)
     lines = tuple(
         OrderLine(sku, name, roll.choice((1, 1, 1, 2, 4)), price)
         for sku, name, price in roll.sample(GOODS, roll.choice((1, 2, 2, 3)))
@@ -86,10 +88,10 @@ def order_of(seed: int, number: int) -> Order:
         lines=lines,
         channel=roll.choice(("web", "web", "app", "store")),
         method=roll.choice(("CARD", "CARD", "TRANSFER", "WALLET")),
-        fate=roll.choices([fate for fate, _ in FATES], [share for _, share in FATES])[0],
+        outcome=roll.choices([fate for fate, _ in OUTCOMES], [share for _, share in OUTCOMES])[0],
     )
 
 
-def number_of(order_id: str) -> int:
-    """The number in `order-1042`. Raises ValueError where it is no order id."""
+def parse_order_number(order_id: str) -> int:
+    """Return the number in `order-1042`. Raises ValueError for other texts."""
     return int(order_id.removeprefix("order-"))

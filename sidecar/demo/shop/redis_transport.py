@@ -1,4 +1,4 @@
-"""The shop on Redis Streams, by redis-py."""
+"""Publishes and reads with redis-py."""
 
 from __future__ import annotations
 
@@ -9,28 +9,30 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from sidecar.demo.shop.messages import WireRecord
-from sidecar.demo.shop.transport import HISTORY
+from sidecar.demo.shop.transport import MIN_STREAM_ENTRIES
 
 BODY = b"payload"
-"""The field with the body; the others are headers."""
+"""Name of the field with the body; the other fields are headers."""
 
 
 class RedisTransport:
-    """One service on Redis: it adds entries, and reads in its own consumer group."""
+    """The Redis connection of a service, which reads in its own consumer group."""
 
     def __init__(self, url: str, service: str) -> None:
         self._service = service
-        # Without a socket timeout: with one, redis-py sends inside `asyncio.wait_for`, which on Python 3.11 may swallow
-        # a cancellation that comes just as it is done.
+        # No socket timeout: with one, redis-py sends inside `asyncio.wait_for`, which on Python 3.11 can swallow a
+        # cancellation that arrives as it completes.
         self._redis: Any = Redis.from_url(url, protocol=2, socket_timeout=None)
 
     async def publish(self, stream: str, wire: WireRecord) -> None:
+        """Publish a record."""
         fields = {name.encode(): value for name, value in wire.headers}
         if wire.value is not None:
             fields[BODY] = wire.value
-        await self._redis.xadd(stream, fields, maxlen=HISTORY, approximate=True)
+        await self._redis.xadd(stream, fields, maxlen=MIN_STREAM_ENTRIES, approximate=True)
 
     async def read(self, streams: Sequence[str]) -> AsyncGenerator[tuple[str, WireRecord], None]:
+        """Yield the records of these streams from their beginning, each with its stream."""
         for stream in streams:
             await self._join(stream)
         since = dict.fromkeys(streams, ">")
@@ -42,10 +44,11 @@ class RedisTransport:
                     await self._redis.xack(name, self._service, entry_id)
 
     async def close(self) -> None:
+        """Close the connection."""
         await self._redis.aclose()
 
     async def _join(self, stream: str) -> None:
-        """Make the group where it is missing, and the stream with it."""
+        """Create the consumer group, and the stream, if they are missing."""
         try:
             await self._redis.xgroup_create(stream, self._service, id="0", mkstream=True)
         except ResponseError as error:
@@ -54,7 +57,7 @@ class RedisTransport:
 
 
 async def connect(url: str, service: str) -> RedisTransport:
-    """The connection of one service."""
+    """Connect a service."""
     return RedisTransport(url, service)
 
 

@@ -1,7 +1,8 @@
-"""The shop as a table: its services, and what each does when an event arrives.
+"""The services of the shop and their reactions to events, as a table.
 
-An order is a saga. Payment takes the money, stock puts the goods aside, shipping brings them; where one of them fails,
-those before it undo their part (refund, release) and the order is cancelled."""
+An order is a saga. Payment takes the money, stock reserves the goods, shipping delivers them. If a step fails, the
+earlier steps are compensated (refund, release) and the order is canceled.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from sidecar.demo.shop.orders import OrderOutcome
 
 
 class TracePropagation(StrEnum):
-    """How a service passes its trace on."""
+    """Format of a service's trace headers."""
 
     W3C = "w3c"
     B3 = "b3"
@@ -21,14 +22,14 @@ class TracePropagation(StrEnum):
 
 
 class EventLayout(Enum):
-    """How a service writes its events."""
+    """Format of a service's events."""
 
     AVRO_BY_TYPE = auto()
     """Avro in Confluent framing, a subject for each type of event (TopicRecordNameStrategy)."""
     AVRO_BY_STREAM = auto()
     """Avro in Confluent framing, one subject for the stream (TopicNameStrategy)."""
     AVRO_ID_IN_HEADER = auto()
-    """Avro whose schema id stands in a header."""
+    """Avro with the schema id in a header."""
     JSON = auto()
     """A JSON envelope around the data."""
     CLOUDEVENTS = auto()
@@ -40,28 +41,28 @@ class EventLayout(Enum):
 
 
 class ShopService(NamedTuple):
-    """Who publishes where, and in what shape."""
+    """A service, its stream and its formats."""
 
     name: str
     stream: str
     layout: EventLayout
     tracing: TracePropagation
     aggregate: str
-    """What its events are about: `order`, `payment`, …"""
+    """Aggregate type of its events: `order`, `payment`, …"""
 
 
 class SagaStep(NamedTuple):
-    """One reaction: where `on` arrives, `service` publishes `emits`."""
+    """A reaction: when `on` arrives, `service` publishes `emits`."""
 
     service: str
     on: str
     emits: str
-    fates: frozenset[OrderOutcome] = frozenset(OrderOutcome)
-    """Orders of which this happens."""
+    outcomes: frozenset[OrderOutcome] = frozenset(OrderOutcome)
+    """Outcomes of the orders with this step."""
     after: tuple[int, int] = (5, 30)
-    """Milliseconds of work, at least and at most."""
-    each_line: bool = False
-    """Once for each line of the order."""
+    """Minimum and maximum of the work in milliseconds."""
+    per_line: bool = False
+    """True if the step happens for each line of the order."""
 
 
 SERVICES = {
@@ -80,7 +81,7 @@ SERVICES = {
 STREAMS = tuple(service.stream for service in SERVICES.values())
 
 PLACED = "OrderPlaced"
-"""The event that no event causes: a customer's click."""
+"""The first event of an order, which has no cause."""
 
 _PAID = frozenset((OrderOutcome.FINE, OrderOutcome.SHORT, OrderOutcome.RETURNED))
 _IN_STOCK = frozenset((OrderOutcome.FINE, OrderOutcome.RETURNED))
@@ -98,7 +99,7 @@ STEPS = (
     SagaStep("payment", "StockShort", "PaymentRefunded"),
     SagaStep("orders", "StockShort", "OrderCancelled"),
     SagaStep("orders", "StockReserved", "OrderConfirmed"),
-    SagaStep("scanner", "StockReserved", "ItemScanned", after=(40, 250), each_line=True),
+    SagaStep("scanner", "StockReserved", "ItemScanned", after=(40, 250), per_line=True),
     SagaStep("invoicing", "OrderConfirmed", "InvoiceIssued", after=(20, 80)),
     SagaStep("shipping", "OrderConfirmed", "ParcelDispatched", after=(80, 250)),
     SagaStep("shipping", "ParcelDispatched", "ParcelDelivered", _FINE, after=(200, 600)),
@@ -118,16 +119,16 @@ STEPS = (
 _PUBLISHERS = {PLACED: "orders"} | {step.emits: step.service for step in STEPS}
 
 
-def publisher(event_type: str) -> ShopService:
-    """Who publishes events of this type."""
+def publisher_of(event_type: str) -> ShopService:
+    """Return the service that publishes events of this type."""
     return SERVICES[_PUBLISHERS[event_type]]
 
 
 def steps_of(service: str, event_type: str) -> list[SagaStep]:
-    """What `service` does where an event of this type arrives."""
+    """Return the reactions of a service to an event type."""
     return [step for step in STEPS if step.service == service and step.on == event_type]
 
 
-def inputs(service: str) -> list[str]:
-    """The streams that a service reads, each once."""
-    return list(dict.fromkeys(publisher(step.on).stream for step in STEPS if step.service == service))
+def input_streams(service: str) -> list[str]:
+    """Return the streams that a service reads."""
+    return list(dict.fromkeys(publisher_of(step.on).stream for step in STEPS if step.service == service))

@@ -1,4 +1,4 @@
-"""The shop's Avro schemas, as its serialisers know them from the registry: by subject and version, and by id."""
+"""The shop's Avro schemas, by subject and version and by registry id."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import fastavro
 
 DIRECTORY = Path(__file__).parent.parent / "schemas"
-"""`SUBJECT.avsc`, or `SUBJECT/VERSION.avsc` where there are several versions: also the sidecar's registry."""
+"""Files `SUBJECT.avsc`, or `SUBJECT/VERSION.avsc` for several versions. It is also the sidecar's registry."""
 
 
 class SchemaVersion(NamedTuple):
-    """One version of a subject."""
+    """A version of a subject."""
 
     subject: str
     version: int
@@ -25,29 +25,30 @@ class SchemaVersion(NamedTuple):
 
 
 class ShopSchemas:
-    """All of them, loaded once."""
+    """All schemas of the shop."""
 
     def __init__(self, directory: Path, ids: Mapping[tuple[str, int], int]) -> None:
-        """`ids`: the registry's id of each (subject, version)."""
+        """Load the schemas. `ids`: registry id by subject and version."""
         self._versions: dict[str, dict[int, SchemaVersion]] = {}
         self._by_id: dict[int, SchemaVersion] = {}
-        for subject, version, path in versions(directory):
+        for subject, version, path in list_versions(directory):
             text = json.loads(path.read_text())
-            one = SchemaVersion(subject, version, ids[subject, version], fastavro.parse_schema(text), text)
-            self._versions.setdefault(subject, {})[version] = one
-            self._by_id[one.id] = one
+            schema = SchemaVersion(subject, version, ids[subject, version], fastavro.parse_schema(text), text)
+            self._versions.setdefault(subject, {})[version] = schema
+            self._by_id[schema.id] = schema
 
     def of(self, subject: str, version: int | None = None) -> SchemaVersion:
-        """A version of a subject, the latest for None. Raises KeyError where there is none."""
-        held = self._versions[subject]
-        return held[max(held) if version is None else version]
+        """Return a version of a subject; None is the latest. Raises KeyError if it does not exist."""
+        by_version = self._versions[subject]
+        return by_version[max(by_version) if version is None else version]
 
     def with_id(self, id: int) -> SchemaVersion | None:
+        """Return the schema with a registry id."""
         return self._by_id.get(id)
 
 
-def versions(directory: Path = DIRECTORY) -> list[tuple[str, int, Path]]:
-    """Subject, version and file of everything in the directory, in order."""
+def list_versions(directory: Path = DIRECTORY) -> list[tuple[str, int, Path]]:
+    """List subject, version and file of all schemas in the directory, sorted."""
     single = [(path.stem, 1, path) for path in directory.glob("*.avsc")]
     several = [(path.parent.name, int(path.stem), path) for path in directory.glob("*/*.avsc")]
     return sorted(single + several)

@@ -1,4 +1,4 @@
-"""Events as bytes and headers, in each service's own shape, and back."""
+"""Converts events to records in the format of each service, and back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastavro.validation import validate
 
 from sidecar.demo.shop import trace_context
 from sidecar.demo.shop.messages import Header, ShopMessage, UnreadableMessage, WireRecord
-from sidecar.demo.shop.orders import number_of
+from sidecar.demo.shop.orders import parse_order_number
 from sidecar.demo.shop.saga import SERVICES, EventLayout, ShopService
 from sidecar.demo.shop.schemas import SchemaVersion, ShopSchemas
 
@@ -22,69 +22,74 @@ _AVRO = (EventLayout.AVRO_BY_TYPE, EventLayout.AVRO_BY_STREAM, EventLayout.AVRO_
 
 
 class Serializers:
-    """How the shop writes and reads. `flat_entries`: the broker's records are maps (Redis), so a flat event needs no
-    JSON."""
+    """Writes and reads records.
+
+    `flat_entries`: the records of the broker are maps (Redis), so a flat event needs no JSON.
+    """
 
     def __init__(self, schemas: ShopSchemas, flat_entries: bool) -> None:
         self.schemas = schemas
         self._flat_entries = flat_entries
 
     def write(self, message: ShopMessage, service: ShopService) -> WireRecord:
-        """The record that `service` publishes for this event."""
+        """Write the record of an event in the format of a service."""
         key = message.aggregate.encode()
-        traced = trace_context.headers(message, service.tracing)
+        traced = trace_context.build_headers(message, service.tracing)
         if service.layout in _AVRO:
             return self.avro(
                 message, self._schema_for(message, service), service.layout is EventLayout.AVRO_ID_IN_HEADER
             )
         if service.layout is EventLayout.CLOUDEVENTS:
-            return WireRecord(key, _json(message.data), (*_cloudevents(message), *traced))
+            return WireRecord(key, _encode_json(message.data), (*_build_cloudevents_headers(message), *traced))
         if service.layout is EventLayout.OUTBOX:
             own = (("id", message.id.encode()), ("eventType", message.type.encode()), ("aggregateId", key))
-            return WireRecord(key, _json(message.data), (*own, *_links(message), *traced))
+            return WireRecord(key, _encode_json(message.data), (*own, *_build_link_headers(message), *traced))
         if service.layout is EventLayout.FLAT:
             return self._flat(key, message, traced)
-        envelope = _envelope(message, _iso(message.at)) | {"producer": message.producer}
+        envelope = _build_envelope(message, _format_time(message.at)) | {"producer": message.producer}
         if not traced:
-            return WireRecord(key, _json({"correlationId": message.correlation, **envelope}), ())
-        return WireRecord(key, _json(envelope), (*_links(message, "x-"), *traced))
+            return WireRecord(key, _encode_json({"correlationId": message.correlation, **envelope}), ())
+        return WireRecord(key, _encode_json(envelope), (*_build_link_headers(message, "x-"), *traced))
 
     def avro(self, message: ShopMessage, schema: SchemaVersion, id_in_header: bool) -> WireRecord:
-        """The event written with this very schema."""
+        """Write an event as Avro with the given schema."""
         buffer, head = BytesIO(), b"\x00" + schema.id.to_bytes(4, "big")
         if not id_in_header:
             buffer.write(head)
-        record = _envelope(message, message.at) | message.data
+        record = _build_envelope(message, message.at) | message.data
         fastavro.schemaless_writer(buffer, schema.schema, record)
         headers: tuple[Header, ...] = ((SCHEMA_ID_HEADER, head),) if id_in_header else ()
-        headers += (("producer", message.producer.encode()), *_links(message))
-        traced = trace_context.headers(message, SERVICES[message.producer].tracing)
+        headers += (("producer", message.producer.encode()), *_build_link_headers(message))
+        traced = trace_context.build_headers(message, SERVICES[message.producer].tracing)
         return WireRecord(message.aggregate.encode(), buffer.getvalue(), headers + traced)
 
     def read(self, wire: WireRecord, service: ShopService) -> ShopMessage:
-        """The event in a record that `service` has published. Raises Unreadable where the record is not as it should
-        be: consumers are strict about what they need."""
+        """Read the event in a record of a service. Raises UnreadableMessage for an invalid record."""
         if service.layout in _AVRO:
             body = self._read_avro(wire, service)
         elif service.layout is EventLayout.FLAT:
-            body = {name: value.decode() for name, value in wire.headers} if wire.value is None else _object(wire.value)
+            body = (
+                {name: value.decode() for name, value in wire.headers}
+                if wire.value is None
+                else _decode_object(wire.value)
+            )
         else:
-            body = _object(wire.value)
-            self._demand(body, service)
-        return _message(wire, body, service)
+            body = _decode_object(wire.value)
+            self._validate(body, service)
+        return _parse_message(wire, body, service)
 
     def _schema_for(self, message: ShopMessage, service: ShopService) -> SchemaVersion:
         if service.layout is not EventLayout.AVRO_BY_TYPE:
             return self.schemas.of(f"{service.stream}-value")
-        # Every fifth order is taken by an instance that was not updated yet and writes with the first version.
-        version = 1 if number_of(message.order) % 5 == 0 else None
+        # Every fifth order is handled by an instance that was not updated yet and uses the first version.
+        version = 1 if parse_order_number(message.order) % 5 == 0 else None
         return self.schemas.of(f"{service.stream}-shop.{message.type}", version)
 
     def _flat(self, key: bytes, message: ShopMessage, traced: tuple[Header, ...]) -> WireRecord:
         fields = {
             "eventId": message.id,
             "eventType": message.type,
-            "occurredAt": _iso(message.at),
+            "occurredAt": _format_time(message.at),
             "aggregateId": message.aggregate,
             "correlationId": message.correlation,
             "causationId": message.cause,
@@ -93,7 +98,7 @@ class Serializers:
         }
         if self._flat_entries:
             return WireRecord(key, None, (*((name, str(value).encode()) for name, value in fields.items()), *traced))
-        return WireRecord(key, _json(fields), traced)
+        return WireRecord(key, _encode_json(fields), traced)
 
     def _read_avro(self, wire: WireRecord, service: ShopService) -> dict[str, Any]:
         value = wire.value or b""
@@ -105,23 +110,23 @@ class Serializers:
         try:
             body = fastavro.schemaless_reader(buffer, schema.schema, None)
         except (EOFError, ValueError, IndexError) as error:
-            raise UnreadableMessage(f"no Avro of {schema.subject}: {error}") from error
+            raise UnreadableMessage(f"invalid Avro for {schema.subject}: {error}") from error
         if buffer.read(1):
             raise UnreadableMessage(f"more than one record of {schema.subject}")
         return {"eventType": schema.text["name"].rpartition(".")[2], **body}  # type: ignore[dict-item]  # a record
 
-    def _demand(self, body: Mapping[str, Any], service: ShopService) -> None:
+    def _validate(self, body: Mapping[str, Any], service: ShopService) -> None:
         schema = self.schemas.of(f"{service.stream}-value").text
         data = body
         if service.layout is EventLayout.JSON:
             schema = next(field["type"] for field in schema["fields"] if field["name"] == "data")
             data = body.get("data", {})
         if not validate(data, schema, raise_errors=False):
-            raise UnreadableMessage(f"not as {service.stream}-value says")
+            raise UnreadableMessage(f"does not match the schema {service.stream}-value")
 
 
-def _message(wire: WireRecord, body: dict[str, Any], service: ShopService) -> ShopMessage:
-    """The event, from wherever its format keeps each part."""
+def _parse_message(wire: WireRecord, body: dict[str, Any], service: ShopService) -> ShopMessage:
+    """Parse an event from the headers and body of any format."""
     data = body.get("data", body)
     kind = wire.text("ce_type") or wire.text("eventType") or body.get("eventType") or ""
     identity = wire.text("ce_id") or wire.text("id") or body.get("eventId")
@@ -142,14 +147,14 @@ def _message(wire: WireRecord, body: dict[str, Any], service: ShopService) -> Sh
         aggregate_type=service.aggregate,
         correlation=correlation,
         cause=None,
-        trace=trace_context.found(wire),
+        trace=trace_context.read_trace(wire),
         at=0,
         producer=service.name,
         data=data,
     )
 
 
-def _envelope(message: ShopMessage, at: int | str) -> dict[str, Any]:
+def _build_envelope(message: ShopMessage, at: int | str) -> dict[str, Any]:
     return {
         "eventId": message.id,
         "eventType": message.type,
@@ -160,20 +165,20 @@ def _envelope(message: ShopMessage, at: int | str) -> dict[str, Any]:
     }
 
 
-def _links(message: ShopMessage, prefix: str = "") -> tuple[Header, ...]:
-    """Correlation and causation id as headers."""
+def _build_link_headers(message: ShopMessage, prefix: str = "") -> tuple[Header, ...]:
+    """Build the headers with correlation and causation id."""
     cause = ((f"{prefix}causation-id", message.cause.encode()),) if message.cause else ()
     return ((f"{prefix}correlation-id", message.correlation.encode()), *cause)
 
 
-def _cloudevents(message: ShopMessage) -> tuple[Header, ...]:
-    """Binary mode of the Kafka protocol binding 1.0.2, section 3.2, with the usual extensions for the links."""
+def _build_cloudevents_headers(message: ShopMessage) -> tuple[Header, ...]:
+    """Build CloudEvents headers (Kafka protocol binding 1.0.2, section 3.2, binary mode) with the usual extensions."""
     attributes = {
         "ce_specversion": "1.0",
         "ce_id": message.id,
         "ce_source": f"/shop/{message.producer}",
         "ce_type": f"shop.{message.type}",
-        "ce_time": _iso(message.at),
+        "ce_time": _format_time(message.at),
         "ce_subject": message.aggregate,
         "ce_correlationid": message.correlation,
         "ce_causationid": message.cause or "",
@@ -182,19 +187,19 @@ def _cloudevents(message: ShopMessage) -> tuple[Header, ...]:
     return tuple((name, value.encode()) for name, value in attributes.items() if value)
 
 
-def _iso(at: int) -> str:
+def _format_time(at: int) -> str:
     return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _json(value: Any) -> bytes:
+def _encode_json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _object(value: bytes | None) -> dict[str, Any]:
+def _decode_object(value: bytes | None) -> dict[str, Any]:
     try:
         body = json.loads(value or b"")
     except ValueError as error:
-        raise UnreadableMessage(f"no JSON: {error}") from error
+        raise UnreadableMessage(f"invalid JSON: {error}") from error
     if not isinstance(body, dict):
-        raise UnreadableMessage("no JSON object")
+        raise UnreadableMessage("the JSON is not an object")
     return body

@@ -1,4 +1,4 @@
-"""The services, running: each reads its streams and publishes what follows, and a clock places orders."""
+"""Runs the services: each reads its streams and reacts, and orders are placed at a steady rate."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from sidecar.demo.shop.expected_counts import ExpectedCounts
 from sidecar.demo.shop.handlers import Emission, EventHandlers
 from sidecar.demo.shop.messages import UnreadableMessage
 from sidecar.demo.shop.orders import FIRST_NUMBER
-from sidecar.demo.shop.saga import SERVICES, ShopService, inputs
+from sidecar.demo.shop.saga import SERVICES, ShopService, input_streams
 from sidecar.demo.shop.serializers import Serializers
-from sidecar.demo.shop.simulation import consequences
+from sidecar.demo.shop.simulation import simulate_order
 from sidecar.demo.shop.transport import Connect, ShopTransport
 
-REMEMBERED = 10_000
-"""Event ids by which a service knows what it has handled already."""
+MAX_REMEMBERED_IDS = 10_000
+"""Number of event ids by which a service recognizes duplicates."""
 
 _BY_STREAM = {service.stream: service for service in SERVICES.values()}
 
@@ -27,25 +27,34 @@ class Shop:
     """All services in one process, each with its own connection and consumer group."""
 
     def __init__(self, connect: Connect, formats: Serializers, *, seed: int, rate: float) -> None:
-        """`rate`: orders a second."""
+        """Create the shop. `rate`: orders a second."""
         self.ledger = ExpectedCounts()
         self._connect, self._formats, self._rate = connect, formats, rate
-        self._reactions = EventHandlers(seed, formats)
+        self._handlers = EventHandlers(seed, formats)
         self._due: list[int] = []
         self._published = asyncio.Event()
 
     async def run(self, stop: asyncio.Event, orders: int | None = None) -> bool:
-        """Place `orders` orders (None: until `stop`) at a steady rate, then see every order through. Returns whether
-        all that follows from them was published; where it was not within 30 seconds, a service has lost something."""
+        """Place orders at a steady rate and wait until all their events are published.
+
+        Args:
+            stop: Stops placing orders.
+            orders: Number of orders; None: until `stop`.
+
+        Returns:
+            False if events are missing after 30 seconds, because a service lost something.
+        """
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
             transports: dict[str, ShopTransport] = {}
             for name in SERVICES:
                 transports[name] = await self._connect(name)
                 stack.push_async_callback(transports[name].close)
-            serving = [group.create_task(self._serve(one, transports[one.name])) for one in SERVICES.values()]
+            service_tasks = [
+                group.create_task(self._serve(service, transports[service.name])) for service in SERVICES.values()
+            ]
             await self._place(transports["orders"], stop, orders, group)
-            complete = await self._committed(timeout=30)
-            for task in serving:
+            complete = await self._await_completion(timeout=30)
+            for task in service_tasks:
                 task.cancel()
         return complete
 
@@ -56,17 +65,17 @@ class Shop:
         while not stop.is_set() and (orders is None or self.ledger.orders < orders):
             number = FIRST_NUMBER + self.ledger.orders
             self.ledger.orders += 1
-            self._due.append(len(consequences(self._reactions, self._formats, number)))
-            group.create_task(self._publish(transport, self._reactions.place(number, _now())))
+            self._due.append(len(simulate_order(self._handlers, self._formats, number)))
+            group.create_task(self._publish(transport, self._handlers.place(number, _now_ms())))
             due = started + self.ledger.orders / self._rate
-            await _sleep_unless(stop, due - time.monotonic())
+            await _sleep_until(stop, due - time.monotonic())
 
     async def _serve(self, service: ShopService, transport: ShopTransport) -> None:
-        """One service's life: an event in, its work, events out. Work on several orders overlaps."""
-        streams = inputs(service.name)
+        """Run a service: react to each event. Work on several orders overlaps."""
+        streams = input_streams(service.name)
         if not streams:
             return
-        handled = RecentIds(REMEMBERED)
+        handled = RecentIds(MAX_REMEMBERED_IDS)
         async with aclosing(transport.read(streams)) as records, asyncio.TaskGroup() as work:
             async for stream, wire in records:
                 try:
@@ -75,18 +84,18 @@ class Shop:
                     self.ledger.unreadable += 1
                     continue
                 if handled.add(message.id):
-                    work.create_task(self._publish(transport, self._reactions.to(service, message, _now())))
+                    work.create_task(self._publish(transport, self._handlers.react(service, message, _now_ms())))
 
     async def _publish(self, transport: ShopTransport, emissions: Iterable[Emission]) -> None:
-        begun = time.monotonic()
+        started_at = time.monotonic()
         for emission in sorted(emissions, key=lambda emission: emission.delay):
-            await asyncio.sleep(begun + emission.delay - time.monotonic())
+            await asyncio.sleep(started_at + emission.delay - time.monotonic())
             await transport.publish(emission.service.stream, emission.wire)
             self.ledger.add(emission)
             self._published.set()
 
-    async def _committed(self, timeout: float) -> bool:
-        """Wait until everything that follows from the orders placed is published."""
+    async def _await_completion(self, timeout: float) -> bool:
+        """Wait until all events of the placed orders are published."""
         due = sum(self._due)
         try:
             async with asyncio.timeout(timeout):
@@ -99,28 +108,28 @@ class Shop:
 
 
 class RecentIds:
-    """Ids seen lately: how a service that reads at least once does its work only once."""
+    """Recent event ids, with which a service handles each event once despite at-least-once delivery."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_ids: int) -> None:
+        self._max_ids = max_ids
         self._ids: OrderedDict[str, None] = OrderedDict()
 
     def add(self, id: str) -> bool:
-        """Whether the id is new."""
+        """Add an id. Returns True if it is new."""
         if id in self._ids:
             return False
         self._ids[id] = None
-        if len(self._ids) > self._most:
+        if len(self._ids) > self._max_ids:
             self._ids.popitem(last=False)
         return True
 
 
-def _now() -> int:
+def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-async def _sleep_unless(stop: asyncio.Event, seconds: float) -> None:
-    """Sleep, but wake when `stop` is set."""
+async def _sleep_until(stop: asyncio.Event, seconds: float) -> None:
+    """Sleep until `stop` is set or the time is over."""
     try:
         async with asyncio.timeout(max(seconds, 0)):
             await stop.wait()

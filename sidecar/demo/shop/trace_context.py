@@ -1,4 +1,4 @@
-"""Trace context in headers, as each service's library writes it, and read back in any of these forms."""
+"""Writes and reads trace headers in several formats."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from sidecar.demo.shop.saga import TracePropagation
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 
 
-def headers(message: ShopMessage, tracing: TracePropagation) -> tuple[Header, ...]:
-    """What the service adds to the record's headers."""
+def build_headers(message: ShopMessage, tracing: TracePropagation) -> tuple[Header, ...]:
+    """Build the trace headers of a service."""
     trace = message.trace
     if trace is None or tracing is TracePropagation.NONE:
         return ()
@@ -27,8 +27,8 @@ def headers(message: ShopMessage, tracing: TracePropagation) -> tuple[Header, ..
     return ((name, f"00-{trace.trace_id}-{trace.span_id}-01".encode()),)
 
 
-def found(wire: WireRecord) -> TraceIds | None:
-    """The trace that a record carries."""
+def read_trace(wire: WireRecord) -> TraceIds | None:
+    """Read the trace of a record."""
     for name in ("traceparent", "ce_traceparent"):
         if match := _TRACEPARENT.fullmatch(wire.text(name) or ""):
             return TraceIds(match[1], match[2])

@@ -1,4 +1,4 @@
-"""How a service of the shop publishes and reads: the plain clients that any service would use."""
+"""The port through which a service of the shop publishes and reads."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from typing import Protocol
 
 from sidecar.demo.shop.messages import WireRecord
 
-HISTORY = 100_000
-"""Entries that a stream keeps at least."""
+MIN_STREAM_ENTRIES = 100_000
+"""Minimum number of entries that a stream keeps."""
 
 
 class ShopTransport(Protocol):
     """One service's connection to the broker."""
 
     async def publish(self, stream: str, wire: WireRecord) -> None:
-        """Return once the broker has the record."""
+        """Publish a record and wait until the broker has it."""
 
     def read(self, streams: Sequence[str]) -> AsyncGenerator[tuple[str, WireRecord], None]:
-        """Every record of these streams, from their beginning, with the stream that it stood on. Never ends."""
+        """Yield the records of these streams from their beginning, each with its stream. Never ends."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Close the connection."""
 
 
 Connect = Callable[[str], Awaitable[ShopTransport]]
-"""Makes the connection of a service with this name."""
+"""Connects the service with this name."""

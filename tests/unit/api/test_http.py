@@ -413,21 +413,21 @@ async def test_roles(sidecar: Sidecar) -> None:
 
 
 async def test_a_token_is_made_and_kept_for_its_user_alone(tmp_path: Path) -> None:
-    from sidecar.api.http.auth import kept_token
+    from sidecar.config.token_file import read_or_create_token
     from sidecar.domain.errors import Refused
 
     file = tmp_path / "state" / "tracecar" / "token"
-    token = kept_token(file)
+    token = read_or_create_token(file)
     assert len(token) > 30
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert kept_token(file) == token
+    assert read_or_create_token(file) == token
     file.chmod(0o644)
-    with pytest.raises(Refused, match="others can read"):
-        kept_token(file)
+    with pytest.raises(Refused, match="other users can read"):
+        read_or_create_token(file)
     file.chmod(0o600)
     file.write_text("")
-    with pytest.raises(Refused, match="holds no token"):
-        kept_token(file)
+    with pytest.raises(Refused, match="contains no token"):
+        read_or_create_token(file)
 
 
 async def test_other_names_are_not_answered_on_loopback(sidecar: Sidecar, http: httpx2.AsyncClient) -> None:

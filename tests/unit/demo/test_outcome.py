@@ -14,8 +14,8 @@ from sidecar.demo import main as demo
 from sidecar.demo.api_view import SidecarCounts
 from sidecar.demo.shop.expected_counts import ExpectedCounts
 from sidecar.demo.shop.saga import STREAMS
-from sidecar.demo.sidecar_process import SidecarProcess, configuration
-from sidecar.demo.summary import lines, summary
+from sidecar.demo.sidecar_process import SidecarProcess, render_configuration
+from sidecar.demo.summary import format_lines, summarize
 
 
 def ledger() -> ExpectedCounts:
@@ -34,7 +34,7 @@ def counted(**changes: object) -> SidecarCounts:
 
 
 def test_counts_that_agree_make_the_contracts_summary() -> None:
-    result = summary(ledger(), counted(), 8.04, "redis")
+    result = summarize(ledger(), counted(), 8.04, "redis")
     assert result.mismatches == []
     assert msgspec.to_builtins(result) == {
         "events": 100,
@@ -49,38 +49,38 @@ def test_counts_that_agree_make_the_contracts_summary() -> None:
         "codes": {"decode.truncated": 1, "schema.mismatch": 3},
         "mismatches": [],
     }
-    assert "what the shop itself knows" in lines(result)[-1]
+    assert "that the shop itself counted" in format_lines(result)[-1]
 
 
 def test_the_summary_for_a_person_fits_80_columns() -> None:
     made = ledger()
     codes = Counter({f"schema.code_number_{number}": 1000 + number for number in range(10)})
-    result = summary(made, counted(rejections=codes), 8, "redis")
-    assert all(len(line) <= 80 for line in lines(result) if "the shop knows of" not in line)
-    assert all(any(code in line for line in lines(result)) for code in codes)
+    result = summarize(made, counted(rejections=codes), 8, "redis")
+    assert all(len(line) <= 80 for line in format_lines(result) if "the shop published" not in line)
+    assert all(any(code in line for line in format_lines(result)) for code in codes)
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"events": 99}, "events: the shop knows of 100, the sidecar found 99"),
-        ({"flows": 11}, "flows: the shop knows of 10, the sidecar found 11"),
-        ({"dead_letters": 5}, "dead letters: the shop knows of 4, the sidecar found 5"),
-        ({"duplicates": 0}, "duplicates: the shop knows of 2, the sidecar found 0"),
+        ({"events": 99}, "events: the shop published 100, the sidecar counted 99"),
+        ({"flows": 11}, "flows: the shop published 10, the sidecar counted 11"),
+        ({"dead_letters": 5}, "dead letters: the shop published 4, the sidecar counted 5"),
+        ({"duplicates": 0}, "duplicates: the shop published 2, the sidecar counted 0"),
         (
             {"rejections": Counter({"schema.mismatch": 4})},
-            "rejections schema.mismatch: the shop knows of 3, the sidecar found 4",
+            "rejections schema.mismatch: the shop published 3, the sidecar counted 4",
         ),
     ],
 )
 def test_counts_that_do_not_agree_are_said(changes: dict[str, object], sentence: str) -> None:
-    result = summary(ledger(), counted(**changes), 8, "kafka")
+    result = summarize(ledger(), counted(**changes), 8, "kafka")
     assert sentence in result.mismatches
-    assert "NOT" in "\n".join(lines(result))
+    assert "NOT" in "\n".join(format_lines(result))
 
 
 def test_a_shop_that_lost_something_itself_is_said() -> None:
-    assert summary(ledger(), counted(), 8, "redis", lost=True).mismatches
+    assert summarize(ledger(), counted(), 8, "redis", lost=True).mismatches
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_shop_that_lost_something_itself_is_said() -> None:
 )
 def test_the_sidecars_configuration_is_one_that_it_takes(broker: str, address: str, tmp_path: Path) -> None:
     file = tmp_path / "tracecar.yaml"
-    file.write_text(configuration(broker, address, 4711))
+    file.write_text(render_configuration(broker, address, 4711))
     loaded = load(file, {"TRACECAR_TOKEN": "a-token"})
     source = loaded.sources.kafka or loaded.sources.redis
     assert source is not None
@@ -104,16 +104,16 @@ def test_the_command_line_finds_the_sidecar_of_a_dashboard_by_itself(
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        monkeypatch.setattr("sidecar.demo.sidecar_process.USUAL_PORT", port)
-        elsewhere = SidecarProcess(tmp_path, "redis", "redis://127.0.0.1:1/0", usual_port=True)
-        assert (elsewhere.found, elsewhere.port == port) == (False, False)
+        monkeypatch.setattr("sidecar.demo.sidecar_process.DEFAULT_PORT", port)
+        elsewhere = SidecarProcess(tmp_path, "redis", "redis://127.0.0.1:1/0", prefer_default_port=True)
+        assert (elsewhere.has_default_address, elsewhere.port == port) == (False, False)
         assert not (tmp_path / "token").exists()
-    found = SidecarProcess(tmp_path, "redis", "redis://127.0.0.1:1/0", usual_port=True)
-    assert (found.found, found.port) == (True, port)
+    found = SidecarProcess(tmp_path, "redis", "redis://127.0.0.1:1/0", prefer_default_port=True)
+    assert (found.has_default_address, found.port) == (True, port)
     assert found.token == (tmp_path / "token").read_text().strip()
     (tmp_path / "token").chmod(0o644)  # others may know it
-    strange = SidecarProcess(tmp_path, "redis", "redis://127.0.0.1:1/0", usual_port=True)
-    assert (strange.found, strange.token == found.token) == (False, False)
+    strange = SidecarProcess(tmp_path, "redis", "redis://127.0.0.1:1/0", prefer_default_port=True)
+    assert (strange.has_default_address, strange.token == found.token) == (False, False)
 
 
 def test_what_is_missing_is_said_with_how_to_install_it(

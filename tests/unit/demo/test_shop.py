@@ -13,16 +13,16 @@ from sidecar.adapters.registry.directory import DirectoryRegistry
 from sidecar.config import schema as config
 from sidecar.decoding.decoder import EventDecoder, stop_on_outage
 from sidecar.decoding.schema_cache import SchemaCache
-from sidecar.demo.runner import registered_schemas
+from sidecar.demo.runner import load_registered_schemas
 from sidecar.demo.shop.fault_injection import FAULTS
 from sidecar.demo.shop.handlers import Emission, EventHandlers
 from sidecar.demo.shop.messages import UnreadableMessage, WireRecord
-from sidecar.demo.shop.orders import FIRST_NUMBER, OrderOutcome, order_of
+from sidecar.demo.shop.orders import FIRST_NUMBER, OrderOutcome, create_order
 from sidecar.demo.shop.saga import SERVICES, STREAMS
 from sidecar.demo.shop.schemas import DIRECTORY
 from sidecar.demo.shop.serializers import Serializers
 from sidecar.demo.shop.services import Shop
-from sidecar.demo.shop.simulation import consequences
+from sidecar.demo.shop.simulation import simulate_order
 from sidecar.demo.shop.transport import ShopTransport
 from sidecar.domain.model import Decoded, Record, TraceOrigin
 from sidecar.domain.position import Position
@@ -33,13 +33,13 @@ AT = 1_767_225_600_000
 
 
 def formats(*, flat: bool = False) -> Serializers:
-    return Serializers(asyncio.run(registered_schemas()), flat_entries=flat)
+    return Serializers(asyncio.run(load_registered_schemas()), flat_entries=flat)
 
 
 def planned(seed: int, orders: int = ORDERS, *, flat: bool = False) -> list[Emission]:
     written = formats(flat=flat)
     reactions = EventHandlers(seed, written)
-    return [one for n in range(orders) for one in consequences(reactions, written, FIRST_NUMBER + n, AT)]
+    return [one for n in range(orders) for one in simulate_order(reactions, written, FIRST_NUMBER + n, AT)]
 
 
 def judged(emissions: Sequence[Emission], system: str) -> list[Decoded]:
@@ -73,7 +73,7 @@ def test_the_same_seed_is_the_same_shop() -> None:
 def test_what_becomes_of_an_order_does_not_depend_on_the_others() -> None:
     written = formats()
     reactions = EventHandlers(3, written)
-    alone = consequences(reactions, written, FIRST_NUMBER + 20, AT)
+    alone = simulate_order(reactions, written, FIRST_NUMBER + 20, AT)
     assert alone == [one for one in planned(3, 30) if one.message.order == f"order-{FIRST_NUMBER + 20}"]
 
 
@@ -115,7 +115,7 @@ def test_a_saga_that_fails_undoes_what_was_done(fate: OrderOutcome, then: list[s
     whole = [
         [one.message.type for one in flow]
         for order, flow in flows.items()
-        if order_of(1, int(order[6:])).fate is fate and not any(one.fault for one in flow)
+        if create_order(1, int(order[6:])).outcome is fate and not any(one.fault for one in flow)
     ]
     assert whole
     for types in whole:
@@ -191,7 +191,7 @@ class Wires(ShopTransport):
 
 
 async def test_the_running_shop_publishes_what_was_planned_whatever_the_timing() -> None:
-    written = Serializers(await registered_schemas(), flat_entries=False)
+    written = Serializers(await load_registered_schemas(), flat_entries=False)
     queues: dict[str, list[asyncio.Queue[tuple[str, WireRecord]]]] = {}
 
     async def connect(service: str) -> ShopTransport:
@@ -200,7 +200,7 @@ async def test_the_running_shop_publishes_what_was_planned_whatever_the_timing()
     shop = Shop(connect, written, seed=5, rate=100.0)
     assert await shop.run(asyncio.Event(), 40)
     reactions = EventHandlers(5, written)
-    expected = [one for n in range(40) for one in consequences(reactions, written, FIRST_NUMBER + n)]
+    expected = [one for n in range(40) for one in simulate_order(reactions, written, FIRST_NUMBER + n)]
     assert shop.ledger.types == Counter(one.message.type for one in expected)
     assert shop.ledger.rejections == Counter(one.fault.code for one in expected if one.fault and one.fault.code)
     assert shop.ledger.duplicates == sum(one.repeat for one in expected)
@@ -208,7 +208,7 @@ async def test_the_running_shop_publishes_what_was_planned_whatever_the_timing()
 
 
 async def test_a_shop_that_is_told_to_stop_takes_no_more_orders_and_sees_the_others_through() -> None:
-    written = Serializers(await registered_schemas(), flat_entries=False)
+    written = Serializers(await load_registered_schemas(), flat_entries=False)
     stop = asyncio.Event()
     queues: dict[str, list[asyncio.Queue[tuple[str, WireRecord]]]] = {}
 
