@@ -32,6 +32,32 @@ class OutlineLine(Struct, frozen=True):
     """The field's type and default in the format's own words, such as `array of string`."""
 
 
+class ValueEdit(Struct, frozen=True):
+    """An edit of one value in a payload."""
+
+    steps: tuple[str | int, ...]
+    """The path of the value; empty: the whole payload."""
+    value: Any = None
+    """The new value, in the forms in which bodies are shown."""
+    removed: bool = False
+    """The value is removed instead."""
+
+
+class RetypedValue(Struct, frozen=True):
+    """A value whose type an edit changed: it is of another branch of its union."""
+
+    path: str
+    before: str
+    after: str
+
+
+class EditedPayload(Struct, frozen=True):
+    """A payload after an edit."""
+
+    data: bytes
+    retyped: tuple[RetypedValue, ...] = ()
+
+
 class CompiledSchema(Protocol):
     """A schema ready for work. It depends on the texts alone, so all subjects with equal texts share one object."""
 
@@ -55,6 +81,16 @@ class CompiledSchema(Protocol):
 
     def encode(self, value: Any) -> bytes:
         """Encode a value, in the forms in which bodies are shown. Raises PathFault where it does not fit."""
+
+    def edit(self, data: bytes, edits: Sequence[ValueEdit]) -> EditedPayload:
+        """Edit values of a payload that `decode` accepts; all others keep their bytes.
+
+        Raises PathFault if an edit does not fit, or if anything but an edited path would differ."""
+
+    def reencode(self, value: Any, data: bytes, original: CompiledSchema, edits: Sequence[ValueEdit]) -> bytes:
+        """Encode an edited value of a payload that another schema of this format wrote.
+
+        Raises PathFault if it does not fit, or if the type of anything but an edited path would differ."""
 
     def outline(self) -> list[OutlineLine]:
         """Describe the schema for people: each field, in order, indented below its parent."""

@@ -7,6 +7,7 @@ at the record as if it lay on its stream already: what it would reject is not se
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -14,17 +15,18 @@ from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from sidecar.dead_letters.ledger_entries import PathChange
+from sidecar.decoding.formats.schema_format import RetypedValue, ValueEdit
 from sidecar.decoding.payload import flat_body
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.decoding.wire_format import BOM, HEADERS, WireForm, WireFrame, bare_frame, frame
 from sidecar.domain.broker_traits import traits_of
 from sidecar.domain.errors import Outage
-from sidecar.domain.model import Headers, Record, Rejection
+from sidecar.domain.model import Decoded, Headers, Record, Rejection
 from sidecar.domain.ports.record_decoder import RecordDecoder
 from sidecar.domain.position import Position
 from sidecar.domain.redaction import Redactor
 from sidecar.replay.edit.diff import differences
-from sidecar.replay.edit.encoder import BodyEncoder, framed_again, naming
+from sidecar.replay.edit.encoder import BodyEncoder, WriterSchema, framed_again, naming
 from sidecar.replay.edit.json_patch import with_value_in, without_in
 from sidecar.replay.edit.paths import parse, with_value, without
 from sidecar.replay.models import BodyEdit, UnsendableLetter
@@ -51,6 +53,8 @@ class _ChangedRecord(Struct, frozen=True):
     after: Any
     same: bool
     """The body and how it is framed did not change."""
+    retyped: tuple[RetypedValue, ...] = ()
+    """Values that are of another branch of their union."""
 
 
 class RecordEditor:
@@ -75,9 +79,20 @@ class RecordEditor:
         trouble = registry_trouble(self._catalog) if judged.event.unchecked else None
         if trouble is not None:
             raise Outage(f"the edited event cannot be checked now, so it is not sent: {trouble}")
-        hidden = self._redactor.body
-        bodies = differences(changed.before, changed.after, hidden(changed.before), hidden(changed.after))
-        return AvroEditResult(changed.value, changed.headers, (*bodies, *self._of_headers(record, changed)))
+        return AvroEditResult(
+            changed.value, changed.headers, (*self._differences(record, changed), *self._of_headers(record, changed))
+        )
+
+    def _differences(self, record: Record, changed: _ChangedRecord) -> list[PathChange]:
+        """List the changes of the body, as they may be shown: of values, and of the types of values."""
+        before, after = (
+            self._redactor.body(body, flat=record.value is None) for body in (changed.before, changed.after)
+        )
+        changes = list(differences(changed.before, changed.after, before, after))
+        for value in changed.retyped:
+            if not self._redactor.touches(value.path):
+                changes.append(PathChange(f"{value.path or 'the body'} (type)", value.before, value.after))
+        return changes
 
     def _said(self, rejection: Rejection) -> str:
         shown = self._redactor.rejection(rejection)
@@ -97,7 +112,7 @@ class RecordEditor:
     async def _changed(self, record: Record, edit: BodyEdit) -> _ChangedRecord:
         value = record.value
         if value is None:
-            return _flat(record, edit)
+            return _flat(record, edit, self._redactor)
         stated = {name.lower(): value for name, value in record.headers if value and name.lower() in HEADERS}
         framed = frame(value, stated)
         if isinstance(framed, Rejection):
@@ -111,7 +126,7 @@ class RecordEditor:
     async def _json(self, record: Record, value: bytes, framed: WireFrame, edit: BodyEdit) -> _ChangedRecord:
         start = framed.start
         before = _read(value[start:])
-        text, after = _in_json(value[start:], before, edit)
+        text, after = _in_json(value[start:], before, edit, self._redactor)
         headers = record.headers
         if framed.ids:
             (decoded,) = await self._payloads.open([record])
@@ -124,21 +139,52 @@ class RecordEditor:
     async def _by_schema(self, record: Record, value: bytes, framed: WireFrame, edit: BodyEdit) -> _ChangedRecord:
         (decoded,) = await self._payloads.open([record])
         before = decoded.body
-        after = _edited(before, edit)
         writing = await self._rewriting.schema(record.position.stream, framed, decoded)
+        edits = _value_edits(edit)
+        if writing is not None and before is not None and writing.read_by is writing.compiled:
+            return await self._datum(record, value, framed, decoded, writing, edits)
+        after = _edited(before, edit, self._redactor)
         if writing is None:
             if framed.form is WireForm.OPAQUE and isinstance(after, dict | list):
                 # Nothing says what the bytes were; who writes a whole new body as JSON says what they shall be.
                 return _ChangedRecord(_encoded(after), record.headers, before, after, same=False)
             raise UnsendableLetter("no schema is registered by which the edited body could be written: register one")
-        body = self._rewriting.written(writing, after)
-        same = writing.named and before is not None and body == self._rewriting.written(writing, before)
+        if before is None or writing.read_by is None:
+            body = self._rewriting.written(writing, after)
+        else:
+            body = self._rewriting.reencode(writing, after, value[framed.start :], edits)
         start, headers = framed_again(framed, writing, value, record.headers)
-        return _ChangedRecord(start + body, headers, before, after, same)
+        return _ChangedRecord(start + body, headers, before, after, same=False)
+
+    async def _datum(
+        self,
+        record: Record,
+        value: bytes,
+        framed: WireFrame,
+        decoded: Decoded,
+        writing: WriterSchema,
+        edits: Sequence[ValueEdit],
+    ) -> _ChangedRecord:
+        """Edit an encoded body by the schema that wrote it: values that are not edited keep their bytes."""
+        payload = value[framed.start :]
+        edited = self._rewriting.edit(writing, payload, edits)
+        start, headers = framed_again(framed, writing, value, record.headers)
+        changed = replace(record, value=start + edited.data, headers=headers)
+        (after,) = await self._payloads.open([changed])
+        same = writing.named and edited.data == payload
+        return _ChangedRecord(changed.value, headers, decoded.body, after.body, same, edited.retyped)
 
 
-def _edited(body: Any, edit: BodyEdit) -> Any:
-    """The body as it shall be."""
+def _value_edits(edit: BodyEdit) -> list[ValueEdit]:
+    """List the edits of single values. Raises UnsendableLetter for what is no path."""
+    if edit.body is not UNSET:
+        return [ValueEdit((), edit.body)]
+    removed = [ValueEdit(parse(path), removed=True) for path in edit.remove]
+    return [*removed, *(ValueEdit(parse(path), value) for path, value in edit.set.items())]
+
+
+def _edited(body: Any, edit: BodyEdit, redactor: Redactor) -> Any:
+    """Apply an edit to a decoded body. Names below a redacted place are not listed in errors."""
     if edit.body is not UNSET:
         return edit.body
     if body is None:
@@ -148,19 +194,24 @@ def _edited(body: Any, edit: BodyEdit) -> Any:
         try:
             body = without(body, path)
         except UnsendableLetter as error:
-            raise UnsendableLetter(f"{text}: {error}") from None
+            raise _shown(error, text, redactor) from None
     for text, value in edit.set.items():
         path = parse(text)
         try:
             body = with_value(body, path, value)
         except UnsendableLetter as error:
-            raise UnsendableLetter(f"{text}: {error}") from None
+            raise _shown(error, text, redactor) from None
     return body
 
 
-def _in_json(text: bytes, body: Any, edit: BodyEdit) -> tuple[bytes, Any]:
-    """The JSON text as it shall be, and what it says then."""
-    after = _edited(body, edit)
+def _shown(error: UnsendableLetter, path: str, redactor: Redactor) -> UnsendableLetter:
+    reason = "there is no such place in the body" if redactor.touches(path) else str(error)
+    return UnsendableLetter(f"{redactor.path(path)}: {reason}")
+
+
+def _in_json(text: bytes, body: Any, edit: BodyEdit, redactor: Redactor) -> tuple[bytes, Any]:
+    """Apply an edit to a JSON text. Returns the text and what it says then."""
+    after = _edited(body, edit, redactor)
     if edit.body is not UNSET:
         return _encoded(after), after
     head = len(text) - len(text.removeprefix(BOM))
@@ -172,12 +223,12 @@ def _in_json(text: bytes, body: Any, edit: BodyEdit) -> tuple[bytes, Any]:
     return start + text, after
 
 
-def _flat(record: Record, edit: BodyEdit) -> _ChangedRecord:
+def _flat(record: Record, edit: BodyEdit, redactor: Redactor) -> _ChangedRecord:
     """A Redis entry without a body field: its fields are its body."""
     if not traits_of(record.position.system).bodyless_entries:
         raise UnsendableLetter("the record has no value (a tombstone): there is nothing to edit")
     before = flat_body(record.headers)
-    after = _edited(before, edit)
+    after = _edited(before, edit, redactor)
     if not isinstance(after, dict) or not after:
         raise UnsendableLetter("the entry's fields are its body: expected an object of fields")
     fields: list[tuple[str, bytes | None]] = []

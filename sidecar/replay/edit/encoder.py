@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from sidecar.decoding.formats.avro.avro_format import parse_registered
 from sidecar.decoding.formats.avro.fingerprint import fingerprint
-from sidecar.decoding.formats.schema_format import CompiledSchema, UnusableSchema
+from sidecar.decoding.formats.schema_format import CompiledSchema, EditedPayload, UnusableSchema, ValueEdit
 from sidecar.decoding.payload import resolve
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.decoding.wire_format import (
@@ -33,6 +35,8 @@ class WriterSchema(Struct, frozen=True):
     ref: SchemaRef
     named: bool
     """The record names it already, or was read by it without any name."""
+    read_by: CompiledSchema | None = None
+    """The schema that the record was read by, if that is Avro or alike."""
 
     @property
     def label(self) -> str:
@@ -50,17 +54,25 @@ class BodyEncoder:
         """What to write a record for `stream` by: the schema that it names, where that is registered for the stream;
         the one that it was read by, where it names none; else the stream's latest. None where nothing is registered.
         Raises Unsendable, Outage, Refused."""
-        event = decoded.event
+        event, read_by = decoded.event, None
         if framed.ids:
             resolved = await self._catalog.look_up(lambda: resolve(self._catalog, stream, framed.ids))
-            if resolved is not None and resolved.schema is not None and resolved.rejection is None:
-                return await self._writing(resolved.schema.ref, named=True)
+            if resolved is not None and resolved.schema is not None:
+                if resolved.rejection is None:
+                    return await self._writing(resolved.schema.ref, named=True)
+                read_by = resolved.schema.ref
         elif event.schema is not None:
             return await self._writing(event.schema, named=decoded.body is not None)
         latest = await self._catalog.look_up(lambda: self._catalog.for_stream(stream, event.type, None))
         if latest is None or latest.schema is None:
             return None
-        return await self._writing(latest.schema.ref, named=False)
+        writing = await self._writing(latest.schema.ref, named=False)
+        return writing if read_by is None else replace(writing, read_by=await self._compiled(read_by))
+
+    async def _compiled(self, ref: SchemaRef) -> CompiledSchema | None:
+        registered = await self._catalog.text_of(ref)
+        compiled = None if registered is None else self._catalog.compile(registered)
+        return None if isinstance(compiled, UnusableSchema) else compiled
 
     async def _writing(self, ref: SchemaRef, *, named: bool) -> WriterSchema:
         registered = await self._catalog.text_of(ref)
@@ -72,16 +84,33 @@ class BodyEncoder:
         if isinstance(compiled, UnusableSchema):
             label = f"schema id {ref.id}" if ref.subject is None else f"{ref.subject} v{ref.version}"
             raise UnsendableLetter(f"{label} cannot be written by: {compiled}; mend the record where it is produced")
-        return WriterSchema(registered, compiled, ref, named)
+        return WriterSchema(registered, compiled, ref, named, compiled if named else None)
 
     def written(self, writing: WriterSchema, body: Any) -> bytes:
-        """The body in the schema's encoding. Raises Unsendable, with the place and what was expected there."""
+        """Encode a whole body. Raises UnsendableLetter, with the path and what was expected there."""
         try:
             return writing.compiled.encode(body)
         except PathFault as fault:
-            where = fault.path or "the body"
-            said = self._redactor.message(fault.message, fault.path, fault.code)
-            raise UnsendableLetter(f"{where}: {said} ({writing.label})") from None
+            raise self._unsendable(writing, fault) from None
+
+    def edit(self, writing: WriterSchema, payload: bytes, edits: Sequence[ValueEdit]) -> EditedPayload:
+        """Edit an encoded body. Raises UnsendableLetter, with the path and what was expected there."""
+        try:
+            return writing.compiled.edit(payload, edits)
+        except PathFault as fault:
+            raise self._unsendable(writing, fault) from None
+
+    def reencode(self, writing: WriterSchema, body: Any, payload: bytes, edits: Sequence[ValueEdit]) -> bytes:
+        """Encode an edited body that another schema wrote. Raises UnsendableLetter, as `edit` does."""
+        assert writing.read_by is not None
+        try:
+            return writing.compiled.reencode(body, payload, writing.read_by, edits)
+        except PathFault as fault:
+            raise self._unsendable(writing, fault) from None
+
+    def _unsendable(self, writing: WriterSchema, fault: PathFault) -> UnsendableLetter:
+        message = self._redactor.message(fault.message, fault.path, fault.code)
+        return UnsendableLetter(f"{self._redactor.path(fault.path) or 'the body'}: {message} ({writing.label})")
 
 
 def framed_again(framed: WireFrame, writing: WriterSchema, value: bytes, headers: Headers) -> tuple[bytes, Headers]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -11,10 +11,18 @@ import fastavro
 from fastavro import schemaless_reader
 
 from sidecar.decoding.formats.avro import json_validator, payload_limits, schema_parser
+from sidecar.decoding.formats.avro.datum_editor import edit_datum, reencode_datum
 from sidecar.decoding.formats.avro.fastavro_schema import DecimalTooLong, reading_schema
 from sidecar.decoding.formats.avro.json_encoder import conform
 from sidecar.decoding.formats.avro.outline import outline_text
-from sidecar.decoding.formats.schema_format import OutlineLine, UnusableSchema, schema_texts
+from sidecar.decoding.formats.schema_format import (
+    CompiledSchema,
+    EditedPayload,
+    OutlineLine,
+    UnusableSchema,
+    ValueEdit,
+    schema_texts,
+)
 from sidecar.domain.json_path import PathFault
 from sidecar.domain.ports.registry import RegisteredSchema
 
@@ -67,6 +75,16 @@ class AvroSchema:
         except Exception as error:  # a writer can raise anything for a schema that anyone may have written
             message = f"the body cannot be written by the schema: {type(error).__name__}"
             raise PathFault("schema.mismatch", message) from error
+
+    def edit(self, data: bytes, edits: Sequence[ValueEdit]) -> EditedPayload:
+        """Edit values of a payload that was decoded before. Raises PathFault."""
+        return edit_datum(self._root, data, edits)
+
+    def reencode(self, value: Any, data: bytes, original: CompiledSchema, edits: Sequence[ValueEdit]) -> bytes:
+        """Encode an edited value of a payload that another schema wrote. Raises PathFault."""
+        if not isinstance(original, AvroSchema):
+            return self.encode(value)
+        return reencode_datum(value, self._root, original._root, data, edits)
 
     def outline(self) -> list[OutlineLine]:
         """List the fields with their types and defaults."""

@@ -21,6 +21,7 @@ from sidecar.decoding.formats.avro.schema_parser import (
     ABSENT,
     AvroArray,
     AvroEnum,
+    AvroField,
     AvroFixed,
     AvroMap,
     AvroPrimitive,
@@ -107,7 +108,7 @@ def _record(value: Any, type: AvroRecord, depth: int, tried: Tried) -> dict[str,
             made[each.name] = _within(key_segment(each.name), value[name], each.type, depth, tried)
         elif each.default is not ABSENT:
             made[each.name] = _within(key_segment(each.name), each.default, _of_default(each.type), depth, tried)
-        elif _nullable(each.type):
+        elif _null_branch(each.type) is not None:
             made[each.name] = None
         else:
             raise PathFault("schema.mismatch", f"expected {type_name(each.type)}, found nothing").within(
@@ -116,15 +117,29 @@ def _record(value: Any, type: AvroRecord, depth: int, tried: Tried) -> dict[str,
     return made
 
 
+def default_value(field: AvroField) -> tuple[Any, Type]:
+    """Return the value of a field that is absent (its default, or null), and its type. Raises PathFault."""
+    if field.default is ABSENT:
+        branch = _null_branch(field.type)
+        if branch is None:
+            raise PathFault("schema.mismatch", f"expected {type_name(field.type)}, found nothing")
+        return None, branch
+    type = _of_default(field.type)
+    is_bytes = isinstance(type, AvroFixed) or (isinstance(type, AvroPrimitive) and type.name == "bytes")
+    if is_bytes and isinstance(field.default, str):
+        # Each character of a default is one byte (Avro specification, "Complex Types", Records).
+        return field.default.encode("latin-1", "replace"), type
+    return field.default, type
+
+
 def _of_default(type: Type) -> Type:
     """A default of a union is of its first branch (Avro specification, "Complex Types", Unions)."""
     return type.branches[0] if isinstance(type, AvroUnion) and type.branches else type
 
 
-def _nullable(type: Type) -> bool:
-    return isinstance(type, AvroUnion) and any(
-        isinstance(branch, AvroPrimitive) and branch.name == "null" for branch in type.branches
-    )
+def _null_branch(type: Type) -> Type | None:
+    branches = type.branches if isinstance(type, AvroUnion) else ()
+    return next((branch for branch in branches if isinstance(branch, AvroPrimitive) and branch.name == "null"), None)
 
 
 def _union(value: Any, branches: tuple[Type, ...], depth: int, tried: Tried) -> Any:
@@ -132,7 +147,7 @@ def _union(value: Any, branches: tuple[Type, ...], depth: int, tried: Tried) -> 
     if isinstance(value, Mapping) and len(value) == 1:
         ((name, inner),) = value.items()
         for branch in branches:
-            if name in (_name(branch), _name(branch).rpartition(".")[2]):
+            if name in (branch_name(branch), branch_name(branch).rpartition(".")[2]):
                 return _told(branch, branches), _within(key_segment(str(name)), inner, branch, depth, tried)
     nearest: PathFault | None = None
     for branch in sorted(branches, key=lambda one: not _natural(value, one)):
@@ -151,8 +166,8 @@ def _union(value: Any, branches: tuple[Type, ...], depth: int, tried: Tried) -> 
 def _told(branch: Type, branches: tuple[Type, ...]) -> str:
     """The name by which the writer finds the branch. Some readers let pass a union with two branches of one name, which
     the specification forbids; only the first can be written."""
-    name = _name(branch)
-    if next(one for one in branches if _name(one) == name) is not branch:
+    name = branch_name(branch)
+    if next(one for one in branches if branch_name(one) == name) is not branch:
         raise PathFault(
             "schema.mismatch", f"the schema has a union with several branches {name}: only the first is writable"
         )
@@ -190,7 +205,7 @@ def _natural(value: Any, branch: Type) -> bool:
             return False
         case AvroPrimitive() | AvroFixed():
             return isinstance(value, _natural_type(branch)) and (
-                isinstance(value, bool) == (_name(branch) == "boolean")
+                isinstance(value, bool) == (branch_name(branch) == "boolean")
             )
 
 
@@ -205,7 +220,8 @@ def _natural_type(branch: AvroPrimitive | AvroFixed) -> type | tuple[type, ...]:
     return bytes if isinstance(branch, AvroFixed) else _PLAIN[branch.name]
 
 
-def _name(branch: Type) -> str:
+def branch_name(branch: Type) -> str:
+    """Return the name of a branch of a union, as Avro's JSON encoding writes it."""
     match branch:
         case AvroArray():
             return "array"
