@@ -34,6 +34,8 @@ class Payload(msgspec.Struct):
     """The body was read with `schema`, which is all the checking that binary Avro needs."""
     outage: bool = False
     """The value names a schema, and nobody could be asked for it."""
+    record_name: str | None = None
+    """Full name of the record that was read; the branch's, where the schema is a union."""
     names_schema: bool = False
     problem: Rejection | None = None
     """Why bytes that look like JSON are none. Only a registered subject makes that a rejection."""
@@ -92,6 +94,7 @@ def _framed(value: bytes, framed: WireFrame, stream: str, catalog: SchemaCache, 
             found.rejection = found.rejection or body
         else:
             found.body, found.checked = body, True
+            found.record_name = resolved.schema.record_name(value, framed.start)
     return found
 
 

@@ -54,6 +54,10 @@ class BoundSchema:
         value = self.fast_decode(data, start)
         return self._reject(value) if isinstance(value, PathFault) else value
 
+    def record_name(self, data: bytes, start: int) -> str | None:
+        """Return the full name of the record in a payload that `decode` accepts; None where it is no record."""
+        return None if self.compiled is None else self.compiled.record_name(data, start)
+
     def check(self, value: Any) -> Rejection | None:
         """Check a decoded JSON value. Only for a schema that is usable.
 

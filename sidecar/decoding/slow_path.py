@@ -94,7 +94,7 @@ class _GeneralDecoder:
         schema = self._by_id() if self.read.names_schema else self._by_subject()
         if schema is not None:
             event.schema = schema.ref
-            event.type = event.type or record_type(schema.name)
+            event.type = event.type or record_type(self.read.record_name or schema.name)
         self._trace()
         self._reject(self.invalid)
         if event.rejection is None and not self.tombstone:
@@ -174,6 +174,7 @@ class _GeneralDecoder:
             return
         self.read.body = body if self.shape.data is None else {**self.read.body, "data": body}
         self.read.raw = None
+        self.read.record_name = schema.record_name(raw, 0)
         self.shape = self._shape()
         self.invalid = self.envelope.fill(self.event, self.headings, self.shape.found)
 

@@ -76,6 +76,9 @@ class CompiledSchema(Protocol):
         `Decoded.body`), or a PathFault with one of the codes `decode.*`. Called for every event: an implementation may
         provide it as an attribute that holds a closure."""
 
+    def record_name(self, data: bytes, start: int) -> str | None:
+        """Return the full name of the record in a payload that `decode` accepts; None where it is no record."""
+
     def check(self, value: Any) -> PathFault | None:
         """Check a decoded JSON value. Never raises. Returns a PathFault with the exact path, or None."""
 

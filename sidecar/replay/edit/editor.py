@@ -194,17 +194,17 @@ def _edited(body: Any, edit: BodyEdit, redactor: Redactor) -> Any:
         try:
             body = without(body, path)
         except UnsendableLetter as error:
-            raise _shown(error, text, redactor) from None
+            raise _redact_error(error, text, redactor) from None
     for text, value in edit.set.items():
         path = parse(text)
         try:
             body = with_value(body, path, value)
         except UnsendableLetter as error:
-            raise _shown(error, text, redactor) from None
+            raise _redact_error(error, text, redactor) from None
     return body
 
 
-def _shown(error: UnsendableLetter, path: str, redactor: Redactor) -> UnsendableLetter:
+def _redact_error(error: UnsendableLetter, path: str, redactor: Redactor) -> UnsendableLetter:
     reason = "there is no such place in the body" if redactor.touches(path) else str(error)
     return UnsendableLetter(f"{redactor.path(path)}: {reason}")
 

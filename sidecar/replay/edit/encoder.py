@@ -67,9 +67,9 @@ class BodyEncoder:
         if latest is None or latest.schema is None:
             return None
         writing = await self._writing(latest.schema.ref, named=False)
-        return writing if read_by is None else replace(writing, read_by=await self._compiled(read_by))
+        return writing if read_by is None else replace(writing, read_by=await self._compile(read_by))
 
-    async def _compiled(self, ref: SchemaRef) -> CompiledSchema | None:
+    async def _compile(self, ref: SchemaRef) -> CompiledSchema | None:
         registered = await self._catalog.text_of(ref)
         compiled = None if registered is None else self._catalog.compile(registered)
         return None if isinstance(compiled, UnusableSchema) else compiled

@@ -47,7 +47,7 @@ def _replays(acting: DeadLetterOperations, redactor: Redactor) -> Sequence[HTTPR
     async def start(
         data: JSONBody[models.ReplayRequestModel], request: AnyRequest
     ) -> Response[models.ReplayModel] | Response[models.PlanModel]:
-        needs(request, "read" if data.dry_run else "operate")
+        needs(request, "read" if data.dry_run and not _edits_hidden(data.edit, redactor) else "operate")
         wish = rendering.wish(data, redactor)
         if data.dry_run:
             return Response(rendering.plan(await acting.plan(wish), redactor), status_code=200)
@@ -75,6 +75,11 @@ def _replays(acting: DeadLetterOperations, redactor: Redactor) -> Sequence[HTTPR
         return rendering.replay(await acting.cancel(id_of(id), who(request)), redactor)
 
     return start, replays, replay, pause, resume, cancel
+
+
+def _edits_hidden(edit: models.EditRequest | None, redactor: Redactor) -> bool:
+    """Return True if an edit names a redacted place: its dry run would confirm a guess of the value there."""
+    return edit is not None and any(redactor.touches(path) for path in (*edit.set, *edit.remove))
 
 
 def _letters(acting: DeadLetterOperations) -> Sequence[HTTPRouteHandler]:

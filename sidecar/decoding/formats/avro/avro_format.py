@@ -12,6 +12,7 @@ from fastavro import schemaless_reader
 
 from sidecar.decoding.formats.avro import json_validator, payload_limits, schema_parser
 from sidecar.decoding.formats.avro.datum_editor import edit_datum, reencode_datum
+from sidecar.decoding.formats.avro.datum_tree import read_long
 from sidecar.decoding.formats.avro.fastavro_schema import DecimalTooLong, reading_schema
 from sidecar.decoding.formats.avro.json_encoder import conform
 from sidecar.decoding.formats.avro.outline import outline_text
@@ -60,6 +61,13 @@ class AvroSchema:
         self.fields: frozenset[str] = frozenset()
         if isinstance(root, schema_parser.AvroRecord):
             self.name, self.fields = root.name, frozenset(field.name for field in root.fields)
+
+    def record_name(self, data: bytes, start: int) -> str | None:
+        """Return the name of the record that was written: of a union, the branch's."""
+        root = self._root
+        if isinstance(root, schema_parser.AvroUnion):
+            root = root.branches[read_long(data, start)[0]]
+        return root.name if isinstance(root, schema_parser.AvroRecord) else None
 
     def encode(self, value: Any) -> bytes:
         """Encode a value in binary Avro. Raises PathFault."""

@@ -1,4 +1,4 @@
-"""Edits of an encoded Avro datum: the edited paths are encoded anew, every other value keeps its bytes.
+"""Edits of an encoded Avro datum: the edited paths are encoded again, every other value keeps its bytes.
 
 A new value takes the branch of its union that the old one had, if it fits, and parts of a new object or list that say
 what the old ones said keep their bytes too. In the end the result is read again and compared with the original, path
@@ -44,7 +44,7 @@ def edit_datum(root: Type, data: bytes, edits: Sequence[ValueEdit]) -> EditedPay
     after, end = read_datum(root, result, 0)
     assert end == len(result), "the edited datum is encoded whole"
     _compare(before, after, (), frozenset(changed))
-    retyped = (_retyped(before, after, steps) for steps in changed)
+    retyped = (_find_retyped(before, after, steps) for steps in changed)
     return EditedPayload(result, tuple(value for value in retyped if value is not None))
 
 
@@ -79,7 +79,7 @@ def _branches(node: DatumNode, steps: _Steps) -> Iterator[tuple[_Steps, str]]:
 
 
 def _changed_path(edit: ValueEdit) -> _Steps:
-    """The path at or below which values may differ: of a removed item its list, whose later items move."""
+    """Return the path at or below which values may differ: the list of a removed item, whose later items move."""
     return edit.steps[:-1] if edit.removed and isinstance(edit.steps[-1], int) else edit.steps
 
 
@@ -194,7 +194,7 @@ def _changes(steps: _Steps) -> PathFault:
     return _at(fault, steps)
 
 
-def _retyped(before: DatumNode, after: DatumNode, steps: _Steps) -> RetypedValue | None:
+def _find_retyped(before: DatumNode, after: DatumNode, steps: _Steps) -> RetypedValue | None:
     """Return the old and the new branch of a union, if an edit took another branch."""
     old, new = _node_at(before, steps), _node_at(after, steps)
     if not isinstance(old, UnionNode) or not isinstance(new, UnionNode) or old.branch == new.branch:

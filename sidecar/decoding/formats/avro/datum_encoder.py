@@ -147,7 +147,7 @@ def _encode_array(values: Sequence[Any], type: AvroArray, old: BlocksNode | None
     for number, value in enumerate(values):
         like = items[number] if number < len(items) else None
         if like is None or not _says(like, value):
-            like = by_content.get(_written(value), like)
+            like = by_content.get(_to_json(value), like)
         try:
             made.append(encode_like(value, type.items, like, depth + 1))
         except PathFault as fault:
@@ -173,7 +173,7 @@ def _encode_leaf(value: Any, type: AvroPrimitive | AvroFixed | AvroEnum) -> byte
             return encode_long(symbols.index(value))
         case AvroFixed(size=size):
             return (
-                value.to_bytes(size, "big", signed=True) if isinstance(value := _unscaled(value, type), int) else value
+                value.to_bytes(size, "big", signed=True) if isinstance(value := _unscale(value, type), int) else value
             )
         case AvroPrimitive("null"):
             return b""
@@ -186,7 +186,7 @@ def _encode_leaf(value: Any, type: AvroPrimitive | AvroFixed | AvroEnum) -> byte
         case AvroPrimitive("double"):
             return _pack("<d", value, type)
         case AvroPrimitive("bytes"):
-            number = _unscaled(value, type)
+            number = _unscale(value, type)
             if isinstance(number, int):
                 return encode_bytes(number.to_bytes((number.bit_length() + 8) // 8, "big", signed=True))
             return encode_bytes(value)
@@ -203,12 +203,12 @@ def _pack(form: str, value: float, type: AvroPrimitive) -> bytes:
         raise TypeMismatch(type.name, value) from None
 
 
-def _unscaled(value: Any, type: AvroPrimitive | AvroFixed) -> Any:
+def _unscale(value: Any, type: AvroPrimitive | AvroFixed) -> Any:
     """Return the unscaled number of a decimal; anything else as it is."""
     return int(value.scaleb(type.scale, _EXACT)) if isinstance(value, Decimal) else value
 
 
-def _decoded(node: DatumNode) -> Any:
+def _decode_node(node: DatumNode) -> Any:
     return schemaless_reader(BytesIO(node.encode()), _reading_schema(node.type), None)
 
 
@@ -218,13 +218,13 @@ def _reading_schema(type: Type) -> Any:
 
 
 def _content(node: DatumNode) -> bytes:
-    return _written(_decoded(node))
+    return _to_json(_decode_node(node))
 
 
 def _says(node: DatumNode, value: Any) -> bool:
     """Return True if a value is written as the node is shown, in JSON."""
-    return _content(node) == _written(value)
+    return _content(node) == _to_json(value)
 
 
-def _written(value: Any) -> bytes:
+def _to_json(value: Any) -> bytes:
     return msgspec.json.encode(plain(value), order="sorted")

@@ -74,7 +74,7 @@ class Block:
 
     items: list[DatumNode]
     keys: list[str] = field(default_factory=list)
-    """Of a map: the name of each item."""
+    """Names of the items; empty for an array."""
     key_bytes: list[bytes] = field(default_factory=list)
     header: bytes | None = None
     """The block's count (and size) as it was written; None once the block was changed."""

@@ -17,7 +17,8 @@ from sidecar.decoding.formats.avro.datum_tree import BlocksNode, DatumNode, Leaf
 from sidecar.decoding.formats.schema_format import ValueEdit
 from sidecar.domain.json_path import PathFault
 from sidecar.domain.json_safe import plain as as_json
-from sidecar.domain.model import Rejection
+from sidecar.domain.model import Record, Rejection
+from sidecar.domain.position import Position
 from sidecar.replay.models import BodyEdit, UnsendableLetter
 from tests.support.avro_payloads import encoded, schema
 from tests.support.avro_strategies import plain, schemas
@@ -79,6 +80,9 @@ async def test_a_cancelled_order_stays_cancelled(desk: Desk) -> None:
     edited = await desk.edit(value, BodyEdit(set={"n": 2}))
     assert edited.value == value[:-1] + b"\x04"
     assert edited.changes == (PathChange("n", 1, 2),)
+    record = Record(Position("kafka", "orders", 0, 8), None, edited.value, (), 1)
+    (decoded,) = await desk.payloads.open([record])
+    assert decoded.event.type == "Cancelled"
 
 
 @pytest.mark.parametrize(
