@@ -90,7 +90,7 @@ class CompiledSchema(Protocol):
 
         Raises PathFault if an edit does not fit, or if anything but an edited path would differ."""
 
-    def reencode(self, value: Any, data: bytes, original: CompiledSchema, edits: Sequence[ValueEdit]) -> bytes:
+    def encode_edited(self, value: Any, data: bytes, original: CompiledSchema, edits: Sequence[ValueEdit]) -> bytes:
         """Encode an edited value of a payload that another schema of this format wrote.
 
         Raises PathFault if it does not fit, or if the type of anything but an edited path would differ."""

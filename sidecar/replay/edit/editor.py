@@ -152,7 +152,7 @@ class RecordEditor:
         if before is None or writing.read_by is None:
             body = self._rewriting.written(writing, after)
         else:
-            body = self._rewriting.reencode(writing, after, value[framed.start :], edits)
+            body = self._rewriting.encode_edited(writing, after, value[framed.start :], edits)
         start, headers = framed_again(framed, writing, value, record.headers)
         return _ChangedRecord(start + body, headers, before, after, same=False)
 

@@ -100,11 +100,11 @@ class BodyEncoder:
         except PathFault as fault:
             raise self._unsendable(writing, fault) from None
 
-    def reencode(self, writing: WriterSchema, body: Any, payload: bytes, edits: Sequence[ValueEdit]) -> bytes:
+    def encode_edited(self, writing: WriterSchema, body: Any, payload: bytes, edits: Sequence[ValueEdit]) -> bytes:
         """Encode an edited body that another schema wrote. Raises UnsendableLetter, as `edit` does."""
         assert writing.read_by is not None
         try:
-            return writing.compiled.reencode(body, payload, writing.read_by, edits)
+            return writing.compiled.encode_edited(body, payload, writing.read_by, edits)
         except PathFault as fault:
             raise self._unsendable(writing, fault) from None
 

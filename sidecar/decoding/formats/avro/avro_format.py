@@ -11,7 +11,7 @@ import fastavro
 from fastavro import schemaless_reader
 
 from sidecar.decoding.formats.avro import json_validator, payload_limits, schema_parser
-from sidecar.decoding.formats.avro.datum_editor import edit_datum, reencode_datum
+from sidecar.decoding.formats.avro.datum_editor import edit_datum, encode_edited_datum
 from sidecar.decoding.formats.avro.datum_tree import read_long
 from sidecar.decoding.formats.avro.fastavro_schema import DecimalTooLong, reading_schema
 from sidecar.decoding.formats.avro.json_encoder import conform
@@ -88,11 +88,11 @@ class AvroSchema:
         """Edit values of a payload that was decoded before. Raises PathFault."""
         return edit_datum(self._root, data, edits)
 
-    def reencode(self, value: Any, data: bytes, original: CompiledSchema, edits: Sequence[ValueEdit]) -> bytes:
+    def encode_edited(self, value: Any, data: bytes, original: CompiledSchema, edits: Sequence[ValueEdit]) -> bytes:
         """Encode an edited value of a payload that another schema wrote. Raises PathFault."""
         if not isinstance(original, AvroSchema):
             return self.encode(value)
-        return reencode_datum(value, self._root, original._root, data, edits)
+        return encode_edited_datum(value, self._root, original._root, data, edits)
 
     def outline(self) -> list[OutlineLine]:
         """List the fields with their types and defaults."""

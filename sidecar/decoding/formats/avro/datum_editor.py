@@ -48,7 +48,7 @@ def edit_datum(root: Type, data: bytes, edits: Sequence[ValueEdit]) -> EditedPay
     return EditedPayload(result, tuple(value for value in retyped if value is not None))
 
 
-def reencode_datum(value: Any, root: Type, old_root: Type, data: bytes, edits: Sequence[ValueEdit]) -> bytes:
+def encode_edited_datum(value: Any, root: Type, old_root: Type, data: bytes, edits: Sequence[ValueEdit]) -> bytes:
     """Encode an edited value of a datum that another schema wrote, with the branches of unions that it had there.
 
     Raises PathFault if the value does not fit, or if a branch at a path that is not edited would differ.
