@@ -8,6 +8,7 @@ import sys
 
 from tests.checks import baseline
 from tests.checks.rules import RULES
+from tests.checks.rules.documents import missing_paths
 from tests.checks.rules.prose import find_banned_in_documents
 from tests.checks.source import Offense, read_documents, read_python
 
@@ -17,7 +18,8 @@ def find_offenses() -> list[Offense]:
     gc.disable()  # a syntax tree has many nodes and no garbage
     files = read_python()
     offenses = [offense for rule in RULES for offense in rule(files)]
-    return [*offenses, *find_banned_in_documents(read_documents())]
+    documents = read_documents()
+    return [*offenses, *find_banned_in_documents(documents), *missing_paths(documents)]
 
 
 def main() -> int:

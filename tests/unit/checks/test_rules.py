@@ -9,7 +9,7 @@ from textwrap import dedent
 import pytest
 
 from tests.checks import baseline
-from tests.checks.rules import RULES, brokers, constants, docstrings, names, prose, sizes
+from tests.checks.rules import RULES, brokers, constants, docstrings, documents, names, prose, sizes
 from tests.checks.source import Offense, SourceFile
 
 
@@ -177,6 +177,13 @@ def test_every_rule_is_applied_to_a_clean_file_without_an_offense() -> None:
     text = '"""A thing."""\n\nPOLL_INTERVAL_S = 0.5\n\n\nclass Thing:\n    """A thing."""\n'
     others = [rule for rule in RULES if rule is not docstrings.ruff_docstrings]  # it reads the files on disk
     assert not [offense for rule in others for offense in rule([source(text)])]
+
+
+def test_documents_name_files_that_exist(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").touch()
+    text = "`docs/a.md` [a](a.md#b) `sidecar/gone.py` [b](gone.md) [c](https://example.org)"
+    assert subjects(list(documents.missing_paths([("docs/b.md", text)], tmp_path))) == ["sidecar/gone.py", "gone.md"]
 
 
 def test_the_baseline_only_shrinks(tmp_path: Path) -> None:
