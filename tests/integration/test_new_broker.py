@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from sidecar.config.schema import ApiConfig, Config, EnvelopeConfig, SourcesConfig
@@ -68,7 +68,7 @@ async def test_a_broker_of_the_tests_runs_through_pipeline_index_api_and_command
     assert str(bad) == "paper://sales/2.1"
     assert Position.parse("paper://sales/2.1") == bad
 
-    async with httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}) as http:
+    async with httpx2.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}) as http:
 
         async def events() -> list[dict[str, Any]]:
             found = (await http.get("/v1/events")).raise_for_status().json()["items"]

@@ -18,13 +18,15 @@ ROOT = Path(__file__).parents[2]
 PRODUCT = ("sidecar", "exporters", "tui")
 TESTS = ("tests", "helm")
 USED_WITHOUT_IMPORT = {
-    "import-linter",  # command lines
+    "codespell",  # command lines
+    "import-linter",
     "mypy",
     "ruff",
     "types-pyyaml",  # types only
     "pytest-asyncio",  # plugins of pytest
     "pytest-textual-snapshot",
     "pytest-timeout",
+    "pytest-xdist",
 }
 
 

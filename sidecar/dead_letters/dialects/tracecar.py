@@ -75,7 +75,7 @@ def add_replay_facts(letter: DeadLetter, headers: Headers) -> DeadLetter:
 def build_replay_headers(id: str, letter: str, attempt: int, group: str | None) -> Headers:
     """What a replayed record carries after its own headers: the replay, the dead letter's id, how many replays there
     were with this one, and for which group, where it is for one."""
-    found = [(REPLAY_ID, id), (REPLAY_OF, letter), (REPLAY_ATTEMPT, str(attempt_number))]
+    found = [(REPLAY_ID, id), (REPLAY_OF, letter), (REPLAY_ATTEMPT, str(attempt))]
     if group is not None:
         found.append((REPLAY_GROUP, group))
     return tuple([(name, value.encode("utf-8", "backslashreplace")) for name, value in found])
