@@ -1,5 +1,8 @@
-"""The breaker: when most of what a stream brings is rejected, the mistake is elsewhere, and a flood of dead letters
-helps nobody. It opens on a ratio within a sliding window, and somebody else decides when to close it."""
+"""Circuit breaker of a stream.
+
+If most records are rejected, the fault is not in the records, and a flood of dead letters helps no one. The breaker
+opens on a ratio within a sliding window and stays open until the pipeline closes it.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,26 @@ from collections.abc import Callable
 
 from sidecar.config.schema import BreakerConfig
 
-_SLICES = 12
-"""Into how many slices the window is cut: it slides by one of them."""
+_SLICES_PER_WINDOW = 12
+"""The window slides by one slice at a time."""
 
 
 class CircuitBreaker:
-    """Counts one stream's events and rejections. Open: hold the stream."""
+    """Counts the events and rejections of one stream. While it is open, the stream is held."""
 
-    def __init__(self, limits: BreakerConfig, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limits, self._clock = limits, clock
-        self._slice = float(limits.window) / _SLICES
+    def __init__(
+        self,
+        limits: BreakerConfig,
+        clock: Callable[[], float] = time.monotonic,
+        on_open: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._limits, self._clock, self._on_open = limits, clock, on_open
+        self._slice = float(limits.window) / _SLICES_PER_WINDOW
         self._slices: deque[tuple[int, int, int]] = deque()
         self.open = False
-        self.on_open: Callable[[], None] = lambda: None
 
-    def note(self, events: int, rejected: int) -> bool:
-        """Count these, and tell whether the breaker is open now."""
+    def record(self, events: int, rejected: int) -> bool:
+        """Count events, and rejections among them; returns whether the breaker is open now."""
         now = int(self._clock() / self._slice)
         slices = self._slices
         if slices and slices[-1][0] == now:
@@ -32,12 +39,12 @@ class CircuitBreaker:
             slices.append((now, seen + events, failed + rejected))
         else:
             slices.append((now, events, rejected))
-        while slices[0][0] <= now - _SLICES:
+        while slices[0][0] <= now - _SLICES_PER_WINDOW:
             slices.popleft()
         if rejected and not self.open:
             self.open = self.would_open(*self.recent)
             if self.open:
-                self.on_open()
+                self._on_open()
         return self.open
 
     @property
@@ -46,19 +53,20 @@ class CircuitBreaker:
         return sum(events for _, events, _ in self._slices), sum(rejected for _, _, rejected in self._slices)
 
     def would_open(self, events: int, rejected: int) -> bool:
-        """Whether such a share of rejections is more than the configuration allows."""
+        """Tell whether this ratio of rejections exceeds the configured one."""
         return events >= self._limits.minimum and rejected > self._limits.ratio * events
 
     def close(self) -> None:
-        """Let the stream go on, and begin counting anew."""
+        """Close the breaker and restart its counts."""
         self.open = False
         self._slices.clear()
 
     @property
     def minimum(self) -> int:
+        """Events within the window below which the breaker stays closed."""
         return self._limits.minimum
 
     @property
     def cooldown(self) -> float:
-        """Seconds between tries to go on."""
+        """Seconds between two probes while the breaker is open."""
         return float(self._limits.window)

@@ -1,13 +1,12 @@
-"""Committing one lease, behind the judging: what is judged waits here, and goes to the broker in steps of time.
+"""Commits the batches of one lease, behind the decoding: decoded batches wait here and are committed at intervals.
 
-What overlaps: while one step is committed, the next batches are judged. Order holds because there is one committer
-for a lease and its steps follow one another. A step, once tried, is tried again unchanged until the broker says that
-it is safe or that the lease is lost: an outcome that is not known is never given up, so nothing can be dead-lettered
-twice.
+While one commit runs, the next batches are decoded. Order holds because a lease has one committer and its commits
+follow one another. A commit that was tried is retried unchanged until the broker says that it is durable
+or that the lease is lost: an unknown outcome is never given up, so no record can be dead-lettered twice.
 
-- Dies before `commit`: nothing was written, the batches come again.
-- Dies within `commit`: the adapter's promise (one act).
-- Dies after `commit`: both are safe, and reading goes on behind them.
+- A crash before `commit`: nothing was written, and the batches are delivered again.
+- A crash within `commit`: the adapter's promise (one transaction) holds.
+- A crash after `commit`: dead letters and offsets are durable, and reading continues behind them.
 """
 
 from __future__ import annotations
@@ -21,13 +20,16 @@ from sidecar.domain.errors import Fenced, Outage, Refused, TooLarge
 from sidecar.domain.model import Outgoing
 from sidecar.domain.ports.broker import Batch, Broker, Lease
 
-FIRST_WAIT, LONGEST_WAIT, REFUSED_WAIT = 0.1, 10.0, 30.0
-"""Seconds: the first and the longest wait after an outage, and the wait after a refusal."""
+COMMIT_RETRY_MIN_S, COMMIT_RETRY_MAX_S = 0.1, 10.0
+"""Backoff after an outage."""
+REFUSED_RETRY_S = 30.0
+"""Wait after the broker refused a commit."""
+MIN_WAIT_S = 0.01
+"""Wait before a retry that a caller asked for: a broker that fails at once is not called in a tight loop."""
 
 
 class Committer:
-    """Commits the batches of one lease. `trouble` hears the sentence of every try that failed, and None once it goes
-    well again; `progress` what was published by each step that is safe."""
+    """Commits the batches of one lease."""
 
     def __init__(
         self,
@@ -35,36 +37,54 @@ class Committer:
         lease: Lease,
         *,
         shrink: Callable[[Outgoing], Outgoing | None],
-        pace: Callable[[], float],
-        trouble: Callable[[str | None, bool], None],
-        progress: Callable[[Sequence[Outgoing]], None],
+        interval: Callable[[], float],
+        on_trouble: Callable[[str | None, bool], None],
+        on_commit: Callable[[Sequence[Outgoing]], None],
     ) -> None:
+        """Create a committer; `run` does the work.
+
+        Args:
+            broker: Commits and publishes.
+            lease: The lease whose batches are committed.
+            shrink: Returns a lighter form of a record that is too large, or None.
+            interval: Returns the seconds between two commits.
+            on_trouble: Called with a sentence, and whether the broker refused, after every failed attempt; with None
+                once a commit succeeds again.
+            on_commit: Called with the published records of every durable commit.
+        """
         self._broker, self._lease, self._shrink = broker, lease, shrink
-        self._pace, self._trouble, self._progress = pace, trouble, progress
+        self._interval, self._on_trouble, self._on_commit = interval, on_trouble, on_commit
         self._batches: list[Batch] = []
         self._outgoing: list[Outgoing] = []
         self._work, self._idle, self._hurry = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._idle.set()
         self._draining = 0
         self.waiting = 0
-        """Records judged and not committed yet."""
+        """Records that are decoded and not committed yet."""
 
     def add(self, batch: Batch, outgoing: Sequence[Outgoing]) -> None:
+        """Queue a batch with the records that its commit publishes."""
         self._batches.append(batch)
         self._outgoing.extend(outgoing)
         self.waiting += len(batch.records)
         self._work.set()
         self._idle.clear()
 
-    def drop_untried(self) -> int | None:
-        """Forget what no try was made for yet: it comes again after a rewind. Returns the first offset dropped."""
+    def drop_queued(self) -> int | None:
+        """Drop the batches whose commit was not tried yet: a rewind delivers them again.
+
+        Returns the first offset that was dropped.
+        """
         dropped = next((batch.records[0].position.offset for batch in self._batches if batch.records), None)
         self.waiting -= sum(len(batch.records) for batch in self._batches)
         self._batches, self._outgoing = [], []
         return dropped
 
     async def idle(self) -> None:
-        """Returns once nothing waits and no try is under way (or the lease is lost). Meanwhile no rest is taken."""
+        """Return once nothing is queued and no commit is running, or the lease is lost.
+
+        Until then the pauses between commits are skipped.
+        """
         self._draining += 1
         self._hurry.set()
         try:
@@ -73,33 +93,33 @@ class Committer:
             self._draining -= 1
 
     def retry_now(self) -> None:
-        """Cut a wait short: a person says that the trouble is mended."""
+        """Cut the current wait short."""
         self._hurry.set()
 
     async def run(self) -> None:
-        """Commits until the lease is lost (then returns) or the task is cancelled."""
+        """Commit until cancelled or until the lease is lost."""
         try:
-            await self._steps()
+            await self._run()
         finally:
             self._idle.set()
 
-    async def _steps(self) -> None:
+    async def _run(self) -> None:
         while True:
             await self._work.wait()
             self._work.clear()
             batches, outgoing = self._batches, self._outgoing
             self._batches, self._outgoing = [], []
-            if batches and not await self._settle(batches, outgoing):
+            if batches and not await self._commit(batches, outgoing):
                 return
             self.waiting -= sum(len(batch.records) for batch in batches)
-            self._progress(outgoing)
+            self._on_commit(outgoing)
             if not self._batches:
                 self._idle.set()
-            await self._rest(self._pace())
+            await self._wait(self._interval())
 
-    async def _settle(self, batches: list[Batch], outgoing: list[Outgoing]) -> bool:
-        """True once it is safe, False where the lease is lost."""
-        wait, failed = FIRST_WAIT, False
+    async def _commit(self, batches: list[Batch], outgoing: list[Outgoing]) -> bool:
+        """Retry until the commit is durable (True) or the lease is lost (False)."""
+        backoff, failed = COMMIT_RETRY_MIN_S, False
         while not self._lease.lost:
             try:
                 await self._broker.commit(batches, outgoing)
@@ -110,31 +130,30 @@ class Committer:
                 if smaller is not None:
                     outgoing[error.index] = smaller
                     continue
-                self._trouble(f"what is to be written is too large: {error}", True)
+                self._on_trouble(f"cannot write a record because it is too large: {error}", True)
                 failed = True
-                await self._rest(REFUSED_WAIT)
+                await self._wait(REFUSED_RETRY_S)
             except Refused as error:
-                self._trouble(f"dead letters or progress cannot be written: {error}", True)
+                self._on_trouble(f"cannot write dead letters or commit offsets: {error}", True)
                 failed = True
-                await self._rest(REFUSED_WAIT)
+                await self._wait(REFUSED_RETRY_S)
             except Outage as error:
-                self._trouble(f"the broker does not commit: {error}", False)
+                self._on_trouble(f"commit failed: {error}", False)
                 failed = True
-                await self._rest(error.retry_after or wait * random.uniform(0.8, 1.2))
-                wait = min(wait * 2, LONGEST_WAIT)
+                await self._wait(error.retry_after or backoff * random.uniform(0.8, 1.2))
+                backoff = min(backoff * 2, COMMIT_RETRY_MAX_S)
             else:
                 if failed:
-                    self._trouble(None, False)
+                    self._on_trouble(None, False)
                 return True
         return False
 
-    async def _rest(self, seconds: float) -> None:
+    async def _wait(self, seconds: float) -> None:
         if seconds <= 0:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._hurry.wait()
-                # Hurried is short, not absent: a broker that fails at once is not asked in a tight loop.
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(MIN_WAIT_S)
         if not self._draining:
             self._hurry.clear()

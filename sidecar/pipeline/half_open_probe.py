@@ -1,4 +1,4 @@
-"""The breaker's half-open try: look at what would be committed next, without committing it."""
+"""Half-open probe of the circuit breaker: decodes the next records of a held stream without committing them."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ from sidecar.pipeline.circuit_breaker import CircuitBreaker
 from sidecar.pipeline.partition_worker import PartitionWorker, PipelineContext
 
 
-async def would_trip_again(way: PipelineContext, breaker: CircuitBreaker, lanes: Sequence[PartitionWorker]) -> bool:
-    """Whether the breaker would open again on the first records that these lanes hold back. Raises Outage."""
+async def would_trip_again(
+    context: PipelineContext, breaker: CircuitBreaker, workers: Sequence[PartitionWorker]
+) -> bool:
+    """Tell whether the breaker would open again on the first records that these workers hold back. Raises Outage."""
     events = rejected = 0
-    for lane in lanes:
-        if lane.first_held is None:
+    for worker in workers:
+        if worker.first_held is None:
             continue
-        wanted = max(1, breaker.minimum // len(lanes))
-        records = await _first(way, lane, wanted)
-        decoded = await way.judge.decode_with_schemas(records, stop_on_outage)
+        count = max(1, breaker.minimum // len(workers))
+        records = await _first_records(context, worker, count)
+        decoded = await context.decoder.decode_with_schemas(records, stop_on_outage)
         events += len(decoded)
-        rejected += sum(one.event.rejection is not None for one in decoded)
+        rejected += sum(each.event.rejection is not None for each in decoded)
     return breaker.would_open(max(events, breaker.minimum), rejected)
 
 
-async def _first(way: PipelineContext, lane: PartitionWorker, wanted: int) -> list[Record]:
+async def _first_records(context: PipelineContext, worker: PartitionWorker, count: int) -> list[Record]:
     records: list[Record] = []
-    async for some in way.broker.scan(lane.lease.partition, start=lane.first_held):
-        records.extend(some)
-        if len(records) >= wanted:
+    async for page in context.broker.scan(worker.lease.partition, start=worker.first_held):
+        records.extend(page)
+        if len(records) >= count:
             break
-    return records[:wanted]
+    return records[:count]

@@ -1,8 +1,9 @@
-"""The live stream of all members: while somebody listens at another member, what passes here is handed on, as the
-broker's records; who receives them judges them again, which needs no second way of writing an event down.
+"""Forwards live events between sidecars.
 
-Where anything is to be hidden (`redact`), no record leaves us this way: what is handed on is where each lies, and who
-receives that reads it from the broker."""
+While another member has live subscribers, this one forwards the raw broker records that it processes. The receiver
+decodes them again, so events need no second wire format. If `redact` is configured, no record leaves the process this
+way: only positions are forwarded, and the receiver reads the records from the broker.
+"""
 
 from __future__ import annotations
 
@@ -24,22 +25,20 @@ from sidecar.pipeline.live_stream import LiveStream
 
 log = structlog.get_logger()
 
-MOST_A_SECOND, MOST_BYTES_A_SECOND = 2_000, 4 << 20
-"""Events, and bytes of theirs, that are handed on; of the rest the listeners learn how many there were."""
-PARCEL = 200
-PARCEL_BYTES = 256 << 10
-"""Events that are sent together, and after how many bytes of theirs no more are put in: the server keeps some hundred
-parcels."""
-MOST_BETWEEN = 100
-"""Records that are read for each one that is looked for: those between are other members'."""
-EVERY = 0.1
-"""Seconds between two sendings."""
+MAX_RECORDS_PER_SECOND, MAX_BYTES_PER_SECOND = 2_000, 4 << 20
+"""Records that are forwarded; of the rest subscribers learn how many there were."""
+MAX_RECORDS_PER_BATCH = 200
+MAX_BATCH_BYTES = 256 << 10
+"""A batch ends at this size: the server keeps about a hundred batches."""
+MAX_SCANNED_PER_RECORD = 100
+"""Records that are read for each one that is wanted: those between belong to other members."""
+SEND_INTERVAL_S = 0.1
 
 
 class RelayChannel(Protocol):
-    """The way to the other members."""
+    """Channel to the other members."""
 
-    async def send(self, parcel: bytes) -> None: ...
+    async def send(self, batch: bytes) -> None: ...
 
     def begin(self) -> None: ...
 
@@ -47,7 +46,7 @@ class RelayChannel(Protocol):
 
 
 class _WireRecord(Struct, array_like=True, gc=False):
-    """A record under way. Offsets may have more than 64 bits, streams bytes that are no UTF-8."""
+    """A record in transit. Offsets may have more than 64 bits, and names bytes that are not UTF-8."""
 
     system: str
     stream: bytes
@@ -61,7 +60,7 @@ class _WireRecord(Struct, array_like=True, gc=False):
 
 
 class _WirePositions(Struct, array_like=True, gc=False):
-    """Where some records of one partition lie."""
+    """Positions of some records of one partition."""
 
     system: str
     stream: bytes
@@ -72,9 +71,9 @@ class _WirePositions(Struct, array_like=True, gc=False):
 class _RelayBatch(Struct, array_like=True, gc=False):
     records: list[_WireRecord]
     skipped: int
-    """Events that were too many to be handed on, since the last parcel."""
+    """Events over the limit that were not forwarded since the last batch."""
     places: list[_WirePositions] = []
-    """Of events whose records stay where they are."""
+    """Positions of records that are not forwarded themselves."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -82,24 +81,33 @@ _decode = msgspec.msgpack.Decoder(_RelayBatch).decode
 
 
 class LiveRelay:
-    """Hands on what passes here, and shows here what passes elsewhere."""
+    """Forwards this member's events, and publishes those of other members here."""
 
     def __init__(
         self,
         relay: RelayChannel,
         live: LiveStream,
         others_listen: Callable[[], bool],
-        judged: Callable[[Sequence[Record]], Awaitable[list[Decoded]]],
-        show: Callable[[Sequence[Decoded]], None],
+        decode: Callable[[Sequence[Record]], Awaitable[list[Decoded]]],
+        publish: Callable[[Sequence[Decoded]], None],
         read: Callable[[Partition, Collection[int]], AsyncIterator[Sequence[Record]]],
         *,
         secret: bool,
     ) -> None:
-        """`read` gives the records at some offsets of a partition, and raises what a broker does. `secret`: no record
-        is handed on, only where it lies."""
+        """Create a relay.
+
+        Args:
+            relay: Channel to the other members.
+            live: Live stream of this member.
+            others_listen: Tells whether another member has subscribers.
+            decode: Decodes records.
+            publish: Publishes events of other members here.
+            read: Reads the records at some offsets of a partition. Raises what a broker does.
+            secret: Forward positions instead of records.
+        """
         self._read, self._secret = read, secret
         self._relay, self._live, self._others_listen = relay, live, others_listen
-        self._judged, self._show = judged, show
+        self._decode, self._publish = decode, publish
         self._records: list[Record] = []
         self._skipped = 0
         self._listening = False
@@ -107,50 +115,52 @@ class LiveRelay:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
+        """Forward and receive until `close`."""
         self._tasks = [
-            asyncio.ensure_future(run_periodically("handing on what passes here", self._send, EVERY)),
-            asyncio.ensure_future(run_periodically("hearing of what passes elsewhere", self._receive, EVERY)),
+            asyncio.ensure_future(run_periodically("forwarding live events", self._send, SEND_INTERVAL_S)),
+            asyncio.ensure_future(run_periodically("receiving live events", self._receive, SEND_INTERVAL_S)),
         ]
 
     async def close(self) -> None:
+        """Stop forwarding and receiving."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def offer(self, decoded: Sequence[Decoded]) -> None:
-        """Hand these on, if somebody listens. Never waits, never raises."""
+        """Queue records to forward if another member has subscribers. Never waits, never raises."""
         if not self._others_listen():
             return
         second = int(time.monotonic())
         if second != self._second:
             self._second, self._count, self._bytes = second, 0, 0
-        for one in decoded:
+        for each in decoded:
             self._count += 1
-            self._bytes += _size(one.record)
-            if self._count > MOST_A_SECOND or self._bytes > MOST_BYTES_A_SECOND:
+            self._bytes += _size(each.record)
+            if self._count > MAX_RECORDS_PER_SECOND or self._bytes > MAX_BYTES_PER_SECOND:
                 self._skipped += 1
             else:
-                self._records.append(one.record)
+                self._records.append(each.record)
 
     async def _send(self) -> None:
         records, self._records = self._records, []
         skipped, self._skipped = self._skipped, 0
         unsent = len(records)
         try:
-            for part in _parcels(records) or ([[]] if skipped else []):
-                await self._relay.send(_encode(self._parcel(part, skipped)))
+            for part in _batches(records) or ([[]] if skipped else []):
+                await self._relay.send(_encode(self._batch(part, skipped)))
                 unsent, skipped = unsent - len(part), 0
         finally:
-            # What the index does not take is missed by who listens, and told to them with the next parcel.
+            # Subscribers miss the unsent records, and learn of them with the next batch.
             self._skipped += unsent + skipped
 
-    def _parcel(self, records: Sequence[Record], skipped: int) -> _RelayBatch:
+    def _batch(self, records: Sequence[Record], skipped: int) -> _RelayBatch:
         if self._secret:
-            return _RelayBatch([], skipped, _places(records))
-        return _RelayBatch([_written(record) for record in records], skipped)
+            return _RelayBatch([], skipped, _wire_positions(records))
+        return _RelayBatch([_to_wire(record) for record in records], skipped)
 
     async def _receive(self) -> None:
-        """Hear what passes elsewhere, for as long as somebody listens here."""
+        """Receive events of other members while this one has subscribers."""
         if not self._live.subscribers:
             self._listening = False
             return
@@ -158,32 +168,32 @@ class LiveRelay:
             self._listening = True
             self._relay.begin()
         while self._live.subscribers:
-            for parcel in await self._relay.receive():
-                await self._take(parcel)
+            for batch in await self._relay.receive():
+                await self._take(batch)
 
     async def _take(self, data: bytes) -> None:
         try:
-            parcel = _decode(data)
-            records = [_record(record) for record in parcel.records]
-            places = [(_partition(place), [int(offset) for offset in place.offsets]) for place in parcel.places]
+            batch = _decode(data)
+            records = [_from_wire(record) for record in batch.records]
+            positions = [(_partition(wire), [int(offset) for offset in wire.offsets]) for wire in batch.places]
         except (msgspec.MsgspecError, ValueError):
-            return  # of another version
+            return  # a batch of another version
         if records:
-            self._show(await self._judged(records))
-        for partition, offsets in places:
+            self._publish(await self._decode(records))
+        for partition, offsets in positions:
             await self._fetch(partition, offsets)
-        if parcel.skipped:
-            self._live.lost(parcel.skipped)
+        if batch.skipped:
+            self._live.lost(batch.skipped)
 
     async def _fetch(self, partition: Partition, offsets: Sequence[int]) -> None:
-        """Show what lies there; of what cannot be had the listeners learn how much it is."""
+        """Read and publish records; subscribers learn how many could not be read."""
         missing = len(offsets)
         try:
             async for records in self._read(partition, offsets):
                 missing -= len(records)
-                self._show(await self._judged(records))
+                self._publish(await self._decode(records))
         except TracecarError as error:
-            log.debug("what passes elsewhere cannot be read", partition=str(partition), reason=str(error))
+            log.debug("cannot read events of another member", partition=str(partition), reason=str(error))
         if missing > 0:
             self._live.lost(missing)
 
@@ -193,30 +203,30 @@ def _size(record: Record) -> int:
     return len(record.key or b"") + len(record.value or b"") + headers
 
 
-def _parcels(records: Sequence[Record]) -> list[list[Record]]:
-    """What is sent together; an event that is too large alone."""
-    found: list[list[Record]] = []
+def _batches(records: Sequence[Record]) -> list[list[Record]]:
+    """Split records into batches; a record that is too large is a batch of its own."""
+    batches: list[list[Record]] = []
     size = 0
     for record in records:
         size += _size(record)
-        if not found or len(found[-1]) >= PARCEL or size > PARCEL_BYTES:
-            found.append([])
+        if not batches or len(batches[-1]) >= MAX_RECORDS_PER_BATCH or size > MAX_BATCH_BYTES:
+            batches.append([])
             size = _size(record)
-        found[-1].append(record)
-    return found
+        batches[-1].append(record)
+    return batches
 
 
-def _places(records: Sequence[Record]) -> list[_WirePositions]:
-    found: dict[Partition, _WirePositions] = {}
+def _wire_positions(records: Sequence[Record]) -> list[_WirePositions]:
+    positions: dict[Partition, _WirePositions] = {}
     for record in records:
         log, offset = record.position.log, str(record.position.offset)
-        known = found.get(log)
+        known = positions.get(log)
         if known is None:
             stream = log.stream.encode("utf-8", "surrogateescape")
-            found[log] = _WirePositions(log.system, stream, log.number, [offset])
+            positions[log] = _WirePositions(log.system, stream, log.number, [offset])
         else:
             known.offsets.append(offset)
-    return list(found.values())
+    return list(positions.values())
 
 
 def _partition(positions: _WirePositions) -> Partition:
@@ -226,20 +236,22 @@ def _partition(positions: _WirePositions) -> Partition:
 async def read_at(
     brokers: Mapping[str, Broker], partition: Partition, offsets: Collection[int]
 ) -> AsyncIterator[Sequence[Record]]:
-    """The records at some offsets that are close together: what lies too far on is left out. Raises what the broker
-    does."""
+    """Yield the records at some offsets of a partition; those too far behind the others are left out.
+
+    Raises Outage and Refused.
+    """
     wanted, broker = frozenset(offsets), brokers.get(partition.system)
     if broker is None or not wanted:
         return
-    passed = 0
+    scanned = 0
     async for records in broker.scan(partition, start=min(wanted), until=max(wanted) + 1):
         yield [record for record in records if record.position.offset in wanted]
-        passed += len(records)
-        if passed > MOST_BETWEEN * len(wanted):
+        scanned += len(records)
+        if scanned > MAX_SCANNED_PER_RECORD * len(wanted):
             return
 
 
-def _written(record: Record) -> _WireRecord:
+def _to_wire(record: Record) -> _WireRecord:
     position = record.position
     return _WireRecord(
         position.system,
@@ -254,7 +266,7 @@ def _written(record: Record) -> _WireRecord:
     )
 
 
-def _record(record: _WireRecord) -> Record:
+def _from_wire(record: _WireRecord) -> Record:
     return Record(
         Position(record.system, record.stream.decode("utf-8", "surrogateescape"), record.partition, int(record.offset)),
         record.key,

@@ -1,7 +1,8 @@
-"""The live stream: who listens hears of every event as it passes, as long as they keep up.
+"""Live stream: in-process pub/sub of decoded events.
 
-Publishing never waits: each subscriber has a bounded queue of batches. Who falls behind loses the oldest ones, and is
-told how many."""
+Publishing never waits. Each subscriber has a bounded queue; when it overflows, the oldest batches are dropped and the
+subscriber is told how many events it missed.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +13,15 @@ from collections.abc import AsyncIterator, Sequence
 from sidecar.domain.errors import Outage
 from sidecar.domain.model import Decoded
 
-MOST_EVENTS = 5_000
-"""Events that wait for one subscriber; with its body each takes some two kilobytes."""
-MOST_BYTES = 8 << 20
+MAX_QUEUED_EVENTS = 5_000
+"""Events in the queue of one subscriber; each takes about two kilobytes with its body."""
+MAX_QUEUED_BYTES = 8 << 20
 """Bytes of their values."""
-MOST_SUBSCRIBERS = 64
+MAX_SUBSCRIBERS = 64
 
 
 class Subscription:
-    """One listener's queue."""
+    """The queue of one subscriber."""
 
     def __init__(self, live: LiveStream, most_events: int, most_bytes: int) -> None:
         self._live, self._most_events, self._most_bytes = live, most_events, most_bytes
@@ -30,7 +31,8 @@ class Subscription:
         self._closed = False
         self._missed = 0
 
-    def _put(self, decoded: Sequence[Decoded], size: int) -> None:
+    def put(self, decoded: Sequence[Decoded], size: int) -> None:
+        """Queue a batch of `size` bytes and drop the oldest ones that no longer fit."""
         self._queue.append((decoded, size))
         self._events += len(decoded)
         self._bytes += size
@@ -42,22 +44,22 @@ class Subscription:
         self._wake.set()
 
     def drop(self, count: int) -> None:
-        """Count events that the listener will not hear of."""
+        """Count events that the subscriber misses."""
         self._missed += count
         self._live.dropped += count
 
     def missed(self) -> int:
-        """Events lost since the last call."""
+        """Return the number of events missed since the last call."""
         count, self._missed = self._missed, 0
         return count
 
     @property
     def closed(self) -> bool:
+        """The subscription has ended."""
         return self._closed
 
     async def next(self, timeout: float) -> Sequence[Decoded] | None:
-        """The next batch; None where nothing came for `timeout` seconds, where events were lost meanwhile, or where the
-        stream is closed."""
+        """Return the next batch; None after `timeout` seconds without one, after missed events, and after the end."""
         if not self._queue and not self._closed:
             self._wake.clear()
             try:
@@ -73,13 +75,14 @@ class Subscription:
         return decoded
 
     async def __aiter__(self) -> AsyncIterator[Sequence[Decoded]]:
-        """Batches until the stream is closed."""
+        """Iterate over batches until the subscription ends."""
         while not self._closed:
             decoded = await self.next(3600)
             if decoded is not None:
                 yield decoded
 
     def close(self) -> None:
+        """End the subscription."""
         self._closed = True
         self._wake.set()
         self._live.leave(self)
@@ -92,43 +95,48 @@ class Subscription:
 
 
 class LiveStream:
-    """Hands every published event to who listens."""
+    """Publishes events to all subscribers."""
 
-    def __init__(self, most_events: int = MOST_EVENTS, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, most_events: int = MAX_QUEUED_EVENTS, most_bytes: int = MAX_QUEUED_BYTES) -> None:
         self._most_events, self._most_bytes = most_events, most_bytes
         self._subscriptions: tuple[Subscription, ...] = ()
         self.dropped = 0
-        """Events that subscribers were too slow for, since start."""
+        """Events that slow subscribers missed, since the start."""
 
     @property
     def subscribers(self) -> int:
+        """Number of subscribers."""
         return len(self._subscriptions)
 
     def publish(self, decoded: Sequence[Decoded]) -> None:
-        """Tell the listeners. Costs one comparison where there are none."""
+        """Publish a batch. Costs one comparison without subscribers."""
         if not self._subscriptions or not decoded:
             return
-        size = sum([len(one.record.value) for one in decoded if one.record.value is not None])
+        size = sum([len(each.record.value) for each in decoded if each.record.value is not None])
         for subscription in self._subscriptions:
-            subscription._put(decoded, size)
+            subscription.put(decoded, size)
 
     def lost(self, count: int) -> None:
-        """Events passed that nobody here will hear of."""
+        """Count events that all subscribers miss."""
         for subscription in self._subscriptions:
             subscription.drop(count)
 
     def subscribe(self) -> Subscription:
-        """A listener's queue, to be closed by the listener. Raises Outage where too many listen."""
-        if len(self._subscriptions) >= MOST_SUBSCRIBERS:
-            raise Outage(f"{MOST_SUBSCRIBERS} clients listen already: close one, or try again", retry_after=5)
+        """Subscribe; the caller closes the subscription. Raises Outage if there are too many subscribers."""
+        if len(self._subscriptions) >= MAX_SUBSCRIBERS:
+            raise Outage(
+                f"{MAX_SUBSCRIBERS} clients follow the live stream already: close one, or try again later",
+                retry_after=5,
+            )
         subscription = Subscription(self, self._most_events, self._most_bytes)
         self._subscriptions = (*self._subscriptions, subscription)
         return subscription
 
     def leave(self, subscription: Subscription) -> None:
+        """Remove a subscription."""
         self._subscriptions = tuple(other for other in self._subscriptions if other is not subscription)
 
     def close(self) -> None:
-        """End every subscription: the sidecar stops."""
+        """End every subscription, because the sidecar stops."""
         for subscription in self._subscriptions:
             subscription.close()

@@ -1,50 +1,58 @@
-"""What the outcome of a batch writes: the dead letters of what fails and, before a service (*gate*), what passes."""
+"""Outgoing records of a batch: dead letters of rejected records and, for a gate, the valid records."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from sidecar.dead_letters import writer as letters
+from sidecar.dead_letters.writer import shrink_dead_letter
 from sidecar.domain.model import Decoded, Outgoing
 from sidecar.domain.stream_names import StreamNames
 
 
 class OutputRouter:
-    """Writes outcomes for one broker. `letter` writes a dead letter; None where dead letters are switched off. `gate`
-    says for each raw stream to which one what passes goes."""
+    """Builds the outgoing records for one broker."""
 
     def __init__(
-        self, letter: Callable[[Decoded], Outgoing] | None, naming: StreamNames, gate: Mapping[str, str]
+        self, write_letter: Callable[[Decoded], Outgoing] | None, naming: StreamNames, gate: Mapping[str, str]
     ) -> None:
-        self._letter, self._naming, self._gate = letter, naming, gate
+        """Create a router.
 
-    def write(self, stream: str, decoded: Sequence[Decoded], rejected: Sequence[Decoded]) -> list[Outgoing]:
-        """Everything that committing these records of one stream publishes, in their order."""
+        Args:
+            write_letter: Writes a dead letter; None if dead letters are disabled.
+            naming: Tells dead-letter streams from others.
+            gate: The target stream of the valid records, for each raw stream.
+        """
+        self._write_letter, self._naming, self._gate = write_letter, naming, gate
+
+    def route(self, stream: str, decoded: Sequence[Decoded], rejected: Sequence[Decoded]) -> list[Outgoing]:
+        """Return everything that committing these records of one stream publishes, in their order."""
         target = self._gate.get(stream)
         if target is None:
-            return [] if self._letter is None else [self._letter(one) for one in rejected]
+            return [] if self._write_letter is None else [self._write_letter(each) for each in rejected]
         outgoing: list[Outgoing] = []
-        for one in decoded:
-            if one.event.rejection is None:
-                outgoing.append(pass_through(one, target))
-            elif self._letter is not None:
-                outgoing.append(self._letter(one))
+        for each in decoded:
+            if each.event.rejection is None:
+                outgoing.append(pass_through(each, target))
+            elif self._write_letter is not None:
+                outgoing.append(self._write_letter(each))
         return outgoing
 
-    def letters(self, stream: str, outgoing: Sequence[Outgoing]) -> int:
-        """How many dead letters are in what was written for records of this stream."""
+    def count_letters(self, stream: str, outgoing: Sequence[Outgoing]) -> int:
+        """Return the number of dead letters among the outgoing records of a stream."""
         target = self._gate.get(stream)
-        return len(outgoing) if target is None else sum(one.stream != target for one in outgoing)
+        return len(outgoing) if target is None else sum(each.stream != target for each in outgoing)
 
     def shrink(self, outgoing: Outgoing) -> Outgoing | None:
-        """A letter with its next part left out. None for what can get no lighter: an event that passes a gate goes
-        whole or not at all."""
-        return letters.shrink_dead_letter(outgoing) if self._naming.is_dead_letter(outgoing.stream) else None
+        """Return a dead letter without its next part, to fit the broker's limit.
+
+        Returns None if nothing can be left out: a record that passes a gate passes whole or not at all.
+        """
+        return shrink_dead_letter(outgoing) if self._naming.is_dead_letter(outgoing.stream) else None
 
 
 def pass_through(decoded: Decoded, target: str) -> Outgoing:
-    """The record as it is, for the stream behind the gate: the same partition, so that order is kept, and the same
-    timestamp where the stream keeps the producer's."""
+    """Build the record for the stream behind the gate: unchanged, in the same partition (which keeps the order), with
+    the same timestamp."""
     record = decoded.record
     return Outgoing(
         stream=target,

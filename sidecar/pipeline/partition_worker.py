@@ -1,11 +1,10 @@
-"""A lane: the way of one lease's batches, in order. Judging is here; committing follows behind
-(`sidecar.pipeline.committer`).
+"""Processes the batches of one lease, in order: decoding here, committing behind it (`sidecar.pipeline.committer`).
 
-A lane flows or is held. Held (registry outage, breaker, dead letters that cannot be written), it commits nothing more,
-but goes on judging, indexing and showing what comes, for that is when people look. What it judged while it was held is
-forgotten, not committed: on release it rewinds to what is committed and goes that way again. The index takes an event
-at a position that it has as the same event; what was counted and shown before the rewind is not counted and shown
-twice.
+A worker runs or is held. While it is held (registry outage, open breaker, dead letters that cannot be written), it
+commits nothing, but still decodes, indexes and shows new records, because that is when people look. What it decoded
+while held is dropped, not committed: on release the worker rewinds to the committed offset and processes those records
+again. The index takes an event at a position that it holds as the same event, and records that were counted and shown
+before the rewind are not counted and shown twice.
 """
 
 from __future__ import annotations
@@ -32,21 +31,21 @@ from sidecar.pipeline.stream_counters import StreamCounter
 
 log = structlog.get_logger()
 
+MAX_UNCOMMITTED_RECORDS = 20_000
+"""Decoded and uncommitted records of a worker; beyond that its partition is paused."""
 MAX_WAITING_BATCHES = 4
 """Batches that wait behind one whose decoding takes long; beyond that the partition is paused."""
-UNSETTLED_RECORDS = 20_000
-"""Judged and not committed records that a lane keeps; beyond that its partition waits."""
-FIRST_RETRY, LONGEST_RETRY = 0.5, 15.0
-"""Seconds between tries to go on."""
-PATIENCE = 5_000_000
-"""Microseconds of failing settlements after which a lane counts as held."""
+RESUME_RETRY_MIN_S, RESUME_RETRY_MAX_S = 0.5, 15.0
+"""Backoff between attempts to resume."""
+COMMIT_FAILURE_HOLD_US = 5_000_000
+"""Microseconds of failing commits after which a worker counts as held."""
 
 HeldBy = Literal["registry", "breaker", "letters", "broker"]
 
 
 @dataclass(frozen=True)
 class WorkerHold:
-    """Why a lane commits nothing."""
+    """The reason why a worker commits nothing."""
 
     by: HeldBy
     reason: str
@@ -56,60 +55,68 @@ class WorkerHold:
 
 @dataclass(frozen=True)
 class PipelineContext:
-    """What all lanes of a broker share."""
+    """Dependencies that all workers of a broker share."""
 
     broker: Broker
-    judge: EventDecoder
+    decoder: EventDecoder
     catalog: SchemaCache
     sink: EventSink
-    outlet: OutputRouter
+    router: OutputRouter
     hold_on_outage: bool
-    pace: Callable[[], float]
-    """Seconds between two settlings of one lane."""
+    commit_interval: Callable[[], float]
+    """Seconds between two commits of one worker."""
     clock: Callable[[], int]
     """Microseconds since 1970."""
-    crashed: Callable[[BaseException], None]
-    """Hears of a mistake of ours, which ends the process rather than a lane in silence."""
+    on_crash: Callable[[BaseException], None]
+    """Called with an unexpected exception: it ends the process rather than one worker in silence."""
 
 
 @dataclass
 class PendingBatch:
-    """A batch on its way through the judge."""
+    """A batch that is being decoded."""
 
     batch: Batch
     decoded: list[Decoded] = field(default_factory=list)
     unchecked: bool = False
-    """Its schemas cannot be had: it is decoded without them."""
+    """Its schemas are not available: it is decoded without them."""
     fetching: bool = False
     """A task fetches its schemas and decodes the rest of it."""
 
 
 class PartitionWorker:
-    """The way of one lease's batches."""
+    """Processes the batches of one lease."""
 
     def __init__(
         self,
-        way: PipelineContext,
+        context: PipelineContext,
         lease: Lease,
         counter: StreamCounter,
         breaker: CircuitBreaker,
-        tally: RewindDeduplicator | None = None,
+        deduplicator: RewindDeduplicator | None = None,
     ) -> None:
-        """`tally`: of the partition's lane before this one. A lease that is had again begins at what is committed."""
+        """Create a worker and start its committer.
+
+        Args:
+            context: Dependencies.
+            lease: The lease to process.
+            counter: Counter of the lease's stream.
+            breaker: Breaker of the lease's stream.
+            deduplicator: Of the previous worker of the partition: a new lease begins at the committed offset.
+        """
         self.lease = lease
         self.hold: WorkerHold | None = None
         self.first_held: int | None = None
-        """The first offset that was judged and not committed because the lane is held."""
-        self._way, self._counter, self._breaker = way, counter, breaker
-        self.tally = tally or RewindDeduplicator(way.sink, counter)
-        self.tally.rewound()
-        self._settler = Committer(
-            way.broker,
+        """The first offset that was decoded and not committed because the worker is held."""
+        self._context, self._counter, self._breaker = context, counter, breaker
+        self.deduplicator = deduplicator or RewindDeduplicator(context.sink, counter)
+        self.deduplicator.rewound()
+        self._committer = Committer(
+            context.broker,
             lease,
-            shrink=way.outlet.shrink,
-            pace=way.pace,
-            trouble=self._trouble,
-            progress=self._progress,
+            shrink=context.router.shrink,
+            interval=context.commit_interval,
+            on_trouble=self._on_commit_trouble,
+            on_commit=self._on_commit,
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._backlog: deque[PendingBatch] = deque()
@@ -118,76 +125,80 @@ class PartitionWorker:
         self._continuation: asyncio.Handle | None = None
         self._failing_since: int | None = None
         self._releasing = asyncio.Lock()
-        # Offsets up to which a person said to go on past the breaker, or without schemas.
-        self._past_breaker = self._past_registry = -1
-        self._spawn(self._settler.run())
+        # Offsets up to which an operator skipped the breaker, or schemas that are not available.
+        self._skip_breaker_until = self._skip_registry_until = -1
+        self._spawn(self._committer.run())
 
-    # --- judging
+    # --- decoding
 
-    def take(self, batch: Batch) -> None:
-        """Judge a batch and pass its outcome on. Never waits: where something must be waited for, the partition is
-        paused and the batch kept."""
+    def process(self, batch: Batch) -> None:
+        """Decode a batch and queue its commit, without waiting.
+
+        If a schema is missing, the partition is paused and the batch kept.
+        """
         self._backlog.append(PendingBatch(batch))
         if len(self._backlog) == 1:
-            self._go_on()
+            self._process_backlog()
 
-    def _go_on(self) -> None:
-        if self._continuation is not None:
-            self._continuation.cancel()
-            self._continuation = None
+    def _process_backlog(self) -> None:
+        self._cancel_continuation()
         while self._backlog and not self.lease.lost:
-            waiting = self._backlog[0]
-            if waiting.fetching:
+            pending = self._backlog[0]
+            if pending.fetching:
                 return
-            missing = self._decode(waiting)
+            missing = self._decode(pending)
             if missing is not None:
                 self._pause("schema")
-                self._spawn(self._decode_with_schemas(waiting))
+                self._spawn(self._decode_with_schemas(pending))
                 return
-            if len(waiting.decoded) < len(waiting.batch.records):
-                # The batch takes long: other tasks have their turn first.
-                self._continuation = asyncio.get_running_loop().call_soon(self._go_on)
+            if len(pending.decoded) < len(pending.batch.records):
+                # The batch takes long: let other tasks run first.
+                self._continuation = asyncio.get_running_loop().call_soon(self._process_backlog)
                 if len(self._backlog) > MAX_WAITING_BATCHES:
                     self._pause("decoding")
                 return
             self._backlog.popleft()
-            self._accept(waiting)
+            self._accept(pending)
         self._unpause("schema")
         self._unpause("decoding")
 
-    def _decode(self, waiting: PendingBatch) -> SchemaKey | None:
-        """Decode some more of a batch. Returns the schema that must be fetched first, if one is missing."""
-        records = waiting.batch.records
+    def _cancel_continuation(self) -> None:
+        if self._continuation is not None:
+            self._continuation.cancel()
+            self._continuation = None
+
+    def _decode(self, pending: PendingBatch) -> SchemaKey | None:
+        """Decode a part of a batch. Returns the schema that must be fetched first, if one is missing."""
+        records = pending.batch.records
         held = self.hold is not None and self.hold.by == "registry"
-        if held or (records and records[0].position.offset <= self._past_registry):
-            waiting.unchecked = True
-        result = self._way.judge.decode_batch(records, len(waiting.decoded), unchecked=waiting.unchecked)
-        waiting.decoded += result.decoded
+        if held or (records and records[0].position.offset <= self._skip_registry_until):
+            pending.unchecked = True
+        result = self._context.decoder.decode_batch(records, len(pending.decoded), unchecked=pending.unchecked)
+        pending.decoded += result.decoded
         return result.missing
 
-    async def _decode_with_schemas(self, waiting: PendingBatch) -> None:
+    async def _decode_with_schemas(self, pending: PendingBatch) -> None:
         """Fetch the schemas that a batch needs, and decode the rest of it."""
-        records = waiting.batch.records[len(waiting.decoded) :]
-        policy = partial(self._on_outage, waiting)
-        waiting.fetching = True
-        waiting.decoded += await self._way.judge.decode_with_schemas(records, policy)
-        waiting.fetching = False
-        self._go_on()
+        records = pending.batch.records[len(pending.decoded) :]
+        pending.fetching = True
+        pending.decoded += await self._context.decoder.decode_with_schemas(records, partial(self._on_outage, pending))
+        pending.fetching = False
+        self._process_backlog()
 
-    def _on_outage(self, waiting: PendingBatch, missing: SchemaKey, error: Exception) -> None:
-        """Hold the stream, where so configured, and decode the batch without the missing schemas."""
+    def _on_outage(self, pending: PendingBatch, missing: SchemaKey, error: Exception) -> None:
+        """Hold the stream, if so configured, and decode the batch without the missing schemas."""
         self._missing = missing
-        waiting.unchecked = True
-        if self._way.hold_on_outage:
+        pending.unchecked = True
+        if self._context.hold_on_outage:
             self._hold("registry", f"the schema registry does not answer: {error}")
 
-    def _accept(self, waiting: PendingBatch) -> None:
-        batch, decoded = waiting.batch, waiting.decoded
+    def _accept(self, pending: PendingBatch) -> None:
+        batch, decoded = pending.batch, pending.decoded
         if batch.gap is not None:
             self._report_gap(batch)
         if batch.records:
-            rejected = [one for one in decoded if one.event.rejection is not None]
-            self.tally.show(decoded, rejected, unchecked=waiting.unchecked and self.hold is not None)
+            rejected = [each for each in decoded if each.event.rejection is not None]
+            self.deduplicator.publish(decoded, rejected, unchecked=pending.unchecked and self.hold is not None)
             self._consult_breaker(batch, len(rejected))
         elif batch.gap is None and batch.next_offset <= self.lease.start:
             return  # it only announced the lease
@@ -197,14 +208,14 @@ class PartitionWorker:
             if self.first_held is None and batch.records:
                 self.first_held = batch.records[0].position.offset
             return
-        self._settler.add(batch, self._way.outlet.write(self.lease.partition.stream, decoded, rejected))
-        if self._settler.waiting > UNSETTLED_RECORDS:
+        self._committer.add(batch, self._context.router.route(self.lease.partition.stream, decoded, rejected))
+        if self._committer.waiting > MAX_UNCOMMITTED_RECORDS:
             self._pause("committing")
 
     def _consult_breaker(self, batch: Batch, rejected: int) -> None:
-        if self.hold is not None or batch.records[0].position.offset <= self._past_breaker:
+        if self.hold is not None or batch.records[0].position.offset <= self._skip_breaker_until:
             return
-        if self._breaker.note(len(batch.records), rejected):
+        if self._breaker.record(len(batch.records), rejected):
             events, failed = self._breaker.recent
             commonest = ", ".join(code for code, _ in self._counter.codes.most_common(1))
             self._hold("breaker", f"{failed} of the last {events} events were rejected, most often by {commonest}")
@@ -212,11 +223,11 @@ class PartitionWorker:
     def _report_gap(self, batch: Batch) -> None:
         gap = batch.gap
         assert gap is not None
-        self._counter.lost(gap)
-        if gap.resumed < gap.wanted:  # created again: what has these offsets now was not judged before
-            self.tally.forget()
+        self._counter.add_gap(gap)
+        if gap.resumed < gap.wanted:  # the partition was created again: these offsets are new records
+            self.deduplicator.reset()
         log.warning(
-            "records are gone before they were read",
+            "records were gone before they were read",
             wanted=str(gap.partition.at(gap.wanted)),
             resumed=str(gap.partition.at(gap.resumed)),
             reason=gap.reason,
@@ -227,46 +238,49 @@ class PartitionWorker:
     def _hold(self, by: HeldBy, reason: str) -> None:
         if self.hold is not None:
             return
-        self.hold = WorkerHold(by, reason, self._way.clock())
-        self.first_held = self._settler.drop_untried()
+        self.hold = WorkerHold(by, reason, self._context.clock())
+        self.first_held = self._committer.drop_queued()
         self._unpause("committing")
-        log.warning("held: nothing is committed", partition=str(self.lease.partition), by=by, reason=reason)
+        log.warning("partition held: nothing is committed", partition=str(self.lease.partition), by=by, reason=reason)
         if by == "registry":
             self._spawn(self._await_registry())
 
     async def release(self) -> None:
-        """Go on from what is committed. Does nothing where the lane flows or its lease is lost. Raises Outage."""
-        # One at a time: a person's and the lane's own may meet, and a second rewind, once records flow again, would
-        # bring some of them twice into one settlement.
+        """Continue from the committed offset. Does nothing if the worker is not held or its lease is lost.
+
+        Raises Outage.
+        """
+        # One at a time: an operator's release and the worker's own may meet, and a second rewind, once records flow
+        # again, would put some of them twice into one commit.
         async with self._releasing:
             if self._nothing_held():
                 return
-            # A try under way may still come through: reading goes back only when its outcome is known.
-            await self._settler.idle()
+            # A running commit may still succeed: rewind only when its outcome is known.
+            await self._committer.idle()
             if self._nothing_held():
                 return
-            await self._way.broker.rewind(self.lease)
-            self.tally.rewound()
+            await self._context.broker.rewind(self.lease)
+            self.deduplicator.rewound()
             self.hold, self.first_held = None, None
             self._backlog.clear()
-            log.info("goes on", partition=str(self.lease.partition))
+            log.info("partition resumed", partition=str(self.lease.partition))
 
     def _nothing_held(self) -> bool:
         return self.hold is None or self.lease.lost
 
     async def _await_registry(self) -> None:
-        wait = FIRST_RETRY
+        backoff = RESUME_RETRY_MIN_S
         while self.hold is not None and self.hold.by == "registry" and not self.lease.lost:
-            await asyncio.sleep(wait)
-            wait = min(wait * 2, LONGEST_RETRY)
+            await asyncio.sleep(backoff)
+            backoff = min(backoff * 2, RESUME_RETRY_MAX_S)
             try:
                 await self.resume()
             except (Outage, Refused) as error:
-                log.debug("still held", partition=str(self.lease.partition), reason=str(error))
+                log.debug("partition still held", partition=str(self.lease.partition), reason=str(error))
 
-    def _trouble(self, sentence: str | None, refused: bool) -> None:
-        """What the committer says: None once it goes well again."""
-        now = self._way.clock()
+    def _on_commit_trouble(self, sentence: str | None, refused: bool) -> None:
+        """Hold the worker after a failed commit; `sentence` is None once commits succeed again."""
+        now = self._context.clock()
         if sentence is None:
             self._failing_since = None
             if self.hold is not None and self.hold.by in ("letters", "broker"):
@@ -275,7 +289,7 @@ class PartitionWorker:
         self._failing_since = self._failing_since or now
         if refused:
             self._hold("letters", sentence)
-        elif now - self._failing_since > PATIENCE:
+        elif now - self._failing_since > COMMIT_FAILURE_HOLD_US:
             self._hold("broker", sentence)
         log.warning("not committed", partition=str(self.lease.partition), reason=sentence)
 
@@ -284,63 +298,64 @@ class PartitionWorker:
             try:
                 await self.release()
             except (Outage, Refused) as error:
-                log.warning("cannot go on yet", partition=str(self.lease.partition), reason=str(error))
-                await asyncio.sleep(FIRST_RETRY)
+                log.warning("cannot resume partition yet", partition=str(self.lease.partition), reason=str(error))
+                await asyncio.sleep(RESUME_RETRY_MIN_S)
 
     async def resume(self) -> None:
-        """Try again what holds this lane. Raises Outage or Refused where it still does."""
+        """Retry the records that hold this worker. Raises Outage or Refused if they still do."""
         hold = self.hold
         if hold is None:
             return
         if hold.by in ("letters", "broker"):
-            self._settler.retry_now()
+            self._committer.retry_now()
             return
         if hold.by == "registry" and self._missing is not None:
-            await self._way.catalog.fetch(self._missing)
+            await self._context.catalog.fetch(self._missing)
         await self.release()
 
     async def skip(self) -> None:
-        """Go on past what holds this lane: what the breaker held goes to the dead letters, however many; events whose
-        schema cannot be had go by unchecked. Raises Refused where dead letters cannot be written: going on would lose
-        them."""
+        """Continue behind the records that hold this worker: an open breaker's records are dead-lettered, however many;
+        events without an available schema pass unchecked.
+
+        Raises Refused if dead letters cannot be written, because they would be lost.
+        """
         hold = self.hold
         if hold is None:
             return
         if hold.by in ("letters", "broker"):
-            raise Refused(f"{self.lease.partition}: {hold.reason}. Going on would lose dead letters: mend this first")
+            raise Refused(f"{self.lease.partition}: {hold.reason}. Skipping would lose dead letters: fix this first")
         if hold.by == "breaker":
-            self._past_breaker = self.tally.high
+            self._skip_breaker_until = self.deduplicator.high
         else:
-            self._past_registry = self.tally.high
+            self._skip_registry_until = self.deduplicator.high
         await self.release()
 
-    # --- pausing, ending
+    # --- pausing and closing
 
-    def _progress(self, published: Sequence[Outgoing]) -> None:
-        self._counter.dead_lettered += self._way.outlet.letters(self.lease.partition.stream, published)
-        if self._settler.waiting < UNSETTLED_RECORDS // 2:
+    def _on_commit(self, published: Sequence[Outgoing]) -> None:
+        letters = self._context.router.count_letters(self.lease.partition.stream, published)
+        self._counter.dead_lettered += letters
+        if self._committer.waiting < MAX_UNCOMMITTED_RECORDS // 2:
             self._unpause("committing")
 
-    def _pause(self, why: str) -> None:
+    def _pause(self, reason: str) -> None:
         if not self._pauses:
-            self._way.broker.hold(self.lease)
-        self._pauses.add(why)
+            self._context.broker.hold(self.lease)
+        self._pauses.add(reason)
 
-    def _unpause(self, why: str) -> None:
-        if why in self._pauses:
-            self._pauses.discard(why)
+    def _unpause(self, reason: str) -> None:
+        if reason in self._pauses:
+            self._pauses.discard(reason)
             if not self._pauses:
-                self._way.broker.release(self.lease)
+                self._context.broker.release(self.lease)
 
     async def drain(self) -> None:
-        """Returns once all that was judged and is not held is committed."""
-        await self._settler.idle()
+        """Return once everything decoded and not held is committed."""
+        await self._committer.idle()
 
     async def close(self) -> None:
-        """Stop at once. What is not committed comes again to whoever reads next."""
-        if self._continuation is not None:
-            self._continuation.cancel()
-            self._continuation = None
+        """Stop at once. Uncommitted records are delivered again to the next reader."""
+        self._cancel_continuation()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -348,9 +363,9 @@ class PartitionWorker:
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._on_task_end)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _on_task_end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._way.crashed(error)
+            self._context.on_crash(error)

@@ -1,8 +1,9 @@
-"""The dead-letter queue that Redis Streams never had: what a configured group was given too often, or has left pending
-for too long, becomes a dead letter (`delivery.exhausted`) and is acknowledged for that group.
+"""Dead-letters exhausted entries of Redis Streams groups: an entry that was delivered too often, or is pending for too
+long, becomes a dead letter (`delivery.exhausted`) and is acknowledged for its group.
 
-When an entry was given first, Redis does not know: it tells how often it was given, and how long ago the last time was.
-So "too often" also waits until the entry was left alone for a while, for somebody may be at work on it right now."""
+Redis does not know when an entry was first delivered, only how often and how long ago the last time was. Therefore an
+entry that was delivered too often must also have been idle for a while: a consumer may be processing it right now.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +24,11 @@ from sidecar.domain.position import Position
 
 log = structlog.get_logger()
 
-LOOK_SECONDS = 5.0
+POLL_INTERVAL_S = 5.0
 
 
 class PendingEntry(Protocol):
-    """An entry that a group was given and has not acknowledged."""
+    """An entry that was delivered to a group and is not acknowledged."""
 
     @property
     def group(self) -> str: ...
@@ -46,20 +47,19 @@ class PendingEntry(Protocol):
 
 
 class PendingEntryBroker(Protocol):
-    """A broker whose groups have pending lists. Raises Outage, Refused."""
+    """A broker whose groups have pending lists. Methods raise Outage and Refused."""
 
     async def read(self, position: Position) -> Record | None: ...
 
     async def stuck(self, group: str, idle_ms: int) -> list[PendingEntry]:
-        """The oldest entries that a group has left alone for so long."""
+        """Return the oldest pending entries of a group that have been idle for so long."""
 
     async def dead_letter_and_ack(self, entry: PendingEntry, letter: Outgoing) -> bool:
-        """Letter it and acknowledge it for its group, as one act; False where the group has moved on since."""
+        """Write the dead letter and acknowledge the entry in one transaction; False if it was acknowledged before."""
 
 
 class PendingEntryReaper:
-    """Watches the pending lists of some groups. `writer` makes letters; `dead_lettered` hears of each that is
-    durable."""
+    """Polls the pending lists of some groups and dead-letters exhausted entries."""
 
     def __init__(
         self,
@@ -67,95 +67,115 @@ class PendingEntryReaper:
         limits: Mapping[str, ExhaustedConfig],
         payloads: RecordDecoder,
         writer: DeadLetterWriter,
-        dead_lettered: DeadLetterCallback = ignore_dead_letter,
+        on_dead_letter: DeadLetterCallback = ignore_dead_letter,
     ) -> None:
-        self._dead_lettered = dead_lettered
+        """Create a reaper.
+
+        Args:
+            groups: The broker.
+            limits: Limits of each group.
+            payloads: Decodes entries.
+            writer: Writes dead letters.
+            on_dead_letter: Called with every durable dead letter.
+        """
+        self._on_dead_letter = on_dead_letter
         self._groups, self._limits, self._payloads, self._writer = groups, dict(limits), payloads, writer
         self._task: asyncio.Task[None] | None = None
         self.trouble: str | None = None
-        """Why the lists could not be looked at."""
+        """Why the lists could not be polled."""
         self.taken = 0
 
     def start(self) -> None:
+        """Poll until `close`."""
         if self._limits:
-            self._task = asyncio.create_task(self._keep_looking(), name="exhausted entries")
+            self._task = asyncio.create_task(self._run(), name="pending entry reaper")
 
     async def close(self) -> None:
+        """Stop polling."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _keep_looking(self) -> None:
+    async def _run(self) -> None:
         while True:
             try:
-                await self.look()
+                await self.poll()
                 self.trouble = None
             except TracecarError as error:
                 if self.trouble is None:
-                    log.warning("exhausted entries cannot be looked for", reason=str(error))
+                    log.warning("cannot poll pending entries", reason=str(error))
                 self.trouble = str(error)
-            except Exception as error:  # one that nobody thought of must not end the looking
-                log.exception("exhausted entries cannot be looked for")
+            except Exception as error:  # an unexpected error must not end the polling
+                log.exception("cannot poll pending entries")
                 self.trouble = repr(error)
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_INTERVAL_S)
 
-    async def look(self) -> int:
-        """Take what is exhausted now; returns how many entries that were. Raises Outage, Refused."""
+    def sentences(self) -> list[str]:
+        """Describe why entries are not dead-lettered; empty if they are."""
+        if self.trouble is None:
+            return []
+        return [f"exhausted entries (sources.redis.exhausted) are not dead-lettered: {self.trouble}"]
+
+    async def poll(self) -> int:
+        """Dead-letter the entries that are exhausted now; returns how many. Raises Outage and Refused."""
         before, failed = self.taken, None
         for group, limit in self._limits.items():
             least = float(limit.idle) if limit.pending is None else min(limit.idle, limit.pending)
-            for one in await self._groups.stuck(group, max(1, round(least * 1000))):
-                if not exhausted(one, limit):
+            for entry in await self._groups.stuck(group, max(1, round(least * 1000))):
+                if not is_exhausted(entry, limit):
                     continue
                 try:
-                    await self._take(one)
+                    await self._take(entry)
                 except Refused as error:
-                    failed = failed or error  # of one stream; the others are looked after all the same
+                    failed = failed or error  # of one stream: continue with the others
         if failed is not None:
             raise failed
         return self.taken - before
 
     async def _take(self, entry: PendingEntry) -> None:
-        """Raises Outage, Refused."""
+        """Dead-letter one entry. Raises Outage and Refused."""
         letter: Outgoing | None
         event, letter = await self._letter(entry)
         while letter is not None:
             try:
                 if await self._groups.dead_letter_and_ack(entry, letter):
                     self.taken += 1
-                    self._dead_lettered(event, entry.group, f"{entry.group}@{entry.position}")
+                    self._on_dead_letter(event, entry.group, f"{entry.group}@{entry.position}")
                     log.info(
                         "entry.exhausted", position=str(entry.position), group=entry.group, deliveries=entry.deliveries
                     )
                 return
             except TooLarge:
                 letter = shrink_dead_letter(letter)
-        raise Refused(f"{entry.position}: no letter of this entry can be written, not even one without its fields")
+        raise Refused(
+            f"{entry.position}: the broker refuses its dead letter, even without its fields; raise the server's limit"
+        )
 
     async def _letter(self, entry: PendingEntry) -> tuple[Event, Outgoing]:
         record = await self._groups.read(entry.position)
-        gone: Headers = ()
+        omitted: Headers = ()
         if record is None:
-            gone = ((tracecar.OMITTED_HEADER, b"body,headers"),)
+            omitted = ((tracecar.OMITTED_HEADER, b"body,headers"),)
             record = Record(entry.position, None, None, (), entry.position.offset >> 64)
         (decoded,) = await self._payloads.open([record])
-        decoded.event.rejection = Rejection("delivery.exhausted", describe_entry(entry, there=not gone))
+        decoded.event.rejection = Rejection("delivery.exhausted", describe_entry(entry, exists=not omitted))
         letter = self._writer.report(decoded, entry.group, entry.deliveries, None, None)
-        return decoded.event, replace(letter, headers=letter.headers + gone)
+        return decoded.event, replace(letter, headers=letter.headers + omitted)
 
 
-def exhausted(entry: PendingEntry, limit: ExhaustedConfig) -> bool:
-    """Whether a group is done with an entry that it has not acknowledged."""
+def is_exhausted(entry: PendingEntry, limit: ExhaustedConfig) -> bool:
+    """Tell whether a pending entry exceeds its group's limits."""
     if limit.pending is not None and entry.idle_ms >= limit.pending * 1000:
         return True
     return entry.deliveries >= limit.deliveries and entry.idle_ms >= limit.idle * 1000
 
 
-def describe_entry(entry: PendingEntry, *, there: bool) -> str:
+def describe_entry(entry: PendingEntry, *, exists: bool) -> str:
+    """Describe an exhausted entry in one sentence. `exists`: it can still be read."""
     times = "once" if entry.deliveries == 1 else f"{entry.deliveries} times"
     message = (
-        f"given {times} to the group {entry.group} and not acknowledged: the last time {entry.idle_ms // 1000} s ago "
-        f"to its consumer {entry.consumer}"
+        f"delivered {times} to the group {entry.group} and not acknowledged: last {entry.idle_ms // 1000} s ago to its "
+        f"consumer {entry.consumer}"
     )
-    return message if there else f"{message}; the entry itself was trimmed before"
+    return message if exists else f"{message}; the entry itself was trimmed"

@@ -1,4 +1,4 @@
-"""The way of a batch: broker → lane (decode, check, index, show) → commit, for one broker."""
+"""Runs one broker's batches: broker → partition worker (decode, index, show) → commit."""
 
 from __future__ import annotations
 
@@ -26,90 +26,91 @@ from sidecar.pipeline.stream_counters import StreamCounters
 
 log = structlog.get_logger()
 
-SETTLE_EVERY, SETTLE_EVERY_PER_LANE = 0.05, 0.01
-"""Seconds between two settlings of one lane: a floor, and what each further lane adds, so that a hundred partitions
-do not ask a hundred times as much of the broker."""
-DRAIN_SECONDS = 10.0
-TURNS = 4
-"""Turns of the event loop between two batches."""
+MIN_COMMIT_INTERVAL_S, COMMIT_INTERVAL_PER_PARTITION_S = 0.05, 0.01
+"""Time between two commits of one partition: a floor, and what each further partition adds, so that a hundred
+partitions do not send a hundred times as many requests."""
+DRAIN_TIMEOUT_S = 10.0
+RECONNECT_MIN_S, RECONNECT_MAX_S = 0.2, 10.0
+YIELDS_PER_BATCH = 4
 
 
-def micros() -> int:
+def now_micros() -> int:
+    """Return the time in microseconds since 1970."""
     return time.time_ns() // 1000
 
 
 @dataclass(frozen=True)
 class StreamHold:
-    """A stream of which at least one partition is held."""
+    """A stream with at least one held partition."""
 
     partitions: tuple[Partition, ...]
     hold: WorkerHold
+    """The earliest hold."""
 
 
 class Pipeline:
-    """Runs one broker's batches through their lanes."""
+    """Runs one broker's batches through a worker for each partition."""
 
     def __init__(
         self,
         broker: Broker,
-        judge: EventDecoder,
+        decoder: EventDecoder,
         catalog: SchemaCache,
         sink: EventSink,
-        outlet: OutputRouter,
+        router: OutputRouter,
         counters: StreamCounters,
-        filler: IndexBackfill,
+        backfill: IndexBackfill,
         config: Config,
         group: str,
     ) -> None:
         self.broker, self.group = broker, group
-        self._counters, self._filler, self._config = counters, filler, config
-        self._lanes: dict[Partition, PartitionWorker] = {}
-        self._tallies: dict[Partition, RewindDeduplicator] = {}
-        """Of the lanes whose leases are over."""
+        self._counters, self._backfill, self._config = counters, backfill, config
+        self._workers: dict[Partition, PartitionWorker] = {}
+        self._deduplicators: dict[Partition, RewindDeduplicator] = {}
+        """Deduplicators of partitions whose leases have ended."""
         self._breakers: dict[str, CircuitBreaker] = {}
         self._crash: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._probes: dict[str, asyncio.Task[None]] = {}
-        self._judge, self._catalog = judge, catalog
         self.reached = False
-        """Whether the broker answered and its group was joined."""
+        """The broker answered and the consumer group was joined."""
         self.unreached: str | None = None
-        """Why it was not, when it was last tried."""
-        self._way = PipelineContext(
+        """Why it was not reached at the last attempt."""
+        self._context = PipelineContext(
             broker=broker,
-            judge=judge,
+            decoder=decoder,
             catalog=catalog,
             sink=sink,
-            outlet=outlet,
+            router=router,
             hold_on_outage=config.registry.on_outage == "hold",
-            pace=lambda: max(SETTLE_EVERY, SETTLE_EVERY_PER_LANE * len(self._lanes)),
-            clock=micros,
-            crashed=self._crashed,
+            commit_interval=lambda: max(MIN_COMMIT_INTERVAL_S, COMMIT_INTERVAL_PER_PARTITION_S * len(self._workers)),
+            clock=now_micros,
+            on_crash=self._on_crash,
         )
 
     async def run(self) -> None:
-        """Runs until cancelled. Reconnects for ever after an outage; raises Refused where the broker says no."""
-        wait = 0.2
+        """Run until cancelled and reconnect after every outage. Raises Refused if the broker refuses for good."""
+        backoff = RECONNECT_MIN_S
         while True:
             try:
                 await self.broker.start()
-                self.reached, self.unreached, wait = True, None, 0.2
+                self.reached, self.unreached, backoff = True, None, RECONNECT_MIN_S
                 await self._read()
             except Outage as error:
                 self.reached, self.unreached = False, str(error)
-                log.warning("the broker cannot be reached", system=self.broker.system, reason=str(error))
-                await self._forget_lanes()
+                log.warning("cannot reach the broker", system=self.broker.system, reason=str(error))
+                await self._drop_workers()
                 with contextlib.suppress(TracecarError):
                     await self.broker.close()
-                await asyncio.sleep(error.retry_after or wait)
-                wait = min(wait * 2, 10.0)
+                await asyncio.sleep(error.retry_after or backoff)
+                backoff = min(backoff * 2, RECONNECT_MAX_S)
 
     async def _read(self) -> None:
-        reading = asyncio.ensure_future(self._route())
+        reading = asyncio.ensure_future(self._dispatch())
         try:
             await asyncio.wait((reading, self._crash), return_when=asyncio.FIRST_COMPLETED)
         finally:
             while not reading.done():
-                # More than once if need be: a client library may swallow a cancellation that comes at a bad moment.
+                # Repeatedly, because a client library may swallow a cancellation.
                 reading.cancel()
                 await asyncio.wait((reading,), timeout=1)
         if self._crash.done():
@@ -118,41 +119,41 @@ class Pipeline:
             reading.result()
         raise Disconnected("the stream of batches ended")
 
-    async def _route(self) -> None:
+    async def _dispatch(self) -> None:
         async for batch in self.broker.batches():
-            lane = self._lanes.get(batch.lease.partition)
-            if lane is None or lane.lease is not batch.lease:
-                lane = await self._new_lane(batch.lease, lane)
-            lane.take(batch)
-            # A batch is a few milliseconds of work; then everybody else gets their turns. Several, for a question to
-            # the API takes some steps from its first byte to its answer, and must not wait a batch for each.
-            for _ in range(TURNS):
+            worker = self._workers.get(batch.lease.partition)
+            if worker is None or worker.lease is not batch.lease:
+                worker = await self._new_worker(batch.lease, worker)
+            worker.process(batch)
+            # Yield several times after each batch: an API request needs several event-loop iterations to complete and
+            # must not wait for a full batch at each of them.
+            for _ in range(YIELDS_PER_BATCH):
                 await asyncio.sleep(0)
 
-    async def _new_lane(self, lease: Lease, old: PartitionWorker | None) -> PartitionWorker:
-        if old is not None:
-            await self._close(old)
+    async def _new_worker(self, lease: Lease, previous: PartitionWorker | None) -> PartitionWorker:
+        if previous is not None:
+            await self._close(previous)
         partition = lease.partition
         counter = self._counters.of(partition.system, partition.stream)
-        lane = self._lanes[partition] = PartitionWorker(
-            self._way, lease, counter, self._breaker(partition.stream), self._tallies.pop(partition, None)
+        worker = self._workers[partition] = PartitionWorker(
+            self._context, lease, counter, self._breaker(partition.stream), self._deduplicators.pop(partition, None)
         )
-        self._filler.begin(self.broker, lease)
-        for gone in [p for p, other in self._lanes.items() if other.lease.lost]:
-            self._filler.forget(gone)
-            await self._close(self._lanes.pop(gone))
-        return lane
+        self._backfill.begin(self.broker, lease)
+        for lost in [partition for partition, other in self._workers.items() if other.lease.lost]:
+            self._backfill.forget(lost)
+            await self._close(self._workers.pop(lost))
+        return worker
 
-    async def _close(self, lane: PartitionWorker) -> None:
-        await lane.close()
-        self._tallies[lane.lease.partition] = lane.tally
+    async def _close(self, worker: PartitionWorker) -> None:
+        await worker.close()
+        self._deduplicators[worker.lease.partition] = worker.deduplicator
 
-    async def _forget_lanes(self) -> None:
-        lanes, self._lanes = self._lanes, {}
-        for lane in lanes.values():
-            await self._close(lane)
+    async def _drop_workers(self) -> None:
+        workers, self._workers = self._workers, {}
+        for worker in workers.values():
+            await self._close(worker)
 
-    def _crashed(self, error: BaseException) -> None:
+    def _on_crash(self, error: BaseException) -> None:
         if not self._crash.done():
             self._crash.set_exception(error)
 
@@ -161,72 +162,81 @@ class Pipeline:
     def _breaker(self, stream: str) -> CircuitBreaker:
         breaker = self._breakers.get(stream)
         if breaker is None:
-            breaker = self._breakers[stream] = CircuitBreaker(self._config.dead_letters.breaker)
-            breaker.on_open = self._prober(stream)
+            breaker = self._breakers[stream] = CircuitBreaker(
+                self._config.dead_letters.breaker, on_open=lambda: self._start_probe(stream)
+            )
         return breaker
 
-    def _prober(self, stream: str) -> Callable[[], None]:
-        def begin() -> None:
-            if stream not in self._probes:
-                self._probes[stream] = task = asyncio.ensure_future(self._probe(stream))
-                task.add_done_callback(lambda done: self._probes.pop(stream, None))
-
-        return begin
+    def _start_probe(self, stream: str) -> None:
+        if stream not in self._probes:
+            self._probes[stream] = task = asyncio.ensure_future(self._probe(stream))
+            task.add_done_callback(lambda done: self._probes.pop(stream, None))
 
     async def _probe(self, stream: str) -> None:
-        """While the breaker is open, judge now and then what would come next, without committing it: when it no longer
-        would open the breaker, go on."""
+        """While the breaker is open, decode the next records now and then without committing them; resume the stream
+        once they would no longer open the breaker."""
         breaker = self._breakers[stream]
-        wait = breaker.cooldown
+        pause = breaker.cooldown
         while breaker.open:
-            await asyncio.sleep(wait)
-            wait = min(wait * 2, 10 * breaker.cooldown)
-            held = [lane for lane in self._of(stream) if lane.hold is not None and lane.hold.by == "breaker"]
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 10 * breaker.cooldown)
+            held = [
+                worker for worker in self._workers_of(stream) if worker.hold is not None and worker.hold.by == "breaker"
+            ]
             try:
-                if not await would_trip_again(self._way, breaker, held):
+                if not await would_trip_again(self._context, breaker, held):
                     await self.resume(stream)
             except (Outage, Refused) as error:
-                log.debug("the breaker's try failed", stream=stream, reason=str(error))
+                log.debug("half-open probe failed", stream=stream, reason=str(error))
 
-    def _of(self, stream: str) -> list[PartitionWorker]:
-        return [lane for partition, lane in self._lanes.items() if partition.stream == stream and not lane.lease.lost]
+    def _workers_of(self, stream: str) -> list[PartitionWorker]:
+        return [
+            worker
+            for partition, worker in self._workers.items()
+            if partition.stream == stream and not worker.lease.lost
+        ]
 
     def held(self, stream: str) -> StreamHold | None:
-        lanes = [lane for lane in self._of(stream) if lane.hold is not None]
-        holds = [lane.hold for lane in lanes if lane.hold is not None]
-        if not holds:
+        """Return why a stream is held; None if it is not."""
+        held = [(worker.hold, worker) for worker in self._workers_of(stream) if worker.hold is not None]
+        if not held:
             return None
-        return StreamHold(tuple(lane.lease.partition for lane in lanes), min(holds, key=lambda hold: hold.since))
+        earliest = min((hold for hold, _ in held), key=lambda hold: hold.since)
+        return StreamHold(tuple(worker.lease.partition for _, worker in held), earliest)
 
     async def resume(self, stream: str) -> int:
-        """Try again what is held of a stream. Returns how many partitions were held. Raises Outage or Refused."""
-        return await self._go_on(stream, lambda lane: lane.resume())
+        """Retry the records that hold a stream. Returns how many partitions were held. Raises Outage or Refused."""
+        return await self._release(stream, PartitionWorker.resume)
 
     async def skip(self, stream: str) -> int:
-        """Go on past what holds a stream (`PartitionWorker.skip`). Returns how many partitions were held."""
-        return await self._go_on(stream, lambda lane: lane.skip())
+        """Continue behind the records that hold a stream (`PartitionWorker.skip`).
 
-    async def _go_on(self, stream: str, how: Callable[[PartitionWorker], Awaitable[None]]) -> int:
-        lanes = [lane for lane in self._of(stream) if lane.hold is not None]
+        Returns how many partitions were held.
+        """
+        return await self._release(stream, PartitionWorker.skip)
+
+    async def _release(self, stream: str, release: Callable[[PartitionWorker], Awaitable[None]]) -> int:
+        workers = [worker for worker in self._workers_of(stream) if worker.hold is not None]
         self._breaker(stream).close()
-        for lane in lanes:
-            await how(lane)
-        return len(lanes)
+        for worker in workers:
+            await release(worker)
+        return len(workers)
 
-    # --- ending
+    # --- stopping
 
     async def drain(self) -> None:
-        """Commit what is judged, within a few seconds. Call it after `run` was cancelled."""
+        """Commit what is decoded, within `DRAIN_TIMEOUT_S`. Call it after `run` was cancelled."""
         for probe in list(self._probes.values()):
             probe.cancel()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_SECONDS):
-                await asyncio.gather(*(lane.drain() for lane in self._lanes.values() if not lane.lease.lost))
-        await self._forget_lanes()
+            async with asyncio.timeout(DRAIN_TIMEOUT_S):
+                await self.committed()
+        await self._drop_workers()
 
     async def committed(self) -> None:
-        """Returns once everything judged so far is committed."""
-        await asyncio.gather(*(lane.drain() for lane in self._lanes.values() if not lane.lease.lost))
+        """Return once everything decoded so far is committed."""
+        await asyncio.gather(*(worker.drain() for worker in self._workers.values() if not worker.lease.lost))
 
     def leases(self) -> list[Lease]:
-        return [lane.lease for lane in self._lanes.values() if not lane.lease.lost]
+        """Return the leases that are held now."""
+        return [worker.lease for worker in self._workers.values() if not worker.lease.lost]

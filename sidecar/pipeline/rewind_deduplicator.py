@@ -1,4 +1,7 @@
-"""What of a lane's records was shown and counted, so that going back to what is committed does neither twice."""
+"""Prevention of double counting.
+
+After a rewind to the committed offset, records that were already published and counted are skipped.
+"""
 
 from __future__ import annotations
 
@@ -10,51 +13,59 @@ from sidecar.pipeline.stream_counters import StreamCounter
 
 
 class EventSink(Protocol):
-    """Where judged records are shown: the index, the live stream, the exporters."""
+    """Consumes decoded events: the index, the live stream, the exporters."""
 
-    def show(self, decoded: Sequence[Decoded], *, again: bool) -> None:
-        """`again`: only the index needs them; everybody else has heard of them before the rewind."""
+    def publish(self, decoded: Sequence[Decoded], *, is_redelivery: bool) -> None:
+        """Take a batch. `is_redelivery`: it was published before a rewind, so only the index needs it."""
 
 
 class RewindDeduplicator:
-    """Shows and counts each record once, whatever is rewound: an event when it is first seen, its rejection when it is
-    first known."""
+    """Publishes and counts each record of a partition once, however often the partition is rewound.
+
+    An event counts when it is first decoded, its rejection when it is first known.
+    """
 
     def __init__(self, sink: EventSink, counter: StreamCounter) -> None:
         self._sink, self._counter = sink, counter
         self.high = -1
-        """The highest offset that was judged."""
-        self._known = -1
-        """The highest offset whose verdict was counted."""
+        """The highest offset that was decoded."""
+        self._checked = -1
+        """The highest offset whose rejection was counted, or that was found to be valid."""
         # The same, as of the last rewind.
-        self._again_until = self._known_until = -1
+        self._redelivered_until = self._checked_until = -1
 
-    def show(self, decoded: Sequence[Decoded], rejected: Sequence[Decoded], *, unchecked: bool) -> None:
-        """A judged batch, in order, not empty, and those of it that are rejected. `unchecked`: what it says is not the
-        last word, it comes again once the registry can be asked."""
+    def publish(self, decoded: Sequence[Decoded], rejected: Sequence[Decoded], *, unchecked: bool) -> None:
+        """Publish a batch in order (not empty), with those of it that are rejected.
+
+        `unchecked`: its schemas are not available; the records are decoded again once the registry answers.
+        """
         last = decoded[-1].record.position.offset
         seen = 0
-        if decoded[0].record.position.offset <= self._again_until:
-            seen = sum(one.record.position.offset <= self._again_until for one in decoded)
-            self._sink.show(decoded[:seen], again=True)
-            late = [one for one in rejected if self._known_until < one.record.position.offset <= self._again_until]
-            self._sink.show(late, again=False)
+        if decoded[0].record.position.offset <= self._redelivered_until:
+            seen = sum(each.record.position.offset <= self._redelivered_until for each in decoded)
+            self._sink.publish(decoded[:seen], is_redelivery=True)
+            late = [
+                each
+                for each in rejected
+                if self._checked_until < each.record.position.offset <= self._redelivered_until
+            ]
+            self._sink.publish(late, is_redelivery=False)
         if seen < len(decoded):
-            self._sink.show(decoded[seen:] if seen else decoded, again=False)
-            self._counter.seen(len(decoded) - seen)
+            self._sink.publish(decoded[seen:] if seen else decoded, is_redelivery=False)
+            self._counter.add_events(len(decoded) - seen)
         self.high = max(self.high, last)
         if not unchecked:
-            self._counter.reject(
-                one.event.rejection.code
-                for one in rejected
-                if one.event.rejection is not None and one.record.position.offset > self._known_until
+            self._counter.add_rejections(
+                each.event.rejection.code
+                for each in rejected
+                if each.event.rejection is not None and each.record.position.offset > self._checked
             )
-            self._known = max(self._known, last)
+            self._checked = max(self._checked, last)
 
     def rewound(self) -> None:
-        """What comes now was here before, up to the highest offset so far."""
-        self._again_until, self._known_until = self.high, self._known
+        """Note that the records up to the highest offset so far are delivered again."""
+        self._redelivered_until, self._checked_until = self.high, self._checked
 
-    def forget(self) -> None:
-        """The partition was created again: what has these offsets now was not here before."""
-        self.high = self._known = self._again_until = self._known_until = -1
+    def reset(self) -> None:
+        """Forget all offsets: the partition was created again, so they name other records now."""
+        self.high = self._checked = self._redelivered_until = self._checked_until = -1

@@ -1,4 +1,4 @@
-"""What has passed, counted by stream: events, rejections by code, and a rate that follows."""
+"""Counters of each stream: events, rejections by code, dead letters, gaps, and a rate."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ from collections.abc import Callable, Iterable
 
 from sidecar.domain.ports.broker import Gap
 
-RATE_SECONDS = 10
-"""The rate is the mean over so many whole seconds."""
-KEPT_GAPS = 10
-"""The latest gaps that a stream remembers."""
+RATE_WINDOW_S = 10
+"""The rate is the mean of so many whole seconds."""
+MAX_GAPS_PER_STREAM = 10
 
 
 class StreamCounter:
-    """Counts of one stream since start."""
+    """Counters of one stream since the start."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self.events = 0
         self.rejected = 0
         self.dead_lettered = 0
-        """Dead letters that are known to be durable."""
+        """Dead letters that are durable."""
         self.codes: Counter[str] = Counter()
-        self.gaps: deque[Gap] = deque(maxlen=KEPT_GAPS)
+        self.gaps: deque[Gap] = deque(maxlen=MAX_GAPS_PER_STREAM)
+        """The latest gaps."""
         self.times_lost = 0
         """How often records were gone before they were read."""
-        self._seconds: deque[list[int]] = deque(maxlen=RATE_SECONDS + 1)
+        self._seconds: deque[list[int]] = deque(maxlen=RATE_WINDOW_S + 1)
 
-    def seen(self, events: int) -> None:
+    def add_events(self, events: int) -> None:
+        """Count events."""
         self.events += events
         second = int(self._clock())
         if self._seconds and self._seconds[-1][0] == second:
@@ -37,12 +38,14 @@ class StreamCounter:
         else:
             self._seconds.append([second, events])
 
-    def reject(self, codes: Iterable[str]) -> None:
+    def add_rejections(self, codes: Iterable[str]) -> None:
+        """Count rejections, given the code of each."""
         before = self.codes.total()
         self.codes.update(codes)
         self.rejected += self.codes.total() - before
 
-    def lost(self, gap: Gap) -> None:
+    def add_gap(self, gap: Gap) -> None:
+        """Count a gap."""
         self.gaps.append(gap)
         self.times_lost += 1
 
@@ -50,38 +53,40 @@ class StreamCounter:
     def rate(self) -> float:
         """Events a second, over the last ten whole seconds."""
         now = int(self._clock())
-        counted = sum(events for second, events in self._seconds if now - RATE_SECONDS <= second < now)
-        return counted / RATE_SECONDS
+        counted = sum(events for second, events in self._seconds if now - RATE_WINDOW_S <= second < now)
+        return counted / RATE_WINDOW_S
 
 
 class StreamCounters:
-    """The counters of every stream that was seen, by system and stream."""
+    """The counters of every stream, by system and stream."""
 
     def __init__(self) -> None:
         self._streams: dict[tuple[str, str], StreamCounter] = {}
 
     def of(self, system: str, stream: str) -> StreamCounter:
+        """Return the counter of a stream, a new one at first."""
         counter = self._streams.get((system, stream))
         if counter is None:
             counter = self._streams[system, stream] = StreamCounter()
         return counter
 
     def streams(self) -> list[tuple[str, str]]:
+        """Return system and name of every counted stream, sorted."""
         return sorted(self._streams)
 
-    def letter(self, system: str, stream: str) -> None:
-        """A dead letter of this stream is durable that no committing wrote: of a report, or of what a group gave up."""
+    def add_late_dead_letter(self, system: str, stream: str) -> None:
+        """Count a durable dead letter that no commit wrote: of a failure report, or of an exhausted entry."""
         self.of(system, stream).dead_lettered += 1
 
     def gaps(self) -> list[tuple[Gap, int]]:
-        """Of every stream that has gaps the latest, and how many there were."""
-        found = [self._streams[name] for name in self.streams()]
-        return [(one.gaps[-1], one.times_lost) for one in found if one.gaps]
+        """Return the latest gap of every stream that has one, and how many there were."""
+        counters = [self._streams[name] for name in self.streams()]
+        return [(counter.gaps[-1], counter.times_lost) for counter in counters if counter.gaps]
 
     def total(self) -> int:
-        """Events of all streams."""
+        """Return the number of events of all streams."""
         return sum(counter.events for counter in self._streams.values())
 
     def rejected(self) -> int:
-        """Rejections of all streams."""
+        """Return the number of rejections of all streams."""
         return sum(counter.rejected for counter in self._streams.values())

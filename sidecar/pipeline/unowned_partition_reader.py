@@ -1,8 +1,8 @@
-"""Everyone sees, one commits: partitions that other members commit, read for the memory index alone
-(`index.memory.scope: all`).
+"""Reads the partitions that other members commit, for the memory index alone (`index.memory.scope: all`).
 
-Nothing is committed here and no group is joined. What is appended elsewhere is read by its position every now and then,
-which costs the broker little more than being asked how far the partitions are."""
+It commits nothing and joins no group: it polls the end of each partition and reads new records by their position, which
+costs the broker little more than the poll.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +23,15 @@ from sidecar.domain.position import Partition, Position
 
 log = structlog.get_logger()
 
-EVERY = 0.5
-"""Seconds between two looks."""
-FIRST_REST, LONGEST_REST = 1.0, 30.0
-"""Seconds for which a partition that could not be read is left alone."""
-SETTLED_MS = 1_000
-"""On Redis, where members share every stream: entries so old were read by whoever was given them."""
+POLL_INTERVAL_S = 0.5
+PARTITION_RETRY_MIN_S, PARTITION_RETRY_MAX_S = 1.0, 30.0
+"""Backoff of a partition that could not be read."""
+DELIVERED_AFTER_MS = 1_000
+"""Age at which the member that received an entry has read it, if members share a partition (Redis)."""
 
 
 class UnownedEventIndex(Protocol):
-    """The index that shows what is read."""
+    """The index that the reader fills."""
 
     async def at(self, position: Position) -> Node | None: ...
 
@@ -52,26 +51,34 @@ class _PartitionTrouble(Struct):
 
 
 class UnownedPartitionReader:
-    """Reads what other members commit."""
+    """Reads the partitions that other members commit."""
 
     def __init__(
         self,
         brokers: Sequence[Broker],
         index: UnownedEventIndex,
-        judged: Callable[[Sequence[Record]], Awaitable[list[Decoded]]],
-        show: Callable[[Sequence[Decoded], bool], None],
+        decode: Callable[[Sequence[Record]], Awaitable[list[Decoded]]],
+        publish: Callable[[Sequence[Decoded], bool], None],
         *,
         lookback: float,
     ) -> None:
-        """`show` takes judged events, and whether they are older than the start, for the index alone."""
-        self._brokers, self._index, self._judged, self._show = brokers, index, judged, show
+        """Create a reader.
+
+        Args:
+            brokers: The brokers to read.
+            index: The index to fill.
+            decode: Decodes records.
+            publish: Takes decoded events, and whether they are older than the start.
+            lookback: Seconds before the start from which records are read.
+        """
+        self._brokers, self._index, self._decode, self._publish = brokers, index, decode, publish
         self._lookback_ms = int(lookback * 1000)
         self._next: dict[Partition, int] = {}
-        """Where to go on reading, for each partition that others commit."""
+        """The next offset to read, for each partition that others commit."""
         self._since: dict[Partition, int] = {}
-        """From which append time on (milliseconds) it was read."""
-        self._before: dict[Partition, int] = {}
-        """What lies below this offset was there before the first look: for the index alone."""
+        """The append time (milliseconds) from which a partition was read."""
+        self._backlog_end: dict[Partition, int] = {}
+        """Records below this offset are older than the start."""
         self._trouble: dict[Partition, _PartitionTrouble] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -80,31 +87,32 @@ class UnownedPartitionReader:
         self._tasks = [asyncio.ensure_future(self._run(broker)) for broker in self._brokers]
 
     async def close(self) -> None:
+        """Stop reading."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self, broker: Broker) -> None:
-        await run_periodically("reading what other members commit", lambda: self._look(broker), EVERY)
+        await run_periodically("reading partitions of other members", lambda: self._poll(broker), POLL_INTERVAL_S)
 
-    async def _look(self, broker: Broker) -> None:
-        """Read what is new of every partition that others commit. Raises what the broker does where it says nothing of
-        any."""
-        standing = await broker.status()
+    async def _poll(self, broker: Broker) -> None:
+        """Read the new records of every partition that other members commit. Raises Outage and Refused."""
+        statuses = await broker.status()
         traits = broker.traits
         shared = traits.members_share_partitions
-        until = None if traits.offset_at is None else traits.offset_at(time.time_ns() // 1_000_000 - SETTLED_MS)
-        for one in standing:
-            if one.ours and not shared:
-                # Its own way shows it; should it become another's, the look-back tells what came in between.
-                self._next.pop(one.partition, None)
-                self._trouble.pop(one.partition, None)
+        until = None if traits.offset_at is None else traits.offset_at(time.time_ns() // 1_000_000 - DELIVERED_AFTER_MS)
+        for status in statuses:
+            partition = status.partition
+            if status.ours and not shared:
+                # The pipeline publishes it. If another member takes it over, the look-back covers the time between.
+                self._next.pop(partition, None)
+                self._trouble.pop(partition, None)
             else:
-                await self._try(broker, one.partition, one.end if until is None else min(one.end, until), shared=shared)
+                end = status.end if until is None else min(status.end, until)
+                await self._try(broker, partition, end, shared=shared)
 
     async def _try(self, broker: Broker, partition: Partition, end: int, *, shared: bool) -> None:
-        """Read a partition. One that cannot be read keeps the others waiting once, and is then left alone for a while:
-        the index goes on saying that it is not filled."""
+        """Read a partition. After a failure it is retried with a backoff, and the index stays marked as not filled."""
         trouble = self._trouble.get(partition)
         if trouble is not None and time.monotonic() < trouble.until:
             return
@@ -113,8 +121,8 @@ class UnownedPartitionReader:
         except Exception as error:
             if trouble is None:
                 mistake = None if isinstance(error, TracecarError) else error
-                log.warning("a partition is not read", partition=str(partition), reason=str(error), exc_info=mistake)
-            wait = FIRST_REST if trouble is None else min(2 * trouble.wait, LONGEST_REST)
+                log.warning("cannot read a partition", partition=str(partition), reason=str(error), exc_info=mistake)
+            wait = PARTITION_RETRY_MIN_S if trouble is None else min(2 * trouble.wait, PARTITION_RETRY_MAX_S)
             self._trouble[partition] = _PartitionTrouble(wait, time.monotonic() + wait)
             self._index.filling(partition, True)
         else:
@@ -124,7 +132,7 @@ class UnownedPartitionReader:
         at = self._next.get(partition)
         if at is None:
             self._since[partition] = time.time_ns() // 1_000_000 - self._lookback_ms
-            self._before[partition] = end
+            self._backlog_end[partition] = end
             self._index.filling(partition, True)
         if partition not in self._index.coverage().partitions:
             self._index.covering(partition, self._since[partition])
@@ -132,10 +140,10 @@ class UnownedPartitionReader:
             return
         since = self._since[partition] if at is None else None
         async for records in broker.scan(partition, since=since, start=at, until=end):
-            decoded = await self._judged(records)
+            decoded = await self._decode(records)
             if shared:
-                decoded = [one for one in decoded if await self._index.at(one.event.position) is None]
-            self._show(decoded, records[0].position.offset < self._before[partition])
+                decoded = [each for each in decoded if await self._index.at(each.event.position) is None]
+            self._publish(decoded, records[0].position.offset < self._backlog_end[partition])
             self._next[partition] = records[-1].position.offset + 1
             await asyncio.sleep(0)
         self._next[partition] = end

@@ -161,7 +161,7 @@ def _receivers(
 
 def _lag(reading: TrackedGroup, stream: str) -> int | None:
     """Of a group on one stream; None where the server cannot say."""
-    lags = [partition.seen.lag for log, partition in reading.partitions.items() if log.stream == stream]
+    lags = [partition.latest.lag for log, partition in reading.partitions.items() if log.stream == stream]
     known = [lag for lag in lags if lag is not None]
     return sum(known) if len(known) == len(lags) else None
 

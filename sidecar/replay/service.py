@@ -228,7 +228,7 @@ class ReplayService:
         if why is not None:
             raise Refused(why)
         self._check_edit(wish, selection)
-        await self._follower.look()
+        await self._follower.poll()
         return works, selection
 
     async def _ranged(self, wish: ReplayRequest, range: EventRange) -> tuple[BrokerReplay, list[tuple[str, int]], int]:

@@ -130,7 +130,7 @@ class StepPlanner:
             return ReplayItem(ref, fail=GONE)
         kept = self.kept_back(letter, ref.groups)
         if kept == UNKNOWN and self._waits:
-            await self._follower.look()
+            await self._follower.poll()
             kept = self.kept_back(letter, ref.groups)
             if kept == UNKNOWN:
                 raise Outage(UNKNOWN_YET)
@@ -156,7 +156,9 @@ class StepPlanner:
         if wish.again or wish.group is not None or origin is None or wish.to not in (None, origin.stream):
             return None
         follower = self._follower
-        if origin.system not in follower.looked or not follower.troubles.keys().isdisjoint((origin.system, "groups")):
+        if origin.system not in follower.polled_at or not follower.troubles.keys().isdisjoint(
+            (origin.system, "groups")
+        ):
             return UNKNOWN
         return PASSED if next(self.passed_by(letter, groups), None) is not None else None
 

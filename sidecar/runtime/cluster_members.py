@@ -1,4 +1,4 @@
-"""The sidecars of one group: what each tells of itself through the shared index, and what all of them come to."""
+"""Members of a group of sidecars that share an index: the heartbeat that each writes, and the list of all."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from sidecar.domain.ports.broker import PartitionStatus
 from sidecar.domain.timestamps import format_rfc3339
 from sidecar.pipeline.stream_counters import StreamCounters
 
-ALIVE_MS = 10_000
-"""Who was silent for longer may be gone."""
-MOST_PARTITIONS = 2_000
-"""Partitions that one member tells of."""
+ALIVE_TIMEOUT_MS = 10_000
+"""A member that was silent for longer may be gone."""
+MAX_PARTITIONS_PER_HEARTBEAT = 2_000
 
 
 class StreamAssignment(Struct):
-    """What a member has of one stream."""
+    """The partitions of one stream that a member commits."""
 
     stream: str
     partitions: list[int]
@@ -34,7 +33,7 @@ class StreamAssignment(Struct):
 
 
 class Heartbeat(Struct, kw_only=True):
-    """What a member tells of itself."""
+    """What a member tells the others."""
 
     service: str
     version: str
@@ -46,11 +45,11 @@ class Heartbeat(Struct, kw_only=True):
     waiting: int = 0
     not_indexed: int = 0
     listening: bool = False
-    """Somebody listens to its live stream."""
+    """Its live stream has subscribers."""
 
 
 class ReceivedHeartbeat(Protocol):
-    """What was last heard of a member."""
+    """The latest heartbeat of a member."""
 
     @property
     def member(self) -> str: ...
@@ -63,7 +62,7 @@ class ReceivedHeartbeat(Protocol):
 
 
 class MembershipStore(Protocol):
-    """An index through which members hear of one another."""
+    """An index that stores the heartbeats of its members."""
 
     @property
     def member(self) -> str: ...
@@ -80,40 +79,49 @@ class MembershipStore(Protocol):
     @property
     def trouble(self) -> str | None: ...
 
-    def tell(self, says: Callable[[], Awaitable[bytes]]) -> None: ...
-
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Heartbeat).decode
 
 
-class ClusterMembers:
-    """The members of our group (`sidecar.runtime.status.MemberList`)."""
+def _now_micros() -> int:
+    return time.time_ns() // 1_000
+
+
+class HeartbeatWriter:
+    """Writes the heartbeat of this member."""
 
     def __init__(
         self,
         index: MembershipStore,
         counters: StreamCounters,
-        ours: Callable[[], Awaitable[Sequence[tuple[str, PartitionStatus]]]],
+        owned_partitions: Callable[[], Awaitable[Sequence[tuple[str, PartitionStatus]]]],
         *,
         service: str,
         groups: Sequence[str],
-        listening: Callable[[], bool] = lambda: False,
-        clock: Callable[[], int] = lambda: time.time_ns() // 1_000,
+        has_subscribers: Callable[[], bool] = lambda: False,
+        clock: Callable[[], int] = _now_micros,
     ) -> None:
-        """`ours` gives the partitions that this sidecar commits, with their groups."""
-        self._index, self._counters, self._ours, self._clock = index, counters, ours, clock
-        self._service, self._groups, self._started = service, list(groups), clock()
-        self._listening = listening
-        self._heard: Sequence[ReceivedHeartbeat] = ()
-        self._others_listen = False
-        index.tell(self.says)
+        """Create a writer.
 
-    async def says(self) -> bytes:
-        """What we tell the others."""
+        Args:
+            index: The shared index.
+            counters: Counters of the streams.
+            owned_partitions: Returns the partitions that this sidecar commits, each with its group.
+            service: Name of the service.
+            groups: Consumer groups of this sidecar.
+            has_subscribers: Tells whether the live stream has subscribers.
+            clock: Returns microseconds since 1970.
+        """
+        self._index, self._counters, self._owned_partitions = index, counters, owned_partitions
+        self._service, self._groups, self._started = service, list(groups), clock()
+        self._has_subscribers = has_subscribers
+
+    async def write(self) -> bytes:
+        """Return the heartbeat, encoded."""
         streams: dict[tuple[str, str], list[PartitionStatus]] = {}
-        for _, one in (await self._ours())[:MOST_PARTITIONS]:
-            streams.setdefault((one.partition.system, one.partition.stream), []).append(one)
+        for _, status in (await self._owned_partitions())[:MAX_PARTITIONS_PER_HEARTBEAT]:
+            streams.setdefault((status.partition.system, status.partition.stream), []).append(status)
         return _encode(
             Heartbeat(
                 service=self._service,
@@ -121,74 +129,85 @@ class ClusterMembers:
                 host=socket.gethostname(),
                 groups=self._groups,
                 started_at=self._started,
-                shares=[self._share(*stream, partitions) for stream, partitions in sorted(streams.items())],
+                shares=[self._assignment(*stream, partitions) for stream, partitions in sorted(streams.items())],
                 waiting=self._index.waiting,
                 not_indexed=self._index.not_indexed,
-                listening=self._listening(),
+                listening=self._has_subscribers(),
             )
         )
 
-    def rows(self) -> list[models.MemberModel]:
-        """All members of our group, this one too, by host and name. Empty before the first beat."""
-        found = [self._row(heard, says) for heard, says in self._ours_of(self._index.beats)]
-        return sorted(found, key=lambda row: (row.host, row.member))
-
-    def others_listen(self) -> bool:
-        """Somebody listens at another member, as of the last beat. Cheap between two beats."""
-        beats = self._index.beats
-        if beats is not self._heard:
-            self._heard = beats
-            self._others_listen = any(
-                says.listening and heard.member != self._index.member and heard.age_ms < ALIVE_MS
-                for heard, says in self._ours_of(beats)
-            )
-        return self._others_listen
-
-    def _ours_of(self, beats: Sequence[ReceivedHeartbeat]) -> list[tuple[ReceivedHeartbeat, Heartbeat]]:
-        """Those of our group, as far as they can be understood."""
-        found = []
-        for heard in beats:
-            try:
-                says = _decode(heard.says)
-            except msgspec.MsgspecError:
-                continue
-            if set(says.groups) & set(self._groups):
-                found.append((heard, says))
-        return found
-
-    def trouble(self) -> list[str]:
-        """Sentences: what is wrong with the shared index and its members."""
-        if (reason := self._index.trouble) is not None:
-            # Who hears of nobody cannot say who is gone.
-            return [f"the shared index takes no events ({self._index.waiting} wait): {reason}"]
-        return [
-            f"member {row.member} on {row.host} was last heard of at {row.last_heartbeat}"
-            for row in self.rows()
-            if not row.alive
-        ]
-
-    def _share(self, system: str, stream: str, partitions: Sequence[PartitionStatus]) -> StreamAssignment:
+    def _assignment(self, system: str, stream: str, partitions: Sequence[PartitionStatus]) -> StreamAssignment:
         counter = self._counters.of(system, stream)
         return StreamAssignment(
             stream=text(stream),
-            partitions=sorted(partition.partition.number for partition in partitions),
-            lag=_sum([partition.lag for partition in partitions]),
+            partitions=sorted(status.partition.number for status in partitions),
+            lag=_sum([status.lag for status in partitions]),
             rate=round(counter.rate, 1),
             rejected=counter.rejected,
         )
 
-    def _row(self, heard: ReceivedHeartbeat, says: Heartbeat) -> models.MemberModel:
-        here = heard.member == self._index.member
+
+class MemberDirectory:
+    """Lists the members of this sidecar's group (`sidecar.runtime.status.MemberList`)."""
+
+    def __init__(
+        self, index: MembershipStore, *, groups: Sequence[str], clock: Callable[[], int] = _now_micros
+    ) -> None:
+        self._index, self._groups, self._clock = index, frozenset(groups), clock
+        self._known: Sequence[ReceivedHeartbeat] = ()
+        self._others_listen = False
+
+    def rows(self) -> list[models.MemberModel]:
+        """Return all members of the group, this one included, by host and name; empty before the first heartbeat."""
+        rows = [self._row(received, heartbeat) for received, heartbeat in self._of_group(self._index.beats)]
+        return sorted(rows, key=lambda row: (row.host, row.member))
+
+    def others_listen(self) -> bool:
+        """Tell whether another member has live subscribers, as of the last heartbeat. Cheap between two heartbeats."""
+        beats = self._index.beats
+        if beats is not self._known:
+            self._known = beats
+            self._others_listen = any(
+                heartbeat.listening and received.member != self._index.member and received.age_ms < ALIVE_TIMEOUT_MS
+                for received, heartbeat in self._of_group(beats)
+            )
+        return self._others_listen
+
+    def _of_group(self, beats: Sequence[ReceivedHeartbeat]) -> list[tuple[ReceivedHeartbeat, Heartbeat]]:
+        """Decode the heartbeats of the group; those of other versions that cannot be decoded are left out."""
+        members = []
+        for received in beats:
+            try:
+                heartbeat = _decode(received.says)
+            except msgspec.MsgspecError:
+                continue
+            if self._groups & set(heartbeat.groups):
+                members.append((received, heartbeat))
+        return members
+
+    def trouble(self) -> list[str]:
+        """Describe what is wrong with the shared index and its members, in sentences."""
+        if (reason := self._index.trouble) is not None:
+            # Without the index no heartbeat arrives, so silence says nothing about the other members.
+            return [f"the shared index takes no events ({self._index.waiting} wait): {reason}"]
+        return [
+            f"member {row.member} on {row.host} sent its last heartbeat at {row.last_heartbeat}"
+            for row in self.rows()
+            if not row.alive
+        ]
+
+    def _row(self, received: ReceivedHeartbeat, heartbeat: Heartbeat) -> models.MemberModel:
+        here = received.member == self._index.member
         return models.MemberModel(
-            member=heard.member,
+            member=received.member,
             here=here,
-            alive=here or heard.age_ms < ALIVE_MS,
-            last_heartbeat=format_rfc3339(self._clock() - heard.age_ms * 1000),
-            host=text(says.host),
-            service=text(says.service),
-            version=text(says.version),
-            groups=[text(group) for group in says.groups],
-            started_at=format_rfc3339(says.started_at),
+            alive=here or received.age_ms < ALIVE_TIMEOUT_MS,
+            last_heartbeat=format_rfc3339(self._clock() - received.age_ms * 1000),
+            host=text(heartbeat.host),
+            service=text(heartbeat.service),
+            version=text(heartbeat.version),
+            groups=[text(group) for group in heartbeat.groups],
+            started_at=format_rfc3339(heartbeat.started_at),
             streams=[
                 models.MemberShareModel(
                     stream=text(share.stream),
@@ -197,12 +216,12 @@ class ClusterMembers:
                     rate=share.rate,
                     rejected=share.rejected,
                 )
-                for share in says.shares
+                for share in heartbeat.shares
             ],
-            lag=_sum([share.lag for share in says.shares]),
-            rate=round(sum(share.rate for share in says.shares), 1),
-            waiting=says.waiting,
-            not_indexed=says.not_indexed,
+            lag=_sum([share.lag for share in heartbeat.shares]),
+            rate=round(sum(share.rate for share in heartbeat.shares), 1),
+            waiting=heartbeat.waiting,
+            not_indexed=heartbeat.not_indexed,
         )
 
 

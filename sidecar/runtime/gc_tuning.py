@@ -1,24 +1,26 @@
-"""Python's cycle collector, set for a process that makes many small objects and hardly any cycles.
+"""Tuning of Python's cycle collector for a process that creates many small objects and hardly any reference cycles.
 
-By default it looks through the young objects after each 700 that came to stay, and through all of them every so often:
-where 50,000 dead letters are in memory that took a quarter of the time. What is freed by counting references, which is
-nearly everything here, does not wait for it."""
+By default the collector scans the young generation after every 700 surviving allocations, and all objects every so
+often: with 50,000 dead letters in memory that took a quarter of the time. Reference counting frees nearly everything
+here without it.
+"""
 
 from __future__ import annotations
 
 import gc
 
-YOUNG, MIDDLE, OLD = 20_000, 20, 50
-"""Objects that came to stay before the young are looked through, and how often that is before the older ones are."""
+YOUNG_GENERATION_COUNT, MIDDLE_COLLECTION_COUNT, OLD_COLLECTION_COUNT = 20_000, 20, 50
+"""Arguments of `gc.set_threshold`: surviving allocations before the young generation is collected, and how many such
+collections before each older one."""
 
 
 def freeze_startup_objects() -> None:
-    """Never look through what is there now (modules, code) again."""
+    """Exclude the objects that exist now (modules, code) from all later collections."""
     gc.collect()
     gc.freeze()
 
 
 def tune_gc() -> None:
-    """Leave out what is loaded, and look through the rest less often."""
+    """Exclude startup objects, and collect the rest less often."""
     freeze_startup_objects()
-    gc.set_threshold(YOUNG, MIDDLE, OLD)
+    gc.set_threshold(YOUNG_GENERATION_COUNT, MIDDLE_COLLECTION_COUNT, OLD_COLLECTION_COUNT)

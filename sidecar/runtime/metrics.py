@@ -1,4 +1,4 @@
-"""The instruments of what a sidecar knows of itself: its status, the groups that it follows, its exporters."""
+"""Metric instruments of the sidecar: status, dead letters, members, exporters and consumer groups."""
 
 from __future__ import annotations
 
@@ -19,40 +19,50 @@ from sidecar.pipeline.stream_counters import StreamCounters
 
 SYSTEM, DESTINATION, GROUP = "messaging.system", "messaging.destination.name", "messaging.consumer.group.name"
 Kind = Literal["counter", "gauge"]
-MOST_SAMPLES = 4
-"""Events of one group in one partition that one look measures."""
+MAX_SAMPLES_PER_PARTITION = 4
+"""Events of one group in one partition whose delivery time one collection measures."""
 
 _STREAM: tuple[tuple[str, Kind, str, Callable[[models.StreamStatusModel], float | None]], ...] = (
-    ("tracecar.events", "counter", "Events seen.", lambda one: one.events),
-    ("tracecar.rejected", "counter", "Events that were rejected.", lambda one: one.rejected),
-    ("tracecar.gaps", "counter", "How often records were gone before they were read.", lambda one: one.gaps),
-    ("tracecar.lag", "gauge", "Records that are not committed yet.", lambda one: one.lag),
-    ("tracecar.held", "gauge", "1 where the stream is held.", lambda one: int(one.held is not None)),
-    ("tracecar.partitions_settled_here", "gauge", "Partitions that are committed here.", lambda one: one.settled_here),
+    ("tracecar.events", "counter", "Events seen.", lambda stream: stream.events),
+    ("tracecar.rejected", "counter", "Events that were rejected.", lambda stream: stream.rejected),
+    ("tracecar.gaps", "counter", "How often records were gone before they were read.", lambda stream: stream.gaps),
+    ("tracecar.lag", "gauge", "Records that are not committed yet.", lambda stream: stream.lag),
+    ("tracecar.held", "gauge", "1 if the stream is held.", lambda stream: int(stream.held is not None)),
+    (
+        "tracecar.partitions_settled_here",
+        "gauge",
+        "Partitions that are committed here.",
+        lambda stream: stream.settled_here,
+    ),
 )
-_ALONE: tuple[tuple[str, Kind, str, Callable[[models.ServiceStatus], float]], ...] = (
-    ("tracecar.ready", "gauge", "1 where the brokers are reached.", lambda one: int(one.ready)),
-    ("tracecar.index_events", "gauge", "Events that the index holds.", lambda one: one.index.events),
-    ("tracecar.index_evicted", "counter", "Events that the bound pushed out.", lambda one: one.index.evicted),
-    ("tracecar.schemas", "gauge", "Schemas in memory.", lambda one: one.registry.schemas),
+_SERVICE: tuple[tuple[str, Kind, str, Callable[[models.ServiceStatus], float]], ...] = (
+    ("tracecar.ready", "gauge", "1 if every broker is connected.", lambda status: int(status.ready)),
+    ("tracecar.index_events", "gauge", "Events that the index holds.", lambda status: status.index.events),
+    (
+        "tracecar.index_evicted",
+        "counter",
+        "Events that were evicted from the index.",
+        lambda status: status.index.evicted,
+    ),
+    ("tracecar.schemas", "gauge", "Schemas in memory.", lambda status: status.registry.schemas),
     (
         "tracecar.registry.reachable",
         "gauge",
-        "1 where the schema registry answered when last asked.",
-        lambda one: int(one.registry.reachable is not False),
+        "1 if the schema registry answered the last request.",
+        lambda status: int(status.registry.reachable is not False),
     ),
     (
         "tracecar.live_dropped",
         "counter",
-        "Events that listeners missed.",
-        lambda one: one.live.dropped if one.live else 0,
+        "Events that live subscribers missed.",
+        lambda status: status.live.dropped if status.live else 0,
     ),
-    ("tracecar.uptime_seconds", "gauge", "Seconds since start.", lambda one: one.uptime_s),
+    ("tracecar.uptime_seconds", "gauge", "Seconds since start.", lambda status: status.uptime_s),
 )
 
 
 class StatusMetrics:
-    """What `tracecar status` says."""
+    """Instruments of what `tracecar status` shows."""
 
     def __init__(self, ask: Callable[[], Awaitable[models.ServiceStatus]]) -> None:
         self._ask = ask
@@ -62,52 +72,52 @@ class StatusMetrics:
         self._status = await self._ask()
 
     def instruments(self) -> Sequence[Instrument]:
-        found = [
+        instruments = [
             Instrument(name, kind, description, self._streams(value)) for name, kind, description, value in _STREAM
         ]
-        found.append(
+        instruments.append(
             Instrument(
                 "messaging.client.consumed.messages",
                 "counter",
-                "Messages that the sidecar's group was given, each counted once.",
+                "Messages that the sidecar's group received, each counted once.",
                 self._consumed,
                 "{message}",
             )
         )
-        found += [Instrument(name, kind, description, self._alone(value)) for name, kind, description, value in _ALONE]
-        return found
+        instruments += [
+            Instrument(name, kind, description, self._service(value)) for name, kind, description, value in _SERVICE
+        ]
+        return instruments
 
     def _streams(self, value: Callable[[models.StreamStatusModel], float | None]) -> Callable[[], Iterable[Point]]:
         def read() -> Iterable[Point]:
-            for one in self._status.streams if self._status is not None else ():
-                number = value(one)
+            for stream in self._status.streams if self._status is not None else ():
+                number = value(stream)
                 if number is not None:
-                    yield number, {"system": one.system, "stream": one.stream}
+                    yield number, {"system": stream.system, "stream": stream.stream}
 
         return read
 
     def _consumed(self) -> Iterable[Point]:
-        for one in self._status.streams if self._status is not None else ():
-            labels = {SYSTEM: one.system, DESTINATION: one.stream, "messaging.operation.name": "receive"}
-            yield one.events, labels if one.group is None else {**labels, GROUP: one.group}
+        for stream in self._status.streams if self._status is not None else ():
+            labels = {SYSTEM: stream.system, DESTINATION: stream.stream, "messaging.operation.name": "receive"}
+            yield stream.events, labels if stream.group is None else {**labels, GROUP: stream.group}
 
-    def _alone(self, value: Callable[[models.ServiceStatus], float]) -> Callable[[], Iterable[Point]]:
+    def _service(self, value: Callable[[models.ServiceStatus], float]) -> Callable[[], Iterable[Point]]:
         return lambda: [] if self._status is None else [(value(self._status), {})]
 
 
 class DeadLetterMetrics:
-    """The dead letters that were written: of rejections, of reports, of what groups gave up."""
+    """Instruments of written dead letters: of rejections, failure reports and exhausted entries."""
 
     def __init__(self, counters: StreamCounters) -> None:
         self._counters = counters
 
     async def refresh(self) -> None:
-        """Nothing to ask."""
+        """Do nothing: all values are in memory."""
 
     def instruments(self) -> Sequence[Instrument]:
-        return (
-            Instrument("tracecar.dead_letters", "counter", "Dead letters that are known to be durable.", self._read),
-        )
+        return (Instrument("tracecar.dead_letters", "counter", "Dead letters that are durable.", self._read),)
 
     def _read(self) -> Iterable[Point]:
         for system, stream in self._counters.streams():
@@ -126,14 +136,13 @@ class SharedIndexCounts(Protocol):
 
 
 class MembershipMetrics:
-    """Who shares the work, and how the index that they share keeps up. A sidecar by itself is one that is alive, and
-    nothing of it waits."""
+    """Instruments of the members and their shared index. A sidecar without a shared index counts as one live member."""
 
     def __init__(self, shared: SharedIndexCounts | None, members: Callable[[], Sequence[models.MemberModel]]) -> None:
         self._shared, self._members = shared, members
 
     async def refresh(self) -> None:
-        """Nothing to ask."""
+        """Do nothing: all values are in memory."""
 
     def instruments(self) -> Sequence[Instrument]:
         shared = self._shared
@@ -147,13 +156,13 @@ class MembershipMetrics:
             Instrument(
                 "tracecar.index.not_indexed",
                 "counter",
-                "Events that found no room on the way to the shared index, and are read again from the broker.",
+                "Events that found no room in the queue to the shared index and are read again from the broker.",
                 lambda: [(0 if shared is None else shared.not_indexed, {})],
             ),
             Instrument(
                 "tracecar.members",
                 "gauge",
-                "Sidecars of the group that share the index, this one too: alive, or silent for longer than usual.",
+                "Sidecars of the group that share the index, this one included: alive, or silent for too long.",
                 self._read,
             ),
         )
@@ -167,7 +176,7 @@ class MembershipMetrics:
 
 
 class TraceExportCounts(Protocol):
-    """What exporters of traces tell beside their counts."""
+    """Counters of the trace exporter."""
 
     @property
     def unsampled(self) -> int: ...
@@ -183,13 +192,13 @@ class TraceExportCounts(Protocol):
 
 
 class ExporterMetrics:
-    """How telemetry gets out."""
+    """Instruments of the telemetry exporters."""
 
     def __init__(self, exporters: Sequence[Destination], tracing: TraceExportCounts) -> None:
         self._exporters, self._tracing = exporters, tracing
 
     async def refresh(self) -> None:
-        """Nothing to ask."""
+        """Do nothing: all values are in memory."""
 
     def instruments(self) -> Sequence[Instrument]:
         def count(number: int) -> Callable[[], Iterable[Point]]:
@@ -197,31 +206,31 @@ class ExporterMetrics:
 
         tracing = self._tracing
         return (
-            Instrument("tracecar.exporter.sent", "counter", "Items that a backend took.", count(0)),
-            Instrument("tracecar.exporter.dropped", "counter", "Items that found the queue full.", count(1)),
+            Instrument("tracecar.exporter.sent", "counter", "Items that a backend accepted.", count(0)),
+            Instrument("tracecar.exporter.dropped", "counter", "Items dropped because the queue was full.", count(1)),
             Instrument("tracecar.exporter.failed", "counter", "Items that a backend refused.", count(2)),
             Instrument(
                 "tracecar.exporter.up",
                 "gauge",
-                "0 where the backend does not take what is sent.",
+                "0 if the backend does not accept what is sent.",
                 lambda: [(int(exporter.trouble is None), {"exporter": exporter.name}) for exporter in self._exporters],
             ),
             Instrument(
                 "tracecar.spans.unsampled",
                 "counter",
-                "Spans that sampling left out.",
+                "Spans that sampling dropped.",
                 lambda: [(tracing.unsampled, {})],
             ),
             Instrument(
                 "tracecar.spans.changed",
                 "counter",
-                "Spans that were sent and would be different now: something of their flow came later.",
+                "Spans that would be different now, because an event of their flow arrived after they were sent.",
                 lambda: [(tracing.changed, {})],
             ),
             Instrument(
                 "tracecar.spans.early",
                 "counter",
-                "Spans that could not wait until their flow was quiet.",
+                "Spans sent before their flow was quiet, for lack of room.",
                 lambda: [(tracing.early, {})],
             ),
             Instrument(
@@ -230,40 +239,40 @@ class ExporterMetrics:
         )
 
 
-Passed = Callable[[tuple[str, str, str], float, Node], None]
-"""Hears of an event that a group has passed: system, stream and group, how long after it was appended, which event."""
+DeliveryCallback = Callable[[tuple[str, str, str], float, Node], None]
+"""Called with system, stream and group, the seconds from append to consumption, and the consumed event."""
 
 
 class ConsumerGroupMetrics:
-    """How far other consumer groups are, and how long events take to them."""
+    """Instruments of other consumer groups: lag, stops, and the time from append to consumption."""
 
-    def __init__(self, follower: ConsumerGroupTracker, index: Index, passed: Passed) -> None:
-        self._follower, self._index, self._passed = follower, index, passed
-        self._seen: dict[tuple[str, str, Position], int] = {}
+    def __init__(self, tracker: ConsumerGroupTracker, index: Index, on_delivery: DeliveryCallback) -> None:
+        self._tracker, self._index, self._on_delivery = tracker, index, on_delivery
+        self._committed: dict[tuple[str, str, Position], int] = {}
 
     async def refresh(self) -> None:
-        """Measure the latest events that each group has passed since it was last asked."""
-        before, self._seen = self._seen, {}
-        for reading in self._follower.groups():
-            for partition, followed in list(reading.partitions.items()):
-                key = (reading.system, reading.group, partition.at(0))
-                committed = followed.seen.committed
-                self._seen[key] = committed
+        """Measure some of the latest events that each group consumed since the last call."""
+        before, self._committed = self._committed, {}
+        for group in self._tracker.groups():
+            for partition, progress in list(group.partitions.items()):
+                key = (group.system, group.group, partition.at(0))
+                committed = progress.latest.committed
+                self._committed[key] = committed
                 if key in before and committed > before[key]:
                     with contextlib.suppress(TracecarError):
-                        await self._measure(reading, followed, before[key], committed)
+                        await self._measure(group, progress, before[key], committed)
 
-    async def _measure(self, reading: TrackedGroup, followed: GroupPartitionProgress, begin: int, end: int) -> None:
-        partition = followed.seen.partition
-        step = max(1, (end - begin) // MOST_SAMPLES)
-        # Where offsets do not count records, only the last one passed is known to exist.
-        last = begin - 1 if traits_of(reading.system).offsets_count_records else end - 2
-        for offset in range(end - 1, last, -step)[:MOST_SAMPLES]:
-            times = followed.passing.when(offset)
+    async def _measure(self, group: TrackedGroup, progress: GroupPartitionProgress, begin: int, end: int) -> None:
+        partition = progress.latest.partition
+        step = max(1, (end - begin) // MAX_SAMPLES_PER_PARTITION)
+        # If offsets do not count records, only the last consumed one is known to exist.
+        last = begin - 1 if traits_of(group.system).offsets_count_records else end - 2
+        for offset in range(end - 1, last, -step)[:MAX_SAMPLES_PER_PARTITION]:
+            times = progress.history.consumed_between(offset)
             node = None if times is None else await self._index.at(partition.at(offset))
             if node is not None and times is not None:
-                took = times[1] / 1e6 - node.event.appended_at / 1e3
-                self._passed((reading.system, partition.stream, reading.group), took, node)
+                seconds = times[1] / 1e6 - node.event.appended_at / 1e3
+                self._on_delivery((group.system, partition.stream, group.group), seconds, node)
 
     def instruments(self) -> Sequence[Instrument]:
         return (
@@ -273,22 +282,22 @@ class ConsumerGroupMetrics:
             Instrument(
                 "tracecar.group.stopped",
                 "gauge",
-                "Partitions in which a consumer group stands still in front of an event.",
+                "Partitions in which a consumer group stopped at an event.",
                 self._stops,
             ),
         )
 
     def _lags(self) -> Iterable[Point]:
-        for reading in self._follower.groups():
+        for group in self._tracker.groups():
             lags: dict[str, int] = {}
-            for partition, followed in reading.partitions.items():
-                if followed.seen.lag is not None:
-                    lags[partition.stream] = lags.get(partition.stream, 0) + followed.seen.lag
+            for partition, progress in group.partitions.items():
+                if progress.latest.lag is not None:
+                    lags[partition.stream] = lags.get(partition.stream, 0) + progress.latest.lag
             for stream, lag in lags.items():
-                yield lag, {SYSTEM: reading.system, DESTINATION: stream, GROUP: reading.group}
+                yield lag, {SYSTEM: group.system, DESTINATION: stream, GROUP: group.group}
 
     def _stops(self) -> Iterable[Point]:
-        for reading in self._follower.groups():
-            stops = [stop.position.stream for stop in reading.stops]
-            for stream in reading.streams:
-                yield stops.count(stream), {SYSTEM: reading.system, DESTINATION: stream, GROUP: reading.group}
+        for group in self._tracker.groups():
+            stops = [stop.position.stream for stop in group.stops]
+            for stream in group.streams:
+                yield stops.count(stream), {SYSTEM: group.system, DESTINATION: stream, GROUP: group.group}

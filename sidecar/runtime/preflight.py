@@ -1,11 +1,11 @@
-"""`tracecar check`: what running would need, tried without changing anything."""
+"""`tracecar check`: tries every connection and permission that running needs, and changes nothing."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 
-from sidecar.api.http import preflight
+from sidecar.api.http import preflight as api_preflight
 from sidecar.config.schema import Config
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.ports.broker import Finding
@@ -13,42 +13,41 @@ from sidecar.domain.ports.registry import Registry
 from sidecar.domain.secrets import mask_url
 from sidecar.runtime import wiring
 
-SECONDS = 30.0
-"""How long one server may take to answer."""
+SERVER_TIMEOUT_S = 30.0
 
 
 async def check(config: Config) -> AsyncIterator[Finding]:
-    """Findings as they are made. Raises ConfigError where the configuration asks for what there is not."""
-    sources = wiring.sources(config)
-    registry = wiring.registry(config)
+    """Yield findings as they are made. Raises ConfigError if the configuration names something that does not exist."""
+    sources = wiring.build_sources(config)
+    registry = wiring.build_registry(config)
     if config.dead_letters.enabled:
-        for finding in _names(sources):
+        for finding in _dead_letter_targets(sources):
             yield finding
     for finding in gates(sources):
         yield finding
     for source in sources:
         what = source.broker.traits.source_path
         try:
-            async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(SERVER_TIMEOUT_S):
                 findings = await source.broker.inspect()
         except TimeoutError:
-            findings = [Finding(what, False, f"no answer within {SECONDS:.0f} s: is the address right?")]
+            findings = [Finding(what, False, f"no answer within {SERVER_TIMEOUT_S:.0f} s: is the address right?")]
         for finding in findings:
             yield finding
-    yield await _registry(config, registry)
-    shared = wiring.shared_index(config)
+    yield await _check_registry(config, registry)
+    shared = wiring.build_shared_index(config)
     if shared is not None:
         for finding in await shared.inspect():
             yield finding
         await shared.close()
-    for finding in await asyncio.to_thread(wiring.try_exporters, config):
+    for finding in await asyncio.to_thread(wiring.check_exporters, config):
         yield finding
-    for finding in await asyncio.to_thread(preflight.inspect, config):
+    for finding in await asyncio.to_thread(api_preflight.inspect, config):
         yield finding
 
 
-def _names(sources: Iterable[wiring.BrokerSource]) -> Iterable[Finding]:
-    """Where the dead letters of the streams that are named go."""
+def _dead_letter_targets(sources: Iterable[wiring.BrokerSource]) -> Iterable[Finding]:
+    """Name the dead-letter stream of each named stream."""
     for source in sources:
         path = source.broker.traits.streams_path
         for name in source.broker.named_streams:
@@ -68,19 +67,19 @@ def gates(sources: Iterable[wiring.BrokerSource]) -> Iterable[Finding]:
             )
 
 
-async def _registry(config: Config, registry: Registry | None) -> Finding:
+async def _check_registry(config: Config, registry: Registry | None) -> Finding:
     if registry is None:
-        return Finding("registry", True, "none is configured: events are shown unchecked")
+        return Finding("registry", True, "none is configured: events are not checked against schemas")
     urls = config.registry.url
     where = config.registry.directory or (urls if isinstance(urls, str) else ", ".join(urls or ()))
     what = f"registry: {mask_url(where)}"
     try:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(SERVER_TIMEOUT_S):
             subjects = await registry.subjects()
     except TimeoutError:
-        return Finding(what, False, f"no answer within {SECONDS:.0f} s: is the address right?")
+        return Finding(what, False, f"no answer within {SERVER_TIMEOUT_S:.0f} s: is the address right?")
     except Outage as error:
-        return Finding(what, False, f"{error}; see registry.url and registry.tls, and whether it runs")
+        return Finding(what, False, f"{error}; check registry.url and registry.tls, and that the registry is running")
     except Refused as error:
         return Finding(what, False, str(error))
     finally:

@@ -1,18 +1,19 @@
-"""The parts of the way back, put together over what a sidecar has."""
+"""Builds the part of the sidecar that acts on dead letters (`sidecar.replay.service.ReplayService`)."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
-from sidecar.api.services.answers import ReadService
+from sidecar.api.services.letter_queries import LetterQueryCompiler
+from sidecar.api.services.payloads import PayloadReader
 from sidecar.dead_letters.store import DeadLetterStore
 from sidecar.dead_letters.writer import DeadLetterCallback, DeadLetterWriter, ignore_dead_letter
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.redaction import Redactor
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
+from sidecar.pipeline.pipeline import now_micros
 from sidecar.replay.dry_run import ReplayChain
 from sidecar.replay.edit.editor import RecordEditor
 from sidecar.replay.edit.redacted_edit import redact_edit
@@ -24,48 +25,63 @@ from sidecar.replay.service import ReplayService
 from sidecar.replay.validation import RecordValidator, registry_trouble
 
 
-def micros() -> int:
-    return time.time_ns() // 1_000
-
-
-def redact_request(wish: ReplayRequest, redactor: Redactor) -> ReplayRequest:
-    """The wish without values that may not be shown: nobody needs them once they were sent."""
-    edit = wish.edit
+def redact_request(request: ReplayRequest, redactor: Redactor) -> ReplayRequest:
+    """Return a replay request with redacted values masked: once the records are sent, the values are not needed."""
+    edit = request.edit
     if not redactor.active or not edit:
-        return wish
-    return replace(wish, edit=redact_edit(edit, redactor))
+        return request
+    return replace(request, edit=redact_edit(edit, redactor))
 
 
 def build_replay_service(
     sources: Sequence[ReplaySource],
     *,
-    answers: ReadService,
-    desk: DeadLetterStore,
+    queries: LetterQueryCompiler,
+    payloads: PayloadReader,
+    redactor: Redactor,
+    letters: DeadLetterStore,
     catalog: SchemaCache,
-    follower: ConsumerGroupTracker,
+    groups: ConsumerGroupTracker,
     index: ReplayChain,
-    writer: Callable[[ReplaySource], DeadLetterWriter],
-    selection: int,
-    dead_lettered: DeadLetterCallback = ignore_dead_letter,
+    build_writer: Callable[[ReplaySource], DeadLetterWriter],
+    max_letters: int,
+    on_dead_letter: DeadLetterCallback = ignore_dead_letter,
 ) -> ReplayService:
-    """What acts on the dead letters that `answers` shows. `writer` makes the letters of a source; `selection`: letters
-    that one replay takes at most; `dead_lettered` hears of the letters of reports."""
-    payloads, redactor = answers.payloads, answers.redactor
-    writers = {source.broker.system: writer(source) for source in sources}
+    """Build the service that acts on the dead letters of some brokers.
+
+    Args:
+        sources: The brokers with their names.
+        queries: Compiles queries of dead letters.
+        payloads: Reads and decodes records.
+        redactor: Hides what must not be shown.
+        letters: Finds dead letters.
+        catalog: Schemas, to check edited records.
+        groups: Positions of consumer groups, to warn of groups that would receive a record again.
+        index: Recent events, to find earlier replays of a record.
+        build_writer: Builds the writer of a source's dead letters.
+        max_letters: How many letters one replay takes.
+        on_dead_letter: Called with every durable dead letter of a failure report.
+    """
+    writers = {source.broker.system: build_writer(source) for source in sources}
     return ReplayService(
         sources,
-        desk=desk,
-        queries=answers,
-        follower=follower,
+        desk=letters,
+        queries=queries,
+        follower=groups,
         index=index,
         editor=RecordEditor(payloads, catalog, redactor),
         verdicts=lambda system: RecordValidator(payloads, system, lambda: registry_trouble(catalog)),
-        exporting=LetterTransfer(sources, desk, payloads, redactor, micros),
+        exporting=LetterTransfer(sources, letters, payloads, redactor, now_micros),
         reporting=FailureReports(
-            sources, payloads, answers.in_sight, lambda one: writers[one.broker.system], micros, dead_lettered
+            sources,
+            payloads,
+            queries.in_sight,
+            lambda source: writers[source.broker.system],
+            now_micros,
+            on_dead_letter,
         ),
-        selection=selection,
+        selection=max_letters,
         names=not redactor.hides_keys,
-        veil=lambda wish: redact_request(wish, redactor),
+        veil=lambda request: redact_request(request, redactor),
         shown=redactor.letter_message,
     )

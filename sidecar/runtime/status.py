@@ -1,15 +1,16 @@
-"""How the sidecar is: what `tracecar status` and `/readyz` say."""
+"""Status of the sidecar, for `tracecar status` and `/readyz`."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Protocol
 
 from sidecar.api import models
 from sidecar.api.mappers.events import coverage
-from sidecar.config.schema import Config
+from sidecar.config.schema import Config, MemoryIndexConfig
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.errors import TracecarError
 from sidecar.domain.json_safe import text
@@ -21,156 +22,150 @@ from sidecar.pipeline.live_stream import LiveStream
 from sidecar.pipeline.pipeline import Pipeline
 from sidecar.pipeline.stream_counters import StreamCounters
 
-FRESH_SECONDS = 1.0
-"""How long the brokers' answers about lag are used again: many may ask for the status, the brokers are asked once."""
-MOST_BEHIND = 100
-"""Partitions of a stream that are told by their lag."""
+BROKER_STATUS_TTL_S = 1.0
+"""Time for which a broker's answer is reused, because many callers may ask for the status at once."""
+MAX_LAGGING_PARTITIONS = 100
+"""Partitions of a stream that are listed with their lag."""
 
 
-class StatusSources(Protocol):
-    """What the status is taken from."""
+@dataclass(frozen=True)
+class StatusSources:
+    """Objects whose state the status reports."""
 
     config: Config
     counters: StreamCounters
     catalog: SchemaCache
     live: LiveStream
-    started: float
-
-    @property
-    def index(self) -> Index: ...
-
-    @property
-    def exporters(self) -> Sequence[Destination]: ...
-
-    @property
-    def pipelines(self) -> Sequence[Pipeline]: ...
-
-
-class MetricsWriter(Protocol):
-    """Writes what is measured."""
-
-    async def exposition(self, *, open_metrics: bool) -> str: ...
+    index: Index
+    exporters: Sequence[Destination]
+    pipelines: Sequence[Pipeline]
 
 
 class MemberList(Protocol):
-    """Who shares the index."""
+    """The members that share the index."""
 
     def rows(self) -> list[models.MemberModel]:
-        """All members, this one too."""
+        """Return all members, this one included."""
 
     def trouble(self) -> list[str]:
-        """Sentences: what is wrong with the shared index."""
+        """Describe what is wrong with the shared index, in sentences."""
 
 
 class StatusReporter:
-    """The status of one sidecar (`sidecar.api.services.answers.StatusProvider`)."""
+    """Reports the status of one sidecar (`sidecar.api.services.ports.StatusProvider`)."""
 
-    def __init__(self, parts: StatusSources, metrics: MetricsWriter | None = None) -> None:
-        self._parts, self._metrics = parts, metrics
-        self.besides: Callable[[], Iterable[str]] = lambda: ()
-        """Sentences: what else the sidecar looks after, and cannot."""
-        self.members: MemberList | None = None
-        """Who shares the index; None where it is not shared."""
-        self._asked: dict[str, tuple[float, list[PartitionStatus], str | None]] = {}
+    def __init__(
+        self,
+        sources: StatusSources,
+        *,
+        members: MemberList | None = None,
+        further_trouble: Sequence[Callable[[], Iterable[str]]] = (),
+    ) -> None:
+        """Create a reporter.
+
+        Args:
+            sources: Objects whose state is reported.
+            members: The members that share the index; None if it is not shared.
+            further_trouble: Return sentences about other parts that do not work.
+        """
+        self._sources, self._members, self._further_trouble = sources, members, further_trouble
+        self._started = time.monotonic()
+        self._answers: dict[str, tuple[float, list[PartitionStatus], str | None]] = {}
 
     @property
     def ready(self) -> bool:
-        """The brokers are reached; that the API is up, the asker knows."""
-        return all(pipeline.reached for pipeline in self._parts.pipelines)
-
-    async def exposition(self, *, open_metrics: bool) -> str:
-        """Everything that is measured, as Prometheus reads it; empty where nothing is."""
-        return "" if self._metrics is None else await self._metrics.exposition(open_metrics=open_metrics)
+        """Every broker is connected."""
+        return all(pipeline.reached for pipeline in self._sources.pipelines)
 
     async def status(self) -> models.ServiceStatus:
-        """Everything at once. Never raises for a server that cannot be asked: it is in `trouble` then."""
-        parts = self._parts
+        """Return the whole status. A server that does not answer is in `trouble` and raises nothing."""
+        sources = self._sources
         streams: list[models.StreamStatusModel] = []
         trouble: list[str] = []
-        for pipeline in parts.pipelines:
+        for pipeline in sources.pipelines:
             partitions, unreachable = await self._partitions(pipeline)
             streams += self._streams(pipeline, partitions)
             if (reason := pipeline.unreached or unreachable) is not None:
-                trouble.append(f"{pipeline.broker.system} is not reached: {reason}")
+                trouble.append(f"{pipeline.broker.system} cannot be reached: {reason}")
             else:
                 trouble += self._unread(pipeline, partitions)
-        held = parts.index.coverage()
-        live = parts.live
+        held, live = sources.index.coverage(), sources.live
         for stream in streams:
             if stream.held is not None:
                 trouble.append(f"{stream.stream} is held: {stream.held.reason}")
-        trouble += [_lost(latest, times) for latest, times in parts.counters.gaps()]
-        trouble += [f"registry: {problem}" for problem in parts.catalog.problems[:10]]
-        trouble += self.besides()
-        if self.members is not None:
-            trouble += self.members.trouble()
+        trouble += [_describe_gap(latest, times) for latest, times in sources.counters.gaps()]
+        trouble += [f"registry: {problem}" for problem in sources.catalog.problems[:10]]
+        for sentences in self._further_trouble:
+            trouble += sentences()
+        if self._members is not None:
+            trouble += self._members.trouble()
         return models.ServiceStatus(
-            service=parts.config.service,
+            service=sources.config.service,
             version=version("tracecar"),
             ready=self.ready,
             filling=held.filling,
             streams=streams,
             index=models.IndexStatus(
                 events=held.events,
-                max_events=_bound(parts.config),
+                max_events=_max_events(sources.config),
                 evicted=held.evicted,
                 coverage=coverage(held),
             ),
             exporters=[
                 models.ExporterStatus(name=exporter.name, sent=sent, dropped=dropped, failed=failed)
-                for exporter in parts.exporters
+                for exporter in sources.exporters
                 for sent, dropped, failed in [exporter.counts()]
             ],
-            registry=models.RegistryStatus(reachable=parts.catalog.reachable, schemas=parts.catalog.schemas),
-            uptime_s=round(time.monotonic() - parts.started, 3),
+            registry=models.RegistryStatus(reachable=sources.catalog.reachable, schemas=sources.catalog.schemas),
+            uptime_s=round(time.monotonic() - self._started, 3),
             live=models.LiveStatus(subscribers=live.subscribers, dropped=live.dropped),
             trouble=[text(sentence) for sentence in trouble],
-            members=[] if self.members is None else self.members.rows(),
+            members=[] if self._members is None else self._members.rows(),
         )
 
-    async def ours(self) -> list[tuple[str, PartitionStatus]]:
-        """The partitions that this sidecar commits, with their groups. Empty where the broker cannot say."""
-        found = []
-        for pipeline in self._parts.pipelines:
+    async def owned_partitions(self) -> list[tuple[str, PartitionStatus]]:
+        """Return the partitions that this sidecar commits, each with its group; empty if the broker does not answer."""
+        owned = []
+        for pipeline in self._sources.pipelines:
             leased = {lease.partition for lease in pipeline.leases()}
             partitions, _ = await self._partitions(pipeline)
-            found += [(pipeline.group, partition) for partition in partitions if partition.partition in leased]
-        return found
+            owned += [(pipeline.group, partition) for partition in partitions if partition.partition in leased]
+        return owned
 
     def _unread(self, pipeline: Pipeline, partitions: Sequence[PartitionStatus]) -> list[str]:
-        """What the configuration names and is not read."""
+        """Describe configured streams that are not read."""
         if not pipeline.reached:
             return []
-        there = {partition.partition.stream for partition in partitions}
+        existing = {partition.partition.stream for partition in partitions}
         return [
-            f"{text(name)} is not read: it is not there, or we are not allowed to (tracecar check says which)"
+            f"{text(name)} is not read: it does not exist or access is denied; run tracecar check to see which"
             for name in dict.fromkeys(pipeline.broker.named_streams)
-            if name not in there
+            if name not in existing
         ]
 
     async def _partitions(self, pipeline: Pipeline) -> tuple[list[PartitionStatus], str | None]:
         now = time.monotonic()
-        asked = self._asked.get(pipeline.broker.system)
-        if asked is None or now - asked[0] > FRESH_SECONDS:
+        answer = self._answers.get(pipeline.broker.system)
+        if answer is None or now - answer[0] > BROKER_STATUS_TTL_S:
             try:
-                asked = (now, await pipeline.broker.status(), None)
+                answer = (now, await pipeline.broker.status(), None)
             except TracecarError as error:
-                asked = (now, asked[1] if asked else [], str(error))
-            self._asked[pipeline.broker.system] = asked
-        return asked[1], asked[2]
+                answer = (now, answer[1] if answer else [], str(error))
+            self._answers[pipeline.broker.system] = answer
+        return answer[1], answer[2]
 
     def _streams(self, pipeline: Pipeline, partitions: Sequence[PartitionStatus]) -> list[models.StreamStatusModel]:
         system = pipeline.broker.system
-        names = {one.partition.stream for one in partitions}
-        names |= {stream for other, stream in self._parts.counters.streams() if other == system}
+        names = {status.partition.stream for status in partitions}
+        names |= {stream for other, stream in self._sources.counters.streams() if other == system}
         leased = [lease.partition for lease in pipeline.leases()]
-        found = []
+        streams = []
         for name in sorted(names):
-            of_stream = [one for one in partitions if one.partition.stream == name]
-            lags = [one.lag for one in of_stream]
-            pending = [one.pending for one in of_stream if one.pending is not None]
-            counter = self._parts.counters.of(system, name)
-            found.append(
+            of_stream = [status for status in partitions if status.partition.stream == name]
+            lags = [status.lag for status in of_stream]
+            pending = [status.pending for status in of_stream if status.pending is not None]
+            counter = self._sources.counters.of(system, name)
+            streams.append(
                 models.StreamStatusModel(
                     stream=text(name),
                     partitions=len(of_stream),
@@ -184,10 +179,10 @@ class StatusReporter:
                     group=pipeline.group,
                     pending=sum(pending) if pending else None,
                     gaps=counter.times_lost,
-                    behind=_behind(of_stream),
+                    behind=_lagging(of_stream),
                 )
             )
-        return found
+        return streams
 
     @staticmethod
     def _held(pipeline: Pipeline, stream: str) -> models.HoldModel | None:
@@ -201,26 +196,25 @@ class StatusReporter:
         )
 
 
-def _behind(partitions: Sequence[PartitionStatus]) -> list[models.PartitionLagModel]:
-    """Those with a lag, the one with most first."""
-    behind = [(partition.lag, partition) for partition in partitions if partition.lag]
-    behind.sort(key=lambda one: (-one[0], one[1].partition.number))
+def _lagging(partitions: Sequence[PartitionStatus]) -> list[models.PartitionLagModel]:
+    """Return the partitions with a lag, the largest first."""
+    lagging = [(-status.lag, status.partition.number, status.ours) for status in partitions if status.lag]
     return [
-        models.PartitionLagModel(partition=one.partition.number, lag=lag, settled_here=one.ours)
-        for lag, one in behind[:MOST_BEHIND]
+        models.PartitionLagModel(partition=number, lag=-negative_lag, settled_here=ours)
+        for negative_lag, number, ours in sorted(lagging)[:MAX_LAGGING_PARTITIONS]
     ]
 
 
-def _bound(config: Config) -> int:
-    """How many events the index holds at most."""
+def _max_events(config: Config) -> int:
+    """Return how many events the index holds at most."""
     memory, shared = config.index.memory, config.index.redis
     if shared is not None:
         return shared.max_events
-    return 200_000 if memory is None else memory.max_events
+    return MemoryIndexConfig().max_events if memory is None else memory.max_events
 
 
-def _lost(latest: Gap, times: int) -> str:
-    """What a gap means to a person. The end of one is the first offset that was read again."""
+def _describe_gap(latest: Gap, times: int) -> str:
+    """Describe a gap in one sentence. Its end is the first offset that was read again."""
     partition = latest.partition
     more = "" if times == 1 else f" (the latest of {times} times since the start)"
     return (

@@ -1,19 +1,61 @@
-"""From configuration to adapters: the only module that names concrete ones. Client libraries are imported when a broker
-is built, so that a Redis sidecar never loads the Kafka client."""
+"""The composition root: builds a sidecar from its configuration.
+
+Only this module names adapters. Client libraries are imported when a broker is built, so that a Redis sidecar never
+loads the Kafka client. Every object is complete when its constructor returns: what two objects need of each other is
+built as a third object before both, or passed to `SidecarService.run` as an event hook.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 from sidecar.adapters.brokers.kafka.adapter import KafkaAdapter
 from sidecar.adapters.brokers.redis.adapter import RedisAdapter
 from sidecar.adapters.brokers.source import BrokerAdapter
 from sidecar.adapters.brokers.source import BrokerSource as BrokerSource
-from sidecar.config.schema import Config
+from sidecar.api.http.server import ApiServer
+from sidecar.api.mappers.events import EventMapper
+from sidecar.api.services.letter_queries import LetterQueryCompiler
+from sidecar.api.services.payloads import PayloadCache, PayloadReader
+from sidecar.config.schema import Config, MemoryIndexConfig
+from sidecar.dead_letters.store import DeadLetterStore
+from sidecar.dead_letters.writer import DeadLetterCallback, DeadLetterWriter
+from sidecar.decoding.decoder import EventDecoder
+from sidecar.decoding.envelope.extractor import BUILT_IN_LOCATIONS
+from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.broker_traits import register_traits
+from sidecar.domain.model import Event
 from sidecar.domain.ports.broker import Broker, Finding
 from sidecar.domain.ports.registry import Registry
+from sidecar.domain.redaction import Redactor
+from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
+from sidecar.pipeline.event_fan_out import EventFanOut, EventViewers, UnownedFanOut
+from sidecar.pipeline.held_streams import HeldStreamControl
+from sidecar.pipeline.index_backfill import IndexBackfill
+from sidecar.pipeline.live_relay import LiveRelay, read_at
+from sidecar.pipeline.live_stream import LiveStream
+from sidecar.pipeline.output_router import OutputRouter
+from sidecar.pipeline.pending_entry_reaper import PendingEntryBroker, PendingEntryReaper
+from sidecar.pipeline.pipeline import Pipeline, now_micros
+from sidecar.pipeline.stream_counters import StreamCounters
+from sidecar.pipeline.unowned_partition_reader import UnownedPartitionReader
+from sidecar.replay.job_control import ReplaySource
+from sidecar.replay.service import ReplayService
+from sidecar.runtime.api_wiring import build_api_services, build_letter_queries
+from sidecar.runtime.cluster_members import HeartbeatWriter, MemberDirectory
+from sidecar.runtime.metrics import (
+    ConsumerGroupMetrics,
+    DeadLetterMetrics,
+    ExporterMetrics,
+    MembershipMetrics,
+    StatusMetrics,
+)
+from sidecar.runtime.replay_wiring import build_replay_service
+from sidecar.runtime.service import Membership, SidecarService
+from sidecar.runtime.status import StatusReporter, StatusSources
 
 if TYPE_CHECKING:
     from exporters.telemetry import Telemetry
@@ -21,9 +63,8 @@ if TYPE_CHECKING:
     from sidecar.adapters.index.redis.index import RedisIndex
     from sidecar.decoding.formats.schema_format import SchemaFormats
 
-BATCH = 500
-"""Records of a batch: some five milliseconds of work."""
-
+MAX_RECORDS_PER_BATCH = 500
+"""About five milliseconds of work."""
 
 BROKER_ADAPTERS: tuple[BrokerAdapter, ...] = (
     KafkaAdapter(),
@@ -32,25 +73,24 @@ BROKER_ADAPTERS: tuple[BrokerAdapter, ...] = (
 """Every kind of broker: a new one is a package and a line here."""
 
 
+# --- adapters
+
+
 def register_brokers() -> None:
     """Make positions of every kind of broker readable and writable, also of brokers that this sidecar does not read."""
     for adapter in BROKER_ADAPTERS:
         register_traits(adapter.traits)
 
 
-def sources(config: Config) -> list[BrokerSource]:
+def build_sources(config: Config) -> list[BrokerSource]:
     """Build the brokers that the configuration names. Raises ConfigError."""
     register_brokers()
-    found = [adapter.build_source(config, max_records=BATCH) for adapter in BROKER_ADAPTERS]
-    return [source for source in found if source is not None]
+    sources = [adapter.build_source(config, max_records=MAX_RECORDS_PER_BATCH) for adapter in BROKER_ADAPTERS]
+    return [source for source in sources if source is not None]
 
 
-def brokers(config: Config) -> list[Broker]:
-    return [source.broker for source in sources(config)]
-
-
-def registry(config: Config) -> Registry | None:
-    """The schema registry; None where none is configured: nothing is checked then."""
+def build_registry(config: Config) -> Registry | None:
+    """Build the schema registry; None if none is configured, so that events stay unchecked."""
     if config.registry.url is not None:
         from sidecar.adapters.registry.confluent import ConfluentRegistry
 
@@ -62,27 +102,23 @@ def registry(config: Config) -> Registry | None:
     return None
 
 
-def schema_formats() -> SchemaFormats:
-    """The schema languages that events can be decoded and checked with, by the kind that registries name."""
+def build_schema_formats() -> SchemaFormats:
+    """Build the schema languages with which events can be decoded and checked, by the kind that registries name."""
     from sidecar.decoding.formats.avro.avro_format import AvroFormat
 
     return {"AVRO": AvroFormat()}
 
 
-def index(config: Config) -> MemoryIndex | RedisIndex:
-    """The index: in memory, unless a shared one is configured."""
-    shared = shared_index(config)
-    if shared is not None:
-        return shared
+def build_memory_index(config: Config) -> MemoryIndex:
+    """Build the index of a sidecar that shares none."""
     from sidecar.adapters.index.memory.index import MemoryIndex
-    from sidecar.config.schema import MemoryIndexConfig
 
     bound = (config.index.memory or MemoryIndexConfig()).max_events
     return MemoryIndex(bound, join=config.correlation.join, max_flow=config.correlation.max_flow)
 
 
-def shared_index(config: Config) -> RedisIndex | None:
-    """The index that several sidecars share, where one is configured."""
+def build_shared_index(config: Config) -> RedisIndex | None:
+    """Build the index that several sidecars share; None if none is configured."""
     shared = config.index.redis
     if shared is None:
         return None
@@ -96,30 +132,268 @@ def shared_index(config: Config) -> RedisIndex | None:
         max_events=shared.max_events,
         prefix=shared.prefix,
         tls=shared.tls,
+        redact=build_redactor(config).rejection if config.redact else None,
     )
 
 
-def telemetry(config: Config, sources: Sequence[BrokerSource]) -> Telemetry:
-    """What leaves about the events: traces, metrics and logs, as configured. Raises ConfigError."""
+def build_redactor(config: Config) -> Redactor:
+    """Build the redactor of everything that leaves the process."""
+    places = {word: [*getattr(config.envelope, word), *built_in] for word, built_in in BUILT_IN_LOCATIONS.items()}
+    return Redactor(config.redact, places, free_text=config.redact_messages)
+
+
+def build_telemetry(config: Config, sources: Sequence[BrokerSource]) -> Telemetry:
+    """Build the export of traces, metrics and logs. Raises ConfigError."""
     from exporters.telemetry import Telemetry
     from exporters.tracing.span_mapper import DeadLetterTarget
-    from sidecar.decoding.envelope.extractor import BUILT_IN_LOCATIONS
-    from sidecar.domain.redaction import Redactor
 
-    places = {word: [*getattr(config.envelope, word), *built_in] for word, built_in in BUILT_IN_LOCATIONS.items()}
-    letters = {
+    targets = {
         source.broker.system: DeadLetterTarget(
             source.group, source.naming.dead_letter_stream if config.dead_letters.enabled else None
         )
         for source in sources
     }
     servers = {source.broker.system: source.server for source in sources if source.server is not None}
-    redactor = Redactor(config.redact, places, free_text=config.redact_messages)
-    return Telemetry(config, letters, servers, redactor)
+    return Telemetry(config, targets, servers, build_redactor(config))
 
 
-def try_exporters(config: Config) -> list[Finding]:
-    """Whether telemetry gets to where it goes. Blocks. Raises ConfigError."""
+def check_exporters(config: Config) -> list[Finding]:
+    """Check that telemetry reaches its backends. Blocks. Raises ConfigError."""
     from exporters.preflight import check_backends
 
     return list(check_backends(config))
+
+
+# --- the sidecar
+
+
+@dataclass(frozen=True)
+class _Foundation:
+    """Objects that most others need, and that need none of them."""
+
+    config: Config
+    sources: list[BrokerSource]
+    brokers: list[Broker]
+    shared_index: RedisIndex | None
+    index: MemoryIndex | RedisIndex
+    catalog: SchemaCache
+    decoder: EventDecoder
+    counters: StreamCounters
+    telemetry: Telemetry
+    groups: ConsumerGroupTracker
+    live: LiveStream
+    cache: PayloadCache
+    payloads: PayloadReader
+    mapper: EventMapper
+    backfill: IndexBackfill
+
+
+def _build_foundation(config: Config) -> _Foundation:
+    sources = build_sources(config)
+    brokers = [source.broker for source in sources]
+    shared_index = build_shared_index(config)
+    index = shared_index or build_memory_index(config)
+    catalog = SchemaCache(build_registry(config), build_schema_formats(), require=config.registry.require)
+    decoder = EventDecoder(catalog, config.envelope)
+    telemetry, cache = build_telemetry(config, sources), PayloadCache()
+    return _Foundation(
+        config=config,
+        sources=sources,
+        brokers=brokers,
+        shared_index=shared_index,
+        index=index,
+        catalog=catalog,
+        decoder=decoder,
+        counters=StreamCounters(),
+        telemetry=telemetry,
+        groups=ConsumerGroupTracker(brokers),
+        live=LiveStream(),
+        cache=cache,
+        payloads=PayloadReader({broker.system: broker for broker in brokers}, decoder, cache),
+        mapper=EventMapper(build_redactor(config)),
+        backfill=IndexBackfill(
+            index,
+            decoder,
+            lookback=float(config.index.lookback),
+            max_events=index.max_events,
+            remember=telemetry.remember,
+        ),
+    )
+
+
+def build_service(config: Config) -> SidecarService:
+    """Build a sidecar without starting anything. Call it within a running event loop. Raises ConfigError."""
+    base = _build_foundation(config)
+    viewers = EventViewers(base.live, base.cache)
+    directory = _build_directory(base)
+    relay = None if directory is None else _build_relay(base, directory, viewers)
+    fan_out = EventFanOut(base.index, viewers, relay, [base.telemetry])
+    pipelines = [_build_pipeline(base, source, fan_out) for source in base.sources]
+    on_dead_letter = _late_dead_letter_hook(base)
+    reapers = _build_reapers(base, on_dead_letter)
+    letters, queries, replays = _build_dead_letters(base, on_dead_letter)
+    trouble = [*(reaper.sentences for reaper in reapers), replays.trouble]
+    status = StatusReporter(_build_status_sources(base, pipelines), members=directory, further_trouble=trouble)
+    base.telemetry.measure(
+        [
+            StatusMetrics(status.status),
+            DeadLetterMetrics(base.counters),
+            ExporterMetrics(base.telemetry.destinations, base.telemetry.tracing),
+            ConsumerGroupMetrics(base.groups, base.index, base.telemetry.record_delivery),
+            MembershipMetrics(base.shared_index, list if directory is None else directory.rows),
+        ]
+    )
+    services = build_api_services(
+        brokers=base.brokers,
+        index=base.index,
+        payloads=base.payloads,
+        mapper=base.mapper,
+        catalog=base.catalog,
+        groups=base.groups,
+        live=base.live,
+        letters=letters,
+        queries=queries,
+        operations=replays,
+        status=status,
+        metrics=base.telemetry.metrics,
+        held=HeldStreamControl(pipelines),
+    )
+    return SidecarService(
+        server=ApiServer(services, config),
+        status=status,
+        counters=base.counters,
+        index=base.index,
+        catalog=base.catalog,
+        telemetry=base.telemetry,
+        membership=_build_membership(base, relay, status),
+        backfill=base.backfill,
+        pipelines=pipelines,
+        groups=base.groups,
+        unowned_reader=_build_unowned_reader(base, viewers),
+        replays=replays,
+        reapers=reapers,
+    )
+
+
+def _build_directory(base: _Foundation) -> MemberDirectory | None:
+    if base.shared_index is None:
+        return None
+    return MemberDirectory(base.shared_index, groups=[source.group for source in base.sources])
+
+
+def _build_relay(base: _Foundation, directory: MemberDirectory, viewers: EventViewers) -> LiveRelay:
+    assert base.shared_index is not None
+    return LiveRelay(
+        base.shared_index.relay,
+        base.live,
+        directory.others_listen,
+        base.backfill.decode,
+        viewers.publish,
+        partial(read_at, {broker.system: broker for broker in base.brokers}),
+        secret=bool(base.config.redact),
+    )
+
+
+def _build_membership(base: _Foundation, relay: LiveRelay | None, status: StatusReporter) -> Membership | None:
+    if base.shared_index is None or relay is None:
+        return None
+    heartbeat = HeartbeatWriter(
+        base.shared_index,
+        base.counters,
+        status.owned_partitions,
+        service=base.config.service,
+        groups=[source.group for source in base.sources],
+        has_subscribers=lambda: base.live.subscribers > 0,
+    )
+    return Membership(base.shared_index, relay, heartbeat.write)
+
+
+def _build_status_sources(base: _Foundation, pipelines: Sequence[Pipeline]) -> StatusSources:
+    return StatusSources(
+        config=base.config,
+        counters=base.counters,
+        catalog=base.catalog,
+        live=base.live,
+        index=base.index,
+        exporters=base.telemetry.destinations,
+        pipelines=pipelines,
+    )
+
+
+def _build_pipeline(base: _Foundation, source: BrokerSource, fan_out: EventFanOut) -> Pipeline:
+    write_letter = _build_writer(base, source).write if base.config.dead_letters.enabled else None
+    return Pipeline(
+        source.broker,
+        base.decoder,
+        base.catalog,
+        fan_out,
+        OutputRouter(write_letter, source.naming, source.gate),
+        base.counters,
+        base.backfill,
+        base.config,
+        source.group,
+    )
+
+
+def _build_writer(base: _Foundation, source: ReplaySource) -> DeadLetterWriter:
+    return DeadLetterWriter(
+        source.naming, source.group, base.config.service, now_micros, base.config.dead_letters.dialects
+    )
+
+
+def _late_dead_letter_hook(base: _Foundation) -> DeadLetterCallback:
+    def on_dead_letter(event: Event, group: str, id: str) -> None:
+        """Count a durable dead letter that no commit wrote: of a failure report, or of an exhausted entry."""
+        base.counters.add_late_dead_letter(event.position.system, event.position.stream)
+        base.telemetry.dead_lettered(event, group, id)
+
+    return on_dead_letter
+
+
+def _build_reapers(base: _Foundation, on_dead_letter: DeadLetterCallback) -> list[PendingEntryReaper]:
+    return [
+        PendingEntryReaper(
+            cast("PendingEntryBroker", source.broker),
+            source.exhausted,
+            base.payloads,
+            _build_writer(base, source),
+            on_dead_letter,
+        )
+        for source in base.sources
+        if source.exhausted and base.config.dead_letters.enabled
+    ]
+
+
+def _build_dead_letters(
+    base: _Foundation, on_dead_letter: DeadLetterCallback
+) -> tuple[DeadLetterStore, LetterQueryCompiler, ReplayService]:
+    queries = build_letter_queries(base.brokers, base.index, base.payloads, base.mapper)
+    replay_config = base.config.dead_letters.replay
+    letters = DeadLetterStore(base.sources, replay_config.attempts, lambda position: replays.waits(position))
+    replays = build_replay_service(
+        base.sources,
+        queries=queries,
+        payloads=base.payloads,
+        redactor=base.mapper.redactor,
+        letters=letters,
+        catalog=base.catalog,
+        groups=base.groups,
+        index=base.index,
+        build_writer=partial(_build_writer, base),
+        max_letters=replay_config.selection,
+        on_dead_letter=on_dead_letter,
+    )
+    return letters, queries, replays
+
+
+def _build_unowned_reader(base: _Foundation, viewers: EventViewers) -> UnownedPartitionReader | None:
+    memory = base.config.index.memory
+    if memory is None or memory.scope != "all":
+        return None
+    return UnownedPartitionReader(
+        base.brokers,
+        base.index,
+        base.backfill.decode,
+        UnownedFanOut(base.index, viewers).publish,
+        lookback=float(base.config.index.lookback),
+    )

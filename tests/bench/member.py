@@ -48,9 +48,9 @@ async def shared(broker: Broker, members: int) -> None:
 
 async def measure(file: str, members: int) -> dict[str, Any]:
     from sidecar.config.loader import load
-    from sidecar.runtime.service import SidecarService
+    from sidecar.runtime.wiring import build_service
 
-    service, go = SidecarService(load(file)), asyncio.Event()
+    service, go = build_service(load(file)), asyncio.Event()
     broker = service.pipelines[0].broker
     hold_back(broker, go)
     running = asyncio.ensure_future(service.run())

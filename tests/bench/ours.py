@@ -59,9 +59,9 @@ def configuration(given: dict[str, Any], directory: Path) -> str:
 async def measure(file: str, events: int) -> dict[str, Any]:
     """Run until every event is judged and committed. The clock runs from the first events after the warm-up."""
     from sidecar.config.loader import load
-    from sidecar.runtime.service import SidecarService
+    from sidecar.runtime.wiring import build_service
 
-    service = SidecarService(load(file))
+    service = build_service(load(file))
     running = asyncio.ensure_future(service.run())
     started = counted_from = seen = 0.0
     try:

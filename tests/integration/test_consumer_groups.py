@@ -34,7 +34,7 @@ class Looking:
 
     async def look(self, seconds: float = 5) -> None:
         self.now += int(seconds * 1_000_000)
-        await self.follower.look()
+        await self.follower.poll()
         assert self.follower.note is None
 
     def stops(self) -> list[GroupStop]:
@@ -51,12 +51,12 @@ async def test_a_kafka_group_that_stops_is_shown_with_the_event(kafka: EmbeddedK
     await asyncio.to_thread(read_and_stop, kafka.bootstrap_servers, group, topic, 3, "classic")
     await looking.look()
     first = looking.now
-    assert [one.passed for n in (2, 3) for one in looking.follower.of(partition.at(n))] == [True, False]
+    assert [one.passed for n in (2, 3) for one in looking.follower.consumption(partition.at(n))] == [True, False]
     await asyncio.to_thread(read_and_stop, kafka.bootstrap_servers, group, topic, 4, "classic")
     await looking.look()
-    (passed,) = looking.follower.of(partition.at(6))
+    (passed,) = looking.follower.consumption(partition.at(6))
     assert (passed.group, passed.passed, passed.after, passed.by) == (group, True, first, looking.now)
-    (waits,) = looking.follower.of(partition.at(9))
+    (waits,) = looking.follower.consumption(partition.at(9))
     assert (waits.passed, waits.behind) == (False, 3)
     await looking.look(59)
     assert looking.stops() == []

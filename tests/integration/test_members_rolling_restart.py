@@ -13,7 +13,7 @@ import pytest
 from sidecar.config.loader import load
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.demo.embedded_valkey import EmbeddedValkey
-from sidecar.runtime.service import SidecarService
+from sidecar.runtime.wiring import build_service
 from tests.integration.test_end_to_end_kafka import header, make_topic
 from tests.integration.test_members_kafka import SCHEMA, STEPS, Load, dead_letters
 from tests.support.conditions import until
@@ -32,7 +32,7 @@ class Member:
         self.start()
 
     def start(self) -> None:
-        self.service = SidecarService(load(str(self._file)))
+        self.service = build_service(load(str(self._file)))
         self._running = asyncio.ensure_future(self.service.run())
 
     async def stop(self) -> None:

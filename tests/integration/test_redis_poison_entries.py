@@ -32,8 +32,8 @@ from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.errors import Refused
 from sidecar.domain.model import DeadLetter
 from sidecar.pipeline.pending_entry_reaper import PendingEntryReaper
-from sidecar.pipeline.pipeline import micros
-from sidecar.runtime.service import SidecarService
+from sidecar.pipeline.pipeline import now_micros
+from sidecar.runtime.wiring import build_service
 from tests.support.conditions import until
 from tests.support.redis import RedisHarness
 from tests.support.schema_formats import FORMATS
@@ -60,7 +60,7 @@ class Shop:
 
     def exhausting(self, broker: RedisBroker, limit: ExhaustedConfig) -> PendingEntryReaper:
         payloads = PayloadReader({"redis": broker}, EventDecoder(self.catalog, EnvelopeConfig()), PayloadCache())
-        writer = DeadLetterWriter(self.naming, "tracecar.contract", "shop", micros)
+        writer = DeadLetterWriter(self.naming, "tracecar.contract", "shop", now_micros)
         return PendingEntryReaper(broker, {GROUP: limit}, payloads, writer)
 
     async def add(self, number: int) -> bytes:
@@ -240,7 +240,7 @@ async def test_what_keeps_entries_from_being_taken_stands_in_the_status(
     await shop.client.set(f"{shop.stream}.dlt", "no stream")
     source = RedisConfig(url=shop.harness.url, streams=[shop.stream], exhausted={GROUP: NOW})
     api = ApiConfig(port=0, token_file=str(tmp_path / "token"))
-    service = SidecarService(Config(service="exhausted", sources=SourcesConfig(redis=source), api=api))
+    service = build_service(Config(service="exhausted", sources=SourcesConfig(redis=source), api=api))
     running = asyncio.create_task(service.run())
 
     async def trouble() -> str:

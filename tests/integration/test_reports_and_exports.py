@@ -34,7 +34,7 @@ from sidecar.domain.ports.registry import Registry
 from sidecar.domain.position import Position
 from sidecar.domain.redaction import Redactor
 from sidecar.domain.stream_names import StreamNames
-from sidecar.pipeline.pipeline import micros
+from sidecar.pipeline.pipeline import now_micros
 from sidecar.replay.edit.editor import RecordEditor
 from sidecar.replay.export_import import LetterTransfer
 from sidecar.replay.failure_reports import FailureReports
@@ -67,13 +67,13 @@ class Sidecar:
             {broker.system: broker}, EventDecoder(self.catalog, EnvelopeConfig()), PayloadCache()
         )
         self.desk = DeadLetterStore([source])
-        self.exporting = LetterTransfer([source], self.desk, self.payloads, Redactor(()), micros)
-        writer = DeadLetterWriter(naming, "tracecar.shop", "shop", micros)
+        self.exporting = LetterTransfer([source], self.desk, self.payloads, Redactor(()), now_micros)
+        writer = DeadLetterWriter(naming, "tracecar.shop", "shop", now_micros)
 
         async def in_sight(system: str, name: str) -> bool:
             return (system, name) == (broker.system, stream)
 
-        self.reporting = FailureReports([source], self.payloads, in_sight, lambda _: writer, micros)
+        self.reporting = FailureReports([source], self.payloads, in_sight, lambda _: writer, now_micros)
         self.editor = RecordEditor(self.payloads, self.catalog, Redactor(()))
 
     async def out(self) -> list[ExportedLetter]:

@@ -18,8 +18,8 @@ from sidecar.adapters.registry.memory import MemoryRegistry
 from sidecar.api import models
 from sidecar.api.client.client import Client
 from sidecar.api.http.server import ApiServer
-from sidecar.api.mappers.events import coverage
-from sidecar.api.services.answers import ReadService
+from sidecar.api.mappers.events import EventMapper, coverage
+from sidecar.api.services.payloads import PayloadCache, PayloadReader
 from sidecar.config.schema import (
     ApiConfig,
     Config,
@@ -41,9 +41,10 @@ from sidecar.domain.position import Position
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.pipeline.live_stream import LiveStream
 from sidecar.replay.service import ReplayService
+from sidecar.runtime.api_wiring import build_api_services, build_letter_queries
 from sidecar.runtime.metrics import StatusMetrics
 from sidecar.runtime.replay_wiring import build_replay_service
-from sidecar.runtime.wiring import BrokerSource
+from sidecar.runtime.wiring import BrokerSource, build_redactor
 from tests.support.faulty_broker import FaultyBroker
 from tests.support.schema_formats import FORMATS
 
@@ -105,33 +106,46 @@ class Sidecar:
         self.follower = ConsumerGroupTracker([self.broker])
         source = BrokerSource(self.broker, GROUP, self.naming)
         self.desk = DeadLetterStore([source], 5, lambda position: self.operations.waits(position))
-        self.answers = ReadService(
-            index=self.index,
-            brokers=[self.broker],
-            judge=self.judge,
-            catalog=self.catalog,
-            desk=self.desk,
-            facts=self,
-            holds=self,
-            redact=redact,
-            envelope=self.config.envelope,
-            follower=self.follower,
-        )
+        self.cache = PayloadCache()
+        self.payloads = PayloadReader({self.broker.system: self.broker}, self.judge, self.cache)
+        self.redactor = build_redactor(self.config)
         self.metrics = MetricsRegistry([StatusMetrics(self.status)])
+        self._build_services(source)
+
+    def _build_services(self, source: BrokerSource) -> None:
+        mapper = EventMapper(self.redactor)
+        queries = build_letter_queries([self.broker], self.index, self.payloads, mapper)
         self._letters = DeadLetterWriter(self.naming, GROUP, "shop", lambda: time.time_ns() // 1000)
         self.operations = build_replay_service(
             [source],
-            answers=self.answers,
-            desk=self.desk,
+            queries=queries,
+            payloads=self.payloads,
+            redactor=self.redactor,
+            letters=self.desk,
             catalog=self.catalog,
-            follower=self.follower,
+            groups=self.follower,
             index=self.index,
-            writer=lambda source: self._letters,
-            selection=1_000,
+            build_writer=lambda source: self._letters,
+            max_letters=1_000,
         )
-        self.serving = ApiServer(self.answers, self.live, self.operations, self.config)
+        self.services = build_api_services(
+            brokers=[self.broker],
+            index=self.index,
+            payloads=self.payloads,
+            mapper=mapper,
+            catalog=self.catalog,
+            groups=self.follower,
+            live=self.live,
+            letters=self.desk,
+            queries=queries,
+            operations=self.operations,
+            status=self,
+            metrics=self.metrics,
+            held=self,
+        )
+        self.serving = ApiServer(self.services, self.config)
 
-    # --- sidecar.api.services.answers.StatusProvider
+    # --- sidecar.api.services.ports.StatusProvider
 
     async def status(self) -> models.ServiceStatus:
         held = self.index.coverage()
@@ -149,9 +163,6 @@ class Sidecar:
             uptime_s=1.5,
         )
 
-    async def exposition(self, *, open_metrics: bool) -> str:
-        return await self.metrics.exposition(open_metrics=open_metrics)
-
     def _stream(self, name: str) -> models.StreamStatusModel:
         held = (
             models.HoldModel(since="2026-01-31T12:00:00Z", reason="9 of 10 were rejected")
@@ -162,7 +173,7 @@ class Sidecar:
             stream=name, partitions=4, settled_here=4, lag=0, events=7, rejected=1, rate=0.5, held=held, system="memory"
         )
 
-    # --- sidecar.api.services.answers.HeldStreams
+    # --- sidecar.api.services.ports.HeldStreams
 
     async def resume(self, stream: str) -> int:
         self.asked.append(("resume", stream))
@@ -192,7 +203,7 @@ class Sidecar:
     async def show(self, records: Sequence[Record]) -> list[Decoded]:
         decoded = await self.judge.decode_with_schemas(records)
         self.index.add([one.event for one in decoded])
-        self.answers.keep(decoded)
+        self.cache.keep([one.record for one in decoded])
         self.live.publish(decoded)
         letters = [self._letters.write(one) for one in decoded if one.event.rejection is not None]
         if letters:

@@ -29,7 +29,7 @@ from sidecar.domain.model import Decoded, Event, Outgoing, Record
 from sidecar.domain.position import Partition, Position
 from sidecar.pipeline.index_backfill import IndexBackfill
 from sidecar.pipeline.output_router import OutputRouter
-from sidecar.pipeline.pipeline import Pipeline, micros
+from sidecar.pipeline.pipeline import Pipeline, now_micros
 from sidecar.pipeline.stream_counters import StreamCounters
 from tests.support.faulty_broker import FaultyBroker
 from tests.support.schema_formats import FORMATS
@@ -54,9 +54,9 @@ class Shown:
         self.since: dict[Partition, int] = {}
         self.filled: list[Partition] = []
 
-    def show(self, decoded: Sequence[Decoded], *, again: bool) -> None:
+    def publish(self, decoded: Sequence[Decoded], *, is_redelivery: bool) -> None:
         self.add([one.event for one in decoded])
-        if not again:
+        if not is_redelivery:
             self.live.extend(one.event for one in decoded)
 
     def add(self, events: Sequence[Event]) -> None:
@@ -102,7 +102,7 @@ class Harness:
             judge,
             self.catalog,
             self.shown,
-            OutputRouter(DeadLetterWriter(naming, GROUP, "shop", micros).write if letters else None, naming, gate),
+            OutputRouter(DeadLetterWriter(naming, GROUP, "shop", now_micros).write if letters else None, naming, gate),
             self.counters,
             IndexBackfill(self.shown, judge, lookback=lookback, max_events=1000),  # type: ignore[arg-type]
             self.config,

@@ -22,7 +22,7 @@ from sidecar.domain.ports.index import Node
 from sidecar.domain.redaction import Redactor
 from sidecar.domain.stream_names import StreamNames
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
-from sidecar.pipeline.pipeline import micros
+from sidecar.pipeline.pipeline import now_micros
 from sidecar.query import parse
 from sidecar.replay.export_import import LetterTransfer
 from sidecar.replay.failure_reports import FailureReports
@@ -113,7 +113,7 @@ class Shop:
         catalog = SchemaCache(self.registry, FORMATS)
         self._catalogs.append(catalog)
         payloads = PayloadReader({"memory": harness.broker}, EventDecoder(catalog, EnvelopeConfig()), PayloadCache())
-        queries, writer = Queries(), DeadLetterWriter(source.naming, GROUP, "shop", micros)
+        queries, writer = Queries(), DeadLetterWriter(source.naming, GROUP, "shop", now_micros)
         operations = Sidecar(
             [source],
             desk=desk,
@@ -122,8 +122,8 @@ class Shop:
             index=NoHistory(),
             editor=replace_body,  # type: ignore[arg-type]
             verdicts=lambda system: all_pass,
-            exporting=LetterTransfer([source], desk, payloads, Redactor(()), micros),
-            reporting=FailureReports([source], payloads, queries.in_sight, lambda source: writer, micros),
+            exporting=LetterTransfer([source], desk, payloads, Redactor(()), now_micros),
+            reporting=FailureReports([source], payloads, queries.in_sight, lambda source: writer, now_micros),
             selection=settings.pop("selection", 1000),  # type: ignore[arg-type]
         )
         operations.desk, operations.follower, operations.broker = desk, follower, harness.broker

@@ -1,8 +1,9 @@
-"""The HTTP API: routes, limits, errors and its own description."""
+"""The HTTP application: routes, limits, errors and the OpenAPI document."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -17,48 +18,87 @@ from litestar.plugins.core import MsgspecDIPlugin
 from sidecar.api.http.auth import TokenStore
 from sidecar.api.http.middleware import EdgeMiddleware
 from sidecar.api.http.problem_details import HANDLERS
-from sidecar.api.http.routes import health, live, reading, replays, streams
-from sidecar.api.http.routes.parameters import role_is_enough
-from sidecar.api.services.answers import ReadService, StatusProvider
+from sidecar.api.http.routes import (
+    aggregates,
+    audit,
+    dead_letters,
+    events,
+    failures,
+    flows,
+    groups,
+    health,
+    live,
+    replays,
+    schemas,
+    status,
+    streams,
+)
+from sidecar.api.http.routes.parameters import check_role
+from sidecar.api.services.dead_letters import DeadLetterService
+from sidecar.api.services.events import EventService
+from sidecar.api.services.flows import FlowService
+from sidecar.api.services.ports import MetricsWriter, StatusProvider
+from sidecar.api.services.schemas import SchemaService
+from sidecar.api.services.streams import StreamService
+from sidecar.domain.redaction import Redactor
 from sidecar.pipeline.live_stream import LiveStream
 from sidecar.replay.ports import DeadLetterOperations
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
-LARGEST_BODY = 1 << 20
-"""Bytes of a request's body."""
+MAX_BODY_BYTES = 1 << 20
+"""Size of a request, except where a route allows more."""
 
 
-def build(
-    answers: ReadService,
-    live_stream: LiveStream,
-    operations: DeadLetterOperations,
-    tokens: TokenStore,
-    *,
-    loopback: bool,
-) -> ASGI3Application:
-    """The whole API. `loopback`: it listens there, and answers nobody who calls it by another name."""
+@dataclass(frozen=True)
+class ApiServices:
+    """The use cases behind the routes."""
+
+    events: EventService
+    flows: FlowService
+    dead_letters: DeadLetterService
+    schemas: SchemaService
+    streams: StreamService
+    operations: DeadLetterOperations
+    status: StatusProvider
+    metrics: MetricsWriter
+    live: LiveStream
+    redactor: Redactor
+
+
+def build_api(services: ApiServices, tokens: TokenStore, *, loopback: bool) -> ASGI3Application:
+    """Build the whole API. `loopback`: it listens on loopback and refuses requests for any other host name."""
     guarded = [
-        *reading.routes(answers),
-        *streams.routes(answers),
-        *replays.routes(operations, answers.redactor),
-        *live.routes(answers, live_stream),
+        *events.routes(services.events),
+        *flows.routes(services.flows),
+        *aggregates.routes(services.flows),
+        *dead_letters.routes(services.dead_letters, services.operations),
+        *schemas.routes(services.schemas),
+        *streams.routes(services.streams),
+        *groups.routes(services.streams),
+        *status.routes(services.streams),
+        *replays.routes(services.operations, services.redactor),
+        *audit.routes(services.operations, services.redactor),
+        *failures.routes(services.operations),
+        *live.routes(services.events, services.live, services.redactor),
     ]
     description = OpenAPIConfig(
         title="Tracecar",
         version=version("tracecar"),
+        description="Events, flows and dead letters that a sidecar sees, and replays of dead letters.",
         path="/schema",
         render_plugins=[_ContractNames(path="/")],
         components=Components(security_schemes={"token": SecurityScheme(type="http", scheme="bearer")}),
         security=[{"token": []}],
     )
-    return EdgeMiddleware(_application(guarded, health.routes(answers.facts), description), tokens, loopback=loopback)
+    probes = health.routes(services.status, services.metrics)
+    return EdgeMiddleware(_application(guarded, probes, description), tokens, loopback=loopback)
 
 
-def build_probes(facts: StatusProvider, *, loopback: bool) -> ASGI3Application:
-    """Only what needs no token, for a listener of its own."""
-    return EdgeMiddleware(_application([], health.routes(facts), None), None, loopback=loopback)
+def build_probes(status: StatusProvider, metrics: MetricsWriter, *, loopback: bool) -> ASGI3Application:
+    """Build the routes that need no token, for a listener of their own."""
+    return EdgeMiddleware(_application([], health.routes(status, metrics), None), None, loopback=loopback)
 
 
 _COMPONENT = "#/components/schemas/"
@@ -86,9 +126,12 @@ def _without_suffix(value: Any, *, names: bool = False) -> Any:
 
 
 class _LeanLitestar(Litestar):
-    """Litestar without its plugins for pydantic and attrs, which it loads wherever they are installed (Typer brings
-    pydantic): a third of a second and ten megabytes for models that are not ours. Should Litestar no longer ask this
-    method, they are loaded again and nothing else changes."""
+    """Litestar without its plugins for pydantic and attrs.
+
+    Litestar loads them wherever they are installed (Typer brings pydantic), which costs a third of a second and ten
+    megabytes for models that we do not use. If Litestar stops calling this method, they are loaded again and nothing
+    else changes.
+    """
 
     @staticmethod
     def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
@@ -98,11 +141,11 @@ class _LeanLitestar(Litestar):
 def _application(
     guarded: Sequence[HTTPRouteHandler], unguarded: Sequence[HTTPRouteHandler], description: OpenAPIConfig | None
 ) -> ASGI3Application:
-    handlers = [Router("/", route_handlers=list(guarded), guards=[role_is_enough])] if guarded else []
+    handlers = [Router("/", route_handlers=list(guarded), guards=[check_role])] if guarded else []
     return _LeanLitestar(  # type: ignore[return-value]  # Litestar's types for ASGI are its own
         route_handlers=[*handlers, *unguarded],
         exception_handlers=HANDLERS,
         openapi_config=description,
-        request_max_body_size=LARGEST_BODY,
+        request_max_body_size=MAX_BODY_BYTES,
         logging_config=None,
     )

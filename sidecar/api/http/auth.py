@@ -1,4 +1,4 @@
-"""Who may do what: bearer tokens and their roles (RFC 6750)."""
+"""Bearer tokens (RFC 6750) and the roles that they grant."""
 
 from __future__ import annotations
 
@@ -20,43 +20,48 @@ ALLOWS: dict[Role, frozenset[Role]] = {
     "operate": frozenset({"report", "read", "operate"}),
 }
 
-
 class Caller(Struct, frozen=True):
-    """Who asks. The name is the audit's "who"."""
+    """An authenticated client. The audit log shows its name."""
 
     name: str
     role: Role
 
     def may(self, role: Role) -> bool:
+        """Tell whether the caller's role includes this one."""
         return role in ALLOWS[self.role]
 
 
 class TokenStore:
-    """The tokens that are known, as digests."""
+    """The known tokens, stored as digests."""
 
     def __init__(self, callers: Sequence[tuple[str, Caller]]) -> None:
         self._digests = [(_digest(token), caller) for token, caller in callers]
 
     def caller(self, authorization: str | None) -> Caller | None:
-        """Whose token the header brings; None where it brings none that is known. Takes the same time whichever
-        matches."""
+        """Return the caller whose token the header carries; None if it carries no known token.
+
+        Takes the same time whichever token matches.
+        """
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not 0 < len(token) <= MAX_TOKEN_CHARS:
             return None
-        given, found = _digest(token.strip()), None
+        presented, match = _digest(token.strip()), None
         for digest, caller in self._digests:
-            if hmac.compare_digest(digest, given):
-                found = caller
-        return found
+            if hmac.compare_digest(digest, presented):
+                match = caller
+        return match
 
 
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
-def tokens(api: ApiConfig) -> TokenStore:
-    """The configured tokens and the operator's, which is made and kept in the token file where none is configured.
-    Raises Refused where the file cannot be used."""
+def build_token_store(api: ApiConfig) -> TokenStore:
+    """Build the store of the configured tokens and the operator's.
+
+    If no operator's token is configured, it is read from the token file, or created there. Raises Refused if the file
+    cannot be used.
+    """
     operator = api.token or read_or_create_token(Path(api.token_file).expanduser())
     named = [(token.token, Caller(token.name, token.role)) for token in api.tokens]
     return TokenStore([(operator, Caller("operator", "operate")), *named])

@@ -1,8 +1,8 @@
-"""What stands before the routes: who asks, from where, and ids in paths that hold slashes.
+"""ASGI middleware in front of the routes: authentication, host check, security headers, and ids with slashes.
 
-Positions (`kafka://orders/0/4711`) and dead-letter ids hold slashes and may hold percent signs. They work in a path
-percent-encoded, which is right, and raw, which is what people type: whatever stands where a path expects an id becomes
-one segment before routing, which `id_of` turns back into text.
+Positions (`kafka://orders/0/4711`) and dead-letter ids contain slashes and may contain percent signs. A path may hold
+them percent-encoded, which is correct, or raw, which is what people type: the middleware turns the part of a path that
+is an id into one segment before routing, and `id_of` turns the segment back into text.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from urllib.parse import quote, unquote
 
 from sidecar.api import models
 from sidecar.api.http.auth import TokenStore
-from sidecar.api.http.problem_details import MEDIA_TYPE, encoded, problem
+from sidecar.api.http.problem_details import MEDIA_TYPE, encode_problem, problem
 from sidecar.domain.position import SCHEME
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
 
-OPEN = frozenset({"/healthz", "/readyz", "/metrics"})
-"""No token is asked for here."""
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Paths that need no token."""
 CALLER = "tracecar.caller"
 """The key of the ASGI scope that holds the `Caller`."""
-LONGEST_TARGET = 16_384
-"""Bytes of a path and query string."""
+MAX_TARGET_BYTES = 16_384
+"""Length of a path with its query string."""
 
 _ID = re.compile(r"(/v1/(?:events|flows|aggregates|dead-letters|schemas)/)(.+)", re.DOTALL)
 _STREAM = re.compile(r"(/v1/streams/)(.+)(/(?:resume|skip))", re.DOTALL)
 _RAW = re.compile(rf"(?:^|(?<=@))({SCHEME}):/+")
-"""Where a position that was not encoded begins."""
+"""The beginning of a position that is not encoded."""
 
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -41,7 +41,7 @@ HEADERS = (
 
 
 class EdgeMiddleware:
-    """Wraps the application. `tokens` None: everything is open (the listener for probes)."""
+    """Wraps the application. `tokens` None: no path needs a token (the listener for probes)."""
 
     def __init__(self, app: ASGI3Application, tokens: TokenStore | None, *, loopback: bool) -> None:
         self._app, self._tokens, self._loopback = app, tokens, loopback
@@ -52,10 +52,10 @@ class EdgeMiddleware:
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         refusal = self._refusal(scope["path"], headers, len(scope["raw_path"]) + len(scope["query_string"]))
-        if refusal is None and self._tokens is not None and scope["path"] not in OPEN:
+        if refusal is None and self._tokens is not None and scope["path"] not in OPEN_PATHS:
             caller = self._tokens.caller(headers.get("authorization"))
             if caller is None:
-                refusal = problem(401, _UNAUTHORISED if "authorization" in headers else _NO_TOKEN)
+                refusal = problem(401, _UNKNOWN_TOKEN if "authorization" in headers else _NO_TOKEN)
             scope[CALLER] = caller  # type: ignore[literal-required]  # ASGI lets servers add keys of their own
         if refusal is not None:
             await _refuse(send, refusal)
@@ -70,19 +70,22 @@ class EdgeMiddleware:
         await self._app(scope, receive, sending)
 
     def _refusal(self, path: str, headers: dict[str, str], length: int) -> models.Problem | None:
-        if length > LONGEST_TARGET:
-            return problem(414, f"the path and query are {length} bytes long; at most {LONGEST_TARGET} are read")
+        if length > MAX_TARGET_BYTES:
+            return problem(414, f"the path and query have {length} bytes; the limit is {MAX_TARGET_BYTES}")
         if self._loopback and not _is_local(headers.get("host", "")):
-            return problem(421, f"this listens on loopback only, and is not {headers.get('host', '')!r}")
+            return problem(
+                421,
+                f"this server listens on loopback only and does not answer for the host {headers.get('host', '')!r}",
+            )
         return None
 
 
-_NO_TOKEN = "a token is needed: send it as `Authorization: Bearer TOKEN`"
-_UNAUTHORISED = "this token is not known here"
+_NO_TOKEN = "a token is required: send it as `Authorization: Bearer TOKEN`"
+_UNKNOWN_TOKEN = "the token is unknown to this sidecar"
 
 
 async def _refuse(send: ASGISendCallable, value: models.Problem) -> None:
-    body = encoded(value)
+    body = encode_problem(value)
     headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode()), *HEADERS]
     if value.status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="tracecar"'))
@@ -91,8 +94,10 @@ async def _refuse(send: ASGISendCallable, value: models.Problem) -> None:
 
 
 def _is_local(host: str) -> bool:
-    """A name or address that only this machine can be meant by. A web page whose own name was pointed at loopback (DNS
-    rebinding) brings that name here."""
+    """Tell whether a host name can mean this machine only.
+
+    A web page whose own name was pointed at loopback (DNS rebinding) sends that name.
+    """
     name = re.sub(r":[0-9]+$", "", host).strip("[]").lower().rstrip(".")
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -103,27 +108,30 @@ def _is_local(host: str) -> bool:
 
 
 def _one_segment(raw: str, path: str) -> str:
-    """The path with its id, if it has one, as one segment."""
+    """Return the path with its id, if it has one, as one segment."""
     raw = raw.partition("?")[0]
     if match := _STREAM.fullmatch(raw):
-        return match[1] + _quoted(_id(match[2])) + match[3]
+        return match[1] + _quote(_decode_id(match[2])) + match[3]
     if match := _ID.fullmatch(raw):
-        return match[1] + _quoted(_id(match[2]))
+        return match[1] + _quote(_decode_id(match[2]))
     return path
 
 
-def _quoted(id: str) -> str:
+def _quote(id: str) -> str:
     return quote(id, safe="", errors="surrogateescape")
 
 
-def _id(written: str) -> str:
-    """What an id in a path means. Encoded, it is decoded once. A position written raw keeps its own percent signs. The
-    slash that some proxies take away comes back."""
+def _decode_id(written: str) -> str:
+    """Decode an id in a path.
+
+    An encoded id is decoded once; a raw position keeps its own percent signs. The slash that some proxies remove from
+    `://` is restored.
+    """
     raw = _RAW.search(written)
     encoded_part, rest = (written, "") if raw is None else (written[: raw.start()], written[raw.start() :])
     return _RAW.sub(r"\1://", unquote(encoded_part, errors="surrogateescape") + rest, count=1)
 
 
 def id_of(segment: str) -> str:
-    """The text of an id that `EdgeMiddleware` made one segment of."""
+    """Return the id that `EdgeMiddleware` turned into one segment."""
     return unquote(segment, errors="surrogateescape")

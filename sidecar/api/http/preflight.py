@@ -1,4 +1,4 @@
-"""What the API needs of this machine, tried without changing anything: for `tracecar check`."""
+"""Checks of addresses and the token file for `tracecar check`. They change nothing."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from sidecar.domain.ports.broker import Finding
 
 
 def inspect(config: Config) -> list[Finding]:
-    """Whether we could listen where we should, and use the token file."""
+    """Check that the configured addresses are free and that the token file can be used."""
     api, health = config.api, config.health
-    found = [_listening(f"api: listen on {api.host} port {api.port}", api.host, api.port, "api")]
+    findings = [_check_address(f"api: listen on {api.host} port {api.port}", api.host, api.port, "api")]
     if health.port is not None:
         what = f"health: listen on {health.host} port {health.port}"
-        found.append(_listening(what, health.host, health.port, "health"))
-    return [*found, *_token(api)]
+        findings.append(_check_address(what, health.host, health.port, "health"))
+    return [*findings, *_check_token_file(api)]
 
 
-def _listening(what: str, host: str, port: int, key: str) -> Finding:
+def _check_address(what: str, host: str, port: int, key: str) -> Finding:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with socket.socket(family, socket.SOCK_STREAM) as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            tried.bind((host, port))
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
     except OSError as error:
-        if error.errno == errno.EADDRINUSE and _is_a_sidecar(host, port):
-            return Finding(what, True, "a sidecar listens there already; a second one needs a port of its own")
+        if error.errno == errno.EADDRINUSE and _is_sidecar(host, port):
+            return Finding(what, True, "another sidecar listens there; a second one needs its own port")
         reason = error.strerror or str(error)
         return Finding(what, False, f"{reason}: free it, or set another {key}.host or {key}.port")
-    return Finding(what, True, "free" if port else "any free port is taken")
+    return Finding(what, True, "free" if port else "any free port will be used")
 
 
-def _is_a_sidecar(host: str, port: int) -> bool:
-    """By what its `/readyz` says, which no other server is likely to."""
+def _is_sidecar(host: str, port: int) -> bool:
+    """Tell whether a sidecar listens there: no other server is likely to answer `/readyz` the same way."""
     import http.client
 
     connection = http.client.HTTPConnection(_reachable(host), port, timeout=3)
@@ -54,11 +54,11 @@ def _is_a_sidecar(host: str, port: int) -> bool:
 
 
 def _reachable(host: str) -> str:
-    """Where one connects to reach what listens on `host`."""
+    """Return the address at which to reach a server that listens on `host`."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
 
 
-def _token(api: ApiConfig) -> Iterator[Finding]:
+def _check_token_file(api: ApiConfig) -> Iterator[Finding]:
     if api.token:
         return
     file = Path(api.token_file).expanduser()
@@ -66,16 +66,16 @@ def _token(api: ApiConfig) -> Iterator[Finding]:
     try:
         if file.exists():
             read_or_create_token(file)
-            yield Finding(what, True, "holds the operator's token")
+            yield Finding(what, True, "contains the operator's token")
             return
     except Refused as error:
         yield Finding(what, False, str(error))
         return
     except OSError as error:
-        yield Finding(what, False, f"{error.strerror}: set api.token, or name a file that can be written")
+        yield Finding(what, False, f"{error.strerror}: set api.token, or name a writable file")
         return
     folder = next(parent for parent in file.parents if parent.exists())
     if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
-        yield Finding(what, True, "is not there yet, and would be made")
+        yield Finding(what, True, "does not exist yet; the sidecar will create it")
     else:
-        yield Finding(what, False, f"{folder} cannot be written to: set api.token, or name another file")
+        yield Finding(what, False, f"{folder} is not writable: set api.token, or name another file")

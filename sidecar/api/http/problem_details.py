@@ -1,4 +1,4 @@
-"""Every error as `application/problem+json` (RFC 9457): what went wrong, where, and what to do."""
+"""Errors as `application/problem+json` (RFC 9457): what went wrong, where, and what to do next."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ from sidecar.domain.json_safe import text
 log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
-AnyRequest = Request[Any, Any, Any]
 
 
 def problem(status: int, detail: str, **more: Any) -> models.Problem:
+    """Build a problem with the standard phrase of its status as title."""
     return models.Problem(title=HTTPStatus(status).phrase, status=status, detail=text(detail), **more)
 
 
-def encoded(value: models.Problem) -> bytes:
+def encode_problem(value: models.Problem) -> bytes:
+    """Encode a problem as JSON."""
     return msgspec.json.encode(value)
 
 
-def answer(value: models.Problem, headers: dict[str, str] | None = None) -> Response[bytes]:
-    return Response(encoded(value), status_code=value.status, media_type=MEDIA_TYPE, headers=headers)
+def _response(value: models.Problem, headers: dict[str, str] | None = None) -> Response[bytes]:
+    return Response(encode_problem(value), status_code=value.status, media_type=MEDIA_TYPE, headers=headers)
 
 
-def of(error: Exception) -> models.Problem:
-    """What an error means to who asked."""
+def problem_of(error: Exception) -> models.Problem:
+    """Describe an error to the client."""
     match error:
         case QueryError():
             return problem(400, str(error), query=text(error.query), at=error.at)
@@ -50,33 +51,33 @@ def of(error: Exception) -> models.Problem:
             return problem(error.status_code, _mistakes(error))
         case HTTPException():
             return problem(error.status_code, error.detail)
-    return problem(500, "something went wrong here that should not have: the sidecar's log says more")
+    return problem(500, "internal error: the sidecar's log has the details")
 
 
-_NAMES = {"search": "query"}
-"""Parameters that are called otherwise in the code: Litestar keeps `query` for itself."""
+_PARAMETER_NAMES = {"search": "query"}
+"""Parameters with another name in the code, because Litestar reserves `query`."""
 
 
 def _mistakes(error: ValidationException) -> str:
     extra = error.extra if isinstance(error.extra, list) else []
     mistakes = [
-        f"{_NAMES.get(str(one.get('key')), one.get('key'))}: {one.get('message')}"
-        for one in extra
-        if isinstance(one, dict) and one.get("message")
+        f"{_PARAMETER_NAMES.get(str(mistake.get('key')), mistake.get('key'))}: {mistake.get('message')}"
+        for mistake in extra
+        if isinstance(mistake, dict) and mistake.get("message")
     ]
     return "; ".join(mistakes) or error.detail
 
 
-def _handle(request: AnyRequest, error: Exception) -> Response[bytes]:
-    value = of(error)
+def _handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    value = problem_of(error)
     if value.status == 500:
-        log.error("a request failed", path=request.url.path, exc_info=error)
+        log.error("request failed", path=request.url.path, exc_info=error)
     if value.status == 404 and isinstance(error, HTTPException):
-        value.detail = f"there is no {request.url.path} here; /schema describes what there is"
+        value.detail = f"there is no {request.url.path}; /schema lists the paths"
     headers = dict(getattr(error, "headers", None) or {})
     if isinstance(error, Outage):
         headers["Retry-After"] = str(max(1, round(error.retry_after or 1)))
-    return answer(value, headers)
+    return _response(value, headers)
 
 
 HANDLERS: ExceptionHandlersMap = {HTTPException: _handle, TracecarError: _handle, Exception: _handle}

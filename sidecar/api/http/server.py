@@ -1,4 +1,4 @@
-"""The API's listeners: uvicorn within our own event loop, without signal handlers of its own."""
+"""The HTTP listeners: uvicorn in the sidecar's own event loop, without signal handlers of its own."""
 
 from __future__ import annotations
 
@@ -11,27 +11,24 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from sidecar.api.http.app import build, build_probes
-from sidecar.api.http.auth import tokens
-from sidecar.api.services.answers import ReadService
+from sidecar.api.http.app import ApiServices, build_api, build_probes
+from sidecar.api.http.auth import build_token_store
 from sidecar.config.schema import Config
 from sidecar.domain.errors import Refused
-from sidecar.pipeline.live_stream import LiveStream
-from sidecar.replay.ports import DeadLetterOperations
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
-MOST_CONNECTIONS = 512
-STOP_SECONDS = 5
-"""How long requests under way may take once we stop."""
+MAX_CONNECTIONS = 512
+GRACEFUL_STOP_S = 5
+"""Time for running requests once the sidecar stops."""
 
 
 class HttpListener:
-    """One address that is listened on."""
+    """Listens on one address."""
 
     def __init__(self, app: ASGI3Application, host: str, port: int, key: str) -> None:
-        self._socket = _bound(host, port, key)
+        self._socket = _bind(host, port, key)
         self.host, self.port = host, int(self._socket.getsockname()[1])
         self._server = _UvicornServer(
             uvicorn.Config(
@@ -43,19 +40,19 @@ class HttpListener:
                 http="h11",
                 server_header=False,
                 proxy_headers=False,
-                limit_concurrency=MOST_CONNECTIONS,
-                timeout_graceful_shutdown=STOP_SECONDS,
+                limit_concurrency=MAX_CONNECTIONS,
+                timeout_graceful_shutdown=GRACEFUL_STOP_S,
             )
         )
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Returns once it listens."""
+        """Start listening; returns once it does."""
         self._serving = asyncio.ensure_future(self._server.serve(sockets=[self._socket]))
         await self._server.listening.wait()
 
     async def stop(self) -> None:
-        """Answer what is under way, then close."""
+        """Answer running requests, then close."""
         if self._serving is None:
             self._socket.close()
             return
@@ -74,16 +71,16 @@ class _UvicornServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        yield  # the sidecar handles signals itself: it stops upstream first
+        yield  # the sidecar handles signals itself, to stop upstream first
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.listening.set()
 
 
-def _bound(host: str, port: int, key: str) -> socket.socket:
+def _bind(host: str, port: int, key: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named as TCP, for only then asyncio switches Nagle's algorithm off: it would add 40 ms to every answer.
+    # asyncio disables Nagle's algorithm, which would delay every answer by 40 ms, only if the protocol is named.
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -98,6 +95,7 @@ def _bound(host: str, port: int, key: str) -> socket.socket:
 
 
 def is_loopback(host: str) -> bool:
+    """Tell whether a configured host is a loopback address."""
     if host == "localhost":
         return True
     try:
@@ -107,34 +105,35 @@ def is_loopback(host: str) -> bool:
 
 
 class ApiServer:
-    """The API and, where configured, the listener for probes."""
+    """The listener of the API and, if configured, the listener for probes."""
 
-    def __init__(self, answers: ReadService, live: LiveStream, acting: DeadLetterOperations, config: Config) -> None:
-        self._answers, self._live, self._acting, self._config = answers, live, acting, config
+    def __init__(self, services: ApiServices, config: Config) -> None:
+        self._services, self._config = services, config
         self._listeners: list[HttpListener] = []
 
     async def start(self) -> None:
-        """Returns once all listen. Raises Refused where an address or the token file cannot be used."""
-        api, health = self._config.api, self._config.health
-        app = build(self._answers, self._live, self._acting, tokens(api), loopback=is_loopback(api.host))
+        """Start all listeners. Raises Refused if an address or the token file cannot be used."""
+        services, api, health = self._services, self._config.api, self._config.health
+        app = build_api(services, build_token_store(api), loopback=is_loopback(api.host))
         self._listeners.append(HttpListener(app, api.host, api.port, "api"))
         if health.port is not None:
-            probes = build_probes(self._answers.facts, loopback=is_loopback(health.host))
+            probes = build_probes(services.status, services.metrics, loopback=is_loopback(health.host))
             self._listeners.append(HttpListener(probes, health.host, health.port, "health"))
         for listener in self._listeners:
             await listener.start()
 
     @property
     def url(self) -> str:
-        """Where the API is, once it was started."""
+        """Address of the API, once it is started."""
         return self._listeners[0].url
 
     @property
     def probes_url(self) -> str | None:
+        """Address of the listener for probes; None if there is none."""
         return self._listeners[1].url if len(self._listeners) > 1 else None
 
     async def stop(self) -> None:
-        """End the live streams, answer what is under way, close."""
-        self._live.close()
+        """End the live streams, answer running requests, and close."""
+        self._services.live.close()
         await asyncio.gather(*(listener.stop() for listener in self._listeners))
         self._listeners.clear()

@@ -1,4 +1,4 @@
-"""Who has read what, as the contract's JSON."""
+"""Progress of consumer groups as JSON models."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from sidecar.domain.timestamps import format_rfc3339
 from sidecar.pipeline.consumer_groups.progress import GroupPartitionProgress, GroupStop
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker, GroupConsumption, TrackedGroup
 
-MOST_EVENTS = 2_000
-"""Events of a flow that are looked at one by one."""
-MOST_STOPS = 20
-"""Stopped groups that the status names."""
+MAX_EVENTS_PER_FLOW = 2_000
+"""Longer flows are answered without the progress of groups."""
+MAX_STOPS_IN_STATUS = 20
 
 
-def add(event: models.EventModel, position: Position, follower: ConsumerGroupTracker) -> None:
-    """Say in `event`, which lies at `position`, what each group did with it, where that was looked at."""
-    looked = follower.looked.get(position.system)
-    if looked is not None:
-        event.delivery, event.delivery_at = _delivery(follower.of(position)), format_rfc3339(looked)
+def add_delivery(event: models.EventModel, position: Position, tracker: ConsumerGroupTracker) -> None:
+    """Add to an event which groups consumed it, once the groups of its broker were polled."""
+    polled = tracker.polled_at.get(position.system)
+    if polled is not None:
+        event.delivery, event.delivery_at = _delivery(tracker.consumption(position)), format_rfc3339(polled)
 
 
 def _delivery(groups: Sequence[GroupConsumption]) -> list[models.DeliveryModel]:
@@ -40,64 +39,66 @@ def _delivery(groups: Sequence[GroupConsumption]) -> list[models.DeliveryModel]:
     ]
 
 
-def flow_delivery(flow: Flow, follower: ConsumerGroupTracker) -> list[models.FlowDeliveryModel] | None:
-    """How much of a flow each group has passed, by name; None for a flow that is too long to look through, and
-    before the first look."""
-    if len(flow.nodes) > MOST_EVENTS or not follower.looked:
+def flow_delivery(flow: Flow, tracker: ConsumerGroupTracker) -> list[models.FlowDeliveryModel] | None:
+    """Count the events of a flow that each group consumed, by name of the group.
+
+    Returns None for a flow of more than `MAX_EVENTS_PER_FLOW` events, and before the groups were first polled.
+    """
+    if len(flow.nodes) > MAX_EVENTS_PER_FLOW or not tracker.polled_at:
         return None
-    found: dict[str, models.FlowDeliveryModel] = {}
+    deliveries: dict[str, models.FlowDeliveryModel] = {}
     readers: dict[tuple[str, str], list[TrackedGroup]] = {}
     for node in flow.nodes:
         position = node.event.position
         stream = position.system, position.stream
         if stream not in readers:
-            readers[stream] = follower.readers(*stream)
-        for reading in readers[stream]:
-            one = found.setdefault(reading.group, models.FlowDeliveryModel(group=text(reading.group)))
-            passed = reading.passed(position)
-            one.events += 1
-            one.passed += passed is True
-            if passed is False and one.next is None:
-                one.next = str(position)
-    return [found[group] for group in sorted(found)]
+            readers[stream] = tracker.readers(*stream)
+        for group in readers[stream]:
+            delivery = deliveries.setdefault(group.group, models.FlowDeliveryModel(group=text(group.group)))
+            passed = group.passed(position)
+            delivery.events += 1
+            delivery.passed += passed is True
+            if passed is False and delivery.next is None:
+                delivery.next = str(position)
+    return [deliveries[group] for group in sorted(deliveries)]
 
 
-def groups(follower: ConsumerGroupTracker) -> models.GroupPage:
-    """Every group that is followed."""
+def groups(tracker: ConsumerGroupTracker) -> models.GroupPage:
+    """Build the page of all tracked groups."""
     return models.GroupPage(
-        items=[_group(reading) for reading in follower.groups()],
-        looked_at=format_rfc3339(follower.looked_at),
-        note=follower.note,
+        items=[_group(group) for group in tracker.groups()],
+        looked_at=format_rfc3339(tracker.oldest_poll_at),
+        note=tracker.note,
     )
 
 
-def stopped(follower: ConsumerGroupTracker) -> list[str]:
-    """A sentence for each group that stands still."""
+def stopped(tracker: ConsumerGroupTracker) -> list[str]:
+    """Describe each group that stopped, in one sentence."""
     return [
-        f"{text(reading.group)} stopped in front of {stop.position}: {stop.reason}"
-        for reading in follower.groups()
-        for stop in reading.stops
-    ][:MOST_STOPS]
+        f"{text(group.group)} stopped at {stop.position}: {stop.reason}"
+        for group in tracker.groups()
+        for stop in group.stops
+    ][:MAX_STOPS_IN_STATUS]
 
 
-def _group(reading: TrackedGroup) -> models.GroupModel:
+def _group(group: TrackedGroup) -> models.GroupModel:
     streams = []
-    for stream in sorted(reading.streams):
-        of_stream = [one for partition, one in reading.partitions.items() if partition.stream == stream]
+    for stream in sorted(group.streams):
+        of_stream = [progress for partition, progress in group.partitions.items() if partition.stream == stream]
         streams.append(
             models.GroupStreamModel(
                 stream=text(stream), partitions=len(of_stream), lag=_lag(of_stream), rate=_rate(of_stream)
             )
         )
-    everything = list(reading.partitions.values())
-    stops = reading.stops
+    every_partition = list(group.partitions.values())
+    stops = group.stops
     return models.GroupModel(
-        group=text(reading.group),
-        system=reading.system,
-        members=reading.members,
+        group=text(group.group),
+        system=group.system,
+        members=group.members,
         streams=streams,
-        lag=_lag(everything),
-        rate=_rate(everything),
+        lag=_lag(every_partition),
+        rate=_rate(every_partition),
         stuck_at=str(stops[0].position) if stops else None,
         stopped=[_stop(stop) for stop in stops],
     )
@@ -108,7 +109,7 @@ def _stop(stop: GroupStop) -> models.GroupStopModel:
 
 
 def _lag(partitions: Sequence[GroupPartitionProgress]) -> int | None:
-    known = [partition.seen.lag for partition in partitions if partition.seen.lag is not None]
+    known = [partition.latest.lag for partition in partitions if partition.latest.lag is not None]
     return sum(known) if len(known) == len(partitions) else None
 
 

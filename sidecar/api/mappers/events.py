@@ -1,4 +1,4 @@
-"""From our words to the contract's JSON, redacted on the way: the one gate through which events leave the process."""
+"""Maps events, flows and dead letters to JSON models and redacts them: every event leaves the process through here."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from sidecar.domain.ports import index as index_port
 from sidecar.domain.redaction import Redactor
 from sidecar.domain.timestamps import format_rfc3339
 
-ORDER = ("rejected", "duplicate", "replayed", "unchecked", "ok")
-"""Statuses, the one that counts first."""
+STATUS_PRECEDENCE = ("rejected", "duplicate", "replayed", "unchecked", "ok")
+"""Statuses of events; a flow has the first of those of its events."""
 
 
 def _text(value: str | None) -> str | None:
@@ -35,12 +35,14 @@ def _hex(value: int | None, digits: int) -> str | None:
 
 
 def schema(ref: SchemaRef | None) -> models.SchemaRefModel | None:
+    """Map a reference to a schema."""
     if ref is None:
         return None
     return models.SchemaRefModel(subject=_text(ref.subject), version=ref.version, id=ref.id, guid=_text(ref.guid))
 
 
 def rejection(value: Rejection | None) -> models.RejectionModel | None:
+    """Map a rejection."""
     if value is None:
         return None
     return models.RejectionModel(
@@ -49,10 +51,12 @@ def rejection(value: Rejection | None) -> models.RejectionModel | None:
 
 
 def headers(values: Headers) -> list[models.Header]:
+    """Map headers; values that are not text become `{"base64": …}`."""
     return [(text(name), octets(value)) for name, value in values]
 
 
 def coverage(held: index_port.Coverage) -> models.CoverageModel:
+    """Map the coverage of an index."""
     return models.CoverageModel(
         events=held.events,
         evicted=held.evicted,
@@ -78,29 +82,30 @@ _CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "rejection": rejection,
     "trace_origin": lambda value: "derived" if value is None else str(value),
 }
-"""The fields of an event that are not shown as they are."""
+"""Converters of the fields of an event that are not shown unchanged."""
 _EVENT_FIELDS = tuple(
     (name, _CONVERTERS.get(name, _plain))
     for name in models.EventModel.__struct_fields__
     if name in Event.__struct_fields__ and name != "trace_id"
 )
-"""The fields that `Event` and `EventModel` share: a new one of both needs no change here."""
+"""Fields that `Event` and `EventModel` share: a new one of both needs no change here."""
 
 
 class EventMapper:
-    """Makes JSON of nodes, flows and dead letters, without what is to be hidden."""
+    """Maps nodes, flows and dead letters to JSON models, redacted."""
 
     def __init__(self, redactor: Redactor) -> None:
         self.redactor = redactor
 
     def event(self, node: index_port.Node, payload: ReadPayload | None = None) -> models.EventModel:
-        """An event; with `payload`, its headers and body too."""
+        """Map an event; with `payload`, its headers and body too."""
         event = models.EventModel(**self._fields(node))
         if payload is not None:
             event.headers, event.body, event.payload_note = self._payload(payload)
         return event
 
     def flow_event(self, node: index_port.Node) -> models.FlowEventModel:
+        """Map an event with its place in its flow."""
         return models.FlowEventModel(
             **self._fields(node),
             parent=None if node.parent is None else str(node.parent),
@@ -125,12 +130,12 @@ class EventMapper:
         return headers(self.headers_of(decoded)), self._body(decoded), payload.note
 
     def headers_of(self, decoded: Decoded) -> Headers:
-        """The record's headers as they may be seen and searched."""
+        """Return the record's headers, redacted, to show and to search."""
         record = decoded.record
         return self.redactor.headers(record.headers, flat=record.value is None)
 
     def body_of(self, decoded: Decoded) -> object:
-        """The decoded body as it may be seen and searched; None where it could not be decoded."""
+        """Return the decoded body, redacted, to show and to search; None if it could not be decoded."""
         return None if decoded.body is None else self.redactor.body(decoded.body, flat=decoded.record.value is None)
 
     def _body(self, decoded: Decoded) -> object:
@@ -141,7 +146,7 @@ class EventMapper:
     def flow(
         self, flow: index_port.Flow, held: index_port.Coverage | None = None, *, whole: bool = True
     ) -> models.FlowModel:
-        """A flow; without `whole` as it stands in a list, without its events."""
+        """Map a flow; without `whole`, without its events, for lists."""
         events = [self.flow_event(node) for node in flow.nodes]
         times = [node.event.occurred_at or node.event.appended_at * 1000 for node in flow.nodes]
         started, ended = min(times, default=None), max(times, default=None)
@@ -150,7 +155,7 @@ class EventMapper:
             started_at=format_rfc3339(started),
             ended_at=format_rfc3339(ended),
             duration_ms=None if started is None or ended is None else (ended - started) / 1000,
-            status=worst([node.status for node in flow.nodes]),
+            status=flow_status([node.status for node in flow.nodes]),
             aggregates=_distinct([event.aggregate_id for event in events]),
             streams=_distinct([event.stream for event in events]),
             producers=_distinct([event.producer for event in events]),
@@ -161,9 +166,9 @@ class EventMapper:
         )
 
     def dead_letter(self, letters: DeadLetterGroup, payload: ReadPayload | None = None) -> models.DeadLetterModel:
-        """A dead letter with all groups of its origin; with `payload`, the original record too."""
+        """Map a dead letter with all groups of its origin; with `payload`, with the original record too."""
         letter = self.redactor.letter(letters.letter)
-        shown = models.DeadLetterModel(
+        model = models.DeadLetterModel(
             id=text(letter.id),
             position=str(letter.position),
             origin=None if letter.origin is None else str(letter.origin),
@@ -192,15 +197,15 @@ class EventMapper:
             expires_at=_millis(letters.expires_at),
         )
         if payload is not None:
-            shown.history = [] if letters.entry is None else [deed(one) for one in letters.entry.deeds]
-            shown.stacktrace = _text(letter.stacktrace)
-            shown.headers, shown.body, shown.payload_note = self._payload(payload)
+            model.history = [] if letters.entry is None else [ledger_action(action) for action in letters.entry.deeds]
+            model.stacktrace = _text(letter.stacktrace)
+            model.headers, model.body, model.payload_note = self._payload(payload)
             if payload.decoded is not None:
-                shown.key = _text(self.redactor.event(payload.decoded.event).key)
-        return shown
+                model.key = _text(self.redactor.event(payload.decoded.event).key)
+        return model
 
     def cause(self, cause: FailureCause, now: int) -> models.CauseModel:
-        """A cause of dead letters; `now` in microseconds."""
+        """Map a cause of dead letters; `now` in microseconds."""
         letter = self.redactor.letter(cause.letter)
         hidden = self.redactor.hides_keys
         return models.CauseModel(
@@ -226,7 +231,8 @@ class EventMapper:
         )
 
 
-def deed(action: LedgerAction) -> models.LedgerActionModel:
+def ledger_action(action: LedgerAction) -> models.LedgerActionModel:
+    """Map one entry of a letter's history."""
     return models.LedgerActionModel(
         act=action.act,
         at=format_rfc3339(action.at),
@@ -241,13 +247,14 @@ def deed(action: LedgerAction) -> models.LedgerActionModel:
     )
 
 
-def change(one: PathChange) -> models.ChangeModel:
-    return models.ChangeModel(path=text(one.path), before=plain(one.before), after=plain(one.after), what=one.what)
+def change(edit: PathChange) -> models.ChangeModel:
+    """Map one difference that an edit made."""
+    return models.ChangeModel(path=text(edit.path), before=plain(edit.before), after=plain(edit.after), what=edit.what)
 
 
-def worst(statuses: Sequence[str]) -> str:
-    """The status that counts, of many."""
-    return min(statuses, key=ORDER.index, default="ok")
+def flow_status(statuses: Sequence[str]) -> str:
+    """Return the status of a flow whose events have these statuses."""
+    return min(statuses, key=STATUS_PRECEDENCE.index, default="ok")
 
 
 def _distinct(values: Sequence[str | None]) -> list[str]:

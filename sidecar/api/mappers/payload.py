@@ -1,4 +1,4 @@
-"""A record that was read back, or a note that says why not."""
+"""The result of reading a record back."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from sidecar.domain.model import Decoded
 
 
 class ReadPayload(Struct):
-    """What was found at a position."""
+    """A record that was read back and decoded, or a note that says why there is none."""
 
     decoded: Decoded | None = None
     note: str | None = None
-    """A sentence, where there is nothing or not all of it."""
+    """A sentence, set if the record or a part of it is missing."""

@@ -1,4 +1,4 @@
-"""From what is asked for to what is done, and from what was done to JSON: redacted on the way out."""
+"""Maps requests to replay jobs and failures, and jobs, plans and outcomes to JSON models, redacted."""
 
 from __future__ import annotations
 
@@ -24,27 +24,28 @@ from sidecar.replay.models import BodyEdit, EventRange, LetterOutcome, ReplayJob
 from sidecar.replay.ports import ExportedLetter, FailedRecord, ReportedFailure
 from sidecar.replay.step_planner import KEPT_BACK
 
-MOST_ENDS = 10_000
-LONGEST = 4_000
-"""Characters of names, comments and reasons."""
+MAX_RANGE_ENDS = 10_000
+MAX_TEXT_CHARS = 4_000
+"""Length of a name, a comment or a reason."""
 _MASK = msgspec.json.encode(HIDDEN)
 
 
-def wrong(where: str, expected: str, found: object) -> ValidationException:
-    return ValidationException(f"{where}: expected {expected}, found {str(found)[:200]!r}")
+def invalid(where: str, expected: str, value: object) -> ValidationException:
+    """Build the error for a value that is not as expected."""
+    return ValidationException(f"{where}: expected {expected}, found {str(value)[:200]!r}")
 
 
-def wish(request: models.ReplayRequestModel, redactor: Redactor) -> ReplayRequest:
-    """Raises ValidationException, with what was expected."""
+def replay_request(request: models.ReplayRequestModel, redactor: Redactor) -> ReplayRequest:
+    """Map a request to start a replay. Raises ValidationException."""
     if request.edit is not None and redactor.active:
         _refuse_masks(request.edit)
     if len(request.ids) > models.MOST_IDS:
-        raise wrong("ids", f"at most {models.MOST_IDS}", len(request.ids))
+        raise invalid("ids", f"at most {models.MOST_IDS}", len(request.ids))
     for name, value in (("to", request.to), ("group", request.group), ("comment", request.comment)):
-        if value is not None and not 0 < len(value) <= LONGEST:
-            raise wrong(name, f"1 to {LONGEST} characters", value)
+        if value is not None and not 0 < len(value) <= MAX_TEXT_CHARS:
+            raise invalid(name, f"1 to {MAX_TEXT_CHARS} characters", value)
     if request.rate is not None and not 0 < request.rate < 1e9:
-        raise wrong("rate", "records a second, more than 0", request.rate)
+        raise invalid("rate", "records a second, more than 0", request.rate)
     edit = request.edit
     return ReplayRequest(
         query=request.query,
@@ -62,13 +63,13 @@ def wish(request: models.ReplayRequestModel, redactor: Redactor) -> ReplayReques
 
 
 def _refuse_masks(edit: models.EditRequest) -> None:
-    """Who edits what was shown must not write the mask in the place of what it hides."""
+    """Raise ValidationException if an edit would write the mask over the value that it hides."""
     values = dict(edit.set) if edit.body is UNSET else {**edit.set, "the body": edit.body}
     for path, value in values.items():
         if _MASK in msgspec.json.encode(value):
             raise ValidationException(
-                f"edit: {path} holds {HIDDEN}, which would be written instead of what is hidden: `set` and `remove` "
-                "what differs, and leave the rest"
+                f"edit: {path} contains {HIDDEN}, which would replace the hidden value: name only the changed paths in "
+                "`set` and `remove`"
             )
 
 
@@ -81,12 +82,12 @@ def _range(request: models.RangeRequest) -> EventRange:
         try:
             return milliseconds(value, now)
         except ValueError:
-            expected = "a time such as 2026-01-31T12:00:00Z, or a length of time such as 15m"
-            raise wrong(f"range.{name}", expected, value) from None
+            expected = "a time such as 2026-01-31T12:00:00Z, or a duration such as 15m"
+            raise invalid(f"range.{name}", expected, value) from None
 
     since, until = moment("from", request.since), moment("to", request.until)
     if since is not None and until is not None and since >= until:
-        raise wrong("range.to", "a time after range.from", request.until)
+        raise invalid("range.to", "a time after range.from", request.until)
     return EventRange(
         stream=request.stream,
         since=since,
@@ -98,34 +99,34 @@ def _range(request: models.RangeRequest) -> EventRange:
 
 
 def _ends(request: models.RangeRequest) -> tuple[str, ...]:
-    if len(request.ends) > MOST_ENDS:
-        raise wrong("range.ends", f"at most {MOST_ENDS}", len(request.ends))
+    if len(request.ends) > MAX_RANGE_ENDS:
+        raise invalid("range.ends", f"at most {MAX_RANGE_ENDS}", len(request.ends))
     for end in request.ends:
         try:
             stream = Position.parse(end).stream
         except ValueError:
-            raise wrong("range.ends", position_forms(), end) from None
+            raise invalid("range.ends", position_forms(), end) from None
         if stream != request.stream:
-            raise wrong("range.ends", f"positions of {request.stream}", end)
+            raise invalid("range.ends", f"positions of {request.stream}", end)
     return tuple(request.ends)
 
 
 def failure(request: models.FailureRequest) -> ReportedFailure:
-    """Raises ValidationException."""
+    """Map a report of a failure. Raises ValidationException."""
     if (request.position is None) == (request.record is None):
-        raise ValidationException("expected either `position` or `record`, found both or none")
+        raise ValidationException("expected either `position` or `record`, found both or neither")
     if not 0 < len(request.group) <= 500 or "@" in request.group:
-        raise wrong("group", "1 to 500 characters without @", request.group)
-    if not 0 < len(request.error.type) <= LONGEST:
-        raise wrong("error.type", f"1 to {LONGEST} characters", request.error.type)
+        raise invalid("group", "1 to 500 characters without @", request.group)
+    if not 0 < len(request.error.type) <= MAX_TEXT_CHARS:
+        raise invalid("error.type", f"1 to {MAX_TEXT_CHARS} characters", request.error.type)
     if not 0 < request.attempts < 1_000_000:
-        raise wrong("attempts", "1 or more", request.attempts)
+        raise invalid("attempts", "1 or more", request.attempts)
     position = None
     if request.position is not None:
         try:
             position = Position.parse(request.position)
         except ValueError:
-            raise wrong("position", position_forms(), request.position) from None
+            raise invalid("position", position_forms(), request.position) from None
     record = request.record
     return ReportedFailure(
         group=request.group,
@@ -147,6 +148,7 @@ def failure(request: models.FailureRequest) -> ReportedFailure:
 
 
 def replay(job: ReplayJob, redactor: Redactor) -> models.ReplayModel:
+    """Map a replay job."""
     wish = job.wish
     return models.ReplayModel(
         id=job.id,
@@ -176,7 +178,7 @@ def replay(job: ReplayJob, redactor: Redactor) -> models.ReplayModel:
         changed_by=_text(job.changed_by),
         reasons=job.reasons,
         kept_back=_kept_back(job.reasons),
-        failures=[models.ReplayFailureModel(id=text(one.id), why=text(one.why)) for one in job.failures],
+        failures=[models.ReplayFailureModel(id=text(failed.id), why=text(failed.why)) for failed in job.failures],
         note=_text(job.note),
         warnings=[text(warning) for warning in job.warnings],
         system=job.system,
@@ -200,9 +202,9 @@ def _shown_range(range: EventRange) -> dict[str, Any]:
 
 
 def shown_edit(edit: BodyEdit, redactor: Redactor) -> dict[str, Any]:
-    """The edit, without values that are to be hidden."""
-    edit = redact_edit(edit, redactor)
+    """Map an edit, with redacted values masked."""
     shown: dict[str, Any] = {}
+    edit = redact_edit(edit, redactor)
     if edit.set:
         shown["set"] = {text(path): plain(value) for path, value in edit.set.items()}
     if edit.remove:
@@ -212,15 +214,16 @@ def shown_edit(edit: BodyEdit, redactor: Redactor) -> dict[str, Any]:
     return shown
 
 
-def plan(found: ReplayPlan, redactor: Redactor) -> models.PlanModel:
+def plan(result: ReplayPlan, redactor: Redactor) -> models.PlanModel:
+    """Map a dry run."""
     return models.PlanModel(
-        selected=found.selected,
-        sendable=found.sendable,
-        skipped=found.skipped,
-        kept_back=_kept_back(found.skipped),
+        selected=result.selected,
+        sendable=result.sendable,
+        skipped=result.skipped,
+        kept_back=_kept_back(result.skipped),
         targets=[
             models.TargetModel(stream=text(target.stream), count=target.count, exists=target.exists)
-            for target in found.targets
+            for target in result.targets
         ],
         receivers=[
             models.ReceiverModel(
@@ -232,9 +235,9 @@ def plan(found: ReplayPlan, redactor: Redactor) -> models.PlanModel:
                 unknown=receiver.unknown,
                 kept_back=receiver.kept_back,
             )
-            for receiver in found.receivers
+            for receiver in result.receivers
         ],
-        passes=found.passes,
+        passes=result.passes,
         fails=[
             models.CheckModel(
                 code=fail.code or "",
@@ -243,16 +246,17 @@ def plan(found: ReplayPlan, redactor: Redactor) -> models.PlanModel:
                 count=fail.count,
                 example=text(fail.example),
             )
-            for fail in found.fails
+            for fail in result.fails
         ],
-        looked_at=found.looked_at,
-        warnings=[text(warning) for warning in found.warnings],
-        changes=[change(one) for one in found.changes],
-        range=None if found.range is None else {**_shown_range(found.range), "ends": list(found.range.ends)},
+        looked_at=result.looked_at,
+        warnings=[text(warning) for warning in result.warnings],
+        changes=[change(each) for each in result.changes],
+        range=None if result.range is None else {**_shown_range(result.range), "ends": list(result.range.ends)},
     )
 
 
 def audit_line(line: AuditEntry, redactor: Redactor) -> models.AuditEntryModel:
+    """Map one entry of the audit log."""
     shown = models.AuditEntryModel(
         act=line.act,
         at=format_rfc3339(line.at),
@@ -269,11 +273,13 @@ def audit_line(line: AuditEntry, redactor: Redactor) -> models.AuditEntryModel:
     return shown
 
 
-def outcome(one: LetterOutcome) -> models.OutcomeModel:
-    return models.OutcomeModel(id=text(one.id), done=one.done, state=one.state, why=_text(one.why))
+def outcome(result: LetterOutcome) -> models.OutcomeModel:
+    """Map the outcome of an action on one letter."""
+    return models.OutcomeModel(id=text(result.id), done=result.done, state=result.state, why=_text(result.why))
 
 
 def exported(letter: ExportedLetter) -> models.ExportedLetterModel:
+    """Map a dead letter for an export."""
     return models.ExportedLetterModel(
         id=text(letter.id),
         position=str(letter.position),
@@ -290,7 +296,7 @@ def exported(letter: ExportedLetter) -> models.ExportedLetterModel:
 
 
 def imported(letter: models.ExportedLetterModel) -> ExportedLetter:
-    """Raises ValidationException where the position is none."""
+    """Map an exported dead letter back. Raises ValidationException for an invalid position."""
     try:
         position = Position.parse(letter.position)
     except ValueError as error:

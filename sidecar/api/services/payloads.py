@@ -1,4 +1,4 @@
-"""Payloads read back when somebody looks: from a small cache of what just passed, else from the broker itself."""
+"""Payloads, read back when a caller asks for them: from a small cache of the latest batches, else from the broker."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from sidecar.domain.model import Decoded, Record
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.position import Partition, Position
 
-CACHE_BYTES = 8 << 20
-CACHE_RECORDS = 10_000
-"""A record costs some 600 bytes beside its value."""
-SCHEMA_SECONDS = 3.0
-"""How long somebody who looks waits for a schema that is not cached."""
+MAX_CACHE_BYTES = 8 << 20
+MAX_CACHE_RECORDS = 10_000
+"""A record takes about 600 bytes besides its value."""
+SCHEMA_TIMEOUT_S = 3.0
+"""Time that a request waits for a schema that is not cached."""
 GONE = "the broker does not hold this record any more (retention or a trim has taken it)"
-AT_ONCE = 16
-"""Positions read from the brokers at the same time for one answer."""
+MAX_CONCURRENT_READS = 16
+"""Positions read from the brokers at the same time for one request."""
 
 
 class PayloadCache:
-    """The records of the latest batches, by position. Bounded by bytes and by count, whole batches at a time."""
+    """The records of the latest batches, by position. Bounded by bytes and by count; evicts whole batches."""
 
-    def __init__(self, most_bytes: int = CACHE_BYTES, most_records: int = CACHE_RECORDS) -> None:
+    def __init__(self, most_bytes: int = MAX_CACHE_BYTES, most_records: int = MAX_CACHE_RECORDS) -> None:
         self._most_bytes, self._most_records = most_bytes, most_records
         self._batches: deque[tuple[Partition, int, Sequence[Record]]] = deque()
         """Partition, bytes of the values, records."""
@@ -37,7 +37,7 @@ class PayloadCache:
         self._bytes = self._records = 0
 
     def keep(self, records: Sequence[Record]) -> None:
-        """Take a batch of one partition, in order. Costs a fraction of a microsecond an event."""
+        """Keep a batch of one partition, in order. Takes a fraction of a microsecond an event."""
         if not records:
             return
         size = sum([len(record.value) for record in records if record.value is not None])
@@ -48,7 +48,7 @@ class PayloadCache:
         starts = self._starts.setdefault(first.log, [])
         starts.append((first.offset, records))
         if len(starts) > 1 and starts[-2][0] > first.offset:
-            starts.sort(key=_first)
+            starts.sort(key=_first_offset)
         self._bytes += size
         self._records += len(records)
         while self._bytes > self._most_bytes or self._records > self._most_records:
@@ -58,24 +58,25 @@ class PayloadCache:
         partition, size, records = self._batches.popleft()
         self._bytes -= size
         self._records -= len(records)
-        left = [start for start in self._starts[partition] if start[1] is not records]
-        if left:
-            self._starts[partition] = left
+        rest = [start for start in self._starts[partition] if start[1] is not records]
+        if rest:
+            self._starts[partition] = rest
         else:
             del self._starts[partition]
 
     def get(self, position: Position) -> Record | None:
+        """Return the record at a position, or None if it is not cached."""
         starts = self._starts.get(position.log, [])
-        at = bisect_right(starts, position.offset, key=_first)
-        # A batch that came again may overlap the one before it: look at both.
+        at = bisect_right(starts, position.offset, key=_first_offset)
+        # A batch that was redelivered may overlap the one before it: look at both.
         for _, records in starts[max(0, at - 2) : at]:
-            found = bisect_right(records, position.offset, key=_offset)
-            if found and records[found - 1].position.offset == position.offset:
-                return records[found - 1]
+            end = bisect_right(records, position.offset, key=_offset)
+            if end and records[end - 1].position.offset == position.offset:
+                return records[end - 1]
         return None
 
 
-def _first(start: tuple[int, Sequence[Record]]) -> int:
+def _first_offset(start: tuple[int, Sequence[Record]]) -> int:
     return start[0]
 
 
@@ -86,53 +87,60 @@ def _offset(record: Record) -> int:
 class PayloadReader:
     """Reads records back and decodes them."""
 
-    def __init__(self, brokers: Mapping[str, Broker], judge: EventDecoder, cache: PayloadCache) -> None:
-        self._brokers, self._judge, self._cache = brokers, judge, cache
+    def __init__(self, brokers: Mapping[str, Broker], decoder: EventDecoder, cache: PayloadCache) -> None:
+        self._brokers, self._decoder, self._cache = brokers, decoder, cache
 
     async def at(self, position: Position) -> ReadPayload:
-        """The record at a position, decoded. Raises nothing, as `all`; where there is none, it looks why."""
+        """Read the record at a position and decode it. As `all`, and says why if there is no record."""
         (payload,) = await self.all([position])
         if payload.note == GONE:
             with contextlib.suppress(Outage, Refused):
-                payload.note = await _why_not(self._brokers[position.system], position)
+                payload.note = await _reason_of_absence(self._brokers[position.system], position)
         return payload
 
     async def all(self, positions: Sequence[Position]) -> list[ReadPayload]:
-        """The records at these positions, decoded, in the order asked for. Raises nothing: what could not be had is
-        said in its note."""
-        turn = asyncio.Semaphore(AT_ONCE)
+        """Read and decode the records at these positions, in the same order.
 
-        async def one(position: Position) -> Record | str:
+        Raises nothing: a payload that could not be read has a note that says why.
+        """
+        limit = asyncio.Semaphore(MAX_CONCURRENT_READS)
+
+        async def read(position: Position) -> Record | str:
             record = self._cache.get(position)
             if record is not None:
                 return record
-            async with turn:
+            async with limit:
                 return await self._read(position)
 
-        read = await asyncio.gather(*(one(position) for position in positions))
-        decoded = iter(await self.open([record for record in read if isinstance(record, Record)]))
-        return [ReadPayload(next(decoded)) if isinstance(one, Record) else ReadPayload(note=one) for one in read]
+        results = await asyncio.gather(*(read(position) for position in positions))
+        decoded = iter(await self.open([result for result in results if isinstance(result, Record)]))
+        return [
+            ReadPayload(next(decoded)) if isinstance(result, Record) else ReadPayload(note=result) for result in results
+        ]
 
     async def _read(self, position: Position) -> Record | str:
         broker = self._brokers.get(position.system)
         if broker is None:
-            return f"no {position.system} source is configured here: the payload cannot be read"
+            return f"the payload cannot be read: no {position.system} source is configured here"
         try:
             return await broker.read(position) or GONE
         except (Outage, Refused) as error:
-            return f"the payload could not be read: {error}"
+            return f"the payload cannot be read: {error}"
 
     async def open(self, records: Sequence[Record]) -> list[Decoded]:
-        """Decode records as the pipeline does. Where a schema cannot be had soon they stay undecoded, `unchecked`."""
-        return await self._judge.decode_with_schemas(records, timeout_s=SCHEMA_SECONDS)
+        """Decode records as the pipeline does.
+
+        Records whose schema cannot be fetched soon stay undecoded and `unchecked`.
+        """
+        return await self._decoder.decode_with_schemas(records, timeout_s=SCHEMA_TIMEOUT_S)
 
 
-async def _why_not(broker: Broker, position: Position) -> str:
-    """Why there is no record at a position. Raises Outage, Refused."""
+async def _reason_of_absence(broker: Broker, position: Position) -> str:
+    """Say why there is no record at a position. Raises Outage and Refused."""
     partition = position.log
     if partition not in await broker.partitions(position.stream):
-        return f"the broker has no {partition} (any more)"
+        return f"the broker does not have {partition} (any more)"
     _, end = await broker.bounds(partition)
     if position.offset >= end:
-        return "the broker has no record there yet"
+        return "the broker does not have a record there yet"
     return GONE

@@ -1,4 +1,4 @@
-"""Reading the broker itself, beyond the index: bounded, with progress, cancelled by not going on."""
+"""Bounded scans of the brokers, beyond the index, with progress. A caller cancels a scan by not iterating further."""
 
 from __future__ import annotations
 
@@ -13,27 +13,26 @@ from sidecar.domain.model import Decoded, Record
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.position import Partition
 
-MOST_RECORDS = 2_000_000
-"""Records that one scan looks at."""
-SLICE = 200
-"""Records that are decoded before the event loop gets its turn: a few milliseconds of work."""
-MOST_PARTITIONS = 4_096
+MAX_RECORDS_PER_SCAN = 2_000_000
+RECORDS_PER_SLICE = 200
+"""Records that are decoded in one step of the event loop: a few milliseconds of work."""
+MAX_PARTITIONS_PER_SCAN = 4_096
 
 
 class ScanRequest(Struct, frozen=True):
-    """What to read."""
+    """The records to read."""
 
     streams: frozenset[str] | None = None
-    """None: all streams that are watched."""
+    """None: all watched streams."""
     key: bytes | None = None
     since: int | None = None
     until: int | None = None
-    """Milliseconds, of the broker's timestamps; `until` is not included."""
-    most_records: int = MOST_RECORDS
+    """Milliseconds, compared with the broker's timestamps; `until` is exclusive."""
+    most_records: int = MAX_RECORDS_PER_SCAN
 
 
 class ScanSlice(Struct):
-    """Some records that were read and decoded, and how far the scan is."""
+    """Some decoded records of one partition, and the progress of the scan."""
 
     partition: Partition
     decoded: Sequence[Decoded]
@@ -42,82 +41,94 @@ class ScanSlice(Struct):
 
 
 class ScanProgress(Struct):
-    """How far a scan came. Filled while it runs."""
+    """Progress of a scan, updated while it runs."""
 
     scanned: int = 0
     notes: list[str] = []
     complete: bool = True
 
 
-InSight = Callable[[str, str], Awaitable[bool]]
-"""Whether a stream (system, name) may be looked at."""
+StreamFilter = Callable[[str, str], Awaitable[bool]]
+"""Tells whether the caller may see a stream, given its system and name."""
 
 
 async def scan(
-    brokers: Sequence[Broker], payloads: PayloadReader, wish: ScanRequest, reach: ScanProgress, in_sight: InSight
+    brokers: Sequence[Broker],
+    payloads: PayloadReader,
+    request: ScanRequest,
+    progress: ScanProgress,
+    is_visible: StreamFilter,
 ) -> AsyncIterator[ScanSlice]:
-    """Read partition by partition, each from its oldest record on. Raises Outage, Refused, and Unknown where no
-    broker shows the streams asked for, or they are not in sight."""
-    wanted = [
-        (broker, partition) for broker in brokers for partition in await _partitions(broker, wish, reach, in_sight)
+    """Read partition by partition, each from its oldest record on.
+
+    Raises Outage and Refused, and NotFoundError if no broker has the requested streams or the caller may not see them.
+    """
+    selected = [
+        (broker, partition)
+        for broker in brokers
+        for partition in await _partitions(broker, request, progress, is_visible)
     ]
-    if wish.streams is not None and not wanted:
-        raise NotFoundError(f"no such stream is watched: {', '.join(sorted(wish.streams))}")
-    total = await _total(wanted)
-    for broker, partition in wanted:
-        async for records in broker.scan(partition, since=wish.since):
-            chosen = [record for record in records if _within(record, wish)]
-            for start in range(0, max(len(chosen), 1), SLICE):
-                decoded = await payloads.open(chosen[start : start + SLICE])
-                last = start + SLICE >= len(chosen)
-                reach.scanned += len(records) if last else 0
-                yield ScanSlice(partition, decoded, reach.scanned, total)
-            if reach.scanned >= wish.most_records:
-                reach.complete = False
-                reach.notes.append(
-                    f"stopped after {reach.scanned} records, in {partition}: narrow it by since: or stream:"
+    if request.streams is not None and not selected:
+        raise NotFoundError(f"no watched stream has the name {', '.join(sorted(request.streams))}")
+    total = await _total(selected)
+    for broker, partition in selected:
+        async for records in broker.scan(partition, since=request.since):
+            chosen = [record for record in records if _matches(record, request)]
+            for start in range(0, max(len(chosen), 1), RECORDS_PER_SLICE):
+                decoded = await payloads.open(chosen[start : start + RECORDS_PER_SLICE])
+                is_last = start + RECORDS_PER_SLICE >= len(chosen)
+                progress.scanned += len(records) if is_last else 0
+                yield ScanSlice(partition, decoded, progress.scanned, total)
+            if progress.scanned >= request.most_records:
+                progress.complete = False
+                progress.notes.append(
+                    f"stopped after {progress.scanned} records, in {partition}: narrow the query with since: or stream:"
                 )
                 return
-            if broker.traits.offset_at is not None and _beyond(records, wish):
-                break  # in order of time; timestamps of producers need not be
+            if broker.traits.offset_at is not None and _is_past(records, request):
+                break  # offsets are ordered by time; timestamps of producers need not be
 
 
-def _within(record: Record, wish: ScanRequest) -> bool:
-    if wish.key is not None and record.key != wish.key:
+def _matches(record: Record, request: ScanRequest) -> bool:
+    if request.key is not None and record.key != request.key:
         return False
-    if wish.since is not None and record.timestamp < wish.since:
+    if request.since is not None and record.timestamp < request.since:
         return False
-    return wish.until is None or record.timestamp < wish.until
+    return request.until is None or record.timestamp < request.until
 
 
-def _beyond(records: Sequence[Record], wish: ScanRequest) -> bool:
-    return wish.until is not None and bool(records) and records[-1].timestamp >= wish.until
+def _is_past(records: Sequence[Record], request: ScanRequest) -> bool:
+    return request.until is not None and bool(records) and records[-1].timestamp >= request.until
 
 
-async def _partitions(broker: Broker, wish: ScanRequest, reach: ScanProgress, in_sight: InSight) -> list[Partition]:
-    if wish.streams is None:
-        found = [status.partition for status in await broker.status()]
+async def _partitions(
+    broker: Broker, request: ScanRequest, progress: ScanProgress, is_visible: StreamFilter
+) -> list[Partition]:
+    if request.streams is None:
+        partitions = [status.partition for status in await broker.status()]
     else:
-        found = [
+        partitions = [
             partition
-            for stream in sorted(wish.streams)
-            if await in_sight(broker.system, stream)
+            for stream in sorted(request.streams)
+            if await is_visible(broker.system, stream)
             for partition in await broker.partitions(stream)
         ]
-    if len(found) > MOST_PARTITIONS:
-        raise Refused(f"{len(found)} partitions are too many for one scan: name a stream")
+    if len(partitions) > MAX_PARTITIONS_PER_SCAN:
+        raise Refused(
+            f"a scan reads at most {MAX_PARTITIONS_PER_SCAN} partitions, and these are {len(partitions)}: name a stream"
+        )
     by_key = broker.traits.partitions_by_key
-    if wish.key is None or by_key is None:
-        return found
-    reach.notes.append("only the partitions where Kafka's own and librdkafka's partitioners put this key were read")
-    counts = Counter(partition.stream for partition in found)
-    return [partition for partition in found if partition.number in by_key(wish.key, counts[partition.stream])]
+    if request.key is None or by_key is None:
+        return partitions
+    progress.notes.append("only the partitions to which Kafka's and librdkafka's partitioners map this key were read")
+    counts = Counter(partition.stream for partition in partitions)
+    return [partition for partition in partitions if partition.number in by_key(request.key, counts[partition.stream])]
 
 
-async def _total(wanted: Sequence[tuple[Broker, Partition]]) -> int | None:
-    """How many records there are at most; None where offsets do not count them."""
+async def _total(selected: Sequence[tuple[Broker, Partition]]) -> int | None:
+    """Return an upper bound of the number of records; None if offsets do not count records."""
     total = 0
-    for broker, partition in wanted:
+    for broker, partition in selected:
         if not broker.traits.offsets_count_records:
             return None
         first, end = await broker.bounds(partition)

@@ -1,4 +1,4 @@
-"""Events that match a query: by what the index holds of them, and by their payloads, read back in bounds."""
+"""Search for events: by the metadata in the index, and by payloads that are read back within bounds."""
 
 from __future__ import annotations
 
@@ -23,17 +23,16 @@ from sidecar.domain.position import Position
 from sidecar.query import Query, parse
 from sidecar.query.ast import And, Expression, Not, Or, Term, write
 
-STEP, PAYLOAD_STEP = 500, 64
-"""Events, and payloads, that are read before it is looked whether there are enough."""
-MOST_PAYLOADS = 5_000
-"""Payloads that one answer looks into."""
-MOST_SECONDS = 10.0
-MOST_BYTES = 4 << 20
-"""Bytes of payloads on one page; a page that is full ends early."""
-MOST_LOOKED_UP = 1_000
-"""What `Index.lookup` returns at most; fewer are all."""
-LOOKED_UP = ("event", "trace", "correlation", "aggregate")
-"""Fields by which the index finds events at once."""
+EVENTS_PER_STEP, PAYLOADS_PER_STEP = 500, 64
+"""Events, and payloads, that are read before the search checks whether the page is full."""
+MAX_PAYLOADS_PER_SEARCH = 5_000
+SEARCH_TIMEOUT_S = 10.0
+MAX_PAGE_BYTES = 4 << 20
+"""Bytes of payloads on one page; a page that reaches them ends early."""
+MAX_LOOKUP_EVENTS = 1_000
+"""Upper bound of `Index.lookup`; a shorter result is complete."""
+ID_FIELDS = ("event", "trace", "correlation", "aggregate")
+"""Fields that the index looks up directly."""
 
 
 class SearchableIndex(Index, Protocol):
@@ -48,154 +47,157 @@ class SearchableIndex(Index, Protocol):
         until: int | None = None,
         streams: Collection[str] | None = None,
     ) -> IndexPage:
-        """Held events by append time, then position, newest first. A cursor is `cursor_after` of the last event seen.
-        Raises ValueError where it is none."""
+        """Return held events by append time, then position, newest first.
+
+        A cursor is `cursor_after` of the last event of the page before. Raises ValueError for any other text.
+        """
 
     async def all_at(self, positions: Sequence[Position]) -> list[Node | None]:
-        """What `at` says of some positions."""
+        """Return the result of `at` for each of these positions."""
 
 
 class SearchPage(Struct):
-    """One page of a search."""
+    """One page of search results."""
 
     events: list[models.EventModel] = []
     cursor: str | None = None
     note: str | None = None
-    """Where the search ended early."""
-    looked: int = 0
-    """Payloads that were read."""
-    size: int = 0
-    """Their bytes."""
+    """A sentence, set if the search ended early."""
+    payloads_read: int = 0
+    payload_bytes: int = 0
 
 
 class EventSearch:
-    """Searches the index and what just passed. What is redacted cannot be found by searching for it."""
+    """Searches the index and events just processed. Queries see redacted events only."""
 
-    def __init__(self, index: SearchableIndex, payloads: PayloadReader, rendering: EventMapper) -> None:
-        self._index, self._payloads, self._rendering = index, payloads, rendering
+    def __init__(self, index: SearchableIndex, payloads: PayloadReader, mapper: EventMapper) -> None:
+        self._index, self._payloads, self._mapper = index, payloads, mapper
 
     async def newest(self, query: Query, limit: int, cursor: str | None, *, full: bool) -> SearchPage:
-        """Held events that match, newest first. Raises QueryError where the cursor is none."""
-        narrow, found, started = metadata_part(query), SearchPage(cursor=cursor), time.monotonic()
+        """Return held events that match, newest first. Raises QueryError for an invalid cursor."""
+        metadata, result, started = metadata_part(query), SearchPage(cursor=cursor), time.monotonic()
         while True:
-            page = await self._page(query, found.cursor, limit, full=full)
-            candidates = [node for node in page.nodes if narrow.matches(self._seen(node))]
-            found.cursor = page.cursor
-            await self._take(candidates, query, limit, found, full=full)
-            if found.cursor is None or len(found.events) >= limit or found.size >= MOST_BYTES:
-                return found
-            if found.looked >= MOST_PAYLOADS or time.monotonic() - started > MOST_SECONDS:
-                found.note = (
-                    "The search stopped before its end: the next page goes on from there, and stream:, type: or since: "
-                    "narrow it."
+            page = await self._candidates(query, result.cursor, limit, full=full)
+            candidates = [node for node in page.nodes if metadata.matches(self._redact(node))]
+            result.cursor = page.cursor
+            await self._add_matches(candidates, query, limit, result, full=full)
+            if result.cursor is None or len(result.events) >= limit or result.payload_bytes >= MAX_PAGE_BYTES:
+                return result
+            if result.payloads_read >= MAX_PAYLOADS_PER_SEARCH or time.monotonic() - started > SEARCH_TIMEOUT_S:
+                result.note = (
+                    "The search stopped before its end: the next page continues there. Narrow the query with stream:, "
+                    "type: or since:."
                 )
-                return found
+                return result
 
-    async def _page(self, query: Query, cursor: str | None, limit: int, *, full: bool) -> IndexPage:
-        """The next events that may match."""
-        looked_up = await self._looked_up(query)
-        if looked_up is not None:
-            before = None if cursor is None else moment_of(cursor)
-            return IndexPage([node for node in looked_up if before is None or _moment(node.event) < before], None)
-        step = min(limit, MOST_LOOKED_UP) if not str(query) else STEP
+    async def _candidates(self, query: Query, cursor: str | None, limit: int, *, full: bool) -> IndexPage:
+        """Return the next events that may match."""
+        nodes = await self._looked_up(query)
+        if nodes is not None:
+            before = None if cursor is None else parse_cursor(cursor)
+            return IndexPage([node for node in nodes if before is None or _sort_key(node.event) < before], None)
+        step = min(limit, MAX_LOOKUP_EVENTS) if not str(query) else EVENTS_PER_STEP
         if query.needs_payload or full:
-            step = min(step, PAYLOAD_STEP)
+            step = min(step, PAYLOADS_PER_STEP)
         try:
             return await self._index.newest(cursor, step, since=query.since, until=query.until, streams=query.streams)
         except ValueError:
-            raise no_cursor(cursor or "") from None
+            raise invalid_cursor(cursor or "") from None
 
     async def _looked_up(self, query: Query) -> list[Node] | None:
-        """All held events that can match, where the query names an id of theirs."""
-        for field in LOOKED_UP:
+        """Return all held events that can match if the query names one of their ids, else None."""
+        for field in ID_FIELDS:
             ids = query.pinned(field)
             if ids is not None and len(ids) == 1:
                 nodes = await self._index.lookup(next(iter(ids)))
-                if len(nodes) < MOST_LOOKED_UP:
-                    return sorted(nodes, key=lambda node: _moment(node.event), reverse=True)
+                if len(nodes) < MAX_LOOKUP_EVENTS:
+                    return sorted(nodes, key=lambda node: _sort_key(node.event), reverse=True)
         return None
 
-    async def _take(self, nodes: Sequence[Node], query: Query, limit: int, found: SearchPage, *, full: bool) -> None:
-        """Adds what matches, as long as there is room."""
-        for start in range(0, len(nodes), PAYLOAD_STEP):
-            part = nodes[start : start + PAYLOAD_STEP]
+    async def _add_matches(
+        self, nodes: Sequence[Node], query: Query, limit: int, result: SearchPage, *, full: bool
+    ) -> None:
+        """Add matching events to `result` until the page is full."""
+        for start in range(0, len(nodes), PAYLOADS_PER_STEP):
+            part = nodes[start : start + PAYLOADS_PER_STEP]
             payloads: Sequence[ReadPayload | None] = [None] * len(part)
             if query.needs_payload or full:
                 payloads = await self._payloads.all([node.event.position for node in part])
-                found.looked += len(part)
+                result.payloads_read += len(part)
             for node, payload in zip(part, payloads, strict=True):
                 if not self._matches(query, node, payload):
                     continue
-                found.events.append(self._rendering.event(node, payload if full else None))
-                found.size += _size(payload) if full else 0
-                if len(found.events) == limit or found.size >= MOST_BYTES:
-                    if node is not nodes[-1] or found.cursor is not None:
-                        found.cursor = cursor_after(node.event)
+                result.events.append(self._mapper.event(node, payload if full else None))
+                result.payload_bytes += _value_size(payload) if full else 0
+                if len(result.events) == limit or result.payload_bytes >= MAX_PAGE_BYTES:
+                    if node is not nodes[-1] or result.cursor is not None:
+                        result.cursor = cursor_after(node.event)
                     return
             await asyncio.sleep(0)
 
     def _matches(self, query: Query, node: Node, payload: ReadPayload | None) -> bool:
         if not query.needs_payload:
-            return True  # the metadata was all there is to ask
+            return True  # the metadata was compared already
         return payload is not None and payload.decoded is not None and self._fits(query, node, payload.decoded)
 
     def _fits(self, query: Query, node: Node, decoded: Decoded) -> bool:
-        rendering = self._rendering
-        body = rendering.body_of(decoded) if query.needs_body else None
-        return query.matches(self._seen(node), rendering.headers_of(decoded), body)
+        body = self._mapper.body_of(decoded) if query.needs_body else None
+        return query.matches(self._redact(node), self._mapper.headers_of(decoded), body)
 
     async def fits(self, decoded: Decoded, query: Query) -> bool:
-        """Whether an event just read matches, as it stands in the index, or alone where it does not hold it."""
-        return self._fits(query, await self._index.at(decoded.event.position) or alone(decoded.event), decoded)
+        """Tell whether one event matches, with what the index knows of it."""
+        node = await self._index.at(decoded.event.position)
+        return self._fits(query, node or unindexed_node(decoded.event), decoded)
 
-    async def chosen(self, decoded: Sequence[Decoded], query: Query, *, full: bool = False) -> list[models.EventModel]:
-        """Those of the events just read that match, as they stand in the index, or alone where it does not hold
-        them."""
+    async def matching(
+        self, decoded: Sequence[Decoded], query: Query, *, full: bool = False
+    ) -> list[models.EventModel]:
+        """Return those of some events that match, with what the index knows of them."""
         events: list[models.EventModel] = []
-        held: Sequence[Node | None] = [None] * len(decoded)
-        with contextlib.suppress(Outage):  # what passes can be shown without an index
-            held = await self._index.all_at([one.event.position for one in decoded])
-        for one, found in zip(decoded, held, strict=True):
-            node = found or alone(one.event)
-            if self._fits(query, node, one):
-                events.append(self._rendering.event(node, ReadPayload(one) if full else None))
+        nodes: Sequence[Node | None] = [None] * len(decoded)
+        with contextlib.suppress(Outage):  # live events can be shown without an index
+            nodes = await self._index.all_at([each.event.position for each in decoded])
+        for each, held in zip(decoded, nodes, strict=True):
+            node = held or unindexed_node(each.event)
+            if self._fits(query, node, each):
+                events.append(self._mapper.event(node, ReadPayload(each) if full else None))
         await asyncio.sleep(0)
         return events
 
-    def _seen(self, node: Node) -> Node:
-        """The node as it may be seen."""
-        redactor = self._rendering.redactor
+    def _redact(self, node: Node) -> Node:
+        redactor = self._mapper.redactor
         return replace(node, event=redactor.event(node.event)) if redactor.hidden_words else node
 
 
-def _size(payload: ReadPayload | None) -> int:
+def _value_size(payload: ReadPayload | None) -> int:
     return 0 if payload is None or payload.decoded is None else len(payload.decoded.record.value or b"")
 
 
-def _moment(event: Event) -> tuple[int, Position]:
+def _sort_key(event: Event) -> tuple[int, Position]:
     return event.appended_at, event.position
 
 
 def cursor_after(event: Event) -> str:
-    """Where to go on below an event: `MILLISECONDS@POSITION`."""
+    """Return the cursor of the page that follows an event: `MILLISECONDS@POSITION`."""
     return f"{event.appended_at}@{event.position}"
 
 
-def moment_of(cursor: str) -> tuple[int, Position]:
-    """What `cursor_after` wrote. Raises QueryError for any other text."""
+def parse_cursor(cursor: str) -> tuple[int, Position]:
+    """Parse what `cursor_after` returned. Raises QueryError for any other text."""
     time, _, position = cursor.partition("@")
     try:
         return int(time), Position.parse(position)
     except ValueError:
-        raise no_cursor(cursor) from None
+        raise invalid_cursor(cursor) from None
 
 
-def no_cursor(cursor: str) -> QueryError:
-    return QueryError("not a cursor of this list: give back the one that the page before brought", cursor, 0)
+def invalid_cursor(cursor: str) -> QueryError:
+    """Build the error for a text that is no cursor."""
+    return QueryError("invalid cursor: pass the `cursor` value of the previous page unchanged", cursor, 0)
 
 
-def alone(event: Event) -> Node:
-    """An event that no index holds: without duplicates, parents and flow."""
+def unindexed_node(event: Event) -> Node:
+    """Build a node for an event that the index does not hold: without duplicates, parents and flow."""
     if event.rejection is not None:
         status = "rejected"
     elif event.replay_of is not None:
@@ -206,17 +208,17 @@ def alone(event: Event) -> Node:
 
 
 def metadata_part(query: Query) -> Query:
-    """What a query asks of metadata alone: everything that matches the query matches this too."""
+    """Return the part of a query that needs no payload; every match of the query matches this part too."""
     expression = query.expression
     items = expression.items if isinstance(expression, And) else (expression,)
-    return parse(write(And(tuple(item for item in items if not _asks_payload(item)))))
+    return parse(write(And(tuple(item for item in items if not _needs_payload(item)))))
 
 
-def _asks_payload(expression: Expression) -> bool:
+def _needs_payload(expression: Expression) -> bool:
     match expression:
         case Term(field=field):
             return field in ("header", "body")
         case Not(item=item):
-            return _asks_payload(item)
+            return _needs_payload(item)
         case And(items=items) | Or(items=items):
-            return any(map(_asks_payload, items))
+            return any(map(_needs_payload, items))

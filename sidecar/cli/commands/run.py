@@ -34,11 +34,11 @@ def run(config: ConfigFile) -> None:
     """Run the sidecar until SIGTERM or SIGINT, then drain and commit."""
     from sidecar.cli.logging import log_to_stderr
     from sidecar.config.loader import load
-    from sidecar.runtime import service
+    from sidecar.runtime import entry_point
 
     loaded = load(config)
     log_to_stderr()
-    service.run(loaded)
+    entry_point.run(loaded)
 
 
 def check(config: ConfigFile, json: Json = False) -> None:

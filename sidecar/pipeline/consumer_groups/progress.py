@@ -1,7 +1,8 @@
-"""How one consumer group went through one partition, as far as looks at it now and then tell: when it passed which
-offset, how fast it reads, and whether it stands still.
+"""Progress of one consumer group on one partition, as seen by polling: when it consumed which offset, how fast it
+reads, and whether it stopped.
 
-Times are microseconds since 1970 by our own clock."""
+Times are microseconds since 1970 by the sidecar's own clock.
+"""
 
 from __future__ import annotations
 
@@ -13,56 +14,60 @@ from msgspec import Struct
 from sidecar.domain.ports.consumer_groups import GroupPartition
 from sidecar.domain.position import Position
 
-MOST_MOVES = 64
-"""Moves that are remembered of one group in one partition. Beyond, the older half becomes half as exact."""
-MANY_DELIVERIES = 5
-"""An entry that was delivered so often and never acknowledged is one that its group cannot digest."""
-PAUSES = 8
-"""Pauses of a group that are remembered. One that always stands still between two commits has not stopped."""
-SMOOTHED_SECONDS = 30.0
-"""What passed so long ago counts a third in the rate."""
+MAX_COMMITS_PER_PARTITION = 64
+"""Commits that are kept of one group in one partition. Beyond that, the older half becomes half as exact."""
+POISON_DELIVERY_COUNT = 5
+"""An entry that was delivered so often and never acknowledged is one that its group cannot process."""
+MAX_PAUSES_PER_PARTITION = 8
+"""Pauses between commits that are kept of a group, to tell a group that commits rarely from one that stopped."""
+RATE_TIME_CONSTANT_S = 30.0
+"""A read rate this long ago has a weight of one third in the smoothed rate."""
 
-_Move = tuple[int, int, int]
-"""Not before when, by when, and up to which offset."""
+_Commit = tuple[int, int, int]
+"""Earliest time, latest time, and committed offset."""
 
 
 class ProgressHistory:
-    """The moves of a group in a partition, in bounded space."""
+    """The commits of a group in a partition, in bounded space."""
 
-    __slots__ = ("_moves",)
+    __slots__ = ("_commits",)
 
     def __init__(self, committed: int, now: int) -> None:
-        self._moves: list[_Move] = [(now, now, committed)]
+        self._commits: list[_Commit] = [(now, now, committed)]
 
-    def moved(self, committed: int, after: int, by: int) -> None:
-        """It stood where the last call said at the time `after`, and stands at `committed` at the time `by`. It may
-        have been set back, to read again: what it passed, it had passed."""
-        moves = self._moves
-        if committed < moves[-1][2]:
-            at = bisect_right(moves, committed, key=itemgetter(2))
-            was_after, was_by, _ = moves[at]
-            del moves[at:]
-            if not moves or moves[-1][2] < committed:
-                moves.append((was_after, was_by, committed))
+    def add(self, committed: int, after: int, by: int) -> None:
+        """Record that the group committed `committed` after the time `after` and not later than `by`.
+
+        An offset below the last one is a reset to read again; earlier commits below it stay valid.
+        """
+        commits = self._commits
+        if committed < commits[-1][2]:
+            at = bisect_right(commits, committed, key=itemgetter(2))
+            earliest, latest, _ = commits[at]
+            del commits[at:]
+            if not commits or commits[-1][2] < committed:
+                commits.append((earliest, latest, committed))
             return
-        moves.append((after, by, committed))
-        if len(moves) > MOST_MOVES:
-            half = MOST_MOVES // 4 * 2
-            pairs = zip(moves[1 : 1 + half : 2], moves[2 : 1 + half : 2], strict=True)
-            moves[1 : 1 + half] = [(first[0], second[1], second[2]) for first, second in pairs]
+        commits.append((after, by, committed))
+        if len(commits) > MAX_COMMITS_PER_PARTITION:
+            half = MAX_COMMITS_PER_PARTITION // 4 * 2
+            pairs = zip(commits[1 : 1 + half : 2], commits[2 : 1 + half : 2], strict=True)
+            commits[1 : 1 + half] = [(first[0], second[1], second[2]) for first, second in pairs]
 
-    def when(self, offset: int) -> tuple[int, int] | None:
-        """Not before when and by when the group passed this offset, which it did; None where that was before the first
-        look."""
-        at = bisect_right(self._moves, offset, key=itemgetter(2))
-        if at == 0 or at == len(self._moves):
+    def consumed_between(self, offset: int) -> tuple[int, int] | None:
+        """Return the earliest and the latest time at which the group consumed an offset below the committed one.
+
+        None: before the first poll.
+        """
+        at = bisect_right(self._commits, offset, key=itemgetter(2))
+        if at == 0 or at == len(self._commits):
             return None
-        after, by, _ = self._moves[at]
+        after, by, _ = self._commits[at]
         return after, by
 
 
 class GroupStop(Struct, frozen=True):
-    """A group stands still in front of an event. That the event is to blame is inferred."""
+    """A group that stopped at an event. That the event is the cause is inferred."""
 
     position: Position
     since: int
@@ -71,71 +76,73 @@ class GroupStop(Struct, frozen=True):
 
 
 class GroupPartitionProgress:
-    """One group in one partition."""
+    """Progress of one group on one partition."""
 
-    __slots__ = ("_empty", "_looked", "_pauses", "has_moved", "passing", "rate", "seen", "stop", "waiting")
+    __slots__ = ("_empty_until", "_pauses", "_polled_at", "has_moved", "history", "latest", "rate", "stop", "waiting")
 
-    def __init__(self, seen: GroupPartition, now: int) -> None:
-        self.seen = seen
-        self.passing = ProgressHistory(seen.committed, now)
+    def __init__(self, latest: GroupPartition, now: int) -> None:
+        self.latest = latest
+        self.history = ProgressHistory(latest.committed, now)
         self.has_moved = False
-        """Since the first look: somebody reads."""
+        """The group committed something since the first poll, so that it has a running member."""
         self.rate: float | None = None
-        """Records a second, lately."""
+        """Records a second, smoothed."""
         self.waiting: int | None = None
-        """Since when it stands in front of something that it was or could be given."""
+        """Time since which the group could read on and did not commit; None if it does not lag."""
         self.stop: GroupStop | None = None
-        self._looked = now
+        self._polled_at = now
         self._pauses: list[int] = []
-        self._empty = -1
-        """Up to this offset there was found to be nothing in front of it (Kafka: the ends of transactions)."""
-        self._wait(now)
+        self._empty_until = -1
+        """Offset before which the group has no more records to read (Kafka: ends of transactions)."""
+        self._update_waiting(now)
 
-    def look(self, seen: GroupPartition, start: int, now: int) -> None:
-        """How it was found by a look that began at `start` and ended at `now`."""
-        before, self.seen = self.seen, seen
-        if seen.committed != before.committed:
+    def update(self, latest: GroupPartition, start: int, now: int) -> None:
+        """Take the result of a poll that began at `start` and ended at `now`."""
+        before, self.latest = self.latest, latest
+        if latest.committed != before.committed:
             self.has_moved = True
-            self.passing.moved(seen.committed, self._looked, now)
+            self.history.add(latest.committed, self._polled_at, now)
             if self.waiting is not None:
-                self._pauses = [*self._pauses[1 - PAUSES :], now - self.waiting]
+                self._pauses = [*self._pauses[1 - MAX_PAUSES_PER_PARTITION :], now - self.waiting]
             self.waiting = self.stop = None
-        if seen.read is not None and before.read is not None and start > self._looked:
-            elapsed = (start - self._looked) / 1_000_000
-            latest = max(0, seen.read - before.read) / elapsed
-            share = min(1.0, elapsed / SMOOTHED_SECONDS)
-            self.rate = latest if self.rate is None else self.rate + share * (latest - self.rate)
-        self._looked = start
-        self._wait(now)
+        if latest.read is not None and before.read is not None and start > self._polled_at:
+            elapsed = (start - self._polled_at) / 1_000_000
+            current = max(0, latest.read - before.read) / elapsed
+            weight = min(1.0, elapsed / RATE_TIME_CONSTANT_S)
+            self.rate = current if self.rate is None else self.rate + weight * (current - self.rate)
+        self._polled_at = start
+        self._update_waiting(now)
 
-    def _wait(self, now: int) -> None:
-        seen = self.seen
-        # What a Redis group was not given yet cannot have stopped it: nobody reads there.
-        given = seen.delivered is None or seen.unacknowledged
-        if not given or seen.committed >= seen.end or seen.end <= self._empty:
+    def _update_waiting(self, now: int) -> None:
+        latest = self.latest
+        # An entry that a Redis group was not given yet cannot have stopped it: no member reads there.
+        delivered = latest.delivered is None or latest.unacknowledged
+        if not delivered or latest.committed >= latest.end or latest.end <= self._empty_until:
             self.waiting = self.stop = None
         elif self.waiting is None:
             self.waiting = now
-            if seen.unacknowledged:
-                self.waiting -= max(0, seen.unacknowledged[0].idle_ms) * 1000
+            if latest.unacknowledged:
+                self.waiting -= max(0, latest.unacknowledged[0].idle_ms) * 1000
 
-    def nothing_there(self) -> None:
-        """It waits for no event: there is none between it and the end."""
-        self._empty = self.seen.end
+    def mark_empty(self) -> None:
+        """Note that there is no event between the group and the end."""
+        self._empty_until = self.latest.end
         self.waiting = None
 
-    def suspicious(self, now: int, threshold: float, members: int | None) -> bool:
-        """Whether it has stood still for `threshold` seconds, although somebody reads; for longer where it does so
-        again and again, as groups do that commit seldom."""
+    def is_suspicious(self, now: int, threshold: float, members: int | None) -> bool:
+        """Tell whether the group has not moved for `threshold` seconds although it has members or pending entries.
+
+        A group that commits rarely has a longer threshold: twice its usual pause.
+        """
         if self.waiting is None or self.stop is not None:
             return False
-        pending = self.seen.unacknowledged
+        pending = self.latest.unacknowledged
         if not (self.has_moved or members or pending):
             return False
-        often = bool(pending) and pending[0].deliveries >= MANY_DELIVERIES
-        return often or now - self.waiting >= max(threshold * 1_000_000, 2 * self._usual_pause)
+        poison = bool(pending) and pending[0].deliveries >= POISON_DELIVERY_COUNT
+        return poison or now - self.waiting >= max(threshold * 1_000_000, 2 * self._usual_pause)
 
     @property
     def _usual_pause(self) -> int:
-        """The longest but one: a single stop, now mended, is nothing usual."""
+        """The second longest pause: a single long stop that is over is not usual."""
         return sorted(self._pauses)[-2] if len(self._pauses) > 1 else 0

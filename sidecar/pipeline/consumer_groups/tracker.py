@@ -1,7 +1,8 @@
-"""Who has read what: the positions of every other consumer group, asked for every few seconds. So each event says which
-groups have passed it and when, and a group that stopped in front of one is seen.
+"""Tracks the committed positions of all other consumer groups by polling the brokers every few seconds.
 
-All of it is bounded, and none of it is in the pipeline's way: an outage is noted, and looked past."""
+From it each event says which groups consumed it and when, and a group that stopped at an event is found. Memory is
+bounded, and polling runs beside the pipeline: an outage is noted and does not stop it.
+"""
 
 from __future__ import annotations
 
@@ -20,251 +21,257 @@ from sidecar.pipeline.consumer_groups.progress import GroupPartitionProgress, Gr
 
 log = structlog.get_logger()
 
-LOOK_SECONDS = 5.0
-"""From one look to the next; longer where looking takes long, so that it costs a twentieth of the time at most."""
-FIRST_SECONDS = 1.0
-"""The same before the first look that saw anything: the brokers are still being connected to."""
-STOPPED_SECONDS = 60.0
-"""A group that stands still so long in front of an event is taken to have stopped at it."""
-MOST_FOLLOWED = 2_000
-"""Partitions of groups that are followed (a partition that three groups read counts thrice)."""
-FORGOTTEN_AFTER = 5
-"""Looks in a row that do not show a group any more."""
-PROBES = 20
-"""Events that one look reads at most, to see whether there is one where a group stands."""
+POLL_INTERVAL_S = 5.0
+"""Time between two polls; longer if a poll takes long, so that polling takes at most a twentieth of the time."""
+FIRST_POLL_INTERVAL_S = 1.0
+"""The same until the first successful poll, while the brokers are being connected."""
+STOP_THRESHOLD_S = 60.0
+"""A group that has not moved for so long is taken to have stopped at the next event."""
+MAX_TRACKED_PARTITIONS = 2_000
+"""Partitions of groups that are tracked (a partition that three groups read counts three times)."""
+MAX_MISSED_POLLS = 5
+"""Polls in a row without a group after which it is forgotten."""
+MAX_PROBES_PER_POLL = 20
+"""Events that one poll reads to see whether there is one at which a group stopped."""
 
 
 class GroupConsumption(Struct, frozen=True):
-    """Whether a group has passed an event."""
+    """Whether a group has consumed an event."""
 
     group: str
     passed: bool | None
-    """None where that is not known: it has committed nothing in this partition, or (Redis) has more entries pending
-    than are looked at."""
+    """True if the group has consumed the event; None if unknown: the group has no committed offset here, or (Redis) its
+    pending list is longer than the part that is read."""
     after: int | None = None
-    """It passed not before this time (microseconds); None where the time is not known: before the first look, or
-    (Redis) out of order."""
+    """Microseconds: the group consumed it after this time; None if unknown: before the first poll, or (Redis) out of
+    order."""
     by: int | None = None
-    """It had passed at this time."""
+    """Microseconds: the group had consumed it at this time."""
     behind: int | None = None
-    """How many records lie between it and having passed the event, 0 where it has; None where nobody counts."""
+    """Records that the group has to consume until it has consumed this event, 0 if it has; None if not counted."""
     deliveries: int = 0
-    """Redis: how often the event was given to the group, where it is not acknowledged."""
+    """Redis: how often the event was delivered to the group, if it is not acknowledged."""
     stop: GroupStop | None = None
-    """It stands still in front of this very event."""
+    """Set if the group stopped at this event."""
 
 
 class TrackedGroup:
-    """One group, as followed."""
+    """One consumer group."""
 
     def __init__(self, system: str, group: str) -> None:
         self.system, self.group = system, group
         self.members: int | None = None
         self.partitions: dict[Partition, GroupPartitionProgress] = {}
         self.streams: frozenset[str] = frozenset()
-        self.unseen = 0
-        """Looks that did not show it."""
+        self.polls_missed = 0
+        """Polls in a row that did not list the group."""
 
     @property
     def stops(self) -> list[GroupStop]:
-        """Where it stands still, the longest first."""
-        found = [partition.stop for partition in self.partitions.values() if partition.stop is not None]
-        return sorted(found, key=lambda stop: stop.since)
+        """Events at which the group stopped, the earliest stop first."""
+        stops = [progress.stop for progress in self.partitions.values() if progress.stop is not None]
+        return sorted(stops, key=lambda stop: stop.since)
 
     def passed(self, position: Position) -> bool | None:
-        """As `GroupConsumption.passed`."""
-        followed = self.partitions.get(position.log)
-        return None if followed is None else followed.seen.passed(position.offset)
+        """Return `GroupConsumption.passed` of the event at a position."""
+        progress = self.partitions.get(position.log)
+        return None if progress is None else progress.latest.passed(position.offset)
 
-    def delivered(self, position: Position) -> GroupConsumption:
-        """Whether it has passed the event at a position of one of its streams."""
-        followed = self.partitions.get(position.log)
-        if followed is None:
+    def consumption(self, position: Position) -> GroupConsumption:
+        """Tell whether the group consumed the event at a position of one of its streams."""
+        progress = self.partitions.get(position.log)
+        if progress is None:
             return GroupConsumption(self.group, None)
-        seen, offset = followed.seen, position.offset
-        passed = seen.passed(offset)
+        latest, offset = progress.latest, position.offset
+        passed = latest.passed(offset)
         if passed:
-            times = followed.passing.when(offset) if offset < seen.committed else None
+            times = progress.history.consumed_between(offset) if offset < latest.committed else None
             after, by = times or (None, None)
             return GroupConsumption(self.group, True, after, by, 0)
-        stop = followed.stop if followed.stop is not None and followed.stop.position == position else None
-        deliveries = next((one.deliveries for one in seen.unacknowledged if one.offset == offset), 0)
-        behind = offset + 1 - seen.committed if passed is False and seen.delivered is None else None
+        stop = progress.stop if progress.stop is not None and progress.stop.position == position else None
+        deliveries = next((entry.deliveries for entry in latest.unacknowledged if entry.offset == offset), 0)
+        behind = offset + 1 - latest.committed if passed is False and latest.delivered is None else None
         return GroupConsumption(self.group, passed, None, None, behind, deliveries, stop)
 
 
 class ConsumerGroupTracker:
-    """Follows the groups of some brokers. `clock` gives microseconds since 1970."""
+    """Tracks the groups of some brokers. `clock` returns microseconds since 1970."""
 
     def __init__(
         self,
         brokers: Sequence[Broker],
         *,
         clock: Callable[[], int] = lambda: time_ns() // 1000,
-        threshold: float = STOPPED_SECONDS,
-        interval: float = LOOK_SECONDS,
+        threshold: float = STOP_THRESHOLD_S,
+        interval: float = POLL_INTERVAL_S,
     ) -> None:
         self._brokers, self._clock = list(brokers), clock
         self._threshold, self._interval = threshold, interval
-        self._readings: dict[tuple[str, str], TrackedGroup] = {}
-        self._left_out = 0
+        self._groups: dict[tuple[str, str], TrackedGroup] = {}
+        self._untracked = 0
         self._task: asyncio.Task[None] | None = None
         self.troubles: dict[str, str] = {}
-        """By broker: why its groups could not be looked at."""
-        self.looked: dict[str, int] = {}
-        """By broker: when the last look that saw its groups ended."""
+        """Reasons why groups could not be polled, by broker."""
+        self.polled_at: dict[str, int] = {}
+        """End of the last successful poll, by broker."""
 
-    # --- asking
+    # --- questions
 
     def groups(self) -> list[TrackedGroup]:
-        """The groups, by name."""
-        return sorted(self._readings.values(), key=lambda reading: (reading.group, reading.system))
+        """Return all tracked groups, by name."""
+        return sorted(self._groups.values(), key=lambda group: (group.group, group.system))
 
     @property
-    def looked_at(self) -> int | None:
-        """Since when nothing is newer: the oldest of the brokers' last looks; None before the first."""
-        return min(self.looked.values(), default=None)
+    def oldest_poll_at(self) -> int | None:
+        """Time of the oldest of the brokers' last successful polls; None before the first."""
+        return min(self.polled_at.values(), default=None)
 
-    def of(self, position: Position) -> list[GroupConsumption]:
-        """What each group that reads this stream did with the event at `position`, by name."""
-        return [reading.delivered(position) for reading in self.readers(position.system, position.stream)]
+    def consumption(self, position: Position) -> list[GroupConsumption]:
+        """Tell for each group that reads this stream whether it consumed the event at `position`, by name."""
+        return [group.consumption(position) for group in self.readers(position.system, position.stream)]
 
     def readers(self, system: str, stream: str) -> list[TrackedGroup]:
-        """The groups that read a stream, by name."""
+        """Return the groups that read a stream, by name."""
         return [group for group in self.groups() if group.system == system and stream in group.streams]
 
     @property
     def note(self) -> str | None:
-        """What is not known, in words."""
+        """A sentence about what is unknown; None if nothing is."""
         parts = [f"{system}: {reason}" for system, reason in self.troubles.items()]
-        if self._left_out:
-            parts.append(f"{self._left_out} more partitions of groups are not followed (at most {MOST_FOLLOWED})")
-        if self.looked_at is None and not parts:
-            parts.append("the groups were not looked at yet")
+        if self._untracked:
+            parts.append(
+                f"{self._untracked} more partitions of groups are not tracked (the limit is {MAX_TRACKED_PARTITIONS})"
+            )
+        if self.oldest_poll_at is None and not parts:
+            parts.append("the groups have not been polled yet")
         return "; ".join(parts) or None
 
-    # --- following
+    # --- polling
 
     def start(self) -> None:
-        """Follow in the background, until `close`."""
-        self._task = asyncio.create_task(self._run(), name="following other groups")
-        self._task.add_done_callback(self._ended)
+        """Poll in the background until `close`."""
+        self._task = asyncio.create_task(self._run(), name="tracking consumer groups")
+        self._task.add_done_callback(self._on_end)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _on_end(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("other groups are not followed any more", exc_info=error)
-            self.troubles["groups"] = f"they are not followed any more ({error!r})"
+            log.error("consumer groups are no longer tracked", exc_info=error)
+            self.troubles["groups"] = f"they are no longer tracked ({error!r})"
 
     async def close(self) -> None:
+        """Stop polling."""
         task, self._task = self._task, None
         if task is not None:
             while not task.done():
-                task.cancel()  # again, where what it waited for swallowed it
+                task.cancel()  # repeatedly, because a client library may swallow a cancellation
                 await asyncio.wait((task,), timeout=1)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            begun = loop.time()
-            await self.look()
-            interval = self._interval if self.looked_at is not None else FIRST_SECONDS
-            # An outage is waited out within a look: that is no work.
-            took = 0.0 if self.troubles else loop.time() - begun
-            await asyncio.sleep(max(interval, 19 * took))
+            started = loop.time()
+            await self.poll()
+            interval = self._interval if self.oldest_poll_at is not None else FIRST_POLL_INTERVAL_S
+            # Waiting for a server that is away costs nothing, so it does not lengthen the interval.
+            elapsed = 0.0 if self.troubles else loop.time() - started
+            await asyncio.sleep(max(interval, 19 * elapsed))
 
-    async def look(self) -> None:
-        """Look at every broker's groups once. Never raises for a server that cannot be asked."""
-        self._left_out = 0
+    async def poll(self) -> None:
+        """Poll every broker's groups once. Notes the errors of brokers in `troubles` and raises none of them."""
+        self._untracked = 0
         for broker in self._brokers:
             try:
-                await self._look(broker)
+                await self._poll(broker)
             except TracecarError as error:
                 if broker.system not in self.troubles:
-                    log.debug("other groups could not be looked at", system=broker.system, reason=str(error))
+                    log.debug("cannot poll consumer groups", system=broker.system, reason=str(error))
                 self.troubles[broker.system] = str(error)
             else:
                 self.troubles.pop(broker.system, None)
 
-    async def _look(self, broker: Broker) -> None:
+    async def _poll(self, broker: Broker) -> None:
         start = self._clock()
-        found = await broker.groups()
-        now = self.looked[broker.system] = self._clock()
-        seen = {one.group for one in found}
-        for key, reading in list(self._readings.items()):
-            if reading.system == broker.system and reading.group not in seen:
-                reading.unseen += 1
-                if reading.unseen >= FORGOTTEN_AFTER:
-                    del self._readings[key]
-        room = MOST_FOLLOWED - sum(
-            len(one.partitions) for one in self._readings.values() if one.system != broker.system or one.unseen
+        listed = await broker.groups()
+        now = self.polled_at[broker.system] = self._clock()
+        names = {progress.group for progress in listed}
+        for key, group in list(self._groups.items()):
+            if group.system == broker.system and group.group not in names:
+                group.polls_missed += 1
+                if group.polls_missed >= MAX_MISSED_POLLS:
+                    del self._groups[key]
+        room = MAX_TRACKED_PARTITIONS - sum(
+            len(group.partitions)
+            for group in self._groups.values()
+            if group.system != broker.system or group.polls_missed
         )
-        for progress in found:
-            room = self._take(broker.system, progress, start, now, room)
+        for progress in listed:
+            room = self._update(broker.system, progress, start, now, room)
             await asyncio.sleep(0)
         await self._find_stops(broker, now)
 
-    def _take(self, system: str, progress: GroupProgress, start: int, now: int, room: int) -> int:
-        """Learn how far a group is; returns how many partitions more can be followed."""
-        taken = progress.partitions[: max(0, room)]
-        self._left_out += len(progress.partitions) - len(taken)
+    def _update(self, system: str, progress: GroupProgress, start: int, now: int, room: int) -> int:
+        """Update one group; returns how many more partitions can be tracked."""
+        tracked = progress.partitions[: max(0, room)]
+        self._untracked += len(progress.partitions) - len(tracked)
         key = system, progress.group
-        if not taken:
-            self._readings.pop(key, None)
+        if not tracked:
+            self._groups.pop(key, None)
             return room
-        reading = self._readings.get(key)
-        if reading is None:
-            reading = self._readings[key] = TrackedGroup(system, progress.group)
-        reading.members, reading.unseen = progress.members, 0
-        before, reading.partitions = reading.partitions, {}
-        for one in taken:
-            followed = before.get(one.partition)
-            if followed is None:
-                followed = GroupPartitionProgress(one, start)
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = TrackedGroup(system, progress.group)
+        group.members, group.polls_missed = progress.members, 0
+        before, group.partitions = group.partitions, {}
+        for latest in tracked:
+            known = before.get(latest.partition)
+            if known is None:
+                known = GroupPartitionProgress(latest, start)
             else:
-                followed.look(one, start, now)
-            reading.partitions[one.partition] = followed
-        reading.streams = frozenset(one.partition.stream for one in taken)
-        return room - len(taken)
+                known.update(latest, start, now)
+            group.partitions[latest.partition] = known
+        group.streams = frozenset(latest.partition.stream for latest in tracked)
+        return room - len(tracked)
 
     async def _find_stops(self, broker: Broker, now: int) -> None:
         probes = 0
-        for reading in list(self._readings.values()):
-            if reading.system != broker.system or reading.unseen:
+        for group in list(self._groups.values()):
+            if group.system != broker.system or group.polls_missed:
                 continue
-            for followed in list(reading.partitions.values()):
-                if not followed.suspicious(now, self._threshold, reading.members):
+            for progress in list(group.partitions.values()):
+                if not progress.is_suspicious(now, self._threshold, group.members):
                     continue
-                if probes == PROBES:
+                if probes == MAX_PROBES_PER_POLL:
                     return
                 probes += 1
-                position = await _in_front(broker, followed)
+                position = await _next_event(broker, progress)
                 if position is None:
-                    followed.nothing_there()
-                elif followed.waiting is not None:
-                    followed.stop = GroupStop(position, followed.waiting, _reason(reading, followed))
+                    progress.mark_empty()
+                elif progress.waiting is not None:
+                    progress.stop = GroupStop(position, progress.waiting, _stop_reason(group, progress))
 
 
-async def _in_front(broker: Broker, followed: GroupPartitionProgress) -> Position | None:
-    """The event that a group stands in front of; None where there is none. Raises Outage and Refused."""
-    seen = followed.seen
-    for offset in [one.offset for one in seen.unacknowledged[:PROBES]] or [seen.committed]:
-        if await broker.read(seen.partition.at(offset)) is not None:
-            return seen.partition.at(offset)
-    if seen.delivered is None:
-        # Offsets can be missing: compacted ones, and those of transactions' ends.
-        async for page in broker.scan(seen.partition, start=seen.committed, until=seen.end):
+async def _next_event(broker: Broker, progress: GroupPartitionProgress) -> Position | None:
+    """Return the event that a group has to consume next; None if there is none. Raises Outage and Refused."""
+    latest = progress.latest
+    pending = [entry.offset for entry in latest.unacknowledged[:MAX_PROBES_PER_POLL]]
+    for offset in pending or [latest.committed]:
+        if await broker.read(latest.partition.at(offset)) is not None:
+            return latest.partition.at(offset)
+    if latest.delivered is None:
+        # Offsets can be missing: those of compacted records and of the ends of transactions.
+        async for page in broker.scan(latest.partition, start=latest.committed, until=latest.end):
             return page[0].position
     return None
 
 
-def _reason(reading: TrackedGroup, followed: GroupPartitionProgress) -> str:
-    pending = followed.seen.unacknowledged
+def _stop_reason(group: TrackedGroup, progress: GroupPartitionProgress) -> str:
+    pending = progress.latest.unacknowledged
     if pending:
         times = pending[0].deliveries
         return f"delivered {times} {'time' if times == 1 else 'times'} and not acknowledged: probably poisoned"
-    if reading.members:
-        who = "1 member" if reading.members == 1 else f"{reading.members} members"
-        return f"the group has {who}, more to read, and does not go on: probably poisoned"
-    if reading.members == 0:
-        return "the group has no members now: it was ended, or ended at this event"
-    return "the group went on until here, has more to read, and does not go on: probably poisoned"
+    if group.members:
+        members = "1 member" if group.members == 1 else f"{group.members} members"
+        return f"the group has {members}, has more to read, and does not commit: probably poisoned"
+    if group.members == 0:
+        return "the group has no members now: it was stopped, or it crashed at this event"
+    return "the group committed up to here, has more to read, and does not commit: probably poisoned"

@@ -68,7 +68,7 @@ async def test_errors_are_classes(sidecar: Sidecar, client: Client) -> None:
     assert wrong.value.query == "stream:a nonsense:1"
     assert wrong.value.at == 9
     async with sidecar.client("nonsense") as stranger:
-        with pytest.raises(Unauthorized, match="not known"):
+        with pytest.raises(Unauthorized, match="unknown to this sidecar"):
             await stranger.status()
     async with sidecar.client(READER) as reader:
         with pytest.raises(Unauthorized, match="operate"):
@@ -196,7 +196,7 @@ async def test_a_scan_is_cancelled_by_not_going_on(sidecar: Sidecar, client: Cli
 async def test_only_so_many_listen() -> None:
     live = LiveStream()
     subscriptions = [live.subscribe() for _ in range(64)]
-    with pytest.raises(Outage, match="listen already"):
+    with pytest.raises(Outage, match="follow the live stream already"):
         live.subscribe()
     subscriptions[0].close()
     live.subscribe()

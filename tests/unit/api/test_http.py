@@ -263,7 +263,7 @@ async def test_payload_queries_page_without_gaps(sidecar: Sidecar, http: httpx2.
 async def test_a_payload_query_says_when_its_bound_is_reached(
     sidecar: Sidecar, http: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sidecar.api.services.search.MOST_PAYLOADS", 64)
+    monkeypatch.setattr("sidecar.api.services.search.MAX_PAYLOADS_PER_SEARCH", 64)
     for number in range(200):
         await sidecar.pass_on(order(number))
     page = await _json(http, "/v1/events", query="body.data.total:0")
@@ -349,8 +349,8 @@ async def test_a_record_that_is_not_there_is_told_from_one_that_is_gone(
     sidecar.publish(order(1), stream="payments")
     sidecar.log.trim(Partition("memory", "payments", 0), 1)
     for position, why in (
-        ("memory://orders/9/0", "has no memory://orders/9"),
-        ("memory://payments/0/5", "no record there yet"),
+        ("memory://orders/9/0", "does not have memory://orders/9"),
+        ("memory://payments/0/5", "does not have a record there yet"),
         ("memory://payments/0/0", "any more (retention"),
     ):
         assert why in (await _problem(await http.get(f"/v1/events/{position}"), 404))["detail"], position
@@ -362,7 +362,7 @@ async def test_only_watched_streams_and_their_dead_letters_are_shown(
     sidecar.log.create("salaries", 1)
     sidecar.publish({"eventId": "secret-1"}, stream="salaries")
     answer = await http.get("/v1/events/memory://salaries/0/0")
-    assert "watched" in (await _problem(answer, 404))["detail"]
+    assert "does not watch" in (await _problem(answer, 404))["detail"]
     scanned = await http.get("/v1/scan", params={"query": "stream:salaries", "full": True})
     assert "secret-1" not in scanned.text
     assert "event: problem" in scanned.text
@@ -491,7 +491,7 @@ async def test_a_port_that_is_taken_is_said(sidecar: Sidecar) -> None:
 
 def test_serving_loads_nothing_that_is_not_used() -> None:
     code = (
-        "import sys; from sidecar.api.http.app import build_probes; build_probes(None, loopback=True);"
+        "import sys; from sidecar.api.http.app import build_probes; build_probes(None, None, loopback=True);"
         "print([m for m in ('pydantic', 'attrs', 'jinja2', 'httpx2', 'websockets') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

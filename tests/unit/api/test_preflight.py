@@ -52,7 +52,7 @@ async def test_a_sidecar_that_listens_there_already_is_no_mistake(tmp_path: Path
         port = int(running.url.rsplit(":", 1)[1])
         (found,) = await asyncio.to_thread(inspect, config(port))
         assert found.ok
-        assert "already" in found.detail
+        assert "another sidecar" in found.detail
 
 
 def _token(file: Path) -> Finding:

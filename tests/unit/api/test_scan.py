@@ -12,11 +12,14 @@ async def test_a_scan_keeps_to_times_and_bounds(tmp_path: Path) -> None:
     async with serving(tmp_path / "token") as sidecar:
         positions = [sidecar.publish(order(number)) for number in range(30)]
         records = [record for position in positions if (record := await sidecar.broker.read(position)) is not None]
-        payloads = sidecar.answers.payloads
+        payloads = sidecar.payloads
 
         async def found(wish: ScanRequest, reach: ScanProgress) -> int:
             parts = [
-                part async for part in scan([sidecar.broker], payloads, wish, reach, sidecar.answers._in_our_sight)
+                part
+                async for part in scan(
+                    [sidecar.broker], payloads, wish, reach, sidecar.services.events._visibility.allows
+                )
             ]
             return sum(len(part.decoded) for part in parts)
 

@@ -366,12 +366,12 @@ def expressions() -> Iterator[tuple[str, str]]:
 
 async def measured() -> tuple[set[str], set[str]]:
     """The names that `/metrics` of a whole sidecar can have, and its labels."""
-    from sidecar.runtime.service import SidecarService
+    from sidecar.runtime.wiring import build_service
 
     config = Config(
         service="shop", sources=SourcesConfig(redis=RedisConfig(url="redis://127.0.0.1:1", streams=["orders"]))
     )
-    service = SidecarService(config)
+    service = build_service(config)
     histograms = service.telemetry.metrics.histograms
     instruments = service.telemetry.metrics.instruments()
     known = {family(one.name, one.unit) + ("_total" if one.kind == "counter" else "") for one in instruments}

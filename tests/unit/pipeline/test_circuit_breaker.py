@@ -19,45 +19,46 @@ def breaker(clock: Clock, ratio: float = 0.5, minimum: int = 100) -> CircuitBrea
 
 
 def test_stays_closed_below_the_minimum_however_bad() -> None:
-    assert not breaker(Clock()).note(99, 99)
+    assert not breaker(Clock()).record(99, 99)
 
 
 def test_opens_above_the_ratio_and_tells_once() -> None:
-    one, opened = breaker(Clock()), []
-    one.on_open = lambda: opened.append(1)
-    assert not one.note(100, 50)
-    assert one.note(10, 10)
-    assert one.note(10, 10)
+    opened: list[int] = []
+    limits = BreakerConfig(ratio=0.5, window=Duration(60), minimum=100)
+    one = CircuitBreaker(limits, Clock(), on_open=lambda: opened.append(1))
+    assert not one.record(100, 50)
+    assert one.record(10, 10)
+    assert one.record(10, 10)
     assert opened == [1]
 
 
 def test_good_events_do_not_open_it_late() -> None:
     one = breaker(Clock(), minimum=10)
-    one.note(4, 4)
-    assert not one.note(100, 0)
+    one.record(4, 4)
+    assert not one.record(100, 0)
 
 
 def test_what_is_older_than_the_window_does_not_count() -> None:
     clock = Clock()
     one = breaker(clock)
-    one.note(90, 90)
+    one.record(90, 90)
     clock.now += 61
-    assert not one.note(20, 20)
+    assert not one.record(20, 20)
     assert one.recent == (20, 20)
 
 
 def test_the_window_slides_rather_than_jumps() -> None:
     clock = Clock()
     one = breaker(clock)
-    one.note(60, 60)
+    one.record(60, 60)
     clock.now += 30
-    assert one.note(60, 60)
+    assert one.record(60, 60)
 
 
 def test_closing_begins_anew() -> None:
     one = breaker(Clock())
-    assert one.note(200, 200)
+    assert one.record(200, 200)
     one.close()
     assert not one.open
     assert one.recent == (0, 0)
-    assert not one.note(50, 50)
+    assert not one.record(50, 50)

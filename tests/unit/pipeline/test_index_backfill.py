@@ -13,7 +13,7 @@ from sidecar.domain.model import Decoded, Event, Record
 from sidecar.domain.ports.broker import Lease
 from sidecar.domain.position import Partition, Position
 from sidecar.pipeline.index_backfill import IndexBackfill
-from sidecar.pipeline.pipeline import micros
+from sidecar.pipeline.pipeline import now_micros
 from tests.support.pipeline import Shown
 
 ORDERS = Partition("memory", "orders", 0)
@@ -44,14 +44,14 @@ class Broker:
         await self.hold.wait()
         if self.errors:
             raise self.errors.pop(0)
-        now = micros() // 1000
+        now = now_micros() // 1000
         yield [Record(Position("memory", "orders", 0, n), None, b"", (), now) for n in range(5)]
 
 
 async def filler_of(broker: Broker, shown: Shown) -> IndexBackfill:
     filler = IndexBackfill(shown, Judge(), lookback=900.0, max_events=1_000)  # type: ignore[arg-type]
     filler.begin(broker, Lease(ORDERS, 5))  # type: ignore[arg-type]
-    while filler.under_way:
+    while filler.running:
         await asyncio.sleep(0)
     shown.events.clear()
     return filler
@@ -63,7 +63,7 @@ async def test_an_outage_of_the_broker_is_waited_out(all_of_it: bool) -> None:
     filler = await filler_of(broker, shown)
     since = shown.since[ORDERS]
     broker.errors = [Outage("away", retry_after=0.01)] * 2
-    filler.backfill_all(None if all_of_it else micros() // 1000 - 60_000)
+    filler.backfill_all(None if all_of_it else now_micros() // 1000 - 60_000)
     async with asyncio.timeout(30):
         while len(shown.events) < 5:
             await asyncio.sleep(0.01)
@@ -76,7 +76,7 @@ async def test_what_cannot_be_read_again_is_covered_no_more() -> None:
     filler = await filler_of(broker, shown)
     since = shown.since[ORDERS]
     broker.errors = [Refused("you may not read this")]
-    filler.backfill_all(micros() // 1000 - 60_000)
+    filler.backfill_all(now_micros() // 1000 - 60_000)
     async with asyncio.timeout(30):
         while shown.since[ORDERS] < since + 800_000:
             await asyncio.sleep(0.01)
@@ -88,7 +88,7 @@ async def test_a_server_that_comes_and_goes_does_not_pile_up_readings() -> None:
     filler = await filler_of(broker, shown)
     broker.hold.clear()
     for _ in range(50):
-        filler.backfill_all(micros() // 1000 - 60_000)
+        filler.backfill_all(now_micros() // 1000 - 60_000)
         await asyncio.sleep(0)
     assert len([task for task in asyncio.all_tasks() if "_again" in repr(task) or "_fill" in repr(task)]) <= 2
     broker.hold.set()

@@ -52,7 +52,7 @@ async def test_a_lost_answer_of_the_broker_doubles_nothing() -> None:
 async def test_a_registry_outage_holds_one_partition_but_shows_it_and_mends_itself(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(partition_worker, "FIRST_RETRY", 0.05)
+    monkeypatch.setattr(partition_worker, "RESUME_RETRY_MIN_S", 0.05)
     async with harness(outage=True).running() as one:
         one.produce(*one.good(3), *one.bad(2, 3))
         await until(lambda: len(one.shown.live) == 5, "showing")
@@ -218,8 +218,8 @@ async def test_letters_that_cannot_be_written_hold_the_stream_until_they_can(mon
 
 
 async def test_a_broker_that_settles_nothing_for_long_holds_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partition_worker, "PATIENCE", 0)
-    monkeypatch.setattr(committer, "LONGEST_WAIT", 0.1)
+    monkeypatch.setattr(partition_worker, "COMMIT_FAILURE_HOLD_US", 0)
+    monkeypatch.setattr(committer, "COMMIT_RETRY_MAX_S", 0.1)
     async with harness().running() as one:
         for _ in range(4):
             one.broker.fail_next("commit", Outage("no coordinator"))
@@ -248,7 +248,7 @@ async def test_a_partition_waits_alone() -> None:
 
 
 async def test_too_much_unsettled_pauses_the_partition_and_then_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partition_worker, "UNSETTLED_RECORDS", 30)
+    monkeypatch.setattr(partition_worker, "MAX_UNCOMMITTED_RECORDS", 30)
     async with harness().running() as one:
         for _ in range(3):
             one.broker.fail_next("commit", Outage("slow"))

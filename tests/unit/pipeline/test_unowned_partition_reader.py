@@ -63,9 +63,9 @@ class Watched:
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch):
-    monkeypatch.setattr(unowned_partition_reader, "EVERY", 0.0)
-    monkeypatch.setattr(unowned_partition_reader, "FIRST_REST", 0.01)
-    monkeypatch.setattr(unowned_partition_reader, "LONGEST_REST", 0.02)
+    monkeypatch.setattr(unowned_partition_reader, "POLL_INTERVAL_S", 0.0)
+    monkeypatch.setattr(unowned_partition_reader, "PARTITION_RETRY_MIN_S", 0.01)
+    monkeypatch.setattr(unowned_partition_reader, "PARTITION_RETRY_MAX_S", 0.02)
 
 
 @pytest.mark.parametrize("error", [Outage("no leader"), Refused("not allowed"), ValueError("a mistake of ours")])

@@ -16,7 +16,7 @@ from sidecar.domain.model import Headers, Outgoing
 from sidecar.domain.ports.ledger import LedgerOutcome, LedgerTransaction
 from sidecar.domain.position import Position
 from sidecar.domain.redaction import HIDDEN, Redactor
-from sidecar.pipeline.pipeline import micros
+from sidecar.pipeline.pipeline import now_micros
 from sidecar.replay.export_import import LetterTransfer
 from sidecar.replay.models import LetterOutcome, ReplayRequest
 from sidecar.replay.ports import ExportedLetter
@@ -57,7 +57,7 @@ def second_letter(one: Shop) -> None:
 
 def hiding(sidecar: Sidecar, *patterns: str, places: dict[str, list[str]] | None = None) -> LetterTransfer:
     inner = sidecar._exporting
-    return LetterTransfer(inner._sources, sidecar.desk, inner._payloads, Redactor(patterns, places), micros)
+    return LetterTransfer(inner._sources, sidecar.desk, inner._payloads, Redactor(patterns, places), now_micros)
 
 
 async def test_what_was_lost_comes_back_as_it_was_and_once() -> None:

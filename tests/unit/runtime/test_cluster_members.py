@@ -20,7 +20,7 @@ from sidecar.pipeline import live_relay
 from sidecar.pipeline.live_relay import LiveRelay, read_at
 from sidecar.pipeline.live_stream import LiveStream
 from sidecar.pipeline.stream_counters import StreamCounters
-from sidecar.runtime.cluster_members import ClusterMembers
+from sidecar.runtime.cluster_members import HeartbeatWriter, MemberDirectory
 
 NOW = 1_790_000_000_000_000
 """Microseconds."""
@@ -40,25 +40,27 @@ class Shared:
         self.waiting, self.not_indexed = 7, 3
         self.trouble: str | None = None
 
-    def tell(self, says) -> None:
-        self.says = says
+        self.heartbeat: HeartbeatWriter
+
+    async def says(self) -> bytes:
+        return await self.heartbeat.write()
 
 
-def member(name: str, *partitions: int, group: str = "g", listening: bool = False) -> tuple[Shared, ClusterMembers]:
+def member(name: str, *partitions: int, group: str = "g", listening: bool = False) -> tuple[Shared, MemberDirectory]:
     async def ours() -> Sequence[tuple[str, PartitionStatus]]:
         return [(group, PartitionStatus(Partition("kafka", "orders", one), 0, 9, 4)) for one in partitions]
 
     index = Shared(name)
-    members = ClusterMembers(
+    index.heartbeat = HeartbeatWriter(
         index,
         StreamCounters(),
         ours,
         service="shop",
         groups=[group],
-        listening=lambda: listening,
+        has_subscribers=lambda: listening,
         clock=lambda: NOW,
     )
-    return index, members
+    return index, MemberDirectory(index, groups=[group], clock=lambda: NOW)
 
 
 async def test_each_lists_all_of_its_group():
@@ -189,7 +191,7 @@ async def test_nothing_is_handed_on_where_nobody_listens():
     assert sender._records == []
 
 
-@pytest.mark.parametrize("limit", ["MOST_A_SECOND", "MOST_BYTES_A_SECOND"])
+@pytest.mark.parametrize("limit", ["MAX_RECORDS_PER_SECOND", "MAX_BYTES_PER_SECOND"])
 async def test_what_is_too_much_is_counted(limit, monkeypatch):
     monkeypatch.setattr(live_relay, limit, 10)
     monkeypatch.setattr(live_relay.time, "monotonic", lambda: 5.0)
@@ -280,11 +282,11 @@ async def test_keys_and_headers_count_as_bytes_and_parcels_stay_small(monkeypatc
     position = Position("kafka", "orders", 0, 1)
     large = Record(position, b"k" * 50_000, None, (("a", b"h" * 50_000),), 1, 0)
     sender.offer([Decoded(large, Event(position, None, 1, 0))] * 1_000)
-    assert sum(100_000 for _ in sender._records) <= live_relay.MOST_BYTES_A_SECOND
+    assert sum(100_000 for _ in sender._records) <= live_relay.MAX_BYTES_PER_SECOND
     assert sender._skipped > 900
     monkeypatch.undo()
     sender.start()
     while sender._records or not wire.parcels:
         await asyncio.sleep(0.01)
     await sender.close()
-    assert max(map(len, wire.parcels)) < 2 * live_relay.PARCEL_BYTES
+    assert max(map(len, wire.parcels)) < 2 * live_relay.MAX_BATCH_BYTES

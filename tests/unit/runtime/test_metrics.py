@@ -62,7 +62,7 @@ def test_records_that_are_gone_count_each_time_though_few_are_remembered() -> No
     counters = StreamCounters()
     partition = Partition("memory", "orders", 0)
     for number in range(25):
-        counters.of("memory", "orders").lost(Gap(partition, number, number + 1, "retention"))
+        counters.of("memory", "orders").add_gap(Gap(partition, number, number + 1, "retention"))
     ((latest, times),) = counters.gaps()
     assert (latest.wanted, times) == (24, 25)
     assert counters.of("memory", "orders").times_lost == 25

@@ -6,17 +6,17 @@ import pytest
 
 from sidecar.config.schema import Config, KafkaConfig, SourcesConfig, StartPosition
 from sidecar.runtime.preflight import gates
-from sidecar.runtime.wiring import sources
+from sidecar.runtime.wiring import build_sources
 
 
 @pytest.mark.parametrize(("start", "said"), [("latest", 1), ("ago", 1), ("at", 1), ("earliest", 0)])
 def test_what_lies_before_a_new_gate_is_told_of(start, said):
     kafka = KafkaConfig(bootstrap_servers="kafka:9092", gate={"orders.in": "orders"}, start=StartPosition(start))
-    findings = list(gates(sources(Config(service="shop", sources=SourcesConfig(kafka=kafka)))))
+    findings = list(gates(build_sources(Config(service="shop", sources=SourcesConfig(kafka=kafka)))))
     assert len(findings) == said
     assert all(finding.ok and "orders.in" in finding.detail for finding in findings)
 
 
 def test_what_only_watches_may_begin_anywhere():
     kafka = KafkaConfig(bootstrap_servers="kafka:9092", topics=["orders"])
-    assert list(gates(sources(Config(service="shop", sources=SourcesConfig(kafka=kafka))))) == []
+    assert list(gates(build_sources(Config(service="shop", sources=SourcesConfig(kafka=kafka))))) == []

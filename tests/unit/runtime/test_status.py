@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -14,7 +12,7 @@ from sidecar.domain.errors import Outage
 from sidecar.domain.ports.broker import PartitionStatus
 from sidecar.domain.position import Partition
 from sidecar.pipeline.live_stream import LiveStream
-from sidecar.runtime.status import StatusReporter
+from sidecar.runtime.status import StatusReporter, StatusSources
 from tests.support.conditions import until
 from tests.support.pipeline import Harness, harness
 
@@ -29,17 +27,16 @@ class Named:
         return [PartitionStatus(Partition("redis", stream, 0), 0, 0, 0) for stream in self._streams]
 
 
-@dataclass
-class Parts:
-    one: Harness
-    live: LiveStream = field(default_factory=LiveStream)
-    started: float = field(default_factory=time.monotonic)
-    exporters: tuple[()] = ()
-
-    def __post_init__(self) -> None:
-        self.config, self.counters, self.catalog = self.one.config, self.one.counters, self.one.catalog
-        self.pipelines = [self.one.pipeline]
-        self.index = MemoryIndex(1_000, join=self.config.correlation.join, max_flow=1_000)
+def parts(one: Harness) -> StatusSources:
+    return StatusSources(
+        config=one.config,
+        counters=one.counters,
+        catalog=one.catalog,
+        live=LiveStream(),
+        index=MemoryIndex(1_000, join=one.config.correlation.join, max_flow=1_000),
+        exporters=(),
+        pipelines=[one.pipeline],
+    )
 
 
 async def test_a_broker_that_is_not_reached_is_told_with_the_reason() -> None:
@@ -47,9 +44,9 @@ async def test_a_broker_that_is_not_reached_is_told_with_the_reason() -> None:
     one.broker.fail_next("start", Outage("connection refused", retry_after=60))
     async with one.running():
         await until(lambda: one.pipeline.unreached, "the first try")
-        status = await StatusReporter(Parts(one)).status()
+        status = await StatusReporter(parts(one)).status()
         assert not status.ready
-        assert status.trouble == ["memory is not reached: connection refused"]
+        assert status.trouble == ["memory cannot be reached: connection refused"]
 
 
 async def test_a_broker_that_is_reached_again_is_no_trouble() -> None:
@@ -57,7 +54,7 @@ async def test_a_broker_that_is_reached_again_is_no_trouble() -> None:
     one.broker.fail_next("start", Outage("connection refused", retry_after=0.01))
     async with one.running():
         await until(lambda: one.pipeline.reached, "the second try")
-        status = await StatusReporter(Parts(one)).status()
+        status = await StatusReporter(parts(one)).status()
         assert status.ready
         assert status.trouble == []
 
@@ -72,7 +69,7 @@ async def test_records_that_were_gone_before_they_were_read_are_told() -> None:
     two = Harness(one.log, one.registry)
     async with two.running():
         await until(lambda: two.committed() == 20, "committing")
-        (sentence,) = (await StatusReporter(Parts(two)).status()).trouble
+        (sentence,) = (await StatusReporter(parts(two)).status()).trouble
         assert "from memory://orders/0/10 to before memory://orders/0/15" in sentence
 
 
@@ -80,9 +77,8 @@ async def test_a_stream_that_is_named_and_not_read_is_told() -> None:
     one = harness()
     async with one.running():
         await until(lambda: one.pipeline.reached, "the broker")
-        parts = Parts(one)
         one.pipeline.broker = Named(one.broker, "a", named=("a", "b"))
-        (sentence,) = (await StatusReporter(parts).status()).trouble
+        (sentence,) = (await StatusReporter(parts(one)).status()).trouble
         assert sentence.startswith("b is not read")
         one.pipeline.broker = one.broker
 
@@ -100,7 +96,7 @@ async def test_the_partitions_that_are_behind_are_told_the_furthest_first() -> N
             ]
 
         one.broker.status = behind  # type: ignore[method-assign]
-        (stream,) = (await StatusReporter(Parts(one)).status()).streams
+        (stream,) = (await StatusReporter(parts(one)).status()).streams
         assert [(at.partition, at.lag, at.settled_here) for at in stream.behind] == [
             (2, 900, False),
             (0, 3, True),
@@ -112,7 +108,7 @@ async def test_a_stream_whose_name_is_not_utf8_is_shown_escaped() -> None:
     one = harness()
     async with one.running():
         await until(lambda: one.pipeline.reached, "the broker")
-        one.counters.of("memory", "cart\udcff").seen(1)
-        status = await StatusReporter(Parts(one)).status()
+        one.counters.of("memory", "cart\udcff").add_events(1)
+        status = await StatusReporter(parts(one)).status()
         assert "cart\\udcff" in [stream.stream for stream in status.streams]
         msgspec.json.encode(status)

@@ -48,7 +48,9 @@ class RedisIndex(IndexQueries):
         patience: float = PATIENCE,
         member: str | None = None,
         tls: TlsConfig | None = None,
+        redact: Callable[[Rejection], Rejection] | None = None,
     ) -> None:
+        """`redact` takes out of a rejection what must not leave the process: its message quotes values."""
         shards = ShardClients(parse(url), tls, prefix, "tracecar.index")
         super().__init__(shards, IndexWriter(shards, ttl_ms), join=join, max_flow=max_flow, patience=patience)
         self.max_events = max_events
@@ -75,13 +77,28 @@ class RedisIndex(IndexQueries):
             full=lambda: self.writer.full,
         )
         self.relay = RedisRelay(self.shards, self.member)
-        self.hide: Callable[[Rejection], Rejection] | None = None
-        """Takes out of a rejection what must not leave us: its message quotes what was found."""
+        self._redact = redact
         self._tasks: list[asyncio.Task[None]] = []
         self._started = False
 
-    def start(self) -> None:
-        """Tell the others of this member from now on, and let go of old flows in turn with them."""
+    def start(
+        self,
+        *,
+        heartbeat: Callable[[], Awaitable[bytes]] | None = None,
+        on_loss: Callable[[int | None], None] | None = None,
+        on_gap: Callable[[Partition, int, int], None] | None = None,
+    ) -> None:
+        """Become a member: send heartbeats, and evict old flows in turn with the other members.
+
+        Args:
+            heartbeat: Returns the content of the next heartbeat.
+            on_loss: Called with the append time (milliseconds; None: any) from which the server may have lost events.
+            on_gap: Called with the first and the last offset of a partition's events that found no room.
+        """
+        if heartbeat is not None:
+            self.tell(heartbeat)
+        if on_loss is not None and on_gap is not None:
+            self.losing(on_loss, on_gap)
         self._started = True
         self._tasks = [asyncio.ensure_future(self.beating.run()), asyncio.ensure_future(self.sweeper.run())]
         for task in self._tasks:
@@ -95,9 +112,9 @@ class RedisIndex(IndexQueries):
         self._tasks = []
 
     def add(self, events: Sequence[Event]) -> None:
-        if (hide := self.hide) is not None:
+        if (redact := self._redact) is not None:
             events = [
-                event if event.rejection is None else replace(event, rejection=hide(event.rejection))
+                event if event.rejection is None else replace(event, rejection=redact(event.rejection))
                 for event in events
             ]
         self.writer.add(events)

@@ -1,36 +1,47 @@
-"""For probes and scrapers: no token is asked for here."""
+"""Probes and metrics. These routes need no token."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
-from sidecar.api.services.answers import StatusProvider
+from sidecar.api.http.routes.parameters import AnyRequest
+from sidecar.api.services.ports import MetricsWriter, StatusProvider
 
-METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-"""Prometheus' text format."""
-OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+OPEN_METRICS_TEXT = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
-def routes(facts: StatusProvider) -> Sequence[HTTPRouteHandler]:
-    @get("/healthz", summary="Alive", media_type="text/plain")
+def routes(status: StatusProvider, metrics: MetricsWriter) -> Sequence[HTTPRouteHandler]:
+    """Build `/healthz`, `/readyz` and `/metrics`."""
+
+    @get("/healthz", summary="Liveness probe", media_type="text/plain", description="Answers while the process runs.")
     async def healthz() -> str:
         return "ok\n"
 
-    @get("/readyz", summary="Ready: the brokers are reached", media_type="text/plain")
+    @get(
+        "/readyz",
+        summary="Readiness probe",
+        media_type="text/plain",
+        description="200 once every broker is connected, else 503.",
+    )
     async def readyz() -> Response[str]:
-        if facts.ready:
+        if status.ready:
             return Response("ready\n", status_code=200)
         return Response("not ready: a broker is not reached yet\n", status_code=503)
 
-    @get("/metrics", summary="Everything that is measured, for Prometheus (or OpenMetrics)", media_type="text/plain")
-    async def metrics(request: Request[Any, Any, Any]) -> Response[str]:
-        # Exemplars, which lead from a latency to its trace, only OpenMetrics can have.
-        accepted = "application/openmetrics-text" in request.headers.get("accept", "")
-        kind = OPEN_METRICS if accepted else METRICS_TYPE
-        return Response(await facts.exposition(open_metrics=accepted), headers={"content-type": kind})
+    @get(
+        "/metrics",
+        summary="Metrics",
+        media_type="text/plain",
+        description="All metrics as Prometheus text; with exemplars for scrapers that accept OpenMetrics.",
+    )
+    async def get_metrics(request: AnyRequest) -> Response[str]:
+        # Only OpenMetrics has exemplars, which link a latency to its trace.
+        open_metrics = "application/openmetrics-text" in request.headers.get("accept", "")
+        media_type = OPEN_METRICS_TEXT if open_metrics else PROMETHEUS_TEXT
+        return Response(await metrics.exposition(open_metrics=open_metrics), headers={"content-type": media_type})
 
-    return healthz, readyz, metrics
+    return healthz, readyz, get_metrics

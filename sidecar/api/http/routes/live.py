@@ -1,6 +1,7 @@
-"""Answers that go on: the live stream, and scans of the broker. Both are server-sent events (WHATWG HTML, section 9.2):
-`event` carries an event, the other names are those of `sidecar.api.models`, and `problem` is the last of a stream that
-failed."""
+"""Server-sent events (WHATWG HTML, section 9.2): the live stream of events, and scans of the brokers.
+
+`event` carries an event; the other names are the `sse` names in `sidecar.api.models`; `problem` ends a failed stream.
+"""
 
 from __future__ import annotations
 
@@ -20,93 +21,104 @@ from litestar.response import Stream
 from sidecar.api import models
 from sidecar.api.http import problem_details
 from sidecar.api.http.routes.parameters import Full, Limit, QueryText
-from sidecar.api.services.answers import ReadService
+from sidecar.api.services.events import EventService
 from sidecar.domain.errors import Outage, TracecarError
+from sidecar.domain.redaction import Redactor
 from sidecar.pipeline.live_stream import LiveStream, Subscription
 from sidecar.query import Query, parse
 
 log = structlog.get_logger()
 
-HEARTBEAT_SECONDS = 10.0
-"""A comment is sent after so long a silence, so that both ends notice a dead connection."""
-SLICE = 200
-"""Events that are matched before others get their turn."""
-MOST_SCANS = 4
-MEDIA_TYPE = "text/event-stream"
+HEARTBEAT_INTERVAL_S = 10.0
+"""A comment is sent after so long without an event, so that both ends notice a dead connection."""
+EVENTS_PER_SLICE = 200
+"""Events that are matched in one step of the event loop."""
+MAX_CONCURRENT_SCANS = 4
+SSE_MEDIA_TYPE = "text/event-stream"
 _encode = msgspec.json.Encoder().encode
-
-
-def _message(kind: str, value: models.ApiModel) -> bytes:
-    # JSON on one line: line feeds in texts are escaped there, so nothing in an event can end a message.
-    return b"event: %b\ndata: %b\n\n" % (kind.encode(), _encode(value))
-
-
-def _kind(value: models.ApiModel) -> str:
-    return getattr(value, "sse", "event")
-
-
-def routes(answers: ReadService, live: LiveStream) -> Sequence[HTTPRouteHandler]:
-    scans = asyncio.Semaphore(MOST_SCANS)
-
-    @get("/v1/live", summary="Events as they pass, as server-sent events", media_type=MEDIA_TYPE)
-    async def follow(search: QueryText = "") -> Stream:
-        query = parse(search)
-        return Stream(_follow(answers, live.subscribe(), query), media_type=MEDIA_TYPE, headers=_UNBUFFERED)
-
-    @get("/v1/scan", summary="The brokers themselves, beyond the index, as server-sent events", media_type=MEDIA_TYPE)
-    async def scan(
-        search: QueryText = "",
-        limit: Limit = 0,
-        key: Annotated[str | None, QueryParameter(max_length=4_000, description="Only records with this key")] = None,
-        full: Full = False,
-    ) -> Stream:
-        parse(search)
-        if key is not None and answers.redactor.hides_keys:
-            raise ValidationException("key: keys are redacted here, so no record can be looked for by one")
-        if scans.locked():
-            raise Outage(f"{MOST_SCANS} scans are under way already: try again when one has ended", retry_after=5)
-        found = answers.scan(search, limit, key, full=full)
-        return Stream(_scan(found, scans), media_type=MEDIA_TYPE, headers=_UNBUFFERED)
-
-    return follow, scan
-
-
 _UNBUFFERED = {"X-Accel-Buffering": "no"}
 
 
-async def _follow(answers: ReadService, subscription: Subscription, query: Query) -> AsyncIterator[bytes]:
+def _message(name: str, value: models.ApiModel) -> bytes:
+    # JSON on one line: line feeds in texts are escaped there, so nothing in an event can end a message.
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), _encode(value))
+
+
+def routes(events: EventService, live: LiveStream, redactor: Redactor) -> Sequence[HTTPRouteHandler]:
+    """Build `/v1/live` and `/v1/scan`."""
+    scans = asyncio.Semaphore(MAX_CONCURRENT_SCANS)
+
+    @get(
+        "/v1/live",
+        summary="Follow events",
+        media_type=SSE_MEDIA_TYPE,
+        description="Events as they are processed, as server-sent events. A slow client loses the oldest ones and is "
+        "told how many.",
+    )
+    async def follow_events(search: QueryText = "") -> Stream:
+        query = parse(search)
+        return Stream(_follow(events, live.subscribe(), query), media_type=SSE_MEDIA_TYPE, headers=_UNBUFFERED)
+
+    @get(
+        "/v1/scan",
+        summary="Scan the brokers",
+        media_type=SSE_MEDIA_TYPE,
+        description="Reads matching records from the brokers, beyond the index, as server-sent events with progress.",
+    )
+    async def scan_brokers(
+        search: QueryText = "",
+        limit: Limit = 0,
+        key: Annotated[
+            str | None, QueryParameter(max_length=4_000, description="Only records with this key. Absent: any key.")
+        ] = None,
+        full: Full = False,
+    ) -> Stream:
+        parse(search)
+        if key is not None and redactor.hides_keys:
+            raise ValidationException("key: keys are redacted here, so a scan cannot select records by their key")
+        if scans.locked():
+            raise Outage(
+                f"{MAX_CONCURRENT_SCANS} scans are running already: try again when one has ended", retry_after=5
+            )
+        items = events.scan(search, limit, key, full=full)
+        return Stream(_scan(items, scans), media_type=SSE_MEDIA_TYPE, headers=_UNBUFFERED)
+
+    return follow_events, scan_brokers
+
+
+async def _follow(events: EventService, subscription: Subscription, query: Query) -> AsyncIterator[bytes]:
     with subscription:
         yield b": listening\n\n"
-        lost = 0
+        total_missed = 0
         while not subscription.closed:
-            decoded = await subscription.next(HEARTBEAT_SECONDS)
+            decoded = await subscription.next(HEARTBEAT_INTERVAL_S)
             missed = subscription.missed()
             if missed:
-                lost += missed
-                yield _message("dropped", models.DroppedModel(count=missed, total=lost))
+                total_missed += missed
+                yield _message("dropped", models.DroppedModel(count=missed, total=total_missed))
             elif decoded is None and not subscription.closed:
                 yield b": still here\n\n"
-            for start in range(0, len(decoded or ()), SLICE):
+            for start in range(0, len(decoded or ()), EVENTS_PER_SLICE):
                 began = time.monotonic()
-                events = await answers.live((decoded or ())[start : start + SLICE], query)
-                written = b"".join([_message("event", event) for event in events])
-                took = time.monotonic() - began
-                if written:
-                    yield written
-                # Somebody who watches takes a quarter of the time at most; beyond that events are dropped, and told.
-                await asyncio.sleep(min(3 * took, 0.1))
-        yield _message("end", models.ScanEndModel(reason="the sidecar stops"))
+                matches = await events.matching((decoded or ())[start : start + EVENTS_PER_SLICE], query)
+                messages = b"".join([_message("event", event) for event in matches])
+                elapsed = time.monotonic() - began
+                if messages:
+                    yield messages
+                # One client takes at most a quarter of the time; beyond that its events are dropped and counted.
+                await asyncio.sleep(min(3 * elapsed, 0.1))
+        yield _message("end", models.ScanEndModel(reason="the sidecar is stopping"))
 
 
 async def _scan(
-    found: AsyncIterator[models.EventModel | models.ScanProgressModel | models.ScanEndModel], scans: asyncio.Semaphore
+    items: AsyncIterator[models.EventModel | models.ScanProgressModel | models.ScanEndModel], scans: asyncio.Semaphore
 ) -> AsyncIterator[bytes]:
     async with scans:
         try:
-            async for value in found:
-                yield _message(_kind(value), value)
+            async for item in items:
+                yield _message(getattr(item, "sse", "event"), item)
         except TracecarError as error:
-            yield _message("problem", problem_details.of(error))
+            yield _message("problem", problem_details.problem_of(error))
         except Exception as error:
-            log.error("a scan failed", exc_info=error)
-            yield _message("problem", problem_details.of(error))
+            log.error("scan failed", exc_info=error)
+            yield _message("problem", problem_details.problem_of(error))

@@ -1,9 +1,10 @@
-"""Parameters that several routes take, and who may call."""
+"""Parameters that several routes take, and the check of the caller's role."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
+from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.exceptions import PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
@@ -13,46 +14,52 @@ from sidecar.api.http.auth import Caller, Role
 from sidecar.api.http.middleware import CALLER
 from sidecar.dead_letters.ledger_entries import Actor
 
-LONGEST_QUERY = 4_000
+MAX_QUERY_CHARS = 4_000
 
+AnyRequest = Request[Any, Any, Any]
 QueryText = Annotated[
     str,
     QueryParameter(
-        name="query", max_length=LONGEST_QUERY, description="Which ones: `type:Order* status:rejected since:15m`"
+        name="query",
+        max_length=MAX_QUERY_CHARS,
+        description="A query, such as `type:Order* status:rejected since:15m`. Empty: everything.",
     ),
 ]
 Limit = Annotated[
-    int, QueryParameter(ge=0, le=1_000, description="At most so many; 0: as many as one page holds, 1,000")
+    int, QueryParameter(ge=0, le=1_000, description="Maximum number of items. 0: a full page of 1,000 items.")
 ]
 Cursor = Annotated[
-    str | None, QueryParameter(max_length=2_000, description="Where the page before ended: its `cursor`")
+    str | None,
+    QueryParameter(max_length=2_000, description="The `cursor` of the previous page. Absent: the first page."),
 ]
-Full = Annotated[bool, QueryParameter(description="With headers and bodies")]
+Full = Annotated[bool, QueryParameter(description="Include headers and bodies.")]
 
 
-def caller(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
-    """Who asks, as the edge found out."""
-    found: Caller = connection.scope[CALLER]  # type: ignore[literal-required]  # a key of our own
-    return found
+def caller_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
+    """Return the caller that `EdgeMiddleware` authenticated."""
+    caller: Caller = connection.scope[CALLER]  # type: ignore[literal-required]  # a key of our own
+    return caller
 
 
-def who(connection: ASGIConnection[Any, Any, Any, Any]) -> Actor:
-    """Who acts, and from where: behind a proxy that is the proxy's address."""
-    return Actor(caller(connection).name, connection.client.host if connection.client is not None else None)
+def actor_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Actor:
+    """Return who acts, and from which address: behind a proxy that is the proxy's address."""
+    return Actor(caller_of(connection).name, connection.client.host if connection.client is not None else None)
 
 
-def role_is_enough(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Guard: reading needs the role `read`, everything else the role that the route names, else `operate`. A route that
-    names None decides itself."""
+def check_role(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Guard routes: GET needs the role `read`, other methods the role that the route names, else `operate`.
+
+    A route that names None checks the role itself.
+    """
     role = handler.opt.get("role", "read" if connection.scope.get("method") in ("GET", "HEAD") else "operate")
     if role is not None:
-        needs(connection, role)
+        require_role(connection, role)
 
 
-def needs(connection: ASGIConnection[Any, Any, Any, Any], role: Role) -> None:
-    """Raises PermissionDeniedException where the caller's token has another role."""
-    asking = caller(connection)
-    if not asking.may(role):
+def require_role(connection: ASGIConnection[Any, Any, Any, Any], role: Role) -> None:
+    """Raise PermissionDeniedException if the caller's token does not have this role."""
+    caller = caller_of(connection)
+    if not caller.may(role):
         raise PermissionDeniedException(
-            f"the token {asking.name!r} has the role {asking.role!r}; this needs a token with the role {role!r}"
+            f"the token {caller.name!r} has the role {caller.role!r}; this needs a token with the role {role!r}"
         )

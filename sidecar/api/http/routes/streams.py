@@ -1,27 +1,43 @@
-"""Acting: what changes something, and is audited."""
+"""Watched streams, and the release of held ones."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from litestar import Request, post
+from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from sidecar.api import models
 from sidecar.api.http.middleware import id_of
-from sidecar.api.http.routes.parameters import who
-from sidecar.api.services.answers import ReadService
+from sidecar.api.http.routes.parameters import AnyRequest, actor_of
+from sidecar.api.services.streams import StreamService
 
 
-def routes(answers: ReadService) -> Sequence[HTTPRouteHandler]:
-    @post("/v1/streams/{stream:str}/resume", status_code=200, summary="Try again what is held of a stream")
-    async def resume(stream: FromPath[str], request: Request[Any, Any, Any]) -> models.ReleaseResult:
-        return await answers.resume(id_of(stream), who(request))
+def routes(streams: StreamService) -> Sequence[HTTPRouteHandler]:
+    """Build the routes of `/v1/streams`."""
 
-    @post("/v1/streams/{stream:str}/skip", status_code=200, summary="Go on past what holds a stream")
-    async def skip(stream: FromPath[str], request: Request[Any, Any, Any]) -> models.ReleaseResult:
-        return await answers.skip(id_of(stream), who(request))
+    @get("/v1/streams", summary="List streams", description="The watched streams, and the reasons why some are held.")
+    async def list_streams() -> models.StreamPage:
+        return await streams.streams()
 
-    return resume, skip
+    @post(
+        "/v1/streams/{stream:str}/resume",
+        status_code=200,
+        summary="Resume a held stream",
+        description="Retries the records that hold a stream. Answers with the number of partitions that were held.",
+    )
+    async def resume_stream(stream: FromPath[str], request: AnyRequest) -> models.ReleaseResult:
+        return await streams.resume(id_of(stream), actor_of(request))
+
+    @post(
+        "/v1/streams/{stream:str}/skip",
+        status_code=200,
+        summary="Skip the records that hold a stream",
+        description="Continues behind the records that hold a stream. Answers with the number of partitions that were "
+        "held.",
+    )
+    async def skip_stream(stream: FromPath[str], request: AnyRequest) -> models.ReleaseResult:
+        return await streams.skip(id_of(stream), actor_of(request))
+
+    return list_streams, resume_stream, skip_stream

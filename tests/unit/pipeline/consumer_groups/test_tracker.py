@@ -13,8 +13,8 @@ from sidecar.domain.model import Outgoing
 from sidecar.domain.ports.consumer_groups import GroupPartition, GroupProgress, Unacknowledged
 from sidecar.domain.position import Partition
 from sidecar.pipeline.consumer_groups import tracker as delivery_module
-from sidecar.pipeline.consumer_groups.progress import MANY_DELIVERIES, GroupPartitionProgress
-from sidecar.pipeline.consumer_groups.tracker import FORGOTTEN_AFTER, ConsumerGroupTracker, GroupConsumption
+from sidecar.pipeline.consumer_groups.progress import POISON_DELIVERY_COUNT, GroupPartitionProgress
+from sidecar.pipeline.consumer_groups.tracker import MAX_MISSED_POLLS, ConsumerGroupTracker, GroupConsumption
 from tests.support.faulty_broker import FaultyBroker
 
 SECOND = 1_000_000
@@ -43,10 +43,10 @@ class World:
     async def look(self, after: float = 5.0) -> None:
         await self.broker.start()
         self.now += int(after * SECOND)
-        await self.follower.look()
+        await self.follower.poll()
 
     def of(self, offset: int) -> dict[str, GroupConsumption]:
-        return {one.group: one for one in self.follower.of(ORDERS.at(offset))}
+        return {one.group: one for one in self.follower.consumption(ORDERS.at(offset))}
 
     def stops(self, group: str) -> list[str]:
         return [str(s.position) for one in self.follower.groups() if one.group == group for s in one.stops]
@@ -72,8 +72,8 @@ async def test_each_event_says_who_passed_it_when_and_who_did_not(world: World) 
     assert world.of(7)["billing"] == GroupConsumption("billing", True, first, world.now, 0)
     assert world.of(8)["billing"] == GroupConsumption("billing", False, behind=1)
     assert world.of(9)["billing"] == GroupConsumption("billing", False, behind=2)
-    assert world.follower.of(Partition("memory", "other", 0).at(0)) == []
-    assert world.follower.of(Partition("kafka", "orders", 0).at(0)) == []
+    assert world.follower.consumption(Partition("memory", "other", 0).at(0)) == []
+    assert world.follower.consumption(Partition("kafka", "orders", 0).at(0)) == []
 
 
 async def test_a_partition_without_a_position_is_not_known() -> None:
@@ -81,7 +81,7 @@ async def test_a_partition_without_a_position_is_not_known() -> None:
     world.publish(1, partition=1)
     world.commit("billing", 0)
     await world.look()
-    assert world.follower.of(Partition("memory", "orders", 1).at(0)) == [GroupConsumption("billing", None)]
+    assert world.follower.consumption(Partition("memory", "orders", 1).at(0)) == [GroupConsumption("billing", None)]
 
 
 async def test_a_group_that_stops_in_front_of_an_event_is_seen(world: World) -> None:
@@ -203,7 +203,7 @@ async def test_the_event_behind_missing_offsets_is_the_one(world: World) -> None
 async def test_an_outage_is_noted_and_looked_past(world: World) -> None:
     world.publish(2)
     world.commit("billing", 1)
-    assert world.follower.note == "the groups were not looked at yet"
+    assert world.follower.note == "the groups have not been polled yet"
     world.broker.fail_next("groups", Outage("nobody there"))
     await world.look()
     assert world.follower.note == "memory: nobody there"
@@ -223,7 +223,7 @@ async def test_a_group_that_is_gone_is_forgotten_after_a_while(world: World) -> 
     world.commit("billing", 1)
     await world.look()
     del world.log.groups["billing"]
-    for _ in range(FORGOTTEN_AFTER - 1):
+    for _ in range(MAX_MISSED_POLLS - 1):
         await world.look()
     assert world.of(0)["billing"].passed
     await world.look()
@@ -231,7 +231,7 @@ async def test_a_group_that_is_gone_is_forgotten_after_a_while(world: World) -> 
 
 
 async def test_how_much_is_followed_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery_module, "MOST_FOLLOWED", 5)
+    monkeypatch.setattr(delivery_module, "MAX_TRACKED_PARTITIONS", 5)
     world = World(partitions=3)
     for group in ("a", "b", "c"):
         for partition in range(3):
@@ -239,7 +239,7 @@ async def test_how_much_is_followed_is_bounded(monkeypatch: pytest.MonkeyPatch) 
     for _ in range(2):
         await world.look()
         assert [(one.group, len(one.partitions)) for one in world.follower.groups()] == [("a", 3), ("b", 2)]
-        assert world.follower.note == "4 more partitions of groups are not followed (at most 5)"
+        assert world.follower.note == "4 more partitions of groups are not tracked (the limit is 5)"
 
 
 async def test_the_rate_is_that_of_late(world: World) -> None:
@@ -271,7 +271,7 @@ async def test_what_nobody_foresaw_ends_it_and_is_said(world: World) -> None:
     follower = ConsumerGroupTracker([world.broker], interval=0.01)
     follower.start()
     async with asyncio.timeout(30):
-        while follower.note != "groups: they are not followed any more (ZeroDivisionError('surprise'))":
+        while follower.note != "groups: they are no longer tracked (ZeroDivisionError('surprise'))":
             await asyncio.sleep(0.01)
     await follower.close()
 
@@ -286,22 +286,22 @@ def pending(*offsets: int, committed: int, delivered: int, idle_ms: int = 0, del
 
 def test_a_pending_entry_counts_from_when_it_was_delivered() -> None:
     followed = GroupPartitionProgress(pending(3, committed=3, delivered=10, idle_ms=50_000), 1_000 * SECOND)
-    assert not followed.suspicious(1_009 * SECOND, 60, 1)
-    assert followed.suspicious(1_010 * SECOND, 60, 1)
+    assert not followed.is_suspicious(1_009 * SECOND, 60, 1)
+    assert followed.is_suspicious(1_010 * SECOND, 60, 1)
 
 
 def test_an_entry_that_is_delivered_again_and_again_is_suspicious_at_once() -> None:
-    once_more = GroupPartitionProgress(pending(3, committed=3, delivered=10, deliveries=MANY_DELIVERIES - 1), 0)
-    assert not once_more.suspicious(0, 60, 1)
-    assert GroupPartitionProgress(pending(3, committed=3, delivered=10, deliveries=MANY_DELIVERIES), 0).suspicious(
-        0, 60, 1
-    )
+    once_more = GroupPartitionProgress(pending(3, committed=3, delivered=10, deliveries=POISON_DELIVERY_COUNT - 1), 0)
+    assert not once_more.is_suspicious(0, 60, 1)
+    assert GroupPartitionProgress(
+        pending(3, committed=3, delivered=10, deliveries=POISON_DELIVERY_COUNT), 0
+    ).is_suspicious(0, 60, 1)
 
 
 def test_what_was_not_delivered_yet_stops_nobody() -> None:
     followed = GroupPartitionProgress(pending(committed=10, delivered=10), 0)
     followed.has_moved = True
-    assert not followed.suspicious(3_600 * SECOND, 60, 1)
+    assert not followed.is_suspicious(3_600 * SECOND, 60, 1)
 
 
 def test_what_is_pending_is_not_passed_and_what_is_not_is() -> None:

@@ -1,0 +1,62 @@
+"""Flows and aggregates: events that belong together."""
+
+from __future__ import annotations
+
+from sidecar.api import models
+from sidecar.api.mappers import consumer_groups
+from sidecar.api.mappers.events import EventMapper, coverage
+from sidecar.api.services.id_lookup import IdLookup, canonical_id
+from sidecar.api.services.pages import MAX_ITEMS_PER_PAGE, page_size
+from sidecar.api.services.search import invalid_cursor
+from sidecar.domain.ports.index import Index
+from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
+
+
+class FlowService:
+    """Answers questions about flows and aggregates. Methods raise QueryError, NotFoundError, Outage and Refused."""
+
+    def __init__(self, *, index: Index, mapper: EventMapper, groups: ConsumerGroupTracker) -> None:
+        self._index, self._mapper, self._groups = index, mapper, groups
+        self._ids = IdLookup(index, mapper.redactor)
+
+    async def flow(self, id: str) -> models.FlowModel:
+        """Return the flow of a trace id, event id, position, aggregate id or correlation id; of several the latest."""
+        flow = await self._index.flow(canonical_id(id))
+        if flow is None or not any(self._ids.reveals(node, id) for node in flow.nodes):
+            raise self._ids.not_found("flow", id)
+        model = self._mapper.flow(flow, self._index.coverage())
+        positions = {node.event.position for node in flow.nodes}
+        model.elsewhere = sum(
+            node.event.position not in positions and self._ids.reveals(node, id)
+            for node in await self._index.lookup(canonical_id(id))
+        )
+        delivery = consumer_groups.flow_delivery(flow, self._groups)
+        if delivery is not None:
+            model.delivery = delivery
+        return model
+
+    async def flows(self, limit: int = 100, cursor: str | None = None) -> models.FlowPageModel:
+        """Return recent flows without their events, by their latest append time, newest first."""
+        try:
+            flows, next_cursor = await self._index.flows(page_size(limit), cursor)
+        except ValueError:
+            raise invalid_cursor(cursor or "") from None
+        return models.FlowPageModel(
+            items=[self._mapper.flow(flow, whole=False) for flow in flows],
+            cursor=next_cursor,
+            coverage=coverage(self._index.coverage()),
+        )
+
+    async def aggregate(self, id: str, limit: int = MAX_ITEMS_PER_PAGE) -> models.AggregateModel:
+        """Return the held events of an aggregate, by occurred time, then position."""
+        nodes = [node for node in await self._index.aggregate(id, page_size(limit)) if self._ids.reveals(node, id)]
+        if not nodes:
+            raise self._ids.not_held("aggregate", id)
+        events = [self._mapper.event(node) for node in nodes]
+        types = (event.aggregate_type for event in reversed(events))
+        return models.AggregateModel(
+            aggregate_id=events[0].aggregate_id or id,
+            aggregate_type=next((type for type in types if type is not None), None),
+            events=events,
+            coverage=coverage(self._index.coverage()),
+        )

@@ -1,0 +1,77 @@
+"""Ids that callers ask for: positions, event ids, trace ids, aggregate ids and correlation ids."""
+
+from __future__ import annotations
+
+from sidecar.api.mappers.events import coverage
+from sidecar.domain.errors import NotFoundError, QueryError
+from sidecar.domain.ports.index import Index, Node
+from sidecar.domain.position import Position, looks_like_position
+from sidecar.domain.redaction import Redactor
+
+
+class IdLookup:
+    """Finds ids in the index without revealing redacted ones."""
+
+    def __init__(self, index: Index, redactor: Redactor) -> None:
+        self._index, self._redactor = index, redactor
+
+    async def position(self, id: str) -> Position:
+        """Return the position that `id` is, or that of the latest held event with this event id.
+
+        Raises NotFoundError, and QueryError for a malformed position.
+        """
+        try:
+            return Position.parse(id)
+        except ValueError:
+            pass
+        for node in await self._index.lookup(id):
+            if self._redactor.event(node.event).event_id == id:
+                return node.event.position
+        raise self.not_found("event", id)
+
+    def reveals(self, node: Node, id: str) -> bool:
+        """Tell whether `id` is a visible id of this event. Finding an event by a redacted id would confirm a guess."""
+        if not self._redactor.hidden_words:
+            return True
+        event = self._redactor.event(node.event)
+        visible = (
+            str(event.position),
+            f"{node.trace_id:032x}",
+            event.event_id,
+            event.aggregate_id,
+            event.correlation_id,
+        )
+        return canonical_id(id) in visible
+
+    def not_found(self, kind: str, id: str) -> NotFoundError | QueryError:
+        """Build the error for an id that no held event has. `kind`: event, flow or aggregate."""
+        return _malformed_position(id) or self.not_held(kind, id)
+
+    def not_held(self, kind: str, id: str) -> NotFoundError:
+        """Build the error for an id that no held event has and that need not be a position."""
+        held = coverage(self._index.coverage())
+        since = f" since {held.since}" if held.since else ""
+        filling = ", and the index is still filling" if held.filling else ""
+        return NotFoundError(
+            f"no {kind} has the id {id!r} among the {held.events} events held here{since}{filling}; "
+            "to search older ones, scan the broker (tracecar events --scan)"
+        )
+
+
+def canonical_id(id: str) -> str:
+    """Return a position in its canonical spelling, any other id unchanged."""
+    try:
+        return str(Position.parse(id))
+    except ValueError:
+        return id
+
+
+def _malformed_position(id: str) -> QueryError | None:
+    """Return the error for an id that begins like a position and is none; None for any other id."""
+    if not looks_like_position(id):
+        return None
+    try:
+        Position.parse(id)
+    except ValueError as error:
+        return QueryError(str(error), id, 0)
+    return None

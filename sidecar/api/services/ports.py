@@ -1,0 +1,47 @@
+"""Interfaces of the sidecar that the services use."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sidecar.api import models
+from sidecar.dead_letters.deduplication import DeadLetterGroup
+from sidecar.dead_letters.store import DeadLetterFilter, GroupingResult, SearchResult
+
+
+class StatusProvider(Protocol):
+    """Tells the status of the sidecar."""
+
+    @property
+    def ready(self) -> bool: ...
+
+    async def status(self) -> models.ServiceStatus: ...
+
+
+class MetricsWriter(Protocol):
+    """Writes all metrics as text for Prometheus."""
+
+    async def exposition(self, *, open_metrics: bool) -> str: ...
+
+
+class HeldStreams(Protocol):
+    """Releases held streams.
+
+    Both methods return how many partitions of the stream were held, and raise Outage and Refused.
+    """
+
+    async def resume(self, stream: str) -> int: ...
+
+    async def skip(self, stream: str) -> int: ...
+
+
+class DeadLetterSource(Protocol):
+    """Finds dead letters in the dead-letter streams."""
+
+    async def newest(self, limit: int, wish: DeadLetterFilter = ...) -> SearchResult: ...
+
+    async def show(self, id: str) -> DeadLetterGroup | None: ...
+
+    async def reads(self, system: str, stream: str) -> bool: ...
+
+    async def groups(self, wish: DeadLetterFilter = ...) -> GroupingResult: ...

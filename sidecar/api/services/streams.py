@@ -1,0 +1,57 @@
+"""Streams, consumer groups and the status of the sidecar; releasing held streams."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from sidecar.api import models
+from sidecar.api.mappers import consumer_groups
+from sidecar.api.services.ports import HeldStreams, StatusProvider
+from sidecar.dead_letters.ledger_entries import Actor
+from sidecar.domain.errors import NotFoundError
+from sidecar.domain.json_safe import text
+from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
+
+log = structlog.get_logger()
+
+
+class StreamService:
+    """Answers questions about streams and groups, and releases held streams."""
+
+    def __init__(self, *, status: StatusProvider, held: HeldStreams, groups: ConsumerGroupTracker) -> None:
+        self._status, self._held, self._groups = status, held, groups
+
+    async def status(self) -> models.ServiceStatus:
+        """Return the status of the sidecar, with a sentence for each consumer group that stopped."""
+        status = await self._status.status()
+        status.trouble += consumer_groups.stopped(self._groups)
+        return status
+
+    async def groups(self) -> models.GroupPage:
+        """Return the other consumer groups that read watched streams, by name."""
+        return consumer_groups.groups(self._groups)
+
+    async def streams(self) -> models.StreamPage:
+        """Return the watched streams."""
+        return models.StreamPage(items=(await self._status.status()).streams)
+
+    async def resume(self, stream: str, actor: Actor) -> models.ReleaseResult:
+        """Retry the records that hold a stream. Raises NotFoundError, Outage and Refused."""
+        return await self._release("stream.resumed", self._held.resume, stream, actor)
+
+    async def skip(self, stream: str, actor: Actor) -> models.ReleaseResult:
+        """Continue behind the records that hold a stream. Raises NotFoundError, Outage and Refused."""
+        return await self._release("stream.skipped", self._held.skip, stream, actor)
+
+    async def _release(
+        self, event: str, release: Callable[[str], Awaitable[int]], stream: str, actor: Actor
+    ) -> models.ReleaseResult:
+        name = text(stream)
+        if name not in {status.stream for status in (await self._status.status()).streams}:
+            raise NotFoundError(f"no watched stream has the name {stream!r}; tracecar streams lists them")
+        log.info(f"{event}.asked", by=actor.name, address=actor.address, stream=name)
+        partitions = await release(stream)
+        log.info(event, by=actor.name, address=actor.address, stream=name, partitions=partitions)
+        return models.ReleaseResult(stream=name, partitions=partitions)

@@ -1,0 +1,63 @@
+"""Fan-out of decoded events to the index, live subscribers, other members and exporters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from sidecar.domain.model import Decoded, Record
+from sidecar.domain.ports.exporter import Exporter
+from sidecar.domain.ports.index import Index
+from sidecar.pipeline.live_relay import LiveRelay
+from sidecar.pipeline.live_stream import LiveStream
+
+
+class RecordCache(Protocol):
+    """Keeps the latest records for callers that open their payloads."""
+
+    def keep(self, records: Sequence[Record]) -> None: ...
+
+
+class EventViewers:
+    """Callers of this sidecar's API: live subscribers, and readers of payloads."""
+
+    def __init__(self, live: LiveStream, cache: RecordCache) -> None:
+        self._live, self._cache = live, cache
+
+    def publish(self, decoded: Sequence[Decoded]) -> None:
+        """Publish events to live subscribers and keep their records."""
+        self._cache.keep([each.record for each in decoded])
+        self._live.publish(decoded)
+
+
+class EventFanOut:
+    """Publishes the events of owned partitions (`sidecar.pipeline.rewind_deduplicator.EventSink`)."""
+
+    def __init__(
+        self, index: Index, viewers: EventViewers, relay: LiveRelay | None, exporters: Sequence[Exporter]
+    ) -> None:
+        self._index, self._viewers, self._relay, self._exporters = index, viewers, relay, exporters
+
+    def publish(self, decoded: Sequence[Decoded], *, is_redelivery: bool) -> None:
+        """Publish a batch; only the index takes a redelivered one again."""
+        self._index.add([each.event for each in decoded])
+        if is_redelivery:
+            return
+        self._viewers.publish(decoded)
+        if self._relay is not None:
+            self._relay.offer(decoded)
+        for exporter in self._exporters:
+            exporter.offer(decoded)
+
+
+class UnownedFanOut:
+    """Publishes events of partitions that other members commit. Their exporters export them."""
+
+    def __init__(self, index: Index, viewers: EventViewers) -> None:
+        self._index, self._viewers = index, viewers
+
+    def publish(self, decoded: Sequence[Decoded], before_start: bool) -> None:
+        """Publish a batch; events from before the start of this sidecar go to the index only."""
+        self._index.add([each.event for each in decoded])
+        if not before_start:
+            self._viewers.publish(decoded)

@@ -1,0 +1,29 @@
+"""Release of held streams, across all brokers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sidecar.domain.json_safe import text
+from sidecar.pipeline.pipeline import Pipeline
+
+
+class HeldStreamControl:
+    """Releases held streams of some pipelines (`sidecar.api.services.ports.HeldStreams`)."""
+
+    def __init__(self, pipelines: Sequence[Pipeline]) -> None:
+        self._pipelines = pipelines
+
+    async def resume(self, stream: str) -> int:
+        """Retry the records that hold a stream; returns how many partitions were held."""
+        return sum([await pipeline.resume(_raw_name(pipeline, stream)) for pipeline in self._pipelines])
+
+    async def skip(self, stream: str) -> int:
+        """Continue behind the records that hold a stream; returns how many partitions were held."""
+        return sum([await pipeline.skip(_raw_name(pipeline, stream)) for pipeline in self._pipelines])
+
+
+def _raw_name(pipeline: Pipeline, displayed: str) -> str:
+    """Return the stream with this displayed name: bytes that are not UTF-8 are displayed as escapes."""
+    names = (lease.partition.stream for lease in pipeline.leases())
+    return next((name for name in names if text(name) == text(displayed)), displayed)

@@ -1,0 +1,82 @@
+"""Builds the services behind the API."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sidecar.api.http.app import ApiServices
+from sidecar.api.mappers.events import EventMapper
+from sidecar.api.services.dead_letters import DeadLetterService
+from sidecar.api.services.events import EventService
+from sidecar.api.services.flows import FlowService
+from sidecar.api.services.letter_queries import LetterQueryCompiler
+from sidecar.api.services.origin_payloads import OriginPayloads
+from sidecar.api.services.payloads import PayloadReader
+from sidecar.api.services.ports import DeadLetterSource, HeldStreams, MetricsWriter, StatusProvider
+from sidecar.api.services.schemas import SchemaService
+from sidecar.api.services.search import EventSearch, SearchableIndex
+from sidecar.api.services.stream_visibility import StreamVisibility, WatchedStreams
+from sidecar.api.services.streams import StreamService
+from sidecar.decoding.schema_cache import SchemaCache
+from sidecar.domain.ports.broker import Broker
+from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
+from sidecar.pipeline.live_stream import LiveStream
+from sidecar.replay.ports import DeadLetterOperations
+
+
+def build_letter_queries(
+    brokers: Sequence[Broker], index: SearchableIndex, payloads: PayloadReader, mapper: EventMapper
+) -> LetterQueryCompiler:
+    """Build the compiler of queries of dead letters."""
+    watched = WatchedStreams(brokers)
+    return LetterQueryCompiler(
+        search=EventSearch(index, payloads, mapper),
+        payloads=payloads,
+        origins=OriginPayloads(payloads, watched),
+        watched=watched,
+        mapper=mapper,
+    )
+
+
+def build_api_services(
+    *,
+    brokers: Sequence[Broker],
+    index: SearchableIndex,
+    payloads: PayloadReader,
+    mapper: EventMapper,
+    catalog: SchemaCache,
+    groups: ConsumerGroupTracker,
+    live: LiveStream,
+    letters: DeadLetterSource,
+    queries: LetterQueryCompiler,
+    operations: DeadLetterOperations,
+    status: StatusProvider,
+    metrics: MetricsWriter,
+    held: HeldStreams,
+) -> ApiServices:
+    """Build the services of all routes."""
+    return ApiServices(
+        events=EventService(
+            index=index,
+            brokers=brokers,
+            search=EventSearch(index, payloads, mapper),
+            payloads=payloads,
+            mapper=mapper,
+            visibility=StreamVisibility(status, letters),
+            groups=groups,
+        ),
+        flows=FlowService(index=index, mapper=mapper, groups=groups),
+        dead_letters=DeadLetterService(
+            letters=letters,
+            queries=queries,
+            origins=OriginPayloads(payloads, WatchedStreams(brokers)),
+            mapper=mapper,
+        ),
+        schemas=SchemaService(catalog, index),
+        streams=StreamService(status=status, held=held, groups=groups),
+        operations=operations,
+        status=status,
+        metrics=metrics,
+        live=live,
+        redactor=mapper.redactor,
+    )
