@@ -20,6 +20,7 @@ ALLOWS: dict[Role, frozenset[Role]] = {
     "operate": frozenset({"report", "read", "operate"}),
 }
 
+
 class Caller(Struct, frozen=True):
     """An authenticated client. The audit log shows its name."""
 
