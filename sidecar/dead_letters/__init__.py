@@ -1,1 +1,1 @@
-"""Dead letters: what they are called, how they are written, how they are found again."""
+"""Dead letters: writing them in several dialects, reading them from the brokers, grouping them, and their ledger."""

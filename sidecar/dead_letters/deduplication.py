@@ -1,4 +1,4 @@
-"""Letters of one origin are one: one failure, whichever groups met it."""
+"""Deduplication of dead letters: those of one origin are one failure, in any number of groups."""
 
 from __future__ import annotations
 
@@ -13,57 +13,65 @@ from sidecar.domain.model import DeadLetter
 from sidecar.domain.position import Position
 
 MAX_COPIES_PER_ORIGIN = 50
-"""Letters of one origin that are told apart."""
+"""Dead letters of one origin that are listed by id and position."""
 
 
 class DeadLetterGroup(Struct):
-    """All letters of one origin."""
+    """All dead letters of one origin."""
 
     letter: DeadLetter
     """The latest of them."""
     groups: list[str]
-    """The groups that dead-lettered this origin, in the order of their letters."""
+    """Consumer groups that dead-lettered this origin, in the order of their dead letters."""
     cause: str
     state: str = "open"
     ids: list[str] = []
-    """Of all of them, in the order of their letters."""
+    """Ids of all of them, in the order of reading."""
     positions: list[Position] = []
-    """Where they lie, in the same order."""
+    """Their positions, in the same order."""
     entry: LetterEntry | None = None
-    """What the ledger knows of it."""
+    """The ledger's entry, once it was read."""
     expires_at: int | None = None
-    """Milliseconds: when retention will take the latest; None: never, or nobody says."""
+    """Milliseconds: the time at which retention deletes the latest. None: never, or unknown."""
     returned_as: str | None = None
-    """The letter of its next life, where it failed again."""
+    """Id of the dead letter of the replayed record, where it failed again."""
 
 
 def origin_key(letter: DeadLetter) -> tuple[object, ...]:
-    """What letters of one origin have in common."""
+    """Return the key that dead letters of one origin share: origin and timestamp, else the id."""
     if letter.origin is None:
         return (letter.id,)
     return (letter.origin, letter.origin_timestamp)
 
 
 def groups_of(letter: DeadLetter) -> list[str]:
+    """Return the consumer group of a dead letter, as a list of none or one."""
     return [] if letter.group is None else [letter.group]
 
 
 def age_key(letter: DeadLetter) -> tuple[int, str]:
-    """Newest letters compare highest; the position commits ties so that lists do not flicker."""
+    """Return a sort key by age, the newest highest. The position decides ties, so that lists are stable."""
     return (letter.appended_at, str(letter.position))
 
 
 class NewestLetters:
-    """The newest letters by origin, at most `limit` of them (0: no bound). Without `whole` they are kept without their
-    records. `before`: only origins all of whose letters are older (`age_key`)."""
+    """The newest dead letters by origin, at most `limit` of them (0: no limit)."""
 
     def __init__(self, limit: int, *, whole: bool = False, before: tuple[int, str] | None = None) -> None:
+        """Start empty.
+
+        Args:
+            limit: Number of origins to keep; 0 keeps all.
+            whole: Keep records and stack traces too.
+            before: Keep only origins of which every dead letter is older than this `age_key`.
+        """
         self._limit, self._whole, self._before = limit, whole, before
         self._newer: set[int] = set()
-        """Origins that are left out: small, for there may be many."""
-        self._found: dict[tuple[object, ...], DeadLetterGroup] = {}
+        """Hashes of the origins that are left out; there may be many."""
+        self._groups: dict[tuple[object, ...], DeadLetterGroup] = {}
 
     def add(self, letter: DeadLetter) -> None:
+        """Add a dead letter; it is modified."""
         fingerprint = cause_fingerprint(letter)
         if not self._whole:
             letter.lighten()
@@ -71,16 +79,16 @@ class NewestLetters:
         if self._before is not None:
             if age_key(letter) >= self._before:
                 self._newer.add(hash(origin))
-                self._found.pop(origin, None)
+                self._groups.pop(origin, None)
                 return
             if hash(origin) in self._newer:
                 return
-        held = self._found.get(origin)
+        held = self._groups.get(origin)
         if held is None:
-            self._found[origin] = DeadLetterGroup(
+            self._groups[origin] = DeadLetterGroup(
                 letter, groups_of(letter), fingerprint, ids=[letter.id], positions=[letter.position]
             )
-            if self._limit and len(self._found) > 4 * self._limit + 1_000:
+            if self._limit and len(self._groups) > 4 * self._limit + 1_000:
                 self._shrink()
             return
         held.groups = list(dict.fromkeys([*held.groups, *groups_of(letter)]))
@@ -91,13 +99,13 @@ class NewestLetters:
             held.letter, held.cause = letter, fingerprint
 
     def letters(self) -> list[DeadLetterGroup]:
-        """Newest first."""
+        """Return the kept dead letters, newest first."""
         self._shrink()
-        return sorted(self._found.values(), key=lambda one: age_key(one.letter), reverse=True)
+        return sorted(self._groups.values(), key=lambda group: age_key(group.letter), reverse=True)
 
     def _shrink(self) -> None:
         if self._limit:
             kept: Iterable[DeadLetterGroup] = heapq.nlargest(
-                self._limit, self._found.values(), key=lambda one: age_key(one.letter)
+                self._limit, self._groups.values(), key=lambda group: age_key(group.letter)
             )
-            self._found = {origin_key(one.letter): one for one in kept}
+            self._groups = {origin_key(group.letter): group for group in kept}

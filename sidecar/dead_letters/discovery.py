@@ -1,4 +1,4 @@
-"""Streams that look like dead letters of other frameworks and are not read: told by `tracecar check`, never assumed."""
+"""Discovery of streams that look like other frameworks' dead letters and are not read, for `tracecar check`."""
 
 from __future__ import annotations
 
@@ -10,36 +10,39 @@ from sidecar.domain.ports.broker import Finding
 from sidecar.domain.stream_names import StreamNames
 
 MAX_SUGGESTIONS = 20
-"""Streams that are told one by one."""
+"""Streams that are suggested one by one; the rest is counted."""
 _ERROR = "error."
 _USUAL = re.compile(r"(?i)(?:.*[._-])?(?:dlq|dlt|dead[._-]?letters?(?:[._-]?(?:queue|topic|stream))?)(?:[._-].*)?")
 
 
 def suggest_streams(where: str, streams: Collection[str], naming: StreamNames) -> list[Finding]:
-    """Findings that are all ok, each with what to add to `dead_letters.read`. `where` is such as `sources.kafka`."""
-    found = [
+    """Return a passing finding for each such stream, with the name to add to `dead_letters.read`.
+
+    `where` is the source's configuration path, such as `sources.kafka`.
+    """
+    findings = [
         Finding(
             f"{where}: dead letters in {stream}?",
             True,
-            f"the name is that of {whose}; to read it, add {name!r} to dead_letters.read",
+            f"the name is that of {owner}; to read it, add {name!r} to dead_letters.read",
         )
-        for stream, whose, name in _unread(frozenset(streams), naming)
+        for stream, owner, name in _unread(frozenset(streams), naming)
     ]
-    if len(found) > MAX_SUGGESTIONS:
-        rest = len(found) - MAX_SUGGESTIONS
-        found[MAX_SUGGESTIONS:] = [
-            Finding(f"{where}: dead letters?", True, f"{rest} more streams are called like dead letters")
+    if len(findings) > MAX_SUGGESTIONS:
+        rest = len(findings) - MAX_SUGGESTIONS
+        findings[MAX_SUGGESTIONS:] = [
+            Finding(f"{where}: dead letters?", True, f"{rest} more streams have names of dead-letter streams")
         ]
-    return found
+    return findings
 
 
 def _unread(streams: frozenset[str], naming: StreamNames) -> Iterable[tuple[str, str, str]]:
-    """Stream, whose it may be, and the name to read it by."""
+    """Yield each stream, its probable owner, and the name to read it by."""
     for stream in sorted(streams):
         if naming.is_dead_letter(stream):
             continue
         if stream.startswith(_ERROR):
-            # A name that begins so is common; with the name of a stream in it, it is not.
+            # Many names begin like this; few also contain the name of a stream.
             if any(stream[len(_ERROR) : at] in streams for at in _dots(stream)):
                 yield stream, "Spring Cloud Stream's dead letters", "error.{stream}.*"
             continue
@@ -54,7 +57,7 @@ def _unread(streams: frozenset[str], naming: StreamNames) -> Iterable[tuple[str,
 
 
 def _fits(name: str, stream: str) -> bool:
-    """Whether a default name without `{stream}` is this stream's: those with it are read unless they are left out."""
+    """Return True if a default name without `{stream}` is this stream's. Names with `{stream}` are read by default."""
     return "{stream}" not in name and re.fullmatch(re.escape(name).replace(r"\*", ".+"), stream) is not None
 
 

@@ -1,8 +1,9 @@
-"""What the ledger holds about a dead letter: its state and what was done with it, by whom, when and why.
+"""Ledger entries: the state of a dead letter, and each action on it with its actor, time and reason.
 
-An entry stands under several keys, always with the same bytes: under the origin's position, which every letter of that
-origin shares whoever wrote it, and under the id of each letter. A letter whose origin is not known has its id alone.
-With each goes the origin's timestamp, so that a stream created again is another one."""
+An entry is stored under several keys, always with the same bytes: under the position of the origin, which every dead
+letter of that origin shares, and under the id of each dead letter. Without a known origin there is only the id. The
+origin's timestamp is part of each key, so that a stream that was deleted and created again has entries of its own.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +11,17 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from sidecar.domain.model import DeadLetter
 
 MAX_ACTIONS_PER_ENTRY = 20
-"""Deeds that an entry keeps: the first, and the latest."""
+"""Actions that an entry keeps: the first one and the latest ones."""
 State = Literal["open", "replayed", "discarded"]
 
 
 class PathChange(Struct, frozen=True, omit_defaults=True):
-    """One difference that an edit made, as it may be shown: hidden values are masked."""
+    """One difference that an edit made. Redacted values are masked."""
 
     path: str
     before: Any = None
@@ -29,18 +30,18 @@ class PathChange(Struct, frozen=True, omit_defaults=True):
 
 
 class Actor(Struct, frozen=True, omit_defaults=True):
-    """Who acts: a token's name, and the address that it was used from."""
+    """The name of an API token, and the address that used it."""
 
     name: str
     address: str | None = None
 
 
 class LedgerAction(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One thing that was done with a letter."""
+    """An action on a dead letter, for the audit."""
 
     act: Literal["replayed", "discarded", "restored", "reported", "imported"]
     at: int
-    """Microseconds, by the clock of the sidecar that did it."""
+    """Microseconds, by the acting sidecar's clock."""
     by: str
     address: str | None = None
     why: str | None = None
@@ -48,30 +49,30 @@ class LedgerAction(Struct, frozen=True, omit_defaults=True, kw_only=True):
     to: str | None = None
     """The stream that a replay published to."""
     group: str | None = None
-    """For which group, where a replay was for one."""
+    """The consumer group that a replay was for, where it was for one."""
     attempt: int | None = None
     edit: tuple[PathChange, ...] = ()
     letter: str | None = None
-    """The id of the letter that was sent, of all that its origin has, where it is not the entry's."""
+    """Id of the dead letter that was replayed, where it is not the entry's own."""
 
 
 class LetterEntry(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """An entry of the ledger."""
+    """The ledger's entry of one origin."""
 
     id: str
     origin: str | None = None
     timestamp: int | None = None
-    """Of the origin, milliseconds."""
+    """Milliseconds, of the origin."""
     state: State = "open"
-    deeds: tuple[LedgerAction, ...] = ()
-    """The oldest first."""
+    actions: tuple[LedgerAction, ...] = field(default=(), name="deeds")
+    """Oldest first."""
 
-    def after(self, deed: LedgerAction, state: State) -> LetterEntry:
-        """The entry once this is done too."""
-        deeds = (*self.deeds, deed)
-        if len(deeds) > MAX_ACTIONS_PER_ENTRY:
-            deeds = (deeds[0], *deeds[2 - MAX_ACTIONS_PER_ENTRY - 1 :])
-        return msgspec.structs.replace(self, state=state, deeds=deeds)
+    def with_action(self, action: LedgerAction, state: State) -> LetterEntry:
+        """Return the entry after one more action."""
+        actions = (*self.actions, action)
+        if len(actions) > MAX_ACTIONS_PER_ENTRY:
+            actions = (actions[0], *actions[1 - MAX_ACTIONS_PER_ENTRY :])
+        return msgspec.structs.replace(self, state=state, actions=actions)
 
 
 _encoder = msgspec.json.Encoder()
@@ -79,11 +80,12 @@ _decoder = msgspec.json.Decoder(LetterEntry)
 
 
 def encode_entry(entry: LetterEntry) -> bytes:
+    """Encode an entry as JSON."""
     return _encoder.encode(entry)
 
 
 def decode_entry(entry: bytes | None) -> LetterEntry | None:
-    """None where there is none, or it is not ours to understand: whoever can write to the ledger can write anything."""
+    """Decode an entry; None for None and for bytes that are no entry, because others may write to the ledger too."""
     if entry is None:
         return None
     try:
@@ -93,12 +95,12 @@ def decode_entry(entry: bytes | None) -> LetterEntry | None:
 
 
 def ledger_stream(letter: DeadLetter) -> str:
-    """The stream whose ledger keeps the letter's entry (see `sidecar.domain.ports.ledger.LedgerTransaction.stream`)."""
+    """Return the stream whose ledger keeps the entry (see `sidecar.domain.ports.ledger.LedgerTransaction.stream`)."""
     return letter.origin.stream if letter.origin is not None else letter.position.stream
 
 
 def entry_keys(letter: DeadLetter, ids: Sequence[str] = ()) -> list[str]:
-    """The keys of a letter's entry, the one that all letters of its origin share first. `ids`: of all its letters."""
+    """Return the keys of an entry, the one that all dead letters of the origin share first. `ids` are theirs."""
     stamp = "" if letter.origin_timestamp is None else str(letter.origin_timestamp)
     names = dict.fromkeys((letter.id, *ids))
     if letter.origin is not None and letter.origin_timestamp is not None:
@@ -106,13 +108,13 @@ def entry_keys(letter: DeadLetter, ids: Sequence[str] = ()) -> list[str]:
     return [f"{name} {stamp}" for name in names]
 
 
-def current_entry(stands: Sequence[bytes | None]) -> LetterEntry | None:
-    """The entry that stands under a letter's keys; None where there is none yet."""
-    return next((found for one in stands if (found := decode_entry(one)) is not None), None)
+def current_entry(stored: Sequence[bytes | None]) -> LetterEntry | None:
+    """Return the first entry among the values stored under an entry's keys; None if there is none."""
+    return next((entry for value in stored if (entry := decode_entry(value)) is not None), None)
 
 
 def new_entry(letter: DeadLetter) -> LetterEntry:
-    """The entry of a letter with which nothing was done."""
+    """Build the entry of a dead letter without actions."""
     return LetterEntry(
         id=letter.id, origin=None if letter.origin is None else str(letter.origin), timestamp=letter.origin_timestamp
     )

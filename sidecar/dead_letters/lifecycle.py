@@ -1,4 +1,4 @@
-"""What became of dead letters: what the ledger says, and what follows from the letters themselves."""
+"""The state of a dead letter, from its ledger entry and from the dead letters of its replays."""
 
 from __future__ import annotations
 
@@ -11,51 +11,66 @@ from sidecar.domain.ports.ledger import Ledger
 from sidecar.domain.position import Position
 
 MAX_REPLAY_LINKS = 300_000
-"""Letters of replayed records that are remembered in one search."""
+"""Dead letters of replayed records that one search remembers."""
 ReplayLinks = dict[tuple[str, str | None], str]
-"""For the letter of an earlier life and the replay that ended it: the letter of the next."""
+"""Links from a replayed dead letter and its replay to the dead letter of the record that failed again."""
 
 
-def remember_replay(lives: ReplayLinks, letter: DeadLetter) -> None:
-    """Take note of the earlier life that this letter's record had, if it had one."""
-    if letter.replay_of is not None and len(lives) < MAX_REPLAY_LINKS:
-        lives[letter.replay_of, letter.replay_id] = letter.id
+def remember_replay(links: ReplayLinks, letter: DeadLetter) -> None:
+    """Note the earlier dead letter that this one is a failed replay of, if it is one."""
+    if letter.replay_of is not None and len(links) < MAX_REPLAY_LINKS:
+        links[letter.replay_of, letter.replay_id] = letter.id
 
 
-def next_attempt(entry: LetterEntry | None) -> tuple[str, str | None] | None:
-    """The life that the latest replay of a letter began; None where there was none."""
+def latest_replay(entry: LetterEntry | None) -> tuple[str, str | None] | None:
+    """Return the key in `ReplayLinks` of the latest replay; None if the state is not `replayed`."""
     if entry is None or entry.state != "replayed":
         return None
-    last = next((deed for deed in reversed(entry.deeds) if deed.act == "replayed"), None)
+    last = next((action for action in reversed(entry.actions) if action.act == "replayed"), None)
     return None if last is None else (last.letter or entry.id, last.replay)
 
 
 class LetterStates:
-    """Tells the states of letters. `attempts`: replays beyond which a letter is parked (0: none is); `replaying` says
-    whether the letter at a position is selected by a running replay and not sent yet."""
+    """Works out the states of dead letters."""
 
     def __init__(self, attempts: int, replaying: Callable[[Position], bool]) -> None:
+        """Set the rules.
+
+        Args:
+            attempts: Number of replays after which a dead letter is parked; 0 parks none.
+            replaying: Returns True if a running replay selected the dead letter at a position and has not sent it.
+        """
         self._attempts, self._replaying = attempts, replaying
 
     async def entries(
         self, ledger: Ledger, letters: Sequence[DeadLetter], ids: Sequence[Sequence[str]] | None = None
     ) -> list[LetterEntry | None]:
-        """What the ledger knows of each. `ids`: of all letters of its origin. Raises Outage, Refused."""
-        found: list[LetterEntry | None] = []
-        numbered = zip(letters, ids or [()] * len(letters), strict=True)
-        for stream, group in groupby(numbered, key=lambda one: ledger_stream(one[0])):
-            each = [entry_keys(letter, more) for letter, more in group]
-            stands = iter(await ledger.entries(stream, [key for some in each for key in some]))
-            for some in each:
-                found.append(current_entry([next(stands) for _ in some]))
-        return found
+        """Read the ledger's entry of each dead letter.
 
-    def state(self, letter: DeadLetter, entry: LetterEntry | None, lives: ReplayLinks) -> str:
-        """What became of a letter, as far as its entry and the letters of later lives tell."""
+        Args:
+            ledger: The broker's ledger.
+            letters: The dead letters.
+            ids: For each, the ids of all dead letters of its origin.
+
+        Raises:
+            Outage: The ledger cannot be reached.
+            Refused: The ledger cannot be read.
+        """
+        entries: list[LetterEntry | None] = []
+        with_ids = zip(letters, ids or [()] * len(letters), strict=True)
+        for stream, group in groupby(with_ids, key=lambda pair: ledger_stream(pair[0])):
+            keys_of_each = [entry_keys(letter, more) for letter, more in group]
+            stored = iter(await ledger.entries(stream, [key for keys in keys_of_each for key in keys]))
+            for keys in keys_of_each:
+                entries.append(current_entry([next(stored) for _ in keys]))
+        return entries
+
+    def state(self, letter: DeadLetter, entry: LetterEntry | None, links: ReplayLinks) -> str:
+        """Return the state of a dead letter."""
         if entry is not None and entry.state == "discarded":
             return "discarded"
         if entry is not None and entry.state == "replayed":
-            return "returned" if next_attempt(entry) in lives else "replayed"
+            return "returned" if latest_replay(entry) in links else "replayed"
         if self._replaying(letter.position):
             return "replaying"
         return "parked" if self._attempts and letter.replays >= self._attempts else "open"

@@ -1,4 +1,4 @@
-"""Dead letters read from the brokers themselves, fetch by fetch, of all streams that may hold some."""
+"""Reading of dead letters from the brokers, fetch by fetch, from all streams that may contain some."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from sidecar.dead_letters.dialects import read
+from sidecar.dead_letters.identity import DecodeRecords, add_identities
 from sidecar.domain.errors import TracecarError
 from sidecar.domain.model import DeadLetter, Record
 from sidecar.domain.ports.broker import Broker
@@ -17,7 +18,7 @@ from sidecar.domain.stream_names import LEDGER, StreamNames
 
 
 class LetterSource(Protocol):
-    """A broker and what its dead-letter streams are called."""
+    """A broker and the names of its dead-letter streams."""
 
     @property
     def broker(self) -> Broker: ...
@@ -27,53 +28,58 @@ class LetterSource(Protocol):
 
 
 class ReadScope(Struct):
-    """How much of the dead-letter streams one search reads."""
+    """The part of the dead-letter streams that one search reads."""
 
     since: int | None = None
-    """Milliseconds."""
+    """Milliseconds: only dead letters appended at or after it."""
     tail: int | None = None
-    """Only so many records at the end of each partition; None: all."""
-    left_out: bool = False
-    """Set while reading, where the tail was not all."""
+    """Number of records to read at the end of each partition. None: all."""
+    is_partial: bool = False
+    """Set while reading: some partition has more records than the tail."""
 
 
 class FetchedLetters(Struct):
-    """What one fetch of a dead-letter stream brought."""
+    """The dead letters of one fetch."""
 
     source: LetterSource
     letters: list[DeadLetter]
 
 
 async def read_letters(
-    sources: Sequence[LetterSource], reading: ReadScope, notes: list[str]
+    sources: Sequence[LetterSource], scope: ReadScope, notes: list[str], decode: DecodeRecords | None = None
 ) -> AsyncIterator[FetchedLetters]:
-    """The letters of all sources; what cannot be read is noted."""
+    """Read the dead letters of all sources. A source that cannot be read adds a sentence to `notes`.
+
+    With `decode`, foreign dead letters get the identity of the record inside.
+    """
     for source in sources:
         naming = source.naming
         try:
-            async for records in _records(source, reading):
+            async for records in _records(source, scope):
                 letters = []
                 for record in records:
                     letter = read(record, naming)
                     letter.written = record
                     letters.append(letter)
+                if decode is not None:
+                    await add_identities(letters, decode)
                 yield FetchedLetters(source, letters)
                 await asyncio.sleep(0)
         except TracecarError as error:
             notes.append(f"dead letters on {source.broker.system} could not be read: {error}")
 
 
-async def _records(source: LetterSource, reading: ReadScope) -> AsyncIterator[Sequence[Record]]:
-    since = reading.since
+async def _records(source: LetterSource, scope: ReadScope) -> AsyncIterator[Sequence[Record]]:
+    since = scope.since
     for stream in await dead_letter_streams(source):
         for partition in await source.broker.partitions(stream):
-            start = await _start(source.broker, partition, reading)
+            start = await _start(source.broker, partition, scope)
             async for records in source.broker.scan(partition, since=since if start is None else None, start=start):
                 yield records if since is None else [record for record in records if record.timestamp >= since]
 
 
 async def dead_letter_streams(source: LetterSource) -> list[str]:
-    """The streams of this broker that may hold dead letters of the watched streams. Raises Outage, Refused."""
+    """List the streams of a broker that may contain dead letters of the watched streams. Raises Outage, Refused."""
     watched = {status.partition.stream for status in await source.broker.status()}
     return [
         stream
@@ -82,13 +88,12 @@ async def dead_letter_streams(source: LetterSource) -> list[str]:
     ]
 
 
-async def _start(broker: Broker, partition: Partition, reading: ReadScope) -> int | None:
-    """Where to begin to see the last `tail` records; None, the start, where offsets do not
-    count records."""
-    if reading.tail is None or not broker.traits.offsets_count_records:
+async def _start(broker: Broker, partition: Partition, scope: ReadScope) -> int | None:
+    """Return the offset of the last `tail` records. None, the start, where offsets do not count records."""
+    if scope.tail is None or not broker.traits.offsets_count_records:
         return None
     first, end = await broker.bounds(partition)
-    if end - reading.tail <= first:
+    if end - scope.tail <= first:
         return None
-    reading.left_out = True
-    return end - reading.tail
+    scope.is_partial = True
+    return end - scope.tail

@@ -1,4 +1,7 @@
-"""The desk: dead letters found again, wherever they lie, letters of one origin as one, each with what became of it."""
+"""The dead letters of the watched streams: search, grouping by cause, and each one's state.
+
+The brokers' dead-letter streams are the only storage, so every search reads them.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sidecar.dead_letters.deduplication import DeadLetterGroup, NewestLetters, origin_key
+from sidecar.dead_letters.grouping import CauseGrouping, FailureCause
+from sidecar.dead_letters.identity import DecodeRecords
 from sidecar.dead_letters.ledger_entries import LetterEntry
-from sidecar.dead_letters.lifecycle import MAX_REPLAY_LINKS, LetterStates, ReplayLinks, next_attempt, remember_replay
+from sidecar.dead_letters.lifecycle import MAX_REPLAY_LINKS, LetterStates, ReplayLinks, latest_replay, remember_replay
 from sidecar.dead_letters.reader import LetterSource, ReadScope, read_letters
 from sidecar.domain.errors import TracecarError
-from sidecar.domain.failure_fingerprint import CauseGrouping, FailureCause
 from sidecar.domain.model import DeadLetter
 from sidecar.domain.ports.broker import Retention
 from sidecar.domain.position import Position
@@ -24,130 +28,142 @@ RecordPredicate = Callable[[DeadLetter], Awaitable[bool]]
 
 
 class DeadLetterFilter(Struct, frozen=True):
-    """Which letters are looked for."""
+    """A search filter for dead letters."""
 
     wanted: LetterPredicate | None = None
-    """By what the letter itself says."""
+    """Tests the facts of the dead letter."""
     holds: RecordPredicate | None = None
-    """By the record that it stands for."""
+    """Tests the original record."""
     by_state: bool = False
-    """`wanted` looks at the state: it is worked out for each letter first."""
+    """`wanted` tests the state, which is then read for each dead letter first."""
     by_later_lives: bool = False
-    """It tells the replayed from the returned too: the streams are read twice."""
+    """`wanted` tells replayed from returned dead letters, so the streams are read twice."""
     since: int | None = None
-    """Failed at or after this, milliseconds."""
+    """Milliseconds: failed at or after it."""
     before: tuple[int, str] | None = None
-    """Of a list: only letters that are older (`sidecar.dead_letters.deduplication.age_key`)."""
+    """For a list's next page: only dead letters older than this `age_key`."""
 
 
 ANY = DeadLetterFilter()
 
 
 class SearchResult(Struct):
-    """The answer to a search: newest first."""
+    """The result of a search, newest first."""
 
     letters: list[DeadLetterGroup]
     notes: list[str]
-    """Sentences: what could not be looked at."""
+    """Sentences about what could not be read."""
 
 
 class GroupingResult(Struct):
-    """Dead letters by their cause: the cause with the most letters first."""
+    """Dead letters by cause, the cause with the most dead letters first."""
 
     causes: list[FailureCause]
     letters: int
-    """How many there are, one for each origin and cause."""
+    """Number of dead letters, one for each origin and cause."""
     folded: int
-    """How many of them are of causes that are not told apart."""
+    """Number of those in causes that are not listed."""
     notes: list[str]
 
 
 class DeadLetterStore:
-    """Reads the dead letters of the watched streams from the brokers themselves. `attempts`: replays beyond which a
-    letter is parked (0: none is); `replaying` says whether the letter at a position waits in a running replay."""
+    """Reads the dead letters of the watched streams from the brokers."""
 
     def __init__(
         self,
         sources: Sequence[LetterSource],
         attempts: int = 0,
         replaying: Callable[[Position], bool] = lambda position: False,
+        decode: DecodeRecords | None = None,
     ) -> None:
+        """Read nothing yet.
+
+        Args:
+            sources: The brokers with the names of their dead-letter streams.
+            attempts: Number of replays after which a dead letter is parked; 0 parks none.
+            replaying: Returns True if a running replay selected the dead letter at a position and has not sent it.
+            decode: Decodes the records inside foreign dead letters, to give those the record's identity.
+        """
         self._sources = sources
         self._states = LetterStates(attempts, replaying)
+        self._decode = decode
 
     async def newest(self, limit: int, wish: DeadLetterFilter = ANY) -> SearchResult:
-        """The newest `limit` dead letters (0: all) of those that are looked for. Where any will do, only the ends of
-        the streams are read; else all of them."""
+        """Return the newest `limit` matching dead letters (0: all).
+
+        Without a filter only the ends of the streams are read, else all of them.
+        """
         notes: list[str] = []
         tail = 2 * limit if limit and wish.wanted is None and wish.holds is None and wish.before is None else None
         while True:
-            reading, newest = ReadScope(since=wish.since, tail=tail), NewestLetters(limit, before=wish.before)
-            lives = await self._later_lives(wish, notes)
-            async for letter, _ in self._each(wish, reading, notes, lives):
+            scope, newest = ReadScope(since=wish.since, tail=tail), NewestLetters(limit, before=wish.before)
+            links = await self._replay_links(wish, notes)
+            async for letter, _ in self._each(wish, scope, notes, links):
                 newest.add(letter)
-            found = newest.letters()[: limit or None]
-            if tail is None or len(found) >= limit or not reading.left_out:
+            groups = newest.letters()[: limit or None]
+            if tail is None or len(groups) >= limit or not scope.is_partial:
                 break
             tail *= 2
-        await self._annotate(found, lives, notes)
-        return SearchResult(found, list(dict.fromkeys(notes)))
+        await self._annotate(groups, links, notes)
+        return SearchResult(groups, list(dict.fromkeys(notes)))
 
     async def show(self, id: str) -> DeadLetterGroup | None:
-        """One dead letter by its id, with its record and all groups of its origin; None where no stream holds it (any
-        more)."""
+        """Return one dead letter with its record and all groups of its origin; None where no stream contains it."""
         notes: list[str] = []
-        lives: ReplayLinks = {}
+        links: ReplayLinks = {}
         newest = NewestLetters(1, whole=True)
-        async for letter, _ in self._each(DeadLetterFilter(lambda letter: letter.id == id), ReadScope(), notes, lives):
+        async for letter, _ in self._each(DeadLetterFilter(lambda letter: letter.id == id), ReadScope(), notes, links):
             newest.add(letter)
-        found = newest.letters()
-        if not found:
+        matches = newest.letters()
+        if not matches:
             return None
-        key = origin_key(found[0].letter)
-        same = NewestLetters(1, whole=True)
+        key = origin_key(matches[0].letter)
+        same_origin = NewestLetters(1, whole=True)
         async for letter, _ in self._each(
-            DeadLetterFilter(lambda letter: origin_key(letter) == key), ReadScope(), notes, lives
+            DeadLetterFilter(lambda letter: origin_key(letter) == key), ReadScope(), notes, links
         ):
-            same.add(letter)
-        whole = next(iter(same.letters()), found[0])
-        whole.letter = found[0].letter
-        await self._annotate([whole], lives, notes)
-        return whole
+            same_origin.add(letter)
+        group = next(iter(same_origin.letters()), matches[0])
+        group.letter = matches[0].letter
+        await self._annotate([group], links, notes)
+        return group
 
     async def groups(self, wish: DeadLetterFilter = ANY) -> GroupingResult:
-        """The causes of all dead letters that are looked for, each with what became of its letters."""
-        causes = CauseGrouping(time.time_ns() // 1_000)
+        """Group all matching dead letters by cause, each cause with the states of its dead letters."""
+        grouping = CauseGrouping(time.time_ns() // 1_000)
         notes: list[str] = []
-        lives = await self._later_lives(wish, notes)
-        ended: list[tuple[str, tuple[str, str | None]]] = []
-        async for letter, entry in self._each(replace(wish, by_state=True), ReadScope(wish.since), notes, lives):
-            life = next_attempt(entry) if letter.state == "replayed" else None
-            fingerprint = causes.add(letter)
-            if fingerprint is not None and life is not None and len(ended) < MAX_REPLAY_LINKS:
-                ended.append((fingerprint, life))
-        for fingerprint, life in ended:
-            if life in lives:
-                causes.returned(fingerprint)
-        found = causes.found()
-        return GroupingResult(found, causes.letters, causes.folded, [*dict.fromkeys(notes), *causes.notes])
+        links = await self._replay_links(wish, notes)
+        replays: list[tuple[str, tuple[str, str | None]]] = []
+        async for letter, entry in self._each(replace(wish, by_state=True), ReadScope(wish.since), notes, links):
+            replay = latest_replay(entry) if letter.state == "replayed" else None
+            fingerprint = grouping.add(letter)
+            if fingerprint is not None and replay is not None and len(replays) < MAX_REPLAY_LINKS:
+                replays.append((fingerprint, replay))
+        for fingerprint, replay in replays:
+            if replay in links:
+                grouping.mark_returned(fingerprint)
+        causes = grouping.causes()
+        return GroupingResult(causes, grouping.letters, grouping.folded, [*dict.fromkeys(notes), *grouping.notes])
 
     async def each(
         self, wish: DeadLetterFilter, notes: list[str], reading: ReadScope | None = None
     ) -> AsyncIterator[DeadLetter]:
-        """Every letter that is looked for with its record, stream by stream in order, those of one origin each by
-        itself. What cannot be looked at is noted."""
-        lives = await self._later_lives(wish, notes)
-        async for letter, _ in self._each(wish, reading or ReadScope(wish.since), notes, lives):
+        """Yield every matching dead letter with its record, stream by stream in order, without deduplication.
+
+        A stream that cannot be read adds a sentence to `notes`.
+        """
+        links = await self._replay_links(wish, notes)
+        async for letter, _ in self._each(wish, reading or ReadScope(wish.since), notes, links):
             yield letter
 
     async def entries(self, notes: list[str]) -> AsyncIterator[tuple[DeadLetter, LetterEntry]]:
-        """Every letter that something was done with, and what. What cannot be looked at is noted."""
+        """Yield every dead letter with actions in the ledger, and its entry."""
         async for letter, entry in self._each(replace(ANY, by_state=True), ReadScope(), notes, {}):
-            if entry is not None and entry.deeds:
+            if entry is not None and entry.actions:
                 yield letter, entry
 
     async def reads(self, system: str, stream: str) -> bool:
-        """Whether this is a stream where dead letters of the watched streams are looked for. Raises Outage, Refused."""
+        """Return True if searches read this stream. Raises Outage, Refused."""
         for source in self._sources:
             if source.broker.system == system and stream != LEDGER:
                 watched = {status.partition.stream for status in await source.broker.status()}
@@ -155,45 +171,45 @@ class DeadLetterStore:
                     return True
         return False
 
-    async def states_of(self, found: Sequence[DeadLetterGroup]) -> list[str]:
-        """Ask the ledger about these again; returns what could not be asked."""
+    async def states_of(self, groups: Sequence[DeadLetterGroup]) -> list[str]:
+        """Read the states of these again from the ledger. Return sentences about what could not be read."""
         notes: list[str] = []
-        await self._annotate(found, {}, notes)
+        await self._annotate(groups, {}, notes)
         return notes
 
     # --- reading
 
     async def _each(
-        self, wish: DeadLetterFilter, reading: ReadScope, notes: list[str], lives: ReplayLinks
+        self, wish: DeadLetterFilter, scope: ReadScope, notes: list[str], links: ReplayLinks
     ) -> AsyncIterator[tuple[DeadLetter, LetterEntry | None]]:
-        async for fetched in read_letters(self._sources, reading, notes):
+        async for fetched in read_letters(self._sources, scope, notes, self._decode):
             letters = fetched.letters
             for letter in letters:
                 if letter.replay_of is not None:
-                    remember_replay(lives, letter)
+                    remember_replay(links, letter)
             if not wish.by_state and wish.wanted is not None:
                 letters = list(filter(wish.wanted, letters))
             entries: Sequence[LetterEntry | None] = [None] * len(letters)
             if wish.by_state and letters:
                 entries = await self._entries(fetched.source, letters, notes)
                 for letter, entry in zip(letters, entries, strict=True):
-                    letter.state = self._states.state(letter, entry, lives)
+                    letter.state = self._states.state(letter, entry, links)
             for letter, entry in zip(letters, entries, strict=True):
                 if wish.by_state and wish.wanted is not None and not wish.wanted(letter):
                     continue
                 if wish.holds is None or await wish.holds(letter):
                     yield letter, entry
 
-    async def _later_lives(self, wish: DeadLetterFilter, notes: list[str]) -> ReplayLinks:
-        """The later lives of all letters, where the state is asked about: they may lie behind the letters."""
-        lives: ReplayLinks = {}
+    async def _replay_links(self, wish: DeadLetterFilter, notes: list[str]) -> ReplayLinks:
+        """Read the replays of all dead letters where the filter needs them: they may come after the dead letters."""
+        links: ReplayLinks = {}
         if wish.by_later_lives:
             async for fetched in read_letters(self._sources, ReadScope(wish.since), notes):
                 for letter in fetched.letters:
-                    remember_replay(lives, letter)
-        return lives
+                    remember_replay(links, letter)
+        return links
 
-    # --- what became of them
+    # --- states
 
     async def _entries(
         self, source: LetterSource, letters: Sequence[DeadLetter], notes: list[str]
@@ -201,43 +217,39 @@ class DeadLetterStore:
         try:
             return await self._states.entries(source.broker.ledger, letters)
         except TracecarError as error:
-            notes.append(_no_states(source, error))
+            notes.append(_states_unknown(source, error))
             return [None] * len(letters)
 
-    async def _annotate(self, found: Sequence[DeadLetterGroup], lives: ReplayLinks, notes: list[str]) -> None:
-        """Say of each what became of it, and how long it will be there."""
+    async def _annotate(self, groups: Sequence[DeadLetterGroup], links: ReplayLinks, notes: list[str]) -> None:
+        """Fill in the state and the time of expiry."""
         for source in self._sources:
-            here = [one for one in found if one.letter.position.system == source.broker.system]
-            if not here:
+            of_source = [group for group in groups if group.letter.position.system == source.broker.system]
+            if not of_source:
                 continue
             try:
-                letters, ids = [one.letter for one in here], [one.ids for one in here]
+                letters, ids = [group.letter for group in of_source], [group.ids for group in of_source]
                 entries = await self._states.entries(source.broker.ledger, letters, ids)
-                for one, entry in zip(here, entries, strict=True):
-                    one.entry, one.returned_as = entry, _later(entry, lives)
-                    one.state = one.letter.state = self._states.state(one.letter, entry, lives)
+                for group, entry in zip(of_source, entries, strict=True):
+                    replay = latest_replay(entry)
+                    group.entry, group.returned_as = entry, None if replay is None else links.get(replay)
+                    group.state = group.letter.state = self._states.state(group.letter, entry, links)
             except TracecarError as error:
-                notes.append(_no_states(source, error))
-            await _say_when_they_go(source, here)
+                notes.append(_states_unknown(source, error))
+            await _add_expiry(source, of_source)
 
 
-def _later(entry: LetterEntry | None, lives: ReplayLinks) -> str | None:
-    life = next_attempt(entry)
-    return None if life is None else lives.get(life)
-
-
-async def _say_when_they_go(source: LetterSource, here: Sequence[DeadLetterGroup]) -> None:
+async def _add_expiry(source: LetterSource, groups: Sequence[DeadLetterGroup]) -> None:
     retention: dict[str, Retention] = {}
-    for one in here:
-        stream = one.letter.position.stream
+    for group in groups:
+        stream = group.letter.position.stream
         if stream not in retention:
             try:
                 retention[stream] = await source.broker.retention(stream)
             except TracecarError:
                 retention[stream] = Retention(None, False)
         keeps = retention[stream].keeps_ms
-        one.expires_at = None if keeps is None else one.letter.appended_at + keeps
+        group.expires_at = None if keeps is None else group.letter.appended_at + keeps
 
 
-def _no_states(source: LetterSource, error: TracecarError) -> str:
+def _states_unknown(source: LetterSource, error: TracecarError) -> str:
     return f"what became of dead letters on {source.broker.system} is not known, they are shown as open: {error}"

@@ -1,4 +1,4 @@
-"""From a rejected record to the record that stands for it in the dead-letter stream."""
+"""Building of dead letters: from a rejected record to the record for the dead-letter stream."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
-from sidecar.dead_letters.dialects import foreign_writers, tracecar
+from sidecar.dead_letters.dialects import tracecar
+from sidecar.dead_letters.dialects.foreign import header_prefixes, write_headers
 from sidecar.domain.model import Decoded, Event, Headers, Outgoing
 from sidecar.domain.stream_names import StreamNames
 
 
 class DeadLetterWriter:
-    """Writes dead letters for one group of one broker, with the headers of further `dialects` beside ours."""
+    """Builds dead letters of one consumer group of one broker, also with the headers of further `dialects`."""
 
     def __init__(
         self, naming: StreamNames, group: str, service: str, clock: Callable[[], int], dialects: Sequence[str] = ()
@@ -20,33 +21,33 @@ class DeadLetterWriter:
         self._naming, self._group, self._service = naming, group, service
         self._dialects = tuple(dict.fromkeys(dialects))
         self._clock = clock
-        """Microseconds since 1970."""
+        """Returns microseconds since 1970."""
 
     def write(self, decoded: Decoded) -> Outgoing:
-        """The dead letter of a rejected record: its key, its value's bytes and its headers in order, then ours."""
+        """Build the dead letter of a rejected record: its key, its value's bytes, its headers in order, then ours."""
         return self._letter(decoded, tracecar.write(decoded, self._group, self._service, self._clock()))
 
     def report(
-        self, decoded: Decoded, group: str, attempts: int, nowhere: str | None, stacktrace: str | None
+        self, decoded: Decoded, group: str, attempts: int, digest: str | None, stacktrace: str | None
     ) -> Outgoing:
-        """The dead letter of a record that a service could not process (see `dialects.tracecar.write`)."""
-        ours = tracecar.write(decoded, group, self._service, self._clock(), attempts=attempts, nowhere=nowhere)
+        """Build the dead letter of a record that a service could not process (see `dialects.tracecar.write`)."""
+        added = tracecar.write(decoded, group, self._service, self._clock(), attempts=attempts, digest=digest)
         if stacktrace:
-            ours += ((tracecar.STACKTRACE_HEADER, stacktrace.encode("utf-8", "backslashreplace")),)
-        letter = self._letter(decoded, ours)
-        return letter if nowhere is None else replace(letter, partition=None, origin=None)
+            added += ((tracecar.STACKTRACE_HEADER, stacktrace.encode("utf-8", "backslashreplace")),)
+        letter = self._letter(decoded, added)
+        return letter if digest is None else replace(letter, partition=None, origin=None)
 
-    def _letter(self, decoded: Decoded, ours: Headers) -> Outgoing:
+    def _letter(self, decoded: Decoded, added: Headers) -> Outgoing:
         record = decoded.record
         own = tracecar.own_headers(record.headers, self._dialects)
         if self._dialects:
-            ours += ((tracecar.DIALECTS_HEADER, ",".join(self._dialects).encode()),)
-            ours += foreign_writers.write(decoded, self._group, tracecar.attempt_number(record.headers), self._dialects)
+            added += ((tracecar.DIALECTS_HEADER, ",".join(self._dialects).encode()),)
+            added += write_headers(decoded, self._group, tracecar.attempt_number(record.headers), self._dialects)
         return Outgoing(
             stream=self._naming.dead_letter_stream(record.position.stream),
             key=record.key,
             value=record.value,
-            headers=own + ours,
+            headers=own + added,
             partition=record.position.partition,
             origin=record.position,
             value_at=record.value_at,
@@ -54,30 +55,32 @@ class DeadLetterWriter:
 
 
 DeadLetterCallback = Callable[[Event, str, str], None]
-"""Hears of an event, with its rejection, whose dead letter is durable now: for which group, and the letter's id."""
+"""Called with a rejected event once its dead letter is durable, the consumer group, and the dead letter's id."""
 
 
 def ignore_dead_letter(event: Event, group: str, id: str) -> None:
-    """Where nobody listens."""
+    """Do nothing: the `DeadLetterCallback` for callers without one."""
 
 
 def shrink_dead_letter(letter: Outgoing) -> Outgoing | None:
-    """The same letter with the next part left out, and marked so: the body first, then the record's own headers, then
-    the key. None where nothing is left to leave out."""
-    said = dict(letter.headers)
-    omitted = tracecar.parse_list(tracecar.text(said.get(tracecar.OMITTED_HEADER)))
-    dialects = tracecar.parse_list(tracecar.text(said.get(tracecar.DIALECTS_HEADER)))
+    """Drop the next part of a dead letter that is too large for the broker, and mark it as omitted.
+
+    The body goes first, then the record's own headers, then the key. None where no part is left.
+    """
+    facts = dict(letter.headers)
+    omitted = tracecar.parse_list(tracecar.text(facts.get(tracecar.OMITTED_HEADER)))
+    dialects = tracecar.parse_list(tracecar.text(facts.get(tracecar.DIALECTS_HEADER)))
     own = tracecar.own_headers(letter.headers, dialects)
-    prefixes = (tracecar.PREFIX, *foreign_writers.prefixes(dialects))
-    ours = tuple(h for h in letter.headers if h[0].startswith(prefixes) and h[0] != tracecar.OMITTED_HEADER)
+    prefixes = (tracecar.PREFIX, *header_prefixes(dialects))
+    added = tuple(h for h in letter.headers if h[0].startswith(prefixes) and h[0] != tracecar.OMITTED_HEADER)
     if letter.value is not None:
-        return replace(letter, value=None, headers=own + ours + _mark(*omitted, "body"))
+        return replace(letter, value=None, headers=own + added + _mark_omitted(*omitted, "body"))
     if own:
-        return replace(letter, headers=ours + _mark(*omitted, "headers"), value_at=0)
+        return replace(letter, headers=added + _mark_omitted(*omitted, "headers"), value_at=0)
     if letter.key is not None:
-        return replace(letter, key=None, headers=ours + _mark(*omitted, "key"))
+        return replace(letter, key=None, headers=added + _mark_omitted(*omitted, "key"))
     return None
 
 
-def _mark(*parts: str) -> tuple[tuple[str, bytes], ...]:
+def _mark_omitted(*parts: str) -> tuple[tuple[str, bytes], ...]:
     return ((tracecar.OMITTED_HEADER, ",".join(parts).encode()),)

@@ -1,4 +1,4 @@
-"""The ids of dead letters, as they are written: `GROUP@POSITION`, or `GROUP@sha256:…` of a record that lay nowhere."""
+"""Ids of dead letters: `GROUP@POSITION`, or `GROUP@sha256:…` for a reported record without a position."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ EXPECTED_FORM = "GROUP@POSITION such as billing@kafka://orders/0/4711"
 
 
 def describe_malformed_id(id: str) -> str | None:
-    """What is wrong with the place that an id names; None where nothing is, or it names none. Letters of others are
-    shown by whatever id they bear, so this is for ids that no letter has."""
+    """Return what is wrong with the position in an id, or None.
+
+    Only for ids that no dead letter has: foreign dead letters are shown under any id that they carry.
+    """
     place = _PLACE.search(id)
     if place is None:
         return None
@@ -29,9 +31,9 @@ def describe_malformed_id(id: str) -> str | None:
     return None
 
 
-def unknown_id_error(id: str, why: str) -> TracecarError:
-    """What is raised for an id that no letter has. `why` is for one that could have been."""
-    wrong = describe_malformed_id(id)
-    if wrong is not None:
-        return QueryError(wrong, id, 0)
-    return NotFoundError(why if _PLACE.search(id) else f"{why}; an id is written {EXPECTED_FORM}")
+def unknown_id_error(id: str, reason: str) -> TracecarError:
+    """Build the error for an id that no dead letter has. `reason` is used where the id is well formed."""
+    problem = describe_malformed_id(id)
+    if problem is not None:
+        return QueryError(problem, id, 0)
+    return NotFoundError(reason if _PLACE.search(id) else f"{reason}; an id is written {EXPECTED_FORM}")

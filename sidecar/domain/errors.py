@@ -1,17 +1,16 @@
-"""Broken infrastructure and wrong usage, as exceptions whose class says what the caller must do.
+"""Exceptions for broken infrastructure and wrong usage. The class tells the caller what to do.
 
-Bad data is not here: a record that fails is a value, `sidecar.domain.model.Rejection`.
+Bad data is never an exception: a record that fails has a `sidecar.domain.model.Rejection`.
 
     TracecarError
-    ├── ConfigError          the file is wrong; lists every mistake with its path        → tell the person, exit 2
-    ├── QueryError           the query is wrong; says where and what was expected        → tell the person, exit 2
-    ├── Outage               a server cannot be reached or asks to wait (retry_after)    → wait, try again
-    │   └── Disconnected     the connection is gone                                      → connect again
-    ├── Unknown              there is no such thing; says what was looked for            → tell the person, exit 1
-    ├── Fenced               another member owns this now                                → drop the work
-    └── Refused              the server said no, and will say it again                   → tell the person
-        ├── TooLarge         the record is larger than the server takes                  → send less of it
-        └── Trimmed          the position asked for is gone from the log                 → report the gap, go on
+    ├── ConfigError          the configuration file is wrong; lists every mistake   → tell the user, exit 2
+    ├── QueryError           the query is wrong; says where                         → tell the user, exit 2
+    ├── NotFoundError        no such event, flow, dead letter …                     → tell the user, exit 1
+    ├── Outage               a server is unreachable or asks to wait (retry_after)  → wait, then retry
+    │   └── Disconnected     the connection is lost                                 → reconnect, then retry
+    ├── Fenced               another member owns the partition or the replay now    → drop the work
+    └── Refused              the server says no, and will again                     → tell the user
+        └── TooLarge         the record exceeds the server's limit                  → send a smaller record
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from dataclasses import dataclass
 
 
 class TracecarError(Exception):
-    """Anything that Tracecar raises on purpose."""
+    """Base class of all exceptions that Tracecar raises on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One thing that is wrong in a configuration: where, what was expected, what was found."""
+    """One mistake in a configuration: the key, what was expected, what was found."""
 
     path: str
     """Dotted path of the key, such as `sources.kafka.topics[0]`; empty for the file itself."""
@@ -38,7 +37,7 @@ class Mistake:
 
 
 class ConfigError(TracecarError):
-    """The configuration is wrong. Carries every mistake, not only the first."""
+    """A wrong configuration. Carries every mistake, not only the first."""
 
     def __init__(self, mistakes: Sequence[Mistake], source: str = "") -> None:
         self.mistakes = tuple(mistakes)
@@ -48,7 +47,7 @@ class ConfigError(TracecarError):
 
 
 class QueryError(TracecarError):
-    """The query is wrong. `at` is the index of the first character that does not fit."""
+    """A wrong query. `at` is the index of the first character that does not fit."""
 
     def __init__(self, message: str, query: str, at: int) -> None:
         self.query, self.at = query, at
@@ -56,7 +55,7 @@ class QueryError(TracecarError):
 
 
 class Outage(TracecarError):
-    """A server cannot be reached, or asks to wait. Trying again later is right."""
+    """A server that cannot be reached, or that asks to wait. The caller retries."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         self.retry_after = retry_after
@@ -65,32 +64,24 @@ class Outage(TracecarError):
 
 
 class Disconnected(Outage):
-    """The connection is gone: connect again."""
+    """A lost connection. The caller reconnects."""
 
 
 class NotFoundError(TracecarError):
-    """There is no such thing here. The message says what was looked for, and where."""
+    """A thing that does not exist here. The message says what was looked for, and where."""
 
 
 class Fenced(TracecarError):
-    """Another member owns this partition (or this replay) now: drop the work, it is theirs."""
+    """A loss of ownership: another member owns this partition or replay now. The caller drops the work."""
 
 
 class Refused(TracecarError):
-    """The server said no, and will say it again until a person changes something."""
+    """A refusal that the server will repeat until a person changes something."""
 
 
 class TooLarge(Refused):
-    """A record is larger than the server takes. `index` says which of the records handed over."""
+    """A record larger than the server accepts. `index` is its place among the records that were to be published."""
 
     def __init__(self, message: str, index: int) -> None:
         self.index = index
-        super().__init__(message)
-
-
-class Trimmed(Refused):
-    """The position asked for is gone: retention or a trim took it. `earliest` is what is still there."""
-
-    def __init__(self, message: str, earliest: int | None = None) -> None:
-        self.earliest = earliest
         super().__init__(message)

@@ -1,7 +1,12 @@
-"""The words of Tracecar as types: what a record, an event, a rejection is. Imports nothing of ours.
+"""The domain model: records, events, rejections and dead letters as plain types. It imports only positions.
 
-Times are integers since 1970 in UTC: milliseconds where the broker keeps milliseconds, microseconds elsewhere; each
-field says which. Trace ids are 128-bit integers and span ids 64-bit integers; they become lower-case hex at the edges.
+A broker stores a `Record`. Decoding gives `Decoded`: the record, its `Event` (identity, times, trace, causes) and its
+body. A record that fails has an event with a `Rejection`, and is published as an `Outgoing` dead letter. Reading a
+dead-letter stream gives `DeadLetter`s.
+
+Times are integers since 1970 in UTC: milliseconds where the broker keeps milliseconds, else microseconds; each field
+names its unit. Trace ids are 128-bit integers and span ids 64-bit integers; API, logs and exporters write them as
+lower-case hex.
 """
 
 from __future__ import annotations
@@ -14,40 +19,42 @@ from msgspec import Struct
 from sidecar.domain.position import Position
 
 Headers = tuple[tuple[str, bytes | None], ...]
-"""Header names and values in order, duplicates kept; a null value is a value."""
+"""Header names and values in order. Names may repeat, and a value may be null."""
 
 
 class Record(Struct, frozen=True, gc=False):
-    """What the broker holds, untouched."""
+    """A record exactly as the broker stores it."""
 
     position: Position
     key: bytes | None
     value: bytes | None
-    """Null is a tombstone. For a Redis entry without a body field: None, and the entry's fields are the headers."""
+    """None is a tombstone; for a Redis entry without a body field it means that the headers are the body."""
     headers: Headers
+    """The headers in order; for Redis the entry's fields without the body field."""
     timestamp: int
-    """Milliseconds since 1970, as the broker says; for Redis the milliseconds of the entry id. May be absurd."""
+    """Milliseconds since 1970 by the broker, for Redis those of the entry id. Not checked: may be negative or huge."""
     value_at: int = 0
-    """Redis only: how many fields stood before the body field, so that the entry can be written again as it was."""
+    """Redis only: number of fields before the body field, needed to write the entry again unchanged."""
 
 
 class Rejection(Struct, frozen=True, gc=False):
-    """Why a record failed. A value, not an exception: bad data is ordinary."""
+    """The reason why a record failed. A value, not an exception, because bad data is ordinary."""
 
     code: str
-    """One of the contract's codes, such as `schema.mismatch`."""
+    """One of the codes in the compatibility page, such as `schema.mismatch`."""
     message: str
-    """A sentence for a person: what was expected, what was found. Never longer than 2,000 characters."""
+    """A sentence for people: what was expected and what was found. At most 2,000 characters."""
     path: str | None = None
-    """Where in the body, such as `data.items[2].qty`."""
+    """Place in the body, such as `data.items[2].qty`."""
 
     @property
     def stage(self) -> str:
+        """The step that failed: the code up to its dot."""
         return self.code.partition(".")[0]
 
 
 class SchemaRef(Struct, frozen=True, gc=False):
-    """Which registered schema an event was written or checked with."""
+    """The registered schema that an event was written or checked with."""
 
     subject: str | None
     version: int | None
@@ -56,7 +63,7 @@ class SchemaRef(Struct, frozen=True, gc=False):
 
 
 class TraceOrigin(StrEnum):
-    """Which propagation format an event's trace id was found in."""
+    """The header format in which an event's trace id was found."""
 
     W3C = "w3c"
     B3 = "b3"
@@ -68,50 +75,54 @@ class TraceOrigin(StrEnum):
 
 
 class Event(Struct, gc=False):
-    """A decoded record, without its payload: who it is and what it belongs to. A rejected record is an event too, with
-    as much filled in as could be found, so that nothing undecodable is hidden."""
+    """A decoded record without its payload: its identity, its times, and what it belongs to.
+
+    A rejected record has an event too, with every field that could be found, so that nothing is hidden.
+    """
 
     position: Position
     key: str | None
-    """The key as text; bytes that are not UTF-8 are escaped as `\\xNN`."""
+    """The key as text. A binary key is written as a number, a UUID or hex (see `sidecar.decoding.record_key`)."""
     appended_at: int
     """Milliseconds, the broker's timestamp."""
     observed_at: int
-    """Microseconds, when this sidecar saw it."""
+    """Microseconds, when this sidecar read it."""
     event_id: str | None = None
     type: str | None = None
     version: str | None = None
     occurred_at: int | None = None
-    """Microseconds, as the producer says."""
+    """Microseconds, as the producer states it."""
     aggregate_id: str | None = None
     aggregate_type: str | None = None
     trace_id: int | None = None
-    """As found in the record; None where the record carries none (it is then derived when asked for)."""
+    """The trace id in the record's headers. None: there is none, and one is derived when it is asked for."""
     span_id: int | None = None
+    """The span that sent the record."""
     parent_span_id: int | None = None
+    """The parent of that span; only B3 and Jaeger headers carry it."""
     trace_origin: TraceOrigin | None = None
-    """None where `trace_id` is."""
+    """None where `trace_id` is None."""
     correlation_id: str | None = None
     causation_id: str | None = None
     producer: str | None = None
     schema: SchemaRef | None = None
     unchecked: bool = False
-    """No schema was there to check it against, or the registry could not be asked."""
+    """True: not validated, because no schema is registered or the registry could not be reached."""
     rejection: Rejection | None = None
     replay_of: str | None = None
-    """The dead letter of which this record is a replay."""
+    """Id of the dead letter that this record is a replay of."""
     digest: int = 0
-    """CRC-32 of the value's bytes: tells a duplicate that changed from one that did not."""
+    """CRC-32 of the value's bytes. Shows whether a duplicate has the same content."""
 
 
 class Decoded(Struct, gc=False):
-    """One record after judging: its event, and the body while somebody still wants to look at it."""
+    """A record after decoding and validation: its event, and its body while it is needed."""
 
     record: Record
     event: Event
     body: Any = None
-    """The decoded value: what JSON knows, plus bytes, Decimal, datetime, date, time and UUID from Avro's logical types.
-    None where the record has none or it could not be decoded."""
+    """The decoded value: JSON types, and bytes, Decimal, datetime, date, time and UUID from Avro's logical types.
+    None for a record without a value or with one that could not be decoded."""
 
 
 class Outgoing(Struct, frozen=True, gc=False):
@@ -122,67 +133,84 @@ class Outgoing(Struct, frozen=True, gc=False):
     value: bytes | None
     headers: Headers
     partition: int | None = None
-    """The partition asked for; where the stream has no such partition, or None, it goes by key."""
+    """Target partition. None, or a number that the stream does not have: chosen by key."""
     timestamp: int | None = None
-    """Milliseconds; None: the broker's now."""
+    """Milliseconds. None: the broker's clock."""
     value_at: int = 0
-    """Redis only: how many headers to write before the body field."""
+    """Redis only: number of headers to write before the body field."""
     origin: Position | None = None
-    """For a dead letter: the record it stands for. Where committing finds that record committed already (Redis), the
-    letter is not published a second time."""
+    """For a dead letter: the rejected record. If that record is already committed (Redis), the commit does not publish
+    the dead letter again."""
+
+
+class RootCause(Struct, frozen=True):
+    """The innermost exception behind a failure."""
+
+    type: str
+    """Name of its class."""
+    message: str | None = None
 
 
 class DeadLetter(Struct, gc=False):
-    """A rejection as it stands in a dead-letter stream, ours or another framework's, as far as its headers tell."""
+    """A dead letter, Tracecar's or another framework's, with the facts that its headers state.
+
+    The event id, type, trace id and aggregate id of a foreign dead letter come from decoding the record inside.
+    """
 
     id: str
-    """`GROUP@POSITION` of the origin; of a foreign letter without one `@` and its own position."""
+    """`GROUP@POSITION` of the origin; for a foreign dead letter without such an id, `@` and its own position."""
     position: Position
     origin: Position | None
+    """Position of the record that failed. None where the headers do not state it."""
     origin_timestamp: int | None
-    """Milliseconds: with `origin` it names one record for ever, also when a topic is created again."""
+    """Milliseconds. With `origin` it identifies one record, even after the topic was deleted and created again."""
     stream: str
-    """The stream that the record failed on."""
+    """The stream on which the record failed."""
     group: str | None
+    """The consumer group that could not process it."""
     code: str
     message: str
     path: str | None
     event_id: str | None
     type: str | None
     trace_id: str | None
-    """Lower-case hex, as the header says."""
+    """Lower-case hex, as the record states it. Never derived."""
     aggregate_id: str | None
     failed_at: int | None
     """Microseconds."""
-    attempts: int
+    attempts: int | None
+    """Number of times that the record was tried. None where the framework does not state it."""
     dialect: str
     schema: SchemaRef | None = None
     service: str | None = None
     omitted: tuple[str, ...] = ()
-    """Parts that the broker would not take: `body`, `headers`, `key`. They are still at the origin."""
+    """Parts of the record that the dead letter lacks: `body`, `headers`, `key`. The origin still has them."""
+    reserialized: bool = False
+    """The framework may have serialized key or value again: the origin's bytes can differ."""
     replay_of: str | None = None
-    """The letter of this record's earlier life."""
+    """Id of the dead letter of the earlier failure, where the record was a replay."""
     replay_id: str | None = None
-    """The replay that this record came from."""
+    """Id of the replay that published the record."""
     replays: int = 0
-    """How often this record was replayed before it failed this time."""
+    """Number of times that the record was replayed before it failed this time."""
     state: str = "open"
-    """open | replaying | replayed | returned | parked | discarded, once the ledger was asked."""
+    """open | replaying | replayed | returned | parked | discarded, once the ledger was read."""
     record: Record | None = None
-    """The original record as the letter keeps it."""
+    """The original record, restored from the dead letter."""
     written: Record | None = None
-    """The letter itself, as its stream holds it."""
+    """The dead letter itself, as its stream stores it."""
     appended_at: int = 0
-    """Milliseconds, the letter's own broker timestamp."""
+    """Milliseconds, the dead letter's own broker timestamp."""
     cause: str | None = None
-    """The fingerprint of its cause, where it can no longer be made of the rest: hidden parts count too."""
+    """Fingerprint of the cause, set where redaction removed the text that it was computed from."""
     stacktrace: str | None = None
-    """Of the error that a service reported, or another framework wrote down."""
+    root_cause: RootCause | None = None
 
     @property
     def stage(self) -> str:
+        """The step that failed: the code up to its dot."""
         return self.code.partition(".")[0]
 
     def lighten(self) -> None:
-        """Forget the bytes: of many letters only what they say is kept in memory."""
-        self.record = self.written = None
+        """Drop records and stack trace: a list of many dead letters keeps only the facts in memory."""
+        self.record = self.written = self.stacktrace = None

@@ -118,10 +118,12 @@ class Redactor:
             return letter
         message, path = self.letter_message(letter), self.path(letter.path)
         changes: dict[str, Any] = {"message": message, "path": path}
-        if message != letter.message or path != letter.path:
+        root = letter.root_cause
+        if message != letter.message or path != letter.path or (root is not None and self.hides_free_text):
             changes["cause"] = cause_fingerprint(letter)
         if self.hides_free_text:
             changes["stacktrace"] = None
+            changes["root_cause"] = None if root is None else replace(root, message=None)
         for word in self.hidden_words & _LETTER_FIELDS:
             if getattr(letter, word) is not None:
                 changes[word] = HIDDEN

@@ -69,6 +69,11 @@ def _letter_key(letter: DeadLetter) -> str | None:
     return None if key is None else key.decode("utf-8", "backslashreplace")
 
 
+def _root_cause(letter: DeadLetter) -> str | None:
+    root = letter.root_cause
+    return None if root is None else f"{root.type}: {root.message}" if root.message else root.type
+
+
 def _positions(letter: DeadLetter) -> tuple[str, ...]:
     return (str(letter.position),) if letter.origin is None else (str(letter.origin), str(letter.position))
 
@@ -102,6 +107,9 @@ _ALL = (
     ),
     QueryField("group", "the consumer group that a dead letter is of", lambda n: None, lambda d: d.group),
     QueryField("cause", "the cause that a dead letter has in common with others", lambda n: None, cause_fingerprint),
+    QueryField("message", "the text of a dead letter's error", lambda n: None, lambda d: d.message),
+    QueryField("root_cause", "the innermost exception behind a dead letter", lambda n: None, _root_cause),
+    QueryField("stacktrace", "the stack trace of a dead letter", lambda n: None, lambda d: d.stacktrace),
     QueryField("state", "what became of a dead letter", lambda n: None, lambda d: d.state, STATES),
     QueryField("dialect", "in which framework's way a dead letter is written", lambda n: None, lambda d: d.dialect),
     QueryField(

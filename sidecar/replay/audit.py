@@ -48,7 +48,7 @@ async def audit(desk: DeadLetterStore, jobs: Iterable[ReplayJob], limit: int) ->
     notes: list[str] = []
     found = _AuditBatch(limit)
     async for letter, entry in desk.entries(notes):
-        for deed in entry.deeds:
+        for deed in entry.actions:
             if deed.act != "replayed":  # its job tells that
                 found.add(deed, letter.id, entry.id)
     lines = [*found.lines(), *(line for job in jobs for line in _of(job))]

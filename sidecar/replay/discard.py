@@ -127,7 +127,7 @@ async def _acts(
         for number, some in zip(numbers, names, strict=True):
             stood = [next(stands) for _ in some]
             before = current_entry(stood) or new_entry(letters[number].letter)
-            after = encode_entry(before.after(deed, AFTER[what]))
+            after = encode_entry(before.with_action(deed, AFTER[what]))
             acts[number] = LedgerTransaction(
                 stream, tuple([LedgerWrite(key, one, after) for key, one in zip(some, stood, strict=True)])
             )

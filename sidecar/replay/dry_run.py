@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
+from sidecar.dead_letters.grouping import affected_aggregate
 from sidecar.dead_letters.reader import LetterSource
 from sidecar.domain.errors import TracecarError
-from sidecar.domain.failure_fingerprint import affected_aggregate
 from sidecar.domain.model import Outgoing, Rejection
 from sidecar.domain.ports.index import Node
 from sidecar.domain.stream_names import StreamNames

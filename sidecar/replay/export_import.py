@@ -187,11 +187,11 @@ class LetterTransfer:
             stands = await ledger.entries(ledger_stream(letter), names)
             # By the letter's own id: another letter of its origin that was taken in does not stand for this one.
             entry = decode_entry(stands[own])
-            if entry is not None and any(deed.act == "imported" for deed in entry.deeds):
+            if entry is not None and any(deed.act == "imported" for deed in entry.actions):
                 return LetterOutcome(id=letter.id, done=True, state=entry.state, why="it was taken in before")
             before = current_entry(stands) or new_entry(letter)
             deed = LedgerAction(act="imported", at=self._clock(), by=who.name, address=who.address)
-            after = encode_entry(before.after(deed, before.state))
+            after = encode_entry(before.with_action(deed, before.state))
             entries = tuple([LedgerWrite(name, stood, after) for name, stood in zip(names, stands, strict=True)])
             (done,) = await ledger.act([LedgerTransaction(ledger_stream(letter), entries, (outgoing,))])
             if done.carried_out:

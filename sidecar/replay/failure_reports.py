@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from sidecar.dead_letters.dialects import tracecar
-from sidecar.dead_letters.dialects.tracecar import NO_TIMESTAMP
+from sidecar.dead_letters.dialects.tracecar import UNKNOWN_TIMESTAMP_MS
 from sidecar.dead_letters.ledger_entries import Actor, LedgerAction, encode_entry, entry_keys, ledger_stream, new_entry
 from sidecar.dead_letters.reader import LetterSource
 from sidecar.dead_letters.writer import DeadLetterCallback, DeadLetterWriter, ignore_dead_letter, shrink_dead_letter
@@ -80,7 +80,7 @@ class FailureReports:
         assert read is not None
         # By the letter's own id alone: another letter of this origin, and what became of it, does not swallow this one.
         key = next(key for key in entry_keys(read) if key.startswith(f"{read.id} "))
-        entry = new_entry(read).after(
+        entry = new_entry(read).with_action(
             LedgerAction(act="reported", at=self._clock(), by=who.name, address=who.address), "open"
         )
         act = LedgerTransaction(
@@ -103,7 +103,7 @@ class FailureReports:
             if await self._in_sight(system, given.stream):
                 position = Position(system, given.stream, 0, 0)
                 # Without a timestamp none is made up: the same report twice must be the same letter.
-                timestamp = NO_TIMESTAMP if given.timestamp is None else given.timestamp
+                timestamp = UNKNOWN_TIMESTAMP_MS if given.timestamp is None else given.timestamp
                 return source, Record(position, given.key, given.value, given.headers, timestamp)
         raise NotFoundError(f"no watched stream is called {given.stream!r}")
 
@@ -138,7 +138,7 @@ def digest(record: Record) -> str:
     for name, value in record.headers:
         add(name.encode("utf-8", "surrogateescape"))
         add(value)
-    add(None if record.timestamp == NO_TIMESTAMP else str(record.timestamp).encode())
+    add(None if record.timestamp == UNKNOWN_TIMESTAMP_MS else str(record.timestamp).encode())
     return found.hexdigest()
 
 

@@ -10,8 +10,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sidecar.dead_letters.deduplication import MAX_COPIES_PER_ORIGIN, age_key, groups_of, origin_key
+from sidecar.dead_letters.grouping import affected_aggregate
 from sidecar.dead_letters.store import DeadLetterFilter, DeadLetterStore
-from sidecar.domain.failure_fingerprint import affected_aggregate
 from sidecar.domain.model import DeadLetter
 from sidecar.domain.position import Position
 from sidecar.replay.job_store import LetterRef

@@ -220,7 +220,7 @@ class ReplayStep:
             letter=None if entry is None or entry.id == letter.id else letter.id,
         )
         before = entry or new_entry(letter)
-        after = encode_entry(before.after(deed, "replayed"))
+        after = encode_entry(before.with_action(deed, "replayed"))
         entries = tuple([LedgerWrite(key, one, after) for key, one in zip(keys, stands, strict=True)])
         self.acts.append(LedgerTransaction(stream, entries, (item.outgoing,)))
         self._of.append(item)
@@ -250,7 +250,7 @@ class ReplayStep:
 
 def sent_by(replay: str, entry: LetterEntry | None) -> bool:
     """Whether this replay has sent the letter. Not always the last to do so: another that was forced may have been."""
-    return entry is not None and any(deed.replay == replay for deed in entry.deeds if deed.act == "replayed")
+    return entry is not None and any(deed.replay == replay for deed in entry.actions if deed.act == "replayed")
 
 
 def _position(ref: LetterRef, number: int) -> Position | None:

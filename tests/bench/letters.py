@@ -97,8 +97,8 @@ async def _broker(address: str, stream: str) -> AsyncIterator[tuple[Any, Any]]:
 
 async def read_ours(address: str, stream: str) -> dict[str, Any]:
     """`tracecar dlq groups`: every letter read, its dialect and its state told, grouped by its cause."""
+    from sidecar.dead_letters.grouping import CauseGrouping
     from sidecar.dead_letters.store import DeadLetterFilter, DeadLetterStore
-    from sidecar.domain.failure_fingerprint import CauseGrouping
 
     async with _broker(address, stream) as (_, source):
         desk = DeadLetterStore([source], 5)
@@ -110,7 +110,7 @@ async def read_ours(address: str, stream: str) -> dict[str, Any]:
         causes, began = CauseGrouping(time.time_ns() // 1_000), time.perf_counter()
         for letter in letters:
             causes.add(letter)
-        found = causes.found()
+        found = causes.causes()
         return {"rate": READ / seconds, "causes": len(found), "listing_s": time.perf_counter() - began}
 
 

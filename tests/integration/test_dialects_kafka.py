@@ -12,12 +12,13 @@ from msgspec.structs import replace
 from sidecar.adapters.brokers.kafka.broker import KafkaBroker
 from sidecar.config.schema import Config, KafkaConfig, SourcesConfig
 from sidecar.dead_letters.dialects import read
+from sidecar.dead_letters.dialects.foreign import header_prefixes
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.domain.model import Headers, Outgoing
 from sidecar.domain.position import Partition
 from tests.servers.kafka import create_topic, produce, published, unique
+from tests.support import dead_letters as samples
 from tests.support.sidecar_process import Sidecar
-from tests.unit.dead_letters import test_dialects as samples
 
 pytestmark = pytest.mark.kafka
 
@@ -135,7 +136,7 @@ async def test_our_letter_is_theirs_too(kafka: EmbeddedKafka) -> None:
     assert own.record is not None
     assert (own.dialect, own.record.headers) == ("tracecar", samples.OWN)
     for dialect in samples.ALL:
-        theirs = samples.beside.PREFIXES[dialect]
+        theirs = header_prefixes((dialect,))
         headers = tuple(header for header in landed[0].headers if header[0].startswith(theirs))
         found = read(replace(landed[0], headers=headers), naming)
         assert (found.dialect, str(found.origin)) == (dialect, samples.AT)

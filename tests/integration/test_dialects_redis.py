@@ -13,7 +13,7 @@ from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.model import Outgoing
 from sidecar.domain.stream_names import StreamNames
 from sidecar.runtime.wiring import BrokerSource
-from tests.unit.dead_letters import test_dialects as samples
+from tests.support import dead_letters as samples
 
 pytestmark = pytest.mark.valkey
 

@@ -10,10 +10,10 @@ from msgspec import UNSET
 from sidecar.api import models
 from sidecar.api.mappers.payload import ReadPayload
 from sidecar.dead_letters.deduplication import DeadLetterGroup
+from sidecar.dead_letters.grouping import FailureCause
 from sidecar.dead_letters.ledger_entries import LedgerAction, PathChange
-from sidecar.domain.failure_fingerprint import FailureCause
 from sidecar.domain.json_safe import octets, plain, text
-from sidecar.domain.model import Decoded, Event, Headers, Rejection, SchemaRef
+from sidecar.domain.model import DeadLetter, Decoded, Event, Headers, Rejection, SchemaRef
 from sidecar.domain.ports import index as index_port
 from sidecar.domain.redaction import Redactor
 from sidecar.domain.timestamps import format_rfc3339
@@ -24,6 +24,11 @@ STATUS_PRECEDENCE = ("rejected", "duplicate", "replayed", "unchecked", "ok")
 
 def _text(value: str | None) -> str | None:
     return None if value is None else text(value)
+
+
+def _root_cause(letter: DeadLetter) -> models.RootCauseModel | None:
+    root = letter.root_cause
+    return None if root is None else models.RootCauseModel(type=text(root.type), message=_text(root.message))
 
 
 def _millis(value: int | None) -> str | None:
@@ -184,6 +189,7 @@ class EventMapper:
             aggregate_id=_text(letter.aggregate_id),
             failed_at=format_rfc3339(letter.failed_at),
             attempts=letter.attempts,
+            root_cause=_root_cause(letter),
             dialect=letter.dialect,
             state=letters.state,
             cause=letters.cause,
@@ -197,7 +203,7 @@ class EventMapper:
             expires_at=_millis(letters.expires_at),
         )
         if payload is not None:
-            model.history = [] if letters.entry is None else [ledger_action(action) for action in letters.entry.deeds]
+            model.history = [] if letters.entry is None else [ledger_action(action) for action in letters.entry.actions]
             model.stacktrace = _text(letter.stacktrace)
             model.headers, model.body, model.payload_note = self._payload(payload)
             if payload.decoded is not None:
@@ -215,6 +221,7 @@ class EventMapper:
             code=text(letter.code),
             message=text(letter.message),
             path=_text(letter.path),
+            root_cause=_root_cause(letter),
             type=_text(letter.type),
             schema=schema(letter.schema),
             count=cause.count,

@@ -14,6 +14,7 @@ from sidecar.api.models.dead_letters import (
     DeadLetterModel,
     DeadLetterPage,
     LedgerActionModel,
+    RootCauseModel,
 )
 from sidecar.api.models.events import (
     AggregateModel,
@@ -90,6 +91,7 @@ __all__ = [
     "RegistryStatus",
     "RejectionModel",
     "ReleaseResult",
+    "RootCauseModel",
     "ScanEndModel",
     "ScanProgressModel",
     "SchemaRefModel",

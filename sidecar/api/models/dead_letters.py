@@ -37,6 +37,13 @@ class LedgerActionModel(ApiModel, kw_only=True):
     edit: list[ChangeModel]
 
 
+class RootCauseModel(ApiModel, kw_only=True):
+    """The innermost exception behind a failure."""
+
+    type: str
+    message: str | None
+
+
 class DeadLetterModel(ApiModel, kw_only=True):
     id: str
     position: str
@@ -52,11 +59,13 @@ class DeadLetterModel(ApiModel, kw_only=True):
     trace_id: str | None
     aggregate_id: str | None
     failed_at: str | None
-    attempts: int
+    attempts: int | None
+    """Number of times that the record was tried; null where the framework does not state it."""
     dialect: str
     state: str
     cause: str
     groups: list[str]
+    root_cause: RootCauseModel | None = None
     schema: SchemaRefModel | None = None
     service: str | None = None
     replay_of: str | None = None
@@ -88,6 +97,7 @@ class CauseModel(ApiModel, kw_only=True):
     message: str
     """Of the latest letter."""
     path: str | None
+    root_cause: RootCauseModel | None = None
     type: str | None
     schema: SchemaRefModel | None
     count: int

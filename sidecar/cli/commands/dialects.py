@@ -26,19 +26,22 @@ def dialects(json: Json = False) -> None:
     from sidecar.dead_letters.dialects import DIALECTS
 
     if json:
-        for one in DIALECTS:
+        for dialect in DIALECTS:
             print_json(
                 {
-                    "dialect": one.name,
-                    "framework": one.framework,
-                    "streams": one.streams,
-                    "recognised_by": one.marks,
+                    "dialect": dialect.name,
+                    "framework": dialect.framework,
+                    "streams": dialect.streams,
+                    "recognised_by": dialect.markers,
                     "read": True,
-                    "written": one.written,
+                    "written": dialect.is_written,
                 }
             )
         return
     print_table(
         COLUMNS,
-        ((one.name, one.framework, list(one.streams), list(one.marks), one.written) for one in DIALECTS),
+        (
+            (dialect.name, dialect.framework, list(dialect.streams), list(dialect.markers), dialect.is_written)
+            for dialect in DIALECTS
+        ),
     )

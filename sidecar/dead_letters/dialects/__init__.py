@@ -1,86 +1,36 @@
-"""Header dialects of dead letters, one file each, and the table of them all.
+"""Header dialects of dead letters: one module each, reading and where possible writing, and the table of all.
 
-A letter is read as ours where our headers are there. Other frameworks add their headers after what is there: the
-dialect whose mark stands last is that of the latest failure, and the headers of earlier ones are the record's own."""
+A record with Tracecar's headers is read as ours. Other frameworks append their headers, so the dialect with the last
+marker header is that of the latest failure; headers of earlier failures belong to the record.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from msgspec import Struct
-
-from sidecar.dead_letters.dialects import (
-    connect,
-    kafka_streams,
-    karafka,
-    share_group,
-    smallrye,
-    spring,
-    spring_cloud_stream,
-    spring_retry,
-    tracecar,
-    unknown,
-    wolverine,
-)
+from sidecar.dead_letters.dialects import tracecar, unknown
+from sidecar.dead_letters.dialects.dialect import Dialect, ReadDialect
+from sidecar.dead_letters.dialects.foreign import FOREIGN_DIALECTS
 from sidecar.domain.model import DeadLetter, Record
 from sidecar.domain.stream_names import StreamNames
 
-Read = Callable[[Record, StreamNames], DeadLetter | None]
-
-
-class Dialect(Struct, frozen=True):
-    """How a framework writes dead letters."""
-
-    name: str
-    framework: str
-    streams: tuple[str, ...]
-    """The names that its dead-letter streams have by default, as `dead_letters.read` takes them."""
-    marks: tuple[str, ...]
-    """The headers that it is recognized by: any of them."""
-    read: Read
-    """None where the headers are not this dialect's after all."""
-    written: bool = False
-    """Whether `dead_letters.dialects` can write it beside our own."""
-
-
-DIALECTS: tuple[Dialect, ...] = (
-    Dialect(
-        "tracecar", "Tracecar", ("{stream}.dlt",), (tracecar.ID_HEADER,), lambda record, _: tracecar.read(record), True
-    ),
-    Dialect("spring", "Spring Kafka", ("{stream}-dlt", "{stream}.DLT"), spring.MARKS, spring.read, True),
-    Dialect("spring-retry", "Spring @RetryableTopic", ("{stream}-dlt",), spring_retry.MARKS, spring_retry.read),
-    Dialect("connect", "Kafka Connect", (), connect.MARKS, connect.read, True),
-    Dialect("streams", "Kafka Streams", (), kafka_streams.MARKS, kafka_streams.read, True),
-    Dialect("share-group", "Kafka share groups", ("dlq.*",), share_group.MARKS, share_group.read, True),
-    Dialect("smallrye", "SmallRye, Quarkus", ("dead-letter-topic-*",), smallrye.MARKS, smallrye.read),
-    Dialect(
-        "spring-cloud-stream",
-        "Spring Cloud Stream",
-        ("error.{stream}.*",),
-        spring_cloud_stream.MARKS,
-        spring_cloud_stream.read,
-    ),
-    Dialect("karafka", "Karafka", (), karafka.MARKS, karafka.read),
-    Dialect("wolverine", "Wolverine", ("wolverine-dead-letter-queue",), wolverine.MARKS, wolverine.read),
-    Dialect("unknown", "any other", (), (), unknown.read),
-)
-"""Ours first, `unknown` last."""
-_BY_MARK: dict[str, Read] = {mark: dialect.read for dialect in DIALECTS[1:] for mark in dialect.marks}
+DIALECTS: tuple[Dialect, ...] = (tracecar.DIALECT, *FOREIGN_DIALECTS, unknown.DIALECT)
+"""Tracecar's first, `unknown` last."""
+_READERS_BY_MARKER: dict[str, ReadDialect] = {
+    marker: dialect.read for dialect in FOREIGN_DIALECTS for marker in dialect.markers
+}
 
 
 def read(record: Record, naming: StreamNames) -> DeadLetter:
-    """What a record of a dead-letter stream says, in whichever dialect; what none knows is `unknown`. Never raises for
-    what the headers hold."""
-    ours = tracecar.read(record)
-    if ours is not None:
-        return ours
-    tried: set[Read] = set()
+    """Read a record of a dead-letter stream in its dialect, or as `unknown`. No header value makes it raise."""
+    own_letter = tracecar.read(record)
+    if own_letter is not None:
+        return own_letter
+    tried: set[ReadDialect] = set()
     for name, _ in reversed(record.headers):
-        reader = _BY_MARK.get(name)
+        reader = _READERS_BY_MARKER.get(name)
         if reader is None or reader in tried:
             continue
-        found = reader(record, naming)
-        if found is not None:
-            return tracecar.add_replay_facts(found, record.headers)
+        letter = reader(record, naming)
+        if letter is not None:
+            return tracecar.add_replay_facts(letter, record.headers)
         tried.add(reader)
     return tracecar.add_replay_facts(unknown.read(record, naming), record.headers)

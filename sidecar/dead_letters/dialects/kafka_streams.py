@@ -1,40 +1,61 @@
-"""Kafka Streams (KIP-1034): `__streams.errors.*` in UTF-8, added after the record's headers, with the timestamp of the
-record that was processed. Who failed is not told: the application's id is not among the headers."""
+"""Kafka Streams (KIP-1034): headers `__streams.errors.*` in UTF-8, added after the record's own.
+
+A dead letter has the timestamp of the record that was processed. The group is unknown: the application id is not
+among the headers. Streams never retries a record before its dead-letter queue, so there was one attempt.
+"""
 
 from __future__ import annotations
 
-from sidecar.dead_letters.dialects.foreign_reader import (
+from sidecar.dead_letters.dialects.dialect import Dialect, HeaderFields, RejectionFields
+from sidecar.dead_letters.dialects.foreign_letter import (
     FailureHeaders,
     HeaderValues,
-    latest_at_the_first,
-    letter,
-    number,
-    text,
+    build_letter,
+    latest_on_first_stream,
+    to_number,
+    to_text,
 )
-from sidecar.domain.model import DeadLetter, Record
+from sidecar.domain.model import DeadLetter, Record, RootCause
 from sidecar.domain.stream_names import StreamNames
 
-PREFIX = "__streams.errors."
-MARKS = ("__streams.errors.topic", "__streams.errors.exception")
+_PREFIX = "__streams.errors."
+_MARKERS = ("__streams.errors.topic", "__streams.errors.exception")
 
 
-def read(record: Record, naming: StreamNames) -> DeadLetter | None:
+def _read(record: Record, naming: StreamNames) -> DeadLetter | None:
     values = HeaderValues(record.headers)
-    if not any(values.all(mark) for mark in MARKS):
+    if not values.has_any(_MARKERS):
         return None
-    topic, (partition, offset) = latest_at_the_first(
-        values.all(f"{PREFIX}topic"), values.all(f"{PREFIX}partition"), values.all(f"{PREFIX}offset")
+    topic, (partition, offset) = latest_on_first_stream(
+        *[values.all(_PREFIX + name) for name in ("topic", "partition", "offset")]
     )
-    told = FailureHeaders(
-        stream=text(topic),
-        partition=number(partition, 4),
-        offset=number(offset),
+    exception, message = values.text(f"{_PREFIX}exception"), values.text(f"{_PREFIX}message")
+    stacktrace = values.stacktrace(f"{_PREFIX}stacktrace")
+    failure = FailureHeaders(
+        stream=to_text(topic),
+        partition=to_number(partition, 4),
+        offset=to_number(offset),
         timestamp=record.timestamp,
-        exception=values.text(f"{PREFIX}exception"),
-        message=values.text(f"{PREFIX}message"),
+        exception=exception,
+        message=message,
+        attempts=1,
+        stacktrace=stacktrace,
+        likely_cause=RootCause(exception, message) if exception else None,
     )
-    return letter(record, naming, "streams", told, _is_own)
+    return build_letter(record, naming, "streams", failure, _is_own)
 
 
 def _is_own(name: str) -> bool:
-    return name.startswith(PREFIX)
+    return name.startswith(_PREFIX)
+
+
+def _write(failure: RejectionFields) -> HeaderFields:
+    return [
+        ("exception", failure.error),
+        ("message", failure.message),
+        ("stacktrace", failure.stacktrace),
+        *failure.origin_as_text(),
+    ]
+
+
+DIALECT = Dialect(name="streams", framework="Kafka Streams", read=_read, markers=_MARKERS, prefix=_PREFIX, write=_write)

@@ -1,24 +1,28 @@
-"""Karafka: `source_*` in text, `original_*` before its version 2.4, where the partition's number took the key's place
-besides. The free edition tells nothing, and no edition tells the error."""
+"""Karafka: headers `source_*` in text, `original_*` before version 2.4.
+
+Before 2.4 the partition's number also replaced the key. The free edition writes no headers, and no edition writes the
+error.
+"""
 
 from __future__ import annotations
 
-from sidecar.dead_letters.dialects.foreign_reader import FailureHeaders, HeaderValues, letter
+from sidecar.dead_letters.dialects.dialect import Dialect
+from sidecar.dead_letters.dialects.foreign_letter import FailureHeaders, HeaderValues, build_letter
 from sidecar.domain.model import DeadLetter, Record
 from sidecar.domain.stream_names import StreamNames
 
-MARKS = ("source_topic", "original_topic")
+_MARKERS = ("source_topic", "original_topic")
 _NAMES = ("topic", "partition", "offset", "consumer_group", "attempts", "trace_id")
 
 
-def read(record: Record, naming: StreamNames) -> DeadLetter | None:
+def _read(record: Record, naming: StreamNames) -> DeadLetter | None:
     values = HeaderValues(record.headers)
     for kind in ("source", "original"):
         topic, partition = values.text(f"{kind}_topic"), values.number(f"{kind}_partition", 4)
         offset = values.number(f"{kind}_offset")
         if topic is None or partition is None or offset is None:
             continue
-        told = FailureHeaders(
+        failure = FailureHeaders(
             stream=topic,
             partition=partition,
             offset=offset,
@@ -29,5 +33,8 @@ def read(record: Record, naming: StreamNames) -> DeadLetter | None:
             omitted=("key",) if kind == "original" and record.key == b"%d" % partition else (),
         )
         own = frozenset(f"{kind}_{name}" for name in _NAMES)
-        return letter(record, naming, "karafka", told, own.__contains__)
+        return build_letter(record, naming, "karafka", failure, own.__contains__)
     return None
+
+
+DIALECT = Dialect(name="karafka", framework="Karafka", read=_read, markers=_MARKERS)

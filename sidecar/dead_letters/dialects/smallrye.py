@@ -1,44 +1,57 @@
-"""SmallRye Reactive Messaging (Quarkus): `dead-letter-*` in UTF-8 (`KafkaDeadLetterQueue`), written *before* the
-record's own headers: of a repeated name the first value is the latest. Early versions told reason and cause alone."""
+"""SmallRye Reactive Messaging (Quarkus): headers `dead-letter-*` in UTF-8 (`KafkaDeadLetterQueue`).
+
+They are written *before* the record's own headers, so the first value of a repeated name is the latest. `reason` and
+`exception-class-name` are of the exception, `cause` and `cause-class-name` of its cause. Early versions wrote reason
+and cause only. There is no timestamp of the original record. A record was tried once, unless the delayed-retry
+strategy left its headers.
+"""
 
 from __future__ import annotations
 
-from sidecar.dead_letters.dialects.foreign_reader import (
+from sidecar.dead_letters.dialects.dialect import Dialect
+from sidecar.dead_letters.dialects.foreign_letter import (
     FailureHeaders,
     HeaderValues,
-    latest_at_the_first,
-    letter,
-    number,
-    text,
+    build_letter,
+    latest_on_first_stream,
+    to_number,
+    to_text,
 )
-from sidecar.domain.model import DeadLetter, Record
+from sidecar.domain.model import DeadLetter, Record, RootCause
 from sidecar.domain.stream_names import StreamNames
 
-MARKS = ("dead-letter-reason", "dead-letter-exception-class-name")
+_MARKERS = ("dead-letter-reason", "dead-letter-exception-class-name")
 _OWN = frozenset(
     f"dead-letter-{name}"
     for name in ("reason", "cause", "topic", "partition", "offset", "exception-class-name", "cause-class-name")
 )
+_DELAYED_RETRY_HEADERS = ("delayed-retry-count", "delayed-retry-topic", "delayed-retry-original-timestamp")
 
 
-def read(record: Record, naming: StreamNames) -> DeadLetter | None:
+def _read(record: Record, naming: StreamNames) -> DeadLetter | None:
     values = HeaderValues(record.headers)
-    if not any(values.all(mark) for mark in MARKS):
+    if not values.has_any(_MARKERS):
         return None
-    topic, (partition, offset) = latest_at_the_first(
+    topic, (partition, offset) = latest_on_first_stream(
         *[values.all(f"dead-letter-{name}")[::-1] for name in ("topic", "partition", "offset")]
     )
-    told = FailureHeaders(
-        stream=text(topic),
-        partition=number(partition, 4),
-        offset=number(offset),
-        exception=_first(values, "cause-class-name") or _first(values, "exception-class-name"),
-        message=_first(values, "reason"),
+    exception = values.first_text("dead-letter-exception-class-name")
+    reason = values.first_text("dead-letter-reason")
+    cause_class = values.first_text("dead-letter-cause-class-name")
+    cause = RootCause(cause_class, values.first_text("dead-letter-cause")) if cause_class else None
+    failure = FailureHeaders(
+        stream=to_text(topic),
+        partition=to_number(partition, 4),
+        offset=to_number(offset),
+        exception=exception,
+        message=reason,
+        attempts=None if values.has_any(_DELAYED_RETRY_HEADERS) else 1,
         failed_at=record.timestamp * 1000,
+        root_cause=cause or (RootCause(exception, reason) if exception else None),
     )
-    return letter(record, naming, "smallrye", told, _OWN.__contains__)
+    return build_letter(record, naming, "smallrye", failure, _OWN.__contains__)
 
 
-def _first(values: HeaderValues, name: str) -> str | None:
-    found = values.all(f"dead-letter-{name}")
-    return text(found[0]) if found else None
+DIALECT = Dialect(
+    name="smallrye", framework="SmallRye, Quarkus", read=_read, markers=_MARKERS, streams=("dead-letter-topic-*",)
+)

@@ -1,70 +1,108 @@
-"""Spring Kafka's `DeadLetterPublishingRecoverer`: `kafka_dlt-*`, numbers as big-endian bytes.
+"""Spring Kafka's `DeadLetterPublishingRecoverer`: headers `kafka_dlt-*`, numbers as big-endian bytes.
 
-With each round the recoverer adds headers of the same names, unless it is told to replace them: the first are of the
-first failure, the last of the latest (`KafkaHeaders`, `DeadLetterPublishingRecoverer.HeaderNames`)."""
+Each round adds headers of the same names, unless the recoverer is told to replace them: the first are of the first
+failure, the last of the latest one (`KafkaHeaders`, `DeadLetterPublishingRecoverer.HeaderNames`). Without a delivery
+attempt header (`ContainerProperties.deliveryAttemptHeader`) the number of attempts is unknown. After a failed
+deserialization of the key, Spring serializes the value that it could read again (and the other way around), so the
+bytes of the dead letter may differ from those of the original record.
+"""
 
 from __future__ import annotations
 
-from sidecar.dead_letters.dialects.foreign_reader import (
+from sidecar.dead_letters.dialects.dialect import Dialect, HeaderFields, RejectionFields
+from sidecar.dead_letters.dialects.foreign_letter import (
     FailureHeaders,
     HeaderValues,
-    latest_at_the_first,
-    letter,
-    number,
-    text,
+    build_letter,
+    latest_on_first_stream,
+    to_number,
+    to_text,
 )
-from sidecar.domain.model import DeadLetter, Record
+from sidecar.domain.model import DeadLetter, Record, RootCause
 from sidecar.domain.stream_names import StreamNames
 
 PREFIX = "kafka_dlt-"
-MARKS = ("kafka_dlt-original-topic", "kafka_dlt-exception-fqcn", "kafka_dlt-key-exception-fqcn")
-GROUP = "kafka_dlt-original-consumer-group"
-ATTEMPT = "kafka_deliveryAttempt"
-_IN_PASSING = (ATTEMPT, "springDeserializerExceptionKey", "springDeserializerExceptionValue")
-"""What the listener container hangs on a record on its way."""
+GROUP_HEADER = "kafka_dlt-original-consumer-group"
+ATTEMPT_HEADER = "kafka_deliveryAttempt"
+_MARKERS = ("kafka_dlt-original-topic", "kafka_dlt-exception-fqcn", "kafka_dlt-key-exception-fqcn")
+_CONTAINER_HEADERS = (ATTEMPT_HEADER, "springDeserializerExceptionKey", "springDeserializerExceptionValue")
+"""Headers that the listener container adds to a record on its way."""
+_MAX_LONG_NUMBER = 2**63 - 1
 
 
-def read(record: Record, naming: StreamNames) -> DeadLetter | None:
+def _read(record: Record, naming: StreamNames) -> DeadLetter | None:
     values = HeaderValues(record.headers)
-    if not any(values.all(mark) for mark in MARKS):
+    if not values.has_any(_MARKERS):
         return None
-    return letter(record, naming, "spring", read_failure(values, record, PREFIX), is_own)
+    return build_letter(record, naming, "spring", read_failure(values, record, PREFIX), is_own)
 
 
 def read_failure(values: HeaderValues, record: Record, prefix: str) -> FailureHeaders:
-    """What headers with these names tell; `@RetryableTopic` uses the same ones with another prefix."""
+    """Read the failure from headers that begin with `prefix`; `@RetryableTopic` uses another prefix."""
     original = f"{prefix}original-"
-    topic, places = latest_at_the_first(
-        values.all(f"{original}topic"),
-        values.all(f"{original}partition"),
-        values.all(f"{original}offset"),
-        values.all(f"{original}timestamp"),
+    topic, (partition, offset, timestamp) = latest_on_first_stream(
+        *[values.all(original + name) for name in ("topic", "partition", "offset", "timestamp")]
     )
-    exception, message = _failure(values, prefix)
+    exception, message, stacktrace = _exception(values, prefix)
+    cause = values.text(f"{prefix}exception-cause-fqcn")
     return FailureHeaders(
-        stream=text(topic),
-        partition=number(places[0], 4),
-        offset=number(places[1]),
-        timestamp=number(places[2]),
-        group=values.text(GROUP),
+        stream=to_text(topic),
+        partition=to_number(partition, 4),
+        offset=to_number(offset),
+        timestamp=to_number(timestamp),
+        group=values.text(GROUP_HEADER),
         exception=exception,
         message=message,
-        attempts=values.number(ATTEMPT, 4),
+        attempts=values.number(ATTEMPT_HEADER, 4),
         failed_at=record.timestamp * 1000,
+        stacktrace=stacktrace,
+        likely_cause=RootCause(cause, message) if cause else None,
+        reserialized=(exception or "").endswith("DeserializationException"),
     )
 
 
-def _failure(values: HeaderValues, prefix: str) -> tuple[str | None, str | None]:
-    """Class and message: of the cause where one is named, for the outer class is the listener's wrapper; of the key
-    where the value has none."""
+def _exception(values: HeaderValues, prefix: str) -> tuple[str | None, str | None, str | None]:
+    """Return class, message and stack trace of the value's exception, else of the key's.
+
+    The class is that of the cause where one is named: the outer class is the listener's wrapper, and its message ends
+    with the cause's.
+    """
     for kind in ("", "key-"):
         name = values.text(f"{prefix}{kind}exception-fqcn")
         message = values.text(f"{prefix}{kind}exception-message")
         if name or message:
             cause = None if kind else values.text(f"{prefix}exception-cause-fqcn")
-            return cause or name, f"key: {message}" if kind and message else message
-    return None, None
+            stacktrace = values.stacktrace(f"{prefix}{kind}exception-stacktrace")
+            return cause or name, f"key: {message}" if kind and message else message, stacktrace
+    return None, None, None
 
 
 def is_own(name: str) -> bool:
-    return name.startswith(PREFIX) or name in _IN_PASSING
+    """Return True for a header that Spring added."""
+    return name.startswith(PREFIX) or name in _CONTAINER_HEADERS
+
+
+def _write(failure: RejectionFields) -> HeaderFields:
+    place = failure.partition_and_offset
+    is_long = -_MAX_LONG_NUMBER <= failure.timestamp <= _MAX_LONG_NUMBER
+    return [
+        ("original-topic", failure.position.stream),
+        ("original-partition", None if place is None else place[0].to_bytes(4, "big")),
+        ("original-offset", None if place is None else place[1].to_bytes(8, "big")),
+        ("original-timestamp", failure.timestamp.to_bytes(8, "big", signed=True) if is_long else None),
+        ("original-consumer-group", failure.group),
+        ("exception-fqcn", failure.error),
+        ("exception-message", failure.message),
+        ("exception-stacktrace", failure.stacktrace),
+    ]
+
+
+DIALECT = Dialect(
+    name="spring",
+    framework="Spring Kafka",
+    read=_read,
+    markers=_MARKERS,
+    streams=("{stream}-dlt", "{stream}.DLT"),
+    prefix=PREFIX,
+    write=_write,
+)

@@ -1,48 +1,65 @@
-"""Spring Cloud Stream's Kafka binder: `x-original-*` and `x-exception-*`, numbers as big-endian bytes, added after the
-record's own headers (`KafkaMessageChannelBinder`). Many home-made ones use these names too, with numbers as text."""
+"""Spring Cloud Stream's Kafka binder: headers `x-original-*` and `x-exception-*` (`KafkaMessageChannelBinder`).
+
+They are added after the record's own, with numbers as big-endian bytes. Many custom consumers use these names too,
+with numbers as text. The number of attempts is unknown.
+"""
 
 from __future__ import annotations
 
-from sidecar.dead_letters.dialects.foreign_reader import (
+from sidecar.dead_letters.dialects.dialect import Dialect
+from sidecar.dead_letters.dialects.foreign_letter import (
     FailureHeaders,
     HeaderValues,
-    latest_at_the_first,
-    letter,
-    number,
-    text,
+    build_letter,
+    latest_on_first_stream,
+    to_number,
+    to_text,
 )
-from sidecar.domain.model import DeadLetter, Record
+from sidecar.domain.model import DeadLetter, Record, RootCause
 from sidecar.domain.stream_names import StreamNames
 
-MARKS = ("x-original-topic", "x-exception-fqcn", "x-exception-message")
+_MARKERS = ("x-original-topic", "x-exception-fqcn", "x-exception-message")
 _OWN = frozenset(
     [f"x-original-{name}" for name in ("topic", "partition", "offset", "timestamp", "timestamp-type")]
     + [f"x-exception-{name}" for name in ("fqcn", "message", "stacktrace")]
 )
 
 
-def read(record: Record, naming: StreamNames) -> DeadLetter | None:
+def _read(record: Record, naming: StreamNames) -> DeadLetter | None:
     values = HeaderValues(record.headers)
-    if not any(values.all(mark) for mark in MARKS):
+    if not values.has_any(_MARKERS):
         return None
-    topic, (partition, offset, timestamp) = latest_at_the_first(
+    topic, (partition, offset, timestamp) = latest_on_first_stream(
         *[values.all(f"x-original-{name}") for name in ("topic", "partition", "offset", "timestamp")]
     )
-    stream = text(topic)
-    told = FailureHeaders(
+    stream = to_text(topic)
+    exception, message = values.text("x-exception-fqcn"), values.text("x-exception-message")
+    stacktrace = values.stacktrace("x-exception-stacktrace")
+    failure = FailureHeaders(
         stream=stream,
-        partition=number(partition, 4),
-        offset=number(offset),
-        timestamp=number(timestamp),
+        partition=to_number(partition, 4),
+        offset=to_number(offset),
+        timestamp=to_number(timestamp),
         group=_group(record.position.stream, stream),
-        exception=values.text("x-exception-fqcn"),
-        message=values.text("x-exception-message"),
+        exception=exception,
+        message=message,
         failed_at=record.timestamp * 1000,
+        stacktrace=stacktrace,
+        likely_cause=RootCause(exception, message) if exception else None,
     )
-    return letter(record, naming, "spring-cloud-stream", told, _OWN.__contains__)
+    return build_letter(record, naming, "spring-cloud-stream", failure, _OWN.__contains__)
 
 
 def _group(name: str, stream: str | None) -> str | None:
-    """The group is told by the stream's name alone: `error.DESTINATION.GROUP`."""
+    """Find the group in the dead-letter stream's name, its only place: `error.DESTINATION.GROUP`."""
     start = f"error.{stream}."
     return name[len(start) :] if stream and name.startswith(start) else None
+
+
+DIALECT = Dialect(
+    name="spring-cloud-stream",
+    framework="Spring Cloud Stream",
+    read=_read,
+    markers=_MARKERS,
+    streams=("error.{stream}.*",),
+)

@@ -1,27 +1,38 @@
-"""Spring Kafka's `@RetryableTopic`: `kafka_original-*` and `kafka_exception-*`, the group alone as the recoverer names
-it, and `retry_topic-*` (`RetryTopicHeaders`). The origin stays that of the first failure on all retry topics."""
+"""Spring Kafka's `@RetryableTopic`: `kafka_original-*`, `kafka_exception-*` and `retry_topic-*` (`RetryTopicHeaders`).
+
+Only the group keeps the recoverer's name. The origin stays that of the first failure on all retry topics.
+`retry_topic-attempts` on a dead letter is the number of the attempt that would come next.
+"""
 
 from __future__ import annotations
 
 from sidecar.dead_letters.dialects import spring
-from sidecar.dead_letters.dialects.foreign_reader import HeaderValues, letter
+from sidecar.dead_letters.dialects.dialect import Dialect
+from sidecar.dead_letters.dialects.foreign_letter import HeaderValues, build_letter
 from sidecar.domain.model import DeadLetter, Record
 from sidecar.domain.stream_names import StreamNames
 
-MARKS = ("kafka_original-topic", "kafka_exception-fqcn", "retry_topic-attempts")
+_MARKERS = ("kafka_original-topic", "kafka_exception-fqcn", "retry_topic-attempts")
 _OWN = ("kafka_original-", "kafka_exception-", "kafka_key-exception-", "retry_topic-")
 
 
-def read(record: Record, naming: StreamNames) -> DeadLetter | None:
+def _read(record: Record, naming: StreamNames) -> DeadLetter | None:
     values = HeaderValues(record.headers)
-    if not any(values.all(mark) for mark in MARKS):
+    if not values.has_any(_MARKERS):
         return None
-    told = spring.read_failure(values, record, "kafka_")
-    told.attempts = values.number("retry_topic-attempts", 4) or told.attempts
-    if told.timestamp is None:
-        told.timestamp = values.number("retry_topic-original-timestamp")
-    return letter(record, naming, "spring-retry", told, _is_own)
+    failure = spring.read_failure(values, record, "kafka_")
+    next_attempt = values.number("retry_topic-attempts", 4)
+    if next_attempt is not None:
+        failure.attempts = next_attempt - 1 or None
+    if failure.timestamp is None:
+        failure.timestamp = values.number("retry_topic-original-timestamp")
+    return build_letter(record, naming, "spring-retry", failure, _is_own)
 
 
 def _is_own(name: str) -> bool:
     return name.startswith(_OWN) or spring.is_own(name)
+
+
+DIALECT = Dialect(
+    name="spring-retry", framework="Spring @RetryableTopic", read=_read, markers=_MARKERS, streams=("{stream}-dlt",)
+)

@@ -1,4 +1,4 @@
-"""Our own dead-letter headers: written after the record's own, which stay first and as they were."""
+"""Tracecar's own dead-letter headers, written after the record's own, which stay first and unchanged."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from sidecar.dead_letters.dialects.foreign_writers import prefixes
+from sidecar.dead_letters.dialects.dialect import Dialect
+from sidecar.dead_letters.dialects.foreign import header_prefixes
+from sidecar.dead_letters.root_cause import parse_root_cause
 from sidecar.domain.model import DeadLetter, Decoded, Headers, Record, SchemaRef
 from sidecar.domain.position import SCHEME, Position
 from sidecar.domain.timestamps import format_rfc3339, parse_rfc3339
@@ -15,55 +17,53 @@ from sidecar.domain.timestamps import format_rfc3339, parse_rfc3339
 PREFIX = "tracecar."
 ID_HEADER = "tracecar.dead-letter-id"
 STREAM_HEADER = "tracecar.stream"
-"""Of a reported record that lies nowhere: the stream that it is of."""
+"""The stream of a reported record that has no position."""
 STACKTRACE_HEADER = "tracecar.stacktrace"
-NO_TIMESTAMP = -1
-"""Of a reported record that lies nowhere, and whose time was not told."""
+UNKNOWN_TIMESTAMP_MS = -1
+"""Timestamp of a reported record that has neither a position nor a time."""
 OMITTED_HEADER = "tracecar.omitted"
-"""Names the parts (`body`, `headers`, `key`) that the broker would not take; they are still at the origin."""
+"""Names the parts (`body`, `headers`, `key`) that the broker refused for their size. The origin still has them."""
 
 REPLAY_ID = "tracecar.replay-id"
 REPLAY_OF = "tracecar.replay-of"
 REPLAY_ATTEMPT = "tracecar.replay-attempt"
 REPLAY_GROUP = "tracecar.replay-group"
-"""On a replayed record, and on the letter of one that failed again: what ties it to its earlier life."""
+"""On a replayed record, and on the dead letter of one that failed again: the link to the earlier failure."""
 
 DIALECTS_HEADER = "tracecar.dialects"
-"""Names the dialects whose headers were written beside ours, and so are not the record's own."""
+"""Names the dialects whose headers were written beside ours and therefore are not the record's own."""
 
-_OF_REPLAYS = (REPLAY_ID, REPLAY_OF, REPLAY_ATTEMPT, REPLAY_GROUP)
-_SCHEMA = msgspec.json.Decoder(SchemaRef)
-_ORIGIN = re.compile(rf"(.*)@{SCHEME}://|(.*?)@sha256:", re.DOTALL)
+_REPLAY_HEADERS = (REPLAY_ID, REPLAY_OF, REPLAY_ATTEMPT, REPLAY_GROUP)
+_SCHEMA_DECODER = msgspec.json.Decoder(SchemaRef)
+_GROUP_OF_ID = re.compile(rf"(.*)@{SCHEME}://|(.*?)@sha256:", re.DOTALL)
 MAX_HEADER_BYTES = 8_192
-"""Bytes of a header's value that are looked at."""
+"""Longest header value that is read, but for a stack trace."""
+MAX_STACKTRACE_BYTES = 262_144
 MAX_MESSAGE_CHARACTERS = 2_000
-"""Characters of a message that a header keeps."""
-
-
-def dead_letter_id(group: str, position: Position) -> str:
-    return f"{group}@{position}"
 
 
 def own_headers(headers: Headers, dialects: Sequence[str] = ()) -> Headers:
-    """The headers that are the record's own: all but earlier `tracecar.*` ones and those of the `dialects` that are
-    written beside them, so that rounds do not pile up."""
-    ours = (PREFIX, *prefixes(dialects))
-    return tuple([header for header in headers if not header[0].startswith(ours)])
+    """Return the record's own headers: all but earlier `tracecar.*` ones and those of the `dialects` that are written.
+
+    Without this, headers would accumulate with each failure.
+    """
+    added = (PREFIX, *header_prefixes(dialects))
+    return tuple([header for header in headers if not header[0].startswith(added)])
 
 
 def attempt_number(headers: Headers) -> int:
-    """Which attempt this is: 1, or one more than the replay it comes from says."""
+    """Return the number of this attempt: 1, or one more than the replays that the record went through."""
     return replay_count(dict(headers)) + 1
 
 
 def replay_count(facts: Mapping[str, bytes | None]) -> int:
-    """How often the record was replayed before, as its headers say."""
-    said = text(facts.get(REPLAY_ATTEMPT))
-    return int(said) if said and said.isascii() and said.isdigit() and len(said) < 7 else 0
+    """Return the number of earlier replays of the record, as its headers state it."""
+    count = text(facts.get(REPLAY_ATTEMPT))
+    return int(count) if count and count.isascii() and count.isdigit() and len(count) < 7 else 0
 
 
 def add_replay_facts(letter: DeadLetter, headers: Headers) -> DeadLetter:
-    """The letter with what its headers say of the replay that it came from, whoever wrote the letter."""
+    """Fill in the replay that the failed record came from, in a dead letter of any dialect."""
     facts = {name: value for name, value in headers if name.startswith("tracecar.replay-")}
     if facts:
         letter.replay_of = text(facts.get(REPLAY_OF))
@@ -73,12 +73,18 @@ def add_replay_facts(letter: DeadLetter, headers: Headers) -> DeadLetter:
 
 
 def build_replay_headers(id: str, letter: str, attempt: int, group: str | None) -> Headers:
-    """What a replayed record carries after its own headers: the replay, the dead letter's id, how many replays there
-    were with this one, and for which group, where it is for one."""
-    found = [(REPLAY_ID, id), (REPLAY_OF, letter), (REPLAY_ATTEMPT, str(attempt))]
+    """Build the headers that a replayed record carries after its own.
+
+    Args:
+        id: The replay's id.
+        letter: The id of the dead letter that is replayed.
+        attempt: Number of replays, this one included.
+        group: The consumer group that the replay is for, where it is for one.
+    """
+    headers = [(REPLAY_ID, id), (REPLAY_OF, letter), (REPLAY_ATTEMPT, str(attempt))]
     if group is not None:
-        found.append((REPLAY_GROUP, group))
-    return tuple([(name, value.encode("utf-8", "backslashreplace")) for name, value in found])
+        headers.append((REPLAY_GROUP, group))
+    return tuple([(name, value.encode("utf-8", "backslashreplace")) for name, value in headers])
 
 
 def write(
@@ -88,15 +94,25 @@ def write(
     failed_at: int,
     *,
     attempts: int | None = None,
-    nowhere: str | None = None,
+    digest: str | None = None,
 ) -> Headers:
-    """The headers that a dead letter of this rejected record carries beyond the record's own. `failed_at` in
-    microseconds; `attempts`: how often it was tried, where somebody counted; `nowhere`: what stands for the position in
-    the letter's id, where the record lies nowhere. Absent facts have no header."""
+    """Build the headers that a dead letter of this rejected record has beyond the record's own.
+
+    Facts that are absent have no header.
+
+    Args:
+        decoded: The rejected record.
+        group: The consumer group that could not process it.
+        service: The service of this sidecar.
+        failed_at: Microseconds since 1970.
+        attempts: The number of attempts, where the reporter counted them.
+        digest: Takes the position's place in the id of a dead letter for a record that has no position.
+    """
     event, record, rejection = decoded.event, decoded.record, decoded.event.rejection
     assert rejection is not None, "only a rejected record has a dead letter"
+    is_timeless = digest is not None and record.timestamp == UNKNOWN_TIMESTAMP_MS
     fields: list[tuple[str, str | None]] = [
-        (ID_HEADER, f"{group}@{nowhere or record.position}"),
+        (ID_HEADER, f"{group}@{digest or record.position}"),
         ("tracecar.stage", rejection.stage),
         ("tracecar.code", rejection.code),
         ("tracecar.message", rejection.message[:MAX_MESSAGE_CHARACTERS]),
@@ -104,24 +120,26 @@ def write(
         ("tracecar.failed-at", format_rfc3339(failed_at)),
         ("tracecar.service", service),
         ("tracecar.attempts", str(attempts or attempt_number(record.headers))),
-        ("tracecar.origin", None if nowhere else str(record.position)),
-        (STREAM_HEADER, record.position.stream if nowhere else None),
-        ("tracecar.origin-timestamp", None if nowhere and record.timestamp == NO_TIMESTAMP else str(record.timestamp)),
+        ("tracecar.origin", None if digest else str(record.position)),
+        (STREAM_HEADER, record.position.stream if digest else None),
+        ("tracecar.origin-timestamp", None if is_timeless else str(record.timestamp)),
         ("tracecar.event-id", event.event_id),
         ("tracecar.event-type", event.type),
         ("tracecar.trace-id", None if event.trace_id is None else f"{event.trace_id:032x}"),
         ("tracecar.aggregate-id", event.aggregate_id),
         ("tracecar.schema", None if event.schema is None else msgspec.json.encode(event.schema).decode()),
     ]
-    said = [(name, value.encode("utf-8", "backslashreplace")) for name, value in fields if value is not None]
+    headers = [(name, value.encode("utf-8", "backslashreplace")) for name, value in fields if value is not None]
     if event.replay_of is not None:
-        said += [(name, value) for name, value in record.headers if name in _OF_REPLAYS and value is not None]
-    return tuple(dict(said).items())
+        headers += [(name, value) for name, value in record.headers if name in _REPLAY_HEADERS and value is not None]
+    return tuple(dict(headers).items())
 
 
 def read(letter: Record) -> DeadLetter | None:
-    """The dead letter that our headers describe; None where they are not there. Headers that do not parse are taken as
-    absent: whoever can write to the stream can write anything."""
+    """Read the dead letter that our headers describe; None where they are missing.
+
+    Anyone who can write to the stream can write anything, so headers that do not parse count as absent.
+    """
     facts = {
         name: value[:MAX_HEADER_BYTES].decode("utf-8", "replace")
         for name, value in letter.headers
@@ -135,7 +153,8 @@ def read(letter: Record) -> DeadLetter | None:
     own: Headers = tuple([header for header in letter.headers if not header[0].startswith(PREFIX)])
     if DIALECTS_HEADER in facts:
         own = own_headers(own, parse_list(facts[DIALECTS_HEADER]))
-    found = DeadLetter(
+    stacktrace = _stacktrace(letter.headers) if STACKTRACE_HEADER in facts else None
+    result = DeadLetter(
         id=id,
         position=letter.position,
         origin=origin,
@@ -155,7 +174,8 @@ def read(letter: Record) -> DeadLetter | None:
         schema=_schema(get("tracecar.schema")),
         service=get("tracecar.service"),
         omitted=parse_list(get(OMITTED_HEADER)),
-        stacktrace=get(STACKTRACE_HEADER),
+        stacktrace=stacktrace,
+        root_cause=parse_root_cause(stacktrace) if stacktrace else None,
         record=Record(
             position=origin or letter.position,
             key=letter.key,
@@ -166,24 +186,29 @@ def read(letter: Record) -> DeadLetter | None:
         ),
         appended_at=letter.timestamp,
     )
-    return add_replay_facts(found, letter.headers) if REPLAY_OF in facts or REPLAY_ATTEMPT in facts else found
+    return add_replay_facts(result, letter.headers) if REPLAY_OF in facts or REPLAY_ATTEMPT in facts else result
 
 
 def _group(id: str) -> str:
-    """The group of an id in which more than the group's end is written `@`."""
-    match = _ORIGIN.match(id)
+    """Return the group of an id that contains more than one `@`."""
+    match = _GROUP_OF_ID.match(id)
     if match is None:
         return id.partition("@")[0]
     return match[1] if match[1] is not None else match[2]
 
 
+def _stacktrace(headers: Headers) -> str | None:
+    value = dict(headers).get(STACKTRACE_HEADER)
+    return None if value is None else value[:MAX_STACKTRACE_BYTES].decode("utf-8", "replace")
+
+
 def parse_list(text: str | None) -> tuple[str, ...]:
-    """What a header lists, separated by commas."""
+    """Split the value of a header that lists names, separated by commas."""
     return tuple([part for part in text.split(",", 16) if part]) if text else ()
 
 
 def text(value: bytes | None) -> str | None:
-    """What a header says, as far as it is looked at."""
+    """Decode a header's value, up to `MAX_HEADER_BYTES`."""
     return None if value is None else value[:MAX_HEADER_BYTES].decode("utf-8", "replace")
 
 
@@ -210,6 +235,15 @@ def _position(text: str | None) -> Position | None:
 
 def _schema(text: str | None) -> SchemaRef | None:
     try:
-        return _SCHEMA.decode(text) if text else None
+        return _SCHEMA_DECODER.decode(text) if text else None
     except (msgspec.MsgspecError, ValueError):
         return None
+
+
+DIALECT = Dialect(
+    name="tracecar",
+    framework="Tracecar",
+    read=lambda record, _: read(record),
+    markers=(ID_HEADER,),
+    streams=("{stream}.dlt",),
+)

@@ -1,13 +1,14 @@
-"""A dead letter by its stream's name alone: nothing in its headers is known to us."""
+"""A dead letter that is one by its stream's name alone: no dialect knows its headers."""
 
 from __future__ import annotations
 
+from sidecar.dead_letters.dialects.dialect import Dialect
 from sidecar.domain.model import DeadLetter, Record
 from sidecar.domain.stream_names import StreamNames
 
 
 def read(letter: Record, naming: StreamNames) -> DeadLetter:
-    """The record itself is the best there is: it failed, somewhere, on the stream that the name tells."""
+    """Take the record itself for the one that failed, on the stream that the dead-letter stream's name implies."""
     origins = naming.origins(letter.position.stream)
     return DeadLetter(
         id=f"@{letter.position}",
@@ -24,8 +25,11 @@ def read(letter: Record, naming: StreamNames) -> DeadLetter:
         trace_id=None,
         aggregate_id=None,
         failed_at=letter.timestamp * 1000,
-        attempts=1,
+        attempts=None,
         dialect="unknown",
         record=letter,
         appended_at=letter.timestamp,
     )
+
+
+DIALECT = Dialect(name="unknown", framework="any other", read=read)

@@ -1,35 +1,50 @@
-"""Wolverine (.NET): `exception-*`, `failed-at` (ms) and, of late, `original-*`, all in UTF-8
-(`DeadLetterQueueConstants`). The names are plain ones, so that a type and a time or a stack must be there."""
+"""Wolverine (.NET): headers `exception-*`, `failed-at` (ms) and lately `original-*`, in UTF-8.
+
+See `DeadLetterQueueConstants`. The names are plain ones, so an exception type with a time or a stack trace is required.
+"""
 
 from __future__ import annotations
 
 import re
 
-from sidecar.dead_letters.dialects.foreign_reader import FailureHeaders, HeaderValues, letter
-from sidecar.domain.model import DeadLetter, Record
+from sidecar.dead_letters.dialects.dialect import Dialect
+from sidecar.dead_letters.dialects.foreign_letter import FailureHeaders, HeaderValues, build_letter
+from sidecar.domain.model import DeadLetter, Record, RootCause
 from sidecar.domain.stream_names import StreamNames
 
-MARKS = ("exception-type",)
+_MARKERS = ("exception-type",)
 _OWN = frozenset(
-    [f"exception-{what}" for what in ("type", "message", "stack")]
-    + [f"original-{what}" for what in ("destination", "partition", "offset")]
+    [f"exception-{name}" for name in ("type", "message", "stack")]
+    + [f"original-{name}" for name in ("destination", "partition", "offset")]
     + ["failed-at"]
 )
 _TOPIC = re.compile(r"[^:/]+://topic/([^/]+)")
 
 
-def read(record: Record, naming: StreamNames) -> DeadLetter | None:
+def _read(record: Record, naming: StreamNames) -> DeadLetter | None:
     values = HeaderValues(record.headers)
-    if not values.all("exception-type") or not (values.all("failed-at") or values.all("exception-stack")):
+    if not values.all("exception-type") or not values.has_any(("failed-at", "exception-stack")):
         return None
     destination = _TOPIC.fullmatch(values.text("original-destination") or "")
     failed_at = values.number("failed-at")
-    told = FailureHeaders(
+    exception, message = values.text("exception-type"), values.text("exception-message")
+    failure = FailureHeaders(
         stream=destination[1] if destination else None,
         partition=values.number("original-partition", 4),
         offset=values.number("original-offset"),
-        exception=values.text("exception-type"),
-        message=values.text("exception-message"),
+        exception=exception,
+        message=message,
         failed_at=(record.timestamp if failed_at is None else failed_at) * 1000,
+        stacktrace=values.stacktrace("exception-stack"),
+        root_cause=RootCause(exception, message) if exception else None,
     )
-    return letter(record, naming, "wolverine", told, _OWN.__contains__)
+    return build_letter(record, naming, "wolverine", failure, _OWN.__contains__)
+
+
+DIALECT = Dialect(
+    name="wolverine",
+    framework="Wolverine",
+    read=_read,
+    markers=_MARKERS,
+    streams=("wolverine-dead-letter-queue",),
+)

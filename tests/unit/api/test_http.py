@@ -30,11 +30,11 @@ FLOW = {
 }  # fmt: skip
 DEAD_LETTER = {
     "id", "position", "origin", "stream", "group", "stage", "code", "message", "path", "event_id", "type", "trace_id",
-    "aggregate_id", "failed_at", "attempts", "dialect", "state", "cause", "groups",
+    "aggregate_id", "failed_at", "attempts", "root_cause", "dialect", "state", "cause", "groups",
 }  # fmt: skip
 CAUSE = {
-    "cause", "stream", "stage", "code", "message", "path", "type", "schema", "count", "first_seen", "last_seen",
-    "oldest_age_s", "rate", "aggregates", "some_aggregates", "groups", "dialects", "states", "latest",
+    "cause", "stream", "stage", "code", "message", "path", "root_cause", "type", "schema", "count", "first_seen",
+    "last_seen", "oldest_age_s", "rate", "aggregates", "some_aggregates", "groups", "dialects", "states", "latest",
 }  # fmt: skip
 STATUS = {
     "service", "version", "ready", "filling", "streams", "index", "exporters", "registry", "uptime_s",

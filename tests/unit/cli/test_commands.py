@@ -127,7 +127,7 @@ async def test_json_has_the_contracts_fields(sidecar: Sidecar) -> None:
         (["dlq", "list"], DEAD_LETTER, 1),
         (["dlq", "groups", "code:schema.*"], CAUSE, 1),
         (["dlq", "groups", "code:decode.*"], CAUSE, 0),
-        (["dialects"], {"dialect", "framework", "streams", "recognised_by", "read", "written"}, 11),
+        (["dialects"], {"dialect", "framework", "streams", "recognised_by", "read", "written"}, 13),
         (["streams"], STREAM, 2),
         (["schemas"], {"subject", "versions"}, 1),
         (["schemas", "orders-value"], {"subject", "text"}, 1),

@@ -4,7 +4,7 @@ from sidecar.query.completion import complete
 
 
 def test_fields_are_offered_by_their_beginning() -> None:
-    assert complete("st", 2) == (0, ["stream:", "status:", "stage:", "state:"])
+    assert complete("st", 2) == (0, ["stream:", "status:", "stage:", "stacktrace:", "state:"])
     assert complete("stream:a -(ty", 13) == (11, ["type:"])
     assert complete("h", 1, {"header.": ["traceparent"]}) == (0, ["header.", "header.traceparent:"])
 

@@ -20,8 +20,8 @@ from sidecar.pipeline.pipeline import now_micros
 from sidecar.replay.export_import import LetterTransfer
 from sidecar.replay.models import LetterOutcome, ReplayRequest
 from sidecar.replay.ports import ExportedLetter
+from tests.support.dead_letters import spring
 from tests.support.replay import ANN, Shop, Sidecar, ended, shop, states
-from tests.unit.dead_letters.test_dialects import spring
 
 OTHERS: Headers = (
     ("tracecar.dead-letter-id", b"billing@memory://orders/0/0"),

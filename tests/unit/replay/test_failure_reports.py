@@ -48,7 +48,7 @@ async def test_a_record_by_its_position_becomes_a_letter_with_what_is_known_of_i
         assert (letter.group, letter.attempts, letter.stacktrace) == ("billing", 4, "at line 3")
         assert (letter.event_id, letter.type, letter.trace_id) == ("e-1", "Order", TRACE[3:35])
         assert (letter.origin, letter.state) == (AT, "open")
-        assert [(deed.act, deed.by) for deed in shown.entry.deeds] == [("reported", "ann")]
+        assert [(deed.act, deed.by) for deed in shown.entry.actions] == [("reported", "ann")]
 
 
 async def test_the_same_report_is_one_letter_at_two_sidecars_at_once() -> None:

@@ -312,7 +312,11 @@ async def test_discarding_and_restoring() -> None:
         shown = await sidecar.desk.show(id)
         assert shown is not None
         assert shown.entry is not None
-        assert (shown.state, shown.entry.deeds[0].why, shown.entry.deeds[0].by) == ("discarded", "a test order", "ann")
+        assert (shown.state, shown.entry.actions[0].why, shown.entry.actions[0].by) == (
+            "discarded",
+            "a test order",
+            "ann",
+        )
         job = await ended(sidecar, await sidecar.replay(ReplayRequest(again=True), ANN))
         assert (job.published, job.reasons) == (2, {"was discarded": 1})
         (restored,) = await sidecar.restore([id], ANN)

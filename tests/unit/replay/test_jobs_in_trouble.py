@@ -17,9 +17,9 @@ from msgspec.structs import replace
 from sidecar.adapters.brokers.memory.broker import MemoryBroker
 from sidecar.adapters.brokers.memory.ledger import MemoryLedger
 from sidecar.adapters.brokers.memory.log import MemoryGroup
+from sidecar.dead_letters.grouping import affected_aggregate
 from sidecar.dead_letters.store import DeadLetterFilter
 from sidecar.domain.errors import Outage, Refused
-from sidecar.domain.failure_fingerprint import affected_aggregate
 from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.ports.ledger import LedgerOutcome, LedgerTransaction, LedgerWrite
 from sidecar.domain.position import Partition
