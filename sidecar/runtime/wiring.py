@@ -369,9 +369,7 @@ def _build_dead_letters(
 ) -> tuple[DeadLetterStore, LetterQueryCompiler, ReplayService]:
     queries = build_letter_queries(base.brokers, base.index, base.payloads, base.mapper)
     replay_config = base.config.dead_letters.replay
-    letters = DeadLetterStore(
-        base.sources, replay_config.attempts, lambda position: replays.waits(position), base.payloads.open
-    )
+    letters = DeadLetterStore(base.sources, replay_config.attempts, lambda at: replays.waits(at), base.payloads.open)
     replays = build_replay_service(
         base.sources,
         queries=queries,
