@@ -2,6 +2,8 @@
 
 UV_VERSION := 0.13.9
 ARGS ?=
+WORKERS ?= 2
+WITHOUT_SERVERS := not slow and not kafka and not valkey and not registry and not zipkin and not system
 SYNCED := .venv/.synced
 UV := .tools/bin/uv
 UV_READY := .tools/.uv-$(UV_VERSION)
@@ -9,7 +11,7 @@ UV_READY := .tools/.uv-$(UV_VERSION)
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check baseline format chart bench pictures clean
+.PHONY: help setup demo unit test check baseline format chart bench pictures clean
 
 help: ## Show this
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,9 +23,12 @@ setup: $(SYNCED) ## Install everything into .venv (and uv, which does it, into .
 demo: $(SYNCED) ## A shop that publishes real events, with faults on purpose, and Tracecar beside it
 	@.venv/bin/tracecar demo $(ARGS)
 
+unit: $(SYNCED) ## Tests without servers, in parallel: the loop while you work
+	@.venv/bin/python -m pytest -q -n $(WORKERS) -m "$(WITHOUT_SERVERS)" tests/unit tests/contracts $(ARGS)
+
 test: $(SYNCED) ## All tests, on real servers. NO_SKIP=1 makes a skipped test a failure
 	@.venv/bin/python -m tests.servers.prefetch
-	@.venv/bin/python -m pytest $(if $(NO_SKIP),-p tests.support.no_skip) $(ARGS)
+	@.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup $(if $(NO_SKIP),-p tests.support.no_skip) $(ARGS)
 
 check: $(SYNCED) ## Lint, format, rules of the house, types, imports
 	.venv/bin/python -m tests.checks

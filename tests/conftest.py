@@ -1,4 +1,9 @@
-"""Fixtures of the whole suite: the real servers, each started once for the session and only when a test asks."""
+"""Setup of the whole suite: fixtures of real servers, settings of Hypothesis, and the order of parallel runs."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, settings
 
 from sidecar.adapters.brokers.memory.traits import MEMORY_TRAITS
 from sidecar.domain.broker_traits import register_traits
@@ -6,6 +11,10 @@ from sidecar.runtime.wiring import register_brokers
 
 register_brokers()
 register_traits(MEMORY_TRAITS)
+
+# A busy machine makes any single example slow; only the outcome counts.
+settings.register_profile("tracecar", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tracecar")
 
 pytest_plugins = [
     "tests.servers.kafka",
@@ -15,3 +24,26 @@ pytest_plugins = [
     "tests.servers.kubernetes",
     "tests.servers.images",
 ]
+
+SERVER_MARKS = ("kafka", "system", "valkey", "registry", "zipkin")
+"""Marks of tests that need servers, those whose servers cost most first."""
+
+MAX_ID_CHARACTERS = 80
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Shorten the ids of tests whose parameters are long texts."""
+    if isinstance(val, str | bytes) and len(val) > MAX_ID_CHARACTERS:
+        return f"{argname} of {len(val)}"
+    return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests of one kind of server in one process of a parallel run, where they share the server."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is not None:
+            continue
+        for mark in SERVER_MARKS:
+            if item.get_closest_marker(mark) is not None:
+                item.add_marker(pytest.mark.xdist_group(mark))
+                break

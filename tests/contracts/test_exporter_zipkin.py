@@ -13,6 +13,8 @@ from sidecar.config.schema import ZipkinConfig
 from tests.contracts.exporter_contract import ExporterContract, Rig
 from tests.servers.zipkin import Zipkin
 
+pytestmark = pytest.mark.zipkin
+
 
 class ZipkinRig(Rig):
     """Stopped, it is another server that is started when asked: the session's goes on for the others."""

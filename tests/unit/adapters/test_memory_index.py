@@ -264,6 +264,7 @@ def test_a_place_never_calls_an_offset_new_that_was_taken_in():
     assert len(place._lows) <= MOST_SPANS
 
 
+@pytest.mark.slow
 def test_an_event_takes_no_more_than_450_bytes():
     dice = random.Random(1)
     index = MemoryIndex(40_000, JOIN, 10_000)

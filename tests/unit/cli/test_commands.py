@@ -22,6 +22,8 @@ from sidecar.cli import main
 from tests.support.api import OPERATOR, READER, Sidecar, order, serving
 from tests.unit.api.test_http import BAD, CAUSE, DEAD_LETTER, EVENT, FLOW, STATUS, STREAM
 
+pytestmark = pytest.mark.slow  # each test starts a process for each command
+
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m[bold]x[/bold]\u202eright\n"
 """Control sequences, markup, a mark that turns the direction of writing, a line end."""
 

@@ -27,6 +27,8 @@ from sidecar.domain.position import Position
 from tests.support.api import OPERATOR, READER, Sidecar, order, serving
 from tests.unit.cli.test_commands import Outcome, tracecar, within
 
+pytestmark = pytest.mark.slow  # each test starts a process for each command
+
 REPLAY = {
     "id", "state", "query", "to", "selected", "published", "skipped", "failed", "returned", "started_at", "ended_at",
 }  # fmt: skip

@@ -98,6 +98,7 @@ def paths(schema: dict[str, Any], defs: dict[str, Any]) -> list[tuple[str, ...]]
 PATHS = paths(json_schema(), json_schema()["$defs"])
 
 
+@pytest.mark.slow
 @settings(max_examples=600, deadline=None)
 @given(way=st.sampled_from(PATHS), value=VALUES)
 def test_whatever_stands_at_any_key_what_it_refuses_the_loader_refuses(way: tuple[str, ...], value: Any) -> None:

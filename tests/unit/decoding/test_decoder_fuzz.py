@@ -186,6 +186,7 @@ def judged(it: Court, record: Record):
     return decoded
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_the_short_way_says_what_the_careful_way_says(it, data):
@@ -199,6 +200,7 @@ def test_the_short_way_says_what_the_careful_way_says(it, data):
     assert repr(short) == repr(careful)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_records_do_not_tell_upon_one_another(it, data):
@@ -208,6 +210,7 @@ def test_records_do_not_tell_upon_one_another(it, data):
     assert repr(together) == repr([judged(it, one) for one in records])
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     value=st.none() | st.binary(max_size=60),

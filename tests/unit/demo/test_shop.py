@@ -77,6 +77,7 @@ def test_what_becomes_of_an_order_does_not_depend_on_the_others() -> None:
     assert alone == [one for one in planned(3, 30) if one.message.order == f"order-{FIRST_NUMBER + 20}"]
 
 
+@pytest.mark.slow
 def test_at_least_six_services_publish_and_every_one_of_them() -> None:
     assert len(SERVICES) >= 6
     assert {one.service.name for one in planned(1)} == set(SERVICES)

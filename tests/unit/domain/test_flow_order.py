@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import random
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -42,6 +43,7 @@ def batches(events: list[Event], dice: random.Random) -> list[list[Event]]:
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None, suppress_health_check=SLOW)
 @given(EVENTS, JOINS, MAX_FLOWS, st.randoms(use_true_random=False))
 def test_flows_of_a_set_are_what_the_rules_say_in_any_order(events, join, max_flow, dice):
@@ -50,6 +52,7 @@ def test_flows_of_a_set_are_what_the_rules_say_in_any_order(events, join, max_fl
     assert [told(flow) for flow in build_flows(events, join, max_flow)] == expected
 
 
+@pytest.mark.slow
 @settings(max_examples=180, deadline=None, suppress_health_check=SLOW)
 @given(EVENTS, JOINS, MAX_FLOWS, st.randoms(use_true_random=False), st.sampled_from([24, 48, 400]), st.integers(1, 5))
 def test_the_index_answers_the_same_for_any_arrival(events, join, max_flow, dice, bound, page):
@@ -72,6 +75,7 @@ def test_the_index_answers_the_same_for_any_arrival(events, join, max_flow, dice
     asyncio.run(ask())
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
 @given(EVENTS, JOINS, st.randoms(use_true_random=False))
 def test_an_event_at_a_held_position_replaces_it_whatever_it_was(events, join, dice):

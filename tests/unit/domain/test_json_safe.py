@@ -43,6 +43,7 @@ def test_values(value: Any, shown: Any) -> None:
     assert type(plain(value)) is type(shown)
 
 
+@pytest.mark.slow
 def test_huge_numbers_and_depth_are_bounded() -> None:
     assert plain(1 << 100_000).startswith("0x")
     deep: Any = 1
@@ -67,6 +68,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(VALUES)
 def test_everything_becomes_json(value: Any) -> None:
     msgspec.json.decode(msgspec.json.encode(plain(value)))

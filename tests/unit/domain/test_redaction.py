@@ -39,6 +39,7 @@ def test_bodies(pattern: str, body: Any, shown: Any) -> None:
     assert Redactor([f"body:{pattern}"]).body(body) == shown
 
 
+@pytest.mark.slow
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text() | st.binary(),

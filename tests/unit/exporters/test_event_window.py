@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ def event(number: int, id: str | None, cause: str | None, correlation: str | Non
     return Event(position, None, number, 0, event_id=id, causation_id=cause, correlation_id=correlation)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(words=events, most=st.sampled_from([3, 5, 100]), max_flow=st.sampled_from([2, 4, 100]))
 def test_a_flow_that_is_told_at_once_is_the_one_that_is_gathered(

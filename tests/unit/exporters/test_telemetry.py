@@ -110,6 +110,7 @@ def test_a_sidecar_without_exporters_loads_none_of_their_libraries() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol_name", ["grpc", "http/protobuf"])
 async def test_a_backend_that_never_answers_does_not_keep_the_process(
     protocol_name: Any, monkeypatch: pytest.MonkeyPatch

@@ -277,6 +277,7 @@ def test_what_a_query_implies_is_known_beforehand() -> None:
     assert parse("4711").pinned(None) == {"4711"}
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(expressions)
 def test_bounds_pins_and_what_is_possible_never_lose_an_event(expression: Any) -> None:

@@ -194,6 +194,7 @@ def grown(inner: st.SearchStrategy[Expression]) -> st.SearchStrategy[Expression]
 expressions: st.SearchStrategy[Expression] = st.recursive(terms, grown, max_leaves=6)
 
 
+@pytest.mark.slow
 @settings(max_examples=1_000, deadline=None)
 @given(expressions)
 def test_what_is_written_parses_to_the_same(expression: Expression) -> None:
@@ -211,6 +212,7 @@ SYNTAX = st.lists(
 ).map("".join)
 
 
+@pytest.mark.slow
 @settings(max_examples=2_000, deadline=None)
 @given(st.one_of(st.text(), SYNTAX))
 @example("\ud800")

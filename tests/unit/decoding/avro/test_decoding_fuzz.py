@@ -8,6 +8,7 @@ from io import BytesIO
 from random import Random
 from typing import Any
 
+import pytest
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from tests.support.avro_strategies import payloads, plain, schemas
 QUICK = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 
 
+@pytest.mark.slow
 @QUICK
 @given(schemas(), st.lists(payloads(), min_size=3, max_size=3))
 def test_any_bytes_are_a_value_or_a_rejection(declared: Any, many: list[bytes]) -> None:
@@ -36,6 +38,7 @@ def test_any_bytes_are_a_value_or_a_rejection(declared: Any, many: list[bytes]) 
             assert outcome.message.isprintable()
 
 
+@pytest.mark.slow
 @QUICK
 @given(schemas().map(plain), st.randoms(use_true_random=False))
 def test_what_fastavro_writes_is_read_as_fastavro_reads_it(declared: Any, random: Random) -> None:

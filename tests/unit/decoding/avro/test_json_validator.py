@@ -237,6 +237,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(schemas(), st.lists(json_values, min_size=3, max_size=3))
 def test_any_value_is_good_or_has_a_rejection(declared: Any, values: list[Any]) -> None:
@@ -284,6 +285,7 @@ def test_branches_that_share_what_they_hold_are_not_tried_twice_as_often_with_ea
     assert schema(node).check(chain) is not None
 
 
+@pytest.mark.slow
 def test_a_body_that_would_take_too_many_attempts_is_refused() -> None:
     branches = [{"type": "record", "name": f"R{n}", "fields": [{"name": f"f{n}", "type": "int"}]} for n in range(500)]
     many = schema({"type": "array", "items": branches})

@@ -229,6 +229,7 @@ def forbidden(declared: Any) -> bool:
     return any(map(forbidden, (*inner, declared.get("items"), declared.get("values"), declared["type"])))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(schemas().map(plain), st.randoms(use_true_random=False))
 def test_what_was_read_by_any_schema_is_written_as_the_same_value(declared: Any, random: Random) -> None:
@@ -254,6 +255,7 @@ async def test_json_that_nothing_checks_keeps_how_it_is_written(desk: Desk) -> N
     assert edited.changes == (PathChange("a", 1.5, None, "removed"), PathChange("b", 1, True))
 
 
+@pytest.mark.slow
 async def test_nothing_is_nested_so_deeply_that_it_stops_the_replay(desk: Desk) -> None:
     deep: Any = []
     for _ in range(100_000):  # how deep is too deep, each Python says otherwise

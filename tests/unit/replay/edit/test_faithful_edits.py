@@ -154,6 +154,7 @@ def places(node: DatumNode, steps: tuple[Any, ...] = ()) -> list[tuple[Any, ...]
     return [steps]
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(schemas(), st.randoms(use_true_random=False))
 def test_any_edit_of_any_datum_of_any_schema_changes_its_path_alone(declared: Any, random: Random) -> None:
