@@ -1,1 +1,1 @@
-
+"""The HTTP API: server, use cases, models and client."""

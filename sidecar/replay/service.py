@@ -49,6 +49,7 @@ from sidecar.replay.ports import ExportedLetter, ReportedFailure
 from sidecar.replay.range_runner import count, spans
 from sidecar.replay.range_runner import ends as ends_of
 from sidecar.replay.runner_context import RunnerContext
+from sidecar.replay.selected_letters import SelectedLetters
 from sidecar.replay.selection import FORCED, OPEN, UNDECIDED, ReplaySelection, select
 from sidecar.replay.step_planner import BodyEditor, StepPlanner
 from sidecar.replay.supervisor import runner_name
@@ -90,6 +91,7 @@ class ReplayService:
         exporting: LetterTransfer,
         reporting: FailureReports,
         selection: int,
+        selected: SelectedLetters | None = None,
         names: bool = True,
         veil: Callable[[ReplayRequest], ReplayRequest] = lambda wish: wish,
         shown: Callable[[DeadLetter], str] = lambda letter: letter.message,
@@ -118,6 +120,8 @@ class ReplayService:
             )
             for source in sources
         ]
+        if selected is not None:
+            selected.add_source(self.waits)
         self._decisions = JobController(self._works)
 
     def start(self) -> None:

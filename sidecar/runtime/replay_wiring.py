@@ -21,6 +21,7 @@ from sidecar.replay.export_import import LetterTransfer
 from sidecar.replay.failure_reports import FailureReports
 from sidecar.replay.job_control import ReplaySource
 from sidecar.replay.models import ReplayRequest
+from sidecar.replay.selected_letters import SelectedLetters
 from sidecar.replay.service import ReplayService
 from sidecar.replay.validation import RecordValidator, registry_trouble
 
@@ -40,6 +41,7 @@ def build_replay_service(
     payloads: PayloadReader,
     redactor: Redactor,
     letters: DeadLetterStore,
+    selected: SelectedLetters,
     catalog: SchemaCache,
     groups: ConsumerGroupTracker,
     index: ReplayChain,
@@ -55,6 +57,7 @@ def build_replay_service(
         payloads: Reads and decodes records.
         redactor: Hides what must not be shown.
         letters: Finds dead letters.
+        selected: Letters that wait in running replays.
         catalog: Schemas, to check edited records.
         groups: Positions of consumer groups, to warn of groups that would receive a record again.
         index: Recent events, to find earlier replays of a record.
@@ -69,6 +72,7 @@ def build_replay_service(
         queries=queries,
         follower=groups,
         index=index,
+        selected=selected,
         editor=RecordEditor(payloads, catalog, redactor),
         verdicts=lambda system: RecordValidator(payloads, system, lambda: registry_trouble(catalog)),
         exporting=LetterTransfer(sources, letters, payloads, redactor, now_micros),

@@ -43,6 +43,7 @@ from sidecar.pipeline.pipeline import Pipeline, now_micros
 from sidecar.pipeline.stream_counters import StreamCounters
 from sidecar.pipeline.unowned_partition_reader import UnownedPartitionReader
 from sidecar.replay.job_control import ReplaySource
+from sidecar.replay.selected_letters import SelectedLetters
 from sidecar.replay.service import ReplayService
 from sidecar.runtime.api_wiring import build_api_services, build_letter_queries
 from sidecar.runtime.cluster_members import HeartbeatWriter, MemberDirectory
@@ -368,14 +369,16 @@ def _build_dead_letters(
     base: _Foundation, on_dead_letter: DeadLetterCallback
 ) -> tuple[DeadLetterStore, LetterQueryCompiler, ReplayService]:
     queries = build_letter_queries(base.brokers, base.index, base.payloads, base.mapper)
+    selected = SelectedLetters()
     replay_config = base.config.dead_letters.replay
-    letters = DeadLetterStore(base.sources, replay_config.attempts, lambda at: replays.waits(at), base.payloads.open)
+    letters = DeadLetterStore(base.sources, replay_config.attempts, selected.contains, base.payloads.open)
     replays = build_replay_service(
         base.sources,
         queries=queries,
         payloads=base.payloads,
         redactor=base.mapper.redactor,
         letters=letters,
+        selected=selected,
         catalog=base.catalog,
         groups=base.groups,
         index=base.index,

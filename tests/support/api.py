@@ -40,6 +40,7 @@ from sidecar.domain.model import Decoded, Headers, Outgoing, Record
 from sidecar.domain.position import Position
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.pipeline.live_stream import LiveStream
+from sidecar.replay.selected_letters import SelectedLetters
 from sidecar.replay.service import ReplayService
 from sidecar.runtime.api_wiring import build_api_services, build_letter_queries
 from sidecar.runtime.metrics import StatusMetrics
@@ -105,7 +106,8 @@ class Sidecar:
         self.asked: list[tuple[str, str]] = []
         self.follower = ConsumerGroupTracker([self.broker])
         source = BrokerSource(self.broker, GROUP, self.naming)
-        self.desk = DeadLetterStore([source], 5, lambda position: self.operations.waits(position))
+        self.selected = SelectedLetters()
+        self.desk = DeadLetterStore([source], 5, self.selected.contains)
         self.cache = PayloadCache()
         self.payloads = PayloadReader({self.broker.system: self.broker}, self.judge, self.cache)
         self.redactor = build_redactor(self.config)
@@ -122,6 +124,7 @@ class Sidecar:
             payloads=self.payloads,
             redactor=self.redactor,
             letters=self.desk,
+            selected=self.selected,
             catalog=self.catalog,
             groups=self.follower,
             index=self.index,

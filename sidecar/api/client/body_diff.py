@@ -1,5 +1,7 @@
-"""What a person changed in a body that was shown, as an edit that names the differences alone: what was masked stays as
-it is. For the command line and the dashboard."""
+"""Difference between two displayed bodies, as an edit that names the changed paths only.
+
+Masked values stay unchanged. For the command line and the dashboard.
+"""
 
 from __future__ import annotations
 
@@ -12,31 +14,35 @@ from sidecar.api.models.replays import EditRequest
 from sidecar.domain.json_path import print_steps
 
 HIDDEN = "[redacted]"
-"""What stands for a value that may not be shown (`sidecar.domain.redaction`)."""
+"""Mask of a redacted value (`sidecar.domain.redaction`)."""
 
 
 def difference(before: Any, after: Any) -> EditRequest | None:
-    """The edit that makes one body of the other, naming what differs only: what was shown masked stays as it is. None:
-    nothing differs. Raises ValueError where a mask would be written."""
+    """Return the edit that turns one body into the other; None if they are equal.
+
+    Masked values stay unchanged. Raises ValueError if the edit would write a mask.
+    """
     if before == after and type(before) is type(after):
         return None
-    whole = not (isinstance(before, Mapping) and isinstance(after, Mapping)) or set(before) == {"base64"}
-    if whole:
+    is_whole = not (isinstance(before, Mapping) and isinstance(after, Mapping)) or set(before) == {"base64"}
+    if is_whole:
         _no_mask("the body", after)
         return EditRequest(body=after)
-    found = EditRequest()
+    edit = EditRequest()
     for change in changes(before, after):
         if change.what == "removed":
-            found.remove.append(change.path)
+            edit.remove.append(change.path)
         else:
             _no_mask(change.path, change.after)
-            found.set[change.path] = change.after
-    return found
+            edit.set[change.path] = change.after
+    return edit
 
 
 def changes(before: Any, after: Any, path: str = "") -> Iterator[ChangeModel]:
-    """What differs between two bodies as they are shown, place by place, in the order of the first. What is masked in
-    both differs in nothing that may be seen. Lists of other lengths differ as wholes."""
+    """Yield the differences between two displayed bodies, in the order of the first.
+
+    Values that are masked in both are equal. Lists of different lengths are one difference.
+    """
     if before == after and type(before) is type(after):
         return
     if isinstance(before, Mapping) and isinstance(after, Mapping):
@@ -49,8 +55,8 @@ def changes(before: Any, after: Any, path: str = "") -> Iterator[ChangeModel]:
             else:
                 yield from changes(before[name], after[name], place)
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        for at, (one, other) in enumerate(zip(before, after, strict=True)):
-            yield from changes(one, other, f"{path}[{at}]")
+        for index, (old, new) in enumerate(zip(before, after, strict=True)):
+            yield from changes(old, new, f"{path}[{index}]")
     else:
         yield ChangeModel(path=path, before=before, after=after, what="changed")
 
@@ -58,6 +64,6 @@ def changes(before: Any, after: Any, path: str = "") -> Iterator[ChangeModel]:
 def _no_mask(path: str, value: Any) -> None:
     if HIDDEN in json.dumps(value, ensure_ascii=False):
         raise ValueError(
-            f"{path}: {HIDDEN} would be written instead of what is hidden there. Leave what is masked where it is "
-            "(and lists with it as long as they are), or write what shall stand there"
+            f"{path}: {HIDDEN} would replace the hidden value. Leave masked values unchanged, with the "
+            "lists that contain them at their length, or write a new value"
         )

@@ -1,5 +1,6 @@
-"""The API's client: what the command line and the dashboard know of a sidecar. Light: no broker client, no schema
-library, nothing of the sidecar but the models.
+"""HTTP client of a sidecar, for the command line and the dashboard.
+
+It imports no broker client, no schema library, and nothing of the sidecar but the models of the API.
 
     ClientError
     ├── Unreachable      no answer: not running, another address, connection cut       → exit 3
@@ -22,22 +23,22 @@ import httpx2
 import msgspec
 
 from sidecar.api import models
-from sidecar.api.client.dead_letters import DeadLetterClient, content, split_lines
+from sidecar.api.client.dead_letters import DeadLetterClient, encode_body, split_lines
 
 A = TypeVar("A")
 
 DEFAULT_URL = "http://127.0.0.1:8425"
 TIMEOUT = httpx2.Timeout(30.0, connect=5.0)
 READING = httpx2.Timeout(600.0, connect=5.0)
-"""For answers that read dead-letter streams from end to end: a million letters take half a minute."""
-SILENCE_SECONDS = 30.0
-"""The sidecar sends something on a stream every ten seconds; after so long without, the connection is dead."""
-FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
-"""Seconds between tries to connect again."""
+"""Timeout of requests that read whole dead-letter streams: a million letters take half a minute."""
+SILENCE_TIMEOUT_S = 30.0
+"""The sidecar sends a message on a stream every ten seconds; after this long without one, the connection is dead."""
+RECONNECT_MIN_S, RECONNECT_MAX_S = 0.2, 5.0
+"""Backoff of reconnection."""
 
 
 class ClientError(Exception):
-    """The sidecar did not answer as asked."""
+    """The request failed."""
 
 
 class Unreachable(ClientError):
@@ -57,21 +58,21 @@ class BadRequest(ClientError):
 
 
 class NotFound(ClientError):
-    """There is no such thing."""
+    """The requested object does not exist."""
 
 
 class ServerFailed(ClientError):
-    """The sidecar could not do it."""
+    """The sidecar could not carry out the request."""
 
 
 class LiveConnected(msgspec.Struct, frozen=True):
-    """The live stream is open. `again`: it was cut before, and what passed in between was not heard."""
+    """The live stream is open. `again`: after an interruption, during which events were missed."""
 
     again: bool
 
 
 class LiveRetry(msgspec.Struct, frozen=True):
-    """The live stream is cut, and is tried again after so many seconds."""
+    """The live stream was interrupted; the client reconnects after so many seconds."""
 
     reason: str
     seconds: float
@@ -88,7 +89,7 @@ ScanItem = models.EventModel | models.ScanProgressModel | models.ScanEndModel
 
 
 class Client(DeadLetterClient):
-    """Asks one sidecar. An async context manager; every method raises ClientError."""
+    """Client of one sidecar. An async context manager; every method raises ClientError."""
 
     def __init__(
         self, url: str = DEFAULT_URL, token: str | None = None, *, transport: httpx2.AsyncBaseTransport | None = None
@@ -121,20 +122,20 @@ class Client(DeadLetterClient):
     async def events(
         self, query: str = "", *, limit: int = 100, cursor: str | None = None, full: bool = False
     ) -> models.EventPage:
-        """Events that match, newest first."""
+        """Return events that match, newest first."""
         return await self._get(
             "/v1/events", models.EventPage, {"query": query, "limit": limit, "cursor": cursor, "full": full or None}
         )
 
     async def event(self, id: str) -> models.EventModel:
-        """One event with headers and body, by position or event id."""
+        """Return one event with headers and body, by position or event id."""
         return await self._get(f"/v1/events/{_segment(id)}", models.EventModel)
 
     async def flows(self, *, limit: int = 100, cursor: str | None = None) -> models.FlowPageModel:
         return await self._get("/v1/flows", models.FlowPageModel, {"limit": limit, "cursor": cursor})
 
     async def flow(self, id: str) -> models.FlowModel:
-        """The flow of a trace, event, aggregate or correlation id, or of a position."""
+        """Return the flow of a trace, event, aggregate or correlation id, or of a position."""
         return await self._get(f"/v1/flows/{_segment(id)}", models.FlowModel)
 
     async def aggregate(self, id: str, *, limit: int = 0) -> models.AggregateModel:
@@ -148,7 +149,7 @@ class Client(DeadLetterClient):
         )
 
     async def causes(self, query: str = "", *, limit: int = 100) -> models.CausePage:
-        """The causes of dead letters, those with the most letters first."""
+        """Return the causes of dead letters, the most frequent one first."""
         return await self._get("/v1/dead-letters/groups", models.CausePage, {"query": query, "limit": limit}, READING)
 
     async def dead_letter(self, id: str) -> models.DeadLetterModel:
@@ -162,7 +163,7 @@ class Client(DeadLetterClient):
         return await self._get("/v1/streams", models.StreamPage)
 
     async def groups(self) -> models.GroupPage:
-        """The other consumer groups that read watched streams, by name."""
+        """Return the other consumer groups that read watched streams, by name."""
         return await self._get("/v1/groups", models.GroupPage)
 
     async def status(self) -> models.ServiceStatus:
@@ -171,55 +172,57 @@ class Client(DeadLetterClient):
     # --- acting
 
     async def resume(self, stream: str) -> models.ReleaseResult:
-        """Try again what is held of a stream."""
+        """Retry the records that hold a stream."""
         return await self._ask("POST", f"/v1/streams/{_segment(stream)}/resume", models.ReleaseResult)
 
     async def skip(self, stream: str) -> models.ReleaseResult:
-        """Go on past what holds a stream."""
+        """Continue behind the records that hold a stream."""
         return await self._ask("POST", f"/v1/streams/{_segment(stream)}/skip", models.ReleaseResult)
 
     # --- streams
 
     async def live(self, query: str = "") -> AsyncGenerator[LiveItem, None]:
-        """Events as they pass, for ever: where the connection is cut it is made again, and the caller is told. Raises
-        only for what trying again cannot mend (a wrong query, a token that is not known)."""
-        again, wait = False, FIRST_WAIT
+        """Yield live events and reconnect for ever; every reconnection is an item too.
+
+        Raises only errors that a retry cannot fix: a wrong query, an unknown token.
+        """
+        again, wait = False, RECONNECT_MIN_S
         while True:
             try:
                 async with aclosing(self._stream("/v1/live", {"query": query})) as messages:
                     async for message in messages:
                         if message is None:
                             yield LiveConnected(again)
-                            again, wait = True, FIRST_WAIT
+                            again, wait = True, RECONNECT_MIN_S
                         elif message.event == "event":
-                            yield _decoded(message.data, models.EventModel)
+                            yield _decode(message.data, models.EventModel)
                         elif message.event == "dropped":
-                            yield _decoded(message.data, models.DroppedModel)
+                            yield _decode(message.data, models.DroppedModel)
                 reason = "the sidecar ended the stream"
             except (Unreachable, ServerFailed) as error:
                 reason = str(error)
             yield LiveRetry(reason, wait)
             await asyncio.sleep(wait)
-            wait = min(wait * 2, LONGEST_WAIT)
+            wait = min(wait * 2, RECONNECT_MAX_S)
 
     async def scan(
         self, query: str = "", *, limit: int = 0, key: str | None = None, full: bool = False
     ) -> AsyncGenerator[ScanItem, None]:
-        """What the brokers hold that matches. The last item is an `End`. Stop iterating to cancel."""
+        """Yield matching records of the brokers. The last item is a `ScanEndModel`. Stop iterating to cancel."""
         parameters = {"query": query, "limit": limit, "key": key, "full": full or None}
         async with aclosing(self._stream("/v1/scan", parameters)) as messages:
             async for message in messages:
                 if message is None:
                     continue
                 if message.event == "problem":
-                    raise _error(_decoded(message.data, models.Problem))
+                    raise _error(_decode(message.data, models.Problem))
                 item: ScanItem
                 if message.event == "event":
-                    item = _decoded(message.data, models.EventModel)
+                    item = _decode(message.data, models.EventModel)
                 elif message.event == "progress":
-                    item = _decoded(message.data, models.ScanProgressModel)
+                    item = _decode(message.data, models.ScanProgressModel)
                 elif message.event == "end":
-                    item = _decoded(message.data, models.ScanEndModel)
+                    item = _decode(message.data, models.ScanEndModel)
                 else:
                     continue
                 yield item
@@ -230,9 +233,9 @@ class Client(DeadLetterClient):
     async def _stream(
         self, path: str, parameters: Mapping[str, Any]
     ) -> AsyncGenerator[httpx2.ServerSentEvent | None, None]:
-        """The messages of a stream of server-sent events; first None, once it is open."""
+        """Yield the messages of a stream of server-sent events; first None, once it is open."""
         headers = {"Accept": "text/event-stream"}
-        timeout = httpx2.Timeout(SILENCE_SECONDS, connect=5.0)
+        timeout = httpx2.Timeout(SILENCE_TIMEOUT_S, connect=5.0)
         try:
             async with self._http.stream(
                 "GET", path, params=_present(parameters), headers=headers, timeout=timeout
@@ -254,7 +257,7 @@ class Client(DeadLetterClient):
                     raise _refusal(response)
                 async for line in split_lines(response):
                     if line.startswith(b'{"problem":'):
-                        raise _error(_decoded(line, _BrokenAnswer).problem)
+                        raise _error(_decode(line, _BrokenAnswer).problem)
                     yield line
         except httpx2.HTTPError as error:
             raise Unreachable(self._no_answer(error)) from None
@@ -262,7 +265,7 @@ class Client(DeadLetterClient):
     # --- asking
 
     async def _send(self, method: str, path: str, kind: type[A], body: object | bytes | None = None) -> A:
-        data, headers = content(body)
+        data, headers = encode_body(body)
         return await self._ask(method, path, kind, None, READING, data, headers)
 
     async def _get(
@@ -295,29 +298,29 @@ class Client(DeadLetterClient):
             raise BadRequest(f"this cannot be asked for: {error}") from None
         if not response.is_success:
             raise _refusal(response)
-        return _decoded(response.content, kind)
+        return _decode(response.content, kind)
 
     def _no_answer(self, error: Exception) -> str:
         match error:
             case httpx2.ConnectError():
                 return f"no sidecar answers at {self.url}: is it running there? (--url or TRACECAR_URL names another)"
             case httpx2.TimeoutException():
-                return f"the sidecar at {self.url} does not answer in time"
+                return f"the sidecar at {self.url} did not answer in time"
         return f"the connection to the sidecar at {self.url} failed: {str(error) or type(error).__name__}"
 
 
 def is_local(url: str) -> bool:
-    """Whether the address is this machine's own: no proxy leads there."""
+    """Tell whether the address is this machine's own, to which no proxy leads."""
     return httpx2.URL(url).host in ("127.0.0.1", "localhost", "::1")
 
 
 def _tls(url: str) -> ssl.SSLContext | bool:
-    """Loading the system's certificates takes a while: only where they are needed."""
+    """Load the system's certificates only if they are needed, because that takes a while."""
     return ssl.create_default_context() if url.startswith("https:") else False
 
 
 def _segment(id: str) -> str:
-    """The id as one segment of a path."""
+    """Quote an id as one segment of a path."""
     return quote(id.encode("utf-8", "surrogateescape"), safe="")
 
 
@@ -325,11 +328,11 @@ def _present(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if value is not None and value != ""}
 
 
-def _decoded(data: str | bytes, kind: type[A]) -> A:
+def _decode(data: str | bytes, kind: type[A]) -> A:
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.DecodeError as error:
-        raise ServerFailed(f"what answers is no sidecar, or one of another version: {error}") from None
+        raise ServerFailed(f"the server is not a sidecar, or one of another version: {error}") from None
 
 
 def _refusal(response: httpx2.Response) -> ClientError:

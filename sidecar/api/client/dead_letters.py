@@ -1,4 +1,4 @@
-"""The part of the API's client that acts: replays, discarding, exports, imports, reports."""
+"""Actions of the client: replays, discards, restores, exports, imports and failure reports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class DeadLetterClient:
-    """What `sidecar.api.client.client.Client` does beside looking. Every method raises ClientError."""
+    """Actions of `sidecar.api.client.client.Client`. Every method raises ClientError."""
 
     async def _send(self, method: str, path: str, kind: type[A], body: object | bytes | None = None) -> A:
         raise NotImplementedError
@@ -28,17 +28,17 @@ class DeadLetterClient:
     # --- replays
 
     async def plan(self, request: models.ReplayRequestModel) -> models.PlanModel:
-        """A dry run."""
+        """Do a dry run."""
         return await self._send("POST", "/v1/replays", models.PlanModel, msgspec.structs.replace(request, dry_run=True))
 
     async def replay(self, request: models.ReplayRequestModel) -> models.ReplayModel:
-        """Begin; returns at once."""
+        """Start a replay and return at once."""
         return await self._send(
             "POST", "/v1/replays", models.ReplayModel, msgspec.structs.replace(request, dry_run=False)
         )
 
     async def replays(self, limit: int = 100) -> list[models.ReplayModel]:
-        """Newest first."""
+        """Return replay jobs, newest first."""
         return (await self._send("GET", f"/v1/replays?limit={limit}", models.ReplayPage)).items
 
     async def replay_job(self, id: str) -> models.ReplayModel:
@@ -54,22 +54,22 @@ class DeadLetterClient:
         return await self._send("POST", f"/v1/replays/{_segment(id)}/cancel", models.ReplayModel)
 
     async def audit(self, limit: int = 100) -> models.AuditPage:
-        """Who did what, the latest first."""
+        """Return the audit log, latest first."""
         return await self._send("GET", f"/v1/audit?limit={limit}", models.AuditPage)
 
     # --- letters
 
     async def discard(self, ids: Sequence[str], reason: str, query: str = "") -> list[models.OutcomeModel]:
-        """These, or all that match."""
-        found: list[models.OutcomeModel] = []
+        """Discard these letters, or all that match a query."""
+        outcomes: list[models.OutcomeModel] = []
         while True:
             page = await self.discard_page(ids, reason, query)
-            found += page.items
+            outcomes += page.items
             if not page.more:
-                return found
+                return outcomes
 
     async def discard_page(self, ids: Sequence[str], reason: str, query: str = "") -> models.OutcomePage:
-        """These, or some thousands of those that match: `more` says that there are others."""
+        """Discard these letters, or some thousands of those that match: `more` says that there are others."""
         body = models.DiscardRequest(ids=list(ids), reason=reason, query=query)
         return await self._send("POST", "/v1/dead-letters/discard", models.OutcomePage, body)
 
@@ -78,13 +78,13 @@ class DeadLetterClient:
         return (await self._send("POST", "/v1/dead-letters/restore", models.OutcomePage, body)).items
 
     async def export(self, query: str = "", limit: int = 0) -> AsyncGenerator[bytes, None]:
-        """Lines, without their ends: `Exported` as JSON each."""
+        """Yield one line of JSON for each letter (`ExportedLetterModel`), without line ends."""
         async with aclosing(self._export("/v1/dead-letters/export", {"query": query, "limit": limit})) as lines:
             async for line in lines:
                 yield line
 
     async def import_letters(self, lines: Sequence[bytes]) -> list[models.OutcomeModel]:
-        """Exported lines, a few thousand at a time."""
+        """Import exported lines, a few thousand at a time."""
         return (await self._send("POST", "/v1/dead-letters/import", models.OutcomePage, b"\n".join(lines))).items
 
     async def report(self, failure: models.FailureRequest) -> models.FailureAnswer:
@@ -92,8 +92,8 @@ class DeadLetterClient:
         return await self._send("POST", "/v1/failures", models.FailureAnswer, failure)
 
 
-def content(body: object | bytes | None) -> tuple[bytes | None, dict[str, str]]:
-    """A request's body, and the header that says what it is."""
+def encode_body(body: object | bytes | None) -> tuple[bytes | None, dict[str, str]]:
+    """Encode the body of a request; returns it with its headers."""
     if body is None:
         return None, {}
     if isinstance(body, bytes):
@@ -102,7 +102,7 @@ def content(body: object | bytes | None) -> tuple[bytes | None, dict[str, str]]:
 
 
 async def split_lines(response: httpx2.Response) -> AsyncIterator[bytes]:
-    """The lines of a response, however it is cut."""
+    """Split a response into lines."""
     rest = b""
     async for part in response.aiter_bytes():
         *lines, rest = (rest + part).split(b"\n")

@@ -39,8 +39,8 @@ def replay_request(request: models.ReplayRequestModel, redactor: Redactor) -> Re
     """Map a request to start a replay. Raises ValidationException."""
     if request.edit is not None and redactor.active:
         _refuse_masks(request.edit)
-    if len(request.ids) > models.MOST_IDS:
-        raise invalid("ids", f"at most {models.MOST_IDS}", len(request.ids))
+    if len(request.ids) > models.MAX_IDS_PER_REQUEST:
+        raise invalid("ids", f"at most {models.MAX_IDS_PER_REQUEST}", len(request.ids))
     for name, value in (("to", request.to), ("group", request.group), ("comment", request.comment)):
         if value is not None and not 0 < len(value) <= MAX_TEXT_CHARS:
             raise invalid(name, f"1 to {MAX_TEXT_CHARS} characters", value)

@@ -11,7 +11,7 @@ from sidecar.api.models.events import Header, SchemaRefModel
 
 
 class ChangeModel(ApiModel, kw_only=True):
-    """One difference that an edit made; what may not be shown is masked."""
+    """One difference that an edit made; redacted values are masked."""
 
     path: str
     before: Any
@@ -21,7 +21,7 @@ class ChangeModel(ApiModel, kw_only=True):
 
 
 class LedgerActionModel(ApiModel, kw_only=True):
-    """One thing that was done with a dead letter."""
+    """One action on a dead letter."""
 
     act: str
     """replayed, discarded, restored, reported or imported."""
@@ -45,6 +45,8 @@ class RootCauseModel(ApiModel, kw_only=True):
 
 
 class DeadLetterModel(ApiModel, kw_only=True):
+    """A dead letter."""
+
     id: str
     position: str
     origin: str | None
@@ -70,15 +72,15 @@ class DeadLetterModel(ApiModel, kw_only=True):
     service: str | None = None
     replay_of: str | None = None
     omitted: list[str] = []
-    """Parts that the broker would not take; they are still at the origin."""
+    """Parts that the broker refused; the origin still has them."""
     replays: int = 0
-    """How often its record was replayed before it failed this time."""
+    """Number of replays of its record before this failure."""
     returned_as: str | None = None
-    """The letter of its next life, where it was replayed and failed again."""
+    """The dead letter of its replay, if that failed again."""
     expires_at: str | None = None
-    """When retention will take it; null: never, or nobody says."""
+    """Time at which retention deletes it; null: never, or unknown."""
     history: list[LedgerActionModel] | UnsetType = UNSET
-    """What was done with it, the oldest first; where one letter is asked for."""
+    """Actions on it, oldest first; only in the answer for one letter."""
     stacktrace: str | UnsetType | None = UNSET
     key: str | UnsetType | None = UNSET
     headers: list[Header] | UnsetType = UNSET
@@ -95,7 +97,7 @@ class CauseModel(ApiModel, kw_only=True):
     stage: str
     code: str
     message: str
-    """Of the latest letter."""
+    """Message of the latest letter."""
     path: str | None
     root_cause: RootCauseModel | None = None
     type: str | None
@@ -107,22 +109,24 @@ class CauseModel(ApiModel, kw_only=True):
     rate: float
     """Letters a minute, over the last hour."""
     aggregates: int
-    """How many are affected."""
+    """Number of affected aggregates."""
     some_aggregates: list[str]
     """The first few of them."""
     groups: list[str]
     dialects: list[str]
     states: dict[str, int]
-    """What became of its letters, and of how many."""
+    """Number of letters in each state."""
     latest: str
     """The id of the latest letter."""
 
 
 class DeadLetterPage(ApiModel, kw_only=True):
+    """A page of dead letters."""
+
     items: list[DeadLetterModel]
     cursor: str | None
     note: str | None = None
-    """What could not be looked at."""
+    """Sentences about streams that could not be read."""
 
 
 class CausePage(ApiModel, kw_only=True):
@@ -130,9 +134,9 @@ class CausePage(ApiModel, kw_only=True):
 
     items: list[CauseModel]
     letters: int
-    """How many dead letters matched."""
+    """Number of dead letters that matched."""
     folded: int
-    """How many of them are of causes that are not told apart, as there are too many."""
+    """Number of letters of causes that are not distinguished, because there are too many causes."""
     note: str | None = None
-    """What could not be looked at, and what the numbers do not tell."""
+    """Sentences about streams that could not be read, and limits of the numbers."""
     cursor: str | None = None

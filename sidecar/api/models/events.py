@@ -14,6 +14,8 @@ Header = tuple[str, Any]
 
 
 class SchemaRefModel(ApiModel, kw_only=True):
+    """A reference to a registered schema."""
+
     subject: str | None
     version: int | None
     id: int | None
@@ -21,6 +23,8 @@ class SchemaRefModel(ApiModel, kw_only=True):
 
 
 class RejectionModel(ApiModel, kw_only=True):
+    """The reason why a record failed."""
+
     stage: str
     code: str
     message: str
@@ -57,64 +61,68 @@ class EventModel(ApiModel, kw_only=True):
     """A duplicate whose content differs from the first's."""
     headers: list[Header] | UnsetType = UNSET
     body: Any | UnsetType = UNSET
-    """The decoded body; where it could not be decoded its bytes as text or `{"base64": …}`. Null: it has none."""
+    """The decoded body; if it could not be decoded, its bytes as text or `{"base64": …}`. Null: no body."""
     payload_note: str | UnsetType | None = UNSET
-    """Where the payload was asked for: what is to be known about it, such as that retention has taken it."""
+    """Only with a payload: a note about it, for example that retention has deleted it."""
     delivery: list[DeliveryModel] | UnsetType = UNSET
-    """Where one event was asked for: the other consumer groups that read its stream, by name. Absent before they were
-    looked at."""
+    """Only for a single event: the other consumer groups that read its stream, by name. Absent before the first
+    poll."""
     delivery_at: str | UnsetType | None = UNSET
     """When they were last looked at."""
 
 
 class CoverageModel(ApiModel, kw_only=True):
-    """What an answer can know about."""
+    """Coverage of an answer: the events that could be considered."""
 
     events: int
     evicted: int
     since: str | None
-    """From this append time on, all of `partitions` is held."""
+    """Append time from which everything of `partitions` is held."""
     partitions: list[str]
     filling: bool
     note: str | None = None
 
 
 class EventPage(ApiModel, kw_only=True):
+    """A page of events."""
+
     items: list[EventModel]
     cursor: str | None
     coverage: CoverageModel
 
 
 class AggregateModel(ApiModel, kw_only=True):
+    """An aggregate with its events."""
+
     aggregate_id: str
     aggregate_type: str | None
     events: list[EventModel]
-    """By occurred time, then position."""
+    """Events by occurred time, then position."""
     coverage: CoverageModel
 
 
 class DroppedModel(ApiModel, kw_only=True):
-    """Events that this subscriber was too slow for."""
+    """Events that this subscriber missed because it was too slow."""
 
     sse: ClassVar[str] = "dropped"
     count: int
-    """Since the last such notice."""
+    """Events missed since the last such message."""
     total: int
 
 
 class ScanProgressModel(ApiModel, kw_only=True):
-    """How far a scan is."""
+    """Progress of a scan."""
 
     sse: ClassVar[str] = "progress"
     scanned: int
     matched: int
     total: int | None
-    """About how many records there are to look at; null where that is not known."""
+    """Approximate number of records to read; null: unknown."""
     partition: str | None = None
 
 
 class ScanEndModel(ApiModel, kw_only=True):
-    """The last event of a stream that ended as it should."""
+    """The last message of a stream that ended normally."""
 
     sse: ClassVar[str] = "end"
     reason: str

@@ -19,6 +19,8 @@ class FlowEventModel(EventModel, kw_only=True):
 
 
 class FlowModel(ApiModel, kw_only=True):
+    """A flow."""
+
     trace_id: str
     started_at: str | None
     ended_at: str | None
@@ -29,18 +31,20 @@ class FlowModel(ApiModel, kw_only=True):
     producers: list[str]
     event_count: int
     events: list[FlowEventModel] | UnsetType = UNSET
-    """In causal then time order; left out in lists of flows."""
+    """Events in causal, then time order; absent in lists of flows."""
     broken_keys: list[str] = []
-    """Keys that would have joined too many events, and therefore do not join."""
+    """Keys that do not join events, because they would join too many."""
     elsewhere: int = 0
-    """Where one flow was asked for: held events with the id that was asked for in other flows, at most 1,000; an
-    aggregate has many flows, and this is its latest."""
+    """Only for a single flow: number of held events with the requested id in other flows, at most 1,000. An aggregate
+    has many flows, and this is its latest."""
     coverage: CoverageModel | UnsetType = UNSET
     delivery: list[FlowDeliveryModel] | UnsetType = UNSET
-    """Where one flow was asked for, unless it is very long: the other consumer groups of its streams, by name."""
+    """Only for a single flow that is not very long: the other consumer groups of its streams, by name."""
 
 
 class FlowPageModel(ApiModel, kw_only=True):
+    """A page of flows."""
+
     items: list[FlowModel]
     cursor: str | None
     coverage: CoverageModel

@@ -1,4 +1,4 @@
-"""Consumer groups: how far each is, and where it stopped."""
+"""Consumer groups: their progress, and the events at which they stopped."""
 
 from __future__ import annotations
 
@@ -6,51 +6,51 @@ from sidecar.api.models.base import ApiModel
 
 
 class GroupStopModel(ApiModel, kw_only=True):
-    """Where a consumer group stands still. That the event is to blame is inferred."""
+    """The event at which a consumer group stopped. That the event is the cause is inferred."""
 
     position: str
-    """The event in front of which it stopped."""
+    """The event at which it stopped."""
     since: str | None
-    """When it was first seen there; on Redis since when the entry is pending."""
+    """Time at which the stop was first seen; on Redis the time since which the entry is pending."""
     reason: str
     inferred: bool = True
 
 
 class DeliveryModel(ApiModel, kw_only=True):
-    """What a consumer group did with an event, as it was a few seconds ago."""
+    """Consumption of an event by a consumer group, as of a few seconds ago."""
 
     group: str
     passed: bool | None
-    """Whether it is done with the event; null where that cannot be told."""
+    """True if the group has consumed the event; null: unknown."""
     passed_after: str | None = None
     passed_at: str | None = None
-    """It passed the event after `passed_after`, and at this time it had. Null: before it was first looked at, or at a
-    time that its positions do not tell."""
+    """The group consumed the event after `passed_after` and not later than this. Null: before the first poll, or
+    unknown."""
     behind: int | None = None
-    """Records between it and having passed the event; null where they are not counted."""
+    """Records that the group has to consume until it has consumed this event; null: not counted."""
     deliveries: int = 0
-    """Redis: how often the event was given to it, where it has not acknowledged it."""
+    """Redis: number of deliveries to the group, if it has not acknowledged the event."""
     stopped: GroupStopModel | None = None
-    """It stands still in front of this very event."""
+    """Set if the group stopped at this event."""
 
 
 class FlowDeliveryModel(ApiModel, kw_only=True):
-    """How much of a flow a consumer group has passed."""
+    """Consumption of a flow by a consumer group."""
 
     group: str
     events: int = 0
-    """Of the streams that it reads."""
+    """Number of events in streams that the group reads."""
     passed: int = 0
     next: str | None = None
-    """The first of them that it has not passed."""
+    """The first event that the group has not consumed."""
 
 
 class GroupStreamModel(ApiModel, kw_only=True):
-    """How far a consumer group is with one stream."""
+    """Progress of a consumer group on one stream."""
 
     stream: str
     partitions: int
-    """In which it has committed something."""
+    """Number of partitions with a committed offset."""
     lag: int | None
     rate: float | None
 
@@ -61,21 +61,23 @@ class GroupModel(ApiModel, kw_only=True):
     group: str
     system: str
     members: int | None
-    """Null where the broker does not say; on Redis also those that are long gone."""
+    """Null: the broker does not say. On Redis this includes members that left without deleting their consumer."""
     streams: list[GroupStreamModel]
     lag: int | None
-    """Records that it has not committed; null where the broker cannot say."""
+    """Records that the group has not committed; null: the broker cannot say."""
     rate: float | None
-    """Records a second that it reads, lately; null before the second look, or where the broker does not count."""
+    """Records a second that it reads; null before the second poll, or if the broker does not count."""
     stuck_at: str | None
-    """The event in front of which it has stopped for the longest time: probably poisoned."""
+    """The event at which it stopped first: probably poisoned."""
     stopped: list[GroupStopModel] = []
-    """All of them, one a partition."""
+    """All stops, one for each partition."""
 
 
 class GroupPage(ApiModel, kw_only=True):
+    """All consumer groups."""
+
     items: list[GroupModel]
     cursor: str | None = None
     looked_at: str | None = None
     note: str | None = None
-    """What could not be looked at."""
+    """Sentences about streams that could not be read."""

@@ -1,4 +1,4 @@
-"""What is asked for and answered where something is done with dead letters: JSON as the contract has it, and more."""
+"""Requests and answers of actions on dead letters."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from msgspec import UNSET, Struct, UnsetType, field
 from sidecar.api.models.base import ApiModel
 from sidecar.api.models.dead_letters import ChangeModel
 
-MOST_IDS = 10_000
-"""Dead letters that one request names."""
+MAX_IDS_PER_REQUEST = 10_000
 
 
 class ApiRequest(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a client sends: a name that nobody knows is refused, for it would be left out silently."""
+    """Body of a request. Unknown fields are refused rather than ignored."""
 
 
 class EditRequest(ApiRequest, kw_only=True):
-    """How bodies are changed before they are sent."""
+    """Changes of bodies before they are sent."""
 
     set: dict[str, Any] = {}
     """JSON values by path, such as `data.items[2].qty`."""
@@ -35,14 +34,14 @@ class RangeRequest(ApiRequest, kw_only=True):
     """A time (RFC 3339), or a length of time back from now (15m)."""
     until: str | None = field(default=None, name="to")
     ends: list[str] = []
-    """Positions before which the range ends in each partition, as a dry run's `range` has them: what came since is none
-    of it."""
+    """Position before which the range ends in each partition, from the `range` of a dry run: later events are
+    excluded."""
     into_itself: bool = False
     confirmed: int | None = None
 
 
 class ReplayRequestModel(ApiRequest, kw_only=True):
-    """What to publish again. Without query, ids and range: every dead letter that is open."""
+    """Selection to publish again. Without query, ids and range: every open dead letter."""
 
     query: str = ""
     ids: list[str] = []
@@ -59,24 +58,30 @@ class ReplayRequestModel(ApiRequest, kw_only=True):
 
 
 class DiscardRequest(ApiRequest, kw_only=True):
+    """Dead letters to discard."""
+
     ids: list[str] = []
     query: str = ""
-    """All open and parked ones that match, instead of ids."""
+    """All open and parked letters that match, instead of ids."""
     reason: str
 
 
 class RestoreRequest(ApiRequest, kw_only=True):
+    """Dead letters to restore."""
+
     ids: list[str]
 
 
 class FailureError(ApiRequest, kw_only=True):
+    """The error of a reported failure."""
+
     type: str
     message: str = ""
     stacktrace: str | None = None
 
 
 class FailureRecord(ApiRequest, kw_only=True):
-    """A record that lies nowhere; bytes as base64."""
+    """A record that is in no stream; bytes as base64."""
 
     stream: str
     key: bytes | None = None
@@ -97,14 +102,18 @@ class FailureRequest(ApiRequest, kw_only=True):
 
 
 class FailureAnswer(ApiModel, kw_only=True):
+    """The dead letter of a reported failure."""
+
     id: str
     """The dead letter's."""
     position: str | None
-    """Where it lies; null where an earlier report wrote it."""
+    """Position of the dead letter; null: an earlier report wrote it."""
     created: bool
 
 
 class ReplayFailureModel(ApiModel, kw_only=True):
+    """A letter that could not be replayed."""
+
     id: str
     why: str
 
@@ -122,17 +131,17 @@ class ReplayModel(ApiModel, kw_only=True):
     skipped: int
     failed: int
     returned: int
-    """How many failed again so far."""
+    """Number of records that failed again so far."""
     started_at: str | None
     ended_at: str | None
     ids: int = 0
-    """How many letters were named."""
+    """Number of letters that the request named."""
     range: dict[str, Any] | None = None
     group: str | None = None
     rate: float | None = None
     batch_growth: bool = False
     batch: int = 0
-    """The size of the current batch, where they grow."""
+    """Size of the current batch, if batches grow."""
     force: bool = False
     again: bool = False
     edit: dict[str, Any] | None = None
@@ -141,25 +150,29 @@ class ReplayModel(ApiModel, kw_only=True):
     address: str | None = None
     changed_at: str | None = None
     changed_by: str | None = None
-    """Who paused, resumed or cancelled it."""
+    """Name of the token that paused, resumed or cancelled it."""
     reasons: dict[str, int] = {}
-    """Why letters were skipped, and how many."""
+    """Number of skipped letters by reason."""
     kept_back: int = 0
-    """How many of the skipped are open and stay so: a group has passed the record already, or nobody can tell."""
+    """Number of skipped letters that stay open, because a group has consumed the record or may have."""
     failures: list[ReplayFailureModel] = []
-    """The first that failed."""
+    """The first failures."""
     note: str | None = None
-    """Why it is paused, waiting or failed, and what to do."""
+    """Reason why it is paused, waiting or failed, and the next step."""
     warnings: list[str] = []
     system: str
 
 
 class ReplayPage(ApiModel, kw_only=True):
+    """A page of replay jobs."""
+
     items: list[ReplayModel]
     cursor: str | None = None
 
 
 class ReceiverModel(ApiModel, kw_only=True):
+    """A consumer group that would receive the records of a dry run."""
+
     group: str
     stream: str
     lag: int | None
@@ -167,16 +180,20 @@ class ReceiverModel(ApiModel, kw_only=True):
     not_passed: int
     unknown: int
     kept_back: int = 0
-    """How many are left out because it has passed them, or may have: none of the numbers before counts them."""
+    """Number of records left out because the group has consumed them or may have; not part of the other numbers."""
 
 
 class TargetModel(ApiModel, kw_only=True):
+    """A stream to which a dry run would publish."""
+
     stream: str
     count: int
     exists: bool
 
 
 class CheckModel(ApiModel, kw_only=True):
+    """A failed check of a dry run, with the number of affected records."""
+
     code: str
     message: str
     path: str | None
@@ -185,7 +202,7 @@ class CheckModel(ApiModel, kw_only=True):
 
 
 class PlanModel(ApiModel, kw_only=True):
-    """A dry run: what would happen now."""
+    """Result of a dry run."""
 
     selected: int
     sendable: int
@@ -198,14 +215,14 @@ class PlanModel(ApiModel, kw_only=True):
     warnings: list[str]
     changes: list[ChangeModel]
     kept_back: int = 0
-    """How many of the skipped are open and stay so: a group has passed the record already, or nobody can tell."""
+    """Number of skipped letters that stay open, because a group has consumed the record or may have."""
     range: dict[str, Any] | None = None
-    """Of a range: where it begins and ends now (`stream`, `from`, `to`, `ends`). Sent with a request, these are the
-    events that are published, whatever comes meanwhile."""
+    """Bounds of a range of events (`stream`, `from`, `to`, `ends`). A request with these bounds publishes exactly these
+    events, even if others arrive meanwhile."""
 
 
 class AuditEntryModel(ApiModel, kw_only=True):
-    """One act of somebody."""
+    """One audited action."""
 
     act: str
     """`replay.started`, `.paused`, `.resumed`, `.cancelled`; `dead_letters.discarded`, `.restored`, `.reported`,
@@ -215,27 +232,29 @@ class AuditEntryModel(ApiModel, kw_only=True):
     """The name of the token."""
     address: str | None
     letters: int
-    """How many it was about."""
+    """Number of letters."""
     ids: list[str] = []
-    """The first of them, where it was no replay."""
+    """The first ids, except for a replay."""
     why: str | None = None
     replay: str | None = None
     query: str | None = None
     to: str | None = None
     edit: dict[str, Any] | None = None
-    """What a replay changed; what may not be shown is masked."""
+    """Changes of a replay; redacted values are masked."""
 
 
 class AuditPage(ApiModel, kw_only=True):
+    """A page of the audit log."""
+
     items: list[AuditEntryModel]
     """The latest first."""
     note: str | None = None
-    """What could not be looked at."""
+    """Sentences about streams that could not be read."""
     cursor: str | None = None
 
 
 class OutcomeModel(ApiModel, kw_only=True):
-    """What became of one letter."""
+    """Outcome for one letter."""
 
     id: str
     done: bool
@@ -244,11 +263,13 @@ class OutcomeModel(ApiModel, kw_only=True):
 
 
 class OutcomePage(ApiModel, kw_only=True):
+    """Outcomes, one for each letter."""
+
     items: list[OutcomeModel]
     more: bool = False
-    """Of discarding by a query: others match as well; ask again."""
+    """True if a discard by query has further matches: ask again."""
     note: str | None = None
-    """What could not be looked at."""
+    """Sentences about streams that could not be read."""
 
 
 class ExportedLetterModel(ApiModel, kw_only=True):
@@ -264,5 +285,5 @@ class ExportedLetterModel(ApiModel, kw_only=True):
     timestamp: int
     value_at: int = 0
     hidden: list[str] = []
-    """Parts that are left out because they may not be shown; such a letter cannot be imported."""
+    """Parts that are left out because they are redacted; such a letter cannot be imported."""
     state: str = "open"

@@ -1,4 +1,4 @@
-"""Schemas: what is registered, and which versions events used."""
+"""Registered schemas, and the versions that events used."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sidecar.api.models.events import CoverageModel
 
 
 class SeenSchemaModel(ApiModel, kw_only=True):
-    """A schema version that events were seen with lately."""
+    """A schema version that recent events used."""
 
     version: int | None
     id: int | None
@@ -17,7 +17,7 @@ class SeenSchemaModel(ApiModel, kw_only=True):
 
 
 class SubjectModel(ApiModel, kw_only=True):
-    """What is registered under a subject, and what was seen of it."""
+    """A registered subject, and its versions that events used."""
 
     subject: str
     versions: list[int]
@@ -27,10 +27,12 @@ class SubjectModel(ApiModel, kw_only=True):
     id: int | None
     seen: list[SeenSchemaModel]
     text: str | UnsetType | None = UNSET
-    """The latest version's text, where one subject was asked for."""
+    """Text of the latest version; only in the answer for one subject."""
 
 
 class SubjectPage(ApiModel, kw_only=True):
+    """A page of subjects."""
+
     items: list[SubjectModel]
     cursor: str | None = None
     coverage: CoverageModel

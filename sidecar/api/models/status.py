@@ -7,22 +7,28 @@ from sidecar.api.models.events import CoverageModel
 
 
 class HoldModel(ApiModel, kw_only=True):
+    """The reason why a stream is held."""
+
     since: str | None
     reason: str
     partitions: list[str] = []
 
 
 class PartitionLagModel(ApiModel, kw_only=True):
+    """Lag of one partition."""
+
     partition: int
     lag: int
     settled_here: bool
 
 
 class StreamStatusModel(ApiModel, kw_only=True):
+    """Status of one stream."""
+
     stream: str
     partitions: int
     settled_here: int
-    """How many of the partitions this sidecar commits."""
+    """Number of partitions that this sidecar commits."""
     lag: int | None
     events: int
     rejected: int
@@ -33,12 +39,14 @@ class StreamStatusModel(ApiModel, kw_only=True):
     group: str | None = None
     pending: int | None = None
     gaps: int = 0
-    """How often records were gone before they were read."""
+    """Number of times that records were gone before they were read."""
     behind: list[PartitionLagModel] = []
-    """The partitions that have a lag, the one with most first, 100 of them at most."""
+    """Partitions with a lag, the largest first, at most 100."""
 
 
 class StreamPage(ApiModel, kw_only=True):
+    """All watched streams."""
+
     items: list[StreamStatusModel]
     cursor: str | None = None
 
@@ -48,10 +56,12 @@ class ReleaseResult(ApiModel, kw_only=True):
 
     stream: str
     partitions: int
-    """How many of its partitions were held."""
+    """Number of its partitions that were held."""
 
 
 class IndexStatus(ApiModel, kw_only=True):
+    """Size and coverage of the index."""
+
     events: int
     max_events: int
     evicted: int
@@ -59,6 +69,8 @@ class IndexStatus(ApiModel, kw_only=True):
 
 
 class ExporterStatus(ApiModel, kw_only=True):
+    """Counters of one exporter."""
+
     name: str
     sent: int
     dropped: int
@@ -66,19 +78,23 @@ class ExporterStatus(ApiModel, kw_only=True):
 
 
 class RegistryStatus(ApiModel, kw_only=True):
+    """The schema registry."""
+
     reachable: bool | None
-    """Null where it was not asked yet, or where none is configured."""
+    """Null: not asked yet, or none is configured."""
     schemas: int
 
 
 class LiveStatus(ApiModel, kw_only=True):
+    """The live stream."""
+
     subscribers: int
     dropped: int
-    """Events that subscribers were too slow for."""
+    """Events that slow subscribers missed."""
 
 
 class MemberShareModel(ApiModel, kw_only=True):
-    """What a member has of one stream."""
+    """Partitions of one stream that a member commits."""
 
     stream: str
     partitions: list[int]
@@ -89,13 +105,13 @@ class MemberShareModel(ApiModel, kw_only=True):
 
 
 class MemberModel(ApiModel, kw_only=True):
-    """A sidecar of the same group, as it told about itself through the shared index."""
+    """A sidecar of the same group, as of its last heartbeat in the shared index."""
 
     member: str
     here: bool
-    """The one that answers."""
+    """True for the sidecar that answers."""
     alive: bool
-    """It was heard of lately."""
+    """True if its last heartbeat is recent."""
     last_heartbeat: str | None
     host: str
     service: str
@@ -108,11 +124,11 @@ class MemberModel(ApiModel, kw_only=True):
     waiting: int
     """Events that wait to be indexed."""
     not_indexed: int
-    """Events that found no room since its start; they are read again from the broker."""
+    """Events that found no room in its queue since its start; they are read again from the broker."""
 
 
 class ServiceStatus(ApiModel, kw_only=True):
-    """How the sidecar is."""
+    """Status of a sidecar."""
 
     service: str
     version: str
@@ -125,9 +141,9 @@ class ServiceStatus(ApiModel, kw_only=True):
     uptime_s: float
     live: LiveStatus | None = None
     trouble: list[str] = []
-    """Sentences: what could not be asked, what is wrong."""
+    """Sentences about what is wrong or could not be checked."""
     members: list[MemberModel] = []
-    """All sidecars of the group, this one too; empty where they share no index."""
+    """All sidecars of the group, this one included; empty without a shared index."""
 
 
 class FindingModel(ApiModel, kw_only=True):
@@ -139,6 +155,8 @@ class FindingModel(ApiModel, kw_only=True):
 
 
 class DemoSummary(ApiModel, kw_only=True):
+    """Summary of a headless demo."""
+
     events: int
     flows: int
     rejected: int

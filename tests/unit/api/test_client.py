@@ -91,7 +91,7 @@ async def test_what_is_no_sidecar_is_said() -> None:
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server, Client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client:
-        with pytest.raises(ServerFailed, match="no sidecar"):
+        with pytest.raises(ServerFailed, match="not a sidecar"):
             await client.status()
 
 

@@ -167,7 +167,7 @@ async def test_exit_codes(sidecar: Sidecar, tmp_path: Path) -> None:
         (["status", "--url", "http://127.0.0.1:9"], {}, 3, "no sidecar answers"),
         (["events", "--follow", "--url", "http://127.0.0.1:9"], {}, 3, "no sidecar answers"),
         (["status", "--url", "ftp://x"], {}, 3, "ftp"),
-        (["status"], _at(sidecar, "nonsense"), 3, "not known"),
+        (["status"], _at(sidecar, "nonsense"), 3, "unknown to this sidecar"),
         (["streams", "resume", "orders"], _at(sidecar, READER), 3, "operate"),
     ):
         one_of_each = arguments in (["status"], ["flow", "nobody"], ["nonsense"]) and environment

@@ -19,7 +19,7 @@ from sidecar.api.http.routes.parameters import AnyRequest, Cursor, Limit, QueryT
 from sidecar.api.http.routes.replays import MAX_BODY_BYTES
 from sidecar.api.mappers import replays as mapper
 from sidecar.api.models.replays import (
-    MOST_IDS,
+    MAX_IDS_PER_REQUEST,
     DiscardRequest,
     ExportedLetterModel,
     OutcomePage,
@@ -79,8 +79,8 @@ def _decisions(operations: DeadLetterOperations) -> Sequence[HTTPRouteHandler]:
     async def discard_letters(data: JSONBody[DiscardRequest], request: AnyRequest) -> OutcomePage:
         if not 0 < len(data.reason.strip()) <= mapper.MAX_TEXT_CHARS:
             raise mapper.invalid("reason", "why, in a few words", data.reason)
-        if bool(data.ids) == bool(data.query) or len(data.ids) > MOST_IDS:
-            raise ValidationException(f"expected either `ids` (at most {MOST_IDS}) or `query`")
+        if bool(data.ids) == bool(data.query) or len(data.ids) > MAX_IDS_PER_REQUEST:
+            raise ValidationException(f"expected either `ids` (at most {MAX_IDS_PER_REQUEST}) or `query`")
         if data.query:
             result = await operations.discard_found(data.query, data.reason, actor_of(request))
             return OutcomePage(
@@ -98,8 +98,8 @@ def _decisions(operations: DeadLetterOperations) -> Sequence[HTTPRouteHandler]:
         description="Opens discarded dead letters again.",
     )
     async def restore_letters(data: JSONBody[RestoreRequest], request: AnyRequest) -> OutcomePage:
-        if not 0 < len(data.ids) <= MOST_IDS:
-            raise mapper.invalid("ids", f"1 to {MOST_IDS}", len(data.ids))
+        if not 0 < len(data.ids) <= MAX_IDS_PER_REQUEST:
+            raise mapper.invalid("ids", f"1 to {MAX_IDS_PER_REQUEST}", len(data.ids))
         outcomes = await operations.restore(data.ids, actor_of(request))
         return OutcomePage(items=[mapper.outcome(outcome) for outcome in outcomes])
 
