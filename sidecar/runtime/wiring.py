@@ -226,7 +226,8 @@ def build_service(config: Config) -> SidecarService:
     """Build a sidecar without starting anything. Call it within a running event loop. Raises ConfigError."""
     base = _build_foundation(config)
     viewers = EventViewers(base.live, base.cache)
-    directory = _build_directory(base)
+    shared, groups = base.shared_index, [source.group for source in base.sources]
+    directory = None if shared is None else MemberDirectory(shared, groups=groups)
     relay = None if directory is None else _build_relay(base, directory, viewers)
     fan_out = EventFanOut(base.index, viewers, relay, [base.telemetry])
     pipelines = [_build_pipeline(base, source, fan_out) for source in base.sources]
@@ -274,12 +275,6 @@ def build_service(config: Config) -> SidecarService:
         replays=replays,
         reapers=reapers,
     )
-
-
-def _build_directory(base: _Foundation) -> MemberDirectory | None:
-    if base.shared_index is None:
-        return None
-    return MemberDirectory(base.shared_index, groups=[source.group for source in base.sources])
 
 
 def _build_relay(base: _Foundation, directory: MemberDirectory, viewers: EventViewers) -> LiveRelay:
