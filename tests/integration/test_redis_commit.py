@@ -100,7 +100,7 @@ async def test_an_entry_that_another_claimed_and_settled_is_not_lettered_again(
         await quick.start()
         # Somebody takes them although the slow one lives.
         ids = [entry[0] for entry in await harness.client.execute_command("XRANGE", stream, "-", "+")]
-        await harness.client.execute_command("XCLAIM", stream, group, quick._seat.name, 0, *ids[:6])  # type: ignore[union-attr]
+        await harness.client.execute_command("XCLAIM", stream, group, quick._consumer.name, 0, *ids[:6])  # type: ignore[union-attr]
         async with Reader(quick) as other:
             (lease,) = await other.leases(records[0].position.log)
             seen = len(other.batches)

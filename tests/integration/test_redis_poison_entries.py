@@ -204,8 +204,8 @@ async def test_check_says_on_which_streams_the_group_is(shop: Shop) -> None:
 
 
 async def test_entries_behind_many_that_are_merely_slow_are_found(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.adapters.brokers.redis.exhausted_entries.PAGE", 5)
-    monkeypatch.setattr("sidecar.adapters.brokers.redis.exhausted_entries.PAGES", 2)
+    monkeypatch.setattr("sidecar.adapters.brokers.redis.exhausted_entries.PAGE_ENTRIES", 5)
+    monkeypatch.setattr("sidecar.adapters.brokers.redis.exhausted_entries.MAX_PAGES", 2)
     sidecar = await shop.sidecar()
     for number in range(32):
         await shop.add(number)

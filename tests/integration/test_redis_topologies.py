@@ -94,7 +94,7 @@ async def test_tls_and_a_user_with_no_more_than_is_needed(
             assert not finding.ok
             await stranger.close()
         missing = broker_of(url, stream, group=group, tls=TlsConfig(ca="/no/such.pem"))
-        with pytest.raises(Refused, match="no file"):
+        with pytest.raises(Refused, match="does not exist"):
             await missing.start()
     assert letter_ids(await harness.contents(f"{stream}.dlt")) == [f"{group}@{record.position}"]
     await harness.close()

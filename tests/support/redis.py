@@ -81,7 +81,7 @@ class RedisHarness(BrokerHarness):
 
     async def crash(self, broker: RedisBroker) -> None:
         """What a dead process does not do is give its entries back."""
-        broker._give_back = _nothing  # type: ignore[method-assign]
+        broker._release_entries = _nothing  # type: ignore[method-assign]
         await broker.close()
 
     async def trim(self, partition: Partition, before: int) -> None:

@@ -8,9 +8,13 @@ import asyncio
 import sys
 
 from sidecar.adapters.brokers.redis.broker import RedisBroker
+from sidecar.adapters.brokers.redis.traits import REDIS_TRAITS
 from sidecar.config.schema import Config, Duration, RedisConfig, SourcesConfig, StartPosition
+from sidecar.domain.broker_traits import register_traits
 from sidecar.domain.errors import Fenced, Outage
 from tests.contracts.broker_reading import letter
+
+register_traits(REDIS_TRAITS)
 
 
 async def work(url: str, stream: str, group: str) -> None:

@@ -1,5 +1,7 @@
-"""Connections to a Redis server, to the master that Sentinels name, or to the nodes of a Cluster. Replies stay raw:
-what redis-py makes of an answer differs by version and loses repeated fields."""
+"""Connections to a Redis server, to the master behind Sentinels, or to the nodes of a Cluster.
+
+Replies stay raw: what redis-py makes of a reply differs by version and loses repeated fields.
+"""
 
 from __future__ import annotations
 
@@ -16,48 +18,50 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from sidecar.adapters.redis_client.errors import ClusterRedirect, RedisReplyError, translated
+from sidecar.adapters.redis_client.errors import ClusterRedirect, RedisReplyError, translate_error
 from sidecar.adapters.redis_client.hash_slots import slot
 from sidecar.adapters.redis_client.urls import Address, RedisAddress
 from sidecar.config.schema import TlsConfig
 from sidecar.domain.errors import Disconnected, Outage, Refused, TracecarError
 
-CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 15.0
-IDLE_LINKS = 8
-"""Connections to one node that are kept for later."""
+CONNECT_TIMEOUT_S, REPLY_TIMEOUT_S = 5.0, 15.0
+MAX_IDLE_CONNECTIONS = 8
+"""Idle connections that are kept for each node."""
 Argument = str | int | bytes
 Command = Sequence[Argument]
 
 
 class RedisConnection:
-    """One connection, for one caller at a time. After an error of it, the next call connects anew."""
+    """One connection, for one caller at a time. After an error the next call connects again."""
 
     def __init__(self, connection: AbstractConnection, server: str) -> None:
         self._connection = connection
         self.server = server
 
     async def call(self, *command: Argument) -> Any:
-        """The raw reply. Raises Disconnected, Outage, or Said with the server's code."""
+        """Send a command and return the raw reply. Raises Disconnected, Outage, or RedisReplyError."""
         (reply,) = await self.calls([command])
         if isinstance(reply, Exception):
             raise reply
         return reply
 
     async def calls(self, commands: Sequence[Command]) -> list[Any]:
-        """The raw replies of commands that are sent together; what the server refused stands among them as an error.
-        Raises Disconnected."""
+        """Send commands together and return the raw replies; a refused command's reply is an exception in the list.
+
+        Raises Disconnected.
+        """
         what = str(commands[0][0])
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(REPLY_TIMEOUT_S):
                 return await self._calls(commands)
         except TimeoutError:
             await self.close()
-            raise Disconnected(f"{self.server}: {what}: no answer within {ANSWER_SECONDS:.0f} seconds") from None
+            raise Disconnected(f"{self.server}: {what}: no reply within {REPLY_TIMEOUT_S:.0f} seconds") from None
         except (RedisError, OSError) as error:
             await self.close()
-            raise translated(error, self.server, what) from error
+            raise translate_error(error, self.server, what) from error
         except BaseException:
-            # An answer that nobody waits for must not be taken for that of the next command.
+            # The reply to a canceled command must not be taken for that of the next one.
             await self.close()
             raise
 
@@ -71,7 +75,7 @@ class RedisConnection:
             try:
                 replies.append(await self._connection.read_response())
             except RedisError as error:
-                mine = translated(error, self.server, str(command[0]))
+                mine = translate_error(error, self.server, str(command[0]))
                 if isinstance(mine, Disconnected):
                     raise mine from error
                 replies.append(mine)
@@ -87,12 +91,12 @@ class RedisConnection:
 
 
 class RedisPool:
-    """Where the keys are: links to whoever holds a key, and a few idle ones kept for short calls."""
+    """Connections to the servers that hold the keys; idle ones are kept for short calls."""
 
     def __init__(self, target: RedisAddress, tls: TlsConfig | None, name: str, path: str = "sources.redis") -> None:
         self.target = target
         self._path = path
-        """Of the configuration that this is of."""
+        """Configuration path, for error messages."""
         self._tls = tls if tls is not None else TlsConfig() if target.tls else None
         self._name = name
         self._idle: dict[Address, list[RedisConnection]] = {}
@@ -104,69 +108,71 @@ class RedisPool:
         return self.target.kind == "cluster"
 
     def slot(self, key: bytes) -> int:
-        """Keys with the same number can stand in one command."""
+        """Return the hash slot of a key (outside a Cluster 0): keys of one slot can be used in one command."""
         return slot(key) if self.cluster else 0
 
     async def start(self) -> None:
-        """Find out who serves. Raises Outage, or Refused for credentials and certificates that do not do."""
+        """Find the servers and connect. Raises Outage, or Refused for wrong credentials and certificates."""
         self._check_files()
         if self.cluster:
             await self._map_slots()
         elif self.target.kind == "sentinel":
             self._master = await self._ask_sentinels()
-        async with self.borrow(None) as link:
-            await link.call("PING")
+        async with self.borrow(None) as connection:
+            await connection.call("PING")
 
     async def close(self) -> None:
         idle, self._idle = self._idle, {}
-        for links in idle.values():
-            for link in links:
-                await link.close()
+        for connections in idle.values():
+            for connection in connections:
+                await connection.close()
 
     def nodes(self) -> list[Address]:
-        """Every node that holds keys."""
+        """List the nodes that hold keys."""
         return list(dict.fromkeys(address for _, _, address in self._ranges)) if self.cluster else [self._address(None)]
 
-    def link(self, key: bytes | None = None, node: Address | None = None) -> RedisConnection:
-        """A new connection to who holds `key` (the first node, for None), for the caller to close."""
+    def connect(self, key: bytes | None = None, node: Address | None = None) -> RedisConnection:
+        """Return a new connection to the node that holds `key` (None: the first node), for the caller to close."""
         return self._new(node or self._address(key))
 
     @contextlib.asynccontextmanager
     async def borrow(self, key: bytes | None, node: Address | None = None) -> AsyncIterator[RedisConnection]:
-        """A connection for a few short calls."""
+        """Lend a connection for a few short calls."""
         address = node or self._address(key)
         idle = self._idle.setdefault(address, [])
-        link = idle.pop() if idle else self._new(address)
+        connection = idle.pop() if idle else self._new(address)
         try:
-            yield link
+            yield connection
         except (Disconnected, ClusterRedirect):
-            await link.close()
-            await self.look_again()
+            await connection.close()
+            await self.rediscover()
             raise
         except BaseException:
-            await link.close()
+            await connection.close()
             raise
-        # The idle ones may have been closed meanwhile, and the list be another.
+        # `close` may have replaced the list meanwhile.
         idle = self._idle.setdefault(address, [])
-        if link.connected and len(idle) < IDLE_LINKS:
-            idle.append(link)
+        if connection.connected and len(idle) < MAX_IDLE_CONNECTIONS:
+            idle.append(connection)
         else:
-            await link.close()
+            await connection.close()
 
     async def call(self, key: bytes | None, *command: Argument) -> Any:
-        """The raw reply to one command on `key`, asked once more where a slot has moved, or where an idle connection
-        turned out to be gone: so only for what may be done twice."""
+        """Send one command on `key` and return the raw reply.
+
+        It is sent once more if its slot has moved or the idle connection was closed: only for repeatable commands.
+        """
         for last in (False, True):
             try:
-                async with self.borrow(key) as link:
-                    return await link.call(*command)
+                async with self.borrow(key) as connection:
+                    return await connection.call(*command)
             except (Disconnected, ClusterRedirect):
                 if last:
                     raise
         raise AssertionError
 
-    async def look_again(self) -> None:
-        """Who serves may have changed. Idle connections may be to the old one."""
+    async def rediscover(self) -> None:
+        """Find the servers again, after a failover or a moved slot. Idle connections are closed."""
         await self.close()
         try:
             if self.cluster:
@@ -174,18 +180,18 @@ class RedisPool:
             elif self.target.kind == "sentinel":
                 self._master = await self._ask_sentinels()
         except (Outage, Refused):
-            pass  # the next call says so
+            pass  # the next call raises it
 
-    def holder(self, key: bytes) -> Address:
-        """Who holds `key` as far as is known. Raises Outage where nobody is known to."""
+    def node_of(self, key: bytes) -> Address:
+        """Return the node that holds `key`, as far as known. Raises Outage if none is known."""
         return self._address(key)
 
-    # --- who serves
+    # --- discovery
 
     def _address(self, key: bytes | None) -> Address:
         if self.target.kind == "sentinel":
             if self._master is None:
-                raise Disconnected(f"{self.target}: the Sentinels were not asked yet")
+                raise Disconnected(f"{self.target}: the Sentinels were not asked for the master yet")
             return self._master
         if not self.cluster:
             return self.target.addresses[0] if self.target.addresses else (self.target.path, 0)
@@ -196,45 +202,45 @@ class RedisPool:
         raise Outage(f"{self.target}: no node of the Cluster serves slot {wanted}", retry_after=0.5)
 
     async def _ask_sentinels(self) -> Address:
-        found: str | TracecarError = "none was asked"
+        reason: str | TracecarError = "none was asked"
         for address in self.target.addresses:
-            link = self._new(address, sentinel=True)
+            connection = self._new(address, sentinel=True)
             try:
-                answer = await link.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.target.master)
+                answer = await connection.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.target.master)
                 if answer:
                     return answer[0].decode(), int(answer[1])
-                found = f"{address[0]}:{address[1]} knows no master {self.target.master!r}"
+                reason = f"{address[0]}:{address[1]} knows no master {self.target.master!r}"
             except (Outage, Refused) as error:
-                found = error
+                reason = error
             finally:
-                await link.close()
-        raise Outage(f"{self.target}: no Sentinel names the master ({found})")
+                await connection.close()
+        raise Outage(f"{self.target}: no Sentinel knows the master ({reason}); check that the Sentinels run")
 
     async def _map_slots(self) -> None:
-        found: TracecarError | None = None
+        failure: TracecarError | None = None
         known = [address for _, _, address in self._ranges]
         for address in dict.fromkeys((*known, *self.target.addresses)):
-            link = self._new(address)
+            connection = self._new(address)
             try:
-                ranges = await link.call("CLUSTER", "SLOTS")
+                ranges = await connection.call("CLUSTER", "SLOTS")
             except (Outage, Refused) as error:
-                found = error
+                failure = error
                 continue
             finally:
-                await link.close()
-            # A node that does not know its own address leaves the host out: it is the one that was asked.
+                await connection.close()
+            # A node that does not know its own address leaves out the host: it is the node that was asked.
             self._ranges = [
                 (first, last, ((host or b"").decode() or address[0], int(port)))
                 for first, last, (host, port, *_), *_ in ranges
             ]
             if self._ranges:
                 return
-            found = Outage(f"{address[0]}:{address[1]}: no node serves any slot yet")
-        if isinstance(found, RedisReplyError) and found.code == "ERR":
-            raise Refused(f"{self.target}: not a Cluster; use redis://HOST:PORT instead ({found})")
-        raise Outage(f"{self.target}: no node answers ({found})")
+            failure = Outage(f"{address[0]}:{address[1]}: no node serves any slot yet")
+        if isinstance(failure, RedisReplyError) and failure.code == "ERR":
+            raise Refused(f"{self.target}: not a Cluster; use redis://HOST:PORT instead ({failure})")
+        raise Outage(f"{self.target}: no node answers ({failure})")
 
-    # --- making connections
+    # --- new connections
 
     def _new(self, address: Address, *, sentinel: bool = False) -> RedisConnection:
         target = self.target
@@ -245,10 +251,10 @@ class RedisPool:
             "protocol": 2,
             "client_name": self._name,
             "driver_info": None,
-            # Waiting for answers is bounded in `RedisConnection`: redis-py's way of it can swallow a cancellation on
+            # `RedisConnection` bounds the wait for replies: redis-py's own timeout can swallow a cancellation on
             # Python 3.11.
             "socket_timeout": None,
-            "socket_connect_timeout": CONNECT_SECONDS,
+            "socket_connect_timeout": CONNECT_TIMEOUT_S,
             "socket_read_size": 1 << 18,
             "retry": Retry(NoBackoff(), 0),
         }
@@ -272,8 +278,4 @@ class RedisPool:
         tls = self._tls or TlsConfig()
         for what, path in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
             if path is not None and not Path(path).is_file():
-                raise Refused(f"{self._path}.tls.{what}: there is no file {path}")
-
-
-async def closing(links: Sequence[RedisConnection]) -> None:
-    await asyncio.gather(*(link.close() for link in links))
+                raise Refused(f"{self._path}.tls.{what}: the file {path} does not exist")

@@ -1,5 +1,8 @@
-"""What a Redis server, or the way to it, says no with, as our errors. Told apart by class and by the error's code (the
-first word of the answer, which is part of the protocol), never by its sentence."""
+"""Translates errors of Redis servers and connections into our errors.
+
+They are distinguished by class and by the error code (the first word of the reply, which is part of the protocol),
+never by the text behind it.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ from sidecar.domain.errors import Disconnected, Outage, Refused, TracecarError
 
 
 class RedisReplyError(Refused):
-    """The server answered with an error that waiting does not mend. `code` is its first word: `NOGROUP`, `WRONGTYPE`,
-    `BUSYGROUP`, `NOPERM`, `NOSCRIPT`, `ERR`."""
+    """An error reply that a retry does not help against.
+
+    `code` is its first word: `NOGROUP`, `WRONGTYPE`, `BUSYGROUP`, `NOPERM`, `NOSCRIPT`, `ERR`.
+    """
 
     def __init__(self, message: str, code: str) -> None:
         self.code = code
@@ -18,15 +23,15 @@ class RedisReplyError(Refused):
 
 
 class RedisOutOfMemory(Outage):
-    """The server's memory is full (OOM): it takes nothing new until something goes."""
+    """The server's memory is full (OOM): it accepts no writes until something is deleted."""
 
 
 class ClusterRedirect(Outage):
-    """The slot is at another node of the Cluster (MOVED, ASK): look again."""
+    """The slot is at another node of the Cluster (MOVED, ASK): discover the nodes again."""
 
 
 _WAIT = {
-    "MISCONF": "it cannot write to its disk: free some space or mend its persistence",
+    "MISCONF": "it cannot write to its disk: free some space or repair its persistence",
     "LOADING": "it is loading its data",
     "BUSY": "a script keeps it busy",
     "CLUSTERDOWN": "the Cluster does not serve this slot",
@@ -42,31 +47,30 @@ _RECONNECT = {
 
 
 def code_of(error: exceptions.RedisError) -> str:
-    """The code of an error answer; empty where there was no answer."""
+    """Return the code of an error reply; empty if there was no reply."""
     if error.status_code:
         return str(error.status_code)
     word = str(error).partition(" ")[0]
     return word if word.isupper() and word.isascii() else "ERR"
 
 
-def translated(error: Exception, server: str, what: str) -> TracecarError:
-    """Our error for what redis-py (or the system) raised while `server` was asked for `what`."""
-    where = f"{server}: {what}"
+def translate_error(error: Exception, server: str, command: str) -> TracecarError:
+    """Return our error for one that redis-py (or the system) raised while `server` ran `command`."""
+    where = f"{server}: {command}"
     if isinstance(error, exceptions.ResponseError | exceptions.AuthenticationError | exceptions.BusyLoadingError):
         code = code_of(error)
         if code in ("MOVED", "ASK"):
             return ClusterRedirect(f"{where}: the slot has moved", retry_after=0.1)
         if code == "OOM":
-            return RedisOutOfMemory(
-                f"{where}: it is out of memory (maxmemory): give it more, or trim its streams (OOM)"
-            )
+            return RedisOutOfMemory(f"{where}: it is out of memory (OOM); raise maxmemory, or trim its streams")
         if code in _WAIT:
             return Outage(f"{where}: {_WAIT[code]} ({code})")
         if code in _RECONNECT:
             return Disconnected(f"{where}: {_RECONNECT[code]} ({code})")
         if isinstance(error, exceptions.AuthenticationError):
             return RedisReplyError(
-                f"{where}: the credentials are refused ({_short(error)}); see the URL's user and password", code
+                f"{where}: the server refuses the credentials ({_short(error)}); check the URL's user and password",
+                code,
             )
         return RedisReplyError(f"{where}: {code} {_short(error)}", code)
     if isinstance(error, exceptions.DataError):

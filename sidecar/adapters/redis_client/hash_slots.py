@@ -1,16 +1,17 @@
-"""Slots of a Redis Cluster.
+"""Hash slots of a Redis Cluster.
 
-A key's slot is the CRC-16 of its hash tag, else of the whole key (Redis Cluster specification, "Hash tags")."""
+A key's slot is the CRC-16 of its hash tag, else of the whole key (Redis Cluster specification, "Hash tags").
+"""
 
 from __future__ import annotations
 
 from binascii import crc_hqx
 
-SLOTS = 16_384
+CLUSTER_SLOT_COUNT = 16_384
 
 
 def hash_tag(key: bytes) -> bytes:
-    """What counts of a key: what stands between its first `{` and the next `}` if that is something, else all of it."""
+    """Return the part of a key that is hashed: the text between its first `{` and the next `}`, if any, else all."""
     start = key.find(b"{")
     if start >= 0:
         end = key.find(b"}", start + 1)
@@ -20,5 +21,5 @@ def hash_tag(key: bytes) -> bytes:
 
 
 def slot(key: bytes) -> int:
-    """The Cluster slot of a key, 0 to 16,383."""
-    return crc_hqx(hash_tag(key), 0) % SLOTS
+    """Return the Cluster slot of a key, 0 to 16,383."""
+    return crc_hqx(hash_tag(key), 0) % CLUSTER_SLOT_COUNT

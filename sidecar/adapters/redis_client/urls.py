@@ -1,4 +1,4 @@
-"""The URLs that name a Redis or Valkey server, a Sentinel or a Cluster, taken apart."""
+"""Parses the URLs of Redis or Valkey servers, Sentinels and Clusters."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ Address = tuple[str, int]
 
 
 class RedisAddress(Struct, frozen=True):
-    """Who to connect to, as a URL says it."""
+    """The servers that a URL names, and how to connect to them."""
 
     kind: Literal["server", "sentinel", "cluster", "unix"]
     addresses: tuple[Address, ...]
-    """The server; or some Sentinels, or some nodes of the Cluster, tried in turn."""
+    """The server; or Sentinels, or nodes of the Cluster, tried in turn."""
     tls: bool = False
     username: str | None = None
     password: str | None = None
     database: int = 0
     master: str = ""
-    """The name of the master that the Sentinels watch."""
+    """Name of the master that the Sentinels watch."""
     path: str = ""
-    """Of a Unix socket."""
+    """Path of the Unix socket."""
     sentinel_username: str | None = None
     sentinel_password: str | None = None
 
     def __repr__(self) -> str:
-        return f"Target({self})"
+        return f"RedisAddress({self})"
 
     def __str__(self) -> str:
-        """Without its secrets."""
+        """Return the URL without its secrets."""
         if self.kind == "unix":
             return f"unix://{self.path}"
         servers = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.addresses)
@@ -42,17 +42,22 @@ class RedisAddress(Struct, frozen=True):
 
 
 def parse(url: str) -> RedisAddress:
-    """`redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, `rediss://` with TLS, `unix://PATH`,
+    """Parse a URL.
+
+    `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, `rediss://` with TLS, `unix://PATH`,
     `redis+sentinel://[USER:PASSWORD@]H1:P1,H2:P2/MASTER[/DB]` and `redis+cluster://[USER:PASSWORD@]H1:P1,H2:P2`.
-    Credentials in front are the server's; where the Sentinels have some of their own, the parameters
-    `sentinel_username` and `sentinel_password` say so. Raises ValueError."""
+    Credentials in front are the server's; those of the Sentinels, if they differ, are the parameters
+    `sentinel_username` and `sentinel_password`. Raises ValueError, without secrets in its text.
+    """
     scheme, separator, rest = url.partition("://")
     scheme, _, kind = scheme.partition("+")
     rest, _, query = rest.partition("?")
     credentials, _, place = rest.rpartition("@")
     username, _, password = credentials.partition(":")
     if not separator or scheme not in ("redis", "rediss", "unix") or kind not in ("", "sentinel", "cluster"):
-        raise ValueError(f"not a Redis URL: its scheme is {url.partition(':')[0]!r}")
+        raise ValueError(
+            f"expected a Redis URL such as redis://HOST:PORT/DB, found the scheme {url.partition(':')[0][:20]!r}"
+        )
     given = {name: values[-1] for name, values in parse_qs(query).items()}
     user, secret = unquote(username) or None, unquote(password) or None
     if scheme == "unix":

@@ -1,10 +1,8 @@
-"""Redis Streams as a broker: what `sidecar.domain.ports.broker.Broker` promises, on a Redis or Valkey server, behind
-Sentinels, or on
-a Cluster.
+"""Redis Streams as a broker: `Broker` on a Redis or Valkey server, behind Sentinels, or on a Cluster.
 
-There is one lease for each stream. It is not exclusive: members share a stream's entries, each entry goes to one of
-them. What keeps a record from being dead-lettered twice is that an entry can be committed once only
-(`redis_settling`)."""
+There is one lease for each stream. It is not exclusive: members share a stream, and each entry goes to one of them. A
+record is not dead-lettered twice because an entry can be committed only once (see `committer`).
+"""
 
 from __future__ import annotations
 
@@ -14,16 +12,15 @@ from collections.abc import AsyncIterator, Sequence
 
 import structlog
 
-from sidecar.adapters.brokers.redis import consumer_group as groups
-from sidecar.adapters.brokers.redis import log_reader as looking
-from sidecar.adapters.brokers.redis.committer import CALL_BYTES, RedisCommit, bulk_limit
-from sidecar.adapters.brokers.redis.consumer_group_offsets import progress
-from sidecar.adapters.brokers.redis.consumer_name import MARK, ConsumerSlot
+from sidecar.adapters.brokers.redis import consumer_group, log_reader
+from sidecar.adapters.brokers.redis.committer import MAX_BYTES_PER_CALL, RedisCommit, max_argument_bytes
+from sidecar.adapters.brokers.redis.consumer_group_offsets import read_group_progress
+from sidecar.adapters.brokers.redis.consumer_name import SENTINEL_SUFFIX, ConsumerSlot
 from sidecar.adapters.brokers.redis.entry_codec import SYSTEM, EntryCodec, offset, raw
-from sidecar.adapters.brokers.redis.exhausted_entries import StuckEntry, dead_letter_and_ack, stuck
+from sidecar.adapters.brokers.redis.exhausted_entries import StuckEntry, dead_letter_and_ack, find_stuck_entries
 from sidecar.adapters.brokers.redis.fetcher import SlotReader
 from sidecar.adapters.brokers.redis.ledger import RedisLedger
-from sidecar.adapters.brokers.redis.preflight import inspect
+from sidecar.adapters.brokers.redis.preflight import inspect_server
 from sidecar.adapters.brokers.redis.stream_lease import RedisBatch, StreamLease
 from sidecar.adapters.brokers.redis.traits import REDIS_TRAITS
 from sidecar.adapters.redis_client.connection_pool import Command, RedisPool
@@ -38,12 +35,12 @@ from sidecar.domain.stream_names import StreamNames
 
 log = structlog.get_logger()
 
-READY = 2
+MAX_READY_BATCHES = 2
 """Batches that wait to be taken."""
-DISCOVER_SECONDS, SCAN_PAUSE = 1.0, 0.01
-"""Between two looks for new streams, and between two steps of one."""
-FAREWELL_SECONDS = 3.0
-PUBLISHED_A_CALL = 500
+DISCOVERY_INTERVAL_S, SCAN_STEP_PAUSE_S = 1.0, 0.01
+"""Pauses between two searches for new streams, and between two steps of one."""
+CLOSE_TIMEOUT_S = 3.0
+MAX_RECORDS_PER_CALL = 500
 
 
 class RedisBroker:
@@ -55,39 +52,39 @@ class RedisBroker:
     def __init__(self, config: RedisConfig, service: str, naming: StreamNames, *, max_records: int = 1000) -> None:
         self._config, self._service, self._naming, self._max_records = config, service, naming, max_records
         self._group = config.group or f"tracecar.{service}"
-        self._claim_idle = max(1, round(config.claim_idle * 1000))
+        self._claim_idle_ms = max(1, round(config.claim_idle * 1000))
         self._target = parse(config.url)
         self._servers = RedisPool(self._target, config.tls, f"tracecar.{service}".replace(" ", "_"))
         self._entries = EntryCodec(config.body_field)
         self._stuck: dict[tuple[str, str], bytes] = {}
         self._ledger = RedisLedger(self._servers, self._entries, naming)
-        self._seat: ConsumerSlot | None = None
-        self._feeds: dict[str, StreamLease] = {}
+        self._consumer: ConsumerSlot | None = None
+        self._leases: dict[str, StreamLease] = {}
         self._readers: dict[int, SlotReader] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ready: deque[tuple[StreamLease, int, RedisBatch]] = deque()
-        self._news, self._room = asyncio.Event(), asyncio.Event()
+        self._wakeup, self._room = asyncio.Event(), asyncio.Event()
         self._failure: BaseException | None = None
         self._refused: dict[str, str] = {}
-        """Streams that cannot be read, and why."""
+        """The reason for each stream that cannot be read."""
         self._begin: str | None = None
-        """Where a group begins that is made now; what appears later is read from its start."""
+        """Entry id behind which a new group begins; streams that appear later are read from their beginning."""
 
     @property
     def named_streams(self) -> Sequence[str]:
-        return [name for name in self._config.streams if not looking.is_pattern(name)]
+        return [name for name in self._config.streams if not log_reader.is_pattern(name)]
 
     # --- life
 
     async def start(self) -> None:
-        if self._seat is not None:
+        if self._consumer is not None:
             return
         await self._servers.start()
-        self._seat = ConsumerSlot(self._service, self._group, str(self._target))
+        self._consumer = ConsumerSlot(self._service, self._group, str(self._target))
         self._failure = None
         try:
-            async with self._servers.borrow(None) as link:
-                self._begin = await groups.start_id(link, self._config.start)
+            async with self._servers.borrow(None) as connection:
+                self._begin = await consumer_group.find_start_id(connection, self._config.start)
             await self._discover()
         except BaseException:
             await self.close()
@@ -100,76 +97,83 @@ class RedisBroker:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        feeds = list(self._feeds.values())
-        for feed in feeds:
-            feed.lease.lost = True
-        seat, self._seat = self._seat, None
-        if seat is not None:
-            await self._give_back(feeds, seat.name)
-            seat.leave()
-        self._feeds.clear()
+        leases = list(self._leases.values())
+        for lease in leases:
+            lease.lease.lost = True
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await self._release_entries(leases, consumer.name)
+            consumer.leave()
+        self._leases.clear()
         self._readers.clear()
         self._ready.clear()
         self._refused.clear()
         self._fail(Disconnected(f"{self._target}: this broker was closed"))
         await self._servers.close()
 
-    async def _give_back(self, feeds: Sequence[StreamLease], consumer: str) -> None:
-        """So that what is not committed comes at once to whoever reads next. Where the server cannot be reached, it
-        comes after `claim_idle`, or to us when we are back."""
+    async def _release_entries(self, leases: Sequence[StreamLease], consumer: str) -> None:
+        """Release uncommitted entries, so that the next reader gets them at once.
+
+        If the server cannot be reached, another member gets them after `claim_idle`, or we do after a restart.
+        """
         try:
-            async with asyncio.timeout(FAREWELL_SECONDS):
-                for feed in feeds:
-                    async with self._servers.borrow(feed.key) as link:
-                        await groups.give_back(link, feed, self._group, consumer, self._claim_idle)
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                for lease in leases:
+                    async with self._servers.borrow(lease.key) as connection:
+                        await consumer_group.release_entries(
+                            connection, lease, self._group, consumer, self._claim_idle_ms
+                        )
         except (TimeoutError, Outage, Refused) as error:
-            log.debug("pending entries could not be given back", reason=str(error))
+            log.debug("cannot release pending entries", reason=str(error))
 
     # --- which streams
 
     async def _keep_discovering(self) -> None:
         while True:
-            await asyncio.sleep(DISCOVER_SECONDS)
+            await asyncio.sleep(DISCOVERY_INTERVAL_S)
             await self._discover()
 
     async def _discover(self) -> None:
-        """Join every stream that the configuration means and that was not joined yet."""
+        """Join every configured stream that was not joined yet."""
         for name in dict.fromkeys((*self._config.streams, *self._config.gate)):
-            if not looking.is_pattern(name):
+            if not log_reader.is_pattern(name):
                 await self._join(name)
                 continue
             steps = 0
-            async for stream in looking.names(self._servers, name):
+            async for stream in log_reader.names(self._servers, name):
                 await self._join(stream)
                 steps += 1
-                if steps % looking.SCAN_COUNT == 0:
-                    await asyncio.sleep(SCAN_PAUSE)
+                if steps % log_reader.KEYS_PER_SCAN_STEP == 0:
+                    await asyncio.sleep(SCAN_STEP_PAUSE_S)
 
     async def _join(self, stream: str) -> None:
-        if stream in self._feeds:
+        if stream in self._leases:
             return
         if self._naming.is_dead_letter(stream):
-            if not looking.is_pattern(stream) and stream in self._config.streams:
-                self._refuse(stream, "its name is a dead-letter stream's")
+            if not log_reader.is_pattern(stream) and stream in self._config.streams:
+                self._refuse(stream, "it is a dead-letter stream by its name")
             return
         key = raw(stream)
-        assert self._seat is not None
+        assert self._consumer is not None
         assert self._begin is not None
         try:
-            async with self._servers.borrow(key) as link:
-                await groups.create(link, key, self._group, self._begin)
-                await link.call("XGROUP", "CREATECONSUMER", key, self._group, self._seat.name + MARK)
-                # Changes nothing; shows now, rather than after the first letter is written, that it is not allowed.
-                await link.call("XACK", key, self._group, "0-0")
-                state = await groups.state(link, key, self._group)
+            async with self._servers.borrow(key) as connection:
+                await consumer_group.create_group(connection, key, self._group, self._begin)
+                sentinel = self._consumer.name + SENTINEL_SUFFIX
+                await connection.call("XGROUP", "CREATECONSUMER", key, self._group, sentinel)
+                identity = await consumer_group.ensure_identity(connection, key)
+                # Changes nothing, but shows a missing permission now and not after the first dead letter.
+                await connection.call("XACK", key, self._group, "0-0")
+                state = await consumer_group.group_state(connection, key, self._group)
         except Refused as error:
             self._refuse(stream, str(error))
             return
         if state is None:
-            return  # gone again: the next look finds it, or not
+            return  # deleted meanwhile: the next search shows whether it is back
         self._refused.pop(stream, None)
-        feed = self._feeds[stream] = StreamLease(stream, state.committed, state.delivered)
-        await self._deliver(feed, feed.epoch, RedisBatch(feed.lease, (), feed.lease.start), crowd=True)
+        lease = self._leases[stream] = StreamLease(stream, state.committed, state.delivered, identity)
+        announcement = RedisBatch(lease.lease, (), lease.lease.start)
+        await self._deliver(lease, lease.generation, announcement, bypass_limit=True)
         slot = self._servers.slot(key)
         reader = self._readers.get(slot)
         if reader is None:
@@ -177,123 +181,134 @@ class RedisBroker:
                 self._servers,
                 self._entries,
                 self._group,
-                self._seat.name,
+                self._consumer.name,
                 max_records=self._max_records,
-                claim_idle=self._claim_idle,
+                claim_idle_ms=self._claim_idle_ms,
                 deliver=self._deliver,
                 abandon=self._abandon,
             )
-            reader.feeds[key] = feed
+            reader.streams[key] = lease
             self._spawn(reader.run())
         else:
-            reader.feeds[key] = feed
+            reader.streams[key] = lease
             reader.wake.set()
 
     def _refuse(self, stream: str, reason: str) -> None:
         if self._refused.get(stream) != reason:
             self._refused[stream] = reason
-            log.warning("a stream is not read", stream=stream, reason=reason)
+            log.warning("cannot read a stream", stream=stream, reason=reason)
 
-    def _abandon(self, feed: StreamLease, reason: str) -> None:
-        """A stream is no stream any more. Should it come back, it is joined again."""
-        log.warning("a stream is not read any more", stream=feed.stream, reason=reason)
-        feed.ended = True
-        if self._feeds.get(feed.stream) is feed:
-            del self._feeds[feed.stream]
-        if not any(waiting is feed for waiting, _, _ in self._ready):
-            feed.lease.lost = True
+    def _abandon(self, lease: StreamLease, reason: str) -> None:
+        """End the lease of a stream that is gone. If a stream of this name appears, it is joined under a new lease."""
+        log.warning("stopped reading a stream", stream=lease.stream, reason=reason)
+        lease.ended = True
+        if self._leases.get(lease.stream) is lease:
+            del self._leases[lease.stream]
+        if not self._has_ready_batches(lease):
+            lease.lease.lost = True
+
+    def _has_ready_batches(self, lease: StreamLease) -> bool:
+        return any(waiting is lease for waiting, _, _ in self._ready)
 
     # --- reading
 
     async def batches(self) -> AsyncIterator[Batch]:
         while True:
             while self._ready:
-                feed, epoch, batch = self._ready.popleft()
+                lease, generation, batch = self._ready.popleft()
                 self._room.set()
-                if feed.lease.lost or feed.epoch != epoch:
+                if lease.lease.lost or lease.generation != generation:
                     continue
-                if feed.held and batch.records:
-                    feed.parked.append((epoch, batch))
+                if lease.held and batch.records:
+                    lease.parked.append((generation, batch))
                     continue
                 yield batch
-                if feed.ended and not any(waiting is feed for waiting, _, _ in self._ready):
-                    feed.lease.lost = True
+                if lease.ended and not self._has_ready_batches(lease):
+                    lease.lease.lost = True
             if self._failure is not None:
                 raise self._failure
-            self._news.clear()
-            await self._news.wait()
+            self._wakeup.clear()
+            await self._wakeup.wait()
 
-    async def _deliver(self, feed: StreamLease, epoch: int, batch: RedisBatch, *, crowd: bool = False) -> None:
-        while len(self._ready) >= READY and not crowd:
+    async def _deliver(
+        self, lease: StreamLease, generation: int, batch: RedisBatch, *, bypass_limit: bool = False
+    ) -> None:
+        while len(self._ready) >= MAX_READY_BATCHES and not bypass_limit:
             self._room.clear()
             await self._room.wait()
-        self._ready.append((feed, epoch, batch))
-        self._news.set()
+        self._ready.append((lease, generation, batch))
+        self._wakeup.set()
 
     def hold(self, lease: Lease) -> None:
-        feed = self._feed(lease)
-        if feed is not None:
-            feed.held = True
+        stream = self._find(lease)
+        if stream is not None:
+            stream.held = True
 
     def release(self, lease: Lease) -> None:
-        feed = self._feed(lease)
-        if feed is not None and feed.held:
-            feed.held = False
-            self._ready.extendleft((feed, epoch, batch) for epoch, batch in reversed(feed.parked))
-            feed.parked.clear()
-            self._go_on(feed)
+        stream = self._find(lease)
+        if stream is not None and stream.held:
+            stream.held = False
+            parked = ((stream, generation, batch) for generation, batch in reversed(stream.parked))
+            self._ready.extendleft(parked)
+            stream.parked.clear()
+            self._wake_reader(stream)
 
     async def rewind(self, lease: Lease) -> None:
-        feed = self._feed(lease)
-        if feed is not None:
-            feed.rewind()
-            self._go_on(feed)
+        stream = self._find(lease)
+        if stream is not None:
+            stream.rewind()
+            self._wake_reader(stream)
 
-    def _go_on(self, feed: StreamLease) -> None:
-        self._news.set()
-        reader = self._readers.get(self._servers.slot(feed.key))
+    def _wake_reader(self, lease: StreamLease) -> None:
+        self._wakeup.set()
+        reader = self._readers.get(self._servers.slot(lease.key))
         if reader is not None:
             reader.wake.set()
 
-    def _feed(self, lease: Lease) -> StreamLease | None:
-        feed = self._feeds.get(lease.partition.stream)
-        return feed if feed is not None and feed.lease is lease and not lease.lost else None
+    def _find(self, lease: Lease) -> StreamLease | None:
+        stream = self._leases.get(lease.partition.stream)
+        return stream if stream is not None and stream.lease is lease and not lease.lost else None
 
     # --- writing
 
     async def commit(self, batches: Sequence[Batch], outgoing: Sequence[Outgoing]) -> None:
         if not batches:
             return
-        feed = self._feed(batches[0].lease)
-        if feed is None or self._seat is None:
-            raise Fenced(f"{batches[0].lease.partition}: this lease is over; what was not committed comes again")
-        committing = RedisCommit(feed.stream, feed.key, self._group, self._seat.name + MARK)
-        await committing.run(self._servers, self._entries, self._naming, batches, outgoing)
+        stream = self._find(batches[0].lease)
+        if stream is None or self._consumer is None:
+            raise Fenced(
+                f"cannot commit {batches[0].lease.partition}: the lease is over; uncommitted entries come again"
+            )
+        commit = RedisCommit(stream.stream, stream.key, self._group, self._consumer.name + SENTINEL_SUFFIX)
+        await commit.run(self._servers, self._entries, self._naming, batches, outgoing)
         for batch in batches:
-            feed.committed(batch)
+            stream.committed(batch)
 
     async def publish(self, outgoing: Sequence[Outgoing]) -> list[Position]:
-        """Each gets an id of now: a stream takes no id older than its newest. After an error some may be there."""
-        found: list[Position] = []
+        """Publish in order; every entry gets an id of now, because a stream accepts no id older than its newest.
+
+        After an error some of the records may have been published.
+        """
+        positions: list[Position] = []
         for run in self._runs(outgoing):
-            for index, (_, fields) in enumerate(run, start=len(found)):
+            for index, (_, fields) in enumerate(run, start=len(positions)):
                 await self._check_size(outgoing[index].stream, fields, index)
-            async with self._servers.borrow(run[0][0]) as link:
+            async with self._servers.borrow(run[0][0]) as connection:
                 commands: list[Command] = [("XADD", key, "*", *fields) for key, fields in run]
-                for reply in await link.calls(commands):
+                for reply in await connection.calls(commands):
                     if isinstance(reply, Exception):
                         raise reply
-                    found.append(Position(SYSTEM, outgoing[len(found)].stream, 0, offset(reply)))
-        return found
+                    positions.append(Position(SYSTEM, outgoing[len(positions)].stream, 0, offset(reply)))
+        return positions
 
     def _runs(self, outgoing: Sequence[Outgoing]) -> list[list[tuple[bytes, list[bytes]]]]:
-        """In order, together what one call can carry to one slot."""
+        """Split records into runs that one call can send to one hash slot, in order."""
         runs: list[list[tuple[bytes, list[bytes]]]] = []
         slot, size = -1, 0
         for out in outgoing:
             key, fields = raw(out.stream), self._entries.fields(out)
             mine, bytes_ = self._servers.slot(key), sum(map(len, fields))
-            if mine != slot or size + bytes_ > CALL_BYTES or len(runs[-1]) >= PUBLISHED_A_CALL:
+            if mine != slot or size + bytes_ > MAX_BYTES_PER_CALL or len(runs[-1]) >= MAX_RECORDS_PER_CALL:
                 runs.append([])
                 slot, size = mine, 0
             runs[-1].append((key, fields))
@@ -302,64 +317,64 @@ class RedisBroker:
 
     async def _check_size(self, stream: str, fields: Sequence[bytes], index: int) -> None:
         largest = max(map(len, fields))
-        if largest > 1 << 20 and largest > (limit := await bulk_limit(self._servers, raw(stream))):
-            raise TooLarge(f"{stream}: a field of {largest} bytes; the server takes {limit}", index)
+        if largest > 1 << 20 and largest > (limit := await max_argument_bytes(self._servers, raw(stream))):
+            raise TooLarge(f"{stream}: a field of {largest} bytes; the server accepts at most {limit}", index)
 
-    # --- looking
+    # --- reading outside the group
 
     async def read(self, position: Position) -> Record | None:
-        return await looking.read(self._servers, self._entries, position)
+        return await log_reader.read(self._servers, self._entries, position)
 
     async def partitions(self, stream: str) -> list[Partition]:
-        return [Partition(SYSTEM, stream, 0)] if await looking.exists(self._servers, stream) else []
+        return [Partition(SYSTEM, stream, 0)] if await log_reader.exists(self._servers, stream) else []
 
     async def streams(self) -> list[str]:
-        return sorted({stream async for stream in looking.names(self._servers)})
+        return sorted({stream async for stream in log_reader.names(self._servers)})
 
     async def bounds(self, partition: Partition) -> tuple[int, int]:
-        return await looking.bounds(self._servers, partition)
+        return await log_reader.bounds(self._servers, partition)
 
     def scan(
         self, partition: Partition, *, since: int | None = None, start: int | None = None, until: int | None = None
     ) -> AsyncIterator[Sequence[Record]]:
-        return looking.scan(self._servers, self._entries, partition, since, start, until, self._max_records)
+        return log_reader.scan(self._servers, self._entries, partition, since, start, until, self._max_records)
 
     async def status(self) -> list[PartitionStatus]:
-        found: list[PartitionStatus] = []
-        for stream, feed in sorted(self._feeds.items()):
-            async with self._servers.borrow(feed.key) as link:
-                state = await groups.state(link, feed.key, self._group)
-            _, end = await self.bounds(feed.lease.partition)
+        statuses: list[PartitionStatus] = []
+        for stream, lease in sorted(self._leases.items()):
+            async with self._servers.borrow(lease.key) as connection:
+                state = await consumer_group.group_state(connection, lease.key, self._group)
+            _, end = await self.bounds(lease.lease.partition)
             if state is None:
-                found.append(PartitionStatus(Partition(SYSTEM, stream, 0), None, end, None))
+                statuses.append(PartitionStatus(Partition(SYSTEM, stream, 0), None, end, None))
                 continue
             lag = state.lag + state.pending if state.lag is not None else None
-            found.append(PartitionStatus(feed.lease.partition, state.committed, end, lag, state.pending))
-        return found
+            statuses.append(PartitionStatus(lease.lease.partition, state.committed, end, lag, state.pending))
+        return statuses
 
     @property
     def ledger(self) -> RedisLedger:
         return self._ledger
 
     async def retention(self, stream: str) -> Retention:
-        """Streams are trimmed by length or by hand, not by age; ids are the server's times."""
+        """Return no limit: streams are trimmed by length or by hand, not by age."""
         return Retention(None, False)
 
     # --- entries that other groups cannot process (`sidecar.pipeline.pending_entry_reaper.PendingEntryBroker`)
 
     async def stuck(self, group: str, idle_ms: int) -> list[StuckEntry]:
-        return await stuck(self._servers, sorted(self._feeds), group, idle_ms, self._stuck)
+        return await find_stuck_entries(self._servers, sorted(self._leases), group, idle_ms, self._stuck)
 
     async def dead_letter_and_ack(self, entry: StuckEntry, letter: Outgoing) -> bool:
         return await dead_letter_and_ack(self._servers, self._entries, self._naming, entry, letter)
 
     async def groups(self) -> list[GroupProgress]:
-        if self._seat is None:
+        if self._consumer is None:
             raise Disconnected(f"{self._target}: this broker is not started")
-        return await progress(self._servers, sorted(self._feeds), self._group)
+        return await read_group_progress(self._servers, sorted(self._leases), self._group)
 
     async def inspect(self) -> list[Finding]:
-        return await inspect(self._config, self._servers, self._naming, self._group)
+        return await inspect_server(self._config, self._servers, self._naming, self._group)
 
     # --- tasks
 
@@ -376,4 +391,4 @@ class RedisBroker:
 
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error
-        self._news.set()
+        self._wakeup.set()

@@ -1,9 +1,13 @@
 -- Report what happened to these streams since the last read. Only reads: a server that is out of memory or disk space
 -- refuses writes, and reading must continue all the same.
--- KEYS: streams. ARGV: group, name of this member's sentinel consumer.
--- Returns for each stream {status, ...}: NOKEY, WRONGTYPE, NOGROUP, RECREATED (the group exists without our sentinel,
--- so it was deleted and created again), or OK with the last entry id that the group was given and the number of later
--- entries that were trimmed before the group read them (0 before Redis 7.0, which does not count them).
+-- KEYS: streams. ARGV: group, name of this member's sentinel consumer, then the identity of each stream (see
+-- ensure_identity.lua).
+-- Returns for each stream {status, ...}:
+--   NOKEY, WRONGTYPE
+--   RECREATED  neither the group with our sentinel nor the identity is there: the stream was deleted and created again
+--   NOGROUP    the group was deleted, or deleted and created again without our sentinel; the stream is the same
+--   OK         with the last entry id that the group was given and the number of later entries that were trimmed before
+--              the group read them (0 before Redis 7.0, which does not count them)
 local function later(a, b)
   -- True if entry id a is greater than b. Compared as text: the numbers do not fit into Lua's.
   local am, as = string.match(a, '(%d+)-(%d+)')
@@ -16,32 +20,36 @@ local function to_table(flat)
   for n = 1, #flat, 2 do fields[flat[n]] = flat[n + 1] end
   return fields
 end
-local function check(key)
+local function has_sentinel(key)
+  for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', key, ARGV[1])) do
+    if consumer[2] == ARGV[2] then return true end
+  end
+  return false
+end
+local function check(key, identity)
   local kind = redis.call('TYPE', key).ok
   if kind == 'none' then return {'NOKEY'} end
   if kind ~= 'stream' then return {'WRONGTYPE'} end
-  local consumers, has_sentinel = redis.pcall('XINFO', 'CONSUMERS', key, ARGV[1]), false
-  if consumers.err then return {string.match(consumers.err, '^-?(%u+)')} end
-  for _, consumer in ipairs(consumers) do has_sentinel = has_sentinel or consumer[2] == ARGV[2] end
-  -- The sentinel is created again only after our entries are pending again. Until then they must not pass as
-  -- committed.
-  if not has_sentinel then return {'RECREATED'} end
-  for _, flat in ipairs(redis.call('XINFO', 'GROUPS', key)) do
+  local groups = redis.pcall('XINFO', 'GROUPS', key)
+  if groups.err then return {string.match(groups.err, '^-?(%u+)')} end
+  local ours, same = nil, false
+  for _, flat in ipairs(groups) do
     local group = to_table(flat)
-    if group.name == ARGV[1] then
-      local last, lost = group['last-delivered-id'], 0
-      if group['entries-read'] and group.lag and group.lag > 0 then
-        local stream = to_table(redis.call('XINFO', 'STREAM', key))
-        local first = stream['recorded-first-entry-id']
-        if stream.length == 0 or (first and later(first, last)) then
-          lost = math.max(0, stream['entries-added'] - group['entries-read'] - stream.length)
-        end
-      end
-      return {'OK', last, lost}
+    if group.name == ARGV[1] then ours = group end
+    same = same or group.name == identity
+  end
+  -- The sentinel is created again only after our entries are pending again. Until then they must not pass as committed.
+  if not ours or not has_sentinel(key) then return {same and 'NOGROUP' or 'RECREATED'} end
+  local last, trimmed = ours['last-delivered-id'], 0
+  if ours['entries-read'] and ours.lag and ours.lag > 0 then
+    local stream = to_table(redis.call('XINFO', 'STREAM', key))
+    local first = stream['recorded-first-entry-id']
+    if stream.length == 0 or (first and later(first, last)) then
+      trimmed = math.max(0, stream['entries-added'] - ours['entries-read'] - stream.length)
     end
   end
-  return {'NOGROUP'}
+  return {'OK', last, trimmed}
 end
 local statuses = {}
-for index, key in ipairs(KEYS) do statuses[index] = check(key) end
+for index, key in ipairs(KEYS) do statuses[index] = check(key, ARGV[index + 2]) end
 return statuses

@@ -1,13 +1,16 @@
-"""Committing a batch of a Redis stream: rejected entries are acknowledged and dead-lettered by one Lua function, all
-others are acknowledged.
+"""Commits a batch of a Redis stream: rejected entries are dead-lettered and acknowledged, all others acknowledged.
 
-Each entry is committed by itself: its letter is added and it is acknowledged, or neither. So the calls of one
-committing need no common transaction:
+Each entry is committed by itself, by a Lua script: its dead letter is added and it is acknowledged, or neither happens.
+So the calls of one commit need no common transaction:
 
-- Dies before, within or after them: what is committed is committed, the rest is pending and comes again.
-- Two of it run (this member is slow, another claimed its entries): the first acknowledges and letters an entry, the
-  second finds it not pending and does nothing.
-- The answer comes late or is lost: the same call again finds what is committed not pending, and does the rest."""
+- A crash before, within or after the calls: committed entries stay committed, the others are pending and are delivered
+  again.
+- Two commits of the same entries (this member is slow and another has claimed them): the first acknowledges and
+  dead-letters an entry, the second finds it not pending and does nothing.
+- The reply is late or lost: the same call finds committed entries not pending, and commits the others.
+- The stream was deleted and created again meanwhile, with the same ids: the scripts refuse, because the group lacks our
+  sentinel consumer.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from collections.abc import Sequence
 
 from sidecar.adapters.brokers.redis.cluster_key_names import cluster_dead_letter_stream, crosses
 from sidecar.adapters.brokers.redis.entry_codec import EntryCodec, entry_id, raw
-from sidecar.adapters.brokers.redis.lua_scripts import COMMIT_REJECTED, MAX_FIELDS_PER_ENTRY
+from sidecar.adapters.brokers.redis.lua_scripts import ACKNOWLEDGE, COMMIT_REJECTED, MAX_FIELDS_PER_ENTRY
 from sidecar.adapters.brokers.redis.stream_lease import RedisBatch
 from sidecar.adapters.redis_client.connection_pool import Argument, Command, RedisConnection, RedisPool
 from sidecar.adapters.redis_client.errors import RedisReplyError
@@ -24,20 +27,20 @@ from sidecar.domain.model import Outgoing
 from sidecar.domain.ports.broker import Batch
 from sidecar.domain.stream_names import StreamNames
 
-ACKS_A_CALL = 1000
-CALL_ARGUMENTS, CALL_BYTES = 6_000, 4_000_000
-"""About how much one call of the function carries: the server does nothing else while it runs."""
-BULK_BYTES = 512 * 1024 * 1024
-"""The server's own limit of one argument (`proto-max-bulk-len`), where it does not tell."""
-ASK_LIMIT_ABOVE = 1024 * 1024
-"""That limit cannot be set lower than this."""
+MAX_IDS_PER_CALL = 1000
+MAX_VALUES_PER_CALL, MAX_BYTES_PER_CALL = 6_000, 4_000_000
+"""Approximate size of one script call: the server does nothing else while a script runs."""
+DEFAULT_ARGUMENT_MAX_BYTES = 512 * 1024 * 1024
+"""The server's default limit of one argument (`proto-max-bulk-len`), used if it does not show its setting."""
+SMALLEST_ARGUMENT_LIMIT_BYTES = 1024 * 1024
+"""The server accepts no lower setting: smaller arguments need no check."""
 
 
 class RedisCommit:
-    """What is committed in one call of `Broker.commit`."""
+    """One call of `Broker.commit`."""
 
-    def __init__(self, stream: str, key: bytes, group: str, mark: str) -> None:
-        self._stream, self._key, self._us = stream, key, (group, mark)
+    def __init__(self, stream: str, key: bytes, group: str, sentinel: str) -> None:
+        self._stream, self._key, self._us = stream, key, (group, sentinel)
 
     async def run(
         self,
@@ -51,8 +54,8 @@ class RedisCommit:
         letters: dict[int, list[tuple[bytes, list[bytes]]]] = {}
         for index, out in enumerate(outgoing):
             if out.origin is None:
-                raise Refused(f"{out.stream}: what is committed with a batch needs the origin that it stands for")
-            target = letter_stream(out, servers, naming)
+                raise Refused(f"{out.stream}: a record committed with a batch needs its origin; found none")
+            target = dead_letter_target(out, servers, naming)
             letters.setdefault(out.origin.offset, []).append((raw(target), entries.fields(out)))
             await self._check_size(servers, letters[out.origin.offset][-1], index)
         commands = [*self._rejected(letters), *self._accepted(batches, letters)]
@@ -64,11 +67,12 @@ class RedisCommit:
     async def _send(self, link: RedisConnection, commands: Sequence[Command]) -> None:
         replies = await link.calls(commands)
         if any(isinstance(reply, RedisReplyError) and reply.code == "NOSCRIPT" for reply in replies):
-            await COMMIT_REJECTED.load(link)
+            for script in (COMMIT_REJECTED, ACKNOWLEDGE):
+                await script.load(link)
             replies = await link.calls(commands)
         for reply in replies:
             if isinstance(reply, RedisReplyError) and reply.code == "NOGROUP":
-                raise Outage(f"{self._stream}: the consumer group was deleted and is being made again", 0.3)
+                raise Outage(f"{self._stream}: the consumer group was deleted; it is created again", 0.3)
             if isinstance(reply, Exception):
                 raise reply
 
@@ -80,8 +84,11 @@ class RedisCommit:
             )
         if letters:
             rejected = set(map(entry_id, letters))
-            ids = [one for one in ids if one not in rejected]
-        return [("XACK", self._key, self._us[0], *ids[at : at + ACKS_A_CALL]) for at in range(0, len(ids), ACKS_A_CALL)]
+            ids = [accepted for accepted in ids if accepted not in rejected]
+        return [
+            ACKNOWLEDGE.command([self._key], [*self._us, *ids[at : at + MAX_IDS_PER_CALL]])
+            for at in range(0, len(ids), MAX_IDS_PER_CALL)
+        ]
 
     def _rejected(self, letters: dict[int, list[tuple[bytes, list[bytes]]]]) -> list[Command]:
         commands: list[Command] = []
@@ -94,7 +101,7 @@ class RedisCommit:
                 mine += [keys.setdefault(key, len(keys) + 1), len(fields), *fields]
                 size += sum(map(len, fields))
             arguments += mine
-            if len(arguments) > CALL_ARGUMENTS or size > CALL_BYTES:
+            if len(arguments) > MAX_VALUES_PER_CALL or size > MAX_BYTES_PER_CALL:
                 commands.append(COMMIT_REJECTED.command(list(keys), [*self._us, *arguments]))
                 keys, arguments, size = {self._key: 1}, [], 0
         if arguments:
@@ -105,26 +112,29 @@ class RedisCommit:
         key, fields = letter
         if len(fields) > 2 * MAX_FIELDS_PER_ENTRY:
             raise TooLarge(
-                f"{self._stream}: a letter of {len(fields) // 2} fields; "
-                f"{MAX_FIELDS_PER_ENTRY} is what can be committed as one",
+                f"{self._stream}: a dead letter of {len(fields) // 2} fields; "
+                f"at most {MAX_FIELDS_PER_ENTRY} can be committed in one step",
                 index,
             )
         largest = max(map(len, fields))
-        if largest > ASK_LIMIT_ABOVE and largest > (limit := await bulk_limit(servers, key)):
-            raise TooLarge(f"{self._stream}: a field of {largest} bytes; the server takes {limit}", index)
+        if largest > SMALLEST_ARGUMENT_LIMIT_BYTES and largest > (limit := await max_argument_bytes(servers, key)):
+            raise TooLarge(f"{self._stream}: a field of {largest} bytes; the server accepts at most {limit}", index)
 
 
-async def bulk_limit(servers: RedisPool, key: bytes) -> int:
-    """The largest argument that the server takes, in bytes."""
+async def max_argument_bytes(servers: RedisPool, key: bytes) -> int:
+    """Return the largest argument that the server accepts, in bytes."""
     try:
         reply = await servers.call(key, "CONFIG", "GET", "proto-max-bulk-len")
     except Refused:
-        return BULK_BYTES
-    return int(reply[1]) if reply else BULK_BYTES
+        return DEFAULT_ARGUMENT_MAX_BYTES
+    return int(reply[1]) if reply else DEFAULT_ARGUMENT_MAX_BYTES
 
 
-def letter_stream(out: Outgoing, servers: RedisPool, naming: StreamNames) -> str:
-    """Where a letter goes: on a Cluster into its origin's slot. Raises Refused where its name is in another one."""
+def dead_letter_target(out: Outgoing, servers: RedisPool, naming: StreamNames) -> str:
+    """Return the stream for a dead letter: on a Cluster one in the hash slot of its origin.
+
+    Raises Refused if the configured name is in another slot.
+    """
     assert out.origin is not None
     origin = out.origin.stream
     if not servers.cluster or not crosses(origin, out.stream):
@@ -133,6 +143,6 @@ def letter_stream(out: Outgoing, servers: RedisPool, naming: StreamNames) -> str
     if out.stream == naming.dead_letter_stream(origin) and not crosses(origin, inside):
         return inside
     raise Refused(
-        f"{origin}: {out.stream} lies in another slot of the Cluster, so the two cannot be committed as one; "
-        "let `dead_letters.stream` hold {stream}, and the stream's name no braces but a hash tag"
+        f"{origin}: {out.stream} is in another hash slot of the Cluster, so the two cannot be committed in one step; "
+        "use {stream} in `dead_letters.stream`, and braces in the stream's name only as a hash tag"
     )

@@ -1,66 +1,75 @@
-"""The consumer group of a stream: made at the configured start, mended when somebody deleted it, and the entries of
-members that died claimed."""
+"""The consumer group of a stream: created at the configured start, repaired after a deletion, and with the entries of
+dead members claimed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+import secrets
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 from msgspec import Struct
 
-from sidecar.adapters.brokers.redis.consumer_name import MARK, RELEASED
-from sidecar.adapters.brokers.redis.entry_codec import RawEntry, entry_id, offset, pairs, raw
-from sidecar.adapters.brokers.redis.lua_scripts import REMOVE_IDLE_CONSUMER
+from sidecar.adapters.brokers.redis.consumer_name import RELEASED, SENTINEL_SUFFIX
+from sidecar.adapters.brokers.redis.entry_codec import RawEntry, as_bytes, entry_id, offset, pairs, raw
+from sidecar.adapters.brokers.redis.lua_scripts import ENSURE_IDENTITY, REMOVE_IDLE_CONSUMER
 from sidecar.adapters.brokers.redis.stream_lease import StreamLease
+from sidecar.adapters.brokers.redis.traits import is_time
 from sidecar.adapters.redis_client.connection_pool import RedisConnection
 from sidecar.adapters.redis_client.errors import RedisReplyError
 from sidecar.config.schema import StartPosition
 
-PAGE = 1000
-FORGET_AFTER = 7 * 86_400_000
-"""Milliseconds after which a consumer that did nothing and has nothing pending is removed."""
-_LAST_SEQUENCE = (1 << 64) - 1
+PAGE_ENTRIES = 1000
+"""Entries that one command lists or claims."""
+CONSUMER_MAX_IDLE_MS = 7 * 86_400_000
+"""A consumer that was idle for so long and has nothing pending is removed."""
+IDENTITY_PREFIX = b"tracecar.stream:"
+"""Prefix of the group that gives a stream its identity."""
+_MAX_SEQUENCE_NUMBER = (1 << 64) - 1
 
 
 class RedisGroupState(Struct, frozen=True):
-    """How far a group is with a stream, in offsets."""
+    """Progress of a group on a stream, in offsets."""
 
     delivered: int
     """The newest entry that any member was given; 0 for none."""
     pending: int
     oldest_pending: int | None
     lag: int | None
-    """Entries that no member was given yet; None where the server cannot say."""
+    """Number of entries that no member was given yet; None if the server cannot tell."""
 
     @property
     def committed(self) -> int:
-        """Everything below this offset is committed."""
+        """The offset below which everything is committed."""
         return self.oldest_pending if self.oldest_pending is not None else self.delivered + 1
 
 
-async def start_id(link: RedisConnection, start: StartPosition) -> str:
-    """The entry id behind which a new group begins. Raises as `RedisConnection.call` does."""
+async def find_start_id(connection: RedisConnection, start: StartPosition) -> str:
+    """Return the entry id behind which a new group begins. Raises as `RedisConnection.call` does."""
     if start.kind in ("latest", "earliest"):
         return "$" if start.kind == "latest" else "0"
     since = start.value
     if start.kind == "ago":
-        seconds, micros = await link.call("TIME")
+        seconds, micros = await connection.call("TIME")
         since = int(seconds) * 1000 + int(micros) // 1000 - start.value
-    return f"{since - 1}-{_LAST_SEQUENCE}" if since > 0 else "0"
+    return f"{since - 1}-{_MAX_SEQUENCE_NUMBER}" if since > 0 else "0"
 
 
-async def create(link: RedisConnection, key: bytes, group: str, behind: str) -> bool:
-    """Make the group, and the stream where there is none; False where the group is there already."""
+async def create_group(connection: RedisConnection, key: bytes, group: str, behind: str) -> bool:
+    """Create the group, and the stream if there is none. Returns False if the group exists.
+
+    Entry ids that are no times are all observed now, so a group that begins at a time begins with the first of them.
+    """
     try:
+        if behind not in ("0", "$") and not await _can_begin_at_time(connection, key):
+            behind = "0"
         try:
-            gone = await _gone(link, key) if behind == "0" else None
-            # What was trimmed before this group came counts as read: only what is trimmed later is a loss.
-            counted = ("ENTRIESREAD", gone) if gone is not None else ()
-            await link.call("XGROUP", "CREATE", key, group, behind, "MKSTREAM", *counted)
+            gone = await _count_removed(connection, key) if behind == "0" else None
+            # Entries that were trimmed before this group was created count as read: only a later trim is a loss.
+            read = ("ENTRIESREAD", gone) if gone is not None else ()
+            await connection.call("XGROUP", "CREATE", key, group, behind, "MKSTREAM", *read)
         except RedisReplyError as error:
             if error.code != "ERR" or behind != "0":
                 raise
-            await link.call("XGROUP", "CREATE", key, group, behind, "MKSTREAM")  # before Redis 7.0
+            await connection.call("XGROUP", "CREATE", key, group, behind, "MKSTREAM")  # before Redis 7.0
     except RedisReplyError as error:
         if error.code == "BUSYGROUP":
             return False
@@ -68,11 +77,22 @@ async def create(link: RedisConnection, key: bytes, group: str, behind: str) -> 
     return True
 
 
-async def _gone(link: RedisConnection, key: bytes) -> int | None:
-    """How many of the entries that a stream ever had are there no more; None where the server does not count (before
-    Redis 7.0)."""
+async def ensure_identity(connection: RedisConnection, key: bytes) -> bytes:
+    """Return the name of the group that identifies the stream; create it if there is none."""
+    name = IDENTITY_PREFIX + secrets.token_hex(8).encode()
+    return as_bytes(await ENSURE_IDENTITY.call(connection, [key], [IDENTITY_PREFIX, name]))
+
+
+async def _can_begin_at_time(connection: RedisConnection, key: bytes) -> bool:
+    """Check that entry ids are times; of a stream without entries this is not known yet."""
+    newest = await _find_newest(connection, key)
+    return newest is not None and is_time(newest)
+
+
+async def _count_removed(connection: RedisConnection, key: bytes) -> int | None:
+    """Count the entries that a stream had and has no more; None if the server does not count (before Redis 7.0)."""
     try:
-        info = pairs(await link.call("XINFO", "STREAM", key))
+        info = pairs(await connection.call("XINFO", "STREAM", key))
     except RedisReplyError as error:
         if error.code == "ERR":
             return 0  # no such stream yet
@@ -81,20 +101,20 @@ async def _gone(link: RedisConnection, key: bytes) -> int | None:
     return added - length if isinstance(added, int) and isinstance(length, int) else None
 
 
-async def state(link: RedisConnection, key: bytes, group: str) -> RedisGroupState | None:
-    """How far the group is; None where there is no such stream or group."""
-    groups, pending = await link.calls([("XINFO", "GROUPS", key), ("XPENDING", key, group)])
+async def group_state(connection: RedisConnection, key: bytes, group: str) -> RedisGroupState | None:
+    """Return the group's progress; None if there is no such stream or group."""
+    groups, pending = await connection.calls([("XINFO", "GROUPS", key), ("XPENDING", key, group)])
     for reply in (groups, pending):
         if isinstance(reply, RedisReplyError) and reply.code in ("NOGROUP", "ERR", "WRONGTYPE"):
             return None
         if isinstance(reply, Exception):
             raise reply
     for flat in groups:
-        found = pairs(flat)
-        if found[b"name"] == raw(group):
-            lag = found.get(b"lag")
+        info = pairs(flat)
+        if info[b"name"] == raw(group):
+            lag = info.get(b"lag")
             return RedisGroupState(
-                delivered=offset(_bytes(found[b"last-delivered-id"])),
+                delivered=offset(as_bytes(info[b"last-delivered-id"])),
                 pending=int(pending[0]),
                 oldest_pending=offset(pending[1]) if pending[0] else None,
                 lag=lag if isinstance(lag, int) else None,
@@ -102,133 +122,176 @@ async def state(link: RedisConnection, key: bytes, group: str) -> RedisGroupStat
     return None
 
 
-# --- mending
+# --- a group that was deleted
 
 
-async def mend(link: RedisConnection, feed: StreamLease, group: str, consumer: str) -> str:
-    """Make a group that was deleted as it was, as far as we know it: behind what we were given, and with what we did
-    not commit pending again. Where another member has made it already, it is only moved forward. Returns what
-    happened, as a sentence for a person.
+async def restore_group(connection: RedisConnection, lease: StreamLease, group: str, consumer: str) -> str:
+    """Create a deleted group as it was, as far as this member knows.
 
-    Two members do this at the same time: the group stands behind the newest entry of both, and each has its own entries
-    pending again. Dies in between: what was not made pending again is lost to the group, as it is to every member that
-    was not running; that is what the returned sentence says."""
-    newest = await _newest(link, feed.key)
-    if newest is None or newest < feed.last:
-        await create(link, feed.key, group, "0")
-        await link.call("XGROUP", "CREATECONSUMER", feed.key, group, consumer + MARK)
-        feed.last = 0
-        feed.rewind()
-        return "the stream was deleted, and is read from its beginning"
-    if not await create(link, feed.key, group, entry_id(feed.last).decode()):
-        now = await state(link, feed.key, group)
-        if now is not None and now.delivered < feed.last:
-            await link.call("XGROUP", "SETID", feed.key, group, entry_id(feed.last))
-    ranges, single = feed.uncommitted()
+    It begins behind the entries that this member was given, and has its uncommitted entries pending again. If another
+    member has created it already, it is only moved forward. Returns what happened, as a sentence for a person.
+
+    - Two members do this at the same time: the group ends behind the newest entry of both, and each has its own entries
+      pending again.
+    - A crash in between: entries that were not made pending again are lost to the group, as are those of every member
+      that was not running. The returned sentence says so.
+    """
+    if not await create_group(connection, lease.key, group, entry_id(lease.last).decode()):
+        state = await group_state(connection, lease.key, group)
+        if state is not None and state.delivered < lease.last:
+            await connection.call("XGROUP", "SETID", lease.key, group, entry_id(lease.last))
+    ranges, single = lease.uncommitted()
     for first, last in ranges:
-        async for page in _range(link, feed.key, first, last):
-            await _force(link, feed.key, group, consumer, page)
+        async for page in _range(connection, lease.key, first, last):
+            await _make_pending(connection, lease.key, group, consumer, page)
     for page in _pages(single):
-        await _force(link, feed.key, group, consumer, page)
-    await link.call("XGROUP", "CREATECONSUMER", feed.key, group, consumer + MARK)
-    kept = "what this member was given and had not committed was kept"
+        await _make_pending(connection, lease.key, group, consumer, page)
+    await connection.call("XGROUP", "CREATECONSUMER", lease.key, group, consumer + SENTINEL_SUFFIX)
+    some = "some of " if lease.tracking_incomplete else ""
     return (
-        f"the consumer group was deleted; {'some of ' if feed.unsure else ''}{kept}, what other members had may not be"
+        f"the consumer group was deleted and created again; {some}the uncommitted entries of this member were kept, "
+        "those of other members may be lost"
     )
 
 
-async def _newest(link: RedisConnection, key: bytes) -> int | None:
+async def _find_newest(connection: RedisConnection, key: bytes) -> int | None:
     try:
-        return offset(_bytes(pairs(await link.call("XINFO", "STREAM", key))[b"last-generated-id"]))
+        return offset(as_bytes(pairs(await connection.call("XINFO", "STREAM", key))[b"last-generated-id"]))
     except RedisReplyError as error:
         if error.code == "ERR":
             return None
         raise
 
 
-async def _range(link: RedisConnection, key: bytes, first: bytes, last: bytes) -> Any:
+async def _range(connection: RedisConnection, key: bytes, first: bytes, last: bytes) -> AsyncIterator[Sequence[bytes]]:
     while True:
-        entries = await link.call("XRANGE", key, first, last, "COUNT", PAGE)
+        entries = await connection.call("XRANGE", key, first, last, "COUNT", PAGE_ENTRIES)
         if not entries:
             return
         yield [entry[0] for entry in entries]
-        if len(entries) < PAGE:
+        if len(entries) < PAGE_ENTRIES:
             return
         first = b"(" + entries[-1][0]
 
 
-async def _force(link: RedisConnection, key: bytes, group: str, consumer: str, ids: Sequence[bytes]) -> None:
+async def _make_pending(
+    connection: RedisConnection, key: bytes, group: str, consumer: str, ids: Sequence[bytes]
+) -> None:
     if ids:
-        await link.call("XCLAIM", key, group, consumer, 0, *ids, "FORCE", "JUSTID")
+        await connection.call("XCLAIM", key, group, consumer, 0, *ids, "FORCE", "JUSTID")
 
 
-# --- members that died
+# --- pending entries
 
 
-async def dead(link: RedisConnection, key: bytes, group: str, consumer: str, idle: int) -> list[bytes]:
-    """Other consumers with pending entries that have not asked for anything for `idle` milliseconds, and whoever gave
-    theirs back. A member that is merely slow goes on asking."""
+async def find_dead_consumers(
+    connection: RedisConnection, key: bytes, group: str, consumer: str, idle_ms: int
+) -> list[bytes]:
+    """List other consumers with pending entries that have not read for `idle_ms`, and the one of released entries.
+
+    A member that is merely slow keeps reading. Consumers that have been idle for very long are removed.
+    """
     consumers: dict[bytes, tuple[int, int]] = {}
-    for flat in await link.call("XINFO", "CONSUMERS", key, group):
-        one = pairs(flat)
-        pending, rest = one[b"pending"], one[b"idle"]
+    for flat in await connection.call("XINFO", "CONSUMERS", key, group):
+        info = pairs(flat)
+        pending, idle = info[b"pending"], info[b"idle"]
         assert isinstance(pending, int)
-        assert isinstance(rest, int)
-        consumers[_bytes(one[b"name"])] = pending, rest
-    found: list[bytes] = []
-    for name, (pending, rest) in consumers.items():
-        # A mark is as old as who made it.
-        _, rest = consumers.get(name.removesuffix(MARK.encode()), (0, rest))
-        if name.removesuffix(MARK.encode()) == raw(consumer):
+        assert isinstance(idle, int)
+        consumers[as_bytes(info[b"name"])] = pending, idle
+    dead: list[bytes] = []
+    for name, (pending, idle) in consumers.items():
+        # A sentinel is as old as the member that created it.
+        owner = name.removesuffix(SENTINEL_SUFFIX.encode())
+        _, idle = consumers.get(owner, (0, idle))
+        if owner == raw(consumer):
             continue
-        if pending and (rest >= idle or name == RELEASED.encode()):
-            found.append(name)
-        elif not pending and rest >= FORGET_AFTER:
-            await REMOVE_IDLE_CONSUMER.call(link, [key], [group, name])
-    return found
+        if pending and (idle >= idle_ms or name == RELEASED.encode()):
+            dead.append(name)
+        elif not pending and idle >= CONSUMER_MAX_IDLE_MS:
+            await REMOVE_IDLE_CONSUMER.call(connection, [key], [group, name])
+    return dead
 
 
-async def claim(
-    link: RedisConnection, key: bytes, group: str, consumer: str, of: bytes, idle: int
+async def claim_page(
+    connection: RedisConnection, key: bytes, group: str, consumer: str, owner: bytes, idle_ms: int
 ) -> tuple[list[RawEntry], list[bytes], bool]:
-    """Take over a page of the entries that `of` has pending: those that are there, the ids of those that are gone from
-    the stream, and whether there may be more. Of two who claim at once one gets each entry."""
-    rows = await link.call("XPENDING", key, group, "IDLE", idle, "-", "+", PAGE, of)
+    """Claim a page of the entries that `owner` has pending and has not been given for `idle_ms`.
+
+    Returns the entries, the ids of those that the stream no longer holds, and whether there may be more. If two members
+    claim at once, each entry goes to one of them.
+    """
+    rows = await connection.call("XPENDING", key, group, "IDLE", idle_ms, "-", "+", PAGE_ENTRIES, owner)
     ids = [row[0] for row in rows]
+    entries, gone = await claim_entries(connection, key, group, consumer, ids, idle_ms)
+    return entries, gone, len(ids) == PAGE_ENTRIES
+
+
+async def claim_entries(
+    connection: RedisConnection, key: bytes, group: str, consumer: str, ids: Sequence[bytes], idle_ms: int
+) -> tuple[list[RawEntry], list[bytes]]:
+    """Claim pending entries; those that are no longer pending, or idle for less than `idle_ms`, are left out.
+
+    Returns the entries, and the ids of those that the stream no longer holds, which are acknowledged.
+    """
     if not ids:
-        return [], [], False
-    claimed = await link.call("XCLAIM", key, group, consumer, idle, *ids)
+        return [], []
+    claimed = await connection.call("XCLAIM", key, group, consumer, idle_ms, *ids)
     entries = [entry for entry in claimed if entry is not None and entry[1] is not None]
-    had = {entry[0] for entry in entries}
-    missing = [one for one in ids if one not in had]
+    received = {entry[0] for entry in entries}
+    missing = [pending for pending in ids if pending not in received]
     gone: list[bytes] = []
     if missing:
-        looks = await link.calls([("XRANGE", key, one, one) for one in missing])
-        gone = [one for one, look in zip(missing, looks, strict=True) if isinstance(look, list) and not look]
+        replies = await connection.calls([("XRANGE", key, pending, pending) for pending in missing])
+        gone = [
+            pending for pending, reply in zip(missing, replies, strict=True) if isinstance(reply, list) and not reply
+        ]
         if gone:
-            await link.call("XACK", key, group, *gone)
-    return entries, gone, len(ids) == PAGE
+            await connection.call("XACK", key, group, *gone)
+    return entries, gone
 
 
-async def give_back(link: RedisConnection, feed: StreamLease, group: str, consumer: str, idle: int) -> None:
-    """Give what we have pending to nobody in particular, so that whoever reads next gets it at once, and leave."""
+async def find_forgotten(
+    connection: RedisConnection, lease: StreamLease, group: str, consumer: str
+) -> AsyncIterator[list[bytes]]:
+    """Yield pages of our pending entries that belong to no batch in work.
+
+    There should be none: each entry that was read was delivered, and is tracked until it is committed or the stream
+    rewound. A reply that a canceled call or a moved slot discarded leaves such entries behind, and as their consumer
+    lives, no other member ever claims them.
+    """
     after = "-"
     while True:
-        rows = await link.call("XPENDING", feed.key, group, after, "+", PAGE, consumer)
+        rows = await connection.call("XPENDING", lease.key, group, after, "+", PAGE_ENTRIES, consumer)
+        is_in_work = lease.work_filter()
+        forgotten = [row[0] for row in rows if not is_in_work(row[0])]
+        if forgotten:
+            # Entries that were committed since they were listed are no longer pending when they are listed again.
+            again = await connection.call(
+                "XPENDING", lease.key, group, forgotten[0], forgotten[-1], PAGE_ENTRIES, consumer
+            )
+            still_pending = {row[0] for row in again}
+            yield [pending for pending in forgotten if pending in still_pending]
+        if len(rows) < PAGE_ENTRIES:
+            return
+        after = f"({rows[-1][0].decode()}"
+
+
+async def release_entries(
+    connection: RedisConnection, lease: StreamLease, group: str, consumer: str, idle_ms: int
+) -> None:
+    """Hand our pending entries to the consumer RELEASED, so that the next reader gets them at once, and leave."""
+    after = "-"
+    while True:
+        rows = await connection.call("XPENDING", lease.key, group, after, "+", PAGE_ENTRIES, consumer)
         if not rows:
             break
         ids = [row[0] for row in rows]
-        await link.call("XCLAIM", feed.key, group, RELEASED, 0, *ids, "IDLE", idle + 1000, "JUSTID")
+        await connection.call("XCLAIM", lease.key, group, RELEASED, 0, *ids, "IDLE", idle_ms + 1000, "JUSTID")
         after = f"({ids[-1].decode()}"
-    for name in (consumer, consumer + MARK):
-        await REMOVE_IDLE_CONSUMER.call(link, [feed.key], [group, name])
+    for name in (consumer, consumer + SENTINEL_SUFFIX):
+        await REMOVE_IDLE_CONSUMER.call(connection, [lease.key], [group, name])
 
 
 def _pages(ids: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    for at in range(0, len(ids), PAGE):
-        yield ids[at : at + PAGE]
-
-
-def _bytes(value: object) -> bytes:
-    assert isinstance(value, bytes)
-    return value
+    for at in range(0, len(ids), PAGE_ENTRIES):
+        yield ids[at : at + PAGE_ENTRIES]

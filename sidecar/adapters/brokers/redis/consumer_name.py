@@ -1,5 +1,8 @@
-"""The name of this consumer in its groups: stable over restarts, so that it gets its own pending entries back at once,
-and never shared by two that live."""
+"""The name of this consumer in its groups.
+
+It is stable over restarts, so that a member gets its own pending entries back at once, and two living members never
+share it.
+"""
 
 from __future__ import annotations
 
@@ -13,46 +16,51 @@ from pathlib import Path
 from typing import IO
 
 RELEASED = "tracecar.released"
-"""Who holds the entries that a member gave back when it closed: anybody may claim them at once."""
-MARK = ":mark"
-"""What a member's mark in a group is called, behind its name: a consumer that never reads. Reading makes the reader's
-consumer by the way; only by a mark can a member see that its group was deleted and created again."""
-_MOST = 1000
+"""Consumer that holds the entries a member gave back when it closed. Every member may claim them at once."""
+SENTINEL_SUFFIX = ":mark"
+"""Suffix of the sentinel consumer that each member creates in a group and never reads with.
+
+A read creates the reader's consumer, so only the sentinel shows a member that its group was deleted and created again.
+"""
+MAX_CONSUMER_SLOTS = 1000
 _ABSTRACT_SOCKETS = sys.platform.startswith("linux")
 
 
 class ConsumerSlot:
-    """A number that no other living member of this host has for a group, lowest first. On Linux it is a name in the
-    kernel (an abstract Unix socket), which dies with its process and which containers of one pod share; elsewhere a
-    locked file."""
+    """A number that no other living member of this host has for a group, lowest first.
+
+    On Linux it is a name in the kernel (an abstract Unix socket), which ends with its process and which the containers
+    of one pod share; elsewhere it is a locked file.
+    """
 
     def __init__(self, service: str, group: str, server: str) -> None:
         self._lock: socket.socket | IO[bytes] | None = None
         host = socket.gethostname()
-        what = f"{server}|{group}|{service}"
-        for number in range(_MOST):
-            self._lock = _take(f"{what}|{number}")
+        owner = f"{server}|{group}|{service}"
+        for number in range(MAX_CONSUMER_SLOTS):
+            self._lock = _acquire(f"{owner}|{number}")
             if self._lock is not None:
                 self.name = f"{service}@{host}" + (f".{number}" if number else "")
                 return
         self.name = f"{service}@{host}.{os.getpid()}"
 
     def leave(self) -> None:
+        """Release the number."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
 
-def _take(what: str) -> socket.socket | IO[bytes] | None:
-    digest = blake2b(what.encode(), digest_size=8).hexdigest()
+def _acquire(name: str) -> socket.socket | IO[bytes] | None:
+    digest = blake2b(name.encode(), digest_size=8).hexdigest()
     if _ABSTRACT_SOCKETS:
-        name = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            name.bind(f"\0tracecar.member.{digest}")
+            bound.bind(f"\0tracecar.member.{digest}")
         except OSError:
-            name.close()
+            bound.close()
             return None
-        return name
+        return bound
     path = Path(tempfile.gettempdir()) / f"tracecar.{os.getuid()}.{digest}.lock"
     file = path.open("ab")
     try:

@@ -1,11 +1,12 @@
-"""Entries that other groups were given and cannot process: found in their pending lists, and taken from them.
+"""Finds entries that other groups cannot process in their pending lists, and takes them from the groups.
 
-Taking one is one Lua function: its letter is added and it is acknowledged for that group, or neither.
+One Lua script takes an entry: its dead letter is added and it is acknowledged for that group, or neither happens.
 
-- Dies before or after it: the entry is still pending, or it is committed and dead-lettered.
-- Two of it run, or the group's own consumer acknowledges meanwhile, or is given it again: whoever comes second finds it
-  not pending, or given once more, and does nothing.
-- The answer is lost: the next look does not find it pending any more."""
+- A crash before or after it: the entry is still pending, or it is dead-lettered and acknowledged.
+- Two members do it, or the group's own consumer acknowledges the entry or is given it again meanwhile: the second finds
+  the entry not pending, or delivered once more, and does nothing.
+- The reply is lost: the next search does not find the entry pending.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from collections.abc import Iterable, MutableMapping, Sequence
 
 from msgspec import Struct
 
-from sidecar.adapters.brokers.redis.committer import letter_stream
+from sidecar.adapters.brokers.redis.committer import dead_letter_target
 from sidecar.adapters.brokers.redis.entry_codec import SYSTEM, EntryCodec, entry_id, offset, raw, text
 from sidecar.adapters.brokers.redis.lua_scripts import DEAD_LETTER_AND_ACK, MAX_FIELDS_PER_ENTRY
 from sidecar.adapters.redis_client.connection_pool import RedisPool
@@ -23,8 +24,8 @@ from sidecar.domain.model import Outgoing
 from sidecar.domain.position import Position
 from sidecar.domain.stream_names import StreamNames
 
-PAGE, PAGES = 100, 10
-"""Pending entries that one look asks for, and how many times, for each stream and group."""
+PAGE_ENTRIES, MAX_PAGES = 100, 10
+"""Size and number of the pages of pending entries that one search reads, for each stream and group."""
 
 
 class StuckEntry(Struct, frozen=True):
@@ -35,49 +36,55 @@ class StuckEntry(Struct, frozen=True):
     consumer: str
     deliveries: int
     idle_ms: int
-    """Since it was given last."""
+    """Time since it was last delivered."""
 
 
 Cursors = MutableMapping[tuple[str, str], bytes]
-"""For a stream and a group: where the next look goes on, where the last one did not come to the end."""
+"""For a stream and a group the entry id where the next search continues, if the last one did not reach the end."""
 
 
-async def stuck(
+async def find_stuck_entries(
     servers: RedisPool, streams: Iterable[str], group: str, idle_ms: int, cursors: Cursors
 ) -> list[StuckEntry]:
-    """Entries of a group that were left alone for so long, in the streams where there is such a group: as many as one
-    look takes, and the next ones at the next. Raises Outage, Refused."""
-    found: list[StuckEntry] = []
+    """List pending entries of a group that were idle for `idle_ms`, in the streams that have such a group.
+
+    One search reads a bounded number; the next one continues there. Raises Outage, Refused.
+    """
+    entries: list[StuckEntry] = []
     for stream in streams:
         key, start = raw(stream), cursors.pop((stream, group), b"-")
-        for page in range(PAGES):
+        for page in range(MAX_PAGES):
             try:
-                reply = await servers.call(key, "XPENDING", key, raw(group), "IDLE", idle_ms, start, "+", PAGE)
+                reply = await servers.call(key, "XPENDING", key, raw(group), "IDLE", idle_ms, start, "+", PAGE_ENTRIES)
             except RedisReplyError as error:
                 if error.code in ("NOGROUP", "WRONGTYPE"):
                     break
                 raise
-            found += [
+            entries += [
                 StuckEntry(group, Position(SYSTEM, stream, 0, offset(id)), text(consumer), int(times), int(idle))
                 for id, consumer, idle, times in reply
             ]
-            if len(reply) < PAGE:
+            if len(reply) < PAGE_ENTRIES:
                 break
             start = b"(" + reply[-1][0]
-            if page == PAGES - 1:
+            if page == MAX_PAGES - 1:
                 cursors[stream, group] = start
-    return found
+    return entries
 
 
 async def dead_letter_and_ack(
     servers: RedisPool, entries: EntryCodec, naming: StreamNames, entry: StuckEntry, letter: Outgoing
 ) -> bool:
-    """Letter and acknowledge it; False where the group has moved on since. Raises Outage, Refused, TooLarge."""
-    key, target = raw(entry.position.stream), raw(letter_stream(letter, servers, naming))
+    """Dead-letter and acknowledge an entry. Returns False if the group has processed it since, or was given it again.
+
+    Raises Outage, Refused, TooLarge.
+    """
+    key, target = raw(entry.position.stream), raw(dead_letter_target(letter, servers, naming))
     fields = entries.fields(letter)
     if len(fields) > 2 * MAX_FIELDS_PER_ENTRY:
         raise TooLarge(
-            f"{entry.position}: a letter of {len(fields) // 2} fields; at most {MAX_FIELDS_PER_ENTRY} can be added", 0
+            f"{entry.position}: a dead letter of {len(fields) // 2} fields; at most {MAX_FIELDS_PER_ENTRY} fit",
+            0,
         )
     arguments: Sequence[bytes | int] = [
         raw(entry.group),
@@ -87,5 +94,5 @@ async def dead_letter_and_ack(
         entry.idle_ms,
         *fields,
     ]
-    async with servers.borrow(key) as link:
-        return bool(await DEAD_LETTER_AND_ACK.call(link, [key, target], arguments))
+    async with servers.borrow(key) as connection:
+        return bool(await DEAD_LETTER_AND_ACK.call(connection, [key, target], arguments))

@@ -8,7 +8,10 @@ XREADGROUP itself never blocks: an entry that was trimmed while it blocks cannot
 - A crash after a read: the entries are pending under our consumer name and are delivered first when we read again. If
   we never do, another member claims them after our consumer was idle for `claim_idle`.
 - Two members read: the server gives each entry to one of them.
-- The reply is late or lost: we close the connection, and the entries are pending as above."""
+- The reply is late or lost: the connection is closed, and the entries are pending as above. Where reading continues
+  without a restart (a moved slot), they are found by comparing our pending entries with our work, which happens all the
+  time.
+"""
 
 from __future__ import annotations
 
@@ -20,34 +23,38 @@ from typing import Any
 
 import structlog
 
-from sidecar.adapters.brokers.redis import consumer_group as groups
-from sidecar.adapters.brokers.redis.consumer_name import MARK
+from sidecar.adapters.brokers.redis import consumer_group
+from sidecar.adapters.brokers.redis.consumer_name import SENTINEL_SUFFIX
 from sidecar.adapters.brokers.redis.entry_codec import EntryCodec, RawEntry, offset
 from sidecar.adapters.brokers.redis.lua_scripts import CHECK_STREAMS
 from sidecar.adapters.brokers.redis.stream_lease import RedisBatch, StreamLease
-from sidecar.adapters.redis_client.connection_pool import Command, RedisConnection, RedisPool
+from sidecar.adapters.redis_client.connection_pool import Argument, Command, RedisConnection, RedisPool
 from sidecar.adapters.redis_client.errors import ClusterRedirect, RedisReplyError
 from sidecar.domain.ports.broker import Gap
 
 log = structlog.get_logger()
 
-BLOCK, BLOCK_WHILE_HELD = 250, 20
-"""Milliseconds to wait for new entries; less while something is held that may be released meanwhile."""
-GRACE = 1.0
-"""Seconds for the other members to move a group forward that one of them has made again; less where that would look
-like death."""
-REPLY_BYTES = 4_000_000
-"""About what one read should bring."""
-FIRST_COUNT = 100
-MOVES = 5
+MAX_BLOCK_MS, MAX_BLOCK_WHILE_HELD_MS = 250, 20
+"""Longest wait for new entries; shorter while a stream is held that may be released meanwhile."""
+RESTORE_GRACE_S = 1.0
+"""Time for the other members to move a restored group forward; less if the pause could look like a crash."""
+RECONCILE_INTERVAL_S = 5.0
+"""Time between two comparisons of our pending entries with our work."""
+REPLY_MAX_BYTES = 4_000_000
+"""Approximate size of one reply."""
+FIRST_READ_ENTRIES = 100
+MAX_REDIRECTS = 5
 _HIGHEST_ID = b"18446744073709551615-18446744073709551614"
-"""Reading own pending entries behind this id returns nothing, but shows the server that we live. One more would be the
-largest id there is, which is how the server itself stores `>`: XREADGROUP would hand out a new entry."""
-_STREAM_TROUBLE = ("NOGROUP", "WRONGTYPE", "UNBLOCKED", "ERR")
+"""Reading own pending entries behind this id returns nothing, but shows the server that we live.
+
+The id after it is the largest there is, and it is how the server itself stores `>`: XREADGROUP would hand out an entry.
+"""
+_STREAM_ERRORS = ("NOGROUP", "WRONGTYPE", "UNBLOCKED", "ERR")
+"""Error codes of a read that concern one stream; `CHECK_STREAMS` says which one and what happened."""
 
 
 class SlotReader:
-    """Reads streams that share a slot."""
+    """Reads streams that share a hash slot."""
 
     def __init__(
         self,
@@ -57,128 +64,149 @@ class SlotReader:
         consumer: str,
         *,
         max_records: int,
-        claim_idle: int,
+        claim_idle_ms: int,
         deliver: Callable[[StreamLease, int, RedisBatch], Awaitable[None]],
         abandon: Callable[[StreamLease, str], None],
     ) -> None:
+        """`deliver` takes a batch with its generation, and waits for room; `abandon` takes a stream that ended."""
         self._servers, self._entries = servers, entries
-        self._us, self._mark = (group, consumer), (group, consumer + MARK)
-        self._max_records, self._claim_idle = max_records, claim_idle
-        """`claim_idle` in milliseconds."""
+        self._member, self._sentinel = (group, consumer), (group, consumer + SENTINEL_SUFFIX)
+        self._max_records, self._claim_idle_ms = max_records, claim_idle_ms
         self._deliver, self._abandon = deliver, abandon
-        self.feeds: dict[bytes, StreamLease] = {}
-        self._count = min(FIRST_COUNT, max_records)
-        self._quiet: dict[bytes, bytes] = {}
-        """The last entry that the group was given of each stream, where the last read found nothing beyond."""
-        self._block = max(1, min(BLOCK, claim_idle // 4))
+        self.streams: dict[bytes, StreamLease] = {}
+        self._count = min(FIRST_READ_ENTRIES, max_records)
+        self._read_up_to: dict[bytes, bytes] = {}
+        """Last entry id that the group was given of each stream, if the last read found nothing behind it."""
+        self._block_ms = max(1, min(MAX_BLOCK_MS, claim_idle_ms // 4))
         self.wake = asyncio.Event()
-        """Something was added, released or rewound."""
+        """Set when a stream was added, released or rewound."""
 
     async def run(self) -> None:
-        """Reads until cancelled. Raises Outage or Refused."""
-        moves = 0
+        """Read until canceled. Raises Outage or Refused."""
+        redirects = 0
         while True:
-            link = self._servers.link(next(iter(self.feeds), None))
+            connection = self._servers.connect(next(iter(self.streams), None))
             try:
                 while True:
-                    await self._step(link)
-                    moves = 0
+                    await self._step(connection)
+                    redirects = 0
             except ClusterRedirect:
-                # The slot is at another node. Once it is known where, reading goes on there.
-                moves += 1
-                if moves > MOVES:
+                # The slot moved to another node. What the discarded reply held is found by the next reconciliation.
+                redirects += 1
+                if redirects > MAX_REDIRECTS:
                     raise
-                await self._servers.look_again()
-                await asyncio.sleep(0.1 * moves)
+                for lease in self.streams.values():
+                    lease.next_reconciliation_at = 0.0
+                await self._servers.rediscover()
+                await asyncio.sleep(0.1 * redirects)
             finally:
-                await link.close()
+                await connection.close()
 
-    async def _step(self, link: RedisConnection) -> None:
+    async def _step(self, connection: RedisConnection) -> None:
         self.wake.clear()
-        feeds = list(self.feeds.values())
-        await self._look_for_dead(link, feeds)
-        open_ = [feed for feed in feeds if not feed.held]
-        for feed in open_:
-            if feed.cursor is not None and feed.key in self.feeds:
-                await self._own_pending(link, list(self.feeds.values()), feed)
-        fresh = [feed for feed in self.feeds.values() if feed.cursor is None and not feed.held]
+        leases = list(self.streams.values())
+        await self._maintain(connection, leases)
+        open_leases = [lease for lease in leases if not lease.held]
+        for lease in open_leases:
+            if lease.pending_cursor is not None and lease.key in self.streams:
+                await self._read_pending(connection, list(self.streams.values()), lease)
+        fresh = [lease for lease in self.streams.values() if lease.pending_cursor is None and not lease.held]
         if fresh:
-            await self._new(link, list(self.feeds.values()), fresh)
-        elif not open_:
-            if feeds:
-                await self._tell(link, feeds, await CHECK_STREAMS.call(link, [feed.key for feed in feeds], self._mark))
+            await self._read_new(connection, list(self.streams.values()), fresh)
+        elif not open_leases:
+            if leases:
+                await self._handle_statuses(connection, leases, await self._check(connection, leases))
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._block / 1000):
+                async with asyncio.timeout(self._block_ms / 1000):
                     await self.wake.wait()
 
     # --- reading
 
+    def _check_command(self, leases: Sequence[StreamLease]) -> Command:
+        arguments: list[Argument] = [*self._sentinel, *(lease.identity for lease in leases)]
+        return CHECK_STREAMS.command([lease.key for lease in leases], arguments)
+
+    async def _check(self, connection: RedisConnection, leases: Sequence[StreamLease]) -> Any:
+        arguments: list[Argument] = [*self._sentinel, *(lease.identity for lease in leases)]
+        return await CHECK_STREAMS.call(connection, [lease.key for lease in leases], arguments)
+
     async def _read(
-        self, link: RedisConnection, feeds: list[StreamLease], wanted: dict[bytes, bytes], count: int, *first: Command
+        self,
+        connection: RedisConnection,
+        leases: list[StreamLease],
+        wanted: dict[bytes, bytes],
+        count: int,
+        *first: Command,
     ) -> dict[bytes, list[RawEntry]] | None:
-        """What XREADGROUP gives for these streams behind these ids; None where one of them was in trouble, which was
-        then seen to."""
-        watch = CHECK_STREAMS.command([feed.key for feed in feeds], self._mark)
-        read: Command = ("XREADGROUP", "GROUP", *self._us, "COUNT", count, "STREAMS", *wanted, *wanted.values())
-        *_, seen, reply = await link.calls([*first, watch, read])
-        if isinstance(seen, RedisReplyError) and seen.code == "NOSCRIPT":
-            # Asked now, what was trimmed before the read no longer shows; all else does.
-            seen = await CHECK_STREAMS.call(link, [feed.key for feed in feeds], self._mark)
-        if isinstance(seen, Exception):
-            raise seen
-        await self._tell(link, feeds, seen)
-        if isinstance(reply, RedisReplyError) and reply.code in _STREAM_TROUBLE:
-            # One stream in trouble ends the read of all. Which one was told just now, or will be in the next step.
+        """Read these streams behind these ids. Returns None if one of them was in trouble, which is then handled."""
+        read: Command = ("XREADGROUP", "GROUP", *self._member, "COUNT", count, "STREAMS", *wanted, *wanted.values())
+        *_, statuses, reply = await connection.calls([*first, self._check_command(leases), read])
+        if isinstance(statuses, RedisReplyError) and statuses.code == "NOSCRIPT":
+            # Checked after the read, entries that were trimmed before it no longer show; all else does.
+            statuses = await self._check(connection, leases)
+        if isinstance(statuses, Exception):
+            raise statuses
+        await self._handle_statuses(connection, leases, statuses)
+        if isinstance(reply, RedisReplyError) and reply.code in _STREAM_ERRORS:
+            # One stream in trouble fails the read of all. It was handled just now, or will be in the next step.
             return None
         if isinstance(reply, Exception):
             raise reply
-        self._quiet = {} if reply else {f.key: one[1] for f, one in zip(feeds, seen, strict=True) if one[0] == b"OK"}
+        self._read_up_to = (
+            {}
+            if reply
+            else {lease.key: status[1] for lease, status in zip(leases, statuses, strict=True) if status[0] == b"OK"}
+        )
         return dict(reply or ())
 
-    async def _new(self, link: RedisConnection, feeds: list[StreamLease], open_: list[StreamLease]) -> None:
-        count = max(1, min(self._count, self._max_records, 8 * self._max_records // len(open_)))
-        epochs = {feed.key: feed.epoch for feed in open_}
+    async def _read_new(
+        self, connection: RedisConnection, leases: list[StreamLease], open_leases: list[StreamLease]
+    ) -> None:
+        count = max(1, min(self._count, self._max_records, 8 * self._max_records // len(open_leases)))
+        read = {lease.key: (lease, lease.generation) for lease in open_leases}
         first: list[Command] = []
-        if self._quiet.keys() >= epochs.keys():
-            block = self._block if len(open_) == len(feeds) else BLOCK_WHILE_HELD
-            behind = [self._quiet[key] for key in epochs]
-            first.append(("XREAD", "COUNT", 1, "BLOCK", block, "STREAMS", *epochs, *behind))
-        reply = await self._read(link, feeds, dict.fromkeys(epochs, b">"), count, *first)
+        if self._read_up_to.keys() >= read.keys():
+            block_ms = self._block_ms if len(open_leases) == len(leases) else MAX_BLOCK_WHILE_HELD_MS
+            behind = [self._read_up_to[key] for key in read]
+            first.append(("XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", *read, *behind))
+        reply = await self._read(connection, leases, dict.fromkeys(read, b">"), count, *first)
         for key, entries in (reply or {}).items():
-            if key in self.feeds:
-                await self._take(self.feeds[key], epochs[key], entries, contiguous=True)
+            lease, generation = read[key]
+            if self.streams.get(key) is lease:
+                await self._take(lease, generation, entries, contiguous=True)
         if reply:
-            self._adapt(count, list(reply.values()))
+            self._adapt_count(count, list(reply.values()))
 
-    async def _own_pending(self, link: RedisConnection, feeds: list[StreamLease], feed: StreamLease) -> None:
-        """A page of what was delivered to our name and never committed, in an earlier life or before a rewind."""
-        epoch, cursor = feed.epoch, feed.cursor
+    async def _read_pending(self, connection: RedisConnection, leases: list[StreamLease], lease: StreamLease) -> None:
+        """Read a page of entries that were given to our name and never committed: before a restart, or a rewind."""
+        generation, cursor = lease.generation, lease.pending_cursor
         assert cursor is not None
-        reply = await self._read(link, feeds, {feed.key: cursor}, self._count)
-        if reply is None or feed.epoch != epoch:
+        reply = await self._read(connection, leases, {lease.key: cursor}, self._count)
+        if reply is None or lease.generation != generation or self.streams.get(lease.key) is not lease:
             return
-        entries = reply.get(feed.key, [])
+        entries = reply.get(lease.key, [])
         if not entries:
-            feed.cursor = None
+            lease.pending_cursor = None
             return
-        feed.cursor = entries[-1][0]
-        self._adapt(self._count, [entries])
-        await self._take(feed, epoch, entries)
+        lease.pending_cursor = entries[-1][0]
+        self._adapt_count(self._count, [entries])
+        await self._take(lease, generation, entries)
 
     async def _take(
         self,
-        feed: StreamLease,
-        epoch: int,
+        lease: StreamLease,
+        generation: int,
         entries: Sequence[RawEntry],
         gone: Sequence[bytes] = (),
         *,
         contiguous: bool = False,
     ) -> None:
-        there = [entry for entry in entries if entry[1] is not None]
+        """Deliver entries; `gone` are ids of pending entries that the stream no longer holds."""
+        present = [entry for entry in entries if entry[1] is not None]
         gone = [*gone, *(entry[0] for entry in entries if entry[1] is None)]
-        records = self._entries.records(feed.stream, there)
-        ids = [entry[0] for entry in there]
-        last = max(offset(one) for one in (*ids[-1:], *gone))
+        records = self._entries.records(lease.stream, present)
+        ids = [entry[0] for entry in present]
+        last = max(map(offset, (*ids[-1:], *gone)))
         gap = None
         if gone:
             first = min(map(offset, gone))
@@ -186,99 +214,130 @@ class SlotReader:
             reason = (
                 f"{len(gone)} entries were deleted or trimmed after they were delivered and before they were committed"
             )
-            gap = Gap(feed.lease.partition, first, resumed, reason)
-        elif feed.lost is not None and contiguous:
-            count, before = feed.lost
+            gap = Gap(lease.lease.partition, first, resumed, reason)
+        elif lease.trimmed is not None and contiguous:
+            count, before = lease.trimmed
             reason = f"{count} entries were trimmed before they were read"
-            gap = Gap(feed.lease.partition, before + 1, records[0].position.offset, reason)
+            gap = Gap(lease.lease.partition, before + 1, records[0].position.offset, reason)
         if contiguous:
-            feed.last = max(feed.last, last)
-            feed.lost = None
-        batch = RedisBatch(feed.lease, records, last + 1, gap, ids=[*ids, *gone], contiguous=contiguous)
-        await self._hand_on(feed, epoch, batch)
+            lease.last = max(lease.last, last)
+            lease.trimmed = None
+        batch = RedisBatch(lease.lease, records, last + 1, gap, ids=[*ids, *gone], contiguous=contiguous)
+        await self._hand_on(lease, generation, batch)
 
-    async def _hand_on(self, feed: StreamLease, epoch: int, batch: RedisBatch) -> None:
-        if feed.epoch == epoch:
-            feed.delivered(batch)
-            await self._deliver(feed, epoch, batch)
+    async def _hand_on(self, lease: StreamLease, generation: int, batch: RedisBatch) -> None:
+        if lease.generation == generation:
+            lease.track(batch)
+            await self._deliver(lease, generation, batch)
 
-    def _adapt(self, count: int, replies: Sequence[Sequence[RawEntry]]) -> None:
-        """Ask for more where replies are small, for less where they are large."""
-        size = sum(map(_estimated, replies))
-        if size > REPLY_BYTES:
+    def _adapt_count(self, count: int, replies: Sequence[Sequence[RawEntry]]) -> None:
+        """Ask for more entries if replies are small, for fewer if they are large."""
+        size = sum(map(_estimate_bytes, replies))
+        if size > REPLY_MAX_BYTES:
             self._count = max(1, self._count // 2)
-        elif size < REPLY_BYTES // 4 and count == self._count and max(map(len, replies)) >= count:
+        elif size < REPLY_MAX_BYTES // 4 and count == self._count and max(map(len, replies)) >= count:
             self._count = min(self._count * 2, self._max_records)
 
-    # --- what happened behind our back
+    # --- what happened to the streams
 
-    async def _tell(self, link: RedisConnection, feeds: list[StreamLease], seen: Sequence[Sequence[Any]]) -> None:
-        """Deal with what CHECK_STREAMS saw."""
-        mended = False
-        for feed, (what, *more) in zip(feeds, seen, strict=True):
-            match what:
+    async def _handle_statuses(
+        self, connection: RedisConnection, leases: list[StreamLease], statuses: Sequence[Sequence[Any]]
+    ) -> None:
+        """Act on the reply of `CHECK_STREAMS`."""
+        restored = False
+        for lease, (status, *details) in zip(leases, statuses, strict=True):
+            match status:
                 case b"OK":
-                    feed.lost = (more[1], offset(more[0])) if more[1] > 0 else None
+                    lease.trimmed = (details[1], offset(details[0])) if details[1] > 0 else None
                 case b"WRONGTYPE":
-                    self._leave(feed, "is not a stream any more")
+                    self._leave(lease, "the key no longer holds a stream")
                 case b"NOKEY":
-                    wanted = self._first_unsettled(feed)
-                    await self._report(feed, wanted, feed.last + 1, "the stream was deleted")
-                    self._leave(feed, "was deleted")
-                case b"NOGROUP" | b"RECREATED":
-                    wanted = self._first_unsettled(feed)
-                    reason = await groups.mend(link, feed, *self._us)
-                    mended = True
-                    await self._report(feed, wanted, feed.last + 1, reason)
+                    await self._report_gap(lease, 0, "the stream was deleted")
+                    self._leave(lease, "the stream was deleted")
+                case b"RECREATED":
+                    reason = "the stream was deleted and created again, and is read from its beginning"
+                    await self._report_gap(lease, 0, reason)
+                    self._leave(lease, "the stream was deleted and created again")
+                case b"NOGROUP":
+                    wanted = lease.first_uncommitted()
+                    reason = await consumer_group.restore_group(connection, lease, *self._member)
+                    restored = True
+                    await self._report_gap(lease, lease.last + 1, reason, wanted)
                 case _:
-                    code = what.decode()
-                    raise RedisReplyError(f"{feed.stream}: what happened to its group cannot be asked ({code})", code)
-        if mended:
-            await asyncio.sleep(min(GRACE, self._claim_idle / 3000))
+                    code = status.decode()
+                    raise RedisReplyError(f"{lease.stream}: cannot ask about its consumer group ({code})", code)
+        if restored:
+            await asyncio.sleep(min(RESTORE_GRACE_S, self._claim_idle_ms / 3000))
 
-    def _first_unsettled(self, feed: StreamLease) -> int:
-        ranges, single = feed.uncommitted()
-        return min((offset(one) for one in (*(first for first, _ in ranges), *single)), default=feed.last + 1)
+    async def _report_gap(self, lease: StreamLease, resumed: int, reason: str, wanted: int | None = None) -> None:
+        wanted = lease.first_uncommitted() if wanted is None else wanted
+        gap = Gap(lease.lease.partition, wanted, resumed, reason)
+        await self._hand_on(lease, lease.generation, RedisBatch(lease.lease, (), resumed, gap))
 
-    async def _report(self, feed: StreamLease, wanted: int, resumed: int, reason: str) -> None:
-        gap = Gap(feed.lease.partition, wanted, resumed, reason)
-        await self._hand_on(feed, feed.epoch, RedisBatch(feed.lease, (), resumed, gap))
+    def _leave(self, lease: StreamLease, reason: str) -> None:
+        if self.streams.get(lease.key) is lease:
+            del self.streams[lease.key]
+        self._abandon(lease, reason)
 
-    def _leave(self, feed: StreamLease, reason: str) -> None:
-        self.feeds.pop(feed.key, None)
-        self._abandon(feed, reason)
+    # --- pending entries
 
-    # --- the dead
-
-    async def _look_for_dead(self, link: RedisConnection, feeds: Sequence[StreamLease]) -> None:
-        """Claim what members left that died or closed. A stream that is held shows that we live."""
+    async def _maintain(self, connection: RedisConnection, leases: Sequence[StreamLease]) -> None:
+        """Claim entries that dead or closed members left, find forgotten ones of our own, and show that we live."""
         now = asyncio.get_running_loop().time()
-        for feed in feeds:
-            if feed.claim_at > now or (feed.cursor is not None and not feed.held):
-                continue
-            feed.claim_at = now + self._claim_idle / 1000 * random.uniform(0.2, 0.3)
+        for lease in leases:
+            if lease.pending_cursor is not None and not lease.held:
+                continue  # our own pending entries are being read
             try:
-                if feed.held:
-                    await link.call("XREADGROUP", "GROUP", *self._us, "COUNT", 1, "STREAMS", feed.key, _HIGHEST_ID)
-                else:
-                    await self._claim(link, feed)
+                if lease.next_claim_at <= now:
+                    lease.next_claim_at = now + self._claim_idle_ms / 1000 * random.uniform(0.2, 0.3)
+                    # Before Redis 7.2 a read that finds nothing new does not count as a sign of life.
+                    read = ("XREADGROUP", "GROUP", *self._member, "COUNT", 1, "STREAMS", lease.key, _HIGHEST_ID)
+                    await connection.call(*read)
+                    if not lease.held:
+                        await self._claim(connection, lease)
+                if lease.next_reconciliation_at <= now and not lease.held:
+                    lease.next_reconciliation_at = now + RECONCILE_INTERVAL_S
+                    await self._reconcile(connection, lease)
             except RedisReplyError as error:
-                if error.code not in _STREAM_TROUBLE:
-                    raise  # what is wrong with the stream is told in the next step
+                if error.code not in _STREAM_ERRORS:
+                    raise  # what is wrong with the stream is found in the next step
 
-    async def _claim(self, link: RedisConnection, feed: StreamLease) -> None:
-        epoch = feed.epoch
-        for name in await groups.dead(link, feed.key, *self._us, self._claim_idle):
+    async def _claim(self, connection: RedisConnection, lease: StreamLease) -> None:
+        generation, idle_ms = lease.generation, self._claim_idle_ms
+        for owner in await consumer_group.find_dead_consumers(connection, lease.key, *self._member, idle_ms):
             more = True
-            while more and not feed.held and feed.epoch == epoch:
-                entries, gone, more = await groups.claim(link, feed.key, *self._us, name, self._claim_idle)
+            while more and not lease.held and lease.generation == generation:
+                entries, gone, more = await consumer_group.claim_page(
+                    connection, lease.key, *self._member, owner, idle_ms
+                )
                 if entries or gone:
-                    log.info("claimed", stream=feed.stream, of=name.decode(errors="replace"), entries=len(entries))
-                    for at in range(0, max(len(entries), 1), self._max_records):
-                        await self._take(feed, epoch, entries[at : at + self._max_records], () if at else gone)
+                    name = owner.decode(errors="replace")
+                    log.info("claimed entries", stream=lease.stream, of=name, entries=len(entries))
+                    await self._take_pages(lease, generation, entries, gone)
+
+    async def _reconcile(self, connection: RedisConnection, lease: StreamLease) -> None:
+        """Read again our pending entries that no batch in work holds."""
+        generation = lease.generation
+        if lease.tracking_incomplete:
+            return
+        async for ids in consumer_group.find_forgotten(connection, lease, *self._member):
+            if lease.generation != generation:
+                return  # a rewind delivers all pending entries again
+            entries, gone = await consumer_group.claim_entries(connection, lease.key, *self._member, ids, 0)
+            if entries or gone:
+                log.warning(
+                    "pending entries were in no work; they are read again", stream=lease.stream, entries=len(ids)
+                )
+                await self._take_pages(lease, generation, entries, gone)
+
+    async def _take_pages(
+        self, lease: StreamLease, generation: int, entries: Sequence[RawEntry], gone: Sequence[bytes]
+    ) -> None:
+        for at in range(0, max(len(entries), 1), self._max_records):
+            await self._take(lease, generation, entries[at : at + self._max_records], () if at else gone)
 
 
-def _estimated(entries: Sequence[RawEntry]) -> int:
-    """About how many bytes these entries hold, from some of them."""
+def _estimate_bytes(entries: Sequence[RawEntry]) -> int:
+    """Estimate the size of entries from a sample of them."""
     step = len(entries) // 16 + 1
     return step * sum(sum(map(len, fields)) for _, fields in entries[::step] if fields is not None)

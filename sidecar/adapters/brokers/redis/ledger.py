@@ -1,13 +1,15 @@
-"""The ledger on Redis: a hash beside each dead-letter stream, and one for what belongs to no stream. Acts are one Lua
-function: it compares, adds and sets, and nothing comes in between.
+"""The ledger on Redis: a hash beside each dead-letter stream, and one for entries that belong to no stream.
 
-- Dies before, within or after a call: what the server carried out stands, the rest does not; the same call finds out,
-  because an act whose entries stand as it wants them was carried out.
-- Two of it run: the server carries out one function after the other; the second finds the entries changed.
-- The answer comes late or is lost: the same call again.
+One Lua script carries out transactions: it compares, adds and sets, and nothing happens in between.
 
-What the server itself loses (a failover to a replica that lagged behind, a restart without its last second of AOF) it
-loses of both: entry and record are replicated and logged as one transaction."""
+- A crash before, within or after a call: transactions that the server carried out are complete, the others are not. The
+  same call finds out which, because a transaction whose new values are there was carried out.
+- Two members act at once: the server runs one script after the other; the second finds the values changed.
+- The reply is late or lost: the same call is made again.
+
+The server can lose writes (a failover to a replica that lagged behind, a restart without the last second of its AOF),
+but only both together: entry and record are replicated and logged as one transaction.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,10 @@ from sidecar.adapters.brokers.redis.cluster_key_names import (
     tagged,
 )
 from sidecar.adapters.brokers.redis.committer import (
-    ASK_LIMIT_ABOVE,
-    CALL_ARGUMENTS,
-    CALL_BYTES,
-    bulk_limit,
+    MAX_BYTES_PER_CALL,
+    MAX_VALUES_PER_CALL,
+    SMALLEST_ARGUMENT_LIMIT_BYTES,
+    max_argument_bytes,
 )
 from sidecar.adapters.brokers.redis.entry_codec import SYSTEM, EntryCodec, offset, raw, text
 from sidecar.adapters.brokers.redis.lua_scripts import LEDGER_TRANSACTIONS, MAX_FIELDS_PER_ENTRY
@@ -36,10 +38,10 @@ from sidecar.domain.ports.ledger import LedgerOutcome, LedgerTransaction
 from sidecar.domain.position import Position
 from sidecar.domain.stream_names import LEDGER, StreamNames
 
-BEGIN = b"begin"
-"""The field that says since when a hash is there."""
+STARTED_AT_FIELD = b"begin"
+"""Field with the time at which a hash was created, in milliseconds."""
 SUFFIX = ".ledger"
-FIELDS_A_CALL = 1_000
+MAX_FIELDS_PER_CALL = 1_000
 
 
 class RedisLedger:
@@ -49,7 +51,7 @@ class RedisLedger:
         self._servers, self._entries, self._naming = servers, entries, naming
 
     def hash(self, stream: str | None) -> str:
-        """The key of the hash with a stream's entries: beside its dead-letter stream, in one slot with the stream."""
+        """Return the hash with a stream's entries: beside its dead-letter stream, in the stream's hash slot."""
         if stream is None:
             return LEDGER
         if self._naming.is_dead_letter(stream):
@@ -59,52 +61,54 @@ class RedisLedger:
             return (inside if not crosses(stream, inside) else tagged(stream)) + SUFFIX
         return self._naming.dead_letter_stream(stream) + SUFFIX
 
-    # --- looking
+    # --- reading
 
     async def entries(self, stream: str | None, keys: Sequence[str]) -> list[bytes | None]:
         key = raw(self.hash(stream))
-        found: list[bytes | None] = []
-        for at in range(0, len(keys), FIELDS_A_CALL):
-            fields = [raw(name) for name in keys[at : at + FIELDS_A_CALL]]
-            found += await self._servers.call(key, "HMGET", key, *fields)
-        return found
+        values: list[bytes | None] = []
+        for at in range(0, len(keys), MAX_FIELDS_PER_CALL):
+            fields = [raw(name) for name in keys[at : at + MAX_FIELDS_PER_CALL]]
+            values += await self._servers.call(key, "HMGET", key, *fields)
+        return values
 
     async def under(self, prefix: str) -> dict[str, bytes]:
-        key, found, cursor = raw(LEDGER), dict[str, bytes](), b"0"
+        key, values, cursor = raw(LEDGER), dict[str, bytes](), b"0"
         pattern = raw(prefix).replace(b"\\", b"\\\\")
-        for mark in (b"*", b"?", b"["):
-            pattern = pattern.replace(mark, b"\\" + mark)
+        for wildcard in (b"*", b"?", b"["):
+            pattern = pattern.replace(wildcard, b"\\" + wildcard)
         while True:
             cursor, flat = await self._servers.call(key, "HSCAN", key, cursor, "MATCH", pattern + b"*", "COUNT", 1_000)
-            found.update((text(name), value) for name, value in zip(flat[::2], flat[1::2], strict=True))
+            values.update((text(name), value) for name, value in zip(flat[::2], flat[1::2], strict=True))
             if cursor == b"0":
-                return found
+                return values
 
     async def ledger_started_at(self, stream: str | None) -> int | None:
         key = raw(self.hash(stream))
-        found = await self._servers.call(key, "HGET", key, BEGIN)
-        return int(found) if found is not None and found.isdigit() else None
+        started = await self._servers.call(key, "HGET", key, STARTED_AT_FIELD)
+        return int(started) if started is not None and started.isdigit() else None
 
-    # --- acting
+    # --- writing
 
     async def act(self, acts: Sequence[LedgerTransaction]) -> list[LedgerOutcome]:
-        found: list[LedgerOutcome] = []
+        outcomes: list[LedgerOutcome] = []
         published = 0
         for stream, together in groupby(acts, key=lambda act: act.stream):
             for call in self._calls(list(together)):
-                found += await self._carry_out(stream, call, published)
+                outcomes += await self._carry_out(stream, call, published)
                 published += sum(len(act.outgoing) for act in call)
-        return found
+        return outcomes
 
     def _calls(self, acts: Sequence[LedgerTransaction]) -> Iterator[list[LedgerTransaction]]:
-        """What one call of the function carries each: the server does nothing else while it runs."""
+        """Split transactions into script calls of bounded size: the server does nothing else while a script runs."""
         part: list[LedgerTransaction] = []
         arguments = size = 0
         for act in acts:
-            mine = 5 * len(act.entries) + sum(2 * len(one.headers) + 5 for one in act.outgoing)
+            mine = 5 * len(act.entries) + sum(2 * len(record.headers) + 5 for record in act.outgoing)
             bytes_ = sum(len(entry.before or b"") + len(entry.after or b"") for entry in act.entries)
-            bytes_ += sum(len(one.value or b"") + sum(len(v or b"") for _, v in one.headers) for one in act.outgoing)
-            if part and (arguments + mine > CALL_ARGUMENTS or size + bytes_ > CALL_BYTES):
+            bytes_ += sum(
+                len(record.value or b"") + sum(len(v or b"") for _, v in record.headers) for record in act.outgoing
+            )
+            if part and (arguments + mine > MAX_VALUES_PER_CALL or size + bytes_ > MAX_BYTES_PER_CALL):
                 yield part
                 part, arguments, size = [], 0, 0
             part.append(act)
@@ -123,26 +127,26 @@ class RedisLedger:
         for act in acts:
             arguments += [len(act.entries), len(act.outgoing)]
             for entry in act.entries:
-                arguments += [raw(entry.key), *_maybe(entry.before), *_maybe(entry.after)]
-            for one in act.outgoing:
-                target = self._target(key, stream, one)
-                fields = self._entries.fields(one)
+                arguments += [raw(entry.key), *_optional(entry.before), *_optional(entry.after)]
+            for record in act.outgoing:
+                target = self._target(key, stream, record)
+                fields = self._entries.fields(record)
                 await self._check_size(target, fields, index)
-                may_make = int(self._naming.is_dead_letter(one.stream))
+                may_make = int(self._naming.is_dead_letter(record.stream))
                 arguments += [keys.setdefault(target, len(keys) + 1), may_make, len(fields), *fields]
                 index += 1
         try:
-            async with self._servers.borrow(raw(key)) as link:
-                replies = await LEDGER_TRANSACTIONS.call(link, [raw(one) for one in keys], arguments)
+            async with self._servers.borrow(raw(key)) as connection:
+                replies = await LEDGER_TRANSACTIONS.call(connection, [raw(name) for name in keys], arguments)
         except RedisReplyError as error:
             if error.code == "NOSTREAM":
                 missing = str(error).rpartition("NOSTREAM ")[2]
-                raise Refused(f"Redis: there is no stream {missing}: create it, then try again") from error
+                raise Refused(f"Redis: the stream {missing} does not exist; create it, then try again") from error
             raise
-        return [self._done(act, reply) for act, reply in zip(acts, replies, strict=True)]
+        return [self._outcome(act, reply) for act, reply in zip(acts, replies, strict=True)]
 
     def _target(self, key: str, stream: str | None, outgoing: Outgoing) -> str:
-        """Where a record goes. Raises Refused where a Cluster cannot do it in one step with the ledger."""
+        """Return the stream for a record. Raises Refused if a Cluster cannot write it in one step with the ledger."""
         if not self._servers.cluster or not crosses(key, outgoing.stream):
             return outgoing.stream
         if stream is not None and outgoing.stream == self._naming.dead_letter_stream(stream):
@@ -150,8 +154,8 @@ class RedisLedger:
             if not crosses(key, inside):
                 return inside
         raise Refused(
-            f"{outgoing.stream} is in another slot of the Cluster than {key}, so that the record and its ledger entry "
-            f"cannot be written as one: send it to a stream with the same hash tag, such as "
+            f"{outgoing.stream} is in another hash slot of the Cluster than {key}, so the record and its ledger entry "
+            f"cannot be written in one step; send it to a stream with the same hash tag, such as "
             f"{tagged(stream or key)}.retry"
         )
 
@@ -162,21 +166,24 @@ class RedisLedger:
                 index,
             )
         largest = max(map(len, fields))
-        if largest > ASK_LIMIT_ABOVE and largest > (limit := await bulk_limit(self._servers, raw(target))):
-            raise TooLarge(f"{target}: a field of {largest} bytes; the server takes {limit}", index)
+        if largest > SMALLEST_ARGUMENT_LIMIT_BYTES and largest > (
+            limit := await max_argument_bytes(self._servers, raw(target))
+        ):
+            raise TooLarge(f"{target}: a field of {largest} bytes; the server accepts at most {limit}", index)
 
     @staticmethod
-    def _done(act: LedgerTransaction, reply: Sequence[object]) -> LedgerOutcome:
+    def _outcome(act: LedgerTransaction, reply: Sequence[object]) -> LedgerOutcome:
         if reply[0] == 1:
-            ids = [one for one in reply[1:] if isinstance(one, bytes)]
+            ids = [entry_id for entry_id in reply[1:] if isinstance(entry_id, bytes)]
             positions = [
-                Position(SYSTEM, one.stream, 0, offset(id)) for one, id in zip(act.outgoing, ids, strict=bool(ids))
+                Position(SYSTEM, record.stream, 0, offset(entry_id))
+                for record, entry_id in zip(act.outgoing, ids, strict=bool(ids))
             ]
             return LedgerOutcome(True, tuple([entry.after for entry in act.entries]), tuple(positions))
-        stands = [one if isinstance(one, bytes) else None for one in reply[1:]]
-        stands += [None] * (len(act.entries) - len(stands))
-        return LedgerOutcome(False, tuple(stands))
+        values = [value if isinstance(value, bytes) else None for value in reply[1:]]
+        values += [None] * (len(act.entries) - len(values))
+        return LedgerOutcome(False, tuple(values))
 
 
-def _maybe(value: bytes | None) -> list[Argument]:
+def _optional(value: bytes | None) -> list[Argument]:
     return [0, b""] if value is None else [1, value]

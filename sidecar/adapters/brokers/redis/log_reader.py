@@ -1,4 +1,4 @@
-"""Looking at streams without reading from the group: positions, ranges, ends, names."""
+"""Reads streams outside the consumer group: positions, ranges, bounds, names."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from sidecar.adapters.redis_client.errors import RedisReplyError
 from sidecar.domain.model import Record
 from sidecar.domain.position import Partition, Position
 
-SCAN_COUNT = 1000
-_HIGHEST = (1 << 128) - 1
+KEYS_PER_SCAN_STEP = 1000
+_MAX_OFFSET = (1 << 128) - 1
 
 
 def is_pattern(name: str) -> bool:
-    """Whether a name in the configuration is a glob pattern."""
+    """Check whether a configured name is a glob pattern."""
     return any(mark in name for mark in "*?[")
 
 
 async def read(servers: RedisPool, entries: EntryCodec, position: Position) -> Record | None:
-    """The record at a position; None where there is none."""
-    if position.system != SYSTEM or position.partition != 0 or not 0 <= position.offset <= _HIGHEST:
+    """Read the record at a position; None if there is none."""
+    if position.system != SYSTEM or position.partition != 0 or not 0 <= position.offset <= _MAX_OFFSET:
         return None
     key, wanted = raw(position.stream), entry_id(position.offset)
     try:
@@ -42,13 +42,13 @@ async def read(servers: RedisPool, entries: EntryCodec, position: Position) -> R
 
 
 async def exists(servers: RedisPool, stream: str) -> bool:
-    """Whether there is a stream of this name."""
+    """Check whether there is a stream of this name."""
     key = raw(stream)
     return bool(await servers.call(key, "TYPE", key) == b"stream")
 
 
 async def bounds(servers: RedisPool, partition: Partition) -> tuple[int, int]:
-    """The first offset that is there, and the one behind the newest that ever was."""
+    """Return the first offset that the stream holds, and the one behind the newest it ever held."""
     key = raw(partition.stream)
     try:
         info = pairs(await servers.call(key, "XINFO", "STREAM", key))
@@ -71,7 +71,7 @@ async def scan(
     until: int | None,
     page: int,
 ) -> AsyncIterator[Sequence[Record]]:
-    """The records of a range, by pages. See `Broker.scan`."""
+    """Read the records of a range, in pages. See `Broker.scan`."""
     first, end = await bounds(servers, partition)
     at = max(first, start or 0, (since or 0) << 64)
     end = min(end, until if until is not None else end)
@@ -85,14 +85,18 @@ async def scan(
 
 
 async def names(servers: RedisPool, pattern: str | None = None) -> AsyncIterator[str]:
-    """The names of all streams, or of those that match a glob pattern, in steps that do not hold the server up. A name
-    may come twice."""
+    """Yield the names of all streams, or of those that match a glob pattern. A name may come twice.
+
+    The search is split into steps that do not block the server.
+    """
     match = ("MATCH", raw(pattern)) if pattern is not None else ()
     for node in servers.nodes():
         cursor: bytes | None = b"0"
         while cursor is not None:
-            async with servers.borrow(None, node) as link:
-                cursor, keys = await link.call("SCAN", cursor, *match, "COUNT", SCAN_COUNT, "TYPE", "stream")
+            async with servers.borrow(None, node) as connection:
+                cursor, keys = await connection.call(
+                    "SCAN", cursor, *match, "COUNT", KEYS_PER_SCAN_STEP, "TYPE", "stream"
+                )
             for key in keys:
                 yield text(key)
             if cursor == b"0":

@@ -12,8 +12,10 @@ def _load(name: str) -> LuaScript:
     return LuaScript.load_files(__package__, name)
 
 
+ACKNOWLEDGE = _load("acknowledge.lua")
 COMMIT_REJECTED = _load("commit_rejected.lua")
 CHECK_STREAMS = _load("check_streams.lua")
+ENSURE_IDENTITY = _load("ensure_identity.lua")
 REMOVE_IDLE_CONSUMER = _load("remove_idle_consumer.lua")
 DEAD_LETTER_AND_ACK = _load("dead_letter_and_ack.lua")
 LEDGER_TRANSACTIONS = _load("ledger_transactions.lua")

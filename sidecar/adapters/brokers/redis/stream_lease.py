@@ -1,75 +1,111 @@
-"""A stream that is read: where reading stands, what is held, what was delivered and not committed."""
+"""State of one stream that this member reads: progress, hold, and entries that were delivered and not committed."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from sidecar.adapters.brokers.redis.entry_codec import SYSTEM, raw
+from sidecar.adapters.brokers.redis.entry_codec import SYSTEM, offset, raw
 from sidecar.domain.ports.broker import Batch, Lease
 from sidecar.domain.position import Partition
 
-MOST_UNSETTLED = 100_000
+MAX_TRACKED_BATCHES = 100_000
 
 
 class RedisBatch(Batch, gc=False):
     """A batch that remembers its entries' ids as the server wrote them."""
 
     ids: Sequence[bytes] = ()
-    """What is acknowledged when it is committed: its records, and pending entries that are gone."""
+    """Ids to acknowledge when the batch is committed: of its records, and of pending entries that no longer exist."""
     contiguous: bool = False
-    """Read as new entries: within its first and last id the stream holds no others that anybody else was given."""
+    """True if the entries were read as new ones: every entry between the first id and the last was given to us."""
+    number: int = 0
+    """Number under which the lease tracks the batch; 0: it is not tracked."""
 
 
 class StreamLease:
     """One stream of the group, as this member reads it."""
 
-    def __init__(self, stream: str, start: int, last: int) -> None:
+    def __init__(self, stream: str, start: int, last: int, identity: bytes = b"") -> None:
         self.stream, self.key = stream, raw(stream)
+        self.identity = identity
+        """Name of the group that marks this stream (see `ensure_identity`): a stream created again has another one."""
         self.lease = Lease(Partition(SYSTEM, stream, 0), start)
         self.held = False
         self.ended = False
-        """It is no stream any more; the lease is lost once what was read is taken."""
-        self.cursor: bytes | None = b"0"
-        """Own pending entries are delivered behind this id; None: new entries are."""
-        self.epoch = 0
-        """Counts rewinds: what was read before one is delivered no more."""
+        """The key is no longer this stream; the lease is lost once the batches in the queue are taken."""
+        self.pending_cursor: bytes | None = b"0"
+        """Own pending entries behind this id are still to be delivered; None: all are, and new entries are read."""
+        self.generation = 0
+        """Number of rewinds: batches of an earlier generation are not delivered."""
         self.last = last
-        """The newest entry delivered to us, or to the group when we joined, as an offset."""
-        self.lost: tuple[int, int] | None = None
-        """How many entries were trimmed before the group read them, and the last one it was given: to be reported with
-        the next batch."""
+        """Offset of the newest entry delivered to us, or to the group when we joined."""
+        self.trimmed: tuple[int, int] | None = None
+        """Number of entries that were trimmed before the group read them, and the last offset that the group was given:
+        reported as a gap with the next batch."""
         self.parked: deque[tuple[int, RedisBatch]] = deque()
-        self.claim_at = 0.0
-        """When entries of dead consumers are looked for next (the loop's time)."""
-        self._uncommitted: dict[bytes, RedisBatch | tuple[bytes, bytes]] = {}
-        self.unsure = False
-        """More is uncommitted than is kept in mind."""
+        """Batches with their generation that wait while the stream is held."""
+        self.next_claim_at = 0.0
+        """Time of the event loop at which entries of dead consumers are looked for next."""
+        self.next_reconciliation_at = 0.0
+        """Time of the event loop at which our pending entries are compared with our work next."""
+        self.tracking_incomplete = False
+        """More batches are uncommitted than are tracked."""
+        self._tracked: dict[int, RedisBatch | tuple[bytes, bytes]] = {}
+        self._batch_count = 0
 
-    def delivered(self, batch: RedisBatch) -> None:
+    def track(self, batch: RedisBatch) -> None:
+        """Remember a batch until it is committed or the stream rewound."""
         if not batch.ids:
             return
-        if len(self._uncommitted) >= MOST_UNSETTLED:
-            self.unsure = True
+        if len(self._tracked) >= MAX_TRACKED_BATCHES:
+            self.tracking_incomplete = True
             return
-        first, last = batch.ids[0], batch.ids[-1]
-        # Ranges only, where they suffice: records that nobody needs any more are not kept alive.
-        self._uncommitted[first] = (
-            (first, last) if batch.contiguous else RedisBatch(self.lease, (), batch.next_offset, ids=tuple(batch.ids))
+        self._batch_count += 1
+        batch.number = self._batch_count
+        # A range where it suffices: tracking must not keep records in memory.
+        self._tracked[batch.number] = (
+            (batch.ids[0], batch.ids[-1])
+            if batch.contiguous
+            else RedisBatch(self.lease, (), batch.next_offset, ids=tuple(batch.ids))
         )
 
     def committed(self, batch: Batch) -> None:
-        if isinstance(batch, RedisBatch) and batch.ids:
-            self._uncommitted.pop(batch.ids[0], None)
+        """Stop tracking a batch."""
+        if isinstance(batch, RedisBatch):
+            self._tracked.pop(batch.number, None)
 
     def uncommitted(self) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
-        """Ranges of entries, and single ones, that were delivered and are not committed."""
-        ranges = [kept for kept in self._uncommitted.values() if isinstance(kept, tuple)]
-        return ranges, [i for kept in self._uncommitted.values() if not isinstance(kept, tuple) for i in kept.ids]
+        """List what was delivered and is not committed: ranges of entry ids, and single ids."""
+        ranges = [tracked for tracked in self._tracked.values() if isinstance(tracked, tuple)]
+        batches = [tracked for tracked in self._tracked.values() if not isinstance(tracked, tuple)]
+        return ranges, [entry_id for batch in batches for entry_id in batch.ids]
+
+    def first_uncommitted(self) -> int:
+        """Return the lowest offset that was delivered and is not committed, else the one behind the newest."""
+        ranges, single = self.uncommitted()
+        ids = (*(first for first, _ in ranges), *single)
+        return min(map(offset, ids), default=self.last + 1)
+
+    def work_filter(self) -> Callable[[bytes], bool]:
+        """Return a test whether an entry id belongs to a tracked batch, as of now."""
+        ranges, single = self.uncommitted()
+        spans = sorted((offset(first), offset(last)) for first, last in ranges)
+        starts = [first for first, _ in spans]
+        ids = set(map(offset, single))
+
+        def is_in_work(entry_id: bytes) -> bool:
+            at = offset(entry_id)
+            index = bisect_right(starts, at) - 1
+            return at in ids or (index >= 0 and at <= spans[index][1])
+
+        return is_in_work
 
     def rewind(self) -> None:
-        self.epoch += 1
-        self.cursor = b"0"
+        """Deliver again everything that is not committed."""
+        self.generation += 1
+        self.pending_cursor = b"0"
         self.parked.clear()
-        self._uncommitted.clear()
-        self.unsure = False
+        self._tracked.clear()
+        self.tracking_incomplete = False

@@ -9,6 +9,8 @@ from sidecar.domain.broker_traits import BrokerTraits
 SEQUENCE_BITS = 64
 """An entry id `MILLISECONDS-SEQUENCE` is kept as one integer, `milliseconds << 64 | sequence`, so that offsets of all
 brokers compare as integers."""
+MIN_TIME_MS, MAX_TIME_MS = 946_684_800_000, 4_102_444_800_000
+"""The years 2000 and 2100: entry ids outside are no times, but numbers that a producer chose."""
 _ENTRY_ID = re.compile(r"([0-9]{1,20})(?:-([0-9]{1,20}))?")
 
 
@@ -23,6 +25,11 @@ def parse_entry_id(text: str) -> int:
 def format_entry_id(offset: int) -> str:
     """Return the entry id that `parse_entry_id` packed."""
     return f"{offset >> SEQUENCE_BITS}-{offset & ((1 << SEQUENCE_BITS) - 1)}"
+
+
+def is_time(offset: int) -> bool:
+    """Check that the entry id of an offset can be a time."""
+    return MIN_TIME_MS <= offset >> SEQUENCE_BITS < MAX_TIME_MS
 
 
 def _offset_at(milliseconds: int) -> int:

@@ -62,7 +62,7 @@ class ShardClients:
             except Disconnected as error:
                 if not left:
                     raise Disconnected(f"the shared index is not reached: {error}") from error
-                await self.servers.look_again()
+                await self.servers.rediscover()
                 continue
             missing = [
                 number
@@ -74,7 +74,7 @@ class ShardClients:
                 continue
             moved = next((reply for reply in replies if isinstance(reply, ClusterRedirect)), None)
             if moved is not None and left:
-                await self.servers.look_again()
+                await self.servers.rediscover()
                 continue
             for reply in replies:
                 if isinstance(reply, Exception):
@@ -94,7 +94,7 @@ class ShardClients:
         groups: dict[Address, tuple[bytes, list[int]]] = {}
         for number, (shard, _) in enumerate(commands):
             head = self.keys.heads[shard]
-            groups.setdefault(self.servers.holder(head), (head, []))[1].append(number)
+            groups.setdefault(self.servers.node_of(head), (head, []))[1].append(number)
         replies: list[Any] = [None] * len(commands)
 
         async def one(head: bytes, numbers: Sequence[int]) -> None:

@@ -1,0 +1,255 @@
+"""A member's pending entries agree with its work, also after canceled, late and lost calls, on a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+
+from sidecar.adapters.brokers.redis import fetcher
+from sidecar.adapters.brokers.redis.broker import RedisBroker
+from sidecar.adapters.redis_client.connection_pool import Command, RedisConnection
+from sidecar.demo.embedded_valkey import EmbeddedValkey
+from sidecar.domain.errors import Disconnected, Fenced, Outage
+from sidecar.domain.model import Outgoing
+from sidecar.domain.ports.broker import Batch
+from tests.contracts.broker_reading import Reader, eventually
+from tests.support.redis import RedisHarness
+
+pytestmark = pytest.mark.valkey
+
+CALLS = 24
+"""Calls of a scenario that are disturbed, one in each run."""
+
+
+@pytest.fixture
+async def harness(valkey: EmbeddedValkey) -> AsyncIterator[RedisHarness]:
+    harness = RedisHarness(valkey.url)
+    yield harness
+    await harness.close()
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetcher, "RECONCILE_INTERVAL_S", 0.2)
+
+
+def named(prefix: str) -> str:
+    return f"{prefix}-{uuid.uuid4().hex[:8]}"
+
+
+def values(stream: str, count: int) -> list[Outgoing]:
+    return [Outgoing(stream, None, str(number).encode(), ()) for number in range(count)]
+
+
+async def drain(broker: RedisBroker, got: list[Batch]) -> None:
+    """Read and commit until canceled; after an outage begin again, as the pipeline does."""
+    while True:
+        try:
+            await broker.start()
+            async for batch in broker.batches():
+                got.append(batch)
+                with contextlib.suppress(Fenced):
+                    await broker.commit([batch], [])
+        except Outage:
+            await broker.close()
+            await asyncio.sleep(0.01)
+
+
+async def all_committed(harness: RedisHarness, group: str, *streams: str) -> bool:
+    for stream in streams:
+        groups = await harness.client.execute_command("XINFO GROUPS", stream)
+        ours = [dict(zip(flat[::2], flat[1::2], strict=True)) for flat in groups]
+        (state,) = [one for one in ours if one[b"name"] == group.encode()]
+        if state[b"pending"] or state.get(b"lag"):
+            return False
+    return True
+
+
+async def test_members_that_start_together_forget_nothing(harness):
+    """Groups exist, entries of a dead consumer are pending, and two members start at the same moment."""
+    group, streams = named("group"), [named("orders") for _ in range(4)]
+    for stream in streams:
+        await harness.create(stream)
+        await harness.produce(values(stream, 300))
+        await harness.client.xgroup_create(stream, group, "0")
+        await harness.client.execute_command("XREADGROUP", "GROUP", group, "dead", "COUNT", 40, "STREAMS", stream, ">")
+    got: list[Batch] = []
+    members = [harness.broker(*streams, group=group, max_records=50, claim_idle=0.3) for _ in range(2)]
+    tasks = [asyncio.ensure_future(drain(member, got)) for member in members]
+    try:
+        await eventually(lambda: all_committed(harness, group, *streams))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    assert {record.position.stream for batch in got for record in batch.records} == set(streams)
+    assert len({record.position for batch in got for record in batch.records}) == 4 * 300
+
+
+async def test_a_member_that_holds_a_stream_is_given_nothing_of_it(harness):
+    group, stream = named("group"), named("orders")
+    await harness.create(stream)
+    broker = harness.broker(stream, group=group, claim_idle=0.1)
+    await broker.start()
+    async with Reader(broker) as reader:
+        await reader.until(lambda r: r.batches)
+        broker.hold(reader.batches[0].lease)
+        await asyncio.sleep(0.3)  # a read that was under way has ended
+        await harness.produce(values(stream, 5))
+        await asyncio.sleep(0.5)  # many signs of life
+        assert (await harness.client.xpending(stream, group))[0] == 0
+        broker.release(reader.batches[0].lease)
+        assert len(await reader.read(5)) == 5
+
+
+async def test_an_entry_that_is_pending_and_in_no_work_is_read_again(harness):
+    group, stream = named("group"), named("orders")
+    await harness.create(stream)
+    broker = harness.broker(stream, group=group)
+    await broker.start()
+    async with Reader(broker) as reader:
+        (first,) = await harness.produce(values(stream, 1))
+        await reader.read(1)
+        assert broker._consumer is not None
+        # A reply that never reached the member: the server has given the entry to it all the same.
+        broker.hold(reader.batches[0].lease)
+        await asyncio.sleep(0.3)
+        (second,) = await harness.produce(values(stream, 1))
+        await harness.client.execute_command(
+            "XREADGROUP", "GROUP", group, broker._consumer.name, "STREAMS", stream, ">"
+        )
+        broker.release(reader.batches[0].lease)
+        await reader.read(2)
+        await asyncio.sleep(0.5)
+        assert reader.positions == [first, second]  # and what is in work is not
+
+
+class Disturbance:
+    """Disturbs one call of all connections: the `number`th since the start."""
+
+    def __init__(self, how: str, number: int) -> None:
+        self.how, self.number, self.seen = how, number, 0
+        self.task: asyncio.Task[Any] | None = None
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        calls = RedisConnection.calls
+
+        async def disturbed(connection: RedisConnection, commands: Sequence[Command]) -> list[Any]:
+            self.seen += 1
+            if self.seen != self.number:
+                return await calls(connection, commands)
+            if self.how == "late":
+                await asyncio.sleep(0.3)
+            replies = await calls(connection, commands)
+            if self.how == "slow reply":
+                await asyncio.sleep(0.3)
+            elif self.how == "lost reply":
+                await connection.close()
+                raise Disconnected("the connection was cut")
+            elif self.how == "canceled" and self.task is not None:
+                self.task.cancel()
+                await asyncio.sleep(0)
+            return replies
+
+        monkeypatch.setattr(RedisConnection, "calls", disturbed)
+
+
+@pytest.mark.parametrize("how", ["late", "slow reply", "lost reply", "canceled"])
+async def test_whatever_call_is_disturbed_every_entry_is_committed(harness, monkeypatch, how):
+    for number in range(1, CALLS + 1):
+        group, streams = named("group"), [named("orders") for _ in range(2)]
+        for stream in streams:
+            await harness.create(stream)
+            await harness.produce(values(stream, 30))
+            await harness.client.xgroup_create(stream, group, "0")
+            await harness.client.execute_command(
+                "XREADGROUP", "GROUP", group, "dead", "COUNT", 7, "STREAMS", stream, ">"
+            )
+        with monkeypatch.context() as patch:
+            disturbance = Disturbance(how, number)
+            disturbance.install(patch)
+            got: list[Batch] = []
+            broker = harness.broker(*streams, group=group, max_records=10, claim_idle=0.1)
+
+            async def keep_draining() -> None:
+                while True:
+                    task = disturbance.task = asyncio.ensure_future(drain(broker, got))  # noqa: B023
+                    await asyncio.wait((task,))
+                    with contextlib.suppress(Outage):
+                        await broker.close()  # noqa: B023
+
+            running = asyncio.ensure_future(keep_draining())
+            try:
+                await eventually(lambda: all_committed(harness, group, *streams))  # noqa: B023
+            finally:
+                running.cancel()
+                if disturbance.task is not None:
+                    disturbance.task.cancel()
+                await asyncio.wait((running,))
+                await broker.close()
+        positions = {record.position for batch in got for record in batch.records}
+        assert len(positions) == 60, (how, number)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+async def test_a_stream_that_was_created_again_is_read_from_its_beginning(harness, count):
+    """The new stream has the old one's entry ids, and is there before the member looks."""
+    group, stream = named("group"), named("orders")
+    for number in (1, 2):
+        await harness.client.execute_command("XADD", stream, f"1-{number}", "payload", f"old {number}")
+    broker = harness.broker(stream, group=group)
+    await broker.start()
+    async with Reader(broker) as reader:
+        await reader.read(2)
+        await broker.commit(reader.batches, [])
+        pipe = harness.client.pipeline(transaction=True)
+        pipe.delete(stream)
+        for number in range(1, count + 1):
+            pipe.execute_command("XADD", stream, f"1-{number}", "payload", f"new {number}")
+        await pipe.execute()
+        await reader.until(lambda r: len(r.records) == 2 + count)
+        assert [record.value for record in reader.records[2:]] == [f"new {n}".encode() for n in range(1, count + 1)]
+        (gap,) = [batch.gap for batch in reader.batches if batch.gap is not None]
+        assert "created again" in gap.reason
+        assert gap.resumed < gap.wanted
+        assert reader.batches[0].lease.lost
+        with pytest.raises(Fenced):
+            await broker.commit(reader.batches[:1], [])
+        await broker.commit([batch for batch in reader.batches if not batch.lease.lost], [])
+        assert await all_committed(harness, group, stream)
+
+
+async def test_a_batch_of_a_deleted_stream_commits_nothing_in_the_new_one(harness):
+    """Another member has read the new stream's entries, which have the same ids."""
+    group, stream = named("group"), named("orders")
+    await harness.client.execute_command("XADD", stream, "1-1", "payload", "old")
+    broker = harness.broker(stream, group=group)
+    await broker.start()
+    async with Reader(broker) as reader:
+        await reader.read(1)
+        (batch,) = [batch for batch in reader.batches if batch.records]
+        pipe = harness.client.pipeline(transaction=True)
+        pipe.delete(stream)
+        pipe.execute_command("XADD", stream, "1-1", "payload", "new")
+        pipe.xgroup_create(stream, group, "0")
+        pipe.execute_command("XREADGROUP", "GROUP", group, "other", "STREAMS", stream, ">")
+        await pipe.execute()
+        with pytest.raises(Outage):
+            await broker.commit([batch], [])
+        assert (await harness.client.xpending(stream, group))[0] == 1
+
+
+async def test_a_group_that_begins_at_a_time_reads_entries_whose_ids_are_no_times(harness):
+    from sidecar.config.schema import StartPosition
+
+    group, stream = named("group"), named("orders")
+    await harness.client.execute_command("XADD", stream, "1-1", "payload", "x")
+    broker = harness.broker(stream, group=group, start=StartPosition("ago", 3_600_000))
+    await broker.start()
+    async with Reader(broker) as reader:
+        assert [record.value for record in await reader.read(1)] == [b"x"]
