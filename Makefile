@@ -66,7 +66,7 @@ $(SYNCED): uv.lock pyproject.toml $(UV_READY)
 # from Python; there, pip itself (if it is there) puts uv in place.
 $(UV_READY):
 	@set -e; python=; \
-	for name in python3 python3.13 python3.12 python3.11 python; do \
+	for name in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	  if "$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2])' 2>/dev/null; then python="$$name"; break; fi; \
 	done; \
 	if [ -z "$$python" ]; then \

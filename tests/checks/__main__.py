@@ -10,6 +10,7 @@ from tests.checks import baseline
 from tests.checks.rules import RULES
 from tests.checks.rules.documents import missing_paths
 from tests.checks.rules.prose import find_banned_in_documents
+from tests.checks.rules.versions import differing_versions
 from tests.checks.source import Offense, read_documents, read_python
 
 
@@ -19,7 +20,7 @@ def find_offenses() -> list[Offense]:
     files = read_python()
     offenses = [offense for rule in RULES for offense in rule(files)]
     documents = read_documents()
-    return [*offenses, *find_banned_in_documents(documents), *missing_paths(documents)]
+    return [*offenses, *find_banned_in_documents(documents), *missing_paths(documents), *differing_versions()]
 
 
 def main() -> int:
