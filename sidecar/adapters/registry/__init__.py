@@ -1,1 +1,1 @@
-
+"""Schema registries: over HTTP, in a directory, in memory."""

@@ -1,4 +1,4 @@
-"""Apicurio's global ids, which its Confluent API does not know: asked of its own API (v3) on the same server."""
+"""Apicurio's global ids, which only its own API (v3) on the same server knows, not its Confluent API."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _API = "/apis/registry/v3"
 
 
 class ArtifactVersion(Struct):
-    """Where a global id leads: one version of one artifact."""
+    """One version of one artifact, as a global id names it."""
 
     contentId: int
     """The id of the same content in the Confluent API."""
@@ -32,21 +32,21 @@ class _ArtifactSearchResult(Struct):
 
 
 class ApicurioGlobalIds:
-    """Global ids of the Apicurio server that serves these Confluent addresses; of other registries there are none."""
+    """Global ids of the Apicurio server behind these Confluent addresses; other registries have none."""
 
     def __init__(self, addresses: Sequence[str], settings: RegistryConfig) -> None:
         roots = [address.partition("/apis/ccompat")[0] for address in addresses if "/apis/ccompat" in address]
         self._questions = RegistryHttpClient([root + _API for root in roots], settings) if roots else None
 
     async def place(self, id: int) -> ArtifactVersion | None:
-        """The version with this global id. Raises Outage and Refused."""
+        """Find the version with this global id. Raises Outage and Refused."""
         if self._questions is None:
             return None
         try:
-            found = await self._questions.ask(f"/search/versions?globalId={id}", _ArtifactSearchResult)
+            result = await self._questions.ask(f"/search/versions?globalId={id}", _ArtifactSearchResult)
         except NotARegistryAnswer as error:
             raise Outage(str(error)) from None
-        return found.versions[0] if found and found.versions else None
+        return result.versions[0] if result and result.versions else None
 
     async def close(self) -> None:
         if self._questions is not None:

@@ -25,10 +25,10 @@ T = TypeVar("T")
 
 MAX_REFERENCE_DEPTH = 20
 MAX_REFERENCES = 200
-"""Of one schema, direct and indirect. What lies beyond is left out; the schema is then unusable, as its names are not
-known."""
-INDEX_SECONDS = 10.0
-"""How long the fingerprints of a subject's versions are believed to be all."""
+"""References of one schema, direct and indirect. Further ones are left out, and the schema is then unusable: its names
+are unknown."""
+INDEX_MAX_AGE_S = 10.0
+"""Time for which the list of a subject's fingerprints counts as complete."""
 
 
 class _Reference(Struct):
@@ -63,13 +63,13 @@ class _ContextId(Struct):
 
 @dataclass(slots=True)
 class _ReferenceResolver:
-    """References being followed from one schema."""
+    """The references that are followed from one schema."""
 
     around: list[tuple[str, int]] = field(default_factory=list)
-    """The versions whose references lead here, so that a circle ends."""
+    """The versions on the path to this reference, so that a circle ends."""
     read: int = 0
     cut: bool = False
-    """Something was left out: a circle, or what lies too far."""
+    """A reference was left out: a circle, or one beyond the limits."""
 
     @property
     def is_far(self) -> bool:
@@ -80,7 +80,7 @@ class ConfluentRegistry:
     """A `ports.Registry`. Versions, once read, never change, and are kept for the references of others."""
 
     def __init__(self, config: RegistryConfig) -> None:
-        """Connects to nothing yet. Raises ConfigError where a certificate cannot be read."""
+        """Connect to nothing yet. Raises ConfigError if a certificate cannot be read."""
         addresses = [config.url] if isinstance(config.url, str) else list(config.url or [])
         if not addresses:
             raise ValueError("registry.url is needed")
@@ -90,17 +90,17 @@ class ConfluentRegistry:
         self._indexes: BoundedCache[str, tuple[float, dict[int, RegisteredSchema]]] = BoundedCache(2_000)
 
     async def by_id(self, id: int) -> RegisteredSchema | None:
-        found = await self._ask(f"/schemas/ids/{id}", _SchemaResponse)
-        return await self._registered(found, SchemaRef(None, None, id, found.guid)) if found else None
+        response = await self._ask(f"/schemas/ids/{id}", _SchemaResponse)
+        return await self._register(response, SchemaRef(None, None, id, response.guid)) if response else None
 
     async def by_global_id(self, id: int) -> RegisteredSchema | None:
         place = await self._global_ids.place(id)
         if place is None:
             return None
-        found = await self.by_id(place.contentId)
-        if found is None:
+        response = await self.by_id(place.contentId)
+        if response is None:
             return None
-        return replace(found, ref=SchemaRef(place.artifactId, place.number, place.contentId, found.ref.guid))
+        return replace(response, ref=SchemaRef(place.artifactId, place.number, place.contentId, response.ref.guid))
 
     async def by_guid(self, guid: str) -> RegisteredSchema | None:
         try:
@@ -108,33 +108,35 @@ class ConfluentRegistry:
         except ValueError:
             return None
         try:
-            found = await self._questions.ask(f"/schemas/guids/{guid}", _SchemaResponse)
-            if found is None:
+            response = await self._questions.ask(f"/schemas/guids/{guid}", _SchemaResponse)
+            if response is None:
                 return None
             ids = (
-                await self._questions.ask(f"/schemas/guids/{guid}/ids", list[_ContextId]) if found.id is None else None
+                await self._questions.ask(f"/schemas/guids/{guid}/ids", list[_ContextId])
+                if response.id is None
+                else None
             )
         except NotARegistryAnswer:
             # A registry without GUIDs knows no such path; one that is not there at all fails here as well.
             await self.subjects()
             return None
-        id = found.id if found.id is not None else ids[0].id if ids else None
-        return await self._registered(found, SchemaRef(found.subject, found.version, id, guid))
+        id = response.id if response.id is not None else ids[0].id if ids else None
+        return await self._register(response, SchemaRef(response.subject, response.version, id, guid))
 
     async def by_fingerprint(self, fingerprint: int, subjects: Sequence[str]) -> RegisteredSchema | None:
         for subject in subjects:
-            found = (await self._index(subject)).get(fingerprint)
-            if found is not None:
-                return found
+            response = (await self._index(subject)).get(fingerprint)
+            if response is not None:
+                return response
         return None
 
     async def by_version(self, subject: str, version: int | None) -> RegisteredSchema | None:
         return await self._version(subject, version, _ReferenceResolver())
 
     async def subjects_of(self, id: int) -> frozenset[tuple[str, int]]:
-        # A deleted subject counts: what was written before it was deleted was written rightly.
-        found = await self._ask(f"/schemas/ids/{id}/versions?deleted=true", list[_SubjectVersion])
-        return frozenset((place.subject, place.version) for place in found or ())
+        # A deleted subject counts: events written before the deletion were written correctly.
+        response = await self._ask(f"/schemas/ids/{id}/versions?deleted=true", list[_SubjectVersion])
+        return frozenset((place.subject, place.version) for place in response or ())
 
     async def subjects(self) -> list[str]:
         return sorted(await self._ask("/subjects", list[str]) or [])
@@ -168,23 +170,23 @@ class ConfluentRegistry:
         if version is not None and (known := self._versions.find((subject, version))):
             return known
         which = "latest" if version is None else str(version)
-        found = await self._ask(f"/subjects/{quote(subject, safe='')}/versions/{which}", _SchemaResponse)
-        if found is None:
+        response = await self._ask(f"/subjects/{quote(subject, safe='')}/versions/{which}", _SchemaResponse)
+        if response is None:
             return None
-        place = subject, found.version or version or 0
+        place = subject, response.version or version or 0
         following.around.append(place)
-        registered = await self._registered(found, SchemaRef(*place, found.id, found.guid), following)
+        registered = await self._register(response, SchemaRef(*place, response.id, response.guid), following)
         following.around.pop()
         if not following.cut:
             self._versions[place] = registered
         return registered
 
-    async def _registered(
-        self, found: _SchemaResponse, ref: SchemaRef, following: _ReferenceResolver | None = None
+    async def _register(
+        self, response: _SchemaResponse, ref: SchemaRef, following: _ReferenceResolver | None = None
     ) -> RegisteredSchema:
         following = following or _ReferenceResolver()
         references: list[RegisteredSchema] = []
-        for reference in found.references or ():
+        for reference in response.references or ():
             place = reference.subject, reference.version
             following.read += 1
             if place in following.around or following.is_far:
@@ -193,11 +195,14 @@ class ConfluentRegistry:
             referred = await self._version(*place, following)
             if referred is not None:
                 references.append(referred)
-        return RegisteredSchema(ref, found.schemaType or "AVRO", found.schema, tuple(references))
+        return RegisteredSchema(ref, response.schemaType or "AVRO", response.schema, tuple(references))
 
     async def _index(self, subject: str) -> dict[int, RegisteredSchema]:
-        """Fingerprint to version of one subject. An unknown fingerprint asks nothing again while this is fresh, so
-        garbage cannot make us read the whole registry for each event."""
+        """Map the fingerprints of a subject's versions to their schemas.
+
+        While the map is fresh, an unknown fingerprint causes no request, so that garbage cannot make us read the whole
+        registry for each event.
+        """
         held = self._indexes.find(subject)
         if held is not None and held[0] > time.monotonic():
             return held[1]
@@ -207,5 +212,5 @@ class ConfluentRegistry:
             fingerprint = fingerprint_of(schema) if schema else None
             if schema is not None and fingerprint is not None:
                 index[fingerprint] = schema
-        self._indexes[subject] = time.monotonic() + INDEX_SECONDS, index
+        self._indexes[subject] = time.monotonic() + INDEX_MAX_AGE_S, index
         return index

@@ -1,5 +1,4 @@
-"""A directory of Avro schemas as a registry: `SUBJECT.avsc`, and `SUBJECT/VERSION.avsc` where there are several
-versions.
+"""A directory of Avro schemas as a registry: `SUBJECT.avsc`, and `SUBJECT/VERSION.avsc` for several versions.
 
 Ids and GUIDs come from the text alone, so that everyone who reads the same files frames events with the same ids. A
 schema may name types that another file declares. `SUBJECT.avsc` is a subject's latest version: the next number after
@@ -35,7 +34,7 @@ _SUFFIX = ".avsc"
 _MAX_REFERENCES = 200
 
 _Signature: TypeAlias = tuple[tuple[str, int, int], ...]
-"""Of each file its name, when it was changed (nanoseconds) and its size in bytes."""
+"""Name, modification time (nanoseconds) and size (bytes) of each file."""
 
 
 class _SchemaFile(NamedTuple):
@@ -52,7 +51,7 @@ class _DirectorySnapshot(NamedTuple):
     versions: dict[str, dict[int, RegisteredSchema]]
     by_id: dict[int, RegisteredSchema]
     texts: dict[Path, str]
-    """The text that each file stands for."""
+    """The text of each file; of an unreadable one the text before."""
     problems: tuple[str, ...]
 
 
@@ -66,12 +65,12 @@ class DirectoryRegistry:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is wrong with files, as sentences that begin with the file's name, as of the last question."""
+        """Problems of files, as sentences that begin with the file's name, as of the last call."""
         return self._reading.problems
 
     async def by_id(self, id: int) -> RegisteredSchema | None:
-        found = (await self._current()).by_id.get(id)
-        return replace(found, ref=SchemaRef(None, None, id, found.ref.guid)) if found else None
+        schema = (await self._current()).by_id.get(id)
+        return replace(schema, ref=SchemaRef(None, None, id, schema.ref.guid)) if schema else None
 
     async def by_global_id(self, id: int) -> RegisteredSchema | None:
         await self._current()
@@ -123,7 +122,7 @@ class DirectoryRegistry:
 
 
 def schema_id(text: str) -> int:
-    """The id of a schema text: 31 bits of its SHA-256, never 0. Spaces do not count, the order of keys does."""
+    """Derive the id of a schema text: 31 bits of its SHA-256, never 0. Spaces do not count, the order of keys does."""
     digest = hashlib.sha256(_compact(text)).digest()
     return int.from_bytes(digest[:4], "big") & 0x7FFF_FFFF or 1
 
@@ -136,7 +135,7 @@ def _compact(text: str) -> bytes:
 
 
 def _read(path: Path, before: _DirectorySnapshot) -> _DirectorySnapshot:
-    """The directory as it is now; `before` itself where nothing has changed."""
+    """Read the directory; return `before` itself if nothing has changed."""
     files = list(_files(path))
     signature = tuple((str(each.path), *_stamp(each.path)) for each in files)
     if signature == before.signature:
@@ -168,8 +167,10 @@ def _read(path: Path, before: _DirectorySnapshot) -> _DirectorySnapshot:
 
 
 def _files(path: Path) -> Iterator[_SchemaFile]:
-    """The schema files, numbered versions before SUBJECT.avsc, in an order of their own. Hidden names are left out (a
-    mounted ConfigMap has some)."""
+    """Yield the schema files in a fixed order, numbered versions before SUBJECT.avsc.
+
+    Hidden names are left out (a mounted ConfigMap has some).
+    """
     with scandir(path) as entries:
         names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
     for name in names:
@@ -178,8 +179,8 @@ def _files(path: Path) -> Iterator[_SchemaFile]:
                 inner = (entry.name for entry in entries if entry.name.endswith(_SUFFIX))
                 numbers = [each.removesuffix(_SUFFIX) for each in inner]
             for number in sorted(int(each) for each in numbers if each.isascii() and each.isdigit() and len(each) < 9):
-                found = next(each for each in numbers if each.isdigit() and int(each) == number)
-                yield _SchemaFile(path / name / f"{found}{_SUFFIX}", unquote(name), number)
+                digits = next(each for each in numbers if each.isdigit() and int(each) == number)
+                yield _SchemaFile(path / name / f"{digits}{_SUFFIX}", unquote(name), number)
     for name in names:
         if name.endswith(_SUFFIX) and not (path / name).is_dir():
             yield _SchemaFile(path / name, unquote(name.removesuffix(_SUFFIX)), None)
@@ -187,15 +188,18 @@ def _files(path: Path) -> Iterator[_SchemaFile]:
 
 def _stamp(path: Path) -> tuple[int, int]:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return 0, 0
-    return found.st_mtime_ns, found.st_size
+    return status.st_mtime_ns, status.st_size
 
 
 def _text(file: Path, root: Path, before: _DirectorySnapshot, problems: list[str]) -> str | None:
-    """The text of a file. One that is not JSON (half written, say) stays what it was before; a new one is taken as it
-    is: its events are unchecked, and say why."""
+    """Read the text of a file.
+
+    A file that is not JSON (half written, for example) keeps its earlier text. A new one is taken as it is; its events
+    are unchecked, and say why.
+    """
     name = file.relative_to(root)
     try:
         content = file.read_bytes() if file.stat().st_size <= MAX_TEXT else None
@@ -225,25 +229,25 @@ def _number(file: _SchemaFile, schema: RegisteredSchema, versions: dict[int, Reg
 
 
 class _TypeDeclarations:
-    """The files' texts, and which of them declares which type: references are found by the names that are missing."""
+    """The texts of the files by the types that they declare: references are found by the missing names."""
 
-    def __init__(self, found: Sequence[str]) -> None:
+    def __init__(self, texts: Sequence[str]) -> None:
         self._by_name: dict[str, str] = {}
         """Later texts, which are later versions, replace earlier ones."""
         self._schemas: dict[str, RegisteredSchema] = {}
         self._problems: dict[str, str] = {}
-        for text in found:
+        for text in texts:
             if name := _declared_name(text):
                 self._by_name[name] = text
 
     def schema(self, text: str) -> RegisteredSchema:
-        return self._resolved(text, frozenset())
+        return self._resolve(text, frozenset())
 
     def problem(self, text: str) -> str | None:
         return self._problems.get(text)
 
-    def _resolved(self, text: str, around: frozenset[str]) -> RegisteredSchema:
-        """The schema with all that it names. `around`: the texts that need this one, so that a circle ends."""
+    def _resolve(self, text: str, around: frozenset[str]) -> RegisteredSchema:
+        """Build the schema with its references. `around`: the texts on the path to this one, so that a circle ends."""
         if text in self._schemas:
             return self._schemas[text]
         references: list[RegisteredSchema] = []
@@ -259,7 +263,7 @@ class _TypeDeclarations:
                 elif len(references) >= _MAX_REFERENCES or len(around) >= _MAX_REFERENCES:
                     problem = f"expected at most {_MAX_REFERENCES} references"
                 else:
-                    references.append(self._resolved(missing, around | {text}))
+                    references.append(self._resolve(missing, around | {text}))
                     continue
             except UnusableSchema as error:
                 problem = str(error)
@@ -274,7 +278,7 @@ class _TypeDeclarations:
 
 
 def _declared_name(text: str) -> str | None:
-    """The full name of the type that a text declares at its top."""
+    """Return the full name of the type that a text declares at its top."""
     try:
         node = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):

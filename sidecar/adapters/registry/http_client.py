@@ -1,7 +1,8 @@
-"""Asking a registry over HTTP: several addresses with failover, bounded answers, and errors that say what to do.
+"""GET requests to a schema registry: several addresses with failover, bounded answers, errors that say what to do.
 
 2xx                                  the answer
 404 or 422 with an `error_code`      an answer too: there is no such thing
+3xx                                  followed within the same origin; to another one: Refused
 401, 403 and other 4xx               Refused
 408, 429, 5xx, no answer, garbage    the next address; Outage after the last, with the longest Retry-After
 """
@@ -24,10 +25,12 @@ from sidecar.domain.errors import ConfigError, Mistake, Outage, Refused
 
 T = TypeVar("T")
 
-ANSWER_SECONDS = 10.0
-"""For one whole answer, however slowly it drips."""
+ANSWER_TIMEOUT_S = 10.0
+"""Limit of one whole answer, however slowly it arrives."""
 MAX_ANSWER_BYTES = 32 << 20
-_MAX_RETRY_AFTER = 3_600.0
+_RETRY_AFTER_MAX_S = 3_600.0
+MAX_REDIRECTS = 5
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRY_AGAIN = frozenset({408, 425, 429})
 
 
@@ -39,15 +42,17 @@ class _RegistryErrorBody(msgspec.Struct):
 
 
 class NotARegistryAnswer(Exception):
-    """A 404 that does not come from a registry's API: the path, or the server, is another."""
+    """A 404 that no registry API sent: the path or the server is wrong."""
 
 
 class RegistryHttpClient:
-    """GET requests to one registry, wherever it is to be reached."""
+    """GET requests to one registry under one or more addresses."""
 
     def __init__(self, addresses: Sequence[str], settings: RegistryConfig) -> None:
-        """`addresses`: base URLs, tried in turn, beginning with the one that answered last. Raises ConfigError where a
-        certificate cannot be read."""
+        """Connect to nothing yet. Raises ConfigError if a certificate cannot be read.
+
+        `addresses` are base URLs, tried in turn, beginning with the one that answered last.
+        """
         self.addresses = [address.rstrip("/") for address in addresses]
         self._first = 0
         headers = {"Accept": "application/vnd.schemaregistry.v1+json, application/json"}
@@ -58,26 +63,28 @@ class RegistryHttpClient:
         self._client = httpx2.AsyncClient(
             auth=httpx2.BasicAuth(basic.username, basic.password) if basic else None,
             headers=headers,
-            # A context without certificates where none is needed: loading the system's costs time and memory.
-            verify=_tls(settings.tls or TlsConfig()) if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+            # A context without certificates if none is needed: loading the system's costs time and memory.
+            verify=_build_tls(settings.tls or TlsConfig()) if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
             timeout=httpx2.Timeout(5.0, connect=3.0),
             limits=httpx2.Limits(max_connections=20, max_keepalive_connections=5, keepalive_expiry=60.0),
-            follow_redirects=True,
+            follow_redirects=False,  # see `_get`
         )
 
     async def ask(self, path: str, answer: type[T]) -> T | None:
-        """The answer to `GET {address}{path}`; None where the registry says that there is no such thing. Raises Outage,
-        Refused, and NotAnAnswer."""
+        """Return the answer to `GET {address}{path}`; None if the registry says that there is no such thing.
+
+        Raises Outage, Refused and NotARegistryAnswer.
+        """
         outages: list[Outage] = []
-        for turn in range(len(self.addresses)):
-            number = (self._first + turn) % len(self.addresses)
+        for attempt in range(len(self.addresses)):
+            number = (self._first + attempt) % len(self.addresses)
             try:
-                found = await self._ask(self.addresses[number] + path, answer)
+                decoded = await self._ask(self.addresses[number] + path, answer)
             except Outage as outage:
                 outages.append(outage)
                 continue
             self._first = number
-            return found
+            return decoded
         waits = [outage.retry_after for outage in outages if outage.retry_after is not None]
         raise Outage("; ".join(map(str, outages)), max(waits, default=None))
 
@@ -86,52 +93,73 @@ class RegistryHttpClient:
 
     async def _ask(self, url: str, answer: type[T]) -> T | None:
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 status, headers, body = await self._get(url)
         except TimeoutError:
-            raise Outage(f"schema registry {_shown(url)} did not answer within {ANSWER_SECONDS:.0f} s") from None
+            raise Outage(f"schema registry {mask_url(url)} did not answer within {ANSWER_TIMEOUT_S:.0f} s") from None
         except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, OSError) as error:
             # OSError: httpx2 lets through what TLS says after its handshake, such as that we need a certificate.
-            what = str(error) or type(error).__name__
-            raise Outage(f"schema registry {_shown(url)} cannot be asked: {what}") from None
+            raise Outage(f"schema registry {mask_url(url)} cannot be asked: {_describe(error, url)}") from None
         if 200 <= status < 300:
-            return _decoded(url, body, answer)
+            return _decode(url, body, answer)
         if status in (401, 403):
             raise Refused(
-                f"schema registry {_shown(url)} refuses our credentials ({status}); check registry.basic or .token"
+                f"schema registry {mask_url(url)} refuses our credentials ({status}); check registry.basic or .token"
             )
         if status in _TRY_AGAIN or status >= 500:
-            raise Outage(f"schema registry {_shown(url)} answered {status}", _retry_after(headers))
+            raise Outage(f"schema registry {mask_url(url)} answered {status}", _retry_after(headers))
         if status not in (404, 422):
-            raise Refused(f"schema registry {_shown(url)} answered {status}: {_excerpt(body)}")
+            raise Refused(f"schema registry {mask_url(url)} answered {status}: {_excerpt(body)}")
         try:
             msgspec.json.decode(body, type=_RegistryErrorBody)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise NotARegistryAnswer(
-                f"{_shown(url)} answered {status}, and not as a schema registry does: {_excerpt(body)}; "
+                f"{mask_url(url)} answered {status}, and not as a schema registry does: {_excerpt(body)}; "
                 "check the path in registry.url (Apicurio's ends with /apis/ccompat/v7)"
             ) from None
         return None
 
     async def _get(self, url: str) -> tuple[int, httpx2.Headers, bytes]:
+        """Send the request, and follow redirects within the origin of the address.
+
+        Another origin was not configured: it might see our credentials, and serve us other schemas.
+        """
+        origin = target = httpx2.URL(url)
+        for _ in range(MAX_REDIRECTS + 1):
+            status, headers, body = await self._get_once(str(target))
+            if status not in _REDIRECTS or "location" not in headers:
+                return status, headers, body
+            try:
+                target = target.join(headers["location"])
+            except (httpx2.InvalidURL, ValueError):
+                raise Outage(f"schema registry {mask_url(url)} redirects to an invalid address") from None
+            if not _same_origin(origin, target):
+                raise Refused(
+                    f"schema registry {mask_url(url)} redirects to another origin, {mask_url(str(target))}; it must "
+                    "keep scheme, host and port: put the final address in registry.url"
+                )
+            target = target.copy_with(userinfo=origin.userinfo)
+        raise Outage(f"schema registry {mask_url(url)}: expected at most {MAX_REDIRECTS} redirects, found more")
+
+    async def _get_once(self, url: str) -> tuple[int, httpx2.Headers, bytes]:
         async with self._client.stream("GET", url) as response:
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > MAX_ANSWER_BYTES:
-                    raise Outage(f"schema registry {_shown(url)}: its answer is longer than {MAX_ANSWER_BYTES} bytes")
+                    raise Outage(f"schema registry {mask_url(url)}: the answer is longer than {MAX_ANSWER_BYTES} bytes")
             return response.status_code, response.headers, bytes(body)
 
 
-def _decoded(url: str, body: bytes, answer: type[T]) -> T:
+def _decode(url: str, body: bytes, answer: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=answer)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Outage(f"schema registry {_shown(url)} answered something else: {error}; {_excerpt(body)}") from None
+        raise Outage(f"schema registry {mask_url(url)} gave an unexpected answer: {error}; {_excerpt(body)}") from None
 
 
-def _tls(tls: TlsConfig) -> ssl.SSLContext:
-    """The system's trust, or the given CA's; with the client's certificate where there is one."""
+def _build_tls(tls: TlsConfig) -> ssl.SSLContext:
+    """Build the trust store (the system's, or the given CA), with the client's certificate if there is one."""
     context = ssl.create_default_context()
     context.check_hostname = tls.check_hostname
     mistakes = []
@@ -152,22 +180,39 @@ def _tls(tls: TlsConfig) -> ssl.SSLContext:
 
 
 def _retry_after(headers: httpx2.Headers) -> float | None:
-    """Seconds, from a number or a date (RFC 9110, 10.2.3)."""
+    """Parse the seconds of a number or a date (RFC 9110, 10.2.3)."""
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
-        return min(float(text[:9]), _MAX_RETRY_AFTER)
+        return min(float(text[:9]), _RETRY_AFTER_MAX_S)
     try:
-        return min(max(0.0, parsedate_to_datetime(text).timestamp() - time.time()), _MAX_RETRY_AFTER)
+        return min(max(0.0, parsedate_to_datetime(text).timestamp() - time.time()), _RETRY_AFTER_MAX_S)
     except (ValueError, OverflowError):
         return None
 
 
-def _shown(url: str) -> str:
-    """An address without the credentials it may carry."""
+def mask_url(url: str) -> str:
+    """Return an address without the credentials that it may carry in front of the host or as parameters."""
     try:
-        return str(httpx2.URL(url).copy_with(userinfo=b""))[:300]
-    except httpx2.InvalidURL:
-        return "(an address that is none)"
+        return str(httpx2.URL(url).copy_with(userinfo=b"", query=None, fragment=None))[:300]
+    except (httpx2.InvalidURL, ValueError):
+        return "(an invalid address)"
+
+
+def _describe(error: Exception, url: str) -> str:
+    """Return the text of an error without the credentials of the address."""
+    if isinstance(error, httpx2.InvalidURL):
+        return "the address is invalid; expected http://HOST:PORT/PATH"  # its text quotes the address
+    credentials = httpx2.URL(url).userinfo.decode("ascii", "replace")
+    text = str(error) or type(error).__name__
+    return text.replace(credentials, "***") if credentials else text
+
+
+def _same_origin(first: httpx2.URL, second: httpx2.URL) -> bool:
+    return _origin(first) == _origin(second)
+
+
+def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)
 
 
 def _excerpt(body: bytes) -> str:

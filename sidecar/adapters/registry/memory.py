@@ -20,15 +20,16 @@ class _RegisteredEntry(NamedTuple):
     id: int
     guid: str
     schema: RegisteredSchema
-    """Without subject and version: several may have it."""
+    """The schema without subject and version: several may have it."""
 
 
 class MemoryRegistry:
-    """Schemas under subjects and versions, as a Confluent-compatible registry keeps them: the same text with the same
-    references has the same id under every subject.
+    """Schemas under subjects and versions, as a Confluent-compatible registry keeps them.
 
-    Set `trouble` to an Outage or a Refused, and every question raises it until it is None again; `asked` counts the
-    questions."""
+    The same text with the same references has the same id under every subject.
+
+    Set `trouble` to an Outage or a Refused, and every call raises it until it is None again; `asked` counts the calls.
+    """
 
     def __init__(self) -> None:
         self.trouble: TracecarError | None = None
@@ -43,8 +44,10 @@ class MemoryRegistry:
     def register(
         self, subject: str, text: str, kind: str = "AVRO", references: Sequence[tuple[str, int]] = ()
     ) -> SchemaRef:
-        """Add the next version of `subject`, or find it where the subject has this text already. `references` are
-        (subject, version) pairs. Raises KeyError where one of them is not there."""
+        """Add the next version of `subject`, or find the version with this text.
+
+        `references` are (subject, version) pairs. Raises KeyError if one of them does not exist.
+        """
         referred = tuple(self._at(name, version) for name, version in references)
         content = repr((kind, text, [(each.ref.subject, each.ref.version) for each in referred]))
         guid = str(uuid5(_NAMESPACE, content))

@@ -98,7 +98,7 @@ async def test_how_long_to_wait_may_be_a_date_or_nonsense(server: Scripted, ask:
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"a": 1}', b"[1]", b"[" * 100_000, b'["\xff"]'])
 async def test_garbage_is_an_outage_that_shows_it(server: Scripted, ask: Ask, body: bytes) -> None:
     server.answers["/x"] = Answer(200, body)
-    with pytest.raises(Outage, match="something else"):
+    with pytest.raises(Outage, match="unexpected answer"):
         await ask(server.url).ask("/x", list[str])
 
 
@@ -110,7 +110,7 @@ async def test_an_answer_without_end_is_an_outage(server: Scripted, ask: Ask, mo
 
 
 async def test_an_answer_that_drips_is_an_outage(server: Scripted, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_client, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(http_client, "ANSWER_TIMEOUT_S", 0.2)
 
     def drip(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
@@ -135,8 +135,46 @@ async def test_a_connection_cut_in_the_middle_is_an_outage(server: Scripted, ask
 
 async def test_a_redirect_without_end_is_an_outage(server: Scripted, ask: Ask) -> None:
     server.answers["/x"] = Answer(302, b"", Location="/x")
-    with pytest.raises(Outage, match="cannot be asked"):
+    with pytest.raises(Outage, match="expected at most 5 redirects"):
         await ask(server.url).ask("/x", list[str])
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_within_the_origin_is_followed_with_credentials(
+    server: Scripted, ask: Ask, status: int
+) -> None:
+    server.answers["/x"] = Answer(status, b"", Location=f"{server.url}/y")
+    server.answers["/y"] = Answer(status, b"", Location="z")
+    server.answers["/z"] = Answer(200, ["found"])
+    inside = server.url.replace("http://", "http://me:secret@")
+    assert await ask(inside).ask("/x", list[str]) == ["found"]
+    assert server.authorizations == ["Basic bWU6c2VjcmV0"] * 3
+
+
+@pytest.mark.parametrize(
+    "location", ["{other}/x", "//{host}/x", "https://{own}/x", "http://me:secret@{host}/x?token=t0ken"]
+)
+async def test_a_redirect_to_another_origin_is_refused(serve: Callable[..., Scripted], ask: Ask, location: str) -> None:
+    own, other = serve(), serve()
+    other.answers["/x"] = Answer(200, ["other"])
+    host = other.url.removeprefix("http://")
+    target = location.format(other=other.url, host=host, own=own.url.removeprefix("http://"))
+    own.answers["/x"] = Answer(302, b"", Location=target)
+    with pytest.raises(Refused, match="redirects to another origin") as refused:
+        await ask(own.url.replace("http://", "http://me:secret@")).ask("/x", list[str])
+    assert other.asked == []
+    assert "secret" not in str(refused.value)
+    assert "t0ken" not in str(refused.value)
+    assert "registry.url" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "address", ["http://me:secret@127.0.0.1:1", "http://me:secret@host:port", "ftp://me:secret@host"]
+)
+async def test_no_error_shows_the_password_of_an_address(ask: Ask, address: str) -> None:
+    with pytest.raises(Outage) as outage:
+        await ask(address).ask("/x", list[str])
+    assert "secret" not in str(outage.value)
 
 
 async def test_the_next_address_is_asked_and_kept(serve: Callable[..., Scripted], ask: Ask) -> None:
