@@ -22,7 +22,8 @@ from sidecar.decoding.envelope.extractor import EnvelopeExtractor, HeaderLayout,
 from sidecar.decoding.fast_path import Build, compile_fast_decoder, is_plain
 from sidecar.decoding.payload import read_json
 from sidecar.decoding.schema import BoundSchema
-from sidecar.decoding.schema_cache import SchemaCache, SchemaKey, SchemaNotCached
+from sidecar.decoding.schema_cache import SchemaCache
+from sidecar.decoding.schema_lookup import SchemaKey, SchemaNotCached
 from sidecar.decoding.slow_path import examine, says_cloudevent
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Decoded, Event, Record, Rejection
@@ -165,7 +166,7 @@ class EventDecoder:
                     first = value[0]
                     if first == 0:
                         if value[:5] != prefix:
-                            decode, build_avro = self._avro_plan(record, headings, names, unchecked)
+                            decode, build_avro = self._avro_plan(record, headings, names)
                             prefix = value[:5]
                         if build_avro is not None:
                             body = decode(value, 5)
@@ -210,7 +211,7 @@ class EventDecoder:
         return headings
 
     def _avro_plan(
-        self, record: Record, headings: HeaderLayout, names: tuple[str, ...], unchecked: bool
+        self, record: Record, headings: HeaderLayout, names: tuple[str, ...]
     ) -> tuple[Callable[[bytes, int], Any], Build | None]:
         """Find how to decode records that begin like this one, and how to build their events.
 
@@ -219,14 +220,9 @@ class EventDecoder:
         id = int.from_bytes(value[1:5], "big")
         if id == 0 or len(value) < 5:
             return _no_avro, None
-        try:
-            resolved = self._catalog.by_id(record.position.stream, id)
-        except SchemaNotCached:
-            if not unchecked:
-                raise
-            return _no_avro, None
-        schema = resolved.schema
-        if schema is None or resolved.rejection is not None or schema.unusable is not None:
+        lookup = self._catalog.find_good_id(record.position.stream, id)
+        schema = lookup.schema if lookup is not None else None
+        if schema is None or schema.unusable is not None:
             return _no_avro, None
         key = (names, schema)
         if key not in self._plans:

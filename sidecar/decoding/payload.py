@@ -1,7 +1,8 @@
-"""What is in a record's value: its body as far as it can be read, and the schema it names, if any."""
+"""Payloads: the body of a record's value as far as it can be read, and the schema that the value names."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 from zlib import crc32
@@ -11,16 +12,22 @@ import msgspec
 from sidecar.decoding.envelope.coercion import to_text
 from sidecar.decoding.envelope.extractor import HeaderLayout
 from sidecar.decoding.schema import BoundSchema
-from sidecar.decoding.schema_cache import SchemaCache, SchemaLookup, SchemaNotCached
+from sidecar.decoding.schema_cache import SchemaCache
+from sidecar.decoding.schema_lookup import SchemaLookup, SchemaNotCached
 from sidecar.decoding.wire_format import BOM, SchemaId, WireForm, WireFrame, bare_frame, frame, json_start
 from sidecar.domain.broker_traits import traits_of
 from sidecar.domain.model import Headers, Record, Rejection
 
-_MAX_TYPED = 256
-"""Fields of a flat entry whose text is read as JSON; the schema is tried anew after each."""
+_MAX_TYPED_FIELDS = 256
+"""Fields of a flat entry whose text is read as JSON; the schema is tried again after each."""
+_ESCAPES = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\.", re.DOTALL
+)
+"""Escapes in JSON text: a surrogate pair, a lone surrogate, or any other."""
+_LONE_SURROGATE_BYTES = 6
 
 read_json: Callable[[bytes], Any] = msgspec.json.Decoder().decode
-"""Raises msgspec.DecodeError, ValueError, or RecursionError for what is nested too deeply."""
+"""Raises msgspec.DecodeError, ValueError, or RecursionError for JSON that is nested too deeply."""
 
 
 class Payload(msgspec.Struct):
@@ -33,91 +40,152 @@ class Payload(msgspec.Struct):
     checked: bool = False
     """The body was read with `schema`, which is all the checking that binary Avro needs."""
     outage: bool = False
-    """The value names a schema, and nobody could be asked for it."""
+    """The value names a schema that is not in memory and cannot be fetched now."""
     record_name: str | None = None
     """Full name of the record that was read; the branch's, where the schema is a union."""
     names_schema: bool = False
+    unknown_guess: bytes | None = None
+    """The value, where its first bytes were taken for a schema id that is not registered."""
     problem: Rejection | None = None
-    """Why bytes that look like JSON are none. Only a registered subject makes that a rejection."""
+    """The reason why bytes that look like JSON are none. Only a registered subject makes that a rejection."""
     raw: bytes | None = None
-    """Bytes that say nothing of what they are. The subject's schema may know."""
+    """Bytes of an unknown encoding. The subject's schema may be able to read them."""
+    self_described: bool = False
+    """The value carried its own schema, so no registered one says anything about it."""
+    opaque: bool = False
+    """The sender says that the bytes are in no encoding that a schema could describe."""
 
 
-def contents(record: Record, headings: HeaderLayout, catalog: SchemaCache, *, unchecked: bool) -> Payload:
-    """Read a record's value. Raises NeedsSchema, unless `unchecked`, where a schema must be fetched first."""
+def read_payload(record: Record, headings: HeaderLayout, catalog: SchemaCache, *, unchecked: bool) -> Payload:
+    """Read a record's value. Raises SchemaNotCached, unless `unchecked`, where a schema must be fetched first."""
     headers = {name: value for name, at in headings.schema if (value := record.headers[at][1]) is not None}
-    framed = frame(record.value or b"", headers)
-    if isinstance(framed, Rejection):
-        return Payload(rejection=framed, names_schema=True)
-    return _framed(record.value or b"", framed, record.position.stream, catalog, unchecked)
+    wire = frame(record.value or b"", headers)
+    if isinstance(wire, Rejection):
+        return Payload(rejection=wire, names_schema=True)
+    return _read_framed(record.value or b"", wire, record.position.stream, catalog, unchecked)
 
 
-def inner_contents(value: bytes, stream: str, catalog: SchemaCache, *, unchecked: bool) -> Payload:
-    """The same for bytes inside of a body, which no header speaks of."""
-    return _framed(value, bare_frame(value), stream, catalog, unchecked)
+def read_inner_payload(value: bytes, stream: str, catalog: SchemaCache, *, unchecked: bool, opaque: bool) -> Payload:
+    """Read bytes inside of a body, which no header describes.
+
+    Args:
+        value: The bytes.
+        stream: The stream of the record around.
+        catalog: The schemas.
+        unchecked: Do not raise SchemaNotCached; the payload then is an `outage`.
+        opaque: The sender says that the bytes are only bytes: a schema id that cannot be used is none.
+    """
+    payload = _read_framed(value, bare_frame(value), stream, catalog, unchecked)
+    if opaque and (payload.rejection is not None or payload.raw is not None):
+        return Payload(opaque=True)
+    return payload
 
 
 def resolve(catalog: SchemaCache, stream: str, ids: tuple[SchemaId, ...]) -> SchemaLookup:
-    """What the first known of these names stands for; where none is known, the answer for the last. Raises
-    NeedsSchema."""
-    resolved: SchemaLookup | None = None
+    """Look up the first known of these names; where none is known, the answer for the last. Raises SchemaNotCached."""
+    lookup: SchemaLookup | None = None
     for id in ids:
         look_up: Callable[[str, Any], SchemaLookup] = getattr(catalog, f"by_{id.kind}")
-        resolved = look_up(stream, id.value)
-        if resolved.schema is not None:
-            return resolved
-    assert resolved is not None, "a frame that names a schema has an id"
-    return resolved
+        lookup = look_up(stream, id.value)
+        if lookup.schema is not None:
+            return lookup
+    assert lookup is not None, "a frame that names a schema has an id"
+    return lookup
 
 
-def _framed(value: bytes, framed: WireFrame, stream: str, catalog: SchemaCache, unchecked: bool) -> Payload:
-    if framed.form is WireForm.JSON and not framed.ids:
-        body, problem = json_or_problem(value, framed.start)
-        return Payload(body=body, problem=problem)
-    if not framed.ids:
-        return Payload(raw=value)
+def _read_framed(value: bytes, wire: WireFrame, stream: str, catalog: SchemaCache, unchecked: bool) -> Payload:
+    if not wire.ids:
+        if wire.form is WireForm.JSON:
+            body, problem = json_or_problem(value, wire.start)
+            return Payload(body=body, problem=problem)
+        return _read_unframed(value, catalog)
     try:
-        resolved = resolve(catalog, stream, framed.ids)
+        lookup = resolve(catalog, stream, wire.ids)
+        if lookup.rejection is not None and wire.guessed and _is_coincidence(value, wire, lookup, stream, catalog):
+            return _read_unframed(value, catalog)
     except SchemaNotCached:
         if not unchecked:
             raise
-        return Payload(body=_likely_json(value, framed.start), outage=True, names_schema=True)
-    found = Payload(schema=resolved.schema, rejection=resolved.rejection, names_schema=True)
-    if resolved.schema is None or resolved.schema.unusable is not None:
-        found.body = _likely_json(value, framed.start)
-    elif framed.form is WireForm.JSON:
-        found.body, problem = json_or_problem(value, framed.start)
-        found.rejection = found.rejection or problem
+        return Payload(body=_likely_json(value, wire.start), outage=True, names_schema=True)
+    schema = lookup.schema
+    payload = Payload(schema=schema, rejection=lookup.rejection, names_schema=True)
+    if schema is None or schema.unusable is not None:
+        payload.body = _likely_json(value, wire.start)
+        if schema is None and wire.guessed:
+            payload.unknown_guess = value
+    elif wire.form is WireForm.JSON:
+        payload.body, problem = json_or_problem(value, wire.start)
+        payload.rejection = payload.rejection or problem
     else:
-        body = resolved.schema.decode(value, framed.start)
+        body = schema.decode(value, wire.start)
         if body.__class__ is Rejection:
-            found.rejection = found.rejection or body
+            payload.rejection = payload.rejection or body
         else:
-            found.body, found.checked = body, True
-            found.record_name = resolved.schema.record_name(value, framed.start)
-    return found
+            payload.body, payload.checked = body, True
+            payload.record_name = schema.record_name(value, wire.start)
+    return payload
+
+
+def _is_coincidence(value: bytes, wire: WireFrame, lookup: SchemaLookup, stream: str, catalog: SchemaCache) -> bool:
+    """Test whether a value only looks framed: a number, say, whose first byte is 0.
+
+    Nothing says that the value names a schema if no subject is named after its stream, and the id is unknown, or
+    belongs to other streams and its schema cannot read the value. JSON behind the id confirms it."""
+    if catalog.has_subject(stream) or _likely_json(value, wire.start) is not None:
+        return False
+    schema = lookup.schema
+    return schema is None or schema.unusable is not None or schema.decode(value, wire.start).__class__ is Rejection
+
+
+def _read_unframed(value: bytes, catalog: SchemaCache) -> Payload:
+    """Read a value without any frame: it carries its own schema, or its encoding is unknown."""
+    for schema_format in catalog.formats.values():
+        described = schema_format.read_self_described(value)
+        if described is not None:
+            return Payload(body=described.value, self_described=True, record_name=described.name)
+    return Payload(raw=value)
 
 
 def json_or_problem(value: bytes, start: int = 0) -> tuple[Any, Rejection | None]:
-    """The JSON from `start` on, or why it is none: `decode.limit` where it is too deep, else `decode.malformed`."""
+    """Read the JSON from `start` on.
+
+    A lone surrogate in a string is no valid Unicode, and still what many writers produce: it is read as the text of its
+    escape, `\\ud800`.
+
+    Returns:
+        The value and None, or None and the rejection: `decode.limit` for JSON nested too deeply, else
+        `decode.malformed`.
+    """
+    text = value[start:].removeprefix(BOM) if start else value
     try:
-        return read_json(value[start:].removeprefix(BOM) if start else value), None
+        try:
+            return read_json(text), None
+        except msgspec.DecodeError:
+            escaped = _ESCAPES.sub(_escape_lone_surrogate, text)
+            if escaped == text:
+                raise
+            return read_json(escaped), None
     except RecursionError:
         return None, Rejection("decode.limit", "expected JSON of ordinary depth, found it nested too deeply to read")
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
         return None, Rejection("decode.malformed", f"expected JSON, found what is none: {str(error)[:500]}")
 
 
+def _escape_lone_surrogate(escape: re.Match[bytes]) -> bytes:
+    return b"\\" + escape[0] if len(escape[0]) == _LONE_SURROGATE_BYTES else escape[0]
+
+
 def _likely_json(value: bytes, start: int) -> Any:
-    """The body behind a schema id that nobody knows, or of a kind we do not check, where it happens to be JSON: there
-    may be ids in it."""
+    """Read the body behind an unknown schema id, or of a kind that is not checked, where it happens to be JSON: it may
+    hold the ids of the event."""
     at = json_start(value, start)
     return json_or_problem(value, at)[0] if at is not None else None
 
 
 def flat_body(headers: Headers) -> dict[str, str | None]:
-    """The body of a Redis entry that has no body field: its fields, as text; bytes that are none are escaped, in names
-    too. Of a repeated name the last counts."""
+    """Build the body of an entry without a body field from its fields, as text.
+
+    Bytes that are no UTF-8 are escaped, in names too. Of a repeated name the last counts."""
     return {
         name.encode("utf-8", "backslashreplace").decode(): (
             None if value is None else value.decode("utf-8", "backslashreplace")
@@ -126,17 +194,23 @@ def flat_body(headers: Headers) -> dict[str, str | None]:
     }
 
 
-def typed(body: dict[str, Any], schema: BoundSchema) -> tuple[dict[str, Any], Rejection | None]:
-    """A flat map as its schema describes it. All values of a Redis entry are text; where the schema wants something
-    else, the text is read as JSON (`3`, `true`, `null`, `[1, 2]`). What still does not fit is the rejection."""
+def convert_types(body: dict[str, Any], schema: BoundSchema) -> tuple[dict[str, Any], Rejection | None]:
+    """Convert the texts of a flat body to the types of its schema.
+
+    All values of such an entry are text; where the schema wants another type, the text is read as JSON (`3`, `true`,
+    `null`, `[1, 2]`).
+
+    Returns:
+        The converted body, and the rejection of the first field that does not fit, if any.
+    """
     body = dict(body)
-    for _ in range(_MAX_TYPED):
+    for _ in range(_MAX_TYPED_FIELDS):
         rejection = schema.check(body)
         field = rejection.path or "" if rejection is not None else ""
-        written = body.get(field)
-        if written.__class__ is not str:
+        text = body.get(field)
+        if text.__class__ is not str:
             return body, rejection
-        value, problem = json_or_problem(written.encode("utf-8", "surrogatepass"))
+        value, problem = json_or_problem(text.encode("utf-8", "surrogatepass"))
         if problem is not None or value.__class__ is str:
             return body, rejection
         body[field] = value
@@ -144,7 +218,7 @@ def typed(body: dict[str, Any], schema: BoundSchema) -> tuple[dict[str, Any], Re
 
 
 def digest(record: Record) -> int:
-    """CRC-32 of the value, for a flat Redis entry of its fields; 0 for a tombstone."""
+    """Compute the CRC-32 of a record's value, for an entry without a body field of its fields; 0 for a tombstone."""
     if record.value is not None:
         return crc32(record.value)
     if not traits_of(record.position.system).bodyless_entries:
@@ -155,5 +229,5 @@ def digest(record: Record) -> int:
 
 
 def header_text(headers: Headers, at: int) -> str | None:
-    """A header's value as the text of an id; None where `at` is -1 or the value is no id."""
+    """Read a header as the text of an id; None where `at` is -1 or the value is no id."""
     return to_text(headers[at][1]) if at >= 0 else None

@@ -1,21 +1,25 @@
 """The schemas in use: answers from memory on the hot path, asks the registry off it.
 
-Looking up is plain code that never waits. What is not in memory raises `SchemaNotCached`; the caller awaits `fetch`
-with its key and looks again. Ids are never given to another schema, so what was resolved by id holds for good. What can
-change is read again: answers that something is not registered after a few seconds, subjects and their latest versions
-every half minute in the background, while the answer in memory goes on being given, in an outage too.
+Look-ups are plain code that never waits. A schema that is not in memory raises `SchemaNotCached`; the caller awaits
+`fetch` with its key and looks again (`EventDecoder.decode_with_schemas` does both).
+
+An id is never given to another schema, so an id that was found stays found. All other answers can change. Subjects and
+latest versions are read again every half minute in the background, while the answer in memory stays in use, in an
+outage too. An answer that rejects an event is different: a schema may have been registered the moment before the event
+was published, so a denial that is older than RECHECK_S is asked for again before it counts. An outage then is an
+outage, and no rejection.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
-from msgspec import Struct
-
+from sidecar.decoding import schema_rejections
 from sidecar.decoding.formats.schema_format import (
     CompiledSchema,
     SchemaFormats,
@@ -23,60 +27,26 @@ from sidecar.decoding.formats.schema_format import (
     compile_schema,
     schema_texts,
 )
+from sidecar.decoding.registry_reader import KnownId, RegistryReader
 from sidecar.decoding.schema import BoundSchema
+from sidecar.decoding.schema_lookup import Freshness, SchemaKey, SchemaLookup, SchemaNotCached
+from sidecar.decoding.subject_cache import SubjectCache
+from sidecar.decoding.subject_names import belongs_to_stream
 from sidecar.domain.bounded_cache import BoundedCache
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.json_path import quoted
-from sidecar.domain.model import Rejection, SchemaRef
+from sidecar.domain.model import SchemaRef
 from sidecar.domain.ports.registry import RegisteredSchema, Registry
 
 REFRESH_SECONDS = 30.0
-"""How old subjects, latest versions and the subjects of an id may be."""
-ABSENT_SECONDS = 10.0
-"""How long an unknown id stays unknown without asking again."""
+"""Age at which subjects and latest versions are read again in the background."""
 MAX_FETCHES_PER_LOOKUP = 10
 """Schemas that are fetched to answer one look-up: more than any needs."""
-_HELD = 10_000
+_MAX_CACHED = 10_000
 """Entries of each cache."""
-_SUBJECTS_SEARCHED = 500
-"""Subjects beyond the stream's own that are searched for a fingerprint."""
+_MAX_COMPILED = 2_000
 
 T = TypeVar("T")
-SchemaKey: TypeAlias = tuple[Any, ...]
-"""A thing that `SchemaCache.fetch` can load; opaque to callers."""
-
-
-class SchemaNotCached(Exception):
-    """The answer is not in memory: await `catalog.fetch(key)`, then look again."""
-
-    def __init__(self, key: SchemaKey) -> None:
-        super().__init__(key)
-        self.key = key
-
-
-class SchemaLookup(Struct, frozen=True, gc=False):
-    """What a look-up found."""
-
-    schema: BoundSchema | None
-    rejection: Rejection | None = None
-    """Why the event fails. With `schema.wrong_subject` the schema is there too, so that its event can still be read."""
-
-
-class _KnownId(Struct, frozen=True):
-    """What the registry said of one id."""
-
-    schema: RegisteredSchema | None
-    subjects: frozenset[tuple[str, int]]
-    """Under which it is registered; empty where that cannot be known."""
-    until: float
-    """Until when its absence, or the absence of a subject, is believed."""
-
-
-class _SubjectEntry(Struct):
-    """A subject in use."""
-
-    latest: RegisteredSchema | None
-    versions: list[int]
 
 
 class SchemaCache:
@@ -100,155 +70,115 @@ class SchemaCache:
             clock: Monotonic seconds.
             refresh_seconds: How often subjects and latest versions are read again.
         """
-        self.reachable: bool | None = None
-        """Whether the registry answered the last time it was asked; None before that."""
-        self.problem: str | None = None
-        """What it said, where it did not."""
-        self._registry = registry
-        self._formats = formats
-        self._require = require
+        self.formats = formats
+        self._reader = RegistryReader(registry)
+        self._has_registry = registry is not None
         self._clock = clock
         self._refresh_seconds = refresh_seconds
-        self._resolved: BoundedCache[tuple[str, int], SchemaLookup] = BoundedCache(_HELD)
+        self._resolved: BoundedCache[tuple[str, int], SchemaLookup] = BoundedCache(_MAX_CACHED)
         """By stream and id: the hot ones, for good."""
-        self._resolved_otherwise: BoundedCache[SchemaKey, SchemaLookup] = BoundedCache(_HELD)
+        self._resolved_otherwise: BoundedCache[SchemaKey, SchemaLookup] = BoundedCache(_MAX_CACHED)
         """By way, stream and GUID, global id or fingerprint: likewise."""
-        self._wrong: BoundedCache[SchemaKey, tuple[float, SchemaLookup]] = BoundedCache(_HELD)
-        self._for_stream: BoundedCache[tuple[str, str | None, str | None], SchemaLookup | None] = BoundedCache(_HELD)
-        """Forgotten at once where a refresh finds anything new."""
-        self._known: BoundedCache[SchemaKey, _KnownId] = BoundedCache(_HELD)
-        self._subjects: frozenset[str] | None = None
-        self._in_use: BoundedCache[str, _SubjectEntry] = BoundedCache(2_000)
-        self._versions: BoundedCache[tuple[str, int], RegisteredSchema | None] = BoundedCache(_HELD)
-        self._compiled: BoundedCache[SchemaKey, CompiledSchema | UnusableSchema] = BoundedCache(2_000)
+        self._denied: BoundedCache[SchemaKey, tuple[Freshness, SchemaLookup]] = BoundedCache(_MAX_CACHED)
+        """By way, id and stream: the rejection, and how long it counts."""
+        self._known: BoundedCache[SchemaKey, KnownId] = BoundedCache(_MAX_CACHED)
+        self._compiled: BoundedCache[SchemaKey, CompiledSchema | UnusableSchema] = BoundedCache(_MAX_COMPILED)
+        self._subject_cache = SubjectCache(
+            self._reader, self.compile, require=require, clock=clock, max_entries=_MAX_CACHED
+        )
+        # Bound here, because a method that passes the call on would cost time for every event.
+        self.for_stream = self._subject_cache.for_stream
+        self.has_subject = self._subject_cache.has_subject
+        self.confirm = self._subject_cache.confirm
         self._loading: dict[SchemaKey, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     # --- looking up: never waits -----------------------------------------------------------------------------------
 
     def by_id(self, stream: str, id: int) -> SchemaLookup:
-        """The schema that a record of `stream` names by Confluent id."""
+        """Look up the schema that a record of `stream` names by Confluent id."""
         try:
             return self._resolved[(stream, id)]
         except KeyError:
             return self._resolve("id", stream, id, f"schema id {id}")
 
+    def find_good_id(self, stream: str, id: int) -> SchemaLookup | None:
+        """Look up an id like `by_id`; None where it is unknown, not for this stream, or not in memory."""
+        try:
+            return self._resolved[(stream, id)]
+        except KeyError:
+            return self._resolve_good("id", stream, id)
+
     def by_content_id(self, stream: str, id: int) -> SchemaLookup:
-        """By Apicurio content id, which is the id of its Confluent API."""
+        """Look up by Apicurio content id, which is the id of its Confluent API."""
         return self.by_id(stream, id)
 
     def by_guid(self, stream: str, guid: str) -> SchemaLookup:
-        """By GUID, as text."""
-        return self._otherwise("guid", stream, guid, f"schema {quoted(guid)}")
+        """Look up by GUID, as text."""
+        return self._resolve_otherwise("guid", stream, guid, f"schema {quoted(guid)}")
 
     def by_global_id(self, stream: str, id: int) -> SchemaLookup:
-        """By Apicurio global id."""
-        return self._otherwise("global_id", stream, id, f"schema with global id {id}")
+        """Look up by Apicurio global id."""
+        return self._resolve_otherwise("global_id", stream, id, f"schema with global id {id}")
 
     def by_fingerprint(self, stream: str, fingerprint: int) -> SchemaLookup:
-        """By CRC-64-AVRO fingerprint: the number that the 8 little-endian bytes of the wire stand for."""
-        return self._otherwise("fingerprint", stream, fingerprint, f"schema with fingerprint {fingerprint:016x}")
+        """Look up by CRC-64-AVRO fingerprint, as the number of its 8 little-endian bytes."""
+        return self._resolve_otherwise(
+            "fingerprint", stream, fingerprint, f"schema with fingerprint {fingerprint:016x}"
+        )
 
-    def for_stream(self, stream: str, type: str | None, version: str | None) -> SchemaLookup | None:
-        """The schema for a record that names none, by its stream and event type: the most exact subject that is
-        registered, its latest version, or the one that `version` (`3` or `v3`) names. A version that is no such
-        number is the event's own affair. None: nothing is registered, the record is unchecked."""
-        try:
-            return self._for_stream[(stream, type, version)]
-        except KeyError:
-            resolved = self._by_subject(stream, type, version)
-            self._for_stream[(stream, type, version)] = resolved
-            return resolved
-
-    def _otherwise(self, way: str, stream: str, id: str | int, what: str) -> SchemaLookup:
+    def _resolve_otherwise(self, way: str, stream: str, id: str | int, description: str) -> SchemaLookup:
         try:
             return self._resolved_otherwise[(way, stream, id)]
         except KeyError:
-            return self._resolve(way, stream, id, what)
+            return self._resolve(way, stream, id, description)
 
-    def _resolve(self, way: str, stream: str, id: Any, what: str) -> SchemaLookup:
-        key = (way, id) if way != "fingerprint" else (way, id, stream)
-        known = self._known.find(key)
-        now = self._clock()
-        if self._registry is None:
-            resolved = SchemaLookup(_unasked(way, id))
+    def _resolve(self, way: str, stream: str, id: Any, description: str) -> SchemaLookup:
+        if not self._has_registry:
+            resolved = SchemaLookup(_schema_without_registry(way, id))
             if way == "id":
                 self._resolved[(stream, id)] = resolved
             return resolved
-        if known is None:
-            raise SchemaNotCached(key)
-        if known.schema is None:
-            if known.until <= now:
-                raise SchemaNotCached(key)
-            return SchemaLookup(
-                None, Rejection("schema.unknown_id", f"{what} is not registered (asked for by {_shown(stream)})")
-            )
+        good = self._resolve_good(way, stream, id)
+        if good is not None:
+            return good
+        denied = self._denied.find((way, id, stream))
+        if denied is None or not denied[0].use(self._clock()):
+            raise SchemaNotCached((way, id, stream))
+        if denied[1] is _UNEXPLAINED:
+            denied = self._denied[(way, id, stream)] = denied[0], self._deny(stream, description, way, id)
+        return denied[1]
+
+    def _resolve_good(self, way: str, stream: str, id: Any) -> SchemaLookup | None:
+        known = self._known.find((way, id))
+        if known is not None and known.schema is not None:
+            compiled = self.compile(known.schema)
+            own = [place for place in known.subjects if belongs_to_stream(place[0], stream, compiled)]
+            if own or not known.subjects:
+                resolved = SchemaLookup(BoundSchema(known.schema, compiled, _latest_ref(known.schema.ref, own)))
+                if way == "id":
+                    self._resolved[(stream, id)] = resolved
+                else:
+                    self._resolved_otherwise[(way, stream, id)] = resolved
+                return resolved
+        return None
+
+    def _deny(self, stream: str, description: str, way: str, id: Any) -> SchemaLookup:
+        """Explain why a schema is not for a stream."""
+        known = self._known.find((way, id))
+        if known is None or known.schema is None:
+            return SchemaLookup(None, schema_rejections.unknown_id(description, stream))
         compiled = self.compile(known.schema)
-        own = [each for each in known.subjects if _belongs(each[0], stream, compiled)]
-        if own or not known.subjects:
-            resolved = SchemaLookup(BoundSchema(known.schema, compiled, _ref(known.schema.ref, own)))
-            if way == "id":
-                self._resolved[(stream, id)] = resolved
-            else:
-                self._resolved_otherwise[(way, stream, id)] = resolved
-            return resolved
-        if known.until <= now:
-            raise SchemaNotCached(key)
-        return self._wrong_subject(way, stream, id, what, known, compiled)
-
-    def _wrong_subject(
-        self, way: str, stream: str, id: Any, what: str, known: _KnownId, compiled: CompiledSchema | UnusableSchema
-    ) -> SchemaLookup:
-        assert known.schema is not None
-        held = self._wrong.find((way, stream, id))
-        if held is not None and held[0] == known.until:
-            return held[1]
-        others = sorted({subject for subject, _ in known.subjects})
-        shown = ", ".join(map(_shown, others[:5])) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
-        message = f"{what} belongs to {shown}; expected a schema of {_shown(f'{stream}-value')}"
-        if not isinstance(compiled, UnusableSchema) and compiled.name:
-            message += f", {_shown(f'{stream}-{compiled.name}')} or {_shown(compiled.name)}"
-        schema = BoundSchema(known.schema, compiled, _ref(known.schema.ref, sorted(known.subjects)))
-        resolved = SchemaLookup(schema, Rejection("schema.wrong_subject", message[:2_000]))
-        self._wrong[(way, stream, id)] = known.until, resolved
-        return resolved
-
-    def _by_subject(self, stream: str, type: str | None, version: str | None) -> SchemaLookup | None:
-        if self._registry is None:
-            return None
-        if self._subjects is None:
-            raise SchemaNotCached(("subjects",))
-        candidates = [f"{stream}-value"] if type is None else [f"{stream}-{type}", f"{stream}-value", type]
-        subject = next((each for each in candidates if each in self._subjects), None)
-        if subject is None:
-            if not self._require:
-                return None
-            looked = ", ".join(map(_shown, candidates))
-            message = f"no schema is registered for {_shown(stream)}; expected a subject {looked}"
-            return SchemaLookup(None, Rejection("schema.unknown_subject", message[:2_000]))
-        state = self._in_use.find(subject)
-        if state is None:
-            raise SchemaNotCached(("subject", subject))
-        number = _version_number(version)
-        if number is None:
-            found = state.latest
-        elif number not in state.versions:
-            known = ", ".join(map(str, state.versions[-10:]))
-            message = f"version {number} of {_shown(subject)} is not registered; expected one of {known}"
-            return SchemaLookup(None, Rejection("schema.unknown_version", message))
-        else:
-            try:
-                found = self._versions[(subject, number)]
-            except KeyError:
-                raise SchemaNotCached(("version", subject, number)) from None
-        return None if found is None else SchemaLookup(BoundSchema(found, self.compile(found)))
+        subjects = [subject for subject, _ in known.subjects]
+        schema = BoundSchema(known.schema, compiled, _latest_ref(known.schema.ref, sorted(known.subjects)))
+        return SchemaLookup(schema, schema_rejections.wrong_subject(description, subjects, stream, compiled))
 
     def compile(self, schema: RegisteredSchema) -> CompiledSchema | UnusableSchema:
         """Compile a schema by the format of its kind, once for all schemas with the same texts."""
         key = (schema.kind, *schema_texts(schema))
         compiled = self._compiled.find(key)
         if compiled is None:
-            compiled = self._compiled[key] = compile_schema(schema, self._formats)
+            compiled = self._compiled[key] = compile_schema(schema, self.formats)
         return compiled
 
     async def look_up(self, look: Callable[[], T]) -> T:
@@ -263,98 +193,42 @@ class SchemaCache:
     # --- asking the registry ---------------------------------------------------------------------------------------
 
     async def fetch(self, key: SchemaKey) -> None:
-        """Load what a look-up needed. However many wait for it, the registry is asked once. Raises Outage or
-        Refused."""
+        """Load what a look-up needed. The registry is asked once for all tasks that wait. Raises Outage or Refused."""
         task = self._loading.get(key)
         if task is None:
             task = self._loading[key] = asyncio.create_task(self._load(key))
-            task.add_done_callback(partial(self._loaded, key))
+            task.add_done_callback(partial(self._finish_loading, key))
         await asyncio.shield(task)
 
-    def _loaded(self, key: SchemaKey, task: asyncio.Task[None]) -> None:
+    def _finish_loading(self, key: SchemaKey, task: asyncio.Task[None]) -> None:
         self._loading.pop(key, None)
         if not task.cancelled():
-            task.exception()  # whoever waited has it; asyncio complains of one that nobody looked at
+            task.exception()  # the waiting tasks have it; asyncio complains about one that was never retrieved
 
     async def _load(self, key: SchemaKey) -> None:
         match key:
-            case ("subjects",):
-                self._subjects = frozenset(await self._ask(self._source.subjects()))
+            case ("subjects", *_):
+                await self._subject_cache.load(key)
                 self._refresh_later()
-            case ("subject", str(subject)):
-                latest = await self._ask(self._source.by_version(subject, None))
-                versions = await self._ask(self._source.versions(subject)) if latest else []
-                self._in_use[subject] = _SubjectEntry(latest, versions)
-            case ("version", str(subject), int(version)):
-                self._versions[(subject, version)] = await self._ask(self._source.by_version(subject, version))
+            case ("subject" | "version", *_):
+                await self._subject_cache.load(key)
+            case (str(way), id, str(stream)):
+                asked_at = self._clock()
+                self._known[(way, id)] = await self._reader.known_id(way, id, stream)
+                self._denied[(way, id, stream)] = Freshness(asked_at, self._clock()), _UNEXPLAINED
             case _:
-                self._known[key] = await self._load_known(key)
-
-    async def _load_known(self, key: SchemaKey) -> _KnownId:
-        match key:
-            case ("id", int(id)):
-                schema = await self._ask(self._source.by_id(id)) if id < 1 << 31 else None
-            case ("global_id", int(id)):
-                schema = await self._ask(self._source.by_global_id(id)) if id < 1 << 63 else None
-            case ("guid", str(guid)):
-                schema = await self._ask(self._source.by_guid(guid))
-            case ("fingerprint", int(fingerprint), str(stream)):
-                schema = await self._search(fingerprint, stream)
-            case _:
-                raise ValueError(f"not a key of this catalog: {key!r}")
-        if schema is None:
-            return _KnownId(None, frozenset(), self._clock() + ABSENT_SECONDS)
-        return _KnownId(schema, await self._registered_under(schema.ref), self._clock() + self._refresh_seconds)
-
-    async def _registered_under(self, ref: SchemaRef) -> frozenset[tuple[str, int]]:
-        found = await self._ask(self._source.subjects_of(ref.id)) if ref.id is not None else frozenset()
-        if not found and ref.subject is not None and ref.version is not None:
-            return frozenset({(ref.subject, ref.version)})
-        return found
-
-    async def _search(self, fingerprint: int, stream: str) -> RegisteredSchema | None:
-        """Among the stream's own subjects first, then among the others."""
-        subjects = await self._ask(self._source.subjects())
-        own = [subject for subject in subjects if _unqualified(subject).startswith(f"{stream}-")]
-        others = [subject for subject in subjects if not _unqualified(subject).startswith(f"{stream}-")]
-        found = await self._ask(self._source.by_fingerprint(fingerprint, own))
-        return found or await self._ask(self._source.by_fingerprint(fingerprint, others[:_SUBJECTS_SEARCHED]))
-
-    @property
-    def _source(self) -> Registry:
-        assert self._registry is not None, "without a registry no look-up needs one"
-        return self._registry
-
-    async def _ask(self, question: Awaitable[T]) -> T:
-        try:
-            answer = await question
-        except (Outage, Refused) as error:
-            self.reachable, self.problem = isinstance(error, Refused), str(error)
-            raise
-        self.reachable, self.problem = True, None
-        return answer
+                raise ValueError(f"not a key of the schema cache: {key!r}")
 
     # --- keeping up -------------------------------------------------------------------------------------------------
 
     async def refresh(self) -> None:
         """Read subjects and the latest versions of those in use again, now. In an outage what is in memory stays.
+
         Happens by itself every `refresh_seconds` once subjects were asked for."""
-        changed = False
-        if self._registry is None:
+        if not self._has_registry:
             return
-        try:
-            subjects = frozenset(await self._ask(self._source.subjects()))
-            changed, self._subjects = subjects != self._subjects, subjects
-            for subject, state in self._in_use.held().items():
-                latest = await self._ask(self._source.by_version(subject, None))
-                if _identity(latest) != _identity(state.latest):
-                    changed = True
-                    self._in_use[subject] = _SubjectEntry(latest, await self._ask(self._source.versions(subject)))
-        except (Outage, Refused):
-            return
-        finally:
-            if changed:
-                self._for_stream.clear()
+        with suppress(Outage, Refused):
+            await self._subject_cache.refresh()
 
     def _refresh_later(self) -> None:
         if self._timer is not None:
@@ -364,7 +238,7 @@ class SchemaCache:
     def _start_refresh(self) -> None:
         key = ("refresh",)
         self._loading[key] = task = asyncio.create_task(self.refresh())
-        task.add_done_callback(partial(self._loaded, key))
+        task.add_done_callback(partial(self._finish_loading, key))
         self._refresh_later()
 
     async def close(self) -> None:
@@ -376,93 +250,70 @@ class SchemaCache:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._registry is not None:
-            await self._registry.close()
+        if self._reader.registry is not None:
+            await self._reader.registry.close()
 
     # --- what people look at ---------------------------------------------------------------------------------------
 
     @property
+    def reachable(self) -> bool | None:
+        """True if the registry answered the last time it was asked; None before that."""
+        return self._reader.reachable
+
+    @property
+    def problem(self) -> str | None:
+        """The error, if the registry did not answer the last time."""
+        return self._reader.problem
+
+    @property
     def problems(self) -> list[str]:
-        """Sentences: what keeps the registry, or parts of it, from being used."""
-        known = [] if self._registry is None else list(self._registry.problems)
-        return known if self.problem is None else [self.problem, *known]
+        """Sentences about what keeps the registry, or parts of it, from being used."""
+        return self._reader.problems
 
     @property
     def schemas(self) -> int:
-        """How many different schemas are in memory."""
+        """Number of different schemas in memory."""
         return len(self._compiled.held())
 
     def seen(self) -> list[tuple[str, BoundSchema]]:
-        """Which schemas the events of which streams were written or checked with, lately."""
+        """List the streams with the schemas that their events were lately written or checked with."""
         by_id = [(stream, resolved) for (stream, _), resolved in self._resolved.held().items()]
         otherwise = [(stream, resolved) for (_, stream, _), resolved in self._resolved_otherwise.held().items()]
-        by_subject = [(stream, resolved) for (stream, _, _), resolved in self._for_stream.held().items() if resolved]
-        return [(stream, each.schema) for stream, each in (*by_id, *otherwise, *by_subject) if each.schema is not None]
+        lookups = (*by_id, *otherwise, *self._subject_cache.used())
+        return [(stream, lookup.schema) for stream, lookup in lookups if lookup.schema is not None]
 
     async def subjects(self) -> list[str]:
-        """All subjects of the registry, sorted. Raises Outage or Refused, as the next three do."""
-        return await self._ask(self._source.subjects()) if self._registry else []
+        """List all subjects of the registry, sorted. Raises Outage or Refused, as the next three do."""
+        return await self._reader.subjects()
 
     async def versions(self, subject: str) -> list[int]:
-        """The subject's versions; empty where there is no such subject."""
-        return await self._ask(self._source.versions(subject)) if self._registry else []
+        """List a subject's versions; empty where there is no such subject."""
+        return await self._reader.versions(subject)
 
     async def compatibility(self, subject: str) -> str | None:
-        """The subject's compatibility level, where the registry has such a notion."""
-        return await self._ask(self._source.compatibility(subject)) if self._registry else None
+        """Read a subject's compatibility level, where the registry has such a notion."""
+        return await self._reader.compatibility(subject)
 
     async def text_of(self, ref: SchemaRef) -> RegisteredSchema | None:
-        """A schema as it is registered, by whichever of its names is known."""
-        if self._registry is None:
-            return None
-        if ref.subject is not None and ref.version is not None:
-            return await self._ask(self._source.by_version(ref.subject, ref.version))
-        if ref.id is not None:
-            return await self._ask(self._source.by_id(ref.id))
-        return await self._ask(self._source.by_guid(ref.guid)) if ref.guid is not None else None
+        """Read a schema as it is registered, by whichever of its names is known."""
+        return await self._reader.by_ref(ref)
 
     async def registered(self, subject: str, version: int | None = None) -> RegisteredSchema | None:
-        """A version of a subject as it is registered, the latest for None."""
-        return await self._ask(self._source.by_version(subject, version)) if self._registry else None
+        """Read a version of a subject as it is registered, the latest for None."""
+        return await self._reader.by_version(subject, version)
 
 
-def _unasked(way: str, id: Any) -> BoundSchema:
-    """What stands for a schema that is named where no registry is configured: its events are unchecked."""
+_UNEXPLAINED = SchemaLookup(None)
+"""Placeholder for a denial whose rejection nobody needed yet."""
+
+
+def _schema_without_registry(way: str, id: Any) -> BoundSchema:
+    """Bind a schema that is named where no registry is configured: its events are unchecked."""
     ref = SchemaRef(None, None, id if way == "id" else None, id if way == "guid" else None)
     return BoundSchema(RegisteredSchema(ref, "UNKNOWN", ""), UnusableSchema("no registry is configured"))
 
 
-def _identity(schema: RegisteredSchema | None) -> tuple[SchemaRef, str] | None:
-    return None if schema is None else (schema.ref, schema.text)
-
-
-def _belongs(subject: str, stream: str, compiled: CompiledSchema | UnusableSchema) -> bool:
-    """Whether a stream's values may be registered under this subject, by any of the three strategies: TopicName,
-    RecordName, TopicRecordName. The record's name is not known where the schema is unusable: then any subject that is
-    not another topic's may be its name."""
-    subject = _unqualified(subject)
-    if subject == f"{stream}-value":
-        return True
-    if isinstance(compiled, UnusableSchema):
-        return not subject.endswith(("-value", "-key"))
-    return compiled.name is not None and subject in (compiled.name, f"{stream}-{compiled.name}")
-
-
-def _unqualified(subject: str) -> str:
-    """A subject without the context that Confluent's registry may write before it, `:.context:`."""
-    return subject.split(":", 2)[2] if subject.startswith(":.") and subject.count(":") > 1 else subject
-
-
-def _ref(ref: SchemaRef, subjects: Iterable[tuple[str, int]]) -> SchemaRef:
-    """The reference with the latest of these subjects' versions."""
-    subject, version = max(subjects, key=lambda each: each[1], default=(ref.subject, ref.version))
+def _latest_ref(ref: SchemaRef, subjects: Iterable[tuple[str, int]]) -> SchemaRef:
+    """Complete a reference by the subject with the latest version."""
+    subject, version = max(subjects, key=lambda place: place[1], default=(ref.subject, ref.version))
     return SchemaRef(subject, version, ref.id, ref.guid)
-
-
-def _version_number(version: str | None) -> int | None:
-    digits = (version or "").removeprefix("v")
-    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else None
-
-
-def _shown(name: str) -> str:
-    return quoted(name)[1:-1]

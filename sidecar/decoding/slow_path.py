@@ -1,6 +1,6 @@
-"""One record, judged with care: every framing, every shape of event, every kind of trouble.
+"""The general way to decode a record: every framing, every kind of event, every kind of trouble.
 
-`Judge` has a short way for what is common; this is the whole way, and where both can go they say the same."""
+`EventDecoder` has a fast path for common records; for a record that both can decode they give the same answer."""
 
 from __future__ import annotations
 
@@ -12,41 +12,43 @@ from sidecar.decoding.envelope import cloudevents, debezium
 from sidecar.decoding.envelope.extractor import EnvelopeExtractor, EnvelopeSource, HeaderLayout, record_type
 from sidecar.decoding.payload import (
     Payload,
-    contents,
+    convert_types,
     digest,
     flat_body,
     header_text,
-    inner_contents,
+    read_inner_payload,
+    read_payload,
     resolve,
-    typed,
 )
 from sidecar.decoding.record_key import MAX_KEY_CHARACTERS, key_text
 from sidecar.decoding.schema import BoundSchema
-from sidecar.decoding.schema_cache import SchemaCache, SchemaLookup, SchemaNotCached
+from sidecar.decoding.schema_cache import SchemaCache
+from sidecar.decoding.schema_lookup import SchemaLookup, SchemaNotCached
 from sidecar.decoding.trace_context import TraceContext, read_trace_context
 from sidecar.domain.broker_traits import traits_of
 from sidecar.domain.model import Decoded, Event, Headers, Record, Rejection
 
-ENVELOPE_WORDS = frozenset(("eventId", "eventType"))
-"""A body with one of these and a map `data` is the plain envelope around what happened."""
+PLAIN_ENVELOPE_FIELDS = frozenset(("eventId", "eventType"))
+"""A body with one of these and a map `data` is the plain envelope around the data."""
+OPAQUE_CONTENT_TYPE = "application/octet-stream"
 _DATA = frozenset(("data",))
 
 
 class EventShape(Struct):
-    """What kind of event a body is: where its words stand, and which part of it a schema is about."""
+    """The kind of event that a body is: the places of its envelope, and the part of it that a schema describes."""
 
-    found: EnvelopeSource
-    matter: Any
-    """What is checked against the subject's schema."""
-    at: str = ""
-    """Where in the body that stands."""
-    whole: frozenset[str] = frozenset()
+    source: EnvelopeSource
+    validated_value: Any
+    """The value that is checked against the subject's schema."""
+    path: str = ""
+    """Its place in the body."""
+    envelope_fields: frozenset[str] = frozenset()
     """A schema with all of these fields describes `wrapper` instead: the envelope itself."""
     wrapper: Any = None
-    wrapper_at: str = ""
+    wrapper_path: str = ""
     trace: TraceContext | None = None
     data: Payload | None = None
-    """What binary data inside of the body turned out to be."""
+    """Binary data inside of the body."""
     rejection: Rejection | None = None
     version: str | None = None
     """The schema version that the body names."""
@@ -55,12 +57,12 @@ class EventShape(Struct):
 def examine(
     record: Record, headings: HeaderLayout, envelope: EnvelopeExtractor, catalog: SchemaCache, now: int, unchecked: bool
 ) -> Decoded:
-    """Judge one record. Raises NeedsSchema, unless `unchecked`, where a schema must be fetched first."""
+    """Decode one record. Raises SchemaNotCached, unless `unchecked`, where a schema must be fetched first."""
     return _GeneralDecoder(record, headings, envelope, catalog, now, unchecked).decoded()
 
 
 class _GeneralDecoder:
-    """The state of one record's judging: its event, what has been read of its value, and the shape of that."""
+    """Decodes one record: its event, the payload read from its value, and the shape of that."""
 
     def __init__(
         self,
@@ -84,24 +86,35 @@ class _GeneralDecoder:
         )
         self.flat = record.value is None and traits_of(record.position.system).bodyless_entries
         self.tombstone = record.value is None and not self.flat
+        self.schema_outage = False
         self.read = self._read()
         self.shape = self._shape()
-        self.invalid = envelope.fill(self.event, headings, self.shape.found)
+        self.invalid = envelope.fill(self.event, headings, self.shape.source)
 
     def decoded(self) -> Decoded:
+        """Finish the event. Raises SchemaNotCached, unless `unchecked`."""
         event = self.event
         event.rejection = self.read.rejection or self.shape.rejection
         schema = self._by_id() if self.read.names_schema else self._by_subject()
         if schema is not None:
             event.schema = schema.ref
             event.type = event.type or record_type(self.read.record_name or schema.name)
+        elif self.read.record_name is not None:
+            event.type = event.type or record_type(self.read.record_name)
         self._trace()
         self._reject(self.invalid)
-        if event.rejection is None and not self.tombstone:
-            event.rejection = self.envelope.missing(event, self.headings, self.shape.found)
+        if event.rejection is None and not self.tombstone and not self._lacks_schema(schema):
+            event.rejection = self.envelope.missing(event, self.headings, self.shape.source)
         if event.rejection is not None:
             event.unchecked = False
         return Decoded(self.record, event, self.read.body)
+
+    def _lacks_schema(self, schema: BoundSchema | None) -> bool:
+        """Test whether the body could not be read, or its type not be known, because its schema cannot be used now.
+
+        Then an empty envelope says nothing about the event."""
+        unusable = schema is not None and schema.unusable is not None
+        return self.schema_outage or (unusable and self.read.body is None)
 
     def _reject(self, rejection: Rejection | None) -> None:
         """The first rejection stays."""
@@ -112,100 +125,130 @@ class _GeneralDecoder:
             return Payload(body=flat_body(self.record.headers))
         if self.tombstone:
             return Payload()
-        return contents(self.record, self.headings, self.catalog, unchecked=self.unchecked)
+        return read_payload(self.record, self.headings, self.catalog, unchecked=self.unchecked)
 
     # --- which schema, and does the event fit it ---
 
     def _by_id(self) -> BoundSchema | None:
-        """The value names its schema. Binary Avro was checked by being read; JSON is checked now."""
+        """Use the schema that the value names. Binary Avro was checked by being read; JSON is checked now."""
         read, schema = self.read, self.read.schema
+        if read.unknown_guess is not None and self._is_bare(read.unknown_guess):
+            return self._by_subject()
         if read.outage or (schema is not None and schema.unusable is not None):
             self.event.unchecked = True
+            self.schema_outage = read.outage
         elif schema is not None and not read.checked and self.event.rejection is None:
-            self._reject(mismatch(self.shape, schema))
+            self._reject(find_mismatch(self.shape, schema))
         return schema
 
+    def _is_bare(self, value: bytes) -> bool:
+        """Test whether a value whose first bytes look like an unknown schema id is bare Avro of the stream's subject.
+
+        If so, it is read as such from here on."""
+        lookup = self._subject()
+        schema = lookup.schema if lookup is not None else None
+        if schema is None or schema.unusable is not None or schema.decode(value, 0).__class__ is Rejection:
+            return False
+        self.read = Payload(raw=value)
+        self.shape = self._shape()
+        self.event.rejection = self.shape.rejection
+        return True
+
     def _by_subject(self) -> BoundSchema | None:
-        """The value names no schema, so the stream's subject says which. A tombstone has nothing that could fail."""
-        resolved = self._subject()
-        if resolved is None:
+        """Use the schema of the stream's subject, because the value names none. A tombstone has nothing to check."""
+        lookup = self._subject()
+        if lookup is None:
             self.event.unchecked = True
             return None
-        schema = resolved.schema
+        schema = lookup.schema
         if self.tombstone:
             return schema
-        self._reject(resolved.rejection)
-        if schema is None or schema.unusable is not None:
+        self._reject(lookup.rejection)
+        if schema is None or schema.unusable is not None or self.read.self_described or self.read.opaque:
             self.event.unchecked = True
-        elif resolved.rejection is None:
+            return schema if schema is not None and schema.unusable is not None else None
+        if lookup.rejection is None:
             self._check(schema)
         return schema
 
     def _subject(self) -> SchemaLookup | None:
-        version = self.envelope.named_version(self.headings, self.shape.found) or self.shape.version
         try:
-            return self.catalog.for_stream(self.stream, self.event.type, version)
+            return self.catalog.for_stream(self.stream, self.event.type, self._version())
         except SchemaNotCached:
             if not self.unchecked:
                 raise
+            self.schema_outage = True
             return None
 
+    def _version(self) -> str | None:
+        return self.envelope.named_version(self.headings, self.shape.source) or self.shape.version
+
     def _check(self, schema: BoundSchema) -> None:
-        read = self.read
+        """Check the event by its subject's schema. Before that rejects it, the schema is confirmed to be current."""
+        read, before = self.read, (self.event.rejection, self.event.type)
         if read.raw is not None:
             self._read_bare(read.raw, schema)
         elif read.problem is not None:
             self._reject(read.problem)
         elif self.flat:
-            read.body, rejection = typed(read.body, schema)
+            read.body, rejection = convert_types(read.body, schema)
             self._reject(rejection)
         else:
-            self._reject(mismatch(self.shape, schema))
+            self._reject(find_mismatch(self.shape, schema))
+        if self.event.rejection is before[0]:
+            return
+        try:
+            self.catalog.confirm(self.stream, before[1])
+        except SchemaNotCached:
+            if not self.unchecked:
+                raise
+            self.schema_outage = self.event.unchecked = True
+            self.event.rejection = before[0]
 
     def _read_bare(self, raw: bytes, schema: BoundSchema) -> None:
-        """A value without any framing on a stream with a registered subject: bare Avro, or nothing that we know."""
+        """Read a value without any framing on a stream with a registered subject: bare Avro, or an unknown encoding."""
         body = schema.decode(raw, 0)
         if body.__class__ is Rejection:
-            told = (
+            message = (
                 "expected a schema id before the value, JSON, or bare Avro, found none of these: as bare Avro, "
                 f"{body.message}"
             )
-            self._reject(Rejection("decode.malformed", told[:2000], body.path))
+            self._reject(Rejection("decode.malformed", message[:2000], body.path))
             return
         self.read.body = body if self.shape.data is None else {**self.read.body, "data": body}
         self.read.raw = None
         self.read.record_name = schema.record_name(raw, 0)
         self.shape = self._shape()
-        self.invalid = self.envelope.fill(self.event, self.headings, self.shape.found)
+        self.invalid = self.envelope.fill(self.event, self.headings, self.shape.source)
 
     # --- which kind of event ---
 
     def _shape(self) -> EventShape:
-        """The shape of the event. May put into `read` what binary data inside of the body holds."""
-        inner, at = debezium.unwrap(self.read.body)
+        """Find the shape of the event. May put into `read` the binary data inside of the body."""
+        inner, path = debezium.unwrap(self.read.body)
         key = self.event.key
-        found = EnvelopeSource(
+        source = EnvelopeSource(
             self.record.headers, self.read.body, inner, key if key and len(key) < MAX_KEY_CHARACTERS else None
         )
         if inner.__class__ is not dict:
-            return EventShape(found, inner, at)
+            return EventShape(source, inner, path)
         if cloudevents.is_structured(inner) or says_cloudevent(self.headings, self.record.headers):
-            return self._cloudevent(found, at)
+            return self._cloudevent(source, path)
         if debezium.is_change(inner):
-            found.late = debezium.implied_fields(inner, self.record.key)
-            return EventShape(found, inner.get("after"), join(at, "after"), debezium.FIELDS, inner, at)
-        shape = EventShape(found, inner, at)
-        if inner.get("data").__class__ is dict and not ENVELOPE_WORDS.isdisjoint(inner):
-            shape = EventShape(found, inner["data"], join(at, "data"), _DATA, inner, at)
+            source.late = debezium.implied_fields(inner, self.record.key)
+            return EventShape(source, inner.get("after"), join(path, "after"), debezium.FIELDS, inner, path)
+        shape = EventShape(source, inner, path)
+        if inner.get("data").__class__ is dict and not PLAIN_ENVELOPE_FIELDS.isdisjoint(inner):
+            shape = EventShape(source, inner["data"], join(path, "data"), _DATA, inner, path)
         if self.headings.data_schema >= 0:
             _, shape.version = cloudevents.parse_data_schema(self.record.headers[self.headings.data_schema][1])
         return shape
 
-    def _cloudevent(self, found: EnvelopeSource, at: str) -> EventShape:
-        body, read = found.inner, self.read
-        found.own = cloudevents.read_attributes(body)
+    def _cloudevent(self, source: EnvelopeSource, path: str) -> EventShape:
+        body, read = source.inner, self.read
+        source.own = cloudevents.read_attributes(body)
         shape = EventShape(
-            found, body.get("data"), join(at, "data"), cloudevents.FIELDS, body, at, cloudevents.read_trace(body)
+            source, body.get("data"), join(path, "data"), cloudevents.FIELDS, body, path, cloudevents.read_trace(body)
         )
         if read.names_schema:
             return shape
@@ -213,18 +256,19 @@ class _GeneralDecoder:
         try:
             binary = cloudevents.read_binary_data(body)
         except ValueError:
-            told = "data_base64: expected base64, found what is none"
-            shape.rejection = Rejection("decode.malformed", told, join(at, "data_base64"))
+            message = "data_base64: expected base64, found what is none"
+            shape.rejection = Rejection("decode.malformed", message, join(path, "data_base64"))
             return shape
         if binary is not None:
-            shape.data = inner_contents(binary, self.stream, self.catalog, unchecked=self.unchecked)
-            shape.matter = shape.data.body
+            opaque = says_opaque(body.get("datacontenttype"))
+            shape.data = read_inner_payload(binary, self.stream, self.catalog, unchecked=self.unchecked, opaque=opaque)
+            shape.validated_value = shape.data.body
             self.read = shape.data
-            self.read.body = read.body if shape.matter is None or at else {**body, "data": shape.matter}
+            self.read.body = read.body if shape.validated_value is None or path else {**body, "data": shape.data.body}
         elif named is not None:
             try:
-                resolved = resolve(self.catalog, self.stream, (named,))
-                self.read = Payload(read.body, resolved.schema, resolved.rejection, names_schema=True)
+                lookup = resolve(self.catalog, self.stream, (named,))
+                self.read = Payload(read.body, lookup.schema, lookup.rejection, names_schema=True)
             except SchemaNotCached:
                 if not self.unchecked:
                     raise
@@ -239,28 +283,35 @@ class _GeneralDecoder:
             event.span_id, event.parent_span_id = context.span_id, context.parent_span_id
 
 
-def mismatch(shape: EventShape, schema: BoundSchema) -> Rejection | None:
-    """Check that part of the body which the schema is about. Where nothing stands there (a deletion, an event without
-    data), there is nothing to check."""
-    matter, at = shape.matter, shape.at
-    if shape.whole and shape.whole <= schema.fields:
-        matter, at = shape.wrapper, shape.wrapper_at
-    if matter is None and at:
+def find_mismatch(shape: EventShape, schema: BoundSchema) -> Rejection | None:
+    """Check the part of the body that the schema describes.
+
+    Where that part is missing (a deletion, an event without data), there is nothing to check."""
+    value, path = shape.validated_value, shape.path
+    if shape.envelope_fields and shape.envelope_fields <= schema.fields:
+        value, path = shape.wrapper, shape.wrapper_path
+    if value is None and path:
         return None
-    rejection = schema.check(matter)
-    if rejection is None or not at:
+    rejection = schema.check(value)
+    if rejection is None or not path:
         return rejection
     # A check's message begins with its path, where it has one.
     dot = "." if rejection.path and rejection.path[0] != "[" else "" if rejection.path else ": "
-    path = f"{at}{dot}{rejection.path}" if rejection.path else at
-    return Rejection(rejection.code, f"{at}{dot}{rejection.message}"[:2000], path)
+    full_path = f"{path}{dot}{rejection.path}" if rejection.path else path
+    return Rejection(rejection.code, f"{path}{dot}{rejection.message}"[:2000], full_path)
+
+
+def says_opaque(content_type: Any) -> bool:
+    """Test whether a content type says that data is only bytes."""
+    return content_type.__class__ is str and content_type[:64].lower().startswith(OPAQUE_CONTENT_TYPE)
 
 
 def says_cloudevent(headings: HeaderLayout, headers: Headers) -> bool:
-    """The content type says that the value is a CloudEvent in structured mode."""
+    """Test whether the content type says that the value is a CloudEvent in structured mode."""
     value = headers[headings.content_type][1] if headings.content_type >= 0 else None
     return value is not None and value[:64].lower().startswith(cloudevents.CONTENT_TYPE)
 
 
-def join(at: str, step: str) -> str:
-    return f"{at}.{step}" if at else step
+def join(path: str, step: str) -> str:
+    """Append a step to a path."""
+    return f"{path}.{step}" if path else step

@@ -1,8 +1,8 @@
-"""How a record's value says which schema it was written with, and where its body begins.
+"""Wire formats of values: the names of the schema that a value was written with, and the start of its body.
 
 Looked for in this order:
 
-1. header `__value_schema_id`: 0x00 and a 4-byte id, or 0x01 and a 16-byte GUID (Confluent's header serialiser)
+1. header `__value_schema_id`: 0x00 and a 4-byte id, or 0x01 and a 16-byte GUID (Confluent's header serializer)
 2. headers `apicurio.value.globalId` and `apicurio.value.contentId`: 8 bytes (Apicurio's headers mode)
 3. value prefix 0x00 and a 4-byte id (Confluent), all big-endian
 4. value prefix 0x00 and an 8-byte id (Apicurio's older default)
@@ -12,8 +12,8 @@ Looked for in this order:
 An 8-byte id and a 4-byte id begin alike. Ids are handed out from 1 upward, so an 8-byte id below 2^32 shows as the
 4-byte id 0, which no registry gives; that, and nothing else, is read as 8 bytes. An 8-byte id of 2^32 or more would be
 taken for a 4-byte one: no registry has come that far.
-Bare Avro without any framing can begin with 0x00 too, and is then taken for framed: nothing in its bytes says
-otherwise.
+The names of 3 to 5 are a guess: a number, a double or bare Avro can begin with the same bytes. Such a frame is marked
+`guessed`, and its reader must find something that confirms it: a subject of the stream, or an id that is registered.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ _WHITESPACE = b" \t\r\n"
 
 
 class WireForm(Enum):
-    """What the bytes from `WireFrame.start` on are, as far as the frame tells."""
+    """The encoding of the bytes from `WireFrame.start` on, as far as the frame tells."""
 
     SCHEMA = auto()
     """In the encoding that the named schema is for: binary Avro, for an Avro schema."""
     JSON = auto()
     OPAQUE = auto()
-    """Nothing says what."""
+    """Unknown."""
 
 
 IdKind = Literal["id", "guid", "global_id", "content_id", "fingerprint"]
 
 
 class SchemaId(Struct, frozen=True, gc=False):
-    """One name that a schema goes by."""
+    """One of the names of a schema."""
 
     kind: IdKind
     value: int | str
@@ -65,12 +65,14 @@ class SchemaId(Struct, frozen=True, gc=False):
 
 
 class WireFrame(Struct, frozen=True, gc=False):
-    """Which schema a value names, and where its body begins."""
+    """The names of a value's schema, and the start of its body."""
 
     form: WireForm
     start: int = 0
     ids: tuple[SchemaId, ...] = ()
     """Empty where the value names none. Of several, the first that the registry knows counts."""
+    guessed: bool = False
+    """The names were read from bytes of the value that may mean something else."""
 
 
 def frame(value: bytes, headers: Mapping[str, bytes]) -> WireFrame | Rejection:
@@ -94,10 +96,12 @@ def bare_frame(value: bytes) -> WireFrame:
         id = int.from_bytes(value[1:5], "big")
         if id == 0 and len(value) >= 9:
             long_id = int.from_bytes(value[1:9], "big")
-            return WireFrame(WireForm.SCHEMA, 9, (SchemaId("global_id", long_id), SchemaId("content_id", long_id)))
-        return WireFrame(WireForm.SCHEMA, 5, (SchemaId("id", id),))
+            ids = (SchemaId("global_id", long_id), SchemaId("content_id", long_id))
+            return WireFrame(WireForm.SCHEMA, 9, ids, guessed=True)
+        return WireFrame(WireForm.SCHEMA, 5, (SchemaId("id", id),), guessed=True)
     if first == b"\xc3" and value[1:2] == b"\x01" and len(value) >= 10:
-        return WireFrame(WireForm.SCHEMA, 10, (SchemaId("fingerprint", int.from_bytes(value[2:10], "little")),))
+        fingerprint = SchemaId("fingerprint", int.from_bytes(value[2:10], "little"))
+        return WireFrame(WireForm.SCHEMA, 10, (fingerprint,), guessed=True)
     start = json_start(value)
     return WireFrame(WireForm.JSON, start) if start is not None else WireFrame(WireForm.OPAQUE)
 

@@ -19,7 +19,8 @@ from typing import Literal
 import structlog
 
 from sidecar.decoding.decoder import EventDecoder
-from sidecar.decoding.schema_cache import SchemaCache, SchemaKey
+from sidecar.decoding.schema_cache import SchemaCache
+from sidecar.decoding.schema_lookup import SchemaKey
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Decoded, Outgoing
 from sidecar.domain.ports.broker import Batch, Broker, Lease

@@ -14,7 +14,8 @@ import pytest
 from sidecar.adapters.registry import http_client
 from sidecar.adapters.registry.confluent import ConfluentRegistry
 from sidecar.config import schema as config
-from sidecar.decoding.schema_cache import SchemaCache, SchemaNotCached
+from sidecar.decoding.schema_cache import SchemaCache
+from sidecar.decoding.schema_lookup import SchemaNotCached
 from sidecar.domain.errors import Outage
 from tests.servers.apicurio import Apicurio
 from tests.support.schema_formats import FORMATS

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from fastavro import parse_schema, schemaless_writer
 
@@ -20,6 +20,8 @@ from sidecar.domain.model import Decoded, Record, SchemaRef
 from sidecar.domain.ports.registry import RegisteredSchema
 from sidecar.domain.position import Position
 from tests.support.schema_formats import FORMATS
+
+T = TypeVar("T")
 
 NOW = 1_767_225_600_000_000
 """Microseconds: what the judge's clock shows."""
@@ -130,6 +132,10 @@ class Court:
 
     def one(self, record: Record) -> Decoded:
         return self.all([record])[0]
+
+    def look_up(self, look: Callable[[], T]) -> T:
+        """Answer a look-up, fetching the schemas that it needs."""
+        return self._runner.run(self.catalog.look_up(look))
 
     def opened(self, record: Record) -> Decoded:
         """Decode a record as a reader that looks at one does: an outage leaves it unchecked."""

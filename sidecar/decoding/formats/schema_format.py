@@ -99,11 +99,22 @@ class CompiledSchema(Protocol):
         """Describe the schema for people: each field, in order, indented below its parent."""
 
 
+class SelfDescribedValue(Struct):
+    """A value that carried its own schema."""
+
+    value: Any
+    name: str | None
+    """Full name of the record that its schema declares."""
+
+
 class SchemaFormat(Protocol):
     """A schema language."""
 
     def compile(self, schema: RegisteredSchema) -> CompiledSchema:
         """Compile a schema with its references. Raises UnusableSchema."""
+
+    def read_self_described(self, data: bytes) -> SelfDescribedValue | None:
+        """Decode a value that carries its own schema. Never raises. Returns None for any other bytes."""
 
 
 SchemaFormats: TypeAlias = Mapping[str, SchemaFormat]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.decoding.formats.schema_format import OutlineLine, UnusableSchema
+from sidecar.decoding.formats.schema_format import OutlineLine, SelfDescribedValue, UnusableSchema
 from sidecar.domain.json_path import PathFault
 from sidecar.domain.ports.registry import RegisteredSchema
 from tests.support.decoding import Court, confluent, order, record
@@ -48,6 +48,9 @@ class PairsFormat:
 
     def compile(self, schema: RegisteredSchema) -> PairsSchema:
         return PairsSchema(schema)
+
+    def read_self_described(self, data: bytes) -> SelfDescribedValue | None:
+        return None
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import fastavro
 from fastavro import schemaless_reader
 
 from sidecar.decoding.formats.avro import json_validator, payload_limits, schema_parser
+from sidecar.decoding.formats.avro.container_file import ContainerReader
 from sidecar.decoding.formats.avro.datum_editor import edit_datum, encode_edited_datum
 from sidecar.decoding.formats.avro.datum_tree import read_long
 from sidecar.decoding.formats.avro.fastavro_schema import DecimalTooLong, reading_schema
@@ -20,6 +21,7 @@ from sidecar.decoding.formats.schema_format import (
     CompiledSchema,
     EditedPayload,
     OutlineLine,
+    SelfDescribedValue,
     UnusableSchema,
     ValueEdit,
     schema_texts,
@@ -33,12 +35,19 @@ KIND = "AVRO"
 class AvroFormat:
     """A `SchemaFormat`."""
 
+    def __init__(self) -> None:
+        self._container_reader = ContainerReader(_compile_records)
+
     def compile(self, schema: RegisteredSchema) -> AvroSchema:
         """Compile an Avro schema. Raises UnusableSchema."""
         try:
             return AvroSchema(schema_texts(schema))
         except UnusableSchema as error:
             raise UnusableSchema(f"it is no usable Avro schema: {error}"[:1_000]) from None
+
+    def read_self_described(self, data: bytes) -> SelfDescribedValue | None:
+        """Decode an Avro object container file."""
+        return self._container_reader.read(data)
 
 
 class AvroSchema:
@@ -103,6 +112,13 @@ def parse_registered(schema: RegisteredSchema) -> schema_parser.Type:
     """Parse a registered Avro schema, its references resolved. Raises UnusableSchema."""
     *references, text = schema_texts(schema)
     return schema_parser.parse(text, references)
+
+
+def _compile_records(text: str) -> tuple[str | None, Callable[[bytes, int], Any]]:
+    """Compile a schema for a list of its values. Returns the record's name and the decoder. Raises UnusableSchema."""
+    root = schema_parser.parse(text)
+    decode = _compile_decode(schema_parser.AvroArray(root), safe=False)
+    return (root.name if isinstance(root, schema_parser.AvroRecord) else None), decode
 
 
 def _compile_decode(root: schema_parser.Type, *, safe: bool) -> Callable[[bytes, int], Any]:
