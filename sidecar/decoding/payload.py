@@ -150,7 +150,7 @@ def json_or_problem(value: bytes, start: int = 0) -> tuple[Any, Rejection | None
     """Read the JSON from `start` on.
 
     A lone surrogate in a string is no valid Unicode, and still what many writers produce: it is read as the text of its
-    escape, `\\ud800`.
+    escape.
 
     Returns:
         The value and None, or None and the rejection: `decode.limit` for JSON nested too deeply, else

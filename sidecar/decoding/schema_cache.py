@@ -42,9 +42,9 @@ REFRESH_SECONDS = 30.0
 """Age at which subjects and latest versions are read again in the background."""
 MAX_FETCHES_PER_LOOKUP = 10
 """Schemas that are fetched to answer one look-up: more than any needs."""
-_MAX_CACHED = 10_000
+_MAX_CACHED_ANSWERS = 10_000
 """Entries of each cache."""
-_MAX_COMPILED = 2_000
+_MAX_COMPILED_SCHEMAS = 2_000
 
 T = TypeVar("T")
 
@@ -75,16 +75,16 @@ class SchemaCache:
         self._has_registry = registry is not None
         self._clock = clock
         self._refresh_seconds = refresh_seconds
-        self._resolved: BoundedCache[tuple[str, int], SchemaLookup] = BoundedCache(_MAX_CACHED)
+        self._resolved: BoundedCache[tuple[str, int], SchemaLookup] = BoundedCache(_MAX_CACHED_ANSWERS)
         """By stream and id: the hot ones, for good."""
-        self._resolved_otherwise: BoundedCache[SchemaKey, SchemaLookup] = BoundedCache(_MAX_CACHED)
+        self._resolved_otherwise: BoundedCache[SchemaKey, SchemaLookup] = BoundedCache(_MAX_CACHED_ANSWERS)
         """By way, stream and GUID, global id or fingerprint: likewise."""
-        self._denied: BoundedCache[SchemaKey, tuple[Freshness, SchemaLookup]] = BoundedCache(_MAX_CACHED)
-        """By way, id and stream: the rejection, and how long it counts."""
-        self._known: BoundedCache[SchemaKey, KnownId] = BoundedCache(_MAX_CACHED)
-        self._compiled: BoundedCache[SchemaKey, CompiledSchema | UnusableSchema] = BoundedCache(_MAX_COMPILED)
+        self._denied: BoundedCache[SchemaKey, tuple[Freshness, SchemaLookup]] = BoundedCache(_MAX_CACHED_ANSWERS)
+        """The rejections by way, id and stream, and how long they count."""
+        self._known: BoundedCache[SchemaKey, KnownId] = BoundedCache(_MAX_CACHED_ANSWERS)
+        self._compiled: BoundedCache[SchemaKey, CompiledSchema | UnusableSchema] = BoundedCache(_MAX_COMPILED_SCHEMAS)
         self._subject_cache = SubjectCache(
-            self._reader, self.compile, require=require, clock=clock, max_entries=_MAX_CACHED
+            self._reader, self.compile, require=require, clock=clock, max_entries=_MAX_CACHED_ANSWERS
         )
         # Bound here, because a method that passes the call on would cost time for every event.
         self.for_stream = self._subject_cache.for_stream
@@ -279,7 +279,7 @@ class SchemaCache:
         """List the streams with the schemas that their events were lately written or checked with."""
         by_id = [(stream, resolved) for (stream, _), resolved in self._resolved.held().items()]
         otherwise = [(stream, resolved) for (_, stream, _), resolved in self._resolved_otherwise.held().items()]
-        lookups = (*by_id, *otherwise, *self._subject_cache.used())
+        lookups = (*by_id, *otherwise, *self._subject_cache.list_used())
         return [(stream, lookup.schema) for stream, lookup in lookups if lookup.schema is not None]
 
     async def subjects(self) -> list[str]:
@@ -304,7 +304,7 @@ class SchemaCache:
 
 
 _UNEXPLAINED = SchemaLookup(None)
-"""Placeholder for a denial whose rejection nobody needed yet."""
+"""Placeholder for a denial whose rejection was not needed yet."""
 
 
 def _schema_without_registry(way: str, id: Any) -> BoundSchema:

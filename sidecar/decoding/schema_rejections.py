@@ -47,5 +47,5 @@ def unknown_version(subject: str, version: int, versions: Sequence[int]) -> Reje
 
 
 def printable(name: str) -> str:
-    """A name with nothing in it that a terminal would act upon."""
+    """Quote a name so that it holds nothing that a terminal would act upon."""
     return quoted(name)[1:-1]

@@ -16,7 +16,7 @@ from sidecar.domain.bounded_cache import BoundedCache
 from sidecar.domain.model import SchemaRef
 from sidecar.domain.ports.registry import RegisteredSchema
 
-_MAX_SUBJECTS_IN_USE = 2_000
+_MAX_CACHED_SUBJECTS = 2_000
 _MAX_VERSION_DIGITS = 9
 CONFIRMING = "confirming"
 """Last part of the keys of answers that are read again to confirm a denial."""
@@ -58,10 +58,10 @@ class SubjectCache:
         )
         """Dropped at once where anything new is found."""
         self._named_streams: BoundedCache[str, bool] = BoundedCache(max_entries)
-        """By stream: whether any subject is named after it. Dropped likewise."""
+        """True for each stream that any subject is named after. Dropped likewise."""
         self._subjects: frozenset[str] | None = None
         self._subjects_freshness = Freshness(0.0, 0.0)
-        self._in_use: BoundedCache[str, _SubjectEntry] = BoundedCache(_MAX_SUBJECTS_IN_USE)
+        self._in_use: BoundedCache[str, _SubjectEntry] = BoundedCache(_MAX_CACHED_SUBJECTS)
         self._versions: BoundedCache[tuple[str, int], RegisteredSchema | None] = BoundedCache(max_entries)
 
     def for_stream(self, stream: str, type: str | None, version: str | None) -> SchemaLookup | None:
@@ -154,7 +154,7 @@ class SubjectCache:
         for subject in self._in_use.held():
             await self._load_subject(subject)
 
-    def used(self) -> list[tuple[str, SchemaLookup]]:
+    def list_used(self) -> list[tuple[str, SchemaLookup]]:
         """List the look-ups by stream that are in memory."""
         return [(stream, lookup) for (stream, _, _), lookup in self._for_stream.held().items() if lookup is not None]
 

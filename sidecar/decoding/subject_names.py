@@ -11,8 +11,9 @@ _RECORD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
 
 def subject_candidates(stream: str, event_type: str | None) -> list[str]:
-    """List the subjects for a record that names no schema, the most exact first (TopicRecordName, TopicName,
-    RecordName)."""
+    """List the subjects for a record that names no schema, the most exact first.
+
+    The strategies are TopicRecordName, TopicName and RecordName."""
     if event_type is None:
         return [f"{stream}-value"]
     return [f"{stream}-{event_type}", f"{stream}-value", event_type]
@@ -31,8 +32,7 @@ def belongs_to_stream(subject: str, stream: str, compiled: CompiledSchema | Unus
 
 
 def names_stream(subject: str, stream: str) -> bool:
-    """Test whether a subject's name alone says that it is for the values of a stream: `orders-value` or
-    `orders-shop.Order`."""
+    """Test whether a subject is named after a stream's values, such as `orders-value` or `orders-shop.Order`."""
     subject = unqualified_subject(subject)
     if not subject.startswith(f"{stream}-"):
         return False

@@ -75,12 +75,12 @@ class ContainerReader:
         return SelfDescribedValue(records[0] if len(records) == 1 else records, name)
 
     def _decoder(self, schema: bytes) -> tuple[str | None, Callable[[bytes, int], Any]]:
-        found = self._decoders.find(schema)
-        if found is None:
+        decoder = self._decoders.find(schema)
+        if decoder is None:
             if len(schema) > _MAX_SCHEMA_BYTES:
                 raise ContainerFault("the schema is too long")
-            found = self._decoders[schema] = self._compile(schema.decode("utf-8", "replace"))
-        return found
+            decoder = self._decoders[schema] = self._compile(schema.decode("utf-8", "replace"))
+        return decoder
 
 
 def _read_metadata(data: bytes, at: int) -> tuple[dict[str, bytes], int]:
