@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from sidecar.config.kafka_client_options import client_option_mistakes
 from sidecar.config.schema import (
     CHECKED,
     Config,
@@ -170,54 +171,10 @@ def _certificate(path: str) -> None:
 for _path in ("sources.kafka.tls", "sources.redis.tls", "registry.tls"):
     _certificate(_path)
 
-CLIENT_OPTIONS = frozenset(
-    {
-        "check_crcs",
-        "client_id",
-        "client_rack",
-        "compression_type",
-        "connections_max_idle_ms",
-        "fetch_max_bytes",
-        "fetch_max_wait_ms",
-        "fetch_min_bytes",
-        "group_instance_id",
-        "heartbeat_interval_ms",
-        "linger_ms",
-        "max_batch_size",
-        "max_partition_fetch_bytes",
-        "max_poll_interval_ms",
-        "max_request_size",
-        "metadata_max_age_ms",
-        "rebalance_timeout_ms",
-        "request_timeout_ms",
-        "retry_backoff_ms",
-        "session_timeout_ms",
-        "transaction_timeout_ms",
-    }
-)
-"""Options of aiokafka's consumer and producer that a person may set."""
-OUR_OPTIONS = {
-    "bootstrap_servers": "sources.kafka.bootstrap_servers",
-    "group_id": "sources.kafka.group_id",
-    "auto_offset_reset": "sources.kafka.start",
-    "security_protocol": "sources.kafka.tls and sources.kafka.sasl",
-    "ssl_context": "sources.kafka.tls",
-    "sasl_mechanism": "sources.kafka.sasl",
-    "sasl_plain_username": "sources.kafka.sasl",
-    "sasl_plain_password": "sources.kafka.sasl",
-    "sasl_oauth_token_provider": "sources.kafka.sasl",
-}
-"""Options that have a key of their own here."""
-
 
 @_rule("sources.kafka.client")
 def _known_options(client: dict[str, Any]) -> Iterator[Mistake]:
-    for name in client:
-        path = f"sources.kafka.client.{name}"
-        if name in OUR_OPTIONS:
-            yield Mistake(path, f"{OUR_OPTIONS[name]} instead", "an option of the client")
-        elif name not in CLIENT_OPTIONS:
-            yield Mistake(path, f"one of {', '.join(sorted(CLIENT_OPTIONS))}", "an option that cannot be set")
+    yield from client_option_mistakes(client)
 
 
 # --- registry, dead letters, index ------------------------------------------------------------------------------------

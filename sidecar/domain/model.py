@@ -35,6 +35,9 @@ class Record(Struct, frozen=True, gc=False):
     """Milliseconds since 1970 by the broker, for Redis those of the entry id. Not checked: may be negative or huge."""
     value_at: int = 0
     """Redis only: number of fields before the body field, needed to write the entry again unchanged."""
+    defect: Rejection | None = None
+    """Reason why the broker adapter could not read all of the record: value and headers are missing then. Such a
+    record is rejected."""
 
 
 class Rejection(Struct, frozen=True, gc=False):

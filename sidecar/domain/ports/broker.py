@@ -38,6 +38,9 @@ class Gap(Struct, frozen=True):
     """The offset that it went on from instead."""
     reason: str
     """A sentence for a person."""
+    recreated: bool = False
+    """The stream was deleted and created again: events, payloads and offsets of this partition that are known are those
+    of another stream."""
 
 
 class Batch(Struct, gc=False):

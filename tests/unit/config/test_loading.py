@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from sidecar.config.kafka_client_options import CLIENT_OPTIONS, SET_ELSEWHERE
 from sidecar.config.loader import describe, load, loads
 from sidecar.config.schema import Config, Duration, RedisConfig, SourcesConfig, StartPosition, TlsConfig
-from sidecar.config.validation import CLIENT_OPTIONS, OUR_OPTIONS
 from sidecar.domain.errors import ConfigError
 
 EVERYTHING = Path(__file__).parent / "files" / "everything.yaml"
@@ -220,7 +220,7 @@ def test_what_names_no_redis_is_refused(url: str) -> None:
 
 def test_the_options_of_the_kafka_client_are_its_own() -> None:
     theirs = {*signature(AIOKafkaConsumer).parameters, *signature(AIOKafkaProducer).parameters}
-    assert theirs >= CLIENT_OPTIONS | set(OUR_OPTIONS)
+    assert theirs >= {*CLIENT_OPTIONS, *SET_ELSEWHERE}
     assert small(", client: {linger_ms: 5, client_rack: a}").sources.kafka is not None
 
 

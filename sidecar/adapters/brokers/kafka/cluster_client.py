@@ -1,4 +1,4 @@
-"""Asking the right node of a cluster: leaders, coordinators, retries. All that the adapter sends goes through here."""
+"""Requests to the right node of a cluster: leaders, coordinators, retries. All traffic of the adapter passes here."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.structs import TopicPartition
+from msgspec import Struct
 
 from sidecar.adapters.brokers.kafka.client_options import KafkaConnector
 from sidecar.adapters.brokers.kafka.errors import (
@@ -25,45 +26,62 @@ from sidecar.adapters.brokers.kafka.errors import (
     translate,
     translate_errors,
 )
+from sidecar.adapters.brokers.kafka.topic_ids import NO_TOPIC_ID, TopicIdsRequest
 from sidecar.domain.errors import Outage
 
 T = TypeVar("T")
 RETRY_TIMEOUT_S = 10.0
-"""Seconds for which a passing trouble is waited out before the caller hears of it."""
-READ_UNCOMMITTED, READ_COMMITTED = 0, 1
-EARLIEST, LATEST = -2, -1
-"""As timestamps of a ListOffsets request."""
-_LEGAL = re.compile(r"[a-zA-Z0-9._-]{1,249}")
-"""What a topic can be called."""
+"""Time for which a transient error is retried before the caller receives it."""
+FIRST_RETRY_WAIT_S = 0.01
+RETRY_WAIT_FACTOR = 1.6
+UNCOMMITTED_ISOLATION_ID, COMMITTED_ISOLATION_ID = 0, 1
+EARLIEST_OFFSET, LATEST_OFFSET = -2, -1
+"""Timestamps of a ListOffsets request that mean the ends of the log."""
+_LEGAL_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+"""Names that a topic can have."""
+_TOPIC_ID_METADATA = re.compile(r"topic-id=([0-9a-f]{32})")
+
+
+class CommittedOffset(Struct, frozen=True):
+    """An offset that the group committed, and the topic's id at that time (None: unknown)."""
+
+    offset: int
+    topic_id: bytes | None
+
+
+def offset_metadata(topic_id: bytes | None) -> str:
+    """Return the metadata to commit with an offset, by which a topic that is created again is recognized."""
+    return "" if topic_id is None else f"topic-id={topic_id.hex()}"
 
 
 class KafkaCluster:
-    """One client for all of an adapter's traffic. Each kind of traffic (`lane`) has connections of its own, because a
-    broker answers the requests of one connection one after the other: a long poll would hold up a settlement.
+    """One client for all traffic of an adapter. Each kind of traffic (`lane`) has connections of its own, because a
+    broker answers the requests of one connection in order: a long poll would delay a commit.
 
-    Where a docstring here says nothing else, methods raise aiokafka's errors; `retry` turns them into ours."""
+    Methods raise aiokafka's errors unless their docstring says otherwise; `retry` turns them into ours."""
 
     def __init__(self, connector: KafkaConnector) -> None:
         self._connector = connector
         self.options = connector.options
         self.client: Any = connector.client()
         self._coordinators: dict[tuple[object, str], int] = {}
+        self._has_topic_ids = True
 
     async def start(self) -> None:
-        """Raises Outage where no server can be reached, Refused where they do not let us in."""
+        """Connect. Raises Outage if no server can be reached, Refused if the cluster does not let us in."""
         with translate_errors(f"connecting to {', '.join(self._connector.servers)}"):
             try:
                 await self.client.bootstrap()
             except kafka.KafkaConnectionError as error:
                 raise await self._reason() or error from error
-            # All topics: naming those that are missing would let a broker with auto-creation make them.
+            # All topics: naming those that are missing would let a broker with auto-creation create them.
             await self.client.set_topics([])
 
     async def close(self) -> None:
         await self.client.close()
 
     async def _reason(self) -> BaseException | None:
-        """Why nothing could be reached: what the first server says that says anything."""
+        """Return the most telling error of connecting to each server."""
         reasons: list[BaseException] = []
         for host, port, _ in self.client.hosts:
             try:
@@ -72,11 +90,11 @@ class KafkaCluster:
                 reasons.append(error)
         return min(reasons, key=is_transient, default=None)
 
-    async def retry(self, what: str, attempt: Callable[[], Awaitable[T]], patience: float | None = None) -> T:
-        """The result of `attempt`, tried again while what it raises may pass, for `patience` seconds (PATIENCE).
-        Raises our exceptions only."""
-        until = time.monotonic() + (RETRY_TIMEOUT_S if patience is None else patience)
-        wait = 0.01
+    async def retry(self, what: str, attempt: Callable[[], Awaitable[T]], timeout_s: float | None = None) -> T:
+        """Return the result of `attempt`, retrying transient errors for `timeout_s` seconds (RETRY_TIMEOUT_S). `what`
+        names the work in messages: "committing kafka://orders/0". Raises our exceptions only."""
+        until = time.monotonic() + (RETRY_TIMEOUT_S if timeout_s is None else timeout_s)
+        wait = FIRST_RETRY_WAIT_S
         while True:
             try:
                 return await attempt()
@@ -88,20 +106,24 @@ class KafkaCluster:
                 if isinstance(error, (*ELSEWHERE, *UNREACHABLE)):
                     self._coordinators.clear()
             await asyncio.sleep(wait)
-            wait = min(wait * 1.6, self.options.retry_backoff_ms / 1000)
+            wait = min(wait * RETRY_WAIT_FACTOR, self.options.retry_backoff_ms / 1000)
 
     async def ask(self, node: int, request: object, lane: object = ConnectionGroup.DEFAULT) -> Any:
-        """The node's answer."""
+        """Send a request to a node and return its answer."""
         return await self.client.send(node, request, group=lane)
 
     def leader(self, tp: TopicPartition) -> int:
-        """The node that leads a partition, as far as we know."""
+        """Return the node that leads a partition, as far as we know."""
         node = self.client.cluster.leader_for_partition(tp)
         if node is None:
             raise kafka.UnknownTopicOrPartitionError(str(tp))
         if node == -1:
             raise kafka.LeaderNotAvailableError(str(tp))
         return int(node)
+
+    def has_node(self, node: int) -> bool:
+        """Return whether a node is part of the cluster, as far as we know."""
+        return self.client.cluster.broker_metadata(node) is not None
 
     def any_node(self) -> int:
         node = self.client.get_random_node()
@@ -125,59 +147,83 @@ class KafkaCluster:
         return node
 
     async def topics(self, names: list[str] | None = None) -> dict[str, dict[int, int]]:
-        """These topics (None: all, without internal ones) as the cluster knows them now: for each partition how many
-        replicas it has. Missing ones are left out, and never made."""
+        """Return these topics (None: all but internal ones) as the cluster knows them now: the number of replicas by
+        partition. Missing topics are left out, and never created."""
         if names is not None:
             # A name that no topic can have is missing too; an empty list would ask old brokers for all topics.
-            names = [name for name in names if _LEGAL.fullmatch(name)]
+            names = [name for name in names if _LEGAL_NAME.fullmatch(name)]
             if not names:
                 return {}
         answer = await self.ask(self.any_node(), MetadataRequest(names, allow_auto_topic_creation=False))
-        found: dict[str, dict[int, int]] = {}
+        topics: dict[str, dict[int, int]] = {}
         for code, name, internal, partitions in answer.topics:
             if code == kafka.UnknownTopicOrPartitionError.errno or (internal and names is None):
                 continue
             if names is not None:
                 check(code, name)
-            found[name] = {number: len(replicas) for _, number, _, replicas, *_ in partitions}
-        return found
+            topics[name] = {number: len(replicas) for _, number, _, replicas, *_ in partitions}
+        return topics
 
-    async def committed(self, group: str, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """The group's committed offsets of these partitions, where it has any."""
-        asked = list(_by_topic((tp, tp.partition) for tp in tps))
+    async def topic_ids(self, names: list[str]) -> dict[str, bytes]:
+        """Return the ids of those topics that exist; nothing if the broker has no topic ids (before Kafka 2.8)."""
+        names = [name for name in names if _LEGAL_NAME.fullmatch(name)]
+        if not names or not self._has_topic_ids:
+            return {}
+        try:
+            answer = await self.ask(self.any_node(), TopicIdsRequest(names))
+        except (NotImplementedError, kafka.IncompatibleBrokerVersion):
+            self._has_topic_ids = False
+            return {}
+        return {name: id for _, name, id, *_ in answer.topics if id != NO_TOPIC_ID}
+
+    async def topic_id(self, name: str) -> bytes | None:
+        """Return a topic's id; None if the broker has no topic ids. Raises UnknownTopicOrPartitionError if there is no
+        such topic."""
+        topic_id = (await self.topic_ids([name])).get(name)
+        if topic_id is None and self._has_topic_ids and name not in await self.topics([name]):
+            raise kafka.UnknownTopicOrPartitionError(name)
+        return topic_id
+
+    async def committed_offsets(
+        self, group: str, tps: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, CommittedOffset]:
+        """Return the group's committed offsets of these partitions, where it has any."""
+        wanted = list(_by_topic((tp, tp.partition) for tp in tps))
         node = await self.group_coordinator(group)
-        answer = await self.ask(node, OffsetFetchRequest(group, asked))
+        answer = await self.ask(node, OffsetFetchRequest(group, wanted))
         check(getattr(answer, "error_code", 0), group)
-        found = {}
+        offsets = {}
         for topic, partitions in answer.topics:
-            for number, offset, _, code in partitions:
+            for number, offset, metadata, code in partitions:
                 if code != kafka.UnknownTopicOrPartitionError.errno:
                     check(code, f"{topic}/{number}")
                     if offset >= 0:
-                        found[TopicPartition(topic, number)] = int(offset)
-        return found
+                        match = _TOPIC_ID_METADATA.fullmatch(metadata or "")
+                        topic_id = bytes.fromhex(match[1]) if match is not None else None
+                        offsets[TopicPartition(topic, number)] = CommittedOffset(int(offset), topic_id)
+        return offsets
 
     async def offsets(
-        self, tps: Iterable[TopicPartition], timestamp: int, isolation: int = READ_COMMITTED
+        self, tps: Iterable[TopicPartition], timestamp: int, isolation: int = COMMITTED_ISOLATION_ID
     ) -> dict[TopicPartition, int]:
-        """For each partition the first offset whose record is at or after `timestamp` (milliseconds; EARLIEST, LATEST),
-        -1 where there is none."""
+        """Return for each partition the first offset whose record is at or after `timestamp` (milliseconds, or
+        EARLIEST_OFFSET, LATEST_OFFSET); -1 if there is none."""
         nodes: dict[int, list[TopicPartition]] = defaultdict(list)
         for tp in tps:
             nodes[self.leader(tp)].append(tp)
-        found = {}
-        for node, theirs in nodes.items():
-            topics = list(_by_topic((tp, (tp.partition, timestamp)) for tp in theirs))
+        offsets = {}
+        for node, node_tps in nodes.items():
+            topics = list(_by_topic((tp, (tp.partition, timestamp)) for tp in node_tps))
             answer = await self.ask(node, OffsetRequest(-1, isolation, topics))
             for topic, partitions in answer.topics:
                 for number, code, _, offset in partitions:
                     check(code, f"{topic}/{number}")
-                    found[TopicPartition(topic, number)] = int(offset)
-        return found
+                    offsets[TopicPartition(topic, number)] = int(offset)
+        return offsets
 
 
 def _by_topic(items: Iterable[tuple[TopicPartition, T]]) -> Iterable[tuple[str, list[T]]]:
-    """Together by topic, as requests want it."""
+    """Group items by topic, as requests want them."""
     topics: dict[str, list[T]] = defaultdict(list)
     for tp, item in items:
         topics[tp.topic].append(item)

@@ -18,7 +18,7 @@ from aiokafka.protocol.api import Request
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import TopicPartition
 
-from sidecar.adapters.brokers.kafka.cluster_client import LATEST, READ_COMMITTED, KafkaCluster
+from sidecar.adapters.brokers.kafka.cluster_client import COMMITTED_ISOLATION_ID, LATEST_OFFSET, KafkaCluster
 from sidecar.adapters.brokers.kafka.errors import check
 from sidecar.domain.ports.consumer_groups import SIDECAR_GROUPS, GroupPartition, GroupProgress
 from sidecar.domain.position import Partition
@@ -77,7 +77,7 @@ class KafkaConsumerGroups:
         self._members = {group: self._members[group] for group in committed if group in self._members}
         tps = {tp for offsets in committed.values() for tp in offsets}
         # A transaction that hangs keeps everybody back, not this group: beyond the last stable offset nobody waits.
-        ends = await self._cluster.offsets(tps, LATEST, READ_COMMITTED)
+        ends = await self._cluster.offsets(tps, LATEST_OFFSET, COMMITTED_ISOLATION_ID)
         return [self._progress(group, committed[group], ends) for group in sorted(committed)]
 
     def _progress(

@@ -1,79 +1,169 @@
-"""Decompression of record batches, in bounds: a broker takes a batch of a megabyte that inflates to gigabytes."""
+"""Decompression of record batches in bounded steps. A broker accepts a batch of a megabyte that inflates to gigabytes.
+
+A batch that inflates to little is decompressed at once (`decompress`). Any other is read as a stream (`open_stream`),
+some kilobytes at a time, so that neither memory nor one step of the event loop depends on what is inside."""
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import cramjam
+import lz4.frame
+import zstandard
 
-MAX_BATCH_BYTES = 64 << 20
-"""Bytes that one batch may inflate to."""
-_GZIP, _SNAPPY, _LZ4, _ZSTD = 1, 2, 3, 4
-_XERIAL = b"\x82SNAPPY\x00"
-"""Java's snappy framing: 16 bytes of header, then blocks, each after its 4-byte length."""
+ONE_STEP_BYTES = 4 << 20
+"""Size up to which a batch is decompressed at once: some milliseconds of work."""
+MAX_WINDOW_BYTES = 128 << 20
+"""History that a zstd frame may ask the reader to keep; larger windows are refused, as Kafka's own clients do."""
+MAX_SNAPPY_BLOCK_BYTES = 64 << 20
+"""Size of one inflated snappy block, which cannot be read in parts. Java's clients write 32 KiB."""
+_GZIP_CODEC, _SNAPPY_CODEC, _LZ4_CODEC, _ZSTD_CODEC = CODEC_IDS = (1, 2, 3, 4)
+_XERIAL_MAGIC = b"\x82SNAPPY\x00"
+"""Start of Java's snappy framing: 16 bytes of header, then blocks, each after its 4-byte length."""
+_XERIAL_HEADER_BYTES = 16
+_INFLATE_GUESS_FACTOR = 8
 
 
-class DecompressionLimitExceeded(Exception):  # it says what the bytes are
-    """These bytes are damaged, or inflate to more than `MOST`."""
+class DamagedBatch(Exception):  # named after the bytes, not after an error of ours
+    """Compressed bytes that are damaged, or that exceed a limit of their codec."""
 
 
-def decompress(codec: int, data: bytes) -> bytes:
-    """The bytes that were compressed with Kafka's codec number `codec`. Raises Bomb."""
+class InflatedStream(Protocol):
+    """Decompressed bytes, read in parts."""
+
+    def read(self, size: int) -> bytes:
+        """Return up to `size` more bytes; none at the end. Raises DamagedBatch."""
+
+
+def decompress(codec: int, data: bytes, limit: int = ONE_STEP_BYTES) -> bytes | None:
+    """Decompress Kafka's codec number `codec`; None if the result exceeds `limit` bytes (or, for lz4 and zstd, if the
+    bytes may be damaged): read it with `open_stream` then. Raises DamagedBatch."""
     try:
-        if codec == _GZIP:
-            return _gzip(data)
-        if codec == _SNAPPY:
-            return _snappy(data)
-        if codec == _LZ4:
-            return _growing(cramjam.lz4.decompress_into, data)
-        if codec == _ZSTD:
-            return _growing(cramjam.zstd.decompress_into, data)
+        if codec == _GZIP_CODEC:
+            return _gzip(data, limit)
+        if codec == _SNAPPY_CODEC:
+            return _snappy(data, limit)
+        if codec == _LZ4_CODEC:
+            return _fit(cramjam.lz4.decompress_into, data, limit)
+        if codec == _ZSTD_CODEC:
+            return _fit(cramjam.zstd.decompress_into, data, limit)
     except (zlib.error, cramjam.DecompressionError) as error:
-        raise DecompressionLimitExceeded(str(error)) from error
-    raise DecompressionLimitExceeded(f"there is no compression codec {codec}")
+        raise DamagedBatch(str(error)) from error
+    raise DamagedBatch(f"there is no compression codec {codec}")
 
 
-def _gzip(data: bytes) -> bytes:
+def open_stream(codec: int, data: bytes) -> InflatedStream:
+    """Open compressed bytes for reading in parts. Raises DamagedBatch."""
+    streams: dict[int, Callable[[bytes], InflatedStream]] = {
+        _GZIP_CODEC: _GzipStream,
+        _SNAPPY_CODEC: _SnappyStream,
+        _LZ4_CODEC: _Lz4Stream,
+        _ZSTD_CODEC: _ZstdStream,
+    }
+    if codec not in streams:
+        raise DamagedBatch(f"there is no compression codec {codec}")
+    return streams[codec](data)
+
+
+def _gzip(data: bytes, limit: int) -> bytes | None:
     stream = zlib.decompressobj(wbits=31)
-    out = stream.decompress(data, MAX_BATCH_BYTES)
-    if stream.unconsumed_tail or not stream.eof:
-        raise DecompressionLimitExceeded(_too_much("ends early or inflates"))
+    out = stream.decompress(data, limit + 1)
+    if len(out) > limit:
+        return None
+    if not stream.eof:
+        raise DamagedBatch("the gzip stream ends early")
     return out
 
 
-def _snappy(data: bytes) -> bytes:
-    if not data.startswith(_XERIAL):
-        return _snappy_block(data, MAX_BATCH_BYTES)
+def _snappy(data: bytes, limit: int) -> bytes | None:
     out = bytearray()
-    at = 16
-    while at + 4 <= len(data):
-        length = int.from_bytes(data[at : at + 4], "big")
-        out += _snappy_block(data[at + 4 : at + 4 + length], MAX_BATCH_BYTES - len(out))
-        at += 4 + length
+    for block in _snappy_blocks(data):
+        if len(out) + cramjam.snappy.decompress_raw_len(block) > limit:
+            return None
+        out += bytes(cramjam.snappy.decompress_raw(block))
     return bytes(out)
 
 
-def _snappy_block(data: bytes, most: int) -> bytes:
-    if cramjam.snappy.decompress_raw_len(data) > most:
-        raise DecompressionLimitExceeded(_too_much("inflates"))
-    return bytes(cramjam.snappy.decompress_raw(data))
+def _snappy_blocks(data: bytes) -> list[bytes]:
+    if not data.startswith(_XERIAL_MAGIC):
+        return [data]
+    blocks = []
+    at = _XERIAL_HEADER_BYTES
+    while at + 4 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        blocks.append(data[at + 4 : at + 4 + length])
+        at += 4 + length
+    return blocks
 
 
-def _growing(decompress_into: Callable[[bytes, bytearray], Any], data: bytes) -> bytes:
-    """Neither format says how much will come out: try a usual ratio first, then more."""
-    room = min(MAX_BATCH_BYTES, len(data) * 8 + 4096)
+def _fit(decompress_into: Callable[[bytes, bytearray], Any], data: bytes, limit: int) -> bytes | None:
+    """Decompress into a buffer of a usual ratio, then of the limit: neither format says how much will come out."""
+    room = min(limit, len(data) * _INFLATE_GUESS_FACTOR + 4096)
     while True:
         out = bytearray(room)
         try:
             return bytes(memoryview(out)[: int(decompress_into(data, out))])
-        except cramjam.DecompressionError as error:
-            # Damaged or more than the room: both have the same class, so only the bound ends the search.
-            if room >= MAX_BATCH_BYTES:
-                raise DecompressionLimitExceeded(_too_much("is damaged or inflates")) from error
-            room = min(MAX_BATCH_BYTES, room * 8)
+        except cramjam.DecompressionError:
+            # Damaged bytes and a lack of room raise the same class, so only the limit ends the search.
+            if room >= limit:
+                return None
+            room = min(limit, room * _INFLATE_GUESS_FACTOR)
 
 
-def _too_much(verb: str) -> str:
-    return f"the batch {verb} to more than {MAX_BATCH_BYTES >> 20} MiB"
+class _GzipStream:
+    def __init__(self, data: bytes) -> None:
+        self._stream, self._rest = zlib.decompressobj(wbits=31), data
+
+    def read(self, size: int) -> bytes:
+        try:
+            out = self._stream.decompress(self._rest, size)
+        except zlib.error as error:
+            raise DamagedBatch(str(error)) from error
+        self._rest = self._stream.unconsumed_tail
+        return out
+
+
+class _SnappyStream:
+    def __init__(self, data: bytes) -> None:
+        self._blocks = _snappy_blocks(data)[::-1]
+        self._open = io.BytesIO()
+
+    def read(self, size: int) -> bytes:
+        while not (out := self._open.read(size)) and self._blocks:
+            block = self._blocks.pop()
+            try:
+                if cramjam.snappy.decompress_raw_len(block) > MAX_SNAPPY_BLOCK_BYTES:
+                    raise DamagedBatch(f"a snappy block inflates to more than {MAX_SNAPPY_BLOCK_BYTES >> 20} MiB")
+                self._open = io.BytesIO(bytes(cramjam.snappy.decompress_raw(block)))
+            except cramjam.DecompressionError as error:
+                raise DamagedBatch(str(error)) from error
+        return out
+
+
+class _Lz4Stream:
+    def __init__(self, data: bytes) -> None:
+        self._stream, self._rest = lz4.frame.LZ4FrameDecompressor(), data
+
+    def read(self, size: int) -> bytes:
+        if self._stream.eof:
+            return b""
+        rest, self._rest = self._rest, b""
+        try:
+            return bytes(self._stream.decompress(rest, max_length=size))
+        except RuntimeError as error:
+            raise DamagedBatch(str(error)) from error
+
+
+class _ZstdStream:
+    def __init__(self, data: bytes) -> None:
+        decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
+        self._stream = decompressor.stream_reader(data, read_across_frames=True)
+
+    def read(self, size: int) -> bytes:
+        try:
+            return bytes(self._stream.read(size))
+        except zstandard.ZstdError as error:
+            raise DamagedBatch(str(error)) from error

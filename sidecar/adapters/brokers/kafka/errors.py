@@ -46,6 +46,18 @@ class FencedProducer(kafka.BrokerResponseError):  # type: ignore[misc]
     errno = 90
 
 
+class UnknownTopicId(kafka.BrokerResponseError):  # type: ignore[misc]
+    """The topic was deleted, perhaps created again, or the node has not learned of it yet."""
+
+    errno = 100
+
+
+class InconsistentTopicId(kafka.BrokerResponseError):  # type: ignore[misc]
+    """The log on the node is that of another topic of the same name."""
+
+    errno = 103
+
+
 _LATER = {one.errno: one for one in kafka.BrokerResponseError.__subclasses__() if one.__module__ == __name__}
 """Codes that brokers send and aiokafka 0.14 does not know (Kafka's protocol guide, "Error Codes")."""
 
@@ -100,6 +112,8 @@ TRANSIENT: tuple[type[Exception], ...] = (
     kafka.TransactionCoordinatorFenced,
     kafka.UnknownError,
     UnknownLeaderEpoch,
+    UnknownTopicId,
+    InconsistentTopicId,
     kafka.UnknownTopicOrPartitionError,
     UnstableOffsetCommit,
 )

@@ -10,7 +10,7 @@ import structlog
 from aiokafka import errors as kafka
 from aiokafka.structs import TopicPartition
 
-from sidecar.adapters.brokers.kafka.cluster_client import LATEST, READ_UNCOMMITTED, KafkaCluster
+from sidecar.adapters.brokers.kafka.cluster_client import LATEST_OFFSET, UNCOMMITTED_ISOLATION_ID, KafkaCluster
 from sidecar.adapters.brokers.kafka.log_reader import KafkaLogReader
 from sidecar.domain.errors import Refused
 from sidecar.domain.position import Partition, Position
@@ -184,8 +184,8 @@ class LedgerCache:
             if self._cluster.client.cluster.leader_for_partition(TP) is None:
                 await self._cluster.client.force_metadata_update()
         try:
-            written = (await self._cluster.offsets([TP], LATEST, READ_UNCOMMITTED))[TP]
-            return (await self._cluster.offsets([TP], LATEST))[TP], written
+            written = (await self._cluster.offsets([TP], LATEST_OFFSET, UNCOMMITTED_ISOLATION_ID))[TP]
+            return (await self._cluster.offsets([TP], LATEST_OFFSET))[TP], written
         except kafka.UnknownTopicOrPartitionError:
             if LEDGER not in await self._cluster.topics([LEDGER]):
                 return None

@@ -10,9 +10,14 @@ from aiokafka import errors as kafka
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.structs import TopicPartition
 
-from sidecar.adapters.brokers.kafka.cluster_client import EARLIEST, LATEST, READ_COMMITTED, KafkaCluster
+from sidecar.adapters.brokers.kafka.cluster_client import (
+    COMMITTED_ISOLATION_ID,
+    EARLIEST_OFFSET,
+    LATEST_OFFSET,
+    KafkaCluster,
+)
 from sidecar.adapters.brokers.kafka.errors import check
-from sidecar.adapters.brokers.kafka.record_decoder import FetchedChunk, UnreadableRecords, end_offset
+from sidecar.adapters.brokers.kafka.record_decoder import FetchedChunk, end_offset
 from sidecar.domain.errors import Outage
 from sidecar.domain.model import Record
 from sidecar.domain.position import Partition, Position
@@ -47,13 +52,10 @@ class KafkaLogReader:
         except _OffsetGoneError:
             return None
         while chunk is not None and not chunk.done:
-            try:
-                records = chunk.take(1000)
-            except UnreadableRecords:
-                return None
-            for record in records:
+            for record in chunk.take(1000):
                 if record.position.offset >= position.offset:
                     return record if record.position.offset == position.offset else None
+            await asyncio.sleep(0)  # a large batch is read in steps
         return None
 
     async def bounds(self, partition: Partition) -> tuple[int, int]:
@@ -61,8 +63,8 @@ class KafkaLogReader:
         tp = TopicPartition(partition.stream, partition.number)
 
         async def attempt() -> tuple[int, int]:
-            low = await self._cluster.offsets([tp], EARLIEST)
-            high = await self._cluster.offsets([tp], LATEST)
+            low = await self._cluster.offsets([tp], EARLIEST_OFFSET)
+            high = await self._cluster.offsets([tp], LATEST_OFFSET)
             return low[tp], max(low[tp], high[tp])
 
         if not await self._is_there(tp):
@@ -98,16 +100,14 @@ class KafkaLogReader:
                 continue
             empty = 0
             while not chunk.done and at < end:
-                try:
-                    records = chunk.take(most)
-                except UnreadableRecords as unreadable:
-                    at = unreadable.past
-                    continue
+                records = chunk.take(most)
                 at = max(at, chunk.next_offset)
                 if records and records[-1].position.offset >= end:
                     records = [record for record in records if record.position.offset < end]
                 if records:
                     yield records
+                else:
+                    await asyncio.sleep(0)  # a large batch is read in steps
         if at < end and empty >= MAX_EMPTY_FETCHES:
             # Taking it for the end would lose what lies behind: letters, or entries of the ledger.
             raise Outage(f"Kafka: {partition} gives nothing at {at}, although it goes on to {end}: try again", 1.0)
@@ -123,7 +123,7 @@ class KafkaLogReader:
     ) -> FetchedChunk | None:
         """What is there from an offset on; None where nothing came. Raises _GoneError where there is no such offset."""
         tp = TopicPartition(partition.stream, partition.number)
-        request = FetchRequest(wait_ms, 1, most, READ_COMMITTED, [(tp.topic, [(tp.partition, offset, most)])])
+        request = FetchRequest(wait_ms, 1, most, COMMITTED_ISOLATION_ID, [(tp.topic, [(tp.partition, offset, most)])])
 
         async def attempt() -> Any:
             answer = await self._cluster.ask(self._cluster.leader(tp), request, lane)

@@ -1,32 +1,39 @@
-"""Taking a partition that was assigned: fence it, read where the group is, begin there."""
+"""Acquiring assigned partitions: fence each, read the group's offset, begin there."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 import structlog
 from aiokafka.structs import TopicPartition
 
-from sidecar.adapters.brokers.kafka.cluster_client import EARLIEST, LATEST, RETRY_TIMEOUT_S, KafkaCluster
+from sidecar.adapters.brokers.kafka.cluster_client import (
+    EARLIEST_OFFSET,
+    LATEST_OFFSET,
+    RETRY_TIMEOUT_S,
+    CommittedOffset,
+    KafkaCluster,
+)
 from sidecar.adapters.brokers.kafka.committer import KafkaCommitter
 from sidecar.adapters.brokers.kafka.group_membership import GroupMembership
 from sidecar.adapters.brokers.kafka.partition_lease import KafkaLease
 from sidecar.config.schema import StartPosition
 from sidecar.domain.errors import Fenced, Outage, Refused, TracecarError
+from sidecar.domain.ports.broker import Gap
 
 log = structlog.get_logger(__name__)
 
-MAX_CONCURRENCY = 16
-"""Partitions taken at the same time."""
+MAX_CONCURRENT_ACQUISITIONS = 16
 REFUSED_RETRY_INTERVAL_S = 15.0
-"""Seconds until a partition that we were refused is tried again: somebody may have granted the right."""
+"""Wait before a partition that was refused is tried again: the missing right may have been granted."""
+FIRST_RETRY_INTERVAL_S, RETRY_INTERVAL_MAX_S = 0.05, 2.0
 
 
 class PartitionAcquirer:
-    """Takes partitions in the background, each as soon as it can be."""
+    """Acquires partitions in the background, each as soon as possible."""
 
     def __init__(
         self,
@@ -34,31 +41,41 @@ class PartitionAcquirer:
         membership: GroupMembership,
         committer: KafkaCommitter,
         start: StartPosition,
-        known: frozenset[TopicPartition],
-        acquired: Callable[[KafkaLease], None],
+        known: Mapping[TopicPartition, bytes | None],
+        on_acquired: Callable[[KafkaLease], None],
     ) -> None:
-        """`known` are the partitions there were when the sidecar started: they begin at `start` where the group has no
-        offset. What appears later is read from its beginning, for it is all new."""
+        """Wait for leases.
+
+        Args:
+            cluster: The cluster, connected.
+            membership: Our membership in the group.
+            committer: Fences partitions and commits their first offset.
+            start: Where partitions of `known` begin if the group has no offset.
+            known: Partitions that existed when the sidecar started, with the topic's id. Any other is new, and read
+            from
+                its beginning.
+            on_acquired: Called with each lease that was acquired, or that cannot be.
+        """
         self._cluster, self._membership, self._committer = cluster, membership, committer
-        self._start, self._await_leaders, self._on_acquired = start, known, acquired
+        self._start, self._known, self._on_acquired = start, known, on_acquired
         self._started_at_ms = int(time.time() * 1000)
-        self._slots = asyncio.Semaphore(MAX_CONCURRENCY)
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT_ACQUISITIONS)
         self._tasks: dict[KafkaLease, asyncio.Task[None]] = {}
         self._trouble: TracecarError | None = None
 
     def acquire(self, leases: Collection[KafkaLease]) -> None:
-        """Take those of them that are not taken yet; let go of the others that were being taken."""
+        """Acquire those that are not acquired yet; stop acquiring those that are lost."""
         for lease, task in self._tasks.items():
             if lease.lost:
                 task.cancel()
         for lease in leases:
             if not lease.acquired and not lease.lost and lease not in self._tasks:
-                task = asyncio.create_task(self._acquire(lease), name=f"taking {lease.partition}")
+                task = asyncio.create_task(self._acquire(lease), name=f"acquiring {lease.partition}")
                 self._tasks[lease] = task
-                task.add_done_callback(partial(self._ended, lease))
+                task.add_done_callback(partial(self._on_done, lease))
 
     def check(self) -> None:
-        """Raises what a person must be told about: a partition that cannot be taken until something is changed."""
+        """Raise the error of a partition that cannot be acquired until a person changes something."""
         if self._trouble is not None:
             trouble, self._trouble = self._trouble, None
             raise trouble
@@ -70,22 +87,22 @@ class PartitionAcquirer:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _ended(self, lease: KafkaLease, task: asyncio.Task[None]) -> None:
+    def _on_done(self, lease: KafkaLease, task: asyncio.Task[None]) -> None:
         self._tasks.pop(lease, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._trouble = error if isinstance(error, TracecarError) else Outage(f"{lease.partition}: {error!r}")
             self._on_acquired(lease)
 
     async def _acquire(self, lease: KafkaLease) -> None:
-        wait = 0.05
+        wait = FIRST_RETRY_INTERVAL_S
         while not lease.lost:
             try:
                 async with self._slots:
-                    offset = await self._first_offset_of(lease)
+                    offset = await self._first_offset(lease)
             except Fenced:
                 pass  # a rebalance is under way: it decides
             except Outage as error:
-                log.warning("a partition cannot be taken yet", partition=str(lease.partition), reason=str(error))
+                log.warning("cannot acquire a partition yet", partition=str(lease.partition), reason=str(error))
             except Refused as error:
                 self._trouble = error
                 self._on_acquired(lease)
@@ -96,34 +113,65 @@ class PartitionAcquirer:
                     self._on_acquired(lease)
                 return
             await asyncio.sleep(wait)
-            wait = min(wait * 2, max(wait, 2.0))
+            wait = min(wait * 2, max(wait, RETRY_INTERVAL_MAX_S))
 
-    async def _first_offset_of(self, lease: KafkaLease) -> int:
-        tp = lease.tp
-        # The order matters: only behind the fence does the committed offset stand still.
+    async def _first_offset(self, lease: KafkaLease) -> int:
+        tp, group = lease.tp, self._membership.group
+        # The order matters: only behind the fence the committed offset cannot change any more.
         lease.identity = await self._committer.fence(tp)
-        group = self._membership.group
-        found = await self._cluster.retry(
-            f"reading the offset of {lease.partition}", lambda: self._cluster.committed(group, [tp])
+        lease.topic_id = await self._cluster.retry(
+            f"asking for the id of {tp.topic}", lambda: self._cluster.topic_id(tp.topic)
         )
-        if tp in found:
-            return found[tp]
-        offset = self._membership.committed_here.get(tp)
-        if offset is None:
+        offsets = await self._cluster.retry(
+            f"reading the offset of {lease.partition}", lambda: self._cluster.committed_offsets(group, [tp])
+        )
+        committed = offsets.get(tp) or self._membership.committed_here.get(tp)
+        if committed is not None and _is_recreated(lease, committed):
+            return await self._begin_again(lease, committed)
+        if tp in offsets and (offsets[tp].topic_id is not None or lease.topic_id is None):
+            return offsets[tp].offset
+        # Commit what the group has not: an offset, so that a restart before the first commit does not begin elsewhere,
+        # or the topic's id, without which a topic that is created again is not recognized.
+        if committed is not None:
+            offset = committed.offset
+        else:
             offset = await self._cluster.retry(
-                f"finding the start of {lease.partition}", lambda: self._configured_start(tp)
+                f"finding the start of {lease.partition}", lambda: self._configured_start(lease)
             )
         await self._membership.await_assignment(lease, RETRY_TIMEOUT_S)
-        # At once, so that a restart before the first settlement does not begin somewhere else.
         await self._committer.move(lease, offset)
         return offset
 
-    async def _configured_start(self, tp: TopicPartition) -> int:
-        kind = self._start.kind
-        if kind == "earliest" or tp not in self._await_leaders:
-            return (await self._cluster.offsets([tp], EARLIEST))[tp]
+    async def _begin_again(self, lease: KafkaLease, committed: CommittedOffset) -> int:
+        """Move the group to the beginning of a topic that was created again."""
+        tp = lease.tp
+        first = await self._cluster.retry(
+            f"finding the beginning of {lease.partition}", lambda: self._cluster.offsets([tp], EARLIEST_OFFSET)
+        )
+        await self._membership.await_assignment(lease, RETRY_TIMEOUT_S)
+        await self._committer.move(lease, first[tp])
+        lease.gap = Gap(
+            lease.partition,
+            committed.offset,
+            first[tp],
+            f"the topic {tp.topic} was deleted and created again: records of the old one from offset {committed.offset} "
+            "on were not read, the new one is read from its beginning",
+            recreated=True,
+        )
+        return first[tp]
+
+    async def _configured_start(self, lease: KafkaLease) -> int:
+        tp, kind = lease.tp, self._start.kind
+        is_new = tp not in self._known or self._known[tp] != lease.topic_id
+        if kind == "earliest" or is_new:
+            return (await self._cluster.offsets([tp], EARLIEST_OFFSET))[tp]
         if kind == "latest":
-            return (await self._cluster.offsets([tp], LATEST))[tp]
+            return (await self._cluster.offsets([tp], LATEST_OFFSET))[tp]
         since = self._start.value if kind == "at" else self._started_at_ms - self._start.value
         offset = (await self._cluster.offsets([tp], max(0, since)))[tp]
-        return offset if offset >= 0 else (await self._cluster.offsets([tp], LATEST))[tp]
+        return offset if offset >= 0 else (await self._cluster.offsets([tp], LATEST_OFFSET))[tp]
+
+
+def _is_recreated(lease: KafkaLease, committed: CommittedOffset) -> bool:
+    """Return whether an offset was committed for another topic of the same name."""
+    return None not in (lease.topic_id, committed.topic_id) and lease.topic_id != committed.topic_id

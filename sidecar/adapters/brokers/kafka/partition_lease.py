@@ -1,4 +1,4 @@
-"""What we know and hold of one partition while its lease is ours."""
+"""State of one partition while its lease is ours."""
 
 from __future__ import annotations
 
@@ -14,76 +14,70 @@ from sidecar.domain.position import Partition
 
 
 class KafkaLease(Lease):
-    """A lease with its reading and its committing. It is `taken` once the partition was fenced and its committed offset
-    read; before that nothing of it is delivered."""
+    """A lease with its buffer and its commits. It is `acquired` once the partition was fenced and its committed offset
+    read; nothing is delivered before that."""
 
     __slots__ = (
-        *(
-            "announced",
-            "chunks",
-            "buffered",
-            "fetch_at",
-            "fetch_in_flight",
-            "gap",
-            "held",
-            "not_before",
-            "position",
-            "acquired",
-        ),
-        *("identity", "lock", "committed", "tp", "generation", "outcome_unknown"),
+        *("announced", "buffered", "chunks", "fetch_at", "fetch_in_flight", "gap", "generation", "held", "not_before"),
+        *("acquired", "committed", "identity", "lock", "outcome_unknown", "position", "replica", "topic_id", "tp"),
     )
 
     def __init__(self, tp: TopicPartition) -> None:
         super().__init__(Partition("kafka", tp.topic, tp.partition), -1)
         self.tp = tp
+        self.topic_id: bytes | None = None
+        """Id of the topic that the lease is for; None if the broker has no topic ids."""
         self.acquired = False
         self.announced = False
         self.held = False
         # reading
         self.position = -1
-        """The next offset to deliver."""
+        """Offset to deliver next."""
         self.fetch_at = -1
-        """The next offset to fetch: `position`, and beyond what waits in `chunks`."""
+        """Offset to fetch next: `position`, plus what `chunks` holds."""
         self.chunks: deque[FetchedChunk] = deque()
         self.buffered = 0
         """Bytes in `chunks`."""
         self.fetch_in_flight = False
-        """A fetch of it is under way."""
         self.generation = 0
-        """Counts jumps, so that what was fetched before one is recognized and dropped."""
+        """Number of jumps so far: an answer to a fetch that was sent before a jump is dropped."""
         self.not_before = 0.0
-        """Monotonic time before which it is not fetched: it failed."""
+        """Monotonic time of the next fetch after a failure."""
+        self.replica = -1
+        """Node to fetch from, as the leader advises for our rack; -1: the leader."""
         self.gap: Gap | None = None
-        """To be delivered with the next batch."""
+        """Lost records that the next batch reports."""
         # committing
         self.lock = asyncio.Lock()
         self.committed = -1
-        """The committed offset, as far as this lease knows."""
+        """Committed offset, as far as this lease knows."""
         self.outcome_unknown = False
-        """A transaction's outcome is not known: fence and read the committed offset before anything else."""
+        """The outcome of a transaction is unknown: fence and read the committed offset before anything else."""
         self.identity: ProducerIdentity | None = None
-        """What fenced the partition; None where we may not write transactions."""
+        """Producer that fenced the partition; None if we may not write transactions."""
 
     def acquire(self, offset: int) -> None:
-        """Fenced and read: deliver from here."""
+        """Deliver from this offset: the partition is fenced and its offset is read."""
         self.start = self.committed = offset
-        self.jump(offset)
+        self.position = offset
+        self.drop()
         self.acquired = True
 
     def jump(self, offset: int) -> None:
-        """Deliver from this offset next, and forget what was fetched."""
+        """Deliver from this offset next, and drop what was fetched."""
         self.position = offset
         self.gap = None
         self.drop()
 
     def drop(self) -> None:
-        """Forget what was fetched and not delivered: it is fetched again when its time comes."""
+        """Drop what was fetched and not delivered: it is fetched again."""
         self.fetch_at = self.position
         self.chunks.clear()
         self.buffered = 0
         self.generation += 1
 
     def lose(self) -> None:
+        """End the lease."""
         self.lost = True
         self.chunks.clear()
         self.buffered = 0

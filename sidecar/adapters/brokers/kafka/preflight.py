@@ -18,7 +18,7 @@ from aiokafka.protocol.transaction import EndTxnRequest
 from aiokafka.structs import TopicPartition
 
 from sidecar.adapters.brokers.kafka.client_options import KafkaConnector
-from sidecar.adapters.brokers.kafka.cluster_client import READ_COMMITTED, KafkaCluster
+from sidecar.adapters.brokers.kafka.cluster_client import COMMITTED_ISOLATION_ID, KafkaCluster
 from sidecar.adapters.brokers.kafka.errors import check, translate
 from sidecar.adapters.brokers.kafka.topic_admin import TopicAdmin
 from sidecar.config import schema as config
@@ -129,7 +129,7 @@ class _PermissionProbe:
 
     async def reading(self, topic: str) -> Finding:
         async def attempt() -> None:
-            request = FetchRequest(0, 0, 1, READ_COMMITTED, [(topic, [(0, 0, 1)])])
+            request = FetchRequest(0, 0, 1, COMMITTED_ISOLATION_ID, [(topic, [(0, 0, 1)])])
             answer = await self._cluster.ask(self._cluster.leader(TopicPartition(topic, 0)), request)
             ((_, ((_, code, *_),)),) = answer.topics
             _expect("fetch", code, topic)

@@ -1,119 +1,139 @@
 """From the bytes of a fetch to records, read_committed (Kafka's protocol guide, "Record Batch").
 
 aiokafka's compiled batches do the work; its fetcher wraps every record in a generator and a dataclass besides, which
-costs more than everything here."""
+costs more than everything here. What they cannot read in bounded time is read by `record_format_v2`."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import time
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from struct import Struct
-from typing import Any
+from typing import Any, Protocol
 
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.legacy_records import LegacyRecordBatch
 
-from sidecar.adapters.brokers.kafka.decompression import DecompressionLimitExceeded, decompress
-from sidecar.adapters.brokers.kafka.record_format_v2 import DamagedRecords, read_plain_records
-from sidecar.domain.model import Record
+from sidecar.adapters.brokers.kafka.decompression import DamagedBatch, decompress, open_stream
+from sidecar.adapters.brokers.kafka.record_format_v2 import (
+    MAX_HEADERS_PER_RECORD,
+    MIN_HEADER_BYTES,
+    BatchHeader,
+    read_records,
+    reject_rest,
+    slice_records,
+)
+from sidecar.domain.model import Record, Rejection
 from sidecar.domain.position import Partition, Position
 
+STEP_MAX_S = 0.005
+"""Time after which `FetchedChunk.take` pauses."""
+SLICE_BYTES = 64 << 10
+"""Bytes of records that are read between two looks at the clock."""
 _FRAME = Struct(">qi")
 _HEADER = Struct(">qiibIhiqqqhii")
 """Base offset, length, leader epoch, magic, CRC, attributes, last offset delta, first and greatest time, producer id
 and epoch, base sequence, count."""
-_CODEC, _APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20
-_ABORT = b"\x00\x00\x00\x00"
-"""A control record's key (version, kind) where it ends a transaction in vain."""
-
-
-class UnreadableRecords(Exception):  # it says what the bytes are
-    """Bytes that are no records, or too many. `past` is the offset behind them, from where the chunk goes on."""
-
-    def __init__(self, message: str, past: int) -> None:
-        self.past = past
-        super().__init__(message)
+_CODEC_MASK, _APPEND_TIME_FLAG, _TRANSACTIONAL_FLAG, _CONTROL_FLAG = 0x07, 0x08, 0x10, 0x20
+_ABORT_KEY = b"\x00\x00\x00\x00"
+"""Key of a control record (version, kind) that aborts a transaction."""
 
 
 def end_offset(raw: bytes, otherwise: int) -> int:
-    """The offset after the last whole batch in these bytes; `otherwise` where there is none."""
-    at, found = 0, otherwise
+    """Return the offset after the last whole batch in these bytes; `otherwise` if there is no whole batch."""
+    at, offset = 0, otherwise
     while (end := _end(raw, at)) is not None:
-        found = int.from_bytes(raw[at : at + 8], "big") + 1
+        offset = int.from_bytes(raw[at : at + 8], "big") + 1
         if raw[at + 16] >= 2:
-            found += int.from_bytes(raw[at + 23 : at + 27], "big")
+            offset += int.from_bytes(raw[at + 23 : at + 27], "big")
         at = end
-    return found
+    return offset
+
+
+class _OpenBatch(Protocol):
+    """A batch that is being read."""
+
+    done: bool
+
+    def take(self, room: int, deadline: float) -> list[Record]:
+        """Return up to `room` records, and fewer at the deadline. Raises DamagedBatch if another reader must begin
+        again."""
 
 
 class FetchedChunk:
-    """What one fetch brought of one partition, given bit by bit; never control records or those of aborted
-    transactions. The compressed bytes are kept, and one batch of them inflated."""
+    """The batches that one fetch brought of one partition. Control records and those of aborted transactions are left
+    out. Compressed bytes are kept, and at most one batch of them is inflated. A record that cannot be read comes with
+    its rejection (`Record.defect`), at its position."""
 
     __slots__ = (
-        *("_aborted", "_aborting", "_at", "_batch", "_check", "_log", "_open", "_past", "_raw", "_trouble"),
+        *("_aborted", "_aborting", "_at", "_batch", "_check", "_header", "_log", "_open", "_past", "_raw"),
         *("done", "next_offset"),
     )
 
     def __init__(
         self, log: Partition, raw: bytes, fetched_from: int, aborted: Sequence[tuple[int, int]] | None, check: bool
     ) -> None:
-        """`aborted`: producer ids and first offsets of aborted transactions, as the broker's answer has them."""
+        """Begin at the first batch.
+
+        Args:
+            log: The partition.
+            raw: Batches as the broker sends them; the last one may be cut off.
+            fetched_from: Offset that was asked for; earlier records of the first batch are left out.
+            aborted: Producer ids and first offsets of aborted transactions, from the broker's answer.
+            check: Verify checksums.
+        """
         self._log, self._raw, self._check = log, raw, check
-        self._aborted = sorted(aborted or (), key=lambda one: one[1], reverse=True)
+        self._aborted = sorted(aborted or (), key=lambda transaction: transaction[1], reverse=True)
         self._aborting: set[int] = set()
         self._at, self._past = 0, fetched_from
-        self._open: Iterator[Any] | None = None
-        self._batch: tuple[bytes, int, int, int, int | None] | None = None
-        """The open batch for a second, tolerant reading: payload, count, base offset, its times; None in the second."""
-        self._trouble: UnreadableRecords | None = None
+        self._open: _OpenBatch | None = None
+        self._batch = b""
+        """Uncompressed batch that is open, for a second, tolerant reading."""
+        self._header: BatchHeader | None = None
         self.next_offset = fetched_from
-        """What comes after all that was taken, and after what is no record."""
+        """Offset after the records taken so far, and after what is no record."""
         self.done = False
 
     @property
     def size(self) -> int:
+        """Bytes that the chunk holds."""
         return len(self._raw)
 
     def take(self, most: int) -> list[Record]:
-        """The next records: at most `most`, and fewer (perhaps none) only where the chunk ends (then it is `done`) or
-        comes to something unreadable. Raises Unreadable, after which the next call goes on behind it."""
+        """Return the next records, at most `most`. Returns early, perhaps with none, after STEP_MAX_S: call again,
+        after a pause, until the chunk is `done`. Never raises."""
         records: list[Record] = []
-        while len(records) < most and not self.done and self._trouble is None:
+        deadline = time.perf_counter() + STEP_MAX_S
+        while len(records) < most and not self.done:
             if self._open is None:
                 self._advance()
             else:
-                records += self._some(self._open, most - len(records))
-        if self._trouble is not None and not records:
-            trouble, self._trouble = self._trouble, None
-            self.next_offset = trouble.past
-            raise trouble
+                records += self._take(self._open, most - len(records), deadline)
+            if time.perf_counter() > deadline:
+                break
         return records
 
-    def _some(self, batch: Iterator[Any], room: int) -> list[Record]:
-        stream, number = self._log.stream, self._log.number
+    def _take(self, batch: _OpenBatch, room: int, deadline: float) -> list[Record]:
         try:
-            found = [
-                Record(Position("kafka", stream, number, r.offset), r.key, r.value, tuple(r.headers), r.timestamp)
-                for r in islice(batch, room)
-            ]
-        except (CorruptRecordException, ValueError, DamagedRecords) as error:
-            if self._batch is None:
-                self._open, self._trouble = None, self._unreadable(f"is damaged: {error}")
-            else:
-                self._open, self._batch = read_plain_records(*self._batch), None
+            records = batch.take(room, deadline)
+        except DamagedBatch:
+            assert self._header is not None
+            payload = io.BytesIO(memoryview(self._batch)[_HEADER.size :])
+            self._open = _TolerantBatch(read_records(self._log, self._header, payload))
             return []
-        if len(found) < room:
-            self._open = None
-        if found and found[0].position.offset < self.next_offset:
+        if batch.done:
+            self._open, self._batch = None, b""
+        if records and records[0].position.offset < self.next_offset:
             # A batch comes whole, also where the fetch began in its middle.
-            found = [record for record in found if record.position.offset >= self.next_offset]
+            records = [record for record in records if record.position.offset >= self.next_offset]
         if self._open is None:
             self.next_offset = max(self.next_offset, self._past)
-        elif found:
-            self.next_offset = found[-1].position.offset + 1
-        return found
+        elif records:
+            self.next_offset = records[-1].position.offset + 1
+        return records
 
     def _advance(self) -> None:
         """Open the next batch that has records for us."""
@@ -125,53 +145,113 @@ class FetchedChunk:
         self._at = end
         if raw[at + 16] < 2:
             self._past = int.from_bytes(raw[at : at + 8], "big") + 1
-            self._batch = None
-            self._open = chain(LegacyRecordBatch(raw[at:end], raw[at + 16]))
+            self._open = _CompiledBatch(self._log, LegacyRecordBatch(raw[at:end], raw[at + 16]), None)
+            self._header = BatchHeader(self._past - 1, self._past - 1, 1, 0, None)
             return
         (base, _, _, _, _, attributes, last, first_time, greatest, producer, _, _, count) = _HEADER.unpack_from(raw, at)
         self._past = base + last + 1
+        append_time = greatest if attributes & _APPEND_TIME_FLAG else None
+        self._header = header = BatchHeader(base, base + last, count, first_time, append_time)
         batch = raw[at:end]
         if self._check and not DefaultRecordBatch(batch).validate_crc():
-            self._trouble = self._unreadable("has a wrong checksum")
-        elif (producer >= 0 and self._is_aborted(batch, base, producer, attributes)) or attributes & _CONTROL:
+            rejection = Rejection("decode.malformed", "unreadable record batch: its checksum is wrong")
+            self._open = _TolerantBatch(reject_rest(self._log, header, 0, base - 1, rejection))
+        elif (producer >= 0 and self._is_aborted(batch, base, producer, attributes)) or attributes & _CONTROL_FLAG:
             self.next_offset = max(self.next_offset, self._past)
         else:
+            self._open = self._open_batch(batch, header, attributes & _CODEC_MASK)
+
+    def _open_batch(self, batch: bytes, header: BatchHeader, codec: int) -> _OpenBatch:
+        compressed = memoryview(batch)[_HEADER.size :]
+        if codec:
             try:
-                batch = _plain(batch, attributes & _CODEC)
-            except DecompressionLimitExceeded as error:
-                self._trouble = self._unreadable(str(error))
-                return
-            append_time = greatest if attributes & _APPEND_TIME else None
-            self._batch = (batch[_HEADER.size :], count, base, first_time, append_time)
-            self._open = chain(DefaultRecordBatch(batch))  # it can be begun only once, and `islice` begins
+                payload = decompress(codec, bytes(compressed))
+                if payload is None:
+                    return _TolerantBatch(read_records(self._log, header, open_stream(codec, bytes(compressed))))
+            except DamagedBatch as error:
+                rejection = Rejection("decode.malformed", f"unreadable record batch: {error}")
+                return _TolerantBatch(reject_rest(self._log, header, 0, header.base_offset - 1, rejection))
+            head = bytearray(batch[: _HEADER.size])
+            head[22] &= ~_CODEC_MASK & 0xFF
+            batch = bytes(head) + payload
+        self._batch = batch
+        slices: list[int] | None = None
+        if len(batch) - _HEADER.size > MAX_HEADERS_PER_RECORD * MIN_HEADER_BYTES:
+            slices = slice_records(batch[_HEADER.size :], SLICE_BYTES)
+            if slices is None:
+                return _TolerantBatch(read_records(self._log, header, io.BytesIO(batch[_HEADER.size :])))
+        return _CompiledBatch(self._log, DefaultRecordBatch(batch), slices)
 
     def _is_aborted(self, batch: bytes, base: int, producer: int, attributes: int) -> bool:
         while self._aborted and self._aborted[-1][1] <= base:
             self._aborting.add(self._aborted.pop()[0])
-        if attributes & _CONTROL:
-            if next(iter(DefaultRecordBatch(batch))).key == _ABORT:
-                self._aborting.discard(producer)
+        if attributes & _CONTROL_FLAG:
+            with contextlib.suppress(StopIteration, CorruptRecordException, ValueError):
+                if next(iter(DefaultRecordBatch(batch))).key == _ABORT_KEY:
+                    self._aborting.discard(producer)
             return True
-        return bool(attributes & _TRANSACTIONAL) and producer in self._aborting
+        return bool(attributes & _TRANSACTIONAL_FLAG) and producer in self._aborting
 
-    def _unreadable(self, what: str) -> UnreadableRecords:
-        where = f"{self._log}: a batch up to offset {self._past - 1} {what}"
-        return UnreadableRecords(where, max(self.next_offset, self._past))
+
+class _CompiledBatch:
+    """A batch that aiokafka's compiled code reads. `slices`: how many records to read between two looks at the clock;
+    None: all."""
+
+    def __init__(self, log: Partition, batch: Any, slices: list[int] | None) -> None:
+        self._log = log
+        self._records = chain(batch)  # it can be begun only once, and `islice` begins
+        self._slices = slices[::-1] if slices is not None else None
+        self.done = False
+
+    def take(self, room: int, deadline: float) -> list[Record]:
+        if self._slices is not None:
+            room = min(room, self._slices[-1]) if self._slices else 1
+        stream, number = self._log.stream, self._log.number
+        try:
+            records = [
+                Record(Position("kafka", stream, number, r.offset), r.key, r.value, tuple(r.headers), r.timestamp)
+                for r in islice(self._records, room)
+            ]
+        except (CorruptRecordException, ValueError) as error:
+            raise DamagedBatch(str(error)) from error
+        if len(records) < room:
+            self.done = True
+        elif self._slices:
+            self._slices[-1] -= room
+            if not self._slices[-1]:
+                self._slices.pop()
+        return records
+
+
+class _TolerantBatch:
+    """A batch that `record_format_v2` reads, in pauses."""
+
+    def __init__(self, records: Iterator[Record | None]) -> None:
+        self._records = records
+        self.done = False
+
+    def take(self, room: int, deadline: float) -> list[Record]:
+        records: list[Record] = []
+        while len(records) < room:
+            record = next(self._records, _END)
+            if record is _END:
+                self.done = True
+                break
+            if record is not None:
+                records.append(record)
+            if time.perf_counter() > deadline:
+                break
+        return records
+
+
+_END = Record(Position("kafka", "", 0, -1), None, None, (), 0)
+"""Marks the end of an iterator of records and pauses."""
 
 
 def _end(raw: bytes, at: int) -> int | None:
-    """Where the batch at `at` ends; None where no whole batch is there (a broker cuts the last one off)."""
+    """Return where the batch at `at` ends; None if no whole batch is there (a broker cuts the last one off)."""
     if at + 61 > len(raw) and at + 26 > len(raw):
         return None
     end = at + 12 + int(_FRAME.unpack_from(raw, at)[1])
     least = 61 if raw[at + 16] >= 2 else 26
     return end if at + least <= end <= len(raw) else None
-
-
-def _plain(batch: bytes, codec: int) -> bytes:
-    """The batch as if it had not been compressed."""
-    if not codec:
-        return batch
-    head = bytearray(batch[: _HEADER.size])
-    head[22] &= ~_CODEC & 0xFF
-    return bytes(head) + decompress(codec, batch[_HEADER.size :])

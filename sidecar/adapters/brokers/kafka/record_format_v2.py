@@ -1,7 +1,9 @@
-"""Records of message format 2 read and written without aiokafka, for header names that are not UTF-8: clients may send
-any bytes there (librdkafka does), and aiokafka refuses the whole batch. Bytes outside UTF-8 stand as surrogate escapes.
+"""Records of message format 2, read without aiokafka and in bounded steps (Kafka's protocol guide, "Record").
 
-Format: Kafka's protocol guide, "Record"."""
+aiokafka's compiled reader is faster, but reads a whole record at once, whatever is in it, and refuses a batch in
+which a header name is not UTF-8 (clients may send any bytes there, librdkafka does). Batches that are large, that
+hold a record with too many headers, or that aiokafka refuses are read here. Bytes outside UTF-8 become surrogate
+escapes."""
 
 from __future__ import annotations
 
@@ -10,75 +12,235 @@ from collections.abc import Iterator
 from aiokafka.record.util import decode_varint
 from msgspec import Struct
 
+from sidecar.adapters.brokers.kafka.decompression import DamagedBatch, InflatedStream
+from sidecar.domain.model import Record, Rejection
+from sidecar.domain.position import Partition
 
-class PlainRecord(Struct, frozen=True):
-    """A record with the attributes of aiokafka's."""
+MAX_HEADERS_PER_RECORD = 10_000
+MIN_HEADER_BYTES = 2
+"""A header with an empty name and a null value."""
+MAX_RECORD_BYTES = 64 << 20
+MAX_INFLATED_BYTES = 1 << 30
+"""Size that one batch may inflate to before its rest is rejected: a second of work, in steps."""
+MAX_REJECTED_PER_BATCH_RECORDS = 100_000
+"""Rejected records that one unreadable batch yields; the header that counts them may be damaged, too."""
+READ_STEP_BYTES = 64 << 10
+_HEAD_BYTES = 64 << 10
+"""Bytes of an oversized record that are looked at, to find its offset, time and key."""
+_MAX_VARINT_BYTES = 10
 
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes | None]]
+
+class BatchHeader(Struct, frozen=True):
+    """The part of a batch's header that its records depend on."""
+
+    base_offset: int
+    last_offset: int
+    count: int
+    first_timestamp: int
+    append_timestamp: int | None
+    """Milliseconds, where the broker sets the time of all records."""
 
 
-class DamagedRecords(Exception):  # it says what the bytes are
-    """These bytes are no records."""
-
-
-def read_plain_records(
-    payload: bytes, count: int, base_offset: int, first_timestamp: int, append_timestamp: int | None
-) -> Iterator[PlainRecord]:
-    """The records of an uncompressed batch's payload. Raises Damaged."""
-    reader = _VarintReader(payload)
-    for _ in range(count):
-        length = reader.varint()
-        end = reader.at + length
-        reader.varint()  # attributes: none are defined
-        timestamp = first_timestamp + reader.varint()
-        offset = base_offset + reader.varint()
-        key, value = reader.some(), reader.some()
-        headers = [reader.header() for _ in range(reader.count())]
-        if reader.at != end:
-            raise DamagedRecords(f"a record of {length} bytes has {reader.at - end + length}")
-        yield PlainRecord(offset, timestamp if append_timestamp is None else append_timestamp, key, value, headers)
+class DamagedRecords(Exception):  # named after the bytes, not after an error of ours
+    """Bytes that are not records."""
 
 
 class EscapedName(str):
-    """A header name that encodes its surrogate escapes to the bytes they stand for."""
+    """A header name that encodes its surrogate escapes to the bytes that they were."""
 
     def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
         return super().encode("utf-8", "surrogateescape")
 
 
-class _VarintReader:
-    def __init__(self, payload: bytes) -> None:
-        self._payload = payload
-        self.at = 0
+def read_records(log: Partition, header: BatchHeader, stream: InflatedStream) -> Iterator[Record | None]:
+    """Yield the records of a batch, and None after each READ_STEP_BYTES, for a pause. A record that is too large or has
+    too many headers comes without value and headers and with its rejection; so do all records behind damaged bytes.
+    Never raises."""
+    window = _Window(stream)
+    number, last = 0, header.base_offset - 1
+    try:
+        while number < header.count:
+            yield from window.fill(_MAX_VARINT_BYTES, exact=False)
+            length = window.varint()
+            if not 0 <= length <= MAX_INFLATED_BYTES:
+                raise DamagedRecords(f"a record of {length} bytes")
+            if length > MAX_RECORD_BYTES:
+                yield from window.fill(_HEAD_BYTES)
+                head = RecordReader(window.peek(_HEAD_BYTES))
+                record = head.too_large(log, header, length)
+                yield record
+                yield from window.skip(length)
+            else:
+                yield from window.fill(length)
+                record = RecordReader(window.take(length)).record(log, header)
+                yield record
+            number, last = number + 1, record.position.offset
+    except (DamagedRecords, DamagedBatch) as error:
+        yield from reject_rest(log, header, number, last, Rejection(window.code, f"unreadable record batch: {error}"))
+
+
+def reject_rest(log: Partition, header: BatchHeader, number: int, last: int, rejection: Rejection) -> Iterator[Record]:
+    """Yield a rejected record for each of a batch's offsets after `last`, of which `number` records were read."""
+    count = min(header.count - number, header.last_offset - last, MAX_REJECTED_PER_BATCH_RECORDS)
+    for offset in range(last + 1, last + 1 + count):
+        yield Record(log.at(offset), None, None, (), header.first_timestamp, defect=rejection)
+
+
+def slice_records(payload: bytes, slice_bytes: int) -> list[int] | None:
+    """Return how many records to read at a time so that a step reads about `slice_bytes` bytes. None if a record has
+    too many headers, or the bytes are damaged: such a batch is for `read_records`."""
+    slices: list[int] = []
+    at, end, count, size = 0, len(payload), 0, 0
+    try:
+        while at < end:
+            byte = payload[at]
+            if byte < 0x80:
+                length, at = byte >> 1, at + 1
+            elif payload[at + 1] < 0x80:
+                length, at = (byte & 0x7F | payload[at + 1] << 7) >> 1, at + 2
+            else:
+                length, at = decode_varint(payload, at)
+            if length >= MAX_HEADERS_PER_RECORD * MIN_HEADER_BYTES:
+                reader = RecordReader(payload, at)
+                reader.skip_to_headers()
+                if reader.varint() > MAX_HEADERS_PER_RECORD:
+                    return None
+            if length < 0:
+                return None
+            at += length
+            if size and size + length > slice_bytes:
+                slices.append(count)
+                count = size = 0
+            count, size = count + 1, size + length
+    except (IndexError, ValueError, DamagedRecords):
+        return None
+    return [*slices, count]
+
+
+class RecordReader:
+    """Reads one record from bytes that begin behind its length. Raises DamagedRecords."""
+
+    def __init__(self, payload: bytes, at: int = 0) -> None:
+        self._payload, self._at = payload, at
+
+    def record(self, log: Partition, header: BatchHeader) -> Record:
+        """Read the whole record."""
+        offset, timestamp = self._start(header)
+        key, value = self._some(), self._some()
+        count = self.varint()
+        if count > MAX_HEADERS_PER_RECORD:
+            message = f"a record with {count} headers; at most {MAX_HEADERS_PER_RECORD} are read"
+            return Record(log.at(offset), key, None, (), timestamp, defect=Rejection("decode.limit", message))
+        if count < 0:
+            raise DamagedRecords(f"{count} headers")
+        headers = tuple([self._header() for _ in range(count)])
+        if self._at != len(self._payload):
+            raise DamagedRecords(f"a record of {len(self._payload)} bytes has {self._at}")
+        return Record(log.at(offset), key, value, headers, timestamp)
+
+    def too_large(self, log: Partition, header: BatchHeader, length: int) -> Record:
+        """Read the beginning of a record of `length` bytes, with its key if that is near."""
+        offset, timestamp = self._start(header)
+        try:
+            key = self._some()
+        except DamagedRecords:
+            key = None
+        message = f"a record of {length} bytes; at most {MAX_RECORD_BYTES} are read"
+        return Record(log.at(offset), key, None, (), timestamp, defect=Rejection("decode.limit", message))
+
+    def skip_to_headers(self) -> None:
+        """Move to the number of headers."""
+        self._at += 1
+        for _ in range(2):
+            self.varint()
+        for _ in range(2):
+            self._at += max(0, self.varint())
 
     def varint(self) -> int:
         try:
-            value, self.at = decode_varint(self._payload, self.at)
+            value, self._at = decode_varint(self._payload, self._at)
         except (IndexError, ValueError) as error:
-            raise DamagedRecords(f"no number at byte {self.at}") from error
+            raise DamagedRecords(f"no number at byte {self._at}") from error
         return int(value)
 
-    def count(self) -> int:
-        value = self.varint()
-        if not 0 <= value <= len(self._payload) - self.at:
-            raise DamagedRecords(f"{value} headers in {len(self._payload) - self.at} bytes")
-        return value
+    def _start(self, header: BatchHeader) -> tuple[int, int]:
+        self._at += 1  # attributes: none are defined
+        timestamp = header.first_timestamp + self.varint()
+        offset = header.base_offset + self.varint()
+        if not header.base_offset <= offset <= header.last_offset:
+            raise DamagedRecords(f"offset {offset} in a batch from {header.base_offset} to {header.last_offset}")
+        return offset, timestamp if header.append_timestamp is None else header.append_timestamp
 
-    def some(self) -> bytes | None:
+    def _some(self) -> bytes | None:
         length = self.varint()
         if length < 0:
             return None
-        start, self.at = self.at, self.at + length
-        if self.at > len(self._payload):
+        start, self._at = self._at, self._at + length
+        if self._at > len(self._payload):
             raise DamagedRecords(f"{length} bytes at byte {start} of {len(self._payload)}")
-        return self._payload[start : self.at]
+        return self._payload[start : self._at]
 
-    def header(self) -> tuple[str, bytes | None]:
-        name = self.some()
+    def _header(self) -> tuple[str, bytes | None]:
+        name = self._some()
         if name is None:
             raise DamagedRecords("a header without a name")
-        return name.decode("utf-8", "surrogateescape"), self.some()
+        return name.decode("utf-8", "surrogateescape"), self._some()
+
+
+class _Window:
+    """The part of a stream that is in memory."""
+
+    def __init__(self, stream: InflatedStream) -> None:
+        self._stream = stream
+        self._data = bytearray()
+        self._at = self._total = 0
+        self.code = "decode.malformed"
+        """Code of the rejection if reading fails."""
+
+    def fill(self, size: int, *, exact: bool = True) -> Iterator[None]:
+        """Read until `size` bytes are there, with pauses. Raises DamagedRecords if the stream ends before."""
+        while len(self._data) - self._at < size:
+            if not self._pull():
+                if exact:
+                    raise DamagedRecords("the batch ends within a record")
+                return
+            yield None
+
+    def varint(self) -> int:
+        try:
+            value, self._at = decode_varint(self._data, self._at)
+        except (IndexError, ValueError) as error:
+            raise DamagedRecords("the batch ends early") from error
+        return int(value)
+
+    def peek(self, size: int) -> bytes:
+        return bytes(memoryview(self._data)[self._at : self._at + size])
+
+    def take(self, size: int) -> bytes:
+        taken = self.peek(size)
+        self._at += size
+        return taken
+
+    def skip(self, size: int) -> Iterator[None]:
+        """Pass over bytes without keeping them, with pauses."""
+        while True:
+            step = min(size, len(self._data) - self._at)
+            self._at += step
+            size -= step
+            if not size:
+                return
+            if not self._pull():
+                raise DamagedRecords("the batch ends within a record")
+            yield None
+
+    def _pull(self) -> bool:
+        more = self._stream.read(READ_STEP_BYTES)
+        self._total += len(more)
+        if self._total > MAX_INFLATED_BYTES:
+            self.code = "decode.limit"
+            raise DamagedRecords(f"it inflates to more than {MAX_INFLATED_BYTES >> 20} MiB")
+        if self._at > READ_STEP_BYTES:
+            del self._data[: self._at]
+            self._at = 0
+        self._data += more
+        return bool(more)
