@@ -40,6 +40,8 @@ class DeadLetterWriter:
     def _letter(self, decoded: Decoded, added: Headers) -> Outgoing:
         record = decoded.record
         own = tracecar.own_headers(record.headers, self._dialects)
+        if record.defect is not None:
+            added += _mark_omitted("body", "headers")
         if self._dialects:
             added += ((tracecar.DIALECTS_HEADER, ",".join(self._dialects).encode()),)
             added += write_headers(decoded, self._group, tracecar.attempt_number(record.headers), self._dialects)

@@ -94,6 +94,9 @@ class _GeneralDecoder:
     def decoded(self) -> Decoded:
         """Finish the event. Raises SchemaNotCached, unless `unchecked`."""
         event = self.event
+        if self.record.defect is not None:
+            event.rejection = self.record.defect
+            return Decoded(self.record, event)
         event.rejection = self.read.rejection or self.shape.rejection
         schema = self._by_id() if self.read.names_schema else self._by_subject()
         if schema is not None:

@@ -8,6 +8,7 @@ from typing import Protocol
 from sidecar.domain.model import Decoded, Record
 from sidecar.domain.ports.exporter import Exporter
 from sidecar.domain.ports.index import Index
+from sidecar.domain.position import Partition
 from sidecar.pipeline.live_relay import LiveRelay
 from sidecar.pipeline.live_stream import LiveStream
 
@@ -16,6 +17,8 @@ class RecordCache(Protocol):
     """Keeps the latest records for callers that open their payloads."""
 
     def keep(self, records: Sequence[Record]) -> None: ...
+
+    def discard(self, partition: Partition) -> None: ...
 
 
 class EventViewers:
@@ -28,6 +31,10 @@ class EventViewers:
         """Publish events to live subscribers and keep their records."""
         self._cache.keep([each.record for each in decoded])
         self._live.publish(decoded)
+
+    def discard(self, partition: Partition) -> None:
+        """Forget the records of a partition: its stream was created again."""
+        self._cache.discard(partition)
 
 
 class EventFanOut:
@@ -48,6 +55,11 @@ class EventFanOut:
             self._relay.offer(decoded)
         for exporter in self._exporters:
             exporter.offer(decoded)
+
+    def discard(self, partition: Partition) -> None:
+        """Forget the events and payloads of a partition: its stream was created again."""
+        self._index.discard(partition)
+        self._viewers.discard(partition)
 
 
 class UnownedFanOut:

@@ -225,8 +225,10 @@ class PartitionWorker:
         gap = batch.gap
         assert gap is not None
         self._counter.add_gap(gap)
-        if gap.resumed < gap.wanted:  # the partition was created again: these offsets are new records
+        if gap.recreated or gap.resumed < gap.wanted:  # these offsets are new records
             self.deduplicator.reset()
+        if gap.recreated:
+            self._context.sink.discard(gap.partition)
         log.warning(
             "records were gone before they were read",
             wanted=str(gap.partition.at(gap.wanted)),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from sidecar.domain.model import Decoded
+from sidecar.domain.position import Partition
 from sidecar.pipeline.stream_counters import StreamCounter
 
 
@@ -17,6 +18,9 @@ class EventSink(Protocol):
 
     def publish(self, decoded: Sequence[Decoded], *, is_redelivery: bool) -> None:
         """Take a batch. `is_redelivery`: it was published before a rewind, so only the index needs it."""
+
+    def discard(self, partition: Partition) -> None:
+        """Forget all events and payloads of a partition: its stream was created again."""
 
 
 class RewindDeduplicator:

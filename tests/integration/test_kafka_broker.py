@@ -311,6 +311,55 @@ async def test_a_topic_that_was_made_anew_while_we_were_away(harness, topic, gro
         assert status.lag == 0
 
 
+async def test_a_topic_that_was_made_anew_with_more_records_than_were_read(harness, topic, group):
+    """Its offsets go on beyond what was read of the old one, so that only its id tells."""
+    await harness.produce(_records(topic, [b"1", b"2"]))
+    async with AsyncExitStack() as stack:
+        broker = harness.broker(topic, group=group, start=LATEST)
+        reader = await _started(broker, stack)
+        await harness.produce(_records(topic, [b"3"]))
+        await reader.read(1)
+        await broker.commit(by_lease(reader.batches)[0], [])
+        server.delete_topic(harness.servers, topic)
+        await harness.create(topic)
+        await harness.produce(_records(topic, [b"a", b"b", b"c", b"d"]))
+        await reader.read(5)
+        assert [record.value for record in reader.records] == [b"3", b"a", b"b", b"c", b"d"]
+        assert [record.position.offset for record in reader.records] == [2, 0, 1, 2, 3]
+        (gap,) = [batch.gap for batch in reader.batches if batch.gap is not None]
+        assert (gap.wanted, gap.resumed, gap.recreated) == (3, 0, True)
+        assert "created again" in gap.reason
+        batches = by_lease(reader.batches)[-1]
+        await broker.commit(batches, [letter(reader.records[2], harness.naming(group), group)])
+        (status,) = await broker.status()
+        assert (status.committed, status.lag) == (4, 0)
+    letters = await harness.contents(harness.naming(group).dead_letter_stream(topic))
+    assert letter_ids(letters) == [f"{group}@kafka://{topic}/0/1"]
+
+
+async def test_a_commit_of_the_old_topic_is_not_taken_for_the_new_ones(harness, topic, group):
+    """The group's offset is still there although the topic is another: its metadata names the old topic."""
+    await harness.produce(_records(topic, [b"1", b"2"]))
+    async with AsyncExitStack() as stack:
+        broker = harness.broker(topic, group=group)
+        reader = await _started(broker, stack)
+        await reader.read(2)
+        await broker.commit(by_lease(reader.batches)[0], [])
+        assert broker._session is not None
+        lease = reader.batches[0].lease
+        old = lease.topic_id
+        assert old is not None
+        lease.topic_id = bytes(15) + b"x"
+        await broker._session.committer.move(lease, 1)
+    async with AsyncExitStack() as stack:
+        broker = harness.broker(topic, group=group)
+        reader = await _started(broker, stack)
+        await reader.read(2)
+        (gap,) = [batch.gap for batch in reader.batches if batch.gap is not None]
+        assert (gap.wanted, gap.resumed, gap.recreated) == (1, 0, True)
+        assert reader.batches[0].lease.topic_id == old
+
+
 async def test_a_log_that_is_trimmed_while_we_wait(harness, topic, group):
     await harness.produce(_records(topic, [b"%d" % n for n in range(10)]))
     async with AsyncExitStack() as stack:

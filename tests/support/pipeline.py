@@ -59,6 +59,9 @@ class Shown:
         if not is_redelivery:
             self.live.extend(one.event for one in decoded)
 
+    def discard(self, partition: Partition) -> None:
+        self.events = {position: event for position, event in self.events.items() if position.log != partition}
+
     def add(self, events: Sequence[Event]) -> None:
         self.events.update({event.position: event for event in events})
 

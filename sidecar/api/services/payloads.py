@@ -64,6 +64,14 @@ class PayloadCache:
         else:
             del self._starts[partition]
 
+    def discard(self, partition: Partition) -> None:
+        """Forget the records of a partition: its stream was created again."""
+        self._starts.pop(partition, None)
+        gone = [batch for batch in self._batches if batch[0] == partition]
+        self._batches = deque(batch for batch in self._batches if batch[0] != partition)
+        self._bytes -= sum(size for _, size, _ in gone)
+        self._records -= sum(len(records) for _, _, records in gone)
+
     def get(self, position: Position) -> Record | None:
         """Return the record at a position, or None if it is not cached."""
         starts = self._starts.get(position.log, [])

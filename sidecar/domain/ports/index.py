@@ -70,6 +70,10 @@ class Index(Protocol):
         """Take these events in, without waiting. An event at a position that is held replaces it (so a batch seen
         twice changes nothing). Never raises for what an event holds."""
 
+    def discard(self, partition: Partition) -> None:
+        """Remove the events that are held of a partition, without waiting: its stream was created again, and the events
+        that follow are others at the same positions."""
+
     async def at(self, position: Position) -> Node | None:
         """The event at a position."""
 

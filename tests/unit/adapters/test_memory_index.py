@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import tracemalloc
 from collections.abc import Coroutine
@@ -300,3 +301,21 @@ def test_an_event_takes_no_more_than_450_bytes():
         tracemalloc.stop()
     assert index.coverage().events == 40_000
     assert held / 40_000 <= 450
+
+
+async def test_the_events_of_a_partition_that_was_created_again_go_and_the_new_ones_stay():
+    index = MemoryIndex(5_000, JOIN, 10_000)
+    index.add([event(number, trace_id=number + 1, event_id=f"old-{number}") for number in range(1_500)])
+    other = event(7, "payments", trace_id=9_000, event_id="other")
+    index.add([other])
+    index.discard(Partition("memory", "orders", 0))
+    new = event(3, trace_id=8_000, event_id="new")
+    index.add([new])
+    while index.coverage().events > 2:
+        await asyncio.sleep(0)
+    assert {one.event_id for one in await held(index)} == {"new", "other"}
+    assert await index.lookup("old-3") == []
+    assert await index.at(Position("memory", "orders", 0, 4)) is None
+    node = await index.at(Position("memory", "orders", 0, 3))
+    assert node is not None
+    assert node.event.event_id == "new"

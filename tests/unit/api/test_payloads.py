@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sidecar.api.services.payloads import PayloadCache
 from sidecar.domain.model import Record
-from sidecar.domain.position import Position
+from sidecar.domain.position import Partition, Position
 
 
 def _batch(partition: int, start: int, count: int, size: int = 10) -> list[Record]:
@@ -37,6 +37,19 @@ def test_a_batch_that_comes_again_is_found_too() -> None:
     cache.keep(_batch(0, 100, 10))
     for offset in (0, 38, 100, 118, 198):
         assert cache.get(Position("kafka", "orders", 0, offset)) is not None
+
+
+def test_a_partition_that_was_created_again_is_forgotten() -> None:
+    cache = PayloadCache(most_records=60)
+    for partition in (0, 1, 0):
+        cache.keep(_batch(partition, 0, 20))
+    cache.discard(Partition("kafka", "orders", 0))
+    assert cache.get(Position("kafka", "orders", 0, 2)) is None
+    assert cache.get(Position("kafka", "orders", 1, 2)) is not None
+    for start in (0, 100, 200):
+        cache.keep(_batch(0, start, 20))
+    assert cache.get(Position("kafka", "orders", 1, 2)) is None
+    assert cache.get(Position("kafka", "orders", 0, 202)) is not None
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 500), st.integers(0, 30), st.integers(0, 2_000))))

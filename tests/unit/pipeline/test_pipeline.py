@@ -286,6 +286,20 @@ async def test_the_look_back_window_fills_the_index_and_settles_nothing() -> Non
         assert len(second.letters()) == 2
 
 
+async def test_a_stream_that_is_created_again_is_read_from_its_beginning_and_its_old_events_are_forgotten() -> None:
+    one = harness()
+    async with one.running():
+        one.produce(*one.good(5))
+        await until(lambda: one.committed() == 5, "the first stream")
+        one.log.recreate("orders")
+        one.produce(*one.good(1, start=100), *one.bad(1, start=200))
+        await until(lambda: one.committed() == 2, "the second one")
+        assert sorted(event.event_id or "" for event in one.shown.events.values()) == ["e-100", "e-200"]
+        assert one.origins() == ["memory://orders/0/1"]
+        (gap,) = one.counters.of("memory", "orders").gaps
+        assert gap.recreated
+
+
 async def test_a_gap_is_reported_and_passed() -> None:
     one = harness()
     one.produce(*one.good(10))

@@ -14,6 +14,7 @@ from sidecar.adapters.brokers.kafka.cluster_client import (
     EARLIEST_OFFSET,
     LATEST_OFFSET,
     RETRY_TIMEOUT_S,
+    UNCOMMITTED_ISOLATION_ID,
     CommittedOffset,
     KafkaCluster,
 )
@@ -126,7 +127,7 @@ class PartitionAcquirer:
             f"reading the offset of {lease.partition}", lambda: self._cluster.committed_offsets(group, [tp])
         )
         committed = offsets.get(tp) or self._membership.committed_here.get(tp)
-        if committed is not None and _is_recreated(lease, committed):
+        if committed is not None and await self._is_recreated(lease, committed):
             return await self._begin_again(lease, committed)
         if tp in offsets and (offsets[tp].topic_id is not None or lease.topic_id is None):
             return offsets[tp].offset
@@ -142,6 +143,19 @@ class PartitionAcquirer:
         await self._committer.move(lease, offset)
         return offset
 
+    async def _is_recreated(self, lease: KafkaLease, committed: CommittedOffset) -> bool:
+        """Return whether an offset was committed for another topic of the same name. Without the id of the topic that
+        it was committed for, it was if it lies beyond the end."""
+        if lease.topic_id is None:
+            return False
+        if committed.topic_id is not None:
+            return committed.topic_id != lease.topic_id
+        ends = await self._cluster.retry(
+            f"finding the end of {lease.partition}",
+            lambda: self._cluster.offsets([lease.tp], LATEST_OFFSET, UNCOMMITTED_ISOLATION_ID),
+        )
+        return committed.offset > ends[lease.tp]
+
     async def _begin_again(self, lease: KafkaLease, committed: CommittedOffset) -> int:
         """Move the group to the beginning of a topic that was created again."""
         tp = lease.tp
@@ -154,8 +168,8 @@ class PartitionAcquirer:
             lease.partition,
             committed.offset,
             first[tp],
-            f"the topic {tp.topic} was deleted and created again: records of the old one from offset {committed.offset} "
-            "on were not read, the new one is read from its beginning",
+            f"the topic {tp.topic} was deleted and created again: records of the old one from offset "
+            f"{committed.offset} on were not read, the new one is read from its beginning",
             recreated=True,
         )
         return first[tp]
@@ -170,8 +184,3 @@ class PartitionAcquirer:
         since = self._start.value if kind == "at" else self._started_at_ms - self._start.value
         offset = (await self._cluster.offsets([tp], max(0, since)))[tp]
         return offset if offset >= 0 else (await self._cluster.offsets([tp], LATEST_OFFSET))[tp]
-
-
-def _is_recreated(lease: KafkaLease, committed: CommittedOffset) -> bool:
-    """Return whether an offset was committed for another topic of the same name."""
-    return None not in (lease.topic_id, committed.topic_id) and lease.topic_id != committed.topic_id

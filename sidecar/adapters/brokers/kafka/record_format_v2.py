@@ -68,13 +68,14 @@ def read_records(log: Partition, header: BatchHeader, stream: InflatedStream) ->
                 yield from window.fill(_HEAD_BYTES)
                 head = RecordReader(window.peek(_HEAD_BYTES))
                 record = head.too_large(log, header, length)
+                number, last = number + 1, record.position.offset
                 yield record
                 yield from window.skip(length)
             else:
                 yield from window.fill(length)
                 record = RecordReader(window.take(length)).record(log, header)
+                number, last = number + 1, record.position.offset
                 yield record
-            number, last = number + 1, record.position.offset
     except (DamagedRecords, DamagedBatch) as error:
         yield from reject_rest(log, header, number, last, Rejection(window.code, f"unreadable record batch: {error}"))
 
@@ -154,7 +155,8 @@ class RecordReader:
         for _ in range(2):
             self.varint()
         for _ in range(2):
-            self._at += max(0, self.varint())
+            length = self.varint()
+            self._at += max(0, length)
 
     def varint(self) -> int:
         try:

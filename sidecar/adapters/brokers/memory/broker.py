@@ -112,7 +112,7 @@ class MemoryBroker:
             while self._unannounced:
                 lease = self._unannounced.pop(0)
                 if not lease.lost:
-                    yield Batch(lease, (), lease.start)
+                    yield Batch(lease, (), lease.start, self._group.gaps.pop(lease.partition, None))
             idle = True
             for lease in list(self._leases.values()):
                 if not lease.lost and lease not in self._held and (batch := self._batch(lease)) is not None:

@@ -11,7 +11,7 @@ from sidecar.adapters.brokers.memory.traits import MEMORY_TRAITS
 from sidecar.domain.broker_traits import BrokerTraits
 from sidecar.domain.errors import Refused, TooLarge
 from sidecar.domain.model import Outgoing, Record
-from sidecar.domain.ports.broker import Retention
+from sidecar.domain.ports.broker import Gap, Retention
 from sidecar.domain.position import Partition, Position
 
 
@@ -55,11 +55,13 @@ class MemoryPartition:
 class MemoryGroup:
     """A consumer group: its members, and its committed offsets."""
 
-    __slots__ = ("committed", "members", "owners")
+    __slots__ = ("committed", "gaps", "members", "owners")
 
     def __init__(self) -> None:
         self.members: list[GroupMember] = []
         self.committed: dict[Partition, int] = {}
+        self.gaps: dict[Partition, Gap] = {}
+        """Gaps that the next lease of a partition reports."""
         self.owners: dict[Partition, GroupMember] = {}
 
 
@@ -96,6 +98,21 @@ class MemoryLog:
         if stream not in self.streams:
             self.streams[stream] = [MemoryPartition() for _ in range(partitions)]
             self._rebalance_all()
+
+    def recreate(self, stream: str) -> None:
+        """Delete a stream and create it again, empty."""
+        partitions = self.partitions(stream)
+        self.streams[stream] = [MemoryPartition() for _ in partitions]
+        for group in self.groups.values():
+            for partition in partitions:
+                committed = group.committed.pop(partition, None)
+                if committed is not None:
+                    reason = f"{stream} was deleted and created again"
+                    group.gaps[partition] = Gap(partition, committed, 0, reason, recreated=True)
+            for member in group.members:
+                owned = [p for p, owner in group.owners.items() if owner is member and p not in partitions]
+                member.assigned(owned)
+        self._rebalance_all()
 
     def partition(self, partition: Partition) -> MemoryPartition | None:
         logs = self.streams.get(partition.stream, [])

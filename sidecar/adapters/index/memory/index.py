@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import re
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 
 from sidecar.adapters.index.coverage import CoveredPartitions
 from sidecar.adapters.index.event_codec import bound_text
@@ -34,6 +35,7 @@ class MemoryIndex:
         self._store = SegmentStore(max_events)
         self._eviction = FlowEviction(self._store, max_events, max_events * BYTES_AN_EVENT, self._join, max_flow)
         self._covered = CoveredPartitions()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def add(self, events: Sequence[Event]) -> None:
         begin, count = 0, len(events)
@@ -63,6 +65,23 @@ class MemoryIndex:
         place = self._store.places.known(partition.system, partition.stream, partition.number)
         if place is not None:
             place.part()
+
+    def discard(self, partition: Partition) -> None:
+        """Remove the events that are held of a partition: its stream was created again. In steps, if a loop runs."""
+        place = self._store.places.known(partition.system, partition.stream, partition.number)
+        if place is None:
+            return
+        place.part()
+        steps = self._store.discard(place)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            for _ in steps:
+                pass
+            return
+        task = loop.create_task(_run_steps(steps), name=f"discarding {partition}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def coverage(self) -> Coverage:
         eviction = self._eviction
@@ -157,6 +176,11 @@ class MemoryIndex:
 
     def _reading(self) -> StoreReader:
         return StoreReader(self._store, self._join, self._max_flow)
+
+
+async def _run_steps(steps: Iterator[None]) -> None:
+    for _ in steps:
+        await asyncio.sleep(0)
 
 
 KINDS = ("trace", "event", "position", "aggregate", "correlation")

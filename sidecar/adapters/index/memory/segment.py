@@ -80,6 +80,11 @@ class SlotRuns:
         self._starts.append(start)
         self._ends.append(end)
 
+    def all_slots(self) -> Iterator[int]:
+        """Yield every slot of the runs."""
+        for start, end in zip(self._starts, self._ends, strict=True):
+            yield from range(start, end)
+
     def around(self, offset: int) -> list[range]:
         """The runs of slots that may hold an offset."""
         if self._ordered:
@@ -254,6 +259,12 @@ class Segment:
             if slot not in self.dead:
                 yield slot, packed
             slot = getattr(packed, link)
+
+    def slots(self, place: int) -> Iterator[int]:
+        """Yield the slots of a partition's events; dead ones too."""
+        runs = self.runs.get(place)
+        if runs is not None:
+            yield from runs.all_slots()
 
     def find(self, place: int, offset: int) -> int | None:
         """The slot of the event at an offset of a partition."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from sidecar.adapters.index.event_codec import MAX_PACKED_BYTES, UNPACKABLE, bound_event
@@ -11,6 +11,8 @@ from sidecar.adapters.index.memory.packed_events import SchemaTable, pack, unpac
 from sidecar.adapters.index.memory.segment import BITS, Segment, slots
 from sidecar.domain.model import Event, SchemaRef
 
+DISCARD_STEP_EVENTS = 500
+"""Events that one step of `SegmentStore.discard` removes."""
 SEGMENTS = 20
 """Into how many segments the bound is divided: fewer make eviction coarser, more make look-ups slower."""
 PLAUSIBLE = 30 * 86_400_000
@@ -179,6 +181,21 @@ class SegmentStore:
         self._open = [None if one is segment else one for one in self._open]
         self.count -= len(segment)
         self.size -= segment.size
+
+    def discard(self, place: PartitionRanges) -> Iterator[None]:
+        """Remove the events that are held of a partition now, some hundred between two steps of the iterator."""
+        slots = [(segment, slot) for segment in self.segments for slot in segment.slots(place.number)]
+        return self._kill(slots)
+
+    def _kill(self, slots: Sequence[tuple[Segment, int]]) -> Iterator[None]:
+        for number, (segment, slot) in enumerate(slots, 1):
+            if slot not in segment.dead and segment in self.segments:
+                segment.kill(slot, segment.event(unpack(segment.packed[slot])))
+                self.count -= 1
+                if not len(segment):
+                    self.drop(segment)
+            if not number % DISCARD_STEP_EVENTS:
+                yield
 
     def move(self, event: Event, segment: Segment) -> None:
         """Take an event that was held before into this segment."""

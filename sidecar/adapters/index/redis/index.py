@@ -185,6 +185,10 @@ class RedisIndex(IndexQueries):
         """The partition is another member's now."""
         self._covered.forget(partition)
 
+    def discard(self, partition: Partition) -> None:
+        """Do nothing: events of the stream that was created again replace those at their positions, and the others
+        expire."""
+
     def coverage(self) -> Coverage:
         writer, notes = self.writer, []
         if writer.away is not None:

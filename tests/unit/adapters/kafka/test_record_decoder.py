@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import time
+import tracemalloc
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cramjam
 import pytest
@@ -13,12 +15,12 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.adapters.brokers.kafka import decompression
-from sidecar.adapters.brokers.kafka.decompression import DecompressionLimitExceeded, decompress
+from sidecar.adapters.brokers.kafka import record_format_v2
+from sidecar.adapters.brokers.kafka.decompression import DamagedBatch, decompress, open_stream
 from sidecar.adapters.brokers.kafka.record_batch import assign_partitions, batch
-from sidecar.adapters.brokers.kafka.record_decoder import FetchedChunk, UnreadableRecords, after
+from sidecar.adapters.brokers.kafka.record_decoder import FetchedChunk, end_offset
 from sidecar.domain.errors import TooLarge
-from sidecar.domain.model import Outgoing, Record
+from sidecar.domain.model import Outgoing, Record, Rejection
 from sidecar.domain.position import Partition
 
 LOG = Partition("kafka", "orders", 0)
@@ -59,15 +61,15 @@ def test_records_of_all_codecs(codec: int):
     assert _offsets(records) == [*range(3, 20), *range(25, 35)]
     assert records[0] == Record(LOG.at(3), b"k", VALUE, (("h", b"1"), ("h", None)), 1_003)
     assert chunk.next_offset == 35
-    assert after(raw, 3) == 35
+    assert end_offset(raw, 3) == 35
 
 
 def test_a_batch_that_was_cut_off_is_left_for_the_next_fetch():
     raw = _batch(0, 5) + _batch(5, 5)[:-1]
     chunk = FetchedChunk(LOG, raw, 0, None, check=True)
     assert _offsets(_all(chunk)) == [*range(5)]
-    assert chunk.next_offset == after(raw, 0) == 5
-    assert after(raw[:40], 3) == 3
+    assert chunk.next_offset == end_offset(raw, 0) == 5
+    assert end_offset(raw[:40], 3) == 3
     assert _all(FetchedChunk(LOG, raw[:40], 3, None, check=True)) == []
 
 
@@ -100,15 +102,16 @@ def test_header_names_that_are_no_text_are_kept():
     assert _all(FetchedChunk(LOG, packed, 0, None, check=True))[0].headers == records[0].headers
 
 
-def test_damaged_bytes_are_named_and_passed():
+def test_damaged_bytes_are_rejected_records_and_their_neighbors_pass():
     good, bad = _batch(0, 5), bytearray(_batch(5, 5))
     bad[80] ^= 0xFF
     chunk = FetchedChunk(LOG, good + bytes(bad) + _batch(10, 5), 0, None, check=True)
-    assert _offsets(chunk.take(100)) == [*range(5)]
-    with pytest.raises(UnreadableRecords, match="kafka://orders/0") as caught:
-        chunk.take(100)
-    assert caught.value.past == chunk.next_offset == 10
-    assert _offsets(chunk.take(100)) == [*range(10, 15)]
+    records = _all(chunk, most=100)
+    assert _offsets(records) == [*range(15)]
+    assert [record.defect is not None for record in records] == [False] * 5 + [True] * 5 + [False] * 5
+    assert records[5].defect == Rejection("decode.malformed", "unreadable record batch: its checksum is wrong")
+    assert records[5].value is None
+    assert chunk.next_offset == 15
 
 
 @given(st.binary(max_size=300), st.integers(0, 400), st.booleans())
@@ -116,26 +119,34 @@ def test_no_bytes_crash_or_stall(noise: bytes, at: int, check: bool):
     raw = bytearray(_batch(0, 3) + _batch(3, 3, codec=4))
     raw[at : at + len(noise)] = noise
     chunk = FetchedChunk(LOG, bytes(raw), 0, None, check)
-    after(bytes(raw), 0)
-    for _ in range(100):
-        try:
-            chunk.take(2)
-        except UnreadableRecords:
-            continue
+    end_offset(bytes(raw), 0)
+    for _ in range(100_000):
+        chunk.take(2)
         if chunk.done:
             return
     pytest.fail("the chunk does not end")
 
 
-@pytest.mark.parametrize("codec", range(1, 5))
-def test_bombs_are_not_inflated(codec: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(decompression, "MAX_BATCH_BYTES", 1 << 20)
-    encode = {1: _gzip, 2: snappy_encode, 3: lz4_encode, 4: zstd_encode}[codec]
-    assert decompress(codec, encode(b"x" * (1 << 20))) == b"x" * (1 << 20)
-    with pytest.raises(DecompressionLimitExceeded):
-        decompress(codec, encode(b"x" * ((1 << 20) + 1)))
-    with pytest.raises(DecompressionLimitExceeded):
-        decompress(codec, b"no such thing at all")
+ENCODERS: dict[int, Callable[[bytes], bytes]] = {
+    1: lambda data: _gzip(data),
+    2: snappy_encode,
+    3: lz4_encode,
+    4: zstd_encode,
+}
+
+
+@pytest.mark.parametrize("codec", ENCODERS)
+def test_bombs_are_read_in_parts(codec: int):
+    encode = ENCODERS[codec]
+    assert decompress(codec, encode(b"x" * 1000), limit=1000) == b"x" * 1000
+    assert decompress(codec, encode(b"x" * 1001), limit=1000) is None
+    stream, total = open_stream(codec, encode(b"x" * 10_000_000)), 0
+    while part := stream.read(1 << 16):
+        assert len(part) <= 1 << 16
+        total += len(part)
+    assert total == 10_000_000
+    with pytest.raises(DamagedBatch):
+        open_stream(codec, b"no such thing at all").read(100)
 
 
 def test_snappy_without_javas_framing():
@@ -143,8 +154,93 @@ def test_snappy_without_javas_framing():
 
 
 def test_unknown_codecs():
-    with pytest.raises(DecompressionLimitExceeded, match="codec 7"):
+    with pytest.raises(DamagedBatch, match="codec 7"):
         decompress(7, b"")
+
+
+def _compressed(codec: int, records: Sequence[tuple[bytes | None, list[tuple[str, bytes | None]]]]) -> bytes:
+    """A batch of these values and headers, compressed as one."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, 0, 0, 1 << 30)
+    for number, (value, headers) in enumerate(records):
+        builder.append(number, 1_000 + number, b"key", value, headers)
+    raw = bytes(builder.build())
+    packed = bytearray(raw[:61] + ENCODERS[codec](raw[61:]))
+    packed[8:12] = (len(packed) - 12).to_bytes(4, "big")
+    packed[22] |= codec
+    return bytes(packed)
+
+
+def _steps(chunk: FetchedChunk) -> tuple[list[Record], float]:
+    """All records, and the longest step in seconds of processor time."""
+    records, longest = [], 0.0
+    while not chunk.done:
+        begun = time.thread_time()
+        records += chunk.take(500)
+        longest = max(longest, time.thread_time() - begun)
+    return records, longest
+
+
+@pytest.mark.parametrize("codec", ENCODERS)
+def test_a_record_that_inflates_to_much_is_rejected_and_its_neighbors_pass(codec: int):
+    good: tuple[bytes | None, list[tuple[str, bytes | None]]] = (b"good", [("h", b"1")])
+    raw = _compressed(codec, [good, (bytes(70 << 20), []), good, good])
+    records, longest = _steps(FetchedChunk(LOG, raw, 0, None, check=False))
+    assert _offsets(records) == [0, 1, 2, 3]
+    assert [record.value for record in records] == [b"good", None, b"good", b"good"]
+    assert [record.key for record in records] == [b"key"] * 4
+    assert [record.timestamp for record in records] == [1_000, 1_001, 1_002, 1_003]
+    assert records[1].defect is not None
+    assert records[1].defect.code == "decode.limit"
+    assert longest < 0.1
+
+
+def test_a_large_record_within_the_limit_is_read():
+    raw = _compressed(4, [(b"a", []), (b"x" * (30 << 20), [("h", None)]), (b"b", [])])
+    records, longest = _steps(FetchedChunk(LOG, raw, 0, None, check=False))
+    assert [record.value and len(record.value) for record in records] == [1, 30 << 20, 1]
+    assert records[1].headers == (("h", None),)
+    assert longest < 0.2
+
+
+def test_headers_are_counted_before_they_become_objects():
+    raw = _compressed(
+        4, [(b"good", []), (b"bad", [("", None)] * 2_000_000), (b"good", []), (b"bad", [("", None)] * 10_001)]
+    )
+    tracemalloc.start()
+    records, longest = _steps(FetchedChunk(LOG, raw, 0, None, check=False))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [record.value for record in records] == [b"good", None, b"good", None]
+    assert records[1].defect == Rejection("decode.limit", "a record with 2000000 headers; at most 10000 are read")
+    assert [record.headers for record in records] == [(), (), (), ()]
+    assert longest < 0.1
+    assert peak < 40 << 20
+
+
+def test_many_headers_are_read_in_steps():
+    raw = _compressed(4, [(b"v", [("h", b"1")] * 9_000)] * 40)
+    records, longest = _steps(FetchedChunk(LOG, raw, 0, None, check=False))
+    assert [len(record.headers) for record in records] == [9_000] * 40
+    assert longest < 0.1
+
+
+def test_a_batch_that_inflates_beyond_all_bounds_is_rejected_from_there(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(record_format_v2, "MAX_INFLATED_BYTES", 100 << 20)
+    raw = _compressed(4, [(b"a", []), (bytes(70 << 20), []), (bytes(70 << 20), []), (b"b", [])])
+    records, _ = _steps(FetchedChunk(LOG, raw, 0, None, check=False))
+    assert _offsets(records) == [0, 1, 2, 3]
+    assert [record.defect and record.defect.code for record in records] == [None, *["decode.limit"] * 3]
+
+
+def test_a_batch_that_ends_within_a_record_rejects_the_rest():
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, 0, 0, 1 << 30)
+    for number in range(4):
+        builder.append(number, 1_000, b"key", b"value", [])
+    raw = bytearray(builder.build())
+    raw[-1] = 0x7E
+    records, _ = _steps(FetchedChunk(LOG, bytes(raw), 0, None, check=False))
+    assert _offsets(records) == [0, 1, 2, 3]
+    assert [record.defect is None for record in records] == [True, True, True, False]
 
 
 def _gzip(data: bytes) -> bytes:
