@@ -1,8 +1,10 @@
-"""Differences between brokers, as data. Each broker adapter defines one `BrokerTraits`; the composition root
-(`sidecar.runtime.wiring`) registers those of every adapter, also of brokers that this sidecar does not read: a shared
-index may hold positions of all of them.
+"""Differences between brokers, as data.
 
-Code outside an adapter asks for a trait, never for a broker's name."""
+Each broker adapter defines one `BrokerTraits`; the composition root (`sidecar.runtime.wiring`) registers those of
+every adapter, also of brokers that this sidecar does not read: a shared index may hold positions of all of them.
+
+Code outside an adapter asks for a trait, never for a broker's name.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,10 @@ def parse_number(text: str, bits: int = 63) -> int:
 
 
 class BrokerTraits(Struct, frozen=True):
-    """Properties of one kind of broker that code outside its adapter depends on. The defaults describe a partitioned
-    log with numbered records and keys, like Kafka's."""
+    """Properties of one kind of broker that code outside its adapter depends on.
+
+    The defaults describe a partitioned log with numbered records and keys, like Kafka's.
+    """
 
     scheme: str
     """Scheme of its positions, value of `messaging.system`, and name in metrics: `kafka`."""
@@ -60,8 +64,10 @@ _traits: dict[str, BrokerTraits] = {}
 
 
 def register_traits(traits: BrokerTraits) -> None:
-    """Make positions of this scheme readable and writable in this process. Registering the same traits twice is
-    harmless. Raises ValueError if other traits use the scheme."""
+    """Make positions of this scheme readable and writable in this process.
+
+    Registering the same traits twice is harmless. Raises ValueError if other traits use the scheme.
+    """
     if _traits.setdefault(traits.scheme, traits) != traits:
         raise ValueError(f"two brokers use the position scheme {traits.scheme}://")
 
@@ -72,8 +78,10 @@ def find_traits(scheme: str) -> BrokerTraits | None:
 
 
 def traits_of(scheme: str) -> BrokerTraits:
-    """Return the traits registered for a scheme; for an unregistered one, those of a partitioned log with numbered
-    records."""
+    """Return the traits registered for a scheme.
+
+    For an unregistered one, those of a partitioned log with numbered records.
+    """
     return _traits.get(scheme) or BrokerTraits(
         scheme, f"{scheme}://STREAM/PARTITION/OFFSET", f"sources.{scheme}", f"sources.{scheme}.streams"
     )

@@ -37,8 +37,10 @@ class BrokerAdapter(Protocol):
     def traits(self) -> BrokerTraits: ...
 
     def build_source(self, config: Config, *, max_records: int) -> BrokerSource | None:
-        """Build the broker that the configuration describes, with batches of at most `max_records`; None if it
-        describes none of this kind. Imports the client library. Raises ConfigError."""
+        """Build the broker that the configuration describes, with batches of at most `max_records`.
+
+        None if it describes none of this kind. Imports the client library. Raises ConfigError.
+        """
 
 
 def single_server(address: str, default_port: int) -> tuple[str, int] | None:

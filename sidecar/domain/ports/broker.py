@@ -15,8 +15,11 @@ from sidecar.domain.position import Partition, Position
 
 
 class Lease:
-    """The right to read and commit one partition, from its assignment until it is lost. One object per assignment: a
-    partition that goes and comes back has a new lease, and work done under the old one cannot be committed."""
+    """The right to read and commit one partition, from its assignment until it is lost.
+
+    One object per assignment: a partition that goes and comes back has a new lease, and work done under the old one
+    cannot be committed.
+    """
 
     __slots__ = ("lost", "partition", "start")
 
@@ -94,11 +97,13 @@ class Retention(Struct, frozen=True):
 
 
 class Broker(Protocol):
-    """One connection to Kafka or Redis Streams. Reading, committing and looking back are one adapter, because
-    committing must read and write in one transaction.
+    """One connection to Kafka or Redis Streams.
+
+    Reading, committing and looking back are one adapter, because committing must read and write in one transaction.
 
     Every method may raise Outage (wait, try again) or Refused (tell the person); no method lets an error of the client
-    library through."""
+    library through.
+    """
 
     traits: BrokerTraits
     """Properties that other rooms depend on."""
@@ -116,29 +121,37 @@ class Broker(Protocol):
         """Leave the group and let go of everything. What was not committed comes again to whoever reads next."""
 
     def batches(self) -> AsyncIterator[Batch]:
-        """Batches of all assigned partitions, in order within each, at most `max_records` records each. For every new
-        lease comes one batch without records first. A batch that was not committed comes again after a restart. Never
-        yields a dead-letter, ledger or internal stream. New streams that match a pattern join while it runs. Raises
-        Disconnected where the connection is gone for good: close, start, call again."""
+        """Batches of all assigned partitions, in order within each, at most `max_records` records each.
+
+        For every new lease comes one batch without records first. A batch that was not committed comes again after a
+        restart. Never yields a dead-letter, ledger or internal stream. New streams that match a pattern join while it
+        runs. Raises Disconnected where the connection is gone for good: close, start, call again.
+        """
 
     def hold(self, lease: Lease) -> None:
-        """Deliver no more batches of this partition until `release`. At most one more may come. Survives rebalances of
-        other partitions. Other partitions are not slowed."""
+        """Deliver no more batches of this partition until `release`.
+
+        At most one more may come. Survives rebalances of other partitions. Other partitions are not slowed.
+        """
 
     def release(self, lease: Lease) -> None:
         """Undo `hold`. Does nothing where the lease is lost or was not held."""
 
     async def rewind(self, lease: Lease) -> None:
-        """Deliver again from what is committed: the next batch of this lease begins there. No batch comes between the
-        rewinding and the return."""
+        """Deliver again from what is committed: the next batch of this lease begins there.
+
+        No batch comes between the rewinding and the return.
+        """
 
     async def commit(self, batches: Sequence[Batch], outgoing: Sequence[Outgoing]) -> None:
-        """Make the outcome of these batches, consecutive ones of one lease, durable as one act: their dead letters
-        published and their progress recorded. After return both are safe; after an exception neither is known to be,
-        and the same call may be made again. A record is never dead-lettered twice, whoever commits it and however
-        often it is tried. Missing streams are made first, with the partition count and replication of the origin's.
-        Raises Fenced where the lease is lost: forget the batches; TooLarge (with the index into `outgoing`) and Refused
-        where the server will not take them."""
+        """Make the outcome of these batches, consecutive ones of one lease, durable as one act.
+
+        Their dead letters published and their progress recorded. After return both are safe; after an exception
+        neither is known to be, and the same call may be made again. A record is never dead-lettered twice, whoever
+        commits it and however often it is tried. Missing streams are made first, with the partition count and
+        replication of the origin's. Raises Fenced where the lease is lost: forget the batches; TooLarge (with the
+        index into `outgoing`) and Refused where the server will not take them.
+        """
 
     async def publish(self, outgoing: Sequence[Outgoing]) -> list[Position]:
         """Publish in order, and return once all are durable, with where each now lies."""
@@ -158,9 +171,12 @@ class Broker(Protocol):
     def scan(
         self, partition: Partition, *, since: int | None = None, start: int | None = None, until: int | None = None
     ) -> AsyncIterator[Sequence[Record]]:
-        """Committed records in order without committing anything or disturbing `batches`: from timestamp `since`
-        (milliseconds) or offset `start` (else from the beginning) to before offset `until` (else what was the end when
-        the scan began), then ends. Ends early, without error, where the caller stops iterating."""
+        """Committed records in order without committing anything or disturbing `batches`.
+
+        From timestamp `since` (milliseconds) or offset `start` (else from the beginning) to before offset `until`
+        (else what was the end when the scan began), then ends. Ends early, without error, where the caller stops
+        iterating.
+        """
 
     async def status(self) -> list[PartitionStatus]:
         """How far every partition of the watched streams is, ours and other members'."""
@@ -173,10 +189,14 @@ class Broker(Protocol):
         """What the stream does with the age of its records. Where we may not ask: (None, False)."""
 
     async def groups(self) -> list[GroupProgress]:
-        """How far every other consumer group of the watched streams is, by name. Left out are sidecars' own groups
-        (ours, and those named `tracecar.…`), groups that we may not look at, and those beyond the first 1,000. Changes
-        nothing, and waits out no trouble for long."""
+        """How far every other consumer group of the watched streams is, by name.
+
+        Left out are sidecars' own groups (ours, and those named `tracecar.…`), groups that we may not look at, and
+        those beyond the first 1,000. Changes nothing, and waits out no trouble for long.
+        """
 
     async def inspect(self) -> list[Finding]:
-        """Try every connection and permission that running would need, changing nothing. Does not need `start`, never
-        raises for what it is there to find."""
+        """Try every connection and permission that running would need, changing nothing.
+
+        Does not need `start`, never raises for what it is there to find.
+        """

@@ -12,8 +12,11 @@ from sidecar.domain.position import Partition, Position
 
 
 class Node(Struct, gc=False):
-    """An event within its flow. Where it stands in it (`parent`, `depth`) is worked out for flows alone; in other
-    answers `parent` is None and `depth` 0."""
+    """An event within its flow.
+
+    Where it stands in it (`parent`, `depth`) is worked out for flows alone; in other answers `parent` is None and
+    `depth` 0.
+    """
 
     event: Event
     status: str
@@ -28,8 +31,10 @@ class Node(Struct, gc=False):
 
 
 class Flow(Struct):
-    """All held events of one connected component, in causal then time order: parents before children, siblings and
-    roots by time and position."""
+    """All held events of one connected component, in causal then time order.
+
+    Parents before children, siblings and roots by time and position.
+    """
 
     trace_id: int
     """Of its earliest event by occurred time (appended where it says none), then position."""
@@ -63,16 +68,23 @@ class IndexPage(Struct):
 
 
 class Index(Protocol):
-    """Positions and metadata of the events seen lately, and the questions people ask of them. Bounded: the oldest
-    flows are evicted whole. The order in which events arrive never shows in an answer."""
+    """Positions and metadata of the events seen lately, and the questions people ask of them.
+
+    Bounded: the oldest flows are evicted whole. The order in which events arrive never shows in an answer.
+    """
 
     def add(self, events: Sequence[Event]) -> None:
-        """Take these events in, without waiting. An event at a position that is held replaces it (so a batch seen
-        twice changes nothing). Never raises for what an event holds."""
+        """Take these events in, without waiting.
+
+        An event at a position that is held replaces it (so a batch seen twice changes nothing). Never raises for what
+        an event holds.
+        """
 
     def discard(self, partition: Partition) -> None:
-        """Remove the events that are held of a partition, without waiting: its stream was created again, and the events
-        that follow are others at the same positions."""
+        """Remove the events that are held of a partition, without waiting.
+
+        Its stream was created again, and the events that follow are others at the same positions.
+        """
 
     async def at(self, position: Position) -> Node | None:
         """The event at a position."""
@@ -82,8 +94,10 @@ class Index(Protocol):
         at most 1,000."""
 
     async def flow(self, id: str) -> Flow | None:
-        """The flow of a trace id (hex), event id, position, aggregate id or correlation id, in this order. Of several
-        flows (an aggregate's) the latest."""
+        """The flow of a trace id (hex), event id, position, aggregate id or correlation id, in this order.
+
+        Of several flows (an aggregate's) the latest.
+        """
 
     async def flows(self, limit: int, cursor: str | None = None) -> tuple[list[Flow], str | None]:
         """Recent flows, by their latest append time, newest first."""

@@ -45,25 +45,33 @@ class LedgerOutcome(Struct, frozen=True, gc=False):
 
 
 class Ledger(Protocol):
-    """What was done with dead letters, durable in the broker and shared by every sidecar on it: bytes by key. Raises
-    Outage and Refused."""
+    """What was done with dead letters, durable in the broker and shared by every sidecar on it: bytes by key.
+
+    Raises Outage and Refused.
+    """
 
     async def entries(self, stream: str | None, keys: Sequence[str]) -> list[bytes | None]:
         """What stands for each key of a stream (see `LedgerTransaction.stream`), everything committed before the call
         included."""
 
     async def under(self, prefix: str) -> dict[str, bytes]:
-        """All entries that belong to no stream and whose key begins with `prefix`, by key. Such keys have no space, as
-        those of letters do."""
+        """All entries that belong to no stream and whose key begins with `prefix`, by key.
+
+        Such keys have no space, as those of letters do.
+        """
 
     async def act(self, acts: Sequence[LedgerTransaction]) -> list[LedgerOutcome]:
-        """Carry out each act whose entries all still stand as `before` says, or leave it and say what stands instead:
-        each wholly or not at all, and durably. What they publish is in order within each partition. After an exception
-        each may have been carried out or not; the same call may be made again and finds out, however many others act
-        meanwhile: no act is ever carried out twice. Raises TooLarge (with the index of the record among all that the
-        acts publish), Refused where a target is missing or not to be written; then all acts, or (Redis) those from that
-        one on, were not carried out."""
+        """Carry out each act whose entries all still stand as `before` says, or leave it and say what stands instead.
+
+        Each wholly or not at all, and durably. What they publish is in order within each partition. After an
+        exception each may have been carried out or not; the same call may be made again and finds out, however many
+        others act meanwhile: no act is ever carried out twice. Raises TooLarge (with the index of the record among
+        all that the acts publish), Refused where a target is missing or not to be written; then all acts, or (Redis)
+        those from that one on, were not carried out.
+        """
 
     async def ledger_started_at(self, stream: str | None) -> int | None:
-        """Since when (milliseconds) the ledger has had entries of this stream; None before the first. What was done
-        before that time, by a ledger that was deleted since, is not known."""
+        """Since when (milliseconds) the ledger has had entries of this stream; None before the first.
+
+        What was done before that time, by a ledger that was deleted since, is not known.
+        """

@@ -23,8 +23,11 @@ class RegisteredSchema(Struct, frozen=True):
 
 
 class Registry(Protocol):
-    """A schema registry. None is an answer (it has no such thing) and may be remembered briefly; trouble raises Outage;
-    a refusal (401, 403) raises Refused."""
+    """A schema registry.
+
+    None is an answer (it has no such thing) and may be remembered briefly; trouble raises Outage; a refusal (401,
+    403) raises Refused.
+    """
 
     @property
     def problems(self) -> Sequence[str]:

@@ -60,7 +60,7 @@ class KafkaConnector:
     Raises ConfigError if `client` holds an option that cannot be set, or `tls` names a file that cannot be read."""
 
     def __init__(self, config: KafkaConfig) -> None:
-        options = _verified(config.client)
+        options = _verify_options(config.client)
         self.options = KafkaTuning(**{name: options[name] for name in KafkaTuning.__struct_fields__ if name in options})
         self.servers = [part.strip() for part in config.bootstrap_servers.split(",") if part.strip()]
         self._arguments: dict[str, Any] = {
@@ -156,7 +156,7 @@ def _need(sasl: SaslConfig, *names: str) -> None:
         raise ConfigError(missing)
 
 
-def _verified(client: Mapping[str, Any]) -> dict[str, Any]:
+def _verify_options(client: Mapping[str, Any]) -> dict[str, Any]:
     mistakes = list(client_option_mistakes(client))
     if mistakes:
         raise ConfigError(mistakes)

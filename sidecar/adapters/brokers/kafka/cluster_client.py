@@ -55,10 +55,13 @@ def offset_metadata(topic_id: bytes | None) -> str:
 
 
 class KafkaCluster:
-    """One client for all traffic of an adapter. Each kind of traffic (`lane`) has connections of its own, because a
-    broker answers the requests of one connection in order: a long poll would delay a commit.
+    """One client for all traffic of an adapter.
 
-    Methods raise aiokafka's errors unless their docstring says otherwise; `retry` turns them into ours."""
+    Each kind of traffic (`lane`) has connections of its own, because a broker answers the requests of one connection
+    in order: a long poll would delay a commit.
+
+    Methods raise aiokafka's errors unless their docstring says otherwise; `retry` turns them into ours.
+    """
 
     def __init__(self, connector: KafkaConnector) -> None:
         self._connector = connector
@@ -91,8 +94,10 @@ class KafkaCluster:
         return min(reasons, key=is_transient, default=None)
 
     async def retry(self, what: str, attempt: Callable[[], Awaitable[T]], timeout_s: float | None = None) -> T:
-        """Return the result of `attempt`, retrying transient errors for `timeout_s` seconds (RETRY_TIMEOUT_S). `what`
-        names the work in messages: "committing kafka://orders/0". Raises our exceptions only."""
+        """Return the result of `attempt`, retrying transient errors for `timeout_s` seconds (RETRY_TIMEOUT_S).
+
+        `what` names the work in messages: "committing kafka://orders/0". Raises our exceptions only.
+        """
         until = time.monotonic() + (RETRY_TIMEOUT_S if timeout_s is None else timeout_s)
         wait = FIRST_RETRY_WAIT_S
         while True:
@@ -147,8 +152,10 @@ class KafkaCluster:
         return node
 
     async def topics(self, names: list[str] | None = None) -> dict[str, dict[int, int]]:
-        """Return these topics (None: all but internal ones) as the cluster knows them now: the number of replicas by
-        partition. Missing topics are left out, and never created."""
+        """Return these topics (None: all but internal ones) as the cluster knows them now.
+
+        The number of replicas by partition. Missing topics are left out, and never created.
+        """
         if names is not None:
             # A name that no topic can have is missing too; an empty list would ask old brokers for all topics.
             names = [name for name in names if _LEGAL_NAME.fullmatch(name)]
@@ -177,8 +184,10 @@ class KafkaCluster:
         return {name: id for _, name, id, *_ in answer.topics if id != NO_TOPIC_ID}
 
     async def topic_id(self, name: str) -> bytes | None:
-        """Return a topic's id; None if the broker has no topic ids. Raises UnknownTopicOrPartitionError if there is no
-        such topic."""
+        """Return a topic's id; None if the broker has no topic ids.
+
+        Raises UnknownTopicOrPartitionError if there is no such topic.
+        """
         topic_id = (await self.topic_ids([name])).get(name)
         if topic_id is None and self._has_topic_ids and name not in await self.topics([name]):
             raise kafka.UnknownTopicOrPartitionError(name)

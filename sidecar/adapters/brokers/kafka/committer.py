@@ -99,8 +99,9 @@ class KafkaCommitter:
 
     async def commit(self, lease: KafkaLease, end: int, outgoing: Sequence[Outgoing]) -> None:
         """Publish those of `outgoing` whose origin is not committed yet, and commit the offset `end`, as one act.
-        Raises Fenced, Outage, Refused, TooLarge. After an Outage the outcome is unknown, and the same call finds
-        out."""
+
+        Raises Fenced, Outage, Refused, TooLarge. After an Outage the outcome is unknown, and the same call finds out.
+        """
         async with lease.lock:
             if lease.lost:
                 raise Fenced(f"{lease.partition}: another member owns this partition now")
@@ -135,8 +136,11 @@ class KafkaCommitter:
     # --- the fence
 
     async def fence(self, tp: TopicPartition) -> ProducerIdentity | None:
-        """Refuse every earlier owner from now on, and end what it has open. Returns None if we may not write
-        transactions: then the other members may not either, and there is nothing to fence."""
+        """Refuse every earlier owner from now on, and end what it has open.
+
+        Returns None if we may not write transactions: then the other members may not either, and there is nothing to
+        fence.
+        """
         transactional_id = self.transactional_id(tp)
 
         async def attempt() -> ProducerIdentity | None:
@@ -181,8 +185,10 @@ class KafkaCommitter:
         check(answer.error_code, self._group)
 
     def _lose_lease(self, lease: KafkaLease) -> None:
-        """End a lease during which another owner committed. If the partition is still assigned to us, acquire it
-        again."""
+        """End a lease during which another owner committed.
+
+        If the partition is still assigned to us, acquire it again.
+        """
         lease.lose()
         self._membership.acquire_again(lease)
 

@@ -1,5 +1,8 @@
-"""How far other consumer groups are: ListGroups of every node (each lists the groups that it coordinates), OffsetFetch
-of each group, and now and then DescribeGroups for who is in them."""
+"""How far other consumer groups are.
+
+ListGroups of every node (each lists the groups that it coordinates), OffsetFetch of each group, and now and then
+DescribeGroups for who is in them.
+"""
 
 from __future__ import annotations
 
@@ -123,8 +126,10 @@ class KafkaConsumerGroups:
         return found
 
     async def _count_members(self, node: int, groups: list[str]) -> None:
-        """Who is in these groups, where that was not asked lately. A group of the newer kind (KIP-848) is described as
-        dead: nothing is known of its members then."""
+        """Who is in these groups, where that was not asked lately.
+
+        A group of the newer kind (KIP-848) is described as dead: nothing is known of its members then.
+        """
         now = time.monotonic()
         due = [group for group in groups if now - self._members.get(group, (-MEMBERS_TTL_S, 0))[0] >= MEMBERS_TTL_S]
         if not due:

@@ -20,7 +20,7 @@ MAX_WINDOW_BYTES = 128 << 20
 """History that a zstd frame may ask the reader to keep; larger windows are refused, as Kafka's own clients do."""
 MAX_SNAPPY_BLOCK_BYTES = 64 << 20
 """Size of one inflated snappy block, which cannot be read in parts. Java's clients write 32 KiB."""
-_GZIP_CODEC, _SNAPPY_CODEC, _LZ4_CODEC, _ZSTD_CODEC = CODEC_IDS = (1, 2, 3, 4)
+_GZIP_ID, _SNAPPY_ID, _LZ4_ID, _ZSTD_ID = CODEC_IDS = (1, 2, 3, 4)
 _XERIAL_MAGIC = b"\x82SNAPPY\x00"
 """Start of Java's snappy framing: 16 bytes of header, then blocks, each after its 4-byte length."""
 _XERIAL_HEADER_BYTES = 16
@@ -39,16 +39,19 @@ class InflatedStream(Protocol):
 
 
 def decompress(codec: int, data: bytes, limit: int = ONE_STEP_BYTES) -> bytes | None:
-    """Decompress Kafka's codec number `codec`; None if the result exceeds `limit` bytes (or, for lz4 and zstd, if the
-    bytes may be damaged): read it with `open_stream` then. Raises DamagedBatch."""
+    """Decompress Kafka's codec number `codec`.
+
+    None if the result exceeds `limit` bytes (or, for lz4 and zstd, if the bytes may be damaged): read it with
+    `open_stream` then. Raises DamagedBatch.
+    """
     try:
-        if codec == _GZIP_CODEC:
+        if codec == _GZIP_ID:
             return _gzip(data, limit)
-        if codec == _SNAPPY_CODEC:
+        if codec == _SNAPPY_ID:
             return _snappy(data, limit)
-        if codec == _LZ4_CODEC:
+        if codec == _LZ4_ID:
             return _fit(cramjam.lz4.decompress_into, data, limit)
-        if codec == _ZSTD_CODEC:
+        if codec == _ZSTD_ID:
             return _fit(cramjam.zstd.decompress_into, data, limit)
     except (zlib.error, cramjam.DecompressionError) as error:
         raise DamagedBatch(str(error)) from error
@@ -58,10 +61,10 @@ def decompress(codec: int, data: bytes, limit: int = ONE_STEP_BYTES) -> bytes | 
 def open_stream(codec: int, data: bytes) -> InflatedStream:
     """Open compressed bytes for reading in parts. Raises DamagedBatch."""
     streams: dict[int, Callable[[bytes], InflatedStream]] = {
-        _GZIP_CODEC: _GzipStream,
-        _SNAPPY_CODEC: _SnappyStream,
-        _LZ4_CODEC: _Lz4Stream,
-        _ZSTD_CODEC: _ZstdStream,
+        _GZIP_ID: _GzipStream,
+        _SNAPPY_ID: _SnappyStream,
+        _LZ4_ID: _Lz4Stream,
+        _ZSTD_ID: _ZstdStream,
     }
     if codec not in streams:
         raise DamagedBatch(f"there is no compression codec {codec}")

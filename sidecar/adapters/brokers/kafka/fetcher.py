@@ -239,9 +239,11 @@ class KafkaFetcher:
             self._on_recreated(lease)
 
     async def _find_gap(self, lease: KafkaLease) -> None:
-        """Find where reading continues after an offset that is not in the log. Before its beginning: retention or a
-        trim. Beyond its end: a replica without the newest records was elected, which no setting allows by default,
-        or, on a broker without topic ids, the topic was created again."""
+        """Find where reading continues after an offset that is not in the log.
+
+        Before its beginning: retention or a trim. Beyond its end: a replica without the newest records was elected,
+        which no setting allows by default, or, on a broker without topic ids, the topic was created again.
+        """
         wanted, generation = lease.fetch_at, lease.generation
         try:
             first = (await self._cluster.offsets([lease.tp], EARLIEST_OFFSET))[lease.tp]

@@ -118,8 +118,10 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             raise ours from error
 
     async def await_assignment(self, lease: KafkaLease, within: float) -> None:
-        """Wait until no rebalance is under way, at most `within` seconds. Raises Fenced if the lease is lost then, and
-        TimeoutError."""
+        """Wait until no rebalance is under way, at most `within` seconds.
+
+        Raises Fenced if the lease is lost then, and TimeoutError.
+        """
         async with asyncio.timeout(within):
             await self._assignment_valid.wait()
         if lease.lost:
@@ -134,16 +136,20 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             self._coordinator.reset_generation()
 
     def join_as_new_member(self) -> None:
-        """Leave, and join under another member id: all leases are lost, and requests sent as this member are refused
-        from now on."""
+        """Leave, and join under another member id.
+
+        All leases are lost, and requests sent as this member are refused from now on.
+        """
         self._begin_rebalance()
         for lease in self.leases.values():
             lease.lose()
         self._coordinator.maybe_leave_group()
 
     def acquire_again(self, lease: KafkaLease) -> KafkaLease | None:
-        """Return a new lease for a partition that is still assigned to us, in place of `lease`, which must be lost;
-        None if it is not ours any more."""
+        """Return a new lease for a partition that is still assigned to us, in place of `lease`, which must be lost.
+
+        None if it is not ours any more.
+        """
         if self.leases.get(lease.tp) is not lease:
             return None
         self.leases[lease.tp] = new = KafkaLease(lease.tp)

@@ -33,8 +33,11 @@ class ProducerIdentity:
 
 
 class BatchSender:
-    """Sends what is placed. Raises our exceptions; after one of them the identity must not be used again, because what
-    of its last batches was kept is not known."""
+    """Sends what is placed.
+
+    Raises our exceptions; after one of them the identity must not be used again, because what of its last batches was
+    kept is not known.
+    """
 
     def __init__(self, cluster: KafkaCluster) -> None:
         self._cluster = cluster
@@ -42,8 +45,10 @@ class BatchSender:
         self._codec = CODECS.get(cluster.options.compression_type or "", 0)
 
     async def send(self, identity: ProducerIdentity, placed: Placed) -> dict[int, tuple[TopicPartition, int]]:
-        """Publish in order within each partition. Returns for the index of each record where it lies. Raises TooLarge
-        with the index of the record that is."""
+        """Publish in order within each partition.
+
+        Returns for the index of each record where it lies. Raises TooLarge with the index of the record that is.
+        """
         offsets_by_index: dict[int, tuple[TopicPartition, int]] = {}
         sends = [self._send_all(identity, tp, records, offsets_by_index) for tp, records in placed.items()]
         if len(sends) == 1:

@@ -64,9 +64,10 @@ REFUSED_RETRY_INTERVAL_S = 60.0
 
 
 class LedgerProxy:
-    """`sidecar.domain.ports.ledger.Ledger` of a broker that can be closed and started again. `current` raises
-    Disconnected while it
-    is not started."""
+    """`sidecar.domain.ports.ledger.Ledger` of a broker that can be closed and started again.
+
+    `current` raises Disconnected while it is not started.
+    """
 
     def __init__(self, current: Callable[[], KafkaLedger]) -> None:
         self._current = current
@@ -261,8 +262,10 @@ class KafkaLedger:
         return {**await self._topics.partition_counts(names), LEDGER: 1}
 
     async def _restore_lost(self) -> None:
-        """Write what the topic does not have: the first entry of a new ledger, and what was lost. In a transaction of
-        its own, under a claim."""
+        """Write what the topic does not have: the first entry of a new ledger, and what was lost.
+
+        In a transaction of its own, under a claim.
+        """
         view = self._view
         if self._identity is None:
             self._identity = await self._claim()
@@ -320,8 +323,11 @@ def _index(index: int, acts: Sequence[LedgerTransaction], numbers: Sequence[int]
 
 
 def _parts(acts: Sequence[LedgerTransaction]) -> Iterator[Sequence[LedgerTransaction]]:
-    """In order. What one transaction does is compared with what stood before it, so that no two of its acts may be
-    about the same entry."""
+    """In order.
+
+    What one transaction does is compared with what stood before it, so that no two of its acts may be about the same
+    entry.
+    """
     part: list[LedgerTransaction] = []
     keys: set[str] = set()
     size = 0

@@ -63,9 +63,11 @@ class LedgerCache:
         return time.monotonic() < self._verified_until
 
     async def catch_up(self, *, thoroughly: bool = False) -> None:
-        """Read everything that is committed. Whenever something new is read, and once in a while (`thoroughly`: now),
-        it is made sure first that it is still the same ledger, which costs one more question. Raises Outage,
-        Refused."""
+        """Read everything that is committed.
+
+        Whenever something new is read, and once in a while (`thoroughly`: now), it is made sure first that it is
+        still the same ledger, which costs one more question. Raises Outage, Refused.
+        """
         ends = await self._stable_ends()
         if ends is None:
             if self.exists:
@@ -102,8 +104,10 @@ class LedgerCache:
         return found is None or found.key != BEGIN.encode() or found.value != ours
 
     def follows(self, offset: int) -> bool:
-        """Whether a record that we wrote while nobody else could lies where the next one would: at the end that we
-        know, or behind the mark that ended our last transaction."""
+        """Whether a record that we wrote while nobody else could lies where the next one would.
+
+        At the end that we know, or behind the mark that ended our last transaction.
+        """
         return self.next <= offset <= self.next + 1
 
     def wrote(self, key: str, value: bytes | None, offset: int) -> None:
@@ -164,8 +168,11 @@ class LedgerCache:
         self.entries, self.lost, self.next = {}, lost, 0
 
     async def _stable_ends(self) -> tuple[int, int] | None:
-        """The committed end and the end of all that is written. Where they differ, a transaction is under way, or was
-        committed and its marks are being written: it is waited for, for a moment."""
+        """The committed end and the end of all that is written.
+
+        Where they differ, a transaction is under way, or was committed and its marks are being written: it is waited
+        for, for a moment.
+        """
         until = time.monotonic() + MARKER_TIMEOUT_S
         while True:
             ends = await self._cluster.retry(f"asking for the end of {LEDGER}", self._ends)

@@ -144,8 +144,10 @@ class PartitionAcquirer:
         return offset
 
     async def _is_recreated(self, lease: KafkaLease, committed: CommittedOffset) -> bool:
-        """Return whether an offset was committed for another topic of the same name. Without the id of the topic that
-        it was committed for, it was if it lies beyond the end."""
+        """Return whether an offset was committed for another topic of the same name.
+
+        Without the id of the topic that it was committed for, it was if it lies beyond the end.
+        """
         if lease.topic_id is None:
             return False
         if committed.topic_id is not None:

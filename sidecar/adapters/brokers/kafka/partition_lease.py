@@ -14,8 +14,10 @@ from sidecar.domain.position import Partition
 
 
 class KafkaLease(Lease):
-    """A lease with its buffer and its commits. It is `acquired` once the partition was fenced and its committed offset
-    read; nothing is delivered before that."""
+    """A lease with its buffer and its commits.
+
+    It is `acquired` once the partition was fenced and its committed offset read; nothing is delivered before that.
+    """
 
     __slots__ = (
         *("announced", "buffered", "chunks", "fetch_at", "fetch_in_flight", "gap", "generation", "held", "not_before"),

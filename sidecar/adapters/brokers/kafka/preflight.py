@@ -51,8 +51,10 @@ async def inspect(
     naming: StreamNames,
     wants: Callable[[str], bool],
 ) -> list[Finding]:
-    """Findings about the servers, the group, the topics and their dead letters. Never raises what it is there to
-    find."""
+    """Findings about the servers, the group, the topics and their dead letters.
+
+    Never raises what it is there to find.
+    """
     findings = [await _server(connector, host, port) for host, port, _ in collect_hosts(connector.servers)]
     if not any(finding.ok for finding in findings):
         return findings

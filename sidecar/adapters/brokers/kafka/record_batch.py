@@ -27,8 +27,11 @@ Numbered = tuple[int, Outgoing]
 def assign_partitions(
     outgoing: Sequence[Outgoing], partition_counts: Mapping[str, int]
 ) -> dict[TopicPartition, list[Numbered]]:
-    """The records by partition, in order: the partition asked for if there is one, else by key as Java's producer does,
-    else any. `counts` are the topics' partition counts. Raises TooLarge."""
+    """The records by partition, in order.
+
+    The partition asked for if there is one, else by key as Java's producer does, else any. `counts` are the topics'
+    partition counts. Raises TooLarge.
+    """
     found: dict[TopicPartition, list[Numbered]] = {}
     for index, one in enumerate(outgoing):
         size = len(one.key or b"") + len(one.value or b"")
@@ -55,8 +58,10 @@ def assign_partitions(
 def batch(
     records: Sequence[Numbered], most: int, codec: int, producer: int, epoch: int, sequence: int, transactional: bool
 ) -> tuple[bytes, int]:
-    """The bytes of a batch with the first of these records, and how many went in: at least one, more while they stay
-    below `most` bytes."""
+    """The bytes of a batch with the first of these records, and how many went in.
+
+    At least one, more while they stay below `most` bytes.
+    """
     escaped = any(not name.isascii() and _escapes(name) for _, one in records for name, _ in one.headers)
     kind = _DefaultRecordBatchBuilderPy if escaped else DefaultRecordBatchBuilder
     builder = kind(2, codec, int(transactional), producer, epoch, sequence, most)

@@ -59,14 +59,18 @@ class _OpenBatch(Protocol):
     done: bool
 
     def take(self, room: int, deadline: float) -> list[Record]:
-        """Return up to `room` records, and fewer at the deadline. Raises DamagedBatch if another reader must begin
-        again."""
+        """Return up to `room` records, and fewer at the deadline.
+
+        Raises DamagedBatch if another reader must begin again.
+        """
 
 
 class FetchedChunk:
-    """The batches that one fetch brought of one partition. Control records and those of aborted transactions are left
-    out. Compressed bytes are kept, and at most one batch of them is inflated. A record that cannot be read comes with
-    its rejection (`Record.defect`), at its position."""
+    """The batches that one fetch brought of one partition.
+
+    Control records and those of aborted transactions are left out. Compressed bytes are kept, and at most one batch
+    of them is inflated. A record that cannot be read comes with its rejection (`Record.defect`), at its position.
+    """
 
     __slots__ = (
         *("_aborted", "_aborting", "_at", "_batch", "_check", "_header", "_log", "_open", "_past", "_raw"),
@@ -103,8 +107,11 @@ class FetchedChunk:
         return len(self._raw)
 
     def take(self, most: int) -> list[Record]:
-        """Return the next records, at most `most`. Returns early, perhaps with none, after STEP_MAX_S: call again,
-        after a pause, until the chunk is `done`. Never raises."""
+        """Return the next records, at most `most`.
+
+        Returns early, perhaps with none, after STEP_MAX_S: call again, after a pause, until the chunk is `done`.
+        Never raises.
+        """
         records: list[Record] = []
         deadline = time.perf_counter() + STEP_MAX_S
         while len(records) < most and not self.done:
@@ -194,8 +201,10 @@ class FetchedChunk:
 
 
 class _CompiledBatch:
-    """A batch that aiokafka's compiled code reads. `slices`: how many records to read between two looks at the clock;
-    None: all."""
+    """A batch that aiokafka's compiled code reads.
+
+    `slices`: how many records to read between two looks at the clock; None: all.
+    """
 
     def __init__(self, log: Partition, batch: Any, slices: list[int] | None) -> None:
         self._log = log

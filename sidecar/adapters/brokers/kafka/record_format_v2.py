@@ -1,6 +1,6 @@
 """Records of message format 2, read without aiokafka and in bounded steps (Kafka's protocol guide, "Record").
 
-aiokafka's compiled reader is faster, but reads a whole record at once, whatever is in it, and refuses a batch in
+aiokafka's compiled reader is faster, but reads a whole record at once, however large, and refuses a batch in
 which a header name is not UTF-8 (clients may send any bytes there, librdkafka does). Batches that are large, that
 hold a record with too many headers, or that aiokafka refuses are read here. Bytes outside UTF-8 become surrogate
 escapes."""
@@ -53,9 +53,11 @@ class EscapedName(str):
 
 
 def read_records(log: Partition, header: BatchHeader, stream: InflatedStream) -> Iterator[Record | None]:
-    """Yield the records of a batch, and None after each READ_STEP_BYTES, for a pause. A record that is too large or has
-    too many headers comes without value and headers and with its rejection; so do all records behind damaged bytes.
-    Never raises."""
+    """Yield the records of a batch, and None after each READ_STEP_BYTES, for a pause.
+
+    A record that is too large or has too many headers comes without value and headers and with its rejection; so do
+    all records behind damaged bytes. Never raises.
+    """
     window = _Window(stream)
     number, last = 0, header.base_offset - 1
     try:
@@ -88,8 +90,10 @@ def reject_rest(log: Partition, header: BatchHeader, number: int, last: int, rej
 
 
 def slice_records(payload: bytes, slice_bytes: int) -> list[int] | None:
-    """Return how many records to read at a time so that a step reads about `slice_bytes` bytes. None if a record has
-    too many headers, or the bytes are damaged: such a batch is for `read_records`."""
+    """Return how many records to read at a time so that a step reads about `slice_bytes` bytes.
+
+    None if a record has too many headers, or the bytes are damaged: such a batch is for `read_records`.
+    """
     slices: list[int] = []
     at, end, count, size = 0, len(payload), 0, 0
     try:

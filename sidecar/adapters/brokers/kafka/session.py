@@ -149,8 +149,10 @@ class KafkaSession:
         self.wake()
 
     def _on_recreated(self, lease: KafkaLease) -> None:
-        """End a lease whose topic was deleted and created again. Acquiring the partition again finds the new beginning,
-        and tells of it."""
+        """End a lease whose topic was deleted and created again.
+
+        Acquiring the partition again finds the new beginning, and tells of it.
+        """
         lease.lose()
         self.membership.acquire_again(lease)
 

@@ -45,8 +45,10 @@ class TopicAdmin:
         return {name: self._counts[name] for name in names}
 
     async def counts_or_create(self, names: Iterable[str], like: str) -> dict[str, int]:
-        """As `counts`, but those that are missing are made first: with the partitions and replicas of the topic
-        `like`."""
+        """As `counts`, but those that are missing are made first.
+
+        With the partitions and replicas of the topic `like`.
+        """
         names = list(dict.fromkeys(names))
         if any(name not in self._counts for name in names):
             exists = await self._cluster.retry("asking for topics", lambda: self._cluster.topics([*names, like]))
@@ -57,8 +59,10 @@ class TopicAdmin:
         return await self.partition_counts(names)
 
     async def create_compacted(self, name: str) -> None:
-        """Make a compacted topic of one partition, with as many replicas as the best replicated topic has; nothing
-        where it is there."""
+        """Make a compacted topic of one partition, with as many replicas as the best replicated topic has.
+
+        Nothing where it is there.
+        """
         exists = await self._cluster.retry("asking for topics", self._cluster.topics)
         if name not in exists:
             copies = max((count for partitions in exists.values() for count in partitions.values()), default=1)

@@ -213,7 +213,7 @@ class IdentifiedFetchRequest(FetchRequest):  # type: ignore[misc]
 
 
 class FetchedPartition(Struct, frozen=True, gc=False):
-    """What a fetch brought of one partition."""
+    """Part of a fetch answer that belongs to one partition."""
 
     topic: str
     number: int

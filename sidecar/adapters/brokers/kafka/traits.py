@@ -8,8 +8,10 @@ from sidecar.domain.broker_traits import BrokerTraits
 
 
 def _partitions_by_key(key: bytes, count: int) -> tuple[int, ...]:
-    """Partitions of Kafka's own partitioner (`DefaultPartitioner`: murmur2) and of librdkafka's (`consistent_random`:
-    CRC-32)."""
+    """Partitions of Kafka's own partitioner (`DefaultPartitioner`: murmur2) and of librdkafka's (`consistent_random`.
+
+    CRC-32).
+    """
     from aiokafka.partitioner import murmur2
 
     return (murmur2(key) & 0x7FFFFFFF) % count, zlib.crc32(key) % count

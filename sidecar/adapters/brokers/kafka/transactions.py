@@ -16,8 +16,11 @@ from sidecar.domain.errors import Fenced, Outage, Refused
 
 
 async def claim(cluster: KafkaCluster, transactional_id: str) -> ProducerIdentity:
-    """Take a transactional id: whoever had it is refused from now on, and what they had open is ended, before this
-    returns. Raises aiokafka's errors: to be called by `KafkaCluster.retry`."""
+    """Take a transactional id.
+
+    Whoever had it is refused from now on, and what they had open is ended, before this returns. Raises aiokafka's
+    errors: to be called by `KafkaCluster.retry`.
+    """
     node = await cluster.transaction_coordinator(transactional_id)
     request = InitProducerIdRequest(transactional_id, cluster.options.transaction_timeout_ms)
     answer = await cluster.ask(node, request)
@@ -26,8 +29,10 @@ async def claim(cluster: KafkaCluster, transactional_id: str) -> ProducerIdentit
 
 
 async def end(cluster: KafkaCluster, identity: ProducerIdentity, *, commit: bool) -> None:
-    """End the transaction. Asked again after an answer that was lost, the coordinator says again what it decided.
-    Raises our exceptions."""
+    """End the transaction.
+
+    Asked again after an answer that was lost, the coordinator says again what it decided. Raises our exceptions.
+    """
     who = (identity.transactional_id or "", identity.producer, identity.epoch)
 
     async def attempt() -> None:
@@ -76,10 +81,12 @@ async def write(
     placed: Placed,
     right: Callable[[OffsetsByIndex], Awaitable[bool]] | None = None,
 ) -> OffsetsByIndex:
-    """Write records in one transaction; returns where each lies. `right` is asked before it is committed whether they
-    lie where they should. Raises Fenced (the id is another's now, or it was not right: nothing was committed), Outage
-    (it may be committed or not: claim the id anew, then look), TooLarge and Refused (nothing was committed). After any
-    of them the identity must not be used again."""
+    """Write records in one transaction; returns where each lies.
+
+    `right` is asked before it is committed whether they lie where they should. Raises Fenced (the id is another's
+    now, or it was not right: nothing was committed), Outage (it may be committed or not: claim the id anew, then
+    look), TooLarge and Refused (nothing was committed). After any of them the identity must not be used again.
+    """
     try:
         await add(cluster, identity, placed)
         offsets_by_index = await sender.send(identity, placed)

@@ -186,8 +186,10 @@ class RedisIndex(IndexQueries):
         self._covered.forget(partition)
 
     def discard(self, partition: Partition) -> None:
-        """Do nothing: events of the stream that was created again replace those at their positions, and the others
-        expire."""
+        """Do nothing.
+
+        Events of the stream that was created again replace those at their positions; the others expire.
+        """
 
     def coverage(self) -> Coverage:
         writer, notes = self.writer, []
