@@ -11,7 +11,7 @@ UV_READY := .tools/.uv-$(UV_VERSION)
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo unit test check baseline format chart bench pictures clean
+.PHONY: help setup demo unit test check baseline format chart bench docs pictures clean
 
 help: ## Show this
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ chart: $(SYNCED) ## Write what is generated of the Helm chart: its values' schem
 
 bench: $(SYNCED) ## Tracecar beside the loop that anyone would write by hand
 	@.venv/bin/python -m tests.bench $(ARGS)
+
+docs: $(SYNCED) ## Build the documentation site into dist/site; a broken link fails
+	@$(UV) sync --quiet --frozen --extra demo --extra test --extra docs --python .tools/bin/python
+	@PYTHONPATH=. NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 pictures: $(SYNCED) ## Make the README's pictures of the dashboard anew, from the demo
 	@.venv/bin/python -m tests.tui.pictures
