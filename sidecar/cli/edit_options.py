@@ -54,10 +54,13 @@ def editor() -> list[str]:
 
 def edit_in_editor(letter: models.DeadLetterModel, command: Sequence[str]) -> EditRequest | None:
     """What the person changed in the letter's body; None: nothing. Exits where the editor fails."""
+    import msgspec
+
     from sidecar.api.client.body_diff import difference
+    from sidecar.domain.json_safe import encode_json, parse_float
 
     body = letter.body
-    before = body if isinstance(body, str) else json.dumps(body, indent=2, ensure_ascii=False)
+    before = body if isinstance(body, str) else msgspec.json.format(encode_json(body), indent=2).decode()
     with tempfile.TemporaryDirectory(prefix="tracecar-") as directory:  # only its owner can look into it
         file = Path(directory) / "body.json"
         file.write_text(before, "utf-8")
@@ -67,7 +70,7 @@ def edit_in_editor(letter: models.DeadLetterModel, command: Sequence[str]) -> Ed
             if after.strip() == before.strip():
                 return None
             try:
-                return difference(body, json.loads(after))
+                return difference(body, json.loads(after, parse_float=parse_float))
             except json.JSONDecodeError as error:
                 wrong = f"line {error.lineno}, column {error.colno}: this is no JSON ({error.msg})"
             except ValueError as error:

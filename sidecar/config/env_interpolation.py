@@ -71,7 +71,7 @@ class _Interpolation:
                 at = opening + 2
                 continue
             parts.append(text[at:opening])
-            closing = _closing(text, opening + 2)
+            closing = _find_closing_brace(text, opening + 2)
             if closing is None or depth == MAX_DEPTH:
                 self._wrong(_SYNTAX, "a ${ without its }" if closing is None else "defaults nested too deep")
                 return ""
@@ -101,7 +101,7 @@ class UnresolvedValue(str):
     """A value that could not be made. The mistake is noted already, so nothing more is said about it."""
 
 
-def _closing(text: str, at: int) -> int | None:
+def _find_closing_brace(text: str, at: int) -> int | None:
     """The index of the brace that closes the one before `at`."""
     level = 1
     for index in range(at, len(text)):

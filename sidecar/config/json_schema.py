@@ -6,9 +6,10 @@ from typing import Any
 
 from msgspec import NODEFAULT, inspect, to_builtins
 
-from sidecar.config.schema import Config, Duration, StartPosition, StrictStruct
-from sidecar.config.string_formats import KINDS, start_text
-from sidecar.config.struct_reader import unwrapped
+from sidecar.config.schema import Config
+from sidecar.config.string_formats import KINDS, format_start
+from sidecar.config.struct_reader import unwrap_type
+from sidecar.config.value_types import Duration, StartPosition, StrictStruct
 from sidecar.domain import timestamps
 
 _FROM_ENVIRONMENT = {"$ref": "#/$defs/FromEnvironment"}
@@ -55,15 +56,15 @@ def _property(field: inspect.Field, defs: dict[str, Any]) -> dict[str, Any]:
     schema = _schema(field.type, defs)
     default = field.default_factory() if field.default_factory is not NODEFAULT else field.default
     if default is not NODEFAULT and default is not None and not isinstance(default, StrictStruct):
-        schema = {**schema, "default": as_written(default)}
+        schema = {**schema, "default": format_value(default)}
     return schema
 
 
-def as_written(value: Any) -> Any:
+def format_value(value: Any) -> Any:
     """A value of a struct as the file writes it."""
     if isinstance(value, Duration):
         return timestamps.format_duration(value)
-    return start_text(value) if isinstance(value, StartPosition) else to_builtins(value)
+    return format_start(value) if isinstance(value, StartPosition) else to_builtins(value)
 
 
 def _schema(type_: inspect.Type, defs: dict[str, Any]) -> dict[str, Any]:
@@ -74,13 +75,13 @@ def _schema(type_: inspect.Type, defs: dict[str, Any]) -> dict[str, Any]:
         said = dict(type_.extra_json_schema or {})
         extra = type_.extra or {}
         kind, empty = KINDS[extra["kind"]] if "kind" in extra else None, extra.get("empty", False)
-    match unwrapped(type_):
+    match unwrap_type(type_):
         case inspect.StructType(cls=cls) as struct if cls is not StartPosition:
             return _define(struct, defs) | said
         case inspect.StructType():
-            return _written({"type": "string", "pattern": _START}) | said
+            return _or_from_environment({"type": "string", "pattern": _START}) | said
         case inspect.UnionType(types=types):
-            return _either([_schema(option, defs) for option in types]) | said
+            return _any_of([_schema(option, defs) for option in types]) | said
         case inspect.ListType(item_type=item):
             return {"type": ["array", "null"], "items": _schema(item, defs)} | said
         case inspect.DictType(key_type=key, value_type=item):
@@ -88,30 +89,30 @@ def _schema(type_: inspect.Type, defs: dict[str, Any]) -> dict[str, Any]:
             return {"type": ["object", "null"], "additionalProperties": _schema(item, defs)} | keys | said
         case inspect.StrType() if kind is not None and kind.pattern:
             pattern = f"^$|{kind.pattern}" if empty else kind.pattern
-            return _written({"type": "string", "pattern": pattern}) | {"title": kind.expected} | said
+            return _or_from_environment({"type": "string", "pattern": pattern}) | {"title": kind.expected} | said
         case inspect.StrType():
             return {"type": "string"} | said
         case inspect.LiteralType(values=values):
-            return _written({"enum": list(values)}) | said
+            return _or_from_environment({"enum": list(values)}) | said
         case inspect.IntType() as number:
-            return _written({"type": "integer"} | _bounds(number)) | said
+            return _or_from_environment({"type": "integer"} | _bounds(number)) | said
         case inspect.FloatType() as number:
-            return _written({"type": "number"} | _bounds(number)) | said
+            return _or_from_environment({"type": "number"} | _bounds(number)) | said
         case inspect.BoolType():
-            return _written({"type": "boolean"}) | said
+            return _or_from_environment({"type": "boolean"}) | said
         case inspect.CustomType():
-            return _written({"type": "string", "pattern": f"^{timestamps.DURATION}$"}) | said
+            return _or_from_environment({"type": "string", "pattern": f"^{timestamps.DURATION}$"}) | said
         case inspect.NoneType():
             return {"type": "null"}
         case _:
             return {"type": ["string", "number", "boolean", "null"]} | said
 
 
-def _written(plain: dict[str, Any]) -> dict[str, Any]:
+def _or_from_environment(plain: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": [plain, _FROM_ENVIRONMENT]}
 
 
-def _either(options: list[dict[str, Any]]) -> dict[str, Any]:
+def _any_of(options: list[dict[str, Any]]) -> dict[str, Any]:
     return {"anyOf": options}
 
 

@@ -15,12 +15,13 @@ from msgspec import inspect
 
 from sidecar.config import validation
 from sidecar.config.env_interpolation import interpolate
-from sidecar.config.json_schema import as_written, json_schema
-from sidecar.config.schema import Config, StrictStruct
+from sidecar.config.json_schema import format_value, json_schema
+from sidecar.config.schema import Config
 from sidecar.config.struct_reader import WRONG, StructReader
+from sidecar.config.value_types import StrictStruct
 from sidecar.config.yaml_parser import MAX_CHARACTERS, parse
 from sidecar.domain.errors import ConfigError, Mistake
-from sidecar.domain.secrets import masked
+from sidecar.domain.secrets import mask_secrets
 
 __all__ = ["describe", "json_schema", "load", "loads"]
 
@@ -65,7 +66,7 @@ def loads(text: str, environ: Mapping[str, str] = os.environ, source: str = "") 
 def describe(config: Config) -> dict[str, Any]:
     """The configuration as plain data in the file's own words, fit to be shown: secrets are masked, what is not set is
     left out."""
-    shown = masked(_plain(config))
+    shown = mask_secrets(_plain(config))
     assert isinstance(shown, dict)
     return shown
 
@@ -74,7 +75,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, StrictStruct):
         items = {name: getattr(value, name) for name in value.__struct_fields__}
         return {name: _plain(item) for name, item in items.items() if item is not None}
-    return [_plain(item) for item in value] if isinstance(value, list) else as_written(value)
+    return [_plain(item) for item in value] if isinstance(value, list) else format_value(value)
 
 
 @cache

@@ -7,125 +7,104 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, field
 
-from sidecar.domain.secrets import masked
+from sidecar.config.value_types import (
+    Bearer,
+    Count,
+    Duration,
+    Host,
+    HttpUrl,
+    Name,
+    Place,
+    Port,
+    Redacted,
+    RedisUrl,
+    Servers,
+    Share,
+    StartPosition,
+    StrictStruct,
+    Template,
+    Text,
+    Topic,
+    TopicPattern,
+    Word,
+)
 from sidecar.domain.stream_names import StreamNames
 
 CHECKED = "true: gRPC always checks it; it may be false with protocol: http/protobuf"
-"""What `exporters.otlp.tls.check_hostname` must be over gRPC."""
+"""The expected value of `exporters.otlp.tls.check_hostname` over gRPC."""
 DEAD_LETTER_NAMES = ("{stream}.dlt", "{stream}-dlt", "{stream}.DLT", "{stream}.dlq", "{stream}-dlq", "{stream}.DLQ")
 
 
-class Duration(float):
-    """Seconds, written `250ms`, `60s`, `15m`, `24h` or `7d` in the file."""
-
-
-class StartPosition(Struct, frozen=True):
-    """Where a group without committed offsets begins: `latest`, `earliest`, a duration back, or a time."""
-
-    kind: Literal["latest", "earliest", "ago", "at"]
-    value: int = 0
-    """For `ago` milliseconds back from now; for `at` milliseconds since 1970."""
-
-
-class StrictStruct(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """A mapping of the file: unknown keys are refused. Its `repr` shows no secret."""
-
-    def __repr__(self) -> str:
-        values = {name: getattr(self, name) for name in self.__struct_fields__}
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in masked(values).items())})"
-
-
-Text = Annotated[str, Meta(extra={"kind": "text"})]
-Name = Annotated[str, Meta(extra={"kind": "name"})]
-Servers = Annotated[str, Meta(extra={"kind": "servers"})]
-Topic = Annotated[str, Meta(extra={"kind": "topic"})]
-TopicPattern = Annotated[str, Meta(extra={"kind": "topic_pattern"})]
-HttpUrl = Annotated[str, Meta(extra={"kind": "http_url"})]
-RedisUrl = Annotated[str, Meta(extra={"kind": "redis_url"})]
-Template = Annotated[str, Meta(extra={"kind": "template"})]
-Place = Annotated[str, Meta(extra={"kind": "place"})]
-Redacted = Annotated[str, Meta(extra={"kind": "redacted"})]
-Host = Annotated[str, Meta(extra={"kind": "host"})]
-Bearer = Annotated[str, Meta(extra={"kind": "bearer"})]
-Port = Annotated[int, Meta(ge=0, le=65_535)]
-Count = Annotated[int, Meta(ge=1, le=10**9)]
-Share = Annotated[float, Meta(ge=0, le=1)]
-Word = Literal[
-    "event_id",
-    "type",
-    "version",
-    "occurred_at",
-    "aggregate_id",
-    "aggregate_type",
-    "correlation_id",
-    "causation_id",
-    "producer",
-]
-"""What an event says about itself, and `envelope` can look for."""
-
-
 class TlsConfig(StrictStruct, frozen=True):
-    """TLS to this server. The key alone, with nothing in it, switches it on with the system's certificates."""
+    """TLS for this connection. An empty mapping enables TLS with the system's certificate authorities."""
 
-    ca: Annotated[Text | None, Meta(description="File of the certificate authorities to trust (PEM).")] = None
-    cert: Annotated[Text | None, Meta(description="File of the client certificate (PEM).")] = None
-    key: Annotated[Text | None, Meta(description="File of the client certificate's key (PEM).")] = None
-    check_hostname: Annotated[bool, Meta(description="Whether the certificate must name the host.")] = True
+    ca: Annotated[Text | None, Meta(description="File with the certificate authorities to trust (PEM).")] = None
+    cert: Annotated[Text | None, Meta(description="File with the client certificate (PEM).")] = None
+    key: Annotated[Text | None, Meta(description="File with the private key of the client certificate (PEM).")] = None
+    check_hostname: Annotated[bool, Meta(description="Verify that the certificate names the host.")] = True
 
 
 class SaslConfig(StrictStruct, frozen=True):
-    """How to authenticate to Kafka. `username` and `password`, or for OAUTHBEARER the token endpoint's keys."""
+    """SASL authentication to Kafka: `username` and `password`, or for OAUTHBEARER the keys of the token endpoint."""
 
     mechanism: Annotated[
         Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"], Meta(description="The SASL mechanism.")
     ]
     username: Text | None = None
     password: Text | None = None
-    token_endpoint: Annotated[HttpUrl | None, Meta(description="OAUTHBEARER: where tokens are fetched.")] = None
-    client_id: Annotated[Text | None, Meta(description="OAUTHBEARER: the client's id.")] = None
-    client_secret: Annotated[Text | None, Meta(description="OAUTHBEARER: the client's secret.")] = None
-    scope: Annotated[Text | None, Meta(description="OAUTHBEARER: the scope to ask for.")] = None
+    token_endpoint: Annotated[HttpUrl | None, Meta(description="OAUTHBEARER: URL of the token endpoint.")] = None
+    client_id: Annotated[Text | None, Meta(description="OAUTHBEARER: client id.")] = None
+    client_secret: Annotated[Text | None, Meta(description="OAUTHBEARER: client secret.")] = None
+    scope: Annotated[Text | None, Meta(description="OAUTHBEARER: scope to request.")] = None
 
 
 class KafkaConfig(StrictStruct, frozen=True):
     """A Kafka cluster to read from."""
 
-    bootstrap_servers: Annotated[Servers, Meta(description="HOST:PORT of some brokers, separated by commas.")]
+    bootstrap_servers: Annotated[Servers, Meta(description="Bootstrap brokers as HOST:PORT, separated by commas.")]
     topics: Annotated[
         list[TopicPattern],
         Meta(
-            description="Topics to read: names; a leading ^ makes a regular expression, re-evaluated as topics appear."
+            description="Topics to consume. A leading ^ makes a regular expression, which also matches topics "
+            "created later."
         ),
     ] = []
-    group_id: Annotated[Text | None, Meta(description="The consumer group. Default: tracecar.SERVICE.")] = None
-    start: Annotated[StartPosition, Meta(description="Where a group without offsets begins; committed at once.")] = (
-        StartPosition("latest")
-    )
+    group_id: Annotated[Text | None, Meta(description="Consumer group. Default: tracecar.SERVICE.")] = None
+    start: Annotated[
+        StartPosition,
+        Meta(
+            description="Where a consumer group without offsets begins: latest, earliest, a length of time back, "
+            "or a time."
+        ),
+    ] = StartPosition("latest")
     gate: Annotated[
         dict[Topic, Topic],
-        Meta(description="Stand before the service: read the left topic, let only what passes through to the right."),
+        Meta(description="Gate: consume the left topic and forward only valid events to the right one."),
     ] = {}
     tls: TlsConfig | None = None
     sasl: SaslConfig | None = None
-    client: Annotated[dict[str, Any], Meta(description="Any further plain option of the aiokafka client.")] = {}
+    client: Annotated[dict[str, Any], Meta(description="Additional options of the aiokafka client.")] = {}
 
 
 class ExhaustedConfig(StrictStruct, frozen=True):
-    """When an entry that another group cannot process is taken from it: it becomes a dead letter and is acknowledged
-    for that group."""
+    """Limits after which a pending entry of another group becomes a dead letter and is acknowledged for that group."""
 
     deliveries: Annotated[
-        Count, Meta(description="Given to the group so often, and not acknowledged since the last time for `idle`.")
+        Count,
+        Meta(description="Dead-letter entries that were delivered this often and then stayed pending for `idle`."),
     ] = 5
     idle: Annotated[
         Duration,
-        Meta(description="How long it must have been left alone since the last time: longer than work takes."),
+        Meta(description="Time since the last delivery. Choose it longer than processing takes."),
     ] = Duration(60)
     pending: Annotated[
         Duration | None,
-        Meta(description="Taken as well once it was left alone so long, however often it was given; by default never."),
+        Meta(
+            description="Also dead-letter entries that have been pending longer than this, regardless of their "
+            "delivery count. Default: off."
+        ),
     ] = None
 
 
@@ -140,62 +119,69 @@ class RedisConfig(StrictStruct, frozen=True):
         ),
     ]
     streams: Annotated[list[Text], Meta(description="Streams to read: names or glob patterns.")] = []
-    group: Annotated[Text | None, Meta(description="The consumer group. Default: tracecar.SERVICE.")] = None
-    start: Annotated[StartPosition, Meta(description="Where a new group begins.")] = StartPosition("latest")
+    group: Annotated[Text | None, Meta(description="Consumer group. Default: tracecar.SERVICE.")] = None
+    start: Annotated[
+        StartPosition,
+        Meta(description="Where a new consumer group begins: latest, earliest, a length of time back, or a time."),
+    ] = StartPosition("latest")
     gate: Annotated[
         dict[Text, Text],
-        Meta(description="Stand before the service: read the left stream, let only what passes through to the right."),
+        Meta(description="Gate: read the left stream and forward only valid events to the right one."),
     ] = {}
     body_field: Annotated[
-        Text, Meta(description="The field with the body; the others are headers. An entry without it is the body.")
+        Text,
+        Meta(
+            description="Entry field that holds the body; the other fields are headers. An entry without this "
+            "field is itself the body."
+        ),
     ] = "payload"
-    claim_idle: Annotated[Duration, Meta(description="Entries of a dead consumer are claimed after this.")] = Duration(
-        60
-    )
+    claim_idle: Annotated[
+        Duration, Meta(description="Claim pending entries of consumers that have been idle for this long.")
+    ] = Duration(60)
     exhausted: Annotated[
         dict[Text, ExhaustedConfig],
-        Meta(description="Other groups by name: when an entry that they cannot process becomes a dead letter."),
+        Meta(description="Dead-letter entries that other consumer groups (by name) fail to process."),
     ] = {}
     tls: TlsConfig | None = None
 
 
 class SourcesConfig(StrictStruct, frozen=True):
-    """Where events are read: Kafka, Redis, or both."""
+    """The brokers to read events from: Kafka, Redis, or both."""
 
     kafka: KafkaConfig | None = None
     redis: RedisConfig | None = None
 
 
 class BasicAuthConfig(StrictStruct, frozen=True):
-    """A user name and password, sent with every request."""
+    """User name and password, sent with every request."""
 
     username: Text
     password: Text
 
 
 class RegistryConfig(StrictStruct, frozen=True):
-    """Where schemas are: a registry or a directory."""
+    """The schema registry, or a directory with schemas."""
 
     url: Annotated[
         HttpUrl | list[HttpUrl] | None,
-        Meta(description="Any Confluent-compatible registry; several are tried in turn."),
+        Meta(description="URL of a Confluent-compatible registry, or a list of URLs that are tried in turn."),
     ] = None
     directory: Annotated[
-        Text | None, Meta(description="A directory of SUBJECT.avsc and SUBJECT/VERSION.avsc files instead.")
+        Text | None,
+        Meta(description="Directory with SUBJECT.avsc and SUBJECT/VERSION.avsc files, instead of a registry."),
     ] = None
     on_outage: Annotated[
         Literal["hold", "pass"],
-        Meta(description="While the registry cannot be asked: hold events back, or let them pass unchecked."),
+        Meta(description="During a registry outage: hold the stream, or pass events unchecked."),
     ] = "hold"
-    require: Annotated[bool, Meta(description="Whether an event without a registered schema is rejected.")] = False
+    require: Annotated[bool, Meta(description="Reject events without a registered schema.")] = False
     basic: BasicAuthConfig | None = None
-    token: Annotated[Bearer | None, Meta(description="A bearer token, sent with every request.")] = None
+    token: Annotated[Bearer | None, Meta(description="Bearer token, sent with every request.")] = None
     tls: TlsConfig | None = None
 
 
 class EnvelopeConfig(StrictStruct, frozen=True):
-    """Where an event's words are: places of the form body:PATH, header:NAME or key. The first that is found wins,
-    before the built-in places."""
+    """Places of the fields of an event: body:PATH, header:NAME or key. First match wins; built-in ones come last."""
 
     event_id: list[Place] = []
     type: list[Place] = []
@@ -206,153 +192,165 @@ class EnvelopeConfig(StrictStruct, frozen=True):
     correlation_id: list[Place] = []
     causation_id: list[Place] = []
     producer: list[Place] = []
-    required: Annotated[list[Word], Meta(description="Words without which an event is rejected.")] = []
+    required: Annotated[list[Word], Meta(description="Fields without which an event is rejected.")] = []
 
 
 class CorrelationConfig(StrictStruct, frozen=True):
-    """Which events belong together."""
+    """Correlation of events into flows."""
 
     join: Annotated[
-        list[Literal["trace", "correlation", "causation"]], Meta(description="Which ids join events into flows.")
+        list[Literal["trace", "correlation", "causation"]], Meta(description="Ids that join events into flows.")
     ] = field(default_factory=lambda: ["trace", "correlation", "causation"])
-    max_flow: Annotated[Count, Meta(description="A key that joins more events than this stops joining.")] = 10_000
+    max_flow: Annotated[Count, Meta(description="An id shared by more events than this no longer joins them.")] = 10_000
 
 
 class BreakerConfig(StrictStruct, frozen=True):
-    """Holds a stream of which too much is rejected."""
+    """Circuit breaker: holds a stream when too many of its events are rejected."""
 
-    ratio: Annotated[float, Meta(gt=0, le=1, description="The share of rejected events that holds the stream.")] = 0.5
-    window: Annotated[Duration, Meta(description="The time over which the share is taken.")] = Duration(60)
-    minimum: Annotated[Count, Meta(description="Fewer events than this in the window never hold the stream.")] = 100
+    ratio: Annotated[
+        float, Meta(gt=0, le=1, description="Ratio of rejected events above which the stream is held.")
+    ] = 0.5
+    window: Annotated[Duration, Meta(description="Time window of the ratio.")] = Duration(60)
+    minimum: Annotated[
+        Count, Meta(description="Minimum number of events in the window before the breaker can trip.")
+    ] = 100
 
 
 class ReplayConfig(StrictStruct, frozen=True):
-    """Bounds of what is replayed."""
+    """Limits of replays."""
 
     attempts: Annotated[
         Count,
-        Meta(description="A record that was replayed so often and failed again is parked: only --force sends it."),
+        Meta(description="A record that failed again after this many replays is parked: only --force sends it."),
     ] = 5
-    selection: Annotated[Count, Meta(description="How many dead letters one replay takes at most; the oldest.")] = (
-        200_000
-    )
+    selection: Annotated[
+        Count, Meta(description="Maximum number of dead letters in one replay; the oldest are taken.")
+    ] = 200_000
 
 
 class DeadLettersConfig(StrictStruct, frozen=True):
-    """What happens to events that are rejected."""
+    """Dead letters: storage of rejected events."""
 
-    enabled: Annotated[bool, Meta(description="false: rejections are shown and counted, nothing is written.")] = True
+    enabled: Annotated[bool, Meta(description="Write dead letters. false: rejections are shown and counted only.")] = (
+        True
+    )
     stream: Annotated[
-        Template, Meta(description="Where dead letters go; {stream}, {service} and {group} are filled in.")
+        Template,
+        Meta(description="Name of the dead-letter stream, with the placeholders {stream}, {service} and {group}."),
     ] = "{stream}.dlt"
     read: Annotated[
         list[Template],
         Meta(
-            description="Streams that hold dead letters of ours, whoever wrote them; * stands for anything, and a name "
-            "without {stream} is searched whatever streams its letters are of."
+            description="Streams to search for dead letters of our streams, written by Tracecar or by others. * "
+            "matches"
+            "any text. A name without {stream} is searched for letters of any stream."
         ),
     ] = field(default_factory=lambda: list(DEAD_LETTER_NAMES))
     dialects: Annotated[
         list[Literal["spring", "connect", "streams", "share-group"]],
-        Meta(description="Headers of other frameworks to write beside our own, so that their tools understand them."),
+        Meta(description="Also write the headers of these frameworks, so that their tools can read our dead letters."),
     ] = []
     breaker: BreakerConfig = BreakerConfig()
     replay: ReplayConfig = ReplayConfig()
     ledger_entries: Annotated[
         Count,
-        Meta(description="How many entries of Kafka's ledger are held in memory at most, 500 bytes each."),
+        Meta(description="Maximum number of entries of the Kafka ledger held in memory, about 500 bytes each."),
     ] = 500_000
 
 
 class MemoryIndexConfig(StrictStruct, frozen=True):
-    """The index in this process's memory."""
+    """An index in this process's memory."""
 
-    max_events: Annotated[Count, Meta(description="How many events are held; the oldest flows go first.")] = 200_000
+    max_events: Annotated[
+        Count, Meta(description="Maximum number of events held; the oldest flows are evicted first.")
+    ] = 200_000
     scope: Annotated[
         Literal["assigned", "all"],
         Meta(
-            description="What is read for the index: the partitions that this sidecar commits, or all of the streams', "
-            "for several sidecars with little traffic and no shared index."
+            description="Partitions to index: those assigned to this sidecar, or all partitions of its streams (for "
+            "several sidecars with little traffic and no shared index)."
         ),
     ] = "assigned"
 
 
 class RedisIndexConfig(StrictStruct, frozen=True):
-    """An index that several sidecars share: any one of them answers for all."""
+    """An index shared by several sidecars: each of them answers for all."""
 
     url: Annotated[RedisUrl, Meta(description="A Redis or Valkey server, Sentinel or Cluster, as in sources.redis.")]
     ttl: Annotated[
         Duration,
-        Meta(
-            description="How long a flow is held after its latest event; one that was read late, from its reading on."
-        ),
+        Meta(description="Time to live of a flow after its latest event, or after it was read if that is later."),
     ] = Duration(86_400)
     max_events: Annotated[
-        Count, Meta(description="How many events are held, of all sidecars; the oldest flows go first.")
+        Count, Meta(description="Maximum number of events held for all sidecars; the oldest flows are evicted first.")
     ] = 1_000_000
-    prefix: Annotated[Text, Meta(description="What all keys begin with. Sidecars with the same one share.")] = (
+    prefix: Annotated[Text, Meta(description="Prefix of all keys. Sidecars with the same prefix share the index.")] = (
         "tracecar"
     )
     tls: TlsConfig | None = None
 
 
 class IndexConfig(StrictStruct, frozen=True):
-    """The index of recent events, which answers the questions."""
+    """The index of recent events, in memory or shared in Redis."""
 
     memory: MemoryIndexConfig | None = None
     redis: RedisIndexConfig | None = None
-    lookback: Annotated[Duration, Meta(description="How far back a start fills the index.")] = Duration(900)
+    lookback: Annotated[Duration, Meta(description="How far back the index is filled at startup.")] = Duration(900)
 
 
 class OtlpConfig(StrictStruct, frozen=True):
-    """Traces, metrics and logs to an OpenTelemetry collector. OTEL_EXPORTER_OTLP_* fill what is left out."""
+    """Traces, metrics and logs to an OpenTelemetry collector. OTEL_EXPORTER_OTLP_* variables set what is left out."""
 
-    endpoint: Annotated[HttpUrl | None, Meta(description="The collector's base address.")] = None
+    endpoint: Annotated[HttpUrl | None, Meta(description="Base URL of the collector.")] = None
     protocol: Annotated[
         Literal["grpc", "http/protobuf"] | None,
-        Meta(description="The OTLP protocol; grpc, unless OTEL_EXPORTER_OTLP_PROTOCOL says otherwise."),
+        Meta(description="OTLP protocol. Default: OTEL_EXPORTER_OTLP_PROTOCOL, or grpc."),
     ] = None
-    headers: Annotated[dict[str, str], Meta(description="Sent with every request; never shown.")] = {}
-    compression: Annotated[Literal["none", "gzip"] | None, Meta(description="How requests are compressed.")] = None
-    timeout: Annotated[Duration | None, Meta(description="How long one request may take; 10s by default.")] = None
+    headers: Annotated[
+        dict[str, str], Meta(description="Headers to send with every request; masked wherever they are shown.")
+    ] = {}
+    compression: Annotated[Literal["none", "gzip"] | None, Meta(description="Compression of requests.")] = None
+    timeout: Annotated[Duration | None, Meta(description="Timeout of one request. Default: 10s.")] = None
     signals: Annotated[
-        list[Literal["traces", "metrics", "logs"]], Meta(description="What is sent; logs are those of rejections.")
+        list[Literal["traces", "metrics", "logs"]], Meta(description="Signals to send; logs are those of rejections.")
     ] = field(default_factory=lambda: ["traces", "metrics", "logs"])
     tls: Annotated[
         TlsConfig | None,
-        Meta(description="Certificates for an https endpoint; check_hostname: false over http/protobuf only."),
+        Meta(description="TLS of an https endpoint. `check_hostname: false` works with http/protobuf only."),
     ] = None
 
 
 class ZipkinConfig(StrictStruct, frozen=True):
-    """Spans to Zipkin."""
+    """Export of spans to Zipkin."""
 
-    endpoint: Annotated[HttpUrl, Meta(description="Such as http://127.0.0.1:9411/api/v2/spans.")]
-    headers: Annotated[dict[str, str], Meta(description="Sent with every request; never shown.")] = {}
-    timeout: Annotated[Duration, Meta(description="How long one request may take.")] = Duration(10)
-    tls: Annotated[TlsConfig | None, Meta(description="Certificates for an https endpoint.")] = None
+    endpoint: Annotated[HttpUrl, Meta(description="URL to send spans to, such as http://127.0.0.1:9411/api/v2/spans.")]
+    headers: Annotated[
+        dict[str, str], Meta(description="Headers to send with every request; masked wherever they are shown.")
+    ] = {}
+    timeout: Annotated[Duration, Meta(description="Timeout of one request.")] = Duration(10)
+    tls: Annotated[TlsConfig | None, Meta(description="TLS of an https endpoint.")] = None
 
 
 class SamplingConfig(StrictStruct, frozen=True):
-    """Which spans are sent. What is not is counted."""
+    """Sampling of spans. Spans that are not sent are counted."""
 
     keep: Annotated[
         Literal["always", "ratio", "tail"],
         Meta(
-            description="always: every span. ratio: those of a share of the traces. tail: whole flows, once they are "
-            "quiet, that failed, were slow or match the query."
+            description="always: every span. ratio: a share of the traces. tail: whole flows that failed, were slow or "
+            "match the query, sent once they are quiet."
         ),
     ] = "always"
     ratio: Annotated[
-        Share | None, Meta(description="The share of traces that is kept; for tail, of all other flows.")
+        Share | None, Meta(description="Share of traces to keep; with tail, the share of all other flows.")
     ] = None
-    failed: Annotated[bool, Meta(description="tail: keep flows in which something was rejected.")] = True
-    slow: Annotated[Duration | None, Meta(description="tail: keep flows that took at least so long.")] = None
-    query: Annotated[Text | None, Meta(description="tail: keep flows in which an event matches this query.")] = None
+    failed: Annotated[bool, Meta(description="tail: keep flows with a rejected event.")] = True
+    slow: Annotated[Duration | None, Meta(description="tail: keep flows that took at least this long.")] = None
+    query: Annotated[Text | None, Meta(description="tail: keep flows with an event that matches this query.")] = None
 
 
 class ExportersConfig(StrictStruct, frozen=True):
-    """Where traces of the events are sent."""
+    """Exporters of traces, metrics and logs."""
 
     otlp: OtlpConfig | None = None
     zipkin: ZipkinConfig | None = None
@@ -360,54 +358,66 @@ class ExportersConfig(StrictStruct, frozen=True):
     hold: Annotated[
         Duration,
         Meta(
-            description="How long a flow must be quiet before spans are sent that depend on it: those of events "
-            "without trace context, and all with tail sampling."
+            description="Quiet time of a flow before the spans that depend on it are sent: those of events "
+            "without trace"
+            "context, and with tail sampling all of them."
         ),
     ] = Duration(3)
     max_held: Annotated[
-        Count, Meta(description="How many events wait for their flows; beyond, the oldest go as they stand.")
+        Count,
+        Meta(
+            description="Maximum number of events that wait for their flows; beyond it, the oldest are sent as "
+            "they are."
+        ),
     ] = 20_000
-    queue: Annotated[Count, Meta(description="Spans that wait for each backend; beyond, they are dropped.")] = 50_000
+    queue: Annotated[
+        Count,
+        Meta(description="Maximum number of spans queued for each backend; beyond it, spans are dropped and counted."),
+    ] = 50_000
 
 
 class TokenConfig(StrictStruct, frozen=True):
-    """A further token of the API."""
+    """An additional API token."""
 
-    name: Annotated[Text, Meta(description="Who this is: the audit's `who`.")]
+    name: Annotated[Text, Meta(description="Name of the token's owner, as the audit log shows it.")]
     token: Bearer
     role: Annotated[
-        Literal["report", "read", "operate"], Meta(description="Hand over failures; look as well; act as well.")
+        Literal["report", "read", "operate"],
+        Meta(
+            description="report: report failures. read: also read everything. operate: also replay, discard and resume."
+        ),
     ]
 
 
 class ApiConfig(StrictStruct, frozen=True):
-    """Where the API listens, and who may use it."""
+    """The HTTP API: its listener and its tokens."""
 
-    host: Annotated[Host, Meta(description="The address to listen on.")] = "127.0.0.1"
-    port: Annotated[Port, Meta(description="The port to listen on; 0 takes a free one.")] = 8425
+    host: Annotated[Host, Meta(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Port to listen on; 0 chooses a free one.")] = 8425
     token: Annotated[
         Bearer,
-        Meta(description="The operator's token. Empty: one is made and kept in token_file.", extra={"empty": True}),
+        Meta(
+            description="The operator's token. Empty: a token is generated and stored in token_file.",
+            extra={"empty": True},
+        ),
     ] = ""
-    token_file: Annotated[Text, Meta(description="Where the token that was made is kept (mode 0600).")] = (
+    token_file: Annotated[Text, Meta(description="File for the generated token (mode 0600).")] = (
         "~/.local/state/tracecar/token"
     )
     tokens: list[TokenConfig] = []
 
 
 class HealthConfig(StrictStruct, frozen=True):
-    """/healthz, /readyz and /metrics on a listener of their own as well, for probes and scrapers."""
+    """An additional listener with /healthz, /readyz and /metrics only, for probes and scrapers."""
 
-    host: Annotated[Host, Meta(description="The address to listen on.")] = "127.0.0.1"
-    port: Annotated[Port | None, Meta(description="The port to listen on; without one there is no such listener.")] = (
-        None
-    )
+    host: Annotated[Host, Meta(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[Port | None, Meta(description="Port to listen on. Default: no such listener.")] = None
 
 
 class Config(StrictStruct, frozen=True):
-    """The configuration of one sidecar. In every text ${VAR} and ${VAR:-default} come from the environment."""
+    """The configuration of one sidecar. Texts may contain ${VAR} and ${VAR:-default} from the environment."""
 
-    service: Annotated[Name, Meta(description="Whose sidecar this is.")]
+    service: Annotated[Name, Meta(description="Name of the service.")]
     sources: SourcesConfig
     registry: RegistryConfig = RegistryConfig()
     envelope: EnvelopeConfig = EnvelopeConfig()

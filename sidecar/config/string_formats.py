@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from sidecar.config.schema import StartPosition
+from sidecar.config.value_types import StartPosition
 from sidecar.domain import timestamps
 from sidecar.domain.json_path import InvalidPath, JsonPath
 
@@ -38,7 +38,7 @@ class StringFormat:
     """What is wrong with a text that does not fit, where more can be said than that it is not what was expected."""
 
 
-def _matching(expected: str, pattern: str) -> StringFormat:
+def _build_format(expected: str, pattern: str) -> StringFormat:
     compiled = re.compile(pattern)
     return StringFormat(expected, lambda text: compiled.fullmatch(text) is not None, f"^(?:{pattern})$")
 
@@ -53,7 +53,7 @@ def parse_start(text: str) -> StartPosition:
         return StartPosition("at", timestamps.parse_rfc3339(text) // 1000)
 
 
-def start_text(start: StartPosition) -> str:
+def format_start(start: StartPosition) -> str:
     """The text that `parse_start` reads."""
     if start.kind == "ago":
         return timestamps.format_duration(start.value / 1000)
@@ -159,7 +159,9 @@ def _template_problem(text: str) -> str | None:
 
 KINDS: dict[str, StringFormat] = {
     "text": StringFormat("some text", bool, "."),
-    "name": _matching("a name of letters, digits, dots, dashes and underscores", r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"),
+    "name": _build_format(
+        "a name of letters, digits, dots, dashes and underscores", r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+    ),
     "servers": StringFormat("HOST:PORT of some brokers, separated by commas", _is_server_list, ":[0-9]{1,5} *$"),
     "topic": StringFormat(
         "the name of a Kafka topic (letters, digits, dots, dashes, underscores)", _is_topic, f"^{_TOPIC}$"
@@ -193,5 +195,5 @@ KINDS: dict[str, StringFormat] = {
         rf"^(?:body:{_PATH}|header:{_HEADER})$",
     ),
     "host": StringFormat("an address or host name to listen on", _is_host, "."),
-    "bearer": _matching("a token of visible ASCII characters, without spaces", r"[!-~]+"),
+    "bearer": _build_format("a token of visible ASCII characters, without spaces", r"[!-~]+"),
 }

@@ -14,8 +14,8 @@ from typing import Any, Final
 from msgspec import NODEFAULT, inspect
 
 from sidecar.config.env_interpolation import EnvironmentText, UnresolvedValue
-from sidecar.config.schema import Duration, StartPosition, StrictStruct
 from sidecar.config.string_formats import KINDS, parse_start
+from sidecar.config.value_types import Duration, StartPosition, StrictStruct
 from sidecar.domain import timestamps
 from sidecar.domain.errors import Mistake
 from sidecar.domain.secrets import is_secret, mask_url
@@ -23,7 +23,7 @@ from sidecar.domain.secrets import is_secret, mask_url
 WRONG: Final = object()
 """Stands for a value that cannot be used; its mistake is noted."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_SHOWN = 60
+_MAX_SHOWN_CHARACTERS = 60
 
 
 class StructReader:
@@ -41,8 +41,8 @@ class StructReader:
         return read
 
     def _value(self, type_: inspect.Type, value: Any, at: _ReadContext) -> Any:
-        extra = said(type_)
-        type_ = unwrapped(type_)
+        extra = describe_type(type_)
+        type_ = unwrap_type(type_)
         if isinstance(type_, inspect.UnionType):
             return self._union(type_, value, at)
         if isinstance(type_, inspect.StrType):
@@ -50,17 +50,17 @@ class StructReader:
         return _READERS[type(type_)](self, type_, value, at)
 
     def _wrong(self, at: _ReadContext, expected: str, value: Any) -> Any:
-        self._mistakes.append(Mistake(at.path, expected, shown(value, secret=at.secret)))
+        self._mistakes.append(Mistake(at.path, expected, show_value(value, secret=at.secret)))
         return WRONG
 
     def _union(self, type_: inspect.UnionType, value: Any, at: _ReadContext) -> Any:
-        options = [option for option in map(unwrapped, type_.types) if not isinstance(option, inspect.NoneType)]
-        chosen = next((o for o in type_.types if isinstance(unwrapped(o), _kind_of(value))), None)
+        options = [option for option in map(unwrap_type, type_.types) if not isinstance(option, inspect.NoneType)]
+        chosen = next((o for o in type_.types if isinstance(unwrap_type(o), _kind_of(value))), None)
         if value is None and not isinstance(options[0], inspect.StructType):
             return None
         if chosen is None and len(options) > 1:
             return self._wrong(at, "text, or a list of texts", value)
-        return self._value(chosen or next(o for o in type_.types if unwrapped(o) is options[0]), value, at)
+        return self._value(chosen or next(o for o in type_.types if unwrap_type(o) is options[0]), value, at)
 
     def _struct(self, type_: inspect.StructType, value: Any, at: _ReadContext) -> Any:
         if type_.cls is StartPosition:
@@ -207,20 +207,20 @@ _READERS: dict[type, Callable[[StructReader, Any, Any, _ReadContext], Any]] = {
 START = "latest, earliest, a length of time such as 1h, or a time such as 2026-01-31T12:00:00Z"
 
 
-def unwrapped(type_: inspect.Type) -> inspect.Type:
+def unwrap_type(type_: inspect.Type) -> inspect.Type:
     """The type without what is said about it."""
     return type_.type if isinstance(type_, inspect.Metadata) else type_
 
 
-def said(type_: inspect.Type) -> Mapping[str, Any]:
+def describe_type(type_: inspect.Type) -> Mapping[str, Any]:
     """What `sidecar.config.schema` says about the type: its kind, and whether it may be empty."""
     return (type_.extra or {}) if isinstance(type_, inspect.Metadata) else {}
 
 
 def expectation(type_: inspect.Type) -> str:
     """What a value of this type should be, in words."""
-    extra = said(type_)
-    match unwrapped(type_):
+    extra = describe_type(type_)
+    match unwrap_type(type_):
         case inspect.StrType() if "kind" in extra:
             return KINDS[extra["kind"]].expected
         case inspect.UnionType(types=types):
@@ -270,7 +270,7 @@ def hides(value: Any, *, secret: bool) -> bool:
     return secret or (isinstance(value, EnvironmentText) and value.secret)
 
 
-def shown(value: Any, *, secret: bool = False) -> str:
+def show_value(value: Any, *, secret: bool = False) -> str:
     """A value as a mistake shows it: short, on one line, without secrets."""
     match value:
         case None:
@@ -283,7 +283,13 @@ def shown(value: Any, *, secret: bool = False) -> str:
             plain, kind = str(value).lower(), "true or false"
         case str():
             text = mask_url(value)
-            plain, kind = json.dumps(text[:_SHOWN] + ("…" if len(text) > _SHOWN else ""), ensure_ascii=False), "text"
+            plain, kind = (
+                json.dumps(
+                    text[:_MAX_SHOWN_CHARACTERS] + ("…" if len(text) > _MAX_SHOWN_CHARACTERS else ""),
+                    ensure_ascii=False,
+                ),
+                "text",
+            )
             plain = _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", plain)
         case _:
             plain, kind = f"{value}", "a number"

@@ -12,7 +12,6 @@ from sidecar.config.schema import (
     CHECKED,
     Config,
     DeadLettersConfig,
-    Duration,
     KafkaConfig,
     MemoryIndexConfig,
     OtlpConfig,
@@ -24,6 +23,7 @@ from sidecar.config.schema import (
     TokenConfig,
     ZipkinConfig,
 )
+from sidecar.config.value_types import Duration
 from sidecar.domain.errors import Mistake, QueryError
 from sidecar.domain.stream_names import LEDGER
 from sidecar.query import parse
@@ -90,7 +90,7 @@ def _loops(path: str, gate: Mapping[str, str]) -> Iterator[Mistake]:
             way.append(gate[way[-1]])
         if gate.get(way[-1]) == left and left not in told:
             told.update(way)
-            yield Mistake(_item(path, left), "a gate that leads out", f"a loop: {' → '.join([*way, left])}")
+            yield Mistake(_item_path(path, left), "a gate that leads out", f"a loop: {' → '.join([*way, left])}")
 
 
 @_rule("service", "dead_letters.stream", "dead_letters.read", "sources.kafka.topics", "sources.kafka.gate")
@@ -115,7 +115,7 @@ def _apart(
     """Dead-letter streams and the ledger are never read as ordinary streams, nor written by a gate."""
     letters = DeadLettersConfig(stream=stream, read=read)
     naming = Config(service=service, sources=SourcesConfig(), dead_letters=letters).stream_names(f"tracecar.{service}")
-    names = names | {_item(f"{source}.gate", left): left for left in gate}
+    names = names | {_item_path(f"{source}.gate", left): left for left in gate}
     for path, name in names.items():
         if naming.is_dead_letter(name):
             what = (
@@ -125,7 +125,7 @@ def _apart(
     for left, right in gate.items():
         if naming.is_dead_letter(right):
             yield Mistake(
-                _item(f"{source}.gate", left), "an ordinary stream to lead to", f"{right!r}, a dead-letter stream"
+                _item_path(f"{source}.gate", left), "an ordinary stream to lead to", f"{right!r}, a dead-letter stream"
             )
 
 
@@ -254,7 +254,7 @@ def _different_ports(host: str, port: int, health_host: str, health_port: int | 
         yield Mistake("health.port", "a port for the listener on health.host", "nothing: the key is missing")
 
 
-def _item(path: str, key: str) -> str:
+def _item_path(path: str, key: str) -> str:
     return f"{path}[{key}]" if "." in key else f"{path}.{key}"
 
 
@@ -289,7 +289,7 @@ def _otlp_checks_names(otlp: OtlpConfig | None) -> Iterator[Mistake]:
 @_rule("exporters.otlp")
 def _otlp_is_encrypted(otlp: OtlpConfig | None) -> Iterator[Mistake]:
     if otlp is not None and otlp.endpoint is not None:
-        yield from _encrypted("exporters.otlp.endpoint", otlp.endpoint, otlp.tls)
+        yield from _check_encryption("exporters.otlp.endpoint", otlp.endpoint, otlp.tls)
 
 
 @_rule("exporters.otlp.endpoint")
@@ -303,10 +303,10 @@ def _otlp_address_is_a_base(endpoint: str | None) -> Iterator[Mistake]:
 @_rule("exporters.zipkin")
 def _zipkin_is_encrypted(zipkin: ZipkinConfig | None) -> Iterator[Mistake]:
     if zipkin is not None:
-        yield from _encrypted("exporters.zipkin.endpoint", zipkin.endpoint, zipkin.tls)
+        yield from _check_encryption("exporters.zipkin.endpoint", zipkin.endpoint, zipkin.tls)
 
 
-def _encrypted(path: str, endpoint: str, tls: TlsConfig | None) -> Iterator[Mistake]:
+def _check_encryption(path: str, endpoint: str, tls: TlsConfig | None) -> Iterator[Mistake]:
     """What is to go over TLS must not go in the clear without a word."""
     if tls is not None and endpoint.startswith("http:"):
         yield Mistake(path, "an https address, as tls is configured", "an http address")

@@ -66,7 +66,7 @@ def parse(text: str, mistakes: list[Mistake]) -> Any:
     except _YamlError as refused:
         mistakes.append(refused.mistake)
     except yaml.MarkedYAMLError as error:
-        mistakes.append(Mistake("", "YAML", _problem(error)))
+        mistakes.append(Mistake("", "YAML", _describe_problem(error)))
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         code = error.character if isinstance(error.character, int) else ord(error.character)
@@ -90,7 +90,9 @@ class _YamlConstructor:
         if self._values > MAX_VALUES:
             raise _YamlError(Mistake("", f"at most {MAX_VALUES} values", "more, counting every use of an alias"))
         if id(node) in self._open:
-            raise _YamlError(Mistake(path, "a value", f"an alias of what it stands in, {_place(node.start_mark)}"))
+            raise _YamlError(
+                Mistake(path, "a value", f"an alias of what it stands in, {_describe_place(node.start_mark)}")
+            )
         self._open.add(id(node))
         built = self._built(node, path)
         self._open.discard(id(node))
@@ -129,32 +131,34 @@ class _YamlConstructor:
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode) or not key_node.tag.endswith((":str", ":int")):
                 self._mistakes.append(
-                    Mistake(path, "text as key", f"another kind of key, {_place(key_node.start_mark)}")
+                    Mistake(path, "text as key", f"another kind of key, {_describe_place(key_node.start_mark)}")
                 )
                 continue
             key: str = key_node.value
             if key in lines:
                 found = f"it twice, on lines {lines[key]} and {key_node.start_mark.line + 1}"
-                self._mistakes.append(Mistake(_join(path, key), "the key once", found))
+                self._mistakes.append(Mistake(_join_path(path, key), "the key once", found))
                 continue
             lines[key] = key_node.start_mark.line + 1
-            built[key] = self.build(value_node, _join(path, key))
+            built[key] = self.build(value_node, _join_path(path, key))
         return built
 
     def _tagged(self, node: yaml.Node, path: str) -> UnresolvedValue:
-        self._mistakes.append(Mistake(path, "a plain value", f"the tag {node.tag[:80]}, {_place(node.start_mark)}"))
+        self._mistakes.append(
+            Mistake(path, "a plain value", f"the tag {node.tag[:80]}, {_describe_place(node.start_mark)}")
+        )
         return UnresolvedValue()
 
 
-def _join(path: str, key: str) -> str:
+def _join_path(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
-def _place(mark: yaml.Mark) -> str:
+def _describe_place(mark: yaml.Mark) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}"
 
 
-def _problem(error: yaml.MarkedYAMLError) -> str:
+def _describe_problem(error: yaml.MarkedYAMLError) -> str:
     mark = error.problem_mark or error.context_mark
     said = ", ".join(part.removeprefix("found ") for part in (error.context, error.problem) if part)
-    return f"{said or 'something else'}, {_place(mark)}" if mark else said
+    return f"{said or 'something else'}, {_describe_place(mark)}" if mark else said

@@ -34,7 +34,7 @@ from sidecar.decoding.subject_cache import SubjectCache
 from sidecar.decoding.subject_names import belongs_to_stream
 from sidecar.domain.bounded_cache import BoundedCache
 from sidecar.domain.errors import Outage, Refused
-from sidecar.domain.json_path import quoted
+from sidecar.domain.json_path import quote
 from sidecar.domain.model import SchemaRef
 from sidecar.domain.ports.registry import RegisteredSchema, Registry
 
@@ -115,7 +115,7 @@ class SchemaCache:
 
     def by_guid(self, stream: str, guid: str) -> SchemaLookup:
         """Look up by GUID, as text."""
-        return self._resolve_otherwise("guid", stream, guid, f"schema {quoted(guid)}")
+        return self._resolve_otherwise("guid", stream, guid, f"schema {quote(guid)}")
 
     def by_global_id(self, stream: str, id: int) -> SchemaLookup:
         """Look up by Apicurio global id."""

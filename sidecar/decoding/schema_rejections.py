@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from sidecar.decoding.formats.schema_format import CompiledSchema, UnusableSchema
-from sidecar.domain.json_path import quoted
+from sidecar.domain.json_path import quote
 from sidecar.domain.model import Rejection
 
 _MAX_LISTED_SUBJECTS = 5
@@ -48,4 +48,4 @@ def unknown_version(subject: str, version: int, versions: Sequence[int]) -> Reje
 
 def printable(name: str) -> str:
     """Quote a name so that it holds nothing that a terminal would act upon."""
-    return quoted(name)[1:-1]
+    return quote(name)[1:-1]

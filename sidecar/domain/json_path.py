@@ -14,11 +14,11 @@ from typing import Any
 
 from msgspec import Struct
 
-MAX_SHOWN = 80
+MAX_SHOWN_CHARACTERS = 80
 """Characters of a name or a value that messages show."""
-MAX_PATH_LENGTH = 400
+MAX_PATH_CHARACTERS = 400
 """Characters of a path that a rejection shows."""
-MAX_PARSED_LENGTH = 1_000
+MAX_PARSED_CHARACTERS = 1_000
 """Characters of a path that is parsed."""
 CUT = "…"
 _PLAIN_KEY = re.compile(r"[A-Za-z_$@][A-Za-z0-9_$@-]*")
@@ -53,10 +53,10 @@ class JsonPath(Struct, frozen=True):
     @classmethod
     def parse(cls, text: str) -> JsonPath:
         """Parse a path as `str(path)` prints it. Raises InvalidPath."""
-        if text.startswith(CUT) and len(text) > MAX_PATH_LENGTH:
+        if text.startswith(CUT) and len(text) > MAX_PATH_CHARACTERS:
             return cls((), is_cut=True)
         steps, end = _parse(text, 0, _WHOLE_STEP)
-        if not steps or end < len(text) or len(text) > MAX_PARSED_LENGTH or text[0] == ".":
+        if not steps or end < len(text) or len(text) > MAX_PARSED_CHARACTERS or text[0] == ".":
             raise InvalidPath(text, end)
         return cls(steps)
 
@@ -153,7 +153,7 @@ def _parse_index(text: str) -> int | None:
 
 def _decode_name(text: str) -> str | None:
     name: str = json.loads(text, strict=False)
-    return None if name.endswith(CUT) and len(text) >= MAX_SHOWN else name
+    return None if name.endswith(CUT) and len(text) >= MAX_SHOWN_CHARACTERS else name
 
 
 def print_steps(steps: Iterable[Step], *, inner: bool = False) -> str:
@@ -178,9 +178,9 @@ def _json_string(name: str) -> str:
 
 def key_segment(key: str) -> str:
     """A key as a step of a rejection's path: `.qty`, or `["two words"]`. A long key is cut, and parsed as any name."""
-    if len(key) <= MAX_SHOWN:
+    if len(key) <= MAX_SHOWN_CHARACTERS:
         return _name_step(key)
-    return f'[{_json_string(key[: MAX_SHOWN - 1])[:-1]}{CUT}"]'
+    return f'[{_json_string(key[: MAX_SHOWN_CHARACTERS - 1])[:-1]}{CUT}"]'
 
 
 class PathFault(Exception):
@@ -217,17 +217,25 @@ class PathFault(Exception):
         if not self._segments:
             return None
         path = "".join(reversed(self._segments)).removeprefix(".")
-        return path if len(path) <= MAX_PATH_LENGTH else f"{CUT}{path[-MAX_PATH_LENGTH:]}"
+        return path if len(path) <= MAX_PATH_CHARACTERS else f"{CUT}{path[-MAX_PATH_CHARACTERS:]}"
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     """Text in double quotes, at most MAX_SHOWN characters of it, with nothing in it that a terminal would act upon."""
-    shown = text[:MAX_SHOWN].encode("unicode_escape").decode("ascii") if not text[:MAX_SHOWN].isprintable() else text
+    shown = (
+        text[:MAX_SHOWN_CHARACTERS].encode("unicode_escape").decode("ascii")
+        if not text[:MAX_SHOWN_CHARACTERS].isprintable()
+        else text
+    )
     shown = shown.replace('"', '\\"')
-    return f'"{shown}"' if len(text) <= MAX_SHOWN and len(shown) <= MAX_SHOWN else f'"{shown[: MAX_SHOWN - 1]}…"'
+    return (
+        f'"{shown}"'
+        if len(text) <= MAX_SHOWN_CHARACTERS and len(shown) <= MAX_SHOWN_CHARACTERS
+        else f'"{shown[: MAX_SHOWN_CHARACTERS - 1]}…"'
+    )
 
 
-def described(value: Any) -> str:
+def describe_value(value: Any) -> str:
     """A value for a message: its JSON type, and itself where that is short."""
     match value:
         case None:
@@ -240,10 +248,10 @@ def described(value: Any) -> str:
                 f"number {value!r:.80}" if not isinstance(value, int) or value.bit_length() < 1_000 else "a huge number"
             )
         case str():
-            return f"string {quoted(value)}"
+            return f"string {quote(value)}"
         case list() | tuple():
             return f"an array of {len(value)}"
         case dict():
-            keys = ", ".join(quoted(str(key)) for key in list(value)[:3])
+            keys = ", ".join(quote(str(key)) for key in list(value)[:3])
             return f"an object with {keys}{', …' if len(value) > 3 else ''}" if value else "an empty object"
-    return f"{type(value).__name__} {quoted(str(value))}"
+    return f"{type(value).__name__} {quote(str(value))}"

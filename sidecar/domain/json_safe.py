@@ -1,4 +1,4 @@
-"""Decoded bodies, headers and texts as values that JSON can hold, whatever bytes they were made of."""
+"""Values that JSON can hold, made of decoded bodies, headers and texts of any bytes; and JSON that keeps all digits."""
 
 from __future__ import annotations
 
@@ -10,14 +10,55 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-DEEPEST = 150
-"""Levels of nesting that are shown; what lies deeper is replaced by a sentence."""
-_WIDEST_INT = 1 << 63
+import msgspec
+
+MAX_SHOWN_DEPTH = 150
+"""Levels of nesting that are shown; deeper values are replaced by a sentence."""
+MAX_SHOWN_INT_BITS = 4_000
+"""Larger integers are shown in hex: Python takes quadratic time to write them in decimal."""
 _TEXT_CONTROLS = frozenset("\t\n\r")
 
 
-def text(value: str) -> str:
-    """The text with lone surrogates (bytes that were not UTF-8) written as escapes, so that it can be encoded."""
+class ExactFloat(float):
+    """A number of a JSON text that a float cannot hold exactly, with all its digits."""
+
+    __slots__ = ("digits",)
+
+    def __new__(cls, digits: str) -> ExactFloat:
+        number = super().__new__(cls, digits)
+        number.digits = digits
+        return number
+
+    def __repr__(self) -> str:
+        return self.digits
+
+    digits: str
+    """The number as it was written."""
+
+
+def parse_float(digits: str) -> float:
+    """Parse a number with a fraction or an exponent so that no digit is lost (a `float_hook` of msgspec)."""
+    number = float(digits)
+    is_exact = math.isfinite(number) and Decimal(repr(number)) == Decimal(digits)
+    return number if is_exact else ExactFloat(digits)
+
+
+def encode_json(value: Any) -> bytes:
+    """Encode a value as JSON, numbers with all their digits."""
+    return _encoder.encode(value)
+
+
+def _encode_exact(value: Any) -> Any:
+    if isinstance(value, ExactFloat):
+        return msgspec.Raw(value.digits.encode())
+    raise NotImplementedError(f"values of type {type(value).__name__} are not JSON")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_encode_exact)
+
+
+def to_text(value: str) -> str:
+    """Write lone surrogates of a text (bytes that were not UTF-8) as escapes, so that it can be encoded."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -25,8 +66,8 @@ def text(value: str) -> str:
     return value
 
 
-def octets(data: bytes | bytearray | memoryview | None) -> Any:
-    """Bytes as text where they are readable UTF-8, else `{"base64": …}`."""
+def bytes_to_json(data: bytes | bytearray | memoryview | None) -> Any:
+    """Show bytes as text if they are readable UTF-8, else as `{"base64": …}`."""
     if data is None:
         return None
     data = bytes(data)
@@ -43,21 +84,26 @@ def _readable(decoded: str) -> bool:
     return all(char.isprintable() or char in _TEXT_CONTROLS for char in decoded)
 
 
-def plain(value: Any, depth: int = 0) -> Any:
-    """A decoded body as JSON: decimals, UUIDs and times as text; bytes by `octets`; integers beyond 64 bits and numbers
-    that JSON has no word for (NaN, infinity) as text."""
+def to_json(value: Any, depth: int = 0) -> Any:
+    """Convert a decoded body to JSON.
+
+    Decimals, UUIDs and times become text, bytes what `bytes_to_json` makes of them. Numbers keep all their digits.
+    NaN and infinity, which JSON cannot write, become text.
+    """
     if value is None or value is True or value is False:
         return value
     if isinstance(value, str):
-        return text(value)
+        return to_text(value)
     if isinstance(value, int):
-        return int(value) if -_WIDEST_INT <= value < 2 * _WIDEST_INT else _big(value)
+        return int(value) if value.bit_length() < MAX_SHOWN_INT_BITS else hex(value)
+    if isinstance(value, ExactFloat):
+        return msgspec.Raw(value.digits.encode())
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else str(value)
     if isinstance(value, Mapping | list | tuple | set | frozenset):
-        return _nested(value, depth)
+        return _nested_to_json(value, depth)
     if isinstance(value, bytes | bytearray | memoryview):
-        return octets(value)
+        return bytes_to_json(value)
     if isinstance(value, Decimal | UUID):
         return str(value)
     if isinstance(value, datetime):
@@ -66,17 +112,26 @@ def plain(value: Any, depth: int = 0) -> Any:
         return value.isoformat()
     if isinstance(value, timedelta):
         return value.total_seconds()
-    return text(repr(value)[:200])
+    return to_text(repr(value)[:200])
 
 
-def _nested(value: Any, depth: int) -> Any:
-    if depth >= DEEPEST:
-        return f"(deeper than {DEEPEST} levels: not shown)"
+def _nested_to_json(value: Any, depth: int) -> Any:
+    if depth >= MAX_SHOWN_DEPTH:
+        return f"(deeper than {MAX_SHOWN_DEPTH} levels: not shown)"
     if isinstance(value, Mapping):
-        return {text(str(name)): plain(item, depth + 1) for name, item in value.items()}
-    return [plain(item, depth + 1) for item in value]
+        return {to_text(str(name)): to_json(item, depth + 1) for name, item in value.items()}
+    return [to_json(item, depth + 1) for item in value]
 
 
-def _big(value: int) -> str:
-    # Python refuses to write very long integers in decimal: they take quadratic time.
-    return str(value) if value.bit_length() < 4_000 else hex(value)
+_exact_decode = msgspec.json.Decoder(float_hook=parse_float).decode
+
+
+def with_all_digits(text: bytes | None, body: Any) -> Any:
+    """Parse the JSON text of a body again so that its numbers keep all their digits. Other bodies stay as they are."""
+    if text is None or not isinstance(body, dict | list):
+        return body
+    try:
+        exact = _exact_decode(text.removeprefix(b"\xef\xbb\xbf"))
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError):
+        return body
+    return exact if exact == body else body

@@ -32,14 +32,14 @@ def mask_url(text: str) -> str:
     return _URL_PARAMETER.sub(rf"\1{HIDDEN}", _USERINFO.sub(rf"\1{HIDDEN}@", text))
 
 
-def masked(value: Any, key: str = "") -> Any:
+def mask_secrets(value: Any, key: str = "") -> Any:
     """Plain data as it may be shown: what a secret key holds is hidden, however deep; empty stays empty."""
     if is_secret(key):
         return dict.fromkeys(value, HIDDEN) if isinstance(value, Mapping) else HIDDEN if value else value
     if isinstance(value, str):
         return mask_url(value)
     if isinstance(value, Mapping):
-        return {name: masked(item, str(name)) for name, item in value.items()}
+        return {name: mask_secrets(item, str(name)) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [masked(item, key) for item in value]
+        return [mask_secrets(item, key) for item in value]
     return value

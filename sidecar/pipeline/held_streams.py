@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sidecar.domain.json_safe import text
+from sidecar.domain.json_safe import to_text
 from sidecar.pipeline.pipeline import Pipeline
 
 
@@ -26,4 +26,4 @@ class HeldStreamControl:
 def _raw_name(pipeline: Pipeline, displayed: str) -> str:
     """Return the stream with this displayed name: bytes that are not UTF-8 are displayed as escapes."""
     names = (lease.partition.stream for lease in pipeline.leases())
-    return next((name for name in names if text(name) == text(displayed)), displayed)
+    return next((name for name in names if to_text(name) == to_text(displayed)), displayed)

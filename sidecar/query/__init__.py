@@ -15,7 +15,7 @@ from sidecar.domain.errors import QueryError
 from sidecar.domain.model import DeadLetter, Headers
 from sidecar.domain.ports.index import Node
 from sidecar.query.ast import And, ExactText, Expression, Not, Or, Term, write
-from sidecar.query.compiler import EVENTS, LETTERS, Match, compiled, milliseconds
+from sidecar.query.compiler import EVENTS, LETTERS, Match, compile_expression, resolve_time_ms
 from sidecar.query.error_formatter import render
 from sidecar.query.parser import parse_expression
 
@@ -58,26 +58,26 @@ class Query:
     @cached_property
     def needs_payload(self) -> bool:
         """Whether headers or body are asked about."""
-        return any(term.field in ("header", "body") for term in _terms(self.expression))
+        return any(term.field in ("header", "body") for term in _list_terms(self.expression))
 
     @cached_property
     def needs_body(self) -> bool:
         """Whether the body is asked about."""
-        return any(term.field == "body" for term in _terms(self.expression))
+        return any(term.field == "body" for term in _list_terms(self.expression))
 
     def asks(self, field: str) -> bool:
         """Whether a field is asked about."""
-        return any(term.field == field for term in _terms(self.expression))
+        return any(term.field == field for term in _list_terms(self.expression))
 
     @cached_property
     def since(self) -> int | None:
         """Milliseconds: what is older cannot match."""
-        return _bound(self.expression, "since", self._now)
+        return _find_bound(self.expression, "since", self._now)
 
     @cached_property
     def until(self) -> int | None:
         """Milliseconds: what is not older cannot match."""
-        return _bound(self.expression, "until", self._now)
+        return _find_bound(self.expression, "until", self._now)
 
     @cached_property
     def streams(self) -> frozenset[str] | None:
@@ -86,74 +86,74 @@ class Query:
 
     def pinned(self, field: str | None) -> frozenset[str] | None:
         """The only values of a field (None: of any id) with which something can match; None where it may be any."""
-        return _pinned(self.expression, field)
+        return _find_pinned(self.expression, field)
 
     @cached_property
     def _event(self) -> Match[Node]:
-        return compiled(self.expression, EVENTS, self._now)
+        return compile_expression(self.expression, EVENTS, self._now)
 
     @cached_property
     def _letter(self) -> Match[DeadLetter]:
-        return compiled(self.expression, LETTERS, self._now)
+        return compile_expression(self.expression, LETTERS, self._now)
 
     @cached_property
     def _possible_event(self) -> Match[Node]:
-        return compiled(_possible(self.expression, True), EVENTS, self._now)
+        return compile_expression(_without_payload(self.expression, True), EVENTS, self._now)
 
     @cached_property
     def _possible_letter(self) -> Match[DeadLetter]:
-        return compiled(_possible(self.expression, True), LETTERS, self._now)
+        return compile_expression(_without_payload(self.expression, True), LETTERS, self._now)
 
 
-def _terms(expression: Expression) -> list[Term]:
+def _list_terms(expression: Expression) -> list[Term]:
     match expression:
         case Term():
             return [expression]
         case Not(item=item):
-            return _terms(item)
+            return _list_terms(item)
         case And(items=items) | Or(items=items):
-            return [term for item in items for term in _terms(item)]
+            return [term for item in items for term in _list_terms(item)]
 
 
-def _possible(expression: Expression, unknown: bool) -> Expression:
+def _without_payload(expression: Expression, unknown: bool) -> Expression:
     """The expression with `unknown` for every condition on headers and body."""
     match expression:
         case Term(field="header" | "body"):
             return And(()) if unknown else Or(())
         case Not(item=item):
-            return Not(_possible(item, not unknown))
+            return Not(_without_payload(item, not unknown))
         case And(items=items):
-            return And(tuple(_possible(item, unknown) for item in items))
+            return And(tuple(_without_payload(item, unknown) for item in items))
         case Or(items=items):
-            return Or(tuple(_possible(item, unknown) for item in items))
+            return Or(tuple(_without_payload(item, unknown) for item in items))
         case Term():
             return expression
 
 
-def _bound(expression: Expression, field: str, now: int) -> int | None:
+def _find_bound(expression: Expression, field: str, now: int) -> int | None:
     tightest, loosest = (max, min) if field == "since" else (min, max)
     match expression:
         case Term(field=name, value=ExactText(text=text)) if name == field:
-            return milliseconds(text, now)
+            return resolve_time_ms(text, now)
         case And(items=items):
-            return tightest((b for item in items if (b := _bound(item, field, now)) is not None), default=None)
+            return tightest((b for item in items if (b := _find_bound(item, field, now)) is not None), default=None)
         case Or(items=items):
-            bounds = [_bound(item, field, now) for item in items]
+            bounds = [_find_bound(item, field, now) for item in items]
             known = [bound for bound in bounds if bound is not None]
             return loosest(known) if len(known) == len(bounds) else None
         case _:
             return None
 
 
-def _pinned(expression: Expression, field: str | None) -> frozenset[str] | None:
+def _find_pinned(expression: Expression, field: str | None) -> frozenset[str] | None:
     match expression:
         case Term(field=name, value=ExactText(text=text), comparison="") if name == field:
             return frozenset([text])
         case And(items=items):
-            pins = [pin for item in items if (pin := _pinned(item, field)) is not None]
+            pins = [pin for item in items if (pin := _find_pinned(item, field)) is not None]
             return frozenset.intersection(*pins) if pins else None
         case Or(items=items):
-            some = [_pinned(item, field) for item in items]
+            some = [_find_pinned(item, field) for item in items]
             known = [pin for pin in some if pin is not None]
             return frozenset.union(*known) if len(known) == len(some) else None
         case _:

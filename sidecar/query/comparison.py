@@ -24,16 +24,16 @@ _ORDERS: dict[Comparison, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
 }
-MAX_SEARCHED = 65_536
+MAX_SEARCHED_CHARACTERS = 65_536
 """Characters of a text that a regular expression looks at."""
 
 
-def number(text: str) -> Decimal | None:
+def parse_number(text: str) -> Decimal | None:
     """The number that the text writes; None where it writes none."""
     return Decimal(text) if len(text) <= 90 and _NUMBER.fullmatch(text) else None
 
 
-def moment(text: str) -> int | None:
+def parse_time(text: str) -> int | None:
     """Microseconds of the date or RFC 3339 time that the text writes; None where it writes none."""
     if len(text) > 40 or not _TIME.fullmatch(text):
         return None
@@ -43,21 +43,21 @@ def moment(text: str) -> int | None:
         return None
 
 
-def text_test(value: Value) -> Test:
+def build_text_test(value: Value) -> Test:
     """Whether a text is this value."""
     match value:
         case ExactText(text=text):
             return text.__eq__
         case Wildcard(parts=parts):
-            return _wildcard_test(parts)
+            return _build_wildcard_test(parts)
         case RegexText(pattern=pattern, ignore_case=ignore_case):
-            from sidecar.query.regex import searcher  # only who asks for it pays for RE2
+            from sidecar.query.regex import build_searcher  # only who asks for it pays for RE2
 
-            search = searcher(pattern, ignore_case=ignore_case)
-            return lambda text: search(text[:MAX_SEARCHED])
+            search = build_searcher(pattern, ignore_case=ignore_case)
+            return lambda text: search(text[:MAX_SEARCHED_CHARACTERS])
 
 
-def _wildcard_test(parts: tuple[str, ...]) -> Test:
+def _build_wildcard_test(parts: tuple[str, ...]) -> Test:
     first, *between, last = parts
     if not between and not last:
         return lambda text: text.startswith(first)
@@ -79,24 +79,26 @@ def _wildcard_test(parts: tuple[str, ...]) -> Test:
     return test
 
 
-def order_test(comparison: Comparison, text: str) -> Test:
+def build_order_test(comparison: Comparison, text: str) -> Test:
     """Whether a text is a number or a time on this side of the one given, which must be one."""
     compare = _ORDERS[comparison]
-    if (limit := number(text)) is not None:
-        return lambda found: (n := number(found)) is not None and compare(n, limit)
-    bound = moment(text)
+    if (limit := parse_number(text)) is not None:
+        return lambda found: (n := parse_number(found)) is not None and compare(n, limit)
+    bound = parse_time(text)
     assert bound is not None
-    return lambda found: (m := moment(found)) is not None and compare(m, bound)
+    return lambda found: (m := parse_time(found)) is not None and compare(m, bound)
 
 
-def value_test(comparison: Comparison, value: Value) -> Callable[[Any], bool]:
+def build_value_test(comparison: Comparison, value: Value) -> Callable[[Any], bool]:
     """Whether a value of a body is what the query asks for; whatever its type."""
     text_matches = (
-        order_test(comparison, value.text) if comparison and isinstance(value, ExactText) else text_test(value)
+        build_order_test(comparison, value.text)
+        if comparison and isinstance(value, ExactText)
+        else build_text_test(value)
     )
     exact = value.text if isinstance(value, ExactText) else None
-    limit = number(exact) if exact is not None else None
-    bound = moment(exact) if exact is not None else None
+    limit = parse_number(exact) if exact is not None else None
+    bound = parse_time(exact) if exact is not None else None
     compare = _ORDERS[comparison] if comparison else operator.eq
 
     def test(found: Any) -> bool:
@@ -137,7 +139,7 @@ def as_text(found: Any) -> str:
         case int() if found.bit_length() > 4_000:
             return hex(found)[:100]
         case bytes():
-            return found[:MAX_SEARCHED].decode("utf-8", "backslashreplace")
+            return found[:MAX_SEARCHED_CHARACTERS].decode("utf-8", "backslashreplace")
         case datetime():
             return timestamps.format_rfc3339(_micros(found)) or ""
         case date() | time():
@@ -150,4 +152,4 @@ def as_text(found: Any) -> str:
             return "{}"
         case list() | tuple():
             return "[]"
-    return str(found)[:MAX_SEARCHED]
+    return str(found)[:MAX_SEARCHED_CHARACTERS]

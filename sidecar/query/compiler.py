@@ -12,7 +12,7 @@ from sidecar.domain.model import DeadLetter, Headers
 from sidecar.domain.ports.index import Node
 from sidecar.domain.position import Position
 from sidecar.query.ast import And, ExactText, Expression, Not, Or, RegexText, Term, Value
-from sidecar.query.comparison import moment, order_test, text_test, value_test
+from sidecar.query.comparison import build_order_test, build_text_test, build_value_test, parse_time
 from sidecar.query.fields import FIELDS, Found, event_ids, event_time, letter_ids, letter_time
 
 T = TypeVar("T")
@@ -33,47 +33,47 @@ class QueryTarget(Generic[T]):
     """A quicker way to look for a text in every id, where there is one."""
 
 
-def compiled(expression: Expression, side: QueryTarget[T], now: int) -> Match[T]:
+def compile_expression(expression: Expression, side: QueryTarget[T], now: int) -> Match[T]:
     """Whether something on this side, with its headers and body, is what the expression says; `now` in milliseconds."""
     match expression:
         case Not(item=item):
-            inner = compiled(item, side, now)
+            inner = compile_expression(item, side, now)
             return lambda subject, headers, body: not inner(subject, headers, body)
         case And(items=items):
-            return _all([compiled(item, side, now) for item in sorted(items, key=_cost)])
+            return _match_all([compile_expression(item, side, now) for item in sorted(items, key=_estimate_cost)])
         case Or(items=items):
-            return _any([compiled(item, side, now) for item in sorted(items, key=_cost)])
+            return _match_any([compile_expression(item, side, now) for item in sorted(items, key=_estimate_cost)])
         case Term(field=None, value=value):
-            return _anywhere(value, side)
+            return _match_any_id(value, side)
         case Term(field="since" | "until", value=ExactText(text=text)):
-            return _within(expression.field == "since", milliseconds(text, now), side.time)
+            return _match_time(expression.field == "since", resolve_time_ms(text, now), side.time)
         case Term(field="header"):
-            return _header(expression)
+            return _match_header(expression)
         case Term(field="body"):
-            return _body(expression)
+            return _match_body(expression)
         case Term(field=field) if field is not None:
-            return _plain(expression, side.fields[field])
+            return _match_field(expression, side.fields[field])
     raise AssertionError(expression)
 
 
-def milliseconds(text: str, now: int) -> int:
+def resolve_time_ms(text: str, now: int) -> int:
     """The moment that `since` or `until` names, in milliseconds since 1970."""
-    exact = moment(text)
+    exact = parse_time(text)
     return exact // 1000 if exact is not None else now - round(timestamps.parse_duration(text) * 1000)
 
 
-def _all(matches: list[Match[T]]) -> Match[T]:
+def _match_all(matches: list[Match[T]]) -> Match[T]:
     if len(matches) == 2:
         first, second = matches
         return lambda subject, headers, body: first(subject, headers, body) and second(subject, headers, body)
     return lambda subject, headers, body: all(match(subject, headers, body) for match in matches)
 
 
-def _any(matches: list[Match[T]]) -> Match[T]:
+def _match_any(matches: list[Match[T]]) -> Match[T]:
     return lambda subject, headers, body: any(match(subject, headers, body) for match in matches)
 
 
-def _plain(term: Term, get: Callable[[T], Found]) -> Match[T]:
+def _match_field(term: Term, get: Callable[[T], Found]) -> Match[T]:
     if isinstance(term.value, ExactText) and not term.comparison:
         wanted = term.value.text
 
@@ -83,9 +83,9 @@ def _plain(term: Term, get: Callable[[T], Found]) -> Match[T]:
 
         return equal
     test = (
-        order_test(term.comparison, term.value.text)
+        build_order_test(term.comparison, term.value.text)
         if term.comparison and isinstance(term.value, ExactText)
-        else text_test(term.value)
+        else build_text_test(term.value)
     )
 
     def passes(subject: T, headers: Headers | None, body: Any) -> bool:
@@ -97,15 +97,15 @@ def _plain(term: Term, get: Callable[[T], Found]) -> Match[T]:
     return passes
 
 
-def _anywhere(value: Value, side: QueryTarget[T]) -> Match[T]:
+def _match_any_id(value: Value, side: QueryTarget[T]) -> Match[T]:
     if isinstance(value, ExactText) and (quick := side.id_match(value.text)) is not None:
         return quick
-    test = text_test(value)
+    test = build_text_test(value)
     ids = side.ids
     return lambda subject, headers, body: any(found is not None and test(found) for found in ids(subject))
 
 
-def _within(since: bool, bound: int, time: Callable[[T], int | None]) -> Match[T]:
+def _match_time(since: bool, bound: int, time: Callable[[T], int | None]) -> Match[T]:
     def passes(subject: T, headers: Headers | None, body: Any) -> bool:
         at = time(subject)
         return at is not None and (at >= bound) is since
@@ -113,9 +113,9 @@ def _within(since: bool, bound: int, time: Callable[[T], int | None]) -> Match[T
     return passes
 
 
-def _header(term: Term) -> Match[Any]:
+def _match_header(term: Term) -> Match[Any]:
     wanted = str(term.path[0]).lower()
-    test = value_test(term.comparison, term.value)
+    test = build_value_test(term.comparison, term.value)
 
     def passes(subject: Any, headers: Headers | None, body: Any) -> bool:
         return headers is not None and any(name.lower() == wanted and test(value) for name, value in headers)
@@ -123,36 +123,36 @@ def _header(term: Term) -> Match[Any]:
     return passes
 
 
-def _body(term: Term) -> Match[Any]:
+def _match_body(term: Term) -> Match[Any]:
     path = term.path
-    test = value_test(term.comparison, term.value)
+    test = build_value_test(term.comparison, term.value)
 
     def passes(subject: Any, headers: Headers | None, body: Any) -> bool:
-        return body is not None and any(map(test, found_at(body, path)))
+        return body is not None and any(map(test, find_values(body, path)))
 
     return passes
 
 
-def found_at(body: Any, path: tuple[Step, ...]) -> list[Any]:
+def find_values(body: Any, path: tuple[Step, ...]) -> list[Any]:
     """Everything in a body to which the path leads. A name, or the end of the path, looks into every element of a list;
     at most MAX_ELEMENTS are looked at."""
     found = [body]
     for step in path:
-        found = _stepped(found, step)
-    return _elements(found)
+        found = _follow_step(found, step)
+    return _flatten_lists(found)
 
 
-def _stepped(values: list[Any], step: Step) -> list[Any]:
+def _follow_step(values: list[Any], step: Step) -> list[Any]:
     if step is None:
         return [item for value in values if isinstance(value, list | tuple) for item in value[:MAX_ELEMENTS]][
             :MAX_ELEMENTS
         ]
     if isinstance(step, int):
         return [value[step] for value in values if isinstance(value, list | tuple) and step < len(value)]
-    return [value[step] for value in _elements(values) if isinstance(value, dict) and step in value]
+    return [value[step] for value in _flatten_lists(values) if isinstance(value, dict) and step in value]
 
 
-def _elements(values: list[Any]) -> list[Any]:
+def _flatten_lists(values: list[Any]) -> list[Any]:
     """The values, lists (and lists of lists, four deep) replaced by what is in them."""
     for _ in range(4):
         if not any(isinstance(value, list | tuple) for value in values):
@@ -164,7 +164,7 @@ def _elements(values: list[Any]) -> list[Any]:
     return values
 
 
-def _cost(expression: Expression) -> int:
+def _estimate_cost(expression: Expression) -> int:
     """What is cheap and selective is asked first."""
     match expression:
         case Term(field="body"):
@@ -178,14 +178,14 @@ def _cost(expression: Expression) -> int:
         case Term():
             return 1
         case Not(item=item):
-            return _cost(item)
+            return _estimate_cost(item)
         case And(items=items) | Or(items=items):
-            return sum(map(_cost, items))
+            return sum(map(_estimate_cost, items))
 
 
-def _event_id_match(text: str) -> Match[Node] | None:
+def _match_event_id(text: str) -> Match[Node] | None:
     trace = int(text, 16) if 0 < len(text) <= 32 and text.isalnum() and _is_hex(text) else None
-    position = _position(text)
+    position = _parse_position(text)
 
     def passes(node: Node, headers: Headers | None, body: Any) -> bool:
         event = node.event
@@ -206,7 +206,7 @@ def _is_hex(text: str) -> bool:
     return not text.strip("0123456789abcdefABCDEF")
 
 
-def _position(text: str) -> Position | None:
+def _parse_position(text: str) -> Position | None:
     try:
         return Position.parse(text)
     except ValueError:
@@ -214,7 +214,7 @@ def _position(text: str) -> Position | None:
 
 
 EVENTS: QueryTarget[Node] = QueryTarget(
-    {name: field.event for name, field in FIELDS.items()}, event_ids, event_time, _event_id_match
+    {name: field.event for name, field in FIELDS.items()}, event_ids, event_time, _match_event_id
 )
 LETTERS: QueryTarget[DeadLetter] = QueryTarget(
     {name: field.letter for name, field in FIELDS.items()}, letter_ids, letter_time, lambda text: None

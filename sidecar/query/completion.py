@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from sidecar.query.fields import ALIASES, FIELDS, SPECIAL
 
-MAX_OFFERED = 20
+MAX_SUGGESTIONS = 20
 _WORD = re.compile(r'(?:^|[\s(])-?([^\s()"]*)$')
 
 
@@ -20,10 +20,12 @@ def complete(text: str, at: int, seen: Mapping[str, Sequence[str]] | None = None
     word, start = found[1], found.start(1)
     field, colon, begun = word.partition(":")
     if not colon:
-        return start, [name for name in _names(seen or {}) if name.startswith(word) and name != word][:MAX_OFFERED]
+        return start, [name for name in _names(seen or {}) if name.startswith(word) and name != word][:MAX_SUGGESTIONS]
     name = ALIASES.get(field, field)
     known = [*(FIELDS[name].values if name in FIELDS else ()), *_TIMES.get(name, ()), *(seen or {}).get(name, ())]
-    return start + len(field) + 1, [value for value in dict.fromkeys(known) if value.startswith(begun)][:MAX_OFFERED]
+    return start + len(field) + 1, [value for value in dict.fromkeys(known) if value.startswith(begun)][
+        :MAX_SUGGESTIONS
+    ]
 
 
 _TIMES = {"since": ("5m", "15m", "1h", "24h"), "until": ("5m", "15m", "1h")}

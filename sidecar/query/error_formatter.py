@@ -6,22 +6,22 @@ import unicodedata
 
 from sidecar.domain.errors import QueryError
 
-_AROUND = 60
+_CONTEXT_CHARACTERS = 60
 
 
 def render(error: QueryError) -> str:
     """Three lines. Of a long query only what is around the mistake is shown; control characters are shown as `·`."""
-    start = max(0, error.at - _AROUND)
-    before = ("…" if start else "") + _harmless(error.query[start : error.at])
-    after = _harmless(error.query[error.at : error.at + _AROUND]) + (
-        "…" if len(error.query) > error.at + _AROUND else ""
+    start = max(0, error.at - _CONTEXT_CHARACTERS)
+    before = ("…" if start else "") + _mask_control_characters(error.query[start : error.at])
+    after = _mask_control_characters(error.query[error.at : error.at + _CONTEXT_CHARACTERS]) + (
+        "…" if len(error.query) > error.at + _CONTEXT_CHARACTERS else ""
     )
-    return f"{before}{after}\n{' ' * _cells(before)}^\n{error}"
+    return f"{before}{after}\n{' ' * _count_cells(before)}^\n{error}"
 
 
-def _harmless(text: str) -> str:
+def _mask_control_characters(text: str) -> str:
     return "".join(character if character.isprintable() else "·" for character in text)
 
 
-def _cells(text: str) -> int:
+def _count_cells(text: str) -> int:
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

@@ -30,7 +30,7 @@ from sidecar.query.ast import (
     Value,
     Wildcard,
 )
-from sidecar.query.comparison import moment, number
+from sidecar.query.comparison import parse_number, parse_time
 from sidecar.query.fields import ALIASES, FIELDS, SPECIAL
 from sidecar.query.tokenizer import Tokenizer
 
@@ -193,7 +193,7 @@ class _QueryParser:
         try:
             timestamps.parse_duration(value.text)
         except ValueError:
-            if moment(value.text) is None:
+            if parse_time(value.text) is None:
                 self._cursor.fail(f"{expected}, found {value.text[:60]!r}", at)
         return Term(name, value)
 
@@ -209,7 +209,7 @@ class _QueryParser:
     def _check_comparison(self, comparison: Comparison, value: Value, at: int) -> None:
         if not comparison:
             return
-        if not isinstance(value, ExactText) or (number(value.text) is None and moment(value.text) is None):
+        if not isinstance(value, ExactText) or (parse_number(value.text) is None and parse_time(value.text) is None):
             self._cursor.fail(f"expected a number or a time after {comparison}", at)
 
     def _unknown_field(self, name: str) -> NoReturn:

@@ -7,21 +7,21 @@ from collections.abc import Callable
 
 import re2
 
-MAX_PATTERN = 500
+MAX_PATTERN_CHARACTERS = 500
 """Characters."""
-_MAX_MEMORY = 1 << 20
+_MAX_MEMORY_BYTES = 1 << 20
 
 
 class InvalidRegex(Exception):
     """It is no regular expression of RE2; the text says why."""
 
 
-def searcher(pattern: str, *, ignore_case: bool = False) -> Callable[[str], bool]:
+def build_searcher(pattern: str, *, ignore_case: bool = False) -> Callable[[str], bool]:
     """Whether a text has the pattern somewhere in it. Raises BadPattern."""
-    if len(pattern) > MAX_PATTERN:
-        raise InvalidRegex(f"longer than {MAX_PATTERN} characters")
+    if len(pattern) > MAX_PATTERN_CHARACTERS:
+        raise InvalidRegex(f"longer than {MAX_PATTERN_CHARACTERS} characters")
     options = re2.Options()
-    options.max_mem = _MAX_MEMORY
+    options.max_mem = _MAX_MEMORY_BYTES
     options.log_errors = False
     options.case_sensitive = not ignore_case
     try:

@@ -123,10 +123,10 @@ class Tokenizer:
         return self._checked(RegexText("".join(parts), ignore_case), opening)
 
     def _checked(self, regex: RegexText, at: int) -> RegexText:
-        from sidecar.query.regex import InvalidRegex, searcher  # only who asks for it pays for RE2
+        from sidecar.query.regex import InvalidRegex, build_searcher  # only who asks for it pays for RE2
 
         try:
-            searcher(regex.pattern, ignore_case=regex.ignore_case)
+            build_searcher(regex.pattern, ignore_case=regex.ignore_case)
         except InvalidRegex as bad:
             self.fail(f"expected a regular expression (of RE2), found {bad}", at)
         return regex
@@ -147,10 +147,10 @@ class Tokenizer:
             parts[-1] += character
         if self.at == start:
             self.fail(f"expected a value, found {self.found()}")
-        return ExactText(parts[0]) if len(parts) == 1 else Wildcard(_squeezed(parts))
+        return ExactText(parts[0]) if len(parts) == 1 else Wildcard(_drop_empty_parts(parts))
 
 
-def _squeezed(parts: list[str]) -> tuple[str, ...]:
+def _drop_empty_parts(parts: list[str]) -> tuple[str, ...]:
     """`a**b` is `a*b`: empty texts in between say nothing."""
     first, *between, last = parts
     return (first, *(part for part in between if part), last)

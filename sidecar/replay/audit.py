@@ -1,7 +1,7 @@
 """Who did what: from the jobs, and from what the ledger keeps of each letter that is still there.
 
 What was done to letters that retention has taken since is in the sidecars' logs alone, and so are jobs that the ledger
-has forgotten (`sidecar.replay.job_store.MOST_JOBS`)."""
+has forgotten (`sidecar.replay.job_store.MAX_ENDED_JOBS`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sidecar.dead_letters.ledger_entries import LedgerAction
 from sidecar.dead_letters.store import DeadLetterStore
 from sidecar.replay.models import ReplayJob
 
-MOST_IDS = 20
+MAX_NAMED_IDS = 20
 """Letters that one line names."""
 
 
@@ -43,11 +43,11 @@ class Audit(Struct):
     """Sentences: what could not be looked at."""
 
 
-async def audit(desk: DeadLetterStore, jobs: Iterable[ReplayJob], limit: int) -> Audit:
+async def audit(store: DeadLetterStore, jobs: Iterable[ReplayJob], limit: int) -> Audit:
     """The latest acts, at most `limit`. Reads the dead-letter streams from end to end."""
     notes: list[str] = []
     found = _AuditBatch(limit)
-    async for letter, entry in desk.entries(notes):
+    async for letter, entry in store.entries(notes):
         for deed in entry.actions:
             if deed.act != "replayed":  # its job tells that
                 found.add(deed, letter.id, entry.id)
@@ -96,7 +96,7 @@ class _AuditBatch:
             return
         self._seen.setdefault(key, set()).add(hash(entry))
         line.letters += 1
-        if len(line.ids) < MOST_IDS:
+        if len(line.ids) < MAX_NAMED_IDS:
             line.ids.append(id)
 
     def lines(self) -> Iterable[AuditEntry]:

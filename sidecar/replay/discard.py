@@ -24,8 +24,8 @@ from sidecar.domain.dead_letter_id import describe_malformed_id
 from sidecar.domain.ports.ledger import Ledger, LedgerTransaction, LedgerWrite
 from sidecar.replay.models import LetterOutcome
 
-What = Literal["discarded", "restored"]
-WHY_NOT = {
+DiscardAction = Literal["discarded", "restored"]
+REFUSALS = {
     ("discarded", "replayed"): "it was replayed: nothing is open",
     ("discarded", "replaying"): "a replay has it: cancel that first (tracecar replays)",
     ("restored", "open"): "it is open: nothing to undo",
@@ -34,19 +34,19 @@ WHY_NOT = {
     ("restored", "returned"): "it was not discarded: it was replayed, and failed again as a letter of its own",
     ("restored", "replaying"): "it was not discarded: a replay has it",
 }
-AFTER: dict[What, State] = {"discarded": "discarded", "restored": "open"}
+NEW_STATES: dict[DiscardAction, State] = {"discarded": "discarded", "restored": "open"}
 """The state that a letter has then."""
-TRIES = 3
+MAX_TRIES = 3
 """How often one letter is tried while others change it."""
-AT_ONCE = 500
+MAX_LETTERS_PER_CALL = 500
 """Letters that one call of the ledger is about."""
 
 
-async def set_aside(
-    desk: DeadLetterStore,
+async def change_letters(
+    store: DeadLetterStore,
     ledger_of: Callable[[str], Ledger],
     ids: Sequence[str],
-    what: What,
+    what: DiscardAction,
     reason: str | None,
     who: Actor,
     now: int,
@@ -55,13 +55,15 @@ async def set_aside(
     those that are not there. `ledger_of` a broker's system; `now` in microseconds. Raises Outage, Refused."""
     notes: list[str] = []
     wanted, unseen, newest = frozenset(ids), dict.fromkeys(ids), NewestLetters(0)
-    async for letter in desk.each(DeadLetterFilter(lambda letter: letter.id in wanted), notes):
+    async for letter in store.each(DeadLetterFilter(lambda letter: letter.id in wanted), notes):
         unseen.pop(letter.id, None)
         newest.add(letter)
     letters = newest.letters()
-    notes += await desk.states_of(letters)
-    for at in range(0, len(letters), AT_ONCE):
-        for outcome in await _some(ledger_of, letters[at : at + AT_ONCE], what, reason, who, now):
+    notes += await store.states_of(letters)
+    for at in range(0, len(letters), MAX_LETTERS_PER_CALL):
+        for outcome in await _change_letters(
+            ledger_of, letters[at : at + MAX_LETTERS_PER_CALL], what, reason, who, now
+        ):
             yield outcome
     unread = f" ({'; '.join(dict.fromkeys(notes))})" if notes else ""
     for id in unseen:
@@ -69,10 +71,10 @@ async def set_aside(
         yield LetterOutcome(id=id, done=False, state="unknown", why=why)
 
 
-async def _some(
+async def _change_letters(
     ledger_of: Callable[[str], Ledger],
     letters: Sequence[DeadLetterGroup],
-    what: What,
+    what: DiscardAction,
     reason: str | None,
     who: Actor,
     now: int,
@@ -80,9 +82,9 @@ async def _some(
     """Each by an act of its own, all of one broker in one call."""
     found: dict[int, LetterOutcome] = {}
     states = [letter.state for letter in letters]
-    for _ in range(TRIES):
+    for _ in range(MAX_TRIES):
         for number, letter in enumerate(letters):
-            if number not in found and (known := _known(letter.letter.id, what, states[number])) is not None:
+            if number not in found and (known := _find_outcome(letter.letter.id, what, states[number])) is not None:
                 found[number] = known
         due: dict[str, list[int]] = {}
         for number, letter in enumerate(letters):
@@ -90,10 +92,10 @@ async def _some(
                 due.setdefault(letter.letter.position.system, []).append(number)
         for system, numbers in due.items():
             ledger = ledger_of(system)
-            acts = await _acts(ledger, [letters[number] for number in numbers], what, reason, who, now)
+            acts = await _build_transactions(ledger, [letters[number] for number in numbers], what, reason, who, now)
             for number, done in zip(numbers, await ledger.act(acts), strict=True):
                 if done.carried_out:
-                    found[number] = LetterOutcome(id=letters[number].letter.id, done=True, state=AFTER[what])
+                    found[number] = LetterOutcome(id=letters[number].letter.id, done=True, state=NEW_STATES[what])
                 else:
                     changed = current_entry(done.stands)
                     states[number] = changed.state if changed is not None else states[number]
@@ -104,16 +106,16 @@ async def _some(
     ]
 
 
-def _known(id: str, what: What, state: str) -> LetterOutcome | None:
+def _find_outcome(id: str, what: DiscardAction, state: str) -> LetterOutcome | None:
     """What came of a letter with which nothing is to be done; None where something is."""
     if (what, state) == ("discarded", "discarded"):
         return LetterOutcome(id=id, done=True, state=state)
-    why = WHY_NOT.get((what, state))
+    why = REFUSALS.get((what, state))
     return None if why is None else LetterOutcome(id=id, done=False, state=state, why=why)
 
 
-async def _acts(
-    ledger: Ledger, letters: Sequence[DeadLetterGroup], what: What, reason: str | None, who: Actor, now: int
+async def _build_transactions(
+    ledger: Ledger, letters: Sequence[DeadLetterGroup], what: DiscardAction, reason: str | None, who: Actor, now: int
 ) -> list[LedgerTransaction]:
     """What is to be changed, for each letter."""
     by_home: dict[str, list[int]] = {}
@@ -127,7 +129,7 @@ async def _acts(
         for number, some in zip(numbers, names, strict=True):
             stood = [next(stands) for _ in some]
             before = current_entry(stood) or new_entry(letters[number].letter)
-            after = encode_entry(before.with_action(deed, AFTER[what]))
+            after = encode_entry(before.with_action(deed, NEW_STATES[what]))
             acts[number] = LedgerTransaction(
                 stream, tuple([LedgerWrite(key, one, after) for key, one in zip(some, stood, strict=True)])
             )

@@ -17,32 +17,32 @@ from sidecar.replay.models import CheckResult, ReplayPlan, ReplayReceiver, Repla
 from sidecar.replay.selection import ReplayCandidate, ReplaySelection
 from sidecar.replay.step_planner import ReplayItem, StepPlanner
 
-LOOKED_AT = 500
+MAX_CHECKED_LETTERS = 500
 """Letters that are read and checked; the others are taken to be like them."""
-MOST_KINDS = 50
+MAX_FAILURE_KINDS = 50
 """Kinds of failures that are told apart."""
-AGGREGATES = 300
+MAX_AGGREGATES = 300
 """Aggregates that are asked for events since."""
 
 
-class ReplayChain(Protocol):
+class AggregateIndex(Protocol):
     """The index, as far as events since are asked for."""
 
     async def aggregate(self, id: str, limit: int = 1000) -> list[Node]: ...
 
 
-Verdicts = Callable[[Sequence[Outgoing]], Awaitable[Sequence[Rejection | None]]]
+RecordCheck = Callable[[Sequence[Outgoing]], Awaitable[Sequence[Rejection | None]]]
 """What the check says now about records that would be sent."""
 
 
-async def plan(
+async def plan_letters(
     source: LetterSource,
     selection: ReplaySelection,
-    wish: ReplayRequest,
-    preparing: StepPlanner,
-    follower: ConsumerGroupTracker,
-    verdicts: Verdicts,
-    index: ReplayChain,
+    request: ReplayRequest,
+    planner: StepPlanner,
+    tracker: ConsumerGroupTracker,
+    check_records: RecordCheck,
+    index: AggregateIndex,
     *,
     names: bool = True,
 ) -> ReplayPlan:
@@ -52,26 +52,26 @@ async def plan(
     free: list[ReplayCandidate] = []
     passed_by: dict[tuple[str, str], int] = {}
     for candidate in candidates:
-        why = preparing.kept_back(candidate.letter, candidate.groups)
+        why = planner.find_hold_reason(candidate.letter, candidate.groups)
         if why is None:
             free.append(candidate)
             continue
         skipped[why] = skipped.get(why, 0) + 1
-        for group in preparing.passed_by(candidate.letter, candidate.groups):
-            reader = group, target_of(candidate, wish)
+        for group in planner.passed_by(candidate.letter, candidate.groups):
+            reader = group, target_of(candidate, request)
             passed_by[reader] = passed_by.get(reader, 0) + 1
-    items = await preparing.items([one.ref for one in free[:LOOKED_AT]])
-    passes, fails, unsendable = await _checked(items, verdicts)
+    items = await planner.items([one.ref for one in free[:MAX_CHECKED_LETTERS]])
+    passes, fails, unsendable = await _check_items(items, check_records)
     for why, count in unsendable.items():
         skipped[why] = skipped.get(why, 0) + count
     warnings = [
-        *selection.noted(force=wish.force),
-        *not_there(selection),
-        *await _warnings(source, free, wish, index, names),
+        *selection.list_notes(force=request.force),
+        *describe_missing(selection),
+        *await _list_warnings(source, free, request, index, names),
     ]
-    if follower.note is not None:
-        warnings.append(f"consumer groups: {follower.note}")
-    targets = await _targets(source, free, wish)
+    if tracker.note is not None:
+        warnings.append(f"consumer groups: {tracker.note}")
+    targets = await _count_targets(source, free, request)
     warnings += [
         f"there is no stream {target.stream}: create it first, or say another with --to"
         for target in targets
@@ -82,7 +82,7 @@ async def plan(
         sendable=len(free) - sum(unsendable.values()),
         skipped=skipped,
         targets=targets,
-        receivers=_receivers(source, free, passed_by, wish, follower),
+        receivers=_list_receivers(source, free, passed_by, request, tracker),
         passes=passes,
         fails=fails,
         looked_at=len(items),
@@ -92,24 +92,24 @@ async def plan(
 
 
 async def plan_range(
-    source: LetterSource, wish: ReplayRequest, count: int, follower: ConsumerGroupTracker
+    source: LetterSource, request: ReplayRequest, count: int, tracker: ConsumerGroupTracker
 ) -> ReplayPlan:
     """The same for a range of events."""
-    assert wish.to is not None
-    exists = bool(await source.broker.partitions(wish.to))
-    warnings = [] if exists else [f"there is no stream {wish.to}: create it first, or name another"]
-    if exists and not await _watched(source, wish.to):
-        warnings.append(f"{wish.to} is not among the watched streams: who reads it is not known here")
-    if follower.note is not None:
-        warnings.append(f"consumer groups: {follower.note}")
+    assert request.to is not None
+    exists = bool(await source.broker.partitions(request.to))
+    warnings = [] if exists else [f"there is no stream {request.to}: create it first, or name another"]
+    if exists and not await _is_watched(source, request.to):
+        warnings.append(f"{request.to} is not among the watched streams: who reads it is not known here")
+    if tracker.note is not None:
+        warnings.append(f"consumer groups: {tracker.note}")
     return ReplayPlan(
         selected=count,
         sendable=count,
         skipped={},
-        targets=[ReplayTarget(stream=wish.to, count=count, exists=exists)],
+        targets=[ReplayTarget(stream=request.to, count=count, exists=exists)],
         receivers=[
-            ReplayReceiver(group=reading.group, stream=wish.to, lag=_lag(reading, wish.to))
-            for reading in follower.readers(source.broker.system, wish.to)
+            ReplayReceiver(group=reading.group, stream=request.to, lag=_lag(reading, request.to))
+            for reading in tracker.readers(source.broker.system, request.to)
         ],
         passes=0,
         fails=[],
@@ -118,14 +118,16 @@ async def plan_range(
     )
 
 
-def target_of(candidate: ReplayCandidate, wish: ReplayRequest) -> str:
-    return wish.to or candidate.letter.stream
+def target_of(candidate: ReplayCandidate, request: ReplayRequest) -> str:
+    return request.to or candidate.letter.stream
 
 
-async def _targets(source: LetterSource, free: Sequence[ReplayCandidate], wish: ReplayRequest) -> list[ReplayTarget]:
+async def _count_targets(
+    source: LetterSource, free: Sequence[ReplayCandidate], request: ReplayRequest
+) -> list[ReplayTarget]:
     counts: dict[str, int] = {}
     for one in free:
-        stream = target_of(one, wish)
+        stream = target_of(one, request)
         counts[stream] = counts.get(stream, 0) + 1
     return [
         ReplayTarget(stream=stream, count=count, exists=bool(await source.broker.partitions(stream)))
@@ -133,18 +135,18 @@ async def _targets(source: LetterSource, free: Sequence[ReplayCandidate], wish: 
     ]
 
 
-def _receivers(
+def _list_receivers(
     source: LetterSource,
     free: Sequence[ReplayCandidate],
     passed_by: Mapping[tuple[str, str], int],
-    wish: ReplayRequest,
-    follower: ConsumerGroupTracker,
+    request: ReplayRequest,
+    tracker: ConsumerGroupTracker,
 ) -> list[ReplayReceiver]:
     """Those who read where something goes, or where nothing goes because of them. `passed_by`: of which group and
     stream how many are left out."""
     found: list[ReplayReceiver] = []
-    for stream in dict.fromkeys([*(target_of(one, wish) for one in free), *(stream for _, stream in passed_by)]):
-        for reading in follower.readers(source.broker.system, stream):
+    for stream in dict.fromkeys([*(target_of(one, request) for one in free), *(stream for _, stream in passed_by)]):
+        for reading in tracker.readers(source.broker.system, stream):
             receiver = ReplayReceiver(group=reading.group, stream=stream, lag=_lag(reading, stream))
             receiver.kept_back = passed_by.get((reading.group, stream), 0)
             for one in free:
@@ -166,7 +168,9 @@ def _lag(reading: TrackedGroup, stream: str) -> int | None:
     return sum(known) if len(known) == len(lags) else None
 
 
-async def _checked(items: Sequence[ReplayItem], verdicts: Verdicts) -> tuple[int, list[CheckResult], dict[str, int]]:
+async def _check_items(
+    items: Sequence[ReplayItem], check_records: RecordCheck
+) -> tuple[int, list[CheckResult], dict[str, int]]:
     """How many pass, what fails and how, and why others cannot be sent at all."""
     unsendable: dict[str, int] = {}
     ready = [item for item in items if item.outgoing is not None]
@@ -174,7 +178,7 @@ async def _checked(items: Sequence[ReplayItem], verdicts: Verdicts) -> tuple[int
         if item.fail is not None:
             unsendable[item.fail] = unsendable.get(item.fail, 0) + 1
     passes, kinds = 0, dict[tuple[str, str | None], CheckResult]()
-    said = await verdicts([item.outgoing for item in ready if item.outgoing is not None])
+    said = await check_records([item.outgoing for item in ready if item.outgoing is not None])
     for item, rejection in zip(ready, said, strict=True):
         if rejection is None:
             passes += 1
@@ -183,7 +187,7 @@ async def _checked(items: Sequence[ReplayItem], verdicts: Verdicts) -> tuple[int
         check = kinds.get(kind)
         if check is not None:
             check.count += 1
-        elif len(kinds) < MOST_KINDS:
+        elif len(kinds) < MAX_FAILURE_KINDS:
             kinds[kind] = CheckResult(
                 code=rejection.code,
                 message=rejection.message,
@@ -194,7 +198,7 @@ async def _checked(items: Sequence[ReplayItem], verdicts: Verdicts) -> tuple[int
     return passes, sorted(kinds.values(), key=lambda one: -one.count), unsendable
 
 
-def not_there(selection: ReplaySelection) -> list[str]:
+def describe_missing(selection: ReplaySelection) -> list[str]:
     """A sentence about ids that no stream holds; nothing where all are there."""
     if not selection.missing:
         return []
@@ -202,11 +206,11 @@ def not_there(selection: ReplaySelection) -> list[str]:
     return [f"{len(selection.missing)} of the ids are of no dead letter that is there: {some}"]
 
 
-async def _warnings(
-    source: LetterSource, free: Sequence[ReplayCandidate], wish: ReplayRequest, index: ReplayChain, names: bool
+async def _list_warnings(
+    source: LetterSource, free: Sequence[ReplayCandidate], request: ReplayRequest, index: AggregateIndex, names: bool
 ) -> list[str]:
     warnings: list[str] = []
-    since = await _overtaken(free, index)
+    since = await _find_overtaken(free, index)
     if since:
         some = f" ({', '.join(since[:3])}{' …' if len(since) > 3 else ''})" if names else ""
         have = "aggregate has" if len(since) == 1 else "aggregates have"
@@ -214,15 +218,15 @@ async def _warnings(
             f"{len(since)} {have} later events on the same stream, processed since: what is sent now comes after "
             f"them{some}"
         )
-    if wish.to is not None and not await _watched(source, wish.to):
-        warnings.append(f"{wish.to} is not among the watched streams: who reads it is not known here")
-    if wish.group is not None:
+    if request.to is not None and not await _is_watched(source, request.to):
+        warnings.append(f"{request.to} is not among the watched streams: who reads it is not known here")
+    if request.group is not None:
         warnings.append(
-            f"meant for {wish.group}: the other groups receive it as well, and skip it only where they heed the header "
+            f"meant for {request.group}: the other groups receive it too, and skip it only if they heed the header "
             "tracecar.replay-group"
         )
-    warnings += await fewer_partitions(source, free, wish)
-    begun = await _began(source, free)
+    warnings += await warn_of_fewer_partitions(source, free, request)
+    begun = await _find_ledger_start(source, free)
     before = sum(1 for one in free if begun is not None and one.letter.replays and one.letter.appended_at < begun)
     if before and begun is not None:
         warnings.append(
@@ -232,15 +236,17 @@ async def _warnings(
     return warnings
 
 
-async def fewer_partitions(source: LetterSource, free: Sequence[ReplayCandidate], wish: ReplayRequest) -> list[str]:
+async def warn_of_fewer_partitions(
+    source: LetterSource, free: Sequence[ReplayCandidate], request: ReplayRequest
+) -> list[str]:
     """Of targets that cannot keep their letters in the partitions that they come from. Raises Outage, Refused."""
     most: dict[str, int] = {}
     for one in free:
         if one.letter.origin is not None:
-            target = target_of(one, wish)
+            target = target_of(one, request)
             most[target] = max(most.get(target, 0), one.letter.origin.partition + 1)
     warnings: list[str] = []
-    for target, needed in list(most.items())[:MOST_KINDS]:
+    for target, needed in list(most.items())[:MAX_FAILURE_KINDS]:
         there = len(await source.broker.partitions(target))
         if 0 < there < needed:
             warnings.append(
@@ -250,13 +256,13 @@ async def fewer_partitions(source: LetterSource, free: Sequence[ReplayCandidate]
     return warnings
 
 
-async def _overtaken(free: Sequence[ReplayCandidate], index: ReplayChain) -> list[str]:
+async def _find_overtaken(free: Sequence[ReplayCandidate], index: AggregateIndex) -> list[str]:
     """Aggregates with events later on the same stream that passed the check."""
     found: list[str] = []
     first: dict[str, ReplayCandidate] = {}
     for one in free:
         aggregate = affected_aggregate(one.letter)
-        if aggregate is not None and one.letter.origin is not None and len(first) < AGGREGATES:
+        if aggregate is not None and one.letter.origin is not None and len(first) < MAX_AGGREGATES:
             first.setdefault(aggregate, one)
     for aggregate, one in first.items():
         origin = one.letter.origin
@@ -269,11 +275,11 @@ async def _overtaken(free: Sequence[ReplayCandidate], index: ReplayChain) -> lis
     return found
 
 
-async def _watched(source: LetterSource, stream: str) -> bool:
+async def _is_watched(source: LetterSource, stream: str) -> bool:
     return any(status.partition.stream == stream for status in await source.broker.status())
 
 
-async def _began(source: LetterSource, free: Sequence[ReplayCandidate]) -> int | None:
+async def _find_ledger_start(source: LetterSource, free: Sequence[ReplayCandidate]) -> int | None:
     streams = dict.fromkeys((one.letter.origin or one.letter.position).stream for one in free if one.letter.replays)
     moments: list[int] = []
     for stream in list(streams)[:20]:

@@ -31,9 +31,9 @@ from sidecar.domain.ports.record_decoder import RecordDecoder
 from sidecar.domain.redaction import Redactor
 from sidecar.replay.models import LetterOutcome
 from sidecar.replay.ports import ExportedLetter
-from sidecar.replay.record_builder import kept_time
+from sidecar.replay.record_builder import choose_timestamp
 
-TRIES = 3
+MAX_TRIES = 3
 LEFT_OUT = "it was exported without what may not be shown"
 MESSAGE = "tracecar.message"
 _TRACE = re.compile(r"stack", re.IGNORECASE)
@@ -48,12 +48,12 @@ class LetterTransfer:
     def __init__(
         self,
         sources: Sequence[LetterSource],
-        desk: DeadLetterStore,
+        store: DeadLetterStore,
         payloads: RecordDecoder,
         redactor: Redactor,
         clock: Callable[[], int],
     ) -> None:
-        self._sources, self._desk, self._payloads = sources, desk, payloads
+        self._sources, self._store, self._payloads = sources, store, payloads
         self._redactor, self._clock = redactor, clock
 
     # --- out
@@ -62,15 +62,15 @@ class LetterTransfer:
         """Letters that match, stream by stream in order. Raises Refused in the end where something was not read."""
         notes: list[str] = []
         count = 0
-        async for letter in self._desk.each(replace(wanted, by_state=True), notes):
-            yield await self._exported(letter)
+        async for letter in self._store.each(replace(wanted, by_state=True), notes):
+            yield await self._export_letter(letter)
             count += 1
             if count == limit:
                 return
         if notes:
             raise Refused("; ".join(dict.fromkeys(notes)))
 
-    async def _exported(self, letter: DeadLetter) -> ExportedLetter:
+    async def _export_letter(self, letter: DeadLetter) -> ExportedLetter:
         written = letter.written
         if written is None:
             raise Refused(f"{letter.position}: the letter's own bytes are not at hand")
@@ -149,7 +149,7 @@ class LetterTransfer:
         source = next((one for one in self._sources if one.broker.system == system), None)
         if source is None:
             return refused(f"no {system} source is configured here")
-        if exported.position.stream != exported.stream or not await self._desk.reads(system, exported.stream):
+        if exported.position.stream != exported.stream or not await self._store.reads(system, exported.stream):
             return refused(f"{exported.stream} is no dead-letter stream of a watched stream")
         record = Record(
             exported.position, exported.key, exported.value, exported.headers, exported.timestamp, exported.value_at
@@ -180,10 +180,10 @@ class LetterTransfer:
             value=record.value,
             headers=record.headers,
             partition=record.position.partition,
-            timestamp=kept_time(retention, record.timestamp),
+            timestamp=choose_timestamp(retention, record.timestamp),
             value_at=record.value_at,
         )
-        for _ in range(TRIES):
+        for _ in range(MAX_TRIES):
             stands = await ledger.entries(ledger_stream(letter), names)
             # By the letter's own id: another letter of its origin that was taken in does not stand for this one.
             entry = decode_entry(stands[own])

@@ -26,9 +26,9 @@ from sidecar.replay.record_builder import InSight
 
 MAX_STACKTRACE = tracecar.MAX_HEADER_BYTES
 """Bytes of a stack trace that are kept: its beginning and its end."""
-MAX_GROUP = 500
-MOST_ATTEMPTS = 1_000_000
-MAX_TEXT = 1_900
+MAX_GROUP_CHARACTERS = 500
+MAX_ATTEMPTS = 1_000_000
+MAX_TEXT_CHARACTERS = 1_900
 
 
 class FailureReports:
@@ -50,17 +50,23 @@ class FailureReports:
 
     async def report(self, failure: ReportedFailure, who: Actor) -> ReportResult:
         """Raises Unknown where the position holds nothing that is ours to see, Refused, Outage."""
-        if not failure.group.strip() or len(failure.group) > MAX_GROUP or not failure.group.isprintable():
-            raise Refused(f"group: expected the name of a consumer group, at most {MAX_GROUP} printable characters")
+        if not failure.group.strip() or len(failure.group) > MAX_GROUP_CHARACTERS or not failure.group.isprintable():
+            raise Refused(
+                f"group: expected the name of a consumer group, at most {MAX_GROUP_CHARACTERS} printable characters"
+            )
         source, record = await self._record(failure)
         if not source.naming.written:
             raise Refused("dead letters are not written here: dead_letters.enabled is false")
         (decoded,) = await self._payloads.open([record])
         message = f"{failure.type}: {failure.message}" if failure.message else failure.type
-        decoded.event.rejection = Rejection("reported.error", message[:MAX_TEXT])
-        nowhere = None if failure.position is not None else f"sha256:{digest(record)}"
+        decoded.event.rejection = Rejection("reported.error", message[:MAX_TEXT_CHARACTERS])
+        nowhere = None if failure.position is not None else f"sha256:{compute_digest(record)}"
         letter: Outgoing | None = self._writer(source).report(
-            decoded, failure.group, min(max(failure.attempts, 1), MOST_ATTEMPTS), nowhere, _bounded(failure.stacktrace)
+            decoded,
+            failure.group,
+            min(max(failure.attempts, 1), MAX_ATTEMPTS),
+            nowhere,
+            _shorten_stacktrace(failure.stacktrace),
         )
         while letter is not None:
             try:
@@ -76,7 +82,7 @@ class FailureReports:
         raise Refused("the broker takes no letter of this record, not even one without its body and headers")
 
     async def _write(self, source: LetterSource, letter: Outgoing, who: Actor) -> ReportResult:
-        read = tracecar.read(Record(_nowhere(source, letter), letter.key, letter.value, letter.headers, 0))
+        read = tracecar.read(Record(_letter_position(source, letter), letter.key, letter.value, letter.headers, 0))
         assert read is not None
         # By the letter's own id alone: another letter of this origin, and what became of it, does not swallow this one.
         key = next(key for key in entry_keys(read) if key.startswith(f"{read.id} "))
@@ -121,7 +127,7 @@ class FailureReports:
         return source, record
 
 
-def digest(record: Record) -> str:
+def compute_digest(record: Record) -> str:
     """What stands for the position of a record that lies nowhere: SHA-256 over stream, key, value, headers and
     timestamp (its decimal digits), each with its length before it (8 bytes, big-endian; what is null or not told has
     the length 2^64-1), the headers with their number (8 bytes) before them, each its name, then its value."""
@@ -142,7 +148,7 @@ def digest(record: Record) -> str:
     return found.hexdigest()
 
 
-def _bounded(stacktrace: str | None) -> str | None:
+def _shorten_stacktrace(stacktrace: str | None) -> str | None:
     if stacktrace is None:
         return None
     whole = stacktrace.encode("utf-8", "backslashreplace")
@@ -153,6 +159,6 @@ def _bounded(stacktrace: str | None) -> str | None:
     return whole[:half].decode("utf-8", "ignore") + middle + whole[-half:].decode("utf-8", "ignore")
 
 
-def _nowhere(source: LetterSource, letter: Outgoing) -> Position:
+def _letter_position(source: LetterSource, letter: Outgoing) -> Position:
     """Where the letter will lie, but for its place there."""
     return Position(source.broker.system, letter.stream, 0, 0)

@@ -21,22 +21,22 @@ from sidecar.replay.supervisor import JobRunner, JobSupervisor
 
 log = structlog.get_logger()
 
-TRIES = 5
+MAX_TRIES = 5
 """How often a change of a job is tried while its runner writes its progress."""
-MAY: dict[str, tuple[JobState, ...]] = {
+ALLOWED_TRANSITIONS: dict[str, tuple[JobState, ...]] = {
     "paused": ("running",),
     "running": ("paused", "failed"),
     "cancelled": ("running", "paused", "failed"),
 }
 """From which states a person may bring a job to this one."""
-DECIDED: dict[str, Literal["paused", "resumed", "cancelled"]] = {
+ACTION_NAMES: dict[str, Literal["paused", "resumed", "cancelled"]] = {
     "paused": "paused",
     "running": "resumed",
     "cancelled": "cancelled",
 }
-MOST_EMPTY = 100
+MAX_EMPTY_JOBS = 100
 """Replays that had nothing to send and are remembered."""
-MOST_DECISIONS = 20
+MAX_DECISIONS = 20
 """Decisions that a job remembers."""
 
 
@@ -48,42 +48,48 @@ class ReplaySource(reader.LetterSource, Protocol):
 
 
 class BrokerReplay:
-    """What works on one broker."""
+    """The replays of one broker: its jobs, and the supervisor that runs them."""
 
-    def __init__(self, source: ReplaySource, kit: RunnerContext, fits: Fits) -> None:
-        self.source, self.kit, self._fits = source, kit, fits
-        self.jobs = kit.jobs
-        self.supervisor = JobSupervisor(kit.jobs, source.group, kit.me, self._runner)
+    def __init__(self, source: ReplaySource, context: RunnerContext, fits: Fits) -> None:
+        self.source, self.context, self._fits = source, context, fits
+        self.jobs = context.jobs
+        self.supervisor = JobSupervisor(context.jobs, source.group, context.runner_id, self._runner)
 
     def _runner(self, held: StoredJob) -> JobRunner:
-        return LetterRunner(self.kit, held) if held.job.wish.range is None else RangeRunner(self.kit, held, self._fits)
+        return (
+            LetterRunner(self.context, held)
+            if held.job.request.range is None
+            else RangeRunner(self.context, held, self._fits)
+        )
 
 
 class JobController:
     """Finds jobs, and brings them to another state."""
 
-    def __init__(self, works: Sequence[BrokerReplay]) -> None:
-        self._works = works
+    def __init__(self, broker_replays: Sequence[BrokerReplay]) -> None:
+        self._broker_replays = broker_replays
         self._empty: dict[str, ReplayJob] = {}
         """Replays that had nothing to send, the latest: whoever asked for one may ask how far it is."""
 
     def keep_empty(self, job: ReplayJob) -> None:
         """Remember a replay that has nothing to send."""
         self._empty[job.id] = job
-        if len(self._empty) > MOST_EMPTY:
+        if len(self._empty) > MAX_EMPTY_JOBS:
             del self._empty[next(iter(self._empty))]
 
     async def jobs(self, limit: int = 100) -> list[ReplayJob]:
         """The newest; those of a broker that cannot be asked are left out while another can."""
         found: list[ReplayJob] = []
         outages: list[Outage] = []
-        for works in self._works:
+        for broker_replay in self._broker_replays:
             try:
-                found += [works.supervisor.current(held.job) for held in (await works.jobs.all()).values()]
+                found += [
+                    broker_replay.supervisor.current(held.job) for held in (await broker_replay.jobs.all()).values()
+                ]
             except Outage as error:
-                log.warning("replays.not_listed", system=works.source.broker.system, reason=str(error))
+                log.warning("replays.not_listed", system=broker_replay.source.broker.system, reason=str(error))
                 outages.append(error)
-        if len(outages) == len(self._works) > 0:
+        if len(outages) == len(self._broker_replays) > 0:
             raise outages[0]
         found.sort(key=lambda job: (job.started_at, job.id), reverse=True)
         return found[: limit or None]
@@ -91,19 +97,19 @@ class JobController:
     async def job(self, id: str) -> ReplayJob:
         if id in self._empty:
             return self._empty[id]
-        works, held = await self._job(id)
-        return works.supervisor.current(held.job)
+        broker_replay, held = await self._job(id)
+        return broker_replay.supervisor.current(held.job)
 
     async def _job(self, id: str) -> tuple[BrokerReplay, StoredJob]:
         outage: Outage | None = None
-        for works in self._works:
+        for broker_replay in self._broker_replays:
             try:
-                held = await works.jobs.get(id)
+                held = await broker_replay.jobs.get(id)
             except Outage as error:
                 outage = outage or error
                 continue
             if held is not None:
-                return works, held
+                return broker_replay, held
         if outage is not None:
             raise outage
         raise NotFoundError(f"there is no replay {id!r} in the ledger (tracecar replays lists them)")
@@ -112,35 +118,35 @@ class JobController:
         """Pause, resume or cancel. Raises Unknown, Refused where it cannot be brought to that state, Outage."""
         if id in self._empty:
             raise Refused(f"replay {id} is done: there was nothing to send")
-        for _ in range(TRIES):
-            works, held = await self._job(id)
+        for _ in range(MAX_TRIES):
+            broker_replay, held = await self._job(id)
             before = held.job
             if before.state == state:
                 return before
-            if before.state not in MAY[state]:
+            if before.state not in ALLOWED_TRANSITIONS[state]:
                 raise Refused(f"replay {id} is {before.state}: it cannot be {state} any more")
-            now = works.kit.clock()
-            after = replace(before, state=state, changed_at=now, changed_by=who.name, beat=before.beat + 1)
-            decision = OperatorDecision(act=DECIDED[state], at=now, by=who.name, address=who.address)
-            after.decisions = [*before.decisions, decision][-MOST_DECISIONS:]
-            ours = before.group == works.source.group
+            now = broker_replay.context.clock()
+            after = replace(before, state=state, changed_at=now, changed_by=who.name, heartbeat=before.heartbeat + 1)
+            decision = OperatorDecision(act=ACTION_NAMES[state], at=now, by=who.name, address=who.address)
+            after.decisions = [*before.decisions, decision][-MAX_DECISIONS:]
+            ours = before.group == broker_replay.source.group
             if state == "running":
-                after.runner, after.note, after.ended_at = works.kit.me if ours else "", None, None
+                after.runner, after.note, after.ended_at = broker_replay.context.runner_id if ours else "", None, None
                 if not ours:
                     after.note = f"waiting for a sidecar of the group {before.group}, whose letters these are"
             elif state == "cancelled":
-                after.wish = works.kit.veil(after.wish)
+                after.request = broker_replay.context.redact_request(after.request)
                 after.ended_at, after.note = now, f"cancelled by {who.name}: what was not sent is open"
             else:
                 after.note = f"paused by {who.name}"
-            changed = await works.jobs.change(held, after)
+            changed = await broker_replay.jobs.change(held, after)
             if changed is None:
                 continue
             log.info(f"replay.{state}", replay=id, by=who.name, address=who.address)
             if state == "running" and ours:
-                works.supervisor.run(changed)
+                broker_replay.supervisor.run(changed)
             elif state == "cancelled":
                 with suppress(TracecarError):  # it looks again by itself
-                    await works.supervisor.look()  # its letters are open for whoever asks next
-            return works.supervisor.current(changed.job)
+                    await broker_replay.supervisor.look()  # its letters are open for whoever asks next
+            return broker_replay.supervisor.current(changed.job)
         raise Outage(f"replay {id}: its runner is writing its progress all the time: try again")

@@ -16,8 +16,8 @@ from sidecar.replay.models import ReplayJob, ReplayRequest
 
 log = structlog.get_logger()
 
-SAVE_SECONDS = 1.0
-CREDIT_SECONDS = 1.0
+SAVE_INTERVAL_S = 1.0
+MAX_CREDIT_S = 1.0
 """How much of the time in which nothing could be sent is made up for: what a rate holds back must not come at once
 after an outage."""
 
@@ -28,7 +28,7 @@ class JobStopped(Exception):  # nothing went wrong
 
 class JobProgress:
     """One job, while we run it. `me` is our name as a runner; `clock` gives microseconds since 1970, for people;
-    `veil` hides in a wish what may not be kept once it is carried out."""
+    `redact_request` hides in a request what may not be kept once it is carried out."""
 
     def __init__(
         self,
@@ -36,11 +36,11 @@ class JobProgress:
         held: StoredJob,
         me: str,
         clock: Callable[[], int],
-        veil: Callable[[ReplayRequest], ReplayRequest],
+        redact_request: Callable[[ReplayRequest], ReplayRequest],
     ) -> None:
-        self._jobs, self._held, self._me, self._clock, self._veil = jobs, held, me, clock, veil
+        self._jobs, self._held, self._me, self._clock, self._redact_request = jobs, held, me, clock, redact_request
         self.job: ReplayJob = replace(held.job)
-        self._saved = self._paid = time.monotonic()
+        self._saved = self._next_slot = time.monotonic()
         self._ended = False
         """That it runs no more is in the ledger."""
         self.left: Callable[[], str] = lambda: "What was not sent is open; mend it, then resume the replay"
@@ -75,7 +75,7 @@ class JobProgress:
 
     async def done(self) -> None:
         job = self.job
-        job.state, job.ended_at, job.note, job.wish = "done", self._clock(), None, self._veil(job.wish)
+        job.state, job.ended_at, job.note, job.request = "done", self._clock(), None, self._redact_request(job.request)
         await self.save()
         log.info("replay.done", replay=job.id, published=job.published, failed=job.failed, skipped=job.skipped)
 
@@ -87,20 +87,20 @@ class JobProgress:
     # --- pace
 
     def sent(self, count: int) -> None:
-        rate = self.job.wish.rate
+        rate = self.job.request.rate
         if rate is not None:
-            self._paid = max(self._paid, time.monotonic() - CREDIT_SECONDS) + count / rate
+            self._next_slot = max(self._next_slot, time.monotonic() - MAX_CREDIT_S) + count / rate
 
-    async def paced(self, size: int) -> int:
+    async def throttle(self, size: int) -> int:
         """Wait until so many more may be sent; returns how many that are."""
-        rate = self.job.wish.rate
+        rate = self.job.request.rate
         if rate is None:
             return size
         size = min(size, max(1, int(rate / 2)))
-        due = max(self._paid, time.monotonic() - CREDIT_SECONDS) + size / rate
+        due = max(self._next_slot, time.monotonic() - MAX_CREDIT_S) + size / rate
         while (wait := due - time.monotonic()) > 0:
-            await asyncio.sleep(min(wait, SAVE_SECONDS))
-            if wait > SAVE_SECONDS:
+            await asyncio.sleep(min(wait, SAVE_INTERVAL_S))
+            if wait > SAVE_INTERVAL_S:
                 await self.save()
         return size
 
@@ -109,7 +109,7 @@ class JobProgress:
     @property
     def due(self) -> bool:
         """It is time to save."""
-        return time.monotonic() - self._saved >= SAVE_SECONDS
+        return time.monotonic() - self._saved >= SAVE_INTERVAL_S
 
     async def look(self) -> None:
         """Take over what others decided. Raises Stopped where it is not ours to run any more."""
@@ -122,7 +122,7 @@ class JobProgress:
     async def save(self) -> None:
         """Write down how far we are. Raises Stopped where somebody else decided otherwise meanwhile."""
         while True:
-            self.job.beat += 1
+            self.job.heartbeat += 1
             held = await self._jobs.change(self._held, self.job)
             if held is None:
                 now = await self._jobs.get(self.job.id)
@@ -147,13 +147,13 @@ class JobProgress:
                 raise JobStopped
             self._held = now
             self.job.decisions = theirs.decisions
-            self.job.beat = max(self.job.beat, theirs.beat) + 1
+            self.job.heartbeat = max(self.job.heartbeat, theirs.heartbeat) + 1
             if theirs.state == "running" or self.job.state == "done":
                 return
             self.job.state, self.job.note, self.job.ended_at = theirs.state, theirs.note, theirs.ended_at
             self.job.changed_at, self.job.changed_by = theirs.changed_at, theirs.changed_by
             if theirs.state == "cancelled":
-                self.job.wish = theirs.wish  # it hides what need not be kept any more
+                self.job.request = theirs.request  # it hides what need not be kept any more
             if await self._jobs.change(now, self.job) is not None:
                 raise JobStopped
             found = await self._jobs.get(self.job.id)

@@ -21,14 +21,14 @@ log = structlog.get_logger()
 
 JOB, SELECTION, RANGE = "job:", "selection:", "range:"
 """How far a range is stands beside its target, the others with what belongs to no stream."""
-PART, PART_BYTES = 1_000, 400_000
+MAX_LETTERS_PER_PART, PART_BYTES = 1_000, 400_000
 """Letters of one part of a selection at most, and about how many bytes before they are compressed: the ledger is held
 in memory, and a broker takes no large records."""
-MOST_PART_BYTES = 16 << 20
+MAX_PART_BYTES = 16 << 20
 """What a part may become when it is read: whoever can write to the ledger can write anything."""
-MOST_JOBS = 500
+MAX_ENDED_JOBS = 500
 """Jobs that are remembered once they have ended or failed; the oldest are forgotten."""
-AT_ONCE = 16
+MAX_PARTS_PER_CALL = 16
 """Parts that are written in one step."""
 
 
@@ -67,25 +67,25 @@ class JobStore:
         """By id. What cannot be read is no job: whoever can write to the ledger can write anything."""
         found: dict[str, StoredJob] = {}
         for key, value in (await self._ledger.under(JOB)).items():
-            job = _decoded(value)
+            job = _decode_job(value)
             if job is not None and key == JOB + job.id:
                 found[job.id] = StoredJob(job, value)
         return found
 
     async def get(self, id: str) -> StoredJob | None:
         (value,) = await self._ledger.entries(None, [JOB + id])
-        job = None if value is None else _decoded(value)
+        job = None if value is None else _decode_job(value)
         return None if job is None or value is None else StoredJob(job, value)
 
     async def make(self, job: ReplayJob, refs: Sequence[LetterRef]) -> StoredJob:
         """Write a new job with its selection."""
-        parts = list(_parts(refs))
+        parts = list(_split_selection(refs))
         job.chunks, job.parts = len(parts), [start for start, _ in parts]
-        for at in range(0, len(parts), AT_ONCE):
+        for at in range(0, len(parts), MAX_PARTS_PER_CALL):
             await self._ledger.act(
                 [
-                    LedgerTransaction(None, (LedgerWrite(_part(job.id, number), None, value),))
-                    for number, (_, value) in enumerate(parts[at : at + AT_ONCE], at)
+                    LedgerTransaction(None, (LedgerWrite(_part_key(job.id, number), None, value),))
+                    for number, (_, value) in enumerate(parts[at : at + MAX_PARTS_PER_CALL], at)
                 ]
             )
         stands = _encode(job)
@@ -114,24 +114,24 @@ class JobStore:
         first, last = bisect_right(starts, start) - 1, bisect_right(starts, end - 1) - 1
         found: list[LetterRef] = []
         if first >= 0:
-            keys = [_part(job.id, number) for number in range(first, last + 1)]
+            keys = [_part_key(job.id, number) for number in range(first, last + 1)]
             for part in await self._ledger.entries(None, keys):
-                found += self._decoded(job, part)
+                found += self._decode_part(job, part)
             found = found[start - starts[first] : end - starts[first]]
         if len(found) != end - start:
-            raise self._lost(job)
+            raise self._build_lost_error(job)
         return found
 
-    def _decoded(self, job: ReplayJob, part: bytes | None) -> list[LetterRef]:
+    def _decode_part(self, job: ReplayJob, part: bytes | None) -> list[LetterRef]:
         try:
             if part is not None:
-                return _refs.decode(zlib.decompressobj().decompress(part, MOST_PART_BYTES))
+                return _refs.decode(zlib.decompressobj().decompress(part, MAX_PART_BYTES))
         except (msgspec.MsgspecError, ValueError, zlib.error):
             pass
-        raise self._lost(job)
+        raise self._build_lost_error(job)
 
     @staticmethod
-    def _lost(job: ReplayJob) -> Refused:
+    def _build_lost_error(job: ReplayJob) -> Refused:
         return Refused(
             f"replay {job.id}: its selection is gone from the ledger; what was sent is in the letters' own "
             "entries: cancel this one and start another, which leaves out what was sent"
@@ -140,23 +140,23 @@ class JobStore:
     async def _without_range(self, job: ReplayJob) -> list[LedgerTransaction]:
         """What takes away how far a range is; nothing where that is gone."""
         try:
-            (stands,) = await self._ledger.entries(job.wish.to, [RANGE + job.id])
+            (stands,) = await self._ledger.entries(job.request.to, [RANGE + job.id])
         except Refused as refused:  # whoever can write to the ledger can write any target
             log.debug("replay.not_swept", replay=job.id, reason=str(refused))
             stands = None
         if stands is None:
             self._swept.add(job.id)
             return []
-        return [LedgerTransaction(job.wish.to, (LedgerWrite(RANGE + job.id, stands, None),))]
+        return [LedgerTransaction(job.request.to, (LedgerWrite(RANGE + job.id, stands, None),))]
 
     async def sweep(self, known: dict[str, StoredJob], orphans: set[str]) -> set[str]:
         """Forget selections that are needed no more, how far ranges are that have ended, and the oldest of the jobs
         that have. `orphans`: what nobody needed the last time. Returns what nobody needs now."""
         acts: list[LedgerTransaction] = []
-        ended = sorted((one for one in known.values() if _over(one.job)), key=lambda one: _over(one.job))
-        for one in ended[: max(0, len(ended) - MOST_JOBS)]:
+        ended = sorted((one for one in known.values() if _ended_at_us(one.job)), key=lambda one: _ended_at_us(one.job))
+        for one in ended[: max(0, len(ended) - MAX_ENDED_JOBS)]:
             forgotten = LedgerTransaction(None, (LedgerWrite(JOB + one.job.id, one.stands, None),))
-            if one.job.wish.range is None or one.job.id in self._swept:
+            if one.job.request.range is None or one.job.id in self._swept:
                 acts.append(forgotten)
             elif (await self._ledger.act([forgotten]))[0].carried_out:  # nobody resumes it any more
                 acts += await self._without_range(one.job)
@@ -164,7 +164,7 @@ class JobStore:
         for id, one in known.items():
             # A runner that was taken for dead may be about to send what stands there as not sent. It looks at its job
             # first: only where that had ended at two looks, what stands there is of no use to anybody.
-            if one.job.wish.range is not None and one.job.state in ("done", "cancelled"):
+            if one.job.request.range is not None and one.job.state in ("done", "cancelled"):
                 without.add(RANGE + id)
                 if RANGE + id in orphans and id not in self._swept:
                     acts += await self._without_range(one.job)
@@ -182,36 +182,36 @@ class JobStore:
         return without
 
 
-def _over(job: ReplayJob) -> int:
+def _ended_at_us(job: ReplayJob) -> int:
     """Since when (microseconds) nobody works at a job; 0 while somebody does, or will."""
     if job.state == "failed":
         return job.changed_at or job.started_at
     return job.ended_at or 0
 
 
-def _parts(refs: Sequence[LetterRef]) -> Iterator[tuple[int, bytes]]:
+def _split_selection(refs: Sequence[LetterRef]) -> Iterator[tuple[int, bytes]]:
     """The parts of a selection, each with the index that it begins at."""
     start, part, size = 0, list[bytes](), 0
     for at, ref in enumerate(refs):
         one = _encode(ref)
-        if part and (len(part) >= PART or size + len(one) > PART_BYTES):
-            yield start, _joined(part)
+        if part and (len(part) >= MAX_LETTERS_PER_PART or size + len(one) > PART_BYTES):
+            yield start, _compress_part(part)
             start, part, size = at, [], 0
         part.append(one)
         size += len(one)
     if part:
-        yield start, _joined(part)
+        yield start, _compress_part(part)
 
 
-def _joined(part: Sequence[bytes]) -> bytes:
+def _compress_part(part: Sequence[bytes]) -> bytes:
     return zlib.compress(b"[" + b",".join(part) + b"]", 1)
 
 
-def _part(id: str, number: int) -> str:
+def _part_key(id: str, number: int) -> str:
     return f"{SELECTION}{id}:{number}"
 
 
-def _decoded(value: bytes) -> ReplayJob | None:
+def _decode_job(value: bytes) -> ReplayJob | None:
     try:
         return _jobs.decode(value)
     except (msgspec.MsgspecError, ValueError, RecursionError):

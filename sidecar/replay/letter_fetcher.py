@@ -11,12 +11,12 @@ from sidecar.domain.ports.broker import Broker
 from sidecar.domain.position import Partition, Position
 from sidecar.domain.stream_names import StreamNames
 
-CROWDED = 8
+MAX_SCANNED_PER_LETTER = 8
 """Reading on is worth it while at least one record in so many is wanted; else each is asked for by itself."""
-AT_ONCE = 16
+MAX_READ_CONCURRENCY = 16
 
 
-async def letters_at(
+async def fetch_letters(
     broker: Broker, naming: StreamNames, positions: Sequence[Position], most: int
 ) -> tuple[dict[Position, DeadLetter], set[Position]]:
     """The letters at these positions, those that are there; and the positions that were not looked at any more, once
@@ -27,7 +27,7 @@ async def letters_at(
     found: dict[Position, DeadLetter] = {}
     left: set[Position] = set()
     for partition, offsets in by_partition.items():
-        records, unread, size = await _records(broker, partition, sorted(set(offsets)), most)
+        records, unread, size = await _fetch_records(broker, partition, sorted(set(offsets)), most)
         for record in records:
             found[record.position] = read(record, naming)
         most -= size
@@ -40,13 +40,13 @@ async def letters_at(
     return found, left
 
 
-def weight(record: Record | Outgoing) -> int:
+def estimate_bytes(record: Record | Outgoing) -> int:
     """About how many bytes of memory it takes."""
     headers = sum([len(value) for _, value in record.headers if value]) + 150 * len(record.headers)
     return 200 + len(record.value or b"") + len(record.key or b"") + headers
 
 
-async def _records(
+async def _fetch_records(
     broker: Broker, partition: Partition, offsets: list[int], most: int
 ) -> tuple[list[Record], list[int], int]:
     """The records at these offsets, the offsets that were not looked at, and about how many bytes the records take."""
@@ -59,22 +59,24 @@ async def _records(
             for record in page:
                 if record.position.offset in wanted:
                     found.append(record)
-                    size += weight(record)
+                    size += estimate_bytes(record)
                 last = record.position.offset
                 if size >= most:
                     break
             seen += len(page)
-            if size >= most or seen > 1_000 + CROWDED * len(found):
+            if size >= most or seen > 1_000 + MAX_SCANNED_PER_LETTER * len(found):
                 break
         else:
             return found, [], size
         wanted = {offset for offset in offsets if offset > last}
     some = sorted(wanted)
-    for at in range(0, len(some), AT_ONCE):
+    for at in range(0, len(some), MAX_READ_CONCURRENCY):
         if size >= most:
             return found, some[at:], size
-        records = await asyncio.gather(*(broker.read(partition.at(one)) for one in some[at : at + AT_ONCE]))
+        records = await asyncio.gather(
+            *(broker.read(partition.at(one)) for one in some[at : at + MAX_READ_CONCURRENCY])
+        )
         there = [record for record in records if record is not None]
-        size += sum(map(weight, there))
+        size += sum(map(estimate_bytes, there))
         found += there
     return found, [], size

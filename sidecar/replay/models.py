@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType, field
 
 from sidecar.dead_letters.ledger_entries import PathChange
 from sidecar.domain.errors import Refused
@@ -143,7 +143,7 @@ class ReplayJob(Struct, kw_only=True, omit_defaults=True):
     """A replay."""
 
     id: str
-    wish: ReplayRequest
+    request: ReplayRequest = field(name="wish")
     by: str
     address: str | None = None
     state: JobState = "running"
@@ -180,7 +180,7 @@ class ReplayJob(Struct, kw_only=True, omit_defaults=True):
     went on all the same."""
     runner: str = ""
     """The sidecar that carries it out."""
-    beat: int = 0
+    heartbeat: int = field(name="beat", default=0)
     """Counts up while it does."""
     spans: list[tuple[str, int]] = []
     """Of a range: for each partition the position that it begins at, and the offset that it ends before."""

@@ -13,12 +13,12 @@ from sidecar.dead_letters.reader import LetterSource, dead_letter_streams
 from sidecar.domain.model import DeadLetter
 from sidecar.domain.position import Partition, Position
 
-OURSELVES = "the sidecars (tracecar groups and tracecar check say more)"
-MOST_RETURNED = 100_000
+OWN_SIDECARS = "the sidecars (tracecar groups and tracecar check say more)"
+MAX_RETURNED_LETTERS = 100_000
 """Letters of one replay that are remembered to count each once."""
 
 
-async def ends(source: LetterSource) -> list[str]:
+async def list_end_positions(source: LetterSource) -> list[str]:
     """Where every dead-letter stream ends now, as positions. Raises Outage, Refused."""
     found: list[str] = []
     for stream in await dead_letter_streams(source):
@@ -65,7 +65,7 @@ class OutcomeWatcher:
 
     def _new(self, letter: DeadLetter) -> bool:
         earlier = letter.replay_of or letter.id
-        if earlier in self._returned or len(self._returned) >= MOST_RETURNED:
+        if earlier in self._returned or len(self._returned) >= MAX_RETURNED_LETTERS:
             return False
         self._returned.add(earlier)
         return True
@@ -80,7 +80,7 @@ class RecordReaders(Struct, frozen=True):
     """Those that have not passed all of them, and a number that changes when they get on."""
 
 
-async def readers(source: LetterSource, positions: Sequence[Position]) -> RecordReaders:
+async def find_readers(source: LetterSource, positions: Sequence[Position]) -> RecordReaders:
     """Of this sidecar's group, and of all other groups that have members (or do not say). Raises Outage, Refused."""
     last: dict[Partition, int] = {}
     for position in positions:
@@ -91,7 +91,7 @@ async def readers(source: LetterSource, positions: Sequence[Position]) -> Record
         if offset is not None:
             known = True
             if status.committed is None or status.committed <= offset:
-                behind[OURSELVES] = behind.get(OURSELVES, 0) + (status.committed or 0)
+                behind[OWN_SIDECARS] = behind.get(OWN_SIDECARS, 0) + (status.committed or 0)
     for group in await source.broker.groups():
         if group.members == 0:
             continue

@@ -61,10 +61,10 @@ class DeadLetterOperations(Protocol):
     """Everything that changes something about dead letters. Each act is audited: `who` stands in the ledger and in the
     log. Raises Unknown, Refused, Outage and QueryError."""
 
-    async def plan(self, wish: ReplayRequest) -> ReplayPlan:
+    async def plan(self, request: ReplayRequest) -> ReplayPlan:
         """A dry run: what `replay` would do now. Changes nothing."""
 
-    async def replay(self, wish: ReplayRequest, who: Actor) -> ReplayJob:
+    async def replay(self, request: ReplayRequest, who: Actor) -> ReplayJob:
         """Freeze the selection and begin to publish it; returns at once. Where nothing is selected, the job is done,
         and the ledger is not told about it."""
 

@@ -11,10 +11,10 @@ import structlog
 from sidecar.domain.model import DeadLetter
 from sidecar.domain.position import Partition, Position
 from sidecar.replay.job_progress import JobProgress
-from sidecar.replay.job_store import PART
+from sidecar.replay.job_store import MAX_LETTERS_PER_PART
 from sidecar.replay.models import ReplayJob
-from sidecar.replay.outcome_watcher import readers
-from sidecar.replay.recurrence_detector import MOST_LETTERS, RecurrenceDetector
+from sidecar.replay.outcome_watcher import find_readers
+from sidecar.replay.recurrence_detector import MAX_LETTERS_PER_BATCH, RecurrenceDetector
 from sidecar.replay.runner_context import RunnerContext
 from sidecar.replay.step_planner import ReplayItem
 
@@ -22,8 +22,8 @@ log = structlog.get_logger()
 
 GROWTH = (1, 2, 5)
 """Batches grow by these, times ten, times a hundred, and so on."""
-LOOK_SECONDS = 0.3
-MOST_WARNINGS = 20
+LOOK_INTERVAL_S = 0.3
+MAX_WARNINGS = 20
 """Warnings of a job, beyond which nothing is added to them."""
 
 
@@ -31,39 +31,39 @@ class RampUp:
     """The batches of one job. `look` finds what failed again since the last look, and gives it to `take`."""
 
     def __init__(
-        self, kit: RunnerContext, keeping: JobProgress, look: Callable[[], Awaitable[Sequence[DeadLetter]]]
+        self, context: RunnerContext, job_progress: JobProgress, look: Callable[[], Awaitable[Sequence[DeadLetter]]]
     ) -> None:
-        self._kit, self._keeping, self._look = kit, keeping, look
+        self._context, self._job_progress, self._look = context, job_progress, look
         self._ends: dict[Partition, Position] | None = None
         """The last positions of what was sent in this batch; None where that is not known, because another runner, or
         an act whose answer was lost, sent some of it."""
-        self._recurring: RecurrenceDetector | None = None
+        self._recurrences: RecurrenceDetector | None = None
         """What failed again; None before the first look."""
 
     @property
     def _job(self) -> ReplayJob:
-        return self._keeping.job
+        return self._job_progress.job
 
     def take(self, letters: Sequence[DeadLetter]) -> None:
         """They failed again."""
-        if self._recurring is not None:
-            self._recurring.take(letters)
+        if self._recurrences is not None:
+            self._recurrences.take(letters)
 
     async def look_back(self) -> None:
         """What came back before we began to run the job counts where it is of the current batch: somebody saw the rest,
         and resumed all the same. Looked for once."""
-        if self._recurring is not None:
+        if self._recurrences is not None:
             return
         job = self._job
         end = min(job.selected, job.judged + (job.batch or next_batch(0)))
         batch: set[str] = set()
-        for at in range(job.judged, end, PART):
-            for ref in await self._kit.jobs.refs(job, at, min(end, at + PART)):
+        for at in range(job.judged, end, MAX_LETTERS_PER_PART):
+            for ref in await self._context.jobs.refs(job, at, min(end, at + MAX_LETTERS_PER_PART)):
                 batch.update(ref.ids)
         found = await self._look()
-        self._recurring = RecurrenceDetector(self._kit.source, self._kit.jobs)
-        self._recurring.knows(one for one in found if one.replay_of not in batch)
-        self._recurring.take([one for one in found if one.replay_of in batch])
+        self._recurrences = RecurrenceDetector(self._context.source, self._context.jobs)
+        self._recurrences.seed(one for one in found if one.replay_of not in batch)
+        self._recurrences.take([one for one in found if one.replay_of in batch])
 
     @property
     def ended(self) -> bool:
@@ -91,55 +91,55 @@ class RampUp:
                 self._ends = None
                 return
 
-    async def verdict(self) -> None:
+    async def evaluate_batch(self) -> None:
         """Wait until everybody has passed this batch; pause where a cause came back with it, or nobody gets on."""
-        kit, recurring = self._kit, self._recurring
-        assert recurring is not None
+        context, recurrences = self._context, self._recurrences
+        assert recurrences is not None
         since, before = time.monotonic(), None
         while True:
-            found = None if self._ends is None else await readers(kit.source, list(self._ends.values()))
+            found = None if self._ends is None else await find_readers(context.source, list(self._ends.values()))
             await self._look()
             behind = found.behind if found is not None else {}
             if behind != before:
                 since, before = time.monotonic(), behind
-            patience = kit.verdict_seconds if found is None or behind else kit.unseen_seconds
+            patience = context.evaluation_timeout_s if found is None or behind else context.unseen_timeout_s
             waited = time.monotonic() - since > patience
-            came_back = await recurring.found(self._job)
-            if came_back:
-                self._pause(self._told(came_back))
+            recurred = await recurrences.list_recurring(self._job)
+            if recurred:
+                self._pause(self._describe_recurrence(recurred))
             elif behind and waited:
                 self._pause(
                     f"the last batch of {self._job.batch} was not passed by {', '.join(sorted(behind)[:3])}, and for "
                     f"{patience:.0f} seconds nothing moved: whether it fails again is not known"
                 )
-            if came_back or waited or (found is not None and found.known and not behind):
+            if recurred or waited or (found is not None and found.known and not behind):
                 if self._job.state == "running":
                     self._job.note = None
-                self._warn(recurring.reset())
+                self._warn(recurrences.reset())
                 self._job.judged = self._job.at
                 if self._job.at < self._job.selected:
                     self._job.batch = next_batch(self._job.batch)
-                await self._keeping.save()
+                await self._job_progress.save()
                 return
             self._job.note = f"waiting for {', '.join(sorted(behind)[:3]) or 'whoever reads it'} to pass this batch"
-            if self._keeping.due:
-                await self._keeping.save()
-            await asyncio.sleep(LOOK_SECONDS)
+            if self._job_progress.due:
+                await self._job_progress.save()
+            await asyncio.sleep(LOOK_INTERVAL_S)
 
     def _warn(self, others: Sequence[DeadLetter]) -> None:
         """Of what failed again, and did not stop the replay."""
         for other in others:
-            if len(self._job.warnings) < MOST_WARNINGS:
+            if len(self._job.warnings) < MAX_WARNINGS:
                 said = f"{other.replay_of} failed again, otherwise than before: {self._why(other)}"
                 self._job.warnings = [*self._job.warnings, said]
 
-    def _told(self, came_back: Sequence[DeadLetter]) -> str:
-        causes = ", ".join(sorted({self._why(one) for one in came_back})[:3])
-        more = " or more" if len(came_back) == MOST_LETTERS else ""
-        return f"{len(came_back)}{more} of the last batch of {self._job.batch} failed again: {causes}"
+    def _describe_recurrence(self, recurred: Sequence[DeadLetter]) -> str:
+        causes = ", ".join(sorted({self._why(one) for one in recurred})[:3])
+        more = " or more" if len(recurred) == MAX_LETTERS_PER_BATCH else ""
+        return f"{len(recurred)}{more} of the last batch of {self._job.batch} failed again: {causes}"
 
     def _why(self, letter: DeadLetter) -> str:
-        return f"{letter.code} ({self._kit.shown(letter)[:200]})"
+        return f"{letter.code} ({self._context.redact_message(letter)[:200]})"
 
     def _pause(self, why: str) -> None:
         job = self._job

@@ -24,13 +24,13 @@ from sidecar.replay.job_progress import JobProgress, JobStopped
 from sidecar.replay.job_store import RANGE, StoredJob
 from sidecar.replay.models import EventRange, ReplayJob, ReplayRequest, SendFailure
 from sidecar.replay.outcome_watcher import OutcomeWatcher
-from sidecar.replay.record_builder import kept_time
-from sidecar.replay.runner import MOST_FAILURES, afterwards
+from sidecar.replay.record_builder import choose_timestamp
+from sidecar.replay.runner import MAX_FAILURES, watch_after_end
 from sidecar.replay.runner_context import RunnerContext
 
 log = structlog.get_logger()
 
-STEP, STEP_BYTES = 500, 4 << 20
+MAX_RECORDS_PER_STEP, STEP_BYTES = 500, 4 << 20
 """Records that one act sends at most, and about how many bytes."""
 GONE = "retention or a trim has taken them since, or they match no more"
 Fits = Callable[[Sequence[Record], str], Awaitable[Sequence[bool]]]
@@ -53,60 +53,60 @@ _decode = msgspec.json.Decoder(RangeProgress).decode
 _encode = msgspec.json.Encoder().encode
 
 
-async def spans(broker: Broker, range: EventRange) -> list[tuple[str, int]]:
+async def find_spans(broker: Broker, range: EventRange) -> list[tuple[str, int]]:
     """Where the range lies: for each partition the position that it begins at, and the offset that it ends before.
     Raises Refused where there is no such stream, Outage."""
     found: list[tuple[str, int]] = []
     partitions = await broker.partitions(range.stream)
     if not partitions:
         raise Refused(f"there is no stream {range.stream}")
-    ends = {at.log: at.offset for at in map(Position.parse, range.ends)}
+    span_ends = {at.log: at.offset for at in map(Position.parse, range.ends)}
     for partition in partitions:
         first, end = await broker.bounds(partition)
-        if ends:
-            end = min(end, ends.get(partition, first))
+        if span_ends:
+            end = min(end, span_ends.get(partition, first))
         if range.since is not None:
-            first = await _first(broker, partition, range.since, end)
+            first = await _find_first(broker, partition, range.since, end)
         # Records that come later have later offsets, whatever their timestamps say: what is there now is the range.
         if first < end:
             found.append((str(partition.at(first)), end))
     return found
 
 
-def ends(where: Sequence[tuple[str, int]]) -> tuple[str, ...]:
+def span_ends(where: Sequence[tuple[str, int]]) -> tuple[str, ...]:
     """Where the partitions of a range end, as `EventRange.ends`. Of one in which nothing lies there is none."""
     return tuple([str(Position.parse(start).log.at(end)) for start, end in where])
 
 
-async def _first(broker: Broker, partition: Partition, since: int, end: int) -> int:
+async def _find_first(broker: Broker, partition: Partition, since: int, end: int) -> int:
     async for page in broker.scan(partition, since=since, until=end):
         return page[0].position.offset
     return end
 
 
-async def count(broker: Broker, wish: ReplayRequest, where: Sequence[tuple[str, int]], fits: Fits) -> int:
+async def count_records(broker: Broker, request: ReplayRequest, where: Sequence[tuple[str, int]], fits: Fits) -> int:
     """How many records of the range would be sent. Raises Outage, Refused."""
     found = 0
     for start, end in where:
         at = Position.parse(start)
         async for page in broker.scan(at.log, start=at.offset, until=end):
-            found += sum(await matching(page, wish, fits))
+            found += sum(await match_range(page, request, fits))
             await asyncio.sleep(0)
     return found
 
 
-async def matching(records: Sequence[Record], wish: ReplayRequest, fits: Fits) -> list[bool]:
+async def match_range(records: Sequence[Record], request: ReplayRequest, fits: Fits) -> list[bool]:
     """Which records of a page belong to the range."""
-    range = wish.range
+    range = request.range
     assert range is not None
     found = [
         (range.since is None or record.timestamp >= range.since)
         and (range.until is None or record.timestamp < range.until)
         for record in records
     ]
-    if wish.query and any(found):
+    if request.query and any(found):
         within = [record for record, one in zip(records, found, strict=True) if one]
-        matched = iter(await fits(within, wish.query))
+        matched = iter(await fits(within, request.query))
         found = [one and next(matched) for one in found]
     return found
 
@@ -114,30 +114,30 @@ async def matching(records: Sequence[Record], wish: ReplayRequest, fits: Fits) -
 class RangeRunner:
     """Runs one job of a range, from wherever it stands."""
 
-    def __init__(self, kit: RunnerContext, held: StoredJob, fits: Fits) -> None:
-        self._kit, self._fits = kit, fits
-        self._keeping = JobProgress(kit.jobs, held, kit.me, kit.clock, kit.veil)
-        self._broker = kit.source.broker
-        self._watch = OutcomeWatcher(kit.source, self.job.id, self.job.marks)
+    def __init__(self, context: RunnerContext, held: StoredJob, fits: Fits) -> None:
+        self._context, self._fits = context, fits
+        self._job_progress = JobProgress(context.jobs, held, context.runner_id, context.clock, context.redact_request)
+        self._broker = context.source.broker
+        self._watch = OutcomeWatcher(context.source, self.job.id, self.job.marks)
         self._retention: Retention | None = None
         self._partitions: tuple[int, int] | None = None
         """How many the stream and the target have."""
         self._progress = RangeProgress()
-        self._keeping.left = self._left
+        self._job_progress.left = self._left
 
     @property
     def job(self) -> ReplayJob:
-        return self._keeping.job
+        return self._job_progress.job
 
     @property
     def target(self) -> str:
-        return self.job.wish.to or ""
+        return self.job.request.to or ""
 
     async def run(self) -> None:
         """Returns once the job has ended, was paused, or is another's."""
         try:
-            await self._keeping.until_ended(self._through)
-            await afterwards(self._kit, self._keeping, self._look)
+            await self._job_progress.until_ended(self._through)
+            await watch_after_end(self._context, self._job_progress, self._look)
         except JobStopped:
             log.info("replay.left", replay=self.job.id, state=self.job.state)
 
@@ -161,7 +161,7 @@ class RangeRunner:
             progress = RangeProgress(progress.at + 1, None, progress.published, progress.skipped, progress.failed)
         await self._look()
         self._miss(progress)
-        await self._keeping.done()
+        await self._job_progress.done()
 
     def _miss(self, progress: RangeProgress) -> None:
         """Say what was counted when the job began, and did not come by."""
@@ -170,10 +170,10 @@ class RangeRunner:
         if missing > 0:
             job.failed = progress.failed + missing
             why = f"{missing} of the {job.selected} events that were counted at the start were not found again: {GONE}"
-            job.failures = [*job.failures[: MOST_FAILURES - 1], SendFailure(id=_range(job).stream, why=why)]
+            job.failures = [*job.failures[: MAX_FAILURES - 1], SendFailure(id=_range_of(job).stream, why=why)]
 
     async def _prepare(self) -> None:
-        source = len(await self._broker.partitions(_range(self.job).stream))
+        source = len(await self._broker.partitions(_range_of(self.job).stream))
         target = len(await self._broker.partitions(self.target))
         if not target:
             raise Refused(f"there is no stream {self.target}: create it first")
@@ -197,16 +197,18 @@ class RangeRunner:
 
     @property
     def _most(self) -> int:
-        rate = self.job.wish.rate
-        return STEP if rate is None else min(STEP, max(1, int(rate / 2)))
+        rate = self.job.request.rate
+        return MAX_RECORDS_PER_STEP if rate is None else min(MAX_RECORDS_PER_STEP, max(1, int(rate / 2)))
 
     async def _send(
         self, page: list[Record], progress: RangeProgress, stands: bytes | None
     ) -> tuple[RangeProgress, bytes | None]:
         """One act. Raises Stopped where another runner has moved on."""
-        chosen = [one for one, fits in zip(page, await matching(page, self.job.wish, self._fits), strict=True) if fits]
-        await self._keeping.paced(len(chosen))
-        await self._keeping.look()
+        chosen = [
+            one for one, fits in zip(page, await match_range(page, self.job.request, self._fits), strict=True) if fits
+        ]
+        await self._job_progress.throttle(len(chosen))
+        await self._job_progress.look()
         failed = 0
         while True:
             after = RangeProgress(
@@ -228,11 +230,11 @@ class RangeRunner:
             log.info("replay.overtaken", replay=self.job.id)
             self.job.note = "another sidecar went on with it"
             raise JobStopped
-        self._keeping.sent(len(chosen))
+        self._job_progress.sent(len(chosen))
         self._tell(after)
-        if self._keeping.due:
+        if self._job_progress.due:
             await self._look()
-            await self._keeping.save()
+            await self._job_progress.save()
         return after, entry.after
 
     def _tell(self, progress: RangeProgress) -> None:
@@ -254,7 +256,7 @@ class RangeRunner:
 
     def _failed(self, record: Record, why: str) -> None:
         id = str(record.position)
-        if len(self.job.failures) < MOST_FAILURES and all(failure.id != id for failure in self.job.failures):
+        if len(self.job.failures) < MAX_FAILURES and all(failure.id != id for failure in self.job.failures):
             self.job.failures = [*self.job.failures, SendFailure(id=id, why=why)]
 
     def _outgoing(self, record: Record) -> Outgoing:
@@ -268,9 +270,9 @@ class RangeRunner:
             key=record.key,
             value=record.value,
             headers=own
-            + tracecar.build_replay_headers(self.job.id, f"@{record.position}", attempt, self.job.wish.group),
+            + tracecar.build_replay_headers(self.job.id, f"@{record.position}", attempt, self.job.request.group),
             partition=record.position.partition if same or record.key is None else None,
-            timestamp=kept_time(self._retention, record.timestamp),
+            timestamp=choose_timestamp(self._retention, record.timestamp),
             value_at=record.value_at,
         )
 
@@ -278,7 +280,7 @@ class RangeRunner:
         return (await self._broker.ledger.entries(self.target, [RANGE + self.job.id]))[0]
 
 
-def _range(job: ReplayJob) -> EventRange:
-    if job.wish.range is None:
+def _range_of(job: ReplayJob) -> EventRange:
+    if job.request.range is None:
         raise Refused(f"replay {job.id}: it is of no range")
-    return job.wish.range
+    return job.request.range

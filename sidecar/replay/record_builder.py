@@ -12,7 +12,7 @@ from sidecar.domain.model import DeadLetter, Outgoing, Record
 from sidecar.domain.ports.broker import Broker, Retention
 from sidecar.replay.models import UnsendableLetter
 
-MOST_SIGHTS = 1_000
+MAX_KNOWN_STREAMS = 1_000
 """Streams that are remembered: letters may name any."""
 InSight = Callable[[str, str], Awaitable[bool]]
 """Whether a stream (system, name) is one that is watched."""
@@ -31,7 +31,7 @@ class RecordBuilder:
         """Asked once for each stream: there are many letters of one."""
         found = self._sights.get((system, stream))
         if found is None:
-            if len(self._sights) >= MOST_SIGHTS:
+            if len(self._sights) >= MAX_KNOWN_STREAMS:
                 self._sights.clear()
             found = self._sights[system, stream] = await self._ask(system, stream)
         return found
@@ -100,10 +100,10 @@ class RecordBuilder:
             except TracecarError:
                 retention = Retention(None, False)
             self._retention[target] = retention
-        return kept_time(retention, record.timestamp)
+        return choose_timestamp(retention, record.timestamp)
 
 
-def kept_time(retention: Retention, timestamp: int, now: int | None = None) -> int | None:
+def choose_timestamp(retention: Retention, timestamp: int, now: int | None = None) -> int | None:
     """The timestamp that a record is sent with (milliseconds): its own where the stream keeps such and it is younger
     than half the retention, so that it is not deleted at once, and than half of what the stream takes, because clocks
     differ; None: the present."""

@@ -13,15 +13,15 @@ from sidecar.dead_letters.reader import LetterSource
 from sidecar.domain.failure_fingerprint import FailureSignature, failure_signature
 from sidecar.domain.model import DeadLetter
 from sidecar.domain.position import Position
-from sidecar.replay.job_store import PART, JobStore, LetterRef
-from sidecar.replay.letter_fetcher import letters_at
+from sidecar.replay.job_store import MAX_LETTERS_PER_PART, JobStore, LetterRef
+from sidecar.replay.letter_fetcher import fetch_letters
 from sidecar.replay.models import ReplayJob
 
-MOST_LETTERS = 1_000
+MAX_LETTERS_PER_BATCH = 1_000
 """Letters that came back of one batch, beyond which they are not looked at for its verdict."""
-MOST_FAULTS = 1_000
+MAX_SIGNATURES = 1_000
 """Faults of one replay that are told apart; each beyond that is taken for one that comes back."""
-MOST_BYTES = 8 << 20
+MAX_READ_BYTES = 8 << 20
 
 
 class RecurrenceDetector:
@@ -37,16 +37,16 @@ class RecurrenceDetector:
         self._again: set[FailureSignature] = set()
         """Which of its faults came back."""
 
-    def knows(self, letters: Iterable[DeadLetter]) -> None:
+    def seed(self, letters: Iterable[DeadLetter]) -> None:
         """They failed again before, and somebody saw it."""
         for letter in letters:
             self._note(failure_signature(letter))
 
     def take(self, letters: Sequence[DeadLetter]) -> None:
         """They failed again just now."""
-        self._new += letters[: MOST_LETTERS - len(self._new) - len(self._here)]
+        self._new += letters[: MAX_LETTERS_PER_BATCH - len(self._new) - len(self._here)]
 
-    async def found(self, job: ReplayJob) -> list[DeadLetter]:
+    async def list_recurring(self, job: ReplayJob) -> list[DeadLetter]:
         """Those since the last verdict whose cause came back."""
         once: dict[FailureSignature, DeadLetter] = {}
         for letter in self._new:
@@ -61,7 +61,7 @@ class RecurrenceDetector:
         before = await self._before(job, list(once.values()))
         for what, letter in once.items():
             earlier = before.get(letter.replay_of or "")
-            if earlier is None or failure_signature(earlier) == what or len(self._seen) >= MOST_FAULTS:
+            if earlier is None or failure_signature(earlier) == what or len(self._seen) >= MAX_SIGNATURES:
                 self._again.add(what)
         for letter in self._new:
             self._note(failure_signature(letter))
@@ -76,24 +76,24 @@ class RecurrenceDetector:
         return others
 
     def _note(self, what: FailureSignature) -> None:
-        if len(self._seen) < MOST_FAULTS:
+        if len(self._seen) < MAX_SIGNATURES:
             self._seen.add(what)
 
     async def _before(self, job: ReplayJob, letters: Sequence[DeadLetter]) -> dict[str, DeadLetter]:
         """What these were when they were sent, by id: those that are still there."""
         wanted = {letter.replay_of for letter in letters if letter.replay_of is not None}
         refs: list[LetterRef] = []
-        for end in range(job.at, 0, -PART):  # most are of the last batch
+        for end in range(job.at, 0, -MAX_LETTERS_PER_PART):  # most are of the last batch
             if not wanted:
                 break
-            for ref in await self._jobs.refs(job, max(0, end - PART), end):
+            for ref in await self._jobs.refs(job, max(0, end - MAX_LETTERS_PER_PART), end):
                 if not wanted.isdisjoint(ref.ids):
                     wanted.difference_update(ref.ids)
                     refs.append(ref)
-        positions = [one for ref in refs if (one := _place(ref)) is not None]
+        positions = [one for ref in refs if (one := _first_position(ref)) is not None]
         found: dict[str, DeadLetter] = {}
         while positions:
-            read, left = await letters_at(self._source.broker, self._source.naming, positions, MOST_BYTES)
+            read, left = await fetch_letters(self._source.broker, self._source.naming, positions, MAX_READ_BYTES)
             for letter in read.values():
                 letter.lighten()
                 found[letter.id] = letter
@@ -102,7 +102,7 @@ class RecurrenceDetector:
         return {id: found[one] for ref in refs for one in ref.ids if one in found for id in ref.ids}
 
 
-def _place(ref: LetterRef) -> Position | None:
+def _first_position(ref: LetterRef) -> Position | None:
     """None where it is none: whoever can write to the ledger can write anything."""
     try:
         return Position.parse(ref.positions[0])

@@ -35,20 +35,20 @@ from sidecar.dead_letters.ledger_entries import current_entry
 from sidecar.domain.errors import Outage, Refused, TooLarge
 from sidecar.domain.model import DeadLetter
 from sidecar.domain.ports.ledger import LedgerOutcome
-from sidecar.replay.job_progress import SAVE_SECONDS, JobProgress, JobStopped
+from sidecar.replay.job_progress import SAVE_INTERVAL_S, JobProgress, JobStopped
 from sidecar.replay.job_store import StoredJob
 from sidecar.replay.models import ReplayJob, SendFailure
 from sidecar.replay.outcome_watcher import OutcomeWatcher
 from sidecar.replay.ramp_up import RampUp
 from sidecar.replay.runner_context import RunnerContext
-from sidecar.replay.selection import WHY
-from sidecar.replay.step_planner import CHANGED, ReplayItem, ReplayStep, StepPlanner, sent_by
+from sidecar.replay.selection import SKIP_REASONS
+from sidecar.replay.step_planner import CHANGED, ReplayItem, ReplayStep, StepPlanner, was_sent_by
 
 log = structlog.get_logger()
 
-FIRST_STEP, LARGEST_STEP = 50, 2_000
+FIRST_STEP_LETTERS, MAX_LETTERS_PER_STEP = 50, 2_000
 """Letters of a step."""
-MOST_FAILURES = 20
+MAX_FAILURES = 20
 """Failures that a job names."""
 
 
@@ -68,24 +68,26 @@ class ReadAhead:
 class LetterRunner:
     """Runs one job of dead letters, from wherever it stands."""
 
-    def __init__(self, kit: RunnerContext, held: StoredJob) -> None:
-        self._kit = kit
-        self._keeping = JobProgress(kit.jobs, held, kit.me, kit.clock, kit.veil)
-        self._preparing = StepPlanner(kit.source, kit.follower, kit.editor, kit.in_sight, self.job, waits=True)
-        self._watch = OutcomeWatcher(kit.source, self.job.id, self.job.marks)
-        self._step_size = FIRST_STEP
+    def __init__(self, context: RunnerContext, held: StoredJob) -> None:
+        self._context = context
+        self._job_progress = JobProgress(context.jobs, held, context.runner_id, context.clock, context.redact_request)
+        self._planner = StepPlanner(
+            context.source, context.tracker, context.editor, context.in_sight, self.job, wait_for_groups=True
+        )
+        self._watch = OutcomeWatcher(context.source, self.job.id, self.job.marks)
+        self._step_size = FIRST_STEP_LETTERS
         self._ahead: ReadAhead | None = None
-        self._growing = RampUp(kit, self._keeping, self._look) if self.job.wish.growth else None
+        self._ramp_up = RampUp(context, self._job_progress, self._look) if self.job.request.growth else None
 
     @property
     def job(self) -> ReplayJob:
-        return self._keeping.job
+        return self._job_progress.job
 
     async def run(self) -> None:
         """Returns once the job has ended, was paused, or is another's."""
         try:
-            await self._keeping.until_ended(self._step)
-            await afterwards(self._kit, self._keeping, self._look)
+            await self._job_progress.until_ended(self._step)
+            await watch_after_end(self._context, self._job_progress, self._look)
         except JobStopped:
             log.info("replay.left", replay=self.job.id, state=self.job.state)
         finally:
@@ -95,37 +97,37 @@ class LetterRunner:
     # --- a step
 
     async def _step(self) -> None:
-        job, growing = self.job, self._growing
-        if growing is not None:
-            await growing.look_back()
-            if growing.ended:
-                await self._keeping.look()
-                await growing.verdict()
+        job, ramp_up = self.job, self._ramp_up
+        if ramp_up is not None:
+            await ramp_up.look_back()
+            if ramp_up.ended:
+                await self._job_progress.look()
+                await ramp_up.evaluate_batch()
                 return
         if job.at >= job.selected:
             await self._look()
-            await self._keeping.done()
+            await self._job_progress.done()
             return
-        size = await self._keeping.paced(self._size())
+        size = await self._job_progress.throttle(self._size())
         began = time.monotonic()
-        await self._keeping.look()
-        items, asked = await self._prepared(job.at, size)
+        await self._job_progress.look()
+        items, asked = await self._prepare_items(job.at, size)
         step = ReplayStep(items, job)
-        await step.read(self._kit.source.broker.ledger, self._kit.clock())
-        if growing is None and job.wish.rate is None:
+        await step.read(self._context.source.broker.ledger, self._context.clock())
+        if ramp_up is None and job.request.rate is None:
             self._ahead = ReadAhead(self._items(job.at + len(items), self._size()), job.at + len(items))
         await self._carry_out(step)
         self._count(items)
         job.at += len(items)
         job.note = None
-        if growing is not None:
-            growing.sent(items)
+        if ramp_up is not None:
+            ramp_up.sent(items)
         self._grow(len(items), asked, time.monotonic() - began)
-        if self._keeping.due:
+        if self._job_progress.due:
             await self._look()
-            await self._keeping.save()
+            await self._job_progress.save()
 
-    async def _prepared(self, at: int, size: int) -> tuple[list[ReplayItem], int]:
+    async def _prepare_items(self, at: int, size: int) -> tuple[list[ReplayItem], int]:
         """The items from an index of the selection on, and how many were asked for: those that were prepared while the
         last step was sent, if they are these."""
         ahead, self._ahead = self._ahead, None
@@ -136,25 +138,25 @@ class LetterRunner:
         return await self._items(at, size)
 
     async def _items(self, at: int, size: int) -> tuple[list[ReplayItem], int]:
-        refs = await self._kit.jobs.refs(self.job, at, min(self.job.selected, at + size))
-        return await self._preparing.items(refs), len(refs)
+        refs = await self._context.jobs.refs(self.job, at, min(self.job.selected, at + size))
+        return await self._planner.items(refs), len(refs)
 
     def _size(self) -> int:
-        return self._step_size if self._growing is None else min(self._step_size, self._growing.room())
+        return self._step_size if self._ramp_up is None else min(self._step_size, self._ramp_up.room())
 
     def _grow(self, done: int, asked: int, took: float) -> None:
         """Steps are so long that others see us at work, and that a pause or a cancellation is noticed soon."""
-        if took > SAVE_SECONDS or done < asked:
+        if took > SAVE_INTERVAL_S or done < asked:
             self._step_size = max(1, min(self._step_size, done) // 2)
         else:
-            self._step_size = min(LARGEST_STEP, 2 * self._step_size)
+            self._step_size = min(MAX_LETTERS_PER_STEP, 2 * self._step_size)
 
     async def _carry_out(self, step: ReplayStep) -> None:
         """Send. A letter that is too large, or goes to a stream that cannot be written while others can, fails alone.
         Raises Outage; Refused where nothing of it can be sent."""
         while step.acts:
             try:
-                done = await self._kit.source.broker.ledger.act(step.acts)
+                done = await self._context.source.broker.ledger.act(step.acts)
             except TooLarge as error:
                 step.leave_out(error.index, str(error))
                 continue
@@ -164,7 +166,7 @@ class LetterRunner:
                 await self._one_by_one(step)
                 return
             for index, one in enumerate(done):
-                _outcome(step.item(index), one, self.job.id)
+                _note_outcome(step.item(index), one, self.job.id)
             return
 
     async def _one_by_one(self, step: ReplayStep) -> None:
@@ -186,10 +188,10 @@ class LetterRunner:
         for item in items:
             if item.sent:
                 job.published += 1
-                self._keeping.sent(1)
+                self._job_progress.sent(1)
             elif item.fail is not None:
                 job.failed += 1
-                if len(job.failures) < MOST_FAILURES:
+                if len(job.failures) < MAX_FAILURES:
                     job.failures = [*job.failures, SendFailure(id=item.ref.ids[-1], why=item.fail)]
             else:
                 why = item.skip or CHANGED
@@ -200,29 +202,29 @@ class LetterRunner:
         """What failed again since the last look."""
         found = await self._watch.look()
         self.job.returned = max(self.job.returned, self._watch.returned)
-        if self._growing is not None:
-            self._growing.take(found)
+        if self._ramp_up is not None:
+            self._ramp_up.take(found)
         return found
 
 
-async def afterwards(
-    kit: RunnerContext, keeping: JobProgress, look: Callable[[], Awaitable[Sequence[DeadLetter]]]
+async def watch_after_end(
+    context: RunnerContext, job_progress: JobProgress, look: Callable[[], Awaitable[Sequence[DeadLetter]]]
 ) -> None:
     """Go on counting for a while what fails again once the job is done. Raises Stopped."""
-    deadline = time.monotonic() + kit.afterwards_seconds
-    while keeping.job.state == "done" and keeping.job.published and time.monotonic() < deadline:
-        await asyncio.sleep(SAVE_SECONDS)
+    deadline = time.monotonic() + context.watch_after_end_s
+    while job_progress.job.state == "done" and job_progress.job.published and time.monotonic() < deadline:
+        await asyncio.sleep(SAVE_INTERVAL_S)
         try:
             if await look():
-                await keeping.save()
+                await job_progress.save()
         except (Outage, Refused) as error:
-            log.debug("replay.not_followed", replay=keeping.job.id, reason=str(error))
+            log.debug("replay.not_followed", replay=job_progress.job.id, reason=str(error))
 
 
-def _outcome(item: ReplayItem, done: LedgerOutcome, replay: str) -> None:
+def _note_outcome(item: ReplayItem, done: LedgerOutcome, replay: str) -> None:
     entry = current_entry(done.stands)
-    if done.carried_out or sent_by(replay, entry):  # by us, or by another runner of the same job
+    if done.carried_out or was_sent_by(replay, entry):  # by us, or by another runner of the same job
         item.sent = True
         item.position = done.positions[0] if done.positions else None
         return
-    item.skip = CHANGED if entry is None else WHY.get(entry.state, CHANGED)
+    item.skip = CHANGED if entry is None else SKIP_REASONS.get(entry.state, CHANGED)

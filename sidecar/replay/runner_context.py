@@ -14,12 +14,12 @@ from sidecar.replay.models import ReplayRequest
 from sidecar.replay.record_builder import InSight
 from sidecar.replay.step_planner import BodyEditor
 
-VERDICT_SECONDS = 30.0
+EVALUATION_TIMEOUT_S = 30.0
 """How long a batch waits for readers that do not get on, before the replay pauses; and for what comes back, where it is
 not known where all of the batch lies."""
-UNSEEN_SECONDS = 5.0
+UNSEEN_TIMEOUT_S = 5.0
 """The same where nobody is known to read the stream: somebody may."""
-AFTERWARDS_SECONDS = 60.0
+WATCH_AFTER_END_S = 60.0
 """How long a job looks for what failed again once it is done."""
 
 
@@ -29,17 +29,17 @@ class RunnerContext:
 
     source: LetterSource
     jobs: JobStore
-    follower: ConsumerGroupTracker
+    tracker: ConsumerGroupTracker
     editor: BodyEditor
     in_sight: InSight
-    me: str
+    runner_id: str
     """The name of this process among all that may run a job."""
     clock: Callable[[], int] = lambda: time.time_ns() // 1_000
     """Microseconds since 1970, for people to read."""
-    veil: Callable[[ReplayRequest], ReplayRequest] = lambda wish: wish
-    """Hides what of a wish may not be kept once it is carried out."""
-    shown: Callable[[DeadLetter], str] = lambda letter: letter.message
+    redact_request: Callable[[ReplayRequest], ReplayRequest] = lambda request: request
+    """Hides what of a request may not be kept once it is carried out."""
+    redact_message: Callable[[DeadLetter], str] = lambda letter: letter.message
     """A letter's message as it may be shown."""
-    verdict_seconds: float = VERDICT_SECONDS
-    unseen_seconds: float = UNSEEN_SECONDS
-    afterwards_seconds: float = AFTERWARDS_SECONDS
+    evaluation_timeout_s: float = EVALUATION_TIMEOUT_S
+    unseen_timeout_s: float = UNSEEN_TIMEOUT_S
+    watch_after_end_s: float = WATCH_AFTER_END_S

@@ -16,15 +16,15 @@ from sidecar.domain.model import DeadLetter
 from sidecar.domain.position import Position
 from sidecar.replay.job_store import LetterRef
 
-MOST_LEFT_OUT = 300_000
+MAX_LEFT_OUT_KEYS = 300_000
 """Origins that are left out and told apart, some hundred bytes each; of those beyond that each letter counts."""
-OPEN = ("open",)
+OPEN_STATES = ("open",)
 """The states of letters that a replay takes."""
-FORCED = ("open", "replayed", "discarded", "parked")
+FORCED_STATES = ("open", "replayed", "discarded", "parked")
 """Those with `--force`. Not what returned: its later life stands for it. Not what another replay has."""
-UNDECIDED = ("open", "parked")
+UNDECIDED_STATES = ("open", "parked")
 """Those that wait for a person, and may be discarded."""
-WHY = {
+SKIP_REASONS = {
     "replayed": "was replayed already",
     "returned": "was replayed and failed again: its later letter stands for it",
     "discarded": "was discarded",
@@ -68,7 +68,7 @@ class ReplaySelection(Struct):
     more: bool = False
     """Others would be taken as well, and are not."""
 
-    def noted(self, *, force: bool) -> list[str]:
+    def list_notes(self, *, force: bool) -> list[str]:
         """What is to be known about what is taken. `force`: those that were sent are taken too."""
         if not self.more:
             return self.notes
@@ -78,7 +78,12 @@ class ReplaySelection(Struct):
 
 
 async def select(
-    desk: DeadLetterStore, wanted: DeadLetterFilter, ids: Collection[str], *, takes: Collection[str] = OPEN, most: int
+    store: DeadLetterStore,
+    wanted: DeadLetterFilter,
+    ids: Collection[str],
+    *,
+    takes: Collection[str] = OPEN_STATES,
+    most: int,
 ) -> ReplaySelection:
     """Select. `ids`: only these letters; `takes`: in these states; `most`: origins that one replay takes. What cannot
     be read is noted."""
@@ -88,14 +93,14 @@ async def select(
     uncounted: dict[str, int] = {}
     unseen, more = set(ids), False
     if ids:
-        wanted = replace(wanted, wanted=_both(wanted, frozenset(ids)))
+        wanted = replace(wanted, wanted=_match_ids_too(wanted, frozenset(ids)))
     stated = replace(wanted, by_state=True, by_later_lives=wanted.by_later_lives or "replayed" in takes)
-    async for letter in desk.each(stated, notes):
+    async for letter in store.each(stated, notes):
         unseen.discard(letter.id)
         key = origin_key(letter)
         if letter.state not in takes:
-            why = WHY.get(letter.state, letter.state)
-            if len(left_out) < MOST_LEFT_OUT or hash(key) in left_out:
+            why = SKIP_REASONS.get(letter.state, letter.state)
+            if len(left_out) < MAX_LEFT_OUT_KEYS or hash(key) in left_out:
                 left_out[hash(key)] = why
             else:
                 uncounted[why] = uncounted.get(why, 0) + 1
@@ -108,7 +113,7 @@ async def select(
                 break
             found[key] = ReplayCandidate(letter, [letter.position], [letter.id], groups_of(letter))
         elif len(held.positions) < MAX_COPIES_PER_ORIGIN:
-            _join(held, letter)
+            _add_letter(held, letter)
     candidates = sorted(found.values(), key=lambda one: one.order)
     reasons, taken = uncounted, {hash(key) for key in found}
     for number, why in left_out.items():
@@ -129,12 +134,12 @@ def _strip(letter: DeadLetter) -> None:
     letter.group = None if letter.group is None else intern(letter.group)
 
 
-def _both(wanted: DeadLetterFilter, ids: frozenset[str]) -> Callable[[DeadLetter], bool]:
+def _match_ids_too(wanted: DeadLetterFilter, ids: frozenset[str]) -> Callable[[DeadLetter], bool]:
     before = wanted.wanted
     return lambda letter: letter.id in ids and (before is None or before(letter))
 
 
-def _join(held: ReplayCandidate, letter: DeadLetter) -> None:
+def _add_letter(held: ReplayCandidate, letter: DeadLetter) -> None:
     if letter.position in held.positions:
         return
     held.positions.append(letter.position)

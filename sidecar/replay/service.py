@@ -21,15 +21,15 @@ from sidecar.domain.ports.ledger import Ledger
 from sidecar.domain.position import Position
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.replay.audit import Audit, audit
-from sidecar.replay.discard import What, set_aside
+from sidecar.replay.discard import DiscardAction, change_letters
 from sidecar.replay.dry_run import (
-    ReplayChain,
-    Verdicts,
-    fewer_partitions,
-    not_there,
-    plan,
+    AggregateIndex,
+    RecordCheck,
+    describe_missing,
+    plan_letters,
     plan_range,
     refuse_target,
+    warn_of_fewer_partitions,
 )
 from sidecar.replay.export_import import LetterTransfer
 from sidecar.replay.failure_reports import FailureReports
@@ -44,28 +44,28 @@ from sidecar.replay.models import (
     ReplayRequest,
     ReportResult,
 )
-from sidecar.replay.outcome_watcher import ends
+from sidecar.replay.outcome_watcher import list_end_positions
 from sidecar.replay.ports import ExportedLetter, ReportedFailure
-from sidecar.replay.range_runner import count, spans
-from sidecar.replay.range_runner import ends as ends_of
+from sidecar.replay.range_runner import count_records, find_spans
+from sidecar.replay.range_runner import span_ends as ends_of
 from sidecar.replay.runner_context import RunnerContext
 from sidecar.replay.selected_letters import SelectedLetters
-from sidecar.replay.selection import FORCED, OPEN, UNDECIDED, ReplaySelection, select
+from sidecar.replay.selection import FORCED_STATES, OPEN_STATES, UNDECIDED_STATES, ReplaySelection, select
 from sidecar.replay.step_planner import BodyEditor, StepPlanner
 from sidecar.replay.supervisor import runner_name
 
 log = structlog.get_logger()
 
-DISCARDED_AT_ONCE = 10_000
+MAX_DISCARDED_LETTERS = 10_000
 """Letters that one call discards at most."""
-LONGEST_COMMENT, MOST_IDS = 4_000, 2_000
+MAX_COMMENT_CHARACTERS, MAX_IDS = 4_000, 2_000
 
 
 class LetterQueries(Protocol):
     """Understands queries of dead letters."""
 
     def wanted(self, query: str) -> DeadLetterFilter:
-        """What the desk is to look for. Raises QueryError."""
+        """What the store is to look for. Raises QueryError."""
 
     async def fits(self, records: Sequence[Record], query: str) -> Sequence[bool]:
         """Which records, as events, match. Raises QueryError."""
@@ -75,46 +75,49 @@ class LetterQueries(Protocol):
 
 
 class ReplayService:
-    """Acts on the dead letters of some brokers. `verdicts` gives the check of a broker's system; `names`: aggregates
-    may be named in warnings; `selection`: letters that one replay takes at most."""
+    """The operations on the dead letters of some brokers.
+
+    `check_records` gives the check of a broker's system; `names`: warnings may name aggregates; `selection`: the most
+    letters that one replay takes.
+    """
 
     def __init__(
         self,
         sources: Sequence[ReplaySource],
         *,
-        desk: DeadLetterStore,
+        store: DeadLetterStore,
         queries: LetterQueries,
-        follower: ConsumerGroupTracker,
-        index: ReplayChain,
+        tracker: ConsumerGroupTracker,
+        index: AggregateIndex,
         editor: BodyEditor,
-        verdicts: Callable[[str], Verdicts],
+        check_records: Callable[[str], RecordCheck],
         exporting: LetterTransfer,
         reporting: FailureReports,
         selection: int,
         selected: SelectedLetters | None = None,
         names: bool = True,
-        veil: Callable[[ReplayRequest], ReplayRequest] = lambda wish: wish,
-        shown: Callable[[DeadLetter], str] = lambda letter: letter.message,
+        redact_request: Callable[[ReplayRequest], ReplayRequest] = lambda request: request,
+        redact_message: Callable[[DeadLetter], str] = lambda letter: letter.message,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000,
     ) -> None:
-        self._desk, self._queries, self._follower, self._index = desk, queries, follower, index
-        self._editor, self._verdicts = editor, verdicts
+        self._store, self._queries, self._tracker, self._index = store, queries, tracker, index
+        self._editor, self._check_records = editor, check_records
         self._exporting, self._reporting = exporting, reporting
         self._most, self._names, self._clock = selection, names, clock
         self.me = runner_name()
-        self._works = [
+        self._broker_replays = [
             BrokerReplay(
                 source,
                 RunnerContext(
                     source,
                     JobStore(source.broker.ledger),
-                    follower,
+                    tracker,
                     editor,
                     queries.in_sight,
                     self.me,
                     clock,
-                    veil,
-                    shown,
+                    redact_request,
+                    redact_message,
                 ),
                 queries.fits,
             )
@@ -122,98 +125,112 @@ class ReplayService:
         ]
         if selected is not None:
             selected.add_source(self.waits)
-        self._decisions = JobController(self._works)
+        self._controller = JobController(self._broker_replays)
 
     def start(self) -> None:
         """Look after jobs in the background, until `close`."""
-        for works in self._works:
-            works.supervisor.start()
+        for broker_replay in self._broker_replays:
+            broker_replay.supervisor.start()
 
     async def close(self) -> None:
-        for works in self._works:
-            await works.supervisor.close()
+        for broker_replay in self._broker_replays:
+            await broker_replay.supervisor.close()
 
     def trouble(self) -> list[str]:
         """Sentences: why replays are not looked after."""
         return [
-            f"replays on {works.source.broker.system} are not looked after: {trouble}"
-            for works in self._works
-            if (trouble := works.supervisor.trouble) is not None and works.supervisor.looked
+            f"replays on {broker_replay.source.broker.system} are not looked after: {trouble}"
+            for broker_replay in self._broker_replays
+            if (trouble := broker_replay.supervisor.trouble) is not None and broker_replay.supervisor.looked
         ]
 
     def waits(self, position: Position) -> bool:
         """Whether the letter at a position is selected by a job that has not come to it yet."""
-        return any(works.supervisor.waits(position) for works in self._works)
+        return any(broker_replay.supervisor.waits(position) for broker_replay in self._broker_replays)
 
     # --- replays
 
-    async def plan(self, wish: ReplayRequest) -> ReplayPlan:
-        _check(wish)
-        if wish.range is not None:
-            works, where, found = await self._ranged(wish, wish.range)
-            planned = await plan_range(works.source, wish, found, self._follower)
-            planned.range = replace(wish.range, ends=ends_of(where))
+    async def plan(self, request: ReplayRequest) -> ReplayPlan:
+        _check(request)
+        if request.range is not None:
+            broker_replay, where, found = await self._resolve_range(request, request.range)
+            planned = await plan_range(broker_replay.source, request, found, self._tracker)
+            planned.range = replace(request.range, ends=ends_of(where))
             return planned
-        works, selection = await self._selected(wish)
-        job = ReplayJob(id="dry-run", wish=wish, by="", system=works.source.broker.system, group=works.source.group)
-        preparing = StepPlanner(works.source, self._follower, self._editor, self._queries.in_sight, job)
-        return await plan(
-            works.source,
+        broker_replay, selection = await self._select(request)
+        job = ReplayJob(
+            id="dry-run",
+            request=request,
+            by="",
+            system=broker_replay.source.broker.system,
+            group=broker_replay.source.group,
+        )
+        planner = StepPlanner(broker_replay.source, self._tracker, self._editor, self._queries.in_sight, job)
+        return await plan_letters(
+            broker_replay.source,
             selection,
-            wish,
-            preparing,
-            self._follower,
-            self._verdicts(works.source.broker.system),
+            request,
+            planner,
+            self._tracker,
+            self._check_records(broker_replay.source.broker.system),
             self._index,
             names=self._names,
         )
 
-    async def replay(self, wish: ReplayRequest, who: Actor) -> ReplayJob:
-        _check(wish)
-        if wish.range is not None:
-            works, where, found = await self._ranged(wish, wish.range)
-            if wish.to == wish.range.stream and wish.range.confirmed is None:
-                raise Refused(f"{found} events would go into {wish.to} again: confirm this count first")
-            wish = replace(wish, range=replace(wish.range, ends=()))  # its spans say so
-            return await self._begin(works, replace(await self._new(works, wish, who), spans=where, selected=found), ())
-        works, selection = await self._selected(wish)
-        job = await self._new(works, wish, who)
+    async def replay(self, request: ReplayRequest, who: Actor) -> ReplayJob:
+        _check(request)
+        if request.range is not None:
+            broker_replay, where, found = await self._resolve_range(request, request.range)
+            if request.to == request.range.stream and request.range.confirmed is None:
+                raise Refused(f"{found} events would go into {request.to} again: confirm this count first")
+            request = replace(request, range=replace(request.range, ends=()))  # its spans say so
+            return await self._begin(
+                broker_replay, replace(await self._new(broker_replay, request, who), spans=where, selected=found), ()
+            )
+        broker_replay, selection = await self._select(request)
+        job = await self._new(broker_replay, request, who)
         job.reasons, job.skipped = dict(selection.left_out), sum(selection.left_out.values())
         job.warnings, job.selected = (
-            [*selection.noted(force=wish.force), *not_there(selection)],
+            [*selection.list_notes(force=request.force), *describe_missing(selection)],
             len(selection.candidates),
         )
-        job.warnings += await fewer_partitions(works.source, selection.candidates, wish)
-        return await self._begin(works, job, [candidate.ref for candidate in selection.candidates])
+        job.warnings += await warn_of_fewer_partitions(broker_replay.source, selection.candidates, request)
+        return await self._begin(broker_replay, job, [candidate.ref for candidate in selection.candidates])
 
-    async def _new(self, works: BrokerReplay, wish: ReplayRequest, who: Actor) -> ReplayJob:
+    async def _new(self, broker_replay: BrokerReplay, request: ReplayRequest, who: Actor) -> ReplayJob:
         now = self._clock()
         return ReplayJob(
             id=f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now / 1_000_000))}-{secrets.token_hex(3)}",
-            wish=wish,
+            request=request,
             by=who.name,
             address=who.address,
             started_at=now,
             runner=self.me,
-            marks=await ends(works.source),
-            system=works.source.broker.system,
-            group=works.source.group,
+            marks=await list_end_positions(broker_replay.source),
+            system=broker_replay.source.broker.system,
+            group=broker_replay.source.group,
         )
 
-    async def _begin(self, works: BrokerReplay, job: ReplayJob, refs: Sequence[LetterRef]) -> ReplayJob:
+    async def _begin(self, broker_replay: BrokerReplay, job: ReplayJob, refs: Sequence[LetterRef]) -> ReplayJob:
         if not job.selected:
-            job.state, job.ended_at, job.wish = "done", job.started_at, works.kit.veil(job.wish)
-            self._decisions.keep_empty(job)
+            job.state, job.ended_at, job.request = (
+                "done",
+                job.started_at,
+                broker_replay.context.redact_request(job.request),
+            )
+            self._controller.keep_empty(job)
             return job
-        held = await works.jobs.make(job, refs)
+        held = await broker_replay.jobs.make(job, refs)
         log.info("replay.started", replay=job.id, by=job.by, address=job.address, selected=job.selected)
-        works.supervisor.run(held)
+        broker_replay.supervisor.run(held)
         return held.job
 
-    async def _selected(self, wish: ReplayRequest) -> tuple[BrokerReplay, ReplaySelection]:
-        wanted = self._queries.wanted(wish.query)
-        selection = await select(self._desk, wanted, wish.ids, takes=FORCED if wish.force else OPEN, most=self._most)
-        if wish.ids and len(selection.missing) == len(set(wish.ids)):
+    async def _select(self, request: ReplayRequest) -> tuple[BrokerReplay, ReplaySelection]:
+        wanted = self._queries.wanted(request.query)
+        selection = await select(
+            self._store, wanted, request.ids, takes=FORCED_STATES if request.force else OPEN_STATES, most=self._most
+        )
+        if request.ids and len(selection.missing) == len(set(request.ids)):
             others = ", nor the others" if len(selection.missing) > 1 else ""
             raise unknown_id_error(
                 selection.missing[0],
@@ -225,105 +242,118 @@ class ReplayService:
                 f"these letters lie on {' and '.join(selection.systems)}: replay one after the other, for example with "
                 "stream:NAME or position:kafka*"
             )
-        works = self._works[0]
+        broker_replay = self._broker_replays[0]
         if selection.systems:
-            works = next(work for work in self._works if work.source.broker.system == selection.systems[0])
-        why = refuse_target(wish.to, works.source.naming)
+            broker_replay = next(
+                work for work in self._broker_replays if work.source.broker.system == selection.systems[0]
+            )
+        why = refuse_target(request.to, broker_replay.source.naming)
         if why is not None:
             raise Refused(why)
-        self._check_edit(wish, selection)
-        await self._follower.poll()
-        return works, selection
+        self._check_edit(request, selection)
+        await self._tracker.poll()
+        return broker_replay, selection
 
-    async def _ranged(self, wish: ReplayRequest, range: EventRange) -> tuple[BrokerReplay, list[tuple[str, int]], int]:
+    async def _resolve_range(
+        self, request: ReplayRequest, range: EventRange
+    ) -> tuple[BrokerReplay, list[tuple[str, int]], int]:
         """The broker, where the range lies in it, and how many records that is."""
-        if wish.ids or wish.edit or wish.growth:
+        if request.ids or request.edit or request.growth:
             raise Refused("a range is published as it is: ids, edits and growing batches are for dead letters")
-        if wish.to is None:
+        if request.to is None:
             raise Refused("say which stream the events shall go to (--to-stream)")
-        works = await self._having(range.stream)
-        system = works.source.broker.system
+        broker_replay = await self._having(range.stream)
+        system = broker_replay.source.broker.system
         if not await self._queries.in_sight(system, range.stream):
             raise NotFoundError(f"no watched stream is called {range.stream}")
-        why = refuse_target(wish.to, works.source.naming) or refuse_target(range.stream, works.source.naming)
+        why = refuse_target(request.to, broker_replay.source.naming) or refuse_target(
+            range.stream, broker_replay.source.naming
+        )
         if why is not None:
             raise Refused(why)
-        if wish.to == range.stream and not range.into_itself:
+        if request.to == range.stream and not range.into_itself:
             raise Refused(
-                f"{wish.to} is the stream that is read: every group would receive these events again; if that is "
+                f"{request.to} is the stream that is read: every group would receive these events again; if that is "
                 "meant, say --into-itself"
             )
-        where = await spans(works.source.broker, range)
-        found = await count(works.source.broker, wish, where, self._queries.fits)
-        if wish.to == range.stream and range.confirmed is not None and range.confirmed != found:
+        where = await find_spans(broker_replay.source.broker, range)
+        found = await count_records(broker_replay.source.broker, request, where, self._queries.fits)
+        if request.to == range.stream and range.confirmed is not None and range.confirmed != found:
             raise Refused(
                 f"{range.confirmed} events were confirmed, and it would be {found} now: look again, and where events "
                 "go on coming, name a beginning and an end that are past (--from, --to)"
             )
-        return works, where, found
+        return broker_replay, where, found
 
     async def _having(self, stream: str) -> BrokerReplay:
         """The broker that has a stream; the first where none has."""
         outage: Outage | None = None
-        for works in self._works:
+        for broker_replay in self._broker_replays:
             try:
-                if await works.source.broker.partitions(stream):
-                    return works
+                if await broker_replay.source.broker.partitions(stream):
+                    return broker_replay
             except Outage as error:
                 outage = outage or error
         if outage is not None:
             raise outage
-        return self._works[0]
+        return self._broker_replays[0]
 
     @staticmethod
-    def _check_edit(wish: ReplayRequest, selection: ReplaySelection) -> None:
-        if wish.edit and not wish.ids and not wish.query:
+    def _check_edit(request: ReplayRequest, selection: ReplaySelection) -> None:
+        if request.edit and not request.ids and not request.query:
             raise Refused("an edit needs a query or ids: it would change every dead letter that is open")
-        if wish.edit.body is not UNSET and len(selection.candidates) > 1:
+        if request.edit.body is not UNSET and len(selection.candidates) > 1:
             raise Refused(f"a whole new body is for one letter: {len(selection.candidates)} are selected")
 
     async def jobs(self, limit: int = 100) -> list[ReplayJob]:
-        return await self._decisions.jobs(limit)
+        return await self._controller.jobs(limit)
 
     async def job(self, id: str) -> ReplayJob:
-        return await self._decisions.job(id)
+        return await self._controller.job(id)
 
     async def pause(self, id: str, who: Actor) -> ReplayJob:
-        return await self._decisions.change(id, "paused", who)
+        return await self._controller.change(id, "paused", who)
 
     async def resume(self, id: str, who: Actor) -> ReplayJob:
-        return await self._decisions.change(id, "running", who)
+        return await self._controller.change(id, "running", who)
 
     async def cancel(self, id: str, who: Actor) -> ReplayJob:
-        return await self._decisions.change(id, "cancelled", who)
+        return await self._controller.change(id, "cancelled", who)
 
     # --- letters
 
     async def discard(self, ids: Sequence[str], reason: str, who: Actor) -> list[LetterOutcome]:
-        return await self._set_aside(ids, "discarded", reason, who)
+        return await self._change_letters(ids, "discarded", reason, who)
 
     async def discard_found(self, query: str, reason: str, who: Actor) -> DiscardResult:
-        most = min(DISCARDED_AT_ONCE, self._most)
-        found = await select(self._desk, self._queries.wanted(query), (), takes=UNDECIDED, most=most)
+        most = min(MAX_DISCARDED_LETTERS, self._most)
+        found = await select(self._store, self._queries.wanted(query), (), takes=UNDECIDED_STATES, most=most)
         ids = [candidate.letter.id for candidate in found.candidates]
-        outcomes = await self._set_aside(ids, "discarded", reason, who) if ids else []
+        outcomes = await self._change_letters(ids, "discarded", reason, who) if ids else []
         return DiscardResult(
             outcomes=outcomes, more=found.more and any(outcome.done for outcome in outcomes), notes=found.notes
         )
 
     async def restore(self, ids: Sequence[str], who: Actor) -> list[LetterOutcome]:
-        return await self._set_aside(ids, "restored", None, who)
+        return await self._change_letters(ids, "restored", None, who)
 
-    async def _set_aside(self, ids: Sequence[str], what: What, reason: str | None, who: Actor) -> list[LetterOutcome]:
+    async def _change_letters(
+        self, ids: Sequence[str], what: DiscardAction, reason: str | None, who: Actor
+    ) -> list[LetterOutcome]:
         found = [
-            outcome async for outcome in set_aside(self._desk, self._ledger, ids, what, reason, who, self._clock())
+            outcome
+            async for outcome in change_letters(self._store, self._ledger, ids, what, reason, who, self._clock())
         ]
         done = sum(one.done for one in found)
         log.info(f"dead_letters.{what}", by=who.name, address=who.address, letters=done, asked=len(ids), why=reason)
         return found
 
     def _ledger(self, system: str) -> Ledger:
-        return next(works.source.broker.ledger for works in self._works if works.source.broker.system == system)
+        return next(
+            broker_replay.source.broker.ledger
+            for broker_replay in self._broker_replays
+            if broker_replay.source.broker.system == system
+        )
 
     async def report(self, failure: ReportedFailure, who: Actor) -> ReportResult:
         reported = await self._reporting.report(failure, who)
@@ -332,7 +362,7 @@ class ReplayService:
         return reported
 
     async def audit(self, limit: int = 100) -> Audit:
-        return await audit(self._desk, await self.jobs(0), limit)
+        return await audit(self._store, await self.jobs(0), limit)
 
     def export(self, query: str = "", limit: int = 0) -> AsyncIterator[ExportedLetter]:
         return self._exporting.export(self._queries.wanted(query), limit)
@@ -345,13 +375,13 @@ class ReplayService:
         log.info("dead_letters.imported", by=who.name, address=who.address, letters=taken, asked=asked)
 
 
-def _check(wish: ReplayRequest) -> None:
+def _check(request: ReplayRequest) -> None:
     """What every job and every letter's entry would carry on is bounded."""
-    if wish.comment is not None and len(wish.comment) > LONGEST_COMMENT:
+    if request.comment is not None and len(request.comment) > MAX_COMMENT_CHARACTERS:
         raise Refused(
-            f"comment: {len(wish.comment)} characters, and at most {LONGEST_COMMENT} are kept: say it shorter"
+            f"comment: {len(request.comment)} characters, and at most {MAX_COMMENT_CHARACTERS} are kept: say it shorter"
         )
-    if len(wish.ids) > MOST_IDS:
-        raise Refused(f"{len(wish.ids)} ids, and at most {MOST_IDS} are taken: name the letters by a query")
-    if wish.rate is not None and not 0 < wish.rate < math.inf:
-        raise Refused(f"rate: expected records a second, more than 0, found {wish.rate:g}")
+    if len(request.ids) > MAX_IDS:
+        raise Refused(f"{len(request.ids)} ids, and at most {MAX_IDS} are taken: name the letters by a query")
+    if request.rate is not None and not 0 < request.rate < math.inf:
+        raise Refused(f"rate: expected records a second, more than 0, found {request.rate:g}")

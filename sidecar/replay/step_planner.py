@@ -26,10 +26,10 @@ from sidecar.domain.ports.ledger import Ledger, LedgerTransaction, LedgerWrite
 from sidecar.domain.position import Position
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.replay.job_store import LetterRef
-from sidecar.replay.letter_fetcher import letters_at, weight
+from sidecar.replay.letter_fetcher import estimate_bytes, fetch_letters
 from sidecar.replay.models import BodyEdit, ReplayJob, UnsendableLetter
 from sidecar.replay.record_builder import InSight, RecordBuilder
-from sidecar.replay.selection import WHY
+from sidecar.replay.selection import SKIP_REASONS
 
 STEP_BYTES = 8 << 20
 """About how many bytes of letters a step has in memory at the same time."""
@@ -87,32 +87,32 @@ class StepPlanner:
     def __init__(
         self,
         source: LetterSource,
-        follower: ConsumerGroupTracker,
+        tracker: ConsumerGroupTracker,
         editor: BodyEditor,
         in_sight: InSight,
         job: ReplayJob,
         *,
-        waits: bool = False,
+        wait_for_groups: bool = False,
     ) -> None:
-        self._waits = waits
-        self._source, self._follower, self._editor = source, follower, editor
-        self._job, self._wish = job, job.wish
-        self._sender = RecordBuilder(source.broker, in_sight, job.id, job.wish.to, job.wish.group)
+        self._wait_for_groups = wait_for_groups
+        self._source, self._tracker, self._editor = source, tracker, editor
+        self._job, self._request = job, job.request
+        self._sender = RecordBuilder(source.broker, in_sight, job.id, job.request.to, job.request.group)
 
     async def items(self, refs: Sequence[LetterRef], most: int = STEP_BYTES) -> list[ReplayItem]:
         """The first of these, as many as come to about `most` bytes together: one at least. Raises Outage and Refused
         where nothing can be said; what concerns one letter stands in its item."""
-        positions = [_position(ref, 0) for ref in refs]
+        positions = [_parse_position(ref, 0) for ref in refs]
         broker, naming = self._source.broker, self._source.naming
-        found, left = await letters_at(broker, naming, [one for one in positions if one is not None], most)
+        found, left = await fetch_letters(broker, naming, [one for one in positions if one is not None], most)
         items: list[ReplayItem] = []
         size = 0
         for ref, position in zip(refs, positions, strict=True):
             if position in left or size >= most:
                 break
             item = await self._item(ref, None if position is None else found.pop(position, None))
-            if item.outgoing is not None and (self._wish.edit or _letter(item).omitted):
-                size += weight(item.outgoing)  # what was not weighed when it was read
+            if item.outgoing is not None and (self._request.edit or _letter_of(item).omitted):
+                size += estimate_bytes(item.outgoing)  # what was not weighed when it was read
             items.append(item)
             if len(items) % 100 == 0:
                 await asyncio.sleep(0)
@@ -122,16 +122,16 @@ class StepPlanner:
         for number in range(1, len(ref.positions)):
             if letter is not None and letter.id in ref.ids:
                 break
-            position = _position(ref, number)
+            position = _parse_position(ref, number)
             if position is not None:
-                found, _ = await letters_at(self._source.broker, self._source.naming, [position], 1)
+                found, _ = await fetch_letters(self._source.broker, self._source.naming, [position], 1)
                 letter = found.get(position)
         if letter is None or letter.id not in ref.ids:
             return ReplayItem(ref, fail=GONE)
-        kept = self.kept_back(letter, ref.groups)
-        if kept == UNKNOWN and self._waits:
-            await self._follower.poll()
-            kept = self.kept_back(letter, ref.groups)
+        kept = self.find_hold_reason(letter, ref.groups)
+        if kept == UNKNOWN and self._wait_for_groups:
+            await self._tracker.poll()
+            kept = self.find_hold_reason(letter, ref.groups)
             if kept == UNKNOWN:
                 raise Outage(UNKNOWN_YET)
         if kept is not None:
@@ -139,8 +139,8 @@ class StepPlanner:
         try:
             record = await self._sender.record(letter)
             changes: tuple[PathChange, ...] = ()
-            if self._wish.edit:
-                edited = await self._editor(record, self._wish.edit, await self._sender.target(letter))
+            if self._request.edit:
+                edited = await self._editor(record, self._request.edit, await self._sender.target(letter))
                 changes = edited.changes
                 record = Record(
                     record.position, record.key, edited.value, edited.headers, record.timestamp, record.value_at
@@ -149,16 +149,14 @@ class StepPlanner:
         except UnsendableLetter as error:
             return ReplayItem(ref, letter, fail=str(error))
 
-    def kept_back(self, letter: DeadLetter, groups: Sequence[str]) -> str | None:
+    def find_hold_reason(self, letter: DeadLetter, groups: Sequence[str]) -> str | None:
         """Why it must not go to its origin: a group that did not write the letter has passed the record there, or may
         have, and would work on it twice. None where it may."""
-        wish, origin = self._wish, letter.origin
-        if wish.again or wish.group is not None or origin is None or wish.to not in (None, origin.stream):
+        request, origin = self._request, letter.origin
+        if request.again or request.group is not None or origin is None or request.to not in (None, origin.stream):
             return None
-        follower = self._follower
-        if origin.system not in follower.polled_at or not follower.troubles.keys().isdisjoint(
-            (origin.system, "groups")
-        ):
+        tracker = self._tracker
+        if origin.system not in tracker.polled_at or not tracker.troubles.keys().isdisjoint((origin.system, "groups")):
             return UNKNOWN
         return PASSED if next(self.passed_by(letter, groups), None) is not None else None
 
@@ -167,7 +165,7 @@ class StepPlanner:
         origin = letter.origin
         if origin is None:
             return
-        for reading in self._follower.readers(origin.system, origin.stream):
+        for reading in self._tracker.readers(origin.system, origin.stream):
             if reading.group in groups or origin.log not in reading.partitions:
                 continue
             if reading.passed(origin) is not False:
@@ -187,9 +185,9 @@ class ReplayStep:
     async def read(self, ledger: Ledger, now: int) -> None:
         """Ask the ledger, and think of the acts. `now` in microseconds. Raises Outage, Refused."""
         due = [item for item in self.items if item.outgoing is not None]
-        for stream, group in groupby(due, key=lambda item: ledger_stream(_letter(item))):
+        for stream, group in groupby(due, key=lambda item: ledger_stream(_letter_of(item))):
             items = list(group)
-            each = [entry_keys(_letter(item), item.ref.ids) for item in items]
+            each = [entry_keys(_letter_of(item), item.ref.ids) for item in items]
             stands = iter(await ledger.entries(stream, [key for some in each for key in some]))
             for item, some in zip(items, each, strict=True):
                 self._think(item, stream, some, [next(stands) for _ in some], now)
@@ -197,13 +195,13 @@ class ReplayStep:
     def _think(
         self, item: ReplayItem, stream: str, keys: Sequence[str], stands: Sequence[bytes | None], now: int
     ) -> None:
-        letter, job = _letter(item), self._job
+        letter, job = _letter_of(item), self._job
         entry = current_entry(stands)
-        if sent_by(job.id, entry):
+        if was_sent_by(job.id, entry):
             item.sent = True
             return
-        if entry is not None and entry.state != "open" and not job.wish.force:
-            item.skip = WHY[entry.state]
+        if entry is not None and entry.state != "open" and not job.request.force:
+            item.skip = SKIP_REASONS[entry.state]
             return
         assert item.outgoing is not None
         deed = LedgerAction(
@@ -211,10 +209,10 @@ class ReplayStep:
             at=now,
             by=job.by,
             address=job.address,
-            why=job.wish.comment,
+            why=job.request.comment,
             replay=job.id,
             to=item.outgoing.stream,
-            group=job.wish.group,
+            group=job.request.group,
             attempt=letter.replays + 1,
             edit=item.changes,
             letter=None if entry is None or entry.id == letter.id else letter.id,
@@ -248,12 +246,12 @@ class ReplayStep:
         return list(dict.fromkeys(act.outgoing[0].stream for act in self.acts))
 
 
-def sent_by(replay: str, entry: LetterEntry | None) -> bool:
+def was_sent_by(replay: str, entry: LetterEntry | None) -> bool:
     """Whether this replay has sent the letter. Not always the last to do so: another that was forced may have been."""
     return entry is not None and any(deed.replay == replay for deed in entry.actions if deed.act == "replayed")
 
 
-def _position(ref: LetterRef, number: int) -> Position | None:
+def _parse_position(ref: LetterRef, number: int) -> Position | None:
     """None where it is none: whoever can write to the ledger can write anything."""
     try:
         return Position.parse(ref.positions[number])
@@ -261,7 +259,7 @@ def _position(ref: LetterRef, number: int) -> Position | None:
         return None
 
 
-def _letter(item: ReplayItem) -> DeadLetter:
+def _letter_of(item: ReplayItem) -> DeadLetter:
     if item.letter is None:
         raise Refused("a letter that was not read cannot be sent")
     return item.letter

@@ -16,18 +16,18 @@ from msgspec.structs import replace
 
 from sidecar.domain.errors import Refused, TracecarError
 from sidecar.domain.position import Position
-from sidecar.replay.job_store import PART, JobStore, StoredJob
+from sidecar.replay.job_store import MAX_LETTERS_PER_PART, JobStore, StoredJob
 from sidecar.replay.models import ReplayJob
 
 log = structlog.get_logger()
 
-LOOK_SECONDS = 2.0
-PATIENCE_SECONDS = 6.0
-"""A running job whose beat stands still so long has lost its runner."""
-MOST_WAITING = 500_000
+LOOK_INTERVAL_S = 2.0
+RUNNER_LOST_AFTER_S = 6.0
+"""Time without a heartbeat after which a running job has lost its runner."""
+MAX_WAITING_KEYS = 500_000
 """Positions of letters that wait in running and paused jobs, some hundred bytes each. Letters of jobs beyond that are
 shown as open."""
-SWEEP_LOOKS = 150
+LOOKS_PER_SWEEP_COUNT = 150
 """Looks between two sweeps."""
 
 
@@ -78,9 +78,9 @@ class JobRunnerFactory(Protocol):
 
 
 class _SeenJob(Struct):
-    beat: int
+    heartbeat: int
     since: float
-    """Monotonic seconds: when this beat was seen first."""
+    """Monotonic seconds: when this heartbeat was seen first."""
 
 
 class JobSupervisor:
@@ -184,16 +184,18 @@ class JobSupervisor:
             if id not in active:
                 del self._waiting[id]
         for id, held in active.items():
-            if id not in self._waiting and held.job.wish.range is None:
-                room = MOST_WAITING - sum(map(len, self._waiting.values()))
+            if id not in self._waiting and held.job.request.range is None:
+                room = MAX_WAITING_KEYS - sum(map(len, self._waiting.values()))
                 self._waiting[id] = await self._indexes(held.job, room)
 
     async def _indexes(self, job: ReplayJob, room: int) -> dict[int, int]:
         """Empty where the selection is gone or makes no sense: its runner says so."""
         found: dict[int, int] = {}
         try:
-            for at in range(job.at, job.selected, PART):
-                for index, ref in enumerate(await self._jobs.refs(job, at, min(job.selected, at + PART)), at):
+            for at in range(job.at, job.selected, MAX_LETTERS_PER_PART):
+                for index, ref in enumerate(
+                    await self._jobs.refs(job, at, min(job.selected, at + MAX_LETTERS_PER_PART)), at
+                ):
                     found.update((hash(Position.parse(position)), index) for position in ref.positions)
                 if len(found) > room:
                     log.warning("replay.not_shown_as_replaying", replay=job.id, letters=job.selected)
@@ -217,7 +219,7 @@ class JobSupervisor:
             except Exception as error:  # without it, no replay of a dead sidecar would ever go on
                 log.exception("replays.not_looked_at")
                 self.trouble = repr(error)
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(LOOK_INTERVAL_S)
 
     async def look(self) -> None:
         """Look at the jobs once; take over those that are orphaned. Raises Outage, Refused."""
@@ -229,7 +231,7 @@ class JobSupervisor:
         self._seen = {id: seen for id, seen in self._seen.items() if id in known}
         await self._learn(known)
         self._looks += 1
-        if self._looks % SWEEP_LOOKS == 1:
+        if self._looks % LOOKS_PER_SWEEP_COUNT == 1:
             self._orphans = await self._jobs.sweep(dict(known), self._orphans)
 
     async def _begin(self, held: StoredJob) -> None:
@@ -250,11 +252,11 @@ class JobSupervisor:
                 await self._jobs.change(held, replace(job, state="failed", note=f"it broke off: {broken}"))
             return
         seen = self._seen.get(job.id)
-        if seen is None or seen.beat != job.beat:
-            seen = self._seen[job.id] = _SeenJob(job.beat, now)
-        if job.runner and now - seen.since < PATIENCE_SECONDS and not has_died(job.runner, self._me):
+        if seen is None or seen.heartbeat != job.heartbeat:
+            seen = self._seen[job.id] = _SeenJob(job.heartbeat, now)
+        if job.runner and now - seen.since < RUNNER_LOST_AFTER_S and not has_died(job.runner, self._me):
             return
-        mine = await self._jobs.change(held, replace(job, runner=self._me, beat=job.beat + 1))
+        mine = await self._jobs.change(held, replace(job, runner=self._me, heartbeat=job.heartbeat + 1))
         if mine is not None:
             log.info("replay.taken_over", replay=job.id, runner_before=job.runner)
             await self._begin(mine)

@@ -11,9 +11,9 @@ from sidecar.domain.model import Decoded, Outgoing, Record, Rejection
 from sidecar.domain.ports.record_decoder import RecordDecoder
 from sidecar.domain.position import Position
 
-AT_ONCE = 50
+RECORDS_PER_YIELD = 50
 """Records that are judged before the event loop gets its turn."""
-SECONDS = 15.0
+VALIDATION_TIMEOUT_S = 15.0
 """How long one call judges: each schema that a slow registry does not give costs its wait."""
 UNCHECKED = "unchecked"
 """The code of what could not be checked."""
@@ -37,31 +37,31 @@ class RecordValidator:
         """For each why it would be rejected; None where it passes, or nothing is registered to check it by. Where the
         registry cannot be asked, or not in time, that is said, with the code `unchecked`. Never raises for that."""
         found: list[Rejection | None] = []
-        until = self._clock() + SECONDS
-        for at in range(0, len(outgoing), AT_ONCE):
-            records = [as_record(one, self._system) for one in outgoing[at : at + AT_ONCE]]
+        until = self._clock() + VALIDATION_TIMEOUT_S
+        for at in range(0, len(outgoing), RECORDS_PER_YIELD):
+            records = [as_record(one, self._system) for one in outgoing[at : at + RECORDS_PER_YIELD]]
             try:
                 async with asyncio.timeout(max(until - self._clock(), 0)):
                     opened = await self._payloads.open(records)
             except TimeoutError:
-                late = _unchecked(f"the registry did not give the schemas within {SECONDS:g} s")
+                late = _build_unchecked(f"the registry did not give the schemas within {VALIDATION_TIMEOUT_S:g} s")
                 return found + [late] * (len(outgoing) - len(found))
-            found += [self._said(one) for one in opened]
+            found += [self._describe(one) for one in opened]
         return found
 
-    def _said(self, decoded: Decoded) -> Rejection | None:
+    def _describe(self, decoded: Decoded) -> Rejection | None:
         if decoded.event.rejection is None and decoded.event.unchecked:
             trouble = self._trouble()
-            return None if trouble is None else _unchecked(trouble)
+            return None if trouble is None else _build_unchecked(trouble)
         return decoded.event.rejection
 
 
-def registry_trouble(catalog: SchemaCache) -> str | None:
+def describe_registry_trouble(catalog: SchemaCache) -> str | None:
     """Why the registry cannot be asked; None where it can, as far as it was tried."""
     return (catalog.problem or "no answer") if catalog.reachable is False else None
 
 
-def _unchecked(why: str) -> Rejection:
+def _build_unchecked(why: str) -> Rejection:
     return Rejection(UNCHECKED, f"it could not be checked: {why}"[:2_000])
 
 

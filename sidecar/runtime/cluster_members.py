@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from sidecar.api import models
-from sidecar.domain.json_safe import text
+from sidecar.domain.json_safe import to_text
 from sidecar.domain.ports.broker import PartitionStatus
 from sidecar.domain.timestamps import format_rfc3339
 from sidecar.pipeline.stream_counters import StreamCounters
@@ -139,7 +139,7 @@ class HeartbeatWriter:
     def _assignment(self, system: str, stream: str, partitions: Sequence[PartitionStatus]) -> StreamAssignment:
         counter = self._counters.of(system, stream)
         return StreamAssignment(
-            stream=text(stream),
+            stream=to_text(stream),
             partitions=sorted(status.partition.number for status in partitions),
             lag=_sum([status.lag for status in partitions]),
             rate=round(counter.rate, 1),
@@ -203,14 +203,14 @@ class MemberDirectory:
             here=here,
             alive=here or received.age_ms < ALIVE_TIMEOUT_MS,
             last_heartbeat=format_rfc3339(self._clock() - received.age_ms * 1000),
-            host=text(heartbeat.host),
-            service=text(heartbeat.service),
-            version=text(heartbeat.version),
-            groups=[text(group) for group in heartbeat.groups],
+            host=to_text(heartbeat.host),
+            service=to_text(heartbeat.service),
+            version=to_text(heartbeat.version),
+            groups=[to_text(group) for group in heartbeat.groups],
             started_at=format_rfc3339(heartbeat.started_at),
             streams=[
                 models.MemberShareModel(
-                    stream=text(share.stream),
+                    stream=to_text(share.stream),
                     partitions=share.partitions,
                     lag=share.lag,
                     rate=share.rate,

@@ -14,7 +14,7 @@ from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.redaction import Redactor
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.pipeline.pipeline import now_micros
-from sidecar.replay.dry_run import ReplayChain
+from sidecar.replay.dry_run import AggregateIndex
 from sidecar.replay.edit.editor import RecordEditor
 from sidecar.replay.edit.redacted_edit import redact_edit
 from sidecar.replay.export_import import LetterTransfer
@@ -23,7 +23,7 @@ from sidecar.replay.job_control import ReplaySource
 from sidecar.replay.models import ReplayRequest
 from sidecar.replay.selected_letters import SelectedLetters
 from sidecar.replay.service import ReplayService
-from sidecar.replay.validation import RecordValidator, registry_trouble
+from sidecar.replay.validation import RecordValidator, describe_registry_trouble
 
 
 def redact_request(request: ReplayRequest, redactor: Redactor) -> ReplayRequest:
@@ -44,7 +44,7 @@ def build_replay_service(
     selected: SelectedLetters,
     catalog: SchemaCache,
     groups: ConsumerGroupTracker,
-    index: ReplayChain,
+    index: AggregateIndex,
     build_writer: Callable[[ReplaySource], DeadLetterWriter],
     max_letters: int,
     on_dead_letter: DeadLetterCallback = ignore_dead_letter,
@@ -68,13 +68,13 @@ def build_replay_service(
     writers = {source.broker.system: build_writer(source) for source in sources}
     return ReplayService(
         sources,
-        desk=letters,
+        store=letters,
         queries=queries,
-        follower=groups,
+        tracker=groups,
         index=index,
         selected=selected,
         editor=RecordEditor(payloads, catalog, redactor),
-        verdicts=lambda system: RecordValidator(payloads, system, lambda: registry_trouble(catalog)),
+        check_records=lambda system: RecordValidator(payloads, system, lambda: describe_registry_trouble(catalog)),
         exporting=LetterTransfer(sources, letters, payloads, redactor, now_micros),
         reporting=FailureReports(
             sources,
@@ -86,6 +86,6 @@ def build_replay_service(
         ),
         selection=max_letters,
         names=not redactor.hides_keys,
-        veil=lambda request: redact_request(request, redactor),
-        shown=redactor.letter_message,
+        redact_request=lambda request: redact_request(request, redactor),
+        redact_message=redactor.letter_message,
     )

@@ -13,7 +13,7 @@ from sidecar.api.mappers.events import coverage
 from sidecar.config.schema import Config, MemoryIndexConfig
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.errors import TracecarError
-from sidecar.domain.json_safe import text
+from sidecar.domain.json_safe import to_text
 from sidecar.domain.ports.broker import Gap, PartitionStatus
 from sidecar.domain.ports.exporter import Destination
 from sidecar.domain.ports.index import Index
@@ -119,7 +119,7 @@ class StatusReporter:
             registry=models.RegistryStatus(reachable=sources.catalog.reachable, schemas=sources.catalog.schemas),
             uptime_s=round(time.monotonic() - self._started, 3),
             live=models.LiveStatus(subscribers=live.subscribers, dropped=live.dropped),
-            trouble=[text(sentence) for sentence in trouble],
+            trouble=[to_text(sentence) for sentence in trouble],
             members=[] if self._members is None else self._members.rows(),
         )
 
@@ -138,7 +138,7 @@ class StatusReporter:
             return []
         existing = {partition.partition.stream for partition in partitions}
         return [
-            f"{text(name)} is not read: it does not exist or access is denied; run tracecar check to see which"
+            f"{to_text(name)} is not read: it does not exist or access is denied; run tracecar check to see which"
             for name in dict.fromkeys(pipeline.broker.named_streams)
             if name not in existing
         ]
@@ -167,7 +167,7 @@ class StatusReporter:
             counter = self._sources.counters.of(system, name)
             streams.append(
                 models.StreamStatusModel(
-                    stream=text(name),
+                    stream=to_text(name),
                     partitions=len(of_stream),
                     settled_here=sum(partition.stream == name for partition in leased),
                     lag=None if None in lags or not lags else sum(lag for lag in lags if lag is not None),
@@ -218,6 +218,6 @@ def _describe_gap(latest: Gap, times: int) -> str:
     partition = latest.partition
     more = "" if times == 1 else f" (the latest of {times} times since the start)"
     return (
-        f"{text(partition.stream)}: records were gone before they were read, from {partition.at(latest.wanted)} "
+        f"{to_text(partition.stream)}: records were gone before they were read, from {partition.at(latest.wanted)} "
         f"to before {partition.at(latest.resumed)}: {latest.reason}{more}"
     )

@@ -178,12 +178,12 @@ async def replay_ours(address: str, stream: str) -> dict[str, Any]:
     async with _broker(address, stream) as (broker, source):
         operations = ReplayService(
             [source],
-            desk=DeadLetterStore([source], 5),
+            store=DeadLetterStore([source], 5),
             queries=Queries(),
-            follower=ConsumerGroupTracker([broker]),
+            tracker=ConsumerGroupTracker([broker]),
             index=None,  # type: ignore[arg-type]  # only dry runs ask it
             editor=None,  # type: ignore[arg-type]  # nothing is edited
-            verdicts=None,  # type: ignore[arg-type]
+            check_records=None,  # type: ignore[arg-type]
             exporting=None,  # type: ignore[arg-type]
             reporting=None,  # type: ignore[arg-type]
             selection=REPLAYED,

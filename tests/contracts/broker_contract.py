@@ -12,7 +12,8 @@ from itertools import pairwise
 
 import pytest
 
-from sidecar.config.schema import Config, DeadLettersConfig, SourcesConfig, StartPosition
+from sidecar.config.schema import Config, DeadLettersConfig, SourcesConfig
+from sidecar.config.value_types import StartPosition
 from sidecar.domain.errors import Fenced, Outage, TooLarge
 from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.ports.broker import Broker

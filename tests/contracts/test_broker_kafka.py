@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from sidecar.adapters.brokers.kafka.broker import KafkaBroker
 from sidecar.config import schema as config
-from sidecar.config.schema import StartPosition
+from sidecar.config.value_types import StartPosition
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.position import Partition, Position

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from sidecar.adapters.brokers.memory.log import MemoryLog
-from sidecar.config.schema import StartPosition
+from sidecar.config.value_types import StartPosition
 from sidecar.domain.errors import Outage
 from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.position import Partition, Position

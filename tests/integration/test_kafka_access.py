@@ -15,7 +15,8 @@ import pytest
 
 from sidecar.adapters.brokers.kafka.broker import KafkaBroker
 from sidecar.config import schema as config
-from sidecar.config.schema import Config, SaslConfig, SourcesConfig, StartPosition, TlsConfig
+from sidecar.config.schema import Config, SaslConfig, SourcesConfig, TlsConfig
+from sidecar.config.value_types import StartPosition
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Outgoing

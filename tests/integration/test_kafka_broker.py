@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException
 
 from sidecar.adapters.brokers.kafka import cluster_client
 from sidecar.adapters.brokers.kafka.broker import KafkaBroker
-from sidecar.config.schema import StartPosition
+from sidecar.config.value_types import StartPosition
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.domain.errors import Fenced, Outage, Refused
 from sidecar.domain.model import Outgoing

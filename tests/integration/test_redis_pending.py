@@ -245,7 +245,7 @@ async def test_a_batch_of_a_deleted_stream_commits_nothing_in_the_new_one(harnes
 
 
 async def test_a_group_that_begins_at_a_time_reads_entries_whose_ids_are_no_times(harness):
-    from sidecar.config.schema import StartPosition
+    from sidecar.config.value_types import StartPosition
 
     group, stream = named("group"), named("orders")
     await harness.client.execute_command("XADD", stream, "1-1", "payload", "x")

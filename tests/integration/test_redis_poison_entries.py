@@ -15,15 +15,8 @@ from msgspec.structs import replace
 from sidecar.adapters.brokers.redis.broker import RedisBroker
 from sidecar.adapters.registry.memory import MemoryRegistry
 from sidecar.api.services.payloads import PayloadCache, PayloadReader
-from sidecar.config.schema import (
-    ApiConfig,
-    Config,
-    Duration,
-    EnvelopeConfig,
-    ExhaustedConfig,
-    RedisConfig,
-    SourcesConfig,
-)
+from sidecar.config.schema import ApiConfig, Config, EnvelopeConfig, ExhaustedConfig, RedisConfig, SourcesConfig
+from sidecar.config.value_types import Duration
 from sidecar.dead_letters.dialects import read
 from sidecar.dead_letters.writer import DeadLetterWriter
 from sidecar.decoding.decoder import EventDecoder

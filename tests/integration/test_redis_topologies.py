@@ -16,7 +16,8 @@ from sidecar.adapters.brokers.redis.broker import RedisBroker
 from sidecar.adapters.brokers.redis.cluster_key_names import slot
 from sidecar.adapters.redis_client.connection_pool import RedisPool
 from sidecar.adapters.redis_client.urls import parse
-from sidecar.config.schema import Config, Duration, RedisConfig, SourcesConfig, StartPosition, TlsConfig
+from sidecar.config.schema import Config, RedisConfig, SourcesConfig, TlsConfig
+from sidecar.config.value_types import Duration, StartPosition
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Outgoing

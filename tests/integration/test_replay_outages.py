@@ -13,7 +13,8 @@ import pytest
 from sidecar.adapters.brokers.kafka.broker import KafkaBroker
 from sidecar.adapters.brokers.kafka.log_reader import KafkaLogReader
 from sidecar.config import schema as config
-from sidecar.config.schema import SaslConfig, StartPosition
+from sidecar.config.schema import SaslConfig
+from sidecar.config.value_types import StartPosition
 from sidecar.dead_letters.store import DeadLetterStore
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.domain.errors import NotFoundError
@@ -94,12 +95,12 @@ class Place:
         desk = DeadLetterStore([source], 5, lambda position: operations.waits(position))
         operations: Any = ReplayService(
             [source],
-            desk=desk,
+            store=desk,
             queries=Seen(),
-            follower=follower,
+            tracker=follower,
             index=NoHistory(),
             editor=cast("Any", replace_body),
-            verdicts=lambda system: all_pass,
+            check_records=lambda system: all_pass,
             exporting=cast("Any", None),
             reporting=cast("Any", None),
             selection=1_000,
@@ -157,7 +158,7 @@ async def stopped_at(sidecar: Any, job: ReplayJob, published: int) -> ReplayJob:
     await sidecar.pause(job.id, ANN)
 
     async def noticed() -> bool:
-        return not sidecar._works[0].supervisor._tasks
+        return not sidecar._broker_replays[0].supervisor._tasks
 
     await until(noticed)
     return cast("ReplayJob", await sidecar.job(job.id))
@@ -262,10 +263,10 @@ async def test_letters_that_retention_took_since_they_were_selected_are_said_to_
     job = await stopped_at(sidecar, await sidecar.replay(ReplayRequest(to=place.target, rate=10), ANN), 5)
     before = job.published
     partition = Partition(place.system, place.letters_in, 0)
-    broker = sidecar._works[0].source.broker
+    broker = sidecar._broker_replays[0].source.broker
     offsets = [record.position.offset async for page in broker.scan(partition) for record in page]
     await place.harness.trim(partition, offsets[before + 10])
-    job.wish = ReplayRequest()
+    job.request = ReplayRequest()
     job = await ended(sidecar, await sidecar.resume(job.id, ANN))
     assert (job.state, job.published, job.failed) == ("done", 30, 10)
     assert "gone: retention or a trim has taken it" in job.failures[0].why
@@ -296,7 +297,7 @@ async def test_a_ledger_that_is_deleted_while_a_replay_is_paused(place: Place) -
 
 async def test_clocks_that_differ_change_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """One sidecar is ten years late, the other, which goes on when it dies, ten years early."""
-    monkeypatch.setattr("sidecar.replay.supervisor.PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("sidecar.replay.supervisor.RUNNER_LOST_AFTER_S", 0.2)
     years = 10 * 365 * 86_400 * 1_000_000
     await place.letters(30)
     await place.harness.create(place.target)
@@ -308,7 +309,7 @@ async def test_clocks_that_differ_change_nothing(place: Place, monkeypatch: pyte
         return bool((await late.job(job.id)).published >= 10)
 
     await until(some)
-    for task in list(late._works[0].supervisor._tasks.values()):
+    for task in list(late._broker_replays[0].supervisor._tasks.values()):
         task.cancel()  # as a kill: nothing is handed over
     early.start()
     job = await ended(early, job)

@@ -28,9 +28,9 @@ from sidecar.config.schema import (
     RedisConfig,
     RegistryConfig,
     SourcesConfig,
-    StartPosition,
     TokenConfig,
 )
+from sidecar.config.value_types import StartPosition
 from sidecar.dead_letters.store import DeadLetterStore
 from sidecar.dead_letters.writer import DeadLetterWriter
 from sidecar.decoding.decoder import EventDecoder

@@ -15,7 +15,8 @@ import sys
 from sidecar.adapters.brokers.kafka.broker import KafkaBroker
 from sidecar.adapters.brokers.kafka.cluster_client import KafkaCluster
 from sidecar.config import schema as config
-from sidecar.config.schema import Config, SourcesConfig, StartPosition
+from sidecar.config.schema import Config, SourcesConfig
+from sidecar.config.value_types import StartPosition
 from sidecar.domain.errors import Fenced, Outage
 from tests.contracts.broker_reading import letter
 

@@ -9,7 +9,8 @@ import re
 from sidecar.adapters.brokers.memory.broker import MemoryBroker
 from sidecar.adapters.brokers.memory.log import MemoryLog
 from sidecar.adapters.brokers.source import BrokerSource
-from sidecar.config.schema import Config, StartPosition
+from sidecar.config.schema import Config
+from sidecar.config.value_types import StartPosition
 from sidecar.domain.broker_traits import BrokerTraits
 
 LINES_PER_PAGE = 3

@@ -14,13 +14,12 @@ from sidecar.config.schema import (
     BreakerConfig,
     Config,
     DeadLettersConfig,
-    Duration,
     EnvelopeConfig,
     RedisConfig,
     RegistryConfig,
     SourcesConfig,
-    StartPosition,
 )
+from sidecar.config.value_types import Duration, StartPosition
 from sidecar.dead_letters.writer import DeadLetterWriter
 from sidecar.decoding.decoder import EventDecoder
 from sidecar.decoding.schema_cache import SchemaCache

@@ -17,7 +17,8 @@ from sidecar.adapters.brokers.redis.entry_codec import (
     offset,
     raw,
 )
-from sidecar.config.schema import Duration, RedisConfig, StartPosition
+from sidecar.config.schema import RedisConfig
+from sidecar.config.value_types import Duration, StartPosition
 from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.position import Partition, Position
 from tests.contracts.broker_contract import EARLIEST, BrokerHarness

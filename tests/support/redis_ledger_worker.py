@@ -16,7 +16,8 @@ from sidecar.adapters.brokers.redis.broker import RedisBroker
 from sidecar.adapters.brokers.redis.lua_scripts import LEDGER_TRANSACTIONS
 from sidecar.adapters.brokers.redis.traits import REDIS_TRAITS
 from sidecar.adapters.redis_client.connection_pool import Command, RedisConnection
-from sidecar.config.schema import Config, RedisConfig, SourcesConfig, StartPosition
+from sidecar.config.schema import Config, RedisConfig, SourcesConfig
+from sidecar.config.value_types import StartPosition
 from sidecar.domain.broker_traits import register_traits
 from sidecar.domain.model import Outgoing
 from sidecar.domain.ports.ledger import LedgerTransaction, LedgerWrite

@@ -9,7 +9,8 @@ import sys
 
 from sidecar.adapters.brokers.redis.broker import RedisBroker
 from sidecar.adapters.brokers.redis.traits import REDIS_TRAITS
-from sidecar.config.schema import Config, Duration, RedisConfig, SourcesConfig, StartPosition
+from sidecar.config.schema import Config, RedisConfig, SourcesConfig
+from sidecar.config.value_types import Duration, StartPosition
 from sidecar.domain.broker_traits import register_traits
 from sidecar.domain.errors import Fenced, Outage
 from tests.contracts.broker_reading import letter

@@ -116,12 +116,12 @@ class Shop:
         queries, writer = Queries(), DeadLetterWriter(source.naming, GROUP, "shop", now_micros)
         operations = Sidecar(
             [source],
-            desk=desk,
+            store=desk,
             queries=queries,
-            follower=follower,
+            tracker=follower,
             index=NoHistory(),
             editor=replace_body,  # type: ignore[arg-type]
-            verdicts=lambda system: all_pass,
+            check_records=lambda system: all_pass,
             exporting=LetterTransfer([source], desk, payloads, Redactor(()), now_micros),
             reporting=FailureReports([source], payloads, queries.in_sight, lambda source: writer, now_micros),
             selection=settings.pop("selection", 1000),  # type: ignore[arg-type]

@@ -9,7 +9,8 @@ from exporters.batch_queue import BatchQueue, QueueBounds
 from exporters.tracing.exporter import TraceExporter
 from exporters.tracing.span_mapper import DeadLetterTarget, ExportSpan, SpanMapper
 from exporters.tracing.span_sink import SpanSink
-from sidecar.config.schema import Duration, ExportersConfig, SamplingConfig
+from sidecar.config.schema import ExportersConfig, SamplingConfig
+from sidecar.config.value_types import Duration
 from sidecar.domain.model import Decoded, Event, Record
 from sidecar.domain.position import Position
 from sidecar.domain.redaction import Redactor

@@ -12,7 +12,7 @@ from sidecar.query.completion import complete as language_complete
 from sidecar.query.fields import FIELDS as LANGUAGE
 from sidecar.query.fields import SPECIAL
 from sidecar.query.parser import parse_expression
-from sidecar.query.regex import searcher
+from sidecar.query.regex import build_searcher
 from tui.query_completion import FIELDS, complete, term
 
 
@@ -53,5 +53,5 @@ def test_what_a_terminal_would_obey_is_written_by_number_and_still_found(value: 
     parsed = parse_expression(query)
     assert isinstance(parsed, Term)
     assert isinstance(parsed.value, RegexText)
-    assert searcher(parsed.value.pattern, ignore_case=False)(value)
-    assert not searcher(parsed.value.pattern, ignore_case=False)("x" + value)
+    assert build_searcher(parsed.value.pattern, ignore_case=False)(value)
+    assert not build_searcher(parsed.value.pattern, ignore_case=False)("x" + value)

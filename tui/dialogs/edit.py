@@ -21,6 +21,7 @@ from sidecar.api.client.body_diff import difference
 from sidecar.api.client.client import Client, ClientError
 from sidecar.api.models.replays import EditRequest, ReplayRequestModel
 from sidecar.domain.json_path import InvalidPath, JsonPath, Step
+from sidecar.domain.json_safe import encode_json
 from tui.background import begin
 from tui.text.body_lines import as_text
 from tui.text.history_lines import changed
@@ -178,7 +179,7 @@ def _editable(body: object) -> str:
     """Return the body as editable text. A text with invisible characters becomes a JSON string."""
     text = as_text(body)
     if isinstance(body, str) and not text.replace("\n", "").isprintable():
-        text = msgspec.json.encode(body).decode()
+        text = encode_json(body).decode()
     return in_json(text)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import msgspec
 from msgspec import UNSET
 from rich.text import Text
 from textual import on
@@ -17,6 +16,7 @@ from textual.widget import Widget
 
 from sidecar.api import models
 from sidecar.api.client.client import NotFound
+from sidecar.domain.json_safe import encode_json
 from tui.query_completion import term
 from tui.screens.base_screen import BaseScreen
 from tui.text.aggregate_history import AggregateStep, steps
@@ -235,7 +235,7 @@ class AggregateScreen(BaseScreen):
     def _keep(self, asked: str, event: models.EventModel) -> None:
         if asked != self.asked:
             return
-        size = 0 if event.body is UNSET else len(msgspec.json.encode(event.body))
+        size = 0 if event.body is UNSET else len(encode_json(event.body))
         if size + sum(self._bytes.values()) <= MAX_BODY_BYTES:
             self._bytes[event.position] = size
         else:

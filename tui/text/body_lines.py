@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from sidecar.api import models
 from sidecar.domain.json_path import InvalidPath, JsonPath, print_steps
+from sidecar.domain.json_safe import encode_json
 from tui.text.columns import wrapped
 from tui.text.detail_line import DetailLine, FoldState
 
@@ -144,4 +145,4 @@ def as_text(value: Any) -> str:
     """Return the text that is copied for a value: strings as they are, everything else as JSON."""
     if isinstance(value, str):
         return value
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode("utf-8", "replace")
+    return msgspec.json.format(encode_json(value), indent=2).decode("utf-8", "replace")

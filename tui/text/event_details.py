@@ -10,10 +10,10 @@ import binascii
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 from msgspec import UNSET
 
 from sidecar.api import models
+from sidecar.domain.json_safe import encode_json
 from tui.text.advice import advice
 from tui.text.body_lines import body_facts
 from tui.text.columns import wrapped
@@ -150,4 +150,4 @@ def _inline(value: Any) -> str:
             return "0x" + base64.b64decode(text, validate=True)[:64].hex()
         except (ValueError, binascii.Error):
             return text
-    return msgspec.json.encode(value).decode("utf-8", "replace")
+    return encode_json(value).decode("utf-8", "replace")

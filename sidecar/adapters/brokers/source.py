@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from sidecar.config.schema import Config, ExhaustedConfig, StartPosition
+from sidecar.config.schema import Config, ExhaustedConfig
+from sidecar.config.value_types import StartPosition
 from sidecar.domain.broker_traits import BrokerTraits
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.stream_names import StreamNames

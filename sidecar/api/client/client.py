@@ -24,6 +24,7 @@ import msgspec
 
 from sidecar.api import models
 from sidecar.api.client.dead_letters import DeadLetterClient, encode_body, split_lines
+from sidecar.domain.json_safe import parse_float
 
 A = TypeVar("A")
 
@@ -330,7 +331,7 @@ def _present(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def _decode(data: str | bytes, kind: type[A]) -> A:
     try:
-        return msgspec.json.decode(data, type=kind)
+        return msgspec.json.Decoder(kind, float_hook=parse_float).decode(data)
     except msgspec.DecodeError as error:
         raise ServerFailed(f"the server is not a sidecar, or one of another version: {error}") from None
 

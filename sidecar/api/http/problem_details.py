@@ -13,7 +13,7 @@ from litestar.types import ExceptionHandlersMap
 
 from sidecar.api import models
 from sidecar.domain.errors import NotFoundError, Outage, QueryError, Refused, TooLarge, TracecarError
-from sidecar.domain.json_safe import text
+from sidecar.domain.json_safe import to_text
 
 log = structlog.get_logger()
 
@@ -22,7 +22,7 @@ MEDIA_TYPE = "application/problem+json"
 
 def problem(status: int, detail: str, **more: Any) -> models.Problem:
     """Build a problem with the standard phrase of its status as title."""
-    return models.Problem(title=HTTPStatus(status).phrase, status=status, detail=text(detail), **more)
+    return models.Problem(title=HTTPStatus(status).phrase, status=status, detail=to_text(detail), **more)
 
 
 def encode_problem(value: models.Problem) -> bytes:
@@ -38,7 +38,7 @@ def problem_of(error: Exception) -> models.Problem:
     """Describe an error to the client."""
     match error:
         case QueryError():
-            return problem(400, str(error), query=text(error.query), at=error.at)
+            return problem(400, str(error), query=to_text(error.query), at=error.at)
         case NotFoundError():
             return problem(404, str(error))
         case Outage():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sidecar.api import models
-from sidecar.domain.json_safe import text
+from sidecar.domain.json_safe import to_text
 from sidecar.domain.ports.index import Flow
 from sidecar.domain.position import Position
 from sidecar.domain.timestamps import format_rfc3339
@@ -27,7 +27,7 @@ def add_delivery(event: models.EventModel, position: Position, tracker: Consumer
 def _delivery(groups: Sequence[GroupConsumption]) -> list[models.DeliveryModel]:
     return [
         models.DeliveryModel(
-            group=text(group.group),
+            group=to_text(group.group),
             passed=group.passed,
             passed_after=format_rfc3339(group.after),
             passed_at=format_rfc3339(group.by),
@@ -54,7 +54,7 @@ def flow_delivery(flow: Flow, tracker: ConsumerGroupTracker) -> list[models.Flow
         if stream not in readers:
             readers[stream] = tracker.readers(*stream)
         for group in readers[stream]:
-            delivery = deliveries.setdefault(group.group, models.FlowDeliveryModel(group=text(group.group)))
+            delivery = deliveries.setdefault(group.group, models.FlowDeliveryModel(group=to_text(group.group)))
             passed = group.passed(position)
             delivery.events += 1
             delivery.passed += passed is True
@@ -75,7 +75,7 @@ def groups(tracker: ConsumerGroupTracker) -> models.GroupPage:
 def stopped(tracker: ConsumerGroupTracker) -> list[str]:
     """Describe each group that stopped, in one sentence."""
     return [
-        f"{text(group.group)} stopped at {stop.position}: {stop.reason}"
+        f"{to_text(group.group)} stopped at {stop.position}: {stop.reason}"
         for group in tracker.groups()
         for stop in group.stops
     ][:MAX_STOPS_IN_STATUS]
@@ -87,13 +87,13 @@ def _group(group: TrackedGroup) -> models.GroupModel:
         of_stream = [progress for partition, progress in group.partitions.items() if partition.stream == stream]
         streams.append(
             models.GroupStreamModel(
-                stream=text(stream), partitions=len(of_stream), lag=_lag(of_stream), rate=_rate(of_stream)
+                stream=to_text(stream), partitions=len(of_stream), lag=_lag(of_stream), rate=_rate(of_stream)
             )
         )
     every_partition = list(group.partitions.values())
     stops = group.stops
     return models.GroupModel(
-        group=text(group.group),
+        group=to_text(group.group),
         system=group.system,
         members=group.members,
         streams=streams,

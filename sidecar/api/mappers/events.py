@@ -12,7 +12,7 @@ from sidecar.api.mappers.payload import ReadPayload
 from sidecar.dead_letters.deduplication import DeadLetterGroup
 from sidecar.dead_letters.grouping import FailureCause
 from sidecar.dead_letters.ledger_entries import LedgerAction, PathChange
-from sidecar.domain.json_safe import octets, plain, text
+from sidecar.domain.json_safe import bytes_to_json, to_json, to_text, with_all_digits
 from sidecar.domain.model import DeadLetter, Decoded, Event, Headers, Rejection, SchemaRef
 from sidecar.domain.ports import index as index_port
 from sidecar.domain.redaction import Redactor
@@ -23,12 +23,12 @@ STATUS_PRECEDENCE = ("rejected", "duplicate", "replayed", "unchecked", "ok")
 
 
 def _text(value: str | None) -> str | None:
-    return None if value is None else text(value)
+    return None if value is None else to_text(value)
 
 
 def _root_cause(letter: DeadLetter) -> models.RootCauseModel | None:
     root = letter.root_cause
-    return None if root is None else models.RootCauseModel(type=text(root.type), message=_text(root.message))
+    return None if root is None else models.RootCauseModel(type=to_text(root.type), message=_text(root.message))
 
 
 def _millis(value: int | None) -> str | None:
@@ -51,13 +51,13 @@ def rejection(value: Rejection | None) -> models.RejectionModel | None:
     if value is None:
         return None
     return models.RejectionModel(
-        stage=value.stage, code=value.code, message=text(value.message), path=_text(value.path)
+        stage=value.stage, code=value.code, message=to_text(value.message), path=_text(value.path)
     )
 
 
 def headers(values: Headers) -> list[models.Header]:
     """Map headers; values that are not text become `{"base64": …}`."""
-    return [(text(name), octets(value)) for name, value in values]
+    return [(to_text(name), bytes_to_json(value)) for name, value in values]
 
 
 def coverage(held: index_port.Coverage) -> models.CoverageModel:
@@ -73,7 +73,7 @@ def coverage(held: index_port.Coverage) -> models.CoverageModel:
 
 
 def _plain(value: Any) -> Any:
-    return text(value) if isinstance(value, str) else value
+    return to_text(value) if isinstance(value, str) else value
 
 
 _CONVERTERS: dict[str, Callable[[Any], Any]] = {
@@ -121,7 +121,7 @@ class EventMapper:
     def _fields(self, node: index_port.Node) -> dict[str, Any]:
         event = self.redactor.event(node.event)
         values = {name: convert(getattr(event, name)) for name, convert in _EVENT_FIELDS}
-        values["stream"] = text(event.position.stream)
+        values["stream"] = to_text(event.position.stream)
         values["partition"] = event.position.partition
         values["trace_id"] = _hex(node.trace_id, 32)
         values["status"] = node.status
@@ -145,8 +145,9 @@ class EventMapper:
 
     def _body(self, decoded: Decoded) -> object:
         if decoded.body is None:
-            return octets(self.redactor.raw(decoded.record.value))
-        return plain(self.body_of(decoded))
+            return bytes_to_json(self.redactor.raw(decoded.record.value))
+        flat = decoded.record.value is None
+        return to_json(self.redactor.body(with_all_digits(decoded.record.value, decoded.body), flat=flat))
 
     def flow(
         self, flow: index_port.Flow, held: index_port.Coverage | None = None, *, whole: bool = True
@@ -166,7 +167,7 @@ class EventMapper:
             producers=_distinct([event.producer for event in events]),
             event_count=len(events),
             events=events if whole else UNSET,
-            broken_keys=[text(key) for key in flow.broken_keys],
+            broken_keys=[to_text(key) for key in flow.broken_keys],
             coverage=UNSET if held is None else coverage(held),
         )
 
@@ -174,14 +175,14 @@ class EventMapper:
         """Map a dead letter with all groups of its origin; with `payload`, with the original record too."""
         letter = self.redactor.letter(letters.letter)
         model = models.DeadLetterModel(
-            id=text(letter.id),
+            id=to_text(letter.id),
             position=str(letter.position),
             origin=None if letter.origin is None else str(letter.origin),
-            stream=text(letter.stream),
+            stream=to_text(letter.stream),
             group=_text(letter.group),
             stage=letter.stage,
-            code=text(letter.code),
-            message=text(letter.message),
+            code=to_text(letter.code),
+            message=to_text(letter.message),
             path=_text(letter.path),
             event_id=_text(letter.event_id),
             type=_text(letter.type),
@@ -193,7 +194,7 @@ class EventMapper:
             dialect=letter.dialect,
             state=letters.state,
             cause=letters.cause,
-            groups=[text(group) for group in letters.groups],
+            groups=[to_text(group) for group in letters.groups],
             schema=schema(letter.schema),
             service=_text(letter.service),
             replay_of=_text(letter.replay_of),
@@ -216,10 +217,10 @@ class EventMapper:
         hidden = self.redactor.hides_keys
         return models.CauseModel(
             cause=cause.cause,
-            stream=text(letter.stream),
+            stream=to_text(letter.stream),
             stage=letter.stage,
-            code=text(letter.code),
-            message=text(letter.message),
+            code=to_text(letter.code),
+            message=to_text(letter.message),
             path=_text(letter.path),
             root_cause=_root_cause(letter),
             type=_text(letter.type),
@@ -230,11 +231,11 @@ class EventMapper:
             oldest_age_s=max(0, now - cause.first_seen) // 1_000 / 1_000,
             rate=round(cause.recent / 60, 3),
             aggregates=cause.aggregates,
-            some_aggregates=[] if hidden else [text(aggregate) for aggregate in cause.some_aggregates],
-            groups=[text(group) for group in cause.groups],
+            some_aggregates=[] if hidden else [to_text(aggregate) for aggregate in cause.some_aggregates],
+            groups=[to_text(group) for group in cause.groups],
             dialects=cause.dialects,
             states={state: count for state, count in cause.states.items() if count},
-            latest=text(letter.id),
+            latest=to_text(letter.id),
         )
 
 
@@ -243,7 +244,7 @@ def ledger_action(action: LedgerAction) -> models.LedgerActionModel:
     return models.LedgerActionModel(
         act=action.act,
         at=format_rfc3339(action.at),
-        by=text(action.by),
+        by=to_text(action.by),
         address=action.address,
         why=_text(action.why),
         replay=action.replay,
@@ -256,7 +257,9 @@ def ledger_action(action: LedgerAction) -> models.LedgerActionModel:
 
 def change(edit: PathChange) -> models.ChangeModel:
     """Map one difference that an edit made."""
-    return models.ChangeModel(path=text(edit.path), before=plain(edit.before), after=plain(edit.after), what=edit.what)
+    return models.ChangeModel(
+        path=to_text(edit.path), before=to_json(edit.before), after=to_json(edit.after), what=edit.what
+    )
 
 
 def flow_status(statuses: Sequence[str]) -> str:

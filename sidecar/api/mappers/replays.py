@@ -13,11 +13,11 @@ from msgspec import UNSET
 from sidecar.api.mappers.events import change
 from sidecar.api.models import replays as models
 from sidecar.domain.broker_traits import position_forms
-from sidecar.domain.json_safe import plain, text
+from sidecar.domain.json_safe import to_json, to_text
 from sidecar.domain.position import Position
 from sidecar.domain.redaction import HIDDEN, Redactor
 from sidecar.domain.timestamps import format_rfc3339
-from sidecar.query.compiler import milliseconds
+from sidecar.query.compiler import resolve_time_ms
 from sidecar.replay.audit import AuditEntry
 from sidecar.replay.edit.redacted_edit import redact_edit
 from sidecar.replay.models import BodyEdit, EventRange, LetterOutcome, ReplayJob, ReplayPlan, ReplayRequest
@@ -80,7 +80,7 @@ def _range(request: models.RangeRequest) -> EventRange:
         if value is None:
             return None
         try:
-            return milliseconds(value, now)
+            return resolve_time_ms(value, now)
         except ValueError:
             expected = "a time such as 2026-01-31T12:00:00Z, or a duration such as 15m"
             raise invalid(f"range.{name}", expected, value) from None
@@ -149,12 +149,12 @@ def failure(request: models.FailureRequest) -> ReportedFailure:
 
 def replay(job: ReplayJob, redactor: Redactor) -> models.ReplayModel:
     """Map a replay job."""
-    wish = job.wish
+    request = job.request
     return models.ReplayModel(
         id=job.id,
         state=job.state,
-        query=text(wish.query) or None,
-        to=_text(wish.to),
+        query=to_text(request.query) or None,
+        to=_text(request.to),
         selected=job.selected,
         published=job.published,
         skipped=job.skipped,
@@ -162,25 +162,25 @@ def replay(job: ReplayJob, redactor: Redactor) -> models.ReplayModel:
         returned=job.returned,
         started_at=format_rfc3339(job.started_at),
         ended_at=format_rfc3339(job.ended_at),
-        ids=len(wish.ids),
-        range=None if wish.range is None else _shown_range(wish.range),
-        group=_text(wish.group),
-        rate=wish.rate,
-        batch_growth=wish.growth,
+        ids=len(request.ids),
+        range=None if request.range is None else _shown_range(request.range),
+        group=_text(request.group),
+        rate=request.rate,
+        batch_growth=request.growth,
         batch=job.batch,
-        force=wish.force,
-        again=wish.again,
-        edit=shown_edit(wish.edit, redactor) or None,
-        comment=_text(wish.comment),
-        by=text(job.by),
+        force=request.force,
+        again=request.again,
+        edit=shown_edit(request.edit, redactor) or None,
+        comment=_text(request.comment),
+        by=to_text(job.by),
         address=job.address,
         changed_at=format_rfc3339(job.changed_at) if job.changed_at else None,
         changed_by=_text(job.changed_by),
         reasons=job.reasons,
         kept_back=_kept_back(job.reasons),
-        failures=[models.ReplayFailureModel(id=text(failed.id), why=text(failed.why)) for failed in job.failures],
+        failures=[models.ReplayFailureModel(id=to_text(failed.id), why=to_text(failed.why)) for failed in job.failures],
         note=_text(job.note),
-        warnings=[text(warning) for warning in job.warnings],
+        warnings=[to_text(warning) for warning in job.warnings],
         system=job.system,
     )
 
@@ -190,12 +190,12 @@ def _kept_back(reasons: Mapping[str, int]) -> int:
 
 
 def _text(value: str | None) -> str | None:
-    return None if value is None else text(value)
+    return None if value is None else to_text(value)
 
 
 def _shown_range(range: EventRange) -> dict[str, Any]:
     return {
-        "stream": text(range.stream),
+        "stream": to_text(range.stream),
         "from": None if range.since is None else format_rfc3339(range.since * 1000),
         "to": None if range.until is None else format_rfc3339(range.until * 1000),
     }
@@ -206,11 +206,11 @@ def shown_edit(edit: BodyEdit, redactor: Redactor) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     edit = redact_edit(edit, redactor)
     if edit.set:
-        shown["set"] = {text(path): plain(value) for path, value in edit.set.items()}
+        shown["set"] = {to_text(path): to_json(value) for path, value in edit.set.items()}
     if edit.remove:
-        shown["remove"] = [text(path) for path in edit.remove]
+        shown["remove"] = [to_text(path) for path in edit.remove]
     if edit.body is not UNSET:
-        shown["body"] = plain(edit.body)
+        shown["body"] = to_json(edit.body)
     return shown
 
 
@@ -222,13 +222,13 @@ def plan(result: ReplayPlan, redactor: Redactor) -> models.PlanModel:
         skipped=result.skipped,
         kept_back=_kept_back(result.skipped),
         targets=[
-            models.TargetModel(stream=text(target.stream), count=target.count, exists=target.exists)
+            models.TargetModel(stream=to_text(target.stream), count=target.count, exists=target.exists)
             for target in result.targets
         ],
         receivers=[
             models.ReceiverModel(
-                group=text(receiver.group),
-                stream=text(receiver.stream),
+                group=to_text(receiver.group),
+                stream=to_text(receiver.stream),
                 lag=receiver.lag,
                 passed=receiver.passed,
                 not_passed=receiver.not_passed,
@@ -241,15 +241,15 @@ def plan(result: ReplayPlan, redactor: Redactor) -> models.PlanModel:
         fails=[
             models.CheckModel(
                 code=fail.code or "",
-                message=text(redactor.message(fail.message or "", fail.path, fail.code or "")),
+                message=to_text(redactor.message(fail.message or "", fail.path, fail.code or "")),
                 path=_text(redactor.path(fail.path)),
                 count=fail.count,
-                example=text(fail.example),
+                example=to_text(fail.example),
             )
             for fail in result.fails
         ],
         looked_at=result.looked_at,
-        warnings=[text(warning) for warning in result.warnings],
+        warnings=[to_text(warning) for warning in result.warnings],
         changes=[change(each) for each in result.changes],
         range=None if result.range is None else {**_shown_range(result.range), "ends": list(result.range.ends)},
     )
@@ -260,34 +260,34 @@ def audit_line(line: AuditEntry, redactor: Redactor) -> models.AuditEntryModel:
     shown = models.AuditEntryModel(
         act=line.act,
         at=format_rfc3339(line.at),
-        by=text(line.by),
+        by=to_text(line.by),
         address=line.address,
         letters=line.letters,
-        ids=[text(id) for id in line.ids],
+        ids=[to_text(id) for id in line.ids],
         why=_text(line.why),
     )
     if line.job is not None:
-        wish = line.job.wish
-        shown.replay, shown.query, shown.to = line.job.id, text(wish.query) or None, _text(wish.to)
-        shown.edit, shown.why = shown_edit(wish.edit, redactor) or None, _text(wish.comment)
+        request = line.job.request
+        shown.replay, shown.query, shown.to = line.job.id, to_text(request.query) or None, _text(request.to)
+        shown.edit, shown.why = shown_edit(request.edit, redactor) or None, _text(request.comment)
     return shown
 
 
 def outcome(result: LetterOutcome) -> models.OutcomeModel:
     """Map the outcome of an action on one letter."""
-    return models.OutcomeModel(id=text(result.id), done=result.done, state=result.state, why=_text(result.why))
+    return models.OutcomeModel(id=to_text(result.id), done=result.done, state=result.state, why=_text(result.why))
 
 
 def exported(letter: ExportedLetter) -> models.ExportedLetterModel:
     """Map a dead letter for an export."""
     return models.ExportedLetterModel(
-        id=text(letter.id),
+        id=to_text(letter.id),
         position=str(letter.position),
-        stream=text(letter.stream),
+        stream=to_text(letter.stream),
         partition=letter.partition,
         key=letter.key,
         value=letter.value,
-        headers=[(text(name), value) for name, value in letter.headers],
+        headers=[(to_text(name), value) for name, value in letter.headers],
         timestamp=letter.timestamp,
         value_at=letter.value_at,
         hidden=list(letter.hidden),

@@ -14,7 +14,7 @@ from sidecar.api.services.scan import ScanProgress, ScanRequest, scan
 from sidecar.api.services.search import EventSearch, SearchableIndex, unindexed_node
 from sidecar.api.services.stream_visibility import StreamVisibility
 from sidecar.domain.errors import NotFoundError
-from sidecar.domain.json_safe import text
+from sidecar.domain.json_safe import to_text
 from sidecar.domain.model import Decoded
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.position import Position
@@ -102,6 +102,6 @@ class EventService:
 
 def _not_watched(position: Position) -> NotFoundError:
     return NotFoundError(
-        f"{position}: this sidecar does not watch the stream {text(position.stream)!r} (neither as a source nor as a "
-        "dead-letter stream). Add it to the sources in the configuration, or check the spelling."
+        f"{position}: this sidecar does not watch the stream {to_text(position.stream)!r} (neither as a source nor as "
+        "a dead-letter stream). Add it to the sources in the configuration, or check the spelling."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sidecar.api.mappers.payload import ReadPayload
 from sidecar.api.services.payloads import PayloadReader
 from sidecar.api.services.stream_visibility import WatchedStreams
-from sidecar.domain.json_safe import text
+from sidecar.domain.json_safe import to_text
 from sidecar.domain.model import DeadLetter
 
 
@@ -23,7 +23,7 @@ class OriginPayloads:
             return await self._kept_parts(letter, "the letter does not name its origin")
         if not await self._watched.contains(letter.origin.system, letter.origin.stream):
             # A client that can write to a dead-letter stream can name any origin; only watched streams are shown.
-            return await self._kept_parts(letter, f"{text(letter.origin.stream)} is not a watched stream")
+            return await self._kept_parts(letter, f"{to_text(letter.origin.stream)} is not a watched stream")
         payload = await self._payloads.at(letter.origin)
         if payload.decoded is None:
             return await self._kept_parts(letter, payload.note or "the origin does not hold the record")

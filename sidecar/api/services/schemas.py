@@ -6,7 +6,7 @@ from sidecar.api import models
 from sidecar.api.mappers.events import coverage
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.errors import NotFoundError
-from sidecar.domain.json_safe import text
+from sidecar.domain.json_safe import to_text
 from sidecar.domain.ports.index import Index
 
 MAX_SUBJECTS_PER_PAGE = 200
@@ -61,7 +61,7 @@ class SchemaService:
         streams: dict[tuple[int | None, int | None], set[str]] = {}
         for stream, schema in self._catalog.seen():
             if schema.ref.subject == subject:
-                streams.setdefault((schema.ref.version, schema.ref.id), set()).add(text(stream))
+                streams.setdefault((schema.ref.version, schema.ref.id), set()).add(to_text(stream))
         return [
             models.SeenSchemaModel(version=version, id=id, streams=sorted(names))
             for (version, id), names in streams.items()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sidecar.api.services.ports import DeadLetterSource, StatusProvider
-from sidecar.domain.json_safe import text
+from sidecar.domain.json_safe import to_text
 from sidecar.domain.ports.broker import Broker
 
 
@@ -37,4 +37,4 @@ class StreamVisibility:
     async def allows(self, system: str, stream: str) -> bool:
         """Tell whether this is a watched stream or holds dead letters of one. Raises Outage and Refused."""
         watched = {status.stream for status in (await self._status.status()).streams if status.system == system}
-        return text(stream) in watched or await self._dead_letters.reads(system, stream)
+        return to_text(stream) in watched or await self._dead_letters.reads(system, stream)

@@ -11,7 +11,7 @@ from sidecar.api.mappers import consumer_groups
 from sidecar.api.services.ports import HeldStreams, StatusProvider
 from sidecar.dead_letters.ledger_entries import Actor
 from sidecar.domain.errors import NotFoundError
-from sidecar.domain.json_safe import text
+from sidecar.domain.json_safe import to_text
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 
 log = structlog.get_logger()
@@ -48,7 +48,7 @@ class StreamService:
     async def _release(
         self, event: str, release: Callable[[str], Awaitable[int]], stream: str, actor: Actor
     ) -> models.ReleaseResult:
-        name = text(stream)
+        name = to_text(stream)
         if name not in {status.stream for status in (await self._status.status()).streams}:
             raise NotFoundError(f"no watched stream has the name {stream!r}; tracecar streams lists them")
         log.info(f"{event}.asked", by=actor.name, address=actor.address, stream=name)

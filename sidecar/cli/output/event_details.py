@@ -11,6 +11,7 @@ from sidecar.api import models
 from sidecar.cli.output.consumer_groups import readers
 from sidecar.cli.output.tables import STYLES, console
 from sidecar.cli.sanitize import clean, clean_lines, json_for_terminal
+from sidecar.domain.json_safe import encode_json
 
 _NAME_WIDTH = 16
 _LATER = frozenset(
@@ -62,7 +63,7 @@ def _deed(deed: models.LedgerActionModel) -> str:
 
 def change(one: models.ChangeModel) -> str:
     """A difference that an edit made, on one line."""
-    before, after = (json_for_terminal(msgspec.json.encode(value)) for value in (one.before, one.after))
+    before, after = (json_for_terminal(encode_json(value)) for value in (one.before, one.after))
     match one.what:
         case "added":
             return f"+ {one.path}: {after}"
@@ -117,11 +118,9 @@ def _each(value: str | list[str]) -> str:
 def _inline(value: Any) -> str:
     if value is None:
         return "(null)"
-    return value if isinstance(value, str) else json_for_terminal(msgspec.json.encode(value))
+    return value if isinstance(value, str) else json_for_terminal(encode_json(value))
 
 
 def _indented(body: Any) -> str:
-    text = (
-        body if isinstance(body, str) else msgspec.json.format(json_for_terminal(msgspec.json.encode(body)), indent=2)
-    )
+    text = body if isinstance(body, str) else msgspec.json.format(json_for_terminal(encode_json(body)), indent=2)
     return clean_lines("\n".join(f"  {line}" for line in text.split("\n")))

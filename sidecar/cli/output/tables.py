@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sidecar.cli.sanitize import clean, json_for_terminal
+from sidecar.domain.json_safe import encode_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,7 +46,7 @@ class TableColumn(msgspec.Struct, frozen=True):
 
 def print_json(value: Any) -> None:
     """One object on one line."""
-    sys.stdout.write(json_for_terminal(msgspec.json.encode(value)) + "\n")
+    sys.stdout.write(json_for_terminal(encode_json(value)) + "\n")
     sys.stdout.flush()
 
 

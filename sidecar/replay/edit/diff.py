@@ -9,27 +9,27 @@ import msgspec
 
 from sidecar.dead_letters.ledger_entries import PathChange
 from sidecar.domain.json_path import print_steps
-from sidecar.domain.json_safe import plain
+from sidecar.domain.json_safe import to_json
 from sidecar.domain.redaction import HIDDEN
 
-MOST = 50
+MAX_CHANGES = 50
 """Changes that are kept of one letter."""
-LONGEST = 300
+MAX_VALUE_CHARACTERS = 300
 """Characters of a value that are kept."""
 
 
-def differences(before: Any, after: Any, shown_before: Any, shown_after: Any) -> tuple[PathChange, ...]:
+def list_changes(before: Any, after: Any, shown_before: Any, shown_after: Any) -> tuple[PathChange, ...]:
     """The changes from one body to another. `shown_…`: the same bodies as they may be seen."""
     found: list[PathChange] = []
-    for change in _between("", plain(before), plain(after), plain(shown_before), plain(shown_after)):
-        if len(found) == MOST:
+    for change in _compare("", to_json(before), to_json(after), to_json(shown_before), to_json(shown_after)):
+        if len(found) == MAX_CHANGES:
             found[-1] = PathChange("…", what="changed")
             break
         found.append(change)
     return tuple(found)
 
 
-def _between(path: str, before: Any, after: Any, old: Any, new: Any) -> Iterator[PathChange]:
+def _compare(path: str, before: Any, after: Any, old: Any, new: Any) -> Iterator[PathChange]:
     """`old` and `new` are what may be seen of `before` and `after`."""
     if before == after and msgspec.json.encode(before) == msgspec.json.encode(after):  # 1 == True, for Python
         return
@@ -40,23 +40,23 @@ def _between(path: str, before: Any, after: Any, old: Any, new: Any) -> Iterator
         for name in dict.fromkeys((*before, *after)):
             place = f"{path}{print_steps((name,), inner=True)}".removeprefix(".")
             if name not in after:
-                yield PathChange(place, _short(old.get(name)), None, "removed")
+                yield PathChange(place, _shorten(old.get(name)), None, "removed")
             elif name not in before:
-                yield PathChange(place, None, _short(new.get(name)), "added")
+                yield PathChange(place, None, _shorten(new.get(name)), "added")
             else:
-                yield from _between(place, before[name], after[name], old.get(name), new.get(name))
+                yield from _compare(place, before[name], after[name], old.get(name), new.get(name))
         return
     if all(isinstance(one, list) for one in (before, after, old, new)) and len(before) == len(after):
         for n, (one, other) in enumerate(zip(before, after, strict=True)):
-            yield from _between(f"{path}[{n}]", one, other, old[n], new[n])
+            yield from _compare(f"{path}[{n}]", one, other, old[n], new[n])
         return
-    yield PathChange(path, _short(old), _short(new))
+    yield PathChange(path, _shorten(old), _shorten(new))
 
 
-def _short(value: Any) -> Any:
+def _shorten(value: Any) -> Any:
     if isinstance(value, str):
-        return value if len(value) <= LONGEST else f"{value[:LONGEST]}…"
+        return value if len(value) <= MAX_VALUE_CHARACTERS else f"{value[:MAX_VALUE_CHARACTERS]}…"
     if isinstance(value, Mapping | list):
         text = msgspec.json.encode(value).decode()
-        return value if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+        return value if len(text) <= MAX_VALUE_CHARACTERS else f"{text[:MAX_VALUE_CHARACTERS]}…"
     return value

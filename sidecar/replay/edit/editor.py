@@ -25,12 +25,12 @@ from sidecar.domain.model import Decoded, Headers, Record, Rejection
 from sidecar.domain.ports.record_decoder import RecordDecoder
 from sidecar.domain.position import Position
 from sidecar.domain.redaction import Redactor
-from sidecar.replay.edit.diff import differences
-from sidecar.replay.edit.encoder import BodyEncoder, WriterSchema, framed_again, naming
-from sidecar.replay.edit.json_patch import with_value_in, without_in
-from sidecar.replay.edit.paths import parse, with_value, without
+from sidecar.replay.edit.diff import list_changes
+from sidecar.replay.edit.encoder import BodyEncoder, WriterSchema, name_schema_in_headers, rebuild_frame
+from sidecar.replay.edit.json_patch import remove_from_text, set_in_text
+from sidecar.replay.edit.paths import parse_edit_path, remove_value, set_value
 from sidecar.replay.models import BodyEdit, UnsendableLetter
-from sidecar.replay.validation import registry_trouble
+from sidecar.replay.validation import describe_registry_trouble
 
 NO_BODY = "the body could not be decoded, so no place in it can be set: give a whole new body (--edit)"
 
@@ -68,15 +68,15 @@ class RecordEditor:
         """The record as it shall be sent to `target`. Raises Unsendable, with what to do, Outage and Refused."""
         there = replace(record, position=Position(record.position.system, target, record.position.partition, 0))
         try:
-            changed = await self._changed(there, edit)
+            changed = await self._edit_record(there, edit)
         except RecursionError:
             raise UnsendableLetter("the body, or what shall be in it, is nested too deeply to be edited") from None
         if changed.same and changed.headers == record.headers:
             return AvroEditResult(record.value, record.headers, ())
         (judged,) = await self._payloads.open([replace(there, value=changed.value, headers=changed.headers)])
         if judged.event.rejection is not None:
-            raise UnsendableLetter(f"the edited event would be rejected: {self._said(judged.event.rejection)}")
-        trouble = registry_trouble(self._catalog) if judged.event.unchecked else None
+            raise UnsendableLetter(f"the edited event would be rejected: {self._describe(judged.event.rejection)}")
+        trouble = describe_registry_trouble(self._catalog) if judged.event.unchecked else None
         if trouble is not None:
             raise Outage(f"the edited event cannot be checked now, so it is not sent: {trouble}")
         return AvroEditResult(
@@ -88,13 +88,13 @@ class RecordEditor:
         before, after = (
             self._redactor.body(body, flat=record.value is None) for body in (changed.before, changed.after)
         )
-        changes = list(differences(changed.before, changed.after, before, after))
+        changes = list(list_changes(changed.before, changed.after, before, after))
         for value in changed.retyped:
             if not self._redactor.touches(value.path):
                 changes.append(PathChange(f"{value.path or 'the body'} (type)", value.before, value.after))
         return changes
 
-    def _said(self, rejection: Rejection) -> str:
+    def _describe(self, rejection: Rejection) -> str:
         shown = self._redactor.rejection(rejection)
         return f"{shown.code}: {shown.message}"
 
@@ -109,10 +109,10 @@ class RecordEditor:
             if before.get(name) != after.get(name)
         ]
 
-    async def _changed(self, record: Record, edit: BodyEdit) -> _ChangedRecord:
+    async def _edit_record(self, record: Record, edit: BodyEdit) -> _ChangedRecord:
         value = record.value
         if value is None:
-            return _flat(record, edit, self._redactor)
+            return _edit_flat_entry(record, edit, self._redactor)
         stated = {name.lower(): value for name, value in record.headers if value and name.lower() in HEADERS}
         framed = frame(value, stated)
         if isinstance(framed, Rejection):
@@ -125,15 +125,15 @@ class RecordEditor:
 
     async def _json(self, record: Record, value: bytes, framed: WireFrame, edit: BodyEdit) -> _ChangedRecord:
         start = framed.start
-        before = _read(value[start:])
-        text, after = _in_json(value[start:], before, edit, self._redactor)
+        before = _decode_json(value[start:])
+        text, after = _edit_json(value[start:], before, edit, self._redactor)
         headers = record.headers
         if framed.ids:
             (decoded,) = await self._payloads.open([record])
             writing = await self._rewriting.schema(record.position.stream, framed, decoded)
             if writing is not None and not writing.named:
-                headers = naming(framed.ids[0], headers, writing)
-        same = before is not None and _same(before, after)
+                headers = name_schema_in_headers(framed.ids[0], headers, writing)
+        same = before is not None and _is_same_json(before, after)
         return _ChangedRecord(value[:start] + text, headers, before, after, same)
 
     async def _by_schema(self, record: Record, value: bytes, framed: WireFrame, edit: BodyEdit) -> _ChangedRecord:
@@ -143,17 +143,17 @@ class RecordEditor:
         edits = _value_edits(edit)
         if writing is not None and before is not None and writing.read_by is writing.compiled:
             return await self._datum(record, value, framed, decoded, writing, edits)
-        after = _edited(before, edit, self._redactor)
+        after = _apply_edit(before, edit, self._redactor)
         if writing is None:
             if framed.form is WireForm.OPAQUE and isinstance(after, dict | list):
                 # Nothing says what the bytes were; who writes a whole new body as JSON says what they shall be.
-                return _ChangedRecord(_encoded(after), record.headers, before, after, same=False)
+                return _ChangedRecord(_encode_json(after), record.headers, before, after, same=False)
             raise UnsendableLetter("no schema is registered by which the edited body could be written: register one")
         if before is None or writing.read_by is None:
-            body = self._rewriting.written(writing, after)
+            body = self._rewriting.encode(writing, after)
         else:
             body = self._rewriting.encode_edited(writing, after, value[framed.start :], edits)
-        start, headers = framed_again(framed, writing, value, record.headers)
+        start, headers = rebuild_frame(framed, writing, value, record.headers)
         return _ChangedRecord(start + body, headers, before, after, same=False)
 
     async def _datum(
@@ -168,7 +168,7 @@ class RecordEditor:
         """Edit an encoded body by the schema that wrote it: values that are not edited keep their bytes."""
         payload = value[framed.start :]
         edited = self._rewriting.edit(writing, payload, edits)
-        start, headers = framed_again(framed, writing, value, record.headers)
+        start, headers = rebuild_frame(framed, writing, value, record.headers)
         changed = replace(record, value=start + edited.data, headers=headers)
         (after,) = await self._payloads.open([changed])
         same = writing.named and edited.data == payload
@@ -179,26 +179,26 @@ def _value_edits(edit: BodyEdit) -> list[ValueEdit]:
     """List the edits of single values. Raises UnsendableLetter for what is no path."""
     if edit.body is not UNSET:
         return [ValueEdit((), edit.body)]
-    removed = [ValueEdit(parse(path), removed=True) for path in edit.remove]
-    return [*removed, *(ValueEdit(parse(path), value) for path, value in edit.set.items())]
+    removed = [ValueEdit(parse_edit_path(path), removed=True) for path in edit.remove]
+    return [*removed, *(ValueEdit(parse_edit_path(path), value) for path, value in edit.set.items())]
 
 
-def _edited(body: Any, edit: BodyEdit, redactor: Redactor) -> Any:
+def _apply_edit(body: Any, edit: BodyEdit, redactor: Redactor) -> Any:
     """Apply an edit to a decoded body. Names below a redacted place are not listed in errors."""
     if edit.body is not UNSET:
         return edit.body
     if body is None:
         raise UnsendableLetter(NO_BODY)
     for text in edit.remove:
-        path = parse(text)
+        path = parse_edit_path(text)
         try:
-            body = without(body, path)
+            body = remove_value(body, path)
         except UnsendableLetter as error:
             raise _redact_error(error, text, redactor) from None
     for text, value in edit.set.items():
-        path = parse(text)
+        path = parse_edit_path(text)
         try:
-            body = with_value(body, path, value)
+            body = set_value(body, path, value)
         except UnsendableLetter as error:
             raise _redact_error(error, text, redactor) from None
     return body
@@ -209,26 +209,26 @@ def _redact_error(error: UnsendableLetter, path: str, redactor: Redactor) -> Uns
     return UnsendableLetter(f"{redactor.path(path)}: {reason}")
 
 
-def _in_json(text: bytes, body: Any, edit: BodyEdit, redactor: Redactor) -> tuple[bytes, Any]:
+def _edit_json(text: bytes, body: Any, edit: BodyEdit, redactor: Redactor) -> tuple[bytes, Any]:
     """Apply an edit to a JSON text. Returns the text and what it says then."""
-    after = _edited(body, edit, redactor)
+    after = _apply_edit(body, edit, redactor)
     if edit.body is not UNSET:
-        return _encoded(after), after
+        return _encode_json(after), after
     head = len(text) - len(text.removeprefix(BOM))
     start, text = text[:head], text[head:]
     for path in edit.remove:
-        text = without_in(text, parse(path))
+        text = remove_from_text(text, parse_edit_path(path))
     for path, value in edit.set.items():
-        text = with_value_in(text, parse(path), _encoded(value))
+        text = set_in_text(text, parse_edit_path(path), _encode_json(value))
     return start + text, after
 
 
-def _flat(record: Record, edit: BodyEdit, redactor: Redactor) -> _ChangedRecord:
+def _edit_flat_entry(record: Record, edit: BodyEdit, redactor: Redactor) -> _ChangedRecord:
     """A Redis entry without a body field: its fields are its body."""
     if not traits_of(record.position.system).bodyless_entries:
         raise UnsendableLetter("the record has no value (a tombstone): there is nothing to edit")
     before = flat_body(record.headers)
-    after = _edited(before, edit, redactor)
+    after = _apply_edit(before, edit, redactor)
     if not isinstance(after, dict) or not after:
         raise UnsendableLetter("the entry's fields are its body: expected an object of fields")
     fields: list[tuple[str, bytes | None]] = []
@@ -238,18 +238,18 @@ def _flat(record: Record, edit: BodyEdit, redactor: Redactor) -> _ChangedRecord:
         if shown in after and after[shown] == before[shown]:
             fields.append((name, value))
         elif shown in after and shown not in done:
-            fields.append((name, _field(after[shown])))
+            fields.append((name, _encode_field(after[shown])))
         done.add(shown)
-    fields += [(name, _field(value)) for name, value in after.items() if name not in done]
+    fields += [(name, _encode_field(value)) for name, value in after.items() if name not in done]
     return _ChangedRecord(None, tuple(fields), before, after, same=tuple(fields) == record.headers)
 
 
-def _field(value: Any) -> bytes:
+def _encode_field(value: Any) -> bytes:
     """A field of a flat entry: text as it is, anything else as JSON."""
-    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else _encoded(value)
+    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else _encode_json(value)
 
 
-def _read(value: bytes) -> Any:
+def _decode_json(value: bytes) -> Any:
     """None where it is no JSON."""
     try:
         return msgspec.json.decode(value.removeprefix(BOM))
@@ -257,11 +257,11 @@ def _read(value: bytes) -> Any:
         return None
 
 
-def _encoded(value: Any) -> bytes:
+def _encode_json(value: Any) -> bytes:
     return msgspec.json.encode(value)
 
 
-def _same(before: Any, after: Any) -> bool:
+def _is_same_json(before: Any, after: Any) -> bool:
     """As JSON: `1` and `true` are not the same, though Python says so."""
     return msgspec.json.encode(before) == msgspec.json.encode(after)
 

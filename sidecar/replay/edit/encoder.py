@@ -86,7 +86,7 @@ class BodyEncoder:
             raise UnsendableLetter(f"{label} cannot be written by: {compiled}; mend the record where it is produced")
         return WriterSchema(registered, compiled, ref, named, compiled if named else None)
 
-    def written(self, writing: WriterSchema, body: Any) -> bytes:
+    def encode(self, writing: WriterSchema, body: Any) -> bytes:
         """Encode a whole body. Raises UnsendableLetter, with the path and what was expected there."""
         try:
             return writing.compiled.encode(body)
@@ -113,7 +113,7 @@ class BodyEncoder:
         return UnsendableLetter(f"{self._redactor.path(fault.path) or 'the body'}: {message} ({writing.label})")
 
 
-def framed_again(framed: WireFrame, writing: WriterSchema, value: bytes, headers: Headers) -> tuple[bytes, Headers]:
+def rebuild_frame(framed: WireFrame, writing: WriterSchema, value: bytes, headers: Headers) -> tuple[bytes, Headers]:
     """What stands before the body, and the headers: as they were where the schema is the one that was named, else of
     the same kind with the other schema's id. Raises Unsendable."""
     if writing.named:
@@ -122,20 +122,20 @@ def framed_again(framed: WireFrame, writing: WriterSchema, value: bytes, headers
     if first is not None and first.kind == "fingerprint":
         return b"\xc3\x01" + fingerprint(parse_registered(writing.registered)).to_bytes(8, "little"), headers
     if first is None or framed.start:
-        return b"\x00" + _id(writing).to_bytes(4, "big"), headers
-    return b"", naming(first, headers, writing)
+        return b"\x00" + _schema_id(writing).to_bytes(4, "big"), headers
+    return b"", name_schema_in_headers(first, headers, writing)
 
 
-def naming(first: SchemaId, headers: Headers, writing: WriterSchema) -> Headers:
+def name_schema_in_headers(first: SchemaId, headers: Headers, writing: WriterSchema) -> Headers:
     """The headers with another schema's id, in the same kind of header as the `first` name stood in."""
     if first.kind in ("id", "guid"):
-        stated = b"\x00" + _id(writing).to_bytes(4, "big")
+        stated = b"\x00" + _schema_id(writing).to_bytes(4, "big")
         return tuple([(name, stated if name.lower() == VALUE_SCHEMA_ID else value) for name, value in headers])
     kept = [header for header in headers if header[0].lower() not in (APICURIO_GLOBAL_ID, APICURIO_CONTENT_ID)]
-    return (*kept, ("apicurio.value.contentId", _id(writing).to_bytes(8, "big")))
+    return (*kept, ("apicurio.value.contentId", _schema_id(writing).to_bytes(8, "big")))
 
 
-def _id(writing: WriterSchema) -> int:
+def _schema_id(writing: WriterSchema) -> int:
     id = writing.ref.id if writing.ref.id is not None else writing.registered.ref.id
     if id is None:
         raise UnsendableLetter(f"{writing.label}: the registry does not tell its id, so the record cannot name it")

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from sidecar.replay.edit.paths import Path, missing
+from sidecar.replay.edit.paths import Path, describe_missing_step
 from sidecar.replay.models import UnsendableLetter
 
 _SPACE = rb"[ \t\r\n]*"
@@ -35,15 +35,15 @@ class _JsonMember(Struct, frozen=True):
     end: int
 
 
-def with_value_in(text: bytes, path: Path, value: bytes) -> bytes:
+def set_in_text(text: bytes, path: Path, value: bytes) -> bytes:
     """The text with a value (JSON) at a path; objects take new names, arrays no new places. Raises Unsendable."""
-    at = _found(text, path[:-1])
-    members, last = list(_members(text, at)), path[-1]
+    at = _find_value(text, path[:-1])
+    members, last = list(_iterate_members(text, at)), path[-1]
     same = [member for member in members if member.step == last]
     if same:
         return text[: same[-1].value] + value + text[same[-1].end :]
     if text[at : at + 1] != b"{" or not isinstance(last, str):
-        raise UnsendableLetter(missing(_read(text, at), last))
+        raise UnsendableLetter(describe_missing_step(_decode_value(text, at), last))
     name = msgspec.json.encode(last)
     if not members:
         return text[: at + 1] + name + b":" + value + text[at + 1 :]
@@ -53,14 +53,14 @@ def with_value_in(text: bytes, path: Path, value: bytes) -> bytes:
     return text[: final.end] + comma + name + b":" + colon + value + text[final.end :]
 
 
-def without_in(text: bytes, path: Path) -> bytes:
+def remove_from_text(text: bytes, path: Path) -> bytes:
     """The text without what is at a path, every time that an object has the name. Raises Unsendable where nothing
     is."""
-    at = _found(text, path[:-1])
-    members = list(_members(text, at))
+    at = _find_value(text, path[:-1])
+    members = list(_iterate_members(text, at))
     kept = [(n, member) for n, member in enumerate(members) if member.step != path[-1]]
     if len(kept) == len(members):
-        raise UnsendableLetter(missing(_read(text, at), path[-1]))
+        raise UnsendableLetter(describe_missing_step(_decode_value(text, at), path[-1]))
     inside = [text[at + 1 : members[0].begin]]
     for number, (n, one) in enumerate(kept):
         if number:
@@ -69,23 +69,23 @@ def without_in(text: bytes, path: Path) -> bytes:
     return text[: at + 1] + b"".join(inside) + text[members[-1].end :]
 
 
-def _found(text: bytes, path: Path) -> int:
+def _find_value(text: bytes, path: Path) -> int:
     """Where the value at a path begins."""
-    at = _blank(text, 0)
+    at = _skip_blanks(text, 0)
     for step in path:
-        places = [member.value for member in _members(text, at) if member.step == step]
+        places = [member.value for member in _iterate_members(text, at) if member.step == step]
         if not places:
-            raise UnsendableLetter(missing(_read(text, at), step))
+            raise UnsendableLetter(describe_missing_step(_decode_value(text, at), step))
         at = places[-1]  # of a repeated name the last counts, as for whoever reads it
     return at
 
 
-def _members(text: bytes, at: int) -> Iterator[_JsonMember]:
+def _iterate_members(text: bytes, at: int) -> Iterator[_JsonMember]:
     """The fields or items of what begins at `at`; none where that is neither object nor array."""
     opening = text[at : at + 1]
     if not opening or opening not in _OPENING:
         return
-    index, at = 0, _blank(text, at + 1)
+    index, at = 0, _skip_blanks(text, at + 1)
     while text[at : at + 1] not in (b"}", b"]", b""):
         begin, step = at, index
         name: str | int = step
@@ -93,15 +93,15 @@ def _members(text: bytes, at: int) -> Iterator[_JsonMember]:
             match = _NAME.match(text, at)
             assert match is not None, "the text was read as JSON before"
             name, at = msgspec.json.decode(match[1], type=str), match.end()
-        end = _end(text, at)
+        end = _find_end(text, at)
         yield _JsonMember(name, begin, at, end)
-        at = _blank(text, end)
+        at = _skip_blanks(text, end)
         if text[at : at + 1] == b",":
-            at = _blank(text, at + 1)
+            at = _skip_blanks(text, at + 1)
         index += 1
 
 
-def _end(text: bytes, at: int) -> int:
+def _find_end(text: bytes, at: int) -> int:
     """Where the value that begins at `at` ends."""
     match = _VALUE.match(text, at)
     assert match is not None, "the text was read as JSON before"
@@ -116,10 +116,10 @@ def _end(text: bytes, at: int) -> int:
     raise AssertionError("the text was read as JSON before")
 
 
-def _blank(text: bytes, at: int) -> int:
+def _skip_blanks(text: bytes, at: int) -> int:
     match = _BLANK.match(text, at)
     return at if match is None else match.end()
 
 
-def _read(text: bytes, at: int) -> Any:
-    return msgspec.json.decode(text[at : _end(text, at)])
+def _decode_value(text: bytes, at: int) -> Any:
+    return msgspec.json.decode(text[at : _find_end(text, at)])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sidecar.domain.json_path import InvalidPath, JsonPath, quoted
+from sidecar.domain.json_path import InvalidPath, JsonPath, quote
 from sidecar.replay.models import UnsendableLetter
 
 Path = tuple[str | int, ...]
 
 
-def parse(text: str) -> Path:
+def parse_edit_path(text: str) -> Path:
     """Parse the path of an edit. Raises UnsendableLetter."""
     try:
         steps = JsonPath.parse(text).steps
@@ -21,37 +21,37 @@ def parse(text: str) -> Path:
     return tuple(step for step in steps if step is not None)
 
 
-def with_value(body: Any, path: Path, value: Any) -> Any:
+def set_value(body: Any, path: Path, value: Any) -> Any:
     """The body with a value at a path; objects take new names, lists no new places. What is not on the way is shared
     with the body before, which stays as it was. Raises Unsendable."""
-    body, parent, last = _opened(body, path)
+    body, parent, last = _open_path(body, path)
     if not (isinstance(parent, dict) and isinstance(last, str)) and not _has(parent, last):
-        raise UnsendableLetter(missing(parent, last))
+        raise UnsendableLetter(describe_missing_step(parent, last))
     parent[last] = value
     return body
 
 
-def without(body: Any, path: Path) -> Any:
+def remove_value(body: Any, path: Path) -> Any:
     """The body without what is at a path. Raises Unsendable where nothing is."""
-    body, parent, last = _opened(body, path)
+    body, parent, last = _open_path(body, path)
     if not _has(parent, last):
-        raise UnsendableLetter(missing(parent, last))
+        raise UnsendableLetter(describe_missing_step(parent, last))
     del parent[last]
     return body
 
 
-def _opened(body: Any, path: Path) -> tuple[Any, Any, str | int]:
+def _open_path(body: Any, path: Path) -> tuple[Any, Any, str | int]:
     """The body with everything on the way to a path copied, what holds the path's end, and the last step."""
-    root = parent = _copied(body)
+    root = parent = _copy_level(body)
     for step in path[:-1]:
         if not _has(parent, step):
-            raise UnsendableLetter(missing(parent, step))
-        parent[step] = _copied(parent[step])
+            raise UnsendableLetter(describe_missing_step(parent, step))
+        parent[step] = _copy_level(parent[step])
         parent = parent[step]
     return root, parent, path[-1]
 
 
-def _copied(body: Any) -> Any:
+def _copy_level(body: Any) -> Any:
     return dict(body) if isinstance(body, dict) else list(body) if isinstance(body, list) else body
 
 
@@ -61,10 +61,10 @@ def _has(parent: Any, step: str | int) -> bool:
     return isinstance(parent, dict) and step in parent
 
 
-def missing(parent: Any, step: str | int) -> str:
+def describe_missing_step(parent: Any, step: str | int) -> str:
     """Why there is no such step."""
     if isinstance(parent, dict):
-        names = ", ".join(quoted(str(name))[1:-1] for name in list(parent)[:10])
+        names = ", ".join(quote(str(name))[1:-1] for name in list(parent)[:10])
         return f"the body has no {step!r} there; it has {names or 'nothing'}"
     if isinstance(parent, list):
         return f"the list has {len(parent)} items, so there is no {step}"

@@ -11,7 +11,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from sidecar.config.kafka_client_options import CLIENT_OPTIONS, SET_ELSEWHERE
 from sidecar.config.loader import describe, load, loads
-from sidecar.config.schema import Config, Duration, RedisConfig, SourcesConfig, StartPosition, TlsConfig
+from sidecar.config.schema import Config, RedisConfig, SourcesConfig, TlsConfig
+from sidecar.config.value_types import Duration, StartPosition
 from sidecar.domain.errors import ConfigError
 
 EVERYTHING = Path(__file__).parent / "files" / "everything.yaml"

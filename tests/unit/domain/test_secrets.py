@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidecar.domain.secrets import is_secret, mask_url, masked
+from sidecar.domain.secrets import is_secret, mask_secrets, mask_url
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_urls_lose_what_is_secret_in_them(url: str, shown: str) -> None:
 
 def test_plain_data_is_masked_however_deep() -> None:
     data = {"a": [{"token": "x", "name": "n"}], "password": "", "headers": {"x": "y"}, "n": 5, "secret": ["a"]}
-    assert masked(data) == {
+    assert mask_secrets(data) == {
         "a": [{"token": "***", "name": "n"}],
         "password": "",
         "headers": {"x": "***"},

@@ -6,7 +6,8 @@ import pytest
 
 from exporters.otlp.environment import compression, protocol, service_name, timeout
 from exporters.otlp.settings import check_settings, effective_config, enabled_signals
-from sidecar.config.schema import Duration, OtlpConfig, TlsConfig
+from sidecar.config.schema import OtlpConfig, TlsConfig
+from sidecar.config.value_types import Duration
 from sidecar.domain.errors import ConfigError
 
 ALL = ["traces", "metrics", "logs"]

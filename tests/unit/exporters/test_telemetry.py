@@ -14,7 +14,6 @@ from exporters.preflight import check_backends
 from exporters.telemetry import Telemetry
 from sidecar.config.schema import (
     Config,
-    Duration,
     ExportersConfig,
     OtlpConfig,
     RedisConfig,
@@ -22,6 +21,7 @@ from sidecar.config.schema import (
     TlsConfig,
     ZipkinConfig,
 )
+from sidecar.config.value_types import Duration
 from sidecar.domain.errors import ConfigError
 from sidecar.domain.model import Decoded, Event, Record, Rejection
 from sidecar.domain.position import Position

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sidecar.config.schema import BreakerConfig, Duration
+from sidecar.config.schema import BreakerConfig
+from sidecar.config.value_types import Duration
 from sidecar.pipeline.circuit_breaker import CircuitBreaker
 
 

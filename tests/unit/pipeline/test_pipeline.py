@@ -7,7 +7,8 @@ import asyncio
 
 import pytest
 
-from sidecar.config.schema import BreakerConfig, Duration
+from sidecar.config.schema import BreakerConfig
+from sidecar.config.value_types import Duration
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.ports.broker import Lease
 from sidecar.domain.position import Partition

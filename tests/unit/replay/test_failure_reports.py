@@ -15,7 +15,7 @@ from sidecar.domain.errors import NotFoundError, Outage, Refused
 from sidecar.domain.model import Headers, Outgoing, Record
 from sidecar.domain.ports.ledger import LedgerOutcome, LedgerTransaction
 from sidecar.domain.position import Position
-from sidecar.replay.failure_reports import digest
+from sidecar.replay.failure_reports import compute_digest
 from sidecar.replay.models import ReplayRequest
 from sidecar.replay.ports import FailedRecord, ReportedFailure
 from tests.support.replay import ANN, ended, shop, states
@@ -135,8 +135,8 @@ def test_the_digest_takes_no_two_records_for_one() -> None:
         replace(one, timestamp=-1),
         replace(one, position=Position("memory", "order", 0, 0)),
     ]
-    assert len({digest(each) for each in (one, *others)}) == len(others) + 1
-    assert digest(one) == digest(replace(one, position=Position("memory", "orders", 2, 9)))
+    assert len({compute_digest(each) for each in (one, *others)}) == len(others) + 1
+    assert compute_digest(one) == compute_digest(replace(one, position=Position("memory", "orders", 2, 9)))
 
 
 async def test_what_is_nobodys_is_said() -> None:

@@ -17,7 +17,7 @@ from sidecar.domain.ports.broker import Retention
 from sidecar.domain.ports.ledger import LedgerOutcome, LedgerTransaction, LedgerWrite
 from sidecar.domain.position import Partition
 from sidecar.replay.models import BodyEdit, EventRange, ReplayJob, ReplayRequest
-from sidecar.replay.selection import WHY
+from sidecar.replay.selection import SKIP_REASONS
 from tests.support.conditions import until
 from tests.support.replay import ANN, ended, shop, states
 
@@ -125,9 +125,9 @@ async def test_a_killed_replay_goes_on_at_another_sidecar(monkeypatch: pytest.Mo
         return done
 
     monkeypatch.setattr(MemoryLedger, "act", slowly)
-    monkeypatch.setattr("sidecar.replay.runner.FIRST_STEP", 3)
-    monkeypatch.setattr("sidecar.replay.runner.LARGEST_STEP", 3)
-    monkeypatch.setattr("sidecar.replay.supervisor.PATIENCE_SECONDS", 0)
+    monkeypatch.setattr("sidecar.replay.runner.FIRST_STEP_LETTERS", 3)
+    monkeypatch.setattr("sidecar.replay.runner.MAX_LETTERS_PER_STEP", 3)
+    monkeypatch.setattr("sidecar.replay.supervisor.RUNNER_LOST_AFTER_S", 0)
     async with shop() as one:
         await one.letters(*one.harness.bad(30))
         for kills in itertools.count():
@@ -135,12 +135,12 @@ async def test_a_killed_replay_goes_on_at_another_sidecar(monkeypatch: pytest.Mo
             if kills == 0:
                 job = await sidecar.replay(ReplayRequest(again=True), ANN)
             else:
-                await sidecar._works[0].supervisor.look()
+                await sidecar._broker_replays[0].supervisor.look()
             sent = len(one.replayed())
             if sent >= 30:
                 break
             await until(lambda: len(one.replayed()) > sent)  # noqa: B023
-            for task in list(sidecar._works[0].supervisor._tasks.values()):
+            for task in list(sidecar._broker_replays[0].supervisor._tasks.values()):
                 task.cancel()  # as a kill: nothing is handed over
             await asyncio.sleep(0)
         assert kills >= 5
@@ -169,7 +169,7 @@ async def test_pausing_cancelling_and_resuming_at_another_sidecar() -> None:
         await until(lambda: len(one.replayed()) >= 2)
         paused = await second.pause(job.id, ANN)
         assert (paused.state, paused.changed_by) == ("paused", "ann")
-        await until(lambda: not first._works[0].supervisor._tasks)
+        await until(lambda: not first._broker_replays[0].supervisor._tasks)
         sent = len(one.replayed())
         assert sent < 12
         assert (await first.job(job.id)).published == sent
@@ -178,7 +178,7 @@ async def test_pausing_cancelling_and_resuming_at_another_sidecar() -> None:
         await until(lambda: len(one.replayed()) > sent)
         cancelled = await first.cancel(job.id, ANN)
         assert cancelled.state == "cancelled"
-        await until(lambda: not second._works[0].supervisor._tasks)
+        await until(lambda: not second._broker_replays[0].supervisor._tasks)
         assert len({r.value for r in one.replayed()}) == len(one.replayed()) < 12
         with pytest.raises(Refused, match="is cancelled"):
             await first.resume(job.id, ANN)
@@ -198,13 +198,13 @@ async def test_the_letters_of_a_cancelled_replay_are_open_at_once() -> None:
         job = await sidecar.replay(ReplayRequest(again=True, rate=10), ANN)
         await until(lambda: one.replayed())
         await sidecar.pause(job.id, ANN)
-        await until(lambda: not sidecar._works[0].supervisor._tasks)
-        await sidecar._works[0].supervisor.look()
+        await until(lambda: not sidecar._broker_replays[0].supervisor._tasks)
+        await sidecar._broker_replays[0].supervisor.look()
         left = 12 - len(one.replayed())
-        assert (await sidecar.plan(ReplayRequest(again=True))).skipped[WHY["replaying"]] == left > 0
+        assert (await sidecar.plan(ReplayRequest(again=True))).skipped[SKIP_REASONS["replaying"]] == left > 0
         await sidecar.cancel(job.id, ANN)
         after = await sidecar.plan(ReplayRequest(again=True))
-        assert WHY["replaying"] not in after.skipped
+        assert SKIP_REASONS["replaying"] not in after.skipped
         assert after.selected >= left
 
 
@@ -284,7 +284,7 @@ async def test_growing_batches_go_on_while_nothing_comes_back() -> None:
         await one.letters(*one.harness.bad(30))
         sidecar = await one.sidecar()
         one.log.create("elsewhere")
-        sidecar._works[0].kit = replace(sidecar._works[0].kit, unseen_seconds=0)
+        sidecar._broker_replays[0].context = replace(sidecar._broker_replays[0].context, unseen_timeout_s=0)
         job = await ended(sidecar, await sidecar.replay(ReplayRequest(to="elsewhere", growth=True), ANN))
         assert (job.state, job.published, job.batch) == ("done", 30, 20)
 
@@ -325,7 +325,7 @@ async def test_discarding_and_restoring() -> None:
 
 
 async def test_all_that_match_are_discarded_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.replay.discard.AT_ONCE", 3)
+    monkeypatch.setattr("sidecar.replay.discard.MAX_LETTERS_PER_CALL", 3)
     async with shop() as one:
         await one.letters(*one.harness.bad(10))
         sidecar = await one.sidecar(selection=4)
@@ -367,13 +367,13 @@ async def test_where_there_is_nothing_to_send_no_job_is_left() -> None:
     async with shop() as one:
         one.harness.produce(*one.harness.good(3))
         sidecar = await one.sidecar()
-        for wish in (
+        for request in (
             ReplayRequest(query="code:schema.*"),
             ReplayRequest(
                 query="nothing", to="orders", range=EventRange(stream="orders", into_itself=True, confirmed=0)
             ),
         ):
-            job = await sidecar.replay(wish, ANN)
+            job = await sidecar.replay(request, ANN)
             assert (job.state, job.selected, job.published) == ("done", 0, 0)
             assert job.ended_at is not None
         assert await sidecar.jobs() == []
@@ -431,8 +431,8 @@ async def test_a_range_is_published_to_another_stream_once() -> None:
 
 @pytest.mark.parametrize("after", [False, True])
 async def test_a_range_survives_outages_and_kills(after: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.replay.range_runner.STEP", 10)
-    monkeypatch.setattr("sidecar.replay.supervisor.PATIENCE_SECONDS", 0)
+    monkeypatch.setattr("sidecar.replay.range_runner.MAX_RECORDS_PER_STEP", 10)
+    monkeypatch.setattr("sidecar.replay.supervisor.RUNNER_LOST_AFTER_S", 0)
     async with shop() as one:
         one.harness.produce(*one.harness.good(100))
         one.log.create("orders.copy")
@@ -440,10 +440,10 @@ async def test_a_range_survives_outages_and_kills(after: bool, monkeypatch: pyte
         job = await first.replay(ReplayRequest(to="orders.copy", rate=200, range=EventRange(stream="orders")), ANN)
         first.broker.fail_next("act", Outage("cut", 0.01), after=after)
         await until(lambda: len(one.contents("orders.copy")) >= 30)
-        for task in list(first._works[0].supervisor._tasks.values()):
+        for task in list(first._broker_replays[0].supervisor._tasks.values()):
             task.cancel()
         await asyncio.sleep(0)
-        await second._works[0].supervisor.look()
+        await second._broker_replays[0].supervisor.look()
         job = await ended(second, job)
         assert (job.state, job.published) == ("done", 100)
         assert [r.value for r in one.contents("orders.copy")] == [r.value for r in one.contents()]
@@ -453,9 +453,9 @@ async def test_a_range_goes_into_its_own_stream_only_when_that_is_meant_and_the_
     async with shop() as one:
         one.harness.produce(*one.harness.good(5))
         sidecar = await one.sidecar()
-        wish = ReplayRequest(to="orders", range=EventRange(stream="orders"))
+        request = ReplayRequest(to="orders", range=EventRange(stream="orders"))
         with pytest.raises(Refused, match="--into-itself"):
-            await sidecar.replay(wish, ANN)
+            await sidecar.replay(request, ANN)
         with pytest.raises(Refused, match="5 events would go into orders again"):
             await sidecar.replay(ReplayRequest(to="orders", range=EventRange(stream="orders", into_itself=True)), ANN)
         with pytest.raises(Refused, match="4 events were confirmed, and it would be 5"):
@@ -476,12 +476,12 @@ async def test_a_range_is_what_the_dry_run_counted_whatever_comes_meanwhile() ->
         one.harness.produce(*one.harness.good(5))
         one.harness.produce(*one.harness.good(2, start=10), partition=1)
         sidecar = await one.sidecar()
-        wish = ReplayRequest(to="orders", range=EventRange(stream="orders", into_itself=True))
-        plan = await sidecar.plan(wish)
+        request = ReplayRequest(to="orders", range=EventRange(stream="orders", into_itself=True))
+        plan = await sidecar.plan(request)
         assert plan.range is not None
         for partition in range(3):
             one.harness.produce(*one.harness.good(4, start=20), partition=partition)
-        confirmed = changed(wish, range=changed(plan.range, confirmed=plan.selected))
+        confirmed = changed(request, range=changed(plan.range, confirmed=plan.selected))
         job = await ended(sidecar, await sidecar.replay(confirmed, ANN))
         assert (job.state, job.selected, job.published) == ("done", 7, 7)
         sent = [dict(r.headers)["tracecar.replay-of"] for r in one.replayed()]
@@ -496,28 +496,28 @@ async def test_how_far_a_range_is_goes_once_nobody_can_need_it(monkeypatch: pyte
         one.harness.produce(*one.harness.good(5))
         one.log.create("orders.copy")
         sidecar = await one.sidecar()
-        jobs = sidecar._works[0].jobs
-        wish = ReplayRequest(to="orders.copy", range=EventRange(stream="orders"))
-        first = await ended(sidecar, await sidecar.replay(wish, ANN))
+        jobs = sidecar._broker_replays[0].jobs
+        request = ReplayRequest(to="orders.copy", range=EventRange(stream="orders"))
+        first = await ended(sidecar, await sidecar.replay(request, ANN))
         orphans = await jobs.sweep(await jobs.all(), set())
         assert left() == {f"range:{first.id}"}, "who was taken for dead may still look there"
         await jobs.sweep(await jobs.all(), orphans)
         assert left() == set()
 
         # One that failed may be resumed, and needs it, until its job is forgotten.
-        failed = ReplayJob(id="failed", wish=wish, by="ann", state="failed", started_at=1)
+        failed = ReplayJob(id="failed", request=request, by="ann", state="failed", started_at=1)
         await jobs.make(failed, [])
         await sidecar.broker.ledger.act([LedgerTransaction("orders.copy", (LedgerWrite("range:failed", None, b"{}"),))])
         for most in (2, 2, 2, 1):
             assert left() == {"range:failed"}
-            monkeypatch.setattr("sidecar.replay.job_store.MOST_JOBS", most)
+            monkeypatch.setattr("sidecar.replay.job_store.MAX_ENDED_JOBS", most)
             orphans = await jobs.sweep(await jobs.all(), orphans)
         assert "failed" not in await jobs.all()
         assert left() == set()
 
 
 async def test_a_range_that_failed_says_what_was_sent_and_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.replay.range_runner.STEP", 10)
+    monkeypatch.setattr("sidecar.replay.range_runner.MAX_RECORDS_PER_STEP", 10)
     act, calls = MemoryLedger.act, itertools.count()
 
     async def refuses(self: MemoryLedger, acts: Sequence[LedgerTransaction]) -> list[LedgerOutcome]:

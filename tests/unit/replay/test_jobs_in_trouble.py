@@ -35,13 +35,13 @@ from tests.support.replay import ANN, Edited, Shop, Sidecar, ended, shop, states
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.replay.job_progress.SAVE_SECONDS", 0.02)
-    monkeypatch.setattr("sidecar.replay.ramp_up.LOOK_SECONDS", 0.01)
-    monkeypatch.setattr("sidecar.replay.supervisor.LOOK_SECONDS", 0.02)
+    monkeypatch.setattr("sidecar.replay.job_progress.SAVE_INTERVAL_S", 0.02)
+    monkeypatch.setattr("sidecar.replay.ramp_up.LOOK_INTERVAL_S", 0.01)
+    monkeypatch.setattr("sidecar.replay.supervisor.LOOK_INTERVAL_S", 0.02)
 
 
 def supervisor(sidecar: Sidecar) -> Any:
-    return sidecar._works[0].supervisor
+    return sidecar._broker_replays[0].supervisor
 
 
 def kill(sidecar: Sidecar) -> None:
@@ -70,7 +70,7 @@ async def test_the_selection_of_a_job_that_was_just_being_written_is_not_swept_a
         sidecar = await one.sidecar()
         jobs = JobStore(sidecar.broker.ledger)
         held = await jobs.make(
-            ReplayJob(id="j", wish=ReplayRequest(), by="ann", selected=3), [ref(n) for n in range(3)]
+            ReplayJob(id="j", request=ReplayRequest(), by="ann", selected=3), [ref(n) for n in range(3)]
         )
         # What a sweep saw that looked between the selection and the job.
         orphans = await jobs.sweep({}, set())
@@ -87,7 +87,7 @@ async def test_a_selection_is_kept_in_parts_that_a_broker_takes() -> None:
         sidecar = await one.sidecar()
         jobs = JobStore(sidecar.broker.ledger)
         refs = [ref(n, id="x" * (2_000 if n < 1_500 else 10)) for n in range(5_000)]
-        held = await jobs.make(ReplayJob(id="j", wish=ReplayRequest(), by="ann", selected=5_000), refs)
+        held = await jobs.make(ReplayJob(id="j", request=ReplayRequest(), by="ann", selected=5_000), refs)
         parts = [value for (_, key), value in one.log.ledger.items() if key.startswith("selection:")]
         assert max(map(len, parts)) < 500_000
         for start, end in ((0, 5_000), (0, 1), (199, 1_700), (1_499, 1_501), (4_999, 5_000), (7, 7)):
@@ -95,12 +95,12 @@ async def test_a_selection_is_kept_in_parts_that_a_broker_takes() -> None:
 
 
 async def test_failed_jobs_are_forgotten_too_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.replay.job_store.MOST_JOBS", 2)
+    monkeypatch.setattr("sidecar.replay.job_store.MAX_ENDED_JOBS", 2)
     async with shop() as one:
         jobs = JobStore((await one.sidecar()).broker.ledger)
         for number in range(5):
             await jobs.make(
-                ReplayJob(id=f"j{number}", wish=ReplayRequest(), by="ann", state="failed", started_at=number + 1), []
+                ReplayJob(id=f"j{number}", request=ReplayRequest(), by="ann", state="failed", started_at=number + 1), []
             )
         await jobs.sweep(await jobs.all(), set())
         assert set(await jobs.all()) == {"j3", "j4"}
@@ -108,20 +108,20 @@ async def test_failed_jobs_are_forgotten_too_in_the_end(monkeypatch: pytest.Monk
 
 DEEP = "[" * 100_000 + "]" * 100_000
 STRANGE = {
-    "job:deep": f'{{"id":"deep","by":"b","wish":{{"edit":{{"body":{DEEP}}}}}}}',
-    "job:marks": '{"id":"marks","by":"b","wish":{},"group":"tracecar.shop","marks":["nowhere"],"selected":1}',
-    "job:huge": f'{{"id":"huge","by":"b","wish":{{}},"group":"tracecar.shop","selected":{10**15},"parts":[0]}}',
-    "job:host": '{"id":"host","by":"b","wish":{},"group":"tracecar.shop","runner":"HOST:\u00b2:x","selected":0}',
-    "job:garbled": '{"id":"garbled","by":"b","wish":{},"group":"tracecar.shop","selected":1,"parts":[0]}',
+    "job:deep": f'{{"id":"deep","by":"b","request":{{"edit":{{"body":{DEEP}}}}}}}',
+    "job:marks": '{"id":"marks","by":"b","request":{},"group":"tracecar.shop","marks":["nowhere"],"selected":1}',
+    "job:huge": f'{{"id":"huge","by":"b","request":{{}},"group":"tracecar.shop","selected":{10**15},"parts":[0]}}',
+    "job:host": '{"id":"host","by":"b","request":{},"group":"tracecar.shop","runner":"HOST:\u00b2:x","selected":0}',
+    "job:garbled": '{"id":"garbled","by":"b","request":{},"group":"tracecar.shop","selected":1,"parts":[0]}',
     "selection:garbled:0": "garbled",
-    "job:places": '{"id":"places","by":"b","wish":{},"group":"tracecar.shop","selected":1,"parts":[0]}',
+    "job:places": '{"id":"places","by":"b","request":{},"group":"tracecar.shop","selected":1,"parts":[0]}',
     "selection:places:0": '[[["nowhere"],["x"],[],"c"]]',
     "job:": "",
 }
 
 
 async def test_what_strangers_write_into_the_ledger_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.replay.supervisor.PATIENCE_SECONDS", 0)
+    monkeypatch.setattr("sidecar.replay.supervisor.RUNNER_LOST_AFTER_S", 0)
     async with shop() as one:
         await one.letters(*one.harness.bad(3))
         sidecar = await one.sidecar()
@@ -184,8 +184,8 @@ async def test_a_cancelled_job_keeps_nothing_hidden() -> None:
     async with shop() as one:
         await one.letters(*one.harness.bad(30))
         sidecar = await one.sidecar()
-        sidecar._works[0].kit = replace_kit(
-            sidecar, veil=lambda wish: replace(wish, edit=BodyEdit(set={"body": "***"}))
+        sidecar._broker_replays[0].context = replace_kit(
+            sidecar, redact_request=lambda request: replace(request, edit=BodyEdit(set={"body": "***"}))
         )
         job = await sidecar.replay(
             ReplayRequest(query="code:*", again=True, rate=20, edit=BodyEdit(set={"body": "pin 1234"})), ANN
@@ -198,7 +198,7 @@ async def test_a_cancelled_job_keeps_nothing_hidden() -> None:
 
 
 def replace_kit(sidecar: Sidecar, **changes: Any) -> Any:
-    return dataclasses.replace(sidecar._works[0].kit, **changes)
+    return dataclasses.replace(sidecar._broker_replays[0].context, **changes)
 
 
 async def test_a_job_that_is_deleted_while_it_runs_fails_and_says_so() -> None:
@@ -225,7 +225,7 @@ async def test_a_replay_that_another_group_resumes_is_run_by_its_own() -> None:
         job = await sidecar.replay(ReplayRequest(again=True, rate=10), ANN)
         await sidecar.pause(job.id, ANN)
         await until(lambda: not supervisor(sidecar)._tasks)
-        object.__setattr__(other._works[0].source, "group", "tracecar.billing")
+        object.__setattr__(other._broker_replays[0].source, "group", "tracecar.billing")
         supervisor(other)._group = "tracecar.billing"
         resumed = await other.resume(job.id, ANN)
         assert (resumed.state, resumed.runner) == ("running", "")
@@ -281,9 +281,9 @@ async def test_a_forced_replay_that_dies_does_not_send_again_what_another_forced
     async with shop() as one:
         await one.letters(*one.harness.bad(1))
         one.log.create("elsewhere")
-        sidecar, wish = await one.sidecar(), ReplayRequest(to="elsewhere", force=True)
-        first = await ended(sidecar, await sidecar.replay(wish, ANN))
-        await ended(sidecar, await sidecar.replay(wish, ANN))
+        sidecar, request = await one.sidecar(), ReplayRequest(to="elsewhere", force=True)
+        first = await ended(sidecar, await sidecar.replay(request, ANN))
+        await ended(sidecar, await sidecar.replay(request, ANN))
         assert len(one.replayed("elsewhere")) == 2
         # It died before it wrote down that it had sent the letter.
         write(one, replace(first, state="running", at=0, published=0, runner="", ended_at=None))
@@ -321,8 +321,8 @@ async def test_a_rate_is_held_after_an_outage_too() -> None:
         sidecar = await one.sidecar()
         job = await sidecar.replay(ReplayRequest(again=True, rate=20), ANN)
         await until(lambda: one.replayed())
-        keeping = supervisor(sidecar)._runners[job.id]._keeping
-        keeping._paid -= 60  # a minute in which nothing could be sent
+        keeping = supervisor(sidecar)._runners[job.id]._job_progress
+        keeping._next_slot -= 60  # a minute in which nothing could be sent
         began, before = asyncio.get_running_loop().time(), len(one.replayed())
         await until(lambda: len(one.replayed()) >= before + 35)
         assert asyncio.get_running_loop().time() - began > 0.2
@@ -383,7 +383,7 @@ async def test_one_stream_that_cannot_be_written_fails_its_letters_and_all_of_th
         async def all_in_sight(system: str, stream: str) -> bool:
             return True
 
-        sidecar._works[0].kit = replace_kit(sidecar, in_sight=all_in_sight)
+        sidecar._broker_replays[0].context = replace_kit(sidecar, in_sight=all_in_sight)
         job = await ended(sidecar, await sidecar.replay(ReplayRequest(again=True), ANN))
         assert (job.state, job.published, job.failed) == ("done", 2, 2)
         assert "there is no stream gone" in job.failures[0].why
@@ -413,7 +413,7 @@ async def test_a_selection_keeps_of_each_letter_only_what_is_asked_about() -> No
 
 
 async def test_what_is_left_out_is_counted_although_not_all_of_it_is_remembered(monkeypatch: Any) -> None:
-    monkeypatch.setattr("sidecar.replay.selection.MOST_LEFT_OUT", 3)
+    monkeypatch.setattr("sidecar.replay.selection.MAX_LEFT_OUT_KEYS", 3)
     async with shop() as one:
         await one.letters(*one.harness.bad(10))
         one.log.create("elsewhere")
@@ -427,9 +427,9 @@ async def test_a_broker_that_is_down_is_not_in_the_way_of_the_jobs_of_another() 
     async with shop() as up, shop() as down:
         await up.letters(*up.harness.bad(12))
         sidecar, other = await up.sidecar(), await down.sidecar()
-        sidecar._works.insert(0, other._works[0])
+        sidecar._broker_replays.insert(0, other._broker_replays[0])
         held = await JobStore(sidecar.broker.ledger).make(
-            ReplayJob(id="j", wish=ReplayRequest(), by="ann", group=GROUP), []
+            ReplayJob(id="j", request=ReplayRequest(), by="ann", group=GROUP), []
         )
         other.broker.fail_next("entries", Outage("down"))
         assert [one.id for one in await sidecar.jobs()] == ["j"]
@@ -443,15 +443,15 @@ async def test_a_broker_that_is_down_is_not_in_the_way_of_the_jobs_of_another() 
 async def test_what_every_entry_would_carry_on_is_bounded() -> None:
     async with shop() as one:
         sidecar = await one.sidecar()
-        for wish in (
+        for request in (
             ReplayRequest(comment="x" * 5_000),
             ReplayRequest(ids=tuple(map(str, range(10_000)))),
             ReplayRequest(rate=float("nan")),
         ):
             with pytest.raises(Refused, match=r"at most|more than 0"):
-                await sidecar.replay(wish, ANN)
+                await sidecar.replay(request, ANN)
             with pytest.raises(Refused, match=r"at most|more than 0"):
-                await sidecar.plan(wish)
+                await sidecar.plan(request)
 
 
 # --- growing batches
@@ -475,14 +475,14 @@ class Mending:
 async def growing(one: Shop, letters: int = 10) -> tuple[Sidecar, Mending, ReplayRequest]:
     await one.letters(*one.harness.bad(letters))
     sidecar, editor = await one.sidecar(), Mending()
-    sidecar._works[0].kit = replace_kit(sidecar, editor=editor)
+    sidecar._broker_replays[0].context = replace_kit(sidecar, editor=editor)
     return sidecar, editor, ReplayRequest(query="code:*", again=True, growth=True, edit=BodyEdit(set={"body": "x"}))
 
 
 async def test_what_came_back_of_earlier_batches_does_not_stop_one_that_was_resumed() -> None:
     async with shop() as one:
-        sidecar, editor, wish = await growing(one)
-        job = await ended(sidecar, await sidecar.replay(wish, ANN))
+        sidecar, editor, request = await growing(one)
+        job = await ended(sidecar, await sidecar.replay(request, ANN))
         assert (job.state, job.published) == ("paused", 1)
         editor.works = True
         job = await ended(sidecar, await sidecar.resume(job.id, ANN))
@@ -501,9 +501,9 @@ class Halfway(Mending):
 
 async def test_one_that_fails_otherwise_than_before_does_not_stop_the_others() -> None:
     async with shop() as one:
-        sidecar, _, wish = await growing(one)
-        sidecar._works[0].kit = replace_kit(sidecar, editor=Halfway(1))
-        job = await ended(sidecar, await sidecar.replay(wish, ANN))
+        sidecar, _, request = await growing(one)
+        sidecar._broker_replays[0].context = replace_kit(sidecar, editor=Halfway(1))
+        job = await ended(sidecar, await sidecar.replay(request, ANN))
         assert (job.state, job.published, job.returned) == ("done", 10, 1)
         (said,) = job.warnings
         assert said.startswith("tracecar.shop@memory://orders/0/1 failed again, otherwise than before: schema.mismatch")
@@ -512,19 +512,19 @@ async def test_one_that_fails_otherwise_than_before_does_not_stop_the_others() -
 @pytest.mark.parametrize("others", [(0, 2), (1, 2)])
 async def test_a_new_cause_that_comes_back_stops_the_replay(others: tuple[int, int]) -> None:
     async with shop() as one:
-        sidecar, _, wish = await growing(one)
-        sidecar._works[0].kit = replace_kit(sidecar, editor=Halfway(*others))
-        job = await ended(sidecar, await sidecar.replay(wish, ANN))
+        sidecar, _, request = await growing(one)
+        sidecar._broker_replays[0].context = replace_kit(sidecar, editor=Halfway(*others))
+        job = await ended(sidecar, await sidecar.replay(request, ANN))
         assert (job.state, job.published, job.returned) == ("paused", 3, 2)
         assert "eventId" in (job.note or "")
 
 
 async def test_a_cause_that_comes_back_on_another_stream_is_the_same() -> None:
     async with shop() as one:
-        sidecar, _, wish = await growing(one)
+        sidecar, _, request = await growing(one)
         one.log.create("orders.retry")
-        sidecar._works[0].kit = replace_kit(sidecar, unseen_seconds=20)
-        job = await sidecar.replay(replace(wish, to="orders.retry", edit=BodyEdit()), ANN)
+        sidecar._broker_replays[0].context = replace_kit(sidecar, unseen_timeout_s=20)
+        job = await sidecar.replay(replace(request, to="orders.retry", edit=BodyEdit()), ANN)
         await until(lambda: one.replayed("orders.retry"))
         (sent,) = one.replayed("orders.retry")
         facts = {name: value for name, value in one.harness.letters()[0].headers if name.startswith("tracecar.")}
@@ -536,13 +536,13 @@ async def test_a_cause_that_comes_back_on_another_stream_is_the_same() -> None:
 
 
 async def test_what_comes_back_while_a_batch_is_being_sent_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.replay.runner.FIRST_STEP", 1)
-    monkeypatch.setattr("sidecar.replay.runner.LARGEST_STEP", 1)
+    monkeypatch.setattr("sidecar.replay.runner.FIRST_STEP_LETTERS", 1)
+    monkeypatch.setattr("sidecar.replay.runner.MAX_LETTERS_PER_STEP", 1)
     async with shop() as one:
-        sidecar, editor, wish = await growing(one, 20)
+        sidecar, editor, request = await growing(one, 20)
         editor.works = True
         editor.never = 3  # the first of the batch of five
-        job = await ended(sidecar, await sidecar.replay(replace(wish, rate=40), ANN))
+        job = await ended(sidecar, await sidecar.replay(replace(request, rate=40), ANN))
         assert (job.state, job.published) == ("paused", 8)
 
 
@@ -550,18 +550,18 @@ async def test_a_runner_that_takes_over_does_not_go_on_where_something_came_back
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with shop() as one:
-        sidecar, _, wish = await growing(one)
+        sidecar, _, request = await growing(one)
 
         async def stuck(*_: object) -> RecordReaders:
             return RecordReaders(True, {"billing": 0})
 
         monkeypatch.setattr("sidecar.replay.ramp_up.readers", stuck)
         monkeypatch.setattr("sidecar.replay.outcome_watcher.OutcomeWatcher.look", nothing)
-        job = await sidecar.replay(wish, ANN)
+        job = await sidecar.replay(request, ANN)
         await until(lambda: entry(one, job.id).at == 1)
         kill(sidecar)
         monkeypatch.undo()
-        monkeypatch.setattr("sidecar.replay.supervisor.PATIENCE_SECONDS", 0)
+        monkeypatch.setattr("sidecar.replay.supervisor.RUNNER_LOST_AFTER_S", 0)
         await until(lambda: len(one.harness.letters()) == 11)
         other = await one.sidecar()
         await supervisor(other).look()
@@ -575,8 +575,8 @@ async def nothing(self: object) -> list[object]:
 
 async def test_a_batch_of_which_an_answer_was_lost_waits_for_its_readers() -> None:
     async with shop() as one:
-        sidecar, _, wish = await growing(one)
-        job = await sidecar.replay(wish, ANN)
+        sidecar, _, request = await growing(one)
+        job = await sidecar.replay(request, ANN)
         # The job is written; the next act is the first batch.
         sidecar.broker.fail_next("act", Outage("cut", 0.01), after=True)
         job = await ended(sidecar, job)
@@ -586,22 +586,22 @@ async def test_a_batch_of_which_an_answer_was_lost_waits_for_its_readers() -> No
 async def test_a_pause_that_could_not_be_written_down_at_once_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     cut_when(monkeypatch, "paused")
     async with shop() as one:
-        sidecar, _, wish = await growing(one)
+        sidecar, _, request = await growing(one)
         sidecar.start()
-        job = await sidecar.replay(wish, ANN)
+        job = await sidecar.replay(request, ANN)
         await until(lambda: entry(one, job.id).state == "paused")
         assert len(one.replayed()) == 1
 
 
 async def test_a_batch_that_its_readers_do_not_pass_pauses_the_replay() -> None:
     async with shop() as one:
-        sidecar, editor, wish = await growing(one)
+        sidecar, editor, request = await growing(one)
         editor.works = True
         group = one.log.groups["billing"] = MemoryGroup()
         group.committed[Partition("memory", "orders", 0)] = 10
         group.members.append(cast("Any", Reader()))
-        sidecar._works[0].kit = replace_kit(sidecar, editor=editor, verdict_seconds=1)
-        job = await sidecar.replay(wish, ANN)
+        sidecar._broker_replays[0].context = replace_kit(sidecar, editor=editor, evaluation_timeout_s=1)
+        job = await sidecar.replay(request, ANN)
         while (now := await sidecar.job(job.id)).note is None:
             await asyncio.sleep(0.01)
         assert now.state == "running"
@@ -632,7 +632,7 @@ async def test_where_nobody_is_known_to_read_a_batch_waits_a_moment_for_what_com
         await one.letters(*one.harness.bad(5))
         one.log.create("elsewhere")
         sidecar = await one.sidecar()
-        sidecar._works[0].kit = replace_kit(sidecar, unseen_seconds=20)
+        sidecar._broker_replays[0].context = replace_kit(sidecar, unseen_timeout_s=20)
         job = await sidecar.replay(ReplayRequest(to="elsewhere", growth=True), ANN)
         await until(lambda: one.replayed("elsewhere"))
         (sent,) = one.replayed("elsewhere")
@@ -665,7 +665,7 @@ async def test_letters_of_one_origin_have_one_state_whichever_of_them_was_sent()
 
 
 async def test_replays_that_cannot_be_looked_after_any_more_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.replay.supervisor.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("sidecar.replay.supervisor.LOOK_INTERVAL_S", 0.01)
     async with shop() as one:
         sidecar = await one.sidecar()
         entries = MemoryLedger.under

@@ -19,7 +19,7 @@ from sidecar.domain.redaction import Redactor
 from sidecar.replay import validation
 from sidecar.replay.edit.editor import RecordEditor
 from sidecar.replay.models import BodyEdit
-from sidecar.replay.validation import RecordValidator, registry_trouble
+from sidecar.replay.validation import RecordValidator, describe_registry_trouble
 from tests.support.schema_formats import FORMATS
 
 SCHEMA = '{"type":"record","name":"O","fields":[{"name":"qty","type":"int"}]}'
@@ -53,7 +53,7 @@ async def test_what_the_registry_cannot_be_asked_about_does_not_pass() -> None:
 
     catalog = SchemaCache(Gone(), FORMATS)
     payloads = PayloadReader({}, EventDecoder(catalog, EnvelopeConfig()), PayloadCache())
-    check = RecordValidator(payloads, "kafka", lambda: registry_trouble(catalog))
+    check = RecordValidator(payloads, "kafka", lambda: describe_registry_trouble(catalog))
     (said,) = await check([sent(b'{"qty": 1}')])
     assert said is not None
     assert (said.code, said.message) == ("unchecked", "it could not be checked: nobody answers")

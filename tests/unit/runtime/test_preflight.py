@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.config.schema import Config, KafkaConfig, SourcesConfig, StartPosition
+from sidecar.config.schema import Config, KafkaConfig, SourcesConfig
+from sidecar.config.value_types import StartPosition
 from sidecar.runtime.preflight import gates
 from sidecar.runtime.wiring import build_sources
 

@@ -21,7 +21,7 @@ from sidecar.adapters.brokers.kafka.cluster_client import (
 from sidecar.adapters.brokers.kafka.committer import KafkaCommitter
 from sidecar.adapters.brokers.kafka.group_membership import GroupMembership
 from sidecar.adapters.brokers.kafka.partition_lease import KafkaLease
-from sidecar.config.schema import StartPosition
+from sidecar.config.value_types import StartPosition
 from sidecar.domain.errors import Fenced, Outage, Refused, TracecarError
 from sidecar.domain.ports.broker import Gap
 

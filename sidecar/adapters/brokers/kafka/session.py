@@ -20,7 +20,7 @@ from sidecar.adapters.brokers.kafka.log_reader import KafkaLogReader
 from sidecar.adapters.brokers.kafka.partition_acquirer import PartitionAcquirer
 from sidecar.adapters.brokers.kafka.partition_lease import KafkaLease
 from sidecar.adapters.brokers.kafka.topic_admin import TopicAdmin
-from sidecar.config.schema import StartPosition
+from sidecar.config.value_types import StartPosition
 from sidecar.domain.errors import Fenced, Outage
 from sidecar.domain.model import Record
 from sidecar.domain.ports.broker import Batch, Gap

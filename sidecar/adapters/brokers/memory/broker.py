@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from sidecar.adapters.brokers.memory.ledger import MemoryLedger
 from sidecar.adapters.brokers.memory.log import MemoryGroup, MemoryLog
-from sidecar.config.schema import StartPosition
+from sidecar.config.value_types import StartPosition
 from sidecar.domain.errors import Disconnected, Fenced
 from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.ports.broker import Batch, Finding, Gap, Lease, PartitionStatus, Retention

@@ -15,7 +15,7 @@ from sidecar.adapters.brokers.redis.stream_lease import StreamLease
 from sidecar.adapters.brokers.redis.traits import is_time
 from sidecar.adapters.redis_client.connection_pool import RedisConnection
 from sidecar.adapters.redis_client.errors import RedisReplyError
-from sidecar.config.schema import StartPosition
+from sidecar.config.value_types import StartPosition
 
 PAGE_ENTRIES = 1000
 """Entries that one command lists or claims."""

@@ -38,7 +38,7 @@ from sidecar.decoding.formats.avro.schema_parser import (
     Type,
 )
 from sidecar.domain.json_path import PathFault, key_segment
-from sidecar.domain.json_safe import plain
+from sidecar.domain.json_safe import to_json
 
 MAX_EDIT_DEPTH = 100
 _EXACT = Context(prec=10_000)
@@ -227,4 +227,4 @@ def _says(node: DatumNode, value: Any) -> bool:
 
 
 def _to_json(value: Any) -> bytes:
-    return msgspec.json.encode(plain(value), order="sorted")
+    return msgspec.json.encode(to_json(value), order="sorted")

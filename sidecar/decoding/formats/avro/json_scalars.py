@@ -23,7 +23,7 @@ from sidecar.decoding.formats.avro.schema_parser import (
     AvroUnion,
     Type,
 )
-from sidecar.domain.json_path import PathFault, described
+from sidecar.domain.json_path import PathFault, describe_value
 
 Check: TypeAlias = Callable[[Any], PathFault | None]
 """None for a good value, else what is wrong with it."""
@@ -46,7 +46,7 @@ class TypeMismatch(PathFault):
 
     @property
     def message(self) -> str:
-        return f"expected {self._expected}, found {described(self._value)}"
+        return f"expected {self._expected}, found {describe_value(self._value)}"
 
 
 def type_name(type: Type) -> str:

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from sidecar.adapters.brokers.memory.log import MemoryGroup, MemoryLog
-from sidecar.config.schema import Config, SourcesConfig, StartPosition
+from sidecar.config.schema import Config, SourcesConfig
+from sidecar.config.value_types import StartPosition
 from sidecar.domain.errors import Outage
 from sidecar.domain.model import Outgoing
 from sidecar.domain.ports.consumer_groups import GroupPartition, GroupProgress, Unacknowledged

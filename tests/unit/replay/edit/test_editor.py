@@ -29,7 +29,7 @@ from sidecar.domain.model import Headers, Record, Rejection
 from sidecar.domain.position import Position
 from sidecar.domain.redaction import HIDDEN, Redactor
 from sidecar.replay.edit.editor import AvroEditResult, RecordEditor
-from sidecar.replay.edit.paths import parse
+from sidecar.replay.edit.paths import parse_edit_path
 from sidecar.replay.models import BodyEdit, UnsendableLetter
 from tests.support.avro_payloads import encoded, schema
 from tests.support.avro_strategies import plain, schemas
@@ -212,10 +212,10 @@ async def test_what_is_hidden_stays_hidden_in_changes_and_errors() -> None:
 
 
 def test_paths_are_those_of_rejections() -> None:
-    assert parse('data.items[2]["two words"].qty') == ("data", "items", 2, "two words", "qty")
+    assert parse_edit_path('data.items[2]["two words"].qty') == ("data", "items", 2, "two words", "qty")
     for wrong in ("", ".a", "a.", "a[", "a[x]", "a[1", 'a["x]', "x" * 2_000):
         with pytest.raises(UnsendableLetter):
-            parse(wrong)
+            parse_edit_path(wrong)
 
 
 def forbidden(declared: Any) -> bool:

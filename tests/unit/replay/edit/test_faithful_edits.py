@@ -16,7 +16,7 @@ from sidecar.decoding.formats.avro.datum_editor import edit_datum
 from sidecar.decoding.formats.avro.datum_tree import BlocksNode, DatumNode, LeafNode, RecordNode, UnionNode, read_datum
 from sidecar.decoding.formats.schema_format import ValueEdit
 from sidecar.domain.json_path import PathFault
-from sidecar.domain.json_safe import plain as as_json
+from sidecar.domain.json_safe import to_json as as_json
 from sidecar.domain.model import Record, Rejection
 from sidecar.domain.position import Position
 from sidecar.replay.models import BodyEdit, UnsendableLetter

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.replay.edit.json_patch import with_value_in, without_in
-from sidecar.replay.edit.paths import Path, parse, with_value, without
+from sidecar.replay.edit.json_patch import remove_from_text, set_in_text
+from sidecar.replay.edit.paths import Path, parse_edit_path, remove_value, set_value
 from sidecar.replay.models import UnsendableLetter
 
 NAMES = st.text(max_size=4) | st.sampled_from(["a", 'q"', "\\", "a:b", "é", "{", "]"])
@@ -55,10 +55,10 @@ def test_the_text_says_afterwards_what_the_body_does(text: bytes, value: Any, da
         st.sampled_from([*places(body), ("new",), ("a", "new"), (0,), (7,)]) if body is not None else st.just(("new",))
     )
     written = msgspec.json.encode(value)
-    expected = told(with_value, body, path, msgspec.json.decode(written))
-    found = told(with_value_in, text, path, written)
+    expected = told(set_value, body, path, msgspec.json.decode(written))
+    found = told(set_in_text, text, path, written)
     assert (msgspec.json.decode(found) if isinstance(found, bytes) else found) == expected
-    expected, found = told(without, body, path), told(without_in, text, path)
+    expected, found = told(remove_value, body, path), told(remove_from_text, text, path)
     assert (msgspec.json.decode(found) if isinstance(found, bytes) else found) == expected
     assert body == msgspec.json.decode(text), "the body before stays as it was"
 
@@ -78,7 +78,7 @@ def test_the_text_says_afterwards_what_the_body_does(text: bytes, value: Any, da
     ],
 )
 def test_setting_leaves_the_rest_as_it_is_written(text: bytes, path: str, after: bytes) -> None:
-    assert with_value_in(text, parse(path), b"3") == after
+    assert set_in_text(text, parse_edit_path(path), b"3") == after
 
 
 @pytest.mark.parametrize(
@@ -93,10 +93,10 @@ def test_setting_leaves_the_rest_as_it_is_written(text: bytes, path: str, after:
     ],
 )
 def test_removing_leaves_the_rest_as_it_is_written(text: bytes, path: str, after: bytes) -> None:
-    assert without_in(text, parse(path)) == after
+    assert remove_from_text(text, parse_edit_path(path)) == after
 
 
 def test_text_as_deep_as_its_reader_allows_can_be_changed() -> None:
     deep = b'{"a": 1, "b": ' + b"[" * 900 + b"]" * 900 + b"}"
-    assert with_value_in(deep, ("a",), b"2") == deep.replace(b"1", b"2")
-    assert with_value(msgspec.json.decode(deep), ("a",), 2)["a"] == 2
+    assert set_in_text(deep, ("a",), b"2") == deep.replace(b"1", b"2")
+    assert set_value(msgspec.json.decode(deep), ("a",), 2)["a"] == 2
