@@ -24,6 +24,8 @@ MAX_SEARCHED_DEPTH = 150
 """Levels of nesting that are searched for hidden values; deeper values are hidden."""
 _FOUND = re.compile(r"\bfound\b.*", re.DOTALL)
 KEY = "key"
+_TYPE_NAME = re.compile(r"[A-Za-z_$][\w$]*(?:[.:$]+[A-Za-z_$][\w$]*)*")
+"""The name of an exception's type, as all languages write it: nothing that could be a value."""
 _SCHEMA_ID_CODES = frozenset({"schema.unknown_id", "schema.wrong_subject"})
 """Codes whose messages name a schema id and subjects, and nothing of the event."""
 _REPORTED = "reported."
@@ -123,7 +125,7 @@ class Redactor:
             changes["cause"] = cause_fingerprint(letter)
         if self.hides_free_text:
             changes["stacktrace"] = None
-            changes["root_cause"] = None if root is None else replace(root, message=None)
+            changes["root_cause"] = None if root is None else replace(root, type=_shown_type(root.type), message=None)
         for word in self.hidden_words & _LETTER_FIELDS:
             if getattr(letter, word) is not None:
                 changes[word] = HIDDEN
@@ -211,6 +213,10 @@ class Redactor:
         if any(pattern.match(folded) for pattern in self._headers):
             return True
         return flat and any(hidden[0].match(normal_form(name)) for hidden in self._tests)
+
+
+def _shown_type(name: str) -> str:
+    return name if _TYPE_NAME.fullmatch(name) else HIDDEN
 
 
 def _without_text(message: str) -> str:

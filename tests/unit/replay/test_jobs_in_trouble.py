@@ -108,13 +108,13 @@ async def test_failed_jobs_are_forgotten_too_in_the_end(monkeypatch: pytest.Monk
 
 DEEP = "[" * 100_000 + "]" * 100_000
 STRANGE = {
-    "job:deep": f'{{"id":"deep","by":"b","request":{{"edit":{{"body":{DEEP}}}}}}}',
-    "job:marks": '{"id":"marks","by":"b","request":{},"group":"tracecar.shop","marks":["nowhere"],"selected":1}',
-    "job:huge": f'{{"id":"huge","by":"b","request":{{}},"group":"tracecar.shop","selected":{10**15},"parts":[0]}}',
-    "job:host": '{"id":"host","by":"b","request":{},"group":"tracecar.shop","runner":"HOST:\u00b2:x","selected":0}',
-    "job:garbled": '{"id":"garbled","by":"b","request":{},"group":"tracecar.shop","selected":1,"parts":[0]}',
+    "job:deep": f'{{"id":"deep","by":"b","wish":{{"edit":{{"body":{DEEP}}}}}}}',
+    "job:marks": '{"id":"marks","by":"b","wish":{},"group":"tracecar.shop","marks":["nowhere"],"selected":1}',
+    "job:huge": f'{{"id":"huge","by":"b","wish":{{}},"group":"tracecar.shop","selected":{10**15},"parts":[0]}}',
+    "job:host": '{"id":"host","by":"b","wish":{},"group":"tracecar.shop","runner":"HOST:\u00b2:x","selected":0}',
+    "job:garbled": '{"id":"garbled","by":"b","wish":{},"group":"tracecar.shop","selected":1,"parts":[0]}',
     "selection:garbled:0": "garbled",
-    "job:places": '{"id":"places","by":"b","request":{},"group":"tracecar.shop","selected":1,"parts":[0]}',
+    "job:places": '{"id":"places","by":"b","wish":{},"group":"tracecar.shop","selected":1,"parts":[0]}',
     "selection:places:0": '[[["nowhere"],["x"],[],"c"]]',
     "job:": "",
 }
@@ -555,7 +555,7 @@ async def test_a_runner_that_takes_over_does_not_go_on_where_something_came_back
         async def stuck(*_: object) -> RecordReaders:
             return RecordReaders(True, {"billing": 0})
 
-        monkeypatch.setattr("sidecar.replay.ramp_up.readers", stuck)
+        monkeypatch.setattr("sidecar.replay.ramp_up.find_readers", stuck)
         monkeypatch.setattr("sidecar.replay.outcome_watcher.OutcomeWatcher.look", nothing)
         job = await sidecar.replay(request, ANN)
         await until(lambda: entry(one, job.id).at == 1)

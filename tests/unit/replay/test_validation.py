@@ -71,7 +71,7 @@ async def test_a_slow_registry_is_not_waited_for_without_end(monkeypatch: pytest
             await asyncio.get_running_loop().create_future()
             raise AssertionError
 
-    monkeypatch.setattr(validation, "SECONDS", 0.01)
+    monkeypatch.setattr(validation, "VALIDATION_TIMEOUT_S", 0.01)
     said = await RecordValidator(Slow(), "kafka")([sent(b"{}")] * 120)
     assert {one and one.code for one in said} == {"unchecked"}
     assert len(said) == 120
