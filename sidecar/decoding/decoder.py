@@ -227,7 +227,9 @@ class EventDecoder:
         key = (names, schema)
         if key not in self._plans:
             plain = schema.fields and is_plain(headings, schema.fields)
-            self._keep_plan(key, compile_fast_decoder(headings, schema.fields, schema) if plain else None)
+            self._keep_plan(
+                key, compile_fast_decoder(headings, schema.fields, schema, self._envelope.keys) if plain else None
+            )
         return schema.fast_decode, self._plans[key]
 
     def _json_plan(self, headings: HeaderLayout, names: tuple[str, ...], fields: tuple[str, ...]) -> Build | None:
@@ -237,7 +239,7 @@ class EventDecoder:
             if sum(map(len, fields)) > _MAX_NAME_CHARACTERS:
                 return None
             plain = is_plain(headings, fields) and headings.data_schema < 0 and not headings.names_version
-            self._keep_plan(key, compile_fast_decoder(headings, fields, None) if plain else None)
+            self._keep_plan(key, compile_fast_decoder(headings, fields, None, self._envelope.keys) if plain else None)
         return self._plans[key]
 
     def _keep_plan(self, key: tuple[tuple[str, ...], Any], plan: Build | None) -> None:

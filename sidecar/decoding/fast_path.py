@@ -26,7 +26,7 @@ from sidecar.decoding.envelope.extractor import (
     find_field,
     record_type,
 )
-from sidecar.decoding.record_key import key_text
+from sidecar.decoding.record_key import AMBIGUOUS_WIDTHS, JSON_KEY_STARTS, KeyReader, key_identity
 from sidecar.decoding.schema import BoundSchema
 from sidecar.decoding.trace_context import DIGITS_TO_ZERO, TRACEPARENT_SHAPE, read_trace_context
 from sidecar.domain.model import Event, Headers, Record, Rejection, TraceOrigin
@@ -51,10 +51,13 @@ def is_plain(headings: HeaderLayout, fields: Collection[str]) -> bool:
     structured mode, nothing of Debezium's or wrapped by Connect."""
     found = set(fields)
     shaped = found >= cloudevents.FIELDS or found >= debezium.FIELDS or found == debezium.CONVERTED
+    shaped = shaped or headings.wrapped or headings.row or not found.isdisjoint(debezium.ROW_FIELDS)
     return not (shaped or headings.schema or headings.key_framed or headings.replay_of >= 0)
 
 
-def compile_fast_decoder(headings: HeaderLayout, fields: Collection[str], schema: BoundSchema | None) -> Build:
+def compile_fast_decoder(
+    headings: HeaderLayout, fields: Collection[str], schema: BoundSchema | None, keys: KeyReader
+) -> Build:
     """The plan for plain events with these fields in their body; `schema` is that of Avro, None for JSON."""
     in_event_id, in_type, in_version, in_time, in_aggregate, single, rest = _places(headings, fields)
     ref, default_type = (schema.ref, record_type(schema.name)) if schema is not None else (None, None)
@@ -68,18 +71,22 @@ def compile_fast_decoder(headings: HeaderLayout, fields: Collection[str], schema
         LOW_CARDINALITY_FIELDS,
     )
 
+    key_text, ambiguous, json_starts = keys.text, AMBIGUOUS_WIDTHS, JSON_KEY_STARTS
+
     # This runs for every event, and each call or step more shows in the throughput: hence its length.
     def build(record: Record, value: bytes, headers: Headers, body: Any, now: int) -> Event | None:
         raw_key = record.key
         if raw_key is None:
             key = None
-        elif raw_key and raw_key[0] and len(raw_key) < longest:
+        elif raw_key and raw_key[0] and len(raw_key) < longest and len(raw_key) not in ambiguous:
             try:
                 key = raw_key.decode()
+                if not key.isprintable():
+                    key = key_text(record.position.stream, raw_key)
             except UnicodeDecodeError:
-                key = key_text(raw_key)
+                key = key_text(record.position.stream, raw_key)
         else:
-            key = key_text(raw_key)
+            key = key_text(record.position.stream, raw_key)
 
         get = body.get
         event_id = get(in_event_id)
@@ -95,8 +102,8 @@ def compile_fast_decoder(headings: HeaderLayout, fields: Collection[str], schema
         aggregate_id = get(in_aggregate)
         if aggregate_id.__class__ is not str or not 0 < len(aggregate_id) <= longest:
             aggregate_id = to_text(aggregate_id)
-            if aggregate_id is None and key and len(key) < longest:
-                aggregate_id = key
+            if aggregate_id is None and key:
+                aggregate_id = key if len(key) < longest and key[0] not in json_starts else key_identity(raw_key, key)
         if aggregate_id == key:
             aggregate_id = key  # one copy of what is most often the same
         occurred_at = get(in_time)
@@ -155,7 +162,7 @@ def compile_fast_decoder(headings: HeaderLayout, fields: Collection[str], schema
                 found = take(found)
                 if found is not None or word != "type":
                     setattr(event, word, intern(found) if found is not None and word in repeated else found)
-        return event if not rest or _fill(event, rest, headers, body) else None
+        return event if not rest or _fill(event, rest, headers, body, raw_key) else None
 
     return build
 
@@ -185,10 +192,9 @@ def _places(
     return event_id, type, version, occurred_at, aggregate_id, tuple(single), tuple(several)
 
 
-def _fill(event: Event, rest: tuple[_Several, ...], headers: Headers, body: Any) -> bool:
+def _fill(event: Event, rest: tuple[_Several, ...], headers: Headers, body: Any, raw_key: bytes | None) -> bool:
     """Find the words that may stand in several places. False where a configured place holds nonsense."""
-    key = event.key if event.key and len(event.key) < MAX_ID_CHARACTERS else None
-    found = EnvelopeSource(headers, body, body, key)
+    found = EnvelopeSource(headers, body, body, key_identity(raw_key, event.key))
     for word, sources in rest:
         value = find_field(word, sources, found)
         if value.__class__ is Rejection:

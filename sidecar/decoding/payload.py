@@ -9,7 +9,7 @@ from zlib import crc32
 
 import msgspec
 
-from sidecar.decoding.envelope.coercion import to_text
+from sidecar.decoding.envelope.coercion import to_text, unquote
 from sidecar.decoding.envelope.extractor import HeaderLayout
 from sidecar.decoding.schema import BoundSchema
 from sidecar.decoding.schema_cache import SchemaCache
@@ -191,6 +191,16 @@ def flat_body(headers: Headers) -> dict[str, str | None]:
             None if value is None else value.decode("utf-8", "backslashreplace")
         )
         for name, value in headers
+    }
+
+
+def unquote_fields(body: Any) -> Any:
+    """Return a flat body without the quotes of values that are JSON strings, as Jackson writes fields of entries."""
+    if not any(value.__class__ is str and value[:1] == '"' for value in body.values()):
+        return body
+    return {
+        name: unquote(value.encode("utf-8", "surrogatepass")) if value.__class__ is str and value[:1] == '"' else value
+        for name, value in body.items()
     }
 
 

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from sidecar.decoding.envelope import cloudevents, debezium
 from sidecar.decoding.envelope.extractor import EnvelopeExtractor, EnvelopeSource, HeaderLayout, record_type
+from sidecar.decoding.envelope.transport import unwrap_message
 from sidecar.decoding.payload import (
     Payload,
     convert_types,
@@ -19,8 +20,9 @@ from sidecar.decoding.payload import (
     read_inner_payload,
     read_payload,
     resolve,
+    unquote_fields,
 )
-from sidecar.decoding.record_key import MAX_KEY_CHARACTERS, key_text
+from sidecar.decoding.record_key import key_identity
 from sidecar.decoding.schema import BoundSchema
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.decoding.schema_lookup import SchemaLookup, SchemaNotCached
@@ -73,16 +75,22 @@ class _GeneralDecoder:
         now: int,
         unchecked: bool,
     ) -> None:
+        self.original = record
+        message = unwrap_message(record) if headings.wrapped else None
+        self.implied: dict[str, Any] = {}
+        if message is not None:
+            record, self.implied = message.record, message.implied
+            headings = envelope.headings([name for name, _ in record.headers])
         self.record, self.headings, self.envelope = record, headings, envelope
         self.catalog, self.unchecked = catalog, unchecked
         self.stream = record.position.stream
         self.event = Event(
             record.position,
-            key_text(record.key, headings.key_framed),
+            envelope.keys.text(record.position.stream, record.key, headings.key_framed),
             record.timestamp,
             now,
             replay_of=header_text(record.headers, headings.replay_of),
-            digest=digest(record),
+            digest=digest(self.original),
         )
         self.flat = record.value is None and traits_of(record.position.system).bodyless_entries
         self.tombstone = record.value is None and not self.flat
@@ -96,7 +104,7 @@ class _GeneralDecoder:
         event = self.event
         if self.record.defect is not None:
             event.rejection = self.record.defect
-            return Decoded(self.record, event)
+            return Decoded(self.original, event)
         event.rejection = self.read.rejection or self.shape.rejection
         schema = self._by_id() if self.read.names_schema else self._by_subject()
         if schema is not None:
@@ -110,7 +118,7 @@ class _GeneralDecoder:
             event.rejection = self.envelope.missing(event, self.headings, self.shape.source)
         if event.rejection is not None:
             event.unchecked = False
-        return Decoded(self.record, event, self.read.body)
+        return Decoded(self.original, event, self.read.body)
 
     def _lacks_schema(self, schema: BoundSchema | None) -> bool:
         """Test whether the body could not be read, or its type not be known, because its schema cannot be used now.
@@ -229,17 +237,23 @@ class _GeneralDecoder:
     def _shape(self) -> EventShape:
         """Find the shape of the event. May put into `read` the binary data inside of the body."""
         inner, path = debezium.unwrap(self.read.body)
-        key = self.event.key
-        source = EnvelopeSource(
-            self.record.headers, self.read.body, inner, key if key and len(key) < MAX_KEY_CHARACTERS else None
-        )
+        if self.flat:
+            inner = unquote_fields(inner)
+        key = key_identity(self.record.key, self.event.key)
+        source = EnvelopeSource(self.record.headers, self.read.body, inner, key, late=self.implied)
+        if self.tombstone:
+            source.late = self.envelope.tombstone_fields(self.stream, self.record.headers)
         if inner.__class__ is not dict:
             return EventShape(source, inner, path)
         if cloudevents.is_structured(inner) or says_cloudevent(self.headings, self.record.headers):
             return self._cloudevent(source, path)
         if debezium.is_change(inner):
             source.late = debezium.implied_fields(inner, self.record.key)
+            self.envelope.remember_table(self.stream, source.late.get("aggregate_type"))
             return EventShape(source, inner.get("after"), join(path, "after"), debezium.FIELDS, inner, path)
+        if self.headings.row or not debezium.ROW_FIELDS.isdisjoint(inner):
+            source.late = debezium.implied_row_fields(inner, self.record.headers, self.stream)
+            self.envelope.remember_table(self.stream, source.late.get("aggregate_type"))
         shape = EventShape(source, inner, path)
         if inner.get("data").__class__ is dict and not PLAIN_ENVELOPE_FIELDS.isdisjoint(inner):
             shape = EventShape(source, inner["data"], join(path, "data"), _DATA, inner, path)
@@ -250,6 +264,8 @@ class _GeneralDecoder:
     def _cloudevent(self, source: EnvelopeSource, path: str) -> EventShape:
         body, read = source.inner, self.read
         source.own = cloudevents.read_attributes(body)
+        source.late = debezium.cloudevent_fields(body)
+        self.envelope.remember_table(self.stream, source.late.get("aggregate_type"))
         shape = EventShape(
             source, body.get("data"), join(path, "data"), cloudevents.FIELDS, body, path, cloudevents.read_trace(body)
         )

@@ -1,8 +1,8 @@
-"""Trace context as producers write it into headers, read back: which trace a record belongs to, and whose span sent it.
+"""Trace context in headers: the trace that a record belongs to, and the span that sent it.
 
-Formats are looked for in this order, and the first that holds a valid trace id wins; a malformed one is passed over:
+Formats are tried in this order; the first with a valid trace id wins, and a malformed one is skipped:
 
-1. W3C Trace Context (level 1 and 2): `traceparent`. `tracestate` is neither needed nor looked at.
+1. W3C Trace Context (level 1 and 2): `traceparent`. `tracestate` is not read.
 2. B3 single header: `b3`
 3. B3 multiple headers: `X-B3-TraceId`, `X-B3-SpanId`, `X-B3-ParentSpanId`, `X-B3-Sampled`, `X-B3-Flags`
 4. Jaeger: `uber-trace-id`
@@ -10,16 +10,15 @@ Formats are looked for in this order, and the first that holds a valid trace id 
 6. AWS X-Ray: `X-Amzn-Trace-Id`
 7. CloudEvents' distributed tracing extension: `ce_traceparent`
 
-Names compare without case. Of a name that stands several times the last one counts, as Kafka's own `lastHeader` does: a
-hop that adds its header appends it.
+Names compare without case. Of a repeated name the last value counts, as in Kafka's own `lastHeader`: a hop that adds
+its header appends it. Quotes around a value are ignored: some serializers write header values as JSON.
 
-What the ids mean on an event
------------------------------
-`span_id` is the span that sent the record: the id which W3C calls parent-id, B3 SpanId, X-Ray Parent and Datadog
-parent-id. `parent_span_id` is that span's own parent, which only B3 and Jaeger tell. So the cause of an event is the
-event whose `span_id` equals this one's `parent_span_id`; two events with the same `span_id` were sent by one span and
-are siblings. CloudEvents' extension holds the trace where a chain of hops *started*, so it names the trace and
-nobody's span.
+Meaning of the ids on an event
+------------------------------
+`span_id` is the span that sent the record: W3C calls it parent-id, B3 SpanId, X-Ray Parent and Datadog parent-id.
+`parent_span_id` is the parent of that span, which only B3 and Jaeger carry. So the cause of an event is the event with
+a `span_id` equal to this one's `parent_span_id`; two events with the same `span_id` were sent by one span and are
+siblings. CloudEvents' extension names the trace in which a chain of hops *started*, and no span of the sender.
 """
 
 from __future__ import annotations
@@ -35,12 +34,12 @@ from msgspec import Struct
 from sidecar.domain.model import Headers, TraceOrigin
 
 MAX_HEADER_BYTES = 1024
-"""Bytes of a header that are looked at; none of these formats needs more, and a longer one is malformed."""
+"""Longest header that is read; none of these formats needs more, and a longer one is malformed."""
 
 DIGITS_TO_ZERO = bytes(ord("0") if byte in b"0123456789abcdef" else byte for byte in range(256))
 """A table for `bytes.translate`: every lower-case hex digit becomes 0."""
 TRACEPARENT_SHAPE = b"00-" + b"0" * 32 + b"-" + b"0" * 16 + b"-00"
-"""What every `traceparent` of 55 bytes becomes by that table: one comparison tells its digits, dashes and length."""
+"""Result of that table for every `traceparent` of 55 bytes: one comparison checks digits, dashes and length."""
 
 _MASK = (1 << 64) - 1
 _B3 = pattern(rb"([0-9a-f]{32}|[0-9a-f]{16})-([0-9a-f]{16})(?:-([01d]))?(?:-([0-9a-f]{16}))?")
@@ -54,26 +53,26 @@ _XRAY_PARENT = pattern(rb"[0-9a-f]{16}", IGNORECASE)
 
 
 class TraceContext(Struct, frozen=True, gc=False):
-    """Which trace a record belongs to, and what it says of spans."""
+    """The trace that a record belongs to, and the spans that it names."""
 
     trace_id: int
-    """128 bits; the formats that know 64 bits only leave the upper half zero. Never 0."""
+    """128 bits, never 0. Formats with 64 bits leave the upper half 0."""
     span_id: int | None
     """64 bits: the span that sent the record."""
     parent_span_id: int | None
-    """64 bits: that span's parent, where the format tells it."""
+    """64 bits: the parent of that span, where the format carries it."""
     origin: TraceOrigin
     sampled: bool | None
-    """The sender's decision; None where it left it open."""
+    """The sender's sampling decision; None where it left it open."""
 
 
 def read_trace_context(headers: Headers) -> TraceContext | None:
-    """The trace context that these headers carry; None where they carry none that is valid."""
+    """Return the trace context in these headers; None where there is no valid one."""
     found: dict[str, bytes] = {}
     for name, value in headers:
         lower = name.lower()
         if lower in TRACE_HEADERS and value is not None and len(value) <= MAX_HEADER_BYTES:
-            found[lower] = value.strip(b" \t")
+            found[lower] = value.strip(b' \t"')
     if found:
         for read in _READERS:
             context = read(found)
@@ -83,8 +82,10 @@ def read_trace_context(headers: Headers) -> TraceContext | None:
 
 
 def parse_traceparent(value: bytes) -> tuple[int, int] | None:
-    """The trace id and the sender's span id of a W3C `traceparent`; None where it is invalid (W3C Trace Context,
-    section 3.2). Version ff and ids of zeros are invalid; a version above 00 may go on after a further dash."""
+    """Return the trace id and the sender's span id of a W3C `traceparent`; None where it is invalid.
+
+    By W3C Trace Context, section 3.2: version ff and ids of zeros are invalid; a version above 00 may be longer.
+    """
     if len(value) == 55 and value.translate(DIGITS_TO_ZERO) == TRACEPARENT_SHAPE and value[:2] != b"ff":
         trace_id, span_id = int.from_bytes(unhexlify(value[3:35])), int.from_bytes(unhexlify(value[36:52]))
         return (trace_id, span_id) if trace_id and span_id else None
@@ -102,7 +103,7 @@ def _w3c(found: Mapping[str, bytes]) -> TraceContext | None:
 
 
 def _b3_single(found: Mapping[str, bytes]) -> TraceContext | None:
-    """`{TraceId}-{SpanId}[-{SamplingState}[-{ParentSpanId}]]`; a sampling state alone carries no trace."""
+    """Read `{TraceId}-{SpanId}[-{SamplingState}[-{ParentSpanId}]]`; a sampling state alone carries no trace."""
     match = _B3.fullmatch(found.get("b3", b""))
     if match is None:
         return None
@@ -122,7 +123,7 @@ def _b3_multi(found: Mapping[str, bytes]) -> TraceContext | None:
 
 
 def _jaeger(found: Mapping[str, bytes]) -> TraceContext | None:
-    """`{trace-id}:{span-id}:{parent-span-id}:{flags}`, its colons often URL-encoded; leading zeros may be missing."""
+    """Read `{trace-id}:{span-id}:{parent-span-id}:{flags}`: colons may be URL-encoded, leading zeros missing."""
     match = _JAEGER.fullmatch(unquote_to_bytes(found.get("uber-trace-id", b"")))
     if match is None:
         return None
@@ -131,7 +132,7 @@ def _jaeger(found: Mapping[str, bytes]) -> TraceContext | None:
 
 
 def _datadog(found: Mapping[str, bytes]) -> TraceContext | None:
-    """Decimal 64-bit ids; the trace id's upper half, where there is one, is the tag `_dd.p.tid`."""
+    """Read decimal 64-bit ids; the trace id's upper half, where there is one, is the tag `_dd.p.tid`."""
     low = _decimal(found.get("x-datadog-trace-id", b""))
     if not low:
         return None
@@ -143,7 +144,7 @@ def _datadog(found: Mapping[str, bytes]) -> TraceContext | None:
 
 
 def _xray(found: Mapping[str, bytes]) -> TraceContext | None:
-    """`Root=1-{8 hex}-{24 hex};Parent={16 hex};Sampled={0|1|?}`, in any order, other parts ignored."""
+    """Read `Root=1-{8 hex}-{24 hex};Parent={16 hex};Sampled={0|1|?}`, in any order, ignoring other parts."""
     parts = dict(part.strip().partition(b"=")[::2] for part in found.get("x-amzn-trace-id", b"").split(b";"))
     root = _XRAY_ROOT.fullmatch(parts.get(b"Root", b""))
     parent = parts.get(b"Parent", b"")
@@ -159,7 +160,7 @@ def _cloudevents(found: Mapping[str, bytes]) -> TraceContext | None:
 
 
 def parse_starting_trace(value: bytes) -> TraceContext | None:
-    """The trace that CloudEvents' `traceparent` extension names: where the chain started, so nobody's span here."""
+    """Read CloudEvents' `traceparent` extension: the trace in which the chain started, without the sender's span."""
     ids = parse_traceparent(value)
     return TraceContext(ids[0], None, None, TraceOrigin.CLOUDEVENTS, None) if ids else None
 
@@ -167,7 +168,7 @@ def parse_starting_trace(value: bytes) -> TraceContext | None:
 def _context(
     trace_id: int, span_id: int | None, parent_id: int | None, origin: TraceOrigin, sampled: bool | None
 ) -> TraceContext | None:
-    """Zero is no id: without a trace id there is no context, without a span id the trace alone."""
+    """Build a context; 0 is no id. None without a trace id."""
     return TraceContext(trace_id, span_id or None, parent_id or None, origin, sampled) if trace_id else None
 
 

@@ -1,1 +1,1 @@
-"""Finds the fields of an event (id, type, times, aggregate and so on) in headers and body."""
+"""Extraction of an event's fields (id, type, times, aggregate and so on) from headers, body and key."""

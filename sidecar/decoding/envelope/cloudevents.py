@@ -1,8 +1,8 @@
-"""CloudEvents 1.0 in structured mode: the event's attributes and its data stand in one JSON object.
+"""CloudEvents 1.0 in structured mode: the event's attributes and its data are in one JSON object.
 
-Binary mode needs nothing here: its `ce_` headers are built-in places of the envelope, and the value is the data.
+Binary mode needs nothing here: its `ce_` headers are built-in locations of the envelope, and the value is the data.
 Structured mode has its own names: `id`, `source` (the producer), `type`, `time`, `subject` (the aggregate's id) and
-the usual extensions `correlationid`, `causationid` and `traceparent`. What a schema is about is `data`.
+the usual extensions `correlationid`, `causationid` and `traceparent`. A schema describes `data`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from sidecar.decoding.wire_format import SchemaId
 CONTENT_TYPE = b"application/cloudevents+json"
 _REQUIRED = ("specversion", "id", "source", "type")
 FIELDS = frozenset(_REQUIRED)
-"""A JSON object that has all of these, as text, is a CloudEvent, whatever its content type says."""
+"""A JSON object that has all of these, as text, is a CloudEvent under any content type."""
 
-_OWN = {
+_ATTRIBUTES = {
     "event_id": "id",
     "producer": "source",
     "type": "type",
@@ -31,39 +31,45 @@ _OWN = {
 }
 _SCHEMA_ID = re.compile(r"/schemas/ids/([0-9]{1,10})/?$")
 _SCHEMA_VERSION = re.compile(r"/versions/([0-9]{1,10})/?$")
+_MAX_URI_CHARACTERS = 2_000
+_MAX_TRACEPARENT_CHARACTERS = 1_023
 
 
 def is_structured(body: Any) -> bool:
-    """This decoded JSON is a CloudEvent in structured mode."""
+    """Return True if decoded JSON is a CloudEvent in structured mode."""
     return body.__class__ is dict and all(body.get(name).__class__ is str for name in _REQUIRED)
 
 
 def read_attributes(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The event's words as the attributes give them, unread."""
-    return {word: body[name] for word, name in _OWN.items() if body.get(name) is not None}
+    """Return the envelope's fields that the attributes give, not yet coerced."""
+    return {field: body[name] for field, name in _ATTRIBUTES.items() if body.get(name) is not None}
 
 
 def read_trace(body: Mapping[str, Any]) -> TraceContext | None:
-    """The trace of the distributed tracing extension: where the chain of hops started."""
+    """Return the trace of the distributed tracing extension: the one in which the chain of hops started."""
     value = body.get("traceparent")
-    return (
-        parse_starting_trace(value.encode("ascii", "replace")) if value.__class__ is str and len(value) < 1024 else None
-    )
+    if not isinstance(value, str) or len(value) > _MAX_TRACEPARENT_CHARACTERS:
+        return None
+    return parse_starting_trace(value.encode("ascii", "replace"))
 
 
 def read_binary_data(body: Mapping[str, Any]) -> bytes | None:
-    """The bytes of `data_base64`; None where there are none, or `data` stands beside it. Raises ValueError where they
-    are not base64."""
-    written = body.get("data_base64")
-    return b64decode(written, validate=True) if written.__class__ is str and body.get("data") is None else None
+    """Return the bytes of `data_base64`; None where it is missing, or `data` is there too.
+
+    Raises ValueError where they are not base64.
+    """
+    encoded = body.get("data_base64")
+    return b64decode(encoded, validate=True) if encoded.__class__ is str and body.get("data") is None else None
 
 
 def parse_data_schema(uri: Any) -> tuple[SchemaId | None, str | None]:
-    """The schema id or the version that a `dataschema` names, where it is the address of one in a Confluent-compatible
-    registry (`…/schemas/ids/7`, `…/subjects/orders-value/versions/3`)."""
+    """Return the schema id or the version in a `dataschema` that is an address in a Confluent-compatible registry.
+
+    Such addresses are `…/schemas/ids/7` and `…/subjects/orders-value/versions/3`.
+    """
     if isinstance(uri, bytes):
-        uri = uri[:2000].decode("ascii", "replace")
-    if not isinstance(uri, str) or len(uri) > 2000:
+        uri = uri[:_MAX_URI_CHARACTERS].decode("ascii", "replace")
+    if not isinstance(uri, str) or len(uri) > _MAX_URI_CHARACTERS:
         return None, None
     if match := _SCHEMA_ID.search(uri):
         return SchemaId("id", int(match[1])), None

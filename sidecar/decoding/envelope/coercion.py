@@ -1,4 +1,4 @@
-"""What a value that was found in a record means as a word of its event: an id as text, a time in microseconds."""
+"""Coercion of values found in a record to fields of its event: an id to text, a time to microseconds."""
 
 from __future__ import annotations
 
@@ -7,49 +7,70 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 MAX_ID_CHARACTERS = 512
-"""Characters of an id; a longer one is no id."""
+"""Longer text is no id."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH = datetime(1970, 1, 1)
 _MICROSECOND = timedelta(microseconds=1)
-_BIGGEST = 1 << 128
+_NUMBER_BASE = 1 << 128
+_MAX_TIME_CHARACTERS = 64
+_QUOTE = b'"'
 
 EARLIEST_US = 31_536_000_000_000
-"""1971 in microseconds. What seems older is a small number that is no time, or a time in an unknown unit."""
+"""1971. A value that seems older is a small number that is no time, or a time in an unknown unit."""
 LATEST_US = 7_258_118_400_000_000
-"""2200 in microseconds."""
+"""2200."""
 
 
 def to_text(value: Any) -> str | None:
-    """An id or a name as text: text as it is, numbers and UUIDs written out, header bytes as UTF-8. None where it is
-    empty, longer than 512 characters, or of another kind (a map, a list, a truth value)."""
+    """Return an id or a name as text.
+
+    Text stays as it is, numbers and UUIDs are formatted, header bytes are UTF-8; a JSON string in a header (Spring
+    writes such, with `spring_json_header_types`, and Jackson in fields of Redis entries) loses its quotes. None where
+    the text is empty or longer than 512 characters, and for other kinds of values (a map, a list, a boolean).
+    """
     kind = value.__class__
     if kind is int:
-        return str(value) if -_BIGGEST < value < _BIGGEST else None
+        return str(value) if -_NUMBER_BASE < value < _NUMBER_BASE else None
     if kind is str:
-        found: str = value
+        text: str = value
     elif kind is bytes and len(value) <= 4 * MAX_ID_CHARACTERS:
-        found = value.decode("utf-8", "backslashreplace")
+        text = value.decode("utf-8", "backslashreplace") if value[:1] != _QUOTE else unquote(value)
     elif kind is UUID:
-        found = str(value)
+        text = str(value)
     elif kind is float and value - value == 0:  # neither infinite nor NaN
-        found = repr(value)
+        text = repr(value)
     elif kind is Decimal and value.is_finite() and -MAX_ID_CHARACTERS < value.adjusted() < MAX_ID_CHARACTERS:
-        found = format(value, "f")
+        text = format(value, "f")
     else:
         return None
-    return found if 0 < len(found) <= MAX_ID_CHARACTERS else None
+    return text if 0 < len(text) <= MAX_ID_CHARACTERS else None
+
+
+def unquote(value: bytes) -> str:
+    """Return the content of a JSON string; other bytes as text."""
+    if len(value) > 1 and value[:1] == _QUOTE and value[-1:] == _QUOTE:
+        try:
+            return msgspec.json.decode(value, type=str)
+        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError):
+            pass
+    return value.decode("utf-8", "backslashreplace")
 
 
 def to_micros(value: Any) -> int | None:
-    """A time in microseconds since 1970, from ISO 8601 text, a datetime, or a number (or text of digits) of seconds,
-    milliseconds, microseconds or nanoseconds, told apart by their size. Without a zone it is UTC. None where it is
-    none, or outside 1971 to 2200."""
+    """Return a time in microseconds since 1970.
+
+    From ISO 8601 text, a datetime, or a number (or digits) of seconds, milliseconds, microseconds or nanoseconds, told
+    apart by their size. Without a zone it is UTC. None for other values, and outside 1971 to 2200.
+    """
     kind = value.__class__
     micros: int | None = None
     if kind is bytes:
-        value = value[:64].decode("ascii", "replace")
+        head = value[: _MAX_TIME_CHARACTERS + 2]
+        value = unquote(head) if head[:1] == _QUOTE else head[:_MAX_TIME_CHARACTERS].decode("ascii", "replace")
         kind = str
     if kind is str:
         micros = _from_text(value)
@@ -76,15 +97,15 @@ def _from_number(number: int | float) -> int | None:
     return round(number) if number < 1e17 else round(number) // 1_000
 
 
-def _from_text(written: str) -> int | None:
-    written = written.strip()
-    if len(written) > 64:
+def _from_text(text: str) -> int | None:
+    text = text.strip()
+    if len(text) > _MAX_TIME_CHARACTERS:
         return None
-    if written[:9].isdigit():  # first, for ISO 8601 without dashes would take some numbers for times of long ago
-        if not (written.isascii() and written.replace(".", "", 1).isdigit()):
+    if text[:9].isdigit():  # first, because ISO 8601 without dashes would take some numbers for times of long ago
+        if not (text.isascii() and text.replace(".", "", 1).isdigit()):
             return None
-        return _from_number(float(written) if "." in written else int(written))
+        return _from_number(float(text) if "." in text else int(text))
     try:
-        return _from_datetime(datetime.fromisoformat(written))
+        return _from_datetime(datetime.fromisoformat(text))
     except (ValueError, OverflowError):
         return None

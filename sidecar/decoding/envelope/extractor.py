@@ -1,10 +1,10 @@
-"""Where the words of an event stand in a record: the configured places first, then the built-in ones of the contract.
+"""Extraction of an event's fields from a record: configured locations first, then the built-in ones.
 
-A place is `body:PATH` (dotted, list indexes as numbers: `body:data.items.0.sku` or `body:data.items[0].sku`),
-`header:NAME` (names compare without case; of a repeated name the last counts) or `key`. The first place that holds
-something counts; null and empty text are nothing. What a place holds but no word can be made of (a map as an id, a
-time in the year 9000) is passed over at a built-in place, since that place is our guess. At a configured place it is
-an `envelope.invalid` rejection, and so it is where the word is required and no other place gives it.
+A location is `body:PATH` (dotted, list indexes as numbers: `body:data.items.0.sku` or `body:data.items[0].sku`),
+`header:NAME` (names compare without case; of a repeated name the last counts) or `key`. The first location with a
+value counts; null and empty text are no values. A value of a wrong form (a map as an id, a time in the year 9000) is
+skipped at a built-in location, because that location is a guess. At a configured location it is an
+`envelope.invalid` rejection, and so it is where the field is required and no other location gives it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from msgspec import Struct
 
 from sidecar.config import schema as config
 from sidecar.decoding import trace_context, wire_format
+from sidecar.decoding.envelope import debezium
 from sidecar.decoding.envelope.coercion import to_micros, to_text
+from sidecar.decoding.envelope.transport import TRANSPORT_FIELDS
+from sidecar.decoding.record_key import KeyReader
 from sidecar.domain.json_path import JsonPath
 from sidecar.domain.model import Event, Headers, Rejection
 
@@ -32,10 +35,10 @@ ENVELOPE_FIELDS = (
     "causation_id",
     "producer",
 )
-"""The words that are looked for, as the configuration and `Event` name them."""
+"""Fields that are extracted, by their names in the configuration and in `Event`."""
 
 LOW_CARDINALITY_FIELDS = frozenset(("type", "version", "aggregate_type", "producer"))
-"""Words with few values, of which one copy is kept for all events."""
+"""Fields with few different values: one copy of each is kept for all events."""
 
 BUILT_IN_LOCATIONS: Mapping[str, tuple[str, ...]] = {
     "event_id": ("header:ce_id", "header:event-id", "header:id", "body:eventId", "body:event_id"),
@@ -76,62 +79,68 @@ BUILT_IN_LOCATIONS: Mapping[str, tuple[str, ...]] = {
     ),
     "producer": ("header:ce_source", "header:producer", "header:x-producer", "body:producer"),
 }
-"""The contract's built-in places, in order. The Avro record's name, the last place of a type, comes with the schema."""
+"""Built-in locations, in order. The name of the Avro record, the last location of a type, comes with the schema."""
 
 REPLAY_OF_HEADER = "tracecar.replay-of"
 _CONTENT_TYPE = "content-type"
 _KEY_SCHEMA_ID = "__key_schema_id"
 KEY_SOURCE = -1
-"""Index of a source that is the key."""
+"""Takes a header's index where the source is the key."""
 BODY_SOURCE = -2
-"""Index of a source in the body."""
+"""Takes a header's index where the source is in the body."""
+_MAX_TABLES = 10_000
+"""Streams of change events whose table is remembered for their tombstones."""
 
 
 class FieldLocation(Struct, frozen=True):
-    """One place where a word may stand."""
+    """One place where a field may be."""
 
     written: str
-    """As the configuration writes it."""
+    """Text of the location, as in the configuration."""
     configured: bool
     header: str | None = None
-    """The lower-case name, where it is a header."""
+    """Lower-case name of the header, for a header."""
     steps: tuple[str, ...] = ()
-    """The path, where it is in the body. Neither: the key."""
+    """Path in the body. Without a header and a path, the location is the key."""
 
     @property
     def simple(self) -> bool:
-        """A built-in place that is one field of the body."""
+        """Built-in location that is one field of the body."""
         return len(self.steps) == 1 and not self.configured
 
 
 Sources = tuple[tuple[int, FieldLocation], ...]
-"""Places of one word that a record can have, each with the header's index, or -1 for the key, or -2 for the body."""
+"""Locations of one field in a record, each with the index of its header, KEY_SOURCE or BODY_SOURCE."""
 
 
 class HeaderLayout(Struct, frozen=True):
-    """What one sequence of header names means, worked out once."""
+    """The meaning of one sequence of header names, worked out once."""
 
     sources: Mapping[str, Sources]
-    """By word, in order."""
+    """Locations by field, in order."""
     schema: tuple[tuple[str, int], ...]
-    """The headers that frame the value, by lower-case name, with their indexes."""
+    """Headers that name the value's schema, by lower-case name, with their indexes."""
     traceparent: int
     """Index of `traceparent`, -1 where there is none."""
     traced: bool
-    """There are headers of any trace format."""
+    """True: some header carries trace context."""
     replay_of: int
     content_type: int
     data_schema: int
     """Index of CloudEvents' `ce_dataschema`."""
     key_framed: bool
+    wrapped: bool = False
+    """True: a framework may have wrapped headers and body into a field (see `transport`)."""
+    row: bool = False
+    """True: a header of Debezium's `ExtractNewRecordState`."""
 
     @property
     def names_version(self) -> bool:
-        """A header or a configured place may name a schema's version."""
+        """True: a header or a configured location may name a schema's version."""
         return any(at >= 0 or place.configured for at, place in self.sources["version"])
 
     def within(self, word: str, fields: Collection[str]) -> Sources:
-        """The places of a word that a record whose body has these fields can have."""
+        """Return the locations of a field that a record can have if its body has these fields."""
         return tuple(
             (at, place)
             for at, place in self.sources[word]
@@ -140,25 +149,27 @@ class HeaderLayout(Struct, frozen=True):
 
 
 class EnvelopeSource(Struct):
-    """What a record offers to find words in."""
+    """The parts of a record that fields are extracted from."""
 
     headers: Headers
     body: Any
-    """The whole body, which configured paths start from."""
+    """The whole body: configured paths start here."""
     inner: Any
-    """What the built-in paths start from: the body without wrappers that say nothing of the event."""
+    """The body without wrappers that say nothing of the event: built-in paths start here."""
     key: str | None
     own: Mapping[str, Any] = {}
-    """Words under a format's own names: looked at after the configured places, before the built-in ones."""
+    """Fields under a format's own names: used after the configured locations, before the built-in ones."""
     late: Mapping[str, Any] = {}
-    """Words that a format implies: looked at after all places but the key."""
+    """Fields that a format implies: used after all locations but the key."""
 
 
 class EnvelopeExtractor:
-    """The places of every word, as configured, and the finding of words in records."""
+    """Extracts the fields of events, at configured and built-in locations."""
 
     def __init__(self, configured: config.EnvelopeConfig) -> None:
-        """Raises ValueError for a place that is none; the configuration's own check says so earlier, with its path."""
+        """Parse the configured locations. Raises ValueError; the configuration's check reports those with paths."""
+        self.keys = KeyReader()
+        self._tables: dict[str, str] = {}
         self.required: tuple[str, ...] = tuple(configured.required)
         self.places: dict[str, tuple[FieldLocation, ...]] = {
             word: tuple(
@@ -169,7 +180,7 @@ class EnvelopeExtractor:
         }
 
     def headings(self, names: Sequence[str]) -> HeaderLayout:
-        """Work out what these header names, in this order, mean."""
+        """Work out the meaning of these header names, in this order."""
         index = {name.lower(): at for at, name in enumerate(names)}
         sources: dict[str, Sources] = {}
         for word, places in self.places.items():
@@ -189,11 +200,16 @@ class EnvelopeExtractor:
             content_type=index.get(_CONTENT_TYPE, -1),
             data_schema=index.get("ce_dataschema", -1),
             key_framed=_KEY_SCHEMA_ID in index,
+            wrapped=not TRANSPORT_FIELDS.isdisjoint(names),
+            row=not debezium.ROW_HEADERS.isdisjoint(names),
         )
 
     def fill(self, event: Event, headings: HeaderLayout, found: EnvelopeSource) -> Rejection | None:
-        """Set every word of `event` that `found` gives. The rejection tells of the first configured place that holds
-        what no word can be made of; that word stays empty and the others are filled all the same."""
+        """Set every field of `event` that `found` gives.
+
+        Returns the rejection of the first configured location with an unusable value; its field stays None and the
+        others are set all the same.
+        """
         wrong: Rejection | None = None
         for word, sources in headings.sources.items():
             value = find_field(word, sources, found)
@@ -204,18 +220,30 @@ class EnvelopeExtractor:
         return wrong
 
     def named_version(self, headings: HeaderLayout, found: EnvelopeSource) -> str | None:
-        """The schema version that the record names, by header or at a configured place. The built-in places in a body
-        are left out: services count their events' versions in their own ways there."""
+        """Return the schema version that the record names in a header or at a configured location.
+
+        Built-in locations in the body do not count: services number their events' versions in their own ways there.
+        """
         stated = tuple((at, place) for at, place in headings.sources["version"] if at >= 0 or place.configured)
         value = find_field("version", stated, EnvelopeSource(found.headers, found.body, found.inner, found.key))
         return value if value.__class__ is str else None
 
     def missing(self, event: Event, headings: HeaderLayout, found: EnvelopeSource) -> Rejection | None:
-        """The first required word that `event` has not, as a rejection that says where it was looked for."""
+        """Return a rejection for the first required field that `event` lacks, with the locations that were tried."""
         for word in self.required:
             if getattr(event, word) is None:
                 return self._complaint(word, headings, found)
         return None
+
+    def remember_table(self, stream: str, table: object) -> None:
+        """Note the table that a stream's change events are of, for its tombstones."""
+        if table.__class__ is str and (stream in self._tables or len(self._tables) < _MAX_TABLES):
+            self._tables[stream] = str(table)
+
+    def tombstone_fields(self, stream: str, headers: Headers) -> dict[str, Any]:
+        """Return the fields that a tombstone implies: the aggregate type of the row that was deleted."""
+        table = debezium.table_of_stream(stream, headers) or self._tables.get(stream)
+        return {} if table is None else {"aggregate_type": table}
 
     def _complaint(self, word: str, headings: HeaderLayout, found: EnvelopeSource) -> Rejection:
         for index, place in headings.sources[word]:
@@ -227,7 +255,7 @@ class EnvelopeExtractor:
 
 
 def parse_location(written: str, *, configured: bool) -> FieldLocation:
-    """`body:PATH`, `header:NAME` or `key`. Raises ValueError where it is none of them."""
+    """Parse `body:PATH`, `header:NAME` or `key`. Raises ValueError."""
     kind, _, name = written.partition(":")
     if kind == "header" and name:
         return FieldLocation(written, configured, header=name.lower())
@@ -235,11 +263,11 @@ def parse_location(written: str, *, configured: bool) -> FieldLocation:
         return FieldLocation(written, configured, steps=tuple(map(str, JsonPath.parse(name).steps)))
     if written == "key":
         return FieldLocation(written, configured)
-    raise ValueError(f"{written!r} is no place of a word; expected body:PATH, header:NAME or key")
+    raise ValueError(f"{written!r} is no location of a field; expected body:PATH, header:NAME or key")
 
 
 def find_field(word: str, sources: Sources, found: EnvelopeSource) -> Any:
-    """The word's value (text, or microseconds for `occurred_at`), None, or a Rejection from a configured place."""
+    """Return a field's value (text, or microseconds for `occurred_at`), None, or a configured location's Rejection."""
     take: Callable[[Any], Any] = to_micros if word == "occurred_at" else to_text
     own, late = found.own.get(word), found.late.get(word)
     for index, place in sources:
@@ -266,19 +294,19 @@ def find_field(word: str, sources: Sources, found: EnvelopeSource) -> Any:
 
 
 def reject_unusable(word: str, place: FieldLocation, raw: Any) -> Rejection:
-    """The rejection for a place that holds something of which no such word can be made."""
+    """Build the rejection for a location with a value that cannot be such a field."""
     wanted = "a time between 1971 and 2200" if word == "occurred_at" else "text of at most 512 characters, or a number"
     path = ".".join(place.steps) if place.steps else place.written
     return Rejection("envelope.invalid", f"{word} at {place.written}: expected {wanted}, found {_shown(raw)}", path)
 
 
 def record_type(name: str | None) -> str | None:
-    """The last place of a type: the name of the Avro record that was read, without its namespace."""
+    """Return the last source of a type: the name of the Avro record, without its namespace."""
     return to_text(name.rpartition(".")[2]) if name is not None else None
 
 
 def value_at_path(body: Any, steps: tuple[str, ...]) -> Any:
-    """What stands at a path, None where nothing does. A flat map may also have the whole path as one name."""
+    """Return the value at a path, or None. A flat map may also have the whole path as one name."""
     at = body
     for step in steps:
         if at.__class__ is dict:

@@ -194,7 +194,9 @@ def test_the_short_way_says_what_the_careful_way_says(it, data):
     named = data.draw(headers)
     key = data.draw(st.none() | st.binary(max_size=12) | st.just(b"k" * 600))
     one = record(value, named, stream=stream, key=key)
+    it.judge._envelope.keys._streams.clear()  # what a key is depends on the keys before it
     short = judged(it, one)
+    it.judge._envelope.keys._streams.clear()
     layout = it.judge._layout(tuple(name for name, _ in named))
     careful = it.look_up(lambda: it.judge._decode_slowly(one, layout, NOW, False))
     # Compared as text: NaN, which an Avro body may hold, equals nothing.

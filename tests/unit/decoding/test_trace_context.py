@@ -238,3 +238,10 @@ def test_no_headers_raise_and_ids_are_in_bounds(headers):
         assert 0 < found.trace_id < 1 << 128
         assert found.span_id is None or 0 < found.span_id < 1 << 64
         assert found.parent_span_id is None or 0 < found.parent_span_id < 1 << 64
+
+
+def test_quotes_around_a_value_are_ignored():
+    quoted = (("traceparent", b'"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"'),)
+    context = read_trace_context(quoted)
+    assert context is not None
+    assert context.trace_id == TRACE

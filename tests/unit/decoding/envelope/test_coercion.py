@@ -96,3 +96,11 @@ def test_anything_is_a_sane_time_or_none(value):
 def test_anything_is_a_short_id_or_none(value):
     found = to_text(value)
     assert found is None or 0 < len(found) <= 512
+
+
+def test_a_json_string_in_a_header_loses_its_quotes():
+    assert to_text(b'"11111111-2222-3333-4444-555555555555"') == "11111111-2222-3333-4444-555555555555"
+    assert to_text(b'"a\\"b"') == 'a"b'
+    assert to_text(b'"open') == '"open'
+    assert to_text(b'""') is None
+    assert to_micros(b'"2026-01-31T12:00:00Z"') == to_micros("2026-01-31T12:00:00Z")

@@ -155,3 +155,50 @@ def test_wrapped_text_that_is_no_json_stays_text(payload):
 def test_changes_of_any_kind_are_harmless(change):
     with court() as it:
         assert it.one(record(change, key=b"{" * 100_000)).event.rejection is None
+
+
+LOGICAL = {"__debezium.context.connectorLogicalName": "db.shop"}
+
+
+def test_a_tombstone_joins_its_row():
+    with court() as here:
+        by_headers = here.one(record(None, LOGICAL, stream="db.shop.public.orders", key=b'{"id":2}')).event
+        elsewhere = here.one(record(None, LOGICAL, stream="other.public.orders", key=b'{"id":2}')).event
+        change = {"before": {"id": 2}, "after": None, "op": "d", "source": {"table": "orders", "name": "db"}}
+        here.one(record(change, stream="db.public.orders", key=b'{"id":2}'))
+        by_changes = here.one(record(None, stream="db.public.orders", key=b'{"id":2}')).event
+    assert (by_headers.aggregate_id, by_headers.aggregate_type) == ("2", "orders")
+    assert (elsewhere.aggregate_id, elsewhere.aggregate_type) == ("2", None)
+    assert (by_changes.aggregate_id, by_changes.aggregate_type) == ("2", "orders")
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        ({"id": 5, "__op": "c", "__table": "orders", "__source_ts_ms": 1_796_051_969_407}, {}),
+        ({"id": 5}, {"__op": "c", "__source_table": "orders", "__source_ts_ms": "1796051969407"}),
+        ({"id": 5, "__op": "c", "__source_ts_ms": 1_796_051_969_407}, LOGICAL),
+    ],
+)
+def test_a_flattened_row_has_its_tables_type(body, headers):
+    with court() as here:
+        event = here.one(record(body, headers, stream="db.shop.public.orders", key=b'{"id":5}')).event
+    assert (event.type, event.aggregate_type, event.aggregate_id) == ("orders.created", "orders", "5")
+    assert event.occurred_at == 1_796_051_969_407_000
+
+
+def test_a_flattened_deletion_is_one_whatever_its_operation():
+    with court() as here:
+        body = {"id": 5, "__deleted": "true", "__table": "orders"}
+        assert here.one(record(body, key=b'{"id":5}')).event.type == "orders.deleted"
+
+
+def test_cloudevents_of_debezium_name_the_table():
+    attributes = {"id": "e", "source": "/debezium", "specversion": "1.0", "type": "DataChangeEvent"}
+    with court() as here:
+        structured = here.one(record({**attributes, "iodebeziumtable": "orders", "data": {}}, key=b'{"id":5}')).event
+        binary = {f"ce_{name}": value for name, value in attributes.items()}
+        headers = {**binary, "ce_iodebeziumtable": "orders"}
+        in_headers = here.one(record({"after": {}}, headers, key=b'{"id":5}')).event
+    for event in (structured, in_headers):
+        assert (event.type, event.aggregate_type, event.aggregate_id) == ("DataChangeEvent", "orders", "5")
