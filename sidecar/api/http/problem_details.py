@@ -69,6 +69,9 @@ def _mistakes(error: ValidationException) -> str:
 
 
 def _handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    if isinstance(error, RecursionError) and request.method == "POST":
+        # Litestar decodes a body before its type is checked, and decoders stop at the interpreter's recursion limit.
+        error = ValidationException("the body is nested too deeply: no request needs more than a few levels")
     value = problem_of(error)
     if value.status == 500:
         log.error("request failed", path=request.url.path, exc_info=error)

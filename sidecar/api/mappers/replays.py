@@ -25,6 +25,8 @@ from sidecar.replay.ports import ExportedLetter, FailedRecord, ReportedFailure
 from sidecar.replay.step_planner import KEPT_BACK
 
 MAX_RANGE_ENDS = 10_000
+MAX_EDIT_DEPTH = 128
+"""Levels of nesting of a value in an edit."""
 MAX_TEXT_CHARS = 4_000
 """Length of a name, a comment or a reason."""
 _MASK = msgspec.json.encode(HIDDEN)
@@ -37,8 +39,10 @@ def invalid(where: str, expected: str, value: object) -> ValidationException:
 
 def replay_request(request: models.ReplayRequestModel, redactor: Redactor) -> ReplayRequest:
     """Map a request to start a replay. Raises ValidationException."""
-    if request.edit is not None and redactor.active:
-        _refuse_masks(request.edit)
+    if request.edit is not None:
+        _refuse_deep_values(request.edit)
+        if redactor.active:
+            _refuse_masks(request.edit)
     if len(request.ids) > models.MAX_IDS_PER_REQUEST:
         raise invalid("ids", f"at most {models.MAX_IDS_PER_REQUEST}", len(request.ids))
     for name, value in (("to", request.to), ("group", request.group), ("comment", request.comment)):
@@ -60,6 +64,21 @@ def replay_request(request: models.ReplayRequestModel, redactor: Redactor) -> Re
         edit=BodyEdit() if edit is None else BodyEdit(set=edit.set, remove=tuple(edit.remove), body=edit.body),
         comment=request.comment,
     )
+
+
+def _refuse_deep_values(edit: models.EditRequest) -> None:
+    """Raise ValidationException if a value is nested so deeply that later steps would exceed the recursion limit."""
+    level: list[Any] = [*edit.set.values(), edit.body]
+    for _ in range(MAX_EDIT_DEPTH):
+        level = [
+            inner
+            for value in level
+            if isinstance(value, dict | list)
+            for inner in (value.values() if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return
+    raise ValidationException(f"edit: expected values with at most {MAX_EDIT_DEPTH} levels, found deeper ones")
 
 
 def _refuse_masks(edit: models.EditRequest) -> None:
@@ -141,7 +160,7 @@ def failure(request: models.FailureRequest) -> ReportedFailure:
             timestamp=record.timestamp,
         ),
         type=request.error.type,
-        message=request.error.message,
+        message=request.error.message or "",
         stacktrace=request.error.stacktrace,
         attempts=request.attempts,
     )

@@ -76,7 +76,7 @@ class FailureError(ApiRequest, kw_only=True):
     """The error of a reported failure."""
 
     type: str
-    message: str = ""
+    message: str | None = None
     stacktrace: str | None = None
 
 

@@ -509,3 +509,33 @@ async def test_a_version_of_a_schema_is_shown(sidecar: Sidecar) -> None:
         assert (await http.get("/v1/schemas/orders-value")).json()["items"][0]["text"] == newer
         answer = await http.get("/v1/schemas/orders-value?version=7")
         assert (answer.status_code, answer.json()["detail"]) == (404, "'orders-value' has no version 7; it has 1, 2")
+
+
+# --- hostile and unusual bodies
+
+
+@pytest.mark.parametrize("depth", [200, 900, 3_000, 100_000])
+@pytest.mark.parametrize("opening", [b"[", b'{"edit":{"set":{"a":', b'{"ids":["x"],"dry_run":true,"edit":{"body":'])
+async def test_a_body_that_is_nested_deeply_is_a_bad_request(
+    http: httpx2.AsyncClient, depth: int, opening: bytes
+) -> None:
+    closing = b"}" * opening.count(b"{")
+    for path in ("failures", "replays", "dead-letters/discard", "dead-letters/restore", "dead-letters/import"):
+        for body in (opening + b"[" * depth, opening + b"[" * depth + b"]" * depth + closing):
+            answer = await http.post(f"/v1/{path}", content=body, headers={"content-type": "application/json"})
+            assert answer.status_code == 400, (path, answer.text)
+
+
+async def test_the_message_of_a_reported_failure_may_be_null(sidecar: Sidecar, http: httpx2.AsyncClient) -> None:
+    position = sidecar.publish(order(1))
+    report = {"position": str(position), "group": "billing", "error": {"type": "KeyError", "message": None}}
+    answer = await http.post("/v1/failures", json=report)
+    assert answer.status_code == 201, answer.text
+    letter = (await http.get(f"/v1/dead-letters/{quote(answer.json()['id'], safe='')}")).json()
+    assert letter["message"] == "KeyError"
+
+
+async def test_the_description_says_which_routes_need_no_token(http: httpx2.AsyncClient) -> None:
+    paths = (await http.get("/schema")).json()["paths"]
+    without = {path for path, methods in paths.items() for one in methods.values() if one.get("security") == [{}]}
+    assert without == {"/healthz", "/readyz", "/metrics"}

@@ -163,7 +163,7 @@ async def _lines(letters: AsyncIterator[ExportedLetter]) -> AsyncIterator[bytes]
 def _parse_line(number: int, line: bytes) -> ExportedLetter:
     try:
         return mapper.imported(_exported_decoder.decode(line))
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ValidationException(f"line {number}: expected an exported dead letter: {error}") from None
 
 

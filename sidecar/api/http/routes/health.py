@@ -17,7 +17,13 @@ OPEN_METRICS_TEXT = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 def routes(status: StatusProvider, metrics: MetricsWriter) -> Sequence[HTTPRouteHandler]:
     """Build `/healthz`, `/readyz` and `/metrics`."""
 
-    @get("/healthz", summary="Liveness probe", media_type="text/plain", description="Answers while the process runs.")
+    @get(
+        "/healthz",
+        summary="Liveness probe",
+        media_type="text/plain",
+        security=[{}],  # OpenAPI: the empty requirement is no token
+        description="Answers while the process runs.",
+    )
     async def healthz() -> str:
         return "ok\n"
 
@@ -25,6 +31,7 @@ def routes(status: StatusProvider, metrics: MetricsWriter) -> Sequence[HTTPRoute
         "/readyz",
         summary="Readiness probe",
         media_type="text/plain",
+        security=[{}],  # OpenAPI: the empty requirement is no token
         description="200 once every broker is connected, else 503.",
     )
     async def readyz() -> Response[str]:
@@ -36,6 +43,7 @@ def routes(status: StatusProvider, metrics: MetricsWriter) -> Sequence[HTTPRoute
         "/metrics",
         summary="Metrics",
         media_type="text/plain",
+        security=[{}],  # OpenAPI: the empty requirement is no token
         description="All metrics as Prometheus text; with exemplars for scrapers that accept OpenMetrics.",
     )
     async def get_metrics(request: AnyRequest) -> Response[str]:
