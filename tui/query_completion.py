@@ -21,7 +21,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
         (
             "decode.truncated", "decode.trailing_bytes", "decode.malformed", "decode.limit", "schema.unknown_id",
             "schema.unknown_subject", "schema.wrong_subject", "schema.unknown_version", "schema.mismatch",
-            "envelope.missing", "envelope.invalid", "reported.error", "delivery.exhausted",
+            "envelope.missing", "envelope.invalid", "reported.error", "delivery.exhausted", "delivery.refused",
         ),
     ),
     "stage": ("where it failed", ("decode", "schema", "envelope", "reported", "delivery")),

@@ -10,7 +10,8 @@ Bad data is never an exception: a record that fails has a `sidecar.domain.model.
     │   └── Disconnected     the connection is lost                                 → reconnect, then retry
     ├── Fenced               another member owns the partition or the replay now    → drop the work
     └── Refused              the server says no, and will again                     → tell the user
-        └── TooLarge         the record exceeds the server's limit                  → send a smaller record
+        └── RecordRefused    the server refuses one record for what it is           → leave that record out
+            └── TooLarge     the record exceeds the server's limit                  → send a smaller record
 """
 
 from __future__ import annotations
@@ -79,7 +80,11 @@ class Refused(TracecarError):
     """A refusal that the server will repeat until a person changes something."""
 
 
-class TooLarge(Refused):
+class RecordRefused(Refused):
+    """The server refuses a record for what it is: its size, its time, its missing key. Others would be accepted."""
+
+
+class TooLarge(RecordRefused):
     """A record larger than the server accepts. `index` is its place among the records that were to be published."""
 
     def __init__(self, message: str, index: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sidecar.domain.json_safe import to_text
-from sidecar.pipeline.pipeline import Pipeline
+from sidecar.pipeline.pipeline import Pipeline, SkipOutcome
 
 
 class HeldStreamControl:
@@ -18,9 +18,11 @@ class HeldStreamControl:
         """Retry the records that hold a stream; returns how many partitions were held."""
         return sum([await pipeline.resume(_raw_name(pipeline, stream)) for pipeline in self._pipelines])
 
-    async def skip(self, stream: str) -> int:
-        """Continue behind the records that hold a stream; returns how many partitions were held."""
-        return sum([await pipeline.skip(_raw_name(pipeline, stream)) for pipeline in self._pipelines])
+    async def skip(self, stream: str) -> SkipOutcome:
+        """Continue behind the records that hold a stream."""
+        outcomes = [await pipeline.skip(_raw_name(pipeline, stream)) for pipeline in self._pipelines]
+        lost = [position for outcome in outcomes for position in outcome.lost]
+        return SkipOutcome(sum(outcome.partitions for outcome in outcomes), tuple(lost))
 
 
 def _raw_name(pipeline: Pipeline, displayed: str) -> str:

@@ -42,12 +42,17 @@ class OutputRouter:
         target = self._gate.get(stream)
         return len(outgoing) if target is None else sum(each.stream != target for each in outgoing)
 
-    def shrink(self, outgoing: Outgoing) -> Outgoing | None:
-        """Return a dead letter without its next part, to fit the broker's limit.
+    def is_letter(self, outgoing: Outgoing) -> bool:
+        """Tell whether an outgoing record is a dead letter."""
+        return self._naming.is_dead_letter(outgoing.stream)
 
-        Returns None if nothing can be left out: a record that passes a gate passes whole or not at all.
-        """
-        return shrink_dead_letter(outgoing) if self._naming.is_dead_letter(outgoing.stream) else None
+    def write_letter(self, decoded: Decoded) -> Outgoing | None:
+        """Return the dead letter of a rejected record; None if dead letters are disabled."""
+        return None if self._write_letter is None else self._write_letter(decoded)
+
+    def shrink(self, outgoing: Outgoing) -> Outgoing | None:
+        """Return a dead letter without its next part, to fit the broker's limit; None if nothing can be left out."""
+        return shrink_dead_letter(outgoing)
 
 
 def pass_through(decoded: Decoded, target: str) -> Outgoing:

@@ -14,18 +14,20 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
 
 import structlog
 
 from sidecar.decoding.decoder import EventDecoder
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.decoding.schema_lookup import SchemaKey
-from sidecar.domain.errors import Outage, Refused
-from sidecar.domain.model import Decoded, Outgoing
+from sidecar.domain.errors import Outage, RecordRefused, Refused, TooLarge
+from sidecar.domain.model import Decoded, Outgoing, Rejection
 from sidecar.domain.ports.broker import Batch, Broker, Lease
+from sidecar.domain.position import Position
+from sidecar.pipeline.batch_split import find_origin
 from sidecar.pipeline.circuit_breaker import CircuitBreaker
 from sidecar.pipeline.committer import Committer
+from sidecar.pipeline.holds import HeldBy, WorkerHold, explain_breaker, explain_refusal, explain_registry
 from sidecar.pipeline.output_router import OutputRouter
 from sidecar.pipeline.rewind_deduplicator import EventSink, RewindDeduplicator
 from sidecar.pipeline.stream_counters import StreamCounter
@@ -36,22 +38,12 @@ MAX_UNCOMMITTED_RECORDS = 20_000
 """Decoded and uncommitted records of a worker; beyond that its partition is paused."""
 MAX_WAITING_BATCHES = 4
 """Batches that wait behind one whose decoding takes long; beyond that the partition is paused."""
+REFUSED_SCHEMA_TIMEOUT_S = 3.0
+"""Time to fetch the schema of a record that a gate could not pass on, for its dead letter."""
 RESUME_RETRY_MIN_S, RESUME_RETRY_MAX_S = 0.5, 15.0
 """Backoff between attempts to resume."""
 COMMIT_FAILURE_HOLD_US = 5_000_000
 """Microseconds of failing commits after which a worker counts as held."""
-
-HeldBy = Literal["registry", "breaker", "letters", "broker"]
-
-
-@dataclass(frozen=True)
-class WorkerHold:
-    """The reason why a worker commits nothing."""
-
-    by: HeldBy
-    reason: str
-    since: int
-    """Microseconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +106,7 @@ class PartitionWorker:
         self._committer = Committer(
             context.broker,
             lease,
-            shrink=context.router.shrink,
+            replace=self._replace_refused,
             interval=context.commit_interval,
             on_trouble=self._on_commit_trouble,
             on_commit=self._on_commit,
@@ -191,7 +183,7 @@ class PartitionWorker:
         self._missing = missing
         pending.unchecked = True
         if self._context.hold_on_outage:
-            self._hold("registry", f"the schema registry does not answer: {error}")
+            self._hold("registry", explain_registry(self.lease.partition.stream, error))
 
     def _accept(self, pending: PendingBatch) -> None:
         batch, decoded = pending.batch, pending.decoded
@@ -219,7 +211,8 @@ class PartitionWorker:
         if self._breaker.record(len(batch.records), rejected):
             events, failed = self._breaker.recent
             commonest = ", ".join(code for code, _ in self._counter.codes.most_common(1))
-            self._hold("breaker", f"{failed} of the last {events} events were rejected, most often by {commonest}")
+            reason = explain_breaker(self.lease.partition.stream, events, failed, commonest)
+            self._hold("breaker", reason)
 
     def _report_gap(self, batch: Batch) -> None:
         gap = batch.gap
@@ -291,7 +284,7 @@ class PartitionWorker:
             return
         self._failing_since = self._failing_since or now
         if refused:
-            self._hold("letters", sentence)
+            self._hold("letters", explain_refusal(self.lease.partition.stream, sentence))
         elif now - self._failing_since > COMMIT_FAILURE_HOLD_US:
             self._hold("broker", sentence)
         log.warning("not committed", partition=str(self.lease.partition), reason=sentence)
@@ -316,22 +309,49 @@ class PartitionWorker:
             await self._context.catalog.fetch(self._missing)
         await self.release()
 
-    async def skip(self) -> None:
-        """Continue behind the records that hold this worker: an open breaker's records are dead-lettered, however many;
-        events without an available schema pass unchecked.
+    async def skip(self) -> list[Position]:
+        """Continue behind the records that hold this worker.
 
-        Raises Refused if dead letters cannot be written, because they would be lost.
+        An open breaker's records are dead-lettered, however many; events without an available schema pass unchecked.
+        Records whose dead letter, or whose copy for the stream behind a gate, the broker refuses are lost. Returns
+        their positions. Raises Outage if the broker does not answer, because then nothing can be committed.
         """
         hold = self.hold
         if hold is None:
-            return
-        if hold.by in ("letters", "broker"):
-            raise Refused(f"{self.lease.partition}: {hold.reason}. Skipping would lose dead letters: fix this first")
+            return []
+        if hold.by == "broker":
+            raise Outage(
+                f"{self.lease.partition}: {hold.reason}. Nothing can be skipped until the broker answers again"
+            )
+        if hold.by == "letters":
+            lost = await self._committer.skip()
+            await self.release()
+            return lost
         if hold.by == "breaker":
             self._skip_breaker_until = self.deduplicator.high
         else:
             self._skip_registry_until = self.deduplicator.high
         await self.release()
+        return []
+
+    async def _replace_refused(
+        self, refused: Outgoing, batches: Sequence[Batch], error: RecordRefused
+    ) -> Outgoing | None:
+        """Return a lighter dead letter, or the dead letter of a record that the stream behind a gate refuses."""
+        router = self._context.router
+        if router.is_letter(refused):
+            return router.shrink(refused) if isinstance(error, TooLarge) else None
+        record = find_origin(refused, batches)
+        if record is None:
+            return None
+        (decoded,) = await self._context.decoder.decode_with_schemas([record], timeout_s=REFUSED_SCHEMA_TIMEOUT_S)
+        decoded.event.rejection = Rejection("delivery.refused", f"{refused.stream} does not accept the record: {error}")
+        letter = router.write_letter(decoded)
+        if letter is not None:
+            # It was exported as a valid event before: the index, and with it every view, shows the rejection.
+            self._context.sink.publish([decoded], is_redelivery=True)
+            self._counter.add_rejections(["delivery.refused"])
+        return letter
 
     # --- pausing and closing
 

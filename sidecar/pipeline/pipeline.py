@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
@@ -15,12 +14,13 @@ from sidecar.decoding.decoder import EventDecoder
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.errors import Disconnected, Outage, Refused, TracecarError
 from sidecar.domain.ports.broker import Broker, Lease
-from sidecar.domain.position import Partition
+from sidecar.domain.position import Partition, Position
 from sidecar.pipeline.circuit_breaker import CircuitBreaker
 from sidecar.pipeline.half_open_probe import would_trip_again
+from sidecar.pipeline.holds import WorkerHold
 from sidecar.pipeline.index_backfill import IndexBackfill
 from sidecar.pipeline.output_router import OutputRouter
-from sidecar.pipeline.partition_worker import PartitionWorker, PipelineContext, WorkerHold
+from sidecar.pipeline.partition_worker import PartitionWorker, PipelineContext
 from sidecar.pipeline.rewind_deduplicator import EventSink, RewindDeduplicator
 from sidecar.pipeline.stream_counters import StreamCounters
 
@@ -46,6 +46,16 @@ class StreamHold:
     partitions: tuple[Partition, ...]
     hold: WorkerHold
     """The earliest hold."""
+
+
+@dataclass(frozen=True)
+class SkipOutcome:
+    """Result of skipping the records that hold a stream."""
+
+    partitions: int
+    """Number of partitions that were held."""
+    lost: tuple[Position, ...] = ()
+    """Records that are committed, but neither passed on nor dead-lettered, because the broker refused that."""
 
 
 class Pipeline:
@@ -206,21 +216,20 @@ class Pipeline:
 
     async def resume(self, stream: str) -> int:
         """Retry the records that hold a stream. Returns how many partitions were held. Raises Outage or Refused."""
-        return await self._release(stream, PartitionWorker.resume)
-
-    async def skip(self, stream: str) -> int:
-        """Continue behind the records that hold a stream (`PartitionWorker.skip`).
-
-        Returns how many partitions were held.
-        """
-        return await self._release(stream, PartitionWorker.skip)
-
-    async def _release(self, stream: str, release: Callable[[PartitionWorker], Awaitable[None]]) -> int:
-        workers = [worker for worker in self._workers_of(stream) if worker.hold is not None]
-        self._breaker(stream).close()
+        workers = self._take_held(stream)
         for worker in workers:
-            await release(worker)
+            await worker.resume()
         return len(workers)
+
+    async def skip(self, stream: str) -> SkipOutcome:
+        """Continue behind the records that hold a stream (`PartitionWorker.skip`)."""
+        workers = self._take_held(stream)
+        lost = [position for worker in workers for position in await worker.skip()]
+        return SkipOutcome(len(workers), tuple(lost))
+
+    def _take_held(self, stream: str) -> list[PartitionWorker]:
+        self._breaker(stream).close()
+        return [worker for worker in self._workers_of(stream) if worker.hold is not None]
 
     # --- stopping
 

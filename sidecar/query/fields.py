@@ -26,6 +26,7 @@ CODES = (
     "envelope.invalid",
     "reported.error",
     "delivery.exhausted",
+    "delivery.refused",
 )
 
 Found = str | tuple[str, ...] | None

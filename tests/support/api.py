@@ -40,6 +40,7 @@ from sidecar.domain.model import Decoded, Headers, Outgoing, Record
 from sidecar.domain.position import Position
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.pipeline.live_stream import LiveStream
+from sidecar.pipeline.pipeline import SkipOutcome
 from sidecar.replay.selected_letters import SelectedLetters
 from sidecar.replay.service import ReplayService
 from sidecar.runtime.api_wiring import build_api_services, build_letter_queries
@@ -182,11 +183,11 @@ class Sidecar:
         self.asked.append(("resume", stream))
         return self.held.pop(stream, 0)
 
-    async def skip(self, stream: str) -> int:
+    async def skip(self, stream: str) -> SkipOutcome:
         self.asked.append(("skip", stream))
         if stream in self.held:
             raise Refused("going on would lose dead letters")
-        return 0
+        return SkipOutcome(0)
 
     # --- what passes
 

@@ -57,6 +57,10 @@ class ReleaseResult(ApiModel, kw_only=True):
     stream: str
     partitions: int
     """Number of its partitions that were held."""
+    lost: int = 0
+    """Number of skipped records that are neither passed on nor dead-lettered, because the broker refused that."""
+    lost_positions: list[str] = []
+    """Positions of the lost records, at most 100."""
 
 
 class IndexStatus(ApiModel, kw_only=True):

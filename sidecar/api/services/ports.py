@@ -7,6 +7,7 @@ from typing import Protocol
 from sidecar.api import models
 from sidecar.dead_letters.deduplication import DeadLetterGroup
 from sidecar.dead_letters.store import DeadLetterFilter, GroupingResult, SearchResult
+from sidecar.pipeline.pipeline import SkipOutcome
 
 
 class StatusProvider(Protocol):
@@ -27,12 +28,12 @@ class MetricsWriter(Protocol):
 class HeldStreams(Protocol):
     """Releases held streams.
 
-    Both methods return how many partitions of the stream were held, and raise Outage and Refused.
+    `resume` returns how many partitions of the stream were held. Both methods raise Outage and Refused.
     """
 
     async def resume(self, stream: str) -> int: ...
 
-    async def skip(self, stream: str) -> int: ...
+    async def skip(self, stream: str) -> SkipOutcome: ...
 
 
 class DeadLetterSource(Protocol):

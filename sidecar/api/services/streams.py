@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 import structlog
 
 from sidecar.api import models
@@ -15,6 +13,9 @@ from sidecar.domain.json_safe import to_text
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 
 log = structlog.get_logger()
+
+MAX_LISTED_LOSSES = 100
+"""Positions of lost records that an answer lists."""
 
 
 class StreamService:
@@ -39,19 +40,32 @@ class StreamService:
 
     async def resume(self, stream: str, actor: Actor) -> models.ReleaseResult:
         """Retry the records that hold a stream. Raises NotFoundError, Outage and Refused."""
-        return await self._release("stream.resumed", self._held.resume, stream, actor)
+        name = await self._ask("stream.resumed", stream, actor)
+        partitions = await self._held.resume(stream)
+        log.info("stream.resumed", by=actor.name, address=actor.address, stream=name, partitions=partitions)
+        return models.ReleaseResult(stream=name, partitions=partitions)
 
     async def skip(self, stream: str, actor: Actor) -> models.ReleaseResult:
         """Continue behind the records that hold a stream. Raises NotFoundError, Outage and Refused."""
-        return await self._release("stream.skipped", self._held.skip, stream, actor)
+        name = await self._ask("stream.skipped", stream, actor)
+        outcome = await self._held.skip(stream)
+        lost = [str(position) for position in outcome.lost]
+        log.info(
+            "stream.skipped",
+            by=actor.name,
+            address=actor.address,
+            stream=name,
+            partitions=outcome.partitions,
+            lost=len(lost),
+        )
+        return models.ReleaseResult(
+            stream=name, partitions=outcome.partitions, lost=len(lost), lost_positions=lost[:MAX_LISTED_LOSSES]
+        )
 
-    async def _release(
-        self, event: str, release: Callable[[str], Awaitable[int]], stream: str, actor: Actor
-    ) -> models.ReleaseResult:
+    async def _ask(self, event: str, stream: str, actor: Actor) -> str:
+        """Audit the request; returns the name of the stream. Raises NotFoundError."""
         name = to_text(stream)
         if name not in {status.stream for status in (await self._status.status()).streams}:
             raise NotFoundError(f"no watched stream has the name {stream!r}; tracecar streams lists them")
         log.info(f"{event}.asked", by=actor.name, address=actor.address, stream=name)
-        partitions = await release(stream)
-        log.info(event, by=actor.name, address=actor.address, stream=name, partitions=partitions)
-        return models.ReleaseResult(stream=name, partitions=partitions)
+        return name

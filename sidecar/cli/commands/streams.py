@@ -134,6 +134,10 @@ def _say_released(released: models.ReleaseResult, *, json: bool) -> None:
         print_json(released)
     elif released.partitions:
         print_line(f"{released.stream}: {released.partitions} held partitions go on")
+        if released.lost:
+            more = " and others" if released.lost > len(released.lost_positions) else ""
+            positions = ", ".join(released.lost_positions)
+            print_line(f"lost, neither passed on nor dead-lettered: {released.lost} ({positions}{more})")
     else:
         print_line(f"{released.stream}: nothing was held")
 

@@ -457,7 +457,8 @@ async def test_streams_go_on(sidecar: Sidecar, http: httpx2.AsyncClient) -> None
     sidecar.held["orders"] = 3
     problem = await _problem(await http.post("/v1/streams/orders/skip"), 409)
     assert "lose dead letters" in problem["detail"]
-    assert (await http.post("/v1/streams/orders/resume")).json() == {"stream": "orders", "partitions": 3}
+    released = (await http.post("/v1/streams/orders/resume")).json()
+    assert released == {"stream": "orders", "partitions": 3, "lost": 0, "lost_positions": []}
     await _problem(await http.post("/v1/streams/nothing/resume"), 404)
     await _problem(await http.post("/v1/streams/a%2Fb/resume"), 404)
 

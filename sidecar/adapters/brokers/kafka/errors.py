@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from aiokafka import errors as kafka
 
-from sidecar.domain.errors import Disconnected, Fenced, Outage, Refused, TracecarError
+from sidecar.domain.errors import Disconnected, Fenced, Outage, RecordRefused, Refused, TracecarError
 
 
 class FencedLeaderEpoch(kafka.BrokerResponseError):  # type: ignore[misc]  # aiokafka is untyped
@@ -205,9 +205,15 @@ _MEANING: dict[type[BaseException], type[TracecarError]] = {
     **dict.fromkeys(TRANSIENT, Outage),
     **dict.fromkeys(FENCED, Fenced),
     **dict.fromkeys(REFUSED, Refused),
+    InvalidRecord: RecordRefused,
+    kafka.InvalidTimestampError: RecordRefused,
 }
 
 _ADVICE: dict[type[BaseException], str] = {
+    InvalidRecord: (
+        "the topic refuses the record; a topic with cleanup.policy=compact refuses records without a key: "
+        "set its cleanup.policy to delete"
+    ),
     kafka.AuthenticationFailedError: "check sources.kafka.sasl",
     kafka.SaslAuthenticationFailed: "check sources.kafka.sasl",
     kafka.UnsupportedSaslMechanismError: "set sources.kafka.sasl.mechanism to one that the broker has",
