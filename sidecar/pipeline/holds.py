@@ -39,7 +39,8 @@ def explain_breaker(stream: str, events: int, rejected: int, code: str) -> str:
 
 def explain_refusal(stream: str, sentence: str) -> str:
     """Explain a hold by a broker that refuses a commit."""
+    name = to_text(stream)
     return (
-        f"{sentence}. Fix this and run tracecar streams resume {to_text(stream)}, or give up on the refused records with "
-        f"tracecar streams skip {to_text(stream)}"
+        f"{sentence}. Fix this and run tracecar streams resume {name}, or give up on the refused records with "
+        f"tracecar streams skip {name}"
     )
