@@ -9,6 +9,7 @@ import pytest
 
 from sidecar.config.schema import BreakerConfig
 from sidecar.config.value_types import Duration
+from sidecar.decoding import decoder
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.ports.broker import Lease
 from sidecar.domain.position import Partition
@@ -29,6 +30,29 @@ async def test_what_passes_is_settled_and_what_fails_is_lettered_in_order() -> N
         assert one.counters.total() == 27
         assert one.counters.rejected() == 2
         assert [event.event_id for event in one.shown.live] == [f"e-{n}" for n in range(27)]
+
+
+async def test_batches_that_take_many_steps_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder, "STEP_S", 0.0)
+    monkeypatch.setattr(partition_worker, "MAX_WAITING_BATCHES", 1)
+    async with harness().running() as one:
+        one.produce(*one.good(100), *one.bad(2, 100), *one.good(100, 102))
+        await until(lambda: one.committed() == 202, "committing")
+        assert [event.event_id for event in one.shown.live] == [f"e-{n}" for n in range(202)]
+        assert one.origins() == ["memory://orders/0/100", "memory://orders/0/101"]
+
+
+async def test_a_hold_in_the_middle_of_a_slow_batch_decodes_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder, "STEP_S", 0.0)
+    monkeypatch.setattr(partition_worker, "RESUME_RETRY_MIN_S", 0.05)
+    async with harness(outage=True).running() as one:
+        one.produce(*one.good(30))
+        await until(lambda: one.held() == "registry", "the hold")
+        one.produce(*one.good(30, 30))
+        one.registry.trouble = None
+        await until(lambda: one.committed() == 60, "committing")
+        assert one.counters.total() == 60
+        assert sorted(event.event_id for event in one.shown.events.values()) == sorted(f"e-{n}" for n in range(60))
 
 
 async def test_dead_letters_switched_off_are_counted_and_not_written() -> None:

@@ -28,12 +28,14 @@ from sidecar.domain.json_path import PathFault, key_segment
 
 MAX_VALUES = 1_000_000
 """Values (items, map entries, fields) in one payload."""
+MAX_FREE_VALUES = 10_000
+"""Values that a payload may have however few bytes it has: a record of nulls, items that take no bytes."""
+MAX_VALUES_PER_BYTE = 4
+"""Further values that each byte of a payload may stand behind."""
 MAX_DEPTH = 200
 """Records, arrays and maps inside one another in one payload. Everything that later walks a body relies on it."""
 WALK_ABOVE = MAX_VALUES // 4
 """Bytes: larger payloads are walked whatever their schema, so that MAX_VALUES holds for all."""
-_VALUES_PER_BYTE = 4
-_MAX_FIXED_VALUES = 20_000
 
 Walk: TypeAlias = Callable[[bytes, int, "WalkBudget"], int]
 """Takes the bytes, the index of a value's first byte and what is left to spend; gives the index after it, or raises
@@ -52,16 +54,17 @@ class SchemaSurvey(NamedTuple):
 class WalkBudget:
     """What one walk may still spend."""
 
-    __slots__ = ("depth", "values")
+    __slots__ = ("depth", "limit", "values")
 
-    def __init__(self) -> None:
-        self.values = MAX_VALUES
+    def __init__(self, payload_bytes: int) -> None:
+        """Start with what a payload of so many bytes may have."""
+        self.limit = self.values = min(MAX_VALUES, MAX_FREE_VALUES + MAX_VALUES_PER_BYTE * payload_bytes)
         self.depth = MAX_DEPTH
 
     def spend(self, values: int) -> None:
         self.values -= values
         if self.values < 0:
-            raise PathFault("decode.limit", f"expected at most {MAX_VALUES} values in one event")
+            raise PathFault("decode.limit", f"expected at most {self.limit} values in an event of this size")
 
     def enter(self) -> None:
         self.depth -= 1
@@ -73,13 +76,13 @@ def survey(root: Type) -> SchemaSurvey:
     """Look at a schema once, when it is loaded."""
     found = _SizeEstimator()
     _, values = found.of(root)
-    return SchemaSurvey(found.recursive, found.safe and values <= _MAX_FIXED_VALUES)
+    return SchemaSurvey(found.recursive, found.safe and values <= MAX_FREE_VALUES)
 
 
 def find_fault(walk: Walk, data: bytes, start: int) -> PathFault | None:
     """What is wrong with the payload from `start` on, of which all must be used; None where nothing is."""
     try:
-        end = walk(data, start, WalkBudget())
+        end = walk(data, start, WalkBudget(len(data) - start))
     except PathFault as fault:
         return fault
     if end > len(data):
@@ -121,7 +124,7 @@ class _SizeEstimator:
             case AvroArray() | AvroMap():
                 entry = 0 if isinstance(type, AvroArray) else 1
                 least, most = inner[0]
-                if most > (least + entry) * _VALUES_PER_BYTE:
+                if most > (least + entry) * MAX_VALUES_PER_BYTE:
                     self.safe = False
                 return 1, 1
             case AvroUnion():
