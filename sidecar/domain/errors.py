@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 class TracecarError(Exception):
@@ -83,10 +84,18 @@ class Refused(TracecarError):
 class RecordRefused(Refused):
     """The server refuses a record for what it is: its size, its time, its missing key. Others would be accepted."""
 
+    def __init__(self, message: str, index: int | None = None) -> None:
+        self.index = index
+        """Place of the record among those that were to be published; None if the server does not say."""
+        self.written: dict[int, Any] = {}
+        """Where those of the records were written that were, by index, if that was not undone."""
+        super().__init__(message)
+
 
 class TooLarge(RecordRefused):
     """A record larger than the server accepts. `index` is its place among the records that were to be published."""
 
+    index: int
+
     def __init__(self, message: str, index: int) -> None:
-        self.index = index
-        super().__init__(message)
+        super().__init__(message, index)

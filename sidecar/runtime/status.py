@@ -89,6 +89,7 @@ class StatusReporter:
                 trouble.append(f"{pipeline.broker.system} cannot be reached: {reason}")
             else:
                 trouble += self._unread(pipeline, partitions)
+                trouble += await _warnings(pipeline)
         held, live = sources.index.coverage(), sources.live
         for stream in streams:
             if stream.held is not None:
@@ -221,3 +222,11 @@ def _describe_gap(latest: Gap, times: int) -> str:
         f"{to_text(partition.stream)}: records were gone before they were read, from {partition.at(latest.wanted)} "
         f"to before {partition.at(latest.resumed)}: {latest.reason}{more}"
     )
+
+
+async def _warnings(pipeline: Pipeline) -> Sequence[str]:
+    """Return the broker's warnings; none if it does not answer."""
+    try:
+        return await pipeline.broker.warnings()
+    except TracecarError:
+        return ()

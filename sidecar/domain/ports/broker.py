@@ -188,6 +188,10 @@ class Broker(Protocol):
     async def retention(self, stream: str) -> Retention:
         """What the stream does with the age of its records. Where we may not ask: (None, False)."""
 
+    async def warnings(self) -> Sequence[str]:
+        """Return sentences about settings of the server by which dead letters may be lost, with the command that
+        changes each. May be up to a minute old."""
+
     async def groups(self) -> list[GroupProgress]:
         """How far every other consumer group of the watched streams is, by name.
 

@@ -23,6 +23,9 @@ class Named:
     def __init__(self, broker: Any, *streams: str, named: Sequence[str] = ()) -> None:
         self._broker, self._streams, self.system, self.named_streams = broker, streams, "redis", named
 
+    async def warnings(self) -> Sequence[str]:
+        return ["dead-letter topic a.dlt: retention.ms=1"]
+
     async def status(self) -> list[PartitionStatus]:
         return [PartitionStatus(Partition("redis", stream, 0), 0, 0, 0) for stream in self._streams]
 
@@ -78,8 +81,9 @@ async def test_a_stream_that_is_named_and_not_read_is_told() -> None:
     async with one.running():
         await until(lambda: one.pipeline.reached, "the broker")
         one.pipeline.broker = Named(one.broker, "a", named=("a", "b"))
-        (sentence,) = (await StatusReporter(parts(one)).status()).trouble
+        sentence, warning = (await StatusReporter(parts(one)).status()).trouble
         assert sentence.startswith("b is not read")
+        assert warning == "dead-letter topic a.dlt: retention.ms=1"
         one.pipeline.broker = one.broker
 
 

@@ -27,7 +27,6 @@ from sidecar.adapters.brokers.kafka.cluster_client import LATEST_OFFSET, UNCOMMI
 from sidecar.adapters.brokers.kafka.ledger import LedgerProxy
 from sidecar.adapters.brokers.kafka.partition_lease import KafkaLease
 from sidecar.adapters.brokers.kafka.preflight import inspect
-from sidecar.adapters.brokers.kafka.record_batch import assign_partitions
 from sidecar.adapters.brokers.kafka.session import KafkaSession
 from sidecar.adapters.brokers.kafka.traits import KAFKA_TRAITS
 from sidecar.config import schema as config
@@ -173,7 +172,7 @@ class KafkaBroker:
             return []
         session = self._running
         counts = await session.topics.partition_counts(out.stream for out in outgoing)
-        offsets = await session.publisher.publish(assign_partitions(outgoing, counts))
+        offsets = await session.publisher.publish(outgoing, counts)
         places = [offsets[index] for index in range(len(outgoing))]
         return [Position(self.system, tp.topic, tp.partition, offset) for tp, offset in places]
 
@@ -225,6 +224,9 @@ class KafkaBroker:
 
     async def retention(self, stream: str) -> Retention:
         return await self._running.topics.retention(stream)
+
+    async def warnings(self) -> Sequence[str]:
+        return await self._running.topics.warnings(self.wants, self._naming)
 
     async def groups(self) -> list[GroupProgress]:
         return await self._running.groups.look()

@@ -66,6 +66,7 @@ class KafkaCluster:
     def __init__(self, connector: KafkaConnector) -> None:
         self._connector = connector
         self.options = connector.options
+        self.servers = connector.servers
         self.client: Any = connector.client()
         self._coordinators: dict[tuple[object, str], int] = {}
         self._has_topic_ids = True

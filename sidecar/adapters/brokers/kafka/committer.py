@@ -209,7 +209,7 @@ class KafkaCommitter:
         try:
             await self._begin_transaction(lease, lease.identity, list(by_partition))
             await _await_both(
-                self._sender.send(lease.identity, by_partition),
+                self._sender.send(lease.identity, by_partition, lease.codec),
                 self._add_offset(lease, lease.identity, end),
             )
             await transactions.end(self._cluster, lease.identity, commit=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 from aiokafka import errors as kafka
 from aiokafka.protocol.produce import ProduceRequest
@@ -14,12 +13,20 @@ from aiokafka.structs import TopicPartition
 
 from sidecar.adapters.brokers.kafka.client_options import CODECS
 from sidecar.adapters.brokers.kafka.cluster_client import KafkaCluster
-from sidecar.adapters.brokers.kafka.errors import TOO_LARGE, check
-from sidecar.adapters.brokers.kafka.record_batch import Numbered, batch
-from sidecar.domain.errors import Fenced, Outage, TooLarge
+from sidecar.adapters.brokers.kafka.errors import TOO_LARGE, InvalidRecord, check, for_code
+from sidecar.adapters.brokers.kafka.record_batch import Numbered, assign_partitions, build_batch, record_size
+from sidecar.adapters.brokers.kafka.topic_advice import refusal_advice
+from sidecar.domain.errors import Fenced, Outage, RecordRefused, TooLarge
 from sidecar.domain.model import Outgoing
 
-Placed = Mapping[TopicPartition, Sequence[Numbered]]
+PlacedRecords = Mapping[TopicPartition, Sequence[Numbered]]
+WrittenOffsets = dict[int, tuple[TopicPartition, int]]
+"""Partition and offset of each record, by its index."""
+THREAD_MIN_BYTES = 256 << 10
+"""Size from which a batch is compressed in a thread: it takes more than some milliseconds."""
+PRODUCE_TIMEOUT_MAX_MS = 30_000
+_RECORD_ERRORS = (*TOO_LARGE, InvalidRecord, kafka.InvalidTimestampError)
+"""Errors that one record of a batch causes: it is sent again in smaller batches, until the record is known."""
 
 
 class ProducerIdentity:
@@ -33,107 +40,179 @@ class ProducerIdentity:
 
 
 class BatchSender:
-    """Sends what is placed.
+    """Sends records in batches.
 
-    Raises our exceptions; after one of them the identity must not be used again, because what of its last batches was
-    kept is not known.
+    Raises our exceptions. After one of them the identity must not be used again, because it is unknown which of its
+    last batches were kept.
     """
 
     def __init__(self, cluster: KafkaCluster) -> None:
         self._cluster = cluster
-        self._most = cluster.options.max_batch_size
-        self._codec = CODECS.get(cluster.options.compression_type or "", 0)
+        options = cluster.options
+        self._max_batch_bytes = min(options.max_batch_size, options.max_request_size)
+        self._max_request_bytes = options.max_request_size
+        self._codec = CODECS.get(options.compression_type or "", 0)
 
-    async def send(self, identity: ProducerIdentity, placed: Placed) -> dict[int, tuple[TopicPartition, int]]:
-        """Publish in order within each partition.
+    async def send(self, identity: ProducerIdentity, placed: PlacedRecords, codec: int = 0) -> WrittenOffsets:
+        """Publish in order within each partition, compressed as configured, else with `codec`.
 
-        Returns for the index of each record where it lies. Raises TooLarge with the index of the record that is.
+        Raises TooLarge and RecordRefused with the index of a record that is not accepted.
         """
-        offsets_by_index: dict[int, tuple[TopicPartition, int]] = {}
-        sends = [self._send_all(identity, tp, records, offsets_by_index) for tp, records in placed.items()]
-        if len(sends) == 1:
-            await sends[0]
-        else:
-            done = await asyncio.gather(*sends, return_exceptions=True)
-            for one in done:
-                if isinstance(one, BaseException):
-                    raise one
-        return offsets_by_index
+        written: WrittenOffsets = {}
+        codec = self._codec or codec
+        sends = [self._send_all(identity, tp, records, codec, written) for tp, records in placed.items()]
+        try:
+            if len(sends) == 1:
+                await sends[0]
+            else:
+                for result in await asyncio.gather(*sends, return_exceptions=True):
+                    if isinstance(result, BaseException):
+                        raise result
+        except RecordRefused as error:
+            error.written = written
+            raise
+        return written
 
     async def _send_all(
         self,
         identity: ProducerIdentity,
         tp: TopicPartition,
         records: Sequence[Numbered],
-        offsets_by_index: dict[int, Any],
+        codec: int,
+        written: WrittenOffsets,
     ) -> None:
-        at, most = 0, self._most
+        at, most = 0, self._max_batch_bytes
         while at < len(records):
             sequence = identity.sequences.get(tp, 0)
-            transactional = identity.transactional_id is not None
-            raw, count = batch(
-                records[at:], most, self._codec, identity.producer, identity.epoch, sequence, transactional
-            )
+            raw, count = await self._build(identity, records[at:], most, codec, sequence)
             try:
+                if len(raw) > self._max_request_bytes:
+                    raise _RefusedBatchError(kafka.MessageSizeTooLargeError)
                 first = await self._cluster.retry(
                     f"writing to {tp.topic}/{tp.partition}", partial(self._attempt, identity, tp, raw)
                 )
-            except _LargeBatchError as error:
+            except _RefusedBatchError as error:
                 # Refused before it was written, so the sequence number is still free.
                 if count == 1:
-                    index, one = records[at]
-                    raise TooLarge(f"{tp.topic} does not take a record of {_fetch_bytes(one)} bytes", index) from error
-                most = max(1, len(raw) // 2)
+                    raise self._refusal(tp, records[at], len(raw), error.kind) from error
+                most = max(1, min(most, sum(record_size(out) for _, out in records[at : at + count])) // 2)
                 continue
             identity.sequences[tp] = (sequence + count) & 0x7FFFFFFF
             for offset, (index, _) in enumerate(records[at : at + count], first):
-                offsets_by_index[index] = (tp, offset)
+                written[index] = (tp, offset)
             at += count
 
+    async def _build(
+        self, identity: ProducerIdentity, records: Sequence[Numbered], most: int, codec: int, sequence: int
+    ) -> tuple[bytes, int]:
+        transactional = identity.transactional_id is not None
+        build = partial(build_batch, records, most, codec, identity.producer, identity.epoch, sequence, transactional)
+        if codec and record_size(records[0][1]) > THREAD_MIN_BYTES:
+            return await asyncio.to_thread(build)
+        return build()
+
+    def _refusal(self, tp: TopicPartition, record: Numbered, size: int, kind: type[Exception]) -> RecordRefused:
+        index, out = record
+        advice = refusal_advice(kind, tp.topic, self._cluster.servers, size)
+        if kind in TOO_LARGE:
+            return TooLarge(f"{tp.topic} does not take a record of {record_size(out)} bytes; {advice}", index)
+        return RecordRefused(f"Kafka: writing to {tp.topic}/{tp.partition}: {kind.__name__}; {advice}", index)
+
     async def _attempt(self, identity: ProducerIdentity, tp: TopicPartition, raw: bytes) -> int:
-        timeout = min(self._cluster.options.request_timeout_ms, 30_000)
+        timeout = min(self._cluster.options.request_timeout_ms, PRODUCE_TIMEOUT_MAX_MS)
         request = ProduceRequest(identity.transactional_id, -1, timeout, [(tp.topic, [(tp.partition, raw)])])
         answer = await self._cluster.ask(self._cluster.leader(tp), request)
         ((_, ((_, code, offset, *_),)),) = answer.topics
-        if code in (one.errno for one in TOO_LARGE):
-            raise _LargeBatchError
+        if code and for_code(code) in _RECORD_ERRORS:
+            raise _RefusedBatchError(for_code(code))
         if code == kafka.DuplicateSequenceNumber.errno:
             return int(offset)
         check(code, f"{tp.topic}/{tp.partition}")
         return int(offset)
 
 
-class _LargeBatchError(Exception):
-    """The broker does not take a batch of this size."""
+class _RefusedBatchError(Exception):
+    """A batch that the broker does not accept because of a record in it."""
+
+    def __init__(self, kind: type[Exception]) -> None:
+        self.kind = kind
+        super().__init__(kind.__name__)
+
+
+_Call = tuple[Sequence[Outgoing], "asyncio.Future[WrittenOffsets]"]
+"""The records of one call of `publish`, and its result."""
 
 
 class IdempotentProducer:
-    """Idempotent writing outside transactions, one call after the other."""
+    """Publishes outside transactions. Calls that arrive within `linger_ms` are written together."""
 
     def __init__(self, cluster: KafkaCluster, sender: BatchSender) -> None:
         self._cluster, self._sender = cluster, sender
         self._identity: ProducerIdentity | None = None
         self._lock = asyncio.Lock()
+        self._linger_s = cluster.options.linger_ms / 1000
+        self._waiting: list[_Call] = []
+        self._counts: dict[str, int] = {}
+        self._flush: asyncio.Task[None] | None = None
 
-    async def publish(self, placed: Placed) -> dict[int, tuple[TopicPartition, int]]:
-        """Publish; returns where each record lies, by index."""
+    async def publish(self, outgoing: Sequence[Outgoing], counts: Mapping[str, int]) -> WrittenOffsets:
+        """Publish records, in order; returns where each was written. `counts` are the partition counts by topic."""
+        if not self._linger_s:
+            return await self._publish(assign_partitions(outgoing, counts))
+        done: asyncio.Future[WrittenOffsets] = asyncio.get_running_loop().create_future()
+        self._waiting.append((outgoing, done))
+        self._counts.update(counts)
+        if self._flush is None:
+            self._flush = asyncio.create_task(self._flush_soon(), name="kafka linger")
+        return await asyncio.shield(done)
+
+    async def _flush_soon(self) -> None:
+        await asyncio.sleep(self._linger_s)
+        waiting, self._waiting, self._flush = self._waiting, [], None
+        counts, self._counts = self._counts, {}
+        try:
+            written = await self._publish_merged(waiting, counts)
+        except Exception as error:
+            for _, done in waiting:
+                if not done.done():
+                    done.set_exception(error)
+            return
+        start = 0
+        for outgoing, done in waiting:
+            if not done.done():
+                done.set_result({n: written[start + n] for n in range(len(outgoing))})
+            start += len(outgoing)
+
+    async def _publish_merged(self, waiting: Sequence[_Call], counts: Mapping[str, int]) -> WrittenOffsets:
+        """Publish the records of several calls. A call whose record is refused fails; it does not fail the others."""
+        numbered = [(call, out) for call in waiting for out in call[0]]
+        written: WrittenOffsets = {}
+        while True:
+            due = [n for n, (call, _) in enumerate(numbered) if n not in written and not call[1].done()]
+            try:
+                new = await self._publish(assign_partitions([numbered[n][1] for n in due], counts))
+            except RecordRefused as error:
+                written.update((due[n], place) for n, place in error.written.items())
+                call = numbered[due[error.index]][0]
+                if not call[1].done():
+                    call[1].set_exception(error)
+                continue
+            written.update((due[n], place) for n, place in new.items())
+            return written
+
+    async def _publish(self, placed: PlacedRecords) -> WrittenOffsets:
         async with self._lock:
             identity, self._identity = self._identity, None
             if identity is None:
                 identity = await self._cluster.retry("getting a producer id", self._new_identity)
             try:
-                offsets_by_index = await self._sender.send(identity, placed)
+                written = await self._sender.send(identity, placed)
             except Fenced as error:
-                raise Outage(f"{error}; a new producer id is taken for the next attempt") from error
+                raise Outage(f"{error}; the next attempt uses a new producer id") from error
             self._identity = identity
-            return offsets_by_index
+            return written
 
     async def _new_identity(self) -> ProducerIdentity:
         answer = await self._cluster.ask(self._cluster.any_node(), InitProducerIdRequest(None, 0))
         check(answer.error_code)
         return ProducerIdentity(answer.producer_id, answer.producer_epoch)
-
-
-def _fetch_bytes(outgoing: Outgoing) -> int:
-    headers = sum(len(name.encode("utf-8", "surrogateescape")) + len(value or b"") for name, value in outgoing.headers)
-    return len(outgoing.key or b"") + len(outgoing.value or b"") + headers

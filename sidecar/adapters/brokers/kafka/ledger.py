@@ -41,12 +41,12 @@ import structlog
 from aiokafka import errors as kafka
 
 from sidecar.adapters.brokers.kafka.cluster_client import KafkaCluster
-from sidecar.adapters.brokers.kafka.idempotent_producer import BatchSender, ProducerIdentity
+from sidecar.adapters.brokers.kafka.idempotent_producer import BatchSender, ProducerIdentity, WrittenOffsets
 from sidecar.adapters.brokers.kafka.ledger_cache import BEGIN, LedgerCache
 from sidecar.adapters.brokers.kafka.log_reader import KafkaLogReader
 from sidecar.adapters.brokers.kafka.record_batch import assign_partitions
 from sidecar.adapters.brokers.kafka.topic_admin import TopicAdmin
-from sidecar.adapters.brokers.kafka.transactions import OffsetsByIndex, claim, write
+from sidecar.adapters.brokers.kafka.transactions import claim, write
 from sidecar.domain.errors import Fenced, Outage, Refused, TooLarge
 from sidecar.domain.model import Outgoing
 from sidecar.domain.ports.ledger import LedgerOutcome, LedgerTransaction
@@ -241,11 +241,11 @@ class KafkaLedger:
 
     async def _commit(
         self, identity: ProducerIdentity, records: Sequence[Outgoing], partition_counts: dict[str, int]
-    ) -> OffsetsByIndex:
+    ) -> WrittenOffsets:
         """One transaction, committed only if what it writes of the ledger lies in the ledger that we know."""
         mine = [number for number, record in enumerate(records) if record.stream == LEDGER]
 
-        async def right(offsets_by_index: OffsetsByIndex) -> bool:
+        async def right(offsets_by_index: WrittenOffsets) -> bool:
             first = min(offsets_by_index[number][1] for number in mine)
             return self._view.follows(first) or (first >= self._view.next and not await self._view.is_another())
 

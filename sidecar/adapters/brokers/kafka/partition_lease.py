@@ -21,7 +21,18 @@ class KafkaLease(Lease):
 
     __slots__ = (
         *("announced", "buffered", "chunks", "fetch_at", "fetch_in_flight", "gap", "generation", "held", "not_before"),
-        *("acquired", "committed", "identity", "lock", "outcome_unknown", "position", "replica", "topic_id", "tp"),
+        *(
+            "acquired",
+            "codec",
+            "committed",
+            "identity",
+            "lock",
+            "outcome_unknown",
+            "position",
+            "replica",
+            "topic_id",
+            "tp",
+        ),
     )
 
     def __init__(self, tp: TopicPartition) -> None:
@@ -50,6 +61,8 @@ class KafkaLease(Lease):
         self.gap: Gap | None = None
         """Lost records that the next batch reports."""
         # committing
+        self.codec = 0
+        """Codec of the latest compressed batch: what is written for its records is compressed with it, too."""
         self.lock = asyncio.Lock()
         self.committed = -1
         """Committed offset, as far as this lease knows."""

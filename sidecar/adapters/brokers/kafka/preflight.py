@@ -6,7 +6,7 @@ empty batch, a producer id that nobody has, a topic that is only validated)."""
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from aiokafka import errors as kafka
 from aiokafka.conn import collect_hosts
@@ -73,6 +73,7 @@ async def inspect(
         findings += [await trial.reading(topic) for topic in read]
         written = {naming.dead_letter_stream(topic): topic for topic in read if naming.written}
         written |= {target: topic for topic, target in source.gate.items() if topic in topics}
+        findings += await _dead_letter_topics(cluster, source, naming, read, topics)
         for name, origin in sorted(written.items()):
             findings.append(await (trial.writing(name) if name in topics else trial.making(name, topics[origin])))
         if written:
@@ -82,6 +83,31 @@ async def inspect(
     finally:
         await cluster.close()
     return findings
+
+
+async def _dead_letter_topics(
+    cluster: KafkaCluster,
+    source: config.KafkaConfig,
+    naming: StreamNames,
+    read: Sequence[str],
+    topics: Mapping[str, object],
+) -> list[Finding]:
+    """Find settings of dead-letter topics, and of a gate's targets, by which records are lost that were kept before."""
+    letters = {naming.dead_letter_stream(topic): topic for topic in read if naming.written}
+    letters = {name: origin for name, origin in letters.items() if name in topics}
+    what = "sources.kafka: settings of"
+    try:
+        problems = await TopicAdmin(cluster).dead_letter_problems(letters)
+    except (kafka.KafkaError, OSError, TimeoutError) as error:
+        reason = translate(error, "asking for the settings of dead-letter topics")
+        return [Finding(f"{what} dead-letter topics", True, f"unknown: {reason}; allow DESCRIBE_CONFIGS on them")]
+    faulty = {topic for topic, _ in problems}
+    good = [
+        Finding(f"{what} {topic}", True, f"as safe as {origin}")
+        for topic, origin in letters.items()
+        if topic not in faulty
+    ]
+    return [*good, *(Finding(f"{what} {topic}", False, sentence) for topic, sentence in problems)]
 
 
 async def _server(connector: KafkaConnector, host: str, port: int) -> Finding:

@@ -1,4 +1,4 @@
-"""From outgoing records to record batches: which partition each goes to, and the bytes of a batch."""
+"""From outgoing records to record batches: the partition of each record, and the bytes of a batch."""
 
 from __future__ import annotations
 
@@ -11,72 +11,76 @@ from aiokafka.partitioner import murmur2
 from aiokafka.record.default_records import DefaultRecordBatchBuilder, _DefaultRecordBatchBuilderPy
 from aiokafka.structs import TopicPartition
 
-from sidecar.adapters.brokers.kafka.record_format_v2 import EscapedName
+from sidecar.adapters.brokers.kafka.record_format_v2 import MAX_RECORD_BYTES, EscapedName
 from sidecar.domain.errors import TooLarge
 from sidecar.domain.model import Outgoing
 
-MAX_RECORD_BYTES = 64 << 20
-"""Bytes of a record that we do not even try: above a broker's `socket.request.max.bytes` (100 MiB by default) it cuts
-the connection without saying why."""
-hashed = lru_cache(maxsize=4_096)(murmur2)
-"""Keys come again and again, and the hash is plain Python."""
+hash_key = lru_cache(maxsize=4_096)(murmur2)
+"""The hash of Kafka's own partitioner. Keys repeat, and the hash is plain Python."""
 Numbered = tuple[int, Outgoing]
-"""A record with its index among those handed over."""
+"""A record with its index among the records to publish."""
+
+
+def record_size(outgoing: Outgoing) -> int:
+    """Return the bytes of key, value and headers."""
+    headers = sum(
+        [len(name.encode("utf-8", "surrogateescape")) + len(value or b"") for name, value in outgoing.headers]
+    )
+    return len(outgoing.key or b"") + len(outgoing.value or b"") + headers
 
 
 def assign_partitions(
     outgoing: Sequence[Outgoing], partition_counts: Mapping[str, int]
 ) -> dict[TopicPartition, list[Numbered]]:
-    """The records by partition, in order.
+    """Group records by partition, in order.
 
-    The partition asked for if there is one, else by key as Java's producer does, else any. `counts` are the topics'
-    partition counts. Raises TooLarge.
+    A record goes to the partition asked for, if there is one, else by key as Java's producer does, else to any.
+    `partition_counts` are by topic. Raises TooLarge for a record of more than MAX_RECORD_BYTES: above a broker's
+    `socket.request.max.bytes` (100 MiB by default) the broker closes the connection without a reason.
     """
-    found: dict[TopicPartition, list[Numbered]] = {}
-    for index, one in enumerate(outgoing):
-        size = len(one.key or b"") + len(one.value or b"")
-        if one.headers:
-            size += sum([len(n) + len(v or b"") for n, v in one.headers])
+    by_partition: dict[TopicPartition, list[Numbered]] = {}
+    for index, out in enumerate(outgoing):
+        size = record_size(out)
         if size > MAX_RECORD_BYTES:
             raise TooLarge(
-                f"{one.stream}: a record of {size} bytes; no broker takes more than {MAX_RECORD_BYTES}", index
+                f"{out.stream}: a record of {size} bytes; at most {MAX_RECORD_BYTES} bytes are written", index
             )
-        count = partition_counts[one.stream]
-        if one.partition is not None and 0 <= one.partition < count:
-            number = one.partition
-        elif one.key is not None:
-            number = (hashed(one.key) & 0x7FFFFFFF) % count
+        count = partition_counts[out.stream]
+        if out.partition is not None and 0 <= out.partition < count:
+            number = out.partition
+        elif out.key is not None:
+            number = (hash_key(out.key) & 0x7FFFFFFF) % count
         else:
             number = random.randrange(count)
-        records = found.get((one.stream, number))  # a TopicPartition is such a tuple
+        records = by_partition.get((out.stream, number))  # a TopicPartition is such a tuple
         if records is None:
-            records = found[TopicPartition(one.stream, number)] = []
-        records.append((index, one))
-    return found
+            records = by_partition[TopicPartition(out.stream, number)] = []
+        records.append((index, out))
+    return by_partition
 
 
-def batch(
+def build_batch(
     records: Sequence[Numbered], most: int, codec: int, producer: int, epoch: int, sequence: int, transactional: bool
 ) -> tuple[bytes, int]:
-    """The bytes of a batch with the first of these records, and how many went in.
+    """Return the bytes of a batch with the first of these records, and their number.
 
-    At least one, more while they stay below `most` bytes.
+    At least one record, and more while they stay below `most` bytes before compression.
     """
-    escaped = any(not name.isascii() and _escapes(name) for _, one in records for name, _ in one.headers)
+    escaped = any(not name.isascii() and _needs_escape(name) for _, out in records for name, _ in out.headers)
     kind = _DefaultRecordBatchBuilderPy if escaped else DefaultRecordBatchBuilder
     builder = kind(2, codec, int(transactional), producer, epoch, sequence, most)
     now = int(time.time() * 1000)
     count = 0
-    for _, one in records:
-        headers = [(EscapedName(name), value) for name, value in one.headers] if escaped else list(one.headers)
-        timestamp = now if one.timestamp is None else one.timestamp
-        if builder.append(count, timestamp=timestamp, key=one.key, value=one.value, headers=headers) is None:
+    for _, out in records:
+        headers = [(EscapedName(name), value) for name, value in out.headers] if escaped else list(out.headers)
+        timestamp = now if out.timestamp is None else out.timestamp
+        if builder.append(count, timestamp=timestamp, key=out.key, value=out.value, headers=headers) is None:
             break
         count += 1
     return bytes(builder.build()), count
 
 
-def _escapes(name: str) -> bool:
+def _needs_escape(name: str) -> bool:
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -74,7 +74,7 @@ class FetchedChunk:
 
     __slots__ = (
         *("_aborted", "_aborting", "_at", "_batch", "_check", "_header", "_log", "_open", "_past", "_raw"),
-        *("done", "next_offset"),
+        *("codec", "done", "next_offset"),
     )
 
     def __init__(
@@ -100,6 +100,8 @@ class FetchedChunk:
         self.next_offset = fetched_from
         """Offset after the records taken so far, and after what is no record."""
         self.done = False
+        self.codec = 0
+        """Codec of the latest batch; 0: not compressed."""
 
     @property
     def size(self) -> int:
@@ -170,6 +172,7 @@ class FetchedChunk:
 
     def _open_batch(self, batch: bytes, header: BatchHeader, codec: int) -> _OpenBatch:
         compressed = memoryview(batch)[_HEADER.size :]
+        self.codec = codec
         if codec:
             try:
                 payload = decompress(codec, bytes(compressed))

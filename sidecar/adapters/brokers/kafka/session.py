@@ -124,6 +124,7 @@ class KafkaSession:
             chunk = lease.chunks[0]
             records = chunk.take(self._max_records)
             lease.position = chunk.next_offset
+            lease.codec = chunk.codec or lease.codec
             if chunk.done:
                 lease.chunks.popleft()
                 lease.buffered -= chunk.size

@@ -1,8 +1,9 @@
-"""Topics that we write to: how many partitions they have, and making those that are missing."""
+"""Topics that we write to: their partition counts and settings, and the creation of missing ones."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from aiokafka import errors as kafka
@@ -12,28 +13,39 @@ from aiokafka.structs import TopicPartition
 
 from sidecar.adapters.brokers.kafka.cluster_client import KafkaCluster
 from sidecar.adapters.brokers.kafka.errors import check
+from sidecar.adapters.brokers.kafka.topic_advice import (
+    COMPARED_CONFIGS,
+    DEAD_LETTER_HEADER_BYTES,
+    dead_letter_findings,
+)
 from sidecar.domain.errors import Refused
 from sidecar.domain.ports.broker import Retention
+from sidecar.domain.stream_names import StreamNames
 
 _MAX_AGE_CONFIGS = ("message.timestamp.before.max.ms", "message.timestamp.difference.max.ms")
-"""How old a record's time may be (KIP-937; before Kafka 3.6 the second)."""
-_ALL = (1 << 63) - 1
-DEAD_LETTER_HEADER_BYTES = 64 << 10
-"""A letter is its record and some headers more: a record that just fits its topic must fit its letters' topic too."""
+"""Settings that limit the age of a record (KIP-937; before Kafka 3.6 the second one)."""
+_NO_MAX_AGE_MS = (1 << 63) - 1
+
+
+WARNINGS_TTL_S = 60.0
+"""Time for which warnings are used again."""
 
 
 class TopicAdmin:
-    """Partition counts of the topics that are written to, asked once each."""
+    """Partition counts of topics, cached, and topic creation."""
 
     def __init__(self, cluster: KafkaCluster) -> None:
         self._cluster = cluster
         self._counts: dict[str, int] = {}
+        self._warnings: list[str] = []
+        self._warnings_until = 0.0
 
     def forget(self) -> None:
+        """Ask for the partition counts again."""
         self._counts.clear()
 
     async def partition_counts(self, names: Iterable[str]) -> dict[str, int]:
-        """Their partition counts. Raises Refused where one does not exist."""
+        """Return the partition counts of topics. Raises Refused if one does not exist."""
         names = list(dict.fromkeys(names))
         missing = [name for name in names if name not in self._counts]
         if missing:
@@ -45,10 +57,7 @@ class TopicAdmin:
         return {name: self._counts[name] for name in names}
 
     async def counts_or_create(self, names: Iterable[str], like: str) -> dict[str, int]:
-        """As `counts`, but those that are missing are made first.
-
-        With the partitions and replicas of the topic `like`.
-        """
+        """Return the partition counts of topics, creating missing ones with the partitions and settings of `like`."""
         names = list(dict.fromkeys(names))
         if any(name not in self._counts for name in names):
             exists = await self._cluster.retry("asking for topics", lambda: self._cluster.topics([*names, like]))
@@ -59,10 +68,7 @@ class TopicAdmin:
         return await self.partition_counts(names)
 
     async def create_compacted(self, name: str) -> None:
-        """Make a compacted topic of one partition, with as many replicas as the best replicated topic has.
-
-        Nothing where it is there.
-        """
+        """Create a compacted topic of one partition, unless it exists, with as many replicas as any topic has."""
         exists = await self._cluster.retry("asking for topics", self._cluster.topics)
         if name not in exists:
             copies = max((count for partitions in exists.values() for count in partitions.values()), default=1)
@@ -70,11 +76,18 @@ class TopicAdmin:
         await self._cluster.retry("waiting for a new topic", lambda: self._await_leaders([name]))
 
     async def _create_like(self, name: str, like: str, partitions: dict[int, int]) -> None:
-        # Letters must not replace one another by key, whatever the broker's default is.
+        # Letters must not replace one another by key, and must be kept as long and as safely as their origin.
         configs = {"cleanup.policy": "delete"}
-        largest = await self._largest_message(like)
-        if largest is not None:
-            configs["max.message.bytes"] = str(largest + DEAD_LETTER_HEADER_BYTES)
+        try:
+            origin = (await self.topic_configs([like], COMPARED_CONFIGS)).get(like, {})
+        except (kafka.KafkaError, OSError, TimeoutError):
+            origin = {}
+        if "max.message.bytes" in origin:
+            configs["max.message.bytes"] = str(int(origin["max.message.bytes"]) + DEAD_LETTER_HEADER_BYTES)
+        if "delete" in origin.get("cleanup.policy", "") and "retention.ms" in origin:
+            configs["retention.ms"] = origin["retention.ms"]
+        if "min.insync.replicas" in origin:
+            configs["min.insync.replicas"] = origin["min.insync.replicas"]
         await self._create(name, len(partitions), max(partitions.values()), configs)
 
     async def _create(self, name: str, count: int, copies: int, configs: dict[str, str]) -> None:
@@ -92,35 +105,59 @@ class TopicAdmin:
 
         await self._cluster.retry(f"creating the topic {name}", attempt)
 
-    async def _largest_message(self, topic: str) -> int | None:
-        """What the topic takes; None where we may not ask."""
-        try:
-            return int((await self._topic_configs(topic, "max.message.bytes"))["max.message.bytes"])
-        except (kafka.KafkaError, OSError, TimeoutError, ValueError, KeyError):
-            return None
-
     async def retention(self, topic: str) -> Retention:
-        """What it does with the age of its records; (None, False) where we may not ask."""
+        """Return what the topic does with the age of its records; (None, False) if we may not ask."""
         names = ("retention.ms", "cleanup.policy", "message.timestamp.type", *_MAX_AGE_CONFIGS)
         try:
-            found = await self._topic_configs(topic, *names)
-            keeps = int(found["retention.ms"]) if "delete" in found["cleanup.policy"] else -1
-            own = found["message.timestamp.type"] == "CreateTime"
-            takes = min(int(found.get(name, _ALL)) for name in _MAX_AGE_CONFIGS)
-            return Retention(None if keeps < 0 else keeps, own, takes if takes < _ALL else None)
+            configs = (await self.topic_configs([topic], names))[topic]
+            keeps = int(configs["retention.ms"]) if "delete" in configs["cleanup.policy"] else -1
+            own = configs["message.timestamp.type"] == "CreateTime"
+            takes = min(int(configs.get(name, _NO_MAX_AGE_MS)) for name in _MAX_AGE_CONFIGS)
+            return Retention(None if keeps < 0 else keeps, own, takes if takes < _NO_MAX_AGE_MS else None)
         except (kafka.KafkaError, OSError, TimeoutError, ValueError, KeyError):
             return Retention(None, False)
 
-    async def _topic_configs(self, topic: str, *names: str) -> dict[str, str]:
-        """Settings of a topic, those that we may see. Raises aiokafka's errors."""
-        request = DescribeConfigsRequest([(ConfigResourceType.TOPIC, topic, list(names))])
+    async def topic_configs(self, topics: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Return settings of topics, those that we may see. Raises aiokafka's errors."""
+        request = DescribeConfigsRequest([(ConfigResourceType.TOPIC, topic, list(names)) for topic in topics])
         answer: Any = await self._cluster.ask(self._cluster.any_node(), request)
         return {
-            str(entry[0]): str(entry[1]) for code, _, _, _, entries in answer.resources if not code for entry in entries
+            topic: {str(entry[0]): str(entry[1]) for entry in entries}
+            for code, _, _, topic, entries in answer.resources
+            if not code
         }
 
+    async def dead_letter_problems(self, origins: Mapping[str, str]) -> list[tuple[str, str]]:
+        """Return topic and sentence for each setting of a dead-letter topic by which letters are lost.
+
+        `origins`: the origin by dead-letter topic. Raises aiokafka's errors.
+        """
+        topics = sorted({*origins, *origins.values()})
+        configs = await self.topic_configs(topics, COMPARED_CONFIGS) if topics else {}
+        return [
+            (topic, sentence)
+            for topic, origin in sorted(origins.items())
+            for sentence in dead_letter_findings(
+                topic, configs.get(topic, {}), origin, configs.get(origin, {}), self._cluster.servers
+            )
+        ]
+
+    async def warnings(self, wants: Callable[[str], bool], naming: StreamNames) -> Sequence[str]:
+        """Return a sentence for each setting of a dead-letter topic by which letters are lost; asked once a minute."""
+        if time.monotonic() < self._warnings_until or not naming.written:
+            return self._warnings
+        self._warnings_until = time.monotonic() + WARNINGS_TTL_S
+        try:
+            topics = await self._cluster.topics()
+            letters = {naming.dead_letter_stream(topic): topic for topic in filter(wants, topics)}
+            problems = await self.dead_letter_problems({name: o for name, o in letters.items() if name in topics})
+        except (kafka.KafkaError, OSError, TimeoutError):
+            return self._warnings
+        self._warnings = [f"dead-letter topic {topic}: {sentence}" for topic, sentence in problems]
+        return self._warnings
+
     async def _await_leaders(self, names: Iterable[str]) -> None:
-        """Raises until every partition of these topics has a leader that we know."""
+        """Raise until every partition of these topics has a leader that we know."""
         await self._cluster.client.force_metadata_update()
         found = await self._cluster.topics(list(names))
         for name in names:

@@ -11,7 +11,12 @@ from aiokafka.structs import TopicPartition
 
 from sidecar.adapters.brokers.kafka.cluster_client import KafkaCluster
 from sidecar.adapters.brokers.kafka.errors import check
-from sidecar.adapters.brokers.kafka.idempotent_producer import BatchSender, Placed, ProducerIdentity
+from sidecar.adapters.brokers.kafka.idempotent_producer import (
+    BatchSender,
+    PlacedRecords,
+    ProducerIdentity,
+    WrittenOffsets,
+)
 from sidecar.domain.errors import Fenced, Outage, Refused
 
 
@@ -70,17 +75,13 @@ async def add(cluster: KafkaCluster, identity: ProducerIdentity, tps: Iterable[T
 _NOT_ATTEMPTED = 55
 
 
-OffsetsByIndex = dict[int, tuple[TopicPartition, int]]
-"""Where each record lies, by index."""
-
-
 async def write(
     cluster: KafkaCluster,
     sender: BatchSender,
     identity: ProducerIdentity,
-    placed: Placed,
-    right: Callable[[OffsetsByIndex], Awaitable[bool]] | None = None,
-) -> OffsetsByIndex:
+    placed: PlacedRecords,
+    right: Callable[[WrittenOffsets], Awaitable[bool]] | None = None,
+) -> WrittenOffsets:
     """Write records in one transaction; returns where each lies.
 
     `right` is asked before it is committed whether they lie where they should. Raises Fenced (the id is another's

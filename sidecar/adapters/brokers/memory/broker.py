@@ -227,6 +227,9 @@ class MemoryBroker:
     async def retention(self, stream: str) -> Retention:
         return self._log.retention
 
+    async def warnings(self) -> Sequence[str]:
+        return ()
+
     async def groups(self) -> list[GroupProgress]:
         if self._group is None:
             raise Disconnected("this memory broker is not started")

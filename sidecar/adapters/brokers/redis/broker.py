@@ -368,6 +368,9 @@ class RedisBroker:
     async def dead_letter_and_ack(self, entry: StuckEntry, letter: Outgoing) -> bool:
         return await dead_letter_and_ack(self._servers, self._entries, self._naming, entry, letter)
 
+    async def warnings(self) -> Sequence[str]:
+        return ()
+
     async def groups(self) -> list[GroupProgress]:
         if self._consumer is None:
             raise Disconnected(f"{self._target}: this broker is not started")

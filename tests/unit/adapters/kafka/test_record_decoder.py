@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from sidecar.adapters.brokers.kafka import record_format_v2
 from sidecar.adapters.brokers.kafka.decompression import DamagedBatch, decompress, open_stream
-from sidecar.adapters.brokers.kafka.record_batch import assign_partitions, batch
+from sidecar.adapters.brokers.kafka.record_batch import assign_partitions, build_batch
 from sidecar.adapters.brokers.kafka.record_decoder import FetchedChunk, end_offset
 from sidecar.domain.errors import TooLarge
 from sidecar.domain.model import Outgoing, Record, Rejection
@@ -98,7 +98,7 @@ def test_header_names_that_are_no_text_are_kept():
     assert _offsets(records) == [1, 2]
     assert records[0].headers[0] == ("\udcff", b"1")
     out = Outgoing("orders", None, b"v", records[0].headers, timestamp=5)
-    packed, _ = batch([(0, out)], 1000, 0, -1, -1, 0, False)
+    packed, _ = build_batch([(0, out)], 1000, 0, -1, -1, 0, False)
     assert _all(FetchedChunk(LOG, packed, 0, None, check=True))[0].headers == records[0].headers
 
 
@@ -269,8 +269,8 @@ def test_what_no_broker_takes_is_too_large():
 
 def test_batches_are_filled_up_to_their_bound():
     records = list(enumerate(Outgoing("a", None, random.randbytes(1000), ()) for _ in range(10)))
-    raw, count = batch(records, 5_000, 0, 1, 2, 3, True)
+    raw, count = build_batch(records, 5_000, 0, 1, 2, 3, True)
     assert 3 <= count <= 5
     assert len(raw) <= 5_000
-    raw, count = batch(records, 10, 0, 1, 2, 3, True)
+    raw, count = build_batch(records, 10, 0, 1, 2, 3, True)
     assert count == 1, "one always goes"
