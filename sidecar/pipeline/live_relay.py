@@ -17,7 +17,7 @@ import structlog
 from msgspec import Struct
 
 from sidecar.domain.errors import TracecarError
-from sidecar.domain.model import Decoded, Record
+from sidecar.domain.model import Decoded, Record, Rejection
 from sidecar.domain.periodic_task import run_periodically
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.position import Partition, Position
@@ -57,6 +57,7 @@ class _WireRecord(Struct, array_like=True, gc=False):
     headers: list[tuple[bytes, bytes | None]]
     timestamp: int
     value_at: int
+    defect: Rejection | None = None
 
 
 class _WirePositions(Struct, array_like=True, gc=False):
@@ -263,6 +264,7 @@ def _to_wire(record: Record) -> _WireRecord:
         [(name.encode("utf-8", "surrogateescape"), value) for name, value in record.headers],
         record.timestamp,
         record.value_at,
+        record.defect,
     )
 
 
@@ -274,4 +276,5 @@ def _from_wire(record: _WireRecord) -> Record:
         tuple((name.decode("utf-8", "surrogateescape"), value) for name, value in record.headers),
         record.timestamp,
         record.value_at,
+        record.defect,
     )

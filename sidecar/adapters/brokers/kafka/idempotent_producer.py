@@ -193,6 +193,8 @@ class IdempotentProducer:
                 new = await self._publish(assign_partitions([numbered[n][1] for n in due], counts))
             except RecordRefused as error:
                 written.update((due[n], place) for n, place in error.written.items())
+                if error.index is None:
+                    raise
                 call = numbered[due[error.index]][0]
                 if not call[1].done():
                     call[1].set_exception(error)
