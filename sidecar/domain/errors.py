@@ -88,7 +88,7 @@ class RecordRefused(Refused):
         self.index = index
         """Place of the record among those that were to be published; None if the server does not say."""
         self.written: dict[int, Any] = {}
-        """Where those of the records were written that were, by index, if that was not undone."""
+        """Places of the records that were written all the same, by index."""
         super().__init__(message)
 
 

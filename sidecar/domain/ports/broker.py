@@ -189,8 +189,10 @@ class Broker(Protocol):
         """What the stream does with the age of its records. Where we may not ask: (None, False)."""
 
     async def warnings(self) -> Sequence[str]:
-        """Return sentences about settings of the server by which dead letters may be lost, with the command that
-        changes each. May be up to a minute old."""
+        """Return sentences about settings of the server by which dead letters may be lost.
+
+        Each names the command that changes the setting. They may be a minute old.
+        """
 
     async def groups(self) -> list[GroupProgress]:
         """How far every other consumer group of the watched streams is, by name.

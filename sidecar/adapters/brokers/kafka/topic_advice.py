@@ -8,7 +8,7 @@ from aiokafka import errors as kafka
 
 from sidecar.adapters.brokers.kafka.errors import TOO_LARGE, InvalidRecord
 
-NO_LIMIT = -1
+UNLIMITED_MS = -1
 """Value of `retention.ms` that keeps records forever."""
 COMPARED_CONFIGS = ("cleanup.policy", "retention.ms", "max.message.bytes", "min.insync.replicas")
 DEAD_LETTER_HEADER_BYTES = 64 << 10
@@ -82,9 +82,9 @@ def dead_letter_findings(
 
 
 def _retention(configs: Mapping[str, str]) -> int | None:
-    """Return `retention.ms`, NO_LIMIT if age deletes nothing, None if unknown."""
+    """Return `retention.ms`, UNLIMITED_MS if age deletes nothing, None if unknown."""
     if "cleanup.policy" in configs and "delete" not in configs["cleanup.policy"]:
-        return NO_LIMIT
+        return UNLIMITED_MS
     return _number(configs, "retention.ms")
 
 
