@@ -1,4 +1,4 @@
-"""Duplicates: an event id seen again at another position, and what an event's status is."""
+"""Duplicates: events with an id that was seen before at another position; and the status of an event."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from sidecar.domain.correlation.ordering import appended
 from sidecar.domain.model import Event
 from sidecar.domain.position import Position
 
-MAX_REPLAY_CHAIN_LENGTH = 100
+MAX_REPLAY_STEPS = 100
 """Replays of replays that are followed back."""
 MAX_EVENTS_PER_ID = 100
-"""Events with one id among which replays are told from duplicates. Of more, all but the first are duplicates: such ids
-name no events."""
+"""Events with one id among which replays are told from duplicates. With more, all but the first are duplicates: such
+an id does not identify events."""
 
 
 def status_of(event: Event, original: Event | None) -> str:
-    """rejected, else duplicate, else replayed, else unchecked, else ok. `original` is what it is a duplicate of."""
+    """Return rejected, else duplicate, else replayed, else unchecked, else ok. `original`: see `original_of`."""
     if event.rejection is not None:
         return "rejected"
     if original is not None:
@@ -27,22 +27,27 @@ def status_of(event: Event, original: Event | None) -> str:
 
 
 def original_of(event: Event, same_id: Sequence[Event]) -> Event | None:
-    """The first of the events with this one's id, where it is not this one. A replay and the records that it is a
-    replay of are not duplicates of one another: they are passed over. `same_id` are all held events with the id, any
-    order."""
+    """Return the first of the events with this event's id, or None if that is this event itself.
+
+    Replays of one record, and that record, are no duplicates of one another, in any number: they are skipped.
+    `same_id` are all held events with the id, in any order.
+    """
     if len(same_id) > MAX_EVENTS_PER_ID:
         same_id = [min(same_id, key=appended)]
     earlier = [other for other in same_id if appended(other) < appended(event)]
     if earlier and (event.replay_of or any(other.replay_of for other in same_id)):
         at = {other.position: other for other in same_id}
-        earlier = [other for other in earlier if not _of_one_lineage(event, other, at)]
+        root = _replayed_record(event, at)
+        earlier = [other for other in earlier if not _is_same_record(root, _replayed_record(other, at))]
     return min(earlier, key=appended, default=None)
 
 
 def parse_origin(replay_of: str) -> Position | None:
-    """The origin's position in the id of a dead letter, `GROUP@POSITION`; None where the id has no position, or only
-    that of a foreign letter itself (`@POSITION`)."""
-    # A position's stream is quoted, so the last "://" is the position's own, whatever the group is called.
+    """Return the origin's position in the id of a dead letter, `GROUP@POSITION`.
+
+    None where the id has no position, or only that of a foreign dead letter itself (`@POSITION`).
+    """
+    # A position's stream is quoted, so the last "://" is the position's own, even if the group contains one.
     scheme = replay_of.rfind("://")
     begin = replay_of.rfind("@", 0, scheme) if scheme > 0 else -1
     if begin < 1:
@@ -53,20 +58,23 @@ def parse_origin(replay_of: str) -> Position | None:
         return None
 
 
-def _of_one_lineage(event: Event, other: Event, at: dict[Position, Event]) -> bool:
-    return _descends(event, other, at) or _descends(other, event, at)
+def _replayed_record(event: Event, at: dict[Position, Event]) -> Position | None:
+    """Follow replays of replays back to the position of the record that was replayed first.
 
-
-def _descends(event: Event | None, ancestor: Event, at: dict[Position, Event]) -> bool:
-    """`event` is a replay of the record `ancestor`, or a replay of a replay of it. Where a letter's id does not tell
-    its origin, every record of the same id that is no replay itself may be it."""
-    for _ in range(MAX_REPLAY_CHAIN_LENGTH):
-        if event is None or event.replay_of is None:
-            return False
-        origin = parse_origin(event.replay_of)
+    The event's own position, where it is no replay. None where a foreign dead letter's id does not state the origin:
+    any record of the same event id may be it.
+    """
+    position = event.position
+    for _ in range(MAX_REPLAY_STEPS):
+        current = at.get(position)
+        if current is None or current.replay_of is None:
+            return position
+        origin = parse_origin(current.replay_of)
         if origin is None:
-            return ancestor.replay_of is None
-        if origin == ancestor.position:
-            return True
-        event = at.get(origin)
-    return False
+            return None
+        position = origin
+    return position
+
+
+def _is_same_record(record: Position | None, other: Position | None) -> bool:
+    return record is None or other is None or record == other
