@@ -20,6 +20,7 @@ from exporters.tracing.sampling import TailSampler, in_sample, sample_bound
 from exporters.tracing.span_mapper import ExportSpan, SpanMapper
 from exporters.tracing.span_placement import EdgeCallback, RejectionCallback, SpanPlacer
 from exporters.tracing.span_sink import SpanSink
+from exporters.tracing.starting_link import find_starting_link
 from sidecar.config.schema import ExportersConfig, SamplingConfig
 from sidecar.domain.model import Decoded, Event
 from sidecar.domain.redaction import Redactor
@@ -128,7 +129,7 @@ class TraceExporter:
                 if not waits:
                     self._miss(event.causation_id)
             if waits or trace_id is None:
-                span = mapper.begin(shown, size, place)
+                span = mapper.begin(shown, size, place, find_starting_link(item, redactor))
                 if self._hold(item, span, now, cause):
                     held.append(span)
                 continue
@@ -137,7 +138,7 @@ class TraceExporter:
             if bound is not None and not in_sample(trace_id, bound):
                 self._placer.unsampled += 1
                 continue
-            span = mapper.begin(shown, size, place)
+            span = mapper.begin(shown, size, place, find_starting_link(item, redactor))
             parent = None if cause is None or cause is event else self._placer.parent_span(cause, trace_id)
             mapper.finish(span, trace_id, parent, None if first is None else _find_original(event, first))
             spans.append(span)

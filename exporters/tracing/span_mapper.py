@@ -71,7 +71,8 @@ class SpanLink(Struct, frozen=True, gc=False):
     span_id: int
     kind: str
     """`creation`: the span that sent the record. `replay_of`: the record that was replayed. `duplicate_of`: the first
-    event with this event id. `cause`: the causing event, if its span is in another trace."""
+    event with this event id. `cause`: the causing event, if its span is in another trace. `start`: the span in which a
+    chain of CloudEvents started, if it is in another trace."""
 
 
 class SpanEvent(Struct, frozen=True, gc=False):
@@ -218,10 +219,15 @@ class SpanMapper:
         self.finish(span, trace_id, parent, first)
         return span
 
-    def begin(self, event: Event, size: int | None, place: PartitionAttributes) -> ExportSpan:
+    def begin(
+        self, event: Event, size: int | None, place: PartitionAttributes, link: SpanLink | None = None
+    ) -> ExportSpan:
         """Create a span from its event alone. `size`: bytes of the record's value, None if it has none."""
         start, end = span_times(event)
-        return ExportSpan(place, event, size, span_id(place.base, event.position.offset), start, end)
+        span = ExportSpan(place, event, size, span_id(place.base, event.position.offset), start, end)
+        if link is not None:
+            span.further_links = (link,)
+        return span
 
     def finish(self, span: ExportSpan, trace_id: int, parent: SpanParent | None, first: Event | None) -> None:
         """Set trace, parent and links of a span.
@@ -242,7 +248,7 @@ class SpanMapper:
                 if parent.inferred:
                     span.further = _INFERRED
             else:
-                span.further_links = (SpanLink(parent.trace_id, parent.span_id, "cause"),)
+                span.further_links = (*span.further_links, SpanLink(parent.trace_id, parent.span_id, "cause"))
         if first is not None or event.rejection is not None or event.replay_of is not None or span.size is None:
             self._add_rare(span, event, first)
 
