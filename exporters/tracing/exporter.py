@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import structlog
 
+from exporters.tracing.cloudevent_link import find_starting_link
 from exporters.tracing.event_window import EventWindow
 from exporters.tracing.flow_buffer import FlowBuffer, QuietFlow
 from exporters.tracing.late_rejections import UncheckedPositions
@@ -20,7 +21,6 @@ from exporters.tracing.sampling import TailSampler, in_sample, sample_bound
 from exporters.tracing.span_mapper import ExportSpan, SpanMapper
 from exporters.tracing.span_placement import EdgeCallback, RejectionCallback, SpanPlacer
 from exporters.tracing.span_sink import SpanSink
-from exporters.tracing.starting_link import find_starting_link
 from sidecar.config.schema import ExportersConfig, SamplingConfig
 from sidecar.domain.model import Decoded, Event
 from sidecar.domain.redaction import Redactor

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from exporters.tracing.cloudevent_link import find_starting_link
 from exporters.tracing.span_mapper import SpanLink
-from exporters.tracing.starting_link import find_starting_link
 from sidecar.domain.model import Decoded, Event, Headers, Record, TraceOrigin
 from sidecar.domain.position import Position
 from sidecar.domain.redaction import Redactor
