@@ -23,6 +23,7 @@ from sidecar.domain.errors import Fenced, Outage, RecordRefused, Refused, TooLar
 from sidecar.domain.model import Outgoing
 from sidecar.domain.ports.broker import Batch, Broker, Lease
 from sidecar.domain.position import Position
+from sidecar.domain.record_size import count_record_bytes
 from sidecar.pipeline.batch_split import Commit, count_records, split_commit
 
 log = structlog.get_logger()
@@ -82,12 +83,15 @@ class Committer:
         self._skip: _Skip | None = None
         self.waiting = 0
         """Records that are decoded and not committed yet."""
+        self.waiting_bytes = 0
+        """Their memory, and that of what their commits publish."""
 
     def add(self, batch: Batch, outgoing: Sequence[Outgoing]) -> None:
         """Queue a batch with the records that its commit publishes."""
         self._batches.append(batch)
         self._outgoing.extend(outgoing)
         self.waiting += len(batch.records)
+        self.waiting_bytes += count_record_bytes(batch.records)
         self._work.set()
         self._idle.clear()
 
@@ -97,7 +101,7 @@ class Committer:
         Returns the first offset that was dropped.
         """
         dropped = next((batch.records[0].position.offset for batch in self._batches if batch.records), None)
-        self.waiting -= sum(len(batch.records) for batch in self._batches)
+        self._release(self._batches)
         self._batches, self._outgoing = [], []
         return dropped
 
@@ -150,12 +154,17 @@ class Committer:
             self._batches, self._outgoing = [], []
             if batches and not await self._commit(batches, outgoing):
                 return
-            self.waiting -= count_records(batches)
+            self._release(batches)
+            del batches, outgoing  # they are not to be kept in memory until the next commit
             self._end_skip()
             self._on_commit(())
             if not self._batches:
                 self._idle.set()
             await self._wait(self._interval())
+
+    def _release(self, batches: Sequence[Batch]) -> None:
+        self.waiting -= count_records(batches)
+        self.waiting_bytes -= sum(count_record_bytes(batch.records) for batch in batches)
 
     def _note_lost(self, dropped: Sequence[Outgoing]) -> None:
         for position in dict.fromkeys(outgoing.origin for outgoing in dropped if outgoing.origin is not None):

@@ -16,6 +16,9 @@ from sidecar.pipeline.live_stream import LiveStream
 class RecordCache(Protocol):
     """Keeps the latest records for callers that open their payloads."""
 
+    @property
+    def in_use(self) -> bool: ...
+
     def keep(self, records: Sequence[Record]) -> None: ...
 
     def discard(self, partition: Partition) -> None: ...
@@ -29,7 +32,8 @@ class EventViewers:
 
     def publish(self, decoded: Sequence[Decoded]) -> None:
         """Publish events to live subscribers and keep their records."""
-        self._cache.keep([each.record for each in decoded])
+        if self._cache.in_use:
+            self._cache.keep([each.record for each in decoded])
         self._live.publish(decoded)
 
     def discard(self, partition: Partition) -> None:

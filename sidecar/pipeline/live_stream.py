@@ -11,20 +11,23 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 
 from sidecar.domain.errors import Outage
-from sidecar.domain.model import Decoded
+from sidecar.domain.model import Decoded, Record
+from sidecar.domain.record_size import BODY_FACTOR, count_event_bytes, count_record_bytes
 
 MAX_QUEUED_EVENTS = 5_000
-"""Events in the queue of one subscriber; each takes about two kilobytes with its body."""
 MAX_QUEUED_BYTES = 8 << 20
-"""Bytes of their values."""
+"""Memory of the events in the queue of one subscriber, with their records and bodies if it needs them."""
 MAX_SUBSCRIBERS = 64
+PARTS_PER_QUEUE = 8
+"""Larger batches are queued in parts, so that a full queue drops some of their events and not all."""
 
 
 class Subscription:
     """The queue of one subscriber."""
 
-    def __init__(self, live: LiveStream, most_events: int, most_bytes: int) -> None:
+    def __init__(self, live: LiveStream, most_events: int, most_bytes: int, *, with_payloads: bool) -> None:
         self._live, self._most_events, self._most_bytes = live, most_events, most_bytes
+        self.with_payloads = with_payloads
         self._queue: deque[tuple[Sequence[Decoded], int]] = deque()
         self._events = self._bytes = 0
         self._wake = asyncio.Event()
@@ -82,8 +85,10 @@ class Subscription:
                 yield decoded
 
     def close(self) -> None:
-        """End the subscription."""
+        """End the subscription and release what is queued."""
         self._closed = True
+        self._queue.clear()
+        self._events = self._bytes = 0
         self._wake.set()
         self._live.leave(self)
 
@@ -112,23 +117,35 @@ class LiveStream:
         """Publish a batch. Costs one comparison without subscribers."""
         if not self._subscriptions or not decoded:
             return
-        size = sum([len(each.record.value) for each in decoded if each.record.value is not None])
+        events = [each.event for each in decoded]
+        size = count_event_bytes(events)
+        without_payloads: Sequence[Decoded] | None = None
+        parts: list[tuple[Sequence[Decoded], int]] | None = None
         for subscription in self._subscriptions:
-            subscription.put(decoded, size)
+            if subscription.with_payloads:
+                parts = parts or _split(decoded, self._most_bytes // PARTS_PER_QUEUE)
+                for part, part_size in parts:
+                    subscription.put(part, part_size)
+            else:
+                without_payloads = without_payloads or [_without_payload(each) for each in decoded]
+                subscription.put(without_payloads, size)
 
     def lost(self, count: int) -> None:
         """Count events that all subscribers miss."""
         for subscription in self._subscriptions:
             subscription.drop(count)
 
-    def subscribe(self) -> Subscription:
-        """Subscribe; the caller closes the subscription. Raises Outage if there are too many subscribers."""
+    def subscribe(self, *, with_payloads: bool = True) -> Subscription:
+        """Subscribe; the caller closes the subscription. Raises Outage if there are too many subscribers.
+
+        `with_payloads`: keep headers and bodies in the queue, for a query that asks for them.
+        """
         if len(self._subscriptions) >= MAX_SUBSCRIBERS:
             raise Outage(
                 f"{MAX_SUBSCRIBERS} clients follow the live stream already: close one, or try again later",
                 retry_after=5,
             )
-        subscription = Subscription(self, self._most_events, self._most_bytes)
+        subscription = Subscription(self, self._most_events, self._most_bytes, with_payloads=with_payloads)
         self._subscriptions = (*self._subscriptions, subscription)
         return subscription
 
@@ -140,3 +157,29 @@ class LiveStream:
         """End every subscription, because the sidecar stops."""
         for subscription in self._subscriptions:
             subscription.close()
+
+
+def _split(decoded: Sequence[Decoded], max_bytes: int) -> list[tuple[Sequence[Decoded], int]]:
+    """Split a batch into parts of about `max_bytes` each, with their sizes."""
+    sizes = [_count_bytes(each) for each in decoded]
+    total = sum(sizes)
+    if total <= max_bytes:
+        return [(decoded, total)]
+    parts: list[tuple[Sequence[Decoded], int]] = []
+    start = size = 0
+    for index, each in enumerate(sizes):
+        if size and size + each > max_bytes:
+            parts.append((decoded[start:index], size))
+            start, size = index, 0
+        size += each
+    return [*parts, (decoded[start:], size)]
+
+
+def _count_bytes(decoded: Decoded) -> int:
+    record = count_record_bytes((decoded.record,))
+    return count_event_bytes((decoded.event,)) + record * (1 if decoded.body is None else 1 + BODY_FACTOR)
+
+
+def _without_payload(decoded: Decoded) -> Decoded:
+    record = decoded.record
+    return Decoded(Record(record.position, None, None, (), record.timestamp), decoded.event)

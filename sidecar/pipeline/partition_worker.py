@@ -36,6 +36,8 @@ log = structlog.get_logger()
 
 MAX_UNCOMMITTED_RECORDS = 20_000
 """Decoded and uncommitted records of a worker; beyond that its partition is paused."""
+MAX_UNCOMMITTED_BYTES = 64 << 20
+"""Memory of the same."""
 MAX_WAITING_BATCHES = 4
 """Batches that wait behind one whose decoding takes long; beyond that the partition is paused."""
 REFUSED_SCHEMA_TIMEOUT_S = 3.0
@@ -202,7 +204,7 @@ class PartitionWorker:
                 self.first_held = batch.records[0].position.offset
             return
         self._committer.add(batch, self._context.router.route(self.lease.partition.stream, decoded, rejected))
-        if self._committer.waiting > MAX_UNCOMMITTED_RECORDS:
+        if self._committer.waiting > MAX_UNCOMMITTED_RECORDS or self._committer.waiting_bytes > MAX_UNCOMMITTED_BYTES:
             self._pause("committing")
 
     def _consult_breaker(self, batch: Batch, rejected: int) -> None:
@@ -358,7 +360,8 @@ class PartitionWorker:
     def _on_commit(self, published: Sequence[Outgoing]) -> None:
         letters = self._context.router.count_letters(self.lease.partition.stream, published)
         self._counter.dead_lettered += letters
-        if self._committer.waiting < MAX_UNCOMMITTED_RECORDS // 2:
+        records, size = self._committer.waiting, self._committer.waiting_bytes
+        if records < MAX_UNCOMMITTED_RECORDS // 2 and size < MAX_UNCOMMITTED_BYTES // 2:
             self._unpause("committing")
 
     def _pause(self, reason: str) -> None:

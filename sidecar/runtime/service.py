@@ -24,6 +24,7 @@ from sidecar.pipeline.pipeline import Pipeline
 from sidecar.pipeline.stream_counters import StreamCounters
 from sidecar.pipeline.unowned_partition_reader import UnownedPartitionReader
 from sidecar.replay.service import ReplayService
+from sidecar.runtime.memory_trimmer import MemoryTrimmer
 from sidecar.runtime.status import StatusReporter
 
 
@@ -78,6 +79,7 @@ class SidecarService:
     unowned_reader: UnownedPartitionReader | None
     replays: ReplayService
     reapers: Sequence[PendingEntryReaper]
+    trimmer: MemoryTrimmer
 
     async def run(self) -> None:
         """Run until cancelled, then drain and commit. Raises Refused if a server refuses for good."""
@@ -97,6 +99,7 @@ class SidecarService:
         self.replays.start()
         for reaper in self.reapers:
             reaper.start()
+        self.trimmer.start()
         try:
             await asyncio.wait(reading, return_when=asyncio.FIRST_EXCEPTION)
             for task in reading:
@@ -106,6 +109,7 @@ class SidecarService:
             await self._stop(reading)
 
     async def _stop(self, reading: Sequence[asyncio.Task[None]]) -> None:
+        await self.trimmer.close()
         for reaper in self.reapers:
             await reaper.close()
         await self.replays.close()

@@ -47,6 +47,7 @@ from sidecar.replay.selected_letters import SelectedLetters
 from sidecar.replay.service import ReplayService
 from sidecar.runtime.api_wiring import build_api_services, build_letter_queries
 from sidecar.runtime.cluster_members import HeartbeatWriter, MemberDirectory
+from sidecar.runtime.memory_trimmer import MemoryTrimmer
 from sidecar.runtime.metrics import (
     ConsumerGroupMetrics,
     DeadLetterMetrics,
@@ -274,6 +275,7 @@ def build_service(config: Config) -> SidecarService:
         unowned_reader=_build_unowned_reader(base, viewers),
         replays=replays,
         reapers=reapers,
+        trimmer=MemoryTrimmer(),
     )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sidecar.api.mappers.payload import ReadPayload
 from sidecar.decoding.decoder import EventDecoder
@@ -14,10 +15,12 @@ from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Decoded, Record
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.position import Partition, Position
+from sidecar.domain.record_size import count_record_bytes
 
 MAX_CACHE_BYTES = 8 << 20
 MAX_CACHE_RECORDS = 10_000
-"""A record takes about 600 bytes besides its value."""
+CACHE_IDLE_S = 60.0
+"""Time after the last request for a payload from which records are no longer kept."""
 SCHEMA_TIMEOUT_S = 3.0
 """Time that a request waits for a schema that is not cached."""
 GONE = "the broker does not hold this record any more (retention or a trim has taken it)"
@@ -28,19 +31,36 @@ MAX_CONCURRENT_READS = 16
 class PayloadCache:
     """The records of the latest batches, by position. Bounded by bytes and by count; evicts whole batches."""
 
-    def __init__(self, most_bytes: int = MAX_CACHE_BYTES, most_records: int = MAX_CACHE_RECORDS) -> None:
-        self._most_bytes, self._most_records = most_bytes, most_records
+    def __init__(
+        self,
+        most_bytes: int = MAX_CACHE_BYTES,
+        most_records: int = MAX_CACHE_RECORDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._most_bytes, self._most_records, self._clock = most_bytes, most_records, clock
         self._batches: deque[tuple[Partition, int, Sequence[Record]]] = deque()
-        """Partition, bytes of the values, records."""
+        """Partition, memory and records of each batch."""
         self._starts: dict[Partition, list[tuple[int, Sequence[Record]]]] = {}
         """By partition: first offset and records of each batch, by first offset."""
         self._bytes = self._records = 0
+        self._read_at = -CACHE_IDLE_S
+
+    @property
+    def in_use(self) -> bool:
+        """A payload was asked for lately, so that keeping records helps. Drops all records otherwise."""
+        if self._clock() - self._read_at < CACHE_IDLE_S:
+            return True
+        if self._batches:
+            self._batches.clear()
+            self._starts.clear()
+            self._bytes = self._records = 0
+        return False
 
     def keep(self, records: Sequence[Record]) -> None:
         """Keep a batch of one partition, in order. Takes a fraction of a microsecond an event."""
         if not records:
             return
-        size = sum([len(record.value) for record in records if record.value is not None])
+        size = count_record_bytes(records)
         if size > self._most_bytes:
             return
         first = records[0].position
@@ -74,6 +94,7 @@ class PayloadCache:
 
     def get(self, position: Position) -> Record | None:
         """Return the record at a position, or None if it is not cached."""
+        self._read_at = self._clock()
         starts = self._starts.get(position.log, [])
         at = bisect_right(starts, position.offset, key=_first_offset)
         # A batch that was redelivered may overlap the one before it: look at both.

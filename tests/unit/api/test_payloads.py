@@ -61,3 +61,25 @@ def test_it_stays_within_its_bounds(batches: list[tuple[int, int, int, int]]) ->
         assert sum(len(record.value or b"") for records in held for record in records) <= 10_000
         assert sum(map(len, held)) <= 100
         assert sum(map(len, cache._starts.values())) == len(cache._batches)
+
+
+def test_headers_and_keys_count_too() -> None:
+    cache = PayloadCache(most_bytes=1_000_000)
+    for start in range(0, 100, 2):
+        record = Record(Position("redis", "orders", 0, start), b"k" * 50_000, None, (("field", b"x" * 50_000),), 0)
+        cache.keep([record])
+    assert len(cache._batches) < 10
+
+
+def test_nothing_is_kept_when_no_payload_is_asked_for() -> None:
+    now = [0.0]
+    cache = PayloadCache(clock=lambda: now[0])
+    assert not cache.in_use
+    cache.get(Position("kafka", "orders", 0, 0))
+    assert cache.in_use
+    cache.keep(_batch(0, 0, 20))
+    now[0] = 59.0
+    assert cache.in_use
+    now[0] = 61.0
+    assert not cache.in_use
+    assert not cache._batches

@@ -57,7 +57,11 @@ def routes(events: EventService, live: LiveStream, redactor: Redactor) -> Sequen
     )
     async def follow_events(search: QueryText = "") -> Stream:
         query = parse(search)
-        return Stream(_follow(events, live.subscribe(), query), media_type=SSE_MEDIA_TYPE, headers=_UNBUFFERED)
+        return Stream(
+            _follow(events, live.subscribe(with_payloads=query.needs_payload), query),
+            media_type=SSE_MEDIA_TYPE,
+            headers=_UNBUFFERED,
+        )
 
     @get(
         "/v1/scan",
@@ -107,6 +111,7 @@ async def _follow(events: EventService, subscription: Subscription, query: Query
                     yield messages
                 # One client takes at most a quarter of the time; beyond that its events are dropped and counted.
                 await asyncio.sleep(min(3 * elapsed, 0.1))
+            decoded = None  # or its records would stay in memory while this waits for more
         yield _message("end", models.ScanEndModel(reason="the sidecar is stopping"))
 
 
