@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 """Paths that need no token."""
+MAX_RUNNING_REQUESTS = 256
+"""Requests at the same time, probes and scrapes apart."""
 CALLER = "tracecar.caller"
 """The key of the ASGI scope that holds the `Caller`."""
 MAX_TARGET_BYTES = 16_384
@@ -45,6 +47,7 @@ class EdgeMiddleware:
 
     def __init__(self, app: ASGI3Application, tokens: TokenStore | None, *, loopback: bool) -> None:
         self._app, self._tokens, self._loopback = app, tokens, loopback
+        self._running = 0
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] != "http":
@@ -56,6 +59,8 @@ class EdgeMiddleware:
             caller = self._tokens.caller(headers.get("authorization"))
             if caller is None:
                 refusal = problem(401, _UNKNOWN_TOKEN if "authorization" in headers else _NO_TOKEN)
+            elif self._running >= MAX_RUNNING_REQUESTS:
+                refusal = problem(503, f"{MAX_RUNNING_REQUESTS} requests are running: try again")
             scope[CALLER] = caller  # type: ignore[literal-required]  # ASGI lets servers add keys of their own
         if refusal is not None:
             await _refuse(send, refusal)
@@ -67,7 +72,12 @@ class EdgeMiddleware:
                 message["headers"] = [*message.get("headers", ()), *HEADERS]  # type: ignore[index, attr-defined]
             await send(message)  # type: ignore[arg-type]
 
-        await self._app(scope, receive, sending)
+        counted = int(scope["path"] not in OPEN_PATHS)
+        self._running += counted
+        try:
+            await self._app(scope, receive, sending)
+        finally:
+            self._running -= counted
 
     def _refusal(self, path: str, headers: dict[str, str], length: int) -> models.Problem | None:
         if length > MAX_TARGET_BYTES:

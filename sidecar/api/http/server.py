@@ -7,19 +7,19 @@ import contextlib
 import ipaddress
 import socket
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import uvicorn
 
 from sidecar.api.http.app import ApiServices, build_api, build_probes
 from sidecar.api.http.auth import build_token_store
+from sidecar.api.http.connections import ConnectionLimits, ConnectionTable
 from sidecar.config.schema import Config
 from sidecar.domain.errors import Refused
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
-MAX_CONNECTIONS = 512
 GRACEFUL_STOP_S = 5
 """Time for running requests once the sidecar stops."""
 
@@ -27,7 +27,10 @@ GRACEFUL_STOP_S = 5
 class HttpListener:
     """Listens on one address."""
 
-    def __init__(self, app: ASGI3Application, host: str, port: int, key: str) -> None:
+    def __init__(
+        self, app: ASGI3Application, host: str, port: int, key: str, limits: ConnectionLimits | None = None
+    ) -> None:
+        self.connections = ConnectionTable(limits or ConnectionLimits())
         self._socket = _bind(host, port, key)
         self.host, self.port = host, int(self._socket.getsockname()[1])
         self._server = _UvicornServer(
@@ -37,10 +40,9 @@ class HttpListener:
                 access_log=False,
                 lifespan="off",
                 ws="none",
-                http="h11",
+                http=cast("type[asyncio.Protocol]", self.connections.build_protocol),
                 server_header=False,
                 proxy_headers=False,
-                limit_concurrency=MAX_CONNECTIONS,
                 timeout_graceful_shutdown=GRACEFUL_STOP_S,
             )
         )

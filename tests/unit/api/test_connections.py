@@ -1,0 +1,118 @@
+"""Connections without requests take nothing away from others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from sidecar.api.http.connections import ConnectionLimits
+from sidecar.api.http.server import HttpListener
+from tests.support.api import serving
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    if scope["path"] == "/slow":
+        await asyncio.sleep(60)
+    body = b"x" * 50_000_000 if scope["path"] == "/large" else b"ok"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": body})
+
+
+@asynccontextmanager
+async def listening(**limits: Any) -> AsyncIterator[HttpListener]:
+    listener = HttpListener(app, "127.0.0.1", 0, "api", ConnectionLimits(**limits))
+    await listener.start()
+    try:
+        yield listener
+    finally:
+        for connection in list(listener.connections._peers):
+            connection.abort()
+        await listener.stop()
+
+
+@asynccontextmanager
+async def connected(url: str, count: int, sent: bytes = b"", source: str = "127.0.0.1") -> AsyncIterator[list[Any]]:
+    port = int(url.rpartition(":")[2])
+    opened = []
+    try:
+        for _ in range(count):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
+            writer.write(sent)
+            opened.append((reader, writer))
+        await asyncio.sleep(0.1)
+        yield opened
+    finally:
+        for _, writer in opened:
+            writer.transport.abort()
+
+
+async def get(url: str) -> int:
+    async with httpx2.AsyncClient(trust_env=False, timeout=5) as http:
+        return (await http.get(url)).status_code
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHost: loc", b"\x16\x03\x01"])
+async def test_idle_connections_take_no_probe_away(tmp_path: Path, sent: bytes) -> None:
+    async with serving(tmp_path / "token", probes=True) as sidecar:
+        assert sidecar.serving.probes_url is not None
+        for url in (sidecar.url, sidecar.serving.probes_url):
+            async with connected(url, 600, sent):
+                for path in ("healthz", "readyz", "metrics"):
+                    assert await get(f"{url}/{path}") == 200
+
+
+async def test_a_head_that_does_not_come_ends_the_connection() -> None:
+    async with listening(head_timeout_s=0.2) as listener, connected(listener.url, 1) as opened:
+        (reader, writer), loop = opened[0], asyncio.get_running_loop()
+        began = loop.time()
+        with contextlib.suppress(ConnectionError):
+            while loop.time() < began + 5:
+                writer.write(b"x")  # byte by byte
+                await asyncio.sleep(0.02)
+                if reader.at_eof():
+                    break
+        assert loop.time() < began + 2
+        assert not listener.connections._peers
+
+
+async def test_a_request_that_runs_outlives_the_deadline_and_the_limits() -> None:
+    async with (
+        listening(total=5, head_timeout_s=0.1) as listener,
+        connected(listener.url, 1, b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n") as running,
+        connected(listener.url, 20),
+    ):
+        assert await get(listener.url) == 200
+        await asyncio.sleep(0.3)
+        assert not running[0][0].at_eof()
+
+
+async def test_one_address_cannot_use_up_all() -> None:
+    request = b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    async with (
+        listening(total=50, per_peer=10) as listener,
+        connected(listener.url, 30, request, source="127.0.0.2") as opened,
+    ):
+        assert sum(not reader.at_eof() for reader, _ in opened) == 10
+        assert await get(listener.url) == 200
+
+
+async def test_an_answer_that_is_not_read_holds_no_place() -> None:
+    request = b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    async with listening(total=5) as listener:
+        clients = [socket.create_connection(("127.0.0.1", listener.port)) for _ in range(2)]
+        for client in clients:
+            client.sendall(request)
+        await asyncio.sleep(0.3)
+        async with connected(listener.url, 10):
+            assert await get(listener.url) == 200
+            assert len(listener.connections._peers) <= 5
+        for client in clients:
+            client.close()
