@@ -69,6 +69,7 @@ async def plan_letters(
         *describe_missing(selection),
         *await _list_warnings(source, free, request, index, names),
     ]
+    warnings += _list_item_warnings(items)
     if tracker.note is not None:
         warnings.append(f"consumer groups: {tracker.note}")
     targets = await _count_targets(source, free, request)
@@ -196,6 +197,15 @@ async def _check_items(
                 example=item.ref.ids[-1],
             )
     return passes, sorted(kinds.values(), key=lambda one: -one.count), unsendable
+
+
+def _list_item_warnings(items: Sequence[ReplayItem]) -> list[str]:
+    """List the different warnings about single letters, each with the number of letters."""
+    counts: dict[str, int] = {}
+    for item in items:
+        if item.warning is not None:
+            counts[item.warning] = counts.get(item.warning, 0) + 1
+    return [f"{count} of the letters: {warning}" for warning, count in counts.items()]
 
 
 def describe_missing(selection: ReplaySelection) -> list[str]:

@@ -6,16 +6,32 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from sidecar.dead_letters.dialects import tracecar
-from sidecar.domain.errors import TracecarError
+from sidecar.domain.errors import Refused, TracecarError
 from sidecar.domain.model import DeadLetter, Outgoing, Record
 from sidecar.domain.ports.broker import Broker, Retention
+from sidecar.domain.position import Position
 from sidecar.replay.models import UnsendableLetter
 
 MAX_KNOWN_STREAMS = 1_000
 """Streams that are remembered: letters may name any."""
+TRACECAR = "tracecar"
+KEPT_ONLY = "the origin does not hold the record any more, and the dead letter does not keep its time: now is used"
+DIFFERENT_RECORD = "the origin holds another record now: what the dead letter holds is sent"
+SERIALIZED_AGAIN = "of the dead letter was serialized again by the framework: what the origin holds is sent"
 InSight = Callable[[str, str], Awaitable[bool]]
 """Whether a stream (system, name) is one that is watched."""
+
+
+class RestoredRecord(Struct, frozen=True):
+    """The record that failed, as it will be sent."""
+
+    record: Record
+    warning: str | None = None
+    """The reason why it may not be what a reader of the dead letter expects."""
 
 
 class RecordBuilder:
@@ -52,11 +68,52 @@ class RecordBuilder:
             )
         return letter.stream
 
-    async def record(self, letter: DeadLetter) -> Record:
-        """The record that failed, whole: what the letter leaves out is read from the origin. Raises Unsendable where it
-        cannot be had, Outage, Refused."""
-        if letter.record is not None and not letter.omitted:
-            return letter.record
+    async def restore(self, letter: DeadLetter) -> RestoredRecord:
+        """Restore the record that failed.
+
+        Parts that the dead letter omits are read from the origin. Where a framework may have serialized the record
+        again, or does not keep its time, the origin's record is used if it still exists and is the same one.
+
+        Raises:
+            UnsendableLetter: An omitted part cannot be read.
+            Outage: The broker cannot be reached.
+            Refused: The broker refuses.
+        """
+        if letter.record is None or letter.omitted:
+            return RestoredRecord(await self._read_omitted(letter))
+        is_exact = letter.origin_timestamp is not None and not letter.reserialized
+        if is_exact or letter.origin is None or letter.dialect == TRACECAR:
+            return RestoredRecord(letter.record)
+        return await self._read_origin(letter, letter.record, letter.origin)
+
+    async def _read_origin(self, letter: DeadLetter, kept: Record, origin: Position) -> RestoredRecord:
+        """Compare a foreign dead letter with the record at its origin; the origin's is used where it is the same one.
+
+        The timestamp identifies it. Without one, equal key and value do: another record may be there, because a stream
+        that was deleted and created again has the same positions.
+        """
+        if not await self._in_sight(origin.system, origin.stream):
+            return RestoredRecord(kept)
+        try:
+            found = await self._broker.read(origin)
+        except Refused:
+            found = None
+        if found is None:
+            return RestoredRecord(kept, KEPT_ONLY if letter.origin_timestamp is None else None)
+        differing = [
+            name for name, differs in (("key", found.key != kept.key), ("value", found.value != kept.value)) if differs
+        ]
+        if letter.origin_timestamp is None:
+            if differing or found.timestamp > letter.appended_at:
+                return RestoredRecord(kept, DIFFERENT_RECORD)
+            return RestoredRecord(replace(kept, timestamp=found.timestamp))
+        if letter.origin_timestamp != found.timestamp:
+            return RestoredRecord(kept, DIFFERENT_RECORD)
+        if not differing:
+            return RestoredRecord(kept)
+        return RestoredRecord(found, f"the {' and the '.join(differing)} {SERIALIZED_AGAIN}")
+
+    async def _read_omitted(self, letter: DeadLetter) -> Record:
         missing = " and the ".join(letter.omitted) or "record"
         if letter.origin is None:
             raise UnsendableLetter(f"the letter does not keep the {missing}, and does not say where it came from")

@@ -79,6 +79,8 @@ class ReplayItem(Struct, gc=False):
     """By this job, now or before."""
     position: Position | None = None
     """Where it lies now."""
+    warning: str | None = None
+    """The reason why the record may not be what a reader of the dead letter expects."""
 
 
 class StepPlanner:
@@ -137,7 +139,8 @@ class StepPlanner:
         if kept is not None:
             return ReplayItem(ref, letter, skip=kept)
         try:
-            record = await self._sender.record(letter)
+            restored = await self._sender.restore(letter)
+            record = restored.record
             changes: tuple[PathChange, ...] = ()
             if self._request.edit:
                 edited = await self._editor(record, self._request.edit, await self._sender.target(letter))
@@ -145,7 +148,8 @@ class StepPlanner:
                 record = Record(
                     record.position, record.key, edited.value, edited.headers, record.timestamp, record.value_at
                 )
-            return ReplayItem(ref, letter, await self._sender.outgoing(letter, record), changes)
+            outgoing = await self._sender.outgoing(letter, record)
+            return ReplayItem(ref, letter, outgoing, changes, warning=restored.warning)
         except UnsendableLetter as error:
             return ReplayItem(ref, letter, fail=str(error))
 

@@ -47,6 +47,7 @@ def _read(record: Record, naming: StreamNames) -> DeadLetter | None:
         message=reason,
         attempts=None if values.has_any(_DELAYED_RETRY_HEADERS) else 1,
         failed_at=record.timestamp * 1000,
+        reserialized=True,
         root_cause=cause or (RootCause(exception, reason) if exception else None),
     )
     return build_letter(record, naming, "smallrye", failure, _OWN.__contains__)

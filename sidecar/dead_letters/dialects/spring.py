@@ -2,9 +2,9 @@
 
 Each round adds headers of the same names, unless the recoverer is told to replace them: the first are of the first
 failure, the last of the latest one (`KafkaHeaders`, `DeadLetterPublishingRecoverer.HeaderNames`). Without a delivery
-attempt header (`ContainerProperties.deliveryAttemptHeader`) the number of attempts is unknown. After a failed
-deserialization of the key, Spring serializes the value that it could read again (and the other way around), so the
-bytes of the dead letter may differ from those of the original record.
+attempt header (`ContainerProperties.deliveryAttemptHeader`) the number of attempts is unknown. Spring serializes what
+it could deserialize again (the value, where the key failed), so the bytes of the dead letter may differ from those of
+the original record.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def read_failure(values: HeaderValues, record: Record, prefix: str) -> FailureHe
         failed_at=record.timestamp * 1000,
         stacktrace=stacktrace,
         likely_cause=RootCause(cause, message) if cause else None,
-        reserialized=(exception or "").endswith("DeserializationException"),
+        reserialized=True,
     )
 
 

@@ -44,6 +44,7 @@ def _read(record: Record, naming: StreamNames) -> DeadLetter | None:
         exception=exception,
         message=message,
         failed_at=record.timestamp * 1000,
+        reserialized=True,
         stacktrace=stacktrace,
         likely_cause=RootCause(exception, message) if exception else None,
     )
