@@ -95,23 +95,25 @@ class RecordBuilder:
         if not await self._in_sight(origin.system, origin.stream):
             return RestoredRecord(kept)
         try:
-            found = await self._broker.read(origin)
+            stored = await self._broker.read(origin)
         except Refused:
-            found = None
-        if found is None:
+            stored = None
+        if stored is None:
             return RestoredRecord(kept, KEPT_ONLY if letter.origin_timestamp is None else None)
         differing = [
-            name for name, differs in (("key", found.key != kept.key), ("value", found.value != kept.value)) if differs
+            name
+            for name, differs in (("key", stored.key != kept.key), ("value", stored.value != kept.value))
+            if differs
         ]
         if letter.origin_timestamp is None:
-            if differing or found.timestamp > letter.appended_at:
+            if differing or stored.timestamp > letter.appended_at:
                 return RestoredRecord(kept, DIFFERENT_RECORD)
-            return RestoredRecord(replace(kept, timestamp=found.timestamp))
-        if letter.origin_timestamp != found.timestamp:
+            return RestoredRecord(replace(kept, timestamp=stored.timestamp))
+        if letter.origin_timestamp != stored.timestamp:
             return RestoredRecord(kept, DIFFERENT_RECORD)
         if not differing:
             return RestoredRecord(kept)
-        return RestoredRecord(found, f"the {' and the '.join(differing)} {SERIALIZED_AGAIN}")
+        return RestoredRecord(stored, f"the {' and the '.join(differing)} {SERIALIZED_AGAIN}")
 
     async def _read_omitted(self, letter: DeadLetter) -> Record:
         missing = " and the ".join(letter.omitted) or "record"
@@ -121,17 +123,17 @@ class RecordBuilder:
             raise UnsendableLetter(
                 f"the letter does not keep the {missing}, and {letter.origin} is of no watched stream"
             )
-        found = await self._broker.read(letter.origin)
-        if found is None:
+        stored = await self._broker.read(letter.origin)
+        if stored is None:
             raise UnsendableLetter(
                 f"the letter does not keep the {missing}, and {letter.origin} does not hold it any more"
             )
-        if letter.origin_timestamp not in (None, found.timestamp):
+        if letter.origin_timestamp not in (None, stored.timestamp):
             raise UnsendableLetter(
                 f"the letter does not keep the {missing}, and {letter.origin} holds another record now: the stream was "
                 "created again"
             )
-        return found
+        return stored
 
     async def outgoing(self, letter: DeadLetter, record: Record) -> Outgoing:
         """What is sent. Raises Unsendable, Outage, Refused."""
