@@ -7,7 +7,7 @@ class Tracecar {
     private static final HttpClient HTTP = HttpClient.newHttpClient();
     private static final String URL = System.getenv().getOrDefault("TRACECAR_URL", "http://127.0.0.1:8425");
 
-    /** Returns once the dead letter is durable; throws where it is not known to be: call it again. */
+    /** Returns when the dead letter is durable. After an exception the outcome is unknown: call it again. */
     static String report(String position, Throwable error, int attempts) throws IOException, InterruptedException {
         StringWriter trace = new StringWriter();
         error.printStackTrace(new PrintWriter(trace));

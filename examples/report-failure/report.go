@@ -13,7 +13,7 @@ import (
 
 var client = http.Client{Timeout: 30 * time.Second}
 
-// report returns once the dead letter is durable; after an error it is not known to be: call it again.
+// report returns when the dead letter is durable. After an error the outcome is unknown: call it again.
 func report(position string, failed error, attempts int) (string, error) {
 	body, err := json.Marshal(map[string]any{
 		"position": position,

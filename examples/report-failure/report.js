@@ -1,5 +1,5 @@
 async function report(position, error, attempts = 1) {
-  // Resolves once the dead letter is durable; rejects where it is not known to be: call it again.
+  // Resolves when the dead letter is durable. If it rejects, the outcome is unknown: call it again.
   const answer = await fetch(`${process.env.TRACECAR_URL ?? "http://127.0.0.1:8425"}/v1/failures`, {
     method: "POST",
     headers: { Authorization: `Bearer ${process.env.TRACECAR_TOKEN}`, "Content-Type": "application/json" },

@@ -5,7 +5,7 @@ import urllib.request
 
 
 def report(position: str, error: Exception, attempts: int = 1) -> dict:
-    """Returns once the dead letter is durable; raises where it is not known to be: call it again."""
+    """Return when the dead letter is durable. After an exception the outcome is unknown: call it again."""
     failure = {
         "position": position,
         "group": "billing",
