@@ -70,7 +70,7 @@ class GroupsContract:
         assert positions[3].offset < one.committed <= positions[4].offset
         assert one.end > positions[-1].offset
         assert one.lag in (6, None)
-        assert [one.passed(position.offset) for position in positions] == [True] * 4 + [False] * 6
+        assert [one.has_consumed(position.offset) for position in positions] == [True] * 4 + [False] * 6
         if harness.partitioned:
             assert one.delivered is None
             assert one.unacknowledged == ()
@@ -99,8 +99,8 @@ class GroupsContract:
         assert after is not None
         (one,) = after.partitions
         assert one.lag in (1, None)
-        assert one.passed(positions[-1].offset) is True
-        assert one.passed(later.offset) is False
+        assert one.has_consumed(positions[-1].offset) is True
+        assert one.has_consumed(later.offset) is False
         await reader.__aexit__(None, None, None)
         await member.close()
         await broker.close()
@@ -150,7 +150,7 @@ class GroupsContract:
 
         async def as_left() -> bool:
             found = await self._of(broker, foreign)
-            return found is not None and [found.partitions[0].passed(p.offset) for p in positions] == [
+            return found is not None and [found.partitions[0].has_consumed(p.offset) for p in positions] == [
                 True,
                 True,
                 False,

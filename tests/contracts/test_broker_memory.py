@@ -11,6 +11,7 @@ from sidecar.config.value_types import StartPosition
 from sidecar.domain.errors import Outage
 from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.position import Partition, Position
+from tests.contracts.broker_cancellation import cancel_every_await
 from tests.contracts.broker_contract import EARLIEST, BrokerContract, BrokerHarness, outgoing
 from tests.contracts.broker_reading import Reader, by_lease, letter, letter_ids
 from tests.support.faulty_broker import FaultyBroker
@@ -95,3 +96,6 @@ class TestMemoryBroker(BrokerContract):
             log.append(outgoing(stream, str(n).encode()))
         broker = FaultyBroker(log, [stream], group, MemoryHarness().naming(group))
         assert await broker.bounds(Partition("memory", stream, 0)) == (15, 25)
+
+    async def test_whatever_is_canceled_nothing_is_forgotten_or_lettered_twice(self, harness, stream, group):
+        await cancel_every_await(harness, stream, group, records=100, wait=0)

@@ -83,6 +83,6 @@ class TestKafkaGroups(GroupsContract):
         assert found is not None
         (one,) = found.partitions
         assert (one.committed, one.end, one.lag) == (3, 5, 2)
-        assert [one.passed(position.offset) for position in positions] == [True, True, True, False, False]
+        assert [one.has_consumed(position.offset) for position in positions] == [True, True, True, False, False]
         assert found.members == (0 if protocol == "classic" else None)
         await broker.close()

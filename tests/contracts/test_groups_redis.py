@@ -31,7 +31,7 @@ class TestRedisGroups(GroupsContract):
         found = await self._of(broker, foreign)
         assert found is not None
         (one,) = found.partitions
-        assert [one.passed(position.offset) for position in positions] == [False, False, True, False]
+        assert [one.has_consumed(position.offset) for position in positions] == [False, False, True, False]
         await reader.__aexit__(None, None, None)
         await member.close()
         await broker.close()

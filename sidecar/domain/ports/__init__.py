@@ -1,4 +1,4 @@
-"""What the sidecar needs from the world, as protocols.
+"""Protocols of everything outside the sidecar: brokers, registries, indexes, exporters.
 
 Each docstring is a promise. One contract suite per port checks it on the in-memory adapter and on the real server.
 """

@@ -1,4 +1,4 @@
-"""What the sidecar needs from a message broker."""
+"""Port of a message broker."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ class Lease:
     def __init__(self, partition: Partition, start: int) -> None:
         self.partition = partition
         self.start = start
-        """The first offset this lease's batches can hold: what the group has committed, or its configured start."""
+        """First offset of this lease's batches: the group's committed offset, or its configured start."""
         self.lost = False
         """Set by the broker adapter, never unset."""
 
 
 class Gap(Struct, frozen=True):
-    """Records that are gone before they were read: retention, a trim, a topic created again."""
+    """Records that were deleted before they were read, by retention, a trim, or the deletion of their stream."""
 
     partition: Partition
     wanted: int
-    """The offset that reading should have gone on from."""
+    """Offset that should have been read next."""
     resumed: int
-    """The offset that it went on from instead."""
+    """Offset that is read next instead."""
     reason: str
     """A sentence for a person."""
     recreated: bool = False
-    """The stream was deleted and created again: events, payloads and offsets of this partition that are known are those
-    of another stream."""
+    """The stream was deleted and created again: known events, payloads and offsets of this partition belong to another
+    stream."""
 
 
 class Batch(Struct, gc=False):
@@ -51,49 +51,49 @@ class Batch(Struct, gc=False):
 
     lease: Lease
     records: Sequence[Record]
-    """Empty in the batch that announces a new lease (an idle partition is announced too)."""
+    """Records in order; none in the batch that announces a new lease (an idle partition is announced, too)."""
     next_offset: int
-    """What is committed once this batch is: beyond its last record, and beyond what is no record (control records)."""
+    """Offset to commit with this batch: after its last record, and after control records that follow."""
     gap: Gap | None = None
-    """What was lost just before this batch."""
+    """Records that were lost just before this batch."""
 
 
 class PartitionStatus(Struct, frozen=True):
-    """How far a partition is."""
+    """Offsets and lag of one partition."""
 
     partition: Partition
     committed: int | None
-    """The group's committed offset; None before the first committing."""
+    """The group's committed offset; None before the first commit."""
     end: int
-    """The offset the next record will get (Redis: beyond the newest entry)."""
+    """Offset of the next record (Redis: after the newest entry)."""
     lag: int | None
-    """How many records are not committed yet; None where the server cannot say. On Kafka an upper bound: control
-    records and compacted ones count."""
+    """Records that are not committed yet; None if the server cannot say. On Kafka an upper bound: control records and
+    compacted ones count."""
     pending: int | None = None
-    """Redis: delivered and not yet acknowledged, of all consumers of the group."""
+    """Redis: entries delivered and not acknowledged, of all consumers of the group."""
     ours: bool = True
     """This sidecar holds the lease."""
 
 
 class Finding(Struct, frozen=True):
-    """One line of `tracecar check`: something that was tried, and what came out."""
+    """One line of `tracecar check`: an attempt and its result."""
 
     what: str
-    """Such as `sources.kafka: write to orders.dlt`."""
+    """Subject, such as `sources.kafka: write to orders.dlt`."""
     ok: bool
     detail: str
-    """What was found; where not ok, what to do about it."""
+    """Result; if not ok, also what to do."""
 
 
 class Retention(Struct, frozen=True):
-    """What a stream does with the age of its records."""
+    """Limits that a stream sets to the age of its records."""
 
     keeps_ms: int | None
-    """Records older than this are deleted; None where age deletes nothing, or the server does not say."""
+    """Records older than this are deleted; None if age deletes nothing, or the server does not say."""
     own_times: bool
-    """A record keeps the timestamp that it is published with; else the broker gives it its own."""
+    """True if a record keeps the timestamp that it is published with; else the broker sets its own."""
     takes_ms: int | None = None
-    """Records that are older than this are not taken; None where all are, or the server does not say."""
+    """Records older than this are refused; None if none are, or the server does not say."""
 
 
 class Broker(Protocol):
@@ -101,8 +101,8 @@ class Broker(Protocol):
 
     Reading, committing and looking back are one adapter, because committing must read and write in one transaction.
 
-    Every method may raise Outage (wait, try again) or Refused (tell the person); no method lets an error of the client
-    library through.
+    Every method may raise Outage (wait, then retry) or Refused (tell the operator). No method raises an error of the
+    client library.
     """
 
     traits: BrokerTraits
@@ -115,78 +115,82 @@ class Broker(Protocol):
         """Streams to read that the configuration names; those that a pattern matches are left out."""
 
     async def start(self) -> None:
-        """Connect and join the group. Raises Outage where the server cannot be reached, Refused where it says no."""
+        """Connect and join the group. Raises Outage if the server cannot be reached, Refused if it says no."""
 
     async def close(self) -> None:
-        """Leave the group and let go of everything. What was not committed comes again to whoever reads next."""
+        """Leave the group and end all leases.
+
+        Records that were not committed are delivered again, to the next reader.
+        """
 
     def batches(self) -> AsyncIterator[Batch]:
-        """Batches of all assigned partitions, in order within each, at most `max_records` records each.
+        """Yield batches of all assigned partitions, in order within each, of at most `max_records` records.
 
-        For every new lease comes one batch without records first. A batch that was not committed comes again after a
+        The first batch of a new lease has no records. A batch that was not committed is delivered again after a
         restart. Never yields a dead-letter, ledger or internal stream. New streams that match a pattern join while it
-        runs. Raises Disconnected where the connection is gone for good: close, start, call again.
+        runs. Raises Disconnected if the connection is lost for good: close, start, call again.
         """
 
     def hold(self, lease: Lease) -> None:
         """Deliver no more batches of this partition until `release`.
 
-        At most one more may come. Survives rebalances of other partitions. Other partitions are not slowed.
+        At most one more batch may come. The hold survives rebalances of other partitions, and does not slow them.
         """
 
     def release(self, lease: Lease) -> None:
-        """Undo `hold`. Does nothing where the lease is lost or was not held."""
+        """Undo `hold`. Does nothing if the lease is lost or not held."""
 
     async def rewind(self, lease: Lease) -> None:
-        """Deliver again from what is committed: the next batch of this lease begins there.
+        """Deliver again from the committed offset: the next batch of this lease begins there.
 
-        No batch comes between the rewinding and the return.
+        No batch is delivered between the rewind and the return.
         """
 
     async def commit(self, batches: Sequence[Batch], outgoing: Sequence[Outgoing]) -> None:
-        """Make the outcome of these batches, consecutive ones of one lease, durable as one act.
+        """Make the outcome of consecutive batches of one lease durable.
 
-        Their dead letters published and their progress recorded. After return both are safe; after an exception
-        neither is known to be, and the same call may be made again. A record is never dead-lettered twice, whoever
-        commits it and however often it is tried. Missing streams are made first, with the partition count and
-        replication of the origin's. Raises Fenced where the lease is lost: forget the batches; TooLarge (with the
-        index into `outgoing`) and Refused where the server will not take them.
+        Publish `outgoing` and commit offsets, as one act.
+
+        After return both are durable; after an exception the outcome is unknown, and the same call may be made again. A
+        record is never dead-lettered twice, by whichever member and however often it is tried. Missing streams are
+        created first, with the partition count and replication of the origin. Raises Fenced if the lease is lost: drop
+        the batches. Raises TooLarge or RecordRefused (with the index into `outgoing`) and Refused if the server does
+        not accept them.
         """
 
     async def publish(self, outgoing: Sequence[Outgoing]) -> list[Position]:
-        """Publish in order, and return once all are durable, with where each now lies."""
+        """Publish in order, and return the position of each once all are durable."""
 
     async def read(self, position: Position) -> Record | None:
-        """The record at a position; None where retention or a trim has taken it, or it never was."""
+        """Return the record at a position; None if it was deleted or never existed."""
 
     async def partitions(self, stream: str) -> list[Partition]:
-        """The stream's partitions; empty where there is no such stream."""
+        """Return the stream's partitions; none if there is no such stream."""
 
     async def streams(self) -> list[str]:
-        """Every stream the broker shows us, dead-letter streams too, internal ones not. Sorted."""
+        """Return the streams that the broker shows us, sorted: dead-letter streams too, internal ones not."""
 
     async def bounds(self, partition: Partition) -> tuple[int, int]:
-        """The first offset that is there and the offset after the last; equal where there is nothing."""
+        """Return the first offset and the offset after the last; equal if the partition is empty."""
 
     def scan(
         self, partition: Partition, *, since: int | None = None, start: int | None = None, until: int | None = None
     ) -> AsyncIterator[Sequence[Record]]:
-        """Committed records in order without committing anything or disturbing `batches`.
+        """Yield committed records in order, without committing anything or disturbing `batches`.
 
-        From timestamp `since` (milliseconds) or offset `start` (else from the beginning) to before offset `until`
-        (else what was the end when the scan began), then ends. Ends early, without error, where the caller stops
-        iterating.
+        Begins at timestamp `since` (milliseconds) or offset `start`, else at the beginning, and ends before offset
+        `until`, else at the end as of the start of the scan. A caller may stop at any time.
         """
 
     async def status(self) -> list[PartitionStatus]:
-        """How far every partition of the watched streams is, ours and other members'."""
+        """Return offsets and lag of every partition of the watched streams, ours and other members'."""
 
     @property
     def ledger(self) -> Ledger:
         """The ledger in this broker."""
 
     async def retention(self, stream: str) -> Retention:
-        """What the stream does with the age of its records. Where we may not ask: (None, False)."""
+        """Return the stream's limits of age; (None, False) if we may not ask."""
 
     async def warnings(self) -> Sequence[str]:
         """Return sentences about settings of the server by which dead letters may be lost.
@@ -195,14 +199,14 @@ class Broker(Protocol):
         """
 
     async def groups(self) -> list[GroupProgress]:
-        """How far every other consumer group of the watched streams is, by name.
+        """Return the progress of every other consumer group of the watched streams, by name.
 
-        Left out are sidecars' own groups (ours, and those named `tracecar.…`), groups that we may not look at, and
-        those beyond the first 1,000. Changes nothing, and waits out no trouble for long.
+        Groups of sidecars (ours, and those named `tracecar.…`), groups that we may not describe, and those beyond the
+        first 1,000 are left out. Changes nothing, and retries only briefly.
         """
 
     async def inspect(self) -> list[Finding]:
         """Try every connection and permission that running would need, changing nothing.
 
-        Does not need `start`, never raises for what it is there to find.
+        Does not need `start`, and reports errors as findings.
         """

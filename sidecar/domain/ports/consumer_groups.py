@@ -10,40 +10,40 @@ from msgspec import Struct
 from sidecar.domain.position import Partition
 
 SIDECAR_GROUPS = "tracecar."
-"""What the names of sidecars' own groups begin with, unless configured otherwise."""
+"""Prefix of the groups of sidecars, unless configured otherwise."""
 
 
 class Unacknowledged(Struct, frozen=True, gc=False):
-    """Redis: an entry that a group's member was given and has not acknowledged."""
+    """A pending entry of a Redis group: delivered to a member and not acknowledged."""
 
     offset: int
     idle_ms: int
-    """Since it was last given to somebody."""
+    """Time since its last delivery."""
     deliveries: int
 
 
 class GroupPartition(Struct, frozen=True):
-    """How far another consumer group is with one partition."""
+    """Progress of another consumer group on one partition."""
 
     partition: Partition
     committed: int
-    """Everything below this offset is committed. Redis: the oldest entry that is pending, else behind the newest
-    delivered."""
+    """Every offset below is committed. Redis: the oldest pending entry, else the id after the newest delivered one."""
     end: int
-    """Behind the last record that the group can read."""
+    """Offset after the last record that the group can read."""
     lag: int | None
-    """Records not committed yet; None where the server cannot say. On Kafka an upper bound, as in `PartitionStatus`."""
+    """Records that are not committed yet; None if the server cannot say. On Kafka an upper bound, as in
+    `PartitionStatus`."""
     delivered: int | None = None
-    """Redis: everything below this offset was given to a member once; None where there are no deliveries."""
+    """Redis: every entry below was delivered to a member at least once; None if the broker has no deliveries."""
     read: int | None = None
-    """Counts up by one for each record that the group reads; None where the server does not count."""
+    """Number that rises by one with each record that the group reads; None if the server does not count."""
     unacknowledged: tuple[Unacknowledged, ...] = ()
-    """Redis: the oldest pending entries, by offset."""
+    """The oldest pending entries of a Redis group, by offset."""
     more_unacknowledged: bool = False
-    """There may be more than `unacknowledged` lists."""
+    """True if `unacknowledged` may not list all pending entries."""
 
-    def passed(self, offset: int) -> bool | None:
-        """Whether the group is done with the record at this offset; None where that is not known."""
+    def has_consumed(self, offset: int) -> bool | None:
+        """Return whether the group has consumed the record at this offset; None if unknown."""
         if offset < self.committed:
             return True
         if self.delivered is None or offset >= self.delivered:
@@ -55,11 +55,11 @@ class GroupPartition(Struct, frozen=True):
 
 
 class GroupProgress(Struct, frozen=True):
-    """How far another consumer group is."""
+    """Progress of another consumer group."""
 
     group: str
     members: int | None
-    """Who is in it now (Redis: consumers it knows, also those long gone); None where the server does not say, as of
-    Kafka's newer groups (KIP-848)."""
+    """Number of members (Redis: of consumers that it knows, also those long gone); None if the server does not say, as
+    for Kafka's newer groups (KIP-848)."""
     partitions: tuple[GroupPartition, ...]
-    """Those of the watched streams in which it has committed or was given something. Never empty."""
+    """Partitions of the watched streams on which it has committed or received records. Never empty."""

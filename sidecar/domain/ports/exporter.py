@@ -1,4 +1,4 @@
-"""What the sidecar needs from a telemetry backend."""
+"""Port of a telemetry backend."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from sidecar.domain.model import Decoded
 
 
 class Destination(Protocol):
-    """Somewhere telemetry goes."""
+    """A target of telemetry."""
 
     name: str
 
     @property
     def trouble(self) -> str | None:
-        """Why the backend does not take what is sent; None where it does, as far as it was tried."""
+        """Reason why the backend does not accept telemetry; None if it does, as far as it was tried."""
 
     def counts(self) -> tuple[int, int, int]:
-        """Sent, dropped and failed so far."""
+        """Return the numbers sent, dropped and failed so far."""
 
 
 class Exporter(Destination, Protocol):
-    """Makes telemetry of what passes. Never in the way."""
+    """Turns decoded events into telemetry, without ever delaying the pipeline."""
 
     def offer(self, decoded: Sequence[Decoded]) -> None:
-        """Take what fits into a bounded queue, count what does not. Never waits, never raises."""
+        """Queue events; those that do not fit into the bounded queue are counted. Never waits, never raises."""
 
     async def close(self) -> None:
-        """Send what is queued, within a few seconds."""
+        """Send the queued events, within a few seconds."""

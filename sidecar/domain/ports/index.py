@@ -1,4 +1,4 @@
-"""What the sidecar needs from an index of recent events."""
+"""Port of an index of recent events."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sidecar.domain.position import Partition, Position
 class Node(Struct, gc=False):
     """An event within its flow.
 
-    Where it stands in it (`parent`, `depth`) is worked out for flows alone; in other answers `parent` is None and
+    `parent` and `depth` are computed for flows only; in other answers `parent` is None and
     `depth` 0.
     """
 
@@ -37,7 +37,7 @@ class Flow(Struct):
     """
 
     trace_id: int
-    """Of its earliest event by occurred time (appended where it says none), then position."""
+    """Trace id of its earliest event, by occurred time (append time if it has none), then position."""
     nodes: list[Node]
     broken_keys: list[str] = []
     """Keys (such as `correlation:session-1`) that would have joined more than `correlation.max_flow` events and
@@ -45,26 +45,26 @@ class Flow(Struct):
 
 
 class Coverage(Struct):
-    """What an answer can know about."""
+    """Extent of the events that an answer is based on."""
 
     events: int
     evicted: int
-    """Events that the bound has pushed out since start."""
+    """Events that were evicted since start."""
     since: int | None
     """Milliseconds: the oldest append time from which everything of the covered partitions is held."""
     partitions: list[Partition]
     filling: bool
-    """The look-back window is still being read."""
+    """True while the look-back window is being read."""
     note: str | None = None
     """A sentence for a person, where something is known to be missing."""
 
 
 class IndexPage(Struct):
-    """Part of an answer."""
+    """One page of an answer."""
 
     nodes: list[Node]
     cursor: str | None
-    """Give it back to get the next page; None: that was all."""
+    """Pass it to get the next page; None on the last page."""
 
 
 class Index(Protocol):
@@ -87,23 +87,25 @@ class Index(Protocol):
         """
 
     async def at(self, position: Position) -> Node | None:
-        """The event at a position."""
+        """Return the event at a position."""
 
     async def lookup(self, id: str) -> list[Node]:
-        """Every event that has `id` as its position, event id, trace id, aggregate id or correlation id, newest first,
-        at most 1,000."""
+        """Return the events with this id, newest first, at most 1,000.
+
+        The id may be a position, event id, trace id, aggregate id or correlation id.
+        """
 
     async def flow(self, id: str) -> Flow | None:
-        """The flow of a trace id (hex), event id, position, aggregate id or correlation id, in this order.
+        """Return the flow of a trace id (hex), event id, position, aggregate id or correlation id, in this order.
 
         Of several flows (an aggregate's) the latest.
         """
 
     async def flows(self, limit: int, cursor: str | None = None) -> tuple[list[Flow], str | None]:
-        """Recent flows, by their latest append time, newest first."""
+        """Return recent flows, by their latest append time, newest first."""
 
     async def aggregate(self, id: str, limit: int = 1000) -> list[Node]:
-        """The held events of an aggregate, by occurred time, then position."""
+        """Return the events of an aggregate, by occurred time, then position."""
 
     def coverage(self) -> Coverage:
-        """What this index holds now."""
+        """Return the extent of the events in this index."""

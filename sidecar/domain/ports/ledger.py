@@ -16,62 +16,64 @@ class LedgerWrite(Struct, frozen=True, gc=False):
 
     key: str
     before: bytes | None
-    """What stood there when the change was thought of; None: nothing."""
+    """Expected value; None: no entry."""
     after: bytes | None
-    """What shall stand there; None: nothing. The same as `before` where it shall only still be so."""
+    """New value; None: delete the entry. Equal to `before` for an entry that is only compared."""
 
 
 class LedgerTransaction(Struct, frozen=True, gc=False):
-    """Changes of the ledger and what is published with them: all of it or nothing, and once."""
+    """Changes of the ledger, and the records to publish with them: all or nothing, and once."""
 
     stream: str | None
-    """The stream whose entries these are: the one that a letter's record failed on, or its dead-letter stream where
-    that is not known. None: entries that belong to no stream, such as jobs. Redis keeps those of a stream in a hash
-    beside its dead-letter stream, the others in one of their own; Kafka has all in one topic."""
+    """Stream that owns these entries: the origin stream of the dead letter, or its dead-letter stream if the origin is
+    unknown. None for entries that belong to no stream, such as replay jobs. Redis keeps the entries of a stream in a
+    hash beside its dead-letter stream, and the others in a hash of their own; Kafka keeps all in one topic."""
     entries: tuple[LedgerWrite, ...]
-    """At least one of them changes something: by that an act that was carried out already is known again."""
+    """Entries to compare and set. At least one changes: by it a transaction that is already done is recognized."""
     outgoing: tuple[Outgoing, ...] = ()
 
 
 class LedgerOutcome(Struct, frozen=True, gc=False):
-    """What became of an act."""
+    """Result of one transaction."""
 
     carried_out: bool
-    """Now, or by an earlier call with the same act."""
+    """True if the transaction is done, by this call or by an earlier one."""
     stands: tuple[bytes | None, ...]
-    """What stands in the ledger now, for each entry of the act."""
+    """Current value of each entry of the transaction."""
     positions: tuple[Position, ...] = ()
-    """Where what was published lies; empty where nothing was, or an earlier call did it."""
+    """Positions of the published records; empty if there are none, or an earlier call published them."""
 
 
 class Ledger(Protocol):
-    """What was done with dead letters, durable in the broker and shared by every sidecar on it: bytes by key.
+    """Durable record of what was done with dead letters, shared by all sidecars of a broker: bytes by key.
 
     Raises Outage and Refused.
     """
 
     async def entries(self, stream: str | None, keys: Sequence[str]) -> list[bytes | None]:
-        """What stands for each key of a stream (see `LedgerTransaction.stream`), everything committed before the call
-        included."""
+        """Return the value of each key of a stream (see `LedgerTransaction.stream`).
+
+        Everything that was committed before the call is included.
+        """
 
     async def under(self, prefix: str) -> dict[str, bytes]:
-        """All entries that belong to no stream and whose key begins with `prefix`, by key.
+        """Return by key the entries of no stream whose key begins with `prefix`.
 
-        Such keys have no space, as those of letters do.
+        Such keys contain no space; those of letters do.
         """
 
     async def act(self, acts: Sequence[LedgerTransaction]) -> list[LedgerOutcome]:
-        """Carry out each act whose entries all still stand as `before` says, or leave it and say what stands instead.
+        """Carry out each transaction whose entries all still have the value `before`; report the others' values.
 
-        Each wholly or not at all, and durably. What they publish is in order within each partition. After an
-        exception each may have been carried out or not; the same call may be made again and finds out, however many
-        others act meanwhile: no act is ever carried out twice. Raises TooLarge (with the index of the record among
-        all that the acts publish), Refused where a target is missing or not to be written; then all acts, or (Redis)
-        those from that one on, were not carried out.
+        Each is carried out wholly or not at all, and durably. Published records are in order within each partition.
+        After an exception the outcome of each is unknown. The same call may be made again and finds out, even if other
+        sidecars act meanwhile: no transaction is ever carried out twice. Raises TooLarge with the index of the record
+        among all that the transactions publish, and Refused if a target is missing or may not be written; then no
+        transaction was carried out, or (Redis) none from that one on.
         """
 
     async def ledger_started_at(self, stream: str | None) -> int | None:
-        """Since when (milliseconds) the ledger has had entries of this stream; None before the first.
+        """Return the time of the first entry of this stream, in milliseconds; None if there is no entry.
 
-        What was done before that time, by a ledger that was deleted since, is not known.
+        Actions before that time, recorded in a ledger that was deleted since, are unknown.
         """

@@ -1,4 +1,4 @@
-"""What can be measured, as the parts of a sidecar offer it to whoever collects: observable counters and gauges."""
+"""Observable counters and gauges, as the parts of a sidecar offer them to a collector."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Instrument:
     """One observable instrument. Its points are read in the event loop's own thread."""
 
     name: str
-    """As OpenTelemetry has names: `tracecar.events`; Prometheus sees `tracecar_events_total`."""
+    """OpenTelemetry name: `tracecar.events`; Prometheus sees `tracecar_events_total`."""
     kind: Literal["counter", "gauge"]
     description: str
     read: Reading
@@ -25,9 +25,9 @@ class Instrument:
 
 
 class InstrumentSource(Protocol):
-    """Something that has instruments, and may have to be asked before they are read."""
+    """A part of the sidecar with instruments."""
 
     def instruments(self) -> Sequence[Instrument]: ...
 
     async def refresh(self) -> None:
-        """Learn what is to be read. Never raises for a server that does not answer."""
+        """Fetch the values that the instruments read. Never raises for a server that does not answer."""

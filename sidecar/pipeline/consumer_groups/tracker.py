@@ -75,7 +75,7 @@ class TrackedGroup:
     def passed(self, position: Position) -> bool | None:
         """Return `GroupConsumption.passed` of the event at a position."""
         progress = self.partitions.get(position.log)
-        return None if progress is None else progress.latest.passed(position.offset)
+        return None if progress is None else progress.latest.has_consumed(position.offset)
 
     def consumption(self, position: Position) -> GroupConsumption:
         """Tell whether the group consumed the event at a position of one of its streams."""
@@ -83,7 +83,7 @@ class TrackedGroup:
         if progress is None:
             return GroupConsumption(self.group, None)
         latest, offset = progress.latest, position.offset
-        passed = latest.passed(offset)
+        passed = latest.has_consumed(offset)
         if passed:
             times = progress.history.consumed_between(offset) if offset < latest.committed else None
             after, by = times or (None, None)

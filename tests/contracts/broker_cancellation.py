@@ -1,0 +1,89 @@
+"""A contract of brokers: whatever is canceled, no record is forgotten and none is dead-lettered twice."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from typing import Any
+
+from sidecar.domain.errors import Fenced, Outage
+from sidecar.domain.ports.broker import Batch, Broker
+from tests.contracts.broker_contract import BrokerHarness, outgoing
+from tests.contracts.broker_reading import letter, letter_ids
+
+PATIENCE = 90.0
+
+
+async def _cut(work: Coroutine[Any, Any, Any], steps: int, wait: float) -> bool:
+    """Run a call, and cancel it after some steps of the event loop and some seconds. Returns whether it came to an end
+    before."""
+    task = asyncio.ensure_future(work)
+    for _ in range(steps):
+        if task.done():
+            break
+        await asyncio.sleep(0)
+    if not task.done() and wait:
+        await asyncio.wait({task}, timeout=wait)
+    if task.done():
+        with contextlib.suppress(Fenced, Outage):
+            task.result()
+            return True
+        return False
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return False
+
+
+async def cancel_every_await(harness: BrokerHarness, stream: str, group: str, *, records: int, wait: float) -> None:
+    """Read `records` records one by one, every second one with a dead letter, and cancel each commit, each rewind and
+    each wait for a batch a little later than the one before, up to `wait` seconds."""
+    await harness.create(stream)
+    positions = await harness.produce([outgoing(stream, b"%d" % number) for number in range(records)])
+    broker = harness.broker(stream, group=group, max_records=1)
+    await broker.start()
+    committed: set[int] = set()
+    number = 0
+    iterator = aiter(broker.batches())
+    async with asyncio.timeout(PATIENCE):
+        while len(committed) < records:
+            number += 1
+            part = number % 23 / 23
+            fetched = asyncio.ensure_future(anext(iterator))
+            if number % 3 == 0:
+                for _ in range(number % 5):
+                    await asyncio.sleep(0)
+                fetched.cancel()
+            batch: Batch | None = None
+            with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration):
+                batch = await fetched
+            if batch is None:
+                iterator = aiter(broker.batches())
+                continue
+            await _pass(broker, harness, group, batch, committed, number % 7, part * wait)
+    await broker.close()
+    rejected = [str(position) for position in positions if int(position.offset) % 2]
+    letters = letter_ids(await harness.contents(harness.naming(group).dead_letter_stream(stream)))
+    assert sorted(letters) == sorted(f"{group}@{position}" for position in rejected)
+
+
+async def _pass(
+    broker: Broker, harness: BrokerHarness, group: str, batch: Batch, committed: set[int], steps: int, wait: float
+) -> None:
+    """Commit a batch as the pipeline does: try until it is safe, or the lease is lost."""
+    if not batch.records:
+        return
+    naming = harness.naming(group)
+    letters = [letter(record, naming, group) for record in batch.records if record.position.offset % 2]
+    await _cut(broker.rewind(batch.lease), steps, 0) if steps == 6 else None
+    done = await _cut(broker.commit([batch], letters), steps, wait)
+    while not done and not batch.lease.lost:
+        try:
+            await broker.commit([batch], letters)
+            done = True
+        except Fenced:
+            return
+        except Outage:
+            await asyncio.sleep(0.05)
+    if done:
+        committed.update(record.position.offset for record in batch.records)
