@@ -99,6 +99,6 @@ async def find_readers(source: LetterSource, positions: Sequence[Position]) -> R
             offset = last.get(partition.partition)
             if offset is not None:
                 known = True
-                if partition.passed(offset) is False:
+                if partition.has_consumed(offset) is False:
                     behind[group.group] = behind.get(group.group, 0) + partition.committed
     return RecordReaders(known, behind)

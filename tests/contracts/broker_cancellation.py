@@ -1,4 +1,4 @@
-"""A contract of brokers: whatever is canceled, no record is forgotten and none is dead-lettered twice."""
+"""A contract of brokers: after any cancellation, no record is forgotten and none is dead-lettered twice."""
 
 from __future__ import annotations
 

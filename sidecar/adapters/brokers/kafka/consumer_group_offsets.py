@@ -1,7 +1,7 @@
-"""How far other consumer groups are.
+"""Progress of other consumer groups.
 
 ListGroups of every node (each lists the groups that it coordinates), OffsetFetch of each group, and now and then
-DescribeGroups for who is in them.
+DescribeGroups for the number of members.
 """
 
 from __future__ import annotations
@@ -28,19 +28,22 @@ from sidecar.domain.position import Partition
 
 MAX_GROUPS = 1_000
 RETRY_TIMEOUT_S = 2.0
-"""Seconds for which a passing trouble is waited out: somebody looks again soon."""
+"""Time for which a transient error is retried: the groups are polled again soon."""
 MEMBERS_TTL_S = 30.0
-"""How long the answer about a group's members is used again: it carries every member's subscription."""
+"""Time for which the number of members is used again: the answer carries every member's subscription."""
 LANE = "groups"
-"""Connections of their own: a long answer about members holds nobody up."""
+"""Connections of their own: a long answer about members delays no other request."""
 NOT_CONSUMERS = frozenset({"share", "connect"})
 """Protocol types of groups that commit no offsets."""
+
+
+_DESCRIBE_GROUPS_ID = 15
 
 
 class DescribeGroups(Request[DescribeGroupsRequest_v0 | DescribeGroupsRequest_v1 | DescribeGroupsRequest_v2]):  # type: ignore[misc]  # aiokafka is untyped
     """aiokafka's own goes up to version 3, whose answer it reads as one of version 2: several groups break it."""
 
-    API_KEY = 15
+    API_KEY = _DESCRIBE_GROUPS_ID
 
     def __init__(self, groups: list[str]) -> None:
         self._groups = groups
@@ -66,10 +69,10 @@ class KafkaConsumerGroups:
         committed: dict[str, dict[TopicPartition, int]] = {}
         found: list[tuple[int, str]] = []
         for node in sorted(broker.nodeId for broker in self._cluster.client.cluster.brokers()):
-            found += [(node, group) for group in await self._coordinated(node)]
+            found += [(node, group) for group in await self._list_coordinated(node)]
         nodes: dict[int, list[str]] = {}
         for node, group in sorted(found, key=lambda one: one[1])[:MAX_GROUPS]:
-            offsets = await self._committed(node, group, watched)
+            offsets = await self._fetch_committed(node, group, watched)
             if offsets:
                 committed[group] = offsets
                 nodes.setdefault(node, []).append(group)
@@ -79,7 +82,7 @@ class KafkaConsumerGroups:
             await self._count_members(node, groups)
         self._members = {group: self._members[group] for group in committed if group in self._members}
         tps = {tp for offsets in committed.values() for tp in offsets}
-        # A transaction that hangs keeps everybody back, not this group: beyond the last stable offset nobody waits.
+        # A transaction that hangs blocks all readers: a group at the last stable offset is not behind.
         ends = await self._cluster.offsets(tps, LATEST_OFFSET, COMMITTED_ISOLATION_ID)
         return [self._progress(group, committed[group], ends) for group in sorted(committed)]
 
@@ -99,8 +102,8 @@ class KafkaConsumerGroups:
         )
         return GroupProgress(group, members, partitions)
 
-    async def _coordinated(self, node: int) -> list[str]:
-        """The consumer groups that this node coordinates."""
+    async def _list_coordinated(self, node: int) -> list[str]:
+        """Return the consumer groups that this node coordinates."""
         answer = await self._cluster.ask(node, ListGroupsRequest(), LANE)
         check(answer.error_code, "listing groups")
         return [
@@ -109,10 +112,12 @@ class KafkaConsumerGroups:
             if kind not in NOT_CONSUMERS and group != self._own and not group.startswith(SIDECAR_GROUPS)
         ]
 
-    async def _committed(self, node: int, group: str, watched: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """The offsets that a group has committed in watched partitions; none where we may not know."""
+    async def _fetch_committed(
+        self, node: int, group: str, watched: Collection[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        """Return the offsets that a group committed on watched partitions; none if we may not ask."""
         answer = await self._cluster.ask(node, OffsetFetchRequest(group, None), LANE)
-        found: dict[TopicPartition, int] = {}
+        offsets: dict[TopicPartition, int] = {}
         try:
             check(answer.error_code, group)
             for topic, partitions in answer.topics:
@@ -120,10 +125,10 @@ class KafkaConsumerGroups:
                     tp = TopicPartition(topic, number)
                     if offset >= 0 and tp in watched:
                         check(code, f"{topic}/{number}")
-                        found[tp] = int(offset)
+                        offsets[tp] = int(offset)
         except (kafka.GroupAuthorizationFailedError, kafka.TopicAuthorizationFailedError, kafka.GroupIdNotFound):
             return {}
-        return found
+        return offsets
 
     async def _count_members(self, node: int, groups: list[str]) -> None:
         """Who is in these groups, where that was not asked lately.
@@ -136,10 +141,10 @@ class KafkaConsumerGroups:
             return
         answer = await self._cluster.ask(node, DescribeGroups(due), LANE)
         for described in answer.groups:
-            code, group, state, members = _described(described)
+            code, group, state, members = _unpack_description(described)
             self._members[group] = now, None if code or state == "Dead" else members
 
 
-def _described(group: Any) -> tuple[int, str, str, int]:
+def _unpack_description(group: Any) -> tuple[int, str, str, int]:
     code, name, state, _, _, members, *_ = group
     return code, name, state, len(members)

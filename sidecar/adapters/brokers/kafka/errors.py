@@ -1,4 +1,4 @@
-"""What Kafka's errors mean for us: every class of aiokafka's, said in our own (a test fails when one is left out)."""
+"""Kafka's errors as ours. Every class of aiokafka has a meaning; a test fails if one is left out."""
 
 from __future__ import annotations
 
@@ -11,38 +11,56 @@ from sidecar.domain.errors import Disconnected, Fenced, Outage, RecordRefused, R
 
 
 class FencedLeaderEpoch(kafka.BrokerResponseError):  # type: ignore[misc]  # aiokafka is untyped
+    """The leader epoch of the request is older than the broker's."""
+
     errno = 74
 
 
 class UnknownLeaderEpoch(kafka.BrokerResponseError):  # type: ignore[misc]
+    """The leader epoch of the request is newer than the broker's."""
+
     errno = 75
 
 
 class OffsetNotAvailable(kafka.BrokerResponseError):  # type: ignore[misc]
+    """The node does not have this offset yet."""
+
     errno = 78
 
 
 class GroupMaxSizeReached(kafka.BrokerResponseError):  # type: ignore[misc]
+    """The group has as many members as the broker allows."""
+
     errno = 81
 
 
 class FencedInstanceId(kafka.BrokerResponseError):  # type: ignore[misc]
+    """Another member uses this static member id."""
+
     errno = 82
 
 
 class InvalidRecord(kafka.BrokerResponseError):  # type: ignore[misc]
+    """The topic does not accept a record of the batch, such as one without a key where it is compacted."""
+
     errno = 87
 
 
 class UnstableOffsetCommit(kafka.BrokerResponseError):  # type: ignore[misc]
+    """An offset is part of a transaction that has not ended."""
+
     errno = 88
 
 
 class ThrottlingQuotaExceeded(kafka.BrokerResponseError):  # type: ignore[misc]
+    """A quota of the broker is exhausted for now."""
+
     errno = 89
 
 
 class FencedProducer(kafka.BrokerResponseError):  # type: ignore[misc]
+    """Another producer uses this transactional id."""
+
     errno = 90
 
 
@@ -58,7 +76,7 @@ class InconsistentTopicId(kafka.BrokerResponseError):  # type: ignore[misc]
     errno = 103
 
 
-_LATER = {one.errno: one for one in kafka.BrokerResponseError.__subclasses__() if one.__module__ == __name__}
+_LATER = {kind.errno: kind for kind in kafka.BrokerResponseError.__subclasses__() if kind.__module__ == __name__}
 """Codes that brokers send and aiokafka 0.14 does not know (Kafka's protocol guide, "Error Codes")."""
 
 UNREACHABLE: tuple[type[Exception], ...] = (
@@ -74,7 +92,7 @@ UNREACHABLE: tuple[type[Exception], ...] = (
     kafka.ProducerClosed,
     kafka.TooManyInFlightRequests,
 )
-"""The connection is gone, or there never was one."""
+"""The connection is lost, or could not be opened."""
 
 TRANSIENT: tuple[type[Exception], ...] = (
     kafka.BrokerNotAvailableError,
@@ -117,7 +135,7 @@ TRANSIENT: tuple[type[Exception], ...] = (
     kafka.UnknownTopicOrPartitionError,
     UnstableOffsetCommit,
 )
-"""It may be different in a while. What the broker itself cannot explain (`UnknownError`) is here too."""
+"""A retry may succeed. Errors that the broker itself cannot explain (`UnknownError`) count as such, too."""
 
 FENCED: tuple[type[Exception], ...] = (
     kafka.DuplicateSequenceNumber,
@@ -133,7 +151,7 @@ FENCED: tuple[type[Exception], ...] = (
     kafka.UnknownMemberIdError,
     kafka.UnknownProducerId,
 )
-"""Somebody else has the partition now, or may have."""
+"""Another member owns the partition now, or may."""
 
 REFUSED: tuple[type[Exception], ...] = (
     kafka.AuthenticationFailedError,
@@ -190,7 +208,7 @@ REFUSED: tuple[type[Exception], ...] = (
     kafka.UnsupportedSaslMechanismError,
     kafka.UnsupportedVersionError,
 )
-"""A person must change something."""
+"""An operator must change something."""
 
 TOO_LARGE = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError)
 ELSEWHERE = (
@@ -198,7 +216,7 @@ ELSEWHERE = (
     kafka.GroupCoordinatorNotAvailableError,
     kafka.TransactionCoordinatorFenced,
 )
-"""The coordinator is another node than we thought."""
+"""The coordinator is another node than the one that was asked."""
 
 _MEANING: dict[type[BaseException], type[TracecarError]] = {
     **dict.fromkeys(UNREACHABLE, Disconnected),
@@ -233,43 +251,43 @@ _ADVICE: dict[type[BaseException], str] = {
 
 
 def for_code(code: int) -> type[Exception]:
-    """The class of an answer's error code; for what nobody knows, aiokafka's UnknownError."""
+    """Return the class of an answer's error code; aiokafka's UnknownError for an unknown code."""
     known: type[Exception] = _LATER.get(code) or kafka.for_code(code)
     return known
 
 
 def check(code: int, what: object = "") -> None:
-    """Raise the error that an answer's code stands for, unless it stands for none."""
+    """Raise the error of an answer's code, unless the code is 0."""
     if code:
         raise for_code(code)(what)
 
 
 def meaning(error: type[BaseException]) -> type[TracecarError]:
-    """Which of our exceptions stands for this class of Kafka's or of the network's; its nearest ancestor decides."""
-    for one in error.__mro__:
-        if one in _MEANING:
-            return _MEANING[one]
+    """Return our class for an error of Kafka or of the network, by its nearest ancestor with a meaning."""
+    for kind in error.__mro__:
+        if kind in _MEANING:
+            return _MEANING[kind]
     return Disconnected
 
 
 def translate(error: BaseException, what: str) -> TracecarError:
-    """Our exception for `error`, which happened while doing `what` ("committing kafka://orders/0")."""
+    """Return our exception for `error`, which occurred while doing `what` ("committing kafka://orders/0")."""
     if isinstance(error, TracecarError):
         return error
     advice = _ADVICE.get(type(error))
-    said = str(error).strip()
-    found = f"{type(error).__name__}{f': {said}' if said else ''}"
-    return meaning(type(error))(f"Kafka: {what}: {found}{f'; {advice}' if advice else ''}")
+    message = str(error).strip()
+    cause = f"{type(error).__name__}{f': {message}' if message else ''}"
+    return meaning(type(error))(f"Kafka: {what}: {cause}{f'; {advice}' if advice else ''}")
 
 
 def is_transient(error: BaseException) -> bool:
-    """Trying the same again in a while may work."""
+    """Return whether a retry may succeed."""
     return issubclass(meaning(type(error)), Outage)
 
 
 @contextmanager
 def translate_errors(what: str) -> Iterator[None]:
-    """Errors of Kafka and of the network leave this block as ours."""
+    """Raise errors of Kafka and of the network within this block as ours."""
     try:
         yield
     except (kafka.KafkaError, kafka.ConsumerStoppedError, kafka.IllegalOperation, OSError, TimeoutError) as error:

@@ -1,31 +1,33 @@
 """The ledger on Kafka: the compacted topic `tracecar.ledger`, one partition, read into memory; acts are transactions.
 
-**Who may write.** One transactional id for the whole ledger, `tracecar.ledger`. Whoever wants to act claims it
-(InitProducerId): the coordinator ends what the last writer had open and refuses that writer from then on. Then the view
-is caught up, and after that nobody else can have written while our identity holds: the view is the ledger, and what an
-act expects is compared in memory. The transaction that carries acts out writes what they publish and their entries
-together (KIP-98); readers at read_committed see all of it or nothing.
+**Who may write.** The whole ledger has one transactional id, `tracecar.ledger`. A sidecar that wants to act claims it
+(InitProducerId): the coordinator ends what the last writer had open and refuses that writer from then on. Then the
+cache is caught up, and after that no other sidecar can have written while our identity is valid: the cache is the
+ledger, and expected values are compared in memory. The Kafka transaction that carries ledger transactions out writes
+their records and their entries together (KIP-98); readers at read_committed see all of it or nothing.
 
-**The process dies** at any moment: the open transaction is aborted by the next claim, or by its timeout; the entries
-and what would have been published with them were never visible. Committed: both are.
+**If the process dies** at any moment: the open transaction is aborted by the next claim, or by its timeout; the entries
+and the records that would have been published with them were never visible. Once it is committed, both are.
 
-**Two act at once**: each claim refuses the other. The one that is refused claims again after a random, growing pause,
-catches up, and compares with what the other did. So both get on, and no act is carried out on an entry that changed.
+**If two sidecars act at once**: each claim refuses the other. The one that is refused claims again after a random,
+growing pause, catches up, and compares with what the other did. So both make progress, and no transaction is carried
+out on an entry that changed.
 
-**The answer comes late or never**: the identity is given up. The next call claims, which decides the old transaction
-one way or the other and waits until its marks are written (CONCURRENT_TRANSACTIONS until then), catches up, and finds
-the entries as the act wanted them, or not. A late request of the old epoch is refused.
+**If the answer comes late or never**: the identity is given up. The next call claims again, which decides the old
+transaction one way or the other and waits until its markers are written (CONCURRENT_TRANSACTIONS until then), catches
+up, and finds the entries as the transaction wanted them, or not. A late request of the old epoch is refused.
 
-**The topic is deleted, or created again**: the ledger is known by its first entry, `begin` (a random id), and where it
-lies. Before anything new is read, at every claim, and every second besides, the record there is read again; if it is
-not ours, the view starts from the new topic's beginning, so that it never holds half of one ledger and half of
-another. What we knew is kept aside, still answers and is still compared with, and is written again: by whoever notices
-first, under a claim; what stands in the new topic wins. Made anew between two acts of one claim: nobody of us can have
-written there without a claim, so what an act writes would lie at the end that we know. It lies elsewhere: `begin` is
-read before the transaction is committed, which is aborted if this is another ledger. So whoever saw an entry never acts
-against it. Lost are those that no running sidecar saw; a sidecar that started since does not know what the others did
-until one of them looked again (`ledger_started_at` says since when there is this ledger); and of two that knew
-different values of one entry, the first to write it again decides."""
+**If the topic is deleted, or created again**: a ledger is identified by its first entry, `begin` (a random id), and the
+entry's offset. Before new records are read, at every claim, and every second besides, the record at that offset is read
+again. If it is not ours, the cache starts from the new topic's beginning, so that it never holds half of one ledger and
+half of another. Entries that we knew are kept apart: they still answer, are still compared, and are written again by
+the first sidecar that notices, under a claim; entries of the new topic take precedence. If the topic is created again
+between two transactions of one claim: no sidecar can have written there without a claim, so a record that we write
+would get the next offset that we know. It gets another one: `begin` is read before the transaction is committed,
+which is aborted if this is another ledger. So a sidecar that saw an entry never acts against it. Lost are entries
+that no running sidecar saw; a sidecar that started since does not know what the others did until one of them looked
+again (`ledger_started_at` tells how old this ledger is); and if two knew different values of one entry, the first to
+write it again decides."""
 
 from __future__ import annotations
 
@@ -56,11 +58,11 @@ from sidecar.domain.stream_names import LEDGER, StreamNames
 log = structlog.get_logger(__name__)
 
 MAX_ACTS, MAX_TRANSACTION_BYTES = 2_000, 8 << 20
-"""What one transaction carries at most."""
+"""Limits of one Kafka transaction."""
 MAX_CLAIM_ATTEMPTS = 30
-"""How often one call claims the ledger anew while others do the same."""
+"""Claims of one call while other sidecars claim, too."""
 REFUSED_RETRY_INTERVAL_S = 60.0
-"""How long it is not tried again to put back what was lost, after that was refused."""
+"""Wait before lost entries are written again, after that was refused."""
 
 
 class LedgerProxy:
@@ -86,13 +88,13 @@ class LedgerProxy:
 
 
 class KafkaLedger:
-    """The ledger during one life of a broker. `most`: entries that are held in memory."""
+    """The ledger during one session of a broker. At most `most` entries are held in memory."""
 
     def __init__(
         self, cluster: KafkaCluster, log_reader: KafkaLogReader, topics: TopicAdmin, naming: StreamNames, most: int
     ) -> None:
         self._cluster, self._topics, self._naming = cluster, topics, naming
-        self._view = LedgerCache(cluster, log_reader, most)
+        self._cache = LedgerCache(cluster, log_reader, most)
         self._sender = BatchSender(cluster)
         self._identity: ProducerIdentity | None = None
         self._lock = asyncio.Lock()
@@ -103,57 +105,58 @@ class KafkaLedger:
     async def entries(self, stream: str | None, keys: Sequence[str]) -> list[bytes | None]:
         async with self._lock:
             await self._refresh()
-            get = self._view.get
+            get = self._cache.get
             return [get(key) for key in keys]
 
     async def under(self, prefix: str) -> dict[str, bytes]:
         async with self._lock:
             await self._refresh()
-            return self._view.under(prefix)
+            return self._cache.under(prefix)
 
     async def ledger_started_at(self, stream: str | None) -> int | None:
         async with self._lock:
             await self._refresh()
-            return self._view.ledger_started_at
+            return self._cache.ledger_started_at
 
     async def _refresh(self) -> None:
         await self._catch_up()
-        if self._view.lost and time.monotonic() >= self._restore_after:
+        if self._cache.lost and time.monotonic() >= self._restore_after:
             try:
                 await self._restore_lost()
-            except Fenced:  # another sidecar is at it
+            except Fenced:  # another sidecar is writing them
                 pass
             except Refused as refused:
-                # What we know answers all the same. Each try claims the ledger, which disturbs those who may write.
-                log.warning("what the ledger's topic lost cannot be written again", reason=str(refused))
+                # The cache answers all the same. Each attempt claims the ledger, which disturbs sidecars that may
+                # write.
+                log.warning("cannot write entries again that the ledger's topic lost", reason=str(refused))
                 self._restore_after = time.monotonic() + REFUSED_RETRY_INTERVAL_S
 
     async def _catch_up(self, *, thoroughly: bool = False) -> None:
         with _rights():
-            await self._view.catch_up(thoroughly=thoroughly)
+            await self._cache.catch_up(thoroughly=thoroughly)
 
     # --- acting
 
     async def act(self, acts: Sequence[LedgerTransaction]) -> list[LedgerOutcome]:
         async with self._lock:
-            found: list[LedgerOutcome] = []
+            outcomes: list[LedgerOutcome] = []
             published = 0
             for part in _parts(acts):
-                found += await self._act(part, published)
+                outcomes += await self._act(part, published)
                 published += sum(len(act.outgoing) for act in part)
-            return found
+            return outcomes
 
     async def _act(self, acts: Sequence[LedgerTransaction], published: int) -> list[LedgerOutcome]:
-        """One transaction. `published`: records of acts before these, for TooLarge's index."""
+        """Carry out one Kafka transaction. `published`: number of records of earlier ones, for TooLarge's index."""
         for attempt in range(MAX_CLAIM_ATTEMPTS):
             try:
-                identity = await self._claimed()
-                due = [number for number, act in enumerate(acts) if self._stands(act)]
+                identity = await self._ensure_claim()
+                due = [number for number, act in enumerate(acts) if self._is_due(act)]
                 if not due:
-                    return [self._done(act) for act in acts]
+                    return [self._outcome(act) for act in acts]
                 self._check_room([acts[number] for number in due])
-                # Whatever ends this early, a cancellation too, leaves a transaction of which we do not know what
-                # becomes: only its success keeps the identity.
+                # Anything that ends this early, a cancellation too, leaves a transaction with an unknown outcome: only
+                # success keeps the identity.
                 self._identity = None
                 offsets_by_index = await self._write(identity, [acts[number] for number in due], published, acts, due)
                 self._identity = identity
@@ -166,18 +169,18 @@ class KafkaLedger:
                 self._topics.forget()
                 raise
             done = {number: self._carried_out(acts[number], offsets_by_index[n]) for n, number in enumerate(due)}
-            return [done.get(number) or self._done(act) for number, act in enumerate(acts)]
-        raise Outage(f"Kafka: other sidecars write {LEDGER} all the time: try again", 1.0)
+            return [done.get(number) or self._outcome(act) for number, act in enumerate(acts)]
+        raise Outage(f"Kafka: other sidecars write {LEDGER} all the time; try again", 1.0)
 
-    async def _claimed(self) -> ProducerIdentity:
-        """The right to write, with the view caught up under it."""
+    async def _ensure_claim(self) -> ProducerIdentity:
+        """Return the right to write, with the cache caught up under it."""
         if self._identity is None:
             identity = await self._claim()
             await self._catch_up(thoroughly=True)
             self._identity = identity
-        elif not self._view.verified:
+        elif not self._cache.verified:
             await self._catch_up()
-        if not self._view.complete:
+        if not self._cache.complete:
             await self._restore_lost()
         return self._identity
 
@@ -186,16 +189,16 @@ class KafkaLedger:
             return await self._cluster.retry(f"claiming {LEDGER}", lambda: claim(self._cluster, LEDGER))
 
     def _check_room(self, due: Sequence[LedgerTransaction]) -> None:
-        """Refused while nothing is written, so that the view never lags behind what we wrote."""
-        entries = self._view.entries
+        """Raise Refused while nothing is written, so that the cache never lags behind what we wrote."""
+        entries = self._cache.entries
         fresh = {
             entry.key for act in due for entry in act.entries if entry.after is not None and entry.key not in entries
         }
-        self._view.check_room(len(fresh))
+        self._cache.check_room(len(fresh))
 
-    def _stands(self, act: LedgerTransaction) -> bool:
-        """Whether it is to be carried out: everything stands as it expects, and not yet as it wants."""
-        get = self._view.get
+    def _is_due(self, act: LedgerTransaction) -> bool:
+        """Return whether to carry it out: every entry has its expected value, and not yet its new one."""
+        get = self._cache.get
         changed = False
         for entry in act.entries:
             if get(entry.key) != entry.before:
@@ -203,10 +206,12 @@ class KafkaLedger:
             changed = changed or entry.before != entry.after
         return changed
 
-    def _done(self, act: LedgerTransaction) -> LedgerOutcome:
-        """What became of an act that is not carried out now."""
-        stands = tuple([self._view.get(entry.key) for entry in act.entries])
-        return LedgerOutcome(all(one == entry.after for one, entry in zip(stands, act.entries, strict=True)), stands)
+    def _outcome(self, act: LedgerTransaction) -> LedgerOutcome:
+        """Return the outcome of a transaction that is not carried out now."""
+        values = tuple([self._cache.get(entry.key) for entry in act.entries])
+        return LedgerOutcome(
+            all(value == entry.after for value, entry in zip(values, act.entries, strict=True)), values
+        )
 
     def _carried_out(self, act: LedgerTransaction, positions: tuple[Position, ...]) -> LedgerOutcome:
         return LedgerOutcome(True, tuple([entry.after for entry in act.entries]), positions)
@@ -219,7 +224,7 @@ class KafkaLedger:
         acts: Sequence[LedgerTransaction],
         numbers: Sequence[int],
     ) -> list[tuple[Position, ...]]:
-        outgoing = [one for act in due for one in act.outgoing]
+        outgoing = [out for act in due for out in act.outgoing]
         changes = [entry for act in due for entry in act.entries if entry.before != entry.after]
         records = [*outgoing, *[_record(entry.key, entry.after) for entry in changes]]
         partition_counts = await self._counts(due, outgoing)
@@ -229,34 +234,34 @@ class KafkaLedger:
             if error.index >= len(outgoing):
                 raise Refused(f"Kafka: {error}: raise max.message.bytes of the topic {LEDGER}") from error
             raise TooLarge(str(error), published + _index(error.index, acts, numbers)) from error
-        # Nobody else wrote since the claim, so what we wrote needs no reading.
+        # No other sidecar wrote since the claim, so our own records need no reading.
         for n, entry in enumerate(changes, len(outgoing)):
-            self._view.wrote(entry.key, entry.after, offsets_by_index[n][1])
-        found, at = [], 0
+            self._cache.wrote(entry.key, entry.after, offsets_by_index[n][1])
+        positions, at = [], 0
         for act in due:
             mine = [offsets_by_index[n] for n in range(at, at + len(act.outgoing))]
-            found.append(tuple([Position("kafka", tp.topic, tp.partition, offset) for tp, offset in mine]))
+            positions.append(tuple([Position("kafka", tp.topic, tp.partition, offset) for tp, offset in mine]))
             at += len(act.outgoing)
-        return found
+        return positions
 
     async def _commit(
         self, identity: ProducerIdentity, records: Sequence[Outgoing], partition_counts: dict[str, int]
     ) -> WrittenOffsets:
-        """One transaction, committed only if what it writes of the ledger lies in the ledger that we know."""
+        """Write one Kafka transaction; commit it only if its entries are in the ledger that we know."""
         mine = [number for number, record in enumerate(records) if record.stream == LEDGER]
 
         async def right(offsets_by_index: WrittenOffsets) -> bool:
             first = min(offsets_by_index[number][1] for number in mine)
-            return self._view.follows(first) or (first >= self._view.next and not await self._view.is_another())
+            return self._cache.follows(first) or (first >= self._cache.next and not await self._cache.is_another())
 
         return await write(self._cluster, self._sender, identity, assign_partitions(records, partition_counts), right)
 
     async def _counts(self, due: Sequence[LedgerTransaction], outgoing: Sequence[Outgoing]) -> dict[str, int]:
         """Partition counts of all that is written to; dead-letter streams are made where they are missing."""
-        names = dict.fromkeys([one.stream for one in outgoing])
+        names = dict.fromkeys([out.stream for out in outgoing])
         of_letters = {name for name in names if self._naming.is_dead_letter(name)}
         for act in due if of_letters else ():
-            letters = [one.stream for one in act.outgoing if one.stream in of_letters]
+            letters = [out.stream for out in act.outgoing if out.stream in of_letters]
             if letters and act.stream is not None:
                 await self._topics.counts_or_create(letters, like=act.stream)
         return {**await self._topics.partition_counts(names), LEDGER: 1}
@@ -266,29 +271,29 @@ class KafkaLedger:
 
         In a transaction of its own, under a claim.
         """
-        view = self._view
+        cache = self._cache
         if self._identity is None:
             self._identity = await self._claim()
             await self._catch_up(thoroughly=True)
-        if not view.exists:
+        if not cache.exists:
             with _rights():
                 await self._topics.create_compacted(LEDGER)
-            view.exists = True
-        lost = dict(view.lost)
-        if BEGIN not in view.entries:
+            cache.exists = True
+        lost = dict(cache.lost)
+        if BEGIN not in cache.entries:
             at = int(time.time() * 1000)
             lost = {BEGIN: json.dumps({"id": uuid.uuid4().hex, "at": at}).encode(), **lost}
         identity, self._identity = self._identity, None  # only success keeps it, as in `_act`
         for part in _split(list(lost.items())):
             offsets_by_index = await self._commit(identity, [_record(key, value) for key, value in part], {LEDGER: 1})
             for n, (key, value) in enumerate(part):
-                view.wrote(key, value, offsets_by_index[n][1])
+                cache.wrote(key, value, offsets_by_index[n][1])
         self._identity = identity
 
 
 @contextlib.contextmanager
 def _rights() -> Iterator[None]:
-    """What is refused to this principal leaves this block with all that the ledger needs."""
+    """Name everything that the ledger needs when this principal is refused something within this block."""
     try:
         yield
     except Refused as refused:
@@ -313,7 +318,7 @@ def _record(key: str, value: bytes | None) -> Outgoing:
 
 
 def _index(index: int, acts: Sequence[LedgerTransaction], numbers: Sequence[int]) -> int:
-    """The index among all that the acts publish, of a record of those that are due."""
+    """Return the index, among all records of the transactions, of a record of those that are due."""
     before = [sum(len(act.outgoing) for act in acts[:number]) for number in numbers]
     for at, number in zip(before, numbers, strict=True):
         if index < len(acts[number].outgoing):
@@ -323,17 +328,16 @@ def _index(index: int, acts: Sequence[LedgerTransaction], numbers: Sequence[int]
 
 
 def _parts(acts: Sequence[LedgerTransaction]) -> Iterator[Sequence[LedgerTransaction]]:
-    """In order.
+    """Yield the transactions in order, in parts for one Kafka transaction each.
 
-    What one transaction does is compared with what stood before it, so that no two of its acts may be about the same
-    entry.
+    Expected values are compared with those before the Kafka transaction, so no two of its parts may have the same key.
     """
     part: list[LedgerTransaction] = []
     keys: set[str] = set()
     size = 0
     for act in acts:
         mine = sum(len(entry.after or b"") + len(entry.key) for entry in act.entries)
-        mine += sum(len(one.value or b"") + len(one.key or b"") for one in act.outgoing)
+        mine += sum(len(out.value or b"") + len(out.key or b"") for out in act.outgoing)
         names = [entry.key for entry in act.entries]
         if part and (len(part) >= MAX_ACTS or size + mine > MAX_TRANSACTION_BYTES or not keys.isdisjoint(names)):
             yield part
@@ -346,7 +350,7 @@ def _parts(acts: Sequence[LedgerTransaction]) -> Iterator[Sequence[LedgerTransac
 
 
 def _split(items: list[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
-    """The first entry alone, for its batch is read again and again."""
+    """Yield the entries in parts; the first entry alone, because its batch is read again and again."""
     if items and items[0][0] == BEGIN:
         yield items[:1]
         items = items[1:]

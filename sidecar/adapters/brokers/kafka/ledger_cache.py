@@ -1,4 +1,4 @@
-"""What the ledger's topic holds, in memory: caught up with its end whenever somebody asks."""
+"""Cache of the ledger's topic, caught up with its end before every use."""
 
 from __future__ import annotations
 
@@ -19,51 +19,51 @@ from sidecar.domain.stream_names import LEDGER
 log = structlog.get_logger(__name__)
 
 BEGIN = "begin"
-"""The key of the first entry of a ledger: which it is, and since when."""
+"""Key of a ledger's first entry, with its id and time."""
 TP = TopicPartition(LEDGER, 0)
 _PARTITION = Partition("kafka", LEDGER, 0)
 _PAGE_RECORDS = 2_000
 MARKER_TIMEOUT_S = 1.0
-"""How long a reader waits for a transaction of another writer: one takes some ten milliseconds, and one whose writer
-has died holds readers up until it times out, though nothing in it was committed."""
+"""Wait of a reader for another writer's transaction. One takes some ten milliseconds; one whose writer has died blocks
+readers until it times out, although nothing in it was committed."""
 IDENTITY_TTL_S = 1.0
-"""How long it goes unasked whether this is still the same ledger, while nothing new comes."""
+"""Time for which the ledger counts as the same one while no new record arrives."""
 
 
 class LedgerCache:
-    """The latest value of each key. `most` entries at most: beyond, it is refused rather than half known."""
+    """The latest value of each key. Beyond `most` entries it refuses, rather than knowing only a part."""
 
     def __init__(self, cluster: KafkaCluster, log_reader: KafkaLogReader, most: int) -> None:
         self._cluster, self._log_reader, self._most = cluster, log_reader, most
         self.entries: dict[str, bytes] = {}
         self._unowned_keys: set[str] = set()
-        """The keys of entries that belong to no stream, and of few others: they have no space. They are asked for every
-        few seconds, and a ledger may have a million others."""
+        """Keys without a space: entries that belong to no stream, and few others. They are read every few seconds,
+        and a ledger may have a million others."""
         self.next = 0
-        """The offset that reading goes on from."""
+        """Offset to read next."""
         self.exists = False
-        """The topic existed when we last looked."""
+        """True if the topic existed when it was last asked for."""
         self.lost: dict[str, bytes] = {}
-        """Entries that we know and the topic does not: it was deleted, or created again. To be written again."""
+        """Entries that the topic lost when it was deleted or created again. To be written again."""
         self._begin_at = -1
-        """Where the first entry lies."""
+        """Offset of the first entry."""
         self._verified_until = 0.0
         self._last = b""
         self._left_open = -1
-        """The end behind a transaction that was waited for in vain: its writer has died."""
+        """End behind a transaction whose writer has died, as far as the wait for it told."""
 
     @property
     def complete(self) -> bool:
-        """The topic is there, with a first entry and all that we know."""
+        """True if the topic exists, with a first entry and all entries that we know."""
         return self.exists and not self.lost and BEGIN in self.entries
 
     @property
     def verified(self) -> bool:
-        """It was asked a moment ago whether this is the same ledger."""
+        """True if this was found to be the same ledger a moment ago."""
         return time.monotonic() < self._verified_until
 
     async def catch_up(self, *, thoroughly: bool = False) -> None:
-        """Read everything that is committed.
+        """Read all committed records.
 
         Whenever something new is read, and once in a while (`thoroughly`: now), it is made sure first that it is
         still the same ledger, which costs one more question. Raises Outage, Refused.
@@ -96,12 +96,12 @@ class LedgerCache:
             del self.lost[key]
 
     async def is_another(self) -> bool:
-        """Whether there is no longer, where our ledger's first entry lies, this entry."""
+        """Return whether the topic holds another ledger: our first entry is not at its offset."""
         ours = self.entries.get(BEGIN)
         if ours is None:
             return False
-        found = await self._log_reader.read(Position("kafka", LEDGER, 0, self._begin_at))
-        return found is None or found.key != BEGIN.encode() or found.value != ours
+        first = await self._log_reader.read(Position("kafka", LEDGER, 0, self._begin_at))
+        return first is None or first.key != BEGIN.encode() or first.value != ours
 
     def follows(self, offset: int) -> bool:
         """Whether a record that we wrote while nobody else could lies where the next one would.
@@ -117,7 +117,7 @@ class LedgerCache:
         self.next = max(self.next, offset + 1)
 
     def apply(self, key: bytes | None, value: bytes | None, offset: int) -> None:
-        """Take in one record of the topic."""
+        """Store one record of the topic."""
         self._store((key or b"").decode("utf-8", "surrogateescape"), value, offset)
         self.check_room(0)
 
@@ -137,7 +137,7 @@ class LedgerCache:
         self.entries[name] = value
 
     def check_room(self, more: int) -> None:
-        """Raises Refused where so many more entries would be too many."""
+        """Raise Refused if `more` further entries would be too many."""
         if len(self.entries) + more > self._most:
             raise Refused(
                 f"{LEDGER} needs more than {self._most} entries, the bound that dead_letters.ledger_entries sets: "

@@ -42,7 +42,7 @@ class KafkaLogReader:
         self._free = asyncio.Semaphore(self.MAX_CONCURRENCY)
 
     async def read(self, position: Position) -> Record | None:
-        """The record there; None where it is gone, never was, or was never committed."""
+        """Return the record at a position; None if it was deleted, never existed, or was never committed."""
         if position.offset > _MAX_OFFSET or not await self._is_there(
             TopicPartition(position.stream, position.partition)
         ):
@@ -59,7 +59,7 @@ class KafkaLogReader:
         return None
 
     async def bounds(self, partition: Partition) -> tuple[int, int]:
-        """The first offset that is there, and the offset after the last that is committed."""
+        """Return the first offset, and the offset after the last committed record."""
         tp = TopicPartition(partition.stream, partition.number)
 
         async def attempt() -> tuple[int, int]:
@@ -80,16 +80,16 @@ class KafkaLogReader:
         end = high if until is None else min(until, high)
         at = low if start is None else max(low, start)
         if since is not None:
-            found = await self._cluster.retry(
+            offsets = await self._cluster.retry(
                 f"finding a time in {partition}", lambda: self._cluster.offsets([tp], max(0, since))
             )
-            at = max(at, found[tp]) if found.get(tp, -1) >= 0 else end
+            at = max(at, offsets[tp]) if offsets.get(tp, -1) >= 0 else end
         empty = 0
         while at < end and empty < MAX_EMPTY_FETCHES:
             try:
                 chunk = await self._fetch(partition, at, self._cluster.options.max_partition_fetch_bytes)
             except _OffsetGoneError:
-                # Trimmed while we look: go on with what is there.
+                # Trimmed during the scan: continue with the rest.
                 low, _ = await self.bounds(partition)
                 if low <= at:
                     return
@@ -109,14 +109,16 @@ class KafkaLogReader:
                 else:
                     await asyncio.sleep(0)  # a large batch is read in steps
         if at < end and empty >= MAX_EMPTY_FETCHES:
-            # Taking it for the end would lose what lies behind: letters, or entries of the ledger.
-            raise Outage(f"Kafka: {partition} gives nothing at {at}, although it goes on to {end}: try again", 1.0)
+            # Taking it for the end would lose the rest: dead letters, or entries of the ledger.
+            raise Outage(
+                f"Kafka: {partition} returns nothing at offset {at}, although its end is {end}; try again", 1.0
+            )
 
     async def _is_there(self, tp: TopicPartition) -> bool:
         if self._cluster.client.cluster.leader_for_partition(tp) is not None:
             return True
-        found = await self._cluster.retry("asking for a topic", lambda: self._cluster.topics([tp.topic]))
-        return tp.partition in found.get(tp.topic, ())
+        topics = await self._cluster.retry("asking for a topic", lambda: self._cluster.topics([tp.topic]))
+        return tp.partition in topics.get(tp.topic, ())
 
     async def _fetch(
         self, partition: Partition, offset: int, most: int, wait_ms: int = _WAIT_MS
@@ -136,16 +138,16 @@ class KafkaLogReader:
         async with self._free:
             lane = self._busy_lanes.pop()
             try:
-                found = await self._cluster.retry(f"reading {partition} at {offset}", attempt)
+                fetched = await self._cluster.retry(f"reading {partition} at {offset}", attempt)
             finally:
                 self._busy_lanes.append(lane)
-        if found is None:
+        if fetched is None:
             raise _OffsetGoneError
-        raw, aborted = found
+        raw, aborted = fetched
         if not raw or end_offset(raw, offset) == offset:
             return None
         return FetchedChunk(partition, raw, offset, aborted, self._cluster.options.check_crcs)
 
 
 class _OffsetGoneError(Exception):
-    """There is no such offset any more."""
+    """The offset is not in the log."""

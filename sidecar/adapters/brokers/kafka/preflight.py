@@ -1,7 +1,8 @@
-"""`tracecar check` for Kafka: every connection and permission that running needs, each in a line, with what to grant.
+"""`tracecar check` for Kafka: a finding for each connection and permission that running needs, with the right to grant.
 
-Nothing is changed: what would change something is asked in a form that the broker authorizes first and then refuses (an
-empty batch, a producer id that nobody has, a topic that is only validated)."""
+Nothing is changed: requests that would change something have a form that the broker authorizes first and then refuses
+(an empty batch, a producer id that no producer has, a topic that is only validated).
+"""
 
 from __future__ import annotations
 
@@ -28,15 +29,15 @@ from sidecar.domain.ports.broker import Finding
 from sidecar.domain.stream_names import LEDGER, StreamNames
 
 RETRY_TIMEOUT_S = 5.0
-_NOBODY = 1 << 62
-"""A producer id that no broker has given out."""
+_UNUSED_PRODUCER_ID = 1 << 62
+"""Producer id that no broker has assigned."""
 _HARMLESS = {
     "fetch": (kafka.OffsetOutOfRangeError.errno,),
     "heartbeat": (kafka.UnknownMemberIdError.errno, kafka.IllegalGenerationError.errno),
     "empty batch": (87, kafka.CorruptRecordException.errno),
     "unknown producer": (kafka.InvalidProducerIdMapping.errno, kafka.InvalidProducerEpoch.errno),
 }
-"""What the broker answers to such a request where it would let us (87: INVALID_RECORD)."""
+"""Answers to such a request that show that it was authorized (87: INVALID_RECORD)."""
 
 _ADVICE = (
     "see sources.kafka.bootstrap_servers, and whether that listener wants what sources.kafka.tls and .sasl say "
@@ -51,9 +52,9 @@ async def inspect(
     naming: StreamNames,
     wants: Callable[[str], bool],
 ) -> list[Finding]:
-    """Findings about the servers, the group, the topics and their dead letters.
+    """Return findings about the servers, the group, the topics and their dead letters.
 
-    Never raises what it is there to find.
+    Errors become findings.
     """
     findings = [await _server(connector, host, port) for host, port, _ in collect_hosts(connector.servers)]
     if not any(finding.ok for finding in findings):
@@ -66,7 +67,7 @@ async def inspect(
         await cluster.close()
         return [*findings, Finding("sources.kafka: see the cluster", False, f"{error}; {_ADVICE}")]
     try:
-        findings += _named(source, topics, wants)
+        findings += _find_configured(source, topics, wants)
         trial = _PermissionProbe(cluster, group)
         findings.append(await trial.membership())
         read = sorted(filter(wants, topics))
@@ -119,8 +120,10 @@ async def _server(connector: KafkaConnector, host: str, port: int) -> Finding:
     return Finding(what, True, "connected")
 
 
-def _named(source: config.KafkaConfig, topics: Mapping[str, object], wants: Callable[[str], bool]) -> list[Finding]:
-    """Whether each configured topic is there, and what each pattern matches."""
+def _find_configured(
+    source: config.KafkaConfig, topics: Mapping[str, object], wants: Callable[[str], bool]
+) -> list[Finding]:
+    """Report whether each configured topic exists, and which topics each pattern matches."""
     findings = []
     places = [(f"sources.kafka.topics[{n}]", name) for n, name in enumerate(source.topics)]
     for place, name in (*places, *(("sources.kafka.gate", name) for name in source.gate)):
@@ -150,10 +153,10 @@ class _PermissionProbe:
     async def membership(self) -> Finding:
         async def attempt() -> None:
             node = await self._cluster.group_coordinator(self._group)
-            answer = await self._cluster.ask(node, HeartbeatRequest(self._group, -1, "nobody"))
+            answer = await self._cluster.ask(node, HeartbeatRequest(self._group, -1, "tracecar-check"))
             _expect("heartbeat", answer.error_code, self._group)
 
-        return await self._tried(f"join the group {self._group}", f"READ on the group {self._group}", attempt)
+        return await self._try(f"join the group {self._group}", f"READ on the group {self._group}", attempt)
 
     async def reading(self, topic: str) -> Finding:
         async def attempt() -> None:
@@ -162,7 +165,7 @@ class _PermissionProbe:
             ((_, ((_, code, *_),)),) = answer.topics
             _expect("fetch", code, topic)
 
-        return await self._tried(f"read {topic}", f"READ on the topic {topic}", attempt)
+        return await self._try(f"read {topic}", f"READ on the topic {topic}", attempt)
 
     async def writing(self, topic: str) -> Finding:
         async def attempt() -> None:
@@ -171,7 +174,7 @@ class _PermissionProbe:
             ((_, ((_, code, *_),)),) = answer.topics
             _expect("empty batch", code, topic)
 
-        return await self._tried(f"write to {topic}", f"WRITE on the topic {topic}", attempt)
+        return await self._try(f"write to {topic}", f"WRITE on the topic {topic}", attempt)
 
     async def making(self, topic: str, like: Mapping[int, int]) -> Finding:
         async def attempt() -> None:
@@ -182,16 +185,16 @@ class _PermissionProbe:
                 check(code, name)
 
         needed = f"CREATE and WRITE on the topic {topic} (or create it, with {len(like)} partitions)"
-        return await self._tried(f"create {topic}", needed, attempt)
+        return await self._try(f"create {topic}", needed, attempt)
 
     async def transactions(self) -> Finding:
         needed = f"WRITE and DESCRIBE on transactional ids with the prefix {self._group}."
         attempt = self._transacting(f"{self._group}.check.0")
-        return await self._tried("commit dead letters in transactions", needed, attempt)
+        return await self._try("commit dead letters in transactions", needed, attempt)
 
     async def ledger(self, exists: bool) -> Finding:
         """Never a failure for a right that is missing: who lets nobody replay needs none."""
-        with_id = await self._tried("", "", self._transacting(LEDGER))
+        with_id = await self._try("", "", self._transacting(LEDGER))
         if exists:
             topic = [await self.reading(LEDGER), await self.writing(LEDGER)]
             rights = f"READ and WRITE on the topic {LEDGER}"
@@ -202,7 +205,7 @@ class _PermissionProbe:
             )
         what = f"sources.kafka: replay and discard, which {LEDGER} keeps"
         needed = [] if with_id.ok else [f"WRITE and DESCRIBE on the transactional id {LEDGER}"]
-        needed += [] if all(one.ok for one in topic) else [rights]
+        needed += [] if all(finding.ok for finding in topic) else [rights]
         if needed:
             return Finding(
                 what, True, f"not possible, only looking is; to replay or discard, allow {', and '.join(needed)}"
@@ -216,12 +219,12 @@ class _PermissionProbe:
     def _transacting(self, transactional_id: str) -> Callable[[], Awaitable[None]]:
         async def attempt() -> None:
             node = await self._cluster.transaction_coordinator(transactional_id)
-            request = EndTxnRequest(transactional_id, _NOBODY, 0, False)
+            request = EndTxnRequest(transactional_id, _UNUSED_PRODUCER_ID, 0, False)
             _expect("unknown producer", (await self._cluster.ask(node, request)).error_code, transactional_id)
 
         return attempt
 
-    async def _tried(self, what: str, needed: str, attempt: Callable[[], Awaitable[None]]) -> Finding:
+    async def _try(self, what: str, needed: str, attempt: Callable[[], Awaitable[None]]) -> Finding:
         what = f"sources.kafka: {what}"
         try:
             await self._cluster.retry(what, attempt, RETRY_TIMEOUT_S)

@@ -60,7 +60,7 @@ async def add(cluster: KafkaCluster, identity: ProducerIdentity, tps: Iterable[T
         answer = await cluster.ask(node, request)
         # A partition that is refused makes the others "not attempted": the reason is what counts.
         codes = [(code, f"{topic}/{number}") for topic, errors in answer.errors for number, code in errors if code]
-        for code, where in sorted(codes, key=lambda one: one[0] == _NOT_ATTEMPTED):
+        for code, where in sorted(codes, key=lambda problem: problem[0] == _NOT_ATTEMPTED_CODE):
             if code == kafka.TopicAuthorizationFailedError.errno:
                 topic = where.rpartition("/")[0]
                 raise Refused(
@@ -72,7 +72,7 @@ async def add(cluster: KafkaCluster, identity: ProducerIdentity, tps: Iterable[T
     await cluster.retry(f"beginning a transaction of {who[0]}", attempt)
 
 
-_NOT_ATTEMPTED = 55
+_NOT_ATTEMPTED_CODE = 55
 
 
 async def write(
@@ -98,5 +98,5 @@ async def write(
         raise
     await end(cluster, identity, commit=commit)
     if not commit:
-        raise Fenced("what was written does not lie where it should: it was not committed")
+        raise Fenced("the records were written to another ledger: they were not committed")
     return offsets_by_index
