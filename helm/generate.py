@@ -17,14 +17,13 @@ CHART = Path(__file__).parent / "tracecar"
 SCHEMA, README = CHART / "values.schema.json", CHART / "README.md"
 BEGIN, END = "<!-- values -->", "<!-- /values -->"
 
-_NAME = {"type": "string", "pattern": "^$|^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"}
+_NAME = {"type": "string", "pattern": "^$|^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$|[{][{].*[}][}]"}
 _AMOUNT = {"type": ["integer", "string", "null"], "minimum": 0, "pattern": "^[0-9]{1,3}%$|^[0-9]+$"}
 _PORTABLE = {"type": ["array", "null"], "items": {"type": "object"}}
 _EXACT: dict[str, dict[str, Any]] = {
-    "mode": {"enum": ["standalone", "sidecar"]},
+    "mode": {"enum": ["standalone", "sidecar", "injection"]},
     "workload": {"enum": ["Deployment", "StatefulSet"]},
     "image.pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
-    "image.repository": {"type": "string", "minLength": 1},
     "image.digest": {"type": "string", "pattern": "^$|^sha256:[0-9a-f]{64}$"},
     "service.type": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},
     "sidecar.native": {"enum": ["auto", True, False, "true", "false"]},
@@ -37,6 +36,16 @@ _EXACT: dict[str, dict[str, Any]] = {
     "podDisruptionBudget.minAvailable": _AMOUNT,
     "extraObjects": {"type": ["array", "null"], "items": {"type": ["object", "string"]}},
     "injection.configs": {"type": "object", "additionalProperties": {"$ref": "#/$defs/Config"}},
+    "imagePullSecrets": {"type": ["array", "null"], "items": {"type": ["object", "string"]}},
+    "keda.fallback": {"type": ["object", "null"]},
+    "service.port": {"type": ["integer", "null"], "minimum": 1, "maximum": 65535},
+    "service.ipFamilyPolicy": {"enum": ["", "SingleStack", "PreferDualStack", "RequireDualStack"]},
+    "service.ipFamilies": {"type": ["array", "null"], "items": {"enum": ["IPv4", "IPv6"]}},
+    "podDisruptionBudget.unhealthyPodEvictionPolicy": {"enum": ["", "IfHealthyBudget", "AlwaysAllow"]},
+    "prometheusRule.disabled": {"type": ["array", "null"], "items": {"type": "string"}},
+    "serviceMonitor.targetLabels": {"type": ["array", "null"], "items": {"type": "string"}},
+    "podMonitor.podTargetLabels": {"type": ["array", "null"], "items": {"type": "string"}},
+    "httpRoute.hostnames": {"type": ["array", "null"], "items": {"type": "string"}},
     "resources": {"type": ["object", "null"]},
     "podSecurityContext": {"type": ["object", "null"]},
     "securityContext": {"type": ["object", "null"]},

@@ -52,6 +52,8 @@ def template(values: Mapping[str, Any], *arguments: str, chart: Path = CHART, ok
     """The chart as text, for the release `r` in the namespace `events`."""
     versions = ("--kube-version", kubernetes.VERSION) if "--kube-version" not in arguments else ()
     where = ("template", "r", chart, "-n", "events", "-f", "-")
+    if chart == CHART and "image" not in values:
+        values = {"image": {"repository": "tracecar"}, **values}
     return helm(*where, *versions, *arguments, stdin=json.dumps(values), ok=ok)
 
 

@@ -1,5 +1,5 @@
 {{/* A value as a CEL literal of a typed object: (dict "value" … "type" "Object.spec"). Quantities and labels are plain
-maps. The text @inject@ stands for the pod's label. */}}
+maps. The text @inject@ becomes the value of the pod's label. */}}
 
 {{- define "tracecar.cel" -}}
 {{- $type := .type }}

@@ -1,52 +1,55 @@
-{{/* The container, in both modes: (dict "context" a chart's context, "sidecar" whether it stands beside a service,
-"configMap" its name). A map as YAML. */}}
+{{/* The container, in every mode: (dict "context" a chart's context, "sidecar" true beside a service). A map as YAML. */}}
 
 {{- define "tracecar.container" -}}
-{{- $values := .context.Values }}
+{{- $context := .context }}
+{{- $values := $context.Values }}
 {{- $probes := $values.probes | default dict }}
-{{- $health := include "tracecar.healthPort" .context | int }}
+{{- $health := include "tracecar.healthPort" $context | int }}
 name: tracecar
-image: {{ include "tracecar.image" .context | quote }}
-imagePullPolicy: {{ $values.image.pullPolicy }}
-{{- if and .sidecar (include "tracecar.isNative" .context) }}
+image: {{ include "tracecar.image" $context | quote }}
+imagePullPolicy: {{ ($values.image | default dict).pullPolicy | default "IfNotPresent" }}
+{{- if and .sidecar (include "tracecar.isNative" $context) }}
 restartPolicy: Always
 {{- end }}
-args: [run, -c, /etc/tracecar/config/tracecar.yaml]
+args: [run, -c, /etc/tracecar/config/tracecar.yaml{{ if .sidecar }}, --stay{{ end }}]
 env:
   - {name: HOME, value: /var/lib/tracecar}
-  - {name: TRACECAR_URL, value: "http://127.0.0.1:{{ include "tracecar.apiPort" .context }}"}
-  - {name: TRACECAR_TOKEN_FILE, value: {{ include "tracecar.tokenFile" .context | quote }}}
+  - {name: TRACECAR_URL, value: "http://127.0.0.1:{{ include "tracecar.apiPort" $context }}"}
+  - {name: TRACECAR_TOKEN_FILE, value: {{ include "tracecar.tokenFile" $context | quote }}}
   {{- with $values.extraEnv }}
-  {{- toYaml . | nindent 2 }}
+  {{- tpl (toYaml .) $context | nindent 2 }}
   {{- end }}
 {{- if or $values.existingSecret $values.extraEnvFrom }}
 envFrom:
-  {{- with $values.existingSecret }}
-  - secretRef: {name: {{ . | quote }}}
+  {{- if $values.existingSecret }}
+  - secretRef: {name: {{ include "tracecar.existingSecret" $context | quote }}{{ if .sidecar }}, optional: true{{ end }}}
   {{- end }}
   {{- with $values.extraEnvFrom }}
-  {{- toYaml . | nindent 2 }}
+  {{- tpl (toYaml .) $context | nindent 2 }}
   {{- end }}
 {{- end }}
 ports:
   - {name: tracecar-health, containerPort: {{ $health }}, protocol: TCP}
-  {{- if include "tracecar.apiOpen" .context }}
-  - {name: tracecar-api, containerPort: {{ include "tracecar.apiPort" .context }}, protocol: TCP}
+  {{- if include "tracecar.apiOpen" $context }}
+  - {name: tracecar-api, containerPort: {{ include "tracecar.apiPort" $context }}, protocol: TCP}
   {{- end }}
 {{- if not .sidecar }}
-startupProbe:
-  {{- mergeOverwrite (dict "httpGet" (dict "path" "/healthz" "port" "tracecar-health") "periodSeconds" 2 "failureThreshold" 60) (deepCopy ($probes.startup | default dict)) | toYaml | nindent 2 }}
-readinessProbe:
-  {{- mergeOverwrite (dict "httpGet" (dict "path" "/readyz" "port" "tracecar-health") "periodSeconds" 5 "timeoutSeconds" 3) (deepCopy ($probes.readiness | default dict)) | toYaml | nindent 2 }}
+{{- include "tracecar.probe" (dict "name" "startupProbe" "given" $probes.startup "path" "/healthz" "defaults" (dict "periodSeconds" 2 "failureThreshold" 60)) }}
+{{- include "tracecar.probe" (dict "name" "readinessProbe" "given" $probes.readiness "path" "/readyz" "defaults" (dict "periodSeconds" 5 "timeoutSeconds" 3)) }}
 {{- end }}
-livenessProbe:
-  {{- mergeOverwrite (dict "httpGet" (dict "path" "/healthz" "port" "tracecar-health") "periodSeconds" 10 "timeoutSeconds" 5 "failureThreshold" 6) (ternary (dict "initialDelaySeconds" 10) dict .sidecar) (deepCopy ($probes.liveness | default dict)) | toYaml | nindent 2 }}
+{{- include "tracecar.probe" (dict "name" "livenessProbe" "given" $probes.liveness "path" "/healthz" "defaults" (mergeOverwrite (dict "periodSeconds" 10 "timeoutSeconds" 5 "failureThreshold" 6) (ternary (dict "initialDelaySeconds" 10) dict .sidecar))) }}
+{{- if not .sidecar }}
+{{- with $values.lifecycle }}
+lifecycle:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
 {{- with $values.resources }}
 resources:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 securityContext:
-  {{- toYaml $values.securityContext | nindent 2 }}
+  {{- toYaml ($values.securityContext | default dict) | nindent 2 }}
 volumeMounts:
   - {name: tracecar-config, mountPath: /etc/tracecar/config, readOnly: true}
   - {name: tracecar-state, mountPath: /var/lib/tracecar}
@@ -55,41 +58,59 @@ volumeMounts:
   - {name: tracecar-schemas, mountPath: /etc/tracecar/schemas, readOnly: true}
   {{- end }}
   {{- with $values.extraVolumeMounts }}
-  {{- toYaml . | nindent 2 }}
+  {{- tpl (toYaml .) $context | nindent 2 }}
   {{- end }}
 {{- end }}
 
-{{- /* The container's volumes, a list as YAML: (dict "context" … "configMap" …). */}}
+{{- /* A probe: (dict "name" … "given" the values "path" … "defaults" …). Another handler replaces the default one;
+`enabled: false` leaves the probe out. */}}
+{{- define "tracecar.probe" -}}
+{{- $given := deepCopy (.given | default dict) }}
+{{- if or (not (hasKey $given "enabled")) $given.enabled }}
+{{- $handler := dict "httpGet" (dict "path" .path "port" "tracecar-health") }}
+{{- range $other := list "exec" "tcpSocket" "grpc" }}
+{{- if index $given $other }}{{ $handler = dict }}{{ end }}
+{{- end }}
+{{ .name }}:
+  {{- mergeOverwrite $handler .defaults (omit $given "enabled") | toYaml | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* The container's volumes, a list as YAML: (dict "context" … "configMap" … "sidecar" …). Beside a service every
+reference is optional: a pod whose ConfigMap is missing starts all the same, and Tracecar reports 503. */}}
 {{- define "tracecar.volumes" -}}
+{{- $optional := ternary (dict "optional" true) dict (default false .sidecar) }}
 - name: tracecar-config
-  configMap: {name: {{ .configMap | quote }}}
+  configMap: {{ merge (dict "name" .configMap) $optional | toJson }}
 - name: tracecar-state
   emptyDir: {sizeLimit: 16Mi}
 - name: tracecar-tmp
   emptyDir: {sizeLimit: 64Mi}
 {{- with .context.Values.schemasConfigMap }}
 - name: tracecar-schemas
-  configMap: {name: {{ . | quote }}}
+  configMap: {{ merge (dict "name" (tpl . $.context)) $optional | toJson }}
 {{- end }}
 {{- with .context.Values.extraVolumes }}
-{{ toYaml . }}
+{{ tpl (toYaml .) $.context }}
 {{- end }}
 {{- end }}
 
-{{- /* What changes with configuration and Secret, so that pods roll. A Secret is seen where Helm may ask the cluster. */}}
+{{- /* Checksums, so that pods roll when the configuration or the Secret changes. Helm sees the Secret if it may read the
+cluster; `secretChecksum: false` leaves it out, so that Helm and GitOps tools render the same. */}}
 {{- define "tracecar.checksums" -}}
 checksum/tracecar-config: {{ include "tracecar.config" . | sha256sum }}
-{{- with .Values.existingSecret }}
-{{- $secret := lookup "v1" "Secret" $.Release.Namespace . }}
+{{- if and .Values.existingSecret (ne (toString .Values.secretChecksum) "false") }}
+{{- $secret := lookup "v1" "Secret" .Release.Namespace (include "tracecar.existingSecret" .) }}
 {{- if $secret }}
 checksum/tracecar-secret: {{ $secret.data | toJson | sha256sum }}
 {{- end }}
 {{- end }}
 {{- end }}
 
-{{- /* "true" where sidecars are init containers that go on running. */}}
+{{- /* "true" if sidecars are init containers that keep running. */}}
 {{- define "tracecar.isNative" -}}
-{{- $native := .Values.sidecar.native | toString }}
+{{- $native := (.Values.sidecar | default dict).native | default "auto" | toString }}
+{{- if kindIs "bool" (.Values.sidecar | default dict).native }}{{ $native = (.Values.sidecar.native | toString) }}{{ end }}
 {{- if eq $native "auto" }}
 {{- if semverCompare ">=1.29.0-0" .Capabilities.KubeVersion.Version }}true{{ end }}
 {{- else if eq $native "true" }}true
