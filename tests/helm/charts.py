@@ -54,6 +54,8 @@ def template(values: Mapping[str, Any], *arguments: str, chart: Path = CHART, ok
     where = ("template", "r", chart, "-n", "events", "-f", "-")
     if chart == CHART and "image" not in values:
         values = {"image": {"repository": "tracecar"}, **values}
+        if "${" in json.dumps(values):  # references need something that supplies them
+            values = {"existingSecret": "tracecar", **values}
     return helm(*where, *versions, *arguments, stdin=json.dumps(values), ok=ok)
 
 
