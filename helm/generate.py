@@ -18,6 +18,8 @@ SCHEMA, README = CHART / "values.schema.json", CHART / "README.md"
 BEGIN, END = "<!-- values -->", "<!-- /values -->"
 
 _NAME = {"type": "string", "pattern": "^$|^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$|[{][{].*[}][}]"}
+_REFERENCE = r"\$\{"
+_REFERENCE_OR_TEMPLATE = r"\$\{|[{][{]"
 _AMOUNT = {"type": ["integer", "string", "null"], "minimum": 0, "pattern": "^[0-9]{1,3}%$|^[0-9]+$"}
 _PORTABLE = {"type": ["array", "null"], "items": {"type": "object"}}
 _EXACT: dict[str, dict[str, Any]] = {
@@ -90,7 +92,7 @@ def values() -> Iterator[Value]:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of the values: draft 7, which every Helm 3 reads."""
-    config = json_schema()
+    config = _templated(json_schema())
     defs = config.pop("$defs")
     del config["$schema"]
     root: dict[str, Any] = {
@@ -112,6 +114,16 @@ def schema() -> dict[str, Any]:
     root["properties"]["config"] = {**config, "required": []}
     root["$defs"] = {**defs, "Config": config}
     return root
+
+
+def _templated(schema: Any) -> Any:
+    """Return a schema in which templates are accepted wherever references such as `${NAME}` are."""
+    if isinstance(schema, dict):
+        return {
+            key: _REFERENCE_OR_TEMPLATE if key == "pattern" and value == _REFERENCE else _templated(value)
+            for key, value in schema.items()
+        }
+    return [_templated(item) for item in schema] if isinstance(schema, list) else schema
 
 
 def _kind(value: Value) -> dict[str, Any]:

@@ -56,6 +56,8 @@ def template(values: Mapping[str, Any], *arguments: str, chart: Path = CHART, ok
         values = {"image": {"repository": "tracecar"}, **values}
         if "${" in json.dumps(values):  # references need something that supplies them
             values = {"existingSecret": "tracecar", **values}
+        if "/etc/tracecar/schemas" in json.dumps(values):
+            values = {"schemasConfigMap": "schemas", **values}
     return helm(*where, *versions, *arguments, stdin=json.dumps(values), ok=ok)
 
 

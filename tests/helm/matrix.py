@@ -47,10 +47,16 @@ MATRIX: dict[str, dict[str, Any]] = {
     },
     "monitored": {
         "config": REDIS,
-        "serviceMonitor": {**ON, "labels": {"release": "prometheus"}},
-        "podMonitor": {**ON, "namespaceSelector": {"any": True}},
+        "serviceMonitor": {**ON, "labels": {"release": "prometheus"}, "honorLabels": True, "jobLabel": "team"},
         "prometheusRule": {**ON, "groups": [{"name": "own", "rules": [{"alert": "A", "expr": "vector(1)"}]}]},
         "grafanaDashboard": {**ON, "annotations": {"grafana_folder": "Events"}},
+    },
+    "pods-monitored": {"config": REDIS, "podMonitor": {**ON, "namespaceSelector": {"any": True}}},
+    "ingress": {
+        "config": {**REDIS, "api": {"host": "0.0.0.0"}},
+        "existingSecret": "tracecar",
+        "service": {"type": "LoadBalancer", "port": 443},
+        "ingress": {**ON, "host": "tracecar.example.org", "tls": [{"secretName": "tls"}], "className": "nginx"},
     },
     "bare": {
         "config": REDIS,
@@ -62,6 +68,7 @@ MATRIX: dict[str, dict[str, Any]] = {
     },
     "everything": {
         "config": KAFKA,
+        "schemasConfigMap": "schemas",
         "existingSecret": "tracecar",
         "image": {"repository": "example.org/tracecar", "digest": f"sha256:{'0' * 64}", "pullPolicy": "Always"},
         "imagePullSecrets": [{"name": "pull"}],
@@ -94,7 +101,7 @@ MATRIX: dict[str, dict[str, Any]] = {
         "probes": {"readiness": {"periodSeconds": 3}},
         "serviceAccount": {"name": "own", "annotations": {"example.org/role": "reader"}},
     },
-    "injection-only": {"mode": "sidecar", "podMonitor": ON, "injection": {**ON, "configs": {"shop": REDIS}}},
+    "injection-only": {"mode": "injection", "podMonitor": ON, "injection": {**ON, "configs": {"shop": REDIS}}},
 }
 NEEDS_DEFINITIONS = ("ServiceMonitor", "PodMonitor", "PrometheusRule", "ScaledObject")
 """Kinds that operators define: clusters without those do not know them."""

@@ -97,6 +97,7 @@ they are. */}}
 {{- $context := .context }}
 {{- $template := .template }}
 {{- $kind := .workload.kind | default "" }}
+{{- $called := (.workload.metadata | default dict).name | default "without a name" }}
 {{- $pod := $template.spec }}
 {{- $own := include "tracecar.sidecar.context" $context | fromJson }}
 {{- $native := include "tracecar.sidecar.native" $context }}
@@ -104,22 +105,22 @@ they are. */}}
 {{- range concat ($pod.containers | default list) ($pod.initContainers | default list) }}{{ $names = append $names .name }}{{ end }}
 {{- if not (has "tracecar" $names) }}
 {{- if and (has $kind (list "Job" "CronJob")) (not $native) }}
-{{- fail (printf "tracecar.beside: the %s %s would never complete, because this cluster (Kubernetes %s) has no native sidecars. They need Kubernetes 1.29 (or 1.28 with the feature gate SidecarContainers, and tracecar.sidecar.native=true). Run this workload without Tracecar, or watch its streams with a standalone release" $kind .workload.metadata.name $own.Capabilities.KubeVersion.Version) }}
+{{- fail (printf "tracecar.beside: the %s %s would never complete, because this cluster (Kubernetes %s) has no native sidecars. They need Kubernetes 1.29 (or 1.28 with the feature gate SidecarContainers, and tracecar.sidecar.native=true). Run this workload without Tracecar, or watch its streams with a standalone release" $kind $called $own.Capabilities.KubeVersion.Version) }}
 {{- end }}
 {{- $replicas := int ((.workload.spec | default dict).replicas | default 1) }}
-{{- $_ := include "tracecar.checkShared" (dict "context" $own "replicas" $replicas "workload" (printf "%s %s" $kind .workload.metadata.name)) }}
+{{- $_ := include "tracecar.checkShared" (dict "context" $own "replicas" $replicas "workload" (printf "%s %s" $kind $called)) }}
 {{- $health := include "tracecar.healthPort" $own | int }}
 {{- range concat ($pod.containers | default list) ($pod.initContainers | default list) }}
 {{- $container := .name }}
 {{- range .ports }}
 {{- if or (eq (.name | default "") "tracecar-health") (eq (int .containerPort) $health) }}
-{{- fail (printf "tracecar.beside: the container %s of the %s %s uses the port %s, which is the port of Tracecar's health checks. Change tracecar.config.health.port" $container $kind $.workload.metadata.name (.name | default (toString .containerPort))) }}
+{{- fail (printf "tracecar.beside: the container %s of the %s %s uses the port %s, which is the port of Tracecar's health checks. Change tracecar.config.health.port" $container $kind $called (.name | default (toString .containerPort))) }}
 {{- end }}
 {{- end }}
 {{- end }}
 {{- range $pod.volumes }}
 {{- if hasPrefix "tracecar-" .name }}
-{{- fail (printf "tracecar.beside: the %s %s has a volume named %s. Names that begin with tracecar- belong to the sidecar: rename it" $kind $.workload.metadata.name .name) }}
+{{- fail (printf "tracecar.beside: the %s %s has a volume named %s. Names that begin with tracecar- belong to the sidecar: rename it" $kind $called .name) }}
 {{- end }}
 {{- end }}
 {{- $sidecar := include "tracecar.sidecar" $context | fromYamlArray }}

@@ -14,6 +14,8 @@ from sidecar.cli.options import Json
 from sidecar.cli.output.tables import print_json
 
 if TYPE_CHECKING:
+    from sidecar.config.schema import Config
+    from sidecar.domain.errors import ConfigError
     from sidecar.domain.ports.broker import Finding
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The configuration file (YAML).")]
@@ -30,15 +32,54 @@ def register(app: typer.Typer) -> None:
     app.command("demo")(demo)
 
 
-def run(config: ConfigFile) -> None:
-    """Run the sidecar until SIGTERM or SIGINT, then drain and commit."""
+def run(
+    config: ConfigFile,
+    stay: Annotated[
+        bool,
+        typer.Option(
+            "--stay",
+            help="Stay up while the configuration is invalid: answer 503 on the health port and read the file again.",
+        ),
+    ] = False,
+) -> None:
+    """Run the sidecar until SIGTERM or SIGINT, then drain and commit.
+
+    Example: tracecar run -c tracecar.yaml
+    """
     from sidecar.cli.logging import log_to_stderr
     from sidecar.config.loader import load
     from sidecar.runtime import entry_point
 
-    loaded = load(config)
-    log_to_stderr()
-    entry_point.run(loaded)
+    if stay:
+        log_to_stderr()
+        loaded = _wait_for_config(config)
+    else:
+        loaded = load(config)
+        log_to_stderr()
+    if loaded is not None:
+        entry_point.run(loaded)
+
+
+def _wait_for_config(path: Path) -> Config | None:
+    """Load the configuration, or wait until it is valid. None if SIGTERM or SIGINT came first."""
+    import signal
+    import threading
+
+    from sidecar.cli.errors import say
+    from sidecar.runtime.config_wait import wait_for_config
+
+    stopped = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stopped.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def report(error: ConfigError) -> None:
+        for mistake in error.mistakes:
+            say(f"{error.source}: {mistake}" if error.source else str(mistake))
+
+    try:
+        return wait_for_config(path, stopped=stopped, on_invalid=report)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def check(config: ConfigFile, json: Json = False) -> None:

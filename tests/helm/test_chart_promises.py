@@ -1,0 +1,491 @@
+"""Promises of the chart: no value, document or mistake is dropped without a word."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from helm import generate
+from tests.helm.charts import (
+    CHART,
+    KAFKA,
+    POLICIES,
+    REDIS,
+    SHARED,
+    Manifest,
+    container,
+    helm,
+    of_kind,
+    rendered,
+    template,
+    workload,
+)
+
+IMAGE = {"repository": "tracecar"}
+DEPLOYMENT = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec: {template: {spec: {containers: [{name: web, image: web}]}}}
+"""
+SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {ports: [{port: 80}]}\n"
+BESIDE: dict[str, Any] = {"mode": "sidecar", "image": IMAGE, "config": REDIS}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A service's chart that depends on this one; its tests write the templates."""
+    chart = tmp_path_factory.mktemp("service") / "shop"
+    (chart / "templates").mkdir(parents=True)
+    shutil.copytree(CHART, chart / "charts" / "tracecar")
+    (chart / "Chart.yaml").write_text(
+        "{apiVersion: v2, name: shop, version: 0.1.0, dependencies: [{name: tracecar, version: 0.1.0, repository: ''}]}"
+    )
+    (chart / "values.yaml").write_text("tracecar: {}\n")
+    return chart
+
+
+def _beside(chart: Path, tmp_path: Path, *bodies: str, options: tuple[str, ...] = ()) -> Path:
+    copy = shutil.copytree(chart, tmp_path / "shop")
+    for number, body in enumerate(bodies):
+        option = f" ({options[number]})" if options else ""
+        name = f"shop.w{number}"
+        define = f'{{{{ define "{name}" }}}}{body}{{{{ end }}}}'
+        include = f'{{{{ include "tracecar.beside" (list . "{name}"{option}) }}}}'
+        (copy / "templates" / f"w{number}.yaml").write_text(define + include)
+    return copy
+
+
+def _kinds(manifests: list[Manifest]) -> list[str]:
+    return sorted(manifest["kind"] for manifest in manifests)
+
+
+# --- nothing is dropped
+
+
+def test_every_document_of_a_template_is_kept(service: Path, tmp_path: Path) -> None:
+    secret = "{kind: Secret, apiVersion: v1, metadata: {name: s}}"
+    body = f"# a comment\n---\n{DEPLOYMENT}\n---\n{SERVICE}\n--- # another\n{secret}\n"
+    manifests = rendered({"tracecar": BESIDE}, chart=_beside(service, tmp_path, body))
+    assert _kinds(manifests) == ["ConfigMap", "Deployment", "Secret", "Service"]
+    assert container(workload(manifests)["spec"]["template"]["spec"])
+    assert of_kind(manifests, "Service") == yaml.safe_load(SERVICE)
+
+
+def test_text_that_looks_like_a_separator_inside_of_a_document_is_kept(service: Path, tmp_path: Path) -> None:
+    config = (
+        "kind: ConfigMap\napiVersion: v1\nmetadata: {name: text}\ndata:\n  a.yaml: |\n    one: 1\n    ---\n    two: 2\n"
+    )
+    manifests = rendered({"tracecar": BESIDE}, chart=_beside(service, tmp_path, f"{DEPLOYMENT}\n---\n{config}"))
+    (text,) = [manifest for manifest in manifests if manifest["metadata"]["name"] == "text"]
+    assert text["data"]["a.yaml"] == "one: 1\n---\ntwo: 2\n"
+
+
+def test_a_cron_job_gets_its_sidecar(service: Path, tmp_path: Path) -> None:
+    body = """
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: nightly}
+spec: {jobTemplate: {spec: {template: {spec: {containers: [{name: job, image: job}]}}}}}
+"""
+    chart = _beside(service, tmp_path, body)
+    job = of_kind(rendered({"tracecar": BESIDE}, chart=chart), "CronJob")
+    pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert [one["name"] for one in pod["initContainers"]] == ["tracecar"]
+    complaint = template({"tracecar": BESIDE}, "--kube-version", "1.28.0", chart=chart, ok=False)
+    assert "the CronJob nightly would never complete" in complaint
+
+
+def test_a_template_that_renders_nothing_stays_nothing(service: Path, tmp_path: Path) -> None:
+    assert rendered({"tracecar": BESIDE}, chart=_beside(service, tmp_path, "{{ if false }}x{{ end }}")) == []
+
+
+def test_the_sidecar_can_be_switched_off(service: Path, tmp_path: Path) -> None:
+    chart = _beside(service, tmp_path, f"{DEPLOYMENT}\n---\n{SERVICE}")
+    manifests = rendered({"tracecar": {**BESIDE, "enabled": False}}, chart=chart)
+    assert _kinds(manifests) == ["Deployment", "Service"]
+    assert "initContainers" not in workload(manifests)["spec"]["template"]["spec"]
+
+
+def test_a_forgotten_mode_is_refused(service: Path, tmp_path: Path) -> None:
+    chart = _beside(service, tmp_path, DEPLOYMENT)
+    values = {"tracecar": {"image": IMAGE, "config": REDIS}}
+    assert "tracecar.mode: expected sidecar, found standalone" in template(values, chart=chart, ok=False)
+    both = {"tracecar": {"image": IMAGE, "config": REDIS, "sidecar": {"withStandalone": True}}}
+    assert _kinds(rendered(both, chart=chart)).count("Deployment") == 2
+
+
+def test_two_workloads_of_a_chart_share_a_config_map(service: Path, tmp_path: Path) -> None:
+    manifests = rendered(
+        {"tracecar": BESIDE}, chart=_beside(service, tmp_path, DEPLOYMENT, DEPLOYMENT.replace("web", "worker"))
+    )
+    assert _kinds(manifests) == ["ConfigMap", "Deployment", "Deployment"]
+
+
+def test_or_have_their_own(service: Path, tmp_path: Path) -> None:
+    options = ("dict", 'dict "name" "worker" "values" (dict "config" (dict "service" "shop-worker"))')
+    chart = _beside(service, tmp_path, DEPLOYMENT, DEPLOYMENT.replace("web", "worker"), options=options)
+    manifests = rendered({"tracecar": BESIDE}, chart=chart)
+    configs = {
+        one["metadata"]["name"]: yaml.safe_load(one["data"]["tracecar.yaml"])["service"]
+        for one in manifests
+        if one["kind"] == "ConfigMap"
+    }
+    assert configs == {"r-shop-tracecar": "shop", "r-shop-worker-tracecar": "shop-worker"}
+    (worker,) = [one for one in manifests if one["metadata"]["name"] == "worker"]
+    (volume,) = [v for v in worker["spec"]["template"]["spec"]["volumes"] if v["name"] == "tracecar-config"]
+    assert volume["configMap"]["name"] == "r-shop-worker-tracecar"
+
+
+def test_what_else_a_pod_needs_comes_along(service: Path, tmp_path: Path) -> None:
+    values = {
+        **BESIDE,
+        "imagePullSecrets": ["own"],
+        "commonLabels": {"team": "events"},
+        "commonAnnotations": {"owner": "events"},
+        "podLabels": {"tier": "eyes"},
+        "podAnnotations": {"checked": "yes"},
+        "probes": {"liveness": {"enabled": False}},
+    }
+    given = {"tracecar": values, "global": {"imagePullSecrets": ["mirror"], "imageRegistry": "mirror.corp:5000"}}
+    manifests = rendered(given, chart=_beside(service, tmp_path, DEPLOYMENT))
+    pod = workload(manifests)["spec"]["template"]
+    assert pod["spec"]["imagePullSecrets"] == [{"name": "own"}, {"name": "mirror"}]
+    assert pod["metadata"]["labels"]["tier"] == "eyes"
+    assert pod["metadata"]["annotations"]["checked"] == "yes"
+    config = of_kind(manifests, "ConfigMap")["metadata"]
+    assert (config["labels"]["team"], config["annotations"]["owner"]) == ("events", "events")
+    assert container(pod["spec"])["image"] == "mirror.corp:5000/tracecar:0.1.0"
+    assert "livenessProbe" not in container(pod["spec"])
+
+
+def test_the_service_starts_whatever_is_missing(service: Path, tmp_path: Path) -> None:
+    values = {**BESIDE, "existingSecret": "missing", "schemasConfigMap": "schemas"}
+    values["config"] = {**REDIS, "registry": {"directory": "/etc/tracecar/schemas"}}
+    pod = workload(rendered({"tracecar": values}, chart=_beside(service, tmp_path, DEPLOYMENT)))["spec"]["template"]
+    sidecar = container(pod["spec"])
+    assert sidecar["envFrom"] == [{"secretRef": {"name": "missing", "optional": True}}]
+    assert sidecar["args"][-1] == "--stay"
+    optional = [volume["configMap"]["optional"] for volume in pod["spec"]["volumes"] if "configMap" in volume]
+    assert optional == [True, True]
+
+
+def test_several_replicas_without_a_shared_index_are_refused(service: Path, tmp_path: Path) -> None:
+    chart = _beside(service, tmp_path, DEPLOYMENT.replace("spec: {template", "spec: {replicas: 2, template"))
+    assert "the Deployment web has 2 replicas" in template({"tracecar": BESIDE}, chart=chart, ok=False)
+    assert rendered({"tracecar": {**BESIDE, "config": SHARED}}, chart=chart)
+    assert rendered({"tracecar": {**BESIDE, "sidecar": {"allowPartialView": True}}}, chart=chart)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("ports: [{name: tracecar-health, containerPort: 1}]", "uses the port tracecar-health"),
+        ("ports: [{containerPort: 8426}]", "uses the port 8426"),
+    ],
+)
+def test_ports_that_collide_are_refused(service: Path, tmp_path: Path, body: str, words: str) -> None:
+    chart = _beside(service, tmp_path, DEPLOYMENT.replace("image: web", f"image: web, {body}"))
+    assert words in template({"tracecar": BESIDE}, chart=chart, ok=False)
+
+
+def test_volumes_that_collide_are_refused(service: Path, tmp_path: Path) -> None:
+    chart = _beside(
+        service, tmp_path, DEPLOYMENT.replace("containers:", "volumes: [{name: tracecar-tmp}], containers:")
+    )
+    assert "has a volume named tracecar-tmp" in template({"tracecar": BESIDE}, chart=chart, ok=False)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("replicaCount", 2),
+        ("workload", "StatefulSet"),
+        ("terminationGracePeriodSeconds", 60),
+        ("extraContainers", [{"name": "more"}]),
+        ("initContainers", [{"name": "first"}]),
+        ("nodeSelector", {"a": "b"}),
+        ("affinity", {"nodeAffinity": {}}),
+        ("priorityClassName", "high"),
+        ("serviceMonitor", {"enabled": True}),
+        ("autoscaling", {"enabled": True}),
+        ("keda", {"enabled": True}),
+        ("networkPolicy", {"egress": [{}]}),
+        ("service", {"type": "NodePort"}),
+        ("serviceAccount", {"annotations": {"a": "b"}}),
+        ("probes", {"readiness": {"periodSeconds": 1}}),
+        ("ingress", {"enabled": True}),
+    ],
+)
+def test_values_that_a_mode_does_not_use_are_refused(service: Path, tmp_path: Path, path: str, value: Any) -> None:
+    chart = _beside(service, tmp_path, DEPLOYMENT)
+    complaint = template({"tracecar": {**BESIDE, path: value}}, chart=chart, ok=False)
+    assert "has no effect in mode sidecar" in complaint
+    assert path in complaint
+
+
+# --- injection
+
+
+def test_injection_is_a_mode_of_its_own_and_drops_no_value() -> None:
+    values = {
+        "mode": "injection",
+        "schemasConfigMap": "schemas",
+        "extraEnv": [{"name": "A", "value": "b"}],
+        "extraVolumes": [{"name": "ca", "secret": {"secretName": "kafka-ca"}}],
+        "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/kafka"}],
+    }
+    text = template(values, "--api-versions", POLICIES)
+    for part in (
+        'secretName: "kafka-ca"',
+        '"/etc/kafka"',
+        '"/etc/tracecar/schemas"',
+        'name: "A"',
+        "/spec/initContainers/0",
+    ):
+        assert part in text
+    assert "kind: Deployment" not in text
+
+
+@pytest.mark.parametrize("path", ["existingSecret", "podLabels", "imagePullSecrets", "config"])
+def test_what_injection_cannot_use_is_refused(path: str) -> None:
+    value = {"existingSecret": "s", "podLabels": {"a": "b"}, "imagePullSecrets": ["s"], "config": REDIS}[path]
+    complaint = template({"mode": "injection", path: value}, "--api-versions", POLICIES, ok=False)
+    assert f"{path}: has no effect in mode injection" in complaint
+
+
+# --- autoscaling
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        (
+            "redis+sentinel://s1:26379,s2/mymaster/2",
+            {"addresses": "s1:26379,s2:26379", "sentinelMaster": "mymaster", "databaseIndex": "2"},
+        ),
+        ("redis+cluster://c1:6379,c2", {"addresses": "c1:6379,c2:6379"}),
+        ("rediss://valkey", {"address": "valkey:6379", "enableTLS": "true", "databaseIndex": "0"}),
+    ],
+)
+def test_keda_has_the_trigger_of_the_topology(url: str, expected: dict[str, str]) -> None:
+    config = {**SHARED, "sources": {"redis": {"url": url, "streams": ["orders"]}}}
+    (trigger,) = of_kind(rendered({"config": config, "keda": {"enabled": True}}), "ScaledObject")["spec"]["triggers"]
+    kinds = {"redis+sentinel": "redis-sentinel-streams", "redis+cluster": "redis-cluster-streams"}
+    assert trigger["type"] == kinds.get(url.partition(":")[0], "redis-streams")
+    assert expected.items() <= trigger["metadata"].items()
+    assert trigger["metadata"]["activationLagCount"] == "0"
+
+
+def test_keda_needs_credentials_where_the_broker_does() -> None:
+    complaint = template({"config": KAFKA, "keda": {"enabled": True}}, ok=False)
+    assert "keda.authenticationRef is required with config.sources.kafka.sasl" in complaint
+
+
+def test_keda_is_told_of_tls_of_kafka() -> None:
+    kafka = {"bootstrap_servers": "kafka:9093", "topics": ["orders"], "tls": {}}
+    config = {**SHARED, "sources": {"kafka": kafka}}
+    (trigger,) = of_kind(rendered({"config": config, "keda": {"enabled": True}}), "ScaledObject")["spec"]["triggers"]
+    assert trigger["metadata"]["tls"] == "enable"
+
+
+def test_cpu_is_scaled_on_by_an_absolute_amount() -> None:
+    scaler = of_kind(rendered({"config": SHARED, "autoscaling": {"enabled": True}}), "HorizontalPodAutoscaler")["spec"]
+    (metric,) = scaler["metrics"]
+    assert metric["resource"]["target"] == {"type": "AverageValue", "averageValue": "500m"}
+    assert scaler["behavior"]["scaleUp"]["stabilizationWindowSeconds"] == 120
+
+
+# --- monitoring
+
+
+def test_a_pod_monitor_selects_the_pods_of_its_own_chart(service: Path, tmp_path: Path) -> None:
+    values = {"tracecar": {**BESIDE, "podMonitor": {"enabled": True}}}
+    manifests = rendered(values, chart=_beside(service, tmp_path, DEPLOYMENT))
+    (expression,) = of_kind(manifests, "PodMonitor")["spec"]["selector"]["matchExpressions"]
+    labels = workload(manifests)["spec"]["template"]["metadata"]["labels"]
+    assert expression["values"] == [labels[expression["key"]]]
+
+
+def test_two_monitors_of_the_same_pods_are_refused() -> None:
+    values = {"config": REDIS, "podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}}
+    assert "both would scrape the same pods" in template(values, ok=False)
+
+
+def test_every_rule_and_panel_knows_the_namespace() -> None:
+    rules = yaml.safe_load((CHART / "rules" / "tracecar.yaml").read_text())["groups"][0]["rules"]
+    assert all("namespace, job" in rule["expr"] for rule in rules)
+    assert any(rule["alert"] == "TracecarDown" for rule in rules)
+    dashboard = (CHART / "dashboards" / "tracecar.json").read_text()
+    assert dashboard.count('job=~\\"$job\\"') == dashboard.count('namespace=~\\"$namespace\\", job=~\\"$job\\"') > 0
+
+
+def test_rules_can_be_disabled_labeled_and_changed() -> None:
+    given = {
+        "enabled": True,
+        "disabled": ["TracecarRecordsLost"],
+        "additionalRuleLabels": {"team": "events"},
+        "thresholds": {"TracecarLagGrows": {"for": "1h", "severity": "critical", "value": 5}},
+        "runbookUrl": "https://runbooks.example.org/tracecar",
+    }
+    (group,) = of_kind(rendered({"config": REDIS, "prometheusRule": given}), "PrometheusRule")["spec"]["groups"]
+    rules = {rule["alert"]: rule for rule in group["rules"]}
+    assert "TracecarRecordsLost" not in rules
+    assert all(rule["labels"]["team"] == "events" for rule in rules.values())
+    lag = rules["TracecarLagGrows"]
+    assert (lag["for"], lag["labels"]["severity"]) == ("1h", "critical")
+    assert lag["expr"].endswith("> 5")
+    assert lag["annotations"]["runbook_url"] == "https://runbooks.example.org/tracecar#tracecarlaggrows"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"disabled": ["Nope"]}, "there is no alert Nope"),
+        ({"thresholds": {"Nope": {}}}, "there is no alert Nope"),
+        ({"thresholds": {"TracecarLagGrows": {"vlaue": 1}}}, "unknown key, expected for, severity or value"),
+        ({"thresholds": {"TracecarNotReady": {"value": 1}}}, "this alert has no threshold"),
+    ],
+)
+def test_mistakes_in_rules_are_refused(given: dict[str, Any], words: str) -> None:
+    assert words in template({"config": REDIS, "prometheusRule": {"enabled": True, **given}}, ok=False)
+
+
+# --- conventions
+
+
+def test_an_image_that_nobody_pushed_is_refused() -> None:
+    complaint = template({"config": REDIS, "image": {}}, ok=False)
+    assert "image.repository is required: where you pushed the image" in complaint
+
+
+@pytest.mark.parametrize(
+    ("image", "globals_", "expected"),
+    [
+        ({"registry": "ghcr.io", "repository": "acme/tracecar"}, {}, "ghcr.io/acme/tracecar:0.1.0"),
+        (
+            {"registry": "ghcr.io", "repository": "acme/tracecar"},
+            {"imageRegistry": "mirror.corp:5000"},
+            "mirror.corp:5000/acme/tracecar:0.1.0",
+        ),
+        ({"repository": "tracecar", "tag": "1"}, {}, "tracecar:1"),
+    ],
+)
+def test_the_image_is_named_as_in_other_charts(image: dict[str, str], globals_: dict[str, str], expected: str) -> None:
+    pod = workload(rendered({"config": REDIS, "image": image, "global": globals_}))["spec"]["template"]["spec"]
+    assert container(pod)["image"] == expected
+
+
+@pytest.mark.parametrize("secrets", [["pull"], [{"name": "pull"}], ["{{ .Release.Name }}-pull"]])
+def test_both_forms_of_pull_secrets_are_taken(secrets: list[Any]) -> None:
+    pod = workload(rendered({"config": REDIS, "global": {"imagePullSecrets": secrets}}))["spec"]["template"]["spec"]
+    assert pod["imagePullSecrets"] in ([{"name": "pull"}], [{"name": "r-pull"}])
+
+
+def test_names_urls_and_extras_are_templates() -> None:
+    values = {
+        "config": {**REDIS, "service": "{{ .Release.Name }}-shop"},
+        "existingSecret": "{{ .Release.Name }}-secret",
+        "extraEnv": [{"name": "WHERE", "value": "{{ .Release.Namespace }}"}],
+        "podAnnotations": {"release": "{{ .Release.Name }}"},
+    }
+    manifests = rendered(values)
+    config = yaml.safe_load(of_kind(manifests, "ConfigMap")["data"]["tracecar.yaml"])
+    pod = workload(manifests)["spec"]["template"]
+    assert config["service"] == "r-shop"
+    assert container(pod["spec"])["envFrom"] == [{"secretRef": {"name": "r-secret"}}]
+    assert {"name": "WHERE", "value": "events"} in container(pod["spec"])["env"]
+    assert pod["metadata"]["annotations"]["release"] == "r"
+
+
+def test_literal_braces_can_be_written() -> None:
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: t}\ndata: {url: '{{ \"{{ .pass }}\" }}'}"
+    (extra,) = [one for one in rendered({"config": REDIS, "extraObjects": [text]}) if one["metadata"]["name"] == "t"]
+    assert extra["data"]["url"] == "{{ .pass }}"
+
+
+def test_a_reference_that_nothing_supplies_is_refused() -> None:
+    config = {**REDIS, "api": {"token": "${TRACECAR_TOKEN}"}}
+    complaint = template({"config": config, "existingSecret": ""}, ok=False)
+    assert "refers to ${TRACECAR_TOKEN}, which nothing supplies" in complaint
+    supplied = {"config": config, "existingSecret": "", "extraEnv": [{"name": "TRACECAR_TOKEN", "value": "t"}]}
+    assert rendered(supplied)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (
+            {"config": {**REDIS, "registry": {"directory": "/etc/tracecar/schemas"}}, "schemasConfigMap": ""},
+            "nothing is mounted at /etc/tracecar/schemas",
+        ),
+        (
+            {"config": REDIS, "schemasConfigMap": "s"},
+            "schemasConfigMap: has no effect without config.registry.directory",
+        ),
+        ({"config": REDIS, "ingress": {"enabled": True, "host": "a"}}, "the API listens on loopback only"),
+        ({"config": REDIS, "sidecar": {"configMap": "x"}}, "sidecar.configMap: has no effect in mode standalone"),
+    ],
+)
+def test_values_without_their_counterpart_are_refused(values: dict[str, Any], words: str) -> None:
+    assert words in template(values, ok=False)
+
+
+def test_an_ingress_asks_for_tls() -> None:
+    values = {
+        "config": {**REDIS, "api": {"host": "0.0.0.0"}},
+        "existingSecret": "s",
+        "ingress": {"enabled": True, "host": "tracecar.example.org"},
+    }
+    assert "ingress.tls is required" in template(values, ok=False)
+
+
+def test_metrics_never_leave_the_cluster_with_the_api() -> None:
+    values = {
+        "config": {**REDIS, "api": {"host": "0.0.0.0"}},
+        "existingSecret": "s",
+        "service": {"type": "LoadBalancer"},
+    }
+    services = {one["metadata"]["name"]: one["spec"] for one in rendered(values) if one["kind"] == "Service"}
+    assert [port["name"] for port in services["r-tracecar"]["ports"]] == ["http-api"]
+    assert services["r-tracecar-metrics"]["type"] == "ClusterIP"
+
+
+def test_another_handler_replaces_that_of_a_probe() -> None:
+    values = {"config": REDIS, "probes": {"liveness": {"exec": {"command": ["true"]}}, "startup": {"enabled": False}}}
+    sidecar = container(workload(rendered(values))["spec"]["template"]["spec"])
+    assert "httpGet" not in sidecar["livenessProbe"]
+    assert "startupProbe" not in sidecar
+
+
+def test_a_stateful_set_has_a_headless_service() -> None:
+    manifests = rendered({"config": REDIS, "workload": "StatefulSet"})
+    name = workload(manifests)["spec"]["serviceName"]
+    (headless,) = [one for one in manifests if one["kind"] == "Service" and one["metadata"]["name"] == name]
+    assert headless["spec"]["clusterIP"] == "None"
+
+
+def test_the_part_of_label_is_the_users() -> None:
+    manifests = rendered({"config": REDIS, "commonLabels": {"app.kubernetes.io/part-of": "shop"}})
+    assert {one["metadata"]["labels"]["app.kubernetes.io/part-of"] for one in manifests} == {"shop"}
+
+
+def _maps() -> list[str]:
+    return sorted({value.path.partition(".")[0] for value in generate.values() if "." in value.path})
+
+
+@pytest.mark.parametrize("name", [*_maps(), "config"])
+def test_a_map_that_is_null_is_never_a_raw_error(name: str) -> None:
+    """As `--reuse-values` gives of a map that the release before did not have."""
+    done = template({"config": REDIS, "image": IMAGE, name: None}, ok=name not in ("image", "config"))
+    assert "nil pointer" not in done
+
+
+def test_the_package_has_its_license_and_no_link_out_of_it(tmp_path: Path) -> None:
+    helm("package", CHART, "-d", tmp_path)
+    assert (CHART / "LICENSE").is_file()
+    assert "](../../" not in (CHART / "README.md").read_text()
