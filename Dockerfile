@@ -1,6 +1,8 @@
-# Tracecar's image, for amd64 and arm64. BASE needs Python 3.11 or later with venv; build and result stand on the same one,
-# for the virtual environment refers to its interpreter. The digest is that of the index of all platforms; another base is
-# given by --build-arg BASE=REPOSITORY:TAG@sha256:…, whose digest `docker buildx imagetools inspect REPOSITORY:TAG` shows.
+# syntax=docker/dockerfile:1
+# Tracecar's image, for amd64 and arm64. BASE needs Python 3.11 or later with venv. Build and result use the same base,
+# because the virtual environment refers to its interpreter. The digest is that of the index of all platforms. Another base:
+# --build-arg BASE=REPOSITORY:TAG@sha256:… (`docker buildx imagetools inspect REPOSITORY:TAG` shows the digest). A bill of
+# materials of everything inside comes from the builder: docker buildx build --sbom=true --provenance=mode=max …
 ARG BASE=docker.io/library/python:3.13.9-slim-bookworm@sha256:b685a4fa58bb19d1814d78a1ec0f0208f351452724f78b20212c984d6e124a34
 
 FROM ${BASE} AS build
@@ -20,18 +22,27 @@ COPY tui tui
 RUN --mount=type=cache,target=/root/.cache \
     /opt/uv/bin/uv sync --frozen --no-dev --no-editable --no-install-package faker --python python3 \
     && mkdir -p /opt/tracecar/share \
-    && /opt/uv/bin/uv export --frozen --no-dev --quiet --preview-features sbom-export --format cyclonedx1.5 \
-       --output-file /opt/tracecar/share/sbom.cdx.json \
+    && /opt/uv/bin/uv export --frozen --no-dev --no-emit-package faker --quiet --preview-features sbom-export \
+       --format cyclonedx1.5 --output-file /opt/tracecar/share/sbom.cdx.json \
     && cp LICENSE /opt/tracecar/share/
 
 FROM ${BASE}
 ARG VERSION=0.1.0
 ARG REVISION=unknown
+ARG CREATED=unknown
+ARG SOURCE=unknown
+ARG BASE
 LABEL org.opencontainers.image.title="Tracecar" \
       org.opencontainers.image.description="Makes event-driven systems visible, on Kafka and Redis Streams" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.url="${SOURCE}" \
+      org.opencontainers.image.documentation="${SOURCE}" \
+      org.opencontainers.image.vendor="Tracecar" \
+      org.opencontainers.image.base.name="${BASE}" \
       io.tracecar.sbom="/opt/tracecar/share/sbom.cdx.json" \
       io.tracecar.sbom.format="CycloneDX 1.5"
 COPY --from=build /opt/tracecar /opt/tracecar
@@ -39,13 +50,15 @@ ENV PATH=/opt/tracecar/bin:/usr/local/bin:/usr/bin:/bin \
     HOME=/var/lib/tracecar \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
-# Its state (a token that it makes) is in /var/lib/tracecar: give it a volume; all else may be read-only.
-RUN mkdir -p /var/lib/tracecar && chown 65532:65532 /var/lib/tracecar
+# The only state is a generated token in /var/lib/tracecar: give it a volume. Everything else may be read-only. Any user of
+# group 0 can write there, as OpenShift assigns them.
+RUN mkdir -p /var/lib/tracecar && chown 65532:0 /var/lib/tracecar && chmod g=u /var/lib/tracecar
 USER 65532:65532
 VOLUME /var/lib/tracecar
 EXPOSE 8425 8426
 STOPSIGNAL SIGTERM
+# Asks the port of the configuration, of the API or of the health listener.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=6 \
-  CMD ["python3", "-c", "import os, urllib.request as u; u.urlopen(os.environ.get('TRACECAR_URL', 'http://127.0.0.1:8425') + '/healthz', timeout=4)"]
+  CMD ["tracecar", "healthcheck", "-c", "/etc/tracecar/config/tracecar.yaml"]
 ENTRYPOINT ["tracecar"]
 CMD ["run", "-c", "/etc/tracecar/config/tracecar.yaml"]

@@ -12,6 +12,7 @@ from sidecar.cli.commands import (
     events,
     flows,
     groups,
+    healthcheck,
     replays,
     run,
     streams,
@@ -39,5 +40,6 @@ for register in (
     streams.register,
     groups.register,
     config.register,
+    healthcheck.register,
 ):
     register(app)
