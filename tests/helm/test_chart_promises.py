@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import yaml
 
-from helm import generate
 from tests.helm.charts import (
     CHART,
     KAFKA,
@@ -18,7 +17,6 @@ from tests.helm.charts import (
     SHARED,
     Manifest,
     container,
-    helm,
     of_kind,
     rendered,
     template,
@@ -353,139 +351,3 @@ def test_rules_can_be_disabled_labeled_and_changed() -> None:
 )
 def test_mistakes_in_rules_are_refused(given: dict[str, Any], words: str) -> None:
     assert words in template({"config": REDIS, "prometheusRule": {"enabled": True, **given}}, ok=False)
-
-
-# --- conventions
-
-
-def test_an_image_that_nobody_pushed_is_refused() -> None:
-    complaint = template({"config": REDIS, "image": {}}, ok=False)
-    assert "image.repository is required: where you pushed the image" in complaint
-
-
-@pytest.mark.parametrize(
-    ("image", "globals_", "expected"),
-    [
-        ({"registry": "ghcr.io", "repository": "acme/tracecar"}, {}, "ghcr.io/acme/tracecar:0.1.0"),
-        (
-            {"registry": "ghcr.io", "repository": "acme/tracecar"},
-            {"imageRegistry": "mirror.corp:5000"},
-            "mirror.corp:5000/acme/tracecar:0.1.0",
-        ),
-        ({"repository": "tracecar", "tag": "1"}, {}, "tracecar:1"),
-    ],
-)
-def test_the_image_is_named_as_in_other_charts(image: dict[str, str], globals_: dict[str, str], expected: str) -> None:
-    pod = workload(rendered({"config": REDIS, "image": image, "global": globals_}))["spec"]["template"]["spec"]
-    assert container(pod)["image"] == expected
-
-
-@pytest.mark.parametrize("secrets", [["pull"], [{"name": "pull"}], ["{{ .Release.Name }}-pull"]])
-def test_both_forms_of_pull_secrets_are_taken(secrets: list[Any]) -> None:
-    pod = workload(rendered({"config": REDIS, "global": {"imagePullSecrets": secrets}}))["spec"]["template"]["spec"]
-    assert pod["imagePullSecrets"] in ([{"name": "pull"}], [{"name": "r-pull"}])
-
-
-def test_names_urls_and_extras_are_templates() -> None:
-    values = {
-        "config": {**REDIS, "service": "{{ .Release.Name }}-shop"},
-        "existingSecret": "{{ .Release.Name }}-secret",
-        "extraEnv": [{"name": "WHERE", "value": "{{ .Release.Namespace }}"}],
-        "podAnnotations": {"release": "{{ .Release.Name }}"},
-    }
-    manifests = rendered(values)
-    config = yaml.safe_load(of_kind(manifests, "ConfigMap")["data"]["tracecar.yaml"])
-    pod = workload(manifests)["spec"]["template"]
-    assert config["service"] == "r-shop"
-    assert container(pod["spec"])["envFrom"] == [{"secretRef": {"name": "r-secret"}}]
-    assert {"name": "WHERE", "value": "events"} in container(pod["spec"])["env"]
-    assert pod["metadata"]["annotations"]["release"] == "r"
-
-
-def test_literal_braces_can_be_written() -> None:
-    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: t}\ndata: {url: '{{ \"{{ .pass }}\" }}'}"
-    (extra,) = [one for one in rendered({"config": REDIS, "extraObjects": [text]}) if one["metadata"]["name"] == "t"]
-    assert extra["data"]["url"] == "{{ .pass }}"
-
-
-def test_a_reference_that_nothing_supplies_is_refused() -> None:
-    config = {**REDIS, "api": {"token": "${TRACECAR_TOKEN}"}}
-    complaint = template({"config": config, "existingSecret": ""}, ok=False)
-    assert "refers to ${TRACECAR_TOKEN}, which nothing supplies" in complaint
-    supplied = {"config": config, "existingSecret": "", "extraEnv": [{"name": "TRACECAR_TOKEN", "value": "t"}]}
-    assert rendered(supplied)
-
-
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        (
-            {"config": {**REDIS, "registry": {"directory": "/etc/tracecar/schemas"}}, "schemasConfigMap": ""},
-            "nothing is mounted at /etc/tracecar/schemas",
-        ),
-        (
-            {"config": REDIS, "schemasConfigMap": "s"},
-            "schemasConfigMap: has no effect without config.registry.directory",
-        ),
-        ({"config": REDIS, "ingress": {"enabled": True, "host": "a"}}, "the API listens on loopback only"),
-        ({"config": REDIS, "sidecar": {"configMap": "x"}}, "sidecar.configMap: has no effect in mode standalone"),
-    ],
-)
-def test_values_without_their_counterpart_are_refused(values: dict[str, Any], words: str) -> None:
-    assert words in template(values, ok=False)
-
-
-def test_an_ingress_asks_for_tls() -> None:
-    values = {
-        "config": {**REDIS, "api": {"host": "0.0.0.0"}},
-        "existingSecret": "s",
-        "ingress": {"enabled": True, "host": "tracecar.example.org"},
-    }
-    assert "ingress.tls is required" in template(values, ok=False)
-
-
-def test_metrics_never_leave_the_cluster_with_the_api() -> None:
-    values = {
-        "config": {**REDIS, "api": {"host": "0.0.0.0"}},
-        "existingSecret": "s",
-        "service": {"type": "LoadBalancer"},
-    }
-    services = {one["metadata"]["name"]: one["spec"] for one in rendered(values) if one["kind"] == "Service"}
-    assert [port["name"] for port in services["r-tracecar"]["ports"]] == ["http-api"]
-    assert services["r-tracecar-metrics"]["type"] == "ClusterIP"
-
-
-def test_another_handler_replaces_that_of_a_probe() -> None:
-    values = {"config": REDIS, "probes": {"liveness": {"exec": {"command": ["true"]}}, "startup": {"enabled": False}}}
-    sidecar = container(workload(rendered(values))["spec"]["template"]["spec"])
-    assert "httpGet" not in sidecar["livenessProbe"]
-    assert "startupProbe" not in sidecar
-
-
-def test_a_stateful_set_has_a_headless_service() -> None:
-    manifests = rendered({"config": REDIS, "workload": "StatefulSet"})
-    name = workload(manifests)["spec"]["serviceName"]
-    (headless,) = [one for one in manifests if one["kind"] == "Service" and one["metadata"]["name"] == name]
-    assert headless["spec"]["clusterIP"] == "None"
-
-
-def test_the_part_of_label_is_the_users() -> None:
-    manifests = rendered({"config": REDIS, "commonLabels": {"app.kubernetes.io/part-of": "shop"}})
-    assert {one["metadata"]["labels"]["app.kubernetes.io/part-of"] for one in manifests} == {"shop"}
-
-
-def _maps() -> list[str]:
-    return sorted({value.path.partition(".")[0] for value in generate.values() if "." in value.path})
-
-
-@pytest.mark.parametrize("name", [*_maps(), "config"])
-def test_a_map_that_is_null_is_never_a_raw_error(name: str) -> None:
-    """As `--reuse-values` gives of a map that the release before did not have."""
-    done = template({"config": REDIS, "image": IMAGE, name: None}, ok=name not in ("image", "config"))
-    assert "nil pointer" not in done
-
-
-def test_the_package_has_its_license_and_no_link_out_of_it(tmp_path: Path) -> None:
-    helm("package", CHART, "-d", tmp_path)
-    assert (CHART / "LICENSE").is_file()
-    assert "](../../" not in (CHART / "README.md").read_text()
