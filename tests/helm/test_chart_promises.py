@@ -345,7 +345,7 @@ def test_rules_can_be_disabled_labeled_and_changed() -> None:
     [
         ({"disabled": ["Nope"]}, "there is no alert Nope"),
         ({"thresholds": {"Nope": {}}}, "there is no alert Nope"),
-        ({"thresholds": {"TracecarLagGrows": {"vlaue": 1}}}, "unknown key, expected for, severity or value"),
+        ({"thresholds": {"TracecarLagGrows": {"limit": 1}}}, "unknown key, expected for, severity or value"),
         ({"thresholds": {"TracecarNotReady": {"value": 1}}}, "this alert has no threshold"),
     ],
 )
