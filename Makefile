@@ -4,6 +4,10 @@ UV_VERSION := 0.13.9
 ARGS ?=
 WORKERS ?= 2
 WITHOUT_SERVERS := not slow and not kafka and not valkey and not registry and not zipkin and not system
+REDIS_VERSIONS ?= 6.2.14 7.0.15
+KAFKA_VERSIONS ?= 3.9.1 4.3.1
+REDIS_TESTS := $(wildcard tests/contracts/test_*redis*.py tests/integration/test_redis_*.py tests/integration/test_index_redis_*.py)
+KAFKA_TESTS := $(wildcard tests/contracts/test_*kafka*.py tests/integration/test_kafka_*.py)
 SYNCED := .venv/.synced
 UV := .tools/bin/uv
 UV_READY := .tools/.uv-$(UV_VERSION)
@@ -11,10 +15,10 @@ UV_READY := .tools/.uv-$(UV_VERSION)
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo unit test check baseline format chart bench docs pictures clean
+.PHONY: help setup demo unit test test-versions check baseline format chart bench docs pictures clean
 
 help: ## Show this
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  ARGS="…" goes to the program behind: make demo ARGS="--broker kafka", make test ARGS="-k query"'
 
@@ -29,6 +33,13 @@ unit: $(SYNCED) ## Tests without servers, in parallel: the loop while you work
 test: $(SYNCED) ## All tests, on real servers. NO_SKIP=1 makes a skipped test a failure
 	@.venv/bin/python -m tests.servers.prefetch
 	@.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup $(if $(NO_SKIP),-p tests.support.no_skip) $(ARGS)
+
+test-versions: $(SYNCED) ## The broker tests on other versions of Redis and Kafka
+	@for version in $(REDIS_VERSIONS); do echo "Redis $$version"; \
+	  TRACECAR_TEST_REDIS_VERSION=$$version .venv/bin/python -m pytest -q $(REDIS_TESTS) $(ARGS) || failed=1; done; \
+	for version in $(KAFKA_VERSIONS); do echo "Kafka $$version"; \
+	  TRACECAR_TEST_KAFKA_VERSION=$$version .venv/bin/python -m pytest -q $(KAFKA_TESTS) $(ARGS) || failed=1; done; \
+	exit $${failed:-0}
 
 check: $(SYNCED) ## Lint, format, rules of the house, types, imports
 	.venv/bin/python -m tests.checks

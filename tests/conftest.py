@@ -8,11 +8,11 @@ from hypothesis import HealthCheck, settings
 from sidecar.adapters.brokers.memory.traits import MEMORY_TRAITS
 from sidecar.domain.broker_traits import register_traits
 from sidecar.runtime.wiring import register_brokers
-from tests.servers.redis_versions import select_server
+from tests.servers.server_versions import select_servers
 
 register_brokers()
 register_traits(MEMORY_TRAITS)
-select_server()
+select_servers()
 
 # A busy machine makes any single example slow; only the outcome counts.
 settings.register_profile("tracecar", deadline=None, suppress_health_check=[HealthCheck.too_slow])

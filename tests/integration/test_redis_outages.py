@@ -193,6 +193,8 @@ async def test_a_key_that_is_no_stream_any_more_ends_its_lease_and_no_other(
 async def test_a_stream_trimmed_while_it_is_read_reports_what_was_lost(
     harness: RedisHarness, stream: str, group: str
 ) -> None:
+    if not harness.trims:
+        pytest.skip("this server does not count trimmed entries")
     await harness.create(stream)
     broker = harness.broker(stream, group=group)
     await broker.start()

@@ -12,12 +12,14 @@ import pytest
 
 from sidecar.adapters.brokers.redis import fetcher
 from sidecar.adapters.brokers.redis.broker import RedisBroker
+from sidecar.adapters.brokers.redis.entry_codec import pairs
 from sidecar.adapters.redis_client.connection_pool import Command, RedisConnection
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.errors import Disconnected, Fenced, Outage
 from sidecar.domain.model import Outgoing
 from sidecar.domain.ports.broker import Batch
-from tests.contracts.broker_reading import Reader, eventually
+from tests.contracts.broker_reading import Reader
+from tests.support.conditions import until
 from tests.support.redis import RedisHarness
 
 pytestmark = pytest.mark.valkey
@@ -62,10 +64,10 @@ async def drain(broker: RedisBroker, got: list[Batch]) -> None:
 
 async def all_committed(harness: RedisHarness, group: str, *streams: str) -> bool:
     for stream in streams:
-        groups = await harness.client.execute_command("XINFO GROUPS", stream)
-        ours = [dict(zip(flat[::2], flat[1::2], strict=True)) for flat in groups]
-        (state,) = [one for one in ours if one[b"name"] == group.encode()]
-        if state[b"pending"] or state.get(b"lag"):
+        info = pairs(await harness.client.execute_command("XINFO STREAM", stream))
+        groups = [pairs(flat) for flat in await harness.client.execute_command("XINFO GROUPS", stream)]
+        (state,) = [state for state in groups if state[b"name"] == group.encode()]
+        if state[b"pending"] or state[b"last-delivered-id"] != info[b"last-generated-id"]:
             return False
     return True
 
@@ -82,7 +84,7 @@ async def test_members_that_start_together_forget_nothing(harness):
     members = [harness.broker(*streams, group=group, max_records=50, claim_idle=0.3) for _ in range(2)]
     tasks = [asyncio.ensure_future(drain(member, got)) for member in members]
     try:
-        await eventually(lambda: all_committed(harness, group, *streams))
+        await until(lambda: all_committed(harness, group, *streams))
     finally:
         for task in tasks:
             task.cancel()
@@ -185,7 +187,7 @@ async def test_whatever_call_is_disturbed_every_entry_is_committed(harness, monk
 
             running = asyncio.ensure_future(keep_draining())
             try:
-                await eventually(lambda: all_committed(harness, group, *streams))  # noqa: B023
+                await until(lambda: all_committed(harness, group, *streams))  # noqa: B023
             finally:
                 running.cancel()
                 if disturbance.task is not None:
@@ -216,12 +218,28 @@ async def test_a_stream_that_was_created_again_is_read_from_its_beginning(harnes
         assert [record.value for record in reader.records[2:]] == [f"new {n}".encode() for n in range(1, count + 1)]
         (gap,) = [batch.gap for batch in reader.batches if batch.gap is not None]
         assert "created again" in gap.reason
+        assert gap.recreated
         assert gap.resumed < gap.wanted
         assert reader.batches[0].lease.lost
         with pytest.raises(Fenced):
             await broker.commit(reader.batches[:1], [])
         await broker.commit([batch for batch in reader.batches if not batch.lease.lost], [])
         assert await all_committed(harness, group, stream)
+
+
+async def test_a_stream_that_comes_back_after_a_while_is_told_as_a_new_one(harness):
+    group, stream = named("group"), named("orders")
+    await harness.client.execute_command("XADD", stream, "1-1", "payload", "old")
+    broker = harness.broker(stream, group=group)
+    await broker.start()
+    async with Reader(broker) as reader:
+        await reader.read(1)
+        await harness.client.delete(stream)
+        await reader.until(lambda r: r.batches[0].lease.lost)
+        await harness.client.execute_command("XADD", stream, "1-1", "payload", "new")
+        await reader.read(2)
+        assert [record.value for record in reader.records] == [b"old", b"new"]
+        assert [batch.gap.recreated for batch in reader.batches if batch.gap is not None] == [False, True]
 
 
 async def test_a_batch_of_a_deleted_stream_commits_nothing_in_the_new_one(harness):

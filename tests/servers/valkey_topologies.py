@@ -76,7 +76,7 @@ def cluster_of_three() -> Iterator[list[EmbeddedValkey]]:
         ]
         clients = [stack.enter_context(Redis(port=node.port)) for node in nodes]
         for number, client in enumerate(clients):
-            client.execute_command("CLUSTER", "ADDSLOTSRANGE", number * 16_384 // 3, (number + 1) * 16_384 // 3 - 1)
+            client.execute_command("CLUSTER", "ADDSLOTS", *range(number * 16_384 // 3, (number + 1) * 16_384 // 3))
             client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
         for node in nodes[1:]:
             clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, node._options["cluster-port"])

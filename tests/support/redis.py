@@ -22,12 +22,14 @@ from sidecar.config.value_types import Duration, StartPosition
 from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.position import Partition, Position
 from tests.contracts.broker_contract import EARLIEST, BrokerHarness
+from tests.servers.server_versions import selected_version
 
 
 class RedisHarness(BrokerHarness):
     system = SYSTEM
     partitioned = False
     keyed = False
+    trims = selected_version() >= (7, 0)
 
     def __init__(self, url: str, client: Client | None = None) -> None:
         self.url = url

@@ -6,6 +6,8 @@ never by the text behind it.
 
 from __future__ import annotations
 
+import re
+
 from redis import exceptions
 
 from sidecar.domain.errors import Disconnected, Outage, Refused, TracecarError
@@ -46,8 +48,15 @@ _RECONNECT = {
 }
 
 
+_SCRIPT_ERROR = re.compile(r"@user_script: ?\d+: -?([A-Z]+) ")
+"""The error of a command in a Lua script, as Redis before 7.0 wraps it: the code within counts."""
+
+
 def code_of(error: exceptions.RedisError) -> str:
     """Return the code of an error reply; empty if there was no reply."""
+    wrapped = _SCRIPT_ERROR.search(str(error))
+    if wrapped is not None:
+        return wrapped[1]
     if error.status_code:
         return str(error.status_code)
     word = str(error).partition(" ")[0]

@@ -13,22 +13,23 @@ from collections.abc import AsyncIterator, Sequence
 import structlog
 
 from sidecar.adapters.brokers.redis import consumer_group, log_reader
-from sidecar.adapters.brokers.redis.committer import MAX_BYTES_PER_CALL, RedisCommit, max_argument_bytes
+from sidecar.adapters.brokers.redis.committer import RedisCommit
 from sidecar.adapters.brokers.redis.consumer_group_offsets import read_group_progress
 from sidecar.adapters.brokers.redis.consumer_name import SENTINEL_SUFFIX, ConsumerSlot
-from sidecar.adapters.brokers.redis.entry_codec import SYSTEM, EntryCodec, offset, raw
+from sidecar.adapters.brokers.redis.entry_codec import SYSTEM, EntryCodec, raw
 from sidecar.adapters.brokers.redis.exhausted_entries import StuckEntry, dead_letter_and_ack, find_stuck_entries
 from sidecar.adapters.brokers.redis.fetcher import SlotReader
 from sidecar.adapters.brokers.redis.ledger import RedisLedger
 from sidecar.adapters.brokers.redis.preflight import inspect_server
+from sidecar.adapters.brokers.redis.publisher import publish_records
 from sidecar.adapters.brokers.redis.stream_lease import RedisBatch, StreamLease
 from sidecar.adapters.brokers.redis.traits import REDIS_TRAITS
-from sidecar.adapters.redis_client.connection_pool import Command, RedisPool
+from sidecar.adapters.redis_client.connection_pool import RedisPool
 from sidecar.adapters.redis_client.urls import parse
 from sidecar.config.schema import RedisConfig
-from sidecar.domain.errors import Disconnected, Fenced, Outage, Refused, TooLarge
+from sidecar.domain.errors import Disconnected, Fenced, Outage, Refused
 from sidecar.domain.model import Outgoing, Record
-from sidecar.domain.ports.broker import Batch, Finding, Lease, PartitionStatus, Retention
+from sidecar.domain.ports.broker import Batch, Finding, Gap, Lease, PartitionStatus, Retention
 from sidecar.domain.ports.consumer_groups import GroupProgress
 from sidecar.domain.position import Partition, Position
 from sidecar.domain.stream_names import StreamNames
@@ -40,7 +41,6 @@ MAX_READY_BATCHES = 2
 DISCOVERY_INTERVAL_S, SCAN_STEP_PAUSE_S = 1.0, 0.01
 """Pauses between two searches for new streams, and between two steps of one."""
 CLOSE_TIMEOUT_S = 3.0
-MAX_RECORDS_PER_CALL = 500
 
 
 class RedisBroker:
@@ -65,6 +65,8 @@ class RedisBroker:
         self._ready: deque[tuple[StreamLease, int, RedisBatch]] = deque()
         self._wakeup, self._room = asyncio.Event(), asyncio.Event()
         self._failure: BaseException | None = None
+        self._deleted: set[str] = set()
+        """Streams that were deleted while they were read, and have not appeared again."""
         self._refused: dict[str, str] = {}
         """The reason for each stream that cannot be read."""
         self._begin: str | None = None
@@ -172,7 +174,12 @@ class RedisBroker:
             return  # deleted meanwhile: the next search shows whether it is back
         self._refused.pop(stream, None)
         lease = self._leases[stream] = StreamLease(stream, state.committed, state.delivered, identity)
-        announcement = RedisBatch(lease.lease, (), lease.lease.start)
+        gap = None
+        if stream in self._deleted:
+            self._deleted.discard(stream)
+            reason = "the stream was deleted and created again, and is read from its beginning"
+            gap = Gap(lease.lease.partition, 0, 0, reason, recreated=True)
+        announcement = RedisBatch(lease.lease, (), lease.lease.start, gap)
         await self._deliver(lease, lease.generation, announcement, bypass_limit=True)
         slot = self._servers.slot(key)
         reader = self._readers.get(slot)
@@ -202,6 +209,8 @@ class RedisBroker:
         """End the lease of a stream that is gone. If a stream of this name appears, it is joined under a new lease."""
         log.warning("stopped reading a stream", stream=lease.stream, reason=reason)
         lease.ended = True
+        if lease.deleted:
+            self._deleted.add(lease.stream)
         if self._leases.get(lease.stream) is lease:
             del self._leases[lease.stream]
         if not self._has_ready_batches(lease):
@@ -285,40 +294,7 @@ class RedisBroker:
             stream.committed(batch)
 
     async def publish(self, outgoing: Sequence[Outgoing]) -> list[Position]:
-        """Publish in order; every entry gets an id of now, because a stream accepts no id older than its newest.
-
-        After an error some of the records may have been published.
-        """
-        positions: list[Position] = []
-        for run in self._runs(outgoing):
-            for index, (_, fields) in enumerate(run, start=len(positions)):
-                await self._check_size(outgoing[index].stream, fields, index)
-            async with self._servers.borrow(run[0][0]) as connection:
-                commands: list[Command] = [("XADD", key, "*", *fields) for key, fields in run]
-                for reply in await connection.calls(commands):
-                    if isinstance(reply, Exception):
-                        raise reply
-                    positions.append(Position(SYSTEM, outgoing[len(positions)].stream, 0, offset(reply)))
-        return positions
-
-    def _runs(self, outgoing: Sequence[Outgoing]) -> list[list[tuple[bytes, list[bytes]]]]:
-        """Split records into runs that one call can send to one hash slot, in order."""
-        runs: list[list[tuple[bytes, list[bytes]]]] = []
-        slot, size = -1, 0
-        for out in outgoing:
-            key, fields = raw(out.stream), self._entries.fields(out)
-            mine, bytes_ = self._servers.slot(key), sum(map(len, fields))
-            if mine != slot or size + bytes_ > MAX_BYTES_PER_CALL or len(runs[-1]) >= MAX_RECORDS_PER_CALL:
-                runs.append([])
-                slot, size = mine, 0
-            runs[-1].append((key, fields))
-            size += bytes_
-        return runs
-
-    async def _check_size(self, stream: str, fields: Sequence[bytes], index: int) -> None:
-        largest = max(map(len, fields))
-        if largest > 1 << 20 and largest > (limit := await max_argument_bytes(self._servers, raw(stream))):
-            raise TooLarge(f"{stream}: a field of {largest} bytes; the server accepts at most {limit}", index)
+        return await publish_records(self._servers, self._entries, outgoing)
 
     # --- reading outside the group
 

@@ -1,4 +1,4 @@
--- Report what happened to these streams since the last read. Only reads: a server that is out of memory or disk space
+-- Report what happened to these streams since the last read. Needs no write: a server that is out of memory or disk space
 -- refuses writes, and reading must continue all the same.
 -- KEYS: streams. ARGV: group, name of this member's sentinel consumer, then the identity of each stream (see
 -- ensure_identity.lua).
@@ -6,8 +6,9 @@
 --   NOKEY, WRONGTYPE
 --   RECREATED  neither the group with our sentinel nor the identity is there: the stream was deleted and created again
 --   NOGROUP    the group was deleted, or deleted and created again without our sentinel; the stream is the same
---   OK         with the last entry id that the group was given and the number of later entries that were trimmed before
---              the group read them (0 before Redis 7.0, which does not count them)
+--   OK         with the last entry id that the group was given, the number of later entries that were trimmed before
+--              the group read them (0 before Redis 7.0, which does not count them), and 1 if the group's counter was
+--              corrected, so that nobody counts them again
 local function later(a, b)
   -- True if entry id a is greater than b. Compared as text: the numbers do not fit into Lua's.
   local am, as = string.match(a, '(%d+)-(%d+)')
@@ -40,15 +41,22 @@ local function check(key, identity)
   end
   -- The sentinel is created again only after our entries are pending again. Until then they must not pass as committed.
   if not ours or not has_sentinel(key) then return {same and 'NOGROUP' or 'RECREATED'} end
-  local last, trimmed = ours['last-delivered-id'], 0
+  local last, trimmed, removed = ours['last-delivered-id'], 0, 0
   if ours['entries-read'] and ours.lag and ours.lag > 0 then
     local stream = to_table(redis.call('XINFO', 'STREAM', key))
     local first = stream['recorded-first-entry-id']
     if stream.length == 0 or (first and later(first, last)) then
-      trimmed = math.max(0, stream['entries-added'] - ours['entries-read'] - stream.length)
+      removed = stream['entries-added'] - stream.length
+      trimmed = math.max(0, removed - ours['entries-read'])
     end
   end
-  return {'OK', last, trimmed}
+  -- Redis 7.0 does not count trimmed entries as read once the group reads on, and would report them again and again.
+  local corrected = 0
+  if trimmed > 0 then
+    local reply = redis.pcall('XGROUP', 'SETID', key, ARGV[1], last, 'ENTRIESREAD', removed)
+    if not reply.err then corrected = 1 end
+  end
+  return {'OK', last, trimmed, corrected}
 end
 local statuses = {}
 for index, key in ipairs(KEYS) do statuses[index] = check(key, ARGV[index + 2]) end

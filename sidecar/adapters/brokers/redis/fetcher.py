@@ -248,30 +248,37 @@ class SlotReader:
         for lease, (status, *details) in zip(leases, statuses, strict=True):
             match status:
                 case b"OK":
-                    lease.trimmed = (details[1], offset(details[0])) if details[1] > 0 else None
+                    last, trimmed, corrected = offset(details[0]), details[1], details[2]
+                    if trimmed:
+                        # A corrected counter reports each loss once, perhaps long before the next entry comes.
+                        before = lease.trimmed[0] if corrected and lease.trimmed is not None else 0
+                        lease.trimmed = (before + trimmed, last)
                 case b"WRONGTYPE":
                     self._leave(lease, "the key no longer holds a stream")
                 case b"NOKEY":
                     await self._report_gap(lease, 0, "the stream was deleted")
+                    lease.deleted = True
                     self._leave(lease, "the stream was deleted")
                 case b"RECREATED":
                     reason = "the stream was deleted and created again, and is read from its beginning"
-                    await self._report_gap(lease, 0, reason)
+                    await self._report_gap(lease, 0, reason, recreated=True)
                     self._leave(lease, "the stream was deleted and created again")
                 case b"NOGROUP":
                     wanted = lease.first_uncommitted()
                     reason = await consumer_group.restore_group(connection, lease, *self._member)
                     restored = True
-                    await self._report_gap(lease, lease.last + 1, reason, wanted)
+                    await self._report_gap(lease, lease.last + 1, reason, wanted=wanted)
                 case _:
                     code = status.decode()
                     raise RedisReplyError(f"{lease.stream}: cannot ask about its consumer group ({code})", code)
         if restored:
             await asyncio.sleep(min(RESTORE_GRACE_S, self._claim_idle_ms / 3000))
 
-    async def _report_gap(self, lease: StreamLease, resumed: int, reason: str, wanted: int | None = None) -> None:
+    async def _report_gap(
+        self, lease: StreamLease, resumed: int, reason: str, *, wanted: int | None = None, recreated: bool = False
+    ) -> None:
         wanted = lease.first_uncommitted() if wanted is None else wanted
-        gap = Gap(lease.lease.partition, wanted, resumed, reason)
+        gap = Gap(lease.lease.partition, wanted, resumed, reason, recreated=recreated)
         await self._hand_on(lease, lease.generation, RedisBatch(lease.lease, (), resumed, gap))
 
     def _leave(self, lease: StreamLease, reason: str) -> None:

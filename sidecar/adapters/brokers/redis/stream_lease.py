@@ -33,6 +33,8 @@ class StreamLease:
         """Name of the group that marks this stream (see `ensure_identity`): a stream created again has another one."""
         self.lease = Lease(Partition(SYSTEM, stream, 0), start)
         self.held = False
+        self.deleted = False
+        """The stream was deleted: one that appears under its name is another stream."""
         self.ended = False
         """The key is no longer this stream; the lease is lost once the batches in the queue are taken."""
         self.pending_cursor: bytes | None = b"0"

@@ -1,6 +1,7 @@
-"""Older Redis servers for `make test-versions`, downloaded once into `.tools/redis`.
+"""Other versions of Redis and Kafka for `make test-versions`.
 
-TRACECAR_TEST_REDIS_VERSION selects one for a test run; `python -m tests.servers.redis_versions` downloads all of them.
+TRACECAR_TEST_REDIS_VERSION selects a Redis of `VERSIONS` for a test run; it is downloaded once into `.tools/redis`.
+TRACECAR_TEST_KAFKA_VERSION selects any Kafka of Maven Central.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 VARIABLE = "TRACECAR_TEST_REDIS_VERSION"
+KAFKA_VARIABLE = "TRACECAR_TEST_KAFKA_VERSION"
 TOOLS = Path(__file__).parents[2] / ".tools"
 
 
@@ -60,8 +62,14 @@ def _from_debian(folder: Path) -> None:
 VERSIONS: dict[str, Callable[[Path], None]] = {"6.2.14": _from_wheel, "7.0.15": _from_debian}
 
 
-def select_server() -> None:
-    """Make every embedded server of this process the one that the environment selects, if it selects one."""
+def select_servers() -> None:
+    """Make the embedded servers of this process the ones that the environment selects, if it selects any."""
+    kafka = os.environ.get(KAFKA_VARIABLE)
+    if kafka:
+        from sidecar.demo import embedded_kafka
+
+        embedded_kafka._JARS = embedded_kafka._JARS.replace(embedded_kafka.VERSION, kafka)
+        embedded_kafka.VERSION = kafka
     version = os.environ.get(VARIABLE)
     if version:
         from sidecar.demo import embedded_valkey
