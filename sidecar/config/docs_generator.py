@@ -28,7 +28,10 @@ def markdown() -> str:
 
 
 def _section(path: str, mapping: dict[str, Any], defs: dict[str, Any], told: dict[str, str]) -> Iterator[str]:
-    """A table, and the tables of what stands under its keys; `told` has the paths of those that there are already."""
+    """Write the table of a mapping, and the tables of the mappings under its keys.
+
+    `told` maps the descriptions of mappings that have a table already to their paths.
+    """
     yield f"## {f'`{path}`' if path else 'The file'}\n\n{mapping['description']}\n"
     yield "| key | | default |\n|---|---|---|"
     inner: list[tuple[str, dict[str, Any]]] = []
@@ -48,7 +51,7 @@ def _section(path: str, mapping: dict[str, Any], defs: dict[str, Any], told: dic
 
 
 def _target(schema: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any] | None:
-    """The mapping that stands under a key, or in the list under it."""
+    """Return the mapping under a key, or in the list under it."""
     for option in (schema, schema.get("items", {}), *schema.get("anyOf", [])):
         name = option.get("$ref", "").rpartition("/")[2]
         if name and name != "FromEnvironment":

@@ -1,5 +1,7 @@
-"""`${NAME}` and `${NAME:-default}` in texts, from the environment. It happens after YAML is parsed, so that no value
-can bring YAML of its own."""
+"""Interpolation of `${NAME}` and `${NAME:-default}` from the environment.
+
+It happens after YAML is parsed, so that no value can add YAML of its own.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,10 @@ class EnvironmentText(str):
 
 
 def interpolate(value: Any, environ: Mapping[str, str], mistakes: list[Mistake], path: str = "") -> Any:
-    """The plain data with every text filled in; what is missing or malformed goes to `mistakes`, with its path."""
+    """Fill in every text of plain data.
+
+    Missing variables and malformed references go to `mistakes`, with their paths.
+    """
     if isinstance(value, dict):
         return {
             key: interpolate(item, environ, mistakes, f"{path}.{key}" if path else key) for key, item in value.items()
@@ -102,7 +107,7 @@ class UnresolvedValue(str):
 
 
 def _find_closing_brace(text: str, at: int) -> int | None:
-    """The index of the brace that closes the one before `at`."""
+    """Return the index of the brace that closes the one before `at`."""
     level = 1
     for index in range(at, len(text)):
         level += {"{": 1, "}": -1}.get(text[index], 0)

@@ -17,8 +17,10 @@ _START = rf"^(?:latest|earliest|{timestamps.DURATION}|[0-9]{{4}}-?[0-9]{{2}}.*|[
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of the file as it is written, before ${VAR} is filled in. Never stricter than the
-    loader; what only several keys together can say is left to the loader."""
+    """Build the JSON Schema (draft 2020-12) of the file as it is written, before ${VAR} is filled in.
+
+    It is never stricter than the loader. Rules about several keys together are left to the loader.
+    """
     defs: dict[str, Any] = {
         "FromEnvironment": {
             "description": "A text with ${VAR} or ${VAR:-default} in it, filled in from the environment.",
@@ -61,7 +63,7 @@ def _property(field: inspect.Field, defs: dict[str, Any]) -> dict[str, Any]:
 
 
 def format_value(value: Any) -> Any:
-    """A value of a struct as the file writes it."""
+    """Write a value of a struct as the file does."""
     if isinstance(value, Duration):
         return timestamps.format_duration(value)
     return format_start(value) if isinstance(value, StartPosition) else to_builtins(value)

@@ -27,7 +27,7 @@ __all__ = ["describe", "json_schema", "load", "loads"]
 
 
 def load(path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) -> Config:
-    """The configuration in a file. Raises ConfigError with every mistake in it."""
+    """Load the configuration from a file. Raises ConfigError with every mistake in it."""
     source = os.fspath(path)
     try:
         with Path(path).open("rb") as file:
@@ -46,7 +46,7 @@ def load(path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) 
 
 
 def loads(text: str, environ: Mapping[str, str] = os.environ, source: str = "") -> Config:
-    """The configuration in a text; `source` names it in mistakes. Raises ConfigError with every mistake in it."""
+    """Load the configuration from a text. Raises ConfigError with every mistake, with `source` as the file's name."""
     mistakes: list[Mistake] = []
     data = parse(text, mistakes)
     if not isinstance(data, dict):
@@ -64,8 +64,10 @@ def loads(text: str, environ: Mapping[str, str] = os.environ, source: str = "") 
 
 
 def describe(config: Config) -> dict[str, Any]:
-    """The configuration as plain data in the file's own words, fit to be shown: secrets are masked, what is not set is
-    left out."""
+    """Return the configuration as plain data, as it may be shown.
+
+    Secrets are masked, and keys without a value are left out.
+    """
     shown = mask_secrets(_plain(config))
     assert isinstance(shown, dict)
     return shown

@@ -1,5 +1,8 @@
-"""What texts of the configuration may hold: for each kind what is expected, the check, and a pattern for the JSON
-Schema (never stricter than the check)."""
+"""The formats of texts in the configuration.
+
+Each has a description of what is expected, a check, and a pattern for the JSON Schema, which is never stricter than the
+check.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,9 @@ class StringFormat:
     expected: str
     fits: Callable[[str], bool]
     pattern: str | None = None
-    """For the JSON Schema: every text that fits matches it somewhere."""
+    """Pattern for the JSON Schema. Every text that fits matches it somewhere."""
     why_not: Callable[[str], str | None] = lambda text: None
-    """What is wrong with a text that does not fit, where more can be said than that it is not what was expected."""
+    """Explains a text that does not fit, if more can be said than what was expected."""
 
 
 def _build_format(expected: str, pattern: str) -> StringFormat:
@@ -54,7 +57,7 @@ def parse_start(text: str) -> StartPosition:
 
 
 def format_start(start: StartPosition) -> str:
-    """The text that `parse_start` reads."""
+    """Write a start position as `parse_start` reads it."""
     if start.kind == "ago":
         return timestamps.format_duration(start.value / 1000)
     return timestamps.format_rfc3339(start.value * 1000) or "latest" if start.kind == "at" else start.kind

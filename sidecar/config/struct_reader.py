@@ -21,7 +21,7 @@ from sidecar.domain.errors import Mistake
 from sidecar.domain.secrets import is_secret, mask_url
 
 WRONG: Final = object()
-"""Stands for a value that cannot be used; its mistake is noted."""
+"""Marks a value that cannot be used. Its mistake is recorded already."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _MAX_SHOWN_CHARACTERS = 60
 
@@ -34,7 +34,7 @@ class StructReader:
         self.read: dict[str, Any] = {}
 
     def value(self, type_: inspect.Type, value: Any, path: str, *, secret: bool = False) -> Any:
-        """The value as this type, or WRONG."""
+        """Convert a value to a type. Returns WRONG if it does not fit."""
         read = WRONG if isinstance(value, UnresolvedValue) else self._value(type_, value, _ReadContext(path, secret))
         if read is not WRONG:
             self.read[path] = read
@@ -182,7 +182,7 @@ class StructReader:
 
 
 class _ReadContext:
-    """Where reading is, and whether what is there is secret."""
+    """The path of the value being read, and if it is secret."""
 
     __slots__ = ("path", "secret")
 
@@ -208,17 +208,17 @@ START = "latest, earliest, a length of time such as 1h, or a time such as 2026-0
 
 
 def unwrap_type(type_: inspect.Type) -> inspect.Type:
-    """The type without what is said about it."""
+    """Remove the metadata from a type."""
     return type_.type if isinstance(type_, inspect.Metadata) else type_
 
 
 def describe_type(type_: inspect.Type) -> Mapping[str, Any]:
-    """What `sidecar.config.schema` says about the type: its kind, and whether it may be empty."""
+    """Return the format of a type, and True if it may be empty."""
     return (type_.extra or {}) if isinstance(type_, inspect.Metadata) else {}
 
 
 def expectation(type_: inspect.Type) -> str:
-    """What a value of this type should be, in words."""
+    """Describe in words the values that a type expects."""
     extra = describe_type(type_)
     match unwrap_type(type_):
         case inspect.StrType() if "kind" in extra:
@@ -266,12 +266,12 @@ def _kind_of(value: Any) -> tuple[type, ...]:
 
 
 def hides(value: Any, *, secret: bool) -> bool:
-    """Whether this value must not be shown."""
+    """Return True if this value must not be shown."""
     return secret or (isinstance(value, EnvironmentText) and value.secret)
 
 
 def show_value(value: Any, *, secret: bool = False) -> str:
-    """A value as a mistake shows it: short, on one line, without secrets."""
+    """Format a value for an error message: short, on one line, without secrets."""
     match value:
         case None:
             return "nothing"

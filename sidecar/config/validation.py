@@ -1,5 +1,8 @@
-"""What the keys of a configuration must be together. Each rule names the values that it looks at and runs where all of
-them were read without a mistake; a value inside a section that is absent counts as not there, and its rules rest."""
+"""Rules about keys that depend on one another.
+
+Each rule names the values that it needs and runs only if all of them were read without a mistake. A value in an absent
+section counts as absent.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ _WILD = ("0.0.0.0", "::", "[::]")
 
 
 def check(read: Mapping[str, Any]) -> list[Mistake]:
-    """The mistakes of all rules over the values that were read, by their paths."""
+    """Run all rules over the values that were read, by their paths, and collect the mistakes."""
     return [
         mistake
         for paths, rule in _RULES
@@ -307,6 +310,6 @@ def _zipkin_is_encrypted(zipkin: ZipkinConfig | None) -> Iterator[Mistake]:
 
 
 def _check_encryption(path: str, endpoint: str, tls: TlsConfig | None) -> Iterator[Mistake]:
-    """What is to go over TLS must not go in the clear without a word."""
+    """Refuse a plain http address if TLS is configured for it."""
     if tls is not None and endpoint.startswith("http:"):
         yield Mistake(path, "an https address, as tls is configured", "an http address")

@@ -53,8 +53,10 @@ for _tag, _pattern, _first in [
 
 
 def parse(text: str, mistakes: list[Mistake]) -> Any:
-    """The plain data of a YAML text: dicts, lists, str, int, float, bool, None. What is wrong goes to `mistakes`; where
-    the text as a whole is no YAML, the answer is None."""
+    """Parse a YAML text to plain data: dicts, lists, str, int, float, bool, None.
+
+    Mistakes go to `mistakes`. Returns None if the text as a whole is not YAML.
+    """
     if len(text) > MAX_CHARACTERS:
         mistakes.append(Mistake("", f"at most {MAX_CHARACTERS} characters", f"{len(text)}"))
         return None

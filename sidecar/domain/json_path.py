@@ -1,8 +1,9 @@
-"""Paths into a body, such as `data.items[2].qty` or `limits["größe"]`: one syntax for rejections, redaction, edits,
-queries and the dashboard.
+"""Paths into a body, such as `data.items[2].qty` or `limits["größe"]`.
 
-A path is a sequence of steps: `.name`, `["any name"]` (a JSON string) and `[2]`. A pattern is a path in which `*`
-matches any part of one name; the steps of lists may be left out of it."""
+Rejections, redaction, edits, queries and the dashboard share this syntax. A path is a sequence of steps: `.name`,
+`["any name"]` (a JSON string) and `[2]`. A pattern is a path in which `*` matches any part of one name. It may leave
+out the indexes of lists.
+"""
 
 from __future__ import annotations
 
@@ -177,7 +178,10 @@ def _json_string(name: str) -> str:
 
 
 def key_segment(key: str) -> str:
-    """A key as a step of a rejection's path: `.qty`, or `["two words"]`. A long key is cut, and parsed as any name."""
+    """Print a key as a step of a rejection's path: `.qty`, or `["two words"]`.
+
+    A long key is cut, and matches any name.
+    """
     if len(key) <= MAX_SHOWN_CHARACTERS:
         return _name_step(key)
     return f'[{_json_string(key[: MAX_SHOWN_CHARACTERS - 1])[:-1]}{CUT}"]'
@@ -193,16 +197,16 @@ class PathFault(Exception):
 
     @property
     def message(self) -> str:
-        """What was expected and what was found."""
+        """The expected and the actual value."""
         return str(self.args[0])
 
     def within(self, segment: str) -> PathFault:
-        """The same fault, seen from the value around: `segment` is `.name` or `[3]`."""
+        """Prepend a step to the path: `segment` is `.name` or `[3]` of the enclosing value."""
         self._segments.append(segment)
         return self
 
     def copy(self) -> PathFault:
-        """A copy whose path can be gathered by another way."""
+        """Copy the fault, so that its path can be gathered in another way."""
         copied = PathFault(self.code, self.message)
         copied._segments = self._segments.copy()
         return copied
@@ -236,7 +240,7 @@ def quote(text: str) -> str:
 
 
 def describe_value(value: Any) -> str:
-    """A value for a message: its JSON type, and itself where that is short."""
+    """Describe a value for a message: its JSON type, and the value itself if it is short."""
     match value:
         case None:
             return "null"

@@ -36,9 +36,12 @@ _Tests = tuple[re.Pattern[str], ...]
 
 
 class Redactor:
-    """Hides the values that `patterns` name. `places` lists for each field of an event (`event_id`, `aggregate_id`, …)
-    where it is read from; a field that may come from a hidden place is hidden as well. `free_text`: also hide messages
-    and stack traces that other programs wrote, as soon as there is any pattern."""
+    """Redaction by the patterns of the configuration.
+
+    `places` lists for each field of an event (`event_id`, `aggregate_id`, …) where it is read from; a field that may
+    come from a hidden place is hidden as well. With `free_text`, messages and stack traces of other programs are hidden
+    too, as soon as there is any pattern.
+    """
 
     def __init__(
         self,
@@ -72,13 +75,13 @@ class Redactor:
         return "aggregate_id" in self.hidden_words
 
     def headers(self, headers: Headers, *, flat: bool = False) -> Headers:
-        """The headers with hidden values replaced. `flat`: they are the body, a Redis entry without a body field."""
+        """Replace the hidden values of headers. `flat`: they are the body of a Redis entry without a body field."""
         if not self.active:
             return headers
         return tuple((name, HIDDEN.encode() if self._hides_header(name, flat) else value) for name, value in headers)
 
     def body(self, value: Any, *, flat: bool = False) -> Any:
-        """The decoded body with hidden values replaced. `flat`: it is a Redis entry without a body field."""
+        """Replace the hidden values of a decoded body. `flat`: it is a Redis entry without a body field."""
         if flat:
             if not self.active or not isinstance(value, Mapping):
                 return value
@@ -93,13 +96,13 @@ class Redactor:
         return data if data is None or not self._body else HIDDEN.encode()
 
     def record(self, record: Record) -> Record:
-        """A record with its headers' hidden values replaced; the value stays as it is."""
+        """Replace the hidden header values of a record. The value stays as it is."""
         if not self.active:
             return record
         return replace(record, headers=self.headers(record.headers, flat=record.value is None))
 
     def event(self, event: Event) -> Event:
-        """The event without hidden fields, and with a path and a message that quote nothing hidden."""
+        """Return the event without hidden fields. Its path and message quote nothing hidden."""
         if not self.active:
             return event
         changes: dict[str, Any] = {}
@@ -115,7 +118,7 @@ class Redactor:
         return replace(event, **changes) if changes else event
 
     def letter(self, letter: DeadLetter) -> DeadLetter:
-        """A dead letter without hidden fields and keys, with a path and texts that quote nothing hidden."""
+        """Return the dead letter without hidden fields and keys. Its path and texts quote nothing hidden."""
         if not self.active:
             return letter
         message, path = self.letter_message(letter), self.path(letter.path)
@@ -170,7 +173,7 @@ class Redactor:
         return replace(rejection, message=message, path=path)
 
     def message(self, message: str, path: str | None, code: str) -> str:
-        """The message, without what it quotes where that may be hidden."""
+        """Return a message without the values that it quotes, if they may be hidden."""
         if code in _SCHEMA_ID_CODES or not self.active:
             return message
         if code.startswith(_REPORTED) and self.hides_free_text:
@@ -248,7 +251,7 @@ def _is_branch(name: Any, value: Any) -> bool:
 
 
 def _hide_part(name: str, value: Any, through: Sequence[_Tests], paths: Sequence[_Tests], depth: int) -> Any:
-    """A field or an item. `through`: the paths that go on here as if this were no step."""
+    """Hide parts of a field or an item. `through`: the paths that continue here as if this were no step."""
     name = normal_form(name)
     rest = [path[1:] for path in paths if path[0].match(name)]
     if any(not path for path in rest):

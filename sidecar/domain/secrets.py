@@ -18,17 +18,17 @@ _URL_PARAMETER = re.compile(r"([?&](?:password|secret|token|api[_-]?key)=)[^&#\s
 
 
 def is_secret(key: str) -> bool:
-    """Whether the value under this key of the configuration is never shown."""
+    """Return True if the value under this key of the configuration is never shown."""
     return _SECRET_KEY.search(key) is not None or _SECRET_MAPPING.match(key) is not None
 
 
 def is_secret_variable(name: str) -> bool:
-    """Whether an environment variable's name says that it holds a secret."""
+    """Return True if the name of an environment variable suggests that it holds a secret."""
     return _SECRET_VARIABLE.search(name) is not None
 
 
 def mask_url(text: str) -> str:
-    """The text without what stands before the `@` of its URLs, and without secret query parameters."""
+    """Mask the user information and secret query parameters of all URLs in a text."""
     return _URL_PARAMETER.sub(rf"\1{HIDDEN}", _USERINFO.sub(rf"\1{HIDDEN}@", text))
 
 

@@ -23,13 +23,16 @@ __all__ = ["Query", "QueryError", "parse", "render"]
 
 
 def parse(text: str, now: int | None = None) -> Query:
-    """The query that a text writes; an empty one is true of everything. `now` (milliseconds since 1970) is what lengths
-    of time count back from. Raises QueryError, which `render` shows with a caret."""
+    """Parse a query. An empty one matches everything.
+
+    `now` (milliseconds since 1970) is the moment from which lengths of time count back. Raises QueryError, which
+    `render` shows with a caret.
+    """
     return Query(parse_expression(text), time.time_ns() // 1_000_000 if now is None else now)
 
 
 class Query:
-    """What somebody looks for. Immutable."""
+    """A parsed query. Immutable."""
 
     def __init__(self, expression: Expression, now: int) -> None:
         self.expression = expression
@@ -39,34 +42,37 @@ class Query:
         return write(self.expression)
 
     def matches(self, node: Node, headers: Headers | None = None, body: Any = None) -> bool:
-        """Whether an event is what is looked for. `headers` and `body` count where `needs_payload` says so; they must
-        be the redacted ones, or answers would tell what is hidden. What is not there matches no condition."""
+        """Return True if an event matches.
+
+        `headers` and `body` are needed if `needs_payload` is true. They must be redacted, or answers would reveal
+        hidden values. Absent values match no condition.
+        """
         return self._event(node, headers, body)
 
     def matches_letter(self, letter: DeadLetter, headers: Headers | None = None, body: Any = None) -> bool:
-        """The same for a dead letter: its fields, and the original record's headers and body."""
+        """Return True if a dead letter matches, with the original record's headers and body."""
         return self._letter(letter, headers, body)
 
     def possible(self, node: Node) -> bool:
-        """Whether an event can be what is looked for, going by all but its headers and body."""
+        """Return True if an event can match, judging by everything but its headers and body."""
         return self._possible_event(node, None, None)
 
     def possible_letter(self, letter: DeadLetter) -> bool:
-        """The same for a dead letter."""
+        """Return True if a dead letter can match, judging by everything but its headers and body."""
         return self._possible_letter(letter, None, None)
 
     @cached_property
     def needs_payload(self) -> bool:
-        """Whether headers or body are asked about."""
+        """True if the query has a condition on headers or body."""
         return any(term.field in ("header", "body") for term in _list_terms(self.expression))
 
     @cached_property
     def needs_body(self) -> bool:
-        """Whether the body is asked about."""
+        """True if the query has a condition on the body."""
         return any(term.field == "body" for term in _list_terms(self.expression))
 
     def asks(self, field: str) -> bool:
-        """Whether a field is asked about."""
+        """Return True if the query has a condition on a field."""
         return any(term.field == field for term in _list_terms(self.expression))
 
     @cached_property
@@ -82,10 +88,10 @@ class Query:
     @cached_property
     def streams(self) -> frozenset[str] | None:
         """The only streams on which something can match; None where it may be any."""
-        return self.pinned("stream")
+        return self.list_required_values("stream")
 
-    def pinned(self, field: str | None) -> frozenset[str] | None:
-        """The only values of a field (None: of any id) with which something can match; None where it may be any."""
+    def list_required_values(self, field: str | None) -> frozenset[str] | None:
+        """Return the only values of a field (None: of any id) that can match; None if any value may."""
         return _find_pinned(self.expression, field)
 
     @cached_property
@@ -116,7 +122,7 @@ def _list_terms(expression: Expression) -> list[Term]:
 
 
 def _without_payload(expression: Expression, unknown: bool) -> Expression:
-    """The expression with `unknown` for every condition on headers and body."""
+    """Replace every condition on headers and body by `unknown`."""
     match expression:
         case Term(field="header" | "body"):
             return And(()) if unknown else Or(())

@@ -1,4 +1,4 @@
-"""What a query says, as a tree, and how the tree is written as text again."""
+"""The syntax tree of a query, and its way back to text."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Term:
     value: Value
     comparison: Comparison = ""
     path: tuple[Step, ...] = ()
-    """Of `body` the path, of `header` the name."""
+    """The path of a condition on `body`; for `header` its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ Expression = Term | Not | And | Or
 
 
 def write(expression: Expression) -> str:
-    """The query that parses to this expression."""
+    """Write the query that parses to this expression."""
     match expression:
         case Term():
             return _term(expression)
@@ -110,7 +110,7 @@ def _value(value: Value, *, bare: bool) -> str:
 
 
 def quote(text: str) -> str:
-    """The text in quotes."""
+    """Put a text in quotes."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 

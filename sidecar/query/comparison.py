@@ -1,4 +1,4 @@
-"""How a value that was found is compared with what the query says: numbers as numbers, times as times, else as text."""
+"""Comparison of values with those of a query: numbers as numbers, times as times, everything else as text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sidecar.domain import timestamps
 from sidecar.query.ast import Comparison, ExactText, RegexText, Value, Wildcard
 
 Test = Callable[[str], bool]
-"""Whether a text is what the query asks for."""
+"""Returns True if a text matches a condition."""
 _NUMBER = re.compile(r"[-+]?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][-+]?[0-9]{1,3})?")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9:.,]{2,20}(?:Z|[-+][0-9:]{2,8})?)?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -29,7 +29,7 @@ MAX_SEARCHED_CHARACTERS = 65_536
 
 
 def parse_number(text: str) -> Decimal | None:
-    """The number that the text writes; None where it writes none."""
+    """Parse a number. Returns None if the text is none."""
     return Decimal(text) if len(text) <= 90 and _NUMBER.fullmatch(text) else None
 
 
@@ -44,7 +44,7 @@ def parse_time(text: str) -> int | None:
 
 
 def build_text_test(value: Value) -> Test:
-    """Whether a text is this value."""
+    """Build a predicate that is True for texts that equal or match a value."""
     match value:
         case ExactText(text=text):
             return text.__eq__
@@ -80,7 +80,10 @@ def _build_wildcard_test(parts: tuple[str, ...]) -> Test:
 
 
 def build_order_test(comparison: Comparison, text: str) -> Test:
-    """Whether a text is a number or a time on this side of the one given, which must be one."""
+    """Build a predicate for `>`, `>=`, `<` and `<=`.
+
+    The limit must be a number or a time. The predicate is True for values of the same kind on the requested side of it.
+    """
     compare = _ORDERS[comparison]
     if (limit := parse_number(text)) is not None:
         return lambda found: (n := parse_number(found)) is not None and compare(n, limit)
@@ -90,7 +93,7 @@ def build_order_test(comparison: Comparison, text: str) -> Test:
 
 
 def build_value_test(comparison: Comparison, value: Value) -> Callable[[Any], bool]:
-    """Whether a value of a body is what the query asks for; whatever its type."""
+    """Build a predicate for values of a body, of any type."""
     text_matches = (
         build_order_test(comparison, value.text)
         if comparison and isinstance(value, ExactText)
@@ -128,7 +131,7 @@ def _micros(found: date) -> int:
 
 
 def as_text(found: Any) -> str:
-    """A value of a body as a query writes it; a huge number is cut short rather than written out."""
+    """Write a value of a body as a query does. Huge numbers are cut short."""
     match found:
         case str():
             return found

@@ -23,7 +23,7 @@ MAX_ELEMENTS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class QueryTarget(Generic[T]):
-    """How a kind of thing answers a query."""
+    """Access to the fields of one kind of thing that queries look for."""
 
     fields: Mapping[str, Callable[[T], Found]]
     ids: Callable[[T], tuple[str | None, ...]]
@@ -34,7 +34,7 @@ class QueryTarget(Generic[T]):
 
 
 def compile_expression(expression: Expression, side: QueryTarget[T], now: int) -> Match[T]:
-    """Whether something on this side, with its headers and body, is what the expression says; `now` in milliseconds."""
+    """Compile an expression to a predicate over a subject, its headers and its body. `now` is in milliseconds."""
     match expression:
         case Not(item=item):
             inner = compile_expression(item, side, now)
@@ -57,7 +57,7 @@ def compile_expression(expression: Expression, side: QueryTarget[T], now: int) -
 
 
 def resolve_time_ms(text: str, now: int) -> int:
-    """The moment that `since` or `until` names, in milliseconds since 1970."""
+    """Return the moment that `since` or `until` names, in milliseconds since 1970."""
     exact = parse_time(text)
     return exact // 1000 if exact is not None else now - round(timestamps.parse_duration(text) * 1000)
 
@@ -134,8 +134,10 @@ def _match_body(term: Term) -> Match[Any]:
 
 
 def find_values(body: Any, path: tuple[Step, ...]) -> list[Any]:
-    """Everything in a body to which the path leads. A name, or the end of the path, looks into every element of a list;
-    at most MAX_ELEMENTS are looked at."""
+    """Find all values in a body at a path.
+
+    A name, or the end of the path, looks into every element of a list. At most MAX_ELEMENTS values are visited.
+    """
     found = [body]
     for step in path:
         found = _follow_step(found, step)
@@ -153,7 +155,7 @@ def _follow_step(values: list[Any], step: Step) -> list[Any]:
 
 
 def _flatten_lists(values: list[Any]) -> list[Any]:
-    """The values, lists (and lists of lists, four deep) replaced by what is in them."""
+    """Replace lists (and lists of lists, four deep) by their elements."""
     for _ in range(4):
         if not any(isinstance(value, list | tuple) for value in values):
             break
@@ -165,7 +167,7 @@ def _flatten_lists(values: list[Any]) -> list[Any]:
 
 
 def _estimate_cost(expression: Expression) -> int:
-    """What is cheap and selective is asked first."""
+    """Estimate the cost of a condition. Cheap and selective ones are evaluated first."""
     match expression:
         case Term(field="body"):
             return 50

@@ -1,4 +1,4 @@
-"""What could be written next, for a terminal or a page that completes queries while they are typed."""
+"""Completion of queries while they are typed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ _WORD = re.compile(r'(?:^|[\s(])-?([^\s()"]*)$')
 
 
 def complete(text: str, at: int, seen: Mapping[str, Sequence[str]] | None = None) -> tuple[int, list[str]]:
-    """Where the word before the cursor (index `at`) begins, and what could stand there instead, best first. `seen` has
-    values of fields that were met lately (streams, types, names of headers as `header.`), to be offered as well."""
+    """Suggest completions for the word before the cursor.
+
+    Returns the index where the word begins, and the suggestions, best first. `seen` has recent values of fields
+    (streams, types, header names as `header.`) to suggest as well.
+    """
     found = _WORD.search(text[:at])
     if found is None:
         return at, []

@@ -1,4 +1,4 @@
-"""What a query can ask about: the fields, what their values may be, and where an event or a dead letter has them."""
+"""The fields of queries: their values, and where events and dead letters have them."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class QueryField:
 
     name: str
     about: str
-    """For a person who completes a query."""
+    """Description for a person who completes a query."""
     event: Callable[[Node], Found]
     letter: Callable[[DeadLetter], Found]
     values: tuple[str, ...] = ()
     """All values that it can have; empty: any."""
     ordered: bool = False
-    """Whether `>` and its like make sense."""
+    """True if the field can be compared with `>` and the like."""
 
 
 def _hex(trace_id: int) -> str:
@@ -148,7 +148,7 @@ ALIASES: Mapping[str, str] = {
 
 
 def event_ids(node: Node) -> tuple[str | None, ...]:
-    """What a bare word looks in."""
+    """List the ids that a bare word is compared with."""
     event = node.event
     return (
         event.event_id,
@@ -162,7 +162,7 @@ def event_ids(node: Node) -> tuple[str | None, ...]:
 
 
 def letter_ids(letter: DeadLetter) -> tuple[str | None, ...]:
-    """What a bare word looks in."""
+    """List the ids that a bare word is compared with."""
     return (
         letter.id,
         letter.event_id,

@@ -44,7 +44,7 @@ _HEX = re.compile(r"[0-9a-fA-F]{0,32}")
 
 
 def parse_expression(text: str) -> Expression:
-    """The expression that a query writes. Raises QueryError, saying where and what was expected."""
+    """Parse the expression of a query. Raises QueryError with the place and what was expected."""
     return _QueryParser(text).query()
 
 
@@ -121,7 +121,7 @@ class _QueryParser:
         if (keyword := self._cursor.keyword()) is not None:
             self._cursor.fail(f'expected a condition, found {keyword} (in quotes, to look for it: "{keyword}")')
         if self._cursor.peek() in ("", ")"):
-            self._cursor.fail(f"expected a condition, found {self._cursor.found()}")
+            self._cursor.fail(f"expected a condition, found {self._cursor.describe_here()}")
         if payload := _PAYLOAD.match(self._cursor.text, start):
             if (term := self._payload_term(payload[1])) is not None:
                 return term
@@ -159,7 +159,7 @@ class _QueryParser:
         return Term(name, value, comparison)
 
     def _payload_term(self, name: str) -> Term | None:
-        """A condition on a header or in the body; None where this is a word that only begins so."""
+        """Parse a condition on a header or the body. Returns None for a word that only begins like one."""
         start = self._cursor.at
         self._cursor.at += len(name)
         path = self._path() if name == "body" else self._header_name()
@@ -176,7 +176,7 @@ class _QueryParser:
 
     def _header_name(self) -> tuple[Step, ...] | None:
         self._cursor.at += 1
-        name = self._cursor.quoted() if self._cursor.peek() == '"' else self._cursor.match(PLAIN_NAME)
+        name = self._cursor.take_quoted() if self._cursor.peek() == '"' else self._cursor.match(PLAIN_NAME)
         return (name,) if name else None
 
     def _path(self) -> tuple[Step, ...] | None:

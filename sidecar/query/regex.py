@@ -1,5 +1,7 @@
-"""Regular expressions by RE2: linear time whatever the expression and the text, bounded memory. It knows neither
-look-around nor back-references."""
+"""Regular expressions by RE2: linear time for every expression and text, and bounded memory.
+
+RE2 knows neither look-around nor back-references.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,11 @@ _MAX_MEMORY_BYTES = 1 << 20
 
 
 class InvalidRegex(Exception):
-    """It is no regular expression of RE2; the text says why."""
+    """A text that is not a regular expression of RE2. The message says why."""
 
 
 def build_searcher(pattern: str, *, ignore_case: bool = False) -> Callable[[str], bool]:
-    """Whether a text has the pattern somewhere in it. Raises BadPattern."""
+    """Build a predicate that is True for texts with a match. Raises InvalidRegex."""
     if len(pattern) > MAX_PATTERN_CHARACTERS:
         raise InvalidRegex(f"longer than {MAX_PATTERN_CHARACTERS} characters")
     options = re2.Options()

@@ -14,7 +14,7 @@ _KEYWORD = re.compile(r"(OR|AND|NOT)(?=[\s()]|$)")
 
 
 class Tokenizer:
-    """Where reading is. What does not fit raises QueryError."""
+    """A cursor over the text of a query. Raises QueryError for what does not fit."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -23,7 +23,7 @@ class Tokenizer:
             self.fail(f"expected at most {MAX_CHARACTERS} characters, found {len(text)}", MAX_CHARACTERS)
 
     def peek(self) -> str:
-        """The next character; empty at the end."""
+        """Return the next character; empty at the end."""
         return self.text[self.at : self.at + 1]
 
     def skip_space(self) -> None:
@@ -40,7 +40,7 @@ class Tokenizer:
         return found[0]
 
     def keyword(self) -> str | None:
-        """The keyword that stands here, without taking it."""
+        """Return the keyword at the cursor, without consuming it."""
         found = _KEYWORD.match(self.text, self.at)
         return found[1] if found else None
 
@@ -52,8 +52,8 @@ class Tokenizer:
         self.skip_space()
         return True
 
-    def found(self) -> str:
-        """What stands here, for a message."""
+    def describe_here(self) -> str:
+        """Describe the text at the cursor for a message."""
         character = self.peek()
         if not character:
             return "the end of the query"
@@ -78,17 +78,17 @@ class Tokenizer:
     def value(self) -> Value:
         """Take a value and the space after it."""
         if self.peek() == '"':
-            value: Value = ExactText(self.quoted())
+            value: Value = ExactText(self.take_quoted())
         elif self.peek() == "/":
             value = self._regex()
         else:
             value = self._word()
         if self.at < len(self.text) and self.peek() not in ")" and not self.peek().isspace():
-            self.fail(f"expected a space, found {self.found()} (in quotes, it is looked for as it is)")
+            self.fail(f"expected a space, found {self.describe_here()} (in quotes, it is looked for as it is)")
         self.skip_space()
         return value
 
-    def quoted(self) -> str:
+    def take_quoted(self) -> str:
         """Take a text in quotes."""
         opening = self.at
         parts: list[str] = []
@@ -120,9 +120,9 @@ class Tokenizer:
         self.at += 1
         ignore_case = self.peek() == "i"
         self.at += ignore_case
-        return self._checked(RegexText("".join(parts), ignore_case), opening)
+        return self._check_regex(RegexText("".join(parts), ignore_case), opening)
 
-    def _checked(self, regex: RegexText, at: int) -> RegexText:
+    def _check_regex(self, regex: RegexText, at: int) -> RegexText:
         from sidecar.query.regex import InvalidRegex, build_searcher  # only who asks for it pays for RE2
 
         try:
@@ -146,7 +146,7 @@ class Tokenizer:
                 self.at += 1
             parts[-1] += character
         if self.at == start:
-            self.fail(f"expected a value, found {self.found()}")
+            self.fail(f"expected a value, found {self.describe_here()}")
         return ExactText(parts[0]) if len(parts) == 1 else Wildcard(_drop_empty_parts(parts))
 
 

@@ -1,7 +1,8 @@
-"""Who did what: from the jobs, and from what the ledger keeps of each letter that is still there.
+"""The audit log: who did what, from the jobs and from the ledger entries of the letters that still exist.
 
-What was done to letters that retention has taken since is in the sidecars' logs alone, and so are jobs that the ledger
-has forgotten (`sidecar.replay.job_store.MAX_ENDED_JOBS`)."""
+Actions on letters that retention has deleted are in the sidecars' logs only, and so are jobs that the ledger has
+forgotten (`sidecar.replay.job_store.MAX_ENDED_JOBS`).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ MAX_NAMED_IDS = 20
 
 
 class AuditEntry(Struct, kw_only=True):
-    """One act of somebody."""
+    """One action of a person or a service."""
 
     act: str
     """`replay.started`, `replay.paused`, `replay.resumed`, `replay.cancelled`; `dead_letters.discarded`, `.restored`,
@@ -28,12 +29,12 @@ class AuditEntry(Struct, kw_only=True):
     by: str
     address: str | None = None
     letters: int = 0
-    """How many it was about."""
+    """Number of letters that the action concerned."""
     ids: list[str] = []
     """The first of them."""
     why: str | None = None
     job: ReplayJob | None = None
-    """Of a replay."""
+    """The job, if the action concerned a replay."""
 
 
 class Audit(Struct):
@@ -44,7 +45,7 @@ class Audit(Struct):
 
 
 async def audit(store: DeadLetterStore, jobs: Iterable[ReplayJob], limit: int) -> Audit:
-    """The latest acts, at most `limit`. Reads the dead-letter streams from end to end."""
+    """List the latest actions, at most `limit`. Reads the dead-letter streams from end to end."""
     notes: list[str] = []
     found = _AuditBatch(limit)
     async for letter, entry in store.entries(notes):

@@ -37,7 +37,7 @@ REFUSALS = {
 NEW_STATES: dict[DiscardAction, State] = {"discarded": "discarded", "restored": "open"}
 """The state that a letter has then."""
 MAX_TRIES = 3
-"""How often one letter is tried while others change it."""
+"""Tries for one letter while other actors change it."""
 MAX_LETTERS_PER_CALL = 500
 """Letters that one call of the ledger is about."""
 
@@ -51,8 +51,11 @@ async def change_letters(
     who: Actor,
     now: int,
 ) -> AsyncIterator[LetterOutcome]:
-    """Discard or restore the letters with these ids; what came of each, in the order in which they are found, then
-    those that are not there. `ledger_of` a broker's system; `now` in microseconds. Raises Outage, Refused."""
+    """Discard or restore letters by id.
+
+    Yields an outcome for each letter in the order in which the streams hold them, then for the ids that no stream
+    holds. `ledger_of` gives the ledger of a broker's system; `now` is in microseconds. Raises Outage, Refused.
+    """
     notes: list[str] = []
     wanted, unseen, newest = frozenset(ids), dict.fromkeys(ids), NewestLetters(0)
     async for letter in store.each(DeadLetterFilter(lambda letter: letter.id in wanted), notes):
@@ -107,7 +110,7 @@ async def _change_letters(
 
 
 def _find_outcome(id: str, what: DiscardAction, state: str) -> LetterOutcome | None:
-    """What came of a letter with which nothing is to be done; None where something is."""
+    """Return the outcome of a letter that needs no change; None if it needs one."""
     if (what, state) == ("discarded", "discarded"):
         return LetterOutcome(id=id, done=True, state=state)
     why = REFUSALS.get((what, state))
@@ -117,7 +120,7 @@ def _find_outcome(id: str, what: DiscardAction, state: str) -> LetterOutcome | N
 async def _build_transactions(
     ledger: Ledger, letters: Sequence[DeadLetterGroup], what: DiscardAction, reason: str | None, who: Actor, now: int
 ) -> list[LedgerTransaction]:
-    """What is to be changed, for each letter."""
+    """Build the ledger transaction of each letter."""
     by_home: dict[str, list[int]] = {}
     for number, letter in enumerate(letters):
         by_home.setdefault(ledger_stream(letter.letter), []).append(number)

@@ -32,7 +32,7 @@ class AggregateIndex(Protocol):
 
 
 RecordCheck = Callable[[Sequence[Outgoing]], Awaitable[Sequence[Rejection | None]]]
-"""What the check says now about records that would be sent."""
+"""Decodes and validates records that would be sent, and returns a rejection or None for each."""
 
 
 async def plan_letters(
@@ -46,7 +46,10 @@ async def plan_letters(
     *,
     names: bool = True,
 ) -> ReplayPlan:
-    """Changes nothing. `names`: aggregates may be named. Raises Outage, Refused."""
+    """Plan the replay of a selection, without changing anything.
+
+    `names`: warnings may name aggregates. Raises Outage, Refused.
+    """
     candidates = selection.candidates
     skipped = dict(selection.left_out)
     free: list[ReplayCandidate] = []
@@ -95,7 +98,7 @@ async def plan_letters(
 async def plan_range(
     source: LetterSource, request: ReplayRequest, count: int, tracker: ConsumerGroupTracker
 ) -> ReplayPlan:
-    """The same for a range of events."""
+    """Plan the replay of a range of events, without changing anything."""
     assert request.to is not None
     exists = bool(await source.broker.partitions(request.to))
     warnings = [] if exists else [f"there is no stream {request.to}: create it first, or name another"]
@@ -143,8 +146,10 @@ def _list_receivers(
     request: ReplayRequest,
     tracker: ConsumerGroupTracker,
 ) -> list[ReplayReceiver]:
-    """Those who read where something goes, or where nothing goes because of them. `passed_by`: of which group and
-    stream how many are left out."""
+    """List the groups that read a target, and the groups because of which letters are left out.
+
+    `passed_by` counts the letters left out by group and stream.
+    """
     found: list[ReplayReceiver] = []
     for stream in dict.fromkeys([*(target_of(one, request) for one in free), *(stream for _, stream in passed_by)]):
         for reading in tracker.readers(source.broker.system, stream):
@@ -163,7 +168,7 @@ def _list_receivers(
 
 
 def _lag(reading: TrackedGroup, stream: str) -> int | None:
-    """Of a group on one stream; None where the server cannot say."""
+    """Return the lag of a group on one stream; None if the server does not tell."""
     lags = [partition.latest.lag for log, partition in reading.partitions.items() if log.stream == stream]
     known = [lag for lag in lags if lag is not None]
     return sum(known) if len(known) == len(lags) else None
@@ -172,7 +177,7 @@ def _lag(reading: TrackedGroup, stream: str) -> int | None:
 async def _check_items(
     items: Sequence[ReplayItem], check_records: RecordCheck
 ) -> tuple[int, list[CheckResult], dict[str, int]]:
-    """How many pass, what fails and how, and why others cannot be sent at all."""
+    """Count the items that pass, and collect the failures and the reasons why others cannot be sent."""
     unsendable: dict[str, int] = {}
     ready = [item for item in items if item.outgoing is not None]
     for item in items:
@@ -209,7 +214,7 @@ def _list_item_warnings(items: Sequence[ReplayItem]) -> list[str]:
 
 
 def describe_missing(selection: ReplaySelection) -> list[str]:
-    """A sentence about ids that no stream holds; nothing where all are there."""
+    """Return a warning about ids that no stream holds; nothing if all exist."""
     if not selection.missing:
         return []
     some = ", ".join(selection.missing[:3]) + (" …" if len(selection.missing) > 3 else "")
@@ -249,7 +254,7 @@ async def _list_warnings(
 async def warn_of_fewer_partitions(
     source: LetterSource, free: Sequence[ReplayCandidate], request: ReplayRequest
 ) -> list[str]:
-    """Of targets that cannot keep their letters in the partitions that they come from. Raises Outage, Refused."""
+    """Return warnings about targets that cannot keep letters in their original partitions. Raises Outage, Refused."""
     most: dict[str, int] = {}
     for one in free:
         if one.letter.origin is not None:
@@ -267,7 +272,7 @@ async def warn_of_fewer_partitions(
 
 
 async def _find_overtaken(free: Sequence[ReplayCandidate], index: AggregateIndex) -> list[str]:
-    """Aggregates with events later on the same stream that passed the check."""
+    """Find aggregates with later valid events on the same stream."""
     found: list[str] = []
     first: dict[str, ReplayCandidate] = {}
     for one in free:
@@ -303,7 +308,7 @@ async def _find_ledger_start(source: LetterSource, free: Sequence[ReplayCandidat
 
 
 def refuse_target(to: str | None, naming: StreamNames) -> str | None:
-    """Why nothing may be sent to this stream; None where it may."""
+    """Return why nothing may be sent to this stream; None if it may."""
     if to is not None and naming.is_dead_letter(to):
         return f"{to} is a dead-letter stream, or the ledger: name a stream that is read"
     return None

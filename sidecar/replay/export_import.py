@@ -106,7 +106,7 @@ class LetterTransfer:
         return bool(self._redactor.body(decoded.body) != decoded.body)
 
     def _headers(self, letter: DeadLetter, written: Record, hidden: list[str]) -> Headers:
-        """The headers, hidden values left out. What is written there of the failure may quote them."""
+        """Return the headers without hidden values. Headers that describe the failure may quote them."""
         shown = self._redactor.letter(letter)
         ours = {
             MESSAGE: shown.message != letter.message,
@@ -202,8 +202,10 @@ class LetterTransfer:
 
 
 async def _whole(source: LetterSource, letter: DeadLetter, record: Record, hidden: Sequence[str]) -> Record | str:
-    """The letter with what was left out of it taken from its origin, or why it cannot be had. What a failure's headers
-    quoted stays left out. Raises Outage, Refused."""
+    """Return the letter with its omitted parts read from the origin, or why they cannot be read.
+
+    Values that a failure's headers quoted stay omitted. Raises Outage, Refused.
+    """
     origin = letter.origin
     if origin is None:
         return "it does not say where its record came from"

@@ -1,9 +1,11 @@
-"""Failures that services report themselves: an event that they could not process becomes a dead letter, durable before
-the answer, and one only however often it is reported.
+"""Failures that services report themselves.
 
-The letter and its entry in the ledger are one act, whose entry must not be there yet. Died before the act: nothing is
-there, the service reports again. Died after it, before the answer: it reports again, and the entry is found. Two
-reports at once, at one sidecar or two: one finds the other's entry."""
+An event that a service could not process becomes a dead letter, durable before the answer, and only one however often
+it is reported. The letter and its ledger entry are one transaction, which requires that the entry does not exist yet. A
+crash before the transaction leaves nothing, and the service reports again. After a crash between transaction and
+answer, the service reports again and the entry is found. Of two reports at once, at one sidecar or two, the second
+finds the first one's entry.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,11 @@ MAX_TEXT_CHARACTERS = 1_900
 
 
 class FailureReports:
-    """Takes reports. `writer` makes the letters of a source; `clock` gives microseconds since 1970; `dead_lettered`
-    hears of every letter that is durable."""
+    """Stores reported failures as dead letters.
+
+    `writer` builds the letters of a source; `clock` gives microseconds since 1970; `dead_lettered` is called for every
+    letter that is durable.
+    """
 
     def __init__(
         self,
@@ -49,7 +54,10 @@ class FailureReports:
         self._writer, self._clock = writer, clock
 
     async def report(self, failure: ReportedFailure, who: Actor) -> ReportResult:
-        """Raises Unknown where the position holds nothing that is ours to see, Refused, Outage."""
+        """Store a failure.
+
+        Raises NotFoundError if the position holds no record that may be read here, Refused, Outage.
+        """
         if not failure.group.strip() or len(failure.group) > MAX_GROUP_CHARACTERS or not failure.group.isprintable():
             raise Refused(
                 f"group: expected the name of a consumer group, at most {MAX_GROUP_CHARACTERS} printable characters"
@@ -128,9 +136,12 @@ class FailureReports:
 
 
 def compute_digest(record: Record) -> str:
-    """What stands for the position of a record that lies nowhere: SHA-256 over stream, key, value, headers and
-    timestamp (its decimal digits), each with its length before it (8 bytes, big-endian; what is null or not told has
-    the length 2^64-1), the headers with their number (8 bytes) before them, each its name, then its value."""
+    """Compute the digest that identifies a record without a position.
+
+    It is SHA-256 over stream, key, value, headers and timestamp (in decimal digits). Each part is preceded by its
+    length (8 bytes, big-endian; 2^64-1 for null or unknown parts), the headers by their number (8 bytes), each header
+    by its name, then its value.
+    """
     found = hashlib.sha256()
 
     def add(part: bytes | None) -> None:
@@ -160,5 +171,5 @@ def _shorten_stacktrace(stacktrace: str | None) -> str | None:
 
 
 def _letter_position(source: LetterSource, letter: Outgoing) -> Position:
-    """Where the letter will lie, but for its place there."""
+    """Return the future position of the letter, with offset 0."""
     return Position(source.broker.system, letter.stream, 0, 0)

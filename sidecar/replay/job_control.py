@@ -22,13 +22,13 @@ from sidecar.replay.supervisor import JobRunner, JobSupervisor
 log = structlog.get_logger()
 
 MAX_TRIES = 5
-"""How often a change of a job is tried while its runner writes its progress."""
+"""Tries to change a job while its runner saves its progress."""
 ALLOWED_TRANSITIONS: dict[str, tuple[JobState, ...]] = {
     "paused": ("running",),
     "running": ("paused", "failed"),
     "cancelled": ("running", "paused", "failed"),
 }
-"""From which states a person may bring a job to this one."""
+"""The states from which a person may bring a job to this state."""
 ACTION_NAMES: dict[str, Literal["paused", "resumed", "cancelled"]] = {
     "paused": "paused",
     "running": "resumed",
@@ -69,7 +69,7 @@ class JobController:
     def __init__(self, broker_replays: Sequence[BrokerReplay]) -> None:
         self._broker_replays = broker_replays
         self._empty: dict[str, ReplayJob] = {}
-        """Replays that had nothing to send, the latest: whoever asked for one may ask how far it is."""
+        """The latest replays that had nothing to send, so that a caller can still ask for their state."""
 
     def keep_empty(self, job: ReplayJob) -> None:
         """Remember a replay that has nothing to send."""
@@ -78,7 +78,7 @@ class JobController:
             del self._empty[next(iter(self._empty))]
 
     async def jobs(self, limit: int = 100) -> list[ReplayJob]:
-        """The newest; those of a broker that cannot be asked are left out while another can."""
+        """List the newest jobs. Those of an unreachable broker are left out while another can be reached."""
         found: list[ReplayJob] = []
         outages: list[Outage] = []
         for broker_replay in self._broker_replays:

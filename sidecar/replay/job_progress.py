@@ -18,8 +18,7 @@ log = structlog.get_logger()
 
 SAVE_INTERVAL_S = 1.0
 MAX_CREDIT_S = 1.0
-"""How much of the time in which nothing could be sent is made up for: what a rate holds back must not come at once
-after an outage."""
+"""Unused sending time that is made up for at most, so that after an outage a rate is not exceeded by a burst."""
 
 
 class JobStopped(Exception):  # nothing went wrong
@@ -27,8 +26,11 @@ class JobStopped(Exception):  # nothing went wrong
 
 
 class JobProgress:
-    """One job, while we run it. `me` is our name as a runner; `clock` gives microseconds since 1970, for people;
-    `redact_request` hides in a request what may not be kept once it is carried out."""
+    """The progress of one job while this process runs it.
+
+    `me` is the runner's id; `clock` gives microseconds since 1970, for people to read; `redact_request` hides the
+    values of a request that must not be kept once it is carried out.
+    """
 
     def __init__(
         self,
@@ -42,9 +44,9 @@ class JobProgress:
         self.job: ReplayJob = replace(held.job)
         self._saved = self._next_slot = time.monotonic()
         self._ended = False
-        """That it runs no more is in the ledger."""
+        """True once the ledger says that the job no longer runs."""
         self.left: Callable[[], str] = lambda: "What was not sent is open; mend it, then resume the replay"
-        """Where the job stands when it fails, and how to go on."""
+        """Describes the state of a failed job, and how to continue it."""
 
     async def until_ended(self, step: Callable[[], Awaitable[None]]) -> None:
         """Take steps until the job runs no more; outages are waited out. Raises Stopped."""
@@ -108,7 +110,7 @@ class JobProgress:
 
     @property
     def due(self) -> bool:
-        """It is time to save."""
+        """True if it is time to save."""
         return time.monotonic() - self._saved >= SAVE_INTERVAL_S
 
     async def look(self) -> None:
@@ -120,7 +122,7 @@ class JobProgress:
             await self._merge(now)
 
     async def save(self) -> None:
-        """Write down how far we are. Raises Stopped where somebody else decided otherwise meanwhile."""
+        """Save the progress. Raises JobStopped if another actor changed the job's state meanwhile."""
         while True:
             self.job.heartbeat += 1
             held = await self._jobs.change(self._held, self.job)
@@ -138,8 +140,11 @@ class JobProgress:
             return
 
     async def _merge(self, now: StoredJob) -> None:
-        """Somebody changed the job. Raises Stopped where it is not ours to run any more; what we did until then is
-        written behind the decision, so that whoever resumes does not count it twice."""
+        """Merge a change that another actor made to the job.
+
+        Raises JobStopped if the job is no longer ours to run. Progress made until then is saved after the decision, so
+        that the next runner does not count it twice.
+        """
         while True:
             theirs = now.job
             if theirs.runner != self._me:

@@ -1,7 +1,8 @@
-"""Jobs as the ledger keeps them: what was asked for, how far it is, and the selection that was frozen when it began.
+"""Jobs in the ledger: the request, the progress, and the selection that was frozen at the start.
 
-The selection is written first, in parts, then the job. Dying in between leaves parts that no job names; they are swept
-away. A job is changed by compare-and-set only: whoever changed it since is not overruled, but read again."""
+The selection is written first, in parts, then the job. A crash in between leaves parts that no job names; a sweep
+deletes them. Jobs are changed by compare-and-set only: after a conflict the job is read again.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +21,15 @@ from sidecar.replay.models import ReplayJob
 log = structlog.get_logger()
 
 JOB, SELECTION, RANGE = "job:", "selection:", "range:"
-"""How far a range is stands beside its target, the others with what belongs to no stream."""
+"""Prefixes of ledger keys.
+
+The progress of a range is stored beside its target, the others with the entries that belong to no stream.
+"""
 MAX_LETTERS_PER_PART, PART_BYTES = 1_000, 400_000
 """Letters of one part of a selection at most, and about how many bytes before they are compressed: the ledger is held
 in memory, and a broker takes no large records."""
 MAX_PART_BYTES = 16 << 20
-"""What a part may become when it is read: whoever can write to the ledger can write anything."""
+"""Limit of a decompressed part: anyone who can write to the ledger can write anything."""
 MAX_ENDED_JOBS = 500
 """Jobs that are remembered once they have ended or failed; the oldest are forgotten."""
 MAX_PARTS_PER_CALL = 16
@@ -36,15 +40,15 @@ class LetterRef(Struct, frozen=True, array_like=True, gc=False):
     """One dead letter of a selection: all letters of one origin."""
 
     positions: list[str]
-    """Where they lie, the one to send first."""
+    """Positions of the letters, the one to send first."""
     ids: list[str]
-    """Of all of them."""
+    """Ids of all the letters."""
     groups: list[str]
     """The groups that wrote them."""
 
 
 class StoredJob(Struct):
-    """A job, and the bytes that stand for it in the ledger."""
+    """A job, and its bytes in the ledger."""
 
     job: ReplayJob
     stands: bytes
@@ -64,7 +68,10 @@ class JobStore:
         """Ranges that have nothing in the ledger any more but their jobs."""
 
     async def all(self) -> dict[str, StoredJob]:
-        """By id. What cannot be read is no job: whoever can write to the ledger can write anything."""
+        """Read all jobs, by id.
+
+        Unreadable entries are skipped: anyone who can write to the ledger can write anything.
+        """
         found: dict[str, StoredJob] = {}
         for key, value in (await self._ledger.under(JOB)).items():
             job = _decode_job(value)
@@ -93,7 +100,7 @@ class JobStore:
         return StoredJob(job, stands)
 
     async def change(self, held: StoredJob, job: ReplayJob) -> StoredJob | None:
-        """Put `job` in the place of what is held; None where somebody changed it since."""
+        """Replace the held job by another one. Returns None if the stored job was changed meanwhile."""
         stands = _encode(job)
         if stands == held.stands:
             return held
@@ -107,7 +114,7 @@ class JobStore:
         return StoredJob(job, stands) if done.carried_out else None
 
     async def refs(self, job: ReplayJob, start: int, end: int) -> list[LetterRef]:
-        """What lies between two indexes of the selection. Raises Refused where the ledger lost it."""
+        """Read the selection between two indexes. Raises Refused if the ledger has lost it."""
         if start >= end:
             return []
         starts = job.parts
@@ -138,7 +145,7 @@ class JobStore:
         )
 
     async def _without_range(self, job: ReplayJob) -> list[LedgerTransaction]:
-        """What takes away how far a range is; nothing where that is gone."""
+        """Build the transaction that deletes the progress of a range; nothing if it is gone."""
         try:
             (stands,) = await self._ledger.entries(job.request.to, [RANGE + job.id])
         except Refused as refused:  # whoever can write to the ledger can write any target
@@ -150,8 +157,11 @@ class JobStore:
         return [LedgerTransaction(job.request.to, (LedgerWrite(RANGE + job.id, stands, None),))]
 
     async def sweep(self, known: dict[str, StoredJob], orphans: set[str]) -> set[str]:
-        """Forget selections that are needed no more, how far ranges are that have ended, and the oldest of the jobs
-        that have. `orphans`: what nobody needed the last time. Returns what nobody needs now."""
+        """Delete ledger entries that no job needs.
+
+        These are selections of finished jobs, progress of finished ranges, and the oldest finished jobs. An entry is
+        deleted only if it was already an orphan in the previous sweep (`orphans`). Returns the current orphans.
+        """
         acts: list[LedgerTransaction] = []
         ended = sorted((one for one in known.values() if _ended_at_us(one.job)), key=lambda one: _ended_at_us(one.job))
         for one in ended[: max(0, len(ended) - MAX_ENDED_JOBS)]:
@@ -183,14 +193,14 @@ class JobStore:
 
 
 def _ended_at_us(job: ReplayJob) -> int:
-    """Since when (microseconds) nobody works at a job; 0 while somebody does, or will."""
+    """Return the moment (microseconds) since which a job no longer runs; 0 while it runs or will run."""
     if job.state == "failed":
         return job.changed_at or job.started_at
     return job.ended_at or 0
 
 
 def _split_selection(refs: Sequence[LetterRef]) -> Iterator[tuple[int, bytes]]:
-    """The parts of a selection, each with the index that it begins at."""
+    """Split a selection into parts, each with the index that it begins at."""
     start, part, size = 0, list[bytes](), 0
     for at, ref in enumerate(refs):
         one = _encode(ref)

@@ -19,8 +19,11 @@ MAX_READ_CONCURRENCY = 16
 async def fetch_letters(
     broker: Broker, naming: StreamNames, positions: Sequence[Position], most: int
 ) -> tuple[dict[Position, DeadLetter], set[Position]]:
-    """The letters at these positions, those that are there; and the positions that were not looked at any more, once
-    the letters were more than `most` bytes together. At least the first is looked at. Raises Outage, Refused."""
+    """Read the letters at some positions.
+
+    Returns the letters that exist, and the positions that were not read because the letters before exceeded `most`
+    bytes together. At least the first position is read. Raises Outage, Refused.
+    """
     by_partition: dict[Partition, list[int]] = {}
     for position in positions:
         by_partition.setdefault(position.log, []).append(position.offset)
@@ -49,7 +52,10 @@ def estimate_bytes(record: Record | Outgoing) -> int:
 async def _fetch_records(
     broker: Broker, partition: Partition, offsets: list[int], most: int
 ) -> tuple[list[Record], list[int], int]:
-    """The records at these offsets, the offsets that were not looked at, and about how many bytes the records take."""
+    """Read records by offset.
+
+    Returns them, the offsets that were not read, and the approximate size of the records in bytes.
+    """
     found: list[Record] = []
     size, seen = 0, 0
     wanted = set(offsets)

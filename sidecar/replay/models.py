@@ -1,4 +1,4 @@
-"""What is asked for when something is to be published again, and what comes of it, as types."""
+"""The types of replays: requests, plans, jobs and outcomes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ JobState = Literal["running", "paused", "done", "cancelled", "failed"]
 
 
 class BodyEdit(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """How bodies are changed before they are sent."""
+    """An edit of bodies before they are sent."""
 
     set: dict[str, Any] = {}
     """Values by path, such as `data.items[2].qty`: JSON values, read by the schema's types."""
@@ -39,13 +39,13 @@ class EventRange(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Positions, one of a partition, before which the range ends, as a dry run gave them: what came since is none of
     it. Empty: the end now."""
     into_itself: bool = False
-    """That the target is the stream itself is meant."""
+    """Confirms that the target may be the stream itself."""
     confirmed: int | None = None
     """The count that was shown and confirmed, asked for where it is sent into the stream itself."""
 
 
 class ReplayRequest(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """What is to be published again, where to and how."""
+    """A request to publish dead letters, or a range of events, again."""
 
     query: str = ""
     ids: tuple[str, ...] = ()
@@ -54,11 +54,11 @@ class ReplayRequest(Struct, frozen=True, omit_defaults=True, kw_only=True):
     to: str | None = None
     """Another stream than the origin."""
     group: str | None = None
-    """For one group: `tracecar.replay-group`."""
+    """The only group that the records are meant for: `tracecar.replay-group`."""
     rate: float | None = None
     """Records a second at most."""
     growth: bool = False
-    """In growing batches, 1, 2, 5, 10, …, stopping when a cause comes back."""
+    """Send growing batches (1, 2, 5, 10, …), and stop when a cause recurs."""
     force: bool = False
     """Those that were replayed, discarded or parked as well."""
     again: bool = False
@@ -73,17 +73,20 @@ class ReplayReceiver(Struct, kw_only=True):
     group: str
     stream: str
     lag: int | None
-    """Of the whole stream."""
+    """Lag on the whole stream."""
     passed: int = 0
-    """How many of the records it has passed already, at their origin."""
+    """Number of records that the group has already consumed at their origin."""
     not_passed: int = 0
     unknown: int = 0
     kept_back: int = 0
-    """How many are left out because it has passed them, or may have: none of the numbers before counts them."""
+    """Number of records left out because the group has consumed them, or may have.
+
+    The other numbers do not count them.
+    """
 
 
 class ReplayTarget(Struct, kw_only=True):
-    """Where records would go."""
+    """A stream that records would be sent to."""
 
     stream: str
     count: int
@@ -91,7 +94,7 @@ class ReplayTarget(Struct, kw_only=True):
 
 
 class CheckResult(Struct, kw_only=True):
-    """What the check says now to one kind of record that would be sent."""
+    """A kind of failure among the records that would be sent."""
 
     code: str | None
     """None: passes (or is unchecked)."""
@@ -108,16 +111,16 @@ class ReplayPlan(Struct, kw_only=True):
     selected: int
     sendable: int
     skipped: dict[str, int]
-    """Why, and how many."""
+    """Number of skipped letters by reason."""
     targets: list[ReplayTarget]
     receivers: list[ReplayReceiver]
     passes: int
-    """Of those looked at (`looked_at`), how many would pass the check now."""
+    """Number of records that pass the check now, of the `looked_at` that were checked."""
     fails: list[CheckResult]
     looked_at: int
     warnings: list[str]
     changes: list[PathChange] = []
-    """What the edit makes of the first letter, as far as it may be shown."""
+    """Changes that the edit makes to the first letter, redacted."""
     range: EventRange | None = None
     """The range with the ends that it has now: asked for so, it is these events and no others."""
 
@@ -130,7 +133,7 @@ class SendFailure(Struct, frozen=True, kw_only=True):
 
 
 class OperatorDecision(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What somebody decided about a replay that had begun."""
+    """A decision of an operator about a running replay."""
 
     act: Literal["paused", "resumed", "cancelled"]
     at: int
@@ -160,30 +163,32 @@ class ReplayJob(Struct, kw_only=True, omit_defaults=True):
     failed: int = 0
     returned: int = 0
     reasons: dict[str, int] = {}
-    """Why they were skipped, and how many."""
+    """Number of skipped letters by reason."""
     failures: list[SendFailure] = []
     """The first that failed."""
     note: str | None = None
-    """Why it is paused or failed, and what to do."""
+    """The reason why the job is paused or failed, and the next step."""
     warnings: list[str] = []
-    """What was to be known when it began."""
+    """Warnings from the start of the job."""
     chunks: int = 0
     """Parts that the frozen selection is kept in."""
     parts: list[int] = []
     """The index within the selection that each of them begins at."""
     at: int = 0
-    """How many of the selection are done with."""
+    """Number of letters of the selection that are finished."""
     batch: int = 0
     """The size of the current batch, where they grow."""
     judged: int = 0
-    """The index within the selection that the current batch begins at: what became of the others is known, or somebody
-    went on all the same."""
+    """Index within the selection at which the current batch begins.
+
+    The outcome of earlier letters is known, or an operator resumed regardless of it.
+    """
     runner: str = ""
     """The sidecar that carries it out."""
     heartbeat: int = field(name="beat", default=0)
     """Counts up while it does."""
     spans: list[tuple[str, int]] = []
-    """Of a range: for each partition the position that it begins at, and the offset that it ends before."""
+    """For a range: the start position of each partition, and the offset that its span ends before."""
     marks: list[str] = []
     """Positions where the dead-letter streams ended when it began: what failed again lies behind them."""
     system: str = ""
@@ -193,18 +198,18 @@ class ReplayJob(Struct, kw_only=True, omit_defaults=True):
 
 
 class LetterOutcome(Struct, kw_only=True):
-    """What became of one letter that something was to be done with."""
+    """The outcome of an action on one letter."""
 
     id: str
     done: bool
     state: str
-    """As it is now."""
+    """The letter's current state."""
     why: str | None = None
-    """Where it was not done: why, and what to do."""
+    """The reason if the action was not carried out, and the next step."""
 
 
 class DiscardResult(Struct, kw_only=True):
-    """What came of discarding by a query."""
+    """The outcome of discarding by a query."""
 
     outcomes: list[LetterOutcome]
     more: bool
@@ -218,9 +223,9 @@ class ReportResult(Struct, kw_only=True):
 
     id: str
     position: Position | None
-    """Of the letter; None where an earlier report wrote it."""
+    """Position of the letter; None if an earlier report wrote it."""
     created: bool
-    """By this report."""
+    """True if this report wrote the letter."""
 
 
 class UnsendableLetter(Refused):

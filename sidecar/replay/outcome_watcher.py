@@ -1,6 +1,8 @@
-"""What becomes of records that were sent: whether their readers have passed them, and which of them failed again.
+"""Outcomes of records that were sent: if their readers have consumed them, and which of them failed again.
 
-What failed again is found by where the dead-letter streams ended when the replay began, not by clocks."""
+Letters that failed again are found after the end positions that the dead-letter streams had when the replay began, not
+by clocks.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ MAX_RETURNED_LETTERS = 100_000
 
 
 async def list_end_positions(source: LetterSource) -> list[str]:
-    """Where every dead-letter stream ends now, as positions. Raises Outage, Refused."""
+    """List the end position of every partition of the dead-letter streams. Raises Outage, Refused."""
     found: list[str] = []
     for stream in await dead_letter_streams(source):
         for partition in await source.broker.partitions(stream):
@@ -41,7 +43,7 @@ class OutcomeWatcher:
 
     @property
     def returned(self) -> int:
-        """How many so far."""
+        """Number of letters that failed again so far."""
         return len(self._returned)
 
     async def look(self) -> list[DeadLetter]:
@@ -72,16 +74,16 @@ class OutcomeWatcher:
 
 
 class RecordReaders(Struct, frozen=True):
-    """Who reads some records, as far as is known."""
+    """The known readers of some records."""
 
     known: bool
-    """Somebody is known to read some of them."""
+    """True if at least one group is known to read some of the records."""
     behind: dict[str, int]
     """Those that have not passed all of them, and a number that changes when they get on."""
 
 
 async def find_readers(source: LetterSource, positions: Sequence[Position]) -> RecordReaders:
-    """Of this sidecar's group, and of all other groups that have members (or do not say). Raises Outage, Refused."""
+    """Find out how far this sidecar's group and all other active groups have read. Raises Outage, Refused."""
     last: dict[Partition, int] = {}
     for position in positions:
         last[position.log] = max(position.offset, last.get(position.log, -1))

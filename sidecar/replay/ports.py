@@ -1,4 +1,4 @@
-"""What can be done with dead letters: the joint between those who ask (API) and those who do."""
+"""The operations on dead letters: the port between the API and the replay room."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ReportedFailure(Struct, frozen=True, kw_only=True):
     position: Position | None = None
     record: FailedRecord | None = None
     type: str
-    """Of the error, such as a class name."""
+    """Type of the error, such as a class name."""
     message: str
     stacktrace: str | None = None
     attempts: int = 1
@@ -58,28 +58,33 @@ class ExportedLetter(Struct, frozen=True, kw_only=True):
 
 
 class DeadLetterOperations(Protocol):
-    """Everything that changes something about dead letters. Each act is audited: `who` stands in the ledger and in the
-    log. Raises Unknown, Refused, Outage and QueryError."""
+    """All operations that change something about dead letters.
+
+    Each is audited: the ledger and the log name its actor (`who`). All raise NotFoundError, Refused, Outage and
+    QueryError.
+    """
 
     async def plan(self, request: ReplayRequest) -> ReplayPlan:
-        """A dry run: what `replay` would do now. Changes nothing."""
+        """Plan a replay without changing anything."""
 
     async def replay(self, request: ReplayRequest, who: Actor) -> ReplayJob:
-        """Freeze the selection and begin to publish it; returns at once. Where nothing is selected, the job is done,
-        and the ledger is not told about it."""
+        """Freeze the selection and start to publish it; returns at once.
+
+        If nothing is selected, the job is done, and the ledger does not store it.
+        """
 
     async def jobs(self, limit: int = 100) -> list[ReplayJob]:
-        """The replays of all sidecars, newest first."""
+        """List the replays of all sidecars, newest first."""
 
     async def job(self, id: str) -> ReplayJob:
-        """Raises Unknown."""
+        """Return one replay. Raises NotFoundError."""
 
     async def pause(self, id: str, who: Actor) -> ReplayJob: ...
 
     async def resume(self, id: str, who: Actor) -> ReplayJob: ...
 
     async def cancel(self, id: str, who: Actor) -> ReplayJob:
-        """What was not sent stays open."""
+        """Cancel a replay. Letters that were not sent stay open."""
 
     async def discard(self, ids: Sequence[str], reason: str, who: Actor) -> list[LetterOutcome]:
         """Set these letters aside. Deletes nothing."""
@@ -91,11 +96,13 @@ class DeadLetterOperations(Protocol):
         """Undo `discard`."""
 
     async def report(self, failure: ReportedFailure, who: Actor) -> ReportResult:
-        """Make a dead letter of it, durable when this returns, and one only however often it is reported. Raises
-        Unknown where the position holds nothing."""
+        """Store a reported failure as one dead letter, however often it is reported.
+
+        The letter is durable when this returns. Raises NotFoundError if the position holds no record.
+        """
 
     async def audit(self, limit: int = 100) -> Audit:
-        """Who did what, the latest first."""
+        """List who did what, latest first."""
 
     def export(self, query: str = "", limit: int = 0) -> AsyncIterator[ExportedLetter]:
         """Dead letters that match, oldest first, with exact bytes; those of one origin are each exported."""

@@ -38,20 +38,22 @@ class RampUp:
         """The last positions of what was sent in this batch; None where that is not known, because another runner, or
         an act whose answer was lost, sent some of it."""
         self._recurrences: RecurrenceDetector | None = None
-        """What failed again; None before the first look."""
+        """The letters that failed again; None before the first look."""
 
     @property
     def _job(self) -> ReplayJob:
         return self._job_progress.job
 
     def take(self, letters: Sequence[DeadLetter]) -> None:
-        """They failed again."""
+        """Record letters that failed again."""
         if self._recurrences is not None:
             self._recurrences.take(letters)
 
     async def look_back(self) -> None:
-        """What came back before we began to run the job counts where it is of the current batch: somebody saw the rest,
-        and resumed all the same. Looked for once."""
+        """Record the letters that failed again before this process ran the job, once.
+
+        Only those of the current batch count: an operator has seen the others, and resumed the job.
+        """
         if self._recurrences is not None:
             return
         job = self._job
@@ -72,7 +74,7 @@ class RampUp:
         return job.at > job.judged and job.at >= min(job.selected, job.judged + job.batch)
 
     def room(self) -> int:
-        """How many letters more the current batch has; a new one is begun where the last was judged."""
+        """Return how many letters the current batch can still take. Starts a new batch after the last evaluated one."""
         job = self._job
         if job.at == job.judged:
             job.batch, self._ends = job.batch or next_batch(0), {}
@@ -92,7 +94,10 @@ class RampUp:
                 return
 
     async def evaluate_batch(self) -> None:
-        """Wait until everybody has passed this batch; pause where a cause came back with it, or nobody gets on."""
+        """Wait until all readers have consumed the batch.
+
+        Pauses the job if a cause recurs, or if a reader makes no progress.
+        """
         context, recurrences = self._context, self._recurrences
         assert recurrences is not None
         since, before = time.monotonic(), None
@@ -127,7 +132,7 @@ class RampUp:
             await asyncio.sleep(LOOK_INTERVAL_S)
 
     def _warn(self, others: Sequence[DeadLetter]) -> None:
-        """Of what failed again, and did not stop the replay."""
+        """Add warnings about letters that failed again without stopping the replay."""
         for other in others:
             if len(self._job.warnings) < MAX_WARNINGS:
                 said = f"{other.replay_of} failed again, otherwise than before: {self._why(other)}"

@@ -1,9 +1,11 @@
-"""Events of an ordinary stream published again to another one (or, where that is meant, to the same).
+"""Replay of a range of events of an ordinary stream into another one (or, if confirmed, the same).
 
-What is frozen at the start is where the range begins and ends in each partition. A step reads on from there, keeps what
-matches, and sends it together with how far it is as one act: the entry `range:ID` beside the target names the next
-offset. So whoever goes on after a crash, or beside a runner that was taken for dead, reads the entry and begins there;
-an act whose entry has moved on is not carried out. Nothing of the range is kept by itself, however long it is."""
+The start freezes where the range begins and ends in each partition. A step reads on from the progress, filters the
+records, and sends them together with the new progress in one transaction: the entry `range:ID` beside the target holds
+the next offset. A runner that continues after a crash, or beside a runner that was taken for dead, begins at that
+entry; a transaction that expects an older entry is not carried out. The range itself is stored nowhere, however long it
+is.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +36,11 @@ MAX_RECORDS_PER_STEP, STEP_BYTES = 500, 4 << 20
 """Records that one act sends at most, and about how many bytes."""
 GONE = "retention or a trim has taken them since, or they match no more"
 Fits = Callable[[Sequence[Record], str], Awaitable[Sequence[bool]]]
-"""Which of these records match a query."""
+"""Returns for each record if it matches a query."""
 
 
 class RangeProgress(Struct, frozen=True, omit_defaults=True):
-    """How far a range is: what stands in the ledger beside the target."""
+    """The progress of a range, as stored in the ledger beside the target."""
 
     at: int = 0
     """Index into the job's spans."""
@@ -54,8 +56,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 async def find_spans(broker: Broker, range: EventRange) -> list[tuple[str, int]]:
-    """Where the range lies: for each partition the position that it begins at, and the offset that it ends before.
-    Raises Refused where there is no such stream, Outage."""
+    """Find the start position and the end offset of the range in each partition.
+
+    Raises Refused if there is no such stream, Outage.
+    """
     found: list[tuple[str, int]] = []
     partitions = await broker.partitions(range.stream)
     if not partitions:
@@ -74,7 +78,7 @@ async def find_spans(broker: Broker, range: EventRange) -> list[tuple[str, int]]
 
 
 def span_ends(where: Sequence[tuple[str, int]]) -> tuple[str, ...]:
-    """Where the partitions of a range end, as `EventRange.ends`. Of one in which nothing lies there is none."""
+    """Return the end positions of a range, as `EventRange.ends`. Empty partitions have none."""
     return tuple([str(Position.parse(start).log.at(end)) for start, end in where])
 
 
@@ -85,7 +89,7 @@ async def _find_first(broker: Broker, partition: Partition, since: int, end: int
 
 
 async def count_records(broker: Broker, request: ReplayRequest, where: Sequence[tuple[str, int]], fits: Fits) -> int:
-    """How many records of the range would be sent. Raises Outage, Refused."""
+    """Count the records of the range that would be sent. Raises Outage, Refused."""
     found = 0
     for start, end in where:
         at = Position.parse(start)
@@ -96,7 +100,7 @@ async def count_records(broker: Broker, request: ReplayRequest, where: Sequence[
 
 
 async def match_range(records: Sequence[Record], request: ReplayRequest, fits: Fits) -> list[bool]:
-    """Which records of a page belong to the range."""
+    """Return for each record of a page if it belongs to the range."""
     range = request.range
     assert range is not None
     found = [
@@ -121,7 +125,7 @@ class RangeRunner:
         self._watch = OutcomeWatcher(context.source, self.job.id, self.job.marks)
         self._retention: Retention | None = None
         self._partitions: tuple[int, int] | None = None
-        """How many the stream and the target have."""
+        """Numbers of partitions of the stream and of the target."""
         self._progress = RangeProgress()
         self._job_progress.left = self._left
 
@@ -134,7 +138,7 @@ class RangeRunner:
         return self.job.request.to or ""
 
     async def run(self) -> None:
-        """Returns once the job has ended, was paused, or is another's."""
+        """Run until the job ends, is paused, or is taken over."""
         try:
             await self._job_progress.until_ended(self._through)
             await watch_after_end(self._context, self._job_progress, self._look)
@@ -181,7 +185,7 @@ class RangeRunner:
         self._retention = await self._broker.retention(self.target)
 
     async def _pages(self, log: Partition, start: int, end: int) -> AsyncIterator[list[Record]]:
-        """What one act can send each."""
+        """Iterate over the records that fit into one transaction each."""
         part: list[Record] = []
         size = 0
         async for page in self._broker.scan(log, start=start, until=end):

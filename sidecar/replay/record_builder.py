@@ -1,5 +1,7 @@
-"""From a dead letter to the record that is sent again: as it was, with what ties it to its earlier life behind its own
-headers."""
+"""Conversion of a dead letter to the record that is sent again.
+
+The record is as it was; headers that link it to its dead letter follow its own.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ KEPT_ONLY = "the origin does not hold the record any more, and the dead letter d
 DIFFERENT_RECORD = "the origin holds another record now: what the dead letter holds is sent"
 SERIALIZED_AGAIN = "of the dead letter was serialized again by the framework: what the origin holds is sent"
 InSight = Callable[[str, str], Awaitable[bool]]
-"""Whether a stream (system, name) is one that is watched."""
+"""Returns True if a stream (system, name) is watched."""
 
 
 class RestoredRecord(Struct, frozen=True):
@@ -53,8 +55,11 @@ class RecordBuilder:
         return found
 
     async def target(self, letter: DeadLetter) -> str:
-        """The stream that it goes to. Raises Unsendable where nobody knows, or where it is not ours: whoever can write
-        to a dead-letter stream can write any origin. Raises Outage, Refused."""
+        """Return the stream that a letter goes to.
+
+        Raises UnsendableLetter if it is unknown or not watched: anyone who can write to a dead-letter stream can claim
+        any origin. Raises Outage, Refused.
+        """
         if self._to is not None:
             return self._to
         if letter.origin is None and letter.stream == letter.position.stream:
@@ -68,6 +73,7 @@ class RecordBuilder:
             )
         return letter.stream
 
+<<<<<<< HEAD
     async def restore(self, letter: DeadLetter) -> RestoredRecord:
         """Restore the record that failed.
 
@@ -116,6 +122,15 @@ class RecordBuilder:
         return RestoredRecord(stored, f"the {' and the '.join(differing)} {SERIALIZED_AGAIN}")
 
     async def _read_omitted(self, letter: DeadLetter) -> Record:
+=======
+    async def record(self, letter: DeadLetter) -> Record:
+        """Return the whole record that failed. Parts that the letter omits are read from the origin.
+
+        Raises UnsendableLetter if they cannot be read, Outage, Refused.
+        """
+        if letter.record is not None and not letter.omitted:
+            return letter.record
+>>>>>>> d8fa51a (Replay, query, config, redaction: docstrings in plain technical English)
         missing = " and the ".join(letter.omitted) or "record"
         if letter.origin is None:
             raise UnsendableLetter(f"the letter does not keep the {missing}, and does not say where it came from")
@@ -136,7 +151,7 @@ class RecordBuilder:
         return stored
 
     async def outgoing(self, letter: DeadLetter, record: Record) -> Outgoing:
-        """What is sent. Raises Unsendable, Outage, Refused."""
+        """Build the record to send. Raises UnsendableLetter, Outage, Refused."""
         target = await self.target(letter)
         own = tracecar.own_headers(record.headers)
         to_origin = self._to is None
@@ -163,9 +178,11 @@ class RecordBuilder:
 
 
 def choose_timestamp(retention: Retention, timestamp: int, now: int | None = None) -> int | None:
-    """The timestamp that a record is sent with (milliseconds): its own where the stream keeps such and it is younger
-    than half the retention, so that it is not deleted at once, and than half of what the stream takes, because clocks
-    differ; None: the present."""
+    """Return the timestamp to send a record with (milliseconds); None for the current time.
+
+    The original timestamp is kept if the stream keeps creation times and it is younger than half the retention, so that
+    the record is not deleted at once, and than half of the age that the stream accepts, because clocks differ.
+    """
     now = time.time_ns() // 1_000_000 if now is None else now
     if not retention.own_times or timestamp < 0 or timestamp > now:
         return None

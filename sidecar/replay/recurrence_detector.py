@@ -1,9 +1,9 @@
-"""What failed again of a replay in growing batches: whether it is a cause that comes back, which stops the replay, or
-something else that one letter had as well.
+"""Detection of failures that recur during a replay in growing batches, which stops the replay.
 
-A cause comes back where a letter fails again as it did before it was sent, or where a second one fails in a new way
-that the first did. Which letter a returned one was before, the job's selection says, and how that failed, its stream:
-so whoever takes the job over comes to the same verdict."""
+A cause recurs if a letter fails again as it did before it was sent, or if a second letter fails in a new way that a
+first one did. The job's selection says which letter a returned one was before, and its stream how it failed, so that a
+runner that takes over reaches the same result.
+"""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ class RecurrenceDetector:
     def __init__(self, source: LetterSource, jobs: JobStore) -> None:
         self._source, self._jobs = source, jobs
         self._seen: set[FailureSignature] = set()
-        """How letters of this replay failed again so far."""
+        """Signatures of failures of this replay so far."""
         self._new: list[DeadLetter] = []
         self._here: list[DeadLetter] = []
-        """What failed again since the last verdict, as far as it was looked at."""
+        """Letters that failed again since the last evaluation, as far as they were examined."""
         self._again: set[FailureSignature] = set()
-        """Which of its faults came back."""
+        """Signatures that recurred."""
 
     def seed(self, letters: Iterable[DeadLetter]) -> None:
-        """They failed again before, and somebody saw it."""
+        """Note failures that an operator has seen before."""
         for letter in letters:
             self._note(failure_signature(letter))
 
     def take(self, letters: Sequence[DeadLetter]) -> None:
-        """They failed again just now."""
+        """Record letters that failed again just now."""
         self._new += letters[: MAX_LETTERS_PER_BATCH - len(self._new) - len(self._here)]
 
     async def list_recurring(self, job: ReplayJob) -> list[DeadLetter]:
@@ -70,7 +70,7 @@ class RecurrenceDetector:
         return [letter for letter in self._here if failure_signature(letter) in self._again]
 
     def reset(self) -> list[DeadLetter]:
-        """A verdict was found. Returns those that had no part in it."""
+        """Begin a new evaluation. Returns the letters that did not recur."""
         others = [letter for letter in self._here if failure_signature(letter) not in self._again]
         self._here, self._again = [], set()
         return others
@@ -80,7 +80,7 @@ class RecurrenceDetector:
             self._seen.add(what)
 
     async def _before(self, job: ReplayJob, letters: Sequence[DeadLetter]) -> dict[str, DeadLetter]:
-        """What these were when they were sent, by id: those that are still there."""
+        """Read the letters that these were when they were sent, by id, as far as they still exist."""
         wanted = {letter.replay_of for letter in letters if letter.replay_of is not None}
         refs: list[LetterRef] = []
         for end in range(job.at, 0, -MAX_LETTERS_PER_PART):  # most are of the last batch
@@ -103,7 +103,7 @@ class RecurrenceDetector:
 
 
 def _first_position(ref: LetterRef) -> Position | None:
-    """None where it is none: whoever can write to the ledger can write anything."""
+    """Return the first position; None if it is invalid, as anyone who can write to the ledger can write anything."""
     try:
         return Position.parse(ref.positions[0])
     except (ValueError, IndexError):

@@ -60,7 +60,7 @@ class ReadAhead:
         self.task = asyncio.create_task(items)
 
     def drop(self) -> None:
-        """They are not wanted any more."""
+        """Cancel the read."""
         self.task.cancel()
         self.task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
@@ -84,7 +84,7 @@ class LetterRunner:
         return self._job_progress.job
 
     async def run(self) -> None:
-        """Returns once the job has ended, was paused, or is another's."""
+        """Run until the job ends, is paused, or is taken over."""
         try:
             await self._job_progress.until_ended(self._step)
             await watch_after_end(self._context, self._job_progress, self._look)
@@ -128,8 +128,10 @@ class LetterRunner:
             await self._job_progress.save()
 
     async def _prepare_items(self, at: int, size: int) -> tuple[list[ReplayItem], int]:
-        """The items from an index of the selection on, and how many were asked for: those that were prepared while the
-        last step was sent, if they are these."""
+        """Return the items from an index of the selection on, and how many were requested.
+
+        Items that were read while the last step was sent are used if they begin at this index.
+        """
         ahead, self._ahead = self._ahead, None
         if ahead is not None and ahead.at == at:
             return await ahead.task
@@ -145,15 +147,18 @@ class LetterRunner:
         return self._step_size if self._ramp_up is None else min(self._step_size, self._ramp_up.room())
 
     def _grow(self, done: int, asked: int, took: float) -> None:
-        """Steps are so long that others see us at work, and that a pause or a cancellation is noticed soon."""
+        """Adjust the size of steps, so that progress is saved often and a pause or a cancellation takes effect soon."""
         if took > SAVE_INTERVAL_S or done < asked:
             self._step_size = max(1, min(self._step_size, done) // 2)
         else:
             self._step_size = min(MAX_LETTERS_PER_STEP, 2 * self._step_size)
 
     async def _carry_out(self, step: ReplayStep) -> None:
-        """Send. A letter that is too large, or goes to a stream that cannot be written while others can, fails alone.
-        Raises Outage; Refused where nothing of it can be sent."""
+        """Send a step.
+
+        A letter that is too large, or whose stream cannot be written while others can, fails alone. Raises Outage;
+        Refused if no part of the step can be sent.
+        """
         while step.acts:
             try:
                 done = await self._context.source.broker.ledger.act(step.acts)
@@ -199,7 +204,7 @@ class LetterRunner:
                 job.reasons = {**job.reasons, why: job.reasons.get(why, 0) + 1}
 
     async def _look(self) -> list[DeadLetter]:
-        """What failed again since the last look."""
+        """Return the letters that failed again since the last look."""
         found = await self._watch.look()
         self.job.returned = max(self.job.returned, self._watch.returned)
         if self._ramp_up is not None:

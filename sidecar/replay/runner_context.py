@@ -1,4 +1,4 @@
-"""What the runners of replays work with."""
+"""The dependencies of the runners of replays."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from sidecar.replay.record_builder import InSight
 from sidecar.replay.step_planner import BodyEditor
 
 EVALUATION_TIMEOUT_S = 30.0
-"""How long a batch waits for readers that do not get on, before the replay pauses; and for what comes back, where it is
-not known where all of the batch lies."""
+"""Time that a batch waits for readers without progress before the replay pauses.
+
+It also waits this long for letters to return, if the position of some records is unknown.
+"""
 UNSEEN_TIMEOUT_S = 5.0
-"""The same where nobody is known to read the stream: somebody may."""
+"""The same if no reader of the stream is known: there may be one."""
 WATCH_AFTER_END_S = 60.0
-"""How long a job looks for what failed again once it is done."""
+"""Time during which a finished job still counts letters that fail again."""
 
 
 @dataclass(frozen=True)
 class RunnerContext:
-    """What runners work with."""
+    """The dependencies of runners."""
 
     source: LetterSource
     jobs: JobStore

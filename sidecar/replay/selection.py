@@ -1,5 +1,7 @@
-"""Which dead letters an act takes: those that match, in the states that it may take, letters of one origin as one, in
-the order in which their records lie at the origin."""
+"""Selection of the dead letters of an action: those that match, in allowed states.
+
+Letters of one origin count as one. They are ordered by the positions of their records at the origin.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ MAX_LEFT_OUT_KEYS = 300_000
 OPEN_STATES = ("open",)
 """The states of letters that a replay takes."""
 FORCED_STATES = ("open", "replayed", "discarded", "parked")
-"""Those with `--force`. Not what returned: its later life stands for it. Not what another replay has."""
+"""States of letters that a replay takes with `--force`.
+
+Returned letters are left to their later letter, replaying ones to their replay.
+"""
 UNDECIDED_STATES = ("open", "parked")
 """Those that wait for a person, and may be discarded."""
 SKIP_REASONS = {
@@ -55,11 +60,11 @@ class ReplayCandidate(Struct, gc=False):
 
 
 class ReplaySelection(Struct):
-    """What a replay would take, in order."""
+    """The letters that a replay would take, in order."""
 
     candidates: list[ReplayCandidate]
     left_out: dict[str, int]
-    """Why, and how many origins."""
+    """Number of origins left out, by reason."""
     notes: list[str]
     """Sentences: what could not be looked at."""
     systems: list[str]
@@ -69,7 +74,7 @@ class ReplaySelection(Struct):
     """Others would be taken as well, and are not."""
 
     def list_notes(self, *, force: bool) -> list[str]:
-        """What is to be known about what is taken. `force`: those that were sent are taken too."""
+        """List notes about the selection. `force`: letters that were already sent are taken too."""
         if not self.more:
             return self.notes
         again = "run it again for the others"
@@ -85,8 +90,11 @@ async def select(
     takes: Collection[str] = OPEN_STATES,
     most: int,
 ) -> ReplaySelection:
-    """Select. `ids`: only these letters; `takes`: in these states; `most`: origins that one replay takes. What cannot
-    be read is noted."""
+    """Select dead letters.
+
+    `ids`: only these letters; `takes`: allowed states; `most`: origins that one replay takes. Streams that cannot be
+    read are noted.
+    """
     notes: list[str] = []
     found: dict[tuple[object, ...], ReplayCandidate] = {}
     left_out: dict[int, str] = {}

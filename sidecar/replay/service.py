@@ -65,13 +65,13 @@ class LetterQueries(Protocol):
     """Understands queries of dead letters."""
 
     def wanted(self, query: str) -> DeadLetterFilter:
-        """What the store is to look for. Raises QueryError."""
+        """Build the filter of a query. Raises QueryError."""
 
     async def fits(self, records: Sequence[Record], query: str) -> Sequence[bool]:
-        """Which records, as events, match. Raises QueryError."""
+        """Return for each record if it matches as an event. Raises QueryError."""
 
     async def in_sight(self, system: str, stream: str) -> bool:
-        """Whether this stream is ours to read. Raises Outage, Refused."""
+        """Return True if this sidecar may read the stream. Raises Outage, Refused."""
 
 
 class ReplayService:
@@ -145,7 +145,7 @@ class ReplayService:
         ]
 
     def waits(self, position: Position) -> bool:
-        """Whether the letter at a position is selected by a job that has not come to it yet."""
+        """Return True if the letter at a position is selected by a job that has not processed it yet."""
         return any(broker_replay.supervisor.waits(position) for broker_replay in self._broker_replays)
 
     # --- replays
@@ -257,7 +257,7 @@ class ReplayService:
     async def _resolve_range(
         self, request: ReplayRequest, range: EventRange
     ) -> tuple[BrokerReplay, list[tuple[str, int]], int]:
-        """The broker, where the range lies in it, and how many records that is."""
+        """Return the broker of a range, its spans there, and the number of its records."""
         if request.ids or request.edit or request.growth:
             raise Refused("a range is published as it is: ids, edits and growing batches are for dead letters")
         if request.to is None:
@@ -286,7 +286,7 @@ class ReplayService:
         return broker_replay, where, found
 
     async def _having(self, stream: str) -> BrokerReplay:
-        """The broker that has a stream; the first where none has."""
+        """Return the broker that has a stream; the first one if none has."""
         outage: Outage | None = None
         for broker_replay in self._broker_replays:
             try:
@@ -376,7 +376,7 @@ class ReplayService:
 
 
 def _check(request: ReplayRequest) -> None:
-    """What every job and every letter's entry would carry on is bounded."""
+    """Refuse values that are too long for the entries of jobs and letters."""
     if request.comment is not None and len(request.comment) > MAX_COMMENT_CHARACTERS:
         raise Refused(
             f"comment: {len(request.comment)} characters, and at most {MAX_COMMENT_CHARACTERS} are kept: say it shorter"

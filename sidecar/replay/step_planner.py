@@ -37,7 +37,7 @@ GONE = "the letter is gone: retention or a trim has taken it since it was select
 PASSED = "a group has passed it already: --again sends it to all of them once more, --group G to one, --to S elsewhere"
 UNKNOWN = "whether a group has passed it already cannot be asked now: try again, or --again, --group G or --to S"
 KEPT_BACK = (PASSED, UNKNOWN)
-"""Why letters are skipped that would be sent with `--again`, for one group or elsewhere."""
+"""Reasons for skipping letters that would be sent with `--again`, for one group, or to another stream."""
 UNKNOWN_YET = (
     "whether a group has passed a letter's record already cannot be asked now (tracecar groups says why). Cancel and "
     "start again with --again, --group G or --to S to send it without asking"
@@ -72,15 +72,19 @@ class ReplayItem(Struct, gc=False):
     outgoing: Outgoing | None = None
     changes: tuple[PathChange, ...] = ()
     skip: str | None = None
-    """Why it is left out."""
+    """The reason why it is skipped."""
     fail: str | None = None
-    """Why it cannot be sent."""
+    """The reason why it cannot be sent."""
     sent: bool = False
-    """By this job, now or before."""
+    """True if this job sent it, now or before."""
     position: Position | None = None
+<<<<<<< HEAD
     """Where it lies now."""
     warning: str | None = None
     """The reason why the record may not be what a reader of the dead letter expects."""
+=======
+    """Its new position."""
+>>>>>>> d8fa51a (Replay, query, config, redaction: docstrings in plain technical English)
 
 
 class StepPlanner:
@@ -102,8 +106,10 @@ class StepPlanner:
         self._sender = RecordBuilder(source.broker, in_sight, job.id, job.request.to, job.request.group)
 
     async def items(self, refs: Sequence[LetterRef], most: int = STEP_BYTES) -> list[ReplayItem]:
-        """The first of these, as many as come to about `most` bytes together: one at least. Raises Outage and Refused
-        where nothing can be said; what concerns one letter stands in its item."""
+        """Prepare the first of these letters, up to about `most` bytes together but at least one.
+
+        Raises Outage and Refused for problems that concern all of them; a problem of one letter is stored in its item.
+        """
         positions = [_parse_position(ref, 0) for ref in refs]
         broker, naming = self._source.broker, self._source.naming
         found, left = await fetch_letters(broker, naming, [one for one in positions if one is not None], most)
@@ -154,8 +160,10 @@ class StepPlanner:
             return ReplayItem(ref, letter, fail=str(error))
 
     def find_hold_reason(self, letter: DeadLetter, groups: Sequence[str]) -> str | None:
-        """Why it must not go to its origin: a group that did not write the letter has passed the record there, or may
-        have, and would work on it twice. None where it may."""
+        """Return why a letter must not be sent to its origin; None if it may.
+
+        A group that did not write the letter has consumed the record there, or may have, and would process it twice.
+        """
         request, origin = self._request, letter.origin
         if request.again or request.group is not None or origin is None or request.to not in (None, origin.stream):
             return None
@@ -165,7 +173,9 @@ class StepPlanner:
         return PASSED if next(self.passed_by(letter, groups), None) is not None else None
 
     def passed_by(self, letter: DeadLetter, groups: Sequence[str]) -> Iterator[str]:
-        """The groups that did not write the letter and have passed its record at the origin, or may have."""
+        """Iterate over the groups that have consumed the record at the origin, or may have, and did not write the
+        letter.
+        """
         origin = letter.origin
         if origin is None:
             return
@@ -177,7 +187,7 @@ class StepPlanner:
 
 
 class ReplayStep:
-    """What the ledger says about the items of a step, and the acts that send them."""
+    """The ledger entries of a step's items, and the transactions that send them."""
 
     def __init__(self, items: Sequence[ReplayItem], job: ReplayJob) -> None:
         self.items = items
@@ -228,7 +238,7 @@ class ReplayStep:
         self._of.append(item)
 
     def item(self, index: int) -> ReplayItem:
-        """The item of an act."""
+        """Return the item of a transaction."""
         return self._of[index]
 
     def leave_out(self, index: int, why: str) -> None:
@@ -237,7 +247,7 @@ class ReplayStep:
         del self.acts[index], self._of[index]
 
     def of_stream(self, stream: str) -> ReplayStep:
-        """A step of those acts alone that publish to a stream."""
+        """Return a step with the transactions that publish to one stream."""
         part = ReplayStep((), self._job)
         for act, item in zip(self.acts, self._of, strict=True):
             if act.outgoing[0].stream == stream:
@@ -251,12 +261,12 @@ class ReplayStep:
 
 
 def was_sent_by(replay: str, entry: LetterEntry | None) -> bool:
-    """Whether this replay has sent the letter. Not always the last to do so: another that was forced may have been."""
+    """Return True if this replay has sent the letter, even if a forced replay has sent it again since."""
     return entry is not None and any(deed.replay == replay for deed in entry.actions if deed.act == "replayed")
 
 
 def _parse_position(ref: LetterRef, number: int) -> Position | None:
-    """None where it is none: whoever can write to the ledger can write anything."""
+    """Parse a position; None if it is invalid, as anyone who can write to the ledger can write anything."""
     try:
         return Position.parse(ref.positions[number])
     except (ValueError, IndexError):

@@ -32,7 +32,7 @@ LOOKS_PER_SWEEP_COUNT = 150
 
 
 def runner_name() -> str:
-    """A name for this process among all that may run a job: where it runs, its id there, and what no other has."""
+    """Return a unique id of this process among all that may run a job: host, process id, random part."""
     return f"{socket.gethostname()}{_namespace()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
@@ -45,8 +45,10 @@ def _namespace() -> str:
 
 
 def has_died(runner: str, me: str) -> bool:
-    """Whether a runner is known to be gone: a process of this very host that runs no more. Of others nothing is known.
-    Where it is wrong, a job is taken over too early, which does no harm."""
+    """Return True if a runner is known to be dead: a process of this host that no longer runs.
+
+    Nothing is known of other hosts. A wrong answer makes a job be taken over too early, which does no harm.
+    """
     host, _, rest = runner.rpartition(":")[0].rpartition(":")
     ours, _, mine = me.rpartition(":")[0].rpartition(":")
     if host != ours or not (rest.isascii() and rest.isdigit() and len(rest) < 10):
@@ -93,15 +95,15 @@ class JobSupervisor:
         self._seen: dict[str, _SeenJob] = {}
         self._broken: dict[str, str] = {}
         self._waiting: dict[str, dict[int, int]] = {}
-        """For each job that has not ended: the index within its selection by the hash of a letter's position."""
+        """Indexes within the selection by the hash of a letter's position, for each job that has not ended."""
         self._known: Mapping[str, StoredJob] = {}
         self._orphans: set[str] = set()
         self._looks = 0
         self._task: asyncio.Task[None] | None = None
         self.trouble: str | None = None
-        """Why the jobs could not be looked at."""
+        """The reason why the jobs could not be read."""
         self.looked = False
-        """They could be, at least once: who may not look at all is here to do something else."""
+        """True once the jobs could be read. A sidecar without the right to read them reports no trouble."""
 
     # --- life
 
@@ -144,7 +146,7 @@ class JobSupervisor:
             self._broken[id] = repr(error)
 
     def current(self, job: ReplayJob) -> ReplayJob:
-        """The job as its runner here knows it, newer than what the ledger says; else as it is."""
+        """Return the job as its local runner knows it, if that is newer than the ledger."""
         runner = self._runners.get(job.id)
         if runner is None or runner.job.at < job.at:
             return job
@@ -166,7 +168,7 @@ class JobSupervisor:
     # --- which letters wait
 
     def waits(self, position: Position) -> bool:
-        """Whether the letter at this position is selected by a job that has not come to it yet."""
+        """Return True if the letter at this position is selected by a job that has not processed it yet."""
         if not self._waiting:
             return False
         key = hash(position)
@@ -235,7 +237,7 @@ class JobSupervisor:
             self._orphans = await self._jobs.sweep(dict(known), self._orphans)
 
     async def _begin(self, held: StoredJob) -> None:
-        """Run it, or say what is wrong with it: whoever can write to the ledger can write any job."""
+        """Run a job. Marks it as failed if it is invalid: anyone who can write to the ledger can write any job."""
         try:
             self.run(held)
         except ValueError as error:

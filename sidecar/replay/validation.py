@@ -1,4 +1,4 @@
-"""What the check says *now* about records that would be sent."""
+"""Validation of records that would be sent, as if they were on their target stream already."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from sidecar.domain.position import Position
 RECORDS_PER_YIELD = 50
 """Records that are judged before the event loop gets its turn."""
 VALIDATION_TIMEOUT_S = 15.0
-"""How long one call judges: each schema that a slow registry does not give costs its wait."""
+"""Time limit of one call: every schema that a slow registry does not deliver costs time."""
 UNCHECKED = "unchecked"
 """The code of what could not be checked."""
 
 
 class RecordValidator:
-    """Judges records as if they lay on the stream that they go to. `system` is the broker's; `trouble` says why the
-    registry cannot be asked, None where it can; `clock` gives seconds."""
+    """Validates records as if they were on their target stream.
+
+    `system` is the broker's; `trouble` gives the reason why the registry is unreachable, or None; `clock` gives
+    seconds.
+    """
 
     def __init__(
         self,
@@ -34,8 +37,10 @@ class RecordValidator:
         self._trouble, self._clock = trouble, clock
 
     async def __call__(self, outgoing: Sequence[Outgoing]) -> list[Rejection | None]:
-        """For each why it would be rejected; None where it passes, or nothing is registered to check it by. Where the
-        registry cannot be asked, or not in time, that is said, with the code `unchecked`. Never raises for that."""
+        """Return for each record the rejection that it would get; None if it passes or no schema is registered.
+
+        If the registry is unreachable or too slow, the rejection has the code `unchecked`. Never raises for that.
+        """
         found: list[Rejection | None] = []
         until = self._clock() + VALIDATION_TIMEOUT_S
         for at in range(0, len(outgoing), RECORDS_PER_YIELD):
@@ -57,7 +62,7 @@ class RecordValidator:
 
 
 def describe_registry_trouble(catalog: SchemaCache) -> str | None:
-    """Why the registry cannot be asked; None where it can, as far as it was tried."""
+    """Return the reason why the registry is unreachable; None if it is reachable, as far as it was tried."""
     return (catalog.problem or "no answer") if catalog.reachable is False else None
 
 
@@ -66,6 +71,6 @@ def _build_unchecked(why: str) -> Rejection:
 
 
 def as_record(outgoing: Outgoing, system: str) -> Record:
-    """The record as it will lie on its stream, but for where."""
+    """Build the record as it will be on its stream, without its final offset."""
     position = Position(system, outgoing.stream, outgoing.partition or 0, 0)
     return Record(position, outgoing.key, outgoing.value, outgoing.headers, outgoing.timestamp or 0, outgoing.value_at)

@@ -107,7 +107,7 @@ class EventSearch:
     async def _looked_up(self, query: Query) -> list[Node] | None:
         """Return all held events that can match if the query names one of their ids, else None."""
         for field in ID_FIELDS:
-            ids = query.pinned(field)
+            ids = query.list_required_values(field)
             if ids is not None and len(ids) == 1:
                 nodes = await self._index.lookup(next(iter(ids)))
                 if len(nodes) < MAX_LOOKUP_EVENTS:

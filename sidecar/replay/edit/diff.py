@@ -1,4 +1,4 @@
-"""What an edit changed, as it may be shown and kept: hidden values stay hidden."""
+"""The changes of an edit, as they may be shown and stored: hidden values stay hidden."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_VALUE_CHARACTERS = 300
 
 
 def list_changes(before: Any, after: Any, shown_before: Any, shown_after: Any) -> tuple[PathChange, ...]:
-    """The changes from one body to another. `shown_…`: the same bodies as they may be seen."""
+    """List the changes from one body to another. `shown_…`: the same bodies, redacted."""
     found: list[PathChange] = []
     for change in _compare("", to_json(before), to_json(after), to_json(shown_before), to_json(shown_after)):
         if len(found) == MAX_CHANGES:

@@ -1,9 +1,10 @@
-"""Changing a record's body before it is sent: read as it was written, changed, checked, and written again in the same
-way, with the right schema's id.
+"""Edits of a record's body before it is sent.
 
-Which schema: the one that the record names or was read by, where it is registered for the stream it goes to; else the
-stream's own latest. JSON is changed where it is written, a flat Redis entry field by field. In the end the judge looks
-at the record as if it lay on its stream already: what it would reject is not sent."""
+The schema is the one that the record names or was read by, if it is registered for the target stream; else the latest
+of that stream. An Avro body is edited as an encoded datum, JSON in its text, a flat Redis entry field by field: values
+that are not edited keep their bytes. Finally the decoder validates the record as if it were on its target stream, and a
+record that it would reject is not sent.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +42,7 @@ class AvroEditResult(Struct, frozen=True):
     value: bytes | None
     headers: Headers
     changes: tuple[PathChange, ...]
-    """What changed, as it may be shown. Empty: nothing did, and the record is as it was."""
+    """The changes, as they may be shown. Empty: the record is unchanged."""
 
 
 class _ChangedRecord(Struct, frozen=True):
@@ -65,7 +66,7 @@ class RecordEditor:
         self._rewriting = BodyEncoder(catalog, redactor)
 
     async def __call__(self, record: Record, edit: BodyEdit, target: str) -> AvroEditResult:
-        """The record as it shall be sent to `target`. Raises Unsendable, with what to do, Outage and Refused."""
+        """Edit a record for a target stream. Raises UnsendableLetter with the next step, Outage and Refused."""
         there = replace(record, position=Position(record.position.system, target, record.position.partition, 0))
         try:
             changed = await self._edit_record(there, edit)
@@ -224,7 +225,7 @@ def _edit_json(text: bytes, body: Any, edit: BodyEdit, redactor: Redactor) -> tu
 
 
 def _edit_flat_entry(record: Record, edit: BodyEdit, redactor: Redactor) -> _ChangedRecord:
-    """A Redis entry without a body field: its fields are its body."""
+    """Edit a Redis entry without a body field: its fields are its body."""
     if not traits_of(record.position.system).bodyless_entries:
         raise UnsendableLetter("the record has no value (a tombstone): there is nothing to edit")
     before = flat_body(record.headers)
@@ -245,7 +246,7 @@ def _edit_flat_entry(record: Record, edit: BodyEdit, redactor: Redactor) -> _Cha
 
 
 def _encode_field(value: Any) -> bytes:
-    """A field of a flat entry: text as it is, anything else as JSON."""
+    """Encode a field of a flat entry: text as it is, anything else as JSON."""
     return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else _encode_json(value)
 
 
@@ -262,7 +263,7 @@ def _encode_json(value: Any) -> bytes:
 
 
 def _is_same_json(before: Any, after: Any) -> bool:
-    """As JSON: `1` and `true` are not the same, though Python says so."""
+    """Compare two values as JSON, where `1` and `true` differ, unlike in Python."""
     return msgspec.json.encode(before) == msgspec.json.encode(after)
 
 

@@ -51,9 +51,12 @@ class BodyEncoder:
         self._catalog, self._redactor = catalog, redactor
 
     async def schema(self, stream: str, framed: WireFrame, decoded: Decoded) -> WriterSchema | None:
-        """What to write a record for `stream` by: the schema that it names, where that is registered for the stream;
-        the one that it was read by, where it names none; else the stream's latest. None where nothing is registered.
-        Raises Unsendable, Outage, Refused."""
+        """Find the schema to write a record for `stream` by.
+
+        It is the one that the record names, if that is registered for the stream; the one that it was read by, if it
+        names none; else the stream's latest. Returns None if nothing is registered. Raises UnsendableLetter, Outage,
+        Refused.
+        """
         event, read_by = decoded.event, None
         if framed.ids:
             resolved = await self._catalog.look_up(lambda: resolve(self._catalog, stream, framed.ids))
@@ -114,8 +117,11 @@ class BodyEncoder:
 
 
 def rebuild_frame(framed: WireFrame, writing: WriterSchema, value: bytes, headers: Headers) -> tuple[bytes, Headers]:
-    """What stands before the body, and the headers: as they were where the schema is the one that was named, else of
-    the same kind with the other schema's id. Raises Unsendable."""
+    """Return the bytes before the body, and the headers.
+
+    They stay as they were if the schema is the one that was named; else they name the other schema in the same way.
+    Raises UnsendableLetter.
+    """
     if writing.named:
         return value[: framed.start], headers
     first = framed.ids[0] if framed.ids else None
@@ -127,7 +133,7 @@ def rebuild_frame(framed: WireFrame, writing: WriterSchema, value: bytes, header
 
 
 def name_schema_in_headers(first: SchemaId, headers: Headers, writing: WriterSchema) -> Headers:
-    """The headers with another schema's id, in the same kind of header as the `first` name stood in."""
+    """Return the headers with another schema's id, in the same kind of header as the `first` name."""
     if first.kind in ("id", "guid"):
         stated = b"\x00" + _schema_id(writing).to_bytes(4, "big")
         return tuple([(name, stated if name.lower() == VALUE_SCHEMA_ID else value) for name, value in headers])

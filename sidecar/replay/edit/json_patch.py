@@ -1,8 +1,8 @@
-"""Changing JSON where it is written: what is not meant keeps its bytes, its order, its spaces and how its numbers are
-written.
+"""Edits of a JSON text in place: everything else keeps its bytes, order, whitespace and number format.
 
-The text was read as JSON before, so that it only has to be found out where things begin and end. Nothing here
-recurses: the text may be as deep as its reader allows."""
+The text was parsed before, so only the boundaries of values have to be found. Nothing here recurses: the text may be as
+deep as its parser allows.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +26,7 @@ _OPENING, _CLOSING = b"{[", b"}]"
 
 
 class _JsonMember(Struct, frozen=True):
-    """A field of an object or an item of an array: where it begins (with its name), where its value does, and where it
-    ends."""
+    """A field of an object or an item of an array: the indexes of its begin, of its value and of its end."""
 
     step: str | int
     begin: int
@@ -36,7 +35,7 @@ class _JsonMember(Struct, frozen=True):
 
 
 def set_in_text(text: bytes, path: Path, value: bytes) -> bytes:
-    """The text with a value (JSON) at a path; objects take new names, arrays no new places. Raises Unsendable."""
+    """Set a value (JSON) at a path. Objects take new names, arrays no new items. Raises UnsendableLetter."""
     at = _find_value(text, path[:-1])
     members, last = list(_iterate_members(text, at)), path[-1]
     same = [member for member in members if member.step == last]
@@ -54,8 +53,10 @@ def set_in_text(text: bytes, path: Path, value: bytes) -> bytes:
 
 
 def remove_from_text(text: bytes, path: Path) -> bytes:
-    """The text without what is at a path, every time that an object has the name. Raises Unsendable where nothing
-    is."""
+    """Remove the value at a path, every time if an object repeats the name.
+
+    Raises UnsendableLetter if there is none.
+    """
     at = _find_value(text, path[:-1])
     members = list(_iterate_members(text, at))
     kept = [(n, member) for n, member in enumerate(members) if member.step != path[-1]]
@@ -70,7 +71,7 @@ def remove_from_text(text: bytes, path: Path) -> bytes:
 
 
 def _find_value(text: bytes, path: Path) -> int:
-    """Where the value at a path begins."""
+    """Return the index where the value at a path begins."""
     at = _skip_blanks(text, 0)
     for step in path:
         places = [member.value for member in _iterate_members(text, at) if member.step == step]
@@ -81,7 +82,7 @@ def _find_value(text: bytes, path: Path) -> int:
 
 
 def _iterate_members(text: bytes, at: int) -> Iterator[_JsonMember]:
-    """The fields or items of what begins at `at`; none where that is neither object nor array."""
+    """Iterate over the fields or items of the value at `at`; nothing for other values."""
     opening = text[at : at + 1]
     if not opening or opening not in _OPENING:
         return
@@ -102,7 +103,7 @@ def _iterate_members(text: bytes, at: int) -> Iterator[_JsonMember]:
 
 
 def _find_end(text: bytes, at: int) -> int:
-    """Where the value that begins at `at` ends."""
+    """Return the index after the value at `at`."""
     match = _VALUE.match(text, at)
     assert match is not None, "the text was read as JSON before"
     if match[2] is None:

@@ -22,8 +22,11 @@ def parse_edit_path(text: str) -> Path:
 
 
 def set_value(body: Any, path: Path, value: Any) -> Any:
-    """The body with a value at a path; objects take new names, lists no new places. What is not on the way is shared
-    with the body before, which stays as it was. Raises Unsendable."""
+    """Return a body with a value set at a path.
+
+    Objects take new names, lists no new items. The original body is not changed; parts outside the path are shared with
+    it. Raises UnsendableLetter.
+    """
     body, parent, last = _open_path(body, path)
     if not (isinstance(parent, dict) and isinstance(last, str)) and not _has(parent, last):
         raise UnsendableLetter(describe_missing_step(parent, last))
@@ -32,7 +35,7 @@ def set_value(body: Any, path: Path, value: Any) -> Any:
 
 
 def remove_value(body: Any, path: Path) -> Any:
-    """The body without what is at a path. Raises Unsendable where nothing is."""
+    """Return a body without the value at a path. Raises UnsendableLetter if there is none."""
     body, parent, last = _open_path(body, path)
     if not _has(parent, last):
         raise UnsendableLetter(describe_missing_step(parent, last))
@@ -41,7 +44,7 @@ def remove_value(body: Any, path: Path) -> Any:
 
 
 def _open_path(body: Any, path: Path) -> tuple[Any, Any, str | int]:
-    """The body with everything on the way to a path copied, what holds the path's end, and the last step."""
+    """Copy the levels on the way to a path. Returns the body, the parent of the path's end, and the last step."""
     root = parent = _copy_level(body)
     for step in path[:-1]:
         if not _has(parent, step):
@@ -62,7 +65,7 @@ def _has(parent: Any, step: str | int) -> bool:
 
 
 def describe_missing_step(parent: Any, step: str | int) -> str:
-    """Why there is no such step."""
+    """Explain that a value has no such step."""
     if isinstance(parent, dict):
         names = ", ".join(quote(str(name))[1:-1] for name in list(parent)[:10])
         return f"the body has no {step!r} there; it has {names or 'nothing'}"
