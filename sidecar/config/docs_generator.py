@@ -27,7 +27,9 @@ def markdown() -> str:
     return "\n".join([_HEAD, *_section("", schema, schema["$defs"], {})])
 
 
-def _section(path: str, mapping: dict[str, Any], defs: dict[str, Any], told: dict[str, str]) -> Iterator[str]:
+def _section(
+    path: str, mapping: dict[str, Any], defs: dict[str, Any], paths_by_description: dict[str, str]
+) -> Iterator[str]:
     """Write the table of a mapping, and the tables of the mappings under its keys.
 
     `told` maps the descriptions of mappings that have a table already to their paths.
@@ -40,14 +42,14 @@ def _section(path: str, mapping: dict[str, Any], defs: dict[str, Any], told: dic
         target = _target(schema, defs)
         about = _about(schema)
         if target is not None:
-            if target["description"] not in told:
+            if target["description"] not in paths_by_description:
                 inner.append((inner_path, target))
-            at = told.setdefault(target["description"], inner_path)
+            at = paths_by_description.setdefault(target["description"], inner_path)
             about = f"{target['description']} See [`{at}`](#{at.replace('.', '')})."
         yield f"| `{key}` | {about} | {_default(key, schema, mapping)} |"
     yield ""
     for inner_path, target in inner:
-        yield from _section(inner_path, target, defs, told)
+        yield from _section(inner_path, target, defs, paths_by_description)
 
 
 def _target(schema: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any] | None:
@@ -55,15 +57,15 @@ def _target(schema: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any] | No
     for option in (schema, schema.get("items", {}), *schema.get("anyOf", [])):
         name = option.get("$ref", "").rpartition("/")[2]
         if name and name != "FromEnvironment":
-            found: dict[str, Any] = defs[name]
-            return found
+            target: dict[str, Any] = defs[name]
+            return target
     return None
 
 
 def _about(schema: dict[str, Any]) -> str:
     choices = _choices(schema) or _choices(schema.get("items", {}))
-    said = [schema.get("description", ""), f"One of {', '.join(f'`{c}`' for c in choices)}." if choices else ""]
-    return " ".join(part for part in said if part).replace("|", "\\|") or _title(schema)
+    sentences = [schema.get("description", ""), f"One of {', '.join(f'`{c}`' for c in choices)}." if choices else ""]
+    return " ".join(part for part in sentences if part).replace("|", "\\|") or _title(schema)
 
 
 def _choices(schema: dict[str, Any]) -> list[str]:

@@ -98,8 +98,8 @@ class _Interpolation:
         self._wrong(f"the environment variable {name} (or a default: ${{{name}:-…}})", "it is not set")
         return ""
 
-    def _wrong(self, expected: str, found: str) -> None:
-        self._mistakes.append(Mistake(self._path, expected, found))
+    def _wrong(self, expected: str, actual: str) -> None:
+        self._mistakes.append(Mistake(self._path, expected, actual))
 
 
 class UnresolvedValue(str):

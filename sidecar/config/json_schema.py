@@ -70,44 +70,44 @@ def format_value(value: Any) -> Any:
 
 
 def _schema(type_: inspect.Type, defs: dict[str, Any]) -> dict[str, Any]:
-    said: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
     kind = None
     empty = False
     if isinstance(type_, inspect.Metadata):
-        said = dict(type_.extra_json_schema or {})
+        metadata = dict(type_.extra_json_schema or {})
         extra = type_.extra or {}
         kind, empty = KINDS[extra["kind"]] if "kind" in extra else None, extra.get("empty", False)
     match unwrap_type(type_):
         case inspect.StructType(cls=cls) as struct if cls is not StartPosition:
-            return _define(struct, defs) | said
+            return _define(struct, defs) | metadata
         case inspect.StructType():
-            return _or_from_environment({"type": "string", "pattern": _START}) | said
+            return _or_from_environment({"type": "string", "pattern": _START}) | metadata
         case inspect.UnionType(types=types):
-            return _any_of([_schema(option, defs) for option in types]) | said
+            return _any_of([_schema(option, defs) for option in types]) | metadata
         case inspect.ListType(item_type=item):
-            return {"type": ["array", "null"], "items": _schema(item, defs)} | said
+            return {"type": ["array", "null"], "items": _schema(item, defs)} | metadata
         case inspect.DictType(key_type=key, value_type=item):
             keys = {"propertyNames": _schema(key, defs)} if isinstance(key, inspect.Metadata) else {}
-            return {"type": ["object", "null"], "additionalProperties": _schema(item, defs)} | keys | said
+            return {"type": ["object", "null"], "additionalProperties": _schema(item, defs)} | keys | metadata
         case inspect.StrType() if kind is not None and kind.pattern:
             pattern = f"^$|{kind.pattern}" if empty else kind.pattern
-            return _or_from_environment({"type": "string", "pattern": pattern}) | {"title": kind.expected} | said
+            return _or_from_environment({"type": "string", "pattern": pattern}) | {"title": kind.expected} | metadata
         case inspect.StrType():
-            return {"type": "string"} | said
+            return {"type": "string"} | metadata
         case inspect.LiteralType(values=values):
-            return _or_from_environment({"enum": list(values)}) | said
+            return _or_from_environment({"enum": list(values)}) | metadata
         case inspect.IntType() as number:
-            return _or_from_environment({"type": "integer"} | _bounds(number)) | said
+            return _or_from_environment({"type": "integer"} | _bounds(number)) | metadata
         case inspect.FloatType() as number:
-            return _or_from_environment({"type": "number"} | _bounds(number)) | said
+            return _or_from_environment({"type": "number"} | _bounds(number)) | metadata
         case inspect.BoolType():
-            return _or_from_environment({"type": "boolean"}) | said
+            return _or_from_environment({"type": "boolean"}) | metadata
         case inspect.CustomType():
-            return _or_from_environment({"type": "string", "pattern": f"^{timestamps.DURATION}$"}) | said
+            return _or_from_environment({"type": "string", "pattern": f"^{timestamps.DURATION}$"}) | metadata
         case inspect.NoneType():
             return {"type": "null"}
         case _:
-            return {"type": ["string", "number", "boolean", "null"]} | said
+            return {"type": ["string", "number", "boolean", "null"]} | metadata
 
 
 def _or_from_environment(plain: dict[str, Any]) -> dict[str, Any]:

@@ -40,8 +40,8 @@ def load(path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) 
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        found = f"the byte 0x{content[error.start]:02X} on line {line}"
-        raise ConfigError([Mistake("", "UTF-8 text", found)], source) from None
+        actual = f"the byte 0x{content[error.start]:02X} on line {line}"
+        raise ConfigError([Mistake("", "UTF-8 text", actual)], source) from None
     return loads(text, environ, source)
 
 
@@ -51,8 +51,8 @@ def loads(text: str, environ: Mapping[str, str] = os.environ, source: str = "") 
     data = parse(text, mistakes)
     if not isinstance(data, dict):
         if not mistakes:
-            found = "nothing" if data is None else "a list" if isinstance(data, list) else "a single value"
-            mistakes.append(Mistake("", "a mapping with at least `service` and `sources`", found))
+            kind = "nothing" if data is None else "a list" if isinstance(data, list) else "a single value"
+            mistakes.append(Mistake("", "a mapping with at least `service` and `sources`", kind))
         raise ConfigError(mistakes, source)
     reader = StructReader(mistakes)
     config = reader.value(_type(), interpolate(data, environ, mistakes), "")

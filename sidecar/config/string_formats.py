@@ -124,8 +124,12 @@ def _is_redis_url(text: str) -> bool:
     name, _, database = path.partition("/") if scheme.endswith("sentinel") else ("", "", path)
     if scheme.endswith("sentinel") and not name:
         return False
-    one = "," not in servers or "+" in scheme
-    return one and all(map(_is_redis_server, servers.split(","))) and (not database or database.isdecimal())
+    is_single_or_cluster = "," not in servers or "+" in scheme
+    return (
+        is_single_or_cluster
+        and all(map(_is_redis_server, servers.split(",")))
+        and (not database or database.isdecimal())
+    )
 
 
 def _is_redis_server(text: str) -> bool:

@@ -86,13 +86,13 @@ def _redis_gate_ends(gate: dict[str, str]) -> Iterator[Mistake]:
 
 
 def _loops(path: str, gate: Mapping[str, str]) -> Iterator[Mistake]:
-    told: set[str] = set()
+    reported: set[str] = set()
     for left in gate:
         way = [left]
         while way[-1] in gate and gate[way[-1]] not in way:
             way.append(gate[way[-1]])
-        if gate.get(way[-1]) == left and left not in told:
-            told.update(way)
+        if gate.get(way[-1]) == left and left not in reported:
+            reported.update(way)
             yield Mistake(_item_path(path, left), "a gate that leads out", f"a loop: {' → '.join([*way, left])}")
 
 
@@ -238,14 +238,14 @@ def _outside_of_hash_tags(prefix: str) -> Iterator[Mistake]:
 def _different_tokens(token: str, tokens: Sequence[TokenConfig]) -> Iterator[Mistake]:
     names: dict[str, int] = {}
     values = {token: "api.token"} if token else {}
-    for number, one in enumerate(tokens):
+    for number, entry in enumerate(tokens):
         path = f"api.tokens[{number}]"
-        if one.name in names:
-            yield Mistake(f"{path}.name", "a name of its own", f"{one.name!r}, as in api.tokens[{names[one.name]}]")
-        if one.token in values:
-            yield Mistake(f"{path}.token", "a token of its own", f"the same as {values[one.token]}")
-        names.setdefault(one.name, number)
-        values.setdefault(one.token, f"{path}.token")
+        if entry.name in names:
+            yield Mistake(f"{path}.name", "a name of its own", f"{entry.name!r}, as in api.tokens[{names[entry.name]}]")
+        if entry.token in values:
+            yield Mistake(f"{path}.token", "a token of its own", f"the same as {values[entry.token]}")
+        names.setdefault(entry.name, number)
+        values.setdefault(entry.token, f"{path}.token")
 
 
 @_rule("api.host", "api.port", "health.host", "health.port")

@@ -138,8 +138,8 @@ class _YamlConstructor:
                 continue
             key: str = key_node.value
             if key in lines:
-                found = f"it twice, on lines {lines[key]} and {key_node.start_mark.line + 1}"
-                self._mistakes.append(Mistake(_join_path(path, key), "the key once", found))
+                actual = f"it twice, on lines {lines[key]} and {key_node.start_mark.line + 1}"
+                self._mistakes.append(Mistake(_join_path(path, key), "the key once", actual))
                 continue
             lines[key] = key_node.start_mark.line + 1
             built[key] = self.build(value_node, _join_path(path, key))
@@ -162,5 +162,5 @@ def _describe_place(mark: yaml.Mark) -> str:
 
 def _describe_problem(error: yaml.MarkedYAMLError) -> str:
     mark = error.problem_mark or error.context_mark
-    said = ", ".join(part.removeprefix("found ") for part in (error.context, error.problem) if part)
-    return f"{said or 'something else'}, {_describe_place(mark)}" if mark else said
+    problem = ", ".join(part.removeprefix("found ") for part in (error.context, error.problem) if part)
+    return f"{problem or 'something else'}, {_describe_place(mark)}" if mark else problem

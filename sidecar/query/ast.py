@@ -53,6 +53,8 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Not:
+    """Not the item."""
+
     item: Expression
 
 
@@ -65,6 +67,8 @@ class And:
 
 @dataclass(frozen=True, slots=True)
 class Or:
+    """At least one of them."""
+
     items: tuple[Expression, ...]
 
 

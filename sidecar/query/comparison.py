@@ -86,10 +86,10 @@ def build_order_test(comparison: Comparison, text: str) -> Test:
     """
     compare = _ORDERS[comparison]
     if (limit := parse_number(text)) is not None:
-        return lambda found: (n := parse_number(found)) is not None and compare(n, limit)
+        return lambda candidate: (n := parse_number(candidate)) is not None and compare(n, limit)
     bound = parse_time(text)
     assert bound is not None
-    return lambda found: (m := parse_time(found)) is not None and compare(m, bound)
+    return lambda candidate: (m := parse_time(candidate)) is not None and compare(m, bound)
 
 
 def build_value_test(comparison: Comparison, value: Value) -> Callable[[Any], bool]:
@@ -104,55 +104,55 @@ def build_value_test(comparison: Comparison, value: Value) -> Callable[[Any], bo
     bound = parse_time(exact) if exact is not None else None
     compare = _ORDERS[comparison] if comparison else operator.eq
 
-    def test(found: Any) -> bool:
-        if limit is not None and isinstance(found, int | float | Decimal) and not isinstance(found, bool):
-            return _compare_number(compare, found, limit)
-        if bound is not None and isinstance(found, date):
-            return compare(_micros(found), bound)
-        return text_matches(as_text(found))
+    def test(candidate: Any) -> bool:
+        if limit is not None and isinstance(candidate, int | float | Decimal) and not isinstance(candidate, bool):
+            return _compare_number(compare, candidate, limit)
+        if bound is not None and isinstance(candidate, date):
+            return compare(_micros(candidate), bound)
+        return text_matches(as_text(candidate))
 
     return test
 
 
-def _compare_number(compare: Callable[[Any, Any], bool], found: float | Decimal, limit: Decimal) -> bool:
+def _compare_number(compare: Callable[[Any, Any], bool], number: float | Decimal, limit: Decimal) -> bool:
     try:
-        if isinstance(found, float):
-            return found == found and compare(Decimal(repr(found)), limit)
-        return compare(found, limit)
+        if isinstance(number, float):
+            return number == number and compare(Decimal(repr(number)), limit)
+        return compare(number, limit)
     except InvalidOperation:  # a signaling NaN
         return False
 
 
-def _micros(found: date) -> int:
-    if not isinstance(found, datetime):
-        return (found - _EPOCH.date()) // timedelta(microseconds=1)
-    aware = found if found.tzinfo else found.replace(tzinfo=UTC)
+def _micros(day: date) -> int:
+    if not isinstance(day, datetime):
+        return (day - _EPOCH.date()) // timedelta(microseconds=1)
+    aware = day if day.tzinfo else day.replace(tzinfo=UTC)
     return (aware - _EPOCH) // timedelta(microseconds=1)
 
 
-def as_text(found: Any) -> str:
+def as_text(value: Any) -> str:
     """Write a value of a body as a query does. Huge numbers are cut short."""
-    match found:
+    match value:
         case str():
-            return found
+            return value
         case None:
             return "null"
         case bool():
-            return str(found).lower()
-        case int() if found.bit_length() > 4_000:
-            return hex(found)[:100]
+            return str(value).lower()
+        case int() if value.bit_length() > 4_000:
+            return hex(value)[:100]
         case bytes():
-            return found[:MAX_SEARCHED_CHARACTERS].decode("utf-8", "backslashreplace")
+            return value[:MAX_SEARCHED_CHARACTERS].decode("utf-8", "backslashreplace")
         case datetime():
-            return timestamps.format_rfc3339(_micros(found)) or ""
+            return timestamps.format_rfc3339(_micros(value)) or ""
         case date() | time():
-            return found.isoformat()
+            return value.isoformat()
         case Decimal():
-            return str(found)[:200]
+            return str(value)[:200]
         case int() | float() | UUID():
-            return str(found)
+            return str(value)
         case dict():
             return "{}"
         case list() | tuple():
             return "[]"
-    return str(found)[:MAX_SEARCHED_CHARACTERS]
+    return str(value)[:MAX_SEARCHED_CHARACTERS]

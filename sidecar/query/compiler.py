@@ -78,8 +78,8 @@ def _match_field(term: Term, get: Callable[[T], Found]) -> Match[T]:
         wanted = term.value.text
 
         def equal(subject: T, headers: Headers | None, body: Any) -> bool:
-            found = get(subject)
-            return found == wanted or (isinstance(found, tuple) and wanted in found)
+            actual = get(subject)
+            return actual == wanted or (isinstance(actual, tuple) and wanted in actual)
 
         return equal
     test = (
@@ -89,10 +89,10 @@ def _match_field(term: Term, get: Callable[[T], Found]) -> Match[T]:
     )
 
     def passes(subject: T, headers: Headers | None, body: Any) -> bool:
-        found = get(subject)
-        if isinstance(found, str):
-            return test(found)
-        return found is not None and any(map(test, found))
+        actual = get(subject)
+        if isinstance(actual, str):
+            return test(actual)
+        return actual is not None and any(map(test, actual))
 
     return passes
 
@@ -102,7 +102,7 @@ def _match_any_id(value: Value, side: QueryTarget[T]) -> Match[T]:
         return quick
     test = build_text_test(value)
     ids = side.ids
-    return lambda subject, headers, body: any(found is not None and test(found) for found in ids(subject))
+    return lambda subject, headers, body: any(id is not None and test(id) for id in ids(subject))
 
 
 def _match_time(since: bool, bound: int, time: Callable[[T], int | None]) -> Match[T]:
@@ -138,10 +138,10 @@ def find_values(body: Any, path: tuple[Step, ...]) -> list[Any]:
 
     A name, or the end of the path, looks into every element of a list. At most MAX_ELEMENTS values are visited.
     """
-    found = [body]
+    values = [body]
     for step in path:
-        found = _follow_step(found, step)
-    return _flatten_lists(found)
+        values = _follow_step(values, step)
+    return _flatten_lists(values)
 
 
 def _follow_step(values: list[Any], step: Step) -> list[Any]:

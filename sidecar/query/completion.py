@@ -17,10 +17,10 @@ def complete(text: str, at: int, seen: Mapping[str, Sequence[str]] | None = None
     Returns the index where the word begins, and the suggestions, best first. `seen` has recent values of fields
     (streams, types, header names as `header.`) to suggest as well.
     """
-    found = _WORD.search(text[:at])
-    if found is None:
+    match = _WORD.search(text[:at])
+    if match is None:
         return at, []
-    word, start = found[1], found.start(1)
+    word, start = match[1], match.start(1)
     field, colon, begun = word.partition(":")
     if not colon:
         return start, [name for name in _names(seen or {}) if name.startswith(word) and name != word][:MAX_SUGGESTIONS]

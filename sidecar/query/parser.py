@@ -1,4 +1,4 @@
-"""Text to expression.
+r"""Parser of queries: text to expression.
 
 query    = [either]
 either   = all { "OR" all }                         binds looser than words side by side
@@ -6,7 +6,7 @@ all      = one { ["AND"] one }
 one      = ( "-" | "NOT " ) one | "(" either ")" | [ field ":" [ ">" | ">=" | "<" | "<=" ] ] value
 field    = NAME | "header." NAME | "body" step { step }
 step     = "." NAME | "[" STRING "]" | "[" NUMBER "]" | "[*]"        as in sidecar.domain.json_path
-value    = '"' … '"' | "/" RE2 "/" [ "i" ] | word   in a word * stands for anything, \\ takes what follows as it is
+value    = '"' … '"' | "/" RE2 "/" [ "i" ] | word   in a word * matches any text, \ escapes the next character
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ class _QueryParser:
         self._cursor.skip_space()
         if self._cursor.at == len(self._cursor.text):
             return And(())
-        found = self._either()
+        expression = self._either()
         if self._cursor.at < len(self._cursor.text):
             self._cursor.fail("expected a ( before this )")
-        return found
+        return expression
 
     # --- and, or, not -------------------------------------------------------------------------------------------
 
@@ -96,9 +96,9 @@ class _QueryParser:
         self._depth += 1
         if self._depth > MAX_DEPTH:
             self._cursor.fail(f"expected at most {MAX_DEPTH} parentheses and negations within one another")
-        found = self._one()
+        expression = self._one()
         self._depth -= 1
-        return found
+        return expression
 
     def _group(self) -> Expression:
         opening = self._cursor.at
@@ -106,13 +106,13 @@ class _QueryParser:
         if self._depth > MAX_DEPTH:
             self._cursor.fail(f"expected at most {MAX_DEPTH} parentheses and negations within one another")
         self._cursor.at += 1
-        found = self._either()
+        expression = self._either()
         if self._cursor.peek() != ")":
             self._cursor.fail("expected a ) for this (", opening)
         self._cursor.at += 1
         self._depth -= 1
         self._cursor.skip_space()
-        return found
+        return expression
 
     # --- one condition ------------------------------------------------------------------------------------------
 

@@ -29,8 +29,8 @@ def build_searcher(pattern: str, *, ignore_case: bool = False) -> Callable[[str]
     try:
         compiled = re2.compile(pattern, options)
     except re2.error as error:
-        said = error.args[0] if error.args else b""
-        text = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+        reason = error.args[0] if error.args else b""
+        text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
         raise InvalidRegex("".join(c if c.isprintable() else "·" for c in text)) from None
     except UnicodeEncodeError:
         raise InvalidRegex("characters that are no Unicode text") from None

@@ -33,16 +33,16 @@ class Tokenizer:
 
     def match(self, pattern: re.Pattern[str]) -> str:
         """Take what matches here; empty where nothing does."""
-        found = pattern.match(self.text, self.at)
-        if found is None:
+        match = pattern.match(self.text, self.at)
+        if match is None:
             return ""
-        self.at = found.end()
-        return found[0]
+        self.at = match.end()
+        return match[0]
 
     def keyword(self) -> str | None:
         """Return the keyword at the cursor, without consuming it."""
-        found = _KEYWORD.match(self.text, self.at)
-        return found[1] if found else None
+        match = _KEYWORD.match(self.text, self.at)
+        return match[1] if match else None
 
     def take_keyword(self, word: str) -> bool:
         """Take this keyword and the space after it, if it stands here."""

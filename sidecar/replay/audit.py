@@ -38,6 +38,8 @@ class AuditEntry(Struct, kw_only=True):
 
 
 class Audit(Struct):
+    """A page of the audit log."""
+
     lines: list[AuditEntry]
     """The newest first."""
     notes: list[str]
@@ -47,12 +49,12 @@ class Audit(Struct):
 async def audit(store: DeadLetterStore, jobs: Iterable[ReplayJob], limit: int) -> Audit:
     """List the latest actions, at most `limit`. Reads the dead-letter streams from end to end."""
     notes: list[str] = []
-    found = _AuditBatch(limit)
+    batch = _AuditBatch(limit)
     async for letter, entry in store.entries(notes):
         for deed in entry.actions:
             if deed.act != "replayed":  # its job tells that
-                found.add(deed, letter.id, entry.id)
-    lines = [*found.lines(), *(line for job in jobs for line in _of(job))]
+                batch.add(deed, letter.id, entry.id)
+    lines = [*batch.lines(), *(line for job in jobs for line in _of(job))]
     lines.sort(key=lambda line: line.at, reverse=True)
     return Audit(lines[:limit], list(dict.fromkeys(notes)))
 

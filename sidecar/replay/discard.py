@@ -83,28 +83,28 @@ async def _change_letters(
     now: int,
 ) -> list[LetterOutcome]:
     """Each by an act of its own, all of one broker in one call."""
-    found: dict[int, LetterOutcome] = {}
+    outcomes: dict[int, LetterOutcome] = {}
     states = [letter.state for letter in letters]
     for _ in range(MAX_TRIES):
         for number, letter in enumerate(letters):
-            if number not in found and (known := _find_outcome(letter.letter.id, what, states[number])) is not None:
-                found[number] = known
+            if number not in outcomes and (known := _find_outcome(letter.letter.id, what, states[number])) is not None:
+                outcomes[number] = known
         due: dict[str, list[int]] = {}
         for number, letter in enumerate(letters):
-            if number not in found:
+            if number not in outcomes:
                 due.setdefault(letter.letter.position.system, []).append(number)
         for system, numbers in due.items():
             ledger = ledger_of(system)
             acts = await _build_transactions(ledger, [letters[number] for number in numbers], what, reason, who, now)
             for number, done in zip(numbers, await ledger.act(acts), strict=True):
                 if done.carried_out:
-                    found[number] = LetterOutcome(id=letters[number].letter.id, done=True, state=NEW_STATES[what])
+                    outcomes[number] = LetterOutcome(id=letters[number].letter.id, done=True, state=NEW_STATES[what])
                 else:
                     changed = current_entry(done.stands)
                     states[number] = changed.state if changed is not None else states[number]
     why = "others act on it at the same time: try again"
     return [
-        found.get(number) or LetterOutcome(id=letter.letter.id, done=False, state=states[number], why=why)
+        outcomes.get(number) or LetterOutcome(id=letter.letter.id, done=False, state=states[number], why=why)
         for number, letter in enumerate(letters)
     ]
 
@@ -134,6 +134,6 @@ async def _build_transactions(
             before = current_entry(stood) or new_entry(letters[number].letter)
             after = encode_entry(before.with_action(deed, NEW_STATES[what]))
             acts[number] = LedgerTransaction(
-                stream, tuple([LedgerWrite(key, one, after) for key, one in zip(some, stood, strict=True)])
+                stream, tuple([LedgerWrite(key, stored, after) for key, stored in zip(some, stood, strict=True)])
             )
     return [acts[number] for number in range(len(letters))]

@@ -63,7 +63,7 @@ async def plan_letters(
         for group in planner.passed_by(candidate.letter, candidate.groups):
             reader = group, target_of(candidate, request)
             passed_by[reader] = passed_by.get(reader, 0) + 1
-    items = await planner.items([one.ref for one in free[:MAX_CHECKED_LETTERS]])
+    items = await planner.items([free_candidate.ref for free_candidate in free[:MAX_CHECKED_LETTERS]])
     passes, fails, unsendable = await _check_items(items, check_records)
     for why, count in unsendable.items():
         skipped[why] = skipped.get(why, 0) + count
@@ -130,12 +130,12 @@ async def _count_targets(
     source: LetterSource, free: Sequence[ReplayCandidate], request: ReplayRequest
 ) -> list[ReplayTarget]:
     counts: dict[str, int] = {}
-    for one in free:
-        stream = target_of(one, request)
+    for candidate in free:
+        stream = target_of(candidate, request)
         counts[stream] = counts.get(stream, 0) + 1
     return [
         ReplayTarget(stream=stream, count=count, exists=bool(await source.broker.partitions(stream)))
-        for stream, count in sorted(counts.items(), key=lambda one: -one[1])
+        for stream, count in sorted(counts.items(), key=lambda candidate: -candidate[1])
     ]
 
 
@@ -150,21 +150,23 @@ def _list_receivers(
 
     `passed_by` counts the letters left out by group and stream.
     """
-    found: list[ReplayReceiver] = []
-    for stream in dict.fromkeys([*(target_of(one, request) for one in free), *(stream for _, stream in passed_by)]):
+    receivers: list[ReplayReceiver] = []
+    for stream in dict.fromkeys(
+        [*(target_of(candidate, request) for candidate in free), *(stream for _, stream in passed_by)]
+    ):
         for reading in tracker.readers(source.broker.system, stream):
             receiver = ReplayReceiver(group=reading.group, stream=stream, lag=_lag(reading, stream))
             receiver.kept_back = passed_by.get((reading.group, stream), 0)
-            for one in free:
-                origin = one.letter.origin
+            for candidate in free:
+                origin = candidate.letter.origin
                 if origin is None or origin.stream != stream:
                     continue
                 passed = reading.passed(origin)
                 receiver.passed += passed is True
                 receiver.not_passed += passed is False
                 receiver.unknown += passed is None
-            found.append(receiver)
-    return found
+            receivers.append(receiver)
+    return receivers
 
 
 def _lag(reading: TrackedGroup, stream: str) -> int | None:
@@ -184,8 +186,8 @@ async def _check_items(
         if item.fail is not None:
             unsendable[item.fail] = unsendable.get(item.fail, 0) + 1
     passes, kinds = 0, dict[tuple[str, str | None], CheckResult]()
-    said = await check_records([item.outgoing for item in ready if item.outgoing is not None])
-    for item, rejection in zip(ready, said, strict=True):
+    rejections = await check_records([item.outgoing for item in ready if item.outgoing is not None])
+    for item, rejection in zip(ready, rejections, strict=True):
         if rejection is None:
             passes += 1
             continue
@@ -201,7 +203,7 @@ async def _check_items(
                 count=1,
                 example=item.ref.ids[-1],
             )
-    return passes, sorted(kinds.values(), key=lambda one: -one.count), unsendable
+    return passes, sorted(kinds.values(), key=lambda check: -check.count), unsendable
 
 
 def _list_item_warnings(items: Sequence[ReplayItem]) -> list[str]:
@@ -242,7 +244,11 @@ async def _list_warnings(
         )
     warnings += await warn_of_fewer_partitions(source, free, request)
     begun = await _find_ledger_start(source, free)
-    before = sum(1 for one in free if begun is not None and one.letter.replays and one.letter.appended_at < begun)
+    before = sum(
+        1
+        for candidate in free
+        if begun is not None and candidate.letter.replays and candidate.letter.appended_at < begun
+    )
     if before and begun is not None:
         warnings.append(
             f"{before} of these letters come from replays before the ledger began ({format_rfc3339(begun * 1000)}): an "
@@ -256,10 +262,10 @@ async def warn_of_fewer_partitions(
 ) -> list[str]:
     """Return warnings about targets that cannot keep letters in their original partitions. Raises Outage, Refused."""
     most: dict[str, int] = {}
-    for one in free:
-        if one.letter.origin is not None:
-            target = target_of(one, request)
-            most[target] = max(most.get(target, 0), one.letter.origin.partition + 1)
+    for candidate in free:
+        if candidate.letter.origin is not None:
+            target = target_of(candidate, request)
+            most[target] = max(most.get(target, 0), candidate.letter.origin.partition + 1)
     warnings: list[str] = []
     for target, needed in list(most.items())[:MAX_FAILURE_KINDS]:
         there = len(await source.broker.partitions(target))
@@ -273,21 +279,21 @@ async def warn_of_fewer_partitions(
 
 async def _find_overtaken(free: Sequence[ReplayCandidate], index: AggregateIndex) -> list[str]:
     """Find aggregates with later valid events on the same stream."""
-    found: list[str] = []
+    overtaken: list[str] = []
     first: dict[str, ReplayCandidate] = {}
-    for one in free:
-        aggregate = affected_aggregate(one.letter)
-        if aggregate is not None and one.letter.origin is not None and len(first) < MAX_AGGREGATES:
-            first.setdefault(aggregate, one)
-    for aggregate, one in first.items():
-        origin = one.letter.origin
+    for candidate in free:
+        aggregate = affected_aggregate(candidate.letter)
+        if aggregate is not None and candidate.letter.origin is not None and len(first) < MAX_AGGREGATES:
+            first.setdefault(aggregate, candidate)
+    for aggregate, candidate in first.items():
+        origin = candidate.letter.origin
         assert origin is not None
         for node in await index.aggregate(aggregate):
             at = node.event.position
             if node.event.rejection is None and at.log == origin.log and at.offset > origin.offset:
-                found.append(aggregate)
+                overtaken.append(aggregate)
                 break
-    return found
+    return overtaken
 
 
 async def _is_watched(source: LetterSource, stream: str) -> bool:
@@ -295,7 +301,9 @@ async def _is_watched(source: LetterSource, stream: str) -> bool:
 
 
 async def _find_ledger_start(source: LetterSource, free: Sequence[ReplayCandidate]) -> int | None:
-    streams = dict.fromkeys((one.letter.origin or one.letter.position).stream for one in free if one.letter.replays)
+    streams = dict.fromkeys(
+        (candidate.letter.origin or candidate.letter.position).stream for candidate in free if candidate.letter.replays
+    )
     moments: list[int] = []
     for stream in list(streams)[:20]:
         try:

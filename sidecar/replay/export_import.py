@@ -124,8 +124,10 @@ class LetterTransfer:
         kept: list[tuple[str, bytes | None]] = []
         for header, (_, seen) in zip(written.headers, masked, strict=True):
             name, value = header
-            told = header not in own and bool(_TRACE.search(name) or (ours[MESSAGE] and _TELLS.search(name)))
-            if value is None or not (seen != value or ours.get(name, False) or told):
+            describes_failure = header not in own and bool(
+                _TRACE.search(name) or (ours[MESSAGE] and _TELLS.search(name))
+            )
+            if value is None or not (seen != value or ours.get(name, False) or describes_failure):
                 kept.append(header)
                 continue
             hidden.append(f"header:{name}")
@@ -146,7 +148,7 @@ class LetterTransfer:
         def refused(why: str) -> LetterOutcome:
             return LetterOutcome(id=exported.id, done=False, state="unknown", why=why)
 
-        source = next((one for one in self._sources if one.broker.system == system), None)
+        source = next((candidate for candidate in self._sources if candidate.broker.system == system), None)
         if source is None:
             return refused(f"no {system} source is configured here")
         if exported.position.stream != exported.stream or not await self._store.reads(system, exported.stream):
@@ -185,7 +187,7 @@ class LetterTransfer:
         )
         for _ in range(MAX_TRIES):
             stands = await ledger.entries(ledger_stream(letter), names)
-            # By the letter's own id: another letter of its origin that was taken in does not stand for this one.
+            # By the letter's own id: another letter of its origin that was taken in is not this one.
             entry = decode_entry(stands[own])
             if entry is not None and any(deed.act == "imported" for deed in entry.actions):
                 return LetterOutcome(id=letter.id, done=True, state=entry.state, why="it was taken in before")
@@ -211,12 +213,12 @@ async def _whole(source: LetterSource, letter: DeadLetter, record: Record, hidde
         return "it does not say where its record came from"
     if origin.stream not in {status.partition.stream for status in await source.broker.status()}:
         return f"{origin} is of no watched stream"
-    found = await source.broker.read(origin) if origin.system == source.broker.system else None
-    if found is None or found.timestamp != letter.origin_timestamp:
+    origin_record = await source.broker.read(origin) if origin.system == source.broker.system else None
+    if origin_record is None or origin_record.timestamp != letter.origin_timestamp:
         return f"{origin} does not hold its record any more"
     own = frozenset(letter.record.headers) if letter.record is not None else frozenset()
     values: dict[str, list[bytes | None]] = {}
-    for name, value in found.headers:
+    for name, value in origin_record.headers:
         values.setdefault(name, []).append(value)
     headers: list[tuple[str, bytes | None]] = []
     for name, value in record.headers:
@@ -227,8 +229,8 @@ async def _whole(source: LetterSource, letter: DeadLetter, record: Record, hidde
             headers.append((name, value))
     return replace(
         record,
-        key=found.key if "key" in hidden else record.key,
-        value=found.value if "body" in hidden else record.value,
+        key=origin_record.key if "key" in hidden else record.key,
+        value=origin_record.value if "body" in hidden else record.value,
         headers=tuple(headers),
-        value_at=found.value_at,
+        value_at=origin_record.value_at,
     )

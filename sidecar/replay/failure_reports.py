@@ -109,20 +109,20 @@ class FailureReports:
     async def _record(self, failure: ReportedFailure) -> tuple[LetterSource, Record]:
         if failure.position is not None:
             return await self._at(failure.position)
-        given = failure.record
-        if given is None:
+        reported = failure.record
+        if reported is None:
             raise Refused("expected a position or a record")
         for source in self._sources:
             system = source.broker.system
-            if await self._in_sight(system, given.stream):
-                position = Position(system, given.stream, 0, 0)
+            if await self._in_sight(system, reported.stream):
+                position = Position(system, reported.stream, 0, 0)
                 # Without a timestamp none is made up: the same report twice must be the same letter.
-                timestamp = UNKNOWN_TIMESTAMP_MS if given.timestamp is None else given.timestamp
-                return source, Record(position, given.key, given.value, given.headers, timestamp)
-        raise NotFoundError(f"no watched stream is called {given.stream!r}")
+                timestamp = UNKNOWN_TIMESTAMP_MS if reported.timestamp is None else reported.timestamp
+                return source, Record(position, reported.key, reported.value, reported.headers, timestamp)
+        raise NotFoundError(f"no watched stream is called {reported.stream!r}")
 
     async def _at(self, position: Position) -> tuple[LetterSource, Record]:
-        source = next((one for one in self._sources if one.broker.system == position.system), None)
+        source = next((candidate for candidate in self._sources if candidate.broker.system == position.system), None)
         if source is None:
             raise NotFoundError(f"{position}: no {position.system} source is configured here")
         if not await self._in_sight(position.system, position.stream):
@@ -142,11 +142,11 @@ def compute_digest(record: Record) -> str:
     length (8 bytes, big-endian; 2^64-1 for null or unknown parts), the headers by their number (8 bytes), each header
     by its name, then its value.
     """
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
 
     def add(part: bytes | None) -> None:
-        found.update((len(part) if part is not None else (1 << 64) - 1).to_bytes(8, "big"))
-        found.update(part or b"")
+        digest.update((len(part) if part is not None else (1 << 64) - 1).to_bytes(8, "big"))
+        digest.update(part or b"")
 
     add(record.position.stream.encode("utf-8", "surrogateescape"))
     add(record.key)
@@ -156,7 +156,7 @@ def compute_digest(record: Record) -> str:
         add(name.encode("utf-8", "surrogateescape"))
         add(value)
     add(None if record.timestamp == UNKNOWN_TIMESTAMP_MS else str(record.timestamp).encode())
-    return found.hexdigest()
+    return digest.hexdigest()
 
 
 def _shorten_stacktrace(stacktrace: str | None) -> str | None:

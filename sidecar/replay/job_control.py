@@ -79,11 +79,11 @@ class JobController:
 
     async def jobs(self, limit: int = 100) -> list[ReplayJob]:
         """List the newest jobs. Those of an unreachable broker are left out while another can be reached."""
-        found: list[ReplayJob] = []
+        jobs: list[ReplayJob] = []
         outages: list[Outage] = []
         for broker_replay in self._broker_replays:
             try:
-                found += [
+                jobs += [
                     broker_replay.supervisor.current(held.job) for held in (await broker_replay.jobs.all()).values()
                 ]
             except Outage as error:
@@ -91,8 +91,8 @@ class JobController:
                 outages.append(error)
         if len(outages) == len(self._broker_replays) > 0:
             raise outages[0]
-        found.sort(key=lambda job: (job.started_at, job.id), reverse=True)
-        return found[: limit or None]
+        jobs.sort(key=lambda job: (job.started_at, job.id), reverse=True)
+        return jobs[: limit or None]
 
     async def job(self, id: str) -> ReplayJob:
         if id in self._empty:
@@ -147,6 +147,6 @@ class JobController:
                 broker_replay.supervisor.run(changed)
             elif state == "cancelled":
                 with suppress(TracecarError):  # it looks again by itself
-                    await broker_replay.supervisor.look()  # its letters are open for whoever asks next
+                    await broker_replay.supervisor.look()  # its letters are shown as open from now on
             return broker_replay.supervisor.current(changed.job)
         raise Outage(f"replay {id}: its runner is writing its progress all the time: try again")

@@ -117,7 +117,9 @@ class JobProgress:
         """Take over what others decided. Raises Stopped where it is not ours to run any more."""
         now = await self._jobs.get(self.job.id)
         if now is None:
-            raise Refused("the replay is gone from the ledger: somebody deleted it there, or the whole ledger")
+            raise Refused(
+                "the ledger no longer has this replay: its entry or the whole ledger was deleted; start another one"
+            )
         if now.stands != self._held.stands:
             await self._merge(now)
 
@@ -161,7 +163,7 @@ class JobProgress:
                 self.job.request = theirs.request  # it hides what need not be kept any more
             if await self._jobs.change(now, self.job) is not None:
                 raise JobStopped
-            found = await self._jobs.get(self.job.id)
-            if found is None:
+            stored = await self._jobs.get(self.job.id)
+            if stored is None:
                 raise JobStopped
-            now = found
+            now = stored

@@ -72,12 +72,12 @@ class JobStore:
 
         Unreadable entries are skipped: anyone who can write to the ledger can write anything.
         """
-        found: dict[str, StoredJob] = {}
+        jobs: dict[str, StoredJob] = {}
         for key, value in (await self._ledger.under(JOB)).items():
             job = _decode_job(value)
             if job is not None and key == JOB + job.id:
-                found[job.id] = StoredJob(job, value)
-        return found
+                jobs[job.id] = StoredJob(job, value)
+        return jobs
 
     async def get(self, id: str) -> StoredJob | None:
         (value,) = await self._ledger.entries(None, [JOB + id])
@@ -119,15 +119,15 @@ class JobStore:
             return []
         starts = job.parts
         first, last = bisect_right(starts, start) - 1, bisect_right(starts, end - 1) - 1
-        found: list[LetterRef] = []
+        refs: list[LetterRef] = []
         if first >= 0:
             keys = [_part_key(job.id, number) for number in range(first, last + 1)]
             for part in await self._ledger.entries(None, keys):
-                found += self._decode_part(job, part)
-            found = found[start - starts[first] : end - starts[first]]
-        if len(found) != end - start:
+                refs += self._decode_part(job, part)
+            refs = refs[start - starts[first] : end - starts[first]]
+        if len(refs) != end - start:
             raise self._build_lost_error(job)
-        return found
+        return refs
 
     def _decode_part(self, job: ReplayJob, part: bytes | None) -> list[LetterRef]:
         try:
@@ -148,7 +148,7 @@ class JobStore:
         """Build the transaction that deletes the progress of a range; nothing if it is gone."""
         try:
             (stands,) = await self._ledger.entries(job.request.to, [RANGE + job.id])
-        except Refused as refused:  # whoever can write to the ledger can write any target
+        except Refused as refused:  # anyone who can write to the ledger can write any target
             log.debug("replay.not_swept", replay=job.id, reason=str(refused))
             stands = None
         if stands is None:
@@ -163,26 +163,29 @@ class JobStore:
         deleted only if it was already an orphan in the previous sweep (`orphans`). Returns the current orphans.
         """
         acts: list[LedgerTransaction] = []
-        ended = sorted((one for one in known.values() if _ended_at_us(one.job)), key=lambda one: _ended_at_us(one.job))
-        for one in ended[: max(0, len(ended) - MAX_ENDED_JOBS)]:
-            forgotten = LedgerTransaction(None, (LedgerWrite(JOB + one.job.id, one.stands, None),))
-            if one.job.request.range is None or one.job.id in self._swept:
+        ended = sorted(
+            (stored for stored in known.values() if _ended_at_us(stored.job)),
+            key=lambda stored: _ended_at_us(stored.job),
+        )
+        for stored in ended[: max(0, len(ended) - MAX_ENDED_JOBS)]:
+            forgotten = LedgerTransaction(None, (LedgerWrite(JOB + stored.job.id, stored.stands, None),))
+            if stored.job.request.range is None or stored.job.id in self._swept:
                 acts.append(forgotten)
-            elif (await self._ledger.act([forgotten]))[0].carried_out:  # nobody resumes it any more
-                acts += await self._without_range(one.job)
+            elif (await self._ledger.act([forgotten]))[0].carried_out:  # it cannot be resumed any more
+                acts += await self._without_range(stored.job)
         without: set[str] = set()
-        for id, one in known.items():
+        for id, stored in known.items():
             # A runner that was taken for dead may be about to send what stands there as not sent. It looks at its job
-            # first: only where that had ended at two looks, what stands there is of no use to anybody.
-            if one.job.request.range is not None and one.job.state in ("done", "cancelled"):
+            # first: only where that had ended at two looks, the entry is useless.
+            if stored.job.request.range is not None and stored.job.state in ("done", "cancelled"):
                 without.add(RANGE + id)
                 if RANGE + id in orphans and id not in self._swept:
-                    acts += await self._without_range(one.job)
+                    acts += await self._without_range(stored.job)
         self._swept &= known.keys()
         for key, value in (await self._ledger.under(SELECTION)).items():
             id = key.removeprefix(SELECTION).rpartition(":")[0]
             held = known.get(id)
-            # One whose job is written just now has none yet: only what had none at two looks is nobody's.
+            # One whose job is written just now has none yet: only a selection without a job at two looks is an orphan.
             if held is None:
                 without.add(key)
             if (held is None and key in orphans) or (held is not None and held.job.state in ("done", "cancelled")):
@@ -203,12 +206,12 @@ def _split_selection(refs: Sequence[LetterRef]) -> Iterator[tuple[int, bytes]]:
     """Split a selection into parts, each with the index that it begins at."""
     start, part, size = 0, list[bytes](), 0
     for at, ref in enumerate(refs):
-        one = _encode(ref)
-        if part and (len(part) >= MAX_LETTERS_PER_PART or size + len(one) > PART_BYTES):
+        encoded = _encode(ref)
+        if part and (len(part) >= MAX_LETTERS_PER_PART or size + len(encoded) > PART_BYTES):
             yield start, _compress_part(part)
             start, part, size = at, [], 0
-        part.append(one)
-        size += len(one)
+        part.append(encoded)
+        size += len(encoded)
     if part:
         yield start, _compress_part(part)
 

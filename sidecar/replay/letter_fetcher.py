@@ -27,20 +27,20 @@ async def fetch_letters(
     by_partition: dict[Partition, list[int]] = {}
     for position in positions:
         by_partition.setdefault(position.log, []).append(position.offset)
-    found: dict[Position, DeadLetter] = {}
+    letters: dict[Position, DeadLetter] = {}
     left: set[Position] = set()
     for partition, offsets in by_partition.items():
         records, unread, size = await _fetch_records(broker, partition, sorted(set(offsets)), most)
         for record in records:
-            found[record.position] = read(record, naming)
+            letters[record.position] = read(record, naming)
         most -= size
         left.update(map(partition.at, unread))
     if positions and positions[0] in left:  # others of its partition, which come later, were larger
         left.discard(positions[0])
         first = await broker.read(positions[0])
         if first is not None:
-            found[positions[0]] = read(first, naming)
-    return found, left
+            letters[positions[0]] = read(first, naming)
+    return letters, left
 
 
 def estimate_bytes(record: Record | Outgoing) -> int:
@@ -56,7 +56,7 @@ async def _fetch_records(
 
     Returns them, the offsets that were not read, and the approximate size of the records in bytes.
     """
-    found: list[Record] = []
+    wanted_records: list[Record] = []
     size, seen = 0, 0
     wanted = set(offsets)
     if len(offsets) > 1 and most > 0:
@@ -64,25 +64,25 @@ async def _fetch_records(
         async for page in broker.scan(partition, start=offsets[0], until=offsets[-1] + 1):
             for record in page:
                 if record.position.offset in wanted:
-                    found.append(record)
+                    wanted_records.append(record)
                     size += estimate_bytes(record)
                 last = record.position.offset
                 if size >= most:
                     break
             seen += len(page)
-            if size >= most or seen > 1_000 + MAX_SCANNED_PER_LETTER * len(found):
+            if size >= most or seen > 1_000 + MAX_SCANNED_PER_LETTER * len(wanted_records):
                 break
         else:
-            return found, [], size
+            return wanted_records, [], size
         wanted = {offset for offset in offsets if offset > last}
     some = sorted(wanted)
     for at in range(0, len(some), MAX_READ_CONCURRENCY):
         if size >= most:
-            return found, some[at:], size
+            return wanted_records, some[at:], size
         records = await asyncio.gather(
-            *(broker.read(partition.at(one)) for one in some[at : at + MAX_READ_CONCURRENCY])
+            *(broker.read(partition.at(offset)) for offset in some[at : at + MAX_READ_CONCURRENCY])
         )
         there = [record for record in records if record is not None]
         size += sum(map(estimate_bytes, there))
-        found += there
-    return found, [], size
+        wanted_records += there
+    return wanted_records, [], size

@@ -188,7 +188,7 @@ class ReplayJob(Struct, kw_only=True, omit_defaults=True):
     heartbeat: int = field(name="beat", default=0)
     """Counts up while it does."""
     spans: list[tuple[str, int]] = []
-    """For a range: the start position of each partition, and the offset that its span ends before."""
+    """Spans of a range: the start position of each partition, and the offset that its span ends before."""
     marks: list[str] = []
     """Positions where the dead-letter streams ended when it began: what failed again lies behind them."""
     system: str = ""

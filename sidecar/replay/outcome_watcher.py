@@ -22,12 +22,12 @@ MAX_RETURNED_LETTERS = 100_000
 
 async def list_end_positions(source: LetterSource) -> list[str]:
     """List the end position of every partition of the dead-letter streams. Raises Outage, Refused."""
-    found: list[str] = []
+    positions: list[str] = []
     for stream in await dead_letter_streams(source):
         for partition in await source.broker.partitions(stream):
             _, end = await source.broker.bounds(partition)
-            found.append(str(partition.at(end)))
-    return found
+            positions.append(str(partition.at(end)))
+    return positions
 
 
 class OutcomeWatcher:
@@ -48,7 +48,7 @@ class OutcomeWatcher:
 
     async def look(self) -> list[DeadLetter]:
         """Those that failed again since the last look, each once, without their records."""
-        found: list[DeadLetter] = []
+        letters: list[DeadLetter] = []
         broker, naming = self._source.broker, self._source.naming
         for stream in await dead_letter_streams(self._source):
             for partition in await broker.partitions(stream):
@@ -61,9 +61,9 @@ class OutcomeWatcher:
                         letter = read(record, naming)
                         if letter.replay_id == self._replay and self._new(letter):
                             letter.lighten()
-                            found.append(letter)
+                            letters.append(letter)
                 self._next[partition] = end
-        return found
+        return letters
 
     def _new(self, letter: DeadLetter) -> bool:
         earlier = letter.replay_of or letter.id

@@ -62,10 +62,10 @@ class RampUp:
         for at in range(job.judged, end, MAX_LETTERS_PER_PART):
             for ref in await self._context.jobs.refs(job, at, min(end, at + MAX_LETTERS_PER_PART)):
                 batch.update(ref.ids)
-        found = await self._look()
+        letters = await self._look()
         self._recurrences = RecurrenceDetector(self._context.source, self._context.jobs)
-        self._recurrences.seed(one for one in found if one.replay_of not in batch)
-        self._recurrences.take([one for one in found if one.replay_of in batch])
+        self._recurrences.seed(letter for letter in letters if letter.replay_of not in batch)
+        self._recurrences.take([letter for letter in letters if letter.replay_of in batch])
 
     @property
     def ended(self) -> bool:
@@ -102,12 +102,14 @@ class RampUp:
         assert recurrences is not None
         since, before = time.monotonic(), None
         while True:
-            found = None if self._ends is None else await find_readers(context.source, list(self._ends.values()))
+            group_readers = (
+                None if self._ends is None else await find_readers(context.source, list(self._ends.values()))
+            )
             await self._look()
-            behind = found.behind if found is not None else {}
+            behind = group_readers.behind if group_readers is not None else {}
             if behind != before:
                 since, before = time.monotonic(), behind
-            patience = context.evaluation_timeout_s if found is None or behind else context.unseen_timeout_s
+            patience = context.evaluation_timeout_s if group_readers is None or behind else context.unseen_timeout_s
             waited = time.monotonic() - since > patience
             recurred = await recurrences.list_recurring(self._job)
             if recurred:
@@ -117,7 +119,7 @@ class RampUp:
                     f"the last batch of {self._job.batch} was not passed by {', '.join(sorted(behind)[:3])}, and for "
                     f"{patience:.0f} seconds nothing moved: whether it fails again is not known"
                 )
-            if recurred or waited or (found is not None and found.known and not behind):
+            if recurred or waited or (group_readers is not None and group_readers.known and not behind):
                 if self._job.state == "running":
                     self._job.note = None
                 self._warn(recurrences.reset())
@@ -126,7 +128,7 @@ class RampUp:
                     self._job.batch = next_batch(self._job.batch)
                 await self._job_progress.save()
                 return
-            self._job.note = f"waiting for {', '.join(sorted(behind)[:3]) or 'whoever reads it'} to pass this batch"
+            self._job.note = f"waiting for {', '.join(sorted(behind)[:3]) or 'its readers'} to pass this batch"
             if self._job_progress.due:
                 await self._job_progress.save()
             await asyncio.sleep(LOOK_INTERVAL_S)
@@ -135,11 +137,11 @@ class RampUp:
         """Add warnings about letters that failed again without stopping the replay."""
         for other in others:
             if len(self._job.warnings) < MAX_WARNINGS:
-                said = f"{other.replay_of} failed again, otherwise than before: {self._why(other)}"
-                self._job.warnings = [*self._job.warnings, said]
+                warning = f"{other.replay_of} failed again, otherwise than before: {self._why(other)}"
+                self._job.warnings = [*self._job.warnings, warning]
 
     def _describe_recurrence(self, recurred: Sequence[DeadLetter]) -> str:
-        causes = ", ".join(sorted({self._why(one) for one in recurred})[:3])
+        causes = ", ".join(sorted({self._why(letter) for letter in recurred})[:3])
         more = " or more" if len(recurred) == MAX_LETTERS_PER_BATCH else ""
         return f"{len(recurred)}{more} of the last batch of {self._job.batch} failed again: {causes}"
 
@@ -156,7 +158,7 @@ def next_batch(size: int) -> int:
     """1, 2, 5, 10, 20, 50, 100 and so on."""
     scale = 1
     while True:
-        for one in GROWTH:
-            if one * scale > size:
-                return one * scale
+        for factor in GROWTH:
+            if factor * scale > size:
+                return factor * scale
         scale *= 10

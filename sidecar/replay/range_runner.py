@@ -60,7 +60,7 @@ async def find_spans(broker: Broker, range: EventRange) -> list[tuple[str, int]]
 
     Raises Refused if there is no such stream, Outage.
     """
-    found: list[tuple[str, int]] = []
+    spans: list[tuple[str, int]] = []
     partitions = await broker.partitions(range.stream)
     if not partitions:
         raise Refused(f"there is no stream {range.stream}")
@@ -71,10 +71,10 @@ async def find_spans(broker: Broker, range: EventRange) -> list[tuple[str, int]]
             end = min(end, span_ends.get(partition, first))
         if range.since is not None:
             first = await _find_first(broker, partition, range.since, end)
-        # Records that come later have later offsets, whatever their timestamps say: what is there now is the range.
+        # Later records have later offsets, even with earlier timestamps: the range is what exists now.
         if first < end:
-            found.append((str(partition.at(first)), end))
-    return found
+            spans.append((str(partition.at(first)), end))
+    return spans
 
 
 def span_ends(where: Sequence[tuple[str, int]]) -> tuple[str, ...]:
@@ -90,29 +90,29 @@ async def _find_first(broker: Broker, partition: Partition, since: int, end: int
 
 async def count_records(broker: Broker, request: ReplayRequest, where: Sequence[tuple[str, int]], fits: Fits) -> int:
     """Count the records of the range that would be sent. Raises Outage, Refused."""
-    found = 0
+    total = 0
     for start, end in where:
         at = Position.parse(start)
         async for page in broker.scan(at.log, start=at.offset, until=end):
-            found += sum(await match_range(page, request, fits))
+            total += sum(await match_range(page, request, fits))
             await asyncio.sleep(0)
-    return found
+    return total
 
 
 async def match_range(records: Sequence[Record], request: ReplayRequest, fits: Fits) -> list[bool]:
     """Return for each record of a page if it belongs to the range."""
     range = request.range
     assert range is not None
-    found = [
+    matches = [
         (range.since is None or record.timestamp >= range.since)
         and (range.until is None or record.timestamp < range.until)
         for record in records
     ]
-    if request.query and any(found):
-        within = [record for record, one in zip(records, found, strict=True) if one]
+    if request.query and any(matches):
+        within = [record for record, is_in_range in zip(records, matches, strict=True) if is_in_range]
         matched = iter(await fits(within, request.query))
-        found = [one and next(matched) for one in found]
-    return found
+        matches = [is_in_range and next(matched) for is_in_range in matches]
+    return matches
 
 
 class RangeRunner:
@@ -146,9 +146,9 @@ class RangeRunner:
             log.info("replay.left", replay=self.job.id, state=self.job.state)
 
     async def _look(self) -> list[DeadLetter]:
-        found = await self._watch.look()
+        letters = await self._watch.look()
         self.job.returned = max(self.job.returned, self._watch.returned)
-        return found
+        return letters
 
     async def _through(self) -> None:
         """Go on from where the ledger says, to the end. Raises Outage: to be called again."""
@@ -228,7 +228,7 @@ class RangeRunner:
                 (done,) = await self._broker.ledger.act([act])
                 break
             except TooLarge as error:
-                self._failed(chosen.pop(error.index), str(error))
+                self._note_failure(chosen.pop(error.index), str(error))
                 failed += 1
         if not done.carried_out:
             log.info("replay.overtaken", replay=self.job.id)
@@ -258,7 +258,7 @@ class RangeRunner:
             f"tracecar replays resume {job.id} goes on at {at}, and sends none of them twice"
         )
 
-    def _failed(self, record: Record, why: str) -> None:
+    def _note_failure(self, record: Record, why: str) -> None:
         id = str(record.position)
         if len(self.job.failures) < MAX_FAILURES and all(failure.id != id for failure in self.job.failures):
             self.job.failures = [*self.job.failures, SendFailure(id=id, why=why)]

@@ -47,12 +47,12 @@ class RecordBuilder:
 
     async def _in_sight(self, system: str, stream: str) -> bool:
         """Asked once for each stream: there are many letters of one."""
-        found = self._sights.get((system, stream))
-        if found is None:
+        is_watched = self._sights.get((system, stream))
+        if is_watched is None:
             if len(self._sights) >= MAX_KNOWN_STREAMS:
                 self._sights.clear()
-            found = self._sights[system, stream] = await self._ask(system, stream)
-        return found
+            is_watched = self._sights[system, stream] = await self._ask(system, stream)
+        return is_watched
 
     async def target(self, letter: DeadLetter) -> str:
         """Return the stream that a letter goes to.
@@ -73,7 +73,6 @@ class RecordBuilder:
             )
         return letter.stream
 
-<<<<<<< HEAD
     async def restore(self, letter: DeadLetter) -> RestoredRecord:
         """Restore the record that failed.
 
@@ -122,15 +121,6 @@ class RecordBuilder:
         return RestoredRecord(stored, f"the {' and the '.join(differing)} {SERIALIZED_AGAIN}")
 
     async def _read_omitted(self, letter: DeadLetter) -> Record:
-=======
-    async def record(self, letter: DeadLetter) -> Record:
-        """Return the whole record that failed. Parts that the letter omits are read from the origin.
-
-        Raises UnsendableLetter if they cannot be read, Outage, Refused.
-        """
-        if letter.record is not None and not letter.omitted:
-            return letter.record
->>>>>>> d8fa51a (Replay, query, config, redaction: docstrings in plain technical English)
         missing = " and the ".join(letter.omitted) or "record"
         if letter.origin is None:
             raise UnsendableLetter(f"the letter does not keep the {missing}, and does not say where it came from")

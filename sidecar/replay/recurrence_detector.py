@@ -90,16 +90,16 @@ class RecurrenceDetector:
                 if not wanted.isdisjoint(ref.ids):
                     wanted.difference_update(ref.ids)
                     refs.append(ref)
-        positions = [one for ref in refs if (one := _first_position(ref)) is not None]
-        found: dict[str, DeadLetter] = {}
+        positions = [candidate for ref in refs if (candidate := _first_position(ref)) is not None]
+        by_id: dict[str, DeadLetter] = {}
         while positions:
             read, left = await fetch_letters(self._source.broker, self._source.naming, positions, MAX_READ_BYTES)
             for letter in read.values():
                 letter.lighten()
-                found[letter.id] = letter
+                by_id[letter.id] = letter
             positions = [position for position in positions if position in left]
         # Letters of one origin are one: whichever of them was sent, the first was read.
-        return {id: found[one] for ref in refs for one in ref.ids if one in found for id in ref.ids}
+        return {id: by_id[candidate] for ref in refs for candidate in ref.ids if candidate in by_id for id in ref.ids}
 
 
 def _first_position(ref: LetterRef) -> Position | None:

@@ -21,7 +21,7 @@ compare-and-set on the job: who finds another's name there stops.
 **An act's answer comes late or never**: the same acts are tried again; those that were carried out are known by their
 entries.
 
-**The clock** is not compared with anybody's: it is written down for people only."""
+**The clock** is not compared with other clocks: times are stored for people only."""
 
 from __future__ import annotations
 
@@ -170,8 +170,8 @@ class LetterRunner:
                     raise
                 await self._one_by_one(step)
                 return
-            for index, one in enumerate(done):
-                _note_outcome(step.item(index), one, self.job.id)
+            for index, outcome in enumerate(done):
+                _note_outcome(step.item(index), outcome, self.job.id)
             return
 
     async def _one_by_one(self, step: ReplayStep) -> None:
@@ -205,11 +205,11 @@ class LetterRunner:
 
     async def _look(self) -> list[DeadLetter]:
         """Return the letters that failed again since the last look."""
-        found = await self._watch.look()
+        letters = await self._watch.look()
         self.job.returned = max(self.job.returned, self._watch.returned)
         if self._ramp_up is not None:
-            self._ramp_up.take(found)
-        return found
+            self._ramp_up.take(letters)
+        return letters
 
 
 async def watch_after_end(

@@ -31,7 +31,7 @@ UNDECIDED_STATES = ("open", "parked")
 """Those that wait for a person, and may be discarded."""
 SKIP_REASONS = {
     "replayed": "was replayed already",
-    "returned": "was replayed and failed again: its later letter stands for it",
+    "returned": "was replayed and failed again: see its later letter",
     "discarded": "was discarded",
     "parked": "is parked: it was replayed as often as is allowed",
     "replaying": "another replay has it: let it end, or cancel it first (tracecar replays)",
@@ -96,7 +96,7 @@ async def select(
     read are noted.
     """
     notes: list[str] = []
-    found: dict[tuple[object, ...], ReplayCandidate] = {}
+    candidates_by_origin: dict[tuple[object, ...], ReplayCandidate] = {}
     left_out: dict[int, str] = {}
     uncounted: dict[str, int] = {}
     unseen, more = set(ids), False
@@ -114,16 +114,16 @@ async def select(
                 uncounted[why] = uncounted.get(why, 0) + 1
             continue
         _strip(letter)
-        held = found.get(key)
+        held = candidates_by_origin.get(key)
         if held is None:
-            if len(found) >= most:
+            if len(candidates_by_origin) >= most:
                 more = True
                 break
-            found[key] = ReplayCandidate(letter, [letter.position], [letter.id], groups_of(letter))
+            candidates_by_origin[key] = ReplayCandidate(letter, [letter.position], [letter.id], groups_of(letter))
         elif len(held.positions) < MAX_COPIES_PER_ORIGIN:
             _add_letter(held, letter)
-    candidates = sorted(found.values(), key=lambda one: one.order)
-    reasons, taken = uncounted, {hash(key) for key in found}
+    candidates = sorted(candidates_by_origin.values(), key=lambda item: item.order)
+    reasons, taken = uncounted, {hash(key) for key in candidates_by_origin}
     for number, why in left_out.items():
         if number not in taken:
             reasons[why] = reasons.get(why, 0) + 1

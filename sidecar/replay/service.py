@@ -153,8 +153,8 @@ class ReplayService:
     async def plan(self, request: ReplayRequest) -> ReplayPlan:
         _check(request)
         if request.range is not None:
-            broker_replay, where, found = await self._resolve_range(request, request.range)
-            planned = await plan_range(broker_replay.source, request, found, self._tracker)
+            broker_replay, where, total = await self._resolve_range(request, request.range)
+            planned = await plan_range(broker_replay.source, request, total, self._tracker)
             planned.range = replace(request.range, ends=ends_of(where))
             return planned
         broker_replay, selection = await self._select(request)
@@ -180,12 +180,12 @@ class ReplayService:
     async def replay(self, request: ReplayRequest, who: Actor) -> ReplayJob:
         _check(request)
         if request.range is not None:
-            broker_replay, where, found = await self._resolve_range(request, request.range)
+            broker_replay, where, total = await self._resolve_range(request, request.range)
             if request.to == request.range.stream and request.range.confirmed is None:
-                raise Refused(f"{found} events would go into {request.to} again: confirm this count first")
+                raise Refused(f"{total} events would go into {request.to} again: confirm this count first")
             request = replace(request, range=replace(request.range, ends=()))  # its spans say so
             return await self._begin(
-                broker_replay, replace(await self._new(broker_replay, request, who), spans=where, selected=found), ()
+                broker_replay, replace(await self._new(broker_replay, request, who), spans=where, selected=total), ()
             )
         broker_replay, selection = await self._select(request)
         job = await self._new(broker_replay, request, who)
@@ -239,7 +239,7 @@ class ReplayService:
             )
         if len(selection.systems) > 1:
             raise Refused(
-                f"these letters lie on {' and '.join(selection.systems)}: replay one after the other, for example with "
+                f"these letters are on {' and '.join(selection.systems)}: replay one after the other, for example with "
                 "stream:NAME or position:kafka*"
             )
         broker_replay = self._broker_replays[0]
@@ -277,13 +277,13 @@ class ReplayService:
                 "meant, say --into-itself"
             )
         where = await find_spans(broker_replay.source.broker, range)
-        found = await count_records(broker_replay.source.broker, request, where, self._queries.fits)
-        if request.to == range.stream and range.confirmed is not None and range.confirmed != found:
+        total = await count_records(broker_replay.source.broker, request, where, self._queries.fits)
+        if request.to == range.stream and range.confirmed is not None and range.confirmed != total:
             raise Refused(
-                f"{range.confirmed} events were confirmed, and it would be {found} now: look again, and where events "
+                f"{range.confirmed} events were confirmed, and it would be {total} now: look again, and where events "
                 "go on coming, name a beginning and an end that are past (--from, --to)"
             )
-        return broker_replay, where, found
+        return broker_replay, where, total
 
     async def _having(self, stream: str) -> BrokerReplay:
         """Return the broker that has a stream; the first one if none has."""
@@ -327,11 +327,11 @@ class ReplayService:
 
     async def discard_found(self, query: str, reason: str, who: Actor) -> DiscardResult:
         most = min(MAX_DISCARDED_LETTERS, self._most)
-        found = await select(self._store, self._queries.wanted(query), (), takes=UNDECIDED_STATES, most=most)
-        ids = [candidate.letter.id for candidate in found.candidates]
+        selection = await select(self._store, self._queries.wanted(query), (), takes=UNDECIDED_STATES, most=most)
+        ids = [candidate.letter.id for candidate in selection.candidates]
         outcomes = await self._change_letters(ids, "discarded", reason, who) if ids else []
         return DiscardResult(
-            outcomes=outcomes, more=found.more and any(outcome.done for outcome in outcomes), notes=found.notes
+            outcomes=outcomes, more=selection.more and any(outcome.done for outcome in outcomes), notes=selection.notes
         )
 
     async def restore(self, ids: Sequence[str], who: Actor) -> list[LetterOutcome]:
@@ -340,13 +340,13 @@ class ReplayService:
     async def _change_letters(
         self, ids: Sequence[str], what: DiscardAction, reason: str | None, who: Actor
     ) -> list[LetterOutcome]:
-        found = [
+        outcomes = [
             outcome
             async for outcome in change_letters(self._store, self._ledger, ids, what, reason, who, self._clock())
         ]
-        done = sum(one.done for one in found)
+        done = sum(outcome.done for outcome in outcomes)
         log.info(f"dead_letters.{what}", by=who.name, address=who.address, letters=done, asked=len(ids), why=reason)
-        return found
+        return outcomes
 
     def _ledger(self, system: str) -> Ledger:
         return next(

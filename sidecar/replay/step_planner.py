@@ -42,7 +42,7 @@ UNKNOWN_YET = (
     "whether a group has passed a letter's record already cannot be asked now (tracecar groups says why). Cancel and "
     "start again with --again, --group G or --to S to send it without asking"
 )
-CHANGED = "somebody else acted on it meanwhile"
+CHANGED = "its ledger entry was changed meanwhile by another operator or replay"
 
 
 class EditedRecord(Protocol):
@@ -78,13 +78,9 @@ class ReplayItem(Struct, gc=False):
     sent: bool = False
     """True if this job sent it, now or before."""
     position: Position | None = None
-<<<<<<< HEAD
-    """Where it lies now."""
+    """Its new position."""
     warning: str | None = None
     """The reason why the record may not be what a reader of the dead letter expects."""
-=======
-    """Its new position."""
->>>>>>> d8fa51a (Replay, query, config, redaction: docstrings in plain technical English)
 
 
 class StepPlanner:
@@ -112,13 +108,15 @@ class StepPlanner:
         """
         positions = [_parse_position(ref, 0) for ref in refs]
         broker, naming = self._source.broker, self._source.naming
-        found, left = await fetch_letters(broker, naming, [one for one in positions if one is not None], most)
+        letters, left = await fetch_letters(
+            broker, naming, [position for position in positions if position is not None], most
+        )
         items: list[ReplayItem] = []
         size = 0
         for ref, position in zip(refs, positions, strict=True):
             if position in left or size >= most:
                 break
-            item = await self._item(ref, None if position is None else found.pop(position, None))
+            item = await self._item(ref, None if position is None else letters.pop(position, None))
             if item.outgoing is not None and (self._request.edit or _letter_of(item).omitted):
                 size += estimate_bytes(item.outgoing)  # what was not weighed when it was read
             items.append(item)
@@ -132,8 +130,8 @@ class StepPlanner:
                 break
             position = _parse_position(ref, number)
             if position is not None:
-                found, _ = await fetch_letters(self._source.broker, self._source.naming, [position], 1)
-                letter = found.get(position)
+                letters, _ = await fetch_letters(self._source.broker, self._source.naming, [position], 1)
+                letter = letters.get(position)
         if letter is None or letter.id not in ref.ids:
             return ReplayItem(ref, fail=GONE)
         kept = self.find_hold_reason(letter, ref.groups)
@@ -173,9 +171,7 @@ class StepPlanner:
         return PASSED if next(self.passed_by(letter, groups), None) is not None else None
 
     def passed_by(self, letter: DeadLetter, groups: Sequence[str]) -> Iterator[str]:
-        """Iterate over the groups that have consumed the record at the origin, or may have, and did not write the
-        letter.
-        """
+        """Iterate over other groups than the letter's that have consumed the record at its origin, or may have."""
         origin = letter.origin
         if origin is None:
             return
@@ -233,7 +229,7 @@ class ReplayStep:
         )
         before = entry or new_entry(letter)
         after = encode_entry(before.with_action(deed, "replayed"))
-        entries = tuple([LedgerWrite(key, one, after) for key, one in zip(keys, stands, strict=True)])
+        entries = tuple([LedgerWrite(key, stored, after) for key, stored in zip(keys, stands, strict=True)])
         self.acts.append(LedgerTransaction(stream, entries, (item.outgoing,)))
         self._of.append(item)
 

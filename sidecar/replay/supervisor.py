@@ -192,20 +192,20 @@ class JobSupervisor:
 
     async def _indexes(self, job: ReplayJob, room: int) -> dict[int, int]:
         """Empty where the selection is gone or makes no sense: its runner says so."""
-        found: dict[int, int] = {}
+        indexes: dict[int, int] = {}
         try:
             for at in range(job.at, job.selected, MAX_LETTERS_PER_PART):
                 for index, ref in enumerate(
                     await self._jobs.refs(job, at, min(job.selected, at + MAX_LETTERS_PER_PART)), at
                 ):
-                    found.update((hash(Position.parse(position)), index) for position in ref.positions)
-                if len(found) > room:
+                    indexes.update((hash(Position.parse(position)), index) for position in ref.positions)
+                if len(indexes) > room:
                     log.warning("replay.not_shown_as_replaying", replay=job.id, letters=job.selected)
                     return {}
                 await asyncio.sleep(0)
         except (Refused, ValueError):
             return {}
-        return found
+        return indexes
 
     # --- looking
 

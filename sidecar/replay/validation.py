@@ -41,18 +41,18 @@ class RecordValidator:
 
         If the registry is unreachable or too slow, the rejection has the code `unchecked`. Never raises for that.
         """
-        found: list[Rejection | None] = []
+        rejections: list[Rejection | None] = []
         until = self._clock() + VALIDATION_TIMEOUT_S
         for at in range(0, len(outgoing), RECORDS_PER_YIELD):
-            records = [as_record(one, self._system) for one in outgoing[at : at + RECORDS_PER_YIELD]]
+            records = [as_record(record, self._system) for record in outgoing[at : at + RECORDS_PER_YIELD]]
             try:
                 async with asyncio.timeout(max(until - self._clock(), 0)):
                     opened = await self._payloads.open(records)
             except TimeoutError:
                 late = _build_unchecked(f"the registry did not give the schemas within {VALIDATION_TIMEOUT_S:g} s")
-                return found + [late] * (len(outgoing) - len(found))
-            found += [self._describe(one) for one in opened]
-        return found
+                return rejections + [late] * (len(outgoing) - len(rejections))
+            rejections += [self._describe(decoded) for decoded in opened]
+        return rejections
 
     def _describe(self, decoded: Decoded) -> Rejection | None:
         if decoded.event.rejection is None and decoded.event.unchecked:

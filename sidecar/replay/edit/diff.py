@@ -20,13 +20,13 @@ MAX_VALUE_CHARACTERS = 300
 
 def list_changes(before: Any, after: Any, shown_before: Any, shown_after: Any) -> tuple[PathChange, ...]:
     """List the changes from one body to another. `shown_…`: the same bodies, redacted."""
-    found: list[PathChange] = []
+    changes: list[PathChange] = []
     for change in _compare("", to_json(before), to_json(after), to_json(shown_before), to_json(shown_after)):
-        if len(found) == MAX_CHANGES:
-            found[-1] = PathChange("…", what="changed")
+        if len(changes) == MAX_CHANGES:
+            changes[-1] = PathChange("…", what="changed")
             break
-        found.append(change)
-    return tuple(found)
+        changes.append(change)
+    return tuple(changes)
 
 
 def _compare(path: str, before: Any, after: Any, old: Any, new: Any) -> Iterator[PathChange]:
@@ -36,7 +36,7 @@ def _compare(path: str, before: Any, after: Any, old: Any, new: Any) -> Iterator
     if HIDDEN in (old, new):
         yield PathChange(path, HIDDEN, HIDDEN)
         return
-    if all(isinstance(one, Mapping) for one in (before, after, old, new)):
+    if all(isinstance(old_item, Mapping) for old_item in (before, after, old, new)):
         for name in dict.fromkeys((*before, *after)):
             place = f"{path}{print_steps((name,), inner=True)}".removeprefix(".")
             if name not in after:
@@ -46,9 +46,9 @@ def _compare(path: str, before: Any, after: Any, old: Any, new: Any) -> Iterator
             else:
                 yield from _compare(place, before[name], after[name], old.get(name), new.get(name))
         return
-    if all(isinstance(one, list) for one in (before, after, old, new)) and len(before) == len(after):
-        for n, (one, other) in enumerate(zip(before, after, strict=True)):
-            yield from _compare(f"{path}[{n}]", one, other, old[n], new[n])
+    if all(isinstance(old_item, list) for old_item in (before, after, old, new)) and len(before) == len(after):
+        for n, (old_item, other) in enumerate(zip(before, after, strict=True)):
+            yield from _compare(f"{path}[{n}]", old_item, other, old[n], new[n])
         return
     yield PathChange(path, _shorten(old), _shorten(new))
 

@@ -117,7 +117,7 @@ class RecordEditor:
         stated = {name.lower(): value for name, value in record.headers if value and name.lower() in HEADERS}
         framed = frame(value, stated)
         if isinstance(framed, Rejection):
-            # Nobody can read which schema these headers name; what is there without them is.
+            # These headers name no readable schema: judge the record without them.
             kept = [header for header in record.headers if header[0].lower() not in HEADERS or not header[1]]
             record, framed = replace(record, headers=tuple(kept)), bare_frame(value)
         if framed.form is WireForm.JSON:

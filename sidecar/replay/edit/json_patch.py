@@ -63,10 +63,10 @@ def remove_from_text(text: bytes, path: Path) -> bytes:
     if len(kept) == len(members):
         raise UnsendableLetter(describe_missing_step(_decode_value(text, at), path[-1]))
     inside = [text[at + 1 : members[0].begin]]
-    for number, (n, one) in enumerate(kept):
+    for number, (n, kept_member) in enumerate(kept):
         if number:
-            inside.append(text[members[n - 1].end : one.begin])
-        inside.append(text[one.begin : one.end])
+            inside.append(text[members[n - 1].end : kept_member.begin])
+        inside.append(text[kept_member.begin : kept_member.end])
     return text[: at + 1] + b"".join(inside) + text[members[-1].end :]
 
 
@@ -77,7 +77,7 @@ def _find_value(text: bytes, path: Path) -> int:
         places = [member.value for member in _iterate_members(text, at) if member.step == step]
         if not places:
             raise UnsendableLetter(describe_missing_step(_decode_value(text, at), step))
-        at = places[-1]  # of a repeated name the last counts, as for whoever reads it
+        at = places[-1]  # of a repeated name the last one counts, as for every reader
     return at
 
 
@@ -109,11 +109,11 @@ def _find_end(text: bytes, at: int) -> int:
     if match[2] is None:
         return match.end()
     depth = 0
-    for one in _NESTED.finditer(text, at):
-        first = one[0]
+    for token in _NESTED.finditer(text, at):
+        first = token[0]
         depth += 1 if first in (b"{", b"[") else -1 if first in (b"}", b"]") else 0
         if depth == 0:
-            return one.end()
+            return token.end()
     raise AssertionError("the text was read as JSON before")
 
 

@@ -263,7 +263,10 @@ def test_dead_letters_are_asked_in_the_same_words() -> None:
 def test_what_a_query_implies_is_known_beforehand() -> None:
     query = parse("stream:orders (trace:a3ce929d0e0e4736 OR trace:b3ce929d0e0e4736) since:1h since:15m until:5m", NOON)
     assert query.streams == {"orders"}
-    assert query.list_required_values("trace") == {"0000000000000000a3ce929d0e0e4736", "0000000000000000b3ce929d0e0e4736"}
+    assert query.list_required_values("trace") == {
+        "0000000000000000a3ce929d0e0e4736",
+        "0000000000000000b3ce929d0e0e4736",
+    }
     assert (query.since, query.until) == (NOON - 900_000, NOON - 300_000)
     assert not query.needs_payload
     assert parse("a (b OR header.x:y)").needs_payload
