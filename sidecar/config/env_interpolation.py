@@ -62,12 +62,12 @@ class _Interpolation:
 
     def fill(self, text: str) -> str:
         before = len(self._mistakes)
-        filled = self._filled(text, 0)
+        filled = self._fill_level(text, 0)
         if len(self._mistakes) > before:
             return UnresolvedValue(text)
         return EnvironmentText(filled, tuple(dict.fromkeys(self._names))) if self._names else filled
 
-    def _filled(self, text: str, depth: int) -> str:
+    def _fill_level(self, text: str, depth: int) -> str:
         parts: list[str] = []
         at = 0
         while (opening := text.find("${", at)) >= 0:
@@ -94,7 +94,7 @@ class _Interpolation:
         if value or (not default and name in self._environ):
             return value
         if default:
-            return self._filled(fallback, depth + 1)
+            return self._fill_level(fallback, depth + 1)
         self._wrong(f"the environment variable {name} (or a default: ${{{name}:-…}})", "it is not set")
         return ""
 

@@ -108,7 +108,7 @@ class _YamlConstructor:
             return [self.build(item, f"{path}[{number}]") for number, item in enumerate(node.value)]
         if isinstance(node, yaml.MappingNode) and kind == "map":
             return self._mapping(node, path)
-        return self._tagged(node, path)
+        return self._refuse_tag(node, path)
 
     def _scalar(self, node: yaml.ScalarNode, kind: str, path: str) -> Any:
         text: str = node.value
@@ -125,7 +125,7 @@ class _YamlConstructor:
                 return float(text)
         except ValueError:
             pass
-        return self._tagged(node, path)
+        return self._refuse_tag(node, path)
 
     def _mapping(self, node: yaml.MappingNode, path: str) -> dict[str, Any]:
         built: dict[str, Any] = {}
@@ -145,7 +145,7 @@ class _YamlConstructor:
             built[key] = self.build(value_node, _join_path(path, key))
         return built
 
-    def _tagged(self, node: yaml.Node, path: str) -> UnresolvedValue:
+    def _refuse_tag(self, node: yaml.Node, path: str) -> UnresolvedValue:
         self._mistakes.append(
             Mistake(path, "a plain value", f"the tag {node.tag[:80]}, {_describe_place(node.start_mark)}")
         )

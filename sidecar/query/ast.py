@@ -67,7 +67,7 @@ class And:
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """At least one of them."""
+    """Alternatives, of which at least one must match."""
 
     items: tuple[Expression, ...]
 

@@ -145,14 +145,14 @@ class LetterTransfer:
     async def _take(self, exported: ExportedLetter, who: Actor) -> LetterOutcome:
         system = exported.position.system
 
-        def refused(why: str) -> LetterOutcome:
+        def refuse(why: str) -> LetterOutcome:
             return LetterOutcome(id=exported.id, done=False, state="unknown", why=why)
 
         source = next((candidate for candidate in self._sources if candidate.broker.system == system), None)
         if source is None:
-            return refused(f"no {system} source is configured here")
+            return refuse(f"no {system} source is configured here")
         if exported.position.stream != exported.stream or not await self._store.reads(system, exported.stream):
-            return refused(f"{exported.stream} is no dead-letter stream of a watched stream")
+            return refuse(f"{exported.stream} is no dead-letter stream of a watched stream")
         record = Record(
             exported.position, exported.key, exported.value, exported.headers, exported.timestamp, exported.value_at
         )
@@ -166,11 +166,11 @@ class LetterTransfer:
             if exported.hidden:
                 whole = await _whole(source, letter, record, exported.hidden)
                 if isinstance(whole, str):
-                    return refused(f"{LEFT_OUT} ({', '.join(exported.hidden)}), and {whole}")
+                    return refuse(f"{LEFT_OUT} ({', '.join(exported.hidden)}), and {whole}")
                 record = whole
             return await self._write(source, letter, record, who)
         except Refused as error:
-            return refused(str(error))
+            return refuse(str(error))
 
     async def _write(self, source: LetterSource, letter: DeadLetter, record: Record, who: Actor) -> LetterOutcome:
         ledger, names = source.broker.ledger, entry_keys(letter)

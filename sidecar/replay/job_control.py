@@ -115,7 +115,7 @@ class JobController:
         raise NotFoundError(f"there is no replay {id!r} in the ledger (tracecar replays lists them)")
 
     async def change(self, id: str, state: JobState, who: Actor) -> ReplayJob:
-        """Pause, resume or cancel. Raises Unknown, Refused where it cannot be brought to that state, Outage."""
+        """Pause, resume or cancel. Raises NotFoundError, Refused where it cannot be brought to that state, Outage."""
         if id in self._empty:
             raise Refused(f"replay {id} is done: there was nothing to send")
         for _ in range(MAX_TRIES):

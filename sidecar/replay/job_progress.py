@@ -49,7 +49,7 @@ class JobProgress:
         """Describes the state of a failed job, and how to continue it."""
 
     async def until_ended(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Take steps until the job runs no more; outages are waited out. Raises Stopped."""
+        """Take steps until the job runs no more; outages are waited out. Raises JobStopped."""
         pause = 0.2
         while not self._ended:
             try:
@@ -88,7 +88,7 @@ class JobProgress:
 
     # --- pace
 
-    def sent(self, count: int) -> None:
+    def charge(self, count: int) -> None:
         rate = self.job.request.rate
         if rate is not None:
             self._next_slot = max(self._next_slot, time.monotonic() - MAX_CREDIT_S) + count / rate
@@ -114,11 +114,11 @@ class JobProgress:
         return time.monotonic() - self._saved >= SAVE_INTERVAL_S
 
     async def look(self) -> None:
-        """Take over what others decided. Raises Stopped where it is not ours to run any more."""
+        """Take over what others decided. Raises JobStopped where it is not ours to run any more."""
         now = await self._jobs.get(self.job.id)
         if now is None:
             raise Refused(
-                "the ledger no longer has this replay: its entry or the whole ledger was deleted; start another one"
+                "the replay is gone from the ledger: its entry or the whole ledger was deleted; start another one"
             )
         if now.stands != self._held.stands:
             await self._merge(now)

@@ -80,7 +80,7 @@ class RampUp:
             job.batch, self._ends = job.batch or next_batch(0), {}
         return job.judged + job.batch - job.at
 
-    def sent(self, items: Sequence[ReplayItem]) -> None:
+    def note_sent(self, items: Sequence[ReplayItem]) -> None:
         """Remember where the batch lies."""
         if self._ends is None:
             return

@@ -207,9 +207,11 @@ class RangeRunner:
     async def _send(
         self, page: list[Record], progress: RangeProgress, stands: bytes | None
     ) -> tuple[RangeProgress, bytes | None]:
-        """One act. Raises Stopped where another runner has moved on."""
+        """Send one transaction. Raises JobStopped if another runner has moved on."""
         chosen = [
-            one for one, fits in zip(page, await match_range(page, self.job.request, self._fits), strict=True) if fits
+            record
+            for record, is_chosen in zip(page, await match_range(page, self.job.request, self._fits), strict=True)
+            if is_chosen
         ]
         await self._job_progress.throttle(len(chosen))
         await self._job_progress.look()
@@ -234,7 +236,7 @@ class RangeRunner:
             log.info("replay.overtaken", replay=self.job.id)
             self.job.note = "another sidecar went on with it"
             raise JobStopped
-        self._job_progress.sent(len(chosen))
+        self._job_progress.charge(len(chosen))
         self._tell(after)
         if self._job_progress.due:
             await self._look()

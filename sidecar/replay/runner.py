@@ -121,7 +121,7 @@ class LetterRunner:
         job.at += len(items)
         job.note = None
         if ramp_up is not None:
-            ramp_up.sent(items)
+            ramp_up.note_sent(items)
         self._grow(len(items), asked, time.monotonic() - began)
         if self._job_progress.due:
             await self._look()
@@ -193,7 +193,7 @@ class LetterRunner:
         for item in items:
             if item.sent:
                 job.published += 1
-                self._job_progress.sent(1)
+                self._job_progress.charge(1)
             elif item.fail is not None:
                 job.failed += 1
                 if len(job.failures) < MAX_FAILURES:
@@ -215,7 +215,7 @@ class LetterRunner:
 async def watch_after_end(
     context: RunnerContext, job_progress: JobProgress, look: Callable[[], Awaitable[Sequence[DeadLetter]]]
 ) -> None:
-    """Go on counting for a while what fails again once the job is done. Raises Stopped."""
+    """Go on counting for a while what fails again once the job is done. Raises JobStopped."""
     deadline = time.monotonic() + context.watch_after_end_s
     while job_progress.job.state == "done" and job_progress.job.published and time.monotonic() < deadline:
         await asyncio.sleep(SAVE_INTERVAL_S)

@@ -64,7 +64,7 @@ MAX_COMMENT_CHARACTERS, MAX_IDS = 4_000, 2_000
 class LetterQueries(Protocol):
     """Understands queries of dead letters."""
 
-    def wanted(self, query: str) -> DeadLetterFilter:
+    def build_filter(self, query: str) -> DeadLetterFilter:
         """Build the filter of a query. Raises QueryError."""
 
     async def fits(self, records: Sequence[Record], query: str) -> Sequence[bool]:
@@ -226,7 +226,7 @@ class ReplayService:
         return held.job
 
     async def _select(self, request: ReplayRequest) -> tuple[BrokerReplay, ReplaySelection]:
-        wanted = self._queries.wanted(request.query)
+        wanted = self._queries.build_filter(request.query)
         selection = await select(
             self._store, wanted, request.ids, takes=FORCED_STATES if request.force else OPEN_STATES, most=self._most
         )
@@ -327,7 +327,7 @@ class ReplayService:
 
     async def discard_found(self, query: str, reason: str, who: Actor) -> DiscardResult:
         most = min(MAX_DISCARDED_LETTERS, self._most)
-        selection = await select(self._store, self._queries.wanted(query), (), takes=UNDECIDED_STATES, most=most)
+        selection = await select(self._store, self._queries.build_filter(query), (), takes=UNDECIDED_STATES, most=most)
         ids = [candidate.letter.id for candidate in selection.candidates]
         outcomes = await self._change_letters(ids, "discarded", reason, who) if ids else []
         return DiscardResult(
@@ -365,7 +365,7 @@ class ReplayService:
         return await audit(self._store, await self.jobs(0), limit)
 
     def export(self, query: str = "", limit: int = 0) -> AsyncIterator[ExportedLetter]:
-        return self._exporting.export(self._queries.wanted(query), limit)
+        return self._exporting.export(self._queries.build_filter(query), limit)
 
     async def import_letters(self, letters: AsyncIterable[ExportedLetter], who: Actor) -> AsyncIterator[LetterOutcome]:
         taken = asked = 0

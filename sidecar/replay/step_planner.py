@@ -59,7 +59,7 @@ class EditedRecord(Protocol):
 
 
 class BodyEditor(Protocol):
-    """Changes bodies. Raises Unsendable where the result does not fit the schema, Outage, Refused."""
+    """Changes bodies. Raises UnsendableLetter where the result does not fit the schema, Outage, Refused."""
 
     async def __call__(self, record: Record, edit: BodyEdit, target: str) -> EditedRecord: ...
 

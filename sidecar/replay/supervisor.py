@@ -135,9 +135,9 @@ class JobSupervisor:
         self._broken.pop(held.job.id, None)
         runner = self._runners[held.job.id] = self._runner(held)
         task = self._tasks[held.job.id] = asyncio.create_task(runner.run(), name=f"replay {held.job.id}")
-        task.add_done_callback(lambda done: self._ended(held.job.id, done))
+        task.add_done_callback(lambda done: self._on_ended(held.job.id, done))
 
-    def _ended(self, id: str, task: asyncio.Task[None]) -> None:
+    def _on_ended(self, id: str, task: asyncio.Task[None]) -> None:
         if self._tasks.get(id) is task:
             del self._tasks[id]
             self._runners.pop(id, None)
@@ -153,7 +153,7 @@ class JobSupervisor:
         now = runner.job
         if now.state == job.state:
             return now
-        # Somebody decided otherwise, and the runner has not seen it yet: what it sent since counts all the same.
+        # An operator changed the job, and its runner has not seen that yet: what it sent since counts all the same.
         return replace(
             job,
             at=now.at,

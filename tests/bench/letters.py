@@ -166,7 +166,7 @@ async def replay_ours(address: str, stream: str) -> dict[str, Any]:
     from sidecar.replay.service import ReplayService
 
     class Queries:
-        def wanted(self, query: str) -> DeadLetterFilter:
+        def build_filter(self, query: str) -> DeadLetterFilter:
             return DeadLetterFilter()
 
         async def fits(self, records: Sequence[Any], query: str) -> Sequence[bool]:

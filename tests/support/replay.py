@@ -46,7 +46,7 @@ class Source:
 class Queries:
     """Queries by what letters say of themselves."""
 
-    def wanted(self, query: str) -> DeadLetterFilter:
+    def build_filter(self, query: str) -> DeadLetterFilter:
         if not query:
             return ANY
         parsed = parse(query)

@@ -43,7 +43,7 @@ class DeadLetterService:
 
     async def causes(self, query: str = "", limit: int = 100) -> models.CausePage:
         """Return the causes of the dead letters that match, those with the most letters first."""
-        result = await self._letters.groups(self._queries.wanted(query))
+        result = await self._letters.groups(self._queries.build_filter(query))
         now = time.time_ns() // 1_000
         return models.CausePage(
             items=[self._mapper.cause(cause, now) for cause in result.causes[: page_size(limit)]],

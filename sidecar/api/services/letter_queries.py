@@ -29,7 +29,7 @@ class LetterQueryCompiler:
         self._search, self._payloads, self._origins = search, payloads, origins
         self._watched, self._mapper = watched, mapper
 
-    def wanted(self, query: str) -> DeadLetterFilter:
+    def build_filter(self, query: str) -> DeadLetterFilter:
         """Compile the text of a query. Raises QueryError."""
         return self.filter(parse(query))
 

@@ -211,7 +211,7 @@ async def test_a_job_that_is_deleted_while_it_runs_fails_and_says_so() -> None:
         await until(lambda: one.log.ledger)
         job = await ended(sidecar, job)
         assert job.state == "failed"
-        assert "the ledger no longer has this replay" in (job.note or "")
+        assert "gone from the ledger" in (job.note or "")
         await until(lambda: not supervisor(sidecar)._tasks)
         resumed = await ended(sidecar, await sidecar.resume(job.id, ANN))
         assert "cancel this one and start another" in (resumed.note or "")
