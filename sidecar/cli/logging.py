@@ -6,7 +6,9 @@ import logging
 import sys
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
+
+from sidecar.domain.secrets import mask_credentials
 
 
 def log_to_stderr(*, quiet: bool = False) -> None:
@@ -16,12 +18,13 @@ def log_to_stderr(*, quiet: bool = False) -> None:
         # Tracebacks without the values of variables: those are payloads and tokens.
         [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if terminal
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        else [structlog.processors.format_exc_info, _mask_texts, structlog.processors.JSONRenderer()]
     )
     first: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        _mask_texts,
     ]
     structlog.configure(
         processors=[*first, *last],
@@ -38,3 +41,8 @@ def log_to_stderr(*, quiet: bool = False) -> None:
         )
     )
     logging.basicConfig(level=logging.ERROR if quiet else logging.WARNING, handlers=[theirs])
+
+
+def _mask_texts(logger: object, method: str, event: EventDict) -> EventDict:
+    """Mask passwords in addresses: libraries quote them in errors."""
+    return {name: mask_credentials(value) if isinstance(value, str) else value for name, value in event.items()}

@@ -20,6 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sidecar.domain.secrets import mask_credentials
+
 
 class TracecarError(Exception):
     """Base class of all exceptions that Tracecar raises on purpose."""
@@ -62,7 +64,7 @@ class Outage(TracecarError):
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         self.retry_after = retry_after
         """Seconds, where the server says how long to wait."""
-        super().__init__(message)
+        super().__init__(mask_credentials(message))
 
 
 class Disconnected(Outage):
@@ -79,6 +81,9 @@ class Fenced(TracecarError):
 
 class Refused(TracecarError):
     """A refusal that the server will repeat until a person changes something."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(mask_credentials(message))
 
 
 class RecordRefused(Refused):

@@ -14,6 +14,9 @@ _SECRET_MAPPING = re.compile(r"^(?:headers|oauth\w*)$", re.IGNORECASE)
 _SECRET_VARIABLE = re.compile(r"PASS|SECRET|TOKEN|KEY|CREDENTIAL", re.IGNORECASE)
 _USERINFO = re.compile(r"(//).*@", re.DOTALL)
 """Up to the last `@`: passwords that were not escaped hold slashes, spaces and `@` themselves."""
+_URL_CREDENTIALS = re.compile(r"([a-z][a-z0-9+.-]*://)[^\s/@:]*:(?![0-9]+/)[^\s@]*@(?=[\w\[])", re.IGNORECASE)
+_BARE_CREDENTIALS = re.compile(r"(?<![\w/@:])[^\s/@:'\"(]+:[^\s/@]+@(?=[\w.-]+:[0-9]|\[)")
+"""User and password before a host and port, as client libraries quote addresses without their scheme."""
 _URL_PARAMETER = re.compile(r"([?&](?:password|secret|token|api[_-]?key)=)[^&#\s]*", re.IGNORECASE)
 
 
@@ -30,6 +33,14 @@ def is_secret_variable(name: str) -> bool:
 def mask_url(text: str) -> str:
     """Mask the user information and secret query parameters of all URLs in a text."""
     return _URL_PARAMETER.sub(rf"\1{HIDDEN}", _USERINFO.sub(rf"\1{HIDDEN}@", text))
+
+
+def mask_credentials(text: str) -> str:
+    """Mask user and password of addresses within a sentence, such as an error that a client library raised."""
+    if "@" not in text:
+        return text
+    masked = _URL_CREDENTIALS.sub(rf"\1{HIDDEN}@", text)
+    return _URL_PARAMETER.sub(rf"\1{HIDDEN}", _BARE_CREDENTIALS.sub(f"{HIDDEN}@", masked))
 
 
 def mask_secrets(value: Any, key: str = "") -> Any:
