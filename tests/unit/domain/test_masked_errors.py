@@ -1,4 +1,4 @@
-"""No error shows the password of an address, whoever wrote its sentence."""
+"""No error shows the password of an address, even if a library wrote its sentence."""
 
 from __future__ import annotations
 
