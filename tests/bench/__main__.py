@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.bench import loading, receiving, report, shared
+from tests.bench import event_producer, otlp_collector, report, shared
 
 Result = dict[str, Any]
 
@@ -74,7 +74,7 @@ def throughput(system: str, address: str, options: argparse.Namespace) -> Iterat
     for name, broken, bound in (("plain", 0.0, 0.50), ("1 % rejected", 0.01, 0.42)):
         stream = f"bench.{system}.{'broken' if broken else 'plain'}"
         print(f"{system}, {name}: loading {options.events:,} events")
-        loading.load(system, address, stream, options.events, broken=broken, partitions=4)
+        event_producer.load(system, address, stream, options.events, broken=broken, partitions=4)
         run: dict[str, object] = {"system": system, "address": address, "stream": stream, "events": options.events}
         yield {
             "what": f"{system}: the full way, {name}",
@@ -100,7 +100,7 @@ def further(address: str, options: argparse.Namespace) -> Iterator[Result]:
     for number, (what, stream, load, own) in enumerate(FURTHER):
         if load is not None:
             print(f"{what}: loading {options.events:,} events")
-            loading.load("kafka", address, stream, options.events, **load)
+            event_producer.load("kafka", address, stream, options.events, **load)
         run = {"system": "kafka", "address": address, "stream": stream, "events": options.events}
 
         def bare(turn: int, run: Result = run, number: int = number) -> Result:
@@ -154,9 +154,9 @@ def exported(address: str, options: argparse.Namespace) -> Iterator[Result]:
     """The full way with every event's span sent to a collector, none of them lost."""
     stream = "bench.kafka.exported"
     print(f"kafka, with OTLP export: loading {options.events:,} events")
-    loading.load("kafka", address, stream, options.events, partitions=4)
+    event_producer.load("kafka", address, stream, options.events, partitions=4)
     run: dict[str, object] = {"system": "kafka", "address": address, "stream": stream, "events": options.events}
-    with receiving.collector() as collector:
+    with otlp_collector.collector() as collector:
         otlp = {"endpoint": collector.endpoint, "protocol": "grpc"}
 
         def ours(number: int) -> Result:

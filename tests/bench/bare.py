@@ -12,7 +12,7 @@ import fastavro
 import msgspec
 import uvloop
 
-from tests.bench.loading import order_schema
+from tests.bench.event_producer import order_schema
 
 WARM_UP = 20_000
 """Events before the clock starts: first batches are not counted."""

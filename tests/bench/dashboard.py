@@ -27,7 +27,7 @@ from typing import Any
 
 import httpx2
 
-from tests.bench.loading import write_schema
+from tests.bench.event_producer import write_schema
 from tests.bench.size import _free_port, _is_ready, resident
 
 RATE = 5_000

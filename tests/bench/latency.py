@@ -18,7 +18,7 @@ from typing import Any
 import httpx2
 
 from sidecar.adapters.registry.directory import schema_id
-from tests.bench import loading
+from tests.bench import event_producer
 from tests.bench.ours import configuration
 from tests.bench.size import _free_port, _is_ready
 from tests.support.bench_events import SCHEMA, bench_events
@@ -62,7 +62,7 @@ async def visible(address: str) -> list[float]:
     from aiokafka import AIOKafkaProducer
 
     stream = "bench.latency"
-    loading.load("kafka", address, stream, 1000, partitions=2)
+    event_producer.load("kafka", address, stream, 1000, partitions=2)
     producer = AIOKafkaProducer(bootstrap_servers=address, linger_ms=0)
     await producer.start()
     found: list[float] = []
@@ -114,8 +114,8 @@ async def gated(address: str) -> float:
 
     stream = "bench.gated"
     given = {"system": "kafka", "address": address, "stream": stream, "group": "gated", "gate": True}
-    loading.load("kafka", address, stream, 100, partitions=2)
-    loading.load("kafka", address, f"{stream}.gated", 0, partitions=2)
+    event_producer.load("kafka", address, stream, 100, partitions=2)
+    event_producer.load("kafka", address, f"{stream}.gated", 0, partitions=2)
     producer = AIOKafkaProducer(bootstrap_servers=address, linger_ms=0)
     consumer = AIOKafkaConsumer(
         stream, f"{stream}.gated", bootstrap_servers=address, isolation_level="read_committed", fetch_max_wait_ms=10
@@ -150,7 +150,7 @@ def p99(values: Sequence[float]) -> float:
 
 async def measure(given: dict[str, Any]) -> list[dict[str, Any]]:
     stream = "bench.drain"
-    loading.load("kafka", given["address"], stream, given["events"], partitions=4)
+    event_producer.load("kafka", given["address"], stream, given["events"], partitions=4)
     draining = await looked_up(given["address"], stream)
     seen = await visible(given["address"])
     added = await gated(given["address"])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.bare import WARM_UP
-from tests.bench.loading import write_schema
+from tests.bench.event_producer import write_schema
 
 
 def configuration(given: dict[str, Any], directory: Path) -> str:

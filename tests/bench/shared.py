@@ -27,7 +27,7 @@ def rows(
     in_turns: Callable[[int, Callable[[int], Result], Callable[[int], Result]], Result],
 ) -> Iterator[Result]:
     """The rows of the table."""
-    from tests.bench import loading
+    from tests.bench import event_producer
 
     found = side("shared", url=valkey, events=1_000_000)
     what = "shared index of a million events"
@@ -35,7 +35,7 @@ def rows(
     yield {"what": f"{what}: a flow of {FLOW} events, p99", "value": found["flow_p99_ms"], "unit": "ms", "bound": 20}
     stream = "bench.shared"
     print(f"shared index: loading {events:,} events")
-    loading.load("kafka", kafka, stream, events, broken=0.0, partitions=4)
+    event_producer.load("kafka", kafka, stream, events, broken=0.0, partitions=4)
     run = {"system": "kafka", "address": kafka, "stream": stream, "events": events}
 
     def ours(number: int, **members: int) -> Result:

@@ -26,7 +26,7 @@ def index_bytes() -> float:
     """Bytes an event costs in the memory index, in a fresh process: events come in as they do from a judge, and nothing
     else keeps them."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.indexing", str(EVENTS)], stdout=subprocess.PIPE, text=True, check=True
+        [sys.executable, "-m", "tests.bench.index_memory", str(EVENTS)], stdout=subprocess.PIPE, text=True, check=True
     )
     return float(json.loads(done.stdout)) / EVENTS
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from sidecar.domain.errors import Fenced, Outage
 from sidecar.domain.ports.broker import Batch, Broker
+from tests.contracts.batch_reader import letter, letter_ids
 from tests.contracts.broker_contract import BrokerHarness, outgoing
-from tests.contracts.broker_reading import letter, letter_ids
 
 PATIENCE = 90.0
 

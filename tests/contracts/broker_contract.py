@@ -19,7 +19,7 @@ from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.position import Partition, Position
 from sidecar.domain.stream_names import LEDGER, StreamNames
-from tests.contracts.broker_reading import Reader, by_lease, letter, letter_ids
+from tests.contracts.batch_reader import Reader, by_lease, letter, letter_ids
 from tests.support.conditions import until
 
 EARLIEST, LATEST = StartPosition("earliest"), StartPosition("latest")

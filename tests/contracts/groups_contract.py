@@ -12,8 +12,8 @@ from sidecar.domain.model import Outgoing
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.ports.consumer_groups import GroupProgress
 from sidecar.domain.position import Partition, Position
+from tests.contracts.batch_reader import Reader
 from tests.contracts.broker_contract import BrokerHarness
-from tests.contracts.broker_reading import Reader
 from tests.support.conditions import until
 
 

@@ -11,9 +11,9 @@ from sidecar.config.value_types import StartPosition
 from sidecar.domain.errors import Outage
 from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.position import Partition, Position
+from tests.contracts.batch_reader import Reader, by_lease, letter, letter_ids
 from tests.contracts.broker_cancellation import cancel_every_await
 from tests.contracts.broker_contract import EARLIEST, BrokerContract, BrokerHarness, outgoing
-from tests.contracts.broker_reading import Reader, by_lease, letter, letter_ids
 from tests.support.faulty_broker import FaultyBroker
 
 

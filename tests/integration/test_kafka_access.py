@@ -22,7 +22,7 @@ from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Outgoing
 from sidecar.domain.ports.ledger import LedgerTransaction, LedgerWrite
 from sidecar.domain.stream_names import LEDGER
-from tests.contracts.broker_reading import Reader, by_lease, letter
+from tests.contracts.batch_reader import Reader, by_lease, letter
 from tests.servers.kafka import (
     PASSWORD,
     allow,

@@ -17,7 +17,7 @@ from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.domain.errors import Fenced, Outage, Refused
 from sidecar.domain.model import Outgoing
 from sidecar.domain.position import Partition, Position
-from tests.contracts.broker_reading import Reader, by_lease, letter, letter_ids
+from tests.contracts.batch_reader import Reader, by_lease, letter, letter_ids
 from tests.contracts.test_broker_kafka import KafkaHarness
 from tests.servers import kafka as server
 from tests.support.conditions import until

@@ -14,8 +14,8 @@ from sidecar.config.value_types import StartPosition
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.domain.errors import RecordRefused, TooLarge
 from sidecar.domain.model import Outgoing
+from tests.contracts.batch_reader import Reader, by_lease, letter
 from tests.contracts.broker_cancellation import cancel_every_await
-from tests.contracts.broker_reading import Reader, by_lease, letter
 from tests.contracts.test_broker_kafka import QUICK, KafkaHarness
 from tests.servers import kafka as server
 from tests.support.conditions import until

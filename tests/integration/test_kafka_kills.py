@@ -17,7 +17,7 @@ import pytest
 
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.domain.model import Outgoing
-from tests.contracts.broker_reading import PATIENCE, letter_ids
+from tests.contracts.batch_reader import PATIENCE, letter_ids
 from tests.contracts.test_broker_kafka import KafkaHarness
 from tests.servers.kafka import committed, create_topic, published, unique
 from tests.support.conditions import until

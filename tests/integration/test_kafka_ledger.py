@@ -25,8 +25,8 @@ from sidecar.domain.stream_names import LEDGER
 from tests.contracts.test_broker_kafka import KafkaHarness
 from tests.servers.kafka import create_topic, delete_topic, unique
 from tests.support.conditions import until
-from tests.support.cutting_proxy import CuttingProxy
 from tests.support.kafka_ledger_worker import acts
+from tests.support.tcp_proxy import CuttingProxy
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.kafka

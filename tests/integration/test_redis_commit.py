@@ -12,11 +12,11 @@ from redis.asyncio import Redis as Client
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.errors import Outage, Refused, TooLarge
 from sidecar.domain.model import Outgoing, Record
+from tests.contracts.batch_reader import Reader, by_lease, letter, letter_ids
 from tests.contracts.broker_contract import outgoing
-from tests.contracts.broker_reading import Reader, by_lease, letter, letter_ids
 from tests.support.conditions import until
-from tests.support.cutting_proxy import CuttingProxy
 from tests.support.redis import RedisHarness
+from tests.support.tcp_proxy import CuttingProxy
 
 pytestmark = pytest.mark.valkey
 

@@ -15,8 +15,8 @@ import pytest
 
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.position import Position
+from tests.contracts.batch_reader import letter_ids
 from tests.contracts.broker_contract import outgoing
-from tests.contracts.broker_reading import letter_ids
 from tests.support.conditions import until
 from tests.support.redis import RedisHarness
 

@@ -24,9 +24,9 @@ from tests.contracts.ledger_contract import LedgerContract
 from tests.integration.test_redis_poison_entries import GROUP, NOW, Shop
 from tests.integration.test_redis_topologies import ClusterHarness
 from tests.servers.valkey_topologies import cluster_of_three, watched_by_a_sentinel
-from tests.support.cutting_proxy import CuttingProxy
 from tests.support.redis import RedisHarness
 from tests.support.redis_ledger_worker import acts
+from tests.support.tcp_proxy import CuttingProxy
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.valkey

@@ -12,8 +12,8 @@ from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.errors import Disconnected, Fenced, Outage
 from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.position import Partition
+from tests.contracts.batch_reader import Reader, by_lease, letter, letter_ids
 from tests.contracts.broker_contract import LATEST, outgoing
-from tests.contracts.broker_reading import Reader, by_lease, letter, letter_ids
 from tests.support.conditions import until
 from tests.support.redis import RedisHarness
 

@@ -18,7 +18,7 @@ from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.errors import Disconnected, Fenced, Outage
 from sidecar.domain.model import Outgoing
 from sidecar.domain.ports.broker import Batch
-from tests.contracts.broker_reading import Reader
+from tests.contracts.batch_reader import Reader
 from tests.support.conditions import until
 from tests.support.redis import RedisHarness
 

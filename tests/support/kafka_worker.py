@@ -18,7 +18,7 @@ from sidecar.config import schema as config
 from sidecar.config.schema import Config, SourcesConfig
 from sidecar.config.value_types import StartPosition
 from sidecar.domain.errors import Fenced, Outage
-from tests.contracts.broker_reading import letter
+from tests.contracts.batch_reader import letter
 
 
 def arm(request: str, moment: str, number: signal.Signals) -> None:

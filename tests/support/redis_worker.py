@@ -13,7 +13,7 @@ from sidecar.config.schema import Config, RedisConfig, SourcesConfig
 from sidecar.config.value_types import Duration, StartPosition
 from sidecar.domain.broker_traits import register_traits
 from sidecar.domain.errors import Fenced, Outage
-from tests.contracts.broker_reading import letter
+from tests.contracts.batch_reader import letter
 
 register_traits(REDIS_TRAITS)
 

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from sidecar.domain.model import Decoded, Event, Record
 from sidecar.runtime.gc_tuning import tune_gc
-from tests.bench.indexing import BATCH, batch
-from tests.bench.receiving import collector
+from tests.bench.index_memory import BATCH, batch
+from tests.bench.otlp_collector import collector
 
 EVENTS = 200_000
 KINDS = {

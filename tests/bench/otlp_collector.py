@@ -13,7 +13,7 @@ from contextlib import contextmanager
 def collector() -> Iterator[Collector]:
     """One that listens until it is left."""
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.bench.receiving"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tests.bench.otlp_collector"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         yield Collector(process, process.stdout.readline().strip())
