@@ -22,6 +22,7 @@ from exporters.tracing.span_mapper import ExportSpan, SpanMapper
 from exporters.tracing.span_placement import EdgeCallback, RejectionCallback, SpanPlacer
 from exporters.tracing.span_sink import SpanSink
 from sidecar.config.schema import ExportersConfig, SamplingConfig
+from sidecar.domain.correlation.hops import hop_root
 from sidecar.domain.model import Decoded, Event
 from sidecar.domain.redaction import Redactor
 
@@ -311,7 +312,7 @@ def _log_failure(task: asyncio.Task[None]) -> None:
 
 
 def _find_original(event: Event, first: Event) -> Event | None:
-    """Return the event that this one duplicates. A replay and its original do not duplicate each other."""
+    """Return the event that this one duplicates. Replays, hops and their original do not duplicate each other."""
     if event.replay_of is not None or first.replay_of is not None or first.position == event.position:
         return None
-    return first
+    return None if (event.hop_of or first.hop_of) and hop_root(event) == hop_root(first) else first

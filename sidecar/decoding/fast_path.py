@@ -52,7 +52,7 @@ def is_plain(headings: HeaderLayout, fields: Collection[str]) -> bool:
     found = set(fields)
     shaped = found >= cloudevents.FIELDS or found >= debezium.FIELDS or found == debezium.CONVERTED
     shaped = shaped or headings.wrapped or headings.row or not found.isdisjoint(debezium.ROW_FIELDS)
-    return not (shaped or headings.schema or headings.key_framed or headings.replay_of >= 0)
+    return not (shaped or headings.schema or headings.key_framed or headings.forwarded or headings.replay_of >= 0)
 
 
 def compile_fast_decoder(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -56,26 +56,40 @@ class Payload(msgspec.Struct):
     """The sender says that the bytes are in no encoding that a schema could describe."""
 
 
-def read_payload(record: Record, headings: HeaderLayout, catalog: SchemaCache, *, unchecked: bool) -> Payload:
-    """Read a record's value. Raises SchemaNotCached, unless `unchecked`, where a schema must be fetched first."""
+def read_payload(
+    record: Record, streams: Sequence[str], headings: HeaderLayout, catalog: SchemaCache, *, unchecked: bool
+) -> Payload:
+    """Read a record's value.
+
+    Raises SchemaNotCached, unless `unchecked`, where a schema must be fetched first.
+
+    Args:
+        record: The record.
+        streams: The streams whose schemas it may have: its own, and its origin's where it is a copy.
+        headings: The layout of its headers.
+        catalog: The schemas.
+        unchecked: Do not raise; the payload then is an `outage`.
+    """
     headers = {name: value for name, at in headings.schema if (value := record.headers[at][1]) is not None}
     wire = frame(record.value or b"", headers)
     if isinstance(wire, Rejection):
         return Payload(rejection=wire, names_schema=True)
-    return _read_framed(record.value or b"", wire, record.position.stream, catalog, unchecked)
+    return _read_framed(record.value or b"", wire, streams, catalog, unchecked)
 
 
-def read_inner_payload(value: bytes, stream: str, catalog: SchemaCache, *, unchecked: bool, opaque: bool) -> Payload:
+def read_inner_payload(
+    value: bytes, streams: Sequence[str], catalog: SchemaCache, *, unchecked: bool, opaque: bool
+) -> Payload:
     """Read bytes inside of a body, which no header describes.
 
     Args:
         value: The bytes.
-        stream: The stream of the record around.
+        streams: The streams whose schemas the record around may have.
         catalog: The schemas.
         unchecked: Do not raise SchemaNotCached; the payload then is an `outage`.
         opaque: The sender says that the bytes are only bytes: a schema id that cannot be used is none.
     """
-    payload = _read_framed(value, bare_frame(value), stream, catalog, unchecked)
+    payload = _read_framed(value, bare_frame(value), streams, catalog, unchecked)
     if opaque and (payload.rejection is not None or payload.raw is not None):
         return Payload(opaque=True)
     return payload
@@ -93,15 +107,26 @@ def resolve(catalog: SchemaCache, stream: str, ids: tuple[SchemaId, ...]) -> Sch
     return lookup
 
 
-def _read_framed(value: bytes, wire: WireFrame, stream: str, catalog: SchemaCache, unchecked: bool) -> Payload:
+def resolve_for(catalog: SchemaCache, streams: Sequence[str], ids: tuple[SchemaId, ...]) -> SchemaLookup:
+    """Look up a schema for any of several streams; where it is for none, the answer for the last of them."""
+    for stream in streams:
+        lookup = resolve(catalog, stream, ids)
+        if lookup.rejection is None:
+            break
+    return lookup
+
+
+def _read_framed(
+    value: bytes, wire: WireFrame, streams: Sequence[str], catalog: SchemaCache, unchecked: bool
+) -> Payload:
     if not wire.ids:
         if wire.form is WireForm.JSON:
             body, problem = json_or_problem(value, wire.start)
             return Payload(body=body, problem=problem)
         return _read_unframed(value, catalog)
     try:
-        lookup = resolve(catalog, stream, wire.ids)
-        if lookup.rejection is not None and wire.guessed and _is_coincidence(value, wire, lookup, stream, catalog):
+        lookup = resolve_for(catalog, streams, wire.ids)
+        if lookup.rejection is not None and wire.guessed and _is_coincidence(value, wire, lookup, streams, catalog):
             return _read_unframed(value, catalog)
     except SchemaNotCached:
         if not unchecked:
@@ -126,12 +151,14 @@ def _read_framed(value: bytes, wire: WireFrame, stream: str, catalog: SchemaCach
     return payload
 
 
-def _is_coincidence(value: bytes, wire: WireFrame, lookup: SchemaLookup, stream: str, catalog: SchemaCache) -> bool:
+def _is_coincidence(
+    value: bytes, wire: WireFrame, lookup: SchemaLookup, streams: Sequence[str], catalog: SchemaCache
+) -> bool:
     """Test whether a value only looks framed: a number, say, whose first byte is 0.
 
     Nothing says that the value names a schema if no subject is named after its stream, and the id is unknown, or
     belongs to other streams and its schema cannot read the value. JSON behind the id confirms it."""
-    if catalog.has_subject(stream) or _likely_json(value, wire.start) is not None:
+    if any(catalog.has_subject(stream) for stream in streams) or _likely_json(value, wire.start) is not None:
         return False
     schema = lookup.schema
     return schema is None or schema.unusable is not None or schema.decode(value, wire.start).__class__ is Rejection

@@ -11,6 +11,7 @@ from msgspec import Struct
 from sidecar.decoding.envelope import cloudevents, debezium
 from sidecar.decoding.envelope.extractor import EnvelopeExtractor, EnvelopeSource, HeaderLayout, record_type
 from sidecar.decoding.envelope.transport import unwrap_message
+from sidecar.decoding.origin_headers import read_origin
 from sidecar.decoding.payload import (
     Payload,
     convert_types,
@@ -19,7 +20,7 @@ from sidecar.decoding.payload import (
     header_text,
     read_inner_payload,
     read_payload,
-    resolve,
+    resolve_for,
     unquote_fields,
 )
 from sidecar.decoding.record_key import key_identity
@@ -83,7 +84,9 @@ class _GeneralDecoder:
             headings = envelope.headings([name for name, _ in record.headers])
         self.record, self.headings, self.envelope = record, headings, envelope
         self.catalog, self.unchecked = catalog, unchecked
-        self.stream = record.position.stream
+        self.stream = own = record.position.stream
+        origin = read_origin(record.headers, record.position) if headings.forwarded else None
+        self.streams = (own,) if origin is None or origin.stream == own else (own, origin.stream)
         self.event = Event(
             record.position,
             envelope.keys.text(record.position.stream, record.key, headings.key_framed),
@@ -91,6 +94,7 @@ class _GeneralDecoder:
             now,
             replay_of=header_text(record.headers, headings.replay_of),
             digest=digest(self.original),
+            hop_of=None if origin is None or origin.position is None else str(origin.position),
         )
         self.flat = record.value is None and traits_of(record.position.system).bodyless_entries
         self.tombstone = record.value is None and not self.flat
@@ -136,7 +140,7 @@ class _GeneralDecoder:
             return Payload(body=flat_body(self.record.headers))
         if self.tombstone:
             return Payload()
-        return read_payload(self.record, self.headings, self.catalog, unchecked=self.unchecked)
+        return read_payload(self.record, self.streams, self.headings, self.catalog, unchecked=self.unchecked)
 
     # --- which schema, and does the event fit it ---
 
@@ -184,7 +188,11 @@ class _GeneralDecoder:
 
     def _subject(self) -> SchemaLookup | None:
         try:
-            return self.catalog.for_stream(self.stream, self.event.type, self._version())
+            for stream in self.streams:
+                lookup = self.catalog.for_stream(stream, self.event.type, self._version())
+                if lookup is not None and lookup.schema is not None:
+                    break
+            return lookup
         except SchemaNotCached:
             if not self.unchecked:
                 raise
@@ -209,7 +217,8 @@ class _GeneralDecoder:
         if self.event.rejection is before[0]:
             return
         try:
-            self.catalog.confirm(self.stream, before[1])
+            for stream in self.streams:
+                self.catalog.confirm(stream, before[1])
         except SchemaNotCached:
             if not self.unchecked:
                 raise
@@ -280,13 +289,13 @@ class _GeneralDecoder:
             return shape
         if binary is not None:
             opaque = says_opaque(body.get("datacontenttype"))
-            shape.data = read_inner_payload(binary, self.stream, self.catalog, unchecked=self.unchecked, opaque=opaque)
+            shape.data = read_inner_payload(binary, self.streams, self.catalog, unchecked=self.unchecked, opaque=opaque)
             shape.validated_value = shape.data.body
             self.read = shape.data
             self.read.body = read.body if shape.validated_value is None or path else {**body, "data": shape.data.body}
         elif named is not None:
             try:
-                lookup = resolve(self.catalog, self.stream, (named,))
+                lookup = resolve_for(self.catalog, self.streams, (named,))
                 self.read = Payload(read.body, lookup.schema, lookup.rejection, names_schema=True)
             except SchemaNotCached:
                 if not self.unchecked:

@@ -116,6 +116,8 @@ class Event(Struct, gc=False):
     """Id of the dead letter that this record is a replay of."""
     digest: int = 0
     """CRC-32 of the value's bytes. Shows whether a duplicate has the same content."""
+    hop_of: str | None = None
+    """Position of the record that this one is a copy of, as a framework's headers say (a retry topic, for example)."""
 
 
 class Decoded(Struct, gc=False):

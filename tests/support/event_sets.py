@@ -28,6 +28,9 @@ POSITIONS = [
 ]
 
 
+HOPS = [*map(str, POSITIONS[:4]), "kafka://gone/0/1"]
+
+
 def maybe(strategy: st.SearchStrategy) -> st.SearchStrategy:
     return st.none() | strategy
 
@@ -52,6 +55,7 @@ def event_at(position: Position) -> st.SearchStrategy[Event]:
         rejection=st.sampled_from([None, None, Rejection("decode.malformed", "no")]),
         replay_of=maybe(st.sampled_from([*(f"group@{one}" for one in POSITIONS), *REPLAYS])),
         digest=st.integers(0, 1),
+        hop_of=st.sampled_from([*[None] * len(HOPS), *HOPS]),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
+from sidecar.domain.correlation.duplicates import MAX_REPLAY_STEPS
 from sidecar.domain.model import Event
 from sidecar.domain.position import Position
 
@@ -14,6 +15,10 @@ def when(event: Event) -> tuple[int, Position]:
 
 def came(event: Event) -> tuple[int, Position]:
     return (event.appended_at, event.position)
+
+
+def hop_root(event: Event) -> str:
+    return event.hop_of or str(event.position)
 
 
 def hashed(text: str) -> int:
@@ -94,27 +99,31 @@ class Naive:
 
     # --- duplicates
 
-    def lineage(self, event: Event) -> list[Event]:
-        """The records that an event is a replay of, among those with its id."""
-        same = [other for other in self.events if other.event_id == event.event_id]
-        found: list[Event] = []
-        while event.replay_of is not None:
-            if not event.replay_of.startswith("group@"):
-                return [*found, *(other for other in same if other.replay_of is None)]
-            at = [other for other in same if f"group@{other.position}" == event.replay_of]
-            if not at or at[0] in found:
+    def record(self, event: Event) -> str | None:
+        """The position of the record that an event is a replay or a hop of in the end; None: that is not known."""
+        at = str(event.position)
+        for _ in range(MAX_REPLAY_STEPS):
+            here = [other for other in self.events if str(other.position) == at and other.event_id == event.event_id]
+            if not here or (here[0].replay_of is None and here[0].hop_of is None):
                 break
-            event = at[0]
-            found.append(event)
-        return found
+            if here[0].replay_of is not None and not here[0].replay_of.startswith("group@"):
+                return None
+            at = (here[0].replay_of or here[0].hop_of).removeprefix("group@")
+        return at
 
     def original(self, event: Event) -> Event | None:
-        earlier = [
+        if event.event_id is None:
+            return None
+        same = [other for other in self.events if other.event_id == event.event_id]
+        own = [other for other in same if hop_root(other) == hop_root(event)]
+        record = self.record(event)
+        if any(other.hop_of for other in same):
+            event = min(own, key=lambda other: (other.hop_of is not None, came(other)))
+        apart = [
             other
-            for other in self.events
-            if event.event_id is not None and other.event_id == event.event_id and came(other) < came(event)
+            for other in same
+            if came(other) < came(event) and record is not None and self.record(other) not in (None, record)
         ]
-        apart = [one for one in earlier if one not in self.lineage(event) and event not in self.lineage(one)]
         return min(apart, key=came, default=None)
 
     def status(self, event: Event) -> str:
@@ -226,11 +235,24 @@ class Naive:
 
         return below(None, 0)
 
+    def hops(self, event: Event, flow: list[Event]) -> list[Event]:
+        """The event and its hops in the flow, the one that stands for all of them first."""
+        own = [
+            other
+            for other in flow
+            if other is event
+            or (event.event_id is not None and event.event_id == other.event_id and hop_root(other) == hop_root(event))
+        ]
+        first = min(own, key=lambda other: (other.hop_of is not None, came(other)))
+        return [first, *sorted((other for other in own if other is not first), key=came)]
+
     def answer(self, flow: list[Event]) -> dict[str, object]:
+        whole = flow
+        flow = [event for event in whole if self.hops(event, whole)[0] is event]
         parents = self.parents(flow)
         return {
             "trace_id": self.trace_id(flow[0]),
-            "broken_keys": self.broken_keys(flow),
+            "broken_keys": self.broken_keys(whole),
             "nodes": [
                 {
                     "position": event.position,
@@ -240,6 +262,7 @@ class Naive:
                     "parent_inferred": parents.get(event.position, (None, False))[1],
                     "depth": depth,
                     "changed": self.changed(event),
+                    "hops": [hop.position for hop in self.hops(event, whole)[1:]],
                 }
                 for event, depth in self.order(flow, parents)
             ],
@@ -268,6 +291,7 @@ def told(flow: object) -> dict[str, object]:
                 "parent_inferred": node.parent_inferred,
                 "depth": node.depth,
                 "changed": node.changed,
+                "hops": list(node.hops),
             }
             for node in flow.nodes
         ],

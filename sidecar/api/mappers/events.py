@@ -116,6 +116,7 @@ class EventMapper:
             parent=None if node.parent is None else str(node.parent),
             parent_inferred=node.parent_inferred,
             depth=node.depth,
+            hops=[str(position) for position in node.hops],
         )
 
     def _fields(self, node: index_port.Node) -> dict[str, Any]:

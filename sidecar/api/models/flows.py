@@ -16,6 +16,8 @@ class FlowEventModel(EventModel, kw_only=True):
     """The position of the event that caused it."""
     parent_inferred: bool
     depth: int
+    hops: list[str] = []
+    """Positions of the event's copies on a framework's retry topics, oldest first."""
 
 
 class FlowModel(ApiModel, kw_only=True):

@@ -25,7 +25,7 @@ class FlowService:
         if flow is None or not any(self._ids.reveals(node, id) for node in flow.nodes):
             raise self._ids.not_found("flow", id)
         model = self._mapper.flow(flow, self._index.coverage())
-        positions = {node.event.position for node in flow.nodes}
+        positions = {position for node in flow.nodes for position in (node.event.position, *node.hops)}
         model.elsewhere = sum(
             node.event.position not in positions and self._ids.reveals(node, id)
             for node in await self._index.lookup(canonical_id(id))

@@ -36,6 +36,7 @@ class IdLookup:
         event = self._redactor.event(node.event)
         visible = (
             str(event.position),
+            *map(str, node.hops),
             f"{node.trace_id:032x}",
             event.event_id,
             event.aggregate_id,

@@ -20,6 +20,7 @@ from sidecar.decoding import trace_context, wire_format
 from sidecar.decoding.envelope import debezium
 from sidecar.decoding.envelope.coercion import to_micros, to_text
 from sidecar.decoding.envelope.transport import TRANSPORT_FIELDS
+from sidecar.decoding.origin_headers import states_origin
 from sidecar.decoding.record_key import KeyReader
 from sidecar.domain.json_path import JsonPath
 from sidecar.domain.model import Event, Headers, Rejection
@@ -129,6 +130,8 @@ class HeaderLayout(Struct, frozen=True):
     data_schema: int
     """Index of CloudEvents' `ce_dataschema`."""
     key_framed: bool
+    forwarded: bool
+    """True if a header says which record this is a copy of."""
     wrapped: bool = False
     """True: a framework may have wrapped headers and body into a field (see `transport`)."""
     row: bool = False
@@ -200,6 +203,7 @@ class EnvelopeExtractor:
             content_type=index.get(_CONTENT_TYPE, -1),
             data_schema=index.get("ce_dataschema", -1),
             key_framed=_KEY_SCHEMA_ID in index,
+            forwarded=states_origin(index.keys()),
             wrapped=not TRANSPORT_FIELDS.isdisjoint(names),
             row=not debezium.ROW_HEADERS.isdisjoint(names),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sidecar.domain.correlation.hops import first_of_hops, hop_root
 from sidecar.domain.correlation.ordering import appended
 from sidecar.domain.model import Event
 from sidecar.domain.position import Position
@@ -34,11 +35,16 @@ def original_of(event: Event, same_id: Sequence[Event]) -> Event | None:
     """
     if len(same_id) > MAX_EVENTS_PER_ID:
         same_id = [min(same_id, key=appended)]
-    earlier = [other for other in same_id if appended(other) < appended(event)]
-    if earlier and (event.replay_of or any(other.replay_of for other in same_id)):
-        at = {other.position: other for other in same_id}
-        root = _replayed_record(event, at)
-        earlier = [other for other in earlier if not _is_same_record(root, _replayed_record(other, at))]
+    first = event
+    if event.hop_of or any(other.hop_of for other in same_id):
+        # An event and its hops are one, and as old as the oldest of them.
+        hops = hop_root(event)
+        first = first_of_hops([event, *(other for other in same_id if hop_root(other) == hops)])
+    earlier = [other for other in same_id if appended(other) < appended(first)]
+    if earlier and any(other.replay_of or other.hop_of for other in (event, *same_id)):
+        at = {other.position: other for other in (*same_id, event)}
+        record = _first_record(event, at)
+        earlier = [other for other in earlier if not _is_same_record(record, _first_record(other, at))]
     return min(earlier, key=appended, default=None)
 
 
@@ -58,22 +64,36 @@ def parse_origin(replay_of: str) -> Position | None:
         return None
 
 
-def _replayed_record(event: Event, at: dict[Position, Event]) -> Position | None:
-    """Follow replays of replays back to the position of the record that was replayed first.
+def _first_record(event: Event, at: dict[Position, Event]) -> Position | None:
+    """Follow replays of replays, and hops, back to the position of the record that was published first.
 
-    The event's own position, where it is no replay. None where a foreign dead letter's id does not state the origin:
+    The event's own position, where it is neither. None where a foreign dead letter's id does not state the origin:
     any record of the same event id may be it.
     """
     position = event.position
     for _ in range(MAX_REPLAY_STEPS):
         current = at.get(position)
-        if current is None or current.replay_of is None:
+        if current is None:
             return position
-        origin = parse_origin(current.replay_of)
-        if origin is None:
-            return None
+        if current.replay_of is not None:
+            origin = parse_origin(current.replay_of)
+            if origin is None:
+                return None
+        elif current.hop_of is not None:
+            origin = _parse_position(current.hop_of)
+            if origin is None:
+                return position
+        else:
+            return position
         position = origin
     return position
+
+
+def _parse_position(text: str) -> Position | None:
+    try:
+        return Position.parse(text)
+    except ValueError:
+        return None
 
 
 def _is_same_record(record: Position | None, other: Position | None) -> bool:

@@ -11,6 +11,7 @@ from sidecar.domain.correlation.causality import Stream, find_stated_parents, in
 from sidecar.domain.correlation.connected_components import connect_events, format_key
 from sidecar.domain.correlation.derived_trace_id import cause_of, trace_id_of
 from sidecar.domain.correlation.duplicates import original_of, status_of
+from sidecar.domain.correlation.hops import Hops, fold_hops
 from sidecar.domain.correlation.ordering import appended, moment
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Flow, Node
@@ -73,11 +74,11 @@ def build_flow(
     broken: Sequence[str],
 ) -> Flow:
     """One flow from its events: parents, depths and order."""
-    events = sorted(component, key=moment)
+    events, hops = fold_hops(sorted(component, key=moment))
     parents = find_stated_parents(events)
     guesses = infer_parents(events, parents, consumed)
     order, depths = order_forest([guesses.get(number, parent) for number, parent in enumerate(parents)])
-    nodes = [build_node(number, events, parents, guesses, depths, trace_of, standing_of) for number in order]
+    nodes = [build_node(number, events, parents, guesses, depths, trace_of, standing_of, hops) for number in order]
     return Flow(trace_id=trace_of(events[0]), nodes=nodes, broken_keys=list(broken))
 
 
@@ -89,6 +90,7 @@ def build_node(
     depths: Sequence[int],
     trace_of: Callable[[Event], int],
     standing_of: Callable[[Event], FlowEventStatus],
+    hops: Hops,
 ) -> Node:
     """An event where it stands in its flow."""
     event = events[number]
@@ -102,4 +104,5 @@ def build_node(
         parent_inferred=number in guesses,
         depth=depths[number],
         changed=changed,
+        hops=hops.get(event.position, ()),
     )

@@ -28,6 +28,8 @@ class Node(Struct, gc=False):
     depth: int
     changed: bool = False
     """A duplicate whose content differs from the first's."""
+    hops: tuple[Position, ...] = ()
+    """Positions of the event's copies on a framework's retry topics, oldest first; in flows only."""
 
 
 class Flow(Struct):

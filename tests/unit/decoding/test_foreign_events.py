@@ -27,13 +27,7 @@ def _field(event: Event, name: str) -> Any:
             return getattr(event, name)
 
 
-HOPS = "spring-kafka-4.1.0-avro-retry.ndjson"
-RETRY_TOPICS = pytest.mark.xfail(reason="retry topics are judged by the subject of their origin", strict=False)
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=RETRY_TOPICS) if name == HOPS else name for name in foreign.files()]
-)
+@pytest.mark.parametrize("name", foreign.files())
 def test_every_field_of_an_event_is_right(name: str) -> None:
     wrong = []
     with court(**foreign.envelope_for(name)) as here:

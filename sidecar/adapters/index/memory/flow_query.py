@@ -14,6 +14,7 @@ from sidecar.domain.correlation.causality import Stream, find_stated_parents, in
 from sidecar.domain.correlation.connected_components import Key, carried_keys, cause_key, format_key
 from sidecar.domain.correlation.derived_trace_id import derive_trace_id, is_standalone
 from sidecar.domain.correlation.flows import build_node
+from sidecar.domain.correlation.hops import fold_hops
 from sidecar.domain.correlation.ordering import appended, moment
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Flow
@@ -51,7 +52,7 @@ async def component(reading: StoreReader, start: Event) -> Component:
 async def draw(reading: StoreReader, held: Component) -> Flow:
     """A flow from its events, giving the event loop its turns."""
     found, broken = held
-    events = sorted(found.values(), key=moment)
+    events, hops = fold_hops(sorted(found.values(), key=moment))
     await reading.turn(len(events))
     parents = find_stated_parents(events)
     await reading.turn(len(events))
@@ -66,7 +67,7 @@ async def draw(reading: StoreReader, held: Component) -> Flow:
     for number in order:
         await reading.turn()
         await reading.ready(events[number])
-        nodes.append(build_node(number, events, parents, guesses, depths, reading.trace_id_of, reading.standing))
+        nodes.append(build_node(number, events, parents, guesses, depths, reading.trace_id_of, reading.standing, hops))
     return Flow(trace_id=reading.trace_id_of(events[0]), nodes=nodes, broken_keys=broken)
 
 

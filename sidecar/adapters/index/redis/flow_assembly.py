@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from sidecar.adapters.index.redis.flow_closure import FlowClosure, FlowReader
 from sidecar.domain.correlation.causality import Stream, find_stated_parents, infer_parents, order_forest
-from sidecar.domain.correlation.connected_components import format_key
+from sidecar.domain.correlation.connected_components import Key, format_key
 from sidecar.domain.correlation.flows import build_node
+from sidecar.domain.correlation.hops import Hops, fold_hops
 from sidecar.domain.correlation.ordering import moment
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Flow
@@ -21,10 +22,10 @@ async def assemble_flows(reading: FlowReader, closed: FlowClosure, flows: Sequen
     """These flows of a closure, as people read them: what `correlation.flows.draw` does, giving the event loop its
     turns."""
     await reading.know([event for flow in flows for event in flow])
-    ordered = [sorted(flow, key=moment) for flow in flows]
+    folded = [fold_hops(sorted(flow, key=moment)) for flow in flows]
     parents: list[list[int | None]] = []
     producers: set[str] = set()
-    for events in ordered:
+    for events, _ in folded:
         named = find_stated_parents(events)
         parents.append(named)
         # The earliest event can have no inferred parent, and is mostly the only one without any.
@@ -33,15 +34,18 @@ async def assemble_flows(reading: FlowReader, closed: FlowClosure, flows: Sequen
                 producers.add(event.producer)
         await asyncio.sleep(0)
     consumed = await reading.consumption(producers)
-    return [
-        await _draw(reading, closed, events, named, consumed) for events, named in zip(ordered, parents, strict=True)
-    ]
+    assembled = []
+    for flow, (events, hops), named in zip(flows, folded, parents, strict=True):
+        broken = {key for event in flow for key in closed.broken.get(event.position, ())}
+        assembled.append(await _draw(reading, broken, events, hops, named, consumed))
+    return assembled
 
 
 async def _draw(
     reading: FlowReader,
-    closed: FlowClosure,
+    broken: Collection[Key],
     events: Sequence[Event],
+    hops: Hops,
     parents: Sequence[int | None],
     consumed: Mapping[str, Collection[Stream]],
 ) -> Flow:
@@ -50,8 +54,7 @@ async def _draw(
     order, depths = order_forest([guesses.get(number, parent) for number, parent in enumerate(parents)])
     nodes = []
     for count, number in enumerate(order, 1):
-        nodes.append(build_node(number, events, parents, guesses, depths, reading.trace_id_of, reading.standing))
+        nodes.append(build_node(number, events, parents, guesses, depths, reading.trace_id_of, reading.standing, hops))
         if not count % TURN:
             await asyncio.sleep(0)
-    broken = {key for event in events for key in closed.broken.get(event.position, ())}
     return Flow(trace_id=reading.trace_id_of(events[0]), nodes=nodes, broken_keys=sorted(map(format_key, broken)))
