@@ -236,7 +236,7 @@ class Naive:
         return below(None, 0)
 
     def hops(self, event: Event, flow: list[Event]) -> list[Event]:
-        """The event and its hops in the flow, the one that stands for all of them first."""
+        """The event and its hops in the flow, the one that is shown for all of them first."""
         own = [
             other
             for other in flow

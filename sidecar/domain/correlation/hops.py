@@ -18,7 +18,7 @@ def hop_root(event: Event) -> str:
 
 
 def first_of_hops(hops: Sequence[Event]) -> Event:
-    """Return the event that stands for its hops: the original if it is among them, else the oldest hop."""
+    """Return the event to show for its hops: the original if it is among them, else the oldest hop."""
     return min(hops, key=lambda event: (event.hop_of is not None, appended(event)))
 
 
