@@ -27,6 +27,8 @@ _SETTING = re.compile(r'((?:[^="]|"(?:[^"\\]|\\.)*")+)=(.*)', re.DOTALL)
 
 def settings(given: Sequence[str] | None) -> dict[str, Any]:
     """`PATH=JSON` each. Raises typer.BadParameter."""
+    from sidecar.domain.json_safe import parse_float
+
     found: dict[str, Any] = {}
     for one in given or ():
         match = _SETTING.fullmatch(one)
@@ -34,7 +36,7 @@ def settings(given: Sequence[str] | None) -> dict[str, Any]:
             raise typer.BadParameter(f"--set: expected PATH=JSON such as data.items[2].qty=3, found {one!r}")
         path, value = match[1].strip(), match[2]
         try:
-            found[path] = json.loads(value)
+            found[path] = json.loads(value, parse_float=parse_float)
         except ValueError:
             raise typer.BadParameter(
                 f"--set {path}: expected JSON, found {value!r}; a text has quotes of its own: --set '{path}=\"…\"'"

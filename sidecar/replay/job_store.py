@@ -15,6 +15,7 @@ import structlog
 from msgspec import Struct
 
 from sidecar.domain.errors import Refused
+from sidecar.domain.json_safe import encode_json, parse_float
 from sidecar.domain.ports.ledger import Ledger, LedgerTransaction, LedgerWrite
 from sidecar.replay.models import ReplayJob
 
@@ -54,9 +55,9 @@ class StoredJob(Struct):
     stands: bytes
 
 
-_jobs = msgspec.json.Decoder(ReplayJob)
+_jobs = msgspec.json.Decoder(ReplayJob, float_hook=parse_float)
 _refs = msgspec.json.Decoder(list[LetterRef])
-_encode = msgspec.json.Encoder().encode
+_encode = encode_json
 
 
 class JobStore:

@@ -11,9 +11,10 @@ import httpx2
 import msgspec
 
 from sidecar.api.models import replays as models
+from sidecar.domain.json_safe import encode_json
 
 A = TypeVar("A")
-_encode = msgspec.json.Encoder().encode
+_encode = encode_json
 
 
 class DeadLetterClient:

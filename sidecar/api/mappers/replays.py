@@ -13,7 +13,7 @@ from msgspec import UNSET
 from sidecar.api.mappers.events import change
 from sidecar.api.models import replays as models
 from sidecar.domain.broker_traits import position_forms
-from sidecar.domain.json_safe import to_json, to_text
+from sidecar.domain.json_safe import encode_json, to_json, to_text
 from sidecar.domain.position import Position
 from sidecar.domain.redaction import HIDDEN, Redactor
 from sidecar.domain.timestamps import format_rfc3339
@@ -85,7 +85,7 @@ def _refuse_masks(edit: models.EditRequest) -> None:
     """Raise ValidationException if an edit would write the mask over the value that it hides."""
     values = dict(edit.set) if edit.body is UNSET else {**edit.set, "the body": edit.body}
     for path, value in values.items():
-        if _MASK in msgspec.json.encode(value):
+        if _MASK in encode_json(value):
             raise ValidationException(
                 f"edit: {path} contains {HIDDEN}, which would replace the hidden value: name only the changed paths in "
                 "`set` and `remove`"

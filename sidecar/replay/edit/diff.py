@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import msgspec
-
 from sidecar.dead_letters.ledger_entries import PathChange
 from sidecar.domain.json_path import print_steps
-from sidecar.domain.json_safe import to_json
+from sidecar.domain.json_safe import encode_json, to_json
 from sidecar.domain.redaction import HIDDEN
 
 MAX_CHANGES = 50
@@ -31,7 +29,7 @@ def list_changes(before: Any, after: Any, shown_before: Any, shown_after: Any) -
 
 def _compare(path: str, before: Any, after: Any, old: Any, new: Any) -> Iterator[PathChange]:
     """`old` and `new` are what may be seen of `before` and `after`."""
-    if before == after and msgspec.json.encode(before) == msgspec.json.encode(after):  # 1 == True, for Python
+    if before == after and encode_json(before) == encode_json(after):  # 1 == True, for Python
         return
     if HIDDEN in (old, new):
         yield PathChange(path, HIDDEN, HIDDEN)
@@ -57,6 +55,6 @@ def _shorten(value: Any) -> Any:
     if isinstance(value, str):
         return value if len(value) <= MAX_VALUE_CHARACTERS else f"{value[:MAX_VALUE_CHARACTERS]}…"
     if isinstance(value, Mapping | list):
-        text = msgspec.json.encode(value).decode()
+        text = encode_json(value).decode()
         return value if len(text) <= MAX_VALUE_CHARACTERS else f"{text[:MAX_VALUE_CHARACTERS]}…"
     return value

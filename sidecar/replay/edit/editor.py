@@ -17,11 +17,12 @@ from msgspec.structs import replace
 
 from sidecar.dead_letters.ledger_entries import PathChange
 from sidecar.decoding.formats.schema_format import RetypedValue, ValueEdit
-from sidecar.decoding.payload import flat_body
+from sidecar.decoding.payload import flat_body, json_or_problem
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.decoding.wire_format import BOM, HEADERS, WireForm, WireFrame, bare_frame, frame
 from sidecar.domain.broker_traits import traits_of
 from sidecar.domain.errors import Outage
+from sidecar.domain.json_safe import encode_json
 from sidecar.domain.model import Decoded, Headers, Record, Rejection
 from sidecar.domain.ports.record_decoder import RecordDecoder
 from sidecar.domain.position import Position
@@ -253,18 +254,18 @@ def _encode_field(value: Any) -> bytes:
 def _decode_json(value: bytes) -> Any:
     """None where it is no JSON."""
     try:
-        return msgspec.json.decode(value.removeprefix(BOM))
+        return json_or_problem(value.removeprefix(BOM))[0]
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
 
 
 def _encode_json(value: Any) -> bytes:
-    return msgspec.json.encode(value)
+    return encode_json(value)
 
 
 def _is_same_json(before: Any, after: Any) -> bool:
     """Compare two values as JSON, where `1` and `true` differ, unlike in Python."""
-    return msgspec.json.encode(before) == msgspec.json.encode(after)
+    return encode_json(before) == encode_json(after)
 
 
 def _hex(value: bytes | None) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from sidecar.decoding.payload import json_or_problem
 from sidecar.replay.edit.paths import Path, describe_missing_step
 from sidecar.replay.models import UnsendableLetter
 
@@ -93,7 +94,7 @@ def _iterate_members(text: bytes, at: int) -> Iterator[_JsonMember]:
         if opening == b"{":
             match = _NAME.match(text, at)
             assert match is not None, "the text was read as JSON before"
-            name, at = msgspec.json.decode(match[1], type=str), match.end()
+            name, at = str(json_or_problem(match[1])[0]), match.end()
         end = _find_end(text, at)
         yield _JsonMember(name, begin, at, end)
         at = _skip_blanks(text, end)
@@ -123,4 +124,4 @@ def _skip_blanks(text: bytes, at: int) -> int:
 
 
 def _decode_value(text: bytes, at: int) -> Any:
-    return msgspec.json.decode(text[at : _find_end(text, at)])
+    return json_or_problem(text[at : _find_end(text, at)])[0]

@@ -6,10 +6,12 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest_asyncio
 
 from sidecar.api.models import replays as models
+from sidecar.domain.json_safe import encode_json
 from sidecar.domain.redaction import HIDDEN
 from tests.support.api import READER, REPORTER, Sidecar, order, serving
 
@@ -321,3 +323,23 @@ async def test_a_range_over_http(sidecar: Sidecar) -> None:
         assert job.published == 1
         assert job.range is not None
         assert job.range["stream"] == "orders"
+
+
+async def test_numbers_keep_all_their_digits_on_their_way_in_and_out(tmp_path: Path) -> None:
+    digits = ("12345678901234567890", "1.2345678901234567890123456")
+    async with serving(tmp_path / "token") as sidecar:
+        text = json.dumps(order(9, data={"total": ["x"]}))[:-1] + f', "big": {digits[0]}, "rate": {digits[1]}}}'
+        await sidecar.pass_on(text.encode())
+        async with sidecar.client() as client, sidecar.http() as http:
+            (letter,) = (await client.dead_letters()).items
+            shown = (await http.get(f"/v1/dead-letters/{quote(letter.id, safe='')}")).text
+            assert f'"big":{digits[0]},"rate":{digits[1]}' in shown
+            assert encode_json((await client.dead_letter(letter.id)).body).decode() in shown
+            edit = f'{{"set": {{"data.total": 7, "price": {digits[1]}}}}}'
+            exact = f'{{"ids": {json.dumps([letter.id])}, "edit": {edit}}}'
+            answer = await http.post("/v1/replays", content=exact, headers={"Content-Type": "application/json"})
+            assert answer.status_code == 201, answer.text
+            assert digits[1] in answer.text
+            await ended(sidecar, answer.json()["id"])
+        values = [record.value or b"" for part in sidecar.log.streams["orders"] for record in part.records]
+        assert any(value.endswith(f'"rate": {digits[1]}, "price": {digits[1]}}}'.encode()) for value in values)

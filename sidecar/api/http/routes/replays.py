@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 from litestar import Response, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody
@@ -12,6 +13,7 @@ from sidecar.api.http.middleware import id_of
 from sidecar.api.http.routes.parameters import AnyRequest, Limit, actor_of, require_role
 from sidecar.api.mappers import replays as mapper
 from sidecar.api.models import replays as models
+from sidecar.domain.json_safe import parse_float
 from sidecar.domain.redaction import Redactor
 from sidecar.replay.ports import DeadLetterOperations
 
@@ -34,6 +36,8 @@ def routes(operations: DeadLetterOperations, redactor: Redactor) -> Sequence[HTT
         data: JSONBody[models.ReplayRequestModel], request: AnyRequest
     ) -> Response[models.ReplayModel] | Response[models.PlanModel]:
         require_role(request, "read" if data.dry_run and not _edits_hidden(data.edit, redactor) else "operate")
+        if data.edit is not None:  # numbers to be written keep all their digits
+            data = _decode_exactly(await request.body())
         replay_request = mapper.replay_request(data, redactor)
         if data.dry_run:
             plan = await operations.plan(replay_request)
@@ -68,6 +72,9 @@ def routes(operations: DeadLetterOperations, redactor: Redactor) -> Sequence[HTT
         return mapper.replay(await operations.cancel(id_of(id), actor_of(request)), redactor)
 
     return start_replay, list_replays, get_replay, pause_replay, resume_replay, cancel_replay
+
+
+_decode_exactly = msgspec.json.Decoder(models.ReplayRequestModel, float_hook=parse_float).decode
 
 
 def _edits_hidden(edit: models.EditRequest | None, redactor: Redactor) -> bool:

@@ -94,7 +94,9 @@ class AvroSchema:
             raise PathFault("schema.mismatch", message) from error
 
     def edit(self, data: bytes, edits: Sequence[ValueEdit]) -> EditedPayload:
-        """Edit values of a payload that was decoded before. Raises PathFault."""
+        """Edit values of a payload. Raises PathFault."""
+        if isinstance(self.decode(data, 0), PathFault):
+            raise PathFault("decode.malformed", "expected a payload in the encoding of its schema")
         return edit_datum(self._root, data, edits)
 
     def encode_edited(self, value: Any, data: bytes, original: CompiledSchema, edits: Sequence[ValueEdit]) -> bytes:

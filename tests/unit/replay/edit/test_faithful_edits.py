@@ -16,6 +16,7 @@ from sidecar.decoding.formats.avro.datum_editor import edit_datum
 from sidecar.decoding.formats.avro.datum_tree import BlocksNode, DatumNode, LeafNode, RecordNode, UnionNode, read_datum
 from sidecar.decoding.formats.schema_format import ValueEdit
 from sidecar.domain.json_path import PathFault
+from sidecar.domain.json_safe import ExactFloat
 from sidecar.domain.json_safe import to_json as as_json
 from sidecar.domain.model import Record, Rejection
 from sidecar.domain.position import Position
@@ -192,3 +193,17 @@ def test_any_edit_of_any_datum_of_any_schema_changes_its_path_alone(declared: An
         path: raw for path, raw in after.items() if path[: len(whole)] != whole
     }
     assert not isinstance(read.decode(edited.data, 0), Rejection)
+
+
+async def test_json_keeps_the_digits_the_duplicates_and_the_escapes_of_everything_else(desk: Desk) -> None:
+    value = (
+        b'{"a": 1.2345678901234567890123456, "n": 1, "n": 2, "\\u00e4": "\\u00fc\\/", "lone": "\\ud800",\n'
+        b' "big": 123456789012345678901234567890, "e": 1E5, "-0": -0.0}'
+    )
+    edited = await desk.edit(
+        value, BodyEdit(set={"n": 3, '["ä"]': "x", "a": ExactFloat("9.8765432109876543210987654")})
+    )
+    assert edited.value == (
+        b'{"a": 9.8765432109876543210987654, "n": 1, "n": 3, "\\u00e4": "x", "lone": "\\ud800",\n'
+        b' "big": 123456789012345678901234567890, "e": 1E5, "-0": -0.0}'
+    )
