@@ -103,7 +103,7 @@ class RecordBuilder:
             stored = await self._broker.read(origin)
         except Refused:
             stored = None
-        if stored is None:
+        if stored is None or stored.defect is not None:
             return RestoredRecord(kept, KEPT_ONLY if letter.origin_timestamp is None else None)
         differing = [
             name
@@ -137,6 +137,10 @@ class RecordBuilder:
             raise UnsendableLetter(
                 f"the letter does not keep the {missing}, and {letter.origin} holds another record now: the stream was "
                 "created again"
+            )
+        if stored.defect is not None:
+            raise UnsendableLetter(
+                f"the letter does not keep the {missing}, and {letter.origin} cannot be read: {stored.defect.message}"
             )
         return stored
 

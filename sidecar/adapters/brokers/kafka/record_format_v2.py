@@ -95,31 +95,34 @@ def slice_records(payload: bytes, slice_bytes: int) -> list[int] | None:
     None if a record has too many headers, or the bytes are damaged: such a batch is for `read_records`.
     """
     slices: list[int] = []
-    at, end, count, size = 0, len(payload), 0, 0
+    at, end, limit = 0, len(payload), slice_bytes
+    count = first = 0
     try:
         while at < end:
+            if at > limit:
+                slices.append(count - first)
+                first, limit = count, at + slice_bytes
+            count += 1
             byte = payload[at]
             if byte < 0x80:
-                length, at = byte >> 1, at + 1
-            elif payload[at + 1] < 0x80:
-                length, at = (byte & 0x7F | payload[at + 1] << 7) >> 1, at + 2
-            else:
-                length, at = decode_varint(payload, at)
+                at += 1 + (byte >> 1)
+                continue
+            second = payload[at + 1]
+            if second < 0x80:
+                at += 2 + ((byte & 0x7F | second << 7) >> 1)
+                continue
+            length, at = decode_varint(payload, at)
+            if length < 0:
+                return None
             if length >= MAX_HEADERS_PER_RECORD * MIN_HEADER_BYTES:
                 reader = RecordReader(payload, at)
                 reader.skip_to_headers()
                 if reader.varint() > MAX_HEADERS_PER_RECORD:
                     return None
-            if length < 0:
-                return None
             at += length
-            if size and size + length > slice_bytes:
-                slices.append(count)
-                count = size = 0
-            count, size = count + 1, size + length
     except (IndexError, ValueError, DamagedRecords):
         return None
-    return [*slices, count]
+    return [*slices, count - first]
 
 
 class RecordReader:
