@@ -104,7 +104,8 @@ async def match_range(records: Sequence[Record], request: ReplayRequest, fits: F
     range = request.range
     assert range is not None
     matches = [
-        (range.since is None or record.timestamp >= range.since)
+        record.defect is None  # it could only be sent without its value
+        and (range.since is None or record.timestamp >= range.since)
         and (range.until is None or record.timestamp < range.until)
         for record in records
     ]
