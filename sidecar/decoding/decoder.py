@@ -25,6 +25,7 @@ from sidecar.decoding.schema import BoundSchema
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.decoding.schema_lookup import SchemaKey, SchemaNotCached
 from sidecar.decoding.slow_path import examine, says_cloudevent
+from sidecar.domain.broker_traits import is_time_observed, traits_of
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Decoded, Event, Record, Rejection
 
@@ -133,6 +134,15 @@ class EventDecoder:
             unchecked: Decode without the schemas that are not in memory; their events are `unchecked`.
         """
         now = self._clock() // 1_000
+        result = self._decode_step(records, start, unchecked, now)
+        if result.decoded and traits_of(records[0].position.system).time_of is not None:
+            for decoded in result.decoded:
+                position = decoded.event.position
+                if is_time_observed(position.system, position.offset):
+                    decoded.event.appended_at = now // 1_000
+        return result
+
+    def _decode_step(self, records: Sequence[Record], start: int, unchecked: bool, now: int) -> DecodeResult:
         result = DecodeResult([])
         append, required = result.decoded.append, self._envelope.required
         clock, deadline = perf_counter, perf_counter() + STEP_S

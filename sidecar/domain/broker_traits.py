@@ -51,6 +51,9 @@ class BrokerTraits(Struct, frozen=True):
     offset_at: Callable[[int], int] | None = None
     """Smallest offset that a record appended at a time (milliseconds) can have; None if offsets do not encode times.
     Where given, a partition's records are in order of time."""
+    time_of: Callable[[int], int | None] | None = None
+    """Time (milliseconds) of the record at an offset; None for an offset that encodes no time, because a producer chose
+    it. Where `time_of` is given, a record without a time counts as appended when it is observed."""
     members_share_partitions: bool = False
     """All members of a group read the same partition at the same time, each getting different records. False: each
     partition belongs to one member."""
@@ -85,6 +88,12 @@ def traits_of(scheme: str) -> BrokerTraits:
     return _traits.get(scheme) or BrokerTraits(
         scheme, f"{scheme}://STREAM/PARTITION/OFFSET", f"sources.{scheme}", f"sources.{scheme}.streams"
     )
+
+
+def is_time_observed(scheme: str, offset: int) -> bool:
+    """Check whether a record has no time of its own, so that it counts as appended when it is observed."""
+    time_of = traits_of(scheme).time_of
+    return time_of is not None and time_of(offset) is None
 
 
 def position_forms() -> str:

@@ -10,6 +10,7 @@ from typing import Protocol
 import structlog
 
 from sidecar.decoding.decoder import EventDecoder
+from sidecar.domain.broker_traits import is_time_observed
 from sidecar.domain.errors import Outage, TracecarError
 from sidecar.domain.model import Decoded, Event, Record
 from sidecar.domain.ports.broker import Broker, Lease
@@ -195,7 +196,7 @@ class IndexBackfill:
             async for records in window:
                 if lease.lost:
                     return
-                events = await self._decode_events([record for record in records if record.timestamp >= since])
+                events = await self._decode_events([record for record in records if _is_wanted(record, since)])
                 self._index.add(events)
                 if not backfilled_before:
                     self._remember(events)
@@ -236,3 +237,7 @@ class IndexBackfill:
             return None
         first, _ = await broker.bounds(lease.partition)
         return lease.start - self._max_events if lease.start - first > self._max_events else None
+
+
+def _is_wanted(record: Record, since: int) -> bool:
+    return record.timestamp >= since or is_time_observed(record.position.system, record.position.offset)

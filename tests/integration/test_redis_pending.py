@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -14,12 +15,20 @@ from sidecar.adapters.brokers.redis import fetcher
 from sidecar.adapters.brokers.redis.broker import RedisBroker
 from sidecar.adapters.brokers.redis.entry_codec import pairs
 from sidecar.adapters.redis_client.connection_pool import Command, RedisConnection
+from sidecar.adapters.registry.memory import MemoryRegistry
+from sidecar.api.mappers.events import EventMapper
+from sidecar.config.schema import EnvelopeConfig
+from sidecar.decoding.decoder import EventDecoder
+from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.errors import Disconnected, Fenced, Outage
 from sidecar.domain.model import Outgoing
 from sidecar.domain.ports.broker import Batch
+from sidecar.domain.ports.index import Node
+from sidecar.domain.redaction import Redactor
 from tests.contracts.batch_reader import Reader
 from tests.support.conditions import until
+from tests.support.decoding import FORMATS
 from tests.support.redis import RedisHarness
 
 pytestmark = pytest.mark.valkey
@@ -271,3 +280,26 @@ async def test_a_group_that_begins_at_a_time_reads_entries_whose_ids_are_no_time
     await broker.start()
     async with Reader(broker) as reader:
         assert [record.value for record in await reader.read(1)] == [b"x"]
+
+
+@pytest.mark.parametrize("numbers", [["1-1", "2-0"], ["5-5", "{now}-0"], ["{now}-0", "99999999999999999-1"]])
+async def test_entries_whose_ids_are_no_times_are_in_every_range_of_times(harness, numbers):
+    stream = named("orders")
+    now = int(time.time() * 1000)
+    for number in numbers:
+        await harness.client.execute_command("XADD", stream, number.format(now=now), "payload", "{}")
+    broker = harness.broker(stream, group=named("group"))
+    await broker.start()
+    (partition,) = await broker.partitions(stream)
+    records = [record async for page in broker.scan(partition, since=now - 60_000) for record in page]
+    assert len(records) == len(numbers)
+    catalog = SchemaCache(MemoryRegistry(), FORMATS)
+    decoder = EventDecoder(catalog, EnvelopeConfig(), clock=lambda: (now + 5) * 1_000_000)
+    events = [decoded.event for decoded in await decoder.decode_with_schemas(records)]
+    assert [event.appended_at for event in events] == [now if "now" in number else now + 5 for number in numbers]
+    await catalog.close()
+    mapper = EventMapper(Redactor([]))
+    nodes = [Node(event, "ok", 1, None, False, 0) for event in events]
+    observed = [mapper.event(node).appended_at_observed for node in nodes]
+    assert observed == ["now" not in number for number in numbers]
+    await broker.close()

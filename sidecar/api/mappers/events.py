@@ -12,6 +12,7 @@ from sidecar.api.mappers.payload import ReadPayload
 from sidecar.dead_letters.deduplication import DeadLetterGroup
 from sidecar.dead_letters.grouping import FailureCause
 from sidecar.dead_letters.ledger_entries import LedgerAction, PathChange
+from sidecar.domain.broker_traits import is_time_observed
 from sidecar.domain.json_safe import bytes_to_json, to_json, to_text, with_all_digits
 from sidecar.domain.model import DeadLetter, Decoded, Event, Headers, Rejection, SchemaRef
 from sidecar.domain.ports import index as index_port
@@ -127,6 +128,7 @@ class EventMapper:
         values["trace_id"] = _hex(node.trace_id, 32)
         values["status"] = node.status
         values["changed"] = node.changed
+        values["appended_at_observed"] = is_time_observed(event.position.system, event.position.offset)
         return values
 
     def _payload(self, payload: ReadPayload) -> tuple[list[models.Header], object, str | None]:

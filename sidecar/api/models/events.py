@@ -59,6 +59,8 @@ class EventModel(ApiModel, kw_only=True):
     trace_origin: str | None
     changed: bool = False
     """A duplicate whose content differs from the first's."""
+    appended_at_observed: bool = False
+    """The record has no time of its own (a Redis entry id that is no time): `appended_at` is when it was observed."""
     headers: list[Header] | UnsetType = UNSET
     body: Any | UnsetType = UNSET
     """The decoded body; if it could not be decoded, its bytes as text or `{"base64": …}`. Null: no body."""

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from msgspec import Struct
 
 from sidecar.api.services.payloads import PayloadReader
+from sidecar.domain.broker_traits import is_time_observed
 from sidecar.domain.errors import NotFoundError, Refused
 from sidecar.domain.model import Decoded, Record
 from sidecar.domain.ports.broker import Broker
@@ -92,6 +93,8 @@ async def scan(
 def _matches(record: Record, request: ScanRequest) -> bool:
     if request.key is not None and record.key != request.key:
         return False
+    if is_time_observed(record.position.system, record.position.offset):
+        return request.until is None
     if request.since is not None and record.timestamp < request.since:
         return False
     return request.until is None or record.timestamp < request.until

@@ -12,7 +12,7 @@ MAX_FUNCTION_LINES = 60
 HOT_PATHS = {
     "sidecar/adapters/index/memory/store.py:SegmentStore.add": "packs every event into the memory index",
     "sidecar/adapters/index/redis/write_batch.py:WriteBatchBuilder.take": "packs every event for the shared index",
-    "sidecar/decoding/decoder.py:EventDecoder.decode_batch": "decodes every record",
+    "sidecar/decoding/decoder.py:EventDecoder._decode_step": "decodes every record",
     "sidecar/decoding/fast_path.py:compile_fast_decoder": "holds the function below as a closure",
     "sidecar/decoding/fast_path.py:compile_fast_decoder.build": "builds the event of nearly every record",
 }

@@ -13,6 +13,7 @@ from sidecar.adapters.brokers.redis.entry_codec import (
     raw,
     text,
 )
+from sidecar.adapters.brokers.redis.traits import MIN_TIME_MS, SEQUENCE_BITS
 from sidecar.adapters.redis_client.connection_pool import RedisPool
 from sidecar.adapters.redis_client.errors import RedisReplyError
 from sidecar.domain.model import Record
@@ -73,15 +74,19 @@ async def scan(
 ) -> AsyncIterator[Sequence[Record]]:
     """Read the records of a range, in pages. See `Broker.scan`."""
     first, end = await bounds(servers, partition)
-    at = max(first, start or 0, (since or 0) << 64)
+    first = max(first, start or 0)
     end = min(end, until if until is not None else end)
     key = raw(partition.stream)
-    while at < end:
-        found = await servers.call(key, "XRANGE", key, entry_id(at), entry_id(end - 1), "COUNT", page)
-        if not found:
-            return
-        yield entries.records(partition.stream, found)
-        at = offset(found[-1][0]) + 1
+    # Entries with ids below all times were appended at an unknown time, so `since` does not exclude them.
+    times = MIN_TIME_MS << SEQUENCE_BITS
+    for low, high in ((first, min(end, times)), (max(first, times, (since or 0) << SEQUENCE_BITS), end)):
+        at = low
+        while at < high:
+            found = await servers.call(key, "XRANGE", key, entry_id(at), entry_id(high - 1), "COUNT", page)
+            if not found:
+                break
+            yield entries.records(partition.stream, found)
+            at = offset(found[-1][0]) + 1
 
 
 async def names(servers: RedisPool, pattern: str | None = None) -> AsyncIterator[str]:

@@ -36,6 +36,10 @@ def _offset_at(milliseconds: int) -> int:
     return milliseconds << SEQUENCE_BITS
 
 
+def _time_of(offset: int) -> int | None:
+    return offset >> SEQUENCE_BITS if is_time(offset) else None
+
+
 REDIS_TRAITS = BrokerTraits(
     scheme="redis",
     position_form="redis://STREAM/MILLISECONDS-SEQUENCE",
@@ -47,6 +51,7 @@ REDIS_TRAITS = BrokerTraits(
     offset_bits=64 + SEQUENCE_BITS,
     offsets_count_records=False,
     offset_at=_offset_at,
+    time_of=_time_of,
     members_share_partitions=True,
     bodyless_entries=True,
 )
