@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from litestar import Litestar, Request, Router
+from litestar import Litestar, Router
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 
 from sidecar.api.http.auth import TokenStore
 from sidecar.api.http.middleware import EdgeMiddleware
+from sidecar.api.http.openapi import build_openapi_config
 from sidecar.api.http.problem_details import HANDLERS
 from sidecar.api.http.routes import (
     aggregates,
@@ -34,6 +32,7 @@ from sidecar.api.http.routes import (
     streams,
 )
 from sidecar.api.http.routes.parameters import check_role
+from sidecar.api.http.typed_request import TypedRequest
 from sidecar.api.services.dead_letters import DeadLetterService
 from sidecar.api.services.events import EventService
 from sidecar.api.services.flows import FlowService
@@ -83,46 +82,13 @@ def build_api(services: ApiServices, tokens: TokenStore, *, loopback: bool) -> A
         *failures.routes(services.operations),
         *live.routes(services.events, services.live, services.redactor),
     ]
-    description = OpenAPIConfig(
-        title="Tracecar",
-        version=version("tracecar"),
-        description="Events, flows and dead letters that a sidecar sees, and replays of dead letters.",
-        path="/schema",
-        render_plugins=[_ContractNames(path="/")],
-        components=Components(security_schemes={"token": SecurityScheme(type="http", scheme="bearer")}),
-        security=[{"token": []}],
-    )
     probes = health.routes(services.status, services.metrics)
-    return EdgeMiddleware(_application(guarded, probes, description), tokens, loopback=loopback)
+    return EdgeMiddleware(_application(guarded, probes, build_openapi_config()), tokens, loopback=loopback)
 
 
 def build_probes(status: StatusProvider, metrics: MetricsWriter, *, loopback: bool) -> ASGI3Application:
     """Build the routes that need no token, for a listener of their own."""
     return EdgeMiddleware(_application([], health.routes(status, metrics), None), None, loopback=loopback)
-
-
-_COMPONENT = "#/components/schemas/"
-
-
-class _ContractNames(JsonRenderPlugin):
-    """Renders the OpenAPI document with the names of the contract: `Event`, where the class is `EventModel`."""
-
-    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        return super().render(request, _without_suffix(openapi_schema))
-
-
-def _without_suffix(value: Any, *, names: bool = False) -> Any:
-    """Copy a JSON value without `Model` at the end of component names. `names`: its keys are such names."""
-    if isinstance(value, dict):
-        return {
-            key.removesuffix("Model") if names else key: _without_suffix(inner, names=key == "schemas" and not names)
-            for key, inner in value.items()
-        }
-    if isinstance(value, list):
-        return [_without_suffix(inner) for inner in value]
-    if isinstance(value, str) and value.startswith(_COMPONENT):
-        return value.removesuffix("Model")
-    return value
 
 
 class _LeanLitestar(Litestar):
@@ -146,6 +112,7 @@ def _application(
         route_handlers=[*handlers, *unguarded],
         exception_handlers=HANDLERS,
         openapi_config=description,
+        request_class=TypedRequest,
         request_max_body_size=MAX_BODY_BYTES,
         logging_config=None,
     )

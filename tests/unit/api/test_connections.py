@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -71,16 +70,11 @@ async def test_idle_connections_take_no_probe_away(tmp_path: Path, sent: bytes) 
 
 async def test_a_head_that_does_not_come_ends_the_connection() -> None:
     async with listening(head_timeout_s=0.2) as listener, connected(listener.url, 1) as opened:
-        (reader, writer), loop = opened[0], asyncio.get_running_loop()
-        began = loop.time()
-        with contextlib.suppress(ConnectionError):
-            while loop.time() < began + 5:
+        _, writer = opened[0]
+        async with asyncio.timeout(30):
+            while listener.connections._peers:
                 writer.write(b"x")  # byte by byte
                 await asyncio.sleep(0.02)
-                if reader.at_eof():
-                    break
-        assert loop.time() < began + 2
-        assert not listener.connections._peers
 
 
 async def test_a_request_that_runs_outlives_the_deadline_and_the_limits() -> None:

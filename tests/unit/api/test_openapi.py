@@ -1,0 +1,53 @@
+"""The API does what its description says: Schemathesis sends what the description allows, and what it forbids."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.api import OPERATOR, order, serving
+
+ENDLESS = ("/v1/live", "/v1/scan")
+"""Streams of events have no end, or end when the brokers are read."""
+SKIPPED_CHECKS = (
+    "unsupported_method",
+    "allow_header_conformance",  # Litestar has a handler for each method of a path
+    "positive_data_acceptance",  # what cannot be said in a schema: either `position` or `record`
+)
+
+
+@pytest.mark.slow
+async def test_every_answer_is_one_that_the_description_names(tmp_path: Path) -> None:
+    settings = tmp_path / "schemathesis.toml"
+    statuses = [400, 401, 403, 404, 405, 409, 413, 414, 415]
+    settings.write_text(f"[checks]\nnegative_data_rejection.expected-statuses = {statuses}\n")
+    async with serving(tmp_path / "token") as sidecar:
+        for number in range(20):
+            await sidecar.pass_on(order(number))
+        await sidecar.pass_on({"eventId": "x", "eventType": 3})
+        command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(settings)]
+        command += ["run", f"{sidecar.url}/schema", "-H", f"Authorization: Bearer {OPERATOR}"]
+        command += ["--phases", "coverage,fuzzing", "--max-examples", "15", "--seed", "1", "--request-timeout", "10"]
+        command += ["--exclude-checks", ",".join(SKIPPED_CHECKS), "--suppress-health-check", "all"]
+        for path in ENDLESS:
+            command += ["--exclude-path", path]
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, cwd=tmp_path
+        )
+        output, _ = await process.communicate()
+        assert process.returncode == 0, output.decode()[-20_000:]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"null", b'{"dry_run": 0}', b'{"dry_run": "yes"}', b'{"rate": "1"}', b'{"ids": "a"}']
+)
+async def test_bodies_are_read_strictly(tmp_path: Path, body: bytes) -> None:
+    async with serving(tmp_path / "token") as sidecar, sidecar.http() as http:
+        bad = await sidecar.pass_on({"eventId": "x", "eventType": 3})
+        assert bad.event.rejection is not None
+        answer = await http.post("/v1/replays", content=body, headers={"content-type": "application/json"})
+        assert answer.status_code == 400, answer.text
+        assert (await http.get("/v1/replays")).json()["items"] == []
