@@ -31,6 +31,7 @@ _SCHEMA_ID_CODES = frozenset({"schema.unknown_id", "schema.wrong_subject"})
 _REPORTED = "reported."
 """The stage of failures that services report: other programs wrote their messages."""
 _EXCEPTION_TYPE = re.compile(r"(?:[A-Za-z_$][\w$]*[.:]+)*[A-Za-z_$][\w$]*(?:Exception|Error|Fault|Failure)(?=:|\Z)")
+_JOINING_FIELDS = frozenset({"event_id", "correlation_id", "causation_id"})
 _LETTER_FIELDS = frozenset({"event_id", "type", "aggregate_id"})
 _Tests = tuple[re.Pattern[str], ...]
 
@@ -116,6 +117,22 @@ class Redactor:
         if event.rejection is not None:
             changes["rejection"] = self.rejection(event.rejection)
         return replace(event, **changes) if changes else event
+
+    def stored_event(self, event: Event) -> Event:
+        """Return the event as other processes may store it.
+
+        Hidden fields are left out, not masked: equal masks would look like one aggregate or one producer. Ids that join
+        events into flows are kept, as correlation needs them.
+        """
+        words = self.hidden_words - _JOINING_FIELDS
+        if not words and event.rejection is None:
+            return event
+        changes: dict[str, Any] = dict.fromkeys(words)
+        if self.hides_keys:
+            changes[KEY] = None
+        if event.rejection is not None:
+            changes["rejection"] = self.rejection(event.rejection)
+        return replace(event, **changes)
 
     def letter(self, letter: DeadLetter) -> DeadLetter:
         """Return the dead letter without hidden fields and keys. Its path and texts quote nothing hidden."""

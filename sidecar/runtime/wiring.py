@@ -134,7 +134,7 @@ def build_shared_index(config: Config) -> RedisIndex | None:
         max_events=shared.max_events,
         prefix=shared.prefix,
         tls=shared.tls,
-        redact=build_redactor(config).rejection if config.redact else None,
+        redact=build_redactor(config).stored_event if config.redact else None,
     )
 
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from sidecar.domain.model import Event, Rejection
 from sidecar.domain.position import Position
@@ -80,6 +81,20 @@ def test_ids_that_may_come_from_a_hidden_place_are_hidden() -> None:
     event = Event(Position("kafka", "o", 0, 1), "k", 0, 0, event_id="e", aggregate_id=SECRET, correlation_id=SECRET)
     shown = redactor.event(event)
     assert (shown.event_id, shown.aggregate_id, shown.correlation_id, shown.key) == ("e", HIDDEN, HIDDEN, HIDDEN)
+
+
+def test_a_shared_index_stores_no_hidden_field_but_the_ids_that_join_events() -> None:
+    places = {"aggregate_id": ["body:card", "key"], "event_id": ["body:card"], "producer": ["header:x-by"]}
+    redactor = Redactor(["body:card", "header:x-*"], places)
+    fault = Rejection("schema.mismatch", f'card: expected int, found string "{SECRET}"', "card")
+    event = Event(
+        Position("kafka", "o", 0, 1), SECRET, 0, 0, event_id="e", aggregate_id=SECRET, producer=SECRET, rejection=fault
+    )
+    stored = redactor.stored_event(event)
+    assert (stored.event_id, stored.aggregate_id, stored.key, stored.producer) == ("e", None, None, None)
+    assert stored.rejection is not None
+    assert SECRET not in stored.rejection.message
+    assert Redactor(["body:other"], places).stored_event(replace(event, rejection=None)).aggregate_id == SECRET
 
 
 @pytest.mark.parametrize("path", ["data.card.number", "data.card", "data", "data[2].card.number", None])

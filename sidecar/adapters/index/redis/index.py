@@ -8,7 +8,6 @@ import secrets
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import structlog
-from msgspec.structs import replace
 
 from sidecar.adapters.index.redis.coverage import SharedCoverage
 from sidecar.adapters.index.redis.expiry import IndexSweeper
@@ -22,7 +21,7 @@ from sidecar.adapters.index.redis.writer import IndexWriter
 from sidecar.adapters.redis_client.urls import parse
 from sidecar.config.schema import TlsConfig
 from sidecar.domain.errors import Outage, Refused
-from sidecar.domain.model import Event, Rejection
+from sidecar.domain.model import Event
 from sidecar.domain.ports.broker import Finding
 from sidecar.domain.ports.index import Coverage
 from sidecar.domain.position import Partition
@@ -48,9 +47,9 @@ class RedisIndex(IndexQueries):
         patience: float = PATIENCE,
         member: str | None = None,
         tls: TlsConfig | None = None,
-        redact: Callable[[Rejection], Rejection] | None = None,
+        redact: Callable[[Event], Event] | None = None,
     ) -> None:
-        """`redact` takes out of a rejection what must not leave the process: its message quotes values."""
+        """`redact` removes from an event what must not leave the process."""
         shards = ShardClients(parse(url), tls, prefix, "tracecar.index")
         super().__init__(shards, IndexWriter(shards, ttl_ms), join=join, max_flow=max_flow, patience=patience)
         self.max_events = max_events
@@ -113,10 +112,7 @@ class RedisIndex(IndexQueries):
 
     def add(self, events: Sequence[Event]) -> None:
         if (redact := self._redact) is not None:
-            events = [
-                event if event.rejection is None else replace(event, rejection=redact(event.rejection))
-                for event in events
-            ]
+            events = [redact(event) for event in events]
         self.writer.add(events)
 
     async def room(self) -> None:
