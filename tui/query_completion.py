@@ -27,6 +27,9 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "stage": ("where it failed", ("decode", "schema", "envelope", "reported", "delivery")),
     "group": ("the consumer group of a dead letter", ()),
     "cause": ("the cause that dead letters have in common", ()),
+    "message": ("the text of a dead letter's error", ()),
+    "root_cause": ("the innermost exception behind a dead letter", ()),
+    "stacktrace": ("the stack trace of a dead letter", ()),
     "state": (
         "what became of a dead letter",
         ("open", "replaying", "replayed", "returned", "parked", "discarded"),

@@ -33,7 +33,7 @@ async def driven(
 
 
 async def until(pilot: Pilot[None], holds: Callable[[], Any], what: str = "") -> None:
-    """Returns once the condition holds."""
+    """Return once the condition holds."""
     deadline = time.monotonic() + PATIENCE
     while True:
         await pilot.pause()

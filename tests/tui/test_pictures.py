@@ -15,6 +15,7 @@ from tests.tui.test_aggregate_history import story
 from tui.app import Dashboard
 from tui.text import time_format
 from tui.theme import CONTRAST, DARK, LIGHT
+from tui.widgets.key_hints import KeyHints
 
 SMALL, LARGE = (80, 24), (140, 45)
 
@@ -35,6 +36,9 @@ async def _calm(pilot: Pilot[None], holds: Callable[[Any], Any]) -> None:
     app: Any = pilot.app
     await until(pilot, lambda: holds(app))
     await until(pilot, lambda: not [worker for worker in app.workers if worker.group != "listen"])
+    for hints in app.screen.query(KeyHints):  # they follow the rows with the next refresh, which may come later
+        hints.refresh()
+    await pilot.pause()
 
 
 PLACES: dict[str, tuple[str, Callable[[Any], Any]]] = {
