@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -17,6 +19,10 @@ select_servers()
 # A busy machine makes any single example slow; only the outcome counts.
 settings.register_profile("tracecar", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tracecar")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts background jobs with SIGINT ignored, which child processes inherit and Python then leaves alone.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = [
     "tests.servers.kafka",

@@ -39,7 +39,8 @@ class DashboardWebServer(Server):
         self._listener = listener
         port = listener.getsockname()[1]
         self._hosts = (f"{HOST}:{port}", f"localhost:{port}")
-        command = [sys.executable, "-m", "sidecar", "tui", "--ask-token", "--url", url]
+        # -P: a module in the current directory must not replace one of ours.
+        command = [sys.executable, "-P", "-m", "sidecar", "tui", "--ask-token", "--url", url]
         if trace_url:
             command += ["--trace-url", trace_url]
         self._open = 0

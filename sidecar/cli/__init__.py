@@ -1,14 +1,14 @@
-"""The command line: parse, call, print.
+"""The command line: parses arguments, calls the sidecar's API and prints.
 
-Exit codes: 0 done; 1 the operation failed or in part; 2 wrong usage or configuration; 3 the sidecar cannot be reached
-or refuses the token.
+Exit codes: 0 success; 1 the operation failed, or parts of it; 2 wrong usage or configuration; 3 the sidecar cannot be
+reached or refuses the token.
 """
 
 from __future__ import annotations
 
 
 def main() -> None:
-    """The console script `tracecar`."""
+    """Run the console script `tracecar`."""
     from sidecar.cli.main import run_command_line
 
     run_command_line()

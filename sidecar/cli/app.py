@@ -1,45 +1,127 @@
-"""All commands."""
+"""The root command. It imports the module of a command only when that command is used, so that help is fast."""
 
 from __future__ import annotations
 
-import typer
+import importlib
+from collections.abc import Iterator, MutableMapping
+from typing import Any, NamedTuple
 
-from sidecar.cli.commands import (
-    audit,
-    config,
-    dialects,
-    dlq,
-    events,
-    flows,
-    groups,
-    healthcheck,
-    replays,
-    run,
-    streams,
-    tui,
-)
+import typer
+from typer._click.core import Command, Context  # what Typer's own signatures name
+from typer._click.formatting import HelpFormatter
+from typer._click.shell_completion import CompletionItem
+
+from sidecar.cli.command_group import CommandGroup, examples
+from sidecar.cli.options import URL, Token, Url
+
+SETTINGS: dict[str, Any] = {
+    "rich_markup_mode": None,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+
+
+class CommandEntry(NamedTuple):
+    """A command of the root group."""
+
+    module: str
+    """Module in `sidecar.cli.commands` whose `register` adds the command to an app."""
+    summary: str
+    """First line of the command's help."""
+
+
+COMMANDS = {
+    "run": CommandEntry("run", "Run the sidecar."),
+    "check": CommandEntry("check", "Validate the configuration and test every connection and permission."),
+    "healthcheck": CommandEntry("healthcheck", "Check that the sidecar of a configuration file is alive."),
+    "demo": CommandEntry("demo", "Run an embedded broker, a demo shop and a sidecar."),
+    "tui": CommandEntry("tui", "Open the dashboard, in the terminal or in a browser."),
+    "events": CommandEntry("events", "List events, newest first."),
+    "event": CommandEntry("events", "Show an event with its headers and body."),
+    "flow": CommandEntry("flows", "Show the flow of an id: which event caused which, across streams and services."),
+    "flows": CommandEntry("flows", "List flows, newest first."),
+    "aggregate": CommandEntry("flows", "Show the events of an aggregate, in order."),
+    "dlq": CommandEntry("dlq", "List, inspect, replay and discard dead letters."),
+    "replay-range": CommandEntry("replay", "Publish a range of events again, to another stream."),
+    "replays": CommandEntry("replays", "List replays and control them."),
+    "audit": CommandEntry("audit", "List who did what with dead letters, newest first."),
+    "dialects": CommandEntry("dialects", "List the frameworks whose dead letters Tracecar reads."),
+    "streams": CommandEntry("streams", "List streams, and resume or skip a held one."),
+    "schemas": CommandEntry("schemas", "List registered schemas and where they are used."),
+    "status": CommandEntry("status", "Show streams, lag, rates and health."),
+    "groups": CommandEntry("groups", "List the consumer groups of the watched streams, with lag and stops."),
+    "config": CommandEntry("config", "Print information about the configuration file."),
+}
+
+
+class LazyCommands(MutableMapping[str, Command]):
+    """The commands by name, each imported on first access."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, Command] = {}
+
+    def __getitem__(self, name: str) -> Command:
+        if name not in self._loaded:
+            app = typer.Typer(**SETTINGS)
+            importlib.import_module(f"sidecar.cli.commands.{COMMANDS[name].module}").register(app)
+            for registered, command in typer.main.get_group(app).commands.items():
+                self._loaded.setdefault(registered, command)
+        return self._loaded[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in COMMANDS
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+    def __setitem__(self, name: str, command: Command) -> None:
+        self._loaded[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError(f"cannot remove the command {name}")
+
+
+class RootGroup(CommandGroup):
+    """The root command, which lists its commands without importing them."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**{**attributes, "commands": None})
+        self.commands = LazyCommands()
+
+    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
+        """Write the commands and their summaries."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+
+    def shell_complete(self, ctx: Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the name of a command, or an option."""
+        if incomplete.startswith("-"):
+            return Command.shell_complete(self, ctx, incomplete)
+        return [
+            CompletionItem(name, help=entry.summary) for name, entry in COMMANDS.items() if name.startswith(incomplete)
+        ]
+
 
 app = typer.Typer(
     name="tracecar",
-    help="Makes event-driven systems visible: flows, schemas and failures of the events on Kafka and Redis Streams.",
+    cls=RootGroup,
     no_args_is_help=True,
     add_completion=True,
-    rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    **SETTINGS,
 )
-for register in (
-    run.register,
-    tui.register,
-    events.register,
-    flows.register,
-    dlq.register,
-    replays.register,
-    audit.register,
-    dialects.register,
-    streams.register,
-    groups.register,
-    config.register,
-    healthcheck.register,
-):
-    register(app)
+
+
+@app.callback(
+    epilog=examples(
+        "tracecar demo                                   try it with an embedded broker",
+        "tracecar check                                  test ./tracecar.yaml before the first start",
+        "tracecar events type:Order* status:rejected     find events",
+        "tracecar flow 4711                              show everything that belongs to an id",
+        "tracecar dlq groups                             list why dead letters failed",
+    )
+)
+def root(url: Url = URL, token: Token = None) -> None:
+    """Trace events on Kafka and Redis Streams: flows, schemas, failures and replays."""

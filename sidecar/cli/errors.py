@@ -1,4 +1,4 @@
-"""Running a command: what goes wrong becomes words for people on stderr, and the contract's exit codes."""
+"""Runs a command: errors become messages on stderr and the documented exit codes."""
 
 from __future__ import annotations
 
@@ -7,49 +7,48 @@ import sys
 from collections.abc import Coroutine
 from typing import Any, NoReturn, TypeVar
 
+from sidecar.cli.sanitize import sanitize_line
+
 T = TypeVar("T")
-FAILED, WRONG_USAGE, NO_SIDECAR, INTERRUPTED = 1, 2, 3, 130
+FAILED_CODE, USAGE_CODE, UNREACHABLE_CODE, INTERRUPTED_CODE = 1, 2, 3, 130
 
 
-def ask(work: Coroutine[Any, Any, T]) -> T:
-    """Runs what asks a sidecar. Exits where the sidecar does not answer as asked."""
+def run_client(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that calls a sidecar. Exits with the documented code if the sidecar does not do as asked."""
     import asyncio
 
     from sidecar.api.client.client import BadRequest, ClientError, Unauthorized, Unreachable
 
     try:
         return asyncio.run(work)
-    except BrokenPipeError:  # before Typer calls it a failure
-        end_unread()
+    except BrokenPipeError:  # before Typer reports it as a failure
+        exit_unread()
     except (Unreachable, Unauthorized) as error:
-        say(str(error))
-        sys.exit(NO_SIDECAR)
+        print_error(str(error))
+        sys.exit(UNREACHABLE_CODE)
     except BadRequest as error:
-        fail_on_query(str(error), error.query, error.at)
+        exit_bad_query(str(error), error.query, error.at)
     except ClientError as error:
-        say(str(error))
-        sys.exit(FAILED)
+        print_error(str(error))
+        sys.exit(FAILED_CODE)
 
 
-def say(message: str) -> None:
-    """A sentence for the person, on stderr."""
-    from sidecar.cli.sanitize import clean
-
+def print_error(message: str) -> None:
+    """Print a message on stderr, each line with the program's name."""
     for line in message.splitlines() or [""]:
-        sys.stderr.write(f"tracecar: {clean(line)}\n")
+        sys.stderr.write(f"tracecar: {sanitize_line(line)}\n")
 
 
-def end_unread() -> NoReturn:
-    """Who read us has seen enough. Python would complain at exit when it flushes."""
+def exit_unread() -> NoReturn:
+    """Exit after the reader of stdout has closed the pipe, so that Python does not complain when it flushes."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(0)
 
 
-def fail_on_query(message: str, query: str | None, at: int | None) -> NoReturn:
-    from sidecar.cli.sanitize import clean
-
-    say(message)
+def exit_bad_query(message: str, query: str | None, at: int | None) -> NoReturn:
+    """Print what is wrong with a query, with a mark at the position, and exit."""
+    print_error(message)
     if query is not None and at is not None:
-        before, after = clean(query[:at]), clean(query[at:])
+        before, after = sanitize_line(query[:at]), sanitize_line(query[at:])
         sys.stderr.write(f"  {before}{after}\n  {' ' * len(before)}^\n")
-    sys.exit(WRONG_USAGE)
+    sys.exit(USAGE_CODE)

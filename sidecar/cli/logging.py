@@ -1,4 +1,4 @@
-"""What the sidecar says while it runs: on stderr, colored for a terminal, JSON lines for what collects them."""
+"""Configures logging to stderr: colored on a terminal, JSON lines for log collectors."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from sidecar.domain.secrets import mask_credentials
 
 
 def log_to_stderr(*, quiet: bool = False) -> None:
-    """`quiet`: errors only, for commands whose answer is what counts."""
+    """Configure structlog and the standard library's logging.
+
+    Args:
+        quiet: Log errors only, for commands that print a result.
+    """
     terminal = sys.stderr.isatty()
     last: list[Processor] = (
-        # Tracebacks without the values of variables: those are payloads and tokens.
+        # No values of variables in tracebacks: they can be payloads and tokens.
         [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if terminal
         else [structlog.processors.format_exc_info, _mask_texts, structlog.processors.JSONRenderer()]
@@ -32,15 +36,15 @@ def log_to_stderr(*, quiet: bool = False) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    # The libraries' own logs (aiokafka's are many) come the same way, from warnings on.
-    theirs = logging.StreamHandler(sys.stderr)
-    theirs.setFormatter(
+    # Logs of libraries have the same format, from warnings on; aiokafka logs a lot below.
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*first, structlog.stdlib.add_logger_name],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
-    logging.basicConfig(level=logging.ERROR if quiet else logging.WARNING, handlers=[theirs])
+    logging.basicConfig(level=logging.ERROR if quiet else logging.WARNING, handlers=[handler])
 
 
 def _mask_texts(logger: object, method: str, event: EventDict) -> EventDict:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from sidecar.cli.errors import FAILED, INTERRUPTED, WRONG_USAGE, end_unread, fail_on_query, say
+from sidecar.cli.errors import (
+    FAILED_CODE,
+    INTERRUPTED_CODE,
+    USAGE_CODE,
+    exit_bad_query,
+    exit_unread,
+    print_error,
+)
 from sidecar.domain.errors import ConfigError, QueryError, TracecarError
 
 
@@ -12,26 +19,26 @@ def run_command_line() -> None:
     """Parse the arguments and run the command that they name. Exits."""
     from sidecar.cli.app import app
 
-    _survive_any_text()
+    _escape_unencodable_text()
     try:
         app()
     except BrokenPipeError:
-        end_unread()
+        exit_unread()
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        sys.exit(INTERRUPTED_CODE)
     except ConfigError as error:
         for mistake in error.mistakes:
-            say(f"{error.source}: {mistake}" if error.source else str(mistake))
-        sys.exit(WRONG_USAGE)
+            print_error(f"{error.source}: {mistake}" if error.source else str(mistake))
+        sys.exit(USAGE_CODE)
     except QueryError as error:
-        fail_on_query(str(error), error.query, error.at)
+        exit_bad_query(str(error), error.query, error.at)
     except TracecarError as error:
-        say(str(error))
-        sys.exit(FAILED)
+        print_error(str(error))
+        sys.exit(FAILED_CODE)
 
 
-def _survive_any_text() -> None:
-    """What the terminal's encoding has no character for is escaped, not a crash."""
+def _escape_unencodable_text() -> None:
+    """Escape characters that the terminal's encoding lacks, instead of raising an error."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -1,49 +1,75 @@
-"""Which sidecar is asked, and with which token."""
+"""Options that many commands share, and the client that they describe."""
 
 from __future__ import annotations
 
+import enum
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 if TYPE_CHECKING:
     from sidecar.api.client.client import Client
 
+URL = "http://127.0.0.1:8425"
 DEFAULT_TOKEN_FILE = "~/.local/state/tracecar/token"
 
-Url = Annotated[
-    str,
-    typer.Option("--url", envvar="TRACECAR_URL", help="Where the sidecar's API is.", rich_help_panel="Connection"),
-]
+
+class OutputFormat(enum.StrEnum):
+    """Formats of `--output`. Without it, a table fits the terminal."""
+
+    JSON = "json"
+    YAML = "yaml"
+    WIDE = "wide"
+    NAME = "name"
+
+
+class Connection(NamedTuple):
+    """Address and token of a sidecar, as given on the command line."""
+
+    url: str
+    token: str | None
+
+    def connect(self) -> Client:
+        """Create a client. The token in this machine's token file is sent to no other machine."""
+        from sidecar.api.client.client import Client, is_local
+
+        token = self.token
+        if not token and is_local(self.url):
+            from sidecar.config.token_file import read_token
+
+            token = read_token(Path(os.environ.get("TRACECAR_TOKEN_FILE", DEFAULT_TOKEN_FILE)).expanduser())
+        return Client(self.url, token)
+
+
+Url = Annotated[str, typer.Option("--url", metavar="URL", envvar="TRACECAR_URL", help="Address of the sidecar's API.")]
 Token = Annotated[
     str | None,
     typer.Option(
         "--token",
+        metavar="TOKEN",
         envvar="TRACECAR_TOKEN",
-        show_envvar=True,
-        help="The token for it. Without one, a sidecar on this machine is asked with the token it keeps for its user.",
-        rich_help_panel="Connection",
+        help="Token for the API. By default, a sidecar on this machine gets the token that it keeps for its user.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="JSON: one object a line for lists.")]
-Limit = Annotated[int, typer.Option("--limit", min=0, help="At most so many; 0 is all.")]
-URL = "http://127.0.0.1:8425"
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for lists an object per line. Same as -o json.")]
+Output = Annotated[
+    OutputFormat | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Format: json, yaml, wide (all columns, uncut) or name (ids only).",
+        show_choices=False,
+        metavar="FORMAT",
+    ),
+]
+Limit = Annotated[int, typer.Option("--limit", metavar="N", min=0, help="Maximum number of rows; 0 means all.")]
+Watch = Annotated[bool, typer.Option("--watch", "-w", help="Repeat every 2 seconds until Ctrl-C.")]
 
 
-def connect(url: str, token: str | None) -> Client:
-    """A client for the sidecar. The token of this machine's own sidecar is sent to no other machine."""
-    from sidecar.api.client.client import Client, is_local
-
-    if not token and is_local(url):
-        token = _kept_token()
-    return Client(url, token)
-
-
-def _kept_token() -> str | None:
-    file = Path(os.environ.get("TRACECAR_TOKEN_FILE", DEFAULT_TOKEN_FILE)).expanduser()
-    try:
-        return file.read_text("ascii")[:4_096].strip() or None
-    except (OSError, ValueError):
-        return None
+def choose_format(json: bool, output: OutputFormat | None) -> OutputFormat | None:
+    """Combine `--json` and `--output`. Raises typer.BadParameter if they contradict each other."""
+    if json and output not in (None, OutputFormat.JSON):
+        raise typer.BadParameter(f"--json and --output {output} contradict each other: use one of them")
+    return OutputFormat.JSON if json else output

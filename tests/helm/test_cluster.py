@@ -214,19 +214,19 @@ def test_kube_finds_the_pod_of_a_workload_through_the_real_kubectl(kubernetes, n
         monkeypatch.setenv(name, kubernetes.environment[name])
     get = kubectl._Kubectl(namespace).get
     with pytest.raises(Refused, match="has no pods: is it scaled to zero"):
-        kubectl.find(get, "deploy/eyes-tracecar")
+        kubectl.find_sidecar(get, "deploy/eyes-tracecar")
     template = kubernetes.get("deployment", "eyes-tracecar", namespace=namespace)["spec"]["template"]
     for name in ("first", "second"):
         kubernetes.apply(_pod(name, namespace, template["spec"], **template["metadata"]["labels"]))
     with pytest.raises(Refused, match="does not run \\(the pod is Pending\\)"):
-        kubectl.find(get, "deploy/eyes-tracecar")
+        kubectl.find_sidecar(get, "deploy/eyes-tracecar")
     running = {"name": "tracecar", "image": "i", "imageID": "i", "restartCount": 0, "ready": True}
     running["state"] = {"running": {"startedAt": "2026-01-31T12:00:00Z"}}
     status = json.dumps({"status": {"phase": "Running", "containerStatuses": [running]}})
     kubernetes.run("kubectl", "patch", "pod", "second", "-n", namespace, "--subresource=status", "-p", status)
-    assert kubectl.find(get, "deploy/eyes-tracecar") == ("second", "tracecar", 8425)
+    assert kubectl.find_sidecar(get, "deploy/eyes-tracecar") == ("second", "tracecar", 8425)
     # Nothing listens where the node would be: the forwarding fails, in words.
-    with pytest.raises(Refused, match="forwarding a port to second"), kubectl.reached("pod/second", namespace):
+    with pytest.raises(Refused, match="forwarding a port to second"), kubectl.forward_sidecar("pod/second", namespace):
         pass
     with pytest.raises(Refused, match="NotFound"):
-        kubectl.find(get, "sts/eyes-tracecar")
+        kubectl.find_sidecar(get, "sts/eyes-tracecar")

@@ -35,7 +35,7 @@ async def test_sigterm_closes_the_shop_counts_and_leaves_nothing_behind() -> Non
     process.send_signal(signal.SIGTERM)
     out, said = await process.communicate()
     assert process.returncode == 0, said.decode()
-    assert "This is what the shop itself knows" in out.decode()
+    assert "the numbers that the shop itself counted" in out.decode()
     assert not [pid for pid in children if _alive(pid)]
 
 
@@ -96,7 +96,7 @@ async def test_on_a_terminal_it_opens_the_dashboard_and_says_how_to_look_further
     async with Client(found[1].decode(), found[2].decode()) as client:
         assert (await client.status()).service == "shop"
     process.send_signal(signal.SIGINT)
-    rest = await asyncio.to_thread(_read_until, ours, b"what the shop itself knows")
+    rest = await asyncio.to_thread(_read_until, ours, b"that the shop itself counted")
     assert await process.wait() == 0
     os.close(ours)
     assert b"dead letters" in rest

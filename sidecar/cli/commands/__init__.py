@@ -1,1 +1,1 @@
-"""One module for each group of commands."""
+"""The commands, a module for each group. Modules are imported only when one of their commands is used."""

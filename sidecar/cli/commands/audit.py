@@ -6,44 +6,66 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from sidecar.cli.errors import ask
-from sidecar.cli.options import URL, Json, Limit, Token, Url, connect
-from sidecar.cli.output.tables import TableColumn, print_json, print_table, say_note
+from sidecar.cli.arguments import PlainCommand
+from sidecar.cli.command_group import examples
+from sidecar.cli.options import URL, Connection, Json, Limit, Output, Token, Url, Watch, choose_format
+from sidecar.cli.output.lists import ListPage, ListView, show_list
+from sidecar.cli.output.tables import TableColumn
 
 if TYPE_CHECKING:
-    from sidecar.api.models.replays import AuditEntryModel, AuditPage
+    from sidecar.api.client.client import Client
+    from sidecar.api.models.replays import AuditEntryModel
 
+MAX_PAGE_ENTRIES = 1_000
+MAX_SHOWN_IDS = 3
 COLUMNS = (
-    TableColumn("at", whole=True, rank=1),
+    TableColumn("at", whole=True, rank=1, age=True),
     TableColumn("by", least=6),
     TableColumn("from", least=9, rank=4),
-    TableColumn("act", whole=True),
+    TableColumn("act", whole=True, title="action"),
     TableColumn("letters", right=True, whole=True),
-    TableColumn("what", least=16, rank=2),
-    TableColumn("why", least=8, rank=3),
+    TableColumn("what", least=16, rank=2, title="target"),
+    TableColumn("why", least=8, rank=3, title="reason"),
 )
 
 
 def register(app: typer.Typer) -> None:
-    app.command("audit")(audit)
+    """Add the command to an app."""
+    app.command(
+        "audit",
+        cls=PlainCommand,
+        epilog=examples("tracecar audit --limit 20", "tracecar audit --watch"),
+    )(audit)
 
 
-def audit(limit: Limit = 100, json: Json = False, url: Url = URL, token: Token = None) -> None:
-    """Who replayed, discarded, restored, reported and imported dead letters, the latest first."""
+def audit(
+    limit: Limit = 100,
+    json: Json = False,
+    output: Output = None,
+    watch: Watch = False,
+    url: Url = URL,
+    token: Token = None,
+) -> None:
+    """List who did what with dead letters, newest first.
 
-    async def show() -> AuditPage:
-        async with connect(url, token) as client:
-            return await client.audit(min(limit, 1_000))
+    Actions are replays, discards, restores, failure reports and imports.
+    """
 
-    page = ask(show())
-    if json:
-        for item in page.items:
-            print_json(item)
-    else:
-        print_table(COLUMNS, (_row(item) for item in page.items), empty="nothing was done with dead letters yet")
-    say_note(page.note)
+    async def fetch(client: Client) -> ListPage[AuditEntryModel]:
+        page = await client.audit(min(limit, MAX_PAGE_ENTRIES))
+        return ListPage(page.items, page.note)
+
+    show_list(VIEW, fetch, Connection(url, token), choose_format(json, output), watch=watch)
 
 
 def _row(entry: AuditEntryModel) -> tuple[object, ...]:
-    what = entry.replay or ", ".join(entry.ids[:3]) + (" …" if entry.letters > 3 else "")
-    return entry.at, entry.by, entry.address, entry.act, entry.letters, what, entry.why
+    more = " …" if entry.letters > MAX_SHOWN_IDS else ""
+    target = entry.replay or ", ".join(entry.ids[:MAX_SHOWN_IDS]) + more
+    return entry.at, entry.by, entry.address, entry.act, entry.letters, target, entry.why
+
+
+def _name(entry: AuditEntryModel) -> str:
+    return entry.replay or " ".join(entry.ids)
+
+
+VIEW = ListView(COLUMNS, _row, _name, "no actions on dead letters yet")

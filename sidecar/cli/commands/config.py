@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import typer
 
-config = typer.Typer(help="The configuration file.", no_args_is_help=True, rich_markup_mode=None)
+from sidecar.cli.arguments import PlainCommand
+from sidecar.cli.command_group import CommandGroup, examples
+
+config = typer.Typer(
+    cls=CommandGroup,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands to an app."""
     app.add_typer(config, name="config")
 
 
 @config.callback()
-def _group() -> None:
-    """The configuration file."""
+def group() -> None:
+    """Print information about the configuration file."""
 
 
-@config.command()
+@config.command(cls=PlainCommand, epilog=examples("tracecar config schema > tracecar.schema.json"))
 def schema() -> None:
-    """Print the JSON Schema of the configuration file."""
+    """Print the JSON Schema of the configuration file, for editors and validators."""
     import msgspec
 
     from sidecar.config.loader import json_schema

@@ -2,46 +2,68 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 
-from sidecar.cli.options import Json
-from sidecar.cli.output.tables import TableColumn, print_json, print_table
+from sidecar.cli.arguments import PlainCommand
+from sidecar.cli.command_group import examples
+from sidecar.cli.options import Json, Output, choose_format
+from sidecar.cli.output.lists import ListView, print_list
+from sidecar.cli.output.tables import TableColumn
 
 COLUMNS = (
     TableColumn("dialect", whole=True),
     TableColumn("framework", whole=True, rank=1),
     TableColumn("streams", least=20, rank=2),
-    TableColumn("recognized by", least=24, rank=4),
+    TableColumn("recognised by", least=24, rank=4, title="recognized by"),
     TableColumn("written", whole=True, rank=3),
 )
 
 
 def register(app: typer.Typer) -> None:
-    app.command("dialects")(dialects)
+    """Add the command to an app."""
+    app.command(
+        "dialects",
+        cls=PlainCommand,
+        epilog=examples("tracecar dialects", "tracecar dialects -o wide"),
+    )(dialects)
 
 
-def dialects(json: Json = False) -> None:
-    """The frameworks whose dead letters are understood: their streams by default, the headers they are recognized by,
-    and whether these can be written beside Tracecar's own (dead_letters.dialects)."""
+def dialects(json: Json = False, output: Output = None) -> None:
+    """List the frameworks whose dead letters Tracecar reads.
+
+    Each has its default streams and the headers by which it is recognized. Dialects marked as written can be added to
+    Tracecar's own headers (configuration: dead_letters.dialects).
+    """
     from sidecar.dead_letters.dialects import DIALECTS
 
-    if json:
-        for dialect in DIALECTS:
-            print_json(
-                {
-                    "dialect": dialect.name,
-                    "framework": dialect.framework,
-                    "streams": dialect.streams,
-                    "recognised_by": dialect.markers,
-                    "read": True,
-                    "written": dialect.is_written,
-                }
-            )
-        return
-    print_table(
-        COLUMNS,
-        (
-            (dialect.name, dialect.framework, list(dialect.streams), list(dialect.markers), dialect.is_written)
-            for dialect in DIALECTS
-        ),
+    items = [
+        {
+            "dialect": dialect.name,
+            "framework": dialect.framework,
+            "streams": dialect.streams,
+            "recognised_by": dialect.markers,
+            "read": True,
+            "written": dialect.is_written,
+        }
+        for dialect in DIALECTS
+    ]
+    print_list(VIEW, items, choose_format(json, output))
+
+
+def _row(dialect: dict[str, Any]) -> tuple[object, ...]:
+    return (
+        dialect["dialect"],
+        dialect["framework"],
+        list(dialect["streams"]),
+        list(dialect["recognised_by"]),
+        dialect["written"],
     )
+
+
+def _name(dialect: dict[str, Any]) -> object:
+    return dialect["dialect"]
+
+
+VIEW = ListView(COLUMNS, _row, _name, "no dialects")

@@ -6,17 +6,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sidecar.cli.arguments import PlainCommand, QueryCommand, join_words
+from sidecar.cli.command_group import CommandGroup, examples
 from sidecar.cli.commands import dlq_actions, replay
-from sidecar.cli.errors import ask
-from sidecar.cli.options import URL, Json, Limit, Token, Url, connect
-from sidecar.cli.output.tables import TableColumn, print_json, print_table, say_note
-from sidecar.cli.query_argument import QueryCommand, joined
+from sidecar.cli.completion import complete_letter, complete_query
+from sidecar.cli.errors import run_client
+from sidecar.cli.options import URL, Connection, Json, Limit, Output, Token, Url, Watch, choose_format
+from sidecar.cli.output.lists import ListPage, ListView, show_list, show_object
+from sidecar.cli.output.tables import TableColumn
 
 if TYPE_CHECKING:
     from sidecar.api import models
+    from sidecar.api.client.client import Client
 
+MAX_PAGE_LETTERS = 1_000
 COLUMNS = (
-    TableColumn("failed_at", whole=True, rank=3),
+    TableColumn("failed_at", whole=True, rank=3, age=True),
     TableColumn("stream", least=8),
     TableColumn("code", least=12),
     TableColumn("type", least=8, rank=5),
@@ -26,121 +31,143 @@ COLUMNS = (
     TableColumn("id", least=56, rank=1),  # half an id is of no use
 )
 CAUSE_COLUMNS = (
-    TableColumn("count", right=True, whole=True),
+    TableColumn("count", right=True, whole=True, title="letters"),
     TableColumn("stream", least=8, rank=1),
     TableColumn("code", least=14),
     TableColumn("message", least=20),
-    TableColumn("last_seen", whole=True, rank=4),
-    TableColumn("first_seen", whole=True, rank=7),
-    TableColumn("rate", right=True, whole=True, rank=6),
+    TableColumn("last_seen", whole=True, rank=4, age=True),
+    TableColumn("first_seen", whole=True, rank=7, age=True),
+    TableColumn("rate", right=True, whole=True, rank=6, title="letters/min"),
     TableColumn("aggregates", right=True, whole=True, rank=5),
     TableColumn("groups", least=8, rank=8),
     TableColumn("cause", whole=True, rank=2),
     TableColumn("states", least=22, rank=3),
 )
-dlq = typer.Typer(help="Dead letters: what failed, why, and the way back.", no_args_is_help=True, rich_markup_mode=None)
+Query = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="QUERY", help="Query, for example: stream:orders code:schema.* since:1h.", autocompletion=complete_query
+    ),
+]
+dlq = typer.Typer(cls=CommandGroup, no_args_is_help=True, rich_markup_mode=None)
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands to an app."""
     app.add_typer(dlq, name="dlq")
-    dlq_actions.register(dlq)
-    replay.register(app, dlq)
 
 
-@dlq.command("list", cls=QueryCommand)
+@dlq.callback(
+    epilog=examples(
+        "tracecar dlq groups state:open                              why letters failed, by cause",
+        "tracecar dlq list cause:9f86d081884c                        the letters of a cause",
+        "tracecar dlq show tracecar.shop@kafka://orders/0/4711       a letter and its record",
+        "tracecar dlq replay cause:9f86d081884c --dry-run            what a replay would do",
+    )
+)
+def group(url: Url = URL, token: Token = None) -> None:
+    """List, inspect, replay and discard dead letters."""
+
+
+@dlq.command(
+    "list",
+    cls=QueryCommand,
+    epilog=examples("tracecar dlq list stream:orders since:1h", "tracecar dlq list cause:9f86d081884c -o name"),
+)
 def list_letters(
-    query: Annotated[list[str] | None, typer.Argument(help="Such as: stream:orders code:schema.* since:1h")] = None,
+    query: Query = None,
     limit: Limit = 100,
     json: Json = False,
+    output: Output = None,
+    watch: Watch = False,
     url: Url = URL,
     token: Token = None,
 ) -> None:
-    """Dead letters, newest first; those of one origin are one."""
-    text = joined(query)
+    """List dead letters, newest first. Letters of the same origin are listed once."""
+    text = join_words(query)
 
-    async def show() -> tuple[list[models.DeadLetterModel], str | None]:
-        found: list[models.DeadLetterModel] = []
+    async def fetch(client: Client) -> ListPage[models.DeadLetterModel]:
+        items: list[models.DeadLetterModel] = []
         cursor = None
-        async with connect(url, token) as client:
-            while True:
-                page = await client.dead_letters(
-                    text, limit=min(limit - len(found), 1_000) if limit else 1_000, cursor=cursor
-                )
-                found += page.items
-                cursor = page.cursor
-                if cursor is None or (limit and len(found) >= limit):
-                    return found, page.note
+        while True:
+            size = min(limit - len(items), MAX_PAGE_LETTERS) if limit else MAX_PAGE_LETTERS
+            page = await client.dead_letters(text, limit=size, cursor=cursor)
+            items += page.items
+            cursor = page.cursor
+            if cursor is None or (limit and len(items) >= limit):
+                return ListPage(items, page.note)
 
-    found, note = ask(show())
-    if json:
-        for one in found:
-            print_json(one)
-    else:
-        print_table(
-            COLUMNS,
-            (
-                (one.failed_at, one.stream, one.code, one.type, one.message, one.state, one.cause, one.id)
-                for one in found
-            ),
-            empty="no dead letter that matches",
-        )
-    say_note(note)
+    show_list(VIEW, fetch, Connection(url, token), choose_format(json, output), watch=watch)
 
 
-@dlq.command("groups", cls=QueryCommand)
+@dlq.command(
+    "groups",
+    cls=QueryCommand,
+    epilog=examples("tracecar dlq groups state:open since:1d", "tracecar dlq groups --watch"),
+)
 def list_causes(
-    query: Annotated[list[str] | None, typer.Argument(help="Such as: stream:orders code:schema.* since:1h")] = None,
+    query: Query = None,
     limit: Limit = 100,
     json: Json = False,
+    output: Output = None,
+    watch: Watch = False,
     url: Url = URL,
     token: Token = None,
 ) -> None:
-    """The causes of dead letters, those with the most letters first; rates are letters a minute over the last hour."""
+    """List the causes of dead letters, most letters first. Rates are letters a minute in the last hour."""
 
-    async def show() -> models.CausePage:
-        async with connect(url, token) as client:
-            return await client.causes(joined(query), limit=min(limit, 1_000))
+    async def fetch(client: Client) -> ListPage[models.CauseModel]:
+        page = await client.causes(join_words(query), limit=min(limit, MAX_PAGE_LETTERS))
+        return ListPage(page.items, page.note)
 
-    page = ask(show())
-    if json:
-        for item in page.items:
-            print_json(item)
-    else:
-        print_table(
-            CAUSE_COLUMNS,
-            (
-                (
-                    *(item.count, item.stream, item.code, item.message, item.last_seen, item.first_seen, item.rate),
-                    *(item.aggregates, item.groups, item.cause, _states(item.states)),
-                )
-                for item in page.items
-            ),
-            empty="no dead letter that matches",
-        )
-    say_note(page.note)
+    show_list(CAUSE_VIEW, fetch, Connection(url, token), choose_format(json, output), watch=watch)
 
 
-def _states(states: dict[str, int]) -> str:
-    """Such as `open 3, replayed 1`: what became of most of them comes first."""
-    return ", ".join(f"{state} {count}" for state, count in sorted(states.items(), key=lambda one: -one[1]) if count)
-
-
-@dlq.command("show")
+@dlq.command("show", cls=PlainCommand, epilog=examples("tracecar dlq show tracecar.shop@kafka://orders/0/4711"))
 def show_letter(
-    id: Annotated[str, typer.Argument(help="The dead letter's id.")],
+    id: Annotated[str, typer.Argument(metavar="ID", help="Id of the dead letter.", autocompletion=complete_letter)],
     json: Json = False,
+    output: Output = None,
     url: Url = URL,
     token: Token = None,
 ) -> None:
-    """One dead letter, with the record that it stands for."""
+    """Show a dead letter with its record and its history."""
     from sidecar.cli.output.event_details import print_dead_letter
 
-    async def show() -> models.DeadLetterModel:
-        async with connect(url, token) as client:
+    async def fetch() -> models.DeadLetterModel:
+        async with Connection(url, token).connect() as client:
             return await client.dead_letter(id)
 
-    found = ask(show())
-    if json:
-        print_json(found)
-    else:
-        print_dead_letter(found)
+    show_object(run_client(fetch()), choose_format(json, output), lambda letter: letter.id, print_dead_letter)
+
+
+def _row(letter: models.DeadLetterModel) -> tuple[object, ...]:
+    return (
+        letter.failed_at,
+        letter.stream,
+        letter.code,
+        letter.type,
+        letter.message,
+        letter.state,
+        letter.cause,
+        letter.id,
+    )
+
+
+def _cause_row(cause: models.CauseModel) -> tuple[object, ...]:
+    return (
+        *(cause.count, cause.stream, cause.code, cause.message, cause.last_seen, cause.first_seen, cause.rate),
+        *(cause.aggregates, cause.groups, cause.cause, _describe_states(cause.states)),
+    )
+
+
+def _describe_states(states: dict[str, int]) -> str:
+    """Describe the states of letters, most frequent first: `open 3, replayed 1`."""
+    by_count = sorted(states.items(), key=lambda state: -state[1])
+    return ", ".join(f"{state} {count}" for state, count in by_count if count)
+
+
+VIEW = ListView(COLUMNS, _row, lambda letter: letter.id, "no dead letters match")
+CAUSE_VIEW = ListView(CAUSE_COLUMNS, _cause_row, lambda cause: cause.cause, "no dead letters match")
+dlq_actions.register(dlq)
+replay.register_letters(dlq)

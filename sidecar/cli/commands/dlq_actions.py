@@ -9,160 +9,205 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
-import msgspec
 import typer
 
-from sidecar.cli.errors import FAILED, WRONG_USAGE, ask, say
-from sidecar.cli.options import URL, Json, Token, Url, connect
-from sidecar.cli.output.tables import print_json, print_line, say_note
-from sidecar.cli.query_argument import QueryCommand, joined
+from sidecar.cli.arguments import PlainCommand, QueryCommand, join_words
+from sidecar.cli.command_group import examples
+from sidecar.cli.completion import complete_letter, complete_query
+from sidecar.cli.errors import FAILED_CODE, USAGE_CODE, print_error, run_client
+from sidecar.cli.options import URL, Connection, Json, Token, Url
+from sidecar.cli.output.tables import print_json, print_line, print_note
 
 if TYPE_CHECKING:
     from sidecar.api.models.replays import OutcomeModel
 
-LINES, BYTES = 1_000, 8 << 20
-"""How much of an import goes in one request."""
-LONGEST_LINE = 12 << 20
+MAX_REQUEST_LINES = 1_000
+MAX_REQUEST_BYTES = 8 << 20
+"""Size of a request of an import."""
+MAX_LINE_BYTES = 12 << 20
 
 
 def register(dlq: typer.Typer) -> None:
-    dlq.command("discard", cls=QueryCommand)(discard)
-    dlq.command("restore")(restore)
-    dlq.command("export", cls=QueryCommand)(export)
-    dlq.command("import")(import_letters)
+    """Add the commands to an app."""
+    dlq.command(
+        "discard",
+        cls=QueryCommand,
+        epilog=examples(
+            "tracecar dlq discard tracecar.shop@kafka://orders/0/4711 --reason 'test order'",
+            "tracecar dlq discard cause:9f86d081884c --reason 'load test' --yes",
+        ),
+    )(discard)
+    dlq.command(
+        "restore", cls=PlainCommand, epilog=examples("tracecar dlq restore tracecar.shop@kafka://orders/0/4711")
+    )(restore)
+    dlq.command(
+        "export",
+        cls=QueryCommand,
+        epilog=examples(
+            "tracecar dlq export cause:9f86d081884c -o letters.ndjson",
+            "tracecar dlq export state:open | gzip > letters.gz",
+        ),
+    )(export)
+    dlq.command(
+        "import",
+        cls=PlainCommand,
+        epilog=examples("tracecar dlq import letters.ndjson", "zcat letters.gz | tracecar dlq import"),
+    )(import_letters)
 
 
 def discard(
-    what: Annotated[list[str], typer.Argument(help="Ids, or a query: all open and parked ones that match.")],
-    reason: Annotated[str, typer.Option("--reason", "-r", help="Why; kept with each of them.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, where a query says which.")] = False,
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            help="Ids, or a query for open and parked letters.", metavar="ID|QUERY", autocompletion=complete_letter
+        ),
+    ],
+    reason: Annotated[
+        str, typer.Option("--reason", "-r", metavar="TEXT", help="Reason, which is kept with each letter.")
+    ],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     json: Json = False,
     url: Url = URL,
     token: Token = None,
 ) -> None:
-    """Set dead letters aside. Nothing is deleted; `restore` undoes it."""
-    from sidecar.cli.commands.replay import named
-    from sidecar.cli.output.dry_run import can_ask, confirm, letters, refuse_unasked
+    """Discard dead letters: they are no longer open. Nothing is deleted; `restore` undoes it."""
+    from sidecar.cli.commands.replay import parse_selection
+    from sidecar.cli.output.dry_run import can_ask, confirm, count_letters, exit_unconfirmed
 
-    query, ids = named(what)
+    connection = Connection(url, token)
+    query, ids = parse_selection(what)
     if query and not yes:
         if not can_ask():
-            refuse_unasked()
+            exit_unconfirmed()
 
         async def count() -> int:
-            async with connect(url, token) as client:
+            async with connection.connect() as client:
                 return (await client.causes(f"({query}) (state:open OR state:parked)", limit=1)).letters
 
-        found = ask(count())
-        if not found:
-            print_line("no open or parked dead letter matches: nothing to discard")
+        matching = run_client(count())
+        if not matching:
+            print_line("no open or parked dead letters match: nothing to discard")
             return
-        confirm(f"Discard {letters(found)}?")
+        confirm(f"Discard {count_letters(matching)}?")
 
-    telling = _OutcomePrinter("discarded", json=json)
+    printer = _OutcomePrinter("discarded", json=json)
 
     async def act() -> None:
-        async with connect(url, token) as client:
+        async with connection.connect() as client:
             more = True
             while more:
                 page = await client.discard_page(ids, reason, query)
                 more = page.more
-                telling.tell(page.items, page.note)
+                printer.print(page.items, page.note)
                 if more:
-                    say_note(f"{telling.done} discarded so far")
+                    print_note(f"{printer.done} discarded so far")
 
-    ask(act())
-    telling.end()
+    run_client(act())
+    printer.finish()
 
 
 def restore(
-    ids: Annotated[list[str], typer.Argument(help="The dead letters' ids.")],
+    ids: Annotated[
+        list[str], typer.Argument(help="Ids of the dead letters.", metavar="ID", autocompletion=complete_letter)
+    ],
     json: Json = False,
     url: Url = URL,
     token: Token = None,
 ) -> None:
-    """Undo `discard`."""
+    """Restore discarded dead letters: they are open again."""
 
     async def act() -> list[OutcomeModel]:
-        async with connect(url, token) as client:
+        async with Connection(url, token).connect() as client:
             return await client.restore(ids)
 
-    telling = _OutcomePrinter("restored", json=json)
-    telling.tell(ask(act()))
-    telling.end()
+    printer = _OutcomePrinter("restored", json=json)
+    printer.print(run_client(act()))
+    printer.finish()
 
 
 class _OutcomePrinter:
-    """What came of each letter, as it comes, and of all at the end. `word`: what was done with them."""
+    """Prints the outcome of each letter, and a summary at the end. `verb`: past participle of the action."""
 
-    def __init__(self, word: str, *, json: bool) -> None:
-        self._word, self._json = word, json
+    def __init__(self, verb: str, *, json: bool) -> None:
+        self._verb, self._json = verb, json
         self.done = self._failed = 0
         self._notes: dict[str, None] = {}
 
-    def tell(self, outcomes: Iterable[OutcomeModel], note: str | None = None) -> None:
+    def print(self, outcomes: Iterable[OutcomeModel], note: str | None = None) -> None:
+        """Print outcomes, and keep the note for the end."""
         for outcome in outcomes:
             self.done += outcome.done
             self._failed += not outcome.done
             if self._json:
                 print_json(outcome)
             elif not outcome.done:
-                print_line(f"not {self._word}: {outcome.id}: {outcome.why}")
+                print_line(f"not {self._verb}: {outcome.id}: {outcome.why}")
         if note:
             self._notes[note] = None
 
-    def end(self) -> None:
-        """Exits with 1 where something was not done, or could not be looked at."""
+    def finish(self) -> None:
+        """Print the summary. Exits with 1 if a letter failed or could not be checked."""
         if not self._json:
-            print_line(f"{self.done} {self._word}{f', {self._failed} not' if self._failed else ''}")
+            print_line(f"{self.done} {self._verb}{f', {self._failed} not' if self._failed else ''}")
         for note in self._notes:
-            say_note(note)
+            print_note(note)
         if self._failed or self._notes:
-            sys.exit(FAILED)
+            sys.exit(FAILED_CODE)
 
 
 def export(
-    query: Annotated[list[str] | None, typer.Argument(help="Such as: cause:9f86d081884c since:1d")] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A file; without it stdout.", show_default=False)
+    query: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="QUERY", help="Query, for example: cause:9f86d081884c since:1d.", autocompletion=complete_query
+        ),
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="At most so many; 0 is all.")] = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="File to write; by default stdout.", show_default=False),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=0, help="Maximum number of letters; 0 means all.")
+    ] = 0,
     url: Url = URL,
     token: Token = None,
 ) -> None:
-    """Dead letters with exact bytes, one JSON object a line, for `import`."""
+    """Export dead letters with their exact bytes, for `import`.
+
+    The format is a JSON object a line.
+    """
     if output is None:
         if sys.stdout.isatty():
-            say("this is for a file or a pipe, and not for a terminal: -o FILE")
-            sys.exit(WRONG_USAGE)
-        count, partly = ask(_exported(joined(query), limit, sys.stdout.buffer, url, token))
+            print_error("an export does not go to a terminal: add -o FILE, or pipe it into a command")
+            sys.exit(USAGE_CODE)
+        count, partly = run_client(_export(join_words(query), limit, sys.stdout.buffer, Connection(url, token)))
         sys.stdout.buffer.flush()
     else:
-        # What broke off is not taken for whole: the file has its name once all is in it.
+        # The file gets its name when it is complete, so that a broken export is not taken for a whole one.
         part = output.with_name(f"{output.name}.part")
         try:
             with part.open("wb") as file:
-                count, partly = ask(_exported(joined(query), limit, file, url, token))
+                count, partly = run_client(_export(join_words(query), limit, file, Connection(url, token)))
             os.replace(part, output)
         except OSError as error:
-            say(f"{output}: {error.strerror or error}: name a file that can be written")
-            sys.exit(FAILED)
+            print_error(f"{output}: {error.strerror or error}: name a file that can be written")
+            sys.exit(FAILED_CODE)
         finally:
             part.unlink(missing_ok=True)
-    say_note(f"{count} dead letters exported")
+    print_note(f"{count} dead letters exported")
     if partly:
-        say_note(
-            f"{partly} of them without what may not be shown (redact): imported only where the origin holds the record"
-        )
+        print_note(f"{partly} of them are redacted: they can be imported only while the origin still has the record")
 
 
-async def _exported(query: str, limit: int, file: BinaryIO, url: str, token: str | None) -> tuple[int, int]:
-    """How many lines were written, and how many of them are not whole."""
+async def _export(query: str, limit: int, file: BinaryIO, connection: Connection) -> tuple[int, int]:
+    """Write an export. Returns the number of lines, and of those that are redacted."""
+    import msgspec
+
     from sidecar.api.models.replays import ExportedLetterModel
 
     decoder = msgspec.json.Decoder(ExportedLetterModel)
     count = partly = 0
-    async with connect(url, token) as client, aclosing(client.export(query, limit)) as lines:
+    async with connection.connect() as client, aclosing(client.export(query, limit)) as lines:
         async for line in lines:
             file.write(line + b"\n")
             count += 1
@@ -171,24 +216,24 @@ async def _exported(query: str, limit: int, file: BinaryIO, url: str, token: str
 
 
 def import_letters(
-    file: Annotated[str, typer.Argument(help="A file that `export` wrote; - is stdin.")] = "-",
+    file: Annotated[str, typer.Argument(metavar="FILE", help="File from `export`; - is stdin.")] = "-",
     json: Json = False,
     url: Url = URL,
     token: Token = None,
 ) -> None:
-    """Write exported dead letters into their streams again: those that are not there, each once."""
+    """Import exported dead letters into their streams. Letters that are there already are not written again."""
     if file == "-":
         if sys.stdin.isatty():
-            say("name a file that `tracecar dlq export` wrote, or pipe one in")
-            sys.exit(WRONG_USAGE)
-        outcomes = _taken_in(sys.stdin.buffer, url, token)
+            print_error("no input: name a file from `tracecar dlq export`, or pipe one into this command")
+            sys.exit(USAGE_CODE)
+        outcomes = _import(sys.stdin.buffer, Connection(url, token))
     else:
         try:
             opened = Path(file).open("rb")  # noqa: SIM115  # closed below
         except OSError as error:
-            say(f"{file}: {error.strerror or error}")
-            sys.exit(WRONG_USAGE)
-        outcomes = _taken_in(opened, url, token)
+            print_error(f"{file}: {error.strerror or error}: name a file from `tracecar dlq export`")
+            sys.exit(USAGE_CODE)
+        outcomes = _import(opened, Connection(url, token))
     done = failed = 0
     try:
         for outcome in outcomes:
@@ -198,28 +243,28 @@ def import_letters(
             elif not outcome.done:
                 print_line(f"not imported: {outcome.id}: {outcome.why}")
     finally:
-        say_note(f"{done} dead letters are in their streams{f', {failed} are not' if failed else ''}")
+        print_note(f"{done} dead letters are in their streams{f', {failed} are not' if failed else ''}")
     if failed:
-        sys.exit(FAILED)
+        sys.exit(FAILED_CODE)
 
 
-def _taken_in(file: BinaryIO, url: str, token: str | None) -> Iterator[OutcomeModel]:
-    """The outcomes, part by part. Exits where a line is none of an export; what stands before it was taken in."""
+def _import(file: BinaryIO, connection: Connection) -> Iterator[OutcomeModel]:
+    """Import a file part by part. Exits at an invalid line; the lines before its part are imported."""
 
     async def send(lines: list[bytes]) -> list[OutcomeModel]:
-        async with connect(url, token) as client:
+        async with connection.connect() as client:
             return await client.import_letters(lines)
 
     with file:
-        for part in _parts(file):
-            yield from ask(send(part))
+        for part in _split_parts(file):
+            yield from run_client(send(part))
 
 
-def _parts(file: BinaryIO) -> Iterator[list[bytes]]:
+def _split_parts(file: BinaryIO) -> Iterator[list[bytes]]:
     part: list[bytes] = []
     size = 0
-    for line in _checked(iter(lambda: file.readline(LONGEST_LINE + 1), b"")):
-        if part and (len(part) >= LINES or size + len(line) > BYTES):
+    for line in _check_lines(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b"")):
+        if part and (len(part) >= MAX_REQUEST_LINES or size + len(line) > MAX_REQUEST_BYTES):
             yield part
             part, size = [], 0
         part.append(line)
@@ -228,7 +273,9 @@ def _parts(file: BinaryIO) -> Iterator[list[bytes]]:
         yield part
 
 
-def _checked(lines: Iterable[bytes]) -> Iterator[bytes]:
+def _check_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
+    import msgspec
+
     from sidecar.api.models.replays import ExportedLetterModel
 
     decoder = msgspec.json.Decoder(ExportedLetterModel)
@@ -236,10 +283,10 @@ def _checked(lines: Iterable[bytes]) -> Iterator[bytes]:
         if not line.strip():
             continue
         try:
-            if len(line) > LONGEST_LINE:
-                raise ValueError(f"longer than {LONGEST_LINE} bytes")
+            if len(line) > MAX_LINE_BYTES:
+                raise ValueError(f"longer than {MAX_LINE_BYTES} bytes")
             decoder.decode(line)
         except (msgspec.DecodeError, ValueError) as error:
-            say(f"line {number}: expected a dead letter as `tracecar dlq export` writes it: {error}")
-            sys.exit(FAILED)
+            print_error(f"line {number}: expected a dead letter from `tracecar dlq export`: {error}")
+            sys.exit(FAILED_CODE)
         yield line.strip()

@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sidecar.cli.errors import ask
-from sidecar.cli.options import URL, Json, Token, Url, connect
-from sidecar.cli.output import event_details
-from sidecar.cli.output.tables import TableColumn, print_json, print_table, say_note
-from sidecar.cli.query_argument import QueryCommand, joined, plain
+from sidecar.cli.arguments import PlainCommand, QueryCommand, join_words, restore_word
+from sidecar.cli.command_group import examples
+from sidecar.cli.completion import complete_event, complete_query
+from sidecar.cli.errors import run_client
+from sidecar.cli.options import URL, Connection, Json, Output, OutputFormat, Token, Url, Watch, choose_format
+from sidecar.cli.output.lists import ListPage, ListView, print_item, show_list, show_object
+from sidecar.cli.output.tables import TableColumn, print_note
 
 if TYPE_CHECKING:
     from sidecar.api import models
     from sidecar.api.client.client import Client
 
 COLUMNS = (
-    TableColumn("appended_at", least=24, whole=True, rank=2),
+    TableColumn("appended_at", least=24, whole=True, rank=2, age=True),
     TableColumn("stream", least=8, rank=1),
     TableColumn("type", least=12),
     TableColumn("aggregate_id", least=8, rank=3),
@@ -28,167 +30,201 @@ COLUMNS = (
     TableColumn("status", least=9),
     TableColumn("position", least=24, rank=6),
 )
-DEFAULT_LIMIT = 100
+DEFAULT_LIMIT_EVENTS = 100
+MAX_PAGE_EVENTS = 1_000
 
 
 def register(app: typer.Typer) -> None:
-    app.command("events", cls=QueryCommand)(events)
-    app.command("event")(event)
+    """Add the commands to an app."""
+    app.command(
+        "events",
+        cls=QueryCommand,
+        epilog=examples(
+            "tracecar events 'type:Order* status:rejected since:15m'",
+            "tracecar events stream:orders -status:ok",
+            "tracecar events --follow 'body.data.total:>100'",
+            "tracecar events --scan --key 4711 since:2d",
+            "tracecar events status:rejected -o name | head -n 1",
+        ),
+    )(events)
+    app.command(
+        "event",
+        cls=PlainCommand,
+        epilog=examples("tracecar event kafka://orders/0/4711", "tracecar event 5f0c9a52-77d1 --json"),
+    )(event)
 
 
 def events(
-    query: Annotated[list[str] | None, typer.Argument(help="Such as: type:Order* status:rejected since:15m")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with events as they pass.")] = False,
+    query: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="QUERY", help="Query, for example: type:Order* status:rejected.", autocompletion=complete_query
+        ),
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new events as they arrive.")] = False,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=0, help="At most so many (100); 0 is all.", show_default=False)
+        int | None,
+        typer.Option(
+            "--limit", metavar="N", min=0, help="Maximum number of events (100); 0 means all.", show_default=False
+        ),
     ] = None,
     scan: Annotated[
-        bool, typer.Option("--scan", help="Read the broker itself, beyond the index, oldest first.")
+        bool, typer.Option("--scan", help="Read the broker's log, oldest first, beyond the index.")
     ] = False,
     key: Annotated[
-        str | None, typer.Option("--key", help="With --scan: only records with this key, from its partition alone.")
+        str | None,
+        typer.Option(
+            "--key", metavar="KEY", help="With --scan: read only the partition of this record key.", show_default=False
+        ),
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="With headers and bodies.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Include headers and bodies.")] = False,
     json: Json = False,
+    output: Output = None,
+    watch: Watch = False,
     url: Url = URL,
     token: Token = None,
 ) -> None:
-    """Events, newest first."""
+    """List events, newest first."""
+    chosen = choose_format(json, output)
     if follow and scan:
-        raise typer.BadParameter("--follow looks ahead and --scan back: choose one")
+        raise typer.BadParameter("--follow prints new events and --scan old ones: choose one")
     if follow and full:
-        raise typer.BadParameter("--follow shows no bodies: look at one with `tracecar event POSITION`")
+        raise typer.BadParameter("--follow prints no bodies: show one with `tracecar event POSITION`")
+    if watch and (follow or scan or full):
+        raise typer.BadParameter("--watch repeats the list: use it without --follow, --scan and --full")
     if key is not None and not scan:
-        raise typer.BadParameter("--key goes with --scan; among the held events, search with key:VALUE")
-    text, client = joined(query), connect(url, token)
+        raise typer.BadParameter("--key needs --scan; to search the index, add key:VALUE to the query")
+    text, connection = join_words(query), Connection(url, token)
+    wanted = DEFAULT_LIMIT_EVENTS if limit is None else limit
     if follow:
-        ask(_follow(client, text, limit or 0, json=json))
+        run_client(_follow(connection.connect(), text, limit or 0, chosen))
     elif scan:
-        ask(
-            _scan(
-                client,
-                text,
-                DEFAULT_LIMIT if limit is None else limit,
-                None if key is None else plain(key),
-                full=full,
-                json=json,
-            )
-        )
+        record_key = None if key is None else restore_word(key)
+        run_client(_scan(connection.connect(), text, wanted, record_key, chosen, full=full))
+    elif full or chosen is OutputFormat.JSON:
+        run_client(_list(connection.connect(), text, wanted, chosen, full=full))
     else:
-        ask(_list(client, text, DEFAULT_LIMIT if limit is None else limit, full=full, json=json))
+        show_list(VIEW, lambda client: _fetch(client, text, wanted), connection, chosen, watch=watch)
 
 
 def event(
-    id: Annotated[str, typer.Argument(help="A position, or an event id.")],
+    id: Annotated[
+        str, typer.Argument(metavar="ID", help="Position of a record, or an event id.", autocompletion=complete_event)
+    ],
     json: Json = False,
+    output: Output = None,
     url: Url = URL,
     token: Token = None,
 ) -> None:
-    """One event with its headers and body."""
+    """Show an event with its headers and body."""
 
-    async def show() -> None:
-        async with connect(url, token) as client:
-            found = await client.event(id)
-        if json:
-            print_json(found)
-        else:
-            event_details.print_event(found)
+    async def fetch() -> models.EventModel:
+        async with Connection(url, token).connect() as client:
+            return await client.event(id)
 
-    ask(show())
+    show_object(run_client(fetch()), choose_format(json, output), _name, _print_details)
 
 
-async def _list(client: Client, query: str, limit: int, *, full: bool, json: bool) -> None:
-    rows: list[models.EventModel] = []
+async def _fetch(client: Client, query: str, limit: int) -> ListPage[models.EventModel]:
+    items: list[models.EventModel] = []
+    note = None
+    async for page in _iterate_pages(client, query, limit, full=False):
+        items += page.items
+        note = _describe_coverage(page.coverage)
+    return ListPage(items, note)
+
+
+async def _list(client: Client, query: str, limit: int, output: OutputFormat | None, *, full: bool) -> None:
+    """Print events page by page, so that a long list of JSON needs little memory."""
     async with client:
         coverage = None
-        async for page in _pages(client, query, limit, full=full):
+        async for page in _iterate_pages(client, query, limit, full=full):
             coverage = page.coverage
-            if json:
-                for item in page.items:
-                    print_json(item)
-            else:
-                rows += page.items
-    if not json:
-        _print(rows, full=full)
+            for item in page.items:
+                show_object(item, output, _name, _print_details)
     if coverage is not None:
-        say_note(_coverage(coverage))
+        print_note(_describe_coverage(coverage))
 
 
-async def _pages(client: Client, query: str, limit: int, *, full: bool) -> AsyncIterator[models.EventPage]:
-    cursor, left = None, limit
+async def _iterate_pages(client: Client, query: str, limit: int, *, full: bool) -> AsyncIterator[models.EventPage]:
+    cursor, remaining = None, limit
     while True:
-        page = await client.events(query, limit=min(left, 1_000) if limit else 1_000, cursor=cursor, full=full)
+        size = min(remaining, MAX_PAGE_EVENTS) if limit else MAX_PAGE_EVENTS
+        page = await client.events(query, limit=size, cursor=cursor, full=full)
         yield page
-        cursor, left = page.cursor, left - len(page.items)
-        if cursor is None or (limit and left <= 0):
+        cursor, remaining = page.cursor, remaining - len(page.items)
+        if cursor is None or (limit and remaining <= 0):
             return
 
 
-def _print(events: list[models.EventModel], *, full: bool = False) -> None:
-    if full:
-        for one in events:
-            event_details.print_event(one)
-    else:
-        print_table(COLUMNS, (_row(one) for one in events), empty="no event that matches is held")
-
-
-def _row(one: models.EventModel) -> tuple[object, ...]:
+def _row(event: models.EventModel) -> tuple[object, ...]:
     return (
-        one.appended_at,
-        one.stream,
-        one.type,
-        one.aggregate_id,
-        one.event_id,
-        one.trace_id,
-        one.status if one.rejection is None else f"{one.status} {one.rejection.code}",
-        one.position,
+        event.appended_at,
+        event.stream,
+        event.type,
+        event.aggregate_id,
+        event.event_id,
+        event.trace_id,
+        event.status if event.rejection is None else f"{event.status} {event.rejection.code}",
+        event.position,
     )
 
 
-def _coverage(coverage: models.CoverageModel) -> str | None:
-    """What the answer could not know about, where there is something to say."""
+def _name(event: models.EventModel) -> str:
+    return event.position
+
+
+def _print_details(event: models.EventModel) -> None:
+    from sidecar.cli.output.event_details import print_event
+
+    print_event(event)
+
+
+VIEW = ListView(COLUMNS, _row, _name, "no event in the index matches")
+
+
+def _describe_coverage(coverage: models.CoverageModel) -> str | None:
+    """Say what the answer does not cover, if anything."""
     parts = [coverage.note or ""]
     if coverage.filling:
         parts.append("The index is still filling: older events are missing.")
     if coverage.evicted:
         since = f" since {coverage.since}" if coverage.since else ""
-        parts.append(f"The index holds {coverage.events} events{since}; --scan looks further back.")
+        parts.append(f"The index holds {coverage.events} events{since}; --scan reads older ones from the broker.")
     return " ".join(part for part in parts if part) or None
 
 
-async def _follow(client: Client, query: str, limit: int, *, json: bool) -> None:
+async def _follow(client: Client, query: str, limit: int, output: OutputFormat | None) -> None:
     from sidecar.api import models
     from sidecar.api.client.client import LiveConnected, LiveRetry, Unreachable
-    from sidecar.cli.output.row_stream import RowStream
 
-    lines, seen, connected = None if json else RowStream(COLUMNS), 0, False
+    printer, printed, connected = _EventPrinter(output), 0, False
     async with client, aclosing(client.live(query)) as items:
         async for item in items:
             if isinstance(item, models.EventModel):
-                if lines is None:
-                    print_json(item)
-                else:
-                    lines.print(_row(item))
-                seen += 1
-                if seen == limit:
+                printer.print(item)
+                printed += 1
+                if printed == limit:
                     return
             elif isinstance(item, models.DroppedModel):
-                say_note(f"{item.count} events passed too fast to be shown")
+                print_note(f"{item.count} events were dropped: they arrived faster than they could be printed")
             elif isinstance(item, LiveConnected):
                 connected = True
                 if item.again:
-                    say_note("connected again; what passed meanwhile was not seen")
+                    print_note("reconnected; events that passed meanwhile are missing")
             elif isinstance(item, LiveRetry):
                 if not connected:
                     raise Unreachable(item.reason)
-                say_note(f"{item.reason}; trying again")
+                print_note(f"{item.reason}; retrying")
 
 
-async def _scan(client: Client, query: str, limit: int, key: str | None, *, full: bool, json: bool) -> None:
+async def _scan(
+    client: Client, query: str, limit: int, key: str | None, output: OutputFormat | None, *, full: bool
+) -> None:
     from sidecar.api import models
-    from sidecar.cli.output.row_stream import RowStream, ScanProgressLine
+    from sidecar.cli.output.row_stream import ScanProgressLine
 
-    lines = None if json or full else RowStream(COLUMNS)
+    printer = _EventPrinter(output, full=full)
     async with client:
         with ScanProgressLine() as progress:
             async with aclosing(client.scan(query, limit=limit, key=key, full=full)) as items:
@@ -198,10 +234,26 @@ async def _scan(client: Client, query: str, limit: int, key: str | None, *, full
                         continue
                     progress.clear()
                     if isinstance(item, models.ScanEndModel):
-                        say_note(f"{item.scanned} records read, {item.matched} matched: {item.reason}")
-                    elif lines is not None:
-                        lines.print(_row(item))
-                    elif json:
-                        print_json(item)
+                        print_note(f"{item.scanned} records read, {item.matched} matched: {item.reason}")
                     else:
-                        event_details.print_event(item)
+                        printer.print(item)
+
+
+class _EventPrinter:
+    """Prints events one by one: as rows, in full, or in the chosen format."""
+
+    def __init__(self, output: OutputFormat | None, *, full: bool = False) -> None:
+        from sidecar.cli.output.row_stream import RowStream
+
+        as_rows = output in (None, OutputFormat.WIDE)
+        self._output = None if as_rows else output
+        self._rows = RowStream(COLUMNS, wide=output is OutputFormat.WIDE) if as_rows and not full else None
+
+    def print(self, event: models.EventModel) -> None:
+        """Print an event."""
+        if self._rows is not None:
+            self._rows.print(_row(event))
+        elif self._output is not None:
+            print_item(event, self._output, _name)
+        else:
+            _print_details(event)

@@ -6,25 +6,31 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sidecar.cli.errors import ask
-from sidecar.cli.options import URL, Json, Limit, Token, Url, connect
-from sidecar.cli.output.tables import TableColumn, print_json, print_table, say_note
+from sidecar.cli.arguments import PlainCommand
+from sidecar.cli.command_group import examples
+from sidecar.cli.completion import complete_aggregate, complete_flow
+from sidecar.cli.errors import run_client
+from sidecar.cli.options import URL, Connection, Json, Limit, Output, Token, Url, Watch, choose_format
+from sidecar.cli.output.lists import ListPage, ListView, print_item, print_list, show_list, show_object
+from sidecar.cli.output.tables import TableColumn, print_note
 
 if TYPE_CHECKING:
     from sidecar.api import models
+    from sidecar.api.client.client import Client
 
+MAX_PAGE_FLOWS = 1_000
 COLUMNS = (
-    TableColumn("started_at", whole=True, rank=1),
+    TableColumn("started_at", whole=True, rank=1, age=True),
     TableColumn("trace_id", least=8),
     TableColumn("events", right=True, whole=True),
-    TableColumn("duration_ms", right=True, whole=True, rank=2),
+    TableColumn("duration_ms", right=True, whole=True, rank=2, title="duration (ms)"),
     TableColumn("status", whole=True),
     TableColumn("aggregates", least=8, rank=3),
     TableColumn("streams", least=8, rank=4),
     TableColumn("producers", least=8, rank=5),
 )
 AGGREGATE_COLUMNS = (
-    TableColumn("occurred_at", whole=True),
+    TableColumn("occurred_at", whole=True, age=True),
     TableColumn("type", least=12),
     TableColumn("version", rank=2),
     TableColumn("stream", least=8),
@@ -35,96 +41,121 @@ AGGREGATE_COLUMNS = (
 
 
 def register(app: typer.Typer) -> None:
-    app.command("flow")(flow)
-    app.command("flows")(flows)
-    app.command("aggregate")(aggregate)
+    """Add the commands to an app."""
+    app.command(
+        "flow", cls=PlainCommand, epilog=examples("tracecar flow 4711", "tracecar flow kafka://orders/0/4711 --json")
+    )(flow)
+    app.command(
+        "flows",
+        cls=PlainCommand,
+        epilog=examples("tracecar flows --limit 20", "tracecar flows --watch"),
+    )(flows)
+    app.command(
+        "aggregate",
+        cls=PlainCommand,
+        epilog=examples("tracecar aggregate order-4711"),
+    )(aggregate)
 
 
 def flow(
-    id: Annotated[str, typer.Argument(help="A trace, event, aggregate or correlation id, or a position.")],
+    id: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="Trace, event, aggregate or correlation id, or a position.", autocompletion=complete_flow
+        ),
+    ],
     json: Json = False,
+    output: Output = None,
     url: Url = URL,
     token: Token = None,
 ) -> None:
-    """The flow of an id: what caused what, across streams and services."""
+    """Show the flow of an id: which event caused which, across streams and services."""
     from sidecar.cli.output.flow_tree import print_flow
 
-    async def show() -> models.FlowModel:
-        async with connect(url, token) as client:
+    async def fetch() -> models.FlowModel:
+        async with Connection(url, token).connect() as client:
             return await client.flow(id)
 
-    found = ask(show())
-    if json:
-        print_json(found)
-    else:
-        print_flow(found)
+    show_object(run_client(fetch()), choose_format(json, output), _name, print_flow)
 
 
-def flows(limit: Limit = 100, json: Json = False, url: Url = URL, token: Token = None) -> None:
-    """Flows, newest first."""
+def flows(
+    limit: Limit = 100,
+    json: Json = False,
+    output: Output = None,
+    watch: Watch = False,
+    url: Url = URL,
+    token: Token = None,
+) -> None:
+    """List flows, newest first."""
 
-    async def show() -> list[models.FlowModel]:
-        found: list[models.FlowModel] = []
+    async def fetch(client: Client) -> ListPage[models.FlowModel]:
+        items: list[models.FlowModel] = []
         cursor = None
-        async with connect(url, token) as client:
-            while True:
-                page = await client.flows(limit=min(limit - len(found), 1_000) if limit else 1_000, cursor=cursor)
-                found += page.items
-                cursor = page.cursor
-                if cursor is None or (limit and len(found) >= limit):
-                    return found
+        while True:
+            size = min(limit - len(items), MAX_PAGE_FLOWS) if limit else MAX_PAGE_FLOWS
+            page = await client.flows(limit=size, cursor=cursor)
+            items += page.items
+            cursor = page.cursor
+            if cursor is None or (limit and len(items) >= limit):
+                return ListPage(items)
 
-    found = ask(show())
-    if json:
-        for one in found:
-            print_json(one)
-        return
-    print_table(COLUMNS, (_row(one) for one in found), empty="no flow is held")
+    show_list(VIEW, fetch, Connection(url, token), choose_format(json, output), watch=watch)
 
 
-def _row(one: models.FlowModel) -> tuple[object, ...]:
+def _row(flow: models.FlowModel) -> tuple[object, ...]:
     return (
-        one.started_at,
-        one.trace_id,
-        one.event_count,
-        one.duration_ms,
-        one.status,
-        one.aggregates,
-        one.streams,
-        one.producers,
+        flow.started_at,
+        flow.trace_id,
+        flow.event_count,
+        flow.duration_ms,
+        flow.status,
+        flow.aggregates,
+        flow.streams,
+        flow.producers,
     )
+
+
+def _name(flow: models.FlowModel) -> str:
+    return flow.trace_id
+
+
+VIEW = ListView(COLUMNS, _row, _name, "no flows in the index")
 
 
 def aggregate(
-    id: Annotated[str, typer.Argument(help="The aggregate's id.")],
+    id: Annotated[str, typer.Argument(metavar="ID", help="Id of the aggregate.", autocompletion=complete_aggregate)],
     json: Json = False,
+    output: Output = None,
     url: Url = URL,
     token: Token = None,
 ) -> None:
-    """The events of an aggregate, in order."""
+    """Show the events of an aggregate, in order."""
 
-    async def show() -> models.AggregateModel:
-        async with connect(url, token) as client:
+    async def fetch() -> models.AggregateModel:
+        async with Connection(url, token).connect() as client:
             return await client.aggregate(id)
 
-    found = ask(show())
-    if json:
-        print_json(found)
+    aggregate = run_client(fetch())
+    chosen = choose_format(json, output)
+    if chosen is not None and chosen.value in ("json", "yaml"):
+        print_item(aggregate, chosen, lambda item: item.aggregate_id)
         return
-    print_table(
-        AGGREGATE_COLUMNS,
-        (
-            (
-                event.occurred_at or event.appended_at,
-                event.type,
-                event.version,
-                event.stream,
-                event.producer,
-                event.status,
-                event.position,
-            )
-            for event in found.events
-        ),
+    print_list(AGGREGATE_VIEW, aggregate.events, chosen)
+    if aggregate.coverage.evicted or aggregate.coverage.note:
+        print_note(aggregate.coverage.note or "the index has evicted events: older ones may be missing")
+
+
+def _aggregate_row(event: models.EventModel) -> tuple[object, ...]:
+    return (
+        event.occurred_at or event.appended_at,
+        event.type,
+        event.version,
+        event.stream,
+        event.producer,
+        event.status,
+        event.position,
     )
-    if found.coverage.evicted or found.coverage.note:
-        say_note(found.coverage.note or "older events may have been pushed out of the index")
+
+
+AGGREGATE_VIEW = ListView(AGGREGATE_COLUMNS, _aggregate_row, lambda event: event.position, "no events")

@@ -1,4 +1,4 @@
-"""`tracecar groups`, and who has read an event or a flow, in one line."""
+"""`tracecar groups`: the consumer groups of the watched streams."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from sidecar.cli.errors import ask
-from sidecar.cli.options import URL, Json, Token, Url, connect
-from sidecar.cli.output.tables import TableColumn, print_json, print_table, say_note
+from sidecar.cli.arguments import PlainCommand
+from sidecar.cli.command_group import examples
+from sidecar.cli.options import URL, Connection, Json, Output, Token, Url, Watch, choose_format
+from sidecar.cli.output.lists import ListPage, ListView, show_list
+from sidecar.cli.output.tables import TableColumn
 
 if TYPE_CHECKING:
     from sidecar.api import models
-
+    from sidecar.api.client.client import Client
 
 COLUMNS = (
     TableColumn("group", least=8),
@@ -20,30 +22,30 @@ COLUMNS = (
     TableColumn("streams", least=8, rank=2),
     TableColumn("members", right=True, whole=True, rank=3),
     TableColumn("lag", right=True, whole=True),
-    TableColumn("rate", right=True, whole=True, rank=1),
+    TableColumn("rate", right=True, whole=True, rank=1, title="events/s"),
     TableColumn("stuck_at", least=24),
-    TableColumn("why", least=12, rank=5),
+    TableColumn("why", least=12, rank=5, title="reason"),
 )
 
 
 def register(app: typer.Typer) -> None:
-    app.command("groups")(groups)
+    """Add the command to an app."""
+    app.command("groups", cls=PlainCommand, epilog=examples("tracecar groups", "tracecar groups --watch"))(groups)
 
 
-def groups(json: Json = False, url: Url = URL, token: Token = None) -> None:
-    """The other consumer groups: how far they are, and where one has stopped (inferred: probably poisoned)."""
+def groups(
+    json: Json = False, output: Output = None, watch: Watch = False, url: Url = URL, token: Token = None
+) -> None:
+    """List the consumer groups of the watched streams, with lag and stops.
 
-    async def show() -> models.GroupPage:
-        async with connect(url, token) as client:
-            return await client.groups()
+    A group that stops at an event is probably poisoned by it; this is inferred from its committed offsets.
+    """
 
-    page = ask(show())
-    if json:
-        for item in page.items:
-            print_json(item)
-    else:
-        print_table(COLUMNS, (_row(item) for item in page.items), empty="no other group reads the watched streams")
-    say_note(page.note)
+    async def fetch(client: Client) -> ListPage[models.GroupModel]:
+        page = await client.groups()
+        return ListPage(page.items, page.note)
+
+    show_list(VIEW, fetch, Connection(url, token), choose_format(json, output), watch=watch)
 
 
 def _row(group: models.GroupModel) -> tuple[object, ...]:
@@ -57,3 +59,10 @@ def _row(group: models.GroupModel) -> tuple[object, ...]:
         group.stuck_at,
         group.stopped[0].reason if group.stopped else None,
     )
+
+
+def _name(group: models.GroupModel) -> str:
+    return group.group
+
+
+VIEW = ListView(COLUMNS, _row, _name, "no other consumer group reads the watched streams")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from sidecar.cli.errors import FAILED, say
+from sidecar.cli.arguments import PlainCommand
+from sidecar.cli.command_group import examples
+from sidecar.cli.commands.run import DEFAULT_CONFIG, ConfigFile, load_config
+from sidecar.cli.errors import FAILED_CODE, print_error
 
 TIMEOUT_S = 4.0
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -17,24 +18,18 @@ _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command("healthcheck")(healthcheck)
+    app.command("healthcheck", cls=PlainCommand, epilog=examples("tracecar healthcheck -c tracecar.yaml"))(healthcheck)
 
 
-def healthcheck(
-    config: Annotated[Path, typer.Option("--config", "-c", help="Configuration file (YAML) of the sidecar to check.")],
-) -> None:
+def healthcheck(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Check that the sidecar of a configuration file is alive. Exits with 1 if it is not.
 
     The port comes from the file: the health listener's, else the API's.
-
-    Example: tracecar healthcheck -c tracecar.yaml
     """
     import urllib.error
     import urllib.request
 
-    from sidecar.config.loader import load
-
-    loaded = load(config)
+    loaded = load_config(config)
     health = loaded.health
     host, port = (health.host, health.port) if health.port is not None else (loaded.api.host, loaded.api.port)
     host = _ANY_ADDRESS.get(host or "", host or "127.0.0.1")
@@ -43,5 +38,5 @@ def healthcheck(
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
             answer.read()
     except (OSError, urllib.error.HTTPError) as error:
-        say(f"{url} does not answer as healthy: {error}")
-        sys.exit(FAILED)
+        print_error(f"{url} does not answer as healthy: {error}")
+        sys.exit(FAILED_CODE)

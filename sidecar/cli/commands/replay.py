@@ -1,4 +1,4 @@
-"""`tracecar dlq replay` and `tracecar replay-range`: something is published again."""
+"""`tracecar dlq replay` and `tracecar replay-range`: publish dead letters or events again."""
 
 from __future__ import annotations
 
@@ -6,70 +6,130 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 import typer
 
-from sidecar.cli.errors import INTERRUPTED, ask, say
-from sidecar.cli.options import URL, Json, Token, Url, connect
-from sidecar.cli.output.tables import print_json, print_line, say_note
-from sidecar.cli.query_argument import QueryCommand, plain
+from sidecar.cli.arguments import QueryCommand, restore_word
+from sidecar.cli.command_group import examples
+from sidecar.cli.completion import complete_letter, complete_query, complete_stream
+from sidecar.cli.errors import INTERRUPTED_CODE, print_error, run_client
+from sidecar.cli.options import URL, Connection, Json, Token, Url
+from sidecar.cli.output.tables import print_json, print_line, print_note
 
 if TYPE_CHECKING:
     from sidecar.api.models.replays import EditRequest, PlanModel, ReplayModel, ReplayRequestModel
 
 _ID = re.compile(r"[^\s@]*@(?:[a-z][a-z0-9+.-]*://|sha256:).+", re.DOTALL)
-"""A dead letter's id: the group, and where the record lies."""
+"""Id of a dead letter: consumer group and position of the record."""
 
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Detach = Annotated[bool, typer.Option("--detach", help="Do not wait for the end.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent, to where, and who would get it.")]
-Rate = Annotated[float | None, typer.Option("--rate", min=0.001, help="At most so many a second.", show_default=False)]
-Comment = Annotated[str | None, typer.Option("--comment", help="Why; kept with the replay.", show_default=False)]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Do not wait for the end of the replay.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would be published, where, and who would receive it.")
+]
+Rate = Annotated[
+    float | None, typer.Option("--rate", min=0.001, metavar="N", help="Maximum records a second.", show_default=False)
+]
+Comment = Annotated[
+    str | None,
+    typer.Option("--comment", metavar="TEXT", help="Reason, which is kept with the replay.", show_default=False),
+]
+
+Selection = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Ids or a query; by default all open letters.", metavar="ID|QUERY", autocompletion=complete_letter
+    ),
+]
+TargetStream = Annotated[
+    str | None,
+    typer.Option(
+        "--to",
+        metavar="STREAM",
+        help="Target stream; by default the origin.",
+        show_default=False,
+        autocompletion=complete_stream,
+    ),
+]
+TargetGroup = Annotated[
+    str | None,
+    typer.Option(
+        "--group",
+        metavar="GROUP",
+        help="Replay for this consumer group; others can skip the records by a header.",
+        show_default=False,
+    ),
+]
+BatchGrowth = Annotated[
+    bool, typer.Option("--batch-growth", help="Send 1, 2, 5, 10, 20, … letters; stop when a cause recurs.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Include replayed, discarded and parked letters.")]
+Again = Annotated[
+    bool, typer.Option("--again", help="Send to the origin even if groups that consumed the record receive it again.")
+]
+SetValues = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=JSON", help="Set a value in the body. Repeatable.")
+]
+RemoveValues = Annotated[
+    list[str] | None, typer.Option("--remove", metavar="PATH", help="Remove a value from the body. Repeatable.")
+]
+Edit = Annotated[bool, typer.Option("--edit", help="Edit the body of a single letter in $EDITOR.")]
+FromTime = Annotated[
+    str | None,
+    typer.Option("--from", metavar="TIME", help="Start: a time or an age (1h).", show_default="beginning"),
+]
+ToTime = Annotated[
+    str | None, typer.Option("--to", metavar="TIME", help="End: a time or an age (10m).", show_default="end")
+]
 
 
-def register(app: typer.Typer, dlq: typer.Typer) -> None:
-    dlq.command("replay", cls=QueryCommand)(replay)
-    app.command("replay-range", cls=QueryCommand)(replay_range)
+def register_letters(dlq: typer.Typer) -> None:
+    """Add `replay` to the commands for dead letters."""
+    dlq.command(
+        "replay",
+        cls=QueryCommand,
+        epilog=examples(
+            "tracecar dlq replay cause:9f86d081884c --dry-run",
+            "tracecar dlq replay cause:9f86d081884c --batch-growth --rate 50",
+            "tracecar dlq replay tracecar.shop@kafka://orders/0/4711 --set data.qty=2",
+            "tracecar dlq replay state:open stream:orders --to orders.repaired --yes",
+        ),
+    )(replay)
 
 
-def named(words: Sequence[str] | None) -> tuple[str, list[str]]:
-    """What the arguments say: a query, or ids. Raises typer.BadParameter where they mix both."""
-    given = [plain(word) for word in words or ()]
-    ids = [word for word in given if _ID.fullmatch(word)]
-    if ids and len(ids) < len(given):
-        other = next(word for word in given if word not in ids)
-        raise typer.BadParameter(f"either ids or a query: {ids[0]!r} is an id, {other!r} is none")
-    return ("", ids) if ids else (" ".join(given), [])
+def register(app: typer.Typer) -> None:
+    """Add `replay-range` to an app."""
+    app.command(
+        "replay-range",
+        cls=QueryCommand,
+        epilog=examples(
+            "tracecar replay-range orders --from 1h --to-stream orders.again --dry-run",
+            "tracecar replay-range orders type:OrderPlaced --from 2026-01-31T12:00:00Z --to-stream orders.again",
+        ),
+    )(replay_range)
+
+
+def parse_selection(words: Sequence[str] | None) -> tuple[str, list[str]]:
+    """Parse arguments that are a query or ids. Raises typer.BadParameter if they mix both."""
+    selection = [restore_word(word) for word in words or ()]
+    ids = [word for word in selection if _ID.fullmatch(word)]
+    if ids and len(ids) < len(selection):
+        other = next(word for word in selection if word not in ids)
+        raise typer.BadParameter(f"expected either ids or a query: {ids[0]!r} is an id, {other!r} is not")
+    return ("", ids) if ids else (" ".join(selection), [])
 
 
 def replay(
-    what: Annotated[
-        list[str] | None,
-        typer.Argument(help="A query such as cause:9f86d081884c, or ids; without: all that are open."),
-    ] = None,
+    what: Selection = None,
     dry_run: DryRun = False,
-    to: Annotated[
-        str | None, typer.Option("--to", help="To another stream than the origin.", show_default=False)
-    ] = None,
-    group: Annotated[
-        str | None,
-        typer.Option("--group", help="For one group: others can skip it by a header.", show_default=False),
-    ] = None,
+    to: TargetStream = None,
+    group: TargetGroup = None,
     rate: Rate = None,
-    batch_growth: Annotated[
-        bool, typer.Option("--batch-growth", help="1, 2, 5, 10, 20 …; stops when a cause comes back.")
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Those already replayed, discarded or parked too.")] = False,
-    again: Annotated[
-        bool, typer.Option("--again", help="To the origin although groups that passed it receive it again.")
-    ] = False,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="PATH=JSON", help="Set a value in the body (repeatable).")
-    ] = None,
-    remove: Annotated[
-        list[str] | None, typer.Option("--remove", metavar="PATH", help="Take away from the body (repeatable).")
-    ] = None,
-    edit: Annotated[bool, typer.Option("--edit", help="Edit the body of one letter in your editor.")] = False,
+    batch_growth: BatchGrowth = False,
+    force: Force = False,
+    again: Again = False,
+    set_: SetValues = None,
+    remove: RemoveValues = None,
+    edit: Edit = False,
     comment: Comment = None,
     yes: Yes = False,
     detach: Detach = False,
@@ -77,19 +137,20 @@ def replay(
     url: Url = URL,
     token: Token = None,
 ) -> None:
-    """Send dead letters again. Shows what would happen and asks first; --yes does not."""
+    """Replay dead letters: publish their records again. Shows a dry run and asks first, unless --yes is given."""
     from sidecar.api.models.replays import ReplayRequestModel
     from sidecar.cli import edit_options
 
-    query, ids = named(what)
-    change = _changes(edit_options.settings(set_), remove or [])
+    connection = Connection(url, token)
+    query, ids = parse_selection(what)
+    change = _build_edit(edit_options.parse_settings(set_), remove or [])
     if edit:
         if change is not None:
-            raise typer.BadParameter("--edit opens the body; --set and --remove change it without: choose one")
-        command = edit_options.editor()
-        id, change = ask(_in_editor(query, ids, command, url, token))
+            raise typer.BadParameter("--edit opens an editor, --set and --remove change the body without: choose one")
+        command = edit_options.find_editor()
+        id, change = run_client(_edit_letter(query, ids, command, connection))
         if change is None:
-            print_line("nothing was changed, so nothing is sent: without --edit it would go as it is")
+            print_line("nothing was changed, so nothing is sent; to send it unchanged, leave --edit out")
             return
         query, ids = "", [id]
     request = ReplayRequestModel(
@@ -104,52 +165,59 @@ def replay(
         edit=change,
         comment=comment,
     )
-    _ReplayCommand(request, "dead letter", yes=yes, detach=detach, json=json, url=url, token=token).run(dry_run=dry_run)
+    _ReplayCommand(request, "dead letter", connection, yes=yes, detach=detach, json=json).run(dry_run=dry_run)
 
 
-def _changes(set_: dict[str, Any], remove: list[str]) -> EditRequest | None:
+def _build_edit(set_: dict[str, Any], remove: list[str]) -> EditRequest | None:
     from sidecar.api.models.replays import EditRequest
 
     return EditRequest(set=set_, remove=remove) if set_ or remove else None
 
 
-async def _in_editor(
-    query: str, ids: list[str], command: Sequence[str], url: str, token: str | None
+async def _edit_letter(
+    query: str, ids: list[str], command: Sequence[str], connection: Connection
 ) -> tuple[str, EditRequest | None]:
-    """The one letter that is meant, and what the person changed in it."""
+    """Open the selected letter in an editor. Returns its id and the changes."""
+    import msgspec
+
     from sidecar.cli import edit_options
 
-    async with connect(url, token) as client:
+    async with connection.connect() as client:
         if not ids:
             page = await client.dead_letters(query, limit=2)
             ids = [item.id for item in page.items]
         if len(ids) != 1:
-            many = "more than one matches" if ids else "none matches"
-            raise typer.BadParameter(f"--edit is for one letter, and {many}: give its id (tracecar dlq list)")
+            matches = "several letters match" if ids else "no letter matches"
+            raise typer.BadParameter(f"--edit needs a single letter, but {matches}: give an id from tracecar dlq list")
         letter = await client.dead_letter(ids[0])
     if letter.body is msgspec.UNSET or (letter.body is None and letter.payload_note):
-        raise typer.BadParameter(f"--edit: the body is not there to edit: {letter.payload_note or 'it has none'}")
+        raise typer.BadParameter(f"--edit: cannot edit the body: {letter.payload_note or 'the record has none'}")
     return letter.id, edit_options.edit_in_editor(letter, command)
 
 
 def replay_range(
-    stream: Annotated[str, typer.Argument(help="The stream whose events are published again.")],
-    query: Annotated[list[str] | None, typer.Argument(help="Only those that match.")] = None,
-    since: Annotated[
-        str | None, typer.Option("--from", help="A time, or a length of time back (1h).", show_default="the beginning")
+    stream: Annotated[str, typer.Argument(metavar="STREAM", help="Stream to read.", autocompletion=complete_stream)],
+    query: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="QUERY", help="Query that the events must match.", autocompletion=complete_query),
     ] = None,
-    until: Annotated[
-        str | None, typer.Option("--to", help="A time, or a length of time back.", show_default="the end")
-    ] = None,
+    since: FromTime = None,
+    until: ToTime = None,
     to_stream: Annotated[
-        str | None, typer.Option("--to-stream", help="The stream that they go to.", show_default=False)
+        str | None,
+        typer.Option(
+            "--to-stream", metavar="STREAM", help="Target stream.", show_default=False, autocompletion=complete_stream
+        ),
     ] = None,
     into_itself: Annotated[
-        bool, typer.Option("--into-itself", help="Into the stream itself: every group receives them again.")
+        bool,
+        typer.Option("--into-itself", help="Publish into the same stream: all its groups receive the events again."),
     ] = False,
     confirmed: Annotated[
         int | None,
-        typer.Option("--confirmed", min=0, help="With --into-itself and --yes: how many that are.", show_default=False),
+        typer.Option(
+            "--confirmed", min=0, metavar="N", help="Expected number, with --into-itself --yes.", show_default=False
+        ),
     ] = None,
     rate: Rate = None,
     comment: Comment = None,
@@ -160,16 +228,18 @@ def replay_range(
     url: Url = URL,
     token: Token = None,
 ) -> None:
-    """Publish events of a stream again, to another stream. Shows how many and asks first; --yes does not."""
+    """Publish a range of events again, to another stream. Shows a dry run and asks first, unless --yes is given."""
     from sidecar.api.models.replays import RangeRequest, ReplayRequestModel
 
     if to_stream is None and not into_itself:
-        raise typer.BadParameter("say which stream they go to: --to-stream (--to is the end of the time)")
+        raise typer.BadParameter("no target stream: add --to-stream STREAM (--to is the end of the time range)")
     if into_itself and to_stream not in (None, stream):
-        raise typer.BadParameter(f"--into-itself and --to-stream {to_stream} contradict one another")
-    text, ids = named(query)
+        raise typer.BadParameter(f"--into-itself and --to-stream {to_stream} contradict each other: use one of them")
+    text, ids = parse_selection(query)
     if ids:
-        raise typer.BadParameter(f"a range is of events, and {ids[0]!r} is a dead letter's id")
+        raise typer.BadParameter(
+            f"expected a query for events, found a dead letter's id: {ids[0]!r}; replay it with tracecar dlq replay"
+        )
     request = ReplayRequestModel(
         query=text,
         range=RangeRequest(stream=stream, since=since, until=until, into_itself=into_itself, confirmed=confirmed),
@@ -177,100 +247,98 @@ def replay_range(
         rate=rate,
         comment=comment,
     )
-    sending = _ReplayCommand(request, "event", yes=yes, detach=detach, json=json, url=url, token=token)
+    command = _ReplayCommand(request, "event", Connection(url, token), yes=yes, detach=detach, json=json)
     if into_itself and yes and confirmed is None and not dry_run:
         raise typer.BadParameter(
-            f"--into-itself publishes into {stream} again: look with --dry-run how many that are, and add --confirmed N"
+            f"--into-itself publishes into {stream} again: run it with --dry-run, and add --confirmed N with the number"
         )
-    sending.run(dry_run=dry_run)
+    command.run(dry_run=dry_run)
 
 
 class _ReplayCommand:
-    """From what is asked for to its end: dry run, question, replay."""
+    """Runs a replay: dry run, confirmation, progress, result."""
 
     def __init__(
         self,
         request: ReplayRequestModel,
-        what: str,
+        noun: str,
+        connection: Connection,
         *,
         yes: bool,
         detach: bool,
         json: bool,
-        url: str,
-        token: str | None,
     ) -> None:
-        self._request, self._what = request, what
+        self._request, self._noun, self._connection = request, noun, connection
         self._yes, self._detach, self._json = yes, detach, json
-        self._url, self._token = url, token
         self._job: ReplayModel | None = None
 
     def run(self, *, dry_run: bool) -> None:
-        """Exits with 1 where something failed."""
+        """Run the command. Exits with 1 if something failed."""
         from sidecar.cli.output import replay_progress
-        from sidecar.cli.output.dry_run import can_ask, print_plan, refuse_unasked
+        from sidecar.cli.output.dry_run import can_ask, exit_unconfirmed, print_plan
 
         if dry_run:
-            plan = ask(self._plan())
+            plan = run_client(self._plan())
             if self._json:
                 print_json(plan)
             else:
-                print_plan(plan, self._what)
+                print_plan(plan, self._noun)
             return
         if not self._yes:
             if not can_ask():
-                refuse_unasked()
-            if not self._agreed(ask(self._plan())):
+                exit_unconfirmed()
+            if not self._is_confirmed(run_client(self._plan())):
                 return
-        job = self._sent()
+        job = self._start()
         if not job.selected and not self._json:
-            replay_progress.print_empty(job, self._what)
+            replay_progress.print_empty(job, self._noun)
             return
         if self._detach:
             if self._json:
                 print_json(job)
             else:
-                print_line(f"replay {job.id}: {replay_progress.how_to_go_on(job.id)}")
+                print_line(f"replay {job.id}: {replay_progress.describe_next_steps(job.id)}")
             return
         replay_progress.report(job, json=self._json)
 
-    def _agreed(self, plan: PlanModel) -> bool:
-        """Whether there is something to send, and the person wants it."""
-        from sidecar.cli.output.dry_run import confirm, letters, print_plan, refused_to_groups
+    def _is_confirmed(self, plan: PlanModel) -> bool:
+        """Print the plan and ask. Returns False if there is nothing to send."""
+        from sidecar.cli.output.dry_run import confirm, count_letters, exit_kept_back, print_plan
 
-        print_plan(plan, self._what)
+        print_plan(plan, self._noun)
         if not plan.sendable:
-            refused_to_groups(plan.kept_back)
+            exit_kept_back(plan.kept_back)
             return False
         where = ", ".join(target.stream for target in plan.targets)
-        confirm(f"Send {letters(plan.sendable, self._what)} to {where}?")
-        asked, planned = self._request.range, plan.range
-        if asked is not None and planned is not None:  # what comes meanwhile was not agreed to
-            asked.since, asked.until, asked.ends = planned["from"], planned["to"], planned["ends"]
-            asked.confirmed = plan.selected if asked.into_itself else None
+        confirm(f"Send {count_letters(plan.sendable, self._noun)} to {where}?")
+        requested, planned = self._request.range, plan.range
+        if requested is not None and planned is not None:  # the confirmation covers no events that arrive later
+            requested.since, requested.until, requested.ends = planned["from"], planned["to"], planned["ends"]
+            requested.confirmed = plan.selected if requested.into_itself else None
         return True
 
-    def _sent(self) -> ReplayModel:
-        from sidecar.cli.output.replay_progress import how_to_go_on
+    def _start(self) -> ReplayModel:
+        from sidecar.cli.output.replay_progress import describe_next_steps
 
         try:
-            return ask(self._send())
+            return run_client(self._send())
         except KeyboardInterrupt:
             if self._job is None:
-                say("interrupted: whether it began shows tracecar replays")
+                print_error("interrupted: tracecar replays shows whether the replay started")
             else:
-                say(f"replay {self._job.id} goes on without you: {how_to_go_on(self._job.id)}")
-            raise SystemExit(INTERRUPTED) from None
+                print_error(f"replay {self._job.id} continues in the sidecar: {describe_next_steps(self._job.id)}")
+            raise SystemExit(INTERRUPTED_CODE) from None
 
     async def _plan(self) -> PlanModel:
-        async with connect(self._url, self._token) as client:
+        async with self._connection.connect() as client:
             return await client.plan(self._request)
 
     async def _send(self) -> ReplayModel:
-        from sidecar.cli.output.replay_progress import until_ended
+        from sidecar.cli.output.replay_progress import await_end
 
-        async with connect(self._url, self._token) as client:
+        async with self._connection.connect() as client:
             self._job = await client.replay(self._request)
             if self._detach or not self._job.selected:
                 return self._job
-            say_note(f"replay {self._job.id}: {self._job.selected} selected")
-            return await until_ended(client, self._job)
+            print_note(f"replay {self._job.id}: {self._job.selected} selected")
+            return await await_end(client, self._job)

@@ -1,4 +1,4 @@
-"""`tracecar streams`, `schemas` and `status`."""
+"""`tracecar streams`: the watched streams, and what to do with a held one."""
 
 from __future__ import annotations
 
@@ -6,213 +6,118 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sidecar.cli.errors import ask
-from sidecar.cli.options import URL, Json, Token, Url, connect
-from sidecar.cli.output.tables import TableColumn, print_json, print_line, print_table, say_note
+from sidecar.cli.arguments import PlainCommand
+from sidecar.cli.command_group import CommandGroup, examples
+from sidecar.cli.completion import complete_stream
+from sidecar.cli.errors import run_client
+from sidecar.cli.options import URL, Connection, Json, Output, Token, Url, Watch, choose_format
+from sidecar.cli.output.lists import ListPage, ListView, show_list
+from sidecar.cli.output.tables import TableColumn, print_json, print_line
 
 if TYPE_CHECKING:
     from sidecar.api import models
+    from sidecar.api.client.client import Client
 
 COLUMNS = (
     TableColumn("system", rank=4),
     TableColumn("stream", least=8),
     TableColumn("partitions", right=True, whole=True, rank=3),
-    TableColumn("settled_here", right=True, whole=True, rank=5),
+    TableColumn("settled_here", right=True, whole=True, rank=5, title="committed here"),
     TableColumn("lag", right=True, whole=True),
     TableColumn("events", right=True, whole=True),
     TableColumn("rejected", right=True, whole=True),
-    TableColumn("rate", right=True, whole=True, rank=2),
+    TableColumn("rate", right=True, whole=True, rank=2, title="events/s"),
     TableColumn("state", least=12, rank=1),
 )
-SCHEMA_COLUMNS = (
-    TableColumn("subject", least=16),
-    TableColumn("kind", whole=True, rank=2),
-    TableColumn("versions", right=True, whole=True),
-    TableColumn("latest", right=True, whole=True),
-    TableColumn("compatibility", least=8, rank=1),
-    TableColumn("seen", least=12, rank=3),
-)
-streams = typer.Typer(help="The watched streams, and what is held.", rich_markup_mode=None)
+Stream = Annotated[str, typer.Argument(metavar="STREAM", help="Name of the stream.", autocompletion=complete_stream)]
+streams = typer.Typer(cls=CommandGroup, rich_markup_mode=None)
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands to an app."""
     app.add_typer(streams, name="streams")
-    app.command("schemas")(schemas)
-    app.command("status")(status)
 
 
-@streams.callback(invoke_without_command=True)
-def list_streams(context: typer.Context, json: Json = False, url: Url = URL, token: Token = None) -> None:
-    """The watched streams; `resume` and `skip` release one that is held."""
-    if context.invoked_subcommand is not None:
-        return
-
-    async def show() -> list[models.StreamStatusModel]:
-        async with connect(url, token) as client:
-            return (await client.streams()).items
-
-    found = ask(show())
-    if json:
-        for one in found:
-            print_json(one)
-    else:
-        _print_streams(found)
-
-
-def _member(member: models.MemberModel) -> str:
-    """A sidecar of the group in one line."""
-    partitions = sum(len(share.partitions) for share in member.streams)
-    state = "" if member.alive else f", last heard of at {member.last_heartbeat}"
-    here = " (this one)" if member.here else ""
-    lag = "unknown" if member.lag is None else member.lag
-    return (
-        f"member {member.member} on {member.host}{here}: {partitions} partitions, "
-        f"{member.rate:.0f} events/s, lag {lag}, version {member.version}{state}"
-    )
-
-
-def _print_streams(found: list[models.StreamStatusModel]) -> None:
-    print_table(
-        COLUMNS,
-        (
-            (
-                one.system,
-                one.stream,
-                one.partitions,
-                one.settled_here,
-                one.lag,
-                one.events,
-                one.rejected,
-                one.rate,
-                _state(one),
-            )
-            for one in found
-        ),
-        empty="no stream is watched yet",
-    )
-
-
-def _state(one: models.StreamStatusModel) -> str:
-    state = "flows" if one.held is None else f"held {one.held.reason}"
-    return f"{state}, {one.gaps} gap{'' if one.gaps == 1 else 's'}" if one.gaps else state
-
-
-@streams.command()
-def resume(
-    stream: Annotated[str, typer.Argument(help="The stream's name.")],
+@streams.callback(
+    invoke_without_command=True,
+    epilog=examples("tracecar streams --watch", "tracecar streams resume orders", "tracecar streams skip orders"),
+)
+def list_streams(
+    context: typer.Context,
     json: Json = False,
+    output: Output = None,
+    watch: Watch = False,
     url: Url = URL,
     token: Token = None,
 ) -> None:
-    """Try again what is held of a stream."""
+    """List streams, and resume or skip a held one.
+
+    A stream is held during an outage or when too many events are rejected: its offsets are not committed.
+    """
+    if context.invoked_subcommand is None:
+        show_list(VIEW, _fetch, Connection(url, token), choose_format(json, output), watch=watch)
+
+
+@streams.command(cls=PlainCommand, epilog=examples("tracecar streams resume orders"))
+def resume(stream: Stream, json: Json = False, url: Url = URL, token: Token = None) -> None:
+    """Resume a held stream: retry the records that hold it."""
 
     async def act() -> models.ReleaseResult:
-        async with connect(url, token) as client:
+        async with Connection(url, token).connect() as client:
             return await client.resume(stream)
 
-    _say_released(ask(act()), json=json)
+    _print_released(run_client(act()), json=json)
 
 
-@streams.command()
-def skip(
-    stream: Annotated[str, typer.Argument(help="The stream's name.")],
-    json: Json = False,
-    url: Url = URL,
-    token: Token = None,
-) -> None:
-    """Go on past what holds a stream."""
+@streams.command(cls=PlainCommand, epilog=examples("tracecar streams skip orders"))
+def skip(stream: Stream, json: Json = False, url: Url = URL, token: Token = None) -> None:
+    """Skip the records that hold a stream."""
 
     async def act() -> models.ReleaseResult:
-        async with connect(url, token) as client:
+        async with Connection(url, token).connect() as client:
             return await client.skip(stream)
 
-    _say_released(ask(act()), json=json)
+    _print_released(run_client(act()), json=json)
 
 
-def _say_released(released: models.ReleaseResult, *, json: bool) -> None:
+def _print_released(released: models.ReleaseResult, *, json: bool) -> None:
     if json:
         print_json(released)
     elif released.partitions:
-        print_line(f"{released.stream}: {released.partitions} held partitions go on")
+        print_line(f"{released.stream}: {released.partitions} held partition{'s' * (released.partitions > 1)} released")
         if released.lost:
             more = " and others" if released.lost > len(released.lost_positions) else ""
             positions = ", ".join(released.lost_positions)
             print_line(f"lost, neither passed on nor dead-lettered: {released.lost} ({positions}{more})")
     else:
-        print_line(f"{released.stream}: nothing was held")
+        print_line(f"{released.stream}: no partition was held")
 
 
-def schemas(
-    subject: Annotated[str | None, typer.Argument(help="One subject, with its latest schema.")] = None,
-    json: Json = False,
-    url: Url = URL,
-    token: Token = None,
-) -> None:
-    """What is registered, and what was seen of it."""
-
-    async def show() -> models.SubjectPage:
-        async with connect(url, token) as client:
-            return await client.schemas(subject)
-
-    page = ask(show())
-    if json:
-        for item in page.items:
-            print_json(item)
-        return
-    print_table(SCHEMA_COLUMNS, (_schema_row(item) for item in page.items), empty="no subject is registered")
-    for item in page.items:
-        if isinstance(item.text, str):
-            _print_schema(item.text)
-    say_note(page.coverage.note)
+async def _fetch(client: Client) -> ListPage[models.StreamStatusModel]:
+    return ListPage((await client.streams()).items)
 
 
-def _schema_row(subject: models.SubjectModel) -> tuple[object, ...]:
-    seen = [f"v{each.version or '?'} on {', '.join(each.streams)}" for each in subject.seen]
+def _row(stream: models.StreamStatusModel) -> tuple[object, ...]:
     return (
-        subject.subject,
-        subject.kind,
-        len(subject.versions),
-        max(subject.versions, default=None),
-        subject.compatibility,
-        seen,
+        stream.system,
+        stream.stream,
+        stream.partitions,
+        stream.settled_here,
+        stream.lag,
+        stream.events,
+        stream.rejected,
+        stream.rate,
+        _describe_state(stream),
     )
 
 
-def _print_schema(text: str) -> None:
-    import contextlib
-
-    import msgspec
-
-    from sidecar.cli.sanitize import clean
-
-    with contextlib.suppress(msgspec.DecodeError):  # a Protobuf schema is no JSON
-        text = msgspec.json.format(text, indent=2)
-    for line in text.split("\n"):
-        typer.echo(clean(line))
+def _describe_state(stream: models.StreamStatusModel) -> str:
+    state = "running" if stream.held is None else f"held {stream.held.reason}"
+    return f"{state}, {stream.gaps} gap{'' if stream.gaps == 1 else 's'}" if stream.gaps else state
 
 
-def status(json: Json = False, url: Url = URL, token: Token = None) -> None:
-    """Streams, lag, rates, health."""
+def _name(stream: models.StreamStatusModel) -> str:
+    return stream.stream
 
-    async def show() -> models.ServiceStatus:
-        async with connect(url, token) as client:
-            return await client.status()
 
-    found = ask(show())
-    if json:
-        print_json(found)
-        return
-    state = "ready" if found.ready else "not ready"
-    filling = ", the index is filling" if found.filling else ""
-    print_line(f"{found.service}: {state}{filling}, up {found.uptime_s:.0f} s, version {found.version}")
-    index = found.index
-    print_line(f"index: {index.events} of {index.max_events} events, {index.evicted} pushed out")
-    reachable = {True: "reachable", False: "not reachable", None: "not asked yet"}[found.registry.reachable]
-    print_line(f"registry: {reachable}, {found.registry.schemas} schemas in use")
-    for exporter in found.exporters:
-        print_line(f"{exporter.name}: {exporter.sent} sent, {exporter.dropped} dropped, {exporter.failed} failed")
-    for sentence in found.trouble:
-        print_line(f"trouble: {sentence}")
-    for member in found.members:
-        print_line(_member(member))
-    _print_streams(found.streams)
+VIEW = ListView(COLUMNS, _row, _name, "no streams are watched yet")

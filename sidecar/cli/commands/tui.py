@@ -1,94 +1,117 @@
-"""`tracecar tui`: the dashboard, in the terminal or served to a browser."""
+"""`tracecar tui`: the dashboard, in the terminal or in a browser."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from typing import Annotated
 
 import typer
 
-from sidecar.cli.errors import FAILED, NO_SIDECAR, say
-from sidecar.cli.options import URL, Token, Url, connect
+from sidecar.cli.arguments import PlainCommand
+from sidecar.cli.command_group import examples
+from sidecar.cli.errors import FAILED_CODE, UNREACHABLE_CODE, print_error
+from sidecar.cli.options import URL, Connection, Token, Url
 
 TraceUrl = Annotated[
     str | None,
     typer.Option(
         "--trace-url",
+        metavar="URL",
         envvar="TRACECAR_TRACE_URL",
-        help="Where a trace is shown elsewhere, such as http://jaeger:16686/trace/{trace_id}.",
+        help="Link to traces in another tool, for example http://jaeger:16686/trace/{trace_id}.",
+        show_default=False,
     ),
 ]
 
 
 def register(app: typer.Typer) -> None:
-    app.command("tui")(tui)
+    """Add the command to an app."""
+    app.command(
+        "tui",
+        cls=PlainCommand,
+        epilog=examples(
+            "tracecar tui",
+            "tracecar tui --web --port 0",
+            "tracecar tui --kube deploy/shop --namespace prod",
+        ),
+    )(tui)
 
 
 def tui(
     url: Url = URL,
     token: Token = None,
     trace_url: TraceUrl = None,
-    web: Annotated[bool, typer.Option("--web", help="Serve it to a browser on this machine.")] = False,
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="With --web: the port; 0 is any.")] = 8426,
+    web: Annotated[bool, typer.Option("--web", help="Serve the dashboard to a browser on this machine.")] = False,
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65_535, help="Port for --web; 0 is any free port.")
+    ] = 8426,
     ask_token: Annotated[
-        bool, typer.Option("--ask-token", help="Use no token of this machine: whoever looks must type it.")
+        bool, typer.Option("--ask-token", help="Ask for the token instead of using the one of this machine.")
     ] = False,
     kube: Annotated[
         str | None,
-        typer.Option("--kube", help="Of a workload in Kubernetes, such as deploy/shop: found and reached by kubectl."),
+        typer.Option(
+            "--kube",
+            metavar="KIND/NAME",
+            help="Connect through kubectl to the sidecar of a workload, for example deploy/shop.",
+            show_default=False,
+        ),
     ] = None,
     namespace: Annotated[
-        str | None, typer.Option("--namespace", "-n", help="With --kube: its namespace; else the context's.")
+        str | None,
+        typer.Option(
+            "--namespace",
+            "-n",
+            metavar="NAME",
+            help="Namespace for --kube; by default the context's.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
-    """Look at what happens: events, flows, dead letters, the map, schemas, status."""
-    with contextlib.ExitStack() as held:
+    """Open the dashboard, in the terminal or in a browser.
+
+    It shows live events, flows, dead letters, the topology, schemas and status. ? lists the keys.
+    """
+    with contextlib.ExitStack() as stack:
+        connection = Connection(url, token)
         if kube is not None:
-            url, token = _reached(held, kube, namespace, token)
-        sys.exit(_show(url, token, trace_url, web=web, port=port, ask_token=ask_token))
+            connection = _forward(stack, kube, namespace, token)
+        sys.exit(_show(connection, trace_url, web=web, port=port, ask_token=ask_token))
 
 
-def _reached(held: contextlib.ExitStack, kube: str, namespace: str | None, token: str | None) -> tuple[str, str]:
-    """The address and the token, for as long as `held` is."""
-    from sidecar.cli.kubectl import reached
+def _forward(stack: contextlib.ExitStack, kube: str, namespace: str | None, token: str | None) -> Connection:
+    """Forward a port to a sidecar in Kubernetes until the stack is closed."""
+    from sidecar.cli.kubectl import forward_sidecar
     from sidecar.domain.errors import Refused
 
     try:
-        return held.enter_context(reached(kube, namespace, token))
+        sidecar = stack.enter_context(forward_sidecar(kube, namespace, token))
     except Refused as error:
-        say(str(error))
-        sys.exit(NO_SIDECAR)
+        print_error(str(error))
+        sys.exit(UNREACHABLE_CODE)
+    return Connection(sidecar.url, sidecar.token)
 
 
-def _show(url: str, token: str | None, trace_url: str | None, *, web: bool, port: int, ask_token: bool) -> int:
+def _show(connection: Connection, trace_url: str | None, *, web: bool, port: int, ask_token: bool) -> int:
     if web:
-        return _serve(url, trace_url, port)
-    if not sys.stdout.isatty() and "TEXTUAL_DRIVER" not in _environment():
-        say("the dashboard needs a terminal; tracecar events, flow and status print, --web serves a browser")
-        return FAILED
+        from tui.web_server import serve
+
+        return serve(connection.url, trace_url, port)
+    if not sys.stdout.isatty() and "TEXTUAL_DRIVER" not in os.environ:
+        print_error("the dashboard needs a terminal: use --web for a browser, or tracecar events, flow and status")
+        return FAILED_CODE
     from sidecar.api.client.client import Client
     from sidecar.runtime.gc_tuning import freeze_startup_objects
     from tui.app import Dashboard
 
-    def client(typed: str | None) -> Client:
-        if typed is not None or ask_token:
-            return Client(url, typed)
-        return connect(url, token)
+    def create_client(typed_token: str | None) -> Client:
+        if typed_token is not None or ask_token:
+            return Client(connection.url, typed_token)
+        return connection.connect()
 
-    dashboard = Dashboard(client, ask_token=ask_token, trace_url=trace_url)
-    freeze_startup_objects()  # a look through all that is loaded takes longer than a key may wait
+    dashboard = Dashboard(create_client, ask_token=ask_token, trace_url=trace_url)
+    freeze_startup_objects()  # a collection of all loaded objects would delay keys
     dashboard.run()
     return dashboard.return_code or 0
-
-
-def _environment() -> dict[str, str]:
-    import os
-
-    return dict(os.environ)
-
-
-def _serve(url: str, trace_url: str | None, port: int) -> int:
-    from tui.web_server import serve
-
-    return serve(url, trace_url, port)

@@ -1,1 +1,1 @@
-"""What commands print: tables, trees, progress."""
+"""Output of commands: tables, details, trees and progress."""

@@ -1,4 +1,4 @@
-"""One line about which consumer groups have consumed an event or a flow."""
+"""Describes in one line which consumer groups have consumed an event or a flow."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ if TYPE_CHECKING:
     from sidecar.api import models
 
 
-NAMED = 8
-"""Groups that a line names."""
+MAX_NAMED_GROUPS = 8
 
 
-def readers(delivery: Sequence[models.DeliveryModel]) -> str:
-    """Such as `billing at 12:00:05.120, mail not yet (12 behind)`; those that have not passed it come first."""
+def describe_readers(delivery: Sequence[models.DeliveryModel]) -> str:
+    """Describe the groups of an event, those that have not consumed it first.
+
+    For example `mail not yet (12 behind), billing at 12:00:05`.
+    """
     order = {False: 0, None: 1, True: 2}
-    return _joined([_reader(one) for one in sorted(delivery, key=lambda one: order[one.passed])])
+    return _join([_describe_reader(group) for group in sorted(delivery, key=lambda group: order[group.passed])])
 
 
-def _reader(delivery: models.DeliveryModel) -> str:
+def _describe_reader(delivery: models.DeliveryModel) -> str:
     if delivery.passed is None:
         return f"{delivery.group} unknown"
     if delivery.passed:
-        return f"{delivery.group} {_moment(delivery)}"
+        return f"{delivery.group} {_describe_time(delivery)}"
     details = [f"{delivery.behind} behind"] if delivery.behind is not None else []
     if delivery.deliveries:
         details.append(f"delivered {delivery.deliveries} time{'s' * (delivery.deliveries > 1)}, not acknowledged")
@@ -32,10 +34,10 @@ def _reader(delivery: models.DeliveryModel) -> str:
     return f"{delivery.group} not yet" + (f" ({', '.join(details)})" if details else "")
 
 
-def _moment(delivery: models.DeliveryModel) -> str:
-    """When it passed: known within the time between two looks."""
+def _describe_time(delivery: models.DeliveryModel) -> str:
+    """Describe when the group consumed the event: between two polls of its offsets."""
     if delivery.passed_at is None:
-        return "has (time unknown)"
+        return "has (at an unknown time)"
     by = delivery.passed_at.rstrip("Z")
     after = (delivery.passed_after or "").rstrip("Z")
     day = by.partition("T")[0]
@@ -43,12 +45,16 @@ def _moment(delivery: models.DeliveryModel) -> str:
     return f"between {since} and {by.partition('T')[2][:8]}" if since else f"at {by}"
 
 
-def flow_readers(delivery: Sequence[models.FlowDeliveryModel]) -> str:
-    """Such as `billing 4 of 5 (next kafka://orders/0/17), mail 5 of 5`."""
-    return _joined(
-        [f"{one.group} {one.passed} of {one.events}{f' (next {one.next})' if one.next else ''}" for one in delivery]
+def describe_flow_readers(delivery: Sequence[models.FlowDeliveryModel]) -> str:
+    """Describe the groups of a flow: `billing 4 of 5 (next kafka://orders/0/17), mail 5 of 5`."""
+    parts = []
+    for group in delivery:
+        following = f" (next {group.next})" if group.next else ""
+        parts.append(f"{group.group} {group.passed} of {group.events}{following}")
+    return _join(parts)
+
+
+def _join(parts: Sequence[str]) -> str:
+    return ", ".join(parts[:MAX_NAMED_GROUPS]) + (
+        f", and {len(parts) - MAX_NAMED_GROUPS} more" if len(parts) > MAX_NAMED_GROUPS else ""
     )
-
-
-def _joined(parts: Sequence[str]) -> str:
-    return ", ".join(parts[:NAMED]) + (f", and {len(parts) - NAMED} more" if len(parts) > NAMED else "")

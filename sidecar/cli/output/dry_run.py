@@ -1,4 +1,4 @@
-"""A dry run for people: what would be sent, where to, who would receive it, what would pass."""
+"""Prints a dry run: what would be sent and where, who would receive it, and what would be valid."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from sidecar.cli.errors import FAILED, WRONG_USAGE, say
+from sidecar.cli.errors import FAILED_CODE, USAGE_CODE, print_error
 from sidecar.cli.output.tables import TableColumn, print_line, print_table
 
 if TYPE_CHECKING:
@@ -18,23 +18,24 @@ RECEIVERS = (
     TableColumn("group", least=12),
     TableColumn("stream", least=8),
     TableColumn("lag", right=True, whole=True),
-    TableColumn("passed already", right=True, whole=True),
-    TableColumn("not passed", right=True, whole=True),
-    TableColumn("not known", right=True, whole=True, rank=1),
-    TableColumn("left out for it", right=True, whole=True),
+    TableColumn("passed already", right=True, whole=True, title="consumed"),
+    TableColumn("not passed", right=True, whole=True, title="not consumed"),
+    TableColumn("not known", right=True, whole=True, rank=1, title="unknown"),
+    TableColumn("left out for it", right=True, whole=True, title="skipped for it"),
 )
 
 
-def letters(count: int, what: str = "dead letter") -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+def count_letters(count: int, noun: str = "dead letter") -> str:
+    """Return a number with its noun: `1 dead letter`, `2 dead letters`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def print_plan(plan: PlanModel, what: str = "dead letter") -> None:
-    """The whole plan on stdout."""
-    for line in _sent(plan, what):
+def print_plan(plan: PlanModel, noun: str = "dead letter") -> None:
+    """Print a plan on stdout."""
+    for line in _describe_targets(plan, noun):
         print_line(line)
     if plan.receivers:
-        print_line("Received again by:" if plan.sendable else "Read by:")
+        print_line("Consumer groups that receive them again:" if plan.sendable else "Consumer groups:")
         print_table(
             RECEIVERS,
             [
@@ -51,75 +52,76 @@ def print_plan(plan: PlanModel, what: str = "dead letter") -> None:
             ],
         )
     elif plan.sendable:
-        print_line("No consumer group is known that would receive it.")
-    for line in _said(plan):
+        print_line("No known consumer group would receive them.")
+    for line in _describe_checks(plan):
         print_line(line)
 
 
-def _sent(plan: PlanModel, what: str) -> Iterator[str]:
+def _describe_targets(plan: PlanModel, noun: str) -> Iterator[str]:
     if not plan.sendable:
-        yield _nothing(plan, what)
+        yield _describe_nothing(plan, noun)
     for target in plan.targets if plan.sendable else ():
-        yield f"{letters(target.count, what)} to {target.stream}{'' if target.exists else ', which does not exist'}"
+        missing = "" if target.exists else ", which does not exist"
+        yield f"{count_letters(target.count, noun)} to {target.stream}{missing}"
     for why, count in plan.skipped.items():
-        yield f"{count} left out: {why}"
+        yield f"{count} skipped: {why}"
 
 
-def _nothing(plan: PlanModel, what: str) -> str:
-    return "Nothing would be sent." if plan.selected else nothing_left(plan.skipped, what)
+def _describe_nothing(plan: PlanModel, noun: str) -> str:
+    return "Nothing would be sent." if plan.selected else describe_empty_selection(plan.skipped, noun)
 
 
-def nothing_left(skipped: object, what: str) -> str:
-    """What is said where nothing was selected. `skipped`: something matched, and is left out."""
-    return "Nothing is left to send." if skipped else f"No {what} matches."
+def describe_empty_selection(skipped: object, noun: str) -> str:
+    """Describe a selection without anything to send. `skipped`: truthy if something matched and was skipped."""
+    return "Nothing is left to send." if skipped else f"No {noun} matches."
 
 
-def _said(plan: PlanModel) -> Iterator[str]:
+def _describe_checks(plan: PlanModel) -> Iterator[str]:
     from sidecar.cli.output import event_details
 
     if plan.looked_at:
-        yield f"Passes the check now: {plan.passes} of {plan.looked_at} looked at"
+        yield f"Valid now: {plan.passes} of {plan.looked_at} checked"
     for check in plan.fails:
-        yield _fails(check)
+        yield _describe_failure(check)
     if plan.changes:
-        yield "What the edit changes in the first one:"
+        yield "Changes by the edit, in the first letter:"
         for change in plan.changes:
-            yield f"  {event_details.change(change)}"
+            yield f"  {event_details.format_change(change)}"
     for warning in plan.warnings:
         yield f"Warning: {warning}"
 
 
-def _fails(check: CheckModel) -> str:
+def _describe_failure(check: CheckModel) -> str:
     at = f" at {check.path}" if check.path and not check.message.startswith(check.path) else ""
-    return f"  {check.count} would fail: {check.code}{at}: {check.message} (such as {check.example})"
+    return f"  {check.count} would fail: {check.code}{at}: {check.message} (example: {check.example})"
 
 
-def refused_to_groups(kept_back: int, sent: int = 0) -> None:
-    """Exits where some was not sent, as groups have these records already: that is for the person to decide."""
+def exit_kept_back(kept_back: int, sent: int = 0) -> None:
+    """Exit if letters were not sent because consumer groups have consumed their records: the user must decide."""
     if kept_back:
-        what = f"{letters(kept_back)} {'is' if kept_back == 1 else 'are'} still open"
-        done = f"{letters(sent)} {'was' if sent == 1 else 'were'} sent" if sent else "nothing was sent"
-        say(
-            f"{done}, and {what}: consumer groups have passed these records, or may have, and would work on "
-            "them twice. Add --again to send them to every group all the same, --group NAME for one group, or "
-            "--to STREAM for another stream; --dry-run shows who has passed them"
+        remaining = f"{count_letters(kept_back)} {'is' if kept_back == 1 else 'are'} still open"
+        done = f"{count_letters(sent)} {'was' if sent == 1 else 'were'} sent" if sent else "nothing was sent"
+        print_error(
+            f"{done}, and {remaining}: consumer groups have consumed these records, or may have, and would process "
+            "them twice. Add --again to send them to every group anyway, --group NAME for one group, or "
+            "--to STREAM for another stream; --dry-run shows which groups have consumed them"
         )
-        raise typer.Exit(FAILED)
+        raise typer.Exit(FAILED_CODE)
 
 
 def can_ask() -> bool:
-    """Whether there is a person at a terminal."""
+    """Check whether there is a terminal to ask on."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def confirm(question: str) -> None:
-    """Exits where the answer is no."""
+    """Ask for confirmation. Exits if the answer is no."""
     if not typer.confirm(question, default=False, err=True):
-        say("nothing was done")
-        raise typer.Exit(1)
+        print_error("canceled: nothing was done")
+        raise typer.Exit(FAILED_CODE)
 
 
-def refuse_unasked() -> NoReturn:
-    """There is nobody to ask. Exits."""
-    say("there is no terminal to ask on: add --yes to go ahead, or --dry-run to see what would happen")
-    raise typer.Exit(WRONG_USAGE)
+def exit_unconfirmed() -> NoReturn:
+    """Exit because there is no terminal to ask on."""
+    print_error("no terminal to ask for confirmation: add --yes to proceed, or --dry-run to see what would happen")
+    raise typer.Exit(USAGE_CODE)

@@ -1,4 +1,4 @@
-"""A replay until its end: how far it is, and what came of it."""
+"""Prints the progress and the result of a replay."""
 
 from __future__ import annotations
 
@@ -7,84 +7,86 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from sidecar.cli.errors import FAILED
-from sidecar.cli.output.tables import print_json, print_line, say_note
-from sidecar.cli.sanitize import clean
+from sidecar.cli.errors import FAILED_CODE
+from sidecar.cli.output.tables import print_json, print_line, print_note
+from sidecar.cli.sanitize import sanitize_line
 
 if TYPE_CHECKING:
     from sidecar.api.client.client import Client
     from sidecar.api.models.replays import ReplayModel
 
-EVERY_SECONDS = 0.3
-LINE_SECONDS = 5.0
-"""Where there is no terminal, a line is printed so often at most."""
-PATIENCE_SECONDS = 60.0
-"""How long a sidecar may not answer: it may be restarting, and another one goes on with its replays."""
-BAR = 30
+POLL_INTERVAL_S = 0.3
+LINE_INTERVAL_S = 5.0
+"""Shortest time between two lines of progress without a terminal."""
+UNREACHABLE_TIMEOUT_S = 60.0
+"""Longest time without an answer: the sidecar may restart, and another one continues its replays."""
+BAR_WIDTH = 30
 
 
-async def until_ended(client: Client, job: ReplayModel) -> ReplayModel:
-    """The job once it runs no more; its progress is shown on stderr. Raises ClientError."""
+async def await_end(client: Client, job: ReplayModel) -> ReplayModel:
+    """Wait until a replay is no longer running and return it. Shows progress on stderr. Raises ClientError."""
     from sidecar.api.client.client import Unreachable
 
-    progress, missing = ReplayProgressBar(job), 0.0
+    progress, unreachable_since = ReplayProgressBar(job), 0.0
     try:
         progress.show(job)
         while job.state == "running":
-            await asyncio.sleep(EVERY_SECONDS)
+            await asyncio.sleep(POLL_INTERVAL_S)
             try:
                 job = await client.replay_job(job.id)
-                missing = 0.0
-                progress.told = ""
+                unreachable_since = 0.0
+                progress.forget_note()
             except Unreachable as error:
-                missing = missing or time.monotonic()
-                if time.monotonic() - missing > PATIENCE_SECONDS:
-                    raise Unreachable(f"{error}; the replay is not lost: {how_to_go_on(job.id)}") from None
-                progress.say(f"{error}; trying again")
+                unreachable_since = unreachable_since or time.monotonic()
+                if time.monotonic() - unreachable_since > UNREACHABLE_TIMEOUT_S:
+                    raise Unreachable(f"{error}; the replay continues: {describe_next_steps(job.id)}") from None
+                progress.print_note(f"{error}; retrying")
             progress.show(job)
     finally:
         progress.clear()
     return job
 
 
-def how_to_go_on(id: str) -> str:
-    return f"tracecar replays {id} --follow shows how far it is, tracecar replays cancel {id} ends it"
+def describe_next_steps(id: str) -> str:
+    """Name the commands that follow and cancel a replay."""
+    return f"follow it with tracecar replays {id} --follow, cancel it with tracecar replays cancel {id}"
 
 
 class ReplayProgressBar:
-    """On a terminal's stderr a bar that overwrites itself, elsewhere a line now and then."""
+    """A progress bar on a terminal's stderr; elsewhere a line every few seconds."""
 
-    def __init__(self, began: ReplayModel) -> None:
-        self._before = began.skipped
+    def __init__(self, started: ReplayModel) -> None:
+        self._skipped_at_start = started.skipped
         self._terminal = sys.stderr.isatty()
-        self._shown, self._said_at, self._said = False, time.monotonic(), ""
-        self.told = ""
-        """The note that stands, and is not said again."""
+        self._shown, self._printed_at, self._printed = False, time.monotonic(), ""
+        self._note = ""
+        """The latest note, which is not repeated."""
 
     def done(self, job: ReplayModel) -> int:
-        """How many of the selection are done with. What was left out before we looked is none of it."""
-        return min(job.selected, job.published + job.failed + job.skipped - self._before)
+        """Count the processed letters of the selection, without those that were skipped before the start."""
+        return min(job.selected, job.published + job.failed + job.skipped - self._skipped_at_start)
 
     def show(self, job: ReplayModel) -> None:
-        line = self._line(job)
+        """Show the progress of a replay."""
+        line = self._format(job)
         if self._terminal:
-            sys.stderr.write(f"\r\x1b[K{clean(line)}")
+            sys.stderr.write(f"\r\x1b[K{sanitize_line(line)}")
             sys.stderr.flush()
             self._shown = True
-        elif line != self._said and time.monotonic() - self._said_at >= LINE_SECONDS:
-            self._said, self._said_at = line, time.monotonic()
-            say_note(line)
+        elif line != self._printed and time.monotonic() - self._printed_at >= LINE_INTERVAL_S:
+            self._printed, self._printed_at = line, time.monotonic()
+            print_note(line)
 
-    def _line(self, job: ReplayModel) -> str:
+    def _format(self, job: ReplayModel) -> str:
         done, of = self.done(job), job.selected
         share = done / of if of else 1.0
-        filled = int(BAR * share)
+        filled = int(BAR_WIDTH * share)
         parts = [f"replay {job.id}: {done} of {of}"]
         if self._terminal:
-            parts.insert(0, f"[{'#' * filled}{'.' * (BAR - filled)}] {share:4.0%}")
+            parts.insert(0, f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {share:4.0%}")
         parts += [f"{count} {word}" for word, count in (("failed", job.failed), ("returned", job.returned)) if count]
         if job.batch:
-            parts.append(f"in batches of {job.batch} now")
+            parts.append(f"batches of {job.batch}")
         if job.note:
             parts.append(job.note)
         text = ", ".join(parts)
@@ -94,13 +96,19 @@ class ReplayProgressBar:
             text = text[: shutil.get_terminal_size().columns - 1]
         return text
 
-    def say(self, note: str) -> None:
-        if note != self.told:
-            self.told = note
+    def print_note(self, note: str) -> None:
+        """Print a note above the bar, once."""
+        if note != self._note:
+            self._note = note
             self.clear()
-            say_note(note)
+            print_note(note)
+
+    def forget_note(self) -> None:
+        """Print the latest note again if it recurs."""
+        self._note = ""
 
     def clear(self) -> None:
+        """Remove the bar."""
         if self._shown:
             self._shown = False
             sys.stderr.write("\r\x1b[K")
@@ -108,33 +116,36 @@ class ReplayProgressBar:
 
 
 def report(job: ReplayModel, *, json: bool) -> None:
-    """What came of it, on stdout. Exits with 1 where something of it failed or is not done, or where some was kept
-    back from groups that have it already."""
-    from sidecar.cli.output.dry_run import refused_to_groups
+    """Print the result of a replay on stdout.
+
+    Exits with 1 if the replay is not complete, or if a letter failed, returned or was kept back from groups that have
+    consumed it.
+    """
+    from sidecar.cli.output.dry_run import exit_kept_back
 
     if json:
         print_json(job)
     else:
         print_replay(job)
     if job.failed or job.returned or job.state not in ("done", "running"):
-        raise SystemExit(FAILED)
+        raise SystemExit(FAILED_CODE)
     if job.state == "done":
-        refused_to_groups(job.kept_back, job.published)
+        exit_kept_back(job.kept_back, job.published)
 
 
-def print_empty(job: ReplayModel, what: str) -> None:
-    """A replay that had nothing to send."""
-    from sidecar.cli.output.dry_run import nothing_left
+def print_empty(job: ReplayModel, noun: str) -> None:
+    """Print a replay that had nothing to send."""
+    from sidecar.cli.output.dry_run import describe_empty_selection
 
-    print_line(nothing_left(job.skipped, what))
+    print_line(describe_empty_selection(job.skipped, noun))
     for why, count in job.reasons.items():
-        print_line(f"{count} left out: {why}")
+        print_line(f"{count} skipped: {why}")
     for warning in job.warnings:
         print_line(f"Warning: {warning}")
 
 
 def print_replay(job: ReplayModel) -> None:
-    """A replay in full."""
+    """Print a replay in full."""
     print_line(f"replay {job.id}: {job.state}")
     rows: list[tuple[str, object]] = [
         ("query", job.query),
@@ -144,7 +155,7 @@ def print_replay(job: ReplayModel) -> None:
         ("for group", job.group),
         ("selected", job.selected),
         ("sent", job.published),
-        ("left out", job.skipped or None),
+        ("skipped", job.skipped or None),
         ("failed", job.failed or None),
         ("returned", job.returned or None),
         ("by", f"{job.by} from {job.address}" if job.address else job.by),
@@ -158,7 +169,7 @@ def print_replay(job: ReplayModel) -> None:
         if value is not None and value != "":
             print_line(f"  {name:<10}{value}")
     for why, count in job.reasons.items():
-        print_line(f"  {count} left out: {why}")
+        print_line(f"  {count} skipped: {why}")
     for failure in job.failures:
         print_line(f"  failed {failure.id}: {failure.why}")
     if job.failed > len(job.failures):
@@ -166,6 +177,8 @@ def print_replay(job: ReplayModel) -> None:
     for warning in job.warnings:
         print_line(f"  Warning: {warning}")
     if job.state == "paused":
-        print_line(f"  go on with tracecar replays resume {job.id}, end it with tracecar replays cancel {job.id}")
+        print_line(
+            f"  resume it with tracecar replays resume {job.id}, cancel it with tracecar replays cancel {job.id}"
+        )
     if job.returned:
-        print_line(f"  what failed again: tracecar dlq list since:{job.started_at or '1h'} state:open")
+        print_line(f"  letters that failed again: tracecar dlq list since:{job.started_at or '1h'} state:open")

@@ -1,4 +1,4 @@
-"""Rows that are printed as they come, before it is known how wide they will be; and the progress of a scan."""
+"""Prints rows one by one, before all widths are known, and the progress of a scan."""
 
 from __future__ import annotations
 
@@ -7,49 +7,60 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sidecar.cli.output.tables import GAP, TableColumn, _cell, console, steady, styled
+from sidecar.cli.output.tables import (
+    COLUMN_GAP_WIDTH,
+    TableColumn,
+    create_console,
+    format_cell,
+    plan_widths,
+    style_status,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from sidecar.api import models
 
-EVERY_SECONDS = 0.1
+REFRESH_INTERVAL_S = 0.1
 
 
 class RowStream:
-    """A table without an end: on a terminal fit to its width, whatever will come; in a pipe as `print_table` does."""
+    """A table without an end. On a terminal it fits the width; in a pipe it looks like `print_table`.
 
-    def __init__(self, columns: Sequence[TableColumn]) -> None:
-        self._console = console() if sys.stdout.isatty() else None
+    `wide`: do not cut columns; rows of a terminal are then tab-separated too.
+    """
+
+    def __init__(self, columns: Sequence[TableColumn], *, wide: bool = False) -> None:
+        self._console = create_console() if sys.stdout.isatty() and not wide else None
         if self._console is None:
             sys.stdout.write("\t".join(column.name for column in columns) + "\n")
             sys.stdout.flush()
         else:
-            self._widths = steady(columns, self._console.width)
-            self._line(self._console, [column.name.upper() for column in columns], "bold")
+            self._widths = plan_widths(columns, self._console.width)
+            self._print_cells(self._console, [column.header for column in columns], "bold")
 
     def print(self, row: Sequence[object]) -> None:
+        """Print a row."""
         if self._console is None:
-            sys.stdout.write("\t".join(_cell(value) for value in row) + "\n")
+            sys.stdout.write("\t".join(format_cell(value) for value in row) + "\n")
             sys.stdout.flush()
             return
-        self._line(self._console, [_cell(value) for value in row])
+        self._print_cells(self._console, [format_cell(value) for value in row])
 
-    def _line(self, out: Console, cells: Sequence[str], style: str | None = None) -> None:
+    def _print_cells(self, out: Console, cells: Sequence[str], style: str | None = None) -> None:
         from rich.text import Text
 
         parts = []
         for at, width in self._widths.items():
-            part = styled(cells[at]) if style is None else Text(cells[at], style)
+            part = style_status(cells[at]) if style is None else Text(cells[at], style)
             part.truncate(width, overflow="ellipsis")
             part.align("left", width)
             parts.append(part)
-        out.print(Text(" " * GAP).join(parts), no_wrap=True, crop=True)
+        out.print(Text(" " * COLUMN_GAP_WIDTH).join(parts), no_wrap=True, crop=True)
 
 
 class ScanProgressLine:
-    """How far a scan is, on one line of a terminal's stderr that overwrites itself; nothing elsewhere."""
+    """The progress of a scan on one line of a terminal's stderr; nothing elsewhere."""
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
@@ -63,8 +74,9 @@ class ScanProgressLine:
         self.clear()
 
     def show(self, progress: models.ScanProgressModel) -> None:
+        """Show the progress."""
         now = time.monotonic()
-        if not self._terminal or now - self._shown_at < EVERY_SECONDS:
+        if not self._terminal or now - self._shown_at < REFRESH_INTERVAL_S:
             return
         self._shown_at, self._shown = now, True
         of = "" if not progress.total else f" of about {progress.total} ({100 * progress.scanned // progress.total} %)"
@@ -72,6 +84,7 @@ class ScanProgressLine:
         sys.stderr.flush()
 
     def clear(self) -> None:
+        """Remove the line."""
         if self._shown:
             self._shown = False
             sys.stderr.write("\r\x1b[K")

@@ -1,15 +1,13 @@
-"""What commands print: JSON lines for scripts, tables as wide as the terminal, tab-separated columns in a pipe."""
+"""Prints tables: as wide as the terminal, or with tab-separated columns in a pipe."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
-
-from sidecar.cli.sanitize import clean, json_for_terminal
-from sidecar.domain.json_safe import encode_json
+from sidecar.cli.sanitize import sanitize_json, sanitize_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,127 +23,188 @@ STYLES = {
     "held": "bold red",
     "failed": "bold red",
 }
+COLUMN_GAP_WIDTH = 2
 
 
-GAP = 2
-"""Spaces between two columns."""
-
-
-class TableColumn(msgspec.Struct, frozen=True):
+class TableColumn(NamedTuple):
     """A column of a table."""
 
     name: str
+    """Name of the field. It is the header in a pipe; a terminal shows it in capitals."""
     least: int = 4
-    """The narrowest that is still of use, in characters; of a column that is never cut, how wide it usually is."""
+    """Narrowest useful width in characters; for a column that is never cut, its usual width."""
     rank: int = 0
-    """Where the terminal is too narrow for all, those with the highest rank are left out."""
+    """Columns with the highest rank are left out if the terminal is too narrow for all."""
     right: bool = False
     whole: bool = False
-    """Never cut."""
+    """True if values are never cut."""
+    age: bool = False
+    """A time: on a terminal the column is AGE, the time since then. Wide tables have both."""
+    title: str = ""
+    """Header on a terminal, if it differs from the name."""
+
+    @property
+    def header(self) -> str:
+        """Header on a terminal."""
+        return (self.title or self.name.replace("_", " ")).upper()
 
 
 def print_json(value: Any) -> None:
-    """One object on one line."""
-    sys.stdout.write(json_for_terminal(encode_json(value)) + "\n")
+    """Print an object on one line."""
+    from sidecar.domain.json_safe import encode_json
+
+    sys.stdout.write(sanitize_json(encode_json(value)) + "\n")
     sys.stdout.flush()
 
 
 def print_line(line: str) -> None:
-    sys.stdout.write(clean(line) + "\n")
+    """Print a line on stdout."""
+    sys.stdout.write(sanitize_line(line) + "\n")
 
 
-def console() -> Console:
-    """A console for stdout. In a pipe nothing is wrapped or colored (`NO_COLOR` and `FORCE_COLOR` are heeded)."""
+def print_note(note: str | None) -> None:
+    """Print a remark about an answer on stderr, so that pipes contain only rows."""
+    if note:
+        sys.stderr.write(f"{sanitize_line(note)}\n")
+
+
+def create_console() -> Console:
+    """Create a console for stdout, which neither wraps nor colors in a pipe. It respects NO_COLOR and FORCE_COLOR."""
     from rich.console import Console
 
     return Console(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty())
 
 
-def styled(value: str) -> Text:
-    """A status word in its color."""
+def style_status(value: str) -> Text:
+    """Return a cell with the color of its status word."""
     from rich.text import Text
 
-    return Text(clean(value), STYLES.get(value.partition(" ")[0], ""))
+    return Text(sanitize_line(value), STYLES.get(value.partition(" ")[0], ""))
 
 
-def print_table(columns: Sequence[TableColumn], rows: Iterable[Sequence[Any]], *, empty: str = "nothing found") -> None:
-    """A table: on a terminal fit to its width, else one line a row, with tabs between all columns and a first line of
-    names. Absent values are `-`."""
+def print_table(
+    columns: Sequence[TableColumn],
+    rows: Iterable[Sequence[Any]],
+    *,
+    empty: str = "nothing matches",
+    wide: bool = False,
+) -> None:
+    """Print a table.
+
+    In a pipe: a line of names, then a line for each row, with tabs between the columns. Absent values are `-`.
+
+    Args:
+        columns: The columns.
+        rows: The values.
+        empty: Message for an empty table on a terminal.
+        wide: Print all columns uncut, also if they do not fit the terminal.
+    """
     if not sys.stdout.isatty():
         _print_tabs(columns, rows)
         return
     rows = list(rows)
     if not rows:
-        say_note(empty)
+        print_note(empty)
         return
-    _print_fit(columns, rows)
+    columns, cells = _with_ages(columns, rows, wide=wide)
+    _print_columns(columns, cells, wide=wide)
 
 
 def _print_tabs(columns: Sequence[TableColumn], rows: Iterable[Sequence[Any]]) -> None:
     sys.stdout.write("\t".join(column.name for column in columns) + "\n")
     for row in rows:
-        sys.stdout.write("\t".join(_cell(value) for value in row) + "\n")
+        sys.stdout.write("\t".join(format_cell(value) for value in row) + "\n")
     sys.stdout.flush()
 
 
-def _print_fit(columns: Sequence[TableColumn], rows: Sequence[Sequence[Any]]) -> None:
+def _with_ages(
+    columns: Sequence[TableColumn], rows: Sequence[Sequence[Any]], *, wide: bool
+) -> tuple[list[TableColumn], list[list[str]]]:
+    """Return the columns and cells of a terminal, with ages instead of times, or beside them if `wide`."""
+    cells = [[format_cell(value) for value in row] for row in rows]
+    shown = list(columns)
+    now = time.time()
+    for at in reversed([number for number, column in enumerate(columns) if column.age]):
+        single = sum(column.age for column in columns) == 1
+        title = "age" if single or wide else columns[at].header
+        age = columns[at]._replace(title=title, whole=True, right=True, least=4)
+        if wide:
+            shown.insert(at + 1, age)
+        else:
+            shown[at] = age
+        for line, row in zip(cells, rows, strict=True):
+            if wide:
+                line.insert(at + 1, format_age(row[at], now))
+            else:
+                line[at] = format_age(row[at], now)
+    return shown, cells
+
+
+def _print_columns(columns: Sequence[TableColumn], cells: Sequence[Sequence[str]], *, wide: bool) -> None:
     from rich.cells import cell_len
     from rich.text import Text
 
-    target = console()
-    cells = [[_cell(value) for value in row] for row in rows]
-    natural = [max(cell_len(column.name), *(cell_len(row[at]) for row in cells)) for at, column in enumerate(columns)]
-    shown = _fitting(columns, natural, target.width)
-    widths = _widths({at: natural[at] for at in shown}, columns, target.width - GAP * (len(shown) - 1))
+    target = create_console()
+    natural = [max(cell_len(column.header), *(cell_len(row[at]) for row in cells)) for at, column in enumerate(columns)]
+    if wide:
+        widths = dict(enumerate(natural))
+    else:
+        shown = _fit_columns(columns, natural, target.width)
+        room = target.width - COLUMN_GAP_WIDTH * (len(shown) - 1)
+        widths = _shrink_widths({at: natural[at] for at in shown}, columns, room)
 
-    def line(row: Sequence[str], style: str = "") -> Text:
+    def print_row(row: Sequence[str], style: str = "") -> None:
         parts = []
-        for at in shown:
+        for at, width in widths.items():
             part = Text(row[at], style or STYLES.get(row[at].partition(" ")[0], ""))
-            part.truncate(widths[at], overflow="ellipsis")
-            part.align("right" if columns[at].right else "left", widths[at])
+            part.truncate(width, overflow="ellipsis")
+            part.align("right" if columns[at].right else "left", width)
             parts.append(part)
-        return Text(" " * GAP).join(parts)
+        line = Text(" " * COLUMN_GAP_WIDTH).join(parts)
+        target.print(line, no_wrap=True, crop=not wide, soft_wrap=wide)
 
-    target.print(line([column.name.upper() for column in columns], "bold"), no_wrap=True, crop=True)
+    print_row([column.header for column in columns], "bold")
     for row in cells:
-        target.print(line(row), no_wrap=True, crop=True)
+        print_row(row)
 
 
-def _fitting(columns: Sequence[TableColumn], natural: Sequence[int], width: int) -> list[int]:
-    """Which columns there is room for."""
+def _fit_columns(columns: Sequence[TableColumn], natural: Sequence[int], width: int) -> list[int]:
+    """Return the indexes of the columns for which there is room."""
     needed = [wide if column.whole else min(wide, column.least) for column, wide in zip(columns, natural, strict=True)]
     shown = list(range(len(columns)))
-    while len(shown) > 1 and sum(needed[at] for at in shown) + GAP * (len(shown) - 1) > width:
+    while len(shown) > 1 and sum(needed[at] for at in shown) + COLUMN_GAP_WIDTH * (len(shown) - 1) > width:
         shown.remove(max(shown, key=lambda at: (columns[at].rank, at)))
     return shown
 
 
-def steady(columns: Sequence[TableColumn], width: int) -> dict[int, int]:
-    """For rows that are not known yet: which columns there is room for, and how wide each is. What is left over goes to
-    those that may be cut, in equal parts."""
+def plan_widths(columns: Sequence[TableColumn], width: int) -> dict[int, int]:
+    """Plan the columns of a table whose rows are not known yet: index and width of those for which there is room.
+
+    Columns that can be cut share the remaining width equally.
+    """
     least = [column.least for column in columns]
-    widths = {at: least[at] for at in _fitting(columns, least, width)}
-    may = [at for at in widths if not columns[at].whole]
-    left = max(0, width - sum(widths.values()) - GAP * (len(widths) - 1))
-    for turn, at in enumerate(may):
-        widths[at] += left // len(may) + (turn < left % len(may))
+    widths = {at: least[at] for at in _fit_columns(columns, least, width)}
+    flexible = [at for at in widths if not columns[at].whole]
+    remaining = max(0, width - sum(widths.values()) - COLUMN_GAP_WIDTH * (len(widths) - 1))
+    for number, at in enumerate(flexible):
+        widths[at] += remaining // len(flexible) + (number < remaining % len(flexible))
     return widths
 
 
-def _widths(natural: dict[int, int], columns: Sequence[TableColumn], width: int) -> dict[int, int]:
-    """How wide each column is. Those that may be cut are cut to one greatest width, at which all of them fit."""
-    may = [at for at in natural if not columns[at].whole]
+def _shrink_widths(natural: dict[int, int], columns: Sequence[TableColumn], width: int) -> dict[int, int]:
+    """Cut the columns that can be cut to a common maximum at which all columns fit."""
+    flexible = [at for at in natural if not columns[at].whole]
     widths = dict(natural)
-    for greatest in range(max((natural[at] for at in may), default=0), 0, -1):
+    for maximum in range(max((natural[at] for at in flexible), default=0), 0, -1):
         if sum(widths.values()) <= width:
             break
-        for at in may:
-            widths[at] = min(natural[at], max(columns[at].least, greatest))
+        for at in flexible:
+            widths[at] = min(natural[at], max(columns[at].least, maximum))
     return widths
 
 
-def _cell(value: Any) -> str:
+def format_cell(value: Any) -> str:
+    """Format a value as the text of a cell."""
     match value:
         case None:
             return "-"
@@ -154,11 +213,19 @@ def _cell(value: Any) -> str:
         case float():
             return f"{value:,.1f}" if sys.stdout.isatty() else f"{value:.3f}".rstrip("0").rstrip(".")
         case list():
-            return ", ".join(_cell(item) for item in value) or "-"
-    return clean(str(value)) or "-"
+            return ", ".join(format_cell(item) for item in value) or "-"
+    return sanitize_line(str(value)) or "-"
 
 
-def say_note(note: str | None) -> None:
-    """What is to be known about an answer, on stderr, so that pipes carry rows alone."""
-    if note:
-        sys.stderr.write(f"{clean(note)}\n")
+def format_age(timestamp: Any, now_s: float) -> str:
+    """Format the time since an RFC 3339 timestamp as kubectl does: `45s`, `12m`, `5h`, `3d`."""
+    from sidecar.domain.timestamps import parse_rfc3339
+
+    try:
+        seconds = max(0, round(now_s - parse_rfc3339(timestamp) / 1e6))
+    except (TypeError, ValueError):
+        return format_cell(timestamp)
+    for limit, size, unit in ((120, 1, "s"), (7_200, 60, "m"), (172_800, 3_600, "h")):
+        if seconds < limit:
+            return f"{seconds // size}{unit}"
+    return f"{seconds // 86_400}d"

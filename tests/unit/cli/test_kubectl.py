@@ -86,7 +86,7 @@ def _alive(pid: int) -> bool:
 
 def test_from_a_deployment_to_an_address_and_a_token(scene):
     folder = scene()
-    with kubectl.reached("deploy/shop", "events") as found:
+    with kubectl.forward_sidecar("deploy/shop", "events") as found:
         assert found == ("http://127.0.0.1:41234", "the-token")
         *_, forward, ask = _calls(folder)
         assert forward[:5] == ["port-forward", "--namespace", "events", "pod/shop-1", ":9000"]
@@ -99,7 +99,7 @@ def test_from_a_deployment_to_an_address_and_a_token(scene):
 
 def test_a_token_that_is_given_is_not_asked_for(scene):
     folder = scene(exec="!forbidden")
-    with kubectl.reached("deploy/shop", None, "mine") as found:
+    with kubectl.forward_sidecar("deploy/shop", None, "mine") as found:
         assert found.token == "mine"
     assert "exec" not in {call[0] for call in _calls(folder)}
     assert "--namespace" not in {word for call in _calls(folder) for word in call}
@@ -109,7 +109,7 @@ def test_a_token_that_is_given_is_not_asked_for(scene):
 def test_the_pod_that_is_ready_is_taken(scene, native):
     items = [pod("old", ready=False, native=native), pod("new", native=native), pod("gone", state={"waiting": {}})]
     scene(**{"get_pods --selector app=shop": {"items": items}})
-    with kubectl.reached("shop") as found:
+    with kubectl.forward_sidecar("shop") as found:
         assert found.url.endswith(":41234")
 
 
@@ -121,7 +121,7 @@ def test_a_pod_that_is_being_deleted_is_the_last_choice():
     def get(*what: str) -> Any:
         return {"items": [going, stays]} if what[0] == "pods" else deployment
 
-    assert kubectl.find(get, "deploy/shop").pod == "stays"
+    assert kubectl.find_sidecar(get, "deploy/shop").pod == "stays"
 
 
 def test_the_token_is_what_the_container_would_use_itself(tmp_path):
@@ -152,7 +152,7 @@ WAITING = {"waiting": {"reason": "ImagePullBackOff"}}
         ("deploy/shop", {"get deployment shop": None}, "looking for deployment shop: Error from server (NotFound)"),
         ("deploy/shop", {"get deployment shop": "so"}, "expected JSON from kubectl, found 'so"),
         ("deploy/shop", {"get deployment shop": {"spec": {}}}, "selects no pods"),
-        ("deploy/shop", {"get pods --selector app=shop": {"items": []}}, "has no pods: is it scaled to zero"),
+        ("deploy/shop", {"get pods --selector app=shop": {"items": []}}, "has no pods: it may be scaled to zero"),
         (
             "deploy/shop",
             {"get pods --selector app=shop": {"items": [pod("shop-1", of="other")]}},
@@ -161,24 +161,24 @@ WAITING = {"waiting": {"reason": "ImagePullBackOff"}}
         (
             "deploy/shop",
             {"get pods --selector app=shop": {"items": [pod("shop-1", state=WAITING)]}},
-            "tracecar in shop-1 does not run (waiting: ImagePullBackOff); see kubectl describe pod shop-1",
+            "tracecar in shop-1 is not running (waiting: ImagePullBackOff); see kubectl describe pod shop-1",
         ),
         ("deploy/shop", {"exec": "!pods/exec is forbidden"}, "is forbidden; give it with --token"),
         ("deploy/shop", {"exec": ""}, "expected a token, found none; give it with --token"),
         ("deploy/shop", {"exec": "a\nb"}, "expected a token, found something else"),
-        ("deploy/shop", {"port-forward": "!lost connection to pod"}, "shop-1: lost connection to pod; you need"),
+        ("deploy/shop", {"port-forward": "!lost connection to pod"}, "shop-1: lost connection to pod; this needs"),
     ],
 )
 def test_each_step_that_fails_says_what_to_do(scene, target, answers, words):
     scene(**answers)
-    with pytest.raises(Refused) as refusal, kubectl.reached(target):
+    with pytest.raises(Refused) as refusal, kubectl.forward_sidecar(target):
         pass
     assert words in str(refusal.value)
 
 
 def test_without_kubectl(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(Refused, match="needs kubectl"), kubectl.reached("deploy/shop"):
+    with pytest.raises(Refused, match="needs kubectl"), kubectl.forward_sidecar("deploy/shop"):
         pass
 
 
@@ -189,7 +189,7 @@ def test_a_selector_of_expressions():
         {"key": "c", "operator": "Exists"},
         {"key": "d", "operator": "DoesNotExist"},
     ]
-    found = kubectl._selector({"matchLabels": {"app": "shop"}, "matchExpressions": expressions})
+    found = kubectl._format_selector({"matchLabels": {"app": "shop"}, "matchExpressions": expressions})
     assert found == "app=shop,a in (1,2),b notin (3),c,!d"
 
 

@@ -108,7 +108,7 @@ async def test_a_dry_run_says_what_would_be_sent_and_sends_nothing(sidecar: Side
     shown = await within("dlq", "replay", "--dry-run", "--again", **at(sidecar))
     assert shown.code == 0, shown.err
     assert "1 dead letter to orders" in shown.out
-    assert "Passes the check now: 0 of 1" in shown.out
+    assert "Valid now: 0 of 1" in shown.out
     assert "schema.mismatch" in shown.out
     plan = (await within("dlq", "replay", "--dry-run", "--json", **at(sidecar))).rows()
     assert plan[0]["selected"] == 1
@@ -206,7 +206,7 @@ async def test_a_body_is_changed_on_the_way(sidecar: Sidecar) -> None:
     [
         (["--set", "data.total"], "PATH=JSON"),
         (["--set", "data.note=text"], "quotes"),
-        (["--edit"], "no terminal"),
+        (["--edit"], "needs a terminal"),
         (["--edit", "--remove", "a"], "choose one"),
         (["--rate", "0"], "rate"),
     ],
@@ -257,9 +257,9 @@ def test_only_differences_are_sent() -> None:
     whole = difference({"base64": "AA=="}, {"x": 1})
     assert whole is not None
     assert whole.body == {"x": 1}
-    assert edit_options.settings(['a["b=c"].d={"e": "="}', "f=null"]) == {'a["b=c"].d': {"e": "="}, "f": None}
+    assert edit_options.parse_settings(['a["b=c"].d={"e": "="}', "f=null"]) == {'a["b=c"].d': {"e": "="}, "f": None}
     with pytest.raises(typer.BadParameter):
-        edit_options.settings(["=1"])
+        edit_options.parse_settings(["=1"])
 
 
 # --- jobs -----------------------------------------------------------------------------------------------------------
@@ -410,7 +410,7 @@ async def test_an_export_without_what_is_hidden_says_so(sidecar: Sidecar, tmp_pa
     await letter(sidecar)
     file = tmp_path / "letters.ndjson"
     out = await within("dlq", "export", "-o", str(file), **at(sidecar))
-    assert "1 of them without what may not be shown" in out.err
+    assert "1 of them are redacted" in out.err
     assert b"s3cret" not in file.read_bytes()
     async with serving(tmp_path / "token") as elsewhere:
         taken = await within("dlq", "import", str(file), **at(elsewhere))
@@ -452,7 +452,7 @@ async def test_history_is_masked(sidecar: Sidecar) -> None:
 async def test_a_sidecar_that_is_away_for_a_while_is_told_of_once(
     sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], terminal: bool
 ) -> None:
-    monkeypatch.setattr("sidecar.cli.output.replay_progress.EVERY_SECONDS", 0)
+    monkeypatch.setattr("sidecar.cli.output.replay_progress.POLL_INTERVAL_S", 0)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     async with sidecar.client() as client:
         done = await client.replay(ReplayRequestModel(query="type:None"))
@@ -466,8 +466,8 @@ async def test_a_sidecar_that_is_away_for_a_while_is_told_of_once(
                 raise answer
             return cast("ReplayModel", answer)
 
-    assert await replay_progress.until_ended(cast("Client", Away()), running) is done
-    assert capsys.readouterr().err.count("no sidecar answers; trying again\n") == 2
+    assert await replay_progress.await_end(cast("Client", Away()), running) is done
+    assert capsys.readouterr().err.count("no sidecar answers; retrying\n") == 2
 
 
 async def test_what_is_kept_back_in_part_is_no_success(sidecar: Sidecar) -> None:
@@ -477,7 +477,7 @@ async def test_what_is_kept_back_in_part_is_no_success(sidecar: Sidecar) -> None
     passed.committed[position.log] = position.offset + 1
     out = await tracecar("dlq", "replay", "--yes", **at(sidecar))
     assert out.code == 1
-    assert "1 dead letter was sent, and 1 dead letter is still open: consumer groups have passed" in out.err
+    assert "1 dead letter was sent, and 1 dead letter is still open: consumer groups have consumed" in out.err
     assert "--again to send them to every group" in out.err
     (job,) = (await within("replays", "--json", **at(sidecar))).rows()
     assert (job["published"], job["kept_back"]) == (1, 1)
@@ -490,7 +490,7 @@ async def test_a_replay_that_has_nothing_to_send_says_so_and_leaves_nothing(side
         assert (none.code, none.out) == (0, "No dead letter matches.\n")
     await within("dlq", "discard", id, "--reason", "a test", **at(sidecar))
     left = await within("dlq", "replay", id, "--yes", **at(sidecar))
-    assert (left.code, left.out) == (0, "Nothing is left to send.\n1 left out: was discarded\n")
+    assert (left.code, left.out) == (0, "Nothing is left to send.\n1 skipped: was discarded\n")
     shown = await within("dlq", "replay", id, "--yes", "--json", **at(sidecar))
     (job,) = shown.rows()
     assert (job["state"], job["selected"]) == ("done", 0)
@@ -504,7 +504,7 @@ async def test_what_groups_have_passed_already_says_what_to_add(sidecar: Sidecar
     passed = sidecar.log.groups["billing"] = MemoryGroup()
     for partition in sidecar.log.partitions("orders"):
         passed.committed[partition] = 1_000
-    said = "--again to send them to every group all the same, --group NAME for one group, or --to STREAM"
+    said = "--again to send them to every group anyway, --group NAME for one group, or --to STREAM"
     sent = await tracecar("dlq", "replay", id, "--yes", "--json", **at(sidecar))
     assert sent.code == 1
     assert (sent.rows()[0]["state"], sent.rows()[0]["published"], sent.rows()[0]["kept_back"]) == ("done", 0, 1)

@@ -1,0 +1,46 @@
+"""Command groups whose options can be given before or after the subcommand, and examples for help texts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from typer.core import TyperGroup
+
+from sidecar.cli.plain_values import use_plain_values
+
+if TYPE_CHECKING:
+    from typer._click.core import Command, Context, Parameter  # what Typer's own signatures name
+
+
+class CommandGroup(TyperGroup):
+    """A group that passes the options given to it on to the subcommand, if that has the same options.
+
+    So `tracecar --url U status`, `tracecar streams --json resume orders` and `tracecar replays --json ID` mean the same
+    as with the options at the end. An option that is given twice has its last value.
+    """
+
+    def get_params(self, ctx: Context) -> list[Parameter]:
+        """Return all parameters, those for help included."""
+        return use_plain_values(super().get_params(ctx))
+
+    def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
+        """Find the subcommand and put the group's own options in front of its arguments."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command, [*self._options_for(ctx, command), *rest]
+
+    def _options_for(self, ctx: Context, command: Command | None) -> list[str]:
+        from typer._click.core import ParameterSource
+
+        known = set() if command is None else {parameter.name for parameter in command.params}
+        options: list[str] = []
+        for parameter in self.params:
+            name = parameter.name
+            if name in known and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                option, value = parameter.opts[0], ctx.params[name]
+                options += [option] if value is True else [option, str(value)]
+        return options
+
+
+def examples(*lines: str) -> str:
+    """Return the end of a help text with examples, which are not wrapped."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

@@ -1,0 +1,110 @@
+"""Completes ids and names from the sidecar. A sidecar that does not answer at once gives no completions."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING
+
+import typer
+
+from sidecar.cli.options import URL, Connection
+
+if TYPE_CHECKING:
+    from sidecar.api.client.client import Client
+
+TIMEOUT_S = 2.0
+MAX_CANDIDATE_IDS = 100
+QUERY_FIELDS = (
+    *("aggregate:", "body.", "code:", "correlation:", "event:", "group:", "header.", "producer:", "schema:", "since:"),
+    *("stage:", "status:", "stream:", "trace:", "type:", "until:", "version:"),
+)
+
+
+def complete_stream(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the name of a watched stream."""
+
+    async def names(client: Client) -> Iterable[str]:
+        return [item.stream for item in (await client.streams()).items]
+
+    return _complete(ctx, incomplete, names)
+
+
+def complete_subject(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete a schema subject."""
+
+    async def names(client: Client) -> Iterable[str]:
+        return [item.subject for item in (await client.schemas(None)).items]
+
+    return _complete(ctx, incomplete, names)
+
+
+def complete_letter(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the id of a dead letter."""
+
+    async def ids(client: Client) -> Iterable[str]:
+        return [item.id for item in (await client.dead_letters(limit=MAX_CANDIDATE_IDS)).items]
+
+    return _complete(ctx, incomplete, ids)
+
+
+def complete_replay(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the id of a replay."""
+
+    async def ids(client: Client) -> Iterable[str]:
+        return [item.id for item in await client.replays(MAX_CANDIDATE_IDS)]
+
+    return _complete(ctx, incomplete, ids)
+
+
+def complete_event(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the position of a recent event."""
+
+    async def positions(client: Client) -> Iterable[str]:
+        return [item.position for item in (await client.events(limit=MAX_CANDIDATE_IDS)).items]
+
+    return _complete(ctx, incomplete, positions)
+
+
+def complete_flow(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the trace id of a recent flow, or an aggregate id of one."""
+
+    async def ids(client: Client) -> Iterable[str]:
+        flows = (await client.flows(limit=MAX_CANDIDATE_IDS)).items
+        return [id for flow in flows for id in (flow.trace_id, *flow.aggregates)]
+
+    return _complete(ctx, incomplete, ids)
+
+
+def complete_aggregate(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete an aggregate id of a recent flow."""
+
+    async def ids(client: Client) -> Iterable[str]:
+        return [id for flow in (await client.flows(limit=MAX_CANDIDATE_IDS)).items for id in flow.aggregates]
+
+    return _complete(ctx, incomplete, ids)
+
+
+def complete_query(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete a field of a query, or the name of a stream after `stream:`."""
+    if incomplete.startswith("stream:"):
+        return [f"stream:{name}" for name in complete_stream(ctx, incomplete.removeprefix("stream:"))]
+    return [field for field in QUERY_FIELDS if field.startswith(incomplete)]
+
+
+def _complete(ctx: typer.Context, incomplete: str, fetch: Callable[[Client], Awaitable[Iterable[str]]]) -> list[str]:
+    import asyncio
+
+    from sidecar.api.client.client import ClientError
+
+    options = {name: value for each in (ctx.parent, ctx) if each is not None for name, value in each.params.items()}
+    connection = Connection(options.get("url") or URL, options.get("token"))
+
+    async def ask() -> Iterable[str]:
+        async with asyncio.timeout(TIMEOUT_S), connection.connect() as client:
+            return await fetch(client)
+
+    try:
+        candidates = asyncio.run(ask())
+    except (ClientError, OSError, TimeoutError):
+        return []
+    return sorted({candidate for candidate in candidates if candidate.startswith(incomplete)})

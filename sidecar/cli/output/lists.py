@@ -1,0 +1,135 @@
+"""Prints lists and single objects in the format that the user chose, and repeats lists with `--watch`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+from sidecar.cli.errors import run_client
+from sidecar.cli.options import Connection, OutputFormat
+from sidecar.cli.output.tables import TableColumn, print_json, print_line, print_note, print_table
+
+if TYPE_CHECKING:
+    from sidecar.api.client.client import Client
+
+T = TypeVar("T")
+WATCH_INTERVAL_S = 2.0
+CLEAR_SCREEN = "\x1b[H\x1b[J"
+
+
+class ListView(NamedTuple, Generic[T]):
+    """Columns of a list and the texts of an item."""
+
+    columns: Sequence[TableColumn]
+    row: Callable[[T], Sequence[Any]]
+    name: Callable[[T], object]
+    """Returns the id that other commands accept."""
+    empty: str
+
+
+class ListPage(NamedTuple, Generic[T]):
+    """Items, and a remark about what the answer lacks."""
+
+    items: Sequence[T]
+    note: str | None = None
+
+
+Fetch = Callable[["Client"], Awaitable[ListPage[T]]]
+
+
+def show_list(
+    view: ListView[T], fetch: Fetch[T], connection: Connection, output: OutputFormat | None, *, watch: bool = False
+) -> None:
+    """Fetch a list and print it, once or every two seconds."""
+
+    async def fetch_page() -> ListPage[T]:
+        async with connection.connect() as client:
+            return await fetch(client)
+
+    if not watch:
+        page = run_client(fetch_page())
+        print_list(view, page.items, output)
+        print_note(page.note)
+        return
+    printed: dict[object, bytes] = {}
+    while True:
+        page = run_client(fetch_page())
+        if output in (None, OutputFormat.WIDE) and sys.stdout.isatty():
+            sys.stdout.write(CLEAR_SCREEN)
+            print_list(view, page.items, output)
+        elif changed := _select_changed(view, page.items, printed):
+            print_list(view, changed, output)
+        sys.stdout.flush()
+        time.sleep(WATCH_INTERVAL_S)
+
+
+def print_list(view: ListView[T], items: Sequence[T], output: OutputFormat | None) -> None:
+    """Print items in a format."""
+    match output:
+        case OutputFormat.JSON | OutputFormat.YAML | OutputFormat.NAME:
+            for item in items:
+                print_item(item, output, view.name)
+        case _:
+            rows = (view.row(item) for item in items)
+            print_table(view.columns, rows, empty=view.empty, wide=output is OutputFormat.WIDE)
+
+
+def print_item(item: T, output: OutputFormat, name: Callable[[T], object]) -> None:
+    """Print an item as JSON on a line, as a YAML document, or as its name."""
+    match output:
+        case OutputFormat.JSON:
+            print_json(item)
+        case OutputFormat.YAML:
+            print_yaml(item)
+        case _:
+            print_line(str(name(item)))
+
+
+def show_object(
+    item: T, output: OutputFormat | None, name: Callable[[T], object], print_details: Callable[[T], None]
+) -> None:
+    """Print a single object in a format; as text for people by default."""
+    if output in (None, OutputFormat.WIDE):
+        print_details(item)
+    else:
+        print_item(item, output, name)
+
+
+def print_yaml(value: Any) -> None:
+    """Print an object as a YAML document. All characters are escaped if some are invisible."""
+    import msgspec
+    import yaml
+
+    from sidecar.cli.sanitize import has_invisible
+    from sidecar.domain.json_safe import ExactFloat, encode_json, parse_float
+
+    class ExactDumper(yaml.SafeDumper):
+        """Writes numbers with all their digits."""
+
+    ExactDumper.add_representer(
+        ExactFloat, lambda dumper, number: dumper.represent_scalar("tag:yaml.org,2002:float", number.digits)
+    )
+    plain = msgspec.json.Decoder(float_hook=parse_float).decode(encode_json(value))
+    for allow_unicode in (True, False):
+        text = yaml.dump(
+            plain, Dumper=ExactDumper, sort_keys=False, allow_unicode=allow_unicode, explicit_start=True, width=120
+        )
+        if not has_invisible(text):
+            break
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _select_changed(view: ListView[T], items: Sequence[T], printed: dict[object, bytes]) -> list[T]:
+    """Return the items that are new or changed since they were printed, and remember them."""
+    from sidecar.domain.json_safe import encode_json
+
+    changed = []
+    for item in items:
+        name, encoded = view.name(item), encode_json(item)
+        if printed.get(name) != encoded:
+            printed[name] = encoded
+            changed.append(item)
+    return changed
