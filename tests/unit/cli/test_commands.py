@@ -141,7 +141,7 @@ async def test_json_has_the_contracts_fields(sidecar: Sidecar) -> None:
         for row in outcome.rows():
             assert set(row) >= fields, arguments
     assert (await tracecar("streams", "resume", "orders", "--json", **at)).rows() == [
-        {"stream": "orders", "partitions": 0}
+        {"stream": "orders", "partitions": 0, "lost": 0, "lost_positions": []}
     ]
     letter = (await within("dlq", "list", "--json", **at)).rows()[0]
     shown = await within("dlq", "show", letter["id"], "--json", **at)
