@@ -20,13 +20,13 @@ TESTS = ("tests", "helm")
 USED_WITHOUT_IMPORT = {
     "codespell",  # command lines
     "import-linter",
+    "mkdocs-material",
     "mypy",
     "ruff",
     "types-pyyaml",  # types only
     "pytest-asyncio",  # plugins of pytest
     "pytest-textual-snapshot",
     "pytest-timeout",
-    "pytest-xdist",
     "pytest-xdist",
 }
 
