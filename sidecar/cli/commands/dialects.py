@@ -16,7 +16,7 @@ COLUMNS = (
     TableColumn("dialect", whole=True),
     TableColumn("framework", whole=True, rank=1),
     TableColumn("streams", least=20, rank=2),
-    TableColumn("recognised by", least=24, rank=4, title="recognized by"),
+    TableColumn("recognized by", least=24, rank=4),
     TableColumn("written", whole=True, rank=3),
 )
 
