@@ -1,8 +1,8 @@
-"""The short way from a decoded body to its event: worked out once for each schema and sequence of header names.
+"""The fast path from a decoded body to its event, compiled once for each schema and sequence of header names.
 
-A plan is a function made for events of one schema (or of JSON with one set of fields) under one sequence of header
-names. It knows which field each word stands in, so that an event costs a few look-ups by name and no search. What it
-cannot do, it leaves to `examination`, and what it does, `examination` would do alike.
+A plan is a function for events of one schema (or of JSON with one set of fields) under one sequence of header names. It
+knows the field of each part of the envelope, so an event costs a few look-ups by name and no search. Events that it
+cannot build are left to `slow_path`, which gives the same answer for those that it can.
 """
 
 from __future__ import annotations
@@ -32,33 +32,35 @@ from sidecar.decoding.trace_context import DIGITS_TO_ZERO, TRACEPARENT_SHAPE, re
 from sidecar.domain.model import Event, Headers, Record, Rejection, TraceOrigin
 
 _SIMPLE = ("event_id", "type", "version", "occurred_at", "aggregate_id")
-"""Words that are read straight from the body where they can stand in one field only."""
+"""Envelope fields that are read straight from the body if only one field of it can hold them."""
 _MICROSECOND = timedelta(microseconds=1)
 _F = ord("f")
 _NUMBERS = {number: str(number) for number in range(1_000)}
 
 _Single: TypeAlias = tuple[str, Callable[[Any], Any], int, str]
-"""A word, what makes it of a value, the index of its header, and its field where that is below 0."""
+"""An envelope field, its conversion, the index of its header, and its field in the body where that is below 0."""
 _Several: TypeAlias = tuple[str, Sources]
 
 Build = Callable[[Record, bytes, Headers, Any, int], Event | None]
-"""The event of a record, its value, headers and decoded body, seen at a time in microseconds. Its checking is the
-caller's part. None where the careful way is needed."""
+"""Builds the event of a record, from its value, headers and decoded body, seen at a time in microseconds. The caller
+validates the body. Returns None where the general decoder is needed."""
 
 
 def is_plain(headings: HeaderLayout, fields: Collection[str]) -> bool:
-    """Nothing in these headers and fields asks for the careful way: no schema or replay header, no CloudEvent in
-    structured mode, nothing of Debezium's or wrapped by Connect."""
-    found = set(fields)
-    shaped = found >= cloudevents.FIELDS or found >= debezium.FIELDS or found == debezium.CONVERTED
-    shaped = shaped or headings.wrapped or headings.row or not found.isdisjoint(debezium.ROW_FIELDS)
+    """Test whether no header or field needs the general decoder.
+
+    It decodes schema and replay headers, copies of other records, CloudEvents in structured mode, Debezium's events
+    and bodies that Connect wrapped."""
+    names = set(fields)
+    shaped = names >= cloudevents.FIELDS or names >= debezium.FIELDS or names == debezium.CONVERTED
+    shaped = shaped or headings.wrapped or headings.row or not names.isdisjoint(debezium.ROW_FIELDS)
     return not (shaped or headings.schema or headings.key_framed or headings.forwarded or headings.replay_of >= 0)
 
 
 def compile_fast_decoder(
     headings: HeaderLayout, fields: Collection[str], schema: BoundSchema | None, keys: KeyReader
 ) -> Build:
-    """The plan for plain events with these fields in their body; `schema` is that of Avro, None for JSON."""
+    """Compile the plan for plain events with these fields in their body. `schema` is None for JSON."""
     in_event_id, in_type, in_version, in_time, in_aggregate, single, rest = _places(headings, fields)
     ref, default_type = (schema.ref, record_type(schema.name)) if schema is not None else (None, None)
     traced, traceparent_at = headings.traced, headings.traceparent
@@ -73,7 +75,7 @@ def compile_fast_decoder(
 
     key_text, ambiguous, json_starts = keys.text, AMBIGUOUS_WIDTHS, JSON_KEY_STARTS
 
-    # This runs for every event, and each call or step more shows in the throughput: hence its length.
+    # This runs for every event: one more call or step shows in the throughput, so it is one long function.
     def build(record: Record, value: bytes, headers: Headers, body: Any, now: int) -> Event | None:
         raw_key = record.key
         if raw_key is None:
@@ -119,7 +121,7 @@ def compile_fast_decoder(
         parent_span_id: int | None = None
         origin: TraceOrigin | None = None
         if traced:
-            # The common traceparent, read here; `propagation` reads all others.
+            # The common traceparent is read here; `trace_context` reads all others.
             stated = headers[traceparent_at][1] if traceparent_at >= 0 else None
             if stated is not None and len(stated) == 55 and stated.translate(zero) == shape and stated[0] != _F:
                 trace_id = from_bytes(unhexlify(stated[3:35]))
@@ -157,11 +159,12 @@ def compile_fast_decoder(
             crc32(value),
         )
         for word, take, at, field in single:
-            found = headers[at][1] if at >= 0 else get(field)
-            if found is not None:
-                found = take(found)
-                if found is not None or word != "type":
-                    setattr(event, word, intern(found) if found is not None and word in repeated else found)
+            value_there = headers[at][1] if at >= 0 else get(field)
+            if value_there is not None:
+                value_there = take(value_there)
+                if value_there is not None or word != "type":
+                    interned = value_there is not None and word in repeated
+                    setattr(event, word, intern(value_there) if interned else value_there)
         return event if not rest or _fill(event, rest, headers, body, raw_key) else None
 
     return build
@@ -170,8 +173,12 @@ def compile_fast_decoder(
 def _places(
     headings: HeaderLayout, fields: Collection[str]
 ) -> tuple[str | None, str | None, str | None, str | None, str | None, tuple[_Single, ...], tuple[_Several, ...]]:
-    """For each of `_SIMPLE` the field that it stands in, None where it stands nowhere or may stand elsewhere; the words
-    that can only stand in one other place; and those that may stand in several, with all of these."""
+    """Find the places of all envelope fields.
+
+    Returns:
+        For each of `_SIMPLE` its field in the body, None where it has none or may have another place; the envelope
+        fields with one other place; and those with several, with all of these.
+    """
     simple: dict[str, str] = {}
     single: list[_Single] = []
     several: list[_Several] = []
@@ -193,10 +200,10 @@ def _places(
 
 
 def _fill(event: Event, rest: tuple[_Several, ...], headers: Headers, body: Any, raw_key: bytes | None) -> bool:
-    """Find the words that may stand in several places. False where a configured place holds nonsense."""
-    found = EnvelopeSource(headers, body, body, key_identity(raw_key, event.key))
+    """Set the envelope fields that have several places. Returns False where a configured place is unusable."""
+    source = EnvelopeSource(headers, body, body, key_identity(raw_key, event.key))
     for word, sources in rest:
-        value = find_field(word, sources, found)
+        value = find_field(word, sources, source)
         if value.__class__ is Rejection:
             return False
         if value is not None or word != "type":

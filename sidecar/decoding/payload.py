@@ -203,8 +203,7 @@ def _escape_lone_surrogate(escape: re.Match[bytes]) -> bytes:
 
 
 def _likely_json(value: bytes, start: int) -> Any:
-    """Read the body behind an unknown schema id, or of a kind that is not checked, where it happens to be JSON: it may
-    hold the ids of the event."""
+    """Read a body behind an unknown schema id, or of an unknown format, if it is JSON: it may hold the event's ids."""
     at = json_start(value, start)
     return json_or_problem(value, at)[0] if at is not None else None
 

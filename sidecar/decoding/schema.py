@@ -38,7 +38,7 @@ class BoundSchema:
         self.fields: frozenset[str] = frozenset()
         """Names of the record's own fields."""
         self.unusable: str | None = None
-        """Why events cannot be checked with it (they are unchecked then), as a sentence; None where they can."""
+        """The reason why events cannot be checked with it (they are unchecked then); None where they can."""
         if isinstance(compiled, UnusableSchema):
             self.unusable = str(compiled)
             return

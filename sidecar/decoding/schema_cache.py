@@ -76,9 +76,9 @@ class SchemaCache:
         self._clock = clock
         self._refresh_seconds = refresh_seconds
         self._resolved: BoundedCache[tuple[str, int], SchemaLookup] = BoundedCache(_MAX_CACHED_ANSWERS)
-        """By stream and id: the hot ones, for good."""
+        """Hot look-ups by stream and id, for good."""
         self._resolved_otherwise: BoundedCache[SchemaKey, SchemaLookup] = BoundedCache(_MAX_CACHED_ANSWERS)
-        """By way, stream and GUID, global id or fingerprint: likewise."""
+        """Look-ups by way, stream and GUID, global id or fingerprint, likewise."""
         self._denied: BoundedCache[SchemaKey, tuple[Freshness, SchemaLookup]] = BoundedCache(_MAX_CACHED_ANSWERS)
         """The rejections by way, id and stream, and how long they count."""
         self._known: BoundedCache[SchemaKey, KnownId] = BoundedCache(_MAX_CACHED_ANSWERS)

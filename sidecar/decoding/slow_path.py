@@ -132,7 +132,7 @@ class _GeneralDecoder:
         return self.schema_outage or (unusable and self.read.body is None)
 
     def _reject(self, rejection: Rejection | None) -> None:
-        """The first rejection stays."""
+        """Reject the event, unless it is rejected already."""
         self.event.rejection = self.event.rejection or rejection
 
     def _read(self) -> Payload:

@@ -44,7 +44,7 @@ class WireForm(Enum):
     """The encoding of the bytes from `WireFrame.start` on, as far as the frame tells."""
 
     SCHEMA = auto()
-    """In the encoding that the named schema is for: binary Avro, for an Avro schema."""
+    """The encoding that the named schema is for: binary Avro, for an Avro schema."""
     JSON = auto()
     OPAQUE = auto()
     """Unknown."""
@@ -76,9 +76,10 @@ class WireFrame(Struct, frozen=True, gc=False):
 
 
 def frame(value: bytes, headers: Mapping[str, bytes]) -> WireFrame | Rejection:
-    """The frame of a value. `headers` are those in `HEADERS`, by lower-case name, null ones left out. A schema header
-    that is there and cannot be read is a rejection: the sender says that there is a schema, and we cannot know
-    which."""
+    """Read the frame of a value.
+
+    `headers` are those in `HEADERS`, by lower-case name, null ones left out. A schema header that cannot be read is a
+    rejection: the sender says that there is a schema, and it is unknown which."""
     if headers:
         named = _header_ids(headers)
         if isinstance(named, Rejection):
@@ -90,7 +91,7 @@ def frame(value: bytes, headers: Mapping[str, bytes]) -> WireFrame | Rejection:
 
 
 def bare_frame(value: bytes) -> WireFrame:
-    """The frame of a value by its own bytes alone."""
+    """Read the frame of a value from its own bytes alone."""
     first = value[:1]
     if first == b"\x00" and len(value) >= 5:
         id = int.from_bytes(value[1:5], "big")
@@ -107,8 +108,9 @@ def bare_frame(value: bytes) -> WireFrame:
 
 
 def json_start(value: bytes, start: int = 0) -> int | None:
-    """Where an object or array begins behind a byte-order mark and white space; None where there is none. Only the
-    first 64 bytes are looked at."""
+    """Find the start of an object or array behind a byte-order mark and white space, in the first 64 bytes.
+
+    Returns None if there is none."""
     head = value[start : start + 64]
     rest = head.removeprefix(BOM).lstrip(_WHITESPACE)
     return start + len(head) - len(rest) if rest and rest[0] in _JSON_STARTS else None
@@ -121,7 +123,7 @@ def _header_ids(headers: Mapping[str, bytes]) -> tuple[SchemaId, ...] | Rejectio
             return (SchemaId("id", int.from_bytes(stated[1:], "big")),)
         if len(stated) == 17 and stated[0] == 1:
             return (SchemaId("guid", str(UUID(bytes=stated[1:]))),)
-        return _malformed(VALUE_SCHEMA_ID, "0x00 and a 4-byte id, or 0x01 and a 16-byte GUID", stated)
+        return _reject_header(VALUE_SCHEMA_ID, "0x00 and a 4-byte id, or 0x01 and a 16-byte GUID", stated)
     ids: list[SchemaId] = []
     kinds: tuple[tuple[str, IdKind], ...] = ((APICURIO_GLOBAL_ID, "global_id"), (APICURIO_CONTENT_ID, "content_id"))
     for name, kind in kinds:
@@ -129,13 +131,13 @@ def _header_ids(headers: Mapping[str, bytes]) -> tuple[SchemaId, ...] | Rejectio
         if stated is None:
             continue
         if len(stated) not in (4, 8):
-            return _malformed(name, "an id of 8 bytes", stated)
+            return _reject_header(name, "an id of 8 bytes", stated)
         ids.append(SchemaId(kind, int.from_bytes(stated, "big")))
     return tuple(ids)
 
 
-def _malformed(name: str, expected: str, found: bytes) -> Rejection:
-    shown = f"0x{found[:20].hex()}{'…' if len(found) > 20 else ''}" if found else "nothing"
+def _reject_header(name: str, expected: str, value: bytes) -> Rejection:
+    shown = f"0x{value[:20].hex()}{'…' if len(value) > 20 else ''}" if value else "nothing"
     return Rejection(
-        "decode.malformed", f"header {name}: expected {expected}, found {shown} ({len(found)} bytes)", f"header:{name}"
+        "decode.malformed", f"header {name}: expected {expected}, found {shown} ({len(value)} bytes)", f"header:{name}"
     )

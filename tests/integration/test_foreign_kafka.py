@@ -23,8 +23,6 @@ pytestmark = pytest.mark.kafka
 FILES = [name for name in foreign.files() if any(line.record.position.system == "kafka" for line in foreign.load(name))]
 DEAD_LETTERS = ["{stream}-dlt", "{stream}-dlq", "dead-letter-topic-*"]
 SUFFIXES = ("-dlt", "-dlq")
-HOPS = "spring-kafka-4.1.0-avro-retry.ndjson"
-RETRY_TOPICS = pytest.mark.xfail(reason="retry topics are judged by the subject of their origin", strict=False)
 FILLER = b'{"eventType": "Filler"}'
 
 
@@ -109,7 +107,7 @@ def _field(row: dict[str, Any], name: str) -> Any:
     return row[name]
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=RETRY_TOPICS) if name == HOPS else name for name in FILES])
+@pytest.mark.parametrize("name", FILES)
 def test_every_field_of_every_record_is_right(sidecar: Sidecar, name: str) -> None:
     events = {row["position"]: row for row in sidecar.rows("events", "--limit", "0")}
     letters = {row["position"]: row for row in sidecar.rows("dlq", "list", "--limit", "0")}

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from sidecar.adapters.registry.fingerprints import fingerprint_of
 from sidecar.decoding.formats.avro.avro_format import KIND
-from sidecar.decoding.formats.avro.schema_parser import MAX_TEXT, UnknownTypeName, parse
+from sidecar.decoding.formats.avro.schema_parser import MAX_SCHEMA_CHARACTERS, UnknownTypeName, parse
 from sidecar.decoding.formats.schema_format import UnusableSchema, schema_texts
 from sidecar.domain.errors import Outage
 from sidecar.domain.model import SchemaRef
@@ -202,10 +202,10 @@ def _text(file: Path, root: Path, before: _DirectorySnapshot, problems: list[str
     """
     name = file.relative_to(root)
     try:
-        content = file.read_bytes() if file.stat().st_size <= MAX_TEXT else None
+        content = file.read_bytes() if file.stat().st_size <= MAX_SCHEMA_CHARACTERS else None
         text = content.decode() if content is not None else None
         if text is None:
-            problems.append(f"{name}: expected at most {MAX_TEXT} bytes")
+            problems.append(f"{name}: expected at most {MAX_SCHEMA_CHARACTERS} bytes")
         else:
             msgspec.json.decode(text)
             return text

@@ -125,7 +125,7 @@ def _compile_records(text: str) -> tuple[str | None, Callable[[bytes, int], Any]
 
 def _compile_decode(root: schema_parser.Type, *, safe: bool) -> Callable[[bytes, int], Any]:
     """Make the `decode` of a schema. A payload that could cost much is walked before fastavro, in C, reads it."""
-    schema, walk, walk_above = reading_schema(root), payload_limits.compile_walk(root), payload_limits.WALK_ABOVE
+    schema, walk, walk_above = reading_schema(root), payload_limits.compile_walk(root), payload_limits.WALK_ABOVE_BYTES
 
     def decode(data: bytes, start: int) -> Any:
         if len(data) > walk_above:

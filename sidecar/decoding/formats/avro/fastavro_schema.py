@@ -42,7 +42,7 @@ class DecimalTooLong(ValueError):
 
 
 def reading_schema(root: Type) -> Any:
-    """What to hand to `fastavro.schemaless_reader`. Not a schema to show or to store."""
+    """Build the schema to hand to `fastavro.schemaless_reader`. It is not one to show or to store."""
     written: dict[int, Any] = {}
     schema = _write(root, written)
     for each in schema if isinstance(schema, list) else [schema]:

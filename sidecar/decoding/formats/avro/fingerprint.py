@@ -1,5 +1,7 @@
-"""The fingerprint by which Avro's single-object encoding names a schema: CRC-64-AVRO of its Parsing Canonical Form
-(Avro 1.12 specification, "Schema Fingerprints")."""
+"""The fingerprint by which Avro's single-object encoding names a schema: CRC-64-AVRO.
+
+It is computed over the Parsing Canonical Form (Avro 1.12 specification, "Schema Fingerprints").
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,12 @@ from sidecar.decoding.formats.avro.schema_parser import (
 
 
 def fingerprint(root: Type) -> int:
-    """The 64 bits as the specification's number; on the wire they stand as 8 bytes, little-endian."""
+    """Compute the 64 bits as the specification's number; on the wire they are 8 bytes, little-endian."""
     return int.from_bytes(bytes.fromhex(fastavro_fingerprint(canonical_form(root), "CRC-64-AVRO")), "little")
 
 
 def canonical_form(root: Type) -> str:
-    """The Parsing Canonical Form: what a reader needs and nothing else, always written the same."""
+    """Write the Parsing Canonical Form: the parts that a reader needs, always written the same."""
     return _write(root, set())
 
 

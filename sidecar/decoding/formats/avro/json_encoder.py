@@ -1,10 +1,10 @@
-"""Values as people write them (JSON, or what decoding gave) turned into what fastavro writes by a schema.
+"""Converts JSON values, and decoded values, to the values that fastavro writes by a schema.
 
 The same forms are understood in which bodies are shown: bytes as text or `{"base64": …}`, decimals and UUIDs as text,
 times as ISO 8601 text or Avro's numbers. A union's value is written bare and takes the first branch that it fits, those
 first that give such values when they are read, or names its branch as Avro's JSON does (`{"string": "x"}`). Fields that
-a record's schema does not know are refused: here somebody means to change something, and a typing error would be
-lost."""
+a record's schema does not know are refused: a person edits the value here, and a typing error would otherwise be lost.
+"""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ _PER_SECOND = {"millis": 1_000, "micros": 1_000_000, "nanos": 1_000_000_000}
 
 
 Tried: TypeAlias = dict[tuple[int, int], Any]
-"""By the identities of a value and a union's branch: what came of it. Without it, branches that are alike would be
-tried anew at each level below: 2^depth times."""
+"""Outcomes by the identities of a value and a union's branch. Without them, branches that are alike would be tried
+again at each level below: 2^depth times."""
 
 
 def conform(value: Any, type: Type) -> Any:
-    """The value as fastavro writes it. Raises Fault, with the path, where it does not fit."""
+    """Convert a value to the one that fastavro writes. Raises PathFault, with the path, where it does not fit."""
     return _conform(value, type, 0, {})
 
 
@@ -65,7 +65,7 @@ def _conform(value: Any, type: Type, depth: int, tried: Tried) -> Any:
         case AvroPrimitive():
             return _primitive(value, type)
         case AvroFixed():
-            return _fixed(value, type)
+            return _convert_fixed(value, type)
         case AvroEnum(_, symbols, default):
             if value not in symbols and (default is None or not isinstance(value, str)):
                 raise TypeMismatch(f"one of {', '.join(symbols[:20])}", value)
@@ -133,7 +133,7 @@ def default_value(field: AvroField) -> tuple[Any, Type]:
 
 
 def _of_default(type: Type) -> Type:
-    """A default of a union is of its first branch (Avro specification, "Complex Types", Unions)."""
+    """Return the type of a default: of a union its first branch (Avro specification, "Complex Types", Unions)."""
     return type.branches[0] if isinstance(type, AvroUnion) and type.branches else type
 
 
@@ -143,12 +143,12 @@ def _null_branch(type: Type) -> Type | None:
 
 
 def _union(value: Any, branches: tuple[Type, ...], depth: int, tried: Tried) -> Any:
-    """The value with its branch's name: fastavro would choose again, and otherwise."""
+    """Pair the value with its branch's name: fastavro would choose again, and differently."""
     if isinstance(value, Mapping) and len(value) == 1:
         ((name, inner),) = value.items()
         for branch in branches:
             if name in (branch_name(branch), branch_name(branch).rpartition(".")[2]):
-                return _told(branch, branches), _within(key_segment(str(name)), inner, branch, depth, tried)
+                return _pair_with_branch(branch, branches), _within(key_segment(str(name)), inner, branch, depth, tried)
     nearest: PathFault | None = None
     for branch in sorted(branches, key=lambda one: not _natural(value, one)):
         try:
@@ -157,15 +157,17 @@ def _union(value: Any, branches: tuple[Type, ...], depth: int, tried: Tried) -> 
             if nearest is None or fault.depth > nearest.depth:
                 nearest = fault
             continue
-        return _told(branch, branches), made
+        return _pair_with_branch(branch, branches), made
     if nearest is not None and nearest.depth:
         raise nearest
     raise TypeMismatch(type_name(AvroUnion(branches)), value)
 
 
-def _told(branch: Type, branches: tuple[Type, ...]) -> str:
-    """The name by which the writer finds the branch. Some readers let pass a union with two branches of one name, which
-    the specification forbids; only the first can be written."""
+def _pair_with_branch(branch: Type, branches: tuple[Type, ...]) -> str:
+    """Return the name by which the writer finds the branch.
+
+    Some readers accept a union with two branches of one name, which the specification forbids; only the first can be
+    written."""
     name = branch_name(branch)
     if next(one for one in branches if branch_name(one) == name) is not branch:
         raise PathFault(
@@ -190,8 +192,10 @@ def _once(value: Any, branch: Type, depth: int, tried: Tried) -> Any:
 
 
 def _natural(value: Any, branch: Type) -> bool:
-    """Whether a value that was read by this branch looks like this: such branches are tried before those that only
-    take it too. (Text is taken for bytes, for a time or a number, where nothing is there that is text.)"""
+    """Test whether a value that was read by this branch looks like this one.
+
+    Such branches are tried before those that only accept it too: text is accepted as bytes, a time or a number if no
+    branch is text."""
     match branch:
         case AvroArray():
             return isinstance(value, list | tuple)
@@ -274,7 +278,7 @@ def _whole(value: Any, type: AvroPrimitive) -> int:
 
 
 def _moment(value: Any, type: AvroPrimitive) -> Any:
-    """A date, a time of day or a timestamp as Avro's number; anything else as it is."""
+    """Convert a date, a time of day or a timestamp to Avro's number; any other value stays as it is."""
     logical = type.logical or ""
     try:
         if logical == "date":
@@ -323,7 +327,7 @@ def _decimal(value: Any, type: AvroPrimitive | AvroFixed) -> Decimal:
 
 
 def type_is_number(value: Any) -> bool:
-    """Whether a decimal may be written so."""
+    """Test whether a decimal may be written in this form."""
     return isinstance(value, str | int | float) and not isinstance(value, bool)
 
 
@@ -340,7 +344,7 @@ def _bytes(value: Any, expected: str) -> bytes:
     raise TypeMismatch(expected, value)
 
 
-def _fixed(value: Any, type: AvroFixed) -> Any:
+def _convert_fixed(value: Any, type: AvroFixed) -> Any:
     if type.logical == "decimal":
         return _decimal(value, type)
     data = value.bytes if isinstance(value, UUID) else _bytes(value, type_name(type))

@@ -1,5 +1,7 @@
-"""Single JSON values against Avro's types that hold no others: numbers, text, times, decimals, enums, fixed. What is
-accepted stands in `json_check`."""
+"""Checks of single JSON values by Avro's types that hold no others.
+
+These are numbers, text, times, decimals, enums and fixed. `json_validator` lists the accepted forms.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +39,9 @@ _NO_FINITE_NUMBER = {"NaN", "Infinity", "-Infinity", "INF", "-INF"}
 
 
 class TypeMismatch(PathFault):
-    """A value that is not what was expected. Its message is written when somebody reads it: most are branches of a
-    union that another branch makes good."""
+    """A value that is not what was expected.
+
+    Its message is built when it is read: most mismatches are of union branches, where another branch fits."""
 
     def __init__(self, expected: str, value: Any) -> None:
         super().__init__("schema.mismatch", "")
@@ -50,7 +53,7 @@ class TypeMismatch(PathFault):
 
 
 def type_name(type: Type) -> str:
-    """How a type is called in a message."""
+    """Return the name of a type in messages."""
     match type:
         case AvroPrimitive("bytes", "decimal"):
             return f"decimal({type.precision},{type.scale})"
@@ -220,7 +223,7 @@ def _accepts_decimal(precision: int, scale: int) -> Callable[[Any], bool]:
 
 
 def _base64_length(text: str) -> int | None:
-    """How many bytes the base64 text stands for; None where it is none."""
+    """Compute the number of bytes that a base64 text encodes; None where it is no base64."""
     try:
         return len(base64.b64decode(text.translate(_URL_SAFE), validate=True))
     except (binascii.Error, ValueError):

@@ -1,4 +1,4 @@
-"""Whether a JSON value is what an Avro schema describes, as people write JSON, and if not, where and why.
+"""Checks of JSON values, as people write them, by an Avro schema: does a value fit, and if not, where and why.
 
 JSON events are not Avro JSON. Accepted, because it is sent every day and a reader knows what is meant:
 
@@ -51,8 +51,9 @@ MAX_ATTEMPTS = 500_000
 
 
 def compile_check(root: Type, recursive: bool) -> Check:
-    """The check for values of this schema. A recursive one looks at the value's depth first, so that no body can
-    exhaust the stack."""
+    """Compile the check for values of a schema.
+
+    That of a recursive one looks at the value's depth first, so that no body can exhaust the stack."""
     making = _CheckCompiler()
     check = making.of(root)
     attempts = making.attempts
@@ -80,8 +81,10 @@ class _TooManyAttempts(Exception):
 
 
 class _UnionAttempts:
-    """What unions said of the objects and arrays of the body being checked. Each union looks at each of them once:
-    branches that share branches would otherwise look again and again, twice as often with each level."""
+    """Outcomes of unions for the objects and arrays of the body being checked.
+
+    Each union looks at each of them once: branches that share branches would otherwise look again, twice as often with
+    each level."""
 
     __slots__ = ("known", "left")
 
@@ -149,7 +152,7 @@ class _CheckCompiler:
 
 
 def _quick(type: Type) -> frozenset[Any]:
-    """The Python types whose every value is right, so that no look at the value is needed."""
+    """Return the Python types of which every value is right, so that no look at the value is needed."""
     match type:
         case AvroPrimitive("null"):
             return frozenset({_NoneType})
@@ -198,7 +201,7 @@ def _record(record: AvroRecord, checks: list[Check]) -> Check:
 def _absent(
     type: Type, default: Any, aliases: tuple[str, ...], check: Check
 ) -> Callable[[Mapping[str, Any]], PathFault | None]:
-    """What to say of a record in which a field is missing."""
+    """Build the fault of a record in which a field is missing."""
     optional = default is not ABSENT or _nullable(type)
     expected = type_name(type)
 
@@ -291,7 +294,7 @@ def _union(union: AvroUnion, branches: list[tuple[Type, Check]], attempts: _Unio
         return meant[0] if len(meant) == 1 else TypeMismatch(expected, value)
 
     def structured(value: Any) -> PathFault | None:
-        """Of several branches that do not take the value, the one that got deepest into it is what was meant."""
+        """Choose among branches that do not accept the value: the one that got deepest into it was meant."""
         faults: list[PathFault] = []
         for step in objects if type(value) is dict else arrays:
             fault = step(value)
@@ -312,7 +315,7 @@ def _union(union: AvroUnion, branches: list[tuple[Type, Check]], attempts: _Unio
 
 
 def _tags(branch: Type) -> tuple[str, ...]:
-    """What Avro's JSON encoding names a branch: a named type's full name, else the type's (here the short name too)."""
+    """List the names of a branch in Avro's JSON encoding: a named type's full and short name, or the type's name."""
     match branch:
         case AvroRecord(name) | AvroEnum(name) | AvroFixed(name):
             return name, name.rpartition(".")[2]
@@ -330,7 +333,7 @@ def _is_structured(branch: Type) -> bool:
 
 
 def _is_object(branch: Type) -> bool:
-    """Whether the values of a branch may be JSON objects."""
+    """Test whether the values of a branch may be JSON objects."""
     return isinstance(branch, AvroRecord | AvroMap) or (isinstance(branch, AvroFixed) and branch.logical == "duration")
 
 
@@ -339,7 +342,7 @@ def _deep(fault: PathFault) -> int:
 
 
 def _same_kind(branch: Type, value: Any) -> bool:
-    """Whether a single value looks as if it were meant for this branch."""
+    """Test whether a single value looks as if it were meant for this branch."""
     match value:
         case str():
             return isinstance(branch, AvroEnum | AvroFixed) or (

@@ -1,10 +1,9 @@
-"""What hostile bytes may cost: which schemas let a few bytes demand much, and a walk over the bytes that finds it out
-before a decoder runs, and says afterwards what is wrong and where.
+"""Limits of payloads: what hostile bytes may cost, found by a walk over the bytes before a decoder runs.
 
 fastavro reads in C and cannot be interrupted: items that take no bytes let five bytes claim 2^60 of them, a recursive
 schema overflows the C stack, a record of a thousand nulls makes a thousand values out of nothing. `survey` recognizes
-such schemas once; their payloads, and large ones of any schema, are walked first. (Avro 1.12 specification, "Binary
-Encoding".)
+such schemas once; their payloads, and large ones of any schema, are walked first. A walk also explains, after a decoder
+failed, what is wrong and where. (Avro 1.12 specification, "Binary Encoding".)
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ MAX_VALUES_PER_BYTE = 4
 """Further values that each byte of a payload may stand behind."""
 MAX_DEPTH = 200
 """Records, arrays and maps inside one another in one payload. Everything that later walks a body relies on it."""
-WALK_ABOVE = MAX_VALUES // 4
-"""Bytes: larger payloads are walked whatever their schema, so that MAX_VALUES holds for all."""
+WALK_ABOVE_BYTES = MAX_VALUES // 4
+"""Size above which payloads of every schema are walked, so that MAX_VALUES holds for all."""
 
 Walk: TypeAlias = Callable[[bytes, int, "WalkBudget"], int]
 """Takes the bytes, the index of a value's first byte and what is left to spend; gives the index after it, or raises
@@ -43,16 +42,16 @@ Fault."""
 
 
 class SchemaSurvey(NamedTuple):
-    """What a schema lets a payload do."""
+    """The costs that a schema lets a payload have."""
 
     recursive: bool
     safe: bool
-    """No payload of at most WALK_ABOVE bytes can make a decoder build more than about MAX_VALUES values, or nest deeper
-    than the schema is written."""
+    """True if no payload of at most WALK_ABOVE_BYTES can make a decoder build more than about MAX_VALUES values, or
+    nest deeper than the schema is written."""
 
 
 class WalkBudget:
-    """What one walk may still spend."""
+    """The values and the depth that one walk has left."""
 
     __slots__ = ("depth", "limit", "values")
 
@@ -74,13 +73,13 @@ class WalkBudget:
 
 def survey(root: Type) -> SchemaSurvey:
     """Look at a schema once, when it is loaded."""
-    found = _SizeEstimator()
-    _, values = found.of(root)
-    return SchemaSurvey(found.recursive, found.safe and values <= MAX_FREE_VALUES)
+    estimator = _SizeEstimator()
+    _, values = estimator.of(root)
+    return SchemaSurvey(estimator.recursive, estimator.safe and values <= MAX_FREE_VALUES)
 
 
 def find_fault(walk: Walk, data: bytes, start: int) -> PathFault | None:
-    """What is wrong with the payload from `start` on, of which all must be used; None where nothing is."""
+    """Find the first fault of the payload from `start` on, of which all must be used; None if there is none."""
     try:
         end = walk(data, start, WalkBudget(len(data) - start))
     except PathFault as fault:
@@ -138,7 +137,7 @@ _FIXED_WIDTH = {"null": 0, "float": 4, "double": 8}
 
 
 def compile_walk(root: Type) -> Walk:
-    """The walk over payloads of this schema."""
+    """Compile the walk over payloads of a schema."""
     return _WalkCompiler().of(root)
 
 
@@ -166,7 +165,7 @@ class _WalkCompiler:
             case AvroPrimitive(name):
                 return _PRIMITIVES[name]
             case AvroFixed(_, size):
-                return _fixed(size)
+                return _walk_fixed(size)
             case AvroEnum(_, symbols):
                 return _enum(len(symbols))
             case AvroArray(items):
@@ -190,7 +189,7 @@ def _width(type: Type) -> int | None:
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:
-    """A zig-zag variable-length long, and the index after it."""
+    """Read a zig-zag variable-length long, and the index after it."""
     number = shift = 0
     while True:
         if at >= len(data):
@@ -278,7 +277,7 @@ _PRIMITIVES: dict[str, Walk] = {
 }
 
 
-def _fixed(size: int) -> Walk:
+def _walk_fixed(size: int) -> Walk:
     def walk(data: bytes, at: int, budget: WalkBudget) -> int:
         if at + size > len(data):
             raise PathFault("decode.truncated", f"expected {size} bytes, found {max(0, len(data) - at)}")
@@ -327,7 +326,7 @@ def _record(fields: list[tuple[str, Walk]]) -> Walk:
 
 
 def _block(data: bytes, at: int, budget: WalkBudget) -> tuple[int, int]:
-    """How many entries the block that begins at `at` claims, and where the first one lies."""
+    """Read the number of entries that the block at `at` claims, and the index of the first one."""
     count, at = _number(data, at)
     if count < 0:
         count, at = -count, _number(data, at)[1]

@@ -16,12 +16,12 @@ import msgspec
 
 from sidecar.decoding.formats.schema_format import UnusableSchema
 
-MAX_TEXT = 4_000_000
+MAX_SCHEMA_CHARACTERS = 4_000_000
 """Characters of one schema with its references."""
 MAX_TYPES = 20_000
 """Types written in one schema with its references."""
 MAX_DEPTH = 100
-"""How deep types may be written inside one another."""
+"""Depth to which types may be written inside one another."""
 MAX_DECIMAL_DIGITS = 2_000
 """Precision of a decimal; beyond it the logical type is ignored, as the specification says of invalid ones."""
 MAX_DECIMAL_BYTES = 1_024
@@ -29,7 +29,7 @@ MAX_DECIMAL_BYTES = 1_024
 
 PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 ABSENT: Any = type("Absent", (), {"__repr__": lambda self: "<no default>"})()
-"""Stands for a default that is not there; None is the default null."""
+"""Placeholder for a default that is absent; None is the default null."""
 
 _LOGICAL_TYPES = {
     "int": {"date", "time-millis"},
@@ -62,6 +62,8 @@ class AvroPrimitive:
 
 @dataclass(eq=False, slots=True)
 class AvroFixed:
+    """A fixed type: values of `size` bytes."""
+
     name: str
     size: int
     logical: str | None = None
@@ -71,6 +73,8 @@ class AvroFixed:
 
 @dataclass(eq=False, slots=True)
 class AvroEnum:
+    """An enum."""
+
     name: str
     symbols: tuple[str, ...]
     default: str | None
@@ -78,30 +82,40 @@ class AvroEnum:
 
 @dataclass(eq=False, slots=True)
 class AvroArray:
+    """An array."""
+
     items: Type
 
 
 @dataclass(eq=False, slots=True)
 class AvroMap:
+    """A map with text keys."""
+
     values: Type
 
 
 @dataclass(eq=False, slots=True)
 class AvroUnion:
+    """A union."""
+
     branches: tuple[Type, ...]
 
 
 @dataclass(eq=False, slots=True)
 class AvroField:
+    """A field of a record."""
+
     name: str
     type: Type
     default: Any
-    """As JSON; ABSENT where there is none."""
+    """The default, as JSON; ABSENT where there is none."""
     aliases: tuple[str, ...]
 
 
 @dataclass(eq=False, slots=True)
 class AvroRecord:
+    """A record, or an error, which is encoded like one."""
+
     name: str
     fields: tuple[AvroField, ...] = ()
 
@@ -112,8 +126,8 @@ Type: TypeAlias = AvroPrimitive | AvroFixed | AvroEnum | AvroArray | AvroMap | A
 def parse(text: str, references: Sequence[str] = ()) -> Type:
     """The type that `text` declares. `references` are the texts it may name types of, dependencies first; the same type
     may be declared in several of them. Raises Unusable."""
-    if len(text) + sum(map(len, references)) > MAX_TEXT:
-        raise UnusableSchema(f"expected at most {MAX_TEXT} characters of schema, with its references")
+    if len(text) + sum(map(len, references)) > MAX_SCHEMA_CHARACTERS:
+        raise UnusableSchema(f"expected at most {MAX_SCHEMA_CHARACTERS} characters of schema, with its references")
     parsing = _SchemaParser()
     for reference in references:
         parsing.type(_json(reference), "", "reference", 0)
@@ -121,7 +135,7 @@ def parse(text: str, references: Sequence[str] = ()) -> Type:
 
 
 def children(type: Type) -> Iterator[Type]:
-    """The types directly inside this one."""
+    """Iterate over the types directly inside this one."""
     match type:
         case AvroArray(items):
             yield items
@@ -149,7 +163,7 @@ class _SchemaParser:
     """Full name to declaration. A later declaration of the same name replaces an earlier one from there on, so that a
     type reached twice, by two references or two branches of a union, is never an error."""
     heights: dict[int, int] = field(default_factory=dict)
-    """By identity: how deep the types inside a finished one go. Names make chains longer than any one text is deep."""
+    """Depth of the types inside a finished one, by identity. Names make chains longer than any one text is deep."""
     count: int = 0
 
     def type(self, node: Any, namespace: str, where: str, depth: int) -> Type:
@@ -177,7 +191,7 @@ class _SchemaParser:
                 raise UnusableSchema(f"{where or 'the schema'}: expected no union directly in a union")
             return union
         if not isinstance(node, dict):
-            raise UnusableSchema(f"{where or 'the schema'}: expected a name, an object or a list, found {_found(node)}")
+            raise UnusableSchema(f"{where or 'the schema'}: expected a name, an object or a list, found {_show(node)}")
         kind = node.get("type")
         match kind:
             case "record" | "error":
@@ -198,7 +212,7 @@ class _SchemaParser:
                 return AvroPrimitive(kind, logical if known else None)
             case str() | dict() | list():
                 return self.type(kind, namespace, where, depth + 1)
-        raise UnusableSchema(f"{where or 'the schema'}: expected a type, found {_found(kind)}")
+        raise UnusableSchema(f"{where or 'the schema'}: expected a type, found {_show(kind)}")
 
     def _named(self, name: str, namespace: str, where: str) -> Type:
         if name in PRIMITIVES:
@@ -208,7 +222,7 @@ class _SchemaParser:
         for each in (qualified, name):
             if each in self.names:
                 return self.names[each]
-        message = f"{where or 'the schema'}: expected a known type, found the name {_found(name)}"
+        message = f"{where or 'the schema'}: expected a known type, found the name {_show(name)}"
         raise UnknownTypeName(message, (qualified, name))
 
     def _record(self, node: dict[str, Any], namespace: str, where: str, depth: int) -> AvroRecord:
@@ -216,15 +230,13 @@ class _SchemaParser:
         record = self.names[name] = AvroRecord(name)
         fields = node.get("fields", [])
         if not isinstance(fields, list):
-            raise UnusableSchema(f"{where or name}.fields: expected a list, found {_found(fields)}")
+            raise UnusableSchema(f"{where or name}.fields: expected a list, found {_show(fields)}")
         read: dict[str, AvroField] = {}
         for each in fields:
             if not isinstance(each, dict) or not isinstance(each.get("name"), str) or "type" not in each:
-                raise UnusableSchema(
-                    f"{where or name}.fields: expected fields with name and type, found {_found(each)}"
-                )
+                raise UnusableSchema(f"{where or name}.fields: expected fields with name and type, found {_show(each)}")
             if each["name"] in read:
-                raise UnusableSchema(f"{where or name}: the field {_found(each['name'])} is declared twice")
+                raise UnusableSchema(f"{where or name}: the field {_show(each['name'])} is declared twice")
             inner = self.type(each["type"], namespace, f"{where}.{each['name'][:80]}", depth + 1)
             aliases = each.get("aliases")
             names = (alias for alias in aliases if isinstance(alias, str)) if isinstance(aliases, list) else ()
@@ -236,7 +248,7 @@ class _SchemaParser:
         name, _ = _full_name(node, namespace, where)
         symbols = node.get("symbols")
         if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
-            raise UnusableSchema(f"{where or name}.symbols: expected a list of names, found {_found(symbols)}")
+            raise UnusableSchema(f"{where or name}.symbols: expected a list of names, found {_show(symbols)}")
         default = node.get("default")
         declared = AvroEnum(name, tuple(symbols), default if default in symbols else None)
         self.names[name] = declared
@@ -246,7 +258,7 @@ class _SchemaParser:
         name, _ = _full_name(node, namespace, where)
         size = node.get("size")
         if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 31:
-            raise UnusableSchema(f"{where or name}.size: expected a number of bytes, found {_found(size)}")
+            raise UnusableSchema(f"{where or name}.size: expected a number of bytes, found {_show(size)}")
         declared = AvroFixed(name, size)
         match node.get("logicalType"):
             case "decimal" if decimal := _decimal(node, size):
@@ -263,7 +275,7 @@ def _full_name(node: dict[str, Any], namespace: str, where: str) -> tuple[str, s
     """The full name of a declaration, and the namespace that holds inside it."""
     name, own = node.get("name"), node.get("namespace")
     if not isinstance(name, str) or not name or len(name) > 1_000:
-        raise UnusableSchema(f"{where or 'the schema'}.name: expected a name, found {_found(name)}")
+        raise UnusableSchema(f"{where or 'the schema'}.name: expected a name, found {_show(name)}")
     if "." in name:
         return name.removeprefix("."), name.rpartition(".")[0]
     space = own if isinstance(own, str) else namespace
@@ -279,5 +291,5 @@ def _decimal(node: dict[str, Any], size: int | None) -> tuple[int, int] | None:
     return precision, scale
 
 
-def _found(value: Any) -> str:
+def _show(value: Any) -> str:
     return f"{value!r:.80}"

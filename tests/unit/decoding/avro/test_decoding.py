@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.decoding.formats.avro.payload_limits import MAX_DEPTH, MAX_VALUES, WALK_ABOVE
+from sidecar.decoding.formats.avro.payload_limits import MAX_DEPTH, MAX_VALUES, WALK_ABOVE_BYTES
 from tests.support.avro_payloads import LINKED_LIST, ORDER, encoded, rejected, schema
 
 VALUE: dict[str, Any] = {
@@ -166,7 +166,13 @@ def test_small_claims_of_items_without_bytes_are_fine() -> None:
 
 
 def test_a_large_honest_payload_is_read() -> None:
-    value = {"id": "x" * (WALK_ABOVE + 10), "total": 0.0, "placed": VALUE["placed"], "status": "NEW", "note": None}
+    value = {
+        "id": "x" * (WALK_ABOVE_BYTES + 10),
+        "total": 0.0,
+        "placed": VALUE["placed"],
+        "status": "NEW",
+        "note": None,
+    }
     value |= {"items": [{"sku": "s", "qty": n} for n in range(10_000)], "labels": {}}
     assert schema(ORDER).decode(encoded(ORDER, value), 0) == value
 
