@@ -13,7 +13,7 @@ from sidecar.decoding.formats.avro import schema_parser
 from sidecar.decoding.formats.avro.payload_limits import survey
 from sidecar.decoding.formats.avro.schema_parser import (
     MAX_DEPTH,
-    MAX_TEXT,
+    MAX_SCHEMA_CHARACTERS,
     AvroEnum,
     AvroFixed,
     AvroPrimitive,
@@ -143,7 +143,7 @@ def test_texts_are_bounded_in_size_depth_and_types() -> None:
     chain = [record("R0")]
     chain += [record(f"R{n}", inner=f"R{n - 1}") for n in range(1, 5_000)]
     for read in (
-        registered(json.dumps("x" * MAX_TEXT)),
+        registered(json.dumps("x" * MAX_SCHEMA_CHARACTERS)),
         schema(deep),
         schema(chain),
         schema([record(f"R{n}", a="int", b="int") for n in range(8_000)]),
