@@ -28,7 +28,8 @@ from typing import Any
 import httpx2
 
 from tests.bench.event_producer import write_schema
-from tests.bench.size import _free_port, _is_ready, resident
+from tests.bench.size import _is_ready, resident
+from tests.support.ports import free_port
 
 RATE = 5_000
 FLOOD, LARGE = "bench.dashboard", "bench.large"
@@ -103,7 +104,7 @@ def sidecar(address: str, directory: Path) -> Iterator[str]:
     schemas = directory / "schemas"
     schemas.mkdir()
     write_schema(FLOOD, schemas)
-    port, file = _free_port(), directory / "tracecar.yaml"
+    port, file = free_port(), directory / "tracecar.yaml"
     file.write_text(
         json.dumps(
             {

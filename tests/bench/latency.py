@@ -20,8 +20,9 @@ import httpx2
 from sidecar.adapters.registry.directory import schema_id
 from tests.bench import event_producer
 from tests.bench.ours import configuration
-from tests.bench.size import _free_port, _is_ready
+from tests.bench.size import _is_ready
 from tests.support.bench_events import SCHEMA, bench_events
+from tests.support.ports import free_port
 
 RATE = 2_000
 SECONDS = 15
@@ -48,7 +49,7 @@ async def sidecar(given: dict[str, Any], start: str) -> AsyncIterator[httpx2.Asy
 
 
 def _started(given: dict[str, Any], directory: Path, start: str) -> tuple[subprocess.Popen[bytes], int]:
-    file, port = Path(configuration(given, directory)), _free_port()
+    file, port = Path(configuration(given, directory)), free_port()
     settings = json.loads(file.read_text())
     settings["api"]["port"] = port
     settings["sources"]["kafka"]["start"] = start

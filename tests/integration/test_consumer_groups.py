@@ -15,7 +15,7 @@ from sidecar.config import schema as config
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.position import Partition
-from sidecar.pipeline.consumer_groups.progress import MANY_DELIVERIES, GroupStop
+from sidecar.pipeline.consumer_groups.progress import POISON_DELIVERY_COUNT, GroupStop
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from tests.contracts.test_groups_kafka import read_and_stop
 from tests.servers.kafka import create_topic, produce, unique
@@ -123,13 +123,16 @@ def test_an_entry_that_a_redis_group_cannot_digest_is_shown_with_the_group(
         found = [sidecar.get(f"/v1/events/{one.replace('/', '%2F')}")["delivery"][0] for one in where]
         assert [one["passed"] for one in found] == [True, True, False, True, False, False]
         assert [one["deliveries"] for one in found] == [0, 0, 1, 0, 1, 0]
-        for _ in range(MANY_DELIVERIES):
+        for _ in range(POISON_DELIVERY_COUNT):
             client.xclaim(stream, "billing", "worker", 0, [ids[2]])
         sidecar.wait(lambda: followed()[0]["stuck_at"], "the entry to be suspected")
         assert followed()[0]["stuck_at"] == where[2]
         assert any("billing stopped in front of" in one for one in sidecar.get("/v1/status")["trouble"])
         shown = sidecar.cli("event", where[2])
-        assert f"billing not yet (delivered {MANY_DELIVERIES + 1} times, not acknowledged, stopped here since" in shown
+        assert (
+            f"billing not yet (delivered {POISON_DELIVERY_COUNT + 1} times, not acknowledged, stopped here since"
+            in shown
+        )
         client.xack(stream, "billing", ids[2])
         sidecar.wait(lambda: followed()[0]["stuck_at"] is None, "the group to go on")
     client.close()

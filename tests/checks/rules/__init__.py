@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from tests.checks.rules import brokers, constants, docstrings, names, prose, sizes
+from tests.checks.rules import brokers, constants, docstrings, imports, names, prose, sizes
 from tests.checks.source import Offense, SourceFile
 
 Rule = Callable[[Sequence[SourceFile]], Iterable[Offense]]
@@ -21,4 +21,5 @@ RULES: tuple[Rule, ...] = (
     sizes.long_files,
     sizes.long_functions,
     brokers.comparisons,
+    imports.missing_names,
 )

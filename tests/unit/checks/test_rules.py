@@ -9,7 +9,7 @@ from textwrap import dedent
 import pytest
 
 from tests.checks import baseline
-from tests.checks.rules import RULES, brokers, constants, docstrings, documents, names, prose, sizes
+from tests.checks.rules import RULES, brokers, constants, docstrings, documents, imports, names, prose, sizes
 from tests.checks.source import Offense, SourceFile
 
 
@@ -177,6 +177,14 @@ def test_every_rule_is_applied_to_a_clean_file_without_an_offense() -> None:
     text = '"""A thing."""\n\nPOLL_INTERVAL_S = 0.5\n\n\nclass Thing:\n    """A thing."""\n'
     others = [rule for rule in RULES if rule is not docstrings.ruff_docstrings]  # it reads the files on disk
     assert not [offense for rule in others for offense in rule([source(text)])]
+
+
+def test_names_that_are_imported_are_there() -> None:
+    module = source("import os\nif os:\n    A, B = 1, 2\ndef f(): ...", "sidecar/room/thing.py")
+    user = source(
+        "from sidecar.room.thing import A, f, gone\nfrom sidecar.room import thing\nfrom os import x", "tests/a.py"
+    )
+    assert subjects(list(imports.missing_names([module, user]))) == ["sidecar.room.thing.gone"]
 
 
 def test_documents_name_files_that_exist(tmp_path: Path) -> None:
