@@ -89,4 +89,4 @@ async def test_the_failing_order_is_found_repaired_and_passes_by_what_the_screen
         await screen.press("Enter")
         await screen.shows("↻", "what caused what")
         await screen.press("q")
-        await screen.shows("1 dead letter was replayed here")
+        await screen.shows("You replayed 1 dead letter")
