@@ -1,4 +1,4 @@
-"""A bounded mapping that keeps what was used lately, at the price of a plain dict for what is used all the time."""
+"""A bounded cache of recently used entries that costs no more than a dict for entries in constant use."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ V = TypeVar("V")
 
 
 class BoundedCache(dict[K, V]):
-    """Two generations: `self[key]` is one dict look-up for the young; an old entry that is asked for becomes young
-    again. When the young ones fill their half, they are the old, and what was old and not asked for since is
-    forgotten.
+    """A dict of two generations.
 
-    Only `[key]`, `[key] = value`, `find`, `clear` and `held` know both generations."""
+    `self[key]` is one dict look-up for the young generation; an old entry that is read becomes young again. When the
+    young entries fill half of the size, they become the old generation, and the old entries that were not read since
+    are dropped. Only `[key]`, `[key] = value`, `find`, `clear` and `held` see both generations.
+    """
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -32,16 +33,17 @@ class BoundedCache(dict[K, V]):
         super().__setitem__(key, value)
 
     def find(self, key: K) -> V | None:
-        """The value, or None where there is none."""
+        """Return the value of a key, or None."""
         try:
             return self[key]
         except KeyError:
             return None
 
     def clear(self) -> None:
+        """Drop all entries."""
         self._old = {}
         super().clear()
 
     def held(self) -> dict[K, V]:
-        """Everything of both generations, as a copy."""
+        """Return a copy of both generations."""
         return {**self._old, **self}

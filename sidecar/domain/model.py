@@ -144,8 +144,8 @@ class Outgoing(Struct, frozen=True, gc=False):
     value_at: int = 0
     """Redis only: number of headers to write before the body field."""
     origin: Position | None = None
-    """For a dead letter: the rejected record. If that record is already committed (Redis), the commit does not publish
-    the dead letter again."""
+    """Position of the rejected record, on a dead letter. If that record is already committed (Redis), the commit does
+    not publish the dead letter again."""
 
 
 class RootCause(Struct, frozen=True):

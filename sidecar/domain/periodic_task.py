@@ -1,4 +1,4 @@
-"""What a sidecar does over and over, for as long as it runs."""
+"""A task that a sidecar repeats as long as it runs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,20 @@ log = structlog.get_logger()
 
 
 async def run_periodically(what: str, once: Callable[[], Awaitable[object]], pause: float) -> None:
-    """Do it, rest for so many seconds, and again, until cancelled. One failure, of whatever kind, is no reason to stop:
-    a member that gave up would be missing without a word."""
+    """Run a task again and again, with a pause in seconds between, until canceled.
+
+    A failure is logged and does not end the repetition: a task that stopped silently would be missed by no one.
+
+    Args:
+        what: The task's name in the log.
+        once: The task.
+        pause: Seconds between the end of one run and the start of the next.
+    """
     while True:
         try:
             await once()
         except TracecarError as error:
-            log.debug(f"{what}: tried again soon", reason=str(error))
+            log.debug(f"{what} failed; retrying", reason=str(error))
         except Exception:
-            log.exception(f"{what}: ended by a mistake of ours; tried again soon")
+            log.exception(f"{what} failed by a bug; retrying")
         await asyncio.sleep(pause)

@@ -1,4 +1,4 @@
-"""Which streams are dead-letter streams, and what the one for a stream is called."""
+"""Names of dead-letter streams: the one for a stream, and how to recognize them."""
 
 from __future__ import annotations
 
@@ -11,37 +11,39 @@ _TAG = re.compile(r"\{([^{}]+)\}")
 
 
 class StreamNames:
-    """The names that `dead_letters.stream` and `dead_letters.read` make. In those to read, `*` stands for anything.
+    """The names of dead-letter streams after `dead_letters.stream` and `dead_letters.read`.
 
-    A dead-letter stream is recognized by shape alone, so that no pattern of a source can ever match one: every template
-    with `{stream}` in it, for any stream."""
+    In the templates to read, `*` matches anything. A dead-letter stream is recognized by its name alone, with any
+    stream in place of `{stream}`, so that no pattern of a source can ever match one.
+    """
 
     def __init__(
         self, template: str, *, service: str, group: str, read: Iterable[str] = (), written: bool = True
     ) -> None:
         self._template, self._service, self._group = template, service, group
         self.written = written
-        """Whether dead letters are written at all."""
+        """True if dead letters are written at all."""
         self.templates: tuple[str, ...] = tuple(dict.fromkeys((template, *read)))
         self._shapes = [self._shape(template) for template in self.templates]
 
     def dead_letter_stream(self, stream: str) -> str:
-        """Where a record of `stream` goes when it fails."""
+        """Return the dead-letter stream for rejected records of `stream`."""
         return self._fill(self._template, stream)
 
     def is_dead_letter(self, stream: str) -> bool:
-        """Never to be read as an ordinary stream: a dead-letter stream, or the ledger."""
+        """Return True for a dead-letter stream and for the ledger: they are never read as ordinary streams."""
         return stream == LEDGER or any(shape.fullmatch(stream) for shape in self._shapes)
 
     def origins(self, stream: str) -> list[str]:
-        """The streams whose dead letters `stream` may hold, by its name; most exact template first. Empty where the
-        name does not tell: it is searched for letters of any stream."""
+        """Return the streams that a dead-letter stream may be of, by its name, most exact template first.
+
+        Empty where the name does not tell: the stream may contain dead letters of any stream.
+        """
         matches = (shape.fullmatch(stream) for shape in self._shapes)
         return list(dict.fromkeys(m["stream"] for m in matches if m and m.groupdict().get("stream")))
 
     def belongs(self, stream: str, watched: Collection[str]) -> bool:
-        """Whether `stream` is a dead-letter stream of one of the `watched` streams, or one that is searched for letters
-        of any."""
+        """Return True if `stream` may contain dead letters of a `watched` stream, by its name."""
         for template, shape in zip(self.templates, self._shapes, strict=True):
             match = shape.fullmatch(stream)
             if match is None:
@@ -52,13 +54,13 @@ class StreamNames:
                 return True
             # `error.{stream}.*` fits `error.a.b.c` in more than one way.
             if self._is_pattern(template) and any(
-                re.fullmatch(self._pattern(template, one), stream, re.DOTALL) for one in watched
+                re.fullmatch(self._pattern(template, name), stream, re.DOTALL) for name in watched
             ):
                 return True
         return False
 
     def dead_letter_streams(self, stream: str) -> list[str]:
-        """All names under which dead letters of `stream` are looked for, but for those that a pattern makes."""
+        """Return the names under which dead letters of `stream` are searched, without those that contain `*`."""
         return list(
             dict.fromkeys(
                 self._fill(template, stream)
@@ -79,9 +81,9 @@ class StreamNames:
 
     def _pattern(self, template: str, origin: str | None) -> str:
         filled = template.replace("{service}", self._service).replace("{group}", self._group)
-        before, found, after = filled.partition("{stream}")
+        before, placeholder, after = filled.partition("{stream}")
         stream = "(?P<stream>.+)" if origin is None else re.escape(origin)
-        parts = [re.escape(before), stream if found else "", re.escape(after)]
+        parts = [re.escape(before), stream if placeholder else "", re.escape(after)]
         if self._is_pattern(template):
             parts[0], parts[2] = parts[0].replace(r"\*", ".*"), parts[2].replace(r"\*", ".*")
         return "".join(parts)

@@ -1,4 +1,4 @@
-"""Who caused whom within one flow: facts first, then what can be inferred, and the order in which people read it."""
+"""Causes within one flow: stated parents, inferred parents, and the order in which people read them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,28 @@ Stream = tuple[str, str]
 """System and name."""
 
 MAX_SKIPPED_CANDIDATES_PER_EVENT = 20
-"""How many candidates are passed over, for each event of the flow, before no more parents are inferred. Only clocks
-that are wrong on purpose make so many descendants earlier than their cause."""
+"""Candidates that are skipped, for each event of the flow, before no more parents are inferred. Only clocks that are
+wrong on purpose make so many descendants earlier than their cause."""
 
 
 def stream_of(event: Event) -> Stream:
+    """Return system and name of the stream of an event."""
     return event.position.system, event.position.stream
 
 
 def find_stated_parents(events: Sequence[Event]) -> list[int | None]:
-    """The parents that the events themselves name, as indices into `events` (one flow, by moment): the event with the
-    causation id, else the one whose span id is this one's parent span id within the same trace. Of several the first; a
-    duplicate is nobody's parent, but for a replay whose first life was rejected: what follows it hangs from it. In a
-    loop of causes the earliest event has no parent."""
+    """Find the parents that events name themselves.
+
+    The parent is the event with the causation id, else the one of the same trace with a span id equal to this event's
+    parent span id; of several the first. A duplicate is no parent, except for a replay of a rejected event: the events
+    that follow have it as their parent. In a loop of causes the earliest event has no parent.
+
+    Args:
+        events: One flow, in order of occurrence.
+
+    Returns:
+        For each event the index of its parent, or None.
+    """
     by_id = {event.event_id: number for number, event in enumerate(events)}
     first: Collection[int] = range(len(events))
     replays: dict[str | None, list[int]] = {}
@@ -40,7 +49,8 @@ def find_stated_parents(events: Sequence[Event]) -> list[int | None]:
         if cause is not None and cause != event.event_id:
             parent = by_id.get(cause)
             if cause in replays:
-                parent = next((one for one in replays[cause] if appended(events[one]) <= appended(event)), parent)
+                earlier = (replay for replay in replays[cause] if appended(events[replay]) <= appended(event))
+                parent = next(earlier, parent)
         if parent is None and event.parent_span_id is not None and event.trace_id is not None:
             if by_span is None:
                 by_span = _senders(events, first)
@@ -50,62 +60,72 @@ def find_stated_parents(events: Sequence[Event]) -> list[int | None]:
         if parent is not None and parent > number:
             later = True
         parents.append(parent)
-    if later:  # in every loop one hangs from a later one
+    if later:  # in every loop, some event has a later one as its parent
         _open_loops(parents)
     return parents
 
 
 def _replays(events: Sequence[Event], by_id: Mapping[str | None, int]) -> dict[str | None, list[int]]:
-    """By event id the replays that passed of an event that was rejected, the latest first."""
-    found: dict[str | None, list[int]] = {}
+    """Group the replays of rejected events that passed by their event id, the latest first."""
+    replays: dict[str | None, list[int]] = {}
     for number, event in enumerate(events):
         if event.replay_of is None or event.rejection is not None or event.event_id is None:
             continue
         if events[by_id[event.event_id]].rejection is not None:
-            found.setdefault(event.event_id, []).append(number)
-    for numbers in found.values():
+            replays.setdefault(event.event_id, []).append(number)
+    for numbers in replays.values():
         numbers.sort(key=lambda number: appended(events[number]), reverse=True)
-    return found
+    return replays
 
 
 def _senders(events: Sequence[Event], numbers: Collection[int]) -> dict[tuple[int | None, int], int]:
-    """By trace and span the first of these events that the span sent."""
-    found: dict[tuple[int | None, int], int] = {}
+    """Map trace and span to the first of these events that the span sent."""
+    senders: dict[tuple[int | None, int], int] = {}
     for number in numbers:
         event = events[number]
         if event.span_id is not None and event.trace_id is not None:
-            found.setdefault((event.trace_id, event.span_id), number)
-    return found
+            senders.setdefault((event.trace_id, event.span_id), number)
+    return senders
 
 
 def find_originals(events: Sequence[Event]) -> set[int]:
-    """Which of `events` are no duplicates among them."""
+    """Return the indices of the events that are no duplicates of others among them."""
     first: dict[str, int] = {}
-    found: set[int] = set()
+    without_id: set[int] = set()
     for number, event in enumerate(events):
         if event.event_id is None:
-            found.add(number)
+            without_id.add(number)
             continue
         other = first.setdefault(event.event_id, number)
         if appended(event) < appended(events[other]):
             first[event.event_id] = number
-    return found.union(first.values())
+    return without_id.union(first.values())
 
 
 def infer_parents(
     events: Sequence[Event], parents: Sequence[int | None], consumed: Mapping[str, Collection[Stream]]
 ) -> dict[int, int]:
-    """Parents for events that name none: the latest earlier event on a stream that the event's producer is seen to
-    consume, else the latest earlier one on another stream; never a duplicate, the same event again, or a descendant.
-    Events are gone through by moment, so that an answer follows from the set alone. `consumed` holds what causation ids
-    show; parent span ids within this flow show more."""
+    """Infer parents for events that name none.
+
+    The parent is the latest earlier event on a stream that the event's producer consumes, else the latest earlier one
+    on another stream; never a duplicate, the same event again, or a descendant. Events are visited in order of
+    occurrence, so that the result depends on the set alone.
+
+    Args:
+        events: One flow, in order of occurrence.
+        parents: For each event the parent that it names, or None.
+        consumed: The streams that each producer consumes, by causation ids. Parent span ids in this flow add to it.
+
+    Returns:
+        The index of the inferred parent by the index of the event.
+    """
     seen = {producer: set(streams) for producer, streams in consumed.items()}
     for number, parent in enumerate(parents):
         producer = events[number].producer
         if parent is not None and producer is not None:
             seen.setdefault(producer, set()).add(stream_of(events[parent]))
     search = _CauseSearch(events, parents)
-    found: dict[int, int] = {}
+    inferred: dict[int, int] = {}
     for number, event in enumerate(events):
         if parents[number] is None:
             streams = seen.get(event.producer, ()) if event.producer is not None else ()
@@ -113,14 +133,14 @@ def infer_parents(
             if parent is None:
                 parent = search.on_another(number)
             if parent is not None:
-                found[number] = parent
+                inferred[number] = parent
                 search.attach(number, parent)
-        search.passed(number)
-    return found
+        search.add(number)
+    return inferred
 
 
 class _CauseSearch:
-    """The events of a flow that were gone through so far, and whose tree each is in."""
+    """The events of a flow that were visited so far, and the tree that each is in."""
 
     def __init__(self, events: Sequence[Event], parents: Sequence[int | None]) -> None:
         self._events = events
@@ -129,12 +149,13 @@ class _CauseSearch:
         self._streams: dict[Stream, list[int]] = {}
         self._latest: int | None = None
         self._before: dict[int, int | None] = {}
-        """For each event gone through, the one before it."""
+        """The event before each visited one."""
         self._elsewhere: dict[int, int | None] = {}
-        """For each event gone through, the latest one before it on another stream than its own."""
-        self._patience = MAX_SKIPPED_CANDIDATES_PER_EVENT * len(events)
+        """The latest event on another stream before each visited one."""
+        self._skips_left = MAX_SKIPPED_CANDIDATES_PER_EVENT * len(events)
 
-    def passed(self, number: int) -> None:
+    def add(self, number: int) -> None:
+        """Add an event to the candidates, unless it is a duplicate."""
         if number not in self._originals:
             return
         stream = stream_of(self._events[number])
@@ -148,23 +169,26 @@ class _CauseSearch:
         self._streams.setdefault(stream, []).append(number)
 
     def attach(self, number: int, parent: int) -> None:
+        """Put an event into the tree of its inferred parent."""
         self._top[number] = parent
 
     def on_streams(self, number: int, streams: Collection[Stream]) -> int | None:
-        found: int | None = None
+        """Return the latest candidate on these streams, or None."""
+        latest: int | None = None
         for stream in sorted(streams):
             for candidate in reversed(self._streams.get(stream, ())):
-                if (found is not None and candidate < found) or self._patience < 0:
+                if (latest is not None and candidate < latest) or self._skips_left < 0:
                     break
                 if self._fits(number, candidate):
-                    found = candidate
+                    latest = candidate
                     break
-        return found
+        return latest
 
     def on_another(self, number: int) -> int | None:
+        """Return the latest candidate on another stream than the event's own, or None."""
         own = stream_of(self._events[number])
         candidate = self._latest
-        while candidate is not None and self._patience >= 0:
+        while candidate is not None and self._skips_left >= 0:
             if stream_of(self._events[candidate]) == own:
                 candidate = self._elsewhere[candidate]
             elif self._fits(number, candidate):
@@ -176,7 +200,7 @@ class _CauseSearch:
     def _fits(self, number: int, candidate: int) -> bool:
         if not _same_id(self._events[number], self._events[candidate]) and self._root(candidate) != number:
             return True
-        self._patience -= 1
+        self._skips_left -= 1
         return False
 
     def _root(self, number: int) -> int:
@@ -192,7 +216,7 @@ def _same_id(event: Event, other: Event) -> bool:
 
 
 def _open_loops(parents: list[int | None]) -> None:
-    """Take the parent away from the first member of every loop."""
+    """Remove the parent of the earliest event of every loop."""
     done = [False] * len(parents)
     for start in range(len(parents)):
         path: dict[int, None] = {}
@@ -209,7 +233,7 @@ def _open_loops(parents: list[int | None]) -> None:
 
 
 def order_forest(parents: Sequence[int | None]) -> tuple[list[int], list[int]]:
-    """The order, each event before those it caused, siblings and roots by moment; and each event's depth."""
+    """Order events so that each precedes those it caused, siblings and roots by time; return order and depths."""
     children: dict[int | None, list[int]] = {}
     for number, parent in enumerate(parents):
         children.setdefault(parent, []).append(number)

@@ -1,9 +1,9 @@
-"""Which events belong together: the keys that join them, and the flows that follow.
+"""Connected components of events: the keys that join events, and the flows that result.
 
-A key joins every event that carries it: a trace id as found in the record, a correlation id, and a causation id, which
-joins the events that it caused with the one it names. Events of which nothing but their own id is known have the trace
-id derived from it as their key, so that duplicates of such an event meet. A key that more than `max_flow` events carry
-does not join at all: a session or customer id is no flow.
+A key joins all events that carry it: a trace id from the record, a correlation id, and a causation id, which also
+joins the event that it names. Events that carry only their own id have the trace id derived from it as their key, so
+that duplicates of such an event meet. A key that more than `max_flow` events carry does not join: a session or
+customer id is no flow.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Key = tuple[str, str | int]
 
 
 def carried_keys(event: Event, join: Collection[str]) -> Iterator[Key]:
-    """The keys that an event carries by itself."""
+    """Yield the keys that an event carries itself."""
     if "trace" in join:
         if event.trace_id is not None:
             yield "trace", event.trace_id
@@ -32,34 +32,42 @@ def carried_keys(event: Event, join: Collection[str]) -> Iterator[Key]:
 
 
 def cause_key(event: Event, join: Collection[str]) -> Key | None:
-    """The key under which other events may name this one as their cause. It joins only where one does."""
+    """Return the key under which other events may name this one as their cause. It joins only if one does."""
     return ("causation", event.event_id) if "causation" in join and event.event_id is not None else None
 
 
 def format_key(key: Key) -> str:
-    """A key as people read it: `correlation:session-1`, `trace:` and 32 hex digits."""
+    """Format a key for people: `correlation:session-1`, `trace:` and 32 hex digits."""
     kind, value = key
     return f"{kind}:{value:032x}" if isinstance(value, int) else f"{kind}:{value}"
 
 
 def group_by_key(events: Sequence[Event], join: Collection[str]) -> dict[Key, list[int]]:
-    """For each key, which of `events` carry it or are named by it."""
-    found: dict[Key, list[int]] = {}
+    """Group events by key: indices into `events` of those that carry it or that it names."""
+    members: dict[Key, list[int]] = {}
     for number, event in enumerate(events):
         for key in carried_keys(event, join):
-            found.setdefault(key, []).append(number)
+            members.setdefault(key, []).append(number)
     for number, event in enumerate(events):
         key_of_cause = cause_key(event, join)
-        if key_of_cause in found and event.causation_id != event.event_id:
-            found[key_of_cause].append(number)
-    return found
+        if key_of_cause in members and event.causation_id != event.event_id:
+            members[key_of_cause].append(number)
+    return members
 
 
 def connect_events(
     events: Sequence[Event], join: Collection[str], max_flow: int
 ) -> tuple[list[list[Event]], dict[Position, list[Key]]]:
-    """The flows of a held set, each as its events, and for each position the keys of its event that do not join because
-    too many carry them. `events` hold every position once."""
+    """Find the flows of a set of events.
+
+    Args:
+        events: All events, each position once.
+        join: The kinds of keys that join.
+        max_flow: Largest number of events that one key joins.
+
+    Returns:
+        The events of each flow; and by position the keys of its event that do not join, because too many carry them.
+    """
     above = list(range(len(events)))
 
     def top(number: int) -> int:

@@ -1,9 +1,9 @@
-"""Trace ids of events whose headers give none: derived, so that every sidecar and every restart derives the same.
+"""Trace ids for events without one in their headers: derived, so that every sidecar derives the same.
 
-A derived id is the BLAKE2b hash, with a digest of 16 bytes read as a big-endian number, of one text in UTF-8 (zero,
-which is no trace id, becomes one). The text is the event's correlation id; else the id of the root that its causation
-ids lead to; else its own event id; else its position. The same text gives the same id whichever of these it is: a
-root whose id its followers carry as their correlation id has the trace id of its followers.
+A derived id is the BLAKE2b hash of a text in UTF-8, 16 bytes read as a big-endian number (0, which is no trace id,
+becomes 1). The text is the event's correlation id; else the id of the root that its causation ids lead to; else its
+own event id; else its position. The same text gives the same id from any of these sources: a root event that others
+name in their correlation id has the trace id of these others.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from sidecar.domain.correlation.ordering import moment
 from sidecar.domain.model import Event
 
 FirstEventLookup = Callable[[str], Event | None]
-"""The first (by append time, then position) of all held events with an event id."""
+"""Finds the first (by append time, then position) of all held events with an event id."""
 
 
 def derive_trace_id(text: str) -> int:
-    """The trace id, 128 bits and never zero, that follows from `text`."""
+    """Derive a trace id, 128 bits and never 0, from a text."""
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest(), "big") or 1
 
 
 def trace_id_of(event: Event, first: FirstEventLookup, roots: dict[str, str]) -> int:
-    """The event's own trace id, or the derived one. `roots` remembers roots between calls over one held set."""
+    """Return the event's own trace id, or the derived one. `roots` caches roots between calls over the same events."""
     if event.trace_id is not None:
         return event.trace_id
     return derive_trace_id(trace_id_source(event, first, roots))
 
 
 def trace_id_source(event: Event, first: FirstEventLookup, roots: dict[str, str]) -> str:
-    """The text that the trace id of an event without one is derived from."""
+    """Return the text that the trace id of an event without one is derived from."""
     if event.correlation_id is not None:
         return event.correlation_id
     cause = cause_of(event)
@@ -41,43 +41,45 @@ def trace_id_source(event: Event, first: FirstEventLookup, roots: dict[str, str]
 
 
 def own_identity(event: Event) -> str:
-    """The event's own id, else its position."""
+    """Return the event's id, else its position."""
     return str(event.position) if event.event_id is None else event.event_id
 
 
 def cause_of(event: Event) -> str | None:
-    """The causation id; an event that names itself names no cause."""
+    """Return the causation id; None for an event that names itself."""
     return None if event.causation_id == event.event_id else event.causation_id
 
 
 def is_standalone(event: Event) -> bool:
-    """Nothing but its own id or position says which trace it belongs to."""
+    """Return True if only its own id or position can tell the trace of an event."""
     return event.trace_id is None and event.correlation_id is None and cause_of(event) is None
 
 
 def find_root(cause: str, first: FirstEventLookup, roots: dict[str, str]) -> str:
-    """The id that causation ids lead to from `cause`: of the event without a cause, or of the first one that is not
-    held. In a loop of causes it is the earliest event's."""
+    """Follow causation ids from `cause` to an event without a cause, or to one that is not held; return its id.
+
+    In a loop of causes it is the earliest event's.
+    """
     path: list[Event] = []
     on_path: dict[str, int] = {}
     while True:
         known = roots.get(cause)
         if known is not None:
-            found = known
+            origin = known
             break
         if cause in on_path:
-            found = min(path[on_path[cause] :], key=moment).event_id or cause
+            origin = min(path[on_path[cause] :], key=moment).event_id or cause
             break
         event = first(cause)
         if event is None:
-            found = cause
+            origin = cause
             break
         on_path[cause] = len(path)
         path.append(event)
         further = cause_of(event)
         if further is None:
-            found = cause
+            origin = cause
             break
         cause = further
-    roots.update(dict.fromkeys(on_path, found))
-    return found
+    roots.update(dict.fromkeys(on_path, origin))
+    return origin

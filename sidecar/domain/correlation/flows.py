@@ -1,4 +1,4 @@
-"""Flows worked out from the events that are held: pure functions of a set, so the order of arrival cannot show.
+"""Flows of held events: pure functions of a set of events, so the order of arrival makes no difference.
 
 An index does the same piece by piece over its own structures, and must answer as `build_flows` does.
 """
@@ -17,12 +17,14 @@ from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Flow, Node
 
 FlowEventStatus = tuple[str, bool]
-"""An event's status, and whether it is a duplicate that changed."""
+"""The status of an event, and True if it is a duplicate with different content."""
 
 
 def build_flows(events: Sequence[Event], join: Collection[str], max_flow: int) -> list[Flow]:
-    """All flows of a held set, newest first by their latest append time. Of events with one position the last
-    counts."""
+    """Build all flows of a set of events, newest first by their latest append time.
+
+    Of several events with one position the last counts.
+    """
     held = list({event.position: event for event in events}.values())
     same_id: dict[str, list[Event]] = {}
     for event in held:
@@ -31,11 +33,11 @@ def build_flows(events: Sequence[Event], join: Collection[str], max_flow: int) -
     first = {event_id: min(same, key=appended) for event_id, same in same_id.items()}
     roots: dict[str, str] = {}
     consumed = find_consumed_streams(held, same_id)
-    found, broken = connect_events(held, join, max_flow)
-    drawn = []
-    for component in sorted(found, key=lambda flow: max(map(appended, flow)), reverse=True):
+    components, broken = connect_events(held, join, max_flow)
+    flows = []
+    for component in sorted(components, key=lambda flow: max(map(appended, flow)), reverse=True):
         keys = {key for event in component for key in broken.get(event.position, ())}
-        drawn.append(
+        flows.append(
             build_flow(
                 component,
                 lambda event: trace_id_of(event, first.get, roots),
@@ -44,18 +46,17 @@ def build_flows(events: Sequence[Event], join: Collection[str], max_flow: int) -
                 sorted(map(format_key, keys)),
             )
         )
-    return drawn
+    return flows
 
 
 def flow_event_status(event: Event, same_id: Sequence[Event]) -> FlowEventStatus:
-    """What an event is among all held events with its id."""
+    """Return the status of an event among all held events with its id."""
     original = original_of(event, same_id)
     return status_of(event, original), original is not None and original.digest != event.digest
 
 
 def find_consumed_streams(events: Sequence[Event], same_id: Mapping[str, Sequence[Event]]) -> dict[str, set[Stream]]:
-    """The streams that each producer is seen to consume: it wrote an event that names, as its cause, one that lies
-    there."""
+    """Find the streams that each producer consumes: it wrote an event that names, as its cause, one on that stream."""
     consumed: dict[str, set[Stream]] = {}
     for event in events:
         cause = cause_of(event)
@@ -73,7 +74,7 @@ def build_flow(
     consumed: Mapping[str, Collection[Stream]],
     broken: Sequence[str],
 ) -> Flow:
-    """One flow from its events: parents, depths and order."""
+    """Build one flow from its events: parents, depths and order."""
     events, hops = fold_hops(sorted(component, key=moment))
     parents = find_stated_parents(events)
     guesses = infer_parents(events, parents, consumed)
@@ -92,7 +93,7 @@ def build_node(
     standing_of: Callable[[Event], FlowEventStatus],
     hops: Hops,
 ) -> Node:
-    """An event where it stands in its flow."""
+    """Build the node of an event: its place in its flow."""
     event = events[number]
     parent = guesses.get(number, parents[number])
     status, changed = standing_of(event)

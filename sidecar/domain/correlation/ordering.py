@@ -1,4 +1,4 @@
-"""The two orders of events: when they happened, and which of several with one id came first."""
+"""The two orders of events: by occurrence, and by appending."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ Moment = tuple[int, Position]
 
 
 def moment(event: Event) -> Moment:
-    """When an event happened, in microseconds: as the producer says, else when it was appended; then by position. A
-    strict order, the same whatever the order of arrival."""
+    """Return a sort key by the time of occurrence in microseconds, then by position.
+
+    The time is the producer's, else that of appending. The order is strict and does not depend on arrival.
+    """
     occurred = event.occurred_at
     return (event.appended_at * 1000 if occurred is None else occurred, event.position)
 
 
 def appended(event: Event) -> Moment:
-    """When an event was appended, in milliseconds, then by position: what decides which of several is the first."""
+    """Return a sort key by the time of appending in milliseconds, then by position: it tells the first duplicate."""
     return (event.appended_at, event.position)
