@@ -311,7 +311,7 @@ async def test_what_expired_while_nobody_was_there_is_not_counted(making, valkey
 
 
 async def test_what_is_told_of_an_id_that_is_on_too_much_is_called_an_estimate(making, monkeypatch):
-    monkeypatch.setattr(fetcher, "MOST_PLACES", 50)
+    monkeypatch.setattr(fetcher, "MAX_PLACES_PER_SET", 50)
     index = making()
     events = [event(number, trace_id=number + 1, aggregate_id=f"a{number % 2}") for number in range(60)]
     index.add([*events, *(event(number, trace_id=number + 1, aggregate_id="busy") for number in range(100, 200))])
@@ -321,6 +321,6 @@ async def test_what_is_told_of_an_id_that_is_on_too_much_is_called_an_estimate(m
     assert len(await index.aggregate("busy")) == 50
     assert "estimate" in index.coverage().note
     # It is forgotten as soon as it can be looked at whole.
-    monkeypatch.setattr(fetcher, "MOST_PLACES", 101)
+    monkeypatch.setattr(fetcher, "MAX_PLACES_PER_SET", 101)
     assert len(await index.lookup("busy")) == 100
     assert index.coverage().note is None

@@ -68,7 +68,7 @@ def info(client: Redis) -> bytes:
 
 
 async def test_the_index_goes_on_where_a_replica_takes_over(monkeypatch):
-    monkeypatch.setattr(writer, "SECONDS", 2.0)
+    monkeypatch.setattr(writer, "WRITE_TIMEOUT_S", 2.0)
     with cluster_of_six() as nodes:
         index = at("redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes[:3]))
         again: list[str] = []

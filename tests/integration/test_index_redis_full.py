@@ -54,7 +54,7 @@ def refuse(client: Redis, how: str, refusing: bool) -> None:
 
 @pytest.mark.parametrize("how", ["full", "too few replicas", "a replica"])
 async def test_events_wait_and_what_finds_no_room_is_read_again(index, client, monkeypatch, how):
-    monkeypatch.setattr(writer, "MOST_QUEUED", 1_000)
+    monkeypatch.setattr(writer, "MAX_QUEUED_EVENTS", 1_000)
     missed: list[MissedEvents] = []
     lost: list[int | None] = []
     index.writer.on_missed, index.writer.on_lost = missed.append, lost.append
@@ -66,7 +66,7 @@ async def test_events_wait_and_what_finds_no_room_is_read_again(index, client, m
     await until(lambda: index.trouble)
     assert index.waiting <= 1_100
     assert index.not_indexed == 3_100 - 100 - index.waiting
-    assert "away" in index.coverage().note
+    assert "unreachable" in index.coverage().note
     # Who looks is answered with what is there.
     assert len((await index.newest(limit=10)).nodes) == 10
     refuse(client, how, False)

@@ -48,7 +48,7 @@ async def test_who_cannot_say_anything_new_is_heard_of_all_the_same(index, error
 
 
 async def test_a_broker_that_does_not_answer_does_not_silence_the_member(index, monkeypatch):
-    monkeypatch.setattr(heartbeat, "SAYING_SECONDS", 0.05)
+    monkeypatch.setattr(heartbeat, "MESSAGE_TIMEOUT_S", 0.05)
     index.tell(asyncio.Event().wait)
     await index.beating.beat()
     assert [beat.member for beat in index.beats] == [index.member]

@@ -62,7 +62,7 @@ async def test_events_wait_for_a_server_that_is_away(index, server):
     index.add(some(100, 100))
     await until(lambda: index.writer.away)
     assert index.writer.waiting == 100
-    assert "away" in (index.coverage().note or "")
+    assert "unreachable" in (index.coverage().note or "")
     with pytest.raises(Outage):
         await index.flows(10)
     server.start()
@@ -77,7 +77,7 @@ async def test_events_wait_for_a_server_that_is_away(index, server):
 
 
 async def test_what_finds_no_room_is_counted_and_handed_over(index, server, monkeypatch):
-    monkeypatch.setattr(writer, "MOST_QUEUED", 1_000)
+    monkeypatch.setattr(writer, "MAX_QUEUED_EVENTS", 1_000)
     missed: list[MissedEvents] = []
     index.writer.on_missed = missed.append
     index.add(some(0, 10))
@@ -105,8 +105,8 @@ async def test_what_finds_no_room_is_counted_and_handed_over(index, server, monk
 
 
 async def test_a_server_that_is_stopped_holds_up_nothing(index, server, monkeypatch):
-    monkeypatch.setattr(writer, "SECONDS", 0.3)
-    monkeypatch.setattr(fetcher, "SECONDS", 0.3)
+    monkeypatch.setattr(writer, "WRITE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(fetcher, "STEP_TIMEOUT_S", 0.3)
     index.add(some(0, 100))
     await index.written()
     assert server.pid is not None
@@ -199,7 +199,7 @@ async def test_the_index_on_a_cluster():
 
 
 async def test_the_index_goes_on_after_a_failover(monkeypatch):
-    monkeypatch.setattr(writer, "SECONDS", 2.0)
+    monkeypatch.setattr(writer, "WRITE_TIMEOUT_S", 2.0)
     with watched_by_a_sentinel("mymaster") as (master, replica, sentinel):
         index = at(f"redis+sentinel://127.0.0.1:{sentinel.port}/mymaster/0")
         again: list[str] = []

@@ -39,7 +39,7 @@ def load(kafka: EmbeddedKafka, topic: str) -> None:
 async def test_an_index_that_takes_nothing_holds_up_no_settling(
     kafka: EmbeddedKafka, tmp_path: Path, monkeypatch, how: str
 ) -> None:
-    monkeypatch.setattr(writer, "MOST_QUEUED", 1_000)
+    monkeypatch.setattr(writer, "MAX_QUEUED_EVENTS", 1_000)
     topic = f"orders-{uuid.uuid4().hex[:8]}"
     make_topic(kafka, topic, 2)
     (tmp_path / "schemas").mkdir()

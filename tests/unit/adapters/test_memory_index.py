@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 import pytest
 
 from sidecar.adapters.index.memory.index import MemoryIndex
-from sidecar.adapters.index.memory.offset_ranges import MOST_SPANS, PartitionRanges
+from sidecar.adapters.index.memory.offset_ranges import MAX_SPANS_PER_PARTITION, PartitionRanges
 from sidecar.adapters.index.memory.segment import SlotRuns
 from sidecar.domain.correlation.flows import build_flows
 from sidecar.domain.model import Event, SchemaRef, TraceOrigin
@@ -190,9 +190,9 @@ async def test_newest_events_come_in_pages():
             assert len(page.nodes) <= 9
             found += positions(page.nodes)
         assert found == wanted
-    with pytest.raises(ValueError, match="not a cursor"):
+    with pytest.raises(ValueError, match="invalid cursor"):
         await index.newest("yesterday")
-    with pytest.raises(ValueError, match="not a cursor"):
+    with pytest.raises(ValueError, match="invalid cursor"):
         await index.flows(3, "5@nowhere")
 
 
@@ -256,13 +256,13 @@ def test_a_place_never_calls_an_offset_new_that_was_taken_in():
     for _ in range(3_000):
         offset = dice.randint(0, 1_000)
         for one in range(offset, offset + dice.randint(1, 20)):
-            if place.last < one < place.limit or place.opens(one):
+            if place.last < one < place.limit or place.may_add(one):
                 assert one not in taken
                 place.last = one
             taken.add(one)
         if dice.random() < 0.1:
-            place.part()
-    assert len(place._lows) <= MOST_SPANS
+            place.close_span()
+    assert len(place._lows) <= MAX_SPANS_PER_PARTITION
 
 
 @pytest.mark.slow

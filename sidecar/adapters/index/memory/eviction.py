@@ -1,8 +1,8 @@
-"""Letting the oldest flows go, whole, when the store is full.
+"""Evicts whole flows, oldest first, when the store is full.
 
-The oldest segment goes at once. Flows that also have events in younger segments are still moving: their events here are
-moved into the youngest segment known to hold the flow, and go with it. Where next to nothing is left but flows that are
-still moving, their oldest events go after all.
+The oldest segment is dropped. Flows that also have events in younger segments are still active: their events here move
+into the youngest segment known to hold the flow, and are evicted with it. If hardly anything but active flows is left,
+their oldest events are evicted after all.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sidecar.domain.correlation.derived_trace_id import derive_trace_id
 from sidecar.domain.correlation.ordering import appended
 from sidecar.domain.model import Event
 
-FEWEST_MOVES = 10_000
+MIN_MOVES_PER_RUN_EVENTS = 10_000
 """Events that one eviction may move; moving costs a few microseconds an event."""
 
 _Seed = tuple[int, int]
@@ -36,7 +36,7 @@ _Seed = tuple[int, int]
 
 
 class FlowEviction:
-    """The bound of a store, and what it has cost."""
+    """Bounds of a store, and counts of what was evicted."""
 
     def __init__(
         self, store: SegmentStore, max_events: int, max_size: int, join: Collection[str], max_flow: int
@@ -45,11 +45,11 @@ class FlowEviction:
         self._max_events, self._max_size = max_events, max_size
         self._join, self._max_flow = join, max_flow
         self.evicted = 0
-        """Events gone since start."""
+        """Events evicted since the start."""
         self.cut = 0
-        """Of these, how many were of flows that are still held in part."""
+        """Evicted events of flows that are still held in part."""
         self.horizon: int | None = None
-        """Milliseconds: what was appended up to here may be gone."""
+        """Append time in milliseconds up to which events may be evicted."""
 
     @property
     def due(self) -> bool:
@@ -58,7 +58,7 @@ class FlowEviction:
     def run(self) -> None:
         """Evict until the store is within its bounds."""
         store = self._store
-        moves = max(FEWEST_MOVES, 4 * store.room)
+        moves = max(MIN_MOVES_PER_RUN_EVENTS, 4 * store.room)
         while self.due and store.segments:
             oldest = min(store.segments, key=lambda segment: (segment.age, segment.serial))
             if len(store.segments) == 1:
@@ -84,19 +84,18 @@ class FlowEviction:
             self.horizon = age if self.horizon is None else max(self.horizon, age)
 
     def _younger(self, oldest: Segment) -> list[Segment]:
-        """The others, youngest last."""
+        """Return the other segments, youngest last."""
         others = (segment for segment in self._store.segments if segment is not oldest)
         return sorted(others, key=lambda segment: (segment.age, segment.serial))
 
     def _moving(self, oldest: Segment, younger: Sequence[Segment]) -> dict[int, Segment]:
-        """Slots of the oldest segment whose flows go on in younger ones, and the youngest segment that each is seen
-        in."""
+        """Map slots of the oldest segment to the youngest segment that has events of the same flow."""
         seeds: dict[_Seed, Segment] = {}
         for segment in younger:
-            seeds.update(dict.fromkeys(_shared(oldest, segment, self._join), segment))
+            seeds.update(dict.fromkeys(_find_shared(oldest, segment, self._join), segment))
         order = {segment.serial: number for number, segment in enumerate(younger)}
         found: dict[int, Segment] = {}
-        # From the youngest on: the first that reaches a slot is where it goes.
+        # From the youngest on: a slot goes to the first segment that reaches it.
         for seed, segment in sorted(seeds.items(), key=lambda item: -order[item[1].serial]):
             self._spread(oldest, younger, seed, segment, found)
         return found
@@ -120,7 +119,7 @@ class FlowEviction:
                             waiting.append(key)
 
     def _too_many(self, here: int, table: int, bits: int, younger: Sequence[Segment]) -> bool:
-        """Whether more events carry a key than a flow can have, so that it joins none."""
+        """Check whether more events carry a key than a flow can have, so that it joins none."""
         if here <= self._max_flow // (len(younger) + 1):
             return False
         for segment in younger:
@@ -130,8 +129,7 @@ class FlowEviction:
         return False
 
     def _shrink(self, segment: Segment) -> None:
-        """Evict the oldest flows of the only segment there is. A flow that alone is too large loses its oldest
-        events."""
+        """Evict the oldest flows of the only segment. A single flow that is too large loses its oldest events."""
         store = self._store
         events = [_event(segment, slot) for slot in range(len(segment.packed)) if slot not in segment.dead]
         aim = min(self._max_events - store.room, len(events) - 1)
@@ -159,8 +157,8 @@ def _event(segment: Segment, slot: int) -> Event:
     return segment.event(unpack(segment.packed[slot]))
 
 
-def _shared(segment: Segment, other: Segment, join: Collection[str]) -> Iterator[_Seed]:
-    """Keys of `one` by which events of both are joined. Sets do the work: a segment has thousands of keys."""
+def _find_shared(segment: Segment, other: Segment, join: Collection[str]) -> Iterator[_Seed]:
+    """Yield keys of `segment` that join events of both. Set operations: a segment has thousands of keys."""
     if "trace" in join:
         yield from _both(segment, other, TRACES)
         yield from _both(segment, other, DERIVED)
@@ -180,7 +178,7 @@ def _both(segment: Segment, other: Segment, table: int) -> Iterable[_Seed]:
 
 
 def _caused_by(segment: Segment, other: Segment) -> Iterator[_Seed]:
-    """Causes that lie in `other`, by the events in `one` that name them."""
+    """Yield causes in `other` that events of `segment` name."""
     ids = other.tables[IDS].keys()
     for named in segment.causes.values():
         for bits in named & ids:
@@ -190,7 +188,7 @@ def _caused_by(segment: Segment, other: Segment) -> Iterator[_Seed]:
 
 
 def _keys(packed: PackedEvent, join: Collection[str]) -> Iterator[_Seed]:
-    """The keys through which a flow goes on from an event within its segment."""
+    """Yield the keys that lead from an event to others of its flow in the segment."""
     if "trace" in join and packed.trace_id is not None:
         yield TRACES, trace_bits(int.from_bytes(packed.trace_id, "big"))
     if "correlation" in join and packed.correlation_id is not None:

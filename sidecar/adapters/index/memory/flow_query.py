@@ -1,4 +1,4 @@
-"""One flow out of the store: the events that are joined, and what other events tell about their producers.
+"""Finds one flow in the store: the joined events, and the streams that their producers consume.
 
 The answer is what `sidecar.domain.correlation.flows.build_flows` gives for everything held, found by following keys.
 """
@@ -21,11 +21,11 @@ from sidecar.domain.ports.index import Flow
 from sidecar.domain.position import Position
 
 Component = tuple[dict[Position, Event], list[str]]
-"""The events of one flow, and the keys that would have joined it to too many."""
+"""The events of one flow, and the keys that would have joined it to too many events."""
 
 
 async def component(reading: StoreReader, start: Event) -> Component:
-    """Everything that is joined to an event."""
+    """Find everything that is joined to an event."""
     found = {start.position: start}
     broken: list[str] = []
     seen: set[Key] = set()
@@ -36,7 +36,7 @@ async def component(reading: StoreReader, start: Event) -> Component:
             if key in seen:
                 continue
             seen.add(key)
-            joined = {} if key in reading.broken else await _joined(reading, key)
+            joined = {} if key in reading.broken else await _find_joined(reading, key)
             if len(joined) > reading.max_flow:
                 reading.broken.add(key)
             if key in reading.broken:
@@ -50,7 +50,7 @@ async def component(reading: StoreReader, start: Event) -> Component:
 
 
 async def draw(reading: StoreReader, held: Component) -> Flow:
-    """A flow from its events, giving the event loop its turns."""
+    """Build a flow from its events, yielding to the event loop in between."""
     found, broken = held
     events, hops = fold_hops(sorted(found.values(), key=moment))
     await reading.turn(len(events))
@@ -82,8 +82,8 @@ def _keys(reading: StoreReader, event: Event) -> Iterator[Key]:
         yield key
 
 
-async def _joined(reading: StoreReader, key: Key) -> dict[Position, Event]:
-    """The events that a key joins; where there are more than a flow can have, some of them, but still too many."""
+async def _find_joined(reading: StoreReader, key: Key) -> dict[Position, Event]:
+    """Find the events that a key joins; if they are more than a flow can have, one more than that."""
     found: dict[Position, Event] = {}
     for event in _carriers(reading, key):
         found[event.position] = event
@@ -103,7 +103,7 @@ def _carriers(reading: StoreReader, key: Key) -> Iterator[Event]:
     kind, value = key
     if isinstance(value, int):
         yield from reading.of_trace(value)
-        for event in reading.chained(DERIVED, derived_bits(value)):
+        for event in reading.walk_chains(DERIVED, derived_bits(value)):
             if event.event_id is not None and is_standalone(event) and derive_trace_id(event.event_id) == value:
                 yield event
     elif kind == "correlation":
@@ -113,7 +113,7 @@ def _carriers(reading: StoreReader, key: Key) -> Iterator[Event]:
 
 
 async def consumption(reading: StoreReader, producer: str) -> set[Stream]:
-    """The streams that a producer is seen to consume: somewhere it wrote an event that names one there as its cause."""
+    """Find the streams that a producer consumes: an event that it wrote names a cause there."""
     found: set[Stream] = set()
     for effects in reading.segments:
         if producer not in effects.causes:
@@ -122,15 +122,15 @@ async def consumption(reading: StoreReader, producer: str) -> set[Stream]:
             version = (len(effects.packed), len(effects.dead), len(causes.packed), len(causes.dead))
             known = effects.consumption.get((producer, causes.serial))
             if known is None or known[0] != version:
-                known = version, _consumed(effects, causes, producer)
+                known = version, _find_consumed(effects, causes, producer)
                 effects.consumption[producer, causes.serial] = known
                 await reading.turn(1 + len(effects.causes[producer]) // 32)
             found |= known[1]
     return found
 
 
-def _consumed(effects: Segment, causes: Segment, producer: str) -> frozenset[Stream]:
-    """The same for effects in one segment and causes in another."""
+def _find_consumed(effects: Segment, causes: Segment, producer: str) -> frozenset[Stream]:
+    """Find them for effects in one segment and causes in another."""
     if producer in effects.doubtful:
         _recount(effects, producer)
     places: set[int] = set()
@@ -145,7 +145,7 @@ def _consumed(effects: Segment, causes: Segment, producer: str) -> frozenset[Str
 
 
 def _recount(segment: Segment, producer: str) -> None:
-    """Which causes a producer's events name, after some of them are gone."""
+    """Collect the causes that a producer's events name, after some events are gone."""
     segment.doubtful.discard(producer)
     found: set[int] = set()
     for slot, data in enumerate(segment.packed):

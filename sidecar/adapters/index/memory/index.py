@@ -19,21 +19,23 @@ from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Coverage, Flow, IndexPage, Node
 from sidecar.domain.position import Partition, Position
 
-BYTES_AN_EVENT = 1_024
-"""Packed events may take this much on average; beyond, the oldest flows go although there are fewer than the bound."""
-MOST_FOUND = 1_000
+MAX_BYTES_PER_EVENT = 1_024
+"""Average size of packed events above which the oldest flows are evicted early."""
+MAX_FOUND_EVENTS = 1_000
 _TRACE_ID = re.compile(r"[0-9a-fA-F]{16}|[0-9a-fA-F]{32}")
 
 
 class MemoryIndex:
-    """Positions and metadata of recent events: at most `max_events`, and at most `BYTES_AN_EVENT` times as many bytes.
-    Keeps `ports.Index`; further methods say what of it goes beyond."""
+    """Positions and metadata of recent events. Implements `ports.Index`.
+
+    It holds at most `max_events`, and at most `MAX_BYTES_PER_EVENT` times as many bytes.
+    """
 
     def __init__(self, max_events: int, join: Collection[str], max_flow: int) -> None:
         self.max_events = max_events
         self._join, self._max_flow = frozenset(join), max_flow
         self._store = SegmentStore(max_events)
-        self._eviction = FlowEviction(self._store, max_events, max_events * BYTES_AN_EVENT, self._join, max_flow)
+        self._eviction = FlowEviction(self._store, max_events, max_events * MAX_BYTES_PER_EVENT, self._join, max_flow)
         self._covered = CoveredPartitions()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -46,32 +48,34 @@ class MemoryIndex:
                 eviction.run()
 
     async def room(self) -> None:
-        """There always is."""
+        """Return at once: there is always room."""
 
     # --- what it covers
 
     def covering(self, partition: Partition, since_ms: int) -> None:
-        """From this append time on, all of the partition is held, or about to be."""
+        """Note that all of the partition is held from this append time on, or about to be."""
         self._covered.covering(partition, since_ms)
 
     def filling(self, partition: Partition, under_way: bool) -> None:
-        """The look-back window of this partition is being read, or no longer."""
+        """Note that the look-back window of this partition is being read, or no longer."""
         self._covered.filling(partition, under_way)
 
     def forget(self, partition: Partition) -> None:
-        """The partition is another member's now. Its events stay, since they did happen, but it is covered no more and
-        the coverage's note says so, until it is covered again."""
+        """Note that the partition belongs to another member now.
+
+        Its events stay, but it is no longer covered, and the coverage's note says so.
+        """
         self._covered.forget(partition)
-        place = self._store.places.known(partition.system, partition.stream, partition.number)
+        place = self._store.places.find(partition.system, partition.stream, partition.number)
         if place is not None:
-            place.part()
+            place.close_span()
 
     def discard(self, partition: Partition) -> None:
         """Remove the events that are held of a partition: its stream was created again. In steps, if a loop runs."""
-        place = self._store.places.known(partition.system, partition.stream, partition.number)
+        place = self._store.places.find(partition.system, partition.stream, partition.number)
         if place is None:
             return
-        place.part()
+        place.close_span()
         steps = self._store.discard(place)
         try:
             loop = asyncio.get_running_loop()
@@ -106,7 +110,7 @@ class MemoryIndex:
         for kind in KINDS:
             async for event in _matches(reading, kind, bound_text(id)):
                 found[event.position] = event
-                if len(found) >= 4 * MOST_FOUND:
+                if len(found) >= 4 * MAX_FOUND_EVENTS:
                     found = _newest_of(found.values())
         return [await reading.node(event) for event in _newest_of(found.values()).values()]
 
@@ -184,11 +188,11 @@ async def _run_steps(steps: Iterator[None]) -> None:
 
 
 KINDS = ("trace", "event", "position", "aggregate", "correlation")
-"""What an id may be, in the order in which it is tried."""
+"""Kinds of ids, in the order in which they are tried."""
 
 
 async def _matches(reading: StoreReader, kind: str, id: str) -> AsyncIterator[Event]:
-    """The events that have `id` as this kind of id."""
+    """Yield the events that have `id` as this kind of id."""
     if kind == "trace":
         if _TRACE_ID.fullmatch(id):
             async for event in _of_trace(reading, int(id, 16)):
@@ -220,4 +224,4 @@ def _at(reading: StoreReader, text: str) -> Event | None:
 
 
 def _newest_of(events: Iterable[Event]) -> dict[Position, Event]:
-    return {event.position: event for event in heapq.nlargest(MOST_FOUND, events, key=appended)}
+    return {event.position: event for event in heapq.nlargest(MAX_FOUND_EVENTS, events, key=appended)}

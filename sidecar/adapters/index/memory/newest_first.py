@@ -1,4 +1,4 @@
-"""Events newest first, from any point on, without sorting more segments than an answer needs."""
+"""Iterates over events newest first, from any point on, sorting no more segments than needed."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ def newest(
     until: int | None = None,
     streams: Collection[str] | None = None,
 ) -> Iterator[Event]:
-    """Events by append time, then position, newest first: those below `before`, appended at `since` or later and before
-    `until` (milliseconds), on these streams."""
+    """Yield events by append time, then position, newest first.
+
+    They are below `before`, appended at `since` or later and before `until` (milliseconds), on these streams.
+    """
     below = None if before is None else (before[0], before[1].log, before[1].offset)
     if until is not None and (below is None or until <= below[0]):
         below = (until, Partition("", "", 0), -1)
@@ -33,7 +35,7 @@ def newest(
     open_ones: list[tuple[_Descending, Segment, Iterator[int]]] = []
     last: Position | None = None
     while open_ones or segments:
-        # A segment is looked into only once it may hold the next event.
+        # A segment is opened only when it may hold the next event.
         while segments and (not open_ones or segments[-1].high >= open_ones[0][0].place[0]):
             segment = segments.pop()
             _push(open_ones, segment, _from(segment, below), since)
@@ -52,7 +54,7 @@ def newest(
 
 
 class _Descending:
-    """Orders the latest place first."""
+    """A place that sorts before earlier ones."""
 
     __slots__ = ("place", "slot")
 
@@ -64,8 +66,8 @@ class _Descending:
 
 
 def _from(segment: Segment, below: _Place | None) -> Iterator[int]:
-    order = segment.ordered()
-    end = len(order) if below is None else bisect_left(order, below, key=segment.appended)
+    order = segment.sorted_slots()
+    end = len(order) if below is None else bisect_left(order, below, key=segment.append_order)
     return iter(order[:end][::-1])
 
 
@@ -74,20 +76,20 @@ def _push(
 ) -> None:
     slot = next(slots, None)
     if slot is not None:
-        place = segment.appended(slot)
+        place = segment.append_order(slot)
         if since is None or place[0] >= since:
             heapq.heappush(heap, (_Descending(place, slot), segment, slots))
 
 
 def cursor_of(event: Event) -> str:
-    """Where to go on below an event."""
+    """Build the cursor that continues below an event."""
     return f"{event.appended_at}@{event.position}"
 
 
 def moment_of(cursor: str) -> Moment:
-    """What `cursor_of` wrote. Raises ValueError for any other text."""
+    """Parse a cursor of `cursor_of`. Raises ValueError for any other text."""
     time, _, position = cursor.partition("@")
     try:
         return int(time), Position.parse(position)
     except ValueError:
-        raise ValueError(f"not a cursor: {cursor[:100]!r}; expected one that an answer gave") from None
+        raise ValueError(f"invalid cursor {cursor[:100]!r}: pass the cursor of the previous page unchanged") from None

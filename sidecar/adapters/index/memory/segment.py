@@ -1,11 +1,11 @@
-"""A segment: some thousands of events that arrived after one another, with tables to find them by.
+"""A segment: some thousands of events that arrived one after another, with tables to find them.
 
-The index is a few dozen segments. Adding touches one, asking looks into all, and what is old goes segment by segment:
-dropping one costs a fraction of unlinking its events from tables of everything.
+The index has a few dozen segments. Adding touches one, a query reads all, and eviction drops whole segments, which
+costs a fraction of removing their events from common tables.
 
-A table maps 60 bits of a key to the slot of the newest event under it; each packed event tells the slot before it.
-Two keys with the same bits share a chain, so readers compare the real key. The bits come from Python's keyed hash of
-texts, which nobody outside can aim at, and for derived trace ids from their BLAKE2b hash.
+A table maps 60 bits of a key to the slot of the newest event under it; each packed event holds the slot before it. Two
+keys with the same bits share a chain, so readers compare the real key. The bits come from Python's keyed hash of texts,
+which an attacker cannot predict, and for derived trace ids from their BLAKE2b hash.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sidecar.domain.correlation.derived_trace_id import derive_trace_id, is_stan
 from sidecar.domain.model import Event
 from sidecar.domain.position import Partition
 
-BITS = (1 << 60) - 1
+KEY_MASK = (1 << 60) - 1
 BEFORE = ("before_id", "before_trace", "before_aggregate", "before_correlation", "before_caused", "before_derived")
 IDS, TRACES, AGGREGATES, CORRELATIONS, CAUSED, DERIVED = range(6)
 """The tables. CAUSED has the events that a causation id caused, by the trace id that would be derived from that id;
@@ -38,18 +38,18 @@ SLOTS: list[int] = []
 
 
 def slots(count: int) -> list[int]:
-    """The numbers from 0 to at least `count`, always the same objects."""
+    """Return the numbers from 0 to at least `count`, always the same objects."""
     if len(SLOTS) < count:
         SLOTS.extend(range(len(SLOTS), count))
     return SLOTS
 
 
 def text_bits(text: str) -> int:
-    return hash(text) & BITS
+    return hash(text) & KEY_MASK
 
 
 def trace_bits(trace_id: int) -> int:
-    return hash(trace_id.to_bytes(16, "big")) & BITS
+    return hash(trace_id.to_bytes(16, "big")) & KEY_MASK
 
 
 def derived_bits(trace_id: int) -> int:
@@ -57,7 +57,7 @@ def derived_bits(trace_id: int) -> int:
 
 
 class SlotRuns:
-    """Where a partition's events are in a segment: runs of slots after one another with rising offsets."""
+    """Slots of a partition in a segment, as runs of consecutive slots with rising offsets."""
 
     __slots__ = ("_ends", "_highs", "_lows", "_ordered", "_starts")
 
@@ -86,7 +86,7 @@ class SlotRuns:
             yield from range(start, end)
 
     def around(self, offset: int) -> list[range]:
-        """The runs of slots that may hold an offset."""
+        """Return the runs of slots that may hold an offset."""
         if self._ordered:
             last = bisect_right(self._lows, offset) - 1
             numbers = [last] if last >= 0 and offset <= self._highs[last] else []
@@ -126,21 +126,21 @@ class Segment:
         """Later segments have higher ones."""
         self.packed: list[bytes] = []
         self.places = array("I")
-        """For each slot the number of its partition."""
+        """Number of the partition of each slot."""
         self.dead: set[int] = set()
         """Slots whose events were replaced or moved away."""
         self.tables: tuple[dict[int, int], ...] = ({}, {}, {}, {}, {}, {})
         self.firsts: dict[int, int] = {}
-        """Of event ids seen more than once here: the slot of the first by append time, then position."""
+        """Slot of the first event, by append time, then position, for event ids seen more than once."""
         self.causes: dict[str | None, set[int]] = {}
-        """For each producer the bits of the causation ids that its events name."""
+        """Bits of the causation ids that the events of each producer name."""
         self.doubtful: set[str] = set()
         """Producers of whose `causes` some may be gone."""
         self.runs: dict[int, SlotRuns] = {}
         self.age = -(1 << 63)
-        """Milliseconds: how recent its most recent event is, by which segments are evicted."""
+        """Time of its most recent event in milliseconds; the oldest segment is evicted first."""
         self.high = -(1 << 63)
-        """Milliseconds: the latest append time in it, however absurd."""
+        """Latest append time in it in milliseconds, plausible or not."""
         self.size = 0
         """Bytes of its packed events."""
         self.order: list[int] = []
@@ -152,8 +152,8 @@ class Segment:
     def __len__(self) -> int:
         return len(self.packed) - len(self.dead)
 
-    def rare(self, event: Event) -> tuple[int | None, int | None, int | None]:
-        """Bits for CAUSED and DERIVED, and those of the causation id: what most events do without."""
+    def rare_keys(self, event: Event) -> tuple[int | None, int | None, int | None]:
+        """Return the bits for CAUSED and DERIVED and of the causation id, which most events lack."""
         cause, derived_from = event.causation_id, None
         caused = None if cause is None else derived_bits(derive_trace_id(cause))
         if event.trace_id is None:
@@ -168,10 +168,10 @@ class Segment:
         """Take one event in; `MemoryIndex.add` does the same for many, faster. Raises what `pack` raises."""
         slot = slots(len(self.packed) + 1)[len(self.packed)]
         trace = None if event.trace_id is None else event.trace_id.to_bytes(16, "big")
-        caused, derived_from, named = self.rare(event)
+        caused, derived_from, named = self.rare_keys(event)
         keys = (
             None if event.event_id is None else text_bits(event.event_id),
-            None if trace is None else hash(trace) & BITS,
+            None if trace is None else hash(trace) & KEY_MASK,
             None if event.aggregate_id is None else text_bits(event.aggregate_id),
             None if event.correlation_id is None else text_bits(event.correlation_id),
             caused,
@@ -188,14 +188,14 @@ class Segment:
             if key is not None:
                 table[key] = slot
         if keys[0] is not None and before[0] is not None:
-            self.repeated(keys[0], slot, before[0])
+            self.note_repetition(keys[0], slot, before[0])
         if named is not None:
-            self.names(event.producer, named)
-        self.ran(place, offset, offset, slot, slot + 1)
+            self.note_cause(event.producer, named)
+        self.add_run(place, offset, offset, slot, slot + 1)
         if event.appended_at > self.high:
             self.high = event.appended_at
 
-    def ran(self, place: int, low: int, high: int, start: int, end: int) -> None:
+    def add_run(self, place: int, low: int, high: int, start: int, end: int) -> None:
         """Note that these slots hold rising offsets of a partition, from `low` to `high`."""
         runs = self.runs.get(place)
         if runs is None:
@@ -206,7 +206,7 @@ class Segment:
     def event(self, packed: PackedEvent) -> Event:
         return restore_event(packed, self.logs[packed.place], self.schemas)
 
-    def names(self, producer: str | None, bits: int) -> None:
+    def note_cause(self, producer: str | None, bits: int) -> None:
         """Note that an event of this producer names a cause."""
         self.causes.setdefault(producer, set()).add(bits)
 
@@ -217,21 +217,21 @@ class Segment:
             self.doubtful.add(event.producer)
 
     def forget(self, serial: int) -> None:
-        """What was remembered about a segment that is gone."""
+        """Forget cached consumption of a segment that is gone."""
         gone = [cell for cell in self.consumption if cell[1] == serial]
         for cell in gone:
             del self.consumption[cell]
 
-    def repeated(self, bits: int, slot: int, before: int) -> None:
+    def note_repetition(self, bits: int, slot: int, before: int) -> None:
         """Note which of the events with one id is the first."""
-        self.firsts[bits] = min(self.firsts.get(bits, before), slot, key=self.appended)
+        self.firsts[bits] = min(self.firsts.get(bits, before), slot, key=self.append_order)
 
-    def appended(self, slot: int) -> tuple[int, Partition, int]:
+    def append_order(self, slot: int) -> tuple[int, Partition, int]:
         """Orders slots by append time, then position."""
         found = unpack_head(self.packed[slot])
         return found.appended_at, self.logs[found.place], found.offset_high << 64 | found.offset
 
-    def ordered(self) -> list[int]:
+    def sorted_slots(self) -> list[int]:
         """All slots by append time, then position; dead ones too. Events come nearly in order, so what was sorted
         before is kept but for its end."""
         order, begin = self.order, len(self.order)
@@ -244,10 +244,10 @@ class Segment:
         keys = [one.appended_at << 192 | rank[one.place] << 128 | one.offset_high << 64 | one.offset for one in found]
         numbers = slots(len(self.packed))
         new = [numbers[begin + number] for number in sorted(range(len(keys)), key=keys.__getitem__)]
-        keep = bisect_right(order, self.appended(new[0]), key=self.appended)
+        keep = bisect_right(order, self.append_order(new[0]), key=self.append_order)
         overlapping = order[keep:]
         del order[keep:]
-        order += sorted(overlapping + new, key=self.appended) if overlapping else new
+        order += sorted(overlapping + new, key=self.append_order) if overlapping else new
         return order
 
     def chain(self, table: int, bits: int) -> Iterator[tuple[int, PackedEvent]]:

@@ -1,4 +1,4 @@
-"""Where the memory index keeps its events: taking them in, fast, and letting the oldest flows go."""
+"""Storage of the memory index: adding events fast, and dropping segments."""
 
 from __future__ import annotations
 
@@ -8,46 +8,51 @@ from itertools import islice
 from sidecar.adapters.index.event_codec import MAX_PACKED_BYTES, UNPACKABLE, bound_event
 from sidecar.adapters.index.memory.offset_ranges import OffsetRanges, PartitionRanges
 from sidecar.adapters.index.memory.packed_events import SchemaTable, pack, unpack
-from sidecar.adapters.index.memory.segment import BITS, Segment, slots
+from sidecar.adapters.index.memory.segment import KEY_MASK, Segment, slots
 from sidecar.domain.model import Event, SchemaRef
 
 DISCARD_STEP_EVENTS = 500
 """Events that one step of `SegmentStore.discard` removes."""
-SEGMENTS = 20
-"""Into how many segments the bound is divided: fewer make eviction coarser, more make look-ups slower."""
-PLAUSIBLE = 30 * 86_400_000
-"""Milliseconds. An append time older than this, or in the future, says nothing about which flows are the oldest: clocks
-are wrong, and a backlog that is read from its beginning goes in the order of reading."""
-_LONG_AGO = -(1 << 63)
+SEGMENT_COUNT = 20
+"""Number of segments at the bound: fewer make eviction coarser, more make look-ups slower."""
+PLAUSIBLE_AGE_MS = 30 * 86_400_000
+"""An older append time, or one in the future, does not decide which flows are the oldest: clocks can be wrong, and a
+backlog that is read from its beginning goes in the order of reading."""
+_MINIMAL_TIME_MS = -(1 << 63)
 
 
 class SegmentStore:
-    """Segments of events. Segments fill in two lanes, one for what is recent and one for what comes late (a look-back
-    window, a partition that lags), so that each holds events of about one age."""
+    """Segments of events.
+
+    Two segments are filled at a time, one with recent and one with late events (a look-back window, a partition that
+    lags), so that each holds events of about one age.
+    """
 
     def __init__(self, max_events: int) -> None:
-        self.room = max(1, max_events // SEGMENTS)
-        """How many events a segment takes in."""
+        self.room = max(1, max_events // SEGMENT_COUNT)
+        """Number of events of a full segment."""
         self.segments: list[Segment] = []
-        """By serial."""
+        """Segments by serial number."""
         self.places = OffsetRanges()
         self.schemas = SchemaTable()
         self.count = 0
         self.size = 0
-        """Bytes of all packed events, replaced ones too."""
+        """Bytes of all packed events, also of replaced ones."""
         self._open: list[Segment | None] = [None, None]
-        self._floor = _LONG_AGO
-        """Milliseconds: what is older comes late."""
+        self._floor = _MINIMAL_TIME_MS
+        """Time in milliseconds below which an event counts as late."""
         self._serial = 0
 
     def add(self, events: Sequence[Event], begin: int) -> int:
-        """Take in events from `begin` on, as far as they are of one partition and one segment has room. Returns the
-        index of the first that was not taken."""
+        """Add events from `begin` on, as long as they are of one partition and fit into one segment.
+
+        Returns the index of the first event that was not added.
+        """
         lead = events[begin]
         position = lead.position
         system, stream, partition = position.system, position.stream, position.partition
         place = self.places.of(system, stream, partition)
-        if not place.last < position.offset < place.limit and not place.opens(position.offset):
+        if not place.last < position.offset < place.limit and not place.may_add(position.offset):
             self._add_again(place, lead)
             return begin + 1
         segment = self._segment_for(lead)
@@ -59,7 +64,7 @@ class SegmentStore:
         last, limit = place.last, place.limit
         schemas, known_schemas = self.schemas, self.schemas.numbers_by_identity
         ids, traces, aggregates, correlations, caused, derived = segment.tables
-        low, high, offset_high, size = position.offset, _LONG_AGO, 0, 0
+        low, high, offset_high, size = position.offset, _MINIMAL_TIME_MS, 0, 0
         odd: Event | None = None
         event = lead
         try:
@@ -77,25 +82,25 @@ class SegmentStore:
                 before_id = before_trace = before_aggregate = before_correlation = before_caused = before_derived = None
                 event_id = event.event_id
                 if event_id is not None:
-                    id_bits = hash(event_id) & BITS
+                    id_bits = hash(event_id) & KEY_MASK
                     before_id = ids.get(id_bits)
                 trace_id = event.trace_id
                 if trace_id is not None:
                     trace = trace_id.to_bytes(16, "big")
-                    trace_key = hash(trace) & BITS
+                    trace_key = hash(trace) & KEY_MASK
                     before_trace = traces.get(trace_key)
                 aggregate_id = event.aggregate_id
                 if aggregate_id is not None:
-                    aggregate_bits = hash(aggregate_id) & BITS
+                    aggregate_bits = hash(aggregate_id) & KEY_MASK
                     before_aggregate = aggregates.get(aggregate_bits)
                 correlation_id = event.correlation_id
                 if correlation_id is not None:
-                    correlation_bits = hash(correlation_id) & BITS
+                    correlation_bits = hash(correlation_id) & KEY_MASK
                     before_correlation = correlations.get(correlation_bits)
                 causation_id = event.causation_id
                 rare = causation_id is not None or trace_id is None
                 if rare:
-                    caused_bits, derived_bits, named = segment.rare(event)
+                    caused_bits, derived_bits, named = segment.rare_keys(event)
                     before_caused = None if caused_bits is None else caused.get(caused_bits)
                     before_derived = None if derived_bits is None else derived.get(derived_bits)
                 schema: int | SchemaRef | None = event.schema
@@ -125,7 +130,7 @@ class SegmentStore:
                 if length > MAX_PACKED_BYTES:
                     odd = event
                     break
-                # From here on nothing raises: an event is in all its tables or in none.
+                # Nothing raises from here on: an event is in all its tables or in none.
                 append(data)
                 size += length
                 last = offset
@@ -134,7 +139,7 @@ class SegmentStore:
                 if id_bits is not None:
                     ids[id_bits] = slot
                     if before_id is not None:
-                        segment.repeated(id_bits, slot, before_id)
+                        segment.note_repetition(id_bits, slot, before_id)
                 if trace_key is not None:
                     traces[trace_key] = slot
                 if aggregate_bits is not None:
@@ -147,12 +152,12 @@ class SegmentStore:
                     if derived_bits is not None:
                         derived[derived_bits] = slot
                     if named is not None:
-                        segment.names(event.producer, named)
+                        segment.note_cause(event.producer, named)
         except UNPACKABLE:
             odd = event
         taken = len(packed) - start
         if taken:
-            segment.ran(place_number, low, last, start, start + taken)
+            segment.add_run(place_number, low, last, start, start + taken)
             segment.high = max(segment.high, high)
             segment.age = max(segment.age, _age(events[begin + taken - 1], high))
             segment.size += size
@@ -166,7 +171,7 @@ class SegmentStore:
         return begin + taken
 
     def find(self, place: PartitionRanges, offset: int) -> tuple[Segment, int] | None:
-        """Where the event at an offset of a partition is held."""
+        """Find the slot of the event at an offset of a partition."""
         for segment in reversed(self.segments):
             slot = segment.find(place.number, offset)
             if slot is not None:
@@ -174,7 +179,7 @@ class SegmentStore:
         return None
 
     def drop(self, segment: Segment) -> None:
-        """Forget all of a segment."""
+        """Drop a segment with its events."""
         self.segments.remove(segment)
         for other in self.segments:
             other.forget(segment.serial)
@@ -198,12 +203,12 @@ class SegmentStore:
                 yield
 
     def move(self, event: Event, segment: Segment) -> None:
-        """Take an event that was held before into this segment."""
+        """Move an event that was held before into this segment."""
         position = event.position
         self._insert(segment, self.places.of(position.system, position.stream, position.partition), event)
 
     def fresh(self, age: int) -> Segment:
-        """A new segment that takes nothing in but what is moved there."""
+        """Create a segment that receives only moved events."""
         self._serial += 1
         segment = Segment(self._serial, self.places.logs, self.schemas)
         segment.age = age
@@ -211,7 +216,7 @@ class SegmentStore:
         return segment
 
     def _add_again(self, place: PartitionRanges, event: Event) -> None:
-        """Take in an event at a position that may be held: what is there is replaced, unless it is the same."""
+        """Add an event at a position that may be held: another event there is replaced."""
         found = self.find(place, event.position.offset)
         if found is not None:
             segment, slot = found
@@ -243,13 +248,15 @@ class SegmentStore:
         lane = 0 if _age(event, event.appended_at) >= self._floor else 1
         segment = self._open[lane]
         if segment is None or len(segment.packed) >= self.room:
-            segment = self._open[lane] = self.fresh(_LONG_AGO)
+            segment = self._open[lane] = self.fresh(_MINIMAL_TIME_MS)
         return segment
 
 
 def _age(event: Event, appended_at: int) -> int:
-    """Milliseconds: when an append time like this one counts as having been, for what is evicted first. A replay is as
-    recent as its reading, whatever time it was given back."""
+    """Return the time in milliseconds that decides when an event is evicted.
+
+    A replay is as recent as its reading, because it has the time of the original.
+    """
     observed = event.observed_at // 1000
-    plausible = observed - PLAUSIBLE < appended_at <= observed and event.replay_of is None
+    plausible = observed - PLAUSIBLE_AGE_MS < appended_at <= observed and event.replay_of is None
     return appended_at if plausible else observed

@@ -1,6 +1,6 @@
-"""Reading the store for one question: what its segments hold under a key, compared by the real key.
+"""Reads the store for one query: finds events under a key, comparing the real key.
 
-A question sees the segments as they were when it began; what is dropped meanwhile stays readable to it.
+A query sees the segments as they were when it began; segments that are dropped meanwhile stay readable to it.
 """
 
 from __future__ import annotations
@@ -31,30 +31,30 @@ from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Node
 from sidecar.domain.position import Position
 
-TURN = 256
+EVENTS_PER_YIELD = 256
 """Events read before the event loop gets its turn: about half a millisecond."""
 
 
 class StoreReader:
-    """One question's view of the store, and what it has found out so far."""
+    """The view of one query on the store, with what it has found so far."""
 
     def __init__(self, store: SegmentStore, join: Collection[str], max_flow: int) -> None:
         self._store = store
         self.segments = [segment for segment in store.segments if len(segment)]
         self.join, self.max_flow = join, max_flow
         self.broken: set[Key] = set()
-        """Keys that are known to join too many."""
+        """Keys that are known to join too many events."""
         self._id_tables = [segment.tables[IDS] for segment in self.segments]
         self._roots: dict[str, str] = {}
         self._firsts: dict[str, Event | None] = {}
         self._alike: dict[str, list[Event]] = {}
-        self._left = TURN
+        self._left = EVENTS_PER_YIELD
 
     async def turn(self, events: int = 1) -> None:
-        """Give the event loop its turn now and then: call it for the events that were worked on."""
+        """Yield to the event loop now and then; call it with the number of processed events."""
         self._left -= events
         if self._left <= 0:
-            self._left = TURN
+            self._left = EVENTS_PER_YIELD
             await asyncio.sleep(0)
 
     # --- events under a key
@@ -63,47 +63,47 @@ class StoreReader:
         return segment.event(unpack(segment.packed[slot]))
 
     def at(self, position: Position) -> Event | None:
-        place = self._store.places.known(position.system, position.stream, position.partition)
+        place = self._store.places.find(position.system, position.stream, position.partition)
         found = None if place is None else self._store.find(place, position.offset)
         return None if found is None else self.event(*found)
 
-    def chained(self, table: int, bits: int) -> Iterator[Event]:
+    def walk_chains(self, table: int, bits: int) -> Iterator[Event]:
         for segment in reversed(self.segments):
             if bits in segment.tables[table]:
                 for _, packed in segment.chain(table, bits):
                     yield segment.event(packed)
 
     def with_id(self, event_id: str) -> Iterator[Event]:
-        return (event for event in self.chained(IDS, text_bits(event_id)) if event.event_id == event_id)
+        return (event for event in self.walk_chains(IDS, text_bits(event_id)) if event.event_id == event_id)
 
     def of_aggregate(self, aggregate_id: str) -> Iterator[Event]:
-        found = self.chained(AGGREGATES, text_bits(aggregate_id))
+        found = self.walk_chains(AGGREGATES, text_bits(aggregate_id))
         return (event for event in found if event.aggregate_id == aggregate_id)
 
     def of_correlation(self, correlation_id: str) -> Iterator[Event]:
-        found = self.chained(CORRELATIONS, text_bits(correlation_id))
+        found = self.walk_chains(CORRELATIONS, text_bits(correlation_id))
         return (event for event in found if event.correlation_id == correlation_id)
 
     def caused_by(self, event_id: str) -> Iterator[Event]:
-        found = self.chained(CAUSED, derived_bits(derive_trace_id(event_id)))
+        found = self.walk_chains(CAUSED, derived_bits(derive_trace_id(event_id)))
         return (event for event in found if event.causation_id == event_id)
 
     def of_trace(self, trace_id: int) -> Iterator[Event]:
-        """Events that say themselves that they belong to this trace."""
-        found = self.chained(TRACES, trace_bits(trace_id))
+        """Yield the events that carry this trace id."""
+        found = self.walk_chains(TRACES, trace_bits(trace_id))
         return (event for event in found if event.trace_id == trace_id)
 
     async def of_derived_trace(self, trace_id: int) -> AsyncIterator[Event]:
-        """Events that say nothing, and for which this trace id is derived."""
-        for event in self.chained(DERIVED, derived_bits(trace_id)):
+        """Yield the events without a trace id for which this one is derived."""
+        for event in self.walk_chains(DERIVED, derived_bits(trace_id)):
             await self.turn()
             await self.ready(event)
             if event.trace_id is None and self.trace_id_of(event) == trace_id:
                 yield event
-        # Others derive it from their root: all that the root's followers caused, one after the other.
+        # Others derive it from their root: follow everything that the root caused, step by step.
         waiting = {
             event.causation_id
-            for event in self.chained(CAUSED, derived_bits(trace_id))
+            for event in self.walk_chains(CAUSED, derived_bits(trace_id))
             if event.causation_id is not None and derive_trace_id(event.causation_id) == trace_id
         }
         seen: set[str] = set()
@@ -122,7 +122,7 @@ class StoreReader:
     # --- what follows from them
 
     def first(self, event_id: str) -> Event | None:
-        """The first of all held events with an id, by append time, then position."""
+        """Return the first of all held events with an id, by append time, then position."""
         if event_id in self._firsts:
             return self._firsts[event_id]
         bits = text_bits(event_id)
@@ -152,7 +152,7 @@ class StoreReader:
         )
 
     def standing(self, event: Event) -> FlowEventStatus:
-        """Its status, and whether it is a duplicate that changed."""
+        """Return the status of an event, and whether it is a duplicate that changed."""
         original = None if event.event_id is None else self._original(event, event.event_id)
         return status_of(event, original), original is not None and original.digest != event.digest
 
@@ -176,7 +176,7 @@ class StoreReader:
         return original_of(event, self._alike[event_id])
 
     async def ready(self, event: Event) -> None:
-        """Follow the causes of an event whose trace id is derived from its root: the way may be long."""
+        """Follow the causes of an event whose trace id is derived from its root: the chain may be long."""
         if event.trace_id is not None or event.correlation_id is not None:
             return
         cause, walked = cause_of(event), set[str]()
@@ -187,7 +187,7 @@ class StoreReader:
             await self.turn(4)
 
     async def node(self, event: Event) -> Node:
-        """An event by itself: where it stands in its flow is not worked out."""
+        """Build the node of an event, without its place in its flow."""
         await self.ready(event)
         status, changed = self.standing(event)
         return Node(

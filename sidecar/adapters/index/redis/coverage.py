@@ -1,4 +1,4 @@
-"""What the shared index can know about: what every member says that it reads, taken together."""
+"""Coverage of the shared index: the partitions that all members read, taken together."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from sidecar.adapters.index.redis.key_layout import log_from, log_of
 from sidecar.domain.ports.index import Coverage
 from sidecar.domain.position import Partition
 
-FRESH_MS = 15_000
-"""After so long without a beat a partition counts as read by nobody."""
-_STAMP, _SINCE = 15, 31
-"""Where, in what stands for a partition, the time of the last beat ends, and the append time since when."""
+COVERAGE_FRESH_MS = 15_000
+"""A partition without a heartbeat for so long counts as read by no member."""
+_STAMP_DIGITS, _SINCE_END_INDEX = 15, 31
+"""Ends of the time of the last heartbeat, and of the append time since when, in the value of a partition."""
 
 
 class MemberCoverage(Struct, frozen=True):
-    """A partition as some member covers it."""
+    """A partition as a member covers it."""
 
     partition: Partition
     since: int
@@ -33,23 +33,23 @@ def covered_from(field: bytes, value: bytes) -> MemberCoverage | None:
     try:
         return MemberCoverage(
             partition=log_from(field).partition,
-            beat=int(value[:_STAMP]),
-            filling=value[_STAMP : _STAMP + 1] == b"1",
-            since=int(value[_STAMP + 1 : _SINCE]),
+            beat=int(value[:_STAMP_DIGITS]),
+            filling=value[_STAMP_DIGITS : _STAMP_DIGITS + 1] == b"1",
+            since=int(value[_STAMP_DIGITS + 1 : _SINCE_END_INDEX]),
         )
     except (ValueError, msgspec.MsgspecError):
         return None
 
 
 class SharedCoverage:
-    """What this sidecar covers, and what the others do, as of the last beat."""
+    """Coverage of this sidecar and of the others, as of the last heartbeat."""
 
     def __init__(self) -> None:
         self.own: dict[Partition, int] = {}
-        """Since when, in milliseconds."""
+        """Append time since when each partition is covered, in milliseconds."""
         self.filling: set[Partition] = set()
         self.left: set[Partition] = set()
-        """Partitions that were ours; until the others' coverage tells more."""
+        """Partitions that were ours, until the coverage of the others includes them."""
         self._all: dict[Partition, MemberCoverage] = {}
         self._now = 0
         self.evicted = 0
@@ -64,8 +64,8 @@ class SharedCoverage:
             self.left.add(partition)
         self.filling.discard(partition)
 
-    def heard(self, now: int, entries: dict[bytes, bytes], evicted: int, swept: dict[bytes, bytes]) -> None:
-        """What a beat brought."""
+    def update(self, now: int, entries: dict[bytes, bytes], evicted: int, swept: dict[bytes, bytes]) -> None:
+        """Take in the reply of a heartbeat."""
         found = [one for field, value in entries.items() if (one := covered_from(field, value)) is not None]
         self._all = {one.partition: one for one in found}
         self._now = now
@@ -74,14 +74,14 @@ class SharedCoverage:
         self.left -= self._all.keys()
 
     def answer(self, events: int, notes: list[str]) -> Coverage:
-        """What all that comes to."""
+        """Combine everything into one coverage."""
         since = dict(self.own)
         filling = bool(self.filling)
         unread: set[Partition] = set(self.left)
         for one in self._all.values():
             if one.partition in self.own:
                 since[one.partition] = min(one.since, since[one.partition])
-            elif one.beat < self._now - FRESH_MS:
+            elif one.beat < self._now - COVERAGE_FRESH_MS:
                 unread.add(one.partition)
             else:
                 since[one.partition] = one.since

@@ -1,8 +1,8 @@
-"""Letting the oldest flows of the shared index go, whole: those whose latest event is older than the time to live, and
-the oldest of all while there are too many events.
+"""Deletes whole flows from the shared index, oldest first.
 
-One member does it at a time. It goes through the seconds from the oldest on. A flow of which nothing is younger goes,
-wherever its events are; of any other the events found here are put down for the second of its youngest.
+A flow goes if its latest event is older than the time to live, or if there are too many events. One member at a time
+does it. It visits the seconds from the oldest on: a flow without a younger event is deleted completely; the events of
+any other flow are put off to the second of its youngest event.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 import structlog
 
-from sidecar.adapters.index.redis.event_counts import count_again, held
-from sidecar.adapters.index.redis.fetcher import SECONDS
+from sidecar.adapters.index.redis.event_counts import count_again, count_events
+from sidecar.adapters.index.redis.fetcher import STEP_TIMEOUT_S
 from sidecar.adapters.index.redis.flow_closure import FlowReader
 from sidecar.adapters.index.redis.key_layout import PartitionKey
 from sidecar.adapters.index.redis.lua_scripts import DELETE_EVENTS, WRITE_WHEN_FULL
@@ -28,14 +28,14 @@ from sidecar.domain.periodic_task import run_periodically
 
 log = structlog.get_logger()
 
-EVERY = 1.0
-"""Seconds between two looks."""
+SWEEP_INTERVAL_S = 1.0
+"""Pause between two sweeps."""
 LEASE_MS = 15_000
-"""After so long without a sign of who sweeps, another one does."""
-WHERE_FULL = 20
-"""Where the server is full, one event of so many goes with every look, until there is room again."""
-STEP, FEWEST = 400, 50
-"""Places that are looked at together, and how few at least where hardly anything has to go: what is found may stay."""
+"""Time after which another member may sweep if the sweeper is silent."""
+EVENTS_PER_EVICTED_WHEN_FULL = 20
+"""A sweep of a full server deletes one event of so many, until there is room again."""
+STEP_PLACES, MIN_STEP_PLACES = 400, 50
+"""Places that one step reads, and how many at least if few have to go: some of their flows may stay."""
 
 
 class IndexSweeper:
@@ -55,7 +55,7 @@ class IndexSweeper:
         full: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`full` says whether what is to be written finds no memory."""
+        """Create a sweeper; `full` returns True while writes find no memory."""
         self._shards, self._keys, self._packer, self._logs = shards, shards.keys, packer, logs
         self._join, self._max_flow = join, max_flow
         self._ttl_ms, self._max_events = ttl_ms, max_events
@@ -63,12 +63,14 @@ class IndexSweeper:
         self._writing_is_refused, self._full = full, False
 
     async def run(self) -> None:
-        """Runs until cancelled."""
-        await run_periodically("letting old flows of the shared index go", self.sweep, EVERY)
+        """Run until canceled."""
+        await run_periodically("letting old flows of the shared index go", self.sweep, SWEEP_INTERVAL_S)
 
     async def sweep(self) -> int:
-        """Let go of what is too old or too much, if it is this member's turn. Returns how many events went. Raises
-        Outage, Refused."""
+        """Delete what is too old or too much, if it is this member's turn.
+
+        Returns the number of deleted events. Raises Outage, Refused.
+        """
         if not await self._turn():
             return 0
         await self._take_over()
@@ -90,8 +92,7 @@ class IndexSweeper:
         return True
 
     async def _take_over(self) -> None:
-        """Say that somebody sweeps. Where nobody did for long, keys may have expired by themselves with what they held:
-        count again."""
+        """Note the time of this sweep. After a long time without one, keys may have expired: count again."""
         keys, now = self._keys, int(self._clock() * 1000)
         key = keys.single(b"x")
         (swept,) = await self._ask([(0, ("HGET", key, "swept"))])
@@ -100,7 +101,7 @@ class IndexSweeper:
         await self._note([(0, ("HSET", key, "swept", now)), (0, ("PEXPIRE", key, 2 * self._ttl_ms))])
 
     async def _early(self) -> int:
-        """How many events have to go although they are neither old nor too many: where a server takes nothing new."""
+        """Return how many events have to go although they are neither old nor too many, because the server is full."""
         keys = self._keys
         try:
             # Takes memory where there is no counter yet, and changes nothing where there is.
@@ -117,17 +118,17 @@ class IndexSweeper:
         if reason is not None and not self._full:
             log.warning("the shared index's server is full: its oldest flows go early", reason=reason)
         self._full = reason is not None
-        return await held(self._shards) // WHERE_FULL + 1 if self._full else 0
+        return await count_events(self._shards) // EVENTS_PER_EVICTED_WHEN_FULL + 1 if self._full else 0
 
     async def _due(self, early: int) -> tuple[int, int | None] | None:
-        """The oldest second, if something of it has to go, and how many events: None for all that is old."""
+        """Return the oldest second if events of it have to go, and how many (None: all)."""
         (oldest,) = await self._ask([(0, ("ZRANGE", self._keys.single(b"s"), 0, 0))])
         if not oldest:
             return None
         window = int(oldest[0])
         if (window + 1) * 1000 <= self._clock() * 1000 - self._ttl_ms:
             return window, None
-        excess = max(await held(self._shards) - self._max_events, early)
+        excess = max(await count_events(self._shards) - self._max_events, early)
         return (window, excess) if excess > 0 else None
 
     async def _window(self, window: int, excess: int | None) -> int:
@@ -137,7 +138,9 @@ class IndexSweeper:
         # As bytes they are in the order of their milliseconds.
         rest = iter(dict.fromkeys([*(member[2:] for member in sorted(found[0])), *found[1]]))
         gone = 0
-        while places := list(islice(rest, STEP if excess is None else max(FEWEST, min(STEP, excess - gone)))):
+        while places := list(
+            islice(rest, STEP_PLACES if excess is None else max(MIN_STEP_PLACES, min(STEP_PLACES, excess - gone)))
+        ):
             gone += await self._some(window, places)
             if found[1]:
                 await self._ask([(aged[0], ("SREM", aged[1], *places))])
@@ -148,7 +151,7 @@ class IndexSweeper:
                 await self._forget_empty({window})
                 return gone
         await self._ask([(0, ("ZREM", keys.single(b"s"), window))])
-        # What came meanwhile is looked at next time.
+        # Events that arrived meanwhile are visited by the next sweep.
         late = await self._ask([(appended[0], ("SMEMBERS", appended[1])), (aged[0], ("SCARD", aged[1]))])
         if late[1] or not set(late[0]) <= set(found[0]):
             await self._note([(0, ("ZADD", keys.single(b"s"), window, window))])
@@ -175,7 +178,7 @@ class IndexSweeper:
         return await self._drop(old, window)
 
     async def _put_down(self, events: Sequence[Event], later: Sequence[tuple[int, bytes]]) -> None:
-        """Look at these again later; till then all that they are found by lives on."""
+        """Put events off to a later second, and extend the life of their keys until then."""
         keys = self._keys
         commands: list[tuple[int, Command]] = []
         for batch in self._batches(events):
@@ -233,7 +236,7 @@ class IndexSweeper:
             await self._ask([(0, ("ZREM", self._keys.single(b"z"), *empty))])
 
     def _batches(self, events: Sequence[Event]) -> list[IndexWriteBatch]:
-        """What stands for these events in each shard."""
+        """Build the entries of these events in each shard."""
         found: list[IndexWriteBatch] = []
         begin = 0
         while begin < len(events):
@@ -243,10 +246,10 @@ class IndexSweeper:
         return found
 
     async def _ask(self, commands: Sequence[tuple[int, Command]]) -> list[Any]:
-        return await self._shards.ask(commands, SECONDS)
+        return await self._shards.ask(commands, STEP_TIMEOUT_S)
 
     async def _note(self, commands: Sequence[tuple[int, Command]]) -> list[Any]:
-        """The same for what takes memory, be the server full or not: letting go needs a little first."""
+        """Send commands that need memory, also to a full server: deleting needs a little first."""
         if not commands:
             return []
         keys = self._keys

@@ -1,5 +1,7 @@
-"""Fetching from the shared index, in steps over many sets and events at once: so an answer takes as many round trips as
-its flow is deep in keys, not as it has events."""
+"""Fetches sets and events of the shared index, many in each step.
+
+An answer takes as many round trips as its flow is deep in keys, not as it has events.
+"""
 
 from __future__ import annotations
 
@@ -22,20 +24,20 @@ from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.adapters.redis_client.connection_pool import Command
 from sidecar.domain.model import Event
 
-SECONDS = 5.0
-"""How long the servers may take for one step of a question."""
-MOST_PLACES = 100_000
-"""Places that are looked at under one id; where there are more, some of them."""
-MOST_CROWDED = 1_000
-"""Sets that are remembered for having more."""
-STEP = 2_000
+STEP_TIMEOUT_S = 5.0
+"""Limit of one step of a query."""
+MAX_PLACES_PER_SET = 100_000
+"""Places that are read of one id; if there are more, a random sample."""
+MAX_CROWDED_SETS = 1_000
+"""Sets that are remembered because they have more."""
+STEP_EVENTS = 2_000
 """Events that are fetched in one step."""
 Name = tuple[bytes, bytes]
 """Family and hash of a set."""
 
 
 class IndexFetcher:
-    """What was fetched for one question: sets by name, events by place."""
+    """The sets (by name) and events (by place) that one query has fetched."""
 
     def __init__(
         self,
@@ -45,7 +47,7 @@ class IndexFetcher:
         logs: dict[bytes, PartitionKey],
         crowded: dict[Name, None] | None = None,
     ) -> None:
-        """`crowded` is told about sets that were not looked at whole."""
+        """Create a fetcher; `crowded` collects sets that were read in part only."""
         self._shards, self._keys = shards, shards.keys
         self._join, self._max_flow = join, max_flow
         self._logs = logs
@@ -55,30 +57,30 @@ class IndexFetcher:
         self._sets: dict[Name, list[bytes]] = {}
 
     async def ask(self, commands: Sequence[tuple[int, Command]]) -> list[Any]:
-        return await self._shards.ask(commands, SECONDS)
+        return await self._shards.ask(commands, STEP_TIMEOUT_S)
 
     # --- fetching
 
     async def places(self, names: Iterable[Name]) -> None:
-        """Fetch what stands under these names, and the events that lie there."""
+        """Fetch the members of these sets."""
         wanted = [name for name in dict.fromkeys(names) if name not in self._sets]
         commands: list[tuple[int, Command]] = []
         for family, hash in wanted:
             shard, key = self._keys.of_id(family, hash)
-            commands.append((shard, ("SRANDMEMBER", key, MOST_PLACES)))
+            commands.append((shard, ("SRANDMEMBER", key, MAX_PLACES_PER_SET)))
         for name, members in zip(wanted, await self.ask(commands), strict=True):
             self._sets[name] = members
             self._crowded.pop(name, None)
-            if len(members) >= MOST_PLACES:
+            if len(members) >= MAX_PLACES_PER_SET:
                 self._crowded[name] = None
-                if len(self._crowded) > MOST_CROWDED:
+                if len(self._crowded) > MAX_CROWDED_SETS:
                     del self._crowded[next(iter(self._crowded))]
 
     async def events(self, places: Iterable[bytes]) -> None:
         """Fetch the events at these places."""
         wanted = [place for place in dict.fromkeys(places) if place not in self._events]
-        for start in range(0, len(wanted), STEP):
-            await self._events_of(wanted[start : start + STEP])
+        for start in range(0, len(wanted), STEP_EVENTS):
+            await self._events_of(wanted[start : start + STEP_EVENTS])
 
     async def _events_of(self, places: Sequence[bytes]) -> None:
         await self.know_logs(places)
@@ -108,7 +110,7 @@ class IndexFetcher:
                     self._logs[name] = log_from(written)
 
     def log(self, place: bytes) -> PartitionKey | None:
-        """Where a place is, once its partition is known."""
+        """Return the partition of a place, once it is known."""
         return self._logs.get(place[:LOG_BYTES])
 
     def event(self, place: bytes) -> Event | None:
@@ -126,11 +128,11 @@ class IndexFetcher:
         await self.events(self._places(name))
 
     def hopeless(self, name: Name) -> bool:
-        """Whether a fetched set is too large to join anything."""
+        """Check whether a fetched set is too large to join events."""
         return name[0] != b"i" and len(self._sets[name]) > 2 * self._max_flow + 100
 
     def under(self, name: Name) -> Iterator[Event]:
-        """The events of a fetched set. Which of them really have the id, the caller looks at."""
+        """Yield the events of a fetched set. The caller checks which of them really have the id."""
         for place in self._places(name):
             event = self._events.get(place)
             if event is not None:
@@ -153,4 +155,4 @@ def _event(data: bytes, log: PartitionKey, offset: int) -> Event | None:
     try:
         return unpack_event(data, log.partition, offset)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None  # somebody else's bytes under our name
+        return None  # bytes of another program under our key

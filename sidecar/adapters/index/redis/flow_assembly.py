@@ -1,4 +1,4 @@
-"""Flows of the shared index as people read them."""
+"""Assembles flows of the shared index: order, parents, depth."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from sidecar.domain.correlation.ordering import moment
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Flow
 
-TURN = 200
-"""Events of a flow that are placed before others get their turn."""
+EVENTS_PER_YIELD = 200
+"""Events of a flow that are placed before the event loop gets its turn."""
 
 
 async def assemble_flows(reading: FlowReader, closed: FlowClosure, flows: Sequence[Sequence[Event]]) -> list[Flow]:
-    """These flows of a closure, as people read them: what `correlation.flows.draw` does, giving the event loop its
-    turns."""
+    """Assemble flows of a closure, as `correlation.flows` does, and yield to the event loop in between."""
     await reading.know([event for flow in flows for event in flow])
     folded = [fold_hops(sorted(flow, key=moment)) for flow in flows]
     parents: list[list[int | None]] = []
@@ -55,6 +54,6 @@ async def _draw(
     nodes = []
     for count, number in enumerate(order, 1):
         nodes.append(build_node(number, events, parents, guesses, depths, reading.trace_id_of, reading.standing, hops))
-        if not count % TURN:
+        if not count % EVENTS_PER_YIELD:
             await asyncio.sleep(0)
     return Flow(trace_id=reading.trace_id_of(events[0]), nodes=nodes, broken_keys=sorted(map(format_key, broken)))

@@ -1,4 +1,4 @@
-"""One question to the shared index: what follows from what was fetched for it, and what to fetch next."""
+"""Follows the keys of one query through the shared index: derives what to fetch next from what was fetched."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class FlowClosure(Struct):
 
     flows: list[list[Event]]
     broken: dict[Position, list[Key]]
-    """For each position of theirs the keys that would have joined it to too many."""
+    """Keys of each position that would have joined it to too many events."""
 
 
 class FlowReader(IndexFetcher):
-    """What is known of the index while one question is answered."""
+    """Knowledge of one query about the index."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class FlowReader(IndexFetcher):
     # --- what is joined
 
     async def closure(self, starts: Sequence[Event]) -> FlowClosure:
-        """The flows of some events, whole."""
+        """Return the complete flows of some events."""
         found = {event.position: event for event in starts}
         above: dict[Position, Position] = {position: position for position in found}
         seen: set[Key] = set()
@@ -60,7 +60,7 @@ class FlowReader(IndexFetcher):
             await self.everything(name for key in fresh for name in _names(key))
             frontier = []
             for key in fresh:
-                joined = self._joined(key)
+                joined = self._find_joined(key)
                 if joined is None:
                     self._broken.add(key)
                     continue
@@ -89,8 +89,8 @@ class FlowReader(IndexFetcher):
         if key is not None:
             yield key
 
-    def _joined(self, key: Key) -> dict[Position, Event] | None:
-        """What a key joins; None where that is too many."""
+    def _find_joined(self, key: Key) -> dict[Position, Event] | None:
+        """Return the events that a key joins; None if they are too many."""
         kind, value = key
         names = _names(key)
         if any(self.hopeless(name) for name in names):
@@ -114,7 +114,7 @@ class FlowReader(IndexFetcher):
     # --- what follows for each
 
     async def know(self, events: Sequence[Event]) -> None:
-        """Fetch what the status and the trace id of these events depend on."""
+        """Fetch everything that the status and the trace id of these events depend on."""
         chain = {cause for event in events if (cause := _derives_from(event)) is not None}
         waiting = chain | {event.event_id for event in events if event.event_id is not None}
         fetched: set[str] = set()
@@ -128,7 +128,7 @@ class FlowReader(IndexFetcher):
             waiting = chain - fetched
 
     def with_id(self, event_id: str) -> list[Event]:
-        """All events with an id that was fetched."""
+        """Return all events with a fetched id."""
         same = self._same.get(event_id)
         if same is None:
             found = {event.position: event for event in self.under((b"i", id_hash(event_id)))}
@@ -147,13 +147,12 @@ class FlowReader(IndexFetcher):
         return flow_event_status(event, () if event.event_id is None else self.with_id(event.event_id))
 
     def node(self, event: Event) -> Node:
-        """An event by itself, once all of it is known."""
+        """Build the node of an event, without its flow; `know` must have fetched what it needs."""
         status, changed = self.standing(event)
         return Node(event, status, self.trace_id_of(event), None, False, 0, changed)
 
     async def consumption(self, producers: Collection[str]) -> dict[str, set[Stream]]:
-        """The streams that each producer is seen to consume: somewhere it wrote an event that names one there as its
-        cause."""
+        """Return the streams that each producer consumes: events that it wrote name causes there."""
         if not producers:
             return {}
         ordered = list(producers)
@@ -186,7 +185,7 @@ class FlowReader(IndexFetcher):
 
 
 def _names(key: Key) -> tuple[Name, ...]:
-    """The sets in which the events of a key are."""
+    """Return the sets that hold the events of a key."""
     kind, value = key
     if isinstance(value, int):
         # The second has the events from whose own id this trace id is derived.
@@ -195,7 +194,7 @@ def _names(key: Key) -> tuple[Name, ...]:
 
 
 def derived_hash(trace_id: int) -> bytes:
-    """What `id_hash` gives for the text that this trace id is derived from."""
+    """Return what `id_hash` gives for the text that this trace id is derived from."""
     return (trace_id >> 96).to_bytes(4, "big")
 
 
@@ -207,5 +206,5 @@ def _top(above: dict[Position, Position], position: Position) -> Position:
 
 
 def _derives_from(event: Event) -> str | None:
-    """The cause whose root the event's trace id is derived from."""
+    """Return the cause that leads to the root of the event's derived trace id."""
     return cause_of(event) if event.trace_id is None and event.correlation_id is None else None

@@ -11,7 +11,7 @@ import structlog
 
 from sidecar.adapters.index.redis.coverage import SharedCoverage
 from sidecar.adapters.index.redis.expiry import IndexSweeper
-from sidecar.adapters.index.redis.fetcher import MOST_PLACES
+from sidecar.adapters.index.redis.fetcher import MAX_PLACES_PER_SET
 from sidecar.adapters.index.redis.heartbeat import HeartbeatLoop, MemberHeartbeat
 from sidecar.adapters.index.redis.live_relay import RedisRelay
 from sidecar.adapters.index.redis.preflight import inspect
@@ -28,12 +28,12 @@ from sidecar.domain.position import Partition
 
 log = structlog.get_logger()
 
-PATIENCE = 1.0
-"""Seconds that a question waits for what was added before it."""
+WRITE_WAIT_S = 1.0
+"""Time that a query waits for earlier events of this member to be written."""
 
 
 class RedisIndex(IndexQueries):
-    """Positions and metadata of events, those of all sidecars that write to the same place. Keeps `ports.Index`."""
+    """Events of all sidecars that share a prefix on a server. Implements `ports.Index`."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class RedisIndex(IndexQueries):
         ttl_ms: int = 86_400_000,
         max_events: int = 1_000_000,
         prefix: str = "tracecar",
-        patience: float = PATIENCE,
+        patience: float = WRITE_WAIT_S,
         member: str | None = None,
         tls: TlsConfig | None = None,
         redact: Callable[[Event], Event] | None = None,
@@ -54,12 +54,12 @@ class RedisIndex(IndexQueries):
         super().__init__(shards, IndexWriter(shards, ttl_ms), join=join, max_flow=max_flow, patience=patience)
         self.max_events = max_events
         self.member = secrets.token_hex(8) if member is None else member
-        """By what this sidecar is known among those that share the index."""
+        """Name of this sidecar among those that share the index."""
         self._covered = SharedCoverage()
         self.beating = HeartbeatLoop(
             self.shards,
             self._covered,
-            self.writer.counted,
+            self.writer.set_count,
             member=self.member,
             ttl_ms=ttl_ms,
             words=self.writer,
@@ -101,10 +101,10 @@ class RedisIndex(IndexQueries):
         self._started = True
         self._tasks = [asyncio.ensure_future(self.beating.run()), asyncio.ensure_future(self.sweeper.run())]
         for task in self._tasks:
-            task.add_done_callback(_told)
+            task.add_done_callback(_log_failure)
 
     async def stop(self) -> None:
-        """Tell nothing more, and leave the old flows to others. What is added is still written."""
+        """Stop the heartbeats and the deletion. Events are still written."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -116,11 +116,11 @@ class RedisIndex(IndexQueries):
         self.writer.add(events)
 
     async def room(self) -> None:
-        """Returns once many more events can be added without being missed."""
+        """Wait until many more events can be added without being missed."""
         await self.writer.room()
 
     async def close(self) -> None:
-        """Write what waits, within some seconds, leave, and let go of the server."""
+        """Write waiting events within some seconds, leave the members, and close the connections."""
         await self.stop()
         await self.writer.close()
         if self._started and self.writer.away is None:
@@ -128,57 +128,60 @@ class RedisIndex(IndexQueries):
                 await self.beating.leave()
         await self.shards.close()
 
-    # --- what there is to tell of it, and of those that share it (`sidecar.runtime.cluster_members.MembershipStore`)
+    # --- members and state (`sidecar.runtime.cluster_members.MembershipStore`)
 
     @property
     def beats(self) -> Sequence[MemberHeartbeat]:
-        """What all members said last, this one too."""
+        """The last heartbeats of all members, this one too."""
         return self.beating.members
 
     def tell(self, says: Callable[[], Awaitable[bytes]]) -> None:
-        """From now on tell the others this of ourselves."""
+        """Set the function that builds this member's message."""
         self.beating.says = says
 
     @property
     def waiting(self) -> int:
-        """Events that wait to be written."""
+        """Number of events that wait to be written."""
         return self.writer.waiting
 
     @property
     def not_indexed(self) -> int:
-        """Events that found no room since the start; they are read again from the broker."""
+        """Number of events that found no room since the start; they are read again from the broker."""
         return self.writer.not_indexed
 
     @property
     def trouble(self) -> str | None:
-        """Why the server takes nothing, where it does not."""
+        """Reason why the server accepts no events; None if it does."""
         return self.writer.away
 
     async def inspect(self) -> list[Finding]:
-        """What `tracecar check` says of it. Changes nothing, and never raises for what it is there to find."""
+        """Check the index for `tracecar check`. Changes nothing, and reports problems as findings."""
         return await inspect(self.shards)
 
     def losing(self, lost: Callable[[int | None], None], missed: Callable[[Partition, int, int], None]) -> None:
-        """Who is to be told from which append time on (milliseconds; None: all) the server may have lost what it held;
-        and of partitions and offsets, from the first to the last, that found no room."""
+        """Set the callbacks for events that are not in the index.
+
+        `lost` gets the append time (milliseconds; None: all) from which on the server may have lost events; `missed` a
+        partition with the first and last offset that found no room.
+        """
         self.writer.on_lost = lost
         self.writer.on_missed = lambda one: missed(one.partition, one.low, one.high)
 
     # --- what it covers
 
     def covering(self, partition: Partition, since_ms: int) -> None:
-        """From this append time on, all of the partition is held, or about to be."""
+        """Note that all of the partition is held from this append time on, or about to be."""
         self._covered.covering(partition, since_ms)
 
     def filling(self, partition: Partition, under_way: bool) -> None:
-        """The look-back window of this partition is being read, or no longer."""
+        """Note that the look-back window of this partition is being read, or no longer."""
         if under_way:
             self._covered.filling.add(partition)
         else:
             self._covered.filling.discard(partition)
 
     def forget(self, partition: Partition) -> None:
-        """The partition is another member's now."""
+        """Note that the partition belongs to another member now."""
         self._covered.forget(partition)
 
     def discard(self, partition: Partition) -> None:
@@ -190,18 +193,18 @@ class RedisIndex(IndexQueries):
     def coverage(self) -> Coverage:
         writer, notes = self.writer, []
         if writer.away is not None:
-            notes.append(f"the index's server is away, {writer.waiting} events of this sidecar wait for it")
+            notes.append(f"the index's server is unreachable; {writer.waiting} events of this sidecar wait")
         if writer.missing:
-            notes.append("events that were read while it was away are not here yet")
+            notes.append("events that were read while it was unreachable are not here yet")
         if self._crowded:
             notes.append(
-                f"{len(self._crowded)} of the ids that were asked for lately have more than {MOST_PLACES:,} entries: "
-                "what is said of them is an estimate, made from so many of them"
+                f"{len(self._crowded)} of the ids queried lately have more than {MAX_PLACES_PER_SET:,} entries: "
+                "answers about them are estimates from a sample"
             )
         return self._covered.answer(writer.events, notes)
 
 
-def _told(task: asyncio.Task[None]) -> None:
-    """Let nobody be puzzled by a task that ended by a mistake of ours."""
+def _log_failure(task: asyncio.Task[None]) -> None:
+    """Log the exception of a task that failed."""
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("a task of the shared index ended by a mistake of ours", exc_info=error)
+        log.error("a task of the shared index failed", exc_info=error)

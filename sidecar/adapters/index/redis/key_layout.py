@@ -1,4 +1,4 @@
-"""How events lie in Valkey or Redis.
+"""Layout of the shared index in Valkey or Redis.
 
 Every key begins with `PREFIX:1{N}`: the version of this layout, and the shard as a hash tag, so that on a Cluster all
 of a shard is in one slot. A server has one shard, a Cluster 32. A letter and raw bytes follow:
@@ -8,19 +8,19 @@ of a shard is in one slot. A server has one shard, a Cluster 32. A letter and ra
                            place)
     t, k, a ID     sets    places of events with this trace, correlation and aggregate id
     y PRODUCER     hash    for a log that holds causes of this producer's events, ids by which that was seen
-    w SECOND       set     two bytes of milliseconds, and the place, of events appended in this second
-    o SECOND       set     places to look at again once this second is the oldest
+    w WINDOW_MS       set     two bytes of milliseconds, and the place, of events appended in this second
+    o WINDOW_MS       set     places to look at again once this second is the oldest
     z, s           sorted sets (shard 0) of the seconds of `w`, and of those that eviction has yet to look at
     l              hash    (shard 0) partitions by LOG
-    n, d, g        the number of events held and of those that were let go, in this shard, and a random word by which an
-                   emptied server is known
+    n, d, g        the number of events held and of those that were let go, in this shard, and a random id by which an
+                   emptied server is detected
     x              hash    (shard 0) up to which append time events were let go, and when that was last looked at
     c, m           hashes  (shard 0) what is covered, and the members
-    q, v           (shard 0) whose turn it is to let old flows go; events that pass, while somebody listens elsewhere
+    q, v           (shard 0) the member that may delete old flows; live records for members with subscribers
 
 A place is LOG and the offset. Ids are hashes of four bytes, and sets only ever grow while their events live: what they
 say is a hint, and the packed event, of which there is one for each position, is what counts. So writes may be repeated
-and come in any order, from anybody, without a transaction over shards. All keys expire after twice the time to live.
+and come in any order, from any member, without a transaction over shards. All keys expire after twice the time to live.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from sidecar.domain.broker_traits import traits_of
 from sidecar.domain.model import Event, SchemaRef
 from sidecar.domain.position import Partition
 
-VERSION = 1
+LAYOUT_VERSION = 1
 CLUSTER_SHARDS = 32
-SECOND = 1_000
-"""Milliseconds of a window."""
+WINDOW_MS = 1_000
+"""Length of a window."""
 LOG_BYTES = 6
 CAUSE, EFFECT = b"\x00", b"\x01"
-"""The roles in which an event stands under an id."""
-NOBODY = b"\x00\x00\x00\x00"
-"""Stands for a producer that is not known."""
-_SEQUENCE = (1 << 64) - 1
+"""Roles of an event in the set of an id."""
+UNKNOWN_PRODUCER = b"\x00\x00\x00\x00"
+"""Hash of an unknown producer."""
+_SEQUENCE_MASK = (1 << 64) - 1
 _BITS = 10
 """Low bits of an offset, which tell apart the events of one bucket: 1,024 records on Kafka. Of an offset of two words
 the low bits of the first one: a second on Redis."""
@@ -79,18 +79,18 @@ def unpack_event(data: bytes, log: Partition, offset: int) -> Event:
 
 
 class PartitionKey(Struct, frozen=True, gc=False):
-    """A partition as the index knows it."""
+    """A partition in the index."""
 
     name: bytes
-    """Its hash."""
+    """Hash of the partition."""
     number: int
-    """The same as a number: spreads its buckets over shards."""
+    """The hash as a number: spreads its buckets over shards."""
     partition: Partition
     bits: int
     two_words: bool
     """Offsets have 128 bits, as Redis entry ids have."""
     written: bytes
-    """What stands for it under `l`."""
+    """Value of the partition in the hash `l`."""
 
 
 def log_of(system: str, stream: str, number: int) -> PartitionKey:
@@ -102,7 +102,7 @@ def log_of(system: str, stream: str, number: int) -> PartitionKey:
 
 
 def log_from(written: bytes) -> PartitionKey:
-    """What `PartitionKey.written` says. Raises msgspec.DecodeError."""
+    """Parse `PartitionKey.written`. Raises msgspec.DecodeError."""
     system, stream, number = _decode_log(written)
     return log_of(system, stream.decode("utf-8", "surrogateescape"), number)
 
@@ -111,7 +111,7 @@ def offset_bytes(offset: int, *, two_words: bool) -> bytes:
     """An offset in few bytes: five for Kafka's up to a trillion; a Redis id's milliseconds in eight, then its
     sequence."""
     if two_words:
-        sequence = offset & _SEQUENCE
+        sequence = offset & _SEQUENCE_MASK
         return (offset >> 64).to_bytes(8, "big") + sequence.to_bytes((sequence.bit_length() + 7) >> 3, "big")
     return offset.to_bytes(5 if offset < 1 << 40 else (offset.bit_length() + 7) >> 3, "big")
 
@@ -123,36 +123,38 @@ def offset_from(data: bytes, *, two_words: bool) -> int:
 
 
 def small(number: int) -> bytes:
-    """A number that is not negative, in as few bytes as it takes."""
+    """Encode a non-negative number in as few bytes as possible."""
     return number.to_bytes((number.bit_length() + 7) >> 3, "big")
 
 
 def id_hash(text: str) -> bytes:
-    """Of an event id, causation id or correlation id: the first four bytes of the trace id that is derived from it, so
-    that a derived trace id finds its events too."""
+    """Hash an event id, causation id or correlation id.
+
+    It is the first four bytes of the trace id that is derived from it, so that a derived trace id finds its events too.
+    """
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()[:4]
 
 
 def word_hash(text: str) -> bytes:
-    """Of an aggregate id or a producer."""
+    """Hash an aggregate id or a producer."""
     return crc32(text.encode("utf-8", "surrogatepass")).to_bytes(4, "big")
 
 
 def trace_hash(trace: bytes) -> bytes:
-    """Of a trace id's sixteen bytes."""
+    """Hash the sixteen bytes of a trace id."""
     return crc32(trace).to_bytes(4, "big")
 
 
 class KeyLayout:
-    """The names of keys, and which shard they are in."""
+    """Names of keys and their shards."""
 
     def __init__(self, prefix: str, shards: int) -> None:
         self.shards = shards
-        self.heads = [f"{prefix}:{VERSION}{{{shard}}}".encode() for shard in range(shards)]
-        """What the keys of each shard begin with."""
+        self.heads = [f"{prefix}:{LAYOUT_VERSION}{{{shard}}}".encode() for shard in range(shards)]
+        """Prefix of the keys of each shard."""
 
     def of_id(self, family: bytes, hash: bytes) -> tuple[int, bytes]:
-        """Shard and key of a set of `i`, `t`, `k` or `a`."""
+        """Return shard and key of a set of `i`, `t`, `k` or `a`."""
         shard = hash[3] % self.shards
         return shard, self.heads[shard] + family + hash
 

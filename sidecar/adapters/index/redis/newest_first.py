@@ -1,20 +1,20 @@
-"""Events newest first, from any point on, out of the windows of the shared index."""
+"""Iterates over events of the shared index, newest first, from any point on."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
 
 from sidecar.adapters.index.redis.flow_closure import FlowReader
-from sidecar.adapters.index.redis.key_layout import LOG_BYTES, SECOND, offset_from
+from sidecar.adapters.index.redis.key_layout import LOG_BYTES, WINDOW_MS, offset_from
 from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.adapters.redis_client.connection_pool import Command
 from sidecar.domain.correlation.ordering import Moment
 from sidecar.domain.model import Event
 from sidecar.domain.position import Partition
 
-MOST_WINDOWS = 256
-"""Windows that are fetched together: more and more as an answer goes back further and finds little."""
-STEP = 200
+MAX_WINDOWS = 256
+"""Windows that are fetched together; their number grows while little is found."""
+STEP_EVENTS = 200
 """Events that are fetched together."""
 _Place = tuple[int, Partition, int]
 """Append time, partition, offset: orders like append time and position."""
@@ -30,15 +30,17 @@ async def newest(
     until: int | None = None,
     streams: Collection[str] | None = None,
 ) -> AsyncIterator[Sequence[Event]]:
-    """Some events at a time by append time, then position, newest first: those below `before`, appended at `since` or
-    later and before `until` (milliseconds), on these streams."""
+    """Yield pages of events by append time, then position, newest first.
+
+    They are below `before`, appended at `since` or later and before `until` (milliseconds), on these streams.
+    """
     below = None if before is None else (before[0], before[1].log, before[1].offset)
     if until is not None and (below is None or until <= below[0]):
         below = (until, Partition("", "", 0), -1)
-    top = None if below is None else below[0] // SECOND
+    top = None if below is None else below[0] // WINDOW_MS
     count = 1
     while True:
-        windows = await _windows(reading, shards, top, None if since is None else since // SECOND, count)
+        windows = await _windows(reading, shards, top, None if since is None else since // WINDOW_MS, count)
         if not windows:
             return
         found = 0
@@ -56,14 +58,14 @@ async def newest(
             yield [event for where, event in events if event is not None and event.appended_at == where[0]]
             found += len(wanted)
         top = windows[-1] - 1
-        if found < STEP:
-            count = min(2 * count, MOST_WINDOWS)
+        if found < STEP_EVENTS:
+            count = min(2 * count, MAX_WINDOWS)
 
 
 async def _windows(
     reading: FlowReader, shards: ShardClients, top: int | None, bottom: int | None, count: int
 ) -> list[int]:
-    """The latest windows that hold something, from `top` down to `bottom`."""
+    """Return the latest windows with events, from `top` down to `bottom`."""
     high, low = "+inf" if top is None else str(top), "-inf" if bottom is None else str(bottom)
     command: Command = ("ZREVRANGEBYSCORE", shards.keys.single(b"z"), high, low, "LIMIT", 0, count)
     (members,) = await reading.ask([(0, command)])
@@ -73,28 +75,28 @@ async def _windows(
 async def _entries(
     reading: FlowReader, shards: ShardClients, windows: Sequence[int], below: _Place | None
 ) -> AsyncIterator[list[_Entry]]:
-    """What is in these windows, some at a time: nothing in a later part is newer than anything in an earlier one."""
+    """Yield the entries of these windows in parts; each part is older than the one before."""
     keys = [shards.keys.of_window(b"w", window) for window in windows]
     replies = await reading.ask([(shard, ("SMEMBERS", key)) for shard, key in keys])
     part: list[tuple[int, bytes]] = []
     for window, members in zip(windows, replies, strict=True):
-        # As bytes they are in the order of their milliseconds, which is all that is needed until they are looked at.
+        # Bytes sort by their milliseconds, which is enough until they are unpacked.
         members.sort(reverse=True)
         last = b""
         for member in members:
             milliseconds = member[:2]
             if milliseconds != last:
                 last = milliseconds
-                if len(part) >= STEP:
-                    yield await _located(reading, part)
+                if len(part) >= STEP_EVENTS:
+                    yield await _locate(reading, part)
                     part = []
-            at = window * SECOND + int.from_bytes(milliseconds, "big")
+            at = window * WINDOW_MS + int.from_bytes(milliseconds, "big")
             if below is None or at <= below[0]:
                 part.append((at, member[2:]))
-    yield await _located(reading, part)
+    yield await _locate(reading, part)
 
 
-async def _located(reading: FlowReader, part: Sequence[tuple[int, bytes]]) -> list[_Entry]:
+async def _locate(reading: FlowReader, part: Sequence[tuple[int, bytes]]) -> list[_Entry]:
     await reading.know_logs([place for _, place in part])
     found: list[_Entry] = []
     for at, place in part:

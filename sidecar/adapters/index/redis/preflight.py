@@ -1,4 +1,4 @@
-"""What `tracecar check` says of the shared index: whether it is reached, and whether all that is needed is allowed."""
+"""Checks of the shared index for `tracecar check`: the connection and the needed permissions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from sidecar.domain.errors import TracecarError
 from sidecar.domain.ports.broker import Finding
 
 WHAT = "index.redis"
-SECONDS = 5.0
+CHECK_TIMEOUT_S = 5.0
 NEEDED = (
     "HSET HGET HMGET HDEL HGETALL SADD SREM SCARD SMEMBERS SRANDMEMBER ZADD ZREM ZRANGE ZREVRANGEBYSCORE "
     "GET MGET SET INCRBY DECRBY PEXPIRE EXISTS XADD XREVRANGE"
@@ -33,13 +33,13 @@ async def inspect(shards: ShardClients) -> list[Finding]:
     key = shards.keys.single(b"l")
     try:
         await shards.ask(
-            [(shard, ("GET", shards.keys.single(b"n", shard))) for shard in range(shards.keys.shards)], SECONDS
+            [(shard, ("GET", shards.keys.single(b"n", shard))) for shard in range(shards.keys.shards)], CHECK_TIMEOUT_S
         )
     except TracecarError as error:
         return [Finding(WHAT, False, f"{error}. Its user needs the keys {_pattern(shards)}")]
     found = [Finding(WHAT, True, f"reached at {shards.servers.target}")]
     try:
-        (refused,) = await shards.ask([(0, ("EVAL", _ALLOWED, 1, key, *NEEDED.split()))], SECONDS)
+        (refused,) = await shards.ask([(0, ("EVAL", _ALLOWED, 1, key, *NEEDED.split()))], CHECK_TIMEOUT_S)
     except TracecarError as error:
         return [*found, Finding(f"{WHAT}: scripts", False, f"{error}. Its user needs EVAL and EVALSHA")]
     names = " ".join(name.decode() for name in refused)

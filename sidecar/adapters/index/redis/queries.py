@@ -1,4 +1,4 @@
-"""The questions that people ask, answered from the shared index."""
+"""Queries of people and clients, answered from the shared index."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Flow, IndexPage, Node
 from sidecar.domain.position import Position
 
-MOST_FOUND = 1_000
-CANDIDATES = 100
-"""Events from which flows are followed together."""
+MAX_FOUND_EVENTS = 1_000
+CANDIDATES_PER_STEP = 100
+"""Events whose flows are followed together."""
 KINDS = ("trace", "event", "position", "aggregate", "correlation")
-"""What an id may be, in the order in which it is tried."""
+"""Kinds of ids, in the order in which they are tried."""
 _TRACE_ID = re.compile(r"[0-9a-fA-F]{16}|[0-9a-fA-F]{32}")
 
 
 class IndexQueries:
-    """Answers `ports.Index`. What was added here before a question is waited for first."""
+    """The read side of `ports.Index`. A query first waits until earlier events of this member are written."""
 
     def __init__(
         self, shards: ShardClients, writer: IndexWriter, *, join: Collection[str], max_flow: int, patience: float
     ) -> None:
-        """`patience`: seconds that a question waits for what was added before it."""
+        """Create the queries; each waits up to `patience` seconds for earlier events."""
         self.shards, self.writer = shards, writer
         self._join, self._max_flow, self._patience = frozenset(join), max_flow, patience
         self._logs: dict[bytes, PartitionKey] = {}
         self._crowded: dict[Name, None] = {}
-        """Under these lies more than is looked at."""
+        """Sets with more members than are read."""
 
     async def written(self) -> None:
-        """Returns once everything added so far is written, or the server is known to be away."""
+        """Wait until everything added so far is written, or the server is known to be away."""
         await self.writer.written(self._patience)
 
     async def at(self, position: Position) -> Node | None:
@@ -70,7 +70,7 @@ class IndexQueries:
         found: dict[Position, Event] = {}
         for kind in KINDS:
             found |= {event.position: event for event in await self._matches(reading, kind, bound_text(id))}
-        latest = heapq.nlargest(MOST_FOUND, found.values(), key=appended)
+        latest = heapq.nlargest(MAX_FOUND_EVENTS, found.values(), key=appended)
         await reading.know(latest)
         return [reading.node(event) for event in latest]
 
@@ -93,8 +93,8 @@ class IndexQueries:
         seen: set[Position] = set()
         last: Event | None = None
         async for some in newest(reading, self.shards, before):
-            for start in range(0, len(some), CANDIDATES):
-                part = [event for event in some[start : start + CANDIDATES] if event.position not in seen]
+            for start in range(0, len(some), CANDIDATES_PER_STEP):
+                part = [event for event in some[start : start + CANDIDATES_PER_STEP] if event.position not in seen]
                 closed = await reading.closure(part)
                 by_latest = {max(flow, key=appended).position: flow for flow in closed.flows}
                 seen.update(event.position for flow in closed.flows for event in flow)
@@ -151,7 +151,7 @@ class IndexQueries:
         return reading.event(place)
 
     def _place(self, position: Position) -> bytes | None:
-        """Where an event would lie; None for offsets that there cannot be."""
+        """Return the place of an event; None for impossible offsets."""
         log = self.writer.packer.log(position.system, position.stream, position.partition)
         self._logs.setdefault(log.name, log)
         try:
@@ -160,7 +160,7 @@ class IndexQueries:
             return None
 
     async def _matches(self, reading: FlowReader, kind: str, id: str) -> list[Event]:
-        """The events that have `id` as this kind of id."""
+        """Find the events that have `id` as this kind of id."""
         if kind == "trace":
             return await of_trace(reading, int(id, 16)) if _TRACE_ID.fullmatch(id) else []
         if kind == "position":

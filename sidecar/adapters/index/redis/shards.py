@@ -1,4 +1,4 @@
-"""Asking the servers of the shared index: many commands at once, each to who has its shard."""
+"""Sends commands to the servers of the shared index, each to the one with its shard."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SCRIPTS = {
     script.sha: script
     for script in (WRITE_EVENTS, WRITE_LISTS, DELETE_EVENTS, HEARTBEAT, CORRECT_COUNT, WRITE_WHEN_FULL)
 }
-_TRIES = 3
+_MAX_ATTEMPTS = 3
 
 
 class ShardClients:
@@ -38,13 +38,15 @@ class ShardClients:
         self._starting = asyncio.Lock()
 
     async def ask(self, commands: Sequence[tuple[int, Command]], seconds: float) -> list[Any]:
-        """The replies, in order, after one round trip in all. Commands are such as may be repeated. Raises Outage where
-        they do not come within so many seconds, Refused."""
+        """Send commands and return the replies in order, after one round trip in all. Commands must be repeatable.
+
+        Raises Outage if the replies take longer than `seconds`, and Refused.
+        """
         if not commands:
             return []
         try:
             async with asyncio.timeout(seconds):
-                return await self._tried(commands)
+                return await self._retry(commands)
         except TimeoutError:
             await self.servers.close()
             raise Outage(
@@ -54,8 +56,8 @@ class ShardClients:
     async def close(self) -> None:
         await self.servers.close()
 
-    async def _tried(self, commands: Sequence[tuple[int, Command]]) -> list[Any]:
-        for left in range(_TRIES - 1, -1, -1):
+    async def _retry(self, commands: Sequence[tuple[int, Command]]) -> list[Any]:
+        for left in range(_MAX_ATTEMPTS - 1, -1, -1):
             try:
                 await self._start()
                 replies = await self._once(commands)
@@ -90,7 +92,7 @@ class ShardClients:
                     self._started = True
 
     async def _once(self, commands: Sequence[tuple[int, Command]]) -> list[Any]:
-        """Raises Disconnected, Outage; what a server said no to stands among the replies."""
+        """Send once. Raises Disconnected, Outage; refused commands have exceptions as replies."""
         groups: dict[Address, tuple[bytes, list[int]]] = {}
         for number, (shard, _) in enumerate(commands):
             head = self.keys.heads[shard]
@@ -117,7 +119,7 @@ class ShardClients:
 
 
 def _in_full(command: Command) -> Command:
-    """The same with the script's text instead of its digest."""
+    """Replace the digest of a script by its text."""
     script = _SCRIPTS.get(str(command[1])) if command[0] == "EVALSHA" else None
     rest: Sequence[Argument] = command[2:]
     return command if script is None else ("EVAL", script.text, *rest)

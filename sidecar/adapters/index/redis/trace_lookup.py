@@ -1,4 +1,4 @@
-"""The events of a trace in the shared index, those too that do not say so."""
+"""Finds the events of a trace in the shared index, also those whose trace id is derived."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sidecar.domain.model import Event
 
 
 def once(events: Iterable[Event]) -> list[Event]:
-    """Each position once."""
+    """Keep each position once."""
     return list({event.position: event for event in events}.values())
 
 
 async def of_trace(reading: FlowReader, trace_id: int) -> list[Event]:
-    """The events that say that they belong to this trace, and those that say nothing and for which it is derived."""
+    """Find the events that carry this trace id, and those without one for which it is derived."""
     own: Name = (b"t", trace_hash(trace_id.to_bytes(16, "big")))
     correlated: Name = (b"k", derived_hash(trace_id))
     named: Name = (b"i", derived_hash(trace_id))

@@ -1,4 +1,4 @@
-"""Events on their way into the shared index: what each shard is to be told about them."""
+"""Batches of events for the shared index, as commands for each shard."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sidecar.adapters.index.event_codec import MAX_PACKED_BYTES, UNPACKABLE, bou
 from sidecar.adapters.index.redis.key_layout import (
     CAUSE,
     EFFECT,
-    NOBODY,
-    SECOND,
+    UNKNOWN_PRODUCER,
+    WINDOW_MS,
     KeyLayout,
     PartitionKey,
     id_hash,
@@ -26,20 +26,20 @@ from sidecar.adapters.redis_client.connection_pool import Argument, Command
 from sidecar.domain.correlation.derived_trace_id import is_standalone, own_identity
 from sidecar.domain.model import Event
 
-MOST = 500
-"""Events that one batch takes: some milliseconds of the server's time."""
-FARTHEST = 1 << 62
-"""Milliseconds: append times beyond are kept as this one, for the seconds are ordered by numbers of 53 bits."""
-MOST_KNOWN = 30_000
-"""Hashes of ids that are remembered: flows name the same ones again and again."""
-MOST_LOGS = 20_000
-FEW = [small(number) for number in range(SECOND)]
-MILLISECONDS = [number.to_bytes(2, "big") for number in range(SECOND)]
-_SEQUENCE = (1 << 64) - 1
+MAX_BATCH_EVENTS = 500
+"""Events in one batch: some milliseconds of the server's time."""
+MAX_APPEND_TIME_MS = 1 << 62
+"""Limit of stored append times: seconds are ordered by numbers of 53 bits."""
+MAX_CACHED_HASHES = 30_000
+"""Hashes of ids that are cached: flows use the same ids again and again."""
+MAX_CACHED_PARTITIONS = 20_000
+SMALL_NUMBERS = [small(number) for number in range(WINDOW_MS)]
+MILLISECOND_BYTES = [number.to_bytes(2, "big") for number in range(WINDOW_MS)]
+_SEQUENCE_MASK = (1 << 64) - 1
 
 
 class ShardCommands:
-    """What one shard is to be told."""
+    """Writes for one shard."""
 
     __slots__ = ("buckets", "ids", "sets")
 
@@ -47,7 +47,7 @@ class ShardCommands:
         self.buckets: dict[bytes, list[bytes]] = {}
         """Fields and packed events in turn, by key."""
         self.sets: dict[bytes, list[bytes]] = {}
-        """What is to stand in each set: events of one flow come together, and need its keys named once."""
+        """Members to add to each set. Events of one flow come together, and name its keys once."""
         self.ids: list[bytes] = []
         """Hashes and members in turn."""
 
@@ -66,7 +66,7 @@ class ShardCommands:
 
 
 class IndexWriteBatch:
-    """Some events, as commands in the making. The same batch may be written any number of times."""
+    """A batch of events that is being built. It may be written any number of times."""
 
     __slots__ = ("count", "logs", "ranges", "seconds", "shards", "sweeps")
 
@@ -74,7 +74,7 @@ class IndexWriteBatch:
         self.shards = [ShardCommands() for _ in range(shards)]
         self.logs: dict[bytes, PartitionKey] = {}
         self.ranges: dict[bytes, tuple[int, int]] = {}
-        """For each log the lowest and the highest offset in it."""
+        """Lowest and highest offset of each log."""
         self.seconds: set[int] = set()
         self.sweeps: set[int] = set()
         self.count = 0
@@ -96,8 +96,11 @@ class IndexWriteBatch:
 
 
 class WriteBatchBuilder:
-    """Turns events into batches. An append time more than `late_ms` before the reading, or in the future, says nothing
-    about which flows are the oldest: clocks are wrong, and a backlog goes in the order of reading."""
+    """Turns events into batches.
+
+    An append time more than `late_ms` before the event was read, or in the future, does not decide which flows are the
+    oldest: clocks can be wrong, and a backlog goes in the order of reading.
+    """
 
     def __init__(self, shards: int, late_ms: int) -> None:
         self._shards, self._late_ms = shards, late_ms
@@ -108,20 +111,19 @@ class WriteBatchBuilder:
     def log(self, system: str, stream: str, number: int) -> PartitionKey:
         log = self._logs.get((system, stream, number))
         if log is None:
-            if len(self._logs) >= MOST_LOGS:
+            if len(self._logs) >= MAX_CACHED_PARTITIONS:
                 self._logs.clear()
             log = self._logs[system, stream, number] = log_of(system, stream, number)
         return log
 
     def take(self, batch: IndexWriteBatch, events: Sequence[Event], start: int) -> int:
-        """Take events from `start` on into the batch, as many as it has room for. Returns the index of the first that
-        was not taken."""
-        end = min(len(events), start + MOST - batch.count)
+        """Add events from `start` on to the batch, as many as fit. Returns the index of the first that did not."""
+        end = min(len(events), start + MAX_BATCH_EVENTS - batch.count)
         shards, count = batch.shards, self._shards
         known, words, late_ms = self._known, self._words, self._late_ms
-        if len(known) > MOST_KNOWN:
+        if len(known) > MAX_CACHED_HASHES:
             known.clear()
-        if len(words) > MOST_KNOWN:
+        if len(words) > MAX_CACHED_HASHES:
             words.clear()
         system = stream = ""
         number, bits, low_mask, two_words = -1, 0, 0, False
@@ -130,7 +132,7 @@ class WriteBatchBuilder:
         last_bucket, parts = -1, list[bytes]()
         last_window, members = None, list[bytes]()
         low = high = 0
-        # Where the events of this call that have the same key are entered.
+        # The member lists of keys that several events of this call share.
         traces: dict[int, list[bytes]] = {}
         aggregates: dict[str, list[bytes]] = {}
         correlations: dict[str, list[bytes]] = {}
@@ -150,12 +152,16 @@ class WriteBatchBuilder:
                 packed = pack_event(event)
             except UNPACKABLE:
                 packed = b""
-            if not packed or len(packed) > MAX_PACKED_BYTES or not -FARTHEST < event.appended_at < FARTHEST:
+            if (
+                not packed
+                or len(packed) > MAX_PACKED_BYTES
+                or not -MAX_APPEND_TIME_MS < event.appended_at < MAX_APPEND_TIME_MS
+            ):
                 event = bound_event(event)
-                event = replace(event, appended_at=min(max(event.appended_at, -FARTHEST), FARTHEST))
+                event = replace(event, appended_at=min(max(event.appended_at, -MAX_APPEND_TIME_MS), MAX_APPEND_TIME_MS))
                 packed = pack_event(event)
             if two_words:
-                sequence = offset & _SEQUENCE
+                sequence = offset & _SEQUENCE_MASK
                 place = (
                     log_name
                     + (offset >> 64).to_bytes(8, "big")
@@ -175,9 +181,11 @@ class WriteBatchBuilder:
                 key = b"e" + log_name + bucket.to_bytes((bucket.bit_length() + 7) >> 3, "big")
                 parts = shards[(log_number + bucket) % count].buckets.setdefault(key, [])
             rest = offset & low_mask
-            parts.append(FEW[rest] if rest < SECOND else rest.to_bytes((rest.bit_length() + 7) >> 3, "big"))
+            parts.append(
+                SMALL_NUMBERS[rest] if rest < WINDOW_MS else rest.to_bytes((rest.bit_length() + 7) >> 3, "big")
+            )
             parts.append(packed)
-            # --- what it is found by
+            # --- keys to find it by
             event_id, cause, correlation = event.event_id, event.causation_id, event.correlation_id
             trace_id, aggregate = event.trace_id, event.aggregate_id
             if event_id is not None:
@@ -194,7 +202,7 @@ class WriteBatchBuilder:
                 hashed = known.get(cause)
                 if hashed is None:
                     hashed = known[cause] = blake2b(cause.encode(), digest_size=16).digest()[:4]
-                producer = NOBODY
+                producer = UNKNOWN_PRODUCER
                 if event.producer is not None and cause != event_id:
                     found = words.get(event.producer)
                     if found is None:
@@ -223,19 +231,19 @@ class WriteBatchBuilder:
                     hashed = crc32(aggregate.encode()).to_bytes(4, "big")
                     places = aggregates[aggregate] = shards[hashed[3] % count].sets.setdefault(b"a" + hashed, [])
                 places.append(place)
-            # --- when it was
+            # --- its second
             appended_at = event.appended_at
-            window = appended_at // SECOND
+            window = appended_at // WINDOW_MS
             if window != last_window:
                 last_window = window
                 members = shards[window % count].sets.setdefault(b"w%d" % window, [])
                 batch.seconds.add(window)
-            members.append(MILLISECONDS[appended_at % SECOND] + place)
+            members.append(MILLISECOND_BYTES[appended_at % WINDOW_MS] + place)
             observed = event.observed_at // 1000
             if observed - late_ms < appended_at <= observed and event.replay_of is None:
                 batch.sweeps.add(window)
             else:
-                aged = observed // SECOND
+                aged = observed // WINDOW_MS
                 shards[aged % count].sets.setdefault(b"o%d" % aged, []).append(place)
                 batch.sweeps.add(aged)
         if log is not None:
@@ -244,10 +252,10 @@ class WriteBatchBuilder:
         return end
 
     def second_of(self, event: Event) -> int:
-        """When an event counts as having been, for what goes first."""
+        """Return the second in which an event counts as appended, for eviction."""
         observed = event.observed_at // 1000
         plausible = observed - self._late_ms < event.appended_at <= observed and event.replay_of is None
-        return (event.appended_at if plausible else observed) // SECOND
+        return (event.appended_at if plausible else observed) // WINDOW_MS
 
 
 def _stretch(batch: IndexWriteBatch, log: PartitionKey, low: int, high: int) -> None:

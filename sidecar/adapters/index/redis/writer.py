@@ -1,5 +1,7 @@
-"""Writing to the shared index in the background: a bounded queue, written in batches of one round trip. What finds no
-room is counted as not indexed, and remembered, so that it can be read from the broker again."""
+"""Writes to the shared index in the background, from a bounded queue, several batches in one round trip.
+
+Events that find no room are counted as not indexed and remembered, so that they can be read from the broker again.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ import structlog
 from msgspec import Struct
 
 from sidecar.adapters.index.redis.shards import ShardClients
-from sidecar.adapters.index.redis.write_batch import MOST, IndexWriteBatch, WriteBatchBuilder
+from sidecar.adapters.index.redis.write_batch import MAX_BATCH_EVENTS, IndexWriteBatch, WriteBatchBuilder
 from sidecar.adapters.redis_client.errors import RedisOutOfMemory
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Event
@@ -23,16 +25,16 @@ from sidecar.domain.position import Partition
 
 log = structlog.get_logger()
 
-MOST_QUEUED = 40_000
+MAX_QUEUED_EVENTS = 40_000
 """Events that wait for the server, some 1,000 bytes each."""
-AT_ONCE = 4
+BATCHES_PER_ROUND_TRIP_COUNT = 4
 """Batches that are sent together."""
-SECONDS = 5.0
-"""How long the server may take for them."""
-LONGEST_WAIT = 2.0
-UNSAFE_SECONDS = 60.0
-"""What a server confirmed so shortly before it went away may be lost: not yet on its disk, or at its replica."""
-_DRAIN_SECONDS = 5.0
+WRITE_TIMEOUT_S = 5.0
+"""Limit of one round trip."""
+RETRY_MAX_S = 2.0
+UNSAFE_WINDOW_S = 60.0
+"""Writes confirmed so shortly before an outage may be lost: not yet on disk, or not at the replica."""
+_DRAIN_TIMEOUT_S = 5.0
 
 
 class MissedEvents(Struct, frozen=True):
@@ -64,20 +66,20 @@ class IndexWriter:
         self.not_indexed = 0
         """Events that found no room since the start."""
         self.away: str | None = None
-        """Why the server does not take what waits."""
+        """Reason why the server accepts no events; None if it does."""
         self.full = False
-        """That is so because its memory is full."""
+        """The reason is that its memory is full."""
         self.on_missed: Callable[[MissedEvents], None] = lambda missed: None
-        """Told what to read again, once the server is back."""
+        """Called with events to read again, once the server is back."""
         self.on_lost: Callable[[int | None], None] = lambda since: None
-        """Told from which append time on (milliseconds) the server may have lost what it held; None: all of it."""
+        """Called with the append time (milliseconds; None: all) from which on the server may have lost events."""
         self._away_since = 0.0
         self._unsafe = False
-        """It was away, and did not only say no."""
+        """The server was unreachable, and did not merely refuse."""
 
     @property
     def events(self) -> int:
-        """How many events the index holds, as of the last writing."""
+        """Number of events in the index, as of the last write."""
         return max(0, sum(self._counts.values()))
 
     @property
@@ -89,32 +91,34 @@ class IndexWriter:
         """Some events found no room and were not handed over to be read again yet."""
         return bool(self._missed)
 
-    def counted(self, shard: int, count: int) -> None:
+    def set_count(self, shard: int, count: int) -> None:
         self._counts[shard] = count
 
     def words(self) -> dict[int, bytes]:
-        """The word that each shard keeps, as far as is known."""
+        """Return the random id of each shard, as far as known."""
         return dict(self._kept)
 
     def compare(self, before: dict[int, bytes], found: Sequence[bytes | None]) -> None:
-        """What was known before somebody asked, and what each shard was found to keep: who reads nothing new has to
-        hear of an emptied server too."""
+        """Compare the random ids known before a heartbeat with those of the shards.
+
+        A member that writes nothing has to detect an emptied server too.
+        """
         for shard, word in enumerate(found):
             known = before.get(shard)
             if known is not None and known == self._kept.get(shard) != word:
-                # All is written anew: which words the other shards keep then tells nothing more.
+                # Everything is written again, so the ids of the other shards say nothing more.
                 self._kept.clear()
-                self._emptied()
+                self._on_emptied()
                 return
 
-    def _emptied(self) -> None:
+    def _on_emptied(self) -> None:
         log.warning("the shared index was emptied; its window is read again")
         self.on_lost(None)
 
     def add(self, events: Sequence[Event]) -> None:
         begin, count = 0, len(events)
         while begin < count:
-            if self._added - self._written >= MOST_QUEUED:
+            if self._added - self._written >= MAX_QUEUED_EVENTS:
                 self._miss(events[begin:])
                 break
             begin = self.packer.take(self._batch(), events, begin)
@@ -122,14 +126,14 @@ class IndexWriter:
         self._awake()
 
     async def written(self, seconds: float) -> None:
-        """Returns once all that was added before is written, or after so many seconds."""
+        """Wait until all events added before are written, at most `seconds`."""
         if self.away is None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._until(self._added), seconds)
 
     async def room(self) -> None:
-        """Returns once the queue is half empty: for who can wait."""
-        await self._until(self._added - MOST_QUEUED // 2)
+        """Wait until the queue is half empty."""
+        await self._until(self._added - MAX_QUEUED_EVENTS // 2)
 
     async def _until(self, written: int) -> None:
         if written > self._written:
@@ -138,18 +142,18 @@ class IndexWriter:
             await done
 
     async def close(self) -> None:
-        """Write what waits, within some seconds."""
+        """Write waiting events, within some seconds."""
         self._closing = True
         self._wake.set()
         if self._task is not None:
-            await asyncio.wait((self._task,), timeout=_DRAIN_SECONDS if self.away is None else 0.0)
+            await asyncio.wait((self._task,), timeout=_DRAIN_TIMEOUT_S if self.away is None else 0.0)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         for _, done in self._waiting:
             done.cancel()
 
     def _batch(self) -> IndexWriteBatch:
-        if self._open.count >= MOST:
+        if self._open.count >= MAX_BATCH_EVENTS:
             self._queue.append(self._open)
             self._open = IndexWriteBatch(self._shards.keys.shards)
         return self._open
@@ -158,11 +162,11 @@ class IndexWriter:
         self._wake.set()
         if self._task is None and not self._closing:
             self._task = asyncio.get_running_loop().create_task(self._run())
-            self._task.add_done_callback(self._ended)
+            self._task.add_done_callback(self._on_task_end)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _on_task_end(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("writing to the shared index ended by a mistake of ours", exc_info=error)
+            log.error("writing to the shared index failed", exc_info=error)
             self.away = repr(error)
             self._task = None  # the next event tries again
 
@@ -175,22 +179,22 @@ class IndexWriter:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            if len(self._queue) < AT_ONCE and self._open.count:
+            if len(self._queue) < BATCHES_PER_ROUND_TRIP_COUNT and self._open.count:
                 self._queue.append(self._open)
                 self._open = IndexWriteBatch(self._shards.keys.shards)
-            # What is being sent takes the server's memory too.
-            batches = list(islice(self._queue, 1 if self.full else AT_ONCE))
+            # Requests take the server's memory too.
+            batches = list(islice(self._queue, 1 if self.full else BATCHES_PER_ROUND_TRIP_COUNT))
             try:
                 await self._write(batches)
             except (Outage, Refused) as error:
                 if self.away is None:
-                    log.warning("the shared index does not take events", reason=str(error), waiting=self.waiting)
+                    log.warning("the shared index accepts no events", reason=str(error), waiting=self.waiting)
                     self._away_since = time.time()
                 self.away = str(error)
                 self.full = isinstance(error, RedisOutOfMemory)
                 self._unsafe |= isinstance(error, Outage) and not self.full
                 await asyncio.sleep(wait)
-                wait = min(2 * wait, LONGEST_WAIT)
+                wait = min(2 * wait, RETRY_MAX_S)
                 continue
             for batch in batches:
                 self._queue.popleft()
@@ -199,10 +203,10 @@ class IndexWriter:
             self._went_well()
 
     async def _write(self, batches: Sequence[IndexWriteBatch]) -> None:
-        # A new word every time: a server that keeps the one that it had was not emptied.
+        # A new random id every time: a server that keeps its old one was not emptied.
         word = secrets.token_bytes(8)
         commands = [command for batch in batches for command in batch.commands(self._shards.keys, self._ttl_ms, word)]
-        replies = await self._shards.ask(commands, SECONDS)
+        replies = await self._shards.ask(commands, WRITE_TIMEOUT_S)
         emptied = False
         for (shard, _), reply in zip(commands, replies, strict=True):
             if isinstance(reply, list):
@@ -211,18 +215,18 @@ class IndexWriter:
                 self._kept[shard] = word
                 self._counts[shard] = count
         if emptied:
-            self._emptied()
+            self._on_emptied()
 
     def _went_well(self) -> None:
         self.full = False
         if self.away is not None:
-            log.info("the shared index takes events again", waiting=self.waiting)
+            log.info("the shared index accepts events again", waiting=self.waiting)
             self.away = None
             if self._unsafe:
-                # A server that went down, or was replaced, may have lost what it had confirmed last.
+                # A server that went down or was replaced may have lost its last writes.
                 self._unsafe = False
-                self.on_lost(int((self._away_since - UNSAFE_SECONDS) * 1000))
-        if self._missed and self.waiting < MOST_QUEUED // 2:
+                self.on_lost(int((self._away_since - UNSAFE_WINDOW_S) * 1000))
+        if self._missed and self.waiting < MAX_QUEUED_EVENTS // 2:
             missed, self._missed = self._missed, {}
             for one in missed.values():
                 self.on_missed(one)
