@@ -23,6 +23,7 @@ USED_WITHOUT_IMPORT = {
     "mkdocs-material",
     "mypy",
     "ruff",
+    "schemathesis",
     "types-pyyaml",  # types only
     "pytest-asyncio",  # plugins of pytest
     "pytest-textual-snapshot",

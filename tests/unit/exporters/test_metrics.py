@@ -381,7 +381,7 @@ async def measured() -> tuple[set[str], set[str]]:
 
 async def test_dashboard_and_alerts_ask_for_metrics_and_labels_that_exist() -> None:
     known, labels = await measured()
-    labels |= {"job", "instance", "system", "stream", "exporter", "error_type", "le", "state"}
+    labels |= {"job", "instance", "namespace", "system", "stream", "exporter", "error_type", "le", "state"}
     for where, expression in expressions():
         assert asked(expression), where
         assert asked(expression) <= known, f"{where}: {asked(expression) - known}"
