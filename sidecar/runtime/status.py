@@ -77,6 +77,14 @@ class StatusReporter:
         """Every broker is connected."""
         return all(pipeline.reached for pipeline in self._sources.pipelines)
 
+    @property
+    def unready_reason(self) -> str:
+        """The reason why the sidecar is not ready, without addresses: it is shown without a token."""
+        away = [pipeline.broker.traits for pipeline in self._sources.pipelines if not pipeline.reached]
+        return "; ".join(
+            f"{traits.scheme} cannot be reached: check {traits.source_path}, and run tracecar check" for traits in away
+        )
+
     async def status(self) -> models.ServiceStatus:
         """Return the whole status. A server that does not answer is in `trouble` and raises nothing."""
         sources = self._sources

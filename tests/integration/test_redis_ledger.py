@@ -145,7 +145,7 @@ async def test_a_failover_loses_nothing_that_was_replicated_and_doubles_nothing(
         await shop.give(3)
         await asyncio.sleep(0.01)  # it was left alone
         (seen,) = await broker.stuck(GROUP, 1)
-        assert await exhausting.look() == 1
+        assert await exhausting.poll() == 1
         await shop.client.execute_command("WAIT", 1, 10_000)
         master.kill()
 
@@ -154,7 +154,7 @@ async def test_a_failover_loses_nothing_that_was_replicated_and_doubles_nothing(
         assert [len(one.positions) for one in again] == [0] * 20 + [1] * 20
         assert all(one.carried_out for one in again)
         await exhausting._take(seen)
-        assert await exhausting.look() == 0
+        assert await exhausting.poll() == 0
         after = RedisHarness(replica.url)
         await is_whole(after, broker, stream, 40)
         shop.harness = after
@@ -240,7 +240,7 @@ async def test_two_who_watch_a_group_on_a_cluster_letter_each_exhausted_entry_on
     for id in ids:
         await run("XCLAIM", shop.stream, GROUP, "worker-1", 0, id, "FORCE", "RETRYCOUNT", 5)
     await asyncio.sleep(0.01)  # they were left alone
-    taken = await asyncio.gather(*(shop.exhausting(broker, NOW).look() for broker in brokers))
+    taken = await asyncio.gather(*(shop.exhausting(broker, NOW).poll() for broker in brokers))
     assert sum(taken) == 20
     letters = await clustered.contents(f"{{{shop.stream}}}.dlt")
     origins = sorted(dict(letter.headers)["tracecar.origin"] or b"" for letter in letters)

@@ -93,7 +93,7 @@ async def test_what_was_given_too_often_is_lettered_and_acknowledged_for_that_gr
     good = await shop.add(2)
     await shop.client.xreadgroup(GROUP, "worker-1", {shop.stream: ">"})
     await asyncio.sleep(0.01)
-    assert await sidecar.look() == 1
+    assert await sidecar.poll() == 1
     assert await shop.pending() == [good]
     (letter,) = await shop.letters()
     position = f"redis://{shop.stream}/{bad.decode()}"
@@ -108,14 +108,14 @@ async def test_what_was_given_too_often_is_lettered_and_acknowledged_for_that_gr
     assert "worker-1" in letter.message
     assert letter.record is not None
     assert letter.record.headers == (("own", b"1"),)
-    assert await sidecar.look() == 0
+    assert await sidecar.poll() == 0
 
 
 async def test_what_is_being_worked_on_is_left(shop: Shop) -> None:
     sidecar = await shop.sidecar(ExhaustedConfig(deliveries=3, idle=Duration(600)))
     await shop.add(1)
     await shop.give(5)
-    assert await sidecar.look() == 0
+    assert await sidecar.poll() == 0
     assert await shop.letters() == []
 
 
@@ -124,7 +124,7 @@ async def test_what_is_left_pending_for_too_long_is_taken_however_often_it_was_g
     await shop.add(1)
     await shop.client.xreadgroup(GROUP, "worker-1", {shop.stream: ">"})
     await asyncio.sleep(0.02)
-    assert await sidecar.look() == 1
+    assert await sidecar.poll() == 1
 
 
 async def test_many_sidecars_take_each_entry_once(shop: Shop) -> None:
@@ -134,7 +134,7 @@ async def test_many_sidecars_take_each_entry_once(shop: Shop) -> None:
     await shop.give(3)
     await asyncio.sleep(0.01)
     for _ in range(4):
-        await asyncio.gather(*(one.look() for one in sidecars))
+        await asyncio.gather(*(one.poll() for one in sidecars))
     letters = await shop.letters()
     assert len({letter.id for letter in letters}) == len(letters) == 250
     assert sum(one.taken for one in sidecars) == 250
@@ -165,7 +165,7 @@ async def test_an_entry_that_was_trimmed_is_lettered_without_its_body(shop: Shop
     await shop.give(3)
     await shop.client.execute_command("XTRIM", shop.stream, "MAXLEN", 0)
     await asyncio.sleep(0.01)
-    assert await sidecar.look() == 1
+    assert await sidecar.poll() == 1
     (letter,) = await shop.letters()
     assert letter.omitted == ("body", "headers")
     assert "trimmed" in letter.message
@@ -178,14 +178,14 @@ async def test_nothing_is_taken_where_the_letter_cannot_be_written(shop: Shop) -
     await shop.client.set(f"{shop.stream}.dlt", "no stream")
     await asyncio.sleep(0.01)
     with pytest.raises(Refused, match="not a stream"):
-        await sidecar.look()
+        await sidecar.poll()
     assert await shop.pending() == [id]
 
 
 async def test_a_group_that_is_not_there_is_no_trouble(shop: Shop) -> None:
     sidecar = await shop.sidecar()
     await shop.client.xgroup_destroy(shop.stream, GROUP)
-    assert await sidecar.look() == 0
+    assert await sidecar.poll() == 0
 
 
 async def test_check_says_on_which_streams_the_group_is(shop: Shop) -> None:
@@ -207,7 +207,7 @@ async def test_entries_behind_many_that_are_merely_slow_are_found(shop: Shop, mo
     for _ in range(3):
         await shop.client.xclaim(shop.stream, GROUP, "worker-1", 0, [bad])
     await asyncio.sleep(0.01)
-    assert [await sidecar.look() for _ in range(4)] == [0, 0, 0, 1]
+    assert [await sidecar.poll() for _ in range(4)] == [0, 0, 0, 1]
     assert bad not in await shop.pending()
 
 
@@ -227,7 +227,7 @@ async def test_one_that_was_claimed_without_being_counted_is_left(shop: Shop) ->
 async def test_what_keeps_entries_from_being_taken_stands_in_the_status(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sidecar.pipeline.pending_entry_reaper.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("sidecar.pipeline.pending_entry_reaper.POLL_INTERVAL_S", 0.05)
     await shop.add(1)
     await shop.give(3)
     await shop.client.set(f"{shop.stream}.dlt", "no stream")
@@ -240,7 +240,7 @@ async def test_what_keeps_entries_from_being_taken_stands_in_the_status(
         return " ".join((await service.status.status()).trouble)
 
     async def told() -> bool:
-        return "entries that groups cannot process (sources.redis.exhausted) stay" in await trouble()
+        return "exhausted entries (sources.redis.exhausted) are not dead-lettered" in await trouble()
 
     try:
         await until(told)

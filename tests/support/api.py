@@ -103,6 +103,7 @@ class Sidecar:
         self.index = MemoryIndex(10_000, join=self.config.correlation.join, max_flow=10_000)
         self.live = LiveStream()
         self.ready = True
+        self.unready_reason = "kafka cannot be reached: check sources.kafka"
         self.held: dict[str, int] = {}
         self.asked: list[tuple[str, str]] = []
         self.follower = ConsumerGroupTracker([self.broker])

@@ -16,6 +16,10 @@ class StatusProvider(Protocol):
     @property
     def ready(self) -> bool: ...
 
+    @property
+    def unready_reason(self) -> str:
+        """The reason why the sidecar is not ready, without addresses: it is shown without a token."""
+
     async def status(self) -> models.ServiceStatus: ...
 
 

@@ -31,7 +31,7 @@ class Foreign:
 
     async def look(self, after: int = 5_000_000) -> None:
         self.now += after
-        await self.sidecar.follower.look()
+        await self.sidecar.follower.poll()
 
     async def stop(self, group: str, at: int) -> None:
         """Let a group be seen moving, and then standing still in front of an offset."""
@@ -99,7 +99,7 @@ async def test_before_the_first_look_nothing_is_claimed(foreign: Foreign) -> Non
     await foreign.sidecar.pass_on(order(1, correlationId="c-1"))
     assert "delivery" not in await _get(foreign, "/v1/events/e-1")
     assert "delivery" not in await _get(foreign, "/v1/flows/c-1")
-    assert (await _get(foreign, "/v1/groups"))["note"] == "the groups were not looked at yet"
+    assert (await _get(foreign, "/v1/groups"))["note"] == "the groups have not been polled yet"
 
 
 async def test_groups_are_listed_with_what_they_stopped_at(foreign: Foreign) -> None:
@@ -124,7 +124,7 @@ async def test_groups_are_listed_with_what_they_stopped_at(foreign: Foreign) -> 
     assert [one.stream for one in mail.streams] == ["orders", "payments"]
     assert (page.looked_at, page.note) == ("2023-11-14T22:14:35.000Z", None)
     (sentence,) = (await _get(foreign, "/v1/status"))["trouble"]
-    assert sentence.startswith("billing stopped in front of memory://orders/0/2: ")
+    assert sentence.startswith("billing stopped at memory://orders/0/2: ")
 
 
 async def test_what_could_not_be_looked_at_is_said(foreign: Foreign) -> None:

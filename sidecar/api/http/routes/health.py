@@ -37,7 +37,7 @@ def routes(status: StatusProvider, metrics: MetricsWriter) -> Sequence[HTTPRoute
     async def readyz() -> Response[str]:
         if status.ready:
             return Response("ready\n", status_code=200)
-        return Response("not ready: a broker is not reached yet\n", status_code=503)
+        return Response(f"not ready: {status.unready_reason}\n", status_code=503)
 
     @get(
         "/metrics",
