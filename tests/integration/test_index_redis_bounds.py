@@ -56,7 +56,7 @@ def mixture(count: int, flows: int, seed: int = 1) -> list[Event]:
     dice = random.Random(seed)
     found = []
     for number in range(count):
-        flow = dice.randrange(build_flows)
+        flow = dice.randrange(flows)
         words = dice.choice([{"trace_id": flow + 1}, {"trace_id": flow + 1, "correlation_id": f"c{flow}"}])
         if dice.random() < 0.3:
             words = {"correlation_id": f"c{flow}", "causation_id": f"e{dice.randrange(number + 1)}"}

@@ -36,6 +36,7 @@ EVENT = Event(
     rejection=Rejection("schema.mismatch", "expected int", "data.qty"),
     replay_of="letter",
     digest=9,
+    hop_of="kafka://orders/0/1",
 )
 STORED = [
     1,
@@ -76,7 +77,7 @@ def test_the_shared_index_keeps_its_stored_order():
 def test_what_an_older_or_a_newer_version_stored_can_be_read():
     older = msgspec.msgpack.encode(STORED[:-2])
     newer = msgspec.msgpack.encode([*msgspec.msgpack.decode(pack_event(EVENT)), "a field of tomorrow"])
-    assert unpack_event(older, LOG, 4711) == replace(EVENT, replay_of=None, digest=0)
+    assert unpack_event(older, LOG, 4711) == replace(EVENT, replay_of=None, digest=0, hop_of=None)
     assert unpack_event(newer, LOG, 4711) == EVENT
 
 
