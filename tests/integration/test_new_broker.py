@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from sidecar.config.schema import ApiConfig, Config, EnvelopeConfig, SourcesConf
 from sidecar.domain.model import Outgoing
 from sidecar.domain.position import Position
 from sidecar.runtime import wiring
-from sidecar.runtime.service import SidecarService
+from tests.support.conditions import until
 from tests.support.paper_broker import PaperAdapter
+from tests.support.service import running_service
 
 TOKEN = "paper"
 
@@ -32,19 +33,8 @@ async def book(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator
         envelope=EnvelopeConfig(required=["type"]),
         api=ApiConfig(port=0, token=TOKEN, token_file=str(tmp_path / "token")),
     )
-    service = SidecarService(config)
-    running = asyncio.create_task(service.run())
-    while not all(pipeline.reached for pipeline in service.pipelines):
-        await asyncio.sleep(0.01)
-    yield adapter, service.serving.url
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-
-
-async def until(done: Callable[[], Any]) -> Any:
-    while not (result := await done()):
-        await asyncio.sleep(0.02)
-    return result
+    async with running_service(config) as url:
+        yield adapter, url
 
 
 async def tracecar(url: str, *words: str) -> str:
@@ -74,7 +64,8 @@ async def test_a_broker_of_the_tests_runs_through_pipeline_index_api_and_command
             found = (await http.get("/v1/events")).raise_for_status().json()["items"]
             return found if len(found) == 4 else []
 
-        shown = await until(events)
+        await until(events)
+        shown = await events()
         assert {event["position"]: event["status"] for event in shown} == {
             "paper://sales/1.1": "unchecked",
             "paper://sales/1.2": "unchecked",
@@ -93,7 +84,8 @@ async def test_a_broker_of_the_tests_runs_through_pipeline_index_api_and_command
             found: list[dict[str, Any]] = (await http.get("/v1/dead-letters")).raise_for_status().json()["items"]
             return found
 
-        (letter,) = await until(letters)
+        await until(letters)
+        (letter,) = await letters()
         assert letter["id"] == "tracecar.shop@paper://sales/2.1"
         status = (await http.get("/v1/status")).raise_for_status().json()
         assert [(stream["system"], stream["stream"], stream["lag"]) for stream in status["streams"]] == [
