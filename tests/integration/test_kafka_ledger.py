@@ -85,7 +85,7 @@ def _stuck(ask: Callable, request_name: str, moment: str, there: asyncio.Event) 
 async def test_a_ledger_that_is_full_refuses_before_anything_is_published(harness):
     broker, stream = await started(harness)
     await broker.ledger.act([LedgerTransaction(None, (LedgerWrite(f"{stream} first", None, b"1"),))])
-    view = broker._running.ledger._view
+    view = broker._running.ledger._cache
     enough, view._most = view._most, len(view.entries) + 1
     for _ in range(2):
         with pytest.raises(Refused, match=r"dead_letters\.ledger_entries"):
@@ -121,7 +121,7 @@ async def test_what_is_lost_under_a_claim_is_put_back_and_nothing_is_done_twice(
     broker, stream = await started(harness)
     assert all(done.carried_out for done in await broker.ledger.act(acts(stream, 3)))
     lose(harness.servers)
-    view = broker._running.ledger._view
+    view = broker._running.ledger._cache
     view._sure_until = math.inf if sure else 0.0
     try:
         done = await broker.ledger.act(acts(stream, 5))
@@ -175,7 +175,7 @@ async def test_a_new_ledger_of_the_same_length_is_noticed(harness):
 async def _at(broker: KafkaBroker, end: int) -> bool:
     """Everything is known up to here: an entry, and behind it the mark that ends its transaction, and so on."""
     await broker.ledger.entries(None, [])
-    return broker._running.ledger._view.next == end
+    return broker._running.ledger._cache.next == end
 
 
 async def test_who_may_not_put_back_what_is_lost_still_knows_it_and_leaves_others_alone(harness, monkeypatch):
@@ -203,7 +203,7 @@ async def test_who_may_not_put_back_what_is_lost_still_knows_it_and_leaves_other
 
 async def _knows_of_a_loss(broker: KafkaBroker) -> bool:
     await broker.ledger.entries(None, [])
-    return bool(broker._running.ledger._view.lost)
+    return bool(broker._running.ledger._cache.lost)
 
 
 async def test_an_entry_that_is_too_large_is_refused_with_what_to_do(harness):
