@@ -78,9 +78,9 @@ class Dashboard(App[None]):
 
     def get_driver_class(self) -> type[Driver]:
         """Return the product's own terminal driver; browsers and tests use others."""
-        found = super().get_driver_class()
-        if found.__module__ != "textual.drivers.linux_driver":
-            return found
+        driver = super().get_driver_class()
+        if driver.__module__ != "textual.drivers.linux_driver":
+            return driver
         from tui.terminal_driver import PromptDriver  # Windows has no such terminal
 
         return PromptDriver

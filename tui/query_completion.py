@@ -57,10 +57,10 @@ def complete(text: str, at: int, seen: Seen) -> tuple[int, list[str]]:
 
     `seen` has recent values by field.
     """
-    found = _WORD.search(text[:at])
-    if found is None:
+    match = _WORD.search(text[:at])
+    if match is None:
         return at, []
-    word, start = found[1], found.start(1)
+    word, start = match[1], match.start(1)
     field, colon, begun = word.partition(":")
     if not colon:
         names = [name if name.endswith(".") else f"{name}:" for name in FIELDS]
@@ -73,8 +73,8 @@ def complete(text: str, at: int, seen: Seen) -> tuple[int, list[str]]:
 
 def about(text: str, at: int) -> str:
     """Return the description of the field before the cursor."""
-    found = _WORD.search(text[:at])
-    name = found[1].partition(":")[0] if found else ""
+    match = _WORD.search(text[:at])
+    name = match[1].partition(":")[0] if match else ""
     return FIELDS[name][0] if name in FIELDS else ""
 
 

@@ -40,14 +40,14 @@ class CopyDialog(ModalScreen[None]):
             "event_id", "aggregate_id", "trace_id", "correlation_id", "causation_id", "span_id", "position", "key",
             "type", "stream", "producer",
         )  # fmt: skip
-        found = [_CopyChoice(name.replace("_", " "), str(value)) for name in names if (value := getattr(event, name))]
+        choices = [_CopyChoice(name.replace("_", " "), str(value)) for name in names if (value := getattr(event, name))]
         if event.body is not UNSET and event.body is not None:
-            found.insert(0, _CopyChoice("body", as_text(event.body)))
+            choices.insert(0, _CopyChoice("body", as_text(event.body)))
         if event.headers is not UNSET and event.headers:
-            found.append(_CopyChoice("headers", as_text(event.headers)))
+            choices.append(_CopyChoice("headers", as_text(event.headers)))
         if event.rejection is not None:
-            found.append(_CopyChoice("rejection", f"{event.rejection.code}: {event.rejection.message}"))
-        self._choices = found
+            choices.append(_CopyChoice("rejection", f"{event.rejection.code}: {event.rejection.message}"))
+        self._choices = choices
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):

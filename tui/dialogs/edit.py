@@ -215,13 +215,13 @@ def _line_of(text: str, path: str | None) -> int | None:
     except InvalidPath:
         return None
     lines = text.split("\n")
-    row, found = 0, None
+    row, best = 0, None
     for step in steps:
         at = _item_line(lines, row, step) if isinstance(step, int) else _name_line(lines, row, step)
         if at is None:
-            return found
-        found = row = at
-    return found
+            return best
+        best = row = at
+    return best
 
 
 def _name_line(lines: list[str], row: int, name: Step) -> int | None:

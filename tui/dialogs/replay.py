@@ -101,9 +101,9 @@ class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
         if not plan.receivers:
             row("received by", "no other group reads there")
         label = "received by" if plan.sendable else "read by"
-        for names, how, one in _alike(plan):
-            row(label, f"{names} on {clean(one.stream, 60)}{how}",
-                colors.warn if one.passed or one.kept_back else colors.text)  # fmt: skip
+        for names, how, receiver in _alike(plan):
+            row(label, f"{names} on {clean(receiver.stream, 60)}{how}",
+                colors.warn if receiver.passed or receiver.kept_back else colors.text)  # fmt: skip
             label = ""
         good = plan.passes == plan.looked_at
         if plan.looked_at:
@@ -185,7 +185,7 @@ class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
 
 def _alike(plan: PlanModel) -> list[tuple[str, str, ReceiverModel]]:
     """Group the receiving consumer groups by their state: their names, the state, and one example."""
-    found: dict[tuple[str, str], list[ReceiverModel]] = {}
+    groups: dict[tuple[str, str], list[ReceiverModel]] = {}
     for receiver in plan.receivers:
         again = (
             ""
@@ -195,12 +195,12 @@ def _alike(plan: PlanModel) -> list[tuple[str, str, ReceiverModel]]:
             else f", {count(receiver.passed)} of them again"
         )
         lag = f"  lag {count(receiver.lag)}" if receiver.lag else ""
-        found.setdefault((receiver.stream, f"{again}{_has(receiver.kept_back, plan.selected)}{lag}"), []).append(
+        groups.setdefault((receiver.stream, f"{again}{_has(receiver.kept_back, plan.selected)}{lag}"), []).append(
             receiver
         )
     lines = []
-    for (_, how), alike in list(found.items())[: 2 * MAX_SHOWN_ROWS]:
-        names = ", ".join(clean(one.group, 60) for one in alike[: 2 * MAX_SHOWN_ROWS])
+    for (_, how), alike in list(groups.items())[: 2 * MAX_SHOWN_ROWS]:
+        names = ", ".join(clean(member.group, 60) for member in alike[: 2 * MAX_SHOWN_ROWS])
         more = f" and {len(alike) - 2 * MAX_SHOWN_ROWS} groups more" if len(alike) > 2 * MAX_SHOWN_ROWS else ""
         lines.append((names + more, how, alike[0]))
     return lines

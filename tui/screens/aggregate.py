@@ -82,7 +82,7 @@ def _style(step: AggregateStep, colors: Palette) -> str:
 
 class AggregateScreen(BaseScreen):
     PLACE = "aggregate"
-    PERIOD = 2.0
+    REFRESH_INTERVAL_S = 2.0
     QUERYING = "order-4711"
     ABOUT = (
         "One aggregate through time. Each event says what it changed; what is known after it is put together from all "
@@ -181,7 +181,7 @@ class AggregateScreen(BaseScreen):
         if not asked:
             return
         try:
-            found = await self.client.aggregate(asked, limit=MAX_LISTED_EVENTS)
+            aggregate = await self.client.aggregate(asked, limit=MAX_LISTED_EVENTS)
         except NotFound as error:
             self._gone = str(error)
             if self.aggregate is None:
@@ -194,17 +194,17 @@ class AggregateScreen(BaseScreen):
         if asked != self.asked:
             self.call_later(self.look_now)
             return
-        self.aggregate, self._gone = found, ""
+        self.aggregate, self._gone = aggregate, ""
         self._show()
-        await self._read(asked, found)
+        await self._read(asked, aggregate)
 
-    async def _read(self, asked: str, found: models.AggregateModel) -> None:
+    async def _read(self, asked: str, aggregate: models.AggregateModel) -> None:
         """Read the bodies that are missing."""
-        missing = {event.position for event in found.events} - self._events.keys()
+        missing = {event.position for event in aggregate.events} - self._events.keys()
         if not missing:
             return
         if len(missing) <= MAX_SINGLE_READS:
-            for event in found.events:
+            for event in aggregate.events:
                 if event.position in missing:
                     self._keep(asked, await self._one(event))
         else:
@@ -218,7 +218,7 @@ class AggregateScreen(BaseScreen):
                     missing.discard(event.position)
                 if (cursor := page.cursor) is None:
                     break
-        held = {event.position for event in found.events}
+        held = {event.position for event in aggregate.events}
         if asked == self.asked:
             for gone in self._events.keys() - held:
                 del self._events[gone]
@@ -259,15 +259,15 @@ class AggregateScreen(BaseScreen):
         return event
 
     def summary(self) -> Text:
-        colors, found = self.theme_styles, self.aggregate
+        colors, aggregate = self.theme_styles, self.aggregate
         text = Text(" ", no_wrap=True, overflow="ellipsis")
-        if found is None:
+        if aggregate is None:
             return text.append(clean(self.asked, 100), colors.dim)
         text.append("aggregate ", colors.dim)
-        text.append(clean(found.aggregate_id, 80), colors.strong)
-        if found.aggregate_type:
-            text.append(f"  {clean(found.aggregate_type, 40)}", colors.info)
-        events = found.events
+        text.append(clean(aggregate.aggregate_id, 80), colors.strong)
+        if aggregate.aggregate_type:
+            text.append(f"  {clean(aggregate.aggregate_type, 40)}", colors.info)
+        events = aggregate.events
         number = len(events)
         more = " or more" if number >= MAX_LISTED_EVENTS else ""
         text.append(f"  {count(number)}{more} event{'' if number == 1 else 's'}", colors.text)
@@ -278,7 +278,7 @@ class AggregateScreen(BaseScreen):
             text.append(f"  ✗ {count(bad)} rejected", colors.bad)
         flows = len({event.trace_id for event in events})
         text.append(f"  in {count(flows)} flow{'' if flows == 1 else 's'}", colors.dim)
-        if found.coverage.evicted:
+        if aggregate.coverage.evicted:
             text.append("  older events may have left the index", colors.warn)
         if self._gone:
             text.append("  ! it is no longer in the index", colors.warn)

@@ -54,7 +54,7 @@ def _s(number: int) -> str:
 
 class DeadLettersScreen(DeadLetterActionsScreen):
     PLACE = "letters"
-    PERIOD = 2.0
+    REFRESH_INTERVAL_S = 2.0
     QUERYING = "state:open code:schema.mismatch stream:shipping"
     ABOUT = (
         "Why events failed, and the way back. Causes first; enter shows a cause's letters, enter again one letter "
@@ -107,8 +107,8 @@ class DeadLettersScreen(DeadLetterActionsScreen):
         letters.add_class("first")
         facts = DetailList(empty="The letter under the cursor", id="letter")
         facts.add_class("second")
-        one = DetailList(empty="", id="one")
-        one.add_class("first")
+        details = DetailList(empty="", id="one")
+        details.add_class("first")
         schema: VirtualList[SchemaField] = VirtualList(
             draw_field, lambda field: str(field.number), empty="No schema\nThe letter names none.", id="schema"
         )
@@ -116,7 +116,7 @@ class DeadLettersScreen(DeadLetterActionsScreen):
         with ContentSwitcher(initial="by-cause", id="levels"):
             yield Vertical(causes, CauseNote(), id="by-cause")
             yield Container(letters, facts, classes="split", id="letters")
-            yield Container(one, schema, classes="split even", id="full")
+            yield Container(details, schema, classes="split even", id="full")
 
     @property
     def deeper(self) -> str:

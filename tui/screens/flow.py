@@ -30,7 +30,7 @@ _MAX_CACHED_EVENTS = 64
 
 class FlowScreen(BaseScreen):
     PLACE = "flow"
-    PERIOD = 2.0
+    REFRESH_INTERVAL_S = 2.0
     QUERYING = None
     ABOUT = (
         "One flow. A bar runs from an event's cause to the event, on one axis of time; broken bars are links that are "

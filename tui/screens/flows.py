@@ -118,7 +118,7 @@ def _shape(gist: FlowSummary | None, colors: Palette) -> Text:
 class FlowsScreen(BaseScreen):
     PLACE = "flows"
     QUERYING = "aggregate:order-1010   or   stream:payments status:rejected"
-    PERIOD = 1.5
+    REFRESH_INTERVAL_S = 1.5
     ABOUT = (
         "Flows are events that belong together. With a query, those with an event that matches it. The shape shows "
         "when its events came, ✗ where one was rejected. Enter opens a flow."
@@ -181,13 +181,13 @@ class FlowsScreen(BaseScreen):
 
     async def _others(self, traces: list[str]) -> list[models.FlowModel]:
         """Read flows that are older than the listed ones."""
-        found = []
+        others = []
         for trace in traces[:40]:
             try:
-                found.append(await self.client.flow(trace))
+                others.append(await self.client.flow(trace))
             except NotFound:
                 continue
-        return found
+        return others
 
     def _sorted(self, flows: list[models.FlowModel]) -> list[models.FlowModel]:
         match ORDERS[self._order]:

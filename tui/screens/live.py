@@ -86,7 +86,7 @@ class LiveScreen(BaseScreen):
         "Events as they come, the newest at the bottom. While the cursor stands on the last row it follows; move it up "
         "and it stays on its event. Freeze holds the picture still; what arrives meanwhile is kept."
     )
-    PERIOD = 1.0
+    REFRESH_INTERVAL_S = 1.0
     BINDINGS = [
         Binding("space", "freeze", "Freeze"),
         Binding("f", "failing", "Only failures"),
@@ -141,11 +141,11 @@ class LiveScreen(BaseScreen):
         begin(self, self._listen, self.asked, group="listen", exclusive=True)
 
     async def _listen(self, query: str) -> None:
-        heard = 0
+        received = 0
         try:
             async for item in self.client.live(query):
-                heard += 1
-                if heard % EVENTS_PER_TURN == 0:
+                received += 1
+                if received % EVENTS_PER_TURN == 0:
                     await asyncio.sleep(0)
                 if isinstance(item, models.EventModel):
                     self.feed.add(item)

@@ -40,10 +40,10 @@ COLUMNS = (
 
 def draw(subject: models.SubjectModel, width: int, colors: Palette) -> Text:
     widths = fit(COLUMNS, width - 2)
-    seen = sorted({one.version for one in subject.seen if one.version is not None})
+    seen = sorted({usage.version for usage in subject.seen if usage.version is not None})
     latest = max(subject.versions, default=None)
     several = len(seen) > 1 or (bool(seen) and latest is not None and seen[-1] != latest)
-    streams = dict.fromkeys(stream for one in subject.seen for stream in one.streams)
+    streams = dict.fromkeys(stream for usage in subject.seen for stream in usage.streams)
     cells = {
         "mark": Text(
             "▲" if several else "●" if seen else "○", colors.warn if several else colors.good if seen else colors.dim
@@ -87,7 +87,7 @@ def draw_piece(piece: SubjectLine, width: int, colors: Palette) -> Text:
 
 class SchemasScreen(BaseScreen):
     PLACE = "schemas"
-    PERIOD = 3.0
+    REFRESH_INTERVAL_S = 3.0
     ABOUT = (
         "What is registered, and which versions events are really seen with. ▲ marks a subject of which several "
         "versions, or not the latest one, are in use. Enter leads into its versions, [ and ] choose which are "
@@ -273,12 +273,12 @@ class SchemasScreen(BaseScreen):
 
 def _users(events: list[models.EventModel], now: int) -> list[SubjectLine]:
     """Return which producers use which version, and when they did last."""
-    found: dict[tuple[int | None, str, str], list[models.EventModel]] = {}
+    users: dict[tuple[int | None, str, str], list[models.EventModel]] = {}
     for event in events:
         version = event.schema.version if event.schema is not None else None
-        found.setdefault((version, event.producer or "an unknown producer", event.stream), []).append(event)
+        users.setdefault((version, event.producer or "an unknown producer", event.stream), []).append(event)
     pieces = []
-    for (version, producer, stream), some in sorted(found.items(), key=lambda item: (-(item[0][0] or 0), item[0][1])):
+    for (version, producer, stream), some in sorted(users.items(), key=lambda item: (-(item[0][0] or 0), item[0][1])):
         bad = sum(1 for event in some if event.status == "rejected")
         words = f"{producer} → {stream}, {age(some[0].appended_at, now)} ago"
         if bad:

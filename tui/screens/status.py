@@ -59,7 +59,7 @@ def draw(entry: StatusLine, width: int, colors: Palette) -> Text:
 
 class StatusScreen(BaseScreen):
     PLACE = "status"
-    PERIOD = 1.0
+    REFRESH_INTERVAL_S = 1.0
     ABOUT = (
         "How the sidecar and the groups beside it are. What is wrong stands first, with what to do. Enter on a stream "
         "shows its events, on a stopped group the event in front of it."

@@ -26,7 +26,7 @@ SAMPLE_EVENTS = 1_000
 
 class TopologyScreen(BaseScreen):
     PLACE = "map"
-    PERIOD = 2.0
+    REFRESH_INTERVAL_S = 2.0
     ABOUT = (
         "Who publishes to which stream, and which groups read it. Left of a stream: events a second, the time from "
         "happening to lying in the stream (median), ✗ rejected of the newest thousand events. Right: how far a group "
@@ -231,7 +231,7 @@ class TopologyScreen(BaseScreen):
         lane = self.rows.item
         if lane is None:
             return
-        streams = list(dict.fromkeys(one.stream for one in self._lanes))
+        streams = list(dict.fromkeys(line.stream for line in self._lanes))
         at = max(0, min(len(streams) - 1, streams.index(lane.stream) + by))
         self.rows.select(f"{streams[at]} {_middle(self._lanes, streams[at])}")
 

@@ -44,9 +44,9 @@ class AggregateStep:
 
 def steps(events: Iterable[models.EventModel]) -> list[AggregateStep]:
     """Return the steps of events in order, with bodies as far as they were read."""
-    found: list[AggregateStep] = []
+    result: list[AggregateStep] = []
     known: Any = UNSET
-    said: dict[str | None, Any] = {}
+    previous_bodies: dict[str | None, Any] = {}
     before: int | None = None
     for event in events:
         occurred = micros(event.occurred_at or event.appended_at)
@@ -54,20 +54,20 @@ def steps(events: Iterable[models.EventModel]) -> list[AggregateStep]:
         before = occurred
         note = _LEAVES_NO_TRACE.get(event.status, "") or _unread(event)
         if note:
-            found.append(AggregateStep(event, known, note=note, gap=gap))
+            result.append(AggregateStep(event, known, note=note, gap=gap))
             continue
         body = _without_its_own(event.body, event)
         try:
-            after = body if known is UNSET else put_together(known, said.get(event.type), body)
+            after = body if known is UNSET else put_together(known, previous_bodies.get(event.type), body)
             changed = list(changes({} if known is UNSET and isinstance(body, Mapping) else known, after))
         except RecursionError:
             after, changed = (
                 body,
                 [models.ChangeModel(path="", before=None, after="too deep to be compared", what="changed")],
             )
-        found.append(AggregateStep(event, after, changed, first=known is UNSET, gap=gap))
-        known, said[event.type] = after, body
-    return found
+        result.append(AggregateStep(event, after, changed, first=known is UNSET, gap=gap))
+        known, previous_bodies[event.type] = after, body
+    return result
 
 
 def put_together(known: Any, last: Any, body: Any, depth: int = 0) -> Any:
@@ -87,14 +87,14 @@ def put_together(known: Any, last: Any, body: Any, depth: int = 0) -> Any:
     if isinstance(known, list) and isinstance(body, list):
         if not (last is None and body and _is_part(known, body)):
             return body
-        return [put_together(one, None, other, depth + 1) for one, other in zip(known, body, strict=True)]
+        return [put_together(item, None, other, depth + 1) for item, other in zip(known, body, strict=True)]
     if not (isinstance(known, Mapping) and isinstance(body, Mapping)):
         return body
     last = last if isinstance(last, Mapping) else {}
-    found = {name: value for name, value in known.items() if name in body or name not in last}
+    merged = {name: value for name, value in known.items() if name in body or name not in last}
     for name, value in body.items():
-        found[name] = put_together(known[name], last.get(name), value, depth + 1) if name in known else value
-    return found
+        merged[name] = put_together(known[name], last.get(name), value, depth + 1) if name in known else value
+    return merged
 
 
 def _is_part(known: Any, body: Any) -> bool:

@@ -66,4 +66,4 @@ def _words(event: models.EventModel) -> list[DetailLine]:
         word("trace", event.trace_id, go=f"flow:{event.trace_id}" if event.trace_id else ""),
         word("replay of", event.replay_of),
     ]  # fmt: skip
-    return [one for one in words if one is not None]
+    return [line for line in words if line is not None]

@@ -78,13 +78,13 @@ def _tree(body: Any, why: models.RejectionModel | None, folds: FoldState) -> lis
     marked = _steps(path) if path else None
     around = {tuple(marked[:n]) for n in range(len(marked) + 1)} if marked else set()
     lines: list[DetailLine] = []
-    found = False
+    marked_child = False
     waiting: list[tuple[str, Any, tuple[str, ...]]] = _children(body, ())[::-1]
     while waiting and len(lines) < MAX_BODY_LINES:
         label, value, steps = waiting.pop()
         key, depth = "body:" + "\x00".join(steps), len(steps)
         here = marked is not None and list(steps) == marked
-        found = found or here
+        marked_child = marked_child or here
         if isinstance(value, dict | list) and value:
             by_itself = len(value) <= MAX_OPEN_CHILD_NODES or steps in around
             is_open = folds.is_open(key, by_itself) or (steps in around and not here and folds.is_open(key))
@@ -99,7 +99,7 @@ def _tree(body: Any, why: models.RejectionModel | None, folds: FoldState) -> lis
             lines.append(DetailLine(key, depth, label, text, kind, copy=value, marked=here))
     if waiting:
         lines.append(DetailLine("body:more", 1, "", "… more than can be shown", "dim"))
-    if marked and not found:
+    if marked and not marked_child:
         lines = _with_missing(lines, marked)
     return lines
 

@@ -105,10 +105,10 @@ def fields(text: str, path: str | None) -> list[SchemaField]:
     """Return the lines of a schema. The field of the failing path is marked."""
     names = _names(path)
     stack: list[str] = []
-    found: list[SchemaField] = []
+    result: list[SchemaField] = []
     for number, (depth, name, kind) in enumerate(outline(text)):
         del stack[depth:]
         stack.append(name)
         here = bool(names) and stack[1:] == names
-        found.append(SchemaField(number, depth, name, kind, here))
-    return found
+        result.append(SchemaField(number, depth, name, kind, here))
+    return result

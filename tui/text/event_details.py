@@ -116,20 +116,20 @@ def _words(event: models.EventModel) -> list[DetailLine]:
 def _readers(delivery: list[models.DeliveryModel]) -> Iterator[DetailLine]:
     if not delivery:
         yield DetailLine("readers.none", 1, "", "no other group reads this stream", "dim")
-    for one in delivery:
-        key = f"readers.{one.group}"
-        if one.stopped is not None:
-            words = f"✗ has stopped in front of it: {one.stopped.reason}"
-            yield DetailLine(key, 1, one.group, words + (" (inferred)" if one.stopped.inferred else ""), "bad")
-        elif one.passed:
-            when = f" by {clock(one.passed_at)}" if one.passed_at else ""
-            yield DetailLine(key, 1, one.group, f"✓ passed it{when}", "good")
-        elif one.passed is None:
-            yield DetailLine(key, 1, one.group, "? cannot be told", "dim")
+    for reader in delivery:
+        key = f"readers.{reader.group}"
+        if reader.stopped is not None:
+            words = f"✗ has stopped in front of it: {reader.stopped.reason}"
+            yield DetailLine(key, 1, reader.group, words + (" (inferred)" if reader.stopped.inferred else ""), "bad")
+        elif reader.passed:
+            when = f" by {clock(reader.passed_at)}" if reader.passed_at else ""
+            yield DetailLine(key, 1, reader.group, f"✓ passed it{when}", "good")
+        elif reader.passed is None:
+            yield DetailLine(key, 1, reader.group, "? cannot be told", "dim")
         else:
-            behind = f", {count(one.behind)} records before it" if one.behind is not None else ""
-            times = f", given {one.deliveries} times" if one.deliveries else ""
-            yield DetailLine(key, 1, one.group, f"… not yet{behind}{times}", "warn")
+            behind = f", {count(reader.behind)} records before it" if reader.behind is not None else ""
+            times = f", given {reader.deliveries} times" if reader.deliveries else ""
+            yield DetailLine(key, 1, reader.group, f"… not yet{behind}{times}", "warn")
 
 
 def headers_facts(headers: Any, folds: FoldState) -> list[DetailLine]:

@@ -29,11 +29,11 @@ def deed_facts(history: object, folds: FoldState, width: int) -> list[DetailLine
 
 
 def _deed(key: str, deed: models.LedgerActionModel, width: int) -> Iterator[DetailLine]:
-    told = f"{deed.act} by {deed.by}"
-    told += f" to {deed.to}" if deed.to else ""
-    told += f", for {deed.group} alone" if deed.group else ""
-    told += f", attempt {deed.attempt}" if deed.attempt is not None and deed.attempt > 1 else ""
-    yield DetailLine(key, 1, clock(deed.at), told, "do")
+    sentence = f"{deed.act} by {deed.by}"
+    sentence += f" to {deed.to}" if deed.to else ""
+    sentence += f", for {deed.group} alone" if deed.group else ""
+    sentence += f", attempt {deed.attempt}" if deed.attempt is not None and deed.attempt > 1 else ""
+    yield DetailLine(key, 1, clock(deed.at), sentence, "do")
     for at, piece in enumerate(wrapped(deed.why, max(20, width - 20), 4) if deed.why else ()):
         yield DetailLine(f"{key}.why.{at}", 1, "because" if at == 0 else "", piece)
     for at, change in enumerate(deed.edit[:8]):

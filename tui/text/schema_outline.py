@@ -98,11 +98,11 @@ def _json(value: Any) -> str:
 def differences(before: str, after: str) -> list[tuple[str, int, str, str]]:
     """Return the outline of `after`, each line prefixed with ` `, `+` or `-` compared to `before`."""
     old, new = outline(before), outline(after)
-    found: list[tuple[str, int, str, str]] = []
+    result: list[tuple[str, int, str, str]] = []
     for kind, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if kind == "equal":
-            found += [(" ", *line) for line in new[c:d]]
+            result += [(" ", *line) for line in new[c:d]]
         else:
-            found += [("-", *line) for line in old[a:b]]
-            found += [("+", *line) for line in new[c:d]]
-    return found
+            result += [("-", *line) for line in old[a:b]]
+            result += [("+", *line) for line in new[c:d]]
+    return result

@@ -32,9 +32,9 @@ def entries(
     status: models.ServiceStatus, groups: models.GroupPage | None, letters: models.CausePage | None, width: int
 ) -> list[StatusLine]:
     """Return the lines of the screen, problems first. `letters`: open dead letters by cause."""
-    found = [*_findings(status, groups, width), *_open_letters(letters, width)]
+    problems = [*_findings(status, groups, width), *_open_letters(letters, width)]
     lines = [StatusLine("wrong", "head", ("What is wrong",))]
-    lines += found or [StatusLine("fine", "good", ("✓ Nothing that Tracecar could see.",))]
+    lines += problems or [StatusLine("fine", "good", ("✓ Nothing that Tracecar could see.",))]
     lines += _streams(status)
     if groups is not None:
         lines += _groups(groups)
@@ -167,8 +167,8 @@ def _members(members: list[models.MemberModel]) -> Iterable[StatusLine]:
     yield StatusLine("members", "head", ("Sidecars that share the index",))
     yield StatusLine("members names", "names", ("sidecar", "lag", "rate", "waits", "how it is"))
     for member in members:
-        heard = f", last heard of at {clock(member.last_heartbeat)[:8]}" if member.last_heartbeat else ""
-        state = "answers here" if member.here else "alive" if member.alive else f"✗ silent{heard}"
+        last_seen = f", last heard of at {clock(member.last_heartbeat)[:8]}" if member.last_heartbeat else ""
+        state = "answers here" if member.here else "alive" if member.alive else f"✗ silent{last_seen}"
         share = ", ".join(f"{share.stream} {len(share.partitions)}" for share in member.streams)
         missed = f", {count(member.not_indexed)} not indexed" if member.not_indexed else ""
         yield StatusLine(

@@ -67,8 +67,8 @@ def lanes(
     for group in groups.items:
         for reading in group.streams:
             readers[reading.stream].append((group, reading))
-    found: list[TopologyLine] = []
-    for stream in sorted(status.streams, key=lambda one: (-one.events, one.stream)):
+    result: list[TopologyLine] = []
+    for stream in sorted(status.streams, key=lambda status_of: (-status_of.events, status_of.stream)):
         sending = sorted(edges[stream.stream].values(), key=lambda edge: -edge.events)
         reading_here = readers[stream.stream]
         total = sum(edge.events for edge in sending) or 1
@@ -77,7 +77,7 @@ def lanes(
         for row in range(rows):
             sender = sending[row - top] if 0 <= row - top < len(sending) else None
             reader = reading_here[row - under] if 0 <= row - under < len(reading_here) else None
-            found.append(
+            result.append(
                 TopologyLine(
                     f"{stream.stream} {row}", stream.stream, row, rows, sender,
                     stream.rate * sender.events / total if sender else 0.0,
@@ -86,8 +86,8 @@ def lanes(
                     _behind(reader[1].lag, came[stream.stream]) if reader else "",
                 )
             )  # fmt: skip
-        found.append(TopologyLine(f"{stream.stream} end", stream.stream, -1, rows, None, 0, None, None, stream, 0, 0))
-    return found
+        result.append(TopologyLine(f"{stream.stream} end", stream.stream, -1, rows, None, 0, None, None, stream, 0, 0))
+    return result
 
 
 def _behind(lag: int | None, came: Sequence[int]) -> str:

@@ -124,13 +124,13 @@ def _firsts(events: list[models.FlowEventModel]) -> dict[str, str]:
     for event in events:
         if event.event_id and event.status != "duplicate":
             first.setdefault((event.stream, event.event_id), event.position)
-    found: dict[str, str] = {}
+    firsts: dict[str, str] = {}
     for event in events:
         if event.status == "duplicate" and event.event_id:
             of = first.get((event.stream, event.event_id))
             if of is not None and of != event.position:
-                found[event.position] = of
-    return found
+                firsts[event.position] = of
+    return firsts
 
 
 def _time(event: models.FlowEventModel) -> int | None:
@@ -169,12 +169,12 @@ def ticks(length: float, width: int, label: int = 9) -> list[tuple[int, float]]:
         return [(0, 0.0)]
     room = max(1, (width - label) // label)
     step = next((step for step in _TICK_STEPS_MS if length / step <= room), length)
-    found: list[tuple[int, float]] = []
+    result: list[tuple[int, float]] = []
     time = 0.0
-    while time < length and len(found) <= room:
-        found.append((_cell(time, length, width), time))
+    while time < length and len(result) <= room:
+        result.append((_cell(time, length, width), time))
         time += step
-    return found
+    return result
 
 
 def shape(flow: models.FlowModel, cells: int) -> list[tuple[int, bool]]:
@@ -182,12 +182,12 @@ def shape(flow: models.FlowModel, cells: int) -> list[tuple[int, bool]]:
     events = [] if flow.events is UNSET else flow.events
     times = [(_time(event), event.status == "rejected") for event in events]
     known = [time for time, _ in times if time is not None]
-    found = [(0, False)] * cells
+    histogram = [(0, False)] * cells
     if not known:
-        return found
+        return histogram
     start, length = min(known), (max(known) - min(known)) or 1
     for time, bad in times:
         if time is not None:
             at = min(cells - 1, int((time - start) / length * cells))
-            found[at] = (found[at][0] + 1, found[at][1] or bad)
-    return found
+            histogram[at] = (histogram[at][0] + 1, histogram[at][1] or bad)
+    return histogram

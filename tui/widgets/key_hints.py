@@ -77,15 +77,15 @@ class KeyHints(Widget):
             return
         if page.deeper:
             yield KeyHint("enter", page.deeper, "enter")
-        found = {
+        bindings = {
             active.binding.action: active.binding
             for active in page.active_bindings.values()
             if active.binding.show and active.enabled and page.offers(active.binding.action)
         }
-        own = [binding for action, binding in found.items() if action not in LAST_ACTIONS]
+        own = [binding for action, binding in bindings.items() if action not in LAST_ACTIONS]
         yield from (KeyHint(one.key_display or NAMES.get(one.key, one.key), one.description, one.key) for one in own)
         for action in LAST_ACTIONS[:-1]:
-            if (one := found.get(action)) is not None:
+            if (one := bindings.get(action)) is not None:
                 yield KeyHint(one.key_display or one.key, one.description, one.key)
 
     def _always(self) -> list[KeyHint]:

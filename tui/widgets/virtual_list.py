@@ -188,9 +188,9 @@ class VirtualList(ScrollView, Generic[T], can_focus=True):
         if self._stops is None:
             return index
         way = 1 if index >= self.cursor else -1
-        found = self._stop(index, way)
-        found = self._stop(index, -way) if found is None else found
-        return index if found is None else found
+        index_found = self._stop(index, way)
+        index_found = self._stop(index, -way) if index_found is None else index_found
+        return index if index_found is None else index_found
 
     def action_page(self, by: int) -> None:
         self._go(self.cursor + by * max(1, self.size.height - self._head - 1))
