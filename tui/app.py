@@ -225,7 +225,7 @@ class Dashboard(App[None]):
 
     # --- the sidecar
 
-    def reached(self) -> None:
+    def report_reached(self) -> None:
         """Record that the sidecar answered."""
         if self.link.state != "connected":
             if self.link.state == "lost":
@@ -237,7 +237,7 @@ class Dashboard(App[None]):
         if self.link.state != "refused":
             self.link = ConnectionState("lost", reason, self.link.service)
 
-    def trouble(self, error: ClientError) -> None:
+    def report_failure(self, error: ClientError) -> None:
         """Record that a request failed."""
         if isinstance(error, Unauthorized):
             self.link = ConnectionState("refused", str(error), self.link.service)
@@ -245,7 +245,7 @@ class Dashboard(App[None]):
         else:
             self.lost(str(error))
 
-    def know(self, status: models.ServiceStatus) -> None:
+    def learn_status(self, status: models.ServiceStatus) -> None:
         """Record what the sidecar says of itself."""
         held = sum(1 for stream in status.streams if stream.held)
         alert = f"holds {held} stream{'s' if held > 1 else ''}" if held else "needs a look" if status.trouble else ""
@@ -253,7 +253,7 @@ class Dashboard(App[None]):
         for stream in status.streams:
             self._met("stream", stream.stream)
 
-    def meet(self, event: models.EventModel) -> None:
+    def learn_event(self, event: models.EventModel) -> None:
         """Remember the values of an event for query completion."""
         self._met("type", event.type)
         self._met("producer", event.producer)

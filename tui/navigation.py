@@ -63,19 +63,19 @@ class Navigator(Protocol):
     async def schema_text(self, subject: str, version: int | None) -> str | None:
         """Return the text of a version of a subject, or None if the sidecar has none. Raises ClientError."""
 
-    def reached(self) -> None:
+    def report_reached(self) -> None:
         """Record that the sidecar answered."""
 
     def lost(self, reason: str) -> None:
         """Record that the sidecar did not answer."""
 
-    def trouble(self, error: ClientError) -> None:
+    def report_failure(self, error: ClientError) -> None:
         """Record that a request failed."""
 
-    def know(self, status: models.ServiceStatus) -> None:
+    def learn_status(self, status: models.ServiceStatus) -> None:
         """Record what the sidecar says of itself."""
 
-    def meet(self, event: models.EventModel) -> None:
+    def learn_event(self, event: models.EventModel) -> None:
         """Remember the values of an event for completion."""
 
     def notify(

@@ -67,7 +67,7 @@ def complete(text: str, at: int, seen: Seen) -> tuple[int, list[str]]:
         names += [f"{name}:" for name in seen if name.startswith(("body.", "header."))]
         return start, [name for name in names if name.startswith(word) and name != word][:MAX_COMPLETIONS]
     values = dict.fromkeys((*FIELDS.get(field, ("", ()))[1], *seen.get(field, ())))
-    fitting = [_quoted(value) for value in values if value.startswith(begun) and value != begun]
+    fitting = [_quote(value) for value in values if value.startswith(begun) and value != begun]
     return start + len(field) + 1, fitting[:MAX_COMPLETIONS]
 
 
@@ -80,10 +80,10 @@ def about(text: str, at: int) -> str:
 
 def term(field: str, value: str) -> str:
     """Return a query for exactly this value."""
-    return f"{field}:{_quoted(value)}"
+    return f"{field}:{_quote(value)}"
 
 
-def _quoted(value: str) -> str:
+def _quote(value: str) -> str:
     if len(value) > MAX_VALUE_CHARS or not value.isprintable():
         return _begins(value[:MAX_VALUE_CHARS], whole=len(value) <= MAX_VALUE_CHARS)
     if value and re.fullmatch(r"[\w.\-@#+,;=~|/:]+", value) and value[0] not in "/-<>=":

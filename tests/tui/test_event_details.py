@@ -15,7 +15,7 @@ from sidecar.api import models
 from tests.support.dashboard_data import BODY, HOSTILE, WHY, event, letter
 from tui.text.body_lines import as_text, body_facts
 from tui.text.detail_line import DetailLine, FoldState
-from tui.text.event_details import event_facts, letter_facts
+from tui.text.event_details import event_facts, letter_details
 from tui.text.sanitize import clean
 from tui.theme import CONTRAST, DARK, palette
 from tui.widgets.detail_list import draw
@@ -121,7 +121,7 @@ def test_a_letter_says_what_was_done_with_it_and_what_its_consumer_threw() -> No
     one = letter(
         1, history=DEEDS, stacktrace="java.lang.X: no\n\tat a.B.c(B.java:1)", returned_as="g@kafka://orders/0/9"
     )
-    said = [(fact.label, fact.value) for fact in letter_facts(one, FoldState(), 100)]
+    said = [(fact.label, fact.value) for fact in letter_details(one, FoldState(), 100)]
     assert ("10:00:00.000", "discarded by ann") in said
     assert any(label == "because" and value.startswith("test data") for label, value in said)
     assert ("11:00:00.000", "replayed by bob to shipping, for warehouse alone, attempt 2") in said
@@ -134,7 +134,7 @@ def test_keys_of_lines_are_unique() -> None:
     one = msgspec.structs.replace(event(1, "orders", "A", 0), body=BODY, headers=[("a", "b"), ("a", "b")])
     for facts in (
         event_facts(one, FoldState(), 60),
-        letter_facts(letter(history=DEEDS, stacktrace="a\nb"), FoldState(), 60),
+        letter_details(letter(history=DEEDS, stacktrace="a\nb"), FoldState(), 60),
     ):
         assert len({fact.key for fact in facts}) == len(facts)
 

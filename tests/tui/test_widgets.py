@@ -16,11 +16,11 @@ from tests.support.dashboard_data import AVRO, NOW, event, service_status, strea
 from tui.live_buffer import LiveBuffer
 from tui.open_browser import has_browser
 from tui.text import time_format
-from tui.text.columns import Column, fit, sized, wrapped
+from tui.text.columns import Column, fit, fit_exactly, wrap
 from tui.text.schema_outline import differences, outline
 from tui.text.status_lines import entries
 from tui.text.time_format import clock, coarse, micros, rate, span
-from tui.text.topology_lines import lanes
+from tui.text.topology_lines import topology_lines
 
 
 @pytest.mark.parametrize(
@@ -53,12 +53,12 @@ def test_columns_never_are_wider_than_the_screen(columns: list[tuple[int, int, i
 
 @given(st.text("ab漢字é ", max_size=40), st.integers(1, 30))
 def test_a_cell_has_exactly_its_width_also_with_wide_characters(text: str, width: int) -> None:
-    assert sized(Text(text), width).cell_len == width
+    assert fit_exactly(Text(text), width).cell_len == width
 
 
 @given(st.text("ab漢 ", max_size=200), st.integers(4, 30))
 def test_wrapped_lines_fit(text: str, width: int) -> None:
-    assert all(Text(line).cell_len <= width for line in wrapped(text, width))
+    assert all(Text(line).cell_len <= width for line in wrap(text, width))
 
 
 def test_the_feed_leaves_out_what_it_has_and_forgets_the_oldest() -> None:
@@ -119,7 +119,9 @@ def test_how_far_a_group_is_behind_in_time_is_told_as_far_as_the_sample_goes(mon
                      streams=[models.GroupStreamModel(stream="orders", partitions=1, lag=lag, rate=1)])
         for lag in (0, 1, 11, 51)
     ])  # fmt: skip
-    found = {lane.group.group: lane.behind for lane in lanes(service_status(), groups, list(came)) if lane.group}
+    found = {
+        lane.group.group: lane.behind for lane in topology_lines(service_status(), groups, list(came)) if lane.group
+    }
     assert found == {"g0": "", "g1": "~10 s", "g11": "~20 s", "g51": ">59 s"}
 
 

@@ -32,7 +32,7 @@ class ConfirmDialog(ModalScreen[bool]):
                 yield Button(f"{self._yes} (y)", id="yes", variant="primary")
 
     @on(Button.Pressed)
-    def _pressed(self, event: Button.Pressed) -> None:
+    def _on_button(self, event: Button.Pressed) -> None:
         self.dismiss(event.button.id == "yes")
 
     def action_no(self) -> None:

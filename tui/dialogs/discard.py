@@ -30,7 +30,7 @@ class DiscardDialog(ModalScreen[str | None]):
             yield Static(Text("\nenter discards · esc leaves them", "dim"))
 
     @on(Input.Submitted)
-    def _given(self, event: Input.Submitted) -> None:
+    def _on_submit(self, event: Input.Submitted) -> None:
         if reason := event.value.strip():
             self.dismiss(reason)
 

@@ -24,8 +24,8 @@ from sidecar.domain.json_path import InvalidPath, JsonPath, Step
 from sidecar.domain.json_safe import encode_json
 from tui.background import begin
 from tui.text.body_lines import as_text
-from tui.text.history_lines import changed
-from tui.text.sanitize import clean, covered, in_json
+from tui.text.history_lines import format_change
+from tui.text.sanitize import clean, in_json, mask_control_chars
 from tui.theme import palette
 
 VALIDATION_DELAY_S = 0.35
@@ -38,7 +38,7 @@ class _SafeTextArea(TextArea):
     """Text area that shows pasted control characters as text."""
 
     def get_line(self, line_index: int) -> Text:
-        return Text(covered(self.document.get_line(line_index)), end="", no_wrap=True)
+        return Text(mask_control_chars(self.document.get_line(line_index)), end="", no_wrap=True)
 
 
 class EditDialog(ModalScreen[EditRequest | None]):
@@ -87,7 +87,9 @@ class EditDialog(ModalScreen[EditRequest | None]):
             begin, end = _value_of(line)
             area.selection = Selection((row, begin), (row, end))  # typing replaces the selection
             area.scroll_cursor_visible(center=True, animate=False)
-        self._judged("same", Text("Type what it should be; it is checked as you type.", palette(self.app.theme).dim))
+        self._show_verdict(
+            "same", Text("Type what it should be; it is checked as you type.", palette(self.app.theme).dim)
+        )
 
     @on(TextArea.Changed)
     def _changed(self) -> None:
@@ -117,15 +119,15 @@ class EditDialog(ModalScreen[EditRequest | None]):
             self.edit = None if self.query_one(TextArea).text == self._text else self._edit()
         except (msgspec.DecodeError, RecursionError) as error:
             fault = _fault(self.query_one(TextArea).text) or str(error)
-            self._judged("wrong", Text(f"✗ this is no JSON yet: {clean(fault, 200)}", colors.warn))
+            self._show_verdict("wrong", Text(f"✗ this is no JSON yet: {clean(fault, 200)}", colors.warn))
             return
         except ValueError as error:
-            self._judged("wrong", Text(f"✗ {clean(error, 400)}", colors.warn))
+            self._show_verdict("wrong", Text(f"✗ {clean(error, 400)}", colors.warn))
             return
         if self.edit is None:
-            self._judged("same", Text("Nothing is changed yet.", colors.dim))
+            self._show_verdict("same", Text("Nothing is changed yet.", colors.dim))
             return
-        self._judged("checking", Text("… checking", colors.dim))
+        self._show_verdict("checking", Text("… checking", colors.dim))
         begin(self, self._ask, self.edit, exclusive=True, group="check")
 
     async def _ask(self, edit: EditRequest) -> None:
@@ -134,7 +136,7 @@ class EditDialog(ModalScreen[EditRequest | None]):
         try:
             plan = await self._client.plan(request)
         except ClientError as error:
-            self._judged("fails", Text(f"✗ {clean(error, 600)}", colors.bad))
+            self._show_verdict("fails", Text(f"✗ {clean(error, 600)}", colors.bad))
             return
         text = Text()
         good = not plan.fails and plan.looked_at > 0 and plan.passes == plan.looked_at
@@ -146,19 +148,19 @@ class EditDialog(ModalScreen[EditRequest | None]):
         for why in list(plan.skipped)[:2]:
             text.append(f"✗ {clean(why, 300)}\n", colors.warn)
         for change in plan.changes[:4]:
-            text.append(f"  {changed(change)}\n", colors.info)
+            text.append(f"  {format_change(change)}\n", colors.info)
         if len(plan.changes) > 4:
             text.append(f"  and {len(plan.changes) - 4} changes more\n", colors.dim)
         text.rstrip()
-        self._judged("passes" if good else "fails", text)
+        self._show_verdict("passes" if good else "fails", text)
 
-    def _judged(self, verdict: str, text: Text) -> None:
+    def _show_verdict(self, verdict: str, text: Text) -> None:
         self.verdict = verdict
         self.query_one("#verdict", Static).update(text)
         self.query_one("#done", Button).disabled = verdict != "passes"
 
     @on(Button.Pressed)
-    def _pressed(self, event: Button.Pressed) -> None:
+    def _on_button(self, event: Button.Pressed) -> None:
         if event.button.id == "done":
             self.action_done()
         else:

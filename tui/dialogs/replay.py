@@ -14,8 +14,8 @@ from textual.widgets import Button, Static
 from sidecar.api.client.client import Client, ClientError
 from sidecar.api.models.replays import PlanModel, ReceiverModel, ReplayRequestModel
 from tui.background import begin
-from tui.text.columns import wrapped
-from tui.text.history_lines import changed
+from tui.text.columns import wrap
+from tui.text.history_lines import format_change
 from tui.text.sanitize import clean
 from tui.text.time_format import count
 from tui.theme import palette
@@ -82,7 +82,7 @@ class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
         width = max(20, self.query_one("#plan", Static).size.width - LABEL_CELLS)
 
         def row(label: str, value: str, style: str = colors.text) -> None:
-            for piece in wrapped(value, width):
+            for piece in wrap(value, width):
                 text.append(f"{label:<{LABEL_CELLS}}", colors.dim)
                 text.append(f"{piece}\n", style)
                 label = ""
@@ -114,7 +114,7 @@ class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
             where = f"{check.path}: " if check.path and check.path not in check.message else ""
             row("", f"✗ {count(check.count)} {clean(check.code, 60)}  {clean(where + check.message, 240)}", colors.bad)
         for change in plan.changes[:MAX_SHOWN_ROWS]:
-            row("change", changed(change), colors.info)
+            row("change", format_change(change), colors.info)
         for warning in plan.warnings[:MAX_SHOWN_ROWS]:
             row("! note", _keys(clean(warning, 400)), colors.warn)
         text.rstrip()
@@ -169,7 +169,7 @@ class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
         self._try()
 
     @on(Button.Pressed)
-    def _pressed(self, event: Button.Pressed) -> None:
+    def _on_button(self, event: Button.Pressed) -> None:
         if event.button.id == "begin":
             self.action_begin()
         else:

@@ -142,7 +142,7 @@ class ReplayProgressDialog(ModalScreen[str | None]):
         self.query_one("#pause", Button).label = "Go on (p)" if job.state == "paused" else "Pause (p)"
 
     @on(Button.Pressed)
-    def _pressed(self, event: Button.Pressed) -> None:
+    def _on_button(self, event: Button.Pressed) -> None:
         match event.button.id:
             case "pause":
                 self.action_pause()

@@ -30,7 +30,7 @@ class TokenDialog(ModalScreen[str | None]):
             yield Static(Text("\nIts owner finds it in the sidecar's configuration (api.token) or token file.", "dim"))
 
     @on(Input.Submitted)
-    def _given(self, event: Input.Submitted) -> None:
+    def _on_submit(self, event: Input.Submitted) -> None:
         if token := event.value.strip():
             self.dismiss(token)
 

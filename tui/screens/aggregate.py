@@ -128,14 +128,14 @@ class AggregateScreen(BaseScreen):
         return self.query_one("#step", DetailList)
 
     @property
-    def deeper(self) -> str:
+    def enter_hint(self) -> str:
         if self.facts.has_focus:
-            return self.facts.deeper
+            return self.facts.enter_hint
         return "Its flow" if self.rows.item is not None else ""
 
     @property
-    def backwards(self) -> str:
-        return "The events" if self.facts.has_focus else super().backwards
+    def escape_hint(self) -> str:
+        return "The events" if self.facts.has_focus else super().escape_hint
 
     def offers(self, action: str) -> bool:
         if action == "failure":
@@ -303,7 +303,7 @@ class AggregateScreen(BaseScreen):
         self.dashboard.open_flow(position, at=position)
 
     @on(DetailList.Led)
-    def _led(self, event: DetailList.Led) -> None:
+    def _on_link(self, event: DetailList.Led) -> None:
         kind, _, id = event.to.partition(":")
         if kind == "flow":
             self.dashboard.open_flow(id, at=id)

@@ -98,12 +98,12 @@ class BaseScreen(Screen[None]):
         self.look_now()
 
     @property
-    def deeper(self) -> str:
+    def enter_hint(self) -> str:
         """What Enter does with the current focus; empty if nothing."""
         return ""
 
     @property
-    def backwards(self) -> str:
+    def escape_hint(self) -> str:
         """What Escape does; empty if nothing."""
         return "Back" if self.dashboard.came_from else ""
 
@@ -171,10 +171,10 @@ class BaseScreen(Screen[None]):
         except BadRequest as error:
             self.dashboard.notify(str(error), title="This cannot be asked", severity="warning", markup=False)
         except ClientError as error:
-            self.dashboard.trouble(error)
+            self.dashboard.report_failure(error)
         else:
             self._answered = True
-            self.dashboard.reached()
+            self.dashboard.report_reached()
             self.say()
         finally:
             self._looking = False

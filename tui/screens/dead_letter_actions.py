@@ -17,7 +17,7 @@ from tui.text.time_format import count
 class DeadLetterActionsScreen(BaseScreen):
     """A screen on which dead letters can be selected."""
 
-    def wanted(self) -> tuple[ReplayRequestModel, str] | None:
+    def selected_letters(self) -> tuple[ReplayRequestModel, str] | None:
         """Return the marked letters, else the one under the cursor, and a name for them."""
         raise NotImplementedError
 
@@ -25,7 +25,7 @@ class DeadLetterActionsScreen(BaseScreen):
         """Return the ids of the marked letters, else of the one under the cursor."""
         raise NotImplementedError
 
-    def acted(self) -> None:
+    def refresh_after_action(self) -> None:
         """Refresh after an action: clears the marks and reads the letters again."""
         raise NotImplementedError
 
@@ -41,7 +41,7 @@ class DeadLetterActionsScreen(BaseScreen):
         self.app.push_screen(EditDialog(self.client, letter), answered)
 
     def action_replay(self) -> None:
-        if (wanted := self.wanted()) is None:
+        if (wanted := self.selected_letters()) is None:
             self.app.notify("There is nothing to replay", timeout=2)
             return
         self._replay(*wanted)
@@ -59,19 +59,19 @@ class DeadLetterActionsScreen(BaseScreen):
         except ClientError as error:
             self.app.notify(str(error), title="Not replayed", severity="error", markup=False, timeout=10)
             return
-        self.acted()
+        self.refresh_after_action()
         self._watch(job.id, request.ids)
 
     def _watch(self, job: str, ids: list[str]) -> None:
         def closed(to: str | None) -> None:
-            self.acted()
+            self.refresh_after_action()
             if to:
                 self.dashboard.open_flow(to, at=to)
 
         self.app.push_screen(ReplayProgressDialog(self.client, job, ids), closed)
 
     def action_discard(self) -> None:
-        if (wanted := self.wanted()) is None:
+        if (wanted := self.selected_letters()) is None:
             return
         request, what = wanted
 
@@ -106,7 +106,7 @@ class DeadLetterActionsScreen(BaseScreen):
         first = next((outcome.why for outcome in outcomes if not outcome.done and outcome.why), None)
         message = f"{count(good)} {word}" + (f", {len(outcomes) - good} not: {first}" if first else "")
         self.app.notify(message, severity="warning" if first else "information", markup=False, timeout=5)
-        self.acted()
+        self.refresh_after_action()
 
     def action_history(self) -> None:
         from tui.dialogs.audit_log import AuditLogDialog

@@ -29,7 +29,7 @@ from tui.text.dead_letter_lines import (
     fields,
     open_letters,
 )
-from tui.text.event_details import letter_facts
+from tui.text.event_details import letter_details
 from tui.text.sanitize import clean
 from tui.text.time_format import count
 from tui.widgets.cause_note import CauseNote
@@ -119,22 +119,22 @@ class DeadLettersScreen(DeadLetterActionsScreen):
             yield Container(details, schema, classes="split even", id="full")
 
     @property
-    def deeper(self) -> str:
+    def enter_hint(self) -> str:
         match self._level:
             case "causes":
                 return "Its letters" if self.causes.item is not None else ""
             case "letters" if self.letters.has_focus:
                 return "Whole letter" if self.letter is not None else ""
         focused = self.focused
-        return focused.deeper if isinstance(focused, DetailList) else ""
+        return focused.enter_hint if isinstance(focused, DetailList) else ""
 
     @property
-    def backwards(self) -> str:
+    def escape_hint(self) -> str:
         if self._level == "causes":
-            return super().backwards or ("All causes" if self.asked else "")
+            return super().escape_hint or ("All causes" if self.asked else "")
         if self._level == "full" or not self.letters.has_focus:
             return "The letters"
-        return "Causes" if not self._direct else super().backwards or "Causes"
+        return "Causes" if not self._direct else super().escape_hint or "Causes"
 
     def offers(self, action: str) -> bool:
         match action:
@@ -143,7 +143,7 @@ class DeadLettersScreen(DeadLetterActionsScreen):
             case "mark" | "mark_all":
                 return self._level == "letters" and self.letter is not None
             case "replay" | "discard":
-                return self.wanted() is not None
+                return self.selected_letters() is not None
             case "restore":
                 return self.letter is not None and self.letter.state == "discarded"
             case "only_open":
@@ -204,11 +204,11 @@ class DeadLettersScreen(DeadLetterActionsScreen):
     def open(self, query: str) -> None:
         """Show the letters that match, without their causes."""
         self.asked, self._direct, self._cause = query, True, None
-        self._read_anew()
+        self._reload()
         self._to("letters")
         self.look_now()
 
-    def _read_anew(self) -> None:
+    def _reload(self) -> None:
         """Clear the list, so that no old letter is taken for one of the new list."""
         self._letters, self._more = [], False
         self.letters.marked.clear()
@@ -296,7 +296,7 @@ class DeadLettersScreen(DeadLetterActionsScreen):
             return
         except ClientError as error:
             self._edit_next = False
-            self.dashboard.trouble(error)
+            self.dashboard.report_failure(error)
             return
         if len(self._full) > 64:
             self._full.clear()
@@ -321,7 +321,7 @@ class DeadLettersScreen(DeadLetterActionsScreen):
 
     def _fill(self, letter: models.DeadLetterModel) -> None:
         for name in ("#letter", "#one"):
-            self.query_one(name, DetailList).fill(letter.id, lambda folds, width: letter_facts(letter, folds, width))
+            self.query_one(name, DetailList).fill(letter.id, lambda folds, width: letter_details(letter, folds, width))
         ref = letter.schema
         subject = ref.subject if ref is not None and ref.subject else f"{letter.stream}-value"
         text = self._schemas.get((subject, ref.version if ref is not None else None))
@@ -334,7 +334,7 @@ class DeadLettersScreen(DeadLetterActionsScreen):
     @on(VirtualList.Chosen, "#causes")
     def _cause_chosen(self, event: VirtualList.Chosen) -> None:
         self._cause, self._direct = event.item, False
-        self._read_anew()
+        self._reload()
         self._to("letters")
         self.look_now()
 
@@ -343,7 +343,7 @@ class DeadLettersScreen(DeadLetterActionsScreen):
         self._to("full")
 
     @on(DetailList.Led)
-    def _led(self, event: DetailList.Led) -> None:
+    def _on_link(self, event: DetailList.Led) -> None:
         kind, _, id = event.to.partition(":")
         match kind:
             case "flow":
@@ -407,7 +407,7 @@ class DeadLettersScreen(DeadLetterActionsScreen):
             self.letters.redraw()
             self.say()
 
-    def wanted(self) -> tuple[ReplayRequestModel, str] | None:
+    def selected_letters(self) -> tuple[ReplayRequestModel, str] | None:
         marked = self._marked()
         if self._level == "causes":
             cause = self.causes.item
@@ -432,7 +432,7 @@ class DeadLettersScreen(DeadLetterActionsScreen):
     def chosen(self) -> list[str]:
         return self._marked() or ([self.letter.id] if self.letter is not None else [])
 
-    def acted(self) -> None:
+    def refresh_after_action(self) -> None:
         self.letters.marked.clear()
         self._full.clear()
         self.look_now()

@@ -74,15 +74,15 @@ class FlowScreen(BaseScreen):
         yield Container(tree, facts, classes="split")
 
     @property
-    def deeper(self) -> str:
+    def enter_hint(self) -> str:
         if self.facts.has_focus:
-            return self.facts.deeper
+            return self.facts.enter_hint
         line = self.lines.item
         return "" if line is None else "Dead letter" if line.why else "Into the event"
 
     @property
-    def backwards(self) -> str:
-        return "The tree" if self.facts.has_focus else super().backwards
+    def escape_hint(self) -> str:
+        return "The tree" if self.facts.has_focus else super().escape_hint
 
     def offers(self, action: str) -> bool:
         line = self.lines.item
@@ -132,7 +132,7 @@ class FlowScreen(BaseScreen):
     async def look(self) -> None:
         asked = self.id_asked
         if asked is None:
-            self.dashboard.know(await self.client.status())  # checks that the sidecar still answers
+            self.dashboard.learn_status(await self.client.status())  # checks that the sidecar still answers
             return
         try:
             flow = await self.client.flow(asked)
@@ -216,7 +216,7 @@ class FlowScreen(BaseScreen):
         except ClientError as error:
             full = event
             if not isinstance(error, NotFound):
-                self.dashboard.trouble(error)
+                self.dashboard.report_failure(error)
         if len(self._events) >= _MAX_CACHED_EVENTS:
             self._events.clear()
         self._events[event.position] = full
@@ -238,7 +238,7 @@ class FlowScreen(BaseScreen):
             self.facts.focus()
 
     @on(DetailList.Led)
-    def _led(self, event: DetailList.Led) -> None:
+    def _on_link(self, event: DetailList.Led) -> None:
         kind, _, id = event.to.partition(":")
         if kind == "aggregate":
             self.action_its_aggregate()

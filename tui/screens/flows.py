@@ -149,12 +149,12 @@ class FlowsScreen(BaseScreen):
         )
 
     @property
-    def deeper(self) -> str:
+    def enter_hint(self) -> str:
         return "The flow" if self.rows.item is not None else ""
 
     @property
-    def backwards(self) -> str:
-        return super().backwards or ("All flows" if self.asked else "")
+    def escape_hint(self) -> str:
+        return super().escape_hint or ("All flows" if self.asked else "")
 
     @property
     def rows(self) -> VirtualList[ListedFlow]:
@@ -162,7 +162,7 @@ class FlowsScreen(BaseScreen):
 
     async def look(self) -> None:
         if self._hold:
-            self.dashboard.know(await self.client.status())  # checks that the sidecar still answers
+            self.dashboard.learn_status(await self.client.status())  # checks that the sidecar still answers
             return
         page = await self.client.flows(limit=MAX_LISTED_FLOWS)
         flows = page.items

@@ -116,12 +116,12 @@ class LiveScreen(BaseScreen):
         yield rows
 
     @property
-    def deeper(self) -> str:
+    def enter_hint(self) -> str:
         return "Its flow" if self.rows.item is not None else ""
 
     @property
-    def backwards(self) -> str:
-        return super().backwards or ("All events" if self.asked else "")
+    def escape_hint(self) -> str:
+        return super().escape_hint or ("All events" if self.asked else "")
 
     @property
     def rows(self) -> VirtualList[ReceivedEvent]:
@@ -149,27 +149,27 @@ class LiveScreen(BaseScreen):
                     await asyncio.sleep(0)
                 if isinstance(item, models.EventModel):
                     self.feed.add(item)
-                    self.dashboard.meet(item)
+                    self.dashboard.learn_event(item)
                 elif isinstance(item, models.DroppedModel):
                     self.feed.dropped += item.count
                 elif isinstance(item, LiveConnected):
                     self._waiting = ""
                     await self._before(query)
-                    self.dashboard.reached()
+                    self.dashboard.report_reached()
                 elif isinstance(item, LiveRetry):
                     self._waiting = item.reason
                     self.dashboard.lost(item.reason)
         except BadRequest as error:
             self.dashboard.notify(str(error), title="This cannot be asked", severity="warning", markup=False)
         except ClientError as error:
-            self.dashboard.trouble(error)
+            self.dashboard.report_failure(error)
 
     async def _before(self, query: str) -> None:
         """Read events from before the subscription, or from while it was interrupted."""
         page = await self.client.events(query, limit=MAX_BACKFILLED_EVENTS)
         events = page.items[::-1]
         for event in events:
-            self.dashboard.meet(event)
+            self.dashboard.learn_event(event)
         self.feed.fill(events)
         self.rows.empty = NO_MATCH if query else NOTHING
         self.feed.changed = True
@@ -181,7 +181,7 @@ class LiveScreen(BaseScreen):
     async def look(self) -> None:
         self._rate = self.feed.tick()
         self._status = await self.client.status()
-        self.dashboard.know(self._status)
+        self.dashboard.learn_status(self._status)
 
     def summary(self) -> Text:
         colors, status, feed = self.theme_styles, self._status, self.feed

@@ -126,12 +126,12 @@ class SchemasScreen(BaseScreen):
         yield Container(left, right, classes="split")
 
     @property
-    def deeper(self) -> str:
+    def enter_hint(self) -> str:
         return "Its versions" if self.rows.has_focus and self.rows.item is not None else ""
 
     @property
-    def backwards(self) -> str:
-        return super().backwards if self.rows.has_focus else "The subjects"
+    def escape_hint(self) -> str:
+        return super().escape_hint if self.rows.has_focus else "The subjects"
 
     @property
     def rows(self) -> VirtualList[models.SubjectModel]:
@@ -182,7 +182,7 @@ class SchemasScreen(BaseScreen):
         except NotFound:
             return
         except ClientError as error:
-            self.dashboard.trouble(error)
+            self.dashboard.report_failure(error)
             return
         if self._shown == subject.subject:
             self._draw(subject)

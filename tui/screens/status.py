@@ -13,7 +13,7 @@ from sidecar.api import models
 from sidecar.api.client.client import ClientError
 from tui.background import begin
 from tui.screens.base_screen import BaseScreen
-from tui.text.columns import cut, sized
+from tui.text.columns import cut, fit_exactly
 from tui.text.sanitize import clean
 from tui.text.status_lines import StatusLine, entries
 from tui.text.time_format import coarse, rate
@@ -51,7 +51,7 @@ def draw(entry: StatusLine, width: int, colors: Palette) -> Text:
         wide = size or max(1, width - text.cell_len - 1)
         right = 0 < at < len(sizes) - 1 and sizes is not _PLAIN
         text.append_text(
-            sized(Text(clean(cell, 400), style), min(wide, max(1, width - text.cell_len - 1)), right=right)
+            fit_exactly(Text(clean(cell, 400), style), min(wide, max(1, width - text.cell_len - 1)), right=right)
         )
         text.append("  ")
     return text
@@ -86,7 +86,7 @@ class StatusScreen(BaseScreen):
         )
 
     @property
-    def deeper(self) -> str:
+    def enter_hint(self) -> str:
         entry = self.rows.item
         if entry is None:
             return ""
@@ -104,7 +104,7 @@ class StatusScreen(BaseScreen):
 
     async def look(self) -> None:
         self._status = await self.client.status()
-        self.dashboard.know(self._status)
+        self.dashboard.learn_status(self._status)
         try:
             self._groups = await self.client.groups()
             if self._looks % REFRESHES_PER_LETTER_COUNT == 0:
@@ -147,7 +147,7 @@ class StatusScreen(BaseScreen):
     def _act(self, what: str) -> None:
         entry = self.rows.item
         status = self._status
-        held = [one.stream for one in status.streams if one.held] if status is not None else []
+        held = [held_stream.stream for held_stream in status.streams if held_stream.held] if status is not None else []
         stream = entry.stream if entry is not None and entry.stream in held else held[0] if len(held) == 1 else None
         if stream is None:
             words = "Put the cursor on a held stream first" if held else "No stream is held"

@@ -13,10 +13,10 @@ from textual.widget import Widget
 from tui.query_completion import term
 from tui.screens.base_screen import BaseScreen
 from tui.text import time_format
-from tui.text.columns import cut, sized
+from tui.text.columns import cut, fit_exactly
 from tui.text.sanitize import clean
 from tui.text.time_format import age, count, rate, span
-from tui.text.topology_lines import TopologyLine, lanes, stream_of
+from tui.text.topology_lines import TopologyLine, stream_of, topology_lines
 from tui.theme import Palette, hue
 from tui.widgets.virtual_list import VirtualList
 
@@ -56,7 +56,7 @@ class TopologyScreen(BaseScreen):
         )
 
     @property
-    def deeper(self) -> str:
+    def enter_hint(self) -> str:
         lane = self.rows.item
         if lane is None:
             return ""
@@ -68,10 +68,10 @@ class TopologyScreen(BaseScreen):
 
     async def look(self) -> None:
         status = await self.client.status()
-        self.dashboard.know(status)
+        self.dashboard.learn_status(status)
         groups = await self.client.groups()
         events = await self.client.events(limit=SAMPLE_EVENTS)
-        self._lanes, self._note = lanes(status, groups, events.items), groups.note
+        self._lanes, self._note = topology_lines(status, groups, events.items), groups.note
         self.rows.show(self._lanes)
 
     def summary(self) -> Text:
@@ -101,9 +101,9 @@ class TopologyScreen(BaseScreen):
     def _title(self, width: int, colors: Palette) -> Text:
         left, box, right = self._parts(width)
         text = Text(" ")
-        text.append_text(sized(Text("who publishes"), left - 1))
-        text.append_text(sized(Text("   stream"), box + 2))
-        text.append_text(sized(Text("    who reads"), right))
+        text.append_text(fit_exactly(Text("who publishes"), left - 1))
+        text.append_text(fit_exactly(Text("   stream"), box + 2))
+        text.append_text(fit_exactly(Text("    who reads"), right))
         return text
 
     def _draw(self, lane: TopologyLine, width: int, colors: Palette) -> Text:
@@ -137,7 +137,7 @@ class TopologyScreen(BaseScreen):
         name.append("─" * line, style)
         name.append(" ")
         name.append_text(facts)
-        return Text.assemble(sized(name, width - 3), (joint + " ", colors.line))
+        return Text.assemble(fit_exactly(name, width - 3), (joint + " ", colors.line))
 
     def _box(self, lane: TopologyLine, width: int, colors: Palette) -> Text:
         status = lane.status
@@ -145,7 +145,7 @@ class TopologyScreen(BaseScreen):
         middle = (lane.rows - 1) // 2
         if lane.row == middle:
             name = Text(clean(lane.stream, 100), f"bold {hue(lane.stream, colors.hues)}")
-            inner = sized(Text.assemble(" ", name), width - 2)
+            inner = fit_exactly(Text.assemble(" ", name), width - 2)
         elif lane.row == middle + 1 and lane.rows > 2:
             parts = [Text(rate(status.rate), colors.text)]
             if status.rejected:
@@ -156,7 +156,7 @@ class TopologyScreen(BaseScreen):
                 parts = [Text("‖ held", f"bold {colors.bad}")]
             wide = sum(part.cell_len + 2 for part in parts) < width - 2
             words = Text(" ").append_text(Text("  " if wide else " ").join(parts))
-            inner = sized(words, width - 2)
+            inner = fit_exactly(words, width - 2)
         else:
             inner = Text(" " * (width - 2))
         edges = "┃" if status.held else "│"
@@ -176,7 +176,7 @@ class TopologyScreen(BaseScreen):
         text = Text.assemble((" " + joint, colors.line))
         group, reading = lane.group, lane.reading
         if group is None or reading is None:
-            return sized(text, width)
+            return fit_exactly(text, width)
         stuck = group.stuck_at is not None and any(stream_of(stop.position) == lane.stream for stop in group.stopped)
         facts = Text()
         if stuck:
@@ -198,7 +198,7 @@ class TopologyScreen(BaseScreen):
         )
         text.append("  ")
         text.append_text(facts)
-        return sized(text, width)
+        return fit_exactly(text, width)
 
     # --- what people do
 

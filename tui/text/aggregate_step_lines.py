@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 from msgspec import UNSET
 
 from sidecar.api import models
-from sidecar.domain.json_safe import encode_json
 from tui.text.aggregate_history import AggregateStep
 from tui.text.body_lines import body_facts
-from tui.text.columns import wrapped
+from tui.text.columns import wrap
 from tui.text.detail_line import DetailLine, FoldState, section, word
 from tui.text.event_details import schema_go, schema_name, why_facts
 from tui.text.sanitize import clean
@@ -25,14 +25,14 @@ def step_facts(step: AggregateStep, folds: FoldState, width: int) -> list[Detail
     event = step.event
     lines = why_facts(event.rejection, event.changed, width)
     if step.note:
-        pieces = wrapped(step.note, max(20, width - 4))
+        pieces = wrap(step.note, max(20, width - 4))
         lines += [DetailLine(f"note.{number}", 1, "", piece, "warn") for number, piece in enumerate(pieces)]
     elif not step.first:
         lines += section("changes", "what it changed", _changes(step.changes), folds)
     if step.known is not UNSET:
         known = body_facts(step.known, UNSET, None, folds, width)
         lines += [replace(known[0], label="known before it" if step.note else "known after it"), *known[1:]]
-    return lines + section("about", "about", _words(event), folds)
+    return lines + section("about", "about", _detail_lines(event), folds)
 
 
 def _changes(changes: list[models.ChangeModel]) -> list[DetailLine]:
@@ -46,18 +46,20 @@ def _change(number: int, change: models.ChangeModel) -> DetailLine:
     key, name = f"change.{number}", change.path or "everything"
     match change.what:
         case "added":
-            return DetailLine(key, 1, name, f"+ {_shown(change.after)}", "good", copy=change.after)
+            return DetailLine(key, 1, name, f"+ {_shown_value(change.after)}", "good", copy=change.after)
         case "removed":
-            return DetailLine(key, 1, name, f"- it was {_shown(change.before)}", "bad", copy=change.before)
-    return DetailLine(key, 1, name, f"{_shown(change.before)} → {_shown(change.after)}", "warn", copy=change.after)
+            return DetailLine(key, 1, name, f"- it was {_shown_value(change.before)}", "bad", copy=change.before)
+    return DetailLine(
+        key, 1, name, f"{_shown_value(change.before)} → {_shown_value(change.after)}", "warn", copy=change.after
+    )
 
 
-def _shown(value: Any) -> str:
-    text = encode_json(value).decode("utf-8", "replace")
+def _shown_value(value: Any) -> str:
+    text = msgspec.json.encode(value).decode("utf-8", "replace")
     return clean(text if len(text) <= MAX_VALUE_CHARS else f"{text[:MAX_VALUE_CHARS]}…")
 
 
-def _words(event: models.EventModel) -> list[DetailLine]:
+def _detail_lines(event: models.EventModel) -> list[DetailLine]:
     words = [
         word("event", event.position, go=f"flow:{event.position}"), word("status", event.status),
         word("type", event.type), word("version", event.version), word("event id", event.event_id),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +12,7 @@ import msgspec
 from msgspec import UNSET
 
 from sidecar.api import models
-from sidecar.domain.json_path import InvalidPath, JsonPath, print_steps
-from sidecar.domain.json_safe import encode_json
-from tui.text.columns import wrapped
+from tui.text.columns import wrap
 from tui.text.detail_line import DetailLine, FoldState
 
 MAX_OPEN_CHILD_NODES = 60
@@ -35,7 +34,7 @@ def body_facts(
     lines = [head]
     if note is not UNSET and note:
         lines += [
-            DetailLine(f"note.{n}", 1, "", piece, "warn") for n, piece in enumerate(wrapped(note, max(20, width - 4)))
+            DetailLine(f"note.{n}", 1, "", piece, "warn") for n, piece in enumerate(wrap(note, max(20, width - 4)))
         ]
     if body is None:
         lines.append(DetailLine("body.none", 1, "", "it has none", "dim"))
@@ -43,7 +42,7 @@ def body_facts(
         data = _bytes(body)
         lines += _hex(data, width) if data is not None else _tree(body, why, folds)
     elif isinstance(body, str):
-        pieces = [piece for row in body[:20_000].split("\n")[:400] for piece in wrapped(row, max(20, width - 4), 200)]
+        pieces = [piece for row in body[:20_000].split("\n")[:400] for piece in wrap(row, max(20, width - 4), 200)]
         lines += [DetailLine(f"body.{number}", 1, "", piece, copy=body) for number, piece in enumerate(pieces)]
     else:
         lines.append(DetailLine("body.value", 1, "", _scalar(body)[0], _scalar(body)[1], copy=body))
@@ -112,7 +111,7 @@ def _with_missing(lines: list[DetailLine], marked: list[str]) -> list[DetailLine
             return [replace(line, marked=line.key == parent) for line in lines]  # the path is in here
         at = -1 if length == 0 else next((n for n, line in enumerate(lines) if line.key == parent), None)
         if at is not None:
-            rest = print_steps(int(step) if step.isdecimal() else step for step in marked[length:])
+            rest = ".".join(marked[length:])
             missing = DetailLine("body:missing", length + 1, rest, "is not there", "bad", marked=True)
             return [*lines[: at + 1], missing, *lines[at + 1 :]]
     return lines
@@ -124,11 +123,11 @@ def _children(value: Any, steps: tuple[str, ...]) -> list[tuple[str, Any, tuple[
     return [(f"[{at}]", inner, (*steps, str(at))) for at, inner in enumerate(value)]
 
 
+_STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
+
+
 def _steps(path: str) -> list[str]:
-    try:
-        return list(map(str, JsonPath.parse(path).steps))
-    except InvalidPath:
-        return []
+    return [index or name for index, name in _STEP.findall(path)]
 
 
 def _scalar(value: Any) -> tuple[str, str]:
@@ -145,4 +144,4 @@ def as_text(value: Any) -> str:
     """Return the text that is copied for a value: strings as they are, everything else as JSON."""
     if isinstance(value, str):
         return value
-    return msgspec.json.format(encode_json(value), indent=2).decode("utf-8", "replace")
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode("utf-8", "replace")

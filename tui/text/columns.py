@@ -63,14 +63,14 @@ def line(columns: Sequence[Column], cells: dict[str, Text], widths: dict[str, in
         if not first:
             text.append(" " * COLUMN_GAP_CELLS)
         first = False
-        text.append_text(sized(cells.get(column.name, _NOTHING), widths[column.name], right=column.right))
+        text.append_text(fit_exactly(cells.get(column.name, _NOTHING), widths[column.name], right=column.right))
     return text
 
 
 _NOTHING = Text("")
 
 
-def sized(text: Text, width: int, *, right: bool = False) -> Text:
+def fit_exactly(text: Text, width: int, *, right: bool = False) -> Text:
     """Cut or pad a text to exactly `width` cells."""
     length = text.cell_len
     if length > width:
@@ -96,7 +96,7 @@ def cut(text: str, width: int) -> str:
     return set_cell_size(text, max(0, width - 1)).rstrip() + "…"
 
 
-def wrapped(text: str, width: int, most: int = 12) -> list[str]:
+def wrap(text: str, width: int, most: int = 12) -> list[str]:
     """Wrap a text into lines of at most `width` cells, up to a number of lines."""
     lines: list[str] = []
     current = ""

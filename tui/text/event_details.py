@@ -16,9 +16,9 @@ from sidecar.api import models
 from sidecar.domain.json_safe import encode_json
 from tui.text.advice import advice
 from tui.text.body_lines import body_facts
-from tui.text.columns import wrapped
+from tui.text.columns import wrap
 from tui.text.detail_line import DetailLine, FoldState, section, word
-from tui.text.history_lines import deed_facts, stack_facts
+from tui.text.history_lines import history_lines, stack_facts
 from tui.text.time_format import clock, count, micros, span
 
 
@@ -27,20 +27,20 @@ def event_facts(event: models.EventModel, folds: FoldState, width: int) -> list[
     lines: list[DetailLine] = []
     lines += why_facts(event.rejection, event.changed, width)
     lines += body_facts(event.body, event.payload_note, event.rejection, folds, width)
-    lines += section("about", "about", _words(event), folds)
+    lines += section("about", "about", _envelope_lines(event), folds)
     if event.delivery is not UNSET:
         lines += section("readers", "read by", list(_readers(event.delivery)), folds)
     lines += headers_facts(event.headers, folds)
     return lines
 
 
-def letter_facts(letter: models.DeadLetterModel, folds: FoldState, width: int) -> list[DetailLine]:
+def letter_details(letter: models.DeadLetterModel, folds: FoldState, width: int) -> list[DetailLine]:
     """Return all details of one dead letter."""
     why = models.RejectionModel(stage=letter.stage, code=letter.code, message=letter.message, path=letter.path)
     lines = why_facts(why, False, width)
-    for number, piece in enumerate(wrapped(advice(letter.code, letter.state), max(20, width - 6))):
+    for number, piece in enumerate(wrap(advice(letter.code, letter.state), max(20, width - 6))):
         lines.append(DetailLine(f"do.{number}", 1, "", f"{' →'[number == 0]} {piece}", "do"))
-    lines += deed_facts(letter.history, folds, width)
+    lines += history_lines(letter.history, folds, width)
     lines += stack_facts(letter.stacktrace, folds, width)
     lines += body_facts(letter.body, letter.payload_note, why, folds, width)
     words = [
@@ -58,7 +58,7 @@ def letter_facts(letter: models.DeadLetterModel, folds: FoldState, width: int) -
         word("came back as", letter.returned_as, go=f"letter:{letter.returned_as}" if letter.returned_as else ""),
         word("kept until", letter.expires_at), word("left out", ", ".join(letter.omitted)),
     ]  # fmt: skip
-    lines += section("about", "about", [one for one in words if one is not None], folds)
+    lines += section("about", "about", [line for line in words if line is not None], folds)
     lines += headers_facts(letter.headers, folds)
     return lines
 
@@ -84,14 +84,14 @@ def why_facts(why: models.RejectionModel | None, changed: bool, width: int) -> l
         text = why.message
         if why.path and why.path not in text:
             text = f"{why.path}: {text}"
-        for number, piece in enumerate(wrapped(text, max(20, width - 4))):
+        for number, piece in enumerate(wrap(text, max(20, width - 4))):
             lines.append(DetailLine(f"why.{number}", 1, "", piece, "bad", copy=why.message))
     if changed:
         lines.append(DetailLine("changed", 0, "≡ its content differs from the first event of this id", "", "warn"))
     return lines
 
 
-def _words(event: models.EventModel) -> list[DetailLine]:
+def _envelope_lines(event: models.EventModel) -> list[DetailLine]:
     occurred, appended, observed = map(micros, (event.occurred_at, event.appended_at, event.observed_at))
     later = f"   +{span((appended - occurred) / 1000)} to the stream" if appended and occurred else ""
     seen = f"   +{span((observed - appended) / 1000)} to us" if observed and appended else ""
@@ -110,7 +110,7 @@ def _words(event: models.EventModel) -> list[DetailLine]:
         word("parent span", event.parent_span_id), word("position", event.position), word("key", event.key),
         word("replay of", event.replay_of),
     ]  # fmt: skip
-    return [one for one in words if one is not None]
+    return [line for line in words if line is not None]
 
 
 def _readers(delivery: list[models.DeliveryModel]) -> Iterator[DetailLine]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
 from msgspec import UNSET
 
 from sidecar.api import models
-from sidecar.domain.json_safe import encode_json
-from tui.text.columns import wrapped
+from tui.text.columns import wrap
 from tui.text.detail_line import DetailLine, FoldState, section
 from tui.text.sanitize import clean
 from tui.text.time_format import clock
@@ -17,34 +17,34 @@ MAX_STACKTRACE_LINES = 400
 """Most lines shown of a stack trace."""
 
 
-def deed_facts(history: object, folds: FoldState, width: int) -> list[DetailLine]:
+def history_lines(history: object, folds: FoldState, width: int) -> list[DetailLine]:
     """Return the history of a dead letter, oldest first: replays, discards, restores, with who, when and why."""
     if not isinstance(history, list):
         return []
     inner: list[DetailLine] = []
     for number, deed in enumerate(history):
         if isinstance(deed, models.LedgerActionModel):
-            inner += _deed(f"history.{number}", deed, width)
+            inner += _action_lines(f"history.{number}", deed, width)
     return section("history", "history", inner, folds)
 
 
-def _deed(key: str, deed: models.LedgerActionModel, width: int) -> Iterator[DetailLine]:
+def _action_lines(key: str, deed: models.LedgerActionModel, width: int) -> Iterator[DetailLine]:
     sentence = f"{deed.act} by {deed.by}"
     sentence += f" to {deed.to}" if deed.to else ""
     sentence += f", for {deed.group} alone" if deed.group else ""
     sentence += f", attempt {deed.attempt}" if deed.attempt is not None and deed.attempt > 1 else ""
     yield DetailLine(key, 1, clock(deed.at), sentence, "do")
-    for at, piece in enumerate(wrapped(deed.why, max(20, width - 20), 4) if deed.why else ()):
+    for at, piece in enumerate(wrap(deed.why, max(20, width - 20), 4) if deed.why else ()):
         yield DetailLine(f"{key}.why.{at}", 1, "because" if at == 0 else "", piece)
     for at, change in enumerate(deed.edit[:8]):
-        yield DetailLine(f"{key}.edit.{at}", 1, "changed", changed(change))
+        yield DetailLine(f"{key}.edit.{at}", 1, "changed", format_change(change))
 
 
-def changed(change: models.ChangeModel) -> str:
+def format_change(change: models.ChangeModel) -> str:
     """Format a change, such as `items[1].qty: "two" → 2`."""
 
     def shown(value: object) -> str:
-        return clean(encode_json(value).decode("utf-8", "replace"), 80)
+        return clean(msgspec.json.encode(value).decode("utf-8", "replace"), 80)
 
     path = clean(change.path, 80)
     match change.what:
@@ -63,7 +63,7 @@ def stack_facts(stacktrace: object, folds: FoldState, width: int) -> list[Detail
     inner = [
         DetailLine(f"stack.{at}.{part}", 2 if line[:1].isspace() else 1, "", piece, copy=stacktrace)
         for at, line in enumerate(lines[:MAX_STACKTRACE_LINES])
-        for part, piece in enumerate(wrapped(line.strip(), max(20, width - 6), 8))
+        for part, piece in enumerate(wrap(line.strip(), max(20, width - 6), 8))
     ]
     if len(lines) > MAX_STACKTRACE_LINES:
         inner.append(

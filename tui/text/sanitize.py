@@ -36,6 +36,6 @@ def _unit(char: str) -> str:
     return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
-def covered(line: str) -> str:
+def mask_control_chars(line: str) -> str:
     """Return a line of the same length without any character that a terminal would obey. Tabs are kept."""
     return line if line.isprintable() else "".join(c if c.isprintable() or c == "\t" else "·" for c in line)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sidecar.api import models
-from tui.text.columns import wrapped
+from tui.text.columns import wrap
 from tui.text.sanitize import clean
 from tui.text.time_format import clock, coarse, count, rate
 
@@ -111,7 +111,7 @@ def _open_letters(letters: models.CausePage | None, width: int) -> Iterable[Stat
 def _finding(
     key: str, kind: str, what: str, do: str, width: int, stream: str | None = None, go: str = ""
 ) -> Iterable[StatusLine]:
-    for number, piece in enumerate(wrapped(clean(what, 600), max(20, width - 6), 4)):
+    for number, piece in enumerate(wrap(clean(what, 600), max(20, width - 6), 4)):
         yield StatusLine(
             f"{key} {number}", kind, (f"{'✗▲'[kind == 'warn'] if number == 0 else ' '} {piece}",), stream, go
         )

@@ -47,7 +47,7 @@ class TopologyLine:
     """Age in seconds of the oldest event that the group has not consumed, estimated from the sample."""
 
 
-def lanes(
+def topology_lines(
     status: models.ServiceStatus, groups: models.GroupPage, events: list[models.EventModel]
 ) -> list[TopologyLine]:
     """Return the drawing stream by stream, the busiest first."""

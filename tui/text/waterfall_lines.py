@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from rich.text import Text
 
-from tui.text.columns import cut, sized
+from tui.text.columns import cut, fit_exactly
 from tui.text.sanitize import clean
 from tui.text.time_format import span
 from tui.text.waterfall_layout import Waterfall, WaterfallLine, bar, ticks
@@ -44,11 +44,11 @@ def title(fall: Waterfall, wished: int, width: int, colors: Palette) -> Text:
     """Return the header line: column titles and the time axis."""
     layout = WaterfallColumns(width, wished)
     text = Text(" ")
-    text.append_text(sized(Text("what caused what"), layout.tree + 1))
+    text.append_text(fit_exactly(Text("what caused what"), layout.tree + 1))
     if layout.stream:
-        text.append_text(sized(Text("stream"), layout.stream + 2))
+        text.append_text(fit_exactly(Text("stream"), layout.stream + 2))
     if layout.producer:
-        text.append_text(sized(Text("producer"), layout.producer + 2))
+        text.append_text(fit_exactly(Text("producer"), layout.producer + 2))
     axis = [" "] * layout.axis
     end = span(fall.length) if fall.length else ""
     for at, time in ticks(fall.length, layout.axis):
@@ -57,7 +57,7 @@ def title(fall: Waterfall, wished: int, width: int, colors: Palette) -> Text:
             axis[at : at + len(label)] = label
     axis[layout.axis - len(end) :] = end
     text.append("".join(axis), colors.dim)
-    text.append_text(sized(Text("after"), _TIME_COLUMN_CELLS, right=True))
+    text.append_text(fit_exactly(Text("after"), _TIME_COLUMN_CELLS, right=True))
     return text
 
 
@@ -70,7 +70,7 @@ def draw(fall: Waterfall, wished: int, line: WaterfallLine, width: int, colors: 
         text.append("└ ", colors.line)
         text.append(f"{line.event.rejection.code if line.event.rejection else ''} ", f"bold {colors.bad}")
         text.append(clean(line.why, 400), colors.bad)
-        return sized(text, width - 1)
+        return fit_exactly(text, width - 1)
     event = line.event
     style = tone(event.status, colors)
     name = clean(short(event.type), 80)
@@ -80,19 +80,19 @@ def draw(fall: Waterfall, wished: int, line: WaterfallLine, width: int, colors: 
         text.append(f" {'≡' if line.folded else '▾'}{line.copies}", colors.warn)
     if line.missing:
         text.append(" ◂?", colors.dim)
-    text = sized(text, layout.tree + 1)
+    text = fit_exactly(text, layout.tree + 1)
     text.append(" ")
     if layout.stream:
-        text.append_text(sized(Text(clean(event.stream, 60), colors.text), layout.stream))
+        text.append_text(fit_exactly(Text(clean(event.stream, 60), colors.text), layout.stream))
         text.append("  ")
     if layout.producer:
-        text.append_text(sized(Text(clean(event.producer or "·", 60), colors.dim), layout.producer))
+        text.append_text(fit_exactly(Text(clean(event.producer or "·", 60), colors.dim), layout.producer))
         text.append("  ")
     text.append_text(_bar(fall, line, layout.axis, colors))
     gap = line.gap
     label = "" if gap is None else f"{'+' if gap >= 0 else '-'}{span(abs(gap))}"
     text.append_text(
-        sized(
+        fit_exactly(
             Text(label, colors.warn if (gap or 0) >= 1_000 or (gap or 0) < 0 else colors.dim),
             _TIME_COLUMN_CELLS,
             right=True,

@@ -8,7 +8,7 @@ from textual.widgets import Static
 from sidecar.api import models
 from tui.text import time_format
 from tui.text.advice import advice
-from tui.text.columns import wrapped
+from tui.text.columns import wrap
 from tui.text.sanitize import clean
 from tui.text.time_format import age, count
 from tui.theme import palette
@@ -48,7 +48,7 @@ class CauseNote(Static):
             text.append(f" {piece}\n", style)
 
         where = f"{cause.path}: " if cause.path and cause.path not in cause.message else ""
-        for piece in wrapped(clean(f"{cause.code}  {where}{cause.message}", 600), width, MAX_MESSAGE_LINES):
+        for piece in wrap(clean(f"{cause.code}  {where}{cause.message}", 600), width, MAX_MESSAGE_LINES):
             line(piece, colors.bad if cause.states.get("open") else colors.text)
         some = ", ".join(cause.some_aggregates[:3]) + (" …" if cause.aggregates > 3 else "")
         parts = [
@@ -57,10 +57,10 @@ class CauseNote(Static):
             f"of {', '.join(cause.groups)}" if cause.groups else "",
             ", ".join(f"{count(number)} {state}" for state, number in cause.states.items()),
         ]
-        for piece in wrapped(clean("  ·  ".join(part for part in parts if part), 600), width, 2):
+        for piece in wrap(clean("  ·  ".join(part for part in parts if part), 600), width, 2):
             line(piece, colors.dim)
         waiting = "open" if cause.states.get("open") else next(iter(cause.states), "open")
-        for piece in wrapped(f"→ {advice(cause.code, waiting)}", width, 2):
+        for piece in wrap(f"→ {advice(cause.code, waiting)}", width, 2):
             line(piece, colors.info)
         text.rstrip()
         return text

@@ -120,7 +120,7 @@ class DetailList(VirtualList[DetailLine]):
             self._show_lines()
 
     @property
-    def deeper(self) -> str:
+    def enter_hint(self) -> str:
         """What Enter does on the line under the cursor; empty if nothing."""
         fact = self.item
         if fact is None:

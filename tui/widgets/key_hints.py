@@ -26,11 +26,11 @@ class HintSource(Protocol):
     def active_bindings(self) -> dict[str, ActiveBinding]: ...
 
     @property
-    def deeper(self) -> str:
+    def enter_hint(self) -> str:
         """What Enter does here; empty if nothing."""
 
     @property
-    def backwards(self) -> str:
+    def escape_hint(self) -> str:
         """What Escape does here; empty if nothing."""
 
     def offers(self, action: str) -> bool:
@@ -75,23 +75,25 @@ class KeyHints(Widget):
             yield KeyHint("enter", "Ask", "enter")
             yield KeyHint("tab", "Complete", "tab")
             return
-        if page.deeper:
-            yield KeyHint("enter", page.deeper, "enter")
+        if page.enter_hint:
+            yield KeyHint("enter", page.enter_hint, "enter")
         bindings = {
             active.binding.action: active.binding
             for active in page.active_bindings.values()
             if active.binding.show and active.enabled and page.offers(active.binding.action)
         }
         own = [binding for action, binding in bindings.items() if action not in LAST_ACTIONS]
-        yield from (KeyHint(one.key_display or NAMES.get(one.key, one.key), one.description, one.key) for one in own)
+        yield from (
+            KeyHint(shown.key_display or NAMES.get(shown.key, shown.key), shown.description, shown.key) for shown in own
+        )
         for action in LAST_ACTIONS[:-1]:
-            if (one := bindings.get(action)) is not None:
-                yield KeyHint(one.key_display or one.key, one.description, one.key)
+            if (shown := bindings.get(action)) is not None:
+                yield KeyHint(shown.key_display or shown.key, shown.description, shown.key)
 
     def _always(self) -> list[KeyHint]:
         """Return the keys at the right end, which are always shown."""
         page = cast("HintSource", self.screen)
-        back = "Leave it" if isinstance(page.focused, Input) else page.backwards
+        back = "Leave it" if isinstance(page.focused, Input) else page.escape_hint
         return [*([KeyHint("esc", back, "escape")] if back else []), KeyHint("?", "Help", "question_mark")]
 
     def render(self) -> Text:
