@@ -118,7 +118,7 @@ class Dashboard(App[None]):
         self._here = self._pages["live"]
         await self.push_screen("live")
         if self._ask_token:
-            self.ask_token("Tracecar is served here to those who know its token.")
+            self.ask_token("This dashboard requires a token.")
 
     def page(self, place: str) -> BaseScreen:
         return self._pages[place]
@@ -229,7 +229,7 @@ class Dashboard(App[None]):
         """Record that the sidecar answered."""
         if self.link.state != "connected":
             if self.link.state == "lost":
-                self.notify("The sidecar answers again.", timeout=3)
+                self.notify("Connected to the sidecar again.", timeout=3)
             self.link = ConnectionState("connected", service=self.link.service, alert=self.link.alert)
 
     def lost(self, reason: str) -> None:
@@ -248,7 +248,7 @@ class Dashboard(App[None]):
     def learn_status(self, status: models.ServiceStatus) -> None:
         """Record what the sidecar says of itself."""
         held = sum(1 for stream in status.streams if stream.held)
-        alert = f"holds {held} stream{'s' if held > 1 else ''}" if held else "needs a look" if status.trouble else ""
+        alert = f"holds {held} stream{'s' if held > 1 else ''}" if held else "has problems" if status.trouble else ""
         self.link = ConnectionState("connected", service=status.service, alert=alert)
         for stream in status.streams:
             self._met("stream", stream.stream)
@@ -278,7 +278,7 @@ class Dashboard(App[None]):
     async def _token_given(self, token: str | None) -> None:
         self._asking = False
         if not token:
-            self.exit(message="No token, nothing to show.")
+            self.exit(message="No token was entered.")
             return
         old, self.client = self.client, self._connect(token)
         await old.close()
@@ -321,7 +321,7 @@ class Dashboard(App[None]):
         yield SystemCommand("Go to an aggregate", "by its id", self.look_up_aggregate)
         for theme in THEMES:
             name = theme.name.removeprefix("tracecar-")
-            yield SystemCommand(f"Theme: {name}", "ctrl+t for the next", lambda n=theme.name: self._use(n))
+            yield SystemCommand(f"Theme: {name}", "ctrl+t: next theme", lambda n=theme.name: self._use(n))
         yield SystemCommand("Help for this screen", "key ?", self.action_help)
         yield SystemCommand("Quit", "key q", self.exit)
 

@@ -14,8 +14,8 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "aggregate": ("the aggregate's id", ()),
     "correlation": ("the correlation id", ()),
     "causation": ("the id of the event that caused it", ()),
-    "producer": ("who published it", ()),
-    "status": ("how it was judged", ("ok", "unchecked", "replayed", "duplicate", "rejected")),
+    "producer": ("the producer", ()),
+    "status": ("the status of the event", ("ok", "unchecked", "replayed", "duplicate", "rejected")),
     "code": (
         "why it was rejected",
         (
@@ -24,25 +24,25 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "envelope.missing", "envelope.invalid", "reported.error", "delivery.exhausted", "delivery.refused",
         ),
     ),
-    "stage": ("where it failed", ("decode", "schema", "envelope", "reported", "delivery")),
+    "stage": ("the stage at which it failed", ("decode", "schema", "envelope", "reported", "delivery")),
     "group": ("the consumer group of a dead letter", ()),
     "cause": ("the cause that dead letters have in common", ()),
     "message": ("the text of a dead letter's error", ()),
     "root_cause": ("the innermost exception behind a dead letter", ()),
     "stacktrace": ("the stack trace of a dead letter", ()),
     "state": (
-        "what became of a dead letter",
+        "the state of a dead letter",
         ("open", "replaying", "replayed", "returned", "parked", "discarded"),
     ),
-    "dialect": ("how a dead letter is written", ()),
+    "dialect": ("the dialect of a dead letter", ()),
     "schema": ("SUBJECT, SUBJECT:v3, an id or GUID", ()),
     "key": ("the record's key", ()),
     "position": ("such as kafka://orders/0/4711", ()),
     "partition": ("the partition's number", ()),
     "header.": ("a header by name", ()),
     "body.": ("a path within the body", ()),
-    "since": ("from then on", ("5m", "15m", "1h", "24h")),
-    "until": ("until then", ("5m", "15m", "1h")),
+    "since": ("from this time on", ("5m", "15m", "1h", "24h")),
+    "until": ("before this time", ("5m", "15m", "1h")),
 }  # fmt: skip
 
 _WORD = re.compile(r'(?:^|[\s(])-?([^\s()"]*)$')

@@ -65,9 +65,9 @@ class DashboardWebServer(Server):
             raise web.HTTPForbidden(text=f"This is {self.public_url}/ and no other name.\n")
         origin = request.headers.get("Origin")
         if origin is not None and origin not in [f"http://{host}" for host in self._hosts]:
-            raise web.HTTPForbidden(text="Not from another page.\n")
+            raise web.HTTPForbidden(text="Requests from other pages are refused.\n")
         if request.path == "/ws" and origin is None:
-            raise web.HTTPForbidden(text="Only from this page.\n")
+            raise web.HTTPForbidden(text="Requests from other pages are refused.\n")
         return await handler(request)
 
     async def handle_index(self, request: web.Request) -> web.Response:
@@ -83,7 +83,7 @@ class DashboardWebServer(Server):
 
     async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
         if self._open >= MAX_OPEN_PAGES:
-            raise web.HTTPServiceUnavailable(text=f"{MAX_OPEN_PAGES} pages are open already: close one.\n")
+            raise web.HTTPServiceUnavailable(text=f"{MAX_OPEN_PAGES} pages are already open: close one.\n")
         self._open += 1
         try:
             return await super().handle_websocket(request)

@@ -221,7 +221,7 @@ def opened(terminal: Terminal, query: str, painted: str) -> float:
 
 LIVE = "following|standing"
 KEYS = (
-    ("k", "standing"), ("G", "following"), ("2", "Flows"), ("1", LIVE), ("4", "cause"), ("5", "who publishes"),
+    ("k", "standing"), ("G", "following"), ("2", "Flows"), ("1", LIVE), ("4", "cause"), ("5", "producers"),
     ("7", "Status"), ("1", LIVE), ("?", "Help|help"), ("\x1b", LIVE),
 )  # fmt: skip
 """Keys in turns, and what they lead to; each of them is to be told from what is painted anyway."""

@@ -133,7 +133,7 @@ async def test_the_aggregate_of_an_event_is_a_key_away_and_escape_goes_back() ->
         assert "total: 10" in shown(app)  # it was said before, and still is known
         await pilot.press("n")
         await until(pilot, lambda: "it broke its contract" in shown(app))
-        assert "known before it" in shown(app)
+        assert "state before it" in shown(app)
         await pilot.press("y")
         await until(pilot, lambda: isinstance(app.screen, CopyDialog))
         await pilot.press("escape", "enter")

@@ -76,10 +76,10 @@ async def test_the_failing_order_is_found_repaired_and_passes_by_what_the_screen
         await screen.press("d")
         await screen.shows("1 letter", "state", "◀ ✗ here")
         await screen.press("e")
-        await screen.shows("Edit shop.ParcelDispatched", "Go on to replay")
+        await screen.shows("Edit shop.ParcelDispatched", "Continue to replay")
         # What is wrong is selected, such as `"two"`: what is typed takes its place.
         await screen.press("2")
-        await screen.shows("✓ it would pass the check now", "→ 2")
+        await screen.shows("✓ passes the check", "→ 2")
         await screen.press("C-s")
         await screen.shows("0 of 1 would be sent, 1 kept back")
         await screen.press("a")

@@ -111,7 +111,7 @@ async def test_frozen_nothing_moves_and_nothing_is_lost() -> None:
         assert isinstance(page, LiveScreen)
         await until(pilot, lambda: page.feed.waiting == 3)
         assert len(live.items) == 6
-        await until(pilot, lambda: "frozen, 3 came since" in shown(app))
+        await until(pilot, lambda: "frozen, 3 arrived since" in shown(app))
         await pilot.press("space")
         await until(pilot, lambda: len(live.items) == 9)
 
@@ -452,7 +452,7 @@ async def test_letters_that_groups_have_already_are_kept_back_and_the_keys_say_w
         assert "--" not in said
         assert "a [ ] also the 3 kept back, to all groups once more" in said
         assert "o [ ] only for one group, those kept back too" in said
-        assert "Leave it (esc)" in said  # all of it, on a small screen too
+        assert "Cancel (esc)" in said  # all of it, on a small screen too
         await pilot.press("y", "o")
         await until(pilot, lambda: shop.of("plan")[-1][0].group == "warehouse")
         assert shop.of("replay") == []
@@ -537,7 +537,7 @@ async def test_a_letter_and_its_cause_say_what_can_be_done() -> None:
         await until(pilot, lambda: "→ e repairs the body" in shown(app))
         shop.the_letters = [letter(3, state="discarded")]
         await pilot.press("enter")
-        await until(pilot, lambda: "→ It is set aside: u restores it." in shown(app))
+        await until(pilot, lambda: "→ It was discarded: u restores it." in shown(app))
 
 
 async def test_letters_of_another_question_are_not_those_of_the_last() -> None:
@@ -646,7 +646,7 @@ async def test_the_cursor_stands_on_what_can_be_chosen_and_all_else_can_be_seen(
         assert not {"head", "names", "do"} & kinds
         await until(pilot, lambda: "version 0.1.0" in shown(app))
         await pilot.press("g")
-        await until(pilot, lambda: "What is wrong" in shown(app))
+        await until(pilot, lambda: "Problems" in shown(app))
 
 
 async def test_the_sidecars_of_a_fleet_are_told_apart_by_words() -> None:
@@ -663,7 +663,7 @@ async def test_the_sidecars_of_a_fleet_are_told_apart_by_words() -> None:
     async with driven(shop, (140, 60)) as (app, pilot):
         await on(pilot, app, "7", "status")
         await until(pilot, lambda: "answers here; version 1.2.3; partitions of orders 2" in shown(app))
-        assert "✗ silent, last heard of at 10:00:00" in shown(app)
+        assert "✗ silent, last heartbeat at 10:00:00" in shown(app)
 
 
 async def test_a_held_stream_is_tried_again_after_a_question() -> None:
@@ -683,7 +683,7 @@ async def test_a_held_stream_is_tried_again_after_a_question() -> None:
 async def test_schemas_show_what_is_really_seen() -> None:
     async with driven(Shop(), (140, 40)) as (app, pilot):
         await on(pilot, app, "6", "schemas")
-        await until(pilot, lambda: "what is being seen" in shown(app) and "weightGrams" in shown(app))
+        await until(pilot, lambda: "usage" in shown(app) and "weightGrams" in shown(app))
         assert "▲" in shown(app)  # of orders-value v2 is registered, v1 is in use
         await until(pilot, lambda: "what version 2 changed of version 1" in shown(app))
         said = shown(app)
@@ -762,7 +762,7 @@ async def test_help_says_what_can_be_done_here() -> None:
 async def test_help_scrolls_by_the_keys_of_lists() -> None:
     async with driven(Shop(), (80, 24)) as (app, pilot):
         await pilot.press("question_mark")
-        await until(pilot, lambda: isinstance(app.screen, HelpDialog) and "Its flow" not in shown(app))
+        await until(pilot, lambda: isinstance(app.screen, HelpDialog) and "Open flow" not in shown(app))
         assert "cancelled" not in shown(app)
         await pilot.press("G")
         await until(pilot, lambda: "cancelled" in shown(app))

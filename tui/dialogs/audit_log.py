@@ -54,7 +54,7 @@ class AuditLogDialog(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static("History: who did what, and how many letters it was about", classes="title")
+            yield Static("Audit log: who did what, and to how many letters", classes="title")
             yield VirtualList(_draw, _key, empty="Reading …\n", id="acts")
             yield Static(id="acts-note")
 
@@ -69,6 +69,6 @@ class AuditLogDialog(ModalScreen[None]):
             note.update(Text(clean(error, 400), colors.bad))
             return
         rows = self.query_one("#acts", VirtualList)
-        rows.empty = "Nothing was done yet\nr replays letters, x sets them aside."
+        rows.empty = "No actions yet\nr replays letters, x discards them."
         rows.show(page.items)
         note.update(Text(clean(page.note or "", 300), colors.warn))

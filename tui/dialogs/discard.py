@@ -16,7 +16,7 @@ from tui.text.sanitize import clean
 class DiscardDialog(ModalScreen[str | None]):
     """Returns the reason, or None to discard nothing."""
 
-    BINDINGS = [Binding("escape", "leave", "Leave them")]
+    BINDINGS = [Binding("escape", "leave", "Cancel")]
 
     def __init__(self, what: str) -> None:
         super().__init__()
@@ -25,9 +25,9 @@ class DiscardDialog(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static(Text(f"Discard {clean(self._what, 200)}?"), classes="title")
-            yield Static("They are set aside and not deleted; u restores them. The reason is kept with your name.")
-            yield Input(placeholder="why, such as: test data of 3 May", max_length=500)
-            yield Static(Text("\nenter discards · esc leaves them", "dim"))
+            yield Static("Discarded letters are not deleted; u restores them. The reason is stored with your name.")
+            yield Input(placeholder="reason, for example: test data of May 3", max_length=500)
+            yield Static(Text("\nenter discards · esc cancels", "dim"))
 
     @on(Input.Submitted)
     def _on_submit(self, event: Input.Submitted) -> None:

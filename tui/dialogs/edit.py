@@ -45,8 +45,8 @@ class EditDialog(ModalScreen[EditRequest | None]):
     """Returns the changed paths only, so that masked values stay as they are. Returns None if nothing changed."""
 
     BINDINGS = [
-        Binding("escape", "leave", "Leave it"),
-        Binding("ctrl+s", "done", "Go on to replay", priority=True),
+        Binding("escape", "leave", "Cancel"),
+        Binding("ctrl+s", "done", "Continue to replay", priority=True),
     ]
 
     def __init__(self, client: Client, letter: models.DeadLetterModel) -> None:
@@ -76,8 +76,8 @@ class EditDialog(ModalScreen[EditRequest | None]):
             yield area
             yield Static(id="verdict")
             with Horizontal(classes="buttons"):
-                yield Button("Leave it (esc)", id="leave")
-                yield Button("Go on to replay (ctrl+s)", id="done", variant="primary", disabled=True)
+                yield Button("Cancel (esc)", id="leave")
+                yield Button("Continue to replay (ctrl+s)", id="done", variant="primary", disabled=True)
 
     def on_mount(self) -> None:
         area = self.query_one(TextArea)
@@ -87,9 +87,7 @@ class EditDialog(ModalScreen[EditRequest | None]):
             begin, end = _value_of(line)
             area.selection = Selection((row, begin), (row, end))  # typing replaces the selection
             area.scroll_cursor_visible(center=True, animate=False)
-        self._show_verdict(
-            "same", Text("Type what it should be; it is checked as you type.", palette(self.app.theme).dim)
-        )
+        self._show_verdict("same", Text("Type the new value. It is checked as you type.", palette(self.app.theme).dim))
 
     @on(TextArea.Changed)
     def _changed(self) -> None:
@@ -119,13 +117,13 @@ class EditDialog(ModalScreen[EditRequest | None]):
             self.edit = None if self.query_one(TextArea).text == self._text else self._edit()
         except (msgspec.DecodeError, RecursionError) as error:
             fault = _fault(self.query_one(TextArea).text) or str(error)
-            self._show_verdict("wrong", Text(f"✗ this is no JSON yet: {clean(fault, 200)}", colors.warn))
+            self._show_verdict("wrong", Text(f"✗ not valid JSON yet: {clean(fault, 200)}", colors.warn))
             return
         except ValueError as error:
             self._show_verdict("wrong", Text(f"✗ {clean(error, 400)}", colors.warn))
             return
         if self.edit is None:
-            self._show_verdict("same", Text("Nothing is changed yet.", colors.dim))
+            self._show_verdict("same", Text("No changes yet.", colors.dim))
             return
         self._show_verdict("checking", Text("… checking", colors.dim))
         begin(self, self._ask, self.edit, exclusive=True, group="check")
@@ -141,7 +139,7 @@ class EditDialog(ModalScreen[EditRequest | None]):
         text = Text()
         good = not plan.fails and plan.looked_at > 0 and plan.passes == plan.looked_at
         if good:
-            text.append("✓ it would pass the check now\n", f"bold {colors.good}")
+            text.append("✓ passes the check\n", f"bold {colors.good}")
         for check in plan.fails[:2]:
             where = f"{check.path}: " if check.path and check.path not in check.message else ""
             text.append(f"✗ {clean(check.code, 60)}  {clean(where + check.message, 400)}\n", colors.bad)

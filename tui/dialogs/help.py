@@ -14,13 +14,13 @@ from tui.theme import MARKS, palette, tone
 from tui.widgets.key_hints import NAMES
 
 _GENERAL = (
-    ("1 … 7", "the screens"),
+    ("1 … 7", "switch screens"),
     ("↑ ↓ j k", "move; g and G to the ends; ctrl+u and ctrl+d by pages"),
-    ("enter l", "deeper into what is under the cursor"),
-    ("esc", "back to where you were"),
-    ("tab", "to the other part of the screen"),
+    ("enter l", "open the selected row"),
+    ("esc", "go back"),
+    ("tab", "switch to the other pane"),
     ("/", "a query; field:value, -not, OR, ( ), type:Order*, body.data.total:>100, since:15m"),
-    ("ctrl+p", "everything by name"),
+    ("ctrl+p", "command palette"),
     ("ctrl+t", "dark, light, high contrast"),
 )
 

@@ -47,10 +47,10 @@ class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
         with Vertical(classes="dialog"):
             yield Static(Text(f"Replay {clean(self._what, 200)}"), classes="title")
             with VerticalScroll(id="plan-scroll"):
-                yield Static("Trying it out, nothing is sent …", id="plan")
+                yield Static("Dry run, nothing is sent …", id="plan")
             yield Static(id="options")
             with Horizontal(classes="buttons"):
-                yield Button("Leave it (esc)", id="leave")
+                yield Button("Cancel (esc)", id="leave")
                 yield Button("Replay (y)", id="begin", variant="primary", disabled=True)
 
     def on_mount(self) -> None:
@@ -99,7 +99,7 @@ class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
                 colors.bad if missing else colors.text,
             )
         if not plan.receivers:
-            row("received by", "no other group reads there")
+            row("received by", "no other group consumes this stream")
         label = "received by" if plan.sendable else "read by"
         for names, how, receiver in _alike(plan):
             row(label, f"{names} on {clean(receiver.stream, 60)}{how}",
@@ -127,10 +127,10 @@ class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
         them = (
             f"the {count(kept)} kept back, to all groups once more"
             if kept
-            else "where groups that passed it receive it again"
+            else "also where groups that consumed it receive it again"
         )
         options = (
-            ("g", request.batch_growth, "in growing batches, stops when a cause comes back"),
+            ("g", request.batch_growth, "in growing batches, stops when a cause recurs"),
             ("a", request.again, f"also {them}"),
             ("f", request.force, "also those that were replayed, discarded or parked"),
         )
@@ -140,11 +140,11 @@ class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
         if self.plan is not None and self.plan.receivers:
             text.append(" o ", f"bold {colors.accent}")
             group = request.group
-            about = f"only for {clean(group, 60)} (others are asked to skip it)" if group else "only for one group"
+            about = f"only for {clean(group, 60)} (other groups can skip it)" if group else "only for one group"
             about += ", those kept back too" if kept else ""
             text.append(f"[{'x' if group else ' '}] {about}\n", colors.text if group else colors.dim)
         if self.plan is not None and not self.plan.sendable:
-            text.append("\n Nothing would be sent as it is. Change what is asked by the keys above.\n", colors.warn)
+            text.append("\n Nothing would be sent. Use the keys above to change the options.\n", colors.warn)
         text.rstrip()
         self.query_one("#options", Static).update(text)
 

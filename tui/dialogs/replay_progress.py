@@ -26,10 +26,10 @@ class ReplayProgressDialog(ModalScreen[str | None]):
     """Returns the id of a flow to open next, or None. The replay continues whether or not this dialog is open."""
 
     BINDINGS = [
-        Binding("escape,q", "leave", "Leave it running"),
-        Binding("p", "pause", "Pause or go on"),
+        Binding("escape,q", "leave", "Run in background"),
+        Binding("p", "pause", "Pause or resume"),
         Binding("c", "cancel", "Cancel"),
-        Binding("enter,w", "flow", "The flow"),
+        Binding("enter,w", "flow", "Open flow"),
     ]
     AUTO_FOCUS = ""
 
@@ -48,7 +48,7 @@ class ReplayProgressDialog(ModalScreen[str | None]):
             yield Static(id="progress")
             with Horizontal(classes="buttons"):
                 yield Button("Pause (p)", id="pause")
-                yield Button("Cancel it (c)", id="cancel")
+                yield Button("Cancel replay (c)", id="cancel")
                 yield Button("Close (esc)", id="leave", variant="primary")
 
     def on_mount(self) -> None:
@@ -139,7 +139,7 @@ class ReplayProgressDialog(ModalScreen[str | None]):
         ended = job.state in ENDED
         self.query_one("#pause", Button).display = not ended
         self.query_one("#cancel", Button).display = not ended
-        self.query_one("#pause", Button).label = "Go on (p)" if job.state == "paused" else "Pause (p)"
+        self.query_one("#pause", Button).label = "Resume (p)" if job.state == "paused" else "Pause (p)"
 
     @on(Button.Pressed)
     def _on_button(self, event: Button.Pressed) -> None:

@@ -24,10 +24,10 @@ class TokenDialog(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static("The token, please", classes="title")
+            yield Static("Token required", classes="title")
             yield Static(Text(clean(self._why, 600)))
             yield Input(placeholder=f"token of {clean(self._url, 200)}", password=True, max_length=4_096)
-            yield Static(Text("\nIts owner finds it in the sidecar's configuration (api.token) or token file.", "dim"))
+            yield Static(Text("\nIt is in the sidecar's configuration (api.token) or in its token file.", "dim"))
 
     @on(Input.Submitted)
     def _on_submit(self, event: Input.Submitted) -> None:

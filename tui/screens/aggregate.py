@@ -131,7 +131,7 @@ class AggregateScreen(BaseScreen):
     def enter_hint(self) -> str:
         if self.facts.has_focus:
             return self.facts.enter_hint
-        return "Its flow" if self.rows.item is not None else ""
+        return "Open flow" if self.rows.item is not None else ""
 
     @property
     def escape_hint(self) -> str:
@@ -150,7 +150,7 @@ class AggregateScreen(BaseScreen):
         self.aggregate = None
         self._events.clear()
         self._bytes.clear()
-        self.rows.empty = "Looking for the aggregate …\n"
+        self.rows.empty = "Searching for the aggregate …\n"
         self.rows.chosen_key = None
         self.rows.follow = at is None
         self.rows.show([])
@@ -229,7 +229,7 @@ class AggregateScreen(BaseScreen):
         try:
             return await self.client.event(event.position)
         except NotFound:
-            event.body, event.payload_note = None, "the broker has it no longer"
+            event.body, event.payload_note = None, "the broker no longer has it"
             return event
 
     def _keep(self, asked: str, event: models.EventModel) -> None:
@@ -239,7 +239,7 @@ class AggregateScreen(BaseScreen):
         if size + sum(self._bytes.values()) <= MAX_BODY_BYTES:
             self._bytes[event.position] = size
         else:
-            event.body, event.payload_note = UNSET, "its body is left out: those of later events are large"
+            event.body, event.payload_note = UNSET, "the body was not read: bodies of later events are large"
         self._events[event.position] = event
 
     def _show(self) -> None:
@@ -281,7 +281,7 @@ class AggregateScreen(BaseScreen):
         if aggregate.coverage.evicted:
             text.append("  older events may have left the index", colors.warn)
         if self._gone:
-            text.append("  ! it is no longer in the index", colors.warn)
+            text.append("  ! no longer in the index", colors.warn)
         return text
 
     # --- what people do
@@ -319,7 +319,7 @@ class AggregateScreen(BaseScreen):
     def action_failure(self) -> None:
         bad = [n for n, step in enumerate(self.rows.items) if step.event.status == "rejected"]
         if not bad:
-            self.app.notify("None of its events was rejected", timeout=2)
+            self.app.notify("None of its events were rejected", timeout=2)
             return
         after = next((n for n in bad if n > self.rows.cursor), bad[0])
         self.rows.select(self.rows.items[after].event.position)

@@ -25,7 +25,7 @@ from tui.widgets.query_bar import QueryBar
 from tui.widgets.virtual_list import VirtualList
 
 ASKING = "Asking the sidecar …\n"
-SILENT = "The sidecar does not answer\nIt is asked again until it does. Is it running, and is this its address?"
+SILENT = "The sidecar does not answer\nRetrying. Check that it is running and that the address is right."
 
 
 class BaseScreen(Screen[None]):
@@ -99,12 +99,12 @@ class BaseScreen(Screen[None]):
 
     @property
     def enter_hint(self) -> str:
-        """What Enter does with the current focus; empty if nothing."""
+        """Name of what Enter does with the current focus; empty if nothing."""
         return ""
 
     @property
     def escape_hint(self) -> str:
-        """What Escape does; empty if nothing."""
+        """Name of what Escape does; empty if nothing."""
         return "Back" if self.dashboard.came_from else ""
 
     def offers(self, action: str) -> bool:
@@ -169,7 +169,7 @@ class BaseScreen(Screen[None]):
         try:
             await self.look()
         except BadRequest as error:
-            self.dashboard.notify(str(error), title="This cannot be asked", severity="warning", markup=False)
+            self.dashboard.notify(str(error), title="Invalid query", severity="warning", markup=False)
         except ClientError as error:
             self.dashboard.report_failure(error)
         else:
@@ -191,7 +191,7 @@ class BaseScreen(Screen[None]):
     def _lost(self) -> Text:
         """Return the line shown in place of the summary while the sidecar does not answer."""
         text = Text(" ", no_wrap=True, overflow="ellipsis")
-        text.append("✗ No answer, asked again by itself; this is from before. ", f"bold {self.theme_styles.bad}")
+        text.append("✗ Disconnected, retrying; the data shown is old. ", f"bold {self.theme_styles.bad}")
         return text.append(clean(self.dashboard.link.reason, 300), self.theme_styles.dim)
 
     def asked_text(self) -> Text:

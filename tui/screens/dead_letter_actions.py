@@ -42,7 +42,7 @@ class DeadLetterActionsScreen(BaseScreen):
 
     def action_replay(self) -> None:
         if (wanted := self.selected_letters()) is None:
-            self.app.notify("There is nothing to replay", timeout=2)
+            self.app.notify("Nothing to replay", timeout=2)
             return
         self._replay(*wanted)
 

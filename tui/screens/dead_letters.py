@@ -42,9 +42,9 @@ MAX_LISTED_CAUSES = 200
 MAX_LETTERS_PER_REQUEST = 10_000
 """Most letters named in one request."""
 
-NO_CAUSES = "No dead letters\nEvents that break their contract are kept here, grouped by why. Nothing did."
-NO_MATCH = "No dead letter matches the query\n/ changes it; / and enter on an empty line shows all."
-NO_LETTERS = "No letters match\nesc goes back, / changes the query."
+NO_CAUSES = "No dead letters\nEvents that break their contract appear here, grouped by cause."
+NO_MATCH = "No dead letter matches the query\n/ changes it. / and Enter on an empty line show all."
+NO_LETTERS = "No letters match\nEsc goes back, / changes the query."
 
 
 def _s(number: int) -> str:
@@ -57,9 +57,9 @@ class DeadLettersScreen(DeadLetterActionsScreen):
     REFRESH_INTERVAL_S = 2.0
     QUERYING = "state:open code:schema.mismatch stream:shipping"
     ABOUT = (
-        "Why events failed, and the way back. Causes first; enter shows a cause's letters, enter again one letter "
-        "beside its schema. r replays what is marked, or what is under the cursor, after a dry run and a question. "
-        "e repairs a letter's body before it is sent. Nothing is ever deleted here."
+        "Why events failed, and how to replay them. The causes come first. Enter shows the letters of a cause, Enter "
+        "again one letter beside its schema. r replays the marked letters, or the one under the cursor, after a dry "
+        "run and a confirmation. e edits the body of a letter before its replay. Nothing is ever deleted here."
     )
     BINDINGS = [
         Binding("e", "edit", "Edit"),
@@ -245,7 +245,7 @@ class DeadLettersScreen(DeadLetterActionsScreen):
             text.append(f"   {count(page.letters)} letter{_s(page.letters)}", colors.text)
             text.append(f"   ✗ {count(waiting)} open", colors.bad if waiting else colors.good)
             if page.folded:
-                text.append(f"   {count(page.folded)} more of causes that are not told apart", colors.warn)
+                text.append(f"   {count(page.folded)} more in causes that are not listed", colors.warn)
             if page.note:
                 text.append(f"   {clean(page.note, 200)}", colors.warn)
         else:
@@ -374,15 +374,15 @@ class DeadLettersScreen(DeadLetterActionsScreen):
         letter = self.letter
         id = letter.origin or letter.trace_id or letter.aggregate_id if letter is not None else None
         if id is None:
-            self.app.notify("Choose a letter first: enter shows those of a cause", timeout=2)
+            self.app.notify("Select a letter first: Enter shows the letters of a cause", timeout=2)
         else:
             self.dashboard.open_flow(id, at=letter.origin if letter is not None else None)
 
     def action_aggregate(self) -> None:
         letter = self.letter
         if letter is None or letter.aggregate_id is None:
-            self.app.notify("Choose a letter first: enter shows those of a cause" if letter is None else
-                            "This letter names no aggregate", timeout=2)  # fmt: skip
+            self.app.notify("Select a letter first: Enter shows the letters of a cause" if letter is None else
+                            "This letter has no aggregate id", timeout=2)  # fmt: skip
         else:
             self.dashboard.open_aggregate(letter.aggregate_id, at=letter.origin)
 
@@ -440,13 +440,13 @@ class DeadLettersScreen(DeadLetterActionsScreen):
     def action_edit(self) -> None:
         letter = self.letter
         if self._level == "causes":
-            self.app.notify("Choose a letter first: enter shows those of a cause", timeout=2)
+            self.app.notify("Select a letter first: Enter shows the letters of a cause", timeout=2)
             return
         full = self._full.get(letter.id) if letter is not None else None
         if full is None:
             self._edit_next = True  # as soon as it is read
             return
         if full.body is UNSET or full.body is None:
-            self.app.notify("It has no body that could be edited", timeout=3)
+            self.app.notify("This letter has no body to edit", timeout=3)
             return
         self.edit(full)

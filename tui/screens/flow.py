@@ -113,7 +113,7 @@ class FlowScreen(BaseScreen):
         self.flow, self._fall = None, Waterfall([], 0)
         self._unfolded.clear()
         self._events.clear()
-        self.lines.empty = "Looking for the flow …\n"
+        self.lines.empty = "Searching for the flow …\n"
         self.lines.chosen_key = None
         self.lines.show([])
         self.facts.fill("", None)
@@ -186,7 +186,7 @@ class FlowScreen(BaseScreen):
         if flow.broken_keys:
             text.append(f"  ! {clean(flow.broken_keys[0], 40)} joins too many events to count", colors.warn)
         if self._gone:
-            text.append("  ! it is no longer in the index", colors.warn)
+            text.append("  ! no longer in the index", colors.warn)
         text.append(f"  {flow.trace_id}", colors.dim)
         return text
 
@@ -258,7 +258,7 @@ class FlowScreen(BaseScreen):
         if line is None:
             return
         if line.event.parent is None or not self.lines.select(line.event.parent):
-            why = "Its cause is not in the index" if line.missing else "Nothing caused it, as far as is known"
+            why = "Its cause is not in the index" if line.missing else "This event has no known cause"
             self.app.notify(why, timeout=2)
 
     def action_effect(self) -> None:
@@ -269,7 +269,7 @@ class FlowScreen(BaseScreen):
             if other.event.parent == line.event.position and not other.why:
                 self.lines.select(other.key)
                 return
-        self.app.notify("It caused nothing, as far as is known", timeout=2)
+        self.app.notify("This event has no known effects", timeout=2)
 
     def action_failure(self) -> None:
         bad = [n for n, line in enumerate(self._fall.lines) if line.event.status == "rejected" and not line.why]
@@ -282,7 +282,7 @@ class FlowScreen(BaseScreen):
     def action_its_aggregate(self) -> None:
         line = self.lines.item
         if line is None or line.event.aggregate_id is None:
-            self.app.notify("This event names no aggregate", timeout=2)
+            self.app.notify("This event has no aggregate id", timeout=2)
         else:
             self.dashboard.open_aggregate(line.event.aggregate_id, at=line.event.position)
 
@@ -293,7 +293,7 @@ class FlowScreen(BaseScreen):
         """Go to the previous or next event of the aggregate, in any flow."""
         line = self.lines.item
         if line is None or line.event.aggregate_id is None:
-            self.app.notify("This event names no aggregate", timeout=2)
+            self.app.notify("This event has no aggregate id", timeout=2)
             return
         id = line.event.aggregate_id
         try:
@@ -343,8 +343,8 @@ class FlowScreen(BaseScreen):
             return
         if template is None:
             self.app.notify(
-                "Say where: tracecar tui --trace-url 'http://jaeger:16686/trace/{trace_id}'",
-                title="No address",
+                "Start with: tracecar tui --trace-url 'http://jaeger:16686/trace/{trace_id}'",
+                title="No trace URL",
                 markup=False,
             )
             return
@@ -354,7 +354,7 @@ class FlowScreen(BaseScreen):
             self.app.open_url(url)
         else:
             self.app.copy_to_clipboard(url)
-        self.app.notify(clean(url, 300), title="Opened" if opens else "Copied: there is no browser here", timeout=5)
+        self.app.notify(clean(url, 300), title="Opened" if opens else "Copied: no browser is available here", timeout=5)
 
 
 def _exactly(field: str, value: str) -> str:

@@ -35,13 +35,13 @@ _BLOCKS = " ▂▃▄▅▆▇█"
 COLUMNS = (
     Column("mark", " ", 1, 1),
     Column("started", "started", 8, 12),
-    Column("root", "begins with", 14, 26),
+    Column("root", "first event", 14, 26),
     Column("aggregate", "aggregate", 11, 22),
     Column("duration", "takes", 8, 8, right=True),
     Column("events", "events", 6, 6, right=True),
     Column("shape", "shape", SHAPE_CELLS, SHAPE_CELLS, rank=1),
     Column("status", "status", 9, 22, rank=2),
-    Column("streams", "streams that it crosses", 20, 400, rank=3),
+    Column("streams", "streams", 20, 400, rank=3),
 )
 
 
@@ -126,7 +126,7 @@ class FlowsScreen(BaseScreen):
     BINDINGS = [
         Binding("f", "failing", "Failing and slow first"),
         Binding("o", "order", "Order"),
-        Binding("space", "hold", "Hold still"),
+        Binding("space", "hold", "Pause"),
     ]
 
     def __init__(self) -> None:
@@ -150,7 +150,7 @@ class FlowsScreen(BaseScreen):
 
     @property
     def enter_hint(self) -> str:
-        return "The flow" if self.rows.item is not None else ""
+        return "Open flow" if self.rows.item is not None else ""
 
     @property
     def escape_hint(self) -> str:
@@ -239,7 +239,7 @@ class FlowsScreen(BaseScreen):
         text.append("   order: ", colors.dim)
         text.append(ORDERS[self._order], colors.info)
         if self._hold:
-            text.append("   ‖ held still", f"bold {colors.warn}")
+            text.append("   ‖ paused", f"bold {colors.warn}")
         if self._coverage is not None and self._coverage.since:
             text.append(f"   of the last {age(self._coverage.since, time_format.now())}", colors.dim)
         text.append_text(self.asked_text())

@@ -29,10 +29,10 @@ EVENTS_PER_TURN = 100
 MAX_READABLE_RATE = 300
 """Events per second above which only some are drawn."""
 NOTHING = (
-    "Nothing has come yet\nEvents appear here as services publish them.\n"
+    "No events yet\nEvents appear here as services publish them.\n"
     "Press 7 to see which streams are watched, or / to change the query."
 )
-NO_MATCH = "No event matches\nThose that come will stand here. / changes the query, esc goes back."
+NO_MATCH = "No event matches\nMatching events will appear here. / changes the query, Esc goes back."
 
 COLUMNS = (
     Column("time", "time", 8, 12),
@@ -71,7 +71,7 @@ def note(event: models.EventModel) -> str:
             where = ""
         return clean(f"{event.rejection.code}  {where}{message}", 600)
     if event.status == "duplicate":
-        return "duplicate, with other content" if event.changed else "duplicate"
+        return "duplicate with different content" if event.changed else "duplicate"
     if event.status == "replayed":
         return clean(f"replayed from {event.replay_of or 'a dead letter'}", 300)
     if event.status == "unchecked":
@@ -117,7 +117,7 @@ class LiveScreen(BaseScreen):
 
     @property
     def enter_hint(self) -> str:
-        return "Its flow" if self.rows.item is not None else ""
+        return "Open flow" if self.rows.item is not None else ""
 
     @property
     def escape_hint(self) -> str:
@@ -160,7 +160,7 @@ class LiveScreen(BaseScreen):
                     self._waiting = item.reason
                     self.dashboard.lost(item.reason)
         except BadRequest as error:
-            self.dashboard.notify(str(error), title="This cannot be asked", severity="warning", markup=False)
+            self.dashboard.notify(str(error), title="Invalid query", severity="warning", markup=False)
         except ClientError as error:
             self.dashboard.report_failure(error)
 
@@ -188,9 +188,9 @@ class LiveScreen(BaseScreen):
         text = Text(" ", no_wrap=True, overflow="ellipsis")
         self._said_follow = not self._ready or self.rows.follow
         if feed.frozen:
-            text.append(f"‖ frozen, {count(feed.waiting)} came since", f"bold {colors.warn}")
+            text.append(f"‖ frozen, {count(feed.waiting)} arrived since", f"bold {colors.warn}")
         elif not self._said_follow:
-            text.append("■ standing", colors.info)
+            text.append("■ stopped", colors.info)
             text.append(" (G follows)", colors.dim)
         else:
             text.append("▶ following", colors.good)
@@ -206,13 +206,13 @@ class LiveScreen(BaseScreen):
             if lag := sum(stream.lag or 0 for stream in status.streams):
                 text.append(f"   {count(lag)} behind", colors.warn)
             if status.filling:
-                text.append("   still filling", colors.warn)
+                text.append("   still backfilling", colors.warn)
         if self.asked:
             text.append(f"   {rate(self._rate)} match", colors.text)
         if self._rate > MAX_READABLE_RATE:
-            text.append("   faster than it can be read: the newest of each moment, / narrows", colors.warn)
+            text.append("   too fast to read: showing the newest, / filters", colors.warn)
         if feed.dropped:
-            text.append(f"   {count(feed.dropped)} not sent, too many", colors.warn)
+            text.append(f"   {count(feed.dropped)} dropped, too slow", colors.warn)
         return text
 
     # --- what people do
@@ -252,7 +252,7 @@ class LiveScreen(BaseScreen):
     def action_aggregate(self) -> None:
         seen = self.rows.item
         if seen is None or seen.event.aggregate_id is None:
-            self.app.notify("This event names no aggregate", timeout=2)
+            self.app.notify("This event has no aggregate id", timeout=2)
         else:
             self.dashboard.open_aggregate(seen.event.aggregate_id, at=seen.event.position)
 

@@ -53,7 +53,7 @@ def draw(subject: models.SubjectModel, width: int, colors: Palette) -> Text:
         "used": Text(" ".join(f"v{version}" for version in seen) or "unseen", colors.warn if several else colors.dim),
         "streams": Text(clean(", ".join(streams), 200), colors.dim),
         "kind": Text(clean(subject.kind or "·", 20), colors.dim),
-        "mode": Text(clean((subject.compatibility or "not said").lower().replace("_", " "), 40), colors.dim),
+        "mode": Text(clean((subject.compatibility or "unknown").lower().replace("_", " "), 40), colors.dim),
     }
     return line(COLUMNS, cells, widths)
 
@@ -89,7 +89,7 @@ class SchemasScreen(BaseScreen):
     PLACE = "schemas"
     REFRESH_INTERVAL_S = 3.0
     ABOUT = (
-        "What is registered, and which versions events are really seen with. ▲ marks a subject of which several "
+        "Registered schemas, and the versions that events really use. ▲ marks a subject of which several "
         "versions, or not the latest one, are in use. Enter leads into its versions, [ and ] choose which are "
         "compared, v shows its events."
     )
@@ -156,7 +156,7 @@ class SchemasScreen(BaseScreen):
         text = Text(" ", no_wrap=True, overflow="ellipsis")
         text.append(f"{len(self._subjects)} subjects", colors.strong)
         text.append(f"   ● {seen} in use", colors.good)
-        text.append(f"   ○ {len(self._subjects) - seen} not seen lately", colors.dim)
+        text.append(f"   ○ {len(self._subjects) - seen} not used recently", colors.dim)
         return text
 
     @on(VirtualList.Moved, "#subjects")
@@ -205,11 +205,11 @@ class SchemasScreen(BaseScreen):
         return [version] if at == 0 else [versions[at - 1], version]
 
     def _draw(self, subject: models.SubjectModel) -> None:
-        pieces = [SubjectLine("seen", "head", 0, "what is being seen")]
+        pieces = [SubjectLine("seen", "head", 0, "usage")]
         if self._users:
             pieces += self._users
         else:
-            pieces.append(SubjectLine("unseen", "dim", 0, "no event of it is in the index"))
+            pieces.append(SubjectLine("unseen", "dim", 0, "the index has no event of this subject"))
         compared = self._compared(subject)
         texts = [self._texts.get((subject.subject, version)) for version in compared]
         if len(compared) == 2 and texts[0] and texts[1]:
@@ -222,7 +222,9 @@ class SchemasScreen(BaseScreen):
                 SubjectLine(f"change {n}", kind, 0, name, rest) for n, (kind, _, name, rest) in enumerate(changed)
             ]
             if not changed:
-                pieces.append(SubjectLine("same", "dim", 0, "nothing that is read: only documentation, order or names"))
+                pieces.append(
+                    SubjectLine("same", "dim", 0, "nothing that readers see: only documentation, order or names")
+                )
             pieces.append(SubjectLine("schema", "head", 0, f"version {compared[1]}, beside version {compared[0]}"))
             for number, (kind, depth, name, rest) in enumerate(lines):
                 pieces.append(SubjectLine(f"line {number}", kind, depth, name, rest))

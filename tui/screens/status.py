@@ -61,12 +61,12 @@ class StatusScreen(BaseScreen):
     PLACE = "status"
     REFRESH_INTERVAL_S = 1.0
     ABOUT = (
-        "How the sidecar and the groups beside it are. What is wrong stands first, with what to do. Enter on a stream "
-        "shows its events, on a stopped group the event in front of it."
+        "The sidecar and the consumer groups. Problems come first, each with what to do. Enter on a stream shows its "
+        "events, on a stopped group the event that it stopped at."
     )
     BINDINGS = [
-        Binding("r", "resume", "Try held stream again"),
-        Binding("s", "skip", "Go on past what holds it"),
+        Binding("r", "resume", "Resume held stream"),
+        Binding("s", "skip", "Skip held records"),
     ]
 
     def __init__(self) -> None:
@@ -150,22 +150,22 @@ class StatusScreen(BaseScreen):
         held = [held_stream.stream for held_stream in status.streams if held_stream.held] if status is not None else []
         stream = entry.stream if entry is not None and entry.stream in held else held[0] if len(held) == 1 else None
         if stream is None:
-            words = "Put the cursor on a held stream first" if held else "No stream is held"
+            words = "Select a held stream first" if held else "No stream is held"
             self.app.notify(words, timeout=2)
             return
         from tui.dialogs.confirm import ConfirmDialog
 
         words = (
-            f"Try again what holds {clean(stream, 80)}?"
+            f"Resume {clean(stream, 80)}?"
             if what == "resume"
-            else f"Go on past what holds {clean(stream, 80)}? What is rejected becomes dead letters again."
+            else f"Skip the records that hold {clean(stream, 80)}? Rejected records become dead letters again."
         )
 
         def answered(yes: bool | None) -> None:
             if yes:
                 begin(self, self._release, what, stream, group="act")
 
-        self.app.push_screen(ConfirmDialog(words, yes="Do it"), answered)
+        self.app.push_screen(ConfirmDialog(words, yes="Confirm"), answered)
 
     async def _release(self, what: str, stream: str) -> None:
         try:
@@ -173,6 +173,5 @@ class StatusScreen(BaseScreen):
         except ClientError as error:
             self.app.notify(str(error), severity="error", markup=False)
             return
-        lost = f"; {done.lost} records are lost: neither passed on nor dead-lettered" if done.lost else ""
-        self.app.notify(f"{clean(done.stream, 80)}: {done.partitions} partitions go on{lost}", markup=False)
+        self.app.notify(f"{clean(done.stream, 80)}: {done.partitions} partitions resumed", markup=False)
         self.look_now()

@@ -28,10 +28,10 @@ class TopologyScreen(BaseScreen):
     PLACE = "map"
     REFRESH_INTERVAL_S = 2.0
     ABOUT = (
-        "Who publishes to which stream, and which groups read it. Left of a stream: events a second, the time from "
-        "happening to lying in the stream (median), ✗ rejected of the newest thousand events. Right: how far a group "
-        "is behind, in events and, about (~), in time. Enter shows the events of the line under the cursor, or the "
-        "event that a stopped group stands in front of."
+        "Which producers publish to which stream, and which groups consume it. Left of a stream: events per second, "
+        "the median time from occurrence to append, and ✗ rejected, all of the newest thousand events. Right: the "
+        "lag of a group, in events and, estimated (~), in time. Enter shows the events of the line under the cursor, "
+        "or the event that a stopped group stopped at."
     )
     BINDINGS = [
         Binding("f", "failing", "Its failures"),
@@ -50,7 +50,7 @@ class TopologyScreen(BaseScreen):
             lambda lane: lane.key,
             title=self._title,
             stops=_says,
-            empty="Nothing to draw yet\nThe map is made of the events that were seen and the groups that read them.\n"
+            empty="Nothing to draw yet\nThe map shows the events that were seen and the groups that consume them.\n"
             "Press 7 to see which streams are watched.",
             id="lanes",
         )
@@ -101,9 +101,9 @@ class TopologyScreen(BaseScreen):
     def _title(self, width: int, colors: Palette) -> Text:
         left, box, right = self._parts(width)
         text = Text(" ")
-        text.append_text(fit_exactly(Text("who publishes"), left - 1))
+        text.append_text(fit_exactly(Text("producers"), left - 1))
         text.append_text(fit_exactly(Text("   stream"), box + 2))
-        text.append_text(fit_exactly(Text("    who reads"), right))
+        text.append_text(fit_exactly(Text("    groups"), right))
         return text
 
     def _draw(self, lane: TopologyLine, width: int, colors: Palette) -> Text:

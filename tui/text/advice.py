@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 _BY_CODE = {
-    "schema.wrong_subject": "Its producer used another stream's schema. Mend the producer; x sets aside what it sent.",
-    "schema.mismatch": "e repairs the body, checked as you type, and sends it again. If many fail: mend the producer.",
+    "schema.wrong_subject": "The producer used another stream's schema. Fix the producer; x discards what it sent.",
+    "schema.mismatch": "e edits the body, checked as you type, and replays it. If many fail, fix the producer.",
 }
 _BY_STAGE = {
-    "decode": "Its bytes are broken. Mend who publishes them; e changes the bytes, x sets it aside.",
-    "schema": "Register that schema, or mend the producer; then r sends it as it is.",
-    "envelope": "e adds what is missing, checked as you type, and sends it again. If many fail: mend the producer.",
-    "reported": "A consumer could not process it. Mend the consumer, then r sends it again.",
-    "delivery": "A consumer has given up on it. Mend the consumer, then r sends it again.",
+    "decode": "The bytes are malformed. Fix the producer; e edits the bytes, x discards the letter.",
+    "schema": "Register the schema or fix the producer, then r replays the letter as it is.",
+    "envelope": "e adds what is missing, checked as you type, and replays it. If many fail, fix the producer.",
+    "reported": "A consumer could not process it. Fix the consumer, then r replays it.",
+    "delivery": "A consumer gave up on it. Fix the consumer, then r replays it.",
 }
 _BY_STATE = {
-    "replaying": "It is being sent again: p shows how far it is.",
-    "replayed": "It was sent again: w shows what became of it.",
-    "discarded": "It is set aside: u restores it.",
-    "parked": "It came back as often as is allowed: r and then f sends it once more, x sets it aside.",
+    "replaying": "A replay is running: p shows its progress.",
+    "replayed": "It was replayed: w shows the outcome.",
+    "discarded": "It was discarded: u restores it.",
+    "parked": "It failed as often as allowed: r and then f replays it once more, x discards it.",
 }
-_ELSE = "r sends it again, e changes it before, x sets it aside."
+_ELSE = "r replays it, e edits it first, x discards it."
 
 
 def advice(code: str, state: str = "open") -> str:

@@ -21,8 +21,8 @@ from tui.text.time_format import micros
 MAX_MERGE_DEPTH = 50
 """Levels that are merged field by field. Deeper values are replaced as a whole."""
 _LEAVES_NO_TRACE = {
-    "rejected": "it broke its contract, and is not counted in what is known",
-    "duplicate": "it was there before",
+    "rejected": "rejected, so it does not change the state",
+    "duplicate": "duplicate of an earlier event",
 }
 
 
@@ -63,7 +63,7 @@ def steps(events: Iterable[models.EventModel]) -> list[AggregateStep]:
         except RecursionError:
             after, changed = (
                 body,
-                [models.ChangeModel(path="", before=None, after="too deep to be compared", what="changed")],
+                [models.ChangeModel(path="", before=None, after="too deep to compare", what="changed")],
             )
         result.append(AggregateStep(event, after, changed, first=known is UNSET, gap=gap))
         known, previous_bodies[event.type] = after, body
@@ -108,11 +108,11 @@ def _is_part(known: Any, body: Any) -> bool:
 
 def _unread(event: models.EventModel) -> str:
     if event.body is UNSET:
-        return (event.payload_note is not UNSET and event.payload_note) or "its body is not read yet"
+        return (event.payload_note is not UNSET and event.payload_note) or "the body has not been read yet"
     if event.body is None:
-        return (event.payload_note is not UNSET and event.payload_note) or "it has no body"
+        return (event.payload_note is not UNSET and event.payload_note) or "no body"
     if isinstance(event.body, str) or (isinstance(event.body, dict) and set(event.body) == {"base64"}):
-        return "its body could not be decoded"
+        return "the body could not be decoded"
     return ""
 
 

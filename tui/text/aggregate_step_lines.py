@@ -31,7 +31,7 @@ def step_facts(step: AggregateStep, folds: FoldState, width: int) -> list[Detail
         lines += section("changes", "what it changed", _changes(step.changes), folds)
     if step.known is not UNSET:
         known = body_facts(step.known, UNSET, None, folds, width)
-        lines += [replace(known[0], label="known before it" if step.note else "known after it"), *known[1:]]
+        lines += [replace(known[0], label="state before it" if step.note else "state after it"), *known[1:]]
     return lines + section("about", "about", _detail_lines(event), folds)
 
 
@@ -39,7 +39,7 @@ def _changes(changes: list[models.ChangeModel]) -> list[DetailLine]:
     lines = [_change(number, change) for number, change in enumerate(changes[:MAX_CHANGES])]
     if len(changes) > MAX_CHANGES:
         lines.append(DetailLine("change.more", 1, "", f"and {len(changes) - MAX_CHANGES} more", "dim"))
-    return lines or [DetailLine("change.none", 1, "", "nothing of what was known", "dim")]
+    return lines or [DetailLine("change.none", 1, "", "nothing", "dim")]
 
 
 def _change(number: int, change: models.ChangeModel) -> DetailLine:

@@ -37,7 +37,7 @@ def body_facts(
             DetailLine(f"note.{n}", 1, "", piece, "warn") for n, piece in enumerate(wrap(note, max(20, width - 4)))
         ]
     if body is None:
-        lines.append(DetailLine("body.none", 1, "", "it has none", "dim"))
+        lines.append(DetailLine("body.none", 1, "", "none", "dim"))
     elif isinstance(body, dict | list):
         data = _bytes(body)
         lines += _hex(data, width) if data is not None else _tree(body, why, folds)
@@ -97,7 +97,7 @@ def _tree(body: Any, why: models.RejectionModel | None, folds: FoldState) -> lis
             text, kind = _scalar(value)
             lines.append(DetailLine(key, depth, label, text, kind, copy=value, marked=here))
     if waiting:
-        lines.append(DetailLine("body:more", 1, "", "… more than can be shown", "dim"))
+        lines.append(DetailLine("body:more", 1, "", "… too many lines to show", "dim"))
     if marked and not marked_child:
         lines = _with_missing(lines, marked)
     return lines

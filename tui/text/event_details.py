@@ -115,17 +115,17 @@ def _envelope_lines(event: models.EventModel) -> list[DetailLine]:
 
 def _readers(delivery: list[models.DeliveryModel]) -> Iterator[DetailLine]:
     if not delivery:
-        yield DetailLine("readers.none", 1, "", "no other group reads this stream", "dim")
+        yield DetailLine("readers.none", 1, "", "no other group consumes this stream", "dim")
     for reader in delivery:
         key = f"readers.{reader.group}"
         if reader.stopped is not None:
-            words = f"✗ has stopped in front of it: {reader.stopped.reason}"
+            words = f"✗ stopped at this event: {reader.stopped.reason}"
             yield DetailLine(key, 1, reader.group, words + (" (inferred)" if reader.stopped.inferred else ""), "bad")
         elif reader.passed:
             when = f" by {clock(reader.passed_at)}" if reader.passed_at else ""
-            yield DetailLine(key, 1, reader.group, f"✓ passed it{when}", "good")
+            yield DetailLine(key, 1, reader.group, f"✓ consumed it{when}", "good")
         elif reader.passed is None:
-            yield DetailLine(key, 1, reader.group, "? cannot be told", "dim")
+            yield DetailLine(key, 1, reader.group, "? unknown", "dim")
         else:
             behind = f", {count(reader.behind)} records before it" if reader.behind is not None else ""
             times = f", given {reader.deliveries} times" if reader.deliveries else ""

@@ -43,16 +43,16 @@ def _action_lines(key: str, deed: models.LedgerActionModel, width: int) -> Itera
 def format_change(change: models.ChangeModel) -> str:
     """Format a change, such as `items[1].qty: "two" → 2`."""
 
-    def shown(value: object) -> str:
+    def show(value: object) -> str:
         return clean(msgspec.json.encode(value).decode("utf-8", "replace"), 80)
 
     path = clean(change.path, 80)
     match change.what:
         case "added":
-            return f"{path}: added {shown(change.after)}"
+            return f"{path}: added {show(change.after)}"
         case "removed":
-            return f"{path}: removed, was {shown(change.before)}"
-    return f"{path}: {shown(change.before)} → {shown(change.after)}"
+            return f"{path}: removed, was {show(change.before)}"
+    return f"{path}: {show(change.before)} → {show(change.after)}"
 
 
 def stack_facts(stacktrace: object, folds: FoldState, width: int) -> list[DetailLine]:

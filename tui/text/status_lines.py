@@ -33,8 +33,8 @@ def entries(
 ) -> list[StatusLine]:
     """Return the lines of the screen, problems first. `letters`: open dead letters by cause."""
     problems = [*_findings(status, groups, width), *_open_letters(letters, width)]
-    lines = [StatusLine("wrong", "head", ("What is wrong",))]
-    lines += problems or [StatusLine("fine", "good", ("✓ Nothing that Tracecar could see.",))]
+    lines = [StatusLine("wrong", "head", ("Problems",))]
+    lines += problems or [StatusLine("fine", "good", ("✓ None found.",))]
     lines += _streams(status)
     if groups is not None:
         lines += _groups(groups)
@@ -48,50 +48,52 @@ def _findings(status: models.ServiceStatus, groups: models.GroupPage | None, wid
         if stream.held is not None:
             yield from _finding(
                 f"held {stream.stream}", "bad", f"{stream.stream} is held: {stream.held.reason}",
-                "r tries again, s goes on past it; its events are shown meanwhile.", width, stream.stream, "held",
+                "r resumes it, s skips the records that hold it. Its events are still shown.",
+                width, stream.stream, "held",
             )  # fmt: skip
     for sentence in status.trouble:
-        yield from _finding(f"trouble {sentence}", "bad", sentence, "tracecar check says more.", width)
+        yield from _finding(f"trouble {sentence}", "bad", sentence, "tracecar check shows details.", width)
     if status.registry.reachable is False:
         yield from _finding(
             "registry", "bad", "The schema registry cannot be reached.",
-            "Events whose schemas are not known yet wait or pass (registry.on_outage). Look at the registry.", width,
+            "Events with unknown schemas wait or pass (registry.on_outage). Check the registry.", width,
         )  # fmt: skip
     for group in groups.items if groups is not None else ():
         for stop in group.stopped:
             yield from _finding(
                 f"stuck {group.group} {stop.position}", "bad", f"The group {group.group} has stopped: {stop.reason}",
-                f"Enter opens the event that it stands in front of, {stop.position}.", width, None,
+                f"Enter opens the event that it stopped at, {stop.position}.", width, None,
                 f"flow:{stop.position}",
             )  # fmt: skip
     for stream in status.streams:
         if (stream.lag or 0) >= LAG_WARNING_RECORDS and stream.held is None:
             yield from _finding(
                 f"lag {stream.stream}", "warn", f"{stream.stream}: Tracecar is {count(stream.lag)} records behind.",
-                "More sidecars in its group share the work (Kafka: as many as partitions).", width, stream.stream,
+                "Run more sidecars in its group to share the work (Kafka: at most one per partition).",
+                width, stream.stream,
             )  # fmt: skip
         if stream.gaps:
             yield from _finding(
                 f"gaps {stream.stream}", "warn",
-                f"{stream.stream}: records were gone before they were read, {stream.gaps} times.",
-                "Retention is shorter than the time that Tracecar was behind or away.", width, stream.stream,
+                f"{stream.stream}: records were deleted before they were read, {stream.gaps} times.",
+                "Retention is shorter than the time that Tracecar was behind or stopped.", width, stream.stream,
             )  # fmt: skip
     for exporter in status.exporters:
         if exporter.dropped or exporter.failed:
             yield from _finding(
                 f"exporter {exporter.name}", "warn",
                 f"Exporter {exporter.name}: {count(exporter.dropped)} dropped, {count(exporter.failed)} failed.",
-                "Its backend is slow or away; what is shown here is not affected.", width,
+                "Its backend is slow or unreachable. What is shown here is not affected.", width,
             )  # fmt: skip
     if status.live is not None and status.live.dropped:
         yield from _finding(
-            "live", "warn", f"{count(status.live.dropped)} live events were dropped for slow readers.",
-            "A filter (/) asks for less.", width,
+            "live", "warn", f"{count(status.live.dropped)} live events were dropped for slow clients.",
+            "A filter (/) reduces the load.", width,
         )  # fmt: skip
     if status.filling:
         yield from _finding(
-            "filling", "warn", "The index still fills from the look-back window.",
-            "Flows may look shorter than they are until it has.", width,
+            "filling", "warn", "The index is still backfilling the look-back window.",
+            "Until it is done, flows may look shorter than they are.", width,
         )  # fmt: skip
 
 
@@ -104,7 +106,7 @@ def _open_letters(letters: models.CausePage | None, width: int) -> Iterable[Stat
         "letters", "warn",
         f"{count(number)} dead letter{'s are' if number > 1 else ' is'} open, of {causes}: "
         f"{count(most.count)} {most.code} on {most.stream}" + (" most of all." if len(letters.items) > 1 else "."),
-        "Enter (or 4) shows why, repairs them and sends them again.", width, None, "letters:",
+        "Enter (or 4) shows the causes; there you can edit and replay them.", width, None, "letters:",
     )  # fmt: skip
 
 
@@ -134,7 +136,7 @@ def _streams(status: models.ServiceStatus) -> Iterable[StatusLine]:
             stream.stream, "live", "bad" if stream.held else "warn" if (stream.lag or 0) >= LAG_WARNING_RECORDS else "",
         )  # fmt: skip
     if not status.streams:
-        yield StatusLine("streams none", "do", ("None of the streams in the configuration exists yet.",))
+        yield StatusLine("streams none", "do", ("None of the configured streams exist yet.",))
 
 
 def _behind(partitions: list[models.PartitionLagModel]) -> str:
@@ -144,11 +146,11 @@ def _behind(partitions: list[models.PartitionLagModel]) -> str:
 
 
 def _groups(groups: models.GroupPage) -> Iterable[StatusLine]:
-    yield StatusLine("groups", "head", ("Consumer groups beside it",))
+    yield StatusLine("groups", "head", ("Consumer groups",))
     if groups.note:
         yield StatusLine("groups note", "do", (groups.note,))
     if not groups.items:
-        yield StatusLine("groups none", "do", ("No other group reads these streams, as far as can be seen.",))
+        yield StatusLine("groups none", "do", ("No other consumer groups were found on these streams.",))
         return
     yield StatusLine("groups names", "names", ("group", "lag", "rate", "members", "reads"))
     for group in groups.items:
@@ -165,9 +167,9 @@ def _members(members: list[models.MemberModel]) -> Iterable[StatusLine]:
     if not members:
         return
     yield StatusLine("members", "head", ("Sidecars that share the index",))
-    yield StatusLine("members names", "names", ("sidecar", "lag", "rate", "waits", "how it is"))
+    yield StatusLine("members names", "names", ("sidecar", "lag", "rate", "waits", "state"))
     for member in members:
-        last_seen = f", last heard of at {clock(member.last_heartbeat)[:8]}" if member.last_heartbeat else ""
+        last_seen = f", last heartbeat at {clock(member.last_heartbeat)[:8]}" if member.last_heartbeat else ""
         state = "answers here" if member.here else "alive" if member.alive else f"✗ silent{last_seen}"
         share = ", ".join(f"{share.stream} {len(share.partitions)}" for share in member.streams)
         missed = f", {count(member.not_indexed)} not indexed" if member.not_indexed else ""
@@ -182,13 +184,13 @@ def _members(members: list[models.MemberModel]) -> Iterable[StatusLine]:
 def _inside(status: models.ServiceStatus) -> Iterable[StatusLine]:
     index = status.index
     full = index.events / index.max_events if index.max_events else 0.0
-    yield StatusLine("inside", "head", ("The sidecar itself",))
+    yield StatusLine("inside", "head", ("This sidecar",))
     yield StatusLine(
         "index", "row", ("index", f"{_meter(full)} {count(index.events)} of {count(index.max_events)} events, "
         f"{count(index.evicted)} evicted, since {index.coverage.since or 'the beginning'}"),
     )  # fmt: skip
-    registry = {None: "not asked yet", True: "reachable", False: "NOT reachable"}[status.registry.reachable]
-    yield StatusLine("registry row", "row", ("registry", f"{registry}, {status.registry.schemas} schemas known"))
+    registry = {None: "not contacted yet", True: "reachable", False: "unreachable"}[status.registry.reachable]
+    yield StatusLine("registry row", "row", ("registry", f"{registry}, {status.registry.schemas} schemas cached"))
     for exporter in status.exporters:
         sent = f"{count(exporter.sent)} sent, {count(exporter.dropped)} dropped, {count(exporter.failed)} failed"
         yield StatusLine(f"exporter row {exporter.name}", "row", (f"exporter {exporter.name}", sent))

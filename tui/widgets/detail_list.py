@@ -121,7 +121,7 @@ class DetailList(VirtualList[DetailLine]):
 
     @property
     def enter_hint(self) -> str:
-        """What Enter does on the line under the cursor; empty if nothing."""
+        """Name of what Enter does on the line under the cursor; empty if nothing."""
         fact = self.item
         if fact is None:
             return ""

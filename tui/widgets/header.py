@@ -87,9 +87,9 @@ class TopBar(Widget):
             if link.alert:
                 mark, word, style = "▲", f"{clean(link.service, 24)} {link.alert}", colors.warn
         elif link.state == "lost":
-            mark, word, style = "✗", "connection lost, trying again", f"bold {colors.bad}"
+            mark, word, style = "✗", "disconnected, retrying", f"bold {colors.bad}"
         elif link.state == "refused":
-            mark, word, style = "✗", "the token is refused", f"bold {colors.bad}"
+            mark, word, style = "✗", "token refused", f"bold {colors.bad}"
         else:
             mark, word, style = "◌", "connecting", colors.dim
         text = Text(f"{mark} {word}", style)

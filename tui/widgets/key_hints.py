@@ -27,11 +27,11 @@ class HintSource(Protocol):
 
     @property
     def enter_hint(self) -> str:
-        """What Enter does here; empty if nothing."""
+        """Name of what Enter does here; empty if nothing."""
 
     @property
     def escape_hint(self) -> str:
-        """What Escape does here; empty if nothing."""
+        """Name of what Escape does here; empty if nothing."""
 
     def offers(self, action: str) -> bool:
         """Return True if the action has something to act on here."""
@@ -72,7 +72,7 @@ class KeyHints(Widget):
         """Yield the keys in order of importance."""
         page = cast("HintSource", self.screen)
         if isinstance(page.focused, Input):
-            yield KeyHint("enter", "Ask", "enter")
+            yield KeyHint("enter", "Run", "enter")
             yield KeyHint("tab", "Complete", "tab")
             return
         if page.enter_hint:
@@ -93,7 +93,7 @@ class KeyHints(Widget):
     def _always(self) -> list[KeyHint]:
         """Return the keys at the right end, which are always shown."""
         page = cast("HintSource", self.screen)
-        back = "Leave it" if isinstance(page.focused, Input) else page.escape_hint
+        back = "Cancel" if isinstance(page.focused, Input) else page.escape_hint
         return [*([KeyHint("esc", back, "escape")] if back else []), KeyHint("?", "Help", "question_mark")]
 
     def render(self) -> Text:

@@ -76,7 +76,7 @@ class QueryBar(Vertical):
 
     def compose(self) -> ComposeResult:
         yield _QueryInput(
-            placeholder=f"a query, such as  {self._example}", max_length=MAX_QUERY_CHARS, select_on_focus=False
+            placeholder=f"query, for example  {self._example}", max_length=MAX_QUERY_CHARS, select_on_focus=False
         )
         yield Static(id="under-query")
 
@@ -138,11 +138,11 @@ class QueryBar(Vertical):
             for index, word in enumerate(offered):
                 text.append(f" {clean(word, 40)} ", "reverse" if index == self._at else colors.info)
                 text.append(" ")
-            text.append("tab takes it, ctrl+n the next" if len(offered) > 1 else "tab takes it", colors.dim)
+            text.append("tab accepts, ctrl+n: next" if len(offered) > 1 else "tab accepts", colors.dim)
         else:
             hint = query_completion.about(self.line.value, self.line.cursor_position)
             text.append(f"{hint}   " if hint else "", colors.info)
-            text.append("enter asks · tab completes · ↑ earlier queries · esc closes", colors.dim)
+            text.append("enter runs · tab completes · ↑ history · esc closes", colors.dim)
         self.query_one("#under-query", Static).update(text)
 
     def complete(self) -> None:
