@@ -173,5 +173,6 @@ class StatusScreen(BaseScreen):
         except ClientError as error:
             self.app.notify(str(error), severity="error", markup=False)
             return
-        self.app.notify(f"{clean(done.stream, 80)}: {done.partitions} partitions resumed", markup=False)
+        lost = f"; {done.lost} records are lost: neither passed on nor dead-lettered" if done.lost else ""
+        self.app.notify(f"{clean(done.stream, 80)}: {done.partitions} partitions resumed{lost}", markup=False)
         self.look_now()

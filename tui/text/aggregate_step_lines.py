@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import msgspec
 from msgspec import UNSET
 
 from sidecar.api import models
+from sidecar.domain.json_safe import encode_json
 from tui.text.aggregate_history import AggregateStep
 from tui.text.body_lines import body_facts
 from tui.text.columns import wrap
@@ -55,7 +55,7 @@ def _change(number: int, change: models.ChangeModel) -> DetailLine:
 
 
 def _shown_value(value: Any) -> str:
-    text = msgspec.json.encode(value).decode("utf-8", "replace")
+    text = encode_json(value).decode("utf-8", "replace")
     return clean(text if len(text) <= MAX_VALUE_CHARS else f"{text[:MAX_VALUE_CHARS]}…")
 
 

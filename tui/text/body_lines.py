@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +11,8 @@ import msgspec
 from msgspec import UNSET
 
 from sidecar.api import models
+from sidecar.domain.json_path import InvalidPath, JsonPath, print_steps
+from sidecar.domain.json_safe import encode_json
 from tui.text.columns import wrap
 from tui.text.detail_line import DetailLine, FoldState
 
@@ -111,7 +112,7 @@ def _with_missing(lines: list[DetailLine], marked: list[str]) -> list[DetailLine
             return [replace(line, marked=line.key == parent) for line in lines]  # the path is in here
         at = -1 if length == 0 else next((n for n, line in enumerate(lines) if line.key == parent), None)
         if at is not None:
-            rest = ".".join(marked[length:])
+            rest = print_steps(int(step) if step.isdecimal() else step for step in marked[length:])
             missing = DetailLine("body:missing", length + 1, rest, "is not there", "bad", marked=True)
             return [*lines[: at + 1], missing, *lines[at + 1 :]]
     return lines
@@ -123,11 +124,11 @@ def _children(value: Any, steps: tuple[str, ...]) -> list[tuple[str, Any, tuple[
     return [(f"[{at}]", inner, (*steps, str(at))) for at, inner in enumerate(value)]
 
 
-_STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
-
-
 def _steps(path: str) -> list[str]:
-    return [index or name for index, name in _STEP.findall(path)]
+    try:
+        return list(map(str, JsonPath.parse(path).steps))
+    except InvalidPath:
+        return []
 
 
 def _scalar(value: Any) -> tuple[str, str]:
@@ -144,4 +145,4 @@ def as_text(value: Any) -> str:
     """Return the text that is copied for a value: strings as they are, everything else as JSON."""
     if isinstance(value, str):
         return value
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode("utf-8", "replace")
+    return msgspec.json.format(encode_json(value), indent=2).decode("utf-8", "replace")

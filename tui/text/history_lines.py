@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import msgspec
 from msgspec import UNSET
 
 from sidecar.api import models
+from sidecar.domain.json_safe import encode_json
 from tui.text.columns import wrap
 from tui.text.detail_line import DetailLine, FoldState, section
 from tui.text.sanitize import clean
@@ -44,7 +44,7 @@ def format_change(change: models.ChangeModel) -> str:
     """Format a change, such as `items[1].qty: "two" → 2`."""
 
     def show(value: object) -> str:
-        return clean(msgspec.json.encode(value).decode("utf-8", "replace"), 80)
+        return clean(encode_json(value).decode("utf-8", "replace"), 80)
 
     path = clean(change.path, 80)
     match change.what:
