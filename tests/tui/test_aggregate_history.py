@@ -132,7 +132,7 @@ async def test_the_aggregate_of_an_event_is_a_key_away_and_escape_goes_back() ->
         assert "aggregate order-1010" in shown(app)
         assert "total: 10" in shown(app)  # it was said before, and still is known
         await pilot.press("n")
-        await until(pilot, lambda: "it broke its contract" in shown(app))
+        await until(pilot, lambda: "rejected, so it does not change" in shown(app))
         assert "state before it" in shown(app)
         await pilot.press("y")
         await until(pilot, lambda: isinstance(app.screen, CopyDialog))

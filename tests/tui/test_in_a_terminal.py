@@ -68,7 +68,7 @@ async def test_the_failing_order_is_found_repaired_and_passes_by_what_the_screen
     async with terminal(f"{kept} {shlex.quote(sys.executable)} -m sidecar demo", (120, 36)) as screen:
         await screen.shows("1 Live", "● shop", "OrderPlaced", "following")
         await screen.press("/")
-        await screen.shows("a query, such as")
+        await screen.shows("query, for example")
         await screen.press("status:rejected stream:shipping", "Enter")
         await screen.shows("schema.mismatch", "match")
         await screen.press("Enter")

@@ -22,8 +22,8 @@ def says(app: object, words: str) -> bool:
 async def test_each_screen_says_what_enter_does_and_where_help_is(width: int) -> None:
     async with driven(Shop(), (width, 24)) as (app, pilot):
         for key, place, words in (
-            ("1", "live", "enter Its flow"),
-            ("2", "flows", "enter The flow"),
+            ("1", "live", "enter Open flow"),
+            ("2", "flows", "enter Open flow"),
             ("4", "letters", "enter Its letters"),
             ("5", "map", "enter Its events"),
             ("6", "schemas", "enter Its versions"),
@@ -58,4 +58,4 @@ async def test_a_query_that_is_typed_says_how_it_goes_on() -> None:
     async with driven(Shop(), (80, 24)) as (app, pilot):
         await until(pilot, lambda: rows(app, "live").items)
         await pilot.press("slash")
-        await until(pilot, lambda: "enter Ask  tab Complete" in bottom(app) and "esc Leave it" in bottom(app))
+        await until(pilot, lambda: "enter Run  tab Complete" in bottom(app) and "esc Cancel" in bottom(app))

@@ -87,7 +87,7 @@ async def test_who_moves_stands_also_where_more_comes_at_the_same_moment() -> No
         stood = live.chosen_key
         live.show([*live.items, *live.items])  # before anything else is done
         assert (live.cursor, live.chosen_key) == (4, stood)
-        await until(pilot, lambda: "standing" in shown(app))
+        await until(pilot, lambda: "stopped" in shown(app))
 
 
 async def test_what_was_there_before_is_shown_from_its_end() -> None:
@@ -245,7 +245,7 @@ async def test_who_comes_back_from_a_flow_stands_on_its_event_though_more_came()
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is page and len(live.items) == 7)
         assert live.chosen_key == looked_at
-        assert "standing" in shown(app)
+        assert "stopped" in shown(app)
 
 
 async def test_a_flow_says_what_caused_what_and_what_is_wrong() -> None:
@@ -403,7 +403,7 @@ async def test_an_edit_that_does_not_pass_goes_nowhere() -> None:
         dialog = app.screen
         assert isinstance(dialog, EditDialog)
         dialog.query_one(TextArea).text = "{"
-        await until(pilot, lambda: dialog.verdict == "wrong" and "no JSON yet: line 1" in shown(app))
+        await until(pilot, lambda: dialog.verdict == "wrong" and "not valid JSON yet: line 1" in shown(app))
         dialog.query_one(TextArea).text = "[" * 50_000
         await until(pilot, lambda: "nested too deeply" in shown(app))
         dialog.query_one(TextArea).text = '{"items": []}'
@@ -534,7 +534,7 @@ async def test_a_letter_and_its_cause_say_what_can_be_done() -> None:
     shop = Shop()
     async with driven(shop, (140, 45)) as (app, pilot):
         await on(pilot, app, "4", "letters")
-        await until(pilot, lambda: "→ e repairs the body" in shown(app))
+        await until(pilot, lambda: "→ e edits the body" in shown(app))
         shop.the_letters = [letter(3, state="discarded")]
         await pilot.press("enter")
         await until(pilot, lambda: "→ It was discarded: u restores it." in shown(app))
@@ -700,7 +700,7 @@ async def test_a_lost_connection_is_shown_and_mended_by_itself() -> None:
         await until(pilot, lambda: rows(app, "entries").items)
         shop.failing = Unreachable("nobody answers")
         shop.coming.put_nowait(LiveRetry("nobody answers", 0.2))
-        await until(pilot, lambda: "✗ connection lost" in shown(app).split("\n")[0])
+        await until(pilot, lambda: "✗ disconnected" in shown(app).split("\n")[0])
         assert rows(app, "entries").items  # what was known stays
         shop.failing = None
         await until(pilot, lambda: app.link.state == "connected")
@@ -713,11 +713,11 @@ async def test_no_answer_is_not_taken_for_an_empty_one(key: str, place: str) -> 
     shop.failing = Unreachable("http://127.0.0.1:9 cannot be reached: refused")
     async with driven(shop, (100, 24)) as (app, pilot):
         await on(pilot, app, key, place)
-        await until(pilot, lambda: "No answer, asked again" in shown(app) and "does not answer" in shown(app))
+        await until(pilot, lambda: "Disconnected, retrying" in shown(app) and "does not answer" in shown(app))
         for words in ("No flows here", "No dead letters", "No schemas", "0 subjects"):
             assert words not in shown(app)
         shop.failing = None
-        await until(pilot, lambda: "No answer" not in shown(app) and "does not answer" not in shown(app))
+        await until(pilot, lambda: "Disconnected" not in shown(app) and "does not answer" not in shown(app))
 
 
 async def test_a_refused_token_is_asked_for() -> None:
@@ -900,8 +900,8 @@ async def test_where_nothing_is_it_says_what_to_do() -> None:
     shop.the_status = service_status(streams=[])
     async with driven(shop) as (app, pilot):
         for number, words in {
-            "1": "Nothing has come yet", "3": "No flow is open", "4": "No dead letters", "5": "Nothing to draw yet",
-            "7": "None of the streams",
+            "1": "No events yet", "3": "No flow is open", "4": "No dead letters", "5": "Nothing to draw yet",
+            "7": "None of the configured streams",
         }.items():  # fmt: skip
             await pilot.press(number)
             await until(pilot, lambda words=words: words in shown(app), words)
