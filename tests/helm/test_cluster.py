@@ -36,7 +36,7 @@ def namespace(kubernetes: Kubernetes) -> str:
 
 def _values(directory: Path, values: Any) -> str:
     file = directory / f"{unique('values')}.yaml"
-    file.write_text(json.dumps(values))
+    file.write_text(json.dumps({"image": {"repository": "tracecar"}, **values}))
     return str(file)
 
 
@@ -163,7 +163,7 @@ def test_a_labelled_pod_is_given_a_sidecar_once(kubernetes, injecting):
     assert again["spec"]["initContainers"] == pod["spec"]["initContainers"]
     first = {"name": "first", "image": "example.org/first:1", "securityContext": SAFE}
     later = created("later", {**SERVICE, "initContainers": [first]}, **marked)
-    assert [one["name"] for one in later["spec"]["initContainers"]] == ["first", "tracecar"]
+    assert [one["name"] for one in later["spec"]["initContainers"]] == ["tracecar", "first"]
     assert "initContainers" not in created("plain")["spec"]
     assert "initContainers" not in created("nameless", **{"tracecar.io/inject": "No_Name"})["spec"]
 
@@ -195,7 +195,7 @@ def test_where_the_policy_cannot_be_applied_pods_are_made_without_a_sidecar(kube
 def test_where_the_cluster_lacks_policies_injection_is_refused_in_words():
     words = template(MATRIX["injection-only"], "--kube-version", "1.30", ok=False)
     assert "this cluster (Kubernetes v1.30" in words
-    assert "include the template tracecar.sidecar in your charts" in words
+    assert "include the template tracecar.beside in your charts" in words
 
 
 def test_the_probes_ask_a_port_that_there_is():

@@ -64,7 +64,7 @@ def node(cluster: Kubernetes, tracecar_image: Built, tmp_path_factory: pytest.Te
 
 def _values(folder: Path, values: Any) -> str:
     file = folder / f"{unique('values')}.yaml"
-    file.write_text(json.dumps(values))
+    file.write_text(json.dumps({"image": {"repository": "tracecar"}, **values}))
     return str(file)
 
 
