@@ -222,7 +222,7 @@ def test_kube_finds_the_pod_of_a_workload_through_the_real_kubectl(kubernetes, n
     template = kubernetes.get("deployment", "eyes-tracecar", namespace=namespace)["spec"]["template"]
     for name in ("first", "second"):
         kubernetes.apply(_pod(name, namespace, template["spec"], **template["metadata"]["labels"]))
-    with pytest.raises(Refused, match="does not run \\(the pod is Pending\\)"):
+    with pytest.raises(Refused, match="is not running \\(the pod is Pending\\)"):
         kubectl.find_sidecar(get, "deploy/eyes-tracecar")
     running = {"name": "tracecar", "image": "i", "imageID": "i", "restartCount": 0, "ready": True}
     running["state"] = {"running": {"startedAt": "2026-01-31T12:00:00Z"}}
