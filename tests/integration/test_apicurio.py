@@ -185,7 +185,7 @@ async def test_a_url_without_the_apis_path_is_an_outage_not_a_lost_schema(apicur
 
 
 async def test_a_server_that_dies_is_an_outage_until_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_client, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(http_client, "ANSWER_TIMEOUT_S", 1.0)
     with Apicurio() as server:
         producer = Producer(server.url)
         text = record("shop.Order", {"name": "a", "type": "int"})
@@ -197,7 +197,7 @@ async def test_a_server_that_dies_is_an_outage_until_it_is_back(monkeypatch: pyt
 
         server.pause()
         with pytest.raises(Outage, match="did not answer"):
-            await catalog.fetch(("id", other))
+            await catalog.fetch(("id", other, "orders"))
         server.resume()
 
         server.kill()
