@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from sidecar.adapters.brokers.redis.entry_codec import pairs
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.position import Position
 from tests.contracts.batch_reader import letter_ids
@@ -59,11 +60,11 @@ def members(count: int, *arguments: str) -> Iterator[list[Member]]:
             member.kill()
 
 
-async def all_is_settled(harness: RedisHarness, stream: str, group: str) -> bool:
-    info = await harness.client.execute_command("XINFO", "GROUPS", stream)
-    flat = dict(zip(info[0][::2], info[0][1::2], strict=True)) if info else {}
+async def all_committed(harness: RedisHarness, stream: str, group: str) -> bool:
+    groups = [pairs(flat) for flat in await harness.client.execute_command("XINFO", "GROUPS", stream)]
     newest = await harness.client.execute_command("XREVRANGE", stream, "+", "-", "COUNT", 1)
-    return bool(flat) and flat[b"last-delivered-id"] == newest[0][0] and flat[b"pending"] == 0
+    states = [state for state in groups if state[b"name"] == group.encode()]
+    return [(state[b"pending"], state[b"last-delivered-id"]) for state in states] == [(0, newest[0][0])]
 
 
 async def test_killed_members_letter_each_rejected_entry_once(harness: RedisHarness, valkey: EmbeddedValkey) -> None:
@@ -97,7 +98,7 @@ async def test_killed_members_letter_each_rejected_entry_once(harness: RedisHarn
             victim.again()
         done.set()
         await producing
-        await until(lambda: all_is_settled(harness, stream, group))
+        await until(lambda: all_committed(harness, stream, group))
     letters = await harness.contents(f"{stream}.dlt")
     assert letter_ids(letters) == sorted(f"{group}@{position}" for position in positions)
     assert all(one.value is not None and one.value.startswith(b"bad") for one in letters)
