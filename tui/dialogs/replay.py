@@ -127,7 +127,7 @@ class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
         them = (
             f"the {count(kept)} kept back, to all groups once more"
             if kept
-            else "also where groups that consumed it receive it again"
+            else "where groups that consumed it receive it again"
         )
         options = (
             ("g", request.batch_growth, "in growing batches, stops when a cause recurs"),

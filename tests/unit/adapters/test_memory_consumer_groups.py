@@ -146,7 +146,7 @@ async def test_a_flow_says_how_much_of_it_each_group_has_passed(foreign: Foreign
         {"group": "books", "events": 1, "passed": 1, "next": None},
     ]
     shown = (await foreign.cli("flow", "c-1")).out
-    assert "read by: billing 1 of 3 (next memory://orders/0/1), books 1 of 1\n" in shown
+    assert "consumed by: billing 1 of 3 (next memory://orders/0/1), books 1 of 1\n" in shown
 
 
 async def test_the_command_line_shows_who_has_read_it(foreign: Foreign) -> None:
@@ -154,11 +154,11 @@ async def test_the_command_line_shows_who_has_read_it(foreign: Foreign) -> None:
         await foreign.sidecar.pass_on(order(number))
     foreign.commit("mail", 4)
     await foreign.stop("billing", 2)
-    line = next(line for line in (await foreign.cli("event", "e-1")).out.splitlines() if line.startswith("read by"))
-    assert line.split(None, 2)[2] == "billing between 22:13:25 and 22:13:30, mail has (time unknown)"
-    line = next(line for line in (await foreign.cli("event", "e-2")).out.splitlines() if line.startswith("read by"))
+    line = next(line for line in (await foreign.cli("event", "e-1")).out.splitlines() if line.startswith("consumed by"))
+    assert line.split(None, 2)[2] == "billing between 22:13:25 and 22:13:30, mail has (at an unknown time)"
+    line = next(line for line in (await foreign.cli("event", "e-2")).out.splitlines() if line.startswith("consumed by"))
     assert "billing not yet (1 behind, stopped here since 2023-11-14T22:13:30.000Z, probably poisoned)" in line
-    line = next(line for line in (await foreign.cli("event", "e-3")).out.splitlines() if line.startswith("read by"))
+    line = next(line for line in (await foreign.cli("event", "e-3")).out.splitlines() if line.startswith("consumed by"))
     assert "billing not yet (2 behind), mail has" in line
     rows = (await foreign.cli("groups")).out.splitlines()
     assert rows[0].split("\t")[0] == "group"

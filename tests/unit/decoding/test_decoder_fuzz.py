@@ -167,7 +167,7 @@ def well_formed(decoded, record: Record) -> None:
     event = decoded.event
     assert decoded.record is record
     assert event.position == record.position
-    assert event.appended_at == record.timestamp
+    assert event.appended_at == record.timestamp or event.appended_at_observed
     assert event.observed_at == NOW
     assert (event.trace_id is None) == (event.trace_origin is None)
     assert not (event.unchecked and event.rejection is not None)
