@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from sidecar.config.schema import ApiConfig, Config, EnvelopeConfig, IndexConfig, KafkaConfig, SourcesConfig
@@ -51,7 +51,7 @@ async def test_a_topic_that_is_created_again_is_not_mixed_with_the_old_one(
     await _publish(servers, topic, _body(0, old=True), _body(1, old=True))
     async with (
         running_service(config) as url,
-        httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}) as http,
+        httpx2.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}) as http,
     ):
 
         async def get(path: str) -> Any:

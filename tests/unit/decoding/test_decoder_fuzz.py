@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidecar.domain.broker_traits import is_time_observed
 from sidecar.domain.model import Record
 from tests.support.decoding import NOW, ORDER, ORDER_CREATED, Court, avro, confluent, order, record
 
@@ -167,7 +168,7 @@ def well_formed(decoded, record: Record) -> None:
     event = decoded.event
     assert decoded.record is record
     assert event.position == record.position
-    assert event.appended_at == record.timestamp or event.appended_at_observed
+    assert event.appended_at == record.timestamp or is_time_observed(event.position.system, event.position.offset)
     assert event.observed_at == NOW
     assert (event.trace_id is None) == (event.trace_origin is None)
     assert not (event.unchecked and event.rejection is not None)
