@@ -121,7 +121,9 @@ def test_it_runs_as_its_user_with_a_read_only_root(tracecar_image, root, valkey,
             if "OrderPlaced" in seen.stdout:
                 break
         assert json.loads(seen.stdout.splitlines()[0])["event_id"] == "e-1"
-        assert inside(*tracecar_image.about["Healthcheck"]["Test"][1:]).returncode == 0
+        *check, config = tracecar_image.about["Healthcheck"]["Test"][1:]
+        assert config == "/etc/tracecar/config/tracecar.yaml"
+        assert inside(*check, "/mnt/tracecar.yaml").returncode == 0
         bearer = {"Authorization": f"Bearer {_token(state)}"}
         assert httpx2.get(f"{url}/schema", headers=bearer, timeout=30).status_code == 200
         assert _user(running.pid) == 65_532

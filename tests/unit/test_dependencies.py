@@ -32,6 +32,10 @@ USED_WITHOUT_IMPORT = {
 }
 
 
+NEWER_STDLIB = {"compression"}
+"""Modules of the standard library of newer Pythons, imported only there."""
+
+
 def declared(*extras: str) -> set[str]:
     """The names of the declared dependencies, with those of the extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -47,7 +51,7 @@ def imported(folders: tuple[str, ...]) -> dict[str, str]:
     for folder in folders:
         for file in sorted((ROOT / folder).rglob("*.py")):
             for module in _modules(ast.parse(file.read_text())):
-                if module.partition(".")[0] in {*sys.stdlib_module_names, *PRODUCT, *TESTS}:
+                if module.partition(".")[0] in {*sys.stdlib_module_names, *NEWER_STDLIB, *PRODUCT, *TESTS}:
                     continue
                 found.setdefault(_distribution(module), f"{file.relative_to(ROOT)} imports {module}")
     return found

@@ -6,13 +6,18 @@ some kilobytes at a time, so that neither memory nor one step of the event loop 
 from __future__ import annotations
 
 import io
+import sys
 import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import cramjam
 import lz4.frame
-import zstandard
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 ONE_STEP_BYTES = 4 << 20
 """Size up to which a batch is decompressed at once: some milliseconds of work."""
@@ -162,11 +167,27 @@ class _Lz4Stream:
 
 class _ZstdStream:
     def __init__(self, data: bytes) -> None:
-        decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
-        self._stream = decompressor.stream_reader(data, read_across_frames=True)
+        self._stream, self._rest = _zstd_decompressor(), data
 
     def read(self, size: int) -> bytes:
-        try:
-            return bytes(self._stream.read(size))
-        except zstandard.ZstdError as error:
-            raise DamagedBatch(str(error)) from error
+        while True:
+            rest, self._rest = self._rest, b""
+            if self._stream.eof:
+                rest = self._stream.unused_data
+                if not rest:
+                    return b""
+                self._stream = _zstd_decompressor()  # the next frame
+            try:
+                out = self._stream.decompress(rest, max_length=size)
+            except zstd.ZstdError as error:
+                raise DamagedBatch(str(error)) from error
+            if out:
+                return out
+            if not self._stream.eof:
+                return b""  # the frame ends early
+
+
+def _zstd_decompressor() -> zstd.ZstdDecompressor:
+    return zstd.ZstdDecompressor(
+        options={zstd.DecompressionParameter.window_log_max: MAX_WINDOW_BYTES.bit_length() - 1}
+    )

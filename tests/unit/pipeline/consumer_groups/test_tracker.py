@@ -307,7 +307,15 @@ def test_what_was_not_delivered_yet_stops_nobody() -> None:
 
 def test_what_is_pending_is_not_passed_and_what_is_not_is() -> None:
     seen = pending(3, 5, committed=3, delivered=10)
-    assert [seen.has_consumed(offset) for offset in (2, 3, 4, 5, 6, 9, 10)] == [True, False, True, False, True, True, False]
+    assert [seen.has_consumed(offset) for offset in (2, 3, 4, 5, 6, 9, 10)] == [
+        True,
+        False,
+        True,
+        False,
+        True,
+        True,
+        False,
+    ]
     more = GroupPartition(
         ORDERS, 3, 100, None, delivered=10, unacknowledged=seen.unacknowledged, more_unacknowledged=True
     )
