@@ -24,7 +24,9 @@ RUN --mount=type=cache,target=/root/.cache \
     && mkdir -p /opt/tracecar/share \
     && /opt/uv/bin/uv export --frozen --no-dev --no-emit-package faker --quiet --preview-features sbom-export \
        --format cyclonedx1.5 --output-file /opt/tracecar/share/sbom.cdx.json \
-    && cp LICENSE /opt/tracecar/share/
+    && cp LICENSE /opt/tracecar/share/ \
+    && find /opt/tracecar/lib -type f \( -name '*.c' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.pyi' -o -name '*.h' \
+       -o -path '*/pygments/lexers/__pycache__/*' \) -delete
 
 FROM ${BASE}
 ARG VERSION=0.1.0
