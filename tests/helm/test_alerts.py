@@ -57,7 +57,7 @@ def test_what_a_sidecar_measures_is_as_prometheus_wants_it(valkey: EmbeddedValke
     client, stream = Redis.from_url(valkey.url), f"alerts-{tmp_path.name}"
     client.xadd(stream, {"correlation-id": "c", "payload": '{"eventId": "a"}'})
     client.xadd(stream, {"correlation-id": "c", "causation-id": "a", "payload": '{"eventId": "b"}'})
-    client.xadd(stream, {"payload": b"\x00\x00\x00\x00\x07no schema"})
+    client.xadd(stream, {"__value_schema_id": b"\x00\x00\x00\x00\x07", "payload": b"no schema"})
     client.xgroup_create(stream, "billing", "0")
     with Receiver() as receiver:
         config: dict[str, Any] = {

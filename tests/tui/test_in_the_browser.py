@@ -59,10 +59,10 @@ async def test_a_page_shows_nothing_before_its_reader_gives_the_token(tmp_path: 
             aiohttp.ClientSession(headers=headers) as session,
             session.ws_connect(f"{url.replace('http', 'ws')}/ws?width=100&height=30") as socket,
         ):
-            await _draws(socket, b"served here to those who know")
+            await _draws(socket, b"This dashboard requires a token")
             assert sidecar.live.subscribers == 0
             await socket.send_json(["stdin", "wrong-token\r"])
-            await _draws(socket, b"not known here")
+            await _draws(socket, b"unknown to this sidecar")
             assert sidecar.live.subscribers == 0
             await socket.send_json(["stdin", f"{OPERATOR}\r"])
             await _draws(socket, b"o-4711")
