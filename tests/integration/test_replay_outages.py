@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
 import pytest
@@ -17,7 +17,7 @@ from sidecar.config.schema import SaslConfig
 from sidecar.config.value_types import StartPosition
 from sidecar.dead_letters.store import DeadLetterStore
 from sidecar.demo.embedded_kafka import EmbeddedKafka
-from sidecar.domain.errors import NotFoundError
+from sidecar.domain.errors import NotFoundError, Outage
 from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.position import Partition
 from sidecar.domain.stream_names import LEDGER
@@ -281,7 +281,15 @@ async def test_a_ledger_that_is_deleted_while_a_replay_is_paused(place: Place) -
     if place.system == "kafka":
         # The sidecar knows what stood there, and writes it again.
         delete_topic(cast("KafkaHarness", place.harness).servers, LEDGER)
-        job = await ended(sidecar, await sidecar.resume(job.id, ANN))
+        paused, resumed = job.id, list[ReplayJob]()
+
+        async def resume() -> bool:
+            with suppress(Outage):  # while the brokers still delete the topic
+                resumed.append(await sidecar.resume(paused, ANN))
+            return bool(resumed)
+
+        await until(resume, "the ledger is written again")
+        job = await ended(sidecar, resumed[0])
         assert job.published == 30
     else:
         # What was asked for is lost; what was sent is known beside the letters.
