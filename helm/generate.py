@@ -1,5 +1,8 @@
-"""What is generated of the chart: `values.schema.json`, from the configuration's own schema and from `values.yaml`, and
-the table of values in the chart's README. `python helm/generate.py` writes both; a test holds them current."""
+"""Generates `values.schema.json` of the chart and the table of values in its README.
+
+Sources: the schema of the configuration, and `values.yaml`. `python -m helm.generate` writes both, and a test compares
+them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What screens, dialogs and widgets need from the app: where to go next and which sidecar to ask."""
+"""Protocol of the app for its screens, dialogs and widgets: navigation, and the sidecar to ask."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Navigator(Protocol):
 
     @property
     def trace_url(self) -> str | None:
-        """Where an external tool shows a trace, with `{trace_id}` in it."""
+        """URL of a trace in an external tool, with `{trace_id}` in it."""
 
     @property
     def came_from(self) -> bool:

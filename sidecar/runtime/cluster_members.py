@@ -33,7 +33,7 @@ class StreamAssignment(Struct):
 
 
 class Heartbeat(Struct, kw_only=True):
-    """What a member tells the others."""
+    """Data that a member sends to the others."""
 
     service: str
     version: str

@@ -19,7 +19,7 @@ import yaml
 
 from sidecar.config.loader import load
 from sidecar.config.schema import Config
-from sidecar.domain.errors import ConfigError
+from sidecar.domain.errors import ConfigError, TracecarError
 
 log = structlog.get_logger()
 
@@ -30,7 +30,11 @@ _SOCKET_TIMEOUT_S = 5.0
 
 
 def wait_for_config(
-    path: Path, *, stopped: threading.Event, on_invalid: Callable[[ConfigError], None]
+    path: Path,
+    *,
+    stopped: threading.Event,
+    on_invalid: Callable[[TracecarError], None],
+    rejected: TracecarError | None = None,
 ) -> Config | None:
     """Load the configuration, and keep trying while it is invalid.
 
@@ -38,6 +42,7 @@ def wait_for_config(
         path: The configuration file. It may be missing.
         stopped: Ends the wait.
         on_invalid: Called with the first error, and with each different one after it.
+        rejected: The error that ended the previous attempt to run with a file that could be loaded.
 
     Returns:
         The configuration, or None if the wait was stopped.
@@ -46,14 +51,17 @@ def wait_for_config(
     server: ThreadingHTTPServer | None = None
     try:
         while True:
-            try:
-                return load(path)
-            except ConfigError as error:
-                if str(error) != reported:
-                    reported = str(error)
-                    on_invalid(error)
-                if server is None:
-                    server = _serve_unhealthy(_health_port(path))
+            error, rejected = rejected, None
+            if error is None:
+                try:
+                    return load(path)
+                except ConfigError as invalid:
+                    error = invalid
+            if str(error) != reported:
+                reported = str(error)
+                on_invalid(error)
+            if server is None:
+                server = _serve_unhealthy(_health_port(path))
             if stopped.wait(RELOAD_INTERVAL_S):
                 return None
     finally:

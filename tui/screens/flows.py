@@ -47,7 +47,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class FlowSummary:
-    """What the list shows of a flow. Its events are not kept, because there may be thousands."""
+    """Summary of a flow for the list. Its events are not kept, because there may be thousands."""
 
     root: str
     """Type of the first event."""

@@ -36,7 +36,7 @@ MAX_PROBES_PER_POLL = 20
 
 
 class GroupConsumption(Struct, frozen=True):
-    """Whether a group has consumed an event."""
+    """Progress of a group past one event."""
 
     group: str
     passed: bool | None

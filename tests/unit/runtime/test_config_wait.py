@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.domain.errors import ConfigError
+from sidecar.domain.errors import ConfigError, Mistake, TracecarError
 from sidecar.runtime import config_wait
 from tests.support.ports import free_port
 
@@ -22,7 +22,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _waiting(
-    file: Path, stopped: threading.Event, errors: list[ConfigError], results: list[object]
+    file: Path, stopped: threading.Event, errors: list[TracecarError], results: list[object]
 ) -> threading.Thread:
     def wait() -> None:
         results.append(config_wait.wait_for_config(file, stopped=stopped, on_invalid=errors.append))
@@ -45,7 +45,7 @@ def _status(url: str) -> int:
 def test_an_invalid_file_is_reported_and_answered_with_503_until_it_is_valid(quick: None, tmp_path: Path) -> None:
     port, file = free_port(), tmp_path / "tracecar.yaml"
     file.write_text(f"servic: shop\nhealth: {{port: {port}}}\n")
-    errors: list[ConfigError] = []
+    errors: list[TracecarError] = []
     results: list[object] = []
     thread = _waiting(file, threading.Event(), errors, results)
     try:
@@ -60,7 +60,7 @@ def test_an_invalid_file_is_reported_and_answered_with_503_until_it_is_valid(qui
 
 def test_a_missing_file_is_waited_for(quick: None, tmp_path: Path) -> None:
     file = tmp_path / "later.yaml"
-    errors: list[ConfigError] = []
+    errors: list[TracecarError] = []
     results: list[object] = []
     thread = _waiting(file, threading.Event(), errors, results)
     while not errors:
@@ -77,3 +77,15 @@ def test_waiting_can_be_stopped(quick: None, tmp_path: Path) -> None:
     stopped.set()
     thread.join(timeout=60)
     assert results == [None]
+
+
+def test_a_file_that_loads_but_cannot_be_run_with_is_reported_before_it_is_tried_again(
+    quick: None, tmp_path: Path
+) -> None:
+    file = tmp_path / "tracecar.yaml"
+    file.write_text(VALID)
+    rejected = ConfigError([Mistake("api.token_file", "a file that can be written", "a directory")])
+    errors: list[TracecarError] = []
+    loaded = config_wait.wait_for_config(file, stopped=threading.Event(), on_invalid=errors.append, rejected=rejected)
+    assert errors == [rejected]
+    assert loaded is not None
